@@ -1,0 +1,127 @@
+"""One acquisition in Tilewright's own words: the value every later step reads instead of a provider's item."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+STATES = ("no-offset", "offset-in-dn", "offset-applied", "not-applicable")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BandAsset:
+    """One band in one file: where it lies and how its stored numbers become physical ones.
+
+    physical = DN * scale + offset, already decided for the scene's radiometric state. `href` is absolute and unsigned;
+    `index` counts from 1; `crs` is "EPSG:n" or WKT and empty where the item does not say; `shape` is (height, width);
+    `transform` holds the six numbers a b c d e f of an affine. None in `shape` or `transform` means: read the file.
+    `unit` is reflectance, linear, db, class, m or 1 ("1" is also what is not calibrated).
+    """
+
+    band: str
+    key: str
+    href: str
+    index: int
+    dtype: str
+    nodata: float | None
+    scale: float
+    offset: float
+    unit: str
+    crs: str
+    shape: tuple[int, int] | None
+    transform: tuple[float, ...] | None
+    checksum: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The band as JSON values; a nodata of NaN or infinity becomes its name, since JSON has no such number."""
+        plain = dataclasses.asdict(self)
+        if self.nodata is not None and not math.isfinite(self.nodata):
+            plain["nodata"] = str(self.nodata)
+        plain["shape"] = None if self.shape is None else list(self.shape)
+        plain["transform"] = None if self.transform is None else list(self.transform)
+        return plain
+
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> BandAsset:
+        """The band that `to_json` wrote, equal to it in every field."""
+        nodata, shape, transform = plain["nodata"], plain["shape"], plain["transform"]
+        return cls(
+            **{
+                **plain,
+                "nodata": None if nodata is None else float(nodata),
+                "shape": None if shape is None else (int(shape[0]), int(shape[1])),
+                "transform": None if transform is None else tuple(float(number) for number in transform),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """One item of a source in normal form, with its radiometric state and why it is so.
+
+    `geometry` is GeoJSON in EPSG:4326, cut at 180 degrees; `bbox` has minx > maxx where it crosses the antimeridian.
+    `solar_day` is the date of local solar time at the footprint's centre. `replaces` names the other processings of the
+    same scene that lost against this one. `mode` is the radar's instrument mode; `generated` and `updated` are the ISO
+    times of processing and of the record, `sequence` the provider's running number of processings.
+    """
+
+    id: str
+    collection: str
+    source: str
+    datetime: datetime
+    solar_day: str
+    geometry: dict[str, Any] = field(hash=False)
+    bbox: tuple[float, float, float, float]
+    platform: str | None
+    granule: str | None
+    orbit_state: str | None
+    relative_orbit: int | None
+    cloud_cover: float | None
+    baseline: str | None
+    state: str
+    state_reason: str
+    assets: tuple[BandAsset, ...]
+    mode: str | None = None
+    sequence: int | None = None
+    generated: str | None = None
+    updated: str | None = None
+    replaces: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        assert self.state in STATES, f"radiometric state {self.state!r} is none of {STATES}"
+        assert self.datetime.tzinfo is not None, f"the date of {self.id} has no time zone"
+
+    def asset(self, band: str) -> BandAsset | None:
+        """The band of that name, or None where the scene does not have it."""
+        return next((asset for asset in self.assets if asset.band == band), None)
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Names of the bands the scene has, in the order of its assets."""
+        return tuple(asset.band for asset in self.assets)
+
+    def to_json(self) -> dict[str, Any]:
+        """The scene as JSON values, for a frozen plan."""
+        plain = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        plain["datetime"] = self.datetime.astimezone(UTC).isoformat()
+        plain["bbox"] = list(self.bbox)
+        plain["assets"] = [asset.to_json() for asset in self.assets]
+        plain["replaces"] = list(self.replaces)
+        return plain
+
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> Scene:
+        """The scene that `to_json` wrote, equal to it in every field."""
+        minx, miny, maxx, maxy = plain["bbox"]
+        return cls(
+            **{
+                **plain,
+                "datetime": datetime.fromisoformat(plain["datetime"]),
+                "bbox": (minx, miny, maxx, maxy),
+                "assets": tuple(BandAsset.from_json(asset) for asset in plain["assets"]),
+                "replaces": tuple(plain.get("replaces", ())),
+            }
+        )
