@@ -1,0 +1,289 @@
+"""The grid of a product: absolute pixels, boxes and blocks on a lattice anchored at the CRS origin.
+
+Everything is counted in whole pixels from the origin of the CRS: ``row = round(-y / resolution)`` and
+``col = round(x / resolution)``. A pixel therefore has the same index whatever area is asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyproj
+import shapely
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from shapely.ops import transform as transform_geometry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from shapely.geometry.base import BaseGeometry
+
+SNAP_TOLERANCE = 1e-6
+"""Pixels by which a bound may miss a pixel edge and still count as lying on it."""
+
+EDGE_SEGMENTS = 64
+"""Pieces into which the longest side of an area is cut before it is projected, to follow curved edges."""
+
+
+class GridError(ValueError):
+    """A grid that cannot be had: what was asked, what is possible."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PixelBox:
+    """Half-open box of absolute pixels, rows downwards and columns to the right from the CRS origin."""
+
+    row_start: int
+    row_stop: int
+    col_start: int
+    col_stop: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.row_stop - self.row_start, self.col_stop - self.col_start
+
+    @property
+    def empty(self) -> bool:
+        """True if the box holds no pixel."""
+        return self.row_stop <= self.row_start or self.col_stop <= self.col_start
+
+    def pad(self, margin: int) -> PixelBox:
+        """The box grown by ``margin`` pixels on each side."""
+        return PixelBox(
+            row_start=self.row_start - margin,
+            row_stop=self.row_stop + margin,
+            col_start=self.col_start - margin,
+            col_stop=self.col_stop + margin,
+        )
+
+    def intersect(self, other: PixelBox) -> PixelBox:
+        """The pixels in both boxes, possibly none."""
+        return PixelBox(
+            row_start=max(self.row_start, other.row_start),
+            row_stop=min(self.row_stop, other.row_stop),
+            col_start=max(self.col_start, other.col_start),
+            col_stop=min(self.col_stop, other.col_stop),
+        )
+
+    def rescale(self, *, numerator: int, denominator: int) -> PixelBox:
+        """The same ground in pixels ``denominator / numerator`` times the size; the box must lie on their edges."""
+        edges = (self.row_start, self.row_stop, self.col_start, self.col_stop)
+        assert all(edge * numerator % denominator == 0 for edge in edges), f"{self} is not on the coarser lattice"
+        row_start, row_stop, col_start, col_stop = (edge * numerator // denominator for edge in edges)
+        return PixelBox(row_start=row_start, row_stop=row_stop, col_start=col_start, col_stop=col_stop)
+
+    def cover(self, *, numerator: int, denominator: int) -> PixelBox:
+        """The smallest box in pixels ``denominator / numerator`` times the size that covers this one."""
+        return PixelBox(
+            row_start=self.row_start * numerator // denominator,
+            row_stop=-(-self.row_stop * numerator // denominator),
+            col_start=self.col_start * numerator // denominator,
+            col_stop=-(-self.col_stop * numerator // denominator),
+        )
+
+    def slices_in(self, outer: PixelBox) -> tuple[slice, slice]:
+        """(rows, columns) at which this box lies inside an array that covers ``outer``."""
+        top, left = self.row_start - outer.row_start, self.col_start - outer.col_start
+        height, width = self.shape
+        return slice(top, top + height), slice(left, left + width)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """A CRS cut into square pixels from its origin, and the box of them an area covers.
+
+    ``crs`` is an authority code or WKT; ``resolution`` the pixel size in CRS units.
+    """
+
+    crs: str
+    resolution: float
+    area: PixelBox
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.resolution) and self.resolution > 0):
+            raise GridError(f"grid.resolution is {self.resolution}: it must be a positive number of CRS units.")
+        if self.area.empty:
+            raise GridError("The area covers no pixel of the grid: enlarge the area or make grid.resolution finer.")
+
+    @property
+    def geobox(self) -> GeoBox:
+        """The GeoBox of the area."""
+        return self.geobox_of(self.area)
+
+    def geobox_of(self, box: PixelBox) -> GeoBox:
+        """The GeoBox of any box of absolute pixels."""
+        return GeoBox(box.shape, self.transform_of(box), self.crs)
+
+    def transform_of(self, box: PixelBox) -> Affine:
+        """The affine transform whose origin is the box's upper left corner."""
+        size = self.resolution
+        return Affine(size, 0.0, box.col_start * size, 0.0, -size, -box.row_start * size)
+
+    def bounds_of(self, box: PixelBox) -> tuple[float, float, float, float]:
+        """(minx, miny, maxx, maxy) of a box in CRS units."""
+        size = self.resolution
+        return box.col_start * size, -box.row_stop * size, box.col_stop * size, -box.row_start * size
+
+    def rescale(self, *, numerator: int, denominator: int) -> Grid:
+        """The grid with pixels ``denominator / numerator`` times the size, its area the smallest that covers this."""
+        area = self.area.cover(numerator=numerator, denominator=denominator)
+        return Grid(crs=self.crs, resolution=self.resolution * denominator / numerator, area=area)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """A unit of work, retry and write: ``inner`` is written, ``outer`` (inner + halo) is read."""
+
+    row: int
+    col: int
+    inner: PixelBox
+    outer: PixelBox
+
+    @property
+    def name(self) -> str:
+        """``<row>_<col>``, the block's name in the ledger."""
+        return f"{self.row}_{self.col}"
+
+
+def plan_grid(
+    aoi: BaseGeometry,
+    *,
+    crs: str = "utm",
+    resolution: float,
+    bounds: tuple[float, float, float, float] | None = None,
+) -> Grid:
+    """The grid that covers ``aoi`` (EPSG:4326), snapped outwards to whole pixels from the CRS origin.
+
+    ``crs`` is ``"utm"`` (the zone of the area's centre), an authority code or WKT. ``bounds`` in that CRS fix the
+    grid instead of the area.
+
+    Raises GridError for an unknown or geographic CRS, and where the area holds no pixel.
+    """
+    target = utm_crs(aoi) if crs.lower() == "utm" else _projected_crs(crs)
+    if bounds is None:
+        projected = project_area(aoi, target)
+        if projected.is_empty or not np.isfinite(projected.bounds).all():
+            raise GridError(f"The area cannot be projected to {target}: choose a grid.crs whose domain holds the area.")
+        bounds = projected.bounds
+    return Grid(crs=target, resolution=resolution, area=snap_bounds(bounds, resolution=resolution))
+
+
+def snap_bounds(bounds: tuple[float, float, float, float], *, resolution: float) -> PixelBox:
+    """The smallest box of absolute pixels that covers ``bounds`` (minx, miny, maxx, maxy) in CRS units."""
+    minx, miny, maxx, maxy = (value / resolution for value in bounds)
+    if minx >= maxx or miny >= maxy:
+        raise GridError(f"grid.bounds {bounds} are empty: give minx, miny, maxx, maxy in the units of grid.crs.")
+    return PixelBox(
+        row_start=math.floor(-maxy + SNAP_TOLERANCE),
+        row_stop=math.ceil(-miny - SNAP_TOLERANCE),
+        col_start=math.floor(minx + SNAP_TOLERANCE),
+        col_stop=math.ceil(maxx - SNAP_TOLERANCE),
+    )
+
+
+def utm_crs(aoi: BaseGeometry) -> str:
+    """``EPSG:326zz`` or ``EPSG:327zz``, the UTM zone of the area's centre.
+
+    Source: DMA TM 8358.1 (1990), 3-1: zones of six degrees, wider ones over south-west Norway and Svalbard, as the
+    Sentinel-2 granules have them.
+    """
+    lon, lat = _centre(aoi)
+    if not -80.0 <= lat <= 84.0:
+        raise GridError(f"The area's centre lies at latitude {lat:.2f}, beyond UTM: give grid.crs, e.g. EPSG:3995.")
+    zone = int((lon + 180.0) // 6.0) % 60 + 1
+    if 56.0 <= lat < 64.0 and 3.0 <= lon < 12.0:
+        zone = 32
+    if lat >= 72.0 and 0.0 <= lon < 42.0:
+        zone = (31, 33, 35, 37)[sum(lon >= edge for edge in (9.0, 21.0, 33.0))]
+    return f"EPSG:{32600 + zone if lat >= 0 else 32700 + zone}"
+
+
+def project_area(aoi: BaseGeometry, crs: str) -> BaseGeometry:
+    """The area (EPSG:4326) in ``crs``, its edges followed along the parallels and meridians they were drawn on."""
+    transformer = pyproj.Transformer.from_crs("EPSG:4326", crs, always_xy=True)
+    minx, miny, maxx, maxy = aoi.bounds
+    longest = max(maxx - minx, maxy - miny)
+    if longest <= 0:
+        raise GridError("The area is empty: give a box or polygon with an extent in both directions.")
+    dense = shapely.segmentize(aoi, min(longest / EDGE_SEGMENTS, 1.0))
+    return transform_geometry(transformer.transform, dense)
+
+
+def plan_blocks(grid: Grid, *, block: int, halo: int, area: BaseGeometry | None = None) -> tuple[Block, ...]:
+    """The blocks that hold a pixel of the grid's area, in row-major order.
+
+    ``block`` and ``halo`` in pixels. ``area`` (in the grid's CRS) leaves out the blocks it does not touch.
+    """
+    prepared = None
+    if area is not None:
+        shapely.prepare(area)
+        prepared = area
+    return tuple(
+        cut
+        for cut in _cut_blocks(grid, block=block, halo=halo)
+        if prepared is None or prepared.intersects(shapely.box(*grid.bounds_of(cut.inner.intersect(grid.area))))
+    )
+
+
+def covered_box(grid: Grid, *, block: int) -> PixelBox:
+    """The box of whole blocks that covers the grid's area: what the store declares."""
+    rows, cols = block_range(grid.area, block=block)
+    return PixelBox(
+        row_start=rows.start * block,
+        row_stop=rows.stop * block,
+        col_start=cols.start * block,
+        col_stop=cols.stop * block,
+    )
+
+
+def block_range(box: PixelBox, *, block: int) -> tuple[range, range]:
+    """(rows, columns) of the blocks that a box touches."""
+    rows = range(box.row_start // block, -(-box.row_stop // block))
+    cols = range(box.col_start // block, -(-box.col_stop // block))
+    return rows, cols
+
+
+def block_at(*, row: int, col: int, block: int, halo: int) -> Block:
+    """The block at a place of the lattice."""
+    inner = PixelBox(
+        row_start=row * block, row_stop=(row + 1) * block, col_start=col * block, col_stop=(col + 1) * block
+    )
+    return Block(row=row, col=col, inner=inner, outer=inner.pad(halo))
+
+
+def _cut_blocks(grid: Grid, *, block: int, halo: int) -> Iterator[Block]:
+    rows, cols = block_range(grid.area, block=block)
+    for row in rows:
+        for col in cols:
+            yield block_at(row=row, col=col, block=block, halo=halo)
+
+
+def _projected_crs(crs: str) -> str:
+    try:
+        parsed = pyproj.CRS.from_user_input(crs)
+    except pyproj.exceptions.CRSError as error:
+        raise GridError(f"grid.crs {crs!r} is no CRS: give 'utm', an EPSG code such as EPSG:3035, or WKT.") from error
+    if not parsed.is_projected:
+        raise GridError(
+            f"grid.crs {crs!r} is geographic, where pixels are not equal in size: give a projected one, e.g. 'utm'."
+        )
+    authority: Any = parsed.to_authority()
+    return ":".join(authority) if authority else parsed.to_wkt()
+
+
+def _centre(aoi: BaseGeometry) -> tuple[float, float]:
+    """(lon, lat) of the middle of the area's extent; an area split at 180 degrees is taken as one."""
+    parts = shapely.get_parts(aoi)
+    bounds = shapely.bounds(parts)
+    minx, maxx = bounds[:, 0], bounds[:, 2]
+    touches = bool((minx <= -180.0 + SNAP_TOLERANCE).any() and (maxx >= 180.0 - SNAP_TOLERANCE).any())
+    if touches and len(parts) > 1:
+        west = maxx <= 0
+        minx, maxx = np.where(west, minx + 360, minx), np.where(west, maxx + 360, maxx)
+    lon = (float(minx.min()) + float(maxx.max())) / 2
+    return (lon + 180.0) % 360.0 - 180.0, (float(bounds[:, 1].min()) + float(bounds[:, 3].max())) / 2
