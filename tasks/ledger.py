@@ -1,0 +1,179 @@
+"""What is done: the frozen plan, one entry per finished block, the failures, and the lock of a running process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tasks.storage import StoreError, json_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from tasks.storage import Storage
+
+HOME = ".tilewright"
+PLAN = f"{HOME}/plan.json"
+ENTRIES = f"{HOME}/ledger"
+FAILURES = f"{HOME}/failures.ndjson"
+LOCK = f"{HOME}/lock.json"
+
+LOCK_SECONDS = 120.0
+"""After so long without a heartbeat a lock from another machine counts as left behind."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockEntry:
+    """A finished block: what made it (``key``), what it holds (``checksums`` per layer), what it cost.
+
+    ``seconds`` are busy seconds per stage; ``scenes`` the ids read; ``failures`` reads that failed for good inside
+    the tolerance; ``written`` is False for a block without a valid pixel, which stays unwritten.
+    """
+
+    row: int
+    col: int
+    key: str
+    written: bool
+    checksums: dict[str, str] = field(default_factory=dict)
+    windows_run: int = 0
+    windows_skipped: int = 0
+    pixels_read: int = 0
+    pixels_needed: int = 0
+    bytes_read: int = 0
+    valid_pixels: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    scenes: tuple[str, ...] = ()
+    failures: tuple[dict[str, str], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """``<row>_<col>``."""
+        return f"{self.row}_{self.col}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry as JSON values."""
+        return {**asdict(self), "scenes": list(self.scenes), "failures": list(self.failures)}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> BlockEntry:
+        """The entry ``to_json`` wrote."""
+        return cls(**{**plain, "scenes": tuple(plain["scenes"]), "failures": tuple(plain["failures"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """Who runs: enough to tell whether it still does. ``beat`` is seconds since the epoch."""
+
+    run: str
+    host: str
+    pid: int
+    beat: float
+
+
+def digest(plain: object) -> str:
+    """SHA-256 in hex over a value's canonical JSON."""
+    return hashlib.sha256(json_bytes(plain)).hexdigest()
+
+
+def freeze_plan(storage: Storage, plan: Mapping[str, Any]) -> bool:
+    """Write the plan if there is none yet; False if another one stands already."""
+    return storage.create_json(PLAN, plan)
+
+
+def read_plan(storage: Storage) -> dict[str, Any] | None:
+    """The frozen plan, or None where nothing was begun."""
+    plan = storage.read_json(PLAN)
+    if plan is not None and not isinstance(plan, dict):
+        raise StoreError(f"{PLAN} in {storage.uri} is not a plan: restore it, or run again with --replace.")
+    return plan
+
+
+def write_entry(storage: Storage, entry: BlockEntry) -> None:
+    """Record a finished block, after its pixels. An entry of the same key already there is the same block: kept."""
+    key = f"{ENTRIES}/{entry.name}.json"
+    if not storage.create_json(key, entry.to_json()):
+        standing = storage.read_json(key)
+        if not standing or standing.get("key") != entry.key:
+            storage.write_json(key, entry.to_json())
+
+
+def read_entries(storage: Storage) -> dict[str, BlockEntry]:
+    """The finished blocks by name. An entry that cannot be understood counts as not there: its block is redone."""
+    entries: dict[str, BlockEntry] = {}
+    for key in storage.keys(ENTRIES):
+        name = key.rsplit("/", 1)[-1]
+        content = storage.read(key)
+        if name.startswith(".") or not name.endswith(".json") or content is None:
+            continue
+        try:
+            entry = BlockEntry.from_json(json.loads(content))
+        except (ValueError, TypeError, KeyError):
+            continue
+        entries[entry.name] = entry
+    return entries
+
+
+def remove_entries(storage: Storage, names: Iterable[str]) -> None:
+    """Forget blocks, so that the next run does them again."""
+    storage.delete([f"{ENTRIES}/{name}.json" for name in names])
+
+
+def write_failures(storage: Storage, failures: Iterable[Mapping[str, str]]) -> None:
+    """Replace the list of failures, one JSON object per line."""
+    lines = [json.dumps(dict(failure), sort_keys=True, ensure_ascii=False) for failure in failures]
+    storage.write(FAILURES, "".join(line + "\n" for line in lines).encode())
+
+
+def read_failures(storage: Storage) -> tuple[dict[str, str], ...]:
+    """The failures the last run left, oldest first."""
+    content = storage.read(FAILURES) or b""
+    return tuple(json.loads(line) for line in content.decode().splitlines() if line)
+
+
+def take_lock(storage: Storage, owner: Owner, *, alive: bool | None = None) -> None:
+    """Become the one process that writes here.
+
+    ``alive`` says whether the lock's process on this very host still runs (None: it is on another host, and only its
+    heartbeat can tell).
+
+    Raises StoreError where another run is under way.
+    """
+    if storage.create_json(LOCK, asdict(owner)):
+        return
+    standing = read_lock(storage)
+    if standing is not None and standing.run != owner.run and _holds(standing, owner, alive=alive):
+        raise StoreError(
+            f"Another run (process {standing.pid} on {standing.host}) is writing {storage.uri}: wait for it, or watch "
+            f"it with `tilewright status {storage.uri}`. A lock left by a dead machine frees itself after "
+            f"{LOCK_SECONDS:.0f} s."
+        )
+    storage.write_json(LOCK, asdict(owner))
+
+
+def beat(storage: Storage, owner: Owner) -> None:
+    """Renew the lock's heartbeat."""
+    storage.write_json(LOCK, asdict(owner))
+
+
+def read_lock(storage: Storage) -> Owner | None:
+    """Who holds the lock, or None."""
+    plain = storage.read_json(LOCK)
+    try:
+        return Owner(**plain) if plain else None
+    except TypeError:
+        return None
+
+
+def free_lock(storage: Storage, owner: Owner) -> None:
+    """Give the lock back if it is still ours."""
+    standing = read_lock(storage)
+    if standing is not None and standing.run == owner.run:
+        storage.delete([LOCK])
+
+
+def _holds(standing: Owner, asking: Owner, *, alive: bool | None) -> bool:
+    if standing.host == asking.host and alive is not None:
+        return alive
+    return asking.beat - standing.beat < LOCK_SECONDS
