@@ -1,0 +1,253 @@
+"""The job: what a person writes, read and checked where it enters."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from flows.area import Area, AreaError, read_area
+
+MAX_JOB_BYTES = 16 * 2**20
+"""A job with its inline area; more is a file of something else."""
+
+NAME = re.compile(r"^[A-Za-z0-9._-]{1,128}$")
+REMOTE = re.compile(r"^[a-z0-9+]+://")
+RESERVED_PERIOD = "period"
+
+
+class JobError(ValueError):
+    """A job that is refused: which field, what was given, what is expected."""
+
+
+class Period(BaseModel):
+    """A span of time in UTC with both ends in it, and its name (``period`` where there is but one)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    start: datetime
+    end: datetime
+
+    @property
+    def text(self) -> str:
+        """``2021-06-01/2021-06-30``, as a person would write it."""
+        return f"{self.start.date().isoformat()}/{self.end.date().isoformat()}"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class GridWish(_Part):
+    """What the job asks of the grid; None leaves it to the card."""
+
+    crs: str = "utm"
+    resolution: float | None = Field(default=None, gt=0)
+    bounds: tuple[float, float, float, float] | None = None
+
+
+class TileWish(_Part):
+    """What the job asks of blocks and windows; None leaves it to the plan."""
+
+    block: int | None = Field(default=None, gt=0, le=32768)
+    step: int | None = Field(default=None, gt=0, le=8192)
+    batch: int | None = Field(default=None, gt=0, le=1024)
+
+
+class SceneFilter(_Part):
+    """Which scenes may take part."""
+
+    max_cloud: float | None = Field(default=None, ge=0, le=100)
+    orbit_state: Literal["ascending", "descending"] | None = None
+    relative_orbit: int | None = None
+    mode: str | None = None
+    platforms: tuple[str, ...] = ()
+
+
+class MaskWish(_Part):
+    """Which observations are dropped: SCL classes, and metres by which clouds are grown."""
+
+    kind: Literal["auto", "none", "scl"] = "auto"
+    drop: tuple[int, ...] = (0, 1, 3, 8, 9, 10)
+    dilation: float = Field(default=0.0, ge=0, le=5000)
+
+
+class Tolerance(_Part):
+    """How much may go wrong for good before the job fails."""
+
+    failed_reads: int = Field(default=0, ge=0)
+
+
+class Limits(_Part):
+    """What a job may not exceed."""
+
+    blocks: int = Field(default=100_000, gt=0)
+    items: int = Field(default=10_000, gt=0)
+
+
+def _checked_name(name: str) -> str:
+    if not NAME.match(name) or set(name) == {"."}:
+        raise ValueError("letters, digits, dot, dash and underscore only, 128 at most")
+    return name
+
+
+def _as_periods(value: object) -> object:
+    if isinstance(value, (str, date)):
+        return [_period(RESERVED_PERIOD, str(value))]
+    if isinstance(value, dict):
+        return [_period(str(name), str(text)) for name, text in value.items()]
+    if isinstance(value, list) and value and all(isinstance(entry, str) for entry in value):
+        return [_period(f"period-{number}", entry) for number, entry in enumerate(value, start=1)]
+    return value
+
+
+class Job(BaseModel):
+    """A checked job. Paths are absolute or URIs; ``output`` may still be missing (plan and search need none)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
+
+    name: Annotated[str, AfterValidator(_checked_name)]
+    area: Annotated[Area, BeforeValidator(read_area)]
+    period: Annotated[tuple[Period, ...], BeforeValidator(_as_periods), Field(min_length=1)]
+    source: str | dict[str, Any]
+    model: str
+    output: str | None = None
+    grid: GridWish = GridWish()
+    tile: TileWish = TileWish()
+    filter: SceneFilter = SceneFilter()
+    mask: MaskWish = MaskWish()
+    engine: Literal["odc", "stackstac"] = "odc"
+    radiometry: Literal["auto", "pixels", "metadata"] = "auto"
+    layers: tuple[str, ...] = ()
+    tolerance: Tolerance = Tolerance()
+    limits: Limits = Limits()
+    provider: Literal["auto", "cpu", "cuda", "tensorrt", "openvino"] = "auto"
+    zarr_format: Literal[2, 3] = 3
+    seed: int = 0
+    base: Path = Field(default_factory=Path, exclude=True)
+
+    @model_validator(mode="after")
+    def _periods_named_once(self) -> Job:
+        names = [period.name for period in self.period]
+        if len(set(names)) != len(names):
+            raise ValueError(f"period: the names {names} must differ")
+        return self
+
+    def request(self) -> dict[str, Any]:
+        """Everything that decides the product's pixels, as JSON: what a second run is compared with."""
+        plain = self.model_dump(mode="json", exclude={"output", "base", "tolerance", "limits", "provider", "area"})
+        return {**plain, "area": self.area.geojson()}
+
+
+def read_job(path: Path, *, changes: tuple[str, ...] = (), output: str | None = None) -> Job:
+    """The job in a YAML or JSON file, with ``key=value`` changes applied.
+
+    Paths in it (area, source, model) are relative to the file; ``output`` to the working folder.
+
+    Raises JobError naming the field, what was given and what is expected.
+    """
+    return make_job(_load(path), base=path.resolve().parent, changes=changes, output=output)
+
+
+def make_job(plain: dict[str, Any], *, base: Path, changes: tuple[str, ...] = (), output: str | None = None) -> Job:
+    """The job a mapping describes; see ``read_job``."""
+    plain = dict(plain)
+    for change in changes:
+        _apply_change(plain, change)
+    if output is not None:
+        plain["output"] = output
+    plain.setdefault("name", "job")
+    try:
+        if "area" in plain:
+            plain["area"] = read_area(plain["area"], base=base)
+        return Job(**{**plain, "base": base})
+    except AreaError as error:
+        raise JobError(f"area: {error}") from error
+    except ValidationError as error:
+        raise JobError(_sentence(error)) from error
+    except TypeError as error:
+        raise JobError(f"The job's keys must be names: {error}.") from error
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_JOB_BYTES:
+            raise JobError(f"{path} is larger than {MAX_JOB_BYTES // 2**20} MiB: a job is a short YAML file.")
+        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise JobError(f"The job {path} cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise JobError(f"The job {path} is not valid YAML: {' '.join(str(error).split())[:300]}") from error
+    if not isinstance(plain, dict):
+        raise JobError(f"The job {path} holds no mapping: expected keys such as area, period, source, model.")
+    return plain
+
+
+def _apply_change(plain: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals or not key.strip():
+        raise JobError(f"--set {change!r}: expected key=value, e.g. --set grid.resolution=20.")
+    *parents, last = key.strip().split(".")
+    target = plain
+    for parent in parents:
+        inner = target.get(parent)
+        target[parent] = dict(inner) if isinstance(inner, dict) else {}
+        target = target[parent]
+    try:
+        target[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise JobError(f"--set {change!r}: the value is not valid YAML.") from error
+
+
+def _period(name: str, text: str) -> Period:
+    start_text, slash, end_text = text.strip().partition("/")
+    try:
+        start, _ = _instant(start_text)
+        _, end = _instant(end_text if slash else start_text)
+    except ValueError as error:
+        raise ValueError(
+            f"{text!r} is not a period: write 2021-06-01/2021-06-30 (both ends included), or one day"
+        ) from error
+    if end < start:
+        raise ValueError(f"{text!r} ends before it starts: write the earlier date first")
+    return Period(name=_checked_name(name), start=start, end=end)
+
+
+def _instant(text: str) -> tuple[datetime, datetime]:
+    """(first, last) moment of a day, or twice the moment given, in UTC."""
+    text = text.strip()
+    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
+        day = datetime.combine(date.fromisoformat(text), time.min, tzinfo=UTC)
+        return day, day + timedelta(days=1) - timedelta(microseconds=1)
+    if re.fullmatch(r"\d{4}-\d{2}", text):
+        first = datetime.combine(date.fromisoformat(f"{text}-01"), time.min, tzinfo=UTC)
+        return first, (first + timedelta(days=31)).replace(day=1) - timedelta(microseconds=1)
+    moment = datetime.fromisoformat(text)
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment, moment
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"]) or "job"
+    if first["type"] == "missing":
+        return f"{field}: the job does not say it. A job needs area, period, source and model."
+    if first["type"] == "extra_forbidden":
+        return f"{field}: unknown key. Known here: {', '.join(_known(first['loc'][:-1]))}."
+    said = first["msg"].removeprefix("Value error, ")
+    given = json.dumps(first["input"], default=str)[:80]
+    return f"{field}: {said} (given: {given})." if given not in said else f"{field}: {said}."
+
+
+def _known(place: tuple[int | str, ...]) -> list[str]:
+    model: Any = Job
+    for part in place:
+        field = model.model_fields.get(str(part)) if hasattr(model, "model_fields") else None
+        model = field.annotation if field is not None else None
+    return [name for name in getattr(model, "model_fields", {}) if name != "base"]
