@@ -67,8 +67,7 @@ def _as_task(function: Callable[P, R], name: str, policy: Policy) -> Callable[P,
         error = state.result(raise_on_failure=False)
         return not isinstance(error, ValueError)
 
-    made: Any = task(
-        function,
+    decorate: Any = task(
         name=name,
         retries=len(policy.delays),
         retry_delay_seconds=list(policy.delays),
@@ -80,4 +79,4 @@ def _as_task(function: Callable[P, R], name: str, policy: Policy) -> Callable[P,
         persist_result=False,
         log_prints=False,
     )
-    return made  # type: ignore[no-any-return]
+    return decorate(function)

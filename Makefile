@@ -1,0 +1,58 @@
+# Two commands set everything up: `make demo` and `make test`. Both may be called again at any time.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+
+.PHONY: help demo test check format models clean
+
+help:
+	@echo 'make demo    build the embedded sample and map water and change on it'
+	@echo 'make test    run the tests'
+	@echo 'make check   lint and types'
+	@echo 'make format  format the code'
+	@echo 'make models  rebuild the built-in models byte for byte'
+	@echo 'make clean   remove the environment and what tools left'
+
+demo: $(VENV)/.cpu
+	@$(BIN)/tilewright demo
+
+test: $(VENV)/.dev
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+
+check: $(VENV)/.dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet . || { echo 'run `make format`'; exit 1; }
+	@$(BIN)/mypy --no-error-summary
+	@echo 'check: lint, format and types are clean'
+
+format: $(VENV)/.dev
+	@$(BIN)/ruff check --fix --quiet .
+	@$(BIN)/ruff format --quiet .
+
+models: $(VENV)/.dev
+	@$(BIN)/python -m models.builtin.build
+
+clean:
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An environment is remade when its needs change; what pip says is kept aside and shown only when it fails.
+define install
+	@test -n '$(PYTHON)' || { echo 'Tilewright needs Python 3.11 or newer: set PYTHON=/path/to/python'; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo 'Installing Tilewright ($(1)) into $(VENV); the first time takes a few minutes ...'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[$(1)]' >$(VENV)/install.log 2>&1 || { cat $(VENV)/install.log; exit 1; }
+	@touch $@
+endef
+
+$(VENV)/.cpu: pyproject.toml constraints.txt
+	$(call install,cpu)
+
+$(VENV)/.dev: pyproject.toml constraints.txt
+	$(call install,cpu$(comma)flows$(comma)stackstac$(comma)export$(comma)dev)
+	@touch $(VENV)/.cpu
+
+comma := ,

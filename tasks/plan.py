@@ -1,0 +1,202 @@
+"""The plan of a product: everything that decides its pixels, frozen by the first run, readable without it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from shapely.geometry import mapping, shape
+
+from catalogs.scene import Scene
+from tasks.dates import StepPlan
+from tasks.grid import Block, Grid, PixelBox, block_at, covered_box
+from tasks.ledger import digest
+from tasks.mask import MaskRule
+from tasks.tiles import Lattice
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from shapely.geometry.base import BaseGeometry
+
+PLAN_FORMAT = 1
+"""Raised when a plan of an older Tilewright can no longer be run as it stands."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputPlan:
+    """What one model input reads: its scenes in order, its steps, its mask, and its pixels per model-grid pixel.
+
+    ``finer / coarser``: the input's pixels per model-grid pixel along a side (1/2 for a 20 m input on a 10 m grid).
+    """
+
+    name: str
+    bands: tuple[str, ...]
+    unit: str
+    resampling: str
+    reducer: str
+    required: bool
+    every_step: bool
+    mask: MaskRule
+    finer: int
+    coarser: int
+    scenes: tuple[Scene, ...]
+    steps: tuple[StepPlan, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The input's plan as JSON values."""
+        plain = {name: getattr(self, name) for name in self.__slots__}
+        return {
+            **plain,
+            "bands": list(self.bands),
+            "mask": asdict(self.mask),
+            "scenes": [scene.to_json() for scene in self.scenes],
+            "steps": [asdict(step) for step in self.steps],
+        }
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> InputPlan:
+        """The plan ``to_json`` wrote."""
+        return cls(
+            **{
+                **plain,
+                "bands": tuple(plain["bands"]),
+                "mask": MaskRule(**{k: tuple(v) if isinstance(v, list) else v for k, v in plain["mask"].items()}),
+                "scenes": tuple(Scene.from_json(scene) for scene in plain["scenes"]),
+                "steps": tuple(StepPlan(**{**step, "days": tuple(step["days"])}) for step in plain["steps"]),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A product's frozen plan.
+
+    ``grid`` is the model's grid; the product's pixels are ``up / down`` per model-grid pixel along a side. ``area`` is
+    GeoJSON in the grid's CRS. ``card`` is what finds and proves the model again: reference, name, sha256.
+    """
+
+    name: str
+    request: dict[str, Any]
+    card: dict[str, str]
+    grid: Grid
+    area: dict[str, Any]
+    up: int
+    down: int
+    lattice: Lattice
+    inputs: tuple[InputPlan, ...]
+    layers: tuple[str, ...]
+    engine: str
+    receptive: dict[str, Any]
+    exact: bool
+    exact_reason: str
+    versions: dict[str, str]
+    warnings: tuple[str, ...] = ()
+    blocks: tuple[tuple[int, int], ...] = field(default=())
+
+    @property
+    def product_grid(self) -> Grid:
+        """The grid of the layers."""
+        return self.grid.rescale(numerator=self.up, denominator=self.down)
+
+    @property
+    def product_block(self) -> int:
+        """Pixels per side of a block in the layers."""
+        return self.lattice.block * self.up // self.down
+
+    @property
+    def product_box(self) -> PixelBox:
+        """The box of whole blocks the store covers, in product pixels."""
+        box = covered_box(self.grid, block=self.lattice.block)
+        return self.product_box_of(box)
+
+    @property
+    def area_geometry(self) -> BaseGeometry:
+        """The area in the grid's CRS."""
+        return shape(self.area)
+
+    def product_box_of(self, box: PixelBox) -> PixelBox:
+        """A box of model-grid pixels in product pixels."""
+        return box.rescale(numerator=self.up, denominator=self.down)
+
+    def block(self, row: int, col: int) -> Block:
+        """The block of that place in the lattice."""
+        return block_at(row=row, col=col, block=self.lattice.block, halo=self.lattice.halo)
+
+    def all_blocks(self) -> tuple[Block, ...]:
+        """The plan's blocks, in order."""
+        return tuple(self.block(row, col) for row, col in self.blocks)
+
+    def settings_key(self) -> str:
+        """Digest of all that makes every block's pixels, but for the scenes: model, grid, lattice, settings."""
+        return digest(
+            {
+                "card": self.card["sha256"],
+                "crs": self.grid.crs,
+                "resolution": self.grid.resolution,
+                "area": self.area,
+                "lattice": asdict(self.lattice),
+                "layers": list(self.layers),
+                "engine": self.engine,
+                "inputs": [_without_scenes(entry.to_json()) for entry in self.inputs],
+                "version": self.versions["tilewright"],
+            }
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as JSON values."""
+        return {
+            "format": PLAN_FORMAT,
+            "name": self.name,
+            "request": self.request,
+            "card": self.card,
+            "grid": asdict(self.grid),
+            "area": self.area,
+            "up": self.up,
+            "down": self.down,
+            "lattice": asdict(self.lattice),
+            "inputs": [entry.to_json() for entry in self.inputs],
+            "layers": list(self.layers),
+            "engine": self.engine,
+            "receptive": self.receptive,
+            "exact": self.exact,
+            "exact_reason": self.exact_reason,
+            "versions": self.versions,
+            "warnings": list(self.warnings),
+            "blocks": [list(place) for place in self.blocks],
+        }
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Plan:
+        """The plan ``to_json`` wrote."""
+        known = {key: value for key, value in plain.items() if key != "format"}
+        return cls(
+            **{
+                **known,
+                "grid": _grid(plain["grid"]),
+                "lattice": Lattice(**plain["lattice"]),
+                "inputs": tuple(InputPlan.from_json(entry) for entry in plain["inputs"]),
+                "layers": tuple(plain["layers"]),
+                "warnings": tuple(plain["warnings"]),
+                "blocks": tuple((int(row), int(col)) for row, col in plain["blocks"]),
+            }
+        )
+
+
+def area_json(area: BaseGeometry) -> dict[str, Any]:
+    """A geometry as GeoJSON values with plain lists, so that it equals itself after a round trip."""
+    return _plain(mapping(area))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+def _grid(plain: Mapping[str, Any]) -> Grid:
+    return Grid(crs=plain["crs"], resolution=plain["resolution"], area=PixelBox(**plain["area"]))
+
+
+def _without_scenes(plain: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in plain.items() if key != "scenes"}
