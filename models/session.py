@@ -1,0 +1,165 @@
+"""One shared ONNX Runtime session per process and model: thread-safe, its provider proven, its batch shape fixed."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from models.binding import BufferRing
+from models.providers import ProviderError, create_session
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+__all__ = ["InferenceError", "ModelSession", "ProviderError", "Tensor", "open_graph", "open_session"]
+
+
+class InferenceError(RuntimeError):
+    """The model failed on a batch. Carries the shapes it was given and onnxruntime's reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tensor:
+    """An input or output of the graph: its name, shape (-1 where free) and numpy dtype name."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class _Card(Protocol):
+    @property
+    def model_path(self) -> Path: ...
+    @property
+    def sha256(self) -> str: ...
+
+
+class _Runner(Protocol):
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSession:
+    """A loaded model. `provider` is the one that really runs; `note` says what `auto` could not have, else is empty."""
+
+    sha256: str
+    provider: str
+    threads: int
+    note: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    runner: _Runner
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Every output of the graph by name, for `feeds` by name, in the graph's own dtypes and layouts.
+
+        Safe to call from many threads at once; the GIL is free while the model computes.
+        Raises InferenceError where the graph refuses the shapes or fails.
+        """
+        try:
+            return self.runner.run(feeds)
+        except Exception as error:
+            # onnxruntime's own exceptions share no base class but Exception.
+            given = ", ".join(f"{name} {feed.dtype} {list(feed.shape)}" for name, feed in feeds.items())
+            reason = " ".join(str(error).split())
+            raise InferenceError(f"the model failed on {given or 'no input'}: {reason}") from error
+
+    def run_batch(self, feeds: Mapping[str, NDArray[Any]], *, batch: int) -> dict[str, NDArray[Any]]:
+        """As `run` for n <= `batch` windows along the first axis, padded to `batch` by repeating the last one and cut
+        back to n: the session sees one shape only, so a window's result never depends on its batch mates' number.
+
+        Inputs whose first axis is not the windows' (constants, say) must be repeated by the caller.
+        Raises InferenceError for an empty or too large batch, and as `run`.
+        """
+        counts = {len(feed) for feed in feeds.values()}
+        if len(counts) != 1 or not 1 <= (n_windows := counts.pop()) <= batch:
+            raise InferenceError(f"a batch of 1 to {batch} windows was expected, the same for every input")
+        padded = {name: _pad(feed, batch) for name, feed in feeds.items()}
+        return {name: made[:n_windows] for name, made in self.run(padded).items()}
+
+
+def _pad(feed: NDArray[Any], batch: int) -> NDArray[Any]:
+    if len(feed) == batch:
+        return feed
+    return np.concatenate([feed, np.repeat(feed[-1:], batch - len(feed), axis=0)])
+
+
+_Key = tuple[str, str, int]
+_sessions: dict[_Key, ModelSession] = {}
+_lock = threading.Lock()
+
+
+def _forget() -> None:
+    global _lock  # noqa: PLW0603  the lock may be held by a thread that a fork did not copy
+    _lock = threading.Lock()
+    _sessions.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    # A session's threads do not survive a fork: the child opens its own.
+    os.register_at_fork(after_in_child=_forget)
+
+
+def open_session(card: _Card, *, provider: str = "auto", threads: int = 1) -> ModelSession:
+    """The process's session for the card's graph: made on the first call, the same object after that.
+
+    `provider` is auto, cpu, cuda, tensorrt or openvino. `auto` takes CUDA where it really starts, else the CPU, and
+    warns once if a listed CUDA could not start. `threads` is what one call may use; many callers with one thread each
+    are the fastest on a CPU.
+    Raises ProviderError where the asked provider cannot run, ValueError where the graph cannot be loaded.
+    """
+    return open_graph(card.model_path, sha256=card.sha256, provider=provider, threads=threads)
+
+
+def open_graph(path: Path, *, sha256: str, provider: str = "auto", threads: int = 1) -> ModelSession:
+    """As `open_session` for a bare graph whose bytes have the hash `sha256`."""
+    key = (sha256, provider, threads)
+    with _lock:
+        if key not in _sessions:
+            _sessions[key] = _open(path, sha256=sha256, provider=provider, threads=threads)
+        return _sessions[key]
+
+
+def _open(path: Path, *, sha256: str, provider: str, threads: int) -> ModelSession:
+    session, active, note = create_session(path, provider=provider, threads=threads)
+    if note:
+        warnings.warn(note, RuntimeWarning, stacklevel=4)
+    runner: _Runner = BufferRing(session, device="cuda") if active in {"cuda", "tensorrt"} else _Direct(session)
+    return ModelSession(
+        sha256=sha256,
+        provider=active,
+        threads=threads,
+        note=note,
+        inputs=tuple(_tensor(each) for each in session.get_inputs()),
+        outputs=tuple(_tensor(each) for each in session.get_outputs()),
+        runner=runner,
+    )
+
+
+class _Direct:
+    """Plain `run`: on a CPU the feeds are read in place, so binding buffers would only add a copy."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._outputs = [each.name for each in session.get_outputs()]
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        return dict(zip(self._outputs, self._session.run(self._outputs, dict(feeds)), strict=True))
+
+
+# Names of element types as onnxruntime spells them, where numpy's differ.
+_DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(string)": "object"}
+
+
+def _tensor(node: Any) -> Tensor:
+    shape = tuple(each if isinstance(each, int) else -1 for each in node.shape)
+    dtype = _DTYPES.get(node.type, node.type.removeprefix("tensor(").removesuffix(")"))
+    return Tensor(name=node.name, shape=shape, dtype=dtype)
