@@ -1,0 +1,52 @@
+"""A band at a glance: at most 512 x 512 stored numbers of a file, for judging it before it is read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rasterio
+from rasterio.errors import RasterioError
+
+from catalogs.hrefs import scheme_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from catalogs.scene import BandAsset
+
+LARGEST = 512
+DRIVERS = ("GTiff", "JP2OpenJPEG")
+# Only what is asked for is fetched: no listing of the folder, no sidecar files, one connection for several ranges.
+GDAL_SETTINGS: dict[str, Any] = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_HTTP_MAX_RETRY": "3",
+    "GDAL_HTTP_RETRY_DELAY": "0.5",
+    "GDAL_HTTP_TIMEOUT": "60",
+    "VSI_CACHE": "TRUE",
+}
+
+
+def read_overview(asset: BandAsset, sign: Callable[[str], str]) -> NDArray[np.generic]:
+    """Stored numbers (row, col) of the whole band, decimated to at most 512 x 512 by its overviews, in its own dtype.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    try:
+        with rasterio.Env(**GDAL_SETTINGS), rasterio.open(openable(sign(asset.href)), driver=list(DRIVERS)) as file:
+            factor = max(1.0, file.height / LARGEST, file.width / LARGEST)
+            shape = (max(1, round(file.height / factor)), max(1, round(file.width / factor)))
+            return np.asarray(file.read(asset.index, out_shape=shape))
+    except (RasterioError, ValueError, IndexError) as error:
+        raise OSError(f"{asset.key} cannot be read ({type(error).__name__})") from error
+
+
+def openable(href: str) -> str:
+    """The href as GDAL takes it."""
+    scheme = scheme_of(href)
+    if scheme in {"http", "https"}:
+        return f"/vsicurl/{href}"
+    return f"/vsis3/{href[len('s3://') :]}" if scheme == "s3" else href.removeprefix("file://")
