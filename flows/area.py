@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import shapely
 from shapely.geometry import MultiPolygon, shape
+from shapely.geometry.base import BaseGeometry  # noqa: TC002 -- pydantic reads it at run time
 from shapely.validation import explain_validity
-
-if TYPE_CHECKING:
-    from shapely.geometry.base import BaseGeometry
 
 MAX_AREA_BYTES = 64 * 2**20
 
@@ -108,12 +106,10 @@ def _polygons(plain: dict[str, Any]) -> BaseGeometry:
 def _check(geometry: BaseGeometry) -> None:
     if geometry.geom_type not in {"Polygon", "MultiPolygon"}:
         raise AreaError(f"a {geometry.geom_type} has no area to map: give polygons.")
-    if geometry.is_empty or geometry.area == 0:
-        raise AreaError("the polygon is empty: give one with an extent in both directions.")
     if not geometry.is_valid:
         raise AreaError(f"the polygon is not valid ({explain_validity(geometry)}): mend it, e.g. with make_valid.")
+    if geometry.is_empty or geometry.area == 0:
+        raise AreaError("the polygon is empty: give one with an extent in both directions.")
     west, south, east, north = geometry.bounds
     if west < -180 or east > 180 or south < -90 or north > 90:
-        raise AreaError(
-            "the polygon leaves the globe: GeoJSON is longitude, latitude, cut at 180 degrees."
-        )
+        raise AreaError("the polygon leaves the globe: GeoJSON is longitude, latitude, cut at 180 degrees.")

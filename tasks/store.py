@@ -13,12 +13,10 @@ import zarr
 from zarr.codecs import ZstdCodec
 from zarr.errors import ZarrUserWarning
 
-from tasks.grid import PixelBox
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tasks.grid import Grid
+    from tasks.grid import Grid, PixelBox
     from tasks.storage import Storage
 
 STORE = "data.zarr"
@@ -111,7 +109,9 @@ def declare_store(
     """Write the metadata of the whole store: every layer, coordinates and CRS, no pixel. Doing it twice is harmless."""
     store = storage.zarr(STORE)
     group = zarr.open_group(store, mode="a", zarr_format=zarr_format)
-    group.attrs.update({"Conventions": "CF-1.11", **_grid_attributes(grid, box), **attributes})
+    # xarray takes a grid mapping for a coordinate, where rioxarray looks for it, only when it is named as one.
+    described = {"Conventions": "CF-1.11", "coordinates": "spatial_ref", **_grid_attributes(grid, box)}
+    group.attrs.update({**described, **attributes})
     _declare_coordinates(group, grid, box, zarr_format=zarr_format)
     for layer in layers:
         if layer.name not in group:

@@ -1,0 +1,265 @@
+"""The `tilewright` command: what people type. Heavy parts are imported only by the command that needs them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from flows.job import Job
+
+OWN_PACKAGES = {"flows", "tasks", "models", "catalogs"}
+
+app = typer.Typer(
+    name="tilewright",
+    help="Maps the Earth with your model: STAC scenes in, exact tiled inference, COG + Zarr + STAC out.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+models_app = typer.Typer(
+    help="The models at hand, and the check of a card against its ONNX file.", no_args_is_help=True
+)
+app.add_typer(models_app, name="models")
+
+JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="The job, a YAML or JSON file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
+Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the job; may be repeated.")]
+OutputUri = Annotated[str | None, typer.Option("--output", help="A folder or s3://bucket/prefix.")]
+Target = Annotated[str, typer.Argument(metavar="OUTPUT", help="A product's folder or URI.")]
+
+
+@app.callback()
+def main() -> None:
+    """Take the common options; there are none."""
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path | None, typer.Option(help="Where the sample and the products go.")] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Build the embedded sample and map water and change on it."""
+    with _refusals():
+        from flows.demo import run_demo
+        from flows.terminal import Terminal
+
+        with Terminal(quiet=as_json) as terminal:
+            outcomes = run_demo(folder, listener=terminal)
+        if as_json:
+            _print_json([outcome.summary() for outcome in outcomes])
+        else:
+            terminal.close_demo(outcomes)
+
+
+@app.command()
+def plan(job: JobFile, changes: Set = [], output: OutputUri = None, *, as_json: AsJson = False) -> None:  # noqa: B006
+    """Say what a job would do: scenes, grid, blocks, windows, bytes, memory, time. Writes nothing."""
+    with _refusals():
+        from flows.estimate import estimate
+        from flows.planning import make_plan
+        from flows.terminal import print_estimate
+
+        made = make_plan(_job(job, changes, output))
+        expected = estimate(made)
+        if as_json:
+            _print_json(expected.to_json())
+        else:
+            print_estimate(made, expected)
+
+
+@app.command()
+def run(
+    job: JobFile,
+    changes: Set = [],  # noqa: B006
+    output: OutputUri = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=1024, help="How many cores to use.")] = None,
+    runner: Annotated[str, typer.Option(help="threads, dask, or tcp://scheduler:8786.")] = "threads",
+    *,
+    prefect: Annotated[bool, typer.Option("--prefect", help="As a Prefect flow run.")] = False,
+    update: Annotated[bool, typer.Option("--update", help="Plan anew; redo only the blocks that changed.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Throw the standing product away first.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a job. A second call resumes what was interrupted, or says that the product is complete."""
+    with _refusals():
+        from flows.predict import RunOptions, run_job
+        from flows.terminal import Terminal
+
+        checked = _job(job, changes, output)
+        options = RunOptions(runner=runner, workers=workers, update=update, replace=replace)
+        if prefect:
+            from flows.prefect_flows import run_under_prefect as run_job  # type: ignore[assignment]
+        with Terminal(quiet=as_json) as terminal:
+            outcome = run_job(checked, options, listener=terminal)
+        if as_json:
+            _print_json(outcome.summary())
+        else:
+            terminal.close_run(outcome)
+
+
+@app.command()
+def status(output: Target, *, as_json: AsJson = False) -> None:
+    """Say how far a product is: progress, failures and what is missing, from the ledger alone."""
+    with _refusals():
+        from flows.status import product_status
+        from flows.terminal import print_status
+
+        standing = product_status(output)
+        if as_json:
+            _print_json(standing)
+        else:
+            print_status(standing)
+
+
+@app.command()
+def search(job: JobFile, changes: Set = [], *, as_json: AsJson = False) -> None:  # noqa: B006
+    """List the scenes a job would use, with their radiometric state and cloud cover."""
+    with _refusals():
+        from flows.planning import find_scenes
+        from flows.terminal import print_scenes
+
+        scenes = find_scenes(_job(job, changes, None))
+        if as_json:
+            _print_json([scene.to_json() for scene in scenes])
+        else:
+            print_scenes(scenes)
+
+
+@app.command()
+def clean(
+    output: Target,
+    older_than: Annotated[str, typer.Option(help="Only what is older, e.g. 7d, 12h.")] = "0d",
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove what a broken run left behind; never a published product."""
+    with _refusals():
+        from flows.cleaning import clean_output
+
+        removed = clean_output(output, older_than=older_than, dry_run=dry_run)
+        if as_json:
+            _print_json({"removed": removed, "dry_run": dry_run})
+        else:
+            verb = "would go" if dry_run else "removed"
+            typer.echo(f"{len(removed)} objects {verb}." + "".join(f"\n  {key}" for key in removed))
+
+
+@app.command()
+def rerun(
+    item: Annotated[str, typer.Argument(metavar="ITEM", help="The item.json of a product.")],
+    output: OutputUri = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Rebuild a product from its Item alone, and say whether it came out identical."""
+    with _refusals():
+        from flows.rerunning import rerun_item
+        from flows.terminal import Terminal
+
+        with Terminal(quiet=as_json) as terminal:
+            comparison = rerun_item(item, output=output, listener=terminal)
+        if as_json:
+            _print_json(comparison)
+        else:
+            typer.echo(comparison["sentence"])
+        if not comparison["identical"]:
+            raise typer.Exit(1)
+
+
+@models_app.command("list")
+def models_list(*, as_json: AsJson = False) -> None:
+    """List the models that come with Tilewright."""
+    with _refusals():
+        from models.registry import builtin_names, find_card
+
+        from flows.terminal import print_models
+
+        cards = [find_card(name) for name in builtin_names()]
+        if as_json:
+            _print_json([{"name": card.name, "sha256": card.sha256, "tasks": list(card.tasks)} for card in cards])
+        else:
+            print_models(cards)
+
+
+@models_app.command("show")
+def models_show(name: Annotated[str, typer.Argument(help="A name, path or URL.")], *, as_json: AsJson = False) -> None:
+    """Show what a card asks for and gives."""
+    with _refusals():
+        from models.registry import find_card
+
+        from flows.terminal import print_card
+
+        card = find_card(name, base=Path.cwd(), cache=_cache() / "models")
+        if as_json:
+            _print_json(card.raw)
+        else:
+            print_card(card)
+
+
+@models_app.command("check")
+def models_check(
+    card: Annotated[str, typer.Argument(metavar="CARD", help="A card's path, folder, name or URL.")],
+    provider: Annotated[str, typer.Option(help="auto, cpu, cuda, tensorrt or openvino.")] = "auto",
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Prove a card against its ONNX file, measure the receptive field, and say what it cost."""
+    with _refusals():
+        from models.check import check_card
+        from models.registry import find_card
+
+        from flows.terminal import print_check
+
+        found = find_card(card, base=Path.cwd(), cache=_cache() / "models")
+        report = check_card(found, provider=provider, cache=_cache())
+        if as_json:
+            _print_json(report.to_json())
+        else:
+            print_check(report)
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """Exit 2 on a refused request, 1 on a failed run, 130 on Ctrl-C, each with one sentence and no traceback."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _say("Interrupted. What is finished is kept: the same command goes on from there.")
+        raise typer.Exit(130) from None
+    except (ValueError, RuntimeError) as error:
+        if type(error).__module__.partition(".")[0] not in OWN_PACKAGES:
+            raise
+        _say(str(error))
+        raise typer.Exit(2 if isinstance(error, ValueError) else 1) from None
+
+
+def _say(sentence: str) -> None:
+    typer.echo(f"tilewright: {' '.join(sentence.split())}", err=True)
+
+
+def _job(path: Path, changes: list[str], output: str | None) -> Job:
+    from flows.job import read_job
+
+    return read_job(path, changes=tuple(changes), output=output)
+
+
+def _cache() -> Path:
+    from flows.places import cache_folder
+
+    return cache_folder()
+
+
+def _print_json(plain: Any) -> None:
+    json.dump(plain, sys.stdout, indent=2, sort_keys=True, ensure_ascii=False)
+    sys.stdout.write("\n")
