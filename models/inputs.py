@@ -1,0 +1,114 @@
+"""What one input of a model takes: collection, bands, unit, dates, scaling, missing values, layout."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from models.layout import input_axes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from models.expression import Expression
+    from models.scaling import Scaling
+
+DatesKind = Literal["composite", "pair", "series", "each", "static"]
+Fill = float | Literal["nearest", "mean", "nearest-date"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatesSpec:
+    """Which dates an input takes.
+
+    `steps` is the length of the time axis (1 composite or static, 2 pair, T series; None for `each` with a free axis);
+    `every` is the length of a series' step ("month", "week", "10D", ...), None when the period is cut into equal parts.
+    """
+
+    kind: DatesKind = "composite"
+    reducer: str = "median"
+    steps: int | None = 1
+    every: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MissingSpec:
+    """What stands where an observation is missing, in physical units before scaling.
+
+    `fill`: one rule for all bands or one per band: a number, "nearest" (nearest valid pixel of the window),
+    "nearest-date" (the same pixel's nearest step), "mean" (of the band and step in the window).
+    `pad`: rims where the archive ends. `steps`: what to do with a step that has no scene at all.
+    """
+
+    fill: Fill | tuple[Fill, ...] = "nearest"
+    pad: Literal["mirror", "fill"] = "mirror"
+    steps: Literal["fill", "refuse"] = "fill"
+
+    def of_band(self, index: int) -> Fill:
+        """The fill rule of one band by its place in `InputSpec.bands`."""
+        return self.fill[index] if isinstance(self.fill, tuple) else self.fill
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSpec:
+    """One input of the graph that is filled with pixels.
+
+    `bands` in the order given (derived names included), `source_bands` what must be read, in order of first use;
+    `shape` with -1 where free, `dim_order` as the card writes it; `value_scaling` one per band;
+    `filter` what scenes must satisfy beside their collection (mode, orbit_state, ...);
+    `resize` the method by which a window is brought to the height and width in `shape`, None when it has that size.
+    """
+
+    name: str
+    collection: str
+    bands: tuple[str, ...]
+    source_bands: tuple[str, ...]
+    derived: Mapping[str, str] = field(default_factory=dict)
+    expressions: Mapping[str, Expression] = field(default_factory=dict)
+    unit: str = "reflectance"
+    resolution: float | None = None
+    resampling: str = "bilinear"
+    dates: DatesSpec = field(default_factory=DatesSpec)
+    shape: tuple[int, ...]
+    dim_order: tuple[str, ...]
+    data_type: str
+    value_scaling: tuple[Scaling, ...]
+    missing: MissingSpec = field(default_factory=MissingSpec)
+    optional: bool = False
+    resize: str | None = None
+    fold: Literal["time-major", "band-major"] = "time-major"
+    filter: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The meaning of each dimension: batch, time, bands, height, width."""
+        axes = input_axes(self.dim_order)
+        assert axes is not None, f"the input {self.name} was accepted with the unknown dimensions {self.dim_order}"
+        return axes
+
+    def size(self, axis: str) -> int | None:
+        """The fixed size of an axis, None when it is free or not there."""
+        axes = self.axes
+        length = self.shape[axes.index(axis)] if axis in axes else -1
+        return None if length < 1 else length
+
+    @property
+    def window(self) -> int | None:
+        """Height (= width) of the array in pixels, None when free or pixel-wise."""
+        return self.size("height")
+
+    @property
+    def pixelwise(self) -> bool:
+        """Whether the array has no height and width: each pixel is a row of the batch."""
+        return "height" not in self.axes
+
+    @property
+    def folded(self) -> bool:
+        """Whether several steps stand in the bands axis instead of a time axis of their own."""
+        return "time" not in self.axes and (self.dates.steps or 1) > 1
+
+    @property
+    def neutral(self) -> tuple[float, ...]:
+        """Per band, the physical value used where a whole window has no valid pixel and the rule is no number."""
+        return tuple(scaling.neutral if math.isfinite(scaling.neutral) else 0.0 for scaling in self.value_scaling)
