@@ -73,7 +73,7 @@ def item_datetime(item: Mapping[str, Any]) -> datetime:
     found = first(*(moment(properties.get(key)) for key in ("datetime", "start_datetime")))
     if found is None:
         raise CatalogError("it has neither datetime nor start_datetime")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def platform_of(item: Mapping[str, Any]) -> str | None:
@@ -93,7 +93,7 @@ def _baseline(item: Mapping[str, Any]) -> str | None:
     properties = mapping(item.get("properties"))
     stated = (properties.get(key) for key in ("s2:processing_baseline", "processing:version", "sentinel2:baseline"))
     named = (found[1] for name in _names(item) if (found := re.search(r"_(N\d{2}\.?\d{2})(?:_|$)", name)))
-    return first(*(parse_baseline(value) for value in (*stated, *named)))  # type: ignore[no-any-return]
+    return first(*(parse_baseline(value) for value in (*stated, *named)))
 
 
 def _granule(item: Mapping[str, Any]) -> str | None:
@@ -120,14 +120,14 @@ def _sequence(item: Mapping[str, Any]) -> int | None:
     properties = mapping(item.get("properties"))
     found = re.search(r"_\d{8}_(\d+)_L[12][AC]$", str(item.get("id", "")))
     stated = (whole(properties.get(key)) for key in ("s2:sequence", "sentinel:sequence"))
-    return first(*stated, int(found[1]) if found else None)  # type: ignore[no-any-return]
+    return first(*stated, int(found[1]) if found else None)
 
 
 def flag_of(item: Mapping[str, Any]) -> bool | None:
     """Earth Search's word on whether the offset has been applied, or None where it says nothing."""
     properties = mapping(item.get("properties"))
     flags = (properties.get(key) for key in ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied"))
-    return first(*(flag for flag in flags if isinstance(flag, bool)))  # type: ignore[no-any-return]
+    return first(*(flag for flag in flags if isinstance(flag, bool)))
 
 
 def bbox_of(item: Mapping[str, Any]) -> list[float] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
@@ -20,7 +21,14 @@ DOCUMENT_BYTES = 64 * 2**20
 TABLE_BYTES = 1024 * 2**20
 CONNECT_SECONDS, READ_SECONDS = 10.0, 60.0
 RETRIES = 3
+DOCUMENT_SECONDS = 180.0
 REDIRECTS = 5
+REASONS = {
+    "ConnectionError": "no connection",
+    "ConnectTimeout": "no connection in time",
+    "ReadTimeout": "no answer in time",
+    "RetryError": "it kept failing",
+}
 
 _sessions = threading.local()
 
@@ -77,7 +85,7 @@ def http_session() -> requests.Session:
         session.mount("http://", HTTPAdapter(max_retries=retry))
         session.mount("https://", HTTPAdapter(max_retries=retry))
         _sessions.session = session
-    return _sessions.session  # type: ignore[no-any-return]
+    return _sessions.session
 
 
 def send(request: requests.Request, *, origin: str, limit: int = DOCUMENT_BYTES) -> tuple[int, bytes]:
@@ -93,7 +101,7 @@ def send(request: requests.Request, *, origin: str, limit: int = DOCUMENT_BYTES)
     try:
         prepared = session.prepare_request(request)
         for _ in range(REDIRECTS):
-            settings = session.merge_environment_settings(prepared.url, {}, True, None, None)
+            settings = session.merge_environment_settings(str(prepared.url), {}, True, None, None)
             timeout = (CONNECT_SECONDS, READ_SECONDS)
             with session.send(prepared, timeout=timeout, allow_redirects=False, **settings) as answer:
                 if not answer.is_redirect:
@@ -128,8 +136,11 @@ def _read_url(href: str, origin: str, limit: int) -> bytes:
 def _body(answer: requests.Response, href: str, limit: int) -> bytes:
     """The body, read in pieces so that neither a wrong length nor compression gets past the limit."""
     pieces, size = [], 0
+    deadline = time.monotonic() + DOCUMENT_SECONDS
     for piece in answer.iter_content(2**16):
         size += len(piece)
+        if time.monotonic() > deadline:
+            raise CatalogError(f"{display_href(href)} takes longer than {DOCUMENT_SECONDS:.0f} s to read")
         if size > limit:
             raise too_large(href, limit)
         pieces.append(piece)
@@ -164,9 +175,4 @@ def s3_settings() -> dict[str, Any]:
 
 def _reason(error: Exception) -> str:
     """The kind of failure in words, without the address and its query that libraries put in."""
-    text = type(error).__name__
-    return {
-        "ConnectionError": "no connection",
-        "ConnectTimeout": "no connection in time",
-        "ReadTimeout": "no answer in time",
-    }.get(text, text)
+    return REASONS.get(type(error).__name__, type(error).__name__)

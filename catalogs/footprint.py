@@ -73,7 +73,7 @@ def solar_day(moment: datetime, footprint: BaseGeometry) -> str:
 
 def to_geojson(footprint: BaseGeometry) -> dict[str, Any]:
     """The geometry as GeoJSON with lists, equal to itself after a trip through JSON."""
-    return _lists(mapping(footprint))  # type: ignore[no-any-return]
+    return _lists(mapping(footprint))
 
 
 def _cut(found: BaseGeometry) -> BaseGeometry:
@@ -95,7 +95,8 @@ def _cut(found: BaseGeometry) -> BaseGeometry:
 def _unwrapped(part: Polygon) -> BaseGeometry:
     """A polygon drawn the long way round the globe, redrawn across the antimeridian.
 
-    Its corners all lie in the outer half of the map, though it spans the inner one; a box round the whole world does not count.
+    Its corners all lie in the outer half of the map, though it spans the inner one; a box round the world does not
+    count.
     """
     distances = [abs(x) for x, _ in part.exterior.coords]
     minx, _, maxx, _ = part.bounds

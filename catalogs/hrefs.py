@@ -120,7 +120,7 @@ def _loose_address(host: str) -> ipaddress.IPv4Address | None:
         return None
     numbers = [_loose_number(part) for part in parts]
     value = sum(part << 8 * (3 - place) for place, part in enumerate(numbers[:-1])) + numbers[-1]
-    return ipaddress.IPv4Address(value) if 0 <= value < 2**32 else ipaddress.IPv4Address("0.0.0.0")
+    return ipaddress.IPv4Address(value) if 0 <= value < 2**32 else ipaddress.IPv4Address(0)
 
 
 def _loose_number(part: str) -> int:

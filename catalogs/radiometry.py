@@ -1,4 +1,4 @@
-"""Radiometric state: whether a Sentinel-2 scene's DN carry ESA's offset, decided from metadata and checked on pixels."""
+"""Radiometric state: whether a Sentinel-2 scene's DN carry ESA's offset, from metadata and checked on pixels."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ def decide_state(
     nonzero = [offset for offset in advertised if offset != 0]
     offset = nonzero[0] if nonzero else ESA_OFFSET
     if flag is not None:
-        if flag:
-            return RadiometricState(state="offset-applied", offset=0.0, reason="earthsearch:boa_offset_applied is true")
-        return RadiometricState(state="offset-in-dn", offset=offset, reason="earthsearch:boa_offset_applied is false")
-    if nonzero:
-        return RadiometricState(state="offset-in-dn", offset=offset, reason=f"its bands advertise offset {offset:g}")
+        state, offset = ("offset-applied", 0.0) if flag else ("offset-in-dn", offset)
+        reason = f"earthsearch:boa_offset_applied is {str(flag).lower()}"
+        return RadiometricState(state=state, offset=offset, reason=reason)
     if advertised:
-        return RadiometricState(state="offset-applied", offset=0.0, reason="its bands advertise offset 0")
+        state = "offset-in-dn" if nonzero else "offset-applied"
+        offset = offset if nonzero else 0.0
+        return RadiometricState(state=state, offset=offset, reason=f"its bands advertise offset {offset:g}")
     return _unsaid(baseline, dn_as_esa=dn_as_esa, radiometry=radiometry)
 
 
@@ -89,13 +89,13 @@ def _unsaid(baseline: str | None, *, dn_as_esa: bool, radiometry: str) -> Radiom
 def dark_share(dn: NDArray[np.generic], nodata: float | None) -> float:
     """Share of valid DN below 1000 in an overview (H, W); 0 where fewer than 25 pixels can be judged.
 
-    Pixels beside nodata or on the rim do not count: averaging overviews mixed nothing into them.
+    Pixels beside nodata or on the rim do not count: an averaged overview may have mixed nothing into them.
     """
     valid = np.ones(dn.shape, bool) if nodata is None else dn != nodata
     valid &= dn != 0
     inner = _eroded(valid)
     n_valid = int(inner.sum())
-    return float((dn[inner] < ESA_OFFSET_DN).sum()) / n_valid if n_valid >= LEAST_PIXELS else 0.0
+    return float(np.less(dn[inner], ESA_OFFSET_DN).sum()) / n_valid if n_valid >= LEAST_PIXELS else 0.0
 
 
 def _eroded(valid: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING, Any
 from shapely.geometry import shape
 
 from catalogs.acquisition import bbox_of, item_datetime
+from catalogs.api import api_items
 from catalogs.duplicates import keep_newest
 from catalogs.errors import CatalogError
 from catalogs.fields import mapping
+from catalogs.files import file_items
 from catalogs.footprint import footprint_of
 from catalogs.items import normalise_item
+from catalogs.overview import read_overview as read_band_overview
+from catalogs.parquet import geoparquet_items
+from catalogs.query import Query
 from catalogs.radiometry import BELIEFS, settle
 from catalogs.sentinel import ALIASES, known_bands
 from catalogs.sources import Source, sign_href
-from catalogs.static import Asked, RawItem, static_items
+from catalogs.static import static_items
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from shapely.geometry.base import BaseGeometry
 
+    from catalogs.query import RawItem
     from catalogs.scene import BandAsset, Scene
 
 ORBIT_STATES = ("ascending", "descending")
@@ -78,14 +84,17 @@ def search_scenes(
         CatalogError: unknown collection or band, a source that cannot be reached, an item that is refused.
     """
     filters = filters or Filters()
-    _check_request(collection, aoi, start, end, bands, radiometry)
-    asked = Asked(
+    _check_belief(radiometry)
+    _check_place_and_time(aoi, start, end)
+    if not bands:
+        raise CatalogError(f"no bands are asked of {collection}")
+    query = Query(
         collections=_their_names(source, collection), aoi=aoi, start=start, end=end, limit_items=filters.limit_items
     )
     met = [
         normalise_item(raw.item, source, radiometry=radiometry, location=raw.location)
-        for raw in _bounded(_raw_items(source, asked), source, filters.limit_items)
-        if _in_question(raw.item, asked)
+        for raw in _bounded(_raw_items(source, query), source, filters.limit_items)
+        if _in_question(raw.item, query)
     ]
     wanted = [scene for scene in met if _passes(scene, filters) and shape(scene.geometry).intersects(aoi)]
     owning = _owning(keep_newest(wanted), collection, bands)
@@ -93,24 +102,18 @@ def search_scenes(
     return settle(owning, radiometry=radiometry, read_overview=look)
 
 
-def _check_request(
-    collection: str,
-    aoi: BaseGeometry,
-    start: datetime | None,
-    end: datetime | None,
-    bands: Sequence[str],
-    radiometry: str,
-) -> None:
+def _check_belief(radiometry: str) -> None:
     if radiometry not in BELIEFS:
         raise CatalogError(f"radiometry is {radiometry!r}; expected one of {', '.join(BELIEFS)}")
+
+
+def _check_place_and_time(aoi: BaseGeometry, start: datetime | None, end: datetime | None) -> None:
     if aoi.is_empty:
         raise CatalogError("the area is empty; nothing can be searched in it")
     if any(moment is not None and moment.tzinfo is None for moment in (start, end)):
         raise CatalogError("the period has no time zone; expected UTC")
     if start is not None and end is not None and start > end:
         raise CatalogError(f"the period is reversed: it starts {start.isoformat()} and ends {end.isoformat()}")
-    if not bands:
-        raise CatalogError(f"no bands are asked of {collection}")
 
 
 def _their_names(source: Source, collection: str) -> tuple[str, ...]:
@@ -126,31 +129,29 @@ def _their_names(source: Source, collection: str) -> tuple[str, ...]:
     return source.collections[collection]
 
 
-def _raw_items(source: Source, asked: Asked) -> Iterator[RawItem]:
-    if source.kind == "static":
-        return static_items(source, asked)
-    raise CatalogError(f"{source.name}: sources of kind {source.kind} are not read yet")
+def _raw_items(source: Source, query: Query) -> Iterator[RawItem]:
+    readers = {"api": api_items, "static": static_items, "geoparquet": geoparquet_items, "files": file_items}
+    return readers[source.kind](source, query)
 
 
 def _bounded(raw_items: Iterator[RawItem], source: Source, limit: int) -> Iterator[RawItem]:
     for n_items, raw in enumerate(raw_items, start=1):
         if n_items > limit:
-            raise CatalogError(
-                f"{source.name} gives more than {limit} items; take a smaller area or period, or raise filter.limit_items"
-            )
+            advice = "take a smaller area or period, or raise filter.limit_items"
+            raise CatalogError(f"{source.name} gives more than {limit} items; {advice}")
         yield raw
 
 
-def _in_question(item: Mapping[str, Any], asked: Asked) -> bool:
+def _in_question(item: Mapping[str, Any], query: Query) -> bool:
     """False for items outside period or area, before anything else of them can be found wrong."""
     try:
         taken = item_datetime(item)
         footprint = footprint_of(mapping(item.get("geometry")) or None, bbox_of(item))
     except CatalogError as error:
         raise CatalogError(f"item {item.get('id', '(no id)')}: {error}") from error
-    early = asked.start is not None and taken < asked.start
-    late = asked.end is not None and taken > asked.end
-    return not early and not late and bool(footprint.intersects(asked.aoi))
+    early = query.start is not None and taken < query.start
+    late = query.end is not None and taken > query.end
+    return not early and not late and bool(footprint.intersects(query.aoi))
 
 
 def _passes(scene: Scene, filters: Filters) -> bool:
@@ -179,9 +180,4 @@ def _owning(scenes: Sequence[Scene], collection: str, bands: Sequence[str]) -> t
 
 
 def _overviews(source: Source) -> Callable[[BandAsset], NDArray[np.generic]]:
-    def read(asset: BandAsset) -> NDArray[np.generic]:
-        from catalogs.overview import read_overview  # noqa: PLC0415  rasterio only where pixels are looked at
-
-        return read_overview(asset, lambda href: sign_href(source, href))
-
-    return read
+    return lambda asset: read_band_overview(asset, lambda href: sign_href(source, href))

@@ -109,17 +109,13 @@ def _layer(
     )
 
 
-def _landsat(
-    band: str, *keys: str, scale: float = 2.75e-5, offset: float = -0.2, unit: str = "reflectance"
-) -> BandFacts:
-    return BandFacts(
-        band=band, unit=unit, dtype="uint16", nodata=0, scale=scale, offset=offset, resolution=30, keys=keys
-    )
+def _landsat(band: str, *, scale: float = 2.75e-5, offset: float = -0.2, unit: str = "reflectance") -> BandFacts:
+    return BandFacts(band=band, unit=unit, dtype="uint16", nodata=0, scale=scale, offset=offset, resolution=30)
 
 
-def _backscatter(band: str, nodata: float | None) -> BandFacts:
+def _backscatter(band: str, dtype: str, nodata: float) -> BandFacts:
     keys = tuple(f"{mode}-{band}" for mode in ("iw", "ew", "sm"))
-    return _layer(band, *keys, unit="1", dtype="float32", nodata=nodata, resolution=10)
+    return _layer(band, *keys, unit="1", dtype=dtype, nodata=nodata, resolution=10)
 
 
 MULTISPECTRAL = (
@@ -149,11 +145,11 @@ PROBABILITIES = ("cloud", "snow")
 BANDS: Mapping[str, tuple[BandFacts, ...]] = {
     "sentinel-2-l2a": (*MULTISPECTRAL, *LEVEL_2A),
     "sentinel-2-l1c": (*MULTISPECTRAL, _optical("cirrus", "B10", 60, 1373.5)),
-    "sentinel-1-grd": tuple(_backscatter(band, None) for band in ("vv", "vh", "hh", "hv")),
-    "sentinel-1-rtc": tuple(_backscatter(band, -32768) for band in ("vv", "vh", "hh", "hv")),
+    "sentinel-1-grd": tuple(_backscatter(band, "uint16", 0) for band in ("vv", "vh", "hh", "hv")),
+    "sentinel-1-rtc": tuple(_backscatter(band, "float32", -32768) for band in ("vv", "vh", "hh", "hv")),
     "landsat-c2-l2": (
         *(_landsat(band) for band in ("coastal", "blue", "green", "red", "nir08", "swir16", "swir22")),
-        _landsat("lwir11", "lwir", scale=0.00341802, offset=149.0, unit="1"),
+        _landsat("lwir11", scale=0.00341802, offset=149.0, unit="1"),
         _layer("qa_pixel", unit="class", dtype="uint16", nodata=1, resolution=30),
     ),
     "dem": (_layer("elevation", "data", "dem", unit="m", dtype="float32", nodata=None, resolution=30),),

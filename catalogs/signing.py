@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from datetime import timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 from catalogs.errors import CatalogError
@@ -58,7 +59,7 @@ def _presigned(href: str, endpoint: str | None) -> str:
     return str(obstore.sign(store, "GET", key, S3_LIFETIME))
 
 
-def _store_settings(endpoint: str | None) -> dict[str, object]:
+def _store_settings(endpoint: str | None) -> dict[str, Any]:
     """Settings of the bucket's store; keys go through a provider, so that no token of another account comes along."""
     foreign = endpoint is not None and urlsplit(endpoint).hostname == CDSE_HOST
     names = CDSE_KEYS if foreign else AWS_KEYS
@@ -67,7 +68,7 @@ def _store_settings(endpoint: str | None) -> dict[str, object]:
         raise CatalogError(f"the source's S3 needs keys: set {names[0]} and {names[1]} in the environment")
     token = None if foreign else os.environ.get("AWS_SESSION_TOKEN")
     credential = {"access_key_id": key, "secret_access_key": secret, "token": token, "expires_at": None}
-    settings: dict[str, object] = {"credential_provider": lambda: credential}
+    settings: dict[str, Any] = {"credential_provider": lambda: credential}
     if endpoint is None:
         return settings
     plain = endpoint.startswith("http://")

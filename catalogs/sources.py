@@ -21,10 +21,6 @@ __all__ = ["CatalogError", "Source", "describe_source", "known_sources", "resolv
 
 KINDS = ("api", "static", "geoparquet", "files")
 TABLE = Path(__file__).with_name("sources.yaml")
-# A user's own description may set these; `rewrite` and the names of the keys stay with the table.
-SETTABLE = frozenset(
-    ["name", "kind", "href", "like", "title", "collections", "bands", "units", "signing", "hosts", "dn_as_esa", "prefer", "s3_endpoint", "files", "collection", "defaults"]
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +81,14 @@ class Source:
         )
 
 
+# A user's own description may set everything but the rewriting of hrefs, and say three things more.
+SETTABLE = frozenset(field.name for field in dataclasses.fields(Source)) - {"rewrite"} | {
+    "like",
+    "collection",
+    "defaults",
+}
+
+
 @cache
 def known_sources() -> Mapping[str, Source]:
     """The sources known by name, in the order of the table."""
@@ -107,7 +111,8 @@ def resolve_source(text: str | Mapping[str, Any] | Source, *, base: Path | None 
     if text in known_sources():
         return known_sources()[text]
     if scheme_of(text) in {"http", "https", "s3"}:
-        return Source(name=_name_of(text), kind=_kind_of(text), href=text, prefer=_preferred(text))
+        known = next((one for one in known_sources().values() if one.href == text.rstrip("/")), None)
+        return known or Source(name=_name_of(text), kind=_kind_of(text), href=text, prefer=_preferred(text))
     if scheme_of(text) != "file":
         raise CatalogError(f"source {display_href(text)!r}: only paths, http, https and s3 are read")
     return _from_path(text, base)

@@ -1,10 +1,9 @@
-"""Items of a static catalog: its tree of JSON documents, walked level by level, branches that cannot matter left out."""
+"""Items of a static catalog: its tree of documents walked level by level, without branches that cannot matter."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from shapely.geometry import box
@@ -13,38 +12,19 @@ from catalogs.errors import CatalogError
 from catalogs.fetch import read_json
 from catalogs.fields import listing, mapping, moment, number, text
 from catalogs.hrefs import resolve_href, scheme_of
+from catalogs.query import RawItem
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from shapely.geometry.base import BaseGeometry
 
+    from catalogs.query import Query
     from catalogs.sources import Source
 
 AT_ONCE = 8
 MOST_DOCUMENTS = 200_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What is looked for: collections in the source's own names, an area (EPSG:4326) and a period, ends included."""
-
-    collections: tuple[str, ...]
-    aoi: BaseGeometry
-    start: datetime | None
-    end: datetime | None
-    limit_items: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RawItem:
-    """An item as the source wrote it, and the place its relative hrefs refer to."""
-
-    item: Mapping[str, Any]
-    location: str
-
-
-def static_items(source: Source, asked: Asked) -> Iterator[RawItem]:
+def static_items(source: Source, query: Query) -> Iterator[RawItem]:
     """Items of the wanted collections in the tree below the source's document, in the order of its links.
 
     A collection whose extent lies outside the area or the period is not entered; items are not looked at further.
@@ -64,11 +44,11 @@ def static_items(source: Source, asked: Asked) -> Iterator[RawItem]:
             level = []
             hrefs = [href for href, _ in fresh]
             for (href, parent), document in zip(fresh, _read_all(hrefs, source, pool), strict=True):
-                yield from _items_of(document, href, parent, asked, met)
-                level += _next_level(document, href, asked, met)
-    if not met & set(asked.collections):
+                yield from _items_of(document, href, parent, query, met)
+                level += _next_level(document, href, query, met)
+    if not met & set(query.collections):
         there = ", ".join(sorted(met)) or "none"
-        raise CatalogError(f"{source.name} has no collection {' or '.join(asked.collections)}; it has: {there}")
+        raise CatalogError(f"{source.name} has no collection {' or '.join(query.collections)}; it has: {there}")
 
 
 def _read_all(hrefs: Sequence[str], source: Source, pool: ThreadPoolExecutor) -> Iterator[dict[str, Any]]:
@@ -78,7 +58,7 @@ def _read_all(hrefs: Sequence[str], source: Source, pool: ThreadPoolExecutor) ->
 
 
 def _items_of(
-    document: Mapping[str, Any], href: str, parent: str | None, asked: Asked, met: set[str]
+    document: Mapping[str, Any], href: str, parent: str | None, query: Query, met: set[str]
 ) -> Iterator[RawItem]:
     kind = document.get("type")
     if kind == "Feature":
@@ -93,20 +73,20 @@ def _items_of(
         collection = text(feature.get("collection")) or parent
         if collection is not None:
             met.add(collection)
-        if collection in asked.collections:
+        if collection in query.collections:
             yield RawItem(item={**feature, "collection": collection}, location=href)
 
 
-def _next_level(document: Mapping[str, Any], href: str, asked: Asked, met: set[str]) -> list[tuple[str, str | None]]:
+def _next_level(document: Mapping[str, Any], href: str, query: Query, met: set[str]) -> list[tuple[str, str | None]]:
     """The links to follow from a document, each with the collection it belongs to."""
     if document.get("type") in {"Feature", "FeatureCollection"}:
         return []
     name = text(document.get("id")) if document.get("type") == "Collection" or "extent" in document else None
     if name is not None:
         met.add(name)
-        if name in asked.collections and not _may_hold(mapping(document.get("extent")), asked):
+        if name in query.collections and not _may_hold(mapping(document.get("extent")), query):
             return []
-    wanted = {"child", "item", "items"} if name is None or name in asked.collections else {"child"}
+    wanted = {"child", "item", "items"} if name is None or name in query.collections else {"child"}
     links = [mapping(link) for link in listing(document.get("links"))]
     hrefs = [text(link.get("href")) for link in links if link.get("rel") in wanted]
     return [(_plain(resolve_href(link, href)), name) for link in hrefs if link]
@@ -116,24 +96,24 @@ def _plain(href: str) -> str:
     return href.split("#", 1)[0] if scheme_of(href) != "file" else href
 
 
-def _may_hold(extent: Mapping[str, Any], asked: Asked) -> bool:
+def _may_hold(extent: Mapping[str, Any], query: Query) -> bool:
     """False where a collection's extent says for certain that nothing in it is asked for."""
     boxes = listing(mapping(extent.get("spatial")).get("bbox"))
-    if boxes and not any(_box_meets(entry, asked.aoi) for entry in boxes):
+    if boxes and not any(_box_meets(entry, query.aoi) for entry in boxes):
         return False
     intervals = listing(mapping(extent.get("temporal")).get("interval"))
-    return not intervals or any(_interval_meets(entry, asked) for entry in intervals)
+    return not intervals or any(_interval_meets(entry, query) for entry in intervals)
 
 
 def _box_meets(entry: Any, aoi: BaseGeometry) -> bool:
-    numbers = [number(value) for value in listing(entry)]
-    if len(numbers) not in {4, 6} or None in numbers:
+    numbers = [value for value in map(number, listing(entry)) if value is not None]
+    if len(numbers) not in {4, 6}:
         return True
     minx, miny, maxx, maxy = numbers if len(numbers) == 4 else (*numbers[:2], *numbers[3:5])
     spans = [(minx, maxx)] if minx <= maxx else [(minx, 180.0), (-180.0, maxx)]
     return any(box(west, miny, east, maxy).intersects(aoi) for west, east in spans)
 
 
-def _interval_meets(entry: Any, asked: Asked) -> bool:
+def _interval_meets(entry: Any, query: Query) -> bool:
     start, end = (*(moment(value) for value in listing(entry)), None, None)[:2]
-    return not ((asked.end and start and start > asked.end) or (asked.start and end and end < asked.start))
+    return not ((query.end and start and start > query.end) or (query.start and end and end < query.start))
