@@ -28,8 +28,8 @@ EXTRAS: Mapping[str, str] = {
     "tensorrt": "pip install 'tilewright[gpu]' and NVIDIA's TensorRT libraries",
     "openvino": "pip install onnxruntime-openvino in place of onnxruntime",
 }
-# Severity 3 is "error": onnxruntime's warnings about a graph are `models check`'s matter, not the job's.
-LOG_SEVERITY = 3
+# Severity 4 is "fatal": errors come as exceptions and are told once, by whoever catches them.
+LOG_SEVERITY = 4
 
 
 class ProviderError(ValueError):

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from models.card import ModelCard
+
 __all__ = ["InferenceError", "ModelSession", "ProviderError", "Tensor", "open_graph", "open_session"]
 
 
@@ -33,13 +35,6 @@ class Tensor:
     name: str
     shape: tuple[int, ...]
     dtype: str
-
-
-class _Card(Protocol):
-    @property
-    def model_path(self) -> Path: ...
-    @property
-    def sha256(self) -> str: ...
 
 
 class _Runner(Protocol):
@@ -108,7 +103,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def open_session(card: _Card, *, provider: str = "auto", threads: int = 1) -> ModelSession:
+def open_session(card: ModelCard, *, provider: str = "auto", threads: int = 1) -> ModelSession:
     """The process's session for the card's graph: made on the first call, the same object after that.
 
     `provider` is auto, cpu, cuda, tensorrt or openvino. `auto` takes CUDA where it really starts, else the CPU, and
@@ -116,7 +111,9 @@ def open_session(card: _Card, *, provider: str = "auto", threads: int = 1) -> Mo
     are the fastest on a CPU.
     Raises ProviderError where the asked provider cannot run, ValueError where the graph cannot be loaded.
     """
-    return open_graph(card.model_path, sha256=card.sha256, provider=provider, threads=threads)
+    # External weights are not among the bytes of the graph: the card's digest speaks for them.
+    content = card.digest if card.weights else card.sha256
+    return open_graph(card.model_path, sha256=content, provider=provider, threads=threads)
 
 
 def open_graph(path: Path, *, sha256: str, provider: str = "auto", threads: int = 1) -> ModelSession:
