@@ -1,0 +1,147 @@
+"""The cards of the built-in models, as STAC MLM Items."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from models.builtin.graphs import CVA_SMOOTHING, CVA_THRESHOLD, NDWI_THRESHOLD
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+EXTENSIONS = (
+    "https://stac-extensions.github.io/mlm/v1.5.2/schema.json",
+    "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/file/v2.1.0/schema.json",
+)
+
+
+def _item(name: str, model: bytes, properties: Mapping[str, Any]) -> dict[str, Any]:
+    digest = hashlib.sha256(model).hexdigest()
+    return {
+        "type": "Feature",
+        "stac_version": "1.1.0",
+        "stac_extensions": list(EXTENSIONS),
+        "id": name,
+        "geometry": None,
+        "properties": {"datetime": "2026-01-01T00:00:00Z", "mlm:name": name, "mlm:framework": "ONNX", **properties},
+        "assets": {
+            "model": {
+                "href": "./model.onnx",
+                "type": "application/octet-stream; application=onnx",
+                "title": "The graph, built by models/builtin/graphs.py",
+                "roles": ["mlm:model"],
+                "mlm:artifact_type": "onnx",
+                "file:size": len(model),
+                "file:checksum": f"1220{digest}",
+            }
+        },
+        "links": [],
+    }
+
+
+def _bands(*names: str) -> list[dict[str, str]]:
+    return [{"name": name, "eo:common_name": name} for name in names]
+
+
+def _class(value: int, name: str, description: str, colour: str) -> dict[str, Any]:
+    return {"value": value, "name": name, "description": description, "color_hint": colour}
+
+
+def _result(channels: int, second: str) -> dict[str, Any]:
+    return {
+        "shape": [-1, channels, -1, -1],
+        "dim_order": ["batch", second, "height", "width"],
+        "data_type": "float32",
+    }
+
+
+def ndwi_water_card(model: bytes) -> dict[str, Any]:
+    """The card of `ndwi-water` for the graph whose bytes are given."""
+    return _item("ndwi-water", model, {
+        "title": "Open water by NDWI",
+        "description": "Arithmetic, not learned: NDWI = (green - nir) / (green + nir), turned into two-class logits "
+        f"around {NDWI_THRESHOLD:g}. Snow, cloud shadow and dark roofs can look like water.",
+        "mlm:architecture": "index threshold",
+        "mlm:tasks": ["semantic-segmentation"],
+        "bands": _bands("green", "nir"),
+        "mlm:input": [{
+            "name": "image",
+            "bands": ["green", "nir"],
+            "input": {
+                "shape": [-1, 2, -1, -1],
+                "dim_order": ["batch", "bands", "height", "width"],
+                "data_type": "float32",
+            },
+            "tw:collection": "sentinel-2-l2a",
+            "tw:unit": "reflectance",
+            "tw:resolution": 10,
+            "tw:resampling": "bilinear",
+            "tw:dates": {"kind": "composite", "reducer": "median"},
+            "tw:missing": {"fill": "nearest"},
+        }],
+        "mlm:output": [{
+            "name": "logits",
+            "tasks": ["semantic-segmentation"],
+            "result": _result(2, "class"),
+            "classification:classes": [
+                _class(0, "other", "Everything that is not open water", "D9D4C7"),
+                _class(1, "water", "Open water in the composite of the period", "2E86DE"),
+            ],
+            "tw:activation": "softmax",
+            "tw:layers": ["class", "confidence"],
+        }],
+        "tw:tile": {"trim": "measured", "merge": "trim"},
+    })  # fmt: skip
+
+
+def cva_change_card(model: bytes) -> dict[str, Any]:
+    """The card of `cva-change` for the graph whose bytes are given."""
+    return _item("cva-change", model, {
+        "title": "Change between two dates by change vector analysis",
+        "description": "Arithmetic, not learned: the length of the difference vector over blue, green, red and nir, "
+        f"and a mask where the length of its {CVA_SMOOTHING} x {CVA_SMOOTHING} mean is above {CVA_THRESHOLD:g} "
+        "reflectance. It marks every change of surface, a harvested field as well as a felled forest.",
+        "mlm:architecture": "change vector analysis",
+        "mlm:tasks": ["change-detection"],
+        "bands": _bands("blue", "green", "red", "nir"),
+        "mlm:input": [{
+            "name": "pair",
+            "bands": ["blue", "green", "red", "nir"],
+            "input": {
+                "shape": [-1, 2, 4, -1, -1],
+                "dim_order": ["batch", "time", "bands", "height", "width"],
+                "data_type": "float32",
+            },
+            "tw:collection": "sentinel-2-l2a",
+            "tw:unit": "reflectance",
+            "tw:resolution": 10,
+            "tw:resampling": "bilinear",
+            "tw:dates": {"kind": "pair", "reducer": "median"},
+            "tw:missing": {"fill": "nearest"},
+        }],
+        "mlm:output": [
+            {
+                "name": "change",
+                "tasks": ["change-detection"],
+                "result": _result(2, "class"),
+                "classification:classes": [
+                    _class(0, "unchanged", "Difference below the threshold", "D9D4C7"),
+                    _class(1, "changed", "Difference above the threshold", "E4572E"),
+                ],
+                "tw:activation": "softmax",
+                "tw:layers": ["change"],
+            },
+            {
+                "name": "magnitude",
+                "tasks": ["regression"],
+                "description": "Length of the change vector over the four bands",
+                "result": _result(1, "channel"),
+                "tw:activation": "none",
+                "tw:layers": ["magnitude"],
+                "tw:unit": "reflectance",
+            },
+        ],
+        "tw:tile": {"trim": "measured", "merge": "trim"},
+    })  # fmt: skip

@@ -1,0 +1,112 @@
+"""The graphs of the built-in models: arithmetic, not learned; each function below is the whole model.
+
+Bytes depend on nothing but this file: names and producer are fixed, the protobuf is serialised deterministically.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+OPSET = 17
+IR_VERSION = 8
+
+# Source: McFeeters (1996), "The use of the Normalized Difference Water Index", IJRS 17(7): open water is above zero.
+NDWI_THRESHOLD = 0.0
+# Logits per unit of NDWI: +-0.2 around the threshold goes from 2 % to 98 % water.
+NDWI_SLOPE = 20.0
+# Denominators below this reflectance are noise around zero; the ratio is held back instead of exploding.
+NDWI_FLOOR = 1e-3
+
+# Euclidean length over blue, green, red, nir, in reflectance. Source: Malila (1980), change vector analysis.
+CVA_THRESHOLD = 0.12
+# Logits per unit of reflectance: +-0.04 around the threshold goes from 2 % to 98 % changed.
+CVA_SLOPE = 100.0
+# Side of the mean filter on the change vector before its length is judged: noise averages out, edges stay.
+CVA_SMOOTHING = 3
+
+
+def _weight(name: str, values: Any, dtype: type = np.float32) -> onnx.TensorProto:
+    return numpy_helper.from_array(np.asarray(values, dtype=dtype), name)
+
+
+def _model(
+    name: str,
+    nodes: Sequence[onnx.NodeProto],
+    weights: Sequence[onnx.TensorProto],
+    inputs: Mapping[str, Sequence[Any]],
+    outputs: Mapping[str, Sequence[Any]],
+) -> bytes:
+    graph = helper.make_graph(
+        nodes,
+        name,
+        [helper.make_tensor_value_info(each, TensorProto.FLOAT, shape) for each, shape in inputs.items()],
+        [helper.make_tensor_value_info(each, TensorProto.FLOAT, shape) for each, shape in outputs.items()],
+        weights,
+    )
+    model = helper.make_model(graph, producer_name="tilewright", opset_imports=[helper.make_opsetid("", OPSET)])
+    model.ir_version = IR_VERSION
+    onnx.checker.check_model(model, full_check=True)
+    serialised: bytes = model.SerializeToString(deterministic=True)
+    return serialised
+
+
+def ndwi_water_graph() -> bytes:
+    """`image` (batch, 2 [green, nir], h, w) reflectance -> `logits` (batch, 2 [other, water], h, w), pixel by pixel."""
+    weights = [
+        _weight("difference_and_sum", np.reshape([1, -1, 1, 1], (2, 2, 1, 1))),
+        _weight("floor", NDWI_FLOOR),
+        _weight("least", -1.0),
+        _weight("most", 1.0),
+        _weight("to_logits", np.reshape([-NDWI_SLOPE / 2, NDWI_SLOPE / 2], (2, 1, 1, 1))),
+        _weight("offset", [NDWI_SLOPE * NDWI_THRESHOLD / 2, -NDWI_SLOPE * NDWI_THRESHOLD / 2]),
+    ]
+    nodes = [
+        helper.make_node("Conv", ["image", "difference_and_sum"], ["both"], kernel_shape=[1, 1]),
+        helper.make_node("Split", ["both"], ["difference", "sum"], axis=1),
+        helper.make_node("Max", ["sum", "floor"], ["held"]),
+        helper.make_node("Div", ["difference", "held"], ["ratio"]),
+        helper.make_node("Clip", ["ratio", "least", "most"], ["ndwi"]),
+        helper.make_node("Conv", ["ndwi", "to_logits", "offset"], ["logits"], kernel_shape=[1, 1]),
+    ]
+    shape = ["batch", 2, "height", "width"]
+    return _model("ndwi-water", nodes, weights, {"image": shape}, {"logits": shape})
+
+
+def cva_change_graph() -> bytes:
+    """`pair` (batch, 2 [before, after], 4 [blue, green, red, nir], h, w) reflectance -> `magnitude` (batch, 1, h, w),
+    the length of the change vector, and `change` (batch, 2 [unchanged, changed], h, w) logits of its smoothed length.
+    """
+    half = CVA_SLOPE / 2
+    reach = CVA_SMOOTHING // 2
+    weights = [
+        _weight("first", 0, np.int64),
+        _weight("second", 1, np.int64),
+        _weight("to_logits", np.reshape([-half, half], (2, 1, 1, 1))),
+        _weight("offset", [half * CVA_THRESHOLD, -half * CVA_THRESHOLD]),
+    ]
+    nodes = [
+        helper.make_node("Gather", ["pair", "first"], ["before"], axis=1),
+        helper.make_node("Gather", ["pair", "second"], ["after"], axis=1),
+        helper.make_node("Sub", ["after", "before"], ["vector"]),
+        helper.make_node("ReduceL2", ["vector"], ["magnitude"], axes=[1], keepdims=1),
+        helper.make_node(
+            "AveragePool", ["vector"], ["smoothed"], kernel_shape=[CVA_SMOOTHING] * 2, pads=[reach] * 4,
+            count_include_pad=0,
+        ),
+        helper.make_node("ReduceL2", ["smoothed"], ["length"], axes=[1], keepdims=1),
+        helper.make_node("Conv", ["length", "to_logits", "offset"], ["change"], kernel_shape=[1, 1]),
+    ]  # fmt: skip
+    return _model(
+        "cva-change",
+        nodes,
+        weights,
+        {"pair": ["batch", 2, 4, "height", "width"]},
+        {"magnitude": ["batch", 1, "height", "width"], "change": ["batch", 2, "height", "width"]},
+    )
