@@ -12,7 +12,7 @@ from tasks.colours import UNLISTED, class_colours, ramp_table, rgb
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from models.card import LayerSpec
+    from models.outputs import LayerSpec
 
 STRETCH = (2.0, 98.0)
 """Percentiles of the valid values between which the ramp runs; what lies outside gets the colour of the end."""
@@ -59,17 +59,17 @@ def legend(layer: NDArray[np.generic], spec: LayerSpec) -> Legend:
     """The legend of `picture(layer, spec)`, titled by the layer's name."""
     title = spec.name.replace("_", " ")
     if spec.kind != "class":
-        return Legend(
-            title=title, ends=value_ends(layer, spec), unit="%" if spec.kind == "percent" else spec.unit or ""
-        )
+        unit = "%" if spec.kind == "percent" else "" if spec.unit == "1" else spec.unit or ""
+        return Legend(title=title, ends=value_ends(layer, spec), unit=unit)
     colours = class_colours([entry.color for entry in spec.classes])
     swatches = (Swatch(label=entry.name, colour=colour) for entry, colour in zip(spec.classes, colours, strict=True))
     return Legend(title=title, swatches=tuple(swatches))
 
 
 def value_ends(layer: NDArray[np.generic], spec: LayerSpec) -> tuple[float, float] | None:
-    """Values at the two ends of the ramp, in the layer's unit: 0-100 for percent, else the 2-98 % range of what is valid.
+    """Values at the two ends of the ramp, in the layer's unit.
 
+    0-100 for percent, else the 2-98 % range of what is valid.
     None where nothing is valid; two equal numbers where all values are one.
     """
     if spec.kind == "percent":
@@ -90,7 +90,7 @@ def true_colour(red: NDArray[np.float32], green: NDArray[np.float32], blue: NDAr
     A pixel without all three is (0, 0, 0), and only such a pixel is: valid ones are at least 1.
     """
     bands = np.stack([red, green, blue], axis=-1).astype(np.float32)
-    missing = ~np.isfinite(bands).all(axis=-1)
+    missing = np.asarray(~np.isfinite(bands).all(axis=-1))
     share = (np.where(missing[..., None], DARKEST, bands) - DARKEST) / (BRIGHTEST - DARKEST)
     shown = np.rint(1 + 254 * np.clip(share, 0, 1) ** GAMMA).astype(np.uint8)
     shown[missing] = 0
@@ -102,7 +102,7 @@ def _missing(layer: NDArray[np.generic], nodata: float | None) -> NDArray[np.boo
     if np.issubdtype(layer.dtype, np.floating):
         missing |= ~np.isfinite(layer)
     if nodata is not None and nodata == nodata:  # noqa: PLR0124 - NaN is the one number unequal to itself
-        missing |= layer == nodata
+        missing |= np.equal(layer, nodata)
     return missing
 
 
@@ -111,7 +111,7 @@ def _classes(layer: NDArray[np.generic], spec: LayerSpec) -> NDArray[np.uint8]:
     coloured = np.empty((*layer.shape, 3), dtype=np.uint8)
     coloured[:] = rgb(UNLISTED)
     for entry, colour in zip(spec.classes, colours, strict=True):
-        coloured[layer == entry.value] = rgb(colour)
+        coloured[np.equal(layer, entry.value)] = rgb(colour)
     return coloured
 
 

@@ -13,6 +13,7 @@ from pyproj.exceptions import CRSError
 
 from tasks.colours import ramp_table, rgb
 from tasks.picture import Legend, legend, picture, true_colour, value_ends
+from tasks.report_words import figure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +28,7 @@ OPACITY = 0.7
 """Share of the layer over the true-colour picture: enough to read its colours, not enough to lose the ground."""
 
 _MARGIN, _RIM, _SIDE, _TOP, _FOOT = 40, 74, 250, 118, 64
+_MOST_SWATCHES = 30
 _INK, _MUTED, _LINE, _PAPER, _EMPTY = "#1b1f23", "#6a6f76", "#d9d5cc", "#fcfbf8", "#efece5"
 _METRES_PER_DEGREE = 111_320.0  # at the equator, WGS 84
 
@@ -76,13 +78,14 @@ def write_preview(
     Both cover `frame`; `key` explains the layer's colours. The same input gives the same bytes.
     """
     box = _map_box(layer.shape[0], layer.shape[1])
-    canvas = Image.new("RGB", (WIDTH, box.top + max(box.height, _key_height(key)) + _RIM // 2 + _FOOT), _PAPER)
+    bottom = box.top + max(box.height, _key_height(key))
+    canvas = Image.new("RGB", (WIDTH, bottom + _RIM // 2 + _FOOT), _PAPER)
     draw = ImageDraw.Draw(canvas)
     canvas.paste(_resized(_blended(layer, background), box), (box.left, box.top))
     _draw_heading(draw, title=title, subtitle=subtitle)
     _draw_rim(draw, frame, box)
     _draw_key(draw, key, left=box.left + box.width + 36, top=box.top)
-    _draw_scale(draw, frame, box)
+    _draw_scale(draw, frame, box, bottom=bottom)
     _draw_foot(draw, frame, attribution, height=canvas.height)
     canvas.save(path, format="PNG", optimize=True)
 
@@ -169,24 +172,28 @@ def _coordinate(value: float) -> str:
     return f"{value:,.0f}".replace(",", " ") if abs(value) >= 1000 else f"{value:g}"
 
 
+def _row_height(key: Legend) -> int:
+    return 30 if len(key.swatches) <= 14 else 23
+
+
 def _key_height(key: Legend) -> int:
-    return 46 + 30 * min(len(key.swatches), 24) + 30 if key.swatches else 330
+    # Below the key come the scale bar and the north arrow.
+    return (_row_height(key) * (min(len(key.swatches), _MOST_SWATCHES) + 1) if key.swatches else 270) + 44 + 60
 
 
 def _draw_key(draw: ImageDraw.ImageDraw, key: Legend, *, left: int, top: int) -> None:
-    room = WIDTH - _MARGIN - left
+    room, row = WIDTH - _MARGIN - left, _row_height(key)
     draw.text((left, top), _fitted(draw, key.title, 20, room), fill=_INK, font=_font(20))
     if key.ends:
         _draw_ramp(draw, key, left=left, top=top + 44)
-    for number, swatch in enumerate(key.swatches[:24]):
-        y = top + 44 + 30 * number
-        draw.rectangle([left, y, left + 24, y + 18], fill=swatch.colour, outline=_LINE)
-        draw.text(
-            (left + 36, y + 9), _fitted(draw, swatch.label, 17, room - 36), fill=_INK, font=_font(17), anchor="lm"
-        )
-    if len(key.swatches) > 24:
-        more = f"and {len(key.swatches) - 24} more classes"
-        draw.text((left, top + 44 + 30 * 24), more, fill=_MUTED, font=_font(15))
+    for number, swatch in enumerate(key.swatches[:_MOST_SWATCHES]):
+        y = top + 44 + row * number
+        draw.rectangle([left, y, left + 24, y + row - 12 + 4], fill=swatch.colour, outline=_LINE)
+        label = _fitted(draw, swatch.label, row // 2 + 2, room - 36)
+        draw.text((left + 36, y + row // 2 - 5), label, fill=_INK, font=_font(row // 2 + 2), anchor="lm")
+    if (more := len(key.swatches) - _MOST_SWATCHES) > 0:
+        at = (left, top + 44 + row * _MOST_SWATCHES)
+        draw.text(at, f"and {more} more classes", fill=_MUTED, font=_font(15))
 
 
 def _draw_ramp(draw: ImageDraw.ImageDraw, key: Legend, *, left: int, top: int) -> None:
@@ -195,26 +202,24 @@ def _draw_ramp(draw: ImageDraw.ImageDraw, key: Legend, *, left: int, top: int) -
         draw.line([(left, top + row), (left + 24, top + row)], fill=tuple(int(part) for part in colour))
     low, high = key.ends
     for share, value in ((0.0, high), (0.5, (low + high) / 2), (1.0, low)):
-        text = f"{value:.4g} {key.unit}".strip()
+        text = f"{figure(value)} {key.unit}".strip()
         draw.text((left + 36, top + round(share * 255)), text, fill=_INK, font=_font(16), anchor="lm")
 
 
-def _draw_scale(draw: ImageDraw.ImageDraw, frame: Frame, box: _Box) -> None:
+def _draw_scale(draw: ImageDraw.ImageDraw, frame: Frame, box: _Box, *, bottom: int) -> None:
     metres_per_pixel = (frame.bounds[2] - frame.bounds[0]) * frame.metres_per_unit() / box.width
     metres = nice_length(metres_per_pixel * min(190, box.width * 0.8))
     length = round(metres / metres_per_pixel)
-    left, bottom = box.left + box.width + 36, box.top + max(box.height, 60)
-    draw.line(
-        [(left, bottom - 8), (left, bottom - 1), (left + length, bottom - 1), (left + length, bottom - 8)],
-        fill=_INK,
-        width=2,
-    )
+    left = box.left + box.width + 36
+    right, up = left + length, bottom - 8
+    draw.line([(left, up), (left, bottom - 1), (right, bottom - 1), (right, up)], fill=_INK, width=2)
     draw.text((left + length / 2, bottom - 12), length_text(metres), fill=_INK, font=_font(15), anchor="ms")
-    north = WIDTH - _MARGIN - 14
-    draw.polygon(
-        [(north, bottom - 40), (north - 8, bottom - 18), (north, bottom - 23), (north + 8, bottom - 18)], fill=_INK
-    )
-    draw.text((north, bottom), "N", fill=_INK, font=_font(15), anchor="ms")
+    _draw_north(draw, x=WIDTH - _MARGIN - 14, bottom=bottom)
+
+
+def _draw_north(draw: ImageDraw.ImageDraw, *, x: int, bottom: int) -> None:
+    draw.polygon([(x, bottom - 40), (x - 8, bottom - 18), (x, bottom - 23), (x + 8, bottom - 18)], fill=_INK)
+    draw.text((x, bottom), "N", fill=_INK, font=_font(15), anchor="ms")
 
 
 def _fitted(draw: ImageDraw.ImageDraw, text: str, size: int, room: float) -> str:

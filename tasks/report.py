@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from tasks import report_page, report_words
+from tasks import report_page, report_words, report_work
 from tasks.colours import RAMP_STOPS, ramp_table
 from tasks.report_fields import part, text
 from tasks.report_layers import layer_views, scene_uri
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tasks.report_layers import LayerView
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_WORDS = ("count", "figure", "percent", "share", "size", "duration", "day", "instant", "plural")
+_WORDS = ("count", "figure", "fixed", "percent", "share", "size", "duration", "day", "instant", "plural")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class AreaRow:
 def area_table(counts: Mapping[int, int], pixel_area_m2: float) -> tuple[AreaRow, ...]:
     """Area of each class, in ascending order of its value.
 
-    `counts` are pixels by class value, without nodata; their sum is what percent refers to. All percents are 0 when it is 0.
+    `counts` are pixels by class value, without nodata; percent refers to their sum (0 when that is 0).
     """
     valid = sum(counts.values())
     return tuple(
@@ -81,25 +81,31 @@ def render_report(
         place=report_page.place(grid),
         crs=text(grid, "crs"),
         figures=report_page.key_figures(report),
-        verdict=report_page.verdict(report),
+        verdict=report_work.verdict(report),
         failures=report_page.problems(report),
         warnings=report_page.warnings(report),
         layers=layers,
         ratio=min(max(first.shape[1] / first.shape[0], 0.6), 2.4) if first is not None and first.size else 1.5,
         scene_image="" if true_colour is None or not true_colour.size else scene_uri(true_colour),
         line=timeline(report),
-        cost=report_page.cost(report),
-        work=report_page.work_facts(report),
+        cost=report_work.cost(report),
+        work=report_work.work_facts(report),
         provenance=report_page.provenance(report),
-        job=text(report, "job"),
+        job=_job(report),
         files=report_page.files(report, layers),
         finished=report_words.instant(report.get("finished")),
         attribution=text(report, "attribution"),
         ramp_css=", ".join(RAMP_STOPS),
+        located=frame is not None,
         viewer=_viewer(layers, frame),
         script=script,
         script_hash=_csp_hash(script),
     )  # fmt: skip
+
+
+def _job(report: Mapping[str, object]) -> str:
+    job = part(report, "job")
+    return json.dumps(job, indent=2, ensure_ascii=False, default=str) if job else text(report, "job")
 
 
 def _viewer(layers: tuple[LayerView, ...], frame: Frame | None) -> str:

@@ -56,7 +56,10 @@ def numbers(fields: Fields, key: str, n: int) -> tuple[float, ...]:
 
 
 def spans(fields: Fields, key: str) -> list[tuple[str, datetime, datetime]]:
-    """Named periods under `key`, in the order given: "a/b", [a, b], {"before": "a/b"} or [{"label", "start", "end"}]."""
+    """Named periods under `key`, in the order given.
+
+    Written as "a/b", [a, b], {"before": "a/b"} or [{"label", "start", "end"}]; what cannot be read is left out.
+    """
     value = fields.get(key)
     found: list[tuple[str, object]] = []
     if isinstance(value, Mapping):

@@ -56,6 +56,12 @@ class LayerView:
     image: str
 
     @property
+    def decimals(self) -> int:
+        """Decimals of the areas, the same for all classes: three digits of the largest."""
+        largest = max((row.area_km2 or 0 for row in self.classes), default=0)
+        return next((decimals for decimals, above in ((0, 1000), (1, 100), (2, 1), (3, 0.1)) if largest >= above), 4)
+
+    @property
     def found(self) -> tuple[ClassRow, ...]:
         """Classes that cover at least one pixel, the largest first; every class where areas are not known."""
         known = [row for row in self.classes if row.pixels != 0 and row.area_km2 != 0]
@@ -117,7 +123,7 @@ def _class_rows(layer: Fields) -> tuple[ClassRow, ...]:
 
 
 def map_uri(picture: NDArray[np.uint8]) -> str:
-    """A PNG data: URI of an RGBA picture (y, x, 4): indexed where it has at most 256 colours, so that colours stay exact."""
+    """A PNG data: URI of an RGBA picture (y, x, 4), colours exact; indexed where there are at most 256 of them."""
     shown = np.ascontiguousarray(_thinned(picture))
     colours, index = np.unique(shown.view(np.uint32).reshape(shown.shape[:2]), return_inverse=True)
     if colours.size > 256:

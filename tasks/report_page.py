@@ -15,63 +15,13 @@ from tasks import report_words as words
 from tasks.preview import Frame
 from tasks.report_fields import numbers, part, rows, spans, text, texts
 from tasks.report_words import number
+from tasks.report_work import Fact, total_seconds, with_unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tasks.report_fields import Fields
     from tasks.report_layers import LayerView
-
-_VERDICTS = {
-    "exact": (
-        "Exact: the tiles are the whole image",
-        "Every pixel has the value the model would give if it saw the whole area in one piece.",
-    ),
-    "inexact": (
-        "Not exact: windows can show at their seams",
-        "Some pixels can differ from what the model would give if it saw the whole area in one piece.",
-    ),
-    "unknown": ("Exactness is not stated", ""),
-}
-
-_WHOLE = ("total", "wall")  # keys of `seconds` that are the run's length and not one of its stages
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fact:
-    """A named figure, and what it stands for in a few words."""
-
-    name: str
-    value: str
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """A bar of the cost chart: `width` in percent of the longest."""
-
-    name: str
-    seconds: float
-    width: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
-    """Seconds of each stage, of the run and of its floor, on one scale; `overlapping` when stages add up to more than the run."""
-
-    stages: tuple[Stage, ...]
-    total: Stage | None
-    floor: Stage | None
-    overlapping: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """Whether tiled output is whole-image output, in plain words; `state` is "exact", "inexact" or "unknown"."""
-
-    state: str
-    title: str
-    sentences: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +44,7 @@ def headline(report: Fields) -> str:
     if n_scenes:
         said.append(f"from {words.plural(n_scenes, 'scene')}")
     if period := period_text(report):
-        said.append(f"of {period}")
+        said.append(f"({period})" if ":" in period else f"of {period}")
     if number(grid.get("resolution")):
         said.append(f"at {_pixel_size(grid)}")
     return " ".join(said) + "." if said else ""
@@ -158,7 +108,7 @@ def key_figures(report: Fields) -> tuple[Fact, ...]:
     efficiency, floor = number(report.get("efficiency")), number(report.get("floor_seconds"))
     total, speed = total_seconds(report), number(report.get("km2_per_s"))
     shown = (
-        Fact(name="Area mapped", value=_unit(report.get("area_km2"), "km²"), note=place(grid)),
+        Fact(name="Area mapped", value=with_unit(report.get("area_km2"), "km²"), note=place(grid)),
         Fact(
             name="Scenes",
             value=words.count(len(scenes)) if scenes else words.ABSENT,
@@ -181,97 +131,6 @@ def key_figures(report: Fields) -> tuple[Fact, ...]:
         ),
     )
     return tuple(fact for fact in shown if fact.value != words.ABSENT)
-
-
-def work_facts(report: Fields) -> tuple[Fact, ...]:
-    """What was read and run, beside the cost chart; a figure that the report does not know is left out."""
-    run, skipped = report.get("windows_run"), number(report.get("windows_skipped"))
-    shown = (
-        Fact(name="Read", value=words.size(report.get("bytes_read")), note="bytes from the archive"),
-        Fact(name="Read factor", value=words.figure(report.get("read_factor")), note="pixels read per pixel needed"),
-        Fact(name="Blocks", value=words.count(report.get("blocks")), note="units of work and write"),
-        Fact(
-            name="Windows run",
-            value=words.count(run),
-            note=f"{words.count(skipped)} skipped" if skipped is not None else "",
-        ),
-        Fact(name="Passes", value=words.figure(report.get("passes")), note="pixels computed per pixel kept"),
-        Fact(name="Speed", value=_unit(report.get("km2_per_s"), "km²/s")),
-        Fact(name="Provider", value=text(report, "provider") or words.ABSENT, note="that really ran the model"),
-        Fact(name="Peak memory", value=words.megabytes(report.get("peak_memory_mb"))),
-    )
-    return tuple(fact for fact in shown if fact.value != words.ABSENT)
-
-
-def _unit(value: object, unit: str) -> str:
-    return words.ABSENT if number(value) is None else f"{words.figure(value)}\u00a0{unit}"
-
-
-def total_seconds(report: Fields) -> float | None:
-    """Measured length of the run: `seconds.total`, or floor / efficiency where it is not written."""
-    seconds = part(report, "seconds")
-    for key in _WHOLE:
-        if (total := number(seconds.get(key))) is not None:
-            return total
-    floor, efficiency = number(report.get("floor_seconds")), number(report.get("efficiency"))
-    return floor / efficiency if floor is not None and efficiency else None
-
-
-def cost(report: Fields) -> Cost:
-    """The stages in the order given, the whole run and its floor, as bars on one scale."""
-    given = {str(name): number(value) for name, value in part(report, "seconds").items() if str(name) not in _WHOLE}
-    stages = {name: seconds for name, seconds in given.items() if seconds is not None and seconds >= 0}
-    total, floor = total_seconds(report), number(report.get("floor_seconds"))
-    longest = max([*stages.values(), total or 0, floor or 0, 1e-9])
-
-    def bar(name: str, seconds: float | None) -> Stage | None:
-        if seconds is None:
-            return None
-        return Stage(name=name, seconds=seconds, width=round(100 * max(seconds, 0) / longest, 2))
-
-    bars = (bar(name.replace("_", " "), seconds) for name, seconds in stages.items())
-    return Cost(
-        stages=tuple(stage for stage in bars if stage),
-        total=bar("whole run", total),
-        floor=bar("floor", floor),
-        overlapping=total is not None and sum(stages.values()) > 1.05 * total,
-    )
-
-
-def verdict(report: Fields) -> Verdict:
-    """The exactness of the product: its title, then why, how far the model sees, and what was cut."""
-    exact = report.get("exact")
-    state = "exact" if exact is True else "inexact" if exact is False else "unknown"
-    title, meaning = _VERDICTS[state]
-    details = (_sentence(text(report, "exact_reason")), _reach(report), _cut(report))
-    why = " ".join(sentence for sentence in details if sentence)
-    return Verdict(state=state, title=title, sentences=tuple(sentence for sentence in (meaning, why) if sentence))
-
-
-def _sentence(words_given: str) -> str:
-    return (
-        words_given[:1].upper() + words_given[1:] + ("" if words_given.endswith((".", "!")) else ".")
-        if words_given
-        else ""
-    )
-
-
-def _reach(report: Fields) -> str:
-    field = part(report, "receptive_field")
-    radius = number(field.get("radius")) if field else number(report.get("receptive_field"))
-    if radius is None:
-        return "The model's receptive field has no measured bound." if field.get("verdict") == "unbounded" else ""
-    if radius == 0:
-        return "The model looks at each pixel alone (receptive field 0\u00a0px)."
-    return f"The model sees {words.count(radius)}\u00a0px to each side of a pixel (measured receptive field)."
-
-
-def _cut(report: Fields) -> str:
-    trim, window = number(report.get("trim")), number(report.get("window"))
-    if trim is None:
-        return ""
-    of = f"{words.count(window)}\u00a0px window" if window else "window"
-    return f"{words.count(trim)}\u00a0px were trimmed from each side of a {of}."
 
 
 def problems(report: Fields) -> tuple[str, ...]:
@@ -320,17 +179,12 @@ def _when(report: Fields, key: str) -> str:
 
 def files(report: Fields, layers: Iterable[LayerView]) -> tuple[File, ...]:
     """The files of the product: those the report lists, else those every product has."""
-    listed = [
-        (text(entry, "href"), text(entry, "title"), words.size(entry.get("bytes"))) for entry in rows(report, "files")
-    ]
+    given = rows(report, "files")
+    listed = [(text(entry, "href"), text(entry, "title"), words.size(entry.get("bytes"))) for entry in given]
     if not any(href for href, _, _ in listed):
-        cogs = [
-            (f"{layer.name}.tif", f"{layer.title}, Cloud-Optimized GeoTIFF", "")
-            for layer in layers
-            if layer.name != "observations"
-        ]
+        cogs = [layer for layer in layers if layer.name != "observations"]
         listed = [
-            *cogs,
+            *((f"{layer.name}.tif", f"{layer.title}, Cloud-Optimized GeoTIFF", "") for layer in cogs),
             ("data.zarr", "every layer and the observations, Zarr", ""),
             ("item.json", "STAC Item", ""),
             ("report.json", "the figures of this page", ""),

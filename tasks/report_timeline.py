@@ -53,7 +53,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
-    """Marks, date ticks and periods; `clouded` says whether any scene knows its cloud cover, which makes the line a chart."""
+    """Marks, date ticks and periods; `clouded` where any scene knows its cloud cover: the line is then a chart."""
 
     marks: tuple[SceneMark, ...]
     ticks: tuple[Tick, ...]

@@ -36,6 +36,15 @@ def figure(value: object) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+def fixed(value: object, decimals: int) -> str:
+    """A number with so many decimals, for columns: "0.10"; "< 0.01" for what would round away."""
+    given = number(value)
+    if given is None:
+        return ABSENT
+    least = 10.0**-decimals
+    return f"<\u00a0{least:.{decimals}f}" if 0 < given < least / 2 else f"{given:,.{decimals}f}".replace(",", _THIN)
+
+
 def percent(value: object) -> str:
     """A percentage to one decimal; "< 0.1 %" for what would round away."""
     given = number(value)
