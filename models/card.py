@@ -14,8 +14,10 @@ from models.card_field import CardField
 from models.card_files import model_files, read_json
 from models.card_inputs import read_inputs
 from models.card_outputs import read_outputs
+from models.card_schema import check_schemas
 from models.card_tile import TileSpec, fit_tile, read_tile
 from models.extras import ExtraInput
+from models.graph import check_graph
 from models.inputs import DatesSpec, InputSpec, MissingSpec
 from models.outputs import ClassSpec, LayerSpec, OutputSpec
 from models.refusal import CardError
@@ -26,8 +28,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
-    "CardError", "ClassSpec", "DatesSpec", "ExtraInput", "InputSpec", "LayerSpec", "MissingSpec", "ModelCard",
-    "OutputSpec", "Scaling", "TileSpec", "load_card",
+    "CardError",
+    "ClassSpec",
+    "DatesSpec",
+    "ExtraInput",
+    "InputSpec",
+    "LayerSpec",
+    "MissingSpec",
+    "ModelCard",
+    "OutputSpec",
+    "Scaling",
+    "TileSpec",
+    "load_card",
 ]
 
 PROPERTY_FIELDS: Final = ("tw:tile",)
@@ -98,7 +110,10 @@ def load_card(path: Path, *, verify: bool = True) -> ModelCard:
     """
     path = path / "card.json" if path.is_dir() else path
     raw = read_json(path)
+    check_schemas(raw, verify=verify)
     card = _completed(raw, path.parent, verify=verify)
+    if verify:
+        check_graph(card.model_path, card.inputs, card.extras, card.outputs, weights=card.weights)
     return card
 
 
@@ -113,10 +128,20 @@ def _completed(raw: dict[str, Any], folder: Path, *, verify: bool) -> ModelCard:
     tile, outputs = fit_tile(tile, inputs, outputs)
     files = model_files(raw, folder, verify=verify)
     return ModelCard(
-        name=item.mlm_name, id=raw["id"], folder=folder, model_path=files[0].path, sha256=files[0].sha256,
-        digest=_digest(raw, [file.sha256 for file in files]), weights=tuple(file.path for file in files[1:]),
-        inputs=inputs, extras=extras, outputs=outputs, tile=tile, tasks=tuple(str(task) for task in item.tasks),
-        architecture=item.architecture, raw=raw,
+        name=item.mlm_name,
+        id=raw["id"],
+        folder=folder,
+        model_path=files[0].path,
+        sha256=files[0].sha256,
+        digest=_digest(raw, [file.sha256 for file in files]),
+        weights=tuple(file.path for file in files[1:]),
+        inputs=inputs,
+        extras=extras,
+        outputs=outputs,
+        tile=tile,
+        tasks=tuple(str(task) for task in item.tasks),
+        architecture=item.architecture,
+        raw=raw,
     )
 
 

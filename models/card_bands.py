@@ -22,7 +22,8 @@ INDICES: Final = {
 }
 """Derived bands known by name.
 
-Source: Rouse 1974 (NDVI), McFeeters 1996 (NDWI), Xu 2006 (MNDWI), Gao 1996 as used with Sentinel-2 (NDMI), Key and Benson 2006 (NBR).
+Source: Rouse 1974 (NDVI), McFeeters 1996 (NDWI), Xu 2006 (MNDWI), Gao 1996 as used with Sentinel-2 (NDMI),
+Key and Benson 2006 (NBR).
 """
 
 
@@ -79,4 +80,6 @@ def _refuse_undeclared(names: Sequence[str], declared: Sequence[str], path: str)
     for name in names:
         if name not in declared:
             hint = did_you_mean(name, declared)
-            raise CardError(f"{path} needs the band {name!r}, which properties.bands does not declare{hint}; add it there")
+            raise CardError(
+                f"{path} needs the band {name!r}, which properties.bands does not declare{hint}; add it there"
+            )

@@ -27,7 +27,10 @@ def read_extra(field: CardField, pixels: Sequence[InputSpec]) -> ExtraInput:
     """
     field.only(EXTRA_FIELDS, prefix="tw:")
     given = field.content["tw:extra"]
-    extra = CardField(path=field.at("tw:extra"), content={"kind": given} if isinstance(given, str) else field.child("tw:extra").content)
+    extra = CardField(
+        path=field.at("tw:extra"),
+        content={"kind": given} if isinstance(given, str) else field.child("tw:extra").content,
+    )
     extra.only(("kind", "of", "parts", "values"))
     kind = cast("ExtraKind", extra.choice("kind", KINDS))
     array = read_shape(field, "input")
@@ -36,8 +39,18 @@ def read_extra(field: CardField, pixels: Sequence[InputSpec]) -> ExtraInput:
     values = _values(extra, kind, array, n_bands=len(of.bands))
     _refuse_layout(field, kind, array, n_parts=len(parts), steps=of.dates.steps, n_bands=len(of.bands))
     shift, gain = _linear(field)
-    return ExtraInput(name=field.text("name"), kind=kind, of=of.name, parts=parts, values=values, shape=array.shape,
-                      dim_order=array.dim_order, data_type=array.data_type, shift=shift, gain=gain)
+    return ExtraInput(
+        name=field.text("name"),
+        kind=kind,
+        of=of.name,
+        parts=parts,
+        values=values,
+        shape=array.shape,
+        dim_order=array.dim_order,
+        data_type=array.data_type,
+        shift=shift,
+        gain=gain,
+    )
 
 
 def _referred(extra: CardField, pixels: Sequence[InputSpec]) -> InputSpec:
@@ -69,7 +82,9 @@ def _values(extra: CardField, kind: str, array: ArrayShape, *, n_bands: int) -> 
     for n in sizes:
         total *= n
     if kind == "constant" and (total < 1 or len(values) not in {1, total}):
-        raise extra.refuse("values", f"write one number, or as many as input.shape has without batch ({max(total, 0)}); fix its sizes")
+        raise extra.refuse(
+            "values", f"write one number, or as many as input.shape has without batch ({max(total, 0)}); fix its sizes"
+        )
     return values
 
 
@@ -83,10 +98,14 @@ ALLOWED: Final = {
 """The axes each kind can fill."""
 
 
-def _refuse_layout(field: CardField, kind: str, array: ArrayShape, *, n_parts: int, steps: int | None, n_bands: int) -> None:
+def _refuse_layout(
+    field: CardField, kind: str, array: ArrayShape, *, n_parts: int, steps: int | None, n_bands: int
+) -> None:
     axes = input_axes(array.dim_order)
     if axes is None or not set(axes) <= ALLOWED[kind] or ("height" in axes) != ("width" in axes):
-        raise field.child("input").refuse("dim_order", f"{kind} fills {', '.join(sorted(ALLOWED[kind]))} and nothing else")
+        raise field.child("input").refuse(
+            "dim_order", f"{kind} fills {', '.join(sorted(ALLOWED[kind]))} and nothing else"
+        )
     expected = {"time": steps, "bands": {"valid_mask": 1, "wavelengths": n_bands}.get(kind, n_parts)}
     for axis, size in zip(axes, array.shape, strict=True):
         if kind != "constant" and axis in expected and size > 0 and expected[axis] not in {None, size}:

@@ -17,14 +17,17 @@ if TYPE_CHECKING:
 
 LARGEST_CARD: Final = 4 * 1024 * 1024
 MULTIHASH: Final = re.compile(r"^1220([0-9a-f]{64})$")
-"""sha2-256 (0x12) of 32 bytes (0x20). Source: multiformats multihash table; STAC file extension v2.1, `file:checksum`."""
+"""sha2-256 (0x12) of 32 bytes (0x20).
+
+Source: multiformats multihash table; STAC file extension v2.1, `file:checksum`.
+"""
 
 SCHEME: Final = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFile:
-    """One file of a card: the href as written, where it lies, its sha256 in hex ("" when the card gives a placeholder)."""
+    """One file of a card: the href as written, where it lies, its sha256 in hex ("" where the card has none yet)."""
 
     href: str
     path: Path
@@ -52,7 +55,9 @@ def parse_json(content: bytes, *, origin: str) -> dict[str, Any]:
 
 
 def model_files(card: Mapping[str, Any], folder: Path, *, verify: bool) -> tuple[ModelFile, ...]:
-    """The model file first, then its external weights, all inside `folder`; with `verify`, present and with true checksums.
+    """The model file first, then its external weights, all inside `folder`.
+
+    With `verify` they are there and their checksums are true.
 
     Raises CardError naming the asset's field.
     """
@@ -79,17 +84,29 @@ def _verify(file: ModelFile, asset: CardField) -> None:
     if not file.path.is_file():
         raise asset.refuse("href", "no such file in the card's folder")
     if (found := file_sha256(file.path)) != file.sha256:
-        raise asset.refuse("file:checksum", f"{file.path.name} has sha256 {found}; either the file was changed or the card is of another file")
+        raise asset.refuse(
+            "file:checksum",
+            f"{file.path.name} has sha256 {found}; the file was changed or the card is of another one",
+        )
 
 
 def inside(folder: Path, href: str, *, field: str) -> Path:
     """The path of a relative href below `folder`. Raises CardError for anything that leaves it, by symbolic link too."""
     parts = href.split("/")
-    if SCHEME.match(href) or href.startswith("/") or ".." in parts or "\\" in href or "\0" in href or not href.strip("./"):
+    if (
+        SCHEME.match(href)
+        or href.startswith("/")
+        or ".." in parts
+        or "\\" in href
+        or "\0" in href
+        or not href.strip("./")
+    ):
         raise CardError(f"{field} is {href!r}; write a path inside the card's own folder, such as './model.onnx'")
     path = folder.joinpath(*parts)
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise CardError(f"{field} is {href!r}, which leads out of the card's folder by a link; put the file itself there")
+        raise CardError(
+            f"{field} is {href!r}, which leads out of the card's folder by a link; put the file itself there"
+        )
     return path
 
 

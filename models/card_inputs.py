@@ -27,12 +27,26 @@ RESAMPLING: Final = ("nearest", "bilinear", "cubic", "average", "mode", "min", "
 REDUCERS: Final = ("median", "mean", "min", "max", "first", "last")
 DATES: Final = ("composite", "pair", "series", "each", "static")
 EVERY: Final = re.compile(r"^(?:[1-9]\d{0,3}D|day|week|month|quarter|year)$")
-RESIZES: Final = ("interpolation-nearest", "interpolation-linear", "interpolation-cubic", "interpolation-area",
-                  "interpolation-max")
+RESIZES: Final = (
+    "interpolation-nearest",
+    "interpolation-linear",
+    "interpolation-cubic",
+    "interpolation-area",
+    "interpolation-max",
+)
 FILTERS: Final = ("max_cloud", "orbit_state", "relative_orbit", "mode", "platforms")
 FILLS: Final = ("nearest", "mean", "nearest-date")
-PIXEL_FIELDS: Final = ("tw:collection", "tw:unit", "tw:resolution", "tw:resampling", "tw:dates", "tw:missing",
-                       "tw:optional", "tw:fold", "tw:filter")
+PIXEL_FIELDS: Final = (
+    "tw:collection",
+    "tw:unit",
+    "tw:resolution",
+    "tw:resampling",
+    "tw:dates",
+    "tw:missing",
+    "tw:optional",
+    "tw:fold",
+    "tw:filter",
+)
 
 
 def read_inputs(properties: CardField, declared: Sequence[str]) -> tuple[tuple[InputSpec, ...], tuple[ExtraInput, ...]]:
@@ -77,7 +91,9 @@ def read_input(field: CardField, declared: Sequence[str]) -> InputSpec:
         missing=read_missing(field.child("tw:missing"), len(bands.names)),
         optional=field.flag("tw:optional", default=False),
         resize=field.choice("resize_type", RESIZES) if field.has("resize_type") else None,
-        fold="band-major" if field.choice("tw:fold", ("time-major", "band-major"), "time-major") == "band-major" else "time-major",
+        fold="band-major"
+        if field.choice("tw:fold", ("time-major", "band-major"), "time-major") == "band-major"
+        else "time-major",
         filter=_filter(field.child("tw:filter")),
     )
     _refuse_layout(field, spec)
@@ -132,12 +148,14 @@ def read_dates(field: CardField, shape: Sequence[int], dim_order: Sequence[str])
         raise field.child("input").refuse("shape", f"its time axis must be {steps}, as tw:dates of kind {kind!r} gives")
     every = dates.text("every") if dates.has("every") else None
     if every is not None and (kind != "series" or not EVERY.match(every)):
-        raise dates.refuse("every", "write day, week, month, quarter, year or a number of days such as 10D, with kind 'series'")
+        raise dates.refuse(
+            "every", "write day, week, month, quarter, year or a number of days such as 10D, with kind 'series'"
+        )
     return DatesSpec(kind=kind, reducer=dates.choice("reducer", REDUCERS, "median"), steps=steps, every=every)
 
 
 def _steps(dates: CardField, kind: DatesKind, length: int | None) -> int | None:
-    """The number of steps: 1 and 2 by kind, as given or from a fixed time axis for series, None for `each` when free."""
+    """The number of steps: by kind, as given, or from a fixed time axis; None for `each` on a free one."""
     implied = {"composite": 1, "static": 1, "pair": 2}.get(kind)
     fixed = length if length is not None and length > 0 else None
     if implied is not None:
@@ -145,7 +163,9 @@ def _steps(dates: CardField, kind: DatesKind, length: int | None) -> int | None:
             raise dates.refuse("steps", f"kind {kind!r} has {implied}; leave steps out or write kind 'series'")
         return implied
     if kind == "each" and length is None:
-        raise dates.refuse("kind", "'each' gives a number of dates known only later; give the input a time axis in dim_order")
+        raise dates.refuse(
+            "kind", "'each' gives a number of dates known only later; give the input a time axis in dim_order"
+        )
     if dates.has("steps"):
         return dates.integer("steps")
     if fixed is None and kind == "series":
@@ -175,7 +195,9 @@ def _refuse_layout(field: CardField, spec: InputSpec) -> None:
     array = field.child("input")
     axes = input_axes(spec.dim_order)
     if axes is None or "batch" not in axes or ("height" in axes) != ("width" in axes):
-        raise array.refuse("dim_order", f"write batch, and height with width or neither; known names: {', '.join(AXES)}")
+        raise array.refuse(
+            "dim_order", f"write batch, and height with width or neither; known names: {', '.join(AXES)}"
+        )
     steps = spec.dates.steps or 1
     expected = len(spec.bands) * (steps if spec.folded else 1)
     if "bands" not in axes and expected != 1:

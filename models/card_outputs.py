@@ -46,13 +46,17 @@ def _prefixed(outputs: tuple[OutputSpec, ...], properties: CardField) -> tuple[O
     """The outputs with a prefix wherever one of their layers is also another's; refused when that is not enough."""
     written = Counter(spec.name for output in outputs for spec in output.layer_specs())
     doubled = {name for name, n in written.items() if n > 1}
-    outputs = tuple(replace(output, prefix=f"{output.name}_") if doubled & {spec.name for spec in output.layer_specs()}
-                    else output for output in outputs)
+    outputs = tuple(
+        replace(output, prefix=f"{output.name}_") if doubled & {spec.name for spec in output.layer_specs()} else output
+        for output in outputs
+    )
     names = Counter(spec.name for output in outputs for spec in output.layer_specs())
     for name, n in names.items():
         if n > 1 or name in RESERVED or not WORD.match(name):
             reason = "stands twice" if n > 1 else "is used by every product" if name in RESERVED else "is no file name"
-            raise properties.refuse("mlm:output", f"the layer {name!r} {reason}; change tw:layers, the class's name or the output's name")
+            raise properties.refuse(
+                "mlm:output", f"the layer {name!r} {reason}; change tw:layers, the class's name or the output's name"
+            )
     return outputs
 
 
@@ -60,7 +64,9 @@ def read_output(field: CardField) -> OutputSpec:
     """One entry of `mlm:output`."""
     field.only(FIELDS, prefix="tw:")
     if field.has("post_processing_function"):
-        raise field.refuse("post_processing_function", "remove it: say it with tw:activation and tw:layers, or put it into the graph")
+        raise field.refuse(
+            "post_processing_function", "remove it: say it with tw:activation and tw:layers, or put it into the graph"
+        )
     tasks = field.texts("tasks")
     if unrastered := [task for task in tasks if task in UNRASTERED]:
         raise field.refuse("tasks", f"{unrastered[0]} gives no raster; Tilewright writes class maps, values and images")
@@ -68,7 +74,9 @@ def read_output(field: CardField) -> OutputSpec:
     classes = read_classes(field)
     labels = bool(classes) and _channels(array) in {None, 1} and not array.data_type.startswith("float")
     channels = _n_channels(field, array, classes, labels=labels)
-    activation = cast("Literal['softmax', 'sigmoid', 'none']", field.choice("tw:activation", ("softmax", "sigmoid", "none"), "none"))
+    activation = cast(
+        "Literal['softmax', 'sigmoid', 'none']", field.choice("tw:activation", ("softmax", "sigmoid", "none"), "none")
+    )
     layers = _class_layers(field, labels=labels) if classes else _value_layers(field, channels)
     spec = OutputSpec(
         name=field.text("name"),
@@ -116,14 +124,17 @@ def _n_channels(field: CardField, array: ArrayShape, classes: Sequence[ClassSpec
     if labels or (given == 1 and len(classes) == 2):
         return 1
     if not array.data_type.startswith("float"):
-        raise result.refuse("data_type", "scores of several classes must be float; whole numbers are class values without a class dimension")
+        raise result.refuse(
+            "data_type",
+            "scores of several classes must be float; whole numbers are class values without a class dimension",
+        )
     if given not in {None, len(classes)}:
         raise field.refuse("classification:classes", f"list {given} classes, one per channel of result.shape, in order")
     return len(classes)
 
 
 def read_classes(field: CardField) -> tuple[ClassSpec, ...]:
-    """The classes of one output, in the order of its channels. Raises CardError for values, names or colours that fail."""
+    """The classes of one output, in the order of its channels. Raises CardError naming the entry that fails."""
     classes = tuple(_class(entry) for entry in field.children("classification:classes"))
     for kind, seen in (("value", [c.value for c in classes]), ("name", [c.name for c in classes])):
         if len(set(seen)) != len(seen):
@@ -148,17 +159,25 @@ def _class_layers(field: CardField, *, labels: bool) -> tuple[str, ...]:
     """The layers of a class output: default class and confidence, class alone where the graph gives class values."""
     layers = field.texts("tw:layers") or (("class",) if labels else ("class", "confidence"))
     own = [layer for layer in layers if layer not in CLASS_LAYERS]
-    if any(did_you_mean(layer, CLASS_LAYERS) for layer in own) or len(own) + ("class" in layers) > 1 or len(set(layers)) != len(layers):
-        raise field.refuse("tw:layers", f"write each of {', '.join(CLASS_LAYERS)} at most once; one other word renames class")
+    if (
+        any(did_you_mean(layer, CLASS_LAYERS) for layer in own)
+        or len(own) + ("class" in layers) > 1
+        or len(set(layers)) != len(layers)
+    ):
+        raise field.refuse(
+            "tw:layers", f"write each of {', '.join(CLASS_LAYERS)} at most once; one other word renames class"
+        )
     if labels and any(layer in CLASS_LAYERS[1:] for layer in layers):
         raise field.refuse("tw:layers", "the graph gives class values, not scores; only the class layer can be written")
     return layers
 
 
 def _value_layers(field: CardField, channels: int) -> tuple[str, ...]:
-    """The layers of a value output, one name per channel: default the output's name, numbered where there are several."""
+    """The layers of a value output, one name per channel: by default the output's name, numbered from 1."""
     name = field.text("name")
-    layers = field.texts("tw:layers") or ((name,) if channels == 1 else tuple(f"{name}_{i + 1}" for i in range(channels)))
+    layers = field.texts("tw:layers") or (
+        (name,) if channels == 1 else tuple(f"{name}_{i + 1}" for i in range(channels))
+    )
     if any(layer in CLASS_LAYERS for layer in layers):
         raise field.refuse("tw:layers", "these layers need classification:classes; list the classes or name the values")
     if len(layers) != channels or len(set(layers)) != channels:
@@ -194,6 +213,8 @@ def _threshold(field: CardField, classes: Sequence[ClassSpec]) -> float | None:
 
 def _refuse_activation(field: CardField, spec: OutputSpec) -> None:
     if spec.labels and (spec.activation != "none" or spec.threshold is not None):
-        raise field.refuse("tw:activation", "the graph gives class values, not scores; leave tw:activation and tw:threshold out")
+        raise field.refuse(
+            "tw:activation", "the graph gives class values, not scores; leave tw:activation and tw:threshold out"
+        )
     if spec.activation == "softmax" and spec.channels == 1:
         raise field.refuse("tw:activation", "softmax of one channel is always 1; write sigmoid or none")

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from models.card_field import CardField
 
-DATA_TYPES: Final = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
+DATA_TYPES: Final = (
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "float16",
+    "float32",
+    "float64",
+)
 """Data types of the raster extension v1.1 that an ONNX graph takes and numpy holds."""
 
 

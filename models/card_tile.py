@@ -43,18 +43,31 @@ def read_tile(field: CardField) -> TileSpec:
     if max(window or 0, step or 0) > LARGEST_WINDOW:
         raise field.refuse("window" if window else "step", f"write at most {LARGEST_WINDOW}")
     if window is not None and window - 2 * (0 if trim == "measured" else trim) < (step or 1):
-        raise field.refuse("trim", f"window less twice trim must hold the step; the window is {window}, the step {step or 1}")
-    return TileSpec(window=window, step=step, trim=trim, merge="blend" if merge == "blend" else "trim" if merge == "trim" else "auto")
+        raise field.refuse(
+            "trim", f"window less twice trim must hold the step; the window is {window}, the step {step or 1}"
+        )
+    return TileSpec(
+        window=window,
+        step=step,
+        trim=trim,
+        merge="blend" if merge == "blend" else "trim" if merge == "trim" else "auto",
+    )
 
 
-def fit_tile(tile: TileSpec, inputs: Sequence[InputSpec], outputs: Sequence[OutputSpec]) -> tuple[TileSpec, tuple[OutputSpec, ...]]:
+def fit_tile(
+    tile: TileSpec, inputs: Sequence[InputSpec], outputs: Sequence[OutputSpec]
+) -> tuple[TileSpec, tuple[OutputSpec, ...]]:
     """The window completed from fixed shapes, and outputs whose scale is true for it.
 
     Raises CardError where inputs, outputs and window disagree.
     """
     finest = min((spec.resolution for spec in inputs if spec.resolution), default=None)
     ratios = [spec.resolution / finest if finest and spec.resolution else 1.0 for spec in inputs]
-    sizes = [round(spec.window * ratio) for spec, ratio in zip(inputs, ratios, strict=True) if spec.window and not spec.resize]
+    sizes = [
+        round(spec.window * ratio)
+        for spec, ratio in zip(inputs, ratios, strict=True)
+        if spec.window and not spec.resize
+    ]
     window = tile.window or (max(sizes) if sizes else None)
     for spec, ratio in zip(inputs, ratios, strict=True):
         _refuse_input(spec, ratio, window)
@@ -67,16 +80,22 @@ def _refuse_input(spec: InputSpec, ratio: float, window: int | None) -> None:
     at = f"properties.mlm:input ({spec.name})"
     if window is None:
         if spec.resize:
-            raise CardError(f"{at}: resize_type is {spec.resize!r}, but nothing says what is resized; write {FIELD}.window")
+            raise CardError(
+                f"{at}: resize_type is {spec.resize!r}, but nothing says what is resized; write {FIELD}.window"
+            )
         return
     if spec.pixelwise:
         return
     expected = window / ratio
     if expected != round(expected):
-        raise CardError(f"{FIELD}.window is {window}; write a multiple of {ratio:g}, so that {spec.name} at {spec.resolution:g} m has whole pixels")
+        raise CardError(
+            f"{FIELD}.window is {window}; write a multiple of {ratio:g}, so that {spec.name} at {spec.resolution:g} m has whole pixels"
+        )
     if spec.window not in {None, round(expected)} and not spec.resize:
-        raise CardError(f"{at}.input.shape has height {spec.window}; a window of {window} grid pixels is {expected:g} of its pixels: "
-                        f"change input.shape, tw:resolution or {FIELD}.window, or give a resize_type")
+        raise CardError(
+            f"{at}.input.shape has height {spec.window}; a window of {window} grid pixels is {expected:g} of its pixels: "
+            f"change input.shape, tw:resolution or {FIELD}.window, or give a resize_type"
+        )
 
 
 def _fitted(output: OutputSpec, tile: TileSpec, inputs: Sequence[InputSpec]) -> OutputSpec:
@@ -87,13 +106,17 @@ def _fitted(output: OutputSpec, tile: TileSpec, inputs: Sequence[InputSpec]) -> 
             return output
         return replace(output, scale=1.0 / (tile.step or tile.window or DEFAULT_STEP))
     if all(spec.pixelwise for spec in inputs):
-        raise CardError(f"{at}.result.dim_order has height and width, but the inputs have none; remove them or add them to the inputs")
+        raise CardError(
+            f"{at}.result.dim_order has height and width, but the inputs have none; remove them or add them to the inputs"
+        )
     if tile.window is None:
         return output
     expected = tile.window * output.scale
     size = output.shape[output.axes.index("height")]
     resized = any(spec.resize for spec in inputs)
     if abs(expected - round(expected)) > 1e-6 or (size not in {-1, round(expected)} and not resized):
-        raise CardError(f"{at}: result.shape has height {size}, and tw:scale {output.scale:g} of a window of {tile.window} is {expected:g}; "
-                        f"change tw:scale or result.shape")
+        raise CardError(
+            f"{at}: result.shape has height {size}, and tw:scale {output.scale:g} of a window of {tile.window} is {expected:g}; "
+            f"change tw:scale or result.shape"
+        )
     return output

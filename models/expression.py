@@ -51,7 +51,7 @@ class Expression:
     names: tuple[str, ...]
 
     def __call__(self, bands: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
-        """The value per pixel, float32, in the shape of the bands; NaN or infinite where the arithmetic has no answer."""
+        """The value per pixel, float32, in the shape of the bands; NaN or infinite where there is no answer."""
         with np.errstate(all="ignore"):
             value = _value(_tree(self.text), bands)
         shape = np.broadcast_shapes(*(np.shape(bands[name]) for name in self.names))
@@ -114,9 +114,9 @@ def _value(node: ast.expr, bands: Mapping[str, NDArray[np.float32]]) -> Values:
         case ast.Constant(value=int() | float() as number):
             return np.float32(number)
         case ast.BinOp(left=left, op=op, right=right):
-            return BINARY[type(op)](_value(left, bands), _value(right, bands))  # type: ignore[no-any-return]
+            return BINARY[type(op)](_value(left, bands), _value(right, bands))
         case ast.UnaryOp(op=op, operand=operand):
-            return UNARY[type(op)](_value(operand, bands))  # type: ignore[no-any-return]
+            return UNARY[type(op)](_value(operand, bands))
         case ast.Call(func=ast.Name(id=name), args=args):
-            return FUNCTIONS[name][1](*(_value(arg, bands) for arg in args))  # type: ignore[no-any-return]
+            return FUNCTIONS[name][1](*(_value(arg, bands) for arg in args))
     raise AssertionError(f"{ast.dump(node)[:80]} passed the check of expressions but has no meaning")

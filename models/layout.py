@@ -39,7 +39,9 @@ def output_axes(dim_order: Sequence[str]) -> tuple[str, ...] | None:
 
     None when batch, height or width stands twice, or only one of height and width is there.
     """
-    axes = tuple(axis if (axis := AXES.get(name, "")) in {"batch", "height", "width"} else "channel" for name in dim_order)
+    axes = tuple(
+        axis if (axis := AXES.get(name, "")) in {"batch", "height", "width"} else "channel" for name in dim_order
+    )
     spatial = [axis for axis in axes if axis != "channel"]
     unpaired = ("height" in axes) != ("width" in axes)
     return None if unpaired or len(set(spatial)) != len(spatial) or "batch" not in axes else axes

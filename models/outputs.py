@@ -51,8 +51,8 @@ class OutputSpec:
     """One output of the graph.
 
     `channels` is K, the number of classes or values after everything but batch, height and width is flattened in the
-    array's order; `scale` output pixels per pixel of the card's grid, in each direction; `labels` when the graph already
-    gives class values (argmax inside); `threshold` the least probability of the second of two classes, None = argmax;
+    array's order; `scale` output pixels per pixel of the card's grid, in each direction; `labels` when the graph
+    gives class values itself (argmax inside); `threshold` the least probability of the second of two classes, None = argmax;
     `prefix` stands before the layers' names where two outputs would write the same.
     """
 
@@ -103,16 +103,41 @@ class OutputSpec:
     def _layer(self, layer: str) -> tuple[LayerSpec, ...]:
         if not self.classes:
             unit = self.units[self.layers.index(layer)]
-            return (LayerSpec(name=self.prefix + layer, kind="value", source=layer, unit=unit, description=self.description),)
+            return (
+                LayerSpec(
+                    name=self.prefix + layer, kind="value", source=layer, unit=unit, description=self.description
+                ),
+            )
         if layer not in CLASS_LAYERS or layer == "class":
-            return (LayerSpec(name=self.prefix + layer, kind="class", source="class", classes=self.classes,
-                              description=self.description),)
+            return (
+                LayerSpec(
+                    name=self.prefix + layer,
+                    kind="class",
+                    source="class",
+                    classes=self.classes,
+                    description=self.description,
+                ),
+            )
         if layer == "probabilities":
-            return tuple(LayerSpec(name=f"{self.prefix}probability_{layer_word(cls.name)}", kind="percent",
-                                   source=f"probability:{k}", unit="percent", description=f"probability of {cls.name}")
-                         for k, cls in enumerate(self.classes))
-        return (LayerSpec(name=self.prefix + layer, kind="percent", source=layer, unit="percent",
-                          description=PERCENT_MEANING[layer]),)
+            return tuple(
+                LayerSpec(
+                    name=f"{self.prefix}probability_{layer_word(cls.name)}",
+                    kind="percent",
+                    source=f"probability:{k}",
+                    unit="percent",
+                    description=f"probability of {cls.name}",
+                )
+                for k, cls in enumerate(self.classes)
+            )
+        return (
+            LayerSpec(
+                name=self.prefix + layer,
+                kind="percent",
+                source=layer,
+                unit="percent",
+                description=PERCENT_MEANING[layer],
+            ),
+        )
 
 
 PERCENT_MEANING: Final = {
