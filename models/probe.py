@@ -6,6 +6,7 @@ Positions and reaches are counted in *reference pixels*, those of the finest spa
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from dataclasses import dataclass
 from fractions import Fraction
@@ -150,9 +151,15 @@ def relative(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def deviation(values: NDArray[Any]) -> float:
-    """Standard deviation of the finite values, 0 for a constant or an integer output that never varies."""
-    finite = values[np.isfinite(values)]
-    return float(finite.astype(np.float64).std()) if finite.size else 0.0
+    """Standard deviation of (channels, height, width) about each channel's own mean, over the finite values.
+
+    Channels apart from each other are no signal. 0 where nothing varies.
+    """
+    finite = np.where(np.isfinite(values), values.astype(np.float64), np.nan)
+    if np.isnan(finite).all():
+        return 0.0
+    with warnings.catch_warnings(action="ignore"):
+        return float(np.sqrt(np.nanmean(np.nanvar(finite, axis=(1, 2)))))
 
 
 def read_reach(profile: NDArray[Any], *, edge: int, side: int, tolerance: float) -> Reach:

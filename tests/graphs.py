@@ -201,7 +201,8 @@ def global_pool(strength: float = 1.0) -> onnx.ModelProto:
     x = draft.node("Relu", draft.conv("x", 3, 8))
     gate = draft.node("Sigmoid", draft.conv(draft.node("GlobalAveragePool", x), 8, 8, (1, 1)))
     gate = draft.node("Mul", gate, draft.constant(np.array(strength, np.float32)))
-    return draft.model(draft.conv(draft.node("Mul", x, gate), 8, 2, (1, 1)), n_in=3, n_out=2)
+    gated = draft.node("Add", x, draft.node("Mul", x, gate))
+    return draft.model(draft.conv(gated, 8, 2, (1, 1)), n_in=3, n_out=2)
 
 
 def instance_norm() -> onnx.ModelProto:

@@ -104,7 +104,7 @@ def cva_change_card(model: bytes) -> dict[str, Any]:
         f"and a mask where the length of its {CVA_SMOOTHING} x {CVA_SMOOTHING} mean is above {CVA_THRESHOLD:g} "
         "reflectance. It marks every change of surface, a harvested field as well as a felled forest.",
         "mlm:architecture": "change vector analysis",
-        "mlm:tasks": ["change-detection"],
+        "mlm:tasks": ["semantic-segmentation", "regression"],
         "bands": _bands("blue", "green", "red", "nir"),
         "mlm:input": [{
             "name": "pair",
@@ -124,7 +124,7 @@ def cva_change_card(model: bytes) -> dict[str, Any]:
         "mlm:output": [
             {
                 "name": "change",
-                "tasks": ["change-detection"],
+                "tasks": ["semantic-segmentation"],
                 "result": _result(2, "class"),
                 "classification:classes": [
                     _class(0, "unchanged", "Difference below the threshold", "D9D4C7"),
