@@ -1,0 +1,137 @@
+"""Scenes on a geobox as a lazy cube: the one seam between items and pixels, whichever engine builds the graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rioxarray  # noqa: F401 - gives a cube its .rio
+import xarray as xr
+from odc.geo.xr import xr_coords
+
+from tasks.engines import ENGINES, BandPlan
+from tasks.lattice import locate
+from tasks.mosaic import Access, DayMosaic
+from tasks.reader import FailureLog, Reading, check_resampling
+from tasks.touch import touches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from odc.geo.geobox import GeoBox
+
+    from catalogs.items import Scene
+
+MASK_BANDS = frozenset({"scl", "cloud", "snow", "qa", "qa_pixel", "qa_radsat"})
+"""Bands that tell how far a pixel can be used: nearest only, whatever the resampling."""
+
+CATEGORIES = frozenset({"scl", "qa", "qa_pixel", "qa_radsat"})
+"""Bands that are categories even where no scene says so."""
+
+
+def load_cube(
+    scenes: Sequence[Scene],
+    geobox: GeoBox,
+    bands: Sequence[str],
+    *,
+    engine: str = "odc",
+    resampling: str = "bilinear",
+    chunks: int | None = None,
+    sign: Callable[[Scene, str], str] | None = None,
+    failures: FailureLog | None = None,
+    block: str = "",
+    reading: Reading | None = None,
+) -> xr.Dataset:
+    """The bands of the scenes on the geobox, lazily: nothing is read before it is computed.
+
+    One variable per band, dims (time, y, x), Dask chunks of one day and `chunks` pixels a side (None: the whole
+    geobox). `time` holds the scenes' solar days, ascending; scenes of one day are joined, the first in the given order
+    winning per pixel. Measured bands are float32 in the unit named by their attribute `units`, NaN = no value;
+    categories keep their integers, are taken by nearest neighbour alone, and have the attribute `nodata` where they
+    have no value. Along `time` lie also `cloud_cover` (percent, mean of the day's scenes, NaN unknown) and, per band,
+    `<band>_present` (bool: some scene of that day has the band).
+
+    `engine` is "odc" or "stackstac"; both give the same pixels. `sign(scene, href)` is called at read time. Failed
+    reads raise ReadError when computed, unless `failures` tolerates them; `block` names them. `reading` holds GDAL
+    settings, retries and counters.
+
+    Raises ValueError for an unknown engine or resampling, a rotated geobox, or a band whose scenes disagree in unit.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"engine {engine!r} is not known: give one of {', '.join(sorted(ENGINES))}")
+    locate(geobox)
+    days = _days(scenes)
+    plans = [_plan_band(band, days, geobox, check_resampling(resampling)) for band in bands]
+    access = Access(sign=sign, failures=failures, block=block, reading=reading or Reading())
+    arrays = ENGINES[engine](plans, geobox, chunks=chunks, access=access)
+    return _wrap(arrays, plans, days, geobox)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Day:
+    date: str
+    scenes: tuple[Scene, ...]
+
+    @property
+    def cloud_cover(self) -> float:
+        known = [scene.cloud_cover for scene in self.scenes if scene.cloud_cover is not None]
+        return float(np.mean(known)) if known else float("nan")
+
+
+def _days(scenes: Sequence[Scene]) -> list[_Day]:
+    """The scenes by solar day, days ascending, scenes of a day in the given order."""
+    ordered = sorted(scenes, key=lambda scene: scene.solar_day)
+    return [_Day(date=date, scenes=tuple(group)) for date, group in groupby(ordered, key=lambda one: one.solar_day)]
+
+
+def _plan_band(band: str, days: list[_Day], geobox: GeoBox, resampling: str) -> BandPlan:
+    assets = [asset for day in days for scene in day.scenes if (asset := scene.asset(band)) is not None]
+    unit = _common_unit(band, {asset.unit for asset in assets})
+    if unit == "class":
+        dtype = np.result_type(*(asset.dtype for asset in assets)) if assets else np.dtype("uint8")
+        fill = next((asset.nodata for asset in assets if asset.nodata is not None), 0.0)
+    else:
+        dtype, fill = np.dtype("float32"), float("nan")
+    how = "nearest" if unit == "class" or band in MASK_BANDS else resampling
+    mosaics = tuple(_mosaic(band, day, geobox, how, unit) for day in days)
+    return BandPlan(band=band, unit=unit, dtype=dtype, fill=fill, mosaics=mosaics)
+
+
+def _mosaic(band: str, day: _Day, geobox: GeoBox, resampling: str, unit: str) -> DayMosaic | None:
+    """The day's scenes that have the band and reach the geobox, or None."""
+    found = tuple(
+        scene for scene in day.scenes if (asset := scene.asset(band)) is not None and touches(scene, asset, geobox)
+    )
+    return DayMosaic(band=band, scenes=found, resampling=resampling, unit=unit) if found else None
+
+
+def _common_unit(band: str, units: set[str]) -> str:
+    """The unit a band comes out in: the one all scenes have; linear where some have decibels."""
+    if not units:
+        return "class" if band in CATEGORIES else "1"
+    if units == {"linear", "db"}:
+        return "linear"
+    if len(units) > 1:
+        raise ValueError(f"band {band} is in {' and '.join(sorted(units))} in one request: search them apart")
+    return next(iter(units))
+
+
+def _wrap(arrays: dict[str, Any], plans: list[BandPlan], days: list[_Day], geobox: GeoBox) -> xr.Dataset:
+    times = np.array([day.date for day in days], dtype="datetime64[ns]")
+    coords: dict[Any, Any] = {"time": times, **xr_coords(geobox, crs_coord_name="spatial_ref")}
+    coords["cloud_cover"] = ("time", np.array([day.cloud_cover for day in days], dtype=np.float32))
+    for plan in plans:
+        present = [any(scene.asset(plan.band) is not None for scene in day.scenes) for day in days]
+        coords[f"{plan.band}_present"] = ("time", np.array(present, dtype=bool))
+    dims = ("time", *geobox.dimensions)
+    variables = {plan.band: (dims, arrays[plan.band], _attributes(plan)) for plan in plans}
+    cube = xr.Dataset(variables, coords=coords)
+    for variable in cube.data_vars.values():
+        variable.encoding["grid_mapping"] = "spatial_ref"
+    return cube
+
+
+def _attributes(plan: BandPlan) -> dict[str, Any]:
+    return {"units": plan.unit, "nodata": plan.dtype.type(plan.fill).item(), "grid_mapping": "spatial_ref"}

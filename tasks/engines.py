@@ -1,0 +1,216 @@
+"""The engines behind `load_cube`: each lays out the same reads as Dask arrays.
+
+odc-stac's loader gets our reader as its `driver`, stackstac as its `reader`. Joining the scenes of a day, resampling
+and radiometry happen below both, in `tasks/mosaic.py`, so that the engine does not show in the pixels.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import dask.array as da
+import numpy as np
+from odc.geo.geobox import GeoBox, GeoboxTiles
+from odc.loader import chunked_load
+from odc.loader.types import RasterBandMetadata, RasterGroupMetadata, RasterLoadParams, RasterSource
+
+from tasks.mosaic import Access, DayMosaic, read_mosaic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from rasterio.windows import Window
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BandPlan:
+    """A band of a cube: its unit, dtype and fill value, and what each day is joined from (None: no scene)."""
+
+    band: str
+    unit: str
+    dtype: np.dtype
+    fill: float
+    mosaics: tuple[DayMosaic | None, ...]
+
+
+_ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
+"""odc-loader labels its own dataset with times; ours come from the plan."""
+
+
+class Engine(Protocol):
+    """Lays out the bands of a cube as Dask arrays (time, y, x), by band name."""
+
+    def __call__(
+        self, plans: Sequence[BandPlan], geobox: GeoBox, *, chunks: int | None, access: Access
+    ) -> dict[str, Any]: ...
+
+
+def odc_arrays(plans: Sequence[BandPlan], geobox: GeoBox, *, chunks: int | None, access: Access) -> dict[str, Any]:
+    """The arrays as odc-stac's loader lays them out: one task per band, day and chunk that has a scene."""
+    side = _chunk_shape(geobox, chunks)
+    arrays = {}
+    for plan in plans:
+        days = [index for index, mosaic in enumerate(plan.mosaics) if mosaic is not None]
+        if not days:
+            arrays[plan.band] = _nothing(plan, geobox, side)
+            continue
+        metadata = RasterBandMetadata(plan.dtype.name, plan.fill, plan.unit)
+        tiles = GeoboxTiles(geobox, side)
+        cube = chunked_load(
+            {plan.band: RasterLoadParams(plan.dtype.name, fill_value=plan.fill, meta=metadata)},
+            RasterGroupMetadata({(plan.band, 1): metadata}),
+            [_odc_source(plan.mosaics[day], metadata) for day in days],
+            {(day, *place): [source] for source, day in enumerate(days) for place in np.ndindex(tiles.shape.yx)},
+            tiles,
+            [_ANY_TIME] * len(plan.mosaics),
+            {},
+            MosaicDriver(access),
+            chunks={"time": 1, "y": side[0], "x": side[1]},
+        )
+        arrays[plan.band] = cube[plan.band].data
+    return arrays
+
+
+def _odc_source(mosaic: DayMosaic | None, metadata: RasterBandMetadata) -> dict[str, RasterSource]:
+    assert mosaic is not None, "a source is made of a day that has a scene"
+    return {mosaic.band: RasterSource(mosaic.scenes[0].id, meta=metadata, driver_data=mosaic)}
+
+
+class MosaicDriver:
+    """odc-loader's ReaderDriver whose sources are whole days: a source's `driver_data` is a DayMosaic."""
+
+    md_parser = None
+    dask_reader = None
+    aux_reader = None
+
+    def __init__(self, access: Access) -> None:
+        self._access = access
+
+    def new_load(self, geobox: GeoBox, *, chunks: dict[str, int] | None = None) -> None:
+        """No state is shared by the reads of a load."""
+
+    def finalise_load(self, load_state: Any) -> Any:
+        """Nothing to release."""
+        return load_state
+
+    def capture_env(self) -> dict[str, Any]:
+        """Settings travel with the access, not with the environment."""
+        return {}
+
+    @contextmanager
+    def restore_env(self, env: dict[str, Any], load_state: Any) -> Iterator[None]:
+        """The reader enters its own environment for each read."""
+        del env, load_state
+        yield None
+
+    def open(self, src: RasterSource, ctx: Any) -> MosaicReader:
+        """A reader of the day; no file is opened yet."""
+        del ctx
+        return MosaicReader(src.driver_data, self._access)
+
+
+class MosaicReader:
+    """odc-loader's RasterReader of one day."""
+
+    def __init__(self, mosaic: DayMosaic, access: Access) -> None:
+        self._mosaic = mosaic
+        self._access = access
+
+    def read(
+        self, cfg: RasterLoadParams, dst_geobox: GeoBox, *, dst: np.ndarray | None = None, selection: Any = None
+    ) -> tuple[tuple[slice, slice], np.ndarray]:
+        """(where in the geobox, values), always the whole of it."""
+        assert dst is None, "odc-loader 0.6 lets the reader allocate"
+        assert selection is None, "a mosaic has one band"
+        assert cfg.fill_value is not None, "the plan names the fill value"
+        values = read_mosaic(
+            self._mosaic, dst_geobox, dtype=np.dtype(cfg.dtype), fill=cfg.fill_value, access=self._access
+        )
+        return (slice(0, values.shape[0]), slice(0, values.shape[1])), values
+
+
+def stackstac_arrays(
+    plans: Sequence[BandPlan], geobox: GeoBox, *, chunks: int | None, access: Access
+) -> dict[str, Any]:
+    """The arrays as stackstac lays them out. Raises ValueError without the extra or for a grid without an EPSG code."""
+    try:
+        from stackstac.prepare import ASSET_TABLE_DT  # noqa: PLC0415 - an extra
+        from stackstac.raster_spec import RasterSpec  # noqa: PLC0415
+        from stackstac.to_dask import items_to_dask  # noqa: PLC0415
+    except ImportError as error:
+        raise ValueError(
+            "engine 'stackstac' needs the extra of that name: pip install 'tilewright[stackstac]'"
+        ) from error
+    epsg = geobox.crs.to_epsg() if geobox.crs is not None else None
+    if epsg is None:
+        raise ValueError("engine 'stackstac' knows grids by EPSG code alone: use engine 'odc' for a grid given as WKT")
+    side = _chunk_shape(geobox, chunks)
+    left, bottom, right, top = geobox.boundingbox.bbox
+    bounds = left, bottom, right, top
+    spec = RasterSpec(epsg, bounds, (geobox.affine.a, -geobox.affine.e))
+    assert spec.shape == geobox.shape.yx, f"stackstac counts {spec.shape} pixels where the grid has {geobox.shape.yx}"
+    arrays = {}
+    for plan in plans:
+        table = np.zeros((len(plan.mosaics), 1), dtype=ASSET_TABLE_DT)
+        for row, mosaic in zip(table[:, 0], plan.mosaics, strict=True):
+            row["url"], row["bounds"], row["scale_offset"] = mosaic, bounds, (1, 0)
+        if not any(plan.mosaics):
+            arrays[plan.band] = _nothing(plan, geobox, side)
+            continue
+        stack = items_to_dask(
+            table,
+            spec,
+            chunksize=(1, 1, *side),
+            dtype=plan.dtype,
+            fill_value=plan.dtype.type(plan.fill),
+            rescale=False,
+            reader=cast("Any", partial(StackReader, geobox=geobox, access=access)),
+        )
+        arrays[plan.band] = stack[:, 0]
+    return arrays
+
+
+class StackReader:
+    """stackstac's Reader of one day: where it expects a URL stands a DayMosaic."""
+
+    def __init__(
+        self,
+        *,
+        url: DayMosaic,
+        geobox: GeoBox,
+        access: Access,
+        dtype: np.dtype,
+        fill_value: float,
+        **stackstac_only: Any,
+    ) -> None:
+        del stackstac_only
+        self._mosaic, self._geobox, self._access = url, geobox, access
+        self._dtype, self._fill = np.dtype(dtype), fill_value
+
+    def read(self, window: Window, **kwargs: Any) -> np.ndarray:
+        """Values of a window of the grid, (y, x)."""
+        del kwargs
+        part = self._geobox[window.toslices()]
+        return read_mosaic(self._mosaic, part, dtype=self._dtype, fill=self._fill, access=self._access)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def _chunk_shape(geobox: GeoBox, chunks: int | None) -> tuple[int, int]:
+    height, width = geobox.shape.yx
+    return (height, width) if chunks is None else (min(chunks, height), min(chunks, width))
+
+
+def _nothing(plan: BandPlan, geobox: GeoBox, side: tuple[int, int]) -> Any:
+    """A band that no scene has, on every day."""
+    shape = (len(plan.mosaics), *geobox.shape.yx)
+    return da.full(shape, plan.fill, dtype=plan.dtype, chunks=(1, *side) if plan.mosaics else shape)
+
+
+ENGINES: dict[str, Callable[..., dict[str, Any]]] = {"odc": odc_arrays, "stackstac": stackstac_arrays}
+"""The engines by the name a job gives them."""
