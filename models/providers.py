@@ -10,6 +10,8 @@ import importlib
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from models.refusal import CardError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -90,7 +92,7 @@ def create_session(path: Path, *, provider: str, threads: int) -> tuple[Any, str
     """A session on the graph at `path`, the name of the provider that really runs it, and a note why it is not a
     better one (empty where nothing was lost).
 
-    Raises ProviderError where the asked provider is not active, ValueError where onnxruntime refuses the graph.
+    Raises ProviderError where the asked provider is not active, CardError where onnxruntime refuses the graph.
     """
     runtime = import_onnxruntime()
     available = tuple(runtime.get_available_providers())
@@ -117,7 +119,7 @@ def _create(runtime: Any, path: Path, *, provider: str, threads: int) -> Any:
     except Exception as error:
         # onnxruntime's own exceptions share no base class but Exception.
         reason = " ".join(str(error).split())
-        raise ValueError(f"onnxruntime cannot load {path.name}: {reason}; correct the graph or its opset") from error
+        raise CardError(f"onnxruntime cannot load {path.name}: {reason}; correct the graph or its opset") from error
 
 
 def session_options(runtime: Any, *, threads: int) -> Any:

@@ -67,24 +67,31 @@ class ModelSession:
             reason = " ".join(str(error).split())
             raise InferenceError(f"the model failed on {given or 'no input'}: {reason}") from error
 
-    def run_batch(self, feeds: Mapping[str, NDArray[Any]], *, batch: int) -> dict[str, NDArray[Any]]:
-        """As `run` for n <= `batch` windows along the first axis, padded to `batch` by repeating the last one and cut
-        back to n: the session sees one shape only, so a window's result never depends on its batch mates' number.
+    def run_batch(
+        self, feeds: Mapping[str, NDArray[Any]], *, batch: int, windows: int | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """As `run` for `windows` <= `batch` windows along the first axis, padded to `batch` by repeating the last one
+        and cut back: the session sees one shape only, so a window's result never depends on how many it runs with.
 
-        Inputs whose first axis is not the windows' (constants, say) must be repeated by the caller.
+        A window may be several rows of the first axis (its pixels, say); `windows` is then needed, else it is the
+        length of that axis. Inputs whose first axis the graph fixes (constants) are given to every batch as they are.
         Raises InferenceError for an empty or too large batch, and as `run`.
         """
-        counts = {len(feed) for feed in feeds.values()}
-        if len(counts) != 1 or not 1 <= (n_windows := counts.pop()) <= batch:
-            raise InferenceError(f"a batch of 1 to {batch} windows was expected, the same for every input")
-        padded = {name: _pad(feed, batch) for name, feed in feeds.items()}
-        return {name: made[:n_windows] for name, made in self.run(padded).items()}
+        fixed = {each.name: each.shape[0] for each in self.inputs if each.shape and each.shape[0] > 0}
+        rows = {name: feed for name, feed in feeds.items() if len(feed) != fixed.get(name)}
+        if windows is None:
+            windows = 1 if batch == 1 else max((len(feed) for feed in rows.values()), default=batch)
+        if not 1 <= windows <= batch:
+            raise InferenceError(f"a batch of 1 to {batch} windows was expected, {windows} were given")
+        if windows == batch:
+            return self.run(feeds)
+        made = self.run({**feeds, **{name: _padded(feed, windows, batch) for name, feed in rows.items()}})
+        return {name: each[: len(each) // batch * windows] for name, each in made.items()}
 
 
-def _pad(feed: NDArray[Any], batch: int) -> NDArray[Any]:
-    if len(feed) == batch:
-        return feed
-    return np.concatenate([feed, np.repeat(feed[-1:], batch - len(feed), axis=0)])
+def _padded(feed: NDArray[Any], windows: int, batch: int) -> NDArray[Any]:
+    last = feed[len(feed) - len(feed) // windows :]
+    return np.concatenate([feed, *[last] * (batch - windows)])
 
 
 _Key = tuple[str, str, int]
@@ -109,7 +116,7 @@ def open_session(card: ModelCard, *, provider: str = "auto", threads: int = 1) -
     `provider` is auto, cpu, cuda, tensorrt or openvino. `auto` takes CUDA where it really starts, else the CPU, and
     warns once if a listed CUDA could not start. `threads` is what one call may use; many callers with one thread each
     are the fastest on a CPU.
-    Raises ProviderError where the asked provider cannot run, ValueError where the graph cannot be loaded.
+    Raises ProviderError where the asked provider cannot run, CardError where the graph cannot be loaded.
     """
     # External weights are not among the bytes of the graph: the card's digest speaks for them.
     content = card.digest if card.weights else card.sha256

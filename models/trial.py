@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.probe import Probe, Reach, read_reach
+from models.refusal import CardError
 
 if TYPE_CHECKING:
     from models.probe import Arrays
@@ -38,14 +39,14 @@ class Trial:
         if self.fixed:
             if self.probe.accepts(self.fixed):
                 return min(self.fixed)
-            raise ValueError(
+            raise CardError(
                 f"the graph does not run on its own window of {self.fixed[0]} x {self.fixed[1]} pixels, or gives "
                 "outputs of another size; correct the card's shapes, or tw:scale"
             )
         for side in START_SIZES:
             if self.probe.accepts((side, side)):
                 return side
-        raise ValueError(
+        raise CardError(
             f"the graph runs on none of the window sizes tried ({', '.join(map(str, START_SIZES))}), or gives outputs "
             "of another size than its input; fix height and width in the card's shapes, or correct tw:scale"
         )

@@ -13,6 +13,7 @@ from models.card import load_card
 from models.mixing import mixing_operators
 from models.probe import Port
 from models.receptive import ReceptiveField, measure_graph, measure_receptive_field
+from models.refusal import CardError
 from models.session import open_graph
 from tests.graphs import (
     Draft,
@@ -163,7 +164,7 @@ def test_a_coarse_second_input_counts_in_pixels_of_the_fine_one(tmp_path: Path) 
 
 
 def test_an_output_of_another_size_than_stated_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="tw:scale"):
+    with pytest.raises(CardError, match="tw:scale"):
         _measured(finer(2), tmp_path)
 
 

@@ -9,13 +9,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
 from models import providers
 from models.binding import BufferRing, pin
+from models.refusal import CardError
 from models.session import InferenceError, ProviderError, open_graph
-from tests.graphs import conv_stack, down_up, save, unet
+from tests.graphs import Draft, conv_stack, down_up, save, unet
 
 
 @pytest.fixture
@@ -74,6 +76,21 @@ def test_a_short_batch_is_padded_and_its_windows_come_out_as_in_a_full_one(graph
         session.run_batch({"x": _images(0)}, batch=4)
 
 
+def test_a_window_of_many_rows_is_padded_whole_and_constants_are_not(tmp_path: Path) -> None:
+    draft = Draft()
+    total = draft.node("Mul", "rows", "factor")
+    model = draft.model_many(
+        [("rows", onnx.TensorProto.FLOAT, ["n", 3]), ("factor", onnx.TensorProto.FLOAT, [3])],
+        [(total, "y", onnx.TensorProto.FLOAT, ["n", 3])],
+    )
+    session = open_graph(save(model, tmp_path), sha256="rows", provider="cpu")
+    rows, factor = np.arange(30, dtype=np.float32).reshape(10, 3), np.array([1, 2, 3], np.float32)
+    made = session.run_batch({"rows": rows, "factor": factor}, batch=4, windows=2)["y"]
+    assert np.array_equal(made, rows * factor)
+    one = session.run_batch({"rows": rows, "factor": factor}, batch=1)["y"]
+    assert np.array_equal(one, made)
+
+
 def test_a_window_the_graph_cannot_take_fails_with_its_shape(graph: Path) -> None:
     session = open_graph(graph, sha256="odd", provider="cpu")
     with pytest.raises(InferenceError, match=r"x float32 \[1, 4, 31, 31\]"):
@@ -83,7 +100,7 @@ def test_a_window_the_graph_cannot_take_fails_with_its_shape(graph: Path) -> Non
 def test_a_broken_graph_is_refused_with_onnxruntimes_reason(tmp_path: Path) -> None:
     path = tmp_path / "broken.onnx"
     path.write_bytes(b"no graph")
-    with pytest.raises(ValueError, match=r"cannot load broken\.onnx"):
+    with pytest.raises(CardError, match=r"cannot load broken\.onnx"):
         open_graph(path, sha256="broken", provider="cpu")
 
 
