@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ OPACITY = 0.7
 
 _MARGIN, _RIM, _SIDE, _TOP, _FOOT = 40, 74, 250, 118, 64
 _MOST_SWATCHES = 30
+_LONGEST_TEXT = 400  # characters: more than fit on any line of the picture
 _INK, _MUTED, _LINE, _PAPER, _EMPTY = "#1b1f23", "#6a6f76", "#d9d5cc", "#fcfbf8", "#efece5"
 _METRES_PER_DEGREE = 111_320.0  # at the equator, WGS 84
 
@@ -224,9 +226,8 @@ def _draw_north(draw: ImageDraw.ImageDraw, *, x: int, bottom: int) -> None:
 
 def _fitted(draw: ImageDraw.ImageDraw, text: str, size: int, room: float) -> str:
     # Names come from catalogs and cards: line breaks would leave the line, and long ones the picture.
-    text, font = " ".join(text.split()), _font(size)
+    text, font = " ".join(text[:_LONGEST_TEXT].split()), _font(size)
     if draw.textlength(text, font=font) <= room:
         return text
-    while text and draw.textlength(text + "…", font=font) > room:
-        text = text[:-1]
-    return text + "…"
+    n_fitting = bisect_left(range(len(text)), room, key=lambda n: draw.textlength(text[:n] + "…", font=font))
+    return text[: max(n_fitting - 1, 0)].rstrip() + "…"

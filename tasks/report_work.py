@@ -125,7 +125,11 @@ def verdict(report: Fields) -> Verdict:
     exact = report.get("exact")
     state = "exact" if exact is True else "inexact" if exact is False else "unknown"
     title, meaning = _VERDICTS[state]
-    details = (_sentence(text(report, "exact_reason")), _reach(report), _cut(report))
+    details = (
+        _sentence(text(report, "exact_reason") or text(part(report, "receptive_field"), "reason")),
+        _reach(report),
+        _cut(report),
+    )
     why = " ".join(sentence for sentence in details if sentence)
     return Verdict(state=state, title=title, sentences=tuple(sentence for sentence in (meaning, why) if sentence))
 
@@ -140,6 +144,9 @@ def _reach(report: Fields) -> str:
     radius = number(field.get("radius")) if field else number(report.get("receptive_field"))
     if radius is None:
         return "The model's receptive field has no measured bound." if field.get("verdict") == "unbounded" else ""
+    if field.get("verdict") == "effectively-bounded":
+        below = f" (below {words.figure(field.get('tolerance'))} beyond)" if number(field.get("tolerance")) else ""
+        return f"The model's influence fades within {words.count(radius)}\u00a0px of a pixel{below}."
     if radius == 0:
         return "The model looks at each pixel alone (receptive field 0\u00a0px)."
     return f"The model sees {words.count(radius)}\u00a0px to each side of a pixel (measured receptive field)."

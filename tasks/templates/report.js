@@ -66,7 +66,7 @@
     return layer.pixels;
   }
   const hex = (data, at) => ((1 << 24) + (data[at] << 16) + (data[at + 1] << 8) + data[at + 2]).toString(16).slice(1);
-  const short = (value) => Math.abs(value) >= 1000 ? grouped(value, 0) : String(+value.toPrecision(3));
+  const short = (value) => (Math.abs(value) >= 1000 ? grouped(value, 0) : String(+value.toPrecision(3))).replace("-", "\u2212");
   const grouped = (value, digits) => value.toFixed(digits).replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f");
   function meaning(layer, px, py) {
     const pixels = pixelsOf(layer), at = 4 * (py * pixels.width + px);
@@ -96,7 +96,7 @@
     }
     if (facts.bounds) {
       const [minx, miny, maxx, maxy] = facts.bounds, digits = facts.metres > 1000 ? 5 : 0;
-      readout.append(`x ${grouped(minx + u * (maxx - minx), digits)}  y ${grouped(maxy - v * (maxy - miny), digits)}  ${facts.crs}`);
+      readout.append(`x ${grouped(minx + u * (maxx - minx), digits)}\u2002y ${grouped(maxy - v * (maxy - miny), digits)}\u2002${facts.crs}`);
     }
   }
 
