@@ -106,6 +106,10 @@ def _refuse_layout(
         raise field.child("input").refuse(
             "dim_order", f"{kind} fills {', '.join(sorted(ALLOWED[kind]))} and nothing else"
         )
+    needed = {"time"} if kind == "day_of_year" and steps != 1 else set()
+    needed |= {"bands"} if n_parts > 1 or (kind == "wavelengths" and n_bands > 1) else set()
+    if not needed <= set(axes):
+        raise field.child("input").refuse("dim_order", f"{kind} needs {' and '.join(sorted(needed))} here")
     expected = {"time": steps, "bands": {"valid_mask": 1, "wavelengths": n_bands}.get(kind, n_parts)}
     for axis, size in zip(axes, array.shape, strict=True):
         if kind != "constant" and axis in expected and size > 0 and expected[axis] not in {None, size}:

@@ -67,7 +67,7 @@ class CardField:
 
     def number(self, key: str, default: float | None = None, *, positive: bool = False) -> float:
         """The finite number under `key`."""
-        value = self.content.get(key, default)
+        value: Any = default if self.content.get(key) is None else self.content[key]
         if not is_number(value) or (positive and value <= 0):
             raise self.refuse(key, f"write a {'positive ' if positive else ''}number")
         return float(value)
@@ -89,7 +89,7 @@ class CardField:
     def numbers(self, key: str) -> tuple[float, ...]:
         """The list of finite numbers under `key`; one number stands for a list of one."""
         value = self.content.get(key)
-        entries = value if isinstance(value, list) else [value]
+        entries: list[Any] = value if isinstance(value, list) else [value]
         if not all(is_number(entry) for entry in entries):
             raise self.refuse(key, "write a number or a list of numbers")
         return tuple(float(entry) for entry in entries)

@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from models.card_field import CardField
@@ -14,6 +13,7 @@ from models.refusal import CardError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 LARGEST_CARD: Final = 4 * 1024 * 1024
 MULTIHASH: Final = re.compile(r"^1220([0-9a-f]{64})$")
@@ -91,7 +91,7 @@ def _verify(file: ModelFile, asset: CardField) -> None:
 
 
 def inside(folder: Path, href: str, *, field: str) -> Path:
-    """The path of a relative href below `folder`. Raises CardError for anything that leaves it, by symbolic link too."""
+    """The path of a relative href below `folder`. Raises CardError for any that leaves it, by symbolic link too."""
     parts = href.split("/")
     if (
         SCHEME.match(href)

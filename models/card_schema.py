@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pystac.validation
 from jsonschema import Draft7Validator
-from jsonschema.exceptions import ValidationError
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT7
 
+from models.card_field import shorten
 from models.refusal import CardError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jsonschema.exceptions import ValidationError
 
 SCHEMAS: Final = Path(__file__).parent / "schemas"
 CORE: Final = Path(pystac.validation.__file__).parent / "jsonschemas"
@@ -38,8 +42,8 @@ ALIASES: Final = {f"{EXTENSIONS}/classification/v1.1.0/schema.json": f"{EXTENSIO
 def check_schemas(card: Mapping[str, Any], *, verify: bool = True) -> None:
     """Nothing for a valid card: STAC core 1.1, MLM 1.4 or 1.5, and each other declared extension that is vendored.
 
-    Extensions that are not vendored are left alone; nothing is ever fetched. Without `verify` the file extension is left
-    out too, so that a card may hold a placeholder for a checksum.
+    Extensions that are not vendored are left alone; nothing is ever fetched. Without `verify` the file extension is
+    left out too, so that a card may hold a placeholder for a checksum.
     Raises CardError naming the path of the first failure.
     """
     version = card.get("stac_version")
@@ -48,7 +52,7 @@ def check_schemas(card: Mapping[str, Any], *, verify: bool = True) -> None:
     declared = card.get("stac_extensions")
     if not isinstance(declared, list) or not any(re.match(MLM_ACCEPTED, str(uri)) for uri in declared):
         raise CardError(
-            f"stac_extensions is {declared!r:.120}; list {EXTENSIONS}/mlm/v1.5.2/schema.json (1.4 and 1.5 are read)"
+            f"stac_extensions is {shorten(declared)}; list {EXTENSIONS}/mlm/v1.5.2/schema.json (1.4 and 1.5 are read)"
         )
     uris = [uri for uri in declared if uri in _schemas() and uri != MLM and (verify or uri != FILE)]
     for uri in (ITEM, MLM, *uris):
@@ -59,7 +63,7 @@ def check_schemas(card: Mapping[str, Any], *, verify: bool = True) -> None:
 
 
 def _deepest(error: ValidationError) -> ValidationError:
-    """The failure furthest inside the card among the alternatives of a union, which is where somebody must change it."""
+    """The failure furthest inside the card among the alternatives of a union: the place to change."""
     while error.context:
         inner = max(error.context, key=lambda other: len(other.absolute_path))
         if len(inner.absolute_path) <= len(error.absolute_path):
@@ -71,7 +75,7 @@ def _deepest(error: ValidationError) -> ValidationError:
 def _sentence(error: ValidationError, uri: str) -> str:
     """What fails, where, by which schema."""
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path).lstrip(".")
-    message = error.message if len(error.message) <= 200 else f"...{error.message[-200:]}"
+    message = error.message if len(error.message) <= 400 else f"...{error.message[-400:]}"
     return f"{path or 'the Item'} does not follow {uri}: {message}"
 
 

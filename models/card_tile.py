@@ -89,11 +89,12 @@ def _refuse_input(spec: InputSpec, ratio: float, window: int | None) -> None:
     expected = window / ratio
     if expected != round(expected):
         raise CardError(
-            f"{FIELD}.window is {window}; write a multiple of {ratio:g}, so that {spec.name} at {spec.resolution:g} m has whole pixels"
+            f"{FIELD}.window is {window}; write a multiple of {ratio:g}, "
+            f"so that {spec.name} at {spec.resolution:g} m has whole pixels"
         )
     if spec.window not in {None, round(expected)} and not spec.resize:
         raise CardError(
-            f"{at}.input.shape has height {spec.window}; a window of {window} grid pixels is {expected:g} of its pixels: "
+            f"{at}.input.shape has height {spec.window}; a window of {window} grid pixels is {expected:g} of its: "
             f"change input.shape, tw:resolution or {FIELD}.window, or give a resize_type"
         )
 
@@ -107,7 +108,8 @@ def _fitted(output: OutputSpec, tile: TileSpec, inputs: Sequence[InputSpec]) -> 
         return replace(output, scale=1.0 / (tile.step or tile.window or DEFAULT_STEP))
     if all(spec.pixelwise for spec in inputs):
         raise CardError(
-            f"{at}.result.dim_order has height and width, but the inputs have none; remove them or add them to the inputs"
+            f"{at}.result.dim_order has height and width, but the inputs have none; "
+            "remove them or add them to the inputs"
         )
     if tile.window is None:
         return output
@@ -116,7 +118,7 @@ def _fitted(output: OutputSpec, tile: TileSpec, inputs: Sequence[InputSpec]) -> 
     resized = any(spec.resize for spec in inputs)
     if abs(expected - round(expected)) > 1e-6 or (size not in {-1, round(expected)} and not resized):
         raise CardError(
-            f"{at}: result.shape has height {size}, and tw:scale {output.scale:g} of a window of {tile.window} is {expected:g}; "
-            f"change tw:scale or result.shape"
+            f"{at}: result.shape has height {size}, and tw:scale {output.scale:g} of a window of {tile.window} "
+            f"is {expected:g}; change tw:scale or result.shape"
         )
     return output

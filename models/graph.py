@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from models.card_files import inside
 from models.refusal import CardError
@@ -184,7 +184,7 @@ def _refuse_inputs(ports: Mapping[str, Port], specs: Sequence[InputSpec | ExtraI
     missing = sorted(set(ports) - {spec.name for spec in specs})
     if missing:
         raise CardError(
-            f"properties.mlm:input does not describe the graph's input {missing[0]!r} of shape {ports[missing[0]].shape}; "
+            f"properties.mlm:input has no entry for the graph's input {missing[0]!r} of shape {ports[missing[0]].shape}; "
             "add an entry with that name (tw:extra for what is not pixels)"
         )
 

@@ -52,8 +52,8 @@ class OutputSpec:
 
     `channels` is K, the number of classes or values after everything but batch, height and width is flattened in the
     array's order; `scale` output pixels per pixel of the card's grid, in each direction; `labels` when the graph
-    gives class values itself (argmax inside); `threshold` the least probability of the second of two classes, None = argmax;
-    `prefix` stands before the layers' names where two outputs would write the same.
+    gives class values itself (argmax inside); `threshold` the least probability of the second of two classes, None =
+    argmax; `prefix` stands before the layers' names where two outputs would write the same.
     """
 
     name: str

@@ -51,6 +51,10 @@ class Scaling:
         if self.low is not None or self.high is not None:
             np.clip(values, _single(self.low), _single(self.high), out=out)
             return
+        if self.shift == 0.0:
+            np.multiply(values, np.float32(self.gain), out=out)
+            return
+        # Subtracting first keeps the digits of values that are many deviations away from zero (kelvin, metres).
         np.subtract(values, np.float32(self.shift), out=out)
         if self.gain != 1.0:
             np.multiply(out, np.float32(self.gain), out=out)
@@ -76,15 +80,21 @@ def parse_scaling(field: CardField) -> Scaling:
         case "z-score":
             mean, stddev = field.number("mean"), field.number("stddev", positive=True)
             return Scaling(kind=kind, shift=mean, gain=1.0 / stddev, neutral=mean)
-        case "clip-min":
-            return Scaling(kind=kind, low=field.number("minimum"), neutral=max(0.0, field.number("minimum")))
-        case "clip-max":
-            return Scaling(kind=kind, high=field.number("maximum"), neutral=min(0.0, field.number("maximum")))
+        case "clip-min" | "clip-max":
+            return _half_range(field, kind)
         case "offset":
             return Scaling(kind=kind, shift=field.number("value"))
         case "scale":
             return Scaling(kind=kind, gain=1.0 / _divisor(field))
     return _processing(field)
+
+
+def _half_range(field: CardField, kind: str) -> Scaling:
+    if kind == "clip-min":
+        low = field.number("minimum")
+        return Scaling(kind=kind, low=low, neutral=max(0.0, low))
+    high = field.number("maximum")
+    return Scaling(kind=kind, high=high, neutral=min(0.0, high))
 
 
 def _range(field: CardField, kind: str) -> Scaling:

@@ -1,0 +1,170 @@
+"""A card proven against its graph by running it: what `tilewright models check` says."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from models.graph import check_graph
+from models.memory import bytes_per_pixel
+from models.receptive import measure_receptive_field
+from models.session import open_session
+from models.trials import RunFacts, check_inputs, check_runs
+from models.window import choose_window
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from models.card import ModelCard
+    from models.graph import GraphFacts
+    from models.receptive import ReceptiveField
+    from models.session import ModelSession
+    from models.window import WindowChoice
+
+# Windows per call: on a GPU a batch hides the transfers, on a CPU it gains nothing.
+GPU_BATCH = 8
+# Pixels of the runs on zeros, ones and noise, and of the larger window memory is measured with, before rounding.
+TRIED_SIDE, LARGE_SIDE = 64, 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport:
+    """What was proven of a card and what running it costs. A card that fails is refused with CardError, not reported.
+
+    `bytes_per_pixel` is host memory per pixel of a window in the CPU session, None where it could not be measured;
+    `seconds_per_megapixel` is one core's or the GPU's time per million window pixels; `beside` says which of the
+    provider's operators run on the CPU instead, empty for none.
+    """
+
+    name: str
+    folder: str
+    sha256: str
+    graph: GraphFacts
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    runs: tuple[RunFacts, ...]
+    receptive_field: ReceptiveField
+    window: WindowChoice
+    batch: int
+    batch_why: str
+    provider: str
+    beside: str
+    bytes_per_pixel: float | None
+    seconds_per_megapixel: float
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        return asdict(self)
+
+    def lines(self) -> list[tuple[str, str]]:
+        """The report for a person: label and words."""
+        field, window = self.receptive_field, self.window
+        radius = "" if field.radius is None else f", radius {field.radius} px"
+        proof = "" if field.difference is None else f"; windows against a whole image differ by {field.difference:.2g}"
+        memory = self.bytes_per_pixel
+        per_window = "" if memory is None else f", {memory * window.window**2 / 1e6:,.0f} MB a window"
+        return [
+            ("card", f"{self.name}, sha256 {self.sha256[:16]}... is the file's"),
+            ("graph", f"opset {self.graph.opset}, {len(self.graph.operators)} kinds of operators, "
+                      f"{self.graph.n_bytes / 1e6:.2f} MB"),
+            *[("input", words) for words in self.inputs],
+            *[("output", words) for words in self.outputs],
+            *[(f"run on {run.name}", run.words()) for run in self.runs],
+            ("receptive field", f"{field.verdict}{radius}: {field.reason}{proof}"),
+            ("total stride", f"{field.stride} px"),
+            ("window", f"{window.window} px, step {window.step}, trim {window.trim}, {window.merge}; "
+                       f"{window.passes:.2f} passes ({window.why})"),
+            ("batch", f"{self.batch} ({self.batch_why})"),
+            ("provider", self.provider + (f"; {self.beside}" if self.beside else "")),
+            ("memory", "not measured" if memory is None else f"{memory:,.0f} bytes per pixel{per_window}"),
+            ("time", f"{self.seconds_per_megapixel:.2f} s per million pixels of windows"),
+            *[("warning", words) for words in self.warnings],
+        ]  # fmt: skip
+
+
+def check_card(card: ModelCard, *, provider: str = "auto", cache: Path | None = None) -> CheckReport:
+    """The proof of a card that `load_card` has accepted: its graph run, its reach measured, its cost taken.
+
+    `cache` is the folder where measurements are kept. Takes seconds of one core.
+    Raises CardError naming the field to change, ProviderError where the provider asked for cannot run.
+    """
+    graph = check_graph(card.model_path, card.inputs, card.extras, card.outputs, weights=card.weights)
+    session = open_session(card, provider=provider)
+    field = measure_receptive_field(card, cache=cache / "receptive" if cache else None)
+    window = choose_window(card, field)
+    side = card.tile.window or _rounded(TRIED_SIDE, field.stride)
+    runs, run_warnings = check_runs(card, session, side=side)
+    batch, batch_why = _batch(card, session)
+    return CheckReport(
+        name=card.name,
+        folder=str(card.folder),
+        sha256=card.sha256,
+        graph=graph,
+        inputs=tuple(
+            f"{spec.name}: {', '.join(spec.bands)} of {spec.collection}, {spec.dates.kind}, {spec.data_type} "
+            f"{_shape(spec.shape, spec.dim_order)}"
+            for spec in card.inputs
+        ),
+        outputs=tuple(
+            f"{spec.name}: {spec.data_type} {_shape(spec.shape, spec.dim_order)} -> "
+            f"{', '.join(layer.name for layer in spec.layer_specs())}"
+            for spec in card.outputs
+        ),
+        runs=runs,
+        receptive_field=field,
+        window=window,
+        batch=batch,
+        batch_why=batch_why,
+        provider=session.provider,
+        beside=_beside(card, session),
+        bytes_per_pixel=_memory(card, side=side, stride=field.stride),
+        seconds_per_megapixel=_seconds(card, session, window.window),
+        warnings=(*_field_warnings(card, field, window), *run_warnings, *([session.note] if session.note else [])),
+    )
+
+
+def _shape(shape: tuple[int, ...], dims: tuple[str, ...]) -> str:
+    return " x ".join(f"{'free' if n < 1 else n} {dim}" for n, dim in zip(shape, dims, strict=True))
+
+
+def _rounded(side: int, stride: int) -> int:
+    return -(-side // stride) * stride
+
+
+def _batch(card: ModelCard, session: ModelSession) -> tuple[int, str]:
+    if card.batch:
+        return card.batch, "fixed by the card's shape"
+    if session.provider in {"cpu", "openvino"}:
+        return 1, "a larger one gains nothing on a CPU"
+    return GPU_BATCH, "hides the transfers of a GPU"
+
+
+def _field_warnings(card: ModelCard, field: ReceptiveField, window: WindowChoice) -> list[str]:
+    if field.trim is None:
+        return [f"the map will depend on where windows lie: {field.reason}"]
+    if window.trim < field.trim:
+        return [f"tw:tile.trim is {card.tile.trim}; the model needs {field.trim} for tiled output to equal the whole"]
+    return []
+
+
+def _beside(card: ModelCard, session: ModelSession) -> str:
+    """What onnxruntime says when the provider must run the whole graph alone; empty where it can."""
+    return "" if session.provider == "cpu" else lacking_operators(card.model_path, provider=session.provider)
+
+
+def _memory(card: ModelCard, *, side: int, stride: int) -> float | None:
+    if card.tile.window is not None or card.pixelwise:
+        return bytes_per_pixel(card.model_path, [{}, check_inputs(card, side=side)], areas=[0, side**2])
+    sides = [side, _rounded(LARGE_SIDE, stride)]
+    feeds = [check_inputs(card, side=each) for each in sides]
+    return bytes_per_pixel(card.model_path, feeds, areas=[each**2 for each in sides])
+
+
+def _seconds(card: ModelCard, session: ModelSession, side: int) -> float:
+    feeds = check_inputs(card, side=side)
+    session.run(feeds)
+    began = time.perf_counter()
+    session.run(feeds)
+    return (time.perf_counter() - began) / side**2 * 1e6

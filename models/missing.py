@@ -1,0 +1,95 @@
+"""What stands where an observation is missing inside one window, from the window's own pixels only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from models.inputs import MissingSpec
+
+
+def missing_bands(steps: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Whether a band has any missing value: (N, T, C) bool for steps (N, T, C, H, W); missing is NaN or infinite."""
+    n, t, c = steps.shape[:3]
+    return np.asarray(~np.isfinite(steps).reshape(n, t, c, -1).all(axis=-1))
+
+
+def fill_missing(steps: NDArray[np.float32], rule: MissingSpec, neutral: Sequence[float]) -> NDArray[np.float32]:
+    """The steps (N, T, C, H, W) with every missing value replaced: `steps` itself when none is missing, else a copy.
+
+    Each window n is filled from itself alone, so a batch mate never changes it. `neutral` is the value per band where
+    a window has no valid pixel of that band at any step and the rule is no number.
+    "nearest": the nearest valid pixel of the same step (by Euclidean distance between pixel centres; ties as
+    scipy.ndimage.distance_transform_edt resolves them, which depends on the mask alone), or where the step has none,
+    the pixel of the nearest step after filling; "mean": of the valid pixels of the step, else of all steps;
+    "nearest-date": the same pixel at the nearest step (ties: the earlier), then as "nearest".
+    """
+    lacking = missing_bands(steps)
+    if not lacking.any():
+        return steps
+    filled = steps.copy()
+    for n in np.flatnonzero(lacking.any(axis=(1, 2))):
+        indices: dict[bytes, NDArray[np.intp]] = {}
+        for c in np.flatnonzero(lacking[n].any(axis=0)):
+            _fill_band(filled[n, :, c], rule.of_band(int(c)), neutral[int(c)], indices)
+    return filled
+
+
+def _fill_band(
+    band: NDArray[np.float32], fill: float | str, neutral: float, indices: dict[bytes, NDArray[np.intp]]
+) -> None:
+    """Fill one band of one window (T, H, W) in place.
+
+    `indices` keeps nearest-pixel tables by mask: bands mostly share their masks.
+    """
+    missing = ~np.isfinite(band)
+    if not isinstance(fill, str):
+        band[missing] = np.float32(fill)
+        return
+    if missing.all():
+        band[...] = np.float32(neutral)
+        return
+    if fill == "mean":
+        _fill_mean(band, missing)
+        return
+    if fill == "nearest-date":
+        _fill_dates(band, missing)
+        missing = ~np.isfinite(band)
+    for t in np.flatnonzero(missing.any(axis=(1, 2))):
+        if not missing[t].all():
+            band[t] = band[t][tuple(_nearest(missing[t], indices))]
+    _fill_dates(band, ~np.isfinite(band))
+
+
+def _nearest(missing: NDArray[np.bool_], indices: dict[bytes, NDArray[np.intp]]) -> NDArray[np.intp]:
+    """Row and column (2, H, W) of the nearest valid pixel of each pixel."""
+    key = missing.tobytes()
+    if key not in indices:
+        indices[key] = ndimage.distance_transform_edt(  # type: ignore[attr-defined]
+            missing, return_distances=False, return_indices=True
+        )
+    return indices[key]
+
+
+def _fill_mean(band: NDArray[np.float32], missing: NDArray[np.bool_]) -> None:
+    overall = band[~missing].mean(dtype=np.float64)
+    for t in np.flatnonzero(missing.any(axis=(1, 2))):
+        valid = band[t][~missing[t]]
+        band[t][missing[t]] = np.float32(valid.mean(dtype=np.float64) if valid.size else overall)
+
+
+def _fill_dates(band: NDArray[np.float32], missing: NDArray[np.bool_]) -> None:
+    """Fill from the same pixel at the nearest step that had a value, the earlier of two equally near."""
+    n_steps = len(band)
+    original = band.copy() if missing.any() else band
+    for t in np.flatnonzero(missing.any(axis=(1, 2))):
+        for other in sorted(range(n_steps), key=lambda step: (abs(step - t), step)):
+            take = missing[t] & ~missing[other] & ~np.isfinite(band[t])
+            band[t][take] = original[other][take]
