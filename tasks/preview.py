@@ -204,7 +204,7 @@ def _draw_ramp(draw: ImageDraw.ImageDraw, key: Legend, *, left: int, top: int) -
         draw.line([(left, top + row), (left + 24, top + row)], fill=tuple(int(part) for part in colour))
     low, high = key.ends
     for share, value in ((0.0, high), (0.5, (low + high) / 2), (1.0, low)):
-        text = f"{figure(value)} {key.unit}".strip()
+        text = _drawable(f"{figure(value)} {key.unit}".strip())
         draw.text((left + 36, top + round(share * 255)), text, fill=_INK, font=_font(16), anchor="lm")
 
 
@@ -224,9 +224,14 @@ def _draw_north(draw: ImageDraw.ImageDraw, *, x: int, bottom: int) -> None:
     draw.text((x, bottom), "N", fill=_INK, font=_font(15), anchor="ms")
 
 
+def _drawable(text: str) -> str:
+    # Pillow's font has no narrow spaces and draws boxes for them.
+    return text.replace("\u202f", " ").replace("\u00a0", " ").replace("\u2009", " ")
+
+
 def _fitted(draw: ImageDraw.ImageDraw, text: str, size: int, room: float) -> str:
     # Names come from catalogs and cards: line breaks would leave the line, and long ones the picture.
-    text, font = " ".join(text[:_LONGEST_TEXT].split()), _font(size)
+    text, font = " ".join(_drawable(text[:_LONGEST_TEXT]).split()), _font(size)
     if draw.textlength(text, font=font) <= room:
         return text
     n_fitting = bisect_left(range(len(text)), room, key=lambda n: draw.textlength(text[:n] + "…", font=font))
