@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from models.graph import check_graph
 from models.memory import bytes_per_pixel
+from models.providers import lacking_operators
 from models.receptive import measure_receptive_field
+from models.rehearsal import RunFacts, check_inputs, check_runs
 from models.session import open_session
-from models.trials import RunFacts, check_inputs, check_runs
 from models.window import choose_window
 
 if TYPE_CHECKING:
@@ -60,28 +61,39 @@ class CheckReport:
 
     def lines(self) -> list[tuple[str, str]]:
         """The report for a person: label and words."""
-        field, window = self.receptive_field, self.window
-        radius = "" if field.radius is None else f", radius {field.radius} px"
-        proof = "" if field.difference is None else f"; windows against a whole image differ by {field.difference:.2g}"
-        memory = self.bytes_per_pixel
-        per_window = "" if memory is None else f", {memory * window.window**2 / 1e6:,.0f} MB a window"
+        facts = self.graph
         return [
             ("card", f"{self.name}, sha256 {self.sha256[:16]}... is the file's"),
-            ("graph", f"opset {self.graph.opset}, {len(self.graph.operators)} kinds of operators, "
-                      f"{self.graph.n_bytes / 1e6:.2f} MB"),
+            ("graph", f"opset {facts.opset}, {len(facts.operators)} kinds of operators, {facts.n_bytes / 1e6:.3f} MB"),
             *[("input", words) for words in self.inputs],
             *[("output", words) for words in self.outputs],
             *[(f"run on {run.name}", run.words()) for run in self.runs],
-            ("receptive field", f"{field.verdict}{radius}: {field.reason}{proof}"),
-            ("total stride", f"{field.stride} px"),
-            ("window", f"{window.window} px, step {window.step}, trim {window.trim}, {window.merge}; "
-                       f"{window.passes:.2f} passes ({window.why})"),
+            ("receptive field", self._field_words()),
+            ("total stride", f"{self.receptive_field.stride} px"),
+            ("window", self._window_words()),
             ("batch", f"{self.batch} ({self.batch_why})"),
             ("provider", self.provider + (f"; {self.beside}" if self.beside else "")),
-            ("memory", "not measured" if memory is None else f"{memory:,.0f} bytes per pixel{per_window}"),
+            ("memory", self._memory_words()),
             ("time", f"{self.seconds_per_megapixel:.2f} s per million pixels of windows"),
             *[("warning", words) for words in self.warnings],
-        ]  # fmt: skip
+        ]
+
+    def _field_words(self) -> str:
+        field = self.receptive_field
+        radius = "" if field.radius is None else f", radius {field.radius} px"
+        proof = "" if field.difference is None else f"; windows against a whole image differ by {field.difference:.2g}"
+        return f"{field.verdict}{radius}: {field.reason}{proof}"
+
+    def _window_words(self) -> str:
+        choice = self.window
+        sizes = f"{choice.window} px, step {choice.step}, trim {choice.trim}, {choice.merge}"
+        return f"{sizes}; {choice.passes:.2f} passes ({choice.why})"
+
+    def _memory_words(self) -> str:
+        per_pixel = self.bytes_per_pixel
+        if per_pixel is None:
+            return "not measured"
+        return f"{per_pixel:,.0f} bytes per pixel, {per_pixel * self.window.window**2 / 1e6:,.0f} MB a window"
 
 
 def check_card(card: ModelCard, *, provider: str = "auto", cache: Path | None = None) -> CheckReport:

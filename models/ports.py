@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from models.layout import input_axes
 from models.probe import Port
 
 if TYPE_CHECKING:
@@ -35,8 +36,14 @@ def card_ports(card: ModelCard) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
     """Inputs, the extra ones among them, and outputs of the card, sizes relative to its grid (the finest input's)."""
     ratios = {spec.name: Fraction(1 / card.ratio(spec)).limit_denominator(FINEST_SHARE) for spec in card.inputs}
     pixels = tuple(_input(spec, ratios[spec.name]) for spec in card.inputs)
-    extras = tuple(_extra(extra, ratios[extra.of]) for extra in card.extras)
+    steps = {spec.name: spec.dates.steps or -1 for spec in card.inputs}
+    extras = tuple(_extra(extra, ratios[extra.of], n_steps=steps[extra.of]) for extra in card.extras)
     return (*pixels, *extras), tuple(_output(spec) for spec in card.outputs)
+
+
+def physical_range(unit: str) -> tuple[float, float]:
+    """Smallest and largest value worth trying of a unit."""
+    return RANGES.get(unit, OTHER_RANGE)
 
 
 def _input(spec: InputSpec, ratio: Fraction) -> Port:
@@ -59,7 +66,7 @@ def _scaled_range(spec: InputSpec) -> tuple[float, float]:
     """The range of what the graph is fed, over all bands: physical values of the unit, scaled as the card says."""
     ends = []
     for band, scaling in zip(spec.bands, spec.value_scaling, strict=True):
-        physical = OTHER_RANGE if band in spec.derived else RANGES.get(spec.unit, OTHER_RANGE)
+        physical = OTHER_RANGE if band in spec.derived else physical_range(spec.unit)
         values = np.linspace(*physical, 32, dtype=np.float32)
         scaling.apply(values, values)
         ends.extend(values[np.isfinite(values)].tolist())
@@ -67,12 +74,15 @@ def _scaled_range(spec: InputSpec) -> tuple[float, float]:
     return (low, high) if high > low else (low - 1.0, high + 1.0)
 
 
-def _extra(extra: ExtraInput, ratio: Fraction) -> Port:
+def _extra(extra: ExtraInput, ratio: Fraction, *, n_steps: int) -> Port:
+    known = {"time": n_steps, "bands": len(extra.values) if extra.kind == "wavelengths" else max(1, len(extra.parts))}
+    axes = input_axes(extra.dim_order) or extra.dim_order
+    shape = tuple(known.get(axis, -1) if n < 1 else n for axis, n in zip(axes, extra.shape, strict=True))
     low, high = ((end - extra.shift) * extra.gain for end in EXTRA_RANGES.get(extra.kind, OTHER_RANGE))
     return Port(
         name=extra.name,
-        dims=extra.dim_order,
-        shape=extra.shape,
+        dims=axes,
+        shape=shape,
         dtype=extra.data_type,
         ratio=ratio,
         low=min(low, high),

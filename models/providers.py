@@ -161,3 +161,15 @@ def provider_options(provider: str, *, threads: int) -> dict[str, str]:
     if provider == "openvino":
         return {"device_type": "CPU", "num_of_threads": str(threads)}
     return {}
+
+
+def lacking_operators(path: Path, *, provider: str) -> str:
+    """What onnxruntime says when the graph must run on `provider` alone, without the CPU beside it; empty if it can."""
+    runtime = import_onnxruntime()
+    options = session_options(runtime, threads=1)
+    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    try:
+        runtime.InferenceSession(str(path), options, providers=[EXECUTION_PROVIDERS[provider]])
+    except Exception as error:
+        return f"some operators run on the CPU beside it: {' '.join(str(error).split())}"
+    return ""
