@@ -14,7 +14,7 @@ from shapely.geometry import box, mapping
 from catalogs.errors import CatalogError
 from catalogs.fields import first, moment, text, whole
 from catalogs.hrefs import check_href, display_href, resolve_href
-from catalogs.overview import GDAL_SETTINGS, openable
+from catalogs.overview import gdal_settings, openable
 from catalogs.query import RawItem
 from catalogs.sources import sign_href
 
@@ -105,7 +105,10 @@ def _within(taken: datetime, query: Query) -> bool:
 def _open(entry: Mapping[str, Any], taken: datetime, source: Source) -> File:
     href = check_href(resolve_href(str(entry["href"]), source.href), origin=source.href, hosts=source.hosts)
     try:
-        with rasterio.Env(**GDAL_SETTINGS), rasterio.open(openable(sign_href(source, href)), driver="GTiff") as file:
+        with (
+            rasterio.Env(**gdal_settings(href)),
+            rasterio.open(openable(sign_href(source, href)), driver="GTiff") as file,
+        ):
             if file.crs is None:
                 raise CatalogError(f"{source.name}: {display_href(href)} has no CRS")
             bands = _band_names(entry, file.count, f"{source.name}: {display_href(href)}")

@@ -6,6 +6,7 @@ import ipaddress
 import posixpath
 import re
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
@@ -106,6 +107,7 @@ def _allowed(home: str) -> tuple[str, ...]:
     return ("public", "private") if home == "private" else ("public",)
 
 
+@lru_cache(1024)
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(host.strip("[]").partition("%")[0])

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from catalogs.acquisition import Acquisition, bbox_of, flag_of, read_acquisition
-from catalogs.assets import Found, advertised_offset, find_bands, to_band_asset
+from catalogs.assets import Found, find_bands
+from catalogs.bands import advertised_offset, to_band_asset
 from catalogs.errors import CatalogError
 from catalogs.fields import listing, mapping, text
 from catalogs.footprint import bounds_of, footprint_of, solar_day, to_geojson
@@ -89,6 +90,8 @@ def _normalise(item: Mapping[str, Any], source: Source, *, radiometry: str, base
         sequence=acquisition.sequence,
         generated=acquisition.generated,
         updated=acquisition.updated,
+        href=base,
+        simulated=mapping(item.get("properties")).get("tw:simulated") is True,
     )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import rasterio
 from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
 
 from catalogs.hrefs import scheme_of
 
@@ -36,12 +39,24 @@ def read_overview(asset: BandAsset, sign: Callable[[str], str]) -> NDArray[np.ge
         OSError: the file cannot be read.
     """
     try:
-        with rasterio.Env(**GDAL_SETTINGS), rasterio.open(openable(sign(asset.href)), driver=list(DRIVERS)) as file:
+        with (
+            rasterio.Env(**gdal_settings(asset.href)),
+            DatasetReader(openable(sign(asset.href)), driver=list(DRIVERS)) as file,
+        ):
             factor = max(1.0, file.height / LARGEST, file.width / LARGEST)
             shape = (max(1, round(file.height / factor)), max(1, round(file.width / factor)))
             return np.asarray(file.read(asset.index, out_shape=shape))
     except (RasterioError, ValueError, IndexError) as error:
         raise OSError(f"{asset.key} cannot be read ({type(error).__name__})") from error
+
+
+def gdal_settings(href: str) -> dict[str, Any]:
+    """GDAL's settings for a short look; for s3 those of the AWS_* variables it does not read itself."""
+    endpoint = urlsplit(os.environ.get("AWS_ENDPOINT_URL", "")) if scheme_of(href) == "s3" else None
+    if endpoint is None or not endpoint.netloc:
+        return GDAL_SETTINGS
+    https = "YES" if endpoint.scheme == "https" else "NO"
+    return {**GDAL_SETTINGS, "AWS_S3_ENDPOINT": endpoint.netloc, "AWS_HTTPS": https, "AWS_VIRTUAL_HOSTING": "FALSE"}
 
 
 def openable(href: str) -> str:

@@ -65,7 +65,8 @@ class Scene:
     `geometry` is GeoJSON in EPSG:4326, cut at 180 degrees; `bbox` has minx > maxx where it crosses the antimeridian.
     `solar_day` is the date of local solar time at the footprint's centre. `replaces` names the other processings of the
     same scene that lost against this one. `mode` is the radar's instrument mode; `generated` and `updated` are the ISO
-    times of processing and of the record, `sequence` the provider's running number of processings.
+    times of processing and of the record, `sequence` the provider's running number of processings. `href` leads to the
+    item, `simulated` is what the item says of itself.
     """
 
     id: str
@@ -89,6 +90,8 @@ class Scene:
     generated: str | None = None
     updated: str | None = None
     replaces: tuple[str, ...] = ()
+    href: str = ""
+    simulated: bool = False
 
     def __post_init__(self) -> None:
         assert self.state in STATES, f"radiometric state {self.state!r} is none of {STATES}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,71 +13,13 @@ from urllib.parse import urlsplit
 import yaml
 
 from catalogs.errors import CatalogError
-from catalogs.hrefs import display_href, local_path, reach_of, scheme_of
-from catalogs.signing import SIGNINGS, signed
+from catalogs.hrefs import display_href, local_path, scheme_of
+from catalogs.signing import signed
+from catalogs.source import Source
 
 __all__ = ["CatalogError", "Source", "describe_source", "known_sources", "resolve_source", "sign_href"]
 
-KINDS = ("api", "static", "geoparquet", "files")
 TABLE = Path(__file__).with_name("sources.yaml")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """One place scenes come from, and everything that is particular to it.
-
-    `collections` maps our collection names to theirs; empty means that the well-known names apply. `bands` maps, per
-    collection of ours, our band names to {asset, index, scale, offset, unit, nodata, dtype}. `units` gives the unit of
-    backscatter whose items name none. `hosts` are patterns of hosts and buckets assets may lie on; empty means any
-    public one. `dn_as_esa`: Sentinel-2 DN are served as ESA made them. `prefer` is the scheme chosen among alternate
-    hrefs, `rewrite` replaces beginnings of hrefs. `files` are the entries of a plain list of GeoTIFFs.
-    """
-
-    name: str
-    kind: str
-    href: str
-    title: str = ""
-    collections: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    bands: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
-    units: Mapping[str, str] = field(default_factory=dict)
-    signing: str = "none"
-    s3_endpoint: str | None = None
-    hosts: tuple[str, ...] = ()
-    dn_as_esa: bool = False
-    prefer: str | None = None
-    rewrite: Mapping[str, str] = field(default_factory=dict)
-    files: tuple[Mapping[str, Any], ...] = ()
-
-    def __post_init__(self) -> None:
-        for name, value, allowed in (
-            ("kind", self.kind, KINDS),
-            ("signing", self.signing, SIGNINGS),
-            ("prefer", self.prefer, (None, "https", "http", "s3", "file")),
-        ):
-            if value not in allowed:
-                expected = ", ".join(str(choice) for choice in allowed if choice)
-                raise CatalogError(f"source {self.name!r}: {name} is {value!r}; expected one of {expected}")
-        if self.files and self.kind != "files":
-            raise CatalogError(f"source {self.name!r}: 'files' belongs to the kind files, not {self.kind}")
-
-    @property
-    def local(self) -> bool:
-        """True for a source on this machine's disk."""
-        return reach_of(self.href) == "file"
-
-    def to_json(self) -> dict[str, Any]:
-        """The source as JSON values, for a frozen plan; it holds no secret."""
-        plain = dataclasses.asdict(self)
-        plain["collections"] = {ours: list(theirs) for ours, theirs in self.collections.items()}
-        return {**plain, "hosts": list(self.hosts), "files": [dict(entry) for entry in self.files]}
-
-    @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> Source:
-        """The source that `to_json` wrote, equal to it in every field."""
-        collections = {ours: tuple(theirs) for ours, theirs in plain["collections"].items()}
-        return cls(
-            **{**plain, "collections": collections, "hosts": tuple(plain["hosts"]), "files": tuple(plain["files"])}
-        )
 
 
 # A user's own description may set everything but the rewriting of hrefs, and say three things more.
@@ -220,7 +161,9 @@ def _from_fields(name: str, fields: Mapping[str, Any]) -> Source:
         wanted["hosts"] = tuple(str(host) for host in wanted.get("hosts", ()))
         wanted["files"] = tuple(wanted.get("files", ()))
         return Source(**{**wanted, "name": name})
-    except (TypeError, AttributeError) as error:
+    except CatalogError:
+        raise
+    except (TypeError, AttributeError, ValueError) as error:
         raise CatalogError(f"source {name!r} is not described as expected: {error}") from error
 
 

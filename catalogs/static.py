@@ -48,7 +48,7 @@ def static_items(source: Source, query: Query) -> Iterator[RawItem]:
                 level += _next_level(document, href, query, met)
     if not met & set(query.collections):
         there = ", ".join(sorted(met)) or "none"
-        raise CatalogError(f"{source.name} has no collection {' or '.join(query.collections)}; it has: {there}")
+        raise CatalogError(f"{source.name} has no collection {query.collections[0]}; it has: {there}")
 
 
 def _read_all(hrefs: Sequence[str], source: Source, pool: ThreadPoolExecutor) -> Iterator[dict[str, Any]]:
