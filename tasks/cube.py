@@ -14,7 +14,7 @@ from odc.geo.xr import xr_coords
 from tasks.engines import ENGINES, BandPlan
 from tasks.lattice import locate
 from tasks.mosaic import Access, DayMosaic
-from tasks.reader import FailureLog, Reading, check_resampling
+from tasks.reader import FailureLog, Reading, ReadStats, check_resampling
 from tasks.touch import touches
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def load_cube(
     sign: Callable[[Scene, str], str] | None = None,
     failures: FailureLog | None = None,
     block: str = "",
+    stats: ReadStats | None = None,
     reading: Reading | None = None,
 ) -> xr.Dataset:
     """The bands of the scenes on the geobox, lazily: nothing is read before it is computed.
@@ -54,8 +55,8 @@ def load_cube(
     `<band>_present` (bool: some scene of that day has the band).
 
     `engine` is "odc" or "stackstac"; both give the same pixels. `sign(scene, href)` is called at read time. Failed
-    reads raise ReadError when computed, unless `failures` tolerates them; `block` names them. `reading` holds GDAL
-    settings, retries and counters.
+    reads raise ReadError when computed, unless `failures` tolerates them; `block` names them. `stats` counts what is
+    decoded. `reading` holds GDAL settings and retries.
 
     Raises ValueError for an unknown engine or resampling, a rotated geobox, or a band whose scenes disagree in unit.
     """
@@ -64,7 +65,7 @@ def load_cube(
     locate(geobox)
     days = _days(scenes)
     plans = [_plan_band(band, days, geobox, check_resampling(resampling)) for band in bands]
-    access = Access(sign=sign, failures=failures, block=block, reading=reading or Reading())
+    access = Access(sign=sign, failures=failures, block=block, reading=reading or Reading(), stats=stats)
     arrays = ENGINES[engine](plans, geobox, chunks=chunks, access=access)
     return _wrap(arrays, plans, days, geobox)
 

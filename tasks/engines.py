@@ -21,7 +21,7 @@ from odc.loader.types import RasterBandMetadata, RasterGroupMetadata, RasterLoad
 from tasks.mosaic import Access, DayMosaic, read_mosaic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from rasterio.windows import Window
 
@@ -46,7 +46,8 @@ class Engine(Protocol):
 
     def __call__(
         self, plans: Sequence[BandPlan], geobox: GeoBox, *, chunks: int | None, access: Access
-    ) -> dict[str, Any]: ...
+    ) -> dict[str, Any]:
+        """The arrays, chunked by day and `chunks` pixels a side (None: the whole geobox)."""
 
 
 def odc_arrays(plans: Sequence[BandPlan], geobox: GeoBox, *, chunks: int | None, access: Access) -> dict[str, Any]:
@@ -212,5 +213,5 @@ def _nothing(plan: BandPlan, geobox: GeoBox, side: tuple[int, int]) -> Any:
     return da.full(shape, plan.fill, dtype=plan.dtype, chunks=(1, *side) if plan.mosaics else shape)
 
 
-ENGINES: dict[str, Callable[..., dict[str, Any]]] = {"odc": odc_arrays, "stackstac": stackstac_arrays}
+ENGINES: dict[str, Engine] = {"odc": odc_arrays, "stackstac": stackstac_arrays}
 """The engines by the name a job gives them."""

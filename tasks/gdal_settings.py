@@ -95,7 +95,7 @@ class _GivenCredentials(Session):
         self._options = options
 
     @classmethod
-    def hascreds(cls, config: Any) -> bool:  # noqa: ARG003
+    def hascreds(cls, config: Any) -> bool:
         return True
 
     def get_credential_options(self) -> dict[str, str]:

@@ -19,16 +19,18 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from catalogs.items import BandAsset, Scene
+    from tasks.reader import ReadStats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """What reading a scene needs besides the scene: signing, settings, where failures go, and the block's name."""
+    """What reading a scene needs besides it: signing, settings, where failures and counts go, the block's name."""
 
     sign: Callable[[Scene, str], str] | None = None
     failures: FailureLog | None = None
     block: str = ""
     reading: Reading = field(default_factory=Reading)
+    stats: ReadStats | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +156,9 @@ def _read_scene(mosaic: DayMosaic, scene: Scene, geobox: GeoBox, access: Access)
         return asset.href if access.sign is None else access.sign(scene, asset.href)
 
     try:
-        return read_asset(asset, geobox, resampling=mosaic.resampling, reading=access.reading, sign=sign)
+        return read_asset(
+            asset, geobox, resampling=mosaic.resampling, reading=access.reading, sign=sign, stats=access.stats
+        )
     except UnreadableError as error:
         failed = ReadError(item=scene.id, band=mosaic.band, href=asset.href, reason=str(error), block=access.block)
         if access.failures is None:

@@ -60,7 +60,7 @@ class ReadStats:
         self.needed_pixels = 0
         self.decoded_bytes = 0
         self.reads = 0
-        self._seen: set[tuple[str, int | None, int, int, int]] = set()
+        self._seen: dict[tuple[str, int | None, int, int, int], int] = {}
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -77,11 +77,21 @@ class ReadStats:
         area = block[0] * block[1]
         with self._lock:
             before = len(self._seen)
-            self._seen.update((*file, row, col) for row, col in window.blocks(block))
+            self._seen.update(((*file, row, col), area) for row, col in window.blocks(block))
             self.needed_pixels += (len(self._seen) - before) * area
             self.decoded_pixels += missed * area
             self.decoded_bytes += missed * area * itemsize
             self.reads += 1
+
+    def absorb(self, other: ReadStats) -> None:
+        """Add what another one counted; blocks both needed count once."""
+        with self._lock:
+            fresh = {block: area for block, area in other._seen.items() if block not in self._seen}
+            self._seen.update(fresh)
+            self.needed_pixels += sum(fresh.values())
+            self.decoded_pixels += other.decoded_pixels
+            self.decoded_bytes += other.decoded_bytes
+            self.reads += other.reads
 
     @property
     def read_factor(self) -> float:

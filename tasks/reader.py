@@ -40,11 +40,10 @@ _DECODED = DecodedBlocks(capacity_bytes=get_gdal_config("GDAL_CACHEMAX"))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """How files are reached: GDAL settings over the project's own, the retry policy, and where reads are counted."""
+    """How files are reached: GDAL settings over the project's own, and the retry policy."""
 
     gdal: Mapping[str, str] = field(default_factory=dict)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
-    stats: ReadStats | None = None
 
 
 def check_resampling(name: str) -> str:
@@ -56,7 +55,13 @@ def check_resampling(name: str) -> str:
 
 
 def read_asset(
-    asset: BandAsset, geobox: GeoBox, *, resampling: str, reading: Reading, sign: Callable[[], str]
+    asset: BandAsset,
+    geobox: GeoBox,
+    *,
+    resampling: str,
+    reading: Reading,
+    sign: Callable[[], str],
+    stats: ReadStats | None = None,
 ) -> Pixels:
     """The asset's stored values on the geobox; what the file does not cover is missing.
 
@@ -67,7 +72,7 @@ def read_asset(
     Raises UnreadableError after the retries.
     """
     lattice, box = locate(geobox)
-    request = _Request(asset=asset, lattice=lattice, box=box, resampling=check_resampling(resampling), reading=reading)
+    request = _Request(asset=asset, lattice=lattice, box=box, resampling=check_resampling(resampling), stats=stats)
 
     def attempt(signed: str, number: int) -> Pixels:
         return _read(replace(request, signed=signed, fresh=number > 0))
@@ -82,7 +87,7 @@ class _Request:
     lattice: Lattice
     box: Box
     resampling: str
-    reading: Reading
+    stats: ReadStats | None
     signed: str = ""
     fresh: bool = False
 
@@ -201,7 +206,7 @@ def _nothing(dataset: Any, band: int, nodata: float | None, shape: tuple[int, in
 
 def _count(file: OpenFile, request: _Request, window: Window) -> None:
     """The window's blocks written to the counters, before GDAL reads them."""
-    stats, asset = request.reading.stats, request.asset
+    stats, asset = request.stats, request.asset
     if stats is None:
         return
     block = file.dataset.block_shapes[asset.index - 1]

@@ -1,0 +1,206 @@
+"""A cube's days reduced to one value per pixel and band, and how many days stand behind it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+
+from tasks import choice, reducers
+from tasks.units import convert_unit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+REDUCERS = ("first", "last", "least-cloudy", "median", "mean", "min", "max", "medoid", "best-pixel")
+"""The reducers by name; beside them `percentile:p` with p from 0 to 100."""
+
+AVERAGING = frozenset({"median", "mean", "percentile"})
+"""Reducers that compute between values, so that backscatter must be linear power for them."""
+
+CHOOSING = frozenset({"medoid", "best-pixel"})
+"""Reducers that need all bands of a pixel at once."""
+
+
+def composite(
+    cube: xr.Dataset,
+    valid: xr.DataArray,
+    *,
+    reducer: str = "median",
+    unit: str | None = None,
+    bands: Sequence[str] | None = None,
+    order: Sequence[str] | None = None,
+) -> xr.Dataset:
+    """The cube's days reduced to one, lazily: each of `bands` (y, x) float32, NaN = none, and `observations`.
+
+    `bands` are the cube's measured ones by default. `observations` (y, x) uint16 counts the days that are valid there.
+    Backscatter is averaged as linear power; `unit` ("linear" or "db") is what it comes out in, None leaves it.
+    `least-cloudy` takes days in `order` (ISO dates, the preferred first), which a plan fixes for the whole area; by
+    default the cube's `cloud_cover` orders them.
+
+    Raises ValueError for an unknown reducer or unit.
+    """
+    kind, percent = parse_reducer(reducer)
+    names = [str(name) for name in bands or _measured(cube)]
+    masked = {name: _masked(cube[name], valid, kind) for name in names}
+    indices = _date_order(cube, kind, order)
+    if kind in CHOOSING:
+        reduced = _choose(cube, masked, valid, kind)
+    else:
+        reduced = {name: _reduce(array, _kernel(kind, percent, indices)) for name, array in masked.items()}
+    result = xr.Dataset(coords={name: cube.coords[name] for name in ("y", "x", "spatial_ref") if name in cube.coords})
+    for name, array in reduced.items():
+        source = _working_unit(cube[name], kind)
+        target = unit if unit is not None and source in {"linear", "db"} else cube[name].attrs.get("units", "1")
+        result[name] = _finished(array, source, target)
+    result["observations"] = (("y", "x"), _observations(valid))
+    result["observations"].attrs = {"units": "1", "grid_mapping": "spatial_ref"}
+    return result
+
+
+def parse_reducer(reducer: str) -> tuple[str, float]:
+    """(kind, percent) of a reducer's name; percent is 50 where it has none. Raises ValueError for an unknown one."""
+    kind, separator, number = reducer.partition(":")
+    if not separator and kind in REDUCERS:
+        return kind, 50.0
+    try:
+        percent = float(number)
+    except ValueError:
+        percent = math.nan
+    if kind == "percentile" and 0 <= percent <= 100:
+        return kind, percent
+    raise ValueError(f"reducer {reducer!r} is not known: give one of {', '.join(REDUCERS)} or percentile:p, p 0 to 100")
+
+
+def reducer_radius_px(reducer: str, resolution: float) -> int:
+    """Pixels by which a composite reaches beyond a pixel: to be added to the halo of a block."""
+    return math.ceil(choice.CLOUD_DISTANCE_M / resolution) if reducer == "best-pixel" else 0
+
+
+def predicted_bytes(shape: tuple[int, int], *, n_days: int, n_bands: int, reducer: str = "median") -> int:
+    """Memory that a composite of (height, width) pixels takes at its peak, in bytes.
+
+    Bands are reduced one after another: the days of one band as float32, its next band being read, the mask of every
+    day; reducers that choose a date hold all bands.
+    """
+    kind, _ = parse_reducer(reducer)
+    pixels = shape[0] * shape[1]
+    held = n_bands if kind in CHOOSING else min(n_bands, 2)
+    return pixels * (n_days * (4 * held + 2) + 4 * n_bands + 16)
+
+
+def _measured(cube: xr.Dataset) -> list[str]:
+    return [str(name) for name in cube.data_vars if np.issubdtype(cube[name].dtype, np.floating)]
+
+
+def _working_unit(band: xr.DataArray, kind: str) -> str:
+    """The unit a band is reduced in."""
+    unit = str(band.attrs.get("units", "1"))
+    return "linear" if unit == "db" and kind in AVERAGING else unit
+
+
+def _masked(band: xr.DataArray, valid: xr.DataArray, kind: str) -> Any:
+    """The band's valid values, (time, y, x) float32 with all days in one chunk."""
+    unit = str(band.attrs.get("units", "1"))
+    target = _working_unit(band, kind)
+    return da.map_blocks(_mask_block, _lazy(band), _lazy(valid), dtype=np.float32, source=unit, target=target)
+
+
+def _mask_block(values: np.ndarray, valid: np.ndarray, *, source: str, target: str) -> np.ndarray:
+    kept = np.where(valid, values, np.float32(np.nan)).astype(np.float32, copy=False)
+    return convert_unit(kept, source=source, target=target)
+
+
+def _lazy(array: xr.DataArray) -> Any:
+    """The array with time in its first place, as Dask array."""
+    ordered = array.transpose("time", "y", "x").data
+    return ordered if isinstance(ordered, da.Array) else da.from_array(ordered)
+
+
+def _date_order(cube: xr.Dataset, kind: str, order: Sequence[str] | None) -> list[int]:
+    """Indices of the days, the preferred first."""
+    n_days = cube.sizes["time"]
+    if kind == "last":
+        return list(range(n_days))[::-1]
+    if kind != "least-cloudy":
+        return list(range(n_days))
+    days = [str(day)[:10] for day in cube["time"].to_numpy().astype("datetime64[D]")]
+    if order is not None:
+        rank = {day: place for place, day in enumerate(order)}
+        return sorted(range(n_days), key=lambda index: (rank.get(days[index], len(rank)), days[index]))
+    covers = cube["cloud_cover"].to_numpy() if "cloud_cover" in cube.coords else np.full(n_days, np.nan)
+    return [int(index) for index in np.argsort(covers, kind="stable")]
+
+
+def _kernel(kind: str, percent: float, order: list[int]) -> Callable[[np.ndarray], np.ndarray]:
+    kernels: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        "mean": reducers.mean,
+        "median": reducers.median,
+        "min": reducers.minimum,
+        "max": reducers.maximum,
+        "percentile": lambda values: reducers.percentile(values, percent),
+    }
+    return kernels.get(kind, lambda values: reducers.first_valid(values, order))
+
+
+def _reduce(values: Any, kernel: Callable[[np.ndarray], np.ndarray]) -> Any:
+    """(time, y, x) -> (y, x) float32 by a kernel, NaN where there is no day at all."""
+    if values.shape[0] == 0:
+        return da.full(values.shape[1:], np.nan, dtype=np.float32, chunks=values.chunks[1:])
+    whole = values.rechunk({0: -1})
+    return whole.map_blocks(kernel, drop_axis=0, dtype=np.float32, meta=np.empty((0, 0), dtype=np.float32))
+
+
+def _observations(valid: xr.DataArray) -> Any:
+    flags = _lazy(valid)
+    if flags.shape[0] == 0:
+        return da.zeros(flags.shape[1:], dtype=np.uint16, chunks=flags.chunks[1:])
+    return flags.sum(axis=0, dtype=np.uint16)
+
+
+def _choose(cube: xr.Dataset, masked: dict[str, Any], valid: xr.DataArray, kind: str) -> dict[str, Any]:
+    """Every band of the date chosen per pixel."""
+    names = list(masked)
+    if cube.sizes["time"] == 0:
+        return {name: _reduce(masked[name], reducers.median) for name in names}
+    if kind == "medoid":
+        stack = da.stack([masked[name] for name in names]).rechunk({0: -1, 1: -1})
+        empty = np.empty((0, 0), dtype=np.intp)
+        chosen = stack.map_blocks(choice.medoid, drop_axis=[0, 1], dtype=np.intp, meta=empty)
+    else:
+        chosen = _best_dates(cube, masked, valid)
+    return {
+        name: da.map_blocks(choice.take_date, array.rechunk({0: -1}), chosen, drop_axis=0, dtype=np.float32)
+        for name, array in masked.items()
+    }
+
+
+def _best_dates(cube: xr.Dataset, masked: dict[str, Any], valid: xr.DataArray) -> Any:
+    """The best date per pixel; distances reach over chunk borders."""
+    usable = _lazy(valid)
+    for array in masked.values():
+        usable = usable & ~da.isnan(array)
+    resolution = float(abs(cube.odc.geobox.affine.a))
+    days = cube["time"].to_numpy().astype("datetime64[D]").astype(np.float64)
+    reach = min(reducer_radius_px("best-pixel", resolution), *cube.odc.geobox.shape)
+    options = {"days": days, "middle": float((days[0] + days[-1]) / 2), "resolution": resolution}
+    whole = usable.rechunk({0: -1})
+    if whole.numblocks != (1, 1, 1):
+        whole = da.overlap.overlap(whole, depth={0: 0, 1: reach, 2: reach}, boundary="none")
+    empty = np.empty((0, 0), dtype=np.intp)
+    chosen = whole.map_blocks(choice.best_pixel, drop_axis=0, dtype=np.intp, meta=empty, **options)
+    if whole.numblocks != (1, 1, 1):
+        chosen = da.overlap.trim_overlap(chosen, depth={0: reach, 1: reach}, boundary="none")
+    # Dask joins chunks smaller than the reach.
+    return chosen.rechunk(usable.chunks[1:])
+
+
+def _finished(array: Any, source: str, target: str) -> xr.DataArray:
+    """The reduced band in its unit, with what a raster needs to know about itself."""
+    if source != target:
+        array = array.map_blocks(convert_unit, source=source, target=target, dtype=np.float32)
+    attributes = {"units": target, "nodata": float("nan"), "grid_mapping": "spatial_ref"}
+    return xr.DataArray(array, dims=("y", "x"), attrs=attributes)

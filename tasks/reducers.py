@@ -1,0 +1,128 @@
+"""Reductions over time of one band: numpy kernels, bit for bit the same whatever the cut."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NETWORK_LIMIT = 32
+"""Dates up to which a sorting network is faster than numpy's sort of each pixel."""
+
+SLAB_VALUES = 1 << 19
+"""Values (dates x pixels) worked on at once: 2 MB of float32, so that a slab's passes stay in the cache."""
+
+
+def first_valid(values: np.ndarray, order: Sequence[int]) -> np.ndarray:
+    """The first value along time in the order given, (time, y, x) -> (y, x), NaN where there is none."""
+    chosen = np.full(values.shape[1:], np.nan, dtype=values.dtype)
+    for index in order:
+        np.copyto(chosen, values[index], where=np.isnan(chosen))
+    return chosen
+
+
+def mean(values: np.ndarray) -> np.ndarray:
+    """The mean of the values along time, summed in float64 in time's order, NaN where there is none."""
+    total = np.zeros(values.shape[1:], dtype=np.float64)
+    count = np.zeros(values.shape[1:], dtype=np.int32)
+    for day in values:
+        there = ~np.isnan(day)
+        np.add(total, day, out=total, where=there)
+        count += there
+    average = np.full(total.shape, np.nan)
+    np.divide(total, count, out=average, where=count > 0)
+    return average.astype(values.dtype)
+
+
+def minimum(values: np.ndarray) -> np.ndarray:
+    """The least value along time, NaN where there is none."""
+    least: np.ndarray = np.fmin.reduce(values, axis=0)
+    return least
+
+
+def maximum(values: np.ndarray) -> np.ndarray:
+    """The greatest value along time, NaN where there is none."""
+    greatest: np.ndarray = np.fmax.reduce(values, axis=0)
+    return greatest
+
+
+def median(values: np.ndarray) -> np.ndarray:
+    """The median of the values along time, the mean of the middle two where they are even, NaN where there is none."""
+    return percentile(values, 50.0)
+
+
+def percentile(values: np.ndarray, percent: float) -> np.ndarray:
+    """The percentile along time, interpolated linearly between values, NaN where there is none.
+
+    Source: R. Hyndman and Y. Fan, Sample Quantiles in Statistical Packages (1996), definition 7, as numpy's default.
+    """
+    out = np.empty(values.shape[1:], dtype=values.dtype)
+    rows = max(1, SLAB_VALUES // max(values.shape[0] * values.shape[2], 1))
+    for start in range(0, values.shape[1], rows):
+        part = slice(start, start + rows)
+        out[part] = _percentile_slab(values[:, part], percent)
+    return out
+
+
+def _percentile_slab(values: np.ndarray, percent: float) -> np.ndarray:
+    ordered, count = sort_valid(values)
+    place = (count - 1) * (percent / 100.0)
+    low = np.floor(place).astype(np.intp)
+    share = (place - low).astype(values.dtype)
+    low = np.maximum(low, 0)
+    high = np.minimum(low + 1, np.maximum(count - 1, 0))
+    below, above = _take(ordered, low), _take(ordered, high)
+    with np.errstate(invalid="ignore"):
+        between: np.ndarray = (below + above) / 2 if percent == 50.0 else below + (above - below) * share
+    between = np.where(share == 0, below, between)
+    return np.where(count == 0, values.dtype.type(np.nan), between)
+
+
+def sort_valid(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values ascending along time with +inf where there is none, and how many there are, (time, y, x) and (y, x)."""
+    missing = np.isnan(values)
+    count = values.shape[0] - missing.sum(axis=0, dtype=np.intp)
+    ordered = np.where(missing, values.dtype.type(np.inf), values)
+    if values.shape[0] > NETWORK_LIMIT:
+        return np.moveaxis(np.sort(np.ascontiguousarray(np.moveaxis(ordered, 0, -1)), axis=-1), -1, 0), count
+    spare = np.empty(ordered.shape[1:], dtype=ordered.dtype)
+    for low, high in network(values.shape[0]):
+        np.minimum(ordered[low], ordered[high], out=spare)
+        np.maximum(ordered[low], ordered[high], out=ordered[high])
+        ordered[low] = spare
+    return ordered, count
+
+
+def _take(ordered: np.ndarray, place: np.ndarray) -> np.ndarray:
+    return np.take_along_axis(ordered, place[None], axis=0)[0]
+
+
+@lru_cache(maxsize=NETWORK_LIMIT)
+def network(size: int) -> tuple[tuple[int, int], ...]:
+    """The pairs (low, high) to compare and exchange, in order, that sort `size` values.
+
+    Source: K. Batcher, Sorting networks and their applications (1968), odd-even merge; for sizes between powers of two
+    the pairs beyond the end are left out.
+    """
+    pairs = []
+    span = 1
+    while span < size:
+        step = span
+        while step >= 1:
+            pairs += _stage(size, span, step)
+            step //= 2
+        span *= 2
+    return tuple(pairs)
+
+
+def _stage(size: int, span: int, step: int) -> list[tuple[int, int]]:
+    return [
+        (low, low + step)
+        for start in range(step % span, size - step, 2 * step)
+        for low in range(start, min(start + step, size - step))
+        if low // (2 * span) == (low + step) // (2 * span)
+    ]
