@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from shapely.geometry import mapping, shape
@@ -27,6 +28,7 @@ PLAN_FORMAT = 1
 class InputPlan:
     """What one model input reads: its scenes in order, its steps, its mask, and its pixels per model-grid pixel.
 
+    ``clearest`` are all days, the least cloudy first, for reducers that choose.
     ``finer / coarser``: the input's pixels per model-grid pixel along a side (1/2 for a 20 m input on a 10 m grid).
     """
 
@@ -42,6 +44,7 @@ class InputPlan:
     coarser: int
     scenes: tuple[Scene, ...]
     steps: tuple[StepPlan, ...]
+    clearest: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The input's plan as JSON values."""
@@ -50,8 +53,9 @@ class InputPlan:
             **plain,
             "bands": list(self.bands),
             "mask": asdict(self.mask),
+            "clearest": list(self.clearest),
             "scenes": [scene.to_json() for scene in self.scenes],
-            "steps": [asdict(step) for step in self.steps],
+            "steps": [_step_json(step) for step in self.steps],
         }
 
     @classmethod
@@ -61,9 +65,10 @@ class InputPlan:
             **{
                 **plain,
                 "bands": tuple(plain["bands"]),
-                "mask": MaskRule(**{k: tuple(v) if isinstance(v, list) else v for k, v in plain["mask"].items()}),
+                "mask": MaskRule(**{**plain["mask"], "drop": tuple(plain["mask"]["drop"])}),
+                "clearest": tuple(plain["clearest"]),
                 "scenes": tuple(Scene.from_json(scene) for scene in plain["scenes"]),
-                "steps": tuple(StepPlan(**{**step, "days": tuple(step["days"])}) for step in plain["steps"]),
+                "steps": tuple(_step(step) for step in plain["steps"]),
             }
         )
 
@@ -73,17 +78,20 @@ class Plan:
     """A product's frozen plan.
 
     ``grid`` is the model's grid; the product's pixels are ``up / down`` per model-grid pixel along a side. ``area`` is
-    GeoJSON in the grid's CRS. ``card`` is what finds and proves the model again: reference, name, sha256.
+    GeoJSON in the grid's CRS. ``card`` is what finds and proves the model again: reference, name, digest. ``source`` is
+    what hrefs are signed by. ``margin`` are pixels read beyond the halo, for masks that grow.
     """
 
     name: str
     request: dict[str, Any]
+    source: dict[str, Any]
     card: dict[str, str]
     grid: Grid
     area: dict[str, Any]
     up: int
     down: int
     lattice: Lattice
+    margin: int
     inputs: tuple[InputPlan, ...]
     layers: tuple[str, ...]
     engine: str
@@ -121,7 +129,7 @@ class Plan:
 
     def block(self, row: int, col: int) -> Block:
         """The block of that place in the lattice."""
-        return block_at(row=row, col=col, block=self.lattice.block, halo=self.lattice.halo)
+        return block_at(row=row, col=col, block=self.lattice.block, halo=self.lattice.halo + self.margin)
 
     def all_blocks(self) -> tuple[Block, ...]:
         """The plan's blocks, in order."""
@@ -131,7 +139,7 @@ class Plan:
         """Digest of all that makes every block's pixels, but for the scenes: model, grid, lattice, settings."""
         return digest(
             {
-                "card": self.card["sha256"],
+                "card": self.card["digest"],
                 "crs": self.grid.crs,
                 "resolution": self.grid.resolution,
                 "area": self.area,
@@ -149,12 +157,14 @@ class Plan:
             "format": PLAN_FORMAT,
             "name": self.name,
             "request": self.request,
+            "source": self.source,
             "card": self.card,
             "grid": asdict(self.grid),
             "area": self.area,
             "up": self.up,
             "down": self.down,
             "lattice": asdict(self.lattice),
+            "margin": self.margin,
             "inputs": [entry.to_json() for entry in self.inputs],
             "layers": list(self.layers),
             "engine": self.engine,
@@ -192,6 +202,20 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
     return [_plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+def _step_json(step: StepPlan) -> dict[str, Any]:
+    return {
+        "label": step.label,
+        "start": step.start.isoformat(),
+        "end": step.end.isoformat(),
+        "days": list(step.days),
+    }
+
+
+def _step(plain: Mapping[str, Any]) -> StepPlan:
+    start, end = datetime.fromisoformat(plain["start"]), datetime.fromisoformat(plain["end"])
+    return StepPlan(label=plain["label"], start=start, end=end, days=tuple(plain["days"]))
 
 
 def _grid(plain: Mapping[str, Any]) -> Grid:

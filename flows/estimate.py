@@ -1,0 +1,143 @@
+"""The dry run's figures: what a plan will read, compute, hold and write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from flows.places import n_cores
+from flows.planning import load_plan_card
+from flows.runner import READ_AHEAD
+from models.session import open_session
+from tasks.floor import calibrate, floor_seconds
+from tasks.inputs import scenes_near
+from tasks.tiles import block_windows
+
+if TYPE_CHECKING:
+    from tasks.floor import Rates
+    from tasks.plan import Plan
+    from tasks.tiles import Lattice
+
+ASSUMED_DECODE = 1 / 110e6
+"""Seconds per pixel of a DEFLATE COG (FACTS, STAC and cubes), where no scene is at hand to be timed."""
+
+OVER_FLOOR = 1.6
+"""How much longer a run takes than its floor as a rule: an efficiency of about 0.6."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a job will take: counts, bytes and seconds. ``bytes_read`` is before compression, so an upper bound."""
+
+    n_scenes: int
+    n_blocks: int
+    n_windows: int
+    passes: float
+    bytes_read: int
+    bytes_stored: int
+    memory_bytes: int
+    seconds: float
+    n_cores: int
+    provider: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The estimate for machines."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def lines(self, plan: Plan) -> list[tuple[str, str]]:
+        """(label, words) for a person."""
+        grid, lattice = plan.product_grid, plan.lattice
+        height, width = grid.area.shape
+        km2 = plan.area_geometry.area / 1e6
+        return [
+            ("area", f"{km2:,.1f} km², {width} x {height} px of {grid.resolution:g} m in {_short(grid.crs)}"),
+            ("model", f"{plan.card['name']} on {self.provider}; layers {', '.join(plan.layers)}"),
+            *[(f"input {entry.name}", _input_words(entry)) for entry in plan.inputs],
+            ("blocks", f"{self.n_blocks} of {plan.product_block} px, read with a halo of {lattice.halo} px"),
+            ("windows", self._window_words(lattice)),
+            ("exact", f"{'yes' if plan.exact else 'no'}: {plan.exact_reason}"),
+            ("to read", f"up to {_size(self.bytes_read)} of pixels before compression"),
+            ("to store", f"up to {_size(self.bytes_stored)} before compression"),
+            ("memory", f"about {_size(self.memory_bytes)}"),
+            ("time", f"about {self.seconds:,.0f} s on {self.n_cores} cores, without waiting for a network"),
+        ]
+
+    def _window_words(self, lattice: Lattice) -> str:
+        cut = f"step {lattice.step}, trim {lattice.trim} ({lattice.merge})"
+        return f"{self.n_windows} of {lattice.window} px, {cut}; {self.passes:.2f} passes"
+
+
+def estimate(plan: Plan) -> Estimate:
+    """The figures of a plan, with rates calibrated on this machine. Reads a sample of one scene at most."""
+    card = load_plan_card(plan)
+    session = open_session(card, provider=plan.request.get("provider", "auto"))
+    rates = calibrate(plan, card, session)
+    needed = sum(_pixels_read(plan, name) for name in (entry.name for entry in plan.inputs))
+    height, width = plan.product_grid.area.shape
+    specs = [spec for spec in card.layer_specs() if spec.name in plan.layers]
+    return Estimate(
+        n_scenes=len({scene.id for entry in plan.inputs for scene in entry.scenes}),
+        n_blocks=len(plan.blocks),
+        n_windows=sum(sum(1 for _ in block_windows(block.inner, plan.lattice)) for block in plan.all_blocks()),
+        passes=plan.lattice.passes,
+        bytes_read=2 * needed,
+        bytes_stored=height * width * sum(4 if spec.dtype == "float32" else 1 for spec in specs),
+        memory_bytes=_memory(plan),
+        seconds=_seconds(rates, plan, needed),
+        n_cores=n_cores(),
+        provider=session.provider,
+    )
+
+
+def _seconds(rates: Rates, plan: Plan, needed: int) -> float:
+    height, width = plan.product_grid.area.shape
+    known = (
+        rates
+        if rates.decode is not None
+        else type(rates)(decode=ASSUMED_DECODE, window=rates.window, write=rates.write)
+    )
+    floor = floor_seconds(known, plan, pixels_needed=needed, valid_pixels=height * width, n_cores=n_cores())
+    assert floor is not None, "the decode rate is known here"
+    return floor * OVER_FLOOR
+
+
+def _pixels_read(plan: Plan, name: str) -> int:
+    """Source pixels an input needs at most: the area once per band and per scene, as far as its footprint reaches."""
+    entry = next(found for found in plan.inputs if found.name == name)
+    grid = plan.grid.rescale(numerator=entry.finer, denominator=entry.coarser)
+    n_bands = len(entry.bands) + len(entry.mask.bands)
+    total = 0
+    for block in plan.all_blocks():
+        inner = block.inner.intersect(plan.grid.area).cover(numerator=entry.finer, denominator=entry.coarser)
+        total += inner.shape[0] * inner.shape[1] * n_bands * len(scenes_near(entry.scenes, grid, inner))
+    return total
+
+
+def _memory(plan: Plan) -> int:
+    """Bytes at the peak: blocks read ahead as float32 with the step being composited, and a fixed part of libraries."""
+    side = plan.lattice.block + 2 * plan.lattice.halo
+    per_block = 0
+    for entry in plan.inputs:
+        pixels = (side * entry.finer // entry.coarser) ** 2
+        most_days = max((len(step.days) for step in entry.steps), default=1)
+        per_block += pixels * 4 * len(entry.bands) * (len(entry.steps) + most_days)
+    return int((READ_AHEAD + 1) * per_block + 400e6)
+
+
+def _input_words(entry: Any) -> str:
+    days = sorted({day for step in entry.steps for day in step.days})
+    span = f"{days[0]} to {days[-1]}" if len(days) > 1 else "".join(days)
+    steps = f", {len(entry.steps)} steps" if len(entry.steps) > 1 else ""
+    return f"{len(entry.scenes)} scenes on {len(days)} days ({span}){steps}, {entry.reducer} of {' '.join(entry.bands)}"
+
+
+def _short(crs: str) -> str:
+    return crs if len(crs) < 40 else "a CRS given as WKT"
+
+
+def _size(n_bytes: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.0f} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.1f} TB"

@@ -1,0 +1,317 @@
+"""From a job to its frozen plan: card, scenes, grid, lattice and blocks, all decided before a pixel is read."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import platform
+from dataclasses import asdict
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catalogs.search import Filters, search_scenes
+from catalogs.sources import resolve_source
+from flows.job import JobError
+from flows.places import cache_folder
+from models.receptive import measure_receptive_field
+from models.registry import find_card
+from tasks.composite import reducer_radius_px
+from tasks.dates import days_by_cloud, plan_steps
+from tasks.grid import Grid, plan_blocks, plan_grid, project_area
+from tasks.infer import output_scale
+from tasks.mask import MaskRule
+from tasks.plan import InputPlan, Plan, area_json
+from tasks.tiles import Lattice, plan_lattice
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from catalogs.scene import Scene
+    from catalogs.sources import Source
+    from flows.job import Job, Period
+    from models.card import ModelCard
+    from models.inputs import InputSpec
+    from models.receptive import ReceptiveField
+    from tasks.grid import PixelBox
+
+DEFAULT_RESOLUTION = 10.0
+"""Metres, where neither job nor card says one: the finest Sentinel-2 has."""
+
+BLOCK_BYTES = 1.5e9
+"""What a block's model inputs may take; larger ones get smaller blocks. Pixels do not depend on it."""
+
+SMALL_BLOCK, LARGE_BLOCK = 1024, 2048
+"""Pixels: small areas get several blocks to show progress, large ones lose less to halos (FACTS, Inference)."""
+
+UNBOUNDED_TRIM = 64
+"""Pixels of overlap on each side where the model sees without bound and the card names no trim."""
+
+VERSIONED = ("tilewright", "onnxruntime", "onnxruntime-gpu", "rasterio", "odc-stac", "numpy", "zarr")
+
+
+def make_plan(job: Job) -> Plan:
+    """The plan of a job.
+
+    Raises a refusal (ValueError) for anything that cannot be done: unknown source, model or band, no scenes, a card
+    that does not fit, more blocks than the limit.
+    """
+    card = find_card(job.model, base=job.base, cache=cache_folder() / "models")
+    source = resolve_source(job.source, base=job.base)
+    receptive = measure_receptive_field(card, cache=cache_folder() / "receptive")
+    scale = max(output_scale(output, card, _probe_lattice(card, job, receptive)) for output in card.outputs)
+    grid = _model_grid(job, card, scale)
+    lattice = _lattice(job, card, receptive, grid, scale)
+    area = project_area(job.area.geometry, grid.crs)
+    blocks = plan_blocks(grid, block=lattice.block, halo=lattice.halo, area=area)
+    _check_blocks(len(blocks), job)
+    inputs = tuple(_plan_input(job, card, spec, source) for spec in card.inputs)
+    _check_scenes(inputs, source, job)
+    exact, exact_reason = _exactness(receptive, lattice)
+    return Plan(
+        name=job.name,
+        request={**job.request(), "source": source.to_json(), "model": card.digest},
+        source=source.to_json(),
+        card={"reference": _reference(job, card), "name": card.name, "digest": card.digest, "sha256": card.sha256},
+        grid=grid,
+        area=area_json(area),
+        up=scale.numerator,
+        down=scale.denominator,
+        lattice=lattice,
+        margin=_margin(inputs, grid, stride=lattice.stride),
+        inputs=inputs,
+        layers=_layers(job, card),
+        engine=job.engine,
+        receptive=asdict(receptive),
+        exact=exact,
+        exact_reason=exact_reason,
+        versions=versions(),
+        warnings=tuple(_warnings(job, card, inputs, grid, scale)),
+        blocks=tuple((block.row, block.col) for block in blocks),
+    )
+
+
+def find_scenes(job: Job) -> tuple[Scene, ...]:
+    """The scenes a job would use, over all inputs of its model, ordered and each once."""
+    card = find_card(job.model, base=job.base, cache=cache_folder() / "models")
+    source = resolve_source(job.source, base=job.base)
+    found = {(scene.collection, scene.id): scene for spec in card.inputs for scene in _search(job, spec, source)}
+    return tuple(sorted(found.values(), key=lambda scene: (scene.datetime, scene.id)))
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that may change a pixel."""
+    found = {"python": platform.python_version()}
+    for name in VERSIONED:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _reference(job: Job, card: ModelCard) -> str:
+    """How the card is found again from anywhere: the job's own word where that is a name or URL, else a full path."""
+    beside = job.base / job.model
+    return str(beside.resolve()) if beside.exists() else job.model if "://" in job.model else card.name
+
+
+def _layers(job: Job, card: ModelCard) -> tuple[str, ...]:
+    names = tuple(spec.name for spec in card.layer_specs())
+    unknown = [name for name in job.layers if name not in names]
+    if unknown:
+        raise JobError(f"layers: {', '.join(unknown)} not given by {card.name}. It gives: {', '.join(names)}.")
+    return tuple(name for name in names if not job.layers or name in job.layers)
+
+
+def _probe_lattice(card: ModelCard, job: Job, receptive: ReceptiveField) -> Lattice:
+    """The lattice before the block is known: enough to tell the scale of outputs that answer once per window."""
+    return _cut(card, job, receptive, stride=_stride(card, receptive), block=1)
+
+
+def _stride(card: ModelCard, receptive: ReceptiveField) -> int:
+    """Pixels of which windows must start at a multiple: the model's stride, whole pixels of every input and output."""
+    ratios = [Fraction(card.ratio(spec)).limit_denominator(64).numerator for spec in card.inputs]
+    scales = [Fraction(output.scale).limit_denominator(256).denominator for output in card.outputs if not output.rows]
+    return math.lcm(receptive.stride, *ratios, *scales)
+
+
+def _cut(card: ModelCard, job: Job, receptive: ReceptiveField, *, stride: int, block: int) -> Lattice:
+    bounded = receptive.trim is not None
+    wished = card.tile.trim
+    trim = wished if isinstance(wished, int) else receptive.trim if receptive.trim is not None else UNBOUNDED_TRIM
+    merge = card.tile.merge if card.tile.merge != "auto" else "trim" if bounded else "blend"
+    if card.per_window:
+        # One answer for a whole window: it stands for exactly what the window saw.
+        trim, merge = (wished if isinstance(wished, int) else 0), "trim"
+    if card.tile.window is None and not bounded and not isinstance(wished, int) and card.tile.step:
+        trim = min(trim, card.tile.step // 4)
+    return plan_lattice(
+        window=card.tile.window,
+        step=job.tile.step or card.tile.step,
+        trim=trim,
+        stride=stride,
+        block=block,
+        merge=merge,
+    )
+
+
+def _model_grid(job: Job, card: ModelCard, scale: Fraction) -> Grid:
+    resolution = job.grid.resolution * float(scale) if job.grid.resolution else card.resolution or DEFAULT_RESOLUTION
+    return plan_grid(job.area.geometry, crs=job.grid.crs, resolution=resolution, bounds=job.grid.bounds)
+
+
+def _lattice(job: Job, card: ModelCard, receptive: ReceptiveField, grid: Grid, scale: Fraction) -> Lattice:
+    stride = math.lcm(_stride(card, receptive), scale.denominator if scale >= Fraction(1, 64) else 1)
+    probe = _cut(card, job, receptive, stride=stride, block=1)
+    block = job.tile.block or _block_size(card, grid.area, probe)
+    return _cut(card, job, receptive, stride=stride, block=block)
+
+
+def _block_size(card: ModelCard, area: PixelBox, lattice: Lattice) -> int:
+    """A multiple of the step: large for large areas, smaller where a block's inputs would not fit their room."""
+    wish = LARGE_BLOCK if max(area.shape) > 2 * LARGE_BLOCK else SMALL_BLOCK
+    per_pixel = sum(
+        4 * (spec.dates.steps or 12) * len(spec.source_bands) / card.ratio(spec) ** 2 for spec in card.inputs
+    )
+    most = math.sqrt(BLOCK_BYTES / (3 * per_pixel)) - 2 * lattice.halo
+    return max(lattice.step, int(min(wish, most)) // lattice.step * lattice.step)
+
+
+def _check_blocks(n_blocks: int, job: Job) -> None:
+    if n_blocks > job.limits.blocks:
+        raise JobError(
+            f"area: it makes {n_blocks} blocks, more than limits.blocks = {job.limits.blocks}. Take a smaller area, "
+            "a larger tile.block, or raise limits.blocks."
+        )
+
+
+def _plan_input(job: Job, card: ModelCard, spec: InputSpec, source: Source) -> InputPlan:
+    scenes = _search(job, spec, source)
+    ratio = Fraction(card.ratio(spec)).limit_denominator(64)
+    steps = plan_steps(scenes, spec.dates, job.period)
+    if spec.dates.kind != "static":
+        days = {day for step in steps for day in step.days}
+        scenes = tuple(scene for scene in scenes if scene.solar_day in days)
+    return InputPlan(
+        name=spec.name,
+        bands=spec.source_bands,
+        unit=spec.unit,
+        resampling=spec.resampling,
+        reducer=spec.dates.reducer,
+        required=not spec.optional,
+        every_step=spec.dates.kind == "pair",
+        mask=_mask(job, scenes),
+        finer=ratio.denominator,
+        coarser=ratio.numerator,
+        scenes=scenes,
+        steps=steps,
+        clearest=days_by_cloud(scenes),
+    )
+
+
+def _margin(inputs: Sequence[InputPlan], grid: Grid, *, stride: int) -> int:
+    """Pixels by which masks and composites reach beyond a pixel, as whole strides."""
+    reaches = [
+        (entry.mask.radius_px(size) + reducer_radius_px(entry.reducer, size)) * entry.coarser / entry.finer
+        for entry in inputs
+        for size in (grid.resolution * entry.coarser / entry.finer,)
+    ]
+    return math.ceil(max(reaches, default=0) / stride) * stride
+
+
+def _mask(job: Job, scenes: Sequence[Scene]) -> MaskRule:
+    has_scl = any(scene.asset("scl") for scene in scenes)
+    if job.mask.kind == "none" or (job.mask.kind == "auto" and not has_scl):
+        return MaskRule(kind="none")
+    return MaskRule(kind="scl", drop=job.mask.drop, dilation=job.mask.dilation)
+
+
+def _search(job: Job, spec: InputSpec, source: Source) -> tuple[Scene, ...]:
+    found: dict[str, Scene] = {}
+    for start, end in _spans(job.period, spec):
+        for scene in search_scenes(
+            source,
+            collection=spec.collection,
+            aoi=job.area.geometry,
+            start=start,
+            end=end,
+            bands=[*spec.source_bands],
+            filters=_filters(job),
+            radiometry=job.radiometry,
+        ):
+            found[scene.id] = scene
+    return tuple(sorted(found.values(), key=lambda scene: (scene.datetime, scene.id)))
+
+
+def _spans(periods: Iterable[Period], spec: InputSpec) -> list[tuple[Any, Any]]:
+    return [(None, None)] if spec.dates.kind == "static" else [(period.start, period.end) for period in periods]
+
+
+def _filters(job: Job) -> Filters:
+    wish = job.filter
+    return Filters(
+        max_cloud=wish.max_cloud,
+        orbit_state=wish.orbit_state,
+        relative_orbit=wish.relative_orbit,
+        mode=wish.mode,
+        platforms=wish.platforms,
+        limit_items=job.limits.items,
+    )
+
+
+def _check_scenes(inputs: Sequence[InputPlan], source: Source, job: Job) -> None:
+    periods = ", ".join(period.text for period in job.period)
+    for entry in inputs:
+        if entry.required and not entry.scenes:
+            raise JobError(
+                f"No scenes for input {entry.name}: {source.name} has none with {' '.join(entry.bands)} over the area "
+                f"in {periods}. Widen the period or the area, loosen filter, or choose another source."
+            )
+        empty = [step.label for step in entry.steps if not step.days]
+        if entry.required and entry.every_step and empty:
+            raise JobError(
+                f"No scenes for {' and '.join(empty)} of input {entry.name}: both dates of a pair are needed. "
+                "Widen that period or loosen filter."
+            )
+
+
+def _exactness(receptive: ReceptiveField, lattice: Lattice) -> tuple[bool, str]:
+    if receptive.trim is None:
+        return False, f"the model's receptive field has no bound ({receptive.reason}); its map depends on its windows"
+    if lattice.merge == "blend":
+        return False, "overlapping windows are blended, as the card asks; a seam is softened, not absent"
+    if lattice.trim < receptive.trim:
+        return False, f"the trim of {lattice.trim} px is less than the {receptive.trim} px the model needs"
+    if receptive.verdict != "bounded":
+        return False, f"tiled equals whole to {receptive.tolerance:g} of the outputs' deviation ({receptive.reason})"
+    return True, f"the model sees {receptive.radius} px, the trim is {lattice.trim} px: tiled equals whole"
+
+
+def _warnings(job: Job, card: ModelCard, inputs: Sequence[InputPlan], grid: Grid, scale: Fraction) -> Iterable[str]:
+    if card.resolution and not math.isclose(grid.resolution, card.resolution):
+        yield (
+            f"The model was made for {card.resolution:g} m pixels and sees {grid.resolution:g} m ones "
+            f"(grid.resolution = {grid.resolution / float(scale):g})."
+        )
+    for entry in inputs:
+        bare = [scene.id for scene in entry.scenes if not scene.asset("scl")]
+        if job.mask.kind != "none" and entry.unit == "reflectance" and bare:
+            yield f"Input {entry.name}: {len(bare)} of {len(entry.scenes)} scenes have no SCL; no cloud mask."
+        gone = [step.label for step in entry.steps if not step.days]
+        if gone:
+            yield f"Input {entry.name}: no scene for step {', '.join(gone)}; it is filled as missing."
+
+
+def load_plan_card(plan: Plan) -> ModelCard:
+    """The card a plan was made with.
+
+    Raises JobError where the card found under its reference is another one by now.
+    """
+    card = find_card(plan.card["reference"], base=Path.cwd(), cache=cache_folder() / "models")
+    if card.digest != plan.card["digest"]:
+        raise JobError(
+            f"The model {plan.card['reference']} is not the one this product was begun with: its card or files have "
+            "changed. Restore them, run with --update or --replace, or choose another output."
+        )
+    return card

@@ -1,0 +1,177 @@
+"""What is published of a finished run, in the catalog's words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import shapely
+from shapely.geometry import shape
+
+from catalogs.footprint import bounds_of
+from catalogs.product import (
+    ClassFacts,
+    FileFacts,
+    LayerFacts,
+    ModelFacts,
+    ProductFacts,
+    SceneFacts,
+    StatisticsFacts,
+)
+from tasks.cog import multihash
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    from flows.finish import Finished, FinishedLayer
+    from tasks.plan import Plan
+    from tasks.work import Workshop
+
+DATA_KINDS = {"class", "value"}
+
+
+def product_facts(
+    shop: Workshop, finished: Finished, report: Mapping[str, Any], *, folder: Path, created: datetime
+) -> ProductFacts:
+    """All that the Item says. ``folder`` holds the files beside the layers as they are published."""
+    plan, card = shop.plan, shop.engine.card
+    grid = plan.product_grid
+    area = shape(plan.request["area"])
+    start, end = _span(plan)
+    return ProductFacts(
+        id=plan.name,
+        collection=f"tilewright-{card.name}",
+        title=plan.name,
+        description=f"{', '.join(plan.layers)} of {report['area_km2']:.1f} km2 by the model {card.name}",
+        geometry=shapely.geometry.mapping(area),
+        bbox=bounds_of(area),
+        start=start,
+        end=end,
+        created=created,
+        crs=grid.crs,
+        shape=grid.area.shape,
+        transform=tuple(grid.transform_of(grid.area))[:6],
+        layers=tuple(_layer(layer) for layer in finished.layers),
+        files=_files(folder, finished),
+        model=ModelFacts(
+            id=card.id,
+            name=card.name,
+            href=_card_href(plan),
+            sha256=card.sha256,
+            tasks=card.tasks,
+            architecture=card.architecture,
+            framework="ONNX",
+        ),
+        scenes=_scenes(plan, report),
+        software=plan.versions,
+        gsd=grid.resolution,
+        expression={
+            "key": plan.settings_key(),
+            "job": plan.request,
+            "exact": plan.exact,
+            "provider": report["provider"],
+        },
+    )
+
+
+def _span(plan: Plan) -> tuple[datetime, datetime]:
+    moments = [scene.datetime for entry in plan.inputs for scene in entry.scenes]
+    return min(moments), max(moments)
+
+
+def _card_href(plan: Plan) -> str:
+    reference = plan.card["reference"]
+    return reference if "://" in reference or "/" in reference else f"urn:tilewright:model:{reference}"
+
+
+def _layer(layer: FinishedLayer) -> LayerFacts:
+    spec, facts = layer.spec, layer.facts
+    moments = facts.statistics
+    return LayerFacts(
+        name=spec.name,
+        href=f"./{layer.href}",
+        size=facts.size,
+        checksum=facts.checksum,
+        dtype=spec.dtype,
+        nodata=spec.nodata,
+        unit="" if spec.unit == "1" else spec.unit,
+        description=spec.description,
+        classes=tuple(
+            ClassFacts(
+                value=entry.value,
+                name=entry.name,
+                description=entry.description,
+                color=entry.color,
+                pixels=facts.counts.get(entry.value, 0),
+            )
+            for entry in spec.classes
+        ),
+        statistics=None
+        if moments is None
+        else StatisticsFacts(
+            minimum=moments.minimum,
+            maximum=moments.maximum,
+            mean=moments.mean,
+            stddev=moments.stddev,
+            valid_percent=moments.valid_percent,
+        ),
+        role="data" if spec.kind in DATA_KINDS else "metadata",
+    )
+
+
+def _files(folder: Path, finished: Finished) -> tuple[FileFacts, ...]:
+    facts = [
+        FileFacts(
+            key="data",
+            href="./data.zarr",
+            media_type="application/vnd.zarr; version=3",
+            roles=("data",),
+            title="All layers and observation counts",
+        ),
+        FileFacts(key="report_json", href="./report.json", media_type="application/json", roles=("metadata",)),
+    ]
+    known = {
+        "preview.png": ("thumbnail", "image/png", ("thumbnail",), "The map over the scenes"),
+        "report.html": ("report", "text/html", ("metadata",), "The report for people"),
+        "manifest.parquet": ("manifest", "application/vnd.apache.parquet", ("metadata",), "Every scene read"),
+    }
+    for name, (key, media_type, roles, title) in known.items():
+        facts.append(
+            FileFacts(
+                key=key,
+                href=f"./{name}",
+                media_type=media_type,
+                roles=roles,
+                title=title,
+                size=(folder / name).stat().st_size,
+                checksum=multihash(folder / name),
+            )
+        )
+    facts.extend(
+        FileFacts(
+            key=f"{layer.spec.name}_names",
+            href=f"./{layer.href}.aux.xml",
+            media_type="application/xml",
+            roles=("metadata",),
+            title="Class names for GDAL",
+        )
+        for layer in finished.layers
+        if layer.facts.sidecar is not None
+    )
+    return tuple(facts)
+
+
+def _scenes(plan: Plan, report: Mapping[str, Any]) -> tuple[SceneFacts, ...]:
+    used = {row["id"] for row in report["scenes"] if row["used_in_blocks"]}
+    scenes = {scene.id: scene for entry in plan.inputs for scene in entry.scenes if scene.id in used}
+    return tuple(
+        SceneFacts(
+            id=scene.id,
+            collection=scene.collection,
+            href=scene.href,
+            datetime=scene.datetime,
+            platform=scene.platform,
+        )
+        for scene in scenes.values()
+    )

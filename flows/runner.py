@@ -1,0 +1,91 @@
+"""Where blocks run: on this machine's cores, or on a Dask cluster. Descriptions come back, never arrays."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flows.places import n_cores
+from tasks.infer import infer_block
+from tasks.work import ReadBlock, Workshop, read_block, write_block
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tasks.grid import Block
+    from tasks.infer import BlockResult
+    from tasks.ledger import BlockEntry
+
+READ_AHEAD = 2
+"""Blocks whose pixels may be at hand or on their way beside the one in work: what bounds the memory."""
+
+
+class RunError(RuntimeError):
+    """A run that failed: what broke, and that the rest is kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """The runner asked for: ``threads``, ``dask`` (a cluster on this machine) or a scheduler's address."""
+
+    runner: str = "threads"
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.runner not in {"threads", "dask"} and "://" not in self.runner:
+            raise ValueError(f"runner {self.runner!r} is unknown: give threads, dask or tcp://host:8786")
+
+    @property
+    def n_workers(self) -> int:
+        """Cores to use on this machine."""
+        return self.workers or n_cores()
+
+
+def run_blocks(shop: Workshop, blocks: Sequence[Block], where: Where, *, provider: str) -> Iterator[BlockEntry]:
+    """Do every block and yield its entry as soon as it is recorded, in no promised order.
+
+    Raises the first failure; what was recorded before it stays.
+    """
+    if where.runner == "threads":
+        yield from _run_threads(shop, blocks, n_workers=where.n_workers)
+    else:
+        from flows.cluster import run_on_cluster
+
+        yield from run_on_cluster(shop, blocks, where, provider=provider)
+
+
+def _run_threads(shop: Workshop, blocks: Sequence[Block], *, n_workers: int) -> Iterator[BlockEntry]:
+    """Three stages that overlap: blocks are read ahead, windows run on every core, shards are written behind."""
+    with ExitStack() as stack:
+        readers = _pool(stack, READ_AHEAD, "read")
+        callers = _pool(stack, n_workers, "infer")
+        writers = _pool(stack, 1, "write")
+        waiting = deque(blocks)
+        reading: deque[Future[ReadBlock]] = deque()
+        writing: set[Future[BlockEntry]] = set()
+        while waiting or reading:
+            while waiting and len(reading) < READ_AHEAD:
+                reading.append(readers.submit(read_block, shop, waiting.popleft()))
+            read = reading.popleft().result()
+            began = time.perf_counter()
+            result = infer_block(shop.plan, shop.engine, read.inputs, spread=callers.map)
+            writing.add(writers.submit(_write, shop, read, result, time.perf_counter() - began))
+            # One finished block may wait to be written; more would only fill the memory.
+            done, writing = wait(writing, timeout=None if len(writing) > 1 else 0, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+        yield from (future.result() for future in writing)
+
+
+def _write(shop: Workshop, read: ReadBlock, result: BlockResult, seconds: float) -> BlockEntry:
+    return write_block(shop, read, result, infer_seconds=seconds)
+
+
+def _pool(stack: ExitStack, size: int, name: str) -> ThreadPoolExecutor:
+    pool = ThreadPoolExecutor(size, thread_name_prefix=f"tilewright-{name}")
+    # On a failure or Ctrl-C what has not begun is dropped, and what runs is waited for: entries are whole or absent.
+    stack.callback(pool.shutdown, wait=True, cancel_futures=True)
+    return pool

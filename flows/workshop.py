@@ -1,0 +1,80 @@
+"""What a process needs to do blocks: the plan read back from the output, the model loaded once, the store opened."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from catalogs.sources import Source, sign_href
+from flows.places import storage_options
+from flows.planning import load_plan_card
+from models.session import open_session
+from tasks.failures import FailureLog
+from tasks.infer import Engine
+from tasks.ledger import read_plan
+from tasks.plan import Plan
+from tasks.storage import StoreError, open_storage
+from tasks.store import open_store
+from tasks.work import Workshop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from catalogs.scene import Scene
+    from tasks.storage import Storage
+
+GPU_BATCH = 8
+"""Windows per call on a GPU; on a CPU a batch gains nothing (FACTS, Inference)."""
+
+
+def open_workshop(
+    storage: Storage, plan: Plan, *, provider: str, batch: int | None, tolerance: int, read_threads: int
+) -> Workshop:
+    """The workshop of this process.
+
+    Raises ProviderError where the provider asked for cannot run, JobError where the model has changed.
+    """
+    card = load_plan_card(plan)
+    session = open_session(card, provider=provider)
+    default = 1 if session.provider in {"cpu", "openvino"} else GPU_BATCH
+    return Workshop(
+        plan=plan,
+        engine=Engine(card=card, session=session, batch=card.batch or batch or default),
+        storage=storage,
+        store=open_store(storage, box=plan.product_box, block=plan.product_block),
+        sign=scene_signer(plan),
+        failures=FailureLog(tolerance=tolerance),
+        read_threads=read_threads,
+    )
+
+
+def scene_signer(plan: Plan) -> Callable[[Scene, str], str] | None:
+    """What makes an href readable now, by the plan's source; None where nothing needs signing."""
+    source = Source.from_json(plan.source)
+    if source.signing == "none":
+        return None
+
+    def sign(scene: Scene, href: str) -> str:
+        del scene
+        return sign_href(source, href)
+
+    return sign
+
+
+def reopen_workshop(output: str, *, provider: str, batch: int | None, tolerance: int, read_threads: int) -> Workshop:
+    """The workshop of a worker process that knows nothing but the output.
+
+    Raises StoreError where no plan is there.
+    """
+    storage = open_storage(output, options=storage_options(output, os.environ))
+    plain = read_plan(storage)
+    if plain is None:
+        raise StoreError(f"{output} holds no plan that a worker could follow.")
+    return open_workshop(
+        storage,
+        Plan.from_json(plain),
+        provider=provider,
+        batch=batch,
+        tolerance=tolerance,
+        read_threads=read_threads,
+    )

@@ -1,0 +1,74 @@
+"""The scenes in true colour behind the map: a small picture from overviews, for the report and the preview."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tasks.composite import composite
+from tasks.cube import load_cube
+from tasks.mask import valid_mask
+from tasks.picture import true_colour
+from tasks.reader import FailureLog, Reading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy as np
+
+    from catalogs.scene import Scene
+    from tasks.plan import InputPlan, Plan
+
+VISIBLE = ("red", "green", "blue")
+MOST_DAYS = 6
+"""Days that take part: the clearest ones; more would only cost time."""
+
+
+def background_picture(
+    plan: Plan, *, max_size: int, sign: Callable[[Scene, str], str] | None, gdal: Mapping[str, str]
+) -> np.ndarray | None:
+    """True colour (y, x, 3) uint8 over the product's area, its longer side at most ``max_size``.
+
+    The clearest scenes of the last step that has scenes with red, green and blue; None where none has, or where they
+    cannot be read: a picture is not worth a failed product.
+    """
+    found = _visible(plan)
+    if found is None:
+        return None
+    entry, scenes = found
+    geobox = plan.product_grid.geobox
+    shrink = max(1.0, max(geobox.shape) / max_size)
+    small = geobox.zoom_to((round(geobox.shape[0] / shrink), round(geobox.shape[1] / shrink)))
+    failures = FailureLog(tolerance=len(scenes) * len(VISIBLE) * 2)
+    bands = (*VISIBLE, *entry.mask.bands)
+    cube = load_cube(
+        scenes, small, bands, resampling="average" if shrink > 1 else "bilinear", sign=sign, failures=failures,
+        block="picture", reading=Reading(gdal=gdal),
+    )  # fmt: skip
+    made = composite(cube, valid_mask(cube, rule=entry.mask, bands=VISIBLE), bands=VISIBLE, reducer="median")
+    anything = valid_mask(cube, rule=MaskRule(kind="none"), bands=VISIBLE)
+    masked, unmasked = compute(made, composite(cube, anything, bands=VISIBLE, reducer="median"), scheduler="threads")
+    # Under clouds on every date the clouds themselves are shown: the truth is a better picture than a hole.
+    filled = [masked[band].fillna(unmasked[band]).to_numpy() for band in VISIBLE]
+    return true_colour(*filled)
+
+
+def _visible(plan: Plan) -> tuple[InputPlan, tuple[Scene, ...]] | None:
+    for entry in plan.inputs:
+        for step in reversed(entry.steps):
+            scenes = [
+                scene
+                for scene in entry.scenes
+                if scene.solar_day in step.days and all(scene.asset(band) for band in VISIBLE)
+            ]
+            if scenes:
+                return entry, _clearest(scenes)
+    return None
+
+
+def _clearest(scenes: list[Scene]) -> tuple[Scene, ...]:
+    cloud: dict[str, float] = {}
+    for scene in scenes:
+        cover = 100.0 if scene.cloud_cover is None else scene.cloud_cover
+        cloud[scene.solar_day] = max(cloud.get(scene.solar_day, 0.0), cover)
+    days = sorted(cloud, key=lambda day: (cloud[day], day))[:MOST_DAYS]
+    return tuple(scene for scene in scenes if scene.solar_day in days)

@@ -1,0 +1,182 @@
+"""What a block's model inputs are: each input's steps read, masked and composited over the block with its halo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import shapely
+from dask.base import compute
+from shapely.geometry import shape
+
+from tasks.composite import composite
+from tasks.cube import load_cube
+from tasks.mask import valid_mask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import xarray as xr
+    from odc.geo.geobox import GeoBox
+
+    from catalogs.scene import Scene
+    from tasks.dates import StepPlan
+    from tasks.failures import FailureLog
+    from tasks.grid import Block, Grid, PixelBox
+    from tasks.plan import InputPlan, Plan
+    from tasks.reader import Reading, ReadStats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockInputs:
+    """A block's pixels, ready for windows.
+
+    ``steps`` per input (step, band, y, x) float32 in the input's unit on its own grid over ``block.outer``, NaN = none.
+    ``seen`` per input (step, y, x) uint16: valid scenes behind each pixel of each step. ``valid`` (y, x) bool and
+    ``observations`` (y, x) uint16 lie on the model grid over ``block.outer``. ``scenes`` are the ids that were read.
+    """
+
+    block: Block
+    steps: dict[str, np.ndarray]
+    seen: dict[str, np.ndarray]
+    valid: np.ndarray
+    observations: np.ndarray
+    scenes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """How blocks are read: hrefs signed late, failures taken or raised, pixels counted, ``threads`` reads at once."""
+
+    sign: Callable[[Scene, str], str] | None
+    failures: FailureLog
+    reading: Reading
+    stats: ReadStats
+    threads: int = 1
+
+
+def read_inputs(plan: Plan, block: Block, access: Access) -> BlockInputs:
+    """Everything the model needs of a block.
+
+    Raises ReadError naming item, band and block where a read fails for good beyond the tolerance.
+    """
+    steps: dict[str, np.ndarray] = {}
+    seen: dict[str, np.ndarray] = {}
+    used: set[str] = set()
+    for entry in plan.inputs:
+        box = block.outer.rescale(numerator=entry.finer, denominator=entry.coarser)
+        grid = plan.grid.rescale(numerator=entry.finer, denominator=entry.coarser)
+        near = scenes_near(entry.scenes, grid, box)
+        cut = _Cut(engine=plan.engine, entry=entry, geobox=grid.geobox_of(box), block=block.name)
+        steps[entry.name], seen[entry.name] = _read_steps(cut, near, access)
+        used |= {scene.id for scene in near}
+    counts = {entry.name: _on_model_grid(_count(seen[entry.name]), entry) for entry in plan.inputs}
+    total = np.sum([count.astype(np.uint32) for count in counts.values()], axis=0)
+    required = [
+        _on_model_grid(_is_there(entry, seen[entry.name]), entry) for entry in plan.inputs if entry.required
+    ] or [total > 0]
+    return BlockInputs(
+        block=block,
+        steps=steps,
+        seen=seen,
+        valid=np.all(required, axis=0),
+        observations=np.minimum(total, np.iinfo(np.uint16).max).astype(np.uint16),
+        scenes=tuple(sorted(used)),
+    )
+
+
+def scenes_near(scenes: Sequence[Scene], grid: Grid, box: PixelBox) -> tuple[Scene, ...]:
+    """The scenes whose footprint may touch a box, in their order."""
+    outline = shapely.box(*_lonlat_bounds(grid.geobox_of(box)))
+    across = shapely.box(*shapely.affinity.translate(outline, xoff=-360.0).bounds)
+    return tuple(
+        scene
+        for scene in scenes
+        if (footprint := shape(scene.geometry).buffer(FOOTPRINT_SLACK)).intersects(outline)
+        or footprint.intersects(across)
+    )
+
+
+FOOTPRINT_SLACK = 0.02
+"""Degrees, about 2 km: published footprints are simplified by up to some hundred metres."""
+
+
+def _lonlat_bounds(geobox: GeoBox) -> tuple[float, float, float, float]:
+    bounds = geobox.boundingbox.to_crs("EPSG:4326")
+    west, south, east, north = bounds.left, bounds.bottom, bounds.right, bounds.top
+    return west, south, east + 360.0 if east < west else east, north
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cut:
+    """One input over one block."""
+
+    engine: str
+    entry: InputPlan
+    geobox: GeoBox
+    block: str
+
+
+def _read_steps(cut: _Cut, scenes: Sequence[Scene], access: Access) -> tuple[np.ndarray, np.ndarray]:
+    entry, shape = cut.entry, cut.geobox.shape
+    values = np.full((len(entry.steps), len(entry.bands), *shape), np.nan, dtype=np.float32)
+    seen = np.zeros((len(entry.steps), *shape), dtype=np.uint16)
+    # One step after another: a block's memory is then one step's cube and the finished steps.
+    for place, step in enumerate(entry.steps):
+        taking_part = _of_step(scenes, step)
+        if not taking_part:
+            continue
+        made = compute(_composited(cut, taking_part, access), scheduler="threads", num_workers=access.threads)[0]
+        for number, band in enumerate(entry.bands):
+            values[place, number] = made[band].to_numpy()
+        seen[place] = made["observations"].to_numpy()
+    return values, seen
+
+
+def _of_step(scenes: Sequence[Scene], step: StepPlan) -> tuple[Scene, ...]:
+    days = set(step.days)
+    return tuple(scene for scene in scenes if scene.solar_day in days)
+
+
+def _composited(cut: _Cut, scenes: Sequence[Scene], access: Access) -> xr.Dataset:
+    entry = cut.entry
+    bands = (*entry.bands, *(band for band in entry.mask.bands if band not in entry.bands))
+    cube = load_cube(
+        scenes,
+        cut.geobox,
+        bands,
+        engine=cut.engine,
+        resampling=entry.resampling,
+        sign=access.sign,
+        failures=access.failures,
+        block=cut.block,
+        stats=access.stats,
+        reading=access.reading,
+    )
+    valid = valid_mask(cube, rule=entry.mask, bands=entry.bands)
+    return composite(cube, valid, bands=entry.bands, reducer=entry.reducer, unit=_unit(entry), order=entry.clearest)
+
+
+def _unit(entry: InputPlan) -> str | None:
+    return entry.unit if entry.unit in {"linear", "db"} else None
+
+
+def _count(seen: np.ndarray) -> np.ndarray:
+    return np.minimum(seen.sum(axis=0, dtype=np.uint32), np.iinfo(np.uint16).max).astype(np.uint16)
+
+
+def _is_there(entry: InputPlan, seen: np.ndarray) -> np.ndarray:
+    """True where the input has what it needs: every step for a pair, one observation otherwise."""
+    there = seen > 0
+    return np.asarray(there.all(axis=0) if entry.every_step else there.any(axis=0))
+
+
+def _on_model_grid(array: np.ndarray, entry: InputPlan) -> np.ndarray:
+    """An array on the input's grid brought to the model grid: repeated where coarser, the least where finer."""
+    if entry.coarser > 1:
+        array = array.repeat(entry.coarser, axis=0).repeat(entry.coarser, axis=1)
+    if entry.finer > 1:
+        height, width = array.shape
+        array = array.reshape(height // entry.finer, entry.finer, width // entry.finer, entry.finer).min(axis=(1, 3))
+    return array

@@ -1,0 +1,134 @@
+"""One block from scenes to stored shards and its ledger entry: what every runner calls, wherever it runs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tasks.infer import infer_block
+from tasks.inputs import Access, read_inputs, scenes_near
+from tasks.ledger import BlockEntry, digest, write_entry
+from tasks.reader import Reading, ReadStats
+from tasks.store import checksum
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from catalogs.scene import Scene
+    from tasks.failures import FailureLog
+    from tasks.grid import Block
+    from tasks.infer import BlockResult, Engine
+    from tasks.inputs import BlockInputs
+    from tasks.plan import Plan
+    from tasks.storage import Storage
+    from tasks.store import ProductStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workshop:
+    """Everything a block needs, once per process: the plan, the model, where to write, how to read."""
+
+    plan: Plan
+    engine: Engine
+    storage: Storage
+    store: ProductStore
+    sign: Callable[[Scene, str], str] | None
+    failures: FailureLog
+    read_threads: int = 1
+    gdal: Mapping[str, str] = field(default_factory=dict)
+    stats: ReadStats = field(default_factory=ReadStats)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadBlock:
+    """A block whose pixels are at hand, and what reading them cost."""
+
+    inputs: BlockInputs
+    pixels_read: int
+    pixels_needed: int
+    bytes_read: int
+    seconds: float
+
+
+def do_block(shop: Workshop, block: Block) -> BlockEntry:
+    """Read, infer and write one block; its entry in the ledger comes last.
+
+    Raises ReadError, InferenceError or StorageError naming what failed.
+    """
+    read = read_block(shop, block)
+    began = time.perf_counter()
+    result = infer_block(shop.plan, shop.engine, read.inputs)
+    return write_block(shop, read, result, infer_seconds=time.perf_counter() - began)
+
+
+def read_block(shop: Workshop, block: Block) -> ReadBlock:
+    """The first stage: a block's pixels."""
+    began = time.perf_counter()
+    stats = ReadStats()
+    access = Access(
+        sign=shop.sign,
+        failures=shop.failures,
+        reading=Reading(gdal=shop.gdal),
+        stats=stats,
+        threads=shop.read_threads,
+    )
+    inputs = read_inputs(shop.plan, block, access)
+    shop.stats.absorb(stats)
+    return ReadBlock(
+        inputs=inputs,
+        pixels_read=stats.decoded_pixels,
+        pixels_needed=stats.needed_pixels,
+        bytes_read=stats.decoded_bytes,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def write_block(shop: Workshop, read: ReadBlock, result: BlockResult, *, infer_seconds: float) -> BlockEntry:
+    """The last stage: shards first, then the entry that says so. A block without a valid pixel stays unwritten."""
+    began = time.perf_counter()
+    block = read.inputs.block
+    inner = shop.plan.product_box_of(block.inner)
+    written = bool(result.layers["observations"].any())
+    wanted = {name: result.layers[name] for name in (*shop.plan.layers, "observations")}
+    if written:
+        shop.store.write_block(inner, wanted)
+    entry = BlockEntry(
+        row=block.row,
+        col=block.col,
+        key=block_key(shop.plan, block),
+        written=written,
+        checksums={name: checksum(array) for name, array in wanted.items()} if written else {},
+        windows_run=result.windows_run,
+        windows_skipped=result.windows_skipped,
+        pixels_read=read.pixels_read,
+        pixels_needed=read.pixels_needed,
+        bytes_read=read.bytes_read,
+        valid_pixels=result.valid_pixels,
+        seconds={"read": read.seconds, "infer": infer_seconds, "write": time.perf_counter() - began},
+        scenes=read.inputs.scenes,
+        failures=tuple(failure.to_json() for failure in shop.failures.failures if failure.block == block.name),
+    )
+    write_entry(shop.storage, entry)
+    return entry
+
+
+def block_key(plan: Plan, block: Block) -> str:
+    """Digest of everything that makes a block's pixels: the settings, and the scenes that touch it with their state."""
+    near = []
+    for entry in plan.inputs:
+        box = block.outer.rescale(numerator=entry.finer, denominator=entry.coarser)
+        grid = plan.grid.rescale(numerator=entry.finer, denominator=entry.coarser)
+        near.append([scene.to_json() for scene in scenes_near(entry.scenes, grid, box)])
+    return digest({"settings": plan.settings_key(), "scenes": near, "block": block.name})
+
+
+def is_intact(shop: Workshop, entry: BlockEntry) -> bool:
+    """True if the block reads back as it was written."""
+    if not entry.written:
+        return True
+    inner = shop.plan.product_box_of(shop.plan.block(entry.row, entry.col).inner)
+    try:
+        return shop.store.block_checksum(inner, list(entry.checksums)) == entry.checksums
+    except Exception:
+        return False
