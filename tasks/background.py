@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dask.base import compute
+
 from tasks.composite import composite
 from tasks.cube import load_cube
-from tasks.mask import valid_mask
+from tasks.mask import MaskRule, valid_mask
 from tasks.picture import true_colour
 from tasks.reader import FailureLog, Reading
 
