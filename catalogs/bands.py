@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from catalogs.assets import Found
     from catalogs.sources import Source
 
+# Aerosol and water vapour never carry ESA's offset, though some items write it on every asset.
+WITHOUT_OFFSET = ("aot", "wvp")
 OUR_UNITS = frozenset({"reflectance", "linear", "db", "class", "m", "1"})
 
 
@@ -89,14 +91,15 @@ def _calibration(found: Found, dtype: str) -> tuple[float, float]:
     """(scale, offset) as stated; a table's scale is of integers, so floats without one are physical already."""
     scale = number(first(found.said.get("scale"), _field(found, "scale")))
     offset = advertised_offset(found)
-    integer = np.dtype(dtype).kind in "ui"
-    default = (found.facts.scale, found.facts.offset) if found.facts and integer else (1.0, 0.0)
+    facts = found.facts
+    default = (facts.scale, facts.offset) if facts and np.dtype(dtype).kind in "ui" else (1.0, 0.0)
+    if facts and facts.band in WITHOUT_OFFSET and not found.said:
+        return default
     if scale is None and offset is None:
         return default
-    return (
-        default[0] if scale is None else scale,
-        (default[1] if scale is None else 0.0) if offset is None else offset,
-    )
+    if scale is None:
+        return (default[0], offset or 0.0)
+    return (scale, offset or 0.0)
 
 
 def _unit(stated: str | None, *, collection: str, found: Found, source: Source) -> str:

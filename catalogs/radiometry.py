@@ -22,7 +22,8 @@ DARK_SHARE = 0.01
 LEAST_PIXELS = 25
 # Visible bands, where nothing clear is bright and nothing real is negative; infrared ones are near 0 over water.
 LOOKED_AT = ("blue", "green", "coastal", "red", "rededge071")
-LOOKS_AT_ONCE = 8
+# What the stingiest provider allows of connections at a time (Copernicus Data Space, general users).
+LOOKS_AT_ONCE = 4
 
 ReadOverview = Callable[[BandAsset], NDArray[np.generic]]
 

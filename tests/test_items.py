@@ -200,6 +200,30 @@ def test_a_collection_of_the_users_own_keeps_its_band_names_or_takes_those_told(
     )
 
 
+def test_an_item_as_the_copernicus_data_space_writes_it_passes() -> None:
+    """STAC 1.1 with asset-level numbers, an offset on every asset, s3 first and a download service as alternate."""
+
+    def asset(key: str, size: int) -> dict[str, Any]:
+        href = f"s3://eodata/Sentinel-2/MSI/L2A/2024/x.SAFE/{key}.jp2"
+        other = {"https": {"href": f"https://download.dataspace.copernicus.eu/odata/v1/{key}/$value"}}
+        numbers = {"data_type": "uint16", "nodata": 0, "raster:scale": 0.0001, "raster:offset": -0.1}
+        grid = {"proj:code": "EPSG:32633", "proj:shape": [109800 // size] * 2}
+        return {"href": href, "type": "image/jp2", "alternate": other, "gsd": size, **numbers, **grid}
+
+    assets = {key: asset(key, int(key[-3:-1])) for key in ("B04_10m", "B04_20m", "B8A_20m", "SCL_20m", "AOT_10m")}
+    plain = item(assets, **{"processing:version": "05.10", "grid:code": "MGRS-33UUP", "s2:processing_baseline": None})
+    scene = normalise_item(plain, known_sources()["cdse"])
+    assert (scene.baseline, scene.granule, scene.state) == ("05.10", "33UUP", "offset-in-dn")
+    assert [(a.band, a.key, a.offset, a.unit) for a in scene.assets] == [
+        ("red", "B04_10m", -0.1, "reflectance"),
+        ("nir08", "B8A_20m", -0.1, "reflectance"),
+        ("scl", "SCL_20m", 0.0, "class"),
+        ("aot", "AOT_10m", 0.0, "1"),
+    ]
+    assert {a.href[:12] for a in scene.assets} == {"s3://eodata/"}
+    assert scene.asset("aot").scale == 1e-3  # type: ignore[union-attr]
+
+
 # --- numbers of bands
 
 
