@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 STRIP = 64
@@ -105,16 +107,39 @@ class Tally:
         return float(min(counts)), float(max(counts)), total / n, (n * squares - total * total) / (n * n)
 
     def _moments_of_sums(self) -> tuple[float, float, float, float] | None:
-        # Source: Chan, Golub, LeVeque, Updating Formulae and a Pairwise Algorithm for Sample Variances (1979), eq. 2.1.
         if not self._sums:
             return None
-        n, mean, squares = 0, 0.0, 0.0
-        for count, partial, partial_squares, _, _ in self._sums:
-            shift = partial - mean
-            squares += partial_squares + shift * shift * n * count / (n + count)
-            mean += shift * count / (n + count)
-            n += count
-        return min(part[3] for part in self._sums), max(part[4] for part in self._sums), mean, squares / n
+        mean, variance = _pooled([(count, mean, squares) for count, mean, squares, _, _ in self._sums])
+        return min(part[3] for part in self._sums), max(part[4] for part in self._sums), mean, variance
+
+
+def merge_statistics(parts: Sequence[tuple[int, Statistics | None]], *, pixels: int) -> Statistics | None:
+    """Statistics of a whole of `pixels` from (valid pixels, statistics) of its parts; None where no part has any."""
+    known = [(n, part) for n, part in parts if part is not None]
+    if not known:
+        return None
+    mean, variance = _pooled([(n, part.mean, n * part.stddev**2) for n, part in known])
+    return Statistics(
+        minimum=min(part.minimum for _, part in known),
+        maximum=max(part.maximum for _, part in known),
+        mean=mean,
+        stddev=math.sqrt(variance),
+        valid_percent=100 * sum(n for n, _ in parts) / pixels,
+    )
+
+
+def _pooled(sums: Sequence[tuple[int, float, float]]) -> tuple[float, float]:
+    """Mean and population variance from (count, mean, sum of squared deviations) of disjoint parts.
+
+    Source: Chan, Golub, LeVeque, Updating Formulae and a Pairwise Algorithm for Sample Variances (1979), eq. 2.1.
+    """
+    n, mean, squares = 0, 0.0, 0.0
+    for count, partial, partial_squares in sums:
+        shift = partial - mean
+        squares += partial_squares + shift * shift * n * count / (n + count)
+        mean += shift * count / (n + count)
+        n += count
+    return mean, squares / n
 
 
 def fingerprint(rows: NDArray[Any]) -> int:

@@ -267,10 +267,10 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
         from pathlib import Path
         from tests.test_cog import CLASS, TRANSFORM, patches
         from tasks.cog import write_cog
-        piece = patches((512, 2048))
+        piece = patches((512, 1024))
         peak = []
         for height in (1536, 9728):
-            write_cog(Path({str(tmp_path)!r}) / "c.tif", rows=lambda a, b: piece, shape=(height, 2048),
+            write_cog(Path({str(tmp_path)!r}) / "c.tif", rows=lambda a, b: piece, shape=(height, 1024),
                       transform=TRANSFORM, crs="EPSG:32633", spec=CLASS, cache_mb=16)
             peak.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
         print(peak[1] - peak[0])
