@@ -64,17 +64,18 @@ def _fill_band(
         missing = ~np.isfinite(band)
     for t in np.flatnonzero(missing.any(axis=(1, 2))):
         if not missing[t].all():
-            band[t] = band[t][tuple(_nearest(missing[t], indices))]
+            band[t][missing[t]] = band[t].ravel()[_nearest(missing[t], indices)]
     _fill_dates(band, ~np.isfinite(band))
 
 
 def _nearest(missing: NDArray[np.bool_], indices: dict[bytes, NDArray[np.intp]]) -> NDArray[np.intp]:
-    """Row and column (2, H, W) of the nearest valid pixel of each pixel."""
+    """For each missing pixel, row by row, the flat index of its nearest valid pixel."""
     key = missing.tobytes()
     if key not in indices:
-        indices[key] = ndimage.distance_transform_edt(  # type: ignore[attr-defined]
+        rows, cols = ndimage.distance_transform_edt(  # type: ignore[attr-defined]
             missing, return_distances=False, return_indices=True
         )
+        indices[key] = (rows[missing] * missing.shape[1] + cols[missing]).astype(np.intp)
     return indices[key]
 
 
