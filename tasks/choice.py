@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
+from scipy.ndimage import distance_transform_edt  # type: ignore[attr-defined]  # scipy names it at run time
 
 CLOUD_DISTANCE_M = 1500.0
 """Metres from the nearest unusable pixel beyond which more distance is no better.
@@ -69,7 +69,7 @@ def cloud_distance_score(usable: np.ndarray, *, resolution: float) -> np.ndarray
     reach = CLOUD_DISTANCE_M / resolution
     far = np.full(usable.shape, reach)
     if not usable.all():
-        far = np.minimum(ndimage.distance_transform_edt(usable), reach)
+        far = np.minimum(distance_transform_edt(usable), reach)
     slope = 10.0 / reach
     score: np.ndarray = 1.0 / (1.0 + np.exp(-slope * (far - reach / 2)))
     return score

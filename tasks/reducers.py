@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 NETWORK_LIMIT = 32
 """Dates up to which a sorting network is faster than numpy's sort of each pixel."""
@@ -52,7 +52,64 @@ def maximum(values: np.ndarray) -> np.ndarray:
 
 def median(values: np.ndarray) -> np.ndarray:
     """The median of the values along time, the mean of the middle two where they are even, NaN where there is none."""
-    return percentile(values, 50.0)
+    if values.shape[0] > NETWORK_LIMIT:
+        return percentile(values, 50.0)
+    return _by_slabs(values, _median_slab)
+
+
+def _by_slabs(values: np.ndarray, reduce: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """A reduction done some rows at a time."""
+    out = np.empty(values.shape[1:], dtype=values.dtype)
+    rows = max(1, SLAB_VALUES // max(values.shape[0] * values.shape[2], 1))
+    for start in range(0, values.shape[1], rows):
+        part = slice(start, start + rows)
+        out[part] = reduce(values[:, part])
+    return out
+
+
+def _median_slab(values: np.ndarray) -> np.ndarray:
+    """The median by a network pruned to the middle.
+
+    Missing values become +inf and -inf in turn, so that the middle of what is there stays in the middle of the whole:
+    only whether one or two values make it depends on the pixel.
+    """
+    n_dates = values.shape[0]
+    rows, odd = _balanced(values)
+    low = max((n_dates - 2) // 2 if n_dates % 2 == 0 else (n_dates - 3) // 2, 0)
+    high = min(low + 1, n_dates - 1)
+    spare = np.empty_like(rows[0])
+    for first, second in middle_network(n_dates, low, high):
+        np.minimum(rows[first], rows[second], out=spare)
+        np.maximum(rows[first], rows[second], out=rows[second])
+        rows[first], spare = spare, rows[first]
+    with np.errstate(invalid="ignore"):
+        both = (rows[low] + rows[high]) / 2
+    alone = rows[low] if n_dates % 2 == 0 else rows[high]
+    found = _select(odd == (n_dates % 2 == 0), alone, both)
+    found[np.isinf(found)] = np.nan
+    return found
+
+
+def _balanced(values: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    """The dates with +inf and -inf in turn where a value is missing, and whether an odd number of them is."""
+    odd = np.zeros(values.shape[1:], dtype=bool)
+    rows = []
+    for day in values:
+        odd ^= np.isnan(day)
+        with np.errstate(invalid="ignore"):
+            # fmin and fmax take the other value where one is NaN, without the branches of a where.
+            cap = odd.astype(values.dtype) * values.dtype.type(np.inf)
+        rows.append(np.fmax(np.fmin(day, cap), values.dtype.type(-np.inf)))
+    return rows, odd
+
+
+def _select(condition: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """`one` where the condition holds, else `other`, as np.where but without its branches: clouds are hard to guess."""
+    kind = f"u{one.dtype.itemsize}"
+    mask = np.negative(condition.astype(kind))
+    bits = ((one.view(kind) ^ other.view(kind)) & mask) ^ other.view(kind)
+    chosen: np.ndarray = bits.view(one.dtype)
+    return chosen
 
 
 def percentile(values: np.ndarray, percent: float) -> np.ndarray:
@@ -60,12 +117,7 @@ def percentile(values: np.ndarray, percent: float) -> np.ndarray:
 
     Source: R. Hyndman and Y. Fan, Sample Quantiles in Statistical Packages (1996), definition 7, as numpy's default.
     """
-    out = np.empty(values.shape[1:], dtype=values.dtype)
-    rows = max(1, SLAB_VALUES // max(values.shape[0] * values.shape[2], 1))
-    for start in range(0, values.shape[1], rows):
-        part = slice(start, start + rows)
-        out[part] = _percentile_slab(values[:, part], percent)
-    return out
+    return _by_slabs(values, lambda slab: _percentile_slab(slab, percent))
 
 
 def _percentile_slab(values: np.ndarray, percent: float) -> np.ndarray:
@@ -84,9 +136,8 @@ def _percentile_slab(values: np.ndarray, percent: float) -> np.ndarray:
 
 def sort_valid(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Values ascending along time with +inf where there is none, and how many there are, (time, y, x) and (y, x)."""
-    missing = np.isnan(values)
-    count = values.shape[0] - missing.sum(axis=0, dtype=np.intp)
-    ordered = np.where(missing, values.dtype.type(np.inf), values)
+    count = (~np.isnan(values)).sum(axis=0, dtype=np.intp)
+    ordered = np.fmin(values, values.dtype.type(np.inf))
     if values.shape[0] > NETWORK_LIMIT:
         return np.moveaxis(np.sort(np.ascontiguousarray(np.moveaxis(ordered, 0, -1)), axis=-1), -1, 0), count
     spare = np.empty(ordered.shape[1:], dtype=ordered.dtype)
@@ -117,6 +168,17 @@ def network(size: int) -> tuple[tuple[int, int], ...]:
             step //= 2
         span *= 2
     return tuple(pairs)
+
+
+@lru_cache(maxsize=NETWORK_LIMIT)
+def middle_network(size: int, low: int, high: int) -> tuple[tuple[int, int], ...]:
+    """The pairs of `network` that places `low` and `high` depend on."""
+    needed, kept = {low, high}, []
+    for pair in reversed(network(size)):
+        if needed & set(pair):
+            needed |= set(pair)
+            kept.append(pair)
+    return tuple(reversed(kept))
 
 
 def _stage(size: int, span: int, step: int) -> list[tuple[int, int]]:
