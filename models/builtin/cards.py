@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from models.builtin.graphs import CVA_SMOOTHING, CVA_THRESHOLD, NDWI_THRESHOLD
+from models.builtin.graphs import CVA_THRESHOLD, CVA_VOTERS, NDWI_THRESHOLD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -101,8 +101,8 @@ def cva_change_card(model: bytes) -> dict[str, Any]:
     return _item("cva-change", model, {
         "title": "Change between two dates by change vector analysis",
         "description": "Arithmetic, not learned: the length of the difference vector over blue, green, red and nir, "
-        f"and a mask where the length of its {CVA_SMOOTHING} x {CVA_SMOOTHING} mean is above {CVA_THRESHOLD:g} "
-        "reflectance. It marks every change of surface, a harvested field as well as a felled forest.",
+        f"and a mask where most of {CVA_VOTERS} x {CVA_VOTERS} pixels have one above {CVA_THRESHOLD:g} reflectance. "
+        "It marks every change of surface: a harvested field, muddy water that cleared, a felled forest.",
         "mlm:architecture": "change vector analysis",
         "mlm:tasks": ["semantic-segmentation", "regression"],
         "bands": _bands("blue", "green", "red", "nir"),
@@ -127,10 +127,10 @@ def cva_change_card(model: bytes) -> dict[str, Any]:
                 "tasks": ["semantic-segmentation"],
                 "result": _result(2, "class"),
                 "classification:classes": [
-                    _class(0, "unchanged", "Difference below the threshold", "D9D4C7"),
-                    _class(1, "changed", "Difference above the threshold", "E4572E"),
+                    _class(0, "unchanged", "Most pixels around differ less than the threshold", "D9D4C7"),
+                    _class(1, "changed", "Most pixels around differ more than the threshold", "E4572E"),
                 ],
-                "tw:activation": "softmax",
+                "tw:activation": "none",
                 "tw:layers": ["change"],
             },
             {

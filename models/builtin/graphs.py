@@ -25,11 +25,11 @@ NDWI_SLOPE = 20.0
 NDWI_FLOOR = 1e-3
 
 # Euclidean length over blue, green, red, nir, in reflectance. Source: Malila (1980), change vector analysis.
-CVA_THRESHOLD = 0.12
+CVA_THRESHOLD = 0.14
 # Logits per unit of reflectance: +-0.04 around the threshold goes from 2 % to 98 % changed.
 CVA_SLOPE = 100.0
-# Side of the mean filter on the change vector before its length is judged: noise averages out, edges stay.
-CVA_SMOOTHING = 3
+# Side of the square whose pixels vote: single noisy pixels fall out, straight edges stay where they are.
+CVA_VOTERS = 3
 
 
 def _weight(name: str, values: Any, dtype: type = np.float32) -> onnx.TensorProto:
@@ -81,28 +81,30 @@ def ndwi_water_graph() -> bytes:
 
 def cva_change_graph() -> bytes:
     """`pair` (batch, 2 [before, after], 4 [blue, green, red, nir], h, w) reflectance -> `magnitude` (batch, 1, h, w),
-    the length of the change vector, and `change` (batch, 2 [unchanged, changed], h, w) logits of its smoothed length.
+    the length of the change vector, and `change` (batch, 2 [unchanged, changed], h, w), probabilities: the mean over
+    3 x 3 pixels of each one's own.
     """
-    half = CVA_SLOPE / 2
-    reach = CVA_SMOOTHING // 2
+    reach = CVA_VOTERS // 2
     weights = [
         _weight("first", 0, np.int64),
         _weight("second", 1, np.int64),
-        _weight("to_logits", np.reshape([-half, half], (2, 1, 1, 1))),
-        _weight("offset", [half * CVA_THRESHOLD, -half * CVA_THRESHOLD]),
+        _weight("slope", [[[[CVA_SLOPE]]]]),
+        _weight("offset", [-CVA_SLOPE * CVA_THRESHOLD]),
+        _weight("one", 1.0),
     ]
     nodes = [
         helper.make_node("Gather", ["pair", "first"], ["before"], axis=1),
         helper.make_node("Gather", ["pair", "second"], ["after"], axis=1),
         helper.make_node("Sub", ["after", "before"], ["vector"]),
         helper.make_node("ReduceL2", ["vector"], ["magnitude"], axes=[1], keepdims=1),
+        helper.make_node("Conv", ["magnitude", "slope", "offset"], ["logit"], kernel_shape=[1, 1]),
+        helper.make_node("Sigmoid", ["logit"], ["alone"]),
         helper.make_node(
-            "AveragePool", ["vector"], ["smoothed"], kernel_shape=[CVA_SMOOTHING] * 2, pads=[reach] * 4,
-            count_include_pad=0,
+            "AveragePool", ["alone"], ["changed"], kernel_shape=[CVA_VOTERS] * 2, pads=[reach] * 4, count_include_pad=0
         ),
-        helper.make_node("ReduceL2", ["smoothed"], ["length"], axes=[1], keepdims=1),
-        helper.make_node("Conv", ["length", "to_logits", "offset"], ["change"], kernel_shape=[1, 1]),
-    ]  # fmt: skip
+        helper.make_node("Sub", ["one", "changed"], ["unchanged"]),
+        helper.make_node("Concat", ["unchanged", "changed"], ["change"], axis=1),
+    ]
     return _model(
         "cva-change",
         nodes,
