@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+MGRS = r"(\d{1,2})([C-X][A-Z]{2})"
 PRODUCT_NAMES = ("s2:product_uri", "sentinel:product_id", "s2:product_id", "s2:granule_id", "s2:datatake_id")
 
 
@@ -100,17 +101,14 @@ def _granule(item: Mapping[str, Any]) -> str | None:
     """The MGRS granule ("33UUP"), or path and row ("WRS2-192027")."""
     properties = mapping(item.get("properties"))
     parts = [properties.get(f"mgrs:{part}") for part in ("utm_zone", "latitude_band", "grid_square")]
-    stated = [
-        text(properties.get("s2:mgrs_tile")),
-        text(properties.get("s2:tile_id")),
-        text(properties.get("grid:code")),
-    ]
+    stated = [text(properties.get(key)) for key in ("s2:mgrs_tile", "s2:tile_id", "grid:code")]
     if all(part is not None for part in parts):
         stated.append("".join(str(part) for part in parts))
-    for name in (*filter(None, stated), *_names(item)):
-        found = re.search(r"(?:^|_|-|T)(\d{1,2})([C-X])([A-Z]{2})(?:_|$)", name)
-        if found:
-            return f"{int(found[1]):02d}{found[2]}{found[3]}"
+    told = (re.fullmatch(rf"(?:MGRS-|T)?{MGRS}", name) for name in stated if name)
+    named = (re.search(rf"(?:_T|^S2[A-D]_){MGRS}(?:_|$)", name) for name in _names(item))
+    found = first(*told, *named)
+    if found:
+        return f"{int(found[1]):02d}{found[2]}"
     path, row = (text(str(properties.get(f"landsat:wrs_{part}") or "")) for part in ("path", "row"))
     return f"WRS2-{path}{row}" if path and row else None
 

@@ -352,6 +352,27 @@ def test_a_link_to_itself_cannot_make_a_remote_item_local() -> None:
     assert normalise_item(plain, AWAY).assets[0].href == "https://stac.example.org/passwd"
 
 
+# --- granules
+
+
+@pytest.mark.parametrize(
+    ("name", "properties", "granule"),
+    [
+        ("S2B_MSIL2A_20190629T212529_R043_T06VVN_20201006T080531", {}, "06VVN"),
+        ("S2A_5QKB_20200714_0_L2A", {}, "05QKB"),
+        ("x", {"grid:code": "MGRS-5QKB"}, "05QKB"),
+        ("x", {"s2:mgrs_tile": "33UUP"}, "33UUP"),
+        ("x", {"mgrs:utm_zone": 5, "mgrs:latitude_band": "Q", "mgrs:grid_square": "KB"}, "05QKB"),
+        ("x", {"landsat:wrs_path": "192", "landsat:wrs_row": "027"}, "WRS2-192027"),
+        ("S1A_IW_GRDH_1SDV_20210616T165021_20210616T165046_038369_rtc", {}, None),
+        ("x", {"grid:code": "WRS2-192027"}, None),
+    ],
+)
+def test_granules_are_read_where_providers_put_them(name: str, properties: dict[str, Any], granule: str | None) -> None:
+    plain = {**item({"red": {"href": "r.tif"}}, **properties), "id": name}
+    assert normalise_item(plain, HOME).granule == granule
+
+
 # --- what is missing or wrong
 
 
