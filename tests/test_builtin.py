@@ -116,7 +116,7 @@ def test_water_of_the_danube_in_june_is_14_to_20_percent(real: Path) -> None:
 
 def test_magnitude_is_the_length_of_the_change_vector_and_the_mask_the_vote_around_it() -> None:
     random = np.random.default_rng(1)
-    pair = random.uniform(0, 0.15, (2, 4, 24, 24)).astype(np.float32)
+    pair = random.uniform(0, 0.18, (2, 4, 24, 24)).astype(np.float32)
     layers = _layers(_card("cva-change"), pair)
     length = np.sqrt(((pair[1] - pair[0]) ** 2).sum(axis=0))
     assert layers["magnitude"] == pytest.approx(length, abs=1e-6)
