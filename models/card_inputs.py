@@ -24,9 +24,10 @@ DEFAULT_UNITS: Final = {"sentinel-2": "reflectance", "sentinel-1": "linear", "co
 """Start of a collection's name -> the unit its bands are given in."""
 
 RESAMPLING: Final = ("nearest", "bilinear", "cubic", "average", "mode", "min", "max", "lanczos")
-REDUCERS: Final = ("median", "mean", "min", "max", "first", "last")
+REDUCERS: Final = ("median", "mean", "min", "max", "first", "last", "least-cloudy", "medoid", "best-pixel")
+PERCENTILE: Final = re.compile(r"^percentile:(?:100|[0-9]{1,2}(?:\.[0-9]+)?)$")
 DATES: Final = ("composite", "pair", "series", "each", "static")
-EVERY: Final = re.compile(r"^(?:[1-9]\d{0,3}D|day|week|month|quarter|year)$")
+EVERY: Final = re.compile(r"^(?:[1-9]\d{0,3} ?)?(?:D|days?|weeks?|months?|years?)$")
 RESIZES: Final = (
     "interpolation-nearest",
     "interpolation-linear",
@@ -126,8 +127,6 @@ def _scalings(field: CardField, bands: BandList) -> tuple[Scaling, ...]:
 
 def _scaling(field: CardField, index: int, entry: object) -> Scaling:
     path = f"{field.at('value_scaling')}[{index}]"
-    if entry is None:
-        return NO_SCALING
     if not isinstance(entry, dict):
         raise field.refuse("value_scaling", "write a list of objects with a type")
     return parse_scaling(CardField(path=path, content=entry))
@@ -149,9 +148,16 @@ def read_dates(field: CardField, shape: Sequence[int], dim_order: Sequence[str])
     every = dates.text("every") if dates.has("every") else None
     if every is not None and (kind != "series" or not EVERY.match(every)):
         raise dates.refuse(
-            "every", "write day, week, month, quarter, year or a number of days such as 10D, with kind 'series'"
+            "every", "write day, week, month, year, 10D or a number such as '2 months', with kind 'series'"
         )
-    return DatesSpec(kind=kind, reducer=dates.choice("reducer", REDUCERS, "median"), steps=steps, every=every)
+    return DatesSpec(kind=kind, reducer=_reducer(dates), steps=steps, every=every)
+
+
+def _reducer(dates: CardField) -> str:
+    name = dates.text("reducer", "median")
+    if PERCENTILE.match(name):
+        return name
+    return dates.choice("reducer", (*REDUCERS, "percentile:p"), "median")
 
 
 def _steps(dates: CardField, kind: DatesKind, length: int | None) -> int | None:

@@ -184,7 +184,7 @@ def _refuse_inputs(ports: Mapping[str, Port], specs: Sequence[InputSpec | ExtraI
     missing = sorted(set(ports) - {spec.name for spec in specs})
     if missing:
         raise CardError(
-            f"properties.mlm:input has no entry for the graph's input {missing[0]!r} of shape {ports[missing[0]].shape}; "
+            f"properties.mlm:input has no entry for the graph's input {missing[0]!r} {ports[missing[0]].shape}; "
             "add an entry with that name (tw:extra for what is not pixels)"
         )
 

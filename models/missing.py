@@ -72,11 +72,20 @@ def _nearest(missing: NDArray[np.bool_], indices: dict[bytes, NDArray[np.intp]])
     """For each missing pixel, row by row, the flat index of its nearest valid pixel."""
     key = missing.tobytes()
     if key not in indices:
+        # The nearest valid pixel of a gap lies in the box around all gaps widened by one pixel: its rim is all valid.
+        top, left, bottom, right = _box(missing)
+        box = missing[top:bottom, left:right]
         rows, cols = ndimage.distance_transform_edt(  # type: ignore[attr-defined]
-            missing, return_distances=False, return_indices=True
+            box, return_distances=False, return_indices=True
         )
-        indices[key] = (rows[missing] * missing.shape[1] + cols[missing]).astype(np.intp)
+        indices[key] = ((rows[box] + top) * missing.shape[1] + cols[box] + left).astype(np.intp)
     return indices[key]
+
+
+def _box(missing: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """Rows and columns (top, left, bottom, right; the last two excluded) that hold all gaps and one pixel more."""
+    rows, cols = np.flatnonzero(missing.any(axis=1)), np.flatnonzero(missing.any(axis=0))
+    return max(int(rows[0]) - 1, 0), max(int(cols[0]) - 1, 0), int(rows[-1]) + 2, int(cols[-1]) + 2
 
 
 def _fill_mean(band: NDArray[np.float32], missing: NDArray[np.bool_]) -> None:

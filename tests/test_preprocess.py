@@ -131,6 +131,22 @@ def test_missing_values_are_filled_by_the_rule(fill: Any, expected: list[list[fl
     np.testing.assert_allclose(prepare_input(spec, physical)[0, :, 0, 0], expected, rtol=1e-6)
 
 
+@given(seed=st.integers(0, 200), share=st.floats(0.02, 0.9))
+def test_nearest_is_as_near_as_any_valid_pixel(seed: int, share: float) -> None:
+    rng = np.random.default_rng(seed)
+    physical = np.arange(63, dtype=np.float32).reshape(1, 1, 1, 7, 9)
+    gaps = rng.random((7, 9)) < share
+    gaps[rng.integers(7), rng.integers(9)] = False
+    physical[0, 0, 0][gaps] = NAN
+    filled = prepare_input(spec_of(("red",)), physical)[0, 0, 0].astype(int)
+    valid = np.argwhere(~gaps)
+    for row, col in np.argwhere(gaps):
+        least = ((valid - (row, col)) ** 2).sum(axis=1).min()
+        source = divmod(filled[row, col], 9)
+        assert not gaps[source]
+        assert (source[0] - row) ** 2 + (source[1] - col) ** 2 == least
+
+
 def test_nearest_date_takes_the_same_pixel_from_the_nearest_step_and_the_earlier_of_two() -> None:
     physical = np.array([[1, 5], [NAN, NAN], [3, NAN]], dtype=np.float32).reshape(1, 3, 1, 1, 2)
     spec = spec_of(("red",), missing=MissingSpec(fill="nearest-date"), dates=DatesSpec(kind="series", steps=3))

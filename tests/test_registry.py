@@ -114,7 +114,7 @@ def test_a_second_call_reads_the_card_anew_and_the_model_from_the_cache(
     (folder / "model.onnx").unlink()
     assert find_card(address, cache=tmp_path / "cache").name == "same"
     (folder / "card.json").write_text((folder / "card.json").read_text() + " ")
-    with pytest.raises(CardError, match="model.onnx cannot be read"):
+    with pytest.raises(CardError, match=r"model\.onnx cannot be read"):
         find_card(address, cache=tmp_path / "cache")
 
 
