@@ -14,7 +14,7 @@ from models.layout import AXES, input_axes
 from models.scaling import NO_SCALING, Scaling, parse_scaling
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from models.extras import ExtraInput
     from models.inputs import DatesKind, Fill
@@ -111,8 +111,16 @@ def _refuse_functions(field: CardField, key: str) -> None:
 
 
 def _filter(field: CardField) -> dict[str, object]:
+    """What scenes must satisfy, each value of the type the search takes."""
     field.only(FILTERS)
-    return dict(field.content)
+    readers: dict[str, Callable[[str], object]] = {
+        "max_cloud": field.number,
+        "relative_orbit": field.integer,
+        "orbit_state": lambda key: field.choice(key, ("ascending", "descending")),
+        "mode": field.text,
+        "platforms": field.texts,
+    }
+    return {key: readers[key](key) for key in field.content}
 
 
 def _scalings(field: CardField, bands: BandList) -> tuple[Scaling, ...]:

@@ -12,7 +12,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from models.card import CardError, ModelCard, load_card
+from models.card_inputs import PIXEL_FIELDS
+from models.card_outputs import FIELDS
 from models.card_schema import check_schemas
+from models.extras import PARTS
 
 EXAMPLE = Path(__file__).parents[1].parent / "shared/design/examples/card.json"
 SHAPE = ["n", 3, 4, 32, 32]
@@ -263,6 +266,8 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         {"mlm:input/0/pre_processing_function": {"format": "python", "expression": "f"}},
         "pre_proc",
     ),
+    ("filter key", {"mlm:input/0/tw:filter": {"cloud": 10}}, "tw:filter.cloud"),
+    ("filter value", {"mlm:input/0/tw:filter": {"max_cloud": "low"}}, "tw:filter.max_cloud"),
     ("fill rule", {"mlm:input/1/tw:missing/fill": "median"}, "tw:missing.fill"),
     ("fills of wrong number", {"mlm:input/1/tw:missing/fill": [0]}, "tw:missing.fill"),
     ("pad rule", {"mlm:input/1/tw:missing/pad": "zero"}, "tw:missing.pad"),
@@ -484,10 +489,6 @@ def test_every_example_of_the_readme_is_a_card(tmp_path: Path, text: str) -> Non
 
 
 def test_the_readme_has_every_field_there_is() -> None:
-    from models.card_inputs import PIXEL_FIELDS
-    from models.card_outputs import FIELDS
-    from models.extras import PARTS
-
     for field in (*PIXEL_FIELDS, *FIELDS, "tw:extra", "tw:tile"):
         assert f"`{field}" in README, field
     assert all(f"`{part}`" in README for parts in PARTS.values() for part in parts)
