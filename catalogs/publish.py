@@ -90,7 +90,8 @@ def _properties(product: ProductFacts) -> dict[str, Any]:
 
 def _lineage(product: ProductFacts) -> str:
     collections = ", ".join(sorted({scene.collection for scene in product.scenes})) or "no scene"
-    scenes = f"{len(product.scenes)} scenes of {collections}" if product.scenes else collections
+    n_scenes = len(product.scenes)
+    scenes = f"{n_scenes} scene{'s' * (n_scenes != 1)} of {collections}" if n_scenes else collections
     return f"Made from {scenes} with the model {product.model.name}, tile by tile on a fixed lattice."
 
 
