@@ -80,8 +80,8 @@ def write_cog(
     (a multiple of 512) from top to bottom. Memory is what `rows` gives, `cache_mb` and some 50 MB, however many rows
     there are. The same pixels give the same bytes whatever `threads` is. `metadata` becomes metadata items of the file.
     Every pixel is read back and compared before the file gets its name. `progress` is told the share done, 0 to 1.
-    While it is made, some 2.5 times its size lies beside it in a folder whose name starts with a dot. One call at a time
-    in a process, since GDAL's cache limit is the process's: more speed comes from `threads`.
+    While it is made, some 2.5 times its size lies beside it in a folder whose name starts with a dot. Call it once at
+    a time in a process, since GDAL's cache limit is the process's: more speed comes from `threads`.
 
     Raises CogError: disk full or not writable, COG not strict-valid, pixels read back are not those written.
     """
