@@ -1,0 +1,1 @@
+"""STAC on both ends: sources, items, search, publication; knows nothing of models."""

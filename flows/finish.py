@@ -181,7 +181,7 @@ def _write_preview(
         key=legend(layer.small, layer.spec),
         frame=Frame(crs=grid.crs, bounds=grid.bounds_of(grid.area), resolution=grid.resolution),
         title=plan.name,
-        subtitle=f"{plan.card['name']}, {len(report['scenes'])} scenes, {report['area_km2']:.1f} km²",
+        subtitle=f"{plan.card['name']}, {len(report['scenes'])} scenes, {report['area_km2']:.1f} sq km",
         attribution=str(report["attribution"]),
         background=background,
     )
