@@ -51,8 +51,8 @@ def push_item(
     address of the Item's document: relative hrefs are resolved against it. `headers` (authorization) go to the API
     alone and never into a message. The Item is read back and compared field by field.
 
-    Raises CatalogError: the API cannot be reached; the documents are not valid STAC; `base` is a local path.
-    Raises PushError: the API refuses, or gives back something else than was sent.
+    Raises CatalogError: the documents are not valid STAC, or `base` is a local path.
+    Raises PushError: the API cannot be reached, refuses, or gives back something else than was sent.
     """
     if scheme_of(base) == "file":
         raise CatalogError(
@@ -191,7 +191,11 @@ class _Client:
         headers = {"Accept": "application/json", **self.headers}
         if body is not None:
             headers["Content-Type"] = "application/geo+json" if "/items" in place else "application/json"
-        return send(requests.Request(method, self.api + place, headers=headers, data=body), origin=self.api)
+        request = requests.Request(method, self.api + place, headers=headers, data=body)
+        try:
+            return send(request, origin=self.api)
+        except CatalogError as error:
+            raise PushError(f"{method} failed: {error}") from error
 
     def _check(self, status: int, method: str, place: str, body: bytes) -> None:
         if not 200 <= status < 300:

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 import math
+import socket
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -536,6 +537,14 @@ def test_a_refusal_is_told_without_the_credentials(api: tuple[str, Api], item: d
     with pytest.raises(PushError, match="was answered with HTTP 401") as caught:
         push(address, item, headers={"Authorization": "Bearer wrong"})
     assert "wrong" not in str(caught.value)
+
+
+def test_an_api_that_is_not_there_is_told(item: dict[str, Any]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(PushError, match="GET failed: .* cannot be reached"):
+            push(address, item)
 
 
 def test_a_product_without_a_public_address_is_not_pushed(api: tuple[str, Api], item: dict[str, Any]) -> None:
