@@ -33,7 +33,9 @@ ROUNDING: Final = 1e-3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
-    """One run: what went in, and per output its name, share of finite scores, smallest and largest score."""
+    """One run: what went in, and per output its name, share of finite scores, smallest and largest of
+    these (0 where none is).
+    """
 
     name: str
     outputs: tuple[tuple[str, float, float, float], ...]
@@ -112,7 +114,7 @@ def _scores(card: ModelCard, spec: OutputSpec, raw: NDArray[Any], side: int) -> 
 def _facts(spec: OutputSpec, answer: NDArray[np.float32]) -> tuple[str, float, float, float]:
     finite = np.isfinite(answer)
     kept = answer[finite]
-    low, high = (float(kept.min()), float(kept.max())) if kept.size else (float("nan"), float("nan"))
+    low, high = (float(kept.min()), float(kept.max())) if kept.size else (0.0, 0.0)
     if spec.labels and (unknown := sorted(set(np.unique(kept).tolist()) - {each.value for each in spec.classes})):
         raise CardError(
             f"properties.mlm:output ({spec.name}).classification:classes has no value {unknown[0]:g}, which the graph "
