@@ -92,11 +92,14 @@ def run(
 ) -> None:
     """Run a job. A second call resumes what was interrupted, or says that the product is complete."""
     with _refusals():
+        from flows.places import process_age
         from flows.predict import RunOptions, run_job
         from flows.terminal import Terminal
 
         checked = _job(job, changes, output)
-        options = RunOptions(runner=runner, workers=workers, update=update, replace=replace)
+        options = RunOptions(
+            runner=runner, workers=workers, update=update, replace=replace, startup_seconds=process_age()
+        )
         if prefect:
             from flows.prefect_flows import run_under_prefect as run_job  # type: ignore[assignment]
         with Terminal(quiet=as_json) as terminal:

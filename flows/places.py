@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import psutil
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,6 +53,11 @@ def process_alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def process_age() -> float:
+    """Seconds since this process began: what a command's start-up has cost so far."""
+    return max(0.0, time.time() - psutil.Process().create_time())
 
 
 def n_cores() -> int:

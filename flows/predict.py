@@ -52,12 +52,13 @@ READ_THREADS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """How a job is run; none of it changes a pixel."""
+    """How a job is run; none of it changes a pixel. ``startup_seconds`` went by before and count as part of the run."""
 
     runner: str = "threads"
     workers: int | None = None
     update: bool = False
     replace: bool = False
+    startup_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +90,12 @@ def run_job(job: Job, options: RunOptions | None = None, *, listener: Listener =
     output = job.output or f"out/{job.name}"
     storage = check_output(output, storage_options(output))
     run = Run(
-        job=job, options=options, storage=storage, listener=listener, began=datetime.now(UTC), clock=time.monotonic()
+        job=job,
+        options=options,
+        storage=storage,
+        listener=listener,
+        began=datetime.now(UTC),
+        clock=time.monotonic() - options.startup_seconds,
     )
     plan = _settled_plan(run)
     if plan is None:
