@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from catalogs.sample_crops import Fields, build_fields
-from catalogs.sample_grid import HEIGHT, WIDTH, Float, Mask, blurred, fractal_noise
-from catalogs.sample_parcels import PER_BLOCK, Parcels, build_parcels
+from catalogs.sample_fields import Float, Mask, blurred, distance_to, fractal_noise, smooth_noise
+from catalogs.sample_grid import HEIGHT, WIDTH
+from catalogs.sample_parcels import Parcels, build_parcels
 from catalogs.sample_surfaces import CROP, INDEX, SURFACES
 from catalogs.sample_terrain import Terrain, build_terrain
 from catalogs.sample_towns import ESTATES, TOWN, VILLAGES, Codes, add_halls, add_roads, add_town
 
-N_CUTS = 12
+N_CUTS = 16
 COVER_OF = np.array([surface.cover for surface in SURFACES], dtype=np.uint8)
 RELIEF_NOISE = 0.9
 
@@ -88,7 +88,7 @@ def build_landscape(seed: int) -> Landscape:
         start=start,
         end=_changed(start, terrain, rng),
         parcel=parcels.parcel,
-        fields=build_fields(rng, parcels.n_blocks * PER_BLOCK, years=3),
+        fields=build_fields(rng, parcels.n_parcels, years=3),
         fine=fine / fine.std(),
         coarse=coarse,
     )
@@ -96,17 +96,21 @@ def build_landscape(seed: int) -> Landscape:
 
 def _countryside(rng: np.random.Generator, terrain: Terrain, parcels: Parcels) -> Codes:
     """Forest, fields and meadows (y, x), each along the parcels' borders."""
-    rough = fractal_noise(rng, (HEIGHT, WIDTH), slope=1.7, longest=420)
+    rough = smooth_noise(rng, slope=1.7, longest=420)
     steep = np.hypot(terrain.east, terrain.north)
     wild = 0.012 * (terrain.elevation - 265) + 5.5 * (steep - 0.10) + RELIEF_NOISE * rough
-    stand = parcels.parcel // (LENGTH_GROUP := 16)
-    n_stands = parcels.n_blocks * PER_BLOCK // LENGTH_GROUP
-    size = np.maximum(np.bincount(stand.ravel(), minlength=n_stands), 1)
-    mean = (np.bincount(stand.ravel(), wild.ravel(), n_stands) / size).astype(np.float32)[stand]
-    forest = 0.72 * mean + 0.28 * wild > 0.47
-    chance = rng.random((3, parcels.n_blocks * PER_BLOCK), dtype=np.float32)
-    meadow = chance[0][parcels.parcel] < np.clip(0.13 + 1.2 * (steep - 0.05) + 0.25 * (terrain.stream < 14), 0.05, 0.8)
-    conifer = 0.7 * rough + 1.6 * (chance[1][stand] - 0.5) + 0.006 * (terrain.elevation - 300) > 0.42
+    stand = parcels.stand.ravel()
+    mean = (np.bincount(stand, wild.ravel()) / np.bincount(stand)).astype(np.float32)[parcels.stand]
+    forest = 0.72 * mean + 0.28 * wild > 0.62
+    meadow = rng.random(parcels.n_parcels, dtype=np.float32)[parcels.parcel] < np.clip(
+        0.13 + 1.2 * (steep - 0.05) + 0.25 * (terrain.stream < 14), 0.05, 0.8
+    )
+    conifer = (
+        0.7 * rough
+        + 1.6 * (rng.random(parcels.n_stands, dtype=np.float32)[parcels.stand] - 0.5)
+        + 0.006 * (terrain.elevation - 300)
+        > 0.42
+    )
     surface = np.where(meadow, INDEX["grass"], CROP).astype(np.uint8)
     kinds = np.array([INDEX["hedge"], INDEX["grass"], INDEX["track"], INDEX["track"], INDEX["grass"]], dtype=np.uint8)
     surface = np.where(parcels.border, kinds[parcels.block % len(kinds)], surface)
@@ -117,7 +121,7 @@ def _countryside(rng: np.random.Generator, terrain: Terrain, parcels: Parcels) -
 
 def _copses(rng: np.random.Generator, terrain: Terrain) -> Mask:
     """Small woods in the plain and the riparian wood along river and streams."""
-    patchy = fractal_noise(rng, (HEIGHT, WIDTH), slope=1.5, longest=90)
+    patchy = smooth_noise(rng, slope=1.4, longest=90)
     along_river = terrain.river < 24 + 11 * patchy
     along_streams = terrain.stream < 1.7 + 1.6 * patchy
     return np.asarray(along_river | along_streams | ((patchy > 2.6) & (terrain.river > 40)))
@@ -126,7 +130,8 @@ def _copses(rng: np.random.Generator, terrain: Terrain) -> Mask:
 def _add_water(surface: Codes, terrain: Terrain, rng: np.random.Generator, coarse: Float) -> None:
     """Puts river, gravel bars, oxbow lakes, gravel pits and the dam into the surfaces."""
     width = 13.5 + 1.6 * coarse
-    surface[(terrain.river < width + 3.2) & (coarse > 0.55)] = INDEX["gravel"]
+    bars = smooth_noise(rng, slope=1.6, longest=170)
+    surface[terrain.river < width + 3.5 * np.minimum(bars - 0.6, 1.6)] = INDEX["gravel"]
     for lake in LAKES:
         _add_lake(surface, lake, coarse)
     surface[terrain.river < width] = INDEX["river"]
@@ -148,7 +153,7 @@ def _add_lake(surface: Codes, lake: Lake, coarse: Float) -> None:
 
 
 def _add_settlements(surface: Codes, terrain: Terrain, rng: np.random.Generator) -> None:
-    """Puts roads, the town, its industry and the villages into the surfaces; water stays water under bridges of 2 px."""
+    """Puts roads, the town, its industry and the villages into the surfaces; roads bridge water."""
     dry = ~np.isin(surface, (INDEX["river"], INDEX["lake"])) & ~terrain.reservoir
     add_town(surface, TOWN, rng, dry)
     add_halls(surface, TOWN, rng, dry)
@@ -172,11 +177,13 @@ def _cuts(start: Codes, terrain: Terrain, rng: np.random.Generator) -> Mask:
     """Clear-cuts (y, x): turned rectangles of 7 to 20 hectares with uneven sides, deep in the forest."""
     forest = np.isin(start, (INDEX["broadleaf"], INDEX["conifer"])) & ~terrain.reservoir
     # Every third pixel is enough to find a place.
-    depth = 3 * ndimage.distance_transform_edt(forest[::3, ::3])
-    uneven = fractal_noise(rng, (HEIGHT, WIDTH), slope=1.5, longest=40)
+    depth = 3 * distance_to(~forest[::3, ::3])
+    uneven = smooth_noise(rng, slope=1.4, longest=40)
     cuts = np.zeros_like(forest)
-    for _ in range(N_CUTS):
-        candidates = np.flatnonzero(depth > 18)
+    for number in range(N_CUTS):
+        # Every other one lies in the middle, where people look.
+        middle = slice(220, 480) if number % 2 else slice(None)
+        candidates = np.flatnonzero(_only(depth, middle) > 18)
         if not len(candidates):
             break
         at = 3 * np.array(np.unravel_index(rng.choice(candidates), depth.shape))
@@ -190,3 +197,10 @@ def _cuts(start: Codes, terrain: Terrain, rng: np.random.Generator) -> Mask:
         row, column = np.ogrid[: depth.shape[0], : depth.shape[1]]
         depth[np.hypot(3 * column - at[1], 3 * row - at[0]) < 130] = 0
     return cuts
+
+
+def _only(field: Float, columns: slice) -> Float:
+    """The field (y, x) within the columns, 0 elsewhere."""
+    kept = np.zeros_like(field)
+    kept[:, columns] = field[:, columns]
+    return kept

@@ -1,4 +1,4 @@
-"""When the simulated satellites pass, under what sky, in what radiometric state their scenes are delivered, and where the sun is."""
+"""When the simulated satellites pass, under what sky and sun, and in what radiometric state their scenes come."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Pass:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RadarPass:
-    """One overflight of Sentinel-1A; `water` is the backscatter of open water against its mean in dB, a matter of wind."""
+    """One overflight of Sentinel-1A; `water` is the backscatter of open water against its mean in dB (wind)."""
 
     time: datetime
     orbit: int
@@ -82,7 +82,7 @@ def _again(baseline: str, created: str, granule: str) -> Delivery:
     )
 
 
-# Days follow the real repeat cycle: relative orbit 122 every fifth day with S2A and S2B in turn, orbit 79 three days earlier.
+# Days follow the real repeat cycle: orbit 122 every fifth day with S2A and S2B in turn, orbit 79 three days earlier.
 PASSES = (
     Pass(
         platform="S2B",
@@ -121,18 +121,10 @@ PASSES = (
     ),
     Pass(
         platform="S2B",
-        time=_at("2021-09-15T10:06:00"),
-        orbit=122,
-        clouds=0.55,
-        cirrus=0.10,
-        deliveries=(_before_04("03.01", "2021-09-15"),),
-    ),
-    Pass(
-        platform="S2B",
         time=_at("2022-02-22T10:05:57"),
         orbit=122,
-        clouds=0.07,
-        cirrus=0.05,
+        clouds=0.68,
+        cirrus=0.12,
         deliveries=(_since_04("04.00", "2022-02-22"),),
     ),
     Pass(
@@ -161,20 +153,12 @@ PASSES = (
         deliveries=(_since_04("04.00", "2022-07-22"),),
     ),
     Pass(
-        platform="S2B",
-        time=_at("2022-08-11T10:06:05"),
-        orbit=122,
-        clouds=0.72,
-        cirrus=0.12,
-        deliveries=(_since_04("04.00", "2022-08-11", applied=True),),
-    ),
-    Pass(
         platform="S2A",
         time=_at("2023-03-04T10:06:02"),
         orbit=122,
         clouds=0.08,
         cirrus=0.03,
-        deliveries=(_since_04("05.09", "2023-03-04"),),
+        deliveries=(_since_04("05.09", "2023-03-04", applied=True),),
     ),
 )
 # Twelve days apart on each of two relative orbits.
@@ -183,7 +167,6 @@ RADAR_PASSES = (
     RadarPass(time=_at("2021-06-19T05:10:07"), orbit=22, absolute_orbit=38406, state="descending", water=1.2),
     RadarPass(time=_at("2021-06-28T16:50:22"), orbit=73, absolute_orbit=38544, state="ascending", water=3.1),
     RadarPass(time=_at("2022-06-11T16:50:28"), orbit=73, absolute_orbit=43619, state="ascending", water=0.6),
-    RadarPass(time=_at("2022-06-14T05:10:14"), orbit=22, absolute_orbit=43656, state="descending", water=-0.5),
     RadarPass(time=_at("2022-06-23T16:50:29"), orbit=73, absolute_orbit=43794, state="ascending", water=1.9),
     RadarPass(time=_at("2022-06-26T05:10:15"), orbit=22, absolute_orbit=43831, state="descending", water=2.4),
 )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pystac
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 NOTICE = (
     "SIMULATED for tests and demonstrations by Tilewright: no satellite saw this place, and the place does not exist."
@@ -13,9 +16,11 @@ NOTICE = (
 COLLECTIONS = {
     "sentinel-2-l2a": (
         "Simulated Sentinel-2 Level-2A",
-        "Simulated surface reflectance with clouds, shadows and scene classes, in the manner of Earth Search v1: "
-        "raster:bands advertises the offset -0.1 on every item; earthsearch:boa_offset_applied and the processing "
-        "baseline say whether the DN carry it.",
+        (
+            "Simulated surface reflectance with clouds, shadows and scene classes, in the manner of Earth Search v1: "
+            "raster:bands advertises the offset -0.1 on every item; earthsearch:boa_offset_applied and the processing "
+            "baseline say whether the DN carry it."
+        ),
     ),
     "sentinel-1-rtc": (
         "Simulated Sentinel-1 RTC",
@@ -28,8 +33,8 @@ COLLECTIONS = {
 }
 
 
-def save_catalog(folder: Path, items: dict[str, Sequence[pystac.Item]]) -> Path:
-    """Writes catalog.json, one collection.json per collection and all Items (by collection) under the folder; the path of the first."""
+def save_catalog(folder: Path, items: Mapping[str, Sequence[pystac.Item]]) -> Path:
+    """Path of the catalog.json written under the folder, with a collection.json and the Items of each collection."""
     catalog = pystac.Catalog(
         id="tilewright-sample", title="Tilewright's embedded sample (simulated)", description=NOTICE
     )

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from catalogs.sample_grid import HEIGHT, WIDTH, Float, Mask, fractal_noise
+from catalogs.sample_fields import Float, Mask, fractal_noise
+from catalogs.sample_grid import HEIGHT, WIDTH
 
 # Half the union grid: clouds are made at 20 m. The sky is a little larger, so that shadows fall in from outside.
 SHAPE = (HEIGHT // 2, WIDTH // 2)
@@ -19,7 +20,10 @@ SHADOW, VEGETATION, BARE, WATER, UNCLASSIFIED, MEDIUM, HIGH, CIRRUS = 3, 4, 5, 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sky:
-    """Opacities (0-1) over the union grid (y, x) at 20 m: `thick` and `thin` clouds, the `shadow` they cast; `light` shades the clouds."""
+    """Opacities (0-1) over the union grid (y, x) at 20 m: `thick` and `thin` clouds, the `shadow` they cast.
+
+    `light` shades the clouds.
+    """
 
     thick: Float
     thin: Float

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from catalogs.sample_grid import Float
+if TYPE_CHECKING:
+    from datetime import date
+
+    from catalogs.sample_fields import Float
 
 # Reflectance of the three things a field is made of, in the order of `BANDS`.
-GREEN = np.array([0.028, 0.062, 0.032, 0.460, 0.205, 0.095], dtype=np.float32)
-RIPE = np.array([0.085, 0.125, 0.155, 0.320, 0.330, 0.230], dtype=np.float32)
-SOIL = np.array([0.105, 0.140, 0.175, 0.255, 0.330, 0.285], dtype=np.float32)
+GREEN = np.array([0.024, 0.058, 0.027, 0.460, 0.200, 0.090], dtype=np.float32)
+RIPE = np.array([0.092, 0.135, 0.168, 0.320, 0.330, 0.230], dtype=np.float32)
+SOIL = np.array([0.108, 0.142, 0.172, 0.250, 0.330, 0.285], dtype=np.float32)
 FLOWER = np.array([0.045, 0.140, 0.115, 0.470, 0.210, 0.100], dtype=np.float32)
 Calendar = tuple[tuple[int, float], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crop:
-    """A crop's year: share of the ground (0-1) that is green and that is ripe, by day of year; `share` of all fields."""
+    """A crop's year: shares of the ground (0-1) that are green and ripe, by day of year; `share` of all fields."""
 
     name: str
     share: float
@@ -33,7 +36,17 @@ CROPS = (
     Crop(
         name="winter wheat",
         share=0.28,
-        green=((1, 0.25), (80, 0.45), (120, 0.9), (158, 0.92), (172, 0.62), (190, 0.12), (200, 0.0), (290, 0.0), (340, 0.2)),
+        green=(
+            (1, 0.25),
+            (80, 0.45),
+            (120, 0.9),
+            (158, 0.92),
+            (172, 0.62),
+            (190, 0.12),
+            (200, 0.0),
+            (290, 0.0),
+            (340, 0.2),
+        ),
         ripe=((1, 0.0), (158, 0.05), (190, 0.85), (206, 0.85), (214, 0.35), (250, 0.15), (265, 0.0)),
     ),
     Crop(
@@ -45,14 +58,24 @@ CROPS = (
     Crop(
         name="rapeseed",
         share=0.10,
-        green=((1, 0.45), (75, 0.6), (105, 0.92), (150, 0.9), (168, 0.72), (188, 0.2), (205, 0.0), (245, 0.05), (340, 0.45)),
+        green=(
+            (1, 0.45),
+            (75, 0.6),
+            (105, 0.92),
+            (150, 0.9),
+            (168, 0.72),
+            (188, 0.2),
+            (205, 0.0),
+            (245, 0.05),
+            (340, 0.45),
+        ),
         ripe=((1, 0.0), (155, 0.0), (190, 0.6), (208, 0.5), (215, 0.25), (240, 0.0)),
         flower=((1, 0.0), (106, 0.0), (116, 0.85), (130, 0.8), (142, 0.0)),
     ),
     Crop(
         name="maize",
         share=0.22,
-        green=((1, 0.0), (140, 0.03), (160, 0.15), (180, 0.5), (198, 0.88), (240, 0.9), (262, 0.5), (280, 0.0)),
+        green=((1, 0.0), (145, 0.02), (165, 0.08), (182, 0.4), (198, 0.88), (240, 0.9), (262, 0.5), (280, 0.0)),
         ripe=((1, 0.05), (110, 0.0), (245, 0.05), (270, 0.4), (282, 0.3), (330, 0.15)),
     ),
     Crop(
@@ -61,7 +84,12 @@ CROPS = (
         green=((1, 0.0), (125, 0.05), (150, 0.35), (170, 0.75), (190, 0.93), (270, 0.9), (290, 0.6), (305, 0.0)),
         ripe=((1, 0.0),),
     ),
-    Crop(name="potato", share=0.06, green=((1, 0.0), (145, 0.05), (170, 0.65), (190, 0.9), (225, 0.5), (245, 0.0)), ripe=((1, 0.0), (215, 0.0), (240, 0.3), (255, 0.0))),
+    Crop(
+        name="potato",
+        share=0.06,
+        green=((1, 0.0), (145, 0.05), (170, 0.65), (190, 0.9), (225, 0.5), (245, 0.0)),
+        ripe=((1, 0.0), (215, 0.0), (240, 0.3), (255, 0.0)),
+    ),
     Crop(
         name="clover",
         share=0.12,
@@ -84,7 +112,7 @@ class Fields:
 def build_fields(rng: np.random.Generator, n_parcels: int, years: int) -> Fields:
     """Numbers of `n_parcels` parcels: `crop` and `late` are (year, parcel), `soil` and `vigour` (parcel).
 
-    Nearly all parcels bear the same crop every year: a rotation would be true to life, and would make every field a change.
+    Nearly all parcels bear the same crop every year: true rotation would make every field a change.
     """
     shares = np.array([crop.share for crop in CROPS])
     crop = np.repeat(rng.choice(len(CROPS), n_parcels, p=shares / shares.sum())[None], years, axis=0)
@@ -95,8 +123,8 @@ def build_fields(rng: np.random.Generator, n_parcels: int, years: int) -> Fields
     return Fields(
         crop=crop,
         late=late.astype(np.float32),
-        soil=rng.normal(1, 0.13, n_parcels).clip(0.65, 1.35).astype(np.float32),
-        vigour=rng.normal(0.95, 0.06, n_parcels).clip(0.7, 1).astype(np.float32),
+        soil=rng.normal(1, 0.19, n_parcels).clip(0.55, 1.4).astype(np.float32),
+        vigour=rng.normal(0.95, 0.09, n_parcels).clip(0.6, 1).astype(np.float32),
     )
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
-from catalogs.sample_grid import HEIGHT, WIDTH, Mask, fractal_noise
+from catalogs.sample_fields import Mask, nearest_to, smooth_noise
+from catalogs.sample_grid import HEIGHT, WIDTH
 
 # Numbers a block keeps for its parcels: 32 strips times 8 lengths.
 STRIPS, LENGTHS = 32, 8
@@ -19,14 +19,24 @@ PER_BLOCK = STRIPS * LENGTHS
 class Parcels:
     """The cut of the land on the union grid (y, x).
 
-    `block` and `parcel` are the numbers of the block and of the parcel a pixel lies in, `border` the pixels along
-    which two blocks meet, `n_blocks` how many blocks there are; parcel numbers stay below n_blocks * PER_BLOCK.
+    `block`, `stand` and `parcel` are the numbers of the block, of a few neighbouring parcels taken together, and of
+    the parcel a pixel lies in; `border` the pixels along which two blocks meet.
     """
 
     block: npt.NDArray[np.int32]
+    stand: npt.NDArray[np.int32]
     parcel: npt.NDArray[np.int32]
     border: Mask
-    n_blocks: int
+
+    @property
+    def n_stands(self) -> int:
+        """How many stands there are."""
+        return int(self.stand.max()) + 1
+
+    @property
+    def n_parcels(self) -> int:
+        """How many parcels there are."""
+        return int(self.parcel.max()) + 1
 
 
 def build_parcels(rng: np.random.Generator) -> Parcels:
@@ -45,7 +55,13 @@ def build_parcels(rng: np.random.Generator) -> Parcels:
     border = np.zeros_like(block, dtype=bool)
     border[:, 1:] |= block[:, 1:] != block[:, :-1]
     border[1:] |= block[1:] != block[:-1]
-    return Parcels(block=block, parcel=parcel.astype(np.int32), border=border, n_blocks=n_blocks)
+    return Parcels(block=block, stand=_counted(parcel // (2 * LENGTHS)), parcel=_counted(parcel), border=border)
+
+
+def _counted(numbers: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """The numbers (y, x) replaced by consecutive ones in the same order."""
+    present = np.bincount(numbers.ravel()) > 0
+    return (np.cumsum(present, dtype=np.int32) - 1)[numbers]
 
 
 def _blocks(rng: np.random.Generator) -> tuple[npt.NDArray[np.int32], int]:
@@ -56,9 +72,8 @@ def _blocks(rng: np.random.Generator) -> tuple[npt.NDArray[np.int32], int]:
     column = np.clip(columns.ravel() + rng.integers(0, pitch, rows.size), 0, WIDTH - 1)
     seeds = np.zeros((HEIGHT, WIDTH), dtype=np.int32)
     seeds[row, column] = np.arange(1, rows.size + 1)
-    nearest = ndimage.distance_transform_edt(seeds == 0, return_distances=False, return_indices=True)
-    bend = (fractal_noise(rng, (HEIGHT, WIDTH), slope=2.4, longest=220) * 5).astype(np.int32)
+    bend = (smooth_noise(rng, slope=2.4, longest=220) * 5).astype(np.int32)
     at_row = np.clip(np.arange(HEIGHT)[:, None] + bend, 0, HEIGHT - 1)
     at_column = np.clip(np.arange(WIDTH)[None] - bend, 0, WIDTH - 1)
-    block = seeds[nearest[0], nearest[1]] - 1
+    block = seeds[nearest_to(seeds > 0)] - 1
     return block[at_row, at_column], rows.size

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 
-from catalogs.landscape import Landscape
 from catalogs.sample_calendar import CHANGE_DATE, FIRST_YEAR, RadarPass
 from catalogs.sample_crops import field_cover
-from catalogs.sample_grid import HEIGHT, WIDTH, Float, Mask
+from catalogs.sample_grid import HEIGHT, WIDTH
 from catalogs.sample_surfaces import CROP, SURFACES
+
+if TYPE_CHECKING:
+    from catalogs.landscape import Landscape
+    from catalogs.sample_fields import Float, Mask
 
 POLARISATIONS = ("vv", "vh")
 RADAR_NODATA = -32768.0
-# Equivalent number of looks of Sentinel-1 IW GRDH (Sentinel-1 Product Specification S1-RS-MDA-52-7441, table of GRD products).
+# Equivalent number of looks of IW GRDH. Source: Sentinel-1 Product Definition (S1-RS-MDA-52-7440), GRD products.
 LOOKS = 4.4
 
 
 def simulate_radar(landscape: Landscape, flight: RadarPass, *, seed: int, number: int) -> dict[str, Float]:
-    """gamma0 per polarisation, float32 (y, x) on the union grid at 10 m, linear power, RADAR_NODATA beside the swath."""
+    """gamma0 per polarisation, float32 (y, x) on the union grid at 10 m, linear, RADAR_NODATA beside the swath."""
     rng = np.random.default_rng([seed, 3, number])
     day = flight.time.date()
     surface = landscape.end if day >= CHANGE_DATE else landscape.start

@@ -1,4 +1,4 @@
-"""The surfaces of the embedded sample: what covers a pixel, what it reflects, what it scatters back, what the truth calls it.
+"""The surfaces of the embedded sample: what they reflect and scatter back, and what the truth calls them.
 
 The spectra are plausible round numbers for Central Europe, not measurements.
 """
@@ -41,7 +41,8 @@ COVER_NODATA = 255
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surface:
-    """One surface. Reflectances (0-1) stand in the order of `BANDS`, full summer and leafless winter.
+    """One surface. Reflectances (0-1) stand in the order of `BANDS`, full summer and leafless winter
+    (None: the same all year).
 
     `grain` is the relative deviation from pixel to pixel, `mottle` the one over some ten pixels. `vv` and `vh` are
     gamma0 in dB.
@@ -50,22 +51,32 @@ class Surface:
     name: str
     cover: int
     summer: Spectrum
-    winter: Spectrum
     grain: float
     mottle: float
     vv: float
     vh: float
-
-
-def _steady(name: str, cover: int, spectrum: Spectrum, grain: float, mottle: float, vv: float, vh: float) -> Surface:
-    return Surface(
-        name=name, cover=cover, summer=spectrum, winter=spectrum, grain=grain, mottle=mottle, vv=vv, vh=vh
-    )
+    winter: Spectrum | None = None
 
 
 SURFACES = (
-    _steady("river", 1, (0.058, 0.081, 0.064, 0.024, 0.011, 0.009), 0.01, 0.05, -19.5, -27.0),
-    _steady("lake", 1, (0.040, 0.056, 0.032, 0.016, 0.010, 0.008), 0.01, 0.05, -20.5, -28.0),
+    Surface(
+        name="river",
+        cover=1,
+        summer=(0.058, 0.081, 0.064, 0.024, 0.011, 0.009),
+        grain=0.01,
+        mottle=0.05,
+        vv=-19.5,
+        vh=-27.0,
+    ),
+    Surface(
+        name="lake",
+        cover=1,
+        summer=(0.040, 0.056, 0.032, 0.016, 0.010, 0.008),
+        grain=0.01,
+        mottle=0.05,
+        vv=-20.5,
+        vh=-28.0,
+    ),
     Surface(
         name="broadleaf",
         cover=2,
@@ -87,7 +98,15 @@ SURFACES = (
         vh=-16.2,
     ),
     # Crops take their reflectance from their parcel; the spectrum here is never used.
-    _steady("crop", 4, (0.060, 0.080, 0.090, 0.300, 0.250, 0.180), 0.025, 0.07, -12.0, -19.0),
+    Surface(
+        name="crop",
+        cover=4,
+        summer=(0.060, 0.080, 0.090, 0.300, 0.250, 0.180),
+        grain=0.025,
+        mottle=0.07,
+        vv=-12.0,
+        vh=-19.0,
+    ),
     Surface(
         name="grass",
         cover=5,
@@ -98,10 +117,42 @@ SURFACES = (
         vv=-12.8,
         vh=-19.5,
     ),
-    _steady("road", 6, (0.105, 0.122, 0.135, 0.175, 0.190, 0.175), 0.08, 0.05, -14.0, -21.5),
-    _steady("red roof", 6, (0.098, 0.118, 0.185, 0.235, 0.265, 0.235), 0.20, 0.05, -4.5, -11.5),
-    _steady("grey roof", 6, (0.135, 0.148, 0.160, 0.200, 0.205, 0.190), 0.18, 0.05, -3.8, -11.0),
-    _steady("hall", 6, (0.330, 0.345, 0.355, 0.390, 0.340, 0.300), 0.15, 0.10, -2.5, -10.5),
+    Surface(
+        name="road",
+        cover=6,
+        summer=(0.092, 0.106, 0.116, 0.165, 0.185, 0.170),
+        grain=0.06,
+        mottle=0.05,
+        vv=-14.0,
+        vh=-21.5,
+    ),
+    Surface(
+        name="red roof",
+        cover=6,
+        summer=(0.092, 0.104, 0.150, 0.215, 0.250, 0.220),
+        grain=0.15,
+        mottle=0.05,
+        vv=-4.5,
+        vh=-11.5,
+    ),
+    Surface(
+        name="grey roof",
+        cover=6,
+        summer=(0.120, 0.132, 0.142, 0.190, 0.205, 0.190),
+        grain=0.15,
+        mottle=0.05,
+        vv=-3.8,
+        vh=-11.0,
+    ),
+    Surface(
+        name="hall",
+        cover=6,
+        summer=(0.270, 0.285, 0.295, 0.340, 0.320, 0.280),
+        grain=0.18,
+        mottle=0.1,
+        vv=-2.5,
+        vh=-10.5,
+    ),
     Surface(
         name="garden",
         cover=5,
@@ -112,8 +163,24 @@ SURFACES = (
         vv=-9.5,
         vh=-15.8,
     ),
-    _steady("cut", 7, (0.092, 0.118, 0.150, 0.215, 0.330, 0.270), 0.07, 0.12, -13.5, -21.0),
-    _steady("gravel", 7, (0.165, 0.190, 0.210, 0.260, 0.290, 0.265), 0.08, 0.10, -12.5, -20.5),
+    Surface(
+        name="cut",
+        cover=7,
+        summer=(0.112, 0.140, 0.172, 0.235, 0.340, 0.280),
+        grain=0.07,
+        mottle=0.12,
+        vv=-13.5,
+        vh=-21.0,
+    ),
+    Surface(
+        name="gravel",
+        cover=7,
+        summer=(0.165, 0.190, 0.210, 0.260, 0.290, 0.265),
+        grain=0.08,
+        mottle=0.1,
+        vv=-12.5,
+        vh=-20.5,
+    ),
     Surface(
         name="hedge",
         cover=2,
@@ -124,7 +191,15 @@ SURFACES = (
         vv=-10.3,
         vh=-15.8,
     ),
-    _steady("track", 7, (0.108, 0.135, 0.160, 0.250, 0.305, 0.260), 0.06, 0.05, -13.5, -21.0),
+    Surface(
+        name="track",
+        cover=7,
+        summer=(0.108, 0.135, 0.160, 0.250, 0.305, 0.260),
+        grain=0.06,
+        mottle=0.05,
+        vv=-13.5,
+        vh=-21.0,
+    ),
 )
 INDEX = {surface.name: number for number, surface in enumerate(SURFACES)}
 CROP = INDEX["crop"]

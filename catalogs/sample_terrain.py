@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 from scipy.interpolate import CubicSpline
 
-from catalogs.sample_grid import DEM_FACTOR, HEIGHT, WIDTH, Float, Mask, fractal_noise
+from catalogs.sample_fields import Float, Mask, component_at, distance_to, enlarged, fractal_noise, nearest_to, smoothed
+from catalogs.sample_grid import DEM_FACTOR, HEIGHT, WIDTH
 
 Line = npt.NDArray[np.float64]
+COARSE = (HEIGHT // DEM_FACTOR, WIDTH // DEM_FACTOR)
 
 # Control points (column, row) at 10 m from the mouth upwards. The first is the dammed one.
 TRIBUTARIES: tuple[tuple[tuple[int, int], ...], ...] = (
@@ -60,15 +61,15 @@ def build_terrain(rng: np.random.Generator) -> Terrain:
     streams = [_smooth(points) for points in TRIBUTARIES]
     sides = [_smooth(points) for _, points in SIDE_VALLEYS]
     coarse = _elevation(rng, axis, streams, sides)
-    elevation = _refined(coarse)
+    elevation = enlarged(coarse, DEM_FACTOR)
     slope_y, slope_x = np.gradient(elevation, 10.0)
     dam = _dam(elevation)
     return Terrain(
         elevation=elevation,
-        east=slope_x.astype(np.float32),
-        north=(-slope_y).astype(np.float32),
+        east=np.asarray(slope_x, dtype=np.float32),
+        north=np.asarray(-slope_y, dtype=np.float32),
         river=_distance([river], (HEIGHT, WIDTH), 1),
-        stream=_refined(DEM_FACTOR * _distance([*streams, *sides], coarse.shape, DEM_FACTOR)),
+        stream=enlarged(DEM_FACTOR * _distance([*streams, *sides], COARSE, DEM_FACTOR), DEM_FACTOR),
         dam=dam,
         reservoir=_flooded(elevation, dam),
     )
@@ -81,8 +82,8 @@ def _river(rng: np.random.Generator) -> tuple[Line, Line]:
     """
     along = np.arange(0, 3900, 1.5)
     knots = np.linspace(0, along[-1], 14)
-    swing = CubicSpline(knots, rng.uniform(0.7, 1.3, 14))(along)
-    phase = CubicSpline(knots, rng.uniform(-1.3, 1.3, 14))(along)
+    swing = _through(knots, rng.uniform(0.7, 1.3, 14), along)
+    phase = _through(knots, rng.uniform(-1.3, 1.3, 14), along)
     heading = swing * np.sin(2 * np.pi * along / 430 + phase)
     column = -60 + np.cumsum(np.cos(heading)) * 1.5
     row = np.cumsum(np.sin(heading)) * 1.5
@@ -96,16 +97,20 @@ def _smooth(points: tuple[tuple[int, int], ...]) -> Line:
     control = np.array(points, dtype=float)
     length = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(control, axis=0).T))])
     at = np.arange(0, length[-1], 1.0)
-    curve = np.asarray(CubicSpline(length, control)(at))
+    curve = _through(length, control, at)
     curve[:, 0] += 5 * np.sin(at / 14) * np.minimum(1, at / 60)
     return curve
 
 
+def _through(at: Line, values: Line, wanted: Line) -> Line:
+    """The cubic spline through the values, read at the wanted places."""
+    return np.asarray(CubicSpline(at, values)(wanted), dtype=np.float64)  # type: ignore[no-untyped-call]
+
+
 def _elevation(rng: np.random.Generator, axis: Line, streams: list[Line], sides: list[Line]) -> Float:
     """Elevation (y, x) at 30 m: the lowest of all valleys' cross sections, then noise that grows uphill."""
-    shape = (HEIGHT // DEM_FACTOR, WIDTH // DEM_FACTOR)
-    apart = _distance([axis], shape, DEM_FACTOR) * 30
-    plain = 1000 + 220 * fractal_noise(rng, shape, slope=2.0)
+    apart = _distance([axis], COARSE, DEM_FACTOR) * 30
+    plain = 1000 + 220 * fractal_noise(rng, COARSE, slope=2.0)
     height = RIVER_LEVEL + 165 * (1 - np.exp(-np.maximum(apart - plain, 0) / 1500))
     mouths = [RIVER_LEVEL + 1.0] * len(streams)
     beds = [_bed(mouth, line, 0.0085) for mouth, line in zip(mouths, streams, strict=True)]
@@ -113,24 +118,23 @@ def _elevation(rng: np.random.Generator, axis: Line, streams: list[Line], sides:
         nearest = np.argmin(np.hypot(*(streams[joined] - line[0]).T))
         beds.append(_bed(beds[joined][nearest], line, 0.0115))
     for line, bed in zip([*streams, *sides], beds, strict=True):
-        height = np.minimum(height, _valley(shape, line, bed))
-    height = ndimage.gaussian_filter(height, 2.2)
+        height = np.minimum(height, _valley(line, bed))
+    height = smoothed(height, 2.2)
     relief = np.clip((height - RIVER_LEVEL) / 60, 0.02, 1)
-    rough = 13 * fractal_noise(rng, shape, slope=2.2, longest=60) + 1.2 * fractal_noise(rng, shape, slope=1.2)
+    rough = 17 * fractal_noise(rng, COARSE, slope=2.0, longest=38) + 1.2 * fractal_noise(rng, COARSE, slope=1.2)
     return np.asarray(height + relief * rough, dtype=np.float32)
 
 
 def _bed(mouth: float, line: Line, gradient: float) -> Line:
     """Elevation along a stream in metres, rising from its mouth."""
-    return mouth + gradient * 10 * np.arange(len(line))
+    return mouth + gradient * 10 * np.arange(len(line), dtype=np.float64)
 
 
-def _valley(shape: tuple[int, int], line: Line, bed: Line) -> Float:
+def _valley(line: Line, bed: Line) -> Float:
     """Elevation (y, x) at 30 m that one stream alone would carve."""
-    seeds, level = _drawn(shape, line / DEM_FACTOR, bed)
-    apart, nearest = ndimage.distance_transform_edt(~seeds, return_indices=True)
-    beyond = np.maximum(apart * 30 - 60, 0)
-    carved = level[nearest[0], nearest[1]] + 175 * (1 - np.exp(-beyond / 2100))
+    seeds, level = _drawn(COARSE, line / DEM_FACTOR, bed)
+    beyond = np.maximum(distance_to(seeds) * 30 - 60, 0)
+    carved = level[nearest_to(seeds)] + 175 * (1 - np.exp(-beyond / 2100))
     return np.asarray(carved, dtype=np.float32)
 
 
@@ -150,15 +154,7 @@ def _distance(lines: list[Line], shape: tuple[int, int], factor: int) -> Float:
     mask = np.zeros(shape, dtype=bool)
     for line in lines:
         mask |= _drawn(shape, line / factor, np.zeros(len(line)))[0]
-    return np.asarray(ndimage.distance_transform_edt(~mask), dtype=np.float32)
-
-
-def _refined(coarse: Float) -> Float:
-    """The 30 m elevation brought to 10 m, smooth."""
-    fine = np.repeat(np.repeat(coarse, DEM_FACTOR, axis=0), DEM_FACTOR, axis=1)
-    for _ in range(2):
-        fine = ndimage.uniform_filter(fine, DEM_FACTOR)
-    return np.asarray(fine, dtype=np.float32)
+    return distance_to(mask)
 
 
 def _dam(elevation: Float) -> Mask:
@@ -173,5 +169,4 @@ def _dam(elevation: Float) -> Mask:
 
 def _flooded(elevation: Float, dam: Mask) -> Mask:
     """What the water covers behind the dam: ground below its level, joined to the stream just above the dam."""
-    low, _ = ndimage.label((elevation < WATER_LEVEL) & ~dam)
-    return np.asarray(low == low[DAM[1] - 30, DAM[0] + 12])
+    return component_at((elevation < WATER_LEVEL) & ~dam, DAM[1] - 30, DAM[0] + 12)

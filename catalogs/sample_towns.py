@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from catalogs.sample_grid import HEIGHT, WIDTH, Float, Mask
+from catalogs.sample_grid import HEIGHT, WIDTH
 from catalogs.sample_surfaces import INDEX
+
+if TYPE_CHECKING:
+    from catalogs.sample_fields import Float, Mask
 
 Codes = npt.NDArray[np.uint8]
 
@@ -47,7 +51,22 @@ ESTATES = (
 )
 # Points (column, row) and width in pixels.
 ROADS: tuple[tuple[int, tuple[tuple[int, int], ...]], ...] = (
-    (3, ((-5, 575), (190, 600), (420, 640), (640, 615), (760, 610), (930, 640), (1060, 655), (1215, 610), (1480, 620), (1720, 590), (2100, 560))),
+    (
+        3,
+        (
+            (-5, 575),
+            (190, 600),
+            (420, 640),
+            (640, 615),
+            (760, 610),
+            (930, 640),
+            (1060, 655),
+            (1215, 610),
+            (1480, 620),
+            (1720, 590),
+            (2100, 560),
+        ),
+    ),
     (2, ((820, 668), (690, 560), (640, 440), (610, 330), (540, 190), (500, -5))),
     (2, ((260, 655), (200, 500), (130, 360), (60, 200), (30, -5))),
     (2, ((1215, 640), (1300, 520), (1385, 380), (1345, 250), (1440, 180), (1580, 150), (1660, -5))),
@@ -82,7 +101,7 @@ def add_town(surface: Codes, town: Town, rng: np.random.Generator, where: Mask |
     lots = rng.random(65536, dtype=np.float32)
     lot = (np.floor(along / 2).astype(int) * 73 + np.floor(across / 2).astype(int) * 179) & 0xFFFF
     inward = 1 - np.hypot(along / 1.25, across / 0.85) / (town.radius * _outline(along, across, rng)) + 0.12
-    built = _built(along, across, inward, lots[lot], rng.random(along.shape, dtype=np.float32), town.density)
+    built = _built(along, across, inward, lots[lot], town.density)
     wanted = built > 0
     if where is not None:
         wanted &= where[rows, columns]
@@ -99,28 +118,40 @@ def add_halls(surface: Codes, town: Town, rng: np.random.Generator, where: Mask)
         across = -34 + 21 * (number // 5) + rng.uniform(-3, 3)
         half = np.array([rng.uniform(4, 8), rng.uniform(3, 6)])
         for grown, code in ((1.9, INDEX["road"]), (1.0, INDEX["hall"] if rng.random() < 0.6 else INDEX["grey roof"])):
-            corners = [(along + a * half[0] * grown, across + b * half[1] * grown) for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
-            pen.polygon([(town.column + a * cos - b * sin, town.row + a * sin + b * cos) for a, b in corners], fill=code)
+            corners = [
+                (along + a * half[0] * grown, across + b * half[1] * grown)
+                for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))
+            ]
+            pen.polygon(
+                [(town.column + a * cos - b * sin, town.row + a * sin + b * cos) for a, b in corners], fill=code
+            )
     drawn = np.asarray(picture)
     surface[(drawn > 0) & where] = drawn[(drawn > 0) & where]
 
 
-def _built(along: Float, across: Float, inward: Float, lot: Float, chance: Float, density: float) -> Codes:
-    """Surface + 1 where the settlement stands, 0 elsewhere."""
-    share = np.clip(0.25 + 0.9 * inward, 0, 0.8) * density
-    house = lot < share
+def _built(along: Float, across: Float, inward: Float, lot: Float, density: float) -> Codes:
+    """Surface + 1 where the settlement stands, 0 elsewhere.
+
+    Streets lie every 13 px across and every 34 px along; houses line them, gardens lie behind them.
+    """
+    from_street = np.minimum(np.floor(across) % 13, 12 - np.floor(across) % 13)
+    lines = (from_street >= 1) & (from_street <= 2)
+    share = np.where(lines, 0.35 + 0.6 * inward, 0.05 + 0.55 * np.maximum(inward - 0.45, 0)).clip(0, 0.85) * density
     roof = np.where(lot * 7.3 % 1 < 0.62, INDEX["red roof"], INDEX["grey roof"])
-    big = (inward > 0.85) & (chance < 0.05)
-    kind = np.where(house, np.where(big, INDEX["hall"], roof), np.where(chance < 0.12, INDEX["hedge"], INDEX["garden"]))
-    street = (np.floor(along) % 15 < 1) | (np.floor(across) % 9 < 1)
-    kind = np.where(street & (inward > 0.05), INDEX["road"], kind)
-    return np.where(inward > 0.12, kind + 1, 0).astype(np.uint8)
+    roof = np.where((inward > 0.7) & (lot * 31.7 % 1 < 0.06), INDEX["hall"], roof)
+    green = np.where(lot * 17.9 % 1 < 0.3, INDEX["hedge"], INDEX["garden"])
+    street = ((np.floor(along) % 34 < 1) | (np.floor(across) % 13 < 1)) & (inward > 0.1)
+    kind = np.where(street, INDEX["road"], np.where(lot < share, roof, green))
+    return np.where(inward > 0.08, kind + 1, 0).astype(np.uint8)
 
 
 def _outline(along: Float, across: Float, rng: np.random.Generator) -> Float:
     """Radius of a settlement relative to its mean in the direction of each pixel: a few arms along its roads."""
     direction = np.arctan2(across, along)
-    lobes = [(waves, rng.uniform(0.5, 1) * swing, rng.uniform(0, 2 * np.pi)) for waves, swing in ((2, 0.12), (3, 0.22), (5, 0.17), (9, 0.08))]
+    lobes = [
+        (waves, rng.uniform(0.5, 1) * swing, rng.uniform(0, 2 * np.pi))
+        for waves, swing in ((2, 0.12), (3, 0.22), (5, 0.17), (9, 0.08))
+    ]
     radius = 1 + sum(swing * np.sin(waves * direction + phase) for waves, swing, phase in lobes)
     return np.asarray(np.maximum(radius, 0.3), dtype=np.float32)
 
