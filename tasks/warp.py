@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 
     from affine import Affine
 
-CELL = 64
-"""Pixels a side warped at once. Smaller ones cost time per cell, larger ones warp more beyond a block's edges."""
+CELL = 128
+"""Pixels a side warped at once: the height of GDAL's blocks of a warped raster, which are as wide as the raster up to
+512. A raster one cell wide is therefore warped cell by cell. Source: GDAL 3.10, vrtwarped.cpp, VRTWarpedDataset.
+"""
 
 SHEET = 4096
-"""Pixels a side of the virtual raster that cells are read from; whole sheets lie on the same lattice."""
+"""Pixels a side of the squares, on the same lattice, in which the ratio of pixel sizes is taken to be constant."""
 
 TOLERANCE_PX = 1e-6
 """Error allowed to GDAL's approximation of the transformation. 0 crashes rasterio 1.4.4."""
@@ -51,28 +53,38 @@ def warp(
     fill = 0 if nodata is None else nodata
     pixels = np.full(box.shape, fill, dtype=dataset.dtypes[band - 1])
     valid = np.zeros(box.shape, dtype=bool) if nodata is None else None
-    for sheet in cells(box, size=SHEET):
-        part = box.intersect(sheet)
-        assert part is not None, "a sheet that touches a box shares pixels with it"
-        with _open_sheet(dataset, transform, nodata, lattice=lattice, sheet=sheet, resampling=resampling) as source:
-            for target, window, inside in _cell_windows(part, sheet, box):
+    for column in _columns(box):
+        with _open_column(dataset, transform, nodata, lattice=lattice, column=column, resampling=resampling) as source:
+            for target, window, inside in _cell_windows(column, box):
                 pixels[target] = source.read(band, window=window)[inside]
                 if valid is not None:
                     valid[target] = source.read(source.count, window=window)[inside] >= 128
     return pixels, valid
 
 
-def _cell_windows(part: Box, sheet: Box, box: Box) -> Iterator[tuple[Any, Any, Any]]:
-    """Per cell: where it goes in the box, its window in the sheet, and what of it is wanted."""
+def _columns(box: Box) -> Iterator[Box]:
+    """The columns, a cell wide and a sheet high, that touch a box."""
+    for sheet in cells(box, size=SHEET):
+        for left in range(sheet.col, sheet.col + SHEET, CELL):
+            column = Box(row=sheet.row, col=left, height=SHEET, width=CELL)
+            if column.intersect(box) is not None:
+                yield column
+
+
+def _cell_windows(column: Box, box: Box) -> Iterator[tuple[Any, Any, Any]]:
+    """Per cell: where it goes in the box, its window in the column, and what of it is wanted."""
+    part = column.intersect(box)
+    assert part is not None, "a column is opened for the pixels it shares with the box"
     for cell in cells(part, size=CELL):
         wanted = cell.intersect(part)
         assert wanted is not None, "a cell that touches a box shares pixels with it"
-        yield wanted.slices_in(box), cell.slices_in(sheet), wanted.slices_in(cell)
+        yield wanted.slices_in(box), cell.slices_in(column), wanted.slices_in(cell)
 
 
-def _open_sheet(
-    dataset: Any, transform: Affine, nodata: float | None, *, lattice: Lattice, sheet: Box, resampling: str
+def _open_column(
+    dataset: Any, transform: Affine, nodata: float | None, *, lattice: Lattice, column: Box, resampling: str
 ) -> WarpedVRT:
+    sheet = next(cells(column, size=SHEET))
     scale = min(1.0, 1 / pixel_ratio(dataset.crs.to_wkt(), transform, lattice, sheet))
     scale = 1.0 if scale > FULL_SIZE else scale
     nodata_options = {"add_alpha": True} if nodata is None else {"src_nodata": nodata, "nodata": nodata}
@@ -80,9 +92,9 @@ def _open_sheet(
         dataset,
         crs=lattice.crs,
         src_transform=transform,
-        transform=lattice.transform(sheet.row, sheet.col),
-        width=sheet.width,
-        height=sheet.height,
+        transform=lattice.transform(column.row, column.col),
+        width=column.width,
+        height=column.height,
         resampling=Resampling[resampling],
         tolerance=TOLERANCE_PX,
         XSCALE=scale,

@@ -1,0 +1,339 @@
+from __future__ import annotations
+
+import itertools
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+
+from tasks.failures import Failure, FailureLog, ReadError
+from tasks.gdal_settings import gdal_env, gdal_path
+from tasks.read_stats import DecodedBlocks, FileBlock, ReadStats
+from tasks.reader import Reading, read_asset
+from tasks.retry import RetryPolicy, UnreadableError
+from tests.scenes import UTM, Fault, asset_of, serve, write_raster
+
+LEFT, TOP = 400_000.0, 5_400_000.0
+RANDOM = np.random.default_rng(3)
+
+
+def grid(
+    height: int, width: int, *, left: float = LEFT, top: float = TOP, size: float = 10.0, crs: str = UTM
+) -> GeoBox:
+    return GeoBox((height, width), Affine(size, 0, left, 0, -size, top), crs)
+
+
+def read(path: Path, geobox: GeoBox, *, resampling: str = "nearest", unit: str = "reflectance", **options: object):
+    asset = asset_of(path, unit=unit)
+    return read_asset(asset, geobox, resampling=resampling, reading=Reading(), sign=lambda: asset.href, **options)
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
+    values = RANDOM.integers(1, 10_000, (300, 400), dtype=np.uint16)
+    values[50:60, 70:90] = 0
+    return write_raster(tmp_path_factory.mktemp("noise") / "noise.tif", values), values
+
+
+def test_an_aligned_read_is_what_rasterio_reads(noise: tuple[Path, np.ndarray]) -> None:
+    path, values = noise
+    pixels = read(path, grid(100, 120, left=LEFT + 200, top=TOP - 300), resampling="bilinear")
+    assert np.array_equal(pixels.values, values[30:130, 20:140])
+    assert pixels.values.dtype == np.uint16
+
+
+def test_pixels_beyond_the_file_are_missing_on_every_side(noise: tuple[Path, np.ndarray]) -> None:
+    path, values = noise
+    pixels = read(path, grid(320, 420, left=LEFT - 100, top=TOP + 100))
+    assert np.array_equal(pixels.values[10:310, 10:410], values)
+    assert pixels.missing[:10].all()
+    assert pixels.missing[310:].all()
+    assert pixels.missing[:, :10].all()
+    assert pixels.missing[:, 410:].all()
+    assert read(path, grid(10, 10, left=LEFT + 1e6)).missing.all()
+
+
+def test_a_file_without_nodata_carries_a_mask(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "plain.tif", np.zeros((20, 20), np.uint16), nodata=None)
+    for geobox in (grid(24, 24, left=LEFT - 20, top=TOP + 20), grid(24, 24, left=LEFT - 23, top=TOP + 23)):
+        missing = read(path, geobox, resampling="bilinear").missing
+        assert not missing[4:20, 4:20].any()
+        assert missing[0].all()
+        assert missing[:, 0].all()
+
+
+def test_coarse_pixels_are_repeated_and_fine_ones_picked(tmp_path: Path) -> None:
+    values = np.arange(1, 65, dtype=np.uint16).reshape(8, 8)
+    path = write_raster(tmp_path / "twenty.tif", values, size=20)
+    shifted = read(path, grid(6, 6, left=LEFT + 10, top=TOP - 10))
+    assert np.array_equal(shifted.values, values.repeat(2, 0).repeat(2, 1)[1:7, 1:7])
+    picked = read(path, grid(4, 4, size=40))
+    assert np.array_equal(picked.values, values[1::2, 1::2])
+    thirds = read(path, grid(3, 3, size=60))
+    assert np.array_equal(thirds.values[:2, :2], values[1::3, 1::3][:2, :2])
+
+
+def test_a_shift_of_half_a_pixel_is_not_pasted(noise: tuple[Path, np.ndarray]) -> None:
+    path, values = noise
+    halfway = read(path, grid(40, 40, left=LEFT + 5, top=TOP - 5), resampling="bilinear").values
+    between = (values[:40, :40].astype(float) + values[1:41, :40] + values[:40, 1:41] + values[1:41, 1:41]) / 4
+    assert np.abs(halfway - between).max() <= 0.51
+
+
+@pytest.mark.parametrize("resampling", ["nearest", "bilinear", "cubic", "lanczos", "average"])
+@pytest.mark.parametrize("size", [10.0, 27.0])
+def test_a_warp_does_not_depend_on_the_cut(noise: tuple[Path, np.ndarray], resampling: str, size: float) -> None:
+    path, _ = noise
+    bounds = grid(300, 400).to_crs("EPSG:3035").boundingbox
+    whole = GeoBox.from_bbox(tuple(bounds), "EPSG:3035", resolution=size)
+    full = read(path, whole, resampling=resampling).values
+    assert (full > 0).mean() > 0.5
+    for top, left in ((0, 0), (7, 33), (61, 64), (30, 1)):
+        rows, cols = slice(top, top + 50), slice(left, left + 70)
+        part = read(path, whole[rows, cols], resampling=resampling).values
+        assert np.array_equal(part, full[rows, cols])
+
+
+def test_nearest_warp_agrees_with_the_projection(noise: tuple[Path, np.ndarray]) -> None:
+    path, values = noise
+    geobox = GeoBox.from_bbox(tuple(grid(300, 400).to_crs("EPSG:3035").boundingbox), "EPSG:3035", resolution=10)
+    pixels = read(path, geobox)
+    xs, ys = np.meshgrid(geobox.coords["x"].values, geobox.coords["y"].values)
+    east, north = Transformer.from_crs(3035, 32633, always_xy=True).transform(xs, ys)
+    cols, rows = (east - LEFT) / 10, (TOP - north) / 10
+    near_edge = (np.abs(cols - np.round(cols)) < 1e-3) | (np.abs(rows - np.round(rows)) < 1e-3)
+    inside = (rows > 0) & (rows < 300) & (cols > 0) & (cols < 400) & ~near_edge
+    expected = values[np.floor(rows[inside]).astype(int), np.floor(cols[inside]).astype(int)]
+    assert np.array_equal(pixels.values[inside], expected)
+
+
+def test_coarser_grids_take_the_overview_and_categories_never(tmp_path: Path) -> None:
+    values = RANDOM.integers(1, 9, (256, 256), dtype=np.uint16) * 1000
+    path = write_raster(tmp_path / "levels.tif", values, overviews=(2, 4))
+    mean = values.reshape(64, 4, 64, 4).mean(axis=(1, 3))
+    stats = ReadStats()
+    coarse = read(path, grid(64, 64, size=40), stats=stats)
+    assert np.abs(coarse.values - mean).max() <= 1
+    assert stats.decoded_pixels == 64 * 64
+    classes = read(path, grid(64, 64, size=40), unit="class")
+    assert np.array_equal(classes.values, values[2::4, 2::4])
+
+
+def test_an_overview_of_an_odd_size_keeps_its_place(tmp_path: Path) -> None:
+    values = np.repeat(np.arange(1, 302, dtype=np.uint16)[None], 301, axis=0)
+    path = write_raster(tmp_path / "odd.tif", values, overviews=(2,))
+    coarse = read(path, grid(150, 150, size=20)).values
+    assert np.abs(coarse[10] - (np.arange(150) * 2 + 1.5)).max() <= 0.5
+
+
+def test_only_listed_drivers_open_a_file(tmp_path: Path, noise: tuple[Path, np.ndarray]) -> None:
+    path = tmp_path / "trap.tif"
+    path.write_text(
+        '<VRTDataset rasterXSize="4" rasterYSize="4"><VRTRasterBand dataType="UInt16" band="1"><SimpleSource>'
+        f"<SourceFilename>{noise[0]}</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>"
+    )
+    asset = asset_of(noise[0], href=str(path))
+    quick = Reading(retry=RetryPolicy(attempts=1))
+    with pytest.raises(UnreadableError):
+        read_asset(asset, grid(4, 4), resampling="nearest", reading=quick, sign=lambda: asset.href)
+
+
+@pytest.mark.parametrize("href", ["/vsicurl/http://a/b.tif", "ftp://a/b.tif", "gs://a/b", "", " /vsizip/x.zip"])
+def test_paths_of_gdals_own_are_refused(href: str) -> None:
+    with pytest.raises(ValueError, match=r"readable are|path of GDAL"):
+        gdal_path(href)
+
+
+def test_an_endpoint_becomes_gdal_settings() -> None:
+    settings = gdal_env({"AWS_ENDPOINT_URL": "http://127.0.0.1:5000", "AWS_ACCESS_KEY_ID": "a", "HOME": "/x"})
+    assert settings == {
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_S3_ENDPOINT": "127.0.0.1:5000",
+        "AWS_HTTPS": "NO",
+        "AWS_VIRTUAL_HOSTING": "FALSE",
+    }
+    with pytest.raises(ValueError, match="AWS_ENDPOINT_URL"):
+        gdal_env({"AWS_ENDPOINT_URL": "localhost:5000"})
+
+
+def test_an_unknown_resampling_is_refused(noise: tuple[Path, np.ndarray]) -> None:
+    with pytest.raises(ValueError, match="resampling 'sharp' is not known"):
+        read(noise[0], grid(4, 4), resampling="sharp")
+
+
+def test_threads_share_files_without_harm(noise: tuple[Path, np.ndarray]) -> None:
+    path, values = noise
+
+    def row(number: int) -> bool:
+        found = read(path, grid(40, 400, top=TOP - 10 * number)).values
+        return np.array_equal(found, values[number : number + 40])
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(row, [number % 260 for number in range(200)]))
+
+
+def test_a_rewritten_file_is_read_anew(tmp_path: Path) -> None:
+    path = tmp_path / "twice.tif"
+    for value in (3, 5000):
+        write_raster(path, np.full((64 * value % 97 + 20, 30), value, np.uint16))
+        assert (read(path, grid(10, 10)).values == value).all()
+
+
+def test_the_stats_count_each_block_decoded_and_needed(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "counted.tif", np.ones((256, 256), np.uint16), block=64)
+    stats = ReadStats()
+    read(path, grid(64, 64), stats=stats)
+    assert (stats.decoded_pixels, stats.needed_pixels, stats.reads) == (64 * 64, 64 * 64, 1)
+    read(path, grid(65, 64), stats=stats)
+    assert (stats.decoded_pixels, stats.needed_pixels) == (2 * 64 * 64, 2 * 64 * 64)
+    assert stats.read_factor == 1.0
+    assert pickle.loads(pickle.dumps(stats)).needed_pixels == stats.needed_pixels  # noqa: S301
+
+
+def test_a_block_that_left_the_cache_counts_again() -> None:
+    cache = DecodedBlocks(capacity_bytes=20)
+    first, second, third = (FileBlock(1, 0, col) for col in range(3))
+    assert cache.touch([first, second], size=10) == 2
+    assert cache.touch([first], size=10) == 0
+    assert cache.touch([third], size=10) == 1
+    assert cache.touch([first, third], size=10) == 0
+    assert cache.touch([second], size=10) == 1
+
+
+# Faults. The waits are counted, not waited for.
+
+QUIET = RetryPolicy(attempts=6, sleep=lambda seconds: None)
+
+
+def faulty(
+    path: Path, fault: Fault, *, retry: RetryPolicy = QUIET, sign: object = None
+) -> tuple[np.ndarray, list[str]]:
+    with serve(path.parent, fault) as proxy:
+        asset = asset_of(path, href=proxy.href(path.name))
+        signed = sign or (lambda: asset.href)
+        with_policy = Reading(retry=retry)
+        pixels = [
+            read_asset(
+                asset, grid(75, 400, top=TOP - 750 * part), resampling="nearest", reading=with_policy, sign=signed
+            )
+            for part in range(4)
+        ]
+        return np.concatenate([piece.values for piece in pixels]), proxy.requests
+
+
+@pytest.mark.parametrize("kind", ["500", "429", "503", "cut", "short"])
+def test_a_fault_here_and_there_changes_no_pixel(noise: tuple[Path, np.ndarray], kind: str) -> None:
+    path, values = noise
+    for when in range(4):
+        found, _ = faulty(path, lambda number, when=when: kind if number == when else None)
+        assert np.array_equal(found, values)
+
+
+def test_faults_at_a_twentieth_of_all_requests_change_no_pixel(noise: tuple[Path, np.ndarray]) -> None:
+    path, values = noise
+    kinds = ["500", "429", "cut", "short"]
+    failing = iter(np.random.default_rng(1).random(10_000) < 0.05)
+    rotation = itertools.cycle(kinds)
+    for _ in range(8):
+        found, _ = faulty(path, lambda number: next(rotation) if next(failing) else None)
+        assert np.array_equal(found, values)
+
+
+def test_retry_after_is_waited_for(noise: tuple[Path, np.ndarray]) -> None:
+    path, values = noise
+    waits: list[float] = []
+    retry = RetryPolicy(attempts=4, first_wait_s=0.001, sleep=waits.append)
+    with serve(path.parent, lambda number: "429" if number < 2 else None) as proxy:
+        proxy.retry_after = "7"
+        asset = asset_of(path, href=proxy.href(path.name))
+        reading = Reading(retry=retry)
+        pixels = read_asset(asset, grid(300, 400), resampling="nearest", reading=reading, sign=lambda: asset.href)
+    assert np.array_equal(pixels.values, values)
+    assert waits == [7.0]
+
+
+def test_waits_grow_with_jitter_that_is_the_same_every_time() -> None:
+    policy = RetryPolicy(first_wait_s=1.0, longest_wait_s=10.0)
+    waits = [policy.wait_s(attempt, href="http://a/b.tif?sig=1") for attempt in range(8)]
+    assert waits == [policy.wait_s(attempt, href="http://a/b.tif?sig=2") for attempt in range(8)]
+    assert all(2**n / 2 <= wait <= 2**n for n, wait in enumerate(waits[:3]))
+    assert max(waits) <= 10.0
+
+
+def test_a_403_renews_the_signature_once(noise: tuple[Path, np.ndarray]) -> None:
+    path, values = noise
+    with serve(path.parent) as proxy:
+        proxy.fault = lambda number: "403" if "sig=old" in proxy.requests[number] else None
+        asset = asset_of(path, href=proxy.href(path.name))
+        signatures = iter(["old", "new", "unused"])
+        pixels = read_asset(
+            asset,
+            grid(300, 400),
+            resampling="nearest",
+            reading=Reading(retry=QUIET),
+            sign=lambda: f"{asset.href}?sig={next(signatures)}",
+        )
+        assert np.array_equal(pixels.values, values)
+        assert next(signatures) == "unused"
+
+
+@pytest.mark.parametrize("status", ["403", "404"])
+def test_what_cannot_heal_is_given_up_at_once_and_shows_no_signature(
+    noise: tuple[Path, np.ndarray], status: str
+) -> None:
+    path, _ = noise
+    signed = []
+    with serve(path.parent, lambda number: status) as proxy:
+        asset = asset_of(path, href=proxy.href(path.name))
+
+        def sign() -> str:
+            signed.append(1)
+            return f"{asset.href}?sig=secret"
+
+        with pytest.raises(UnreadableError, match=status) as caught:
+            read_asset(asset, grid(4, 4), resampling="nearest", reading=Reading(retry=QUIET), sign=sign)
+    assert "secret" not in str(caught.value)
+    assert len(signed) == (2 if status == "403" else 1)
+
+
+def test_an_error_names_what_failed_and_survives_a_process_border() -> None:
+    error = ReadError(
+        item="S2A", band="red", href="http://a/b.tif?sig=secret", reason="/vsicurl/http://a?x=1 no", block="3_4"
+    )
+    assert str(error) == "item S2A, band red in block 3_4 could not be read from http://a/b.tif: /vsicurl/http://a no"
+    revived = pickle.loads(pickle.dumps(error))  # noqa: S301
+    assert str(revived) == str(error)
+    assert revived.failure == Failure(item="S2A", band="red", block="3_4", reason="/vsicurl/http://a no")
+
+
+def test_the_log_counts_each_item_band_and_block_once_and_then_raises() -> None:
+    log = FailureLog(tolerance=1)
+    first = ReadError(item="a", band="red", href="x", reason="gone", block="0_0")
+    log.take(first)
+    log.take(first)
+    assert len(log.failures) == 1
+    with pytest.raises(ReadError, match="0_1"):
+        log.take(ReadError(item="a", band="red", href="x", reason="gone", block="0_1"))
+    assert len(pickle.loads(pickle.dumps(log)).failures) == 2  # noqa: S301
+
+
+def test_the_file_is_closed_when_a_read_fails(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "cut.tif", RANDOM.integers(1, 9, (256, 256), dtype=np.uint16))
+    asset = asset_of(path)
+    path.write_bytes(path.read_bytes()[:20_000])
+    quick = Reading(retry=RetryPolicy(attempts=2, sleep=lambda seconds: None))
+    with pytest.raises(UnreadableError, match="after 2 attempts"):
+        read_asset(asset, grid(256, 256), resampling="nearest", reading=quick, sign=lambda: asset.href)
+
+
+def test_aligned_reads_of_the_danube_are_rasterios(real: Path) -> None:
+    for path in sorted(real.glob("sentinel-2-l2a/S2B_33UUP_*/*.tif")):
+        with rasterio.open(path) as source:
+            geobox = GeoBox(source.shape, source.transform, str(source.crs))
+            assert np.array_equal(read(path, geobox, resampling="cubic").values, source.read(1))
