@@ -543,7 +543,7 @@ def test_an_api_that_is_not_there_is_told(item: dict[str, Any]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(PushError, match="GET failed: .* cannot be reached"):
+        with pytest.raises(PushError, match=r"GET failed: .* cannot be reached"):
             push(address, item)
 
 
