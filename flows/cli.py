@@ -184,9 +184,8 @@ def rerun(
 def models_list(*, as_json: AsJson = False) -> None:
     """List the models that come with Tilewright."""
     with _refusals():
-        from models.registry import builtin_names, find_card
-
         from flows.terminal import print_models
+        from models.registry import builtin_names, find_card
 
         cards = [find_card(name) for name in builtin_names()]
         if as_json:
@@ -199,9 +198,8 @@ def models_list(*, as_json: AsJson = False) -> None:
 def models_show(name: Annotated[str, typer.Argument(help="A name, path or URL.")], *, as_json: AsJson = False) -> None:
     """Show what a card asks for and gives."""
     with _refusals():
-        from models.registry import find_card
-
         from flows.terminal import print_card
+        from models.registry import find_card
 
         card = find_card(name, base=Path.cwd(), cache=_cache() / "models")
         if as_json:
@@ -219,10 +217,9 @@ def models_check(
 ) -> None:
     """Prove a card against its ONNX file, measure the receptive field, and say what it cost."""
     with _refusals():
+        from flows.terminal import print_check
         from models.check import check_card
         from models.registry import find_card
-
-        from flows.terminal import print_check
 
         found = find_card(card, base=Path.cwd(), cache=_cache() / "models")
         report = check_card(found, provider=provider, cache=_cache())
@@ -266,3 +263,7 @@ def _cache() -> Path:
 def _print_json(plain: Any) -> None:
     json.dump(plain, sys.stdout, indent=2, sort_keys=True, ensure_ascii=False)
     sys.stdout.write("\n")
+
+
+if __name__ == "__main__":
+    app()
