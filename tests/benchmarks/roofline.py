@@ -1,0 +1,69 @@
+"""How near a session comes to what one core can multiply: the benchmark's U-Net against a plain matrix product.
+
+`python -m tests.benchmarks.roofline FOLDER` prints one JSON line; both are timed alternately in one process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+from pathlib import Path
+
+# Before numpy is imported: the product is to use one core, as one call of the model does.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+
+import numpy as np
+from onnx import TensorProto, helper
+
+from models.session import open_graph
+from tests.benchmarks.field import BANDS, flops_per_pixel, stopwatch, unet_graph
+from tests.graphs import save
+
+SIDE = 568
+GEMM = 1024
+ROUNDS = 7
+
+
+def gemm_graph() -> object:
+    """A square matrix product, run by the same runtime: the peak the model is compared with."""
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [GEMM, GEMM]) for name in ("a", "b", "c")]
+    graph = helper.make_graph([helper.make_node("MatMul", ["a", "b"], ["c"])], "gemm", value[:2], value[2:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 9
+    return model
+
+
+def main() -> None:
+    """Time both and print GFLOP/s of each and their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(0)
+    unet = opened(folder / "unet.onnx", unet_graph())
+    gemm = opened(folder / "gemm.onnx", gemm_graph())
+    window = {"x": random.normal(size=(1, len(BANDS), SIDE, SIDE)).astype(np.float32)}
+    factors = {name: random.normal(size=(GEMM, GEMM)).astype(np.float32) for name in ("a", "b")}
+    seconds = {"unet": [], "gemm": []}
+    for _ in range(ROUNDS):
+        for name, session, feeds in (("unet", unet, window), ("gemm", gemm, factors)):
+            clock = stopwatch()
+            session.run(feeds)
+            seconds[name].append(clock())
+    model_rate = flops_per_pixel() * SIDE**2 / min(seconds["unet"]) / 1e9
+    peak = 2 * GEMM**3 / min(seconds["gemm"]) / 1e9
+    rates = {"gflops_model": round(model_rate, 1), "gflops_gemm": round(peak, 1)}
+    print(json.dumps({"benchmark": "roofline", **rates, "gemm_fraction": round(model_rate / peak, 3)}))
+
+
+def opened(path: Path, model: object) -> object:
+    """A session of one thread for a graph."""
+    save(model, path.parent, path.name)
+    return open_graph(path, sha256=hashlib.sha256(path.read_bytes()).hexdigest(), provider="cpu", threads=1)
+
+
+if __name__ == "__main__":
+    main()
