@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
-    from models.card import ModelCard
-    from models.check import CheckReport
     from rich.progress import Task
 
     from catalogs.scene import Scene
     from flows.estimate import Estimate
     from flows.outcome import Outcome
+    from models.card import ModelCard
+    from models.check import CheckReport
     from tasks.plan import Plan
 
 WORDS = {
@@ -215,10 +215,13 @@ def print_card(card: ModelCard) -> None:
 
 
 def print_check(report: CheckReport) -> None:
-    """Print the check of a card, one finding a line."""
-    console = Console(highlight=False)
+    """Print the check of a card, one finding a row."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
     for label, words in report.lines():
-        console.print(f"{label:<18} {words}", markup=False)
+        table.add_row(label, Text(words))
+    Console(highlight=False).print(table)
 
 
 def _number(value: float | None) -> str:
