@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import shapely
 
-from catalogs.errors import CatalogError
+from catalogs.errors import CatalogError, UnknownCollectionError
 from catalogs.fetch import read_json, send
 from catalogs.fields import listing, mapping, text
 from catalogs.hrefs import check_href, resolve_href
@@ -137,7 +137,7 @@ def _chosen(source: Source, collections: tuple[str, ...]) -> tuple[str, ...]:
     if chosen:
         return chosen
     named = ", ".join(sorted(there)[:30]) or "none"
-    raise CatalogError(f"{source.name} has no collection {collections[0]}; it has: {named}")
+    raise UnknownCollectionError(f"{source.name} has no collection {collections[0]}; it has: {named}")
 
 
 def _collection_names(source: Source) -> set[str] | None:

@@ -11,7 +11,7 @@ import rasterio.warp
 from rasterio.errors import RasterioError
 from shapely.geometry import box, mapping
 
-from catalogs.errors import CatalogError
+from catalogs.errors import CatalogError, UnknownCollectionError
 from catalogs.fields import first, moment, text, whole
 from catalogs.hrefs import check_href, display_href, resolve_href
 from catalogs.overview import gdal_settings, openable
@@ -63,7 +63,7 @@ def file_items(source: Source, query: Query) -> Iterator[RawItem]:
     entries = [_checked(entry, source) for entry in source.files]
     there = {str(entry["collection"]) for entry, _ in entries}
     if not there & set(query.collections):
-        raise CatalogError(
+        raise UnknownCollectionError(
             f"{source.name} has no collection {query.collections[0]}; it has: {', '.join(sorted(there))}"
         )
     wanted = [

@@ -6,7 +6,7 @@ import json
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from catalogs.errors import CatalogError
+from catalogs.errors import CatalogError, UnknownCollectionError
 from catalogs.fetch import TABLE_BYTES, read_bytes
 from catalogs.hrefs import display_href, local_path
 from catalogs.query import RawItem
@@ -60,7 +60,7 @@ def _check_collections(file: Any, source: Source, query: Query) -> None:
     there = {name for name in file.read(columns=["collection"])["collection"].unique().to_pylist() if name}
     if not there & set(query.collections):
         named = ", ".join(sorted(there)[:30]) or "none"
-        raise CatalogError(f"{source.name} has no collection {query.collections[0]}; it has: {named}")
+        raise UnknownCollectionError(f"{source.name} has no collection {query.collections[0]}; it has: {named}")
 
 
 def _rows(file: Any, query: Query) -> Any:

@@ -10,7 +10,7 @@ from shapely.geometry import shape
 from catalogs.acquisition import bbox_of, item_datetime
 from catalogs.api import api_items
 from catalogs.duplicates import keep_newest
-from catalogs.errors import CatalogError
+from catalogs.errors import CatalogError, UnknownCollectionError
 from catalogs.fields import mapping
 from catalogs.files import file_items
 from catalogs.footprint import footprint_of
@@ -125,7 +125,8 @@ def _their_names(source: Source, collection: str) -> tuple[str, ...]:
     if not source.collections:
         return (collection, *ALIASES.get(collection, ()))
     if collection not in source.collections:
-        raise CatalogError(f"{source.name} has no collection {collection}; it has: {', '.join(source.collections)}")
+        there = ", ".join(source.collections)
+        raise UnknownCollectionError(f"{source.name} has no collection {collection}; it has: {there}")
     return source.collections[collection]
 
 

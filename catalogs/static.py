@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from shapely.geometry import box
 
-from catalogs.errors import CatalogError
+from catalogs.errors import CatalogError, UnknownCollectionError
 from catalogs.fetch import read_json
 from catalogs.fields import listing, mapping, moment, number, text
 from catalogs.hrefs import resolve_href, scheme_of
@@ -48,7 +48,7 @@ def static_items(source: Source, query: Query) -> Iterator[RawItem]:
                 level += _next_level(document, href, query, met)
     if not met & set(query.collections):
         there = ", ".join(sorted(met)) or "none"
-        raise CatalogError(f"{source.name} has no collection {query.collections[0]}; it has: {there}")
+        raise UnknownCollectionError(f"{source.name} has no collection {query.collections[0]}; it has: {there}")
 
 
 def _read_all(hrefs: Sequence[str], source: Source, pool: ThreadPoolExecutor) -> Iterator[dict[str, Any]]:

@@ -8,32 +8,29 @@ import platform
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from catalogs.search import Filters, search_scenes
 from catalogs.sources import resolve_source
 from flows.job import JobError
 from flows.places import cache_folder
+from flows.plan_inputs import input_scenes, plan_inputs
 from models.receptive import measure_receptive_field
 from models.registry import find_card
 from tasks.composite import reducer_radius_px
-from tasks.dates import days_by_cloud, plan_steps
 from tasks.grid import Grid, plan_blocks, plan_grid, project_area
 from tasks.infer import output_scale
-from tasks.mask import MaskRule
-from tasks.plan import InputPlan, Plan, area_json
+from tasks.plan import Plan, area_json
 from tasks.tiles import Lattice, plan_lattice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from catalogs.scene import Scene
-    from catalogs.sources import Source
-    from flows.job import Job, Period
+    from flows.job import Job
     from models.card import ModelCard
-    from models.inputs import InputSpec
     from models.receptive import ReceptiveField
     from tasks.grid import PixelBox
+    from tasks.plan import InputPlan
 
 DEFAULT_RESOLUTION = 10.0
 """Metres, where neither job nor card says one: the finest Sentinel-2 has."""
@@ -65,8 +62,7 @@ def make_plan(job: Job) -> Plan:
     area = project_area(job.area.geometry, grid.crs)
     blocks = plan_blocks(grid, block=lattice.block, halo=lattice.halo, area=area)
     _check_blocks(len(blocks), job)
-    inputs = tuple(_plan_input(job, card, spec, source) for spec in card.inputs)
-    _check_scenes(inputs, source, job)
+    inputs = plan_inputs(job, card, source, reach=_reach(job, card, grid, lattice))
     exact, exact_reason = _exactness(receptive, lattice)
     return Plan(
         name=job.name,
@@ -95,7 +91,7 @@ def find_scenes(job: Job) -> tuple[Scene, ...]:
     """The scenes a job would use, over all inputs of its model, ordered and each once."""
     card = find_card(job.model, base=job.base, cache=cache_folder() / "models")
     source = resolve_source(job.source, base=job.base)
-    found = {(scene.collection, scene.id): scene for spec in card.inputs for scene in _search(job, spec, source)}
+    found = {(scene.collection, scene.id): scene for spec in card.inputs for scene in input_scenes(job, spec, source)}
     return tuple(sorted(found.values(), key=lambda scene: (scene.datetime, scene.id)))
 
 
@@ -186,28 +182,10 @@ def _check_blocks(n_blocks: int, job: Job) -> None:
         )
 
 
-def _plan_input(job: Job, card: ModelCard, spec: InputSpec, source: Source) -> InputPlan:
-    scenes = _search(job, spec, source)
-    ratio = Fraction(card.ratio(spec)).limit_denominator(64)
-    steps = plan_steps(scenes, spec.dates, job.period)
-    if spec.dates.kind != "static":
-        days = {day for step in steps for day in step.days}
-        scenes = tuple(scene for scene in scenes if scene.solar_day in days)
-    return InputPlan(
-        name=spec.name,
-        bands=spec.source_bands,
-        unit=spec.unit,
-        resampling=spec.resampling,
-        reducer=spec.dates.reducer,
-        required=not spec.optional,
-        every_step=spec.dates.kind == "pair",
-        mask=_mask(job, scenes),
-        finer=ratio.denominator,
-        coarser=ratio.numerator,
-        scenes=scenes,
-        steps=steps,
-        clearest=days_by_cloud(scenes),
-    )
+def _reach(job: Job, card: ModelCard, grid: Grid, lattice: Lattice) -> float:
+    """CRS units by which windows that touch the area, and the masks and composites in them, see beyond it."""
+    composites = max(reducer_radius_px(spec.dates.reducer, grid.resolution) for spec in card.inputs)
+    return (lattice.window + composites) * grid.resolution + job.mask.dilation
 
 
 def _margin(inputs: Sequence[InputPlan], grid: Grid, *, stride: int) -> int:
@@ -218,62 +196,6 @@ def _margin(inputs: Sequence[InputPlan], grid: Grid, *, stride: int) -> int:
         for size in (grid.resolution * entry.coarser / entry.finer,)
     ]
     return math.ceil(max(reaches, default=0) / stride) * stride
-
-
-def _mask(job: Job, scenes: Sequence[Scene]) -> MaskRule:
-    has_scl = any(scene.asset("scl") for scene in scenes)
-    if job.mask.kind == "none" or (job.mask.kind == "auto" and not has_scl):
-        return MaskRule(kind="none")
-    return MaskRule(kind="scl", drop=job.mask.drop, dilation=job.mask.dilation)
-
-
-def _search(job: Job, spec: InputSpec, source: Source) -> tuple[Scene, ...]:
-    found: dict[str, Scene] = {}
-    for start, end in _spans(job.period, spec):
-        for scene in search_scenes(
-            source,
-            collection=spec.collection,
-            aoi=job.area.geometry,
-            start=start,
-            end=end,
-            bands=[*spec.source_bands],
-            filters=_filters(job),
-            radiometry=job.radiometry,
-        ):
-            found[scene.id] = scene
-    return tuple(sorted(found.values(), key=lambda scene: (scene.datetime, scene.id)))
-
-
-def _spans(periods: Iterable[Period], spec: InputSpec) -> list[tuple[Any, Any]]:
-    return [(None, None)] if spec.dates.kind == "static" else [(period.start, period.end) for period in periods]
-
-
-def _filters(job: Job) -> Filters:
-    wish = job.filter
-    return Filters(
-        max_cloud=wish.max_cloud,
-        orbit_state=wish.orbit_state,
-        relative_orbit=wish.relative_orbit,
-        mode=wish.mode,
-        platforms=wish.platforms,
-        limit_items=job.limits.items,
-    )
-
-
-def _check_scenes(inputs: Sequence[InputPlan], source: Source, job: Job) -> None:
-    periods = ", ".join(period.text for period in job.period)
-    for entry in inputs:
-        if entry.required and not entry.scenes:
-            raise JobError(
-                f"No scenes for input {entry.name}: {source.name} has none with {' '.join(entry.bands)} over the area "
-                f"in {periods}. Widen the period or the area, loosen filter, or choose another source."
-            )
-        empty = [step.label for step in entry.steps if not step.days]
-        if entry.required and entry.every_step and empty:
-            raise JobError(
-                f"No scenes for {' and '.join(empty)} of input {entry.name}: both dates of a pair are needed. "
-                "Widen that period or loosen filter."
-            )
 
 
 def _exactness(receptive: ReceptiveField, lattice: Lattice) -> tuple[bool, str]:

@@ -43,3 +43,11 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         del os.environ["TILEWRIGHT_CACHE"]
     else:
         os.environ["TILEWRIGHT_CACHE"] = before
+
+
+@pytest.fixture(scope="session")
+def small_pictures() -> Iterator[None]:
+    """Previews of a few pixels: compressing large ones takes longer than the small jobs of a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flows.finish.PICTURE_SIZE", 64)
+        yield
