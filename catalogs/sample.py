@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 # Raise it whenever what the folder holds changes: older folders are then built anew.
-SAMPLE_VERSION = "1"
+SAMPLE_VERSION = "1.0"
 # minx, miny, maxx, maxy in EPSG:4326: reservoir, clear-cuts, town and both granules lie in it.
 SAMPLE_AREA = (14.948, 48.668, 15.072, 48.742)
 # Periods hold both ends. The reservoir is full in the first; the other two are the same season of two years.

@@ -185,7 +185,13 @@ def sun_position(time: datetime) -> tuple[float, float]:
         - 0.006758 * np.cos(2 * turn)
         + 0.000907 * np.sin(2 * turn)
     )
-    minutes = 229.18 * (0.000075 + 0.001868 * np.cos(turn) - 0.032077 * np.sin(turn) - 0.014615 * np.cos(2 * turn))
+    minutes = 229.18 * (
+        0.000075
+        + 0.001868 * np.cos(turn)
+        - 0.032077 * np.sin(turn)
+        - 0.014615 * np.cos(2 * turn)
+        - 0.040849 * np.sin(2 * turn)
+    )
     hour = time.hour + time.minute / 60 + LONGITUDE / 15 + minutes / 60
     angle, latitude = np.radians(15 * (hour - 12)), np.radians(LATITUDE)
     up = np.sin(latitude) * np.sin(declination) + np.cos(latitude) * np.cos(declination) * np.cos(angle)

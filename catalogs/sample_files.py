@@ -31,24 +31,28 @@ def write_cog(
     """Writes a raster (y, x) as a tiled DEFLATE COG; overviews thin bytes out (classes) and average the rest."""
     categorical = raster.dtype == "uint8"
     predictor = "NO" if categorical else ("FLOATING_POINT" if raster.dtype.kind == "f" else "STANDARD")
-    with rasterio.open(
-        path,
-        "w",
-        driver="COG",
-        height=raster.shape[0],
-        width=raster.shape[1],
-        count=1,
-        dtype=raster.dtype,
-        crs=CRS,
-        transform=Affine(resolution, 0, west, 0, -resolution, north),
-        nodata=nodata,
-        blocksize=512,
-        compress="DEFLATE",
-        level=6 if categorical else 1,
-        predictor=predictor,
-        overview_count=1 if max(raster.shape) < 1200 else 2,
-        overview_resampling="NEAREST" if categorical else "AVERAGE",
-    ) as file:
+    # Overviews wait in a temporary file; compressing that too would cost a fifth of the time.
+    with (
+        rasterio.Env(COG_TMP_COMPRESSION="NONE"),
+        rasterio.open(
+            path,
+            "w",
+            driver="COG",
+            height=raster.shape[0],
+            width=raster.shape[1],
+            count=1,
+            dtype=raster.dtype,
+            crs=CRS,
+            transform=Affine(resolution, 0, west, 0, -resolution, north),
+            nodata=nodata,
+            blocksize=512,
+            compress="DEFLATE",
+            level=6 if categorical else 1,
+            predictor=predictor,
+            overview_count=1,
+            overview_resampling="NEAREST" if categorical else "AVERAGE",
+        ) as file,
+    ):
         if colors:
             file.write_colormap(1, colors)
         file.write(raster, 1)

@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from catalogs.sample_calendar import CHANGE_DATE, FIRST_YEAR, Pass, sun_position
+from catalogs.sample_calendar import Pass, sun_position
 from catalogs.sample_clouds import Sky, build_sky, scene_classes
-from catalogs.sample_crops import field_reflectance
-from catalogs.sample_fields import Float, Mask, blurred, doubled, halved
+from catalogs.sample_fields import Float, Mask, doubled, halved
 from catalogs.sample_grid import HEIGHT, WIDTH
-from catalogs.sample_surfaces import BANDS, CROP, SURFACES
+from catalogs.sample_ground import FINE_BANDS, ground_on
+from catalogs.sample_surfaces import BANDS
 
 if TYPE_CHECKING:
     from catalogs.landscape import Landscape
 
-FINE_BANDS = ("blue", "green", "red", "nir")
 # Per band of BANDS: reflectance of thick cloud, share a full shadow leaves, reflectance of haze and of noise.
 CLOUD = (0.62, 0.60, 0.60, 0.63, 0.46, 0.33)
 SHADE = (0.50, 0.42, 0.37, 0.30, 0.26, 0.24)
 HAZE = (0.0070, 0.0045, 0.0030, 0.0012, 0.0005, 0.0003)
 NOISE = (0.0012, 0.0011, 0.0011, 0.0018, 0.0009, 0.0009)
-# Share of the illumination difference between slopes that the processor's terrain correction leaves behind.
-LEFT_RELIEF = 0.7
+# Rows worked on at a time, an even number: the arrays of one strip stay in the processor's cache.
+STRIP = 64
+FULL, HALF = (HEIGHT, WIDTH), (HEIGHT // 2, WIDTH // 2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,27 +42,51 @@ class OpticalScene:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Air:
-    """What lies above the ground, fields (y, x) at 10 or 20 m, None where the sky is empty.
+    """What lies above the ground, fields (y, x) at 10 or 20 m.
 
-    `shadow` (0-1), share of the ground that is `clear` to the eye, the clouds' own `glow` relative to CLOUD; `haze` is
-    one number relative to HAZE.
+    `shadow` (0-1), share of the ground that is `clear` to the eye, the clouds' own `glow` relative to CLOUD.
     """
 
-    haze: float
-    shadow: Float | None = None
-    clear: Float | None = None
-    glow: Float | None = None
+    shadow: Float
+    clear: Float
+    glow: Float
 
     @classmethod
-    def under(cls, sky: Sky, haze: float, *, fine: bool = False) -> Air:
-        """The air under a sky, at 10 m if `fine`, else at 20 m."""
+    def under(cls, sky: Sky, *, fine: bool = False) -> Air | None:
+        """The air under a sky, at 10 m if `fine`, else at 20 m; None under an empty sky."""
         if not (sky.thick.any() or sky.thin.any()):
-            return cls(haze=haze)
+            return None
         thick = sky.thick * (0.72 + 0.38 * sky.thick + 0.55 * sky.light.clip(-0.6, 0.6)) * (1 - 0.3 * sky.thin)
         glow = thick + 0.62 * sky.thin * (1 - sky.thick)
         fields = (sky.shadow, (1 - sky.thick) * (1 - sky.thin), glow)
         shadow, clear, glow = (doubled(field) for field in fields) if fine else fields
-        return cls(haze=haze, shadow=shadow, clear=clear, glow=glow)
+        return cls(shadow=shadow, clear=clear, glow=glow)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """How one band sees the ground: through which air, `haze` left over (reflectance), `gain` of the calibration."""
+
+    band: str
+    index: int
+    air: Air | None
+    haze: float
+    gain: float
+
+    def through(self, ground: Float, rows: slice, noise: Float) -> Float:
+        """Reflectance (y, x) as the processor retrieves it of the ground in these rows of the band's own grid."""
+        ground = ground * np.float32(self.gain)
+        if self.air is not None:
+            ground *= (1 - np.float32(1 - SHADE[self.index]) * self.air.shadow[rows]) * self.air.clear[rows]
+            ground += np.float32(CLOUD[self.index]) * self.air.glow[rows]
+        start = 40 * self.index + rows.start
+        out = ground * np.float32(0.004)
+        out += np.float32(NOISE[self.index])
+        out *= noise[start : start + ground.shape[0], : ground.shape[1]]
+        out += ground
+        out += np.float32(self.haze)
+        # Level-2A of dark water stays just above zero; negative reflectance is rare.
+        return np.asarray(np.maximum(out, np.float32(0.0006), out=out))
 
 
 def simulate_pass(landscape: Landscape, flight: Pass, *, seed: int, number: int) -> OpticalScene:
@@ -70,17 +94,20 @@ def simulate_pass(landscape: Landscape, flight: Pass, *, seed: int, number: int)
     rng = np.random.default_rng([seed, 2, number])
     sun = sun_position(flight.time)
     sky = build_sky(rng, clouds=flight.clouds, cirrus=flight.cirrus, sun=sun)
-    bands = _ground(landscape, flight, sun)
-    means = {band: halved(bands[band]) for band in ("green", "red", "nir")}
-    water = means["green"] > means["nir"]
-    green = (means["nir"] - means["red"]) > 0.38 * (means["nir"] + means["red"])
-    scl = scene_classes(rng, water, green, sky)
-    haze = rng.normal(0, 0.6)
-    air = {20: Air.under(sky, haze), 10: Air.under(sky, haze, fine=True)}
+    views = _views(sky, rng)
     # One field of noise serves all bands, each from another row on: a third of the time, and nothing shows it.
     noise = rng.standard_normal((HEIGHT + 40 * len(BANDS), WIDTH), dtype=np.float32)
-    for index, band in enumerate(BANDS):
-        bands[band] = _through_air(bands[band], index, air[10 if band in FINE_BANDS else 20], noise, rng)
+    ground = ground_on(landscape, flight.time.date(), sun)
+    bands = {band: np.empty(FULL if band in FINE_BANDS else HALF, dtype=np.float32) for band in BANDS}
+    water, green = np.empty(HALF, dtype=bool), np.empty(HALF, dtype=bool)
+    for rows in (slice(top, min(top + STRIP, HEIGHT)) for top in range(0, HEIGHT, STRIP)):
+        half = slice(rows.start // 2, rows.stop // 2)
+        strip = ground.reflectance(rows)
+        water[half], green[half] = _water_and_green(strip)
+        for view in views:
+            where = rows if view.band in FINE_BANDS else half
+            bands[view.band][where] = view.through(strip[view.band], where, noise)
+    scl = scene_classes(rng, water, green, sky)
     seen = _swath(flight)
     return OpticalScene(bands=bands, scl=scl, seen={20: seen, 10: np.repeat(np.repeat(seen, 2, axis=0), 2, axis=1)})
 
@@ -93,66 +120,26 @@ def digital_numbers(reflectance: Float, seen: Mask, *, offset: bool) -> npt.NDAr
     return np.asarray(numbers, dtype=np.uint16) * seen
 
 
-def _ground(landscape: Landscape, flight: Pass, sun: tuple[float, float]) -> dict[str, Float]:
-    """Reflectance of the ground alone: blue to nir at 10 m after the optics' blur, swir at 20 m."""
-    surface = landscape.end if flight.time.date() >= CHANGE_DATE else landscape.start
-    unit = np.where(surface == CROP, landscape.parcel + len(SURFACES), surface).astype(np.intp)
-    fields = field_reflectance(landscape.fields, flight.time.date(), FIRST_YEAR)
-    palette = np.concatenate([_seasonal(flight), fields]).T.copy()
-    relief = _texture(landscape, surface) * _illumination(landscape, sun)
-    bands = {}
-    for number, band in enumerate(BANDS):
-        exact = palette[number].take(unit)
-        exact *= relief
-        bands[band] = blurred(exact, 0.085) if band in FINE_BANDS else halved(exact)
-    return bands
+def _views(sky: Sky, rng: np.random.Generator) -> list[View]:
+    """One view per band of BANDS through the same air; haze and calibration wander together, a little apart."""
+    coarse, fine = Air.under(sky), Air.under(sky, fine=True)
+    haze = rng.normal(0, 0.6)
+    return [
+        View(
+            band=band,
+            index=index,
+            air=fine if band in FINE_BANDS else coarse,
+            haze=HAZE[index] * (haze + rng.normal(0, 0.12)),
+            gain=1 + 0.006 * rng.normal(),
+        )
+        for index, band in enumerate(BANDS)
+    ]
 
 
-def _seasonal(flight: Pass) -> Float:
-    """Reflectance (surface, band) on the day, between leafless winter and full summer."""
-    day = flight.time.timetuple().tm_yday
-    leaf = np.interp(day, [85, 130, 270, 315], [0, 1, 0.92, 0], period=365)
-    summer = np.array([one.summer for one in SURFACES])
-    winter = np.array([one.winter or one.summer for one in SURFACES])
-    return np.asarray(winter + leaf * (summer - winter), dtype=np.float32)
-
-
-def _texture(landscape: Landscape, surface: npt.NDArray[np.uint8]) -> Float:
-    """Relative brightness (y, x) of the ground around 1, from pixel to pixel and from patch to patch."""
-    grain = np.array([one.grain for one in SURFACES], dtype=np.float32)[surface]
-    mottle = np.array([one.mottle for one in SURFACES], dtype=np.float32)[surface]
-    grain *= landscape.fine
-    mottle *= landscape.coarse
-    grain += mottle
-    grain += 1
-    return np.maximum(grain, np.float32(0.25), out=grain)
-
-
-def _illumination(landscape: Landscape, sun: tuple[float, float]) -> Float:
-    """Relative light (y, x) that the slopes receive around 1, as far as the terrain correction left it."""
-    elevation, azimuth = np.radians(sun)
-    towards = LEFT_RELIEF / np.tan(elevation)
-    light = landscape.terrain.east * np.float32(-towards * np.sin(azimuth))
-    light -= landscape.terrain.north * np.float32(towards * np.cos(azimuth))
-    light += 1
-    return np.clip(light, 0.45, 1.6, out=light)
-
-
-def _through_air(ground: Float, index: int, air: Air, noise: Float, rng: np.random.Generator) -> Float:
-    """Reflectance of one band as the processor retrieves it: shadows, clouds, leftover haze, noise of the sensor."""
-    haze = np.float32(HAZE[index] * (air.haze + rng.normal(0, 0.12)))
-    ground *= np.float32(1 + 0.006 * rng.normal())
-    if air.shadow is not None and air.clear is not None and air.glow is not None:
-        ground *= (1 - np.float32(1 - SHADE[index]) * air.shadow) * air.clear
-        ground += np.float32(CLOUD[index]) * air.glow
-    rows = 40 * index
-    out = noise[rows : rows + ground.shape[0], : ground.shape[1]] * (
-        np.float32(NOISE[index]) + np.float32(0.004) * ground
-    )
-    out += ground
-    out += haze
-    # Level-2A of dark water stays just above zero; negative reflectance is rare.
-    return np.maximum(out, np.float32(0.0006), out=out)
+def _water_and_green(strip: dict[str, Float]) -> tuple[Mask, Mask]:
+    """Where water is and where plants are, each (y, x) at 20 m, by the ground's own reflectance."""
+    green, red, nir = (halved(strip[band]) for band in ("green", "red", "nir"))
+    return green > nir, (nir - red) > 0.38 * (nir + red)
 
 
 def _swath(flight: Pass) -> Mask:

@@ -51,6 +51,10 @@ def share_work(workplace: Path, seed: int, *, helpers: int, progress: Progress) 
     started = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(helpers)]  # noqa: S603
     try:
         work(workplace, seed, progress)
+    except BaseException:
+        for helper in started:
+            helper.terminate()
+        raise
     finally:
         for helper in started:
             helper.wait()

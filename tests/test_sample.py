@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,19 +16,27 @@ import rasterio
 from rasterio.warp import transform_bounds
 from rio_cogeo.cogeo import cog_validate
 
-from catalogs import sample
 from catalogs.errors import CatalogError
+from catalogs.landscape import build_landscape
+from catalogs.sample import (
+    SAMPLE_AREA,
+    SAMPLE_CHANGE_AFTER,
+    SAMPLE_CHANGE_BEFORE,
+    SAMPLE_WATER_PERIOD,
+    build_sample,
+)
 from catalogs.sample_calendar import sun_position
 from catalogs.sample_optical import digital_numbers
+from catalogs.sample_work import _unclaimed, jobs
 
 BANDS = ("blue", "green", "red", "nir")
 MASKED = (0, 1, 3, 8, 9, 10)
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample, built once per session."""
-    return sample.build_sample(tmp_path_factory.mktemp("sample") / "built").parent
+def folder(sample: Path) -> Path:
+    """Folder of the sample."""
+    return sample
 
 
 @pytest.fixture(scope="session")
@@ -69,14 +78,16 @@ def medians(scenes: list[pystac.Item], period: str, bands: tuple[str, ...]) -> d
             column = 0 if "33UVP" in item.id else 996
             part = stack[days.index(item.datetime.date()), :, column : column + 1098]
             np.copyto(part, values := reflectance(item, band), where=np.isfinite(values))
-        found[band] = np.nanmedian(stack, axis=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # pixels that no day shows
+            found[band] = np.nanmedian(stack, axis=0)
     return found
 
 
 def test_second_call_reuses_what_is_there(folder: Path) -> None:
     before = (folder / "catalog.json").stat().st_mtime_ns
     told: list[str] = []
-    assert sample.build_sample(folder, progress=told.append) == folder / "catalog.json"
+    assert build_sample(folder, progress=told.append) == folder / "catalog.json"
     assert (folder / "catalog.json").stat().st_mtime_ns == before
     assert told == []
 
@@ -84,12 +95,26 @@ def test_second_call_reuses_what_is_there(folder: Path) -> None:
 def test_a_folder_of_somebody_else_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(CatalogError, match="not a sample; give an empty or a new folder"):
-        sample.build_sample(tmp_path)
+        build_sample(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_nothing_is_left_beside_the_folder(folder: Path) -> None:
-    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+    assert not list(folder.parent.glob(f".{folder.name}-*"))
+
+
+def test_two_workers_share_every_job_once(tmp_path: Path) -> None:
+    (tmp_path / "claims").mkdir()
+    mine, yours = _unclaimed(tmp_path), _unclaimed(tmp_path)
+    shared = [next(mine).name, next(yours).name, *(job.name for job in mine), *(job.name for job in yours)]
+    assert sorted(shared) == sorted(job.name for job in jobs())
+    assert len(set(shared)) == len(shared)
+
+
+def test_the_same_seed_gives_the_same_landscape(folder: Path) -> None:
+    landscape = build_landscape(7)
+    assert np.array_equal(landscape.cover(end=True), read(folder, "landcover_end"))
+    assert np.array_equal(landscape.change(), read(folder, "change"))
 
 
 def test_every_link_and_href_is_relative_and_leads_to_a_file(folder: Path) -> None:
@@ -224,7 +249,7 @@ def test_truth_holds_a_large_reservoir_clear_cuts_and_houses(folder: Path) -> No
 
 
 def test_sample_area_spans_both_granules_and_all_three_changes(folder: Path) -> None:
-    minx, miny, maxx, maxy = transform_bounds("EPSG:4326", "EPSG:32633", *sample.SAMPLE_AREA)
+    minx, miny, maxx, maxy = transform_bounds("EPSG:4326", "EPSG:32633", *SAMPLE_AREA)
     assert 490_020 < minx < 499_980
     assert 501_000 < maxx < 510_960
     assert 5_389_020 < miny < maxy < 5_400_000
@@ -235,7 +260,7 @@ def test_sample_area_spans_both_granules_and_all_three_changes(folder: Path) -> 
 
 
 def test_water_by_ndwi_agrees_with_the_truth(folder: Path, scenes: list[pystac.Item]) -> None:
-    seen = medians(scenes, sample.SAMPLE_WATER_PERIOD, ("green", "nir"))
+    seen = medians(scenes, SAMPLE_WATER_PERIOD, ("green", "nir"))
     index = (seen["green"] - seen["nir"]) / (seen["green"] + seen["nir"])
     clear = np.isfinite(index)
     found, truth = (index > 0)[clear], (read(folder, "landcover_end") == 1)[clear]
@@ -244,7 +269,7 @@ def test_water_by_ndwi_agrees_with_the_truth(folder: Path, scenes: list[pystac.I
 
 
 def test_change_vectors_tell_the_changes_from_the_fields(folder: Path, scenes: list[pystac.Item]) -> None:
-    before, after = (medians(scenes, p, BANDS) for p in (sample.SAMPLE_CHANGE_BEFORE, sample.SAMPLE_CHANGE_AFTER))
+    before, after = (medians(scenes, p, BANDS) for p in (SAMPLE_CHANGE_BEFORE, SAMPLE_CHANGE_AFTER))
     size = np.sqrt(sum(np.square(after[band] - before[band]) for band in BANDS))
     change, start = read(folder, "change"), read(folder, "landcover_start")
     for threshold in (0.10, 0.12, 0.15):
