@@ -15,15 +15,20 @@ NULLABLE = {"datetime", "geometry", "proj:code"}
 """Fields of an Item in which null says something; any other null is a hole that the table's columns tear."""
 
 
+LEFT_OUT = "processing:expression"
+
+
 def write_items(path: Path, items: Iterable[Mapping[str, Any]]) -> None:
     """A stac-geoparquet file at `path` with the Items in order of (date, id); there whole or not at all.
+
+    The table is for searching: `processing:expression`, whose shape differs from job to job, stays in the Items alone.
 
     Raises CatalogError: no Item at all; a table without rows has no columns.
     """
     # A third of a second of import that only publication pays.
     from stac_geoparquet.arrow import parse_stac_items_to_arrow, to_parquet  # noqa: PLC0415
 
-    ordered = sorted((dict(item) for item in items), key=_order)
+    ordered = sorted((_searchable(item) for item in items), key=_order)
     if not ordered:
         raise CatalogError(f"{path.name}: no item to write; a table of items needs at least one")
     part = path.with_name(f".{path.name}.part")
@@ -56,6 +61,18 @@ def add_item(path: Path, item: Mapping[str, Any]) -> None:
     """
     known = read_items(path) if path.exists() else []
     write_items(path, [*(other for other in known if other["id"] != item["id"]), item])
+
+
+def _searchable(item: Mapping[str, Any]) -> dict[str, Any]:
+    """The Item without what no column can hold: a settings tree of its own, and mappings without a key."""
+    properties = {key: value for key, value in item["properties"].items() if key != LEFT_OUT}
+    return {**_without_empties(dict(item)), "properties": _without_empties(properties), "assets": dict(item["assets"])}
+
+
+def _without_empties(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_empties(inner) for key, inner in value.items() if inner != {}}
+    return [_without_empties(entry) for entry in value] if isinstance(value, list) else value
 
 
 def _order(item: Mapping[str, Any]) -> tuple[str, str]:
