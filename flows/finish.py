@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catalogs.collection import update_collection
+from catalogs.items_table import add_item
 from catalogs.manifest import ManifestRow, write_manifest
 from catalogs.publish import build_item, item_json
 from flows.product import product_facts
@@ -19,6 +20,7 @@ from tasks.background import background_picture
 from tasks.cog import CogFacts, write_cog
 from tasks.cogspec import CogClass, CogSpec
 from tasks.grid import PixelBox
+from tasks.ledger import PLAN
 from tasks.overview import read_overview
 from tasks.picture import legend, picture
 from tasks.preview import Frame, write_preview
@@ -103,12 +105,23 @@ def publish_product(
         storage.write("report.json", json_bytes(report))
         for name in ("report.html", "preview.png", "manifest.parquet"):
             storage.upload(name, folder / name)
+        (folder / "plan.json").write_bytes(storage.read(PLAN) or b"")
         product = product_facts(shop, finished, report, folder=folder, created=now)
-    item = build_item(product)
+        item = build_item(product)
+        _add_to_table(storage, folder / "items.parquet", item_json(item))
     collection = update_collection(storage.read_json("collection.json"), item)
     storage.write_json("collection.json", collection)
     storage.write_json("item.json", item_json(item))
     return report
+
+
+def _add_to_table(storage: Storage, path: Path, item: Mapping[str, Any]) -> None:
+    """The table of the collection's Items with this one in it."""
+    known = storage.read(path.name)
+    if known is not None:
+        path.write_bytes(known)
+    add_item(path, item)
+    storage.upload(path.name, path)
 
 
 def _write_layer(storage: Storage, plan: Plan, spec: LayerSpec) -> FinishedLayer:

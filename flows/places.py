@@ -10,18 +10,23 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from tasks.storage_errors import StoreError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tasks.lock import Owner
+
 HOST = socket.gethostname()
 
-S3_OPTIONS = {
-    "AWS_ENDPOINT_URL": "endpoint",
-    "AWS_ENDPOINT_URL_S3": "endpoint",
-    "AWS_REGION": "region",
-    "AWS_DEFAULT_REGION": "region",
-}
-"""What obstore takes from the environment only in part: set it ourselves (FACTS, Zarr and COG)."""
+SAME_BIRTH = 2.0
+"""Seconds by which a process's start may differ between two looks at it: the clock is set now and then."""
+
+S3_OPTIONS = (
+    ("endpoint", ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")),
+    ("region", ("AWS_REGION", "AWS_DEFAULT_REGION")),
+)
+"""Obstore's options and the variables that mean them, the stronger first; it knows only some by itself."""
 
 
 def cache_folder(environ: Mapping[str, str] | None = None) -> Path:
@@ -37,22 +42,54 @@ def cache_folder(environ: Mapping[str, str] | None = None) -> Path:
 
 
 def storage_options(uri: str, environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Obstore's options for a URI beyond what it reads from the environment itself; never a credential."""
+    """Obstore's options for a URI beyond what it reads from the environment itself; never a credential.
+
+    Raises StoreError for an endpoint that is no http(s) URL.
+    """
     environ = os.environ if environ is None else environ
     if not uri.startswith("s3://"):
         return {}
-    return {option: environ[name] for name, option in S3_OPTIONS.items() if environ.get(name)}
+    options = {
+        option: value
+        for option, names in S3_OPTIONS
+        if (value := next((environ[name] for name in names if environ.get(name)), None))
+    }
+    endpoint = options.get("endpoint")
+    if endpoint is not None and not endpoint.startswith(("http://", "https://")):
+        raise StoreError(f"AWS_ENDPOINT_URL is {endpoint!r}: give an http(s) URL such as https://s3.example.com.")
+    return options
 
 
-def process_alive(pid: int) -> bool:
-    """True if a process of that number runs on this host."""
+def reading_settings(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """GDAL's settings for reading scenes from buckets, as the environment has them; they hold credentials.
+
+    Raises StoreError for an endpoint that is no http(s) URL.
+    """
+    # Rasterio is a heavy import that many commands do without.
+    from tasks.gdal_settings import gdal_env
+
+    # Rasterio is a heavy import that many commands do without.
+
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        return gdal_env(os.environ if environ is None else environ)
+    except ValueError as error:
+        raise StoreError(str(error)) from error
+
+
+def process_born(pid: int) -> float | None:
+    """When a process of this host started, in seconds since the epoch; None if there is none of that number."""
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return None
+
+
+def owner_alive(owner: Owner) -> bool | None:
+    """True if the owner's process runs on this host, False if it ended; None for one on another host."""
+    if owner.host != HOST:
+        return None
+    born = process_born(owner.pid)
+    return born is not None and (not owner.born or abs(born - owner.born) < SAME_BIRTH)
 
 
 def process_age() -> float:

@@ -1,22 +1,20 @@
-"""The output before the first pixel: is it ours to write, does it hold the same request, is the store declared."""
+"""The output made ready for a plan: what is no longer wanted goes, what will be written is declared."""
 
 from __future__ import annotations
 
-import os
+import shutil
 from typing import TYPE_CHECKING, Any, Literal
 
-from catalogs.sources import resolve_source
-from flows.places import cache_folder
-from models.registry import find_card
-from tasks.ledger import LOCK, PLAN
-from tasks.storage import StoreError, open_storage
-from tasks.store import StoredLayer, declare_store
+from tasks.ledger import ENTRIES, PLAN
+from tasks.lock import LOCK
+from tasks.room import room_needed
+from tasks.storage import StoreError
+from tasks.store import STORE, StoredLayer, declare_store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
     from pathlib import Path
 
-    from flows.job import Job
     from models.card import ModelCard
     from tasks.plan import Plan
     from tasks.storage import Storage
@@ -25,35 +23,22 @@ PRODUCT_FILES = ("item.json", "collection.json", "items.parquet", "report.json",
 PRODUCT_SUFFIXES = (".tif", ".tif.aux.xml", ".vrt", ".parquet")
 
 
-def check_output(output: str, options: Mapping[str, str]) -> Storage:
-    """The storage of an output that may be written: empty, or begun by Tilewright. Nothing is made yet.
+def check_room(storage: Storage, plan: Plan, card: ModelCard) -> None:
+    """Do nothing where a plan's product should fit on the output's disk.
 
-    Raises StoreError where it holds anything else, or cannot be written.
+    Raises StoreError where even its usual compressed size does not. A bucket has room for anything.
     """
-    storage = open_storage(output, options=options)
-    if storage.folder is not None:
-        _check_writable(storage.folder, output)
-    names = storage.top() if storage.root is not None else ()
-    if names and ".tilewright" not in names:
+    if storage.folder is None:
+        return
+    kinds = {spec.name: (spec.kind, spec.dtype) for spec in card.layer_specs()}
+    n_done = sum(1 for _ in storage.keys(ENTRIES)) if storage.root is not None else 0
+    share_left = 1 - min(n_done, len(plan.blocks)) / max(len(plan.blocks), 1)
+    needed = room_needed([kinds[name] for name in plan.layers], shape=plan.product_box.shape, share_left=share_left)
+    free = shutil.disk_usage(_existing(storage.folder)).free
+    if needed > free:
         raise StoreError(
-            f"The output {output} holds {len(names)} other things ({', '.join(names[:3])}): give an empty or new place."
-        )
-    return storage
-
-
-def keep_standing(standing: Plan, job: Job, storage: Storage) -> None:
-    """Do nothing where a job asks for what the standing plan makes.
-
-    Raises StoreError naming the keys that differ.
-    """
-    source = resolve_source(job.source, base=job.base).to_json()
-    model = find_card(job.model, base=job.base, cache=cache_folder() / "models").digest
-    asked: dict[str, Any] = {**job.request(), "source": source, "model": model}
-    differing = sorted(key for key in {*asked, *standing.request} if asked.get(key) != standing.request.get(key))
-    if differing:
-        raise StoreError(
-            f"{storage.uri} was begun with another request: {', '.join(differing)} differ. Use --update to redo what "
-            "changed, --replace to start over, or another output."
+            f"The output {storage.uri} has {free / 1e6:,.0f} MB of room, and this product needs about "
+            f"{needed / 1e6:,.0f} MB while it is made: make room, choose another output, or map a smaller area."
         )
 
 
@@ -83,6 +68,23 @@ def remove_product(storage: Storage) -> None:
     storage.delete([*ours, PLAN])
 
 
+def replace_plan(storage: Storage, layers: Iterable[str], plan: Plan) -> None:
+    """Put a new plan in place of one with these layers; the Item goes first, layers no longer wanted go with it."""
+    storage.delete(["item.json"])
+    remove_layers(storage, sorted({*layers} - {*plan.layers}))
+    storage.write_json(PLAN, plan.to_json())
+
+
+def remove_layers(storage: Storage, names: Iterable[str]) -> None:
+    """Remove layers from the store and their files."""
+    known = list(storage.keys())
+    for name in names:
+        beside = (f"{name}.tif", f"{name}.vrt", f"{name}/")
+        storage.delete(
+            [key for key in known if key.startswith(beside) or (key.startswith(STORE) and f"/{name}/" in key)]
+        )
+
+
 def _stored(spec: Any) -> StoredLayer:
     attributes: tuple[tuple[str, Any], ...] = ()
     if spec.classes:
@@ -104,9 +106,5 @@ def _is_ours(key: str) -> bool:
     return top in {".tilewright", "data.zarr", *PRODUCT_FILES} or top.endswith(PRODUCT_SUFFIXES)
 
 
-def _check_writable(folder: Path, output: str) -> None:
-    place = folder
-    while not place.exists():
-        place = place.parent
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        raise StoreError(f"The output {output} cannot be written: {place} does not allow it. Choose another output.")
+def _existing(folder: Path) -> Path:
+    return folder if folder.exists() else _existing(folder.parent)

@@ -53,7 +53,7 @@ def product_facts(
         shape=grid.area.shape,
         transform=tuple(grid.transform_of(grid.area))[:6],
         layers=tuple(_layer(layer) for layer in finished.layers),
-        files=_files(folder, finished),
+        files=_files(folder, finished, zarr_format=plan.request["zarr_format"]),
         model=ModelFacts(
             id=card.id,
             name=card.name,
@@ -120,12 +120,12 @@ def _layer(layer: FinishedLayer) -> LayerFacts:
     )
 
 
-def _files(folder: Path, finished: Finished) -> tuple[FileFacts, ...]:
+def _files(folder: Path, finished: Finished, *, zarr_format: int) -> tuple[FileFacts, ...]:
     facts = [
         FileFacts(
             key="data",
             href="./data.zarr",
-            media_type="application/vnd.zarr; version=3",
+            media_type=f"application/vnd.zarr; version={zarr_format}",
             roles=("data",),
             title="All layers and observation counts",
         ),
@@ -148,6 +148,17 @@ def _files(folder: Path, finished: Finished) -> tuple[FileFacts, ...]:
                 checksum=multihash(folder / name),
             )
         )
+    facts.append(
+        FileFacts(
+            key="plan",
+            href="./.tilewright/plan.json",
+            media_type="application/json",
+            roles=("metadata",),
+            title="The frozen plan, from which the product can be rebuilt",
+            size=(folder / "plan.json").stat().st_size,
+            checksum=multihash(folder / "plan.json"),
+        )
+    )
     facts.extend(
         FileFacts(
             key=f"{layer.spec.name}_names",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
-from flows.places import HOST, process_alive, storage_options
-from tasks.ledger import ENTRIES, read_failures, read_lock, read_plan
+from flows.places import owner_alive, storage_options
+from tasks.ledger import ENTRIES, read_failures, read_plan
+from tasks.lock import is_stale, read_lock
 from tasks.storage import StoreError, open_storage
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ def _state(storage: Storage, *, n_done: int) -> str:
     if storage.read("item.json") is not None:
         return "complete"
     lock = read_lock(storage)
-    if lock is not None and (lock.host != HOST or process_alive(lock.pid)):
+    if lock is not None and not is_stale(lock, now=time.time(), alive=owner_alive(lock)):
         return "running"
     began = n_done > 0 or lock is not None or bool(read_failures(storage))
     return "failed" if began else "planned"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from catalogs.sources import Source, sign_href
-from flows.places import storage_options
+from flows.places import reading_settings, storage_options
 from flows.planning import load_plan_card
 from models.session import open_session
 from tasks.failures import FailureLog
@@ -45,6 +44,7 @@ def open_workshop(
         sign=scene_signer(plan),
         failures=FailureLog(tolerance=tolerance),
         read_threads=read_threads,
+        gdal=reading_settings(),
     )
 
 
@@ -66,7 +66,7 @@ def reopen_workshop(output: str, *, provider: str, batch: int | None, tolerance:
 
     Raises StoreError where no plan is there.
     """
-    storage = open_storage(output, options=storage_options(output, os.environ))
+    storage = open_storage(output, options=storage_options(output))
     plain = read_plan(storage)
     if plain is None:
         raise StoreError(f"{output} holds no plan that a worker could follow.")

@@ -1,4 +1,4 @@
-"""What is done: the frozen plan, one entry per finished block, the failures, and the lock of a running process."""
+"""What is done: the frozen plan, one entry per finished block, and the failures."""
 
 from __future__ import annotations
 
@@ -18,10 +18,6 @@ HOME = ".tilewright"
 PLAN = f"{HOME}/plan.json"
 ENTRIES = f"{HOME}/ledger"
 FAILURES = f"{HOME}/failures.ndjson"
-LOCK = f"{HOME}/lock.json"
-
-LOCK_SECONDS = 120.0
-"""After so long without a heartbeat a lock from another machine counts as left behind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +25,7 @@ class BlockEntry:
     """A finished block: what made it (``key``), what it holds (``checksums`` per layer), what it cost.
 
     ``seconds`` are busy seconds per stage; ``scenes`` the ids read; ``failures`` reads that failed for good inside
-    the tolerance; ``written`` is False for a block without a valid pixel, which stays unwritten.
+    the tolerance; ``written`` is False for a block without a valid pixel, which leaves no object in the store.
     """
 
     row: int
@@ -60,16 +56,6 @@ class BlockEntry:
     def from_json(cls, plain: Mapping[str, Any]) -> BlockEntry:
         """The entry ``to_json`` wrote."""
         return cls(**{**plain, "scenes": tuple(plain["scenes"]), "failures": tuple(plain["failures"])})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Owner:
-    """Who runs: enough to tell whether it still does. ``beat`` is seconds since the epoch."""
-
-    run: str
-    host: str
-    pid: int
-    beat: float
 
 
 def digest(plain: object) -> str:
@@ -130,50 +116,3 @@ def read_failures(storage: Storage) -> tuple[dict[str, str], ...]:
     """The failures the last run left, oldest first."""
     content = storage.read(FAILURES) or b""
     return tuple(json.loads(line) for line in content.decode().splitlines() if line)
-
-
-def take_lock(storage: Storage, owner: Owner, *, alive: bool | None = None) -> None:
-    """Become the one process that writes here.
-
-    ``alive`` says whether the lock's process on this very host still runs (None: it is on another host, and only its
-    heartbeat can tell).
-
-    Raises StoreError where another run is under way.
-    """
-    if storage.create_json(LOCK, asdict(owner)):
-        return
-    standing = read_lock(storage)
-    if standing is not None and standing.run != owner.run and _holds(standing, owner, alive=alive):
-        raise StoreError(
-            f"Another run (process {standing.pid} on {standing.host}) is writing {storage.uri}: wait for it, or watch "
-            f"it with `tilewright status {storage.uri}`. A lock left by a dead machine frees itself after "
-            f"{LOCK_SECONDS:.0f} s."
-        )
-    storage.write_json(LOCK, asdict(owner))
-
-
-def beat(storage: Storage, owner: Owner) -> None:
-    """Renew the lock's heartbeat."""
-    storage.write_json(LOCK, asdict(owner))
-
-
-def read_lock(storage: Storage) -> Owner | None:
-    """Who holds the lock, or None."""
-    plain = storage.read_json(LOCK)
-    try:
-        return Owner(**plain) if plain else None
-    except TypeError:
-        return None
-
-
-def free_lock(storage: Storage, owner: Owner) -> None:
-    """Give the lock back if it is still ours."""
-    standing = read_lock(storage)
-    if standing is not None and standing.run == owner.run:
-        storage.delete([LOCK])
-
-
-def _holds(standing: Owner, asking: Owner, *, alive: bool | None) -> bool:
-    if standing.host == asking.host and alive is not None:
-        return alive
-    return asking.beat - standing.beat < LOCK_SECONDS

@@ -5,26 +5,36 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import LocalStore, from_url
-from zarr.storage import ObjectStore as ZarrObjectStore
+
+from tasks.storage_errors import StorageError, StoreError, insist, reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+
+    from zarr.storage import ObjectStore as ZarrObjectStore
+
+__all__ = ["Storage", "StorageError", "StoreError", "json_bytes", "open_storage"]
+
+T = TypeVar("T")
 
 REMOTE = re.compile(r"^(s3|gs|az|abfss?|https?)://")
 
+RETRIES = {
+    "max_retries": 8,
+    "backoff": {"init_backoff": timedelta(seconds=0.2), "max_backoff": timedelta(seconds=10), "base": 2},
+    "retry_timeout": timedelta(seconds=120),
+}
+"""The client's own patience with 5xx, 429 and broken connections: a minute of throttling is sat out."""
 
-class StoreError(ValueError):
-    """An output that cannot be used: what was given, why not, what to do."""
-
-
-class StorageError(RuntimeError):
-    """A write or read that storage refused while the run was under way."""
+REQUEST_SECONDS = 120
+"""One request, body included: a shard of 16 MB over a line of 1 Mbit/s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,14 +50,24 @@ class Storage:
         """The local folder, or None for a bucket."""
         return None if REMOTE.match(self.uri) else Path(self.uri)
 
+    @property
+    def remote(self) -> bool:
+        """True for a bucket."""
+        return REMOTE.match(self.uri) is not None
+
+    def insist(self, doing: str, action: Callable[[], T]) -> T:
+        """What ``action`` returns, tried again where storage is a bucket and the failure may pass.
+
+        Raises StorageError saying what could not be done.
+        """
+        return insist(action, doing=doing, uri=self.uri, remote=self.remote)
+
     def read(self, key: str) -> bytes | None:
         """The object's bytes, or None if there is none."""
         try:
-            return bytes(obstore.get(self.root, key).bytes())
+            return self.insist(f"read {key} in", lambda: bytes(obstore.get(self.root, key).bytes()))
         except FileNotFoundError:
             return None
-        except (BaseError, OSError) as error:
-            raise StorageError(f"Cannot read {key} in {self.uri}: {_reason(error)}.") from error
 
     def read_json(self, key: str) -> Any:
         """The object parsed as JSON, or None if there is none.
@@ -64,10 +84,7 @@ class Storage:
 
     def write(self, key: str, content: bytes) -> None:
         """Put the object whole, replacing what was there; a reader sees the old or the new one."""
-        try:
-            obstore.put(self.root, key, content)
-        except (BaseError, OSError) as error:
-            raise StorageError(f"Cannot write {key} to {self.uri}: {_reason(error)}.") from error
+        self._put(key, content)
 
     def write_json(self, key: str, plain: object) -> None:
         """Put a value as JSON, replacing what was there."""
@@ -76,35 +93,41 @@ class Storage:
     def create_json(self, key: str, plain: object) -> bool:
         """Put a value as JSON only if there is no such object yet; False if there is one (conditional put)."""
         try:
-            obstore.put(self.root, key, json_bytes(plain), mode="create")
+            self._put(key, json_bytes(plain), mode="create")
         except (AlreadyExistsError, PreconditionError):
             return False
-        except (BaseError, OSError) as error:
-            raise StorageError(f"Cannot write {key} to {self.uri}: {_reason(error)}.") from error
         return True
 
     def upload(self, key: str, path: Path) -> None:
         """Put a local file whole (multipart where it is large), replacing what was there."""
+        self._put(key, path)
+
+    def _put(self, key: str, content: bytes | Path, **how: Any) -> None:
         try:
-            obstore.put(self.root, key, path)
-        except (BaseError, OSError) as error:
-            raise StorageError(f"Cannot write {key} to {self.uri}: {_reason(error)}.") from error
+            self.insist(f"write {key} to", lambda: obstore.put(self.root, key, content, **how))
+        except FileNotFoundError as error:
+            raise StorageError(f"Cannot write {key} to {self.uri}: the bucket or folder is not there.") from error
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         """The keys below a prefix, in no promised order."""
+
+        def listed() -> list[str]:
+            pages = obstore.list(self.root, prefix=prefix or None, chunk_size=1000)
+            return [entry["path"] for page in pages for entry in page]
+
         try:
-            for page in obstore.list(self.root, prefix=prefix or None):
-                yield from (entry["path"] for entry in page)
+            yield from self.insist("list", listed)
         except FileNotFoundError:
             return
-        except (BaseError, OSError) as error:
-            raise StorageError(f"Cannot list {self.uri}: {_reason(error)}.") from error
 
     def top(self) -> tuple[str, ...]:
         """Names directly under the prefix, sorted; empty where nothing is there."""
         if self.folder is not None:
             return tuple(sorted(entry.name for entry in self.folder.iterdir())) if self.folder.is_dir() else ()
-        listing = obstore.list_with_delimiter(self.root)
+        try:
+            listing = self.insist("list", lambda: obstore.list_with_delimiter(self.root))
+        except FileNotFoundError as error:
+            raise StorageError(f"Cannot list {self.uri}: there is no such bucket.") from error
         paths = [*listing["common_prefixes"], *(entry["path"] for entry in listing["objects"])]
         return tuple(sorted({path.rstrip("/").rsplit("/", 1)[-1] for path in paths}))
 
@@ -112,14 +135,15 @@ class Storage:
         """Remove objects; those already gone are fine."""
         for key in keys:
             try:
-                obstore.delete(self.root, key)
+                self.insist(f"remove {key} from", lambda key=key: obstore.delete(self.root, key))  # type: ignore[misc]
             except FileNotFoundError:
                 continue
-            except (BaseError, OSError) as error:
-                raise StorageError(f"Cannot remove {key} from {self.uri}: {_reason(error)}.") from error
 
     def zarr(self, prefix: str, *, read_only: bool = False) -> ZarrObjectStore[Any]:
         """The Zarr store under a prefix."""
+        # Half a second of import that a call on a finished product does not need.
+        from zarr.storage import ObjectStore as ZarrObjectStore  # noqa: PLC0415
+
         if self.folder is not None:
             return ZarrObjectStore(LocalStore(self.folder / prefix, mkdir=not read_only), read_only=read_only)
         return ZarrObjectStore(_bucket(f"{self.uri}/{prefix}", self.options), read_only=read_only)
@@ -134,7 +158,7 @@ def open_storage(uri: str, *, options: Mapping[str, str] | None = None, create: 
         try:
             return Storage(uri=uri.rstrip("/"), root=_bucket(uri, options or {}), options=dict(options or {}))
         except (BaseError, ValueError) as error:
-            raise StoreError(f"The output {uri} cannot be opened: {_reason(error)}.") from error
+            raise StoreError(f"The output {uri} cannot be opened: {reason(error)}.") from error
     if "://" in uri:
         raise StoreError(f"The output {uri!r} has an unknown scheme: give a folder, s3://, gs:// or az://.")
     folder = Path(uri).expanduser().resolve()
@@ -151,18 +175,15 @@ def open_storage(uri: str, *, options: Mapping[str, str] | None = None, create: 
 
 def _bucket(uri: str, options: Mapping[str, str]) -> Any:
     """The object store at a URI; plain http is allowed only where the endpoint itself is plain http."""
-    settings: dict[str, Any] = {"config": dict(options)}
+    client: dict[str, Any] = {"timeout": timedelta(seconds=REQUEST_SECONDS)}
     if options.get("endpoint", "").startswith("http://"):
-        settings["client_options"] = {"allow_http": True}
+        client["allow_http"] = True
+    settings: dict[str, Any] = {"client_options": client, "retry_config": RETRIES}
+    if options:
+        settings["config"] = dict(options)
     return from_url(uri, **settings)
 
 
 def json_bytes(plain: object) -> bytes:
     """A value as UTF-8 JSON with sorted keys: the same value gives the same bytes."""
     return json.dumps(plain, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False).encode()
-
-
-def _reason(error: BaseException) -> str:
-    """The first line of what storage said, without the library's debug dump."""
-    said = str(error).strip().splitlines()
-    return re.sub(r"(\?|&)[A-Za-z0-9_\-.%=&/]*", "", said[0]).rstrip(".") if said else type(error).__name__

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pyproj
 import zarr
 from zarr.codecs import ZstdCodec
 from zarr.errors import ZarrUserWarning
+
+from tasks.place import Place, declare_grid, named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,6 +45,7 @@ class StoredLayer:
 class ProductStore:
     """The open store: ``box`` is what it covers in absolute pixels, ``block`` the shard's side in pixels."""
 
+    storage: Storage
     group: zarr.Group
     box: PixelBox
     block: int
@@ -51,22 +54,32 @@ class ProductStore:
         """Write one block of every layer given; each array (height, width) is exactly one shard.
 
         A write of less would read, merge and replace what another writer holds: Zarr loses pixels then without a word.
+        A layer that is nodata everywhere leaves no object, and removes one that was there.
+
+        Raises StorageError naming the layer and the place.
         """
         for name, array in arrays.items():
             target = self._array(name)
             rows, cols = self._shard_slices(inner, array, target)
-            target[rows, cols] = array
+            self.storage.insist(f"write layer {name} to", partial(target.__setitem__, (rows, cols), array))
+
+    def erase_block(self, inner: PixelBox) -> None:
+        """Make one block nodata again in every layer."""
+        shape = inner.shape
+        for name, array in self.group.arrays():
+            if array.ndim == 2:
+                self.write_block(inner, {name: np.full(shape, array.fill_value, dtype=array.dtype)})
 
     def read_box(self, name: str, box: PixelBox) -> np.ndarray:
-        """One layer inside ``box``, shape (height, width), stored dtype."""
-        rows, cols = box.slices_in(self.box)
-        return np.asarray(self._array(name)[rows, cols])
+        """One layer inside ``box``, shape (height, width), stored dtype.
+
+        Raises StorageError where storage refuses, and whatever the codecs raise where stored bytes are broken.
+        """
+        array, place = self._array(name), box.slices_in(self.box)
+        return np.asarray(self.storage.insist(f"read layer {name} of", lambda: array[place]))
 
     def block_checksum(self, inner: PixelBox, names: Sequence[str]) -> dict[str, str]:
-        """The checksum of each layer's block as it reads back now.
-
-        Raises whatever the codecs raise where stored bytes are broken.
-        """
+        """The checksum of each layer's block as it reads back now; raises as ``read_box`` does."""
         return {name: checksum(self.read_box(name, inner)) for name in names}
 
     def _array(self, name: str) -> zarr.Array[Any]:
@@ -107,25 +120,28 @@ def declare_store(
     zarr_format: Literal[2, 3] = 3,
 ) -> None:
     """Write the metadata of the whole store: every layer, coordinates and CRS, no pixel. Doing it twice is harmless."""
-    store = storage.zarr(STORE)
-    group = zarr.open_group(store, mode="a", zarr_format=zarr_format)
-    # xarray takes a grid mapping for a coordinate, where rioxarray looks for it, only when it is named as one.
-    described = {"Conventions": "CF-1.11", "coordinates": "spatial_ref", **_grid_attributes(grid, box)}
-    group.attrs.update({**described, **attributes})
-    _declare_coordinates(group, grid, box, zarr_format=zarr_format)
-    for layer in layers:
-        if layer.name not in group:
-            _declare_layer(group, layer, box=box, block=block, zarr_format=zarr_format)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ZarrUserWarning)
-        zarr.consolidate_metadata(store, zarr_format=zarr_format)
+
+    def declare() -> None:
+        store = storage.zarr(STORE)
+        group = zarr.open_group(store, mode="a", zarr_format=zarr_format)
+        declare_grid(group, Place.of(grid, box))
+        group.attrs.update(dict(attributes))
+        for layer in layers:
+            if layer.name not in group:
+                _declare_layer(group, layer, box=box, block=block, zarr_format=zarr_format)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ZarrUserWarning)
+            zarr.consolidate_metadata(store, zarr_format=zarr_format)
+
+    storage.insist("declare the store in", declare)
 
 
 def open_store(storage: Storage, *, box: PixelBox, block: int, read_only: bool = False) -> ProductStore:
     """The declared store, for writing blocks or for reading."""
     store = storage.zarr(STORE, read_only=read_only)
-    group = zarr.open_group(store, mode="r" if read_only else "r+", use_consolidated=False)
-    return ProductStore(group=group, box=box, block=block)
+    mode: Literal["r", "r+"] = "r" if read_only else "r+"
+    group = storage.insist("open the store in", lambda: zarr.open_group(store, mode=mode, use_consolidated=False))
+    return ProductStore(storage=storage, group=group, box=box, block=block)
 
 
 def checksum(array: np.ndarray) -> str:
@@ -133,16 +149,26 @@ def checksum(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
+def array_layout(block: int, *, zarr_format: int) -> dict[str, Any]:
+    """How an array of blocks is cut and compressed: shards of one block with chunks fit for viewing, zstd.
+
+    Zarr format 2 knows no shards: its chunks are whole blocks.
+    """
+    if zarr_format == 2:
+        return {"chunks": (block, block), "compressors": "auto"}
+    inner = INNER_CHUNK if block % INNER_CHUNK == 0 else block
+    return {
+        "chunks": (inner, inner),
+        "shards": (block, block),
+        "compressors": ZstdCodec(level=ZSTD_LEVEL),
+        "dimension_names": ("y", "x"),
+    }
+
+
 def _declare_layer(
     group: zarr.Group, layer: StoredLayer, *, box: PixelBox, block: int, zarr_format: Literal[2, 3]
 ) -> None:
     fill = np.array(layer.nodata, dtype=layer.dtype)
-    inner = INNER_CHUNK if block % INNER_CHUNK == 0 else block
-    sharding: dict[str, Any] = (
-        {"chunks": (inner, inner), "shards": (block, block), "compressors": ZstdCodec(level=ZSTD_LEVEL)}
-        if zarr_format == 3
-        else {"chunks": (block, block), "compressors": "auto"}
-    )
     attributes = {
         "grid_mapping": "spatial_ref",
         "long_name": layer.description or layer.name,
@@ -156,60 +182,6 @@ def _declare_layer(
         shape=box.shape,
         dtype=layer.dtype,
         fill_value=fill.item(),
-        attributes=_named(attributes, ("y", "x"), zarr_format),
-        dimension_names=("y", "x") if zarr_format == 3 else None,
-        **sharding,
+        attributes=named(attributes, ("y", "x"), zarr_format),
+        **array_layout(block, zarr_format=zarr_format),
     )
-
-
-def _declare_coordinates(group: zarr.Group, grid: Grid, box: PixelBox, *, zarr_format: Literal[2, 3]) -> None:
-    size = grid.resolution
-    axes = {
-        "y": -(np.arange(box.row_start, box.row_stop) + 0.5) * size,
-        "x": (np.arange(box.col_start, box.col_stop) + 0.5) * size,
-    }
-    for name, values in axes.items():
-        if name in group:
-            continue
-        attributes = {
-            "standard_name": f"projection_{name}_coordinate",
-            "units": pyproj.CRS(grid.crs).axis_info[0].unit_name,
-            "axis": name.upper(),
-        }
-        names = (name,) if zarr_format == 3 else None
-        array = group.create_array(
-            name,
-            shape=values.shape,
-            chunks=values.shape,
-            dtype="float64",
-            dimension_names=names,
-            attributes=_named(attributes, (name,), zarr_format),
-        )
-        array[:] = values
-    if "spatial_ref" not in group:
-        attributes = {**pyproj.CRS(grid.crs).to_cf(), "GeoTransform": _geotransform(grid, box)}
-        group.create_array(
-            "spatial_ref", shape=(), dtype="int64", fill_value=0, attributes=_named(attributes, (), zarr_format)
-        )
-
-
-def _named(attributes: Mapping[str, Any], names: tuple[str, ...], zarr_format: Literal[2, 3]) -> dict[str, Any]:
-    """Attributes with xarray's dimension names where the Zarr format (2) has no field for them."""
-    return {**attributes, "_ARRAY_DIMENSIONS": list(names)} if zarr_format == 2 else dict(attributes)
-
-
-def _grid_attributes(grid: Grid, box: PixelBox) -> dict[str, Any]:
-    """The store's place by the proj: and spatial: conventions for Zarr groups."""
-    transform = grid.transform_of(box)
-    code = {"proj:code": grid.crs} if ":" in grid.crs[:12] else {"proj:wkt2": grid.crs}
-    return {
-        **code,
-        "spatial:dimensions": ["y", "x"],
-        "spatial:transform": list(transform)[:6],
-        "spatial:bbox": list(grid.bounds_of(box)),
-        "spatial:shape": list(box.shape),
-    }
-
-
-def _geotransform(grid: Grid, box: PixelBox) -> str:
-    return " ".join(repr(float(value)) for value in grid.transform_of(box).to_gdal())

@@ -65,6 +65,7 @@ def do_block(shop: Workshop, block: Block) -> BlockEntry:
 def read_block(shop: Workshop, block: Block) -> ReadBlock:
     """The first stage: a block's pixels."""
     began = time.perf_counter()
+    shop.failures.forget(block.name)
     stats = ReadStats()
     access = Access(
         sign=shop.sign,
@@ -85,20 +86,22 @@ def read_block(shop: Workshop, block: Block) -> ReadBlock:
 
 
 def write_block(shop: Workshop, read: ReadBlock, result: BlockResult, *, infer_seconds: float) -> BlockEntry:
-    """The last stage: shards first, then the entry that says so. A block without a valid pixel stays unwritten."""
+    """The last stage: shards first, then the entry that says so.
+
+    A block without a valid pixel leaves no object, and none that an earlier plan may have left.
+    """
     began = time.perf_counter()
     block = read.inputs.block
     inner = shop.plan.product_box_of(block.inner)
     written = bool(result.layers["observations"].any())
     wanted = {name: result.layers[name] for name in (*shop.plan.layers, "observations")}
-    if written:
-        shop.store.write_block(inner, wanted)
+    shop.store.write_block(inner, wanted)
     entry = BlockEntry(
         row=block.row,
         col=block.col,
         key=block_key(shop.plan, block),
         written=written,
-        checksums={name: checksum(array) for name, array in wanted.items()} if written else {},
+        checksums={name: checksum(array) for name, array in wanted.items()},
         windows_run=result.windows_run,
         windows_skipped=result.windows_skipped,
         pixels_read=read.pixels_read,
@@ -114,19 +117,28 @@ def write_block(shop: Workshop, read: ReadBlock, result: BlockResult, *, infer_s
 
 
 def block_key(plan: Plan, block: Block) -> str:
-    """Digest of everything that makes a block's pixels: the settings, and the scenes that touch it with their state."""
+    """Digest of everything that makes a block's pixels: the settings, and the scenes that touch it with their state.
+
+    Days count only where one of those scenes is of them: a scene elsewhere leaves the block as it is.
+    """
     near = []
     for entry in plan.inputs:
         box = block.outer.rescale(numerator=entry.finer, denominator=entry.coarser)
         grid = plan.grid.rescale(numerator=entry.finer, denominator=entry.coarser)
-        near.append([scene.to_json() for scene in scenes_near(entry.scenes, grid, box)])
-    return digest({"settings": plan.settings_key(), "scenes": near, "block": block.name})
+        scenes = scenes_near(entry.scenes, grid, box)
+        days = {scene.solar_day for scene in scenes}
+        near.append(
+            {
+                "scenes": [scene.to_json() for scene in scenes],
+                "steps": [[day for day in step.days if day in days] for step in entry.steps],
+                "clearest": [day for day in entry.clearest if day in days],
+            }
+        )
+    return digest({"settings": plan.settings_key(), "inputs": near, "block": block.name})
 
 
 def is_intact(shop: Workshop, entry: BlockEntry) -> bool:
-    """True if the block reads back as it was written."""
-    if not entry.written:
-        return True
+    """True if the block reads back as it was written; what cannot be read, for whatever reason, is not intact."""
     inner = shop.plan.product_box_of(shop.plan.block(entry.row, entry.col).inner)
     try:
         return shop.store.block_checksum(inner, list(entry.checksums)) == entry.checksums

@@ -4,21 +4,17 @@ import pytest
 
 from tasks.ledger import (
     ENTRIES,
-    LOCK_SECONDS,
     BlockEntry,
-    Owner,
-    beat,
     digest,
-    free_lock,
     freeze_plan,
     read_entries,
     read_failures,
     read_plan,
     remove_entries,
-    take_lock,
     write_entry,
     write_failures,
 )
+from tasks.lock import LOCK_SECONDS, Owner, beat, free_lock, take_lock
 from tasks.storage import StoreError, open_storage
 
 ENTRY = BlockEntry(row=-3, col=7, key="k", written=True, checksums={"class": "c"}, scenes=("a", "b"))

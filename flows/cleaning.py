@@ -1,0 +1,98 @@
+"""What a broken run left in an output, found and removed; never a published product, never finished blocks."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from typing import TYPE_CHECKING
+
+from flows.places import owner_alive, storage_options
+from tasks.ledger import HOME
+from tasks.lock import LOCK, is_stale, read_lock
+from tasks.storage import StorageError, StoreError, open_storage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tasks.storage import Storage
+
+STAGING = f"{HOME}/staging/"
+TAKING = f"{HOME}/.taking"
+
+UNFINISHED = re.compile(r"#\d+$")
+"""How the object store's client names a local file until it is whole."""
+
+AGE = re.compile(r"^(\d+(?:\.\d+)?)([smhdw])$")
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+def clean_output(output: str, *, older_than: str = "0d", dry_run: bool = False) -> list[str]:
+    """Remove what broken runs left in an output and give its keys, sorted; with ``dry_run`` only say what would go.
+
+    That is staged files, files cut short, multipart uploads never completed and the lock of a run that ended, as far
+    as they are older than ``older_than`` (``12h``, ``7d``). Finished blocks stay: a run goes on from them.
+
+    Raises StoreError where there is no product, or where a run is under way.
+    """
+    storage = open_storage(output, options=storage_options(output))
+    before = time.time() - parse_age(older_than)
+    if storage.root is None or HOME not in _top(storage):
+        raise StoreError(f"{output} holds no product and none was begun there: nothing to clean.")
+    lock = read_lock(storage)
+    if lock is not None and not is_stale(lock, now=time.time(), alive=owner_alive(lock)):
+        raise StoreError(
+            f"A run (process {lock.pid} on {lock.host}) is writing {output}: clean it when that has ended."
+        )
+    left = list(_left_in_folder(storage.folder, before)) if storage.folder is not None else []
+    if lock is not None and lock.beat <= before:
+        left.append(LOCK)
+    if not dry_run:
+        _remove(storage, left)
+    return sorted(left)
+
+
+def parse_age(text: str) -> float:
+    """Seconds of an age such as ``7d``, ``12h``, ``30m``.
+
+    Raises StoreError for anything else.
+    """
+    found = AGE.match(text.strip())
+    if found is None:
+        raise StoreError(f"--older-than {text!r} is not an age: write a number and s, m, h, d or w, such as 7d.")
+    return float(found[1]) * SECONDS[found[2]]
+
+
+def _top(storage: Storage) -> tuple[str, ...]:
+    try:
+        return storage.top()
+    except StorageError as error:
+        raise StoreError(str(error)) from error
+
+
+def _left_in_folder(folder: Path, before: float) -> Iterator[str]:
+    for place, _folders, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(place, name)  # noqa: PTH118 -- a Path for each of a million shards is slow
+            key = os.path.relpath(path, folder).replace(os.sep, "/")
+            ours = key.startswith(STAGING) or key == TAKING or UNFINISHED.search(name)
+            if ours and os.stat(path).st_mtime <= before:  # noqa: PTH116
+                yield key
+
+
+def _remove(storage: Storage, keys: list[str]) -> None:
+    for key in keys:
+        if storage.folder is None or key == LOCK:
+            storage.delete([key])
+        else:
+            (storage.folder / key).unlink(missing_ok=True)
+    if storage.folder is not None:
+        _remove_empty(storage.folder / STAGING)
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a folder and those in it, as far as they hold no file."""
+    for place, _folders, _names in os.walk(folder, topdown=False):
+        if not os.listdir(place):  # noqa: PTH208
+            os.rmdir(place)  # noqa: PTH106

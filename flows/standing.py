@@ -1,0 +1,112 @@
+"""What an output holds already: is it ours to write, what was begun there, does it answer this request."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from flows.places import cache_folder
+from tasks.ledger import HOME, read_plan
+from tasks.storage import StorageError, StoreError, open_storage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from flows.job import Job
+    from tasks.plan import Plan
+    from tasks.storage import Storage
+
+WAYS_ON = "Use --update to redo what changed, --replace to start over, or another output."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What was begun in an output: its frozen plan as JSON, where, and whether the product is published."""
+
+    uri: str
+    plain: dict[str, Any]
+    complete: bool
+
+    def plan(self) -> Plan:
+        """The frozen plan.
+
+        Raises StoreError where this version of Tilewright did not make it, or cannot read it.
+        """
+        # What a finished product's second call does without: it compares requests only.
+        from tasks.plan import PLAN_FORMAT, Plan
+
+        begun, today = self.version, importlib.metadata.version("tilewright")
+        if self.plain.get("format") != PLAN_FORMAT or begun != today:
+            raise StoreError(
+                f"{self.uri} was begun with Tilewright {begun} (plan format {self.plain.get('format')}), this is "
+                f"{today} (format {PLAN_FORMAT}): finish it with that version. Or u{WAYS_ON[1:]}"
+            )
+        try:
+            return Plan.from_json(self.plain)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise StoreError(
+                f"The plan in {self.uri}/{HOME} is damaged ({type(error).__name__}: {error}): restore it, or run "
+                "again with --replace."
+            ) from error
+
+    @property
+    def version(self) -> str:
+        """The Tilewright that began it."""
+        versions = self.plain.get("versions")
+        return str(versions.get("tilewright", "?")) if isinstance(versions, dict) else "?"
+
+
+def check_output(output: str, options: Mapping[str, str]) -> Storage:
+    """The storage of an output that may be written: empty, or begun by Tilewright. Nothing is made yet.
+
+    Raises StoreError where it holds anything else, cannot be reached or cannot be written.
+    """
+    storage = open_storage(output, options=options)
+    if storage.folder is not None:
+        _check_writable(storage.folder, output)
+    try:
+        names = storage.top() if storage.root is not None else ()
+    except StorageError as error:
+        raise StoreError(str(error)) from error
+    if names and HOME not in names:
+        raise StoreError(
+            f"The output {output} holds {len(names)} other things ({', '.join(names[:3])}): give an empty or new place."
+        )
+    return storage
+
+
+def read_standing(storage: Storage) -> Standing | None:
+    """What was begun in a storage; None where nothing was."""
+    plain = read_plan(storage) if storage.root is not None else None
+    if plain is None:
+        return None
+    return Standing(uri=storage.uri, plain=plain, complete=storage.read("item.json") is not None)
+
+
+def check_same_request(standing: Standing, job: Job) -> None:
+    """Do nothing where a job asks for what the standing plan makes.
+
+    Raises StoreError naming the keys that differ.
+    """
+    # Both imports are heavy, and a first run's planning makes them anyway.
+    from catalogs.sources import resolve_source
+    from models.registry import find_card
+
+    source = resolve_source(job.source, base=job.base).to_json()
+    model = find_card(job.model, base=job.base, cache=cache_folder() / "models").digest
+    asked: dict[str, Any] = {**job.request(), "source": source, "model": model}
+    begun = standing.plain.get("request") or {}
+    differing = sorted(key for key in {*asked, *begun} if asked.get(key) != begun.get(key))
+    if differing:
+        raise StoreError(f"{standing.uri} was begun with another request: {', '.join(differing)} differ. {WAYS_ON}")
+
+
+def _check_writable(folder: Path, output: str) -> None:
+    place = folder
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise StoreError(f"The output {output} cannot be written: {place} does not allow it. Choose another output.")

@@ -1,0 +1,140 @@
+"""Smaller levels of a finished store, each half the one above it, for whoever looks at a whole map at once.
+
+They lie beside the full layers, as `overviews/<factor>/<layer>`: the layers themselves stay at the top of the store,
+where every reader of CF data finds them, and the layout of the multiscales convention leads from one to the next.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+from affine import Affine
+from zarr.errors import ZarrUserWarning
+
+from tasks.conventions import MULTISCALES
+from tasks.halving import METHODS, halve
+from tasks.place import Place, declare_grid
+from tasks.store import STORE, array_layout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tasks.grid import Grid, PixelBox
+    from tasks.storage import Storage
+
+HOME = "overviews"
+SMALLEST = 512
+"""Pixels: a level that fits a screen needs no smaller one, as with a COG's overviews."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """One level: `factor` full pixels per pixel along a side, `shape` (height, width), `path` inside the store."""
+
+    factor: int
+    shape: tuple[int, int]
+
+    @property
+    def path(self) -> str:
+        """The level's group; empty for the full layers."""
+        return f"{HOME}/{self.factor}" if self.factor > 1 else ""
+
+    def path_of(self, layer: str) -> str:
+        """The layer's array at this level."""
+        return f"{self.path}/{layer}".lstrip("/")
+
+
+def pyramid_levels(shape: tuple[int, int]) -> tuple[Level, ...]:
+    """The levels of a store of ``shape``, the full one first; a last odd row or column counts as half a pixel more."""
+    levels = [Level(factor=1, shape=shape)]
+    while max(levels[-1].shape) > SMALLEST:
+        height, width = levels[-1].shape
+        levels.append(Level(factor=2 * levels[-1].factor, shape=(-(-height // 2), -(-width // 2))))
+    return tuple(levels)
+
+
+def write_pyramid(storage: Storage, *, grid: Grid, box: PixelBox, block: int, kinds: Mapping[str, str]) -> None:
+    """Write every smaller level of the layers in ``kinds`` (name to class, percent or value), and say so in the store.
+
+    Classes by the most frequent, values by their mean, nodata left out of both. Memory is bounded: four blocks of one
+    layer at a time. Levels that are there already are written again.
+
+    Raises StorageError naming the layer.
+    """
+    store = storage.zarr(STORE)
+    group = zarr.open_group(store, mode="r+", use_consolidated=False)
+    zarr_format = group.metadata.zarr_format
+    levels = pyramid_levels(box.shape)
+    for level in levels[1:]:
+        place = _place(grid, box, level)
+        storage.insist("describe", partial(declare_grid, group.require_group(level.path), place))
+    for name in kinds:
+        for above, level in pairwise(levels):
+            _write_level(storage, group, name, above, level, block=block, kind=kinds[name])
+    if len(levels) > 1:
+        _describe(group, grid, box, levels, kinds)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ZarrUserWarning)
+        storage.insist("describe", lambda: zarr.consolidate_metadata(store, zarr_format=zarr_format))
+
+
+def _write_level(
+    storage: Storage, group: zarr.Group, name: str, above: Level, level: Level, *, block: int, kind: str
+) -> None:
+    source = group[above.path_of(name)]
+    assert isinstance(source, zarr.Array), f"{name} is a layer"
+    target = group.create_array(
+        level.path_of(name),
+        shape=level.shape,
+        dtype=source.dtype,
+        fill_value=source.fill_value,
+        overwrite=True,
+        attributes=dict(source.attrs),
+        **array_layout(block, zarr_format=group.metadata.zarr_format),
+    )
+    for rows, cols in _pieces(level.shape, block):
+        wide = tuple(slice(2 * span.start, 2 * span.stop) for span in (rows, cols))
+        pixels = storage.insist(f"read layer {name} of", lambda wide=wide: np.asarray(source[wide]))  # type: ignore[misc]
+        smaller = halve(pixels, kind=kind, nodata=source.fill_value)
+        storage.insist(
+            f"write a smaller level of {name} to",
+            lambda rows=rows, cols=cols, smaller=smaller: target.__setitem__((rows, cols), smaller),  # type: ignore[misc]
+        )
+
+
+def _pieces(shape: tuple[int, int], block: int) -> Iterator[tuple[slice, slice]]:
+    """The shards of an array of ``shape``."""
+    for row in range(0, shape[0], block):
+        for col in range(0, shape[1], block):
+            yield slice(row, min(row + block, shape[0])), slice(col, min(col + block, shape[1]))
+
+
+def _describe(
+    group: zarr.Group, grid: Grid, box: PixelBox, levels: tuple[Level, ...], kinds: Mapping[str, str]
+) -> None:
+    """The multiscales layout: one chain of arrays per layer, since classes and values are not made smaller alike."""
+    layout: list[dict[str, Any]] = []
+    for name, kind in kinds.items():
+        for above, level in zip((None, *levels), levels, strict=False):
+            entry: dict[str, Any] = {"asset": level.path_of(name)}
+            if above is not None:
+                entry["derived_from"] = above.path_of(name)
+                entry["transform"] = {"scale": [2.0, 2.0], "translation": [0.0, 0.0]}
+                entry["resampling_method"] = METHODS[kind]
+            entry["spatial:shape"] = list(level.shape)
+            entry["spatial:transform"] = list(_place(grid, box, level).transform)[:6]
+            layout.append(entry)
+    attributes: dict[str, Any] = dict(group.attrs)
+    known = [entry for entry in attributes["zarr_conventions"] if entry["uuid"] != MULTISCALES["uuid"]]
+    group.attrs.update({"multiscales": {"layout": layout}, "zarr_conventions": [*known, MULTISCALES]})
+
+
+def _place(grid: Grid, box: PixelBox, level: Level) -> Place:
+    transform = grid.transform_of(box) * Affine.scale(level.factor)
+    return Place(crs=grid.crs, transform=transform, shape=level.shape)
