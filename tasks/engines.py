@@ -62,7 +62,7 @@ def odc_arrays(plans: Sequence[BandPlan], geobox: GeoBox, *, chunks: int | None,
         metadata = RasterBandMetadata(plan.dtype.name, plan.fill, plan.unit)
         tiles = GeoboxTiles(geobox, side)
         cube = chunked_load(
-            {plan.band: RasterLoadParams(plan.dtype.name, fill_value=plan.fill, meta=metadata)},
+            {plan.band: _odc_params(plan, metadata)},
             RasterGroupMetadata({(plan.band, 1): metadata}),
             [_odc_source(plan.mosaics[day], metadata) for day in days],
             {(day, *place): [source] for source, day in enumerate(days) for place in np.ndindex(tiles.shape.yx)},
@@ -74,6 +74,16 @@ def odc_arrays(plans: Sequence[BandPlan], geobox: GeoBox, *, chunks: int | None,
         )
         arrays[plan.band] = cube[plan.band].data
     return arrays
+
+
+def _odc_params(plan: BandPlan, metadata: RasterBandMetadata) -> RasterLoadParams:
+    fuser = f"{put_down.__module__}.{put_down.__name__}"
+    return RasterLoadParams(plan.dtype.name, fill_value=plan.fill, meta=metadata, fuser_fqn=fuser)
+
+
+def put_down(target: np.ndarray, pending: PendingDay) -> None:
+    """The pixels of a day read to where odc-loader wants them, without a copy or a search for gaps."""
+    pending.read_into(target)
 
 
 def _odc_source(mosaic: DayMosaic | None, metadata: RasterBandMetadata) -> dict[str, RasterSource]:
@@ -124,14 +134,29 @@ class MosaicReader:
     def read(
         self, cfg: RasterLoadParams, dst_geobox: GeoBox, *, dst: np.ndarray | None = None, selection: Any = None
     ) -> tuple[tuple[slice, slice], np.ndarray]:
-        """(where in the geobox, values), always the whole of it."""
+        """(where in the geobox, what stands for the values), always the whole of it."""
         assert dst is None, "odc-loader 0.6 lets the reader allocate"
         assert selection is None, "a mosaic has one band"
         assert cfg.fill_value is not None, "the plan names the fill value"
-        values = read_mosaic(
-            self._mosaic, dst_geobox, dtype=np.dtype(cfg.dtype), fill=cfg.fill_value, access=self._access
-        )
-        return (slice(0, values.shape[0]), slice(0, values.shape[1])), values
+        pending = PendingDay(self._mosaic, dst_geobox, fill=cfg.fill_value, access=self._access)
+        return (slice(0, pending.shape[0]), slice(0, pending.shape[1])), cast("np.ndarray", pending)
+
+
+class PendingDay:
+    """What stands for a day's pixels between odc-loader's read and its joining: shaped like them, read only then.
+
+    odc-loader 0.6 allocates the result itself and copies what a reader returns into it; this spares the copy. If its
+    `fuser_fqn` goes, return the pixels.
+    """
+
+    def __init__(self, mosaic: DayMosaic, geobox: GeoBox, *, fill: float, access: Access) -> None:
+        self._mosaic, self._geobox, self._fill, self._access = mosaic, geobox, fill, access
+        self.shape = geobox.shape.yx
+        self.ndim = 2
+
+    def read_into(self, target: np.ndarray) -> None:
+        """The pixels written to `target`, (y, x)."""
+        read_mosaic(self._mosaic, self._geobox, out=target, fill=self._fill, access=self._access)
 
 
 def stackstac_arrays(
@@ -196,7 +221,9 @@ class StackReader:
         """Values of a window of the grid, (y, x)."""
         del kwargs
         part = self._geobox[window.toslices()]
-        return read_mosaic(self._mosaic, part, dtype=self._dtype, fill=self._fill, access=self._access)
+        values = np.empty(part.shape.yx, dtype=self._dtype)
+        read_mosaic(self._mosaic, part, out=values, fill=self._fill, access=self._access)
+        return values
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -51,43 +51,31 @@ class DayMosaic:
         return tuple(asset for scene in self.scenes if (asset := scene.asset(self.band)) is not None)
 
 
-def read_mosaic(mosaic: DayMosaic, geobox: GeoBox, *, dtype: np.dtype, fill: float, access: Access) -> np.ndarray:
-    """The day's band on the geobox, (y, x) in `dtype`, `fill` where no scene has a value.
+def read_mosaic(mosaic: DayMosaic, geobox: GeoBox, *, out: np.ndarray, fill: float, access: Access) -> None:
+    """The day's band on the geobox written to `out`, (y, x) in the cube's dtype, `fill` where no scene has a value.
 
-    Per pixel the first scene in item order with a value wins. A later scene is read only where the earlier ones left
-    holes. Scenes stored alike are joined as stored numbers and converted once; others each before they meet.
+    Per pixel the first scene in item order with a value wins. Scenes stored alike are joined as stored numbers and
+    converted once, each read only where the earlier ones left holes; others are converted before they meet.
     Raises ReadError for a scene that cannot be read, unless the access tolerates it.
     """
-    if len(mosaic.scenes) == 1:
-        return _read_alone(mosaic, geobox, dtype=dtype, fill=fill, access=access)
-    result = np.full(geobox.shape.yx, fill, dtype=dtype)
-    holes = np.ones(result.shape, dtype=bool)
-    for run in _runs(mosaic):
-        window = _bounding(holes)
-        if window is None:
+    runs = _runs(mosaic)
+    joined = _join_run(mosaic, runs[0], geobox, access)
+    if joined is None:
+        out[...] = fill
+    else:
+        _finish(joined, runs[0][0], mosaic, out=out, fill=fill)
+    if len(runs) == 1:
+        return
+    holes = np.ones(out.shape, dtype=bool) if joined is None else joined.missing
+    for run in runs[1:]:
+        if not holes.any():
             break
-        part = geobox[window]
-        joined = _join_run(mosaic, run, part, access)
-        if joined is None:
-            continue
-        missing = joined.missing
-        take = holes[window] & ~missing
-        values = _finish(joined, run[0], mosaic, dtype)
-        np.copyto(result[window], values, where=take)
-        holes[window] &= missing
-    return result
-
-
-def _read_alone(mosaic: DayMosaic, geobox: GeoBox, *, dtype: np.dtype, fill: float, access: Access) -> np.ndarray:
-    """The same for a day of one scene, which needs no joining."""
-    scene = mosaic.scenes[0]
-    pixels = _read_scene(mosaic, scene, geobox, access)
-    if pixels is None:
-        return np.full(geobox.shape.yx, fill, dtype=dtype)
-    values = _finish(pixels, scene, mosaic, dtype)
-    if mosaic.unit == "class" and (pixels.nodata != fill or pixels.valid is not None):
-        values = np.where(pixels.missing, dtype.type(fill), values)
-    return values
+        joined = _join_run(mosaic, run, geobox, access)
+        if joined is not None:
+            missing, later = joined.missing, np.empty_like(out)
+            _finish(joined, run[0], mosaic, out=later, fill=fill)
+            np.copyto(out, later, where=holes & ~missing)
+            holes &= missing
 
 
 def _runs(mosaic: DayMosaic) -> list[list[Scene]]:
@@ -119,33 +107,28 @@ def _join_run(mosaic: DayMosaic, run: list[Scene], geobox: GeoBox, access: Acces
         if joined is None:
             joined = _read_scene(mosaic, scene, geobox, access)
             continue
-        window = _bounding(joined.missing)
+        missing = joined.missing
+        window = _bounding(missing)
         if window is None:
             break
         more = _read_scene(mosaic, scene, geobox[window], access)
         if more is not None:
-            joined = _fill_holes(joined, more, window)
+            joined = _fill_holes(joined, missing, more, window)
     return joined
 
 
-def _fill_holes(joined: Pixels, more: Pixels, window: tuple[slice, slice]) -> Pixels:
+def _fill_holes(joined: Pixels, missing: np.ndarray, more: Pixels, window: tuple[slice, slice]) -> Pixels:
     """The pixels with their holes in the window filled from `more`, which covers the window alone."""
-    if more.values.dtype != joined.values.dtype or str(more.nodata) != str(joined.nodata):
-        wide = np.promote_types(more.values.dtype, joined.values.dtype)
-        values = joined.values.astype(wide)
-        valid: np.ndarray | None = ~joined.missing
-    else:
-        values, valid = _writable(joined.values), None if joined.valid is None else joined.valid.copy()
-    take = joined.missing[window] & ~more.missing
+    take = missing[window] & ~more.missing
+    alike = more.values.dtype == joined.values.dtype and str(more.nodata) == str(joined.nodata)
+    if alike and joined.valid is None:
+        np.copyto(joined.values[window], more.values, where=take)
+        return joined
+    values = joined.values.astype(np.promote_types(more.values.dtype, joined.values.dtype))
     np.copyto(values[window], more.values, where=take)
-    if valid is not None:
-        valid[window] |= take
-    nodata = joined.nodata if valid is None or joined.valid is not None else None
-    return Pixels(values=values, nodata=nodata, valid=valid)
-
-
-def _writable(values: np.ndarray) -> np.ndarray:
-    return values if values.flags.writeable else values.copy()
+    valid = ~missing
+    valid[window] |= take
+    return Pixels(values=values, nodata=None, valid=valid)
 
 
 def _read_scene(mosaic: DayMosaic, scene: Scene, geobox: GeoBox, access: Access) -> Pixels | None:
@@ -167,13 +150,17 @@ def _read_scene(mosaic: DayMosaic, scene: Scene, geobox: GeoBox, access: Access)
         return None
 
 
-def _finish(pixels: Pixels, scene: Scene, mosaic: DayMosaic, dtype: np.dtype) -> np.ndarray:
+def _finish(pixels: Pixels, scene: Scene, mosaic: DayMosaic, *, out: np.ndarray, fill: float) -> None:
     """Values of the cube: categories as they are, everything else physical and in the mosaic's unit."""
     if mosaic.unit == "class":
-        return pixels.values.astype(dtype, copy=False)
+        out[...] = pixels.values
+        if pixels.nodata != fill or pixels.valid is not None:
+            out[pixels.missing] = fill
+        return
     asset = _asset(scene, mosaic.band)
-    physical = to_physical(pixels, Conversion(scale=asset.scale, offset=asset.offset))
-    return convert_unit(physical, source=asset.unit, target=mosaic.unit).astype(dtype, copy=False)
+    to_physical(pixels, Conversion(scale=asset.scale, offset=asset.offset), out=out)
+    if asset.unit != mosaic.unit:
+        out[...] = convert_unit(out, source=asset.unit, target=mosaic.unit)
 
 
 def _bounding(holes: np.ndarray) -> tuple[slice, slice] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,38 +18,67 @@ def paste(dataset: Any, *, band: int, nodata: float | None, alignment: Alignment
 
     Of `shrink` file pixels a side the one that holds the grid pixel's centre is picked, the later of two that touch it.
     """
-    rows = _places(alignment.row, shape[0], alignment)
-    cols = _places(alignment.col, shape[1], alignment)
-    inside_rows, inside_cols = _inside(rows, dataset.height), _inside(cols, dataset.width)
+    rows = _span(alignment.row, shape[0], alignment, dataset.height)
+    cols = _span(alignment.col, shape[1], alignment, dataset.width)
+    if rows.whole and cols.whole:
+        return Pixels(values=_read(dataset, band, rows, cols, alignment), nodata=nodata, valid=_covered(nodata, shape))
     values = np.full(shape, 0 if nodata is None else nodata, dtype=dataset.dtypes[band - 1])
-    if _length(inside_rows) and _length(inside_cols):
-        rows, cols = rows[inside_rows], cols[inside_cols]
-        window = ((int(rows[0]), int(rows[-1]) + 1), (int(cols[0]), int(cols[-1]) + 1))
-        stored = dataset.read(band, window=window)
-        if alignment.same_size and stored.shape == shape:
-            values = stored
-        else:
-            values[inside_rows, inside_cols] = stored[rows - rows[0]][:, cols - cols[0]]
-    valid = None
-    if nodata is None:
-        valid = np.zeros(shape, dtype=bool)
-        valid[inside_rows, inside_cols] = True
+    valid = None if nodata is not None else np.zeros(shape, dtype=bool)
+    if rows.count and cols.count:
+        place = rows.target, cols.target
+        values[place] = _read(dataset, band, rows, cols, alignment)
+        if valid is not None:
+            valid[place] = True
     return Pixels(values=values, nodata=nodata, valid=valid)
 
 
-def _places(start: int, count: int, alignment: Alignment) -> np.ndarray:
-    """Index in the file of each grid row (or column), possibly beyond it."""
-    steps = np.arange(count, dtype=np.int64)
+def _covered(nodata: float | None, shape: tuple[int, int]) -> np.ndarray | None:
+    return None if nodata is not None else np.ones(shape, dtype=bool)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Span:
+    """Grid rows (or columns) that lie in a file: `target` in the grid, [start, stop) in the file.
+
+    `lead` grid pixels of the first file pixel lie before the target, where file pixels are repeated.
+    """
+
+    target: slice
+    start: int
+    stop: int
+    lead: int
+    whole: bool
+
+    @property
+    def count(self) -> int:
+        return int(self.target.stop - self.target.start)
+
+
+def _span(start: int, count: int, alignment: Alignment, size: int) -> _Span:
+    """The part of `count` grid rows from `start` on that a file of `size` rows holds."""
+    grow, shrink = alignment.grow, alignment.shrink
+    first = start + shrink // 2
+    # Grid rows before the file's first and after its last, in whole grid rows.
+    before = max(0, -(first // shrink))
+    after = min(count, -((first - size * grow) // shrink)) if first < size * grow else 0
+    if after <= before:
+        return _Span(target=slice(0, 0), start=0, stop=0, lead=0, whole=False)
+    begin, last = first + before * shrink, first + (after - 1) * shrink
+    return _Span(
+        target=slice(before, after),
+        start=begin // grow,
+        stop=last // grow + 1,
+        lead=begin % grow,
+        whole=before == 0 and after == count,
+    )
+
+
+def _read(dataset: Any, band: int, rows: _Span, cols: _Span, alignment: Alignment) -> np.ndarray:
+    """The grid pixels of two spans, (y, x)."""
+    stored: np.ndarray = dataset.read(band, window=((rows.start, rows.stop), (cols.start, cols.stop)))
+    if alignment.same_size:
+        return stored
     if alignment.grow > 1:
-        return (start + steps) // alignment.grow
-    return start + steps * alignment.shrink + alignment.shrink // 2
-
-
-def _inside(places: np.ndarray, size: int) -> slice:
-    """The grid rows (or columns) that lie in a file of that size; places ascend."""
-    start, stop = np.searchsorted(places, [0, size])
-    return slice(int(start), int(stop))
-
-
-def _length(part: slice) -> int:
-    return int(part.stop - part.start)
+        repeated = stored.repeat(alignment.grow, axis=0).repeat(alignment.grow, axis=1)
+        return repeated[rows.lead : rows.lead + rows.count, cols.lead : cols.lead + cols.count]
+    return stored[:: alignment.shrink, :: alignment.shrink]

@@ -10,6 +10,9 @@ import numpy as np
 TABLE_BITS = 16
 """Integers of up to so many bits are converted by a table, which is faster than arithmetic and as exact."""
 
+ROWS_BYTES = 1 << 19
+"""Bytes of places looked up at once, to stay in the cache."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pixels:
@@ -25,11 +28,14 @@ class Pixels:
     @property
     def missing(self) -> np.ndarray:
         """True where there is no value, (y, x) bool."""
-        missing = np.isnan(self.values) if self.values.dtype.kind == "f" else np.zeros(self.values.shape, dtype=bool)
+        marks = [] if self.valid is None else [~self.valid]
         if self.nodata is not None and not np.isnan(self.nodata):
-            missing |= self.values == self.nodata
-        if self.valid is not None:
-            missing |= ~self.valid
+            marks.append(self.values == self.values.dtype.type(self.nodata))
+        if self.values.dtype.kind == "f":
+            marks.append(np.isnan(self.values))
+        if not marks:
+            return np.zeros(self.values.shape, dtype=bool)
+        missing: np.ndarray = marks[0] if len(marks) == 1 else np.logical_or.reduce(marks)
         return missing
 
 
@@ -55,18 +61,28 @@ class Conversion:
         return wide * self.scale + self.offset
 
 
-def to_physical(pixels: Pixels, conversion: Conversion) -> np.ndarray:
-    """Physical values (y, x) float32, NaN where there is none."""
+def to_physical(pixels: Pixels, conversion: Conversion, *, out: np.ndarray | None = None) -> np.ndarray:
+    """Physical values (y, x) float32, NaN where there is none; written to `out` if given, which is then returned."""
     values = pixels.values
+    physical = np.empty(values.shape, dtype=np.float32) if out is None else out
     if values.dtype.kind in "iu" and values.dtype.itemsize * 8 <= TABLE_BITS:
         table = _table(values.dtype.str, pixels.nodata, conversion)
-        physical = table.take(values.view(f"u{values.dtype.itemsize}"))
+        _look_up(table, values.view(f"u{values.dtype.itemsize}"), physical)
         if pixels.valid is not None:
             physical[~pixels.valid] = np.nan
         return physical
-    physical = conversion.apply(values).astype(np.float32)
+    physical[...] = conversion.apply(values)
     physical[pixels.missing] = np.nan
     return physical
+
+
+def _look_up(table: np.ndarray, places: np.ndarray, found: np.ndarray) -> None:
+    """The table's values at the places, (y, x): some rows at a time, since numpy widens the places to 8 bytes each."""
+    rows = max(1, ROWS_BYTES // max(8 * places.shape[1], 1))
+    for start in range(0, places.shape[0], rows):
+        part = slice(start, start + rows)
+        # "clip" spares numpy a buffer; no place lies beyond a table of every number.
+        np.take(table, places[part], out=found[part], mode="clip")
 
 
 @lru_cache(maxsize=64)

@@ -47,6 +47,12 @@ class DecodedBlocks:
                     self._bytes -= self._held.popitem(last=False)[1]
         return missed
 
+    def forget(self) -> None:
+        """Nothing is held any more: the handles were closed."""
+        with self._lock:
+            self._held.clear()
+            self._bytes = 0
+
 
 class ReadStats:
     """Counters of a job's reads. Thread-safe; a copy in another process counts for itself.

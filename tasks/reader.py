@@ -29,7 +29,16 @@ if TYPE_CHECKING:
 
     from catalogs.items import BandAsset
 
-__all__ = ["Failure", "FailureLog", "ReadError", "ReadStats", "Reading", "check_resampling", "read_asset"]
+__all__ = [
+    "Failure",
+    "FailureLog",
+    "ReadError",
+    "ReadStats",
+    "Reading",
+    "check_resampling",
+    "close_files",
+    "read_asset",
+]
 
 OVERVIEW_SLACK = 1.05
 """How much coarser than the grid an overview may be and still be read, since a warped pixel is never quite one size."""
@@ -44,6 +53,12 @@ class Reading:
 
     gdal: Mapping[str, str] = field(default_factory=dict)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+
+
+def close_files() -> None:
+    """Every idle file of this process closed, and with it what GDAL holds decoded of it."""
+    _HANDLES.close()
+    _DECODED.forget()
 
 
 def check_resampling(name: str) -> str:

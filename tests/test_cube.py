@@ -119,7 +119,7 @@ def test_mixed_radiometric_states_give_the_cube_of_one_state(tmp_path: Path, eng
 
 
 def test_an_offset_in_whole_dn_is_exact_for_every_number() -> None:
-    numbers = np.arange(1001, 65536, dtype=np.uint16)
+    numbers = np.arange(1001, 65536, dtype=np.uint16)[None]
     shifted = Pixels(values=numbers, nodata=0, valid=None)
     plain = Pixels(values=(numbers - 1000).astype(np.uint16), nodata=None, valid=np.ones(numbers.shape, bool))
     one, other = Conversion(scale=1e-4, offset=-0.1), Conversion(scale=1e-4, offset=0.0)
@@ -127,7 +127,7 @@ def test_an_offset_in_whole_dn_is_exact_for_every_number() -> None:
 
 
 def test_reflectance_below_zero_stays_below_zero() -> None:
-    pixels = Pixels(values=np.array([1, 999, 1000], np.uint16), nodata=0, valid=None)
+    pixels = Pixels(values=np.array([[1, 999, 1000]], np.uint16), nodata=0, valid=None)
     physical = to_physical(pixels, Conversion(scale=1e-4, offset=-0.1))
     assert np.allclose(physical, [-0.0999, -0.0001, 0.0], atol=1e-9)
 
