@@ -18,7 +18,7 @@ from models.receptive import measure_receptive_field
 from models.registry import find_card
 from tasks.composite import reducer_radius_px
 from tasks.grid import Grid, plan_blocks, plan_grid, project_area
-from tasks.infer import output_scale
+from tasks.output_grid import output_scale
 from tasks.plan import Plan, area_json
 from tasks.tiles import Lattice, plan_lattice
 

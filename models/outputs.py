@@ -53,7 +53,9 @@ class OutputSpec:
     `channels` is K, the number of classes or values after everything but batch, height and width is flattened in the
     array's order; `scale` output pixels per pixel of the card's grid, in each direction; `labels` when the graph
     gives class values itself (argmax inside); `threshold` the least probability of the second of two classes, None =
-    argmax; `prefix` stands before the layers' names where two outputs would write the same.
+    argmax; `prefix` stands before the layers' names where two outputs would write the same. `scored` when what comes is
+    scores already (of several runs or cards brought together); behind them then stand the planes of `measures`: one per
+    measure for classes, one per measure and channel for values.
     """
 
     name: str
@@ -73,6 +75,8 @@ class OutputSpec:
     labels: bool = False
     prefix: str = ""
     description: str = ""
+    scored: bool = False
+    measures: tuple[str, ...] = ()
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -92,13 +96,47 @@ class OutputSpec:
         return 1 if self.labels else len(self.classes) or self.channels
 
     @property
+    def n_planes(self) -> int:
+        """Planes that can be averaged: as `n_scores`, but one per class for labels; then those of `measures`."""
+        return (len(self.classes) or self.channels) + self.n_measured
+
+    @property
+    def n_measured(self) -> int:
+        """Planes of all `measures`."""
+        return len(self.measures) * (1 if self.classes else self.channels)
+
+    @property
     def rows(self) -> bool:
         """Whether the array has no height and width: one vector per pixel or per window, by the inputs of the card."""
         return "height" not in self.axes
 
     def layer_specs(self) -> tuple[LayerSpec, ...]:
         """The rasters written from this output, in the card's order, `probabilities` opened into one per class."""
-        return tuple(spec for layer in self.layers for spec in self._layer(layer))
+        return (*(spec for layer in self.layers for spec in self._layer(layer)), *self._measured())
+
+    def _measured(self) -> tuple[LayerSpec, ...]:
+        if self.classes:
+            return tuple(
+                LayerSpec(
+                    name=self.prefix + measure,
+                    kind="percent",
+                    source=f"measure:{i}",
+                    unit="percent",
+                    description=PERCENT_MEANING[measure],
+                )
+                for i, measure in enumerate(self.measures)
+            )
+        return tuple(
+            LayerSpec(
+                name=f"{self.prefix}{layer}_{measure}",
+                kind="value",
+                source=measure,
+                unit=unit,
+                description=f"standard deviation of {layer} over {VALUE_MEANING[measure]}",
+            )
+            for measure in self.measures
+            for layer, unit in zip(self.layers, self.units, strict=True)
+        )
 
     def _layer(self, layer: str) -> tuple[LayerSpec, ...]:
         if not self.classes:
@@ -144,7 +182,11 @@ PERCENT_MEANING: Final = {
     "confidence": "probability of the class chosen",
     "entropy": "entropy of the class probabilities, 100 = all classes alike",
     "margin": "probability of the best class less that of the second",
+    "spread": "standard deviation of the least certain class's probability over flips and turns of the window",
+    "disagreement": "share of models whose own class is another than the one they choose together",
 }
+
+VALUE_MEANING: Final = {"spread": "flips and turns of the window", "disagreement": "models"}
 
 
 def layer_word(name: str) -> str:

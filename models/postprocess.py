@@ -26,6 +26,8 @@ def scores(
     brought to it. A vector per window comes out as (N, K, 1, 1). NaN stays NaN.
     """
     planes = _planes(spec, raw, size)
+    if spec.scored:
+        return planes
     if spec.labels:
         return _votes(spec, planes) if votes else planes
     planes = activate(spec, planes)
@@ -74,29 +76,36 @@ def layers_from_scores(spec: OutputSpec, planes: NDArray[np.float32]) -> dict[st
 
     Where any score is NaN every layer is nodata (255, or NaN for values). Class: the class of the highest score (ties:
     the first), or by `threshold`. Percent: whole percent, rounded half to even. Values: float32, outside `valid_range`
-    nodata or clipped. `class` from class values: the value itself, nodata where it is none of the card's.
+    nodata or clipped. `class` from class values: the value itself, nodata where it is none of the card's. Planes behind
+    the scores are `spec.measures`.
     """
+    planes, measured = (planes[: -spec.n_measured], planes[-spec.n_measured :]) if spec.n_measured else (planes, None)
     if not spec.classes:
-        return _values(spec, planes)
+        return _values(spec, planes, measured)
     missing = np.asarray(~np.isfinite(planes).all(axis=0))
     is_label = spec.labels and len(planes) == 1
     made: dict[str, NDArray[Any]] = {}
     for layer in spec.layer_specs():
-        if layer.kind == "class":
+        if layer.source.startswith("measure:") and measured is not None:
+            made[layer.name] = to_percent(measured[int(layer.source.removeprefix("measure:"))], missing)
+        elif layer.kind == "class":
             made[layer.name] = _label_map(spec, planes[0]) if is_label else _class_map(spec, planes, missing)
         else:
             made[layer.name] = to_percent(_share(spec, layer.source, planes), missing)
     return made
 
 
-def _values(spec: OutputSpec, planes: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+def _values(
+    spec: OutputSpec, planes: NDArray[np.float32], measured: NDArray[np.float32] | None
+) -> dict[str, NDArray[Any]]:
     if spec.valid_range is not None:
         low, high = (np.float32(limit) for limit in spec.valid_range)
         if spec.outside == "clip":
             planes = np.clip(planes, low, high)
         else:
             planes = np.where((planes >= low) & (planes <= high), planes, np.float32(np.nan))
-    return {layer.name: planes[i].astype(np.float32, copy=False) for i, layer in enumerate(spec.layer_specs())}
+    whole = planes if measured is None else np.concatenate([planes, measured])
+    return {layer.name: whole[i].astype(np.float32, copy=False) for i, layer in enumerate(spec.layer_specs())}
 
 
 def _label_map(spec: OutputSpec, labels: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from models.missing import fill_missing
 from models.resize import resize
+from models.rims import mirror_rims
 from models.scaling import NO_SCALING
 
 if TYPE_CHECKING:
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
 def prepare_input(spec: InputSpec, steps: NDArray[np.float32], *, unit: str | None = None) -> NDArray[Any]:
     """The array of the graph's input `spec.name` for the steps (N, T, C, H, W) of its `source_bands`, NaN = missing.
 
-    In this order: unit (`unit` is what the steps come in, None = the card's), derived bands, missing values, resize,
-    value_scaling in float32, layout, data type (whole numbers by rounding half to even and clipping to their range).
+    In this order: rims, unit (`unit` is what the steps come in, None = the card's), derived bands, missing values,
+    resize, value_scaling in float32, layout, data type (whole numbers by rounding half to even and clipping to their range).
     `steps` is never changed. What comes out for window n depends on `steps[n]` alone, bit for bit.
     """
     assert steps.ndim == 5, f"steps must be (N, T, C, H, W), not {steps.shape}"
     assert steps.shape[2] == len(spec.source_bands), f"{steps.shape[2]} bands given, {spec.source_bands} expected"
+    if spec.missing.pad == "mirror":
+        steps = mirror_rims(steps)
     bands = derive_bands(spec, convert_unit(steps, given=unit or spec.unit, wanted=spec.unit))
     bands = fill_missing(bands, spec.missing, spec.neutral)
     if spec.resize is not None:

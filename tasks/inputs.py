@@ -71,8 +71,7 @@ def read_inputs(plan: Plan, block: Block, access: Access) -> BlockInputs:
         cut = _Cut(engine=plan.engine, entry=entry, geobox=grid.geobox_of(box), block=block.name)
         steps[entry.name], seen[entry.name] = _read_steps(cut, near, access)
         used |= {scene.id for scene in near}
-    counts = {entry.name: _on_model_grid(_count(seen[entry.name]), entry) for entry in plan.inputs}
-    total = np.sum([count.astype(np.uint32) for count in counts.values()], axis=0)
+    total = _observations(plan, seen)
     required = [
         _on_model_grid(_is_there(entry, seen[entry.name]), entry) for entry in plan.inputs if entry.required
     ] or [total > 0]
@@ -81,7 +80,7 @@ def read_inputs(plan: Plan, block: Block, access: Access) -> BlockInputs:
         steps=steps,
         seen=seen,
         valid=np.all(required, axis=0),
-        observations=np.minimum(total, np.iinfo(np.uint16).max).astype(np.uint16),
+        observations=total,
         scenes=tuple(sorted(used)),
     )
 
@@ -162,8 +161,15 @@ def _unit(entry: InputPlan) -> str | None:
     return entry.unit if entry.unit in {"linear", "db"} else None
 
 
-def _count(seen: np.ndarray) -> np.ndarray:
-    return np.minimum(seen.sum(axis=0, dtype=np.uint32), np.iinfo(np.uint16).max).astype(np.uint16)
+def _observations(plan: Plan, seen: dict[str, np.ndarray]) -> np.ndarray:
+    """Scenes behind each pixel of the model grid (y, x) uint16: inputs that read the same scenes count them once."""
+    counts: dict[tuple[str, ...], np.ndarray] = {}
+    for entry in plan.inputs:
+        count = _on_model_grid(seen[entry.name].sum(axis=0, dtype=np.uint32), entry)
+        collections = tuple(sorted({scene.collection for scene in entry.scenes})) or (entry.name,)
+        counts[collections] = np.maximum(count, counts[collections]) if collections in counts else count
+    total = np.sum(list(counts.values()), axis=0)
+    return np.minimum(total, np.iinfo(np.uint16).max).astype(np.uint16)
 
 
 def _is_there(entry: InputPlan, seen: np.ndarray) -> np.ndarray:

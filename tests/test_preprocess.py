@@ -138,13 +138,23 @@ def test_nearest_is_as_near_as_any_valid_pixel(seed: int, share: float) -> None:
     gaps = rng.random((7, 9)) < share
     gaps[rng.integers(7), rng.integers(9)] = False
     physical[0, 0, 0][gaps] = NAN
-    filled = prepare_input(spec_of(("red",)), physical)[0, 0, 0].astype(int)
+    filled = prepare_input(spec_of(("red",), missing=MissingSpec(pad="fill")), physical)[0, 0, 0].astype(int)
     valid = np.argwhere(~gaps)
     for row, col in np.argwhere(gaps):
         least = ((valid - (row, col)) ** 2).sum(axis=1).min()
         source = divmod(filled[row, col], 9)
         assert not gaps[source]
         assert (source[0] - row) ** 2 + (source[1] - col) ** 2 == least
+
+
+def test_rims_without_any_observation_are_mirrored_and_gaps_inside_are_filled() -> None:
+    physical = np.array([[NAN, NAN, NAN, 1, NAN, 3, NAN], [NAN, NAN, NAN, NAN, 5, 6, NAN]], dtype=np.float32)
+    spec = spec_of(("red",), missing=MissingSpec(fill=9.0), dates=DatesSpec(kind="series", steps=2))
+    made = prepare_input(spec, physical.reshape(1, 2, 1, 1, 7))[0, :, 0, 0]
+    assert made.tolist() == [[9, 3, 9, 1, 9, 3, 9], [5, 6, 5, 9, 5, 6, 5]]
+    assert np.isnan(physical[0, 0]), "what was given is not changed"
+    filled = spec_of(("red",), missing=MissingSpec(fill=9.0, pad="fill"), dates=DatesSpec(kind="series", steps=2))
+    assert prepare_input(filled, physical.reshape(1, 2, 1, 1, 7))[0, 0, 0, 0].tolist() == [9, 9, 9, 1, 9, 3, 9]
 
 
 def test_nearest_date_takes_the_same_pixel_from_the_nearest_step_and_the_earlier_of_two() -> None:
