@@ -3,87 +3,223 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-# A fresh home needs 20 s for its first server-less flow, which is Prefect's own limit (FACTS, Prefect).
+# A fresh home needs 20 s for its first server-less flow, which is Prefect's own limit (FACTS, Prefect); and a server
+# started for one run has nobody to report usage to.
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("DO_NOT_TRACK", "1")
 
-from prefect import flow, get_run_logger
-from prefect.artifacts import create_markdown_artifact, create_progress_artifact, update_progress_artifact
-from prefect.context import FlowRunContext
+from prefect import flow
+from prefect.deployments import run_deployment
+from prefect.states import Failed
 
+from flows.artifacts import Artifacts, leave_artifacts, leave_failures
+from flows.backfill import Drive, backfill_jobs, run_backfill
+from flows.errors import ErrorClass, classify
 from flows.job import make_job
 from flows.predict import RunOptions, run_job
-from flows.terminal import closing_lines
-from tasks.progress import Advance, Notice, Stage
+from flows.quarantine import SetAsideError
+from flows.region import run_shard
+from flows.secrets import refuse_secrets
+from flows.steps import in_flow_run
+from flows.watch import Tick, watch_once
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from prefect.client.schemas.objects import State
+
     from flows.job import Job
     from flows.outcome import Outcome
-    from tasks.progress import Event, Listener
+    from tasks.progress import Listener
 
-PROGRESS_STEPS = 50
-"""Updates of the progress artifact at most: each is a call to the server."""
+STATE_NAMES = {ErrorClass.BAD_REQUEST: "Refused"}
+"""What a failed run is called where "Failed" would not tell why nothing will help."""
+
+OWN_PACKAGES = {"flows", "tasks", "models", "catalogs"}
 
 
 @flow(name="predict", persist_result=False)
 def predict(
     job: dict[str, Any], base: str = ".", runner: str = "threads", workers: int | None = None, *, update: bool = False
-) -> dict[str, Any]:
+) -> Any:
     """Run one job: plan, prepare, blocks, COGs, publish. The job is what a job file holds; paths are from ``base``."""
-    checked = make_job(job, base=Path(base).resolve())
-    return _run(checked, RunOptions(runner=runner, workers=workers, update=update), listener=None).summary()
+    return _answer(lambda: _predict(job, base, RunOptions(runner=runner, workers=workers, update=update)))
+
+
+@flow(name="region", persist_result=False)
+def region(
+    job: dict[str, Any],
+    *,
+    base: str = ".",
+    shards: int = 4,
+    deployment: str | None = None,
+    runner: str = "threads",
+    workers: int | None = None,
+    update: bool = False,
+) -> Any:
+    """Run a large job as ``shards`` flow runs: sub-flows here, or runs of ``deployment`` on machines of their own.
+
+    The plan is frozen once before them, and published once after them; each shard has its own retries.
+    """
+    options = RunOptions(runner=runner, workers=workers, update=update, shards=shards, deployment=deployment)
+    return _answer(lambda: _predict(job, base, options))
+
+
+@flow(name="shard", flow_run_name="shard-{number}-of-{n_shards}", persist_result=False)
+def shard(
+    *,
+    output: str,
+    number: int,
+    n_shards: int,
+    runner: str = "threads",
+    workers: int | None = None,
+    provider: str = "auto",
+    batch: int | None = None,
+    tolerance: int = 0,
+) -> Any:
+    """Do one shard's missing blocks from the frozen plan that stands in the output; never publishes.
+
+    It is ``region`` that tries a failed shard again: a new run may be on another machine.
+    """
+    return _answer(
+        lambda: run_shard(
+            output=output,
+            number=number,
+            n_shards=n_shards,
+            runner=runner,
+            workers=workers,
+            provider=provider,
+            batch=batch,
+            tolerance=tolerance,
+        )
+    )
+
+
+@flow(name="watch", persist_result=False)
+def watch(
+    job: dict[str, Any],
+    *,
+    base: str = ".",
+    every: Literal["none", "day", "month", "year"] = "none",
+    overlap_days: float = 10,
+    runner: str = "threads",
+    workers: int | None = None,
+) -> Any:
+    """Look for scenes that are new or changed, and redo just the blocks they touch; meant for a schedule.
+
+    With ``every`` the job's name and output hold ``{period}``, and each day, month or year gets a product of its own.
+    """
+
+    def work() -> list[dict[str, Any]]:
+        refuse_secrets(job, "job")
+        ticks = watch_once(
+            job,
+            base=Path(base).resolve(),
+            now=datetime.now(UTC),
+            every=every,
+            overlap=timedelta(days=overlap_days),
+            options=RunOptions(runner=runner, workers=workers),
+            listener=Artifacts(None),
+        )
+        _leave_ticks(ticks)
+        return [tick.summary() for tick in ticks]
+
+    return _answer(work)
+
+
+@flow(name="backfill", persist_result=False)
+def backfill(
+    job: dict[str, Any],
+    table: list[dict[str, Any]],
+    *,
+    home: str,
+    base: str = ".",
+    at_once: int = 2,
+    deployment: str | None = None,
+    only: str | None = None,
+) -> Any:
+    """Make a product per row of a table, ``at_once`` at a time; what is done is not done again.
+
+    Each is a sub-flow, or a run of ``deployment``. ``only`` drives again what failed for that reason alone.
+    """
+
+    def work() -> list[dict[str, Any]]:
+        refuse_secrets(job, "job")
+        refuse_secrets(table, "table")
+        rows = run_backfill(backfill_jobs(job, table), _driver(base, deployment), home=home, at_once=at_once, only=only)
+        return [{"name": row.name, "state": row.state} for row in rows]
+
+    return _answer(work)
+
+
+def run_deployed(deployment: str, parameters: dict[str, Any]) -> None:
+    """Run a deployment (``flow/name``) to its end. Raises DeployedRunError where it does not complete."""
+    run: Any = run_deployment(deployment, parameters=parameters, as_subflow=in_flow_run())
+    state = run.state
+    if state is None or not state.is_completed():
+        raise DeployedRunError(deployment, run.name, state)
+
+
+class DeployedRunError(RuntimeError):
+    """A deployment run that did not complete; one that crashed or vanished counts as a lost worker."""
+
+    def __init__(self, deployment: str, run: str, state: State[Any] | None) -> None:
+        words = (state.message or state.name) if state is not None else "it has no state"
+        super().__init__(f"{deployment}, run {run}: {words}")
+        if state is None or state.is_crashed():
+            self.error_class = ErrorClass.LOST_WORKER
+        elif state.name == STATE_NAMES[ErrorClass.BAD_REQUEST]:
+            self.error_class = ErrorClass.BAD_REQUEST
 
 
 def run_under_prefect(job: Job, options: RunOptions, *, listener: Listener) -> Outcome:
     """The same as ``run_job``, as a flow run of the server at ``PREFECT_API_URL`` or of one started for it."""
 
     @flow(name="predict", flow_run_name=job.name, persist_result=False, validate_parameters=False)
-    def run_here() -> Outcome:
-        return _run(job, options, listener=listener)
+    def run_here() -> Any:
+        return _answer(lambda: _run(job, options, listener=listener))
 
-    outcome: Outcome = run_here()
+    outcome: Outcome = run_here()  # type: ignore[assignment]  # a failed state raises instead
     return outcome
+
+
+def _predict(job: dict[str, Any], base: str, options: RunOptions) -> dict[str, Any]:
+    refuse_secrets(job, "job")
+    return _run(make_job(job, base=Path(base).resolve()), options, listener=None).summary()
+
+
+def _driver(base: str, deployment: str | None) -> Drive:
+    if deployment is not None:
+        return lambda job: run_deployed(deployment, {"job": job, "base": base})
+    return lambda job: predict(job=job, base=base)
+
+
+def _leave_ticks(ticks: list[Tick]) -> None:
+    for tick in ticks:
+        if tick.outcome is not None:
+            leave_artifacts(tick.outcome)
 
 
 def _run(job: Job, options: RunOptions, *, listener: Listener | None) -> Outcome:
-    outcome = run_job(job, options, listener=_Artifacts(listener))
-    lines = "\n".join(f"    {line}" for line in closing_lines(outcome))
-    create_markdown_artifact(key="run-report", markdown=f"# {outcome.name}\n\n{lines}\n")
+    outcome = run_job(job, options, listener=Artifacts(listener))
+    if in_flow_run():
+        leave_artifacts(outcome)
     return outcome
 
 
-class _Artifacts:
-    """A listener that keeps a progress artifact and the flow run's log, and tells the next listener too."""
-
-    def __init__(self, following: Listener | None) -> None:
-        self.following = following
-        self.logger = get_run_logger()
-        self.artifact: Any = None
-        self.done = 0
-        self.total = 0
-
-    def __call__(self, event: Event) -> None:
-        if self.following is not None:
-            self.following(event)
-        if FlowRunContext.get() is None:
-            return
-        match event:
-            case Stage():
-                self.logger.info("%s %s", event.name, event.note)
-                if event.name == "blocks":
-                    self.total = event.total
-                    self.artifact = create_progress_artifact(progress=0.0, key="blocks-done")
-            case Advance() if self.artifact is not None and self.done < self.total:
-                self._advance(event.done)
-            case Notice():
-                self.logger.warning("%s", event.text)
-            case _:
-                pass
-
-    def _advance(self, n_done: int) -> None:
-        before = self.done * PROGRESS_STEPS // self.total
-        self.done += n_done
-        if self.done * PROGRESS_STEPS // self.total > before:
-            update_progress_artifact(artifact_id=self.artifact, progress=100.0 * self.done / self.total)
+def _answer(work: Callable[[], Any]) -> Any:
+    """What the work gives; our own refusals and failures as a failed state with their sentence and no traceback."""
+    try:
+        return work()
+    except (ValueError, RuntimeError) as error:
+        if type(error).__module__.partition(".")[0] not in OWN_PACKAGES:
+            raise
+        kind = classify(error)
+        if isinstance(error, SetAsideError):
+            leave_failures(error.rows)
+        return Failed(name=STATE_NAMES.get(kind, "Failed"), message=" ".join(str(error).split()), data=error)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flows.places import n_cores
+from flows.quarantine import Quarantine
+from flows.steps import BLOCK_DELAYS
 from tasks.infer import infer_block
 from tasks.work import ReadBlock, Workshop, read_block, write_block
 
@@ -30,12 +32,20 @@ class RunError(RuntimeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Where:
-    """The runner asked for: ``threads``, ``dask`` (a cluster on this machine) or a scheduler's address."""
+    """The runner asked for: ``threads``, ``dask`` (a cluster on this machine) or a scheduler's address.
+
+    With ``shards`` above 1 the blocks go out as that many flow runs, each with this runner for itself: sub-flows of
+    this process, or runs of ``deployment`` (``flow/name``) on machines of their own.
+    """
 
     runner: str = "threads"
     workers: int | None = None
+    shards: int = 1
+    deployment: str | None = None
 
     def __post_init__(self) -> None:
+        if self.shards < 1:
+            raise ValueError(f"shards is {self.shards}; expected 1 or more")
         if self.runner not in {"threads", "dask"} and "://" not in self.runner:
             raise ValueError(f"runner {self.runner!r} is unknown: give threads, dask or tcp://host:8786")
 
@@ -48,29 +58,46 @@ class Where:
 def run_blocks(shop: Workshop, blocks: Sequence[Block], where: Where, *, provider: str) -> Iterator[BlockEntry]:
     """Do every block and yield its entry as soon as it is recorded, in no promised order.
 
-    Raises the first failure; what was recorded before it stays.
+    What is recorded stays, whatever comes. Raises SetAsideError at the end where blocks failed for good, and at once
+    what every other block would meet too.
     """
-    if where.runner == "threads":
-        yield from _run_threads(shop, blocks, n_workers=where.n_workers)
+    quarantine = Quarantine()
+    if where.shards > 1:
+        from flows.region import run_shards
+
+        yield from run_shards(shop, blocks, where, provider=provider)
+    elif where.runner == "threads":
+        yield from _run_threads(shop, blocks, quarantine, n_workers=where.n_workers)
     else:
         from flows.cluster import run_on_cluster
 
-        yield from run_on_cluster(shop, blocks, where, provider=provider)
+        yield from run_on_cluster(shop, blocks, where, quarantine, provider=provider)
+    quarantine.close()
 
 
-def _run_threads(shop: Workshop, blocks: Sequence[Block], *, n_workers: int) -> Iterator[BlockEntry]:
+def _run_threads(
+    shop: Workshop, blocks: Sequence[Block], quarantine: Quarantine, *, n_workers: int
+) -> Iterator[BlockEntry]:
     """Three stages that overlap: blocks are read ahead, windows run on every core, shards are written behind."""
     with ExitStack() as stack:
         readers = _pool(stack, READ_AHEAD, "read")
         callers = _pool(stack, n_workers, "infer")
         writers = _pool(stack, 1, "write")
         waiting = deque(blocks)
-        reading: deque[Future[ReadBlock]] = deque()
+        reading: deque[tuple[Block, Future[ReadBlock]]] = deque()
         writing: set[Future[BlockEntry]] = set()
         while waiting or reading:
             while waiting and len(reading) < READ_AHEAD:
-                reading.append(readers.submit(read_block, shop, waiting.popleft()))
-            read = reading.popleft().result()
+                following = waiting.popleft()
+                reading.append((following, readers.submit(read_block, shop, following)))
+            block, coming = reading.popleft()
+            try:
+                read = coming.result()
+            except Exception as error:
+                if quarantine.tries_again(block, error):
+                    time.sleep(BLOCK_DELAYS[min(quarantine.tries[block.name], len(BLOCK_DELAYS)) - 1])
+                    waiting.appendleft(block)
+                continue
             began = time.perf_counter()
             result = infer_block(shop.plan, shop.engine, read.inputs, spread=callers.map)
             writing.add(writers.submit(_write, shop, read, result, time.perf_counter() - began))

@@ -7,8 +7,10 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from flows.errors import ErrorClass, classify
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,6 +25,9 @@ class Policy:
     tags: tuple[str, ...] = ()
 
 
+JITTER = 0.5
+"""Delays vary by half of themselves, so that many runs do not come back in the same second."""
+
 POLICIES = {
     "plan": Policy(delays=(5, 20, 60), timeout=1800, tags=("catalog",)),
     "prepare": Policy(delays=(2, 10, 30), timeout=600, tags=("storage",)),
@@ -30,8 +35,36 @@ POLICIES = {
     "blocks": Policy(delays=(10, 60), timeout=None, tags=("compute",)),
     "cogs": Policy(delays=(5, 30), timeout=None, tags=("storage",)),
     "publish": Policy(delays=(5, 20, 60), timeout=600, tags=("storage",)),
+    # Sub-flows: a shard's own tries, on another machine where it is a deployment run.
+    "shard": Policy(delays=(30, 120), timeout=None, tags=("compute",)),
 }
-"""Refusals (ValueError) are never retried: the same request gets the same answer."""
+"""A step that reads a source carries the tag ``source:<name>`` too: the handle for Prefect's concurrency limits."""
+
+RETRIED = frozenset({ErrorClass.THROTTLED, ErrorClass.TRANSIENT, ErrorClass.LOST_WORKER})
+"""Steps are tried again for these alone: the same bad request gets the same answer, and a fault stays one."""
+
+BLOCK_TRIES = {
+    ErrorClass.THROTTLED: 4,  # ... after the whole source has been left alone for a while (SOURCE_PAUSES)
+    ErrorClass.TRANSIENT: 2,  # ... each read in it has been tried six times (tasks/retry.py)
+    ErrorClass.LOST_WORKER: 2,  # ... each of which Dask has moved to three other workers by itself
+    ErrorClass.OUT_OF_MEMORY: 2,  # ... the second alone on its worker; then the run goes on with smaller blocks
+}
+"""Tries of one block by what failed, 1 where a class is not named; what fails for good is set aside by name."""
+
+BLOCK_DELAYS = (1.0, 5.0, 20.0)
+SOURCE_PAUSES = (10.0, 30.0, 120.0, 300.0)
+"""Seconds in which no block is begun after a source said it is asked too much; each time longer."""
+
+MOST_SET_ASIDE = 20
+"""Blocks set aside before a run stops: more is the source or the machine, not the blocks."""
+
+SMALLER_BLOCKS = 2
+"""Times a run that ran out of memory is begun anew with blocks of half the side."""
+
+
+def tries_of(error_class: ErrorClass) -> int:
+    """How often a block is tried where this is what fails."""
+    return BLOCK_TRIES.get(error_class, 1)
 
 
 def step(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -43,7 +76,8 @@ def step(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             if not in_flow_run():
                 return function(*args, **kwargs)
-            return _as_task(function, name, policy)(*args, **kwargs)
+            tags = (*policy.tags, *_source_tags(args))
+            return _as_task(function, name, policy, tags)(*args, **kwargs)
 
         return call
 
@@ -59,22 +93,32 @@ def in_flow_run() -> bool:
     return FlowRunContext.get() is not None
 
 
-def _as_task(function: Callable[P, R], name: str, policy: Policy) -> Callable[P, R]:
+def _source_tags(args: Iterable[object]) -> tuple[str, ...]:
+    """``source:<name>`` of the first argument that has a plan, or a job that names its source."""
+    for argument in args:
+        plan = getattr(argument, "plan", None)
+        source = plan.source["name"] if plan is not None else getattr(argument, "source", None)
+        if isinstance(source, str) and "/" not in source:
+            return (f"source:{source}",)
+    return ()
+
+
+def _as_task(function: Callable[P, R], name: str, policy: Policy, tags: tuple[str, ...]) -> Callable[P, R]:
     from prefect import task
     from prefect.cache_policies import NO_CACHE
 
     def retry(_task: object, _run: object, state: Any) -> bool:
         error = state.result(raise_on_failure=False)
-        return not isinstance(error, ValueError)
+        return isinstance(error, Exception) and classify(error) in RETRIED
 
     decorate: Any = task(
         name=name,
         retries=len(policy.delays),
         retry_delay_seconds=list(policy.delays),
-        retry_jitter_factor=0.5,
+        retry_jitter_factor=JITTER,
         retry_condition_fn=retry,
         timeout_seconds=policy.timeout,
-        tags=list(policy.tags),
+        tags=list(tags),
         cache_policy=NO_CACHE,
         persist_result=False,
         log_prints=False,

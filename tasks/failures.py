@@ -87,3 +87,8 @@ class FailureLog:
             self._failures.setdefault((failure.item, failure.band, failure.block), failure)
             if len(self._failures) > self.tolerance:
                 raise error
+
+    def forget(self, block: str) -> None:
+        """Drop what is written down of a block, because it is read anew."""
+        with self._lock:
+            self._failures = {key: failure for key, failure in self._failures.items() if failure.block != block}

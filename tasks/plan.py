@@ -223,4 +223,6 @@ def _grid(plain: Mapping[str, Any]) -> Grid:
 
 
 def _without_scenes(plain: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in plain.items() if key != "scenes"}
+    """An input's settings without its scenes and the days they stand for: those belong to the blocks they touch."""
+    kept = {key: value for key, value in plain.items() if key not in {"scenes", "clearest"}}
+    return {**kept, "steps": [{key: step[key] for key in step if key != "days"} for step in plain["steps"]]}

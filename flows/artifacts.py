@@ -1,0 +1,95 @@
+"""What Prefect's page shows of a run: progress while it works, then the report, pictures, links and failures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from prefect import get_run_logger
+from prefect.artifacts import (
+    create_image_artifact,
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.context import FlowRunContext
+
+from flows.terminal import closing_lines
+from tasks.progress import Advance, Notice, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from flows.outcome import Outcome
+    from tasks.progress import Event, Listener
+
+PROGRESS_STEPS = 50
+"""Updates of the progress artifact at most: each is a call to the server."""
+
+MOST_ROWS = 500
+
+
+class Artifacts:
+    """A listener that keeps a progress artifact and the flow run's log, and tells the next listener too."""
+
+    def __init__(self, following: Listener | None) -> None:
+        self.following = following
+        self.logger = get_run_logger()
+        self.artifact: Any = None
+        self.done = 0
+        self.total = 0
+
+    def __call__(self, event: Event) -> None:
+        """Show one event; costs a call to the server at stages and at every fiftieth part of the blocks."""
+        if self.following is not None:
+            self.following(event)
+        if FlowRunContext.get() is None:
+            return
+        match event:
+            case Stage():
+                self.logger.info("%s %s", event.name, event.note)
+                if event.name == "blocks":
+                    self.done, self.total = 0, event.total
+                    self.artifact = create_progress_artifact(progress=0.0, key="blocks-done")
+                else:
+                    self.artifact = None
+            case Advance() if self.artifact is not None and self.done < self.total:
+                self._advance(event.done)
+            case Notice():
+                self.logger.warning("%s", event.text)
+            case _:
+                pass
+
+    def _advance(self, n_done: int) -> None:
+        before = self.done * PROGRESS_STEPS // self.total
+        self.done += n_done
+        if self.done * PROGRESS_STEPS // self.total > before:
+            update_progress_artifact(artifact_id=self.artifact, progress=100.0 * self.done / self.total)
+
+
+def leave_artifacts(outcome: Outcome) -> None:
+    """Leave a finished run's artifacts: run-report (markdown), product (link), preview (image), failures (table)."""
+    preview = place_url(outcome.place("preview.png"))
+    create_markdown_artifact(key="run-report", markdown=report_markdown(outcome, preview))
+    create_link_artifact(key="product", link=place_url(outcome.place("item.json")), link_text=outcome.name)
+    create_image_artifact(key="preview", image_url=preview, description=outcome.name)
+    leave_failures(outcome.report.get("failures", []))
+
+
+def leave_failures(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Leave a table of failures where there are any."""
+    if rows:
+        create_table_artifact(key="failures", table=[dict(row) for row in rows[:MOST_ROWS]])
+
+
+def report_markdown(outcome: Outcome, preview: str) -> str:
+    """The closing summary as markdown, with the preview where a browser can reach it."""
+    lines = "\n".join(f"    {line}" for line in closing_lines(outcome))
+    picture = f"\n![{outcome.name}]({preview})\n" if preview.startswith("http") else ""
+    return f"# {outcome.name}\n\n{lines}\n{picture}"
+
+
+def place_url(place: str) -> str:
+    """A place of the product as a URL."""
+    return place if "://" in place else f"file://{place}"

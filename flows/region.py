@@ -1,0 +1,212 @@
+"""A large area as shards of blocks: each a flow run of its own, one plan before them, one publisher after them."""
+
+from __future__ import annotations
+
+import contextvars
+import time
+from collections import deque
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from flows.errors import classify
+from flows.quarantine import SetAsideError
+from flows.steps import POLICIES, RETRIED, in_flow_run
+from flows.workshop import reopen_workshop
+from tasks.ledger import ENTRIES, BlockEntry, read_entries
+from tasks.work import block_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from flows.runner import Where
+    from tasks.grid import Block
+    from tasks.plan import Plan
+    from tasks.storage import Storage
+    from tasks.work import Workshop
+
+LOOK_SECONDS = 2.0
+"""How often the ledger is looked at for blocks that shards have finished."""
+
+READ_THREADS = 4
+
+
+class ShardsError(RuntimeError):
+    """Shards that failed for good, after their own tries."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """One part of a plan's blocks: ``number`` of ``total``, counted from 1, and the places (row, col) it does."""
+
+    number: int
+    total: int
+    places: tuple[tuple[int, int], ...]
+
+
+def cut_shards(plan: Plan, n_shards: int) -> tuple[Shard, ...]:
+    """The plan's blocks in so many runs of equal length, neighbours together; fewer where there are fewer blocks.
+
+    The same plan and number always give the same cut, so that a shard is known by its number alone.
+    """
+    places = plan.blocks
+    total = max(1, min(n_shards, len(places)))
+    edges = [len(places) * number // total for number in range(total + 1)]
+    return tuple(
+        Shard(number=number, total=total, places=places[start:stop])
+        for number, (start, stop) in enumerate(pairwise(edges), start=1)
+    )
+
+
+def do_shard(
+    output: str,
+    number: int,
+    n_shards: int,
+    *,
+    where: Where,
+    provider: str = "auto",
+    batch: int | None = None,
+    tolerance: int = 0,
+) -> dict[str, int]:
+    """Do what is missing of one shard, from the frozen plan in the output alone; the counts of its blocks.
+
+    Raises StoreError where no plan is there, and what its blocks raise.
+    """
+    from flows.runner import run_blocks
+
+    shop = reopen_workshop(output, provider=provider, batch=batch, tolerance=tolerance, read_threads=READ_THREADS)
+    blocks = shard_blocks(shop.plan, number, n_shards)
+    standing = read_entries(shop.storage)
+    missing = [block for block in blocks if not _stands(shop.plan, block, standing.get(block.name))]
+    done = sum(1 for _ in run_blocks(shop, missing, where, provider=provider))
+    return {"shard": number, "blocks": len(blocks), "done_now": done}
+
+
+def shard_blocks(plan: Plan, number: int, n_shards: int) -> list[Block]:
+    """The blocks of one shard. Raises ValueError where there is none of that number."""
+    shards = cut_shards(plan, n_shards)
+    if not 1 <= number <= len(shards):
+        raise ValueError(f"shard {number} of {n_shards}: this plan has the shards 1 to {len(shards)}")
+    return [plan.block(row, col) for row, col in shards[number - 1].places]
+
+
+def run_shards(shop: Workshop, blocks: Sequence[Block], where: Where, *, provider: str) -> Iterator[BlockEntry]:
+    """Send the shards that hold the blocks out and yield entries as the ledger gets them.
+
+    Raises ShardsError naming the shards that failed, after all others have ended.
+    """
+    wanted = {block.name: block for block in blocks}
+    shards = [shard for shard in cut_shards(shop.plan, where.shards) if _any_of(shard, wanted)]
+    parameters = [_parameters(shop, shard, where, provider) for shard in shards]
+    at_once = len(shards) if where.deployment else max(1, min(len(shards), where.n_workers))
+    failures: list[str] = []
+    rows: list[dict[str, str]] = []
+    with ThreadPoolExecutor(max(1, at_once), thread_name_prefix="tilewright-shard") as pool:
+        # Each thread gets a copy of this context: a sub-flow finds its parent run in it.
+        running: dict[Future[Any], Shard] = {
+            pool.submit(contextvars.copy_context().run, _send, given, where): shard
+            for shard, given in zip(shards, parameters, strict=True)
+        }
+        while running:
+            ended, _ = wait(running, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
+            for future in ended:
+                shard, error = running.pop(future), future.exception()
+                if isinstance(error, ValueError):
+                    raise error
+                if error is not None:
+                    rows.extend(getattr(error, "rows", ()))
+                    failures.append(f"shard {shard.number} of {shard.total}: {' '.join(str(error).split())[:400]}")
+            yield from _arrived(shop, wanted)
+    if failures:
+        message = (
+            f"{len(failures)} of {len(shards)} shards failed: {'; '.join(failures[:3])}. Finished blocks are kept: "
+            "run the same again for those that are missing."
+        )
+        raise SetAsideError(message, tuple(rows)) if rows else ShardsError(message)
+
+
+def _any_of(shard: Shard, wanted: dict[str, Block]) -> bool:
+    return any(f"{row}_{col}" in wanted for row, col in shard.places)
+
+
+def _parameters(shop: Workshop, shard: Shard, where: Where, provider: str) -> dict[str, Any]:
+    return {
+        "output": shop.storage.uri,
+        "number": shard.number,
+        "n_shards": where.shards,
+        "runner": where.runner,
+        "workers": _share(where),
+        "provider": provider,
+        "batch": shop.engine.batch,
+        "tolerance": shop.failures.tolerance,
+    }
+
+
+def _share(where: Where) -> int | None:
+    """Cores of one shard: sub-flows share this machine, deployment runs have one each."""
+    return where.workers if where.deployment else max(1, where.n_workers // min(where.shards, where.n_workers))
+
+
+def _send(parameters: dict[str, Any], where: Where) -> None:
+    """One shard from start to end; a new try is a new run, on another machine where it is a deployment's."""
+    delays = deque(POLICIES["shard"].delays)
+    while True:
+        try:
+            _send_once(parameters, where)
+        except Exception as error:
+            if not delays or classify(error) not in RETRIED:
+                raise
+            time.sleep(delays.popleft())
+        else:
+            return
+
+
+def _send_once(parameters: dict[str, Any], where: Where) -> None:
+    """A deployment run, a sub-flow, or outside Prefect a plain call."""
+    if where.deployment is not None:
+        from flows.prefect_flows import run_deployed
+
+        run_deployed(where.deployment, parameters)
+    elif in_flow_run():
+        from flows.prefect_flows import shard as sub_flow
+
+        sub_flow(**parameters)
+    else:
+        run_shard(**parameters)
+
+
+def run_shard(
+    *,
+    output: str,
+    number: int,
+    n_shards: int,
+    runner: str,
+    workers: int | None,
+    provider: str,
+    batch: int | None,
+    tolerance: int,
+) -> dict[str, int]:
+    """``do_shard`` by values that travel as a flow run's parameters."""
+    from flows.runner import Where
+
+    where = Where(runner=runner, workers=workers)
+    return do_shard(output, number, n_shards, where=where, provider=provider, batch=batch, tolerance=tolerance)
+
+
+def _arrived(shop: Workshop, wanted: dict[str, Block]) -> Iterator[BlockEntry]:
+    """Entries of wanted blocks that stand in the ledger by now; each is wanted no longer."""
+    for name in _finished(shop.storage) & wanted.keys():
+        plain = shop.storage.read_json(f"{ENTRIES}/{name}.json")
+        entry = BlockEntry.from_json(plain) if plain else None
+        if entry is not None and _stands(shop.plan, wanted[name], entry):
+            del wanted[name]
+            yield entry
+
+
+def _finished(storage: Storage) -> set[str]:
+    return {key.rsplit("/", 1)[-1].removesuffix(".json") for key in storage.keys(ENTRIES)}
+
+
+def _stands(plan: Plan, block: Block, entry: BlockEntry | None) -> bool:
+    return entry is not None and entry.key == block_key(plan, block)

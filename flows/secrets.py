@@ -1,0 +1,57 @@
+"""Secrets kept out of what is stored and shown: flow parameters, logs, plans, reports, Items."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+SECRET_KEYS = re.compile(
+    r"^(sig|se|sp|sv|skoid|token|access_token|api_?key|key|signature|password|secret|authorization"
+    r"|x-amz-(signature|credential|security-token)|x-goog-(signature|credential)|awsaccesskeyid)$",
+    re.IGNORECASE,
+)
+"""Query keys of signed URLs (Azure SAS, S3 and GCS V4 signatures) and of the usual tokens."""
+
+SECRET_NAMES = re.compile(r"(password|secret|token|api_?key|access_?key|credential)", re.IGNORECASE)
+
+
+class SecretError(ValueError):
+    """A request that would store a secret."""
+
+
+def refuse_secrets(plain: Any, name: str) -> None:
+    """Do nothing where a value's texts carry no signature, password or key.
+
+    Raises SecretError naming the field, never its value.
+    """
+    found = _first_secret(plain, name)
+    if found is not None:
+        raise SecretError(
+            f"{found}: it carries a signature, password or key, and a flow run's parameters are kept by the server. "
+            "Give the plain href and let the source sign it when reading; keys belong in the environment."
+        )
+
+
+def _first_secret(plain: Any, name: str) -> str | None:
+    if isinstance(plain, Mapping):
+        for key, value in plain.items():
+            if SECRET_NAMES.search(str(key)) and isinstance(value, str) and value:
+                return f"{name}.{key}"
+            found = _first_secret(value, f"{name}.{key}")
+            if found is not None:
+                return found
+    elif isinstance(plain, (list, tuple)):
+        return next((found for entry in plain if (found := _first_secret(entry, name)) is not None), None)
+    elif isinstance(plain, str) and "://" in plain and _is_signed(plain):
+        return name
+    return None
+
+
+def _is_signed(href: str) -> bool:
+    try:
+        parts = urlsplit(href.strip())
+        return bool(parts.password) or any(SECRET_KEYS.match(key) for key, _ in parse_qsl(parts.query))
+    except ValueError:
+        return False

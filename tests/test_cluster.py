@@ -1,0 +1,148 @@
+"""Blocks on a Dask cluster: the same pixels as threads, with workers killed, added and refused."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+
+from flows import cluster as cluster_module
+from flows.cluster import RunnerError, _differences, run_on_cluster
+from flows.job import make_job
+from flows.predict import RunOptions, run_job
+from flows.quarantine import Quarantine
+from flows.runner import Where
+from flows.workshop import reopen_workshop
+from tasks.ledger import BlockEntry
+from tasks.progress import Advance
+from tasks.reader import ReadError
+
+distributed = pytest.importorskip("distributed")
+
+WATER = {
+    "name": "water",
+    "area": [13.10, 48.27, 13.17, 48.30],
+    "period": "2021-06-01/2021-06-30",
+    "model": "ndwi-water",
+    "tile": {"block": 64, "step": 64},
+}
+
+
+def job(real, output, **wish):
+    return make_job({**WATER, "source": str(real / "catalog.json"), **wish}, base=Path(), output=str(output))
+
+
+def product(output):
+    arrays = {}
+    for path in sorted(Path(output).glob("*.tif")):
+        with rasterio.open(path) as dataset:
+            arrays[path.stem] = dataset.read()
+    return arrays
+
+
+def same(one, other):
+    left, right = product(one), product(other)
+    return list(left) == list(right) != [] and all(np.array_equal(left[name], right[name]) for name in left)
+
+
+def reopened(output):
+    return reopen_workshop(output, provider="cpu", batch=None, tolerance=0, read_threads=1)
+
+
+@pytest.fixture(scope="module")
+def plain(real, tmp_path_factory):
+    return run_job(job(real, tmp_path_factory.mktemp("plain") / "out")).output
+
+
+@pytest.fixture(scope="module")
+def crowd():
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as made:
+        yield made
+
+
+def test_a_worker_killed_and_one_added_in_the_middle_change_no_pixel(real, plain, crowd, tmp_path):
+    n_done = 0
+    killed = []
+
+    def meddle(event):
+        nonlocal n_done
+        if isinstance(event, Advance) and event.km2:
+            n_done += event.done
+            if n_done >= 5 and not killed:
+                nanny = next(iter(crowd.workers.values()))
+                killed.append(nanny.pid)
+                os.kill(nanny.pid, signal.SIGKILL)
+                crowd.scale(3)
+
+    outcome = run_job(job(real, tmp_path / "out"), RunOptions(runner=crowd.scheduler_address), listener=meddle)
+    assert killed
+    assert outcome.report["blocks"] > 20
+    assert outcome.report["failures"] == []
+    assert same(outcome.output, plain)
+
+
+def test_the_cluster_costs_a_block_less_than_ten_milliseconds(real, plain, crowd, monkeypatch):
+    """Blocks of no work on warm workers: what is left is the runner's own cost."""
+    monkeypatch.setattr(cluster_module, "remote_block", empty_block)
+    shop = reopened(plain)
+    blocks = shop.plan.all_blocks() * 6
+    where = Where(runner=crowd.scheduler_address)
+    list(run_on_cluster(shop, blocks[:4], where, Quarantine(), provider="cpu"))
+    began = time.perf_counter()
+    entries = list(run_on_cluster(shop, blocks, where, Quarantine(), provider="cpu"))
+    per_block = (time.perf_counter() - began) / len(blocks)
+    assert len(entries) == len(blocks) > 100
+    print(f"overhead {1000 * per_block:.1f} ms per block over {len(blocks)}")
+    assert per_block < (0.010 if os.getloadavg()[0] < os.cpu_count() else 0.05)
+
+
+def empty_block(row, col, settings, expected):
+    return BlockEntry(row=row, col=col, key="", written=False).to_json()
+
+
+def failing_block(row, col, settings, expected):
+    if (row + col) % 2:
+        raise ReadError(
+            item="S2", band="red", href="https://x/a.tif?sig=abc", reason="answers 404", block=f"{row}_{col}"
+        )
+    return BlockEntry(row=row, col=col, key="", written=False).to_json()
+
+
+def test_blocks_that_fail_for_good_are_set_aside_and_the_others_go_on(real, plain, crowd, monkeypatch):
+    monkeypatch.setattr(cluster_module, "remote_block", failing_block)
+    shop = reopened(plain)
+    quarantine = Quarantine()
+    blocks = shop.plan.all_blocks()[:12]
+    entries = list(run_on_cluster(shop, blocks, Where(runner=crowd.scheduler_address), quarantine, provider="cpu"))
+    bad = {block.name for block in blocks if (block.row + block.col) % 2}
+    assert {row["block"] for row in quarantine.rows} == bad
+    assert {entry.name for entry in entries} == {block.name for block in blocks} - bad
+    assert {(row["class"], row["item"]) for row in quarantine.rows} == {("gone", "S2")}
+    assert not [row for row in quarantine.rows if "abc" in row["reason"]]
+
+
+def test_workers_of_another_version_are_refused_by_name(real, plain, crowd, monkeypatch):
+    monkeypatch.setattr(cluster_module, "expected_facts", lambda shop: (("python", "3.11"), ("tilewright", "9.9")))
+    shop = reopened(plain)
+    with pytest.raises(RunnerError, match=r"2 of 2 workers|3 of 3 workers") as refusal:
+        list(
+            run_on_cluster(
+                shop, shop.plan.all_blocks(), Where(runner=crowd.scheduler_address), Quarantine(), provider="cpu"
+            )
+        )
+    assert "tcp://127.0.0.1" in str(refusal.value)
+    assert "tilewright 0.1.0 (here 9.9)" in str(refusal.value)
+
+
+def test_a_worker_that_agrees_is_not_named():
+    assert _differences({"python": "3.11"}, (("python", "3.11"),)) == ""
+
+
+def test_a_scheduler_that_is_not_there_is_refused(real, plain):
+    with pytest.raises(RunnerError, match="no Dask scheduler answers there"):
+        list(run_on_cluster(reopened(plain), [], Where(runner="tcp://127.0.0.1:9"), Quarantine(), provider="cpu"))
