@@ -21,8 +21,8 @@ def prepare_input(spec: InputSpec, steps: NDArray[np.float32], *, unit: str | No
     """The array of the graph's input `spec.name` for the steps (N, T, C, H, W) of its `source_bands`, NaN = missing.
 
     In this order: rims, unit (`unit` is what the steps come in, None = the card's), derived bands, missing values,
-    resize, value_scaling in float32, layout, data type (whole numbers by rounding half to even and clipping to their range).
-    `steps` is never changed. What comes out for window n depends on `steps[n]` alone, bit for bit.
+    resize, value_scaling in float32, layout, data type (whole numbers by rounding half to even and clipping to their
+    range). `steps` is never changed. What comes out for window n depends on `steps[n]` alone, bit for bit.
     """
     assert steps.ndim == 5, f"steps must be (N, T, C, H, W), not {steps.shape}"
     assert steps.shape[2] == len(spec.source_bands), f"{steps.shape[2]} bands given, {spec.source_bands} expected"

@@ -94,11 +94,13 @@ def _window_seconds(plan: Plan, card: ModelCard, session: ModelSession) -> float
             length if length > 0 else lengths.get(axis, 1) for length, axis in zip(tensor.shape, axes, strict=True)
         ]
         feeds[tensor.name] = random.random(shape).astype(tensor.dtype)
-    if card.pixelwise:
+    # Windows of one call: a part of one where the graph takes a fixed number of pixels, several for a fixed batch.
+    per_call = (card.batch or 1) / (plan.lattice.window**2 if card.pixelwise and card.batch else 1)
+    if card.pixelwise and not card.batch:
         n_rows = plan.lattice.window**2
         feeds = {name: np.repeat(feed[:1], n_rows, axis=0) for name, feed in feeds.items()}
     session.run(feeds)
-    return _timed(lambda: session.run(feeds))
+    return _timed(lambda: session.run(feeds)) / per_call
 
 
 def _write_rate() -> float:

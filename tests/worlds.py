@@ -136,7 +136,8 @@ def write_card(
     (folder / "model.onnx").write_bytes(content)
     ports = {port.name: port for port in (*model.graph.input, *model.graph.output)}
     bands = {band for entry in inputs for band in entry.get("bands", ()) if isinstance(band, str)}
-    declared = sorted(bands | {band for entry in inputs for band in entry.get("reads", ())})
+    # An index that is declared would be a band of that name; left out, it is derived.
+    declared = sorted(bands - {"ndvi"})
     card = {
         "type": "Feature",
         "stac_version": "1.1.0",
@@ -180,7 +181,7 @@ def _array(port: Any, dims: Sequence[str]) -> dict[str, Any]:
 
 
 def _input(entry: Mapping[str, Any], ports: Mapping[str, Any]) -> dict[str, Any]:
-    known = {key: value for key, value in entry.items() if key not in {"name", "bands", "dims", "reads"}}
+    known = {key: value for key, value in entry.items() if key not in {"name", "bands", "dims"}}
     dims = entry.get("dims", ("batch", "bands", "height", "width"))
     pixels = {"tw:collection": "optics", "tw:unit": "reflectance", "tw:resolution": 10}
     return {
