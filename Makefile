@@ -4,8 +4,9 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
+PREFECT ?= 1
 
-.PHONY: help demo test check format models clean
+.PHONY: help demo test check format models services services-stop clean
 
 help:
 	@echo 'make demo    build the embedded sample and map water and change on it'
@@ -13,6 +14,7 @@ help:
 	@echo 'make check   lint and types'
 	@echo 'make format  format the code'
 	@echo 'make models  rebuild the built-in models byte for byte'
+	@echo 'make services, make services-stop   PostgreSQL, a STAC API, S3 and Prefect on this machine, for the tests'
 	@echo 'make clean   remove the environment and what tools left'
 
 demo: $(VENV)/.cpu
@@ -34,8 +36,16 @@ format: $(VENV)/.dev
 models: $(VENV)/.dev
 	@$(BIN)/python -m models.builtin.build
 
+# Needs root once where PostgreSQL with PostGIS is missing (Debian packages); PREFECT=0 leaves the Prefect server out.
+services: $(VENV)/.dev
+	@$(BIN)/python -m deploy.services start $(if $(filter 0 no,$(PREFECT)),--no-prefect)
+
+services-stop:
+	@test ! -d .services || $(BIN)/python -m deploy.services stop
+
 clean:
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	-@test ! -d .services || $(BIN)/python -m deploy.services remove
+	@rm -rf $(VENV) .services.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An environment is remade when its needs change; what pip says is kept aside and shown only when it fails.

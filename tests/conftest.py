@@ -33,6 +33,24 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return build_sample(folder / "sample").parent
 
 
+@pytest.fixture(scope="session")
+def services() -> dict[str, str]:
+    """Addresses of the running services by name; skipped with a reason where there are none.
+
+    With TILEWRIGHT_TEST_STAC_API in the environment they are expected to run, and a test fails where they do not.
+    """
+    from deploy.services.addresses import PREFIX, read_addresses
+    from deploy.services.processes import answers
+
+    given = {name.removeprefix(PREFIX): value for name, value in os.environ.items() if name.startswith(PREFIX)}
+    if "STAC_API" in given:
+        return given
+    found = read_addresses(Path(__file__).parents[1] / ".services" / "env")
+    if not found or not answers(found["STAC_API"]):
+        pytest.skip("the services do not run: start them with `make services`, stop them with `make services-stop`")
+    return found
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Tests measure and fetch into a cache of their own."""
