@@ -37,6 +37,8 @@ ROWS = 512
 def rerun_item(item: str, *, output: str | None = None, listener: Listener = silent) -> dict[str, Any]:
     """Rebuild the product of an Item (path or URI) into ``output`` and say whether it came out the same.
 
+    Without ``output`` a local product is rebuilt beside itself.
+
     What comes back: ``identical``, ``sentence``, ``output``, ``layers`` (name to True, False or None where the original
     cannot be read) and ``blocks`` (how many were compared by checksum, and how many differ).
 
@@ -44,7 +46,7 @@ def rerun_item(item: str, *, output: str | None = None, listener: Listener = sil
     """
     home, plain = _read_item(item)
     plan = _plan_of(home, plain)
-    target = output or f"out/{plan.name}-rerun"
+    target = output or _beside(home, plan.name)
     storage = check_output(target, storage_options(target))
     if storage.uri == home.uri:
         raise StoreError(f"--output {target} is the product itself: give another place for the rebuilt one.")
@@ -55,6 +57,11 @@ def rerun_item(item: str, *, output: str | None = None, listener: Listener = sil
     identical = all(same is True for same in layers.values()) and blocks["differing"] == 0
     sentence = _sentence(plain["id"], identical=identical, layers=layers, blocks=blocks, uri=rebuilt.uri)
     return {"identical": identical, "sentence": sentence, "output": rebuilt.uri, "layers": layers, "blocks": blocks}
+
+
+def _beside(home: Storage, name: str) -> str:
+    """Where a product is rebuilt unless told otherwise: beside a local one, else in the working folder."""
+    return f"{home.uri.rstrip('/')}-rerun" if home.folder is not None else f"out/{name}-rerun"
 
 
 def _read_item(item: str) -> tuple[Storage, dict[str, Any]]:

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tasks.storage import StoreError, json_bytes
+from tasks.storage import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -59,8 +59,10 @@ class BlockEntry:
 
 
 def digest(plain: object) -> str:
-    """SHA-256 in hex over a value's canonical JSON."""
-    return hashlib.sha256(json_bytes(plain)).hexdigest()
+    """SHA-256 in hex over a value's canonical JSON: keys sorted, no blanks."""
+    # Without indentation Python encodes in C, ten times faster: a key is made for every block.
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def freeze_plan(storage: Storage, plan: Mapping[str, Any]) -> bool:

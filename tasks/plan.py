@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -146,7 +146,8 @@ class Plan:
                 "lattice": asdict(self.lattice),
                 "layers": list(self.layers),
                 "engine": self.engine,
-                "inputs": [_without_scenes(entry.to_json()) for entry in self.inputs],
+                # Thousands of scenes would be turned to JSON here for every block's key.
+                "inputs": [_without_scenes(replace(entry, scenes=()).to_json()) for entry in self.inputs],
                 "version": self.versions["tilewright"],
             }
         )

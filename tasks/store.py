@@ -47,6 +47,7 @@ class ProductStore:
 
     storage: Storage
     group: zarr.Group
+    layers: Mapping[str, zarr.Array[Any]]
     box: PixelBox
     block: int
 
@@ -59,33 +60,27 @@ class ProductStore:
         Raises StorageError naming the layer and the place.
         """
         for name, array in arrays.items():
-            target = self._array(name)
+            target = self.layers[name]
             rows, cols = self._shard_slices(inner, array, target)
             self.storage.insist(f"write layer {name} to", partial(target.__setitem__, (rows, cols), array))
 
     def erase_block(self, inner: PixelBox) -> None:
         """Make one block nodata again in every layer."""
         shape = inner.shape
-        for name, array in self.group.arrays():
-            if array.ndim == 2:
-                self.write_block(inner, {name: np.full(shape, array.fill_value, dtype=array.dtype)})
+        for name, layer in self.layers.items():
+            self.write_block(inner, {name: np.full(shape, layer.fill_value, dtype=layer.dtype)})
 
     def read_box(self, name: str, box: PixelBox) -> np.ndarray:
         """One layer inside ``box``, shape (height, width), stored dtype.
 
         Raises StorageError where storage refuses, and whatever the codecs raise where stored bytes are broken.
         """
-        array, place = self._array(name), box.slices_in(self.box)
+        array, place = self.layers[name], box.slices_in(self.box)
         return np.asarray(self.storage.insist(f"read layer {name} of", lambda: array[place]))
 
     def block_checksum(self, inner: PixelBox, names: Sequence[str]) -> dict[str, str]:
         """The checksum of each layer's block as it reads back now; raises as ``read_box`` does."""
         return {name: checksum(self.read_box(name, inner)) for name in names}
-
-    def _array(self, name: str) -> zarr.Array[Any]:
-        array = self.group[name]
-        assert isinstance(array, zarr.Array), f"{name} is a layer"
-        return array
 
     def _shard_slices(self, inner: PixelBox, array: np.ndarray, target: zarr.Array[Any]) -> tuple[slice, slice]:
         rows, cols = inner.slices_in(self.box)
@@ -140,8 +135,14 @@ def open_store(storage: Storage, *, box: PixelBox, block: int, read_only: bool =
     """The declared store, for writing blocks or for reading."""
     store = storage.zarr(STORE, read_only=read_only)
     mode: Literal["r", "r+"] = "r" if read_only else "r+"
-    group = storage.insist("open the store in", lambda: zarr.open_group(store, mode=mode, use_consolidated=False))
-    return ProductStore(storage=storage, group=group, box=box, block=block)
+
+    def opened() -> ProductStore:
+        group = zarr.open_group(store, mode=mode, use_consolidated=False)
+        # Opened once: each look at a group's member reads its metadata from storage anew.
+        layers = {name: array for name, array in group.arrays() if array.ndim == 2}
+        return ProductStore(storage=storage, group=group, layers=layers, box=box, block=block)
+
+    return storage.insist("open the store in", opened)
 
 
 def checksum(array: np.ndarray) -> str:

@@ -1,0 +1,113 @@
+"""A small product with many blocks, made by the real command in a process of its own, and what it is compared by."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flows.job import Job, read_job
+from tests.graphs import conv_stack
+from tests.worlds import World, area, bounds, layer, write_card
+
+ROOT = Path(__file__).parents[1]
+SIDE = 256
+BLOCK = 32
+N_BLOCKS = (SIDE // BLOCK) ** 2
+LAYERS = ("class", "confidence")
+INPUT = {"name": "x", "bands": ("green", "nir")}
+OUTPUT = {
+    "name": "y",
+    "classes": ("land", "water"),
+    "tw:activation": "softmax",
+    "tw:layers": list(LAYERS),
+}
+
+
+def write_job(folder: Path, **wish: Any) -> Path:
+    """A job file over a world of noise: 256 x 256 px in 64 blocks, the last rows and columns without any scene."""
+    world = World(folder / "scenes")
+    random = np.random.default_rng(5)
+    for band in INPUT["bands"]:
+        values = random.random((SIDE - 40, SIDE - 40), dtype=np.float32)
+        world.add(values, band, scene="first", day="2023-06-10", unit="reflectance")
+    card = write_card(folder / "card", conv_stack(n_in=2), inputs=[INPUT], outputs=[OUTPUT], tile={"step": BLOCK})
+    plain = {
+        "name": "small",
+        "area": area((-2, SIDE + 2), (-2, SIDE + 2)),
+        "grid": {"crs": "EPSG:32633", "bounds": bounds((0, SIDE), (0, SIDE))},
+        "period": "2023-06-01/2023-06-30",
+        "source": world.source,
+        "model": str(card),
+        "tile": {"block": BLOCK, "step": BLOCK},
+        **wish,
+    }
+    path = folder / "job.json"
+    path.write_text(json.dumps(plain))
+    return path
+
+
+def read(job: Path, output: Path | str, **wish: Any) -> Job:
+    """The job, to be run in this process."""
+    changes = tuple(f"{key}={json.dumps(value)}" for key, value in wish.items())
+    return read_job(job, output=str(output), changes=changes)
+
+
+def command(*words: object, env: Mapping[str, str] | None = None, **how: Any) -> subprocess.Popen[str]:
+    """The `tilewright` command under way in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", *map(str, words)],
+        cwd=ROOT,
+        env={**os.environ, **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **how,
+    )
+
+
+def tilewright(*words: object, env: Mapping[str, str] | None = None, **how: Any) -> subprocess.CompletedProcess[str]:
+    """The `tilewright` command, ended."""
+    process = command(*words, env=env, **how)
+    out, err = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+
+def entries(output: Path) -> dict[str, int]:
+    """Names of finished blocks and when their entries were written, in nanoseconds."""
+    folder = output / ".tilewright" / "ledger"
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.json")} if folder.is_dir() else {}
+
+
+def wait_for_blocks(output: Path, n_blocks: int, process: subprocess.Popen[str]) -> None:
+    """Return once so many blocks are finished."""
+    wait_until(lambda: len(entries(output)) >= n_blocks or process.poll() is not None)
+    assert process.poll() is None, process.communicate()
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Return once something holds."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.002)
+
+
+def assert_same_product(output: Path, other: Path) -> None:
+    """Zarr objects byte for byte, files pixel for pixel."""
+    ours, theirs = _objects(output / "data.zarr"), _objects(other / "data.zarr")
+    assert sorted(ours) == sorted(theirs)
+    assert [name for name in ours if ours[name] != theirs[name]] == []
+    for name in LAYERS:
+        assert np.array_equal(layer(output, name), layer(other, name))
+
+
+def _objects(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
