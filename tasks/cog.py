@@ -86,7 +86,8 @@ def write_cog(
     Raises CogError: disk full or not writable, COG not strict-valid, pixels read back are not those written.
     """
     source = RowSource(rows=rows, shape=shape, transform=transform, crs=crs, read_rows=read_rows)
-    settings = {"GDAL_CACHEMAX": cache_mb, "GDAL_PAM_ENABLED": "NO", "GDAL_NUM_THREADS": "1"}
+    # Rasterio takes this one setting in bytes, whatever GDAL's own text form means.
+    settings = {"GDAL_CACHEMAX": cache_mb * 2**20, "GDAL_PAM_ENABLED": "NO", "GDAL_NUM_THREADS": "1"}
     try:
         with (
             tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as folder,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import rasterio
+from rasterio._env import set_gdal_config
 from rasterio.session import Session
 
 if TYPE_CHECKING:
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 
 DRIVERS = ("GTiff", "JP2OpenJPEG", "Zarr")
 """The only drivers an asset is opened with: never VRT or another that could name further files."""
+
+CACHE_MB = 256
+"""Decoded blocks GDAL keeps: a row of file blocks for the bands and dates of a wide area, which is what halos read
+again. GDAL's own 5 % of the machine's memory would be gigabytes on a large one."""
 
 GDAL_SETTINGS: dict[str, str] = {
     # A neighbour of the file (.ovr, .aux.xml) is neither looked for nor believed; that also makes a list of allowed
@@ -100,6 +105,17 @@ class _GivenCredentials(Session):
 
     def get_credential_options(self) -> dict[str, str]:
         return self._options
+
+
+def limit_block_cache() -> int:
+    """Hold GDAL's cache of decoded blocks to ``CACHE_MB`` in this process; its size in bytes.
+
+    Once and for all: an environment that sets it gives it back on leaving, under the feet of other threads. Rasterio
+    takes this one setting in bytes.
+    """
+    size = CACHE_MB * 2**20
+    set_gdal_config("GDAL_CACHEMAX", size)
+    return size
 
 
 def reading_env(extra: Mapping[str, str]) -> rasterio.Env:

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from affine import Affine
-from rasterio._env import get_gdal_config
 from rasterio.enums import Resampling
 
 from tasks.align import Alignment, align, same_crs
 from tasks.failures import Failure, FailureLog, ReadError
-from tasks.gdal_settings import reading_env
+from tasks.gdal_settings import limit_block_cache, reading_env
 from tasks.handles import FileKey, HandlePool, OpenFile
 from tasks.lattice import Box, Lattice, cells, locate
 from tasks.paste import paste
@@ -44,7 +43,7 @@ OVERVIEW_SLACK = 1.05
 """How much coarser than the grid an overview may be and still be read, since a warped pixel is never quite one size."""
 
 _HANDLES = HandlePool()
-_DECODED = DecodedBlocks(capacity_bytes=get_gdal_config("GDAL_CACHEMAX"))
+_DECODED = DecodedBlocks(capacity_bytes=limit_block_cache())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
