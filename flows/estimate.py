@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from flows.job_card import load_plan_card
 from flows.places import n_cores
-from flows.planning import load_plan_card
 from flows.runner import READ_AHEAD
 from models.session import open_session
 from tasks.floor import calibrate, floor_seconds

@@ -12,6 +12,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from flows.area import Area, AreaError, read_area
+from flows.job_runs import AugmentWish, EnsembleWish, as_augment, as_ensemble
 
 MAX_JOB_BYTES = 16 * 2**20
 """A job with its inline area; more is a file of something else."""
@@ -125,6 +126,8 @@ class Job(BaseModel):
     engine: Literal["odc", "stackstac"] = "odc"
     radiometry: Literal["auto", "pixels", "metadata"] = "auto"
     layers: tuple[str, ...] = ()
+    augment: Annotated[AugmentWish, BeforeValidator(as_augment)] = AugmentWish()
+    ensemble: Annotated[EnsembleWish, BeforeValidator(as_ensemble)] = EnsembleWish()
     tolerance: Tolerance = Tolerance()
     limits: Limits = Limits()
     provider: Literal["auto", "cpu", "cuda", "tensorrt", "openvino"] = "auto"
@@ -142,6 +145,10 @@ class Job(BaseModel):
     def request(self) -> dict[str, Any]:
         """Everything that decides the product's pixels, as JSON: what a second run is compared with."""
         plain = self.model_dump(mode="json", exclude={"output", "base", "tolerance", "limits", "provider", "area"})
+        if not self.ensemble.models:
+            del plain["ensemble"]
+        if self.augment.kind == "none":
+            del plain["augment"]
         return {**plain, "area": self.area.geojson()}
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from flows.finish import Finished, publish_product, write_layers
 from flows.holding import hold
+from flows.job_card import load_plan_card
 from flows.outcome import Outcome
-from flows.planning import load_plan_card, versions
+from flows.planning import versions
 from flows.prepare import check_room, declare_product, remove_product, replace_plan
 from flows.runner import RunError, Where, run_blocks
 from flows.steps import step

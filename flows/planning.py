@@ -7,15 +7,14 @@ import math
 import platform
 from dataclasses import asdict
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catalogs.sources import resolve_source
 from flows.job import JobError
+from flows.job_card import card_facts, job_card
 from flows.places import cache_folder
 from flows.plan_inputs import input_scenes, plan_inputs
-from models.receptive import measure_receptive_field
-from models.registry import find_card
+from models.joint import receptive_field
 from tasks.composite import reducer_radius_px
 from tasks.grid import Grid, plan_blocks, plan_grid, project_area
 from tasks.output_grid import output_scale
@@ -53,9 +52,9 @@ def make_plan(job: Job) -> Plan:
     Raises a refusal (ValueError) for anything that cannot be done: unknown source, model or band, no scenes, a card
     that does not fit, more blocks than the limit.
     """
-    card = find_card(job.model, base=job.base, cache=cache_folder() / "models")
+    card = job_card(job)
     source = resolve_source(job.source, base=job.base)
-    receptive = measure_receptive_field(card, cache=cache_folder() / "receptive")
+    receptive = receptive_field(card, cache=cache_folder() / "receptive")
     scale = max(output_scale(output, card, _probe_lattice(card, job, receptive)) for output in card.outputs)
     grid = _model_grid(job, card, scale)
     lattice = _lattice(job, card, receptive, grid, scale)
@@ -68,7 +67,7 @@ def make_plan(job: Job) -> Plan:
         name=job.name,
         request={**job.request(), "source": source.to_json(), "model": card.digest},
         source=source.to_json(),
-        card={"reference": _reference(job, card), "name": card.name, "digest": card.digest, "sha256": card.sha256},
+        card=card_facts(job, card),
         grid=grid,
         area=area_json(area),
         up=scale.numerator,
@@ -89,7 +88,7 @@ def make_plan(job: Job) -> Plan:
 
 def find_scenes(job: Job) -> tuple[Scene, ...]:
     """The scenes a job would use, over all inputs of its model, ordered and each once."""
-    card = find_card(job.model, base=job.base, cache=cache_folder() / "models")
+    card = job_card(job)
     source = resolve_source(job.source, base=job.base)
     found = {(scene.collection, scene.id): scene for spec in card.inputs for scene in input_scenes(job, spec, source)}
     return tuple(sorted(found.values(), key=lambda scene: (scene.datetime, scene.id)))
@@ -104,12 +103,6 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _reference(job: Job, card: ModelCard) -> str:
-    """How the card is found again from anywhere: the job's own word where that is a name or URL, else a full path."""
-    beside = job.base / job.model
-    return str(beside.resolve()) if beside.exists() else job.model if "://" in job.model else card.name
 
 
 def _layers(job: Job, card: ModelCard) -> tuple[str, ...]:
@@ -223,17 +216,3 @@ def _warnings(job: Job, card: ModelCard, inputs: Sequence[InputPlan], grid: Grid
         gone = [step.label for step in entry.steps if not step.days]
         if gone:
             yield f"Input {entry.name}: no scene for step {', '.join(gone)}; it is filled as missing."
-
-
-def load_plan_card(plan: Plan) -> ModelCard:
-    """The card a plan was made with.
-
-    Raises JobError where the card found under its reference is another one by now.
-    """
-    card = find_card(plan.card["reference"], base=Path.cwd(), cache=cache_folder() / "models")
-    if card.digest != plan.card["digest"]:
-        raise JobError(
-            f"The model {plan.card['reference']} is not the one this product was begun with: its card or files have "
-            "changed. Restore them, run with --update or --replace, or choose another output."
-        )
-    return card

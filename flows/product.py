@@ -17,6 +17,7 @@ from catalogs.product import (
     SceneFacts,
     StatisticsFacts,
 )
+from models.outputs import layer_word
 from tasks.cog import multihash
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from tasks.work import Workshop
 
 DATA_KINDS = {"class", "value"}
+LONGEST_NAME = 100
+"""Letters of a model's name in the collection's, which may have 128: a card may be called anything."""
 
 
 def product_facts(
@@ -41,7 +44,7 @@ def product_facts(
     start, end = _span(plan)
     return ProductFacts(
         id=plan.name,
-        collection=f"tilewright-{card.name}",
+        collection=f"tilewright-{layer_word(card.name)[:LONGEST_NAME]}",
         title=plan.name,
         description=f"{', '.join(plan.layers)} of {report['area_km2']:.1f} km2 by the model {card.name}",
         geometry=shapely.geometry.mapping(area),

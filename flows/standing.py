@@ -7,7 +7,6 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from flows.places import cache_folder
 from tasks.ledger import HOME, read_plan
 from tasks.storage import StorageError, StoreError, open_storage
 
@@ -93,10 +92,10 @@ def check_same_request(standing: Standing, job: Job) -> None:
     """
     # Both imports are heavy, and a first run's planning makes them anyway.
     from catalogs.sources import resolve_source
-    from models.registry import find_card
+    from flows.job_card import job_card
 
     source = resolve_source(job.source, base=job.base).to_json()
-    model = find_card(job.model, base=job.base, cache=cache_folder() / "models").digest
+    model = job_card(job).digest
     asked: dict[str, Any] = {**job.request(), "source": source, "model": model}
     begun = standing.plain.get("request") or {}
     differing = sorted(key for key in {*asked, *begun} if asked.get(key) != begun.get(key))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from catalogs.sources import Source, sign_href
+from flows.job_card import load_plan_card
 from flows.places import reading_settings, storage_options
-from flows.planning import load_plan_card
 from models.session import open_session
 from tasks.failures import FailureLog
 from tasks.infer import Engine

@@ -50,7 +50,8 @@ class ModelCard:
     """A model that can be run: its ONNX file and everything the runtime must know of it.
 
     `sha256` is that of the model file; `digest` is over the card and the sha256 of all its files, so it changes with
-    everything that could change a pixel. `weights` are external weight files. `raw` is the Item's JSON.
+    everything that could change a pixel. `weights` are external weight files. `raw` is the Item's JSON. A card with
+    `members` stands for several runs, in the `role` "flips" or "d4" (of one model) or "mean" or "vote" (of several).
     """
 
     name: str
@@ -67,6 +68,8 @@ class ModelCard:
     tasks: tuple[str, ...]
     architecture: str
     raw: Mapping[str, Any] = field(repr=False)
+    members: tuple[ModelCard, ...] = ()
+    role: str = ""
 
     @property
     def resolution(self) -> float | None:

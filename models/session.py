@@ -37,8 +37,11 @@ class Tensor:
     dtype: str
 
 
-class _Runner(Protocol):
-    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]: ...
+class Runner(Protocol):
+    """Whatever turns arrays by input name into arrays by output name."""
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Every output for the inputs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +54,7 @@ class ModelSession:
     note: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    runner: _Runner
+    runner: Runner
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Every output of the graph by name, for `feeds` by name, in the graph's own dtypes and layouts.
@@ -118,6 +121,11 @@ def open_session(card: ModelCard, *, provider: str = "auto", threads: int = 1) -
     are the fastest on a CPU.
     Raises ProviderError where the asked provider cannot run, CardError where the graph cannot be loaded.
     """
+    if card.members:
+        # The joint session opens its members here.
+        from models.joint_session import open_joint
+
+        return open_joint(card, provider=provider, threads=threads)
     # External weights are not among the bytes of the graph: the card's digest speaks for them.
     content = card.digest if card.weights else card.sha256
     return open_graph(card.model_path, sha256=content, provider=provider, threads=threads)
@@ -136,7 +144,7 @@ def _open(path: Path, *, sha256: str, provider: str, threads: int) -> ModelSessi
     session, active, note = create_session(path, provider=provider, threads=threads)
     if note:
         warnings.warn(note, RuntimeWarning, stacklevel=4)
-    runner: _Runner = BufferRing(session, device="cuda") if active in {"cuda", "tensorrt"} else _Direct(session)
+    runner: Runner = BufferRing(session, device="cuda") if active in {"cuda", "tensorrt"} else _Direct(session)
     return ModelSession(
         sha256=sha256,
         provider=active,

@@ -57,11 +57,20 @@ def _window_facts(
 def _of_pixels(facts: WindowFacts) -> WindowFacts:
     """The facts of pixel-wise models: each pixel a window of its own, in the order of the rows they become."""
     pixels = facts.n * facts.height * facts.width
-    valid, lonlat = (
-        None if given is None else np.moveaxis(given, 1, -1).reshape(pixels, -1)[:, :, None, None]
-        for given in (facts.valid, facts.lonlat)
+    return WindowFacts(
+        n=pixels,
+        height=1,
+        width=1,
+        days=facts.days,
+        valid=None if facts.valid is None else _rows(facts.valid),
+        lonlat=None if facts.lonlat is None else _rows(facts.lonlat),
     )
-    return WindowFacts(n=pixels, height=1, width=1, days=facts.days, valid=valid, lonlat=lonlat)
+
+
+def _rows(planes: np.ndarray) -> np.ndarray:
+    """Planes (N, K, height, width) as pixels (N * height * width, K, 1, 1)."""
+    moved = np.moveaxis(planes, 1, -1)
+    return moved.reshape(-1, planes.shape[1])[:, :, None, None]
 
 
 def _middle(step: StepPlan) -> date:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,6 +65,10 @@ def read_inputs(plan: Plan, block: Block, access: Access) -> BlockInputs:
     seen: dict[str, np.ndarray] = {}
     used: set[str] = set()
     for entry in plan.inputs:
+        twin = next((known for known in plan.inputs if known.name in steps and _reads_alike(known, entry)), None)
+        if twin is not None:
+            steps[entry.name], seen[entry.name] = steps[twin.name], seen[twin.name]
+            continue
         box = block.outer.rescale(numerator=entry.finer, denominator=entry.coarser)
         grid = plan.grid.rescale(numerator=entry.finer, denominator=entry.coarser)
         near = scenes_near(entry.scenes, grid, box)
@@ -83,6 +87,11 @@ def read_inputs(plan: Plan, block: Block, access: Access) -> BlockInputs:
         observations=total,
         scenes=tuple(sorted(used)),
     )
+
+
+def _reads_alike(one: InputPlan, other: InputPlan) -> bool:
+    """True for inputs that differ in name only, as those of an ensemble's members often do: read once."""
+    return replace(one, name=other.name) == other
 
 
 def scenes_near(scenes: Sequence[Scene], grid: Grid, box: PixelBox) -> tuple[Scene, ...]:
