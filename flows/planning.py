@@ -62,7 +62,7 @@ def make_plan(job: Job) -> Plan:
     blocks = plan_blocks(grid, block=lattice.block, halo=lattice.halo, area=area)
     _check_blocks(len(blocks), job)
     inputs = plan_inputs(job, card, source, reach=_reach(job, card, grid, lattice))
-    exact, exact_reason = _exactness(receptive, lattice)
+    exact, exact_reason = _exactness(card, receptive, lattice)
     return Plan(
         name=job.name,
         request={**job.request(), "source": source.to_json(), "model": card.digest},
@@ -191,13 +191,15 @@ def _margin(inputs: Sequence[InputPlan], grid: Grid, *, stride: int) -> int:
     return math.ceil(max(reaches, default=0) / stride) * stride
 
 
-def _exactness(receptive: ReceptiveField, lattice: Lattice) -> tuple[bool, str]:
+def _exactness(card: ModelCard, receptive: ReceptiveField, lattice: Lattice) -> tuple[bool, str]:
     if receptive.trim is None:
         return False, f"the model's receptive field has no bound ({receptive.reason}); its map depends on its windows"
     if lattice.merge == "blend":
         return False, "overlapping windows are blended, as the card asks; a seam is softened, not absent"
     if lattice.trim < receptive.trim:
         return False, f"the trim of {lattice.trim} px is less than the {receptive.trim} px the model needs"
+    if summaries := [extra.name for extra in card.extras if extra.of_window and not card.pixelwise]:
+        return False, f"input {summaries[0]} is one number for a whole window, so a map depends on its windows"
     if receptive.verdict != "bounded":
         return False, f"tiled equals whole to {receptive.tolerance:g} of the outputs' deviation ({receptive.reason})"
     return True, f"the model sees {receptive.radius} px, the trim is {lattice.trim} px: tiled equals whole"

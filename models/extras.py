@@ -42,6 +42,11 @@ class ExtraInput:
     shift: float = 0.0
     gain: float = 1.0
 
+    @property
+    def of_window(self) -> bool:
+        """Whether one value sums up a whole window, and so depends on where windows lie."""
+        return self.kind in {"valid_mask", "lonlat"} and "height" not in (input_axes(self.dim_order) or ())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowFacts:
