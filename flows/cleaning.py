@@ -7,7 +7,8 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from flows.places import owner_alive, storage_options
+from flows.holding import run_alive
+from flows.places import storage_options
 from tasks.ledger import HOME
 from tasks.lock import LOCK, is_stale, read_lock
 from tasks.storage import StorageError, StoreError, open_storage
@@ -41,7 +42,7 @@ def clean_output(output: str, *, older_than: str = "0d", dry_run: bool = False) 
     if storage.root is None or HOME not in _top(storage):
         raise StoreError(f"{output} holds no product and none was begun there: nothing to clean.")
     lock = read_lock(storage)
-    if lock is not None and not is_stale(lock, now=time.time(), alive=owner_alive(lock)):
+    if lock is not None and not is_stale(lock, now=time.time(), alive=run_alive(lock)):
         raise StoreError(
             f"A run (process {lock.pid} on {lock.host}) is writing {output}: clean it when that has ended."
         )

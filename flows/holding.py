@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 BEAT_SECONDS = 20.0
 
+_HELD: set[str] = set()
+"""Runs under way in this process. A lock of this process that is none of them could not be given back when its run
+failed; the process lives on (a worker, a notebook) and would be refused by itself."""
+
 
 class LostError(RuntimeError):
     """A run whose output another run took over while this one was silent."""
@@ -58,7 +62,8 @@ def hold(storage: Storage, *, beat_seconds: float = BEAT_SECONDS) -> Iterator[Ho
     """
     holder = Holder(storage)
     standing = read_lock(storage)
-    take_lock(storage, holder.owner(), alive=None if standing is None else owner_alive(standing))
+    take_lock(storage, holder.owner(), alive=None if standing is None else run_alive(standing))
+    _HELD.add(holder.run)
     stop = threading.Event()
     beats = threading.Thread(target=_beat, args=(holder, stop, beat_seconds), name="tilewright-beat", daemon=True)
     beats.start()
@@ -67,9 +72,16 @@ def hold(storage: Storage, *, beat_seconds: float = BEAT_SECONDS) -> Iterator[Ho
     finally:
         stop.set()
         beats.join()
+        _HELD.discard(holder.run)
         # What ended the run is the news; a lock that stays is seen to be dead by the next run.
         with suppress(StorageError):
             free_lock(storage, holder.owner())
+
+
+def run_alive(owner: Owner) -> bool | None:
+    """True if the owner's run is under way on this host, False if it ended; None for one on another host."""
+    alive = owner_alive(owner)
+    return owner.run in _HELD if alive and owner.pid == os.getpid() else alive
 
 
 def _beat(holder: Holder, stop: threading.Event, seconds: float) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from flows.places import owner_alive, storage_options
+from flows.holding import run_alive
+from flows.places import storage_options
 from tasks.ledger import ENTRIES, read_failures, read_plan
 from tasks.lock import is_stale, read_lock
 from tasks.storage import StoreError, open_storage
@@ -48,7 +49,7 @@ def _state(storage: Storage, *, n_done: int) -> str:
     if storage.read("item.json") is not None:
         return "complete"
     lock = read_lock(storage)
-    if lock is not None and not is_stale(lock, now=time.time(), alive=owner_alive(lock)):
+    if lock is not None and not is_stale(lock, now=time.time(), alive=run_alive(lock)):
         return "running"
     began = n_done > 0 or lock is not None or bool(read_failures(storage))
     return "failed" if began else "planned"

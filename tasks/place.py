@@ -48,7 +48,7 @@ def declare_grid(group: zarr.Group, place: Place) -> None:
     """Give a group its coordinates, its CRS and its place. Doing it twice is harmless."""
     zarr_format = group.metadata.zarr_format
     # xarray takes a grid mapping for a coordinate, where rioxarray looks for it, only when it is named as one.
-    group.attrs.update({"Conventions": "CF-1.11", "coordinates": "spatial_ref", **_conventions(group, place)})
+    group.update_attributes({"Conventions": "CF-1.11", "coordinates": "spatial_ref", **_conventions(group, place)})
     for name, values in _centres(place).items():
         if name not in group:
             _declare_axis(group, name, values, crs=place.crs, zarr_format=zarr_format)

@@ -132,7 +132,7 @@ def _describe(
             layout.append(entry)
     attributes: dict[str, Any] = dict(group.attrs)
     known = [entry for entry in attributes["zarr_conventions"] if entry["uuid"] != MULTISCALES["uuid"]]
-    group.attrs.update({"multiscales": {"layout": layout}, "zarr_conventions": [*known, MULTISCALES]})
+    group.update_attributes({"multiscales": {"layout": layout}, "zarr_conventions": [*known, MULTISCALES]})
 
 
 def _place(grid: Grid, box: PixelBox, level: Level) -> Place:

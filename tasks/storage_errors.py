@@ -32,6 +32,9 @@ ANSWERS = (FileNotFoundError, AlreadyExistsError, PreconditionError)
 FINAL = (PermissionDeniedError, UnauthenticatedError, InvalidPathError, NotSupportedError)
 FULL = ("no space left", "disk quota", "file too large", "quotaexceeded")
 FULL_ERRNO = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+ABSENT = ("404 not found", "nosuchbucket", "container not found")
+"""Listing a bucket that is not there, which the client does not tell from other failures."""
+
 REFUSED = ("permission denied", "read-only file system", "operation not permitted", "accessdenied", "expiredtoken")
 KEPT = "What is finished is kept."
 
@@ -56,7 +59,7 @@ def insist(action: Callable[[], T], *, doing: str, uri: str, remote: bool) -> T:
         except ANSWERS:
             raise
         except (BaseError, OSError) as error:
-            if pause is None or not remote or isinstance(error, FINAL):
+            if pause is None or not remote or isinstance(error, FINAL) or _absent(error):
                 raise storage_error(error, doing=doing, uri=uri) from error
             time.sleep(pause)
     raise AssertionError("the last try returns or raises")
@@ -67,6 +70,8 @@ def storage_error(error: BaseException, *, doing: str, uri: str) -> StorageError
     said = reason(error)
     words = f"{said} {error}".lower()
     start = f"Cannot {doing} {uri}: "
+    if _absent(error):
+        return StorageError(f"{start}there is no such bucket. Make it, or correct its name.")
     if _number(error) in FULL_ERRNO or any(word in words for word in FULL):
         return StorageError(f"{start}the disk is full. Make room and run the same job again. {KEPT}")
     if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or any(word in words for word in REFUSED):
@@ -82,6 +87,10 @@ def reason(error: BaseException) -> str:
     said = str(error).strip().splitlines()
     first = re.sub(r"\?[^\s'\"<>)]*", "", said[0])[:300].rstrip(". ") if said else ""
     return first or type(error).__name__
+
+
+def _absent(error: BaseException) -> bool:
+    return any(word in str(error).lower() for word in ABSENT)
 
 
 def _number(error: BaseException | None) -> int | None:

@@ -120,7 +120,7 @@ def declare_store(
         store = storage.zarr(STORE)
         group = zarr.open_group(store, mode="a", zarr_format=zarr_format)
         declare_grid(group, Place.of(grid, box))
-        group.attrs.update(dict(attributes))
+        group.update_attributes(dict(attributes))
         for layer in layers:
             if layer.name not in group:
                 _declare_layer(group, layer, box=box, block=block, zarr_format=zarr_format)

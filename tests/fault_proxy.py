@@ -1,0 +1,119 @@
+"""A small HTTP proxy before a server, which fails on purpose now and then, the same way for the same seed."""
+
+from __future__ import annotations
+
+import http.client
+import random
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+FAULTS = ("500", "503", "429", "reset", "cut", "late")
+"""What may befall an answer: an error status, a connection reset before or a body cut short after, or a delay."""
+
+HOP = {"connection", "transfer-encoding", "content-length", "server", "date"}
+
+
+class FaultProxy:
+    """Passes requests on to ``upstream``; ``share`` of them fail. ``expired`` refuses every one, as S3 would."""
+
+    def __init__(self, upstream: str, *, share: float = 0.0, seed: int = 0) -> None:
+        self.upstream = urlsplit(upstream)
+        self.share = share
+        self.random = random.Random(seed)  # noqa: S311 -- chance, not secrecy
+        self.expired = False
+        self.faults: list[str] = []
+        self.requests = 0
+        self.url = ""
+        self._lock = threading.Lock()
+
+    def fate(self) -> str | None:
+        """What befalls the next request; None if nothing does."""
+        with self._lock:
+            self.requests += 1
+            if self.expired:
+                return "403"
+            if self.random.random() >= self.share:
+                return None
+            self.faults.append(self.random.choice(FAULTS))
+            return self.faults[-1]
+
+
+@contextmanager
+def proxy_before(upstream: str, *, share: float = 0.0, seed: int = 0) -> Iterator[FaultProxy]:
+    """A proxy on a free port of this host."""
+    proxy = FaultProxy(upstream, share=share, seed=seed)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": proxy}))
+    server.daemon_threads = True
+    proxy.url = f"http://127.0.0.1:{server.server_address[1]}"
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    try:
+        yield proxy
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    proxy: FaultProxy
+
+    def _pass_on(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        fate = self.proxy.fate()
+        if fate in {"500", "503", "429", "403"}:
+            self._refuse(int(fate))
+        elif fate == "reset":
+            self._reset()
+        else:
+            time.sleep(0.3 if fate == "late" else 0)
+            self._answer(body, cut=fate == "cut")
+
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass_on  # noqa: N815
+
+    def _refuse(self, status: int) -> None:
+        code = {403: "ExpiredToken", 503: "SlowDown", 429: "TooManyRequests"}.get(status, "InternalError")
+        self._send(status, [("Content-Type", "application/xml")], f"<Error><Code>{code}</Code></Error>".encode())
+
+    def _reset(self) -> None:
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+        self.connection.close()
+
+    def _answer(self, body: bytes, *, cut: bool) -> None:
+        upstream = http.client.HTTPConnection(self.proxy.upstream.netloc, timeout=30)
+        upstream.request(self.command, self.path, body=body, headers=dict(self.headers))
+        answer = upstream.getresponse()
+        content = answer.read()
+        headers = [(name, value) for name, value in answer.getheaders() if name.lower() not in HOP]
+        length = answer.getheader("Content-Length") if self.command == "HEAD" else None
+        self._send(answer.status, headers, content, length=length, cut=cut)
+        upstream.close()
+
+    def _send(
+        self,
+        status: int,
+        headers: list[tuple[str, str]],
+        content: bytes,
+        *,
+        length: str | None = None,
+        cut: bool = False,
+    ) -> None:
+        self.send_response_only(status)
+        for name, value in headers:
+            self.send_header(name, value)
+        self.send_header("Content-Length", length or str(len(content)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content[: len(content) // 2] if cut else content)
+        if cut:
+            self.wfile.flush()
+            self._reset()
+
+    def log_message(self, *_words: object) -> None:
+        """Say nothing."""
