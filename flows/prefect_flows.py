@@ -20,6 +20,7 @@ from prefect.states import Failed
 from flows.artifacts import Artifacts, leave_artifacts, leave_failures
 from flows.backfill import Drive, backfill_jobs, run_backfill
 from flows.errors import ErrorClass, classify
+from flows.form import JobForm
 from flows.job import make_job
 from flows.predict import RunOptions, run_job
 from flows.quarantine import SetAsideError
@@ -45,15 +46,15 @@ OWN_PACKAGES = {"flows", "tasks", "models", "catalogs"}
 
 @flow(name="predict", persist_result=False)
 def predict(
-    job: dict[str, Any], base: str = ".", runner: str = "threads", workers: int | None = None, *, update: bool = False
+    job: JobForm, base: str = ".", runner: str = "threads", workers: int | None = None, *, update: bool = False
 ) -> Any:
     """Run one job: plan, prepare, blocks, COGs, publish. The job is what a job file holds; paths are from ``base``."""
-    return _answer(lambda: _predict(job, base, RunOptions(runner=runner, workers=workers, update=update)))
+    return _answer(lambda: _predict(job.plain(), base, RunOptions(runner=runner, workers=workers, update=update)))
 
 
 @flow(name="region", persist_result=False)
 def region(
-    job: dict[str, Any],
+    job: JobForm,
     *,
     base: str = ".",
     shards: int = 4,
@@ -67,7 +68,7 @@ def region(
     The plan is frozen once before them, and published once after them; each shard has its own retries.
     """
     options = RunOptions(runner=runner, workers=workers, update=update, shards=shards, deployment=deployment)
-    return _answer(lambda: _predict(job, base, options))
+    return _answer(lambda: _predict(job.plain(), base, options))
 
 
 @flow(name="shard", flow_run_name="shard-{number}-of-{n_shards}", persist_result=False)
@@ -102,7 +103,7 @@ def shard(
 
 @flow(name="watch", persist_result=False)
 def watch(
-    job: dict[str, Any],
+    job: JobForm,
     *,
     base: str = ".",
     every: Literal["none", "day", "month", "year"] = "none",
@@ -116,9 +117,10 @@ def watch(
     """
 
     def work() -> list[dict[str, Any]]:
-        refuse_secrets(job, "job")
+        plain = job.plain()
+        refuse_secrets(plain, "job")
         ticks = watch_once(
-            job,
+            plain,
             base=Path(base).resolve(),
             now=datetime.now(UTC),
             every=every,
@@ -134,7 +136,7 @@ def watch(
 
 @flow(name="backfill", persist_result=False)
 def backfill(
-    job: dict[str, Any],
+    job: JobForm,
     table: list[dict[str, Any]],
     *,
     home: str,
@@ -149,9 +151,11 @@ def backfill(
     """
 
     def work() -> list[dict[str, Any]]:
-        refuse_secrets(job, "job")
+        plain = job.plain()
+        refuse_secrets(plain, "job")
         refuse_secrets(table, "table")
-        rows = run_backfill(backfill_jobs(job, table), _driver(base, deployment), home=home, at_once=at_once, only=only)
+        jobs = backfill_jobs(plain, table)
+        rows = run_backfill(jobs, _driver(base, deployment), home=home, at_once=at_once, only=only)
         return [{"name": row.name, "state": row.state} for row in rows]
 
     return _answer(work)
@@ -196,7 +200,7 @@ def _predict(job: dict[str, Any], base: str, options: RunOptions) -> dict[str, A
 def _driver(base: str, deployment: str | None) -> Drive:
     if deployment is not None:
         return lambda job: run_deployed(deployment, {"job": job, "base": base})
-    return lambda job: predict(job=job, base=base)
+    return lambda job: predict(job=JobForm(**job), base=base)
 
 
 def _leave_ticks(ticks: list[Tick]) -> None:
