@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tasks.infer import BlockResult
     from tasks.ledger import BlockEntry
 
-READ_AHEAD = 2
+READ_AHEAD = 1
 """Blocks whose pixels may be at hand or on their way beside the one in work: what bounds the memory."""
 
 
@@ -100,7 +100,8 @@ def _run_threads(
                 continue
             began = time.perf_counter()
             result = infer_block(shop.plan, shop.engine, read.inputs, spread=callers.map)
-            writing.add(writers.submit(_write, shop, read, result, time.perf_counter() - began))
+            writing.add(writers.submit(_write, shop, read.emptied(), result, time.perf_counter() - began))
+            del read, coming, result
             # One finished block may wait to be written; more would only fill the memory.
             done, writing = wait(writing, timeout=None if len(writing) > 1 else 0, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from tasks.infer import infer_block
 from tasks.inputs import Access, read_inputs, scenes_near
@@ -49,6 +51,11 @@ class ReadBlock:
     pixels_needed: int
     bytes_read: int
     seconds: float
+
+    def emptied(self) -> ReadBlock:
+        """The same account without the pixels, so that a block that waits to be written does not hold its inputs."""
+        nothing = np.empty((0, 0))
+        return replace(self, inputs=replace(self.inputs, steps={}, seen={}, valid=nothing, observations=nothing))
 
 
 def do_block(shop: Workshop, block: Block) -> BlockEntry:
