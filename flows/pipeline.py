@@ -15,16 +15,28 @@ from flows.job_card import load_plan_card
 from flows.outcome import Outcome
 from flows.planning import versions
 from flows.prepare import check_room, declare_product, remove_product, replace_plan
+from flows.quarantine import SetAsideError, blocks_set_aside
 from flows.runner import RunError, Where, run_blocks
 from flows.steps import step
+from flows.watchers import watched
 from flows.workshop import open_workshop
-from tasks.ledger import digest, freeze_plan, read_entries, read_plan, remove_entries, write_failures
+from tasks.ledger import (
+    digest,
+    freeze_plan,
+    read_entries,
+    read_failures,
+    read_plan,
+    remove_entries,
+    write_failures,
+)
 from tasks.progress import Advance, Notice, Stage
 from tasks.pyramid import write_pyramid
 from tasks.storage import StorageError, StoreError, open_storage
 from tasks.work import block_key, is_intact
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from flows.holding import Holder
     from flows.job import Job
     from flows.predict import RunOptions
@@ -90,7 +102,8 @@ def make_product(run: Run) -> Outcome:
     card = load_plan_card(run.plan)
     check_room(run.storage, run.plan, card)
     run = replace(run, storage=open_storage(run.storage.uri, options=run.storage.options, create=True))
-    with hold(run.storage) as holder:
+    with hold(run.storage) as holder, watched(run.listener, run.storage, run.plan.name) as listener:
+        run = replace(run, listener=listener)
         _prepare(run, card)
         shop = _open_shop(run)
         entries = _blocks(run, shop, where, holder)
@@ -143,19 +156,30 @@ def _open_shop(run: Run) -> Workshop:
 def _blocks(run: Run, shop: Workshop, where: Where, holder: Holder) -> dict[str, BlockEntry]:
     """Every block's entry, by name: those that stand, verified, and those done now."""
     done = _verified(shop)
-    todo = [block for block in shop.plan.all_blocks() if block.name not in done]
+    todo = _asked_for(run, [block for block in shop.plan.all_blocks() if block.name not in done])
     run.listener(Stage(name="blocks", total=len(shop.plan.blocks)))
     if done:
         run.listener(Advance(done=len(done)))
     try:
         _do(run, shop, where, todo, done=done, holder=holder)
-    except BaseException:
+    except BaseException as error:
         # What broke the run is the news, and where it is the storage this list cannot be written either.
         with suppress(StorageError):
-            _note_failures(run, done)
+            _note_failures(run, done, aside=error.rows if isinstance(error, SetAsideError) else ())
         raise
     _note_failures(run, done)
+    missing = len(shop.plan.blocks) - len(done)
+    if missing:
+        raise RunError(f"The blocks asked for are done; {missing} others are still missing. Run without --retry.")
     return done
+
+
+def _asked_for(run: Run, missing: list[Block]) -> list[Block]:
+    """The missing blocks, or those of them that were set aside for the reason asked for."""
+    if run.options.retry is None:
+        return missing
+    names = blocks_set_aside(read_failures(run.storage), run.options.retry)
+    return [block for block in missing if block.name in names]
 
 
 def _do(
@@ -164,15 +188,18 @@ def _do(
     for entry in run_blocks(shop, todo, where, provider=run.settings.provider):
         done[entry.name] = entry
         km2 = entry.valid_pixels * (shop.plan.product_grid.resolution / 1000) ** 2
-        run.listener(Advance(km2=km2))
+        run.listener(Advance(km2=km2, block=entry.name, bytes_read=entry.bytes_read, seconds=entry.seconds))
         for failure in entry.failures:
-            run.listener(Notice(text="read failed: " + ", ".join(f"{key} {value}" for key, value in failure.items())))
+            words = ", ".join(f"{key} {value}" for key, value in failure.items())
+            run.listener(Notice(text=f"read failed: {words}", block=entry.name, item=failure["item"]))
         _check_tolerance(run, done)
         holder.check()
 
 
-def _note_failures(run: Run, done: dict[str, BlockEntry]) -> None:
-    write_failures(run.storage, [failure for entry in done.values() for failure in entry.failures])
+def _note_failures(run: Run, done: dict[str, BlockEntry], *, aside: Iterable[dict[str, str]] = ()) -> None:
+    """Keep the reads that failed inside the tolerance, and the blocks set aside, each with its class."""
+    tolerated = [failure for entry in done.values() for failure in entry.failures]
+    write_failures(run.storage, [*tolerated, *aside])
 
 
 def _check_tolerance(run: Run, done: dict[str, BlockEntry]) -> None:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class RunOptions:
     """How a job is run; none of it changes a pixel. ``startup_seconds`` went by before and count as part of the run.
 
-    ``shards`` and ``deployment`` send the blocks out as flow runs of their own (see ``flows.runner.Where``).
+    ``shards`` and ``deployment`` send the blocks out as flow runs of their own (see ``flows.runner.Where``);
+    ``retry`` names the class of failure whose blocks alone are done again.
     """
 
     runner: str = "threads"
@@ -33,6 +34,7 @@ class RunOptions:
     startup_seconds: float = 0.0
     shards: int = 1
     deployment: str | None = None
+    retry: str | None = None
 
 
 def run_job(job: Job, options: RunOptions | None = None, *, listener: Listener = silent) -> Outcome:

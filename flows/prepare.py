@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from tasks.plan import Plan
     from tasks.storage import Storage
 
-PRODUCT_FILES = ("item.json", "collection.json", "items.parquet", "report.json", "report.html", "preview.png")
+PRODUCT_FILES = (
+    "item.json",
+    "collection.json",
+    "items.parquet",
+    "report.json",
+    "report.html",
+    "preview.png",
+    "progress.json",
+)
 PRODUCT_SUFFIXES = (".tif", ".tif.aux.xml", ".vrt", ".parquet")
 
 

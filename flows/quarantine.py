@@ -52,7 +52,7 @@ class Quarantine:
                 "class": kind.value,
                 "item": str(getattr(error, "item", "")),
                 "band": str(getattr(error, "band", "")),
-                "reason": sentence(error),
+                "reason": sentence(error) + (_smaller(block) if kind is ErrorClass.OUT_OF_MEMORY else ""),
             }
         )
         if len(self.rows) >= MOST_SET_ASIDE:
@@ -69,6 +69,12 @@ class Quarantine:
             f"missing, or with --retry {first['class']} for those alone.",
             tuple(self.rows),
         ) from self.first
+
+
+def _smaller(block: Block) -> str:
+    """What to do where memory ran out: pixels do not depend on the block, so that half the side is the same map."""
+    side = block.inner.shape[0]
+    return f" Blocks of half the side take a quarter of the memory: --set tile.block={max(1, side // 2)} --replace"
 
 
 def blocks_set_aside(failures: Iterable[Mapping[str, str]], kind: str) -> set[str]:

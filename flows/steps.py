@@ -47,7 +47,7 @@ BLOCK_TRIES = {
     ErrorClass.THROTTLED: 4,  # ... after the whole source has been left alone for a while (SOURCE_PAUSES)
     ErrorClass.TRANSIENT: 2,  # ... each read in it has been tried six times (tasks/retry.py)
     ErrorClass.LOST_WORKER: 2,  # ... each of which Dask has moved to three other workers by itself
-    ErrorClass.OUT_OF_MEMORY: 2,  # ... the second alone on its worker; then the run goes on with smaller blocks
+    ErrorClass.OUT_OF_MEMORY: 2,  # ... then the run says which smaller block would fit
 }
 """Tries of one block by what failed, 1 where a class is not named; what fails for good is set aside by name."""
 
@@ -57,9 +57,6 @@ SOURCE_PAUSES = (10.0, 30.0, 120.0, 300.0)
 
 MOST_SET_ASIDE = 20
 """Blocks set aside before a run stops: more is the source or the machine, not the blocks."""
-
-SMALLER_BLOCKS = 2
-"""Times a run that ran out of memory is begun anew with blocks of half the side."""
 
 
 def tries_of(error_class: ErrorClass) -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,18 +20,26 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advance:
-    """``done`` units of the running stage more are finished; ``km2`` of ground with them."""
+    """``done`` units of the running stage more are finished; ``km2`` of ground with them.
+
+    Where the unit is a block: its name, the bytes it read and its busy seconds per stage.
+    """
 
     done: int = 1
     km2: float = 0.0
     note: str = ""
+    block: str = ""
+    bytes_read: int = 0
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """A sentence the user should read: a warning, a failure inside the tolerance."""
+    """A sentence the user should read: a warning, a failure inside the tolerance; of which block and item, if any."""
 
     text: str
+    block: str = ""
+    item: str = ""
 
 
 Event = Stage | Advance | Notice
