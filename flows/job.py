@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,32 +12,16 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from flows.area import Area, AreaError, read_area
 from flows.job_runs import AugmentWish, EnsembleWish, as_augment, as_ensemble
+from flows.period import Period, as_periods, checked_name
 
 MAX_JOB_BYTES = 16 * 2**20
 """A job with its inline area; more is a file of something else."""
 
-NAME = re.compile(r"^[A-Za-z0-9._-]{1,128}$")
 REMOTE = re.compile(r"^[a-z0-9+]+://")
-RESERVED_PERIOD = "period"
 
 
 class JobError(ValueError):
     """A job that is refused: which field, what was given, what is expected."""
-
-
-class Period(BaseModel):
-    """A span of time in UTC with both ends in it, and its name (``period`` where there is but one)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    start: datetime
-    end: datetime
-
-    @property
-    def text(self) -> str:
-        """``2021-06-01/2021-06-30``, as a person would write it."""
-        return f"{self.start.date().isoformat()}/{self.end.date().isoformat()}"
 
 
 class _Part(BaseModel):
@@ -92,30 +75,14 @@ class Limits(_Part):
     items: int = Field(default=10_000, gt=0)
 
 
-def _checked_name(name: str) -> str:
-    if not NAME.match(name) or set(name) == {"."}:
-        raise ValueError("letters, digits, dot, dash and underscore only, 128 at most")
-    return name
-
-
-def _as_periods(value: object) -> object:
-    if isinstance(value, (str, date)):
-        return [_period(RESERVED_PERIOD, str(value))]
-    if isinstance(value, dict):
-        return [_period(str(name), str(text)) for name, text in value.items()]
-    if isinstance(value, list) and value and all(isinstance(entry, str) for entry in value):
-        return [_period(f"period-{number}", entry) for number, entry in enumerate(value, start=1)]
-    return value
-
-
 class Job(BaseModel):
     """A checked job. Paths are absolute or URIs; ``output`` may still be missing (plan and search need none)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
-    name: Annotated[str, AfterValidator(_checked_name)]
+    name: Annotated[str, AfterValidator(checked_name)]
     area: Annotated[Area, BeforeValidator(read_area)]
-    period: Annotated[tuple[Period, ...], BeforeValidator(_as_periods), Field(min_length=1)]
+    period: Annotated[tuple[Period, ...], BeforeValidator(as_periods), Field(min_length=1)]
     source: str | dict[str, Any]
     model: str
     output: str | None = None
@@ -210,34 +177,6 @@ def _apply_change(plain: dict[str, Any], change: str) -> None:
         target[last] = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise JobError(f"--set {change!r}: the value is not valid YAML.") from error
-
-
-def _period(name: str, text: str) -> Period:
-    start_text, slash, end_text = text.strip().partition("/")
-    try:
-        start, _ = _instant(start_text)
-        _, end = _instant(end_text if slash else start_text)
-    except ValueError as error:
-        raise ValueError(
-            f"{text!r} is not a period: write 2021-06-01/2021-06-30 (both ends included), or one day"
-        ) from error
-    if end < start:
-        raise ValueError(f"{text!r} ends before it starts: write the earlier date first")
-    return Period(name=_checked_name(name), start=start, end=end)
-
-
-def _instant(text: str) -> tuple[datetime, datetime]:
-    """(first, last) moment of a day, or twice the moment given, in UTC."""
-    text = text.strip()
-    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
-        day = datetime.combine(date.fromisoformat(text), time.min, tzinfo=UTC)
-        return day, day + timedelta(days=1) - timedelta(microseconds=1)
-    if re.fullmatch(r"\d{4}-\d{2}", text):
-        first = datetime.combine(date.fromisoformat(f"{text}-01"), time.min, tzinfo=UTC)
-        return first, (first + timedelta(days=31)).replace(day=1) - timedelta(microseconds=1)
-    moment = datetime.fromisoformat(text)
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    return moment, moment
 
 
 def _sentence(error: ValidationError) -> str:

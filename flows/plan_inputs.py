@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from catalogs.scene import Scene
     from catalogs.sources import Source
-    from flows.job import Job, Period
+    from flows.job import Job
+    from flows.period import Period
     from models.card import ModelCard
     from models.inputs import InputSpec
     from tasks.dates import StepPlan
