@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -62,19 +63,30 @@ def demo(
 
 
 @app.command()
-def plan(job: JobFile, changes: Set = [], output: OutputUri = None, *, as_json: AsJson = False) -> None:  # noqa: B006
-    """Say what a job would do: scenes, grid, blocks, windows, bytes, memory, time. Writes nothing."""
+def plan(
+    job: JobFile,
+    changes: Set = [],  # noqa: B006
+    output: OutputUri = None,
+    prices: Annotated[Path | None, typer.Option(help="A table of unit prices like flows/prices.yaml.")] = None,
+    shards: Annotated[int, typer.Option(min=1, help="Show how a region of so many shards would be cut.")] = 1,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a job would do: scenes, grid, blocks, windows, bytes, memory, time, cost. Writes nothing."""
     with _refusals():
         from flows.estimate import estimate
         from flows.planning import make_plan
+        from flows.pricing import price, read_prices, shard_lines, shards_json
         from flows.terminal import print_estimate
 
+        table = read_prices(prices)
         made = make_plan(_job(job, changes, output))
         expected = estimate(made)
+        cost = price(expected, table, n_machines=shards)
         if as_json:
-            _print_json(expected.to_json())
+            _print_json({**expected.to_json(), "cost": cost.to_json(), "shards": shards_json(made, shards)})
         else:
-            print_estimate(made, expected)
+            print_estimate(made, expected, more=[*cost.lines(), *shard_lines(made, expected, shards)])
 
 
 @app.command()
@@ -82,9 +94,13 @@ def run(
     job: JobFile,
     changes: Set = [],  # noqa: B006
     output: OutputUri = None,
+    *,
     workers: Annotated[int | None, typer.Option(min=1, max=1024, help="How many cores to use.")] = None,
     runner: Annotated[str, typer.Option(help="threads, dask, or tcp://scheduler:8786.")] = "threads",
-    *,
+    shards: Annotated[int, typer.Option(min=1, help="Cut the blocks into so many flow runs of their own.")] = 1,
+    deployment: Annotated[str | None, typer.Option(help="The deployment that does a shard: shard/cpu.")] = None,
+    retry: Annotated[str | None, typer.Option(metavar="REASON", help="Only blocks set aside for it, or all.")] = None,
+    log: Annotated[str, typer.Option(help="bars, or json for structured logs on stderr.")] = "bars",
     prefect: Annotated[bool, typer.Option("--prefect", help="As a Prefect flow run.")] = False,
     update: Annotated[bool, typer.Option("--update", help="Plan anew; redo only the blocks that changed.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Throw the standing product away first.")] = False,
@@ -98,11 +114,19 @@ def run(
 
         checked = _job(job, changes, output)
         options = RunOptions(
-            runner=runner, workers=workers, update=update, replace=replace, startup_seconds=process_age()
+            runner=runner,
+            workers=workers,
+            update=update,
+            replace=replace,
+            startup_seconds=process_age(),
+            shards=shards,
+            deployment=deployment,
+            retry=retry,
         )
+        quiet = as_json or _log_as(log)
         if prefect:
             from flows.prefect_flows import run_under_prefect as run_job  # type: ignore[assignment]
-        with Terminal(quiet=as_json) as terminal:
+        with Terminal(quiet=quiet) as terminal:
             outcome = run_job(checked, options, listener=terminal)
         if as_json:
             _print_json(outcome.summary())
@@ -252,6 +276,15 @@ def _job(path: Path, changes: list[str], output: str | None) -> Job:
     from flows.job import read_job
 
     return read_job(path, changes=tuple(changes), output=output)
+
+
+def _log_as(log: str) -> bool:
+    """True where the run writes structured logs instead of drawing bars, from now on."""
+    if log not in {"bars", "json"}:
+        raise typer.BadParameter(f"{log!r}: expected bars or json", param_hint="--log")
+    if log == "json":
+        os.environ["TILEWRIGHT_LOG"] = "json"
+    return log == "json"
 
 
 def _cache() -> Path:

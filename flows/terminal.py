@@ -147,13 +147,13 @@ def _class_words(layer: Mapping[str, Any]) -> list[str]:
     return [f"{layer['name']}: {shares}"]
 
 
-def print_estimate(plan: Plan, estimate: Estimate) -> None:
-    """Print the dry run as a table."""
+def print_estimate(plan: Plan, estimate: Estimate, *, more: Sequence[tuple[str, str]] = ()) -> None:
+    """Print the dry run as a table, with (label, words) of ``more`` below."""
     console = Console(highlight=False)
     table = Table(title=f"Plan of {plan.name}", show_header=False, title_justify="left", box=None, pad_edge=False)
     table.add_column(style="dim")
     table.add_column(overflow="fold")
-    for label, words in estimate.lines(plan):
+    for label, words in [*estimate.lines(plan), *more]:
         table.add_row(label, Text(words))
     console.print(table)
     for warning in plan.warnings:
