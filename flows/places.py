@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
 import time
@@ -27,6 +28,10 @@ S3_OPTIONS = (
     ("region", ("AWS_REGION", "AWS_DEFAULT_REGION")),
 )
 """Obstore's options and the variables that mean them, the stronger first; it knows only some by itself."""
+
+
+M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
+"""Source: glibc, malloc.h, parameters of mallopt(3)."""
 
 
 def cache_folder(environ: Mapping[str, str] | None = None) -> Path:
@@ -100,3 +105,17 @@ def process_age() -> float:
 def n_cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def return_freed_memory() -> None:
+    """Have glibc give freed arrays back to the system; nothing where the C library is another one.
+
+    Its threshold for that grows to 32 MB by itself, above a band of a block: freed blocks then stay with the process,
+    in pieces, one heap per thread.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return
+    for parameter, value in ((M_MMAP_THRESHOLD, 2**20), (M_ARENA_MAX, 2)):
+        mallopt(parameter, value)

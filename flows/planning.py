@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 DEFAULT_RESOLUTION = 10.0
 """Metres, where neither job nor card says one: the finest Sentinel-2 has."""
 
-BLOCK_BYTES = 1.5e9
+BLOCK_BYTES = 1e8
 """What a block's model inputs may take; larger ones get smaller blocks. Pixels do not depend on it."""
 
 SMALL_BLOCK, LARGE_BLOCK = 1024, 2048

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from catalogs.sources import Source, sign_href
 from flows.job_card import load_plan_card
-from flows.places import reading_settings, storage_options
+from flows.places import reading_settings, return_freed_memory, storage_options
 from models.session import open_session
 from tasks.failures import FailureLog
 from tasks.infer import Engine
@@ -33,6 +33,7 @@ def open_workshop(
 
     Raises ProviderError where the provider asked for cannot run, JobError where the model has changed.
     """
+    return_freed_memory()
     card = load_plan_card(plan)
     session = open_session(card, provider=provider)
     default = 1 if session.provider in {"cpu", "openvino"} else GPU_BATCH

@@ -7,6 +7,7 @@ believed: it lists CUDA even where CUDA's libraries fail to load, and a session 
 from __future__ import annotations
 
 import importlib
+from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -134,11 +135,29 @@ def session_options(runtime: Any, *, threads: int) -> Any:
     options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.enable_cpu_mem_arena = True
-    options.enable_mem_pattern = True
+    # A pattern plans each call's whole memory at once, and the arena keeps the largest plan per caller: a third more
+    # memory for a U-Net at the same speed.
+    options.enable_mem_pattern = False
+    _share_arena()
+    options.add_session_config_entry("session.use_env_allocators", "1")
     options.log_severity_level = LOG_SEVERITY
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     return options
+
+
+@cache
+def _share_arena() -> None:
+    """One arena for all sessions of the process that grows by what is asked for, not by doubling."""
+    runtime = importlib.import_module("onnxruntime")
+    memory = runtime.OrtMemoryInfo("Cpu", runtime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, runtime.OrtMemType.DEFAULT)
+    settings = {
+        "max_mem": 0,
+        "arena_extend_strategy": 1,
+        "initial_chunk_size_bytes": -1,
+        "max_dead_bytes_per_chunk": -1,
+    }
+    runtime.create_and_register_allocator(memory, runtime.OrtArenaCfg(settings))
 
 
 def provider_options(provider: str, *, threads: int) -> dict[str, str]:
