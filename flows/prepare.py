@@ -91,6 +91,9 @@ def remove_layers(storage: Storage, names: Iterable[str]) -> None:
         storage.delete(
             [key for key in known if key.startswith(beside) or (key.startswith(STORE) and f"/{name}/" in key)]
         )
+        if storage.folder is not None:
+            for folder in [path for path in (storage.folder / STORE).rglob(name) if path.is_dir()]:
+                shutil.rmtree(folder)
 
 
 def _stored(spec: Any) -> StoredLayer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -136,12 +136,17 @@ def block_key(plan: Plan, block: Block) -> str:
         days = {scene.solar_day for scene in scenes}
         near.append(
             {
-                "scenes": [scene.to_json() for scene in scenes],
+                "scenes": [_made_of(scene) for scene in scenes],
                 "steps": [[day for day in step.days if day in days] for step in entry.steps],
                 "clearest": [day for day in entry.clearest if day in days],
             }
         )
     return digest({"settings": plan.settings_key(), "inputs": near, "block": block.name})
+
+
+def _made_of(scene: Scene) -> dict[str, Any]:
+    """What of a scene makes pixels: all but where its record lies and which other processings it won against."""
+    return {name: value for name, value in scene.to_json().items() if name not in {"href", "replaces", "updated"}}
 
 
 def is_intact(shop: Workshop, entry: BlockEntry) -> bool:
