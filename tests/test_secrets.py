@@ -1,0 +1,134 @@
+"""No key, token or signature of a source in anything a run writes, prints or sends."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+moto_server = pytest.importorskip("moto.server")
+boto3 = pytest.importorskip("boto3")
+
+SCENE = "S2B_33UUP_20210617_1_L2A"
+KEYS = {"AWS_ACCESS_KEY_ID": "AKIANOTTOBEWRITTEN", "AWS_SECRET_ACCESS_KEY": "sEcReTnOtToBeWrItTeN"}
+SIGNS = (*KEYS.values(), "X-Amz-", "Signature=", "Credential=")
+"""What a presigned URL and its keys look like."""
+
+
+@pytest.fixture(scope="module")
+def signed_source(real, tmp_path_factory):
+    """A catalog whose files are in a bucket that is read by presigned URLs."""
+    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
+    )
+    client.create_bucket(Bucket="scenes")
+    home = real / "sentinel-2-l2a" / SCENE
+    item = json.loads((home / f"{SCENE}.json").read_text())
+    for asset in item["assets"].values():
+        path = (home / asset["href"]).resolve()
+        if path.is_file():
+            client.upload_file(str(path), "scenes", path.name)
+            asset["href"] = f"s3://scenes/{path.name}"
+    folder = tmp_path_factory.mktemp("catalog")
+    (folder / "item.json").write_text(json.dumps({**item, "links": []}))
+    links = [{"rel": "item", "href": "./item.json"}]
+    catalog = {"type": "Catalog", "stac_version": "1.0.0", "id": "signed", "description": "signed", "links": links}
+    (folder / "catalog.json").write_text(json.dumps(catalog))
+    yield {"href": str(folder / "catalog.json"), "signing": "s3", "s3_endpoint": endpoint}, client
+    server.stop()
+
+
+@pytest.fixture
+def job(signed_source, tmp_path):
+    plain = {
+        "name": "signed", "area": [13.10, 48.27, 13.17, 48.30], "period": "2021-06-01/2021-06-30",
+        "model": "ndwi-water", "source": signed_source[0], "tile": {"block": 256, "step": 256},
+    }  # fmt: skip
+    (tmp_path / "job.json").write_text(json.dumps(plain))
+    return tmp_path / "job.json"
+
+
+def tilewright(*arguments, cwd):
+    return subprocess.run(
+        [str(Path(sys.executable).parent / "tilewright"), *arguments],
+        cwd=cwd,
+        env={**os.environ, **KEYS},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def found_in(text):
+    return [sign for sign in SIGNS if sign.lower() in text.lower()]
+
+
+def leaks(folder):
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert len(files) > 5
+    return {path.name: found for path in files if (found := found_in(path.read_bytes().decode("latin-1")))}
+
+
+def test_a_run_of_a_signed_source_keeps_its_keys_to_itself(job, tmp_path):
+    planned = tilewright("plan", "job.json", "--json", cwd=tmp_path)
+    done = tilewright("run", "job.json", "--output", "out", "--log", "json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert found_in(planned.stdout + planned.stderr + done.stdout + done.stderr) == []
+    assert leaks(tmp_path / "out") == {}
+    plan = json.loads((tmp_path / "out" / ".tilewright" / "plan.json").read_text())
+    assert plan["source"]["signing"] == "s3", "the source really was signed"
+
+
+def test_a_failure_of_a_signed_source_names_no_signature(job, signed_source, tmp_path):
+    client = signed_source[1]
+    body = client.get_object(Bucket="scenes", Key="nir.tif")["Body"].read()
+    client.delete_object(Bucket="scenes", Key="nir.tif")
+    try:
+        done = tilewright("run", "job.json", "--output", "out", "--log", "json", cwd=tmp_path)
+    finally:
+        client.put_object(Bucket="scenes", Key="nir.tif", Body=body)
+    assert done.returncode == 1, done.stderr
+    assert "nir" in done.stderr
+    assert found_in(done.stdout + done.stderr) == []
+    assert leaks(tmp_path / "out") == {}
+    rows = [
+        json.loads(line) for line in (tmp_path / "out" / ".tilewright" / "failures.ndjson").read_text().splitlines()
+    ]
+    assert {(row["class"], row["item"], row["band"]) for row in rows} == {("gone", SCENE, "nir")}
+    assert json.loads((tmp_path / "out" / "progress.json").read_text())["failure"]["class"] == "gone"
+    again = tilewright("run", "job.json", "--output", "out", "--retry", "transient", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "set aside are: gone" in again.stderr
+    healed = tilewright("run", "job.json", "--output", "out", "--retry", "gone", cwd=tmp_path)
+    assert healed.returncode == 0, healed.stderr
+    assert (tmp_path / "out" / "item.json").exists()
+
+
+@pytest.mark.slow
+def test_prefect_is_told_no_key_of_a_signed_source(job, tmp_path):
+    pytest.importorskip("prefect")
+    home = tmp_path / "prefect-home"
+    os.environ["PREFECT_HOME"] = str(home)
+    try:
+        done = tilewright("run", "job.json", "--output", "out", "--prefect", cwd=tmp_path)
+    finally:
+        del os.environ["PREFECT_HOME"]
+    assert done.returncode == 0, done.stderr
+    assert found_in(done.stdout + done.stderr) == []
+    assert (home / "prefect.db").exists(), "the server kept its runs here"
+    stored = b"".join(path.read_bytes() for path in home.glob("prefect.db*")).decode("latin-1")
+    assert "run-report" in stored
+    assert found_in(stored) == []
