@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from tasks.work import Workshop
 
 DATA_KINDS = {"class", "value"}
+
+UCUM = {"1": "", "percent": "%"}
+"""Units by the code that STAC asks for (common metadata, `unit`), where ours is another word for it."""
 LONGEST_NAME = 100
 """Letters of a model's name in the collection's, which may have 128: a card may be called anything."""
 
@@ -98,7 +101,7 @@ def _layer(layer: FinishedLayer) -> LayerFacts:
         checksum=facts.checksum,
         dtype=spec.dtype,
         nodata=spec.nodata,
-        unit="" if spec.unit == "1" else spec.unit,
+        unit=UCUM.get(spec.unit, spec.unit),
         description=spec.description,
         classes=tuple(
             ClassFacts(
