@@ -89,7 +89,7 @@ def write_preview(
     _draw_key(draw, key, left=box.left + box.width + 36, top=box.top)
     _draw_scale(draw, frame, box, bottom=bottom)
     _draw_foot(draw, frame, attribution, height=canvas.height)
-    canvas.save(path, format="PNG", optimize=True)
+    canvas.save(path, format="PNG", compress_level=6)
 
 
 def nice_length(longest: float) -> float:

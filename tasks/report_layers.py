@@ -127,11 +127,11 @@ def map_uri(picture: NDArray[np.uint8]) -> str:
     shown = np.ascontiguousarray(_thinned(picture))
     colours, index = np.unique(shown.view(np.uint32).reshape(shown.shape[:2]), return_inverse=True)
     if colours.size > 256:
-        return _uri(Image.fromarray(shown), "PNG", optimize=True)
+        return _uri(Image.fromarray(shown), "PNG", compress_level=6)
     table = colours.view(np.uint8).reshape(-1, 4)
     image = Image.frombytes("P", (shown.shape[1], shown.shape[0]), index.astype(np.uint8).tobytes())
     image.putpalette(table[:, :3].tobytes(), "RGB")
-    return _uri(image, "PNG", optimize=True, transparency=table[:, 3].tobytes())
+    return _uri(image, "PNG", compress_level=6, transparency=table[:, 3].tobytes())
 
 
 def scene_uri(picture: NDArray[np.uint8]) -> str:
