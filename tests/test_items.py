@@ -285,7 +285,7 @@ def test_the_crs_is_found_on_the_asset_or_the_item(level: dict[str, Any], crs: s
 
 
 def test_wkt_and_projjson_become_wkt() -> None:
-    from pyproj import CRS  # noqa: PLC0415
+    from pyproj import CRS
 
     laea = CRS.from_epsg(3035)
     for level in ({"proj:wkt2": laea.to_wkt()}, {"proj:projjson": laea.to_json_dict()}):

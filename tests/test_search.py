@@ -528,7 +528,7 @@ def bucket() -> Iterator[str]:
 
 def test_a_static_catalog_in_a_bucket_is_read_and_looked_at(real: Path, bucket: str) -> None:
     """The catalog comes through obstore, the overview through GDAL, once with the environment and once presigned."""
-    import boto3  # noqa: PLC0415
+    import boto3
 
     folder = real / "sentinel-2-l2a/S2_20230415_L2A"
     plain = json.loads((folder / "S2_20230415_L2A.json").read_text())

@@ -152,8 +152,8 @@ def test_cdse_hrefs_are_signed_with_its_own_keys_and_nothing_else_of_the_environ
 def test_the_signature_is_the_one_botocore_makes(monkeypatch: pytest.MonkeyPatch) -> None:
     """An independent implementation of AWS Signature 4 signs the same request to the same value."""
     auth = pytest.importorskip("botocore.auth")
-    from botocore.awsrequest import AWSRequest  # noqa: PLC0415
-    from botocore.credentials import Credentials  # noqa: PLC0415
+    from botocore.awsrequest import AWSRequest
+    from botocore.credentials import Credentials
 
     monkeypatch.setenv("CDSE_S3_ACCESS_KEY", "KEY")
     monkeypatch.setenv("CDSE_S3_SECRET_KEY", "SECRET")
@@ -179,9 +179,9 @@ BLOB = "https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/06/B04.tif"
 @pytest.fixture
 def token_server(monkeypatch: pytest.MonkeyPatch) -> object:
     """Planetary Computer's token service on this machine: counts its answers, each token with the life it is told."""
-    import threading  # noqa: PLC0415
-    from datetime import UTC, datetime, timedelta  # noqa: PLC0415
-    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer  # noqa: PLC0415
+    import threading
+    from datetime import UTC, datetime, timedelta
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
     sas = pytest.importorskip("planetary_computer.sas")
 
@@ -211,7 +211,7 @@ def token_server(monkeypatch: pytest.MonkeyPatch) -> object:
 
 
 def test_a_planetary_computer_token_is_kept_until_its_last_minute_and_renewed_on_demand(token_server: object) -> None:
-    from datetime import timedelta  # noqa: PLC0415
+    from datetime import timedelta
 
     assert sign_href("planetary-computer", BLOB).endswith("sig=T1")
     assert sign_href("planetary-computer", BLOB).endswith("sig=T1")
@@ -223,7 +223,7 @@ def test_a_planetary_computer_token_is_kept_until_its_last_minute_and_renewed_on
 
 
 def test_many_threads_ask_for_one_token(token_server: object) -> None:
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+    from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(8) as pool:
         signed = set(pool.map(lambda _: sign_href("planetary-computer", BLOB), range(32)))
