@@ -76,8 +76,8 @@ class Cost:
             (
                 "cost",
                 (
-                    f"{self.total:,.2f} {self.currency}: compute {self.compute:,.2f}, reading {self.reading:,.2f}, "
-                    f"a month of the product {self.storage:,.2f}"
+                    f"{_money(self.total)} {self.currency}: compute {_money(self.compute)}, "
+                    f"reading {_money(self.reading)}, a month of the product {_money(self.storage)}"
                 ),
             ),
         ]
@@ -146,6 +146,11 @@ def shard_lines(plan: Plan, estimate: Estimate, n_shards: int) -> list[tuple[str
     seconds = estimate.seconds * most / len(plan.blocks)
     cut = f"{len(shards)}, of {min(len(shard.places) for shard in shards)} to {most} blocks"
     return [("shards", f"{cut}; about {seconds:,.0f} s on as many machines like this one")]
+
+
+def _money(amount: float) -> str:
+    """An amount with two decimals, or two digits where it is less than a hundredth."""
+    return f"{amount:,.2f}" if amount >= 0.01 or amount == 0 else f"{amount:.2g}"
 
 
 def _is_price(value: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -267,10 +268,12 @@ def test_the_install_lines_of_the_dockerfile_run_in_a_clean_environment(tmp_path
 
 
 def pip_settings():
-    """Where pip finds packages is this machine's business."""
-    import os
-
-    return {key: value for key, value in os.environ.items() if key.startswith(("PIP_", "SSL_", "REQUESTS_", "HTTP"))}
+    """Where pip finds packages, and keeps those it had before, is this machine's business."""
+    cache = subprocess.run([sys.executable, "-m", "pip", "cache", "dir"], capture_output=True, text=True, check=True)
+    kept = {"PIP_CACHE_DIR": cache.stdout.strip()}
+    return kept | {
+        key: value for key, value in os.environ.items() if key.startswith(("PIP_", "SSL_", "REQUESTS_", "HTTP"))
+    }
 
 
 def test_a_worker_of_prefect_would_start_the_flow_by_its_module():

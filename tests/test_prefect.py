@@ -120,6 +120,63 @@ def test_the_command_exits_2_with_one_sentence_and_no_traceback(real, tmp_path):
     assert "telemetry" not in answer.stderr
 
 
+@pytest.mark.slow
+def test_a_region_is_one_flow_run_with_a_sub_flow_per_shard(server, real, plain, tmp_path):
+    from prefect.client.orchestration import get_client
+
+    from flows.form import JobForm
+    from flows.prefect_flows import region
+
+    wish = {**WATER, "name": "region", "source": str(real / "catalog.json"), "output": str(tmp_path / "out")}
+    answer = region(JobForm(**wish), shards=2, workers=1)
+    assert answer["state"] == "complete"
+    assert same(tmp_path / "out", plain)
+    with get_client(sync_client=True) as client:
+        runs = [run for run in client.read_flow_runs() if run.name.startswith("shard-")]
+    assert sorted((run.name, run.state.name) for run in runs) == [
+        ("shard-1-of-2", "Completed"),
+        ("shard-2-of-2", "Completed"),
+    ]
+    assert all(run.parent_task_run_id for run in runs)
+
+
+@pytest.mark.slow
+def test_a_process_worker_in_another_folder_runs_a_deployment_by_its_module(server, real, plain, tmp_path):
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.settings import PREFECT_API_URL
+
+    from flows.prefect_flows import predict
+
+    wish = {**WATER, "name": "deployed", "source": str(real / "catalog.json"), "output": str(tmp_path / "out")}
+    (tmp_path / "elsewhere").mkdir()
+    with get_client(sync_client=True) as client:
+        client.create_work_pool(WorkPoolCreate(name="here", type="process"))
+        deployment = client.create_deployment(
+            flow_id=client.create_flow(predict),
+            name="cpu",
+            entrypoint="flows.prefect_flows.predict",
+            work_pool_name="here",
+            pull_steps=[
+                {"prefect.deployments.steps.set_working_directory": {"directory": str(tmp_path / "elsewhere")}}
+            ],
+            parameters={"job": wish},
+        )
+        run = client.create_flow_run_from_deployment(deployment)
+        done = subprocess.run(
+            [sys.executable, "-m", "prefect", "worker", "start", "--pool", "here", "--type", "process", "--run-once"],
+            cwd=tmp_path,
+            env={**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value(), "PREFECT_HOME": str(tmp_path / "home")},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        state = client.read_flow_run(run.id).state
+    assert state.name == "Completed", (state, done.stdout[-3000:], done.stderr[-3000:])
+    assert same(tmp_path / "out", plain)
+
+
 def test_the_module_entrypoint_loads_from_any_folder(tmp_path):
     probe = (
         "from prefect.flows import load_flow_from_entrypoint as load;"
