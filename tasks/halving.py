@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 
 METHODS = {"class": "mode", "percent": "average", "value": "average"}
@@ -30,11 +32,11 @@ def _quads(pixels: np.ndarray, nodata: float) -> np.ndarray:
 
 
 def _most_frequent(quads: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    votes = np.zeros(quads.shape, dtype=np.uint8)
-    for one in range(4):
-        for other in range(4):
-            votes[one] += quads[one] == quads[other]
-    votes[~valid] = 0
+    votes = valid.astype(np.uint8)
+    for one, other in combinations(range(4), 2):
+        same = (quads[one] == quads[other]) & valid[one]
+        votes[one] += same
+        votes[other] += same
     return np.take_along_axis(quads, votes.argmax(axis=0)[np.newaxis], axis=0)[0]
 
 
