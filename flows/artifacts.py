@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from httpx import HTTPError
 from prefect import get_run_logger
 from prefect.artifacts import (
     create_image_artifact,
@@ -29,6 +31,8 @@ PROGRESS_STEPS = 50
 
 MOST_ROWS = 500
 
+UNREACHABLE = (HTTPError, OSError)
+
 
 class Artifacts:
     """A listener that keeps a progress artifact and the flow run's log, and tells the next listener too."""
@@ -49,11 +53,11 @@ class Artifacts:
         match event:
             case Stage():
                 self.logger.info("%s %s", event.name, event.note)
+                self.artifact = None
                 if event.name == "blocks":
                     self.done, self.total = 0, event.total
-                    self.artifact = create_progress_artifact(progress=0.0, key="blocks-done")
-                else:
-                    self.artifact = None
+                    with suppress(*UNREACHABLE):
+                        self.artifact = create_progress_artifact(progress=0.0, key="blocks-done")
             case Advance() if self.artifact is not None and self.done < self.total:
                 self._advance(event.done)
             case Notice():
@@ -65,7 +69,9 @@ class Artifacts:
         before = self.done * PROGRESS_STEPS // self.total
         self.done += n_done
         if self.done * PROGRESS_STEPS // self.total > before:
-            update_progress_artifact(artifact_id=self.artifact, progress=100.0 * self.done / self.total)
+            # A server out of reach is no reason to stop the blocks: what they do is in the ledger.
+            with suppress(*UNREACHABLE):
+                update_progress_artifact(artifact_id=self.artifact, progress=100.0 * self.done / self.total)
 
 
 def leave_artifacts(outcome: Outcome) -> None:
