@@ -73,7 +73,11 @@ def remove_product(storage: Storage) -> None:
     keys = list(storage.keys())
     storage.delete(["item.json"])
     ours = [key for key in keys if _is_ours(key) and key not in {"item.json", PLAN, LOCK}]
-    storage.delete([*ours, PLAN])
+    storage.delete(ours)
+    if storage.folder is not None:
+        # What is left of the store in a folder are empty folders, which readers take for strange members of it.
+        shutil.rmtree(storage.folder / STORE, ignore_errors=True)
+    storage.delete([PLAN])
 
 
 def replace_plan(storage: Storage, layers: Iterable[str], plan: Plan) -> None:
