@@ -50,10 +50,18 @@ def run(field: Field, output: Path) -> None:
     reflectance = scenes.where(scenes != 0).astype("float32") * np.float32(1e-4)
     composite = reflectance.chunk({"time": -1, "band": -1}).median("time", skipna=True)
     scaled = (composite - np.float32(0.15)) / np.float32(0.08)
+    # What `predict` gives still has its rims: map_overlap cuts them afterwards.
+    grown = [tuple(size + 2 * DEPTH for size in sizes) for sizes in scaled.data.chunks[1:]]
     classes = da.map_overlap(
-        predict, scaled.data, depth={0: 0, 1: DEPTH, 2: DEPTH}, boundary="reflect", session=session,
-        dtype=np.uint8, chunks=((1,), *scaled.data.chunks[1:]), meta=np.empty((0, 0, 0), np.uint8),
-    )  # fmt: skip
+        predict,
+        scaled.data,
+        depth={0: 0, 1: DEPTH, 2: DEPTH},
+        boundary="reflect",
+        session=session,
+        dtype=np.uint8,
+        chunks=((1,), *grown),
+        meta=np.empty((0, 0, 0), np.uint8),
+    )
     result = xr.DataArray(classes[0], dims=("y", "x"), coords={"y": scenes.y, "x": scenes.x})
     result.rio.write_crs("EPSG:32633").rio.to_raster(
         output, driver="GTiff", tiled=True, blockxsize=512, blockysize=512, compress="DEFLATE"
