@@ -70,8 +70,10 @@ class Artifacts:
         self.done += n_done
         if self.done * PROGRESS_STEPS // self.total > before:
             # A server out of reach is no reason to stop the blocks: what they do is in the ledger.
-            with suppress(*UNREACHABLE):
+            try:
                 update_progress_artifact(artifact_id=self.artifact, progress=100.0 * self.done / self.total)
+            except UNREACHABLE:
+                self.artifact = None
 
 
 def leave_artifacts(outcome: Outcome) -> None:

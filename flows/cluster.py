@@ -60,8 +60,10 @@ def run_on_cluster(
         "tolerance": shop.failures.tolerance,
     }
     with _client(where, n_blocks=len(blocks)) as client:
-        _check_workers(client, tuple(sorted(settings.items())), expected_facts(shop))
-        crew = _Crew(client=client, shop=shop, settings=tuple(sorted(settings.items())), quarantine=quarantine)
+        expected = expected_facts(shop)
+        given = tuple(sorted(settings.items()))
+        _check_workers(client, given, expected)
+        crew = _Crew(client=client, shop=shop, settings=given, expected=expected, quarantine=quarantine)
         yield from crew.run(blocks)
 
 
@@ -112,6 +114,7 @@ class _Crew:
     client: Any
     shop: Workshop
     settings: tuple[tuple[str, Any], ...]
+    expected: tuple[tuple[str, str], ...]
     quarantine: Quarantine
     out: dict[Any, Block] = field(default_factory=dict)
     again: list[tuple[float, str, Block]] = field(default_factory=list)
@@ -151,7 +154,7 @@ class _Crew:
             block.row,
             block.col,
             self.settings,
-            expected_facts(self.shop),
+            self.expected,
             # The same block of the same pixels has the same key in every run; a new try needs a new one.
             key=f"block-{block.name}-{block_key(self.shop.plan, block)[:16]}" + (f"-{tried}" if tried else ""),
             resources=needs,
