@@ -14,6 +14,7 @@ from tasks.units import convert_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import date
 
 REDUCERS = ("first", "last", "least-cloudy", "median", "mean", "min", "max", "medoid", "best-pixel")
 """The reducers by name; beside them `percentile:p` with p from 0 to 100."""
@@ -33,13 +34,15 @@ def composite(
     unit: str | None = None,
     bands: Sequence[str] | None = None,
     order: Sequence[str] | None = None,
+    middle: date | None = None,
 ) -> xr.Dataset:
     """The cube's days reduced to one, lazily: each of `bands` (y, x) float32, NaN = none, and `observations`.
 
     `bands` are the cube's measured ones by default. `observations` (y, x) uint16 counts the days that are valid there.
     Backscatter is averaged as linear power; `unit` ("linear" or "db") is what it comes out in, None leaves it.
     `least-cloudy` takes days in `order` (ISO dates, the preferred first), which a plan fixes for the whole area; by
-    default the cube's `cloud_cover` orders them.
+    default the cube's `cloud_cover` orders them. `best-pixel` prefers dates near `middle`, fixed by the plan likewise;
+    by default the middle of the cube's days, which may be others in another block.
 
     Raises ValueError for an unknown reducer or unit.
     """
@@ -48,7 +51,7 @@ def composite(
     masked = {name: _masked(cube[name], valid, kind) for name in names}
     indices = _date_order(cube, kind, order)
     if kind in CHOOSING:
-        reduced = _choose(cube, masked, valid, kind)
+        reduced = _choose(cube, masked, valid, kind, middle=middle)
     else:
         reduced = {name: _reduce(array, _kernel(kind, percent, indices)) for name, array in masked.items()}
     result = xr.Dataset(coords={name: cube.coords[name] for name in ("y", "x", "spatial_ref") if name in cube.coords})
@@ -161,7 +164,9 @@ def _observations(valid: xr.DataArray) -> Any:
     return flags.sum(axis=0, dtype=np.uint16)
 
 
-def _choose(cube: xr.Dataset, masked: dict[str, Any], valid: xr.DataArray, kind: str) -> dict[str, Any]:
+def _choose(
+    cube: xr.Dataset, masked: dict[str, Any], valid: xr.DataArray, kind: str, *, middle: date | None
+) -> dict[str, Any]:
     """Every band of the date chosen per pixel."""
     names = list(masked)
     if cube.sizes["time"] == 0:
@@ -171,14 +176,14 @@ def _choose(cube: xr.Dataset, masked: dict[str, Any], valid: xr.DataArray, kind:
         empty = np.empty((0, 0), dtype=np.intp)
         chosen = stack.map_blocks(choice.medoid, drop_axis=[0, 1], dtype=np.intp, meta=empty)
     else:
-        chosen = _best_dates(cube, masked, valid)
+        chosen = _best_dates(cube, masked, valid, middle)
     return {
         name: da.map_blocks(choice.take_date, array.rechunk({0: -1}), chosen, drop_axis=0, dtype=np.float32)
         for name, array in masked.items()
     }
 
 
-def _best_dates(cube: xr.Dataset, masked: dict[str, Any], valid: xr.DataArray) -> Any:
+def _best_dates(cube: xr.Dataset, masked: dict[str, Any], valid: xr.DataArray, middle: date | None) -> Any:
     """The best date per pixel; distances reach over chunk borders."""
     usable = _lazy(valid)
     for array in masked.values():
@@ -186,7 +191,8 @@ def _best_dates(cube: xr.Dataset, masked: dict[str, Any], valid: xr.DataArray) -
     resolution = float(abs(cube.odc.geobox.affine.a))
     days = cube["time"].to_numpy().astype("datetime64[D]").astype(np.float64)
     reach = min(reducer_radius_px("best-pixel", resolution), *cube.odc.geobox.shape)
-    options = {"days": days, "middle": float((days[0] + days[-1]) / 2), "resolution": resolution}
+    centre = float((days[0] + days[-1]) / 2) if middle is None else float(np.datetime64(middle, "D").astype(np.int64))
+    options = {"days": days, "middle": centre, "resolution": resolution}
     whole = usable.rechunk({0: -1})
     if whole.numblocks != (1, 1, 1):
         whole = da.overlap.overlap(whole, depth={0: 0, 1: reach, 2: reach}, boundary="none")

@@ -47,6 +47,15 @@ class StepPlan:
     end: datetime
     days: tuple[str, ...]
 
+    @property
+    def middle(self) -> date:
+        """The day in the middle of the step's days, else of its span: the same in every block."""
+        ends = (
+            (self.days[0], self.days[-1]) if self.days else (self.start.date().isoformat(), self.end.date().isoformat())
+        )
+        first, last = (date.fromisoformat(day) for day in ends)
+        return first + (last - first) / 2
+
 
 _EVERY = re.compile(r"^(?:(\d+)\s*)?(d|day|days|w|week|weeks|m|ms|month|months|y|ys|year|years)$", re.IGNORECASE)
 

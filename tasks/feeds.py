@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
     from models.card import ModelCard
     from models.extras import ExtraInput
-    from tasks.dates import StepPlan
     from tasks.grid import Grid, PixelBox
     from tasks.inputs import BlockInputs
     from tasks.plan import InputPlan, Plan
@@ -50,7 +48,7 @@ def _window_facts(
     grid = plan.grid.rescale(numerator=entry.finer, denominator=entry.coarser)
     lonlat = np.stack([_lonlat(grid, box) for box in boxes]) if extra.kind == "lonlat" else None
     height, width = boxes[0].shape
-    days = tuple(_middle(step) for step in entry.steps)
+    days = tuple(step.middle for step in entry.steps)
     return WindowFacts(n=len(windows), height=height, width=width, days=days, valid=valid, lonlat=lonlat)
 
 
@@ -71,13 +69,6 @@ def _rows(planes: np.ndarray) -> np.ndarray:
     """Planes (N, K, height, width) as pixels (N * height * width, K, 1, 1)."""
     moved = np.moveaxis(planes, 1, -1)
     return moved.reshape(-1, planes.shape[1])[:, :, None, None]
-
-
-def _middle(step: StepPlan) -> date:
-    """The day in the middle of a step's scenes, else of its span."""
-    first, last = (step.days[0], step.days[-1]) if step.days else (step.start.date(), step.end.date())
-    first, last = (date.fromisoformat(str(day)) for day in (first, last))
-    return first + (last - first) / 2
 
 
 def _lonlat(grid: Grid, box: PixelBox) -> np.ndarray:

@@ -16,6 +16,7 @@ from tasks.mask import valid_mask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import date
 
     import xarray as xr
     from odc.geo.geobox import GeoBox
@@ -135,7 +136,9 @@ def _read_steps(cut: _Cut, scenes: Sequence[Scene], access: Access) -> tuple[np.
         taking_part = _of_step(scenes, step)
         if not taking_part:
             continue
-        made = compute(_composited(cut, taking_part, access), scheduler="threads", num_workers=access.threads)[0]
+        made = compute(
+            _composited(cut, taking_part, step.middle, access), scheduler="threads", num_workers=access.threads
+        )[0]
         for number, band in enumerate(entry.bands):
             values[place, number] = made[band].to_numpy()
         seen[place] = made["observations"].to_numpy()
@@ -147,7 +150,7 @@ def _of_step(scenes: Sequence[Scene], step: StepPlan) -> tuple[Scene, ...]:
     return tuple(scene for scene in scenes if scene.solar_day in days)
 
 
-def _composited(cut: _Cut, scenes: Sequence[Scene], access: Access) -> xr.Dataset:
+def _composited(cut: _Cut, scenes: Sequence[Scene], middle: date, access: Access) -> xr.Dataset:
     entry = cut.entry
     bands = (*entry.bands, *(band for band in entry.mask.bands if band not in entry.bands))
     cube = load_cube(
@@ -163,7 +166,15 @@ def _composited(cut: _Cut, scenes: Sequence[Scene], access: Access) -> xr.Datase
         reading=access.reading,
     )
     valid = valid_mask(cube, rule=entry.mask, bands=entry.bands)
-    return composite(cube, valid, bands=entry.bands, reducer=entry.reducer, unit=_unit(entry), order=entry.clearest)
+    return composite(
+        cube,
+        valid,
+        bands=entry.bands,
+        reducer=entry.reducer,
+        unit=_unit(entry),
+        order=entry.clearest,
+        middle=middle,
+    )
 
 
 def _unit(entry: InputPlan) -> str | None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import warnings
+from datetime import date
 from pathlib import Path
 
 import dask.array as da
@@ -8,9 +9,11 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
+from odc.geo.xr import xr_coords
 
 from tasks import choice, reducers
 from tasks.composite import REDUCERS, composite, predicted_bytes, reducer_radius_px
@@ -197,3 +200,21 @@ def test_the_radars_april_is_averaged_as_power(real: Path) -> None:
     power = np.stack([rasterio.open(scene.asset("vv").href).read(1) for scene in scenes]).astype(float)
     expected = 10 * np.log10(np.nanmean(np.where(power == -9999, np.nan, power), axis=0))
     assert np.allclose(made.vv.values, expected, atol=2e-6)
+
+
+def test_the_best_pixel_prefers_dates_near_the_middle_it_is_given():
+    """Two clear days: which is nearer the plan's middle decides, not which days a block happens to have."""
+    cube, valid = two_clear_days()
+    for middle, value in ((date(2021, 6, 1), 0.1), (date(2021, 6, 30), 0.2)):
+        made = composite(cube, valid, reducer="best-pixel", middle=middle)
+        assert made["red"].to_numpy() == pytest.approx(value)
+
+
+def two_clear_days():
+    times = np.array(["2021-06-05", "2021-06-25"], dtype="datetime64[ns]")
+    values = np.stack([np.full((8, 8), 0.1), np.full((8, 8), 0.2)]).astype(np.float32)
+    geobox = GeoBox((8, 8), Affine(10, 0, 500_000, 0, -10, 5_400_000), "EPSG:32633")
+    coords = {"time": times, **xr_coords(geobox, crs_coord_name="spatial_ref")}
+    red = (("time", "y", "x"), da.from_array(values), {"units": "reflectance", "grid_mapping": "spatial_ref"})
+    cube = xr.Dataset({"red": red}, coords=coords)
+    return cube, cube["red"].notnull()
