@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from models.export_facts import ExportFacts, InputFacts, OutputFacts
@@ -18,6 +19,8 @@ SIMULATED = (
 )
 SIX = ("blue", "green", "red", "nir", "swir16", "swir22")
 FOUR = ("blue", "green", "red", "nir")
+# Where nothing changed, the picture under the map is to be seen.
+QUIET = "D9D4C7"
 
 # Rounded mean and deviation over the training pictures; six bands in their order.
 MEANS = (0.046, 0.073, 0.066, 0.316, 0.196, 0.119)
@@ -48,6 +51,7 @@ def landcover_facts(classes: tuple[ClassSpec, ...]) -> ExportFacts:
 
 def change_facts(classes: tuple[ClassSpec, ...]) -> ExportFacts:
     """`sample-change`: six bands of two summers -> what changed between them, by a siamese U-Net."""
+    classes = tuple(replace(each, color=QUIET) if each.value == 0 else each for each in classes)
     pair = InputFacts(name="pair", bands=SIX, scaling=_z_scores(SIX), dates=DatesSpec(kind="pair", steps=2))
     return ExportFacts(
         name="sample-change",

@@ -114,9 +114,9 @@ def train_boosting(sample: Sample, facts: ExportFacts, say: Say) -> Any:
     features, wanted = _rows(sample, facts, list(zip(JUNES, JULYS, strict=True)))
     say(f"{len(features)} pixels of {features.shape[1]} features")
     boosting = LGBMClassifier(
-        n_estimators=40,
+        n_estimators=15,
         num_leaves=20,
-        learning_rate=0.15,
+        learning_rate=0.3,
         random_state=SEED,
         n_jobs=1,
         deterministic=True,
