@@ -69,6 +69,11 @@ def _box(numbers: list[Any]) -> BaseGeometry:
         raise AreaError(f"{numbers} leaves the globe: longitudes are -180..180, latitudes -90..90, longitude first.")
     if south >= north or west == east:
         raise AreaError(f"{numbers} is empty: expected minx, miny, maxx, maxy with miny < maxy and minx < maxx.")
+    if west - east < 180 and west > east:
+        raise AreaError(
+            f"{numbers} has minx greater than maxx, which means across the antimeridian, and would go round more than "
+            "half the globe: swap them."
+        )
     if west > east:
         parts = [shapely.box(west, south, 180.0, north), shapely.box(-180.0, south, east, north)]
         return MultiPolygon([part for part in parts if part.area > 0])

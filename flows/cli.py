@@ -125,7 +125,7 @@ def run(
         )
         quiet = as_json or _log_as(log)
         if prefect:
-            from flows.prefect_flows import run_under_prefect as run_job  # type: ignore[assignment]
+            run_job = _run_under_prefect()
         with Terminal(quiet=quiet) as terminal:
             outcome = run_job(checked, options, listener=terminal)
         if as_json:
@@ -266,6 +266,16 @@ def _refusals() -> Iterator[None]:
             raise
         _say(str(error))
         raise typer.Exit(2 if isinstance(error, ValueError) else 1) from None
+
+
+def _run_under_prefect() -> Any:
+    try:
+        from flows.prefect_flows import run_under_prefect
+    except ModuleNotFoundError as error:
+        from flows.where import RunnerError
+
+        raise RunnerError(f"--prefect needs {error.name}: pip install 'tilewright[flows]'.") from error
+    return run_under_prefect
 
 
 def _say(sentence: str) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from flows.errors import ErrorClass, classify
 from flows.planning import versions
 from flows.steps import BLOCK_DELAYS, SOURCE_PAUSES
+from flows.where import RunnerError
 from flows.workshop import reopen_workshop
 from tasks.ledger import BlockEntry
 from tasks.work import block_key, do_block
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from flows.quarantine import Quarantine
-    from flows.runner import Where
+    from flows.where import Where
     from tasks.grid import Block
     from tasks.work import Workshop
 
@@ -36,10 +37,6 @@ LONELY_SECONDS = 600.0
 """How long a run waits for a worker when there is none."""
 
 READ_THREADS = 2
-
-
-class RunnerError(ValueError):
-    """A runner that cannot be had here, or workers that would not give the same pixels."""
 
 
 class NoWorkersError(RuntimeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -75,11 +76,12 @@ def estimate(plan: Plan) -> Estimate:
     needed = sum(_pixels_read(plan, name) for name in (entry.name for entry in plan.inputs))
     height, width = plan.product_grid.area.shape
     specs = [spec for spec in card.layer_specs() if spec.name in plan.layers]
+    n_windows = sum(sum(1 for _ in block_windows(block.inner, plan.lattice)) for block in plan.all_blocks())
     return Estimate(
         n_scenes=len({scene.id for entry in plan.inputs for scene in entry.scenes}),
         n_blocks=len(plan.blocks),
-        n_windows=sum(sum(1 for _ in block_windows(block.inner, plan.lattice)) for block in plan.all_blocks()),
-        passes=plan.lattice.passes,
+        n_windows=n_windows,
+        passes=n_windows * plan.lattice.window**2 / math.prod(plan.grid.area.shape),
         bytes_read=2 * needed,
         bytes_stored=height * width * sum(4 if spec.dtype == "float32" else 1 for spec in specs),
         memory_bytes=_memory(plan),

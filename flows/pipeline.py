@@ -16,9 +16,10 @@ from flows.outcome import Outcome
 from flows.planning import versions
 from flows.prepare import check_room, declare_product, remove_product, replace_plan
 from flows.quarantine import SetAsideError, blocks_set_aside
-from flows.runner import RunError, Where, run_blocks
+from flows.runner import RunError, run_blocks
 from flows.steps import step
 from flows.watchers import watched
+from flows.where import Where
 from flows.workshop import open_workshop
 from tasks.ledger import (
     digest,
@@ -160,6 +161,7 @@ def _blocks(run: Run, shop: Workshop, where: Where, holder: Holder) -> dict[str,
     run.listener(Stage(name="blocks", total=len(shop.plan.blocks)))
     if done:
         run.listener(Advance(done=len(done)))
+        run.listener(Notice(text=f"{len(done)} of {len(shop.plan.blocks)} blocks stand from before and are kept."))
     try:
         _do(run, shop, where, todo, done=done, holder=holder)
     except BaseException as error:

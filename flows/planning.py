@@ -53,6 +53,7 @@ def make_plan(job: Job) -> Plan:
     that does not fit, more blocks than the limit.
     """
     card = job_card(job)
+    _check_periods(job, card)
     source = resolve_source(job.source, base=job.base)
     receptive = receptive_field(card, cache=cache_folder() / "receptive")
     scale = max(output_scale(output, card, _probe_lattice(card, job, receptive)) for output in card.outputs)
@@ -81,9 +82,19 @@ def make_plan(job: Job) -> Plan:
         exact=exact,
         exact_reason=exact_reason,
         versions=versions(),
-        warnings=tuple(_warnings(job, card, inputs, grid, scale)),
+        warnings=(*_warnings(job, card, inputs, grid, scale), *_block_warnings(job, lattice)),
         blocks=tuple((block.row, block.col) for block in blocks),
     )
+
+
+def _check_periods(job: Job, card: ModelCard) -> None:
+    """Refuse a before and an after for a model that would only mix them."""
+    names = {period.name for period in job.period}
+    if {"before", "after"} <= names and not any(spec.dates.kind in {"pair", "series"} for spec in card.inputs):
+        raise JobError(
+            f"period: {card.name} does not compare dates, so before and after would be mixed into one. "
+            "Give one period, or a model that compares, e.g. cva-change."
+        )
 
 
 def find_scenes(job: Job) -> tuple[Scene, ...]:
@@ -205,6 +216,11 @@ def _exactness(card: ModelCard, receptive: ReceptiveField, lattice: Lattice) -> 
     return True, f"the model sees {receptive.radius} px, the trim is {lattice.trim} px: tiled equals whole"
 
 
+def _block_warnings(job: Job, lattice: Lattice) -> Iterable[str]:
+    if job.tile.block and job.tile.block != lattice.block:
+        yield f"tile.block = {job.tile.block} is taken as {lattice.block} px: whole steps of {lattice.step} px."
+
+
 def _warnings(job: Job, card: ModelCard, inputs: Sequence[InputPlan], grid: Grid, scale: Fraction) -> Iterable[str]:
     if card.resolution and not math.isclose(grid.resolution, card.resolution):
         yield (
@@ -214,7 +230,8 @@ def _warnings(job: Job, card: ModelCard, inputs: Sequence[InputPlan], grid: Grid
     for entry in inputs:
         bare = [scene.id for scene in entry.scenes if not scene.asset("scl")]
         if job.mask.kind != "none" and entry.unit == "reflectance" and bare:
-            yield f"Input {entry.name}: {len(bare)} of {len(entry.scenes)} scenes have no SCL; no cloud mask."
+            share = f"{len(bare)} of {len(entry.scenes)} scenes"
+            yield f"Input {entry.name}: {share} have no cloud classification (SCL); clouds in them are not removed."
         gone = [step.label for step in entry.steps if not step.days]
         if gone:
             yield f"Input {entry.name}: no scene for step {', '.join(gone)}; it is filled as missing."

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from flows.outcome import Outcome
 from flows.places import storage_options
 from flows.standing import Standing, check_output, check_same_request, read_standing
+from flows.where import Where
 from tasks.progress import Notice, Stage, silent
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def run_job(job: Job, options: RunOptions | None = None, *, listener: Listener =
     Raises a refusal (ValueError) before pixels are read, or a RuntimeError naming what broke; what is done is kept.
     """
     options = options or RunOptions()
+    Where(runner=options.runner, workers=options.workers, shards=options.shards, deployment=options.deployment)
     began, clock = datetime.now(UTC), time.monotonic() - options.startup_seconds
     output = job.output or f"out/{job.name}"
     storage = check_output(output, storage_options(output))

@@ -20,7 +20,7 @@ from tasks.work import block_key
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from flows.runner import Where
+    from flows.where import Where
     from tasks.grid import Block
     from tasks.plan import Plan
     from tasks.storage import Storage
@@ -188,7 +188,7 @@ def run_shard(
     tolerance: int,
 ) -> dict[str, int]:
     """``do_shard`` by values that travel as a flow run's parameters."""
-    from flows.runner import Where
+    from flows.where import Where
 
     where = Where(runner=runner, workers=workers)
     return do_shard(output, number, n_shards, where=where, provider=provider, batch=batch, tolerance=tolerance)

@@ -6,10 +6,8 @@ import time
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from flows.places import n_cores
 from flows.quarantine import Quarantine
 from flows.steps import BLOCK_DELAYS
 from tasks.infer import infer_block
@@ -18,6 +16,7 @@ from tasks.work import ReadBlock, Workshop, read_block, write_block
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from flows.where import Where
     from tasks.grid import Block
     from tasks.infer import BlockResult
     from tasks.ledger import BlockEntry
@@ -28,31 +27,6 @@ READ_AHEAD = 1
 
 class RunError(RuntimeError):
     """A run that failed: what broke, and that the rest is kept."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Where:
-    """The runner asked for: ``threads``, ``dask`` (a cluster on this machine) or a scheduler's address.
-
-    With ``shards`` above 1 the blocks go out as that many flow runs, each with this runner for itself: sub-flows of
-    this process, or runs of ``deployment`` (``flow/name``) on machines of their own.
-    """
-
-    runner: str = "threads"
-    workers: int | None = None
-    shards: int = 1
-    deployment: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.shards < 1:
-            raise ValueError(f"shards is {self.shards}; expected 1 or more")
-        if self.runner not in {"threads", "dask"} and "://" not in self.runner:
-            raise ValueError(f"runner {self.runner!r} is unknown: give threads, dask or tcp://host:8786")
-
-    @property
-    def n_workers(self) -> int:
-        """Cores to use on this machine."""
-        return self.workers or n_cores()
 
 
 def run_blocks(shop: Workshop, blocks: Sequence[Block], where: Where, *, provider: str) -> Iterator[BlockEntry]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 ADVICE = {
     "planned": "Nothing runs here now: run the job to begin.",
     "running": "A run is under way.",
-    "failed": "Run the same job again: it goes on from here.",
+    "failed": "It stopped before the end, interrupted or failed: run the same job again, it goes on from here.",
     "complete": "Open report.html for a look at it.",
 }
 

@@ -41,6 +41,7 @@ def report_json(
     return {
         **_identity(plan, began, finished_at),
         "area_km2": valid * pixel_km2,
+        "area_asked_km2": plan.area_geometry.area / 1e6,
         "blocks": len(blocks),
         "windows_run": sum(entry.windows_run for entry in blocks),
         "windows_skipped": sum(entry.windows_skipped for entry in blocks),
@@ -89,7 +90,9 @@ def _identity(plan: Plan, began: datetime, finished_at: datetime) -> dict[str, A
         "key": plan.settings_key(),
         "started": began.isoformat(),
         "finished": finished_at.isoformat(),
-        "attribution": "Simulated scenes, not a real place" if simulated else "Contains modified Copernicus data",
+        "attribution": "Simulated scenes, not a real place"
+        if simulated
+        else "Contains modified Copernicus Sentinel data",
     }
 
 

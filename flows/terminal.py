@@ -116,7 +116,7 @@ class Terminal:
             self.out.print("")
         self.out.print(f"Done in {time.monotonic() - self.began:.0f} s, on simulated scenes. Next:")
         self.out.print("  open a report.html above in a browser, or a .tif in QGIS", markup=False)
-        self.out.print("  see README.md for the same job on a public catalog: one changed line", markup=False)
+        self.out.print("  see README.md for a job on a public catalog", markup=False)
 
 
 def closing_lines(outcome: Outcome) -> list[str]:
@@ -125,6 +125,9 @@ def closing_lines(outcome: Outcome) -> list[str]:
     if outcome.already_complete:
         return [f"{outcome.name}: complete already, nothing was written. {outcome.place('report.html')}"]
     lines = [f"{outcome.name}: {report['area_km2']:.1f} km² mapped with {report['model']['name']}"]
+    missing = 1 - report["area_km2"] / report.get("area_asked_km2", report["area_km2"] or 1)
+    if missing > 0.01:
+        lines.append(f"  ! {missing:.0%} of the area has no data: no usable observation there")
     lines += [f"  {words}" for layer in report["layers"] for words in _class_words(layer)]
     lines += [
         (

@@ -16,7 +16,7 @@ from flows.cluster import RunnerError, _differences, run_on_cluster
 from flows.job import make_job
 from flows.predict import RunOptions, run_job
 from flows.quarantine import Quarantine
-from flows.runner import Where
+from flows.where import Where
 from flows.workshop import reopen_workshop
 from tasks.ledger import BlockEntry
 from tasks.progress import Advance

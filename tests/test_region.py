@@ -17,9 +17,9 @@ from flows.job import JobError, make_job
 from flows.predict import RunOptions, run_job
 from flows.quarantine import Quarantine, RetryError, SetAsideError, blocks_set_aside
 from flows.region import cut_shards, do_shard
-from flows.runner import Where
 from flows.template import TemplateError, fill, periods_at
 from flows.watch import WatchError, watch_once
+from flows.where import Where
 from tasks.ledger import read_plan
 from tasks.plan import Plan
 from tasks.reader import ReadError

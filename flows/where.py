@@ -1,0 +1,36 @@
+"""Where blocks are asked to run, checked before anything is planned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flows.places import n_cores
+
+
+class RunnerError(ValueError):
+    """A runner that cannot be had here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """The runner asked for: ``threads``, ``dask`` (a cluster on this machine) or a scheduler's address.
+
+    With ``shards`` above 1 the blocks go out as that many flow runs, each with this runner for itself: sub-flows of
+    this process, or runs of ``deployment`` (``flow/name``) on machines of their own.
+    """
+
+    runner: str = "threads"
+    workers: int | None = None
+    shards: int = 1
+    deployment: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.shards < 1:
+            raise RunnerError(f"shards is {self.shards}; expected 1 or more")
+        if self.runner not in {"threads", "dask"} and "://" not in self.runner:
+            raise RunnerError(f"runner {self.runner!r} is unknown: give threads, dask or tcp://host:8786")
+
+    @property
+    def n_workers(self) -> int:
+        """Cores to use on this machine."""
+        return self.workers or n_cores()
