@@ -22,7 +22,7 @@ def run_demo(folder: Path | None, *, listener: Listener) -> list[Outcome]:
     home = folder or cache_folder() / "demo"
     listener(Stage(name="sample"))
     catalog = build_sample(home / "sample")
-    listener(Notice(text="The scenes of this demo are simulated; README.md shows the same on a public catalog."))
+    listener(Notice(text="The scenes of this demo are simulated; README.md shows a job on a public catalog."))
     return [run_job(make_job(job, base=home), listener=listener) for job in demo_jobs(catalog, home)]
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 DRIVERS = ("GTiff", "JP2OpenJPEG", "Zarr")
 """The only drivers an asset is opened with: never VRT or another that could name further files."""
 
-CACHE_MB = 128
+CACHE_MB = 256
 """Decoded blocks GDAL keeps: a row of file blocks for the bands and dates of a wide area, which is what halos read
 again. GDAL's own 5 % of the machine's memory would be gigabytes on a large one."""
 
