@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -61,17 +60,22 @@ def read(job: Path, output: Path | str, **wish: Any) -> Job:
     return read_job(job, output=str(output), changes=changes)
 
 
+# A shell's background job starts with Ctrl-C ignored, and children inherit that: it is heard again before the command.
+HEARD = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from flows.cli import app; app(prog_name='tilewright')"
+)
+
+
 def command(*words: object, env: Mapping[str, str] | None = None, **how: Any) -> subprocess.Popen[str]:
     """The `tilewright` command under way in a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", *map(str, words)],
+        [sys.executable, "-c", HEARD, *map(str, words)],
         cwd=ROOT,
         env={**os.environ, **(env or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell's background job starts with Ctrl-C ignored, and children inherit that: tests run anywhere.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  no thread of ours forks
         **how,
     )
 
