@@ -11,7 +11,7 @@ from flows.places import n_cores
 from flows.runner import READ_AHEAD
 from models.session import open_session
 from tasks.floor import calibrate, floor_seconds
-from tasks.inputs import scenes_near
+from tasks.near import scenes_near
 from tasks.tiles import block_windows
 
 if TYPE_CHECKING:

@@ -6,13 +6,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import shapely
 from dask.base import compute
-from shapely.geometry import shape
 
 from tasks.composite import composite
 from tasks.cube import load_cube
 from tasks.mask import valid_mask
+from tasks.near import scenes_near
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from catalogs.scene import Scene
     from tasks.dates import StepPlan
     from tasks.failures import FailureLog
-    from tasks.grid import Block, Grid, PixelBox
+    from tasks.grid import Block
     from tasks.plan import InputPlan, Plan
     from tasks.reader import Reading, ReadStats
 
@@ -93,28 +92,6 @@ def read_inputs(plan: Plan, block: Block, access: Access) -> BlockInputs:
 def _reads_alike(one: InputPlan, other: InputPlan) -> bool:
     """True for inputs that differ in name only, as those of an ensemble's members often do: read once."""
     return replace(one, name=other.name) == other
-
-
-def scenes_near(scenes: Sequence[Scene], grid: Grid, box: PixelBox) -> tuple[Scene, ...]:
-    """The scenes whose footprint may touch a box, in their order."""
-    outline = shapely.box(*_lonlat_bounds(grid.geobox_of(box)))
-    across = shapely.box(*shapely.affinity.translate(outline, xoff=-360.0).bounds)
-    return tuple(
-        scene
-        for scene in scenes
-        if (footprint := shape(scene.geometry).buffer(FOOTPRINT_SLACK)).intersects(outline)
-        or footprint.intersects(across)
-    )
-
-
-FOOTPRINT_SLACK = 0.02
-"""Degrees, about 2 km: published footprints are simplified by up to some hundred metres."""
-
-
-def _lonlat_bounds(geobox: GeoBox) -> tuple[float, float, float, float]:
-    bounds = geobox.boundingbox.to_crs("EPSG:4326")
-    west, south, east, north = bounds.left, bounds.bottom, bounds.right, bounds.top
-    return west, south, east + 360.0 if east < west else east, north
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -101,6 +101,7 @@ class Plan:
     versions: dict[str, str]
     warnings: tuple[str, ...] = ()
     blocks: tuple[tuple[int, int], ...] = field(default=())
+    _memo: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def product_grid(self) -> Grid:
@@ -137,20 +138,23 @@ class Plan:
 
     def settings_key(self) -> str:
         """Digest of all that makes every block's pixels, but for the scenes: model, grid, lattice, settings."""
-        return digest(
-            {
-                "card": self.card["digest"],
-                "crs": self.grid.crs,
-                "resolution": self.grid.resolution,
-                "area": self.area,
-                "lattice": asdict(self.lattice),
-                "layers": list(self.layers),
-                "engine": self.engine,
-                # Thousands of scenes would be turned to JSON here for every block's key.
-                "inputs": [_without_scenes(replace(entry, scenes=()).to_json()) for entry in self.inputs],
-                "version": self.versions["tilewright"],
-            }
-        )
+        if "settings" not in self._memo:
+            self._memo["settings"] = digest(self._settings())
+        return self._memo["settings"]
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "card": self.card["digest"],
+            "crs": self.grid.crs,
+            "resolution": self.grid.resolution,
+            "area": self.area,
+            "lattice": asdict(self.lattice),
+            "layers": list(self.layers),
+            "engine": self.engine,
+            # Thousands of scenes would be turned to JSON here for every block's key.
+            "inputs": [_without_scenes(replace(entry, scenes=()).to_json()) for entry in self.inputs],
+            "version": self.versions["tilewright"],
+        }
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON values."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tasks.infer import infer_block
-from tasks.inputs import Access, read_inputs, scenes_near
+from tasks.inputs import Access, read_inputs
 from tasks.ledger import BlockEntry, digest, write_entry
+from tasks.near import scenes_near
 from tasks.reader import Reading, ReadStats
 from tasks.store import checksum
 
@@ -136,7 +138,7 @@ def block_key(plan: Plan, block: Block) -> str:
         days = {scene.solar_day for scene in scenes}
         near.append(
             {
-                "scenes": [_made_of(scene) for scene in scenes],
+                "scenes": [_mark(scene) for scene in scenes],
                 "steps": [[day for day in step.days if day in days] for step in entry.steps],
                 "clearest": [day for day in entry.clearest if day in days],
             }
@@ -144,9 +146,11 @@ def block_key(plan: Plan, block: Block) -> str:
     return digest({"settings": plan.settings_key(), "inputs": near, "block": block.name})
 
 
-def _made_of(scene: Scene) -> dict[str, Any]:
-    """What of a scene makes pixels: all but where its record lies and which other processings it won against."""
-    return {name: value for name, value in scene.to_json().items() if name not in {"href", "replaces", "updated"}}
+@lru_cache(maxsize=16384)
+def _mark(scene: Scene) -> str:
+    """Digest of what of a scene makes pixels: all but where its record lies and what it won against."""
+    made_of = {name: value for name, value in scene.to_json().items() if name not in {"href", "replaces", "updated"}}
+    return digest(made_of)
 
 
 def is_intact(shop: Workshop, entry: BlockEntry) -> bool:
