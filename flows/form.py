@@ -36,6 +36,7 @@ class JobForm(BaseModel):
     layers: list[str] = Field(default=[], title="Layers", description="All that the model gives where none is named.")
     filter: SceneFilter = Field(default=SceneFilter(), title="Scenes")
     mask: MaskWish = Field(default=MaskWish(), title="Cloud mask")
+    gaps: Literal["leave", "carry", "interpolate"] | None = Field(default=None, title="Gaps between dates")
     grid: GridWish = Field(default=GridWish(), title="Grid")
     tile: TileWish = Field(default=TileWish(), title="Blocks and windows")
     tolerance: Tolerance = Field(default=Tolerance(), title="Tolerance")

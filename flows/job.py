@@ -90,6 +90,7 @@ class Job(BaseModel):
     tile: TileWish = TileWish()
     filter: SceneFilter = SceneFilter()
     mask: MaskWish = MaskWish()
+    gaps: Literal["leave", "carry", "interpolate"] | None = None
     engine: Literal["odc", "stackstac"] = "odc"
     radiometry: Literal["auto", "pixels", "metadata"] = "auto"
     layers: tuple[str, ...] = ()
@@ -116,6 +117,8 @@ class Job(BaseModel):
             del plain["ensemble"]
         if self.augment.kind == "none":
             del plain["augment"]
+        if self.gaps is None:
+            del plain["gaps"]
         return {**plain, "area": self.area.geojson()}
 
 

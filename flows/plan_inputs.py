@@ -10,6 +10,7 @@ from shapely.geometry import shape
 from catalogs.errors import UnknownCollectionError
 from catalogs.search import Filters, search_scenes
 from flows.job import JobError
+from flows.plan_gaps import check_gaps, gap_rule
 from flows.plan_units import check_units
 from flows.surroundings import surroundings
 from tasks.dates import days_by_cloud, plan_steps
@@ -36,6 +37,7 @@ def plan_inputs(job: Job, card: ModelCard, source: Source, *, reach: float) -> t
 
     Raises JobError where a required input has no scene, a step lacks one that may not, or a unit does not fit.
     """
+    check_gaps(job, card)
     return tuple(_plan_input(job, card, spec, source, reach=reach) for spec in card.inputs)
 
 
@@ -92,6 +94,7 @@ def _plan_input(job: Job, card: ModelCard, spec: InputSpec, source: Source, *, r
         scenes=scenes,
         steps=steps,
         clearest=days_by_cloud(scenes),
+        gaps=gap_rule(job, spec, scenes),
     )
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from models.extras import ExtraInput
-    from models.inputs import DatesKind, Fill
+    from models.inputs import DatesKind, Fill, Gaps
 
 UNITS: Final = ("reflectance", "linear", "db", "m", "1", "class")
 DEFAULT_UNITS: Final = {"sentinel-2": "reflectance", "sentinel-1": "linear", "cop-dem": "m"}
@@ -36,6 +36,7 @@ RESIZES: Final = (
     "interpolation-max",
 )
 FILTERS: Final = ("max_cloud", "orbit_state", "relative_orbit", "mode", "platforms")
+GAPS: Final = ("leave", "carry", "interpolate")
 FILLS: Final = ("nearest", "mean", "nearest-date")
 PIXEL_FIELDS: Final = (
     "tw:collection",
@@ -189,7 +190,7 @@ def _steps(dates: CardField, kind: DatesKind, length: int | None) -> int | None:
 
 def read_missing(field: CardField, n_bands: int) -> MissingSpec:
     """The rule for missing values of one input. Raises CardError naming the field."""
-    field.only(("fill", "pad", "steps"))
+    field.only(("fill", "pad", "steps", "gaps"))
     fill = field.content.get("fill", "nearest")
     rules = fill if isinstance(fill, list) else [fill]
     if not all(is_number(rule) or rule in FILLS for rule in rules):
@@ -201,6 +202,7 @@ def read_missing(field: CardField, n_bands: int) -> MissingSpec:
         fill=typed if isinstance(fill, list) else typed[0],
         pad="fill" if field.choice("pad", ("mirror", "fill"), "mirror") == "fill" else "mirror",
         steps="refuse" if field.choice("steps", ("fill", "refuse"), "fill") == "refuse" else "fill",
+        gaps=cast("Gaps", field.choice("gaps", GAPS)) if field.has("gaps") else None,
     )
 
 

@@ -99,7 +99,8 @@ def _dates(dates: DatesSpec) -> dict[str, Any]:
 
 def _missing(missing: MissingSpec) -> dict[str, Any]:
     fill = list(missing.fill) if isinstance(missing.fill, tuple) else missing.fill
-    return {"fill": fill, "pad": missing.pad, "steps": missing.steps}
+    gaps = {} if missing.gaps is None else {"gaps": missing.gaps}
+    return {"fill": fill, "pad": missing.pad, "steps": missing.steps, **gaps}
 
 
 def _output(facts: ExportFacts, entry: OutputFacts) -> dict[str, Any]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from models.scaling import Scaling
 
 DatesKind = Literal["composite", "pair", "series", "each", "static"]
+Gaps = Literal["leave", "carry", "interpolate"]
 Fill = float | Literal["nearest", "mean", "nearest-date"]
 
 
@@ -39,11 +40,14 @@ class MissingSpec:
     `fill`: one rule for all bands or one per band: a number, "nearest" (nearest valid pixel of the window),
     "nearest-date" (the same pixel's nearest step), "mean" (of the band and step in the window).
     `pad`: rims where the archive ends. `steps`: what to do with a step that has no scene at all.
+    `gaps`: what stands at a step where a pixel was not seen, before windows are cut: "leave" it missing, "carry" the
+    value of the nearest date, "interpolate" between the dates around; None where the card leaves it to the job.
     """
 
     fill: Fill | tuple[Fill, ...] = "nearest"
     pad: Literal["mirror", "fill"] = "mirror"
     steps: Literal["fill", "refuse"] = "fill"
+    gaps: Gaps | None = None
 
     def of_band(self, index: int) -> Fill:
         """The fill rule of one band by its place in `InputSpec.bands`."""

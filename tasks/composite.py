@@ -26,6 +26,10 @@ CHOOSING = frozenset({"medoid", "best-pixel"})
 """Reducers that need all bands of a pixel at once."""
 
 
+CHOOSING_BY_DATE = frozenset({"best-pixel"})
+"""Reducers that ask how far a day is from the middle of its step."""
+
+
 def composite(
     cube: xr.Dataset,
     valid: xr.DataArray,

@@ -10,6 +10,7 @@ from dask.base import compute
 
 from tasks.composite import composite
 from tasks.cube import load_cube
+from tasks.gaps import fill_gaps
 from tasks.mask import valid_mask
 from tasks.near import scenes_near
 
@@ -119,7 +120,7 @@ def _read_steps(cut: _Cut, scenes: Sequence[Scene], access: Access) -> tuple[np.
         for number, band in enumerate(entry.bands):
             values[place, number] = made[band].to_numpy()
         seen[place] = made["observations"].to_numpy()
-    return values, seen
+    return fill_gaps(values, [step.middle for step in entry.steps], rule=entry.gaps, unit=entry.unit), seen
 
 
 def _of_step(scenes: Sequence[Scene], step: StepPlan) -> tuple[Scene, ...]:

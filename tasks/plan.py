@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from shapely.geometry import mapping, shape
 
 from catalogs.scene import Scene
+from tasks.composite import CHOOSING_BY_DATE
 from tasks.dates import StepPlan
 from tasks.grid import Block, Grid, PixelBox, block_at, covered_box
 from tasks.ledger import digest
@@ -29,6 +30,7 @@ class InputPlan:
     """What one model input reads: its scenes in order, its steps, its mask, and its pixels per model-grid pixel.
 
     ``clearest`` are all days, the least cloudy first, for reducers that choose.
+    ``gaps`` says what stands at a step where a pixel was not seen (``tasks/gaps.py``).
     ``finer / coarser``: the input's pixels per model-grid pixel along a side (1/2 for a 20 m input on a 10 m grid).
     """
 
@@ -45,6 +47,12 @@ class InputPlan:
     scenes: tuple[Scene, ...]
     steps: tuple[StepPlan, ...]
     clearest: tuple[str, ...] = ()
+    gaps: str = "leave"
+
+    @property
+    def uses_middles(self) -> bool:
+        """True where the steps' middle days make pixels: then days elsewhere in the area count too."""
+        return self.gaps != "leave" or self.reducer in CHOOSING_BY_DATE
 
     def to_json(self) -> dict[str, Any]:
         """The input's plan as JSON values."""

@@ -141,6 +141,7 @@ def block_key(plan: Plan, block: Block) -> str:
                 "scenes": [_mark(scene) for scene in scenes],
                 "steps": [[day for day in step.days if day in days] for step in entry.steps],
                 "clearest": [day for day in entry.clearest if day in days],
+                "middles": [step.middle.isoformat() for step in entry.steps] if entry.uses_middles else [],
             }
         )
     return digest({"settings": plan.settings_key(), "inputs": near, "block": block.name})
