@@ -55,7 +55,8 @@ class OutputSpec:
     gives class values itself (argmax inside); `threshold` the least probability of the second of two classes, None =
     argmax; `prefix` stands before the layers' names where two outputs would write the same. `scored` when what comes is
     scores already (of several runs or cards brought together); behind them then stand the planes of `measures`: one per
-    measure for classes, one per measure and channel for values.
+    measure for classes, one per measure and channel for values. `layered` when the graph gives the layers themselves,
+    uint8 (batch, layer, height, width) in the order of `layer_specs`.
     """
 
     name: str
@@ -77,6 +78,7 @@ class OutputSpec:
     description: str = ""
     scored: bool = False
     measures: tuple[str, ...] = ()
+    layered: bool = False
 
     @property
     def axes(self) -> tuple[str, ...]:

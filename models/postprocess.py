@@ -17,14 +17,17 @@ if TYPE_CHECKING:
 
 def scores(
     spec: OutputSpec, raw: NDArray[Any], *, size: tuple[int, int] | None = None, votes: bool = False
-) -> NDArray[np.float32]:
+) -> NDArray[Any]:
     """The scores (N, K, height, width) float32 of one raw output, after activation and in class order.
 
     K is `spec.n_scores`: class probabilities, values, or for a graph that gives class values these values (K = 1);
     `votes` turns the last into one plane per class, 1 where it was given, which can be averaged. `size` is the
     (height, width) the window's result has: rows of pixels are laid out by it, and a result of another size is
-    brought to it. A vector per window comes out as (N, K, 1, 1). NaN stays NaN.
+    brought to it. A vector per window comes out as (N, K, 1, 1). NaN stays NaN. Of a graph that
+    gives the layers themselves, these as they are.
     """
+    if spec.layered:
+        return raw
     planes = _planes(spec, raw, size)
     if spec.scored:
         return planes
@@ -55,9 +58,15 @@ def _planes(spec: OutputSpec, raw: NDArray[Any], size: tuple[int, int] | None) -
 
 
 def activate(spec: OutputSpec, planes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The planes (N, K, height, width) after the card's activation: softmax over K, sigmoid, or as they are."""
+    """The planes (N, K, height, width) after the card's activation: softmax over K, sigmoid, or as they are.
+
+    For softmax a score of -inf is a class that cannot be, of probability 0, as graphs write it to rule classes out.
+    Where one is +inf or NaN, or all are -inf, there is no answer: NaN throughout, hence nodata.
+    """
     if spec.activation == "softmax":
-        shifted = planes - planes.max(axis=1, keepdims=True)
+        with np.errstate(invalid="ignore"):
+            # Infinity less infinity is NaN, which is what is meant.
+            shifted = planes - planes.max(axis=1, keepdims=True)
         np.exp(shifted, out=shifted)
         shifted /= shifted.sum(axis=1, keepdims=True)
         return shifted
@@ -71,14 +80,16 @@ def _votes(spec: OutputSpec, planes: NDArray[np.float32]) -> NDArray[np.float32]
     return np.concatenate([(planes == cls.value).astype(np.float32) for cls in spec.classes], axis=1)
 
 
-def layers_from_scores(spec: OutputSpec, planes: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+def layers_from_scores(spec: OutputSpec, planes: NDArray[Any]) -> dict[str, NDArray[Any]]:
     """The layers of one output by name, (height, width) each in its stored type, from scores (K, height, width).
 
-    Where any score is NaN every layer is nodata (255, or NaN for values). Class: the class of the highest score (ties:
-    the first), or by `threshold`. Percent: whole percent, rounded half to even. Values: float32, outside `valid_range`
-    nodata or clipped. `class` from class values: the value itself, nodata where it is none of the card's. Planes behind
-    the scores are `spec.measures`.
+    Where any score of classes is not finite every layer is nodata (255). Class: the class of the highest score (ties:
+    the first), or by `threshold`. Percent: whole percent, rounded half to even. Values: float32, NaN where infinite,
+    outside `valid_range` nodata or clipped. `class` from class values: the value itself, nodata where it is none of the
+    card's. Planes behind the scores are `spec.measures`.
     """
+    if spec.layered:
+        return {layer.name: planes[i] for i, layer in enumerate(spec.layer_specs())}
     planes, measured = (planes[: -spec.n_measured], planes[-spec.n_measured :]) if spec.n_measured else (planes, None)
     if not spec.classes:
         return _values(spec, planes, measured)
@@ -98,6 +109,8 @@ def layers_from_scores(spec: OutputSpec, planes: NDArray[np.float32]) -> dict[st
 def _values(
     spec: OutputSpec, planes: NDArray[np.float32], measured: NDArray[np.float32] | None
 ) -> dict[str, NDArray[Any]]:
+    if np.isinf(planes).any():
+        planes = np.where(np.isinf(planes), np.float32(np.nan), planes)
     if spec.valid_range is not None:
         low, high = (np.float32(limit) for limit in spec.valid_range)
         if spec.outside == "clip":

@@ -117,8 +117,11 @@ def _write_scaled(spec: InputSpec, bands: NDArray[np.float32], view: NDArray[Any
 
 
 def _cast(values: NDArray[np.float32], kind: np.dtype[Any]) -> NDArray[Any]:
+    """The values, which are written over, as another type."""
     if kind.kind not in "iu":
         return values.astype(kind)
     limits = np.iinfo(kind)
+    if kind.itemsize <= 2:
+        return np.clip(np.rint(values, out=values), limits.min, limits.max, out=values).astype(kind)
     # float64 holds every 32-bit limit; clipping in float32 would round 2**31 - 1 up and overflow.
     return np.clip(np.rint(values.astype(np.float64)), limits.min, limits.max).astype(kind)

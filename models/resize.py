@@ -28,7 +28,7 @@ def resize(values: NDArray[np.float32], *, size: tuple[int, int], method: str) -
         return np.ascontiguousarray(values[..., rows[:, None], cols])
     if method == "interpolation-max":
         return _max(_max(values, size[0], axis=-2), size[1], axis=-1)
-    rows_weights, cols_weights = _weights(height, size[0], method), _weights(width, size[1], method)
+    rows_weights, cols_weights = resize_weights(height, size[0], method), resize_weights(width, size[1], method)
     return np.ascontiguousarray(rows_weights @ (values @ cols_weights.T))
 
 
@@ -47,8 +47,8 @@ def _max(values: NDArray[np.float32], target: int, *, axis: int) -> NDArray[np.f
 
 
 @lru_cache(maxsize=32)
-def _weights(length: int, target: int, method: str) -> NDArray[np.float32]:
-    """The (target, length) matrix whose rows sum to one."""
+def resize_weights(length: int, target: int, method: str) -> NDArray[np.float32]:
+    """The (target, length) float32 matrix of a `method` but nearest and max; its rows sum to one."""
     matrix = np.zeros((target, length))
     if method == "interpolation-area":
         edges = np.arange(target + 1) * length / target
