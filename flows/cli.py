@@ -80,8 +80,9 @@ def plan(
         from flows.terminal import print_estimate
 
         table = read_prices(prices)
-        made = make_plan(_job(job, changes, output))
-        expected = estimate(made)
+        asked = _job(job, changes, output)
+        made = make_plan(asked)
+        expected = estimate(made, provider=asked.provider)
         cost = price(expected, table, n_machines=shards)
         if as_json:
             _print_json({**expected.to_json(), "cost": cost.to_json(), "shards": shards_json(made, shards)})

@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from flows.fusing import open_engine
 from flows.job_card import load_plan_card
 from flows.places import n_cores
 from flows.runner import READ_AHEAD
-from models.session import open_session
 from tasks.floor import calibrate, floor_seconds
 from tasks.near import scenes_near
 from tasks.tiles import block_windows
@@ -52,7 +52,7 @@ class Estimate:
         km2 = plan.area_geometry.area / 1e6
         return [
             ("area", f"{km2:,.1f} km², {width} x {height} px of {grid.resolution:g} m in {_short(grid.crs)}"),
-            ("model", f"{plan.card['name']} on {self.provider}; layers {', '.join(plan.layers)}"),
+            ("model", f"{plan.card['name']} on {_way(plan, self.provider)}; layers {', '.join(plan.layers)}"),
             *[(f"input {entry.name}", _input_words(entry)) for entry in plan.inputs],
             ("blocks", f"{self.n_blocks} of {plan.product_block} px, read with a halo of {lattice.halo} px"),
             ("windows", self._window_words(lattice)),
@@ -68,11 +68,14 @@ class Estimate:
         return f"{self.n_windows} of {lattice.window} px, {cut}; {self.passes:.2f} passes"
 
 
-def estimate(plan: Plan) -> Estimate:
-    """The figures of a plan, with rates calibrated on this machine. Reads a sample of one scene at most."""
+def estimate(plan: Plan, *, provider: str = "auto") -> Estimate:
+    """The figures of a plan on a provider, with rates calibrated on this machine. Reads a sample of one scene at most.
+
+    Raises ProviderError where the provider asked for cannot run.
+    """
     card = load_plan_card(plan)
-    session = open_session(card, provider=plan.request.get("provider", "auto"))
-    rates = calibrate(plan, card, session)
+    engine = open_engine(plan, card, provider=provider)
+    rates = calibrate(plan, engine.card, engine.session)
     needed = sum(_pixels_read(plan, name) for name in (entry.name for entry in plan.inputs))
     height, width = plan.product_grid.area.shape
     specs = [spec for spec in card.layer_specs() if spec.name in plan.layers]
@@ -87,7 +90,7 @@ def estimate(plan: Plan) -> Estimate:
         memory_bytes=_memory(plan),
         seconds=_seconds(rates, plan, needed),
         n_cores=n_cores(),
-        provider=session.provider,
+        provider=engine.session.provider,
     )
 
 
@@ -124,6 +127,10 @@ def _memory(plan: Plan) -> int:
         most_days = max((len(step.days) for step in entry.steps), default=1)
         per_block += pixels * 4 * len(entry.bands) * (len(entry.steps) + most_days)
     return int((READ_AHEAD + 1) * per_block + 400e6)
+
+
+def _way(plan: Plan, provider: str) -> str:
+    return f"{provider}, fused, {plan.precision}" if plan.fused else provider
 
 
 def _input_words(entry: Any) -> str:

@@ -75,6 +75,11 @@ class Limits(_Part):
     items: int = Field(default=10_000, gt=0)
 
 
+def _word(given: Any) -> Any:
+    """What was written: YAML takes yes and no for true and false."""
+    return {True: "yes", False: "no"}[given] if isinstance(given, bool) else given
+
+
 class Job(BaseModel):
     """A checked job. Paths are absolute or URIs; ``output`` may still be missing (plan and search need none)."""
 
@@ -99,6 +104,8 @@ class Job(BaseModel):
     tolerance: Tolerance = Tolerance()
     limits: Limits = Limits()
     provider: Literal["auto", "cpu", "cuda", "tensorrt", "openvino"] = "auto"
+    fuse: Annotated[Literal["auto", "yes", "no"], BeforeValidator(_word)] = "auto"
+    precision: Literal["fp32", "fp16"] = "fp32"
     zarr_format: Literal[2, 3] = 3
     seed: int = 0
     base: Path = Field(default_factory=Path, exclude=True)
@@ -117,6 +124,9 @@ class Job(BaseModel):
             del plain["ensemble"]
         if self.augment.kind == "none":
             del plain["augment"]
+        for key, default in (("fuse", "auto"), ("precision", "fp32")):
+            if plain[key] == default:
+                del plain[key]
         if self.gaps is None:
             del plain["gaps"]
         return {**plain, "area": self.area.geojson()}

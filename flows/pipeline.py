@@ -14,6 +14,7 @@ from flows.holding import hold
 from flows.job_card import load_plan_card
 from flows.outcome import Outcome
 from flows.planning import versions
+from flows.precision import check_precision
 from flows.prepare import check_room, declare_product, remove_product, replace_plan
 from flows.quarantine import SetAsideError, blocks_set_aside
 from flows.runner import RunError, run_blocks
@@ -102,6 +103,8 @@ def make_product(run: Run) -> Outcome:
     where = Where(runner=options.runner, workers=options.workers, shards=options.shards, deployment=options.deployment)
     card = load_plan_card(run.plan)
     check_room(run.storage, run.plan, card)
+    if run.plan.precision == "fp16":
+        check_precision(run.plan, card, provider=run.settings.provider)
     run = replace(run, storage=open_storage(run.storage.uri, options=run.storage.options, create=True))
     with hold(run.storage) as holder, watched(run.listener, run.storage, run.plan.name) as listener:
         run = replace(run, listener=listener)

@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from catalogs.sources import resolve_source
+from flows.fusing import plan_fused
 from flows.job import JobError
 from flows.job_card import card_facts, job_card
 from flows.places import cache_folder
@@ -82,6 +83,8 @@ def make_plan(job: Job) -> Plan:
         exact=exact,
         exact_reason=exact_reason,
         versions=versions(),
+        fused=plan_fused(job, card, lattice),
+        precision=job.precision,
         warnings=(*_warnings(job, card, inputs, grid, scale), *_block_warnings(job, lattice)),
         blocks=tuple((block.row, block.col) for block in blocks),
     )

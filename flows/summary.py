@@ -55,6 +55,8 @@ def report_json(
         "peak_memory_mb": _peak_memory_mb(),
         "workers": n_workers,
         "provider": shop.engine.session.provider,
+        "fused": plan.fused,
+        "precision": plan.precision,
         "receptive_field": plan.receptive,
         "trim": plan.lattice.trim,
         "window": plan.lattice.window,

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from catalogs.sources import Source, sign_href
+from flows.fusing import open_engine
 from flows.job_card import load_plan_card
 from flows.places import reading_settings, return_freed_memory, storage_options
-from models.session import open_session
 from tasks.failures import FailureLog
-from tasks.infer import Engine
 from tasks.ledger import read_plan
 from tasks.plan import Plan
 from tasks.storage import StoreError, open_storage
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
     from catalogs.scene import Scene
     from tasks.storage import Storage
 
-GPU_BATCH = 8
-"""Windows per call on a GPU; on a CPU a batch gains nothing (FACTS, Inference)."""
-
 
 def open_workshop(
     storage: Storage, plan: Plan, *, provider: str, batch: int | None, tolerance: int, read_threads: int
@@ -35,11 +31,9 @@ def open_workshop(
     """
     return_freed_memory()
     card = load_plan_card(plan)
-    session = open_session(card, provider=provider)
-    default = 1 if session.provider in {"cpu", "openvino"} else GPU_BATCH
     return Workshop(
         plan=plan,
-        engine=Engine(card=card, session=session, batch=card.batch or batch or default),
+        engine=open_engine(plan, card, provider=provider, batch=batch),
         storage=storage,
         store=open_store(storage, box=plan.product_box, block=plan.product_block),
         sign=scene_signer(plan),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from models.binding import BufferRing
-from models.providers import ProviderError, create_session
+from models.providers import ProviderError, candidates, create_session, import_onnxruntime
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from models.card import ModelCard
 
-__all__ = ["InferenceError", "ModelSession", "ProviderError", "Tensor", "open_graph", "open_session"]
+__all__ = ["InferenceError", "ModelSession", "ProviderError", "Tensor", "active_provider", "open_graph", "open_session"]
 
 
 class InferenceError(RuntimeError):
@@ -129,6 +129,15 @@ def open_session(card: ModelCard, *, provider: str = "auto", threads: int = 1) -
     # External weights are not among the bytes of the graph: the card's digest speaks for them.
     content = card.digest if card.weights else card.sha256
     return open_graph(card.model_path, sha256=content, provider=provider, threads=threads)
+
+
+def active_provider(card: ModelCard, *, provider: str) -> str:
+    """The provider that would really run a card; a session is opened only where that cannot be told without.
+
+    Raises ProviderError where the asked provider cannot run.
+    """
+    names = candidates(provider, tuple(import_onnxruntime().get_available_providers()))
+    return "cpu" if names == ("cpu",) else open_session(card, provider=provider).provider
 
 
 def open_graph(path: Path, *, sha256: str, provider: str = "auto", threads: int = 1) -> ModelSession:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from shapely.geometry import mapping, shape
 
@@ -87,7 +87,8 @@ class Plan:
 
     ``grid`` is the model's grid; the product's pixels are ``up / down`` per model-grid pixel along a side. ``area`` is
     GeoJSON in the grid's CRS. ``card`` is what finds and proves the model again: reference, name, digest. ``source`` is
-    what hrefs are signed by. ``margin`` are pixels read beyond the halo, for masks that grow.
+    what hrefs are signed by. ``margin`` are pixels read beyond the halo, for masks that grow. ``fused``: the card's
+    scaling and layers are made inside its graph, of pixels rounded to uint16; ``precision`` of its own arithmetic.
     """
 
     name: str
@@ -107,6 +108,8 @@ class Plan:
     exact: bool
     exact_reason: str
     versions: dict[str, str]
+    fused: bool = False
+    precision: Literal["fp32", "fp16"] = "fp32"
     warnings: tuple[str, ...] = ()
     blocks: tuple[tuple[int, int], ...] = field(default=())
     _memo: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -159,6 +162,7 @@ class Plan:
             "lattice": asdict(self.lattice),
             "layers": list(self.layers),
             "engine": self.engine,
+            **({"fused": self.precision} if self.fused else {}),
             # Thousands of scenes would be turned to JSON here for every block's key.
             "inputs": [_without_scenes(replace(entry, scenes=()).to_json()) for entry in self.inputs],
             "version": self.versions["tilewright"],
@@ -185,6 +189,8 @@ class Plan:
             "exact": self.exact,
             "exact_reason": self.exact_reason,
             "versions": self.versions,
+            "fused": self.fused,
+            "precision": self.precision,
             "warnings": list(self.warnings),
             "blocks": [list(place) for place in self.blocks],
         }

@@ -1,0 +1,60 @@
+"""Whether a plan runs the fused graph, and the model made ready to run as a plan says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flows.job import JobError
+from flows.places import cache_folder
+from models.fuse import fuse_model, obstacle
+from models.session import active_provider, open_graph, open_session
+from tasks.infer import Engine
+
+if TYPE_CHECKING:
+    from flows.job import Job
+    from models.card import ModelCard
+    from tasks.plan import Plan
+    from tasks.tiles import Lattice
+
+GPU_BATCH = 8
+"""Windows per call on a GPU; on a CPU a batch gains nothing (FACTS, Inference)."""
+
+GPUS = ("cuda", "tensorrt")
+
+
+def plan_fused(job: Job, card: ModelCard, lattice: Lattice) -> bool:
+    """Whether a job runs its card's fused graph: as it asks, by itself where a GPU runs it and the card allows.
+
+    On a CPU the plain path is not slower: rounding pixels to uint16 costs more there than scaling them.
+    Raises JobError where it is asked for and cannot be, or cannot be done without.
+    """
+    half = job.precision == "fp16"
+    if job.fuse == "no":
+        if half:
+            raise JobError("fuse: precision fp16 runs the fused graph. Leave fuse out, or take precision fp32.")
+        return False
+    asked = job.fuse == "yes" or half
+    if not asked and active_provider(card, provider=job.provider) not in GPUS:
+        return False
+    reason = obstacle(card, blended=lattice.merge == "blend", half=half)
+    if reason and asked:
+        given = "precision: fp16" if half else "fuse: yes"
+        raise JobError(f"{given} cannot be: {reason}. Leave it out.")
+    return not reason
+
+
+def open_engine(
+    plan: Plan, card: ModelCard, *, provider: str, batch: int | None = None, precision: str | None = None
+) -> Engine:
+    """The model of a plan ready to run, fused where the plan says so; ``precision`` in place of the plan's.
+
+    Raises ProviderError where the provider asked for cannot run.
+    """
+    if plan.fused:
+        half = (precision or plan.precision) == "fp16"
+        fused = fuse_model(card, cache=cache_folder() / "fused", blended=plan.lattice.merge == "blend", half=half)
+        card, session = fused.card, open_graph(fused.path, sha256=fused.sha256, provider=provider)
+    else:
+        session = open_session(card, provider=provider)
+    default = GPU_BATCH if session.provider in GPUS else 1
+    return Engine(card=card, session=session, batch=card.batch or batch or default)
