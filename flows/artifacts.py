@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from flows.outcome import Outcome
+    from flows.watch import Tick
     from tasks.progress import Event, Listener
 
 PROGRESS_STEPS = 50
 """Updates of the progress artifact at most: each is a call to the server."""
 
 MOST_ROWS = 500
+MOST_NAMES = 20
 
 UNREACHABLE = (HTTPError, OSError)
 
@@ -83,6 +85,15 @@ def leave_artifacts(outcome: Outcome) -> None:
     create_link_artifact(key="product", link=place_url(outcome.place("item.json")), link_text=outcome.name)
     create_image_artifact(key="preview", image_url=preview, description=outcome.name)
     leave_failures(outcome.report.get("failures", []))
+
+
+def leave_ticks(ticks: Sequence[Tick]) -> None:
+    """Leave what a look found, a row per product, and the artifacts of those that were made or updated."""
+    for tick in ticks:
+        if tick.outcome is not None:
+            leave_artifacts(tick.outcome)
+    rows = [{**tick.summary(), "scenes": ", ".join(tick.scenes[:MOST_NAMES])} for tick in ticks[:MOST_ROWS]]
+    create_table_artifact(key="watch", table=rows, description="What this look found.")
 
 
 def leave_failures(rows: Sequence[Mapping[str, Any]]) -> None:

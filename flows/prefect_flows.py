@@ -17,7 +17,7 @@ from prefect import flow
 from prefect.deployments import run_deployment
 from prefect.states import Failed
 
-from flows.artifacts import Artifacts, leave_artifacts, leave_failures
+from flows.artifacts import Artifacts, leave_artifacts, leave_failures, leave_ticks
 from flows.backfill import Drive, backfill_jobs, run_backfill
 from flows.errors import ErrorClass, classify
 from flows.form import JobForm
@@ -27,7 +27,7 @@ from flows.quarantine import SetAsideError
 from flows.region import run_shard
 from flows.secrets import refuse_secrets
 from flows.steps import in_flow_run
-from flows.watch import Tick, watch_once
+from flows.watch import watch_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,7 +128,7 @@ def watch(
             options=RunOptions(runner=runner, workers=workers),
             listener=Artifacts(None),
         )
-        _leave_ticks(ticks)
+        leave_ticks(ticks)
         return [tick.summary() for tick in ticks]
 
     return _answer(work)
@@ -201,12 +201,6 @@ def _driver(base: str, deployment: str | None) -> Drive:
     if deployment is not None:
         return lambda job: run_deployed(deployment, {"job": job, "base": base})
     return lambda job: predict(job=JobForm(**job), base=base)
-
-
-def _leave_ticks(ticks: list[Tick]) -> None:
-    for tick in ticks:
-        if tick.outcome is not None:
-            leave_artifacts(tick.outcome)
 
 
 def _run(job: Job, options: RunOptions, *, listener: Listener | None) -> Outcome:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,17 +35,22 @@ DEFAULT_OVERLAP = timedelta(days=10)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tick:
-    """What one look found for one product: ``state`` is made, updated, unchanged or empty; ``scenes`` are the new."""
+    """What one look found for one product: ``state`` is made, updated, unchanged or empty; ``scenes`` are the new.
+
+    ``seconds`` is what the look took, with the run that followed where there was one.
+    """
 
     name: str
     output: str
     state: Literal["made", "updated", "unchanged", "empty"]
     scenes: tuple[str, ...] = ()
     outcome: Outcome | None = None
+    seconds: float = 0.0
 
     def summary(self) -> dict[str, Any]:
         """The tick for machines."""
-        return {"name": self.name, "output": self.output, "state": self.state, "scenes": list(self.scenes)}
+        plain = {"name": self.name, "output": self.output, "state": self.state, "scenes": list(self.scenes)}
+        return {**plain, "seconds": round(self.seconds, 3)}
 
 
 def watch_once(
@@ -63,10 +69,12 @@ def watch_once(
     output must hold it. Raises what ``run_job`` raises.
     """
     options = options or RunOptions()
-    return [
-        _look(job, overlap=overlap, options=options, listener=listener)
-        for job in watched_jobs(template, base=base, now=now, every=every, overlap=overlap)
-    ]
+    ticks = []
+    for job in watched_jobs(template, base=base, now=now, every=every, overlap=overlap):
+        began = time.perf_counter()
+        tick = _look(job, overlap=overlap, options=options, listener=listener)
+        ticks.append(replace(tick, seconds=time.perf_counter() - began))
+    return ticks
 
 
 def watched_jobs(

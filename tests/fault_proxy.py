@@ -29,6 +29,7 @@ class FaultProxy:
         self.expired = False
         self.faults: list[str] = []
         self.requests = 0
+        self.moments: list[float] = []
         self.url = ""
         self._lock = threading.Lock()
 
@@ -36,6 +37,7 @@ class FaultProxy:
         """What befalls the next request; None if nothing does."""
         with self._lock:
             self.requests += 1
+            self.moments.append(time.time())
             if self.expired:
                 return "403"
             if self.random.random() >= self.share:
