@@ -110,7 +110,7 @@ def _pixels_read(plan: Plan, name: str) -> int:
     """Source pixels an input needs at most: the area once per band and per scene, as far as its footprint reaches."""
     entry = next(found for found in plan.inputs if found.name == name)
     grid = plan.grid.rescale(numerator=entry.finer, denominator=entry.coarser)
-    n_bands = len(entry.bands) + len(entry.mask.bands)
+    n_bands = len({*entry.bands, *entry.mask.bands})
     total = 0
     for block in plan.all_blocks():
         inner = block.inner.intersect(plan.grid.area).cover(numerator=entry.finer, denominator=entry.coarser)

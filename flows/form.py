@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.job import GridWish, Limits, MaskWish, SceneFilter, TileWish, Tolerance
+from flows.job import GridWish, Limits, SceneFilter, TileWish, Tolerance
+from flows.job_mask import MaskWish
 
 
 class JobForm(BaseModel):

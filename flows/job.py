@@ -11,6 +11,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from flows.area import Area, AreaError, read_area
+from flows.job_mask import MaskWish
 from flows.job_runs import AugmentWish, EnsembleWish, as_augment, as_ensemble
 from flows.period import Period, as_periods, checked_name
 
@@ -52,14 +53,6 @@ class SceneFilter(_Part):
     relative_orbit: int | None = None
     mode: str | None = None
     platforms: tuple[str, ...] = ()
-
-
-class MaskWish(_Part):
-    """Which observations are dropped: SCL classes, and metres by which clouds are grown."""
-
-    kind: Literal["auto", "none", "scl"] = "auto"
-    drop: tuple[int, ...] = (0, 1, 3, 8, 9, 10)
-    dilation: float = Field(default=0.0, ge=0, le=5000)
 
 
 class Tolerance(_Part):
@@ -129,7 +122,7 @@ class Job(BaseModel):
                 del plain[key]
         if self.gaps is None:
             del plain["gaps"]
-        return {**plain, "area": self.area.geojson()}
+        return {**plain, "mask": self.mask.request(), "area": self.area.geojson()}
 
 
 def read_job(path: Path, *, changes: tuple[str, ...] = (), output: str | None = None) -> Job:

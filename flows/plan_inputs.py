@@ -11,10 +11,10 @@ from catalogs.errors import UnknownCollectionError
 from catalogs.search import Filters, search_scenes
 from flows.job import JobError
 from flows.plan_gaps import check_gaps, gap_rule
+from flows.plan_mask import check_masks, mask_rule
 from flows.plan_units import check_units
 from flows.surroundings import surroundings
 from tasks.dates import days_by_cloud, plan_steps
-from tasks.mask import MaskRule
 from tasks.plan import InputPlan
 
 if TYPE_CHECKING:
@@ -35,10 +35,13 @@ RADAR = "sentinel-1"
 def plan_inputs(job: Job, card: ModelCard, source: Source, *, reach: float) -> tuple[InputPlan, ...]:
     """What every input of the card reads; ``reach`` in metres is how far windows see beyond the area.
 
-    Raises JobError where a required input has no scene, a step lacks one that may not, or a unit does not fit.
+    Raises JobError where a required input has no scene, a step lacks one that may not, a unit does not fit, or a mask
+    or gap rule cannot be had.
     """
     check_gaps(job, card)
-    return tuple(_plan_input(job, card, spec, source, reach=reach) for spec in card.inputs)
+    inputs = tuple(_plan_input(job, card, spec, source, reach=reach) for spec in card.inputs)
+    check_masks(job.mask, inputs)
+    return inputs
 
 
 def input_scenes(job: Job, spec: InputSpec, source: Source, *, reach: float = 0.0) -> tuple[Scene, ...]:
@@ -88,7 +91,7 @@ def _plan_input(job: Job, card: ModelCard, spec: InputSpec, source: Source, *, r
         reducer=spec.dates.reducer,
         required=not spec.optional,
         every_step=spec.dates.kind == "pair",
-        mask=_mask(job, scenes),
+        mask=mask_rule(job.mask, scenes),
         finer=ratio.denominator,
         coarser=ratio.numerator,
         scenes=scenes,
@@ -107,13 +110,6 @@ def _steps(
         # The graph wants a time axis all the same: one step that has no scene.
         steps = plan_steps((), type(spec.dates)(kind="each", steps=1), periods)
     return steps
-
-
-def _mask(job: Job, scenes: Sequence[Scene]) -> MaskRule:
-    has_scl = any(scene.asset("scl") for scene in scenes)
-    if job.mask.kind == "none" or (job.mask.kind == "auto" and not has_scl):
-        return MaskRule(kind="none")
-    return MaskRule(kind="scl", drop=job.mask.drop, dilation=job.mask.dilation)
 
 
 def _spans(periods: Iterable[Period], spec: InputSpec) -> list[tuple[Any, Any]]:

@@ -15,6 +15,7 @@ from flows.job import JobError
 from flows.job_card import card_facts, job_card
 from flows.places import cache_folder
 from flows.plan_inputs import input_scenes, plan_inputs
+from flows.plan_mask import mask_warning
 from models.joint import receptive_field
 from tasks.composite import reducer_radius_px
 from tasks.grid import Grid, plan_blocks, plan_grid, project_area
@@ -231,10 +232,8 @@ def _warnings(job: Job, card: ModelCard, inputs: Sequence[InputPlan], grid: Grid
             f"(grid.resolution = {grid.resolution / float(scale):g})."
         )
     for entry in inputs:
-        bare = [scene.id for scene in entry.scenes if not scene.asset("scl")]
-        if job.mask.kind != "none" and entry.unit == "reflectance" and bare:
-            share = f"{len(bare)} of {len(entry.scenes)} scenes"
-            yield f"Input {entry.name}: {share} have no cloud classification (SCL); clouds in them are not removed."
+        if said := mask_warning(entry, job.mask):
+            yield said
         gone = [step.label for step in entry.steps if not step.days]
         if gone:
             yield f"Input {entry.name}: no scene for step {', '.join(gone)}; it is filled as missing."

@@ -41,7 +41,7 @@ def background_picture(
     shrink = max(1.0, max(geobox.shape) / max_size)
     small = geobox.zoom_to((round(geobox.shape[0] / shrink), round(geobox.shape[1] / shrink)))
     failures = FailureLog(tolerance=len(scenes) * len(VISIBLE) * 2)
-    bands = (*VISIBLE, *entry.mask.bands)
+    bands = tuple(dict.fromkeys((*VISIBLE, *entry.mask.bands)))
     cube = load_cube(
         scenes, small, bands, resampling="average" if shrink > 1 else "bilinear", sign=sign, failures=failures,
         block="picture", reading=Reading(gdal=gdal),

@@ -73,7 +73,7 @@ class InputPlan:
             **{
                 **plain,
                 "bands": tuple(plain["bands"]),
-                "mask": MaskRule(**{**plain["mask"], "drop": tuple(plain["mask"]["drop"])}),
+                "mask": _mask(plain["mask"]),
                 "clearest": tuple(plain["clearest"]),
                 "scenes": tuple(Scene.from_json(scene) for scene in plain["scenes"]),
                 "steps": tuple(_step(step) for step in plain["steps"]),
@@ -235,6 +235,11 @@ def _step_json(step: StepPlan) -> dict[str, Any]:
 def _step(plain: Mapping[str, Any]) -> StepPlan:
     start, end = datetime.fromisoformat(plain["start"]), datetime.fromisoformat(plain["end"])
     return StepPlan(label=plain["label"], start=start, end=end, days=tuple(plain["days"]))
+
+
+def _mask(plain: Mapping[str, Any]) -> MaskRule:
+    said: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()}
+    return MaskRule(**said)
 
 
 def _grid(plain: Mapping[str, Any]) -> Grid:
