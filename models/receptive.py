@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 
 from models.mixing import mixing_operators
 from models.ports import card_ports
-from models.probe import Port, Probe
+from models.probe import CLEAR, Port, Probe
 from models.session import open_graph
 from models.shifts import proven_difference, total_stride
+from models.span import structural_reach
 from models.trial import SIDES, Trial, worst_reaches
 
 if TYPE_CHECKING:
@@ -32,8 +33,11 @@ TOLERANCE = 1e-4
 # Long side of the largest window tried on a graph of free size, in pixels, and on one with operators that mix the whole
 # window, where memory may grow with the square of the area.
 LONGEST, LONGEST_MIXING = 2048, 256
+# Long side of the largest window a graph's own arithmetic may ask for, short across: taps that lie far apart are felt
+# in no shorter one.
+LONGEST_BY_STRUCTURE = 8192
 # Raised when a measurement would come out differently, so that cached ones are taken again.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,16 +98,22 @@ def measure_graph(
         return _unbounded(1, "it gives one answer for the whole window, not one per pixel", tolerance)
     mixers = mixing_operators(path)
     probe = Probe(open_graph(path, sha256=sha256, provider="cpu"), inputs=inputs, outputs=outputs)
-    field = _measure(Trial(probe, tolerance=tolerance, slim=True), mixers)
-    if field.verdict == "unbounded" and field.difference is not None:
+    possible = structural_reach(path, jumps={port.name: float(1 / port.ratio) for port in inputs if port.spatial})
+    field = _measure(Trial(probe, tolerance=tolerance, slim=True), mixers, possible)
+    if field.verdict == "unbounded" and field.difference is not None and 2 * (possible + CLEAR) <= LONGEST:
         # Slim windows are cheaper and miss only what reaches far along both axes at once: the proof has told.
-        field = _measure(Trial(probe, tolerance=tolerance, slim=False), mixers)
+        field = _measure(Trial(probe, tolerance=tolerance, slim=False), mixers, possible)
     return field
 
 
-def _measure(trial: Trial, mixers: tuple[str, ...]) -> ReceptiveField:
+def _measure(trial: Trial, mixers: tuple[str, ...], possible: int) -> ReceptiveField:
+    """`possible` is how far the graph could see by its structure, so how far must be looked."""
     suspects = f"; the graph has {', '.join(mixers)}" if mixers else ""
-    length, reaches = _grown(trial, longest=LONGEST_MIXING if mixers else LONGEST)
+    needed = 2 * (possible + CLEAR)
+    if needed > LONGEST_BY_STRUCTURE and not trial.fixed:
+        seen = f"its kernels could reach {possible} px, farther than can be measured"
+        return _unbounded(trial.multiple(), seen + suspects, trial.tolerance)
+    length, reaches = _grown(trial, shortest=needed, longest=LONGEST_MIXING if mixers else LONGEST)
     if not any(each.heard for each in reaches):
         return _unbounded(1, "no noise tried changed its outputs, so nothing can be measured; write tw:tile trim")
     exact = all(each.exact is not None for each in reaches)
@@ -123,9 +133,11 @@ def _measure(trial: Trial, mixers: tuple[str, ...]) -> ReceptiveField:
     return _proven(trial, radius=radius, trim=ceil(aligned / stride) * stride, stride=stride, exact=exact, why=suspects)
 
 
-def _grown(trial: Trial, *, longest: int) -> tuple[int, list[Reach]]:
+def _grown(trial: Trial, *, shortest: int, longest: int) -> tuple[int, list[Reach]]:
     """The length of the first window that shows the whole reach on all sides, or of the longest; and its reaches."""
     length = min(trial.fixed) if trial.fixed else trial.start * 2
+    while not trial.fixed and length < shortest:
+        length *= 2
     while True:
         middle = trial.middle(length, trial.probe.unit)
         reaches = [trial.reach(length, middle, axis, side) for axis, side in SIDES]

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 LARGEST_STRIDE = 64
 # Share of integer results (classes) that may fall to the other side of a tie by arithmetic noise.
 TIE_SHARE = 1e-3
+# Side of the largest whole image that is run: beyond it the measured reach stands unproven rather than memory fails.
+LARGEST_PROOF = 2048
 # Pixels that must remain comparable beyond the rims and the shift.
 COMPARED = 32
 
@@ -71,7 +73,7 @@ def proven_difference(trial: Trial, *, trim: int, stride: int) -> tuple[float, f
     probe = trial.probe
     step = ceil(max(2 * stride, trial.start // 2) / stride) * stride
     window, whole = (step + 2 * trim,) * 2, (2 * step + 2 * trim + stride,) * 2
-    if not (probe.accepts(window) and probe.accepts(whole)):
+    if max(whole) > LARGEST_PROOF or not (probe.accepts(window) and probe.accepts(whole)):
         return None
     noise = probe.noise(whole, seed=6)
     full = probe.run(noise)

@@ -15,6 +15,7 @@ from models.probe import Port
 from models.receptive import ReceptiveField, measure_graph, measure_receptive_field
 from models.refusal import CardError
 from models.session import open_graph
+from models.span import structural_reach
 from tests.graphs import (
     Draft,
     aligned_resize,
@@ -182,3 +183,38 @@ def test_a_measurement_is_kept_by_the_hash_of_the_model_and_taken_again_when_bro
     assert measure_receptive_field(card, cache=cache).radius == 7
     kept.write_text("{")
     assert measure_receptive_field(card, cache=cache) == first
+
+
+@pytest.mark.parametrize(
+    ("dilations", "radius"), [((50, 1), 51), ((199, 1), 200), ((1, 150, 199), 350), ((576,), 576)], ids=str
+)
+def test_taps_that_lie_far_apart_are_felt(dilations: tuple[int, ...], radius: int, tmp_path: Path) -> None:
+    """Atrous convolutions: in a window shorter than their reach nothing of them is felt but the padding."""
+    field = _measured(conv_stack(dilations, n_in=1, width=2), tmp_path)
+    assert (field.radius, field.verdict, field.stride) == (radius, "bounded", 1)
+    assert field.difference is not None
+    assert field.difference < 1e-4
+
+
+def test_atrous_taps_at_a_coarser_level_count_in_its_pixels(tmp_path: Path) -> None:
+    draft = Draft()
+    x = draft.node("Relu", draft.conv("x", 1, 2, stride=8))
+    x = draft.up(draft.conv(x, 2, 2, dilation=36), 8)
+    field = _measured(draft.model(x, n_in=1, n_out=2), tmp_path)
+    assert field.radius is not None
+    assert 36 * 8 <= field.radius <= 36 * 8 + 9
+    assert field.stride == 8
+
+
+@pytest.mark.parametrize("model", [unet(depth=3), conv_stack(), down_up(), finer(), max_pool()], ids=range(5))
+def test_the_arithmetic_of_kernels_is_never_short_of_what_is_measured(model: onnx.ModelProto, tmp_path: Path) -> None:
+    ratios = {"y": Fraction(2)} if model.graph.node[-2].op_type == "DepthToSpace" else {}
+    field = _measured(model, tmp_path, **ratios)
+    assert field.radius is not None
+    assert field.radius <= structural_reach(tmp_path / "model.onnx", jumps={"x": 1.0}) <= 3 * field.radius + 16
+
+
+def test_kernels_farther_than_can_be_measured_are_not_called_bounded(tmp_path: Path) -> None:
+    field = _measured(conv_stack((5000,), n_in=1, width=2), tmp_path)
+    assert field.verdict == "unbounded"
+    assert "could reach 5000 px" in field.reason
