@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -85,7 +86,9 @@ def plan(
         expected = estimate(made, provider=asked.provider)
         cost = price(expected, table, n_machines=shards)
         if as_json:
-            _print_json({**expected.to_json(), "cost": cost.to_json(), "shards": shards_json(made, shards)})
+            windows = {**asdict(made.lattice), "why": made.windows_reason}
+            shown = {**expected.to_json(), "windows": windows, "exact": made.exact, "fused": made.fused}
+            _print_json({**shown, "cost": cost.to_json(), "shards": shards_json(made, shards)})
         else:
             print_estimate(made, expected, more=[*cost.lines(), *shard_lines(made, expected, shards)])
 

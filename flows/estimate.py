@@ -56,6 +56,7 @@ class Estimate:
             *[(f"input {entry.name}", _input_words(entry)) for entry in plan.inputs],
             ("blocks", f"{self.n_blocks} of {plan.product_block} px, read with a halo of {lattice.halo} px"),
             ("windows", self._window_words(lattice)),
+            ("why", plan.windows_reason),
             ("exact", f"{'yes' if plan.exact else 'no'}: {plan.exact_reason}"),
             ("to read", f"up to {_size(self.bytes_read)} of pixels before compression"),
             ("to store", f"up to {_size(self.bytes_stored)} before compression"),

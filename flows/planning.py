@@ -7,6 +7,7 @@ import math
 import platform
 from dataclasses import asdict
 from fractions import Fraction
+from functools import partial
 from typing import TYPE_CHECKING
 
 from catalogs.sources import resolve_source
@@ -16,12 +17,14 @@ from flows.job_card import card_facts, job_card
 from flows.places import cache_folder
 from flows.plan_inputs import input_scenes, plan_inputs
 from flows.plan_mask import mask_warning
+from models.card_memory import card_memory
 from models.joint import receptive_field
+from models.window import choose_window
 from tasks.composite import reducer_radius_px
 from tasks.grid import Grid, plan_blocks, plan_grid, project_area
 from tasks.output_grid import output_scale
 from tasks.plan import Plan, area_json
-from tasks.tiles import Lattice, plan_lattice
+from tasks.tiles import lattice_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,8 +33,10 @@ if TYPE_CHECKING:
     from flows.job import Job
     from models.card import ModelCard
     from models.receptive import ReceptiveField
+    from models.window import WindowChoice
     from tasks.grid import PixelBox
     from tasks.plan import InputPlan
+    from tasks.tiles import Lattice
 
 DEFAULT_RESOLUTION = 10.0
 """Metres, where neither job nor card says one: the finest Sentinel-2 has."""
@@ -41,9 +46,6 @@ BLOCK_BYTES = 1e8
 
 SMALL_BLOCK, LARGE_BLOCK = 1024, 2048
 """Pixels: small areas get several blocks to show progress, large ones lose less to halos (FACTS, Inference)."""
-
-UNBOUNDED_TRIM = 64
-"""Pixels of overlap on each side where the model sees without bound and the card names no trim."""
 
 VERSIONED = ("tilewright", "onnxruntime", "onnxruntime-gpu", "rasterio", "odc-stac", "numpy", "zarr")
 
@@ -58,9 +60,12 @@ def make_plan(job: Job) -> Plan:
     _check_periods(job, card)
     source = resolve_source(job.source, base=job.base)
     receptive = receptive_field(card, cache=cache_folder() / "receptive")
-    scale = max(output_scale(output, card, _probe_lattice(card, job, receptive)) for output in card.outputs)
+    scale = max(output_scale(output, card, _windows(card, job, receptive)) for output in card.outputs)
     grid = _model_grid(job, card, scale)
-    lattice = _lattice(job, card, receptive, grid, scale)
+    # The product's pixels are whole ones of the model's, and the other way round.
+    stride = scale.denominator if scale >= Fraction(1, 64) else 1
+    windows = _windows(card, job, receptive, stride=stride)
+    lattice = lattice_of(windows, block=job.tile.block or _block_size(card, grid.area, windows))
     area = project_area(job.area.geometry, grid.crs)
     blocks = plan_blocks(grid, block=lattice.block, halo=lattice.halo, area=area)
     _check_blocks(len(blocks), job)
@@ -83,6 +88,7 @@ def make_plan(job: Job) -> Plan:
         receptive=asdict(receptive),
         exact=exact,
         exact_reason=exact_reason,
+        windows_reason=windows.why,
         versions=versions(),
         fused=plan_fused(job, card, lattice),
         precision=job.precision,
@@ -128,36 +134,10 @@ def _layers(job: Job, card: ModelCard) -> tuple[str, ...]:
     return tuple(name for name in names if not job.layers or name in job.layers)
 
 
-def _probe_lattice(card: ModelCard, job: Job, receptive: ReceptiveField) -> Lattice:
-    """The lattice before the block is known: enough to tell the scale of outputs that answer once per window."""
-    return _cut(card, job, receptive, stride=_stride(card, receptive), block=1)
-
-
-def _stride(card: ModelCard, receptive: ReceptiveField) -> int:
-    """Pixels of which windows must start at a multiple: the model's stride, whole pixels of every input and output."""
-    ratios = [Fraction(card.ratio(spec)).limit_denominator(64).numerator for spec in card.inputs]
-    scales = [Fraction(output.scale).limit_denominator(256).denominator for output in card.outputs if not output.rows]
-    return math.lcm(receptive.stride, *ratios, *scales)
-
-
-def _cut(card: ModelCard, job: Job, receptive: ReceptiveField, *, stride: int, block: int) -> Lattice:
-    bounded = receptive.trim is not None
-    wished = card.tile.trim
-    trim = wished if isinstance(wished, int) else receptive.trim if receptive.trim is not None else UNBOUNDED_TRIM
-    merge = card.tile.merge if card.tile.merge != "auto" else "trim" if bounded else "blend"
-    if card.per_window:
-        # One answer for a whole window: it stands for exactly what the window saw.
-        trim, merge = (wished if isinstance(wished, int) else 0), "trim"
-    if card.tile.window is None and not bounded and not isinstance(wished, int) and card.tile.step:
-        trim = min(trim, card.tile.step // 4)
-    return plan_lattice(
-        window=card.tile.window,
-        step=job.tile.step or card.tile.step,
-        trim=trim,
-        stride=stride,
-        block=block,
-        merge=merge,
-    )
+def _windows(card: ModelCard, job: Job, receptive: ReceptiveField, *, stride: int = 1) -> WindowChoice:
+    """The windows; a step that does not depend on the block tells the scale of outputs that answer once per window."""
+    measure = partial(card_memory, card, stride=receptive.stride, cache=cache_folder() / "memory")
+    return choose_window(card, receptive, stride=stride, step=job.tile.step, per_pixel=measure)
 
 
 def _model_grid(job: Job, card: ModelCard, scale: Fraction) -> Grid:
@@ -165,21 +145,15 @@ def _model_grid(job: Job, card: ModelCard, scale: Fraction) -> Grid:
     return plan_grid(job.area.geometry, crs=job.grid.crs, resolution=resolution, bounds=job.grid.bounds)
 
 
-def _lattice(job: Job, card: ModelCard, receptive: ReceptiveField, grid: Grid, scale: Fraction) -> Lattice:
-    stride = math.lcm(_stride(card, receptive), scale.denominator if scale >= Fraction(1, 64) else 1)
-    probe = _cut(card, job, receptive, stride=stride, block=1)
-    block = job.tile.block or _block_size(card, grid.area, probe)
-    return _cut(card, job, receptive, stride=stride, block=block)
-
-
-def _block_size(card: ModelCard, area: PixelBox, lattice: Lattice) -> int:
+def _block_size(card: ModelCard, area: PixelBox, windows: WindowChoice) -> int:
     """A multiple of the step: large for large areas, smaller where a block's inputs would not fit their room."""
     wish = LARGE_BLOCK if max(area.shape) > 2 * LARGE_BLOCK else SMALL_BLOCK
     per_pixel = sum(
         4 * (spec.dates.steps or 12) * len(spec.source_bands) / card.ratio(spec) ** 2 for spec in card.inputs
     )
-    most = math.sqrt(BLOCK_BYTES / (3 * per_pixel)) - 2 * lattice.halo
-    return max(lattice.step, int(min(wish, most)) // lattice.step * lattice.step)
+    step = windows.step
+    most = math.sqrt(BLOCK_BYTES / (3 * per_pixel)) - 2 * lattice_of(windows, block=step).halo
+    return max(step, int(min(wish, most)) // step * step)
 
 
 def _check_blocks(n_blocks: int, job: Job) -> None:

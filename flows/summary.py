@@ -61,6 +61,7 @@ def report_json(
         "trim": plan.lattice.trim,
         "window": plan.lattice.window,
         "step": plan.lattice.step,
+        "windows_reason": plan.windows_reason,
         "exact": plan.exact,
         "exact_reason": plan.exact_reason,
         "layers": [_layer(layer, pixel_km2) for layer in finished.layers],

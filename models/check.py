@@ -6,8 +6,8 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from models.card_memory import card_memory
 from models.graph import check_graph
-from models.memory import bytes_per_pixel
 from models.providers import lacking_operators
 from models.receptive import measure_receptive_field
 from models.rehearsal import RunFacts, check_inputs, check_runs
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 # Windows per call: on a GPU a batch hides the transfers, on a CPU it gains nothing.
 GPU_BATCH = 8
-# Pixels of the runs on zeros, ones and noise, and of the larger window memory is measured with, before rounding.
-TRIED_SIDE, LARGE_SIDE = 64, 512
+# Pixels of the runs on zeros, ones and noise, before rounding.
+TRIED_SIDE = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +105,8 @@ def check_card(card: ModelCard, *, provider: str = "auto", cache: Path | None = 
     graph = check_graph(card.model_path, card.inputs, card.extras, card.outputs, weights=card.weights)
     session = open_session(card, provider=provider)
     field = measure_receptive_field(card, cache=cache / "receptive" if cache else None)
-    window = choose_window(card, field)
+    memory = card_memory(card, stride=field.stride, cache=cache / "memory" if cache else None)
+    window = choose_window(card, field, per_pixel=lambda: memory)
     side = card.tile.window or _rounded(TRIED_SIDE, field.stride)
     runs, run_warnings = check_runs(card, session, side=side)
     batch, batch_why = _batch(card, session)
@@ -131,7 +132,7 @@ def check_card(card: ModelCard, *, provider: str = "auto", cache: Path | None = 
         batch_why=batch_why,
         provider=session.provider,
         beside=_beside(card, session),
-        bytes_per_pixel=_memory(card, side=side, stride=field.stride),
+        bytes_per_pixel=memory,
         seconds_per_megapixel=_seconds(card, session, window.window),
         warnings=(*_field_warnings(card, field, window), *run_warnings, *([session.note] if session.note else [])),
     )
@@ -164,14 +165,6 @@ def _field_warnings(card: ModelCard, field: ReceptiveField, window: WindowChoice
 def _beside(card: ModelCard, session: ModelSession) -> str:
     """What onnxruntime says when the provider must run the whole graph alone; empty where it can."""
     return "" if session.provider == "cpu" else lacking_operators(card.model_path, provider=session.provider)
-
-
-def _memory(card: ModelCard, *, side: int, stride: int) -> float | None:
-    if card.tile.window is not None or card.pixelwise:
-        return bytes_per_pixel(card.model_path, [{}, check_inputs(card, side=side)], areas=[0, side**2])
-    sides = [side, _rounded(LARGE_SIDE, stride)]
-    feeds = [check_inputs(card, side=each) for each in sides]
-    return bytes_per_pixel(card.model_path, feeds, areas=[each**2 for each in sides])
 
 
 def _seconds(card: ModelCard, session: ModelSession, side: int) -> float:

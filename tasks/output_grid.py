@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from models.card import ModelCard
     from models.outputs import OutputSpec
+    from models.window import WindowChoice
     from tasks.grid import PixelBox
     from tasks.plan import Plan
     from tasks.tiles import Lattice
@@ -20,7 +21,7 @@ def answers_per_window(output: OutputSpec, card: ModelCard) -> bool:
     return output.rows and not card.pixelwise
 
 
-def output_scale(output: OutputSpec, card: ModelCard, lattice: Lattice) -> Fraction:
+def output_scale(output: OutputSpec, card: ModelCard, lattice: Lattice | WindowChoice) -> Fraction:
     """Output pixels per model-grid pixel along a side; one per window where the model answers with one vector."""
     if answers_per_window(output, card):
         return Fraction(1, lattice.step)

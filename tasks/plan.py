@@ -108,6 +108,7 @@ class Plan:
     exact: bool
     exact_reason: str
     versions: dict[str, str]
+    windows_reason: str = ""
     fused: bool = False
     precision: Literal["fp32", "fp16"] = "fp32"
     warnings: tuple[str, ...] = ()
@@ -189,6 +190,7 @@ class Plan:
             "exact": self.exact,
             "exact_reason": self.exact_reason,
             "versions": self.versions,
+            "windows_reason": self.windows_reason,
             "fused": self.fused,
             "precision": self.precision,
             "warnings": list(self.warnings),

@@ -16,8 +16,7 @@ from tasks.grid import GridError, PixelBox, block_range
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DEFAULT_STEP = 512
-"""Pixels; windows of 512 and a rim ran fastest on CPUs (FACTS: 107 against 68 GFLOP/s per core for 1024)."""
+    from models.window import WindowChoice
 
 Merge = Literal["trim", "blend"]
 
@@ -76,39 +75,19 @@ class Window:
     kept: PixelBox
 
 
-def plan_lattice(
-    *,
-    window: int | None,
-    step: int | None,
-    trim: int,
-    stride: int,
-    block: int,
-    merge: Merge,
-) -> Lattice:
-    """The lattice for a model: ``window`` if its shape is fixed, else ``step`` (default 512); ``trim`` rounded up.
+def lattice_of(windows: WindowChoice, *, block: int) -> Lattice:
+    """The lattice of a model's windows; a wish for ``block`` is rounded up to a multiple of the step.
 
-    A wish for ``block`` is rounded up to a multiple of the step.
-
-    Raises GridError where a fixed window has no room for its trim.
+    Raises GridError where a step that was asked for is off the stride.
     """
-    trim = math.ceil(trim / stride) * stride
-    if window is not None:
-        if merge == "blend":
-            trim = max(trim, math.ceil(window / 4 / stride) * stride)
-        step = window - 2 * trim
-        if step <= 0:
-            raise GridError(
-                f"The model's window of {window} px is all rim: its receptive field needs {trim} px on each side. "
-                "Export the model with free height and width, or with a larger window."
-            )
-        step -= step % stride
-    else:
-        step = step or math.ceil(DEFAULT_STEP / stride) * stride
-        if merge == "blend":
-            trim = max(trim, math.ceil(step / 2 / stride) * stride)
-        window = step + 2 * trim
-    block = math.ceil(block / step) * step
-    return Lattice(step=step, trim=trim, window=window, block=block, stride=stride, merge=merge)
+    return Lattice(
+        step=windows.step,
+        trim=windows.trim,
+        window=windows.window,
+        block=math.ceil(block / windows.step) * windows.step,
+        stride=windows.stride,
+        merge=windows.merge,
+    )
 
 
 def block_windows(inner: PixelBox, lattice: Lattice) -> Iterator[Window]:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,10 @@ import pytest
 
 from models.builtin.build import FOLDER
 from models.card import ModelCard, load_card
-from models.card_tile import TileSpec
 from models.check import check_card
 from models.memory import bytes_per_pixel
-from models.receptive import ReceptiveField
 from models.refusal import CardError
 from models.session import ProviderError
-from models.window import choose_window
 from tests.graphs import Draft, conv_stack, global_pool, save, unet
 
 
@@ -124,39 +120,3 @@ def test_a_provider_that_cannot_run_is_refused_before_anything_else() -> None:
 
 def test_memory_that_cannot_be_measured_is_none(tmp_path: Path) -> None:
     assert bytes_per_pixel(tmp_path / "absent.onnx", [{}, {}], areas=[0, 1]) is None
-
-
-def _field(trim: int | None, stride: int = 1) -> ReceptiveField:
-    return ReceptiveField(radius=trim, trim=trim, stride=stride, verdict="bounded", reason="")
-
-
-@pytest.mark.parametrize(
-    ("tile", "field", "expected"),
-    [
-        pytest.param({}, _field(0), (512, 512, 0, "trim"), id="pixel by pixel"),
-        pytest.param({}, _field(48, 8), (608, 512, 48, "trim"), id="free"),
-        pytest.param({"step": 100}, _field(5, 8), (120, 104, 8, "trim"), id="step and trim rounded up to the stride"),
-        pytest.param({"window": 256}, _field(48, 8), (256, 160, 48, "trim"), id="fixed"),
-        pytest.param({"window": 250}, _field(10, 8), (250, 216, 16, "trim"), id="fixed, step rounded down"),
-        pytest.param({"trim": 3}, _field(48), (518, 512, 3, "trim"), id="trim of the card"),
-        pytest.param({}, _field(None, 16), (1024, 512, 256, "blend"), id="unbounded"),
-        pytest.param({"window": 256}, _field(None, 16), (256, 128, 64, "blend"), id="unbounded and fixed"),
-        pytest.param(
-            {"merge": "trim"}, _field(None), (640, 512, 64, "trim"), id="unbounded, trimmed as the card wants"
-        ),
-    ],
-)
-def test_windows_follow_from_card_and_reach(
-    tile: dict[str, Any], field: ReceptiveField, expected: tuple[int, int, int, str]
-) -> None:
-    chosen = choose_window(_with_tile(**tile), field)
-    assert (chosen.window, chosen.step, chosen.trim, chosen.merge) == expected
-
-
-def _with_tile(**tile: Any) -> ModelCard:
-    return replace(load_card(FOLDER / "ndwi-water"), tile=TileSpec(**tile))
-
-
-def test_a_fixed_window_that_is_all_rim_is_refused() -> None:
-    with pytest.raises(CardError, match="nothing would be left"):
-        choose_window(_with_tile(window=96), _field(48, 8))

@@ -5,49 +5,43 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.window import WindowChoice
 from tasks.grid import GridError, block_at
 from tasks.merge import blend_weights, kept_scores, start_blend
-from tasks.tiles import block_windows, plan_lattice
+from tasks.tiles import block_windows, lattice_of
 
 
-def lattice(**wish):
-    return plan_lattice(**{"window": None, "step": 64, "trim": 10, "stride": 8, "block": 192, "merge": "trim", **wish})
+def lattice(*, step, trim, block, stride=8, merge="trim", wider=0):
+    window = step + 2 * trim + wider
+    return lattice_of(
+        WindowChoice(window=window, step=step, trim=trim, stride=stride, merge=merge, why=""), block=block
+    )
 
 
-def test_the_trim_is_rounded_up_to_the_stride_and_the_block_to_the_step():
-    made = lattice(block=130)
+def test_a_block_is_rounded_up_to_whole_steps():
+    made = lattice(step=64, trim=16, block=130)
     assert (made.trim, made.window, made.block, made.halo) == (16, 96, 192, 16)
 
 
-def test_a_fixed_window_gives_up_its_rim():
-    made = lattice(window=256, trim=28, step=None)
-    assert (made.trim, made.step, made.window) == (32, 192, 256)
-
-
 def test_a_fixed_window_that_is_no_multiple_of_the_stride_is_wider_on_the_far_side():
-    made = lattice(window=250, trim=28, step=None)
+    made = lattice(step=184, trim=32, block=184, wider=2)
     assert (made.trim, made.step, made.window, made.halo) == (32, 184, 250, 34)
-
-
-def test_a_window_without_a_core_is_refused():
-    with pytest.raises(GridError, match="all rim"):
-        lattice(window=64, trim=32, step=None)
 
 
 def test_a_step_off_the_stride_is_refused():
     with pytest.raises(GridError, match=r"tile\.step is 60"):
-        lattice(step=60)
+        lattice(step=60, trim=16, block=60)
 
 
 @given(
     row=st.integers(-20, 20),
     col=st.integers(-20, 20),
     step=st.sampled_from([8, 24, 64]),
-    trim=st.integers(0, 70),
+    trim=st.integers(0, 9).map(lambda strides: 8 * strides),
     merge=st.sampled_from(["trim", "blend"]),
 )
 def test_windows_lie_on_the_lattice_inside_the_halo_and_keep_each_pixel_once(row, col, step, trim, merge):
-    made = plan_lattice(window=None, step=step, trim=trim, stride=8, block=step * 3, merge=merge)
+    made = lattice(step=step, trim=trim, block=step * 3, merge=merge)
     block = block_at(row=row, col=col, block=made.block, halo=made.halo)
     count = np.zeros(block.inner.shape, dtype=int)
     for window in block_windows(block.inner, made):
@@ -60,7 +54,7 @@ def test_windows_lie_on_the_lattice_inside_the_halo_and_keep_each_pixel_once(row
 
 @given(offset=st.tuples(st.integers(-2, 2), st.integers(-2, 2)))
 def test_a_blended_pixel_is_the_same_in_every_block_that_computes_it(offset):
-    made = plan_lattice(window=None, step=16, trim=8, stride=1, block=32, merge="blend")
+    made = lattice(step=16, trim=8, stride=1, block=32, merge="blend")
     weights = blend_weights(made, size=(made.window, made.window))
 
     def blended(row, col, block):
@@ -78,7 +72,7 @@ def test_a_blended_pixel_is_the_same_in_every_block_that_computes_it(offset):
 
 
 def test_blending_equal_scores_gives_them_back():
-    made = plan_lattice(window=32, step=None, trim=4, stride=4, block=64, merge="blend")
+    made = lattice(step=16, trim=8, stride=4, block=64, merge="blend")
     inner = block_at(row=0, col=0, block=made.block, halo=0).inner
     blend = start_blend(inner, n_scores=2)
     weights = blend_weights(made, size=(32, 32))

@@ -157,7 +157,7 @@ def write_card(
             "bands": [{"name": band} for band in declared],
             "mlm:input": [_input(entry, ports) for entry in inputs],
             "mlm:output": [_output(entry, ports) for entry in outputs],
-            "tw:tile": {"step": 64, **(tile or {})},
+            "tw:tile": {key: size for key, size in {"step": 64, **(tile or {})}.items() if size is not None},
         },
         "assets": {
             "model": {
