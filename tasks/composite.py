@@ -52,12 +52,13 @@ def composite(
     """
     kind, percent = parse_reducer(reducer)
     names = [str(name) for name in bands or _measured(cube)]
-    masked = {name: _masked(cube[name], valid, kind) for name in names}
     indices = _date_order(cube, kind, order)
     if kind in CHOOSING:
+        masked = {name: _masked(cube[name], valid, kind) for name in names}
         reduced = _choose(cube, masked, valid, kind, middle=middle)
     else:
-        reduced = {name: _reduce(array, _kernel(kind, percent, indices)) for name, array in masked.items()}
+        kernel = _kernel(kind, percent, indices)
+        reduced = {name: _reduce(cube[name], valid, kind, kernel) for name in names}
     result = xr.Dataset(coords={name: cube.coords[name] for name in ("y", "x", "spatial_ref") if name in cube.coords})
     for name, array in reduced.items():
         source = _working_unit(cube[name], kind)
@@ -117,8 +118,8 @@ def _masked(band: xr.DataArray, valid: xr.DataArray, kind: str) -> Any:
 
 
 def _mask_block(values: np.ndarray, valid: np.ndarray, *, source: str, target: str) -> np.ndarray:
-    kept = np.where(valid, values, np.float32(np.nan)).astype(np.float32, copy=False)
-    return convert_unit(kept, source=source, target=target)
+    kept = values if valid.all() else np.where(valid, values, np.float32(np.nan))
+    return convert_unit(kept.astype(np.float32, copy=False), source=source, target=target)
 
 
 def _lazy(array: xr.DataArray) -> Any:
@@ -153,19 +154,60 @@ def _kernel(kind: str, percent: float, order: list[int]) -> Callable[[np.ndarray
     return kernels.get(kind, lambda values: reducers.first_valid(values, order))
 
 
-def _reduce(values: Any, kernel: Callable[[np.ndarray], np.ndarray]) -> Any:
-    """(time, y, x) -> (y, x) float32 by a kernel, NaN where there is no day at all."""
+def _reduce(band: xr.DataArray, valid: xr.DataArray, kind: str, kernel: Callable[[np.ndarray], np.ndarray]) -> Any:
+    """A band's valid values (time, y, x) reduced to (y, x) float32 by a kernel, NaN where there is no day at all."""
+    values, flags = _lazy(band), _lazy(valid)
     if values.shape[0] == 0:
         return da.full(values.shape[1:], np.nan, dtype=np.float32, chunks=values.chunks[1:])
-    whole = values.rechunk({0: -1})
-    return whole.map_blocks(kernel, drop_axis=0, dtype=np.float32, meta=np.empty((0, 0), dtype=np.float32))
+    return _flattened(
+        _reduce_block,
+        values.rechunk({0: -1}),
+        flags.rechunk({0: -1}),
+        dtype=np.float32,
+        kernel=kernel,
+        source=str(band.attrs.get("units", "1")),
+        target=_working_unit(band, kind),
+    )
+
+
+def _flattened(function: Callable[..., np.ndarray], *arrays: Any, dtype: type, **options: Any) -> Any:
+    """A function from (time, y, x) to (y, x) over arrays whose days lie in one chunk.
+
+    Dask copies a chunk whose axis is dropped; one that shrinks to a single place is left alone.
+    """
+    one_day = ((1,), *arrays[0].chunks[1:])
+    kept = da.map_blocks(_as_one_day, *arrays, dtype=dtype, chunks=one_day, function=function, **options)
+    return kept[0]
+
+
+def _as_one_day(*arrays: np.ndarray, function: Callable[..., np.ndarray], **options: Any) -> np.ndarray:
+    return function(*arrays, **options)[np.newaxis]
+
+
+def _reduce_block(
+    values: np.ndarray,
+    valid: np.ndarray,
+    *,
+    kernel: Callable[[np.ndarray], np.ndarray],
+    source: str,
+    target: str,
+) -> np.ndarray:
+    return kernel(_mask_block(values, valid, source=source, target=target))
 
 
 def _observations(valid: xr.DataArray) -> Any:
     flags = _lazy(valid)
     if flags.shape[0] == 0:
         return da.zeros(flags.shape[1:], dtype=np.uint16, chunks=flags.chunks[1:])
-    return flags.sum(axis=0, dtype=np.uint16)
+    return _flattened(_count, flags.rechunk({0: -1}), dtype=np.uint16)
+
+
+def _count(flags: np.ndarray) -> np.ndarray:
+    """How many days are True, (time, y, x) -> (y, x) uint16."""
+    total = np.zeros(flags.shape[1:], dtype=np.uint16)
+    for day in flags:
+        total += day
+    return total
 
 
 def _choose(
@@ -174,7 +216,7 @@ def _choose(
     """Every band of the date chosen per pixel."""
     names = list(masked)
     if cube.sizes["time"] == 0:
-        return {name: _reduce(masked[name], reducers.median) for name in names}
+        return {name: _reduce(cube[name], valid, kind, reducers.median) for name in names}
     if kind == "medoid":
         stack = da.stack([masked[name] for name in names]).rechunk({0: -1, 1: -1})
         empty = np.empty((0, 0), dtype=np.intp)

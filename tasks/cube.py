@@ -39,6 +39,7 @@ def load_cube(
     engine: str = "odc",
     resampling: str = "bilinear",
     chunks: int | None = None,
+    days_per_chunk: int = 1,
     sign: Callable[[Scene, str], str] | None = None,
     failures: FailureLog | None = None,
     block: str = "",
@@ -47,12 +48,12 @@ def load_cube(
 ) -> xr.Dataset:
     """The bands of the scenes on the geobox, lazily: nothing is read before it is computed.
 
-    One variable per band, dims (time, y, x), Dask chunks of one day and `chunks` pixels a side (None: the whole
-    geobox). `time` holds the scenes' solar days, ascending; scenes of one day are joined, the first in the given order
-    winning per pixel. Measured bands are float32 in the unit named by their attribute `units`, NaN = no value;
-    categories keep their integers, are taken by nearest neighbour alone, and have the attribute `nodata` where they
-    have no value. Along `time` lie also `cloud_cover` (percent, mean of the day's scenes, NaN unknown) and, per band,
-    `<band>_present` (bool: some scene of that day has the band).
+    One variable per band, dims (time, y, x), Dask chunks of `days_per_chunk` days, which are read one after another,
+    and `chunks` pixels a side (None: the whole geobox). `time` holds the scenes' solar days, ascending; scenes of one
+    day are joined, the first in the given order winning per pixel. Measured bands are float32 in the unit named by
+    their attribute `units`, NaN = no value; categories keep their integers, are taken by nearest neighbour alone, and
+    have the attribute `nodata` where they have no value. Along `time` lie also `cloud_cover` (percent, mean of the
+    day's scenes, NaN unknown) and, per band, `<band>_present` (bool: some scene of that day has the band).
 
     `engine` is "odc" or "stackstac"; both give the same pixels. `sign(scene, href)` is called at read time. Failed
     reads raise ReadError when computed, unless `failures` tolerates them; `block` names them. `stats` counts what is
@@ -66,7 +67,7 @@ def load_cube(
     days = _days(scenes)
     plans = [_plan_band(band, days, geobox, check_resampling(resampling)) for band in bands]
     access = Access(sign=sign, failures=failures, block=block, reading=reading or Reading(), stats=stats)
-    arrays = ENGINES[engine](plans, geobox, chunks=chunks, access=access)
+    arrays = ENGINES[engine](plans, geobox, chunks=chunks, days=days_per_chunk, access=access)
     return _wrap(arrays, plans, days, geobox)
 
 

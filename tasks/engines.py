@@ -21,7 +21,7 @@ from odc.loader.types import RasterBandMetadata, RasterGroupMetadata, RasterLoad
 from tasks.mosaic import Access, DayMosaic, read_mosaic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rasterio.windows import Window
 
@@ -45,35 +45,35 @@ class Engine(Protocol):
     """Lays out the bands of a cube as Dask arrays (time, y, x), by band name."""
 
     def __call__(
-        self, plans: Sequence[BandPlan], geobox: GeoBox, *, chunks: int | None, access: Access
+        self, plans: Sequence[BandPlan], geobox: GeoBox, *, chunks: int | None, days: int, access: Access
     ) -> dict[str, Any]:
-        """The arrays, chunked by day and `chunks` pixels a side (None: the whole geobox)."""
+        """The arrays, chunked by `days` and by `chunks` pixels a side (None: the whole geobox)."""
 
 
-def odc_arrays(plans: Sequence[BandPlan], geobox: GeoBox, *, chunks: int | None, access: Access) -> dict[str, Any]:
-    """The arrays as odc-stac's loader lays them out: one task per band, day and chunk that has a scene."""
+def odc_arrays(
+    plans: Sequence[BandPlan], geobox: GeoBox, *, chunks: int | None, days: int, access: Access
+) -> dict[str, Any]:
+    """The arrays as odc-stac's loader lays them out: one task per band, chunk of days and chunk of pixels."""
     side = _chunk_shape(geobox, chunks)
-    arrays = {}
-    for plan in plans:
-        days = [index for index, mosaic in enumerate(plan.mosaics) if mosaic is not None]
-        if not days:
-            arrays[plan.band] = _nothing(plan, geobox, side)
-            continue
-        metadata = RasterBandMetadata(plan.dtype.name, plan.fill, plan.unit)
-        tiles = GeoboxTiles(geobox, side)
-        cube = chunked_load(
-            {plan.band: _odc_params(plan, metadata)},
-            RasterGroupMetadata({(plan.band, 1): metadata}),
-            [_odc_source(plan.mosaics[day], metadata) for day in days],
-            {(day, *place): [source] for source, day in enumerate(days) for place in np.ndindex(tiles.shape.yx)},
-            tiles,
-            [_ANY_TIME] * len(plan.mosaics),
-            {},
-            MosaicDriver(access),
-            chunks={"time": 1, "y": side[0], "x": side[1]},
-        )
-        arrays[plan.band] = cube[plan.band].data
-    return arrays
+    arrays = {plan.band: _nothing(plan, geobox, side) for plan in plans if not any(plan.mosaics)}
+    found = [plan for plan in plans if plan.band not in arrays]
+    if not found:
+        return arrays
+    metadata = {plan.band: RasterBandMetadata(plan.dtype.name, plan.fill, plan.unit) for plan in found}
+    tiles = GeoboxTiles(geobox, side)
+    n_days = len(found[0].mosaics)
+    cube = chunked_load(
+        {plan.band: _odc_params(plan, metadata[plan.band]) for plan in found},
+        RasterGroupMetadata({(band, 1): each for band, each in metadata.items()}),
+        [_odc_sources(found, day, metadata) for day in range(n_days)],
+        {(day, *place): [day] for day in range(n_days) for place in np.ndindex(tiles.shape.yx)},
+        tiles,
+        [_ANY_TIME] * n_days,
+        {},
+        MosaicDriver(access),
+        chunks={"time": min(days, n_days), "y": side[0], "x": side[1]},
+    )
+    return {plan.band: arrays[plan.band] if plan.band in arrays else cube[plan.band].data for plan in plans}
 
 
 def _odc_params(plan: BandPlan, metadata: RasterBandMetadata) -> RasterLoadParams:
@@ -86,9 +86,15 @@ def put_down(target: np.ndarray, pending: PendingDay) -> None:
     pending.read_into(target)
 
 
-def _odc_source(mosaic: DayMosaic | None, metadata: RasterBandMetadata) -> dict[str, RasterSource]:
-    assert mosaic is not None, "a source is made of a day that has a scene"
-    return {mosaic.band: RasterSource(mosaic.scenes[0].id, meta=metadata, driver_data=mosaic)}
+def _odc_sources(
+    plans: Sequence[BandPlan], day: int, metadata: Mapping[str, RasterBandMetadata]
+) -> dict[str, RasterSource]:
+    """The day's source of each band that has a scene then."""
+    return {
+        plan.band: RasterSource(mosaic.scenes[0].id, meta=metadata[plan.band], driver_data=mosaic)
+        for plan in plans
+        if (mosaic := plan.mosaics[day]) is not None
+    }
 
 
 class MosaicDriver:
@@ -160,7 +166,7 @@ class PendingDay:
 
 
 def stackstac_arrays(
-    plans: Sequence[BandPlan], geobox: GeoBox, *, chunks: int | None, access: Access
+    plans: Sequence[BandPlan], geobox: GeoBox, *, chunks: int | None, days: int, access: Access
 ) -> dict[str, Any]:
     """The arrays as stackstac lays them out. Raises ValueError without the extra or for a grid without an EPSG code."""
     try:
@@ -190,7 +196,7 @@ def stackstac_arrays(
         stack = items_to_dask(
             table,
             spec,
-            chunksize=(1, 1, *side),
+            chunksize=(min(days, len(plan.mosaics)), 1, *side),
             dtype=plan.dtype,
             fill_value=plan.dtype.type(plan.fill),
             rescale=False,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from models.card import ModelCard
     from models.session import ModelSession
-    from tasks.grid import PixelBox
+    from tasks.grid import Block, PixelBox
     from tasks.inputs import BlockInputs
     from tasks.plan import Plan
     from tasks.tiles import Window
@@ -69,8 +69,9 @@ def infer_block(
     ``spread`` is ``map`` or an executor's ``map``: it must yield answers in the order of the batches.
     """
     block = inputs.block
+    asked = plan.asked_of(block)
     usable = inputs.valid & area_mask(plan.grid, block.outer, plan.area_geometry)
-    windows = list(block_windows(block.inner, plan.lattice))
+    windows = list(block_windows(asked, plan.lattice))
     to_run = [window for window in windows if usable[window.kept.slices_in(block.outer)].any()]
     canvas = Canvas.over(plan, engine.card, block.inner)
 
@@ -81,14 +82,14 @@ def infer_block(
     for batch, answers in zip(batches, spread(call, batches), strict=True):
         for window, answer in zip(batch, answers, strict=True):
             canvas.add(window, answer)
-    inner_usable = at_product(usable[block.inner.slices_in(block.outer)], plan)
+    inner_usable = at_product(_over_inner(usable, block, asked), plan)
     layers = canvas.layers(inner_usable)
-    counts = at_product(inputs.observations[block.inner.slices_in(block.outer)], plan)
+    counts = at_product(_over_inner(inputs.observations, block, asked), plan)
     layers["observations"] = np.where(_inside(plan, block.inner), counts, 0).astype(np.uint16)
     return BlockResult(
         layers=layers,
         windows_run=len(to_run),
-        windows_skipped=len(windows) - len(to_run),
+        windows_skipped=sum(1 for _ in block_windows(block.inner, plan.lattice)) - len(to_run),
         valid_pixels=int(inner_usable.sum()),
     )
 
@@ -125,6 +126,13 @@ def _batched(windows: Sequence[Window], size: int) -> Iterator[tuple[Window, ...
     walk = iter(windows)
     while batch := tuple(itertools.islice(walk, size)):
         yield batch
+
+
+def _over_inner(array: np.ndarray, block: Block, asked: PixelBox) -> np.ndarray:
+    """What an array over the block's outer box says of its inner one, (height, width); zero beyond the asked part."""
+    whole = np.zeros(block.inner.shape, dtype=array.dtype)
+    whole[asked.slices_in(block.inner)] = array[asked.slices_in(block.outer)]
+    return whole
 
 
 def _inside(plan: Plan, inner: PixelBox) -> np.ndarray:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from dask import threaded
 from dask.base import compute
 
 from tasks.composite import composite
@@ -114,9 +115,9 @@ def _read_steps(cut: _Cut, scenes: Sequence[Scene], access: Access) -> tuple[np.
         taking_part = _of_step(scenes, step)
         if not taking_part:
             continue
-        made = compute(
-            _composited(cut, taking_part, step.middle, access), scheduler="threads", num_workers=access.threads
-        )[0]
+        # The scheduler itself, not its name: Dask would load its distributed part to look for a client.
+        lazy = _composited(cut, taking_part, step.middle, access)
+        made = compute(lazy, scheduler=threaded.get, num_workers=access.threads)[0]
         for number, band in enumerate(entry.bands):
             values[place, number] = made[band].to_numpy()
         seen[place] = made["observations"].to_numpy()
@@ -137,6 +138,7 @@ def _composited(cut: _Cut, scenes: Sequence[Scene], middle: date, access: Access
         bands,
         engine=cut.engine,
         resampling=entry.resampling,
+        days_per_chunk=_days_at_once(scenes, n_bands=len(bands), threads=access.threads),
         sign=access.sign,
         failures=access.failures,
         block=cut.block,
@@ -155,6 +157,15 @@ def _composited(cut: _Cut, scenes: Sequence[Scene], middle: date, access: Access
     )
 
 
+def _days_at_once(scenes: Sequence[Scene], *, n_bands: int, threads: int) -> int:
+    """Days that one read takes one after another: all of them from a disk, which spares joining them afterwards; from
+    afar so few that every thread waits for an answer of its own.
+    """
+    if not any("://" in asset.href for scene in scenes for asset in scene.assets):
+        return len(scenes)
+    return max(1, len(scenes) * n_bands // (2 * threads))
+
+
 def _unit(entry: InputPlan) -> str | None:
     return entry.unit if entry.unit in {"linear", "db"} else None
 
@@ -163,11 +174,12 @@ def _observations(plan: Plan, seen: dict[str, np.ndarray]) -> np.ndarray:
     """Scenes behind each pixel of the model grid (y, x) uint16: inputs that read the same scenes count them once."""
     counts: dict[tuple[str, ...], np.ndarray] = {}
     for entry in plan.inputs:
-        count = _on_model_grid(seen[entry.name].sum(axis=0, dtype=np.uint32), entry)
+        steps = seen[entry.name]
+        count = _on_model_grid(steps[0] if len(steps) == 1 else steps.sum(axis=0, dtype=np.uint32), entry)
         collections = tuple(sorted({scene.collection for scene in entry.scenes})) or (entry.name,)
         counts[collections] = np.maximum(count, counts[collections]) if collections in counts else count
-    total = np.sum(list(counts.values()), axis=0)
-    return np.minimum(total, np.iinfo(np.uint16).max).astype(np.uint16)
+    total = next(iter(counts.values())) if len(counts) == 1 else np.sum(list(counts.values()), axis=0, dtype=np.uint32)
+    return np.minimum(total, np.iinfo(np.uint16).max).astype(np.uint16, copy=False)
 
 
 def _is_there(entry: InputPlan, seen: np.ndarray) -> np.ndarray:

@@ -90,13 +90,22 @@ def valid_mask(cube: xr.Dataset, *, rule: MaskRule, bands: Sequence[str] | None 
     names = [name for name in names if rule.kind == "rule" or name not in rule.bands] or names
     if not names:
         raise ValueError(f"the cube has the bands {', '.join(map(str, cube.data_vars))}: a mask needs a measured one")
-    valid = cube[names[0]].notnull()
-    for name in names[1:]:
-        valid = valid | cube[name].notnull()
+    there = da.map_blocks(_has_value, *(cube[name].data for name in names), dtype=bool)
+    valid = cube[names[0]].copy(data=there)
     if rule.bands and all(name in cube for name in rule.bands):
         valid = valid & ~_dropped(cube, rule)
     valid.attrs = {}
     return valid.rename("valid")
+
+
+def _has_value(*bands: np.ndarray) -> np.ndarray:
+    """True where any band has a value."""
+    there = ~np.isnan(bands[0]) if bands[0].dtype.kind == "f" else np.ones(bands[0].shape, dtype=bool)
+    for band in bands[1:]:
+        if there.all():
+            break
+        there |= ~np.isnan(band) if band.dtype.kind == "f" else True
+    return there
 
 
 def _dropped(cube: xr.Dataset, rule: MaskRule) -> xr.DataArray:

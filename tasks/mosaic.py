@@ -45,6 +45,10 @@ class DayMosaic:
     resampling: str
     unit: str
 
+    def __dask_tokenize__(self) -> tuple[object, ...]:
+        """What tells it from others to Dask, which would otherwise walk through every scene for each block."""
+        return self.band, self.resampling, self.unit, *((scene.id, scene.href) for scene in self.scenes)
+
     @property
     def assets(self) -> tuple[BandAsset, ...]:
         """The band's asset of each scene."""

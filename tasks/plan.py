@@ -141,8 +141,19 @@ class Plan:
         return box.rescale(numerator=self.up, denominator=self.down)
 
     def block(self, row: int, col: int) -> Block:
-        """The block of that place in the lattice."""
-        return block_at(row=row, col=col, block=self.lattice.block, halo=self.lattice.halo + self.margin)
+        """The block of that place in the lattice, with what is read for it."""
+        return self.framed(block_at(row=row, col=col, block=self.lattice.block, halo=0))
+
+    def framed(self, block: Block) -> Block:
+        """A block with what is read for its inner box: at the rim of the area not more than windows there see."""
+        return replace(block, outer=self.asked_of(block).pad(self.lattice.halo + self.margin))
+
+    def asked_of(self, block: Block) -> PixelBox:
+        """The whole steps of a block that hold a pixel of the grid's area; all of it where none does."""
+        asked, step = block.inner.intersect(self.grid.area), self.lattice.step
+        if asked.empty:
+            return block.inner
+        return asked.cover(numerator=1, denominator=step).rescale(numerator=step, denominator=1)
 
     def all_blocks(self) -> tuple[Block, ...]:
         """The plan's blocks, in order."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -58,13 +59,21 @@ def median(values: np.ndarray) -> np.ndarray:
 
 
 def _by_slabs(values: np.ndarray, reduce: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """A reduction done some rows at a time."""
+    """A reduction done some rows at a time, and apart where no scene reaches, which would slow down the whole rows."""
     out = np.empty(values.shape[1:], dtype=values.dtype)
     rows = max(1, SLAB_VALUES // max(values.shape[0] * values.shape[2], 1))
     for start in range(0, values.shape[1], rows):
-        part = slice(start, start + rows)
-        out[part] = reduce(values[:, part])
+        for cols in _column_parts(values[:, start : start + rows]):
+            part = slice(start, start + rows), cols
+            out[part] = reduce(values[(slice(None), *part)])
     return out
+
+
+def _column_parts(slab: np.ndarray) -> list[slice]:
+    """The columns before, between and after the first and the last with a value in the slab's middle row."""
+    found = np.flatnonzero(~np.isnan(slab[:, slab.shape[1] // 2]).all(axis=0))
+    edges = [0, int(found[0]), int(found[-1]) + 1, slab.shape[2]] if found.size else [0, slab.shape[2]]
+    return [slice(first, last) for first, last in itertools.pairwise(edges) if first < last]
 
 
 def _median_slab(values: np.ndarray) -> np.ndarray:
@@ -73,21 +82,39 @@ def _median_slab(values: np.ndarray) -> np.ndarray:
     Missing values become +inf and -inf in turn, so that the middle of what is there stays in the middle of the whole:
     only whether one or two values make it depends on the pixel.
     """
+    with np.errstate(over="ignore", invalid="ignore"):
+        all_there = np.isfinite(np.add.reduce(values, axis=None))
+    if all_there:
+        return _median_of_all(values)
     n_dates = values.shape[0]
     rows, odd = _balanced(values)
     low = max((n_dates - 2) // 2 if n_dates % 2 == 0 else (n_dates - 3) // 2, 0)
     high = min(low + 1, n_dates - 1)
-    spare = np.empty_like(rows[0])
-    for first, second in middle_network(n_dates, low, high):
-        np.minimum(rows[first], rows[second], out=spare)
-        np.maximum(rows[first], rows[second], out=rows[second])
-        rows[first], spare = spare, rows[first]
+    _exchange(rows, middle_network(n_dates, low, high))
     with np.errstate(invalid="ignore"):
         both = (rows[low] + rows[high]) / 2
     alone = rows[low] if n_dates % 2 == 0 else rows[high]
     found = _select(odd == (n_dates % 2 == 0), alone, both)
     found[np.isinf(found)] = np.nan
     return found
+
+
+def _median_of_all(values: np.ndarray) -> np.ndarray:
+    """The median where every value is there and finite: the same bits, in fewer passes."""
+    n_dates = values.shape[0]
+    low, high = (n_dates - 1) // 2, n_dates // 2
+    rows = list(values.copy())
+    _exchange(rows, middle_network(n_dates, low, high))
+    return rows[high] if low == high else (rows[low] + rows[high]) / 2
+
+
+def _exchange(rows: list[np.ndarray], pairs: Sequence[tuple[int, int]]) -> None:
+    """Each pair of rows put in order, pixel by pixel, in place."""
+    spare = np.empty_like(rows[0])
+    for first, second in pairs:
+        np.minimum(rows[first], rows[second], out=spare)
+        np.maximum(rows[first], rows[second], out=rows[second])
+        rows[first], spare = spare, rows[first]
 
 
 def _balanced(values: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
