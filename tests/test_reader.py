@@ -113,6 +113,22 @@ def test_nearest_warp_agrees_with_the_projection(noise: tuple[Path, np.ndarray])
     assert np.array_equal(pixels.values[inside], expected)
 
 
+@pytest.mark.parametrize(("crs", "size"), [("EPSG:3035", 10.0), ("EPSG:3995", 9.0), ("EPSG:3857", 15.0)])
+def test_a_warp_is_right_to_a_thousandth_of_a_pixel(tmp_path: Path, crs: str, size: float) -> None:
+    rows, cols = np.mgrid[0.5:700, 0.5:700]
+    geobox = GeoBox.from_bbox(tuple(grid(700, 700).to_crs(crs).boundingbox), crs, resolution=size)
+    east, north = Transformer.from_crs(crs, 32633, always_xy=True).transform(
+        *np.meshgrid(geobox.coords["x"].values, geobox.coords["y"].values)
+    )
+    places = {"rows": (rows, (TOP - north) / 10), "cols": (cols, (east - LEFT) / 10)}
+    inside = np.logical_and.reduce([(place > 2) & (place < 698) for _, place in places.values()])
+    assert inside.mean() > 0.4
+    for name, (ramp, place) in places.items():
+        path = write_raster(tmp_path / f"{name}.tif", ramp, nodata=None)
+        found = read(path, geobox, resampling="bilinear").values
+        assert np.abs(found - place)[inside].max() < 1.1e-3
+
+
 def test_coarser_grids_take_the_overview_and_categories_never(tmp_path: Path) -> None:
     values = RANDOM.integers(1, 9, (256, 256), dtype=np.uint16) * 1000
     path = write_raster(tmp_path / "levels.tif", values, overviews=(2, 4))
