@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from flows.watch import Tick
     from tasks.progress import Event, Listener
 
-PROGRESS_STEPS = 50
-"""Updates of the progress artifact at most: each is a call to the server."""
+EVERY_SECONDS = 5.0
+"""Between two updates of the progress artifact: each is a call to the server, which the blocks wait for."""
 
 MOST_ROWS = 500
 MOST_NAMES = 20
@@ -45,9 +46,10 @@ class Artifacts:
         self.artifact: Any = None
         self.done = 0
         self.total = 0
+        self.shown = 0.0
 
     def __call__(self, event: Event) -> None:
-        """Show one event; costs a call to the server at stages and at every fiftieth part of the blocks."""
+        """Show one event; costs a call to the server at stages, every few seconds and at the last block."""
         if self.following is not None:
             self.following(event)
         if FlowRunContext.get() is None:
@@ -57,7 +59,7 @@ class Artifacts:
                 self.logger.info("%s %s", event.name, event.note)
                 self.artifact = None
                 if event.name == "blocks":
-                    self.done, self.total = 0, event.total
+                    self.done, self.total, self.shown = 0, event.total, time.monotonic()
                     with suppress(*UNREACHABLE):
                         self.artifact = create_progress_artifact(progress=0.0, key="blocks-done")
             case Advance() if self.artifact is not None and self.done < self.total:
@@ -68,9 +70,10 @@ class Artifacts:
                 pass
 
     def _advance(self, n_done: int) -> None:
-        before = self.done * PROGRESS_STEPS // self.total
         self.done += n_done
-        if self.done * PROGRESS_STEPS // self.total > before:
+        now = time.monotonic()
+        if now - self.shown >= EVERY_SECONDS or self.done >= self.total:
+            self.shown = now
             # A server out of reach is no reason to stop the blocks: what they do is in the ledger.
             try:
                 update_progress_artifact(artifact_id=self.artifact, progress=100.0 * self.done / self.total)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
 
 from flows.errors import ErrorClass, classify, sentence
-from flows.steps import MOST_SET_ASIDE, tries_of
+from flows.steps import MOST_SET_ASIDE, SMALLER, tries_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,12 +23,18 @@ class SetAsideError(RuntimeError):
 
 
 class Quarantine:
-    """The blocks of one run that are set aside."""
+    """The blocks of one run that are set aside, and how many parts per side a block is done in (``tasks/parts.py``)."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, str]] = []
         self.tries: dict[str, int] = {}
         self.first: Exception | None = None
+        self._parts: dict[str, int] = {}
+        self._least_parts = 1
+
+    def parts(self, block: Block) -> int:
+        """1 for a block done whole; more where memory ran out for it, or for another block of this run."""
+        return max(self._least_parts, self._parts.get(block.name, 1))
 
     def tries_again(self, block: Block, error: Exception) -> bool:
         """True if the block is worth another try; else it is set aside.
@@ -38,6 +45,14 @@ class Quarantine:
         if kind in {ErrorClass.BAD_REQUEST, ErrorClass.FAULT}:
             raise error
         self.tries[block.name] = self.tries.get(block.name, 0) + 1
+        if kind in SMALLER:
+            self._parts[block.name] = 2 * self.parts(block)
+        if kind is ErrorClass.OUT_OF_MEMORY:
+            # The next block is as large: it would only fail in its turn.
+            self._least_parts = max(self._least_parts, 2)
+            # What the error's frames hold is pixels, in circles that nobody else breaks soon.
+            error.with_traceback(None)
+            gc.collect()
         if self.tries[block.name] < tries_of(kind):
             return True
         self.set_aside(block, error, kind)
@@ -45,14 +60,15 @@ class Quarantine:
 
     def set_aside(self, block: Block, error: Exception, kind: ErrorClass) -> None:
         """Write the block down as failed. Raises SetAsideError past the limit."""
-        self.first = self.first or error
+        # Its traceback would keep the block's pixels.
+        self.first = self.first or error.with_traceback(None)
         self.rows.append(
             {
                 "block": block.name,
                 "class": kind.value,
                 "item": str(getattr(error, "item", "")),
                 "band": str(getattr(error, "band", "")),
-                "reason": sentence(error) + (_smaller(block) if kind is ErrorClass.OUT_OF_MEMORY else ""),
+                "reason": sentence(error) + (NO_SMALLER if kind is ErrorClass.OUT_OF_MEMORY else ""),
             }
         )
         if len(self.rows) >= MOST_SET_ASIDE:
@@ -71,10 +87,8 @@ class Quarantine:
         ) from self.first
 
 
-def _smaller(block: Block) -> str:
-    """What to do where memory ran out: pixels do not depend on the block, so that half the side is the same map."""
-    side = block.inner.shape[0]
-    return f" Blocks of half the side take a quarter of the memory: --set tile.block={max(1, side // 2)} --replace"
+NO_SMALLER = "; it was tried in parts down to single windows: take fewer --workers, or a machine with more memory"
+"""What is left where memory ran out for the smallest part of a block."""
 
 
 def blocks_set_aside(failures: Iterable[Mapping[str, str]], kind: str) -> set[str]:

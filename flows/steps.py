@@ -47,9 +47,12 @@ BLOCK_TRIES = {
     ErrorClass.THROTTLED: 4,  # ... after the whole source has been left alone for a while (SOURCE_PAUSES)
     ErrorClass.TRANSIENT: 2,  # ... each read in it has been tried six times (tasks/retry.py)
     ErrorClass.LOST_WORKER: 2,  # ... each of which Dask has moved to three other workers by itself
-    ErrorClass.OUT_OF_MEMORY: 2,  # ... then the run says which smaller block would fit
+    ErrorClass.OUT_OF_MEMORY: 5,  # ... whole, then in 2, 4, 8 and 16 parts per side
 }
 """Tries of one block by what failed, 1 where a class is not named; what fails for good is set aside by name."""
+
+SMALLER = frozenset({ErrorClass.OUT_OF_MEMORY, ErrorClass.LOST_WORKER})
+"""A block is tried again in smaller parts for these: a worker that is killed may have taken too much memory."""
 
 BLOCK_DELAYS = (1.0, 5.0, 20.0)
 SOURCE_PAUSES = (10.0, 30.0, 120.0, 300.0)

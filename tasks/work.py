@@ -71,10 +71,11 @@ def do_block(shop: Workshop, block: Block) -> BlockEntry:
     return write_block(shop, read, result, infer_seconds=time.perf_counter() - began)
 
 
-def read_block(shop: Workshop, block: Block) -> ReadBlock:
-    """The first stage: a block's pixels."""
+def read_block(shop: Workshop, block: Block, *, begins: bool = True) -> ReadBlock:
+    """The first stage: a block's pixels. Where it ``begins``, failures of an earlier try are forgotten."""
     began = time.perf_counter()
-    shop.failures.forget(block.name)
+    if begins:
+        shop.failures.forget(block.name)
     stats = ReadStats()
     access = Access(
         sign=shop.sign,

@@ -12,16 +12,18 @@ import pytest
 import rasterio
 
 from flows import cluster as cluster_module
-from flows.cluster import RunnerError, _differences, run_on_cluster
+from flows.cluster import run_on_cluster
+from flows.cluster_worker import differences
 from flows.job import make_job
 from flows.predict import RunOptions, run_job
 from flows.quarantine import Quarantine
-from flows.where import Where
+from flows.where import RunnerError, Where
 from flows.workshop import reopen_workshop
 from tasks.ledger import BlockEntry
 from tasks.progress import Advance
 from tasks.reader import ReadError
 
+dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 
 WATER = {
@@ -90,22 +92,22 @@ def test_the_cluster_costs_a_block_less_than_ten_milliseconds(real, plain, crowd
     """Blocks of no work on warm workers: what is left is the runner's own cost."""
     monkeypatch.setattr(cluster_module, "remote_block", empty_block)
     shop = reopened(plain)
-    blocks = shop.plan.all_blocks() * 6
+    blocks = [shop.plan.block(number // 16, number % 16) for number in range(256)]
     where = Where(runner=crowd.scheduler_address)
     list(run_on_cluster(shop, blocks[:4], where, Quarantine(), provider="cpu"))
     began = time.perf_counter()
     entries = list(run_on_cluster(shop, blocks, where, Quarantine(), provider="cpu"))
     per_block = (time.perf_counter() - began) / len(blocks)
-    assert len(entries) == len(blocks) > 100
+    assert {entry.name for entry in entries} == {block.name for block in blocks}
     print(f"overhead {1000 * per_block:.1f} ms per block over {len(blocks)}")
-    assert per_block < (0.010 if os.getloadavg()[0] < os.cpu_count() else 0.05)
+    assert per_block < (0.010 if os.getloadavg()[0] < 2 * os.cpu_count() else 0.03)
 
 
-def empty_block(row, col, settings, expected):
+def empty_block(row, col, parts, settings, expected):
     return BlockEntry(row=row, col=col, key="", written=False).to_json()
 
 
-def failing_block(row, col, settings, expected):
+def failing_block(row, col, parts, settings, expected):
     if (row + col) % 2:
         raise ReadError(
             item="S2", band="red", href="https://x/a.tif?sig=abc", reason="answers 404", block=f"{row}_{col}"
@@ -126,6 +128,31 @@ def test_blocks_that_fail_for_good_are_set_aside_and_the_others_go_on(real, plai
     assert not [row for row in quarantine.rows if "abc" in row["reason"]]
 
 
+def greedy_block(row, col, parts, settings, expected):
+    held = []
+    while parts == 1:  # until the nanny ends this process
+        held.append(b"x" * 50_000_000)
+        time.sleep(0.02)
+    return BlockEntry(row=row, col=col, key="", written=False, windows_run=parts).to_json()
+
+
+@pytest.mark.slow
+def test_a_worker_killed_for_its_memory_gets_the_block_again_in_parts(plain, monkeypatch):
+    monkeypatch.setattr(cluster_module, "remote_block", greedy_block)
+    shop, quarantine = reopened(plain), Quarantine()
+    blocks = shop.plan.all_blocks()[:1]
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, dashboard_address=None, memory_limit="900MB"
+        ) as small,
+    ):
+        where = Where(runner=small.scheduler_address)
+        entries = list(run_on_cluster(shop, blocks, where, quarantine, provider="cpu"))
+    assert [(entry.name, entry.windows_run) for entry in entries] == [(blocks[0].name, 2)]
+    assert quarantine.rows == []
+
+
 def test_workers_of_another_version_are_refused_by_name(real, plain, crowd, monkeypatch):
     monkeypatch.setattr(cluster_module, "expected_facts", lambda shop: (("python", "3.11"), ("tilewright", "9.9")))
     shop = reopened(plain)
@@ -140,7 +167,7 @@ def test_workers_of_another_version_are_refused_by_name(real, plain, crowd, monk
 
 
 def test_a_worker_that_agrees_is_not_named():
-    assert _differences({"python": "3.11"}, (("python", "3.11"),)) == ""
+    assert differences({"python": "3.11"}, (("python", "3.11"),)) == ""
 
 
 def test_a_scheduler_that_is_not_there_is_refused(real, plain):
