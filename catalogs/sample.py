@@ -14,7 +14,7 @@ from catalogs.sample_catalog import save_catalog
 from catalogs.sample_work import share_work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from catalogs.sample_work import Progress
 
 __all__ = [
     "CHANGE_DATE",
@@ -39,9 +39,10 @@ MARKER = "sample.json"
 HELPERS = 1
 
 
-def build_sample(folder: Path, *, seed: int = 7, progress: Callable[[str], None] | None = None) -> Path:
+def build_sample(folder: Path, *, seed: int = 7, progress: Progress | None = None) -> Path:
     """Path of the catalog.json of a complete sample in the folder; one of the same version and seed is used as it is.
 
+    ``progress`` hears of the work (jobs done, jobs in all) where there is any.
     The sample is built beside the folder and moved into place when complete: a folder holds all of it or nothing.
 
     Raises:
@@ -54,7 +55,7 @@ def build_sample(folder: Path, *, seed: int = 7, progress: Callable[[str], None]
     folder.parent.mkdir(parents=True, exist_ok=True)
     workplace = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        items = share_work(workplace, seed, helpers=HELPERS, progress=progress or (lambda _: None))
+        items = share_work(workplace, seed, helpers=HELPERS, progress=progress or (lambda _done, _all: None))
         save_catalog(workplace / "new", items)
         (workplace / "new" / MARKER).write_text(json.dumps(_mark(seed), indent=2) + "\n")
         _move_into_place(workplace, folder, seed)

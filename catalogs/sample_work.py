@@ -20,7 +20,8 @@ from catalogs.landscape import Landscape, build_landscape
 from catalogs.sample_calendar import PASSES, RADAR_PASSES
 from catalogs.sample_rasters import write_elevation, write_pass, write_radar, write_truth
 
-Progress = Callable[[str], None]
+Progress = Callable[[int, int], None]
+"""Told how many jobs are done and how many there are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,18 +67,18 @@ def share_work(workplace: Path, seed: int, *, helpers: int, progress: Progress) 
 
 def work(workplace: Path, seed: int, progress: Progress) -> None:
     """Does one job after another that nobody has claimed yet, until none is left."""
-    progress("landscape: relief, river, fields, forest, towns")
+    n_jobs = len(jobs())
+    progress(0, n_jobs)
     landscape = build_landscape(seed)
     for job in _unclaimed(workplace):
-        done = len(list((workplace / "items").iterdir()))
-        progress(f"{job.title} ({done} of {len(jobs())} done)")
         _finish(workplace, job, landscape, seed)
+        progress(len(list((workplace / "items").glob("*.json"))), n_jobs)
 
 
 def main(arguments: list[str]) -> None:
     """Takes a share of the work another process began: `arguments` are its workplace and the seed."""
     workplace, seed = arguments
-    work(Path(workplace), int(seed), lambda _: None)
+    work(Path(workplace), int(seed), lambda _done, _all: None)
 
 
 def _unclaimed(workplace: Path) -> Iterator[Job]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -113,7 +114,9 @@ def _from_path(text: str, base: Path | None) -> Source:
     if path.is_dir():
         path = next((path / name for name in ("catalog.json", "collection.json") if (path / name).exists()), path)
     if not path.is_file():
-        raise CatalogError(f"source {text!r} is neither a known source ({_names()}) nor a file; no such file: {path}")
+        near = get_close_matches(text.lower().replace("_", "-"), known_sources(), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; no such file: {path}"
+        raise CatalogError(f"source {text!r} is neither a known source ({_names()}) nor a file{hint}")
     resolved = path.resolve()
     kind = _kind_of(str(resolved))
     if kind == "files":

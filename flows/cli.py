@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tasks.progress import Stage
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -57,10 +59,10 @@ def demo(
 
         with Terminal(quiet=as_json) as terminal:
             outcomes = run_demo(folder, listener=terminal)
-        if as_json:
-            _print_json([outcome.summary() for outcome in outcomes])
-        else:
-            terminal.close_demo(outcomes)
+            if as_json:
+                _print_json([outcome.summary() for outcome in outcomes])
+            else:
+                terminal.close_demo(outcomes)
 
 
 @app.command()
@@ -78,12 +80,14 @@ def plan(
         from flows.estimate import estimate
         from flows.planning import make_plan
         from flows.pricing import price, read_prices, shard_lines, shards_json
-        from flows.terminal import print_estimate
+        from flows.tables import print_estimate
+        from flows.terminal import Terminal
 
-        table = read_prices(prices)
-        asked = _job(job, changes, output)
-        made = make_plan(asked)
-        expected = estimate(made, provider=asked.provider)
+        table, asked = read_prices(prices), _job(job, changes, output)
+        with Terminal(quiet=as_json) as terminal:
+            terminal(Stage(name="plan"))
+            made = make_plan(asked)
+            expected = estimate(made, provider=asked.provider)
         cost = price(expected, table, n_machines=shards)
         if as_json:
             windows = {**asdict(made.lattice), "why": made.windows_reason}
@@ -143,7 +147,7 @@ def status(output: Target, *, as_json: AsJson = False) -> None:
     """Say how far a product is: progress, failures and what is missing, from the ledger alone."""
     with _refusals():
         from flows.status import product_status
-        from flows.terminal import print_status
+        from flows.tables import print_status
 
         standing = product_status(output)
         if as_json:
@@ -156,14 +160,20 @@ def status(output: Target, *, as_json: AsJson = False) -> None:
 def search(job: JobFile, changes: Set = [], *, as_json: AsJson = False) -> None:  # noqa: B006
     """List the scenes a job would use, with their radiometric state and cloud cover."""
     with _refusals():
-        from flows.planning import find_scenes
-        from flows.terminal import print_scenes
+        from flows.planning import find_scenes, no_scenes
+        from flows.tables import print_scenes
+        from flows.terminal import Terminal
 
-        scenes = find_scenes(_job(job, changes, None))
+        checked = _job(job, changes, None)
+        with Terminal(quiet=as_json) as terminal:
+            terminal(Stage(name="search"))
+            scenes = find_scenes(checked)
         if as_json:
             _print_json([scene.to_json() for scene in scenes])
-        else:
+        elif scenes:
             print_scenes(scenes)
+        else:
+            typer.echo(no_scenes(checked))
 
 
 @app.command()
@@ -182,8 +192,11 @@ def clean(
         if as_json:
             _print_json({"removed": removed, "dry_run": dry_run})
         else:
+            from tasks.report_words import plural
+
             verb = "would go" if dry_run else "removed"
-            typer.echo(f"{len(removed)} objects {verb}." + "".join(f"\n  {key}" for key in removed))
+            what = f"{plural(len(removed), 'object')} {verb}." if removed else "Nothing to clean."
+            typer.echo(what + "".join(f"\n  {key}" for key in removed))
 
 
 @app.command()
@@ -212,7 +225,7 @@ def rerun(
 def models_list(*, as_json: AsJson = False) -> None:
     """List the models that come with Tilewright."""
     with _refusals():
-        from flows.terminal import print_models
+        from flows.tables import print_models
         from models.registry import builtin_names, find_card
 
         cards = [find_card(name) for name in builtin_names()]
@@ -226,7 +239,7 @@ def models_list(*, as_json: AsJson = False) -> None:
 def models_show(name: Annotated[str, typer.Argument(help="A name, path or URL.")], *, as_json: AsJson = False) -> None:
     """Show what a card asks for and gives."""
     with _refusals():
-        from flows.terminal import print_card
+        from flows.tables import print_card
         from models.registry import find_card
 
         card = find_card(name, base=Path.cwd(), cache=_cache() / "models")
@@ -245,7 +258,7 @@ def models_check(
 ) -> None:
     """Prove a card against its ONNX file, measure the receptive field, and say what it cost."""
     with _refusals():
-        from flows.terminal import print_check
+        from flows.tables import print_check
         from models.check import check_card
         from models.registry import find_card
 

@@ -55,10 +55,8 @@ def _check_workers(client: Any, settings: Pairs, expected: Pairs) -> None:
 
 @contextmanager
 def _client(where: Where, *, n_blocks: int) -> Iterator[Any]:
-    try:
-        from distributed import Client, LocalCluster
-    except ModuleNotFoundError as error:
-        raise RunnerError("runner: a Dask cluster needs distributed: pip install 'tilewright[flows]'.") from error
+    from distributed import Client, LocalCluster
+
     if where.runner != "dask":
         with _connected(Client, where.runner) as client:
             yield client

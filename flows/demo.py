@@ -8,22 +8,35 @@ from catalogs.sample import SAMPLE_AREA, SAMPLE_CHANGE_AFTER, SAMPLE_CHANGE_BEFO
 from flows.job import make_job
 from flows.places import cache_folder
 from flows.predict import run_job
-from tasks.progress import Notice, Stage
+from tasks.progress import Advance, Notice, Stage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from flows.outcome import Outcome
     from tasks.progress import Listener
 
 
-def run_demo(folder: Path | None, *, listener: Listener) -> list[Outcome]:
-    """Both demo products, on simulated scenes, under ``folder`` (default: the cache)."""
+def run_demo(folder: Path | None, *, listener: Listener) -> Iterator[Outcome]:
+    """Both demo products one after the other, on simulated scenes, under ``folder`` (default: the cache)."""
     home = folder or cache_folder() / "demo"
-    listener(Stage(name="sample"))
-    catalog = build_sample(home / "sample")
-    listener(Notice(text="The scenes of this demo are simulated; README.md shows a job on a public catalog."))
-    return [run_job(make_job(job, base=home), listener=listener) for job in demo_jobs(catalog, home)]
+    listener(Notice(text="This demo maps simulated scenes, not a real place."))
+    catalog = build_sample(home / "sample", progress=_told(listener))
+    for job in demo_jobs(catalog, home):
+        yield run_job(make_job(job, base=home), listener=listener)
+
+
+def _told(listener: Listener) -> Callable[[int, int], None]:
+    """What tells the listener of the sample's jobs as units of one stage."""
+    heard = 0
+
+    def tell(n_done: int, n_jobs: int) -> None:
+        nonlocal heard
+        listener(Advance(done=n_done - heard) if n_done else Stage(name="sample", total=n_jobs))
+        heard = n_done
+
+    return tell
 
 
 def demo_jobs(catalog: Path, home: Path) -> list[dict[str, object]]:

@@ -12,6 +12,8 @@ from flows.places import n_cores
 from flows.runner import READ_AHEAD
 from tasks.floor import calibrate, floor_seconds
 from tasks.near import scenes_near
+from tasks.report_page import place
+from tasks.report_words import duration, plural
 from tasks.tiles import block_windows
 
 if TYPE_CHECKING:
@@ -51,7 +53,8 @@ class Estimate:
         height, width = grid.area.shape
         km2 = plan.area_geometry.area / 1e6
         return [
-            ("area", f"{km2:,.1f} km², {width} x {height} px of {grid.resolution:g} m in {_short(grid.crs)}"),
+            ("area", f"{km2:,.1f} km² around {place({'crs': grid.crs, 'bounds': list(grid.bounds_of(grid.area))})}"),
+            ("grid", f"{width:,} x {height:,} px of {grid.resolution:g} m in {_short(grid.crs)}"),
             ("model", f"{plan.card['name']} on {_way(plan, self.provider)}; layers {', '.join(plan.layers)}"),
             *[(f"input {entry.name}", _input_words(entry)) for entry in plan.inputs],
             ("blocks", f"{self.n_blocks} of {plan.product_block} px, read with a halo of {lattice.halo} px"),
@@ -61,12 +64,16 @@ class Estimate:
             ("to read", f"up to {_size(self.bytes_read)} of pixels before compression"),
             ("to store", f"up to {_size(self.bytes_stored)} before compression"),
             ("memory", f"about {_size(self.memory_bytes)}"),
-            ("time", f"about {self.seconds:,.0f} s on {self.n_cores} cores, without waiting for a network"),
+            ("time", f"{self._time_words()}; start-up, publishing and waiting for a network come on top"),
         ]
 
     def _window_words(self, lattice: Lattice) -> str:
-        cut = f"step {lattice.step}, trim {lattice.trim} ({lattice.merge})"
-        return f"{self.n_windows} of {lattice.window} px, {cut}; {self.passes:.2f} passes"
+        cut = f"step {lattice.step}, trim {lattice.trim}, merged by {lattice.merge}"
+        return f"{self.n_windows:,} of {lattice.window} px, {cut}; {self.passes:.2f} passes over the grid"
+
+    def _time_words(self) -> str:
+        about = f"about {duration(round(self.seconds))}" if self.seconds >= 10 else "less than 10 s"
+        return f"{about} on {plural(self.n_cores, 'core')}"
 
 
 def estimate(plan: Plan, *, provider: str = "auto") -> Estimate:
@@ -138,7 +145,8 @@ def _input_words(entry: Any) -> str:
     days = sorted({day for step in entry.steps for day in step.days})
     span = f"{days[0]} to {days[-1]}" if len(days) > 1 else "".join(days)
     steps = f", {len(entry.steps)} steps" if len(entry.steps) > 1 else ""
-    return f"{len(entry.scenes)} scenes on {len(days)} days ({span}){steps}, {entry.reducer} of {' '.join(entry.bands)}"
+    scenes = f"{plural(len(entry.scenes), 'scene')} on {plural(len(days), 'day')} ({span})"
+    return f"{scenes}{steps}, {entry.reducer} of {' '.join(entry.bands)}"
 
 
 def _short(crs: str) -> str:

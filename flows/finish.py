@@ -26,6 +26,7 @@ from tasks.picture import legend, picture
 from tasks.preview import Frame, write_preview
 from tasks.progress import Advance
 from tasks.report import render_report
+from tasks.report_page import headline
 from tasks.storage import json_bytes
 from tasks.store import open_store
 
@@ -194,7 +195,7 @@ def _write_preview(
         key=legend(layer.small, layer.spec),
         frame=Frame(crs=grid.crs, bounds=grid.bounds_of(grid.area), resolution=grid.resolution),
         title=plan.name,
-        subtitle=f"{plan.card['name']}, {len(report['scenes'])} scenes, {report['area_km2']:.1f} sq km",
+        subtitle=headline(report),
         attribution=str(report["attribution"]),
         background=background,
     )

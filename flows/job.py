@@ -14,6 +14,7 @@ from flows.area import Area, AreaError, read_area
 from flows.job_mask import MaskWish
 from flows.job_runs import AugmentWish, EnsembleWish, as_augment, as_ensemble
 from flows.period import Period, as_periods, checked_name
+from models.card_field import did_you_mean
 
 MAX_JOB_BYTES = 16 * 2**20
 """A job with its inline area; more is a file of something else."""
@@ -83,7 +84,7 @@ class Job(BaseModel):
     period: Annotated[tuple[Period, ...], BeforeValidator(as_periods), Field(min_length=1)]
     source: str | dict[str, Any]
     model: str
-    output: str | None = None
+    output: str | None = Field(default=None, min_length=1)
     grid: GridWish = GridWish()
     tile: TileWish = TileWish()
     filter: SceneFilter = SceneFilter()
@@ -171,7 +172,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _apply_change(plain: dict[str, Any], change: str) -> None:
     key, equals, text = change.partition("=")
-    if not equals or not key.strip():
+    if not equals or not key.strip() or not text.strip():
         raise JobError(f"--set {change!r}: expected key=value, e.g. --set grid.resolution=20.")
     *parents, last = key.strip().split(".")
     target = plain
@@ -191,8 +192,10 @@ def _sentence(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{field}: the job does not say it. A job needs area, period, source and model."
     if first["type"] == "extra_forbidden":
-        return f"{field}: unknown key. Known here: {', '.join(_known(first['loc'][:-1]))}."
-    said = first["msg"].removeprefix("Value error, ")
+        known = _known(first["loc"][:-1])
+        return f"{field}: unknown key{did_you_mean(str(first['loc'][-1]), known)}. Known here: {', '.join(known)}."
+    # Pydantic's "Input should be a valid number, unable to parse string as a number" says its piece twice.
+    said = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected").partition(", unable")[0]
     given = json.dumps(first["input"], default=str)[:80]
     return f"{field}: {said} (given: {given})." if given not in said else f"{field}: {said}."
 

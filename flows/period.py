@@ -35,7 +35,8 @@ def checked_name(name: str) -> str:
 
 def as_periods(value: object) -> object:
     """The periods of a text, a list of texts, or names with texts; anything else as it is."""
-    if isinstance(value, (str, date)):
+    # YAML reads a year as a number.
+    if isinstance(value, (str, date, int)):
         return [_period(RESERVED_PERIOD, str(value))]
     if isinstance(value, dict):
         return [_period(str(name), str(text)) for name, text in value.items()]
@@ -51,7 +52,7 @@ def _period(name: str, text: str) -> Period:
         _, end = _instant(end_text if slash else start_text)
     except ValueError as error:
         raise ValueError(
-            f"{text!r} is not a period: write 2021-06-01/2021-06-30 (both ends included), or one day"
+            f"{text!r} is not a period: write 2021-06-01/2021-06-30 (both ends included), one day or one month 2021-06"
         ) from error
     if end < start:
         raise ValueError(f"{text!r} ends before it starts: write the earlier date first")

@@ -10,6 +10,7 @@ from shapely.geometry import shape
 from catalogs.errors import UnknownCollectionError
 from catalogs.search import Filters, search_scenes
 from flows.job import JobError
+from flows.nothing_found import nothing_found
 from flows.plan_gaps import check_gaps, gap_rule
 from flows.plan_mask import check_masks, mask_rule
 from flows.plan_units import check_units
@@ -151,12 +152,8 @@ def _plain(value: Any) -> Any:
 
 def _check_scenes(job: Job, spec: InputSpec, source: Source, touching: Sequence[Scene]) -> None:
     """Refuse an input without scenes, or with an empty step that may not be one."""
-    periods = ", ".join(period.text for period in job.period)
     if not touching and not spec.optional:
-        raise JobError(
-            f"No scenes for input {spec.name}: {source.name} has none with {' '.join(spec.source_bands)} over the area "
-            f"in {periods}. Widen the period or the area, loosen filter, or choose another source."
-        )
+        raise JobError(nothing_found(job, spec, source, search=input_scenes))
     empty = [step.label for step in plan_steps(touching, spec.dates, job.period) if not step.days] if touching else []
     if not empty:
         return

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from flows.job import JobError
 from tasks.mask import DEFAULT_BAND, QA_PIXEL_DROPPED, MaskRule
+from tasks.report_words import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,9 +56,9 @@ def mask_warning(entry: InputPlan, wish: MaskWish) -> str | None:
     bare = [scene.id for scene in entry.scenes if not all(scene.asset(band) for band in bands)]
     if not bare:
         return None
-    share = f"{len(bare)} of {len(entry.scenes)} scenes"
+    share = f"{len(bare)} of {plural(len(entry.scenes), 'scene')}"
     told = "cloud classification (SCL)" if bands == ("scl",) else f"band {', '.join(bands)}, by which clouds are told"
-    return f"Input {entry.name}: {share} have no {told}; clouds in them are not removed."
+    return f"Input {entry.name}: {share} without {told}; clouds there are not removed."
 
 
 def _wished(wish: MaskWish, scenes: Sequence[Scene]) -> MaskRule:

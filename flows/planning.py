@@ -14,9 +14,11 @@ from catalogs.sources import resolve_source
 from flows.fusing import plan_fused
 from flows.job import JobError
 from flows.job_card import card_facts, job_card
+from flows.nothing_found import nothing_found
 from flows.places import cache_folder
 from flows.plan_inputs import input_scenes, plan_inputs
 from flows.plan_mask import mask_warning
+from models.card_field import did_you_mean
 from models.card_memory import card_memory
 from models.joint import receptive_field
 from models.window import choose_window
@@ -67,8 +69,7 @@ def make_plan(job: Job) -> Plan:
     windows = _windows(card, job, receptive, stride=stride)
     lattice = lattice_of(windows, block=job.tile.block or _block_size(card, grid.area, windows))
     area = project_area(job.area.geometry, grid.crs)
-    blocks = plan_blocks(grid, block=lattice.block, halo=lattice.halo, area=area)
-    _check_blocks(len(blocks), job)
+    blocks = plan_blocks(grid, block=lattice.block, halo=lattice.halo, area=area, most=job.limits.blocks)
     inputs = plan_inputs(job, card, source, reach=_reach(job, card, grid, lattice))
     exact, exact_reason = _exactness(card, receptive, lattice)
     return Plan(
@@ -115,6 +116,13 @@ def find_scenes(job: Job) -> tuple[Scene, ...]:
     return tuple(sorted(found.values(), key=lambda scene: (scene.datetime, scene.id)))
 
 
+def no_scenes(job: Job) -> str:
+    """What to say of a job for which ``find_scenes`` found none."""
+    card = job_card(job)
+    spec = next((spec for spec in card.inputs if not spec.optional), card.inputs[0])
+    return nothing_found(job, spec, resolve_source(job.source, base=job.base), search=input_scenes)
+
+
 def versions() -> dict[str, str]:
     """Versions of everything that may change a pixel."""
     found = {"python": platform.python_version()}
@@ -130,7 +138,8 @@ def _layers(job: Job, card: ModelCard) -> tuple[str, ...]:
     names = tuple(spec.name for spec in card.layer_specs())
     unknown = [name for name in job.layers if name not in names]
     if unknown:
-        raise JobError(f"layers: {', '.join(unknown)} not given by {card.name}. It gives: {', '.join(names)}.")
+        hint = did_you_mean(unknown[0], names)
+        raise JobError(f"layers: {', '.join(unknown)} not given by {card.name}{hint}. It gives: {', '.join(names)}.")
     return tuple(name for name in names if not job.layers or name in job.layers)
 
 
@@ -154,14 +163,6 @@ def _block_size(card: ModelCard, area: PixelBox, windows: WindowChoice) -> int:
     step = windows.step
     most = math.sqrt(BLOCK_BYTES / (3 * per_pixel)) - 2 * lattice_of(windows, block=step).halo
     return max(step, int(min(wish, most)) // step * step)
-
-
-def _check_blocks(n_blocks: int, job: Job) -> None:
-    if n_blocks > job.limits.blocks:
-        raise JobError(
-            f"area: it makes {n_blocks} blocks, more than limits.blocks = {job.limits.blocks}. Take a smaller area, "
-            "a larger tile.block, or raise limits.blocks."
-        )
 
 
 def _reach(job: Job, card: ModelCard, grid: Grid, lattice: Lattice) -> float:
@@ -191,7 +192,8 @@ def _exactness(card: ModelCard, receptive: ReceptiveField, lattice: Lattice) -> 
         return False, f"input {summaries[0]} is one number for a whole window, so a map depends on its windows"
     if receptive.verdict != "bounded":
         return False, f"tiled equals whole to {receptive.tolerance:g} of the outputs' deviation ({receptive.reason})"
-    return True, f"the model sees {receptive.radius} px, the trim is {lattice.trim} px: tiled equals whole"
+    seen = f"sees {receptive.radius} px around a pixel and windows lose {lattice.trim} px on each side"
+    return True, f"the model {seen if receptive.radius else 'looks at each pixel alone'}: tiled equals whole"
 
 
 def _block_warnings(job: Job, lattice: Lattice) -> Iterable[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from flows.region import cut_shards
+from tasks.report_words import plural
 
 if TYPE_CHECKING:
     from flows.estimate import Estimate
@@ -67,17 +68,17 @@ class Cost:
 
     def lines(self) -> list[tuple[str, str]]:
         """(label, words) for a person."""
-        hours = f"{self.cpu_core_hours:,.2f} core-hours"
+        hours = f"{_two_decimals(self.cpu_core_hours)} core-hours"
         if self.gpu_hours:
-            hours += f", {self.gpu_hours:,.2f} GPU-hours"
+            hours += f", {_two_decimals(self.gpu_hours)} GPU-hours"
         return [
             ("compute", hours),
-            ("transfer", f"about {self.read_gb:,.2f} GB in {self.n_requests:,} requests"),
+            ("transfer", f"{_two_decimals(self.read_gb)} GB in {plural(self.n_requests, 'request')}"),
             (
                 "cost",
                 (
-                    f"{_money(self.total)} {self.currency}: compute {_money(self.compute)}, "
-                    f"reading {_money(self.reading)}, a month of the product {_money(self.storage)}"
+                    f"{_two_decimals(self.total)} {self.currency}: compute {_two_decimals(self.compute)}, "
+                    f"reading {_two_decimals(self.reading)}, a month of the product {_two_decimals(self.storage)}"
                 ),
             ),
         ]
@@ -148,9 +149,8 @@ def shard_lines(plan: Plan, estimate: Estimate, n_shards: int) -> list[tuple[str
     return [("shards", f"{cut}; about {seconds:,.0f} s on as many machines like this one")]
 
 
-def _money(amount: float) -> str:
-    """An amount with two decimals, or two digits where it is less than a hundredth."""
-    return f"{amount:,.2f}" if amount >= 0.01 or amount == 0 else f"{amount:.2g}"
+def _two_decimals(amount: float) -> str:
+    return f"{amount:,.2f}" if amount >= 0.01 or amount == 0 else "< 0.01"
 
 
 def _is_price(value: Any) -> bool:

@@ -72,6 +72,8 @@ def _read_item(item: str) -> tuple[Storage, dict[str, Any]]:
         plain = home.read_json(name) if home.root is not None else None
     except StorageError as error:
         raise StoreError(str(error)) from error
+    if plain is None:
+        raise StoreError(f"{item} is not there: give the path or URI of a product's item.json.")
     if not isinstance(plain, dict) or plain.get("type") != "Feature" or not isinstance(plain.get("assets"), dict):
         raise StoreError(f"{item} is not a STAC Item: give the item.json of a product.")
     return home, plain

@@ -72,7 +72,7 @@ def check_output(output: str, options: Mapping[str, str]) -> Storage:
         raise StoreError(str(error)) from error
     if names and HOME not in names:
         raise StoreError(
-            f"The output {output} holds {len(names)} other things ({', '.join(names[:3])}): give an empty or new place."
+            f"The output {output} holds no product, but {', '.join(names[:3])}: give an empty or a new place."
         )
     return storage
 

@@ -18,7 +18,7 @@ ADVICE = {
     "planned": "Nothing runs here now: run the job to begin.",
     "running": "A run is under way.",
     "failed": "It stopped before the end, interrupted or failed: run the same job again, it goes on from here.",
-    "complete": "Open report.html for a look at it.",
+    "complete": "Open {report} for a look at it.",
 }
 
 
@@ -41,7 +41,7 @@ def product_status(output: str) -> dict[str, Any]:
         "blocks_done": done,
         "blocks_failed": len({failure.get("block") for failure in failures}),
         "failures": list(failures),
-        "advice": ADVICE[state],
+        "advice": ADVICE[state].format(report=f"{storage.uri}/report.html"),
     }
 
 

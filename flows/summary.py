@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from tasks.area import n_inside
 from tasks.floor import calibrate, floor_seconds
 from tasks.picture import value_ends
 
@@ -37,11 +38,13 @@ def report_json(
     pixel_km2 = (plan.product_grid.resolution / 1000) ** 2
     needed = shop.stats.needed_pixels or sum(entry.pixels_needed for entry in blocks)
     rates = calibrate(plan, shop.engine.card, shop.engine.session)
+    inside = n_inside(plan.grid, plan.area_geometry) * (plan.up / plan.down) ** 2
     floor = floor_seconds(rates, plan, pixels_needed=needed, valid_pixels=valid, n_cores=n_workers)
     return {
         **_identity(plan, began, finished_at),
         "area_km2": valid * pixel_km2,
         "area_asked_km2": plan.area_geometry.area / 1e6,
+        "missing_percent": _missing_percent(valid, inside),
         "blocks": len(blocks),
         "windows_run": sum(entry.windows_run for entry in blocks),
         "windows_skipped": sum(entry.windows_skipped for entry in blocks),
@@ -64,7 +67,7 @@ def report_json(
         "windows_reason": plan.windows_reason,
         "exact": plan.exact,
         "exact_reason": plan.exact_reason,
-        "layers": [_layer(layer, pixel_km2) for layer in finished.layers],
+        "layers": [_layer(layer, pixel_km2, inside=inside) for layer in finished.layers],
         "scenes": _scenes(plan, blocks),
         "failures": [failure for entry in blocks for failure in entry.failures],
         "warnings": [*plan.warnings, *([shop.engine.session.note] if shop.engine.session.note else [])],
@@ -134,7 +137,13 @@ def _peak_memory_mb() -> float:
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
-def _layer(layer: FinishedLayer, pixel_km2: float) -> dict[str, Any]:
+def _missing_percent(valid: int, inside: float) -> float:
+    """Percent of the ``inside`` pixels of the area asked for that have no value."""
+    # Where outputs are coarser than the model's pixels, those on the rim count whole.
+    return 100.0 * max(0.0, 1 - valid / inside) if inside else 0.0
+
+
+def _layer(layer: FinishedLayer, pixel_km2: float, *, inside: float) -> dict[str, Any]:
     spec, facts = layer.spec, layer.facts
     statistics = facts.statistics
     ends = value_ends(layer.small, spec) if spec.kind != "class" else None
@@ -148,7 +157,7 @@ def _layer(layer: FinishedLayer, pixel_km2: float) -> dict[str, Any]:
         "min": statistics.minimum if statistics else None,
         "max": statistics.maximum if statistics else None,
         "mean": statistics.mean if statistics else None,
-        "nodata_percent": 100.0 * (1 - facts.valid_pixels / facts.pixels),
+        "nodata_percent": _missing_percent(facts.valid_pixels, inside),
         "size": facts.size,
     }
     if ends is not None:

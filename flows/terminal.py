@@ -1,8 +1,7 @@
-"""What the command shows: a progress bar while it works, tables and a closing summary."""
+"""What the command shows while it works: a bar on a terminal, a line per stage elsewhere, a closing summary."""
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,26 +15,22 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 from rich.text import Text
 
 from tasks.progress import Advance, Event, Notice, Stage
+from tasks.report_words import duration, percent, plural, share
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
 
     from rich.progress import Task
 
-    from catalogs.scene import Scene
-    from flows.estimate import Estimate
     from flows.outcome import Outcome
-    from models.card import ModelCard
-    from models.check import CheckReport
-    from tasks.plan import Plan
 
 WORDS = {
     "sample": "Building the simulated sample",
+    "search": "Searching",
     "plan": "Planning",
     "prepare": "Preparing the output",
     "blocks": "Mapping blocks",
@@ -44,35 +39,56 @@ WORDS = {
 }
 
 
+LINE_SECONDS = 10.0
+"""Where no bar can be drawn, a stage says how far it is about this often."""
+
+
+SHORT_SECONDS = 60.0
+"""A run shorter than this says nothing about speed: imports, sessions, pictures and Items are most of it."""
+
+
+class _Count(ProgressColumn):
+    """Units done of all; empty for a stage that has none to count."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.total is None else f"{task.completed:.0f}/{task.total:.0f}")
+
+
 class _Speed(ProgressColumn):
     """Ground covered per second since the stage began."""
 
     def render(self, task: Task) -> Text:
         km2 = float(task.fields.get("km2", 0.0))
         elapsed = task.elapsed or 0.0
-        return Text(f"{km2 / elapsed:.1f} km²/s" if km2 and elapsed else "", style="cyan")
+        return Text(f"{km2 / elapsed:.1f} km²/s" if km2 and elapsed else "")
+
+
+class _Left(TimeRemainingColumn):
+    """Time left, once it can be told."""
+
+    def render(self, task: Task) -> Text:
+        return Text() if task.time_remaining is None else super().render(task) + Text(" left")
 
 
 class Terminal:
-    """A listener that draws a bar on stderr where that is a terminal, and one line per stage where it is not."""
+    """A listener that draws a bar on stderr where that is a terminal, and lines where it is not."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet, highlight=False)
         self.out = Console(highlight=False, soft_wrap=True)
         self.bars = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=28),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            BarColumn(bar_width=24),
+            _Count(),
             _Speed(),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            _Left(),
             console=self.console,
             disable=quiet or not self.console.is_terminal,
             transient=True,
         )
         self.task: TaskID | None = None
-        self.began = time.monotonic()
+        self.began = self.said = time.monotonic()
 
     def __enter__(self) -> Self:
         self.bars.start()
@@ -89,10 +105,9 @@ class Terminal:
             case Stage():
                 self._start(event)
             case Advance() if self.task is not None:
-                km2 = self.bars.tasks[-1].fields.get("km2", 0.0) + event.km2
-                self.bars.update(self.task, advance=event.done, km2=km2)
+                self._advance(event, self.task)
             case Notice():
-                self.console.print(Text("! ", style="yellow") + Text(event.text))
+                self.console.print(Text("! ", style="yellow") + Text(event.text), soft_wrap=True)
             case _:
                 pass
 
@@ -100,46 +115,78 @@ class Terminal:
         words = f"{WORDS.get(stage.name, stage.name)}{f' ({stage.note})' if stage.note else ''}"
         if self.task is not None:
             self.bars.remove_task(self.task)
-        self.task = self.bars.add_task(words, total=stage.total or 1, km2=0.0)
+        self.bars.start()
+        self.task = self.bars.add_task(words, total=stage.total or None, km2=0.0)
         if self.bars.disable:
-            self.console.print(f"{words} ...", markup=False)
+            self._say(f"{words} ...")
+
+    def _advance(self, event: Advance, task: TaskID) -> None:
+        shown = self.bars.tasks[-1]
+        self.bars.update(task, advance=event.done, km2=shown.fields["km2"] + event.km2)
+        if self.bars.disable and shown.total and time.monotonic() - self.said > LINE_SECONDS:
+            self._say(f"{shown.description}: {shown.completed:.0f} of {shown.total:.0f}")
+
+    def _say(self, words: str) -> None:
+        self.said = time.monotonic()
+        self.console.print(Text(words), soft_wrap=True)
 
     def close_run(self, outcome: Outcome) -> None:
-        """Say where the product is and what to do next."""
+        """Say where the product is and what to do next, in place of the bar."""
+        self.bars.stop()
         for line in closing_lines(outcome):
             self.out.print(line, markup=False)
 
-    def close_demo(self, outcomes: Sequence[Outcome]) -> None:
-        """Say where the demo's products are and what to do next."""
+    def close_demo(self, outcomes: Iterable[Outcome]) -> None:
+        """Say of each of the demo's products where it is, as soon as it is there, then what to do next."""
         for outcome in outcomes:
             self.close_run(outcome)
             self.out.print("")
-        self.out.print(f"Done in {time.monotonic() - self.began:.0f} s, on simulated scenes. Next:")
-        self.out.print("  open a report.html above in a browser, or a .tif in QGIS", markup=False)
-        self.out.print("  see README.md for a job on a public catalog", markup=False)
+        self.out.print(f"Done in {time.monotonic() - self.began:.0f} s. Next:")
+        self.out.print("  open a report.html above in a browser, or a .tif in QGIS")
+        self.out.print("  write a job of your own for a public catalog: README.md, Your own job")
 
 
 def closing_lines(outcome: Outcome) -> list[str]:
-    """The closing summary: state, what is where, the figures that matter, what to do next."""
+    """The closing summary: state, the figures that matter, what is where."""
     report = outcome.report
-    if outcome.already_complete:
-        return [f"{outcome.name}: complete already, nothing was written. {outcome.place('report.html')}"]
-    lines = [f"{outcome.name}: {report['area_km2']:.1f} km² mapped with {report['model']['name']}"]
-    missing = 1 - report["area_km2"] / report.get("area_asked_km2", report["area_km2"] or 1)
-    if missing > 0.01:
-        lines.append(f"  ! {missing:.0%} of the area has no data: no usable observation there")
-    lines += [f"  {words}" for layer in report["layers"] for words in _class_words(layer)]
-    lines += [
-        (
-            f"  {len(report['scenes'])} scenes, {report['blocks']} blocks, {report['windows_run']} windows on "
-            f"{report['provider']}, {report['km2_per_s']:.1f} km²/s, efficiency {_number(report['efficiency'])}"
-        ),
-        f"  {'exact' if report['exact'] else 'not exact'}: {report['exact_reason']}",
+    places = [
         f"  product  {outcome.output}",
         f"  report   {outcome.place('report.html')}",
         f"  picture  {outcome.place('preview.png')}",
     ]
-    return lines
+    if outcome.already_complete:
+        return [f"{outcome.name}: complete already, nothing was written", *places]
+    scenes, blocks, windows = (
+        plural(n, noun)
+        for n, noun in (
+            (len(report["scenes"]), "scene"),
+            (report["blocks"], "block"),
+            (report["windows_run"], "window"),
+        )
+    )
+    return [
+        f"{outcome.name}: {report['area_km2']:.1f} km² mapped with {report['model']['name']}",
+        *_missing(report),
+        *[f"  {words}" for layer in report["layers"] for words in _class_words(layer)],
+        f"  {scenes}, {blocks}, {windows} on {report['provider']}, {report['km2_per_s']:.1f} km²/s",
+        f"  {_efficiency(report)}",
+        f"  {'exact' if report['exact'] else 'not exact'}: {report['exact_reason']}",
+        *places,
+    ]
+
+
+def _missing(report: Mapping[str, Any]) -> list[str]:
+    """A warning where a part of the area that is worth a word has no data."""
+    missing = report.get("missing_percent") or 0.0
+    return [f"  ! {percent(missing)} of the area has no data: no usable observation there"] if missing >= 1 else []
+
+
+def _efficiency(report: Mapping[str, Any]) -> str:
+    floor, seconds = report["floor_seconds"], report["seconds"]["total"]
+    if floor is None:
+        return f"{duration(seconds)} in all; no scene could be timed for a floor"
+    short = ", most of it start-up and publishing" if seconds < SHORT_SECONDS else ""
+    return f"{duration(seconds)} in all{short}; floor {duration(floor)}, efficiency {share(report['efficiency'])}"
 
 
 def _class_words(layer: Mapping[str, Any]) -> list[str]:
@@ -148,84 +195,3 @@ def _class_words(layer: Mapping[str, Any]) -> list[str]:
         return []
     shares = ", ".join(f"{entry['name']} {entry['area_km2']:.2f} km² ({entry['percent']:.1f} %)" for entry in classes)
     return [f"{layer['name']}: {shares}"]
-
-
-def print_estimate(plan: Plan, estimate: Estimate, *, more: Sequence[tuple[str, str]] = ()) -> None:
-    """Print the dry run as a table, with (label, words) of ``more`` below."""
-    console = Console(highlight=False)
-    table = Table(title=f"Plan of {plan.name}", show_header=False, title_justify="left", box=None, pad_edge=False)
-    table.add_column(style="dim")
-    table.add_column(overflow="fold")
-    for label, words in [*estimate.lines(plan), *more]:
-        table.add_row(label, Text(words))
-    console.print(table)
-    for warning in plan.warnings:
-        console.print(Text("! ", style="yellow") + Text(warning))
-
-
-def print_status(standing: Mapping[str, Any]) -> None:
-    """Print a product's state."""
-    console = Console(highlight=False)
-    done, total = standing["blocks_done"], standing["blocks_total"]
-    console.print(f"{standing['name']}: {standing['state']}, {done} of {total} blocks", markup=False)
-    for failure in standing["failures"]:
-        console.print(f"  failed: {' '.join(f'{key}={value}' for key, value in failure.items())}", markup=False)
-    console.print(f"  {standing['advice']}", markup=False)
-
-
-def print_scenes(scenes: Sequence[Scene]) -> None:
-    """Print the scenes of a job, one a line."""
-    table = Table(box=None, pad_edge=False)
-    for heading in ("date", "scene", "cloud %", "baseline", "radiometric state", "because"):
-        table.add_column(heading, overflow="fold")
-    for scene in scenes:
-        cloud = "" if scene.cloud_cover is None else f"{scene.cloud_cover:.0f}"
-        table.add_row(
-            scene.datetime.strftime("%Y-%m-%d"),
-            Text(scene.id),
-            cloud,
-            Text(scene.baseline or ""),
-            scene.state,
-            Text(scene.state_reason),
-        )
-    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
-
-
-def print_models(cards: Sequence[ModelCard]) -> None:
-    """Print the registry, one model a line."""
-    table = Table(box=None, pad_edge=False)
-    for heading in ("name", "task", "reads", "gives"):
-        table.add_column(heading, overflow="fold")
-    for card in cards:
-        reads = "; ".join(f"{entry.collection}: {' '.join(entry.bands)}" for entry in card.inputs)
-        gives = " ".join(layer for output in card.outputs for layer in output.layers)
-        table.add_row(Text(card.name), Text(", ".join(card.tasks)), Text(reads), Text(gives))
-    Console(highlight=False).print(table)
-
-
-def print_card(card: ModelCard) -> None:
-    """Print what a card asks for and gives."""
-    console = Console(highlight=False)
-    console.print(f"{card.name}  ({', '.join(card.tasks)}; sha256 {card.sha256[:12]})", markup=False)
-    for entry in card.inputs:
-        unit = f"{entry.unit} at {entry.resolution or 'any'} m, dates: {entry.dates.kind}"
-        console.print(f"  in   {entry.name}: {entry.collection} {' '.join(entry.bands)} ({unit})", markup=False)
-    for output in card.outputs:
-        classes = ", ".join(known.name for known in output.classes)
-        console.print(
-            f"  out  {output.name}: {' '.join(output.layers)}{f' ({classes})' if classes else ''}", markup=False
-        )
-
-
-def print_check(report: CheckReport) -> None:
-    """Print the check of a card, one finding a row."""
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for label, words in report.lines():
-        table.add_row(label, Text(words))
-    Console(highlight=False).print(table)
-
-
-def _number(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.2f}"

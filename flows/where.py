@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from flows.places import n_cores
 
@@ -29,6 +30,8 @@ class Where:
             raise RunnerError(f"shards is {self.shards}; expected 1 or more")
         if self.runner not in {"threads", "dask"} and "://" not in self.runner:
             raise RunnerError(f"runner {self.runner!r} is unknown: give threads, dask or tcp://host:8786")
+        if self.runner != "threads" and find_spec("distributed") is None:
+            raise RunnerError("runner: a Dask cluster needs distributed: pip install 'tilewright[flows]'.")
 
     @property
     def n_workers(self) -> int:

@@ -123,5 +123,6 @@ def shorten(value: object) -> str:
 
 def did_you_mean(value: str, options: Iterable[str]) -> str:
     """` (did you mean 'x'?)` where something near exists, else nothing."""
-    near = difflib.get_close_matches(value, list(options), n=1)
+    known = list(options)
+    near = [option for option in known if value and option.startswith(value)] or difflib.get_close_matches(value, known)
     return f" (did you mean {near[0]!r}?)" if near else ""

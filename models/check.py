@@ -86,7 +86,7 @@ class CheckReport:
 
     def _window_words(self) -> str:
         choice = self.window
-        sizes = f"{choice.window} px, step {choice.step}, trim {choice.trim}, {choice.merge}"
+        sizes = f"{choice.window} px, step {choice.step}, trim {choice.trim}, merged by {choice.merge}"
         return f"{sizes}; {choice.passes:.2f} passes ({choice.why})"
 
     def _memory_words(self) -> str:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 import shapely
 from rasterio.features import rasterize
 
-from tasks.grid import PixelBox, block_range
+from tasks.grid import block_at, block_range
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from shapely.geometry.base import BaseGeometry
 
-    from tasks.grid import Grid
+    from tasks.grid import Grid, PixelBox
 
 CELL = 512
 """Pixels; masks are drawn in cells of this lattice, so that a pixel's answer does not depend on the box asked for."""
@@ -26,16 +29,32 @@ def area_mask(grid: Grid, box: PixelBox, area: BaseGeometry) -> np.ndarray:
     """
     shapely.prepare(area)
     mask = np.zeros(box.shape, dtype=bool)
+    for cell in _cells(box):
+        seen = cell.intersect(box).intersect(grid.area)
+        if not seen.empty:
+            mask[seen.slices_in(box)] = _cell_mask(grid, cell, area)[seen.slices_in(cell)]
+    return mask
+
+
+def n_inside(grid: Grid, area: BaseGeometry) -> int:
+    """How many pixels of the grid's own area ``area_mask`` finds inside ``area``; drawn only along its outline."""
+    shapely.prepare(area)
+    total = 0
+    for cell in _cells(grid.area):
+        seen = cell.intersect(grid.area)
+        if area.contains(shapely.box(*grid.bounds_of(cell))):
+            total += math.prod(seen.shape)
+        else:
+            total += int(_cell_mask(grid, cell, area)[seen.slices_in(cell)].sum())
+    return total
+
+
+def _cells(box: PixelBox) -> Iterator[PixelBox]:
+    """The cells of the lattice that a box touches, in row-major order."""
     rows, cols = block_range(box, block=CELL)
     for row in rows:
         for col in cols:
-            cell = PixelBox(
-                row_start=row * CELL, row_stop=(row + 1) * CELL, col_start=col * CELL, col_stop=(col + 1) * CELL
-            )
-            seen = cell.intersect(box).intersect(grid.area)
-            if not seen.empty:
-                mask[seen.slices_in(box)] = _cell_mask(grid, cell, area)[seen.slices_in(cell)]
-    return mask
+            yield block_at(row=row, col=col, block=CELL, halo=0).inner
 
 
 def _cell_mask(grid: Grid, cell: PixelBox, area: BaseGeometry) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -176,6 +177,8 @@ def plan_grid(
 def snap_bounds(bounds: tuple[float, float, float, float], *, resolution: float) -> PixelBox:
     """The smallest box of absolute pixels that covers ``bounds`` (minx, miny, maxx, maxy) in CRS units."""
     minx, miny, maxx, maxy = (value / resolution for value in bounds)
+    if not all(math.isfinite(edge) for edge in (minx, miny, maxx, maxy)):
+        raise GridError(f"grid.resolution = {resolution:g} is too fine to count pixels: give metres, e.g. 10.")
     if minx >= maxx or miny >= maxy:
         raise GridError(f"grid.bounds {bounds} are empty: give minx, miny, maxx, maxy in the units of grid.crs.")
     return PixelBox(
@@ -214,20 +217,32 @@ def project_area(aoi: BaseGeometry, crs: str) -> BaseGeometry:
     return transform_geometry(transformer.transform, dense)
 
 
-def plan_blocks(grid: Grid, *, block: int, halo: int, area: BaseGeometry | None = None) -> tuple[Block, ...]:
+def plan_blocks(
+    grid: Grid, *, block: int, halo: int, area: BaseGeometry | None = None, most: int | None = None
+) -> tuple[Block, ...]:
     """The blocks that hold a pixel of the grid's area, in row-major order.
 
     ``block`` and ``halo`` in pixels. ``area`` (in the grid's CRS) leaves out the blocks it does not touch.
+
+    Raises GridError for more than ``most``, without cutting the rest.
     """
     prepared = None
     if area is not None:
         shapely.prepare(area)
         prepared = area
-    return tuple(
+    found = (
         cut
         for cut in _cut_blocks(grid, block=block, halo=halo)
         if prepared is None or prepared.intersects(shapely.box(*grid.bounds_of(cut.inner.intersect(grid.area))))
     )
+    blocks = tuple(islice(found, None if most is None else most + 1))
+    if most is not None and len(blocks) > most:
+        height, width = grid.area.shape
+        raise GridError(
+            f"area: its {width:,} x {height:,} px make more than limits.blocks = {most:,} blocks of {block} px. Take a "
+            "smaller area, a coarser grid.resolution or a larger tile.block, or raise limits.blocks."
+        )
+    return blocks
 
 
 def covered_box(grid: Grid, *, block: int) -> PixelBox:

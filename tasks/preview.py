@@ -225,8 +225,10 @@ def _draw_north(draw: ImageDraw.ImageDraw, *, x: int, bottom: int) -> None:
 
 
 def _drawable(text: str) -> str:
-    # Pillow's font has no narrow spaces and draws boxes for them.
-    return text.replace("\u202f", " ").replace("\u00a0", " ").replace("\u2009", " ")
+    # Pillow's font has no narrow spaces, dashes or raised figures and draws boxes for them.
+    for sign, drawn in (("\u202f", " "), ("\u00a0", " "), ("\u2009", " "), ("–", "-"), ("km²", "sq km")):
+        text = text.replace(sign, drawn)
+    return text
 
 
 def _fitted(draw: ImageDraw.ImageDraw, text: str, size: int, room: float) -> str:

@@ -56,6 +56,8 @@ def period_text(report: Fields) -> str:
     if not named:
         dates = sorted(at for scene in rows(report, "scenes") if (at := words.moment(scene.get("datetime"))))
         named = [("", dates[0], dates[-1])] if dates else []
+    if len(named) == 1:
+        return _span(*named[0][1:])
     return "; ".join(f"{label}: {_span(start, end)}" if label else _span(start, end) for label, start, end in named)
 
 

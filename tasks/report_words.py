@@ -54,9 +54,11 @@ def percent(value: object) -> str:
 
 
 def share(value: object) -> str:
-    """A fraction of one as a percentage without decimals: 0.64 -> "64 %"."""
+    """A fraction of one as a percentage without decimals: 0.64 -> "64 %"; below 1 % as `percent` writes it."""
     given = number(value)
-    return ABSENT if given is None else f"{given * 100:.0f}\u00a0%"
+    if given is None or 0 < given < 0.01:
+        return percent(None if given is None else given * 100)
+    return f"{given * 100:.0f}\u00a0%"
 
 
 def size(value: object) -> str:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _WHOLE = ("total", "wall")  # keys of `seconds` that are the run's length and not one of its stages
 
+_SHORT = 60.0
+"""Seconds: what a run takes before and after its blocks is of this order."""
 
 _VERDICTS = {
     "exact": (
@@ -50,13 +52,14 @@ class Stage:
 class Cost:
     """Seconds of each stage, of the run and of its floor, on one scale.
 
-    `overlapping` says that the stages add up to more than the run.
+    `overlapping` says that the stages add up to more than the run, `short` that start-up and publishing are most of it.
     """
 
     stages: tuple[Stage, ...]
     total: Stage | None
     floor: Stage | None
     overlapping: bool
+    short: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +120,7 @@ def cost(report: Fields) -> Cost:
         total=bar("whole run", total),
         floor=bar("floor", floor),
         overlapping=total is not None and sum(stages.values()) > 1.05 * total,
+        short=total is not None and total < _SHORT,
     )
 
 
@@ -125,11 +129,10 @@ def verdict(report: Fields) -> Verdict:
     exact = report.get("exact")
     state = "exact" if exact is True else "inexact" if exact is False else "unknown"
     title, meaning = _VERDICTS[state]
-    details = (
-        _sentence(text(report, "exact_reason") or text(part(report, "receptive_field"), "reason")),
-        _reach(report),
-        _cut(report),
-    )
+    reason = _sentence(text(report, "exact_reason") or text(part(report, "receptive_field"), "reason"))
+    reach = _reach(report)
+    # What makes an exact map exact is its reach and what was cut: the reason would say them again.
+    details = ("" if state == "exact" and reach else reason, reach, _cut(report))
     why = " ".join(sentence for sentence in details if sentence)
     return Verdict(state=state, title=title, sentences=tuple(sentence for sentence in (meaning, why) if sentence))
 

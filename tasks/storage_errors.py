@@ -36,6 +36,9 @@ ABSENT = ("404 not found", "nosuchbucket", "container not found")
 """Listing a bucket that is not there, which the client does not tell from other failures."""
 
 REFUSED = ("permission denied", "read-only file system", "operation not permitted", "accessdenied", "expiredtoken")
+KEYLESS = ("169.254.169.254", "169.254.170.2", "metadata.google.internal")
+"""Where a client asks a cloud's own machines for keys, when it was given none."""
+
 KEPT = "What is finished is kept."
 
 
@@ -72,6 +75,11 @@ def storage_error(error: BaseException, *, doing: str, uri: str) -> StorageError
     start = f"Cannot {doing} {uri}: "
     if _absent(error):
         return StorageError(f"{start}there is no such bucket. Make it, or correct its name.")
+    if any(word in words for word in KEYLESS):
+        return StorageError(
+            f"{start}no keys were given and this machine has none of its own. Set AWS_ACCESS_KEY_ID and "
+            f"AWS_SECRET_ACCESS_KEY (or what the provider asks for) and run the same job again. {KEPT}"
+        )
     if _number(error) in FULL_ERRNO or any(word in words for word in FULL):
         return StorageError(f"{start}the disk is full. Make room and run the same job again. {KEPT}")
     if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or any(word in words for word in REFUSED):

@@ -9,7 +9,7 @@ from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.area import area_mask
+from tasks.area import area_mask, n_inside
 from tasks.grid import (
     Grid,
     GridError,
@@ -121,6 +121,27 @@ def test_blocks_outside_the_outline_are_left_out():
     assert {(cut.row, cut.col) for cut in plan_blocks(grid, block=200, halo=0, area=triangle)} == {
         (0, 0), (1, 0), (1, 1),
     }  # fmt: skip
+
+
+def test_more_blocks_than_asked_for_are_refused_without_cutting_them_all():
+    grid = Grid(crs="EPSG:32633", resolution=1e-4, area=box(0, 10**9, 0, 10**9))
+    with pytest.raises(GridError, match=r"more than limits.blocks = 3 blocks of 512 px"):
+        plan_blocks(grid, block=512, halo=0, most=3)
+    assert len(plan_blocks(Grid(crs="EPSG:32633", resolution=10, area=box(0, 4, 0, 4)), block=4, halo=0, most=1)) == 1
+
+
+def test_a_resolution_too_fine_to_count_is_refused():
+    with pytest.raises(GridError, match="too fine"):
+        snap_bounds((1e5, 5e6, 2e5, 6e6), resolution=1e-305)
+
+
+@given(
+    x=st.floats(-9000, 9000), y=st.floats(-9000, 9000), radius=st.floats(1, 9000), rows=st.integers(1, 1400)
+)  # fmt: skip
+def test_pixels_inside_are_those_of_the_mask(x, y, radius, rows):
+    grid = Grid(crs="EPSG:32633", resolution=10, area=box(-rows // 2, rows, -300, 600))
+    outline = shapely.Point(x, y).buffer(radius)
+    assert n_inside(grid, outline) == area_mask(grid, grid.area, outline).sum()
 
 
 def test_the_area_mask_of_a_pixel_does_not_depend_on_the_box_asked_for():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +37,12 @@ def test_changes_are_applied_before_the_check(tmp_path):
     assert (made.grid.resolution, made.tile.block, made.name, made.output) == (20, 1024, "x", "o")
 
 
+@pytest.mark.parametrize("change", ["output=", "grid.resolution", "=3", "name= "])
+def test_a_change_without_a_key_or_a_value_is_refused(change):
+    with pytest.raises(JobError, match="expected key=value"):
+        make_job(GOOD, base=Path(), changes=(change,))
+
+
 def test_paths_are_relative_to_the_job_file(tmp_path):
     outline = {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [
         [[0, 0], [1, 0], [1, 1], [0, 0]]]}}  # fmt: skip
@@ -67,8 +74,12 @@ def test_what_does_not_change_pixels_is_not_part_of_the_request(tmp_path):
         ({"area": {"type": "Point", "coordinates": [0, 0]}}, "has no area"),
         ({"area": {"type": "FeatureCollection", "features": [{}]}}, "cannot be read"),
         ({"name": "../x"}, "name: letters"),
-        ({"grids": {}}, "unknown key. Known here: name"),
-        ({"grid": {"res": 1}}, "unknown key. Known here: crs, resolution, bounds"),
+        ({"grids": {}}, r"unknown key \(did you mean 'grid'\?\). Known here: name"),
+        ({"grid": {"res": 1}}, r"did you mean 'resolution'\?\). Known here: crs, resolution, bounds"),
+        ({"Xyz": {}}, "Xyz: unknown key. Known here: name"),
+        ({"period": 2021}, "'2021' is not a period: write 2021-06-01/2021-06-30"),
+        ({"filter": {"max_cloud": "some"}}, r"filter.max_cloud: expected a valid number \(given: .some.\)"),
+        ({"output": ""}, "output"),
         ({"tile": {"block": 0}}, "tile.block"),
         ({"grid": {"resolution": float("inf")}}, "grid.resolution"),
         ({"engine": "gdal"}, "'odc' or 'stackstac'"),

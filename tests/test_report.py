@@ -217,7 +217,6 @@ def test_only_the_pages_own_script_may_run() -> None:
         "CPUExecutionProvider",
         "23 px",
         "32 px",
-        "The receptive field is trimmed away.",
         "EPSG:32633",
         "359130, 5348550, 364910, 5352340",
         "379 × 578",

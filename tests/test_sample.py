@@ -86,8 +86,8 @@ def medians(scenes: list[pystac.Item], period: str, bands: tuple[str, ...]) -> d
 
 def test_second_call_reuses_what_is_there(folder: Path) -> None:
     before = (folder / "catalog.json").stat().st_mtime_ns
-    told: list[str] = []
-    assert build_sample(folder, progress=told.append) == folder / "catalog.json"
+    told: list[tuple[int, int]] = []
+    assert build_sample(folder, progress=lambda done, jobs: told.append((done, jobs))) == folder / "catalog.json"
     assert (folder / "catalog.json").stat().st_mtime_ns == before
     assert told == []
 

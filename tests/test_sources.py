@@ -222,6 +222,12 @@ def test_a_planetary_computer_token_is_kept_until_its_last_minute_and_renewed_on
     assert sign_href("planetary-computer", "https://example.org/x.tif") == "https://example.org/x.tif"
 
 
+@pytest.mark.parametrize("written", ["earthsearch", "Earth_Search", "earth-serch"])
+def test_a_name_that_is_nearly_right_is_answered_with_the_right_one(written: str, tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match=r"did you mean 'earth-search'\?"):
+        resolve_source(written, base=tmp_path)
+
+
 def test_many_threads_ask_for_one_token(token_server: object) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
