@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from flows.fusing import open_engine
+from flows.fusing import GPUS, open_engine
 from flows.job_card import load_plan_card
-from flows.places import n_cores
-from flows.runner import READ_AHEAD
+from flows.memory import expected_memory
+from flows.places import free_memory, n_cores
 from tasks.floor import calibrate, floor_seconds
 from tasks.near import scenes_near
 from tasks.report_page import place
@@ -63,7 +63,7 @@ class Estimate:
             ("exact", f"{'yes' if plan.exact else 'no'}: {plan.exact_reason}"),
             ("to read", f"up to {_size(self.bytes_read)} of pixels before compression"),
             ("to store", f"up to {_size(self.bytes_stored)} before compression"),
-            ("memory", f"about {_size(self.memory_bytes)}"),
+            ("memory", f"about {_size(self.memory_bytes)} on {self.n_cores} cores; {_size(free_memory())} are free"),
             ("time", f"{self._time_words()}; start-up, publishing and waiting for a network come on top"),
         ]
 
@@ -84,6 +84,7 @@ def estimate(plan: Plan, *, provider: str = "auto") -> Estimate:
     card = load_plan_card(plan)
     engine = open_engine(plan, card, provider=provider)
     rates = calibrate(plan, engine.card, engine.session)
+    on_gpu = engine.session.provider in GPUS
     needed = sum(_pixels_read(plan, name) for name in (entry.name for entry in plan.inputs))
     height, width = plan.product_grid.area.shape
     specs = [spec for spec in card.layer_specs() if spec.name in plan.layers]
@@ -95,7 +96,7 @@ def estimate(plan: Plan, *, provider: str = "auto") -> Estimate:
         passes=n_windows * plan.lattice.window**2 / math.prod(plan.grid.area.shape),
         bytes_read=2 * needed,
         bytes_stored=height * width * sum(4 if spec.dtype == "float32" else 1 for spec in specs),
-        memory_bytes=_memory(plan),
+        memory_bytes=int(expected_memory(plan, card, batch=engine.batch, on_gpu=on_gpu).total(n_cores())),
         seconds=_seconds(rates, plan, needed),
         n_cores=n_cores(),
         provider=engine.session.provider,
@@ -124,17 +125,6 @@ def _pixels_read(plan: Plan, name: str) -> int:
         inner = block.inner.intersect(plan.grid.area).cover(numerator=entry.finer, denominator=entry.coarser)
         total += inner.shape[0] * inner.shape[1] * n_bands * len(scenes_near(entry.scenes, grid, inner))
     return total
-
-
-def _memory(plan: Plan) -> int:
-    """Bytes at the peak: blocks read ahead as float32 with the step being composited, and a fixed part of libraries."""
-    side = plan.lattice.block + 2 * plan.lattice.halo
-    per_block = 0
-    for entry in plan.inputs:
-        pixels = (side * entry.finer // entry.coarser) ** 2
-        most_days = max((len(step.days) for step in entry.steps), default=1)
-        per_block += pixels * 4 * len(entry.bands) * (len(entry.steps) + most_days)
-    return int((READ_AHEAD + 1) * per_block + 400e6)
 
 
 def _way(plan: Plan, provider: str) -> str:

@@ -67,6 +67,7 @@ class Limits(_Part):
 
     blocks: int = Field(default=100_000, gt=0)
     items: int = Field(default=10_000, gt=0)
+    memory_mb: float | None = Field(default=None, gt=0)
 
 
 def _word(given: Any) -> Any:

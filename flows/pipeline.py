@@ -10,9 +10,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from flows.finish import Finished, publish_product, write_layers
+from flows.fusing import GPU_BATCH, GPUS
 from flows.holding import hold
 from flows.job_card import load_plan_card
+from flows.memory import fitting_callers
 from flows.outcome import Outcome
+from flows.places import free_memory
 from flows.planning import versions
 from flows.precision import check_precision
 from flows.prepare import check_room, declare_product, remove_product, replace_plan
@@ -22,6 +25,7 @@ from flows.steps import step
 from flows.watchers import watched
 from flows.where import Where
 from flows.workshop import open_workshop
+from models.session import active_provider
 from tasks.ledger import (
     digest,
     freeze_plan,
@@ -65,6 +69,7 @@ class Settings:
     batch: int | None = None
     tolerance: int = 0
     zarr_format: Literal[2, 3] = 3
+    memory_mb: float | None = None
 
     @classmethod
     def of(cls, job: Job) -> Settings:
@@ -74,6 +79,7 @@ class Settings:
             batch=job.tile.batch,
             tolerance=job.tolerance.failed_reads,
             zarr_format=job.zarr_format,
+            memory_mb=job.limits.memory_mb,
         )
 
 
@@ -103,6 +109,7 @@ def make_product(run: Run) -> Outcome:
     where = Where(runner=options.runner, workers=options.workers, shards=options.shards, deployment=options.deployment)
     card = load_plan_card(run.plan)
     check_room(run.storage, run.plan, card)
+    where = _fitted(run, where, card)
     if run.plan.precision == "fp16":
         check_precision(run.plan, card, provider=run.settings.provider)
     run = replace(run, storage=open_storage(run.storage.uri, options=run.storage.options, create=True))
@@ -115,6 +122,25 @@ def make_product(run: Run) -> Outcome:
         holder.check()
         report = _publish(run, shop, entries, finished, where.n_workers)
     return Outcome(name=run.plan.name, output=run.storage.uri, report=report)
+
+
+def _fitted(run: Run, where: Where, card: ModelCard) -> Where:
+    """Where blocks run, with no more callers of the model than memory has room for.
+
+    Clusters and shards run where this process cannot look. Raises RoomError where not even one caller fits.
+    """
+    if where.runner != "threads" or where.shards > 1:
+        return where
+    limit = run.settings.memory_mb
+    free = free_memory() if limit is None else int(limit * 1e6)
+    gpu = active_provider(card, provider=run.settings.provider) in GPUS
+    batch = card.batch or run.settings.batch or (GPU_BATCH if gpu else 1)
+    n_callers = fitting_callers(run.plan, card, n_callers=where.n_workers, free=free, batch=batch, on_gpu=gpu)
+    if n_callers < where.n_workers:
+        run.listener(
+            Notice(text=f"{free / 1e6:,.0f} MB of memory have room for {n_callers} of {where.n_workers} model calls.")
+        )
+    return replace(where, workers=n_callers)
 
 
 @step("prepare")

@@ -107,6 +107,37 @@ def n_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def free_memory(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
+    """Bytes this process may use, its own included: what the machine has free, or the least its control groups leave.
+
+    Source: Linux, Documentation/admin-guide/cgroup-v2.rst (memory.max, memory.current) and cgroup-v1/memory.rst.
+    """
+    available = psutil.virtual_memory().available + psutil.Process().memory_info().rss
+    limits = [left for group in _groups(cgroups, own) if (left := _left_in(group)) is not None]
+    return int(min([available, *limits]))
+
+
+def _groups(cgroups: Path, own: Path) -> list[Path]:
+    """This process's control groups up to the root, of both versions; a container sees its own as root."""
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:
+        lines = []
+    inner = next((line.split("::", 1)[1].strip("/") for line in lines if line.startswith("0::")), "")
+    path = Path(inner)
+    return [cgroups / part for part in (path, *path.parents)] + [cgroups / "memory"]
+
+
+def _left_in(group: Path) -> int | None:
+    """Bytes a control group leaves to what runs in it, itself included; None where it sets no limit."""
+    for limit in ("memory.max", "memory.limit_in_bytes"):
+        try:
+            return int((group / limit).read_text())
+        except (OSError, ValueError):
+            continue
+    return None
+
+
 def return_freed_memory() -> None:
     """Have glibc give freed arrays back to the system; nothing where the C library is another one.
 

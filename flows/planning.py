@@ -20,6 +20,7 @@ from flows.plan_inputs import input_scenes, plan_inputs
 from flows.plan_mask import mask_warning
 from models.card_field import did_you_mean
 from models.card_memory import card_memory
+from models.card_tile import DEFAULT_STEP
 from models.joint import receptive_field
 from models.window import choose_window
 from tasks.composite import reducer_radius_px
@@ -45,6 +46,9 @@ DEFAULT_RESOLUTION = 10.0
 
 BLOCK_BYTES = 1e8
 """What a block's model inputs may take; larger ones get smaller blocks. Pixels do not depend on it."""
+
+LONG_REACH_BLOCK_BYTES = 1e9
+"""The same where the step is larger than usual: a block of one window would leave all cores but one idle."""
 
 SMALL_BLOCK, LARGE_BLOCK = 1024, 2048
 """Pixels: small areas get several blocks to show progress, large ones lose less to halos (FACTS, Inference)."""
@@ -156,12 +160,14 @@ def _model_grid(job: Job, card: ModelCard, scale: Fraction) -> Grid:
 
 def _block_size(card: ModelCard, area: PixelBox, windows: WindowChoice) -> int:
     """A multiple of the step: large for large areas, smaller where a block's inputs would not fit their room."""
-    wish = LARGE_BLOCK if max(area.shape) > 2 * LARGE_BLOCK else SMALL_BLOCK
+    step = windows.step
+    usual = step <= DEFAULT_STEP
+    wish = max(LARGE_BLOCK if max(area.shape) > 2 * LARGE_BLOCK else SMALL_BLOCK, step if usual else 2 * step)
     per_pixel = sum(
         4 * (spec.dates.steps or 12) * len(spec.source_bands) / card.ratio(spec) ** 2 for spec in card.inputs
     )
-    step = windows.step
-    most = math.sqrt(BLOCK_BYTES / (3 * per_pixel)) - 2 * lattice_of(windows, block=step).halo
+    room = BLOCK_BYTES if usual else LONG_REACH_BLOCK_BYTES
+    most = math.sqrt(room / (3 * per_pixel)) - 2 * lattice_of(windows, block=step).halo
     return max(step, int(min(wish, most)) // step * step)
 
 
