@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from catalogs.errors import CatalogError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    import re
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 NULLABLE = {"datetime", "geometry", "proj:code"}
@@ -54,13 +55,21 @@ def read_items(path: Path) -> list[dict[str, Any]]:
         raise CatalogError(f"{path.name} is not a stac-geoparquet table: {error}") from error
 
 
-def add_item(path: Path, item: Mapping[str, Any]) -> None:
-    """`path` with the Item in it, in place of one of the same id; the file is begun where there is none.
+def add_items(path: Path, items: Sequence[Mapping[str, Any]], *, without: re.Pattern[str] | None = None) -> None:
+    """`path` with the Items in it, in place of those of the same ids; the file is begun where there is none.
+
+    Items already there whose whole id matches `without` are taken out.
 
     Raises CatalogError: what is there is not a table of Items.
     """
     known = read_items(path) if path.exists() else []
-    write_items(path, [*(other for other in known if other["id"] != item["id"]), item])
+    added = {item["id"] for item in items}
+    kept = [
+        item
+        for item in known
+        if item["id"] not in added and not (without is not None and without.fullmatch(item["id"]))
+    ]
+    write_items(path, [*kept, *items])
 
 
 def _searchable(item: Mapping[str, Any]) -> dict[str, Any]:

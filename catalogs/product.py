@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
+VRT = "application/xml"
+"""GDAL's VRT has no media type of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +108,14 @@ class SceneFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RelatedFacts:
+    """Another Item of the same product: the whole of a part, a part of the whole."""
+
+    href: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProductFacts:
     """All that is published of a product.
 
@@ -139,6 +149,7 @@ class ProductFacts:
     expression: Mapping[str, Any] = field(default_factory=dict, hash=False)
     keywords: tuple[str, ...] = ()
     license: str = "other"
+    related: tuple[RelatedFacts, ...] = ()
 
     def __post_init__(self) -> None:
         for name in (self.id, self.collection):

@@ -123,4 +123,5 @@ def _links(product: ProductFacts) -> list[pystac.Link]:
     links.append(pystac.Link("processing-expression", card, model.media_type, title=f"model card {model.name}"))
     scenes = sorted(product.scenes, key=lambda scene: (scene.datetime, scene.id))
     sources = [pystac.Link("derived_from", display_href(scene.href), GEOJSON, title=scene.id) for scene in scenes]
-    return links + sources
+    related = [pystac.Link("related", other.href, GEOJSON, title=other.title) for other in product.related]
+    return links + related + sources

@@ -46,6 +46,12 @@ class TileWish(_Part):
     batch: int | None = Field(default=None, gt=0, le=1024)
 
 
+class CogWish(_Part):
+    """What the job asks of the layers' files; ``max_side`` None leaves it to `tasks.cog_grid`."""
+
+    max_side: int | None = Field(default=None, ge=512, le=131_072, multiple_of=512)
+
+
 class SceneFilter(_Part):
     """Which scenes may take part."""
 
@@ -88,6 +94,7 @@ class Job(BaseModel):
     output: str | None = Field(default=None, min_length=1)
     grid: GridWish = GridWish()
     tile: TileWish = TileWish()
+    cog: CogWish = CogWish()
     filter: SceneFilter = SceneFilter()
     mask: MaskWish = MaskWish()
     gaps: Literal["leave", "carry", "interpolate"] | None = None
@@ -117,6 +124,8 @@ class Job(BaseModel):
         plain = self.model_dump(mode="json", exclude={"output", "base", "tolerance", "limits", "provider", "area"})
         if not self.ensemble.models:
             del plain["ensemble"]
+        if self.cog.max_side is None:
+            del plain["cog"]
         if self.augment.kind == "none":
             del plain["augment"]
         for key, default in (("fuse", "auto"), ("precision", "fp32")):

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from flows.finish import Finished, publish_product, write_layers
+from flows.finish import publish_product
 from flows.fusing import GPU_BATCH, GPUS
 from flows.holding import hold
 from flows.job_card import load_plan_card
+from flows.layers import Finished, finish_layers
 from flows.memory import fitting_callers
 from flows.outcome import Outcome
 from flows.places import free_memory
@@ -36,7 +37,6 @@ from tasks.ledger import (
     write_failures,
 )
 from tasks.progress import Advance, Notice, Stage
-from tasks.pyramid import write_pyramid
 from tasks.storage import StorageError, StoreError, open_storage
 from tasks.work import block_key, is_intact
 
@@ -118,7 +118,7 @@ def make_product(run: Run) -> Outcome:
         _prepare(run, card)
         shop = _open_shop(run)
         entries = _blocks(run, shop, where, holder)
-        finished = _cogs(run, card)
+        finished = _cogs(run, card, entries)
         holder.check()
         report = _publish(run, shop, entries, finished, where.n_workers)
     return Outcome(name=run.plan.name, output=run.storage.uri, report=report)
@@ -265,22 +265,9 @@ def _verified(shop: Workshop) -> dict[str, BlockEntry]:
 
 
 @step("cogs")
-def _cogs(run: Run, card: ModelCard) -> Finished:
-    """The smaller levels of the store, and every layer's file."""
-    run.listener(Stage(name="cogs", total=len(run.plan.layers)))
-    plan = run.plan
-    kinds = {spec.name: spec.kind for spec in card.layer_specs()}
-    began = time.perf_counter()
-    write_pyramid(
-        run.storage,
-        grid=plan.product_grid,
-        box=plan.product_box,
-        block=plan.product_block,
-        kinds={**{name: kinds[name] for name in plan.layers}, "observations": "value"},
-    )
-    seconds = time.perf_counter() - began
-    finished = write_layers(run.storage, plan, card, listener=run.listener)
-    return replace(finished, seconds=finished.seconds + seconds)
+def _cogs(run: Run, card: ModelCard, entries: dict[str, BlockEntry]) -> Finished:
+    """The smaller levels of the store, and every layer's files."""
+    return finish_layers(run.storage, run.plan, card, entries, listener=run.listener)
 
 
 @step("publish")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from typing import TYPE_CHECKING, Any, Literal
 
-from tasks.ledger import ENTRIES, PLAN
+from flows.layers import PART_ITEM, product_parts
+from tasks.ledger import ENTRIES, HOME, PLAN
 from tasks.lock import LOCK
 from tasks.room import room_needed
 from tasks.storage import StoreError
@@ -41,7 +43,12 @@ def check_room(storage: Storage, plan: Plan, card: ModelCard) -> None:
     kinds = {spec.name: (spec.kind, spec.dtype) for spec in card.layer_specs()}
     n_done = sum(1 for _ in storage.keys(ENTRIES)) if storage.root is not None else 0
     share_left = 1 - min(n_done, len(plan.blocks)) / max(len(plan.blocks), 1)
-    needed = room_needed([kinds[name] for name in plan.layers], shape=plan.product_box.shape, share_left=share_left)
+    needed = room_needed(
+        [kinds[name] for name in plan.layers],
+        shape=plan.product_box.shape,
+        share_left=share_left,
+        n_parts=len(product_parts(plan)),
+    )
     free = shutil.disk_usage(_existing(storage.folder)).free
     if needed > free:
         raise StoreError(
@@ -91,10 +98,10 @@ def remove_layers(storage: Storage, names: Iterable[str]) -> None:
     """Remove layers from the store and their files."""
     known = list(storage.keys())
     for name in names:
-        beside = (f"{name}.tif", f"{name}.vrt", f"{name}/")
-        storage.delete(
-            [key for key in known if key.startswith(beside) or (key.startswith(STORE) and f"/{name}/" in key)]
+        files = re.compile(
+            rf"({HOME}/(cogs|pyramid)/)?{re.escape(name)}(_r\d+c\d+)?\.(tif|tif\.aux\.xml|vrt|tif\.json|json)"
         )
+        storage.delete([key for key in known if files.fullmatch(key) or (key.startswith(STORE) and f"/{name}/" in key)])
         if storage.folder is not None:
             for folder in [path for path in (storage.folder / STORE).rglob(name) if path.is_dir()]:
                 shutil.rmtree(folder)
@@ -118,7 +125,8 @@ def _stored(spec: Any) -> StoredLayer:
 
 def _is_ours(key: str) -> bool:
     top = key.partition("/")[0]
-    return top in {".tilewright", "data.zarr", *PRODUCT_FILES} or top.endswith(PRODUCT_SUFFIXES)
+    known = top in {".tilewright", "data.zarr", *PRODUCT_FILES} or top.endswith(PRODUCT_SUFFIXES)
+    return known or PART_ITEM.fullmatch(top) is not None
 
 
 def _existing(folder: Path) -> Path:

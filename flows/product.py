@@ -9,11 +9,14 @@ from shapely.geometry import shape
 
 from catalogs.footprint import bounds_of
 from catalogs.product import (
+    COG,
+    VRT,
     ClassFacts,
     FileFacts,
     LayerFacts,
     ModelFacts,
     ProductFacts,
+    RelatedFacts,
     SceneFacts,
     StatisticsFacts,
 )
@@ -25,7 +28,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from flows.finish import Finished, FinishedLayer
+    from flows.layers import Finished
+    from models.outputs import LayerSpec
+    from tasks.cog import CogFacts
     from tasks.plan import Plan
     from tasks.work import Workshop
 
@@ -58,8 +63,11 @@ def product_facts(
         crs=grid.crs,
         shape=grid.area.shape,
         transform=tuple(grid.transform_of(grid.area))[:6],
-        layers=tuple(_layer(layer) for layer in finished.layers),
+        layers=tuple(
+            layer_facts(layer.spec, layer.facts, media_type=VRT if layer.parts else COG) for layer in finished.layers
+        ),
         files=_files(folder, finished, zarr_format=plan.request["zarr_format"]),
+        related=related_parts(finished),
         model=ModelFacts(
             id=card.id,
             name=card.name,
@@ -91,12 +99,20 @@ def _card_href(plan: Plan) -> str:
     return reference if "://" in reference or "/" in reference else f"urn:tilewright:model:{reference}"
 
 
-def _layer(layer: FinishedLayer) -> LayerFacts:
-    spec, facts = layer.spec, layer.facts
+def related_parts(finished: Finished) -> tuple[RelatedFacts, ...]:
+    """The Items of a product's parts, as its own Item names them."""
+    return tuple(
+        RelatedFacts(href=f"./item_{part.suffix}.json", title=f"part {part.suffix}")
+        for part, _ in finished.layers[0].parts
+    )
+
+
+def layer_facts(spec: LayerSpec, facts: CogFacts, *, media_type: str = COG) -> LayerFacts:
+    """What the Item says of a layer's file."""
     moments = facts.statistics
     return LayerFacts(
         name=spec.name,
-        href=f"./{layer.href}",
+        href=f"./{facts.path.name}",
         size=facts.size,
         checksum=facts.checksum,
         dtype=spec.dtype,
@@ -122,7 +138,23 @@ def _layer(layer: FinishedLayer) -> LayerFacts:
             stddev=moments.stddev,
             valid_percent=moments.valid_percent,
         ),
+        media_type=media_type,
         role="data" if spec.kind in DATA_KINDS else "metadata",
+    )
+
+
+def names_facts(spec: LayerSpec, facts: CogFacts) -> tuple[FileFacts, ...]:
+    """What the Item says of the class names beside a layer's file, where there are any."""
+    if facts.sidecar is None:
+        return ()
+    return (
+        FileFacts(
+            key=f"{spec.name}_names",
+            href=f"./{facts.sidecar.name}",
+            media_type="application/xml",
+            roles=("metadata",),
+            title="Class names for GDAL",
+        ),
     )
 
 
@@ -165,17 +197,7 @@ def _files(folder: Path, finished: Finished, *, zarr_format: int) -> tuple[FileF
             checksum=multihash(folder / "plan.json"),
         )
     )
-    facts.extend(
-        FileFacts(
-            key=f"{layer.spec.name}_names",
-            href=f"./{layer.href}.aux.xml",
-            media_type="application/xml",
-            roles=("metadata",),
-            title="Class names for GDAL",
-        )
-        for layer in finished.layers
-        if layer.facts.sidecar is not None
-    )
+    facts.extend(entry for layer in finished.layers for entry in names_facts(layer.spec, layer.facts))
     return tuple(facts)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import rasterio
 from rasterio.windows import Window
 
+from flows.layers import PART_ITEM
 from flows.pipeline import Run, Settings, make_product
 from flows.places import reading_settings, storage_options
 from flows.predict import RunOptions
@@ -125,14 +126,37 @@ def _rebuild(plan: Plan, settings: Settings, storage: Storage, listener: Listene
 
 
 def _same_layer(plain: Mapping[str, Any], home: Storage, rebuilt: Storage, name: str) -> bool | None:
-    """True if a layer's file has the checksum the Item gives, or else the same pixels; None if there is no telling."""
-    asset = plain["assets"].get(name, {})
-    remade = (rebuilt.read_json("item.json") or {}).get("assets", {}).get(name, {})
-    if asset.get("file:checksum") and asset["file:checksum"] == remade.get("file:checksum"):
+    """True if a layer's files have the checksums their Items give, or else the same pixels; None if unknown."""
+    remade = rebuilt.read_json("item.json") or {}
+    parts, made = _parts(plain), _parts(remade)
+    if parts != made:
+        return False
+    if not parts:
+        return _same_file(plain, home, remade, rebuilt, name)
+    verdicts = [
+        _same_file(home.read_json(part) or {}, home, rebuilt.read_json(part) or {}, rebuilt, name) for part in parts
+    ]
+    return False if False in verdicts else None if None in verdicts else True
+
+
+def _parts(plain: Mapping[str, Any]) -> list[str]:
+    """The Items of a product's parts by name; none where every layer is one file."""
+    hrefs = [
+        str(link.get("href")).removeprefix("./") for link in plain.get("links", ()) if link.get("rel") == "related"
+    ]
+    return sorted(href for href in hrefs if PART_ITEM.fullmatch(href))
+
+
+def _same_file(
+    plain: Mapping[str, Any], home: Storage, remade: Mapping[str, Any], rebuilt: Storage, name: str
+) -> bool | None:
+    """The same for the one file that two Items show a layer by."""
+    asset, other = (item.get("assets", {}).get(name, {}) for item in (plain, remade))
+    if asset.get("file:checksum") and asset["file:checksum"] == other.get("file:checksum"):
         return True
-    if COG not in str(asset.get("type")) or not remade:
+    if COG not in str(asset.get("type")) or not other:
         return None
-    paths = [f"{place.uri}/{entry['href'].removeprefix('./')}" for place, entry in ((home, asset), (rebuilt, remade))]
+    paths = [f"{place.uri}/{entry['href'].removeprefix('./')}" for place, entry in ((home, asset), (rebuilt, other))]
     with reading_env(reading_settings()):
         try:
             return _same_pixels(*paths)

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from flows.finish import Finished, FinishedLayer
+    import numpy as np
+
+    from flows.layers import Finished, FinishedLayer
     from tasks.ledger import BlockEntry
     from tasks.plan import Plan
     from tasks.work import Workshop
@@ -25,13 +27,18 @@ def report_json(
     shop: Workshop,
     entries: Mapping[str, BlockEntry],
     finished: Finished,
+    small: Mapping[str, np.ndarray],
     *,
     began: datetime,
     finished_at: datetime,
     seconds: float,
     n_workers: int,
 ) -> dict[str, Any]:
-    """The report of a run. ``seconds`` is the wall time from the command's start to here; area in km2."""
+    """The report of a run.
+
+    ``small`` has every layer by name as a small (y, x) array; ``seconds`` is the wall time from the command's start to
+    here; areas are in km2.
+    """
     plan = shop.plan
     blocks = list(entries.values())
     valid = sum(entry.valid_pixels for entry in blocks)
@@ -51,7 +58,7 @@ def report_json(
         "passes": _passes(plan, blocks, valid),
         "read_factor": _read_factor(shop, blocks),
         "bytes_read": sum(entry.bytes_read for entry in blocks),
-        "seconds": {**_stage_seconds(blocks), "cogs": finished.seconds, "total": seconds},
+        "seconds": {**_stage_seconds(blocks), **finished.seconds, "total": seconds},
         "floor_seconds": floor,
         "efficiency": floor / seconds if floor is not None and seconds > 0 else None,
         "km2_per_s": valid * pixel_km2 / seconds if seconds > 0 else 0.0,
@@ -67,7 +74,7 @@ def report_json(
         "windows_reason": plan.windows_reason,
         "exact": plan.exact,
         "exact_reason": plan.exact_reason,
-        "layers": [_layer(layer, pixel_km2, inside=inside) for layer in finished.layers],
+        "layers": [_layer(layer, small[layer.spec.name], pixel_km2, inside=inside) for layer in finished.layers],
         "scenes": _scenes(plan, blocks),
         "failures": [failure for entry in blocks for failure in entry.failures],
         "warnings": [*plan.warnings, *([shop.engine.session.note] if shop.engine.session.note else [])],
@@ -143,10 +150,10 @@ def _missing_percent(valid: int, inside: float) -> float:
     return 100.0 * max(0.0, 1 - valid / inside) if inside else 0.0
 
 
-def _layer(layer: FinishedLayer, pixel_km2: float, *, inside: float) -> dict[str, Any]:
+def _layer(layer: FinishedLayer, small: np.ndarray, pixel_km2: float, *, inside: float) -> dict[str, Any]:
     spec, facts = layer.spec, layer.facts
     statistics = facts.statistics
-    ends = value_ends(layer.small, spec) if spec.kind != "class" else None
+    ends = value_ends(small, spec) if spec.kind != "class" else None
     plain: dict[str, Any] = {
         "name": spec.name,
         "kind": spec.kind,
@@ -158,8 +165,10 @@ def _layer(layer: FinishedLayer, pixel_km2: float, *, inside: float) -> dict[str
         "max": statistics.maximum if statistics else None,
         "mean": statistics.mean if statistics else None,
         "nodata_percent": _missing_percent(facts.valid_pixels, inside),
-        "size": facts.size,
+        "size": layer.size,
     }
+    if layer.parts:
+        plain["parts"] = [part.path.name for _, part in layer.parts]
     if ends is not None:
         plain["display"] = list(ends)
     if spec.classes:

@@ -14,6 +14,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 from rio_cogeo.cogeo import cog_validate
 
+from tasks.cog_levels import level_shapes
 from tasks.sidecar import write_sidecar
 from tasks.staging import BLOCK, RowSource, stage_rows
 from tasks.statistics import Statistics, Tally, fingerprint
@@ -26,13 +27,13 @@ if TYPE_CHECKING:
 
     from tasks.cogspec import CogSpec
 
-# Measured on noisy layers of 4096 x 4096 px: level 6 makes classes 14 % smaller than level 1 for twice the time,
-# percentages 4 %, floats not at all; the predictor saves percentages and floats 13 % and classes nothing.
-# ZSTD writes twice as fast at the same size, but readers in browsers and GDAL builds without it fail.
+# Measured on class layers of 4096 x 4096 px: level 5 costs twice level 1 and makes them 14-17 % smaller, level 6 costs
+# twice level 5 for another 8-11 %. Percentages gain 4 % from level 6, floats nothing; the predictor saves percentages
+# and floats 13 % and classes nothing. ZSTD at the same size is no faster, and readers in browsers fail on it.
 ENCODINGS: dict[str, dict[str, str]] = {
-    "class": {"COMPRESS": "DEFLATE", "LEVEL": "6", "PREDICTOR": "NO", "OVERVIEW_RESAMPLING": "MODE"},
-    "percent": {"COMPRESS": "DEFLATE", "LEVEL": "1", "PREDICTOR": "YES", "OVERVIEW_RESAMPLING": "AVERAGE"},
-    "value": {"COMPRESS": "DEFLATE", "LEVEL": "1", "PREDICTOR": "YES", "OVERVIEW_RESAMPLING": "AVERAGE"},
+    "class": {"COMPRESS": "DEFLATE", "LEVEL": "5", "PREDICTOR": "NO"},
+    "percent": {"COMPRESS": "DEFLATE", "LEVEL": "1", "PREDICTOR": "YES"},
+    "value": {"COMPRESS": "DEFLATE", "LEVEL": "1", "PREDICTOR": "YES"},
 }
 
 
@@ -79,9 +80,9 @@ def write_cog(
     `rows(r0, r1)` gives rows (r1 - r0, W) of the layer in its dtype; it is asked once for each `read_rows` rows
     (a multiple of 512) from top to bottom. Memory is what `rows` gives, `cache_mb` and some 50 MB, however many rows
     there are. The same pixels give the same bytes whatever `threads` is. `metadata` becomes metadata items of the file.
-    Every pixel is read back and compared before the file gets its name. `progress` is told the share done, 0 to 1.
-    While it is made, some 2.5 times its size lies beside it in a folder whose name starts with a dot. Call it once at
-    a time in a process, since GDAL's cache limit is the process's: more speed comes from `threads`.
+    Every pixel of every level is read back and compared before the file gets its name. `progress` is told the share
+    done, 0 to 1. While it is made, some 2.5 times its size lies beside it in a folder whose name starts with a dot.
+    Files made side by side share `cache_mb`, since GDAL's cache is the process's.
 
     Raises CogError: disk full or not writable, COG not strict-valid, pixels read back are not those written.
     """
@@ -109,7 +110,10 @@ def write_cog(
 
 
 def _make_cog(staged: Path, finished: Path, *, spec: CogSpec, shape: tuple[int, int], threads: int) -> None:
-    settings = {"BLOCKSIZE": tile_side(shape), "BIGTIFF": "IF_SAFER", "NUM_THREADS": threads}
+    overviews = "AUTO" if level_shapes(shape) else "NONE"
+    settings = {
+        "BLOCKSIZE": tile_side(shape), "BIGTIFF": "IF_SAFER", "NUM_THREADS": threads, "OVERVIEWS": overviews,
+    }  # fmt: skip
     try:
         rasterio.shutil.copy(staged, finished, driver="COG", **ENCODINGS[spec.kind], **settings)
     except SystemError as error:
@@ -124,25 +128,31 @@ def tile_side(shape: tuple[int, int]) -> int:
     rio-cogeo 7.0.4 takes a tile as wide as the image for a strip and calls such a file not tiled; when it looks at the
     tile's height too, this can go. GDAL 3.10 gives overviews only tiles of a power of two between 64 and 4096.
     """
-    height, width = shape
-    taken = set()
-    while height > BLOCK:
-        taken.add(width)
-        height, width = height // 2, width // 2
+    taken = {width for height, width in (shape, *level_shapes(shape)) if height > BLOCK}
     return next((side for side in (BLOCK, 256, 128, 1024, 2048, 64, 4096) if side not in taken), BLOCK)
 
 
-def _check(finished: Path, prints: list[int]) -> tuple[int, ...]:
-    """Overview factors of the COG, after it proved strict-valid and to hold the rows of these fingerprints."""
+def _check(finished: Path, prints: list[list[int]]) -> tuple[int, ...]:
+    """Overview factors of the COG, after it proved strict-valid and each level to hold the rows of its prints."""
     valid, errors, warnings = cog_validate(finished, strict=True, quiet=True)
     if not valid:
         raise CogError(f"{finished.name} is not a valid COG: {'; '.join([*errors, *warnings])}")
     with rasterio.open(finished, driver="GTiff") as source:
-        for number, expected in enumerate(prints):
-            window = Window(0, number * BLOCK, source.width, min(BLOCK, source.height - number * BLOCK))
-            if fingerprint(source.read(1, window=window)) != expected:
-                raise CogError(f"{finished.name}: rows from {number * BLOCK} on do not read back as they were written")
-        return tuple(source.overviews(1))
+        _check_rows(source, prints[0], finished.name)
+        overviews = tuple(source.overviews(1))
+    if len(overviews) != len(prints) - 1:
+        raise CogError(f"{finished.name} has {len(overviews)} overviews instead of {len(prints) - 1}")
+    for number, expected in enumerate(prints[1:]):
+        with rasterio.open(finished, driver="GTiff", overview_level=number) as source:
+            _check_rows(source, expected, f"overview {number} of {finished.name}")
+    return overviews
+
+
+def _check_rows(source: Any, prints: list[int], name: str) -> None:
+    for number, expected in enumerate(prints):
+        window = Window(0, number * BLOCK, source.width, min(BLOCK, source.height - number * BLOCK))
+        if fingerprint(source.read(1, window=window)) != expected:
+            raise CogError(f"{name}: rows from {number * BLOCK} on do not read back as they were written")
 
 
 def _facts(path: Path, finished: Path, spec: CogSpec, tally: Tally, overviews: tuple[int, ...]) -> CogFacts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from itertools import combinations
 
 import numpy as np
@@ -9,41 +10,106 @@ import numpy as np
 METHODS = {"class": "mode", "percent": "average", "value": "average"}
 """What each kind's way is called by GDAL and by the multiscales convention."""
 
+Quads = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""The four pixels behind each new one, in reading order, each (ceil(height / 2), ceil(width / 2))."""
 
-def halve(pixels: np.ndarray, *, kind: str, nodata: float) -> np.ndarray:
+
+def halve(pixels: np.ndarray, *, kind: str, nodata: float | None) -> np.ndarray:
     """Half of (height, width) pixels, odd sides rounded up, same dtype; nodata only where all four pixels are.
 
     Of classes that are equally frequent the one met first wins, from the upper left in reading order. Whole numbers
-    are rounded to the nearest, halves up.
+    are rounded to the nearest, halves up. ``nodata`` None: every pixel is valid. A rim's missing pixels have no part.
     """
-    quads = _quads(pixels, nodata)
-    valid = ~np.isnan(quads) if np.isnan(nodata) else quads != nodata
+    quads, rim = _quads(pixels)
+    valid = _valid(quads, rim, nodata)
     if kind == "class":
         return _most_frequent(quads, valid)
+    if np.issubdtype(pixels.dtype, np.integer):
+        return _whole_mean(quads, valid, nodata)
     return _mean(quads, valid, nodata)
 
 
-def _quads(pixels: np.ndarray, nodata: float) -> np.ndarray:
-    """The four pixels behind each new one, shape (4, ceil(height / 2), ceil(width / 2)); nodata beyond the rim."""
-    height, width = pixels.shape
-    if height % 2 or width % 2:
-        pixels = np.pad(pixels, ((0, height % 2), (0, width % 2)), constant_values=nodata)
-    return np.stack([pixels[row::2, col::2] for row in (0, 1) for col in (0, 1)])
+def _quads(pixels: np.ndarray) -> tuple[Quads, tuple[bool, bool]]:
+    """The quads, rims repeated; whether there is an odd last row, an odd last column."""
+    rim = (bool(pixels.shape[0] % 2), bool(pixels.shape[1] % 2))
+    if any(rim):
+        pixels = np.pad(pixels, ((0, rim[0]), (0, rim[1])), mode="edge")
+    return (pixels[::2, ::2], pixels[::2, 1::2], pixels[1::2, ::2], pixels[1::2, 1::2]), rim
 
 
-def _most_frequent(quads: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    votes = valid.astype(np.uint8)
+def _valid(quads: Quads, rim: tuple[bool, bool], nodata: float | None) -> Quads | None:
+    """Where each pixel of the quads is one, and valid; None where all are, as in most of a map."""
+    missing = [_missing(pixels, nodata) for pixels in quads]
+    if not any(rim) and not any(mask.any() for mask in missing):
+        return None
+    if rim[0]:
+        missing[2][-1] = missing[3][-1] = True
+    if rim[1]:
+        missing[1][:, -1] = missing[3][:, -1] = True
+    one, two, three, four = (~mask for mask in missing)
+    return one, two, three, four
+
+
+def _missing(pixels: np.ndarray, nodata: float | None) -> np.ndarray:
+    if nodata is None:
+        return np.zeros(pixels.shape, dtype=bool)
+    found: np.ndarray = np.isnan(pixels) if np.isnan(nodata) else pixels == nodata
+    return found
+
+
+def _most_frequent(quads: Quads, valid: Quads | None) -> np.ndarray:
+    if valid is not None:
+        return _most_votes(quads, valid)
+    one, two, three, four = quads
+    # Of four votes a pair wins: the first pixel's, else the second's, else that of the last two; else the first alone.
+    first = (one == two) | (one == three) | (one == four)
+    second = ((two == three) | (two == four)) & ~first
+    last = (three == four) & ~(first | second)
+    made = one.copy()
+    np.copyto(made, two, where=second)
+    np.copyto(made, three, where=last)
+    return made
+
+
+def _most_votes(quads: Quads, valid: Quads) -> np.ndarray:
+    votes = np.stack(valid).astype(np.uint8)
     for one, other in combinations(range(4), 2):
-        same = (quads[one] == quads[other]) & valid[one]
+        same = (quads[one] == quads[other]) & valid[one] & valid[other]
         votes[one] += same
         votes[other] += same
-    return np.take_along_axis(quads, votes.argmax(axis=0)[np.newaxis], axis=0)[0]
+    made = quads[0].copy()
+    best = votes[0].copy()
+    for pixels, count in zip(quads[1:], votes[1:], strict=True):
+        np.copyto(made, pixels, where=count > best)
+        np.maximum(best, count, out=best)
+    return made
 
 
-def _mean(quads: np.ndarray, valid: np.ndarray, nodata: float) -> np.ndarray:
-    count = valid.sum(axis=0)
-    total = np.where(valid, quads, 0).sum(axis=0, dtype=np.float64)
-    mean = np.divide(total, count, out=np.full(count.shape, nodata, dtype=np.float64), where=count > 0)
-    if np.issubdtype(quads.dtype, np.integer):
-        mean = np.floor(mean + 0.5)
-    return mean.astype(quads.dtype)
+def _whole_mean(quads: Quads, valid: Quads | None, nodata: float | None) -> np.ndarray:
+    dtype = quads[0].dtype
+    wide = np.dtype(np.int32 if dtype.itemsize <= 2 else np.int64)
+    if valid is None:
+        return ((_sum(quads, wide) + 2) >> 2).astype(dtype)
+    total = _sum(tuple(np.where(mask, pixels, 0) for pixels, mask in zip(quads, valid, strict=True)), wide)
+    count = _sum(valid, np.dtype(np.uint8))
+    made = (total + 2) >> 2
+    partial = (count > 0) & (count < 4)
+    n = count[partial].astype(wide)
+    made[partial] = (2 * total[partial] + n) // (2 * n)
+    if nodata is not None:
+        made[count == 0] = nodata
+    return made.astype(dtype)
+
+
+def _mean(quads: Quads, valid: Quads | None, nodata: float | None) -> np.ndarray:
+    dtype, wide = quads[0].dtype, np.dtype(np.float64)
+    if valid is None:
+        return (_sum(quads, wide) / 4).astype(dtype)
+    total = _sum(tuple(np.where(mask, pixels, 0) for pixels, mask in zip(quads, valid, strict=True)), wide)
+    count = _sum(valid, np.dtype(np.uint8))
+    empty = np.full(count.shape, np.nan if nodata is None else nodata, dtype=wide)
+    return np.divide(total, count, out=empty, where=count > 0).astype(dtype)
+
+
+def _sum(arrays: tuple[np.ndarray, ...], dtype: np.dtype[np.generic]) -> np.ndarray:
+    return reduce(lambda one, other: np.add(one, other, dtype=dtype), arrays)

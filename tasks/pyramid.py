@@ -7,23 +7,23 @@ where every reader of CF data finds them, and the layout of the multiscales conv
 from __future__ import annotations
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import zarr
 from affine import Affine
 from zarr.errors import ZarrUserWarning
 
 from tasks.conventions import MULTISCALES
-from tasks.halving import METHODS, halve
+from tasks.halving import METHODS
 from tasks.place import Place, declare_grid
+from tasks.pyramid_levels import Stamps, write_levels
 from tasks.store import STORE, array_layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from tasks.grid import Grid, PixelBox
     from tasks.storage import Storage
@@ -59,11 +59,21 @@ def pyramid_levels(shape: tuple[int, int]) -> tuple[Level, ...]:
     return tuple(levels)
 
 
-def write_pyramid(storage: Storage, *, grid: Grid, box: PixelBox, block: int, kinds: Mapping[str, str]) -> None:
+def write_pyramid(
+    storage: Storage,
+    *,
+    grid: Grid,
+    box: PixelBox,
+    block: int,
+    kinds: Mapping[str, str],
+    checksums: Mapping[str, Mapping[tuple[int, int], str]] | None = None,
+    threads: int = 1,
+) -> None:
     """Write every smaller level of the layers in ``kinds`` (name to class, percent or value), and say so in the store.
 
     Classes by the most frequent, values by their mean, nodata left out of both. Memory is bounded: four blocks of one
-    layer at a time. Levels that are there already are written again.
+    layer for each of ``threads``, and four more. With ``checksums``, each layer's blocks by their absolute (row, col),
+    what stands from before and was made of the same blocks is kept; else all levels are written again.
 
     Raises StorageError naming the layer.
     """
@@ -74,9 +84,13 @@ def write_pyramid(storage: Storage, *, grid: Grid, box: PixelBox, block: int, ki
     for level in levels[1:]:
         place = _place(grid, box, level)
         storage.insist("describe", partial(declare_grid, group.require_group(level.path), place))
-    for name in kinds:
-        for above, level in pairwise(levels):
-            _write_level(storage, group, name, above, level, block=block, kind=kinds[name])
+    first = (box.row_start // block, box.col_start // block)
+    with ThreadPoolExecutor(threads) as pool:
+        for name in kinds:
+            arrays = storage.insist("describe", partial(_declare_levels, group, name, levels, block))
+            prints = None if checksums is None else checksums[name]
+            stamps = Stamps.read(storage, name, prints=prints, first=first, fresh=arrays.fresh)
+            write_levels(storage, arrays.levels, kind=kinds[name], block=block, stamps=stamps, pool=pool)
     if len(levels) > 1:
         _describe(group, grid, box, levels, kinds)
     with warnings.catch_warnings():
@@ -84,35 +98,36 @@ def write_pyramid(storage: Storage, *, grid: Grid, box: PixelBox, block: int, ki
         storage.insist("describe", lambda: zarr.consolidate_metadata(store, zarr_format=zarr_format))
 
 
-def _write_level(
-    storage: Storage, group: zarr.Group, name: str, above: Level, level: Level, *, block: int, kind: str
-) -> None:
-    source = group[above.path_of(name)]
-    assert isinstance(source, zarr.Array), f"{name} is a layer"
-    target = group.create_array(
-        level.path_of(name),
-        shape=level.shape,
-        dtype=source.dtype,
-        fill_value=source.fill_value,
-        overwrite=True,
-        attributes=dict(source.attrs),
-        **array_layout(block, zarr_format=group.metadata.zarr_format),
-    )
-    for rows, cols in _pieces(level.shape, block):
-        wide = tuple(slice(2 * span.start, 2 * span.stop) for span in (rows, cols))
-        pixels = storage.insist(f"read layer {name} of", lambda wide=wide: np.asarray(source[wide]))  # type: ignore[misc]
-        smaller = halve(pixels, kind=kind, nodata=source.fill_value)
-        storage.insist(
-            f"write a smaller level of {name} to",
-            lambda rows=rows, cols=cols, smaller=smaller: target.__setitem__((rows, cols), smaller),  # type: ignore[misc]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Arrays:
+    """A layer's arrays, the full one first; ``fresh`` where a smaller one was not there before."""
+
+    levels: tuple[zarr.Array[Any], ...]
+    fresh: bool
+
+
+def _declare_levels(group: zarr.Group, name: str, levels: tuple[Level, ...], block: int) -> _Arrays:
+    full = group[name]
+    assert isinstance(full, zarr.Array), f"{name} is a layer"
+    arrays, fresh = [full], False
+    for level in levels[1:]:
+        path = level.path_of(name)
+        standing = group.get(path)
+        if isinstance(standing, zarr.Array) and standing.shape == level.shape and standing.dtype == full.dtype:
+            arrays.append(standing)
+            continue
+        fresh = True
+        made = group.create_array(
+            path,
+            shape=level.shape,
+            dtype=full.dtype,
+            fill_value=full.fill_value,
+            overwrite=True,
+            attributes=dict(full.attrs),
+            **array_layout(block, zarr_format=group.metadata.zarr_format),
         )
-
-
-def _pieces(shape: tuple[int, int], block: int) -> Iterator[tuple[slice, slice]]:
-    """The shards of an array of ``shape``."""
-    for row in range(0, shape[0], block):
-        for col in range(0, shape[1], block):
-            yield slice(row, min(row + block, shape[0])), slice(col, min(col + block, shape[1]))
+        arrays.append(made)
+    return _Arrays(levels=tuple(arrays), fresh=fresh)
 
 
 def _describe(

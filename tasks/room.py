@@ -19,19 +19,25 @@ OBSERVATIONS = ("class", "uint16")
 SMALLER_LEVELS = 4 / 3
 """A pyramid on top of a raster: 1 + 1/4 + 1/16 + ..."""
 
+AT_ONCE = 4
+"""Files made side by side at most, however many cores there are: each holds its rows and its staged copy."""
+
 STAGING = 2.5
 """Times its own size that a COG takes beside it while it is made (`tasks.cog.write_cog`)."""
 
 
-def room_needed(layers: Iterable[tuple[str, str]], *, shape: tuple[int, int], share_left: float) -> int:
+def room_needed(
+    layers: Iterable[tuple[str, str]], *, shape: tuple[int, int], share_left: float, n_parts: int = 1
+) -> int:
     """Bytes that must be free for layers of (kind, dtype) and their observation counts over ``shape`` (H, W) pixels.
 
-    ``share_left`` is the share of blocks that are not stored yet, 0 to 1. COGs are made one after the other, so that
-    only the largest is ever staged.
+    ``share_left`` is the share of blocks that are not stored yet, 0 to 1; ``n_parts`` files hold a layer. At most
+    ``AT_ONCE`` files are staged at a time.
     """
     files = [_bytes(kind, dtype, shape) * SMALLER_LEVELS for kind, dtype in layers]
     stored = [*files, _bytes(*OBSERVATIONS, shape) * SMALLER_LEVELS]
-    return int(sum(stored) * share_left + sum(files) + STAGING * max(files, default=0.0))
+    staged = sorted((size / n_parts for size in files for _ in range(min(n_parts, AT_ONCE))), reverse=True)
+    return int(sum(stored) * share_left + sum(files) + STAGING * sum(staged[:AT_ONCE]))
 
 
 def _bytes(kind: str, dtype: str, shape: tuple[int, int]) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 import rasterio
 from rasterio.windows import Window
 
+from tasks.cog_levels import open_levels
 from tasks.colours import rgb
 from tasks.statistics import Statistics, Tally, fingerprint
 
@@ -62,20 +63,28 @@ class ReadBackError(RuntimeError):
 
 def stage_rows(
     staged: Path, source: RowSource, *, spec: CogSpec, metadata: Mapping[str, str], progress: Callable[[float], None]
-) -> tuple[Tally, list[int]]:
-    """A tiled GeoTIFF without overviews at `staged`; its pixels' account, and the fingerprint of every 512 rows."""
+) -> tuple[Tally, list[list[int]]]:
+    """A tiled GeoTIFF at `staged` with its smaller levels beside it.
+
+    What comes back are its pixels' account, and per level, the full one first, the fingerprint of every 512 rows.
+    """
     tally, prints = Tally(np.dtype(spec.dtype), spec.nodata), []
     height, width = source.shape
-    with rasterio.open(staged, "w", **_profile(source, spec)) as target:
+    profile = _profile(source, spec)
+    with rasterio.open(staged, "w", **profile) as target, open_levels(staged, profile, kind=spec.kind) as levels:
         for start, read in source.pieces(spec):
             for first in range(0, read.shape[0], BLOCK):
                 piece = read[first : first + BLOCK]
                 target.write(piece, 1, window=Window(0, start + first, width, piece.shape[0]))
                 prints.append(fingerprint(piece))
+                if levels:
+                    levels[0].take(piece)
             tally.add(read)
             progress((start + read.shape[0]) / height)
+        if levels:
+            levels[0].close()
         _describe(target, spec, metadata, tally.statistics())
-    return tally, prints
+    return tally, [prints, *(level.prints for level in levels)]
 
 
 def _profile(source: RowSource, spec: CogSpec) -> dict[str, Any]:

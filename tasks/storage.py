@@ -82,6 +82,14 @@ class Storage:
         except ValueError as error:
             raise StorageError(f"{key} in {self.uri} is not JSON: restore it or choose another output.") from error
 
+    def etag(self, key: str) -> str | None:
+        """What tells one state of an object from another without reading it; None if there is no such object."""
+        try:
+            found = self.insist(f"look at {key} in", lambda: obstore.head(self.root, key))
+        except FileNotFoundError:
+            return None
+        return found.get("e_tag") or f"{found['last_modified'].isoformat()}-{found['size']}"
+
     def write(self, key: str, content: bytes) -> None:
         """Put the object whole, replacing what was there; a reader sees the old or the new one."""
         self._put(key, content)
@@ -101,6 +109,14 @@ class Storage:
     def upload(self, key: str, path: Path) -> None:
         """Put a local file whole (multipart where it is large), replacing what was there."""
         self._put(key, path)
+
+    def take(self, key: str, path: Path) -> None:
+        """Put a local file whole as ``upload`` does; where it lies on a folder's own disk it is moved, not copied."""
+        if self.folder is None or self.folder.stat().st_dev != path.stat().st_dev:
+            self.upload(key, path)
+            return
+        target = self.folder / key
+        self.insist(f"write {key} to", lambda: path.replace(target))
 
     def _put(self, key: str, content: bytes | Path, **how: Any) -> None:
         try:

@@ -31,18 +31,18 @@ OUTPUT = {
 }
 
 
-def write_job(folder: Path, **wish: Any) -> Path:
+def write_job(folder: Path, *, side: int = SIDE, **wish: Any) -> Path:
     """A job file over a world of noise: 256 x 256 px in 64 blocks, the last rows and columns without any scene."""
     world = World(folder / "scenes")
     random = np.random.default_rng(5)
     for band in INPUT["bands"]:
-        values = random.random((SIDE - 40, SIDE - 40), dtype=np.float32)
+        values = random.random((side - 40, side - 40), dtype=np.float32)
         world.add(values, band, scene="first", day="2023-06-10", unit="reflectance")
     card = write_card(folder / "card", conv_stack(n_in=2), inputs=[INPUT], outputs=[OUTPUT], tile={"step": BLOCK})
     plain = {
         "name": "small",
-        "area": area((-2, SIDE + 2), (-2, SIDE + 2)),
-        "grid": {"crs": "EPSG:32633", "bounds": bounds((0, SIDE), (0, SIDE))},
+        "area": area((-2, side + 2), (-2, side + 2)),
+        "grid": {"crs": "EPSG:32633", "bounds": bounds((0, side), (0, side))},
         "period": "2023-06-01/2023-06-30",
         "source": world.source,
         "model": str(card),

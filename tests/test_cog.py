@@ -16,7 +16,6 @@ from rio_cogeo.cogeo import cog_validate
 
 from tasks.cog import CogError, CogFacts, write_cog
 from tasks.cogspec import CogClass, CogSpec
-from tasks.overview import read_overview
 
 ROOT = Path(__file__).parents[1]
 TRANSFORM = Affine(10, 0, 600_000, 0, -10, 5_400_000)
@@ -245,20 +244,6 @@ def test_a_full_disk_is_a_cog_error(tmp_path: Path, limit: int) -> None:
     assert "layer confidence: " in ran.stderr.splitlines()[-1], ran.stderr
     assert ran.returncode == 1
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_small_picture_keeps_classes_and_averages_values(tmp_path: Path) -> None:
-    pixels = np.zeros((1200, 2400), np.uint8)
-    pixels[:, 1200:] = 3
-    pixels[:600] = 255
-    picture = read_overview(write(tmp_path / "class.tif", pixels, CLASS).path, 100)
-    assert picture.shape == (50, 100)
-    assert (picture[:25] == 255).all()
-    assert (picture[25:, :50] == 0).all()
-    assert (picture[25:, 50:] == 3).all()
-    values = np.where(pixels == 255, np.nan, pixels).astype(np.float32)
-    picture = read_overview(write(tmp_path / "height.tif", values, VALUE).path, 5000)
-    assert np.array_equal(picture, values, equal_nan=True)
 
 
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:

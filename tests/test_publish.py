@@ -18,7 +18,7 @@ import pytest
 
 from catalogs.collection import merge_bbox, update_collection
 from catalogs.errors import CatalogError
-from catalogs.items_table import LEFT_OUT, add_item, read_items, write_items
+from catalogs.items_table import LEFT_OUT, add_items, read_items, write_items
 from catalogs.manifest import ManifestRow, read_manifest, write_manifest
 from catalogs.product import ClassFacts, FileFacts, LayerFacts, ModelFacts, ProductFacts, SceneFacts, StatisticsFacts
 from catalogs.publish import build_item, item_json
@@ -302,9 +302,9 @@ def test_boxes_merge_the_short_way_round(one: list[float], other: list[float], m
 def test_items_gather_in_a_geoparquet_table(tmp_path: Path, item: dict[str, Any]) -> None:
     table = tmp_path / "items.parquet"
     july = item_json(later(30, "july"))
-    add_item(table, july)
-    add_item(table, item)
-    add_item(table, july)
+    add_items(table, [july])
+    add_items(table, [item])
+    add_items(table, [july])
     found = read_items(table)
     assert [entry["id"] for entry in found] == ["danube-water", "july"]
     for entry, sent in zip(found, (item, july), strict=True):
@@ -328,14 +328,14 @@ def test_jobs_of_any_shape_share_a_table(tmp_path: Path) -> None:
     other = {"job": {"area": {"coordinates": [[[[0.0, 1.0]]]]}, "source": "earth-search"}}
     for name, expression in (("one", one), ("other", other)):
         made = build_item(dataclasses.replace(PRODUCT, id=name, expression=expression))
-        add_item(tmp_path / "items.parquet", item_json(made))
+        add_items(tmp_path / "items.parquet", [item_json(made)])
     assert [entry["id"] for entry in read_items(tmp_path / "items.parquet")] == ["one", "other"]
 
 
 def test_a_table_that_is_not_one_is_refused(tmp_path: Path, item: dict[str, Any]) -> None:
     (tmp_path / "items.parquet").write_bytes(b"not parquet")
     with pytest.raises(CatalogError, match=r"items\.parquet is not a stac-geoparquet table"):
-        add_item(tmp_path / "items.parquet", item)
+        add_items(tmp_path / "items.parquet", [item])
     with pytest.raises(CatalogError, match="no item to write"):
         write_items(tmp_path / "none.parquet", [])
 

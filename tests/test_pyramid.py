@@ -7,6 +7,7 @@ import zarr
 from tasks.conventions import MULTISCALES, PROJ, SPATIAL
 from tasks.grid import Grid, PixelBox
 from tasks.halving import halve
+from tasks.overview import read_small
 from tasks.pyramid import Level, pyramid_levels, write_pyramid
 from tasks.storage import open_storage
 from tasks.store import STORE, StoredLayer, declare_store, open_store
@@ -133,3 +134,67 @@ def test_a_level_opens_in_xarray_where_it_lies(filled):
         assert level["class"].rio.bounds() == (0.0, 0.0, 12800.0, 12800.0)
     with xr.open_zarr(f"{storage.uri}/{STORE}", mask_and_scale=False) as store:
         assert set(store.data_vars) == {"class", "depth"}
+
+
+def small(storage, name, max_size, kind):
+    return read_small(storage, name, box=BOX, area=GRID.area, max_size=max_size, kind=kind)
+
+
+def test_a_small_picture_keeps_classes_and_averages_values_within_a_pixel(filled):
+    storage, full = filled
+    cut = GRID.area.slices_in(BOX)
+    classes, depth = small(storage, "class", 128, "class"), small(storage, "depth", 128, "value")
+    assert classes.shape == depth.shape == (round(1025 * 128 / 1097), 128)
+    assert set(np.unique(classes)) <= set(np.unique(full["class"]))
+    assert (classes[:4, :8] == 255).all(), "nodata stays where it is"
+    assert np.isnan(depth[:4, :8]).all()
+    wide = full["depth"][cut]
+    np.testing.assert_allclose(np.nanmean(depth), np.nanmean(wide), rtol=0.01)
+    np.testing.assert_allclose(depth[-1, -1], wide[-9:, -9:].mean(), atol=0.15)
+    assert np.array_equal(small(storage, "class", 5000, "class"), full["class"][cut])
+
+
+def test_levels_of_the_same_blocks_are_kept_and_of_others_made_again(tmp_path):
+    storage, block, side = open_storage(str(tmp_path), create=True), 256, 4096
+    box = PixelBox(row_start=0, row_stop=side, col_start=0, col_stop=side)
+    grid = Grid(crs="EPSG:32633", resolution=10, area=box)
+    declare_store(storage, grid=grid, box=box, block=block, layers=LAYERS[:1], attributes={})
+    group = zarr.open_group(storage.zarr(STORE), mode="r+", use_consolidated=False)
+    pixels = np.random.default_rng(4).integers(0, 4, box.shape).astype(np.uint8)
+    group["class"][:] = pixels
+    prints = {(row, col): "one" for row in range(side // block) for col in range(side // block)}
+    again = {**prints, (0, 0): "two"}
+    levels = {}
+    for number, checksums in enumerate((prints, prints, again)):
+        # What nobody says has changed is not looked at.
+        group["class"][:block, :block] = number
+        group["class"][-block:, -block:] = number
+        write_pyramid(
+            storage,
+            grid=grid,
+            box=box,
+            block=block,
+            kinds={"class": "class"},
+            checksums={"class": checksums},
+            threads=2,
+        )
+        levels[number] = group["overviews/2/class"][:]
+    assert np.array_equal(levels[1], levels[0])
+    assert (levels[2][: block // 2, : block // 2] == 2).all()
+    assert (levels[2][-block // 2 :, -block // 2 :] == 0).all()
+
+
+@pytest.mark.parametrize("block", [33, 50, 64])
+def test_blocks_of_any_side_make_the_same_levels(tmp_path, block):
+    side = block * 20
+    storage = open_storage(str(tmp_path), create=True)
+    box = PixelBox(row_start=-side, row_stop=0, col_start=side, col_stop=3 * side)
+    grid = Grid(crs="EPSG:32633", resolution=10, area=box)
+    declare_store(storage, grid=grid, box=box, block=block, layers=LAYERS[:1], attributes={})
+    group = zarr.open_group(storage.zarr(STORE), mode="r+", use_consolidated=False)
+    expected = np.random.default_rng(4).integers(0, 4, box.shape).astype(np.uint8)
+    group["class"][:] = expected
+    write_pyramid(storage, grid=grid, box=box, block=block, kinds={"class": "class"}, threads=2)
+    for level in pyramid_levels(box.shape)[1:]:
+        expected = halve(expected, kind="class", nodata=255)
+        assert np.array_equal(group[level.path_of("class")][:], expected)
