@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
@@ -12,14 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.endings import ended_in_words
 from tasks.progress import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from flows.job import Job
-
-OWN_PACKAGES = {"flows", "tasks", "models", "catalogs"}
 
 app = typer.Typer(
     name="tilewright",
@@ -53,7 +49,7 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Build the embedded sample and map water and change on it."""
-    with _refusals():
+    with ended_in_words(resumable=True):
         from flows.demo import run_demo
         from flows.terminal import Terminal
 
@@ -76,7 +72,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Say what a job would do: scenes, grid, blocks, windows, bytes, memory, time, cost. Writes nothing."""
-    with _refusals():
+    with ended_in_words():
         from flows.estimate import estimate
         from flows.planning import make_plan
         from flows.pricing import price, read_prices, shard_lines, shards_json
@@ -115,7 +111,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run a job. A second call resumes what was interrupted, or says that the product is complete."""
-    with _refusals():
+    with ended_in_words(resumable=True):
         from flows.places import process_age
         from flows.predict import RunOptions, run_job
         from flows.terminal import Terminal
@@ -145,7 +141,7 @@ def run(
 @app.command()
 def status(output: Target, *, as_json: AsJson = False) -> None:
     """Say how far a product is: progress, failures and what is missing, from the ledger alone."""
-    with _refusals():
+    with ended_in_words():
         from flows.status import product_status
         from flows.tables import print_status
 
@@ -159,7 +155,7 @@ def status(output: Target, *, as_json: AsJson = False) -> None:
 @app.command()
 def search(job: JobFile, changes: Set = [], *, as_json: AsJson = False) -> None:  # noqa: B006
     """List the scenes a job would use, with their radiometric state and cloud cover."""
-    with _refusals():
+    with ended_in_words():
         from flows.planning import find_scenes, no_scenes
         from flows.tables import print_scenes
         from flows.terminal import Terminal
@@ -185,7 +181,7 @@ def clean(
     as_json: AsJson = False,
 ) -> None:
     """Remove what a broken run left behind; never a published product."""
-    with _refusals():
+    with ended_in_words():
         from flows.cleaning import clean_output
 
         removed = clean_output(output, older_than=older_than, dry_run=dry_run)
@@ -207,7 +203,7 @@ def rerun(
     as_json: AsJson = False,
 ) -> None:
     """Rebuild a product from its Item alone, and say whether it came out identical."""
-    with _refusals():
+    with ended_in_words(resumable=True):
         from flows.rerunning import rerun_item
         from flows.terminal import Terminal
 
@@ -224,7 +220,7 @@ def rerun(
 @models_app.command("list")
 def models_list(*, as_json: AsJson = False) -> None:
     """List the models that come with Tilewright."""
-    with _refusals():
+    with ended_in_words():
         from flows.tables import print_models
         from models.registry import builtin_names, find_card
 
@@ -238,7 +234,7 @@ def models_list(*, as_json: AsJson = False) -> None:
 @models_app.command("show")
 def models_show(name: Annotated[str, typer.Argument(help="A name, path or URL.")], *, as_json: AsJson = False) -> None:
     """Show what a card asks for and gives."""
-    with _refusals():
+    with ended_in_words():
         from flows.tables import print_card
         from models.registry import find_card
 
@@ -257,7 +253,7 @@ def models_check(
     as_json: AsJson = False,
 ) -> None:
     """Prove a card against its ONNX file, measure the receptive field, and say what it cost."""
-    with _refusals():
+    with ended_in_words():
         from flows.tables import print_check
         from models.check import check_card
         from models.registry import find_card
@@ -270,21 +266,6 @@ def models_check(
             print_check(report)
 
 
-@contextlib.contextmanager
-def _refusals() -> Iterator[None]:
-    """Exit 2 on a refused request, 1 on a failed run, 130 on Ctrl-C, each with one sentence and no traceback."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        _say("Interrupted. What is finished is kept: the same command goes on from there.")
-        raise typer.Exit(130) from None
-    except (ValueError, RuntimeError) as error:
-        if type(error).__module__.partition(".")[0] not in OWN_PACKAGES:
-            raise
-        _say(str(error))
-        raise typer.Exit(2 if isinstance(error, ValueError) else 1) from None
-
-
 def _run_under_prefect() -> Any:
     try:
         from flows.prefect_flows import run_under_prefect
@@ -293,10 +274,6 @@ def _run_under_prefect() -> Any:
 
         raise RunnerError(f"--prefect needs {error.name}: pip install 'tilewright[flows]'.") from error
     return run_under_prefect
-
-
-def _say(sentence: str) -> None:
-    typer.echo(f"tilewright: {' '.join(sentence.split())}", err=True)
 
 
 def _job(path: Path, changes: list[str], output: str | None) -> Job:

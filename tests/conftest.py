@@ -69,3 +69,20 @@ def small_pictures() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("flows.finish.PICTURE_SIZE", 64)
         yield
+
+
+@pytest.fixture(scope="session")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A job file for a small product in 16 blocks; see tests/products.py."""
+    from tests.products import BLOCK, write_job
+
+    return write_job(tmp_path_factory.mktemp("job"), tile={"block": 2 * BLOCK, "step": BLOCK})
+
+
+@pytest.fixture(scope="session")
+def whole(job: Path, small_pictures: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of that product, made once for all tests of a worker: copy it to change it."""
+    from flows.predict import run_job
+    from tests.products import read
+
+    return Path(run_job(read(job, tmp_path_factory.mktemp("whole") / "out")).output)

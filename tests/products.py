@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 SIDE = 256
 BLOCK = 32
 N_BLOCKS = (SIDE // BLOCK) ** 2
+N_LARGE = N_BLOCKS // 4  # blocks of the product the fixture `whole` makes, each twice as wide
 LAYERS = ("class", "confidence")
 INPUT = {"name": "x", "bands": ("green", "nir")}
 OUTPUT = {

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import threading
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -20,7 +19,7 @@ from tasks.progress import Advance
 from tasks.room import room_needed
 from tasks.storage import StorageError, StoreError, open_storage
 from tests.products import (
-    SIDE,
+    N_LARGE,
     assert_same_product,
     command,
     entries,
@@ -28,21 +27,9 @@ from tests.products import (
     tilewright,
     wait_for_blocks,
     wait_until,
-    write_job,
 )
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
-N_BLOCKS = (SIDE // 64) ** 2
-
-
-@pytest.fixture(scope="module")
-def job(tmp_path_factory):
-    return write_job(tmp_path_factory.mktemp("job"), tile={"block": 64, "step": 32})
-
-
-@pytest.fixture(scope="module")
-def whole(job, tmp_path_factory):
-    return Path(run_job(read(job, tmp_path_factory.mktemp("whole") / "out")).output)
 
 
 @pytest.fixture
@@ -67,7 +54,7 @@ def test_a_disk_that_fills_up_ends_the_run_in_one_sentence_and_room_completes_it
     filled = threading.Event()
 
     def fill(event):
-        if isinstance(event, Advance) and len(entries(disk / "out")) >= N_BLOCKS // 3 and not filled.is_set():
+        if isinstance(event, Advance) and len(entries(disk / "out")) >= N_LARGE // 3 and not filled.is_set():
             filled.set()
             with suppress(OSError), (disk / "ballast").open("wb") as ballast:
                 ballast.write(bytes(shutil.disk_usage(disk).free))
@@ -76,7 +63,7 @@ def test_a_disk_that_fills_up_ends_the_run_in_one_sentence_and_room_completes_it
         run_job(read(job, disk / "out"), listener=fill)
     assert not (disk / "out" / "item.json").exists()
     kept = entries(disk / "out")
-    assert 0 < len(kept) < N_BLOCKS
+    assert 0 < len(kept) < N_LARGE
     (disk / "ballast").unlink()
     run_job(read(job, disk / "out"))
     assert {name: entries(disk / "out")[name] for name in kept} == kept

@@ -14,26 +14,14 @@ from flows.status import product_status
 from tasks.ledger import read_entries
 from tasks.storage import StoreError, open_storage
 from tests.products import (
-    SIDE,
+    N_LARGE,
     assert_same_product,
     entries,
     read,
-    write_job,
 )
 from tests.worlds import World
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
-N_BLOCKS = (SIDE // 64) ** 2
-
-
-@pytest.fixture(scope="module")
-def job(tmp_path_factory):
-    return write_job(tmp_path_factory.mktemp("job"), tile={"block": 64, "step": 32})
-
-
-@pytest.fixture(scope="module")
-def whole(job, tmp_path_factory):
-    return Path(run_job(read(job, tmp_path_factory.mktemp("whole") / "out")).output)
 
 
 def test_update_redoes_the_blocks_of_a_new_scene_and_no_others(job, whole, tmp_path):
@@ -56,7 +44,7 @@ def test_update_redoes_the_blocks_of_a_new_scene_and_no_others(job, whole, tmp_p
     redone = {name for name, stamp in entries(output).items() if stamps.get(name) != stamp}
     after = read_entries(open_storage(str(output)))
     assert redone == {f"{name}.json" for name in after if after[name].key != before[name].key}
-    assert 0 < len(redone) < N_BLOCKS
+    assert 0 < len(redone) < N_LARGE
     anew = run_job(read(with_more, tmp_path / "anew")).output
     assert_same_product(output, Path(anew))
     assert not outcome.already_complete

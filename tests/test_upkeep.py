@@ -5,36 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from pathlib import Path
 
 import pytest
 
 from flows.cleaning import clean_output, parse_age
 from flows.holding import hold
-from flows.predict import run_job
 from flows.rerunning import rerun_item
 from tasks.lock import LOCK
 from tasks.storage import StoreError, open_storage
 from tests.products import (
-    SIDE,
+    N_LARGE,
     assert_same_product,
-    read,
     tilewright,
-    write_job,
 )
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
-N_BLOCKS = (SIDE // 64) ** 2
-
-
-@pytest.fixture(scope="module")
-def job(tmp_path_factory):
-    return write_job(tmp_path_factory.mktemp("job"), tile={"block": 64, "step": 32})
-
-
-@pytest.fixture(scope="module")
-def whole(job, tmp_path_factory):
-    return Path(run_job(read(job, tmp_path_factory.mktemp("whole") / "out")).output)
 
 
 def test_clean_removes_what_a_broken_run_left_and_nothing_of_the_product(whole, tmp_path):
@@ -73,7 +58,7 @@ def test_a_product_is_rebuilt_from_its_item_and_proven_identical(whole, tmp_path
     assert answer.returncode == 0, answer.stderr
     said = json.loads(answer.stdout)
     assert said["identical"]
-    assert said["blocks"] == {"compared": N_BLOCKS, "differing": 0}
+    assert said["blocks"] == {"compared": N_LARGE, "differing": 0}
     assert_same_product(tmp_path / "again", whole)
     begun = time.monotonic()
     assert rerun_item(str(whole / "item.json"), output=str(tmp_path / "again"))["identical"]
