@@ -22,7 +22,9 @@ class ErrorClass(StrEnum):
     FAULT = "fault"
 
 
-MEMORY_WORDS = re.compile(r"bad.?alloc|out of memory|failed to allocate|cannot allocate memory", re.IGNORECASE)
+MEMORY_WORDS = re.compile(
+    r"bad.?alloc|out of memory|failed to allocate|cannot allocate memory|can.t start new thread", re.IGNORECASE
+)
 THROTTLE_WORDS = re.compile(
     r"\b(429|503)\b|slow.?down|too many requests|throttl|service unavailable|rate.?limit", re.IGNORECASE
 )

@@ -88,7 +88,7 @@ def estimate(plan: Plan, *, provider: str = "auto") -> Estimate:
     needed = sum(_pixels_read(plan, name) for name in (entry.name for entry in plan.inputs))
     height, width = plan.product_grid.area.shape
     specs = [spec for spec in card.layer_specs() if spec.name in plan.layers]
-    n_windows = sum(sum(1 for _ in block_windows(block.inner, plan.lattice)) for block in plan.all_blocks())
+    n_windows = sum(sum(1 for _ in block_windows(plan.asked_of(block), plan.lattice)) for block in plan.all_blocks())
     return Estimate(
         n_scenes=len({scene.id for entry in plan.inputs for scene in entry.scenes}),
         n_blocks=len(plan.blocks),

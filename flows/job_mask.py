@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from tasks.condition import parse_condition
-from tasks.mask import QA_PIXEL_DROPPED, SCL_DROPPED
+from tasks.mask_rule import QA_PIXEL_DROPPED, SCL_DROPPED
 
 ASKS: dict[str, frozenset[str]] = {
     "auto": frozenset({"drop", "dilation"}),

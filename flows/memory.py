@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from flows.job import JobError
 from flows.places import cache_folder
+from flows.where import FEWEST_ALIVE
 from models.card_memory import card_memory
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ LIBRARIES: Final = 380e6
 
 DECODED: Final = 256e6
 """Bytes of decoded file blocks that GDAL keeps at most (tasks/gdal_settings)."""
-
-BLOCKS_HELD: Final = 2
-"""Blocks whose pixels are at hand: one in work, one read ahead."""
 
 RESULTS_HELD: Final = 3
 """Blocks of layers at hand: one being filled, one being written and its compressed copy."""
@@ -74,7 +72,7 @@ def _expected(plan: Plan, card: ModelCard, *, batch: int, per_pixel: float) -> E
     layers = sum(4 if spec.dtype == "float32" else 1 for spec in card.layer_specs()) + 2
     results = RESULTS_HELD * layers * plan.product_block**2
     reading = max((_reading(plan, entry) for entry in plan.inputs), default=0.0)
-    held = BLOCKS_HELD * sum(_composited(plan, entry) for entry in plan.inputs)
+    held = FEWEST_ALIVE * sum(_composited(plan, entry) for entry in plan.inputs)
     return Expected(
         fixed=LIBRARIES + 2 * _weights(card) + min(DECODED, sum(_decoded(plan, entry) for entry in plan.inputs)),
         blocks=held + reading + results,

@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from importlib import import_module
+from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal
 
-from flows.finish import publish_product
 from flows.fusing import GPU_BATCH, GPUS
 from flows.holding import hold
 from flows.job_card import load_plan_card
-from flows.layers import Finished, finish_layers
 from flows.memory import fitting_callers
 from flows.outcome import Outcome
 from flows.places import free_memory
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from flows.holding import Holder
     from flows.job import Job
+    from flows.layers import Finished
     from flows.predict import RunOptions
     from models.card import ModelCard
     from tasks.grid import Block
@@ -191,6 +192,7 @@ def _blocks(run: Run, shop: Workshop, where: Where, holder: Holder) -> dict[str,
     if done:
         run.listener(Advance(done=len(done)))
         run.listener(Notice(text=f"{len(done)} of {len(shop.plan.blocks)} blocks stand from before and are kept."))
+    Thread(target=_load_finishing, daemon=True).start()
     try:
         _do(run, shop, where, todo, done=done, holder=holder)
     except BaseException as error:
@@ -203,6 +205,13 @@ def _blocks(run: Run, shop: Workshop, where: Where, holder: Holder) -> dict[str,
     if missing:
         raise RunError(f"The blocks asked for are done; {missing} others are still missing. Run without --retry.")
     return done
+
+
+def _load_finishing() -> None:
+    """Load what finishing needs while the model runs, instead of before or after it."""
+    # What cannot be loaded now says so where it is needed.
+    with suppress(ImportError, MemoryError):
+        import_module("flows.finish")
 
 
 def _asked_for(run: Run, missing: list[Block]) -> list[Block]:
@@ -267,6 +276,8 @@ def _verified(shop: Workshop) -> dict[str, BlockEntry]:
 @step("cogs")
 def _cogs(run: Run, card: ModelCard, entries: dict[str, BlockEntry]) -> Finished:
     """The smaller levels of the store, and every layer's files."""
+    from flows.layers import finish_layers
+
     return finish_layers(run.storage, run.plan, card, entries, listener=run.listener)
 
 
@@ -274,6 +285,9 @@ def _cogs(run: Run, card: ModelCard, entries: dict[str, BlockEntry]) -> Finished
 def _publish(
     run: Run, shop: Workshop, entries: dict[str, BlockEntry], finished: Finished, n_workers: int
 ) -> dict[str, object]:
+
+    from flows.finish import publish_product
+
     run.listener(Stage(name="publish", total=1))
     return publish_product(
         shop,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flows.job import JobError
-from tasks.mask import DEFAULT_BAND, QA_PIXEL_DROPPED, MaskRule
+from tasks.mask_rule import DEFAULT_BAND, QA_PIXEL_DROPPED, MaskRule
 from tasks.report_words import plural
 
 if TYPE_CHECKING:

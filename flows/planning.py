@@ -23,10 +23,10 @@ from models.card_memory import card_memory
 from models.card_tile import DEFAULT_STEP
 from models.joint import receptive_field
 from models.window import choose_window
-from tasks.composite import reducer_radius_px
 from tasks.grid import Grid, plan_blocks, plan_grid, project_area
 from tasks.output_grid import output_scale
 from tasks.plan import Plan, area_json
+from tasks.reducing import reducer_radius_px
 from tasks.tiles import lattice_of
 
 if TYPE_CHECKING:

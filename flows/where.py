@@ -7,6 +7,10 @@ from importlib.util import find_spec
 
 from flows.places import n_cores
 
+FEWEST_ALIVE = 3
+"""Blocks in memory that keep two cores busy: one being read, one in the model, and the one that follows it without a
+gap. More would only fill the memory."""
+
 
 class RunnerError(ValueError):
     """A runner that cannot be had here."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,6 +74,8 @@ def _nearest(missing: NDArray[np.bool_], indices: dict[bytes, NDArray[np.intp]])
         # The nearest valid pixel of a gap lies in the box around all gaps widened by one pixel: its rim is all valid.
         top, left, bottom, right = _box(missing)
         box = missing[top:bottom, left:right]
+        from scipy import ndimage
+
         rows, cols = ndimage.distance_transform_edt(  # type: ignore[attr-defined]
             box, return_distances=False, return_indices=True
         )

@@ -14,12 +14,10 @@ from dataclasses import asdict, dataclass
 from math import ceil
 from typing import TYPE_CHECKING
 
-from models.mixing import mixing_operators
 from models.ports import card_ports
 from models.probe import CLEAR, Port, Probe
 from models.session import open_graph
 from models.shifts import proven_difference, total_stride
-from models.span import structural_reach
 from models.trial import SIDES, Trial, worst_reaches
 
 if TYPE_CHECKING:
@@ -96,6 +94,9 @@ def measure_graph(
         return ReceptiveField(radius=0, stride=1, verdict="bounded", reason="each pixel is a row of its own", trim=0)
     if rows or not any(port.spatial for port in outputs):
         return _unbounded(1, "it gives one answer for the whole window, not one per pixel", tolerance)
+    from models.mixing import mixing_operators
+    from models.span import structural_reach
+
     mixers = mixing_operators(path)
     probe = Probe(open_graph(path, sha256=sha256, provider="cpu"), inputs=inputs, outputs=outputs)
     possible = structural_reach(path, jumps={port.name: float(1 / port.ratio) for port in inputs if port.spatial})

@@ -8,7 +8,8 @@ from dask.base import compute
 
 from tasks.composite import composite
 from tasks.cube import load_cube
-from tasks.mask import MaskRule, valid_mask
+from tasks.mask import valid_mask
+from tasks.mask_rule import MaskRule
 from tasks.picture import true_colour
 from tasks.reader import FailureLog, Reading
 

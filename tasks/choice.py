@@ -5,12 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import distance_transform_edt  # type: ignore[attr-defined]  # scipy names it at run time
 
-CLOUD_DISTANCE_M = 1500.0
-"""Metres from the nearest unusable pixel beyond which more distance is no better.
-
-Source: White et al., Pixel-based image compositing for large-area dense time series applications (2014), table 2:
-50 pixels of 30 m.
-"""
+from tasks.reducing import CLOUD_DISTANCE_M
 
 DAYS_SPREAD = 30.0
 """Standard deviation, in days from the middle of the period, of a date's score. Source: the same, section 3.2."""

@@ -29,7 +29,8 @@ def do_block_in_parts(shop: Workshop, block: Block, *, parts: int) -> BlockEntry
     results: list[BlockResult] = []
     layers: dict[str, np.ndarray] = {}
     seconds = 0.0
-    for piece in cut_block(block, step=shop.plan.lattice.step, parts=parts):
+    for part in cut_block(block, step=shop.plan.lattice.step, parts=parts):
+        piece = shop.plan.framed(part)
         read = read_block(frugal, piece, begins=not reads)
         began = time.perf_counter()
         result = infer_block(frugal.plan, frugal.engine, read.inputs)
@@ -41,15 +42,14 @@ def do_block_in_parts(shop: Workshop, block: Block, *, parts: int) -> BlockEntry
 
 
 def cut_block(block: Block, *, step: int, parts: int) -> tuple[Block, ...]:
-    """The block's parts in rows: they cover it once, begin at whole steps, and see as far beyond as it does."""
-    halo = block.inner.row_start - block.outer.row_start
+    """The block's parts in rows: they cover it once and begin at whole steps. What each sees beyond is not yet said."""
     rows = _edges(block.inner.row_start, block.inner.row_stop, step=step, parts=parts)
     cols = _edges(block.inner.col_start, block.inner.col_stop, step=step, parts=parts)
     inner = [
         PixelBox(row_start=top, row_stop=bottom, col_start=left, col_stop=right)
         for (top, bottom), (left, right) in product(pairwise(rows), pairwise(cols))
     ]
-    return tuple(replace(block, inner=box, outer=box.pad(halo)) for box in inner)
+    return tuple(replace(block, inner=box, outer=box) for box in inner)
 
 
 def _edges(start: int, stop: int, *, step: int, parts: int) -> list[int]:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from shapely.geometry import mapping, shape
 
 from catalogs.scene import Scene
-from tasks.composite import CHOOSING_BY_DATE
 from tasks.dates import StepPlan
 from tasks.grid import Block, Grid, PixelBox, block_at, covered_box
 from tasks.ledger import digest
-from tasks.mask import MaskRule
+from tasks.mask_rule import MaskRule
+from tasks.reducing import CHOOSING_BY_DATE
 from tasks.tiles import Lattice
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from onnx import TensorProto
 from scipy.ndimage import distance_transform_edt
 
 from models import card_inputs
-from tasks import composite
+from tasks import reducing
 from tasks.choice import CLOUD_DISTANCE_M, DAYS_SPREAD
 from tests.graphs import Draft
 from tests.worlds import World, layer, pixel_job, run, write_card
@@ -25,14 +25,14 @@ BANDS = ("red", "nir")
 
 
 def test_a_card_can_name_what_the_runtime_can_do_and_nothing_else():
-    assert sorted(card_inputs.REDUCERS) == sorted(composite.REDUCERS)
+    assert sorted(card_inputs.REDUCERS) == sorted(reducing.REDUCERS)
     for text in ("percentile:0", "percentile:7.5", "percentile:50", "percentile:100"):
         assert card_inputs.PERCENTILE.match(text)
-        assert composite.parse_reducer(text) == ("percentile", float(text.partition(":")[2]))
+        assert reducing.parse_reducer(text) == ("percentile", float(text.partition(":")[2]))
     for text in ("percentile:101", "percentile:-1", "percentile:", "percentile:nan"):
         assert not card_inputs.PERCENTILE.match(text)
         with pytest.raises(ValueError, match="is not known"):
-            composite.parse_reducer(text)
+            reducing.parse_reducer(text)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def best(pixels):
 
 @pytest.mark.usefixtures("small_pictures")
 def test_every_reducer_gives_what_numpy_gives_whatever_the_blocks(pixels, tmp_path):
-    reducers = (*composite.REDUCERS, *PERCENTILES)
+    reducers = (*reducing.REDUCERS, *PERCENTILES)
     names = [f"r{number}" for number in range(len(reducers))]
     world = World(tmp_path / "world")
     for day, cover, bands in zip(DAYS, COVERS, pixels, strict=True):

@@ -16,9 +16,11 @@ from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 
 from tasks import choice, reducers
-from tasks.composite import REDUCERS, composite, predicted_bytes, reducer_radius_px
+from tasks.composite import composite
 from tasks.cube import load_cube
-from tasks.mask import SCL_DROPPED, MaskRule, valid_mask
+from tasks.mask import valid_mask
+from tasks.mask_rule import SCL_DROPPED, MaskRule
+from tasks.reducing import REDUCERS, predicted_bytes, reducer_radius_px
 from tasks.units import convert_unit, to_db
 from tests.scenes import real_scenes
 from tests.test_mask import cube

@@ -8,7 +8,8 @@ from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 from scipy.ndimage import distance_transform_edt
 
-from tasks.mask import MaskRule, valid_mask
+from tasks.mask import valid_mask
+from tasks.mask_rule import MaskRule
 
 
 def cube(

@@ -19,7 +19,7 @@ from flows.job import make_job
 from flows.predict import run_job
 from flows.quarantine import Quarantine, SetAsideError
 from flows.runner import run_blocks
-from flows.where import Where
+from flows.where import FEWEST_ALIVE, Where
 from flows.workshop import reopen_workshop
 from models.session import InferenceError
 from tasks.grid import block_at
@@ -45,17 +45,15 @@ def shop(plain):
 
 
 @given(
-    row=st.integers(-50, 50), step=st.sampled_from([16, 64]), steps=st.integers(1, 9), parts=st.integers(1, 12),
-    halo=st.integers(0, 40),
+    row=st.integers(-50, 50), step=st.sampled_from([16, 64]), steps=st.integers(1, 9), parts=st.integers(1, 12)
 )  # fmt: skip
-def test_parts_cover_the_block_once_at_whole_steps_and_see_as_far(row, step, steps, parts, halo):
-    block = block_at(row=row, col=-row, block=step * steps, halo=halo)
+def test_parts_cover_the_block_once_at_whole_steps(row, step, steps, parts):
+    block = block_at(row=row, col=-row, block=step * steps, halo=8)
     pieces = cut_block(block, step=step, parts=parts)
     seen = np.zeros(block.inner.shape, dtype=int)
     for piece in pieces:
         seen[piece.inner.slices_in(block.inner)] += 1
         assert piece.inner.row_start % step == piece.inner.col_start % step == 0
-        assert piece.outer == piece.inner.pad(halo)
         assert piece.name == block.name
     assert (seen == 1).all()
     assert len(pieces) == min(parts, steps) ** 2
@@ -94,16 +92,17 @@ def test_a_batch_that_cannot_be_allocated_is_run_window_by_window(plain, shop):
     greedy = Greedy(shop.engine.session)
     short = replace(shop, engine=replace(shop.engine, session=greedy, batch=16))
     before = read_entries(shop.storage)
-    blocks = [block for block in shop.plan.all_blocks() if before[block.name].windows_run][:3]
+    blocks = [block for block in shop.plan.all_blocks() if before[block.name].windows_run][:8]
     entries = {entry.name: entry for entry in run_blocks(short, blocks, Where(workers=1), provider="cpu")}
     assert {name: entry.checksums for name, entry in entries.items()} == {
         block.name: before[block.name].checksums for block in blocks
     }
-    assert greedy.refused == 1, "the next blocks are as large: they begin in parts"
+    assert len(blocks) > FEWEST_ALIVE
+    assert 1 <= greedy.refused <= FEWEST_ALIVE, "the next blocks are as large: they begin in parts"
 
 
 def test_memory_that_is_too_short_for_one_window_sets_the_block_aside(shop, monkeypatch):
-    monkeypatch.setattr("flows.runner.BLOCK_DELAYS", (0.0,))
+    monkeypatch.setattr("flows.threads.BLOCK_DELAYS", (0.0,))
 
     def run_batch(feeds, *, batch, windows=None):
         raise MemoryError
@@ -144,15 +143,17 @@ begun = []
 whole = work.read_block
 
 def reading(shop, block, **how):
-    # What libraries and threads take is there by now; what is left is for pixels.
-    if not begun:
-        used = 1024 * int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1])
-        resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[2]), resource.RLIM_INFINITY))
+    # What libraries and threads take is there by now; what is left is for the pixels of one read.
+    used = 1024 * int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1])
     begun.append(block.inner.shape)
-    return whole(shop, block, **how)
+    resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[2]), resource.RLIM_INFINITY))
+    try:
+        return whole(shop, block, **how)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
-import flows.runner, tasks.parts
-flows.runner.read_block = tasks.parts.read_block = reading
+import flows.finish, flows.threads, tasks.parts
+flows.threads.read_block = tasks.parts.read_block = reading
 outcome = run_job(make_job(json.loads(Path(sys.argv[1]).read_text()), base=Path()), RunOptions(workers=1))
 print(json.dumps({"output": outcome.output, "shapes": sorted(set(begun)), "n": len(begun)}))
 """
@@ -164,7 +165,8 @@ def test_a_process_without_room_for_a_whole_block_maps_it_in_parts(real, tmp_pat
     wish = {**WATER, "source": str(real / "catalog.json"), "tile": {"block": 2048, "step": 128}}
     script = tmp_path / "limited.py"
     script.write_text(LIMITED)
-    made = next(filter(None, (under(wish, script, megabytes) for megabytes in (280, 250, 220, 190, 160))), None)
+    limits = (under(wish, script, megabytes) for megabytes in (70, 50, 40, 30, 25, 20))
+    made = next(filter(None, limits), None)
     assert made is not None, "none of the limits lay between what a part takes and what the whole block takes"
     print(made)
     assert [2048, 2048] in made["shapes"], "it was tried whole"
