@@ -184,7 +184,7 @@ def clean(
     with ended_in_words():
         from flows.cleaning import clean_output
 
-        removed = clean_output(output, older_than=older_than, dry_run=dry_run)
+        removed = clean_output(output, older_than=older_than, dry_run=dry_run, say=_say)
         if as_json:
             _print_json({"removed": removed, "dry_run": dry_run})
         else:

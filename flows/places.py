@@ -6,11 +6,13 @@ import ctypes
 import os
 import socket
 import time
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from tasks.s3_request import S3Keys
 from tasks.storage_errors import StoreError
 
 if TYPE_CHECKING:
@@ -63,6 +65,26 @@ def storage_options(uri: str, environ: Mapping[str, str] | None = None) -> dict[
     if endpoint is not None and not endpoint.startswith(("http://", "https://")):
         raise StoreError(f"AWS_ENDPOINT_URL is {endpoint!r}: give an http(s) URL such as https://s3.example.com.")
     return options
+
+
+def s3_keys(environ: Mapping[str, str] | None = None) -> S3Keys | None:
+    """What S3 requests are signed with: the environment's keys, else what botocore finds where it is installed."""
+    environ = os.environ if environ is None else environ
+    if environ.get("AWS_ACCESS_KEY_ID") and environ.get("AWS_SECRET_ACCESS_KEY"):
+        return S3Keys(
+            key=environ["AWS_ACCESS_KEY_ID"],
+            secret=environ["AWS_SECRET_ACCESS_KEY"],
+            token=environ.get("AWS_SESSION_TOKEN", ""),
+        )
+    try:
+        session: Any = import_module("botocore.session")
+    except ModuleNotFoundError:
+        return None
+    found = session.Session().get_credentials()
+    if found is None:
+        return None
+    keys = found.get_frozen_credentials()
+    return S3Keys(key=keys.access_key, secret=keys.secret_key, token=keys.token or "")
 
 
 def reading_settings(environ: Mapping[str, str] | None = None) -> dict[str, str]:
