@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from flows.finish import publish_product
-from flows.fusing import GPU_BATCH, GPUS
 from flows.holding import hold
 from flows.job_card import load_plan_card
 from flows.layers import Finished, finish_layers
@@ -26,6 +25,7 @@ from flows.steps import step
 from flows.watchers import watched
 from flows.where import Where
 from flows.workshop import open_workshop
+from models.providers import GPU_BATCH, GPUS
 from models.session import active_provider
 from tasks.ledger import (
     digest,

@@ -150,7 +150,7 @@ def test_what_contradicts_itself_is_refused_by_the_command(world, card, tmp_path
     base = ["run", str(tmp_path / "job.json"), "--output", str(tmp_path / "out")]
     for changes, words in (
         (["fuse=no", "precision=fp16"], "precision fp16 runs the fused graph"),
-        (["fuse=perhaps"], "fuse: Input should be 'auto', 'yes' or 'no'"),
+        (["fuse=perhaps"], "fuse: expected 'auto', 'yes' or 'no'"),
         (["fuse=yes", "augment=flips"], "fuse: yes cannot be: small stands for several runs"),
     ):
         answer = CliRunner().invoke(app, [*base, *(part for change in changes for part in ("--set", change))])
