@@ -59,4 +59,5 @@ def _ctrl_c_heard() -> Iterator[None]:
 
 
 def say(sentence: str) -> None:
+    """Say one sentence on stderr, in the name of the command."""
     typer.echo(f"tilewright: {' '.join(sentence.split())}", err=True)
