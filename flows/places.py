@@ -139,6 +139,31 @@ def free_memory(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/
     return int(min([available, *limits]))
 
 
+def unused_memory(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
+    """Bytes that nothing uses now: of the machine, or the least that the control groups have left.
+
+    What the page cache holds of files not lately used counts as unused.
+    """
+    left = [psutil.virtual_memory().available]
+    for group in _groups(cgroups, own):
+        limit, used = _left_in(group), _used_in(group)
+        if limit is not None and used is not None:
+            left.append(max(0, limit - used))
+    return int(min(left))
+
+
+def _used_in(group: Path) -> int | None:
+    """Bytes a control group uses, but for file pages it could drop; None where it does not tell."""
+    for usage in ("memory.current", "memory.usage_in_bytes"):
+        try:
+            used = int((group / usage).read_text())
+            fields = dict(line.split()[:2] for line in (group / "memory.stat").read_text().splitlines())
+        except (OSError, ValueError):
+            continue
+        return used - int(fields.get("inactive_file", 0))
+    return None
+
+
 def _groups(cgroups: Path, own: Path) -> list[Path]:
     """This process's control groups up to the root, of both versions; a container sees its own as root."""
     try:

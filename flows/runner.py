@@ -9,6 +9,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from flows.memory import block_memory
+from flows.places import unused_memory
 from flows.quarantine import Quarantine
 from flows.steps import BLOCK_DELAYS
 from tasks.infer import infer_block
@@ -63,6 +65,7 @@ def _run_threads(
             callers=_pool(stack, n_workers, "infer"),
             writers=_pool(stack, 1, "write"),
             waiting=deque(blocks),
+            block_bytes=block_memory(shop.plan),
         )
         yield from line.run()
 
@@ -77,12 +80,14 @@ class _Line:
     callers: ThreadPoolExecutor
     writers: ThreadPoolExecutor
     waiting: deque[Block]
+    block_bytes: float
     reading: deque[tuple[Block, Future[ReadBlock]]] = field(default_factory=deque)
     writing: set[Future[BlockEntry]] = field(default_factory=set)
 
     def run(self) -> Iterator[BlockEntry]:
         while self.waiting or self.reading:
-            self._read_ahead()
+            if not self.reading:
+                self._read_next()
             if self.reading:
                 self._infer(*self.reading.popleft())
                 yield from self._written()
@@ -93,13 +98,23 @@ class _Line:
         yield from self._written(all_of=True)
 
     def _read_ahead(self) -> None:
-        while self.waiting and len(self.reading) < READ_AHEAD and self.quarantine.parts(self.waiting[0]) == 1:
-            following = self.waiting.popleft()
-            self.reading.append((following, self.readers.submit(read_block, self.shop, following)))
+        """Read on while a block is in work; held back while memory is short, until that block is done."""
+        while self.waiting and len(self.reading) < READ_AHEAD and unused_memory() >= self.block_bytes:
+            if not self._read_next():
+                return
+
+    def _read_next(self) -> bool:
+        """Begin to read the next block; False where it must be done alone."""
+        if self.quarantine.parts(self.waiting[0]) > 1:
+            return False
+        following = self.waiting.popleft()
+        self.reading.append((following, self.readers.submit(read_block, self.shop, following)))
+        return True
 
     def _infer(self, block: Block, coming: Future[ReadBlock]) -> None:
         try:
             read = coming.result()
+            self._read_ahead()
             began = time.perf_counter()
             result = infer_block(self.shop.plan, self.shop.engine, read.inputs, spread=self.callers.map)
         except Exception as error:
