@@ -31,6 +31,25 @@ def local_path(href: str) -> Path:
     return Path(unquote(urlsplit(href).path)) if href.lower().startswith("file:") else Path(href)
 
 
+_STORE = re.compile(r"^(.*?\.zarr)(?:/+(.*?))?/*$", re.IGNORECASE)
+
+
+def split_store(path: str) -> tuple[str, str] | None:
+    """(store, array in it) of a path into a Zarr store, the array empty for the store itself; None for other paths.
+
+    Raises ValueError for a signed URL, which opens one object where a store is many, and for quotes.
+    """
+    found = _STORE.match(path)
+    if found is None and not re.search(r"\.zarr[/?]", path, re.IGNORECASE):
+        return None
+    if found is None or "?" in path or '"' in path:
+        shown = path.partition("?")[0]
+        raise ValueError(
+            f"the Zarr store {shown} is many objects, and a signed URL opens one: give it as s3 or unsigned"
+        )
+    return found[1], found[2] or ""
+
+
 def resolve_href(href: str, base: str) -> str:
     """The href made absolute against the location it was found in; local hrefs come out as plain paths."""
     if scheme_of(href) != "file":

@@ -11,7 +11,7 @@ import rasterio
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
-from catalogs.hrefs import scheme_of
+from catalogs.hrefs import scheme_of, split_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from catalogs.scene import BandAsset
 
 LARGEST = 512
-DRIVERS = ("GTiff", "JP2OpenJPEG")
+DRIVERS = ("GTiff", "JP2OpenJPEG", "Zarr")
 # Only what is asked for is fetched: no listing of the folder, no sidecar files, one connection for several ranges.
 GDAL_SETTINGS: dict[str, Any] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -61,6 +61,17 @@ def gdal_settings(href: str) -> dict[str, Any]:
 
 def openable(href: str) -> str:
     """The href as GDAL takes it."""
+    path = _gdal_file(href)
+    store = split_store(path)
+    return path if store is None else zarr_name(*store)
+
+
+def zarr_name(store: str, array: str) -> str:
+    """GDAL's name of an array in a Zarr store, of the only one where `array` is empty."""
+    return f'ZARR:"{store}":/{array}' if array else f'ZARR:"{store}"'
+
+
+def _gdal_file(href: str) -> str:
     scheme = scheme_of(href)
     if scheme in {"http", "https"}:
         return f"/vsicurl/{href}"

@@ -19,7 +19,7 @@ from catalogs.overview import read_overview as read_band_overview
 from catalogs.parquet import geoparquet_items
 from catalogs.query import Query
 from catalogs.radiometry import BELIEFS, settle
-from catalogs.sentinel import ALIASES, known_bands
+from catalogs.sentinel import ALIASES, known_bands, our_collection
 from catalogs.sources import Source, sign_href
 from catalogs.static import static_items
 
@@ -88,6 +88,9 @@ def search_scenes(
     _check_place_and_time(aoi, start, end)
     if not bands:
         raise CatalogError(f"no bands are asked of {collection}")
+    if collection not in source.collections:
+        # A card may say it in a provider's words: cop-dem-glo-30 is our dem.
+        collection = our_collection(collection)
     query = Query(
         collections=_their_names(source, collection), aoi=aoi, start=start, end=end, limit_items=filters.limit_items
     )

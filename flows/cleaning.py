@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import re
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flows.holding import run_alive
-from flows.places import storage_options
+from flows.places import s3_keys, storage_options
 from tasks.ledger import HOME
 from tasks.lock import LOCK, is_stale, read_lock
+from tasks.multipart import abort_uploads, pending_uploads
 from tasks.storage import StorageError, StoreError, open_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tasks.storage import Storage
@@ -29,13 +31,22 @@ AGE = re.compile(r"^(\d+(?:\.\d+)?)([smhdw])$")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
-def clean_output(output: str, *, older_than: str = "0d", dry_run: bool = False) -> list[str]:
+NO_KEYS = (
+    "Multipart uploads that were never completed are not looked for: put AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
+    "in the environment, or `pip install botocore` for keys from profiles and roles."
+)
+
+
+def clean_output(
+    output: str, *, older_than: str = "0d", dry_run: bool = False, say: Callable[[str], None] = lambda _words: None
+) -> list[str]:
     """Remove what broken runs left in an output and give its keys, sorted; with ``dry_run`` only say what would go.
 
     That is staged files, files cut short, multipart uploads never completed and the lock of a run that ended, as far
-    as they are older than ``older_than`` (``12h``, ``7d``). Finished blocks stay: a run goes on from them.
+    as they are older than ``older_than`` (``12h``, ``7d``). Finished blocks stay: a run goes on from them. ``say`` is
+    told what could not be looked for.
 
-    Raises StoreError where there is no product, or where a run is under way.
+    Raises StoreError where there is no product, or where a run is under way; StorageError where the store refuses.
     """
     storage = open_storage(output, options=storage_options(output))
     before = time.time() - parse_age(older_than)
@@ -49,9 +60,11 @@ def clean_output(output: str, *, older_than: str = "0d", dry_run: bool = False) 
     left = list(_left_in_folder(storage.folder, before)) if storage.folder is not None else []
     if lock is not None and lock.beat <= before:
         left.append(LOCK)
+    uploads = _left_in_bucket(storage, before, say)
     if not dry_run:
         _remove(storage, left)
-    return sorted(left)
+        uploads.abort()
+    return sorted([*left, *uploads.names])
 
 
 def parse_age(text: str) -> float:
@@ -70,6 +83,26 @@ def _top(storage: Storage) -> tuple[str, ...]:
         return storage.top()
     except StorageError as error:
         raise StoreError(str(error)) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Uploads:
+    """Uploads never completed, and how to end them."""
+
+    names: tuple[str, ...] = ()
+    abort: Callable[[], None] = lambda: None
+
+
+def _left_in_bucket(storage: Storage, before: float, say: Callable[[str], None]) -> _Uploads:
+    """What was begun before then in a bucket of S3's kind; other kinds forget such uploads by themselves."""
+    if not storage.uri.startswith("s3://"):
+        return _Uploads()
+    keys = s3_keys()
+    if keys is None:
+        say(NO_KEYS)
+        return _Uploads()
+    found = [pending for pending in pending_uploads(storage, keys) if pending.began <= before]
+    return _Uploads(names=tuple(pending.name for pending in found), abort=lambda: abort_uploads(storage, found, keys))
 
 
 def _left_in_folder(folder: Path, before: float) -> Iterator[str]:

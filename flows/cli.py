@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.endings import ended_in_words
+from flows.endings import ended_in_words, say
 from tasks.progress import Stage
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def clean(
     with ended_in_words():
         from flows.cleaning import clean_output
 
-        removed = clean_output(output, older_than=older_than, dry_run=dry_run)
+        removed = clean_output(output, older_than=older_than, dry_run=dry_run, say=say)
         if as_json:
             _print_json({"removed": removed, "dry_run": dry_run})
         else:

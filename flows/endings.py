@@ -24,12 +24,12 @@ def ended_in_words(*, resumable: bool = False) -> Iterator[None]:
             yield
     except KeyboardInterrupt:
         kept = " What is finished is kept: the same command goes on from there." if resumable else ""
-        _say(f"Interrupted.{kept}")
+        say(f"Interrupted.{kept}")
         raise typer.Exit(130) from None
     except (ValueError, RuntimeError) as error:
         if type(error).__module__.partition(".")[0] not in OWN_PACKAGES:
             raise
-        _say(str(error))
+        say(str(error))
         raise typer.Exit(2 if isinstance(error, ValueError) else 1) from None
 
 
@@ -58,5 +58,6 @@ def _ctrl_c_heard() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _say(sentence: str) -> None:
+def say(sentence: str) -> None:
+    """Say one sentence on stderr, in the name of the command."""
     typer.echo(f"tilewright: {' '.join(sentence.split())}", err=True)

@@ -6,10 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from flows.fusing import GPUS, open_engine
+from flows.fusing import open_engine
 from flows.job_card import load_plan_card
 from flows.memory import expected_memory
 from flows.places import free_memory, n_cores
+from models.providers import GPUS
 from tasks.floor import calibrate, floor_seconds
 from tasks.near import scenes_near
 from tasks.report_page import place

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from flows.job import JobError
 from flows.places import cache_folder
 from models.fuse import fuse_model, obstacle
+from models.providers import GPU_BATCH, GPUS
 from models.session import active_provider, open_graph, open_session
 from tasks.infer import Engine
 
@@ -15,11 +16,6 @@ if TYPE_CHECKING:
     from models.card import ModelCard
     from tasks.plan import Plan
     from tasks.tiles import Lattice
-
-GPU_BATCH = 8
-"""Windows per call on a GPU; on a CPU a batch gains nothing (FACTS, Inference)."""
-
-GPUS = ("cuda", "tensorrt")
 
 
 def plan_fused(job: Job, card: ModelCard, lattice: Lattice) -> bool:

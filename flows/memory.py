@@ -105,6 +105,12 @@ def fitting_callers(
     )
 
 
+def block_memory(plan: Plan) -> float:
+    """Bytes that reading one more block takes: its finished steps, and the step with the most days meanwhile."""
+    reading = max((_reading(plan, entry) for entry in plan.inputs), default=0.0)
+    return reading + sum(_composited(plan, entry) for entry in plan.inputs)
+
+
 def _weights(card: ModelCard) -> int:
     files = [card.model_path, *card.weights]
     return sum(path.stat().st_size for path in files) + sum(_weights(member) for member in card.members[1:])

@@ -11,7 +11,6 @@ from importlib import import_module
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal
 
-from flows.fusing import GPU_BATCH, GPUS
 from flows.holding import hold
 from flows.job_card import load_plan_card
 from flows.memory import fitting_callers
@@ -26,6 +25,7 @@ from flows.steps import step
 from flows.watchers import watched
 from flows.where import Where
 from flows.workshop import open_workshop
+from models.providers import GPU_BATCH, GPUS
 from models.session import active_provider
 from tasks.ledger import (
     digest,

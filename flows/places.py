@@ -6,11 +6,13 @@ import ctypes
 import os
 import socket
 import time
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from tasks.s3_request import S3Keys
 from tasks.storage_errors import StoreError
 
 if TYPE_CHECKING:
@@ -65,6 +67,26 @@ def storage_options(uri: str, environ: Mapping[str, str] | None = None) -> dict[
     return options
 
 
+def s3_keys(environ: Mapping[str, str] | None = None) -> S3Keys | None:
+    """What S3 requests are signed with: the environment's keys, else what botocore finds where it is installed."""
+    environ = os.environ if environ is None else environ
+    if environ.get("AWS_ACCESS_KEY_ID") and environ.get("AWS_SECRET_ACCESS_KEY"):
+        return S3Keys(
+            key=environ["AWS_ACCESS_KEY_ID"],
+            secret=environ["AWS_SECRET_ACCESS_KEY"],
+            token=environ.get("AWS_SESSION_TOKEN", ""),
+        )
+    try:
+        session: Any = import_module("botocore.session")
+    except ModuleNotFoundError:
+        return None
+    found = session.Session().get_credentials()
+    if found is None:
+        return None
+    keys = found.get_frozen_credentials()
+    return S3Keys(key=keys.access_key, secret=keys.secret_key, token=keys.token or "")
+
+
 def reading_settings(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """GDAL's settings for reading scenes from buckets, as the environment has them; they hold credentials.
 
@@ -115,6 +137,31 @@ def free_memory(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/
     available = psutil.virtual_memory().available + psutil.Process().memory_info().rss
     limits = [left for group in _groups(cgroups, own) if (left := _left_in(group)) is not None]
     return int(min([available, *limits]))
+
+
+def unused_memory(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
+    """Bytes that nothing uses now: of the machine, or the least that the control groups have left.
+
+    What the page cache holds of files not lately used counts as unused.
+    """
+    left = [psutil.virtual_memory().available]
+    for group in _groups(cgroups, own):
+        limit, used = _left_in(group), _used_in(group)
+        if limit is not None and used is not None:
+            left.append(max(0, limit - used))
+    return int(min(left))
+
+
+def _used_in(group: Path) -> int | None:
+    """Bytes a control group uses, but for file pages it could drop; None where it does not tell."""
+    for usage in ("memory.current", "memory.usage_in_bytes"):
+        try:
+            used = int((group / usage).read_text())
+            fields = dict(line.split()[:2] for line in (group / "memory.stat").read_text().splitlines())
+        except (OSError, ValueError):
+            continue
+        return used - int(fields.get("inactive_file", 0))
+    return None
 
 
 def _groups(cgroups: Path, own: Path) -> list[Path]:

@@ -20,8 +20,14 @@ if TYPE_CHECKING:
     from models.inputs import DatesKind, Fill, Gaps
 
 UNITS: Final = ("reflectance", "linear", "db", "m", "1", "class")
-DEFAULT_UNITS: Final = {"sentinel-2": "reflectance", "sentinel-1": "linear", "cop-dem": "m"}
-"""Start of a collection's name -> the unit its bands are given in."""
+DEFAULT_UNITS: Final = {
+    "sentinel-2": "reflectance",
+    "landsat-c2": "reflectance",
+    "sentinel-1": "linear",
+    "dem": "m",
+    "cop-dem": "m",
+}
+"""First words of a collection's name -> the unit its bands are given in."""
 
 RESAMPLING: Final = ("nearest", "bilinear", "cubic", "average", "mode", "min", "max", "lanczos")
 REDUCERS: Final = ("median", "mean", "min", "max", "first", "last", "least-cloudy", "medoid", "best-pixel")
@@ -103,7 +109,7 @@ def read_input(field: CardField, declared: Sequence[str]) -> InputSpec:
 
 
 def _default_unit(collection: str) -> str:
-    return next((unit for start, unit in DEFAULT_UNITS.items() if collection.startswith(start)), "1")
+    return next((unit for words, unit in DEFAULT_UNITS.items() if f"{collection}-".startswith(f"{words}-")), "1")
 
 
 def _refuse_functions(field: CardField, key: str) -> None:

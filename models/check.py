@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from models.card_memory import card_memory
+from models.fuse import obstacle
 from models.graph import check_graph
-from models.providers import lacking_operators
+from models.providers import GPU_BATCH, GPUS, lacking_operators
 from models.receptive import measure_receptive_field
 from models.rehearsal import RunFacts, check_inputs, check_runs
 from models.session import open_session
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from models.session import ModelSession
     from models.window import WindowChoice
 
-# Windows per call: on a GPU a batch hides the transfers, on a CPU it gains nothing.
-GPU_BATCH = 8
 # Pixels of the runs on zeros, ones and noise, before rounding.
 TRIED_SIDE = 64
 
@@ -35,7 +34,8 @@ class CheckReport:
 
     `bytes_per_pixel` is host memory per pixel of a window in the CPU session, None where it could not be measured;
     `seconds_per_megapixel` is one core's or the GPU's time per million window pixels; `beside` says which of the
-    provider's operators run on the CPU instead, empty for none.
+    provider's operators run on the CPU instead, empty for none; `weights` are the external weight files with their
+    sizes; `not_fused` says why the card's scaling and layers cannot move into the graph, empty where they can.
     """
 
     name: str
@@ -51,6 +51,8 @@ class CheckReport:
     batch_why: str
     provider: str
     beside: str
+    weights: tuple[str, ...]
+    not_fused: str
     bytes_per_pixel: float | None
     seconds_per_megapixel: float
     warnings: tuple[str, ...]
@@ -64,7 +66,9 @@ class CheckReport:
         facts = self.graph
         return [
             ("card", f"{self.name}, sha256 {self.sha256[:16]}... is the file's"),
-            ("graph", f"opset {facts.opset}, {len(facts.operators)} kinds of operators, {facts.n_bytes / 1e6:.3f} MB"),
+            ("graph", f"opset {facts.opset}, {facts.n_bytes / 1e6:.3f} MB"),
+            ("operators", ", ".join(facts.operators)),
+            ("weights", ", ".join(self.weights) or "all inside the graph"),
             *[("input", words) for words in self.inputs],
             *[("output", words) for words in self.outputs],
             *[(f"run on {run.name}", run.words()) for run in self.runs],
@@ -72,7 +76,8 @@ class CheckReport:
             ("total stride", f"{self.receptive_field.stride} px"),
             ("window", self._window_words()),
             ("batch", f"{self.batch} ({self.batch_why})"),
-            ("provider", self.provider + (f"; {self.beside}" if self.beside else "")),
+            ("provider", f"{self.provider}; {self.beside or 'it runs every operator'}"),
+            ("fuse", f"no: {self.not_fused}" if self.not_fused else "yes: scaling and layers can run inside the graph"),
             ("memory", self._memory_words()),
             ("time", f"{self.seconds_per_megapixel:.2f} s per million pixels of windows"),
             *[("warning", words) for words in self.warnings],
@@ -132,6 +137,8 @@ def check_card(card: ModelCard, *, provider: str = "auto", cache: Path | None = 
         batch_why=batch_why,
         provider=session.provider,
         beside=_beside(card, session),
+        weights=tuple(f"{path.name} {path.stat().st_size / 1e6:.3f} MB" for path in card.weights),
+        not_fused=obstacle(card, blended=window.merge == "blend"),
         bytes_per_pixel=memory,
         seconds_per_megapixel=_seconds(card, session, window.window),
         warnings=(*_field_warnings(card, field, window), *run_warnings, *([session.note] if session.note else [])),
@@ -149,9 +156,9 @@ def _rounded(side: int, stride: int) -> int:
 def _batch(card: ModelCard, session: ModelSession) -> tuple[int, str]:
     if card.batch:
         return card.batch, "fixed by the card's shape"
-    if session.provider in {"cpu", "openvino"}:
-        return 1, "a larger one gains nothing on a CPU"
-    return GPU_BATCH, "hides the transfers of a GPU"
+    if session.provider in GPUS:
+        return GPU_BATCH, "hides the transfers of a GPU"
+    return 1, "a larger one gains nothing on a CPU"
 
 
 def _field_warnings(card: ModelCard, field: ReceptiveField, window: WindowChoice) -> list[str]:

@@ -31,6 +31,10 @@ EXTRAS: Mapping[str, str] = {
     "tensorrt": "pip install 'tilewright[gpu]' and NVIDIA's TensorRT libraries",
     "openvino": "pip install onnxruntime-openvino in place of onnxruntime",
 }
+GPUS = ("cuda", "tensorrt")
+GPU_BATCH = 8
+"""Windows per call on a GPU, where a batch hides the transfers; on a CPU it gains nothing (FACTS, Inference)."""
+
 # Severity 4 is "fatal": errors come as exceptions and are told once, by whoever catches them.
 LOG_SEVERITY = 4
 

@@ -31,8 +31,8 @@ def background_picture(
 ) -> np.ndarray | None:
     """True colour (y, x, 3) uint8 over the product's area, its longer side at most ``max_size``.
 
-    The clearest scenes of the last step that has scenes with red, green and blue; None where none has, or where they
-    cannot be read: a picture is not worth a failed product.
+    Of the last step that has scenes with red, green and blue: the median without clouds where a mask tells them, else
+    the clearest scene that is there. None where no step has any: a picture is not worth a failed product.
     """
     found = _visible(plan)
     if found is None:
@@ -47,12 +47,14 @@ def background_picture(
         scenes, small, bands, resampling="average" if shrink > 1 else "bilinear", sign=sign, failures=failures,
         block="picture", reading=Reading(gdal=gdal),
     )  # fmt: skip
-    made = composite(cube, valid_mask(cube, rule=entry.mask, bands=VISIBLE), bands=VISIBLE, reducer="median")
     anything = valid_mask(cube, rule=MaskRule(kind="none"), bands=VISIBLE)
-    masked, unmasked = compute(made, composite(cube, anything, bands=VISIBLE, reducer="median"), scheduler="threads")
+    clearest = composite(cube, anything, bands=VISIBLE, reducer="least-cloudy")
+    if entry.mask.kind == "none":
+        return true_colour(*(clearest[band].compute(scheduler="threads").to_numpy() for band in VISIBLE))
+    without = composite(cube, valid_mask(cube, rule=entry.mask, bands=VISIBLE), bands=VISIBLE, reducer="median")
+    masked, unmasked = compute(without, clearest, scheduler="threads")
     # Under clouds on every date the clouds themselves are shown: the truth is a better picture than a hole.
-    filled = [masked[band].fillna(unmasked[band]).to_numpy() for band in VISIBLE]
-    return true_colour(*filled)
+    return true_colour(*(masked[band].fillna(unmasked[band]).to_numpy() for band in VISIBLE))
 
 
 def _visible(plan: Plan) -> tuple[InputPlan, tuple[Scene, ...]] | None:

@@ -45,6 +45,7 @@ def load_cube(
     block: str = "",
     stats: ReadStats | None = None,
     reading: Reading | None = None,
+    as_numbers: Sequence[str] = (),
 ) -> xr.Dataset:
     """The bands of the scenes on the geobox, lazily: nothing is read before it is computed.
 
@@ -52,7 +53,8 @@ def load_cube(
     and `chunks` pixels a side (None: the whole geobox). `time` holds the scenes' solar days, ascending; scenes of one
     day are joined, the first in the given order winning per pixel. Measured bands are float32 in the unit named by
     their attribute `units`, NaN = no value; categories keep their integers, are taken by nearest neighbour alone, and
-    have the attribute `nodata` where they have no value. Along `time` lie also `cloud_cover` (percent, mean of the
+    have the attribute `nodata` where they have no value; those named in `as_numbers` come as float32 with NaN too,
+    which keeps 0 apart from nothing. Along `time` lie also `cloud_cover` (percent, mean of the
     day's scenes, NaN unknown) and, per band, `<band>_present` (bool: some scene of that day has the band).
 
     `engine` is "odc" or "stackstac"; both give the same pixels. `sign(scene, href)` is called at read time. Failed
@@ -65,7 +67,8 @@ def load_cube(
         raise ValueError(f"engine {engine!r} is not known: give one of {', '.join(sorted(ENGINES))}")
     locate(geobox)
     days = _days(scenes)
-    plans = [_plan_band(band, days, geobox, check_resampling(resampling)) for band in bands]
+    how = check_resampling(resampling)
+    plans = [_plan_band(band, days, geobox, how, as_number=band in as_numbers) for band in bands]
     access = Access(sign=sign, failures=failures, block=block, reading=reading or Reading(), stats=stats)
     arrays = ENGINES[engine](plans, geobox, chunks=chunks, days=days_per_chunk, access=access)
     return _wrap(arrays, plans, days, geobox)
@@ -88,10 +91,10 @@ def _days(scenes: Sequence[Scene]) -> list[_Day]:
     return [_Day(date=date, scenes=tuple(group)) for date, group in groupby(ordered, key=lambda one: one.solar_day)]
 
 
-def _plan_band(band: str, days: list[_Day], geobox: GeoBox, resampling: str) -> BandPlan:
+def _plan_band(band: str, days: list[_Day], geobox: GeoBox, resampling: str, *, as_number: bool) -> BandPlan:
     assets = [asset for day in days for scene in day.scenes if (asset := scene.asset(band)) is not None]
     unit = _common_unit(band, {asset.unit for asset in assets})
-    if unit == "class":
+    if unit == "class" and not as_number:
         dtype = np.result_type(*(asset.dtype for asset in assets)) if assets else np.dtype("uint8")
         fill = next((asset.nodata for asset in assets if asset.nodata is not None), 0.0)
     else:

@@ -9,6 +9,9 @@ import rasterio
 from rasterio._env import set_gdal_config
 from rasterio.session import Session
 
+from catalogs.hrefs import split_store
+from catalogs.overview import zarr_name
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -75,10 +78,19 @@ def _endpoint_settings(endpoint: str) -> dict[str, str]:
 
 
 def gdal_path(href: str) -> str:
-    """The path GDAL opens for an href: a local file as it is, http(s) through /vsicurl/, s3 through /vsis3/.
+    """What GDAL opens for an href: a local file as it is, http(s) through /vsicurl/, s3 through /vsis3/.
+
+    `store.zarr/red` is the array `red` of a Zarr store, in the place the whole store gives it.
 
     Raises ValueError for any other scheme and for GDAL's own virtual paths, which an untrusted item must not name.
     """
+    path = file_path(href)
+    store = split_store(path)
+    return path if store is None else zarr_name(*store)
+
+
+def file_path(href: str) -> str:
+    """The file behind `gdal_path`, or for a Zarr store what all its files' paths begin with."""
     scheme, separator, rest = href.partition("://")
     if not separator:
         if href.lstrip().startswith("/vsi") or not href:
@@ -116,6 +128,15 @@ def limit_block_cache() -> int:
     size = CACHE_MB * 2**20
     set_gdal_config("GDAL_CACHEMAX", size)
     return size
+
+
+def settings_for(href: str, extra: Mapping[str, str]) -> Mapping[str, str]:
+    """The settings `extra` and what else the format behind an href needs.
+
+    GDAL 3.10 reads the chunks of a remote Zarr store through a stream whose length it learns from HEAD alone; without
+    it some chunks come out cut short, at random.
+    """
+    return extra if split_store(href) is None else {**extra, "CPL_VSIL_CURL_USE_HEAD": "YES"}
 
 
 def reading_env(extra: Mapping[str, str]) -> rasterio.Env:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import rasterio
 from rasterio.io import DatasetReader
 
-from tasks.gdal_settings import DRIVERS, gdal_path
+from tasks.gdal_settings import DRIVERS, file_path, gdal_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,5 +110,5 @@ def open_dataset(signed: str, *, overview: int | None, fresh: bool) -> Any:
     options = {} if overview is None else {"OVERVIEW_LEVEL": overview}
     if not fresh or "://" not in signed:
         return DatasetReader(path, driver=list(DRIVERS), sharing=False, **options)
-    with rasterio.Env(CPL_VSIL_CURL_NON_CACHED=path):
+    with rasterio.Env(CPL_VSIL_CURL_NON_CACHED=file_path(signed)):
         return DatasetReader(path, driver=list(DRIVERS), sharing=False, **options)

@@ -144,6 +144,7 @@ def _composited(cut: _Cut, scenes: Sequence[Scene], middle: date, access: Access
         block=cut.block,
         stats=access.stats,
         reading=access.reading,
+        as_numbers=entry.bands,
     )
     valid = valid_mask(cube, rule=entry.mask, bands=entry.bands)
     return composite(

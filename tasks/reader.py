@@ -11,7 +11,7 @@ from rasterio.enums import Resampling
 
 from tasks.align import Alignment, align, same_crs
 from tasks.failures import Failure, FailureLog, ReadError
-from tasks.gdal_settings import limit_block_cache, reading_env
+from tasks.gdal_settings import limit_block_cache, reading_env, settings_for
 from tasks.handles import FileKey, HandlePool, OpenFile
 from tasks.lattice import Box, Lattice, cells, locate
 from tasks.paste import paste
@@ -91,7 +91,7 @@ def read_asset(
     def attempt(signed: str, number: int) -> Pixels:
         return _read(replace(request, signed=signed, fresh=number > 0))
 
-    with reading_env(reading.gdal):
+    with reading_env(settings_for(asset.href, reading.gdal)):
         return read_with_retries(attempt, href=asset.href, sign=sign, policy=reading.retry)
 
 

@@ -6,6 +6,7 @@ import re
 import time
 import zlib
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.error import HTTPError, URLError
@@ -13,6 +14,7 @@ from urllib.request import Request, urlopen
 
 from rasterio.errors import RasterioError
 
+from catalogs.hrefs import split_store
 from tasks.failures import without_query
 
 if TYPE_CHECKING:
@@ -102,7 +104,8 @@ def _may_heal(href: str) -> bool:
 
 def _verdict(signed: str, reason: str, policy: RetryPolicy) -> Verdict:
     """What is known of the failure: from the server if it is plain http(s), else from GDAL's words."""
-    if signed.lower().startswith(("http://", "https://")):
+    # A store is no object that could be asked for; its parts are.
+    if signed.lower().startswith(("http://", "https://")) and split_store(signed) is None:
         return _ask(signed, policy.probe_timeout_s)
     found = _CODE.search(reason)
     return Verdict(status=int(found.group(1)) if found else None)
@@ -116,15 +119,29 @@ def _ask(url: str, timeout_s: float) -> Verdict:
             return Verdict(status=answer.status)
     except HTTPError as error:
         with error:
-            return Verdict(status=error.code, retry_after_s=_seconds(error.headers.get("Retry-After")))
+            wait = retry_after_s(error.headers.get("Retry-After"), sent=error.headers.get("Date"))
+            return Verdict(status=error.code, retry_after_s=wait)
     except (URLError, OSError, ValueError):
         return Verdict(status=None)
 
 
-def _seconds(retry_after: str | None) -> float | None:
-    """Seconds of a Retry-After header; the form with a date is answered with None, it needs a clock that agrees."""
+def retry_after_s(retry_after: str | None, *, sent: str | None) -> float | None:
+    """Seconds a Retry-After header asks to wait, given in seconds or as a date; None for none and for nonsense.
+
+    A date is compared with the server's own `Date` (`sent`), so that no clock has to agree with its clock; without one
+    it says nothing. One that is past is no wait. Source: RFC 9110, sections 10.2.3 and 5.6.7.
+    """
     try:
         seconds = float(retry_after or "")
     except ValueError:
-        return None
+        return _between(sent, retry_after)
     return seconds if 0 <= seconds < float("inf") else None
+
+
+def _between(sent: str | None, until: str | None) -> float | None:
+    """Seconds from one HTTP date to another, at least 0; None where one of them is none."""
+    try:
+        first, last = parsedate_to_datetime(sent or ""), parsedate_to_datetime(until or "")
+        return max(0.0, (last - first).total_seconds())
+    except (TypeError, ValueError):
+        return None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rasterio
 
 from flows.job import Job, read_job
 from tests.graphs import conv_stack
@@ -115,6 +116,21 @@ def assert_same_product(output: Path, other: Path) -> None:
     assert [name for name in ours if ours[name] != theirs[name]] == []
     for name in LAYERS:
         assert np.array_equal(layer(output, name), layer(other, name))
+
+
+def layers_of(output: Path | str) -> dict[str, np.ndarray]:
+    """Every COG of a product by its name, (band, y, x)."""
+    arrays = {}
+    for path in sorted(Path(output).glob("*.tif")):
+        with rasterio.open(path) as dataset:
+            arrays[path.stem] = dataset.read()
+    return arrays
+
+
+def same_layers(one: Path | str, other: Path | str) -> bool:
+    """Whether two products have the same COGs pixel for pixel, and have any."""
+    left, right = layers_of(one), layers_of(other)
+    return list(left) == list(right) != [] and all(np.array_equal(left[name], right[name]) for name in left)
 
 
 def _objects(folder: Path) -> dict[str, bytes]:

@@ -171,6 +171,12 @@ def serve(folder: Path, fault: Fault = lambda number: None) -> Iterator[Proxy]:
                 proxy.requests.append(self.path)
             answer(self, proxy, proxy.fault(number))
 
+        def do_HEAD(self) -> None:
+            path = proxy.folder / self.path.split("?")[0].lstrip("/")
+            self.send_response(200 if path.is_file() else 404)
+            self.send_header("Content-Length", str(path.stat().st_size if path.is_file() else 0))
+            self.end_headers()
+
     class Server(ThreadingHTTPServer):
         daemon_threads = True
 
@@ -190,7 +196,7 @@ def serve(folder: Path, fault: Fault = lambda number: None) -> Iterator[Proxy]:
 def answer(request: BaseHTTPRequestHandler, proxy: Proxy, fault: str | None) -> None:
     """One response: the file's range, or the fault."""
     path = proxy.folder / request.path.split("?")[0].lstrip("/")
-    if (fault is not None and fault.isdigit()) or not path.exists():
+    if (fault is not None and fault.isdigit()) or not path.is_file():
         request.send_response(int(fault) if fault is not None else 404)
         if fault == "429":
             request.send_header("Retry-After", proxy.retry_after)

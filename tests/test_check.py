@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from models.check import check_card
 from models.memory import bytes_per_pixel
 from models.refusal import CardError
 from models.session import ProviderError
-from tests.graphs import Draft, conv_stack, global_pool, save, unet
+from tests.graphs import Draft, conv_stack, global_pool, pointwise, save, unet
 
 
 def _write_card(folder: Path, model: onnx.ModelProto, **changes: Any) -> ModelCard:
@@ -66,6 +67,20 @@ def test_the_report_is_json_and_lines_that_name_window_and_reason(tmp_path: Path
     assert "trim 2 as measured" in lines["window"]
     assert lines["total stride"] == "1 px"
     assert "bounded, radius 2 px" in lines["receptive field"]
+    assert lines["graph"].startswith("opset 17, ")
+    assert lines["operators"] == "Conv, Identity, Relu"
+    assert lines["weights"] == "all inside the graph"
+    assert lines["provider"] == "cpu; it runs every operator"
+    assert lines["fuse"].startswith("yes")
+    assert {"run on zeros", "run on ones", "run on noise", "batch", "memory", "time"} <= lines.keys()
+
+
+def test_weight_files_and_what_cannot_be_fused_are_said(tmp_path: Path) -> None:
+    card = _write_card(tmp_path, pointwise(4, 3))
+    (tmp_path / "weights.bin").write_bytes(bytes(12_000))
+    lines = dict(check_card(replace(card, weights=(tmp_path / "weights.bin",))).lines())
+    assert lines["weights"] == "weights.bin 0.012 MB"
+    assert lines["fuse"] == "no: ndwi-water has external weight files"
 
 
 @pytest.mark.parametrize("name", ["ndwi-water", "cva-change"])

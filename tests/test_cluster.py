@@ -7,9 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-import rasterio
 
 from flows import cluster as cluster_module
 from flows.cluster import run_on_cluster
@@ -22,6 +20,7 @@ from flows.workshop import reopen_workshop
 from tasks.ledger import BlockEntry
 from tasks.progress import Advance
 from tasks.reader import ReadError
+from tests.products import same_layers
 
 dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
@@ -37,19 +36,6 @@ WATER = {
 
 def job(real, output, **wish):
     return make_job({**WATER, "source": str(real / "catalog.json"), **wish}, base=Path(), output=str(output))
-
-
-def product(output):
-    arrays = {}
-    for path in sorted(Path(output).glob("*.tif")):
-        with rasterio.open(path) as dataset:
-            arrays[path.stem] = dataset.read()
-    return arrays
-
-
-def same(one, other):
-    left, right = product(one), product(other)
-    return list(left) == list(right) != [] and all(np.array_equal(left[name], right[name]) for name in left)
 
 
 def reopened(output):
@@ -85,7 +71,7 @@ def test_a_worker_killed_and_one_added_in_the_middle_change_no_pixel(real, plain
     assert killed
     assert outcome.report["blocks"] > 20
     assert outcome.report["failures"] == []
-    assert same(outcome.output, plain)
+    assert same_layers(outcome.output, plain)
 
 
 def test_the_cluster_costs_a_block_less_than_ten_milliseconds(real, plain, crowd, monkeypatch):

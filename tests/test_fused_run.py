@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from flows import fusing
 from flows.cli import app
 from flows.job import JobError
 from flows.precision import PrecisionError
+from models import providers
 from models import session as sessions
+from models.binding import BufferRing
 from tests.graphs import Draft, pointwise, unet
 from tests.worlds import World, area, layer, pixel_job, run, write_card
 
@@ -106,10 +107,42 @@ def test_a_model_of_several_sizes_and_blended_windows_fuse_too(world, tmp_path):
             assert (gap == 0).mean() > 0.999 if name == "class" else gap.max() <= 1, name
 
 
-def test_a_gpu_fuses_by_itself_and_a_card_that_cannot_be_fused_runs_plainly(monkeypatch, world, card, tmp_path):
-    """The provider swapped: what the plan believes is a GPU runs here on the CPU."""
-    monkeypatch.setattr(fusing, "active_provider", lambda card, provider: "cuda")
-    assert produce(world, card, tmp_path / "out").report["fused"]
+@pytest.fixture
+def as_on_a_gpu(monkeypatch):
+    """The provider swapped: sessions called CUDA's, with bound buffers and batches, that compute on the CPU."""
+    made = []
+
+    def create(path, *, provider, threads):
+        session, *_ = providers.create_session(path, provider="cpu", threads=threads)
+        made.append(path)
+        return session, "cuda" if provider in {"auto", "cuda"} else provider, ""
+
+    monkeypatch.setattr(sessions, "create_session", create)
+    monkeypatch.setattr(sessions, "candidates", lambda asked, available: ("cuda", "cpu"))
+    monkeypatch.setattr(sessions, "BufferRing", lambda session, device: BufferRing(session, device="cpu"))
+    monkeypatch.setattr(sessions, "_sessions", {})
+    return made
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_whole_run_through_a_gpus_buffers_gives_the_cpus_pixels(as_on_a_gpu, task, fused, tmp_path, precision):
+    made = produce(*task, tmp_path / "out", workers=3, precision=precision)
+    assert (made.report["provider"], made.report["fused"]) == ("cuda", True)
+    assert any("fused-" in path.name for path in as_on_a_gpu)
+    for name in ALL:
+        one, other = layer(made.output, name), layer(fused.output, name)
+        if precision == "fp32":
+            assert np.array_equal(one, other), name
+        else:
+            assert (np.abs(one.astype(int) - other) <= (name != "class")).mean() > 0.99, name
+
+
+@pytest.fixture(scope="module")
+def task(world, card):
+    return world, card
+
+
+def test_a_card_that_cannot_be_fused_runs_plainly_on_a_gpu(as_on_a_gpu, world, card, tmp_path):
     assert not produce(world, card, tmp_path / "plain", fuse="no").report["fused"]
     old = pointwise(2, 3)
     old.opset_import[0].version = 12
@@ -150,7 +183,7 @@ def test_what_contradicts_itself_is_refused_by_the_command(world, card, tmp_path
     base = ["run", str(tmp_path / "job.json"), "--output", str(tmp_path / "out")]
     for changes, words in (
         (["fuse=no", "precision=fp16"], "precision fp16 runs the fused graph"),
-        (["fuse=perhaps"], "fuse: Input should be 'auto', 'yes' or 'no'"),
+        (["fuse=perhaps"], "fuse: expected 'auto', 'yes' or 'no'"),
         (["fuse=yes", "augment=flips"], "fuse: yes cannot be: small stands for several runs"),
     ):
         answer = CliRunner().invoke(app, [*base, *(part for change in changes for part in ("--set", change))])

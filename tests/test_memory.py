@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +13,13 @@ import numpy as np
 import psutil
 import pytest
 
-from flows import memory
+from flows import memory, threads
 from flows.job_card import load_plan_card
 from flows.memory import Expected, RoomError, expected_memory, fitting_callers
-from flows.places import free_memory
+from flows.places import free_memory, unused_memory
 from flows.planning import make_plan
+from tasks.infer import infer_block
+from tasks.work import read_block
 from tests.graphs import pointwise, unet
 from tests.worlds import World, layer, pixel_job, run, write_card
 
@@ -113,6 +116,59 @@ def test_a_control_groups_limit_holds_where_it_is_less_than_the_machines(tmp_pat
     assert groups.free("0::/\n") > 10**7
     groups.limit("memory", "memory.limit_in_bytes", "2000000")
     assert groups.free("7:memory:/x\n") == 2_000_000
+
+
+def test_what_is_unused_is_the_least_of_what_groups_have_left(tmp_path):
+    groups = Groups(tmp_path)
+
+    def unused(own):
+        (tmp_path / "own").write_text(own)
+        return unused_memory(cgroups=tmp_path, own=tmp_path / "own")
+
+    assert unused("0::/") == pytest.approx(psutil.virtual_memory().available, rel=0.2)
+    for name, value in (
+        ("memory.max", "5000000"), ("memory.current", "4000000"), ("memory.stat", "anon 1\ninactive_file 500000")
+    ):  # fmt: skip
+        groups.limit("job", name, value)
+    assert unused("0::/job") == 1_500_000
+
+
+class Reads:
+    """Notes, for every block that begins to be read, how many were being inferred then."""
+
+    def __init__(self, monkeypatch):
+        self.inferring, self.seen = 0, []
+        self.began = threading.Event()
+        monkeypatch.setattr(threads, "read_block", self.read)
+        monkeypatch.setattr(threads, "infer_block", self.infer)
+
+    def read(self, shop, block):
+        self.seen.append(self.inferring)
+        self.began.set()
+        return read_block(shop, block)
+
+    def infer(self, *args, **more):
+        self.inferring += 1
+        # A block that may be read meanwhile has begun by now, or never will.
+        self.began.wait(0.3)
+        self.began.clear()
+        made = infer_block(*args, **more)
+        self.inferring -= 1
+        return made
+
+
+@pytest.mark.parametrize(("unused", "ahead"), [(10**12, True), (0, False)], ids=["room", "short"])
+def test_blocks_are_read_ahead_unless_memory_is_short(planned, tmp_path, monkeypatch, unused, ahead):
+    """Held back, a run goes on block by block and makes the same pixels."""
+    job, *_ = planned
+    whole = run(job)
+    small = job.model_copy(update={"tile": job.tile.model_copy(update={"block": 64}), "output": str(tmp_path / "cut")})
+    monkeypatch.setattr(threads, "unused_memory", lambda: unused)
+    reads = Reads(monkeypatch)
+    cut = run(small)
+    assert cut.report["blocks"] == len(reads.seen) > 4
+    assert (sum(reads.seen) > 0) == ahead
+    assert np.array_equal(layer(whole.output, "class"), layer(cut.output, "class"))
 
 
 PEAK = """

@@ -8,14 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import rasterio
 
 from flows.job import make_job
 from flows.predict import RunOptions, run_job
 from flows.secrets import SecretError, refuse_secrets
 from tasks.progress import silent
+from tests.products import same_layers
 
 pytest.importorskip("prefect")
 
@@ -39,19 +38,6 @@ def server(tmp_path_factory):
         yield
 
 
-def product(output):
-    arrays = {}
-    for path in sorted(Path(output).glob("*.tif")):
-        with rasterio.open(path) as dataset:
-            arrays[path.stem] = dataset.read()
-    return arrays
-
-
-def same(one, other):
-    left, right = product(one), product(other)
-    return list(left) == list(right) != [] and all(np.array_equal(left[name], right[name]) for name in left)
-
-
 def job(real, output, **wish):
     return make_job({**WATER, "source": str(real / "catalog.json"), **wish}, base=Path(), output=str(output))
 
@@ -69,7 +55,7 @@ def test_a_flow_run_gives_the_same_arrays_and_shows_progress_report_and_links(se
 
     events = []
     outcome = run_under_prefect(job(real, tmp_path / "out"), RunOptions(), listener=events.append)
-    assert same(outcome.output, plain)
+    assert same_layers(outcome.output, plain)
     assert {type(event).__name__ for event in events} >= {"Stage", "Advance"}
     with get_client(sync_client=True) as client:
         left = {artifact.key: artifact for artifact in client.read_artifacts()}
@@ -130,7 +116,7 @@ def test_a_region_is_one_flow_run_with_a_sub_flow_per_shard(server, real, plain,
     wish = {**WATER, "name": "region", "source": str(real / "catalog.json"), "output": str(tmp_path / "out")}
     answer = region(JobForm(**wish), shards=2, workers=1)
     assert answer["state"] == "complete"
-    assert same(tmp_path / "out", plain)
+    assert same_layers(tmp_path / "out", plain)
     with get_client(sync_client=True) as client:
         runs = [run for run in client.read_flow_runs() if run.name.startswith("shard-")]
     assert sorted((run.name, run.state.name) for run in runs) == [
@@ -174,7 +160,7 @@ def test_a_process_worker_in_another_folder_runs_a_deployment_by_its_module(serv
         )
         state = client.read_flow_run(run.id).state
     assert state.name == "Completed", (state, done.stdout[-3000:], done.stderr[-3000:])
-    assert same(tmp_path / "out", plain)
+    assert same_layers(tmp_path / "out", plain)
 
 
 def test_the_module_entrypoint_loads_from_any_folder(tmp_path):

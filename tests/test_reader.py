@@ -3,6 +3,8 @@ from __future__ import annotations
 import itertools
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from tasks.failures import Failure, FailureLog, ReadError
 from tasks.gdal_settings import gdal_env, gdal_path
 from tasks.read_stats import DecodedBlocks, FileBlock, ReadStats
 from tasks.reader import Reading, read_asset
-from tasks.retry import RetryPolicy, UnreadableError
+from tasks.retry import RetryPolicy, UnreadableError, retry_after_s
 from tests.scenes import UTM, Fault, asset_of, serve, write_raster
 
 LEFT, TOP = 400_000.0, 5_400_000.0
@@ -272,6 +274,45 @@ def test_retry_after_is_waited_for(noise: tuple[Path, np.ndarray]) -> None:
         pixels = read_asset(asset, grid(300, 400), resampling="nearest", reading=reading, sign=lambda: asset.href)
     assert np.array_equal(pixels.values, values)
     assert waits == [7.0]
+
+
+def test_retry_after_may_be_a_date_and_no_clock_has_to_agree(noise: tuple[Path, np.ndarray]) -> None:
+    path, values = noise
+    waits: list[float] = []
+    reading = Reading(retry=RetryPolicy(attempts=4, first_wait_s=0.001, sleep=waits.append))
+    with serve(path.parent, lambda number: "429" if number < 2 else None) as proxy:
+        proxy.retry_after = format_datetime(datetime.now(UTC) + timedelta(seconds=20), usegmt=True)
+        asset = asset_of(path, href=proxy.href(path.name))
+        pixels = read_asset(asset, grid(300, 400), resampling="nearest", reading=reading, sign=lambda: asset.href)
+    assert np.array_equal(pixels.values, values)
+    assert len(waits) == 1
+    assert 10 < waits[0] <= 20
+
+
+def test_what_a_retry_after_says() -> None:
+    sent = "Fri, 20 Nov 2026 10:00:00 GMT"
+    assert retry_after_s("120", sent=None) == 120
+    assert retry_after_s("Fri, 20 Nov 2026 10:01:30 GMT", sent=sent) == 90
+    assert retry_after_s("Friday, 20-Nov-26 10:01:30 GMT", sent=sent) == 90
+    assert retry_after_s("Fri, 20 Nov 2026 09:00:00 GMT", sent=sent) == 0
+    for nonsense in (None, "", "soon", "-5", "inf", "nan"):
+        assert retry_after_s(nonsense, sent=sent) is None
+    assert retry_after_s("Fri, 20 Nov 2026 10:01:30 GMT", sent=None) is None
+
+
+def test_a_403_that_stays_renews_the_signature_exactly_once(noise: tuple[Path, np.ndarray]) -> None:
+    path, _ = noise
+    signed: list[str] = []
+
+    def sign() -> str:
+        signed.append(f"{asset.href}?sig={len(signed)}")
+        return signed[-1]
+
+    with serve(path.parent, lambda number: "403") as proxy:
+        asset = asset_of(path, href=proxy.href(path.name))
+        with pytest.raises(UnreadableError, match="the server answers 403"):
+            read_asset(asset, grid(300, 400), resampling="nearest", reading=Reading(retry=QUIET), sign=sign)
+    assert len(signed) == 2
 
 
 def test_waits_grow_with_jitter_that_is_the_same_every_time() -> None:

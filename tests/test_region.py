@@ -7,9 +7,7 @@ import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import numpy as np
 import pytest
-import rasterio
 
 from flows.backfill import BackfillError, RowsFailedError, backfill_jobs, read_table, run_backfill
 from flows.errors import ErrorClass, classify
@@ -24,6 +22,7 @@ from tasks.ledger import read_plan
 from tasks.plan import Plan
 from tasks.reader import ReadError
 from tasks.storage import open_storage
+from tests.products import same_layers
 
 WATER = {
     "name": "water",
@@ -36,19 +35,6 @@ WATER = {
 
 def plain_job(real, output, **wish):
     return {**WATER, "source": str(real / "catalog.json"), "output": str(output), **wish}
-
-
-def product(output):
-    arrays = {}
-    for path in sorted(Path(output).glob("*.tif")):
-        with rasterio.open(path) as dataset:
-            arrays[path.stem] = dataset.read()
-    return arrays
-
-
-def same(one, other):
-    left, right = product(one), product(other)
-    return list(left) == list(right) != [] and all(np.array_equal(left[name], right[name]) for name in left)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +58,7 @@ def test_shards_cut_every_block_once_and_evenly(plain):
 def test_a_region_of_shards_is_the_product_of_one_run(real, plain, tmp_path):
     job = make_job(plain_job(real, tmp_path / "out"), base=Path())
     outcome = run_job(job, RunOptions(shards=4, workers=2))
-    assert same(outcome.output, plain)
+    assert same_layers(outcome.output, plain)
     assert outcome.report["blocks"] == len(plan_of(plain).blocks)
 
 
@@ -167,7 +153,7 @@ def test_a_watched_product_redoes_just_the_blocks_new_scenes_touch(scenes, tmp_p
     assert 0 < len(redone) < len(before), "only the touched blocks"
     assert json.loads((tmp_path / "out" / "item.json").read_text())["properties"] != created
     whole = run_job(make_job({**template, "output": str(tmp_path / "fresh")}, base=Path()))
-    assert same(whole.output, tmp_path / "out"), "an update is what a fresh run would be"
+    assert same_layers(whole.output, tmp_path / "out"), "an update is what a fresh run would be"
     assert [tick.state for tick in watch_once(template, **look)] == ["unchanged"]
 
 
