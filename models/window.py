@@ -22,8 +22,9 @@ UNBOUNDED_TRIM: Final = 64
 MOST_PASSES: Final = 1.3
 """Pixels computed per pixel kept up to which the default step is good enough."""
 
-LARGER_STEPS: Final = (768, 1024, 1536, 2048, 3072, 4096)
-"""What is tried beyond the default step where a long reach makes it costly."""
+LARGER_STEPS: Final = (768, 1024, 1536, 2048)
+"""What is tried beyond the default step where a long reach makes it costly; still larger windows would be wasted on
+areas smaller than they are, of which the choice must not know."""
 
 WINDOW_BYTES: Final = 1.5e9
 """What one call of the model may take for its window. A constant, not the machine's memory: a step is part of a
@@ -131,7 +132,7 @@ def _weighed(usual: int, *, trim: int, stride: int, n_bytes: float) -> tuple[int
     size = (step + 2 * trim) ** 2 * n_bytes / 1e6
     said = f"step {step}: {_passes(step, trim):.2f} passes and {size:,.0f} MB a window"
     if step == usual:
-        return step, f"{said}, and a larger one would take more than {WINDOW_BYTES / 1e6:,.0f} MB"
+        return step, f"{said}; a larger one would take more than {WINDOW_BYTES / 1e6:,.0f} MB"
     return step, f"{said} at {n_bytes:,.0f} measured bytes per pixel, against {_passes(usual, trim):.2f} at {usual}"
 
 

@@ -86,10 +86,17 @@ def work_facts(report: Fields) -> tuple[Fact, ...]:
         ),
         Fact(name="Passes", value=words.figure(report.get("passes")), note="pixels computed per pixel kept"),
         Fact(name="Speed", value=with_unit(report.get("km2_per_s"), "km²/s")),
-        Fact(name="Provider", value=text(report, "provider") or words.ABSENT, note="that really ran the model"),
+        Fact(name="Provider", value=text(report, "provider") or words.ABSENT, note=_way(report)),
         Fact(name="Peak memory", value=words.megabytes(report.get("peak_memory_mb"))),
     )
     return tuple(fact for fact in shown if fact.value != words.ABSENT)
+
+
+def _way(report: Fields) -> str:
+    """How the provider ran the model."""
+    fused = ", with the card inside its graph" if report.get("fused") else ""
+    half = ", in half precision" if report.get("precision") == "fp16" else ""
+    return f"that really ran the model{fused}{half}"
 
 
 def total_seconds(report: Fields) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,6 +69,8 @@ def test_the_fused_path_agrees_with_the_plain_one(plain, fused):
     assert [plain.report[key] for key in ("fused", "precision")] == [False, "fp32"]
     assert [fused.report[key] for key in ("fused", "precision")] == [True, "fp32"]
     assert plain.report["key"] != fused.report["key"]
+    pages = [(Path(made.output) / "report.html").read_text() for made in (plain, fused)]
+    assert ["with the card inside its graph" in page for page in pages] == [False, True]
     for name in ALL:
         one, other = layer(plain.output, name), layer(fused.output, name)
         assert ((one == 255) == (other == 255)).all(), name
