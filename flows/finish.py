@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -74,12 +75,15 @@ def publish_product(
     background = background_picture(plan, max_size=PICTURE_SIZE, sign=shop.sign, gdal=shop.gdal)
     maps = {layer.spec.name: picture(small[layer.spec.name], layer.spec) for layer in finished.layers}
     with staging_folder(storage) as folder:
-        page = folder / "report.html"
-        page.write_text(render_report(report, true_colour=background, maps=maps), encoding="utf-8")
         first = finished.layers[0].spec
         shown = Shown(layer=maps[first.name], key=legend(small[first.name], first), background=background)
-        _write_preview(folder / "preview.png", plan, shown, report=report)
-        write_manifest(folder / "manifest.parquet", _manifest_rows(plan, entries))
+        with ThreadPoolExecutor(1) as pool:
+            # Both spend their time on packing pictures, which other threads may do meanwhile.
+            preview = pool.submit(_write_preview, folder / "preview.png", plan, shown, report=report)
+            page = folder / "report.html"
+            page.write_text(render_report(report, true_colour=background, maps=maps), encoding="utf-8")
+            write_manifest(folder / "manifest.parquet", _manifest_rows(plan, entries))
+            preview.result()
         storage.write("report.json", json_bytes(report))
         for name in ("report.html", "preview.png", "manifest.parquet"):
             storage.upload(name, folder / name)

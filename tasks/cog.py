@@ -72,7 +72,7 @@ def write_cog(
     metadata: Mapping[str, str] | None = None,
     read_rows: int = BLOCK,
     threads: int = 1,
-    cache_mb: int = 128,
+    cache_mb: int = 32,
     progress: Callable[[float], None] = lambda _share: None,
 ) -> CogFacts:
     """The strict-valid COG at `path` (a local file, there whole or not at all) and what is in it.

@@ -20,8 +20,15 @@ def halve(pixels: np.ndarray, *, kind: str, nodata: float | None) -> np.ndarray:
     Of classes that are equally frequent the one met first wins, from the upper left in reading order. Whole numbers
     are rounded to the nearest, halves up. ``nodata`` None: every pixel is valid. A rim's missing pixels have no part.
     """
-    quads, rim = _quads(pixels)
-    valid = _valid(quads, rim, nodata)
+    missing = _missing(pixels, nodata)
+    if missing is not None and missing.all():
+        return np.full(tuple(-(-side // 2) for side in pixels.shape), nodata, dtype=pixels.dtype)
+    rim = ((0, pixels.shape[0] % 2), (0, pixels.shape[1] % 2))
+    if pixels.shape[0] % 2 or pixels.shape[1] % 2:
+        missing = np.zeros(pixels.shape, dtype=bool) if missing is None else missing
+        pixels, missing = np.pad(pixels, rim, mode="edge"), np.pad(missing, rim, constant_values=True)
+    quads = _quads(pixels)
+    valid = None if missing is None else _quads(~missing)
     if kind == "class":
         return _most_frequent(quads, valid)
     if np.issubdtype(pixels.dtype, np.integer):
@@ -29,32 +36,18 @@ def halve(pixels: np.ndarray, *, kind: str, nodata: float | None) -> np.ndarray:
     return _mean(quads, valid, nodata)
 
 
-def _quads(pixels: np.ndarray) -> tuple[Quads, tuple[bool, bool]]:
-    """The quads, rims repeated; whether there is an odd last row, an odd last column."""
-    rim = (bool(pixels.shape[0] % 2), bool(pixels.shape[1] % 2))
-    if any(rim):
-        pixels = np.pad(pixels, ((0, rim[0]), (0, rim[1])), mode="edge")
-    return (pixels[::2, ::2], pixels[::2, 1::2], pixels[1::2, ::2], pixels[1::2, 1::2]), rim
-
-
-def _valid(quads: Quads, rim: tuple[bool, bool], nodata: float | None) -> Quads | None:
-    """Where each pixel of the quads is one, and valid; None where all are, as in most of a map."""
-    missing = [_missing(pixels, nodata) for pixels in quads]
-    if not any(rim) and not any(mask.any() for mask in missing):
-        return None
-    if rim[0]:
-        missing[2][-1] = missing[3][-1] = True
-    if rim[1]:
-        missing[1][:, -1] = missing[3][:, -1] = True
-    one, two, three, four = (~mask for mask in missing)
+def _quads(pixels: np.ndarray) -> Quads:
+    # Copied once: each of the dozen passes over them is seven times as fast over pixels side by side.
+    one, two, three, four = (pixels[row::2, col::2].copy() for row in (0, 1) for col in (0, 1))
     return one, two, three, four
 
 
-def _missing(pixels: np.ndarray, nodata: float | None) -> np.ndarray:
+def _missing(pixels: np.ndarray, nodata: float | None) -> np.ndarray | None:
+    """Where no value is; None where there is one everywhere, as in most of a map."""
     if nodata is None:
-        return np.zeros(pixels.shape, dtype=bool)
+        return None
     found: np.ndarray = np.isnan(pixels) if np.isnan(nodata) else pixels == nodata
-    return found
+    return found if found.any() else None
 
 
 def _most_frequent(quads: Quads, valid: Quads | None) -> np.ndarray:
@@ -65,10 +58,9 @@ def _most_frequent(quads: Quads, valid: Quads | None) -> np.ndarray:
     first = (one == two) | (one == three) | (one == four)
     second = ((two == three) | (two == four)) & ~first
     last = (three == four) & ~(first | second)
-    made = one.copy()
-    np.copyto(made, two, where=second)
-    np.copyto(made, three, where=last)
-    return made
+    np.copyto(one, two, where=second)
+    np.copyto(one, three, where=last)
+    return one
 
 
 def _most_votes(quads: Quads, valid: Quads) -> np.ndarray:

@@ -108,6 +108,13 @@ def _missing(layer: NDArray[np.generic], nodata: float | None) -> NDArray[np.boo
 
 def _classes(layer: NDArray[np.generic], spec: LayerSpec) -> NDArray[np.uint8]:
     colours = class_colours([entry.color for entry in spec.classes])
+    if layer.dtype == np.uint8:
+        # One look-up per pixel, however many classes there are.
+        table = np.empty((256, 3), dtype=np.uint8)
+        table[:] = rgb(UNLISTED)
+        for entry, colour in zip(spec.classes, colours, strict=True):
+            table[entry.value] = rgb(colour)
+        return table[layer]
     coloured = np.empty((*layer.shape, 3), dtype=np.uint8)
     coloured[:] = rgb(UNLISTED)
     for entry, colour in zip(spec.classes, colours, strict=True):

@@ -18,6 +18,10 @@ STRIP = 64
 """Rows of one partial sum; fixed, so that the last digit of a mean does not depend on how the rows arrived."""
 
 
+COUNTED = 2**18
+"""Pixels counted at a time: numpy widens each to eight bytes on the way."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
     """Statistics of a layer's valid, finite pixels as stored, scale and offset not applied; `stddev` of them all."""
@@ -50,12 +54,13 @@ class Tally:
     def add(self, rows: NDArray[Any]) -> None:
         """Take rows (h, W) into account; h a multiple of 64 but for the last rows of the layer."""
         self.pixels += rows.size
+        if self._histogram is not None:
+            flat = rows.ravel()
+            for start in range(0, flat.size, COUNTED):
+                self._histogram += np.bincount(flat[start : start + COUNTED], minlength=self._histogram.size)
+            return
         for start in range(0, rows.shape[0], STRIP):
-            strip = rows[start : start + STRIP]
-            if self._histogram is not None:
-                self._histogram += np.bincount(strip.ravel(), minlength=self._histogram.size)
-            else:
-                self._add_values(strip)
+            self._add_values(rows[start : start + STRIP])
 
     @property
     def counts(self) -> dict[int, int]:

@@ -106,7 +106,7 @@ def ours(folder: Path, size: int) -> dict[str, float]:
                 storage, BlockEntry(row=row, col=col, key="k", written=True, checksums={"class": checksum(block)})
             )
             clock.count("store")
-    write_pyramid(storage, grid=grid, box=box, block=BLOCK, kinds={"class": "class"})
+    write_pyramid(storage, grid=grid, box=box, block=BLOCK, kinds={"class": "class"}, threads=2)
     clock.count("pyramid")
 
     def rows(start: int, stop: int) -> np.ndarray:
@@ -147,7 +147,13 @@ def gdal(folder: Path, size: int) -> dict[str, float]:
                     target.write(block, 1, window=Window(col * BLOCK, row * BLOCK, BLOCK, BLOCK))
                     clock.count("store")
         clock.count("store")
-        how = {"BLOCKSIZE": 512, "BIGTIFF": "IF_SAFER", "NUM_THREADS": 2, **ENCODINGS["class"]}
+        how = {
+            "BLOCKSIZE": 512,
+            "BIGTIFF": "IF_SAFER",
+            "NUM_THREADS": 2,
+            "OVERVIEW_RESAMPLING": "MODE",
+            **ENCODINGS["class"],
+        }
         rasterio.shutil.copy(folder / "plain.tif", folder / "cog.tif", driver="COG", **how)
     clock.count("cog")
     return clock.seconds
