@@ -44,7 +44,7 @@ def report_json(
     valid = sum(entry.valid_pixels for entry in blocks)
     pixel_km2 = (plan.product_grid.resolution / 1000) ** 2
     needed = shop.stats.needed_pixels or sum(entry.pixels_needed for entry in blocks)
-    rates = calibrate(plan, shop.engine.card, shop.engine.session)
+    rates = calibrate(plan, shop.engine.card, shop.engine.session, window=shop.engine.pace.seconds)
     inside = n_inside(plan.grid, plan.area_geometry) * (plan.up / plan.down) ** 2
     floor = floor_seconds(rates, plan, pixels_needed=needed, valid_pixels=valid, n_cores=n_workers)
     return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dask import threaded
 from dask.base import compute
 
 from tasks.composite import composite
@@ -50,9 +51,10 @@ def background_picture(
     anything = valid_mask(cube, rule=MaskRule(kind="none"), bands=VISIBLE)
     clearest = composite(cube, anything, bands=VISIBLE, reducer="least-cloudy")
     if entry.mask.kind == "none":
-        return true_colour(*(clearest[band].compute(scheduler="threads").to_numpy() for band in VISIBLE))
+        (seen,) = compute(clearest, scheduler=threaded.get)
+        return true_colour(*(seen[band].to_numpy() for band in VISIBLE))
     without = composite(cube, valid_mask(cube, rule=entry.mask, bands=VISIBLE), bands=VISIBLE, reducer="median")
-    masked, unmasked = compute(without, clearest, scheduler="threads")
+    masked, unmasked = compute(without, clearest, scheduler=threaded.get)
     # Under clouds on every date the clouds themselves are shown: the truth is a better picture than a hole.
     return true_colour(*(masked[band].fillna(unmasked[band]).to_numpy() for band in VISIBLE))
 

@@ -113,12 +113,13 @@ def _kernel(kind: str, percent: float, order: list[int]) -> Callable[[np.ndarray
 def _reduce(band: xr.DataArray, valid: xr.DataArray, kind: str, kernel: Callable[[np.ndarray], np.ndarray]) -> Any:
     """A band's valid values (time, y, x) reduced to (y, x) float32 by a kernel, NaN where there is no day at all."""
     values, flags = _lazy(band), _lazy(valid)
+    # A method is named throughout: to choose one Dask would load its distributed part and look for a client.
     if values.shape[0] == 0:
         return da.full(values.shape[1:], np.nan, dtype=np.float32, chunks=values.chunks[1:])
     return _flattened(
         _reduce_block,
-        values.rechunk({0: -1}),
-        flags.rechunk({0: -1}),
+        values.rechunk({0: -1}, method="tasks"),
+        flags.rechunk({0: -1}, method="tasks"),
         dtype=np.float32,
         kernel=kernel,
         source=str(band.attrs.get("units", "1")),
@@ -155,7 +156,7 @@ def _observations(valid: xr.DataArray) -> Any:
     flags = _lazy(valid)
     if flags.shape[0] == 0:
         return da.zeros(flags.shape[1:], dtype=np.uint16, chunks=flags.chunks[1:])
-    return _flattened(_count, flags.rechunk({0: -1}), dtype=np.uint16)
+    return _flattened(_count, flags.rechunk({0: -1}, method="tasks"), dtype=np.uint16)
 
 
 def _count(flags: np.ndarray) -> np.ndarray:
@@ -174,13 +175,15 @@ def _choose(
     if cube.sizes["time"] == 0:
         return {name: _reduce(cube[name], valid, kind, reducers.median) for name in names}
     if kind == "medoid":
-        stack = da.stack([masked[name] for name in names]).rechunk({0: -1, 1: -1})
+        stack = da.stack([masked[name] for name in names]).rechunk({0: -1, 1: -1}, method="tasks")
         empty = np.empty((0, 0), dtype=np.intp)
         chosen = stack.map_blocks(choice.medoid, drop_axis=[0, 1], dtype=np.intp, meta=empty)
     else:
         chosen = _best_dates(cube, masked, valid, middle)
     return {
-        name: da.map_blocks(choice.take_date, array.rechunk({0: -1}), chosen, drop_axis=0, dtype=np.float32)
+        name: da.map_blocks(
+            choice.take_date, array.rechunk({0: -1}, method="tasks"), chosen, drop_axis=0, dtype=np.float32
+        )
         for name, array in masked.items()
     }
 
@@ -195,7 +198,7 @@ def _best_dates(cube: xr.Dataset, masked: dict[str, Any], valid: xr.DataArray, m
     reach = min(reducer_radius_px("best-pixel", resolution), *cube.odc.geobox.shape)
     centre = float((days[0] + days[-1]) / 2) if middle is None else float(np.datetime64(middle, "D").astype(np.int64))
     options = {"days": days, "middle": centre, "resolution": resolution}
-    whole = usable.rechunk({0: -1})
+    whole = usable.rechunk({0: -1}, method="tasks")
     if whole.numblocks != (1, 1, 1):
         whole = da.overlap.overlap(whole, depth={0: 0, 1: reach, 2: reach}, boundary="none")
     empty = np.empty((0, 0), dtype=np.intp)
@@ -203,7 +206,7 @@ def _best_dates(cube: xr.Dataset, masked: dict[str, Any], valid: xr.DataArray, m
     if whole.numblocks != (1, 1, 1):
         chosen = da.overlap.trim_overlap(chosen, depth={0: reach, 1: reach}, boundary="none")
     # Dask joins chunks smaller than the reach.
-    return chosen.rechunk(usable.chunks[1:])
+    return chosen.rechunk(usable.chunks[1:], method="tasks")
 
 
 def _finished(array: Any, source: str, target: str) -> xr.DataArray:

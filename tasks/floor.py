@@ -52,9 +52,13 @@ def floor_seconds(rates: Rates, plan: Plan, *, pixels_needed: int, valid_pixels:
     return float((rates.decode * pixels_needed + infer + write) / n_cores)
 
 
-def calibrate(plan: Plan, card: ModelCard, session: ModelSession) -> Rates:
-    """The rates of this machine, measured alone: takes well under a second for small models."""
-    return Rates(decode=_decode_rate(plan), window=_window_seconds(plan, card, session), write=_write_rate())
+def calibrate(plan: Plan, card: ModelCard, session: ModelSession, *, window: float | None = None) -> Rates:
+    """The rates of this machine, measured alone. ``window`` is a window's seconds where a run has just shown them; else
+    four windows are run for it.
+    """
+    if window is None:
+        window = _window_seconds(plan, card, session)
+    return Rates(decode=_decode_rate(plan), window=window, write=_write_rate())
 
 
 def _decode_rate(plan: Plan) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +13,7 @@ from tasks.area import area_mask
 from tasks.canvas import Canvas, window_answer
 from tasks.feeds import window_feeds
 from tasks.output_grid import at_product, result_size
+from tasks.pace import Pace
 from tasks.tiles import block_windows
 
 if TYPE_CHECKING:
@@ -38,11 +39,15 @@ class BlockResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """A model ready to run: its card, its session, and windows per call (for a fixed number of rows: rows)."""
+    """A model ready to run: its card, its session, and windows per call (for a fixed number of rows: rows).
+
+    ``pace`` notes how fast it runs.
+    """
 
     card: ModelCard
     session: ModelSession
     batch: int = 1
+    pace: Pace = field(default_factory=Pace, compare=False)
 
     @property
     def windows_per_call(self) -> int:
@@ -99,10 +104,12 @@ def _run_windows(
 ) -> list[dict[str, np.ndarray]]:
     """Per window what a canvas takes of it."""
     feeds = window_feeds(plan, engine.card, inputs, windows)
-    if engine.rows_per_call:
-        raw = _run_rows(engine.session, feeds, rows=engine.rows_per_call)
-    else:
-        raw = engine.session.run_batch(feeds, batch=engine.windows_per_call, windows=len(windows))
+    session = engine.session
+    with engine.pace.timing(engine.windows_per_call, by_cpu=session.provider == "cpu" and session.threads == 1):
+        if engine.rows_per_call:
+            raw = _run_rows(session, feeds, rows=engine.rows_per_call)
+        else:
+            raw = session.run_batch(feeds, batch=engine.windows_per_call, windows=len(windows))
     answers: list[dict[str, np.ndarray]] = [{} for _ in windows]
     for output in engine.card.outputs:
         size = result_size(output, engine.card, plan.lattice)
