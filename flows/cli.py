@@ -136,6 +136,8 @@ def run(
             _print_json(outcome.summary())
         else:
             terminal.close_run(outcome)
+        if prefect:
+            _leave_lost_server()
 
 
 @app.command()
@@ -264,6 +266,13 @@ def models_check(
             _print_json(report.to_json())
         else:
             print_check(report)
+
+
+def _leave_lost_server() -> None:
+    from flows.outage import leave, server_is_lost
+
+    if server_is_lost():
+        leave(0)
 
 
 def _run_under_prefect() -> Any:
