@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.cli_series import backfill, watch
 from flows.endings import ended_in_words, say
 from tasks.progress import Stage
 
@@ -29,6 +30,8 @@ models_app = typer.Typer(
     help="The models at hand, and the check of a card against its ONNX file.", no_args_is_help=True
 )
 app.add_typer(models_app, name="models")
+app.command()(watch)
+app.command()(backfill)
 
 JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="The job, a YAML or JSON file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
