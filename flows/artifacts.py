@@ -18,6 +18,7 @@ from prefect.artifacts import (
 )
 from prefect.context import FlowRunContext
 
+from flows.outage import hasty, server_answers
 from flows.terminal import closing_lines
 from tasks.progress import Advance, Notice, Stage
 
@@ -60,7 +61,7 @@ class Artifacts:
                 self.artifact = None
                 if event.name == "blocks":
                     self.done, self.total, self.shown = 0, event.total, time.monotonic()
-                    with suppress(*UNREACHABLE):
+                    with suppress(*UNREACHABLE), hasty():
                         self.artifact = create_progress_artifact(progress=0.0, key="blocks-done")
             case Advance() if self.artifact is not None and self.done < self.total:
                 self._advance(event.done)
@@ -76,13 +77,19 @@ class Artifacts:
             self.shown = now
             # A server out of reach is no reason to stop the blocks: what they do is in the ledger.
             try:
-                update_progress_artifact(artifact_id=self.artifact, progress=100.0 * self.done / self.total)
+                with hasty():
+                    update_progress_artifact(artifact_id=self.artifact, progress=100.0 * self.done / self.total)
             except UNREACHABLE:
                 self.artifact = None
 
 
 def leave_artifacts(outcome: Outcome) -> None:
-    """Leave a finished run's artifacts: run-report (markdown), product (link), preview (image), failures (table)."""
+    """Leave a finished run's artifacts: run-report (markdown), product (link), preview (image), failures (table).
+
+    The product stands: a server that is out of reach by now gets none.
+    """
+    if not server_answers():
+        return
     preview = place_url(outcome.place("preview.png"))
     create_markdown_artifact(key="run-report", markdown=report_markdown(outcome, preview))
     create_link_artifact(key="product", link=place_url(outcome.place("item.json")), link_text=outcome.name)
@@ -95,13 +102,15 @@ def leave_ticks(ticks: Sequence[Tick]) -> None:
     for tick in ticks:
         if tick.outcome is not None:
             leave_artifacts(tick.outcome)
+    if not server_answers():
+        return
     rows = [{**tick.summary(), "scenes": ", ".join(tick.scenes[:MOST_NAMES])} for tick in ticks[:MOST_ROWS]]
     create_table_artifact(key="watch", table=rows, description="What this look found.")
 
 
 def leave_failures(rows: Sequence[Mapping[str, Any]]) -> None:
     """Leave a table of failures where there are any."""
-    if rows:
+    if rows and server_answers():
         create_table_artifact(key="failures", table=[dict(row) for row in rows[:MOST_ROWS]])
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.cli_series import backfill, watch
 from flows.endings import ended_in_words, say
 from tasks.progress import Stage
 
@@ -29,6 +30,8 @@ models_app = typer.Typer(
     help="The models at hand, and the check of a card against its ONNX file.", no_args_is_help=True
 )
 app.add_typer(models_app, name="models")
+app.command()(watch)
+app.command()(backfill)
 
 JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="The job, a YAML or JSON file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
@@ -136,6 +139,8 @@ def run(
             _print_json(outcome.summary())
         else:
             terminal.close_run(outcome)
+        if prefect:
+            _leave_lost_server()
 
 
 @app.command()
@@ -264,6 +269,13 @@ def models_check(
             _print_json(report.to_json())
         else:
             print_check(report)
+
+
+def _leave_lost_server() -> None:
+    from flows.outage import leave, server_is_lost
+
+    if server_is_lost():
+        leave(0)
 
 
 def _run_under_prefect() -> Any:

@@ -62,8 +62,13 @@ def hold(storage: Storage, *, beat_seconds: float = BEAT_SECONDS) -> Iterator[Ho
     """
     holder = Holder(storage)
     standing = read_lock(storage)
-    take_lock(storage, holder.owner(), alive=None if standing is None else run_alive(standing))
+    # Known before the lock is ours: another thread that reads it in between would take us for a run that ended.
     _HELD.add(holder.run)
+    try:
+        take_lock(storage, holder.owner(), alive=None if standing is None else run_alive(standing))
+    except BaseException:
+        _HELD.discard(holder.run)
+        raise
     stop = threading.Event()
     beats = threading.Thread(target=_beat, args=(holder, stop, beat_seconds), name="tilewright-beat", daemon=True)
     beats.start()

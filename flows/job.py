@@ -143,7 +143,7 @@ def read_job(path: Path, *, changes: tuple[str, ...] = (), output: str | None = 
 
     Raises JobError naming the field, what was given and what is expected.
     """
-    return make_job(_load(path), base=path.resolve().parent, changes=changes, output=output)
+    return make_job(read_plain(path), base=path.resolve().parent, changes=changes, output=output)
 
 
 def make_job(plain: dict[str, Any], *, base: Path, changes: tuple[str, ...] = (), output: str | None = None) -> Job:
@@ -166,7 +166,8 @@ def make_job(plain: dict[str, Any], *, base: Path, changes: tuple[str, ...] = ()
         raise JobError(f"The job's keys must be names: {error}.") from error
 
 
-def _load(path: Path) -> dict[str, Any]:
+def read_plain(path: Path) -> dict[str, Any]:
+    """What a YAML or JSON file holds, not yet judged. Raises JobError where it cannot be read or is no mapping."""
     try:
         if path.stat().st_size > MAX_JOB_BYTES:
             raise JobError(f"{path} is larger than {MAX_JOB_BYTES // 2**20} MiB: a job is a short YAML file.")

@@ -22,6 +22,7 @@ from flows.backfill import Drive, backfill_jobs, run_backfill
 from flows.errors import ErrorClass, classify
 from flows.form import JobForm
 from flows.job import make_job
+from flows.outage import CALL_TRIES, check_server, hasty, kept_through
 from flows.predict import RunOptions, run_job
 from flows.quarantine import SetAsideError
 from flows.region import run_shard
@@ -182,14 +183,21 @@ class DeployedRunError(RuntimeError):
 
 
 def run_under_prefect(job: Job, options: RunOptions, *, listener: Listener) -> Outcome:
-    """The same as ``run_job``, as a flow run of the server at ``PREFECT_API_URL`` or of one started for it."""
+    """The same as ``run_job``, as a flow run of the server at ``PREFECT_API_URL`` or of one started for it.
 
-    @flow(name="predict", flow_run_name=job.name, persist_result=False, validate_parameters=False)
-    def run_here() -> Any:
-        return _answer(lambda: _run(job, options, listener=listener))
+    Raises RunnerError where that server does not answer.
+    """
+    check_server()
 
-    outcome: Outcome = run_here()  # type: ignore[assignment]  # a failed state raises instead
-    return outcome
+    def run(keep: Callable[[Callable[[], Outcome]], Outcome]) -> Any:
+        @flow(name="predict", flow_run_name=job.name, persist_result=False, validate_parameters=False)
+        def run_here() -> Any:
+            return _answer(lambda: keep(lambda: _run(job, options, listener=listener)))
+
+        return run_here()
+
+    with hasty(CALL_TRIES):
+        return kept_through(run)
 
 
 def _predict(job: dict[str, Any], base: str, options: RunOptions) -> dict[str, Any]:

@@ -168,12 +168,18 @@ def _send_once(parameters: dict[str, Any], where: Where) -> None:
         from flows.prefect_flows import run_deployed
 
         run_deployed(where.deployment, parameters)
-    elif in_flow_run():
+    elif in_flow_run() and _server_answers():
         from flows.prefect_flows import shard as sub_flow
 
         sub_flow(**parameters)
     else:
         run_shard(**parameters)
+
+
+def _server_answers() -> bool:
+    from flows.outage import server_answers
+
+    return server_answers()
 
 
 def run_shard(

@@ -74,7 +74,7 @@ def step(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            if not in_flow_run():
+            if not in_flow_run() or not _server_answers():
                 return function(*args, **kwargs)
             tags = (*policy.tags, *_source_tags(args))
             return _as_task(function, name, policy, tags)(*args, **kwargs)
@@ -91,6 +91,13 @@ def in_flow_run() -> bool:
     from prefect.context import FlowRunContext
 
     return FlowRunContext.get() is not None
+
+
+def _server_answers() -> bool:
+    """Whether a step can be reported at all; it is done in any case."""
+    from flows.outage import server_answers
+
+    return server_answers()
 
 
 def _source_tags(args: Iterable[object]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from dask import threaded
@@ -40,7 +41,8 @@ def background_picture(
         return None
     entry, scenes = found
     geobox = plan.product_grid.geobox
-    shrink = max(1.0, max(geobox.shape) / max_size)
+    # A power of two is an overview as it is; anything between is a warp, which took longer than small jobs themselves.
+    shrink = 2.0 ** max(0, math.ceil(math.log2(max(geobox.shape) / max_size)))
     small = geobox.zoom_to((round(geobox.shape[0] / shrink), round(geobox.shape[1] / shrink)))
     failures = FailureLog(tolerance=len(scenes) * len(VISIBLE) * 2)
     bands = tuple(dict.fromkeys((*VISIBLE, *entry.mask.bands)))

@@ -14,13 +14,15 @@ import rasterio
 from moto.server import ThreadedMotoServer
 
 from flows.cleaning import clean_output
+from flows.places import reading_settings
 from flows.predict import run_job
 from flows.rerunning import rerun_item
 from flows.status import product_status
+from tasks.gdal_settings import gdal_path, reading_env
 from tasks.ledger import BlockEntry, read_entries, write_entry
 from tasks.storage import StorageError, StoreError, open_storage
 from tests.fault_proxy import FAULTS, proxy_before
-from tests.products import LAYERS, SIDE, read, tilewright, write_job
+from tests.products import LAYERS, SIDE, layer, read, tilewright, write_job
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
 SECRET = "wJalrSECRETxKEYxNEVERxTOxBExWRITTEN"  # noqa: S105 -- looked for in all that is written
@@ -174,6 +176,25 @@ def test_scenes_in_a_bucket_are_read_with_the_same_settings(proxy, bucket, job, 
     for name in LAYERS:
         with rasterio.open(f"{output}/{name}.tif") as ours, rasterio.open(local / f"{name}.tif") as theirs:
             assert np.array_equal(ours.read(1), theirs.read(1))
+
+
+def test_a_layer_in_several_files_is_shown_as_one_where_it_lies(proxy, bucket, tmp_path):
+    job = write_job(tmp_path, side=600, tile={"block": 256, "step": 256})
+    local = Path(run_job(read(job, tmp_path / "whole")).output)
+    outcome = run_job(read(job, "s3://maps/cut", cog={"max_side": 512}))
+    with reading_env(reading_settings()), rasterio.open(gdal_path("s3://maps/cut/class.vrt")) as dataset:
+        assert np.array_equal(dataset.read(1), layer(local, "class"))
+    names = {entry["Key"] for entry in bucket.list_objects_v2(Bucket="maps", Prefix="cut/")["Contents"]}
+    parts = {name for name in names if name.startswith("cut/class_r") and name.endswith(".tif")}
+    assert len(parts) >= 4
+    assert {f"cut/item_{name[len('cut/class_') :].removesuffix('.tif')}.json" for name in parts} <= names
+    stamps = {name: bucket.head_object(Bucket="maps", Key=name)["LastModified"] for name in parts}
+    bucket.delete_object(Bucket="maps", Key="cut/item.json")
+    again = run_job(read(job, "s3://maps/cut", cog={"max_side": 512}))
+    assert {name: bucket.head_object(Bucket="maps", Key=name)["LastModified"] for name in parts} == stamps, "kept"
+    assert not again.already_complete
+    answer = rerun_item(f"{outcome.output}/item.json", output=str(tmp_path / "rebuilt"))
+    assert answer["identical"], answer["sentence"]
 
 
 def test_a_product_in_a_bucket_is_cleaned_and_rebuilt_from_its_item(proxy, job, tmp_path):
