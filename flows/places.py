@@ -32,7 +32,7 @@ S3_OPTIONS = (
 """Obstore's options and the variables that mean them, the stronger first; it knows only some by itself."""
 
 
-M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 """Source: glibc, malloc.h, parameters of mallopt(3)."""
 
 
@@ -186,14 +186,15 @@ def _left_in(group: Path) -> int | None:
 
 
 def return_freed_memory() -> None:
-    """Have glibc give freed arrays back to the system; nothing where the C library is another one.
+    """Have glibc give large freed arrays back to the system, and keep the smaller ones for the next window; nothing
+    where the C library is another one.
 
-    Its threshold for that grows to 32 MB by itself, above a band of a block: freed blocks then stay with the process,
-    in pieces, one heap per thread.
+    By itself it keeps all below 32 MB, a heap per thread, in pieces. Returning all above 1 MB instead cost a tenth of a
+    run in page faults; between the two lies a twentieth less memory at no cost (4096 x 4096 x 4 bands x 3 dates).
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):
         return
-    for parameter, value in ((M_MMAP_THRESHOLD, 2**20), (M_ARENA_MAX, 2)):
+    for parameter, value in ((M_MMAP_THRESHOLD, 2**22), (M_TRIM_THRESHOLD, 2**27), (M_ARENA_MAX, 2)):
         mallopt(parameter, value)

@@ -128,16 +128,23 @@ def _label_map(spec: OutputSpec, labels: NDArray[np.float32]) -> NDArray[np.uint
 
 def _class_map(spec: OutputSpec, planes: NDArray[np.float32], missing: NDArray[np.bool_]) -> NDArray[np.uint8]:
     table = np.array([cls.value for cls in spec.classes], dtype=np.uint8)
-    classes = table[chosen(spec, planes)]
+    classes = np.take(table, chosen(spec, planes))
     classes[missing] = NODATA_BYTE
     return classes
 
 
-def chosen(spec: OutputSpec, planes: NDArray[np.float32]) -> NDArray[np.intp]:
-    """The index of the class chosen per pixel (height, width)."""
+def chosen(spec: OutputSpec, planes: NDArray[np.float32]) -> NDArray[np.integer[Any]]:
+    """The index of the class chosen per pixel (height, width): of equal scores the first; any where one is NaN."""
     if spec.threshold is not None:
-        return (planes[1] >= np.float32(spec.threshold)).astype(np.intp)
-    return np.argmax(planes, axis=0)
+        return (planes[1] >= np.float32(spec.threshold)).astype(np.uint8)
+    # Plane by plane and without a branch: numpy's argmax walks pixel by pixel where classes lie apart, four to ten
+    # times as long.
+    kind = np.dtype(np.uint8 if len(planes) < 256 else np.uint16)
+    best, place = planes[0].copy(), np.zeros(planes.shape[1:], dtype=kind)
+    for number, plane in enumerate(planes[1:], start=1):
+        np.maximum(place, (plane > best).astype(kind) * kind.type(number), out=place)
+        np.maximum(best, plane, out=best)
+    return place
 
 
 def _share(spec: OutputSpec, source: str, planes: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -145,7 +152,9 @@ def _share(spec: OutputSpec, source: str, planes: NDArray[np.float32]) -> NDArra
     if source.startswith("probability:"):
         return planes[int(source.removeprefix("probability:"))]
     if source == "confidence":
-        return np.take_along_axis(planes, chosen(spec, planes)[None], axis=0)[0]
+        if spec.threshold is None:
+            return np.asarray(planes.max(axis=0))
+        return np.where(chosen(spec, planes), planes[1], planes[0])
     if source == "margin":
         best = np.partition(planes, len(planes) - 2, axis=0)
         return best[-1] - best[-2]
