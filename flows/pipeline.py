@@ -211,7 +211,8 @@ def _load_finishing() -> None:
     """Load what finishing needs while the model runs, instead of before or after it."""
     # What cannot be loaded now says so where it is needed.
     with suppress(ImportError, MemoryError):
-        import_module("flows.finish")
+        for name in ("flows.finish", "stac_geoparquet.arrow"):
+            import_module(name)
 
 
 def _asked_for(run: Run, missing: list[Block]) -> list[Block]:

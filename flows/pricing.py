@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from flows.region import cut_shards
+from flows.shards import cut_shards
 from tasks.report_words import plural
 
 if TYPE_CHECKING:

@@ -6,12 +6,11 @@ import contextvars
 import time
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from flows.errors import classify
 from flows.quarantine import SetAsideError
+from flows.shards import Shard, cut_shards
 from flows.steps import POLICIES, RETRIED, in_flow_run
 from flows.workshop import reopen_workshop
 from tasks.ledger import ENTRIES, BlockEntry, read_entries
@@ -34,29 +33,6 @@ READ_THREADS = 4
 
 class ShardsError(RuntimeError):
     """Shards that failed for good, after their own tries."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shard:
-    """One part of a plan's blocks: ``number`` of ``total``, counted from 1, and the places (row, col) it does."""
-
-    number: int
-    total: int
-    places: tuple[tuple[int, int], ...]
-
-
-def cut_shards(plan: Plan, n_shards: int) -> tuple[Shard, ...]:
-    """The plan's blocks in so many runs of equal length, neighbours together; fewer where there are fewer blocks.
-
-    The same plan and number always give the same cut, so that a shard is known by its number alone.
-    """
-    places = plan.blocks
-    total = max(1, min(n_shards, len(places)))
-    edges = [len(places) * number // total for number in range(total + 1)]
-    return tuple(
-        Shard(number=number, total=total, places=places[start:stop])
-        for number, (start, stop) in enumerate(pairwise(edges), start=1)
-    )
 
 
 def do_shard(

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from tasks.progress import Advance, Event, Notice, Stage
 from tasks.report_words import duration, percent, plural, share
+from tasks.report_work import mostly_start_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -41,10 +42,6 @@ WORDS = {
 
 LINE_SECONDS = 10.0
 """Where no bar can be drawn, a stage says how far it is about this often."""
-
-
-SHORT_SECONDS = 60.0
-"""A run shorter than this says nothing about speed: imports, sessions, pictures and Items are most of it."""
 
 
 class _Count(ProgressColumn):
@@ -185,7 +182,7 @@ def _efficiency(report: Mapping[str, Any]) -> str:
     floor, seconds = report["floor_seconds"], report["seconds"]["total"]
     if floor is None:
         return f"{duration(seconds)} in all; no scene could be timed for a floor"
-    short = ", most of it start-up and publishing" if seconds < SHORT_SECONDS else ""
+    short = ", most of it start-up and publishing" if mostly_start_up(report) else ""
     return f"{duration(seconds)} in all{short}; floor {duration(floor)}, efficiency {share(report['efficiency'])}"
 
 

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
 _WHOLE = ("total", "wall")  # keys of `seconds` that are the run's length and not one of its stages
 
-_SHORT = 60.0
-"""Seconds: what a run takes before and after its blocks is of this order."""
-
 _VERDICTS = {
     "exact": (
         "Exact: the tiles are the whole image",
@@ -109,6 +106,13 @@ def total_seconds(report: Fields) -> float | None:
     return floor / efficiency if floor is not None and efficiency else None
 
 
+def mostly_start_up(report: Fields) -> bool:
+    """True where blocks, spread over the cores, were less than half of a run: it says little about speed then."""
+    seconds, total = part(report, "seconds"), total_seconds(report)
+    busy = sum(number(seconds.get(stage)) or 0.0 for stage in ("read", "infer", "write"))
+    return total is not None and busy / (number(report.get("workers")) or 1) < total / 2
+
+
 def cost(report: Fields) -> Cost:
     """The stages in the order given, the whole run and its floor, as bars on one scale."""
     given = {str(name): number(value) for name, value in part(report, "seconds").items() if str(name) not in _WHOLE}
@@ -127,7 +131,7 @@ def cost(report: Fields) -> Cost:
         total=bar("whole run", total),
         floor=bar("floor", floor),
         overlapping=total is not None and sum(stages.values()) > 1.05 * total,
-        short=total is not None and total < _SHORT,
+        short=mostly_start_up(report),
     )
 
 

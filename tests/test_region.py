@@ -14,7 +14,8 @@ from flows.errors import ErrorClass, classify
 from flows.job import JobError, make_job
 from flows.predict import RunOptions, run_job
 from flows.quarantine import Quarantine, RetryError, SetAsideError, blocks_set_aside
-from flows.region import cut_shards, do_shard
+from flows.region import do_shard
+from flows.shards import cut_shards
 from flows.template import TemplateError, fill, periods_at
 from flows.watch import WatchError, watch_once
 from flows.where import Where

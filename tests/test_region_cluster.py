@@ -14,7 +14,7 @@ import rasterio
 
 from flows.job import make_job
 from flows.predict import RunOptions, run_job
-from flows.region import cut_shards
+from flows.shards import cut_shards
 from tasks.ledger import read_plan
 from tasks.plan import Plan
 from tasks.storage import open_storage

@@ -41,7 +41,9 @@ def test_a_short_run_closes_in_the_singular_and_says_why_it_is_slow():
 
 
 def test_a_long_run_is_held_against_its_floor_alone():
-    words = closing(seconds={"total": 600.0}, floor_seconds=360.0, efficiency=0.6)
+    words = closing(
+        seconds={"total": 600.0, "read": 100.0, "infer": 900.0}, workers=2, floor_seconds=360.0, efficiency=0.6
+    )
     assert "10 min 00 s in all; floor 6 min 00 s, efficiency 60 %" in words
     assert "no scene could be timed" in closing(floor_seconds=None, efficiency=None)
 
