@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import signal
 import time
@@ -65,17 +66,24 @@ def test_killed_at_tenth_half_and_nine_tenths_it_ends_with_the_same_product(job,
     assert plans[0] == plans[1]
 
 
+def cpu_of_children():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_a_call_on_a_finished_product_is_quick_and_writes_nothing(job, undisturbed):
     def state():
         return {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*")}
 
-    before, began = state(), time.monotonic()
+    before, began, used = state(), time.monotonic(), cpu_of_children()
     answer = tilewright("run", job, "--output", undisturbed)
-    seconds = time.monotonic() - began
+    seconds, cpu = time.monotonic() - began, cpu_of_children() - used
+    print(f"a call on a finished product: {seconds:.2f} s, {cpu:.2f} CPU s")
     assert answer.returncode == 0, answer.stderr
     assert "complete already" in answer.stdout
     assert state() == before
-    assert seconds < 3, "or the machine is very busy"
+    # By what it computes, which is what it takes on a machine that has nothing else to do.
+    assert cpu < 3
 
 
 def test_ctrl_c_leaves_a_sentence_and_a_state_to_go_on_from(job, tmp_path):
