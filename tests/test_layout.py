@@ -68,11 +68,17 @@ def test_nothing_is_called_utils_or_common():
     assert not names & {"utils", "common", "helpers", "misc", "core"}
 
 
-def test_the_command_loads_without_its_heavy_parts():
-    probe = (
-        "import sys, time; start = time.perf_counter(); import flows.cli; "
-        "heavy = {'prefect', 'distributed', 'torch', 'matplotlib', 'onnxruntime', 'xarray'} & set(sys.modules); "
-        "print(sorted(heavy))"
-    )
+@pytest.mark.parametrize(
+    ("modules", "heavy"),
+    [
+        ("flows.cli", {"prefect", "distributed", "torch", "matplotlib", "onnxruntime", "xarray"}),
+        # A plan, its estimate and its price are made before anything is read.
+        ("flows.planning, flows.estimate, flows.pricing", {"prefect", "distributed", "torch", "dask.array", "xarray"}),
+        # A run on threads has no cluster.
+        ("flows.pipeline, flows.finish", {"prefect", "distributed", "torch", "matplotlib"}),
+    ],
+)
+def test_what_is_not_needed_is_not_loaded(modules, heavy):
+    probe = f"import sys, {modules}; print(sorted({heavy!r} & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, cwd=ROOT)
     assert answer.stdout.strip() == "[]"
