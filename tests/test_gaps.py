@@ -169,7 +169,7 @@ def test_what_cannot_be_filled_so_is_refused(clouded, tmp_path):
             run(pixel_job(world, card, tmp_path / "out", **where, **wish))
 
     refused(series(tmp_path / "own", gaps="leave"), "takes 'leave' .tw:missing.gaps.: leave gaps out", gaps="carry")
-    refused(series(tmp_path / "word"), "gaps: Input should be 'leave', 'carry' or 'interpolate'", gaps="guess")
+    refused(series(tmp_path / "word"), "gaps: expected 'leave', 'carry' or 'interpolate'", gaps="guess")
     draft = Draft()
     model = draft.model(draft.node("Identity", "x"), n_in=1, n_out=1)
     one = write_card(

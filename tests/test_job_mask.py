@@ -136,7 +136,7 @@ def test_landsats_quality_bits_are_the_usual_mask_of_landsat(tmp_path):
 @pytest.mark.parametrize(
     ("wish", "sentence"),
     [
-        ({"kind": "clouds"}, "mask.kind: Input should be 'auto', 'none', 'scl', 'probability', 'bits'"),
+        ({"kind": "clouds"}, "mask.kind: expected 'auto', 'none', 'scl', 'probability', 'bits'"),
         ({"kind": "scl", "drop": [12]}, "mask.drop: 12 is none of 0 to 11"),
         ({"kind": "scl", "threshold": 3}, "mask.threshold means nothing to mask.kind 'scl'"),
         ({"kind": "probability", "drop": [3]}, "mask.drop means nothing to mask.kind 'probability'"),
