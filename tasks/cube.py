@@ -40,6 +40,7 @@ def load_cube(
     resampling: str = "bilinear",
     chunks: int | None = None,
     days_per_chunk: int = 1,
+    apart: Sequence[str] = (),
     sign: Callable[[Scene, str], str] | None = None,
     failures: FailureLog | None = None,
     block: str = "",
@@ -57,6 +58,9 @@ def load_cube(
     which keeps 0 apart from nothing. Along `time` lie also `cloud_cover` (percent, mean of the
     day's scenes, NaN unknown) and, per band, `<band>_present` (bool: some scene of that day has the band).
 
+    Scenes of a day that have the bands in `apart` and scenes that lack one are not joined: that day then lies twice in
+    `time`. A mask needs it, or a pixel would be judged by a neighbour's band, and only where the neighbour is near.
+
     `engine` is "odc" or "stackstac"; both give the same pixels. `sign(scene, href)` is called at read time. Failed
     reads raise ReadError when computed, unless `failures` tolerates them; `block` names them. `stats` counts what is
     decoded. `reading` holds GDAL settings and retries.
@@ -66,7 +70,7 @@ def load_cube(
     if engine not in ENGINES:
         raise ValueError(f"engine {engine!r} is not known: give one of {', '.join(sorted(ENGINES))}")
     locate(geobox)
-    days = _days(scenes)
+    days = _days(scenes, apart)
     how = check_resampling(resampling)
     plans = [_plan_band(band, days, geobox, how, as_number=band in as_numbers) for band in bands]
     access = Access(sign=sign, failures=failures, block=block, reading=reading or Reading(), stats=stats)
@@ -85,10 +89,14 @@ class _Day:
         return float(np.mean(known)) if known else float("nan")
 
 
-def _days(scenes: Sequence[Scene]) -> list[_Day]:
-    """The scenes by solar day, days ascending, scenes of a day in the given order."""
-    ordered = sorted(scenes, key=lambda scene: scene.solar_day)
-    return [_Day(date=date, scenes=tuple(group)) for date, group in groupby(ordered, key=lambda one: one.solar_day)]
+def _days(scenes: Sequence[Scene], apart: Sequence[str]) -> list[_Day]:
+    """The scenes by solar day, days ascending, scenes of a day in the given order; first those with all of `apart`."""
+
+    def place(scene: Scene) -> tuple[str, bool]:
+        return scene.solar_day, any(scene.asset(band) is None for band in apart)
+
+    grouped = groupby(sorted(scenes, key=place), key=place)
+    return [_Day(date=date, scenes=tuple(group)) for (date, _), group in grouped]
 
 
 def _plan_band(band: str, days: list[_Day], geobox: GeoBox, resampling: str, *, as_number: bool) -> BandPlan:

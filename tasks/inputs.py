@@ -138,6 +138,7 @@ def _composited(cut: _Cut, scenes: Sequence[Scene], middle: date, access: Access
         bands,
         engine=cut.engine,
         resampling=entry.resampling,
+        apart=entry.mask.bands,
         days_per_chunk=_days_at_once(scenes, n_bands=len(bands), threads=access.threads),
         sign=access.sign,
         failures=access.failures,

@@ -12,6 +12,8 @@ from odc.geo.geobox import GeoBox
 from catalogs.items import Scene
 from tasks.cube import load_cube
 from tasks.failures import FailureLog, ReadError
+from tasks.mask import valid_mask
+from tasks.mask_rule import MaskRule
 from tasks.pixels import Conversion, Pixels, to_physical
 from tasks.read_stats import ReadStats
 from tests.scenes import UTM, asset_of, real_scenes, scene_of, write_raster
@@ -172,6 +174,22 @@ def test_a_band_that_is_missing_is_empty_and_says_so(tmp_path: Path, engine: str
     assert (cube.scl.values == 0).all()
     empty = load_cube([], grid(4, 4), ["red"], engine=engine)
     assert empty.red.values.shape == (0, 4, 4)
+
+
+def test_a_scene_without_the_band_of_the_mask_is_not_judged_by_its_neighbour(tmp_path: Path) -> None:
+    """Whichever scenes are near: the pixel of a scene that tells no clouds is usable, here and in a wider block."""
+    left = raster(tmp_path, "left", full(5))
+    classes = raster(tmp_path, "classes", full(9, dtype="uint8"))
+    right = raster(tmp_path, "right", full(7), left=400_040.0)
+    told = scene_of(asset_of(left), asset_of(classes, "scl", unit="class"), name="told")
+    untold = scene_of(asset_of(right), name="untold")
+    valid = {}
+    for name, scenes in (("both", [untold, told]), ("one", [untold])):
+        cube = load_cube(scenes, grid(4, 8), ["red", "scl"], apart=["scl"])
+        valid[name] = valid_mask(cube, rule=MaskRule(kind="scl")).any("time").values
+    assert valid["both"][:, 4:].all()
+    assert not valid["both"][:, :4].any(), "cloudy"
+    assert np.array_equal(valid["both"], valid["one"])
 
 
 @pytest.mark.parametrize("engine", ENGINES)
