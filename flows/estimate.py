@@ -12,6 +12,7 @@ from flows.memory import expected_memory
 from flows.places import free_memory, n_cores
 from models.providers import GPUS
 from tasks.floor import calibrate, floor_seconds
+from tasks.ground import geometry_km2, unit_word
 from tasks.near import scenes_near
 from tasks.report_page import place
 from tasks.report_words import duration, plural
@@ -52,10 +53,10 @@ class Estimate:
         """(label, words) for a person."""
         grid, lattice = plan.product_grid, plan.lattice
         height, width = grid.area.shape
-        km2 = plan.area_geometry.area / 1e6
+        km2 = geometry_km2(plan.area_geometry, plan.grid.crs)
         return [
             ("area", f"{km2:,.1f} km² around {place({'crs': grid.crs, 'bounds': list(grid.bounds_of(grid.area))})}"),
-            ("grid", f"{width:,} x {height:,} px of {grid.resolution:g} m in {_short(grid.crs)}"),
+            ("grid", f"{width:,} x {height:,} px of {grid.resolution:g} {unit_word(grid.crs)} in {_short(grid.crs)}"),
             ("model", f"{plan.card['name']} on {_way(plan, self.provider)}; layers {', '.join(plan.layers)}"),
             *[(f"input {entry.name}", _input_words(entry)) for entry in plan.inputs],
             ("blocks", f"{self.n_blocks} of {plan.product_block} px, read with a halo of {lattice.halo} px"),

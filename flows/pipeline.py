@@ -11,6 +11,7 @@ from importlib import import_module
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal
 
+from flows.areas import block_km2
 from flows.holding import hold
 from flows.job_card import load_plan_card
 from flows.memory import fitting_callers
@@ -228,7 +229,7 @@ def _do(
 ) -> None:
     for entry in run_blocks(shop, todo, where, provider=run.settings.provider):
         done[entry.name] = entry
-        km2 = entry.valid_pixels * (shop.plan.product_grid.resolution / 1000) ** 2
+        km2 = block_km2(shop.plan, entry)
         run.listener(Advance(km2=km2, block=entry.name, bytes_read=entry.bytes_read, seconds=entry.seconds))
         for failure in entry.failures:
             words = ", ".join(f"{key} {value}" for key, value in failure.items())

@@ -24,6 +24,7 @@ from models.card_tile import DEFAULT_STEP
 from models.joint import receptive_field
 from models.window import choose_window
 from tasks.grid import Grid, plan_blocks, plan_grid, project_area
+from tasks.ground import LONGEST_DEGREE, is_geographic, pixel_metres
 from tasks.output_grid import output_scale
 from tasks.plan import Plan, area_json
 from tasks.reducing import reducer_radius_px
@@ -155,7 +156,29 @@ def _windows(card: ModelCard, job: Job, receptive: ReceptiveField, *, stride: in
 
 def _model_grid(job: Job, card: ModelCard, scale: Fraction) -> Grid:
     resolution = job.grid.resolution * float(scale) if job.grid.resolution else card.resolution or DEFAULT_RESOLUTION
-    return plan_grid(job.area.geometry, crs=job.grid.crs, resolution=resolution, bounds=job.grid.bounds)
+    grid = plan_grid(job.area.geometry, crs=job.grid.crs, resolution=resolution, bounds=job.grid.bounds)
+    if is_geographic(grid.crs):
+        _check_degrees(job, card)
+    return grid
+
+
+def _check_degrees(job: Job, card: ModelCard) -> None:
+    """Refuse what is told in metres, and a resolution nobody gave in degrees."""
+    if not job.grid.resolution:
+        raise JobError(
+            f"grid.crs {job.grid.crs!r} is geographic and the model's resolution is in metres: give grid.resolution in "
+            "degrees, e.g. 0.0001, or a projected CRS, e.g. 'utm'."
+        )
+    if job.mask.dilation:
+        raise JobError(
+            "mask.dilation is in metres, which are not as many degrees in both directions: leave it out, or give a "
+            "projected grid.crs, e.g. 'utm'."
+        )
+    if any(reducer_radius_px(spec.dates.reducer, 1.0) for spec in card.inputs):
+        raise JobError(
+            f"{card.name} composites by distance in metres (best-pixel), which has no one meaning in degrees: give a "
+            "projected grid.crs, e.g. 'utm'."
+        )
 
 
 def _block_size(card: ModelCard, area: PixelBox, windows: WindowChoice) -> int:
@@ -172,9 +195,10 @@ def _block_size(card: ModelCard, area: PixelBox, windows: WindowChoice) -> int:
 
 
 def _reach(job: Job, card: ModelCard, grid: Grid, lattice: Lattice) -> float:
-    """CRS units by which windows that touch the area, and the masks and composites in them, see beyond it."""
+    """Metres by which windows that touch the area, and the masks and composites in them, see beyond it."""
     composites = max(reducer_radius_px(spec.dates.reducer, grid.resolution) for spec in card.inputs)
-    return (lattice.window + composites) * grid.resolution + job.mask.dilation
+    pixel = grid.resolution * (LONGEST_DEGREE if is_geographic(grid.crs) else 1.0)
+    return (lattice.window + composites) * pixel + job.mask.dilation
 
 
 def _margin(inputs: Sequence[InputPlan], grid: Grid, *, stride: int) -> int:
@@ -208,7 +232,13 @@ def _block_warnings(job: Job, lattice: Lattice) -> Iterable[str]:
 
 
 def _warnings(job: Job, card: ModelCard, inputs: Sequence[InputPlan], grid: Grid, scale: Fraction) -> Iterable[str]:
-    if card.resolution and not math.isclose(grid.resolution, card.resolution):
+    if card.resolution and is_geographic(grid.crs):
+        height, width = pixel_metres(grid)
+        yield (
+            f"The model was made for {card.resolution:g} m pixels and sees ones of {grid.resolution:g} degrees, here "
+            f"{height:.3g} m high and {width:.3g} m wide."
+        )
+    elif card.resolution and not math.isclose(grid.resolution, card.resolution):
         yield (
             f"The model was made for {card.resolution:g} m pixels and sees {grid.resolution:g} m ones "
             f"(grid.resolution = {grid.resolution / float(scale):g})."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import shapely
@@ -22,6 +23,7 @@ from catalogs.product import (
 )
 from models.outputs import layer_word
 from tasks.cog import multihash
+from tasks.ground import pixel_metres
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,7 +81,7 @@ def product_facts(
         ),
         scenes=_scenes(plan, report),
         software=plan.versions,
-        gsd=grid.resolution,
+        gsd=math.sqrt(math.prod(pixel_metres(grid))),
         expression={
             "key": plan.settings_key(),
             "job": plan.request,

@@ -7,8 +7,10 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from flows.areas import measure_areas
 from tasks.area import n_inside
 from tasks.floor import calibrate, floor_seconds
+from tasks.ground import geometry_km2
 from tasks.picture import value_ends
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from flows.areas import Areas
     from flows.layers import Finished, FinishedLayer
     from tasks.ledger import BlockEntry
     from tasks.plan import Plan
@@ -42,15 +45,15 @@ def report_json(
     plan = shop.plan
     blocks = list(entries.values())
     valid = sum(entry.valid_pixels for entry in blocks)
-    pixel_km2 = (plan.product_grid.resolution / 1000) ** 2
+    areas = measure_areas(shop.storage, plan, finished, n_valid=valid)
     needed = shop.stats.needed_pixels or sum(entry.pixels_needed for entry in blocks)
     rates = calibrate(plan, shop.engine.card, shop.engine.session, window=shop.engine.pace.seconds)
     inside = n_inside(plan.grid, plan.area_geometry) * (plan.up / plan.down) ** 2
     floor = floor_seconds(rates, plan, pixels_needed=needed, valid_pixels=valid, n_cores=n_workers)
     return {
         **_identity(plan, began, finished_at),
-        "area_km2": valid * pixel_km2,
-        "area_asked_km2": plan.area_geometry.area / 1e6,
+        "area_km2": areas.total,
+        "area_asked_km2": geometry_km2(plan.area_geometry, plan.grid.crs),
         "missing_percent": _missing_percent(valid, inside),
         "blocks": len(blocks),
         "windows_run": sum(entry.windows_run for entry in blocks),
@@ -61,7 +64,7 @@ def report_json(
         "seconds": {**_stage_seconds(blocks), **finished.seconds, "total": seconds},
         "floor_seconds": floor,
         "efficiency": floor / seconds if floor is not None and seconds > 0 else None,
-        "km2_per_s": valid * pixel_km2 / seconds if seconds > 0 else 0.0,
+        "km2_per_s": areas.total / seconds if seconds > 0 else 0.0,
         "peak_memory_mb": _peak_memory_mb(),
         "workers": n_workers,
         "provider": shop.engine.session.provider,
@@ -74,7 +77,7 @@ def report_json(
         "windows_reason": plan.windows_reason,
         "exact": plan.exact,
         "exact_reason": plan.exact_reason,
-        "layers": [_layer(layer, small[layer.spec.name], pixel_km2, inside=inside) for layer in finished.layers],
+        "layers": [_layer(layer, small[layer.spec.name], areas, inside=inside) for layer in finished.layers],
         "scenes": _scenes(plan, blocks),
         "failures": [failure for entry in blocks for failure in entry.failures],
         "warnings": [*plan.warnings, *([shop.engine.session.note] if shop.engine.session.note else [])],
@@ -109,12 +112,14 @@ def _identity(plan: Plan, began: datetime, finished_at: datetime) -> dict[str, A
     }
 
 
-def _steps(plan: Plan) -> list[dict[str, str]]:
-    """Each step of each input once by its label."""
-    steps = {step.label: step for entry in plan.inputs for step in entry.steps if step.days}
-    return [
-        {"label": label, "start": step.start.isoformat(), "end": step.end.isoformat()} for label, step in steps.items()
-    ]
+def _steps(plan: Plan) -> list[dict[str, Any]]:
+    """Each step once by its label, with the solar days that any input takes for it."""
+    rows: dict[str, dict[str, Any]] = {}
+    for step in (step for entry in plan.inputs for step in entry.steps if step.days):
+        plain = {"label": step.label, "start": step.start.isoformat(), "end": step.end.isoformat()}
+        known = rows.get(step.label, {}).get("days", [])
+        rows[step.label] = {**plain, "days": sorted({*known, *step.days})}
+    return list(rows.values())
 
 
 def _passes(plan: Plan, blocks: list[BlockEntry], valid: int) -> float | None:
@@ -150,7 +155,7 @@ def _missing_percent(valid: int, inside: float) -> float:
     return 100.0 * max(0.0, 1 - valid / inside) if inside else 0.0
 
 
-def _layer(layer: FinishedLayer, small: np.ndarray, pixel_km2: float, *, inside: float) -> dict[str, Any]:
+def _layer(layer: FinishedLayer, small: np.ndarray, areas: Areas, *, inside: float) -> dict[str, Any]:
     spec, facts = layer.spec, layer.facts
     statistics = facts.statistics
     ends = value_ends(small, spec) if spec.kind != "class" else None
@@ -178,7 +183,7 @@ def _layer(layer: FinishedLayer, small: np.ndarray, pixel_km2: float, *, inside:
                 "name": entry.name,
                 "color": entry.color,
                 "pixels": (pixels := facts.counts.get(entry.value, 0)),
-                "area_km2": pixels * pixel_km2,
+                "area_km2": areas.classes[spec.name].get(entry.value, 0.0),
                 "percent": 100.0 * pixels / facts.valid_pixels if facts.valid_pixels else 0.0,
             }
             for entry in spec.classes

@@ -133,12 +133,12 @@ def _common_unit(band: str, units: set[str]) -> str:
 
 def _wrap(arrays: dict[str, Any], plans: list[BandPlan], days: list[_Day], geobox: GeoBox) -> xr.Dataset:
     times = np.array([day.date for day in days], dtype="datetime64[ns]")
-    coords: dict[Any, Any] = {"time": times, **xr_coords(geobox, crs_coord_name="spatial_ref")}
+    coords: dict[Any, Any] = {"time": times, **xr_coords(geobox, crs_coord_name="spatial_ref", dims=("y", "x"))}
     coords["cloud_cover"] = ("time", np.array([day.cloud_cover for day in days], dtype=np.float32))
     for plan in plans:
         present = [any(scene.asset(plan.band) is not None for scene in day.scenes) for day in days]
         coords[f"{plan.band}_present"] = ("time", np.array(present, dtype=bool))
-    dims = ("time", *geobox.dimensions)
+    dims = ("time", "y", "x")
     variables = {plan.band: (dims, arrays[plan.band], _attributes(plan)) for plan in plans}
     cube = xr.Dataset(variables, coords=coords)
     for variable in cube.data_vars.values():

@@ -18,6 +18,8 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from shapely.ops import transform as transform_geometry
 
+from tasks.ground import is_geographic
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -28,6 +30,9 @@ SNAP_TOLERANCE = 1e-6
 
 EDGE_SEGMENTS = 64
 """Pieces into which the longest side of an area is cut before it is projected, to follow curved edges."""
+
+MOST_DEGREES = 1.0
+"""A resolution above it cannot be meant in degrees: a pixel would be more than 100 km wide."""
 
 
 class GridError(ValueError):
@@ -161,11 +166,13 @@ def plan_grid(
     """The grid that covers ``aoi`` (EPSG:4326), snapped outwards to whole pixels from the CRS origin.
 
     ``crs`` is ``"utm"`` (the zone of the area's centre), an authority code or WKT. ``bounds`` in that CRS fix the
-    grid instead of the area.
+    grid instead of the area. A geographic CRS is taken with a resolution in degrees alone, at most MOST_DEGREES.
 
-    Raises GridError for an unknown or geographic CRS, and where the area holds no pixel.
+    Raises GridError for an unknown CRS, a geographic one with metres or over 180 degrees, an area that holds no pixel.
     """
-    target = utm_crs(aoi) if crs.lower() == "utm" else _projected_crs(crs)
+    target = utm_crs(aoi) if crs.lower() == "utm" else _known_crs(crs)
+    if is_geographic(target):
+        _check_degrees(aoi, target, resolution=resolution, bounds=bounds)
     if bounds is None:
         projected = project_area(aoi, target)
         if projected.is_empty or not np.isfinite(projected.bounds).all():
@@ -278,17 +285,39 @@ def _cut_blocks(grid: Grid, *, block: int, halo: int) -> Iterator[Block]:
             yield block_at(row=row, col=col, block=block, halo=halo)
 
 
-def _projected_crs(crs: str) -> str:
+def _known_crs(crs: str) -> str:
     try:
         parsed = pyproj.CRS.from_user_input(crs)
     except pyproj.exceptions.CRSError as error:
         raise GridError(f"grid.crs {crs!r} is no CRS: give 'utm', an EPSG code such as EPSG:3035, or WKT.") from error
-    if not parsed.is_projected:
-        raise GridError(
-            f"grid.crs {crs!r} is geographic, where pixels are not equal in size: give a projected one, e.g. 'utm'."
-        )
+    if not (parsed.is_projected or parsed.is_geographic):
+        raise GridError(f"grid.crs {crs!r} has no map coordinates: give a projected CRS, e.g. 'utm'.")
     authority: Any = parsed.to_authority()
     return ":".join(authority) if authority else parsed.to_wkt()
+
+
+def _check_degrees(
+    aoi: BaseGeometry, crs: str, *, resolution: float, bounds: tuple[float, float, float, float] | None
+) -> None:
+    units = {axis.unit_name for axis in pyproj.CRS.from_user_input(crs).axis_info}
+    if resolution > MOST_DEGREES or units != {"degree"}:
+        raise GridError(
+            f"grid.crs {crs!r} is geographic, where pixels are not equal in size, and grid.resolution = {resolution:g} "
+            f"is not in degrees: give a projected CRS, e.g. 'utm', or degrees, e.g. 0.0001 (at most {MOST_DEGREES:g})."
+        )
+    if _split_at_180(aoi):
+        raise GridError(
+            f"The area crosses 180 degrees, where a grid in {crs!r} ends: give grid.crs: utm, or a job for each side."
+        )
+    if bounds is not None and not (max(abs(bounds[0]), abs(bounds[2])) <= 180 and max(map(abs, bounds[1::2])) <= 90):
+        raise GridError(f"grid.bounds {bounds} leave the globe: give minx, miny, maxx, maxy, longitude first.")
+
+
+def _split_at_180(aoi: BaseGeometry) -> bool:
+    """True for an area of several parts that reach 180 degrees from both sides."""
+    bounds = shapely.bounds(shapely.get_parts(aoi))
+    west, east = (bounds[:, 0] <= -180.0 + SNAP_TOLERANCE).any(), (bounds[:, 2] >= 180.0 - SNAP_TOLERANCE).any()
+    return len(bounds) > 1 and bool(west and east)
 
 
 def _centre(aoi: BaseGeometry) -> tuple[float, float]:
@@ -296,8 +325,7 @@ def _centre(aoi: BaseGeometry) -> tuple[float, float]:
     parts = shapely.get_parts(aoi)
     bounds = shapely.bounds(parts)
     minx, maxx = bounds[:, 0], bounds[:, 2]
-    touches = bool((minx <= -180.0 + SNAP_TOLERANCE).any() and (maxx >= 180.0 - SNAP_TOLERANCE).any())
-    if touches and len(parts) > 1:
+    if _split_at_180(aoi):
         west = maxx <= 0
         minx, maxx = np.where(west, minx + 360, minx), np.where(west, maxx + 360, maxx)
     lon = (float(minx.min()) + float(maxx.max())) / 2

@@ -9,6 +9,7 @@ import numpy as np
 import pyproj
 
 from tasks.conventions import PROJ, SPATIAL
+from tasks.ground import is_geographic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,11 +83,7 @@ def _axis(origin: float, step: float, n_pixels: int) -> np.ndarray:
 
 
 def _declare_axis(group: zarr.Group, name: str, values: np.ndarray, *, crs: str, zarr_format: int) -> None:
-    attributes = {
-        "standard_name": f"projection_{name}_coordinate",
-        "units": pyproj.CRS(crs).axis_info[0].unit_name,
-        "axis": name.upper(),
-    }
+    attributes = {**_axis_words(name, crs), "axis": name.upper()}
     array = group.create_array(
         name,
         shape=values.shape,
@@ -96,6 +93,14 @@ def _declare_axis(group: zarr.Group, name: str, values: np.ndarray, *, crs: str,
         attributes=named(attributes, (name,), zarr_format),
     )
     array[:] = values
+
+
+def _axis_words(name: str, crs: str) -> dict[str, str]:
+    """Name and units of an axis. Source: CF-1.11, sections 4.1, 4.2 and 5.6."""
+    if is_geographic(crs):
+        standard, unit = {"x": ("longitude", "degrees_east"), "y": ("latitude", "degrees_north")}[name]
+        return {"standard_name": standard, "units": unit}
+    return {"standard_name": f"projection_{name}_coordinate", "units": pyproj.CRS(crs).axis_info[0].unit_name}
 
 
 def _conventions(group: zarr.Group, place: Place) -> dict[str, Any]:
