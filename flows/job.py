@@ -56,6 +56,7 @@ class SceneFilter(_Part):
     """Which scenes may take part."""
 
     max_cloud: float | None = Field(default=None, ge=0, le=100)
+    clearest: int | None = Field(default=None, gt=0)
     orbit_state: Literal["ascending", "descending"] | None = None
     relative_orbit: int | None = None
     mode: str | None = None
@@ -133,6 +134,8 @@ class Job(BaseModel):
                 del plain[key]
         if self.gaps is None:
             del plain["gaps"]
+        if self.filter.clearest is None:
+            del plain["filter"]["clearest"]
         return {**plain, "mask": self.mask.request(), "area": self.area.geojson()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,7 @@ def _plan_input(job: Job, card: ModelCard, spec: InputSpec, source: Source, *, r
     touching = tuple(scene for scene in scenes if shape(scene.geometry).intersects(job.area.geometry))
     if not touching:
         scenes = ()
-    steps = _steps(spec, scenes, touching, job.period)
+    steps = _clearest(job.filter.clearest, spec, _steps(spec, scenes, touching, job.period), touching)
     if spec.dates.kind != "static":
         days = {day for step in steps for day in step.days}
         scenes = tuple(scene for scene in scenes if scene.solar_day in days)
@@ -111,6 +112,26 @@ def _steps(
         # The graph wants a time axis all the same: one step that has no scene.
         steps = plan_steps((), type(spec.dates)(kind="each", steps=1), periods)
     return steps
+
+
+def _clearest(
+    most: int | None, spec: InputSpec, steps: tuple[StepPlan, ...], touching: Sequence[Scene]
+) -> tuple[StepPlan, ...]:
+    """Each step with its ``most`` least cloudy days over the whole area; all where no scene states its clouds.
+
+    Raises JobError for a card whose days are steps of their own.
+    """
+    if most is None or spec.dates.kind == "static" or all(scene.cloud_cover is None for scene in touching):
+        return steps
+    if spec.dates.kind == "each":
+        raise JobError(
+            f"filter.clearest: each day is a step of its own for input {spec.name}, and its card says how many it "
+            "takes: leave filter.clearest out."
+        )
+    ranked = days_by_cloud(touching)
+    return tuple(
+        replace(step, days=tuple(sorted([day for day in ranked if day in step.days][:most]))) for step in steps
+    )
 
 
 def _spans(periods: Iterable[Period], spec: InputSpec) -> list[tuple[Any, Any]]:
