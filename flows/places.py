@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import socket
+import sys
 import time
 from importlib import import_module
 from pathlib import Path
@@ -183,6 +185,19 @@ def _left_in(group: Path) -> int | None:
         except (OSError, ValueError):
             continue
     return None
+
+
+def peak_memory() -> int:
+    """Bytes this process held at its peak.
+
+    Linux tells it of the program alone; what getrusage says there is at least what the parent held when it started it.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
+    except (OSError, StopIteration, ValueError, IndexError):
+        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return held if sys.platform == "darwin" else held * 1024
 
 
 def return_freed_memory() -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from flows.areas import measure_areas
+from flows.places import peak_memory
 from tasks.area import n_inside
 from tasks.floor import calibrate, floor_seconds
 from tasks.ground import geometry_km2
@@ -65,7 +64,7 @@ def report_json(
         "floor_seconds": floor,
         "efficiency": floor / seconds if floor is not None and seconds > 0 else None,
         "km2_per_s": areas.total / seconds if seconds > 0 else 0.0,
-        "peak_memory_mb": _peak_memory_mb(),
+        "peak_memory_mb": peak_memory() / 1e6,
         "workers": n_workers,
         "provider": shop.engine.session.provider,
         "fused": plan.fused,
@@ -142,11 +141,6 @@ def _stage_seconds(blocks: list[BlockEntry]) -> dict[str, float]:
     for entry in blocks:
         total.update(entry.seconds)
     return dict(total)
-
-
-def _peak_memory_mb() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
 def _missing_percent(valid: int, inside: float) -> float:

@@ -133,28 +133,40 @@ def test_what_is_unused_is_the_least_of_what_groups_have_left(tmp_path):
     assert unused("0::/job") == 1_500_000
 
 
-class Reads:
-    """Notes, for every block that begins to be read, how many were being inferred then."""
+class Stages:
+    """Counts the blocks read, and how often reading one and inferring another fell together."""
 
     def __init__(self, monkeypatch):
-        self.inferring, self.seen = 0, []
+        self.reading = self.inferring = self.read_in_all = self.together = 0
+        self.lock = threading.Lock()
         self.began = threading.Event()
         monkeypatch.setattr(threads, "read_block", self.read)
         monkeypatch.setattr(threads, "infer_block", self.infer)
 
     def read(self, shop, block):
-        self.seen.append(self.inferring)
+        with self.lock:
+            self.read_in_all += 1
+            self.reading += 1
+            self.together += self.inferring > 0
         self.began.set()
-        return read_block(shop, block)
+        try:
+            return read_block(shop, block)
+        finally:
+            with self.lock:
+                self.reading -= 1
 
     def infer(self, *args, **more):
-        self.inferring += 1
+        with self.lock:
+            self.inferring += 1
+            self.together += self.reading > 0
         # A block that may be read meanwhile has begun by now, or never will.
         self.began.wait(0.3)
         self.began.clear()
-        made = infer_block(*args, **more)
-        self.inferring -= 1
-        return made
+        try:
+            return infer_block(*args, **more)
+        finally:
+            with self.lock:
+                self.inferring -= 1
 
 
 @pytest.mark.parametrize(("unused", "ahead"), [(10**12, True), (0, False)], ids=["room", "short"])
@@ -164,24 +176,25 @@ def test_blocks_are_read_ahead_unless_memory_is_short(planned, tmp_path, monkeyp
     whole = run(job)
     small = job.model_copy(update={"tile": job.tile.model_copy(update={"block": 64}), "output": str(tmp_path / "cut")})
     monkeypatch.setattr(threads, "unused_memory", lambda: unused)
-    reads = Reads(monkeypatch)
+    stages = Stages(monkeypatch)
     cut = run(small)
-    assert cut.report["blocks"] == len(reads.seen) > 4
-    assert (sum(reads.seen) > 0) == ahead
+    assert cut.report["blocks"] == stages.read_in_all > 4
+    assert (stages.together > 0) == ahead
     assert np.array_equal(layer(whole.output, "class"), layer(cut.output, "class"))
 
 
 PEAK = """
-import json, resource, sys
+import json, sys
 from pathlib import Path
 from flows.job import read_job
 from flows.job_card import load_plan_card
 from flows.memory import expected_memory
+from flows.places import peak_memory
 from flows.planning import make_plan
 from flows.predict import RunOptions, run_job
 job = read_job(Path(sys.argv[1]), output=sys.argv[2])
 run_job(job, RunOptions(workers=2))
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+peak = peak_memory()
 plan = make_plan(job)
 print(json.dumps([expected_memory(plan, load_plan_card(plan)).total(2), peak]))
 """
