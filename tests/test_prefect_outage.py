@@ -78,6 +78,16 @@ def tilewright(*arguments, cwd, api=None):
     return subprocess.Popen(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def blocks_of(run, output, n_blocks):
+    """The ledger's entries once a run that still goes on has done so many blocks."""
+    deadline = time.monotonic() + 120
+    while len(found := entries(output)) < n_blocks:
+        assert run.poll() is None, run.communicate()[1]
+        assert time.monotonic() < deadline, f"{len(found)} of {n_blocks} blocks were done"
+        time.sleep(0.05)
+    return found
+
+
 def test_a_run_whose_server_goes_away_ends_and_the_next_one_goes_on(server, real, tmp_path):
     api, process = server
     (tmp_path / "job.json").write_text(json.dumps({**WATER, "source": str(real / "catalog.json")}))
@@ -106,6 +116,28 @@ def test_a_run_whose_server_goes_away_ends_and_the_next_one_goes_on(server, real
     assert again.returncode == 0, err
     after = entries(output)
     assert after == kept, "nothing is done twice"
+
+
+def test_a_run_killed_while_its_server_is_away_goes_on_without_it(server, real, tmp_path):
+    api, process = server
+    (tmp_path / "job.json").write_text(json.dumps({**WATER, "source": str(real / "catalog.json")}))
+    output = tmp_path / "out"
+    run = tilewright("run", "job.json", "--output", "out", "--prefect", "--workers", "1", cwd=tmp_path, api=api)
+    blocks_of(run, output, 5)
+    stop(process)
+    blocks_of(run, output, len(entries(output)) + 3)
+    run.kill()
+    run.communicate(timeout=20)
+    assert not (output / "item.json").exists(), "killed in the middle"
+    kept = entries(output)
+    again = tilewright("run", "job.json", "--output", "out", "--json", cwd=tmp_path)
+    _, err = again.communicate(timeout=120)
+    assert again.returncode == 0, err
+    after = entries(output)
+    print(f"{len(kept)} of {len(after)} blocks were kept")
+    assert len(kept) < len(after)
+    assert {name: after[name] for name in kept} == kept, "nothing is done twice"
+    assert (output / "item.json").exists()
 
 
 def test_a_server_that_is_not_there_is_refused_at_once(real, tmp_path):
