@@ -26,16 +26,17 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_pictures")]
 SHARDS = 4
 
 
-def job(real, output):
+def wish(real):
     """A grid of 8 by 8 blocks of 64 pixels around the real windows."""
-    return make_job(
-        {
-            "name": "region", "area": [13.10, 48.27, 13.17, 48.31], "period": "2021-06-01/2021-06-30",
-            "model": "ndwi-water", "source": str(real / "catalog.json"), "tile": {"block": 64, "step": 64},
-            "grid": {"crs": "EPSG:32633", "bounds": [359_680, 5_347_840, 364_800, 5_352_960]},
-        },
-        base=Path(), output=str(output),
-    )  # fmt: skip
+    return {
+        "name": "region", "area": [13.10, 48.27, 13.17, 48.31], "period": "2021-06-01/2021-06-30",
+        "model": "ndwi-water", "source": str(real / "catalog.json"), "tile": {"block": 64, "step": 64},
+        "grid": {"crs": "EPSG:32633", "bounds": [359_680, 5_347_840, 364_800, 5_352_960]},
+    }  # fmt: skip
+
+
+def job(real, output):
+    return make_job(wish(real), base=Path(), output=str(output))
 
 
 def layers_of(output):
