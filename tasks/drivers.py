@@ -8,7 +8,6 @@ Both give the numbers stored in the files; scale, offset and masks are the calle
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +17,10 @@ from odc.geo.geobox import GeoBox
 from catalogs.scene import BandAsset
 from tasks.reader import Reading, read_asset
 from tasks.retry import UnreadableError
+from tasks.stateless_driver import StatelessDriver
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from odc.loader.types import RasterLoadParams, RasterSource
     from rasterio.enums import Resampling
@@ -29,37 +29,16 @@ if TYPE_CHECKING:
     from tasks.pixels import Pixels
 
 
-class FileDriver:
+class FileDriver(StatelessDriver):
     """odc-loader's ReaderDriver over single files: aligned pixels are copied, others warped in fixed cells.
 
     `sign(href)` gives the href as it can be opened now, at every try; `reading` holds GDAL settings and retries.
     A file that stays unreadable raises UnreadableError, or is nodata under `fail_on_error=False`.
     """
 
-    md_parser = None
-    dask_reader = None
-    aux_reader = None
-
     def __init__(self, *, sign: Callable[[str], str] | None = None, reading: Reading | None = None) -> None:
         self.sign = sign
         self.reading = reading or Reading()
-
-    def new_load(self, geobox: GeoBox, *, chunks: dict[str, int] | None = None) -> None:
-        """No state is shared by the reads of a load."""
-
-    def finalise_load(self, load_state: Any) -> Any:
-        """Nothing to release."""
-        return load_state
-
-    def capture_env(self) -> dict[str, Any]:
-        """Settings travel with the driver, not with the environment."""
-        return {}
-
-    @contextmanager
-    def restore_env(self, env: dict[str, Any], load_state: Any) -> Iterator[None]:
-        """The reader enters its own environment for each read."""
-        del env, load_state
-        yield None
 
     def open(self, src: RasterSource, ctx: Any) -> SourceReader:
         """A reader of the file; it is opened by the first read."""

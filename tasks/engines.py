@@ -6,7 +6,6 @@ and radiometry happen below both, in `tasks/mosaic.py`, so that the engine does 
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -19,9 +18,10 @@ from odc.loader import chunked_load
 from odc.loader.types import RasterBandMetadata, RasterGroupMetadata, RasterLoadParams, RasterSource
 
 from tasks.mosaic import Access, DayMosaic, read_mosaic
+from tasks.stateless_driver import StatelessDriver
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from rasterio.windows import Window
 
@@ -97,32 +97,11 @@ def _odc_sources(
     }
 
 
-class MosaicDriver:
+class MosaicDriver(StatelessDriver):
     """odc-loader's ReaderDriver whose sources are whole days: a source's `driver_data` is a DayMosaic."""
-
-    md_parser = None
-    dask_reader = None
-    aux_reader = None
 
     def __init__(self, access: Access) -> None:
         self._access = access
-
-    def new_load(self, geobox: GeoBox, *, chunks: dict[str, int] | None = None) -> None:
-        """No state is shared by the reads of a load."""
-
-    def finalise_load(self, load_state: Any) -> Any:
-        """Nothing to release."""
-        return load_state
-
-    def capture_env(self) -> dict[str, Any]:
-        """Settings travel with the access, not with the environment."""
-        return {}
-
-    @contextmanager
-    def restore_env(self, env: dict[str, Any], load_state: Any) -> Iterator[None]:
-        """The reader enters its own environment for each read."""
-        del env, load_state
-        yield None
 
     def open(self, src: RasterSource, ctx: Any) -> MosaicReader:
         """A reader of the day; no file is opened yet."""
