@@ -37,6 +37,10 @@ LOOK_SECONDS = 2.0
 LONELY_SECONDS = 600.0
 """How long a run waits for a worker when there is none."""
 
+ENDED = {"finished", "error", "cancelled"}
+"""Dask's words for a future that will not change any more. One whose answer was lost with its worker before it was
+fetched ("lost", then "pending") is being done again by the scheduler."""
+
 
 class NoWorkersError(RuntimeError):
     """A cluster that lost all its workers and got no new one."""
@@ -58,6 +62,7 @@ class Crew:
     out: dict[Any, Block] = field(default_factory=dict)
     again: list[tuple[float, str, Block]] = field(default_factory=list)
     answers: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
+    lost: list[Any] = field(default_factory=list)
     pauses: int = 0
     quiet_until: float = 0.0
     n_workers: int = 1
@@ -115,28 +120,34 @@ class Crew:
 
     def _answered(self) -> list[Any]:
         """Futures that have ended, all that there are; none where nothing ends for a while."""
+        told, self.lost = self.lost, []
         try:
-            ended = [self.answers.get(timeout=LOOK_SECONDS / 4 if self.again else LOOK_SECONDS)]
+            told.append(self.answers.get(timeout=LOOK_SECONDS / 4 if self.again or told else LOOK_SECONDS))
+            if self.block_seconds < OUT_SECONDS:
+                time.sleep(GATHER_SECONDS)
         except queue.Empty:
-            return []
-        if self.block_seconds < OUT_SECONDS:
-            time.sleep(GATHER_SECONDS)
+            pass
         while not self.answers.empty():
-            ended.append(self.answers.get())
+            told.append(self.answers.get())
+        ended: list[Any] = []
+        for future in told:
+            # A future tells of its end once only; those whose answers were lost since are looked at in every round.
+            (ended if future.status in ENDED else self.lost).append(future)
         return ended
 
     def _take(self, ended: list[Any]) -> Iterator[BlockEntry]:
         results = self._gathered([future for future in ended if future.status == "finished"])
         for future in ended:
             block = self.out.pop(future)
-            if future in results:
-                entry = BlockEntry.from_json(results[future])
-                self._measure(entry)
-                yield entry
-            else:
-                self._failed(block, future)
+            result = results[future] if future in results else _result(future)
+            if isinstance(result, Exception):
+                self._failed(block, result)
+                continue
+            entry = BlockEntry.from_json(result)
+            self._measure(entry)
+            yield entry
 
-    def _gathered(self, futures: list[Any]) -> dict[Any, dict[str, Any]]:
+    def _gathered(self, futures: list[Any]) -> dict[Any, dict[str, Any] | Exception]:
         """Results by future, fetched in one call; one that was lost with its worker since is done again meanwhile."""
         if not futures:
             return {}
@@ -144,17 +155,14 @@ class Crew:
             return dict(zip(futures, self.client.gather(futures), strict=True))
         except Exception:
             # One of them failed when it was done again: each says for itself how it ended.
-            return {future: future.result() for future in futures if future.exception() is None}
+            return {future: _result(future) for future in futures}
 
     def _measure(self, entry: BlockEntry) -> None:
         busy = sum(entry.seconds.values())
         known = self.block_seconds < float("inf")
         self.block_seconds = 0.8 * self.block_seconds + 0.2 * busy if known else busy
 
-    def _failed(self, block: Block, future: Any) -> None:
-        error = future.exception() if future.status == "error" else NoWorkersError(f"block {block.name} was cancelled")
-        if not isinstance(error, Exception):
-            raise error
+    def _failed(self, block: Block, error: Exception) -> None:
         if classify(error) is ErrorClass.THROTTLED:
             self.quiet_until = time.monotonic() + SOURCE_PAUSES[min(self.pauses, len(SOURCE_PAUSES) - 1)]
             self.pauses += 1
@@ -177,3 +185,11 @@ class Crew:
                 f"The Dask cluster has had no worker for {LONELY_SECONDS / 60:.0f} minutes; finished blocks are kept. "
                 "Start workers and run again."
             )
+
+
+def _result(future: Any) -> dict[str, Any] | Exception:
+    """What a future came to; of a cancelled one, why."""
+    try:
+        return dict(future.result())
+    except Exception as error:
+        return error

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from flows import cluster as cluster_module
+from flows import crew as crew_module
 from flows.cluster import run_on_cluster
 from flows.cluster_worker import differences
 from flows.job import make_job
@@ -72,6 +74,37 @@ def test_a_worker_killed_and_one_added_in_the_middle_change_no_pixel(real, plain
     assert outcome.report["blocks"] > 20
     assert outcome.report["failures"] == []
     assert same_layers(outcome.output, plain)
+
+
+def test_answers_lost_with_their_worker_before_they_are_fetched_come_again(real, plain, crowd, tmp_path, monkeypatch):
+    """Blocks end, their workers die, and only then are the entries asked for."""
+    monkeypatch.setattr(crew_module, "GATHER_SECONDS", 1.5)
+    lost, answered = [], crew_module.Crew._answered
+
+    def watched(crew):
+        ended = answered(crew)
+        lost.extend(crew.lost)
+        return ended
+
+    monkeypatch.setattr(crew_module.Crew, "_answered", watched)
+    output = tmp_path / "out"
+
+    def meddle():
+        ledger = output / ".tilewright" / "ledger"
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and len(list(ledger.glob("[!.]*.json"))) < 7:
+            time.sleep(0.01)
+        # All of them: until one is back, none can do a lost block again.
+        for worker in crowd.workers.values():
+            os.kill(worker.pid, signal.SIGKILL)
+
+    meddler = threading.Thread(target=meddle, daemon=True)
+    meddler.start()
+    outcome = run_job(job(real, output), RunOptions(runner=crowd.scheduler_address, workers=2))
+    meddler.join(timeout=5)
+    assert lost, "an answer was lost"
+    assert outcome.report["failures"] == []
+    assert same_layers(plain, outcome.output)
 
 
 def test_the_cluster_costs_a_block_less_than_ten_milliseconds(real, plain, crowd, monkeypatch):
