@@ -90,8 +90,9 @@ def plan(
         cost = price(expected, table, n_machines=shards)
         if as_json:
             windows = {**asdict(made.lattice), "why": made.windows_reason}
-            shown = {**expected.to_json(), "windows": windows, "exact": made.exact, "fused": made.fused}
-            _print_json({**shown, "cost": cost.to_json(), "shards": shards_json(made, shards)})
+            shown = {**expected.to_json(), "windows": windows, "exact": made.exact}
+            ways = {"fused": made.fused, "tuned": made.tuned}
+            _print_json({**shown, **ways, "cost": cost.to_json(), "shards": shards_json(made, shards)})
         else:
             print_estimate(made, expected, more=[*cost.lines(), *shard_lines(made, expected, shards)])
 

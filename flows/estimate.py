@@ -130,7 +130,9 @@ def _pixels_read(plan: Plan, name: str) -> int:
 
 
 def _way(plan: Plan, provider: str) -> str:
-    return f"{provider}, fused, {plan.precision}" if plan.fused else provider
+    if plan.fused:
+        return f"{provider}, fused, {plan.precision}"
+    return f"{provider}, tuned" if plan.tuned else provider
 
 
 def _input_words(entry: Any) -> str:

@@ -1,4 +1,4 @@
-"""Whether a plan runs the fused graph, and the model made ready to run as a plan says."""
+"""Which graph a plan runs (the card's own, fused or tuned), and the model made ready to run as a plan says."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from flows.places import cache_folder
 from models.fuse import fuse_model, obstacle
 from models.providers import GPU_BATCH, GPUS
 from models.session import active_provider, open_graph, open_session
-from tasks.infer import Engine
+from models.tuned import tuned_card
+from tasks.infer import Engine, windows_per_call
 
 if TYPE_CHECKING:
     from flows.job import Job
@@ -39,10 +40,31 @@ def plan_fused(job: Job, card: ModelCard, lattice: Lattice) -> bool:
     return not reason
 
 
+def plan_tuned(job: Job, card: ModelCard, lattice: Lattice, *, fused: bool) -> bool:
+    """Whether a job runs its card's graph tuned to its windows: on a CPU, where it is not fused and something is won.
+
+    `fuse: no` asks for the graph as it came.
+    """
+    if fused or job.fuse == "no" or active_provider(card, provider=job.provider) != "cpu":
+        return False
+    return tuned_for(card, lattice, batch=card.batch or job.tile.batch or 1) is not card
+
+
+def tuned_for(card: ModelCard, lattice: Lattice, *, batch: int) -> ModelCard:
+    """The card with its graph tuned to the windows of a lattice; itself where nothing is won."""
+    return tuned_card(
+        card,
+        window=lattice.window,
+        stride=lattice.stride,
+        cache=cache_folder() / "tuned",
+        batch=windows_per_call(card, batch=batch),
+    )
+
+
 def open_engine(
     plan: Plan, card: ModelCard, *, provider: str, batch: int | None = None, precision: str | None = None
 ) -> Engine:
-    """The model of a plan ready to run, fused where the plan says so; ``precision`` in place of the plan's.
+    """The model of a plan ready to run, fused or tuned where the plan says so; ``precision`` in place of the plan's.
 
     Raises ProviderError where the provider asked for cannot run.
     """
@@ -50,6 +72,8 @@ def open_engine(
         half = (precision or plan.precision) == "fp16"
         fused = fuse_model(card, cache=cache_folder() / "fused", blended=plan.lattice.merge == "blend", half=half)
         card, session = fused.card, open_graph(fused.path, sha256=fused.sha256, provider=provider)
+    elif plan.tuned and active_provider(card, provider=provider) == "cpu":
+        session = open_session(tuned_for(card, plan.lattice, batch=card.batch or batch or 1), provider=provider)
     else:
         session = open_session(card, provider=provider)
     default = GPU_BATCH if session.provider in GPUS else 1

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Final
 
+from flows.fusing import tuned_for
 from flows.job import JobError
 from flows.places import cache_folder
 from flows.where import FEWEST_ALIVE
@@ -60,7 +61,11 @@ def expected_memory(plan: Plan, card: ModelCard, *, batch: int = 1, on_gpu: bool
     """
     if on_gpu:
         return _expected(plan, card, batch=batch, per_pixel=0.0)
-    measured = card_memory(card, stride=int(plan.receptive["stride"]), cache=cache_folder() / "memory")
+    if plan.tuned:
+        card = tuned_for(card, plan.lattice, batch=1)
+    window = plan.lattice.window if plan.tuned else None
+    cache = cache_folder() / "memory"
+    measured = card_memory(card, stride=int(plan.receptive["stride"]), cache=cache, window=window)
     return _expected(plan, card, batch=batch, per_pixel=measured or FALLBACK_PER_PIXEL)
 
 

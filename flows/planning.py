@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from catalogs.sources import resolve_source
-from flows.fusing import plan_fused
+from flows.fusing import plan_fused, plan_tuned
 from flows.job import JobError
 from flows.job_card import card_facts, job_card
 from flows.nothing_found import nothing_found
@@ -77,6 +77,7 @@ def make_plan(job: Job) -> Plan:
     blocks = plan_blocks(grid, block=lattice.block, halo=lattice.halo, area=area, most=job.limits.blocks)
     inputs = plan_inputs(job, card, source, reach=_reach(job, card, grid, lattice))
     exact, exact_reason = _exactness(card, receptive, lattice)
+    fused = plan_fused(job, card, lattice)
     return Plan(
         name=job.name,
         request={**job.request(), "source": source.to_json(), "model": card.digest},
@@ -96,8 +97,9 @@ def make_plan(job: Job) -> Plan:
         exact_reason=exact_reason,
         windows_reason=windows.why,
         versions=versions(),
-        fused=plan_fused(job, card, lattice),
+        fused=fused,
         precision=job.precision,
+        tuned=plan_tuned(job, card, lattice, fused=fused),
         warnings=(*_warnings(job, card, inputs, grid, scale), *_block_warnings(job, lattice)),
         blocks=tuple((block.row, block.col) for block in blocks),
     )

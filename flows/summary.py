@@ -69,6 +69,7 @@ def report_json(
         "provider": shop.engine.session.provider,
         "fused": plan.fused,
         "precision": plan.precision,
+        "tuned": plan.tuned,
         "receptive_field": plan.receptive,
         "trim": plan.lattice.trim,
         "window": plan.lattice.window,

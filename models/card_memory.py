@@ -21,21 +21,22 @@ SMALL_SIDE, LARGE_SIDE = 64, 512
 """Pixels of the two windows that are compared, before rounding to the stride."""
 
 
-def card_memory(card: ModelCard, *, stride: int, cache: Path | None = None) -> float | None:
+def card_memory(card: ModelCard, *, stride: int, cache: Path | None = None, window: int | None = None) -> float | None:
     """Bytes the CPU session needs for each further pixel of a window of the card's grid, inputs and outputs included.
 
     Of a card that stands for several runs, the most any of them needs: they run one after another. None where it could
-    not be measured. `cache` is the folder where it is kept; a failure is not.
+    not be measured. `cache` is the folder where it is kept; a failure is not. `window`: the only size that the graph
+    takes, where that is not the card's own doing (`models/tuned.py`).
     """
     if card.members:
-        found = [card_memory(member, stride=stride, cache=cache) for member in card.members]
+        found = [card_memory(member, stride=stride, cache=cache, window=window) for member in card.members]
         known = [each for each in found if each is not None]
         return max(known) if len(known) == len(found) else None
-    made_of = hashlib.sha256(f"{VERSION} {card.digest} {stride}".encode()).hexdigest()
+    made_of = hashlib.sha256(f"{VERSION} {card.digest} {card.sha256} {stride} {window}".encode()).hexdigest()
     path = cache / f"{made_of[:32]}.json" if cache else None
     if path is not None and (kept := _kept(path)) is not None:
         return kept
-    measured = _measured(card, stride)
+    measured = _measured(card, stride, window or card.tile.window)
     if path is not None and measured is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         fresh = path.with_name(f".{path.name}.{id(path):x}")
@@ -51,9 +52,9 @@ def _kept(path: Path) -> float | None:
         return None
 
 
-def _measured(card: ModelCard, stride: int) -> float | None:
-    side = card.tile.window or -(-SMALL_SIDE // stride) * stride
-    if card.tile.window is not None or card.pixelwise:
+def _measured(card: ModelCard, stride: int, window: int | None) -> float | None:
+    side = window or -(-SMALL_SIDE // stride) * stride
+    if window is not None or card.pixelwise:
         return bytes_per_pixel(card.model_path, [{}, check_inputs(card, side=side)], areas=[0, side**2])
     sides = [side, -(-LARGE_SIDE // stride) * stride]
     feeds = [check_inputs(card, side=each) for each in sides]

@@ -93,9 +93,9 @@ def candidates(asked: str, available: tuple[str, ...]) -> tuple[str, ...]:
     return (asked,)
 
 
-def create_session(path: Path, *, provider: str, threads: int) -> tuple[Any, str, str]:
-    """A session on the graph at `path`, the name of the provider that really runs it, and a note why it is not a
-    better one (empty where nothing was lost).
+def create_session(graph: Path | bytes, *, provider: str, threads: int) -> tuple[Any, str, str]:
+    """A session on the graph in a file or in bytes, the name of the provider that really runs it, and a note why it is
+    not a better one (empty where nothing was lost).
 
     Raises ProviderError where the asked provider is not active, CardError where onnxruntime refuses the graph.
     """
@@ -105,7 +105,7 @@ def create_session(path: Path, *, provider: str, threads: int) -> tuple[Any, str
     for name in candidates(provider, available):
         if name in {"cuda", "tensorrt"} and hasattr(runtime, "preload_dlls"):
             runtime.preload_dlls()
-        session = _create(runtime, path, provider=name, threads=threads)
+        session = _create(runtime, graph, provider=name, threads=threads)
         if session.get_providers()[0] == EXECUTION_PROVIDERS[name]:
             return session, name, lost
         lost = (
@@ -115,16 +115,18 @@ def create_session(path: Path, *, provider: str, threads: int) -> tuple[Any, str
     raise ProviderError(f"{lost}: {EXTRAS[provider]}, or ask for provider 'auto' or 'cpu'")
 
 
-def _create(runtime: Any, path: Path, *, provider: str, threads: int) -> Any:
+def _create(runtime: Any, graph: Path | bytes, *, provider: str, threads: int) -> Any:
     asked: list[Any] = [(EXECUTION_PROVIDERS[provider], provider_options(provider, threads=threads))]
     if provider != "cpu":
         asked.append((EXECUTION_PROVIDERS["cpu"], {}))
     try:
-        return runtime.InferenceSession(str(path), session_options(runtime, threads=threads), providers=asked)
+        content = graph if isinstance(graph, bytes) else str(graph)
+        return runtime.InferenceSession(content, session_options(runtime, threads=threads), providers=asked)
     except Exception as error:
         # onnxruntime's own exceptions share no base class but Exception.
         reason = " ".join(str(error).split())
-        raise CardError(f"onnxruntime cannot load {path.name}: {reason}; correct the graph or its opset") from error
+        name = "the graph" if isinstance(graph, bytes) else graph.name
+        raise CardError(f"onnxruntime cannot load {name}: {reason}; correct the graph or its opset") from error
 
 
 def session_options(runtime: Any, *, threads: int) -> Any:

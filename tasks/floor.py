@@ -99,7 +99,8 @@ def _window_seconds(plan: Plan, card: ModelCard, session: ModelSession) -> float
         ]
         feeds[tensor.name] = random.random(shape).astype(tensor.dtype)
     # Windows of one call: a part of one where the graph takes a fixed number of pixels, several for a fixed batch.
-    per_call = (card.batch or 1) / (plan.lattice.window**2 if card.pixelwise and card.batch else 1)
+    rows = max((len(feeds[spec.name]) for spec in card.inputs if spec.axes[0] == "batch"), default=1)
+    per_call = rows / (plan.lattice.window**2 if card.pixelwise and card.batch else 1)
     if card.pixelwise and not card.batch:
         n_rows = plan.lattice.window**2
         feeds = {name: np.repeat(feed[:1], n_rows, axis=0) for name, feed in feeds.items()}

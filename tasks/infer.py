@@ -51,15 +51,22 @@ class Engine:
 
     @property
     def windows_per_call(self) -> int:
-        """Windows one call takes: ``batch``, but one where windows do not stand along the first axis of every array."""
-        axes = [*(spec.axes for spec in self.card.inputs), *(output.axes for output in self.card.outputs)]
-        first = all(names[0] == "batch" for names in axes)
-        return self.batch if first and self.rows_per_call is None else 1
+        """Windows one call takes."""
+        return windows_per_call(self.card, batch=self.batch)
 
     @property
     def rows_per_call(self) -> int | None:
         """Rows one call takes where the graph fixes them and each pixel is a row; None otherwise."""
         return self.card.batch if self.card.pixelwise else None
+
+
+def windows_per_call(card: ModelCard, *, batch: int) -> int:
+    """Windows one call of a model takes: `batch`, but one where windows do not stand along the first axis of every
+    array, or where a graph for single pixels fixes how many it takes.
+    """
+    axes = [*(spec.axes for spec in card.inputs), *(output.axes for output in card.outputs)]
+    first = all(names[0] == "batch" for names in axes)
+    return batch if first and not (card.pixelwise and card.batch) else 1
 
 
 def infer_block(

@@ -89,6 +89,7 @@ class Plan:
     GeoJSON in the grid's CRS. ``card`` is what finds and proves the model again: reference, name, digest. ``source`` is
     what hrefs are signed by. ``margin`` are pixels read beyond the halo, for masks that grow. ``fused``: the card's
     scaling and layers are made inside its graph, of pixels rounded to uint16; ``precision`` of its own arithmetic.
+    ``tuned``: its graph is rewritten for the window on a CPU (``models/tuned.py``), equal but for rounding.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Plan:
     windows_reason: str = ""
     fused: bool = False
     precision: Literal["fp32", "fp16"] = "fp32"
+    tuned: bool = False
     warnings: tuple[str, ...] = ()
     blocks: tuple[tuple[int, int], ...] = field(default=())
     _memo: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -175,6 +177,7 @@ class Plan:
             "layers": list(self.layers),
             "engine": self.engine,
             **({"fused": self.precision} if self.fused else {}),
+            **({"tuned": True} if self.tuned else {}),
             # Thousands of scenes would be turned to JSON here for every block's key.
             "inputs": [_without_scenes(replace(entry, scenes=()).to_json()) for entry in self.inputs],
             "version": self.versions["tilewright"],
@@ -204,6 +207,7 @@ class Plan:
             "windows_reason": self.windows_reason,
             "fused": self.fused,
             "precision": self.precision,
+            "tuned": self.tuned,
             "warnings": list(self.warnings),
             "blocks": [list(place) for place in self.blocks],
         }

@@ -93,7 +93,8 @@ def _way(report: Fields) -> str:
     """How the provider ran the model."""
     fused = ", with the card inside its graph" if report.get("fused") else ""
     half = ", in half precision" if report.get("precision") == "fp16" else ""
-    return f"that really ran the model{fused}{half}"
+    tuned = ", its graph tuned to the windows" if report.get("tuned") else ""
+    return f"that really ran the model{fused}{half}{tuned}"
 
 
 def total_seconds(report: Fields) -> float | None:

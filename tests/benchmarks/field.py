@@ -56,7 +56,7 @@ def build_field(folder: Path, *, side: int = 4096) -> Field:
             if not field.scene(date, band).exists():
                 noise = random.integers(0, 60, (side, side), dtype=np.uint16)
                 _write_cog(field.scene(date, band), base + noise)
-    _write_model(field)
+    write_model(field)
     _write_job(field)
     return field
 
@@ -105,9 +105,10 @@ def flops_per_pixel() -> float:
     return 2 * (9 * (top + middle + bottom) + wide + 3 * w)
 
 
-def _write_model(field: Field) -> None:
+def write_model(field: Field) -> None:
+    """The U-Net and its card."""
     folder = field.card.parent
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     path = save(unet_graph(), folder)
     model = {
         "href": "./model.onnx",

@@ -2,7 +2,8 @@
 
 `python -m tests.benchmarks.roofline FOLDER` prints one JSON line; all are timed alternately in one process, in CPU
 seconds of the calling thread, which other programs on the machine disturb little. The peak is the faster of two
-products: the runtime's own and numpy's BLAS. Takes seconds.
+products: the runtime's own and numpy's BLAS. The U-Net runs as a job runs it (`models/tuned.py`); `plain_fraction` is
+what the graph reaches as it came. Takes seconds.
 """
 
 from __future__ import annotations
@@ -21,14 +22,16 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 import numpy as np
 from onnx import TensorProto, helper
 
-from models.session import open_graph
-from tests.benchmarks.field import BANDS, flops_per_pixel, unet_graph
+from models.card import load_card
+from models.session import open_graph, open_session
+from models.tuned import tuned_card
+from tests.benchmarks.field import BANDS, Field, flops_per_pixel, write_model
 from tests.graphs import save
 
 SIDE = 568
 GEMM = 1024
 ROUNDS = 7
-REPEATS = {"unet": 1, "gemm": 10, "blas": 10}
+REPEATS = {"unet": 1, "plain": 1, "gemm": 10, "blas": 10}
 
 
 def gemm_graph() -> object:
@@ -47,12 +50,17 @@ def main() -> None:
     folder = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
-    unet = opened(folder / "unet.onnx", unet_graph())
+    field = Field(folder=folder, side=SIDE)
+    write_model(field)
+    card = load_card(field.card)
+    plain = open_session(card, provider="cpu")
+    unet = open_session(tuned_card(card, window=SIDE, stride=4, cache=folder / "tuned"), provider="cpu")
     gemm = opened(folder / "gemm.onnx", gemm_graph())
     window = {"x": random.normal(size=(1, len(BANDS), SIDE, SIDE)).astype(np.float32)}
     factors = {name: random.normal(size=(GEMM, GEMM)).astype(np.float32) for name in ("a", "b")}
     ways = {
         "unet": lambda: unet.run(window),
+        "plain": lambda: plain.run(window),
         "gemm": lambda: gemm.run(factors),
         "blas": lambda: factors["a"] @ factors["b"],
     }
@@ -67,8 +75,9 @@ def main() -> None:
     rates = {"gflops_model": flops_per_pixel() * SIDE**2 / min(seconds["unet"]) / 1e9}
     rates |= {f"gflops_{name}": 2 * GEMM**3 / min(seconds[name]) / 1e9 for name in ("gemm", "blas")}
     fraction = rates["gflops_model"] / max(rates["gflops_gemm"], rates["gflops_blas"])
-    rounded = {name: round(rate, 1) for name, rate in rates.items()}
-    print(json.dumps({"benchmark": "roofline", **rounded, "gemm_fraction": round(fraction, 3)}))
+    shares = {"gemm_fraction": fraction, "plain_fraction": fraction * min(seconds["unet"]) / min(seconds["plain"])}
+    rounded = {name: round(rate, 1) for name, rate in rates.items()} | {name: round(x, 3) for name, x in shares.items()}
+    print(json.dumps({"benchmark": "roofline", **rounded}))
 
 
 def opened(path: Path, model: object) -> object:

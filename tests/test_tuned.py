@@ -1,0 +1,125 @@
+"""The tuned graph: kept, used only where it answers as the card's own, and no pixel of a map knows of the cut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from flows.planning import make_plan
+from models import tuned
+from models.augment import augmented_card
+from models.card import load_card
+from models.rehearsal import check_inputs
+from models.session import open_session
+from models.tuned import tuned_card
+from tests.graphs import Draft, pointwise, unet
+from tests.worlds import World, layer, pixel_job, run, write_card
+
+pytestmark = pytest.mark.usefixtures("small_pictures")
+SIDE = 256
+BANDS = ("blue", "green", "red", "nir")
+IMAGE = {"name": "x", "bands": BANDS, "value_scaling": [{"type": "z-score", "mean": 0.3, "stddev": 0.2}]}
+HEAD = {"name": "y", "classes": ["a", "b", "c"], "tw:activation": "softmax", "tw:layers": ["class", "confidence"]}
+
+
+def network() -> onnx.ModelProto:
+    return unet(depth=1, width=16, seed=4)
+
+
+@pytest.fixture(scope="module")
+def card_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_card(tmp_path_factory.mktemp("card"), network(), inputs=[IMAGE], outputs=[HEAD])
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    made = World(tmp_path_factory.mktemp("world"))
+    for seed, band in enumerate(BANDS):
+        values = np.random.default_rng(seed).uniform(0, 0.6, (SIDE, SIDE)).astype(np.float32)
+        made.add(values, band, unit="reflectance")
+    return made
+
+
+def test_the_tuned_graph_answers_as_the_cards_own_and_is_kept(card_folder, tmp_path, monkeypatch):
+    card = load_card(card_folder)
+    made = tuned_card(card, window=96, stride=2, cache=tmp_path, batch=2)
+    assert (made.digest, made.name) == (card.digest, card.name)
+    session = open_session(made, provider="cpu")
+    assert session.inputs[0].shape == (2, 4, 96, 96)
+    one = check_inputs(card, side=96)
+    feeds = {name: np.concatenate([feed, feed[:, :, ::-1]]) for name, feed in one.items()}
+    plain = open_session(card, provider="cpu").run(feeds)["y"]
+    assert np.abs(session.run(feeds)["y"] - plain).max() <= 1e-5 * np.abs(plain).max()
+    alone = session.run_batch(one, batch=2, windows=1)["y"]
+    assert np.array_equal(alone[0], session.run(feeds)["y"][0]), "a window does not know what it runs with"
+    monkeypatch.setattr(tuned, "_made", None)
+    assert tuned_card(card, window=96, stride=2, cache=tmp_path, batch=2) == made, "made once"
+
+
+def test_where_nothing_is_won_the_card_stays_itself_and_that_is_kept_too(tmp_path, monkeypatch):
+    head = {**HEAD, "classes": ["a", "b"]}
+    card = load_card(
+        write_card(tmp_path / "card", pointwise(2, 2), inputs=[{"name": "x", "bands": BANDS[:2]}], outputs=[head])
+    )
+    assert tuned_card(card, window=96, stride=1, cache=tmp_path / "cache") is card
+    monkeypatch.setattr(tuned, "_made", None)
+    assert tuned_card(card, window=96, stride=1, cache=tmp_path / "cache") is card
+
+
+def test_a_graph_that_blows_rounding_up_runs_as_it_came(tmp_path, monkeypatch):
+    """The last digits of a sum decide its answers, so no other order of additions will do."""
+    draft = Draft(3)
+    parts = [draft.node("Relu", draft.conv("x", 4, 16)) for _ in range(2)]
+    total = draft.conv(draft.node("Concat", *parts, axis=1), 32, 3)
+    large = draft.node("Mul", total, draft.constant([1e6]))
+    card = load_card(
+        write_card(
+            tmp_path / "card", draft.model(draft.node("Sin", large), n_in=4, n_out=3), inputs=[IMAGE], outputs=[HEAD]
+        )
+    )
+    assert tuned_card(card, window=96, stride=1, cache=tmp_path / "cache") is card
+    monkeypatch.setattr(tuned, "TOLERANCE", 10.0)
+    assert tuned_card(card, window=96, stride=1, cache=tmp_path / "again") is not card, "it could have been split"
+
+
+def test_members_are_tuned_one_by_one(card_folder, tmp_path):
+    card = augmented_card(load_card(card_folder), kind="flips", spread=False)
+    made = tuned_card(card, window=96, stride=2, cache=tmp_path)
+    assert made.members != card.members
+    feeds = check_inputs(card.members[0], side=96)
+    one, two = (open_session(each, provider="cpu").run(feeds)["y"] for each in (card, made))
+    assert np.abs(one - two).max() <= 1e-5
+
+
+def test_a_map_of_the_tuned_graph_is_the_plain_ones_and_knows_nothing_of_the_cut(world, card_folder, tmp_path):
+    def mapped(name, *, rows=(8, 248), cols=(8, 248), workers=1, **wish):
+        return run(pixel_job(world, card_folder, tmp_path / name, rows=rows, cols=cols, **wish), workers=workers)
+
+    made = mapped("tuned")
+    plain = mapped("plain", fuse="no")
+    assert (made.report["tuned"], plain.report["tuned"]) == (True, False)
+    assert (layer(made.output, "class") == layer(plain.output, "class")).mean() >= 0.9999
+    apart = layer(made.output, "confidence").astype(int) - layer(plain.output, "confidence")
+    assert np.abs(apart).max() <= 1
+    others = {
+        "block": mapped("block", tile={"block": 256}, workers=4),
+        "moved": mapped("moved", rows=(39, 201), cols=(61, 230)),
+        "batch": mapped("batch", tile={"batch": 3}),
+    }
+    for name in ("class", "confidence"):
+        reference = layer(made.output, name)
+        assert np.array_equal(layer(others["block"].output, name), reference)
+        assert np.array_equal(layer(others["batch"].output, name), reference)
+        assert np.array_equal(layer(others["moved"].output, name), reference[31:193, 53:222])
+
+
+def test_the_plan_says_so_and_a_product_of_the_plain_graph_is_another(world, card_folder, tmp_path):
+    one, two = (
+        make_plan(pixel_job(world, card_folder, tmp_path / "out", rows=(8, 120), cols=(8, 120), fuse=fuse))
+        for fuse in ("auto", "no")
+    )
+    assert (one.tuned, two.tuned) == (True, False)
+    assert one.settings_key() != two.settings_key()
