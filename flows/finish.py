@@ -11,11 +11,11 @@ from catalogs.collection import update_collection
 from catalogs.items_table import add_items
 from catalogs.manifest import ManifestRow, write_manifest
 from catalogs.publish import build_item, item_json
+from flows.ahead import PICTURE_SIZE
 from flows.layers import PART_ITEM
 from flows.parts import part_facts, part_id
 from flows.product import product_facts
 from flows.summary import report_json
-from tasks.background import background_picture
 from tasks.ledger import PLAN
 from tasks.overview import read_small
 from tasks.picture import legend, picture
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
     from tasks.storage import Storage
     from tasks.work import Workshop
 
-PICTURE_SIZE = 1400
-"""Pixels of a picture's longer side: enough for a full screen, small enough to travel inside one page."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
@@ -58,6 +55,7 @@ def publish_product(
     entries: Mapping[str, BlockEntry],
     finished: Finished,
     *,
+    background: np.ndarray | None,
     began: datetime,
     now: datetime,
     seconds: float,
@@ -65,14 +63,14 @@ def publish_product(
 ) -> dict[str, Any]:
     """Write report, pictures, manifest and collection, then the Item; what comes back is the report.
 
-    ``began`` and ``now`` in UTC; ``seconds`` is the whole run so far, start-up included.
+    ``background``: the scenes in true colour, (y, x, 3) uint8, None where there are none to show. ``began`` and ``now``
+    in UTC; ``seconds`` is the whole run so far, start-up included.
     """
     storage, plan = shop.storage, shop.plan
     small = _small_layers(storage, plan, finished)
     report = report_json(
         shop, entries, finished, small, began=began, finished_at=now, seconds=seconds, n_workers=n_workers
     )
-    background = background_picture(plan, max_size=PICTURE_SIZE, sign=shop.sign, gdal=shop.gdal)
     maps = {layer.spec.name: picture(small[layer.spec.name], layer.spec) for layer in finished.layers}
     with staging_folder(storage) as folder:
         first = finished.layers[0].spec

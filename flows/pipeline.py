@@ -7,10 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib import import_module
-from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal
 
+from flows.ahead import Ahead
 from flows.areas import block_km2
 from flows.holding import hold
 from flows.job_card import load_plan_card
@@ -43,6 +42,8 @@ from tasks.work import block_key, is_intact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    import numpy as np
 
     from flows.holding import Holder
     from flows.job import Job
@@ -119,10 +120,11 @@ def make_product(run: Run) -> Outcome:
         run = replace(run, listener=listener)
         _prepare(run, card)
         shop = _open_shop(run)
+        ahead = Ahead(shop)
         entries = _blocks(run, shop, where, holder)
         finished = _cogs(run, card, entries)
         holder.check()
-        report = _publish(run, shop, entries, finished, where.n_workers)
+        report = _publish(run, shop, entries, finished, background=ahead.background(), n_workers=where.n_workers)
     return Outcome(name=run.plan.name, output=run.storage.uri, report=report)
 
 
@@ -193,7 +195,6 @@ def _blocks(run: Run, shop: Workshop, where: Where, holder: Holder) -> dict[str,
     if done:
         run.listener(Advance(done=len(done)))
         run.listener(Notice(text=f"{len(done)} of {len(shop.plan.blocks)} blocks stand from before and are kept."))
-    Thread(target=_load_finishing, daemon=True).start()
     try:
         _do(run, shop, where, todo, done=done, holder=holder)
     except BaseException as error:
@@ -206,14 +207,6 @@ def _blocks(run: Run, shop: Workshop, where: Where, holder: Holder) -> dict[str,
     if missing:
         raise RunError(f"The blocks asked for are done; {missing} others are still missing. Run without --retry.")
     return done
-
-
-def _load_finishing() -> None:
-    """Load what finishing needs while the model runs, instead of before or after it."""
-    # What cannot be loaded now says so where it is needed.
-    with suppress(ImportError, MemoryError):
-        for name in ("flows.finish", "stac_geoparquet.arrow"):
-            import_module(name)
 
 
 def _asked_for(run: Run, missing: list[Block]) -> list[Block]:
@@ -285,9 +278,14 @@ def _cogs(run: Run, card: ModelCard, entries: dict[str, BlockEntry]) -> Finished
 
 @step("publish")
 def _publish(
-    run: Run, shop: Workshop, entries: dict[str, BlockEntry], finished: Finished, n_workers: int
+    run: Run,
+    shop: Workshop,
+    entries: dict[str, BlockEntry],
+    finished: Finished,
+    *,
+    background: np.ndarray | None,
+    n_workers: int,
 ) -> dict[str, object]:
-
     from flows.finish import publish_product
 
     run.listener(Stage(name="publish", total=1))
@@ -295,6 +293,7 @@ def _publish(
         shop,
         entries,
         finished,
+        background=background,
         began=run.began,
         seconds=time.monotonic() - run.clock,
         n_workers=n_workers,

@@ -40,33 +40,36 @@ def composite(
     kind, percent = parse_reducer(reducer)
     names = [str(name) for name in bands or _measured(cube)]
     indices = _date_order(cube, kind, order)
+    # Variables, not labelled arrays: a run makes this graph for every block, and labels were a third of what it costs.
+    flags = valid.variable
     if kind in CHOOSING:
-        masked = {name: _masked(cube[name], valid, kind) for name in names}
-        reduced = _choose(cube, masked, valid, kind, middle=middle)
+        masked = {name: _masked(cube.variables[name], flags, kind) for name in names}
+        reduced = _choose(cube, masked, flags, kind, middle=middle)
     else:
         kernel = _kernel(kind, percent, indices)
-        reduced = {name: _reduce(cube[name], valid, kind, kernel) for name in names}
-    result = xr.Dataset(coords={name: cube.coords[name] for name in ("y", "x", "spatial_ref") if name in cube.coords})
+        reduced = {name: _reduce(cube.variables[name], flags, kind, kernel) for name in names}
+    made = {}
     for name, array in reduced.items():
-        source = _working_unit(cube[name], kind)
-        target = unit if unit is not None and source in {"linear", "db"} else cube[name].attrs.get("units", "1")
-        result[name] = _finished(array, source, target)
-    result["observations"] = (("y", "x"), _observations(valid))
-    result["observations"].attrs = {"units": "1", "grid_mapping": "spatial_ref"}
-    return result
+        band = cube.variables[name]
+        source = _working_unit(band, kind)
+        target = unit if unit is not None and source in {"linear", "db"} else band.attrs.get("units", "1")
+        made[name] = _finished(array, source, target)
+    counted = xr.Variable(("y", "x"), _observations(flags), {"units": "1", "grid_mapping": "spatial_ref"})
+    coords = {name: cube.variables[name] for name in ("y", "x", "spatial_ref") if name in cube.coords}
+    return xr.Dataset({**made, "observations": counted}, coords=coords)
 
 
 def _measured(cube: xr.Dataset) -> list[str]:
     return [str(name) for name in cube.data_vars if np.issubdtype(cube[name].dtype, np.floating)]
 
 
-def _working_unit(band: xr.DataArray, kind: str) -> str:
+def _working_unit(band: xr.Variable, kind: str) -> str:
     """The unit a band is reduced in."""
     unit = str(band.attrs.get("units", "1"))
     return "linear" if unit == "db" and kind in AVERAGING else unit
 
 
-def _masked(band: xr.DataArray, valid: xr.DataArray, kind: str) -> Any:
+def _masked(band: xr.Variable, valid: xr.Variable, kind: str) -> Any:
     """The band's valid values, (time, y, x) float32 with all days in one chunk."""
     unit = str(band.attrs.get("units", "1"))
     target = _working_unit(band, kind)
@@ -78,9 +81,10 @@ def _mask_block(values: np.ndarray, valid: np.ndarray, *, source: str, target: s
     return convert_unit(kept.astype(np.float32, copy=False), source=source, target=target)
 
 
-def _lazy(array: xr.DataArray) -> Any:
+def _lazy(array: xr.Variable) -> Any:
     """The array with time in its first place, as Dask array."""
-    ordered = array.transpose("time", "y", "x").data
+    order = ("time", "y", "x")
+    ordered = array.data if array.dims == order else array.transpose(*order).data
     return ordered if isinstance(ordered, da.Array) else da.from_array(ordered)
 
 
@@ -110,7 +114,7 @@ def _kernel(kind: str, percent: float, order: list[int]) -> Callable[[np.ndarray
     return kernels.get(kind, lambda values: reducers.first_valid(values, order))
 
 
-def _reduce(band: xr.DataArray, valid: xr.DataArray, kind: str, kernel: Callable[[np.ndarray], np.ndarray]) -> Any:
+def _reduce(band: xr.Variable, valid: xr.Variable, kind: str, kernel: Callable[[np.ndarray], np.ndarray]) -> Any:
     """A band's valid values (time, y, x) reduced to (y, x) float32 by a kernel, NaN where there is no day at all."""
     values, flags = _lazy(band), _lazy(valid)
     # A method is named throughout: to choose one Dask would load its distributed part and look for a client.
@@ -152,7 +156,7 @@ def _reduce_block(
     return kernel(_mask_block(values, valid, source=source, target=target))
 
 
-def _observations(valid: xr.DataArray) -> Any:
+def _observations(valid: xr.Variable) -> Any:
     flags = _lazy(valid)
     if flags.shape[0] == 0:
         return da.zeros(flags.shape[1:], dtype=np.uint16, chunks=flags.chunks[1:])
@@ -168,12 +172,12 @@ def _count(flags: np.ndarray) -> np.ndarray:
 
 
 def _choose(
-    cube: xr.Dataset, masked: dict[str, Any], valid: xr.DataArray, kind: str, *, middle: date | None
+    cube: xr.Dataset, masked: dict[str, Any], valid: xr.Variable, kind: str, *, middle: date | None
 ) -> dict[str, Any]:
     """Every band of the date chosen per pixel."""
     names = list(masked)
     if cube.sizes["time"] == 0:
-        return {name: _reduce(cube[name], valid, kind, reducers.median) for name in names}
+        return {name: _reduce(cube.variables[name], valid, kind, reducers.median) for name in names}
     if kind == "medoid":
         stack = da.stack([masked[name] for name in names]).rechunk({0: -1, 1: -1}, method="tasks")
         empty = np.empty((0, 0), dtype=np.intp)
@@ -188,7 +192,7 @@ def _choose(
     }
 
 
-def _best_dates(cube: xr.Dataset, masked: dict[str, Any], valid: xr.DataArray, middle: date | None) -> Any:
+def _best_dates(cube: xr.Dataset, masked: dict[str, Any], valid: xr.Variable, middle: date | None) -> Any:
     """The best date per pixel; distances reach over chunk borders."""
     usable = _lazy(valid)
     for array in masked.values():
@@ -209,9 +213,9 @@ def _best_dates(cube: xr.Dataset, masked: dict[str, Any], valid: xr.DataArray, m
     return chosen.rechunk(usable.chunks[1:], method="tasks")
 
 
-def _finished(array: Any, source: str, target: str) -> xr.DataArray:
+def _finished(array: Any, source: str, target: str) -> xr.Variable:
     """The reduced band in its unit, with what a raster needs to know about itself."""
     if source != target:
         array = array.map_blocks(convert_unit, source=source, target=target, dtype=np.float32)
     attributes = {"units": target, "nodata": float("nan"), "grid_mapping": "spatial_ref"}
-    return xr.DataArray(array, dims=("y", "x"), attrs=attributes)
+    return xr.Variable(("y", "x"), array, attributes)

@@ -26,7 +26,8 @@ def window_feeds(plan: Plan, card: ModelCard, inputs: BlockInputs, windows: Sequ
     feeds: dict[str, np.ndarray] = {}
     for spec, entry in zip(card.inputs, plan.inputs, strict=True):
         steps = [_cut(inputs.steps[spec.name], entry, inputs, window) for window in windows]
-        feeds[spec.name] = prepare_input(spec, np.stack(steps))
+        # What prepares an input leaves it as it was, so a single window need not be copied first.
+        feeds[spec.name] = prepare_input(spec, np.stack(steps) if len(steps) > 1 else steps[0][np.newaxis])
     for extra in card.extras:
         entry = next((found for found in plan.inputs if found.name == extra.of), plan.inputs[0])
         facts = _window_facts(plan, entry, inputs, windows, extra=extra)

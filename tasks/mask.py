@@ -29,7 +29,7 @@ def valid_mask(cube: xr.Dataset, *, rule: MaskRule, bands: Sequence[str] | None 
     names = [name for name in names if rule.kind == "rule" or name not in rule.bands] or names
     if not names:
         raise ValueError(f"the cube has the bands {', '.join(map(str, cube.data_vars))}: a mask needs a measured one")
-    there = da.map_blocks(_has_value, *(cube[name].data for name in names), dtype=bool)
+    there = da.map_blocks(_has_value, *(cube.variables[name].data for name in names), dtype=bool)
     valid = cube[names[0]].copy(data=there)
     if rule.bands and all(name in cube for name in rule.bands):
         valid = valid & ~_dropped(cube, rule)

@@ -15,9 +15,10 @@ ENOUGH = 4
 
 
 class Pace:
-    """Seconds of the fastest window so far; safe to use from many threads."""
+    """Seconds of the fastest window so far; safe to use from many threads. ``begun`` is set with the first call."""
 
     def __init__(self) -> None:
+        self.begun = threading.Event()
         self._lock = threading.Lock()
         self._fastest = float("inf")
         self._seen = 0
@@ -33,6 +34,7 @@ class Pace:
         else, where another device or more threads compute, by the clock.
         """
         clock = time.thread_time if by_cpu else time.perf_counter
+        self.begun.set()
         began = clock()
         yield
         took = (clock() - began) / windows

@@ -103,6 +103,11 @@ def render_report(
     )  # fmt: skip
 
 
+def load_templates() -> None:
+    """Have the page's templates compiled, so that rendering it need not wait for that."""
+    _environment().get_template("report.html.j2")
+
+
 def _job(report: Mapping[str, object]) -> str:
     job = part(report, "job")
     return json.dumps(job, indent=2, ensure_ascii=False, default=str) if job else text(report, "job")
