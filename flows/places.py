@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
 import socket
@@ -32,10 +31,6 @@ S3_OPTIONS = (
     ("region", ("AWS_REGION", "AWS_DEFAULT_REGION")),
 )
 """Obstore's options and the variables that mean them, the stronger first; it knows only some by itself."""
-
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
-"""Source: glibc, malloc.h, parameters of mallopt(3)."""
 
 
 def cache_folder(environ: Mapping[str, str] | None = None) -> Path:
@@ -198,18 +193,3 @@ def peak_memory() -> int:
     except (OSError, StopIteration, ValueError, IndexError):
         held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return held if sys.platform == "darwin" else held * 1024
-
-
-def return_freed_memory() -> None:
-    """Have glibc give large freed arrays back to the system, and keep the smaller ones for the next window; nothing
-    where the C library is another one.
-
-    By itself it keeps all below 32 MB, a heap per thread, in pieces. Returning all above 1 MB instead cost a tenth of a
-    run in page faults; between the two lies a twentieth less memory at no cost (4096 x 4096 x 4 bands x 3 dates).
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):
-        return
-    for parameter, value in ((M_MMAP_THRESHOLD, 2**22), (M_TRIM_THRESHOLD, 2**27), (M_ARENA_MAX, 2)):
-        mallopt(parameter, value)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from flows.heap import without_collecting
 from flows.outcome import Outcome
 from flows.places import storage_options
 from flows.standing import Standing, check_output, check_same_request, read_standing
@@ -55,11 +56,12 @@ def run_job(job: Job, options: RunOptions | None = None, *, listener: Listener =
         check_same_request(standing, job)
         if standing.complete:
             return _already_complete(job, storage)
-    plan = _settled_plan(job, standing, options, listener)
-    if plan is None:
-        return _already_complete(job, storage)
-    # Everything below reads pixels, runs the model and writes COGs: seconds of imports that end here for most calls.
-    from flows.pipeline import Run, Settings, make_product
+    with without_collecting():
+        plan = _settled_plan(job, standing, options, listener)
+        if plan is None:
+            return _already_complete(job, storage)
+        # All below reads pixels, runs the model and writes COGs: seconds of imports that end here for most calls.
+        from flows.pipeline import Run, Settings, make_product
 
     run = Run(
         plan=plan,

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from catalogs.sources import Source, sign_href
 from flows.fusing import open_engine
+from flows.heap import return_freed_memory
 from flows.job_card import load_plan_card
-from flows.places import reading_settings, return_freed_memory, storage_options
+from flows.places import reading_settings, storage_options
 from tasks.failures import FailureLog
 from tasks.ledger import read_plan
 from tasks.plan import Plan
