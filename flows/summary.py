@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from flows.areas import measure_areas
+from flows.contributions import contributions
 from flows.places import peak_memory
 from tasks.area import n_inside
 from tasks.floor import calibrate, floor_seconds
@@ -47,10 +48,12 @@ def report_json(
     areas = measure_areas(shop.storage, plan, finished, n_valid=valid)
     needed = shop.stats.needed_pixels or sum(entry.pixels_needed for entry in blocks)
     rates = calibrate(plan, shop.engine.card, shop.engine.session, window=shop.engine.pace.seconds)
-    inside = n_inside(plan.grid, plan.area_geometry) * (plan.up / plan.down) ** 2
+    asked = n_inside(plan.grid, plan.area_geometry)
+    inside = asked * (plan.up / plan.down) ** 2
     floor = floor_seconds(rates, plan, pixels_needed=needed, valid_pixels=valid, n_cores=n_workers)
     return {
         **_identity(plan, began, finished_at),
+        "steps": contributions(plan, blocks, n_inside=asked),
         "area_km2": areas.total,
         "area_asked_km2": geometry_km2(plan.area_geometry, plan.grid.crs),
         "missing_percent": _missing_percent(valid, inside),
@@ -96,7 +99,6 @@ def _identity(plan: Plan, began: datetime, finished_at: datetime) -> dict[str, A
         "job": {key: value for key, value in plan.request.items() if key not in {"source", "area"}},
         "source": plan.source.get("title") or plan.source["name"],
         "period": periods,
-        "steps": _steps(plan),
         "grid": {
             "crs": grid.crs,
             "resolution": grid.resolution,
@@ -110,16 +112,6 @@ def _identity(plan: Plan, began: datetime, finished_at: datetime) -> dict[str, A
         if simulated
         else "Contains modified Copernicus Sentinel data",
     }
-
-
-def _steps(plan: Plan) -> list[dict[str, Any]]:
-    """Each step once by its label, with the solar days that any input takes for it."""
-    rows: dict[str, dict[str, Any]] = {}
-    for step in (step for entry in plan.inputs for step in entry.steps if step.days):
-        plain = {"label": step.label, "start": step.start.isoformat(), "end": step.end.isoformat()}
-        known = rows.get(step.label, {}).get("days", [])
-        rows[step.label] = {**plain, "days": sorted({*known, *step.days})}
-    return list(rows.values())
 
 
 def _passes(plan: Plan, blocks: list[BlockEntry], valid: int) -> float | None:

@@ -14,6 +14,7 @@ from tasks.cube import load_cube
 from tasks.gaps import fill_gaps
 from tasks.mask import valid_mask
 from tasks.near import scenes_near
+from tasks.observed import observations_of, on_model_grid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,9 +78,9 @@ def read_inputs(plan: Plan, block: Block, access: Access) -> BlockInputs:
         cut = _Cut(engine=plan.engine, entry=entry, geobox=grid.geobox_of(box), block=block.name)
         steps[entry.name], seen[entry.name] = _read_steps(cut, near, access)
         used |= {scene.id for scene in near}
-    total = _observations(plan, seen)
+    total = observations_of(plan, seen)
     required = [
-        _on_model_grid(_is_there(entry, seen[entry.name]), entry) for entry in plan.inputs if entry.required
+        on_model_grid(_is_there(entry, seen[entry.name]), entry) for entry in plan.inputs if entry.required
     ] or [total > 0]
     return BlockInputs(
         block=block,
@@ -172,29 +173,7 @@ def _unit(entry: InputPlan) -> str | None:
     return entry.unit if entry.unit in {"linear", "db"} else None
 
 
-def _observations(plan: Plan, seen: dict[str, np.ndarray]) -> np.ndarray:
-    """Scenes behind each pixel of the model grid (y, x) uint16: inputs that read the same scenes count them once."""
-    counts: dict[tuple[str, ...], np.ndarray] = {}
-    for entry in plan.inputs:
-        steps = seen[entry.name]
-        count = _on_model_grid(steps[0] if len(steps) == 1 else steps.sum(axis=0, dtype=np.uint32), entry)
-        collections = tuple(sorted({scene.collection for scene in entry.scenes})) or (entry.name,)
-        counts[collections] = np.maximum(count, counts[collections]) if collections in counts else count
-    total = next(iter(counts.values())) if len(counts) == 1 else np.sum(list(counts.values()), axis=0, dtype=np.uint32)
-    return np.minimum(total, np.iinfo(np.uint16).max).astype(np.uint16, copy=False)
-
-
 def _is_there(entry: InputPlan, seen: np.ndarray) -> np.ndarray:
     """True where the input has what it needs: every step for a pair, one observation otherwise."""
     there = seen > 0
     return np.asarray(there.all(axis=0) if entry.every_step else there.any(axis=0))
-
-
-def _on_model_grid(array: np.ndarray, entry: InputPlan) -> np.ndarray:
-    """An array on the input's grid brought to the model grid: repeated where coarser, the least where finer."""
-    if entry.coarser > 1:
-        array = array.repeat(entry.coarser, axis=0).repeat(entry.coarser, axis=1)
-    if entry.finer > 1:
-        height, width = array.shape
-        array = array.reshape(height // entry.finer, entry.finer, width // entry.finer, entry.finer).min(axis=(1, 3))
-    return array

@@ -24,8 +24,10 @@ FAILURES = f"{HOME}/failures.ndjson"
 class BlockEntry:
     """A finished block: what made it (``key``), what it holds (``checksums`` per layer), what it cost.
 
-    ``seconds`` are busy seconds per stage; ``scenes`` the ids read; ``failures`` reads that failed for good inside
-    the tolerance; ``written`` is False for a block without a valid pixel, which leaves no object in the store.
+    ``observed`` has per input and step the pixels of the block inside the area that have a valid observation, and those
+    observations in all; nothing where an older Tilewright made the block. ``seconds`` are busy seconds per stage;
+    ``scenes`` the ids read; ``failures`` reads that failed for good inside the tolerance; ``written`` is False for a
+    block without a valid pixel, which leaves no object in the store.
     """
 
     row: int
@@ -39,6 +41,7 @@ class BlockEntry:
     pixels_needed: int = 0
     bytes_read: int = 0
     valid_pixels: int = 0
+    observed: dict[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     scenes: tuple[str, ...] = ()
     failures: tuple[dict[str, str], ...] = ()
@@ -55,7 +58,12 @@ class BlockEntry:
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> BlockEntry:
         """The entry ``to_json`` wrote."""
-        return cls(**{**plain, "scenes": tuple(plain["scenes"]), "failures": tuple(plain["failures"])})
+        observed = {
+            name: tuple((int(pixels), int(total)) for pixels, total in steps)
+            for name, steps in plain.get("observed", {}).items()
+        }
+        made = {"scenes": tuple(plain["scenes"]), "failures": tuple(plain["failures"]), "observed": observed}
+        return cls(**{**plain, **made})
 
 
 def digest(plain: object) -> str:
@@ -97,7 +105,7 @@ def read_entries(storage: Storage) -> dict[str, BlockEntry]:
             continue
         try:
             entry = BlockEntry.from_json(json.loads(content))
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, AttributeError):
             continue
         entries[entry.name] = entry
     return entries

@@ -11,6 +11,7 @@ import numpy as np
 
 from tasks.grid import Block, PixelBox
 from tasks.infer import BlockResult, infer_block
+from tasks.observed import add_observed
 from tasks.work import ReadBlock, read_block, write_block
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def _all_read(reads: list[ReadBlock], block: Block) -> ReadBlock:
     scenes = tuple(sorted({scene for read in reads for scene in read.inputs.scenes}))
     return ReadBlock(
         inputs=replace(reads[0].inputs, block=block, scenes=scenes),
+        observed=add_observed(read.observed for read in reads),
         pixels_read=sum(read.pixels_read for read in reads),
         pixels_needed=sum(read.pixels_needed for read in reads),
         bytes_read=sum(read.bytes_read for read in reads),

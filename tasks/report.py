@@ -16,6 +16,7 @@ from tasks import report_page, report_words, report_work
 from tasks.colours import RAMP_STOPS, ramp_table
 from tasks.report_fields import part, text
 from tasks.report_layers import layer_views, scene_uri
+from tasks.report_steps import step_table
 from tasks.report_timeline import timeline
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def render_report(
         ratio=min(max(first.shape[1] / first.shape[0], 0.6), 2.4) if first is not None and first.size else 1.5,
         scene_image="" if true_colour is None or not true_colour.size else scene_uri(true_colour),
         line=timeline(report),
+        steps=step_table(report),
         cost=report_work.cost(report),
         work=report_work.work_facts(report),
         provenance=report_page.provenance(report),

@@ -65,7 +65,7 @@ class Timeline:
 def timeline(report: Fields) -> Timeline:
     """The line for `scenes`, `steps` and `period` of a report; without any date it has no ticks."""
     scenes = rows(report, "scenes")
-    named = spans(report, "steps") or spans(report, "period")
+    named = spans({"steps": _with_days(report)}, "steps") or spans(report, "period")
     labels = dict.fromkeys([label for label, _, _ in named if label] + [s for scene in scenes for s in _steps(scene)])
     colours = {label: CLASS_COLOURS[place % 7] for place, label in enumerate(labels)}
     dates = [at for scene in scenes if (at := moment(scene.get("datetime")))]
@@ -113,6 +113,11 @@ class _Line:
             date = datetime(month // 12, month % 12 + 1, 1, tzinfo=UTC)
             if month % step == 0 and date < self.stop:
                 yield Tick(label=f"{date:%Y}" if step >= 12 else f"{date:%b\u00a0%Y}", at=self.at(date))
+
+
+def _with_days(report: Fields) -> list[Fields]:
+    """The steps but for those known to have no day: nothing of theirs is on the line, and their span may be none."""
+    return [step for step in rows(report, "steps") if "days" not in step or texts(step, "days")]
 
 
 def _steps(scene: Fields) -> tuple[str, ...]:

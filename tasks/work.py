@@ -13,6 +13,7 @@ from tasks.infer import infer_block
 from tasks.inputs import Access, read_inputs
 from tasks.ledger import BlockEntry, digest, write_entry
 from tasks.near import scenes_near
+from tasks.observed import count_observed
 from tasks.reader import Reading, ReadStats
 from tasks.store import checksum
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from tasks.grid import Block
     from tasks.infer import BlockResult, Engine
     from tasks.inputs import BlockInputs
+    from tasks.observed import Observed
     from tasks.plan import Plan
     from tasks.storage import Storage
     from tasks.store import ProductStore
@@ -46,9 +48,10 @@ class Workshop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadBlock:
-    """A block whose pixels are at hand, and what reading them cost."""
+    """A block whose pixels are at hand, what each step of each input saw of it, and what reading cost."""
 
     inputs: BlockInputs
+    observed: Mapping[str, Observed]
     pixels_read: int
     pixels_needed: int
     bytes_read: int
@@ -88,6 +91,7 @@ def read_block(shop: Workshop, block: Block, *, begins: bool = True) -> ReadBloc
     shop.stats.absorb(stats)
     return ReadBlock(
         inputs=inputs,
+        observed=count_observed(shop.plan, inputs),
         pixels_read=stats.decoded_pixels,
         pixels_needed=stats.needed_pixels,
         bytes_read=stats.decoded_bytes,
@@ -118,6 +122,7 @@ def write_block(shop: Workshop, read: ReadBlock, result: BlockResult, *, infer_s
         pixels_needed=read.pixels_needed,
         bytes_read=read.bytes_read,
         valid_pixels=result.valid_pixels,
+        observed=dict(read.observed),
         seconds={"read": read.seconds, "infer": infer_seconds, "write": time.perf_counter() - began},
         scenes=read.inputs.scenes,
         failures=tuple(failure.to_json() for failure in shop.failures.failures if failure.block == block.name),
