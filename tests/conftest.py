@@ -51,6 +51,21 @@ def services() -> dict[str, str]:
     return found
 
 
+@pytest.fixture(scope="module")
+def moto() -> Iterator[str]:
+    """Address of an S3 server in this process, empty for each file of tests."""
+    import requests
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    address = "http://{}:{}".format(*server.get_host_and_port())
+    # All servers of a process share their buckets.
+    requests.post(f"{address}/moto-api/reset", timeout=10).raise_for_status()
+    yield address
+    server.stop()
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Tests measure and fetch into a cache of their own."""

@@ -15,6 +15,7 @@ import numpy as np
 import rasterio
 
 from flows.job import Job, read_job
+from tasks.storage import open_storage
 from tests.graphs import conv_stack
 from tests.worlds import World, area, bounds, layer, write_card
 
@@ -116,6 +117,17 @@ def assert_same_product(output: Path, other: Path) -> None:
     assert [name for name in ours if ours[name] != theirs[name]] == []
     for name in LAYERS:
         assert np.array_equal(layer(output, name), layer(other, name))
+
+
+def fetched(uri: str, folder: Path) -> Path:
+    """The folder, with every object of a product as a file."""
+    storage = open_storage(uri)
+    for key in list(storage.keys()):
+        content = storage.read(key)
+        assert content is not None, key
+        (folder / key).parent.mkdir(parents=True, exist_ok=True)
+        (folder / key).write_bytes(content)
+    return folder
 
 
 def layers_of(output: Path | str) -> dict[str, np.ndarray]:

@@ -11,11 +11,8 @@ import subprocess
 import threading
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 
-import numpy as np
 import pytest
-import rasterio
 import requests
 
 from flows.cleaning import clean_output
@@ -23,7 +20,7 @@ from flows.predict import RunOptions, run_job
 from flows.status import product_status
 from tasks.ledger import BlockEntry, read_entries, write_entry
 from tasks.storage import open_storage
-from tests.products import LAYERS, read, write_job
+from tests.products import assert_same_product, fetched, read
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
 ACCOUNT = "devstoreaccount1"
@@ -77,34 +74,9 @@ def azure(azurite, monkeypatch):
     monkeypatch.setenv("AZURITE_BLOB_STORAGE_URL", azurite)
 
 
-@pytest.fixture(scope="module")
-def job(tmp_path_factory):
-    return write_job(tmp_path_factory.mktemp("job"), tile={"block": 64, "step": 32})
-
-
-@pytest.fixture(scope="module")
-def local(job, tmp_path_factory):
-    return Path(run_job(read(job, tmp_path_factory.mktemp("local") / "out")).output)
-
-
-def fetched(uri, folder):
-    """Every object of a product as a file."""
-    storage = open_storage(uri)
-    keys = list(storage.keys())
-    for key in keys:
-        (folder / key).parent.mkdir(parents=True, exist_ok=True)
-        (folder / key).write_bytes(storage.read(key))
-    return folder
-
-
-def test_the_product_is_the_local_one_and_a_second_call_finds_it_complete(azure, job, local, tmp_path):
+def test_the_product_is_the_local_one_and_a_second_call_finds_it_complete(azure, job, whole, tmp_path):
     outcome = run_job(read(job, "az://maps/one"))
-    folder = fetched(outcome.output, tmp_path / "down")
-    for path in (path for path in (local / "data.zarr").rglob("*") if path.is_file()):
-        assert (folder / path.relative_to(local)).read_bytes() == path.read_bytes(), path
-    for name in LAYERS:
-        with rasterio.open(folder / f"{name}.tif") as ours, rasterio.open(local / f"{name}.tif") as theirs:
-            assert np.array_equal(ours.read(1), theirs.read(1))
+    assert_same_product(fetched(outcome.output, tmp_path / "down"), whole)
     assert product_status(outcome.output)["state"] == "complete"
     assert run_job(read(job, outcome.output)).already_complete
     assert clean_output(outcome.output) == []

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 import pytest
-from moto.server import ThreadedMotoServer
 from obstore.store import S3Store
 from onnx import TensorProto, helper
 
@@ -140,12 +139,9 @@ def test_a_fetched_card_cannot_reach_out_of_its_folder(tmp_path: Path, served: t
             find_card(address, cache=tmp_path / "cache")
 
 
-def test_a_card_is_fetched_from_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
+def test_a_card_is_fetched_from_a_bucket(tmp_path: Path, moto: str, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {
-        "ENDPOINT_URL": f"http://{host}:{port}",
+        "ENDPOINT_URL": moto,
         "REGION": "eu-central-1",
         "ACCESS_KEY_ID": "a",
         "SECRET_ACCESS_KEY": "b",
@@ -154,15 +150,12 @@ def test_a_card_is_fetched_from_a_bucket(tmp_path: Path, monkeypatch: pytest.Mon
         monkeypatch.setenv(f"AWS_{name}", value)
     write_model(tmp_path / "m")
     store = S3Store("models", virtual_hosted_style_request=False, client_options={"allow_http": True})
-    try:
-        urllib.request.urlopen(urllib.request.Request(f"{settings['ENDPOINT_URL']}/models", method="PUT"))  # noqa: S310
-        for name in ("card.json", "model.onnx"):
-            store.put(f"deep/m/{name}", (tmp_path / "m" / name).read_bytes())
-        assert find_card("s3://models/deep/m", cache=tmp_path / "cache").name == "same"
-        with pytest.raises(CardError, match="cannot be read"):
-            find_card("s3://models/deep/none", cache=tmp_path / "cache")
-    finally:
-        server.stop()
+    urllib.request.urlopen(urllib.request.Request(f"{moto}/models", method="PUT"))  # noqa: S310
+    for name in ("card.json", "model.onnx"):
+        store.put(f"deep/m/{name}", (tmp_path / "m" / name).read_bytes())
+    assert find_card("s3://models/deep/m", cache=tmp_path / "cache").name == "same"
+    with pytest.raises(CardError, match="cannot be read"):
+        find_card("s3://models/deep/none", cache=tmp_path / "cache")
 
 
 def test_what_is_too_large_is_not_fetched(tmp_path: Path, served: tuple[Path, str]) -> None:

@@ -11,7 +11,6 @@ import boto3
 import numpy as np
 import pytest
 import rasterio
-from moto.server import ThreadedMotoServer
 
 from flows.cleaning import clean_output
 from flows.places import reading_settings
@@ -22,21 +21,11 @@ from tasks.gdal_settings import gdal_path, reading_env
 from tasks.ledger import BlockEntry, read_entries, write_entry
 from tasks.storage import StorageError, StoreError, open_storage
 from tests.fault_proxy import FAULTS, proxy_before
-from tests.products import LAYERS, SIDE, layer, read, tilewright, write_job
+from tests.products import N_LARGE, assert_same_product, layer, read, tilewright, write_job
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
 SECRET = "wJalrSECRETxKEYxNEVERxTOxBExWRITTEN"  # noqa: S105 -- looked for in all that is written
-N_BLOCKS = (SIDE // 64) ** 2
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIATESTNOTWRITTEN", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "eu-central-1"}
-
-
-@pytest.fixture(scope="module")
-def moto():
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -60,16 +49,6 @@ def proxy(moto, bucket, monkeypatch):
         yield before
 
 
-@pytest.fixture(scope="module")
-def job(tmp_path_factory):
-    return write_job(tmp_path_factory.mktemp("job"), tile={"block": 64, "step": 32})
-
-
-@pytest.fixture(scope="module")
-def local(job, tmp_path_factory):
-    return Path(run_job(read(job, tmp_path_factory.mktemp("local") / "out")).output)
-
-
 def download(bucket, prefix, folder):
     """Every object under a prefix as a file."""
     pages = bucket.get_paginator("list_objects_v2").paginate(Bucket="maps", Prefix=f"{prefix}/")
@@ -80,15 +59,7 @@ def download(bucket, prefix, folder):
     return folder
 
 
-def assert_same_as_local(folder, local):
-    for path in (path for path in (local / "data.zarr").rglob("*") if path.is_file()):
-        assert (folder / path.relative_to(local)).read_bytes() == path.read_bytes(), path
-    for name in LAYERS:
-        with rasterio.open(folder / f"{name}.tif") as ours, rasterio.open(local / f"{name}.tif") as theirs:
-            assert np.array_equal(ours.read(1), theirs.read(1))
-
-
-def test_with_one_request_in_ten_failing_the_product_is_the_local_one(proxy, bucket, job, local, tmp_path):
+def test_with_one_request_in_ten_failing_the_product_is_the_local_one(proxy, bucket, job, whole, tmp_path):
     proxy.share, proxy.random = 0.1, type(proxy.random)(3)
     said = []
     outcome = run_job(read(job, "s3://maps/faulty/one"), listener=said.append)
@@ -96,7 +67,7 @@ def test_with_one_request_in_ten_failing_the_product_is_the_local_one(proxy, buc
     proxy.share = 0.0
     assert outcome.output == "s3://maps/faulty/one"
     folder = download(bucket, "faulty/one", tmp_path / "down")
-    assert_same_as_local(folder, local)
+    assert_same_product(folder, whole)
     for path in (path for path in folder.rglob("*") if path.is_file()):
         content = path.read_bytes()
         assert SECRET.encode() not in content, path
@@ -109,7 +80,7 @@ def test_with_one_request_in_ten_failing_the_product_is_the_local_one(proxy, buc
 def test_the_command_speaks_s3_and_its_words_hold_no_credential(proxy, job):
     output = "s3://maps/by-command"
     planned = tilewright("plan", job, "--output", output, "--json")
-    assert json.loads(planned.stdout)["n_blocks"] == N_BLOCKS
+    assert json.loads(planned.stdout)["n_blocks"] == N_LARGE
     proxy.expired = True
     refused = tilewright("run", job, "--output", output)
     proxy.expired = False
@@ -121,23 +92,23 @@ def test_the_command_speaks_s3_and_its_words_hold_no_credential(proxy, job):
         assert "Traceback" not in answer.stderr
 
 
-def test_credentials_that_expire_in_the_middle_end_the_run_and_new_ones_go_on(proxy, bucket, job, local, tmp_path):
+def test_credentials_that_expire_in_the_middle_end_the_run_and_new_ones_go_on(proxy, bucket, job, whole, tmp_path):
     output = "s3://maps/expired"
     storage = open_storage(output, options={"endpoint": proxy.url, "region": KEYS["AWS_REGION"]})
 
     def expire(event):
-        if len(list(storage.keys(".tilewright/ledger"))) >= N_BLOCKS // 3:
+        if len(list(storage.keys(".tilewright/ledger"))) >= N_LARGE // 3:
             proxy.expired = True
 
     with pytest.raises(StorageError, match=r"access was refused .*Renew the credentials"):
         run_job(read(job, output), listener=lambda event: None if proxy.expired else expire(event))
     proxy.expired = False
     kept = read_entries(storage)
-    assert 0 < len(kept) < N_BLOCKS
+    assert 0 < len(kept) < N_LARGE
     assert product_status(output)["state"] == "failed"
     run_job(read(job, output))
     assert {name: read_entries(storage)[name].seconds for name in kept} == {n: kept[n].seconds for n in kept}
-    assert_same_as_local(download(bucket, "expired", tmp_path / "down"), local)
+    assert_same_product(download(bucket, "expired", tmp_path / "down"), whole)
 
 
 def test_two_workers_on_one_block_leave_one_winner_and_no_error(proxy):
@@ -165,7 +136,7 @@ def test_two_workers_on_one_block_leave_one_winner_and_no_error(proxy):
     assert read_entries(storage)["0_0"] == standing["0_0"]
 
 
-def test_scenes_in_a_bucket_are_read_with_the_same_settings(proxy, bucket, job, local, tmp_path):
+def test_scenes_in_a_bucket_are_read_with_the_same_settings(proxy, bucket, job, whole, tmp_path):
     plain = json.loads(job.read_text())
     for entry in plain["source"]["files"]:
         bucket.upload_file(entry["href"], "maps", f"scenes/{Path(entry['href']).name}")
@@ -173,9 +144,7 @@ def test_scenes_in_a_bucket_are_read_with_the_same_settings(proxy, bucket, job, 
     moved = tmp_path / "job.json"
     moved.write_text(json.dumps(plain))
     output = run_job(read(moved, tmp_path / "out")).output
-    for name in LAYERS:
-        with rasterio.open(f"{output}/{name}.tif") as ours, rasterio.open(local / f"{name}.tif") as theirs:
-            assert np.array_equal(ours.read(1), theirs.read(1))
+    assert_same_product(Path(output), whole)
 
 
 def test_a_layer_in_several_files_is_shown_as_one_where_it_lies(proxy, bucket, tmp_path):

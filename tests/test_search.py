@@ -506,24 +506,19 @@ def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
+def bucket(moto: str) -> Iterator[str]:
     """An S3 server on this machine with an empty bucket, and the environment that leads there."""
-    server_module = pytest.importorskip("moto.server")
     boto3 = pytest.importorskip("boto3")
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    endpoint = "http://{}:{}".format(*server.get_host_and_port())
     with pytest.MonkeyPatch.context() as patch:
         for key, value in {
-            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_ENDPOINT_URL": moto,
             "AWS_ACCESS_KEY_ID": "key",
             "AWS_SECRET_ACCESS_KEY": "secret",
             "AWS_REGION": "us-east-1",
         }.items():
             patch.setenv(key, value)
-        boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket="scenes")
-        yield endpoint
-    server.stop()
+        boto3.client("s3", endpoint_url=moto, region_name="us-east-1").create_bucket(Bucket="scenes")
+        yield moto
 
 
 def test_a_static_catalog_in_a_bucket_is_read_and_looked_at(real: Path, bucket: str) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-moto_server = pytest.importorskip("moto.server")
 boto3 = pytest.importorskip("boto3")
 
 SCENE = "S2B_33UUP_20210617_1_L2A"
@@ -20,15 +19,11 @@ SIGNS = (*KEYS.values(), "X-Amz-", "Signature=", "Credential=")
 
 
 @pytest.fixture(scope="module")
-def signed_source(real, tmp_path_factory):
+def signed_source(real, moto, tmp_path_factory):
     """A catalog whose files are in a bucket that is read by presigned URLs."""
-    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
     client = boto3.client(
         "s3",
-        endpoint_url=endpoint,
+        endpoint_url=moto,
         region_name="us-east-1",
         aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
@@ -46,8 +41,7 @@ def signed_source(real, tmp_path_factory):
     links = [{"rel": "item", "href": "./item.json"}]
     catalog = {"type": "Catalog", "stac_version": "1.0.0", "id": "signed", "description": "signed", "links": links}
     (folder / "catalog.json").write_text(json.dumps(catalog))
-    yield {"href": str(folder / "catalog.json"), "signing": "s3", "s3_endpoint": endpoint}, client
-    server.stop()
+    return {"href": str(folder / "catalog.json"), "signing": "s3", "s3_endpoint": moto}, client
 
 
 @pytest.fixture
