@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from filelock import FileLock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    import numpy as np
+
+    from tests.worlds import World
 
 REAL = Path(__file__).parents[1].parent / "shared" / "real"
 
@@ -101,3 +105,22 @@ def whole(job: Path, small_pictures: None, tmp_path_factory: pytest.TempPathFact
     from tests.products import read
 
     return Path(run_job(read(job, tmp_path_factory.mktemp("whole") / "out")).output)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """A world without scenes, of this test's own; see tests/worlds.py."""
+    from tests.worlds import World
+
+    return World(tmp_path / "world")
+
+
+@pytest.fixture
+def produce(world: World, tmp_path: Path) -> Callable[..., dict[str, np.ndarray]]:
+    """From a card to a product's layers by name, over the box that tests of families share."""
+    from tests.families import produced
+
+    def run_card(card: Path, name: str = "out", **wish: Any) -> dict[str, np.ndarray]:
+        return produced(world, card, tmp_path / name, **wish)
+
+    return run_card
