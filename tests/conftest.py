@@ -124,3 +124,12 @@ def produce(world: World, tmp_path: Path) -> Callable[..., dict[str, np.ndarray]
         return produced(world, card, tmp_path / name, **wish)
 
     return run_card
+
+
+@pytest.fixture
+def item() -> dict[str, Any]:
+    """The Item of a published product; see tests/published.py."""
+    from catalogs.publish import build_item, item_json
+    from tests.published import PRODUCT
+
+    return item_json(build_item(PRODUCT))
