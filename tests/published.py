@@ -13,11 +13,7 @@ from catalogs.product import ClassFacts, FileFacts, LayerFacts, ModelFacts, Prod
 from catalogs.publish import build_item
 
 CHECKSUM = "1220" + "ab" * 32
-
-
 JUNE = datetime(2021, 6, 1, tzinfo=UTC)
-
-
 BOX = (13.0, 48.4, 13.1, 48.5)
 
 

@@ -13,7 +13,6 @@ from tasks.report import render_report
 
 HOSTILE = "\"'><script>alert(1)</script><img src=https://evil.example/x onerror=alert(2)>{{ 7*7 }}"
 
-
 REPORT: dict[str, Any] = {
     "name": "danube-water",
     "tilewright_version": "0.1.0",

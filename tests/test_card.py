@@ -2,176 +2,16 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
 
-from models.card import CardError, ModelCard, load_card
-from models.card_inputs import PIXEL_FIELDS
-from models.card_outputs import FIELDS
+from models.card import CardError, load_card
 from models.card_schema import check_schemas
-from models.extras import PARTS
+from tests.cards import good_card, load, put, write_graph
 
 EXAMPLE = Path(__file__).parents[1].parent / "shared/design/examples/card.json"
-SHAPE = ["n", 3, 4, 32, 32]
-
-
-def write_graph(path: Path, *, domain: str = "", opset: int = 17, extra_input: bool = False) -> None:
-    """A graph (n, 3, 4, 32, 32), (n, 2, 16, 16) -> logits (n, 3, 32, 32), height (n, 1, 32, 32)."""
-    optical = helper.make_tensor_value_info("optical", TensorProto.FLOAT, SHAPE)
-    radar = helper.make_tensor_value_info("radar", TensorProto.FLOAT, ["n", 2, 16, 16])
-    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 3, 32, 32])
-    height = helper.make_tensor_value_info("height", TensorProto.FLOAT, ["n", 1, 32, 32])
-    constants = [
-        helper.make_tensor("axes", TensorProto.INT64, [1], [1]),
-        helper.make_tensor("zero", TensorProto.INT64, [1], [0]),
-        helper.make_tensor("three", TensorProto.INT64, [1], [3]),
-        helper.make_tensor("scales", TensorProto.FLOAT, [4], [1, 1, 2, 2]),
-    ]
-    nodes = [
-        helper.make_node("ReduceMean", ["optical"], ["bands"], axes=[1], keepdims=0),
-        helper.make_node("Slice", ["bands", "zero", "three", "axes"], ["first"]),
-        helper.make_node("Resize", ["radar", "", "scales"], ["fine"], mode="nearest"),
-        helper.make_node("ReduceMean", ["fine"], ["height"], axes=[1], keepdims=1),
-        helper.make_node("Add", ["first", "height"], ["logits"], domain=domain),
-    ]
-    inputs = [optical, radar]
-    if extra_input:
-        inputs.append(helper.make_tensor_value_info("doy", TensorProto.FLOAT, ["n", 3]))
-    graph = helper.make_graph(nodes, "g", inputs, [logits, height], constants)
-    opsets = [helper.make_opsetid("", opset)] + ([helper.make_opsetid(domain, 1)] if domain else [])
-    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
-
-
-def good_card() -> dict[str, Any]:
-    return {
-        "type": "Feature",
-        "stac_version": "1.1.0",
-        "stac_extensions": [
-            "https://stac-extensions.github.io/mlm/v1.5.2/schema.json",
-            "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
-            "https://stac-extensions.github.io/file/v2.1.0/schema.json",
-        ],
-        "id": "fusion",
-        "geometry": None,
-        "properties": {
-            "datetime": "2026-01-01T00:00:00Z",
-            "mlm:name": "fusion",
-            "mlm:architecture": "mean",
-            "mlm:framework": "ONNX",
-            "mlm:tasks": ["semantic-segmentation", "regression"],
-            "bands": [{"name": name} for name in ("green", "red", "nir", "vv", "vh")],
-            "mlm:input": [
-                {
-                    "name": "optical",
-                    "bands": [
-                        "green",
-                        "red",
-                        "nir",
-                        {"name": "wet", "format": "tilewright", "expression": "green - nir"},
-                    ],
-                    "input": {
-                        "shape": [-1, 3, 4, 32, 32],
-                        "dim_order": ["batch", "time", "bands", "height", "width"],
-                        "data_type": "float32",
-                    },
-                    "value_scaling": [{"type": "z-score", "mean": 0.1, "stddev": 0.2}],
-                    "tw:collection": "sentinel-2-l2a",
-                    "tw:resolution": 10,
-                    "tw:dates": {"kind": "series", "steps": 3, "every": "month"},
-                },
-                {
-                    "name": "radar",
-                    "bands": ["vv", "vh"],
-                    "input": {
-                        "shape": [-1, 2, 16, 16],
-                        "dim_order": ["batch", "bands", "height", "width"],
-                        "data_type": "float32",
-                    },
-                    "tw:collection": "sentinel-1-rtc",
-                    "tw:unit": "db",
-                    "tw:resolution": 20,
-                    "tw:missing": {"fill": [-20, "mean"]},
-                    "tw:optional": True,
-                },
-            ],
-            "mlm:output": [
-                {
-                    "name": "logits",
-                    "tasks": ["semantic-segmentation"],
-                    "result": {
-                        "shape": [-1, 3, 32, 32],
-                        "dim_order": ["batch", "class", "height", "width"],
-                        "data_type": "float32",
-                    },
-                    "classification:classes": [
-                        {"value": 0, "name": "other"},
-                        {"value": 1, "name": "crop"},
-                        {"value": 7, "name": "water", "color_hint": "2E86DE"},
-                    ],
-                    "tw:activation": "softmax",
-                },
-                {
-                    "name": "height",
-                    "tasks": ["regression"],
-                    "result": {
-                        "shape": [-1, 1, 32, 32],
-                        "dim_order": ["batch", "channel", "height", "width"],
-                        "data_type": "float32",
-                    },
-                    "tw:layers": ["canopy"],
-                    "tw:unit": "m",
-                    "tw:valid_range": [0, 60],
-                },
-            ],
-            "tw:tile": {"trim": 4},
-        },
-        "assets": {
-            "model": {
-                "href": "./model.onnx",
-                "type": "application/octet-stream; application=onnx",
-                "roles": ["mlm:model"],
-                "mlm:artifact_type": "onnx",
-            }
-        },
-        "links": [],
-    }
-
-
-def write_card(folder: Path, card: dict[str, Any]) -> Path:
-    model = folder / "model.onnx"
-    if not model.exists():
-        write_graph(model)
-    asset = card["assets"].get("model", {})
-    if "file:checksum" not in asset:
-        asset["file:checksum"] = "1220" + hashlib.sha256(model.read_bytes()).hexdigest()
-    path = folder / "card.json"
-    path.write_text(json.dumps(card))
-    return path
-
-
-def load(folder: Path, card: dict[str, Any]) -> ModelCard:
-    return load_card(write_card(folder, card))
-
-
-def put(card: dict[str, Any], path: str, value: Any) -> None:
-    """Set (or with ... remove) what a path such as `mlm:input/0/input/shape` names in properties; `/x` is absolute."""
-    *way, last = path.removeprefix("/").split("/")
-    place: Any = card if path.startswith("/") else card["properties"]
-    for key in way:
-        place = place[int(key)] if isinstance(place, list) else place[key]
-    index: Any = int(last) if isinstance(place, list) else last
-    if value is ...:
-        del place[index]
-    elif isinstance(place, list) and index == len(place):
-        place.append(value)
-    else:
-        place[index] = value
 
 
 def test_the_good_card_says_everything_it_was_written_with(tmp_path: Path) -> None:
@@ -328,24 +168,6 @@ def test_a_wrong_card_is_refused_by_the_name_of_its_field(
     assert "\n" not in str(refusal.value)
 
 
-def test_a_checksum_that_is_missing_is_refused(tmp_path: Path) -> None:
-    path = write_card(tmp_path, good_card())
-    card = json.loads(path.read_text())
-    del card["assets"]["model"]["file:checksum"]
-    path.write_text(json.dumps(card))
-    with pytest.raises(CardError, match="file:checksum"):
-        load_card(path)
-
-
-def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
-    inside = tmp_path / "card"
-    inside.mkdir()
-    write_graph(tmp_path / "model.onnx")
-    (inside / "model.onnx").symlink_to(tmp_path / "model.onnx")
-    with pytest.raises(CardError, match="by a link"):
-        load(inside, good_card())
-
-
 @pytest.mark.parametrize(
     ("content", "sentence"), [("{", "does not parse"), ("[]", "an object"), ("[" * 100_000, "parse")]
 )
@@ -359,66 +181,6 @@ def test_a_card_of_many_megabytes_is_not_even_parsed(tmp_path: Path) -> None:
     (tmp_path / "card.json").write_bytes(b" " * (4 * 1024 * 1024 + 1))
     with pytest.raises(CardError, match="at most"):
         load_card(tmp_path)
-
-
-@pytest.mark.parametrize("head", [b"\x80\x05\x95", b"PK\x03\x04"])
-def test_a_pickle_is_refused_unopened(tmp_path: Path, head: bytes) -> None:
-    (tmp_path / "model.onnx").write_bytes(head + b"rest")
-    with pytest.raises(CardError, match="pickle"):
-        load(tmp_path, good_card())
-
-
-def test_bytes_that_are_no_graph_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "model.onnx").write_bytes(b"not a graph at all")
-    with pytest.raises(CardError, match="ONNX"):
-        load(tmp_path, good_card())
-
-
-def test_an_operator_of_an_unknown_domain_is_refused(tmp_path: Path) -> None:
-    write_graph(tmp_path / "model.onnx", domain="evil.ops")
-    with pytest.raises(CardError, match=r"operator Add of the domain 'evil.ops'"):
-        load(tmp_path, good_card())
-
-
-def test_an_opset_that_no_runtime_knows_is_refused(tmp_path: Path) -> None:
-    write_graph(tmp_path / "model.onnx", opset=99)
-    with pytest.raises(CardError, match="opset 99"):
-        load(tmp_path, good_card())
-
-
-def external_model(folder: Path, location: str) -> None:
-    write_graph(folder / "model.onnx")
-    model = onnx.load(folder / "model.onnx")
-    tensor = model.graph.initializer[3]
-    tensor.ClearField("float_data")
-    tensor.data_location = TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value=location)
-    (folder / "model.onnx").write_bytes(model.SerializeToString())
-
-
-@pytest.mark.parametrize("location", ["../weights.bin", "/etc/passwd"])
-def test_weights_outside_the_models_folder_are_refused(tmp_path: Path, location: str) -> None:
-    external_model(tmp_path, location)
-    with pytest.raises(CardError, match="external weight file"):
-        load(tmp_path, good_card())
-
-
-def test_weights_need_an_asset_with_a_true_checksum(tmp_path: Path) -> None:
-    external_model(tmp_path, "weights.bin")
-    weights = np.ones(4, dtype=np.float32).tobytes()
-    (tmp_path / "weights.bin").write_bytes(weights)
-    card = good_card()
-    with pytest.raises(CardError, match="mlm:weights"):
-        load(tmp_path, card)
-    card["assets"]["weights"] = {
-        "href": "weights.bin",
-        "roles": ["mlm:weights"],
-        "file:checksum": "1220" + hashlib.sha256(weights).hexdigest(),
-    }
-    assert load(tmp_path, card).weights == (tmp_path / "weights.bin",)
-    (tmp_path / "weights.bin").write_bytes(weights[::-1])
-    with pytest.raises(CardError, match=r"assets.weights.file:checksum"):
-        load(tmp_path, card)
 
 
 def test_extra_inputs_are_read_beside_the_pixels(tmp_path: Path) -> None:
@@ -474,49 +236,3 @@ def test_nothing_is_fetched_while_schemas_are_checked(monkeypatch: pytest.Monkey
     card["stac_extensions"].append("https://example.com/unknown/v1.0.0/schema.json")
     card["assets"]["model"]["file:checksum"] = "1220" + "0" * 64
     check_schemas(card)
-
-
-README = (Path(__file__).parents[1] / "models/README.md").read_text("utf-8")
-EXAMPLES = [block.split("```")[0] for block in README.split("```json\n")[1:]]
-
-
-@pytest.mark.parametrize("text", EXAMPLES, ids=[json.loads(text)["id"] for text in EXAMPLES])
-def test_every_example_of_the_readme_is_a_card(tmp_path: Path, text: str) -> None:
-    (tmp_path / "card.json").write_text(text)
-    card = load_card(tmp_path, verify=False)
-    names = [layer.name for layer in card.layer_specs()]
-    assert len(set(names)) == len(names) > 0
-
-
-def test_the_readme_has_every_field_there_is() -> None:
-    for field in (*PIXEL_FIELDS, *FIELDS, "tw:extra", "tw:tile"):
-        assert f"`{field}" in README, field
-    assert all(f"`{part}`" in README for parts in PARTS.values() for part in parts)
-
-
-def test_examples_of_the_readme_say_what_they_are_said_to_say(tmp_path: Path) -> None:
-    cards = {}
-    for text in EXAMPLES:
-        (tmp_path / "card.json").write_text(text)
-        cards[json.loads(text)["id"]] = load_card(tmp_path, verify=False)
-    assert [layer.name for layer in cards["what-changed"].layer_specs()] == [
-        "before_class",
-        "after_class",
-        "change",
-        "confidence",
-    ]
-    flood = cards["flood-map"]
-    assert [flood.read_size(spec, 256) for spec in flood.inputs] == [256, 128, 128]
-    assert flood.outputs[0].labels
-    assert flood.inputs[0].source_bands == ("green", "nir")
-    assert cards["random-forest"].pixelwise
-    assert cards["random-forest"].inputs[0].folded
-    labels = cards["scene-labels"]
-    assert (labels.per_window, labels.outputs[0].scale, labels.batch, labels.tile.window) == (
-        ("labels",),
-        1 / 64,
-        1,
-        64,
-    )
-    assert cards["cloud-filler"].inputs[0].dates.steps is None
-    assert cards["crop-yield"].outputs[0].units == ("t/ha", "t/ha")
