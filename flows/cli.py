@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.cli_models import models_app
+from flows.cli_options import AsJson, JobFile, OutputUri, Runner, Set, Target, Workers, print_json
 from flows.cli_series import backfill, watch
 from flows.endings import ended_in_words, say
 from tasks.progress import Stage
@@ -26,18 +26,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-models_app = typer.Typer(
-    help="The models at hand, and the check of a card against its ONNX file.", no_args_is_help=True
-)
 app.add_typer(models_app, name="models")
 app.command()(watch)
 app.command()(backfill)
 
-JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="The job, a YAML or JSON file.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
-Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the job; may be repeated.")]
-OutputUri = Annotated[str | None, typer.Option("--output", help="A folder or s3://bucket/prefix.")]
-Target = Annotated[str, typer.Argument(metavar="OUTPUT", help="A product's folder or URI.")]
+DemoFolder = Annotated[Path | None, typer.Option(help="Where the sample and the products go.")]
 
 
 @app.callback()
@@ -47,7 +40,7 @@ def main() -> None:
 
 @app.command()
 def demo(
-    folder: Annotated[Path | None, typer.Option(help="Where the sample and the products go.")] = None,
+    folder: DemoFolder = None,
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -59,7 +52,7 @@ def demo(
         with Terminal(quiet=as_json) as terminal:
             outcomes = run_demo(folder, listener=terminal)
             if as_json:
-                _print_json([outcome.summary() for outcome in outcomes])
+                print_json([outcome.summary() for outcome in outcomes])
             else:
                 terminal.close_demo(outcomes)
 
@@ -92,7 +85,7 @@ def plan(
             windows = {**asdict(made.lattice), "why": made.windows_reason}
             shown = {**expected.to_json(), "windows": windows, "exact": made.exact}
             ways = {"fused": made.fused, "tuned": made.tuned}
-            _print_json({**shown, **ways, "cost": cost.to_json(), "shards": shards_json(made, shards)})
+            print_json({**shown, **ways, "cost": cost.to_json(), "shards": shards_json(made, shards)})
         else:
             print_estimate(made, expected, more=[*cost.lines(), *shard_lines(made, expected, shards)])
 
@@ -103,8 +96,8 @@ def run(
     changes: Set = [],  # noqa: B006
     output: OutputUri = None,
     *,
-    workers: Annotated[int | None, typer.Option(min=1, max=1024, help="How many cores to use.")] = None,
-    runner: Annotated[str, typer.Option(help="threads, dask, or tcp://scheduler:8786.")] = "threads",
+    workers: Workers = None,
+    runner: Runner = "threads",
     shards: Annotated[int, typer.Option(min=1, help="Cut the blocks into so many flow runs of their own.")] = 1,
     deployment: Annotated[str | None, typer.Option(help="The deployment that does a shard: shard/cpu.")] = None,
     retry: Annotated[str | None, typer.Option(metavar="REASON", help="Only blocks set aside for it, or all.")] = None,
@@ -137,7 +130,7 @@ def run(
         with Terminal(quiet=quiet) as terminal:
             outcome = run_job(checked, options, listener=terminal)
         if as_json:
-            _print_json(outcome.summary())
+            print_json(outcome.summary())
         else:
             terminal.close_run(outcome)
         if prefect:
@@ -153,7 +146,7 @@ def status(output: Target, *, as_json: AsJson = False) -> None:
 
         standing = product_status(output)
         if as_json:
-            _print_json(standing)
+            print_json(standing)
         else:
             print_status(standing)
 
@@ -171,7 +164,7 @@ def search(job: JobFile, changes: Set = [], *, as_json: AsJson = False) -> None:
             terminal(Stage(name="search"))
             scenes = find_scenes(checked)
         if as_json:
-            _print_json([scene.to_json() for scene in scenes])
+            print_json([scene.to_json() for scene in scenes])
         elif scenes:
             print_scenes(scenes)
         else:
@@ -192,7 +185,7 @@ def clean(
 
         removed = clean_output(output, older_than=older_than, dry_run=dry_run, say=say)
         if as_json:
-            _print_json({"removed": removed, "dry_run": dry_run})
+            print_json({"removed": removed, "dry_run": dry_run})
         else:
             from tasks.report_words import plural
 
@@ -216,60 +209,11 @@ def rerun(
         with Terminal(quiet=as_json) as terminal:
             comparison = rerun_item(item, output=output, listener=terminal)
         if as_json:
-            _print_json(comparison)
+            print_json(comparison)
         else:
             typer.echo(comparison["sentence"])
         if not comparison["identical"]:
             raise typer.Exit(1)
-
-
-@models_app.command("list")
-def models_list(*, as_json: AsJson = False) -> None:
-    """List the models that come with Tilewright."""
-    with ended_in_words():
-        from flows.tables import print_models
-        from models.registry import builtin_names, find_card
-
-        cards = [find_card(name) for name in builtin_names()]
-        if as_json:
-            _print_json([{"name": card.name, "sha256": card.sha256, "tasks": list(card.tasks)} for card in cards])
-        else:
-            print_models(cards)
-
-
-@models_app.command("show")
-def models_show(name: Annotated[str, typer.Argument(help="A name, path or URL.")], *, as_json: AsJson = False) -> None:
-    """Show what a card asks for and gives."""
-    with ended_in_words():
-        from flows.tables import print_card
-        from models.registry import find_card
-
-        card = find_card(name, base=Path.cwd(), cache=_cache() / "models")
-        if as_json:
-            _print_json(card.raw)
-        else:
-            print_card(card)
-
-
-@models_app.command("check")
-def models_check(
-    card: Annotated[str, typer.Argument(metavar="CARD", help="A card's path, folder, name or URL.")],
-    provider: Annotated[str, typer.Option(help="auto, cpu, cuda, tensorrt or openvino.")] = "auto",
-    *,
-    as_json: AsJson = False,
-) -> None:
-    """Prove a card against its ONNX file, measure the receptive field, and say what it cost."""
-    with ended_in_words():
-        from flows.tables import print_check
-        from models.check import check_card
-        from models.registry import find_card
-
-        found = find_card(card, base=Path.cwd(), cache=_cache() / "models")
-        report = check_card(found, provider=provider, cache=_cache())
-        if as_json:
-            _print_json(report.to_json())
-        else:
-            print_check(report)
 
 
 def _leave_lost_server() -> None:
@@ -302,17 +246,6 @@ def _log_as(log: str) -> bool:
     if log == "json":
         os.environ["TILEWRIGHT_LOG"] = "json"
     return log == "json"
-
-
-def _cache() -> Path:
-    from flows.places import cache_folder
-
-    return cache_folder()
-
-
-def _print_json(plain: Any) -> None:
-    json.dump(plain, sys.stdout, indent=2, sort_keys=True, ensure_ascii=False)
-    sys.stdout.write("\n")
 
 
 if __name__ == "__main__":

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from flows.cli_options import AsJson, Runner, Workers, print_json
 from flows.endings import ended_in_words
 
 Template = Annotated[Path, typer.Argument(metavar="JOB", help="The job; {period} or {name} in it is filled.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
-Runner = Annotated[str, typer.Option(help="threads, dask, or tcp://scheduler:8786.")]
-Workers = Annotated[int | None, typer.Option(min=1, max=1024, help="How many cores to use.")]
 
 
 def watch(
@@ -82,7 +78,6 @@ def backfill(
 
 def _show(plain: list[dict[str, Any]], lines: list[str], *, as_json: bool) -> None:
     if as_json:
-        json.dump(plain, sys.stdout, indent=2, sort_keys=True, ensure_ascii=False)
-        sys.stdout.write("\n")
+        print_json(plain)
     else:
         typer.echo("\n".join(lines))
