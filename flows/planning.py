@@ -23,7 +23,8 @@ from models.card_memory import card_memory
 from models.card_tile import DEFAULT_STEP
 from models.joint import receptive_field
 from models.window import choose_window
-from tasks.grid import Grid, plan_blocks, plan_grid, project_area
+from tasks.cutting import plan_blocks
+from tasks.grid import Grid, plan_grid, project_area
 from tasks.ground import LONGEST_DEGREE, is_geographic, pixel_metres
 from tasks.output_grid import output_scale
 from tasks.plan import Plan, area_json

@@ -10,8 +10,8 @@ import numpy as np
 from flows.fusing import open_engine
 from flows.places import reading_settings
 from flows.workshop import scene_signer
+from tasks.cutting import block_at, block_range
 from tasks.failures import FailureLog
-from tasks.grid import block_at, block_range
 from tasks.infer import infer_block
 from tasks.inputs import Access, read_inputs
 from tasks.reader import Reading, ReadStats

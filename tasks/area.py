@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 from rasterio.features import rasterize
 
-from tasks.grid import block_at, block_range
+from tasks.cutting import block_at, block_range
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

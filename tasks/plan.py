@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from shapely.geometry import mapping, shape
 
 from catalogs.scene import Scene
+from tasks.cutting import block_at, covered_box
 from tasks.dates import StepPlan
-from tasks.grid import Block, Grid, PixelBox, block_at, covered_box
+from tasks.grid import Block, Grid, PixelBox
 from tasks.ledger import digest
 from tasks.mask_rule import MaskRule
 from tasks.reducing import CHOOSING_BY_DATE

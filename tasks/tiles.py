@@ -11,7 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tasks.grid import GridError, PixelBox, block_range
+from tasks.cutting import block_range
+from tasks.grid import GridError, PixelBox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,12 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.area import area_mask, n_inside
+from tasks.cutting import covered_box, plan_blocks
 from tasks.grid import (
     Grid,
     GridError,
     PixelBox,
-    covered_box,
-    plan_blocks,
     plan_grid,
     project_area,
     snap_bounds,

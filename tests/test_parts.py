@@ -22,7 +22,7 @@ from flows.runner import run_blocks
 from flows.where import FEWEST_ALIVE, Where
 from flows.workshop import reopen_workshop
 from models.session import InferenceError
-from tasks.grid import block_at
+from tasks.cutting import block_at
 from tasks.ledger import read_entries
 from tasks.parts import cut_block, do_block_in_parts
 

@@ -6,7 +6,8 @@ import rasterio
 import rioxarray  # noqa: F401 -- registers .rio
 import xarray as xr
 
-from tasks.grid import Grid, PixelBox, covered_box
+from tasks.cutting import covered_box
+from tasks.grid import Grid, PixelBox
 from tasks.storage import StoreError, open_storage
 from tasks.store import StoredLayer, checksum, declare_store, open_store
 

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.window import WindowChoice
-from tasks.grid import GridError, block_at
+from tasks.cutting import block_at
+from tasks.grid import GridError
 from tasks.merge import blend_weights, kept_scores, start_blend
 from tasks.tiles import block_windows, lattice_of
 
