@@ -8,14 +8,18 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+import rasterio
 import shapely
 from onnx import TensorProto
 from pyproj import Transformer
+from rasterio.warp import transform_bounds
 
 from flows.contributions import contributions
+from flows.job import make_job
 from flows.predict import RunOptions, run_job
 from flows.workshop import reopen_workshop
 from tasks.ledger import BlockEntry, read_entries
+from tasks.mask_rule import MaskRule
 from tasks.observed import add_observed
 from tasks.parts import do_block_in_parts
 from tests.graphs import Draft
@@ -177,6 +181,40 @@ def test_blocks_of_an_older_ledger_make_the_figures_unknown_and_not_wrong(cloude
     report = run(made).report
     assert set(told(report).values()) == {(None, None)}
     assert [step["days"] for step in report["steps"]][:3] == list(OPTICS.values())[:3]
+
+
+def test_april_2023_tells_which_of_its_real_dates_saw_the_ground(real, tmp_path):
+    folders = sorted((real / "sentinel-2-l2a").glob("S2_2023*"))
+    scl = {f"{path.name[3:7]}-{path.name[7:9]}-{path.name[9:11]}": raster(path / "scl.tif") for path in folders}
+    with rasterio.open(folders[0] / "red.tif") as source:
+        crs, corners = str(source.crs), source.bounds
+    draft = Draft()
+    mean = draft.node("ReduceMean", "x", axes=[1], keepdims=0)
+    model = draft.model_many(
+        [("x", TensorProto.FLOAT, ["b", len(scl), 1, "h", "w"])], [(mean, "y", TensorProto.FLOAT, ["b", 1, "oh", "ow"])]
+    )
+    entry = {
+        "name": "x", "bands": ["red"], "dims": ("batch", "time", "bands", "height", "width"),
+        "tw:collection": "sentinel-2-l2a", "tw:dates": {"kind": "each", "steps": len(scl)}, "tw:missing": {"fill": 0},
+    }  # fmt: skip
+    card = write_card(tmp_path / "card", model, inputs=[entry], outputs=[{"name": "y", "tw:layers": ["mean"]}])
+    wish = {
+        "area": list(transform_bounds(crs, "EPSG:4326", *corners)), "grid": {"crs": crs, "bounds": list(corners)},
+        "period": "2023-04", "source": str(real / "catalog.json"), "model": str(card),
+    }  # fmt: skip
+    report = run(make_job(wish, base=tmp_path, output=str(tmp_path / "out"))).report
+    clear = {
+        day: ~np.isin(classes, MaskRule(kind="scl").drop) & (raster(path / "red.tif") > 0)
+        for (day, classes), path in zip(scl.items(), folders, strict=True)
+    }
+    seen = {step["label"]: step["inputs"][0]["observed_percent"] for step in report["steps"]}
+    assert seen == pytest.approx({day: 100 * valid.mean() for day, valid in clear.items()})
+    assert [day for day, percent in seen.items() if percent > 50] == ["2023-04-05", "2023-04-15"]
+
+
+def raster(path):
+    with rasterio.open(path) as source:
+        return source.read(1)
 
 
 def test_inputs_of_one_label_share_its_row_and_a_span_that_has_days(clouded, card, tmp_path):
