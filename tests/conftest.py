@@ -133,3 +133,23 @@ def item() -> dict[str, Any]:
     from tests.published import PRODUCT
 
     return item_json(build_item(PRODUCT))
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Any], str]]:
+    """Starts a handler of http.server on a free port of this machine and gives its address."""
+    from http.server import ThreadingHTTPServer
+    from threading import Thread
+
+    servers = []
+
+    def start(handler: Any) -> str:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
