@@ -8,19 +8,28 @@ from typing import TYPE_CHECKING, Final
 
 from flows.fusing import tuned_for
 from flows.job import JobError
-from flows.places import cache_folder
+from flows.places import cache_folder, free_memory
 from flows.where import FEWEST_ALIVE
 from models.card_memory import card_memory
+from tasks.gdal_settings import CACHE_BYTES
+from tasks.sweep import plan_sweep
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from models.card import ModelCard
+    from tasks.grid import Block
     from tasks.plan import InputPlan, Plan
+    from tasks.sweep import Sweep
 
 LIBRARIES: Final = 380e6
 """Bytes a process has with all it imports and a small model, measured on Linux with Python 3.11."""
 
-DECODED: Final = 256e6
-"""Bytes of decoded file blocks that GDAL keeps at most (tasks/gdal_settings)."""
+MOST_DECODED: Final = 2 * 2**30
+"""Bytes of decoded file blocks kept at most: a dozen dates of four bands, six blocks wide."""
+
+DECODED_SHARE: Final = 8
+"""The part of free memory, one in so many, that decoded file blocks may take."""
 
 RESULTS_HELD: Final = 3
 """Blocks of layers at hand: one being filled, one being written and its compressed copy."""
@@ -54,22 +63,30 @@ class Expected:
         return self.fixed + self.blocks + min(n_callers, self.most_callers) * self.caller
 
 
-def expected_memory(plan: Plan, card: ModelCard, *, batch: int = 1, on_gpu: bool = False) -> Expected:
+def sweep_of(plan: Plan, blocks: Sequence[Block], *, free: int) -> Sweep:
+    """In which order a process reads blocks, and the decoded pixels it keeps, with ``free`` bytes to count on."""
+    return plan_sweep(plan, blocks, least=CACHE_BYTES, most=min(MOST_DECODED, free // DECODED_SHARE))
+
+
+def expected_memory(
+    plan: Plan, card: ModelCard, *, free: int | None = None, batch: int = 1, on_gpu: bool = False
+) -> Expected:
     """What a run of a plan holds, from the measured memory of its model; measures that where it is not yet known.
 
-    ``on_gpu``: the model's own memory is the GPU's.
+    ``free`` are the bytes it may count on, None for what is free now; ``on_gpu``: the model's own memory is the GPU's.
     """
+    free = free_memory() if free is None else free
     if on_gpu:
-        return _expected(plan, card, batch=batch, per_pixel=0.0)
+        return _expected(plan, card, free=free, batch=batch, per_pixel=0.0)
     if plan.tuned:
         card = tuned_for(card, plan.lattice, batch=1)
     window = plan.lattice.window if plan.tuned else None
     cache = cache_folder() / "memory"
     measured = card_memory(card, stride=int(plan.receptive["stride"]), cache=cache, window=window)
-    return _expected(plan, card, batch=batch, per_pixel=measured or FALLBACK_PER_PIXEL)
+    return _expected(plan, card, free=free, batch=batch, per_pixel=measured or FALLBACK_PER_PIXEL)
 
 
-def _expected(plan: Plan, card: ModelCard, *, batch: int, per_pixel: float) -> Expected:
+def _expected(plan: Plan, card: ModelCard, *, free: int, batch: int, per_pixel: float) -> Expected:
     windows = batch * plan.lattice.window**2
     # Scores in float32 and what is made of them.
     scores = sum(3 * 4 * output.n_planes * output.scale**2 for output in card.outputs)
@@ -77,9 +94,10 @@ def _expected(plan: Plan, card: ModelCard, *, batch: int, per_pixel: float) -> E
     layers = sum(4 if spec.dtype == "float32" else 1 for spec in card.layer_specs()) + 2
     results = RESULTS_HELD * layers * plan.product_block**2
     reading = max((_reading(plan, entry) for entry in plan.inputs), default=0.0)
+    kept = sweep_of(plan, plan.all_blocks(), free=free).cache_bytes
     held = FEWEST_ALIVE * sum(_composited(plan, entry) for entry in plan.inputs)
     return Expected(
-        fixed=LIBRARIES + 2 * _weights(card) + min(DECODED, sum(_decoded(plan, entry) for entry in plan.inputs)),
+        fixed=LIBRARIES + 2 * _weights(card) + min(kept, sum(_decoded(plan, entry) for entry in plan.inputs)),
         blocks=held + reading + results,
         caller=windows * (per_pixel + scores + prepared),
         most_callers=ceil((plan.lattice.block // plan.lattice.step + 2 * plan.lattice.reach) ** 2 / batch),
@@ -93,9 +111,9 @@ def fitting_callers(
 
     The model is measured only where a very large one would not fit. Raises RoomError where not even one caller fits.
     """
-    if _expected(plan, card, batch=batch, per_pixel=LARGEST_PER_PIXEL).total(n_callers) <= free:
+    if _expected(plan, card, free=free, batch=batch, per_pixel=LARGEST_PER_PIXEL).total(n_callers) <= free:
         return n_callers
-    expected = expected_memory(plan, card, batch=batch, on_gpu=on_gpu)
+    expected = expected_memory(plan, card, free=free, batch=batch, on_gpu=on_gpu)
     if expected.total(n_callers) <= free:
         return n_callers
     if expected.total(1) <= free:

@@ -144,7 +144,7 @@ def _fitted(run: Run, where: Where, card: ModelCard) -> Where:
         run.listener(
             Notice(text=f"{free / 1e6:,.0f} MB of memory have room for {n_callers} of {where.n_workers} model calls.")
         )
-    return replace(where, workers=n_callers)
+    return replace(where, workers=n_callers, free=free)
 
 
 @step("prepare")

@@ -32,7 +32,7 @@ def run_blocks(shop: Workshop, blocks: Sequence[Block], where: Where, *, provide
 
         yield from run_shards(shop, blocks, where, provider=provider)
     elif where.runner == "threads":
-        yield from run_on_threads(shop, blocks, quarantine, n_workers=where.n_workers)
+        yield from run_on_threads(shop, blocks, quarantine, n_workers=where.n_workers, free=where.free)
     else:
         from flows.cluster import run_on_cluster
 

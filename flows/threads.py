@@ -11,12 +11,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from flows.memory import block_memory
-from flows.places import unused_memory
+from flows.memory import block_memory, sweep_of
+from flows.places import free_memory, unused_memory
 from flows.steps import BLOCK_DELAYS
 from flows.where import FEWEST_ALIVE
 from tasks.infer import infer_block
 from tasks.parts import do_block_in_parts
+from tasks.reader import keep_decoded
 from tasks.work import ReadBlock, Workshop, read_block, write_block
 
 if TYPE_CHECKING:
@@ -152,18 +153,20 @@ class _Line:
 
 
 def run_on_threads(
-    shop: Workshop, blocks: Sequence[Block], quarantine: Quarantine, *, n_workers: int
+    shop: Workshop, blocks: Sequence[Block], quarantine: Quarantine, *, n_workers: int, free: int | None = None
 ) -> Iterator[BlockEntry]:
     """Do the blocks and yield their entries as they are recorded; what fails for good goes to quarantine.
 
-    ``n_workers`` windows run at once. On a failure or Ctrl-C what has not begun is dropped and what runs is waited
-    for: entries are whole or absent.
+    ``n_workers`` windows run at once, in ``free`` bytes of memory, None for what is free now. On a failure or Ctrl-C
+    what has not begun is dropped and what runs is waited for: entries are whole or absent.
     """
     lattice = shop.plan.lattice
     windows = (lattice.block // lattice.step) ** 2
     # Twice the windows that run at once, so that the end of one block does not leave a core without work.
     n_making = max(2, math.ceil(2 * n_workers / windows))
     n_readers = math.ceil(n_workers / WORKERS_PER_READER)
+    sweep = sweep_of(shop.plan, blocks, free=free_memory() if free is None else free)
+    keep_decoded(sweep.cache_bytes)
     with ExitStack() as stack:
         line = _Line(
             shop=shop,
@@ -174,7 +177,7 @@ def run_on_threads(
             makers=_pool(stack, n_making, "block"),
             callers=_pool(stack, n_workers, "infer"),
             writers=_pool(stack, 1, "write"),
-            waiting=deque(blocks),
+            waiting=deque(sweep.order(blocks)),
         )
         yield from line.run()
 

@@ -21,13 +21,15 @@ class Where:
     """The runner asked for: ``threads``, ``dask`` (a cluster on this machine) or a scheduler's address.
 
     With ``shards`` above 1 the blocks go out as that many flow runs, each with this runner for itself: sub-flows of
-    this process, or runs of ``deployment`` (``flow/name``) on machines of their own.
+    this process, or runs of ``deployment`` (``flow/name``) on machines of their own. ``free`` are the bytes of memory
+    that threads may count on, None for what is free when they begin.
     """
 
     runner: str = "threads"
     workers: int | None = None
     shards: int = 1
     deployment: str | None = None
+    free: int | None = None
 
     def __post_init__(self) -> None:
         if self.shards < 1:

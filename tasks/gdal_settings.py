@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 DRIVERS = ("GTiff", "JP2OpenJPEG", "Zarr")
 """The only drivers an asset is opened with: never VRT or another that could name further files."""
 
-CACHE_MB = 256
-"""Decoded blocks GDAL keeps: a row of file blocks for the bands and dates of a wide area, which is what halos read
-again. GDAL's own 5 % of the machine's memory would be gigabytes on a large one."""
+CACHE_BYTES = 256 * 2**20
+"""Decoded blocks GDAL keeps where no plan says how many halos will read again (tasks/sweep.py). GDAL's own 5 % of the
+machine's memory would be gigabytes on a large one."""
 
 GDAL_SETTINGS: dict[str, str] = {
     # A neighbour of the file (.ovr, .aux.xml) is neither looked for nor believed; that also makes a list of allowed
@@ -119,13 +119,12 @@ class _GivenCredentials(Session):
         return self._options
 
 
-def limit_block_cache() -> int:
-    """Hold GDAL's cache of decoded blocks to ``CACHE_MB`` in this process; its size in bytes.
+def limit_block_cache(size: int = CACHE_BYTES) -> int:
+    """Hold GDAL's cache of decoded blocks to ``size`` bytes in this process, which come back.
 
-    Once and for all: an environment that sets it gives it back on leaving, under the feet of other threads. Rasterio
-    takes this one setting in bytes.
+    Until it is called again: an environment that sets it gives it back on leaving, under the feet of other threads.
+    Rasterio takes this one setting in bytes.
     """
-    size = CACHE_MB * 2**20
     set_gdal_config("GDAL_CACHEMAX", size)
     return size
 

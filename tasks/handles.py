@@ -18,7 +18,7 @@ from tasks.gdal_settings import DRIVERS, file_path, gdal_path
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-CAPACITY = 256
+CAPACITY = 512
 """Handles kept open in a process: the bands and dates of a block, with room below the usual limit of 1024 files."""
 
 

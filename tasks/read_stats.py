@@ -43,9 +43,18 @@ class DecodedBlocks:
                 missed += 1
                 self._held[block] = size
                 self._bytes += size
-                while self._bytes > self._capacity and self._held:
-                    self._bytes -= self._held.popitem(last=False)[1]
+                self._shrink()
         return missed
+
+    def _shrink(self) -> None:
+        while self._bytes > self._capacity and self._held:
+            self._bytes -= self._held.popitem(last=False)[1]
+
+    def resize(self, capacity_bytes: int) -> None:
+        """The cache has another size from now on."""
+        with self._lock:
+            self._capacity = capacity_bytes
+            self._shrink()
 
     def forget(self) -> None:
         """Nothing is held any more: the handles were closed."""

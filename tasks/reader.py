@@ -36,6 +36,7 @@ __all__ = [
     "Reading",
     "check_resampling",
     "close_files",
+    "keep_decoded",
     "read_asset",
 ]
 
@@ -52,6 +53,11 @@ class Reading:
 
     gdal: Mapping[str, str] = field(default_factory=dict)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+
+
+def keep_decoded(n_bytes: int) -> None:
+    """How many bytes of decoded file blocks this process keeps from now on."""
+    _DECODED.resize(limit_block_cache(n_bytes))
 
 
 def close_files() -> None:

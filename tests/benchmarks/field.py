@@ -165,7 +165,7 @@ def _write_job(field: Field) -> None:
     }
     job = {
         "name": "benchmark",
-        "area": [13.4, 48.2, 14.3, 48.8],
+        "area": [12.5, 47.0, 15.5, 49.2],
         "period": "2021-06-01/2021-06-30",
         "source": source,
         "model": str(field.card),
