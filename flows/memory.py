@@ -79,7 +79,7 @@ def expected_memory(
     if on_gpu:
         return _expected(plan, card, free=free, batch=batch, per_pixel=0.0)
     if plan.tuned:
-        card = tuned_for(card, plan.lattice, batch=1)
+        card = tuned_for(card, plan.lattice, batch=card.batch or 1)
     window = plan.lattice.window if plan.tuned else None
     cache = cache_folder() / "memory"
     measured = card_memory(card, stride=int(plan.receptive["stride"]), cache=cache, window=window)

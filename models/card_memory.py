@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from models.keeping import find, keep
 from models.memory import bytes_per_pixel
 from models.rehearsal import check_inputs
 
@@ -38,16 +40,14 @@ def card_memory(card: ModelCard, *, stride: int, cache: Path | None = None, wind
         return kept
     measured = _measured(card, stride, window or card.tile.window)
     if path is not None and measured is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f".{path.name}.{id(path):x}")
-        fresh.write_text(json.dumps({"model": card.name, "bytes_per_pixel": measured}))
-        fresh.replace(path)
+        with suppress(OSError):
+            keep(path, json.dumps({"model": card.name, "bytes_per_pixel": measured}).encode())
     return measured
 
 
 def _kept(path: Path) -> float | None:
     try:
-        return float(json.loads(path.read_text())["bytes_per_pixel"])
+        return float(json.loads((find(path) or path).read_text())["bytes_per_pixel"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -16,6 +16,7 @@ import onnx
 from models.fuse_graph import composed, opset
 from models.fuse_specs import carried_input, layered_output
 from models.half import half_graph
+from models.keeping import keep
 from models.refusal import CardError
 
 if TYPE_CHECKING:
@@ -77,10 +78,7 @@ def fuse_model(card: ModelCard, *, cache: Path, blended: bool = False, half: boo
     made_of = f"{VERSION} {card.digest} {blended} {half}"
     path = cache / f"fused-{hashlib.sha256(made_of.encode()).hexdigest()[:32]}.onnx"
     if not path.exists() or path.read_bytes() != content:
-        cache.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f".{path.name}.{id(content):x}")
-        fresh.write_bytes(content)
-        fresh.replace(path)
+        path = keep(path, content)
     return FusedModel(card=replace(fused, model_path=path), path=path, sha256=hashlib.sha256(content).hexdigest())
 
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from math import ceil
 from typing import TYPE_CHECKING
 
+from models.keeping import keep
 from models.ports import card_ports
 from models.probe import CLEAR, Port, Probe
 from models.session import open_graph
@@ -198,11 +200,6 @@ def _read(path: Path) -> ReceptiveField | None:
 
 
 def _write(path: Path, field: ReceptiveField) -> None:
-    """Kept whole or not at all; a cache that cannot be written costs time only."""
-    fresh = path.with_name(f".{path.name}.{id(field):x}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_text(json.dumps(asdict(field), indent=2) + "\n")
-        fresh.replace(path)
-    except OSError:
-        fresh.unlink(missing_ok=True)
+    """A field that cannot be kept costs time only."""
+    with suppress(OSError):
+        keep(path, (json.dumps(asdict(field), indent=2) + "\n").encode())

@@ -14,6 +14,8 @@ import numpy as np
 import onnx
 
 from models.joins import fix_sizes, split_joins
+from models.keeping import find, keep
+from models.layout import input_axes
 from models.providers import create_session, import_onnxruntime
 from models.rehearsal import check_inputs
 
@@ -53,37 +55,58 @@ def tuned_card(card: ModelCard, *, window: int, stride: int, cache: Path, batch:
         return card if made == card.members else replace(card, members=made)
     if card.weights or card.pixelwise or card.model_path.stat().st_size > LARGEST:
         return card
+    if any(spec.dates.steps is None for spec in card.inputs):
+        # How many dates a window has is told by no card, and a tuned graph takes one number only.
+        return card
     runtime = import_onnxruntime().__version__
     made_of = f"{VERSION} {runtime} {card.digest} {card.sha256} {window} {batch}"
     path = cache / f"tuned-{hashlib.sha256(made_of.encode()).hexdigest()[:32]}.onnx"
-    if not path.exists():
-        content = _made(card, window, stride, batch)
-        cache.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f".{path.name}.{id(content):x}")
-        fresh.write_bytes(content)
-        fresh.replace(path)
+    path = find(path) or keep(path, _made(card, window, stride, batch))
     if not path.stat().st_size:
         return card
     return replace(card, model_path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def _made(card: ModelCard, window: int, stride: int, batch: int) -> bytes:
-    """The bytes of the graph; none where nothing can be won or it does not agree."""
+    """The bytes of the graph; none where nothing can be won, where it cannot be told or it does not agree."""
+    try:
+        return _tuned(card, window, stride, batch)
+    except MemoryError:
+        raise
+    except Exception:
+        # Graphs come from anywhere: what cannot be rewritten or tried out here may still run as it came.
+        return b""
+
+
+def _tuned(card: ModelCard, window: int, stride: int, batch: int) -> bytes:
     model = onnx.load(str(card.model_path))
     small = card.tile.window or -(-CHECK_SIDE // stride) * stride
-    feeds = check_inputs(card, side=small)
-    trial = _rewritten(model, feeds, batch=1)
+    feeds = _feeds(card, model, side=small, batch=card.batch or 1)
+    trial = _rewritten(model, feeds)
     if trial is None or not _agree(model, trial, feeds):
         return b""
-    made = _rewritten(model, check_inputs(card, side=window), batch=batch)
-    return made.SerializeToString(deterministic=True) if made is not None else b""
+    made = _rewritten(model, _feeds(card, model, side=window, batch=batch))
+    if made is None:
+        return b""
+    content: bytes = made.SerializeToString(deterministic=True)
+    # Sizes that contradict what is written in the graph are refused here, not in a run.
+    create_session(content, provider="cpu", threads=1)
+    return content
 
 
-def _rewritten(model: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]], *, batch: int) -> onnx.ModelProto | None:
-    """The graph for inputs as `feeds` are, `batch` windows along the first axis where that is free."""
-    fixed = {value.name for value in model.graph.input if _first_size(value)}
-    sizes = {name: [feed.shape[0] * (1 if name in fixed else batch), *feed.shape[1:]] for name, feed in feeds.items()}
-    return split_joins(fix_sizes(model, sizes))
+def _feeds(card: ModelCard, model: onnx.ModelProto, *, side: int, batch: int) -> dict[str, NDArray[Any]]:
+    """Noise for `batch` windows; what has no batch first, or is fixed to what one window has, is the same for all."""
+    fixed = {value.name: _first_size(value) for value in model.graph.input}
+    axes = {spec.name: spec.axes for spec in card.inputs}
+    axes |= {extra.name: input_axes(extra.dim_order) or ("",) for extra in card.extras}
+    one = check_inputs(card, side=side)
+    alone = {name for name, feed in one.items() if axes[name][0] != "batch" or len(feed) == fixed[name]}
+    return {name: feed if name in alone else np.concatenate([feed] * batch) for name, feed in one.items()}
+
+
+def _rewritten(model: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]]) -> onnx.ModelProto | None:
+    """The graph for inputs as large as `feeds`."""
+    return split_joins(fix_sizes(model, {name: feed.shape for name, feed in feeds.items()}))
 
 
 def _first_size(value: onnx.ValueInfoProto) -> int:

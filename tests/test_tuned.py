@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from flows.planning import make_plan
 from models import tuned
 from models.augment import augmented_card
-from models.card import load_card
+from models.card import ModelCard, load_card
 from models.rehearsal import check_inputs
 from models.session import open_session
 from models.tuned import tuned_card
@@ -83,6 +84,62 @@ def test_a_graph_that_blows_rounding_up_runs_as_it_came(tmp_path, monkeypatch):
     assert tuned_card(card, window=96, stride=1, cache=tmp_path / "cache") is card
     monkeypatch.setattr(tuned, "TOLERANCE", 10.0)
     assert tuned_card(card, window=96, stride=1, cache=tmp_path / "again") is not card, "it could have been split"
+
+
+def joined(draft: Draft, x: str = "x") -> str:
+    parts = [draft.node("Relu", draft.conv(x, 4, 16)) for _ in range(2)]
+    return draft.conv(draft.node("Concat", *parts, axis=1), 32, 3)
+
+
+def tuned_of(folder: Path, model: onnx.ModelProto, **said: object) -> tuple[ModelCard, ModelCard]:
+    card = load_card(write_card(folder / "card", model, inputs=[{**IMAGE, **said}], outputs=[HEAD]))
+    return card, tuned_card(card, window=96, stride=2, cache=folder / "cache", batch=card.batch or 1)
+
+
+def test_a_batch_that_the_graph_fixes_is_kept(tmp_path):
+    draft = Draft(3)
+    port = ("x", TensorProto.FLOAT, [2, 4, "h", "w"])
+    model = draft.model_many([port], [(joined(draft), "y", TensorProto.FLOAT, [2, 3, "h", "w"])])
+    card, made = tuned_of(tmp_path, model)
+    assert made is not card
+    assert open_session(made, provider="cpu").inputs[0].shape == (2, 4, 96, 96)
+
+
+def test_any_number_of_dates_stays_free(tmp_path):
+    draft = Draft(3)
+    port = ("x", TensorProto.FLOAT, ["b", "t", 4, "h", "w"])
+    result = joined(draft, draft.node("ReduceMean", "x", axes=[1], keepdims=0))
+    model = draft.model_many([port], [(result, "y", TensorProto.FLOAT, ["b", 3, "h", "w"])])
+    dims = ("batch", "time", "bands", "height", "width")
+    card, made = tuned_of(tmp_path, model, dims=dims, **{"tw:dates": {"kind": "each"}})
+    assert made is card
+
+
+def taken_name(draft: Draft) -> str:
+    made = joined(draft)
+    draft.nodes.append(helper.make_node("Identity", [made], [f"{made}/part0"]))
+    return draft.node("Add", made, f"{made}/part0")
+
+
+def size_of_the_window(draft: Draft) -> str:
+    """Runs on windows of 96 px only, which neither graph nor card says."""
+    return draft.node("Reshape", joined(draft), draft.constant(np.array([-1, 3, 96, 96])))
+
+
+@pytest.mark.parametrize("build", [taken_name, size_of_the_window], ids=lambda each: each.__name__)
+def test_a_graph_that_cannot_be_rewritten_or_tried_runs_as_it_came(tmp_path, build):
+    draft = Draft(3)
+    card, made = tuned_of(tmp_path, draft.model(build(draft), n_in=4, n_out=3))
+    assert made is card
+    assert open_session(made, provider="cpu").run(check_inputs(card, side=96))["y"].shape == (1, 3, 96, 96)
+
+
+def test_a_cache_that_cannot_be_written_costs_no_run(card_folder, tmp_path):
+    card = load_card(card_folder)
+    (tmp_path / "file").touch()
+    made = tuned_card(card, window=96, stride=2, cache=tmp_path / "file")
+    assert made is not card
+    assert tuned_card(card, window=96, stride=2, cache=tmp_path / "file") == made
 
 
 def test_members_are_tuned_one_by_one(card_folder, tmp_path):
