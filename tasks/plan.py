@@ -208,7 +208,8 @@ class Plan:
             "windows_reason": self.windows_reason,
             "fused": self.fused,
             "precision": self.precision,
-            "tuned": self.tuned,
+            # Left out where it is not, as in plans older than it, which must stay equal to themselves.
+            **({"tuned": True} if self.tuned else {}),
             "warnings": list(self.warnings),
             "blocks": [list(place) for place in self.blocks],
         }

@@ -99,6 +99,18 @@ def test_ctrl_c_leaves_a_sentence_and_a_state_to_go_on_from(job, tmp_path):
     assert {name: entries(output)[name] for name in kept} == kept
 
 
+def test_a_product_begun_before_graphs_were_tuned_goes_on_as_it_was_planned(job, undisturbed, tmp_path):
+    output = tmp_path / "out"
+    shutil.copytree(undisturbed, output)
+    frozen = output / ".tilewright" / "plan.json"
+    older = json.loads(frozen.read_text())
+    older.pop("tuned", None)
+    frozen.write_text(json.dumps(older))
+    (output / "item.json").unlink()
+    assert not run_job(read(job, output)).report["tuned"]
+    assert json.loads(frozen.read_text()) == older
+
+
 def test_blocks_without_a_scene_are_finished_too_and_leave_no_object(undisturbed):
     standing = [json.loads((undisturbed / ".tilewright/ledger" / name).read_text()) for name in entries(undisturbed)]
     assert len(standing) == N_BLOCKS
