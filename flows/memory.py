@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from models.card import ModelCard
-    from tasks.grid import Block
     from tasks.plan import InputPlan, Plan
     from tasks.sweep import Sweep
 
@@ -63,9 +62,11 @@ class Expected:
         return self.fixed + self.blocks + min(n_callers, self.most_callers) * self.caller
 
 
-def sweep_of(plan: Plan, blocks: Sequence[Block], *, free: int) -> Sweep:
-    """In which order a process reads blocks, and the decoded pixels it keeps, with ``free`` bytes to count on."""
-    return plan_sweep(plan, blocks, least=CACHE_BYTES, most=min(MOST_DECODED, free // DECODED_SHARE))
+def sweep_of(plan: Plan, places: Sequence[tuple[int, int]], *, free: int) -> Sweep:
+    """In which order a process reads the blocks at (row, col), and the decoded pixels it keeps, with ``free`` bytes to
+    count on.
+    """
+    return plan_sweep(plan, places, least=CACHE_BYTES, most=min(MOST_DECODED, free // DECODED_SHARE))
 
 
 def expected_memory(
@@ -94,7 +95,7 @@ def _expected(plan: Plan, card: ModelCard, *, free: int, batch: int, per_pixel: 
     layers = sum(4 if spec.dtype == "float32" else 1 for spec in card.layer_specs()) + 2
     results = RESULTS_HELD * layers * plan.product_block**2
     reading = max((_reading(plan, entry) for entry in plan.inputs), default=0.0)
-    kept = sweep_of(plan, plan.all_blocks(), free=free).cache_bytes
+    kept = sweep_of(plan, plan.blocks, free=free).cache_bytes
     held = FEWEST_ALIVE * sum(_composited(plan, entry) for entry in plan.inputs)
     return Expected(
         fixed=LIBRARIES + 2 * _weights(card) + min(kept, sum(_decoded(plan, entry) for entry in plan.inputs)),

@@ -165,7 +165,8 @@ def run_on_threads(
     # Twice the windows that run at once, so that the end of one block does not leave a core without work.
     n_making = max(2, math.ceil(2 * n_workers / windows))
     n_readers = math.ceil(n_workers / WORKERS_PER_READER)
-    sweep = sweep_of(shop.plan, blocks, free=free_memory() if free is None else free)
+    places = [(block.row, block.col) for block in blocks]
+    sweep = sweep_of(shop.plan, places, free=free_memory() if free is None else free)
     keep_decoded(sweep.cache_bytes)
     with ExitStack() as stack:
         line = _Line(

@@ -42,13 +42,15 @@ class Sweep:
         return sorted(found, key=lambda block: ((block.col - first) // self.width, block.row, block.col))
 
 
-def plan_sweep(plan: Plan, blocks: Sequence[Block], *, least: int, most: int) -> Sweep:
+def plan_sweep(plan: Plan, places: Sequence[tuple[int, int]], *, least: int, most: int) -> Sweep:
     """Strips as wide as ``most`` bytes of decoded pixels allow, and no more bytes than these strips need.
 
-    ``least``: bytes that are kept anyway. Strips are of equal width, so that none is a narrow rest.
+    ``places`` are the blocks' (row, col). ``least``: bytes that are kept anyway. Strips are of equal width, so that
+    none is a narrow rest.
     """
-    n_columns = 1 + max((block.col for block in blocks), default=0) - min((block.col for block in blocks), default=0)
-    per_pixel = _bytes_per_pixel(plan, blocks)
+    columns = {col for _, col in places} or {0}
+    n_columns = 1 + max(columns) - min(columns)
+    per_pixel = _bytes_per_pixel(plan, places)
     width = n_columns
     while width > 1 and _held(plan, per_pixel, width) > most:
         width -= 1
@@ -62,10 +64,10 @@ def _held(plan: Plan, per_pixel: float, width: int) -> float:
     return per_pixel * (width * plan.lattice.block + rim) * (plan.lattice.block + rim)
 
 
-def _bytes_per_pixel(plan: Plan, blocks: Sequence[Block]) -> float:
+def _bytes_per_pixel(plan: Plan, places: Sequence[tuple[int, int]]) -> float:
     """Decoded bytes of all scenes and bands behind a pixel of the model's grid, where there are most."""
-    every = max(1, len(blocks) // PROBES)
-    return max((sum(_behind(plan, entry, block) for entry in plan.inputs) for block in blocks[::every]), default=0.0)
+    probes = [plan.block(row, col) for row, col in places[:: max(1, len(places) // PROBES)]]
+    return max((sum(_behind(plan, entry, block) for entry in plan.inputs) for block in probes), default=0.0)
 
 
 def _behind(plan: Plan, entry: InputPlan, block: Block) -> float:

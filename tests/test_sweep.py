@@ -86,7 +86,7 @@ def test_strips_decode_little_twice_where_rows_would_decode_all_of_it(
     monkeypatch.setattr(sweep, "FILE_BLOCK", FILE_BLOCK)
     blocks = list(shop.plan.all_blocks())
     room = 5000 * KB
-    found = plan_sweep(shop.plan, blocks, least=0, most=room)
+    found = plan_sweep(shop.plan, shop.plan.blocks, least=0, most=room)
     assert 1 < found.width < 8
     assert found.cache_bytes <= room
     rows, strips = (
@@ -95,7 +95,7 @@ def test_strips_decode_little_twice_where_rows_would_decode_all_of_it(
     )
     print(f"\nread factor by rows {rows:.2f}, in strips of {found.width} blocks {strips:.2f}")
     assert strips < 1 + 0.6 * (rows - 1)
-    whole = plan_sweep(shop.plan, blocks, least=0, most=10**9)
+    whole = plan_sweep(shop.plan, shop.plan.blocks, least=0, most=10**9)
     assert whole.width >= 8
     assert whole.order(blocks) == blocks, "where a whole row fits, rows it is"
     assert read_factor(shop, blocks, whole.cache_bytes) == 1.0
@@ -105,7 +105,7 @@ def test_every_block_is_read_once_in_strips_of_equal_width(shop: Workshop) -> No
     blocks = list(shop.plan.all_blocks())
     columns = {block.col for block in blocks}
     for most in (0, 3 * 10**6, 10**7, 3 * 10**7, 10**9):
-        found = plan_sweep(shop.plan, blocks, least=2 * 10**6, most=most)
+        found = plan_sweep(shop.plan, shop.plan.blocks, least=2 * 10**6, most=most)
         order = found.order(blocks)
         assert sorted(order, key=lambda each: (each.row, each.col)) == blocks
         strips = [(block.col - min(columns)) // found.width for block in order]
@@ -117,14 +117,23 @@ def test_every_block_is_read_once_in_strips_of_equal_width(shop: Workshop) -> No
 def test_nothing_to_read_and_one_block_have_an_order_too(shop: Workshop) -> None:
     assert plan_sweep(shop.plan, [], least=10, most=100).order([]) == []
     first = shop.plan.all_blocks()[:1]
-    assert plan_sweep(shop.plan, first, least=10, most=100).order(first) == list(first)
+    assert plan_sweep(shop.plan, shop.plan.blocks[:1], least=10, most=100).order(first) == list(first)
+
+
+def test_a_hundred_thousand_blocks_are_not_made_to_tell_what_a_run_holds(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    whole = Plan.framed
+    monkeypatch.setattr(Plan, "framed", lambda plan, block: made.append(1) or whole(plan, block))  # type: ignore[func-returns-value]
+    places = tuple((row, col) for row in range(330) for col in range(330))
+    memory.expected_memory(replace(shop.plan, blocks=places), shop.engine.card, free=10**9, on_gpu=True)
+    assert 0 < len(made) <= 2 * sweep.PROBES
 
 
 def test_coarser_files_and_fewer_scenes_need_less(shop: Workshop) -> None:
-    blocks = list(shop.plan.all_blocks())
-
     def needed(plan: Plan) -> int:
-        return plan_sweep(plan, blocks, least=0, most=10**12).cache_bytes
+        return plan_sweep(plan, plan.blocks, least=0, most=10**12).cache_bytes
 
     (entry,) = shop.plan.inputs
     coarse = [
