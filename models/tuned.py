@@ -47,8 +47,9 @@ ODD: Final = 1e-3
 def tuned_card(card: ModelCard, *, window: int, stride: int, cache: Path, batch: int = 1) -> ModelCard:
     """The card with its graph, or those of its members, made for windows of `window` grid pixels, `batch` in a call.
 
-    The card itself where nothing can be won, and where the graph made does not answer as its own does. Graphs are kept
-    in the folder `cache`; digest and name stay those of the model it stands for.
+    The card itself where nothing can be won, where the graph made cannot be tried or does not answer as its own does,
+    and where no disk has room for it. Graphs are kept in the folder `cache`; digest and name stay those of the model it
+    stands for.
     """
     if card.members:
         made = tuple(tuned_card(each, window=window, stride=stride, cache=cache, batch=batch) for each in card.members)
@@ -61,7 +62,11 @@ def tuned_card(card: ModelCard, *, window: int, stride: int, cache: Path, batch:
     runtime = import_onnxruntime().__version__
     made_of = f"{VERSION} {runtime} {card.digest} {card.sha256} {window} {batch}"
     path = cache / f"tuned-{hashlib.sha256(made_of.encode()).hexdigest()[:32]}.onnx"
-    path = find(path) or keep(path, _made(card, window, stride, batch))
+    try:
+        path = find(path) or keep(path, _made(card, window, stride, batch))
+    except OSError:
+        # No disk has room: the same numbers but for rounding are worth more than a run that does not begin.
+        return card
     if not path.stat().st_size:
         return card
     return replace(card, model_path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from flows.planning import make_plan
-from models import tuned
+from models import keeping, tuned
 from models.augment import augmented_card
 from models.card import ModelCard, load_card
 from models.rehearsal import check_inputs
@@ -140,6 +141,14 @@ def test_a_cache_that_cannot_be_written_costs_no_run(card_folder, tmp_path):
     made = tuned_card(card, window=96, stride=2, cache=tmp_path / "file")
     assert made is not card
     assert tuned_card(card, window=96, stride=2, cache=tmp_path / "file") == made
+
+
+def test_where_no_disk_takes_the_graph_the_cards_own_runs(card_folder, tmp_path, monkeypatch):
+    card = load_card(card_folder)
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
+    keeping._own_folder.cache_clear()
+    assert tuned_card(card, window=96, stride=2, cache=tmp_path / "file") is card
 
 
 def test_members_are_tuned_one_by_one(card_folder, tmp_path):
