@@ -24,7 +24,7 @@ PICTURE_SIZE = 1400
 
 
 class Ahead:
-    """Work begun for the end of a run. It ends with the process: nobody waits for it where blocks fail.
+    """Work begun for the end of a run. It ends with the process: where blocks fail only reads under way are waited for.
 
     It waits for the model's first call, since the interpreter is busy until then: the first block comes first.
     """
