@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 FILE_BLOCK: Final = 1024
 """Pixels per side of the largest usual block of a file. Source: Sentinel-2 COGs of Element 84; others have 512."""
 
+COARSEST: Final = 1 / 100
+"""Pixels of the grid per file pixel along a side, below which the two are not in the same unit."""
+
 PROBES: Final = 16
 """Blocks of which the one with the most scenes tells what a block reads."""
 
@@ -80,5 +83,7 @@ def _behind(plan: Plan, entry: InputPlan, block: Block) -> float:
 
 def _asset_bytes(asset: BandAsset, resolution: float) -> float:
     """Bytes decoded per pixel of the grid: fewer of a coarser file; of a finer one an overview is read."""
-    density = 1.0 if asset.transform is None else min(1.0, abs(resolution / asset.transform[0]) ** 2)
+    finer = 1.0 if asset.transform is None else min(1.0, abs(resolution / asset.transform[0]))
+    # No file is so much coarser than its grid: one is in degrees, the other in metres.
+    density = 1.0 if finer < COARSEST else finer**2
     return np.dtype(asset.dtype).itemsize * density
