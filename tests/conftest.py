@@ -86,7 +86,8 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def small_pictures() -> Iterator[None]:
     """Previews of a few pixels: compressing large ones takes longer than the small jobs of a test."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("flows.finish.PICTURE_SIZE", 64)
+        for module in ("ahead", "finish"):
+            patch.setattr(f"flows.{module}.PICTURE_SIZE", 64)
         yield
 
 
