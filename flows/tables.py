@@ -37,7 +37,9 @@ def print_status(standing: Mapping[str, Any]) -> None:
     """Print a product's state."""
     console = _console()
     done, total = standing["blocks_done"], standing["blocks_total"]
-    _print_line(console, f"{standing['name']}: {standing['state']}, {done} of {plural(total, 'block')}")
+    # What was interrupted has not failed: machines are told one word for both, people are not.
+    state = "stopped" if standing["state"] == "failed" and not standing["failures"] else standing["state"]
+    _print_line(console, f"{standing['name']}: {state}, {done} of {plural(total, 'block')}")
     for failure in standing["failures"]:
         _print_line(console, f"  failed: {' '.join(f'{key}={value}' for key, value in failure.items())}")
     _print_line(console, f"  {standing['advice']}")
