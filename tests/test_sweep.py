@@ -25,7 +25,7 @@ from tests.graphs import conv_stack
 from tests.worlds import World, layer, pixel_job, run, write_card
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
-ROWS, COLS = (12, 1012), (20, 2030)
+ROWS, COLS = (12, 756), (20, 2030)
 IMAGE = {"name": "x", "bands": ["red", "nir"]}
 HEAD = {"name": "y", "tw:layers": ["one", "two"]}
 FILE_BLOCK = 256
@@ -49,7 +49,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     folder = tmp_path_factory.mktemp("wide")
     world = World(folder / "world")
     for seed, band in enumerate(IMAGE["bands"]):
-        values = np.random.default_rng(seed).uniform(0, 1, (1024, 2048)).astype(np.float32)
+        values = np.random.default_rng(seed).uniform(0, 1, (768, 2048)).astype(np.float32)
         world.add(values, band, unit="reflectance")
     card = write_card(folder / "card", conv_stack(n_in=2), inputs=[IMAGE], outputs=[HEAD])
     return Place(folder=folder, world=world, card=card)
