@@ -66,14 +66,21 @@ def open_engine(
 ) -> Engine:
     """The model of a plan ready to run, fused or tuned where the plan says so; ``precision`` in place of the plan's.
 
-    Raises ProviderError where the provider asked for cannot run.
+    Raises ProviderError where the provider asked for cannot run, JobError where the tuned graph cannot be had here.
     """
     if plan.fused:
         half = (precision or plan.precision) == "fp16"
         fused = fuse_model(card, cache=cache_folder() / "fused", blended=plan.lattice.merge == "blend", half=half)
         card, session = fused.card, open_graph(fused.path, sha256=fused.sha256, provider=provider)
     elif plan.tuned and active_provider(card, provider=provider) == "cpu":
-        session = open_session(tuned_for(card, plan.lattice, batch=card.batch or batch or 1), provider=provider)
+        tuned = tuned_for(card, plan.lattice, batch=card.batch or batch or 1)
+        if tuned is card:
+            raise JobError(
+                f"This product is made with the graph of {card.name} tuned to its windows, and here that graph cannot "
+                "be kept on disk or does not answer as the model does. Free some disk (TILEWRIGHT_CACHE), or begin "
+                "again with fuse: no and --replace."
+            )
+        session = open_session(tuned, provider=provider)
     else:
         session = open_session(card, provider=provider)
     default = GPU_BATCH if session.provider in GPUS else 1

@@ -10,6 +10,7 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
+from models.builtin.cards import EXTENSIONS
 from models.card import ModelCard, load_card
 
 SHAPE = ["n", 3, 4, 32, 32]
@@ -46,11 +47,7 @@ def good_card() -> dict[str, Any]:
     return {
         "type": "Feature",
         "stac_version": "1.1.0",
-        "stac_extensions": [
-            "https://stac-extensions.github.io/mlm/v1.5.2/schema.json",
-            "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
-            "https://stac-extensions.github.io/file/v2.1.0/schema.json",
-        ],
+        "stac_extensions": list(EXTENSIONS),
         "id": "fusion",
         "geometry": None,
         "properties": {

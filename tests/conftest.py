@@ -4,13 +4,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from filelock import FileLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    import numpy as np
 
     from tests.worlds import World
 
@@ -154,3 +153,13 @@ def serve() -> Iterator[Callable[[Any], str]]:
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
+    """A small tiled raster with a gap, and its pixels (300, 400) uint16."""
+    from tests.scenes import write_raster
+
+    values = np.random.default_rng(3).integers(1, 10_000, (300, 400), dtype=np.uint16)
+    values[50:60, 70:90] = 0
+    return write_raster(tmp_path_factory.mktemp("noise") / "noise.tif", values), values

@@ -13,19 +13,27 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from affine import Affine
+from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
 from catalogs.items import BandAsset, Scene
 
 UTM = "EPSG:32633"
+LEFT, TOP = 400_000.0, 5_400_000.0
+
+
+def grid(
+    height: int, width: int, *, left: float = LEFT, top: float = TOP, size: float = 10.0, crs: str = UTM
+) -> GeoBox:
+    return GeoBox((height, width), Affine(size, 0, left, 0, -size, top), crs)
 
 
 def write_raster(
     path: Path,
     values: np.ndarray,
     *,
-    left: float = 400_000.0,
-    top: float = 5_400_000.0,
+    left: float = LEFT,
+    top: float = TOP,
     size: float = 10.0,
     nodata: float | None = 0,
     crs: str = UTM,

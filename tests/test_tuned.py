@@ -10,6 +10,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from flows.fusing import open_engine
+from flows.job import JobError
 from flows.planning import make_plan
 from models import keeping, tuned
 from models.augment import augmented_card
@@ -189,3 +191,14 @@ def test_the_plan_says_so_and_a_product_of_the_plain_graph_is_another(world, car
     )
     assert (one.tuned, two.tuned) == (True, False)
     assert one.settings_key() != two.settings_key()
+
+
+def test_a_process_that_cannot_have_the_tuned_graph_refuses_the_plan(world, card_folder, tmp_path, monkeypatch):
+    """Another graph would make other pixels under the same key."""
+    plan = make_plan(pixel_job(world, card_folder, tmp_path / "out", rows=(8, 120), cols=(8, 120)))
+    card = load_card(card_folder)
+    assert open_engine(plan, card, provider="cpu").session.inputs[0].shape == (1, 4, *[plan.lattice.window] * 2)
+    monkeypatch.setenv("TILEWRIGHT_CACHE", str(tmp_path / "elsewhere"))
+    monkeypatch.setattr(tuned, "TOLERANCE", -1.0)
+    with pytest.raises(JobError, match="tuned to its windows.*fuse: no and --replace"):
+        open_engine(plan, card, provider="cpu")

@@ -21,6 +21,7 @@ from pyproj import Transformer
 from flows.job import Job, make_job
 from flows.outcome import Outcome
 from flows.predict import RunOptions, run_job
+from models.builtin.cards import EXTENSIONS
 
 CRS = "EPSG:32633"
 COL, ROW = 40_064, -540_032
@@ -141,11 +142,7 @@ def write_card(
     card = {
         "type": "Feature",
         "stac_version": "1.1.0",
-        "stac_extensions": [
-            "https://stac-extensions.github.io/mlm/v1.5.2/schema.json",
-            "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
-            "https://stac-extensions.github.io/file/v2.1.0/schema.json",
-        ],
+        "stac_extensions": list(EXTENSIONS),
         "id": name,
         "geometry": None,
         "properties": {
