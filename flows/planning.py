@@ -225,7 +225,9 @@ def _exactness(card: ModelCard, receptive: ReceptiveField, lattice: Lattice) -> 
         return False, f"input {summaries[0]} is one number for a whole window, so a map depends on its windows"
     if receptive.verdict != "bounded":
         return False, f"tiled equals whole to {receptive.tolerance:g} of the outputs' deviation ({receptive.reason})"
-    seen = f"sees {receptive.radius} px around a pixel and windows lose {lattice.trim} px on each side"
+    # Blocks of the stride see less far beyond their rim than the pixel inside them that sees farthest.
+    beyond = f", {receptive.trim} px beyond a stride of {receptive.stride}" if receptive.stride > 1 else ""
+    seen = f"sees {receptive.radius} px around a pixel{beyond}, and windows lose {lattice.trim} px on each side"
     return True, f"the model {seen if receptive.radius else 'looks at each pixel alone'}: tiled equals whole"
 
 
