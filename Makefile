@@ -34,7 +34,7 @@ format: $(VENV)/.dev
 	@$(BIN)/ruff format --quiet .
 
 models: $(VENV)/.dev
-	@$(BIN)/python -m models.builtin.build
+	@$(BIN)/python -m tilewright.models.builtin.build
 
 # Needs root once where PostgreSQL with PostGIS is missing (Debian packages); PREFECT=0 leaves the Prefect server out.
 services: $(VENV)/.dev

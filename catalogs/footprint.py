@@ -10,13 +10,16 @@ import shapely
 from shapely import affinity
 from shapely.geometry import MultiPolygon, Polygon, box, mapping, shape
 
-from catalogs.errors import CatalogError
+from tilewright.catalogs.errors import CatalogError
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
+
 WORLD = box(-180, -90, 180, 90)
+
 EAST = box(180, -90, 540, 90)
+
 WEST = box(-540, -90, -180, 90)
 
 

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
-from catalogs.errors import CatalogError
+from tilewright.catalogs.errors import CatalogError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+
 REMOTE_SCHEMES = ("http", "https", "s3")
+
 PRIVATE_SUFFIXES = (".local", ".localhost", ".internal", ".intranet", ".lan", ".home", ".svc", ".arpa")
 
 

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 from shapely.geometry import shape
 
-from catalogs.acquisition import bbox_of, item_datetime
-from catalogs.api import api_items
-from catalogs.duplicates import keep_newest
-from catalogs.errors import CatalogError, UnknownCollectionError
-from catalogs.fields import mapping
-from catalogs.files import file_items
-from catalogs.footprint import footprint_of
-from catalogs.items import normalise_item
-from catalogs.overview import read_overview as read_band_overview
-from catalogs.parquet import geoparquet_items
-from catalogs.query import Query
-from catalogs.radiometry import BELIEFS, settle
-from catalogs.sentinel import ALIASES, known_bands, our_collection
-from catalogs.sources import Source, sign_href
-from catalogs.static import static_items
+from tilewright.catalogs.errors import CatalogError, UnknownCollectionError
+from tilewright.catalogs.fields import mapping
+from tilewright.catalogs.footprint import footprint_of
+from tilewright.catalogs.gdal import read_overview as read_band_overview
+from tilewright.catalogs.items.duplicates import keep_newest
+from tilewright.catalogs.items.normalise import normalise_item
+from tilewright.catalogs.items.properties import bbox_of, item_datetime
+from tilewright.catalogs.items.radiometry import BELIEFS, settle
+from tilewright.catalogs.sensors import ALIASES, known_bands, our_collection
+from tilewright.catalogs.sources.api import api_items
+from tilewright.catalogs.sources.files import file_items
+from tilewright.catalogs.sources.geoparquet import geoparquet_items
+from tilewright.catalogs.sources.registry import sign_href
+from tilewright.catalogs.sources.source import Query, Source
+from tilewright.catalogs.sources.static import static_items
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from shapely.geometry.base import BaseGeometry
 
-    from catalogs.query import RawItem
-    from catalogs.scene import BandAsset, Scene
+    from tilewright.catalogs.scene import BandAsset, Scene
+    from tilewright.catalogs.sources.source import RawItem
+
 
 ORBIT_STATES = ("ascending", "descending")
 

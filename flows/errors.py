@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class ErrorClass(StrEnum):
-    """Kinds of failure; what is done about each stands in flows/steps.py."""
+    """Kinds of failure; what is done about each stands in flows/policies.py."""
 
     BAD_REQUEST = "bad-request"
     THROTTLED = "throttled"
@@ -25,10 +25,13 @@ class ErrorClass(StrEnum):
 MEMORY_WORDS = re.compile(
     r"bad.?alloc|out of memory|failed to allocate|cannot allocate memory|can.t start new thread", re.IGNORECASE
 )
+
 THROTTLE_WORDS = re.compile(
     r"\b(429|503)\b|slow.?down|too many requests|throttl|service unavailable|rate.?limit", re.IGNORECASE
 )
+
 GONE_WORDS = re.compile(r"answers (400|401|403|404|405|410|451)\b|no such file|does not exist", re.IGNORECASE)
+
 TRANSIENT_WORDS = re.compile(
     r"\b(408|500|502|504)\b|timed? ?out|connection|reset by peer|temporar|could not be (read|signed)|curl|network",
     re.IGNORECASE,
@@ -67,6 +70,11 @@ def _says(pattern: re.Pattern[str], words: str) -> bool:
     return pattern.search(words) is not None
 
 
+def is_own(error: BaseException) -> bool:
+    """True for an error class of this project: its words are meant for a person and need no traceback."""
+    return type(error).__module__.partition(".")[0] == "tilewright"
+
+
 def sentence(error: BaseException) -> str:
     """An error in one line of at most 500 characters."""
     words = " ".join(str(error).split()) or type(error).__name__
@@ -80,3 +88,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(following))
         yield following
         following = following.__cause__
+
+
+class RunnerError(ValueError):
+    """A runner that cannot be had here."""

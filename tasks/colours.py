@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+
 UNLISTED = "#7f7f7f"
 """Colour of a class value that the card does not list."""
 

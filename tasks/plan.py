@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from shapely.geometry import mapping, shape
 
-from catalogs.scene import Scene
-from tasks.cutting import block_at, covered_box
-from tasks.dates import StepPlan
-from tasks.grid import Block, Grid, PixelBox
-from tasks.ledger import digest
-from tasks.mask_rule import MaskRule
-from tasks.reducing import CHOOSING_BY_DATE
-from tasks.tiles import Lattice
+from tilewright.catalogs.scene import Scene
+from tilewright.tasks.compose.mask_rule import MaskRule
+from tilewright.tasks.compose.reducers import CHOOSING_BY_DATE
+from tilewright.tasks.compose.steps import StepPlan
+from tilewright.tasks.grid.blocks import Block, block_at, covered_box
+from tilewright.tasks.grid.grid import Grid
+from tilewright.tasks.grid.pixel_box import PixelBox
+from tilewright.tasks.grid.windows import Lattice
+from tilewright.tasks.storage.ledger import digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from shapely.geometry.base import BaseGeometry
+
 
 PLAN_FORMAT = 1
 """Raised when a plan of an older Tilewright can no longer be run as it stands."""
@@ -31,7 +33,7 @@ class InputPlan:
     """What one model input reads: its scenes in order, its steps, its mask, and its pixels per model-grid pixel.
 
     ``clearest`` are all days, the least cloudy first, for reducers that choose.
-    ``gaps`` says what stands at a step where a pixel was not seen (``tasks/gaps.py``).
+    ``gaps`` says what stands at a step where a pixel was not seen (``tasks/compose/gap_fill.py``).
     ``finer / coarser``: the input's pixels per model-grid pixel along a side (1/2 for a 20 m input on a 10 m grid).
     """
 
@@ -90,7 +92,7 @@ class Plan:
     GeoJSON in the grid's CRS. ``card`` is what finds and proves the model again: reference, name, digest. ``source`` is
     what hrefs are signed by. ``margin`` are pixels read beyond the halo, for masks that grow. ``fused``: the card's
     scaling and layers are made inside its graph, of pixels rounded to uint16; ``precision`` of its own arithmetic.
-    ``tuned``: its graph is rewritten for the window on a CPU (``models/tuned.py``), equal but for rounding.
+    ``tuned``: its graph is rewritten for the window on a CPU (``models/optimise/tune.py``), equal but for rounding.
     """
 
     name: str

@@ -11,7 +11,7 @@ from filelock import FileLock
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.worlds import World
+    from tests.support.worlds import World
 
 REAL = Path(__file__).parents[1].parent / "shared" / "real"
 
@@ -27,7 +27,7 @@ def real() -> Path:
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the embedded sample, built once for all workers of a test run."""
-    from catalogs.sample import build_sample
+    from tilewright.catalogs.sample.build import build_sample
 
     folder = tmp_path_factory.getbasetemp()
     if os.environ.get("PYTEST_XDIST_WORKER"):
@@ -85,15 +85,14 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def small_pictures() -> Iterator[None]:
     """Previews of a few pixels: compressing large ones takes longer than the small jobs of a test."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("ahead", "finish"):
-            patch.setattr(f"flows.{module}.PICTURE_SIZE", 64)
+        patch.setattr("tilewright.tasks.publish.publish.PICTURE_SIZE", 64)
         yield
 
 
 @pytest.fixture(scope="session")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A job file for a small product in 16 blocks; see tests/products.py."""
-    from tests.products import BLOCK, write_job
+    """A job file for a small product in 16 blocks; see tests/support/products.py."""
+    from tests.support.products import BLOCK, write_job
 
     return write_job(tmp_path_factory.mktemp("job"), tile={"block": 2 * BLOCK, "step": BLOCK})
 
@@ -101,16 +100,16 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def whole(job: Path, small_pictures: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of that product, made once for all tests of a worker: copy it to change it."""
-    from flows.predict import run_job
-    from tests.products import read
+    from tests.support.products import read
+    from tilewright.flows.run.predict import run_job
 
     return Path(run_job(read(job, tmp_path_factory.mktemp("whole") / "out")).output)
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    """A world without scenes, of this test's own; see tests/worlds.py."""
-    from tests.worlds import World
+    """A world without scenes, of this test's own; see tests/support/worlds.py."""
+    from tests.support.worlds import World
 
     return World(tmp_path / "world")
 
@@ -118,7 +117,7 @@ def world(tmp_path: Path) -> World:
 @pytest.fixture
 def produce(world: World, tmp_path: Path) -> Callable[..., dict[str, np.ndarray]]:
     """From a card to a product's layers by name, over the box that tests of families share."""
-    from tests.families import produced
+    from tests.support.families import produced
 
     def run_card(card: Path, name: str = "out", **wish: Any) -> dict[str, np.ndarray]:
         return produced(world, card, tmp_path / name, **wish)
@@ -128,9 +127,9 @@ def produce(world: World, tmp_path: Path) -> Callable[..., dict[str, np.ndarray]
 
 @pytest.fixture
 def item() -> dict[str, Any]:
-    """The Item of a published product; see tests/published.py."""
-    from catalogs.publish import build_item, item_json
-    from tests.published import PRODUCT
+    """The Item of a published product; see tests/support/published.py."""
+    from tests.support.published import PRODUCT
+    from tilewright.catalogs.publish.item import build_item, item_json
 
     return item_json(build_item(PRODUCT))
 
@@ -158,7 +157,7 @@ def serve() -> Iterator[Callable[[Any], str]]:
 @pytest.fixture(scope="module")
 def noise(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
     """A small tiled raster with a gap, and its pixels (300, 400) uint16."""
-    from tests.scenes import write_raster
+    from tests.support.scenes import write_raster
 
     values = np.random.default_rng(3).integers(1, 10_000, (300, 400), dtype=np.uint16)
     values[50:60, 70:90] = 0

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from catalogs.errors import CatalogError
 from deploy.services.errors import ServiceError
 from deploy.services.prefect_server import prefect_installed
 from deploy.services.services import remove_services, start_services, stop_services
+from tilewright.catalogs.errors import CatalogError
 
 FOLDER = Path(__file__).parents[2] / ".services"
 

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
-from catalogs.sample import build_sample
 from deploy.services.addresses import write_addresses
 from deploy.services.objects import SAMPLE_BUCKET, start_s3, start_web
 from deploy.services.postgres import (
@@ -23,6 +22,7 @@ from deploy.services.processes import is_running, stop
 from deploy.services.records import WEB_SUFFIX, write_records
 from deploy.services.settings import load_settings, read_settings
 from deploy.services.stac_api import install_stac_api, load_records, start_stac_api
+from tilewright.catalogs.sample.build import build_sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,1 +1,5 @@
-"""Small real models that come with Tilewright, each in a folder of its own with its card."""
+"""The built-in models: their graphs and cards, and how both are made again byte for byte.
+
+Reading order: build, graphs, cards.
+It may import export, measure and what these import.
+"""

@@ -1,4 +1,4 @@
-"""The built-in models, rebuilt byte for byte: `python -m models.builtin.build`, or `--check` to compare only."""
+"""The built-in models, rebuilt byte for byte: `python -m tilewright.models.builtin.build`; `--check` compares only."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models.builtin.cards import cva_change_card, ndwi_water_card
-from models.builtin.graphs import cva_change_graph, ndwi_water_graph
+from tilewright.models.builtin.cards import cva_change_card, ndwi_water_card
+from tilewright.models.builtin.graphs import cva_change_graph, ndwi_water_graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
 
 FOLDER = Path(__file__).parent
 
@@ -53,7 +54,8 @@ def main(arguments: Sequence[str]) -> int:
         wrong = differing_files()
         if wrong:
             sys.stderr.write(
-                f"differ from models/builtin/build.py: {', '.join(wrong)}; run python -m models.builtin.build\n"
+                f"differ from models/builtin/build.py: {', '.join(wrong)}; "
+                "run python -m tilewright.models.builtin.build\n"
             )
         return 1 if wrong else 0
     write()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from models.builtin.graphs import CVA_THRESHOLD, CVA_VOTERS, NDWI_THRESHOLD
+from tilewright.models.builtin.graphs import CVA_THRESHOLD, CVA_VOTERS, NDWI_THRESHOLD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
 
 EXTENSIONS = (
     "https://stac-extensions.github.io/mlm/v1.5.2/schema.json",

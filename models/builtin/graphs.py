@@ -14,20 +14,26 @@ from onnx import TensorProto, helper, numpy_helper
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+
 OPSET = 17
+
 IR_VERSION = 8
 
 # Source: McFeeters (1996), "The use of the Normalized Difference Water Index", IJRS 17(7): open water is above zero.
 NDWI_THRESHOLD = 0.0
+
 # Logits per unit of NDWI: +-0.2 around the threshold goes from 2 % to 98 % water.
 NDWI_SLOPE = 20.0
+
 # Denominators below this reflectance are noise around zero; the ratio is held back instead of exploding.
 NDWI_FLOOR = 1e-3
 
 # Euclidean length over blue, green, red, nir, in reflectance. Source: Malila (1980), change vector analysis.
 CVA_THRESHOLD = 0.14
+
 # Logits per unit of reflectance: +-0.04 around the threshold goes from 2 % to 98 % changed.
 CVA_SLOPE = 100.0
+
 # Side of the square whose pixels vote: single noisy pixels fall out, straight edges stay where they are.
 CVA_VOTERS = 3
 

@@ -30,7 +30,16 @@ def main() -> None:
     ours, naive, reports = [], [], []
     for _ in range(asked.rounds):
         shutil.rmtree(output, ignore_errors=True)
-        command = [sys.executable, "-m", "flows.cli", "run", str(field.job), "--output", str(output), "--json"]
+        command = [
+            sys.executable,
+            "-m",
+            "tilewright.flows.cli",
+            "run",
+            str(field.job),
+            "--output",
+            str(output),
+            "--json",
+        ]
         ours.append(measured(command))
         reports.append(json.loads((output / "report.json").read_text()))
         if not asked.skip_naive:

@@ -16,8 +16,8 @@ import numpy as np
 import rasterio
 from affine import Affine
 
-from models.builtin.cards import EXTENSIONS
-from tests.graphs import Draft, save
+from tests.support.graphs import Draft, save
+from tilewright.models.builtin.cards import EXTENSIONS
 
 BANDS = ("blue", "green", "red", "nir")
 DATES = ("2021-06-05", "2021-06-15", "2021-06-25")

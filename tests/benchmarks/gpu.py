@@ -22,13 +22,14 @@ from typing import Any
 import numpy as np
 import rasterio
 
-from flows.places import n_cores
-from models.card import load_card
-from models.fuse import fuse_model
-from models.preprocess import prepare_input
-from models.providers import GPU_BATCH, GPUS
-from models.session import ProviderError, open_graph, open_session
 from tests.benchmarks.field import BANDS, Field, build_field, flops_per_pixel, measured
+from tilewright.flows.machine import n_cores
+from tilewright.models.card.card import load_card
+from tilewright.models.optimise.fuse import fuse_model
+from tilewright.models.run.open import open_session
+from tilewright.models.run.providers import GPU_BATCH, GPUS, ProviderError
+from tilewright.models.run.session import open_graph
+from tilewright.models.transforms.preprocess import prepare_input
 
 SAMPLE_MS = 100
 CALLS = 24
@@ -85,7 +86,17 @@ def produce(field: Field, output: Path, **wish: str) -> dict[str, Any]:
     """The field's job done anew: its report, and what it took."""
     shutil.rmtree(output, ignore_errors=True)
     changes = [part for key, value in wish.items() for part in ("--set", f"{key}={value}")]
-    command = [sys.executable, "-m", "flows.cli", "run", str(field.job), "--output", str(output), "--json", *changes]
+    command = [
+        sys.executable,
+        "-m",
+        "tilewright.flows.cli",
+        "run",
+        str(field.job),
+        "--output",
+        str(output),
+        "--json",
+        *changes,
+    ]
     figures: dict[str, Any] = measured(command)
     return {**figures, "report": json.loads((output / "report.json").read_text())}
 

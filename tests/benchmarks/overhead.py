@@ -3,7 +3,7 @@
 `python -m tests.benchmarks.overhead FOLDER` prints one JSON line. Each way maps 64 and then 256 tiny blocks; the slope
 between the two leaves out what a run costs once (imports, the cluster, Prefect's server). Blocks this small are Python
 through and through, so that two processes can beat two threads: a negative figure is then what they gain. The cluster's
-own cost for a block without any work is told by tests/test_cluster.py. Takes about two minutes.
+own cost for a block without any work is told by tests/flows/runners/test_cluster.py. Takes about two minutes.
 """
 
 from __future__ import annotations
@@ -49,7 +49,18 @@ def timed(job: Path, output: Path, side: int, options: list[str]) -> float:
     """Wall seconds of one run over a square of so many pixels a side."""
     shutil.rmtree(output, ignore_errors=True)
     bounds = [LEFT, TOP - side * PIXEL, LEFT + side * PIXEL, TOP]
-    command = [sys.executable, "-m", "flows.cli", "run", str(job), "--output", str(output), "--workers", "2", *options]
+    command = [
+        sys.executable,
+        "-m",
+        "tilewright.flows.cli",
+        "run",
+        str(job),
+        "--output",
+        str(output),
+        "--workers",
+        "2",
+        *options,
+    ]
     settings = {"model": "ndwi-water", "tile.block": BLOCK, "tile.step": BLOCK, "grid.bounds": json.dumps(bounds)}
     return measured([*command, *(word for key, value in settings.items() for word in ("--set", f"{key}={value}"))])[
         "wall"

@@ -34,7 +34,7 @@ def main() -> None:
         shutil.rmtree(output, ignore_errors=True)
         figures[n_workers] = measured(
             [
-                sys.executable, "-m", "flows.cli", "run", str(field.job),
+                sys.executable, "-m", "tilewright.flows.cli", "run", str(field.job),
                 "--output", str(output), "--workers", str(n_workers), "--json",
             ]
         )  # fmt: skip

@@ -25,11 +25,11 @@ import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from catalogs.items import Scene
-from tasks.cube import load_cube
-from tasks.read_stats import ReadStats
-from tasks.reader import close_files
-from tests.scenes import asset_of, scene_of, write_raster
+from tests.support.scenes import asset_of, scene_of, write_raster
+from tilewright.catalogs.scene import Scene
+from tilewright.tasks.cube.load import load_cube
+from tilewright.tasks.read.counters import ReadStats
+from tilewright.tasks.read.reader import close_files
 
 BANDS = ("blue", "red", "nir")
 BLOCK = 512

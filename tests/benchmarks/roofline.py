@@ -2,8 +2,8 @@
 
 `python -m tests.benchmarks.roofline FOLDER` prints one JSON line; all are timed alternately in one process, in CPU
 seconds of the calling thread, which other programs on the machine disturb little. The peak is the faster of two
-products: the runtime's own and numpy's BLAS. The U-Net runs as a job runs it (`models/tuned.py`); `plain_fraction` is
-what the graph reaches as it came. Takes seconds.
+products: the runtime's own and numpy's BLAS. The U-Net runs as a job runs it (`models/optimise/tune.py`);
+`plain_fraction` is what the graph reaches as it came. Takes seconds.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 import numpy as np
 from onnx import TensorProto, helper
 
-from models.card import load_card
-from models.session import open_graph, open_session
-from models.tuned import tuned_card
 from tests.benchmarks.field import BANDS, Field, flops_per_pixel, write_model
-from tests.graphs import save
+from tests.support.graphs import save
+from tilewright.models.card.card import load_card
+from tilewright.models.optimise.tune import tuned_card
+from tilewright.models.run.open import open_session
+from tilewright.models.run.session import open_graph
 
 SIDE = 568
 GEMM = 1024

@@ -24,16 +24,18 @@ import rasterio
 import rasterio.shutil
 from rasterio.windows import Window
 
-from flows.predict import RunOptions, run_job
-from tasks.cog import ENCODINGS, write_cog
-from tasks.cogspec import CogClass, CogSpec
-from tasks.grid import Grid, PixelBox
-from tasks.ledger import BlockEntry, read_entries, write_entry
-from tasks.pyramid import write_pyramid
-from tasks.storage import open_storage
-from tasks.store import StoredLayer, checksum, declare_store, open_store
-from tests.graphs import unet
-from tests.worlds import World, area, bounds, write_card
+from tests.support.graphs import unet
+from tests.support.worlds import World, area, bounds, write_card
+from tilewright.flows.run.predict import run_job
+from tilewright.flows.runners.run_options import RunOptions
+from tilewright.tasks.cog.spec import CogClass, CogSpec
+from tilewright.tasks.cog.write import ENCODINGS, write_cog
+from tilewright.tasks.grid.grid import Grid
+from tilewright.tasks.grid.pixel_box import PixelBox
+from tilewright.tasks.storage.ledger import BlockEntry, read_entries, write_entry
+from tilewright.tasks.storage.storage import open_storage
+from tilewright.tasks.zarr.pyramid import write_pyramid
+from tilewright.tasks.zarr.store import StoredLayer, checksum, declare_store, open_store
 
 BLOCK = 1024
 CRS = "EPSG:32633"
@@ -200,7 +202,7 @@ def share_of_a_run(size: int) -> float:
         card = write_card(
             Path(folder) / "card", unet(depth=3, width=16), inputs=[bands], outputs=[head], tile={"step": 512}
         )
-        from flows.job import make_job
+        from tilewright.flows.job.job import make_job
 
         job = make_job(
             {

@@ -1,0 +1,132 @@
+"""Any provider's STAC Item in one normal form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tilewright.catalogs.errors import CatalogError
+from tilewright.catalogs.fields import listing, mapping, text
+from tilewright.catalogs.footprint import bounds_of, footprint_of, solar_day, to_geojson
+from tilewright.catalogs.hrefs import scheme_of
+from tilewright.catalogs.items.assets import Found, find_bands
+from tilewright.catalogs.items.bands import advertised_offset, to_band_asset
+from tilewright.catalogs.items.properties import Acquisition, bbox_of, flag_of, read_acquisition
+from tilewright.catalogs.items.radiometry import RadiometricState, decide_state
+from tilewright.catalogs.scene import BandAsset, Scene
+from tilewright.catalogs.sensors import ESA_DN_PLACES, our_collection
+
+if TYPE_CHECKING:
+    import pystac
+
+    from tilewright.catalogs.sources.source import Source
+
+
+__all__ = ["BandAsset", "Scene", "normalise_item", "scene_collection"]
+
+
+def normalise_item(
+    item: pystac.Item | Mapping[str, Any], source: Source, *, radiometry: str = "auto", location: str | None = None
+) -> Scene:
+    """The item as a Scene: every name ours, every href absolute and unsigned, its radiometric state from metadata.
+
+    Reads STAC 1.0 (and its betas) and 1.1. `location` is where the item was read, which relative hrefs refer to; an
+    absolute link to itself serves otherwise, then the source's own place. Bands the item lacks are simply not there.
+
+    Raises:
+        CatalogError: the item cannot be read, leads where the source may not send us, or leaves its radiometry open;
+            the item is named.
+    """
+    plain: Mapping[str, Any] = item if isinstance(item, Mapping) else item.to_dict(transform_hrefs=False)
+    name = text(plain.get("id")) or "(no id)"
+    try:
+        return _normalise(plain, source, radiometry=radiometry, base=location or _location(plain, source))
+    except CatalogError as error:
+        raise CatalogError(f"item {name} of {source.name}: {error}") from error
+
+
+def scene_collection(item: Mapping[str, Any], source: Source) -> str:
+    """Our name of the collection an item belongs to, its own name where we have none.
+
+    Raises:
+        CatalogError: the item names no collection.
+    """
+    theirs = text(item.get("collection"))
+    if theirs is None:
+        raise CatalogError("it names no collection")
+    return next((ours for ours, others in source.collections.items() if theirs in others), our_collection(theirs))
+
+
+def _normalise(item: Mapping[str, Any], source: Source, *, radiometry: str, base: str) -> Scene:
+    name = text(item.get("id"))
+    if name is None:
+        raise CatalogError("it has no id")
+    collection = scene_collection(item, source)
+    acquisition = read_acquisition(item)
+    footprint = footprint_of(mapping(item.get("geometry")) or None, bbox_of(item))
+    found = find_bands(item, collection, source)
+    state = _state(item, found, acquisition, collection=collection, source=source, radiometry=radiometry)
+    esa_offset = None if state.state == "not-applicable" else state.offset
+    return Scene(
+        id=name,
+        collection=collection,
+        source=source.name,
+        datetime=acquisition.datetime,
+        solar_day=solar_day(acquisition.datetime, footprint),
+        geometry=to_geojson(footprint),
+        bbox=bounds_of(footprint),
+        platform=acquisition.platform,
+        granule=acquisition.granule,
+        orbit_state=acquisition.orbit_state,
+        relative_orbit=acquisition.relative_orbit,
+        cloud_cover=acquisition.cloud_cover,
+        baseline=acquisition.baseline,
+        state=state.state,
+        state_reason=state.reason,
+        assets=tuple(
+            to_band_asset(band, item, collection=collection, source=source, base=base, esa_offset=esa_offset)
+            for band in found
+        ),
+        mode=acquisition.mode,
+        sequence=acquisition.sequence,
+        generated=acquisition.generated,
+        updated=acquisition.updated,
+        href=base,
+        simulated=mapping(item.get("properties")).get("tw:simulated") is True,
+    )
+
+
+def _state(
+    item: Mapping[str, Any],
+    found: list[Found],
+    acquisition: Acquisition,
+    *,
+    collection: str,
+    source: Source,
+    radiometry: str,
+) -> RadiometricState:
+    measured = [band for band in found if band.facts and band.facts.unit == "reflectance"]
+    offsets = [offset for offset in map(advertised_offset, measured) if offset is not None]
+    return decide_state(
+        collection=collection,
+        baseline=acquisition.baseline,
+        flag=flag_of(item),
+        advertised=offsets,
+        dn_as_esa=source.dn_as_esa or _in_esa_place(measured),
+        radiometry=radiometry,
+    )
+
+
+def _in_esa_place(measured: list[Found]) -> bool:
+    """True when every measured band lies where ESA's DN are known to lie unchanged."""
+    hrefs = [text(band.asset.get("href")) or "" for band in measured]
+    return bool(hrefs) and all(href.startswith(ESA_DN_PLACES) for href in hrefs)
+
+
+def _location(item: Mapping[str, Any], source: Source) -> str:
+    """Where relative hrefs of the item refer to: its absolute link to itself, else the source's own place."""
+    links = [mapping(link) for link in listing(item.get("links"))]
+    own = next((text(link.get("href")) for link in links if link.get("rel") == "self"), None)
+    if own and (scheme_of(own) != "file" or (source.local and own.startswith(("/", "file:")))):
+        return own
+    return source.href

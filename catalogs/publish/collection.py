@@ -1,0 +1,147 @@
+"""The Collection that products of one kind gather in over time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pystac
+
+from tilewright.catalogs.publish.validate import validate_collection
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+
+SUMMARISED = ("gsd", "mlm:name", "mlm:tasks", "platform", "processing:level", "proj:code")
+"""Properties whose values are gathered in the Collection's summaries."""
+
+
+def update_collection(
+    existing: Mapping[str, Any] | None,
+    item: pystac.Item,
+    *,
+    item_href: str = "./item.json",
+    title: str = "",
+    description: str = "",
+) -> dict[str, Any]:
+    """The Collection, as JSON values, with the Item in it: extents widened, one link per Item, values summarised.
+
+    `existing` is the Collection so far, None for a new one; it is not changed. An Item that was in it before is linked
+    once, under its newest href, and the same call twice gives the same Collection. `item_href` is relative to the
+    Collection. `title` and `description` are for a new Collection; an existing one keeps its own.
+
+    Raises InvalidStacError: the result is not a valid Collection, as when `existing` was not.
+    """
+    collection = dict(existing) if existing is not None else _empty(item, title, description)
+    collection["extent"] = _wider(collection.get("extent"), item)
+    collection["summaries"] = _summaries(collection.get("summaries", {}), item)
+    collection["item_assets"] = {**collection.get("item_assets", {}), **_item_assets(item)}
+    collection["links"] = _links(collection.get("links", ()), item, item_href)
+    validate_collection(collection)
+    return collection
+
+
+def merge_bbox(one: Sequence[float], other: Sequence[float]) -> list[float]:
+    """The smallest box around two boxes (minx, miny, maxx, maxy) in degrees; minx > maxx crosses the antimeridian.
+
+    Source: RFC 7946, section 5.2.
+    """
+    spans = [(_span(one), _span(other, shift)) for shift in (-360, 0, 360)]
+    west, east = min(
+        ((min(a[0], b[0]), max(a[1], b[1])) for a, b in spans), key=lambda span: (span[1] - span[0], abs(span[0]))
+    )
+    south, north = min(one[1], other[1]), max(one[3], other[3])
+    if east - west >= 360:
+        return [-180.0, south, 180.0, north]
+    return [_wrapped(west, 180), south, _wrapped(east, -180), north]
+
+
+def merge_interval(one: Sequence[str | None], other: Sequence[str | None]) -> list[str | None]:
+    """The span around two (start, end) of STAC instants; an end that is open (None) in either stays open."""
+    (first, last), (start, end) = one, other
+    return [
+        first and start and min(first, start, key=_instant),
+        last and end and max(last, end, key=_instant),
+    ]
+
+
+def _span(bbox: Sequence[float], shift: float = 0) -> tuple[float, float]:
+    west, _, east, _ = bbox
+    return west + shift, east + shift + (360 if east < west else 0)
+
+
+def _wrapped(longitude: float, avoided: float) -> float:
+    """The longitude within -180 to 180; at the antimeridian itself the side that is not avoided."""
+    while longitude > 180:
+        longitude -= 360
+    while longitude < -180:
+        longitude += 360
+    return -avoided if longitude == avoided else longitude
+
+
+def _empty(item: pystac.Item, title: str, description: str) -> dict[str, Any]:
+    return {
+        "type": "Collection",
+        "id": item.collection_id,
+        "stac_version": "1.1.0",
+        "title": title or item.collection_id,
+        "description": description
+        or f"Maps of the kind {item.collection_id}, made with {item.properties['mlm:name']}.",
+        "license": item.properties.get("license", "other"),
+    }
+
+
+def _wider(extent: Mapping[str, Any] | None, item: pystac.Item) -> dict[str, Any]:
+    assert item.bbox is not None, f"{item.id} has no bbox"
+    start, end = _period(item)
+    if extent is None:
+        return {"spatial": {"bbox": [list(item.bbox)]}, "temporal": {"interval": [[start, end]]}}
+    boxes, intervals = extent["spatial"]["bbox"], extent["temporal"]["interval"]
+    return {
+        "spatial": {**extent["spatial"], "bbox": [merge_bbox(boxes[0], item.bbox), *boxes[1:]]},
+        "temporal": {**extent["temporal"], "interval": [merge_interval(intervals[0], (start, end)), *intervals[1:]]},
+    }
+
+
+def _instant(stamp: str) -> datetime:
+    return pystac.utils.str_to_datetime(stamp)
+
+
+def _period(item: pystac.Item) -> tuple[str, str]:
+    metadata = item.common_metadata
+    start, end = metadata.start_datetime or item.datetime, metadata.end_datetime or item.datetime
+    assert start is not None, f"{item.id} has no date"
+    assert end is not None, f"{item.id} has no date"
+    return pystac.utils.datetime_to_str(start), pystac.utils.datetime_to_str(end)
+
+
+def _summaries(summaries: Mapping[str, Any], item: pystac.Item) -> dict[str, Any]:
+    merged = dict(summaries)
+    for name in SUMMARISED:
+        value = item.properties.get(name)
+        if value is not None:
+            known = merged.get(name, [])
+            merged[name] = sorted({*known, *(value if isinstance(value, list) else [value])})
+    return merged
+
+
+def _item_assets(item: pystac.Item) -> dict[str, Any]:
+    return {
+        key: {"title": asset.title or key, "type": asset.media_type, "roles": list(asset.roles or [])}
+        for key, asset in item.assets.items()
+    }
+
+
+def _links(links: Sequence[Mapping[str, Any]], item: pystac.Item, item_href: str) -> list[dict[str, Any]]:
+    kept = [dict(link) for link in links if not _leads_to(link, item, item_href)]
+    others = [link for link in kept if link["rel"] != "item"] or [
+        {"rel": "root", "href": "./collection.json", "type": "application/json"}
+    ]
+    items = [link for link in kept if link["rel"] == "item"]
+    items.append({"rel": "item", "href": item_href, "type": "application/geo+json", "title": item.id})
+    return others + sorted(items, key=lambda link: (link.get("title", ""), link["href"]))
+
+
+def _leads_to(link: Mapping[str, Any], item: pystac.Item, item_href: str) -> bool:
+    return link.get("rel") == "item" and (link.get("title") == item.id or link.get("href") == item_href)

@@ -1,0 +1,107 @@
+"""The input manifest of a product: every scene behind it, in Parquet, enough to find the same pixels again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from tilewright.catalogs.errors import CatalogError
+from tilewright.catalogs.hrefs import display_href
+from tilewright.catalogs.scene import Scene
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+
+MEDIA_TYPE = "application/vnd.apache.parquet"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestRow:
+    """One scene of a product: `href` leads to its Item, `used_in_blocks` counts the blocks that read from it."""
+
+    scene: Scene
+    href: str
+    used_in_blocks: int
+
+
+def write_manifest(path: Path, rows: Iterable[ManifestRow]) -> None:
+    """A Parquet file at `path`, one row per scene in order of (datetime, id); hrefs without signature or credentials.
+
+    Columns: id, collection, source, datetime, solar_day, href, checksum (of the files read, joined by blanks), state,
+    state_reason, baseline, cloud_cover, platform, granule, orbit_state, relative_orbit, used_in_blocks, assets (list of
+    band, href, checksum) and scene, the whole normalised scene as JSON. The same rows give the same bytes.
+    """
+    pa = _pyarrow()
+    ordered = sorted(rows, key=lambda row: (row.scene.datetime, row.scene.id))
+    table = pa.Table.from_pylist([_record(row) for row in ordered], schema=_schema(pa))
+    pa.parquet.write_table(table, path, compression="zstd")
+
+
+def read_manifest(path: Path) -> tuple[ManifestRow, ...]:
+    """The rows that `write_manifest` wrote, scenes equal to those given but for their cleaned hrefs.
+
+    Raises CatalogError: the file is not an input manifest.
+    """
+    pa = _pyarrow()
+    try:
+        records = pa.parquet.read_table(path, columns=["scene", "href", "used_in_blocks"]).to_pylist()
+        return tuple(
+            ManifestRow(
+                scene=Scene.from_json(json.loads(record["scene"])),
+                href=record["href"],
+                used_in_blocks=record["used_in_blocks"],
+            )
+            for record in records
+        )
+    except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise CatalogError(f"{path.name} is not an input manifest: {error}") from error
+
+
+def unsigned(scene: Scene) -> Scene:
+    """The scene with every asset's href cleaned of query, fragment, user and password."""
+    return dataclasses.replace(
+        scene, assets=tuple(dataclasses.replace(asset, href=display_href(asset.href)) for asset in scene.assets)
+    )
+
+
+def _record(row: ManifestRow) -> dict[str, Any]:
+    scene = unsigned(row.scene)
+    plain = ("id", "collection", "source", "datetime", "solar_day", "state", "state_reason", "baseline", "cloud_cover")
+    place = ("platform", "granule", "orbit_state", "relative_orbit")
+    return {
+        **{name: getattr(scene, name) for name in plain + place},
+        "href": display_href(row.href),
+        "checksum": " ".join(sorted({asset.checksum for asset in scene.assets if asset.checksum})) or None,
+        "used_in_blocks": row.used_in_blocks,
+        "assets": [{"band": asset.band, "href": asset.href, "checksum": asset.checksum} for asset in scene.assets],
+        "scene": json.dumps(scene.to_json(), sort_keys=True, allow_nan=False),
+    }
+
+
+def _pyarrow() -> Any:
+    """The pyarrow module, a quarter second of import that only its users pay; its types are not usable yet."""
+    import_module("pyarrow.parquet")
+    return import_module("pyarrow")
+
+
+def _schema(pa: Any) -> Any:
+    asset = pa.struct([("band", pa.string()), ("href", pa.string()), ("checksum", pa.string())])
+    required = ("id", "collection", "source", "solar_day", "href", "state", "state_reason")
+    optional = ("checksum", "baseline", "platform", "granule", "orbit_state")
+    return pa.schema(
+        [pa.field(name, pa.string(), nullable=False) for name in required]
+        + [pa.field(name, pa.string()) for name in optional]
+        + [
+            pa.field("datetime", pa.timestamp("us", tz="UTC"), nullable=False),
+            pa.field("cloud_cover", pa.float64()),
+            pa.field("relative_orbit", pa.int32()),
+            pa.field("used_in_blocks", pa.int32(), nullable=False),
+            pa.field("assets", pa.list_(asset), nullable=False),
+            pa.field("scene", pa.string(), nullable=False),
+        ]
+    )

@@ -1,0 +1,6 @@
+"""The embedded sample: a simulated Sentinel-1 and -2 catalog over a landscape whose truth is known.
+
+Reading order: build, jobs, calendar, reflectance, clouds, optical, radar, rasters, cog, stac, optical_items,
+radar_items.
+It may import landscape.
+"""

@@ -1,0 +1,182 @@
+"""Items of a STAC API: its search walked page by page, within limits of size and time."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import shapely
+
+from tilewright.catalogs.errors import CatalogError, UnknownCollectionError
+from tilewright.catalogs.fields import listing, mapping, text
+from tilewright.catalogs.hrefs import check_href, resolve_href
+from tilewright.catalogs.sources.fetch import read_json, send
+from tilewright.catalogs.sources.source import RawItem
+from tilewright.catalogs.sources.static import static_items
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+
+    from pystac_client.stac_api_io import StacApiIO
+    from shapely.geometry.base import BaseGeometry
+
+    from tilewright.catalogs.sources.source import Query, Source
+
+
+# Earth Search answers from a function that cannot return more than 6 MB: 100 items are about half of it.
+PAGE_ITEMS = 100
+
+SEARCH_SECONDS = 900.0
+
+MOST_CORNERS = 500
+
+MOST_COLLECTION_PAGES = 20
+
+
+def api_items(source: Source, query: Query) -> Iterator[RawItem]:
+    """Items the API's search gives, in its order; a URL that turns out to be a static catalog is walked as one.
+
+    Raises:
+        CatalogError: the API cannot be reached, refuses, takes too long, or has none of the collections (those it has
+            are named).
+    """
+    landing = read_json(source.href, origin=source.href)
+    searches = [mapping(link) for link in listing(landing.get("links")) if mapping(link).get("rel") == "search"]
+    if not searches and "conformsTo" not in landing:
+        yield from static_items(source, query)
+        return
+    collections = query.collections if source.collections else _chosen(source, query.collections)
+    n_items = 0
+    for page in _pages(source, query, collections, _search_link(source, searches)):
+        features = [feature for feature in listing(page.get("features")) if mapping(feature)]
+        n_items += len(features)
+        yield from (RawItem(item=feature, location=None) for feature in features)
+    if n_items == 0 and source.collections:
+        _chosen(source, collections)
+
+
+def _pages(
+    source: Source, query: Query, collections: tuple[str, ...], link: tuple[str, str]
+) -> Iterator[Mapping[str, Any]]:
+    from pystac_client import ItemSearch  # noqa: PLC0415  half a second of import that only its users pay
+    from pystac_client.exceptions import APIError  # noqa: PLC0415
+
+    href, method = link
+    outline = shapely.geometry.mapping(_outline(query.aoi))
+    search = ItemSearch(
+        url=href,
+        method=method,
+        stac_io=_bounded_io(source),
+        collections=list(collections),
+        intersects=outline,
+        datetime=_interval(query.start, query.end),
+        limit=min(PAGE_ITEMS, query.limit_items + 1),
+        max_items=None,
+    )
+    deadline = time.monotonic() + SEARCH_SECONDS
+    try:
+        for page in search.pages_as_dicts():
+            yield page
+            if time.monotonic() > deadline:
+                raise CatalogError(f"{source.name} took longer than {SEARCH_SECONDS:.0f} s to answer a search")
+    except APIError as error:
+        _chosen(source, collections)
+        raise CatalogError(f"{source.name} refused the search: {str(error)[:300]}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CatalogError(f"{source.name} answered a search with something that is no item collection") from error
+
+
+def _bounded_io(source: Source) -> StacApiIO:
+    """pystac-client's way to the network, with our limits, retries and rules of where a link may lead."""
+    import requests  # noqa: PLC0415
+    from pystac_client.exceptions import APIError  # noqa: PLC0415
+    from pystac_client.stac_api_io import StacApiIO  # noqa: PLC0415
+
+    class BoundedIO(StacApiIO):
+        def request(
+            self,
+            href: str,
+            method: str | None = None,
+            headers: dict[str, str] | None = None,
+            parameters: dict[str, Any] | None = None,
+        ) -> str:
+            check_href(href, origin=source.href)
+            body = {"json": parameters} if method == "POST" else {"params": parameters or {}}
+            request = requests.Request(method or "GET", href, headers=headers, **body)
+            status, answer = send(request, origin=source.href)
+            if not 200 <= status < 300:
+                raise APIError(f"HTTP {status}: {_plain(answer)}")
+            return answer.decode("utf-8", errors="replace")
+
+    return BoundedIO()
+
+
+def _plain(answer: bytes) -> str:
+    """An error's body as one line without markup."""
+    return " ".join(answer[:300].decode("utf-8", errors="replace").split())
+
+
+def _search_link(source: Source, links: list[Mapping[str, Any]]) -> tuple[str, str]:
+    """(href, method) of the search: POST where the API offers it or says nothing, else GET."""
+    methods = {str(link.get("method", "GET")).upper(): text(link.get("href")) for link in links}
+    method = "POST" if "POST" in methods or not methods else "GET"
+    base = source.href.split("?", 1)[0].rstrip("/") + "/"
+    return resolve_href(methods.get(method) or "search", base), method
+
+
+def _chosen(source: Source, collections: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the collections the API has: the first name if it is there, else every other one that is.
+
+    Raises:
+        CatalogError: it has none of them.
+    """
+    there = _collection_names(source)
+    if there is None:
+        return collections[:1]
+    if collections[0] in there:
+        return collections[:1]
+    chosen = tuple(name for name in collections if name in there)
+    if chosen:
+        return chosen
+    named = ", ".join(sorted(there)[:30]) or "none"
+    raise UnknownCollectionError(f"{source.name} has no collection {collections[0]}; it has: {named}")
+
+
+def _collection_names(source: Source) -> set[str] | None:
+    """Names of the API's collections, or None where it does not list them."""
+    href: str | None = source.href.split("?", 1)[0].rstrip("/") + "/collections"
+    names: set[str] = set()
+    for _ in range(MOST_COLLECTION_PAGES):
+        if href is None:
+            break
+        try:
+            page = read_json(href, origin=source.href)
+        except CatalogError:
+            return names or None
+        names |= {name for entry in listing(page.get("collections")) if (name := text(mapping(entry).get("id")))}
+        following = [mapping(link) for link in listing(page.get("links")) if mapping(link).get("rel") == "next"]
+        href = text(following[0].get("href")) if following else None
+    return names
+
+
+def _interval(start: datetime | None, end: datetime | None) -> str | None:
+    if start is None and end is None:
+        return None
+    return f"{_stamp(start)}/{_stamp(end)}"
+
+
+def _stamp(moment: datetime | None) -> str:
+    return ".." if moment is None else moment.isoformat().replace("+00:00", "Z")
+
+
+def _outline(aoi: BaseGeometry) -> BaseGeometry:
+    """The area in few corners: itself, else its hulls, else its boxes; what is too much is sorted out afterwards."""
+    if shapely.get_num_coordinates(aoi) <= MOST_CORNERS:
+        return aoi
+    parts = list(getattr(aoi, "geoms", [aoi]))
+    hulls = shapely.union_all([part.convex_hull for part in parts])
+    if shapely.get_num_coordinates(hulls) <= MOST_CORNERS:
+        return hulls
+    boxes = shapely.union_all([part.envelope for part in parts])
+    return boxes if shapely.get_num_coordinates(boxes) <= MOST_CORNERS else aoi.envelope

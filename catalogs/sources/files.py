@@ -1,0 +1,216 @@
+"""Items of a plain list of GeoTIFFs with dates: what a catalog would say is read from the files' headers."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import rasterio
+import rasterio.warp
+from rasterio.errors import RasterioError
+from shapely.geometry import box, mapping
+
+from tilewright.catalogs.errors import CatalogError, UnknownCollectionError
+from tilewright.catalogs.fields import first, moment, text, whole
+from tilewright.catalogs.gdal import gdal_settings, openable
+from tilewright.catalogs.hrefs import check_href, display_href, resolve_href
+from tilewright.catalogs.sources.registry import sign_href
+from tilewright.catalogs.sources.source import RawItem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from tilewright.catalogs.sources.source import Query, Source
+
+
+AT_ONCE = 8
+
+PROPERTIES = {
+    "baseline": "s2:processing_baseline",
+    "cloud_cover": "eo:cloud_cover",
+    "platform": "platform",
+    "orbit_state": "sat:orbit_state",
+    "relative_orbit": "sat:relative_orbit",
+    "mode": "sar:instrument_mode",
+}
+
+NUMBERS = ("scale", "offset", "unit", "nodata")
+
+FIELDS = frozenset({"href", "datetime", "collection", "band", "bands", "scene", *PROPERTIES, *NUMBERS})
+
+# A side of the footprint bends in geographic coordinates; it is drawn with this many corners.
+CORNERS_PER_SIDE = 9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """One entry of the list with what its header says; `footprint` is GeoJSON in EPSG:4326."""
+
+    entry: Mapping[str, Any]
+    href: str
+    taken: datetime
+    bands: tuple[str | None, ...]
+    header: Mapping[str, Any]
+    footprint: Mapping[str, Any]
+
+
+def file_items(source: Source, query: Query) -> Iterator[RawItem]:
+    """One item per scene: files of one `scene`, or else of one date, one grid and one collection.
+
+    Only files in the period are opened, and only GeoTIFFs.
+
+    Raises:
+        CatalogError: an entry is not as documented, or its file cannot be read.
+    """
+    entries = [_checked(entry, source) for entry in source.files]
+    there = {str(entry["collection"]) for entry, _ in entries}
+    if not there & set(query.collections):
+        raise UnknownCollectionError(
+            f"{source.name} has no collection {query.collections[0]}; it has: {', '.join(sorted(there))}"
+        )
+    wanted = [
+        (entry, taken) for entry, taken in entries if entry["collection"] in query.collections and _within(taken, query)
+    ]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        files = list(pool.map(lambda one: _open(one[0], one[1], source), wanted))
+    for name, scene in _scenes(files).items():
+        yield RawItem(item=_item(name, scene), location=source.href)
+
+
+def _checked(entry: Mapping[str, Any], source: Source) -> tuple[Mapping[str, Any], datetime]:
+    """The entry and its date.
+
+    Raises:
+        CatalogError: something is missing, unknown or of the wrong form.
+    """
+    shown = display_href(str(entry.get("href", entry)))
+    unknown = sorted(set(entry) - FIELDS)
+    if unknown:
+        raise CatalogError(
+            f"{source.name}: {shown} has unknown fields {', '.join(unknown)}; known: {', '.join(sorted(FIELDS))}"
+        )
+    missing = [key for key in ("href", "datetime", "collection") if not entry.get(key)]
+    if missing or not (entry.get("band") or entry.get("bands")):
+        raise CatalogError(f"{source.name}: {shown} needs href, datetime, collection and band (or bands)")
+    taken = moment(entry["datetime"])
+    if taken is None:
+        raise CatalogError(
+            f"{source.name}: {shown} has datetime {entry['datetime']!r}; expected like 2021-06-17T10:05:59Z"
+        )
+    return entry, taken
+
+
+def _within(taken: datetime, query: Query) -> bool:
+    return (query.start is None or taken >= query.start) and (query.end is None or taken <= query.end)
+
+
+def _open(entry: Mapping[str, Any], taken: datetime, source: Source) -> File:
+    href = check_href(resolve_href(str(entry["href"]), source.href), origin=source.href, hosts=source.hosts)
+    try:
+        with (
+            rasterio.Env(**gdal_settings(href)),
+            rasterio.open(openable(sign_href(source, href)), driver="GTiff") as file,
+        ):
+            if file.crs is None:
+                raise CatalogError(f"{source.name}: {display_href(href)} has no CRS")
+            bands = _band_names(entry, file.count, f"{source.name}: {display_href(href)}")
+            return File(
+                entry=entry, href=href, taken=taken, bands=bands, header=_header(file), footprint=_footprint(file)
+            )
+    except RasterioError as error:
+        raise CatalogError(f"{source.name}: {display_href(href)} cannot be read as GeoTIFF") from error
+
+
+def _band_names(entry: Mapping[str, Any], n_bands: int, shown: str) -> tuple[str | None, ...]:
+    """Names by place in the file, None where a band is not named."""
+    named = entry.get("bands") or [entry["band"]]
+    places = dict(named) if isinstance(named, dict) else {name: place for place, name in enumerate(named, start=1)}
+    names: list[str | None] = [None] * n_bands
+    for name, place in places.items():
+        at = whole(place)
+        if at is None or not 1 <= at <= n_bands:
+            raise CatalogError(f"{shown} has {n_bands} bands; {name} cannot be number {place}")
+        names[at - 1] = str(name)
+    return tuple(names)
+
+
+def _header(file: Any) -> dict[str, Any]:
+    """What the projection extension says, and per band what the raster extension says, from an open file."""
+    bands = [
+        {
+            "data_type": dtype,
+            "nodata": nodata,
+            **({"scale": scale, "offset": offset} if (scale, offset) != (1, 0) else {}),
+        }
+        for dtype, nodata, scale, offset in zip(file.dtypes, file.nodatavals, file.scales, file.offsets, strict=True)
+    ]
+    epsg = file.crs.to_epsg()
+    crs = {"proj:code": f"EPSG:{epsg}"} if epsg else {"proj:wkt2": file.crs.to_wkt()}
+    return {**crs, "proj:shape": list(file.shape), "proj:transform": list(file.transform)[:6], "raster:bands": bands}
+
+
+def _footprint(file: Any) -> Mapping[str, Any]:
+    outline = box(*file.bounds)
+    corners = mapping(outline.segmentize(outline.length / (4 * CORNERS_PER_SIDE)))
+    return rasterio.warp.transform_geom(file.crs, "EPSG:4326", corners)
+
+
+def _scenes(files: Sequence[File]) -> dict[str, list[File]]:
+    """Files by scene; a scene without a name is called after its collection, date and place in the list.
+
+    Raises:
+        CatalogError: files of one scene have different dates.
+    """
+    scenes: dict[str, list[File]] = {}
+    places: dict[tuple[Any, ...], str] = {}
+    for file in files:
+        stem = f"{file.entry['collection']}_{file.taken:%Y%m%dT%H%M%S}"
+        place = (stem, _extent(file.header), file.header.get("proj:code"))
+        n_known = sum(1 for known in places if known[0] == stem)
+        name = text(file.entry.get("scene")) or places.setdefault(place, f"{stem}_{n_known}" if n_known else stem)
+        scenes.setdefault(name, []).append(file)
+        if file.taken != scenes[name][0].taken:
+            raise CatalogError(f"scene {name}: its files have different dates")
+    return scenes
+
+
+def _extent(header: Mapping[str, Any]) -> tuple[float, ...]:
+    """The file's bounds to a thousandth of a unit, the same for bands of different pixel sizes."""
+    a, _, c, _, e, f = header["proj:transform"]
+    height, width = header["proj:shape"]
+    return tuple(round(edge, 3) for edge in (c, f, c + a * width, f + e * height))
+
+
+def _item(name: str, scene: Sequence[File]) -> dict[str, Any]:
+    """The scene as a STAC Item, as a catalog would have written it."""
+    properties = {"datetime": scene[0].taken.isoformat()}
+    for field, key in PROPERTIES.items():
+        value = first(*(file.entry.get(field) for file in scene))
+        if value is not None:
+            properties[key] = value
+    assets = {_key(file, number): _asset(file) for number, file in enumerate(scene, start=1)}
+    return {
+        "type": "Feature",
+        "stac_version": "1.1.0",
+        "id": name,
+        "collection": str(scene[0].entry["collection"]),
+        "geometry": scene[0].footprint,
+        "properties": properties,
+        "links": [],
+        "assets": assets,
+    }
+
+
+def _key(file: File, number: int) -> str:
+    named = [band for band in file.bands if band]
+    return named[0] if len(file.bands) == 1 else f"file_{number}"
+
+
+def _asset(file: File) -> dict[str, Any]:
+    """The file as an asset; what the entry says of its numbers goes before what the header says."""
+    said = {key: file.entry[key] for key in NUMBERS if file.entry.get(key) is not None}
+    bands = [{**band, **said} for band in file.header["raster:bands"]]
+    names = [{"name": band} if band else {} for band in file.bands]
+    return {**file.header, "href": file.href, "raster:bands": bands, "bands": names}

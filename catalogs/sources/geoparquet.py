@@ -1,0 +1,115 @@
+"""Items of a stac-geoparquet file: only the rows that can matter are read."""
+
+from __future__ import annotations
+
+import json
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from tilewright.catalogs.errors import CatalogError, UnknownCollectionError
+from tilewright.catalogs.hrefs import display_href, local_path
+from tilewright.catalogs.sources.fetch import TABLE_BYTES, read_bytes
+from tilewright.catalogs.sources.source import RawItem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tilewright.catalogs.sources.source import Query, Source
+
+
+def geoparquet_items(source: Source, query: Query) -> Iterator[RawItem]:
+    """Items of the wanted collections whose box meets the area's, in the order of the file.
+
+    Raises:
+        CatalogError: the file cannot be read, is no stac-geoparquet, holds more rows than the limit, or none of the
+            wanted collections (those it has are named).
+    """
+    pa = _pyarrow()
+    from stac_geoparquet.arrow import stac_table_to_items  # noqa: PLC0415
+
+    try:
+        file = _open(source)
+        if not {"id", "geometry", "assets", "collection"} <= set(file.schema_arrow.names):
+            raise CatalogError(f"{display_href(source.href)} is no stac-geoparquet: it lacks id, geometry or assets")
+        _check_collections(file, source, query)
+        rows = _rows(file, query)
+        for item in stac_table_to_items(rows):
+            yield RawItem(item=_whole(item), location=None)
+    except (pa.ArrowException, OSError) as error:
+        raise CatalogError(f"{display_href(source.href)} cannot be read as Parquet ({type(error).__name__})") from error
+
+
+def _pyarrow() -> Any:
+    """The pyarrow module, a quarter second of import that only its users pay; its types are not usable yet."""
+    import_module("pyarrow.compute")
+    import_module("pyarrow.parquet")
+    return import_module("pyarrow")
+
+
+def _open(source: Source) -> Any:
+    pa = _pyarrow()
+
+    if source.local:
+        return pa.parquet.ParquetFile(local_path(source.href))
+    content = read_bytes(source.href, origin=source.href, limit=TABLE_BYTES)
+    return pa.parquet.ParquetFile(pa.BufferReader(content))
+
+
+def _check_collections(file: Any, source: Source, query: Query) -> None:
+    there = {name for name in file.read(columns=["collection"])["collection"].unique().to_pylist() if name}
+    if not there & set(query.collections):
+        named = ", ".join(sorted(there)[:30]) or "none"
+        raise UnknownCollectionError(f"{source.name} has no collection {query.collections[0]}; it has: {named}")
+
+
+def _rows(file: Any, query: Query) -> Any:
+    """Rows of the wanted collections in the area's box and the period, row group by row group.
+
+    Raises:
+        CatalogError: there are more than the limit.
+    """
+    pa = _pyarrow()
+
+    wanted = _condition(file.schema_arrow, query)
+    kept: list[Any] = []
+    n_rows = 0
+    for group in range(file.num_row_groups):
+        rows = file.read_row_group(group).filter(wanted)
+        n_rows += rows.num_rows
+        if n_rows > query.limit_items:
+            raise CatalogError(
+                f"more than {query.limit_items} items; take a smaller area or period, or raise filter.limit_items"
+            )
+        kept.append(rows)
+    return pa.concat_tables(kept) if kept else file.schema_arrow.empty_table()
+
+
+def _condition(schema: Any, query: Query) -> Any:
+    """An expression over columns the file has; a box across the antimeridian is kept and looked at later."""
+    pa = _pyarrow()
+
+    wanted = pa.compute.field("collection").isin(list(query.collections))
+    if "bbox" in schema.names and pa.types.is_struct(schema.field("bbox").type):
+        minx, miny, maxx, maxy = query.aoi.bounds
+        edge = {name: pa.compute.field("bbox", name) for name in ("xmin", "ymin", "xmax", "ymax")}
+        across = edge["xmin"] > edge["xmax"]
+        beside = (edge["xmin"] <= maxx) & (edge["xmax"] >= minx)
+        wanted &= (across | beside) & (edge["ymin"] <= maxy) & (edge["ymax"] >= miny)
+    if "datetime" in schema.names and pa.types.is_timestamp(schema.field("datetime").type):
+        taken = pa.compute.field("datetime")
+        zone = schema.field("datetime").type
+        for moment, meets in ((query.start, "__ge__"), (query.end, "__le__")):
+            if moment is not None:
+                wanted &= taken.is_null() | getattr(taken, meets)(pa.scalar(moment, zone))
+    return wanted
+
+
+def _whole(item: dict[str, Any]) -> dict[str, Any]:
+    """The item without what the table's union of columns added: assets it does not have, fields without a value."""
+    assets = item.get("assets")
+    parsed = json.loads(assets) if isinstance(assets, str) else assets
+    return {**item, "assets": {key: _known(asset) for key, asset in (parsed or {}).items() if asset}}
+
+
+def _known(fields: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if value is not None}

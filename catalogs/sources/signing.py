@@ -1,0 +1,81 @@
+"""Hrefs made readable for a while: signatures are made when reading, late, and never kept."""
+
+from __future__ import annotations
+
+import os
+import threading
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from tilewright.catalogs.errors import CatalogError
+from tilewright.catalogs.hrefs import display_href, scheme_of
+
+SIGNINGS = ("none", "planetary-computer", "s3")
+
+S3_LIFETIME = timedelta(hours=1)
+
+CDSE_HOST = "eodata.dataspace.copernicus.eu"
+
+CDSE_KEYS = ("CDSE_S3_ACCESS_KEY", "CDSE_S3_SECRET_KEY")
+
+AWS_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+
+_token_lock = threading.Lock()
+
+
+class SigningError(RuntimeError):
+    """A signature that could not be had, though everything asked for was in order."""
+
+
+def signed(href: str, *, signing: str, endpoint: str | None = None, renew: bool = False) -> str:
+    """The href with a signature valid from now on.
+
+    Raises:
+        CatalogError: the keys needed are not in the environment.
+        SigningError: the signing service did not answer.
+    """
+    if signing == "planetary-computer":
+        return _planetary_computer(href, renew=renew)
+    return _presigned(href, endpoint) if signing == "s3" and scheme_of(href) == "s3" else href
+
+
+def _planetary_computer(href: str, *, renew: bool) -> str:
+    """The href with a SAS token; the library keeps tokens and fetches a new one in the last minute of the old."""
+    from planetary_computer import sas  # noqa: PLC0415  half a second of import that only its users pay
+
+    with _token_lock:
+        if renew:
+            sas.TOKEN_CACHE.clear()
+        try:
+            return str(sas.sign_url(href))
+        except Exception as error:  # requests, pydantic and ValueError all come out of the library
+            reason = f"{type(error).__name__}: Planetary Computer gave no token"
+            raise SigningError(f"{display_href(href)} could not be signed ({reason})") from error
+
+
+def _presigned(href: str, endpoint: str | None) -> str:
+    """An https URL of an s3 object with the signature in its query, valid for an hour."""
+    import obstore  # noqa: PLC0415
+
+    bucket, _, key = href[len("s3://") :].partition("/")
+    store = obstore.store.S3Store(bucket, **_store_settings(endpoint))
+    return str(obstore.sign(store, "GET", key, S3_LIFETIME))
+
+
+def _store_settings(endpoint: str | None) -> dict[str, Any]:
+    """Settings of the bucket's store; keys go through a provider, so that no token of another account comes along."""
+    foreign = endpoint is not None and urlsplit(endpoint).hostname == CDSE_HOST
+    names = CDSE_KEYS if foreign else AWS_KEYS
+    key, secret = (os.environ.get(name) for name in names)
+    if not key or not secret:
+        raise CatalogError(f"the source's S3 needs keys: set {names[0]} and {names[1]} in the environment")
+    token = None if foreign else os.environ.get("AWS_SESSION_TOKEN")
+    credential = {"access_key_id": key, "secret_access_key": secret, "token": token, "expires_at": None}
+    settings: dict[str, Any] = {"credential_provider": lambda: credential}
+    if endpoint is None:
+        return settings
+    plain = endpoint.startswith("http://")
+    region = "default" if foreign else os.environ.get("AWS_REGION", "us-east-1")
+    options = {"client_options": {"allow_http": True}} if plain else {}
+    return {**settings, **options, "endpoint": endpoint, "virtual_hosted_style_request": False, "region": region}

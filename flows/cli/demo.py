@@ -1,0 +1,66 @@
+"""The demo: the embedded sample built in the cache, water and change mapped on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tilewright.catalogs.sample.build import (
+    SAMPLE_AREA,
+    SAMPLE_CHANGE_AFTER,
+    SAMPLE_CHANGE_BEFORE,
+    SAMPLE_WATER_PERIOD,
+    build_sample,
+)
+from tilewright.flows.environment import cache_folder
+from tilewright.flows.job.job import make_job
+from tilewright.flows.run.predict import run_job
+from tilewright.tasks.progress import Advance, Notice, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tilewright.flows.run.outcome import Outcome
+    from tilewright.tasks.progress import Listener
+
+
+def run_demo(folder: Path | None, *, listener: Listener) -> Iterator[Outcome]:
+    """Both demo products one after the other, on simulated scenes, under ``folder`` (default: the cache)."""
+    home = folder or cache_folder() / "demo"
+    listener(Notice(text="This demo maps simulated scenes, not a real place."))
+    catalog = build_sample(home / "sample", progress=_told(listener))
+    for job in demo_jobs(catalog, home):
+        yield run_job(make_job(job, base=home), listener=listener)
+
+
+def _told(listener: Listener) -> Callable[[int, int], None]:
+    """What tells the listener of the sample's jobs as units of one stage."""
+    heard = 0
+
+    def tell(n_done: int, n_jobs: int) -> None:
+        nonlocal heard
+        listener(Advance(done=n_done - heard) if n_done else Stage(name="sample", total=n_jobs))
+        heard = n_done
+
+    return tell
+
+
+def demo_jobs(catalog: Path, home: Path) -> list[dict[str, object]]:
+    """The demo's two jobs, as a person would write them."""
+    common: dict[str, object] = {"area": list(SAMPLE_AREA), "source": str(catalog)}
+    return [
+        {
+            **common,
+            "name": "demo-water",
+            "period": SAMPLE_WATER_PERIOD,
+            "model": "ndwi-water",
+            "output": str(home / "demo-water"),
+        },
+        {
+            **common,
+            "name": "demo-change",
+            "period": {"before": SAMPLE_CHANGE_BEFORE, "after": SAMPLE_CHANGE_AFTER},
+            "model": "cva-change",
+            "output": str(home / "demo-change"),
+        },
+    ]

@@ -1,0 +1,63 @@
+"""How a command ends: its exit code, and the one sentence that says why it was not 0."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+from tilewright.flows.errors import is_own
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+
+@contextmanager
+def ended_in_words(*, resumable: bool = False) -> Iterator[None]:
+    """Exit 2 on a refused request, 1 on a failed run, 130 on Ctrl-C, each with one sentence and no traceback."""
+    try:
+        with _ctrl_c_heard():
+            yield
+    except KeyboardInterrupt:
+        kept = " What is finished is kept: the same command goes on from there." if resumable else ""
+        say(f"Interrupted.{kept}")
+        raise typer.Exit(130) from None
+    except (ValueError, RuntimeError) as error:
+        if not is_own(error):
+            raise
+        say(str(error))
+        raise typer.Exit(2 if isinstance(error, ValueError) else 1) from None
+
+
+@contextmanager
+def _ctrl_c_heard() -> Iterator[None]:
+    """Raise KeyboardInterrupt where an import that Ctrl-C broke off raises an ImportError of its own in its place."""
+    before, pressed = signal.getsignal(signal.SIGINT), False
+
+    def heard(number: int, frame: FrameType | None) -> None:
+        nonlocal pressed
+        pressed = True
+        if callable(before):
+            before(number, frame)
+
+    if not callable(before) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, heard)
+    try:
+        yield
+    except ImportError as error:
+        if pressed:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def say(sentence: str) -> None:
+    """Say one sentence on stderr, in the name of the command."""
+    typer.echo(f"tilewright: {' '.join(sentence.split())}", err=True)

@@ -1,0 +1,253 @@
+"""The `tilewright` command: what people type. Heavy parts are imported only by the command that needs them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tilewright.flows.cli.exits import ended_in_words, say
+from tilewright.flows.cli.models import models_app
+from tilewright.flows.cli.options import AsJson, JobFile, OutputUri, Runner, Set, Target, Workers, print_json
+from tilewright.flows.cli.series import backfill, watch
+from tilewright.tasks.progress import Stage
+
+if TYPE_CHECKING:
+    from tilewright.flows.job.job import Job
+
+
+app = typer.Typer(
+    name="tilewright",
+    help="Maps the Earth with your model: STAC scenes in, exact tiled inference, COG + Zarr + STAC out.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+app.add_typer(models_app, name="models")
+
+app.command()(watch)
+
+app.command()(backfill)
+
+DemoFolder = Annotated[Path | None, typer.Option(help="Where the sample and the products go.")]
+
+
+@app.callback()
+def main() -> None:
+    """Take the common options; there are none."""
+
+
+@app.command()
+def demo(
+    folder: DemoFolder = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Build the embedded sample and map water and change on it."""
+    with ended_in_words(resumable=True):
+        from tilewright.flows.cli.demo import run_demo
+        from tilewright.flows.cli.terminal import Terminal
+
+        with Terminal(quiet=as_json) as terminal:
+            outcomes = run_demo(folder, listener=terminal)
+            if as_json:
+                print_json([outcome.summary() for outcome in outcomes])
+            else:
+                terminal.close_demo(outcomes)
+
+
+@app.command()
+def plan(
+    job: JobFile,
+    changes: Set = [],  # noqa: B006
+    output: OutputUri = None,
+    prices: Annotated[Path | None, typer.Option(help="A table of unit prices like flows/plan/prices.yaml.")] = None,
+    shards: Annotated[int, typer.Option(min=1, help="Show how a region of so many shards would be cut.")] = 1,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a job would do: scenes, grid, blocks, windows, bytes, memory, time, cost. Writes nothing."""
+    with ended_in_words():
+        from tilewright.flows.cli.tables import print_estimate
+        from tilewright.flows.cli.terminal import Terminal
+        from tilewright.flows.plan.estimate import estimate
+        from tilewright.flows.plan.make import make_plan
+        from tilewright.flows.plan.pricing import price, read_prices, shard_lines, shards_json
+
+        table, asked = read_prices(prices), _job(job, changes, output)
+        with Terminal(quiet=as_json) as terminal:
+            terminal(Stage(name="plan"))
+            made = make_plan(asked)
+            expected = estimate(made, provider=asked.provider)
+        cost = price(expected, table, n_machines=shards)
+        if as_json:
+            windows = {**asdict(made.lattice), "why": made.windows_reason}
+            shown = {**expected.to_json(), "windows": windows, "exact": made.exact}
+            ways = {"fused": made.fused, "tuned": made.tuned}
+            print_json({**shown, **ways, "cost": cost.to_json(), "shards": shards_json(made, shards)})
+        else:
+            print_estimate(made, expected, more=[*cost.lines(), *shard_lines(made, expected, shards)])
+
+
+@app.command()
+def run(
+    job: JobFile,
+    changes: Set = [],  # noqa: B006
+    output: OutputUri = None,
+    *,
+    workers: Workers = None,
+    runner: Runner = "threads",
+    shards: Annotated[int, typer.Option(min=1, help="Cut the blocks into so many flow runs of their own.")] = 1,
+    deployment: Annotated[str | None, typer.Option(help="The deployment that does a shard: shard/cpu.")] = None,
+    retry: Annotated[str | None, typer.Option(metavar="REASON", help="Only blocks set aside for it, or all.")] = None,
+    log: Annotated[str, typer.Option(help="bars, or json for structured logs on stderr.")] = "bars",
+    prefect: Annotated[bool, typer.Option("--prefect", help="As a Prefect flow run.")] = False,
+    update: Annotated[bool, typer.Option("--update", help="Plan anew; redo only the blocks that changed.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Throw the standing product away first.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a job. A second call resumes what was interrupted, or says that the product is complete."""
+    with ended_in_words(resumable=True):
+        from tilewright.flows.cli.terminal import Terminal
+        from tilewright.flows.machine import process_age
+        from tilewright.flows.run.predict import run_job
+        from tilewright.flows.runners.run_options import RunOptions
+
+        checked = _job(job, changes, output)
+        options = RunOptions(
+            runner=runner,
+            workers=workers,
+            update=update,
+            replace=replace,
+            startup_seconds=process_age(),
+            shards=shards,
+            deployment=deployment,
+            retry=retry,
+        )
+        quiet = as_json or _log_as(log)
+        if prefect:
+            run_job = _run_under_prefect()
+        with Terminal(quiet=quiet) as terminal:
+            outcome = run_job(checked, options, listener=terminal)
+        if as_json:
+            print_json(outcome.summary())
+        else:
+            terminal.close_run(outcome)
+        if prefect:
+            _leave_lost_server()
+
+
+@app.command()
+def status(output: Target, *, as_json: AsJson = False) -> None:
+    """Say how far a product is: progress, failures and what is missing, from the ledger alone."""
+    with ended_in_words():
+        from tilewright.flows.cli.tables import print_status
+        from tilewright.flows.maintain.status import product_status
+
+        standing = product_status(output)
+        if as_json:
+            print_json(standing)
+        else:
+            print_status(standing)
+
+
+@app.command()
+def search(job: JobFile, changes: Set = [], *, as_json: AsJson = False) -> None:  # noqa: B006
+    """List the scenes a job would use, with their radiometric state and cloud cover."""
+    with ended_in_words():
+        from tilewright.flows.cli.tables import print_scenes
+        from tilewright.flows.cli.terminal import Terminal
+        from tilewright.flows.plan.scenes import find_scenes, no_scenes
+
+        checked = _job(job, changes, None)
+        with Terminal(quiet=as_json) as terminal:
+            terminal(Stage(name="search"))
+            scenes = find_scenes(checked)
+        if as_json:
+            print_json([scene.to_json() for scene in scenes])
+        elif scenes:
+            print_scenes(scenes)
+        else:
+            typer.echo(no_scenes(checked))
+
+
+@app.command()
+def clean(
+    output: Target,
+    older_than: Annotated[str, typer.Option(help="Only what is older, e.g. 7d, 12h.")] = "0d",
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove what a broken run left behind; never a published product."""
+    with ended_in_words():
+        from tilewright.flows.maintain.clean import clean_output
+
+        removed = clean_output(output, older_than=older_than, dry_run=dry_run, say=say)
+        if as_json:
+            print_json({"removed": removed, "dry_run": dry_run})
+        else:
+            from tilewright.tasks.report.format import plural
+
+            verb = "would go" if dry_run else "removed"
+            what = f"{plural(len(removed), 'object')} {verb}." if removed else "Nothing to clean."
+            typer.echo(what + "".join(f"\n  {key}" for key in removed))
+
+
+@app.command()
+def rerun(
+    item: Annotated[str, typer.Argument(metavar="ITEM", help="The item.json of a product.")],
+    output: OutputUri = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Rebuild a product from its Item alone, and say whether it came out identical."""
+    with ended_in_words(resumable=True):
+        from tilewright.flows.cli.terminal import Terminal
+        from tilewright.flows.maintain.rerun import rerun_item
+
+        with Terminal(quiet=as_json) as terminal:
+            comparison = rerun_item(item, output=output, listener=terminal)
+        if as_json:
+            print_json(comparison)
+        else:
+            typer.echo(comparison["sentence"])
+        if not comparison["identical"]:
+            raise typer.Exit(1)
+
+
+def _leave_lost_server() -> None:
+    from tilewright.flows.prefect_server import leave, server_is_lost
+
+    if server_is_lost():
+        leave(0)
+
+
+def _run_under_prefect() -> Any:
+    try:
+        from tilewright.flows.prefect_flows.flows import run_under_prefect
+    except ModuleNotFoundError as error:
+        from tilewright.flows.errors import RunnerError
+
+        raise RunnerError(f"--prefect needs {error.name}: pip install 'tilewright[flows]'.") from error
+    return run_under_prefect
+
+
+def _job(path: Path, changes: list[str], output: str | None) -> Job:
+    from tilewright.flows.job.job import read_job
+
+    return read_job(path, changes=tuple(changes), output=output)
+
+
+def _log_as(log: str) -> bool:
+    """True where the run writes structured logs instead of drawing bars, from now on."""
+    if log not in {"bars", "json"}:
+        raise typer.BadParameter(f"{log!r}: expected bars or json", param_hint="--log")
+    if log == "json":
+        os.environ["TILEWRIGHT_LOG"] = "json"
+    return log == "json"

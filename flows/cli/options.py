@@ -1,0 +1,30 @@
+"""What several commands share: options of one spelling, and JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="The job, a YAML or JSON file.")]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
+
+Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the job; may be repeated.")]
+
+OutputUri = Annotated[str | None, typer.Option("--output", help="A folder or s3://bucket/prefix.")]
+
+Target = Annotated[str, typer.Argument(metavar="OUTPUT", help="A product's folder or URI.")]
+
+Runner = Annotated[str, typer.Option(help="threads, dask, or tcp://scheduler:8786.")]
+
+Workers = Annotated[int | None, typer.Option(min=1, max=1024, help="How many cores to use.")]
+
+
+def print_json(plain: Any) -> None:
+    """One document on stdout, its keys sorted."""
+    json.dump(plain, sys.stdout, indent=2, sort_keys=True, ensure_ascii=False)
+    sys.stdout.write("\n")

@@ -1,0 +1,141 @@
+"""What the command prints of plans, scenes, products and models: aligned lines that are read at 80 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.text import Text
+
+from tilewright.tasks.report.format import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from tilewright.catalogs.scene import Scene
+    from tilewright.flows.plan.estimate import Estimate
+    from tilewright.models.card.card import ModelCard
+    from tilewright.models.measure.check import CheckReport
+    from tilewright.tasks.plan import Plan
+
+
+WIDEST = 100
+"""Columns: longer lines of prose are hard to follow on a wide screen."""
+
+
+def print_estimate(plan: Plan, estimate: Estimate, *, more: Sequence[tuple[str, str]] = ()) -> None:
+    """Print the dry run, one figure a line, with (label, words) of ``more`` below, then the plan's warnings."""
+    console = _console()
+    console.print(Text(f"Plan of {plan.name}", style="bold"))
+    _print_facts(console, [*estimate.lines(plan), *more])
+    for warning in plan.warnings:
+        console.print(Text("! ", style="yellow") + Text(warning))
+
+
+def print_status(standing: Mapping[str, Any]) -> None:
+    """Print a product's state."""
+    console = _console()
+    done, total = standing["blocks_done"], standing["blocks_total"]
+    # What was interrupted has not failed: machines are told one word for both, people are not.
+    state = "stopped" if standing["state"] == "failed" and not standing["failures"] else standing["state"]
+    _print_line(console, f"{standing['name']}: {state}, {done} of {plural(total, 'block')}")
+    for failure in standing["failures"]:
+        _print_line(console, f"  failed: {' '.join(f'{key}={value}' for key, value in failure.items())}")
+    _print_line(console, f"  {standing['advice']}")
+
+
+def print_scenes(scenes: Sequence[Scene]) -> None:
+    """Print the scenes of a job, one a line, and below them once what made them reflectance or backscatter."""
+    console = _console()
+    days = sorted({scene.datetime.date().isoformat() for scene in scenes})
+    span = f"{days[0]} to {days[-1]}" if len(days) > 1 else days[0]
+    _print_line(console, f"{plural(len(scenes), 'scene')} on {plural(len(days), 'day')}, {span}")
+    rows = [
+        (
+            scene.datetime.date().isoformat(),
+            "" if scene.cloud_cover is None else f"{scene.cloud_cover:.0f} %",
+            scene.baseline or "",
+            scene.state,
+            scene.id,
+        )
+        for scene in scenes
+    ]
+    _print_columns(console, ("date", "cloud", "baseline", "radiometry", "scene"), rows, right={1})
+    _print_line(console, "Why this radiometry:")
+    reasons = Counter((scene.state, scene.state_reason) for scene in scenes)
+    _print_facts(console, [(state, f"{reason} ({plural(n, 'scene')})") for (state, reason), n in reasons.items()])
+
+
+def print_models(cards: Sequence[ModelCard]) -> None:
+    """Print the registry: a model's name and task, then what it reads and gives."""
+    console = _console()
+    for card in cards:
+        console.print(Text(card.name, style="bold") + Text(f"  {', '.join(card.tasks)}"), soft_wrap=True)
+        reads = "; ".join(f"{entry.collection} {' '.join(entry.bands)}" for entry in card.inputs)
+        gives = ", ".join(layer for output in card.outputs for layer in output.layers)
+        _print_facts(console, [("  reads", reads), ("  gives", gives)])
+
+
+def print_card(card: ModelCard) -> None:
+    """Print what a card asks for and gives."""
+    console = _console()
+    console.print(Text(card.name, style="bold") + Text(f"  {', '.join(card.tasks)}"), soft_wrap=True)
+    facts = [("sha256", card.sha256)]
+    for entry in card.inputs:
+        pixels = f" at {entry.resolution:g} m" if entry.resolution else ""
+        source = f"{entry.collection} {' '.join(entry.bands)}; {entry.unit}{pixels}, dates: {entry.dates.kind}"
+        facts.append((f"input {entry.name}", source))
+    for output in card.outputs:
+        classes = ", ".join(known.name for known in output.classes)
+        facts.append(
+            (f"output {output.name}", f"{', '.join(output.layers)}{f'; classes {classes}' if classes else ''}")
+        )
+    _print_facts(console, facts)
+
+
+def print_check(report: CheckReport) -> None:
+    """Print the check of a card, one finding a line."""
+    _print_facts(_console(), report.lines())
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    console.width = min(console.width, WIDEST)
+    return console
+
+
+def _print_facts(console: Console, facts: Iterable[tuple[str, str]]) -> None:
+    """(label, words) in two columns, the words folded beside their label."""
+    rows = list(facts)
+    indent = max(len(label) for label, _ in rows) + 2
+    for label, words in rows:
+        lines = textwrap.wrap(words, max(console.width - indent, 20), break_on_hyphens=False) or [""]
+        line = Text(label.ljust(indent), style="dim") + Text(lines[0], style="none")
+        console.print(line, soft_wrap=True)
+        for more in lines[1:]:
+            _print_line(console, " " * indent + more)
+
+
+def _print_columns(
+    console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[int] | set[int]
+) -> None:
+    """Aligned columns with the last one, never folded, as long as it is; ``right`` are flush right."""
+    widths = [max(len(row[place]) for row in [headings, *rows]) for place in range(len(headings))]
+
+    def line(row: Sequence[str]) -> str:
+        cells = (
+            cell.rjust(width) if place in right else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        return "  ".join(cells).rstrip()
+
+    console.print(Text(line(headings), style="dim"), soft_wrap=True)
+    for row in rows:
+        _print_line(console, line(row))
+
+
+def _print_line(console: Console, words: str) -> None:
+    # What catalogs and cards say is never markup, and a path or an id is copied whole.
+    console.print(Text(words), soft_wrap=True)

@@ -1,0 +1,143 @@
+"""What the command shows while it works: a bar on a terminal, a line per stage elsewhere, a closing summary."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from tilewright.flows.run.outcome import closing_lines
+from tilewright.tasks.progress import Advance, Event, Notice, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+
+    from rich.progress import Task
+
+    from tilewright.flows.run.outcome import Outcome
+
+
+WORDS = {
+    "sample": "Building the simulated sample",
+    "search": "Searching",
+    "plan": "Planning",
+    "prepare": "Preparing the output",
+    "blocks": "Mapping blocks",
+    "cogs": "Writing Cloud-Optimized GeoTIFFs",
+    "publish": "Publishing",
+}
+
+
+LINE_SECONDS = 10.0
+"""Where no bar can be drawn, a stage says how far it is about this often."""
+
+
+class _Count(ProgressColumn):
+    """Units done of all; empty for a stage that has none to count."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.total is None else f"{task.completed:.0f}/{task.total:.0f}")
+
+
+class _Speed(ProgressColumn):
+    """Ground covered per second since the stage began."""
+
+    def render(self, task: Task) -> Text:
+        km2 = float(task.fields.get("km2", 0.0))
+        elapsed = task.elapsed or 0.0
+        return Text(f"{km2 / elapsed:.1f} km²/s" if km2 and elapsed else "")
+
+
+class _Left(TimeRemainingColumn):
+    """Time left, once it can be told."""
+
+    def render(self, task: Task) -> Text:
+        return Text() if task.time_remaining is None else super().render(task) + Text(" left")
+
+
+class Terminal:
+    """A listener that draws a bar on stderr where that is a terminal, and lines where it is not."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, quiet=quiet, highlight=False)
+        self.out = Console(highlight=False, soft_wrap=True)
+        self.bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            _Count(),
+            _Speed(),
+            TimeElapsedColumn(),
+            _Left(),
+            console=self.console,
+            disable=quiet or not self.console.is_terminal,
+            transient=True,
+        )
+        self.task: TaskID | None = None
+        self.began = self.said = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self.bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bars.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        match event:
+            case Stage():
+                self._start(event)
+            case Advance() if self.task is not None:
+                self._advance(event, self.task)
+            case Notice():
+                self.console.print(Text("! ", style="yellow") + Text(event.text), soft_wrap=True)
+            case _:
+                pass
+
+    def _start(self, stage: Stage) -> None:
+        words = f"{WORDS.get(stage.name, stage.name)}{f' ({stage.note})' if stage.note else ''}"
+        if self.task is not None:
+            self.bars.remove_task(self.task)
+        self.bars.start()
+        self.task = self.bars.add_task(words, total=stage.total or None, km2=0.0)
+        if self.bars.disable:
+            self._say(f"{words} ...")
+
+    def _advance(self, event: Advance, task: TaskID) -> None:
+        shown = self.bars.tasks[-1]
+        self.bars.update(task, advance=event.done, km2=shown.fields["km2"] + event.km2)
+        if self.bars.disable and shown.total and time.monotonic() - self.said > LINE_SECONDS:
+            self._say(f"{shown.description}: {shown.completed:.0f} of {shown.total:.0f}")
+
+    def _say(self, words: str) -> None:
+        self.said = time.monotonic()
+        self.console.print(Text(words), soft_wrap=True)
+
+    def close_run(self, outcome: Outcome) -> None:
+        """Say where the product is and what to do next, in place of the bar."""
+        self.bars.stop()
+        for line in closing_lines(outcome):
+            self.out.print(line, markup=False)
+
+    def close_demo(self, outcomes: Iterable[Outcome]) -> None:
+        """Say of each of the demo's products where it is, as soon as it is there, then what to do next."""
+        for outcome in outcomes:
+            self.close_run(outcome)
+            self.out.print("")
+        self.out.print(f"Done in {time.monotonic() - self.began:.0f} s. Next:")
+        self.out.print("  open a report.html above in a browser, or a .tif in QGIS")
+        self.out.print("  write a job of your own for a public catalog: README.md, Your own job")

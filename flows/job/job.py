@@ -1,0 +1,262 @@
+"""The job: what a person writes, read and checked where it enters."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from tilewright.flows.job.area import Area, AreaError, read_area
+from tilewright.flows.job.mask import MaskWish
+from tilewright.flows.job.period import Period, as_periods, checked_name
+from tilewright.models.fields import did_you_mean
+
+MAX_JOB_BYTES = 16 * 2**20
+"""A job with its inline area; more is a file of something else."""
+
+REMOTE = re.compile(r"^[a-z0-9+]+://")
+
+
+class JobError(ValueError):
+    """A job that is refused: which field, what was given, what is expected."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class GridWish(_Part):
+    """What the job asks of the grid; None leaves it to the card."""
+
+    crs: str = "utm"
+    resolution: float | None = Field(default=None, gt=0)
+    bounds: tuple[float, float, float, float] | None = None
+
+
+class TileWish(_Part):
+    """What the job asks of blocks and windows; None leaves it to the plan."""
+
+    block: int | None = Field(default=None, gt=0, le=32768)
+    step: int | None = Field(default=None, gt=0, le=8192)
+    batch: int | None = Field(default=None, gt=0, le=1024)
+
+
+class CogWish(_Part):
+    """What the job asks of the layers' files; ``max_side`` None leaves it to `tilewright.tasks.cog.parts`."""
+
+    max_side: int | None = Field(default=None, ge=512, le=131_072, multiple_of=512)
+
+
+class SceneFilter(_Part):
+    """Which scenes may take part."""
+
+    max_cloud: float | None = Field(default=None, ge=0, le=100)
+    clearest: int | None = Field(default=None, gt=0)
+    orbit_state: Literal["ascending", "descending"] | None = None
+    relative_orbit: int | None = None
+    mode: str | None = None
+    platforms: tuple[str, ...] = ()
+
+
+class Tolerance(_Part):
+    """How much may go wrong for good before the job fails."""
+
+    failed_reads: int = Field(default=0, ge=0)
+
+
+class Limits(_Part):
+    """What a job may not exceed."""
+
+    blocks: int = Field(default=100_000, gt=0)
+    items: int = Field(default=10_000, gt=0)
+    memory_mb: float | None = Field(default=None, gt=0)
+
+
+def _word(given: Any) -> Any:
+    """What was written: YAML takes yes and no for true and false."""
+    return {True: "yes", False: "no"}[given] if isinstance(given, bool) else given
+
+
+class AugmentWish(BaseModel):
+    """From which sides a model sees each window: ``flips`` are four, ``d4`` with quarter turns eight."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["none", "flips", "d4"] = "none"
+    spread: bool = False
+
+    @model_validator(mode="after")
+    def _spread_of_something(self) -> AugmentWish:
+        if self.spread and self.kind == "none":
+            raise ValueError("spread needs a kind: write flips or d4")
+        return self
+
+
+class EnsembleWish(BaseModel):
+    """The models that answer beside the job's own, and how their answers become one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    models: tuple[str, ...] = ()
+    combine: Literal["mean", "vote"] = "mean"
+    disagreement: bool = False
+
+    @model_validator(mode="after")
+    def _partners_named(self) -> EnsembleWish:
+        if not self.models and (self.disagreement or self.combine == "vote"):
+            raise ValueError("models: name the models that answer beside the job's own")
+        return self
+
+
+def as_augment(value: object) -> object:
+    """``augment: d4`` as ``{kind: d4}``."""
+    return {"kind": value} if isinstance(value, str) else value
+
+
+def as_ensemble(value: object) -> object:
+    """``ensemble: [one, two]`` as ``{models: [one, two]}``."""
+    return {"models": value} if isinstance(value, (list, tuple)) else value
+
+
+class Job(BaseModel):
+    """A checked job. Paths are absolute or URIs; ``output`` may still be missing (plan and search need none)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
+
+    name: Annotated[str, AfterValidator(checked_name)]
+    area: Annotated[Area, BeforeValidator(read_area)]
+    period: Annotated[tuple[Period, ...], BeforeValidator(as_periods), Field(min_length=1)]
+    source: str | dict[str, Any]
+    model: str
+    output: str | None = Field(default=None, min_length=1)
+    grid: GridWish = GridWish()
+    tile: TileWish = TileWish()
+    cog: CogWish = CogWish()
+    filter: SceneFilter = SceneFilter()
+    mask: MaskWish = MaskWish()
+    gaps: Literal["leave", "carry", "interpolate"] | None = None
+    engine: Literal["odc", "stackstac"] = "odc"
+    radiometry: Literal["auto", "pixels", "metadata"] = "auto"
+    layers: tuple[str, ...] = ()
+    augment: Annotated[AugmentWish, BeforeValidator(as_augment)] = AugmentWish()
+    ensemble: Annotated[EnsembleWish, BeforeValidator(as_ensemble)] = EnsembleWish()
+    tolerance: Tolerance = Tolerance()
+    limits: Limits = Limits()
+    provider: Literal["auto", "cpu", "cuda", "tensorrt", "openvino"] = "auto"
+    fuse: Annotated[Literal["auto", "yes", "no"], BeforeValidator(_word)] = "auto"
+    precision: Literal["fp32", "fp16"] = "fp32"
+    zarr_format: Literal[2, 3] = 3
+    seed: int = 0
+    base: Path = Field(default_factory=Path, exclude=True)
+
+    @model_validator(mode="after")
+    def _periods_named_once(self) -> Job:
+        names = [period.name for period in self.period]
+        if len(set(names)) != len(names):
+            raise ValueError(f"period: the names {names} must differ")
+        return self
+
+    def request(self) -> dict[str, Any]:
+        """Everything that decides the product's pixels, as JSON: what a second run is compared with."""
+        plain = self.model_dump(mode="json", exclude={"output", "base", "tolerance", "limits", "provider", "area"})
+        if not self.ensemble.models:
+            del plain["ensemble"]
+        if self.cog.max_side is None:
+            del plain["cog"]
+        if self.augment.kind == "none":
+            del plain["augment"]
+        for key, default in (("fuse", "auto"), ("precision", "fp32")):
+            if plain[key] == default:
+                del plain[key]
+        if self.gaps is None:
+            del plain["gaps"]
+        if self.filter.clearest is None:
+            del plain["filter"]["clearest"]
+        return {**plain, "mask": self.mask.request(), "area": self.area.geojson()}
+
+
+def read_job(path: Path, *, changes: tuple[str, ...] = (), output: str | None = None) -> Job:
+    """The job in a YAML or JSON file, with ``key=value`` changes applied.
+
+    Paths in it (area, source, model) are relative to the file; ``output`` to the working folder.
+
+    Raises JobError naming the field, what was given and what is expected.
+    """
+    return make_job(read_plain(path), base=path.resolve().parent, changes=changes, output=output)
+
+
+def make_job(plain: dict[str, Any], *, base: Path, changes: tuple[str, ...] = (), output: str | None = None) -> Job:
+    """The job a mapping describes; see ``read_job``."""
+    plain = dict(plain)
+    for change in changes:
+        _apply_change(plain, change)
+    if output is not None:
+        plain["output"] = output
+    plain.setdefault("name", "job")
+    try:
+        if "area" in plain:
+            plain["area"] = read_area(plain["area"], base=base)
+        return Job(**{**plain, "base": base})
+    except AreaError as error:
+        raise JobError(f"area: {error}") from error
+    except ValidationError as error:
+        raise JobError(_sentence(error)) from error
+    except TypeError as error:
+        raise JobError(f"The job's keys must be names: {error}.") from error
+
+
+def read_plain(path: Path) -> dict[str, Any]:
+    """What a YAML or JSON file holds, not yet judged. Raises JobError where it cannot be read or is no mapping."""
+    try:
+        if path.stat().st_size > MAX_JOB_BYTES:
+            raise JobError(f"{path} is larger than {MAX_JOB_BYTES // 2**20} MiB: a job is a short YAML file.")
+        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise JobError(f"The job {path} cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise JobError(f"The job {path} is not valid YAML: {' '.join(str(error).split())[:300]}") from error
+    if not isinstance(plain, dict):
+        raise JobError(f"The job {path} holds no mapping: expected keys such as area, period, source, model.")
+    return plain
+
+
+def _apply_change(plain: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals or not key.strip() or not text.strip():
+        raise JobError(f"--set {change!r}: expected key=value, e.g. --set grid.resolution=20.")
+    *parents, last = key.strip().split(".")
+    target = plain
+    for parent in parents:
+        inner = target.get(parent)
+        target[parent] = dict(inner) if isinstance(inner, dict) else {}
+        target = target[parent]
+    try:
+        target[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise JobError(f"--set {change!r}: the value is not valid YAML.") from error
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"]) or "job"
+    if first["type"] == "missing":
+        return f"{field}: the job does not say it. A job needs area, period, source and model."
+    if first["type"] == "extra_forbidden":
+        known = _known(first["loc"][:-1])
+        return f"{field}: unknown key{did_you_mean(str(first['loc'][-1]), known)}. Known here: {', '.join(known)}."
+    # Pydantic's "Input should be a valid number, unable to parse string as a number" says its piece twice.
+    said = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected").partition(", unable")[0]
+    given = json.dumps(first["input"], default=str)[:80]
+    return f"{field}: {said} (given: {given})." if given not in said else f"{field}: {said}."
+
+
+def _known(place: tuple[int | str, ...]) -> list[str]:
+    model: Any = Job
+    for part in place:
+        field = model.model_fields.get(str(part)) if hasattr(model, "model_fields") else None
+        model = field.annotation if field is not None else None
+    return [name for name in getattr(model, "model_fields", {}) if name != "base"]

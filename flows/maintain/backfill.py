@@ -1,0 +1,144 @@
+"""A table of areas and periods made into products: resumable, a few at a time, what fails set aside by its reason."""
+
+from __future__ import annotations
+
+import contextvars
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from tilewright.flows.environment import storage_options
+from tilewright.flows.errors import ErrorClass, classify, sentence
+from tilewright.flows.job.template import fill
+from tilewright.tasks.storage.storage import Storage, open_storage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+LIST = "backfill.json"
+
+Drive = Callable[[dict[str, Any]], Any]
+"""Makes one product of a job's mapping; raises what the run raises."""
+
+
+class BackfillError(ValueError):
+    """A table that cannot be driven."""
+
+
+class RowsFailedError(RuntimeError):
+    """Rows that failed; the others are done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One product of a table and how it went: ``state`` is done or failed, the latter with its class and reason."""
+
+    name: str
+    state: str
+    error_class: str = ""
+    reason: str = ""
+
+
+def backfill_jobs(template: Mapping[str, Any], table: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A job per row: the template filled with the row's texts, and the row's own job keys (area, period, ...) over it.
+
+    Raises BackfillError where a row has no name, or two have the same name or output.
+    """
+    jobs = []
+    for number, row in enumerate(table, start=1):
+        if not row.get("name"):
+            raise BackfillError(f"Row {number} of the table has no name: each product needs its own.")
+        texts = {str(key): str(value) for key, value in row.items()}
+        jobs.append(fill({**template, **row}, texts))
+    for key in ("name", "output"):
+        values = [str(job.get(key)) for job in jobs]
+        double = sorted({value for value in values if values.count(value) > 1})
+        if double and (key == "name" or double != ["None"]):
+            raise BackfillError(f"Several rows have the {key} {double[0]}: put {{name}} into the template's {key}.")
+    return jobs
+
+
+def run_backfill(
+    jobs: Sequence[dict[str, Any]], drive: Drive, *, home: str, at_once: int = 1, only: str | None = None
+) -> list[Row]:
+    """Drive every job that is not done, ``at_once`` at a time, and keep the list of what became of them in ``home``.
+
+    ``only`` names a class of failure whose rows alone are driven again. Raises RowsFailedError at the end, naming the
+    first, where rows failed; the list says all.
+    """
+    storage = open_storage(home, options=storage_options(home), create=True)
+    rows = _read_list(storage)
+    waiting = [job for job in jobs if _is_wanted(rows.get(job["name"]), only)]
+    with ThreadPoolExecutor(at_once, thread_name_prefix="tilewright-backfill") as pool:
+        running = [pool.submit(contextvars.copy_context().run, _drive_one, job, drive) for job in waiting]
+        for future in as_completed(running):
+            row = future.result()
+            rows[row.name] = row
+            storage.write_json(LIST, [asdict(entry) for entry in rows.values()])
+    asked = [rows[job["name"]] for job in jobs if job["name"] in rows]
+    failed = [row for row in asked if row.state == "failed"]
+    if failed:
+        raise RowsFailedError(
+            f"{len(failed)} of {len(jobs)} products failed; the first: {failed[0].name} ({failed[0].error_class}): "
+            f"{failed[0].reason} All are in {storage.uri}/{LIST}: run again for those that are missing, or with "
+            f"only={failed[0].error_class} for those alone."
+        )
+    return asked
+
+
+def read_table(path: Path) -> list[dict[str, Any]]:
+    """The rows of a CSV, YAML or JSON table. A CSV's ``area`` may be four numbers with spaces, or a file.
+
+    Raises BackfillError where there are none.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BackfillError(f"The table {path} cannot be read: {error}.") from error
+    if path.suffix.lower() == ".csv":
+        rows: Any = [_csv_row(row) for row in csv.DictReader(text.splitlines())]
+    else:
+        try:
+            rows = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise BackfillError(f"The table {path} is not valid YAML: {' '.join(str(error).split())[:300]}") from error
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise BackfillError(f"The table {path} holds no rows: expected a list with name, area and period each.")
+    return rows
+
+
+def _csv_row(row: Mapping[str, str | None]) -> dict[str, Any]:
+    plain: dict[str, Any] = {key: value.strip() for key, value in row.items() if key and value and value.strip()}
+    numbers = str(plain.get("area", "")).split()
+    if len(numbers) == 4:
+        try:
+            plain["area"] = [float(number) for number in numbers]
+        except ValueError as error:
+            raise BackfillError(f"area {plain['area']!r}: expected west south east north, or a file.") from error
+    return plain
+
+
+def _is_wanted(row: Row | None, only: str | None) -> bool:
+    if only is None:
+        return row is None or row.state != "done"
+    return row is not None and row.state == "failed" and row.error_class == only
+
+
+def _drive_one(job: dict[str, Any], drive: Drive) -> Row:
+    try:
+        drive(job)
+    except Exception as error:
+        kind = classify(error)
+        if kind is ErrorClass.FAULT:
+            raise
+        return Row(name=job["name"], state="failed", error_class=kind.value, reason=sentence(error))
+    return Row(name=job["name"], state="done")
+
+
+def _read_list(storage: Storage) -> dict[str, Row]:
+    return {row["name"]: Row(**row) for row in storage.read_json(LIST) or []}

@@ -1,0 +1,204 @@
+"""A product rebuilt from its Item alone, and held against the one the Item describes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rasterio
+from rasterio.windows import Window
+
+from tilewright.flows.environment import reading_settings, storage_options
+from tilewright.flows.run.context import Run, Settings
+from tilewright.flows.run.existing import Standing, check_output, read_standing
+from tilewright.flows.run.pipeline import make_product
+from tilewright.flows.runners.run_options import RunOptions
+from tilewright.tasks.progress import silent
+from tilewright.tasks.publish.layers import PART_ITEM
+from tilewright.tasks.read.gdal import gdal_path, reading_env
+from tilewright.tasks.storage.errors import StorageError, StoreError
+from tilewright.tasks.storage.ledger import ENTRIES, digest, read_entries
+from tilewright.tasks.storage.storage import REMOTE, open_storage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tilewright.tasks.plan import Plan
+    from tilewright.tasks.progress import Listener
+    from tilewright.tasks.storage.storage import Storage
+
+
+COG = "profile=cloud-optimized"
+
+ROWS = 512
+"""Rows compared at a time."""
+
+
+def rerun_item(item: str, *, output: str | None = None, listener: Listener = silent) -> dict[str, Any]:
+    """Rebuild the product of an Item (path or URI) into ``output`` and say whether it came out the same.
+
+    Without ``output`` a local product is rebuilt beside itself.
+
+    What comes back: ``identical``, ``sentence``, ``output``, ``layers`` (name to True, False or None where the original
+    cannot be read) and ``blocks`` (how many were compared by checksum, and how many differ).
+
+    Raises StoreError where the Item does not lead to its plan, and whatever a run raises.
+    """
+    home, plain = _read_item(item)
+    plan = _plan_of(home, plain)
+    target = output or _beside(home, plan.name)
+    storage = check_output(target, storage_options(target))
+    if storage.uri == home.uri:
+        raise StoreError(f"--output {target} is the product itself: give another place for the rebuilt one.")
+    _rebuild(plan, _settings(plain), storage, listener)
+    rebuilt = open_storage(target, options=storage.options)
+    layers = {name: _same_layer(plain, home, rebuilt, name) for name in plan.layers}
+    blocks = _compare_blocks(home, rebuilt)
+    identical = all(same is True for same in layers.values()) and blocks["differing"] == 0
+    sentence = _sentence(plain["id"], identical=identical, layers=layers, blocks=blocks, uri=rebuilt.uri)
+    return {"identical": identical, "sentence": sentence, "output": rebuilt.uri, "layers": layers, "blocks": blocks}
+
+
+def _beside(home: Storage, name: str) -> str:
+    """Where a product is rebuilt unless told otherwise: beside a local one, else in the working folder."""
+    return f"{home.uri.rstrip('/')}-rerun" if home.folder is not None else f"out/{name}-rerun"
+
+
+def _read_item(item: str) -> tuple[Storage, dict[str, Any]]:
+    """The storage that holds an Item, and the Item."""
+    folder, _, name = item.rpartition("/") if REMOTE.match(item) else (str(Path(item).parent), "", Path(item).name)
+    home = open_storage(folder, options=storage_options(folder))
+    try:
+        plain = home.read_json(name) if home.root is not None else None
+    except StorageError as error:
+        raise StoreError(str(error)) from error
+    if plain is None:
+        raise StoreError(f"{item} is not there: give the path or URI of a product's item.json.")
+    if not isinstance(plain, dict) or plain.get("type") != "Feature" or not isinstance(plain.get("assets"), dict):
+        raise StoreError(f"{item} is not a STAC Item: give the item.json of a product.")
+    return home, plain
+
+
+def _plan_of(home: Storage, plain: Mapping[str, Any]) -> Plan:
+    """The plan an Item leads to, proven by the checksum that the Item holds."""
+    asset = plain["assets"].get("plan")
+    if not isinstance(asset, dict) or "href" not in asset:
+        raise StoreError(f"The Item {plain.get('id')} leads to no plan: only products of Tilewright can be rebuilt.")
+    content = home.read(str(asset["href"]).removeprefix("./"))
+    if content is None:
+        raise StoreError(f"The plan {asset['href']} of the Item {plain.get('id')} is gone: restore it beside the Item.")
+    if asset.get("file:checksum") != "1220" + hashlib.sha256(content).hexdigest():
+        raise StoreError(
+            f"The plan {asset['href']} is not the one the Item {plain.get('id')} was made with: restore it."
+        )
+    return Standing(uri=home.uri, plain=json.loads(content), complete=True).plan()
+
+
+def _settings(plain: Mapping[str, Any]) -> Settings:
+    """The run's settings as the Item's expression has them."""
+    made = plain["properties"].get("processing:expression", {}).get("expression", {})
+    job = made.get("job", {})
+    return Settings(
+        provider=made.get("provider", "auto"),
+        batch=job.get("tile", {}).get("batch"),
+        zarr_format=job.get("zarr_format", 3),
+    )
+
+
+def _rebuild(plan: Plan, settings: Settings, storage: Storage, listener: Listener) -> None:
+    standing = read_standing(storage)
+    if standing is not None and digest(standing.plain) != digest(plan.to_json()):
+        raise StoreError(f"{storage.uri} holds another product: give another --output for the rebuilt one.")
+    if standing is not None and standing.complete:
+        return
+    make_product(
+        Run(
+            plan=plan,
+            settings=settings,
+            options=RunOptions(),
+            storage=storage,
+            listener=listener,
+            began=datetime.now(UTC),
+            clock=time.monotonic(),
+        )
+    )
+
+
+def _same_layer(plain: Mapping[str, Any], home: Storage, rebuilt: Storage, name: str) -> bool | None:
+    """True if a layer's files have the checksums their Items give, or else the same pixels; None if unknown."""
+    remade = rebuilt.read_json("item.json") or {}
+    parts, made = _parts(plain), _parts(remade)
+    if parts != made:
+        return False
+    if not parts:
+        return _same_file(plain, home, remade, rebuilt, name)
+    verdicts = [
+        _same_file(home.read_json(part) or {}, home, rebuilt.read_json(part) or {}, rebuilt, name) for part in parts
+    ]
+    return False if False in verdicts else None if None in verdicts else True
+
+
+def _parts(plain: Mapping[str, Any]) -> list[str]:
+    """The Items of a product's parts by name; none where every layer is one file."""
+    hrefs = [
+        str(link.get("href")).removeprefix("./") for link in plain.get("links", ()) if link.get("rel") == "related"
+    ]
+    return sorted(href for href in hrefs if PART_ITEM.fullmatch(href))
+
+
+def _same_file(
+    plain: Mapping[str, Any], home: Storage, remade: Mapping[str, Any], rebuilt: Storage, name: str
+) -> bool | None:
+    """The same for the one file that two Items show a layer by."""
+    asset, other = (item.get("assets", {}).get(name, {}) for item in (plain, remade))
+    if asset.get("file:checksum") and asset["file:checksum"] == other.get("file:checksum"):
+        return True
+    if COG not in str(asset.get("type")) or not other:
+        return None
+    paths = [f"{place.uri}/{entry['href'].removeprefix('./')}" for place, entry in ((home, asset), (rebuilt, other))]
+    with reading_env(reading_settings()):
+        try:
+            return _same_pixels(*paths)
+        except rasterio.errors.RasterioIOError:
+            return None
+
+
+def _same_pixels(one: str, other: str) -> bool:
+    with rasterio.open(gdal_path(one)) as first, rasterio.open(gdal_path(other)) as second:
+        if (first.shape, first.transform, first.dtypes) != (second.shape, second.transform, second.dtypes):
+            return False
+        for row in range(0, first.height, ROWS):
+            window = Window(0, row, first.width, min(ROWS, first.height - row))
+            if not np.array_equal(first.read(1, window=window), second.read(1, window=window), equal_nan=True):
+                return False
+    return True
+
+
+def _compare_blocks(home: Storage, rebuilt: Storage) -> dict[str, int]:
+    """Blocks of both ledgers by their checksums; none are compared where the original came without its ledger."""
+    if not any(True for _ in home.keys(ENTRIES)):
+        return {"compared": 0, "differing": 0}
+    originals, remade = read_entries(home), read_entries(rebuilt)
+    differing = sum(
+        1 for name in originals if name not in remade or remade[name].checksums != originals[name].checksums
+    )
+    return {"compared": len(originals), "differing": differing + len(remade.keys() - originals.keys())}
+
+
+def _sentence(
+    name: str, *, identical: bool, layers: Mapping[str, bool | None], blocks: Mapping[str, int], uri: str
+) -> str:
+    compared = f", {blocks['compared']} blocks by their checksums" if blocks["compared"] else ""
+    if identical:
+        return f"{name} was rebuilt from its Item in {uri} and is identical: layers {', '.join(layers)}{compared}."
+    unknown = [layer for layer, same in layers.items() if same is None]
+    other = [layer for layer, same in layers.items() if same is False]
+    parts = [f"layers {', '.join(other)} differ"] if other else []
+    parts += [f"{blocks['differing']} of {blocks['compared']} blocks differ"] if blocks["differing"] else []
+    parts += [f"the original of {', '.join(unknown)} cannot be read"] if unknown else []
+    return f"{name} was rebuilt from its Item in {uri} and is not proven identical: {'; '.join(parts)}."

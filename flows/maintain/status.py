@@ -1,0 +1,57 @@
+"""How far a product is, from its ledger alone and without any lock."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from tilewright.flows.environment import storage_options
+from tilewright.flows.run.output_lock import run_alive
+from tilewright.tasks.storage.errors import StoreError
+from tilewright.tasks.storage.ledger import ENTRIES, read_failures, read_plan
+from tilewright.tasks.storage.lock import is_stale, read_lock
+from tilewright.tasks.storage.storage import open_storage
+
+if TYPE_CHECKING:
+    from tilewright.tasks.storage.storage import Storage
+
+
+ADVICE = {
+    "planned": "Nothing runs here now: run the job to begin.",
+    "running": "A run is under way.",
+    "failed": "It stopped before the end, interrupted or failed: run the same job again, it goes on from here.",
+    "complete": "Open {report} for a look at it.",
+}
+
+
+def product_status(output: str) -> dict[str, Any]:
+    """State (planned, running, failed, complete), blocks and failures of a product.
+
+    Raises StoreError where there is none.
+    """
+    storage = open_storage(output, options=storage_options(output))
+    plan = read_plan(storage) if storage.root is not None else None
+    if plan is None:
+        raise StoreError(f"{output} holds no product and none was begun there: check the path.")
+    done = sum(1 for key in storage.keys(ENTRIES) if key.endswith(".json") and "/." not in key)
+    failures = read_failures(storage)
+    state = _state(storage, n_done=done)
+    return {
+        "name": plan["name"],
+        "state": state,
+        "blocks_total": len(plan["blocks"]),
+        "blocks_done": done,
+        "blocks_failed": len({failure.get("block") for failure in failures}),
+        "failures": list(failures),
+        "advice": ADVICE[state].format(report=f"{storage.uri}/report.html"),
+    }
+
+
+def _state(storage: Storage, *, n_done: int) -> str:
+    if storage.read("item.json") is not None:
+        return "complete"
+    lock = read_lock(storage)
+    if lock is not None and not is_stale(lock, now=time.time(), alive=run_alive(lock)):
+        return "running"
+    began = n_done > 0 or lock is not None or bool(read_failures(storage))
+    return "failed" if began else "planned"

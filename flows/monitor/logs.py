@@ -1,0 +1,75 @@
+"""Structured logs: one JSON object a line on stderr, each with time, level, run, block and item."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TextIO
+
+from tilewright.flows.errors import classify, sentence
+from tilewright.tasks.progress import Advance, Notice, Stage
+from tilewright.tasks.read.failures import without_query
+
+if TYPE_CHECKING:
+    from tilewright.tasks.progress import Event
+
+
+class JsonLog:
+    """A listener that logs every event; warnings of libraries come the same way while the run lasts."""
+
+    def __init__(self, run: str, *, stream: TextIO | None = None) -> None:
+        self.run = run
+        self.stream = stream or sys.stderr
+        self.stage = ""
+        self.handler = _Records(self)
+        logging.getLogger().addHandler(self.handler)
+
+    def __call__(self, event: Event) -> None:
+        """Log one event."""
+        match event:
+            case Stage():
+                self.stage = event.name
+                self.write("info", f"{event.name} began", total=event.total)
+            case Advance():
+                figures: dict[str, Any] = {
+                    "km2": event.km2,
+                    "bytes_read": event.bytes_read,
+                    "seconds": dict(event.seconds),
+                }
+                self.write("info", "block done" if event.block else "done", block=event.block, n=event.done, **figures)
+            case Notice():
+                self.write("warning", event.text, block=event.block, item=event.item)
+
+    def ended(self, error: BaseException | None) -> None:
+        """Log the end, and leave the libraries' logging as it was."""
+        logging.getLogger().removeHandler(self.handler)
+        if error is None:
+            self.write("info", "complete")
+        else:
+            failing = {"block": str(getattr(error, "block", "")), "item": str(getattr(error, "item", ""))}
+            self.write("error", sentence(error), error_class=classify(error).value, **failing)
+
+    def write(self, level: str, message: str, *, block: str = "", item: str = "", **more: Any) -> None:
+        """Write one record; query strings of URLs, where signatures stand, are cut."""
+        record = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "level": level,
+            "run": self.run,
+            "stage": self.stage,
+            "block": block,
+            "item": item,
+            "message": without_query(message),
+            **more,
+        }
+        print(json.dumps(record, ensure_ascii=False, default=str), file=self.stream, flush=True)
+
+
+class _Records(logging.Handler):
+    def __init__(self, log: JsonLog) -> None:
+        super().__init__(level=logging.WARNING)
+        self.log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.log.write(record.levelname.lower(), record.getMessage(), logger=record.name)

@@ -1,0 +1,73 @@
+"""progress.json beside the product: how far a run is, for whoever polls a file or an object."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from tilewright.flows.errors import classify, sentence
+from tilewright.tasks.progress import Advance, Notice, Stage
+from tilewright.tasks.storage.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tilewright.tasks.progress import Event
+    from tilewright.tasks.storage.storage import Storage
+
+
+PROGRESS = "progress.json"
+
+EVERY_SECONDS = 5.0
+"""Between two writes: each is a request where the product is in a bucket."""
+
+MOST_NOTICES = 20
+
+
+class ProgressFile:
+    """A listener that keeps progress.json: name, state, stage, done, total, km2, km2_per_s, notices, updated (UTC)."""
+
+    def __init__(self, storage: Storage, name: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.storage = storage
+        self.clock = clock
+        self.written = float("-inf")
+        self.began = clock()
+        self.plain: dict[str, Any] = {
+            "name": name, "state": "running", "stage": "prepare", "done": 0, "total": 0, "km2": 0.0, "km2_per_s": 0.0,
+            "bytes_read": 0, "notices": [],
+        }  # fmt: skip
+
+    def __call__(self, event: Event) -> None:
+        """Take one event; write at each stage and at most every few seconds between."""
+        plain = self.plain
+        match event:
+            case Stage():
+                plain.update(stage=event.name, done=0, total=event.total)
+                if event.name == "blocks":
+                    self.began = self.clock()
+            case Advance():
+                plain["done"] += event.done
+                plain["km2"] += event.km2
+                plain["bytes_read"] += event.bytes_read
+            case Notice():
+                plain["notices"] = [*plain["notices"], event.text][-MOST_NOTICES:]
+        if isinstance(event, Stage) or self.clock() - self.written >= EVERY_SECONDS:
+            self._write()
+
+    def close(self, error: BaseException | None) -> None:
+        """Write the end: complete, or failed with the class of the failure and its sentence."""
+        self.plain["state"] = "complete" if error is None else "failed"
+        if error is not None:
+            self.plain["failure"] = {"class": classify(error).value, "reason": sentence(error)}
+        self._write()
+
+    def _write(self) -> None:
+        seconds = max(self.clock() - self.began, 1e-9)
+        speed = self.plain["km2"] / seconds if self.plain["stage"] == "blocks" else self.plain["km2_per_s"]
+        self.plain.update(km2_per_s=round(speed, 3), updated=datetime.now(UTC).isoformat(timespec="seconds"))
+        self.written = self.clock()
+        # A progress that cannot be written is no reason to end the run; its own writes will tell.
+        with suppress(StorageError):
+            self.storage.write_json(PROGRESS, self.plain)

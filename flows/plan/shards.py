@@ -1,0 +1,33 @@
+"""A large area as shards: runs of neighbouring blocks, each done by a flow run of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tilewright.tasks.plan import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shard:
+    """One part of a plan's blocks: ``number`` of ``total``, counted from 1, and the places (row, col) it does."""
+
+    number: int
+    total: int
+    places: tuple[tuple[int, int], ...]
+
+
+def cut_shards(plan: Plan, n_shards: int) -> tuple[Shard, ...]:
+    """The plan's blocks in so many runs of equal length, neighbours together; fewer where there are fewer blocks.
+
+    The same plan and number always give the same cut, so that a shard is known by its number alone.
+    """
+    places = plan.blocks
+    total = max(1, min(n_shards, len(places)))
+    edges = [len(places) * number // total for number in range(total + 1)]
+    return tuple(
+        Shard(number=number, total=total, places=places[start:stop])
+        for number, (start, stop) in enumerate(pairwise(edges), start=1)
+    )

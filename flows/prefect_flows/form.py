@@ -1,0 +1,50 @@
+"""A job as a form: what Prefect's page asks for, field by field. ``Job`` itself stays the judge of what is entered."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tilewright.flows.job.job import GridWish, Limits, SceneFilter, TileWish, Tolerance
+from tilewright.flows.job.mask import MaskWish
+
+
+class JobForm(BaseModel):
+    """One map: where, when, from which archive, with which model, and where the product goes."""
+
+    model_config = ConfigDict(extra="allow", title="Job")
+
+    name: str = Field(title="Name", description="Letters, digits, dot, dash, underscore.", examples=["danube-water"])
+    area: list[float] | dict[str, Any] | str | None = Field(
+        default=None,
+        title="Area",
+        description="[west, south, east, north] in EPSG:4326, GeoJSON, or a GeoJSON file's path.",
+        examples=[[13.10, 48.27, 13.17, 48.30]],
+    )
+    period: str | dict[str, str] | list[str] | None = Field(
+        default=None,
+        title="Period",
+        description="2021-06-01/2021-06-30, both ends included; or named ones, for example before and after.",
+    )
+    source: str | dict[str, Any] = Field(
+        default="earth-search",
+        title="Source",
+        description="earth-search, planetary-computer, cdse, or a STAC API's or catalog's URL. Never a signed one.",
+    )
+    model: str = Field(default="ndwi-water", title="Model", description="A built-in name, or a card's URL or path.")
+    output: str | None = Field(default=None, title="Output", description="s3://bucket/prefix or a folder.")
+    layers: list[str] = Field(default=[], title="Layers", description="All that the model gives where none is named.")
+    filter: SceneFilter = Field(default=SceneFilter(), title="Scenes")
+    mask: MaskWish = Field(default=MaskWish(), title="Cloud mask")
+    gaps: Literal["leave", "carry", "interpolate"] | None = Field(default=None, title="Gaps between dates")
+    grid: GridWish = Field(default=GridWish(), title="Grid")
+    tile: TileWish = Field(default=TileWish(), title="Blocks and windows")
+    tolerance: Tolerance = Field(default=Tolerance(), title="Tolerance")
+    limits: Limits = Field(default=Limits(), title="Limits")
+    radiometry: Literal["auto", "pixels", "metadata"] = Field(default="auto", title="Radiometry")
+    provider: Literal["auto", "cpu", "cuda", "tensorrt", "openvino"] = Field(default="auto", title="Provider")
+
+    def plain(self) -> dict[str, Any]:
+        """What a job file would hold: only what was entered."""
+        return self.model_dump(mode="json", exclude_unset=True, exclude_none=True)

@@ -1,0 +1,75 @@
+"""Each step's policy on one screen; a step is a Prefect task inside a flow run and a plain call outside."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from tilewright.flows.errors import classify
+from tilewright.flows.policies import JITTER, POLICIES, RETRIED, Policy
+from tilewright.flows.prefect_server import in_flow_run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+
+P = ParamSpec("P")
+
+R = TypeVar("R")
+
+
+def step(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator that makes a function the step of that name, with the policy above."""
+    policy = POLICIES[name]
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            if not in_flow_run() or not _server_answers():
+                return function(*args, **kwargs)
+            tags = (*policy.tags, *_source_tags(args))
+            return _as_task(function, name, policy, tags)(*args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+def _server_answers() -> bool:
+    """Whether a step can be reported at all; it is done in any case."""
+    from tilewright.flows.prefect_server import server_answers
+
+    return server_answers()
+
+
+def _source_tags(args: Iterable[object]) -> tuple[str, ...]:
+    """``source:<name>`` of the first argument that has a plan, or a job that names its source."""
+    for argument in args:
+        plan = getattr(argument, "plan", None)
+        source = plan.source["name"] if plan is not None else getattr(argument, "source", None)
+        if isinstance(source, str) and "/" not in source:
+            return (f"source:{source}",)
+    return ()
+
+
+def _as_task(function: Callable[P, R], name: str, policy: Policy, tags: tuple[str, ...]) -> Callable[P, R]:
+    from prefect import task
+    from prefect.cache_policies import NO_CACHE
+
+    def retry(_task: object, _run: object, state: Any) -> bool:
+        error = state.result(raise_on_failure=False)
+        return isinstance(error, Exception) and classify(error) in RETRIED
+
+    decorate: Any = task(
+        name=name,
+        retries=len(policy.delays),
+        retry_delay_seconds=list(policy.delays),
+        retry_jitter_factor=JITTER,
+        retry_condition_fn=retry,
+        timeout_seconds=policy.timeout,
+        tags=list(tags),
+        cache_policy=NO_CACHE,
+        persist_result=False,
+        log_prints=False,
+    )
+    return decorate(function)

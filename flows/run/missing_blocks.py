@@ -1,0 +1,112 @@
+"""The blocks that a run still has to make, and their ledger entries."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from tilewright.flows.prefect_steps import step
+from tilewright.flows.runners.quarantine import SetAsideError, blocks_set_aside
+from tilewright.flows.runners.runner import RunError, run_blocks
+from tilewright.tasks.block.block import block_key, is_intact
+from tilewright.tasks.progress import Advance, Notice, Stage
+from tilewright.tasks.publish.class_areas import block_km2
+from tilewright.tasks.storage.errors import StorageError
+from tilewright.tasks.storage.ledger import read_entries, read_failures, remove_entries, write_failures
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tilewright.flows.run.context import Run
+    from tilewright.flows.run.output_lock import Holder
+    from tilewright.flows.runners.run_options import Where
+    from tilewright.tasks.block.block import Workshop
+    from tilewright.tasks.grid.blocks import Block
+    from tilewright.tasks.storage.ledger import BlockEntry
+
+
+CHECK_THREADS = 4
+"""Standing blocks read back at once."""
+
+
+@step("blocks")
+def do_missing_blocks(run: Run, shop: Workshop, where: Where, holder: Holder) -> dict[str, BlockEntry]:
+    """Every block's entry, by name: those that stand, verified, and those done now."""
+    done = _verified(shop)
+    todo = _asked_for(run, [block for block in shop.plan.all_blocks() if block.name not in done])
+    run.listener(Stage(name="blocks", total=len(shop.plan.blocks)))
+    if done:
+        run.listener(Advance(done=len(done)))
+        run.listener(Notice(text=f"{len(done)} of {len(shop.plan.blocks)} blocks stand from before and are kept."))
+    try:
+        _do(run, shop, where, todo, done=done, holder=holder)
+    except BaseException as error:
+        # What broke the run is the news, and where it is the storage this list cannot be written either.
+        with suppress(StorageError):
+            _note_failures(run, done, aside=error.rows if isinstance(error, SetAsideError) else ())
+        raise
+    _note_failures(run, done)
+    missing = len(shop.plan.blocks) - len(done)
+    if missing:
+        raise RunError(f"The blocks asked for are done; {missing} others are still missing. Run without --retry.")
+    return done
+
+
+def _asked_for(run: Run, missing: list[Block]) -> list[Block]:
+    """The missing blocks, or those of them that were set aside for the reason asked for."""
+    if run.options.retry is None:
+        return missing
+    names = blocks_set_aside(read_failures(run.storage), run.options.retry)
+    return [block for block in missing if block.name in names]
+
+
+def _do(
+    run: Run, shop: Workshop, where: Where, todo: list[Block], *, done: dict[str, BlockEntry], holder: Holder
+) -> None:
+    for entry in run_blocks(shop, todo, where, provider=run.settings.provider):
+        done[entry.name] = entry
+        km2 = block_km2(shop.plan, entry)
+        run.listener(Advance(km2=km2, block=entry.name, bytes_read=entry.bytes_read, seconds=entry.seconds))
+        for failure in entry.failures:
+            words = ", ".join(f"{key} {value}" for key, value in failure.items())
+            run.listener(Notice(text=f"read failed: {words}", block=entry.name, item=failure["item"]))
+        _check_tolerance(run, done)
+        holder.check()
+
+
+def _note_failures(run: Run, done: dict[str, BlockEntry], *, aside: Iterable[dict[str, str]] = ()) -> None:
+    """Keep the reads that failed inside the tolerance, and the blocks set aside, each with its class."""
+    tolerated = [failure for entry in done.values() for failure in entry.failures]
+    write_failures(run.storage, [*tolerated, *aside])
+
+
+def _check_tolerance(run: Run, done: dict[str, BlockEntry]) -> None:
+    failures = [failure for entry in done.values() for failure in entry.failures]
+    if len(failures) > run.settings.tolerance:
+        first = failures[0]
+        raise RunError(
+            f"{len(failures)} reads failed, more than tolerance.failed_reads = {run.settings.tolerance}; the first: "
+            f"item {first['item']}, band {first['band']}, block {first['block']}: {first['reason']}. Finished blocks "
+            "are kept: run again when the source answers, or raise the tolerance."
+        )
+
+
+def _verified(shop: Workshop) -> dict[str, BlockEntry]:
+    """The standing entries of today's key whose pixels read back as they were written; others are forgotten.
+
+    Blocks that the plan no longer has are made nodata again.
+    """
+    entries = read_entries(shop.storage)
+    planned = {block.name: block for block in shop.plan.all_blocks()}
+    current = [
+        entry for name, entry in entries.items() if name in planned and entry.key == block_key(shop.plan, planned[name])
+    ]
+    with ThreadPoolExecutor(CHECK_THREADS) as pool:
+        verdicts = pool.map(lambda entry: is_intact(shop, entry), current)
+        good = {entry.name: entry for entry, intact in zip(current, verdicts, strict=True) if intact}
+    for name, entry in entries.items():
+        if name not in planned:
+            shop.store.erase_block(shop.plan.product_box_of(shop.plan.block(entry.row, entry.col).inner))
+    remove_entries(shop.storage, [name for name in entries if name not in good])
+    return good

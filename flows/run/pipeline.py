@@ -1,0 +1,158 @@
+"""A plan carried out: prepare, blocks, COGs, publish, with the output held by one run throughout."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from tilewright.flows.machine import free_memory, peak_memory
+from tilewright.flows.monitor.monitor import watched
+from tilewright.flows.plan.make import versions
+from tilewright.flows.plan.memory import fitting_callers
+from tilewright.flows.plan.model_card import load_plan_card
+from tilewright.flows.prefect_steps import step
+from tilewright.flows.run.context import READ_THREADS, Run
+from tilewright.flows.run.missing_blocks import do_missing_blocks
+from tilewright.flows.run.outcome import Outcome
+from tilewright.flows.run.output_lock import hold
+from tilewright.flows.run.precision import check_precision
+from tilewright.flows.run.prefetch import Ahead
+from tilewright.flows.run.prepare import check_room, declare_product, remove_product, replace_plan
+from tilewright.flows.runners.run_options import Where
+from tilewright.flows.runners.worker import open_workshop
+from tilewright.models.run.open import active_provider
+from tilewright.models.run.providers import GPU_BATCH, GPUS
+from tilewright.tasks.progress import Notice, Stage
+from tilewright.tasks.storage.errors import StoreError
+from tilewright.tasks.storage.ledger import (
+    digest,
+    freeze_plan,
+    read_plan,
+)
+from tilewright.tasks.storage.storage import open_storage
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tilewright.models.card.card import ModelCard
+    from tilewright.tasks.block.block import Workshop
+    from tilewright.tasks.publish.layers import Finished
+    from tilewright.tasks.storage.ledger import BlockEntry
+
+
+def make_product(run: Run) -> Outcome:
+    """The published product of a plan.
+
+    Raises a refusal (ValueError) before pixels are read, or a RuntimeError naming what broke; what is done is kept.
+    """
+    options = run.options
+    where = Where(runner=options.runner, workers=options.workers, shards=options.shards, deployment=options.deployment)
+    card = load_plan_card(run.plan)
+    check_room(run.storage, run.plan, card)
+    where = _fitted(run, where, card)
+    if run.plan.precision == "fp16":
+        check_precision(run.plan, card, provider=run.settings.provider)
+    run = replace(run, storage=open_storage(run.storage.uri, options=run.storage.options, create=True))
+    with hold(run.storage) as holder, watched(run.listener, run.storage, run.plan.name) as listener:
+        run = replace(run, listener=listener)
+        _prepare(run, card)
+        shop = _open_shop(run)
+        ahead = Ahead(shop)
+        entries = do_missing_blocks(run, shop, where, holder)
+        finished = _cogs(run, card, entries)
+        holder.check()
+        report = _publish(run, shop, entries, finished, background=ahead.background(), n_workers=where.n_workers)
+    return Outcome(name=run.plan.name, output=run.storage.uri, report=report)
+
+
+def _fitted(run: Run, where: Where, card: ModelCard) -> Where:
+    """Where blocks run, with no more callers of the model than memory has room for.
+
+    Clusters and shards run where this process cannot look. Raises RoomError where not even one caller fits.
+    """
+    if where.runner != "threads" or where.shards > 1:
+        return where
+    limit = run.settings.memory_mb
+    free = free_memory() if limit is None else int(limit * 1e6)
+    gpu = active_provider(card, provider=run.settings.provider) in GPUS
+    batch = card.batch or run.settings.batch or (GPU_BATCH if gpu else 1)
+    n_callers = fitting_callers(run.plan, card, n_callers=where.n_workers, free=free, batch=batch, on_gpu=gpu)
+    if n_callers < where.n_workers:
+        run.listener(
+            Notice(text=f"{free / 1e6:,.0f} MB of memory have room for {n_callers} of {where.n_workers} model calls.")
+        )
+    return replace(where, workers=n_callers, free=free)
+
+
+@step("prepare")
+def _prepare(run: Run, card: ModelCard) -> None:
+    """Freeze the plan and declare the store; what an update or a replacement throws away goes first."""
+    run.listener(Stage(name="prepare"))
+    storage, plan = run.storage, run.plan
+    if run.options.replace:
+        remove_product(storage)
+    elif run.replaces is not None:
+        replace_plan(storage, run.replaces.get("layers", ()), plan)
+    if not freeze_plan(storage, plan.to_json()) and digest(read_plan(storage)) != digest(plan.to_json()):
+        raise StoreError(
+            f"Another run began in {storage.uri} meanwhile: run the same command again to see where it is."
+        )
+    declare_product(storage, plan, card, zarr_format=run.settings.zarr_format)
+
+
+def _open_shop(run: Run) -> Workshop:
+    settings = run.settings
+    shop = open_workshop(
+        run.storage,
+        run.plan,
+        provider=settings.provider,
+        batch=settings.batch,
+        tolerance=settings.tolerance,
+        read_threads=READ_THREADS,
+    )
+    if shop.engine.session.note:
+        run.listener(Notice(text=shop.engine.session.note))
+    today = versions()
+    changed = [
+        f"{name} {run.plan.versions[name]} then, {today[name]} now"
+        for name in sorted(today)
+        if run.plan.versions.get(name, today[name]) != today[name]
+    ]
+    if changed:
+        run.listener(Notice(text=f"This product was begun with other libraries: {'; '.join(changed)}."))
+    return shop
+
+
+@step("cogs")
+def _cogs(run: Run, card: ModelCard, entries: dict[str, BlockEntry]) -> Finished:
+    """The smaller levels of the store, and every layer's files."""
+    from tilewright.tasks.publish.layers import finish_layers
+
+    return finish_layers(run.storage, run.plan, card, entries, listener=run.listener)
+
+
+@step("publish")
+def _publish(
+    run: Run,
+    shop: Workshop,
+    entries: dict[str, BlockEntry],
+    finished: Finished,
+    *,
+    background: np.ndarray | None,
+    n_workers: int,
+) -> dict[str, object]:
+    from tilewright.tasks.publish.publish import publish_product
+    from tilewright.tasks.publish.report_json import RunFacts
+
+    run.listener(Stage(name="publish", total=1))
+    facts = RunFacts(
+        began=run.began,
+        finished=datetime.now(UTC),
+        seconds=time.monotonic() - run.clock,
+        n_workers=n_workers,
+        peak_memory=peak_memory(),
+        background=background,
+    )
+    return publish_product(shop, entries, finished, facts)

@@ -1,0 +1,79 @@
+"""Blocks on a Dask cluster: one that exists or one of this machine, its workers compared first and kept busy."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from tilewright.flows.errors import RunnerError
+from tilewright.flows.runners.cluster_worker import differences, expected_facts, remote_block, worker_facts
+from tilewright.flows.runners.dispatch import Crew
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tilewright.flows.runners.cluster_worker import Pairs
+    from tilewright.flows.runners.quarantine import Quarantine
+    from tilewright.flows.runners.run_options import Where
+    from tilewright.tasks.block.block import Workshop
+    from tilewright.tasks.grid.blocks import Block
+    from tilewright.tasks.storage.ledger import BlockEntry
+
+
+def run_on_cluster(
+    shop: Workshop, blocks: Sequence[Block], where: Where, quarantine: Quarantine, *, provider: str
+) -> Iterator[BlockEntry]:
+    """Do the blocks on the cluster and yield their entries as they come; what fails for good goes to quarantine.
+
+    Raises RunnerError where Dask's distributed part is not installed or the workers differ from this process.
+    """
+    settings = {
+        "output": shop.storage.uri,
+        "provider": provider,
+        "batch": shop.engine.batch,
+        "tolerance": shop.failures.tolerance,
+    }
+    with _client(where, n_blocks=len(blocks)) as client:
+        expected = expected_facts(shop)
+        given = tuple(sorted(settings.items()))
+        _check_workers(client, given, expected)
+        crew = Crew(
+            client=client, shop=shop, work=remote_block, settings=given, expected=expected, quarantine=quarantine
+        )
+        yield from crew.run(blocks)
+
+
+def _check_workers(client: Any, settings: Pairs, expected: Pairs) -> None:
+    found = client.run(worker_facts, settings)
+    differing = [f"{worker}: {words}" for worker, facts in found.items() if (words := differences(facts, expected))]
+    if differing:
+        raise RunnerError(
+            f"{len(differing)} of {len(found)} workers differ from this process, and so might their pixels: "
+            f"{'; '.join(sorted(differing)[:5])}. Use the same image or environment for all."
+        )
+
+
+@contextmanager
+def _client(where: Where, *, n_blocks: int) -> Iterator[Any]:
+    from distributed import Client, LocalCluster
+
+    if where.runner != "dask":
+        with _connected(Client, where.runner) as client:
+            yield client
+        return
+    n_workers = max(1, min(where.n_workers, n_blocks))
+    with (
+        LocalCluster(n_workers=n_workers, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def _connected(make: Any, address: str) -> Any:
+    """A client of the scheduler. Raises RunnerError where none answers there."""
+    try:
+        return make(address, timeout="20s")
+    except (OSError, TimeoutError) as error:
+        raise RunnerError(
+            f"runner {address}: no Dask scheduler answers there. Start one, or take --runner dask."
+        ) from error

@@ -1,0 +1,56 @@
+"""Where blocks are asked to run, checked before anything is planned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from tilewright.flows.errors import RunnerError
+from tilewright.flows.machine import n_cores
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """The runner asked for: ``threads``, ``dask`` (a cluster on this machine) or a scheduler's address.
+
+    With ``shards`` above 1 the blocks go out as that many flow runs, each with this runner for itself: sub-flows of
+    this process, or runs of ``deployment`` (``flow/name``) on machines of their own. ``free`` are the bytes of memory
+    that threads may count on, None for what is free when they begin.
+    """
+
+    runner: str = "threads"
+    workers: int | None = None
+    shards: int = 1
+    deployment: str | None = None
+    free: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.shards < 1:
+            raise RunnerError(f"shards is {self.shards}; expected 1 or more")
+        if self.runner not in {"threads", "dask"} and "://" not in self.runner:
+            raise RunnerError(f"runner {self.runner!r} is unknown: give threads, dask or tcp://host:8786")
+        if self.runner != "threads" and find_spec("distributed") is None:
+            raise RunnerError("runner: a Dask cluster needs distributed: pip install 'tilewright[flows]'.")
+
+    @property
+    def n_workers(self) -> int:
+        """Cores to use on this machine."""
+        return self.workers or n_cores()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """How a job is run; none of it changes a pixel. ``startup_seconds`` went by before and count as part of the run.
+
+    ``shards`` and ``deployment`` send the blocks out as flow runs of their own (see ``Where``);
+    ``retry`` names the class of failure whose blocks alone are done again.
+    """
+
+    runner: str = "threads"
+    workers: int | None = None
+    update: bool = False
+    replace: bool = False
+    startup_seconds: float = 0.0
+    shards: int = 1
+    deployment: str | None = None
+    retry: str | None = None

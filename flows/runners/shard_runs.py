@@ -1,0 +1,139 @@
+"""A large area as shards of blocks: each a flow run of its own, one plan before them, one publisher after them."""
+
+from __future__ import annotations
+
+import contextvars
+import time
+from collections import deque
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Any
+
+from tilewright.flows.errors import classify
+from tilewright.flows.plan.shards import Shard, cut_shards
+from tilewright.flows.policies import POLICIES, RETRIED
+from tilewright.flows.prefect_server import in_flow_run
+from tilewright.flows.runners.quarantine import SetAsideError
+from tilewright.flows.runners.shard_worker import run_shard
+from tilewright.tasks.block.block import is_current
+from tilewright.tasks.storage.ledger import ENTRIES, BlockEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tilewright.flows.runners.run_options import Where
+    from tilewright.tasks.block.block import Workshop
+    from tilewright.tasks.grid.blocks import Block
+    from tilewright.tasks.storage.storage import Storage
+
+
+LOOK_SECONDS = 2.0
+"""How often the ledger is looked at for blocks that shards have finished."""
+
+
+class ShardsError(RuntimeError):
+    """Shards that failed for good, after their own tries."""
+
+
+def run_shards(shop: Workshop, blocks: Sequence[Block], where: Where, *, provider: str) -> Iterator[BlockEntry]:
+    """Send the shards that hold the blocks out and yield entries as the ledger gets them.
+
+    Raises ShardsError naming the shards that failed, after all others have ended.
+    """
+    wanted = {block.name: block for block in blocks}
+    shards = [shard for shard in cut_shards(shop.plan, where.shards) if _any_of(shard, wanted)]
+    parameters = [_parameters(shop, shard, where, provider) for shard in shards]
+    at_once = len(shards) if where.deployment else max(1, min(len(shards), where.n_workers))
+    failures: list[str] = []
+    rows: list[dict[str, str]] = []
+    with ThreadPoolExecutor(max(1, at_once), thread_name_prefix="tilewright-shard") as pool:
+        # Each thread gets a copy of this context: a sub-flow finds its parent run in it.
+        running: dict[Future[Any], Shard] = {
+            pool.submit(contextvars.copy_context().run, _send, given, where): shard
+            for shard, given in zip(shards, parameters, strict=True)
+        }
+        while running:
+            ended, _ = wait(running, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
+            for future in ended:
+                shard, error = running.pop(future), future.exception()
+                if isinstance(error, ValueError):
+                    raise error
+                if error is not None:
+                    rows.extend(getattr(error, "rows", ()))
+                    failures.append(f"shard {shard.number} of {shard.total}: {' '.join(str(error).split())[:400]}")
+            yield from _arrived(shop, wanted)
+    if failures:
+        message = (
+            f"{len(failures)} of {len(shards)} shards failed: {'; '.join(failures[:3])}. Finished blocks are kept: "
+            "run the same again for those that are missing."
+        )
+        raise SetAsideError(message, tuple(rows)) if rows else ShardsError(message)
+
+
+def _any_of(shard: Shard, wanted: dict[str, Block]) -> bool:
+    return any(f"{row}_{col}" in wanted for row, col in shard.places)
+
+
+def _parameters(shop: Workshop, shard: Shard, where: Where, provider: str) -> dict[str, Any]:
+    return {
+        "output": shop.storage.uri,
+        "number": shard.number,
+        "n_shards": where.shards,
+        "runner": where.runner,
+        "workers": _share(where),
+        "provider": provider,
+        "batch": shop.engine.batch,
+        "tolerance": shop.failures.tolerance,
+    }
+
+
+def _share(where: Where) -> int | None:
+    """Cores of one shard: sub-flows share this machine, deployment runs have one each."""
+    return where.workers if where.deployment else max(1, where.n_workers // min(where.shards, where.n_workers))
+
+
+def _send(parameters: dict[str, Any], where: Where) -> None:
+    """One shard from start to end; a new try is a new run, on another machine where it is a deployment's."""
+    delays = deque(POLICIES["shard"].delays)
+    while True:
+        try:
+            _send_once(parameters, where)
+        except Exception as error:
+            if not delays or classify(error) not in RETRIED:
+                raise
+            time.sleep(delays.popleft())
+        else:
+            return
+
+
+def _send_once(parameters: dict[str, Any], where: Where) -> None:
+    """A deployment run, a sub-flow, or outside Prefect a plain call."""
+    if where.deployment is not None:
+        from tilewright.flows.prefect_flows.flows import run_deployed
+
+        run_deployed(where.deployment, parameters)
+    elif in_flow_run() and _server_answers():
+        from tilewright.flows.prefect_flows.flows import shard as sub_flow
+
+        sub_flow(**parameters)
+    else:
+        run_shard(**parameters)
+
+
+def _server_answers() -> bool:
+    from tilewright.flows.prefect_server import server_answers
+
+    return server_answers()
+
+
+def _arrived(shop: Workshop, wanted: dict[str, Block]) -> Iterator[BlockEntry]:
+    """Entries of wanted blocks that stand in the ledger by now; each is wanted no longer."""
+    for name in _finished(shop.storage) & wanted.keys():
+        plain = shop.storage.read_json(f"{ENTRIES}/{name}.json")
+        entry = BlockEntry.from_json(plain) if plain else None
+        if entry is not None and is_current(shop.plan, wanted[name], entry):
+            del wanted[name]
+            yield entry
+
+
+def _finished(storage: Storage) -> set[str]:
+    return {key.rsplit("/", 1)[-1].removesuffix(".json") for key in storage.keys(ENTRIES)}

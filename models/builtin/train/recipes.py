@@ -1,0 +1,205 @@
+"""What each sample model is trained on and how: pictures of the training sample in, a fitted model out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tilewright.models.builtin.train.loop import Training, fit
+from tilewright.models.builtin.train.model_facts import (
+    boosting_facts,
+    change_facts,
+    forest_facts,
+    fusion_facts,
+    landcover_facts,
+)
+from tilewright.models.builtin.train.pictures import Picture, composite, truth
+from tilewright.models.export.export import draft_card
+from tilewright.models.transforms.preprocess import prepare_input
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from tilewright.models.builtin.train.pictures import Sample
+    from tilewright.models.export.facts import ExportFacts
+    from tilewright.models.spec.outputs import ClassSpec
+
+    Say = Callable[[str], None]
+
+
+SEED = 21
+
+# The same season of two years, before and after the simulated changes; and the months of both.
+SUMMERS = ("2021-06-10/2021-07-31", "2022-06-10/2022-07-31")
+
+JUNES, JULYS = ("2021-06-01/2021-06-30", "2022-06-01/2022-06-30"), ("2021-07-01/2021-07-31", "2022-07-01/2022-07-31")
+
+TRUTHS = ("landcover_start", "landcover_end")
+
+ROWS_PER_CLASS = 12_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """One model: its facts, its training, and the period and truth it is scored on. `truth_table` names its classes."""
+
+    facts: Callable[[tuple[ClassSpec, ...]], ExportFacts]
+    truth_table: str
+    train: Callable[[Sample, ExportFacts, Say], Any]
+    period: str | Mapping[str, str]
+    truth: str
+    layer: str = "class"
+    torch: bool = True
+
+
+def train_landcover(sample: Sample, facts: ExportFacts, say: Say) -> Any:
+    """A U-Net fitted to both summers."""
+    from tilewright.models.builtin.train.networks import UNet
+
+    (entry,) = facts.inputs
+    pictures = [
+        Picture(inputs={entry.name: composite(sample, entry, period)}, truth=truth(sample, name))
+        for period, name in zip(SUMMERS, TRUTHS, strict=True)
+    ]
+    how = Training(seed=SEED, steps=350)
+    return _fitted(lambda: UNet(len(entry.bands), facts.outputs[0].n_channels), facts, pictures, how, say)
+
+
+def train_change(sample: Sample, facts: ExportFacts, say: Say) -> Any:
+    """A siamese U-Net fitted to pairs of the two years, and to pairs within a year, where nothing changed but crops."""
+    from tilewright.models.builtin.train.networks import Siamese
+
+    (entry,) = facts.inputs
+    changed = truth(sample, "change")
+    same = np.zeros_like(changed)
+    pairs = [(*SUMMERS, changed), (JUNES[0], JUNES[1], changed), (JULYS[0], JULYS[1], changed)]
+    pairs += [(JUNES[0], JULYS[1], changed), (JULYS[0], JUNES[1], changed)]
+    pairs += [(JUNES[0], JULYS[0], same), (JULYS[1], JUNES[1], same)]
+    pictures = [
+        Picture(
+            inputs={entry.name: np.concatenate([composite(sample, entry, period) for period in (first, second)])},
+            truth=wanted,
+        )
+        for first, second, wanted in pairs
+    ]
+    how = Training(seed=SEED, steps=350, focus=0.6)
+    return _fitted(lambda: Siamese(len(entry.bands), facts.outputs[0].n_channels), facts, pictures, how, say)
+
+
+def train_fusion(sample: Sample, facts: ExportFacts, say: Say) -> Any:
+    """Two encoders fitted to both summers, radar left out of a quarter of the crops."""
+    from tilewright.models.builtin.train.networks import Fusion
+
+    optical, radar = facts.inputs
+    pictures = [
+        Picture(
+            inputs={entry.name: composite(sample, entry, period) for entry in (optical, radar)},
+            truth=truth(sample, name),
+        )
+        for period, name in zip(SUMMERS, TRUTHS, strict=True)
+    ]
+    sizes = len(optical.bands), len(radar.bands), facts.outputs[0].n_channels
+    how = Training(seed=SEED, steps=350)
+    return _fitted(lambda: Fusion(*sizes), facts, pictures, how, say)
+
+
+def train_forest(sample: Sample, facts: ExportFacts, say: Say) -> Any:
+    """A random forest fitted to pixels of both summers."""
+    from sklearn.ensemble import RandomForestClassifier
+
+    features, wanted = _rows(sample, facts, [(period,) for period in SUMMERS])
+    say(f"{len(features)} pixels of {features.shape[1]} features")
+    make: Any = RandomForestClassifier
+    forest = make(16, max_leaf_nodes=250, min_samples_leaf=10, random_state=SEED, n_jobs=1)
+    return forest.fit(features, wanted)
+
+
+def train_boosting(sample: Sample, facts: ExportFacts, say: Say) -> Any:
+    """Gradient boosting fitted to June and July of both years."""
+    from lightgbm import LGBMClassifier
+
+    features, wanted = _rows(sample, facts, list(zip(JUNES, JULYS, strict=True)))
+    say(f"{len(features)} pixels of {features.shape[1]} features")
+    boosting = LGBMClassifier(
+        n_estimators=15,
+        num_leaves=20,
+        learning_rate=0.3,
+        random_state=SEED,
+        n_jobs=1,
+        deterministic=True,
+        force_row_wise=True,
+        verbose=-1,
+    )
+    return boosting.fit(features, wanted)
+
+
+RECIPES: Mapping[str, Recipe] = {
+    "sample-landcover": Recipe(
+        facts=landcover_facts,
+        truth_table="landcover",
+        train=train_landcover,
+        period=SUMMERS[1],
+        truth="landcover_end",
+    ),
+    "sample-change": Recipe(
+        facts=change_facts,
+        truth_table="change",
+        train=train_change,
+        period={"before": SUMMERS[0], "after": SUMMERS[1]},
+        truth="change",
+        layer="change",
+    ),
+    "sample-fusion": Recipe(
+        facts=fusion_facts, truth_table="landcover", train=train_fusion, period=SUMMERS[1], truth="landcover_end"
+    ),
+    "sample-forest": Recipe(
+        facts=forest_facts,
+        truth_table="landcover",
+        train=train_forest,
+        period=SUMMERS[1],
+        truth="landcover_end",
+        torch=False,
+    ),
+    "sample-boosting": Recipe(
+        facts=boosting_facts,
+        truth_table="landcover",
+        train=train_boosting,
+        period="2022-06-01/2022-07-31",
+        truth="landcover_end",
+        torch=False,
+    ),
+}
+
+
+def _fitted(make: Callable[[], Any], facts: ExportFacts, pictures: list[Picture], how: Training, say: Say) -> Any:
+    import torch
+
+    torch.manual_seed(how.seed)
+    network = make()
+    fit(network, draft_card(facts), pictures, how, say=say)
+    return network
+
+
+def _rows(
+    sample: Sample, facts: ExportFacts, steps: list[tuple[str, ...]]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Features (pixel, feature) as the card prepares them, and class values: as many pixels of every class."""
+    card = draft_card(facts)
+    (spec,) = card.inputs
+    entry = type(facts.inputs[0])(name=spec.name, bands=spec.source_bands)
+    random = np.random.default_rng(SEED)
+    features, wanted = [], []
+    for periods, name in zip(steps, TRUTHS, strict=True):
+        pixels = np.concatenate([composite(sample, entry, period) for period in periods])
+        rows = prepare_input(spec, pixels[None])
+        labels = truth(sample, name).ravel()
+        for each in card.outputs[0].classes:
+            places = np.flatnonzero(labels == each.value)
+            chosen = random.choice(places, min(ROWS_PER_CLASS, len(places)), replace=False)
+            features.append(rows[chosen])
+            wanted.append(np.full(len(chosen), each.value, dtype=np.int64))
+    return np.concatenate(features), np.concatenate(wanted)

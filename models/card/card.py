@@ -1,0 +1,160 @@
+"""The model card: a STAC MLM Item read, checked and completed into what the runtime executes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import pystac
+from pystac.extensions.mlm import ItemMLMExtension
+
+from tilewright.models.card.files import model_files, read_json
+from tilewright.models.card.graph import check_graph
+from tilewright.models.card.parse_inputs import read_inputs
+from tilewright.models.card.parse_outputs import read_outputs
+from tilewright.models.card.schema import check_schemas
+from tilewright.models.card.tile import TileSpec, fit_tile, read_tile
+from tilewright.models.errors import CardError
+from tilewright.models.fields import CardField
+from tilewright.models.spec.inputs import DatesSpec, ExtraInput, InputSpec, MissingSpec
+from tilewright.models.spec.outputs import ClassSpec, LayerSpec, OutputSpec
+from tilewright.models.spec.scaling import Scaling
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+__all__ = [
+    "CardError",
+    "ClassSpec",
+    "DatesSpec",
+    "ExtraInput",
+    "InputSpec",
+    "LayerSpec",
+    "MissingSpec",
+    "ModelCard",
+    "OutputSpec",
+    "Scaling",
+    "TileSpec",
+    "load_card",
+]
+
+PROPERTY_FIELDS: Final = ("tw:tile",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCard:
+    """A model that can be run: its ONNX file and everything the runtime must know of it.
+
+    `sha256` is that of the model file; `digest` is over the card and the sha256 of all its files, so it changes with
+    everything that could change a pixel. `weights` are external weight files. `raw` is the Item's JSON. A card with
+    `members` stands for several runs, in the `role` "flips" or "d4" (of one model) or "mean" or "vote" (of several).
+    """
+
+    name: str
+    id: str
+    folder: Path
+    model_path: Path
+    sha256: str
+    digest: str
+    weights: tuple[Path, ...]
+    inputs: tuple[InputSpec, ...]
+    extras: tuple[ExtraInput, ...]
+    outputs: tuple[OutputSpec, ...]
+    tile: TileSpec
+    tasks: tuple[str, ...]
+    architecture: str
+    raw: Mapping[str, Any] = field(repr=False)
+    members: tuple[ModelCard, ...] = ()
+    role: str = ""
+
+    @property
+    def resolution(self) -> float | None:
+        """Pixel size of the card's grid in metres: the finest `tw:resolution`, None when no input says one."""
+        return min((spec.resolution for spec in self.inputs if spec.resolution is not None), default=None)
+
+    @property
+    def pixelwise(self) -> bool:
+        """Whether each pixel is a row of the batch (forests, boosting, networks over one pixel's series)."""
+        return all(spec.pixelwise for spec in self.inputs)
+
+    @property
+    def per_window(self) -> tuple[str, ...]:
+        """Names of the outputs that give one vector per window."""
+        return () if self.pixelwise else tuple(output.name for output in self.outputs if output.rows)
+
+    @property
+    def batch(self) -> int | None:
+        """The batch size the graph is fixed to, None when free."""
+        return next((size for spec in self.inputs if (size := spec.size("batch"))), None)
+
+    def ratio(self, spec: InputSpec) -> float:
+        """The pixel size of an input over that of the card's grid (2.0 for a 20 m input beside a 10 m one)."""
+        finest = self.resolution
+        return 1.0 if finest is None or spec.resolution is None else spec.resolution / finest
+
+    def read_size(self, spec: InputSpec, window: int) -> int:
+        """Height (= width) in the input's own pixels of what must be read for a window of `window` grid pixels."""
+        return round(window / self.ratio(spec))
+
+    def layer_specs(self) -> tuple[LayerSpec, ...]:
+        """Every raster the card writes, in the card's order; the names are unique."""
+        return tuple(layer for output in self.outputs for layer in output.layer_specs())
+
+
+def load_card(path: Path, *, verify: bool = True) -> ModelCard:
+    """The card in a `card.json` (or the folder that holds one), checked against schemas, files and graph.
+
+    `verify=False` leaves out what needs the files: existence, checksum and the check against the graph.
+    Raises CardError: what was given, what was expected, which field to change.
+    """
+    path = path / "card.json" if path.is_dir() else path
+    raw = read_json(path)
+    check_schemas(raw, verify=verify)
+    card = _completed(raw, path.parent, verify=verify)
+    if verify:
+        check_graph(card.model_path, card.inputs, card.extras, card.outputs, weights=card.weights)
+    return card
+
+
+def _completed(raw: dict[str, Any], folder: Path, *, verify: bool) -> ModelCard:
+    """The typed card from a valid Item."""
+    item = ItemMLMExtension(pystac.Item.from_dict(raw, migrate=False))
+    properties = CardField(path="properties", content=raw["properties"])
+    properties.only(PROPERTY_FIELDS, prefix="tw:")
+    inputs, extras = read_inputs(properties, _declared_bands(raw))
+    outputs = read_outputs(properties)
+    tile = read_tile(properties.child("tw:tile"))
+    tile, outputs = fit_tile(tile, inputs, outputs)
+    files = model_files(raw, folder, verify=verify)
+    return ModelCard(
+        name=item.mlm_name,
+        id=raw["id"],
+        folder=folder,
+        model_path=files[0].path,
+        sha256=files[0].sha256,
+        digest=_digest(raw, [file.sha256 for file in files]),
+        weights=tuple(file.path for file in files[1:]),
+        inputs=inputs,
+        extras=extras,
+        outputs=outputs,
+        tile=tile,
+        tasks=tuple(str(task) for task in item.tasks),
+        architecture=item.architecture,
+        raw=raw,
+    )
+
+
+def _declared_bands(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names in the Item's `bands`, else those of the model asset."""
+    holders = [raw["properties"], *raw["assets"].values()]
+    entries = [band for holder in holders for band in holder.get("bands") or holder.get("eo:bands") or []]
+    return tuple(dict.fromkeys(str(band["name"]) for band in entries if isinstance(band, dict) and "name" in band))
+
+
+def _digest(raw: Mapping[str, Any], checksums: list[str]) -> str:
+    canonical = json.dumps([raw, checksums], sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,0 +1,118 @@
+"""The files a card points to: hrefs that stay in its own folder, and checksums that are true."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from tilewright.models.errors import CardError
+from tilewright.models.fields import CardField
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+LARGEST_CARD: Final = 4 * 1024 * 1024
+
+MULTIHASH: Final = re.compile(r"^1220([0-9a-f]{64})$")
+"""sha2-256 (0x12) of 32 bytes (0x20).
+
+Source: multiformats multihash table; STAC file extension v2.1, `file:checksum`.
+"""
+
+SCHEME: Final = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFile:
+    """One file of a card: the href as written, where it lies, its sha256 in hex ("" where the card has none yet)."""
+
+    href: str
+    path: Path
+    sha256: str
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a card file. Raises CardError when it is absent, above LARGEST_CARD, or no JSON object."""
+    if not path.is_file():
+        raise CardError(f"{path} is not a file; give a card.json, its folder, or the name of a built-in model")
+    if path.stat().st_size > LARGEST_CARD:
+        raise CardError(f"{path} has {path.stat().st_size} bytes; a card has at most {LARGEST_CARD}")
+    return parse_json(path.read_bytes(), origin=str(path))
+
+
+def parse_json(content: bytes, *, origin: str) -> dict[str, Any]:
+    """The JSON object in `content`. Raises CardError naming `origin` otherwise."""
+    try:
+        card = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise CardError(f"{origin} does not parse as JSON ({str(error)[:100]}); write a STAC MLM Item") from error
+    if not isinstance(card, dict):
+        raise CardError(f"{origin} holds a JSON {type(card).__name__}; write a STAC MLM Item, an object")
+    return card
+
+
+def model_files(card: Mapping[str, Any], folder: Path, *, verify: bool) -> tuple[ModelFile, ...]:
+    """The model file first, then its external weights, all inside `folder`.
+
+    With `verify` they are there and their checksums are true.
+
+    Raises CardError naming the asset's field.
+    """
+    assets = CardField(path="assets", content=CardField(path="", content=card).child("assets").content)
+    models = [key for key in assets.content if "mlm:model" in assets.child(key).texts("roles")]
+    if len(models) != 1:
+        raise CardError(f"assets has {len(models)} entries with the role mlm:model; mark exactly one ONNX file")
+    weights = [key for key in assets.content if "mlm:weights" in assets.child(key).texts("roles") and key not in models]
+    return tuple(_file(assets.child(key), folder, verify=verify) for key in (*models, *weights))
+
+
+def _file(asset: CardField, folder: Path, *, verify: bool) -> ModelFile:
+    path = inside(folder, asset.text("href"), field=asset.at("href"))
+    match = MULTIHASH.match(asset.text("file:checksum"))
+    if match is None and verify:
+        raise asset.refuse("file:checksum", "write 1220 and the file's sha256 in lower-case hex (64 digits)")
+    file = ModelFile(href=asset.text("href"), path=path, sha256=match.group(1) if match else "")
+    if verify:
+        _verify(file, asset)
+    return file
+
+
+def _verify(file: ModelFile, asset: CardField) -> None:
+    if not file.path.is_file():
+        raise asset.refuse("href", "no such file in the card's folder")
+    if (found := file_sha256(file.path)) != file.sha256:
+        raise asset.refuse(
+            "file:checksum",
+            f"{file.path.name} has sha256 {found}; the file was changed or the card is of another one",
+        )
+
+
+def inside(folder: Path, href: str, *, field: str) -> Path:
+    """The path of a relative href below `folder`. Raises CardError for any that leaves it, by symbolic link too."""
+    parts = href.split("/")
+    if (
+        SCHEME.match(href)
+        or href.startswith("/")
+        or ".." in parts
+        or "\\" in href
+        or "\0" in href
+        or not href.strip("./")
+    ):
+        raise CardError(f"{field} is {href!r}; write a path inside the card's own folder, such as './model.onnx'")
+    path = folder.joinpath(*parts)
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise CardError(
+            f"{field} is {href!r}, which leads out of the card's folder by a link; put the file itself there"
+        )
+    return path
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file, lower-case hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

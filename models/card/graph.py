@@ -1,0 +1,216 @@
+"""Whether an ONNX file is the graph its card speaks of: names, ranks, sizes, types, operators, weight files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+from tilewright.models.card.files import inside
+from tilewright.models.errors import CardError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from tilewright.models.spec.inputs import ExtraInput, InputSpec
+    from tilewright.models.spec.outputs import OutputSpec
+
+
+LARGEST_GRAPH: Final = 2 * 1024**3 - 1
+"""Bytes a protobuf message can have. Source: protocol buffers, "Total Size of the Message"."""
+
+OLDEST_OPSET: Final = 7
+"""Source: ONNX Runtime compatibility: graphs of opset 7 and above are supported."""
+
+DOMAINS: Final = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
+"""Operator domains that every build of ONNX Runtime carries."""
+
+PICKLES: Final = (b"\x80", b"PK\x03\x04")
+"""First bytes of a Python pickle and of the zip archive that torch.save writes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphFacts:
+    """What the file itself says: opset of ai.onnx, operators by `domain::type`, bytes, external weight files."""
+
+    opset: int
+    operators: tuple[str, ...]
+    n_bytes: int
+    external: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    """One input or output of the graph: numpy type name, sizes with -1 where free, None where the rank is unknown."""
+
+    data_type: str
+    shape: tuple[int, ...] | None
+
+
+def check_graph(
+    path: Path,
+    inputs: Sequence[InputSpec],
+    extras: Sequence[ExtraInput],
+    outputs: Sequence[OutputSpec],
+    *,
+    weights: Sequence[Path] = (),
+) -> GraphFacts:
+    """The facts of the graph, when the card's inputs and outputs are its inputs and outputs.
+
+    `weights` are the external weight files the card has checksums for. No weight is loaded and nothing is run.
+    Raises CardError naming the field of the card to change, or what the file must not hold.
+    """
+    model = read_graph(path)
+    facts = _facts(model, path)
+    _refuse_external(facts, path, weights)
+    _refuse_inputs(graph_inputs(model), (*inputs, *extras))
+    _refuse_outputs({port.name: _port(port, f"output {port.name!r}") for port in model.graph.output}, outputs)
+    return facts
+
+
+def read_graph(path: Path) -> onnx.ModelProto:
+    """The graph in an ONNX file, external weights left where they are. Raises CardError when it is none."""
+    n_bytes = path.stat().st_size
+    if n_bytes > LARGEST_GRAPH:
+        raise CardError(f"{path.name} has {n_bytes} bytes; move weights above 2 GiB to an external file beside it")
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head.startswith(PICKLES):
+        raise CardError(
+            f"{path.name} is a pickle or an archive of one, which is never opened; export the model to ONNX"
+        )
+    try:
+        model = onnx.load_model(path, load_external_data=False)
+    except (DecodeError, ValueError) as error:
+        raise CardError(f"{path.name} does not parse as ONNX; export the model to ONNX") from error
+    if not model.graph.output:
+        raise CardError(f"{path.name} holds no graph with outputs; export the model to ONNX")
+    return model
+
+
+def graph_inputs(model: onnx.ModelProto) -> dict[str, Port]:
+    """The inputs that must be fed, by name (initialisers left out)."""
+    fixed = {tensor.name for tensor in model.graph.initializer}
+    fixed |= {tensor.values.name for tensor in model.graph.sparse_initializer}
+    return {port.name: _port(port, f"input {port.name!r}") for port in model.graph.input if port.name not in fixed}
+
+
+def _port(value: onnx.ValueInfoProto, what: str) -> Port:
+    if value.type.WhichOneof("value") != "tensor_type":
+        raise CardError(
+            f"the graph's {what} is no tensor (a sequence or map); export it as one (skl2onnx: zipmap=False)"
+        )
+    tensor = value.type.tensor_type
+    try:
+        data_type = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+    except KeyError:
+        data_type = "unknown"
+    if not tensor.HasField("shape"):
+        return Port(data_type=data_type, shape=None)
+    dims = tuple(dim.dim_value if dim.HasField("dim_value") else -1 for dim in tensor.shape.dim)
+    return Port(data_type=data_type, shape=dims)
+
+
+def _facts(model: onnx.ModelProto, path: Path) -> GraphFacts:
+    opsets = {entry.domain: entry.version for entry in model.opset_import}
+    opset = opsets.get("", opsets.get("ai.onnx", 0))
+    newest = onnx.defs.onnx_opset_version()
+    if not OLDEST_OPSET <= opset <= newest:
+        raise CardError(f"{path.name} is of opset {opset}; export it with an opset from {OLDEST_OPSET} to {newest}")
+    own = {(function.domain, function.name) for function in model.functions}
+    nodes = {(node.domain, node.op_type) for node in _nodes(model)}
+    for domain, kind in sorted(nodes - own):
+        if domain not in DOMAINS:
+            raise CardError(
+                f"{path.name} uses the operator {kind} of the domain {domain!r}; export it with operators of ONNX alone"
+            )
+    operators = tuple(sorted(f"{domain}::{kind}" if domain else kind for domain, kind in nodes))
+    external = tuple(sorted({location for tensor in _tensors(model) if (location := _location(tensor)) is not None}))
+    return GraphFacts(opset=opset, operators=operators, n_bytes=path.stat().st_size, external=external)
+
+
+def _graphs(model: onnx.ModelProto) -> Iterator[Any]:
+    """The main graph, the bodies of local functions, and every graph inside an attribute of theirs."""
+    waiting: list[Any] = [model.graph, *model.functions]
+    while waiting:
+        graph = waiting.pop()
+        yield graph
+        for node in graph.node:
+            for attribute in node.attribute:
+                waiting.extend([attribute.g] if attribute.HasField("g") else attribute.graphs)
+
+
+def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    for graph in _graphs(model):
+        yield from graph.node
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor that could point to a file."""
+    for graph in _graphs(model):
+        if isinstance(graph, onnx.GraphProto):
+            yield from graph.initializer
+            for sparse in graph.sparse_initializer:
+                yield from (sparse.values, sparse.indices)
+        for node in graph.node:
+            for attribute in node.attribute:
+                yield from ([attribute.t] if attribute.HasField("t") else attribute.tensors)
+
+
+def _location(tensor: onnx.TensorProto) -> str | None:
+    if tensor.data_location != onnx.TensorProto.EXTERNAL:
+        return None
+    return next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+
+
+def _refuse_external(facts: GraphFacts, path: Path, weights: Sequence[Path]) -> None:
+    """Refuse weight files outside the model's folder, or that the card has no checksum for."""
+    known = {file.resolve() for file in weights}
+    for location in facts.external:
+        file = inside(path.parent, location, field=f"the external weight file of {path.name}")
+        if file.resolve() not in known:
+            raise CardError(
+                f"assets lists no file {location!r}, which {path.name} takes weights from; "
+                "add it with the role mlm:weights and its file:checksum"
+            )
+
+
+def _refuse_inputs(ports: Mapping[str, Port], specs: Sequence[InputSpec | ExtraInput]) -> None:
+    for spec in specs:
+        _refuse_port(f"properties.mlm:input ({spec.name})", "input", ports.get(spec.name), spec, tuple(ports))
+    missing = sorted(set(ports) - {spec.name for spec in specs})
+    if missing:
+        raise CardError(
+            f"properties.mlm:input has no entry for the graph's input {missing[0]!r} {ports[missing[0]].shape}; "
+            "add an entry with that name (tw:extra for what is not pixels)"
+        )
+
+
+def _refuse_outputs(ports: Mapping[str, Port], specs: Sequence[OutputSpec]) -> None:
+    for spec in specs:
+        _refuse_port(f"properties.mlm:output ({spec.name})", "result", ports.get(spec.name), spec, tuple(ports))
+
+
+def _refuse_port(
+    at: str, key: str, port: Port | None, spec: InputSpec | ExtraInput | OutputSpec, names: tuple[str, ...]
+) -> None:
+    """Refuse a card's array that is not the graph's: name, type, rank, sizes."""
+    if port is None:
+        raise CardError(f"{at}.name is {spec.name!r}; the graph has {', '.join(names) or 'none'}: write one of these")
+    if port.data_type != spec.data_type:
+        raise CardError(f"{at}.{key}.data_type is {spec.data_type!r}; the graph has {port.data_type}: write that")
+    if port.shape is None:
+        return
+    if len(port.shape) != len(spec.shape):
+        raise CardError(
+            f"{at}.{key}.shape is {list(spec.shape)} with {len(spec.shape)} dimensions; "
+            f"the graph has {list(port.shape)} with {len(port.shape)}: write these, and a dim_order for them"
+        )
+    for given, real, name in zip(spec.shape, port.shape, spec.dim_order, strict=True):
+        if real > 0 and given != real:
+            raise CardError(
+                f"{at}.{key}.shape has {given} for {name!r}; the graph is fixed to {real}: write {real} there"
+            )

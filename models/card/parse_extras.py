@@ -1,0 +1,127 @@
+"""The `mlm:input` entries that are computed, not read: `tw:extra` as a typed ExtraInput."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, cast
+
+from tilewright.models.fields import CardField
+from tilewright.models.spec.arrays import ArrayShape, input_axes, read_shape
+from tilewright.models.spec.inputs import PARTS, ExtraInput
+from tilewright.models.spec.scaling import parse_scaling
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tilewright.models.spec.inputs import ExtraKind, InputSpec
+
+
+EXTRA_FIELDS: Final = ("tw:extra",)
+
+KINDS: Final = ("day_of_year", "valid_mask", "lonlat", "wavelengths", "constant")
+
+
+def read_extra(field: CardField, pixels: Sequence[InputSpec]) -> ExtraInput:
+    """One entry of `mlm:input` with `tw:extra`, a kind's name or an object {kind, of, parts, values}.
+
+    Raises CardError naming the field when the kind, what it refers to, or the shape cannot be honoured.
+    """
+    field.only(EXTRA_FIELDS, prefix="tw:")
+    given = field.content["tw:extra"]
+    extra = CardField(
+        path=field.at("tw:extra"),
+        content={"kind": given} if isinstance(given, str) else field.child("tw:extra").content,
+    )
+    extra.only(("kind", "of", "parts", "values"))
+    kind = cast("ExtraKind", extra.choice("kind", KINDS))
+    array = read_shape(field, "input")
+    of = _referred(extra, pixels)
+    parts = _parts(extra, kind)
+    values = _values(extra, kind, array, n_bands=len(of.bands))
+    _refuse_layout(field, kind, array, n_parts=len(parts), steps=of.dates.steps, n_bands=len(of.bands))
+    shift, gain = _linear(field)
+    return ExtraInput(
+        name=field.text("name"),
+        kind=kind,
+        of=of.name,
+        parts=parts,
+        values=values,
+        shape=array.shape,
+        dim_order=array.dim_order,
+        data_type=array.data_type,
+        shift=shift,
+        gain=gain,
+    )
+
+
+def _referred(extra: CardField, pixels: Sequence[InputSpec]) -> InputSpec:
+    """The pixel input an extra speaks of: `of`, else the first one."""
+    names = [spec.name for spec in pixels]
+    if not pixels:
+        raise extra.refuse("of", "the card has no input with bands that an extra input could belong to")
+    return pixels[names.index(extra.choice("of", names, names[0]))]
+
+
+def _parts(extra: CardField, kind: str) -> tuple[str, ...]:
+    """What the feature axis holds, in the order asked: for dates the day of year alone, for places lon and lat."""
+    known = PARTS.get(kind, ())
+    parts = extra.texts("parts")
+    if any(part not in known for part in parts):
+        raise extra.refuse("parts", f"{kind} gives {', '.join(known) or 'no parts'}")
+    return parts or (known if kind == "lonlat" else known[:1])
+
+
+def _values(extra: CardField, kind: str, array: ArrayShape, *, n_bands: int) -> tuple[float, ...]:
+    """The constants or wavelengths; refused when they do not fill the array."""
+    if kind not in {"constant", "wavelengths"}:
+        return ()
+    values = extra.numbers("values")
+    if kind == "wavelengths" and len(values) != n_bands:
+        raise extra.refuse("values", f"write the wavelength in micrometres of each of the {n_bands} bands")
+    sizes = [n for n, axis in zip(array.shape, input_axes(array.dim_order) or (), strict=False) if axis != "batch"]
+    total = 1
+    for n in sizes:
+        total *= n
+    if kind == "constant" and (total < 1 or len(values) not in {1, total}):
+        raise extra.refuse(
+            "values", f"write one number, or as many as input.shape has without batch ({max(total, 0)}); fix its sizes"
+        )
+    return values
+
+
+ALLOWED: Final = {
+    "day_of_year": {"batch", "time", "bands"},
+    "valid_mask": {"batch", "time", "bands", "height", "width"},
+    "lonlat": {"batch", "bands", "height", "width"},
+    "wavelengths": {"batch", "bands"},
+    "constant": {"batch", "time", "bands", "height", "width"},
+}
+"""The axes each kind can fill."""
+
+
+def _refuse_layout(
+    field: CardField, kind: str, array: ArrayShape, *, n_parts: int, steps: int | None, n_bands: int
+) -> None:
+    axes = input_axes(array.dim_order)
+    if axes is None or not set(axes) <= ALLOWED[kind] or ("height" in axes) != ("width" in axes):
+        raise field.child("input").refuse(
+            "dim_order", f"{kind} fills {', '.join(sorted(ALLOWED[kind]))} and nothing else"
+        )
+    needed = {"time"} if kind == "day_of_year" and steps != 1 else set()
+    needed |= {"bands"} if n_parts > 1 or (kind == "wavelengths" and n_bands > 1) else set()
+    if not needed <= set(axes):
+        raise field.child("input").refuse("dim_order", f"{kind} needs {' and '.join(sorted(needed))} here")
+    expected = {"time": steps, "bands": {"valid_mask": 1, "wavelengths": n_bands}.get(kind, n_parts)}
+    for axis, size in zip(axes, array.shape, strict=True):
+        if kind != "constant" and axis in expected and size > 0 and expected[axis] not in {None, size}:
+            raise field.child("input").refuse("shape", f"its {axis} axis must be {expected[axis]}")
+
+
+def _linear(field: CardField) -> tuple[float, float]:
+    """`value_scaling` of an extra input as (shift, gain): one linear entry or none."""
+    given = field.children("value_scaling")
+    if not given:
+        return 0.0, 1.0
+    scaling = parse_scaling(given[0])
+    if len(given) > 1 or not scaling.linear:
+        raise field.refuse("value_scaling", "write one entry of type min-max, z-score, offset or scale")
+    return scaling.shift, scaling.gain

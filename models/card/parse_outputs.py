@@ -1,0 +1,222 @@
+"""The `mlm:output` list of a card as typed outputs; every field that cannot be honoured is refused by its path."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, cast
+
+from tilewright.models.fields import CardField, did_you_mean
+from tilewright.models.spec.arrays import ArrayShape, output_axes, read_shape
+from tilewright.models.spec.outputs import CLASS_LAYERS, NODATA_BYTE, ClassSpec, OutputSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Literal
+
+
+FIELDS: Final = ("tw:activation", "tw:layers", "tw:scale", "tw:unit", "tw:valid_range", "tw:outside", "tw:threshold")
+
+UNRASTERED: Final = ("object-detection", "instance-segmentation", "panoptic-segmentation", "image-captioning")
+"""Tasks whose results are no raster."""
+
+RESERVED: Final = ("observations", "spatial_ref", "time", "x", "y", "preview")
+"""Names that a product uses itself."""
+
+WORD: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+
+COLOR: Final = re.compile(r"^[0-9A-Fa-f]{6}$")
+
+
+def read_outputs(properties: CardField) -> tuple[OutputSpec, ...]:
+    """The outputs of the card in the card's order; layers two outputs would both write get the output's name in front.
+
+    Raises CardError naming the field: names twice, no output, or any entry that cannot be honoured.
+    """
+    entries = properties.children("mlm:output")
+    if not entries:
+        raise properties.refuse("mlm:output", "describe at least one output of the graph")
+    outputs = tuple(read_output(entry) for entry in entries)
+    for i, output in enumerate(outputs):
+        if output.name in [other.name for other in outputs[:i]]:
+            raise entries[i].refuse("name", "give each output the name of its own graph output")
+    return _prefixed(outputs, properties)
+
+
+def _prefixed(outputs: tuple[OutputSpec, ...], properties: CardField) -> tuple[OutputSpec, ...]:
+    """The outputs with a prefix wherever one of their layers is also another's; refused when that is not enough."""
+    written = Counter(spec.name for output in outputs for spec in output.layer_specs())
+    doubled = {name for name, n in written.items() if n > 1}
+    outputs = tuple(
+        replace(output, prefix=f"{output.name}_") if doubled & {spec.name for spec in output.layer_specs()} else output
+        for output in outputs
+    )
+    names = Counter(spec.name for output in outputs for spec in output.layer_specs())
+    for name, n in names.items():
+        if n > 1 or name in RESERVED or not WORD.match(name):
+            reason = "stands twice" if n > 1 else "is used by every product" if name in RESERVED else "is no file name"
+            raise properties.refuse(
+                "mlm:output", f"the layer {name!r} {reason}; change tw:layers, the class's name or the output's name"
+            )
+    return outputs
+
+
+def read_output(field: CardField) -> OutputSpec:
+    """One entry of `mlm:output`."""
+    field.only(FIELDS, prefix="tw:")
+    if field.has("post_processing_function"):
+        raise field.refuse(
+            "post_processing_function", "remove it: say it with tw:activation and tw:layers, or put it into the graph"
+        )
+    tasks = field.texts("tasks")
+    if unrastered := [task for task in tasks if task in UNRASTERED]:
+        raise field.refuse("tasks", f"{unrastered[0]} gives no raster; Tilewright writes class maps, values and images")
+    array = read_shape(field, "result")
+    classes = read_classes(field)
+    labels = bool(classes) and _channels(array) in {None, 1} and not array.data_type.startswith("float")
+    channels = _n_channels(field, array, classes, labels=labels)
+    activation = cast(
+        "Literal['softmax', 'sigmoid', 'none']", field.choice("tw:activation", ("softmax", "sigmoid", "none"), "none")
+    )
+    layers = _class_layers(field, labels=labels) if classes else _value_layers(field, channels)
+    spec = OutputSpec(
+        name=field.text("name"),
+        tasks=tasks,
+        shape=array.shape,
+        dim_order=array.dim_order,
+        data_type=array.data_type,
+        channels=channels,
+        classes=classes,
+        activation=activation,
+        layers=layers,
+        units=() if classes else _units(field, channels),
+        scale=field.number("tw:scale", 1.0, positive=True),
+        valid_range=_valid_range(field, classes),
+        outside="clip" if field.choice("tw:outside", ("nodata", "clip"), "nodata") == "clip" else "nodata",
+        threshold=_threshold(field, classes),
+        labels=labels,
+        description=field.text("description", " ").strip(),
+    )
+    _refuse_activation(field, spec)
+    return spec
+
+
+def _channels(array: ArrayShape) -> int | None:
+    """The product of all dimensions but batch, height and width; None when there is none of them or one is free."""
+    axes = output_axes(array.dim_order) or ()
+    sizes = [n for n, axis in zip(array.shape, axes, strict=False) if axis == "channel"]
+    if not sizes or min(sizes) < 1:
+        return None
+    total = 1
+    for n in sizes:
+        total *= n
+    return total
+
+
+def _n_channels(field: CardField, array: ArrayShape, classes: Sequence[ClassSpec], *, labels: bool) -> int:
+    """K of the array, completed from classes or layers where its dimension is free. Refused where they disagree."""
+    axes = output_axes(array.dim_order)
+    result = field.child("result")
+    if axes is None:
+        raise result.refuse("dim_order", "write batch, and height with width or neither; any other name is a channel")
+    given = _channels(array) if "channel" in axes else 1
+    if not classes:
+        return given or max(1, len(field.texts("tw:layers")))
+    if labels or (given == 1 and len(classes) == 2):
+        return 1
+    if not array.data_type.startswith("float"):
+        raise result.refuse(
+            "data_type",
+            "scores of several classes must be float; whole numbers are class values without a class dimension",
+        )
+    if given not in {None, len(classes)}:
+        raise field.refuse("classification:classes", f"list {given} classes, one per channel of result.shape, in order")
+    return len(classes)
+
+
+def read_classes(field: CardField) -> tuple[ClassSpec, ...]:
+    """The classes of one output, in the order of its channels. Raises CardError naming the entry that fails."""
+    classes = tuple(_class(entry) for entry in field.children("classification:classes"))
+    for kind, seen in (("value", [c.value for c in classes]), ("name", [c.name for c in classes])):
+        if len(set(seen)) != len(seen):
+            raise field.refuse("classification:classes", f"give each class its own {kind}")
+    if len(classes) == 1:
+        raise field.refuse("classification:classes", "list at least two classes; nodata is not one of them")
+    return classes
+
+
+def _class(entry: CardField) -> ClassSpec:
+    value = entry.integer("value", minimum=0)
+    if value >= NODATA_BYTE:
+        raise entry.refuse("value", f"write 0 to {NODATA_BYTE - 1}; {NODATA_BYTE} is nodata")
+    name = entry.text("name") if entry.has("name") else entry.text("title")
+    color = entry.text("color_hint") if entry.has("color_hint") else None
+    if color is not None and not COLOR.match(color):
+        raise entry.refuse("color_hint", "write six hex digits such as 2E86DE")
+    return ClassSpec(value=value, name=name, description=entry.text("description", name), color=color)
+
+
+def _class_layers(field: CardField, *, labels: bool) -> tuple[str, ...]:
+    """The layers of a class output: default class and confidence, class alone where the graph gives class values."""
+    layers = field.texts("tw:layers") or (("class",) if labels else ("class", "confidence"))
+    own = [layer for layer in layers if layer not in CLASS_LAYERS]
+    if (
+        any(did_you_mean(layer, CLASS_LAYERS) for layer in own)
+        or len(own) + ("class" in layers) > 1
+        or len(set(layers)) != len(layers)
+    ):
+        raise field.refuse(
+            "tw:layers", f"write each of {', '.join(CLASS_LAYERS)} at most once; one other word renames class"
+        )
+    if labels and any(layer in CLASS_LAYERS[1:] for layer in layers):
+        raise field.refuse("tw:layers", "the graph gives class values, not scores; only the class layer can be written")
+    return layers
+
+
+def _value_layers(field: CardField, channels: int) -> tuple[str, ...]:
+    """The layers of a value output, one name per channel: by default the output's name, numbered from 1."""
+    name = field.text("name")
+    layers = field.texts("tw:layers") or (
+        (name,) if channels == 1 else tuple(f"{name}_{i + 1}" for i in range(channels))
+    )
+    if any(layer in CLASS_LAYERS for layer in layers):
+        raise field.refuse("tw:layers", "these layers need classification:classes; list the classes or name the values")
+    if len(layers) != channels or len(set(layers)) != channels:
+        raise field.refuse("tw:layers", f"write one name of its own for each of the {channels} channels")
+    return layers
+
+
+def _units(field: CardField, channels: int) -> tuple[str, ...]:
+    given = field.content.get("tw:unit", "1")
+    units = (given,) * channels if isinstance(given, str) else field.texts("tw:unit")
+    if len(units) != channels:
+        raise field.refuse("tw:unit", f"write one unit, or one for each of the {channels} channels")
+    return units
+
+
+def _valid_range(field: CardField, classes: Sequence[ClassSpec]) -> tuple[float, float] | None:
+    if not field.has("tw:valid_range"):
+        return None
+    limits = field.numbers("tw:valid_range")
+    if classes or len(limits) != 2 or not limits[0] < limits[1]:
+        raise field.refuse("tw:valid_range", "write [lowest, highest] of a value output")
+    return limits[0], limits[1]
+
+
+def _threshold(field: CardField, classes: Sequence[ClassSpec]) -> float | None:
+    if not field.has("tw:threshold"):
+        return None
+    threshold = field.number("tw:threshold")
+    if len(classes) != 2 or not 0 < threshold < 1:
+        raise field.refuse("tw:threshold", "write a probability between 0 and 1, for an output of two classes")
+    return threshold
+
+
+def _refuse_activation(field: CardField, spec: OutputSpec) -> None:
+    if spec.labels and (spec.activation != "none" or spec.threshold is not None):
+        raise field.refuse(
+            "tw:activation", "the graph gives class values, not scores; leave tw:activation and tw:threshold out"
+        )
+    if spec.activation == "softmax" and spec.channels == 1:
+        raise field.refuse("tw:activation", "softmax of one channel is always 1; write sigmoid or none")

@@ -1,0 +1,142 @@
+"""A model's name, path or address as a card whose files lie here and are verified."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from obstore.exceptions import BaseError
+from obstore.store import HTTPStore, S3Store
+
+from tilewright.models.card.card import ModelCard, load_card
+from tilewright.models.card.files import LARGEST_CARD, model_files, parse_json
+from tilewright.models.card.schema import check_schemas
+from tilewright.models.errors import CardError
+from tilewright.models.fields import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tilewright.models.card.files import ModelFile
+
+
+BUILTIN: Final = Path(__file__).parents[1] / "builtin"
+
+CARD: Final = "card.json"
+
+LARGEST_FILE: Final = 8 * 1024**3
+
+REMOTE: Final = re.compile(r"^(https?|s3)://", re.IGNORECASE)
+
+TIMEOUT: Final = "60s"
+
+
+def builtin_names() -> tuple[str, ...]:
+    """The names of the models that come with Tilewright, sorted."""
+    return tuple(sorted(path.parent.name for path in BUILTIN.glob(f"*/{CARD}")))
+
+
+def find_card(reference: str, *, base: Path | None = None, cache: Path | None = None) -> ModelCard:
+    """The verified card of a built-in name, a `card.json`, a folder that holds one, or an http(s) or s3 URL of either.
+
+    Paths are relative to `base` (the working folder when None). What is downloaded is kept in `cache`
+    (`~/.cache/tilewright/models` when None) under the card's sha256.
+    Raises CardError: unknown name (with the names there are), or whatever makes the card unusable.
+    """
+    if is_remote(reference):
+        return load_card(fetch_card(reference, cache or Path.home() / ".cache" / "tilewright" / "models"))
+    if reference in builtin_names():
+        return load_card(BUILTIN / reference / CARD)
+    path = (base or Path()) / reference
+    if path.is_file() or (path / CARD).is_file():
+        return load_card(path)
+    raise CardError(
+        f"model is {reference!r}{did_you_mean(reference, builtin_names())}; write a built-in name "
+        f"({', '.join(builtin_names())}), the path of a card.json or its folder, or an http(s) or s3 URL of it"
+    )
+
+
+def is_remote(reference: str) -> bool:
+    """Whether the reference is an address that a card can be fetched from."""
+    return REMOTE.match(reference) is not None
+
+
+def fetch_card(url: str, cache: Path) -> Path:
+    """The path of `card.json` in `cache/<sha256 of the card>/`, with the model and weights it names beside it.
+
+    The card is always read anew; its files are downloaded once. Nothing is kept of a download that fails.
+    Raises CardError: address, size above the limits, a card or checksum that does not hold.
+    """
+    if "?" in url or "#" in url or "@" in url.split("://", 1)[1].split("/", 1)[0]:
+        raise CardError(
+            "the model's URL holds a query, fragment or user name; write the plain address of card.json or its folder"
+        )
+    prefix, name = url.rsplit("/", 1) if url.endswith(".json") else (url.rstrip("/"), "card.json")
+    store = _store(prefix)
+    content = b"".join(_chunks(store, name, prefix=prefix, limit=LARGEST_CARD))
+    folder = cache / hashlib.sha256(content).hexdigest()
+    if not (folder / "card.json").is_file():
+        _fill(folder, content, store, prefix)
+    return folder / "card.json"
+
+
+def _store(prefix: str) -> Any:
+    """The store at an address; a plain-http endpoint is the caller's own choice of address."""
+    options: Any = {"timeout": TIMEOUT, "connect_timeout": "10s", "allow_http": True}
+    retries: Any = {"max_retries": 2}
+    kind = S3Store if prefix.lower().startswith("s3://") else HTTPStore
+    return kind.from_url(prefix, client_options=options, retry_config=retries)
+
+
+def _chunks(store: Any, path: str, *, prefix: str, limit: int) -> Iterator[bytes]:
+    """The bytes of one object. Raises CardError when it cannot be read or has more than `limit` bytes."""
+    total = 0
+    try:
+        for chunk in store.get(path).stream():
+            total += len(chunk)
+            if total > limit:
+                raise CardError(f"{prefix}/{path} has more than {limit} bytes, the most that is fetched")
+            yield bytes(chunk)
+    except (BaseError, OSError) as error:
+        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
+        raise CardError(
+            f"{prefix}/{path} cannot be read ({reason}); check the address and that the file is there"
+        ) from error
+
+
+def _fill(folder: Path, content: bytes, store: Any, prefix: str) -> None:
+    """Make the folder whole in one move: a second run at the same time finds it whole or not at all."""
+    card = parse_json(content, origin=prefix)
+    check_schemas(card)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staged = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
+    try:
+        for file in model_files(card, staged, verify=False):
+            _download(file, store, prefix)
+        (staged / "card.json").write_bytes(content)
+        try:
+            staged.rename(folder)
+        except OSError:
+            if not (folder / "card.json").is_file():
+                raise
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def _download(file: ModelFile, store: Any, prefix: str) -> None:
+    if not file.sha256:
+        raise CardError(f"file:checksum of {file.href} is no sha256; write 1220 and 64 hex digits")
+    file.path.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    with file.path.open("wb") as target:
+        for chunk in _chunks(store, file.href.removeprefix("./"), prefix=prefix, limit=LARGEST_FILE):
+            digest.update(chunk)
+            target.write(chunk)
+    if digest.hexdigest() != file.sha256:
+        raise CardError(
+            f"file:checksum of {file.href} is {file.sha256}; {prefix} serves a file with {digest.hexdigest()}"
+        )

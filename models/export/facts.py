@@ -1,0 +1,166 @@
+"""The facts about a trained model that its weights do not hold: what goes in, what comes out, in which windows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from tilewright.models.card.tile import TileSpec
+from tilewright.models.spec.inputs import DatesSpec, MissingSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tilewright.models.spec.outputs import ClassSpec
+
+
+IMPLIED_STEPS = {"composite": 1, "static": 1, "pair": 2}
+
+
+class ExportError(ValueError):
+    """A model that cannot be exported: what was given, what was expected, what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputFacts:
+    """One input of the model, named as the exported graph will name it.
+
+    `bands` in the model's order; those in `derived` are expressions over bands, in the input's unit. `scaling` holds
+    MLM value-scaling objects: none, one for all bands, or one per band. `steps` of an image stand in a time axis of
+    their own, or in the bands axis in the order of `fold`; of a row always in the order of `fold`.
+    """
+
+    name: str = "image"
+    bands: tuple[str, ...]
+    derived: Mapping[str, str] = field(default_factory=dict)
+    collection: str = "sentinel-2-l2a"
+    unit: str = "reflectance"
+    resolution: float = 10.0
+    resampling: str = "bilinear"
+    dates: DatesSpec = field(default_factory=DatesSpec)
+    missing: MissingSpec = field(default_factory=MissingSpec)
+    scaling: tuple[Mapping[str, Any], ...] = ()
+    fold: Literal["time-major", "band-major"] | None = None
+    optional: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.bands:
+            raise ExportError(f"input {self.name}: bands is empty; name the model's channels in their order")
+        if len(self.scaling) not in {0, 1, len(self.bands)}:
+            raise ExportError(
+                f"input {self.name}: scaling has {len(self.scaling)} entries for {len(self.bands)} bands; give none, "
+                "one for all, or one per band"
+            )
+
+    @property
+    def n_steps(self) -> int:
+        """Length of the time axis; raises ExportError where the dates leave it open."""
+        steps = IMPLIED_STEPS.get(self.dates.kind, self.dates.steps)
+        if steps is None:
+            raise ExportError(f"input {self.name}: dates of kind {self.dates.kind!r} need steps, the length to export")
+        return steps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputFacts:
+    """One output: scores of `classes` in the order of the channels, or `values`, one layer name per channel.
+
+    `layers` of classes as in a card (None: class and confidence). `scale` is output pixels per pixel of the finest
+    input.
+    """
+
+    name: str = "scores"
+    classes: tuple[ClassSpec, ...] = ()
+    values: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    activation: Literal["softmax", "sigmoid", "none"] = "none"
+    layers: tuple[str, ...] | None = None
+    scale: float = 1.0
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.classes) == bool(self.values):
+            raise ExportError(f"output {self.name}: give classes, or names of values, and not both")
+
+    @property
+    def n_channels(self) -> int:
+        """Length of the channel axis."""
+        return len(self.classes) or len(self.values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportFacts:
+    """Everything a card says beside the graph.
+
+    `inputs` and `outputs` stand in the order in which the model takes and gives them. `rows` is True where each pixel
+    is a row of its own (forests, boosting). `tile.window` None leaves height and width free. `multiple` is what a free
+    window's sides must be a multiple of. `properties` are further fields of the Item, such as mlm:total_parameters.
+    """
+
+    name: str
+    title: str
+    description: str
+    architecture: str
+    inputs: tuple[InputFacts, ...]
+    outputs: tuple[OutputFacts, ...]
+    rows: bool = False
+    tile: TileSpec = field(default_factory=TileSpec)
+    multiple: int = 64
+    datetime: str = "2026-01-01T00:00:00Z"
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = [*(each.name for each in self.inputs), *(each.name for each in self.outputs)]
+        if not self.inputs or not self.outputs or len(set(names)) != len(names):
+            raise ExportError(f"{self.name}: give at least one input and one output, each with a name of its own")
+
+    @property
+    def finest(self) -> float:
+        """Pixel size in metres of the card's grid."""
+        return min(each.resolution for each in self.inputs)
+
+    def ratio(self, entry: InputFacts) -> float:
+        """Pixels of the card's grid per pixel of an input, along a side."""
+        return entry.resolution / self.finest
+
+    def input_shape(self, entry: InputFacts, *, side: int | None = None) -> tuple[int, ...]:
+        """The input's array for a window of `side` grid pixels, as free as the card leaves it where None; batch -1."""
+        channels = len(entry.bands)
+        if self.rows:
+            return -1, channels * entry.n_steps
+        size = self._side(side, 1 / self.ratio(entry))
+        if entry.n_steps > 1 and entry.fold is None:
+            return -1, entry.n_steps, channels, size, size
+        return -1, channels * entry.n_steps, size, size
+
+    def input_axes(self, entry: InputFacts) -> tuple[str, ...]:
+        """The `dim_order` of the input's array."""
+        if self.rows:
+            return "batch", "features"
+        time = ("time",) if entry.n_steps > 1 and entry.fold is None else ()
+        return ("batch", *time, "bands", "height", "width")
+
+    def output_shape(self, entry: OutputFacts) -> tuple[int, ...]:
+        """The output's array, batch -1."""
+        if self.rows:
+            return -1, entry.n_channels
+        size = self._side(None, entry.scale)
+        return -1, entry.n_channels, size, size
+
+    def output_axes(self, entry: OutputFacts) -> tuple[str, ...]:
+        """The `dim_order` of the output's array."""
+        channel = "class" if entry.classes else "channel"
+        return ("batch", channel) if self.rows else ("batch", channel, "height", "width")
+
+    def _side(self, side: int | None, scale: float) -> int:
+        side = side or self.tile.window
+        if side is None:
+            return -1
+        size = side * scale
+        if not math.isclose(size, round(size)):
+            raise ExportError(
+                f"{self.name}: a window of {side} pixels is {size:g} of an input or output; give a tile.window, or a "
+                "multiple, that is whole for all of them"
+            )
+        return round(size)

@@ -1,0 +1,82 @@
+"""A card's inputs and outputs as the probe takes them: what each axis means, and which values are worth trying."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from tilewright.models.measure.probe import Port
+from tilewright.models.run.smoke_run import OTHER_RANGE, physical_range
+from tilewright.models.spec.arrays import input_axes
+
+if TYPE_CHECKING:
+    from tilewright.models.card.card import ModelCard
+    from tilewright.models.spec.inputs import ExtraInput, InputSpec
+    from tilewright.models.spec.outputs import OutputSpec
+
+
+EXTRA_RANGES: Final = {"day_of_year": (1.0, 366.0), "valid_mask": (0.0, 1.0), "lonlat": (-90.0, 90.0)}
+
+FINEST_SHARE: Final = 1000
+"""Largest denominator of one input's pixel size over another's."""
+
+
+def card_ports(card: ModelCard) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+    """Inputs, the extra ones among them, and outputs of the card, sizes relative to its grid (the finest input's)."""
+    ratios = {spec.name: Fraction(1 / card.ratio(spec)).limit_denominator(FINEST_SHARE) for spec in card.inputs}
+    pixels = tuple(_input(spec, ratios[spec.name]) for spec in card.inputs)
+    steps = {spec.name: spec.dates.steps or -1 for spec in card.inputs}
+    extras = tuple(_extra(extra, ratios[extra.of], n_steps=steps[extra.of]) for extra in card.extras)
+    return (*pixels, *extras), tuple(_output(spec) for spec in card.outputs)
+
+
+def _input(spec: InputSpec, ratio: Fraction) -> Port:
+    low, high = _scaled_range(spec)
+    return Port(
+        name=spec.name, dims=spec.axes, shape=_closed(spec), dtype=spec.data_type, ratio=ratio, low=low, high=high
+    )
+
+
+def _closed(spec: InputSpec) -> tuple[int, ...]:
+    """The shape with the free bands and steps that the card gives elsewhere filled in."""
+    n_steps = spec.dates.steps or -1
+    known = {"bands": len(spec.bands) * (n_steps if spec.folded else 1), "time": n_steps}
+    return tuple(
+        known.get(axis, -1) if length < 1 else length for axis, length in zip(spec.axes, spec.shape, strict=True)
+    )
+
+
+def _scaled_range(spec: InputSpec) -> tuple[float, float]:
+    """The range of what the graph is fed, over all bands: physical values of the unit, scaled as the card says."""
+    ends = []
+    for band, scaling in zip(spec.bands, spec.value_scaling, strict=True):
+        physical = OTHER_RANGE if band in spec.derived else physical_range(spec.unit)
+        values = np.linspace(*physical, 32, dtype=np.float32)
+        scaling.apply(values, values)
+        ends.extend(values[np.isfinite(values)].tolist())
+    low, high = min(ends, default=0.0), max(ends, default=1.0)
+    return (low, high) if high > low else (low - 1.0, high + 1.0)
+
+
+def _extra(extra: ExtraInput, ratio: Fraction, *, n_steps: int) -> Port:
+    known = {"time": n_steps, "bands": len(extra.values) if extra.kind == "wavelengths" else max(1, len(extra.parts))}
+    axes = input_axes(extra.dim_order) or extra.dim_order
+    shape = tuple(known.get(axis, -1) if n < 1 else n for axis, n in zip(axes, extra.shape, strict=True))
+    low, high = ((end - extra.shift) * extra.gain for end in EXTRA_RANGES.get(extra.kind, OTHER_RANGE))
+    return Port(
+        name=extra.name,
+        dims=axes,
+        shape=shape,
+        dtype=extra.data_type,
+        ratio=ratio,
+        low=min(low, high),
+        high=max(low, high),
+        constants=tuple((each - extra.shift) * extra.gain for each in extra.values),
+    )
+
+
+def _output(spec: OutputSpec) -> Port:
+    ratio = Fraction(spec.scale).limit_denominator(FINEST_SHARE)
+    return Port(name=spec.name, dims=spec.axes, shape=spec.shape, dtype=spec.data_type, ratio=ratio)

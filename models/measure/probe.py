@@ -1,0 +1,245 @@
+"""A graph put to numerical trial: noise windows in, and how far a disturbed part of them is felt in the outputs.
+
+Positions and reaches are counted in *reference pixels*, those of the finest spatial input; a coarser input has
+`ratio` of its own pixels per reference pixel (1/2, say), a finer output more than one.
+"""
+
+from __future__ import annotations
+
+import warnings
+import zlib
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, floor, lcm
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tilewright.models.run.session import InferenceError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tilewright.models.run.session import ModelSession
+
+
+Arrays = dict[str, "NDArray[Any]"]
+
+HEIGHT_NAMES, WIDTH_NAMES = ("height", "y"), ("width", "x")
+
+# Free dimensions other than height and width (dates, say) are tried with this length.
+FREE_LENGTH = 2
+
+# Pixels beyond the last felt one that must stay calm before a reach counts as seen whole.
+CLEAR = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    """An input or output of the graph: axis names and lengths (-1 free), dtype, pixels per reference pixel, and for an
+    input the range its values are drawn from, or the `constants` it always holds.
+    """
+
+    name: str
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: str
+    ratio: Fraction = Fraction(1)
+    low: float = -1.0
+    high: float = 1.0
+    constants: tuple[float, ...] = ()
+
+    @property
+    def spatial(self) -> bool:
+        """True if it has height and width."""
+        return any(each in HEIGHT_NAMES for each in self.dims) and any(each in WIDTH_NAMES for each in self.dims)
+
+    @property
+    def axes(self) -> tuple[int, int]:
+        """Positions of height and width among the dimensions."""
+        height = next(at for at, each in enumerate(self.dims) if each in HEIGHT_NAMES)
+        width = next(at for at, each in enumerate(self.dims) if each in WIDTH_NAMES)
+        return height, width
+
+    @property
+    def fixed(self) -> tuple[int, int] | None:
+        """Height and width in reference pixels where the shape fixes both, else None."""
+        sides = [self.shape[axis] for axis in self.axes] if self.spatial else [-1]
+        return None if min(sides) < 1 else (int(sides[0] / self.ratio), int(sides[1] / self.ratio))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """How far one disturbance was felt, in reference pixels: `exact` at all, `effective` above the tolerance.
+
+    None where it was felt up to the window's edge. `strength` is the largest change at the far end, relative to the
+    outputs' own deviation; `heard` is False where nothing changed anywhere.
+    """
+
+    exact: int | None
+    effective: int | None
+    strength: float
+    heard: bool
+
+
+class Probe:
+    """A session with the meaning of its axes, run on seeded noise."""
+
+    def __init__(self, session: ModelSession, *, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> None:
+        self.session = session
+        self.inputs = inputs
+        self.outputs = tuple(each for each in outputs if each.spatial)
+        self.unit = lcm(*(each.ratio.denominator for each in (*inputs, *outputs) if each.spatial), 1)
+
+    def noise(self, size: tuple[int, int], *, seed: int, stretch: float = 0.0, sign: int = 0) -> Arrays:
+        """Seeded noise of `size` reference pixels for every input, uniform over its range.
+
+        With `stretch` the values lie that many ranges away from it, upwards (`sign` 1), downwards (-1) or either (0).
+        """
+        return {port.name: _noise(port, size, seed=seed, stretch=stretch, sign=sign) for port in self.inputs}
+
+    def cut(self, field: Arrays, origin: tuple[int, int], size: tuple[int, int]) -> Arrays:
+        """The part of `field` from `origin`, of `size`, both in reference pixels."""
+        return {port.name: _cut(port, field[port.name], origin, size) for port in self.inputs}
+
+    def run(self, field: Arrays) -> Arrays:
+        """Every spatial output as (channels, height, width), channels being all its other axes."""
+        made = self.session.run(field)
+        return {port.name: _planes(port, made[port.name]) for port in self.outputs}
+
+    def accepts(self, size: tuple[int, int]) -> bool:
+        """True if the graph runs on windows of `size` and gives every output the size its ratio says."""
+        if any(side % self.unit for side in size):
+            return False
+        try:
+            made = self.run(self.noise(size, seed=0))
+        except InferenceError:
+            return False
+        return all(made[port.name].shape[1:] == (size[0] * port.ratio, size[1] * port.ratio) for port in self.outputs)
+
+    def felt(self, base: Arrays, calm: Arrays, changed: Arrays, *, edge: int, axis: int, side: int) -> NDArray[Any]:
+        """Change of every reference pixel along `axis` when `base` (its outputs: `calm`) becomes `changed` from `edge`
+        on (`side` 1) or before it (-1): the maximum over everything else, relative to each output's deviation.
+
+        Zero means bit for bit the same.
+        """
+        mixed = {
+            port.name: _mixed(port, base[port.name], changed[port.name], edge=edge, axis=axis, side=side)
+            for port in self.inputs
+        }
+        return self.profile(calm, self.run(mixed), axis=axis)
+
+    def profile(self, one: Arrays, other: Arrays, *, axis: int) -> NDArray[Any]:
+        """Largest relative difference per reference pixel along `axis`, over all outputs."""
+        lines = []
+        for port in self.outputs:
+            line = relative(one[port.name], other[port.name]).max(axis=(0, 2 if axis == 0 else 1))
+            lines.append(_per_reference_pixel(line, port.ratio))
+        whole: NDArray[Any] = np.max(lines, axis=0)
+        return whole
+
+
+def relative(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
+    """Difference per value in units of the deviation of `one`; infinite where only one of the two is NaN.
+
+    Integer results have no size of difference: 1 where they differ.
+    """
+    if not np.issubdtype(one.dtype, np.floating):
+        return (one != other).astype(np.float64)
+    a, b = one.astype(np.float64), other.astype(np.float64)
+    with np.errstate(all="ignore"):
+        gap = np.abs(a - b) / (deviation(one) or 1.0)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    return np.where(same, 0.0, np.where(np.isnan(gap), np.inf, gap))
+
+
+def deviation(values: NDArray[Any]) -> float:
+    """Standard deviation of (channels, height, width) about each channel's own mean, over the finite values.
+
+    Channels apart from each other are no signal. 0 where nothing varies.
+    """
+    finite = np.where(np.isfinite(values), values.astype(np.float64), np.nan)
+    if np.isnan(finite).all():
+        return 0.0
+    with warnings.catch_warnings(action="ignore"):
+        return float(np.sqrt(np.nanmean(np.nanvar(finite, axis=(1, 2)))))
+
+
+def read_reach(profile: NDArray[Any], *, edge: int, side: int, tolerance: float) -> Reach:
+    """What one profile says: distance from the disturbed half's border to the farthest pixel that felt it."""
+    line = profile if side > 0 else profile[::-1]
+    border = edge if side > 0 else len(profile) - edge
+    calm = line[:border]
+    return Reach(
+        exact=_distance(calm > 0),
+        effective=_distance(calm > tolerance),
+        strength=float(calm[: max(CLEAR, border // 8)].max(initial=0.0)),
+        heard=bool((line > 0).any()),
+    )
+
+
+def _distance(felt: NDArray[np.bool_]) -> int | None:
+    if not felt.any():
+        return 0
+    first = int(np.argmax(felt))
+    return None if first < CLEAR else len(felt) - first
+
+
+def _shape(port: Port, size: tuple[int, int]) -> tuple[int, ...]:
+    lengths = [each if each > 0 else FREE_LENGTH for each in port.shape]
+    if "batch" in port.dims and port.shape[port.dims.index("batch")] < 1:
+        lengths[port.dims.index("batch")] = 1
+    if port.spatial:
+        for axis, side in zip(port.axes, size, strict=True):
+            lengths[axis] = int(side * port.ratio)
+    return tuple(lengths)
+
+
+def _noise(port: Port, size: tuple[int, int], *, seed: int, stretch: float, sign: int) -> NDArray[Any]:
+    if port.constants:
+        return np.resize(np.asarray(port.constants, port.dtype), _shape(port, size))
+    random = np.random.default_rng([seed, zlib.crc32(port.name.encode())])
+    span = port.high - port.low
+    values: NDArray[Any] = random.uniform(0, 1, _shape(port, size))
+    signs = np.full(values.shape, sign) if sign else random.choice([-1, 1], values.shape)
+    values = port.low + span * (values + signs * stretch)
+    dtype = np.dtype(port.dtype)
+    if not np.issubdtype(dtype, np.floating):
+        limits = np.iinfo(dtype) if dtype != np.bool_ else None
+        values = np.clip(np.rint(values), limits.min, limits.max) if limits else values > port.low + span / 2
+    return values.astype(dtype)
+
+
+def _cut(port: Port, values: NDArray[Any], origin: tuple[int, int], size: tuple[int, int]) -> NDArray[Any]:
+    if not port.spatial:
+        return values
+    part = [slice(None)] * values.ndim
+    for axis, start, side in zip(port.axes, origin, size, strict=True):
+        part[axis] = slice(int(start * port.ratio), int((start + side) * port.ratio))
+    return np.ascontiguousarray(values[tuple(part)])
+
+
+def _mixed(port: Port, base: NDArray[Any], changed: NDArray[Any], *, edge: int, axis: int, side: int) -> NDArray[Any]:
+    if not port.spatial:
+        return base
+    at = int(edge * port.ratio)
+    part = [slice(None)] * base.ndim
+    part[port.axes[axis]] = slice(at, None) if side > 0 else slice(0, at)
+    mixed = base.copy()
+    mixed[tuple(part)] = changed[tuple(part)]
+    return mixed
+
+
+def _planes(port: Port, made: NDArray[Any]) -> NDArray[Any]:
+    height, width = port.axes
+    moved = np.moveaxis(made, (height, width), (-2, -1))
+    return moved.reshape(-1, *moved.shape[-2:])
+
+
+def _per_reference_pixel(line: NDArray[Any], ratio: Fraction) -> NDArray[Any]:
+    """`line` over an output's pixels as the maximum over each reference pixel's part of it."""
+    if ratio == 1:
+        return line
+    n_reference = int(len(line) / ratio)
+    spans = [(floor(at * ratio), ceil((at + 1) * ratio)) for at in range(n_reference)]
+    return np.array([line[first:stop].max() for first, stop in spans])

@@ -1,0 +1,130 @@
+"""One model seen from several sides: windows flipped and turned, results turned back and averaged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from tilewright.models.errors import CardError
+from tilewright.models.run.joint import joint_card, joint_output
+from tilewright.models.spec.arrays import input_axes
+from tilewright.models.transforms.postprocess import scores
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from tilewright.models.card.card import ModelCard
+    from tilewright.models.run.session import Runner
+    from tilewright.models.spec.outputs import OutputSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One way of seeing a window: transposed, then its rows, then its columns reversed."""
+
+    transposed: bool
+    rows: bool
+    cols: bool
+
+    def apply(self, array: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+        """The array turned, its height and width at those axes."""
+        turned = np.swapaxes(array, height, width) if self.transposed else array
+        return np.ascontiguousarray(np.flip(turned, self._axes(height, width)))
+
+    def undo(self, planes: NDArray[Any]) -> NDArray[Any]:
+        """Planes (N, K, height, width) turned back."""
+        flipped = np.flip(planes, self._axes(2, 3))
+        return np.swapaxes(flipped, 2, 3) if self.transposed else flipped
+
+    def _axes(self, height: int, width: int) -> tuple[int, ...]:
+        return (height,) * self.rows + (width,) * self.cols
+
+
+TURNS: Final = {
+    "flips": tuple(Turn(transposed=False, rows=rows, cols=cols) for rows, cols in product((False, True), repeat=2)),
+    "d4": tuple(
+        Turn(transposed=turned, rows=rows, cols=cols) for turned, rows, cols in product((False, True), repeat=3)
+    ),
+}
+"""`flips`: as it is, upside down, mirrored, both; `d4`: these and their quarter turns, all eight of a square."""
+
+
+def augmented_card(card: ModelCard, *, kind: str, spread: bool) -> ModelCard:
+    """The card of the same model seen from all sides of `kind`; `spread` adds how far the sides differ as layers.
+
+    Raises CardError for models of single pixels, which have no sides.
+    """
+    if card.pixelwise:
+        raise CardError(f"augment: {card.name} takes single pixels, which flips and turns do not change; leave it out")
+    measures = ("spread",) if spread else ()
+    outputs = tuple(joint_output(output, measures) for output in card.outputs)
+    return joint_card((card,), role=kind, name=card.name, inputs=card.inputs, extras=card.extras, outputs=outputs)
+
+
+class AugmentedRunner:
+    """Runs a graph once per turn and gives mean scores, and behind them their spread where the card asks for it."""
+
+    def __init__(self, card: ModelCard, inner: Runner) -> None:
+        self._card, (self._member,), self._inner = card, card.members, inner
+        ports = {spec.name: spec.axes for spec in self._member.inputs}
+        ports |= {extra.name: input_axes(extra.dim_order) or () for extra in self._member.extras}
+        self._places = {
+            name: (axes.index("height"), axes.index("width")) for name, axes in ports.items() if "height" in axes
+        }
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Scores by output, (N, K, height, width) float32, or (N, K) for one vector per window."""
+        running: dict[str, _Running] = {output.name: _Running() for output in self._member.outputs}
+        for turn in TURNS[self._card.role]:
+            turned = {
+                name: turn.apply(feed, *self._places[name]) if name in self._places else feed
+                for name, feed in feeds.items()
+            }
+            made = self._inner.run(turned)
+            for output in self._member.outputs:
+                planes = scores(output, made[output.name], votes=True)
+                running[output.name].add(planes if output.rows else turn.undo(planes))
+        return {
+            output.name: _result(output, joint, running[output.name])
+            for output, joint in zip(self._member.outputs, self._card.outputs, strict=True)
+        }
+
+
+class _Running:
+    """Mean and squared deviations of planes that come one after another.
+
+    Source: Welford, Technometrics 4 (1962), 419-420: no squares of large numbers are subtracted.
+    """
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.mean = np.empty(0, np.float32)
+        self.squares = np.empty(0, np.float32)
+
+    def add(self, planes: NDArray[np.float32]) -> None:
+        self.n += 1
+        if self.n == 1:
+            self.mean, self.squares = planes.astype(np.float32), np.zeros(planes.shape, np.float32)
+            return
+        gap = planes - self.mean
+        self.mean += gap / np.float32(self.n)
+        self.squares += gap * (planes - self.mean)
+
+    @property
+    def deviation(self) -> NDArray[np.float32]:
+        return np.sqrt(self.squares / np.float32(self.n))
+
+
+def _result(output: OutputSpec, joint: OutputSpec, running: _Running) -> NDArray[np.float32]:
+    parts = [running.mean]
+    if "spread" in joint.measures:
+        n_scores = len(output.classes) or output.channels
+        deviation = running.deviation[:, :n_scores]
+        parts.append(deviation.max(axis=1, keepdims=True) if output.classes else deviation)
+    whole = np.concatenate(parts, axis=1)
+    return whole[:, :, 0, 0] if output.rows else whole

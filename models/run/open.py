@@ -1,0 +1,56 @@
+"""The session of a card that stands for several runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tilewright.models.run.augment import TURNS, AugmentedRunner
+from tilewright.models.run.ensemble import EnsembleRunner, prefix
+from tilewright.models.run.providers import candidates, import_onnxruntime
+from tilewright.models.run.session import open_graph
+
+if TYPE_CHECKING:
+    from tilewright.models.card.card import ModelCard
+    from tilewright.models.run.session import ModelSession
+
+
+def open_joint(card: ModelCard, *, provider: str, threads: int) -> ModelSession:
+    """A session that runs every member of a card and brings their answers together."""
+    sessions = [open_session(member, provider=provider, threads=threads) for member in card.members]
+    notes = " ".join(dict.fromkeys(session.note for session in sessions if session.note))
+    first = replace(sessions[0], sha256=card.sha256, note=notes, outputs=())
+    if card.role in TURNS:
+        return replace(first, runner=AugmentedRunner(card, sessions[0]))
+    inputs = tuple(
+        replace(tensor, name=prefix(member, number) + tensor.name)
+        for number, (member, session) in enumerate(zip(card.members, sessions, strict=True))
+        for tensor in session.inputs
+    )
+    return replace(first, inputs=inputs, runner=EnsembleRunner(card, sessions))
+
+
+def open_session(card: ModelCard, *, provider: str = "auto", threads: int = 1) -> ModelSession:
+    """The process's session for the card's graph: made on the first call, the same object after that.
+
+    `provider` is auto, cpu, cuda, tensorrt or openvino. `auto` takes CUDA where it really starts, else the CPU, and
+    warns once if a listed CUDA could not start. `threads` is what one call may use; many callers with one thread each
+    are the fastest on a CPU.
+    Raises ProviderError where the asked provider cannot run, CardError where the graph cannot be loaded.
+    """
+    if card.members:
+        # The joint session opens its members here.
+
+        return open_joint(card, provider=provider, threads=threads)
+    # External weights are not among the bytes of the graph: the card's digest speaks for them.
+    content = card.digest if card.weights else card.sha256
+    return open_graph(card.model_path, sha256=content, provider=provider, threads=threads)
+
+
+def active_provider(card: ModelCard, *, provider: str) -> str:
+    """The provider that would really run a card; a session is opened only where that cannot be told without.
+
+    Raises ProviderError where the asked provider cannot run.
+    """
+    names = candidates(provider, tuple(import_onnxruntime().get_available_providers()))
+    return "cpu" if names == ("cpu",) else open_session(card, provider=provider).provider

@@ -1,0 +1,169 @@
+"""A card's model run once on zeros, ones and noise: what must be true of any answer, before a real pixel is spent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from tilewright.models.errors import CardError
+from tilewright.models.transforms.extras import WindowFacts, prepare_extra
+from tilewright.models.transforms.postprocess import scores
+from tilewright.models.transforms.preprocess import prepare_input
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tilewright.models.card.card import ModelCard
+    from tilewright.models.run.session import ModelSession
+    from tilewright.models.spec.inputs import InputSpec
+    from tilewright.models.spec.outputs import OutputSpec
+
+
+KINDS: Final = ("zeros", "ones", "noise")
+
+FREE_STEPS: Final = 3
+"""Dates given to an input that takes any number."""
+
+SEED: Final = 20260101
+
+# Sums of probabilities and repeated runs may differ by rounding only.
+ROUNDING: Final = 1e-3
+
+RANGES: Final = {
+    "reflectance": (0.0, 0.6),
+    "linear": (0.001, 1.0),
+    "db": (-28.0, 2.0),
+    "m": (-100.0, 4000.0),
+    "class": (0.0, 11.0),
+}
+"""Physical values a model meets, by unit: Sentinel-2 over land without snow, Sentinel-1 over land, land elevations,
+scene classes."""
+
+OTHER_RANGE: Final = (-1.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """One run: what went in, and per output its name, share of finite scores, smallest and largest of
+    these (0 where none is).
+    """
+
+    name: str
+    outputs: tuple[tuple[str, float, float, float], ...]
+
+    def words(self) -> str:
+        """The run as a person reads it."""
+        return "; ".join(
+            f"{name} {low:.4g} to {high:.4g}" + ("" if finite == 1 else f", {1 - finite:.1%} not finite")
+            for name, finite, low, high in self.outputs
+        )
+
+
+def check_runs(card: ModelCard, session: ModelSession, *, side: int) -> tuple[tuple[RunFacts, ...], list[str]]:
+    """The runs on windows of `side` grid pixels, and a sentence for each thing found odd.
+
+    Raises CardError where an answer contradicts the card: another size, class values it does not list; InferenceError
+    where the graph fails.
+    """
+    runs, warnings, made = [], [], {}
+    for kind in KINDS:
+        raw = session.run(check_inputs(card, side=side, kind=kind))
+        made[kind] = {spec.name: _scores(card, spec, raw[spec.name], side) for spec in card.outputs}
+        runs.append(RunFacts(name=kind, outputs=tuple(_facts(spec, made[kind][spec.name]) for spec in card.outputs)))
+    for spec in card.outputs:
+        answers = [made[kind][spec.name] for kind in KINDS]
+        warnings.extend(_oddities(spec, answers))
+    again = session.run(check_inputs(card, side=side, kind="noise"))
+    warnings.extend(
+        f"{spec.name}: the same input gives another answer each time; the graph draws random numbers"
+        for spec in card.outputs
+        if not np.array_equal(_scores(card, spec, again[spec.name], side), made["noise"][spec.name], equal_nan=True)
+    )
+    return tuple(runs), warnings
+
+
+def check_inputs(card: ModelCard, *, side: int, kind: str = "noise") -> dict[str, NDArray[Any]]:
+    """Everything the graph takes for one window of `side` grid pixels: physical zeros, ones or seeded noise."""
+    random = np.random.default_rng(SEED)
+    steps = {spec.name: _steps(card, spec, side, kind, random) for spec in card.inputs}
+    feeds = {spec.name: prepare_input(spec, steps[spec.name]) for spec in card.inputs}
+    for extra in card.extras:
+        _, n_steps, _, height, width = steps[extra.of].shape
+        lonlat = np.stack(np.meshgrid(np.linspace(13, 13.1, width), np.linspace(48.1, 48, height)))[None]
+        facts = WindowFacts(
+            n=1,
+            height=height,
+            width=width,
+            days=tuple(date(2026, 1 + step % 12, 1) for step in range(n_steps)),
+            valid=np.ones((1, n_steps, height, width), bool),
+            lonlat=lonlat,
+        )
+        feeds[extra.name] = prepare_extra(extra, facts)
+    return feeds
+
+
+def _steps(card: ModelCard, spec: InputSpec, side: int, kind: str, random: np.random.Generator) -> NDArray[np.float32]:
+    size = card.read_size(spec, side)
+    shape = (1, spec.dates.steps or FREE_STEPS, len(spec.source_bands), size, size)
+    if kind == "noise":
+        return random.uniform(*physical_range(spec.unit), shape).astype(np.float32)
+    return np.full(shape, 0 if kind == "zeros" else 1, np.float32)
+
+
+def _scores(card: ModelCard, spec: OutputSpec, raw: NDArray[Any], side: int) -> NDArray[np.float32]:
+    expected = round(side * spec.scale)
+    if not spec.rows and not any(each.resize for each in card.inputs):
+        sizes = {raw.shape[spec.axes.index(axis)] for axis in ("height", "width")}
+        if sizes != {expected}:
+            raise CardError(
+                f"properties.mlm:output ({spec.name}).tw:scale is {spec.scale:g}; a window of {side} pixels gave "
+                f"{max(sizes)}, not {expected}: write {max(sizes) / side:g}, or pad inside the graph"
+            )
+    return scores(spec, raw, size=(side, side) if card.pixelwise else None)
+
+
+def _facts(spec: OutputSpec, answer: NDArray[np.float32]) -> tuple[str, float, float, float]:
+    finite = np.isfinite(answer)
+    kept = answer[finite]
+    low, high = (float(kept.min()), float(kept.max())) if kept.size else (0.0, 0.0)
+    if spec.labels and (unknown := sorted(set(np.unique(kept).tolist()) - {each.value for each in spec.classes})):
+        raise CardError(
+            f"properties.mlm:output ({spec.name}).classification:classes has no value {unknown[0]:g}, which the graph "
+            "gave: list it"
+        )
+    return spec.name, float(finite.mean()), low, high
+
+
+def _oddities(spec: OutputSpec, answers: list[NDArray[np.float32]]) -> list[str]:
+    found = []
+    if any(not np.isfinite(answer).all() for answer in answers):
+        found.append(f"{spec.name}: some answers are not finite; such pixels become nodata")
+    if all(np.array_equal(answer, answers[0]) for answer in answers):
+        found.append(f"{spec.name}: zeros, ones and noise give the same answer; is the input scaled as in training?")
+    if spec.classes and not spec.labels and not all(_probabilities(spec, answer) for answer in answers):
+        found.append(
+            f"{spec.name}: scores are no probabilities; write tw:activation softmax or sigmoid, else confidence means "
+            "nothing"
+        )
+    if spec.valid_range is not None and any(_outside(answer, spec.valid_range) for answer in answers):
+        low, high = spec.valid_range
+        found.append(f"{spec.name}: some answers to noise lie outside tw:valid_range {low:g} to {high:g}")
+    return found
+
+
+def _probabilities(spec: OutputSpec, answer: NDArray[np.float32]) -> bool:
+    within = bool(((answer >= -ROUNDING) & (answer <= 1 + ROUNDING) | ~np.isfinite(answer)).all())
+    sums = answer.sum(axis=1)
+    return within and (spec.activation == "sigmoid" or bool((np.abs(sums - 1) <= ROUNDING)[np.isfinite(sums)].all()))
+
+
+def _outside(answer: NDArray[np.float32], limits: tuple[float, float]) -> bool:
+    return bool(((answer < limits[0]) | (answer > limits[1])).any())
+
+
+def physical_range(unit: str) -> tuple[float, float]:
+    """Smallest and largest value worth trying of a unit."""
+    return RANGES.get(unit, OTHER_RANGE)

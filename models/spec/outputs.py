@@ -1,0 +1,196 @@
+"""What one output of a model gives: classes or values, where they lie on the grid, and the layers written from them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from tilewright.models.spec.arrays import output_axes
+
+CLASS_LAYERS: Final = ("class", "confidence", "probabilities", "entropy", "margin")
+"""What can be written of class scores; any other word in `tw:layers` is the class layer under that name."""
+
+NODATA_BYTE: Final = 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassSpec:
+    """One class: the value written (0-254), its name, and its colour as six hex digits or None."""
+
+    value: int
+    name: str
+    description: str = ""
+    color: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerSpec:
+    """One output raster: `class` and `percent` are uint8 with nodata 255, `value` is float32 with nodata NaN."""
+
+    name: str
+    kind: Literal["class", "percent", "value"]
+    source: str
+    classes: tuple[ClassSpec, ...] = ()
+    unit: str = "1"
+    description: str = ""
+
+    @property
+    def dtype(self) -> str:
+        """The numpy name of the stored type."""
+        return "float32" if self.kind == "value" else "uint8"
+
+    @property
+    def nodata(self) -> float:
+        """The stored marker for no value."""
+        return math.nan if self.kind == "value" else float(NODATA_BYTE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputSpec:
+    """One output of the graph.
+
+    `channels` is K, the number of classes or values after everything but batch, height and width is flattened in the
+    array's order; `scale` output pixels per pixel of the card's grid, in each direction; `labels` when the graph
+    gives class values itself (argmax inside); `threshold` the least probability of the second of two classes, None =
+    argmax; `prefix` stands before the layers' names where two outputs would write the same. `scored` when what comes is
+    scores already (of several runs or cards brought together); behind them then stand the planes of `measures`: one per
+    measure for classes, one per measure and channel for values. `layered` when the graph gives the layers themselves,
+    uint8 (batch, layer, height, width) in the order of `layer_specs`.
+    """
+
+    name: str
+    tasks: tuple[str, ...]
+    shape: tuple[int, ...]
+    dim_order: tuple[str, ...]
+    data_type: str
+    channels: int
+    classes: tuple[ClassSpec, ...] = ()
+    activation: Literal["softmax", "sigmoid", "none"] = "none"
+    layers: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    scale: float = 1.0
+    valid_range: tuple[float, float] | None = None
+    outside: Literal["nodata", "clip"] = "nodata"
+    threshold: float | None = None
+    labels: bool = False
+    prefix: str = ""
+    description: str = ""
+    scored: bool = False
+    measures: tuple[str, ...] = ()
+    layered: bool = False
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The meaning of each dimension: batch, height, width, channel (the last any number of times)."""
+        axes = output_axes(self.dim_order)
+        assert axes is not None, f"the output {self.name} was accepted with the unknown dimensions {self.dim_order}"
+        return axes
+
+    @property
+    def unit(self) -> str:
+        """The unit of the values where all channels share it, else "1"."""
+        return self.units[0] if len(set(self.units)) == 1 else "1"
+
+    @property
+    def n_scores(self) -> int:
+        """K of `postprocess.scores`: classes (two for a single channel with two classes), one for labels, or values."""
+        return 1 if self.labels else len(self.classes) or self.channels
+
+    @property
+    def n_planes(self) -> int:
+        """Planes that can be averaged: as `n_scores`, but one per class for labels; then those of `measures`."""
+        return (len(self.classes) or self.channels) + self.n_measured
+
+    @property
+    def n_measured(self) -> int:
+        """Planes of all `measures`."""
+        return len(self.measures) * (1 if self.classes else self.channels)
+
+    @property
+    def rows(self) -> bool:
+        """Whether the array has no height and width: one vector per pixel or per window, by the inputs of the card."""
+        return "height" not in self.axes
+
+    def layer_specs(self) -> tuple[LayerSpec, ...]:
+        """The rasters written from this output, in the card's order, `probabilities` opened into one per class."""
+        return (*(spec for layer in self.layers for spec in self._layer(layer)), *self._measured())
+
+    def _measured(self) -> tuple[LayerSpec, ...]:
+        if self.classes:
+            return tuple(
+                LayerSpec(
+                    name=self.prefix + measure,
+                    kind="percent",
+                    source=f"measure:{i}",
+                    unit="percent",
+                    description=PERCENT_MEANING[measure],
+                )
+                for i, measure in enumerate(self.measures)
+            )
+        return tuple(
+            LayerSpec(
+                name=f"{self.prefix}{layer}_{measure}",
+                kind="value",
+                source=measure,
+                unit=unit,
+                description=f"standard deviation of {layer} over {VALUE_MEANING[measure]}",
+            )
+            for measure in self.measures
+            for layer, unit in zip(self.layers, self.units, strict=True)
+        )
+
+    def _layer(self, layer: str) -> tuple[LayerSpec, ...]:
+        if not self.classes:
+            unit = self.units[self.layers.index(layer)]
+            return (
+                LayerSpec(
+                    name=self.prefix + layer, kind="value", source=layer, unit=unit, description=self.description
+                ),
+            )
+        if layer not in CLASS_LAYERS or layer == "class":
+            return (
+                LayerSpec(
+                    name=self.prefix + layer,
+                    kind="class",
+                    source="class",
+                    classes=self.classes,
+                    description=self.description,
+                ),
+            )
+        if layer == "probabilities":
+            return tuple(
+                LayerSpec(
+                    name=f"{self.prefix}probability_{layer_word(cls.name)}",
+                    kind="percent",
+                    source=f"probability:{k}",
+                    unit="percent",
+                    description=f"probability of {cls.name}",
+                )
+                for k, cls in enumerate(self.classes)
+            )
+        return (
+            LayerSpec(
+                name=self.prefix + layer,
+                kind="percent",
+                source=layer,
+                unit="percent",
+                description=PERCENT_MEANING[layer],
+            ),
+        )
+
+
+PERCENT_MEANING: Final = {
+    "confidence": "probability of the class chosen",
+    "entropy": "entropy of the class probabilities, 100 = all classes alike",
+    "margin": "probability of the best class less that of the second",
+    "spread": "standard deviation of the least certain class's probability over flips and turns of the window",
+    "disagreement": "share of models whose own class is another than the one they choose together",
+}
+
+VALUE_MEANING: Final = {"spread": "flips and turns of the window", "disagreement": "models"}
+
+
+def layer_word(name: str) -> str:
+    """A class name as part of a layer's name: letters, digits, dot, dash; anything else becomes an underscore."""
+    return "".join(letter if letter.isascii() and (letter.isalnum() or letter in ".-") else "_" for letter in name)

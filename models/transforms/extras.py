@@ -1,0 +1,96 @@
+"""Inputs of a graph that are not pixels of a collection: dates, places, masks, wavelengths, constants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from tilewright.models.spec.arrays import input_axes
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from numpy.typing import NDArray
+
+    from tilewright.models.spec.inputs import ExtraInput
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowFacts:
+    """What extra inputs are made of, for N windows of one input.
+
+    `days` one date per step (the middle of a step that has several); `valid` (N, T, H, W) True = observed;
+    `lonlat` degrees (N, 2, H, W) of the pixel centres, longitude first. What no extra asks for may be None.
+    """
+
+    n: int
+    height: int
+    width: int
+    days: tuple[date, ...] = ()
+    valid: NDArray[np.bool_] | None = None
+    lonlat: NDArray[np.float64] | None = None
+
+
+def prepare_extra(extra: ExtraInput, facts: WindowFacts) -> NDArray[Any]:
+    """The array of one extra input in the card's layout and data type: computed in float64, scaled, cast once.
+
+    Without height and width a mask is the valid share of the window and a place its centre.
+    """
+    axes = input_axes(extra.dim_order)
+    assert axes is not None, f"{extra.name} was accepted with the unknown dimensions {extra.dim_order}"
+    values = _full(extra, facts, spatial="height" in axes)
+    sizes = dict(zip(_AXES, values.shape, strict=True))
+    if extra.kind == "constant":
+        sizes |= {axis: size for axis, size in zip(axes, extra.shape, strict=True) if size > 0 and axis != "batch"}
+        grid = np.broadcast_to(_constant(extra, axes, sizes), [sizes[axis] for axis in axes])
+    else:
+        keep = [_AXES.index(axis) for axis in axes]
+        absent = tuple(i for i, axis in enumerate(_AXES) if axis not in axes)
+        squeezed = values.transpose([*keep, *absent])
+        assert all(values.shape[i] == 1 for i in absent), f"{extra.name} has no place for {values.shape}"
+        grid = squeezed.reshape([sizes[axis] for axis in axes])
+    scaled = (np.asarray(grid, dtype=np.float64) - extra.shift) * extra.gain
+    kind = np.dtype(extra.data_type)
+    return np.ascontiguousarray((np.rint(scaled) if kind.kind in "iu" else scaled).astype(kind))
+
+
+_AXES: Final = ("batch", "time", "bands", "height", "width")
+
+
+def _constant(extra: ExtraInput, axes: tuple[str, ...], sizes: dict[str, int]) -> NDArray[np.float64]:
+    values = np.array(extra.values, dtype=np.float64)
+    return values.reshape([1 if axis == "batch" else sizes[axis] for axis in axes]) if values.size > 1 else values
+
+
+def _full(extra: ExtraInput, facts: WindowFacts, *, spatial: bool) -> NDArray[np.float64]:
+    """The values as (N, T, C, H, W), with 1 where they do not vary."""
+    height, width = (facts.height, facts.width) if spatial else (1, 1)
+    if extra.kind == "day_of_year":
+        parts = np.array([[_date_part(day, part, facts.days[0]) for part in extra.parts] for day in facts.days])
+        return np.broadcast_to(parts[None, :, :, None, None], (facts.n, *parts.shape, 1, 1))
+    if extra.kind == "wavelengths":
+        return np.broadcast_to(np.array(extra.values)[None, None, :, None, None], (facts.n, 1, len(extra.values), 1, 1))
+    if extra.kind == "valid_mask":
+        assert facts.valid is not None, f"{extra.name} needs the valid mask of {extra.of}"
+        valid = facts.valid[:, :, None].astype(np.float64)
+        valid = valid if spatial else valid.mean(axis=(3, 4), keepdims=True)
+        return valid if "time" in (input_axes(extra.dim_order) or ()) else valid.min(axis=1, keepdims=True)
+    if extra.kind == "lonlat":
+        assert facts.lonlat is not None, f"{extra.name} needs longitude and latitude"
+        order = [("lon", "lat").index(part) for part in extra.parts]
+        places = facts.lonlat[:, None, order]
+        return places if spatial else places.mean(axis=(3, 4), keepdims=True)
+    return np.zeros((facts.n, 1, 1, height, width))
+
+
+def _date_part(day: date, part: str, first: date) -> float:
+    match part:
+        case "day_of_year":
+            return float(day.timetuple().tm_yday)
+        case "year":
+            return float(day.year)
+        case "month":
+            return float(day.month)
+    return float((day - first).days)

@@ -1,0 +1,183 @@
+"""Raw outputs of a graph as scores, and scores as the layers a card writes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tilewright.models.spec.outputs import NODATA_BYTE
+from tilewright.models.transforms.resize import resize
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tilewright.models.spec.outputs import OutputSpec
+
+
+def scores(
+    spec: OutputSpec, raw: NDArray[Any], *, size: tuple[int, int] | None = None, votes: bool = False
+) -> NDArray[Any]:
+    """The scores (N, K, height, width) float32 of one raw output, after activation and in class order.
+
+    K is `spec.n_scores`: class probabilities, values, or for a graph that gives class values these values (K = 1);
+    `votes` turns the last into one plane per class, 1 where it was given, which can be averaged. `size` is the
+    (height, width) the window's result has: rows of pixels are laid out by it, and a result of another size is
+    brought to it. A vector per window comes out as (N, K, 1, 1). NaN stays NaN. Of a graph that
+    gives the layers themselves, these as they are.
+    """
+    if spec.layered:
+        return raw
+    planes = _planes(spec, raw, size)
+    if spec.scored:
+        return planes
+    if spec.labels:
+        return _votes(spec, planes) if votes else planes
+    planes = activate(spec, planes)
+    return np.concatenate([1 - planes, planes], axis=1) if len(spec.classes) == 2 and spec.channels == 1 else planes
+
+
+def _planes(spec: OutputSpec, raw: NDArray[Any], size: tuple[int, int] | None) -> NDArray[np.float32]:
+    """The raw output as (N, channels, height, width) float32."""
+    axes = spec.axes
+    channels = [i for i, axis in enumerate(axes) if axis == "channel"]
+    if spec.rows:
+        rows = np.moveaxis(raw, axes.index("batch"), 0).reshape(raw.shape[axes.index("batch")], -1)
+        height, width = size or (1, 1)
+        planes = rows.reshape(-1, height, width, rows.shape[1]).transpose(0, 3, 1, 2)
+        return np.ascontiguousarray(planes, dtype=np.float32)
+    order = [axes.index("batch"), *channels, axes.index("height"), axes.index("width")]
+    moved = raw.transpose(order)
+    planes = moved.reshape(moved.shape[0], -1, *moved.shape[-2:])
+    planes = np.ascontiguousarray(planes, dtype=np.float32)
+    if size is None or planes.shape[-2:] == size:
+        return planes
+    smaller = size[0] < planes.shape[-2]
+    method = "nearest" if spec.labels else "area" if smaller else "linear"
+    return resize(planes, size=size, method=f"interpolation-{method}")
+
+
+def activate(spec: OutputSpec, planes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The planes (N, K, height, width) after the card's activation: softmax over K, sigmoid, or as they are.
+
+    For softmax a score of -inf is a class that cannot be, of probability 0, as graphs write it to rule classes out.
+    Where one is +inf or NaN, or all are -inf, there is no answer: NaN throughout, hence nodata.
+    """
+    if spec.activation == "softmax":
+        with np.errstate(invalid="ignore"):
+            # Infinity less infinity is NaN, which is what is meant.
+            shifted = planes - planes.max(axis=1, keepdims=True)
+        np.exp(shifted, out=shifted)
+        shifted /= shifted.sum(axis=1, keepdims=True)
+        return shifted
+    if spec.activation == "sigmoid":
+        # tanh saturates where exp would overflow, and 0.5 stands exactly at 0.
+        return np.float32(0.5) * (np.tanh(np.float32(0.5) * planes) + np.float32(1))
+    return planes
+
+
+def _votes(spec: OutputSpec, planes: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.concatenate([(planes == cls.value).astype(np.float32) for cls in spec.classes], axis=1)
+
+
+def layers_from_scores(spec: OutputSpec, planes: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """The layers of one output by name, (height, width) each in its stored type, from scores (K, height, width).
+
+    Where any score of classes is not finite every layer is nodata (255). Class: the class of the highest score (ties:
+    the first), or by `threshold`. Percent: whole percent, rounded half to even. Values: float32, NaN where infinite,
+    outside `valid_range` nodata or clipped. `class` from class values: the value itself, nodata where it is none of the
+    card's. Planes behind the scores are `spec.measures`.
+    """
+    if spec.layered:
+        return {layer.name: planes[i] for i, layer in enumerate(spec.layer_specs())}
+    planes, measured = (planes[: -spec.n_measured], planes[-spec.n_measured :]) if spec.n_measured else (planes, None)
+    if not spec.classes:
+        return _values(spec, planes, measured)
+    missing = np.asarray(~np.isfinite(planes).all(axis=0))
+    is_label = spec.labels and len(planes) == 1
+    made: dict[str, NDArray[Any]] = {}
+    for layer in spec.layer_specs():
+        if layer.source.startswith("measure:") and measured is not None:
+            made[layer.name] = to_percent(measured[int(layer.source.removeprefix("measure:"))], missing)
+        elif layer.kind == "class":
+            made[layer.name] = _label_map(spec, planes[0]) if is_label else _class_map(spec, planes, missing)
+        else:
+            made[layer.name] = to_percent(_share(spec, layer.source, planes), missing)
+    return made
+
+
+def _values(
+    spec: OutputSpec, planes: NDArray[np.float32], measured: NDArray[np.float32] | None
+) -> dict[str, NDArray[Any]]:
+    if np.isinf(planes).any():
+        planes = np.where(np.isinf(planes), np.float32(np.nan), planes)
+    if spec.valid_range is not None:
+        low, high = (np.float32(limit) for limit in spec.valid_range)
+        if spec.outside == "clip":
+            planes = np.clip(planes, low, high)
+        else:
+            planes = np.where((planes >= low) & (planes <= high), planes, np.float32(np.nan))
+    whole = planes if measured is None else np.concatenate([planes, measured])
+    return {layer.name: whole[i].astype(np.float32, copy=False) for i, layer in enumerate(spec.layer_specs())}
+
+
+def _label_map(spec: OutputSpec, labels: NDArray[np.float32]) -> NDArray[np.uint8]:
+    known = np.isin(labels, np.array([cls.value for cls in spec.classes], dtype=np.float32))
+    return np.where(known, labels, np.float32(NODATA_BYTE)).astype(np.uint8)
+
+
+def _class_map(spec: OutputSpec, planes: NDArray[np.float32], missing: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    table = np.array([cls.value for cls in spec.classes], dtype=np.uint8)
+    classes = np.take(table, chosen(spec, planes))
+    classes[missing] = NODATA_BYTE
+    return classes
+
+
+def chosen(spec: OutputSpec, planes: NDArray[np.float32]) -> NDArray[np.integer[Any]]:
+    """The index of the class chosen per pixel (height, width): of equal scores the first; any where one is NaN."""
+    if spec.threshold is not None:
+        return (planes[1] >= np.float32(spec.threshold)).astype(np.uint8)
+    # Plane by plane and without a branch: numpy's argmax walks pixel by pixel where classes lie apart, four to ten
+    # times as long.
+    kind = np.dtype(np.uint8 if len(planes) < 256 else np.uint16)
+    best, place = planes[0].copy(), np.zeros(planes.shape[1:], dtype=kind)
+    for number, plane in enumerate(planes[1:], start=1):
+        np.maximum(place, (plane > best).astype(kind) * kind.type(number), out=place)
+        np.maximum(best, plane, out=best)
+    return place
+
+
+def _share(spec: OutputSpec, source: str, planes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The quantity of one percent layer, 0 to 1."""
+    if source.startswith("probability:"):
+        return planes[int(source.removeprefix("probability:"))]
+    if source == "confidence":
+        if spec.threshold is None:
+            return np.asarray(planes.max(axis=0))
+        return np.where(chosen(spec, planes), planes[1], planes[0])
+    if source == "margin":
+        best = np.partition(planes, len(planes) - 2, axis=0)
+        return best[-1] - best[-2]
+    return entropy(planes, independent=spec.activation == "sigmoid" and spec.channels > 1)
+
+
+def entropy(planes: NDArray[np.float32], *, independent: bool = False) -> NDArray[np.float32]:
+    """Entropy over the maximum it could have, 0 to 1, of probabilities (K, height, width).
+
+    `independent` for classes that do not exclude each other: the mean of each class's own yes-or-no entropy.
+    """
+    p = np.clip(planes, 0, 1).astype(np.float64)
+    if independent:
+        return ((_plogp(p) + _plogp(1 - p)).mean(axis=0) / np.log(2)).astype(np.float32)
+    return (_plogp(p).sum(axis=0) / np.log(len(p))).astype(np.float32)
+
+
+def _plogp(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    return -p * np.log(np.where(p > 0, p, 1))
+
+
+def to_percent(share: NDArray[np.float32], missing: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Whole percent (0-100) as uint8, rounded half to even, 255 where missing."""
+    percent = np.clip(np.rint(np.where(missing, 0, share) * np.float32(100)), 0, 100)
+    percent[missing] = NODATA_BYTE
+    return percent.astype(np.uint8)

@@ -1,0 +1,82 @@
+"""What a model is fed for a batch of windows: cut from a block's pixels, prepared as the card says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyproj
+
+from tilewright.models.transforms.extras import WindowFacts, prepare_extra
+from tilewright.models.transforms.preprocess import prepare_input
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tilewright.models.card.card import ModelCard
+    from tilewright.models.spec.inputs import ExtraInput
+    from tilewright.tasks.block.inputs import BlockInputs
+    from tilewright.tasks.grid.grid import Grid
+    from tilewright.tasks.grid.pixel_box import PixelBox
+    from tilewright.tasks.grid.windows import Window
+    from tilewright.tasks.plan import InputPlan, Plan
+
+
+def window_feeds(plan: Plan, card: ModelCard, inputs: BlockInputs, windows: Sequence[Window]) -> dict[str, np.ndarray]:
+    """Every input of the graph by name, windows (or for pixel-wise models their pixels) along the batch axis."""
+    feeds: dict[str, np.ndarray] = {}
+    for spec, entry in zip(card.inputs, plan.inputs, strict=True):
+        steps = [_cut(inputs.steps[spec.name], entry, inputs, window) for window in windows]
+        # What prepares an input leaves it as it was, so a single window need not be copied first.
+        feeds[spec.name] = prepare_input(spec, np.stack(steps) if len(steps) > 1 else steps[0][np.newaxis])
+    for extra in card.extras:
+        entry = next((found for found in plan.inputs if found.name == extra.of), plan.inputs[0])
+        facts = _window_facts(plan, entry, inputs, windows, extra=extra)
+        feeds[extra.name] = prepare_extra(extra, _of_pixels(facts) if card.pixelwise else facts)
+    return feeds
+
+
+def _cut(array: np.ndarray, entry: InputPlan, inputs: BlockInputs, window: Window) -> np.ndarray:
+    outer = inputs.block.outer.rescale(numerator=entry.finer, denominator=entry.coarser)
+    seen = window.outer.rescale(numerator=entry.finer, denominator=entry.coarser)
+    return array[(..., *seen.slices_in(outer))]
+
+
+def _window_facts(
+    plan: Plan, entry: InputPlan, inputs: BlockInputs, windows: Sequence[Window], *, extra: ExtraInput
+) -> WindowFacts:
+    valid = np.stack([_cut(inputs.seen[entry.name], entry, inputs, window) > 0 for window in windows])
+    boxes = [window.outer.rescale(numerator=entry.finer, denominator=entry.coarser) for window in windows]
+    grid = plan.grid.rescale(numerator=entry.finer, denominator=entry.coarser)
+    lonlat = np.stack([_lonlat(grid, box) for box in boxes]) if extra.kind == "lonlat" else None
+    height, width = boxes[0].shape
+    days = tuple(step.middle for step in entry.steps)
+    return WindowFacts(n=len(windows), height=height, width=width, days=days, valid=valid, lonlat=lonlat)
+
+
+def _of_pixels(facts: WindowFacts) -> WindowFacts:
+    """The facts of pixel-wise models: each pixel a window of its own, in the order of the rows they become."""
+    pixels = facts.n * facts.height * facts.width
+    return WindowFacts(
+        n=pixels,
+        height=1,
+        width=1,
+        days=facts.days,
+        valid=None if facts.valid is None else _rows(facts.valid),
+        lonlat=None if facts.lonlat is None else _rows(facts.lonlat),
+    )
+
+
+def _rows(planes: np.ndarray) -> np.ndarray:
+    """Planes (N, K, height, width) as pixels (N * height * width, K, 1, 1)."""
+    moved = np.moveaxis(planes, 1, -1)
+    return moved.reshape(-1, planes.shape[1])[:, :, None, None]
+
+
+def _lonlat(grid: Grid, box: PixelBox) -> np.ndarray:
+    """Longitude and latitude (2, height, width) in degrees of the pixel centres."""
+    size = grid.resolution
+    x = (np.arange(box.col_start, box.col_stop) + 0.5) * size
+    y = -(np.arange(box.row_start, box.row_stop) + 0.5) * size
+    transformer = pyproj.Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True)
+    return np.stack(transformer.transform(*np.meshgrid(x, y)))

@@ -1,0 +1,144 @@
+"""The floor: the least time a product could take on these cores, from rates calibrated here and now."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rasterio
+from affine import Affine
+from numcodecs import zstd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tilewright.catalogs.scene import BandAsset
+    from tilewright.models.card.card import ModelCard
+    from tilewright.models.run.session import ModelSession
+    from tilewright.tasks.plan import Plan
+
+
+SAMPLE = 1024
+"""Pixels per side of what is decoded and written for calibration."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """CPU seconds of one core: per source pixel decoded, per window inferred, per layer pixel stored.
+
+    ``decode`` is None where no scene lies on this machine's disk to be timed alone.
+    """
+
+    decode: float | None
+    window: float
+    write: float
+
+
+def floor_seconds(rates: Rates, plan: Plan, *, pixels_needed: int, valid_pixels: int, n_cores: int) -> float | None:
+    """Seconds the product needs at least: each needed pixel decoded once, each valid one inferred and stored once.
+
+    Source: ``floor_cpu = (decode + warp + infer + write) / cores`` for unique output pixels; the paste of aligned
+    scenes is taken for the warp, so that a warped product looks worse than it is rather than better.
+    None where decoding could not be timed.
+    """
+    if rates.decode is None:
+        return None
+    window_pixels = (plan.lattice.window * plan.up / plan.down) ** 2
+    infer = rates.window * valid_pixels / window_pixels
+    write = rates.write * valid_pixels * len(plan.layers)
+    return float((rates.decode * pixels_needed + infer + write) / n_cores)
+
+
+def calibrate(plan: Plan, card: ModelCard, session: ModelSession, *, window: float | None = None) -> Rates:
+    """The rates of this machine, measured alone. ``window`` is a window's seconds where a run has just shown them; else
+    four windows are run for it.
+    """
+    if window is None:
+        window = _window_seconds(plan, card, session)
+    return Rates(decode=_decode_rate(plan), window=window, write=_write_rate())
+
+
+def _decode_rate(plan: Plan) -> float | None:
+    for entry in plan.inputs:
+        for scene in entry.scenes:
+            asset = scene.asset(entry.bands[0])
+            if asset is not None and Path(asset.href).exists():
+                return _timed(lambda asset=asset: _decode(asset)) / _sample_pixels(asset)  # type: ignore[misc]
+    return None
+
+
+def _decode(asset: BandAsset) -> None:
+    with rasterio.open(asset.href) as dataset:
+        dataset.read(asset.index, window=_sample_window(dataset))
+
+
+def _sample_pixels(asset: BandAsset) -> int:
+    with rasterio.open(asset.href) as dataset:
+        window = _sample_window(dataset)
+        return int(window[0][1] * window[1][1])
+
+
+def _sample_window(dataset: Any) -> tuple[tuple[int, int], tuple[int, int]]:
+    return (0, min(SAMPLE, dataset.height)), (0, min(SAMPLE, dataset.width))
+
+
+def _window_seconds(plan: Plan, card: ModelCard, session: ModelSession) -> float:
+    """Seconds of one window alone on one core. On a GPU: its wall time, for a batch of one."""
+    random = np.random.default_rng(0)
+    feeds = {}
+    for tensor in session.inputs:
+        spec = next((entry for entry in card.inputs if entry.name == tensor.name), None)
+        size = card.read_size(spec, plan.lattice.window) if spec is not None else 1
+        axes = spec.axes if spec is not None else ("batch",) * len(tensor.shape)
+        lengths = {"height": size, "width": size, "batch": 1, "time": (spec.dates.steps or 1) if spec else 1}
+        shape = [
+            length if length > 0 else lengths.get(axis, 1) for length, axis in zip(tensor.shape, axes, strict=True)
+        ]
+        feeds[tensor.name] = random.random(shape).astype(tensor.dtype)
+    # Windows of one call: a part of one where the graph takes a fixed number of pixels, several for a fixed batch.
+    rows = max((len(feeds[spec.name]) for spec in card.inputs if spec.axes[0] == "batch"), default=1)
+    per_call = rows / (plan.lattice.window**2 if card.pixelwise and card.batch else 1)
+    if card.pixelwise and not card.batch:
+        n_rows = plan.lattice.window**2
+        feeds = {name: np.repeat(feed[:1], n_rows, axis=0) for name, feed in feeds.items()}
+    session.run(feeds)
+    return _timed(lambda: session.run(feeds)) / per_call
+
+
+def _write_rate() -> float:
+    """Seconds per byte-sized pixel for a Zstandard chunk and a DEFLATE COG block with its overviews, by GDAL alone."""
+    random = np.random.default_rng(0)
+    # Patches of 32 px: a class map, neither noise nor flat.
+    patch = random.integers(0, 4, (SAMPLE // 32, SAMPLE // 32), dtype=np.uint8).repeat(32, axis=0).repeat(32, axis=1)
+    packed = _timed(lambda: zstd.compress(patch.tobytes(), 1))
+    with tempfile.TemporaryDirectory() as folder:
+        profile = {
+            "driver": "COG",
+            "width": SAMPLE,
+            "height": SAMPLE,
+            "count": 1,
+            "dtype": "uint8",
+            "transform": Affine(10, 0, 0, 0, -10, 0),
+            "crs": "EPSG:32633",
+        }
+        file = Path(folder) / "sample.tif"
+        return (packed + _timed(lambda: _write(file, patch, profile))) / patch.size
+
+
+def _write(file: Path, patch: np.ndarray, profile: dict[str, Any]) -> None:
+    with rasterio.open(file, "w", compress="DEFLATE", blocksize=512, **profile) as dataset:
+        dataset.write(patch, 1)
+
+
+def _timed(work: Callable[[], object]) -> float:
+    """The best of three in seconds: what disturbs a measurement only ever makes it longer."""
+    best = float("inf")
+    for _ in range(3):
+        began = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - began)
+    return best

@@ -1,0 +1,139 @@
+"""A block's layers while they are filled: windows pasted or blended in, nodata put back at the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tilewright.models.transforms.postprocess import layers_from_scores
+from tilewright.tasks.block.output_grid import answers_per_window, output_box, output_scale, repeat_to
+
+if TYPE_CHECKING:
+    from tilewright.models.card.card import ModelCard
+    from tilewright.models.spec.outputs import OutputSpec
+    from tilewright.tasks.grid.pixel_box import PixelBox
+    from tilewright.tasks.grid.windows import Lattice, Window
+    from tilewright.tasks.plan import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Canvas:
+    """The layers of a block being filled: ``stored`` by layer, ``blends`` by output where windows are blended."""
+
+    plan: Plan
+    card: ModelCard
+    inner: PixelBox
+    stored: dict[str, np.ndarray]
+    blends: dict[str, Blend]
+
+    @classmethod
+    def over(cls, plan: Plan, card: ModelCard, inner: PixelBox) -> Canvas:
+        """An empty canvas over a block's inner box."""
+        shape = plan.product_box_of(inner).shape
+        stored = {spec.name: np.full(shape, spec.nodata, dtype=spec.dtype) for spec in card.layer_specs()}
+        blends = {
+            output.name: start_blend(output_box(inner, output, card, plan.lattice), n_scores=output.n_planes)
+            for output in card.outputs
+            if plan.lattice.merge == "blend" and not answers_per_window(output, card)
+        }
+        return cls(plan=plan, card=card, inner=inner, stored=stored, blends=blends)
+
+    def add(self, window: Window, answer: dict[str, np.ndarray]) -> None:
+        """Take one window's answer, as ``window_answer`` gives it. Windows must come in the order of the lattice."""
+        for output in self.card.outputs:
+            if output.name in self.blends:
+                outer = output_box(window.outer, output, self.card, self.plan.lattice)
+                weights = blend_weights(self.plan.lattice, size=outer.shape)
+                self.blends[output.name].add(outer, answer[output.name], weights)
+            else:
+                self._paste(output, window, answer)
+
+    def layers(self, usable: np.ndarray) -> dict[str, np.ndarray]:
+        """Every layer with nodata where a product pixel is not usable; blends are turned into layers first."""
+        for output in self.card.outputs:
+            if output.name in self.blends:
+                made = layers_from_scores(output, self.blends[output.name].scores())
+                for name, array in made.items():
+                    self.stored[name][:] = repeat_to(array, self.stored[name].shape)
+        for spec in self.card.layer_specs():
+            self.stored[spec.name][~usable] = spec.nodata
+        return dict(self.stored)
+
+    def _paste(self, output: OutputSpec, window: Window, answer: dict[str, np.ndarray]) -> None:
+        seen = self.plan.product_box_of(window.kept).intersect(self.plan.product_box_of(self.inner))
+        if seen.empty:
+            return
+        place = seen.slices_in(self.plan.product_box_of(self.inner))
+        for spec in output.layer_specs():
+            self.stored[spec.name][place] = repeat_to(answer[spec.name], seen.shape)
+
+
+def window_answer(
+    plan: Plan, card: ModelCard, output: OutputSpec, window: Window, made: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What a canvas takes of one window's scores (K, h, w): layers of its kept part, or the scores to be blended."""
+    if answers_per_window(output, card):
+        return layers_from_scores(output, made)
+    if plan.lattice.merge == "blend":
+        return {output.name: made}
+    scale = output_scale(output, card, plan.lattice)
+    return layers_from_scores(output, kept_scores(window, made, up=scale.numerator, down=scale.denominator))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blend:
+    """Scores of a block being blended: ``total`` (K, H, W) float32 sums, ``weight`` (H, W) float32 sums."""
+
+    inner: PixelBox
+    total: np.ndarray
+    weight: np.ndarray
+
+    def add(self, window: PixelBox, scores: np.ndarray, weights: np.ndarray) -> None:
+        """Add one window's scores (K, h, w) with its weights (h, w). Windows must come in lattice order.
+
+        Float sums depend on their order; a fixed one makes a pixel the same in every block that computes it.
+        """
+        seen = window.intersect(self.inner)
+        if seen.empty:
+            return
+        here, there = seen.slices_in(self.inner), seen.slices_in(window)
+        self.total[(slice(None), *here)] += scores[(slice(None), *there)] * weights[there]
+        self.weight[here] += weights[there]
+
+    def scores(self) -> np.ndarray:
+        """The weighted mean (K, H, W) float32, NaN where no window had a say."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return self.total / np.where(self.weight > 0, self.weight, np.nan)
+
+
+def start_blend(inner: PixelBox, *, n_scores: int) -> Blend:
+    """An empty blend over a block."""
+    return Blend(
+        inner=inner,
+        total=np.zeros((n_scores, *inner.shape), dtype=np.float32),
+        weight=np.zeros(inner.shape, dtype=np.float32),
+    )
+
+
+def blend_weights(lattice: Lattice, *, size: tuple[int, int]) -> np.ndarray:
+    """Weights (h, w) float32 of a window's pixels: 1 in the core's middle, falling linearly to nearly 0 at the rim.
+
+    The outermost ``trim / 2`` pixels, where a window knows least, get the smallest weight there is; it stays above 0
+    so that a pixel whose other windows were skipped still has a value.
+    """
+    ramps = [_ramp(length, rim=max(1, lattice.trim * length // lattice.window)) for length in size]
+    return np.outer(*ramps).astype(np.float32)
+
+
+def kept_scores(window: Window, scores: np.ndarray, *, up: int, down: int) -> np.ndarray:
+    """The part (K, h, w) of a window's scores (K, H, W) that may be used; H = window height * up / down."""
+    kept = window.kept.rescale(numerator=up, denominator=down)
+    outer = window.outer.rescale(numerator=up, denominator=down)
+    return scores[(slice(None), *kept.slices_in(outer))]
+
+
+def _ramp(length: int, *, rim: int) -> np.ndarray:
+    distance = np.minimum(np.arange(length), np.arange(length)[::-1]) + 0.5
+    return np.clip(distance / rim, 1e-3, 1.0)

@@ -1,0 +1,59 @@
+"""How large a window's result is on each output's own grid, beside the model's grid and the product's."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tilewright.models.card.card import ModelCard
+    from tilewright.models.measure.window import WindowChoice
+    from tilewright.models.spec.outputs import OutputSpec
+    from tilewright.tasks.grid.pixel_box import PixelBox
+    from tilewright.tasks.grid.windows import Lattice
+    from tilewright.tasks.plan import Plan
+
+
+def answers_per_window(output: OutputSpec, card: ModelCard) -> bool:
+    """True where an output is one vector for a whole window."""
+    return output.rows and not card.pixelwise
+
+
+def output_scale(output: OutputSpec, card: ModelCard, lattice: Lattice | WindowChoice) -> Fraction:
+    """Output pixels per model-grid pixel along a side; one per window where the model answers with one vector."""
+    if answers_per_window(output, card):
+        return Fraction(1, lattice.step)
+    return Fraction(output.scale).limit_denominator(256)
+
+
+def output_box(box: PixelBox, output: OutputSpec, card: ModelCard, lattice: Lattice) -> PixelBox:
+    """A box of model-grid pixels in the pixels of an output."""
+    scale = output_scale(output, card, lattice)
+    return box.rescale(numerator=scale.numerator, denominator=scale.denominator)
+
+
+def result_size(output: OutputSpec, card: ModelCard, lattice: Lattice) -> tuple[int, int] | None:
+    """(height, width) of a window's result, None where it is one vector."""
+    if answers_per_window(output, card):
+        return None
+    scale = output_scale(output, card, lattice)
+    side = lattice.window * scale.numerator // scale.denominator
+    return side, side
+
+
+def at_product(array: np.ndarray, plan: Plan) -> np.ndarray:
+    """An array (y, x) on the model grid in product pixels: repeated where finer; any, or the most, where coarser."""
+    if plan.down > 1:
+        height, width = array.shape
+        array = array.reshape(height // plan.down, plan.down, width // plan.down, plan.down).max(axis=(1, 3))
+    return array.repeat(plan.up, axis=0).repeat(plan.up, axis=1) if plan.up > 1 else array
+
+
+def repeat_to(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """An array (y, x) of coarser pixels repeated to a shape that is a whole multiple of its own."""
+    if array.shape == shape:
+        return array
+    rows, cols = shape[0] // array.shape[0], shape[1] // array.shape[1]
+    return array.repeat(rows, axis=0).repeat(cols, axis=1)

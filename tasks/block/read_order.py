@@ -1,0 +1,90 @@
+"""In which order blocks are read, and how much of what is decoded must be kept, so that file blocks are decoded once.
+
+Blocks and the blocks of files never lie alike: what one reads beyond its rim, its neighbours read too. Row after row
+over a wide area, a file block is long forgotten when the next row needs it; in strips a few blocks wide it is not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from tilewright.tasks.cube.coverage import scenes_near
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tilewright.catalogs.scene import BandAsset
+    from tilewright.tasks.grid.blocks import Block
+    from tilewright.tasks.plan import InputPlan, Plan
+
+
+FILE_BLOCK: Final = 1024
+"""Pixels per side of the largest usual block of a file. Source: Sentinel-2 COGs of Element 84; others have 512."""
+
+COARSEST: Final = 1 / 100
+"""Pixels of the grid per file pixel along a side, below which the two are not in the same unit."""
+
+PROBES: Final = 16
+"""Blocks of which the one with the most scenes tells what a block reads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """Strips of ``width`` blocks, each from its first row to its last; ``cache_bytes`` hold what neighbours share."""
+
+    width: int
+    cache_bytes: int
+
+    def order(self, blocks: Iterable[Block]) -> list[Block]:
+        """The blocks, strip after strip."""
+        found = list(blocks)
+        first = min((block.col for block in found), default=0)
+        return sorted(found, key=lambda block: ((block.col - first) // self.width, block.row, block.col))
+
+
+def plan_sweep(plan: Plan, places: Sequence[tuple[int, int]], *, least: int, most: int) -> Sweep:
+    """Strips as wide as ``most`` bytes of decoded pixels allow, and no more bytes than these strips need.
+
+    ``places`` are the blocks' (row, col). ``least``: bytes that are kept anyway. Strips are of equal width, so that
+    none is a narrow rest.
+    """
+    columns = {col for _, col in places} or {0}
+    n_columns = 1 + max(columns) - min(columns)
+    per_pixel = _bytes_per_pixel(plan, places)
+    width = n_columns
+    while width > 1 and _held(plan, per_pixel, width) > most:
+        width -= 1
+    width = ceil(n_columns / ceil(n_columns / width))
+    return Sweep(width=width, cache_bytes=int(min(max(least, _held(plan, per_pixel, width)), max(least, most))))
+
+
+def _held(plan: Plan, per_pixel: float, width: int) -> float:
+    """Bytes decoded between two visits of what a row of a strip shares with the next row."""
+    rim = 2 * (plan.lattice.halo + plan.margin) + FILE_BLOCK
+    return per_pixel * (width * plan.lattice.block + rim) * (plan.lattice.block + rim)
+
+
+def _bytes_per_pixel(plan: Plan, places: Sequence[tuple[int, int]]) -> float:
+    """Decoded bytes of all scenes and bands behind a pixel of the model's grid, where there are most."""
+    probes = [plan.block(row, col) for row, col in places[:: max(1, len(places) // PROBES)]]
+    return max((sum(_behind(plan, entry, block) for entry in plan.inputs) for block in probes), default=0.0)
+
+
+def _behind(plan: Plan, entry: InputPlan, block: Block) -> float:
+    grid = plan.grid.rescale(numerator=entry.finer, denominator=entry.coarser)
+    box = block.outer.rescale(numerator=entry.finer, denominator=entry.coarser)
+    bands = {*entry.bands, *entry.mask.bands}
+    assets = [asset for scene in scenes_near(entry.scenes, grid, box) for asset in scene.assets if asset.band in bands]
+    return sum(_asset_bytes(asset, grid.resolution) for asset in assets) * (entry.finer / entry.coarser) ** 2
+
+
+def _asset_bytes(asset: BandAsset, resolution: float) -> float:
+    """Bytes decoded per pixel of the grid: fewer of a coarser file; of a finer one an overview is read."""
+    finer = 1.0 if asset.transform is None else min(1.0, abs(resolution / asset.transform[0]))
+    # No file is so much coarser than its grid: one is in degrees, the other in metres.
+    density = 1.0 if finer < COARSEST else finer**2
+    return np.dtype(asset.dtype).itemsize * density

@@ -1,0 +1,97 @@
+"""Several COGs of one layer shown as one raster: GDAL's VRT, with colours and names of classes in the one file."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+from pyproj import CRS
+
+from tilewright.tasks.cog.sidecar import category_names
+from tilewright.tasks.cog.staging import BLOCK
+from tilewright.tasks.colours import rgb
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from affine import Affine
+
+    from tilewright.tasks.cog.parts import CogPart
+    from tilewright.tasks.cog.spec import CogSpec
+    from tilewright.tasks.cog.write import CogFacts
+
+
+# Source: GDAL 3.10 raster data model, names of GDALDataType.
+GDAL_TYPES = {
+    "uint8": "Byte",
+    "int8": "Int8",
+    "uint16": "UInt16",
+    "int16": "Int16",
+    "uint32": "UInt32",
+    "int32": "Int32",
+    "float32": "Float32",
+    "float64": "Float64",
+}
+
+
+def write_vrt(
+    path: Path, parts: Sequence[tuple[CogPart, CogFacts]], *, transform: Affine, crs: str, spec: CogSpec
+) -> Path:
+    """The VRT at `path` over parts that lie beside it, named relatively; reads of it use the parts' overviews."""
+    height, width = max(part.row_stop for part, _ in parts), max(part.col_stop for part, _ in parts)
+    root = ET.Element("VRTDataset", rasterXSize=str(width), rasterYSize=str(height))
+    ET.SubElement(root, "SRS", dataAxisToSRSAxisMapping=_axes(crs)).text = CRS.from_user_input(crs).to_wkt("WKT2_2019")
+    ET.SubElement(root, "GeoTransform").text = ", ".join(f"{number:.17g}" for number in transform.to_gdal())
+    band = ET.SubElement(root, "VRTRasterBand", dataType=GDAL_TYPES[spec.dtype], band="1")
+    _describe(band, spec)
+    for part, facts in parts:
+        _add_source(band, part, facts.path.name, GDAL_TYPES[spec.dtype])
+    ET.indent(root)
+    path.write_bytes(ET.tostring(root, encoding="utf-8") + b"\n")
+    return path
+
+
+def _axes(crs: str) -> str:
+    # GDAL wants to be told that x comes first where the CRS's own first axis points north.
+    first = CRS.from_user_input(crs).axis_info[0].direction
+    return "2,1" if first == "north" else "1,2"
+
+
+def _describe(band: ET.Element, spec: CogSpec) -> None:
+    said: dict[str, str] = {"Description": spec.name, "UnitType": spec.unit}
+    said |= (
+        {"Scale": f"{spec.scale:.17g}", "Offset": f"{spec.offset:.17g}"} if (spec.scale, spec.offset) != (1, 0) else {}
+    )
+    if spec.nodata is not None:
+        said["NoDataValue"] = "nan" if math.isnan(spec.nodata) else f"{spec.nodata:.17g}"
+    for name, text in said.items():
+        if text:
+            ET.SubElement(band, name).text = text
+    ET.SubElement(band, "ColorInterp").text = "Palette" if spec.classes else "Gray"
+    if spec.classes:
+        band.append(_colour_table(spec))
+        band.append(category_names(spec))
+
+
+def _colour_table(spec: CogSpec) -> ET.Element:
+    colours = {entry.value: rgb(colour) for entry, colour in zip(spec.classes, spec.colours, strict=True)}
+    table = ET.Element("ColorTable")
+    for value in range(256):
+        red, green, blue = colours.get(value, (0, 0, 0))
+        alpha = 0 if value == spec.nodata else 255
+        ET.SubElement(table, "Entry", c1=str(red), c2=str(green), c3=str(blue), c4=str(alpha))
+    return table
+
+
+def _add_source(band: ET.Element, part: CogPart, name: str, kind: str) -> None:
+    height, width = (str(side) for side in part.shape)
+    source = ET.SubElement(band, "SimpleSource")
+    ET.SubElement(source, "SourceFilename", relativeToVRT="1").text = name
+    ET.SubElement(source, "SourceBand").text = "1"
+    size = {"RasterXSize": width, "RasterYSize": height, "BlockXSize": str(BLOCK), "BlockYSize": str(BLOCK)}
+    ET.SubElement(source, "SourceProperties", {**size, "DataType": kind})
+    size = {"xSize": width, "ySize": height}
+    ET.SubElement(source, "SrcRect", {"xOff": "0", "yOff": "0", **size})
+    ET.SubElement(source, "DstRect", {"xOff": str(part.col_start), "yOff": str(part.row_start), **size})

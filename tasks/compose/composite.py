@@ -1,0 +1,222 @@
+"""A cube's days reduced to one value per pixel and band, and how many days stand behind it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+
+from tilewright.tasks.compose import reducers
+from tilewright.tasks.compose import selection as choice
+from tilewright.tasks.compose.reducers import AVERAGING, CHOOSING, parse_reducer, reducer_radius_px
+from tilewright.tasks.read.pixels import convert_unit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import date
+
+
+def composite(
+    cube: xr.Dataset,
+    valid: xr.DataArray,
+    *,
+    reducer: str = "median",
+    unit: str | None = None,
+    bands: Sequence[str] | None = None,
+    order: Sequence[str] | None = None,
+    middle: date | None = None,
+) -> xr.Dataset:
+    """The cube's days reduced to one, lazily: each of `bands` (y, x) float32, NaN = none, and `observations`.
+
+    `bands` are the cube's measured ones by default. `observations` (y, x) uint16 counts the days that are valid there.
+    Backscatter is averaged as linear power; `unit` ("linear" or "db") is what it comes out in, None leaves it.
+    `least-cloudy` takes days in `order` (ISO dates, the preferred first), which a plan fixes for the whole area; by
+    default the cube's `cloud_cover` orders them. `best-pixel` prefers dates near `middle`, fixed by the plan likewise;
+    by default the middle of the cube's days, which may be others in another block.
+
+    Raises ValueError for an unknown reducer or unit.
+    """
+    kind, percent = parse_reducer(reducer)
+    names = [str(name) for name in bands or _measured(cube)]
+    indices = _date_order(cube, kind, order)
+    # Variables, not labelled arrays: a run makes this graph for every block, and labels were a third of what it costs.
+    flags = valid.variable
+    if kind in CHOOSING:
+        masked = {name: _masked(cube.variables[name], flags, kind) for name in names}
+        reduced = _choose(cube, masked, flags, kind, middle=middle)
+    else:
+        kernel = _kernel(kind, percent, indices)
+        reduced = {name: _reduce(cube.variables[name], flags, kind, kernel) for name in names}
+    made = {}
+    for name, array in reduced.items():
+        band = cube.variables[name]
+        source = _working_unit(band, kind)
+        target = unit if unit is not None and source in {"linear", "db"} else band.attrs.get("units", "1")
+        made[name] = _finished(array, source, target)
+    counted = xr.Variable(("y", "x"), _observations(flags), {"units": "1", "grid_mapping": "spatial_ref"})
+    coords = {name: cube.variables[name] for name in ("y", "x", "spatial_ref") if name in cube.coords}
+    return xr.Dataset({**made, "observations": counted}, coords=coords)
+
+
+def _measured(cube: xr.Dataset) -> list[str]:
+    return [str(name) for name in cube.data_vars if np.issubdtype(cube[name].dtype, np.floating)]
+
+
+def _working_unit(band: xr.Variable, kind: str) -> str:
+    """The unit a band is reduced in."""
+    unit = str(band.attrs.get("units", "1"))
+    return "linear" if unit == "db" and kind in AVERAGING else unit
+
+
+def _masked(band: xr.Variable, valid: xr.Variable, kind: str) -> Any:
+    """The band's valid values, (time, y, x) float32 with all days in one chunk."""
+    unit = str(band.attrs.get("units", "1"))
+    target = _working_unit(band, kind)
+    return da.map_blocks(_mask_block, _lazy(band), _lazy(valid), dtype=np.float32, source=unit, target=target)
+
+
+def _mask_block(values: np.ndarray, valid: np.ndarray, *, source: str, target: str) -> np.ndarray:
+    kept = values if valid.all() else np.where(valid, values, np.float32(np.nan))
+    return convert_unit(kept.astype(np.float32, copy=False), source=source, target=target)
+
+
+def _lazy(array: xr.Variable) -> Any:
+    """The array with time in its first place, as Dask array."""
+    order = ("time", "y", "x")
+    ordered = array.data if array.dims == order else array.transpose(*order).data
+    return ordered if isinstance(ordered, da.Array) else da.from_array(ordered)
+
+
+def _date_order(cube: xr.Dataset, kind: str, order: Sequence[str] | None) -> list[int]:
+    """Indices of the days, the preferred first."""
+    n_days = cube.sizes["time"]
+    if kind == "last":
+        return list(range(n_days))[::-1]
+    if kind != "least-cloudy":
+        return list(range(n_days))
+    days = [str(day)[:10] for day in cube["time"].to_numpy().astype("datetime64[D]")]
+    if order is not None:
+        rank = {day: place for place, day in enumerate(order)}
+        return sorted(range(n_days), key=lambda index: (rank.get(days[index], len(rank)), days[index]))
+    covers = cube["cloud_cover"].to_numpy() if "cloud_cover" in cube.coords else np.full(n_days, np.nan)
+    return [int(index) for index in np.argsort(covers, kind="stable")]
+
+
+def _kernel(kind: str, percent: float, order: list[int]) -> Callable[[np.ndarray], np.ndarray]:
+    kernels: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        "mean": reducers.mean,
+        "median": reducers.median,
+        "min": reducers.minimum,
+        "max": reducers.maximum,
+        "percentile": lambda values: reducers.percentile(values, percent),
+    }
+    return kernels.get(kind, lambda values: reducers.first_valid(values, order))
+
+
+def _reduce(band: xr.Variable, valid: xr.Variable, kind: str, kernel: Callable[[np.ndarray], np.ndarray]) -> Any:
+    """A band's valid values (time, y, x) reduced to (y, x) float32 by a kernel, NaN where there is no day at all."""
+    values, flags = _lazy(band), _lazy(valid)
+    # A method is named throughout: to choose one Dask would load its distributed part and look for a client.
+    if values.shape[0] == 0:
+        return da.full(values.shape[1:], np.nan, dtype=np.float32, chunks=values.chunks[1:])
+    return _flattened(
+        _reduce_block,
+        values.rechunk({0: -1}, method="tasks"),
+        flags.rechunk({0: -1}, method="tasks"),
+        dtype=np.float32,
+        kernel=kernel,
+        source=str(band.attrs.get("units", "1")),
+        target=_working_unit(band, kind),
+    )
+
+
+def _flattened(function: Callable[..., np.ndarray], *arrays: Any, dtype: type, **options: Any) -> Any:
+    """A function from (time, y, x) to (y, x) over arrays whose days lie in one chunk.
+
+    Dask copies a chunk whose axis is dropped; one that shrinks to a single place is left alone.
+    """
+    one_day = ((1,), *arrays[0].chunks[1:])
+    kept = da.map_blocks(_as_one_day, *arrays, dtype=dtype, chunks=one_day, function=function, **options)
+    return kept[0]
+
+
+def _as_one_day(*arrays: np.ndarray, function: Callable[..., np.ndarray], **options: Any) -> np.ndarray:
+    return function(*arrays, **options)[np.newaxis]
+
+
+def _reduce_block(
+    values: np.ndarray,
+    valid: np.ndarray,
+    *,
+    kernel: Callable[[np.ndarray], np.ndarray],
+    source: str,
+    target: str,
+) -> np.ndarray:
+    return kernel(_mask_block(values, valid, source=source, target=target))
+
+
+def _observations(valid: xr.Variable) -> Any:
+    flags = _lazy(valid)
+    if flags.shape[0] == 0:
+        return da.zeros(flags.shape[1:], dtype=np.uint16, chunks=flags.chunks[1:])
+    return _flattened(_count, flags.rechunk({0: -1}, method="tasks"), dtype=np.uint16)
+
+
+def _count(flags: np.ndarray) -> np.ndarray:
+    """How many days are True, (time, y, x) -> (y, x) uint16."""
+    total = np.zeros(flags.shape[1:], dtype=np.uint16)
+    for day in flags:
+        total += day
+    return total
+
+
+def _choose(
+    cube: xr.Dataset, masked: dict[str, Any], valid: xr.Variable, kind: str, *, middle: date | None
+) -> dict[str, Any]:
+    """Every band of the date chosen per pixel."""
+    names = list(masked)
+    if cube.sizes["time"] == 0:
+        return {name: _reduce(cube.variables[name], valid, kind, reducers.median) for name in names}
+    if kind == "medoid":
+        stack = da.stack([masked[name] for name in names]).rechunk({0: -1, 1: -1}, method="tasks")
+        empty = np.empty((0, 0), dtype=np.intp)
+        chosen = stack.map_blocks(choice.medoid, drop_axis=[0, 1], dtype=np.intp, meta=empty)
+    else:
+        chosen = _best_dates(cube, masked, valid, middle)
+    return {
+        name: da.map_blocks(
+            choice.take_date, array.rechunk({0: -1}, method="tasks"), chosen, drop_axis=0, dtype=np.float32
+        )
+        for name, array in masked.items()
+    }
+
+
+def _best_dates(cube: xr.Dataset, masked: dict[str, Any], valid: xr.Variable, middle: date | None) -> Any:
+    """The best date per pixel; distances reach over chunk borders."""
+    usable = _lazy(valid)
+    for array in masked.values():
+        usable = usable & ~da.isnan(array)
+    resolution = float(abs(cube.odc.geobox.affine.a))
+    days = cube["time"].to_numpy().astype("datetime64[D]").astype(np.float64)
+    reach = min(reducer_radius_px("best-pixel", resolution), *cube.odc.geobox.shape)
+    centre = float((days[0] + days[-1]) / 2) if middle is None else float(np.datetime64(middle, "D").astype(np.int64))
+    options = {"days": days, "middle": centre, "resolution": resolution}
+    whole = usable.rechunk({0: -1}, method="tasks")
+    if whole.numblocks != (1, 1, 1):
+        whole = da.overlap.overlap(whole, depth={0: 0, 1: reach, 2: reach}, boundary="none")
+    empty = np.empty((0, 0), dtype=np.intp)
+    chosen = whole.map_blocks(choice.best_pixel, drop_axis=0, dtype=np.intp, meta=empty, **options)
+    if whole.numblocks != (1, 1, 1):
+        chosen = da.overlap.trim_overlap(chosen, depth={0: reach, 1: reach}, boundary="none")
+    # Dask joins chunks smaller than the reach.
+    return chosen.rechunk(usable.chunks[1:], method="tasks")
+
+
+def _finished(array: Any, source: str, target: str) -> xr.Variable:
+    """The reduced band in its unit, with what a raster needs to know about itself."""
+    if source != target:
+        array = array.map_blocks(convert_unit, source=source, target=target, dtype=np.float32)
+    attributes = {"units": target, "nodata": float("nan"), "grid_mapping": "spatial_ref"}
+    return xr.Variable(("y", "x"), array, attributes)

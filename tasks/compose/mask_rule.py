@@ -1,0 +1,119 @@
+"""What makes a pixel unusable: the rule, before any pixel is read."""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from tilewright.models.spec.expression import Expression, parse_expression
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy as np
+
+
+SCL_DROPPED = (0, 1, 3, 8, 9, 10)
+"""No data, saturated or defective, cloud shadow, cloud of medium and of high probability, thin cirrus.
+
+Source: Sentinel-2 Products Specification Document, issue 14.9, section 3.7.10 (scene classification).
+"""
+
+QA_PIXEL_DROPPED = (1, 2, 3, 4)
+"""Bits of dilated cloud, cirrus, cloud, cloud shadow.
+
+Source: Landsat 8-9 Collection 2 Level 2 Science Product Guide (LSDS-1619), version 5.0, table 6-2.
+"""
+
+NOT_CLOUD = frozenset({0, 1})
+"""SCL classes that are dropped but not grown by a dilation: they say nothing of the sky."""
+
+DEFAULT_BAND = {"scl": "scl", "probability": "cloud", "bits": "qa_pixel", "values": "", "rule": "", "none": ""}
+
+_COMPARISON = re.compile(r"<=|>=|<|>")
+
+_TRUE: dict[str, Callable[[Any, Any], Any]] = {
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskRule:
+    """What makes a pixel unusable.
+
+    `kind` "scl" and "values" drop the classes in `drop`; "probability" drops values above `threshold`; "bits" drops
+    pixels that have any of the bits numbered in `drop`; "rule" drops where any of the `conditions` over bands in their
+    physical units is true, or cannot be answered; "none" drops nothing. `band` is the band that tells, each kind's
+    usual one if empty. `dilation` in metres grows what is dropped for clouds and shadows (not missing pixels).
+    """
+
+    kind: Literal["none", "scl", "probability", "bits", "values", "rule"] = "scl"
+    band: str = ""
+    drop: tuple[int, ...] = SCL_DROPPED
+    threshold: float = 50.0
+    conditions: tuple[str, ...] = ()
+    dilation: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in DEFAULT_BAND:
+            raise ValueError(f"mask kind {self.kind!r} is not known: give one of {', '.join(sorted(DEFAULT_BAND))}")
+        if not (math.isfinite(self.dilation) and self.dilation >= 0):
+            raise ValueError(f"mask dilation is {self.dilation}: give metres, 0 or more")
+        if self.kind == "bits" and not all(0 <= bit < 64 for bit in self.drop):
+            raise ValueError(f"mask bits are {self.drop}: give bit numbers from 0 on")
+        if self.kind == "values" and not self.band:
+            raise ValueError("mask kind 'values' needs the band whose values tell")
+        if (self.kind == "rule") != bool(self.conditions):
+            raise ValueError("conditions belong to mask kind 'rule', and that kind needs at least one")
+        for text in self.conditions:
+            parse_condition(text, field="mask condition")
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """The bands the rule needs, some of which may be measured ones."""
+        if self.kind == "none":
+            return ()
+        if self.kind == "rule":
+            parsed = [parse_condition(text, field="mask condition") for text in self.conditions]
+            return tuple(dict.fromkeys(name for condition in parsed for name in condition.difference.names))
+        return (self.band or DEFAULT_BAND[self.kind],)
+
+    def radius_px(self, resolution: float) -> int:
+        """Pixels by which the mask reaches beyond a pixel: to be added to the halo of a block."""
+        return math.ceil(self.dilation / resolution) if self.kind != "none" else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """Two sides compared: their difference, and how it must lie to 0."""
+
+    text: str
+    difference: Expression
+    comparison: str
+
+    def __call__(self, bands: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """(true, unknown) per pixel, bool, in the shape of the bands; unknown where the arithmetic has no answer."""
+        value = self.difference(bands)
+        unknown: np.ndarray = value != value  # noqa: PLR0124 - NaN alone differs from itself
+        return _TRUE[self.comparison](value, 0), unknown
+
+
+def parse_condition(text: str, *, field: str) -> Condition:
+    """The condition in `text`: arithmetic over bands, one of < <= > >=, arithmetic again.
+
+    Raises ValueError naming `field` for anything else.
+    """
+    found = _COMPARISON.findall(text)
+    left, right = [*_COMPARISON.split(text), ""][:2]
+    if len(found) != 1 or not left.strip() or not right.strip():
+        raise ValueError(f"{field} is {text!r}: compare two sides once with <, <=, > or >=, e.g. 'blue > 0.25'")
+    # Each side by itself first: a bracket that closes on the other side is no arithmetic.
+    for side in (left, right):
+        parse_expression(f"({side}) + band", field=field)
+    return Condition(text=text, difference=parse_expression(f"({left}) - ({right})", field=field), comparison=found[0])

@@ -1,0 +1,153 @@
+"""Scenes on a geobox as a lazy cube: the one seam between items and pixels, whichever engine builds the graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rioxarray  # noqa: F401 - gives a cube its .rio
+import xarray as xr
+from odc.geo.xr import xr_coords
+
+from tilewright.tasks.cube.coverage import touches
+from tilewright.tasks.cube.engines import ENGINES, BandPlan
+from tilewright.tasks.cube.mosaic import Access, DayMosaic
+from tilewright.tasks.read.cells import locate
+from tilewright.tasks.read.reader import Reading, check_resampling
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from odc.geo.geobox import GeoBox
+
+    from tilewright.catalogs.scene import Scene
+    from tilewright.tasks.read.counters import ReadStats
+    from tilewright.tasks.read.failures import FailureLog
+
+
+MASK_BANDS = frozenset({"scl", "cloud", "snow", "qa", "qa_pixel", "qa_radsat"})
+"""Bands that tell how far a pixel can be used: nearest only, whatever the resampling."""
+
+CATEGORIES = frozenset({"scl", "qa", "qa_pixel", "qa_radsat"})
+"""Bands that are categories even where no scene says so."""
+
+
+def load_cube(
+    scenes: Sequence[Scene],
+    geobox: GeoBox,
+    bands: Sequence[str],
+    *,
+    engine: str = "odc",
+    resampling: str = "bilinear",
+    chunks: int | None = None,
+    days_per_chunk: int = 1,
+    apart: Sequence[str] = (),
+    sign: Callable[[Scene, str], str] | None = None,
+    failures: FailureLog | None = None,
+    block: str = "",
+    stats: ReadStats | None = None,
+    reading: Reading | None = None,
+    as_numbers: Sequence[str] = (),
+) -> xr.Dataset:
+    """The bands of the scenes on the geobox, lazily: nothing is read before it is computed.
+
+    One variable per band, dims (time, y, x), Dask chunks of `days_per_chunk` days, which are read one after another,
+    and `chunks` pixels a side (None: the whole geobox). `time` holds the scenes' solar days, ascending; scenes of one
+    day are joined, the first in the given order winning per pixel. Measured bands are float32 in the unit named by
+    their attribute `units`, NaN = no value; categories keep their integers, are taken by nearest neighbour alone, and
+    have the attribute `nodata` where they have no value; those named in `as_numbers` come as float32 with NaN too,
+    which keeps 0 apart from nothing. Along `time` lie also `cloud_cover` (percent, mean of the
+    day's scenes, NaN unknown) and, per band, `<band>_present` (bool: some scene of that day has the band).
+
+    Scenes of a day that have the bands in `apart` and scenes that lack one are not joined: that day then lies twice in
+    `time`. A mask needs it, or a pixel would be judged by a neighbour's band, and only where the neighbour is near.
+
+    `engine` is "odc" or "stackstac"; both give the same pixels. `sign(scene, href)` is called at read time. Failed
+    reads raise ReadError when computed, unless `failures` tolerates them; `block` names them. `stats` counts what is
+    decoded. `reading` holds GDAL settings and retries.
+
+    Raises ValueError for an unknown engine or resampling, a rotated geobox, or a band whose scenes disagree in unit.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"engine {engine!r} is not known: give one of {', '.join(sorted(ENGINES))}")
+    locate(geobox)
+    days = _days(scenes, apart)
+    how = check_resampling(resampling)
+    plans = [_plan_band(band, days, geobox, how, as_number=band in as_numbers) for band in bands]
+    access = Access(sign=sign, failures=failures, block=block, reading=reading or Reading(), stats=stats)
+    arrays = ENGINES[engine](plans, geobox, chunks=chunks, days=days_per_chunk, access=access)
+    return _wrap(arrays, plans, days, geobox)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Day:
+    date: str
+    scenes: tuple[Scene, ...]
+
+    @property
+    def cloud_cover(self) -> float:
+        known = [scene.cloud_cover for scene in self.scenes if scene.cloud_cover is not None]
+        return float(np.mean(known)) if known else float("nan")
+
+
+def _days(scenes: Sequence[Scene], apart: Sequence[str]) -> list[_Day]:
+    """The scenes by solar day, days ascending, scenes of a day in the given order; first those with all of `apart`."""
+
+    def place(scene: Scene) -> tuple[str, bool]:
+        return scene.solar_day, any(scene.asset(band) is None for band in apart)
+
+    grouped = groupby(sorted(scenes, key=place), key=place)
+    return [_Day(date=date, scenes=tuple(group)) for (date, _), group in grouped]
+
+
+def _plan_band(band: str, days: list[_Day], geobox: GeoBox, resampling: str, *, as_number: bool) -> BandPlan:
+    assets = [asset for day in days for scene in day.scenes if (asset := scene.asset(band)) is not None]
+    unit = _common_unit(band, {asset.unit for asset in assets})
+    if unit == "class" and not as_number:
+        dtype = np.result_type(*(asset.dtype for asset in assets)) if assets else np.dtype("uint8")
+        fill = next((asset.nodata for asset in assets if asset.nodata is not None), 0.0)
+    else:
+        dtype, fill = np.dtype("float32"), float("nan")
+    how = "nearest" if unit == "class" or band in MASK_BANDS else resampling
+    mosaics = tuple(_mosaic(band, day, geobox, how, unit) for day in days)
+    return BandPlan(band=band, unit=unit, dtype=dtype, fill=fill, mosaics=mosaics)
+
+
+def _mosaic(band: str, day: _Day, geobox: GeoBox, resampling: str, unit: str) -> DayMosaic | None:
+    """The day's scenes that have the band and reach the geobox, or None."""
+    found = tuple(
+        scene for scene in day.scenes if (asset := scene.asset(band)) is not None and touches(scene, asset, geobox)
+    )
+    return DayMosaic(band=band, scenes=found, resampling=resampling, unit=unit) if found else None
+
+
+def _common_unit(band: str, units: set[str]) -> str:
+    """The unit a band comes out in: the one all scenes have; linear where some have decibels."""
+    if not units:
+        return "class" if band in CATEGORIES else "1"
+    if units == {"linear", "db"}:
+        return "linear"
+    if len(units) > 1:
+        raise ValueError(f"band {band} is in {' and '.join(sorted(units))} in one request: search them apart")
+    return next(iter(units))
+
+
+def _wrap(arrays: dict[str, Any], plans: list[BandPlan], days: list[_Day], geobox: GeoBox) -> xr.Dataset:
+    times = np.array([day.date for day in days], dtype="datetime64[ns]")
+    coords: dict[Any, Any] = {"time": times, **xr_coords(geobox, crs_coord_name="spatial_ref", dims=("y", "x"))}
+    coords["cloud_cover"] = ("time", np.array([day.cloud_cover for day in days], dtype=np.float32))
+    for plan in plans:
+        present = [any(scene.asset(plan.band) is not None for scene in day.scenes) for day in days]
+        coords[f"{plan.band}_present"] = ("time", np.array(present, dtype=bool))
+    dims = ("time", "y", "x")
+    variables = {plan.band: (dims, arrays[plan.band], _attributes(plan)) for plan in plans}
+    cube = xr.Dataset(variables, coords=coords)
+    for variable in cube.data_vars.values():
+        variable.encoding["grid_mapping"] = "spatial_ref"
+    return cube
+
+
+def _attributes(plan: BandPlan) -> dict[str, Any]:
+    return {"units": plan.unit, "nodata": plan.dtype.type(plan.fill).item(), "grid_mapping": "spatial_ref"}

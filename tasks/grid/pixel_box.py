@@ -1,0 +1,65 @@
+"""A half-open box of absolute pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PixelBox:
+    """Half-open box of absolute pixels, rows downwards and columns to the right from the CRS origin."""
+
+    row_start: int
+    row_stop: int
+    col_start: int
+    col_stop: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.row_stop - self.row_start, self.col_stop - self.col_start
+
+    @property
+    def empty(self) -> bool:
+        """True if the box holds no pixel."""
+        return self.row_stop <= self.row_start or self.col_stop <= self.col_start
+
+    def pad(self, margin: int) -> PixelBox:
+        """The box grown by ``margin`` pixels on each side."""
+        return PixelBox(
+            row_start=self.row_start - margin,
+            row_stop=self.row_stop + margin,
+            col_start=self.col_start - margin,
+            col_stop=self.col_stop + margin,
+        )
+
+    def intersect(self, other: PixelBox) -> PixelBox:
+        """The pixels in both boxes, possibly none."""
+        return PixelBox(
+            row_start=max(self.row_start, other.row_start),
+            row_stop=min(self.row_stop, other.row_stop),
+            col_start=max(self.col_start, other.col_start),
+            col_stop=min(self.col_stop, other.col_stop),
+        )
+
+    def rescale(self, *, numerator: int, denominator: int) -> PixelBox:
+        """The same ground in pixels ``denominator / numerator`` times the size; the box must lie on their edges."""
+        edges = (self.row_start, self.row_stop, self.col_start, self.col_stop)
+        assert all(edge * numerator % denominator == 0 for edge in edges), f"{self} is not on the coarser lattice"
+        row_start, row_stop, col_start, col_stop = (edge * numerator // denominator for edge in edges)
+        return PixelBox(row_start=row_start, row_stop=row_stop, col_start=col_start, col_stop=col_stop)
+
+    def cover(self, *, numerator: int, denominator: int) -> PixelBox:
+        """The smallest box in pixels ``denominator / numerator`` times the size that covers this one."""
+        return PixelBox(
+            row_start=self.row_start * numerator // denominator,
+            row_stop=-(-self.row_stop * numerator // denominator),
+            col_start=self.col_start * numerator // denominator,
+            col_stop=-(-self.col_stop * numerator // denominator),
+        )
+
+    def slices_in(self, outer: PixelBox) -> tuple[slice, slice]:
+        """(rows, columns) at which this box lies inside an array that covers ``outer``."""
+        top, left = self.row_start - outer.row_start, self.col_start - outer.col_start
+        height, width = self.shape
+        return slice(top, top + height), slice(left, left + width)

@@ -1,0 +1,103 @@
+"""Where a geobox lies on the fixed lattice of its CRS and pixel size, in which warping is done."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+SNAP = 1e-6
+"""Pixels below which a grid counts as anchored at the CRS origin."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lattice:
+    """All pixels of one size in one CRS: pixel (0, 0) has its upper left corner at `origin` (x, y) in CRS units.
+
+    `size_x` is positive, `size_y` negative, as in a transform. `origin` is (0, 0) for grids snapped to the CRS origin.
+    """
+
+    crs: str
+    size_x: float
+    size_y: float
+    origin: tuple[float, float]
+
+    def transform(self, row: int, col: int) -> Affine:
+        """The transform whose upper left pixel is (row, col)."""
+        x0, y0 = self.origin
+        return Affine(self.size_x, 0.0, x0 + col * self.size_x, 0.0, self.size_y, y0 + row * self.size_y)
+
+    def geobox(self, box: Box) -> GeoBox:
+        """The geobox of a box of absolute pixels."""
+        return GeoBox(box.shape, self.transform(box.row, box.col), self.crs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
+    """Absolute pixels of a lattice: the upper left one and how many."""
+
+    row: int
+    col: int
+    height: int
+    width: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.height, self.width
+
+    def intersect(self, other: Box) -> Box | None:
+        """The pixels in both, or None."""
+        row, col = max(self.row, other.row), max(self.col, other.col)
+        height = min(self.row + self.height, other.row + other.height) - row
+        width = min(self.col + self.width, other.col + other.width) - col
+        return Box(row=row, col=col, height=height, width=width) if height > 0 and width > 0 else None
+
+    def slices_in(self, outer: Box) -> tuple[slice, slice]:
+        """(rows, columns) of this box in an array that covers `outer`."""
+        top, left = self.row - outer.row, self.col - outer.col
+        return slice(top, top + self.height), slice(left, left + self.width)
+
+
+def locate(geobox: GeoBox) -> tuple[Lattice, Box]:
+    """The lattice a geobox belongs to and its box there.
+
+    Raises ValueError for a rotated, flipped or CRS-less geobox.
+    """
+    affine = geobox.affine
+    if geobox.crs is None or affine.b or affine.d or affine.a <= 0 or affine.e >= 0:
+        raise ValueError(f"the geobox {geobox} is rotated, flipped or without a CRS: give one with north up")
+    col, shift_x = _snap(affine.c / affine.a)
+    row, shift_y = _snap(affine.f / affine.e)
+    origin = shift_x * affine.a, shift_y * affine.e
+    lattice = Lattice(crs=crs_text(geobox), size_x=affine.a, size_y=affine.e, origin=origin)
+    height, width = geobox.shape.yx
+    return lattice, Box(row=row, col=col, height=height, width=width)
+
+
+def crs_text(geobox: GeoBox) -> str:
+    """The CRS of a geobox as an authority code where it has one, else WKT."""
+    assert geobox.crs is not None, "a geobox on a lattice has a CRS"
+    epsg = geobox.crs.to_epsg()
+    return f"EPSG:{epsg}" if epsg is not None else str(geobox.crs.to_wkt())
+
+
+def cells(box: Box, *, size: int) -> Iterator[Box]:
+    """The cells of the lattice, `size` pixels a side, that touch a box, in row-major order."""
+    for row in range(box.row // size, -(-(box.row + box.height) // size)):
+        for col in range(box.col // size, -(-(box.col + box.width) // size)):
+            yield Box(row=row * size, col=col * size, height=size, width=size)
+
+
+def _snap(position: float) -> tuple[int, float]:
+    """A position in pixels as a whole number and a rest in [0, 1), rounded so that every cut finds the same."""
+    whole = math.floor(position + SNAP)
+    rest = round(position - whole, 6)
+    return whole, max(rest, 0.0) if rest < 1 - SNAP else 0.0

@@ -1,0 +1,92 @@
+"""The part of a file that a geobox needs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tilewright.tasks.grid.crs import same_crs, transformer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from affine import Affine
+
+    from tilewright.tasks.read.cells import Box, Lattice
+
+
+EDGE_POINTS = 21
+"""Points per edge of a geobox that are projected to find its extent in a file."""
+
+KERNEL_PX = 4
+"""Pixels around the extent that a kernel reaches, Lanczos' 3 and one for the edges' curve between the points."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """Half-open rows and columns of a file."""
+
+    row_start: int
+    row_stop: int
+    col_start: int
+    col_stop: int
+
+    @property
+    def slices(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """((row_start, row_stop), (col_start, col_stop)), as rasterio takes it."""
+        return (self.row_start, self.row_stop), (self.col_start, self.col_stop)
+
+    def blocks(self, block: tuple[int, int]) -> Iterator[tuple[int, int]]:
+        """(row, col) of the blocks of (height, width) that the window touches."""
+        height, width = block
+        for row in range(self.row_start // height, -(-self.row_stop // height)):
+            for col in range(self.col_start // width, -(-self.col_stop // width)):
+                yield row, col
+
+
+def source_window(dataset: Any, transform: Affine, lattice: Lattice, box: Box) -> Window | None:
+    """The pixels of an open file with that transform that a box of the lattice may need; None if it needs none."""
+    xs, ys = _edges(lattice, box)
+    file_crs = dataset.crs.to_wkt()
+    if not same_crs(file_crs, lattice.crs):
+        xs, ys = transformer(lattice.crs, file_crs).transform(xs, ys)
+    inverse = ~transform
+    cols, rows = inverse.a * xs + inverse.b * ys + inverse.c, inverse.d * xs + inverse.e * ys + inverse.f
+    if not (np.isfinite(cols).all() and np.isfinite(rows).all()):
+        return Window(row_start=0, row_stop=dataset.height, col_start=0, col_stop=dataset.width)
+    margin = 0 if same_crs(file_crs, lattice.crs) and _whole(rows, cols) else _margin(rows, cols, box)
+    row_start, row_stop = _clip(rows, margin, dataset.height)
+    col_start, col_stop = _clip(cols, margin, dataset.width)
+    if row_start >= row_stop or col_start >= col_stop:
+        return None
+    return Window(row_start=row_start, row_stop=row_stop, col_start=col_start, col_stop=col_stop)
+
+
+def _edges(lattice: Lattice, box: Box) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates (x, y) of points along the four edges of a box."""
+    transform = lattice.transform(box.row, box.col)
+    along = np.linspace(0.0, 1.0, EDGE_POINTS)
+    zero, one = np.zeros_like(along), np.ones_like(along)
+    cols = np.concatenate([along, along, zero, one]) * box.width
+    rows = np.concatenate([zero, one, along, along]) * box.height
+    return transform.a * cols + transform.c, transform.e * rows + transform.f
+
+
+def _whole(rows: np.ndarray, cols: np.ndarray) -> bool:
+    """True if the extent's corners are corners of file pixels, within rounding."""
+    corners = np.array([rows.min(), rows.max(), cols.min(), cols.max()])
+    return bool((np.abs(corners - np.round(corners)) < 1e-6).all())
+
+
+def _margin(rows: np.ndarray, cols: np.ndarray, box: Box) -> int:
+    """The kernel's reach, which widens with the pixels of a coarser grid."""
+    ratio = max(float(np.ptp(rows)) / box.height, float(np.ptp(cols)) / box.width, 1.0)
+    return math.ceil(KERNEL_PX * ratio)
+
+
+def _clip(places: np.ndarray, margin: int, size: int) -> tuple[int, int]:
+    start, stop = math.floor(places.min() + 1e-6) - margin, math.ceil(places.max() - 1e-6) + margin
+    return max(start, 0), min(stop, size)

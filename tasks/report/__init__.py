@@ -1,0 +1,6 @@
+"""The product explained: report.html, preview.png and the pictures of its layers.
+
+Reading order: render, fields, format, sections, layer_views, step_table, timeline, performance, picture, background,
+preview.
+It may import plan.py and all wings below it, and models.spec.
+"""

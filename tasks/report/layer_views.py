@@ -1,0 +1,154 @@
+"""What the report says of each layer: its kind, its classes with their areas, the ends of its ramp, its picture."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from tilewright.tasks.colours import class_colours
+from tilewright.tasks.report.fields import numbers, rows, text
+from tilewright.tasks.report.format import number
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from tilewright.tasks.report.fields import Fields
+
+
+LONGEST_SIDE = 2048
+"""Pixels of an embedded picture's longer side: what a large screen shows, in a file that can be sent by mail."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassRow:
+    """One class of a layer with the colour it has on the map; figures are None where the report does not know them."""
+
+    value: str
+    name: str
+    colour: str
+    pixels: float | None
+    area_km2: float | None
+    percent: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerView:
+    """One layer as the report shows it; `image` is a data: URI, empty for a layer without a picture."""
+
+    name: str
+    title: str
+    kind: str
+    unit: str
+    description: str
+    classes: tuple[ClassRow, ...]
+    ends: tuple[float, float] | None
+    lowest: float | None
+    highest: float | None
+    mean: float | None
+    nodata_percent: float | None
+    image: str
+
+    @property
+    def decimals(self) -> int:
+        """Decimals of the areas, the same for all classes: three digits of the largest."""
+        largest = max((row.area_km2 or 0 for row in self.classes), default=0)
+        return next((decimals for decimals, above in ((0, 1000), (1, 100), (2, 1), (3, 0.1)) if largest >= above), 4)
+
+    @property
+    def found(self) -> tuple[ClassRow, ...]:
+        """Classes that cover at least one pixel, the largest first; every class where areas are not known."""
+        known = [row for row in self.classes if row.pixels != 0 and row.area_km2 != 0]
+        return tuple(sorted(known, key=lambda row: -(row.area_km2 or row.percent or row.pixels or 0)))
+
+    @property
+    def empty(self) -> tuple[ClassRow, ...]:
+        """Classes that the model knows and did not find."""
+        return tuple(row for row in self.classes if row.pixels == 0 or row.area_km2 == 0)
+
+
+def layer_views(report: Fields, maps: Mapping[str, NDArray[np.uint8]]) -> tuple[LayerView, ...]:
+    """The layers of the report in its order, then those that have only a picture."""
+    listed = rows(report, "layers")
+    names = {text(layer, "name") for layer in listed}
+    pictures_only: list[Fields] = [{"name": name} for name in maps if name not in names]
+    return tuple(_view(layer, maps.get(text(layer, "name"))) for layer in [*listed, *pictures_only])
+
+
+def _view(layer: Fields, picture: NDArray[np.uint8] | None) -> LayerView:
+    name, unit = text(layer, "name") or "unnamed", text(layer, "unit")
+    classes, lowest, highest = _class_rows(layer), number(layer.get("min")), number(layer.get("max"))
+    kind = text(layer, "kind") or ("class" if classes else "percent" if unit in {"%", "percent"} else "value")
+    ends = numbers(layer, "display", 2)
+    if not ends and kind == "percent":
+        ends = (0.0, 100.0)
+    elif not ends and lowest is not None and highest is not None:
+        ends = (lowest, highest)
+    return LayerView(
+        name=name,
+        title=name.replace("_", " "),
+        kind=kind,
+        unit="%" if kind == "percent" else "" if unit == "1" else unit,
+        description=text(layer, "description"),
+        classes=classes,
+        ends=(ends[0], ends[1]) if ends and kind != "class" else None,
+        lowest=lowest,
+        highest=highest,
+        mean=number(layer.get("mean")),
+        nodata_percent=number(layer.get("nodata_percent")),
+        image="" if picture is None else map_uri(picture),
+    )
+
+
+def _class_rows(layer: Fields) -> tuple[ClassRow, ...]:
+    listed = rows(layer, "classes")
+    colours = class_colours([text(entry, "color") or None for entry in listed])
+    return tuple(
+        ClassRow(
+            value=text(entry, "value"),
+            name=text(entry, "name") or f"class {text(entry, 'value')}",
+            colour=colour,
+            pixels=number(entry.get("pixels")),
+            area_km2=number(entry.get("area_km2")),
+            percent=number(entry.get("percent")),
+        )
+        for entry, colour in zip(listed, colours, strict=True)
+    )
+
+
+def map_uri(picture: NDArray[np.uint8]) -> str:
+    """A PNG data: URI of an RGBA picture (y, x, 4), colours exact; indexed where there are at most 256 of them."""
+    shown = np.ascontiguousarray(_thinned(picture))
+    colours, index = np.unique(shown.view(np.uint32).reshape(shown.shape[:2]), return_inverse=True)
+    if colours.size > 256:
+        return _uri(Image.fromarray(shown), "PNG", compress_level=6)
+    table = colours.view(np.uint8).reshape(-1, 4)
+    image = Image.frombytes("P", (shown.shape[1], shown.shape[0]), index.astype(np.uint8).tobytes())
+    image.putpalette(table[:, :3].tobytes(), "RGB")
+    return _uri(image, "PNG", compress_level=6, transparency=table[:, 3].tobytes())
+
+
+def scene_uri(picture: NDArray[np.uint8]) -> str:
+    """A WebP data: URI of a true-colour picture (y, x, 3), transparent where it is (0, 0, 0)."""
+    shown = _thinned(picture)
+    alpha = np.where(shown.any(axis=-1), 255, 0).astype(np.uint8)
+    return _uri(Image.fromarray(np.dstack([shown, alpha])), "WEBP", quality=88, method=4)
+
+
+def _thinned(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    # Every n-th pixel and not their average: an averaged class colour would be the colour of no class.
+    every = max(1, math.ceil(max(picture.shape[:2]) / LONGEST_SIDE))
+    return picture[every // 2 :: every, every // 2 :: every]
+
+
+def _uri(image: Image.Image, encoding: str, **options: object) -> str:
+    packed = io.BytesIO()
+    image.save(packed, format=encoding, **options)
+    return f"data:image/{encoding.lower()};base64,{base64.b64encode(packed.getvalue()).decode('ascii')}"

@@ -1,0 +1,131 @@
+"""A layer or a scene as colours on the screen: RGBA pictures, their legend, the true-colour background."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tilewright.tasks.colours import UNLISTED, class_colours, ramp_table, rgb
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tilewright.models.spec.outputs import LayerSpec
+
+
+STRETCH = (2.0, 98.0)
+"""Percentiles of the valid values between which the ramp runs; what lies outside gets the colour of the end."""
+
+DARKEST, BRIGHTEST = 0.0, 0.3
+"""Reflectance shown as black and as white: land seldom exceeds 0.3 in the visible, cloud always does."""
+
+GAMMA = 1 / 1.6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swatch:
+    """One class of a legend: its name and its colour ("#rrggbb")."""
+
+    label: str
+    colour: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Legend:
+    """What the colours of one picture mean: swatches for classes, or the two ends of the ramp in `unit`."""
+
+    title: str
+    swatches: tuple[Swatch, ...] = ()
+    ends: tuple[float, float] | None = None
+    unit: str = ""
+
+
+def picture(layer: NDArray[np.generic], spec: LayerSpec) -> NDArray[np.uint8]:
+    """RGBA picture of a layer, (y, x, 4) uint8.
+
+    `layer` is (y, x) in its stored dtype. Classes have the colour of the card or of the colour-blind-safe default;
+    percent layers run over 0-100, value layers over their 2-98 % range. Nodata, and NaN, are (0, 0, 0, 0);
+    a class that the card does not list is grey.
+    """
+    missing = _missing(layer, spec.nodata)
+    coloured = _classes(layer, spec) if spec.kind == "class" else _ramp(layer, value_ends(layer, spec))
+    alpha = np.where(missing, np.uint8(0), np.uint8(255))
+    coloured[missing] = 0
+    return np.dstack([coloured, alpha])
+
+
+def legend(layer: NDArray[np.generic], spec: LayerSpec) -> Legend:
+    """The legend of `picture(layer, spec)`, titled by the layer's name."""
+    title = spec.name.replace("_", " ")
+    if spec.kind != "class":
+        unit = "%" if spec.kind == "percent" else "" if spec.unit == "1" else spec.unit or ""
+        return Legend(title=title, ends=value_ends(layer, spec), unit=unit)
+    colours = class_colours([entry.color for entry in spec.classes])
+    swatches = (Swatch(label=entry.name, colour=colour) for entry, colour in zip(spec.classes, colours, strict=True))
+    return Legend(title=title, swatches=tuple(swatches))
+
+
+def value_ends(layer: NDArray[np.generic], spec: LayerSpec) -> tuple[float, float] | None:
+    """Values at the two ends of the ramp, in the layer's unit.
+
+    0-100 for percent, else the 2-98 % range of what is valid.
+    None where nothing is valid; two equal numbers where all values are one.
+    """
+    if spec.kind == "percent":
+        return 0.0, 100.0
+    valid = layer[~_missing(layer, spec.nodata)].astype(np.float64)
+    if valid.size == 0:
+        return None
+    low, high = np.percentile(valid, STRETCH)
+    if low == high:
+        low, high = valid.min(), valid.max()
+    return float(low), float(high)
+
+
+def true_colour(red: NDArray[np.float32], green: NDArray[np.float32], blue: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """True-colour picture (y, x, 3) uint8 of three reflectances (y, x), unitless, NaN = none.
+
+    0-0.3 is shown with gamma 1.6, the same for every scene, so that pictures of two dates can be compared.
+    A pixel without all three is (0, 0, 0), and only such a pixel is: valid ones are at least 1.
+    """
+    bands = np.stack([red, green, blue], axis=-1).astype(np.float32)
+    missing = np.asarray(~np.isfinite(bands).all(axis=-1))
+    share = (np.where(missing[..., None], DARKEST, bands) - DARKEST) / (BRIGHTEST - DARKEST)
+    shown = np.rint(1 + 254 * np.clip(share, 0, 1) ** GAMMA).astype(np.uint8)
+    shown[missing] = 0
+    return shown
+
+
+def _missing(layer: NDArray[np.generic], nodata: float | None) -> NDArray[np.bool_]:
+    missing = np.zeros(layer.shape, dtype=bool)
+    if np.issubdtype(layer.dtype, np.floating):
+        missing |= ~np.isfinite(layer)
+    if nodata is not None and nodata == nodata:  # noqa: PLR0124 - NaN is the one number unequal to itself
+        missing |= np.equal(layer, nodata)
+    return missing
+
+
+def _classes(layer: NDArray[np.generic], spec: LayerSpec) -> NDArray[np.uint8]:
+    colours = class_colours([entry.color for entry in spec.classes])
+    if layer.dtype == np.uint8:
+        # One look-up per pixel, however many classes there are.
+        table = np.empty((256, 3), dtype=np.uint8)
+        table[:] = rgb(UNLISTED)
+        for entry, colour in zip(spec.classes, colours, strict=True):
+            table[entry.value] = rgb(colour)
+        return table[layer]
+    coloured = np.empty((*layer.shape, 3), dtype=np.uint8)
+    coloured[:] = rgb(UNLISTED)
+    for entry, colour in zip(spec.classes, colours, strict=True):
+        coloured[np.equal(layer, entry.value)] = rgb(colour)
+    return coloured
+
+
+def _ramp(layer: NDArray[np.generic], ends: tuple[float, float] | None) -> NDArray[np.uint8]:
+    if ends is None:
+        return np.zeros((*layer.shape, 3), dtype=np.uint8)
+    low, high = ends
+    share = (np.nan_to_num(layer.astype(np.float64), posinf=high, neginf=low) - low) / ((high - low) or 1.0)
+    return ramp_table()[np.rint(255 * np.clip(share, 0, 1)).astype(np.uint8)]

@@ -1,0 +1,205 @@
+"""The sentences and tables of the report: what was mapped, from what, how exactly, at what cost."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from pyproj import Transformer
+from pyproj.exceptions import ProjError
+
+from tilewright.tasks.report import format as words
+from tilewright.tasks.report.fields import numbers, part, rows, spans, text, texts
+from tilewright.tasks.report.format import number
+from tilewright.tasks.report.performance import Fact, total_seconds, with_unit
+from tilewright.tasks.report.preview import Frame
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tilewright.tasks.report.fields import Fields
+    from tilewright.tasks.report.layer_views import LayerView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A file of the product; `href` is relative to the report and safe to follow."""
+
+    name: str
+    href: str
+    note: str
+
+
+def headline(report: Fields) -> str:
+    """One sentence: how much was mapped, by which model, from how many scenes, of what time, at what pixel size."""
+    grid, n_scenes = part(report, "grid"), len(rows(report, "scenes"))
+    said = []
+    if (area := number(report.get("area_km2"))) is not None:
+        said.append(f"{words.figure(area)}\u00a0km²")
+    if model := text(part(report, "model"), "name"):
+        said.append(f"mapped by {model}")
+    if n_scenes:
+        said.append(f"from {words.plural(n_scenes, 'scene')}")
+    if period := period_text(report):
+        said.append(f"({period})" if ":" in period else f"of {period}")
+    if number(grid.get("resolution")):
+        said.append(f"at {_pixel_size(grid)}")
+    return " ".join(said) + "." if said else ""
+
+
+def period_text(report: Fields) -> str:
+    """The period asked for, or the dates of the scenes where the report names none."""
+    named = spans(report, "period")
+    if not named:
+        dates = sorted(at for scene in rows(report, "scenes") if (at := words.moment(scene.get("datetime"))))
+        named = [("", dates[0], dates[-1])] if dates else []
+    if len(named) == 1:
+        return _span(*named[0][1:])
+    return "; ".join(f"{label}: {_span(start, end)}" if label else _span(start, end) for label, start, end in named)
+
+
+def _span(start: object, end: object) -> str:
+    first, last = words.day(start), words.day(end)
+    if first == last:
+        return first
+    same_year = first[-4:] == last[-4:]
+    return f"{first[:-5] if same_year else first} – {last}"
+
+
+def _pixel_size(grid: Fields) -> str:
+    frame = frame_of(grid)
+    resolution = words.figure(grid.get("resolution"))
+    return f"{resolution}\u00a0m" if frame is None or frame.metres_per_unit() == 1 else f"{resolution} units"
+
+
+def frame_of(grid: Fields) -> Frame | None:
+    """Where the maps lie; None when the grid names no bounds, or bounds without an inside."""
+    bounds = numbers(grid, "bounds", 4)
+    if not bounds or bounds[0] >= bounds[2] or bounds[1] >= bounds[3]:
+        return None
+    return Frame(
+        crs=text(grid, "crs"),
+        bounds=(bounds[0], bounds[1], bounds[2], bounds[3]),
+        resolution=number(grid.get("resolution")) or 0.0,
+    )
+
+
+def place(grid: Fields) -> str:
+    """Centre of the grid in degrees: "48.292° N, 13.140° E"; empty where it cannot be told."""
+    frame = frame_of(grid)
+    if frame is None:
+        return ""
+    x, y = (frame.bounds[0] + frame.bounds[2]) / 2, (frame.bounds[1] + frame.bounds[3]) / 2
+    try:
+        longitude, latitude = Transformer.from_crs(frame.crs, "EPSG:4326", always_xy=True).transform(x, y)
+    except ProjError:
+        return ""
+    if not (math.isfinite(longitude) and math.isfinite(latitude)):
+        return ""
+    return f"{abs(latitude):.3f}°\u00a0{'NS'[latitude < 0]}, {abs(longitude):.3f}°\u00a0{'EW'[longitude < 0]}"
+
+
+def key_figures(report: Fields) -> tuple[Fact, ...]:
+    """The figures of the first row; one that the report does not know is left out."""
+    grid, scenes = part(report, "grid"), rows(report, "scenes")
+    clouds = [cloud for scene in scenes if (cloud := number(scene.get("cloud_cover"))) is not None]
+    shape = numbers(grid, "shape", 2)
+    efficiency, floor = number(report.get("efficiency")), number(report.get("floor_seconds"))
+    total, speed = total_seconds(report), number(report.get("km2_per_s"))
+    shown = (
+        Fact(name="Area mapped", value=with_unit(report.get("area_km2"), "km²"), note=place(grid)),
+        Fact(
+            name="Scenes",
+            value=words.count(len(scenes)) if scenes else words.ABSENT,
+            note=f"median cloud {words.percent(median(clouds))}" if clouds else "",
+        ),
+        Fact(
+            name="Pixel",
+            value=_pixel_size(grid) if number(grid.get("resolution")) else words.ABSENT,
+            note=f"{words.count(shape[1])} × {words.count(shape[0])} px" if shape else "",
+        ),
+        Fact(
+            name="Run time",
+            value=words.duration(total),
+            note=f"{words.figure(speed)} km²/s" if speed is not None else "",
+        ),
+        Fact(
+            name="Efficiency",
+            value=words.share(efficiency),
+            note=f"floor {words.duration(floor)}" if floor is not None else "",
+        ),
+    )
+    return tuple(fact for fact in shown if fact.value != words.ABSENT)
+
+
+def problems(report: Fields) -> tuple[str, ...]:
+    """One line per failure: what failed where, and why."""
+    lines = []
+    for failure in rows(report, "failures"):
+        where = [text(failure, key) for key in ("item", "band", "asset", "block")]
+        reason = text(failure, "reason") or text(failure, "message") or "no reason recorded"
+        lines.append(" · ".join([*(entry for entry in where if entry), reason]))
+    return tuple(lines)
+
+
+def warnings(report: Fields) -> tuple[str, ...]:
+    """The warnings, as they were written."""
+    return tuple(text(entry, "reason") or text(entry, "message") for entry in rows(report, "warnings"))
+
+
+def provenance(report: Fields) -> tuple[Fact, ...]:
+    """Everything that made the product, one row each; what is not known is left out."""
+    model, grid = part(report, "model"), part(report, "grid")
+    bounds, shape = numbers(grid, "bounds", 4), numbers(grid, "shape", 2)
+    versions = part(report, "versions")
+    shown = (
+        Fact(name="Model", value=text(model, "name"), note=", ".join(texts(model, "tasks"))),
+        Fact(name="Model SHA-256", value=text(model, "sha256")),
+        Fact(name="Card", value=text(model, "card") or text(report, "card")),
+        Fact(name="Architecture", value=text(model, "architecture")),
+        Fact(name="Source", value=text(report, "source")),
+        Fact(name="Period", value=period_text(report)),
+        Fact(name="CRS", value=text(grid, "crs")),
+        Fact(name="Bounds", value=", ".join(f"{bound:.10g}" for bound in bounds), note="minx, miny, maxx, maxy"),
+        Fact(name="Shape", value=" × ".join(words.count(side) for side in shape), note="rows × columns"),
+        Fact(name="Tilewright", value=text(report, "tilewright_version")),
+        Fact(name="Versions", value=", ".join(f"{name} {versions[name]}" for name in versions)),
+        Fact(name="Started", value=_when(report, "started")),
+        Fact(name="Finished", value=_when(report, "finished")),
+        Fact(name="Plan key", value=text(report, "key")),
+    )
+    return tuple(fact for fact in shown if fact.value)
+
+
+def _when(report: Fields, key: str) -> str:
+    shown = words.instant(report.get(key))
+    return "" if shown == words.ABSENT else shown
+
+
+def files(report: Fields, layers: Iterable[LayerView]) -> tuple[File, ...]:
+    """The files of the product: those the report lists, else those every product has."""
+    given = rows(report, "files")
+    listed = [(text(entry, "href"), text(entry, "title"), words.size(entry.get("bytes"))) for entry in given]
+    if not any(href for href, _, _ in listed):
+        cogs = [layer for layer in layers if layer.name != "observations"]
+        listed = [
+            *((f"{layer.name}.tif", f"{layer.title}, Cloud-Optimized GeoTIFF", "") for layer in cogs),
+            ("data.zarr", "every layer and the observations, Zarr", ""),
+            ("item.json", "STAC Item", ""),
+            ("report.json", "the figures of this page", ""),
+            ("preview.png", "preview", ""),
+        ]
+    return tuple(
+        File(name=href, href=relative(href), note=" · ".join(n for n in (title, weight) if n and n != words.ABSENT))
+        for href, title, weight in listed
+        if href
+    )
+
+
+def relative(name: str) -> str:
+    """A link to a file beside the report; whatever the name holds, it stays a path below the report's folder."""
+    steps = [step for step in name.split("/") if step not in {"", ".", ".."}]
+    return "./" + "/".join(quote(step, safe="") for step in steps)

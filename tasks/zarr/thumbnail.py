@@ -1,0 +1,64 @@
+"""A small picture's worth of a stored layer, taken from the store's smaller levels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+
+from tilewright.tasks.zarr.pyramid import pyramid_levels
+from tilewright.tasks.zarr.store import STORE
+
+if TYPE_CHECKING:
+    from tilewright.tasks.grid.pixel_box import PixelBox
+    from tilewright.tasks.storage.storage import Storage
+
+
+def read_small(storage: Storage, name: str, *, box: PixelBox, area: PixelBox, max_size: int, kind: str) -> np.ndarray:
+    """A layer over ``area`` as (y, x) in its stored dtype and nodata, its longer side at most ``max_size`` pixels.
+
+    ``box`` is what the store covers, its pyramid written. Classes keep the nearest pixel of the smallest level that is
+    large enough; values are averaged from it, nodata left out. Both lie within a pixel of the picture.
+
+    Raises StorageError naming the layer.
+    """
+    shrink = min(1.0, max_size / max(area.shape))
+    shape = tuple(max(1, round(side * shrink)) for side in area.shape)
+    level = next(
+        level for level in reversed(pyramid_levels(box.shape)) if level.factor == 1 or level.factor * shrink <= 1
+    )
+    rows, cols = area.slices_in(box)
+    cut = tuple(slice(span.start // level.factor, -(-span.stop // level.factor)) for span in (rows, cols))
+
+    def read() -> tuple[np.ndarray, Any]:
+        layer = zarr.open_array(storage.zarr(STORE, read_only=True), path=level.path_of(name), mode="r")
+        return np.asarray(layer[cut]), layer.fill_value
+
+    pixels, nodata = storage.insist(f"read layer {name} of", read)
+    if pixels.shape == shape:
+        return pixels
+    return _nearest(pixels, shape) if kind == "class" else _averaged(pixels, shape, nodata)
+
+
+def _nearest(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    rows, cols = (
+        ((np.arange(n) + 0.5) * side / n).astype(np.intp) for n, side in zip(shape, pixels.shape, strict=True)
+    )
+    return pixels[np.ix_(rows, cols)]
+
+
+def _averaged(pixels: np.ndarray, shape: tuple[int, ...], nodata: Any) -> np.ndarray:
+    """The mean of the valid pixels that fall into each one of ``shape``."""
+    valid = ~np.isnan(pixels) if np.isnan(nodata) else pixels != nodata
+    total = _summed(np.where(valid, pixels, 0).astype(np.float64), shape)
+    count = _summed(valid.astype(np.float64), shape)
+    mean = np.divide(total, count, out=np.full(count.shape, nodata, dtype=np.float64), where=count > 0)
+    return (np.rint(mean) if np.issubdtype(pixels.dtype, np.integer) else mean).astype(pixels.dtype)
+
+
+def _summed(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    for axis, n in enumerate(shape):
+        edges = np.arange(n) * pixels.shape[axis] // n
+        pixels = np.add.reduceat(pixels, edges, axis=axis)
+    return pixels

@@ -1,0 +1,239 @@
+"""Sources: known, by path, by URL, by description; and how their hrefs are signed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tilewright.catalogs.errors import CatalogError
+from tilewright.catalogs.sources.registry import describe_source, known_sources, resolve_source, sign_href
+from tilewright.catalogs.sources.source import Source
+
+
+def test_the_known_sources_are_complete() -> None:
+    assert list(known_sources()) == ["earth-search", "planetary-computer", "cdse"]
+    assert known_sources()["earth-search"].href == "https://earth-search.aws.element84.com/v1"
+    assert known_sources()["planetary-computer"].signing == "planetary-computer"
+    assert known_sources()["cdse"].s3_endpoint == "https://eodata.dataspace.copernicus.eu"
+    for source in known_sources().values():
+        assert {"sentinel-2-l2a", "dem"} <= set(source.collections)
+
+
+def test_a_known_source_is_found_by_name_and_by_url() -> None:
+    cdse = known_sources()["cdse"]
+    assert resolve_source("cdse") is cdse
+    assert resolve_source("https://stac.dataspace.copernicus.eu/v1/") is cdse
+    assert resolve_source(cdse) is cdse
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("https://stac.example.org/v1", "api"),
+        ("https://example.org/catalog.json?sig=SECRET", "static"),
+        ("https://example.org/items.parquet", "geoparquet"),
+        ("s3://bucket/catalog.json", "static"),
+        ("s3://bucket/items.parquet", "geoparquet"),
+        ("http://127.0.0.1:8080", "api"),
+    ],
+)
+def test_the_kind_of_a_url_is_seen_from_its_end(url: str, kind: str) -> None:
+    source = resolve_source(url)
+    assert (source.kind, source.href) == (kind, url)
+    assert "SECRET" not in json.dumps(describe_source(source)) + source.name
+
+
+def test_a_path_is_relative_to_the_job(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat/catalog.json").write_text("{}")
+    (tmp_path / "items.parquet").write_bytes(b"")
+    for text in ("cat/catalog.json", "cat", "./cat/../cat/catalog.json", str(tmp_path / "cat")):
+        source = resolve_source(text, base=tmp_path)
+        assert (source.kind, source.href, source.name) == ("static", str(tmp_path / "cat/catalog.json"), "cat")
+        assert source.local
+    assert resolve_source("items.parquet", base=tmp_path).kind == "geoparquet"
+
+
+def test_what_is_neither_a_name_nor_a_file_is_refused_with_the_names(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match=r"'erth-search' is neither .*earth-search, planetary-computer, cdse"):
+        resolve_source("erth-search", base=tmp_path)
+    with pytest.raises(CatalogError, match="only paths, http, https and s3"):
+        resolve_source("ftp://example.org/catalog.json")
+    with pytest.raises(CatalogError, match="expected a name"):
+        resolve_source("")
+
+
+def test_a_description_borrows_what_it_does_not_say() -> None:
+    text = {
+        "like": "planetary-computer",
+        "name": "mine",
+        "collections": {"sentinel-2-l2a": "my-s2"},
+        "hosts": ["*.me.org"],
+    }
+    source = resolve_source(text)
+    assert (source.name, source.href) == ("mine", known_sources()["planetary-computer"].href)
+    assert source.collections == {"sentinel-2-l2a": ("my-s2",)}
+    assert (source.signing, source.dn_as_esa, source.hosts) == ("planetary-computer", True, ("*.me.org",))
+
+
+def test_a_description_may_stand_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "href: https://stac.me.org\nunits: {sentinel-1-grd: linear}\n"
+        "bands: {own: {red: B3, nir: {asset: B4, scale: 0.1}}}\n"
+    )
+    source = resolve_source("mine.yaml", base=tmp_path)
+    assert (source.name, source.kind, source.units) == ("mine", "api", {"sentinel-1-grd": "linear"})
+    assert source.bands["own"] == {"red": {"asset": "B3"}, "nir": {"asset": "B4", "scale": 0.1}}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ({"name": "x"}, "needs 'href', 'files' or 'like'"),
+        ({"href": "https://x.org", "keys": "x"}, "unknown keys keys"),
+        ({"like": "cdse", "rewrite": {"s3://": "http://evil.org/"}}, "unknown keys rewrite"),
+        ({"href": "https://x.org", "kind": "ftp"}, "kind is 'ftp'; expected one of api"),
+        ({"href": "https://x.org", "signing": "magic"}, "signing is 'magic'"),
+        ({"href": "https://x.org", "bands": {"c": {"red": {"key": "x"}}}}, "a band is an asset's key"),
+        ({"href": "https://x.org", "collections": ["a"]}, "not described as expected"),
+        ({"files": ["a.tif"]}, "'files' is a list of entries"),
+        ({"href": "https://x.org", "files": [{"href": "a"}]}, "belongs to the kind files"),
+    ],
+)
+def test_a_description_that_does_not_hold_together_is_refused(text: dict[str, object], sentence: str) -> None:
+    with pytest.raises(CatalogError, match=sentence):
+        resolve_source(text)
+
+
+def test_python_tags_in_a_description_are_not_run(tmp_path: Path) -> None:
+    (tmp_path / "evil.yaml").write_text("href: !!python/object/apply:os.getcwd []\n")
+    with pytest.raises(CatalogError, match="not readable YAML"):
+        resolve_source("evil.yaml", base=tmp_path)
+
+
+def test_a_source_comes_back_from_json_exactly(tmp_path: Path) -> None:
+    text = {"files": [{"href": "a.tif", "datetime": "2021-01-01", "band": "red"}], "collection": "own", "name": "f"}
+    for source in (*known_sources().values(), resolve_source(text, base=tmp_path)):
+        assert Source.from_json(json.loads(json.dumps(source.to_json()))) == source
+
+
+# --- signing
+
+
+def test_sources_without_signing_leave_hrefs_as_they_are() -> None:
+    for source in ("earth-search", "no-such-source", Source(name="x", kind="api", href="https://x.org")):
+        assert sign_href(source, "https://x.org/a.tif") == "https://x.org/a.tif"
+
+
+def test_cdse_hrefs_are_signed_with_its_own_keys_and_nothing_else_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CDSE_S3_ACCESS_KEY", "KEY")
+    monkeypatch.setenv("CDSE_S3_SECRET_KEY", "SECRET")
+    for name, value in (
+        ("AWS_ACCESS_KEY_ID", "OTHER"),
+        ("AWS_SECRET_ACCESS_KEY", "OTHERSECRET"),
+        ("AWS_SESSION_TOKEN", "TOKEN"),
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:9000"),
+        ("AWS_REGION", "eu-north-1"),
+    ):
+        monkeypatch.setenv(name, value)
+    signed = sign_href("cdse", "s3://eodata/Sentinel-2/MSI/a.SAFE/B04_10m.jp2")
+    parts = urlsplit(signed)
+    query = {key: value[0] for key, value in parse_qs(parts.query).items()}
+    assert (parts.netloc, parts.path) == ("eodata.dataspace.copernicus.eu", "/eodata/Sentinel-2/MSI/a.SAFE/B04_10m.jp2")
+    assert query["X-Amz-Credential"].startswith("KEY/")
+    assert "X-Amz-Security-Token" not in query
+    assert not any(secret in signed for secret in ("SECRET", "OTHER", "TOKEN="))
+    assert sign_href("cdse", "https://datahub.example.org/x.jp2") == "https://datahub.example.org/x.jp2"
+
+
+def test_the_signature_is_the_one_botocore_makes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An independent implementation of AWS Signature 4 signs the same request to the same value."""
+    auth = pytest.importorskip("botocore.auth")
+    from botocore.awsrequest import AWSRequest
+    from botocore.credentials import Credentials
+
+    monkeypatch.setenv("CDSE_S3_ACCESS_KEY", "KEY")
+    monkeypatch.setenv("CDSE_S3_SECRET_KEY", "SECRET")
+    signed = sign_href("cdse", "s3://eodata/a/b.jp2")
+    query = {key: value[0] for key, value in parse_qs(urlsplit(signed).query).items()}
+    theirs = query.pop("X-Amz-Signature")
+    signer = auth.S3SigV4QueryAuth(Credentials("KEY", "SECRET"), "s3", "default", expires=3600)
+    request = AWSRequest("GET", signed.split("?")[0], params=dict(sorted(query.items())))
+    request.context["timestamp"] = query["X-Amz-Date"]
+    string = signer.string_to_sign(request, signer.canonical_request(request))
+    assert signer.signature(string, request) == theirs
+
+
+def test_missing_keys_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CDSE_S3_ACCESS_KEY", raising=False)
+    with pytest.raises(CatalogError, match="set CDSE_S3_ACCESS_KEY and CDSE_S3_SECRET_KEY"):
+        sign_href("cdse", "s3://eodata/a.jp2")
+
+
+BLOB = "https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/06/B04.tif"
+
+
+@pytest.fixture
+def token_server(monkeypatch: pytest.MonkeyPatch) -> object:
+    """Planetary Computer's token service on this machine: counts its answers, each token with the life it is told."""
+    import threading
+    from datetime import UTC, datetime, timedelta
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+    sas = pytest.importorskip("planetary_computer.sas")
+
+    class Handler(BaseHTTPRequestHandler):
+        n_tokens = 0
+        life = timedelta(minutes=30)
+
+        def do_GET(self) -> None:
+            Handler.n_tokens += 1
+            expiry = (datetime.now(UTC) + Handler.life).isoformat()
+            body = json.dumps({"msft:expiry": expiry, "token": f"st=0&se=0&sp=r&sig=T{Handler.n_tokens}"}).encode()
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    sas.Settings.get.cache_clear()
+    monkeypatch.setenv("PC_SDK_SAS_URL", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(sas, "TOKEN_CACHE", {})
+    yield Handler
+    server.shutdown()
+    sas.Settings.get.cache_clear()
+
+
+def test_a_planetary_computer_token_is_kept_until_its_last_minute_and_renewed_on_demand(token_server: object) -> None:
+    from datetime import timedelta
+
+    assert sign_href("planetary-computer", BLOB).endswith("sig=T1")
+    assert sign_href("planetary-computer", BLOB).endswith("sig=T1")
+    assert sign_href("planetary-computer", BLOB, renew=True).endswith("sig=T2")
+    token_server.life = timedelta(seconds=30)  # type: ignore[attr-defined]
+    assert sign_href("planetary-computer", BLOB, renew=True).endswith("sig=T3")
+    assert sign_href("planetary-computer", BLOB).endswith("sig=T4")
+    assert sign_href("planetary-computer", "https://example.org/x.tif") == "https://example.org/x.tif"
+
+
+@pytest.mark.parametrize("written", ["earthsearch", "Earth_Search", "earth-serch"])
+def test_a_name_that_is_nearly_right_is_answered_with_the_right_one(written: str, tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match=r"did you mean 'earth-search'\?"):
+        resolve_source(written, base=tmp_path)
+
+
+def test_many_threads_ask_for_one_token(token_server: object) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(8) as pool:
+        signed = set(pool.map(lambda _: sign_href("planetary-computer", BLOB), range(32)))
+    assert len(signed) == 1
+    assert token_server.n_tokens == 1  # type: ignore[attr-defined]

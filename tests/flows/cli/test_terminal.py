@@ -1,0 +1,102 @@
+"""What a run shows while it works and when it ends."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tilewright.flows.cli.terminal import Terminal
+from tilewright.flows.run.outcome import Outcome, closing_lines
+from tilewright.tasks.progress import Advance, Notice, Stage
+
+REPORT = {
+    "area_km2": 14.2,
+    "missing_percent": 0.0,
+    "model": {"name": "ndwi-water"},
+    "layers": [],
+    "scenes": [{}],
+    "blocks": 1,
+    "windows_run": 4,
+    "provider": "cpu",
+    "km2_per_s": 1.1,
+    "floor_seconds": 0.03,
+    "efficiency": 0.0023,
+    "seconds": {"total": 13.1},
+    "exact": True,
+    "exact_reason": "the model looks at each pixel alone: tiled equals whole",
+}
+
+
+def closing(**wish):
+    words = "\n".join(closing_lines(Outcome(name="inn", output="out/inn", report={**REPORT, **wish})))
+    return words.replace("\u00a0", " ")
+
+
+def test_a_short_run_closes_in_the_singular_and_says_why_it_is_slow():
+    words = closing()
+    assert "1 scene, 1 block, 4 windows on cpu, 1.1 km²/s" in words
+    assert "13.1 s in all, most of it start-up and publishing; floor 0.03 s, efficiency 0.2 %" in words
+    assert "no data" not in words
+
+
+def test_a_long_run_is_held_against_its_floor_alone():
+    words = closing(
+        seconds={"total": 600.0, "read": 100.0, "infer": 900.0}, workers=2, floor_seconds=360.0, efficiency=0.6
+    )
+    assert "10 min 00 s in all; floor 6 min 00 s, efficiency 60 %" in words
+    assert "no scene could be timed" in closing(floor_seconds=None, efficiency=None)
+
+
+@pytest.mark.parametrize(("missing", "said"), [(18.2, "! 18.2 % of the area has no data"), (0.4, None)])
+def test_what_is_missing_is_said_from_one_percent_on(missing, said):
+    words = closing(missing_percent=missing)
+    assert (said in words) if said else ("no data" not in words)
+
+
+def test_a_finished_product_says_where_it_is():
+    lines = closing_lines(Outcome(name="inn", output="s3://b/inn/", report={}, already_complete=True))
+    assert lines[0] == "inn: complete already, nothing was written"
+    assert "  report   s3://b/inn/report.html" in lines
+
+
+def test_without_a_terminal_each_stage_is_a_line_and_a_long_one_says_how_far_it_is(capsys, monkeypatch):
+    monkeypatch.setattr("tilewright.flows.cli.terminal.LINE_SECONDS", -1.0)
+    with Terminal() as terminal:
+        for event in (Stage(name="plan"), Notice(text="mind [b]the[/b] gap"), Stage(name="blocks", total=3)):
+            terminal(event)
+        terminal(Advance(km2=2.0))
+        terminal(Advance(km2=2.0))
+    said = capsys.readouterr()
+    assert said.out == ""
+    stages, counts = ["Planning ...", "! mind [b]the[/b] gap", "Mapping blocks ..."], ["1 of 3", "2 of 3"]
+    assert said.err.splitlines() == [*stages, *(f"Mapping blocks: {count}" for count in counts)]
+
+
+@pytest.mark.parametrize("colours", [True, False])
+def test_a_bar_gives_way_to_the_closing_words(capsys, monkeypatch, colours):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    if not colours:
+        monkeypatch.setenv("NO_COLOR", "1")
+    with Terminal() as terminal:
+        terminal(Stage(name="plan"))
+        terminal(Stage(name="blocks", total=4))
+        terminal(Advance(km2=2.0))
+        terminal.bars.refresh()
+        terminal.close_run(Outcome(name="inn", output="out/inn", report=REPORT))
+        terminal(Stage(name="plan"))
+    drawn = capsys.readouterr()
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn.err)
+    assert "1/4" in plain
+    assert "0/1" not in plain
+    assert max(len(line) for line in re.split(r"[\r\n]", plain)) <= 80
+    assert bool(re.search(r"\x1b\[3[0-9]|\x1b\[38", drawn.err)) is colours
+
+
+def test_quiet_means_nothing_at_all(capsys):
+    with Terminal(quiet=True) as terminal:
+        terminal(Stage(name="blocks", total=2))
+        terminal(Advance())
+        terminal(Notice(text="x"))
+    assert capsys.readouterr() == ("", "")

@@ -1,0 +1,82 @@
+"""What a look at an API costs where nothing is new: calls and time."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tilewright.flows.job.job import make_job
+from tilewright.flows.maintain.watch import _remember, watch_once
+from tilewright.flows.plan.scenes import find_scenes
+from tilewright.tasks.storage.ledger import digest
+from tilewright.tasks.storage.storage import open_storage
+
+SCENE = "S2B_33UUP_20210617_1_L2A"
+
+
+@pytest.fixture
+def api(real):
+    """A STAC API of one scene, and the list of calls it got."""
+    item = json.loads((real / "sentinel-2-l2a" / SCENE / f"{SCENE}.json").read_text())
+    calls = []
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self):
+            calls.append(f"GET {self.path}")
+            self.answer({"conformsTo": [], "links": [{"rel": "search", "href": f"{place}/search", "method": "POST"}]})
+
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            calls.append(f"POST {self.path} {body['datetime']}")
+            start = body["datetime"].split("/")[0]
+            features = [item] if start <= item["properties"]["datetime"] else []
+            self.answer({"type": "FeatureCollection", "features": features, "links": []})
+
+        def answer(self, plain):
+            content = json.dumps(plain).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            pass
+
+    for asset in item["assets"].values():
+        asset["href"] = f"https://example.com/{Path(asset['href']).name}"
+    item["links"] = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    place = f"http://127.0.0.1:{server.server_port}"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield place, calls
+    server.shutdown()
+
+
+def test_a_look_where_nothing_is_new_is_one_search_since_the_watermark(api, tmp_path):
+    place, calls = api
+    template = {
+        "name": "kept", "area": [13.10, 48.27, 13.17, 48.30], "period": "2021-01-01/2021-12-31", "model": "ndwi-water",
+        "source": {"href": place, "collections": {"sentinel-2-l2a": "sentinel-2-l2a"}}, "output": str(tmp_path / "out"),
+    }  # fmt: skip
+    found = find_scenes(make_job(template, base=Path()))
+    assert [scene.id for scene in found] == [SCENE]
+    open_storage(str(tmp_path / "out"), create=True).write_json(".tilewright/plan.json", {})
+    marks = {f"{scene.collection}/{scene.id}": digest(scene.to_json())[:16] for scene in found}
+    _remember(str(tmp_path / "out"), found, marks, None)
+    calls.clear()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    began = time.perf_counter()
+    ticks = watch_once(template, base=Path(), now=datetime(2021, 7, 1, tzinfo=UTC), overlap=timedelta(days=10))
+    seconds = time.perf_counter() - began
+    assert [tick.state for tick in ticks] == ["unchanged"]
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before, "nothing is written"
+    print(f"{len(calls)} calls, {1000 * seconds:.0f} ms")
+    assert len(calls) <= 2
+    assert "2021-06-07T10" in calls[-1], "ten days before the scene of 17 June"

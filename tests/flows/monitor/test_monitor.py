@@ -1,0 +1,143 @@
+"""Seeing a run: progress.json, structured logs, metrics, spans; nothing of it where nobody asked."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tilewright.flows.job.job import make_job
+from tilewright.flows.monitor.logs import JsonLog
+from tilewright.flows.monitor.metrics import Metrics, MetricsError, serve_metrics
+from tilewright.flows.monitor.monitor import watched
+from tilewright.flows.monitor.progress_file import EVERY_SECONDS, ProgressFile
+from tilewright.flows.monitor.traces import Spans
+from tilewright.flows.run.predict import run_job
+from tilewright.tasks.progress import Advance, Notice, Stage, silent
+from tilewright.tasks.read.failures import ReadError
+from tilewright.tasks.storage.storage import open_storage
+
+EVENTS = (
+    Stage(name="blocks", total=3),
+    Advance(km2=2.0, block="1_1", bytes_read=10, seconds={"read": 1.0, "infer": 2.0}),
+    Advance(km2=1.0, block="1_2", bytes_read=5, seconds={"read": 0.5}),
+    Notice(text="read failed: https://x/a.tif?sig=SECRET", block="1_2", item="S2A"),
+)
+FAILED = ReadError(item="S2A", band="red", href="https://x/a.tif?sig=SECRET", reason="answers 404", block="1_3")
+
+
+def test_progress_is_written_at_stages_and_every_few_seconds(tmp_path):
+    now = [0.0]
+    storage = open_storage(str(tmp_path / "out"), create=True)
+    progress = ProgressFile(storage, "water", clock=lambda: now[0])
+    progress(EVENTS[0])
+    assert storage.read_json("progress.json")["total"] == 3
+    progress(EVENTS[1])
+    assert storage.read_json("progress.json")["done"] == 0, "too soon"
+    now[0] += EVERY_SECONDS
+    progress(EVENTS[2])
+    standing = storage.read_json("progress.json")
+    assert (standing["done"], standing["km2"], standing["state"]) == (2, 3.0, "running")
+    assert standing["km2_per_s"] == pytest.approx(3.0 / EVERY_SECONDS)
+    progress.close(FAILED)
+    standing = storage.read_json("progress.json")
+    assert standing["state"] == "failed"
+    assert standing["failure"]["class"] == "gone"
+
+
+def test_every_log_record_has_run_block_and_item_and_no_signature():
+    stream = io.StringIO()
+    log = JsonLog("water", stream=stream)
+    for event in EVENTS:
+        log(event)
+    logging.getLogger("library").warning("slow %s", "disk")
+    log.ended(FAILED)
+    logging.getLogger("library").warning("after")
+    records = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert all({"time", "level", "run", "block", "item", "message"} <= set(record) for record in records)
+    assert [record["block"] for record in records] == ["", "1_1", "1_2", "1_2", "", "1_3"]
+    assert records[3]["item"] == records[5]["item"] == "S2A"
+    assert records[5]["error_class"] == "gone"
+    assert "SECRET" not in stream.getvalue()
+
+
+def test_metrics_count_blocks_ground_bytes_and_seconds():
+    prometheus = pytest.importorskip("prometheus_client")
+    registry = prometheus.CollectorRegistry()
+    metrics = Metrics("water", registry=registry)
+    for event in EVENTS:
+        metrics(event)
+    metrics.ended(None)
+    value = registry.get_sample_value
+    assert value("tilewright_blocks_total", {"run": "water", "state": "done"}) == 2
+    assert value("tilewright_km2_total", {"run": "water"}) == 3.0
+    assert value("tilewright_read_bytes_total", {"run": "water"}) == 15
+    assert value("tilewright_stage_seconds_total", {"run": "water", "stage": "read"}) == 1.5
+    assert value("tilewright_runs_total", {"run": "water", "state": "complete"}) == 1
+
+
+def test_a_port_that_is_none_is_refused():
+    pytest.importorskip("prometheus_client")
+    with pytest.raises(MetricsError, match="TILEWRIGHT_METRICS_PORT=many"):
+        serve_metrics("many", host="127.0.0.1", run="water")
+
+
+def test_spans_of_blocks_lie_in_their_stage_and_it_in_the_run():
+    sdk = pytest.importorskip("opentelemetry.sdk.trace")
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    exporter, provider = InMemorySpanExporter(), sdk.TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    spans = Spans("water", tracer=provider.get_tracer("test"))
+    for event in EVENTS:
+        spans(event)
+    spans.ended(FAILED)
+    made = {span.name: span for span in exporter.get_finished_spans()}
+    assert made["tilewright.block"].parent.span_id == made["tilewright.blocks"].context.span_id
+    assert made["tilewright.blocks"].parent.span_id == made["tilewright.run"].context.span_id
+    assert made["tilewright.run"].attributes["tilewright.error_class"] == "gone"
+    assert "SECRET" not in str(made["tilewright.run"].to_json())
+
+
+def test_what_nobody_asked_for_is_not_imported(tmp_path):
+    probe = (
+        "import sys; from tilewright.flows.monitor.monitor import watched; from tilewright.tasks.storage.storage import open_storage;"
+        "from tilewright.tasks.progress import silent\n"
+        f"with watched(silent, open_storage({str(tmp_path / 'out')!r}, create=True), 'x', environ={{}}): pass\n"
+        "print(sorted({'prometheus_client', 'opentelemetry', 'tilewright.flows.monitor.logs'} & set(sys.modules)))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3]
+    )
+    assert answer.stdout.strip() == "[]"
+
+
+def test_a_failed_run_is_told_to_all_and_raised(tmp_path, capsys):
+    storage = open_storage(str(tmp_path / "out"), create=True)
+
+    def broken():
+        with watched(silent, storage, "water", environ={"TILEWRIGHT_LOG": "json"}) as listener:
+            listener(EVENTS[0])
+            raise FAILED
+
+    with pytest.raises(ReadError):
+        broken()
+    assert storage.read_json("progress.json")["state"] == "failed"
+    assert [json.loads(line)["level"] for line in capsys.readouterr().err.splitlines()] == ["info", "error"]
+
+
+def test_a_run_leaves_its_progress_complete(real, tmp_path):
+    job = {
+        "name": "water", "area": [13.10, 48.27, 13.17, 48.30], "period": "2021-06-01/2021-06-30",
+        "model": "ndwi-water", "source": str(real / "catalog.json"), "output": str(tmp_path / "out"),
+    }  # fmt: skip
+    run_job(make_job(job, base=Path()))
+    standing = json.loads((tmp_path / "out" / "progress.json").read_text())
+    assert (standing["name"], standing["state"], standing["stage"]) == ("water", "complete", "publish")
+    assert standing["km2"] > 10

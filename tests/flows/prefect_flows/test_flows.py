@@ -1,0 +1,193 @@
+"""The job as a Prefect flow run: same pixels, progress and report shown, refusals said once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.products import same_layers
+from tilewright.flows.job.job import make_job
+from tilewright.flows.prefect_flows.secrets import SecretError, refuse_secrets
+from tilewright.flows.run.predict import run_job
+from tilewright.flows.runners.run_options import RunOptions
+from tilewright.tasks.progress import silent
+
+pytest.importorskip("prefect")
+
+WATER = {
+    "name": "water",
+    "area": [13.10, 48.27, 13.17, 48.30],
+    "period": "2021-06-01/2021-06-30",
+    "model": "ndwi-water",
+    "tile": {"block": 512},
+}
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """One server of its own for all tests: a fresh home costs 20 s."""
+    os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+    os.environ["DO_NOT_TRACK"] = "1"
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=180):
+        yield
+
+
+def job(real, output, **wish):
+    return make_job({**WATER, "source": str(real / "catalog.json"), **wish}, base=Path(), output=str(output))
+
+
+@pytest.fixture(scope="module")
+def plain(real, tmp_path_factory):
+    return run_job(job(real, tmp_path_factory.mktemp("plain") / "out")).output
+
+
+@pytest.mark.slow
+def test_a_flow_run_gives_the_same_arrays_and_shows_progress_report_and_links(server, real, plain, tmp_path):
+    from prefect.client.orchestration import get_client
+
+    from tilewright.flows.prefect_flows.flows import run_under_prefect
+
+    events = []
+    outcome = run_under_prefect(job(real, tmp_path / "out"), RunOptions(), listener=events.append)
+    assert same_layers(outcome.output, plain)
+    assert {type(event).__name__ for event in events} >= {"Stage", "Advance"}
+    with get_client(sync_client=True) as client:
+        left = {artifact.key: artifact for artifact in client.read_artifacts()}
+        runs = client.read_flow_runs()
+    assert left["blocks-done"].data == 100.0
+    assert "water" in left["run-report"].data
+    assert "item.json" in left["product"].data
+    assert left["preview"].type == "image"
+    assert [run.state.name for run in runs if run.name == "water"] == ["Completed"]
+
+
+@pytest.mark.slow
+def test_a_refusal_fails_the_flow_run_once_with_its_sentence(server, real, tmp_path):
+    from prefect.client.orchestration import get_client
+
+    from tilewright.flows.job.job import JobError
+    from tilewright.flows.prefect_flows.flows import run_under_prefect
+
+    refused = job(real, tmp_path / "out", name="refused", period="2001-01-01/2001-02-01")
+    with pytest.raises(JobError, match="No scenes"):
+        run_under_prefect(refused, RunOptions(), listener=silent)
+    with get_client(sync_client=True) as client:
+        run = next(run for run in client.read_flow_runs() if run.name == "refused")
+        tries = [task.run_count for task in client.read_task_runs() if task.flow_run_id == run.id]
+    assert (run.state.name, run.state.type.value) == ("Refused", "FAILED")
+    assert run.state.message.startswith("No scenes for input")
+    assert tries in ([1], [])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_the_command_exits_2_with_one_sentence_and_no_traceback(real, tmp_path):
+    (tmp_path / "job.json").write_text(
+        json.dumps({**WATER, "source": str(real / "catalog.json"), "period": "2001-01-01/2001-02-01"})
+    )
+    answer = subprocess.run(
+        [str(Path(sys.executable).parent / "tilewright"), "run", "job.json", "--prefect"],
+        cwd=tmp_path,
+        env={**os.environ, "PREFECT_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert answer.returncode == 2, answer.stderr
+    assert "tilewright: No scenes for input" in answer.stderr
+    assert "Traceback" not in answer.stderr + answer.stdout
+    assert "telemetry" not in answer.stderr
+
+
+@pytest.mark.slow
+def test_a_region_is_one_flow_run_with_a_sub_flow_per_shard(server, real, plain, tmp_path):
+    from prefect.client.orchestration import get_client
+
+    from tilewright.flows.prefect_flows.flows import region
+    from tilewright.flows.prefect_flows.form import JobForm
+
+    wish = {**WATER, "name": "region", "source": str(real / "catalog.json"), "output": str(tmp_path / "out")}
+    answer = region(JobForm(**wish), shards=2, workers=1)
+    assert answer["state"] == "complete"
+    assert same_layers(tmp_path / "out", plain)
+    with get_client(sync_client=True) as client:
+        runs = [run for run in client.read_flow_runs() if run.name.startswith("shard-")]
+    assert sorted((run.name, run.state.name) for run in runs) == [
+        ("shard-1-of-2", "Completed"),
+        ("shard-2-of-2", "Completed"),
+    ]
+    assert all(run.parent_task_run_id for run in runs)
+
+
+@pytest.mark.slow
+def test_a_process_worker_in_another_folder_runs_a_deployment_by_its_module(server, real, plain, tmp_path):
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.settings import PREFECT_API_URL
+
+    from tilewright.flows.prefect_flows.flows import predict
+
+    wish = {**WATER, "name": "deployed", "source": str(real / "catalog.json"), "output": str(tmp_path / "out")}
+    (tmp_path / "elsewhere").mkdir()
+    with get_client(sync_client=True) as client:
+        client.create_work_pool(WorkPoolCreate(name="here", type="process"))
+        deployment = client.create_deployment(
+            flow_id=client.create_flow(predict),
+            name="cpu",
+            entrypoint="tilewright.flows.prefect_flows.predict",
+            work_pool_name="here",
+            pull_steps=[
+                {"prefect.deployments.steps.set_working_directory": {"directory": str(tmp_path / "elsewhere")}}
+            ],
+            parameters={"job": wish},
+        )
+        run = client.create_flow_run_from_deployment(deployment)
+        done = subprocess.run(
+            [sys.executable, "-m", "prefect", "worker", "start", "--pool", "here", "--type", "process", "--run-once"],
+            cwd=tmp_path,
+            env={**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value(), "PREFECT_HOME": str(tmp_path / "home")},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        state = client.read_flow_run(run.id).state
+    assert state.name == "Completed", (state, done.stdout[-3000:], done.stderr[-3000:])
+    assert same_layers(tmp_path / "out", plain)
+
+
+def test_the_module_entrypoint_loads_from_any_folder(tmp_path):
+    probe = (
+        "from prefect.flows import load_flow_from_entrypoint as load;"
+        "address = 'tilewright.flows.prefect_flows.';"
+        "print(*[load(address + name).name for name in ('predict', 'region', 'watch', 'backfill')])"
+    )
+    answer = subprocess.run([sys.executable, "-c", probe], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == ["predict", "region", "watch", "backfill"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "https://x.blob.core.windows.net/a.json?se=2026&sig=abc",
+        {"href": "https://user:pw@example.com/stac"},
+        {"files": [{"href": "s3://a/b?X-Amz-Signature=1"}]},
+        {"href": "https://example.com", "token": "abc"},
+    ],
+)
+def test_a_parameter_with_a_secret_is_refused_without_repeating_it(source):
+    with pytest.raises(SecretError, match=r"job\.source") as refusal:
+        refuse_secrets({**WATER, "source": source}, "job")
+    assert "abc" not in str(refusal.value)
+
+
+def test_plain_hrefs_and_names_are_no_secrets():
+    refuse_secrets({**WATER, "source": "https://example.com/stac?collections=a"}, "job")

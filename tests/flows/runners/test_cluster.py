@@ -1,0 +1,196 @@
+"""Blocks on a Dask cluster: the same pixels as threads, with workers killed, added and refused."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.products import same_layers
+from tilewright.flows.errors import RunnerError
+from tilewright.flows.job.job import make_job
+from tilewright.flows.run.predict import run_job
+from tilewright.flows.runners import cluster as cluster_module
+from tilewright.flows.runners import dispatch as crew_module
+from tilewright.flows.runners.cluster import run_on_cluster
+from tilewright.flows.runners.cluster_worker import differences
+from tilewright.flows.runners.quarantine import Quarantine
+from tilewright.flows.runners.run_options import RunOptions, Where
+from tilewright.flows.runners.worker import reopen_workshop
+from tilewright.tasks.progress import Advance
+from tilewright.tasks.read.failures import ReadError
+from tilewright.tasks.storage.ledger import BlockEntry
+
+dask = pytest.importorskip("dask")
+distributed = pytest.importorskip("distributed")
+
+WATER = {
+    "name": "water",
+    "area": [13.10, 48.27, 13.17, 48.30],
+    "period": "2021-06-01/2021-06-30",
+    "model": "ndwi-water",
+    "tile": {"block": 64, "step": 64},
+}
+
+
+def job(real, output, **wish):
+    return make_job({**WATER, "source": str(real / "catalog.json"), **wish}, base=Path(), output=str(output))
+
+
+def reopened(output):
+    return reopen_workshop(output, provider="cpu", batch=None, tolerance=0, read_threads=1)
+
+
+@pytest.fixture(scope="module")
+def plain(real, tmp_path_factory):
+    return run_job(job(real, tmp_path_factory.mktemp("plain") / "out")).output
+
+
+@pytest.fixture(scope="module")
+def crowd():
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as made:
+        yield made
+
+
+def test_a_worker_killed_and_one_added_in_the_middle_change_no_pixel(real, plain, crowd, tmp_path):
+    n_done = 0
+    killed = []
+
+    def meddle(event):
+        nonlocal n_done
+        if isinstance(event, Advance) and event.km2:
+            n_done += event.done
+            if n_done >= 5 and not killed:
+                nanny = next(iter(crowd.workers.values()))
+                killed.append(nanny.pid)
+                os.kill(nanny.pid, signal.SIGKILL)
+                crowd.scale(3)
+
+    outcome = run_job(job(real, tmp_path / "out"), RunOptions(runner=crowd.scheduler_address), listener=meddle)
+    assert killed
+    assert outcome.report["blocks"] > 20
+    assert outcome.report["failures"] == []
+    assert same_layers(outcome.output, plain)
+
+
+def test_answers_lost_with_their_worker_before_they_are_fetched_come_again(real, plain, crowd, tmp_path, monkeypatch):
+    """Blocks end, their workers die, and only then are the entries asked for."""
+    monkeypatch.setattr(crew_module, "GATHER_SECONDS", 1.5)
+    lost, answered = [], crew_module.Crew._answered
+
+    def watched(crew):
+        ended = answered(crew)
+        lost.extend(crew.lost)
+        return ended
+
+    monkeypatch.setattr(crew_module.Crew, "_answered", watched)
+    output = tmp_path / "out"
+
+    def meddle():
+        ledger = output / ".tilewright" / "ledger"
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and len(list(ledger.glob("[!.]*.json"))) < 7:
+            time.sleep(0.01)
+        # All of them: until one is back, none can do a lost block again.
+        for worker in crowd.workers.values():
+            os.kill(worker.pid, signal.SIGKILL)
+
+    meddler = threading.Thread(target=meddle, daemon=True)
+    meddler.start()
+    outcome = run_job(job(real, output), RunOptions(runner=crowd.scheduler_address, workers=2))
+    meddler.join(timeout=5)
+    assert lost, "an answer was lost"
+    assert outcome.report["failures"] == []
+    assert same_layers(plain, outcome.output)
+
+
+def test_the_cluster_costs_a_block_less_than_ten_milliseconds(real, plain, crowd, monkeypatch):
+    """Blocks of no work on warm workers: what is left is the runner's own cost."""
+    monkeypatch.setattr(cluster_module, "remote_block", empty_block)
+    shop = reopened(plain)
+    blocks = [shop.plan.block(number // 16, number % 16) for number in range(256)]
+    where = Where(runner=crowd.scheduler_address)
+    list(run_on_cluster(shop, blocks[:4], where, Quarantine(), provider="cpu"))
+    began, worked = time.perf_counter(), time.process_time()
+    entries = list(run_on_cluster(shop, blocks, where, Quarantine(), provider="cpu"))
+    wall, work = (time.perf_counter() - began) / len(blocks), (time.process_time() - worked) / len(blocks)
+    assert {entry.name for entry in entries} == {block.name for block in blocks}
+    print(f"overhead {1000 * wall:.1f} ms per block over {len(blocks)}, {1000 * work:.1f} ms of it CPU time here")
+    # Client and scheduler are this process; its CPU time, unlike the clock, is not a busy neighbour's.
+    assert work < 0.010
+
+
+def empty_block(row, col, parts, settings, expected):
+    return BlockEntry(row=row, col=col, key="", written=False).to_json()
+
+
+def failing_block(row, col, parts, settings, expected):
+    if (row + col) % 2:
+        raise ReadError(
+            item="S2", band="red", href="https://x/a.tif?sig=abc", reason="answers 404", block=f"{row}_{col}"
+        )
+    return BlockEntry(row=row, col=col, key="", written=False).to_json()
+
+
+def test_blocks_that_fail_for_good_are_set_aside_and_the_others_go_on(real, plain, crowd, monkeypatch):
+    monkeypatch.setattr(cluster_module, "remote_block", failing_block)
+    shop = reopened(plain)
+    quarantine = Quarantine()
+    blocks = shop.plan.all_blocks()[:12]
+    entries = list(run_on_cluster(shop, blocks, Where(runner=crowd.scheduler_address), quarantine, provider="cpu"))
+    bad = {block.name for block in blocks if (block.row + block.col) % 2}
+    assert {row["block"] for row in quarantine.rows} == bad
+    assert {entry.name for entry in entries} == {block.name for block in blocks} - bad
+    assert {(row["class"], row["item"]) for row in quarantine.rows} == {("gone", "S2")}
+    assert not [row for row in quarantine.rows if "abc" in row["reason"]]
+
+
+def greedy_block(row, col, parts, settings, expected):
+    held = []
+    while parts == 1:  # until the nanny ends this process
+        held.append(b"x" * 50_000_000)
+        time.sleep(0.02)
+    return BlockEntry(row=row, col=col, key="", written=False, windows_run=parts).to_json()
+
+
+@pytest.mark.slow
+def test_a_worker_killed_for_its_memory_gets_the_block_again_in_parts(plain, monkeypatch):
+    monkeypatch.setattr(cluster_module, "remote_block", greedy_block)
+    shop, quarantine = reopened(plain), Quarantine()
+    blocks = shop.plan.all_blocks()[:1]
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, dashboard_address=None, memory_limit="900MB"
+        ) as small,
+    ):
+        where = Where(runner=small.scheduler_address)
+        entries = list(run_on_cluster(shop, blocks, where, quarantine, provider="cpu"))
+    assert [(entry.name, entry.windows_run) for entry in entries] == [(blocks[0].name, 2)]
+    assert quarantine.rows == []
+
+
+def test_workers_of_another_version_are_refused_by_name(real, plain, crowd, monkeypatch):
+    monkeypatch.setattr(cluster_module, "expected_facts", lambda shop: (("python", "3.11"), ("tilewright", "9.9")))
+    shop = reopened(plain)
+    with pytest.raises(RunnerError, match=r"2 of 2 workers|3 of 3 workers") as refusal:
+        list(
+            run_on_cluster(
+                shop, shop.plan.all_blocks(), Where(runner=crowd.scheduler_address), Quarantine(), provider="cpu"
+            )
+        )
+    assert "tcp://127.0.0.1" in str(refusal.value)
+    assert "tilewright 0.1.0 (here 9.9)" in str(refusal.value)
+
+
+def test_a_worker_that_agrees_is_not_named():
+    assert differences({"python": "3.11"}, (("python", "3.11"),)) == ""
+
+
+def test_a_scheduler_that_is_not_there_is_refused(real, plain):
+    with pytest.raises(RunnerError, match="no Dask scheduler answers there"):
+        list(run_on_cluster(reopened(plain), [], Where(runner="tcp://127.0.0.1:9"), Quarantine(), provider="cpu"))

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import pytest
+
+from tilewright.flows.errors import RunnerError
+from tilewright.flows.runners.run_options import Where
+
+
+@pytest.mark.parametrize(
+    ("wish", "words"), [({"runner": "daskk"}, "give threads, dask or tcp"), ({"shards": 0}, "expected 1 or more")]
+)
+def test_a_place_that_cannot_be_is_refused(wish, words):
+    with pytest.raises(RunnerError, match=words):
+        Where(**wish)
+
+
+@pytest.mark.parametrize("runner", ["dask", "tcp://127.0.0.1:8786"])
+def test_a_cluster_without_its_library_is_refused_before_anything_is_planned(monkeypatch, runner):
+    monkeypatch.setattr("tilewright.flows.runners.run_options.find_spec", lambda name: None)
+    with pytest.raises(RunnerError, match=r"pip install 'tilewright\[flows\]'"):
+        Where(runner=runner)
+    Where(runner="threads")

@@ -1,0 +1,122 @@
+"""The trained models that come along: small, honest, checked, and as good on the sample as their cards say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.warp import transform_bounds
+
+from tilewright.flows.environment import cache_folder
+from tilewright.flows.job.job import make_job
+from tilewright.flows.run.predict import run_job
+from tilewright.models.builtin.train.recipes import RECIPES
+from tilewright.models.builtin.train.score import score_map
+from tilewright.models.card.card import load_card
+from tilewright.models.card.registry import BUILTIN, builtin_names
+from tilewright.models.measure.check import check_card
+from tilewright.models.spec.outputs import ClassSpec
+
+# What single precision may move between processors, in intersection over union.
+ROUNDING = 0.004
+LEAST = {"sample-change": 0.6}
+NETWORKS = {"sample-landcover": 8, "sample-change": 8, "sample-fusion": 8}
+
+
+def told(name: str) -> dict:
+    return json.loads((BUILTIN / name / "score.json").read_text())
+
+
+def test_every_recipe_is_a_built_in_model():
+    assert set(RECIPES) <= set(builtin_names())
+
+
+def test_all_graphs_together_stay_under_three_megabytes():
+    assert sum(path.stat().st_size for path in BUILTIN.rglob("*.onnx")) < 3e6
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_card_says_what_the_model_was_trained_on_and_how_good_it_is(name):
+    card, scores = load_card(BUILTIN / name), told(name)
+    words = card.raw["properties"]["description"]
+    assert "simulated landscape, never on a real pixel" in words
+    assert f"sample of seed {scores['trained_on']['seed']}" in words
+    assert f"mean intersection over union {scores['score']['mean_iou']:.2f}" in words
+    assert scores["trained_on"]["seed"] != scores["scored_on"]["seed"]
+    assert scores["score"]["mean_iou"] >= LEAST.get(name, 0.8)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_card_passes_its_check(name):
+    report = check_card(load_card(BUILTIN / name), cache=cache_folder())
+    assert report.receptive_field.verdict == "bounded"
+    assert report.receptive_field.stride == NETWORKS.get(name, 1)
+    assert report.warnings == ()
+    assert report.seconds_per_megapixel < 60
+
+
+def window_job(sample: Path, name: str, output: Path, **wish: object):
+    """The job over the window whose score the card tells, on the sample of the seed it was scored on."""
+    rows, columns = told(name)["window"]["rows"], told(name)["window"]["columns"]
+    with rasterio.open(sample / "truth" / "change.tif") as file:
+        window = rasterio.windows.Window(columns[0], rows[0], columns[1] - columns[0], rows[1] - rows[0])
+        bounds, crs = file.window_bounds(window), str(file.crs)
+    west, south, east, north = transform_bounds(crs, "EPSG:4326", *bounds)
+    job = {
+        "name": name,
+        "area": [west - 0.01, south - 0.01, east + 0.01, north + 0.01],
+        "period": told(name)["scored_on"]["period"],
+        "source": str(sample / "catalog.json"),
+        "model": name,
+        "grid": {"crs": crs, "bounds": list(bounds)},
+        # Smaller windows than those of the score: the same pixels, and less to compute around so small an area.
+        "tile": {"step": 160},
+        **wish,
+    }
+    return make_job(job, base=Path(), output=str(output))
+
+
+def maps(sample: Path, name: str, product: str) -> tuple[np.ndarray, np.ndarray]:
+    """The product's map and the truth under it."""
+    rows, columns = told(name)["window"]["rows"], told(name)["window"]["columns"]
+    with rasterio.open(f"{product}/{RECIPES[name].layer}.tif") as file:
+        found = file.read(1)
+    with rasterio.open(sample / "truth" / f"{told(name)['scored_on']['truth']}.tif") as file:
+        return found, file.read(1)[slice(*rows), slice(*columns)]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_run_over_a_small_window_scores_what_the_whole_scored_there(name, sample, tmp_path):
+    mark = json.loads((sample / "sample.json").read_text())
+    stated = told(name)
+    if mark["version"] != stated["scored_on"]["sample"]:
+        pytest.fail("the sample has changed, run python -m tilewright.models.builtin.train --score-only")
+    assert mark["seed"] == stated["scored_on"]["seed"]
+    outcome = run_job(window_job(sample, name, tmp_path / "out"))
+    assert outcome.report["exact"] is True
+    found, truth = maps(sample, name, outcome.output)
+    score = score_map(found, truth, load_card(BUILTIN / name).outputs[0].classes)
+    assert score.known == pytest.approx(stated["window"]["known"], abs=1e-3)
+    assert score.mean_iou == pytest.approx(stated["window"]["mean_iou"], abs=ROUNDING)
+    assert score.iou == pytest.approx(stated["window"]["iou"], abs=3 * ROUNDING)
+
+
+def test_fusion_maps_without_radar_too(sample, tmp_path):
+    job = window_job(sample, "sample-fusion", tmp_path / "out", filter={"platforms": ["sentinel-2a", "sentinel-2b"]})
+    outcome = run_job(job)
+    found, truth = maps(sample, "sample-fusion", outcome.output)
+    without = score_map(found, truth, load_card(BUILTIN / "sample-fusion").outputs[0].classes)
+    assert 0.6 <= without.mean_iou < told("sample-fusion")["window"]["mean_iou"]
+
+
+def test_a_score_is_intersection_over_union_of_what_both_know():
+    found = np.array([[1, 1, 2, 255], [2, 2, 1, 3]], np.uint8)
+    truth = np.array([[1, 2, 2, 1], [2, 2, 255, 2]], np.uint8)
+    classes = tuple(ClassSpec(value=value, name=name) for value, name in ((1, "a"), (2, "b"), (3, "c"), (4, "d")))
+    score = score_map(found, truth, classes)
+    assert score.iou == {"a": 1 / 2, "b": 3 / 5, "c": 0.0}
+    assert score.mean_iou == pytest.approx((1 / 2 + 3 / 5) / 3)
+    assert (score.accuracy, score.known) == (4 / 6, 6 / 8)

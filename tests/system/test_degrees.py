@@ -1,0 +1,150 @@
+"""A product in degrees, asked for in degrees: the pixels that the cube and numpy give, and areas on the ground."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pystac
+import pytest
+import rasterio
+from pyproj import Geod
+from rio_cogeo.cogeo import cog_validate
+
+from tests.support.graphs import pointwise
+from tests.support.worlds import World, area, layer, run, write_card
+from tilewright.catalogs.publish.validate import validate_item
+from tilewright.flows.job.job import JobError, make_job
+from tilewright.flows.plan.make import make_plan
+from tilewright.tasks.cube.load import load_cube
+from tilewright.tasks.grid.grid import GridError
+
+pytestmark = pytest.mark.usefixtures("small_pictures")
+
+DEGREES = {"crs": "EPSG:4326", "resolution": 0.0001}
+INPUT = {"name": "x", "bands": ("red", "nir")}
+HEAD = {"name": "y", "classes": ("dry", "wet"), "tw:layers": ["class"]}
+DAYS = ("2023-06-10", "2023-06-12")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    made = World(tmp_path_factory.mktemp("world"))
+    random = np.random.default_rng(3)
+    for day in DAYS:
+        for band in INPUT["bands"]:
+            made.add(random.normal(0, 5, (512, 512)).astype(np.float32), band, day=day, unit="reflectance")
+    return made
+
+
+@pytest.fixture(scope="module")
+def card(tmp_path_factory):
+    return write_card(tmp_path_factory.mktemp("card"), pointwise(), inputs=[INPUT], outputs=[HEAD])
+
+
+def job_in_degrees(world, card, output, **wish):
+    plain = {
+        "name": "degrees",
+        "area": area((60, 460), (50, 450)),
+        "period": "2023-06-01/2023-06-30",
+        "source": world.source,
+        "model": str(card),
+        "grid": DEGREES,
+        **wish,
+    }
+    return make_job(plain, base=output.parent, output=str(output))
+
+
+@pytest.fixture(scope="module")
+def product(world, card, tmp_path_factory):
+    return run(job_in_degrees(world, card, tmp_path_factory.mktemp("product") / "out", tile={"block": 256}))
+
+
+def test_the_map_is_what_the_cube_and_numpy_give(world, card, product, tmp_path):
+    plan = make_plan(job_in_degrees(world, card, tmp_path / "out"))
+    cube = load_cube(plan.inputs[0].scenes, plan.grid.geobox, INPUT["bands"]).compute()
+    bands = np.stack([np.median(cube[band], axis=0) for band in INPUT["bands"]])
+    weights, bias = (onnx.numpy_helper.to_array(each) for each in pointwise().graph.initializer)
+    scores = np.einsum("oi,iyx->oyx", weights[:, :, 0, 0], bands) + bias[:, None, None]
+    made = layer(product.output, "class")
+    inside = made != 255
+    sure = inside & (np.abs(scores[0] - scores[1]) > 1e-5)
+    assert made.shape == plan.grid.area.shape == cube["red"].shape[1:]
+    assert sure.sum() > 0.95 * inside.sum() > 0.9 * 0.95 * made.size
+    assert np.array_equal(made[sure], scores.argmax(axis=0)[sure])
+    assert set(np.unique(made[inside])) == {0, 1}
+
+
+def test_neither_block_nor_workers_change_a_pixel(world, card, product, tmp_path):
+    made = run(job_in_degrees(world, card, tmp_path / "out", tile={"block": 1024}), workers=2)
+    assert (product.report["blocks"], made.report["blocks"]) != (1, 1)
+    assert np.array_equal(layer(made.output, "class"), layer(product.output, "class"))
+
+
+def test_areas_are_those_on_the_ground(product):
+    with rasterio.open(Path(product.output) / "class.tif") as dataset:
+        values, affine = dataset.read(1), dataset.transform
+    geod = Geod(ellps="WGS84")
+    rows = np.array([_pixel_km2(geod, affine, row) for row in range(values.shape[0])])
+    for entry in product.report["layers"][0]["classes"]:
+        truth = (values == entry["value"]).sum(axis=1) @ rows
+        assert entry["area_km2"] == pytest.approx(truth, rel=1e-6)
+    assert product.report["area_km2"] == pytest.approx((values != 255).sum(axis=1) @ rows, rel=1e-6)
+    # 400 x 400 pixels of 10 m, on a map whose scale is within 0.1 % there.
+    assert product.report["area_km2"] == pytest.approx(16.0, rel=2e-3)
+    assert product.report["area_asked_km2"] == pytest.approx(16.0, rel=2e-3)
+
+
+def _pixel_km2(geod, affine, row):
+    west, north = affine * (0, row)
+    east, south = affine * (1, row + 1)
+    return abs(geod.polygon_area_perimeter([west, west, east, east], [north, south, south, north])[0]) / 1e6
+
+
+def test_file_and_item_are_valid(product):
+    assert cog_validate(Path(product.output) / "class.tif", strict=True, quiet=True) == (True, [], [])
+    item = pystac.Item.from_file(str(Path(product.output) / "item.json"))
+    validate_item(item.to_dict())
+    assert item.properties["proj:code"] == "EPSG:4326"
+    assert 8 < item.properties["gsd"] < 11.2
+    assert any("0.0001 degrees" in said for said in product.report["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("wish", "sentence"),
+    [
+        ({"grid": {"crs": "EPSG:4326"}}, (GridError, "geographic")),
+        ({"grid": {"crs": "EPSG:4326", "resolution": 10}}, (GridError, "not in degrees")),
+        ({"mask": {"kind": "scl", "dilation": 20}}, (JobError, "mask.dilation is in metres")),
+        ({"area": [179.9, -17, -179.9, -16.9]}, (GridError, "crosses 180 degrees")),
+        ({"grid": {**DEGREES, "bounds": [10, 48, 190, 49]}}, (GridError, "leave the globe")),
+    ],
+)
+def test_what_has_no_meaning_in_degrees_is_refused(world, card, tmp_path, wish, sentence):
+    error, words = sentence
+    with pytest.raises(error, match=words):
+        make_plan(job_in_degrees(world, card, tmp_path / "out", **wish))
+
+
+def test_a_card_that_counts_in_metres_is_refused(world, tmp_path):
+    near = {**INPUT, "tw:dates": {"kind": "composite", "reducer": "best-pixel"}}
+    card = write_card(tmp_path / "card", pointwise(), inputs=[near], outputs=[HEAD])
+    with pytest.raises(JobError, match="best-pixel"):
+        make_plan(job_in_degrees(world, card, tmp_path / "out"))
+
+
+def test_a_card_of_fine_pixels_is_not_taken_for_degrees(world, tmp_path):
+    fine = {**INPUT, "tw:resolution": 0.5}
+    card = write_card(tmp_path / "card", pointwise(), inputs=[fine], outputs=[HEAD])
+    with pytest.raises(JobError, match="give grid.resolution in degrees"):
+        make_plan(job_in_degrees(world, card, tmp_path / "out", grid={"crs": "EPSG:4326"}))
+
+
+def test_the_zarr_says_longitude_and_latitude(product):
+    names = {}
+    for axis in "xy":
+        attributes = json.loads((Path(product.output) / "data.zarr" / axis / "zarr.json").read_text())["attributes"]
+        names[axis] = attributes["standard_name"], attributes["units"]
+    assert names == {"x": ("longitude", "degrees_east"), "y": ("latitude", "degrees_north")}

@@ -1,0 +1,242 @@
+"""What the report says each step saw: figures that numpy counts from the same scenes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from onnx import TensorProto
+from pyproj import Transformer
+from rasterio.warp import transform_bounds
+
+from tests.support.graphs import Draft
+from tests.support.worlds import COL, CRS, ROW, World, pixel_job, run, write_card
+from tilewright.flows.job.job import make_job
+from tilewright.flows.run.predict import run_job
+from tilewright.flows.runners.run_options import RunOptions
+from tilewright.flows.runners.worker import reopen_workshop
+from tilewright.tasks.block.observed import add_observed
+from tilewright.tasks.block.split import do_block_in_parts
+from tilewright.tasks.compose.mask_rule import MaskRule
+from tilewright.tasks.publish.report_json import contributions
+from tilewright.tasks.storage.ledger import BlockEntry, read_entries
+
+pytestmark = pytest.mark.usefixtures("small_pictures")
+
+SIDE, ROWS, COLS = 112, (9, 101), (13, 104)
+CORNERS = [(10.3, 15.4), (97.6, 20.2), (99.3, 101.7), (55.2, 60.1), (12.4, 95.8)]
+"""The area asked for in the world's (row, col): it crosses blocks and has a notch."""
+PERIOD = "2023-05-01/2023-08-31"
+OPTICS = {
+    "2023-05": ["2023-05-04"],
+    "2023-06": ["2023-06-05", "2023-06-15", "2023-06-25"],
+    "2023-07": [],
+    "2023-08": ["2023-08-30"],
+}
+RADAR = ["2023-05-02", "2023-07-14"]
+
+
+def holed(seed, side, share):
+    random = np.random.default_rng(seed)
+    values = random.uniform(0.1, 0.9, (side, side)).astype(np.float32)
+    values[random.random(values.shape) < share] = np.nan
+    return values
+
+
+@pytest.fixture
+def clouded(tmp_path):
+    """A world of optical days at 10 m and radar days at 20 m, and where each day is valid at 10 m (y, x)."""
+    world, valid = World(tmp_path / "world"), {}
+    for number, day in enumerate(day for days in OPTICS.values() for day in days):
+        values = holed(number, SIDE, 0.2 + 0.1 * number)
+        world.add(values, "red", day=day, unit="reflectance")
+        valid[day] = ~np.isnan(values)
+    for number, day in enumerate(RADAR):
+        values = holed(10 + number, SIDE // 2, 0.5)
+        world.add(values, "vv", day=day, collection="sentinel-1-rtc", size=20.0, unit="linear")
+        valid[day] = ~np.isnan(values).repeat(2, 0).repeat(2, 1)
+    return world, valid
+
+
+@pytest.fixture
+def card(tmp_path):
+    """A model of four months of optics and one composite of radar."""
+    draft = Draft()
+    optics = draft.node("ReduceMean", "optics", axes=[1], keepdims=0)
+    total = draft.node("Add", optics, draft.up("radar", 2))
+    model = draft.model_many(
+        [("optics", TensorProto.FLOAT, ["b", 4, 1, "h", "w"]), ("radar", TensorProto.FLOAT, ["b", 1, "rh", "rw"])],
+        [(total, "y", TensorProto.FLOAT, ["b", 1, "oh", "ow"])],
+    )
+    optical = {
+        "name": "optics",
+        "bands": ["red"],
+        "dims": ("batch", "time", "bands", "height", "width"),
+        "tw:dates": {"kind": "series", "steps": 4, "every": "month"},
+        "tw:missing": {"fill": 0},
+    }
+    radar = {
+        "name": "radar", "bands": ["vv"], "tw:collection": "sentinel-1-rtc", "tw:unit": "db", "tw:resolution": 20,
+        "tw:optional": True, "tw:missing": {"fill": -20},
+    }  # fmt: skip
+    return write_card(tmp_path / "card", model, inputs=[optical, radar], outputs=[{"name": "y", "tw:layers": ["sum"]}])
+
+
+def polygon():
+    to_lonlat = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True)
+    ring = [list(to_lonlat.transform((COL + col) * 10.0, -(ROW + row) * 10.0)) for row, col in CORNERS]
+    return {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
+
+
+def inside():
+    """Pixels of the world whose centre lies in the area and in the grid's box, (y, x)."""
+    rows, cols = np.mgrid[:SIDE, :SIDE]
+    ring = shapely.Polygon([(col, row) for row, col in CORNERS])
+    mask = shapely.contains_xy(ring, cols + 0.5, rows + 0.5)
+    return mask & (rows >= ROWS[0]) & (rows < ROWS[1]) & (cols >= COLS[0]) & (cols < COLS[1])
+
+
+def job(world, card, output, **wish):
+    return pixel_job(world, card, output, rows=ROWS, cols=COLS, period=PERIOD, area=polygon(), **wish)
+
+
+def expected(valid, days):
+    """(percent of the area with an observation, observations per pixel of the area), by numpy."""
+    count = sum((valid[day].astype(int) for day in days), np.zeros((SIDE, SIDE), int))[inside()]
+    return 100 * (count > 0).mean(), count.mean()
+
+
+def told(report):
+    return {
+        (step["label"], seen["name"]): (seen["observed_percent"], seen["mean_observations"])
+        for step in report["steps"]
+        for seen in step["inputs"]
+    }
+
+
+def assert_told_as_counted(report, valid):
+    counted = {(month, "optics"): expected(valid, days) for month, days in OPTICS.items()}
+    counted[PERIOD_NAME, "radar"] = expected(valid, RADAR)
+    found = told(report)
+    assert found.keys() == counted.keys()
+    for key, figures in counted.items():
+        assert found[key] == pytest.approx(figures, rel=1e-12), key
+
+
+PERIOD_NAME = "period"
+
+
+def test_every_step_of_every_input_tells_its_days_and_what_they_saw_whatever_the_blocks(clouded, card, tmp_path):
+    world, valid = clouded
+    whole = run(job(world, card, tmp_path / "whole"))
+    cut = run(job(world, card, tmp_path / "cut", tile={"block": 64}))
+    assert cut.report["blocks"] == 4
+    assert_told_as_counted(whole.report, valid)
+    assert told(cut.report) == told(whole.report)
+    days = {step["label"]: step["inputs"][0]["days"] for step in whole.report["steps"]}
+    assert days == {**OPTICS, PERIOD_NAME: RADAR}
+    middles = [step["inputs"][0]["middle"] for step in whole.report["steps"]]
+    assert middles == ["2023-05-04", "2023-06-15", None, "2023-08-30", "2023-06-07"]
+    assert told(whole.report)["2023-07", "optics"] == (0.0, 0.0)
+
+
+def test_a_restart_and_a_dask_cluster_tell_the_same(clouded, card, tmp_path):
+    world, valid = clouded
+    made = job(world, card, tmp_path / "out", tile={"block": 64})
+    first = run(made)
+    (tmp_path / "out" / "item.json").unlink()
+    ledger = sorted((tmp_path / "out" / ".tilewright" / "ledger").glob("*.json"))
+    keys = [json.loads(path.read_text())["key"] for path in ledger]
+    for path in ledger[1:3]:
+        path.unlink()
+    again = run_job(made, RunOptions(workers=2))
+    assert [json.loads(path.read_text())["key"] for path in ledger] == keys
+    apart = run_job(job(world, card, tmp_path / "apart", tile={"block": 64}), RunOptions(runner="dask", workers=1))
+    assert_told_as_counted(first.report, valid)
+    assert told(first.report) == told(again.report) == told(apart.report)
+
+
+def test_a_block_in_parts_saw_what_the_whole_saw(clouded, card, tmp_path):
+    world, _ = clouded
+    made = run(job(world, card, tmp_path / "out"))
+    shop = reopen_workshop(made.output, provider="cpu", batch=None, tolerance=0, read_threads=1)
+    (whole,) = read_entries(shop.storage).values()
+    assert whole.observed["optics"][1][1] > whole.observed["optics"][1][0] > 0
+    assert do_block_in_parts(shop, shop.plan.all_blocks()[0], parts=2).observed == whole.observed
+
+
+def test_blocks_of_an_older_ledger_make_the_figures_unknown_and_not_wrong(clouded, card, tmp_path):
+    world, _ = clouded
+    made = job(world, card, tmp_path / "out", tile={"block": 64})
+    run(made)
+    (tmp_path / "out" / "item.json").unlink()
+    older = min((tmp_path / "out" / ".tilewright" / "ledger").glob("*.json"))
+    entry = json.loads(older.read_text())
+    del entry["observed"]
+    older.write_text(json.dumps(entry))
+    report = run(made).report
+    assert set(told(report).values()) == {(None, None)}
+    assert [step["days"] for step in report["steps"]][:3] == list(OPTICS.values())[:3]
+
+
+def test_april_2023_tells_which_of_its_real_dates_saw_the_ground(real, tmp_path):
+    folders = sorted((real / "sentinel-2-l2a").glob("S2_2023*"))
+    scl = {f"{path.name[3:7]}-{path.name[7:9]}-{path.name[9:11]}": raster(path / "scl.tif") for path in folders}
+    with rasterio.open(folders[0] / "red.tif") as source:
+        crs, corners = str(source.crs), source.bounds
+    draft = Draft()
+    mean = draft.node("ReduceMean", "x", axes=[1], keepdims=0)
+    model = draft.model_many(
+        [("x", TensorProto.FLOAT, ["b", len(scl), 1, "h", "w"])], [(mean, "y", TensorProto.FLOAT, ["b", 1, "oh", "ow"])]
+    )
+    entry = {
+        "name": "x", "bands": ["red"], "dims": ("batch", "time", "bands", "height", "width"),
+        "tw:collection": "sentinel-2-l2a", "tw:dates": {"kind": "each", "steps": len(scl)}, "tw:missing": {"fill": 0},
+    }  # fmt: skip
+    card = write_card(tmp_path / "card", model, inputs=[entry], outputs=[{"name": "y", "tw:layers": ["mean"]}])
+    wish = {
+        "area": list(transform_bounds(crs, "EPSG:4326", *corners)), "grid": {"crs": crs, "bounds": list(corners)},
+        "period": "2023-04", "source": str(real / "catalog.json"), "model": str(card),
+    }  # fmt: skip
+    report = run(make_job(wish, base=tmp_path, output=str(tmp_path / "out"))).report
+    clear = {
+        day: ~np.isin(classes, MaskRule(kind="scl").drop) & (raster(path / "red.tif") > 0)
+        for (day, classes), path in zip(scl.items(), folders, strict=True)
+    }
+    seen = {step["label"]: step["inputs"][0]["observed_percent"] for step in report["steps"]}
+    assert seen == pytest.approx({day: 100 * valid.mean() for day, valid in clear.items()})
+    assert [day for day, percent in seen.items() if percent > 50] == ["2023-04-05", "2023-04-15"]
+
+
+def raster(path):
+    with rasterio.open(path) as source:
+        return source.read(1)
+
+
+def test_inputs_of_one_label_share_its_row_and_a_span_that_has_days(clouded, card, tmp_path):
+    world, _ = clouded
+    shop = reopen_workshop(
+        run(job(world, card, tmp_path / "out")).output, provider="cpu", batch=None, tolerance=0, read_threads=1
+    )
+    optics, radar = shop.plan.inputs
+    never = datetime(1970, 1, 1, tzinfo=UTC)
+    steps = (
+        replace(optics.steps[0], label="both"),
+        replace(radar.steps[0], label="both", start=never, end=never, days=()),
+    )
+    plan = replace(shop.plan, inputs=(replace(optics, steps=steps[:1]), replace(radar, steps=steps[1:])))
+    entry = BlockEntry(row=0, col=0, key="k", written=True, observed={"optics": ((50, 75),), "radar": ((0, 0),)})
+    (row,) = contributions(plan, [entry, entry], n_inside=200)
+    assert (row["start"][:10], row["days"]) == ("2023-05-01", ["2023-05-04"])
+    assert [seen["observed_percent"] for seen in row["inputs"]] == [50.0, 0.0]
+    assert [seen["mean_observations"] for seen in row["inputs"]] == [0.75, 0.0]
+
+
+def test_counts_of_other_steps_are_not_added_up():
+    with pytest.raises(ValueError, match="zip"):
+        add_observed([{"x": ((1, 1),)}, {"x": ((1, 1), (2, 2))}])

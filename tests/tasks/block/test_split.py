@@ -1,0 +1,198 @@
+"""Memory that runs out: the block is done again in parts, with the same pixels, and only then set aside."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tilewright.flows.errors import ErrorClass, classify
+from tilewright.flows.job.job import make_job
+from tilewright.flows.plan.memory import FEWEST_ALIVE
+from tilewright.flows.run.predict import run_job
+from tilewright.flows.runners.quarantine import Quarantine, SetAsideError
+from tilewright.flows.runners.run_options import Where
+from tilewright.flows.runners.runner import run_blocks
+from tilewright.flows.runners.worker import reopen_workshop
+from tilewright.models.run.session import InferenceError
+from tilewright.tasks.block.split import cut_block, do_block_in_parts
+from tilewright.tasks.grid.blocks import block_at
+from tilewright.tasks.storage.ledger import read_entries
+
+WATER = {
+    "name": "water", "area": [13.10, 48.27, 13.17, 48.30], "period": "2021-06-01/2021-06-30", "model": "ndwi-water",
+    "tile": {"block": 256, "step": 64},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def plain(real, tmp_path_factory):
+    wish = {**WATER, "source": str(real / "catalog.json")}
+    output = str(tmp_path_factory.mktemp("plain") / "out")
+    return run_job(make_job(wish, base=Path(), output=output)).output
+
+
+@pytest.fixture
+def shop(plain):
+    return reopen_workshop(plain, provider="cpu", batch=None, tolerance=0, read_threads=2)
+
+
+@given(
+    row=st.integers(-50, 50), step=st.sampled_from([16, 64]), steps=st.integers(1, 9), parts=st.integers(1, 12)
+)  # fmt: skip
+def test_parts_cover_the_block_once_at_whole_steps(row, step, steps, parts):
+    block = block_at(row=row, col=-row, block=step * steps, halo=8)
+    pieces = cut_block(block, step=step, parts=parts)
+    seen = np.zeros(block.inner.shape, dtype=int)
+    for piece in pieces:
+        seen[piece.inner.slices_in(block.inner)] += 1
+        assert piece.inner.row_start % step == piece.inner.col_start % step == 0
+        assert piece.name == block.name
+    assert (seen == 1).all()
+    assert len(pieces) == min(parts, steps) ** 2
+
+
+@pytest.mark.parametrize("parts", [2, 3, 99])
+def test_a_block_in_parts_has_the_checksums_of_the_whole(plain, shop, parts):
+    standing = read_entries(shop.storage)
+    block = next(block for block in shop.plan.all_blocks() if standing[block.name].valid_pixels > 1000)
+    whole, made = standing[block.name], do_block_in_parts(shop, block, parts=parts)
+    assert (made.checksums, made.key, made.valid_pixels) == (whole.checksums, whole.key, whole.valid_pixels)
+    assert (made.scenes, made.failures) == (whole.scenes, whole.failures)
+    assert made.windows_run == whole.windows_run
+
+
+class Greedy:
+    """A session that fails like ONNX Runtime does for more than one window a call."""
+
+    def __init__(self, session):
+        self.session = session
+        self.refused = 0
+
+    def __getattr__(self, name):
+        return getattr(self.session, name)
+
+    def run_batch(self, feeds, *, batch, windows=None):
+        if batch > 1:
+            self.refused += 1
+            raise InferenceError(
+                "BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer of size 9"
+            )
+        return self.session.run_batch(feeds, batch=batch, windows=windows)
+
+
+def test_a_batch_that_cannot_be_allocated_is_run_window_by_window(plain, shop):
+    greedy = Greedy(shop.engine.session)
+    short = replace(shop, engine=replace(shop.engine, session=greedy, batch=16))
+    before = read_entries(shop.storage)
+    blocks = [block for block in shop.plan.all_blocks() if before[block.name].windows_run][:8]
+    entries = {entry.name: entry for entry in run_blocks(short, blocks, Where(workers=1), provider="cpu")}
+    assert {name: entry.checksums for name, entry in entries.items()} == {
+        block.name: before[block.name].checksums for block in blocks
+    }
+    assert len(blocks) > FEWEST_ALIVE
+    assert 1 <= greedy.refused <= FEWEST_ALIVE, "the next blocks are as large: they begin in parts"
+
+
+def test_memory_that_is_too_short_for_one_window_sets_the_block_aside(shop, monkeypatch):
+    monkeypatch.setattr("tilewright.flows.runners.threads.BLOCK_DELAYS", (0.0,))
+
+    def run_batch(feeds, *, batch, windows=None):
+        raise MemoryError
+
+    greedy = Greedy(shop.engine.session)
+    greedy.run_batch = run_batch
+    short = replace(shop, engine=replace(shop.engine, session=greedy))
+    entries = read_entries(shop.storage)
+    block = next(block for block in shop.plan.all_blocks() if entries[block.name].windows_run)
+    with pytest.raises(
+        SetAsideError, match=r"\(out-of-memory\).*down to single windows: take fewer --workers"
+    ) as error:
+        list(run_blocks(short, [block], Where(workers=1), provider="cpu"))
+    assert [row["block"] for row in error.value.rows] == [block.name]
+
+
+def test_a_block_whose_worker_was_killed_is_cut_and_the_others_are_not(shop):
+    class KilledWorker(Exception):  # noqa: N818 -- Dask's own name
+        pass
+
+    quarantine = Quarantine()
+    one, other = shop.plan.all_blocks()[:2]
+    assert classify(KilledWorker("block")) is ErrorClass.LOST_WORKER
+    assert quarantine.tries_again(one, KilledWorker("block"))
+    assert (quarantine.parts(one), quarantine.parts(other)) == (2, 1)
+    assert quarantine.tries_again(other, MemoryError())
+    assert quarantine.parts(shop.plan.all_blocks()[2]) == 2, "memory is short for all"
+
+
+LIMITED = """
+import json, resource, sys
+from pathlib import Path
+from tilewright.flows.job.job import make_job
+from tilewright.flows.runners.run_options import RunOptions; from tilewright.flows.run.predict import run_job
+from tilewright.tasks.block import block as work
+
+begun = []
+whole = work.read_block
+
+def reading(shop, block, **how):
+    # What libraries and threads take is there by now; what is left is for the pixels of one read.
+    used = 1024 * int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1])
+    begun.append(block.inner.shape)
+    resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[2]), resource.RLIM_INFINITY))
+    try:
+        return whole(shop, block, **how)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+import tilewright.tasks.publish.publish
+from tilewright.flows.runners import threads
+from tilewright.tasks.block import split
+threads.read_block = split.read_block = reading
+outcome = run_job(make_job(json.loads(Path(sys.argv[1]).read_text()), base=Path()), RunOptions(workers=1))
+print(json.dumps({"output": outcome.output, "shapes": sorted(set(begun)), "n": len(begun)}))
+"""
+
+
+@pytest.mark.slow
+def test_a_process_without_room_for_a_whole_block_maps_it_in_parts(real, tmp_path):
+    """A real limit of the address space: a real allocation fails, and the product is the same."""
+    wish = {**WATER, "source": str(real / "catalog.json"), "tile": {"block": 2048, "step": 128}}
+    script = tmp_path / "limited.py"
+    script.write_text(LIMITED)
+    limits = (under(wish, script, megabytes) for megabytes in (70, 50, 40, 30, 25, 20))
+    made = next(filter(None, limits), None)
+    assert made is not None, "none of the limits lay between what a part takes and what the whole block takes"
+    print(made)
+    assert [2048, 2048] in made["shapes"], "it was tried whole"
+    room = run_job(make_job({**wish, "output": str(tmp_path / "room")}, base=Path()))
+    checksums = [
+        {name: entry.checksums for name, entry in read_entries(reopened(output).storage).items()}
+        for output in (made["output"], room.output)
+    ]
+    assert checksums[0] == checksums[1]
+
+
+def under(wish, script, megabytes):
+    """What a run with so much room for pixels tells; None where a whole block fits, or not even a part."""
+    job = script.with_name(f"job-{megabytes}.json")
+    job.write_text(json.dumps({**wish, "output": str(script.with_name(f"out-{megabytes}"))}))
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "MALLOC_ARENA_MAX": "1"}
+    done = subprocess.run(
+        [sys.executable, str(script), str(job), str(megabytes * 2**20)],
+        capture_output=True, text=True, env=env, timeout=120, check=False,
+    )  # fmt: skip
+    told = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {"shapes": []}
+    return told if len(told["shapes"]) > 1 else None
+
+
+def reopened(output):
+    return reopen_workshop(output, provider="cpu", batch=None, tolerance=0, read_threads=1)

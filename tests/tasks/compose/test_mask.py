@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+from odc.geo.geobox import GeoBox
+from odc.geo.xr import xr_coords
+from scipy.ndimage import distance_transform_edt
+
+from tilewright.tasks.compose.mask import valid_mask
+from tilewright.tasks.compose.mask_rule import MaskRule
+
+
+def cube(
+    shape: tuple[int, int, int],
+    *,
+    chunks: int | None = None,
+    size: float = 10.0,
+    present: bool = True,
+    **bands: np.ndarray,
+) -> xr.Dataset:
+    """A cube of those bands, red being 0.1 everywhere if it is not given."""
+    n_days, height, width = shape
+    geobox = GeoBox.from_bbox((0, 0, width * size, height * size), "EPSG:32633", resolution=size)
+    bands = {"red": np.full(shape, 0.1, np.float32), **bands}
+    time = (
+        np.arange("2023-06-01", n_days, dtype="datetime64[D]")
+        if n_days == 0
+        else np.datetime64("2023-06-01") + np.arange(n_days)
+    )
+    coords = {"time": time.astype("datetime64[ns]"), **xr_coords(geobox)}
+    side = (1, chunks or height, chunks or width)
+    variables = {name: (("time", "y", "x"), da.from_array(values, chunks=side)) for name, values in bands.items()}
+    made = xr.Dataset(variables, coords=coords)
+    return made.assign_coords({f"{name}_present": ("time", np.full(n_days, present)) for name in bands})
+
+
+def row(*values: float, dtype: str = "uint8") -> np.ndarray:
+    return np.array(values, dtype=dtype)[None, None]
+
+
+def test_the_default_drops_the_documented_classes() -> None:
+    classes = row(*range(12))
+    valid = valid_mask(cube((1, 1, 12), scl=classes), rule=MaskRule())
+    assert np.flatnonzero(valid.values).tolist() == [2, 4, 5, 6, 7, 11]
+    assert valid.dims == ("time", "y", "x")
+    assert valid.dtype == bool
+
+
+def test_a_pixel_without_a_value_is_not_valid_under_any_rule() -> None:
+    red = row(0.1, np.nan, dtype="float32")
+    assert valid_mask(cube((1, 1, 2), red=red, scl=row(4, 4)), rule=MaskRule()).values.tolist() == [[[True, False]]]
+    assert valid_mask(cube((1, 1, 2), red=red), rule=MaskRule(kind="none")).values.tolist() == [[[True, False]]]
+
+
+def test_a_day_without_the_band_is_not_masked() -> None:
+    without = cube((1, 1, 2), scl=row(0, 0), present=False)
+    assert valid_mask(without, rule=MaskRule()).values.all()
+    assert valid_mask(cube((1, 1, 2)), rule=MaskRule()).values.all()
+
+
+def test_probabilities_bits_and_values_of_ones_own() -> None:
+    cloud = row(10, 60, np.nan, dtype="float32")
+    rule = MaskRule(kind="probability", threshold=40)
+    assert valid_mask(cube((1, 1, 3), cloud=cloud), rule=rule).values.tolist() == [[[True, False, False]]]
+    bits = row(0b00000, 0b01000, 0b10000, 0b00001, dtype="uint16")
+    rule = MaskRule(kind="bits", drop=(3, 4))
+    assert valid_mask(cube((1, 1, 4), qa_pixel=bits), rule=rule).values.tolist() == [[[True, False, False, True]]]
+    rule = MaskRule(kind="values", band="land", drop=(7,))
+    assert valid_mask(cube((1, 1, 2), land=row(7, 8)), rule=rule).values.tolist() == [[[False, True]]]
+    assert rule.bands == ("land",)
+
+
+@pytest.mark.parametrize("metres", [10.0, 25.0, 70.0])
+def test_dilation_is_a_disc_in_metres_and_ignores_missing_pixels(metres: float) -> None:
+    classes = np.full((2, 40, 50), 4, np.uint8)
+    classes[0, 20, 25], classes[1, 3, 2], classes[1, 30, 49] = 9, 3, 0
+    valid = valid_mask(cube(classes.shape, scl=classes), rule=MaskRule(dilation=metres)).values
+    for day in range(2):
+        cloud = np.isin(classes[day], [3, 8, 9, 10])
+        expected = (distance_transform_edt(~cloud) * 10 > metres + 1e-6) & (classes[day] != 0)
+        assert np.array_equal(valid[day], expected)
+
+
+def test_dilation_does_not_see_chunks_or_the_cut() -> None:
+    random = np.random.default_rng(2)
+    classes = np.where(random.random((2, 60, 70)) < 0.01, 9, 4).astype(np.uint8)
+    rule = MaskRule(dilation=55.0)
+    whole = valid_mask(cube(classes.shape, scl=classes), rule=rule).values
+    chunked = valid_mask(cube(classes.shape, scl=classes, chunks=16), rule=rule).values
+    assert np.array_equal(whole, chunked)
+    halo = rule.radius_px(10.0)
+    assert halo == 6
+    part = classes[:, 10:50, 5:60]
+    cut = valid_mask(cube(part.shape, scl=part), rule=rule).values
+    assert np.array_equal(cut[:, halo:-halo, halo:-halo], whole[:, 10 + halo : 50 - halo, 5 + halo : 60 - halo])
+
+
+def test_the_mask_is_lazy() -> None:
+    assert isinstance(valid_mask(cube((1, 4, 4), scl=np.full((1, 4, 4), 4, np.uint8)), rule=MaskRule()).data, da.Array)
+
+
+def test_rules_that_mean_nothing_are_refused() -> None:
+    with pytest.raises(ValueError, match="mask kind 'clouds' is not known"):
+        MaskRule(kind="clouds")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="give metres"):
+        MaskRule(dilation=-1)
+    with pytest.raises(ValueError, match="needs a measured one"):
+        valid_mask(cube((1, 1, 2), scl=row(0, 0))[["scl"]], rule=MaskRule())

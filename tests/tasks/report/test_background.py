@@ -1,0 +1,55 @@
+"""The picture behind the map: clear where any scene is, whether or not a mask can tell clouds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.support.graphs import conv_stack
+from tests.support.worlds import World, pixel_job, write_card
+from tilewright.flows.plan.make import make_plan
+from tilewright.tasks.report.background import background_picture
+
+SIDE = 64
+INPUT = {"name": "x", "bands": ("red", "green", "blue", "nir")}
+OUTPUT = {"name": "y", "classes": ("land", "water"), "tw:activation": "softmax", "tw:layers": ["class"]}
+GROUND, CLOUD = 0.05, 0.9
+
+
+@pytest.fixture(scope="module")
+def card(tmp_path_factory):
+    return write_card(tmp_path_factory.mktemp("card"), conv_stack(n_in=4), inputs=[INPUT], outputs=[OUTPUT])
+
+
+def days(folder, *, classes):
+    """Two days under cloud and one that is clear on its left half only; with scene classes or without."""
+    world = World(folder / "scenes")
+    for day, cover in (("2023-06-05", 80), ("2023-06-10", 5), ("2023-06-20", 90)):
+        clear = np.zeros((SIDE, SIDE), dtype=bool)
+        clear[:, : SIDE // 2] = cover == 5
+        shown = np.where(clear, GROUND, CLOUD).astype(np.float32)
+        if not classes and cover == 5:
+            shown = np.full((SIDE, SIDE), GROUND, dtype=np.float32)
+        said = {"day": day, "scene": day, "cloud_cover": cover}
+        for band in INPUT["bands"]:
+            world.add(shown, band, unit="reflectance", **said)
+        if classes:
+            world.add(np.where(clear, 4, 9).astype(np.uint8), "scl", nodata=0, unit="class", **said)
+    return world
+
+
+def picture(world, card, folder):
+    plan = make_plan(pixel_job(world, card, folder / "out", rows=(0, SIDE), cols=(0, SIDE)))
+    return background_picture(plan, max_size=SIDE, sign=None, gdal={})
+
+
+def test_without_a_mask_the_clearest_day_is_shown(card, tmp_path):
+    shown = picture(days(tmp_path, classes=False), card, tmp_path)
+    assert shown.shape == (SIDE, SIDE, 3)
+    assert shown.max() < 128, "the median of three days would be a cloud"
+
+
+def test_with_a_mask_clouds_are_shown_only_where_nothing_else_was_seen(card, tmp_path):
+    shown = picture(days(tmp_path, classes=True), card, tmp_path)
+    assert shown[:, : SIDE // 2].max() < 128
+    assert shown[:, SIDE // 2 :].min() > 250

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import pytest
+
+from tilewright.tasks.storage.errors import StoreError
+from tilewright.tasks.storage.ledger import (
+    ENTRIES,
+    BlockEntry,
+    digest,
+    freeze_plan,
+    read_entries,
+    read_failures,
+    read_plan,
+    remove_entries,
+    write_entry,
+    write_failures,
+)
+from tilewright.tasks.storage.lock import LOCK_SECONDS, Owner, beat, free_lock, take_lock
+from tilewright.tasks.storage.storage import open_storage
+
+ENTRY = BlockEntry(row=-3, col=7, key="k", written=True, checksums={"class": "c"}, scenes=("a", "b"))
+
+
+@pytest.fixture
+def storage(tmp_path):
+    return open_storage(str(tmp_path), create=True)
+
+
+def owner(run, *, host="here", pid=1, at=1000.0):
+    return Owner(run=run, host=host, pid=pid, beat=at)
+
+
+def test_an_entry_comes_back_as_it_was_under_its_block_name(storage):
+    write_entry(storage, ENTRY)
+    assert read_entries(storage) == {"-3_7": ENTRY}
+    assert [key.rsplit("/", 1)[-1] for key in storage.keys(ENTRIES)] == ["-3_7.json"]
+    remove_entries(storage, ["-3_7"])
+    assert read_entries(storage) == {}
+
+
+def test_of_two_workers_with_one_block_the_first_stays_and_a_new_key_replaces(storage):
+    write_entry(storage, ENTRY)
+    write_entry(storage, BlockEntry(row=-3, col=7, key="k", written=True, windows_run=99))
+    assert read_entries(storage)["-3_7"].windows_run == 0
+    write_entry(storage, BlockEntry(row=-3, col=7, key="new", written=True, windows_run=99))
+    assert read_entries(storage)["-3_7"].windows_run == 99
+
+
+def test_a_broken_entry_counts_as_not_there(storage):
+    storage.write(f"{ENTRIES}/1_1.json", b"{")
+    storage.write(f"{ENTRIES}/1_2.json", b'{"row": 1}')
+    storage.write(f"{ENTRIES}/.1_3.json", b"{}")
+    assert read_entries(storage) == {}
+
+
+def test_the_first_plan_stands(storage):
+    assert read_plan(storage) is None
+    assert freeze_plan(storage, {"a": 1})
+    assert not freeze_plan(storage, {"a": 2})
+    assert read_plan(storage) == {"a": 1}
+
+
+def test_the_digest_knows_values_not_their_order():
+    assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1})
+    assert digest({"a": 1}) != digest({"a": 2})
+
+
+def test_failures_come_back_in_order(storage):
+    failures = [{"item": "b", "reason": "404"}, {"item": "a", "reason": "cut"}]
+    write_failures(storage, failures)
+    assert list(read_failures(storage)) == failures
+
+
+def test_a_second_run_is_told_of_the_first(storage):
+    take_lock(storage, owner("one"))
+    with pytest.raises(StoreError, match=r"Another run \(process 1 on here\)"):
+        take_lock(storage, owner("two", pid=2), alive=True)
+    with pytest.raises(StoreError, match="Another run"):
+        take_lock(storage, owner("two", host="elsewhere", at=1000 + LOCK_SECONDS - 1))
+
+
+def test_a_lock_left_by_the_dead_is_taken_over(storage):
+    take_lock(storage, owner("one"))
+    take_lock(storage, owner("two", pid=2), alive=False)
+    take_lock(storage, owner("three", host="elsewhere", at=1000 + LOCK_SECONDS + 1))
+    beat(storage, owner("three", host="elsewhere", at=2000.0))
+    with pytest.raises(StoreError, match="Another run"):
+        take_lock(storage, owner("four", at=2001.0))
+
+
+def test_only_its_owner_frees_a_lock(storage):
+    take_lock(storage, owner("one"))
+    free_lock(storage, owner("two"))
+    with pytest.raises(StoreError):
+        take_lock(storage, owner("two"), alive=True)
+    free_lock(storage, owner("one"))
+    take_lock(storage, owner("two"), alive=True)

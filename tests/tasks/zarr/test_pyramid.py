@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import zarr
+
+from tilewright.tasks.grid.grid import Grid
+from tilewright.tasks.grid.pixel_box import PixelBox
+from tilewright.tasks.storage.storage import open_storage
+from tilewright.tasks.zarr.downsample import halve
+from tilewright.tasks.zarr.georeference import MULTISCALES, PROJ, SPATIAL
+from tilewright.tasks.zarr.pyramid import Level, pyramid_levels, write_pyramid
+from tilewright.tasks.zarr.store import STORE, StoredLayer, declare_store, open_store
+from tilewright.tasks.zarr.thumbnail import read_small
+
+NAN = float("nan")
+GRID = Grid(
+    crs="EPSG:32633",
+    resolution=10,
+    area=PixelBox(row_start=-1030, row_stop=-5, col_start=3, col_stop=1100),
+)
+BLOCK = 256
+BOX = PixelBox(row_start=-1280, row_stop=0, col_start=0, col_stop=1280)
+LAYERS = (
+    StoredLayer(name="class", dtype="uint8", nodata=255),
+    StoredLayer(name="depth", dtype="float32", nodata=NAN, unit="m"),
+)
+
+
+@pytest.mark.parametrize(
+    ("four", "made"),
+    [
+        ([[1, 1], [2, 3]], 1),
+        ([[2, 3], [3, 1]], 3),
+        ([[2, 1], [1, 2]], 2),
+        ([[255, 255], [255, 7]], 7),
+        ([[255, 0], [9, 9]], 9),
+        ([[255, 255], [255, 255]], 255),
+    ],
+)
+def test_classes_by_the_most_frequent_the_first_met_wins_and_nodata_has_no_vote(four, made):
+    assert halve(np.array(four, dtype=np.uint8), kind="class", nodata=255).tolist() == [[made]]
+
+
+@pytest.mark.parametrize(
+    ("four", "nodata", "made"),
+    [
+        ([[1, 2], [3, 4]], 255, 3),
+        ([[10, 255], [255, 20]], 255, 15),
+        ([[255, 255], [255, 255]], 255, 255),
+        ([[1.0, 2.0], [NAN, 6.0]], NAN, 3.0),
+        ([[NAN, NAN], [NAN, NAN]], NAN, NAN),
+    ],
+)
+def test_values_by_the_mean_of_what_is_valid(four, nodata, made):
+    dtype = np.uint8 if nodata == 255 else np.float32
+    answer = halve(np.array(four, dtype=dtype), kind="value", nodata=nodata)
+    assert answer.dtype == dtype
+    np.testing.assert_array_equal(answer, np.array([[made]], dtype=dtype))
+
+
+def test_an_odd_rim_is_made_of_what_there_is():
+    assert halve(np.array([[1, 1, 5]], dtype=np.uint8), kind="class", nodata=255).tolist() == [[1, 5]]
+
+
+def test_levels_end_where_a_screen_holds_them():
+    assert pyramid_levels((512, 300)) == (Level(factor=1, shape=(512, 300)),)
+    assert [level.shape for level in pyramid_levels((1025, 600))] == [(1025, 600), (513, 300), (257, 150)]
+    assert [level.path_of("class") for level in pyramid_levels((600, 600))] == ["class", "overviews/2/class"]
+
+
+@pytest.fixture(params=[3, 2])
+def filled(tmp_path, request):
+    storage = open_storage(str(tmp_path), create=True)
+    declare_store(
+        storage, grid=GRID, box=BOX, block=BLOCK, layers=LAYERS, attributes={"title": "t"}, zarr_format=request.param
+    )
+    store = open_store(storage, box=BOX, block=BLOCK)
+    random = np.random.default_rng(1)
+    full = {
+        "class": random.integers(0, 4, BOX.shape).astype(np.uint8),
+        "depth": random.random(BOX.shape, dtype=np.float32),
+    }
+    full["class"][:300, :300] = 255
+    full["depth"][:300, :300] = NAN
+    for row in range(0, BOX.shape[0], BLOCK):
+        for col in range(0, BOX.shape[1], BLOCK):
+            inner = PixelBox(row_start=row - 1280, row_stop=row - 1280 + BLOCK, col_start=col, col_stop=col + BLOCK)
+            part = np.s_[row : row + BLOCK, col : col + BLOCK]
+            store.write_block(inner, {name: np.ascontiguousarray(full[name][part]) for name in full})
+    for _ in range(2):  # twice: a run that was killed here writes them again
+        write_pyramid(storage, grid=GRID, box=BOX, block=BLOCK, kinds={"class": "class", "depth": "value"})
+    return storage, full
+
+
+def test_every_level_is_half_of_the_one_above_whatever_the_blocks(filled):
+    storage, full = filled
+    group = zarr.open_group(storage.zarr(STORE, read_only=True), mode="r")
+    for name, kind, nodata in (("class", "class", 255), ("depth", "value", NAN)):
+        expected = full[name]
+        for factor in (2, 4):
+            expected = halve(expected, kind=kind, nodata=nodata)
+            np.testing.assert_array_equal(group[f"overviews/{factor}/{name}"][:], expected)
+    assert "8" not in group["overviews"]
+
+
+def test_the_layout_names_arrays_that_are_there_and_where_they_lie(filled):
+    storage, _full = filled
+    group = zarr.open_group(storage.zarr(STORE, read_only=True), mode="r")
+    attributes = dict(group.attrs)
+    assert attributes["zarr_conventions"] == [PROJ, SPATIAL, MULTISCALES]
+    assert attributes["proj:code"] == "EPSG:32633"
+    assert attributes["spatial:bbox"] == [0.0, 0.0, 12800.0, 12800.0]
+    layout = attributes["multiscales"]["layout"]
+    assert [entry["asset"] for entry in layout[:3]] == ["class", "overviews/2/class", "overviews/4/class"]
+    for entry in layout:
+        array = group[entry["asset"]]
+        assert entry["spatial:shape"] == list(array.shape)
+        assert entry["spatial:transform"][0] * array.shape[1] == 12800
+        if "derived_from" in entry:
+            above = group[entry["derived_from"]]
+            assert [2 * size for size in array.shape] == list(above.shape)
+            assert entry["transform"]["scale"] == [2.0, 2.0]
+            assert entry["resampling_method"] == ("mode" if entry["asset"].endswith("class") else "average")
+
+
+def test_a_level_opens_in_xarray_where_it_lies(filled):
+    import rioxarray  # noqa: F401 -- registers .rio
+    import xarray as xr
+
+    storage, _full = filled
+    with xr.open_zarr(f"{storage.uri}/{STORE}", group="overviews/4", mask_and_scale=False) as level:
+        assert level.rio.crs.to_epsg() == 32633
+        assert level["class"].shape == (320, 320)
+        assert level["class"].rio.bounds() == (0.0, 0.0, 12800.0, 12800.0)
+    with xr.open_zarr(f"{storage.uri}/{STORE}", mask_and_scale=False) as store:
+        assert set(store.data_vars) == {"class", "depth"}
+
+
+def small(storage, name, max_size, kind):
+    return read_small(storage, name, box=BOX, area=GRID.area, max_size=max_size, kind=kind)
+
+
+def test_a_small_picture_keeps_classes_and_averages_values_within_a_pixel(filled):
+    storage, full = filled
+    cut = GRID.area.slices_in(BOX)
+    classes, depth = small(storage, "class", 128, "class"), small(storage, "depth", 128, "value")
+    assert classes.shape == depth.shape == (round(1025 * 128 / 1097), 128)
+    assert set(np.unique(classes)) <= set(np.unique(full["class"]))
+    assert (classes[:4, :8] == 255).all(), "nodata stays where it is"
+    assert np.isnan(depth[:4, :8]).all()
+    wide = full["depth"][cut]
+    np.testing.assert_allclose(np.nanmean(depth), np.nanmean(wide), rtol=0.01)
+    np.testing.assert_allclose(depth[-1, -1], wide[-9:, -9:].mean(), atol=0.15)
+    assert np.array_equal(small(storage, "class", 5000, "class"), full["class"][cut])
+
+
+def test_levels_of_the_same_blocks_are_kept_and_of_others_made_again(tmp_path):
+    storage, block, side = open_storage(str(tmp_path), create=True), 256, 4096
+    box = PixelBox(row_start=0, row_stop=side, col_start=0, col_stop=side)
+    grid = Grid(crs="EPSG:32633", resolution=10, area=box)
+    declare_store(storage, grid=grid, box=box, block=block, layers=LAYERS[:1], attributes={})
+    group = zarr.open_group(storage.zarr(STORE), mode="r+", use_consolidated=False)
+    pixels = np.random.default_rng(4).integers(0, 4, box.shape).astype(np.uint8)
+    group["class"][:] = pixels
+    prints = {(row, col): "one" for row in range(side // block) for col in range(side // block)}
+    again = {**prints, (0, 0): "two"}
+    levels = {}
+    for number, checksums in enumerate((prints, prints, again)):
+        # What nobody says has changed is not looked at.
+        group["class"][:block, :block] = number
+        group["class"][-block:, -block:] = number
+        write_pyramid(
+            storage,
+            grid=grid,
+            box=box,
+            block=block,
+            kinds={"class": "class"},
+            checksums={"class": checksums},
+            threads=2,
+        )
+        levels[number] = group["overviews/2/class"][:]
+    assert np.array_equal(levels[1], levels[0])
+    assert (levels[2][: block // 2, : block // 2] == 2).all()
+    assert (levels[2][-block // 2 :, -block // 2 :] == 0).all()
+
+
+@pytest.mark.parametrize("block", [33, 50, 64])
+def test_blocks_of_any_side_make_the_same_levels(tmp_path, block):
+    side = block * 20
+    storage = open_storage(str(tmp_path), create=True)
+    box = PixelBox(row_start=-side, row_stop=0, col_start=side, col_stop=3 * side)
+    grid = Grid(crs="EPSG:32633", resolution=10, area=box)
+    declare_store(storage, grid=grid, box=box, block=block, layers=LAYERS[:1], attributes={})
+    group = zarr.open_group(storage.zarr(STORE), mode="r+", use_consolidated=False)
+    expected = np.random.default_rng(4).integers(0, 4, box.shape).astype(np.uint8)
+    group["class"][:] = expected
+    write_pyramid(storage, grid=grid, box=box, block=block, kinds={"class": "class"}, threads=2)
+    for level in pyramid_levels(box.shape)[1:]:
+        expected = halve(expected, kind="class", nodata=255)
+        assert np.array_equal(group[level.path_of("class")][:], expected)
