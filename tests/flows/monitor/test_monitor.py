@@ -107,7 +107,8 @@ def test_spans_of_blocks_lie_in_their_stage_and_it_in_the_run():
 
 def test_what_nobody_asked_for_is_not_imported(tmp_path):
     probe = (
-        "import sys; from tilewright.flows.monitor.monitor import watched; from tilewright.tasks.storage.storage import open_storage;"
+        "import sys; from tilewright.flows.monitor.monitor import watched;"
+        "from tilewright.tasks.storage.storage import open_storage;"
         "from tilewright.tasks.progress import silent\n"
         f"with watched(silent, open_storage({str(tmp_path / 'out')!r}, create=True), 'x', environ={{}}): pass\n"
         "print(sorted({'prometheus_client', 'opentelemetry', 'tilewright.flows.monitor.logs'} & set(sys.modules)))"

@@ -54,7 +54,10 @@ def test_the_committed_models_are_what_the_script_builds() -> None:
 
 
 def test_the_script_builds_the_same_bytes_in_another_process(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from tilewright.models.builtin.build import write; write(Path(sys.argv[1]))"
+    code = (
+        "import sys; from pathlib import Path; from tilewright.models.builtin.build import write;"
+        "write(Path(sys.argv[1]))"
+    )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
     for name in MODELS:
         for file, content in build(name).items():
