@@ -30,7 +30,7 @@ SAME_BIRTH = 2.0
 """Seconds by which a process's start may differ between two looks at it: the clock is set now and then."""
 
 
-def return_freed_memory() -> None:
+def limit_malloc() -> None:
     """Have glibc give large freed arrays back to the system, and keep the smaller ones for the next window; nothing
     where the C library is another one.
 
@@ -46,7 +46,7 @@ def return_freed_memory() -> None:
 
 
 @contextmanager
-def without_collecting() -> Iterator[None]:
+def garbage_collector_off() -> Iterator[None]:
     """No search for cyclic garbage meanwhile: libraries being loaded make objects by the hundred thousand, all of them
     to stay, and walking these over and over takes a tenth of a start. For a second or two; others may wish it too.
     """

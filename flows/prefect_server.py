@@ -64,7 +64,7 @@ def server_is_lost() -> bool:
 
 
 @contextmanager
-def hasty(tries: int = 0) -> Iterator[None]:
+def few_retries(tries: int = 0) -> Iterator[None]:
     """Calls to the server within are tried again ``tries`` times at most: blocks wait for them."""
     from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
@@ -72,7 +72,7 @@ def hasty(tries: int = 0) -> Iterator[None]:
         yield
 
 
-def kept_through(run: Callable[[Callable[[Callable[[], R]], R]], Any]) -> R:
+def result_despite_outage(run: Callable[[Callable[[Callable[[], R]], R]], Any]) -> R:
     """What a flow's work gave, also where only the report of it to the server failed.
 
     ``run`` gets a function through which the flow must call its work. Raises what the work or the flow raises.

@@ -22,7 +22,7 @@ READABLE = ("tiff", "geotiff", "jp2", "jpeg2000", "zarr", "octet-stream")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class BandCandidate:
     """One band in one asset of an item, before a choice is made among several."""
 
     band: str
@@ -42,14 +42,14 @@ class Found:
         return (not self.by_key, size != native, size, self.place, self.key)
 
 
-def find_bands(item: Mapping[str, Any], collection: str, source: Source) -> list[Found]:
+def find_bands(item: Mapping[str, Any], collection: str, source: Source) -> list[BandCandidate]:
     """The bands of an item, one file each, in the order of the collection's table, then of their names.
 
     What the source's own mapping tells goes before what the item says; in a collection we do not know it is all.
     """
     told = source.bands.get(collection, {})
     alone = bool(told) and collection not in BANDS
-    best: dict[str, Found] = {}
+    best: dict[str, BandCandidate] = {}
     for found in (*_told(item, collection, told), *(() if alone else _guessed(item, collection))):
         if found.band not in best or (found.band not in told and found.rank < best[found.band].rank):
             best[found.band] = found
@@ -57,7 +57,7 @@ def find_bands(item: Mapping[str, Any], collection: str, source: Source) -> list
     return sorted(best.values(), key=lambda found: (order.get(found.band, len(order)), found.band))
 
 
-def _told(item: Mapping[str, Any], collection: str, told: Mapping[str, Mapping[str, Any]]) -> Iterator[Found]:
+def _told(item: Mapping[str, Any], collection: str, told: Mapping[str, Mapping[str, Any]]) -> Iterator[BandCandidate]:
     """Bands as the user's own mapping names them."""
     assets = mapping(item.get("assets"))
     for band, said in told.items():
@@ -67,7 +67,7 @@ def _told(item: Mapping[str, Any], collection: str, told: Mapping[str, Mapping[s
             yield _found(band, said["asset"], asset, place, band_facts(collection, band), said=said)
 
 
-def _guessed(item: Mapping[str, Any], collection: str) -> Iterator[Found]:
+def _guessed(item: Mapping[str, Any], collection: str) -> Iterator[BandCandidate]:
     """Bands by the assets' keys, then by what the assets say of their bands."""
     for key, asset in sorted(mapping(item.get("assets")).items()):
         if not isinstance(asset, Mapping) or not _is_raster(key, asset):
@@ -95,12 +95,12 @@ def _found(
     resolution: float | None = None,
     said: Mapping[str, Any] | None = None,
     by_key: bool = False,
-) -> Found:
+) -> BandCandidate:
     transform = [number(value) for value in listing(asset.get("proj:transform"))]
     pixel = abs(transform[0]) if transform and transform[0] else None
     stated = first(resolution, pixel, number(entry_at(asset, "raster:bands", place).get("spatial_resolution")))
     size = first(stated, number(asset.get("raster:spatial_resolution")), number(asset.get("gsd")))
-    return Found(
+    return BandCandidate(
         band=band, facts=facts, key=key, place=place, asset=asset, resolution=size, said=said or {}, by_key=by_key
     )
 

@@ -19,7 +19,7 @@ from tilewright.catalogs.sensors import PROBABILITIES, SENTINEL_1, UNITS, BandFa
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tilewright.catalogs.items.assets import Found
+    from tilewright.catalogs.items.assets import BandCandidate
     from tilewright.catalogs.sources.source import Source
 
 
@@ -29,13 +29,19 @@ WITHOUT_OFFSET = ("aot", "wvp")
 OUR_UNITS = frozenset({"reflectance", "linear", "db", "class", "m", "1"})
 
 
-def advertised_offset(found: Found) -> float | None:
+def advertised_offset(found: BandCandidate) -> float | None:
     """The offset the item names for the band, or None where it names none."""
     return number(first(found.said.get("offset"), _field(found, "offset")))
 
 
 def to_band_asset(
-    found: Found, item: Mapping[str, Any], *, collection: str, source: Source, base: str, esa_offset: float | None
+    found: BandCandidate,
+    item: Mapping[str, Any],
+    *,
+    collection: str,
+    source: Source,
+    base: str,
+    esa_offset: float | None,
 ) -> BandAsset:
     """The band as the reader takes it.
 
@@ -70,7 +76,7 @@ def to_band_asset(
     )
 
 
-def _field(found: Found, name: str) -> Any:
+def _field(found: BandCandidate, name: str) -> Any:
     """What the item says of the band, by STAC 1.1 `bands`, `raster:bands`, then the asset itself."""
     band, raster = entry_at(found.asset, "bands", found.place), entry_at(found.asset, "raster:bands", found.place)
     prefixed = f"raster:{name}"
@@ -84,14 +90,14 @@ def _dtype(stated: Any, facts: BandFacts | None) -> str:
         return facts.dtype if facts else "float32"
 
 
-def _nodata(found: Found) -> float | None:
+def _nodata(found: BandCandidate) -> float | None:
     if found.band in PROBABILITIES and found.facts:
         return None
     stated = number(first(found.said.get("nodata"), _field(found, "nodata")))
     return number(found.facts.nodata) if stated is None and found.facts else stated
 
 
-def _calibration(found: Found, dtype: str) -> tuple[float, float]:
+def _calibration(found: BandCandidate, dtype: str) -> tuple[float, float]:
     """(scale, offset) as stated; a table's scale is of integers, so floats without one are physical already."""
     scale = number(first(found.said.get("scale"), _field(found, "scale")))
     offset = advertised_offset(found)
@@ -106,7 +112,7 @@ def _calibration(found: Found, dtype: str) -> tuple[float, float]:
     return (scale, offset or 0.0)
 
 
-def _unit(stated: str | None, *, collection: str, found: Found, source: Source) -> str:
+def _unit(stated: str | None, *, collection: str, found: BandCandidate, source: Source) -> str:
     if collection in SENTINEL_1 or found.band in {"vv", "vh", "hh", "hv"}:
         return _backscatter_unit(stated, source.units.get(collection, UNITS.get(collection, "1")))
     if found.facts:

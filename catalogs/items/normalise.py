@@ -9,7 +9,7 @@ from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.fields import listing, mapping, text
 from tilewright.catalogs.footprint import bounds_of, footprint_of, solar_day, to_geojson
 from tilewright.catalogs.hrefs import scheme_of
-from tilewright.catalogs.items.assets import Found, find_bands
+from tilewright.catalogs.items.assets import BandCandidate, find_bands
 from tilewright.catalogs.items.bands import advertised_offset, to_band_asset
 from tilewright.catalogs.items.properties import Acquisition, bbox_of, flag_of, read_acquisition
 from tilewright.catalogs.items.radiometry import RadiometricState, decide_state
@@ -98,7 +98,7 @@ def _normalise(item: Mapping[str, Any], source: Source, *, radiometry: str, base
 
 def _state(
     item: Mapping[str, Any],
-    found: list[Found],
+    found: list[BandCandidate],
     acquisition: Acquisition,
     *,
     collection: str,
@@ -117,7 +117,7 @@ def _state(
     )
 
 
-def _in_esa_place(measured: list[Found]) -> bool:
+def _in_esa_place(measured: list[BandCandidate]) -> bool:
     """True when every measured band lies where ESA's DN are known to lie unchanged."""
     hrefs = [text(band.asset.get("href")) or "" for band in measured]
     return bool(hrefs) and all(href.startswith(ESA_DN_PLACES) for href in hrefs)

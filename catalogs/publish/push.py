@@ -31,7 +31,7 @@ class PushError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pushed:
+class PushResult:
     """What a push did: `action` is created, updated or unchanged; `href` is the Item's address on the API."""
 
     action: str
@@ -45,7 +45,7 @@ def push_item(
     *,
     base: str,
     headers: Mapping[str, str] | None = None,
-) -> Pushed:
+) -> PushResult:
     """What it took to have the Item on the API: posted where it was missing, put where it differed, else nothing.
 
     The Collection is created where it is missing and its extent widened where it is narrower. `base` is the absolute
@@ -71,7 +71,7 @@ def push_item(
     differing = differences(absolute, found or {})
     if differing:
         raise PushError(f"{client.shown(place)} reads back differently in {', '.join(differing[:5])}")
-    return Pushed(action=action, href=client.shown(place))
+    return PushResult(action=action, href=client.shown(place))
 
 
 def absolute_document(document: Mapping[str, Any], base: str) -> dict[str, Any]:

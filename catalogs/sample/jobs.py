@@ -25,7 +25,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class BuildTask:
     """One piece of work: `name` names its files, `collection` its Items; `run` writes its rasters under a folder."""
 
     name: str
@@ -34,7 +34,7 @@ class Job:
     run: Callable[[Path, Landscape, int], list[pystac.Item]]
 
 
-def jobs() -> tuple[Job, ...]:
+def jobs() -> tuple[BuildTask, ...]:
     """All jobs of the sample in the order of their Items, the longest kinds first."""
     return (*_optical_jobs(), *_radar_jobs(), *_ground_jobs())
 
@@ -83,7 +83,7 @@ def main(arguments: list[str]) -> None:
     work(Path(workplace), int(seed), lambda _done, _all: None)
 
 
-def _unclaimed(workplace: Path) -> Iterator[Job]:
+def _unclaimed(workplace: Path) -> Iterator[BuildTask]:
     """Jobs that this process is the first to claim; creating a file that must not exist is atomic."""
     for job in jobs():
         try:
@@ -93,7 +93,7 @@ def _unclaimed(workplace: Path) -> Iterator[Job]:
         yield job
 
 
-def _finish(workplace: Path, job: Job, landscape: Landscape, seed: int) -> None:
+def _finish(workplace: Path, job: BuildTask, landscape: Landscape, seed: int) -> None:
     """Does a job and leaves its Items, the file appearing whole."""
     items = [item.to_dict(include_self_link=False) for item in job.run(workplace / "new", landscape, seed)]
     draft = workplace / f"{job.name}.draft"
@@ -101,7 +101,7 @@ def _finish(workplace: Path, job: Job, landscape: Landscape, seed: int) -> None:
     draft.rename(_result(workplace, job))
 
 
-def _result(workplace: Path, job: Job) -> Path:
+def _result(workplace: Path, job: BuildTask) -> Path:
     return workplace / "items" / f"{job.name}.json"
 
 
@@ -113,9 +113,9 @@ def _collected(workplace: Path) -> dict[str, list[pystac.Item]]:
     return {name: items for name, items in found.items() if items}
 
 
-def _optical_jobs() -> Iterator[Job]:
+def _optical_jobs() -> Iterator[BuildTask]:
     for number, flight in enumerate(PASSES):
-        yield Job(
+        yield BuildTask(
             name=f"optical-{number}",
             collection="sentinel-2-l2a",
             title=f"Sentinel-2 of {flight.time:%Y-%m-%d}",
@@ -123,9 +123,9 @@ def _optical_jobs() -> Iterator[Job]:
         )
 
 
-def _radar_jobs() -> Iterator[Job]:
+def _radar_jobs() -> Iterator[BuildTask]:
     for number, flight in enumerate(RADAR_PASSES):
-        yield Job(
+        yield BuildTask(
             name=f"radar-{number}",
             collection="sentinel-1-rtc",
             title=f"Sentinel-1 of {flight.time:%Y-%m-%d}",
@@ -133,11 +133,13 @@ def _radar_jobs() -> Iterator[Job]:
         )
 
 
-def _ground_jobs() -> Iterator[Job]:
-    yield Job(
+def _ground_jobs() -> Iterator[BuildTask]:
+    yield BuildTask(
         name="elevation",
         collection="cop-dem-glo-30",
         title="elevation",
         run=lambda folder, land, _: [write_elevation(folder, land)],
     )
-    yield Job(name="truth", collection="truth", title="truth", run=lambda folder, land, _: write_truth(folder, land))
+    yield BuildTask(
+        name="truth", collection="truth", title="truth", run=lambda folder, land, _: write_truth(folder, land)
+    )

@@ -45,7 +45,7 @@ CORNERS_PER_SIDE = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class File:
+class ListedFile:
     """One entry of the list with what its header says; `footprint` is GeoJSON in EPSG:4326."""
 
     entry: Mapping[str, Any]
@@ -106,7 +106,7 @@ def _within(taken: datetime, query: Query) -> bool:
     return (query.start is None or taken >= query.start) and (query.end is None or taken <= query.end)
 
 
-def _open(entry: Mapping[str, Any], taken: datetime, source: Source) -> File:
+def _open(entry: Mapping[str, Any], taken: datetime, source: Source) -> ListedFile:
     href = check_href(resolve_href(str(entry["href"]), source.href), origin=source.href, hosts=source.hosts)
     try:
         with (
@@ -116,7 +116,7 @@ def _open(entry: Mapping[str, Any], taken: datetime, source: Source) -> File:
             if file.crs is None:
                 raise CatalogError(f"{source.name}: {display_href(href)} has no CRS")
             bands = _band_names(entry, file.count, f"{source.name}: {display_href(href)}")
-            return File(
+            return ListedFile(
                 entry=entry, href=href, taken=taken, bands=bands, header=_header(file), footprint=_footprint(file)
             )
     except RasterioError as error:
@@ -157,13 +157,13 @@ def _footprint(file: Any) -> Mapping[str, Any]:
     return rasterio.warp.transform_geom(file.crs, "EPSG:4326", corners)
 
 
-def _scenes(files: Sequence[File]) -> dict[str, list[File]]:
+def _scenes(files: Sequence[ListedFile]) -> dict[str, list[ListedFile]]:
     """Files by scene; a scene without a name is called after its collection, date and place in the list.
 
     Raises:
         CatalogError: files of one scene have different dates.
     """
-    scenes: dict[str, list[File]] = {}
+    scenes: dict[str, list[ListedFile]] = {}
     places: dict[tuple[Any, ...], str] = {}
     for file in files:
         stem = f"{file.entry['collection']}_{file.taken:%Y%m%dT%H%M%S}"
@@ -183,7 +183,7 @@ def _extent(header: Mapping[str, Any]) -> tuple[float, ...]:
     return tuple(round(edge, 3) for edge in (c, f, c + a * width, f + e * height))
 
 
-def _item(name: str, scene: Sequence[File]) -> dict[str, Any]:
+def _item(name: str, scene: Sequence[ListedFile]) -> dict[str, Any]:
     """The scene as a STAC Item, as a catalog would have written it."""
     properties = {"datetime": scene[0].taken.isoformat()}
     for field, key in PROPERTIES.items():
@@ -203,12 +203,12 @@ def _item(name: str, scene: Sequence[File]) -> dict[str, Any]:
     }
 
 
-def _key(file: File, number: int) -> str:
+def _key(file: ListedFile, number: int) -> str:
     named = [band for band in file.bands if band]
     return named[0] if len(file.bands) == 1 else f"file_{number}"
 
 
-def _asset(file: File) -> dict[str, Any]:
+def _asset(file: ListedFile) -> dict[str, Any]:
     """The file as an asset; what the entry says of its numbers goes before what the header says."""
     said = {key: file.entry[key] for key in NUMBERS if file.entry.get(key) is not None}
     bands = [{**band, **said} for band in file.header["raster:bands"]]

@@ -149,11 +149,11 @@ def status(output: Target, *, as_json: AsJson = False) -> None:
         from tilewright.flows.cli.tables import print_status
         from tilewright.flows.maintain.status import product_status
 
-        standing = product_status(output)
+        existing = product_status(output)
         if as_json:
-            print_json(standing)
+            print_json(existing)
         else:
-            print_status(standing)
+            print_status(existing)
 
 
 @app.command()

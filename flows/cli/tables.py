@@ -34,16 +34,16 @@ def print_estimate(plan: Plan, estimate: Estimate, *, more: Sequence[tuple[str, 
         console.print(Text("! ", style="yellow") + Text(warning))
 
 
-def print_status(standing: Mapping[str, Any]) -> None:
+def print_status(existing: Mapping[str, Any]) -> None:
     """Print a product's state."""
     console = _console()
-    done, total = standing["blocks_done"], standing["blocks_total"]
+    done, total = existing["blocks_done"], existing["blocks_total"]
     # What was interrupted has not failed: machines are told one word for both, people are not.
-    state = "stopped" if standing["state"] == "failed" and not standing["failures"] else standing["state"]
-    _print_line(console, f"{standing['name']}: {state}, {done} of {plural(total, 'block')}")
-    for failure in standing["failures"]:
+    state = "stopped" if existing["state"] == "failed" and not existing["failures"] else existing["state"]
+    _print_line(console, f"{existing['name']}: {state}, {done} of {plural(total, 'block')}")
+    for failure in existing["failures"]:
         _print_line(console, f"  failed: {' '.join(f'{key}={value}' for key, value in failure.items())}")
-    _print_line(console, f"  {standing['advice']}")
+    _print_line(console, f"  {existing['advice']}")
 
 
 def print_scenes(scenes: Sequence[Scene]) -> None:

@@ -11,8 +11,8 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from tilewright.flows.job.area import Area, AreaError, read_area
-from tilewright.flows.job.mask import MaskWish
-from tilewright.flows.job.period import Period, as_periods, checked_name
+from tilewright.flows.job.mask import MaskOptions
+from tilewright.flows.job.period import JobPeriod, as_periods, checked_name
 from tilewright.models.fields import did_you_mean
 
 MAX_JOB_BYTES = 16 * 2**20
@@ -29,7 +29,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class GridWish(_Part):
+class GridOptions(_Part):
     """What the job asks of the grid; None leaves it to the card."""
 
     crs: str = "utm"
@@ -37,7 +37,7 @@ class GridWish(_Part):
     bounds: tuple[float, float, float, float] | None = None
 
 
-class TileWish(_Part):
+class TileOptions(_Part):
     """What the job asks of blocks and windows; None leaves it to the plan."""
 
     block: int | None = Field(default=None, gt=0, le=32768)
@@ -45,7 +45,7 @@ class TileWish(_Part):
     batch: int | None = Field(default=None, gt=0, le=1024)
 
 
-class CogWish(_Part):
+class CogOptions(_Part):
     """What the job asks of the layers' files; ``max_side`` None leaves it to `tilewright.tasks.cog.parts`."""
 
     max_side: int | None = Field(default=None, ge=512, le=131_072, multiple_of=512)
@@ -81,7 +81,7 @@ def _word(given: Any) -> Any:
     return {True: "yes", False: "no"}[given] if isinstance(given, bool) else given
 
 
-class AugmentWish(BaseModel):
+class AugmentOptions(BaseModel):
     """From which sides a model sees each window: ``flips`` are four, ``d4`` with quarter turns eight."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -90,13 +90,13 @@ class AugmentWish(BaseModel):
     spread: bool = False
 
     @model_validator(mode="after")
-    def _spread_of_something(self) -> AugmentWish:
+    def _spread_of_something(self) -> AugmentOptions:
         if self.spread and self.kind == "none":
             raise ValueError("spread needs a kind: write flips or d4")
         return self
 
 
-class EnsembleWish(BaseModel):
+class EnsembleOptions(BaseModel):
     """The models that answer beside the job's own, and how their answers become one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -106,7 +106,7 @@ class EnsembleWish(BaseModel):
     disagreement: bool = False
 
     @model_validator(mode="after")
-    def _partners_named(self) -> EnsembleWish:
+    def _partners_named(self) -> EnsembleOptions:
         if not self.models and (self.disagreement or self.combine == "vote"):
             raise ValueError("models: name the models that answer beside the job's own")
         return self
@@ -129,21 +129,21 @@ class Job(BaseModel):
 
     name: Annotated[str, AfterValidator(checked_name)]
     area: Annotated[Area, BeforeValidator(read_area)]
-    period: Annotated[tuple[Period, ...], BeforeValidator(as_periods), Field(min_length=1)]
+    period: Annotated[tuple[JobPeriod, ...], BeforeValidator(as_periods), Field(min_length=1)]
     source: str | dict[str, Any]
     model: str
     output: str | None = Field(default=None, min_length=1)
-    grid: GridWish = GridWish()
-    tile: TileWish = TileWish()
-    cog: CogWish = CogWish()
+    grid: GridOptions = GridOptions()
+    tile: TileOptions = TileOptions()
+    cog: CogOptions = CogOptions()
     filter: SceneFilter = SceneFilter()
-    mask: MaskWish = MaskWish()
+    mask: MaskOptions = MaskOptions()
     gaps: Literal["leave", "carry", "interpolate"] | None = None
     engine: Literal["odc", "stackstac"] = "odc"
     radiometry: Literal["auto", "pixels", "metadata"] = "auto"
     layers: tuple[str, ...] = ()
-    augment: Annotated[AugmentWish, BeforeValidator(as_augment)] = AugmentWish()
-    ensemble: Annotated[EnsembleWish, BeforeValidator(as_ensemble)] = EnsembleWish()
+    augment: Annotated[AugmentOptions, BeforeValidator(as_augment)] = AugmentOptions()
+    ensemble: Annotated[EnsembleOptions, BeforeValidator(as_ensemble)] = EnsembleOptions()
     tolerance: Tolerance = Tolerance()
     limits: Limits = Limits()
     provider: Literal["auto", "cpu", "cuda", "tensorrt", "openvino"] = "auto"

@@ -27,7 +27,7 @@ def _as_rules(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
-class MaskWish(BaseModel):
+class MaskOptions(BaseModel):
     """Which observations are dropped: by scene classes, cloud probability, bits, values or a rule of one's own."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -47,7 +47,7 @@ class MaskWish(BaseModel):
         return {**given, "drop": QA_PIXEL_DROPPED} if usual and given.get("band") in {None, "qa_pixel"} else given
 
     @model_validator(mode="after")
-    def _of_one_kind(self) -> MaskWish:
+    def _of_one_kind(self) -> MaskOptions:
         idle = sorted(self.model_fields_set - {"kind"} - ASKS[self.kind])
         if idle:
             heard = ", ".join(sorted(ASKS[self.kind]))

@@ -12,7 +12,7 @@ NAME = re.compile(r"^[A-Za-z0-9._-]{1,128}$")
 RESERVED_PERIOD = "period"
 
 
-class Period(BaseModel):
+class JobPeriod(BaseModel):
     """A span of time in UTC with both ends in it, and its name (``period`` where there is but one)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,7 +46,7 @@ def as_periods(value: object) -> object:
     return value
 
 
-def _period(name: str, text: str) -> Period:
+def _period(name: str, text: str) -> JobPeriod:
     start_text, slash, end_text = text.strip().partition("/")
     try:
         start, _ = _instant(start_text)
@@ -57,7 +57,7 @@ def _period(name: str, text: str) -> Period:
         ) from error
     if end < start:
         raise ValueError(f"{text!r} ends before it starts: write the earlier date first")
-    return Period(name=checked_name(name), start=start, end=end)
+    return JobPeriod(name=checked_name(name), start=start, end=end)
 
 
 def _instant(text: str) -> tuple[datetime, datetime]:

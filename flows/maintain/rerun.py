@@ -15,7 +15,7 @@ from rasterio.windows import Window
 
 from tilewright.flows.environment import reading_settings, storage_options
 from tilewright.flows.run.context import Run, Settings
-from tilewright.flows.run.existing import Standing, check_output, read_standing
+from tilewright.flows.run.existing import ExistingProduct, check_output, read_existing
 from tilewright.flows.run.pipeline import make_product
 from tilewright.flows.runners.run_options import RunOptions
 from tilewright.tasks.progress import silent
@@ -96,7 +96,7 @@ def _plan_of(home: Storage, plain: Mapping[str, Any]) -> Plan:
         raise StoreError(
             f"The plan {asset['href']} is not the one the Item {plain.get('id')} was made with: restore it."
         )
-    return Standing(uri=home.uri, plain=json.loads(content), complete=True).plan()
+    return ExistingProduct(uri=home.uri, plain=json.loads(content), complete=True).plan()
 
 
 def _settings(plain: Mapping[str, Any]) -> Settings:
@@ -111,10 +111,10 @@ def _settings(plain: Mapping[str, Any]) -> Settings:
 
 
 def _rebuild(plan: Plan, settings: Settings, storage: Storage, listener: Listener) -> None:
-    standing = read_standing(storage)
-    if standing is not None and digest(standing.plain) != digest(plan.to_json()):
+    existing = read_existing(storage)
+    if existing is not None and digest(existing.plain) != digest(plan.to_json()):
         raise StoreError(f"{storage.uri} holds another product: give another --output for the rebuilt one.")
-    if standing is not None and standing.complete:
+    if existing is not None and existing.complete:
         return
     make_product(
         Run(

@@ -36,7 +36,7 @@ DEFAULT_OVERLAP = timedelta(days=10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tick:
+class WatchResult:
     """What one look found for one product: ``state`` is made, updated, unchanged or empty; ``scenes`` are the new.
 
     ``seconds`` is what the look took, with the run that followed where there was one.
@@ -64,7 +64,7 @@ def watch_once(
     overlap: timedelta = DEFAULT_OVERLAP,
     options: RunOptions | None = None,
     listener: Listener = silent,
-) -> list[Tick]:
+) -> list[WatchResult]:
     """One look at every product that may still get scenes at ``now``.
 
     With ``every`` the template's ``{period}`` stands for a day, month or year, each a product of its own; its name and
@@ -99,45 +99,45 @@ class WatchError(ValueError):
     """A template whose products would stand in each other's place."""
 
 
-def _look(job: Job, *, overlap: timedelta, options: RunOptions, listener: Listener) -> Tick:
+def _look(job: Job, *, overlap: timedelta, options: RunOptions, listener: Listener) -> WatchResult:
     output = job.output or f"out/{job.name}"
     storage = check_output(output, storage_options(output))
-    standing = storage.read_json(STATE) if storage.root is not None else None
-    found = find_scenes(job if standing is None else _recent(job, standing, overlap))
+    existing = storage.read_json(STATE) if storage.root is not None else None
+    found = find_scenes(job if existing is None else _recent(job, existing, overlap))
     marks = {f"{scene.collection}/{scene.id}": digest(scene.to_json())[:16] for scene in found}
-    seen: dict[str, str] = dict(standing["seen"]) if standing else {}
+    seen: dict[str, str] = dict(existing["seen"]) if existing else {}
     new = tuple(sorted(name for name, mark in marks.items() if seen.get(name) != mark))
     if not new:
-        return Tick(name=job.name, output=output, state="unchanged" if seen else "empty")
+        return WatchResult(name=job.name, output=output, state="unchanged" if seen else "empty")
     listener(Notice(text=f"{len(new)} new or changed scenes: {', '.join(new[:5])}"))
     # Seen before the plan is made: what comes in between is new again at the next look, never lost.
-    outcome = run_job(job, _updating(options, standing=standing is not None), listener=listener)
-    _remember(outcome.output, found, {**seen, **marks}, standing)
-    state: Literal["updated", "made"] = "updated" if standing else "made"
-    return Tick(name=job.name, output=output, state=state, scenes=new, outcome=outcome)
+    outcome = run_job(job, _updating(options, existing=existing is not None), listener=listener)
+    _remember(outcome.output, found, {**seen, **marks}, existing)
+    state: Literal["updated", "made"] = "updated" if existing else "made"
+    return WatchResult(name=job.name, output=output, state=state, scenes=new, outcome=outcome)
 
 
-def _recent(job: Job, standing: Mapping[str, Any], overlap: timedelta) -> Job:
+def _recent(job: Job, existing: Mapping[str, Any], overlap: timedelta) -> Job:
     """The job's search cut to what was acquired since the watermark, less the overlap."""
-    since = datetime.fromisoformat(standing["watermark"]) - overlap
+    since = datetime.fromisoformat(existing["watermark"]) - overlap
     periods = tuple(
         period.model_copy(update={"start": max(period.start, since)}) for period in job.period if period.end >= since
     )
     return job.model_copy(update={"period": periods or job.period})
 
 
-def _updating(options: RunOptions, *, standing: bool) -> RunOptions:
+def _updating(options: RunOptions, *, existing: bool) -> RunOptions:
     return RunOptions(
         runner=options.runner,
         workers=options.workers,
         shards=options.shards,
         deployment=options.deployment,
-        update=standing,
+        update=existing,
     )
 
 
-def _remember(output: str, found: Sequence[Scene], seen: dict[str, str], standing: Mapping[str, Any] | None) -> None:
+def _remember(output: str, found: Sequence[Scene], seen: dict[str, str], existing: Mapping[str, Any] | None) -> None:
     newest = max(scene.datetime for scene in found).isoformat()
-    before = standing["watermark"] if standing else newest
+    before = existing["watermark"] if existing else newest
     storage: Storage = check_output(output, storage_options(output))
     storage.write_json(STATE, {"watermark": max(before, newest), "seen": seen})

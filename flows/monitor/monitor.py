@@ -57,9 +57,9 @@ def _asked_for(environ: Mapping[str, str], name: str) -> Iterator[Listener]:
 
         yield serve_metrics(environ[METRICS_PORT], host=environ.get(METRICS_HOST, "127.0.0.1"), run=name)
     if any(environ.get(variable, "none") != "none" for variable in TRACES):
-        from tilewright.flows.monitor.traces import Spans
+        from tilewright.flows.monitor.traces import TraceListener
 
-        yield Spans(name)
+        yield TraceListener(name)
 
 
 def _close(listeners: list[Listener], error: BaseException | None) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tilewright.tasks.progress import Event
 
 
-class Spans:
+class TraceListener:
     """A listener that traces. Blocks are traced when they are done, with the busy seconds they took."""
 
     def __init__(self, run: str, *, tracer: Any = None) -> None:

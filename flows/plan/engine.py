@@ -11,7 +11,7 @@ from tilewright.models.optimise.tune import tuned_card
 from tilewright.models.run.open import active_provider, open_session
 from tilewright.models.run.providers import GPU_BATCH, GPUS
 from tilewright.models.run.session import open_graph
-from tilewright.tasks.block.infer import Engine, windows_per_call
+from tilewright.tasks.block.infer import LoadedModel, windows_per_call
 
 if TYPE_CHECKING:
     from tilewright.flows.job.job import Job
@@ -64,7 +64,7 @@ def tuned_for(card: ModelCard, lattice: Lattice, *, batch: int) -> ModelCard:
 
 def open_engine(
     plan: Plan, card: ModelCard, *, provider: str, batch: int | None = None, precision: str | None = None
-) -> Engine:
+) -> LoadedModel:
     """The model of a plan ready to run, fused or tuned where the plan says so; ``precision`` in place of the plan's.
 
     Raises ProviderError where the provider asked for cannot run, JobError where the tuned graph cannot be had here.
@@ -85,4 +85,4 @@ def open_engine(
     else:
         session = open_session(card, provider=provider)
     default = GPU_BATCH if session.provider in GPUS else 1
-    return Engine(card=card, session=session, batch=card.batch or batch or default)
+    return LoadedModel(card=card, session=session, batch=card.batch or batch or default)

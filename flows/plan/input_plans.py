@@ -10,7 +10,7 @@ from shapely.geometry import shape
 
 from tilewright.flows.job.job import JobError
 from tilewright.flows.plan.rules import check_gaps, check_masks, check_units, gap_rule, mask_rule
-from tilewright.flows.plan.scenes import input_scenes, nothing_found
+from tilewright.flows.plan.scenes import input_scenes, no_scenes_message
 from tilewright.tasks.compose.steps import days_by_cloud, plan_steps
 from tilewright.tasks.plan import InputPlan
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tilewright.catalogs.scene import Scene
     from tilewright.catalogs.sources.source import Source
     from tilewright.flows.job.job import Job
-    from tilewright.flows.job.period import Period
+    from tilewright.flows.job.period import JobPeriod
     from tilewright.models.card.card import ModelCard
     from tilewright.models.spec.inputs import InputSpec
     from tilewright.tasks.compose.steps import StepPlan
@@ -69,7 +69,7 @@ def _plan_input(job: Job, card: ModelCard, spec: InputSpec, source: Source, *, r
 
 
 def _steps(
-    spec: InputSpec, scenes: Sequence[Scene], touching: Sequence[Scene], periods: Sequence[Period]
+    spec: InputSpec, scenes: Sequence[Scene], touching: Sequence[Scene], periods: Sequence[JobPeriod]
 ) -> tuple[StepPlan, ...]:
     """The steps of an input; which days are steps of their own is decided by the scenes of the area alone."""
     steps = plan_steps(touching if spec.dates.kind == "each" else scenes, spec.dates, periods)
@@ -102,7 +102,7 @@ def _clearest(
 def _check_scenes(job: Job, spec: InputSpec, source: Source, touching: Sequence[Scene]) -> None:
     """Refuse an input without scenes, or with an empty step that may not be one."""
     if not touching and not spec.optional:
-        raise JobError(nothing_found(job, spec, source, search=input_scenes))
+        raise JobError(no_scenes_message(job, spec, source, search=input_scenes))
     empty = [step.label for step in plan_steps(touching, spec.dates, job.period) if not step.days] if touching else []
     if not empty:
         return

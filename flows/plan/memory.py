@@ -11,14 +11,14 @@ from tilewright.flows.job.job import JobError
 from tilewright.flows.machine import free_memory
 from tilewright.flows.plan.engine import tuned_for
 from tilewright.models.measure.memory import card_memory
-from tilewright.tasks.block.read_order import plan_sweep
+from tilewright.tasks.block.read_order import plan_read_order
 from tilewright.tasks.read.gdal import CACHE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tilewright.models.card.card import ModelCard
-    from tilewright.tasks.block.read_order import Sweep
+    from tilewright.tasks.block.read_order import ReadOrder
     from tilewright.tasks.plan import InputPlan, Plan
 
 
@@ -51,7 +51,7 @@ class RoomError(JobError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Expected:
+class MemoryEstimate:
     """Bytes at the peak: what any run has, of pixels and layers, and of one caller of the model.
 
     ``most_callers`` are the calls of the model that one block can keep busy.
@@ -67,16 +67,16 @@ class Expected:
         return self.fixed + self.blocks + min(n_callers, self.most_callers) * self.caller
 
 
-def sweep_of(plan: Plan, places: Sequence[tuple[int, int]], *, free: int) -> Sweep:
+def read_order_of(plan: Plan, places: Sequence[tuple[int, int]], *, free: int) -> ReadOrder:
     """In which order a process reads the blocks at (row, col), and the decoded pixels it keeps, with ``free`` bytes to
     count on.
     """
-    return plan_sweep(plan, places, least=CACHE_BYTES, most=min(MOST_DECODED, free // DECODED_SHARE))
+    return plan_read_order(plan, places, least=CACHE_BYTES, most=min(MOST_DECODED, free // DECODED_SHARE))
 
 
 def expected_memory(
     plan: Plan, card: ModelCard, *, free: int | None = None, batch: int = 1, on_gpu: bool = False
-) -> Expected:
+) -> MemoryEstimate:
     """What a run of a plan holds, from the measured memory of its model; measures that where it is not yet known.
 
     ``free`` are the bytes it may count on, None for what is free now; ``on_gpu``: the model's own memory is the GPU's.
@@ -92,7 +92,7 @@ def expected_memory(
     return _expected(plan, card, free=free, batch=batch, per_pixel=measured or FALLBACK_PER_PIXEL)
 
 
-def _expected(plan: Plan, card: ModelCard, *, free: int, batch: int, per_pixel: float) -> Expected:
+def _expected(plan: Plan, card: ModelCard, *, free: int, batch: int, per_pixel: float) -> MemoryEstimate:
     windows = batch * plan.lattice.window**2
     # Scores in float32 and what is made of them.
     scores = sum(3 * 4 * output.n_planes * output.scale**2 for output in card.outputs)
@@ -100,9 +100,9 @@ def _expected(plan: Plan, card: ModelCard, *, free: int, batch: int, per_pixel: 
     layers = sum(4 if spec.dtype == "float32" else 1 for spec in card.layer_specs()) + 2
     results = RESULTS_HELD * layers * plan.product_block**2
     reading = max((_reading(plan, entry) for entry in plan.inputs), default=0.0)
-    kept = sweep_of(plan, plan.blocks, free=free).cache_bytes
+    kept = read_order_of(plan, plan.blocks, free=free).cache_bytes
     held = FEWEST_ALIVE * sum(_composited(plan, entry) for entry in plan.inputs)
-    return Expected(
+    return MemoryEstimate(
         fixed=LIBRARIES + 2 * _weights(card) + min(kept, sum(_decoded(plan, entry) for entry in plan.inputs)),
         blocks=held + reading + results,
         caller=windows * (per_pixel + scores + prepared),

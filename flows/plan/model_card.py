@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tilewright.flows.environment import cache_folder
-from tilewright.flows.job.job import AugmentWish, EnsembleWish, JobError
+from tilewright.flows.job.job import AugmentOptions, EnsembleOptions, JobError
 from tilewright.models.card.registry import find_card
 from tilewright.models.run.augment import augmented_card
 from tilewright.models.run.ensemble import ensemble_card
@@ -51,8 +51,8 @@ def load_plan_card(plan: Plan) -> ModelCard:
     """
     references = [value for key, value in plan.card.items() if key.partition(".")[0] == REFERENCE]
     cards = [find_card(name, base=Path.cwd(), cache=cache_folder() / "models") for name in references]
-    ensemble = EnsembleWish.model_validate(plan.request.get("ensemble") or {})
-    card = _completed(cards, ensemble, AugmentWish.model_validate(plan.request.get("augment") or {}))
+    ensemble = EnsembleOptions.model_validate(plan.request.get("ensemble") or {})
+    card = _completed(cards, ensemble, AugmentOptions.model_validate(plan.request.get("augment") or {}))
     if card.digest != plan.card["digest"]:
         raise JobError(
             f"The model {', '.join(references)} is not the one this product was begun with: its card or files have "
@@ -61,7 +61,7 @@ def load_plan_card(plan: Plan) -> ModelCard:
     return card
 
 
-def _completed(cards: Sequence[ModelCard], ensemble: EnsembleWish, augment: AugmentWish) -> ModelCard:
+def _completed(cards: Sequence[ModelCard], ensemble: EnsembleOptions, augment: AugmentOptions) -> ModelCard:
     card = cards[0]
     if len(cards) > 1:
         card = ensemble_card(cards, combine=ensemble.combine, disagreement=ensemble.disagreement)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tilewright.catalogs.scene import BandAsset, Scene
     from tilewright.flows.job.job import Job
-    from tilewright.flows.job.mask import MaskWish
+    from tilewright.flows.job.mask import MaskOptions
     from tilewright.models.card.card import ModelCard
     from tilewright.models.spec.inputs import InputSpec
     from tilewright.tasks.plan import InputPlan
@@ -27,7 +27,7 @@ BACKSCATTER = frozenset({"linear", "db"})
 """Units that are turned into each other."""
 
 
-def mask_rule(wish: MaskWish, scenes: Sequence[Scene]) -> MaskRule:
+def mask_rule(wish: MaskOptions, scenes: Sequence[Scene]) -> MaskRule:
     """The rule of one input: none where no scene of it has the bands that tell.
 
     ``auto`` is SCL where scenes have it, Landsat's quality bits where they have these.
@@ -41,7 +41,7 @@ def mask_rule(wish: MaskWish, scenes: Sequence[Scene]) -> MaskRule:
     return rule
 
 
-def check_masks(wish: MaskWish, inputs: Sequence[InputPlan]) -> None:
+def check_masks(wish: MaskOptions, inputs: Sequence[InputPlan]) -> None:
     """Refuse a mask that was asked for and that no input can have."""
     if wish.kind in {"auto", "none"} or any(entry.mask.kind != "none" for entry in inputs):
         return
@@ -56,7 +56,7 @@ def check_masks(wish: MaskWish, inputs: Sequence[InputPlan]) -> None:
     )
 
 
-def mask_warning(entry: InputPlan, wish: MaskWish) -> str | None:
+def mask_warning(entry: InputPlan, wish: MaskOptions) -> str | None:
     """What to say of an input some of whose scenes cannot be masked; None where there is nothing to say."""
     if wish.kind == "none" or entry.unit != "reflectance":
         return None
@@ -69,7 +69,7 @@ def mask_warning(entry: InputPlan, wish: MaskWish) -> str | None:
     return f"Input {entry.name}: {share} without {told}; clouds there are not removed."
 
 
-def _wished(wish: MaskWish, scenes: Sequence[Scene]) -> MaskRule:
+def _wished(wish: MaskOptions, scenes: Sequence[Scene]) -> MaskRule:
     match wish.kind:
         case "none":
             return MaskRule(kind="none")
@@ -85,7 +85,7 @@ def _wished(wish: MaskWish, scenes: Sequence[Scene]) -> MaskRule:
             return MaskRule(kind=kind, band=wish.band, drop=wish.drop, dilation=wish.dilation)
 
 
-def _usual(wish: MaskWish, scenes: Sequence[Scene]) -> MaskRule:
+def _usual(wish: MaskOptions, scenes: Sequence[Scene]) -> MaskRule:
     if any(scene.asset(DEFAULT_BAND["scl"]) for scene in scenes):
         return MaskRule(kind="scl", drop=wish.drop, dilation=wish.dilation)
     if any(scene.collection == LANDSAT and scene.asset(DEFAULT_BAND["bits"]) for scene in scenes):

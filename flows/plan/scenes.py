@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tilewright.catalogs.scene import Scene
     from tilewright.catalogs.sources.source import Source
     from tilewright.flows.job.job import Job
-    from tilewright.flows.job.period import Period
+    from tilewright.flows.job.period import JobPeriod
     from tilewright.models.spec.inputs import InputSpec
 
 
@@ -39,7 +39,7 @@ SLACK = 1.05
 WORLD = shapely.box(-180.0, -90.0, 180.0, 90.0)
 
 
-def nothing_found(
+def no_scenes_message(
     job: Job, spec: InputSpec, source: Source, *, search: Callable[[Job, InputSpec, Source], Sequence[Scene]]
 ) -> str:
     """One or two sentences on an input without scenes; ``search`` finds those of any job."""
@@ -78,7 +78,7 @@ def input_scenes(job: Job, spec: InputSpec, source: Source, *, reach: float = 0.
     Empty where the source has no such collection and the card can do without.
     """
     found: dict[str, Scene] = {}
-    aoi = surroundings(job.area.geometry, metres=reach) if reach else job.area.geometry
+    aoi = search_area(job.area.geometry, metres=reach) if reach else job.area.geometry
     for start, end in _spans(job.period, spec):
         try:
             scenes = search_scenes(
@@ -99,7 +99,7 @@ def input_scenes(job: Job, spec: InputSpec, source: Source, *, reach: float = 0.
     return tuple(sorted(found.values(), key=lambda scene: (scene.datetime, scene.id)))
 
 
-def _spans(periods: Iterable[Period], spec: InputSpec) -> list[tuple[Any, Any]]:
+def _spans(periods: Iterable[JobPeriod], spec: InputSpec) -> list[tuple[Any, Any]]:
     return [(None, None)] if spec.dates.kind == "static" else [(period.start, period.end) for period in periods]
 
 
@@ -148,10 +148,10 @@ def no_scenes(job: Job) -> str:
     """What to say of a job for which ``find_scenes`` found none."""
     card = job_card(job)
     spec = next((spec for spec in card.inputs if not spec.optional), card.inputs[0])
-    return nothing_found(job, spec, resolve_source(job.source, base=job.base), search=input_scenes)
+    return no_scenes_message(job, spec, resolve_source(job.source, base=job.base), search=input_scenes)
 
 
-def surroundings(area: BaseGeometry, *, metres: float) -> BaseGeometry:
+def search_area(area: BaseGeometry, *, metres: float) -> BaseGeometry:
     """The area (EPSG:4326) and all within ``metres`` of it, cut at 180 degrees."""
     grown = shapely.union_all([_grown(part, metres) for part in shapely.get_parts(area)])
     around = [translate(grown, xoff=turn).intersection(WORLD) for turn in (-360.0, 0.0, 360.0)]

@@ -18,14 +18,14 @@ from prefect.artifacts import (
 )
 from prefect.context import FlowRunContext
 
-from tilewright.flows.prefect_server import hasty, server_answers
+from tilewright.flows.prefect_server import few_retries, server_answers
 from tilewright.flows.run.outcome import closing_lines
 from tilewright.tasks.progress import Advance, Notice, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tilewright.flows.maintain.watch import Tick
+    from tilewright.flows.maintain.watch import WatchResult
     from tilewright.flows.run.outcome import Outcome
     from tilewright.tasks.progress import Event, Listener
 
@@ -63,7 +63,7 @@ class Artifacts:
                 self.artifact = None
                 if event.name == "blocks":
                     self.done, self.total, self.shown = 0, event.total, time.monotonic()
-                    with suppress(*UNREACHABLE), hasty():
+                    with suppress(*UNREACHABLE), few_retries():
                         self.artifact = create_progress_artifact(progress=0.0, key="blocks-done")
             case Advance() if self.artifact is not None and self.done < self.total:
                 self._advance(event.done)
@@ -79,7 +79,7 @@ class Artifacts:
             self.shown = now
             # A server out of reach is no reason to stop the blocks: what they do is in the ledger.
             try:
-                with hasty():
+                with few_retries():
                     update_progress_artifact(artifact_id=self.artifact, progress=100.0 * self.done / self.total)
             except UNREACHABLE:
                 self.artifact = None
@@ -99,7 +99,7 @@ def leave_artifacts(outcome: Outcome) -> None:
     leave_failures(outcome.report.get("failures", []))
 
 
-def leave_ticks(ticks: Sequence[Tick]) -> None:
+def leave_ticks(ticks: Sequence[WatchResult]) -> None:
     """Leave what a look found, a row per product, and the artifacts of those that were made or updated."""
     for tick in ticks:
         if tick.outcome is not None:

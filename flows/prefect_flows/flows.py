@@ -18,7 +18,7 @@ from tilewright.flows.maintain.watch import watch_once
 from tilewright.flows.prefect_flows.artifacts import Artifacts, leave_artifacts, leave_failures, leave_ticks
 from tilewright.flows.prefect_flows.form import JobForm
 from tilewright.flows.prefect_flows.secrets import refuse_secrets
-from tilewright.flows.prefect_server import CALL_TRIES, check_server, hasty, in_flow_run, kept_through
+from tilewright.flows.prefect_server import CALL_TRIES, check_server, few_retries, in_flow_run, result_despite_outage
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.quarantine import SetAsideError
 from tilewright.flows.runners.run_options import RunOptions
@@ -197,8 +197,8 @@ def run_under_prefect(job: Job, options: RunOptions, *, listener: Listener) -> O
 
         return run_here()
 
-    with hasty(CALL_TRIES):
-        return kept_through(run)
+    with few_retries(CALL_TRIES):
+        return result_despite_outage(run)
 
 
 def _predict(job: dict[str, Any], base: str, options: RunOptions) -> dict[str, Any]:

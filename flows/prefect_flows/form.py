@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tilewright.flows.job.job import GridWish, Limits, SceneFilter, TileWish, Tolerance
-from tilewright.flows.job.mask import MaskWish
+from tilewright.flows.job.job import GridOptions, Limits, SceneFilter, TileOptions, Tolerance
+from tilewright.flows.job.mask import MaskOptions
 
 
 class JobForm(BaseModel):
@@ -36,10 +36,10 @@ class JobForm(BaseModel):
     output: str | None = Field(default=None, title="Output", description="s3://bucket/prefix or a folder.")
     layers: list[str] = Field(default=[], title="Layers", description="All that the model gives where none is named.")
     filter: SceneFilter = Field(default=SceneFilter(), title="Scenes")
-    mask: MaskWish = Field(default=MaskWish(), title="Cloud mask")
+    mask: MaskOptions = Field(default=MaskOptions(), title="Cloud mask")
     gaps: Literal["leave", "carry", "interpolate"] | None = Field(default=None, title="Gaps between dates")
-    grid: GridWish = Field(default=GridWish(), title="Grid")
-    tile: TileWish = Field(default=TileWish(), title="Blocks and windows")
+    grid: GridOptions = Field(default=GridOptions(), title="Grid")
+    tile: TileOptions = Field(default=TileOptions(), title="Blocks and windows")
     tolerance: Tolerance = Field(default=Tolerance(), title="Tolerance")
     limits: Limits = Field(default=Limits(), title="Limits")
     radiometry: Literal["auto", "pixels", "metadata"] = Field(default="auto", title="Radiometry")

@@ -24,7 +24,7 @@ WAYS_ON = "Use --update to redo what changed, --replace to start over, or anothe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class ExistingProduct:
     """What was begun in an output: its frozen plan as JSON, where, and whether the product is published."""
 
     uri: str
@@ -79,15 +79,15 @@ def check_output(output: str, options: Mapping[str, str]) -> Storage:
     return storage
 
 
-def read_standing(storage: Storage) -> Standing | None:
+def read_existing(storage: Storage) -> ExistingProduct | None:
     """What was begun in a storage; None where nothing was."""
     plain = read_plan(storage) if storage.root is not None else None
     if plain is None:
         return None
-    return Standing(uri=storage.uri, plain=plain, complete=storage.read("item.json") is not None)
+    return ExistingProduct(uri=storage.uri, plain=plain, complete=storage.read("item.json") is not None)
 
 
-def check_same_request(standing: Standing, job: Job) -> None:
+def check_same_request(existing: ExistingProduct, job: Job) -> None:
     """Do nothing where a job asks for what the standing plan makes.
 
     Raises StoreError naming the keys that differ.
@@ -99,10 +99,10 @@ def check_same_request(standing: Standing, job: Job) -> None:
     source = resolve_source(job.source, base=job.base).to_json()
     model = job_card(job).digest
     asked: dict[str, Any] = {**job.request(), "source": source, "model": model}
-    begun = standing.plain.get("request") or {}
+    begun = existing.plain.get("request") or {}
     differing = sorted(key for key in {*asked, *begun} if asked.get(key) != begun.get(key))
     if differing:
-        raise StoreError(f"{standing.uri} was begun with another request: {', '.join(differing)} differ. {WAYS_ON}")
+        raise StoreError(f"{existing.uri} was begun with another request: {', '.join(differing)} differ. {WAYS_ON}")
 
 
 def _check_writable(folder: Path, output: str) -> None:
@@ -113,19 +113,19 @@ def _check_writable(folder: Path, output: str) -> None:
         raise StoreError(f"The output {output} cannot be written: {place} does not allow it. Choose another output.")
 
 
-def check_renewal(standing: Standing, plan: Plan) -> None:
+def check_renewal(existing: ExistingProduct, plan: Plan) -> None:
     """Do nothing where the standing product's blocks can be kept one by one under a new plan.
 
     Raises StoreError where the new pixels lie elsewhere or are stored otherwise.
     """
     plain = plan.to_json()
     fixed = ("grid", "lattice", "up", "down")
-    moved = [name for name in fixed if digest(plain[name]) != digest(standing.plain.get(name))]
-    request = standing.plain.get("request") or {}
+    moved = [name for name in fixed if digest(plain[name]) != digest(existing.plain.get(name))]
+    request = existing.plain.get("request") or {}
     if plan.request.get("zarr_format") != request.get("zarr_format"):
         moved.append("zarr_format")
     if moved:
         raise StoreError(
-            f"--update: {standing.uri} differs from this job in {', '.join(moved)}, so that none of its blocks can be "
+            f"--update: {existing.uri} differs from this job in {', '.join(moved)}, so that none of its blocks can be "
             "kept. Use --replace, or another output."
         )

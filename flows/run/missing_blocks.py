@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tilewright.flows.run.context import Run
-    from tilewright.flows.run.output_lock import Holder
-    from tilewright.flows.runners.run_options import Where
-    from tilewright.tasks.block.block import Workshop
+    from tilewright.flows.run.output_lock import OutputLock
+    from tilewright.flows.runners.run_options import Placement
+    from tilewright.tasks.block.block import Worker
     from tilewright.tasks.grid.blocks import Block
     from tilewright.tasks.storage.ledger import BlockEntry
 
@@ -31,23 +31,23 @@ CHECK_THREADS = 4
 
 
 @step("blocks")
-def do_missing_blocks(run: Run, shop: Workshop, where: Where, holder: Holder) -> dict[str, BlockEntry]:
+def do_missing_blocks(run: Run, worker: Worker, placement: Placement, lock: OutputLock) -> dict[str, BlockEntry]:
     """Every block's entry, by name: those that stand, verified, and those done now."""
-    done = _verified(shop)
-    todo = _asked_for(run, [block for block in shop.plan.all_blocks() if block.name not in done])
-    run.listener(Stage(name="blocks", total=len(shop.plan.blocks)))
+    done = _verified(worker)
+    todo = _asked_for(run, [block for block in worker.plan.all_blocks() if block.name not in done])
+    run.listener(Stage(name="blocks", total=len(worker.plan.blocks)))
     if done:
         run.listener(Advance(done=len(done)))
-        run.listener(Notice(text=f"{len(done)} of {len(shop.plan.blocks)} blocks stand from before and are kept."))
+        run.listener(Notice(text=f"{len(done)} of {len(worker.plan.blocks)} blocks stand from before and are kept."))
     try:
-        _do(run, shop, where, todo, done=done, holder=holder)
+        _do(run, worker, placement, todo, done=done, lock=lock)
     except BaseException as error:
         # What broke the run is the news, and where it is the storage this list cannot be written either.
         with suppress(StorageError):
             _note_failures(run, done, aside=error.rows if isinstance(error, SetAsideError) else ())
         raise
     _note_failures(run, done)
-    missing = len(shop.plan.blocks) - len(done)
+    missing = len(worker.plan.blocks) - len(done)
     if missing:
         raise RunError(f"The blocks asked for are done; {missing} others are still missing. Run without --retry.")
     return done
@@ -62,17 +62,17 @@ def _asked_for(run: Run, missing: list[Block]) -> list[Block]:
 
 
 def _do(
-    run: Run, shop: Workshop, where: Where, todo: list[Block], *, done: dict[str, BlockEntry], holder: Holder
+    run: Run, worker: Worker, placement: Placement, todo: list[Block], *, done: dict[str, BlockEntry], lock: OutputLock
 ) -> None:
-    for entry in run_blocks(shop, todo, where, provider=run.settings.provider):
+    for entry in run_blocks(worker, todo, placement, provider=run.settings.provider):
         done[entry.name] = entry
-        km2 = block_km2(shop.plan, entry)
+        km2 = block_km2(worker.plan, entry)
         run.listener(Advance(km2=km2, block=entry.name, bytes_read=entry.bytes_read, seconds=entry.seconds))
         for failure in entry.failures:
             words = ", ".join(f"{key} {value}" for key, value in failure.items())
             run.listener(Notice(text=f"read failed: {words}", block=entry.name, item=failure["item"]))
         _check_tolerance(run, done)
-        holder.check()
+        lock.check()
 
 
 def _note_failures(run: Run, done: dict[str, BlockEntry], *, aside: Iterable[dict[str, str]] = ()) -> None:
@@ -92,21 +92,23 @@ def _check_tolerance(run: Run, done: dict[str, BlockEntry]) -> None:
         )
 
 
-def _verified(shop: Workshop) -> dict[str, BlockEntry]:
+def _verified(worker: Worker) -> dict[str, BlockEntry]:
     """The standing entries of today's key whose pixels read back as they were written; others are forgotten.
 
     Blocks that the plan no longer has are made nodata again.
     """
-    entries = read_entries(shop.storage)
-    planned = {block.name: block for block in shop.plan.all_blocks()}
+    entries = read_entries(worker.storage)
+    planned = {block.name: block for block in worker.plan.all_blocks()}
     current = [
-        entry for name, entry in entries.items() if name in planned and entry.key == block_key(shop.plan, planned[name])
+        entry
+        for name, entry in entries.items()
+        if name in planned and entry.key == block_key(worker.plan, planned[name])
     ]
     with ThreadPoolExecutor(CHECK_THREADS) as pool:
-        verdicts = pool.map(lambda entry: is_intact(shop, entry), current)
+        verdicts = pool.map(lambda entry: is_intact(worker, entry), current)
         good = {entry.name: entry for entry, intact in zip(current, verdicts, strict=True) if intact}
     for name, entry in entries.items():
         if name not in planned:
-            shop.store.erase_block(shop.plan.product_box_of(shop.plan.block(entry.row, entry.col).inner))
-    remove_entries(shop.storage, [name for name in entries if name not in good])
+            worker.store.erase_block(worker.plan.product_box_of(worker.plan.block(entry.row, entry.col).inner))
+    remove_entries(worker.storage, [name for name in entries if name not in good])
     return good

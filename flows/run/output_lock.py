@@ -30,7 +30,7 @@ class LostError(RuntimeError):
     """A run whose output another run took over while this one was silent."""
 
 
-class Holder:
+class OutputLock:
     """A run that holds its output, as far as it knows."""
 
     def __init__(self, storage: Storage) -> None:
@@ -56,32 +56,32 @@ class Holder:
 
 
 @contextmanager
-def hold(storage: Storage, *, beat_seconds: float = BEAT_SECONDS) -> Iterator[Holder]:
+def hold(storage: Storage, *, beat_seconds: float = BEAT_SECONDS) -> Iterator[OutputLock]:
     """The output for this run alone.
 
     Raises StoreError where another run is under way.
     """
-    holder = Holder(storage)
-    standing = read_lock(storage)
+    lock = OutputLock(storage)
+    existing = read_lock(storage)
     # Known before the lock is ours: another thread that reads it in between would take us for a run that ended.
-    _HELD.add(holder.run)
+    _HELD.add(lock.run)
     try:
-        take_lock(storage, holder.owner(), alive=None if standing is None else run_alive(standing))
+        take_lock(storage, lock.owner(), alive=None if existing is None else run_alive(existing))
     except BaseException:
-        _HELD.discard(holder.run)
+        _HELD.discard(lock.run)
         raise
     stop = threading.Event()
-    beats = threading.Thread(target=_beat, args=(holder, stop, beat_seconds), name="tilewright-beat", daemon=True)
+    beats = threading.Thread(target=_beat, args=(lock, stop, beat_seconds), name="tilewright-beat", daemon=True)
     beats.start()
     try:
-        yield holder
+        yield lock
     finally:
         stop.set()
         beats.join()
-        _HELD.discard(holder.run)
+        _HELD.discard(lock.run)
         # What ended the run is the news; a lock that stays is seen to be dead by the next run.
         with suppress(StorageError):
-            free_lock(storage, holder.owner())
+            free_lock(storage, lock.owner())
 
 
 def run_alive(owner: Owner) -> bool | None:
@@ -90,8 +90,8 @@ def run_alive(owner: Owner) -> bool | None:
     return owner.run in _HELD if alive and owner.pid == os.getpid() else alive
 
 
-def _beat(holder: Holder, stop: threading.Event, seconds: float) -> None:
+def _beat(lock: OutputLock, stop: threading.Event, seconds: float) -> None:
     while not stop.wait(seconds):
         # A beat that storage refuses is made up for by the next one; a lasting refusal fails the run's own writes.
         with suppress(StorageError):
-            holder.lost = not beat(holder.storage, holder.owner())
+            lock.lost = not beat(lock.storage, lock.owner())

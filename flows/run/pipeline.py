@@ -18,10 +18,10 @@ from tilewright.flows.run.missing_blocks import do_missing_blocks
 from tilewright.flows.run.outcome import Outcome
 from tilewright.flows.run.output_lock import hold
 from tilewright.flows.run.precision import check_precision
-from tilewright.flows.run.prefetch import Ahead
+from tilewright.flows.run.prefetch import Prefetch
 from tilewright.flows.run.prepare import check_room, declare_product, remove_product, replace_plan
-from tilewright.flows.runners.run_options import Where
-from tilewright.flows.runners.worker import open_workshop
+from tilewright.flows.runners.run_options import Placement
+from tilewright.flows.runners.worker import open_worker
 from tilewright.models.run.open import active_provider
 from tilewright.models.run.providers import GPU_BATCH, GPUS
 from tilewright.tasks.progress import Notice, Stage
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tilewright.models.card.card import ModelCard
-    from tilewright.tasks.block.block import Workshop
-    from tilewright.tasks.publish.layers import Finished
+    from tilewright.tasks.block.block import Worker
+    from tilewright.tasks.publish.layers import WrittenLayers
     from tilewright.tasks.storage.ledger import BlockEntry
 
 
@@ -48,42 +48,46 @@ def make_product(run: Run) -> Outcome:
     Raises a refusal (ValueError) before pixels are read, or a RuntimeError naming what broke; what is done is kept.
     """
     options = run.options
-    where = Where(runner=options.runner, workers=options.workers, shards=options.shards, deployment=options.deployment)
+    placement = Placement(
+        runner=options.runner, workers=options.workers, shards=options.shards, deployment=options.deployment
+    )
     card = load_plan_card(run.plan)
     check_room(run.storage, run.plan, card)
-    where = _fitted(run, where, card)
+    placement = _fitted(run, placement, card)
     if run.plan.precision == "fp16":
         check_precision(run.plan, card, provider=run.settings.provider)
     run = replace(run, storage=open_storage(run.storage.uri, options=run.storage.options, create=True))
-    with hold(run.storage) as holder, watched(run.listener, run.storage, run.plan.name) as listener:
+    with hold(run.storage) as lock, watched(run.listener, run.storage, run.plan.name) as listener:
         run = replace(run, listener=listener)
         _prepare(run, card)
-        shop = _open_shop(run)
-        ahead = Ahead(shop)
-        entries = do_missing_blocks(run, shop, where, holder)
+        worker = _open_worker(run)
+        ahead = Prefetch(worker)
+        entries = do_missing_blocks(run, worker, placement, lock)
         finished = _cogs(run, card, entries)
-        holder.check()
-        report = _publish(run, shop, entries, finished, background=ahead.background(), n_workers=where.n_workers)
+        lock.check()
+        report = _publish(run, worker, entries, finished, background=ahead.background(), n_workers=placement.n_workers)
     return Outcome(name=run.plan.name, output=run.storage.uri, report=report)
 
 
-def _fitted(run: Run, where: Where, card: ModelCard) -> Where:
+def _fitted(run: Run, placement: Placement, card: ModelCard) -> Placement:
     """Where blocks run, with no more callers of the model than memory has room for.
 
     Clusters and shards run where this process cannot look. Raises RoomError where not even one caller fits.
     """
-    if where.runner != "threads" or where.shards > 1:
-        return where
+    if placement.runner != "threads" or placement.shards > 1:
+        return placement
     limit = run.settings.memory_mb
     free = free_memory() if limit is None else int(limit * 1e6)
     gpu = active_provider(card, provider=run.settings.provider) in GPUS
     batch = card.batch or run.settings.batch or (GPU_BATCH if gpu else 1)
-    n_callers = fitting_callers(run.plan, card, n_callers=where.n_workers, free=free, batch=batch, on_gpu=gpu)
-    if n_callers < where.n_workers:
+    n_callers = fitting_callers(run.plan, card, n_callers=placement.n_workers, free=free, batch=batch, on_gpu=gpu)
+    if n_callers < placement.n_workers:
         run.listener(
-            Notice(text=f"{free / 1e6:,.0f} MB of memory have room for {n_callers} of {where.n_workers} model calls.")
+            Notice(
+                text=f"{free / 1e6:,.0f} MB of memory have room for {n_callers} of {placement.n_workers} model calls."
+            )
         )
-    return replace(where, workers=n_callers, free=free)
+    return replace(placement, workers=n_callers, free=free)
 
 
 @step("prepare")
@@ -102,9 +106,9 @@ def _prepare(run: Run, card: ModelCard) -> None:
     declare_product(storage, plan, card, zarr_format=run.settings.zarr_format)
 
 
-def _open_shop(run: Run) -> Workshop:
+def _open_worker(run: Run) -> Worker:
     settings = run.settings
-    shop = open_workshop(
+    worker = open_worker(
         run.storage,
         run.plan,
         provider=settings.provider,
@@ -112,8 +116,8 @@ def _open_shop(run: Run) -> Workshop:
         tolerance=settings.tolerance,
         read_threads=READ_THREADS,
     )
-    if shop.engine.session.note:
-        run.listener(Notice(text=shop.engine.session.note))
+    if worker.engine.session.note:
+        run.listener(Notice(text=worker.engine.session.note))
     today = versions()
     changed = [
         f"{name} {run.plan.versions[name]} then, {today[name]} now"
@@ -122,11 +126,11 @@ def _open_shop(run: Run) -> Workshop:
     ]
     if changed:
         run.listener(Notice(text=f"This product was begun with other libraries: {'; '.join(changed)}."))
-    return shop
+    return worker
 
 
 @step("cogs")
-def _cogs(run: Run, card: ModelCard, entries: dict[str, BlockEntry]) -> Finished:
+def _cogs(run: Run, card: ModelCard, entries: dict[str, BlockEntry]) -> WrittenLayers:
     """The smaller levels of the store, and every layer's files."""
     from tilewright.tasks.publish.layers import finish_layers
 
@@ -136,9 +140,9 @@ def _cogs(run: Run, card: ModelCard, entries: dict[str, BlockEntry]) -> Finished
 @step("publish")
 def _publish(
     run: Run,
-    shop: Workshop,
+    worker: Worker,
     entries: dict[str, BlockEntry],
-    finished: Finished,
+    finished: WrittenLayers,
     *,
     background: np.ndarray | None,
     n_workers: int,
@@ -155,4 +159,4 @@ def _publish(
         peak_memory=peak_memory(),
         background=background,
     )
-    return publish_product(shop, entries, finished, facts)
+    return publish_product(worker, entries, finished, facts)

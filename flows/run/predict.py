@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from tilewright.flows.environment import storage_options
-from tilewright.flows.machine import without_collecting
+from tilewright.flows.machine import garbage_collector_off
 from tilewright.flows.prefect_steps import step
-from tilewright.flows.run.existing import Standing, check_output, check_same_request, read_standing
+from tilewright.flows.run.existing import ExistingProduct, check_output, check_same_request, read_existing
 from tilewright.flows.run.outcome import Outcome
-from tilewright.flows.runners.run_options import RunOptions, Where
+from tilewright.flows.runners.run_options import Placement, RunOptions
 from tilewright.tasks.progress import Notice, Stage, silent
 
 if TYPE_CHECKING:
@@ -29,17 +29,17 @@ def run_job(job: Job, options: RunOptions | None = None, *, listener: Listener =
     Raises a refusal (ValueError) before pixels are read, or a RuntimeError naming what broke; what is done is kept.
     """
     options = options or RunOptions()
-    Where(runner=options.runner, workers=options.workers, shards=options.shards, deployment=options.deployment)
+    Placement(runner=options.runner, workers=options.workers, shards=options.shards, deployment=options.deployment)
     began, clock = datetime.now(UTC), time.monotonic() - options.startup_seconds
     output = job.output or f"out/{job.name}"
     storage = check_output(output, storage_options(output))
-    standing = None if options.replace else read_standing(storage)
-    if standing is not None and not options.update:
-        check_same_request(standing, job)
-        if standing.complete:
+    existing = None if options.replace else read_existing(storage)
+    if existing is not None and not options.update:
+        check_same_request(existing, job)
+        if existing.complete:
             return _already_complete(job, storage)
-    with without_collecting():
-        plan = _settled_plan(job, standing, options, listener)
+    with garbage_collector_off():
+        plan = _settled_plan(job, existing, options, listener)
         if plan is None:
             return _already_complete(job, storage)
         # All below reads pixels, runs the model and writes COGs: seconds of imports that end here for most calls.
@@ -48,7 +48,7 @@ def run_job(job: Job, options: RunOptions | None = None, *, listener: Listener =
 
     run = Run(
         plan=plan,
-        replaces=standing.plain if standing is not None and options.update else None,
+        replaces=existing.plain if existing is not None and options.update else None,
         settings=Settings.of(job),
         options=options,
         storage=storage,
@@ -59,18 +59,18 @@ def run_job(job: Job, options: RunOptions | None = None, *, listener: Listener =
     return make_product(run)
 
 
-def _settled_plan(job: Job, standing: Standing | None, options: RunOptions, listener: Listener) -> Plan | None:
+def _settled_plan(job: Job, existing: ExistingProduct | None, options: RunOptions, listener: Listener) -> Plan | None:
     """The plan to follow: the standing one, else a new one; None where --update would change nothing."""
-    if standing is not None and not options.update:
-        return standing.plan()
+    if existing is not None and not options.update:
+        return existing.plan()
     from tilewright.flows.run.existing import check_renewal
     from tilewright.tasks.storage.ledger import digest
 
-    listener(Stage(name="plan", note="anew" if standing is not None else ""))
+    listener(Stage(name="plan", note="anew" if existing is not None else ""))
     plan = new_plan(job)
-    if standing is not None:
-        check_renewal(standing, plan)
-        if standing.complete and digest(plan.to_json()) == digest(standing.plain):
+    if existing is not None:
+        check_renewal(existing, plan)
+        if existing.complete and digest(plan.to_json()) == digest(existing.plain):
             return None
     for warning in plan.warnings:
         listener(Notice(text=warning))

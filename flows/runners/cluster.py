@@ -7,38 +7,38 @@ from typing import TYPE_CHECKING, Any
 
 from tilewright.flows.errors import RunnerError
 from tilewright.flows.runners.cluster_worker import differences, expected_facts, remote_block, worker_facts
-from tilewright.flows.runners.dispatch import Crew
+from tilewright.flows.runners.dispatch import Dispatcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from tilewright.flows.runners.cluster_worker import Pairs
     from tilewright.flows.runners.quarantine import Quarantine
-    from tilewright.flows.runners.run_options import Where
-    from tilewright.tasks.block.block import Workshop
+    from tilewright.flows.runners.run_options import Placement
+    from tilewright.tasks.block.block import Worker
     from tilewright.tasks.grid.blocks import Block
     from tilewright.tasks.storage.ledger import BlockEntry
 
 
 def run_on_cluster(
-    shop: Workshop, blocks: Sequence[Block], where: Where, quarantine: Quarantine, *, provider: str
+    worker: Worker, blocks: Sequence[Block], placement: Placement, quarantine: Quarantine, *, provider: str
 ) -> Iterator[BlockEntry]:
     """Do the blocks on the cluster and yield their entries as they come; what fails for good goes to quarantine.
 
     Raises RunnerError where Dask's distributed part is not installed or the workers differ from this process.
     """
     settings = {
-        "output": shop.storage.uri,
+        "output": worker.storage.uri,
         "provider": provider,
-        "batch": shop.engine.batch,
-        "tolerance": shop.failures.tolerance,
+        "batch": worker.engine.batch,
+        "tolerance": worker.failures.tolerance,
     }
-    with _client(where, n_blocks=len(blocks)) as client:
-        expected = expected_facts(shop)
+    with _client(placement, n_blocks=len(blocks)) as client:
+        expected = expected_facts(worker)
         given = tuple(sorted(settings.items()))
         _check_workers(client, given, expected)
-        crew = Crew(
-            client=client, shop=shop, work=remote_block, settings=given, expected=expected, quarantine=quarantine
+        crew = Dispatcher(
+            client=client, worker=worker, work=remote_block, settings=given, expected=expected, quarantine=quarantine
         )
         yield from crew.run(blocks)
 
@@ -54,14 +54,14 @@ def _check_workers(client: Any, settings: Pairs, expected: Pairs) -> None:
 
 
 @contextmanager
-def _client(where: Where, *, n_blocks: int) -> Iterator[Any]:
+def _client(placement: Placement, *, n_blocks: int) -> Iterator[Any]:
     from distributed import Client, LocalCluster
 
-    if where.runner != "dask":
-        with _connected(Client, where.runner) as client:
+    if placement.runner != "dask":
+        with _connected(Client, placement.runner) as client:
             yield client
         return
-    n_workers = max(1, min(where.n_workers, n_blocks))
+    n_workers = max(1, min(placement.n_workers, n_blocks))
     with (
         LocalCluster(n_workers=n_workers, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster) as client,

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from tilewright.flows.errors import RunnerError
 from tilewright.flows.plan.make import versions
-from tilewright.flows.runners.worker import reopen_workshop
+from tilewright.flows.runners.worker import reopen_worker
 from tilewright.tasks.block.block import do_block
 from tilewright.tasks.block.split import do_block_in_parts
 
 if TYPE_CHECKING:
-    from tilewright.tasks.block.block import Workshop
+    from tilewright.tasks.block.block import Worker
 
 
 Pairs = tuple[tuple[str, Any], ...]
@@ -22,10 +22,10 @@ Pairs = tuple[tuple[str, Any], ...]
 READ_THREADS = 2
 
 
-def expected_facts(shop: Workshop) -> tuple[tuple[str, str], ...]:
+def expected_facts(worker: Worker) -> tuple[tuple[str, str], ...]:
     """What every worker must agree in with this process, or the map would be made of two kinds of pixels."""
     return (
-        ("model", shop.engine.card.sha256),
+        ("model", worker.engine.card.sha256),
         ("python", _python()),
         ("tilewright", versions()["tilewright"]),
     )
@@ -35,7 +35,7 @@ def worker_facts(settings: Pairs) -> dict[str, str]:
     """The same of the process it is called in, and what its model lacks instead of an error."""
     facts = {"python": _python(), "tilewright": versions().get("tilewright", "none")}
     try:
-        return {**facts, "model": _workshop(settings).engine.card.sha256}
+        return {**facts, "model": _worker(settings).engine.card.sha256}
     except (ValueError, RuntimeError, OSError) as error:
         return {**facts, "model": f"none ({' '.join(str(error).split())[:200]})"}
 
@@ -44,9 +44,9 @@ def remote_block(row: int, col: int, parts: int, settings: Pairs, expected: Pair
     """Do one block in this process, whole or in ``parts`` per side, and return its ledger entry as JSON values."""
     # A worker that came later was not there when all were compared.
     _agree(settings, expected)
-    shop = _workshop(settings)
-    block = shop.plan.block(row, col)
-    return (do_block(shop, block) if parts == 1 else do_block_in_parts(shop, block, parts=parts)).to_json()
+    worker = _worker(settings)
+    block = worker.plan.block(row, col)
+    return (do_block(worker, block) if parts == 1 else do_block_in_parts(worker, block, parts=parts)).to_json()
 
 
 def differences(facts: dict[str, str], expected: Pairs) -> str:
@@ -64,8 +64,8 @@ def _agree(settings: Pairs, expected: Pairs) -> None:
 
 
 @lru_cache(maxsize=4)
-def _workshop(settings: Pairs) -> Workshop:
-    return reopen_workshop(read_threads=READ_THREADS, **dict(settings))
+def _worker(settings: Pairs) -> Worker:
+    return reopen_worker(read_threads=READ_THREADS, **dict(settings))
 
 
 def _python() -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tilewright.flows.runners.cluster_worker import Pairs
     from tilewright.flows.runners.quarantine import Quarantine
-    from tilewright.tasks.block.block import Workshop
+    from tilewright.tasks.block.block import Worker
     from tilewright.tasks.grid.blocks import Block
 
 
@@ -48,14 +48,14 @@ class NoWorkersError(RuntimeError):
 
 
 @dataclass(slots=True, kw_only=True)
-class Crew:
+class Dispatcher:
     """Blocks out on the workers, those to be tried again, and the pause a throttled source gets.
 
     ``work`` is what a worker does: ``tilewright.flows.runners.cluster_worker.remote_block``.
     """
 
     client: Any
-    shop: Workshop
+    worker: Worker
     work: Callable[..., dict[str, Any]]
     settings: Pairs
     expected: Pairs
@@ -98,7 +98,7 @@ class Crew:
         return min(MOST_OUT, max(LEAST_OUT, int(OUT_SECONDS / max(self.block_seconds, 1e-3)) + 1))
 
     def _submit(self, blocks: list[Block]) -> None:
-        needs = {"GPU": 1} if self.shop.engine.session.provider in {"cuda", "tensorrt"} else None
+        needs = {"GPU": 1} if self.worker.engine.session.provider in {"cuda", "tensorrt"} else None
         futures = self.client.map(
             self.work,
             [block.row for block in blocks],
@@ -117,7 +117,7 @@ class Crew:
     def _key(self, block: Block) -> str:
         """The same block of the same pixels has the same key in every run; a new try needs a new one."""
         tried = self.quarantine.tries.get(block.name, 0)
-        return f"block-{block.name}-{block_key(self.shop.plan, block)[:16]}" + (f"-{tried}" if tried else "")
+        return f"block-{block.name}-{block_key(self.worker.plan, block)[:16]}" + (f"-{tried}" if tried else "")
 
     def _answered(self) -> list[Any]:
         """Futures that have ended, all that there are; none where nothing ends for a while."""

@@ -10,7 +10,7 @@ from tilewright.flows.machine import n_cores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Where:
+class Placement:
     """The runner asked for: ``threads``, ``dask`` (a cluster on this machine) or a scheduler's address.
 
     With ``shards`` above 1 the blocks go out as that many flow runs, each with this runner for itself: sub-flows of
@@ -42,7 +42,7 @@ class Where:
 class RunOptions:
     """How a job is run; none of it changes a pixel. ``startup_seconds`` went by before and count as part of the run.
 
-    ``shards`` and ``deployment`` send the blocks out as flow runs of their own (see ``Where``);
+    ``shards`` and ``deployment`` send the blocks out as flow runs of their own (see ``Placement``);
     ``retry`` names the class of failure whose blocks alone are done again.
     """
 

@@ -10,8 +10,8 @@ from tilewright.flows.runners.threads import run_on_threads
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tilewright.flows.runners.run_options import Where
-    from tilewright.tasks.block.block import Workshop
+    from tilewright.flows.runners.run_options import Placement
+    from tilewright.tasks.block.block import Worker
     from tilewright.tasks.grid.blocks import Block
     from tilewright.tasks.storage.ledger import BlockEntry
 
@@ -20,21 +20,21 @@ class RunError(RuntimeError):
     """A run that failed: what broke, and that the rest is kept."""
 
 
-def run_blocks(shop: Workshop, blocks: Sequence[Block], where: Where, *, provider: str) -> Iterator[BlockEntry]:
+def run_blocks(worker: Worker, blocks: Sequence[Block], placement: Placement, *, provider: str) -> Iterator[BlockEntry]:
     """Do every block and yield its entry as soon as it is recorded, in no promised order.
 
     What is recorded stays, whatever comes. Raises SetAsideError at the end where blocks failed for good, and at once
     what every other block would meet too.
     """
     quarantine = Quarantine()
-    if where.shards > 1:
+    if placement.shards > 1:
         from tilewright.flows.runners.shard_runs import run_shards
 
-        yield from run_shards(shop, blocks, where, provider=provider)
-    elif where.runner == "threads":
-        yield from run_on_threads(shop, blocks, quarantine, n_workers=where.n_workers, free=where.free)
+        yield from run_shards(worker, blocks, placement, provider=provider)
+    elif placement.runner == "threads":
+        yield from run_on_threads(worker, blocks, quarantine, n_workers=placement.n_workers, free=placement.free)
     else:
         from tilewright.flows.runners.cluster import run_on_cluster
 
-        yield from run_on_cluster(shop, blocks, where, quarantine, provider=provider)
+        yield from run_on_cluster(worker, blocks, placement, quarantine, provider=provider)
     quarantine.close()

@@ -20,8 +20,8 @@ from tilewright.tasks.storage.ledger import ENTRIES, BlockEntry
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tilewright.flows.runners.run_options import Where
-    from tilewright.tasks.block.block import Workshop
+    from tilewright.flows.runners.run_options import Placement
+    from tilewright.tasks.block.block import Worker
     from tilewright.tasks.grid.blocks import Block
     from tilewright.tasks.storage.storage import Storage
 
@@ -34,21 +34,21 @@ class ShardsError(RuntimeError):
     """Shards that failed for good, after their own tries."""
 
 
-def run_shards(shop: Workshop, blocks: Sequence[Block], where: Where, *, provider: str) -> Iterator[BlockEntry]:
+def run_shards(worker: Worker, blocks: Sequence[Block], placement: Placement, *, provider: str) -> Iterator[BlockEntry]:
     """Send the shards that hold the blocks out and yield entries as the ledger gets them.
 
     Raises ShardsError naming the shards that failed, after all others have ended.
     """
     wanted = {block.name: block for block in blocks}
-    shards = [shard for shard in cut_shards(shop.plan, where.shards) if _any_of(shard, wanted)]
-    parameters = [_parameters(shop, shard, where, provider) for shard in shards]
-    at_once = len(shards) if where.deployment else max(1, min(len(shards), where.n_workers))
+    shards = [shard for shard in cut_shards(worker.plan, placement.shards) if _any_of(shard, wanted)]
+    parameters = [_parameters(worker, shard, placement, provider) for shard in shards]
+    at_once = len(shards) if placement.deployment else max(1, min(len(shards), placement.n_workers))
     failures: list[str] = []
     rows: list[dict[str, str]] = []
     with ThreadPoolExecutor(max(1, at_once), thread_name_prefix="tilewright-shard") as pool:
         # Each thread gets a copy of this context: a sub-flow finds its parent run in it.
         running: dict[Future[Any], Shard] = {
-            pool.submit(contextvars.copy_context().run, _send, given, where): shard
+            pool.submit(contextvars.copy_context().run, _send, given, placement): shard
             for shard, given in zip(shards, parameters, strict=True)
         }
         while running:
@@ -60,7 +60,7 @@ def run_shards(shop: Workshop, blocks: Sequence[Block], where: Where, *, provide
                 if error is not None:
                     rows.extend(getattr(error, "rows", ()))
                     failures.append(f"shard {shard.number} of {shard.total}: {' '.join(str(error).split())[:400]}")
-            yield from _arrived(shop, wanted)
+            yield from _arrived(worker, wanted)
     if failures:
         message = (
             f"{len(failures)} of {len(shards)} shards failed: {'; '.join(failures[:3])}. Finished blocks are kept: "
@@ -73,30 +73,34 @@ def _any_of(shard: Shard, wanted: dict[str, Block]) -> bool:
     return any(f"{row}_{col}" in wanted for row, col in shard.places)
 
 
-def _parameters(shop: Workshop, shard: Shard, where: Where, provider: str) -> dict[str, Any]:
+def _parameters(worker: Worker, shard: Shard, placement: Placement, provider: str) -> dict[str, Any]:
     return {
-        "output": shop.storage.uri,
+        "output": worker.storage.uri,
         "number": shard.number,
-        "n_shards": where.shards,
-        "runner": where.runner,
-        "workers": _share(where),
+        "n_shards": placement.shards,
+        "runner": placement.runner,
+        "workers": _share(placement),
         "provider": provider,
-        "batch": shop.engine.batch,
-        "tolerance": shop.failures.tolerance,
+        "batch": worker.engine.batch,
+        "tolerance": worker.failures.tolerance,
     }
 
 
-def _share(where: Where) -> int | None:
+def _share(placement: Placement) -> int | None:
     """Cores of one shard: sub-flows share this machine, deployment runs have one each."""
-    return where.workers if where.deployment else max(1, where.n_workers // min(where.shards, where.n_workers))
+    return (
+        placement.workers
+        if placement.deployment
+        else max(1, placement.n_workers // min(placement.shards, placement.n_workers))
+    )
 
 
-def _send(parameters: dict[str, Any], where: Where) -> None:
+def _send(parameters: dict[str, Any], placement: Placement) -> None:
     """One shard from start to end; a new try is a new run, on another machine where it is a deployment's."""
     delays = deque(POLICIES["shard"].delays)
     while True:
         try:
-            _send_once(parameters, where)
+            _send_once(parameters, placement)
         except Exception as error:
             if not delays or classify(error) not in RETRIED:
                 raise
@@ -105,12 +109,12 @@ def _send(parameters: dict[str, Any], where: Where) -> None:
             return
 
 
-def _send_once(parameters: dict[str, Any], where: Where) -> None:
+def _send_once(parameters: dict[str, Any], placement: Placement) -> None:
     """A deployment run, a sub-flow, or outside Prefect a plain call."""
-    if where.deployment is not None:
+    if placement.deployment is not None:
         from tilewright.flows.prefect_flows.flows import run_deployed
 
-        run_deployed(where.deployment, parameters)
+        run_deployed(placement.deployment, parameters)
     elif in_flow_run() and _server_answers():
         from tilewright.flows.prefect_flows.flows import shard as sub_flow
 
@@ -125,12 +129,12 @@ def _server_answers() -> bool:
     return server_answers()
 
 
-def _arrived(shop: Workshop, wanted: dict[str, Block]) -> Iterator[BlockEntry]:
+def _arrived(worker: Worker, wanted: dict[str, Block]) -> Iterator[BlockEntry]:
     """Entries of wanted blocks that stand in the ledger by now; each is wanted no longer."""
-    for name in _finished(shop.storage) & wanted.keys():
-        plain = shop.storage.read_json(f"{ENTRIES}/{name}.json")
+    for name in _finished(worker.storage) & wanted.keys():
+        plain = worker.storage.read_json(f"{ENTRIES}/{name}.json")
         entry = BlockEntry.from_json(plain) if plain else None
-        if entry is not None and is_current(shop.plan, wanted[name], entry):
+        if entry is not None and is_current(worker.plan, wanted[name], entry):
             del wanted[name]
             yield entry
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tilewright.flows.plan.shards import cut_shards
-from tilewright.flows.runners.worker import reopen_workshop
+from tilewright.flows.runners.worker import reopen_worker
 from tilewright.tasks.block.block import is_current
 from tilewright.tasks.storage.ledger import read_entries
 
 if TYPE_CHECKING:
-    from tilewright.flows.runners.run_options import Where
+    from tilewright.flows.runners.run_options import Placement
     from tilewright.tasks.grid.blocks import Block
     from tilewright.tasks.plan import Plan
 
@@ -23,7 +23,7 @@ def do_shard(
     number: int,
     n_shards: int,
     *,
-    where: Where,
+    placement: Placement,
     provider: str = "auto",
     batch: int | None = None,
     tolerance: int = 0,
@@ -34,11 +34,11 @@ def do_shard(
     """
     from tilewright.flows.runners.runner import run_blocks
 
-    shop = reopen_workshop(output, provider=provider, batch=batch, tolerance=tolerance, read_threads=READ_THREADS)
-    blocks = shard_blocks(shop.plan, number, n_shards)
-    standing = read_entries(shop.storage)
-    missing = [block for block in blocks if not is_current(shop.plan, block, standing.get(block.name))]
-    done = sum(1 for _ in run_blocks(shop, missing, where, provider=provider))
+    worker = reopen_worker(output, provider=provider, batch=batch, tolerance=tolerance, read_threads=READ_THREADS)
+    blocks = shard_blocks(worker.plan, number, n_shards)
+    existing = read_entries(worker.storage)
+    missing = [block for block in blocks if not is_current(worker.plan, block, existing.get(block.name))]
+    done = sum(1 for _ in run_blocks(worker, missing, placement, provider=provider))
     return {"shard": number, "blocks": len(blocks), "done_now": done}
 
 
@@ -62,7 +62,7 @@ def run_shard(
     tolerance: int,
 ) -> dict[str, int]:
     """``do_shard`` by values that travel as a flow run's parameters."""
-    from tilewright.flows.runners.run_options import Where
+    from tilewright.flows.runners.run_options import Placement
 
-    where = Where(runner=runner, workers=workers)
-    return do_shard(output, number, n_shards, where=where, provider=provider, batch=batch, tolerance=tolerance)
+    placement = Placement(runner=runner, workers=workers)
+    return do_shard(output, number, n_shards, placement=placement, provider=provider, batch=batch, tolerance=tolerance)

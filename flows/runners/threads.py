@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tilewright.flows.machine import free_memory, unused_memory
-from tilewright.flows.plan.memory import FEWEST_ALIVE, block_memory, sweep_of
+from tilewright.flows.plan.memory import FEWEST_ALIVE, block_memory, read_order_of
 from tilewright.flows.policies import BLOCK_DELAYS
-from tilewright.tasks.block.block import ReadBlock, Workshop, read_block, write_block
+from tilewright.tasks.block.block import ReadBlock, Worker, read_block, write_block
 from tilewright.tasks.block.infer import infer_block
 from tilewright.tasks.block.split import do_block_in_parts
-from tilewright.tasks.read.reader import keep_decoded
+from tilewright.tasks.read.reader import set_block_cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -46,13 +46,13 @@ class _Inferred:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Line:
+class BlockPipeline:
     """The blocks under way, by stage; ``again`` are those to be tried again, with the moment from which on.
 
     What memory is too short for goes alone, in parts: nothing else holds pixels then.
     """
 
-    shop: Workshop
+    worker: Worker
     quarantine: Quarantine
     n_alive: int
     block_bytes: float
@@ -111,7 +111,7 @@ class _Line:
             if block is None or self.quarantine.parts(block) > 1:
                 return
             self._drop(block)
-            self.reading[self.readers.submit(read_block, self.shop, block)] = block
+            self.reading[self.readers.submit(read_block, self.worker, block)] = block
 
     def _take(self, done: set[Future[Any]]) -> Iterator[BlockEntry]:
         """Hand each finished stage on to the next."""
@@ -123,18 +123,18 @@ class _Line:
                 # Memory ran out for another meanwhile: this one too begins anew, in parts.
                 self.waiting.appendleft(block)
             else:
-                self.making[self.makers.submit(_infer, self.shop, read.result(), self.callers.map)] = block
+                self.making[self.makers.submit(_infer, self.worker, read.result(), self.callers.map)] = block
         for made in [future for future in self.making if future in done]:
             block = self.making.pop(made)
             if not self._failed(block, made.exception()):
-                self.writing.add(self.writers.submit(_write, self.shop, made.result()))
+                self.writing.add(self.writers.submit(_write, self.worker, made.result()))
         for written in [future for future in self.writing if future in done]:
             self.writing.remove(written)
             yield written.result()
 
     def _in_parts(self, block: Block) -> Iterator[BlockEntry]:
         try:
-            entry = do_block_in_parts(self.shop, block, parts=self.quarantine.parts(block))
+            entry = do_block_in_parts(self.worker, block, parts=self.quarantine.parts(block))
         except Exception as error:
             self._failed(block, error)
         else:
@@ -153,44 +153,44 @@ class _Line:
 
 
 def run_on_threads(
-    shop: Workshop, blocks: Sequence[Block], quarantine: Quarantine, *, n_workers: int, free: int | None = None
+    worker: Worker, blocks: Sequence[Block], quarantine: Quarantine, *, n_workers: int, free: int | None = None
 ) -> Iterator[BlockEntry]:
     """Do the blocks and yield their entries as they are recorded; what fails for good goes to quarantine.
 
     ``n_workers`` windows run at once, in ``free`` bytes of memory, None for what is free now. On a failure or Ctrl-C
     what has not begun is dropped and what runs is waited for: entries are whole or absent.
     """
-    lattice = shop.plan.lattice
+    lattice = worker.plan.lattice
     windows = (lattice.block // lattice.step) ** 2
     # Twice the windows that run at once, so that the end of one block does not leave a core without work.
     n_making = max(2, math.ceil(2 * n_workers / windows))
     n_readers = math.ceil(n_workers / WORKERS_PER_READER)
     places = [(block.row, block.col) for block in blocks]
-    sweep = sweep_of(shop.plan, places, free=free_memory() if free is None else free)
-    keep_decoded(sweep.cache_bytes)
+    read_order = read_order_of(worker.plan, places, free=free_memory() if free is None else free)
+    set_block_cache(read_order.cache_bytes)
     with ExitStack() as stack:
-        line = _Line(
-            shop=shop,
+        line = BlockPipeline(
+            worker=worker,
             quarantine=quarantine,
             n_alive=max(FEWEST_ALIVE, n_making + n_readers),
-            block_bytes=block_memory(shop.plan),
+            block_bytes=block_memory(worker.plan),
             readers=_pool(stack, n_readers, "read"),
             makers=_pool(stack, n_making, "block"),
             callers=_pool(stack, n_workers, "infer"),
             writers=_pool(stack, 1, "write"),
-            waiting=deque(sweep.order(blocks)),
+            waiting=deque(read_order.order(blocks)),
         )
         yield from line.run()
 
 
-def _infer(shop: Workshop, read: ReadBlock, spread: Callable[..., Iterator[object]]) -> _Inferred:
+def _infer(worker: Worker, read: ReadBlock, spread: Callable[..., Iterator[object]]) -> _Inferred:
     began = time.perf_counter()
-    result = infer_block(shop.plan, shop.engine, read.inputs, spread=spread)  # type: ignore[arg-type]
+    result = infer_block(worker.plan, worker.engine, read.inputs, spread=spread)  # type: ignore[arg-type]
     return _Inferred(read=read.emptied(), result=result, seconds=time.perf_counter() - began)
 
 
-def _write(shop: Workshop, made: _Inferred) -> BlockEntry:
-    return write_block(shop, made.read, made.result, infer_seconds=made.seconds)
+def _write(worker: Worker, made: _Inferred) -> BlockEntry:
+    return write_block(worker, made.read, made.result, infer_seconds=made.seconds)
 
 
 def _pool(stack: ExitStack, size: int, name: str) -> ThreadPoolExecutor:

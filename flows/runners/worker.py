@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from tilewright.catalogs.sources.registry import sign_href
 from tilewright.catalogs.sources.source import Source
 from tilewright.flows.environment import reading_settings, storage_options
-from tilewright.flows.machine import return_freed_memory
+from tilewright.flows.machine import limit_malloc
 from tilewright.flows.plan.engine import open_engine
 from tilewright.flows.plan.model_card import load_plan_card
-from tilewright.tasks.block.block import Workshop
+from tilewright.tasks.block.block import Worker
 from tilewright.tasks.plan import Plan
 from tilewright.tasks.read.failures import FailureLog
 from tilewright.tasks.storage.errors import StoreError
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from tilewright.tasks.storage.storage import Storage
 
 
-def open_workshop(
+def open_worker(
     storage: Storage, plan: Plan, *, provider: str, batch: int | None, tolerance: int, read_threads: int
-) -> Workshop:
+) -> Worker:
     """The workshop of this process.
 
     Raises ProviderError where the provider asked for cannot run, JobError where the model has changed.
     """
-    return_freed_memory()
+    limit_malloc()
     card = load_plan_card(plan)
-    return Workshop(
+    return Worker(
         plan=plan,
         engine=open_engine(plan, card, provider=provider, batch=batch),
         storage=storage,
@@ -59,7 +59,7 @@ def scene_signer(plan: Plan) -> Callable[[Scene, str], str] | None:
     return sign
 
 
-def reopen_workshop(output: str, *, provider: str, batch: int | None, tolerance: int, read_threads: int) -> Workshop:
+def reopen_worker(output: str, *, provider: str, batch: int | None, tolerance: int, read_threads: int) -> Worker:
     """The workshop of a worker process that knows nothing but the output.
 
     Raises StoreError where no plan is there.
@@ -68,7 +68,7 @@ def reopen_workshop(output: str, *, provider: str, batch: int | None, tolerance:
     plain = read_plan(storage)
     if plain is None:
         raise StoreError(f"{output} holds no plan that a worker could follow.")
-    return open_workshop(
+    return open_worker(
         storage,
         Plan.from_json(plain),
         provider=provider,

@@ -43,7 +43,7 @@ class GraphFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Port:
+class GraphPort:
     """One input or output of the graph: numpy type name, sizes with -1 where free, None where the rank is unknown."""
 
     data_type: str
@@ -91,14 +91,14 @@ def read_graph(path: Path) -> onnx.ModelProto:
     return model
 
 
-def graph_inputs(model: onnx.ModelProto) -> dict[str, Port]:
+def graph_inputs(model: onnx.ModelProto) -> dict[str, GraphPort]:
     """The inputs that must be fed, by name (initialisers left out)."""
     fixed = {tensor.name for tensor in model.graph.initializer}
     fixed |= {tensor.values.name for tensor in model.graph.sparse_initializer}
     return {port.name: _port(port, f"input {port.name!r}") for port in model.graph.input if port.name not in fixed}
 
 
-def _port(value: onnx.ValueInfoProto, what: str) -> Port:
+def _port(value: onnx.ValueInfoProto, what: str) -> GraphPort:
     if value.type.WhichOneof("value") != "tensor_type":
         raise CardError(
             f"the graph's {what} is no tensor (a sequence or map); export it as one (skl2onnx: zipmap=False)"
@@ -109,9 +109,9 @@ def _port(value: onnx.ValueInfoProto, what: str) -> Port:
     except KeyError:
         data_type = "unknown"
     if not tensor.HasField("shape"):
-        return Port(data_type=data_type, shape=None)
+        return GraphPort(data_type=data_type, shape=None)
     dims = tuple(dim.dim_value if dim.HasField("dim_value") else -1 for dim in tensor.shape.dim)
-    return Port(data_type=data_type, shape=dims)
+    return GraphPort(data_type=data_type, shape=dims)
 
 
 def _facts(model: onnx.ModelProto, path: Path) -> GraphFacts:
@@ -178,7 +178,7 @@ def _refuse_external(facts: GraphFacts, path: Path, weights: Sequence[Path]) -> 
             )
 
 
-def _refuse_inputs(ports: Mapping[str, Port], specs: Sequence[InputSpec | ExtraInput]) -> None:
+def _refuse_inputs(ports: Mapping[str, GraphPort], specs: Sequence[InputSpec | ExtraInput]) -> None:
     for spec in specs:
         _refuse_port(f"properties.mlm:input ({spec.name})", "input", ports.get(spec.name), spec, tuple(ports))
     missing = sorted(set(ports) - {spec.name for spec in specs})
@@ -189,13 +189,13 @@ def _refuse_inputs(ports: Mapping[str, Port], specs: Sequence[InputSpec | ExtraI
         )
 
 
-def _refuse_outputs(ports: Mapping[str, Port], specs: Sequence[OutputSpec]) -> None:
+def _refuse_outputs(ports: Mapping[str, GraphPort], specs: Sequence[OutputSpec]) -> None:
     for spec in specs:
         _refuse_port(f"properties.mlm:output ({spec.name})", "result", ports.get(spec.name), spec, tuple(ports))
 
 
 def _refuse_port(
-    at: str, key: str, port: Port | None, spec: InputSpec | ExtraInput | OutputSpec, names: tuple[str, ...]
+    at: str, key: str, port: GraphPort | None, spec: InputSpec | ExtraInput | OutputSpec, names: tuple[str, ...]
 ) -> None:
     """Refuse a card's array that is not the graph's: name, type, rank, sizes."""
     if port is None:

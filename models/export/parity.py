@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tilewright.models.card.card import ModelCard
     from tilewright.models.export.facts import ExportFacts
-    from tilewright.models.measure.probe import Port
+    from tilewright.models.measure.probe import ProbePort
 
     Feeds = Mapping[str, NDArray[np.float32]]
 
@@ -103,11 +103,11 @@ def _feeds(card: ModelCard, facts: ExportFacts) -> Iterator[tuple[str, dict[str,
         yield from _thresholds(card, random, ports[0])
 
 
-def _uniform(random: np.random.Generator, port: Port, size: tuple[int, int]) -> NDArray[np.float32]:
+def _uniform(random: np.random.Generator, port: ProbePort, size: tuple[int, int]) -> NDArray[np.float32]:
     return random.uniform(port.low, port.high, _shape(port, size)).astype(np.float32)
 
 
-def _shape(port: Port, size: tuple[int, int]) -> tuple[int, ...]:
+def _shape(port: ProbePort, size: tuple[int, int]) -> tuple[int, ...]:
     """The port's array for windows of `size` pixels of the card's grid."""
     sides = {"height": round(size[0] * port.ratio), "width": round(size[1] * port.ratio)}
     batch = 2 if port.spatial else N_ROWS
@@ -118,7 +118,7 @@ def _shape(port: Port, size: tuple[int, int]) -> tuple[int, ...]:
 
 
 def _thresholds(
-    card: ModelCard, random: np.random.Generator, port: Port
+    card: ModelCard, random: np.random.Generator, port: ProbePort
 ) -> Iterator[tuple[str, dict[str, NDArray[np.float32]]]]:
     """Rows that lie exactly on a tree's threshold, and on the float32 numbers next to it on both sides."""
     places = [pair for node in onnx.load(card.model_path).graph.node for pair in _splits(node)]

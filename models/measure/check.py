@@ -13,7 +13,7 @@ from tilewright.models.measure.window import choose_window
 from tilewright.models.optimise.fuse import obstacle
 from tilewright.models.run.open import open_session
 from tilewright.models.run.providers import GPU_BATCH, GPUS, lacking_operators
-from tilewright.models.run.smoke_run import RunFacts, check_inputs, check_runs
+from tilewright.models.run.smoke_run import SmokeRun, check_inputs, check_runs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +45,7 @@ class CheckReport:
     graph: GraphFacts
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    runs: tuple[RunFacts, ...]
+    runs: tuple[SmokeRun, ...]
     receptive_field: ReceptiveField
     window: WindowChoice
     batch: int

@@ -25,7 +25,7 @@ START_SIZES = (64, 96, 80, 112, 128, 160, 192, 224, 256, 320, 384, 512)
 SIDES = tuple(product((0, 1), (1, -1)))
 
 
-class Trial:
+class Perturbation:
     """A probe with the form of its windows: fixed by the graph, or free, then short across and long along the axis
     that is measured (`slim`), or square.
     """
@@ -99,10 +99,10 @@ class Trial:
         return self._fields[size]
 
 
-class Border:
+class Edge:
     """Reaches for borders at a multiple of the stride and the pixels after it, each measured once."""
 
-    def __init__(self, trial: Trial, *, length: int, middle: int, axis: int, side: int, exact: bool) -> None:
+    def __init__(self, trial: Perturbation, *, length: int, middle: int, axis: int, side: int, exact: bool) -> None:
         self._trial, self._length, self._middle = trial, length, middle
         self._axis, self._side, self._exact = axis, side, exact
         self._known: dict[int, int] = {}
@@ -135,8 +135,8 @@ class Border:
             self._halve(middle, last, unit)
 
 
-def worst_reaches(trial: Trial, *, length: int, stride: int, exact: bool) -> tuple[int, int]:
+def worst_reaches(trial: Perturbation, *, length: int, stride: int, exact: bool) -> tuple[int, int]:
     """The largest reach over all borders, and over those on multiples of the stride, all four sides, in pixels."""
     middle = trial.middle(length, stride)
-    borders = [Border(trial, length=length, middle=middle, axis=axis, side=side, exact=exact) for axis, side in SIDES]
+    borders = [Edge(trial, length=length, middle=middle, axis=axis, side=side, exact=exact) for axis, side in SIDES]
     return max(border.worst(stride) for border in borders), max(border.reach(0) for border in borders)

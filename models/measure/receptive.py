@@ -17,9 +17,9 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from tilewright.models.cache import keep
-from tilewright.models.measure.perturb import SIDES, Trial, worst_reaches
+from tilewright.models.measure.perturb import SIDES, Perturbation, worst_reaches
 from tilewright.models.measure.ports import card_ports
-from tilewright.models.measure.probe import CLEAR, Port, Probe
+from tilewright.models.measure.probe import CLEAR, Probe, ProbePort
 from tilewright.models.measure.stride import proven_difference, total_stride
 from tilewright.models.run.session import open_graph
 
@@ -92,7 +92,12 @@ def measure_receptive_field(card: ModelCard, *, cache: Path | None = None) -> Re
 
 
 def measure_graph(
-    path: Path, *, sha256: str, inputs: tuple[Port, ...], outputs: tuple[Port, ...], tolerance: float = TOLERANCE
+    path: Path,
+    *,
+    sha256: str,
+    inputs: tuple[ProbePort, ...],
+    outputs: tuple[ProbePort, ...],
+    tolerance: float = TOLERANCE,
 ) -> ReceptiveField:
     """The receptive field of the graph at `path` (bytes of hash `sha256`), whose axes mean what the ports say.
 
@@ -110,14 +115,14 @@ def measure_graph(
     mixers = mixing_operators(path)
     probe = Probe(open_graph(path, sha256=sha256, provider="cpu"), inputs=inputs, outputs=outputs)
     possible = structural_reach(path, jumps={port.name: float(1 / port.ratio) for port in inputs if port.spatial})
-    field = _measure(Trial(probe, tolerance=tolerance, slim=True), mixers, possible)
+    field = _measure(Perturbation(probe, tolerance=tolerance, slim=True), mixers, possible)
     if field.verdict == "unbounded" and field.difference is not None and 2 * (possible + CLEAR) <= LONGEST:
         # Slim windows are cheaper and miss only what reaches far along both axes at once: the proof has told.
-        field = _measure(Trial(probe, tolerance=tolerance, slim=False), mixers, possible)
+        field = _measure(Perturbation(probe, tolerance=tolerance, slim=False), mixers, possible)
     return field
 
 
-def _measure(trial: Trial, mixers: tuple[str, ...], possible: int) -> ReceptiveField:
+def _measure(trial: Perturbation, mixers: tuple[str, ...], possible: int) -> ReceptiveField:
     """`possible` is how far the graph could see by its structure, so how far must be looked."""
     suspects = f"; the graph has {', '.join(mixers)}" if mixers else ""
     needed = 2 * (possible + CLEAR)
@@ -144,7 +149,7 @@ def _measure(trial: Trial, mixers: tuple[str, ...], possible: int) -> ReceptiveF
     return _proven(trial, radius=radius, trim=ceil(aligned / stride) * stride, stride=stride, exact=exact, why=suspects)
 
 
-def _grown(trial: Trial, *, shortest: int, longest: int) -> tuple[int, list[Reach]]:
+def _grown(trial: Perturbation, *, shortest: int, longest: int) -> tuple[int, list[Reach]]:
     """The length of the first window that shows the whole reach on all sides, or of the longest; and its reaches."""
     length = min(trial.fixed) if trial.fixed else trial.start * 2
     while not trial.fixed and length < shortest:
@@ -164,7 +169,7 @@ def _largest(reaches: list[Reach], *, exact: bool) -> int | None:
     return max(known) if len(known) == len(found) else None
 
 
-def _proven(trial: Trial, *, radius: int, trim: int, stride: int, exact: bool, why: str) -> ReceptiveField:
+def _proven(trial: Perturbation, *, radius: int, trim: int, stride: int, exact: bool, why: str) -> ReceptiveField:
     proof = proven_difference(trial, trim=trim, stride=stride)
     difference, allowed = proof or (None, 0.0)
     if difference is not None and difference > allowed:
@@ -194,7 +199,7 @@ def _unbounded(stride: int, reason: str, tolerance: float = TOLERANCE) -> Recept
     return ReceptiveField(radius=None, stride=stride, verdict="unbounded", reason=reason, tolerance=tolerance)
 
 
-def _key(content: str, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> str:
+def _key(content: str, inputs: tuple[ProbePort, ...], outputs: tuple[ProbePort, ...]) -> str:
     """What the measurement depends on, as hexadecimal digits: the model's bytes, the ports, this code's version."""
     return hashlib.sha256(repr((VERSION, TOLERANCE, content, inputs, outputs)).encode()).hexdigest()[:32]
 

@@ -10,8 +10,8 @@ import numpy as np
 from tilewright.models.measure.probe import CLEAR, relative
 
 if TYPE_CHECKING:
-    from tilewright.models.measure.perturb import Trial
-    from tilewright.models.measure.probe import Arrays, Port, Probe
+    from tilewright.models.measure.perturb import Perturbation
+    from tilewright.models.measure.probe import Arrays, Probe, ProbePort
 
 
 LARGEST_STRIDE = 64
@@ -26,7 +26,7 @@ LARGEST_PROOF = 2048
 COMPARED = 32
 
 
-def total_stride(trial: Trial, *, reach: int) -> int | None:
+def total_stride(trial: Perturbation, *, reach: int) -> int | None:
     """The smallest shift of the input that shifts every output alike on both axes, as a multiple of what the graph
     takes as window sizes; None if there is none up to 64.
 
@@ -41,7 +41,7 @@ def total_stride(trial: Trial, *, reach: int) -> int | None:
     return lcm(trial.multiple(), *strides)
 
 
-def _stride_along(trial: Trial, *, reach: int, axis: int) -> int | None:
+def _stride_along(trial: Perturbation, *, reach: int, axis: int) -> int | None:
     # Right shifts are the multiples of one number, so the first power of two that passes is divided by it, and is it.
     powers = [2**power for power in range(LARGEST_STRIDE.bit_length())]
     others = [each for each in range(3, LARGEST_STRIDE) if each not in powers]
@@ -49,7 +49,7 @@ def _stride_along(trial: Trial, *, reach: int, axis: int) -> int | None:
     return next((each for each in tried if _shifts_alike(trial, each, reach=reach, axis=axis)), None)
 
 
-def _shifts_alike(trial: Trial, shift: int, *, reach: int, axis: int) -> bool:
+def _shifts_alike(trial: Perturbation, shift: int, *, reach: int, axis: int) -> bool:
     length = trial.start
     while not trial.fixed and length < 2 * (reach + CLEAR) + LARGEST_STRIDE + COMPARED:
         length *= 2
@@ -68,7 +68,7 @@ def _shifts_alike(trial: Trial, shift: int, *, reach: int, axis: int) -> bool:
     return gap <= allowed(trial.probe, first, tolerance=trial.tolerance)
 
 
-def proven_difference(trial: Trial, *, trim: int, stride: int) -> tuple[float, float] | None:
+def proven_difference(trial: Perturbation, *, trim: int, stride: int) -> tuple[float, float] | None:
     """Largest relative difference of trimmed windows against a whole image, or of overlapping windows of a fixed size,
     and the difference that arithmetic noise may make; None where the graph takes no windows to compare.
     """
@@ -90,7 +90,9 @@ def proven_difference(trial: Trial, *, trim: int, stride: int) -> tuple[float, f
     return worst, allowed(probe, full, tolerance=trial.tolerance)
 
 
-def _overlap_difference(trial: Trial, size: tuple[int, int], *, trim: int, stride: int) -> tuple[float, float] | None:
+def _overlap_difference(
+    trial: Perturbation, size: tuple[int, int], *, trim: int, stride: int
+) -> tuple[float, float] | None:
     common = (size[0] - 2 * trim - stride, size[1] - 2 * trim - stride)
     if min(common) < 1:
         return None
@@ -122,7 +124,7 @@ def allowed(probe: Probe, made: Arrays, *, tolerance: float) -> float:
     return tolerance if floating else max(tolerance, TIE_SHARE)
 
 
-def _part(planes: np.ndarray, at: tuple[int, int], size: tuple[int, int], port: Port) -> np.ndarray:
+def _part(planes: np.ndarray, at: tuple[int, int], size: tuple[int, int], port: ProbePort) -> np.ndarray:
     rows, cols = (
         slice(int(start * port.ratio), int((start + side) * port.ratio)) for start, side in zip(at, size, strict=True)
     )

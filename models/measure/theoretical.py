@@ -32,7 +32,7 @@ FURTHEST: Final = 2**30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class TheoreticalReach:
     """Of one tensor: reference pixels between its pixels, and those a pixel of it could depend on to each side."""
 
     jump: float = 1.0
@@ -47,13 +47,13 @@ def structural_reach(path: Path, *, jumps: Mapping[str, float]) -> int:
     model = onnx.load(str(path), load_external_data=False)
     if model.functions:
         model = inliner.inline_local_functions(model)
-    spans = {name: Span(jump=jump) for name, jump in jumps.items()}
+    spans = {name: TheoreticalReach(jump=jump) for name, jump in jumps.items()}
     facts = _Facts(model.graph)
     for node in model.graph.node:
         given = [spans[name] for name in node.input if name in spans]
         if not given:
             continue
-        before = Span(jump=max(each.jump for each in given), reach=max(each.reach for each in given))
+        before = TheoreticalReach(jump=max(each.jump for each in given), reach=max(each.reach for each in given))
         after = _through(node, before, facts)
         spans |= dict.fromkeys(node.output, after)
     return ceil(max((spans[each.name].reach for each in model.graph.output if each.name in spans), default=0))
@@ -81,7 +81,7 @@ class _Facts:
         return [float(each) for each in np.ravel(numpy_helper.to_array(known))]
 
 
-def _through(node: onnx.NodeProto, before: Span, facts: _Facts) -> Span:
+def _through(node: onnx.NodeProto, before: TheoreticalReach, facts: _Facts) -> TheoreticalReach:
     """The span behind one operator."""
     if node.op_type in KERNELS:
         return _convolved(node, before, facts)
@@ -100,17 +100,17 @@ def _through(node: onnx.NodeProto, before: Span, facts: _Facts) -> Span:
             coarser = 1 / _number(node, "blocksize", 1)
         case "SpaceToDepth":
             coarser = pixels = _number(node, "blocksize", 1)
-    return Span(jump=before.jump * coarser, reach=before.reach + pixels * before.jump)
+    return TheoreticalReach(jump=before.jump * coarser, reach=before.reach + pixels * before.jump)
 
 
-def _convolved(node: onnx.NodeProto, before: Span, facts: _Facts) -> Span:
+def _convolved(node: onnx.NodeProto, before: TheoreticalReach, facts: _Facts) -> TheoreticalReach:
     kernel, pads = _kernel(node, facts), _numbers(node, "pads")
     sides = []
     for axis, size in enumerate(kernel):
         first = pads[axis] if axis < len(pads) else size // 2 if _padded(node) else 0
         sides.append(max(first, size - first))
     stride = max(_numbers(node, "strides"), default=1)
-    return Span(jump=before.jump * stride, reach=before.reach + max(sides, default=0) * before.jump)
+    return TheoreticalReach(jump=before.jump * stride, reach=before.reach + max(sides, default=0) * before.jump)
 
 
 def _kernel(node: onnx.NodeProto, facts: _Facts) -> list[int]:
@@ -120,14 +120,14 @@ def _kernel(node: onnx.NodeProto, facts: _Facts) -> list[int]:
     return [dilation * (size - 1) for dilation, size in zip(dilations, shape, strict=True)]
 
 
-def _sliced(node: onnx.NodeProto, before: Span, facts: _Facts) -> Span:
+def _sliced(node: onnx.NodeProto, before: TheoreticalReach, facts: _Facts) -> TheoreticalReach:
     """Every second pixel and so on along height or width, and shifts by cutting off the beginning."""
     starts, steps = facts.values(node, 1), facts.values(node, 4)
     axes = facts.values(node, 3) or list(range(len(starts)))
     spatial = [place for place, axis in enumerate(axes) if axis >= 2 or -2 <= axis < 0]
     shift = max((abs(starts[i]) for i in spatial if i < len(starts) and abs(starts[i]) < FURTHEST), default=0.0)
     step = max((abs(steps[i]) for i in spatial if i < len(steps)), default=1.0)
-    return Span(jump=before.jump * step, reach=before.reach + shift * before.jump)
+    return TheoreticalReach(jump=before.jump * step, reach=before.reach + shift * before.jump)
 
 
 def _padded(node: onnx.NodeProto) -> bool:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
+class Flip:
     """One way of seeing a window: transposed, then its rows, then its columns reversed."""
 
     transposed: bool
@@ -46,9 +46,9 @@ class Turn:
 
 
 TURNS: Final = {
-    "flips": tuple(Turn(transposed=False, rows=rows, cols=cols) for rows, cols in product((False, True), repeat=2)),
+    "flips": tuple(Flip(transposed=False, rows=rows, cols=cols) for rows, cols in product((False, True), repeat=2)),
     "d4": tuple(
-        Turn(transposed=turned, rows=rows, cols=cols) for turned, rows, cols in product((False, True), repeat=3)
+        Flip(transposed=turned, rows=rows, cols=cols) for turned, rows, cols in product((False, True), repeat=3)
     ),
 }
 """`flips`: as it is, upside down, mirrored, both; `d4`: these and their quarter turns, all eight of a square."""

@@ -46,7 +46,7 @@ OTHER_RANGE: Final = (-1.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunFacts:
+class SmokeRun:
     """One run: what went in, and per output its name, share of finite scores, smallest and largest of
     these (0 where none is).
     """
@@ -62,7 +62,7 @@ class RunFacts:
         )
 
 
-def check_runs(card: ModelCard, session: ModelSession, *, side: int) -> tuple[tuple[RunFacts, ...], list[str]]:
+def check_runs(card: ModelCard, session: ModelSession, *, side: int) -> tuple[tuple[SmokeRun, ...], list[str]]:
     """The runs on windows of `side` grid pixels, and a sentence for each thing found odd.
 
     Raises CardError where an answer contradicts the card: another size, class values it does not list; InferenceError
@@ -72,7 +72,7 @@ def check_runs(card: ModelCard, session: ModelSession, *, side: int) -> tuple[tu
     for kind in KINDS:
         raw = session.run(check_inputs(card, side=side, kind=kind))
         made[kind] = {spec.name: _scores(card, spec, raw[spec.name], side) for spec in card.outputs}
-        runs.append(RunFacts(name=kind, outputs=tuple(_facts(spec, made[kind][spec.name]) for spec in card.outputs)))
+        runs.append(SmokeRun(name=kind, outputs=tuple(_facts(spec, made[kind][spec.name]) for spec in card.outputs)))
     for spec in card.outputs:
         answers = [made[kind][spec.name] for kind in KINDS]
         warnings.extend(_oddities(spec, answers))

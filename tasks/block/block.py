@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from tilewright.catalogs.scene import Scene
-    from tilewright.tasks.block.infer import BlockResult, Engine
+    from tilewright.tasks.block.infer import BlockResult, LoadedModel
     from tilewright.tasks.block.inputs import BlockInputs
     from tilewright.tasks.block.observed import Observed
     from tilewright.tasks.grid.blocks import Block
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workshop:
+class Worker:
     """Everything a block needs, once per process: the plan, the model, where to write, how to read."""
 
     plan: Plan
-    engine: Engine
+    engine: LoadedModel
     storage: Storage
     store: ProductStore
     sign: Callable[[Scene, str], str] | None
@@ -64,35 +64,35 @@ class ReadBlock:
         return replace(self, inputs=replace(self.inputs, steps={}, seen={}, valid=nothing, observations=nothing))
 
 
-def do_block(shop: Workshop, block: Block) -> BlockEntry:
+def do_block(worker: Worker, block: Block) -> BlockEntry:
     """Read, infer and write one block; its entry in the ledger comes last.
 
     Raises ReadError, InferenceError or StorageError naming what failed.
     """
-    read = read_block(shop, block)
+    read = read_block(worker, block)
     began = time.perf_counter()
-    result = infer_block(shop.plan, shop.engine, read.inputs)
-    return write_block(shop, read, result, infer_seconds=time.perf_counter() - began)
+    result = infer_block(worker.plan, worker.engine, read.inputs)
+    return write_block(worker, read, result, infer_seconds=time.perf_counter() - began)
 
 
-def read_block(shop: Workshop, block: Block, *, begins: bool = True) -> ReadBlock:
+def read_block(worker: Worker, block: Block, *, begins: bool = True) -> ReadBlock:
     """The first stage: a block's pixels. Where it ``begins``, failures of an earlier try are forgotten."""
     began = time.perf_counter()
     if begins:
-        shop.failures.forget(block.name)
+        worker.failures.forget(block.name)
     stats = ReadStats()
     access = Access(
-        sign=shop.sign,
-        failures=shop.failures,
-        reading=Reading(gdal=shop.gdal),
+        sign=worker.sign,
+        failures=worker.failures,
+        reading=Reading(gdal=worker.gdal),
         stats=stats,
-        threads=shop.read_threads,
+        threads=worker.read_threads,
     )
-    inputs = read_inputs(shop.plan, block, access)
-    shop.stats.absorb(stats)
+    inputs = read_inputs(worker.plan, block, access)
+    worker.stats.absorb(stats)
     return ReadBlock(
         inputs=inputs,
-        observed=count_observed(shop.plan, inputs),
+        observed=count_observed(worker.plan, inputs),
         pixels_read=stats.decoded_pixels,
         pixels_needed=stats.needed_pixels,
         bytes_read=stats.decoded_bytes,
@@ -100,21 +100,21 @@ def read_block(shop: Workshop, block: Block, *, begins: bool = True) -> ReadBloc
     )
 
 
-def write_block(shop: Workshop, read: ReadBlock, result: BlockResult, *, infer_seconds: float) -> BlockEntry:
+def write_block(worker: Worker, read: ReadBlock, result: BlockResult, *, infer_seconds: float) -> BlockEntry:
     """The last stage: shards first, then the entry that says so.
 
     A block without a valid pixel leaves no object, and none that an earlier plan may have left.
     """
     began = time.perf_counter()
     block = read.inputs.block
-    inner = shop.plan.product_box_of(block.inner)
+    inner = worker.plan.product_box_of(block.inner)
     written = bool(result.layers["observations"].any())
-    wanted = {name: result.layers[name] for name in (*shop.plan.layers, "observations")}
-    shop.store.write_block(inner, wanted)
+    wanted = {name: result.layers[name] for name in (*worker.plan.layers, "observations")}
+    worker.store.write_block(inner, wanted)
     entry = BlockEntry(
         row=block.row,
         col=block.col,
-        key=block_key(shop.plan, block),
+        key=block_key(worker.plan, block),
         written=written,
         checksums={name: checksum(array) for name, array in wanted.items()},
         windows_run=result.windows_run,
@@ -126,9 +126,9 @@ def write_block(shop: Workshop, read: ReadBlock, result: BlockResult, *, infer_s
         observed=dict(read.observed),
         seconds={"read": read.seconds, "infer": infer_seconds, "write": time.perf_counter() - began},
         scenes=read.inputs.scenes,
-        failures=tuple(failure.to_json() for failure in shop.failures.failures if failure.block == block.name),
+        failures=tuple(failure.to_json() for failure in worker.failures.failures if failure.block == block.name),
     )
-    write_entry(shop.storage, entry)
+    write_entry(worker.storage, entry)
     return entry
 
 
@@ -161,11 +161,11 @@ def _mark(scene: Scene) -> str:
     return digest(made_of)
 
 
-def is_intact(shop: Workshop, entry: BlockEntry) -> bool:
+def is_intact(worker: Worker, entry: BlockEntry) -> bool:
     """True if the block reads back as it was written; what cannot be read, for whatever reason, is not intact."""
-    inner = shop.plan.product_box_of(shop.plan.block(entry.row, entry.col).inner)
+    inner = worker.plan.product_box_of(worker.plan.block(entry.row, entry.col).inner)
     try:
-        return shop.store.block_checksum(inner, list(entry.checksums)) == entry.checksums
+        return worker.store.block_checksum(inner, list(entry.checksums)) == entry.checksums
     except Exception:
         return False
 

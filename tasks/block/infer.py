@@ -13,7 +13,7 @@ import numpy as np
 
 from tilewright.models.transforms.postprocess import scores
 from tilewright.tasks.block.feeds import window_feeds
-from tilewright.tasks.block.merge import Canvas, window_answer
+from tilewright.tasks.block.merge import BlockLayers, window_answer
 from tilewright.tasks.block.output_grid import at_product, result_size
 from tilewright.tasks.grid.area_mask import area_mask
 from tilewright.tasks.grid.windows import block_windows
@@ -34,7 +34,7 @@ ENOUGH = 4
 """Windows of which the fastest may stand for an undisturbed one."""
 
 
-class Pace:
+class CallTimer:
     """Seconds of the fastest window so far; safe to use from many threads. ``begun`` is set with the first call."""
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class BlockResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Engine:
+class LoadedModel:
     """A model ready to run: its card, its session, and windows per call (for a fixed number of rows: rows).
 
     ``pace`` notes how fast it runs.
@@ -83,7 +83,7 @@ class Engine:
     card: ModelCard
     session: ModelSession
     batch: int = 1
-    pace: Pace = field(default_factory=Pace, compare=False)
+    pace: CallTimer = field(default_factory=CallTimer, compare=False)
 
     @property
     def windows_per_call(self) -> int:
@@ -107,7 +107,7 @@ def windows_per_call(card: ModelCard, *, batch: int) -> int:
 
 def infer_block(
     plan: Plan,
-    engine: Engine,
+    engine: LoadedModel,
     inputs: BlockInputs,
     *,
     spread: Callable[..., Iterable[list[dict[str, np.ndarray]]]] = map,
@@ -121,7 +121,7 @@ def infer_block(
     usable = inputs.valid & area_mask(plan.grid, block.outer, plan.area_geometry)
     windows = list(block_windows(asked, plan.lattice))
     to_run = [window for window in windows if usable[window.kept.slices_in(block.outer)].any()]
-    canvas = Canvas.over(plan, engine.card, block.inner)
+    canvas = BlockLayers.over(plan, engine.card, block.inner)
 
     def call(batch: Sequence[Window]) -> list[dict[str, np.ndarray]]:
         return _run_windows(plan, engine, inputs, batch)
@@ -143,7 +143,7 @@ def infer_block(
 
 
 def _run_windows(
-    plan: Plan, engine: Engine, inputs: BlockInputs, windows: Sequence[Window]
+    plan: Plan, engine: LoadedModel, inputs: BlockInputs, windows: Sequence[Window]
 ) -> list[dict[str, np.ndarray]]:
     """Per window what a canvas takes of it."""
     feeds = window_feeds(plan, engine.card, inputs, windows)

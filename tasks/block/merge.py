@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Canvas:
+class BlockLayers:
     """The layers of a block being filled: ``stored`` by layer, ``blends`` by output where windows are blended."""
 
     plan: Plan
@@ -29,7 +29,7 @@ class Canvas:
     blends: dict[str, Blend]
 
     @classmethod
-    def over(cls, plan: Plan, card: ModelCard, inner: PixelBox) -> Canvas:
+    def over(cls, plan: Plan, card: ModelCard, inner: PixelBox) -> BlockLayers:
         """An empty canvas over a block's inner box."""
         shape = plan.product_box_of(inner).shape
         stored = {spec.name: np.full(shape, spec.nodata, dtype=spec.dtype) for spec in card.layer_specs()}

@@ -33,7 +33,7 @@ PROBES: Final = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sweep:
+class ReadOrder:
     """Strips of ``width`` blocks, each from its first row to its last; ``cache_bytes`` hold what neighbours share."""
 
     width: int
@@ -46,7 +46,7 @@ class Sweep:
         return sorted(found, key=lambda block: ((block.col - first) // self.width, block.row, block.col))
 
 
-def plan_sweep(plan: Plan, places: Sequence[tuple[int, int]], *, least: int, most: int) -> Sweep:
+def plan_read_order(plan: Plan, places: Sequence[tuple[int, int]], *, least: int, most: int) -> ReadOrder:
     """Strips as wide as ``most`` bytes of decoded pixels allow, and no more bytes than these strips need.
 
     ``places`` are the blocks' (row, col). ``least``: bytes that are kept anyway. Strips are of equal width, so that
@@ -59,7 +59,7 @@ def plan_sweep(plan: Plan, places: Sequence[tuple[int, int]], *, least: int, mos
     while width > 1 and _held(plan, per_pixel, width) > most:
         width -= 1
     width = ceil(n_columns / ceil(n_columns / width))
-    return Sweep(width=width, cache_bytes=int(min(max(least, _held(plan, per_pixel, width)), max(least, most))))
+    return ReadOrder(width=width, cache_bytes=int(min(max(least, _held(plan, per_pixel, width)), max(least, most))))
 
 
 def _held(plan: Plan, per_pixel: float, width: int) -> float:

@@ -15,32 +15,32 @@ from tilewright.tasks.block.observed import add_observed
 from tilewright.tasks.grid.pixel_box import PixelBox
 
 if TYPE_CHECKING:
-    from tilewright.tasks.block.block import Workshop
+    from tilewright.tasks.block.block import Worker
     from tilewright.tasks.grid.blocks import Block
     from tilewright.tasks.storage.ledger import BlockEntry
 
 
-def do_block_in_parts(shop: Workshop, block: Block, *, parts: int) -> BlockEntry:
+def do_block_in_parts(worker: Worker, block: Block, *, parts: int) -> BlockEntry:
     """Do a block as ``parts`` by ``parts`` smaller ones, one window per call and one read at a time, and write it once.
 
     Takes about a ``parts ** 2``th of the inputs' memory and reads the halos between the parts again. As many parts as
     the block has steps at most. Raises what ``do_block`` raises.
     """
-    frugal = replace(shop, engine=replace(shop.engine, batch=shop.engine.card.batch or 1), read_threads=1)
+    frugal = replace(worker, engine=replace(worker.engine, batch=worker.engine.card.batch or 1), read_threads=1)
     reads: list[ReadBlock] = []
     results: list[BlockResult] = []
     layers: dict[str, np.ndarray] = {}
     seconds = 0.0
-    for part in cut_block(block, step=shop.plan.lattice.step, parts=parts):
-        piece = shop.plan.framed(part)
+    for part in cut_block(block, step=worker.plan.lattice.step, parts=parts):
+        piece = worker.plan.framed(part)
         read = read_block(frugal, piece, begins=not reads)
         began = time.perf_counter()
         result = infer_block(frugal.plan, frugal.engine, read.inputs)
         seconds += time.perf_counter() - began
-        _paste(layers, shop, block, piece, result)
+        _paste(layers, worker, block, piece, result)
         reads.append(read.emptied())
         results.append(replace(result, layers={}))
-    return write_block(shop, _all_read(reads, block), _all_done(results, layers), infer_seconds=seconds)
+    return write_block(worker, _all_read(reads, block), _all_done(results, layers), infer_seconds=seconds)
 
 
 def cut_block(block: Block, *, step: int, parts: int) -> tuple[Block, ...]:
@@ -60,8 +60,8 @@ def _edges(start: int, stop: int, *, step: int, parts: int) -> list[int]:
     return [*(start + step * (steps * number // parts) for number in range(parts)), stop]
 
 
-def _paste(layers: dict[str, np.ndarray], shop: Workshop, block: Block, piece: Block, result: BlockResult) -> None:
-    whole, part = shop.plan.product_box_of(block.inner), shop.plan.product_box_of(piece.inner)
+def _paste(layers: dict[str, np.ndarray], worker: Worker, block: Block, piece: Block, result: BlockResult) -> None:
+    whole, part = worker.plan.product_box_of(block.inner), worker.plan.product_box_of(piece.inner)
     for name, array in result.layers.items():
         if name not in layers:
             layers[name] = np.empty(whole.shape, dtype=array.dtype)

@@ -12,7 +12,7 @@ from tilewright.tasks.cog.statistics import Statistics
 from tilewright.tasks.cog.write import ENCODINGS, CogFacts, multihash, write_cog
 from tilewright.tasks.storage.ledger import digest
 from tilewright.tasks.storage.storage import HOME, staging_folder
-from tilewright.tasks.zarr.store import Strips
+from tilewright.tasks.zarr.store import LayerRows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,7 +72,7 @@ def make_file(storage: Storage, store: ProductStore, wanted: CogFile, *, threads
     standing = read_record(storage, wanted.name, key=key)
     if standing is not None:
         return standing
-    strips = Strips(store=store, name=wanted.spec.name, box=wanted.box)
+    strips = LayerRows(store=store, name=wanted.spec.name, box=wanted.box)
     with staging_folder(storage) as folder:
         facts = write_cog(
             folder / wanted.name,

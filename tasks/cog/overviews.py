@@ -43,13 +43,13 @@ def level_shapes(shape: tuple[int, int]) -> tuple[tuple[int, int], ...]:
 
 
 @dataclass(slots=True, kw_only=True)
-class Level:
+class Overview:
     """One level being written from the rows of the one above; ``prints`` are fingerprints of its rows, 512 each."""
 
     target: Any
     kind: str
     nodata: float | None
-    below: Level | None = None
+    below: Overview | None = None
     prints: list[int] = field(default_factory=list)
     _waiting: list[NDArray[Any]] = field(default_factory=list)
     _written: int = 0
@@ -78,19 +78,19 @@ class Level:
 
 
 @contextmanager
-def open_levels(staged: Path, profile: Mapping[str, Any], *, kind: str) -> Iterator[tuple[Level, ...]]:
+def open_levels(staged: Path, profile: Mapping[str, Any], *, kind: str) -> Iterator[tuple[Overview, ...]]:
     """The levels of a staged file of that profile, the largest first, to be fed through the first one.
 
     GDAL finds them by name: `rows.tif.ovr`, of that `rows.tif.ovr.ovr`, and so on.
     """
-    levels: list[Level] = []
+    levels: list[Overview] = []
     name = staged.name
     for height, width in level_shapes((profile["height"], profile["width"])):
         name += ".ovr"
         transform = profile["transform"] * Affine.scale(2 ** (len(levels) + 1))
         smaller = {**profile, "height": height, "width": width, "transform": transform}
         levels.append(
-            Level(target=rasterio.open(staged.with_name(name), "w", **smaller), kind=kind, nodata=profile["nodata"])
+            Overview(target=rasterio.open(staged.with_name(name), "w", **smaller), kind=kind, nodata=profile["nodata"])
         )
     for above, below in pairwise(levels):
         above.below = below

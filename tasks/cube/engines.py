@@ -41,7 +41,7 @@ _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 """odc-loader labels its own dataset with times; ours come from the plan."""
 
 
-class Engine(Protocol):
+class CubeEngine(Protocol):
     """Lays out the bands of a cube as Dask arrays (time, y, x), by band name."""
 
     def __call__(
@@ -250,5 +250,5 @@ def _nothing(plan: BandPlan, geobox: GeoBox, side: tuple[int, int]) -> Any:
     return da.full(shape, plan.fill, dtype=plan.dtype, chunks=(1, *side) if plan.mosaics else shape)
 
 
-ENGINES: dict[str, Engine] = {"odc": odc_arrays, "stackstac": stackstac_arrays}
+ENGINES: dict[str, CubeEngine] = {"odc": odc_arrays, "stackstac": stackstac_arrays}
 """The engines by the name a job gives them."""

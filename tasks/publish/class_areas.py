@@ -9,13 +9,13 @@ import numpy as np
 
 from tilewright.tasks.grid.areas import row_km2
 from tilewright.tasks.grid.crs import is_geographic
-from tilewright.tasks.zarr.store import Strips, open_store
+from tilewright.tasks.zarr.store import LayerRows, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from tilewright.tasks.plan import Plan
-    from tilewright.tasks.publish.layers import Finished, FinishedLayer
+    from tilewright.tasks.publish.layers import WrittenLayer, WrittenLayers
     from tilewright.tasks.storage.ledger import BlockEntry
     from tilewright.tasks.storage.storage import Storage
 
@@ -31,7 +31,7 @@ class Areas:
     classes: Mapping[str, Mapping[int, float]]
 
 
-def measure_areas(storage: Storage, plan: Plan, finished: Finished, *, n_valid: int) -> Areas:
+def measure_areas(storage: Storage, plan: Plan, finished: WrittenLayers, *, n_valid: int) -> Areas:
     """The areas of a finished product with ``n_valid`` valid pixels; in degrees its layers are read for it once."""
     classes = [layer for layer in finished.layers if layer.spec.classes]
     if not is_geographic(plan.product_grid.crs):
@@ -56,7 +56,7 @@ def block_km2(plan: Plan, entry: BlockEntry) -> float:
     return entry.valid_pixels * float(row_km2(plan.product_grid, range(top, bottom)).mean())
 
 
-def _by_value(storage: Storage, plan: Plan, layer: FinishedLayer) -> dict[int, float]:
+def _by_value(storage: Storage, plan: Plan, layer: WrittenLayer) -> dict[int, float]:
     total = dict.fromkeys(layer.facts.counts, 0.0)
     for values, pixel_km2 in _rows(storage, plan, layer):
         for value in total:
@@ -64,17 +64,17 @@ def _by_value(storage: Storage, plan: Plan, layer: FinishedLayer) -> dict[int, f
     return total
 
 
-def _rows(storage: Storage, plan: Plan, layer: FinishedLayer) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _rows(storage: Storage, plan: Plan, layer: WrittenLayer) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(values (rows, width), km2 of a pixel (rows,)) of a layer inside the grid's area, from top to bottom."""
     grid, area = plan.product_grid, plan.product_grid.area
     store = open_store(storage, box=plan.product_box, block=plan.product_block, read_only=True)
-    strips = Strips(store=store, name=layer.spec.name, box=area)
+    strips = LayerRows(store=store, name=layer.spec.name, box=area)
     for start in range(0, area.shape[0], ROWS_AT_ONCE):
         stop = min(start + ROWS_AT_ONCE, area.shape[0])
         yield strips.rows(start, stop), row_km2(grid, range(area.row_start + start, area.row_start + stop))
 
 
-def _valid(values: np.ndarray, layer: FinishedLayer) -> np.ndarray:
+def _valid(values: np.ndarray, layer: WrittenLayer) -> np.ndarray:
     nodata = layer.spec.nodata
     valid: np.ndarray = ~np.isnan(values) if np.isnan(nodata) else values != nodata
     return valid

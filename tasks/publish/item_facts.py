@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tilewright.models.spec.outputs import LayerSpec
-    from tilewright.tasks.block.block import Workshop
+    from tilewright.tasks.block.block import Worker
     from tilewright.tasks.cog.write import CogFacts
     from tilewright.tasks.plan import Plan
-    from tilewright.tasks.publish.layers import Finished
+    from tilewright.tasks.publish.layers import WrittenLayers
 
 
 DATA_KINDS = {"class", "value"}
@@ -47,10 +47,10 @@ LONGEST_NAME = 100
 
 
 def product_facts(
-    shop: Workshop, finished: Finished, report: Mapping[str, Any], *, folder: Path, created: datetime
+    worker: Worker, finished: WrittenLayers, report: Mapping[str, Any], *, folder: Path, created: datetime
 ) -> ProductFacts:
     """All that the Item says. ``folder`` holds the files beside the layers as they are published."""
-    plan, card = shop.plan, shop.engine.card
+    plan, card = worker.plan, worker.engine.card
     grid = plan.product_grid
     area = shape(plan.request["area"])
     start, end = _span(plan)
@@ -103,7 +103,7 @@ def _card_href(plan: Plan) -> str:
     return reference if "://" in reference or "/" in reference else f"urn:tilewright:model:{reference}"
 
 
-def related_parts(finished: Finished) -> tuple[RelatedFacts, ...]:
+def related_parts(finished: WrittenLayers) -> tuple[RelatedFacts, ...]:
     """The Items of a product's parts, as its own Item names them."""
     return tuple(
         RelatedFacts(href=f"./item_{part.suffix}.json", title=f"part {part.suffix}")
@@ -162,7 +162,7 @@ def names_facts(spec: LayerSpec, facts: CogFacts) -> tuple[FileFacts, ...]:
     )
 
 
-def _files(folder: Path, finished: Finished, *, zarr_format: int) -> tuple[FileFacts, ...]:
+def _files(folder: Path, finished: WrittenLayers, *, zarr_format: int) -> tuple[FileFacts, ...]:
     facts = [
         FileFacts(
             key="data",

@@ -44,7 +44,7 @@ AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FinishedLayer:
+class WrittenLayer:
     """One published layer: what it is, where, what it holds; ``parts`` and their files where it takes several."""
 
     spec: LayerSpec
@@ -63,10 +63,10 @@ class FinishedLayer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
+class WrittenLayers:
     """All layers of a product as files, and the busy seconds by what they were spent on."""
 
-    layers: tuple[FinishedLayer, ...]
+    layers: tuple[WrittenLayer, ...]
     seconds: Mapping[str, float]
 
 
@@ -86,7 +86,7 @@ def blocks_of(plan: Plan, entries: Mapping[str, BlockEntry], box: PixelBox) -> l
 
 def finish_layers(
     storage: Storage, plan: Plan, card: ModelCard, entries: Mapping[str, BlockEntry], *, listener: Listener
-) -> Finished:
+) -> WrittenLayers:
     """Every layer as strict-valid COGs cut to the area, uploaded whole, and the store's smaller levels beside them.
 
     What stands from before and was made of the same blocks is kept; files that the plan no longer has are removed.
@@ -118,7 +118,7 @@ def finish_layers(
         _layer(storage, plan, known[name], tuple((part, made[name, part]) for part in parts)) for name in plan.layers
     )
     _remove_others(storage, plan, layers)
-    return Finished(layers=layers, seconds=clock.seconds)
+    return WrittenLayers(layers=layers, seconds=clock.seconds)
 
 
 def cog_spec(spec: LayerSpec) -> CogSpec:
@@ -196,9 +196,9 @@ def _done(future: Future[CogFacts], listener: Listener) -> CogFacts:
     return facts
 
 
-def _layer(storage: Storage, plan: Plan, spec: LayerSpec, files: tuple[tuple[CogPart, CogFacts], ...]) -> FinishedLayer:
+def _layer(storage: Storage, plan: Plan, spec: LayerSpec, files: tuple[tuple[CogPart, CogFacts], ...]) -> WrittenLayer:
     if len(files) == 1:
-        return FinishedLayer(spec=spec, facts=files[0][1])
+        return WrittenLayer(spec=spec, facts=files[0][1])
     grid = plan.product_grid
     with staging_folder(storage) as folder:
         vrt = write_vrt(
@@ -209,10 +209,10 @@ def _layer(storage: Storage, plan: Plan, spec: LayerSpec, files: tuple[tuple[Cog
             spec=cog_spec(spec),
         )
         storage.upload(vrt.name, vrt)
-        return FinishedLayer(spec=spec, facts=join_parts(files, vrt=vrt), parts=files)
+        return WrittenLayer(spec=spec, facts=join_parts(files, vrt=vrt), parts=files)
 
 
-def _remove_others(storage: Storage, plan: Plan, layers: tuple[FinishedLayer, ...]) -> None:
+def _remove_others(storage: Storage, plan: Plan, layers: tuple[WrittenLayer, ...]) -> None:
     """Remove what an earlier plan cut otherwise: parts, whole files and VRTs of these layers, Items of parts."""
     ours = {name for layer in layers for name in (layer.href, *(facts.path.name for _, facts in layer.parts))}
     names = "|".join(re.escape(name) for name in plan.layers)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tilewright.tasks.cog.parts import CogPart
     from tilewright.tasks.grid.pixel_box import PixelBox
     from tilewright.tasks.plan import Plan
-    from tilewright.tasks.publish.layers import Finished
+    from tilewright.tasks.publish.layers import WrittenLayers
     from tilewright.tasks.storage.ledger import BlockEntry
 
 
@@ -36,7 +36,7 @@ def part_id(name: str, suffix: str) -> str:
 
 
 def part_facts(
-    whole: ProductFacts, plan: Plan, entries: Mapping[str, BlockEntry], finished: Finished
+    whole: ProductFacts, plan: Plan, entries: Mapping[str, BlockEntry], finished: WrittenLayers
 ) -> dict[str, ProductFacts]:
     """Each part by the name of its Item's file; none where every layer is one file.
 
@@ -47,7 +47,7 @@ def part_facts(
 
 
 def _part(
-    whole: ProductFacts, plan: Plan, entries: Mapping[str, BlockEntry], finished: Finished, part: CogPart
+    whole: ProductFacts, plan: Plan, entries: Mapping[str, BlockEntry], finished: WrittenLayers, part: CogPart
 ) -> ProductFacts:
     grid = plan.product_grid
     box = part.box_in(grid.area)

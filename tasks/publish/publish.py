@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pystac
 
-    from tilewright.tasks.block.block import Workshop
+    from tilewright.tasks.block.block import Worker
     from tilewright.tasks.plan import Plan
-    from tilewright.tasks.publish.layers import Finished
+    from tilewright.tasks.publish.layers import WrittenLayers
     from tilewright.tasks.report.picture import Legend
     from tilewright.tasks.storage.ledger import BlockEntry
     from tilewright.tasks.storage.storage import Storage
@@ -43,7 +43,7 @@ PICTURE_SIZE = 1400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class PreviewContent:
     """What the preview shows: a layer as RGBA (y, x, 4), its legend, the scenes behind it as (y, x, 3) or None."""
 
     layer: np.ndarray
@@ -52,19 +52,19 @@ class Shown:
 
 
 def publish_product(
-    shop: Workshop,
+    worker: Worker,
     entries: Mapping[str, BlockEntry],
-    finished: Finished,
+    finished: WrittenLayers,
     run: RunFacts,
 ) -> dict[str, Any]:
     """The report of a product, once report, pictures, manifest and collection are written, and last of all the Item."""
-    storage, plan = shop.storage, shop.plan
+    storage, plan = worker.storage, worker.plan
     small = _small_layers(storage, plan, finished)
-    report = report_json(shop, entries, finished, small, run)
+    report = report_json(worker, entries, finished, small, run)
     maps = {layer.spec.name: picture(small[layer.spec.name], layer.spec) for layer in finished.layers}
     with staging_folder(storage) as folder:
         first = finished.layers[0].spec
-        shown = Shown(layer=maps[first.name], key=legend(small[first.name], first), background=run.background)
+        shown = PreviewContent(layer=maps[first.name], key=legend(small[first.name], first), background=run.background)
         with ThreadPoolExecutor(1) as pool:
             # Both spend their time on packing pictures, which other threads may do meanwhile.
             preview = pool.submit(_write_preview, folder / "preview.png", plan, shown, report=report)
@@ -76,7 +76,7 @@ def publish_product(
         for name in ("report.html", "preview.png", "manifest.parquet"):
             storage.upload(name, folder / name)
         (folder / "plan.json").write_bytes(storage.read(PLAN) or b"")
-        product = product_facts(shop, finished, report, folder=folder, created=run.finished)
+        product = product_facts(worker, finished, report, folder=folder, created=run.finished)
         parts = part_facts(product, plan, entries, finished)
         items = {name: build_item(facts) for name, facts in {"item.json": product, **parts}.items()}
         plain = {name: item_json(item) for name, item in items.items()}
@@ -88,7 +88,7 @@ def publish_product(
     return report
 
 
-def _small_layers(storage: Storage, plan: Plan, finished: Finished) -> dict[str, np.ndarray]:
+def _small_layers(storage: Storage, plan: Plan, finished: WrittenLayers) -> dict[str, np.ndarray]:
     """Every layer by name as (y, x) in its stored dtype, small enough for a picture."""
     return {
         layer.spec.name: read_small(
@@ -123,7 +123,7 @@ def _collection(standing: Mapping[str, Any] | None, items: Mapping[str, pystac.I
     return dict(standing)
 
 
-def _write_preview(path: Path, plan: Plan, shown: Shown, *, report: Mapping[str, Any]) -> None:
+def _write_preview(path: Path, plan: Plan, shown: PreviewContent, *, report: Mapping[str, Any]) -> None:
     grid = plan.product_grid
     write_preview(
         path,

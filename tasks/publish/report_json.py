@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from tilewright.tasks.block.block import Workshop
+    from tilewright.tasks.block.block import Worker
     from tilewright.tasks.compose.steps import StepPlan
     from tilewright.tasks.plan import InputPlan, Plan
     from tilewright.tasks.publish.class_areas import Areas
-    from tilewright.tasks.publish.layers import Finished, FinishedLayer
+    from tilewright.tasks.publish.layers import WrittenLayer, WrittenLayers
     from tilewright.tasks.storage.ledger import BlockEntry
 
 
@@ -44,19 +44,19 @@ class RunFacts:
 
 
 def report_json(
-    shop: Workshop,
+    worker: Worker,
     entries: Mapping[str, BlockEntry],
-    finished: Finished,
+    finished: WrittenLayers,
     small: Mapping[str, np.ndarray],
     run: RunFacts,
 ) -> dict[str, Any]:
     """The report of a run; areas are in km2. ``small`` has every layer by name as a small (y, x) array."""
-    plan = shop.plan
+    plan = worker.plan
     blocks = list(entries.values())
     valid = sum(entry.valid_pixels for entry in blocks)
-    areas = measure_areas(shop.storage, plan, finished, n_valid=valid)
-    needed = shop.stats.needed_pixels or sum(entry.pixels_needed for entry in blocks)
-    rates = calibrate(plan, shop.engine.card, shop.engine.session, window=shop.engine.pace.seconds)
+    areas = measure_areas(worker.storage, plan, finished, n_valid=valid)
+    needed = worker.stats.needed_pixels or sum(entry.pixels_needed for entry in blocks)
+    rates = calibrate(plan, worker.engine.card, worker.engine.session, window=worker.engine.pace.seconds)
     asked = n_inside(plan.grid, plan.area_geometry)
     inside = asked * (plan.up / plan.down) ** 2
     floor = floor_seconds(rates, plan, pixels_needed=needed, valid_pixels=valid, n_cores=run.n_workers)
@@ -70,7 +70,7 @@ def report_json(
         "windows_run": sum(entry.windows_run for entry in blocks),
         "windows_skipped": sum(entry.windows_skipped for entry in blocks),
         "passes": _passes(plan, blocks, valid),
-        "read_factor": _read_factor(shop, blocks),
+        "read_factor": _read_factor(worker, blocks),
         "bytes_read": sum(entry.bytes_read for entry in blocks),
         "seconds": {**_stage_seconds(blocks), **finished.seconds, "total": run.seconds},
         "floor_seconds": floor,
@@ -78,7 +78,7 @@ def report_json(
         "km2_per_s": areas.total / run.seconds if run.seconds > 0 else 0.0,
         "peak_memory_mb": run.peak_memory / 1e6,
         "workers": run.n_workers,
-        "provider": shop.engine.session.provider,
+        "provider": worker.engine.session.provider,
         "fused": plan.fused,
         "precision": plan.precision,
         "tuned": plan.tuned,
@@ -92,7 +92,7 @@ def report_json(
         "layers": [_layer(layer, small[layer.spec.name], areas, inside=inside) for layer in finished.layers],
         "scenes": _scenes(plan, blocks),
         "failures": [failure for entry in blocks for failure in entry.failures],
-        "warnings": [*plan.warnings, *([shop.engine.session.note] if shop.engine.session.note else [])],
+        "warnings": [*plan.warnings, *([worker.engine.session.note] if worker.engine.session.note else [])],
     }
 
 
@@ -129,10 +129,10 @@ def _passes(plan: Plan, blocks: list[BlockEntry], valid: int) -> float | None:
     return sum(entry.windows_run for entry in blocks) * window_pixels / valid if valid else None
 
 
-def _read_factor(shop: Workshop, blocks: list[BlockEntry]) -> float:
+def _read_factor(worker: Worker, blocks: list[BlockEntry]) -> float:
     """File pixels decoded per distinct file pixel needed; per block, and so a little high, where workers read apart."""
-    if shop.stats.needed_pixels:
-        return float(shop.stats.read_factor)
+    if worker.stats.needed_pixels:
+        return float(worker.stats.read_factor)
     needed = sum(entry.pixels_needed for entry in blocks)
     return sum(entry.pixels_read for entry in blocks) / needed if needed else 1.0
 
@@ -151,7 +151,7 @@ def _missing_percent(valid: int, inside: float) -> float:
     return 100.0 * max(0.0, 1 - valid / inside) if inside else 0.0
 
 
-def _layer(layer: FinishedLayer, small: np.ndarray, areas: Areas, *, inside: float) -> dict[str, Any]:
+def _layer(layer: WrittenLayer, small: np.ndarray, areas: Areas, *, inside: float) -> dict[str, Any]:
     spec, facts = layer.spec, layer.facts
     statistics = facts.statistics
     ends = value_ends(small, spec) if spec.kind != "class" else None

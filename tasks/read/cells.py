@@ -18,7 +18,7 @@ SNAP = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lattice:
+class CellGrid:
     """All pixels of one size in one CRS: pixel (0, 0) has its upper left corner at `origin` (x, y) in CRS units.
 
     `size_x` is positive, `size_y` negative, as in a transform. `origin` is (0, 0) for grids snapped to the CRS origin.
@@ -34,13 +34,13 @@ class Lattice:
         x0, y0 = self.origin
         return Affine(self.size_x, 0.0, x0 + col * self.size_x, 0.0, self.size_y, y0 + row * self.size_y)
 
-    def geobox(self, box: Box) -> GeoBox:
+    def geobox(self, box: CellBox) -> GeoBox:
         """The geobox of a box of absolute pixels."""
         return GeoBox(box.shape, self.transform(box.row, box.col), self.crs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Box:
+class CellBox:
     """Absolute pixels of a lattice: the upper left one and how many."""
 
     row: int
@@ -53,20 +53,20 @@ class Box:
         """(height, width) in pixels."""
         return self.height, self.width
 
-    def intersect(self, other: Box) -> Box | None:
+    def intersect(self, other: CellBox) -> CellBox | None:
         """The pixels in both, or None."""
         row, col = max(self.row, other.row), max(self.col, other.col)
         height = min(self.row + self.height, other.row + other.height) - row
         width = min(self.col + self.width, other.col + other.width) - col
-        return Box(row=row, col=col, height=height, width=width) if height > 0 and width > 0 else None
+        return CellBox(row=row, col=col, height=height, width=width) if height > 0 and width > 0 else None
 
-    def slices_in(self, outer: Box) -> tuple[slice, slice]:
+    def slices_in(self, outer: CellBox) -> tuple[slice, slice]:
         """(rows, columns) of this box in an array that covers `outer`."""
         top, left = self.row - outer.row, self.col - outer.col
         return slice(top, top + self.height), slice(left, left + self.width)
 
 
-def locate(geobox: GeoBox) -> tuple[Lattice, Box]:
+def locate(geobox: GeoBox) -> tuple[CellGrid, CellBox]:
     """The lattice a geobox belongs to and its box there.
 
     Raises ValueError for a rotated, flipped or CRS-less geobox.
@@ -77,9 +77,9 @@ def locate(geobox: GeoBox) -> tuple[Lattice, Box]:
     col, shift_x = _snap(affine.c / affine.a)
     row, shift_y = _snap(affine.f / affine.e)
     origin = shift_x * affine.a, shift_y * affine.e
-    lattice = Lattice(crs=crs_text(geobox), size_x=affine.a, size_y=affine.e, origin=origin)
+    lattice = CellGrid(crs=crs_text(geobox), size_x=affine.a, size_y=affine.e, origin=origin)
     height, width = geobox.shape.yx
-    return lattice, Box(row=row, col=col, height=height, width=width)
+    return lattice, CellBox(row=row, col=col, height=height, width=width)
 
 
 def crs_text(geobox: GeoBox) -> str:
@@ -89,11 +89,11 @@ def crs_text(geobox: GeoBox) -> str:
     return f"EPSG:{epsg}" if epsg is not None else str(geobox.crs.to_wkt())
 
 
-def cells(box: Box, *, size: int) -> Iterator[Box]:
+def cells(box: CellBox, *, size: int) -> Iterator[CellBox]:
     """The cells of the lattice, `size` pixels a side, that touch a box, in row-major order."""
     for row in range(box.row // size, -(-(box.row + box.height) // size)):
         for col in range(box.col // size, -(-(box.col + box.width) // size)):
-            yield Box(row=row * size, col=col * size, height=size, width=size)
+            yield CellBox(row=row * size, col=col * size, height=size, width=size)
 
 
 def _snap(position: float) -> tuple[int, float]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tilewright.tasks.read.source_window import Window
+    from tilewright.tasks.read.source_window import FileWindow
 
 
 class FileBlock(NamedTuple):
@@ -86,7 +86,13 @@ class ReadStats:
         self._lock = threading.Lock()
 
     def add(
-        self, *, file: tuple[str, int | None, int], window: Window, block: tuple[int, int], itemsize: int, missed: int
+        self,
+        *,
+        file: tuple[str, int | None, int],
+        window: FileWindow,
+        block: tuple[int, int],
+        itemsize: int,
+        missed: int,
     ) -> None:
         """One window was read of a file (href, overview, band) with blocks (height, width); `missed` were decoded."""
         area = block[0] * block[1]

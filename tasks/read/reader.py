@@ -10,7 +10,7 @@ from affine import Affine
 from rasterio.enums import Resampling
 
 from tilewright.tasks.grid.crs import same_crs
-from tilewright.tasks.read.cells import Box, Lattice, cells, locate
+from tilewright.tasks.read.cells import CellBox, CellGrid, cells, locate
 from tilewright.tasks.read.counters import DecodedBlocks, FileBlock, ReadStats
 from tilewright.tasks.read.failures import Failure, FailureLog, ReadError
 from tilewright.tasks.read.gdal import limit_block_cache, reading_env, settings_for
@@ -18,7 +18,7 @@ from tilewright.tasks.read.handles import FileKey, HandlePool, OpenFile
 from tilewright.tasks.read.paste import Alignment, align, paste
 from tilewright.tasks.read.pixels import Pixels
 from tilewright.tasks.read.retry import RetryPolicy, UnreadableError, read_with_retries
-from tilewright.tasks.read.source_window import Window, source_window
+from tilewright.tasks.read.source_window import FileWindow, source_window
 from tilewright.tasks.read.warp import SHEET, pixel_ratio, warp
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ __all__ = [
     "Reading",
     "check_resampling",
     "close_files",
-    "keep_decoded",
     "read_asset",
+    "set_block_cache",
 ]
 
 OVERVIEW_SLACK = 1.05
@@ -57,7 +57,7 @@ class Reading:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
 
-def keep_decoded(n_bytes: int) -> None:
+def set_block_cache(n_bytes: int) -> None:
     """How many bytes of decoded file blocks this process keeps from now on."""
     _DECODED.resize(limit_block_cache(n_bytes))
 
@@ -106,8 +106,8 @@ def read_asset(
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Request:
     asset: BandAsset
-    lattice: Lattice
-    box: Box
+    lattice: CellGrid
+    box: CellBox
     resampling: str
     stats: ReadStats | None
     signed: str = ""
@@ -128,15 +128,15 @@ def _read(request: _Request) -> Pixels:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Part:
+class _FilePart:
     """A piece of the box that is read from one overview (its number and its factor), or from the full size."""
 
-    box: Box
+    box: CellBox
     overview: int | None
     factor: int
 
 
-def _parts(dataset: Any, request: _Request) -> list[_Part]:
+def _parts(dataset: Any, request: _Request) -> list[_FilePart]:
     """The box, by sheets of the lattice where warped: the choice of an overview must not depend on the box."""
     wkt = dataset.crs.to_wkt()
     box, lattice = request.box, request.lattice
@@ -151,23 +151,23 @@ def _parts(dataset: Any, request: _Request) -> list[_Part]:
     ]
 
 
-def _part(dataset: Any, request: _Request, box: Box, ratio: float) -> _Part:
+def _part(dataset: Any, request: _Request, box: CellBox, ratio: float) -> _FilePart:
     """The piece with the coarsest overview that is not coarser than the grid."""
     factors = [] if request.asset.unit == "class" else dataset.overviews(request.asset.index)
     fitting = [level for level, factor in enumerate(factors) if factor <= ratio * OVERVIEW_SLACK]
     if not fitting:
-        return _Part(box=box, overview=None, factor=1)
-    return _Part(box=box, overview=fitting[-1], factor=factors[fitting[-1]])
+        return _FilePart(box=box, overview=None, factor=1)
+    return _FilePart(box=box, overview=fitting[-1], factor=factors[fitting[-1]])
 
 
-def _read_part(part: _Part, base: Affine, request: _Request) -> Pixels:
+def _read_part(part: _FilePart, base: Affine, request: _Request) -> Pixels:
     key = FileKey.of(request.asset.href, overview=part.overview)
     with _HANDLES.borrow(key, signed=request.signed, fresh=request.fresh) as file:
         # GDAL stretches an overview over the file's extent; its pixels are whole multiples of the file's.
         return _read_open(file, base * Affine.scale(part.factor), replace(request, box=part.box))
 
 
-def _join(pixels: list[Pixels], parts: list[_Part], box: Box) -> Pixels:
+def _join(pixels: list[Pixels], parts: list[_FilePart], box: CellBox) -> Pixels:
     values = np.empty(box.shape, dtype=pixels[0].values.dtype)
     valid = None if pixels[0].valid is None else np.empty(box.shape, dtype=bool)
     for piece, part in zip(pixels, parts, strict=True):
@@ -226,7 +226,7 @@ def _nothing(dataset: Any, band: int, nodata: float | None, shape: tuple[int, in
     return Pixels(values=values, nodata=nodata, valid=np.zeros(shape, dtype=bool) if nodata is None else None)
 
 
-def _count(file: OpenFile, request: _Request, window: Window) -> None:
+def _count(file: OpenFile, request: _Request, window: FileWindow) -> None:
     """The window's blocks written to the counters, before GDAL reads them."""
     stats, asset = request.stats, request.asset
     if stats is None:

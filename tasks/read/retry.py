@@ -51,7 +51,7 @@ class RetryPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class ServerAnswer:
     """What the server says about an href: its status (None if it does not answer) and Retry-After in seconds."""
 
     status: int | None
@@ -86,7 +86,7 @@ def read_with_retries(read: Callable[[str, int], T], *, href: str, sign: Callabl
     raise AssertionError("a policy allows at least one attempt")
 
 
-def _pause(verdict: Verdict, attempt: int, href: str, policy: RetryPolicy) -> float:
+def _pause(verdict: ServerAnswer, attempt: int, href: str, policy: RetryPolicy) -> float:
     wait = policy.wait_s(attempt, href=href)
     return wait if verdict.retry_after_s is None else max(wait, min(verdict.retry_after_s, policy.longest_wait_s))
 
@@ -103,27 +103,27 @@ def _may_heal(href: str) -> bool:
     return "://" in href or Path(href).exists()
 
 
-def _verdict(signed: str, reason: str, policy: RetryPolicy) -> Verdict:
+def _verdict(signed: str, reason: str, policy: RetryPolicy) -> ServerAnswer:
     """What is known of the failure: from the server if it is plain http(s), else from GDAL's words."""
     # A store is no object that could be asked for; its parts are.
     if signed.lower().startswith(("http://", "https://")) and split_store(signed) is None:
         return _ask(signed, policy.probe_timeout_s)
     found = _CODE.search(reason)
-    return Verdict(status=int(found.group(1)) if found else None)
+    return ServerAnswer(status=int(found.group(1)) if found else None)
 
 
-def _ask(url: str, timeout_s: float) -> Verdict:
+def _ask(url: str, timeout_s: float) -> ServerAnswer:
     """The server's answer for the first byte: GDAL tells neither the status of a failed range nor its Retry-After."""
     request = Request(url, headers={"Range": "bytes=0-0"})  # noqa: S310 - http(s) only, see the caller
     try:
         with urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
-            return Verdict(status=answer.status)
+            return ServerAnswer(status=answer.status)
     except HTTPError as error:
         with error:
             wait = retry_after_s(error.headers.get("Retry-After"), sent=error.headers.get("Date"))
-            return Verdict(status=error.code, retry_after_s=wait)
+            return ServerAnswer(status=error.code, retry_after_s=wait)
     except (URLError, OSError, ValueError):
-        return Verdict(status=None)
+        return ServerAnswer(status=None)
 
 
 def retry_after_s(retry_after: str | None, *, sent: str | None) -> float | None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from affine import Affine
 
-    from tilewright.tasks.read.cells import Box, Lattice
+    from tilewright.tasks.read.cells import CellBox, CellGrid
 
 
 EDGE_POINTS = 21
@@ -26,7 +26,7 @@ KERNEL_PX = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
+class FileWindow:
     """Half-open rows and columns of a file."""
 
     row_start: int
@@ -47,7 +47,7 @@ class Window:
                 yield row, col
 
 
-def source_window(dataset: Any, transform: Affine, lattice: Lattice, box: Box) -> Window | None:
+def source_window(dataset: Any, transform: Affine, lattice: CellGrid, box: CellBox) -> FileWindow | None:
     """The pixels of an open file with that transform that a box of the lattice may need; None if it needs none."""
     xs, ys = _edges(lattice, box)
     file_crs = dataset.crs.to_wkt()
@@ -56,16 +56,16 @@ def source_window(dataset: Any, transform: Affine, lattice: Lattice, box: Box) -
     inverse = ~transform
     cols, rows = inverse.a * xs + inverse.b * ys + inverse.c, inverse.d * xs + inverse.e * ys + inverse.f
     if not (np.isfinite(cols).all() and np.isfinite(rows).all()):
-        return Window(row_start=0, row_stop=dataset.height, col_start=0, col_stop=dataset.width)
+        return FileWindow(row_start=0, row_stop=dataset.height, col_start=0, col_stop=dataset.width)
     margin = 0 if same_crs(file_crs, lattice.crs) and _whole(rows, cols) else _margin(rows, cols, box)
     row_start, row_stop = _clip(rows, margin, dataset.height)
     col_start, col_stop = _clip(cols, margin, dataset.width)
     if row_start >= row_stop or col_start >= col_stop:
         return None
-    return Window(row_start=row_start, row_stop=row_stop, col_start=col_start, col_stop=col_stop)
+    return FileWindow(row_start=row_start, row_stop=row_stop, col_start=col_start, col_stop=col_stop)
 
 
-def _edges(lattice: Lattice, box: Box) -> tuple[np.ndarray, np.ndarray]:
+def _edges(lattice: CellGrid, box: CellBox) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates (x, y) of points along the four edges of a box."""
     transform = lattice.transform(box.row, box.col)
     along = np.linspace(0.0, 1.0, EDGE_POINTS)
@@ -81,7 +81,7 @@ def _whole(rows: np.ndarray, cols: np.ndarray) -> bool:
     return bool((np.abs(corners - np.round(corners)) < 1e-6).all())
 
 
-def _margin(rows: np.ndarray, cols: np.ndarray, box: Box) -> int:
+def _margin(rows: np.ndarray, cols: np.ndarray, box: CellBox) -> int:
     """The kernel's reach, which widens with the pixels of a coarser grid."""
     ratio = max(float(np.ptp(rows)) / box.height, float(np.ptp(cols)) / box.width, 1.0)
     return math.ceil(KERNEL_PX * ratio)

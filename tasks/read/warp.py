@@ -14,7 +14,7 @@ from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
 from tilewright.tasks.grid.crs import transformer
-from tilewright.tasks.read.cells import Box, Lattice, cells
+from tilewright.tasks.read.cells import CellBox, CellGrid, cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,8 +45,8 @@ def warp(
     band: int,
     transform: Affine,
     nodata: float | None,
-    lattice: Lattice,
-    box: Box,
+    lattice: CellGrid,
+    box: CellBox,
     resampling: str,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """A band of an open file on a box of the lattice: (pixels in the file's dtype, valid or None), both (y, x).
@@ -66,27 +66,27 @@ def warp(
     return pixels, valid
 
 
-def _columns(box: Box) -> Iterator[Box]:
+def _columns(box: CellBox) -> Iterator[CellBox]:
     """The columns, a cell wide and a sheet high, that touch a box."""
     for sheet in cells(box, size=SHEET):
         for left in range(sheet.col, sheet.col + SHEET, CELL):
-            column = Box(row=sheet.row, col=left, height=SHEET, width=CELL)
+            column = CellBox(row=sheet.row, col=left, height=SHEET, width=CELL)
             if column.intersect(box) is not None:
                 yield column
 
 
-def _rows_of_cells(column: Box, box: Box) -> tuple[Any, Any, Any]:
+def _rows_of_cells(column: CellBox, box: CellBox) -> tuple[Any, Any, Any]:
     """The column's whole cells that touch a box: where they go in it, their window in the column, what is wanted."""
     wanted = column.intersect(box)
     assert wanted is not None, "a column is opened for the pixels it shares with the box"
     touched = list(cells(wanted, size=CELL))
     height = touched[-1].row + CELL - touched[0].row
-    whole = Box(row=touched[0].row, col=column.col, height=height, width=CELL)
+    whole = CellBox(row=touched[0].row, col=column.col, height=height, width=CELL)
     return wanted.slices_in(box), whole.slices_in(column), wanted.slices_in(whole)
 
 
 def _open_column(
-    dataset: Any, transform: Affine, nodata: float | None, *, lattice: Lattice, column: Box, resampling: str
+    dataset: Any, transform: Affine, nodata: float | None, *, lattice: CellGrid, column: CellBox, resampling: str
 ) -> WarpedVRT:
     sheet = next(cells(column, size=SHEET))
     scale = min(1.0, 1 / pixel_ratio(dataset.crs.to_wkt(), transform, lattice, sheet))
@@ -108,7 +108,7 @@ def _open_column(
 
 
 @lru_cache(maxsize=1024)
-def pixel_ratio(file_crs: str, transform: Affine, lattice: Lattice, sheet: Box) -> float:
+def pixel_ratio(file_crs: str, transform: Affine, lattice: CellGrid, sheet: CellBox) -> float:
     """Side of a lattice pixel over side of a file pixel, both on the ground at the sheet's centre; 1 beyond a CRS."""
     to_file = ~transform
     centre_row, centre_col = sheet.row + sheet.height // 2, sheet.col + sheet.width // 2

@@ -38,7 +38,7 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
+class CostBar:
     """A bar of the cost chart: `width` in percent of the longest."""
 
     name: str
@@ -47,21 +47,21 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cost:
+class CostChart:
     """Seconds of each stage, of the run and of its floor, on one scale.
 
     `overlapping` says that the stages add up to more than the run, `short` that start-up and publishing are most of it.
     """
 
-    stages: tuple[Stage, ...]
-    total: Stage | None
-    floor: Stage | None
+    stages: tuple[CostBar, ...]
+    total: CostBar | None
+    floor: CostBar | None
     overlapping: bool
     short: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Exactness:
     """Whether tiled output is whole-image output, in plain words; `state` is "exact", "inexact" or "unknown"."""
 
     state: str
@@ -115,20 +115,20 @@ def mostly_start_up(report: Fields) -> bool:
     return total is not None and busy / (number(report.get("workers")) or 1) < total / 2
 
 
-def cost(report: Fields) -> Cost:
+def cost(report: Fields) -> CostChart:
     """The stages in the order given, the whole run and its floor, as bars on one scale."""
     given = {str(name): number(value) for name, value in part(report, "seconds").items() if str(name) not in _WHOLE}
     stages = {name: seconds for name, seconds in given.items() if seconds is not None and seconds >= 0}
     total, floor = total_seconds(report), number(report.get("floor_seconds"))
     longest = max([*stages.values(), total or 0, floor or 0, 1e-9])
 
-    def bar(name: str, seconds: float | None) -> Stage | None:
+    def bar(name: str, seconds: float | None) -> CostBar | None:
         if seconds is None:
             return None
-        return Stage(name=name, seconds=seconds, width=round(100 * max(seconds, 0) / longest, 2))
+        return CostBar(name=name, seconds=seconds, width=round(100 * max(seconds, 0) / longest, 2))
 
     bars = (bar(name.replace("_", " "), seconds) for name, seconds in stages.items())
-    return Cost(
+    return CostChart(
         stages=tuple(stage for stage in bars if stage),
         total=bar("whole run", total),
         floor=bar("floor", floor),
@@ -137,7 +137,7 @@ def cost(report: Fields) -> Cost:
     )
 
 
-def verdict(report: Fields) -> Verdict:
+def verdict(report: Fields) -> Exactness:
     """The exactness of the product: its title, then why, how far the model sees, and what was cut."""
     exact = report.get("exact")
     state = "exact" if exact is True else "inexact" if exact is False else "unknown"
@@ -147,7 +147,7 @@ def verdict(report: Fields) -> Verdict:
     # What makes an exact map exact is its reach and what was cut: the reason would say them again.
     details = ("" if state == "exact" and reach else reason, reach, _cut(report))
     why = " ".join(sentence for sentence in details if sentence)
-    return Verdict(state=state, title=title, sentences=tuple(sentence for sentence in (meaning, why) if sentence))
+    return Exactness(state=state, title=title, sentences=tuple(sentence for sentence in (meaning, why) if sentence))
 
 
 def _sentence(given: str) -> str:

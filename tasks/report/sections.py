@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class File:
+class ReportFile:
     """A file of the product; `href` is relative to the report and safe to follow."""
 
     name: str
@@ -179,7 +179,7 @@ def _when(report: Fields, key: str) -> str:
     return "" if shown == words.ABSENT else shown
 
 
-def files(report: Fields, layers: Iterable[LayerView]) -> tuple[File, ...]:
+def files(report: Fields, layers: Iterable[LayerView]) -> tuple[ReportFile, ...]:
     """The files of the product: those the report lists, else those every product has."""
     given = rows(report, "files")
     listed = [(text(entry, "href"), text(entry, "title"), words.size(entry.get("bytes"))) for entry in given]
@@ -193,7 +193,9 @@ def files(report: Fields, layers: Iterable[LayerView]) -> tuple[File, ...]:
             ("preview.png", "preview", ""),
         ]
     return tuple(
-        File(name=href, href=relative(href), note=" · ".join(n for n in (title, weight) if n and n != words.ABSENT))
+        ReportFile(
+            name=href, href=relative(href), note=" · ".join(n for n in (title, weight) if n and n != words.ABSENT)
+        )
         for href, title, weight in listed
         if href
     )

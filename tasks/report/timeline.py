@@ -44,7 +44,7 @@ class SceneMark:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tick:
+class AxisTick:
     """A date on the line, or a stretch of it when `width` (percent) is not zero."""
 
     label: str
@@ -58,8 +58,8 @@ class Timeline:
     """Marks, date ticks and periods; `clouded` where any scene knows its cloud cover: the line is then a chart."""
 
     marks: tuple[SceneMark, ...]
-    ticks: tuple[Tick, ...]
-    periods: tuple[Tick, ...]
+    ticks: tuple[AxisTick, ...]
+    periods: tuple[AxisTick, ...]
     steps: tuple[tuple[str, str], ...]
     clouded: bool
 
@@ -71,7 +71,7 @@ def timeline(report: Fields) -> Timeline:
     labels = dict.fromkeys([label for label, _, _ in named if label] + [s for scene in scenes for s in _steps(scene)])
     colours = {label: CLASS_COLOURS[place % 7] for place, label in enumerate(labels)}
     dates = [at for scene in scenes if (at := moment(scene.get("datetime")))]
-    line = _Line.around([*dates, *(end for _, start, stop in named for end in (start, stop))])
+    line = _TimelineRow.around([*dates, *(end for _, start, stop in named for end in (start, stop))])
     marks = tuple(sorted((_mark(scene, line, colours) for scene in scenes), key=lambda mark: (mark.at or 0, mark.id)))
     return Timeline(
         marks=marks,
@@ -83,12 +83,12 @@ def timeline(report: Fields) -> Timeline:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Line:
+class _TimelineRow:
     start: datetime
     stop: datetime
 
     @classmethod
-    def around(cls, dates: list[datetime]) -> _Line | None:
+    def around(cls, dates: list[datetime]) -> _TimelineRow | None:
         if not dates:
             return None
         first, last = min(dates), max(dates)
@@ -100,13 +100,13 @@ class _Line:
     def at(self, date: datetime) -> float:
         return round(min(max((date - self.start) / (self.stop - self.start), 0), 1) * 100, 3)
 
-    def ticks(self) -> Iterable[Tick]:
+    def ticks(self) -> Iterable[AxisTick]:
         months = (self.stop - self.start).days / 30.4
         if months < 2.5:
             days = next(n for n in (1, 2, 5, 7, 14) if (self.stop - self.start).days / n <= 6)
             date = self.start.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
             while date < self.stop:
-                yield Tick(label=day(date).rsplit("\u00a0", 1)[0], at=self.at(date))
+                yield AxisTick(label=day(date).rsplit("\u00a0", 1)[0], at=self.at(date))
                 date += timedelta(days=days)
             return
         step = next((n for n in (1, 2, 3, 6, 12, 24, 60, 120) if months / n <= 7), 480)
@@ -114,7 +114,7 @@ class _Line:
         for month in range(first, first + int(months) + 2):
             date = datetime(month // 12, month % 12 + 1, 1, tzinfo=UTC)
             if month % step == 0 and date < self.stop:
-                yield Tick(label=f"{date:%Y}" if step >= 12 else f"{date:%b\u00a0%Y}", at=self.at(date))
+                yield AxisTick(label=f"{date:%Y}" if step >= 12 else f"{date:%b\u00a0%Y}", at=self.at(date))
 
 
 def _with_days(report: Fields) -> list[Fields]:
@@ -126,7 +126,7 @@ def _steps(scene: Fields) -> tuple[str, ...]:
     return tuple(step[:_LONGEST_NAME] for step in texts(scene, "step") or texts(scene, "steps"))
 
 
-def _mark(scene: Fields, line: _Line | None, colours: dict[str, str]) -> SceneMark:
+def _mark(scene: Fields, line: _TimelineRow | None, colours: dict[str, str]) -> SceneMark:
     at, steps = moment(scene.get("datetime")), _steps(scene)
     cloud = number(scene.get("cloud_cover"))
     return SceneMark(
@@ -144,8 +144,10 @@ def _mark(scene: Fields, line: _Line | None, colours: dict[str, str]) -> SceneMa
     )
 
 
-def _period(label: str, start: datetime, stop: datetime, line: _Line, colours: dict[str, str]) -> Tick:
+def _period(label: str, start: datetime, stop: datetime, line: _TimelineRow, colours: dict[str, str]) -> AxisTick:
     # A period includes its last day.
     end = stop + timedelta(days=1) if stop.time() == datetime.min.time() else stop
     left = line.at(start)
-    return Tick(label=label, at=left, width=round(line.at(end) - left, 3), colour=colours.get(label, CLASS_COLOURS[0]))
+    return AxisTick(
+        label=label, at=left, width=round(line.at(end) - left, 3), colour=colours.get(label, CLASS_COLOURS[0])
+    )

@@ -29,7 +29,7 @@ _SPEC = "https://github.com/zarr-conventions/{}/blob/v0.1/README.md"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Georeference:
     """A north-up raster's place: CRS, the affine from (column, row) to (x, y), and shape (height, width)."""
 
     crs: str
@@ -37,7 +37,7 @@ class Place:
     shape: tuple[int, int]
 
     @classmethod
-    def of(cls, grid: Grid, box: PixelBox) -> Place:
+    def of(cls, grid: Grid, box: PixelBox) -> Georeference:
         """The place of a box of a grid's pixels."""
         return cls(crs=grid.crs, transform=grid.transform_of(box), shape=box.shape)
 
@@ -49,7 +49,7 @@ class Place:
         return (left, bottom, right, top)
 
 
-def declare_grid(group: zarr.Group, place: Place) -> None:
+def declare_grid(group: zarr.Group, place: Georeference) -> None:
     """Give a group its coordinates, its CRS and its place. Doing it twice is harmless."""
     zarr_format = group.metadata.zarr_format
     # xarray takes a grid mapping for a coordinate, where rioxarray looks for it, only when it is named as one.
@@ -70,7 +70,7 @@ def named(attributes: Mapping[str, Any], names: tuple[str, ...], zarr_format: in
     return {**attributes, "_ARRAY_DIMENSIONS": list(names)} if zarr_format == 2 else dict(attributes)
 
 
-def _centres(place: Place) -> dict[str, np.ndarray]:
+def _centres(place: Georeference) -> dict[str, np.ndarray]:
     height, width = place.shape
     return {
         "y": _axis(place.transform.f, place.transform.e, height),
@@ -107,7 +107,7 @@ def _axis_words(name: str, crs: str) -> dict[str, str]:
     return {"standard_name": f"projection_{name}_coordinate", "units": pyproj.CRS(crs).axis_info[0].unit_name}
 
 
-def _conventions(group: zarr.Group, place: Place) -> dict[str, Any]:
+def _conventions(group: zarr.Group, place: Georeference) -> dict[str, Any]:
     """The place by the conventions for Zarr groups, beside any other convention the group follows."""
     code = (
         {"proj:code": place.crs} if ":" in place.crs[:12] else {"proj:wkt2": pyproj.CRS(place.crs).to_wkt("WKT2_2019")}

@@ -17,8 +17,8 @@ from affine import Affine
 from zarr.errors import ZarrUserWarning
 
 from tilewright.tasks.zarr.downsample import METHODS
-from tilewright.tasks.zarr.georeference import MULTISCALES, Place, declare_grid
-from tilewright.tasks.zarr.pyramid_fill import Stamps, write_levels
+from tilewright.tasks.zarr.georeference import MULTISCALES, Georeference, declare_grid
+from tilewright.tasks.zarr.pyramid_fill import FilledUnits, write_levels
 from tilewright.tasks.zarr.store import STORE, array_layout
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def write_pyramid(
         for name in kinds:
             arrays = storage.insist("describe", partial(_declare_levels, group, name, levels, block))
             prints = None if checksums is None else checksums[name]
-            stamps = Stamps.read(storage, name, prints=prints, first=first, fresh=arrays.fresh)
+            stamps = FilledUnits.read(storage, name, prints=prints, first=first, fresh=arrays.fresh)
             write_levels(storage, arrays.levels, kind=kinds[name], block=block, stamps=stamps, pool=pool)
     if len(levels) > 1:
         _describe(group, grid, box, levels, kinds)
@@ -152,6 +152,6 @@ def _describe(
     group.update_attributes({"multiscales": {"layout": layout}, "zarr_conventions": [*known, MULTISCALES]})
 
 
-def _place(grid: Grid, box: PixelBox, level: Level) -> Place:
+def _place(grid: Grid, box: PixelBox, level: Level) -> Georeference:
     transform = grid.transform_of(box) * Affine.scale(level.factor)
-    return Place(crs=grid.crs, transform=transform, shape=level.shape)
+    return Georeference(crs=grid.crs, transform=transform, shape=level.shape)

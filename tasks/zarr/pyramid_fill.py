@@ -30,7 +30,7 @@ FORMAT = 1
 
 
 @dataclass(slots=True, kw_only=True)
-class Stamps:
+class FilledUnits:
     """What the units of a layer were made of: ``known`` by an earlier run, ``wanted`` now; empty: nothing is kept."""
 
     storage: Storage
@@ -48,7 +48,7 @@ class Stamps:
         prints: Mapping[tuple[int, int], str] | None,
         first: tuple[int, int],
         fresh: bool,
-    ) -> Stamps:
+    ) -> FilledUnits:
         """A layer's stamps; ``prints`` are checksums of its blocks by absolute place, ``first`` the store's first."""
         key = f"{HOME}/pyramid/{name}.json"
         stands = prints is not None and not fresh
@@ -135,7 +135,7 @@ def write_levels(
     *,
     kind: str,
     block: int,
-    stamps: Stamps,
+    stamps: FilledUnits,
     pool: ThreadPoolExecutor,
 ) -> None:
     """Fill the smaller ``levels`` of the first, each half the one above, cut in shards of ``block`` pixels a side.

@@ -14,7 +14,7 @@ from zarr.codecs import ZstdCodec
 from zarr.errors import ZarrUserWarning
 
 from tilewright.tasks.grid.pixel_box import PixelBox
-from tilewright.tasks.zarr.georeference import Place, declare_grid, named
+from tilewright.tasks.zarr.georeference import Georeference, declare_grid, named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -122,7 +122,7 @@ def declare_store(
     def declare() -> None:
         store = storage.zarr(STORE)
         group = zarr.open_group(store, mode="a", zarr_format=zarr_format)
-        declare_grid(group, Place.of(grid, box))
+        declare_grid(group, Georeference.of(grid, box))
         group.update_attributes(dict(attributes))
         for layer in layers:
             if layer.name not in group:
@@ -192,7 +192,7 @@ def _declare_layer(
 
 
 @dataclass(slots=True, kw_only=True)
-class Strips:
+class LayerRows:
     """Rows of one layer inside ``box`` (absolute pixels), asked for from top to bottom; one strip is held."""
 
     store: ProductStore

@@ -6,23 +6,23 @@ import gc
 
 import pytest
 
-from tilewright.flows.machine import without_collecting
+from tilewright.flows.machine import garbage_collector_off
 
 
 def test_collecting_goes_on_as_it_was() -> None:
     assert gc.isenabled()
-    with without_collecting():
+    with garbage_collector_off():
         assert not gc.isenabled()
-        with without_collecting():
+        with garbage_collector_off():
             assert not gc.isenabled()
         assert not gc.isenabled()
     assert gc.isenabled()
-    with pytest.raises(KeyError), without_collecting():
+    with pytest.raises(KeyError), garbage_collector_off():
         raise KeyError
     assert gc.isenabled()
     gc.disable()
     try:
-        with without_collecting():
+        with garbage_collector_off():
             pass
         assert not gc.isenabled()
     finally:

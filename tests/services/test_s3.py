@@ -130,11 +130,11 @@ def test_two_workers_on_one_block_leave_one_winner_and_no_error(proxy):
     for worker in workers:
         worker.join()
     assert failed == []
-    standing = read_entries(storage)
-    assert len(standing) == 10
+    existing = read_entries(storage)
+    assert len(existing) == 10
     later = BlockEntry(row=0, col=0, key="same", written=True, windows_run=99)
     write_entry(storage, later)
-    assert read_entries(storage)["0_0"] == standing["0_0"]
+    assert read_entries(storage)["0_0"] == existing["0_0"]
 
 
 def test_scenes_in_a_bucket_are_read_with_the_same_settings(proxy, bucket, job, whole, tmp_path):

@@ -46,11 +46,11 @@ def folder(values: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path
     place = tmp_path_factory.mktemp("formats")
     write_raster(place / "red.tif", values)
     profile = {"height": HEIGHT, "width": WIDTH, "count": 1, "dtype": "uint16", "nodata": 0}
-    where = {"crs": UTM, "transform": NATIVE.affine}
+    placement = {"crs": UTM, "transform": NATIVE.affine}
     how = {"QUALITY": "100", "REVERSIBLE": "YES", "BLOCKXSIZE": 256, "BLOCKYSIZE": 256, "RESOLUTIONS": 3}
-    with rasterio.open(place / "red.jp2", "w", driver="JP2OpenJPEG", **profile, **where, **how) as target:
+    with rasterio.open(place / "red.jp2", "w", driver="JP2OpenJPEG", **profile, **placement, **how) as target:
         target.write(values, 1)
-    with rasterio.open(place / "red.zarr", "w", driver="Zarr", **profile, **where) as target:
+    with rasterio.open(place / "red.zarr", "w", driver="Zarr", **profile, **placement) as target:
         target.write(values, 1)
     coords = {"x": NATIVE.coords["x"].values, "y": NATIVE.coords["y"].values}
     bands = {"red": (("y", "x"), values), "nir": (("y", "x"), values[::-1])}

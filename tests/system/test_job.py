@@ -167,10 +167,10 @@ def test_a_second_call_says_complete_and_writes_nothing(sample, sample_water):
 
 
 def test_status_reads_the_ledger(sample_water):
-    standing = product_status(sample_water.output)
-    assert standing["state"] == "complete"
-    assert standing["blocks_done"] == standing["blocks_total"] > 0
-    assert standing["failures"] == []
+    existing = product_status(sample_water.output)
+    assert existing["state"] == "complete"
+    assert existing["blocks_done"] == existing["blocks_total"] > 0
+    assert existing["failures"] == []
 
 
 def test_a_run_goes_on_where_it_was_and_redoes_what_was_tampered_with(sample, sample_water, tmp_path):

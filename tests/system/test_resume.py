@@ -112,9 +112,9 @@ def test_a_product_begun_before_graphs_were_tuned_goes_on_as_it_was_planned(job,
 
 
 def test_blocks_without_a_scene_are_finished_too_and_leave_no_object(undisturbed):
-    standing = [json.loads((undisturbed / ".tilewright/ledger" / name).read_text()) for name in entries(undisturbed)]
-    assert len(standing) == N_BLOCKS
-    empty = [entry for entry in standing if not entry["written"]]
+    existing = [json.loads((undisturbed / ".tilewright/ledger" / name).read_text()) for name in entries(undisturbed)]
+    assert len(existing) == N_BLOCKS
+    empty = [entry for entry in existing if not entry["written"]]
     assert 0 < len(empty) < N_BLOCKS
     shards = [path for path in (undisturbed / "data.zarr/class/c").rglob("*") if path.is_file()]
     assert len(shards) == N_BLOCKS - len(empty)

@@ -124,14 +124,14 @@ def test_a_second_run_in_another_process_is_told_of_the_first(job, tmp_path):
 
 def test_the_heart_beats_while_one_step_takes_long_and_stops_when_the_output_is_lost(tmp_path):
     storage = open_storage(str(tmp_path), create=True)
-    with hold(storage, beat_seconds=0.02) as holder:
+    with hold(storage, beat_seconds=0.02) as lock:
         first = read_lock(storage).beat
         wait_until(lambda: read_lock(storage).beat > first)
-        holder.check()
+        lock.check()
         storage.write_json(LOCK, {**storage.read_json(LOCK), "run": "another"})
-        wait_until(lambda: holder.lost)
+        wait_until(lambda: lock.lost)
         with pytest.raises(RuntimeError, match="taken over by another run"):
-            holder.check()
+            lock.check()
     assert read_lock(storage).run == "another", "a lock that is not ours is not freed"
 
 
@@ -145,8 +145,8 @@ def test_of_two_that_take_over_a_dead_lock_one_wins(tmp_path):
         def take(start=start, won=won, leave=leave):
             start.wait()
             try:
-                with hold(storage) as holder:
-                    won.append(holder.run)
+                with hold(storage) as lock:
+                    won.append(lock.run)
                     leave.wait(5)
             except StoreError:
                 pass

@@ -46,7 +46,7 @@ def world_of(folder, band, telling, *, unit="class", collection="optics", nodata
 
 def assert_masked(output, dropped):
     """The layer is the mean of what is not dropped, and nodata where everything is; observations count the dates."""
-    kept = np.where(dropped, np.nan, PIXELS)[:, *HERE].astype(np.float64)
+    kept = np.placement(dropped, np.nan, PIXELS)[:, *HERE].astype(np.float64)
     count = (~np.isnan(kept)).sum(axis=0)
     found = layer(output, "mean")
     assert np.array_equal(np.isnan(found), count == 0)
@@ -60,7 +60,7 @@ def grown(specks, metres):
 
 
 def telling(clear, cloudy, dtype, specks=SPECKS):
-    return np.where(specks, cloudy, clear).astype(dtype)
+    return np.placement(specks, cloudy, clear).astype(dtype)
 
 
 KINDS = {
@@ -93,7 +93,7 @@ KINDS = {
 def test_every_kind_of_mask_runs_and_grows_by_metres_whatever_the_blocks(name, tmp_path):
     band, told, unit, wish = KINDS[name]
     specks = SPECKS | np.roll(SPECKS, 1, axis=0)
-    told = np.where(specks, told[SPECKS][0], told[~SPECKS][0]).astype(told.dtype)
+    told = np.placement(specks, told[SPECKS][0], told[~SPECKS][0]).astype(told.dtype)
     world = world_of(tmp_path / "world", band, told, unit=unit)
     card = card_of(tmp_path / "card")
     job = pixel_job(world, card, tmp_path / "out", mask=wish, tile={"block": 64}, **WHERE)

@@ -16,7 +16,7 @@ from tilewright.flows.monitor.logs import JsonLog
 from tilewright.flows.monitor.metrics import Metrics, MetricsError, serve_metrics
 from tilewright.flows.monitor.monitor import watched
 from tilewright.flows.monitor.progress_file import EVERY_SECONDS, ProgressFile
-from tilewright.flows.monitor.traces import Spans
+from tilewright.flows.monitor.traces import TraceListener
 from tilewright.flows.run.predict import run_job
 from tilewright.tasks.progress import Advance, Notice, Stage, silent
 from tilewright.tasks.read.failures import ReadError
@@ -41,13 +41,13 @@ def test_progress_is_written_at_stages_and_every_few_seconds(tmp_path):
     assert storage.read_json("progress.json")["done"] == 0, "too soon"
     now[0] += EVERY_SECONDS
     progress(EVENTS[2])
-    standing = storage.read_json("progress.json")
-    assert (standing["done"], standing["km2"], standing["state"]) == (2, 3.0, "running")
-    assert standing["km2_per_s"] == pytest.approx(3.0 / EVERY_SECONDS)
+    existing = storage.read_json("progress.json")
+    assert (existing["done"], existing["km2"], existing["state"]) == (2, 3.0, "running")
+    assert existing["km2_per_s"] == pytest.approx(3.0 / EVERY_SECONDS)
     progress.close(FAILED)
-    standing = storage.read_json("progress.json")
-    assert standing["state"] == "failed"
-    assert standing["failure"]["class"] == "gone"
+    existing = storage.read_json("progress.json")
+    assert existing["state"] == "failed"
+    assert existing["failure"]["class"] == "gone"
 
 
 def test_every_log_record_has_run_block_and_item_and_no_signature():
@@ -94,7 +94,7 @@ def test_spans_of_blocks_lie_in_their_stage_and_it_in_the_run():
 
     exporter, provider = InMemorySpanExporter(), sdk.TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    spans = Spans("water", tracer=provider.get_tracer("test"))
+    spans = TraceListener("water", tracer=provider.get_tracer("test"))
     for event in EVENTS:
         spans(event)
     spans.ended(FAILED)
@@ -139,6 +139,6 @@ def test_a_run_leaves_its_progress_complete(real, tmp_path):
         "model": "ndwi-water", "source": str(real / "catalog.json"), "output": str(tmp_path / "out"),
     }  # fmt: skip
     run_job(make_job(job, base=Path()))
-    standing = json.loads((tmp_path / "out" / "progress.json").read_text())
-    assert (standing["name"], standing["state"], standing["stage"]) == ("water", "complete", "publish")
-    assert standing["km2"] > 10
+    existing = json.loads((tmp_path / "out" / "progress.json").read_text())
+    assert (existing["name"], existing["state"], existing["stage"]) == ("water", "complete", "publish")
+    assert existing["km2"] > 10

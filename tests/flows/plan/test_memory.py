@@ -18,7 +18,7 @@ from tests.support.worlds import World, layer, pixel_job, run, write_card
 from tilewright.flows.machine import free_memory, unused_memory
 from tilewright.flows.plan import memory
 from tilewright.flows.plan.make import make_plan
-from tilewright.flows.plan.memory import Expected, RoomError, expected_memory, fitting_callers
+from tilewright.flows.plan.memory import MemoryEstimate, RoomError, expected_memory, fitting_callers
 from tilewright.flows.plan.model_card import load_plan_card
 from tilewright.flows.runners import threads
 from tilewright.tasks.block.block import read_block
@@ -50,7 +50,7 @@ def planned(world, tmp_path):
 
 def test_callers_are_as_many_as_memory_has_room_for(planned, monkeypatch):
     _, plan, card = planned
-    held = Expected(fixed=400e6, blocks=100e6, caller=200e6, most_callers=6)
+    held = MemoryEstimate(fixed=400e6, blocks=100e6, caller=200e6, most_callers=6)
     monkeypatch.setattr(memory, "_expected", lambda *_, **__: held)
     monkeypatch.setattr(memory, "card_memory", lambda *_, **__: 100.0)
     found = {free: fitting_callers(plan, card, n_callers=8, free=free) for free in (10**10, 17 * 10**8, 11 * 10**8)}
@@ -144,14 +144,14 @@ class Stages:
         monkeypatch.setattr(threads, "read_block", self.read)
         monkeypatch.setattr(threads, "infer_block", self.infer)
 
-    def read(self, shop, block):
+    def read(self, worker, block):
         with self.lock:
             self.read_in_all += 1
             self.reading += 1
             self.together += self.inferring > 0
         self.began.set()
         try:
-            return read_block(shop, block)
+            return read_block(worker, block)
         finally:
             with self.lock:
                 self.reading -= 1

@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 
 from tilewright.flows.run import prefetch as ahead
-from tilewright.flows.run.prefetch import Ahead
-from tilewright.flows.runners.worker import reopen_workshop
-from tilewright.tasks.block.block import Workshop
+from tilewright.flows.run.prefetch import Prefetch
+from tilewright.flows.runners.worker import reopen_worker
+from tilewright.tasks.block.block import Worker
 from tilewright.tasks.plan import Plan
 from tilewright.tasks.publish import publish
 from tilewright.tasks.report import background
 
 
 @pytest.fixture
-def shop(whole: Path) -> Workshop:
-    return reopen_workshop(str(whole), provider="cpu", batch=None, tolerance=0, read_threads=1)
+def worker(whole: Path) -> Worker:
+    return reopen_worker(str(whole), provider="cpu", batch=None, tolerance=0, read_threads=1)
 
 
-def test_the_picture_is_that_of_the_plan(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Ahead(shop).background() is None, "no scene of this product has red, green and blue"
+def test_the_picture_is_that_of_the_plan(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Prefetch(worker).background() is None, "no scene of this product has red, green and blue"
     asked = []
 
     def picture(plan: Plan, *, max_size: int, **_: object) -> np.ndarray:
@@ -30,33 +30,33 @@ def test_the_picture_is_that_of_the_plan(shop: Workshop, monkeypatch: pytest.Mon
         return np.zeros((2, 3, 3), dtype=np.uint8)
 
     monkeypatch.setattr(background, "background_picture", picture)
-    made = Ahead(shop).background()
+    made = Prefetch(worker).background()
     assert made is not None
     assert made.shape == (2, 3, 3)
-    assert asked == [(shop.plan, publish.PICTURE_SIZE)]
+    assert asked == [(worker.plan, publish.PICTURE_SIZE)]
 
 
-def test_nothing_begins_before_the_models_first_call(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_begins_before_the_models_first_call(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ahead, "PATIENCE_S", 60.0)
     begun: list[bool] = []
 
     def picture(*_: object, **__: object) -> None:
-        begun.append(shop.engine.pace.begun.is_set())
+        begun.append(worker.engine.pace.begun.is_set())
 
     monkeypatch.setattr(background, "background_picture", picture)
-    work = Ahead(shop)
+    work = Prefetch(worker)
     assert not begun
-    with shop.engine.pace.timing(1, by_cpu=True):
+    with worker.engine.pace.timing(1, by_cpu=True):
         assert work.background() is None
     assert begun == [True]
 
 
-def test_what_goes_wrong_is_raised_where_the_picture_is_wanted(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_goes_wrong_is_raised_where_the_picture_is_wanted(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("no picture today")
 
     monkeypatch.setattr(background, "background_picture", broken)
-    work = Ahead(shop)
+    work = Prefetch(worker)
     for _ in range(2):
         with pytest.raises(RuntimeError, match="no picture today"):
             work.background()

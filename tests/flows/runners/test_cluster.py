@@ -19,8 +19,8 @@ from tilewright.flows.runners import dispatch as crew_module
 from tilewright.flows.runners.cluster import run_on_cluster
 from tilewright.flows.runners.cluster_worker import differences
 from tilewright.flows.runners.quarantine import Quarantine
-from tilewright.flows.runners.run_options import RunOptions, Where
-from tilewright.flows.runners.worker import reopen_workshop
+from tilewright.flows.runners.run_options import Placement, RunOptions
+from tilewright.flows.runners.worker import reopen_worker
 from tilewright.tasks.progress import Advance
 from tilewright.tasks.read.failures import ReadError
 from tilewright.tasks.storage.ledger import BlockEntry
@@ -42,7 +42,7 @@ def job(real, output, **wish):
 
 
 def reopened(output):
-    return reopen_workshop(output, provider="cpu", batch=None, tolerance=0, read_threads=1)
+    return reopen_worker(output, provider="cpu", batch=None, tolerance=0, read_threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -80,14 +80,14 @@ def test_a_worker_killed_and_one_added_in_the_middle_change_no_pixel(real, plain
 def test_answers_lost_with_their_worker_before_they_are_fetched_come_again(real, plain, crowd, tmp_path, monkeypatch):
     """Blocks end, their workers die, and only then are the entries asked for."""
     monkeypatch.setattr(crew_module, "GATHER_SECONDS", 1.5)
-    lost, answered = [], crew_module.Crew._answered
+    lost, answered = [], crew_module.Dispatcher._answered
 
     def watched(crew):
         ended = answered(crew)
         lost.extend(crew.lost)
         return ended
 
-    monkeypatch.setattr(crew_module.Crew, "_answered", watched)
+    monkeypatch.setattr(crew_module.Dispatcher, "_answered", watched)
     output = tmp_path / "out"
 
     def meddle():
@@ -111,12 +111,12 @@ def test_answers_lost_with_their_worker_before_they_are_fetched_come_again(real,
 def test_the_cluster_costs_a_block_less_than_ten_milliseconds(real, plain, crowd, monkeypatch):
     """Blocks of no work on warm workers: what is left is the runner's own cost."""
     monkeypatch.setattr(cluster_module, "remote_block", empty_block)
-    shop = reopened(plain)
-    blocks = [shop.plan.block(number // 16, number % 16) for number in range(256)]
-    where = Where(runner=crowd.scheduler_address)
-    list(run_on_cluster(shop, blocks[:4], where, Quarantine(), provider="cpu"))
+    worker = reopened(plain)
+    blocks = [worker.plan.block(number // 16, number % 16) for number in range(256)]
+    placement = Placement(runner=crowd.scheduler_address)
+    list(run_on_cluster(worker, blocks[:4], placement, Quarantine(), provider="cpu"))
     began, worked = time.perf_counter(), time.process_time()
-    entries = list(run_on_cluster(shop, blocks, where, Quarantine(), provider="cpu"))
+    entries = list(run_on_cluster(worker, blocks, placement, Quarantine(), provider="cpu"))
     wall, work = (time.perf_counter() - began) / len(blocks), (time.process_time() - worked) / len(blocks)
     assert {entry.name for entry in entries} == {block.name for block in blocks}
     print(f"overhead {1000 * wall:.1f} ms per block over {len(blocks)}, {1000 * work:.1f} ms of it CPU time here")
@@ -138,10 +138,12 @@ def failing_block(row, col, parts, settings, expected):
 
 def test_blocks_that_fail_for_good_are_set_aside_and_the_others_go_on(real, plain, crowd, monkeypatch):
     monkeypatch.setattr(cluster_module, "remote_block", failing_block)
-    shop = reopened(plain)
+    worker = reopened(plain)
     quarantine = Quarantine()
-    blocks = shop.plan.all_blocks()[:12]
-    entries = list(run_on_cluster(shop, blocks, Where(runner=crowd.scheduler_address), quarantine, provider="cpu"))
+    blocks = worker.plan.all_blocks()[:12]
+    entries = list(
+        run_on_cluster(worker, blocks, Placement(runner=crowd.scheduler_address), quarantine, provider="cpu")
+    )
     bad = {block.name for block in blocks if (block.row + block.col) % 2}
     assert {row["block"] for row in quarantine.rows} == bad
     assert {entry.name for entry in entries} == {block.name for block in blocks} - bad
@@ -160,27 +162,31 @@ def greedy_block(row, col, parts, settings, expected):
 @pytest.mark.slow
 def test_a_worker_killed_for_its_memory_gets_the_block_again_in_parts(plain, monkeypatch):
     monkeypatch.setattr(cluster_module, "remote_block", greedy_block)
-    shop, quarantine = reopened(plain), Quarantine()
-    blocks = shop.plan.all_blocks()[:1]
+    worker, quarantine = reopened(plain), Quarantine()
+    blocks = worker.plan.all_blocks()[:1]
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         distributed.LocalCluster(
             n_workers=1, threads_per_worker=1, dashboard_address=None, memory_limit="900MB"
         ) as small,
     ):
-        where = Where(runner=small.scheduler_address)
-        entries = list(run_on_cluster(shop, blocks, where, quarantine, provider="cpu"))
+        placement = Placement(runner=small.scheduler_address)
+        entries = list(run_on_cluster(worker, blocks, placement, quarantine, provider="cpu"))
     assert [(entry.name, entry.windows_run) for entry in entries] == [(blocks[0].name, 2)]
     assert quarantine.rows == []
 
 
 def test_workers_of_another_version_are_refused_by_name(real, plain, crowd, monkeypatch):
-    monkeypatch.setattr(cluster_module, "expected_facts", lambda shop: (("python", "3.11"), ("tilewright", "9.9")))
-    shop = reopened(plain)
+    monkeypatch.setattr(cluster_module, "expected_facts", lambda worker: (("python", "3.11"), ("tilewright", "9.9")))
+    worker = reopened(plain)
     with pytest.raises(RunnerError, match=r"2 of 2 workers|3 of 3 workers") as refusal:
         list(
             run_on_cluster(
-                shop, shop.plan.all_blocks(), Where(runner=crowd.scheduler_address), Quarantine(), provider="cpu"
+                worker,
+                worker.plan.all_blocks(),
+                Placement(runner=crowd.scheduler_address),
+                Quarantine(),
+                provider="cpu",
             )
         )
     assert "tcp://127.0.0.1" in str(refusal.value)
@@ -193,4 +199,4 @@ def test_a_worker_that_agrees_is_not_named():
 
 def test_a_scheduler_that_is_not_there_is_refused(real, plain):
     with pytest.raises(RunnerError, match="no Dask scheduler answers there"):
-        list(run_on_cluster(reopened(plain), [], Where(runner="tcp://127.0.0.1:9"), Quarantine(), provider="cpu"))
+        list(run_on_cluster(reopened(plain), [], Placement(runner="tcp://127.0.0.1:9"), Quarantine(), provider="cpu"))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tilewright.flows.errors import RunnerError
-from tilewright.flows.runners.run_options import Where
+from tilewright.flows.runners.run_options import Placement
 
 
 @pytest.mark.parametrize(
@@ -11,12 +11,12 @@ from tilewright.flows.runners.run_options import Where
 )
 def test_a_place_that_cannot_be_is_refused(wish, words):
     with pytest.raises(RunnerError, match=words):
-        Where(**wish)
+        Placement(**wish)
 
 
 @pytest.mark.parametrize("runner", ["dask", "tcp://127.0.0.1:8786"])
 def test_a_cluster_without_its_library_is_refused_before_anything_is_planned(monkeypatch, runner):
     monkeypatch.setattr("tilewright.flows.runners.run_options.find_spec", lambda name: None)
     with pytest.raises(RunnerError, match=r"pip install 'tilewright\[flows\]'"):
-        Where(runner=runner)
-    Where(runner="threads")
+        Placement(runner=runner)
+    Placement(runner="threads")

@@ -18,7 +18,7 @@ from tilewright.flows.maintain.watch import WatchError, watch_once
 from tilewright.flows.plan.shards import cut_shards
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.quarantine import Quarantine, RetryError, SetAsideError, blocks_set_aside
-from tilewright.flows.runners.run_options import RunOptions, Where
+from tilewright.flows.runners.run_options import Placement, RunOptions
 from tilewright.flows.runners.shard_worker import do_shard
 from tilewright.tasks.plan import Plan
 from tilewright.tasks.read.failures import ReadError
@@ -71,12 +71,12 @@ def test_a_shard_does_its_own_missing_blocks_and_no_others(plain, tmp_path):
     mine, theirs = cut_shards(plan, 3)[1].places, cut_shards(plan, 3)[0].places
     for row, col in (mine[0], theirs[0]):
         (ledger / f"{row}_{col}.json").unlink()
-    done = do_shard(str(output), 2, 3, where=Where(workers=1))
+    done = do_shard(str(output), 2, 3, placement=Placement(workers=1))
     assert done == {"shard": 2, "blocks": len(mine), "done_now": 1}
     assert (ledger / f"{mine[0][0]}_{mine[0][1]}.json").exists()
     assert not (ledger / f"{theirs[0][0]}_{theirs[0][1]}.json").exists()
     with pytest.raises(ValueError, match="has the shards 1 to 3"):
-        do_shard(str(output), 4, 3, where=Where())
+        do_shard(str(output), 4, 3, placement=Placement())
 
 
 NOW = datetime(2021, 6, 20, tzinfo=UTC)

@@ -30,7 +30,7 @@ from tests.support.graphs import (
 from tilewright.models.card.card import load_card
 from tilewright.models.errors import CardError
 from tilewright.models.measure.global_operators import mixing_operators
-from tilewright.models.measure.probe import Port
+from tilewright.models.measure.probe import ProbePort
 from tilewright.models.measure.receptive import ReceptiveField, measure_graph, measure_receptive_field
 from tilewright.models.measure.theoretical import structural_reach
 from tilewright.models.run.session import open_graph
@@ -38,11 +38,11 @@ from tilewright.models.run.session import open_graph
 AXES = {4: ("batch", "bands", "height", "width"), 3: ("batch", "height", "width"), 2: ("batch", "class")}
 
 
-def _port(value: onnx.ValueInfoProto, ratio: Fraction) -> Port:
+def _port(value: onnx.ValueInfoProto, ratio: Fraction) -> ProbePort:
     kind = value.type.tensor_type
     shape = tuple(each.dim_value or -1 for each in kind.shape.dim)
     dtype = str(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
-    return Port(name=value.name, dims=AXES[len(shape)], shape=shape, dtype=dtype, ratio=ratio)
+    return ProbePort(name=value.name, dims=AXES[len(shape)], shape=shape, dtype=dtype, ratio=ratio)
 
 
 def _measured(model: onnx.ModelProto, folder: Path, **ratios: Fraction) -> ReceptiveField:

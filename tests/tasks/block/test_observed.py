@@ -19,7 +19,7 @@ from tests.support.worlds import COL, CRS, ROW, World, pixel_job, run, write_car
 from tilewright.flows.job.job import make_job
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
-from tilewright.flows.runners.worker import reopen_workshop
+from tilewright.flows.runners.worker import reopen_worker
 from tilewright.tasks.block.observed import add_observed
 from tilewright.tasks.block.split import do_block_in_parts
 from tilewright.tasks.compose.mask_rule import MaskRule
@@ -164,10 +164,10 @@ def test_a_restart_and_a_dask_cluster_tell_the_same(clouded, card, tmp_path):
 def test_a_block_in_parts_saw_what_the_whole_saw(clouded, card, tmp_path):
     world, _ = clouded
     made = run(job(world, card, tmp_path / "out"))
-    shop = reopen_workshop(made.output, provider="cpu", batch=None, tolerance=0, read_threads=1)
-    (whole,) = read_entries(shop.storage).values()
+    worker = reopen_worker(made.output, provider="cpu", batch=None, tolerance=0, read_threads=1)
+    (whole,) = read_entries(worker.storage).values()
     assert whole.observed["optics"][1][1] > whole.observed["optics"][1][0] > 0
-    assert do_block_in_parts(shop, shop.plan.all_blocks()[0], parts=2).observed == whole.observed
+    assert do_block_in_parts(worker, worker.plan.all_blocks()[0], parts=2).observed == whole.observed
 
 
 def test_blocks_of_an_older_ledger_make_the_figures_unknown_and_not_wrong(clouded, card, tmp_path):
@@ -220,16 +220,16 @@ def raster(path):
 
 def test_inputs_of_one_label_share_its_row_and_a_span_that_has_days(clouded, card, tmp_path):
     world, _ = clouded
-    shop = reopen_workshop(
+    worker = reopen_worker(
         run(job(world, card, tmp_path / "out")).output, provider="cpu", batch=None, tolerance=0, read_threads=1
     )
-    optics, radar = shop.plan.inputs
+    optics, radar = worker.plan.inputs
     never = datetime(1970, 1, 1, tzinfo=UTC)
     steps = (
         replace(optics.steps[0], label="both"),
         replace(radar.steps[0], label="both", start=never, end=never, days=()),
     )
-    plan = replace(shop.plan, inputs=(replace(optics, steps=steps[:1]), replace(radar, steps=steps[1:])))
+    plan = replace(worker.plan, inputs=(replace(optics, steps=steps[:1]), replace(radar, steps=steps[1:])))
     entry = BlockEntry(row=0, col=0, key="k", written=True, observed={"optics": ((50, 75),), "radar": ((0, 0),)})
     (row,) = contributions(plan, [entry, entry], n_inside=200)
     assert (row["start"][:10], row["days"]) == ("2023-05-01", ["2023-05-04"])

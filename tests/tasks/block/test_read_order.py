@@ -15,15 +15,15 @@ from tests.support.worlds import World, layer, pixel_job, run, write_card
 from tilewright.flows.job.job import Job
 from tilewright.flows.plan import memory
 from tilewright.flows.runners import threads
-from tilewright.flows.runners.worker import reopen_workshop
+from tilewright.flows.runners.worker import reopen_worker
 from tilewright.tasks.block import read_order as sweep
-from tilewright.tasks.block.block import Workshop, read_block
-from tilewright.tasks.block.read_order import plan_sweep
+from tilewright.tasks.block.block import Worker, read_block
+from tilewright.tasks.block.read_order import plan_read_order
 from tilewright.tasks.grid.blocks import Block
 from tilewright.tasks.plan import Plan
 from tilewright.tasks.read.counters import ReadStats
 from tilewright.tasks.read.gdal import CACHE_BYTES
-from tilewright.tasks.read.reader import close_files, keep_decoded
+from tilewright.tasks.read.reader import close_files, set_block_cache
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
 ROWS, COLS = (12, 756), (20, 2030)
@@ -34,7 +34,7 @@ KB = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Georeference:
     """A wide world, a card, and jobs of blocks 256 px wide: a few rows of eight or nine."""
 
     folder: Path
@@ -46,35 +46,35 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Georeference:
     folder = tmp_path_factory.mktemp("wide")
     world = World(folder / "world")
     for seed, band in enumerate(IMAGE["bands"]):
         values = np.random.default_rng(seed).uniform(0, 1, (768, 2048)).astype(np.float32)
         world.add(values, band, unit="reflectance")
     card = write_card(folder / "card", conv_stack(n_in=2), inputs=[IMAGE], outputs=[HEAD])
-    return Place(folder=folder, world=world, card=card)
+    return Georeference(folder=folder, world=world, card=card)
 
 
 @pytest.fixture(scope="module")
-def shop(place: Place) -> Workshop:
+def worker(place: Georeference) -> Worker:
     """The workshop of a finished product; its files are in blocks of 256 px too."""
     made = run(place.job("out"))
-    return reopen_workshop(made.output, provider="cpu", batch=None, tolerance=0, read_threads=1)
+    return reopen_worker(made.output, provider="cpu", batch=None, tolerance=0, read_threads=1)
 
 
 @pytest.fixture
 def _cache() -> Iterator[None]:
     yield
     close_files()
-    keep_decoded(CACHE_BYTES)
+    set_block_cache(CACHE_BYTES)
 
 
-def read_factor(shop: Workshop, order: list[Block], n_bytes: int) -> float:
+def read_factor(worker: Worker, order: list[Block], n_bytes: int) -> float:
     """Pixels decoded per pixel needed when blocks are read in an order, with so many bytes kept."""
     close_files()
-    keep_decoded(n_bytes)
-    counting = replace(shop, stats=ReadStats())
+    set_block_cache(n_bytes)
+    counting = replace(worker, stats=ReadStats())
     for block in order:
         read_block(counting, block)
     return counting.stats.read_factor
@@ -82,31 +82,31 @@ def read_factor(shop: Workshop, order: list[Block], n_bytes: int) -> float:
 
 @pytest.mark.usefixtures("_cache")
 def test_strips_decode_little_twice_where_rows_would_decode_all_of_it(
-    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweep, "FILE_BLOCK", FILE_BLOCK)
-    blocks = list(shop.plan.all_blocks())
+    blocks = list(worker.plan.all_blocks())
     room = 5000 * KB
-    found = plan_sweep(shop.plan, shop.plan.blocks, least=0, most=room)
+    found = plan_read_order(worker.plan, worker.plan.blocks, least=0, most=room)
     assert 1 < found.width < 8
     assert found.cache_bytes <= room
     rows, strips = (
-        read_factor(shop, blocks, found.cache_bytes),
-        read_factor(shop, found.order(blocks), found.cache_bytes),
+        read_factor(worker, blocks, found.cache_bytes),
+        read_factor(worker, found.order(blocks), found.cache_bytes),
     )
     print(f"\nread factor by rows {rows:.2f}, in strips of {found.width} blocks {strips:.2f}")
     assert strips < 1 + 0.6 * (rows - 1)
-    whole = plan_sweep(shop.plan, shop.plan.blocks, least=0, most=10**9)
+    whole = plan_read_order(worker.plan, worker.plan.blocks, least=0, most=10**9)
     assert whole.width >= 8
     assert whole.order(blocks) == blocks, "where a whole row fits, rows it is"
-    assert read_factor(shop, blocks, whole.cache_bytes) == 1.0
+    assert read_factor(worker, blocks, whole.cache_bytes) == 1.0
 
 
-def test_every_block_is_read_once_in_strips_of_equal_width(shop: Workshop) -> None:
-    blocks = list(shop.plan.all_blocks())
+def test_every_block_is_read_once_in_strips_of_equal_width(worker: Worker) -> None:
+    blocks = list(worker.plan.all_blocks())
     columns = {block.col for block in blocks}
     for most in (0, 3 * 10**6, 10**7, 3 * 10**7, 10**9):
-        found = plan_sweep(shop.plan, shop.plan.blocks, least=2 * 10**6, most=most)
+        found = plan_read_order(worker.plan, worker.plan.blocks, least=2 * 10**6, most=most)
         order = found.order(blocks)
         assert sorted(order, key=lambda each: (each.row, each.col)) == blocks
         strips = [(block.col - min(columns)) // found.width for block in order]
@@ -115,28 +115,28 @@ def test_every_block_is_read_once_in_strips_of_equal_width(shop: Workshop) -> No
         assert 2 * 10**6 <= found.cache_bytes <= max(most, 2 * 10**6)
 
 
-def test_nothing_to_read_and_one_block_have_an_order_too(shop: Workshop) -> None:
-    assert plan_sweep(shop.plan, [], least=10, most=100).order([]) == []
-    first = shop.plan.all_blocks()[:1]
-    assert plan_sweep(shop.plan, shop.plan.blocks[:1], least=10, most=100).order(first) == list(first)
+def test_nothing_to_read_and_one_block_have_an_order_too(worker: Worker) -> None:
+    assert plan_read_order(worker.plan, [], least=10, most=100).order([]) == []
+    first = worker.plan.all_blocks()[:1]
+    assert plan_read_order(worker.plan, worker.plan.blocks[:1], least=10, most=100).order(first) == list(first)
 
 
 def test_a_hundred_thousand_blocks_are_not_made_to_tell_what_a_run_holds(
-    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[int] = []
     whole = Plan.framed
     monkeypatch.setattr(Plan, "framed", lambda plan, block: made.append(1) or whole(plan, block))  # type: ignore[func-returns-value]
     places = tuple((row, col) for row in range(330) for col in range(330))
-    memory.expected_memory(replace(shop.plan, blocks=places), shop.engine.card, free=10**9, on_gpu=True)
+    memory.expected_memory(replace(worker.plan, blocks=places), worker.engine.card, free=10**9, on_gpu=True)
     assert 0 < len(made) <= 2 * sweep.PROBES
 
 
-def test_coarser_files_and_fewer_scenes_need_less(shop: Workshop) -> None:
+def test_coarser_files_and_fewer_scenes_need_less(worker: Worker) -> None:
     def needed(plan: Plan) -> int:
-        return plan_sweep(plan, plan.blocks, least=0, most=10**12).cache_bytes
+        return plan_read_order(plan, plan.blocks, least=0, most=10**12).cache_bytes
 
-    (entry,) = shop.plan.inputs
+    (entry,) = worker.plan.inputs
     coarse = [
         replace(
             scene,
@@ -145,30 +145,30 @@ def test_coarser_files_and_fewer_scenes_need_less(shop: Workshop) -> None:
         for scene in entry.scenes
     ]
     assert all(asset.transform for scene in entry.scenes for asset in scene.assets), "the test changes what is there"
-    assert needed(replace(shop.plan, inputs=(replace(entry, scenes=tuple(coarse)),))) * 4 == pytest.approx(
-        needed(shop.plan), rel=1e-6
+    assert needed(replace(worker.plan, inputs=(replace(entry, scenes=tuple(coarse)),))) * 4 == pytest.approx(
+        needed(worker.plan), rel=1e-6
     )
-    assert needed(replace(shop.plan, inputs=(replace(entry, scenes=entry.scenes[:1]),))) * len(entry.scenes) == (
-        pytest.approx(needed(shop.plan), rel=1e-6)
+    assert needed(replace(worker.plan, inputs=(replace(entry, scenes=entry.scenes[:1]),))) * len(entry.scenes) == (
+        pytest.approx(needed(worker.plan), rel=1e-6)
     )
 
 
 @pytest.mark.usefixtures("_cache")
 def test_a_limit_of_memory_bounds_what_is_kept_and_changes_no_pixel(
-    shop: Workshop, place: Place, monkeypatch: pytest.MonkeyPatch
+    worker: Worker, place: Georeference, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept: list[int] = []
 
     def keep(n_bytes: int) -> None:
         kept.append(n_bytes)
-        keep_decoded(n_bytes)
+        set_block_cache(n_bytes)
 
-    monkeypatch.setattr(threads, "keep_decoded", keep)
+    monkeypatch.setattr(threads, "set_block_cache", keep)
     monkeypatch.setattr(memory, "CACHE_BYTES", KB)
     monkeypatch.setattr(memory, "DECODED_SHARE", 250)
     plain = run(place.job("plain"))
     tight = run(place.job("tight", limits={"memory_mb": 1000}))
     assert kept[1] <= 4 * 10**6 < kept[0]
     for made in (plain, tight):
-        assert np.array_equal(layer(made.output, "one"), layer(shop.storage.uri, "one"), equal_nan=True)
+        assert np.array_equal(layer(made.output, "one"), layer(worker.storage.uri, "one"), equal_nan=True)
     assert tight.report["read_factor"] >= plain.report["read_factor"] == 1.0

@@ -19,9 +19,9 @@ from tilewright.flows.job.job import make_job
 from tilewright.flows.plan.memory import FEWEST_ALIVE
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.quarantine import Quarantine, SetAsideError
-from tilewright.flows.runners.run_options import Where
+from tilewright.flows.runners.run_options import Placement
 from tilewright.flows.runners.runner import run_blocks
-from tilewright.flows.runners.worker import reopen_workshop
+from tilewright.flows.runners.worker import reopen_worker
 from tilewright.models.run.session import InferenceError
 from tilewright.tasks.block.split import cut_block, do_block_in_parts
 from tilewright.tasks.grid.blocks import block_at
@@ -41,8 +41,8 @@ def plain(real, tmp_path_factory):
 
 
 @pytest.fixture
-def shop(plain):
-    return reopen_workshop(plain, provider="cpu", batch=None, tolerance=0, read_threads=2)
+def worker(plain):
+    return reopen_worker(plain, provider="cpu", batch=None, tolerance=0, read_threads=2)
 
 
 @given(
@@ -61,10 +61,10 @@ def test_parts_cover_the_block_once_at_whole_steps(row, step, steps, parts):
 
 
 @pytest.mark.parametrize("parts", [2, 3, 99])
-def test_a_block_in_parts_has_the_checksums_of_the_whole(plain, shop, parts):
-    standing = read_entries(shop.storage)
-    block = next(block for block in shop.plan.all_blocks() if standing[block.name].valid_pixels > 1000)
-    whole, made = standing[block.name], do_block_in_parts(shop, block, parts=parts)
+def test_a_block_in_parts_has_the_checksums_of_the_whole(plain, worker, parts):
+    standing = read_entries(worker.storage)
+    block = next(block for block in worker.plan.all_blocks() if standing[block.name].valid_pixels > 1000)
+    whole, made = standing[block.name], do_block_in_parts(worker, block, parts=parts)
     assert (made.checksums, made.key, made.valid_pixels) == (whole.checksums, whole.key, whole.valid_pixels)
     assert (made.scenes, made.failures) == (whole.scenes, whole.failures)
     assert made.windows_run == whole.windows_run
@@ -89,12 +89,12 @@ class Greedy:
         return self.session.run_batch(feeds, batch=batch, windows=windows)
 
 
-def test_a_batch_that_cannot_be_allocated_is_run_window_by_window(plain, shop):
-    greedy = Greedy(shop.engine.session)
-    short = replace(shop, engine=replace(shop.engine, session=greedy, batch=16))
-    before = read_entries(shop.storage)
-    blocks = [block for block in shop.plan.all_blocks() if before[block.name].windows_run][:8]
-    entries = {entry.name: entry for entry in run_blocks(short, blocks, Where(workers=1), provider="cpu")}
+def test_a_batch_that_cannot_be_allocated_is_run_window_by_window(plain, worker):
+    greedy = Greedy(worker.engine.session)
+    short = replace(worker, engine=replace(worker.engine, session=greedy, batch=16))
+    before = read_entries(worker.storage)
+    blocks = [block for block in worker.plan.all_blocks() if before[block.name].windows_run][:8]
+    entries = {entry.name: entry for entry in run_blocks(short, blocks, Placement(workers=1), provider="cpu")}
     assert {name: entry.checksums for name, entry in entries.items()} == {
         block.name: before[block.name].checksums for block in blocks
     }
@@ -102,35 +102,35 @@ def test_a_batch_that_cannot_be_allocated_is_run_window_by_window(plain, shop):
     assert 1 <= greedy.refused <= FEWEST_ALIVE, "the next blocks are as large: they begin in parts"
 
 
-def test_memory_that_is_too_short_for_one_window_sets_the_block_aside(shop, monkeypatch):
+def test_memory_that_is_too_short_for_one_window_sets_the_block_aside(worker, monkeypatch):
     monkeypatch.setattr("tilewright.flows.runners.threads.BLOCK_DELAYS", (0.0,))
 
     def run_batch(feeds, *, batch, windows=None):
         raise MemoryError
 
-    greedy = Greedy(shop.engine.session)
+    greedy = Greedy(worker.engine.session)
     greedy.run_batch = run_batch
-    short = replace(shop, engine=replace(shop.engine, session=greedy))
-    entries = read_entries(shop.storage)
-    block = next(block for block in shop.plan.all_blocks() if entries[block.name].windows_run)
+    short = replace(worker, engine=replace(worker.engine, session=greedy))
+    entries = read_entries(worker.storage)
+    block = next(block for block in worker.plan.all_blocks() if entries[block.name].windows_run)
     with pytest.raises(
         SetAsideError, match=r"\(out-of-memory\).*down to single windows: take fewer --workers"
     ) as error:
-        list(run_blocks(short, [block], Where(workers=1), provider="cpu"))
+        list(run_blocks(short, [block], Placement(workers=1), provider="cpu"))
     assert [row["block"] for row in error.value.rows] == [block.name]
 
 
-def test_a_block_whose_worker_was_killed_is_cut_and_the_others_are_not(shop):
+def test_a_block_whose_worker_was_killed_is_cut_and_the_others_are_not(worker):
     class KilledWorker(Exception):  # noqa: N818 -- Dask's own name
         pass
 
     quarantine = Quarantine()
-    one, other = shop.plan.all_blocks()[:2]
+    one, other = worker.plan.all_blocks()[:2]
     assert classify(KilledWorker("block")) is ErrorClass.LOST_WORKER
     assert quarantine.tries_again(one, KilledWorker("block"))
     assert (quarantine.parts(one), quarantine.parts(other)) == (2, 1)
     assert quarantine.tries_again(other, MemoryError())
-    assert quarantine.parts(shop.plan.all_blocks()[2]) == 2, "memory is short for all"
+    assert quarantine.parts(worker.plan.all_blocks()[2]) == 2, "memory is short for all"
 
 
 LIMITED = """
@@ -195,4 +195,4 @@ def under(wish, script, megabytes):
 
 
 def reopened(output):
-    return reopen_workshop(output, provider="cpu", batch=None, tolerance=0, read_threads=1)
+    return reopen_worker(output, provider="cpu", batch=None, tolerance=0, read_threads=1)

@@ -14,15 +14,15 @@ from tilewright.tasks.compose.steps import DatesError, StepPlan, days_by_cloud, 
 
 
 @dataclass(frozen=True)
-class Span:
+class TheoreticalReach:
     name: str
     start: datetime
     end: datetime
 
 
-def span(first: str, last: str, name: str = "period") -> Span:
+def span(first: str, last: str, name: str = "period") -> TheoreticalReach:
     end = datetime.fromisoformat(last).replace(tzinfo=UTC) + timedelta(days=1, microseconds=-1)
-    return Span(name, datetime.fromisoformat(first).replace(tzinfo=UTC), end)
+    return TheoreticalReach(name, datetime.fromisoformat(first).replace(tzinfo=UTC), end)
 
 
 @pytest.fixture(scope="module")
