@@ -1,1 +1,1 @@
-"""STAC on both ends: sources, items, search, publication; knows nothing of models."""
+"""STAC for input and output: sources, items, search and publication. Independent of models."""

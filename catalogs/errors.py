@@ -1,4 +1,4 @@
-"""What the catalogs refuse."""
+"""Errors that the catalogs raise."""
 
 from __future__ import annotations
 
@@ -8,4 +8,4 @@ class CatalogError(ValueError):
 
 
 class UnknownCollectionError(CatalogError):
-    """A source does not have the collection asked for, under any name."""
+    """The source does not have the requested collection under any of its names."""

@@ -1,4 +1,4 @@
-"""Fields of a foreign item as typed values; what has the wrong shape counts as missing."""
+"""Typed values of the fields of a provider's item; a value of the wrong type counts as missing."""
 
 from __future__ import annotations
 
@@ -34,34 +34,34 @@ def number(value: object) -> float | None:
     return None
 
 
-def whole(value: object) -> int | None:
-    """The value as an int, or None where it is not a whole number."""
-    found = number(value)
-    return int(found) if found is not None and math.isfinite(found) and found == int(found) else None
+def integer(value: object) -> int | None:
+    """The value as an int, or None if it is not a whole number."""
+    parsed = number(value)
+    return int(parsed) if parsed is not None and math.isfinite(parsed) and parsed == int(parsed) else None
 
 
 def mapping(value: object) -> Mapping[str, Any]:
-    """The value as a mapping, empty where it is none."""
+    """The value as a mapping, empty if it is not one."""
     return value if isinstance(value, Mapping) else {}
 
 
 def listing(value: object) -> Sequence[Any]:
-    """The value as a sequence, empty where it is none."""
+    """The value as a sequence, empty if it is not a list or tuple."""
     return value if isinstance(value, list | tuple) else ()
 
 
-def moment(value: object) -> datetime | None:
-    """The value as an aware UTC datetime, or None; a time without a zone is UTC, as STAC has it."""
+def instant(value: object) -> datetime | None:
+    """The value as an aware UTC datetime, or None; a time without a zone is UTC, as STAC defines it."""
     if isinstance(value, datetime):
-        found = value
+        parsed = value
     elif isinstance(value, str):
         try:
-            found = datetime.fromisoformat(value.strip())
+            parsed = datetime.fromisoformat(value.strip())
         except ValueError:
             return None
     else:
         return None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
 
 
 def first(*values: Any) -> Any:

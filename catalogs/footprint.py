@@ -1,4 +1,4 @@
-"""Footprints on the sphere's map: valid, cut at 180 degrees, with a bounding box and a centre that know of it."""
+"""Footprints in EPSG:4326: valid, split at 180 degrees; bounds, centre and solar day that respect the antimeridian."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ WEST = box(-540, -90, -180, 90)
 def footprint_of(geometry: Mapping[str, Any] | None, bbox: Sequence[float] | None) -> BaseGeometry:
     """The footprint in EPSG:4326 as a valid polygon or multipolygon within +-180 degrees.
 
-    A ring that spans more than 180 degrees of longitude is taken to cross the antimeridian, as are longitudes beyond
-    180 and a bounding box with minx > maxx. Without a geometry the bounding box serves.
+    Longitudes beyond +-180 cross the antimeridian, as do a bounding box with minx > maxx and a polygon that spans more
+    than 180 degrees with all corners beyond +-90. Without a geometry the bounding box is used.
 
     Raises:
-        CatalogError: neither is usable.
+        CatalogError: the geometry is not GeoJSON or has no area, or there is neither a geometry nor a bounding box.
     """
     if geometry:
         try:
-            found = shapely.force_2d(shape(geometry))
+            parsed = shapely.force_2d(shape(geometry))
         except Exception as error:  # shapely raises half a dozen kinds for foreign JSON
             raise CatalogError("its geometry is not GeoJSON") from error
-        return _cut(found)
+        return _split_at_antimeridian(parsed)
     if bbox is None or len(bbox) not in {4, 6}:
         raise CatalogError("it has neither a geometry nor a bbox")
     minx, miny, maxx, maxy = (float(number) for number in (bbox if len(bbox) == 4 else (*bbox[:2], *bbox[3:5])))
-    return _cut(box(minx, miny, maxx + 360 if minx > maxx else maxx, maxy))
+    return _split_at_antimeridian(box(minx, miny, maxx + 360 if minx > maxx else maxx, maxy))
 
 
 def bounds_of(footprint: BaseGeometry) -> tuple[float, float, float, float]:
-    """(minx, miny, maxx, maxy) in degrees, minx > maxx where the footprint crosses the antimeridian."""
+    """(minx, miny, maxx, maxy) in degrees, with minx > maxx if the footprint crosses the antimeridian."""
     minx, miny, maxx, maxy = footprint.bounds
     if crosses_antimeridian(footprint):
         parts = [part.bounds for part in footprint.geoms]
@@ -55,7 +55,7 @@ def bounds_of(footprint: BaseGeometry) -> tuple[float, float, float, float]:
 
 
 def crosses_antimeridian(footprint: BaseGeometry) -> bool:
-    """True for a footprint in parts that touch 180 degrees from both sides, and reach no further than half round."""
+    """True for a footprint whose parts touch 180 degrees from both sides, each within one hemisphere (east or west)."""
     if not isinstance(footprint, MultiPolygon) or footprint.bounds[0] > -180 or footprint.bounds[2] < 180:
         return False
     return all(part.bounds[0] >= 0 or part.bounds[2] <= 0 for part in footprint.geoms)
@@ -64,24 +64,23 @@ def crosses_antimeridian(footprint: BaseGeometry) -> bool:
 def centre_longitude(footprint: BaseGeometry) -> float:
     """Longitude of the footprint's centroid in degrees, -180 to 180."""
     if crosses_antimeridian(footprint):
-        footprint = shapely.union_all([_shifted(part) for part in footprint.geoms])
+        footprint = shapely.union_all([_shifted_east(part) for part in footprint.geoms])
     longitude = float(footprint.centroid.x)
     return longitude - 360 if longitude > 180 else longitude
 
 
 def solar_day(moment: datetime, footprint: BaseGeometry) -> str:
-    """ISO date of local solar time (UTC plus longitude / 15 hours) at the footprint's centre."""
+    """ISO date in local solar time (UTC plus longitude / 15 hours) at the footprint's centre."""
     return (moment + timedelta(hours=centre_longitude(footprint) / 15)).date().isoformat()
 
 
 def to_geojson(footprint: BaseGeometry) -> dict[str, Any]:
-    """The geometry as GeoJSON with lists, equal to itself after a trip through JSON."""
+    """The geometry as GeoJSON with lists instead of tuples, so that it equals itself after JSON is written and read."""
     return _lists(mapping(footprint))
 
 
-def _cut(found: BaseGeometry) -> BaseGeometry:
-    found = _polygonal(found)
-    parts = [_unwrapped(part) for part in _parts(found)]
+def _split_at_antimeridian(geometry: BaseGeometry) -> BaseGeometry:
+    parts = [_across_antimeridian(part) for part in _polygons(_polygonal(geometry))]
     pieces: list[BaseGeometry] = []
     for part in parts:
         pieces += [
@@ -95,19 +94,19 @@ def _cut(found: BaseGeometry) -> BaseGeometry:
     return merged
 
 
-def _unwrapped(part: Polygon) -> BaseGeometry:
-    """A polygon drawn the long way round the globe, redrawn across the antimeridian.
+def _across_antimeridian(part: Polygon) -> BaseGeometry:
+    """The polygon with longitudes of 0 to 360 if it crosses the antimeridian, else the polygon unchanged.
 
-    Its corners all lie in the outer half of the map, though it spans the inner one; a box round the world does not
-    count.
+    A polygon crosses if it spans more than 180 degrees although all its corners lie beyond +-90 degrees; a box around
+    the whole world does not count.
     """
     distances = [abs(x) for x, _ in part.exterior.coords]
     minx, _, maxx, _ = part.bounds
     wraps = maxx - minx > 180 and min(distances) > 90 and max(distances) <= 180 and set(distances) != {180.0}
-    return _polygonal(_shifted(part)) if wraps else part
+    return _polygonal(_shifted_east(part)) if wraps else part
 
 
-def _shifted(part: Polygon) -> BaseGeometry:
+def _shifted_east(part: Polygon) -> BaseGeometry:
     def east(coordinates: Any) -> Any:
         moved = coordinates.copy()
         moved[:, 0] = [x + 360 if x < 0 else x for x in moved[:, 0]]
@@ -116,19 +115,18 @@ def _shifted(part: Polygon) -> BaseGeometry:
     return shapely.transform(part, east)
 
 
-def _polygonal(found: BaseGeometry) -> BaseGeometry:
-    """The areas of a geometry, made valid."""
-    valid = found if found.is_valid else shapely.make_valid(found)
-    areas = _parts(valid)
-    if not areas:
+def _polygonal(geometry: BaseGeometry) -> BaseGeometry:
+    """The polygons of the geometry, made valid; points and lines are dropped."""
+    polygons = _polygons(geometry if geometry.is_valid else shapely.make_valid(geometry))
+    if not polygons:
         raise CatalogError("its geometry has no area")
-    return areas[0] if len(areas) == 1 else MultiPolygon(areas)
+    return polygons[0] if len(polygons) == 1 else MultiPolygon(polygons)
 
 
-def _parts(found: BaseGeometry) -> list[Polygon]:
-    if isinstance(found, Polygon):
-        return [] if found.is_empty else [found]
-    return [part for piece in getattr(found, "geoms", ()) for part in _parts(piece)]
+def _polygons(geometry: BaseGeometry) -> list[Polygon]:
+    if isinstance(geometry, Polygon):
+        return [] if geometry.is_empty else [geometry]
+    return [polygon for part in getattr(geometry, "geoms", ()) for polygon in _polygons(part)]
 
 
 def _lists(value: Any) -> Any:

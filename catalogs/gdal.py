@@ -1,4 +1,4 @@
-"""A band at a glance: at most 512 x 512 stored numbers of a file, for judging it before it is read."""
+"""Overviews of bands, at most 512 x 512 stored numbers, and the names and settings with which GDAL opens hrefs."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from tilewright.catalogs.scene import BandAsset
 
 
-LARGEST = 512
+OVERVIEW_SIDE = 512
 
 DRIVERS = ("GTiff", "JP2OpenJPEG", "Zarr")
 
-# Only what is asked for is fetched: no listing of the folder, no sidecar files, one connection for several ranges.
+# GDAL fetches the requested ranges alone: it neither lists the folder nor looks for sidecar files.
 GDAL_SETTINGS: dict[str, Any] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_HTTP_MAX_RETRY": "3",
@@ -36,7 +36,7 @@ GDAL_SETTINGS: dict[str, Any] = {
 
 
 def read_overview(asset: BandAsset, sign: Callable[[str], str]) -> NDArray[np.generic]:
-    """Stored numbers (row, col) of the whole band, decimated to at most 512 x 512 by its overviews, in its own dtype.
+    """Stored numbers (y, x) of the whole band, decimated to at most 512 x 512 by its overviews, in the file's dtype.
 
     Raises:
         OSError: the file cannot be read.
@@ -44,9 +44,9 @@ def read_overview(asset: BandAsset, sign: Callable[[str], str]) -> NDArray[np.ge
     try:
         with (
             rasterio.Env(**gdal_settings(asset.href)),
-            DatasetReader(openable(sign(asset.href)), driver=list(DRIVERS)) as file,
+            DatasetReader(gdal_name(sign(asset.href)), driver=list(DRIVERS)) as file,
         ):
-            factor = max(1.0, file.height / LARGEST, file.width / LARGEST)
+            factor = max(1.0, file.height / OVERVIEW_SIDE, file.width / OVERVIEW_SIDE)
             shape = (max(1, round(file.height / factor)), max(1, round(file.width / factor)))
             return np.asarray(file.read(asset.index, out_shape=shape))
     except (RasterioError, ValueError, IndexError) as error:
@@ -62,15 +62,15 @@ def gdal_settings(href: str) -> dict[str, Any]:
     return {**GDAL_SETTINGS, "AWS_S3_ENDPOINT": endpoint.netloc, "AWS_HTTPS": https, "AWS_VIRTUAL_HOSTING": "FALSE"}
 
 
-def openable(href: str) -> str:
-    """The href as GDAL takes it."""
+def gdal_name(href: str) -> str:
+    """GDAL's name of the href."""
     path = _gdal_file(href)
     store = split_store(path)
     return path if store is None else zarr_name(*store)
 
 
 def zarr_name(store: str, array: str) -> str:
-    """GDAL's name of an array in a Zarr store, of the only one where `array` is empty."""
+    """GDAL's name of an array in a Zarr store; an empty `array` means the store's only one."""
     return f'ZARR:"{store}":/{array}' if array else f'ZARR:"{store}"'
 
 

@@ -1,4 +1,4 @@
-"""Hrefs: made absolute, allowed or refused, and shown without their signatures."""
+"""Hrefs: resolving them, checking that a source may name them, and displaying them without credentials."""
 
 from __future__ import annotations
 
@@ -24,36 +24,37 @@ PRIVATE_SUFFIXES = (".local", ".localhost", ".internal", ".intranet", ".lan", ".
 
 def scheme_of(href: str) -> str:
     """The href's scheme in lower case; "file" for a plain path."""
-    found = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://?", href)
-    return found[1].lower() if found else "file"
+    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://?", href)
+    return match[1].lower() if match else "file"
 
 
 def local_path(href: str) -> Path:
-    """The path of a local href, given plainly or as file://."""
+    """The path of a local href, which is a plain path or starts with file://."""
     return Path(unquote(urlsplit(href).path)) if href.lower().startswith("file:") else Path(href)
 
 
-_STORE = re.compile(r"^(.*?\.zarr)(?:/+(.*?))?/*$", re.IGNORECASE)
+_ZARR_PATH = re.compile(r"^(.*?\.zarr)(?:/+(.*?))?/*$", re.IGNORECASE)
 
 
 def split_store(path: str) -> tuple[str, str] | None:
-    """(store, array in it) of a path into a Zarr store, the array empty for the store itself; None for other paths.
+    """(store, array) of a path into a Zarr store, None for other paths; the array is empty for the store itself.
 
-    Raises ValueError for a signed URL, which opens one object where a store is many, and for quotes.
+    Raises:
+        ValueError: a signed URL, which opens a single object while a store consists of many; a path with quotes.
     """
-    found = _STORE.match(path)
-    if found is None and not re.search(r"\.zarr[/?]", path, re.IGNORECASE):
+    match = _ZARR_PATH.match(path)
+    if match is None and not re.search(r"\.zarr[/?]", path, re.IGNORECASE):
         return None
-    if found is None or "?" in path or '"' in path:
+    if match is None or "?" in path or '"' in path:
         shown = path.partition("?")[0]
         raise ValueError(
             f"the Zarr store {shown} is many objects, and a signed URL opens one: give it as s3 or unsigned"
         )
-    return found[1], found[2] or ""
+    return match[1], match[2] or ""
 
 
 def resolve_href(href: str, base: str) -> str:
-    """The href made absolute against the location it was found in; local hrefs come out as plain paths."""
+    """The absolute href, resolved against `base`, the location it was read from; a plain path for local hrefs."""
     if scheme_of(href) != "file":
         return href
     if scheme_of(base) == "file" or href.lower().startswith("file:"):
@@ -67,7 +68,7 @@ def resolve_href(href: str, base: str) -> str:
 
 
 def display_href(href: str) -> str:
-    """The href without query, fragment, user and password: what a log, a plan or a message may hold."""
+    """The href without query, fragment, user and password, so that it can be logged, stored and shown."""
     if scheme_of(href) == "file":
         return href.split("?", 1)[0] if href.lower().startswith("file:") else href
     parts = urlsplit(href)
@@ -75,11 +76,11 @@ def display_href(href: str) -> str:
     return urlunsplit((parts.scheme, host, parts.path, "", ""))
 
 
-def reach_of(href: str) -> str:
-    """Where an href leads: "file", "loopback", "private", "link-local" or "public".
+def address_scope(href: str) -> str:
+    """The network scope of an href: "file", "loopback", "private", "link-local" or "public".
 
-    Judged from the text alone, no name is looked up: a name without a dot, or in a suffix used inside networks only,
-    is private; an address is what its range says, also when written as one number.
+    Only the text is examined, without a DNS query. A host name without a dot, or with a suffix that is used only
+    inside networks, is private. An IP address has the scope of its range, also when it is written as one number.
     """
     scheme = scheme_of(href)
     if scheme == "file":
@@ -87,28 +88,28 @@ def reach_of(href: str) -> str:
     if scheme not in {"http", "https"}:
         return "public"
     host = (urlsplit(href).hostname or "").rstrip(".").lower()
-    address = _address(host)
+    address = _ip_address(host)
     if address is not None:
-        return _reach_of_address(address)
+        return _ip_scope(address)
     if host == "localhost" or host.endswith(".localhost"):
         return "loopback"
     return "private" if "." not in host or host.endswith(PRIVATE_SUFFIXES) else "public"
 
 
 def check_href(href: str, *, origin: str, hosts: Sequence[str] = ()) -> str:
-    """The href itself when a source at `origin` may send us there.
+    """The href, unchanged, if a source at `origin` may refer to it.
 
-    A remote source names no local files and no loopback, private or link-local address, unless it lies in such a
-    place itself; link-local addresses are never allowed. With `hosts` (patterns of host or bucket names) given, remote
-    hrefs lead there or nowhere.
+    A remote source may not refer to local files, nor to loopback or private addresses unless its own address has such
+    a scope; it may never refer to link-local addresses. If `hosts` (patterns of host or bucket names) is not empty,
+    remote hrefs must match one of them, and a host that `hosts` names literally may have any scope.
 
     Raises:
         CatalogError: the href is not allowed.
     """
     shown = display_href(href)
-    reach, home = reach_of(href), reach_of(origin)
-    if reach == "file":
-        if home != "file":
+    scope, origin_scope = address_scope(href), address_scope(origin)
+    if scope == "file":
+        if origin_scope != "file":
             raise CatalogError(f"{shown}: a remote catalog must not name local files; refused")
         return href
     if scheme_of(href) not in REMOTE_SCHEMES:
@@ -117,42 +118,44 @@ def check_href(href: str, *, origin: str, hosts: Sequence[str] = ()) -> str:
     if hosts and not any(fnmatchcase(host, pattern.lower()) for pattern in hosts):
         raise CatalogError(f"{shown}: the host is none this source reads from ({', '.join(hosts)}); refused")
     named = bool(hosts) and any(pattern.lower() == host for pattern in hosts)
-    if not named and reach not in _allowed(home):
-        raise CatalogError(f"{shown}: leads to a {reach} address, which a {home} catalog must not name; refused")
+    if not named and scope not in _allowed_scopes(origin_scope):
+        raise CatalogError(
+            f"{shown}: leads to a {scope} address, which a {origin_scope} catalog must not name; refused"
+        )
     return href
 
 
-def _allowed(home: str) -> tuple[str, ...]:
-    if home in {"file", "loopback"}:
+def _allowed_scopes(origin_scope: str) -> tuple[str, ...]:
+    if origin_scope in {"file", "loopback"}:
         return ("public", "private", "loopback")
-    return ("public", "private") if home == "private" else ("public",)
+    return ("public", "private") if origin_scope == "private" else ("public",)
 
 
 @lru_cache(1024)
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(host.strip("[]").partition("%")[0])
     except ValueError:
-        return _loose_address(host)
+        return _shorthand_address(host)
 
 
-def _loose_address(host: str) -> ipaddress.IPv4Address | None:
-    """The address of the shorthands resolvers take: 127.1, 0x7f000001, 2130706433, 0177.0.0.1."""
+def _shorthand_address(host: str) -> ipaddress.IPv4Address | None:
+    """The IPv4 address of a shorthand that resolvers accept: 127.1, 0x7f000001, 2130706433, 0177.0.0.1; else None."""
     parts = host.split(".")
     if not 1 <= len(parts) <= 4 or not all(re.fullmatch(r"0x[0-9a-f]*|\d+", part) for part in parts):
         return None
-    numbers = [_loose_number(part) for part in parts]
-    value = sum(part << 8 * (3 - place) for place, part in enumerate(numbers[:-1])) + numbers[-1]
+    numbers = [_shorthand_number(part) for part in parts]
+    value = sum(part << 8 * (3 - position) for position, part in enumerate(numbers[:-1])) + numbers[-1]
     return ipaddress.IPv4Address(value) if 0 <= value < 2**32 else ipaddress.IPv4Address(0)
 
 
-def _loose_number(part: str) -> int:
+def _shorthand_number(part: str) -> int:
     if part.startswith("0x"):
         return int(part[2:] or "0", 16)
     return int(part, 8) if re.fullmatch(r"0[0-7]+", part) else int(part)
 
 
-def _reach_of_address(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+def _ip_scope(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
         address = address.ipv4_mapped
     if address.is_loopback or address.is_unspecified:

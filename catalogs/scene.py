@@ -1,4 +1,4 @@
-"""One acquisition in Tilewright's own words: the value every later step reads instead of a provider's item."""
+"""A normalised acquisition: the value that every later step reads instead of a provider's item."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ STATES = ("no-offset", "offset-in-dn", "offset-applied", "not-applicable")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BandAsset:
-    """One band in one file: where it lies and how its stored numbers become physical ones.
+    """One band in one file: its href and the conversion of its stored numbers to physical values.
 
-    physical = DN * scale + offset, already decided for the scene's radiometric state. `href` is absolute and unsigned;
-    `index` counts from 1; `crs` is "EPSG:n" or WKT and empty where the item does not say; `shape` is (height, width);
-    `transform` holds the six numbers a b c d e f of an affine. None in `shape` or `transform` means: read the file.
-    `unit` is reflectance, linear, db, class, m or 1 ("1" is also what is not calibrated).
+    physical = DN * scale + offset, where the offset already follows from the scene's radiometric state. `href` is
+    absolute and unsigned; `index` counts from 1; `crs` is "EPSG:n" or WKT, empty if the item has none; `shape` is
+    (height, width); `transform` holds the six numbers a b c d e f of an affine. If `shape` or `transform` is None, it
+    must be read from the file. `unit` is reflectance, linear, db, class, m or 1 ("1" also for uncalibrated numbers).
     """
 
     band: str
@@ -60,13 +60,13 @@ class BandAsset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """One item of a source in normal form, with its radiometric state and why it is so.
+    """One item of a source in normal form, with its radiometric state and the reason for that state.
 
-    `geometry` is GeoJSON in EPSG:4326, cut at 180 degrees; `bbox` has minx > maxx where it crosses the antimeridian.
-    `solar_day` is the date of local solar time at the footprint's centre. `replaces` names the other processings of the
-    same scene that lost against this one. `mode` is the radar's instrument mode; `generated` and `updated` are the ISO
-    times of processing and of the record, `sequence` the provider's running number of processings. `href` leads to the
-    item, `simulated` is what the item says of itself.
+    `geometry` is GeoJSON in EPSG:4326, split at 180 degrees; `bbox` has minx > maxx if it crosses the antimeridian.
+    `solar_day` is the date in local solar time at the footprint's centre. `replaces` holds the ids of the older
+    processings that this one replaces. `mode` is the radar's instrument mode; `generated` and `updated` are the ISO
+    times of processing and of the record, `sequence` the provider's running number of processings. `href` is the
+    item's address, `simulated` the item's own `tw:simulated`.
     """
 
     id: str
@@ -98,12 +98,12 @@ class Scene:
         assert self.datetime.tzinfo is not None, f"the date of {self.id} has no time zone"
 
     def asset(self, band: str) -> BandAsset | None:
-        """The band of that name, or None where the scene does not have it."""
+        """The asset of the band with that name, or None if the scene does not have it."""
         return next((asset for asset in self.assets if asset.band == band), None)
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Names of the bands the scene has, in the order of its assets."""
+        """Names of the scene's bands in the order of its assets."""
         return tuple(asset.band for asset in self.assets)
 
     def to_json(self) -> dict[str, Any]:

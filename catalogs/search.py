@@ -1,4 +1,4 @@
-"""Area, period and filters -> ordered scenes, each with its radiometric state."""
+"""The search: area, period and filters in, ordered scenes with their radiometric states out."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tilewright.catalogs.gdal import read_overview as read_band_overview
 from tilewright.catalogs.items.duplicates import keep_newest
 from tilewright.catalogs.items.normalise import normalise_item
 from tilewright.catalogs.items.properties import bbox_of, item_datetime
-from tilewright.catalogs.items.radiometry import BELIEFS, settle
-from tilewright.catalogs.sensors import ALIASES, known_bands, our_collection
+from tilewright.catalogs.items.radiometry import RADIOMETRY_CHOICES, verify_states
+from tilewright.catalogs.sensors import ALIASES, canonical_collection, known_bands
 from tilewright.catalogs.sources.api import api_items
 from tilewright.catalogs.sources.files import file_items
 from tilewright.catalogs.sources.geoparquet import geoparquet_items
@@ -37,14 +37,16 @@ if TYPE_CHECKING:
 
 ORBIT_STATES = ("ascending", "descending")
 
+READERS = {"api": api_items, "static": static_items, "geoparquet": geoparquet_items, "files": file_items}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """What a scene must be to be used, each None or empty where it does not matter.
+    """The conditions that a scene must meet; None or empty means no condition.
 
-    `max_cloud` is in percent and drops only scenes that say more; the others drop scenes that do not say, too.
-    `mode` is the radar's instrument mode (IW), `platforms` are like sentinel-2b. `limit_items` bounds what a search
-    may bring before filtering.
+    `max_cloud` is in percent and keeps scenes without a cloud cover; every other condition drops scenes that lack the
+    property. `mode` is the radar's instrument mode (IW), `platforms` are like sentinel-2b. `limit_items` is the largest
+    number of items that a search may return before filtering.
     """
 
     max_cloud: float | None = None
@@ -75,43 +77,40 @@ def search_scenes(
     radiometry: str = "auto",
     read_overview: Callable[[BandAsset], NDArray[np.generic]] | None = None,
 ) -> tuple[Scene, ...]:
-    """The scenes of a collection whose footprint meets the area in the period, ordered by (datetime, id).
+    """The scenes of a collection in the period whose footprints intersect the area, ordered by (datetime, id).
 
-    `aoi` is in EPSG:4326 and cut at 180 degrees; the period includes both ends, None leaves it open. Scenes own at
-    least one of `bands`; of several processings of one scene only the newest is left. Claims about the offset are
-    checked on overviews (see radiometry.settle). Empty where there is none.
+    `aoi` is in EPSG:4326 and split at 180 degrees; the period includes both ends, and None leaves an end open. Each
+    scene has at least one of `bands`. Of several processings of one scene only the newest is returned. Offsets that
+    items claim are checked on overviews (see radiometry.verify_states). Empty if no scene matches.
 
     Raises:
         CatalogError: unknown collection or band, a source that cannot be reached, an item that is refused.
     """
     filters = filters or Filters()
-    _check_belief(radiometry)
-    _check_place_and_time(aoi, start, end)
+    if radiometry not in RADIOMETRY_CHOICES:
+        raise CatalogError(f"radiometry is {radiometry!r}; expected one of {', '.join(RADIOMETRY_CHOICES)}")
+    _check_aoi_and_period(aoi, start, end)
     if not bands:
         raise CatalogError(f"no bands are asked of {collection}")
     if collection not in source.collections:
-        # A card may say it in a provider's words: cop-dem-glo-30 is our dem.
-        collection = our_collection(collection)
+        # A card may use a provider's name: cop-dem-glo-30 is our dem.
+        collection = canonical_collection(collection)
     query = Query(
-        collections=_their_names(source, collection), aoi=aoi, start=start, end=end, limit_items=filters.limit_items
+        collections=_source_names(source, collection), aoi=aoi, start=start, end=end, limit_items=filters.limit_items
     )
-    met = [
+    raw_items = READERS[source.kind](source, query)
+    scenes = [
         normalise_item(raw.item, source, radiometry=radiometry, location=raw.location)
-        for raw in _bounded(_raw_items(source, query), source, filters.limit_items)
-        if _in_question(raw.item, query)
+        for raw in _limited(raw_items, source, filters.limit_items)
+        if _within_query(raw.item, query)
     ]
-    wanted = [scene for scene in met if _passes(scene, filters) and shape(scene.geometry).intersects(aoi)]
-    owning = _owning(keep_newest(wanted), collection, bands)
-    look = read_overview or _overviews(source)
-    return settle(owning, radiometry=radiometry, read_overview=look)
+    passing = [scene for scene in scenes if _passes(scene, filters) and shape(scene.geometry).intersects(aoi)]
+    candidates = _scenes_with_bands(keep_newest(passing), collection, bands)
+    read = read_overview or (lambda asset: read_band_overview(asset, lambda href: sign_href(source, href)))
+    return verify_states(candidates, radiometry=radiometry, read_overview=read)
 
 
-def _check_belief(radiometry: str) -> None:
-    if radiometry not in BELIEFS:
-        raise CatalogError(f"radiometry is {radiometry!r}; expected one of {', '.join(BELIEFS)}")
-
-
-def _check_place_and_time(aoi: BaseGeometry, start: datetime | None, end: datetime | None) -> None:
+def _check_aoi_and_period(aoi: BaseGeometry, start: datetime | None, end: datetime | None) -> None:
     if aoi.is_empty:
         raise CatalogError("the area is empty; nothing can be searched in it")
     if any(moment is not None and moment.tzinfo is None for moment in (start, end)):
@@ -120,8 +119,8 @@ def _check_place_and_time(aoi: BaseGeometry, start: datetime | None, end: dateti
         raise CatalogError(f"the period is reversed: it starts {start.isoformat()} and ends {end.isoformat()}")
 
 
-def _their_names(source: Source, collection: str) -> tuple[str, ...]:
-    """What the source calls our collection; where it has no table, our name and the well-known ones.
+def _source_names(source: Source, collection: str) -> tuple[str, ...]:
+    """The source's names of our collection; our name and the aliases if the source has no table.
 
     Raises:
         CatalogError: the source has a table and the collection is not in it.
@@ -129,17 +128,12 @@ def _their_names(source: Source, collection: str) -> tuple[str, ...]:
     if not source.collections:
         return (collection, *ALIASES.get(collection, ()))
     if collection not in source.collections:
-        there = ", ".join(source.collections)
-        raise UnknownCollectionError(f"{source.name} has no collection {collection}; it has: {there}")
+        available = ", ".join(source.collections)
+        raise UnknownCollectionError(f"{source.name} has no collection {collection}; it has: {available}")
     return source.collections[collection]
 
 
-def _raw_items(source: Source, query: Query) -> Iterator[RawItem]:
-    readers = {"api": api_items, "static": static_items, "geoparquet": geoparquet_items, "files": file_items}
-    return readers[source.kind](source, query)
-
-
-def _bounded(raw_items: Iterator[RawItem], source: Source, limit: int) -> Iterator[RawItem]:
+def _limited(raw_items: Iterator[RawItem], source: Source, limit: int) -> Iterator[RawItem]:
     for n_items, raw in enumerate(raw_items, start=1):
         if n_items > limit:
             advice = "take a smaller area or period, or raise filter.limit_items"
@@ -147,16 +141,14 @@ def _bounded(raw_items: Iterator[RawItem], source: Source, limit: int) -> Iterat
         yield raw
 
 
-def _in_question(item: Mapping[str, Any], query: Query) -> bool:
-    """False for items outside period or area, before anything else of them can be found wrong."""
+def _within_query(item: Mapping[str, Any], query: Query) -> bool:
+    """False for an item outside the period or the area, which is dropped before its other fields can be refused."""
     try:
         taken = item_datetime(item)
         footprint = footprint_of(mapping(item.get("geometry")) or None, bbox_of(item))
     except CatalogError as error:
         raise CatalogError(f"item {item.get('id', '(no id)')}: {error}") from error
-    early = query.start is not None and taken < query.start
-    late = query.end is not None and taken > query.end
-    return not early and not late and bool(footprint.intersects(query.aoi))
+    return query.in_period(taken) and bool(footprint.intersects(query.aoi))
 
 
 def _passes(scene: Scene, filters: Filters) -> bool:
@@ -170,19 +162,15 @@ def _passes(scene: Scene, filters: Filters) -> bool:
     )
 
 
-def _owning(scenes: Sequence[Scene], collection: str, bands: Sequence[str]) -> tuple[Scene, ...]:
+def _scenes_with_bands(scenes: Sequence[Scene], collection: str, bands: Sequence[str]) -> tuple[Scene, ...]:
     """Scenes with at least one of the bands.
 
     Raises:
-        CatalogError: a band neither the collection is known to have nor any scene has.
+        CatalogError: a band that neither the table of the collection nor any scene has.
     """
-    there = {band for scene in scenes for band in scene.bands}
-    known = set(known_bands(collection)) | there
+    available = {band for scene in scenes for band in scene.bands}
+    known = set(known_bands(collection)) | available
     unknown = [band for band in bands if band not in known]
     if unknown and known:
         raise CatalogError(f"{collection} has no band {', '.join(unknown)}; it has: {', '.join(sorted(known))}")
     return tuple(scene for scene in scenes if any(scene.asset(band) for band in bands))
-
-
-def _overviews(source: Source) -> Callable[[BandAsset], NDArray[np.generic]]:
-    return lambda asset: read_band_overview(asset, lambda href: sign_href(source, href))

@@ -1,4 +1,4 @@
-"""Facts of the sensors: our band names, the keys providers file them under, units, scales, SCL classes, wavelengths.
+"""Facts about the sensors: band names, providers' names for them, units, scales, SCL classes and wavelengths.
 
 Sources: Sentinel-2 Products Specification Document 15.1 (bands, SCL, quantification, RADIO_ADD_OFFSET and
 BOA_ADD_OFFSET from processing baseline 04.00 on); Landsat Collection 2 Level-2 Science Product Guide 5.0 (scales);
@@ -36,8 +36,8 @@ SCL_CLASSES: Mapping[int, str] = {
     11: "snow or ice",
 }
 
-# Places known to hold ESA's DN unchanged, whichever catalog leads there.
-ESA_DN_PLACES = (
+# Prefixes of hrefs whose files hold ESA's unchanged DN, whichever catalog refers to them.
+ESA_DN_PREFIXES = (
     "https://sentinel2l2a01.blob.core.windows.net/",
     "s3://eodata/",
     "s3://sentinel-s2-l1c/",
@@ -50,7 +50,7 @@ SENTINEL_2 = ("sentinel-2-l2a", "sentinel-2-l1c")
 
 SENTINEL_1 = ("sentinel-1-grd", "sentinel-1-rtc")
 
-# What providers call our collections; used where a source brings no table of its own.
+# Providers' names of our collections; used if a source has no table of its own.
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "sentinel-2-l2a": ("sentinel-s2-l2a-cogs", "sentinel-s2-l2a", "sentinel-2-c1-l2a", "s2_l2a"),
     "sentinel-2-l1c": ("sentinel-s2-l1c", "s2_l1c"),
@@ -63,10 +63,11 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BandFacts:
-    """What is true of a band wherever it is served.
+    """Facts about a band that hold for every provider.
 
-    `sensor` is the producer's name, `keys` further names providers use; `resolution` the native pixel size in metres;
-    `wavelength` the centre in nanometres (Sentinel-2A). `scale` turns DN into `unit` before any offset.
+    `sensor` is the producer's name, `keys` are further names that providers use; `resolution` is the native pixel size
+    in metres, `wavelength` the centre wavelength in nanometres (Sentinel-2A). DN * scale is in `unit`, before any
+    offset. `nodata` is the stored marker for no value, None if the band has none.
     """
 
     band: str
@@ -87,7 +88,7 @@ class BandFacts:
 
     @property
     def names(self) -> frozenset[str]:
-        """Every name the band is known under, in lower case."""
+        """Every name of the band, in lower case."""
         return frozenset(name.lower() for name in (self.band, self.sensor, *self.keys) if name)
 
 
@@ -106,7 +107,7 @@ def _optical(band: str, sensor: str, resolution: float, wavelength: float, *keys
     )
 
 
-def _layer(
+def _band(
     band: str, *keys: str, unit: str, dtype: str, nodata: float | None, scale: float = 1.0, resolution: float
 ) -> BandFacts:
     return BandFacts(
@@ -120,7 +121,7 @@ def _landsat(band: str, *, scale: float = 2.75e-5, offset: float = -0.2, unit: s
 
 def _backscatter(band: str, dtype: str, nodata: float) -> BandFacts:
     keys = tuple(f"{mode}-{band}" for mode in ("iw", "ew", "sm"))
-    return _layer(band, *keys, unit="1", dtype=dtype, nodata=nodata, resolution=10)
+    return _band(band, *keys, unit="1", dtype=dtype, nodata=nodata, resolution=10)
 
 
 MULTISPECTRAL = (
@@ -138,16 +139,16 @@ MULTISPECTRAL = (
     _optical("swir22", "B12", 20, 2202.4),
 )
 
-# Cloud and snow probabilities have no nodata: 0 is "surely clear", whatever an item says.
+# Cloud and snow probabilities have no nodata: 0 means certainly clear, even if an item declares 0 as nodata.
 LEVEL_2A = (
-    _layer("scl", unit="class", dtype="uint8", nodata=0, resolution=20),
-    _layer("aot", unit="1", dtype="uint16", nodata=0, scale=1e-3, resolution=10),
-    _layer("wvp", unit="1", dtype="uint16", nodata=0, scale=1e-3, resolution=10),
-    _layer("cloud", "cld", "msk_cldprb", unit="1", dtype="uint8", nodata=None, resolution=20),
-    _layer("snow", "snw", "msk_snwprb", unit="1", dtype="uint8", nodata=None, resolution=20),
+    _band("scl", unit="class", dtype="uint8", nodata=0, resolution=20),
+    _band("aot", unit="1", dtype="uint16", nodata=0, scale=1e-3, resolution=10),
+    _band("wvp", unit="1", dtype="uint16", nodata=0, scale=1e-3, resolution=10),
+    _band("cloud", "cld", "msk_cldprb", unit="1", dtype="uint8", nodata=None, resolution=20),
+    _band("snow", "snw", "msk_snwprb", unit="1", dtype="uint8", nodata=None, resolution=20),
 )
 
-PROBABILITIES = ("cloud", "snow")
+PROBABILITY_BANDS = ("cloud", "snow")
 
 BANDS: Mapping[str, tuple[BandFacts, ...]] = {
     "sentinel-2-l2a": (*MULTISPECTRAL, *LEVEL_2A),
@@ -157,23 +158,26 @@ BANDS: Mapping[str, tuple[BandFacts, ...]] = {
     "landsat-c2-l2": (
         *(_landsat(band) for band in ("coastal", "blue", "green", "red", "nir08", "swir16", "swir22")),
         _landsat("lwir11", scale=0.00341802, offset=149.0, unit="1"),
-        _layer("qa_pixel", unit="class", dtype="uint16", nodata=1, resolution=30),
+        _band("qa_pixel", unit="class", dtype="uint16", nodata=1, resolution=30),
     ),
-    "dem": (_layer("elevation", "data", "dem", unit="m", dtype="float32", nodata=None, resolution=30),),
+    "dem": (_band("elevation", "data", "dem", unit="m", dtype="float32", nodata=None, resolution=30),),
 }
 
-# Backscatter in a collection whose items name no unit: the terrain corrected one is linear by definition; plain GRD
-# holds uncalibrated amplitudes, which "1" says.
+# Units of backscatter in collections whose items name none. Terrain corrected backscatter is linear by definition; a
+# collection that is not listed, such as GRD, holds uncalibrated amplitudes and has the unit "1".
 UNITS: Mapping[str, str] = {"sentinel-1-rtc": "linear"}
 
 
 def band_facts(collection: str, band: str) -> BandFacts | None:
-    """What is known of our band in our collection, or None."""
+    """The facts about a band of one of our collections, or None for an unknown one."""
     return next((facts for facts in BANDS.get(collection, ()) if facts.band == band), None)
 
 
 def band_of(collection: str, name: str) -> tuple[BandFacts, float | None] | None:
-    """The band a provider's name stands for, with the pixel size in metres the name carries ("B04_20m"), or None."""
+    """(facts, pixel size) of the band that a provider's name means, or None for an unknown name.
+
+    The pixel size is in metres, and None unless the name contains it, like B04_20m.
+    """
     stem, resolution = re.fullmatch(r"(.*?)(?:_(\d+)m)?", name.strip(), re.DOTALL).groups()  # type: ignore[union-attr]
     for facts in BANDS.get(collection, ()):
         if stem.lower() in facts.names:
@@ -182,26 +186,26 @@ def band_of(collection: str, name: str) -> tuple[BandFacts, float | None] | None
 
 
 def known_bands(collection: str) -> tuple[str, ...]:
-    """Names of the bands of one of our collections; empty for a collection of the user's own."""
+    """Band names of one of our collections; empty for a collection that only the user knows."""
     return tuple(facts.band for facts in BANDS.get(collection, ()))
 
 
-def our_collection(theirs: str) -> str:
-    """Our name of a provider's collection where it is a well-known one, else the name as it is."""
+def canonical_collection(theirs: str) -> str:
+    """Our name of a provider's collection if `ALIASES` has it, else the name unchanged."""
     return next((ours for ours, others in ALIASES.items() if theirs == ours or theirs in others), theirs)
 
 
 def parse_baseline(value: object) -> str | None:
-    """The processing baseline as "NN.NN" from "05.09", "0509", "N0509", "N05.09" or 5.09; None where it is none."""
+    """The processing baseline as "NN.NN" from "05.09", "0509", "N0509", "N05.09" or 5.09; None for anything else."""
     if isinstance(value, float | int) and not isinstance(value, bool):
         value = f"{value:05.2f}"
     if not isinstance(value, str):
         return None
-    found = re.fullmatch(r"[Nn]?(\d{2})\.?(\d{2})", value.strip())
-    return f"{found[1]}.{found[2]}" if found else None
+    match = re.fullmatch(r"[Nn]?(\d{2})\.?(\d{2})", value.strip())
+    return f"{match[1]}.{match[2]}" if match else None
 
 
 def has_offset(baseline: str) -> bool:
-    """True for baselines from 04.00 on, whose DN were made with an offset of 1000."""
+    """True for baselines from 04.00 on, whose DN ESA wrote with an offset of 1000."""
     major, minor = baseline.split(".")
     return (int(major), int(minor)) >= OFFSET_BASELINE

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from tilewright.flows.errors import classify
 from tilewright.flows.policies import JITTER, POLICIES, RETRIED, Policy
-from tilewright.flows.prefect_server import in_flow_run
+from tilewright.flows.prefect_server import in_flow_run, server_answers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,7 +25,7 @@ def step(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            if not in_flow_run() or not _server_answers():
+            if not in_flow_run() or not server_answers():
                 return function(*args, **kwargs)
             tags = (*policy.tags, *_source_tags(args))
             return _as_task(function, name, policy, tags)(*args, **kwargs)
@@ -33,13 +33,6 @@ def step(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         return call
 
     return decorate
-
-
-def _server_answers() -> bool:
-    """Whether a step can be reported at all; it is done in any case."""
-    from tilewright.flows.prefect_server import server_answers
-
-    return server_answers()
 
 
 def _source_tags(args: Iterable[object]) -> tuple[str, ...]:

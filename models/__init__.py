@@ -1,1 +1,1 @@
-"""Cards and sessions: what a model asks for, and running it; knows nothing of STAC search or of Dask."""
+"""Model cards and sessions: the inputs a model needs, and running it. Imports no STAC search and no Dask."""

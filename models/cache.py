@@ -1,4 +1,6 @@
-"""Files of the cache: written whole or not at all, by any number of processes, and elsewhere where it cannot be."""
+"""Files of the cache: written atomically by any number of processes, and to a temporary folder if the cache is not
+writable.
+"""
 
 from __future__ import annotations
 
@@ -12,43 +14,43 @@ from functools import cache
 from pathlib import Path
 
 
-def find(path: Path) -> Path | None:
-    """Where `keep` put what belongs at `path`; None where it has not been made."""
-    return next((place for place in (path, *_elsewhere(path)) if place.exists()), None)
+def find_cached(path: Path) -> Path | None:
+    """The path at which `write_cached` stored the file for `path`; None if no such file exists."""
+    return next((candidate for candidate in (path, *_fallback_paths(path)) if candidate.exists()), None)
 
 
-def keep(path: Path, content: bytes) -> Path:
-    """Where `content` lies from now on: at `path`, or in a folder of this process alone where the cache is read-only
-    or full.
+def write_cached(path: Path, content: bytes) -> Path:
+    """The path of the file with `content`: `path`, or a path in this process's own folder if the cache is read-only or
+    full.
 
-    Raises OSError where neither can be written.
+    Raises OSError if neither can be written.
     """
     try:
         _write(path, content)
     except OSError:
-        path = _own_folder() / path.name
+        path = _process_folder() / path.name
         _write(path, content)
     return path
 
 
 def _write(path: Path, content: bytes) -> None:
-    fresh = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_bytes(content)
-        fresh.replace(path)
+        temporary.write_bytes(content)
+        temporary.replace(path)
     except OSError:
         with suppress(OSError):
-            fresh.unlink()
+            temporary.unlink()
         raise
 
 
-def _elsewhere(path: Path) -> tuple[Path, ...]:
-    return (_own_folder() / path.name,) if _own_folder.cache_info().currsize else ()
+def _fallback_paths(path: Path) -> tuple[Path, ...]:
+    return (_process_folder() / path.name,) if _process_folder.cache_info().currsize else ()
 
 
 @cache
-def _own_folder() -> Path:
+def _process_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="tilewright-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

@@ -1,7 +1,7 @@
-"""The one error by which a card is refused."""
+"""The error that refuses a card."""
 
 from __future__ import annotations
 
 
 class CardError(ValueError):
-    """A model card that cannot be honoured: what was given, what was expected, which field to change."""
+    """A model card that cannot be honoured. The message names the value, the expected value and the field to change."""

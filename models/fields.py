@@ -1,4 +1,4 @@
-"""How one JSON object of a card is read: every value by its path, every refusal naming the field to change."""
+"""Reads the values of one JSON object of a card; every error names the full path of the field to change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CardField:
-    """A JSON object of the card together with where it stands (`mlm:input[0].tw:dates`)."""
+    """A JSON object of the card together with its path in the card (`mlm:input[0].tw:dates`)."""
 
     path: str
     content: Mapping[str, Any]
@@ -25,16 +25,16 @@ class CardField:
         return f"{self.path}.{key}" if self.path else key
 
     def refuse(self, key: str, expected: str) -> CardError:
-        """The error for a key of this object: path, what was given, what was expected."""
-        given = shorten(self.content[key]) if key in self.content else "missing"
-        return CardError(f"{self.at(key)} is {given}; {expected}")
+        """The error for a key of this object: its path, its value and the expected value."""
+        current = shorten(self.content[key]) if key in self.content else "missing"
+        return CardError(f"{self.at(key)} is {current}; {expected}")
 
     def has(self, key: str) -> bool:
         """Whether the key is present with a value other than null."""
         return self.content.get(key) is not None
 
     def child(self, key: str) -> CardField:
-        """The object under `key`, empty when absent. Raises CardError when it is no object."""
+        """The object under `key`, empty when absent. Raises CardError when the value is no object."""
         value = self.content.get(key)
         if value is None:
             return CardField(path=self.at(key), content={})
@@ -50,7 +50,7 @@ class CardField:
         return tuple(CardField(path=f"{self.at(key)}[{i}]", content=entry) for i, entry in enumerate(value))
 
     def text(self, key: str, default: str | None = None) -> str:
-        """The text under `key`, or the default; refused when neither is there or it is no text."""
+        """The text under `key`, or the default. Raises CardError when neither exists or the value is no text."""
         value = self.content.get(key)
         if value is None and default is not None:
             return default
@@ -87,7 +87,7 @@ class CardField:
         return value
 
     def numbers(self, key: str) -> tuple[float, ...]:
-        """The list of finite numbers under `key`; one number stands for a list of one."""
+        """The list of finite numbers under `key`; a single number is a list of one."""
         value = self.content.get(key)
         entries: list[Any] = value if isinstance(value, list) else [value]
         if not all(is_number(entry) for entry in entries):
@@ -102,7 +102,7 @@ class CardField:
         return tuple(value)
 
     def only(self, known: Iterable[str], *, prefix: str = "") -> None:
-        """Refuse keys (those starting with `prefix`) that nobody would read: a misspelt field must not be a default."""
+        """Refuse unknown keys that start with `prefix`: a misspelt field must not silently become a default."""
         names = sorted(known)
         for key in self.content:
             if key.startswith(prefix) and key not in names:
@@ -116,13 +116,14 @@ def is_number(value: object) -> bool:
 
 
 def shorten(value: object) -> str:
-    """A JSON value for a message, at most 80 characters."""
+    """A JSON value as text for a message, at most 80 characters."""
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
 def did_you_mean(value: str, options: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` where something near exists, else nothing."""
+    """` (did you mean 'x'?)` if an option resembles `value`, else an empty text."""
     known = list(options)
-    near = [option for option in known if value and option.startswith(value)] or difflib.get_close_matches(value, known)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    extensions = [option for option in known if value and option.startswith(value)]
+    similar = extensions or difflib.get_close_matches(value, known)
+    return f" (did you mean {similar[0]!r}?)" if similar else ""

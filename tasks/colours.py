@@ -1,4 +1,4 @@
-"""The colour of a class and of a value, the same in pictures, legends and the report."""
+"""The colours of classes and values, the same in pictures, legends and the report."""
 
 from __future__ import annotations
 
@@ -32,38 +32,37 @@ RAMP_STOPS = (
 _HEX = re.compile(r"#?([0-9a-fA-F]{6})")
 
 
-def class_colours(given: Sequence[str | None]) -> tuple[str, ...]:
-    """One "#rrggbb" per class: the given one where it is a colour, else the next free default.
+def class_colours(requested: Sequence[str | None]) -> tuple[str, ...]:
+    """One "#rrggbb" per class: the requested one if it is a valid colour, else the next unused default.
 
-    The first 16 defaults are colour-blind-safe; beyond that they are spread over the hues, and no palette is safe.
+    The first 16 defaults are colour-blind-safe; further ones are spread over the hues and are not.
     """
-    kept = [_HEX.fullmatch(text.strip()) if text else None for text in given]
-    taken = {match[1].lower() for match in kept if match}
-    free = (colour for colour in _endless() if colour[1:] not in taken)
-    return tuple(f"#{match[1].lower()}" if match else next(free) for match in kept)
+    valid = [_HEX.fullmatch(text.strip()) if text else None for text in requested]
+    taken = {match[1].lower() for match in valid if match}
+    unused = (colour for colour in _default_colours() if colour[1:] not in taken)
+    return tuple(f"#{match[1].lower()}" if match else next(unused) for match in valid)
 
 
 def rgb(colour: str) -> tuple[int, int, int]:
-    """Red, green, blue (0-255) of "#rrggbb"."""
+    """Red, green and blue (0-255) of "#rrggbb"."""
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
 
 def ramp_table() -> NDArray[np.uint8]:
-    """(256, 3) colours of the value ramp, from the lowest value to the highest."""
+    """The colours of the value ramp, (256, 3) uint8, from the lowest value to the highest."""
     stops = np.array([rgb(stop) for stop in RAMP_STOPS], dtype=np.float64)
-    at = np.linspace(0, len(stops) - 1, 256)
-    channels = [np.interp(at, np.arange(len(stops)), stops[:, channel]) for channel in range(3)]
+    positions = np.linspace(0, len(stops) - 1, 256)
+    channels = [np.interp(positions, np.arange(len(stops)), stops[:, channel]) for channel in range(3)]
     return np.rint(np.stack(channels, axis=1)).astype(np.uint8)
 
 
-def _endless() -> Sequence[str]:
-    # 512 is twice what a uint8 class layer can hold, so the list cannot run out however many colours are taken.
-    spread = [_spread(number) for number in range(512)]
-    return (*CLASS_COLOURS, *dict.fromkeys(spread))
+def _default_colours() -> Sequence[str]:
+    # A uint8 class layer has at most 256 classes: 512 colours suffice even if all requested ones are among them.
+    return (*CLASS_COLOURS, *dict.fromkeys(_golden_angle_colour(number) for number in range(512)))
 
 
-def _spread(number: int) -> str:
-    # The golden angle keeps neighbours in the list far apart in hue; lightness changes in three steps.
+def _golden_angle_colour(number: int) -> str:
+    # The golden angle keeps consecutive colours far apart in hue; lightness changes in three steps.
     hue = (0.07 + number * 0.61803398875) % 1
     channels = colorsys.hls_to_rgb(hue, (0.42, 0.62, 0.30)[number % 3], 0.45 + 0.2 * (number % 2))
     return "#" + "".join(f"{round(channel * 255):02x}" for channel in channels)

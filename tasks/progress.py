@@ -1,4 +1,4 @@
-"""What a run says while it works: small events, told to whoever listens."""
+"""Progress events of a run, and the listener that receives them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """A coarse step began: ``plan``, ``prepare``, ``blocks``, ``cogs``, ``publish``; ``total`` units lie ahead."""
+    """The start of a stage: ``plan``, ``prepare``, ``blocks``, ``cogs``, ``publish``, with its ``total`` of units."""
 
     name: str
     total: int = 0
@@ -20,9 +20,9 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advance:
-    """``done`` units of the running stage more are finished; ``km2`` of ground with them.
+    """Completion of ``done`` more units of the current stage, which cover ``km2`` of ground.
 
-    Where the unit is a block: its name, the bytes it read and its busy seconds per stage.
+    If the unit is a block: its name, the bytes it read and its busy seconds per stage.
     """
 
     done: int = 1
@@ -35,7 +35,7 @@ class Advance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
-    """A sentence the user should read: a warning, a failure inside the tolerance; of which block and item, if any."""
+    """A sentence for the user: a warning or a tolerated failure, with the block and item it concerns, if any."""
 
     text: str
     block: str = ""
@@ -46,12 +46,12 @@ Event = Stage | Advance | Notice
 
 
 class Listener(Protocol):
-    """Whoever is told: the terminal, Prefect, a log."""
+    """A receiver of events: the terminal, Prefect, a log."""
 
     def __call__(self, event: Event) -> None:
-        """Take one event; must not raise."""
+        """Process one event; must not raise."""
 
 
 def silent(event: Event) -> None:
-    """A listener that wants to know nothing."""
+    """A listener that ignores every event."""
     del event

@@ -1,4 +1,4 @@
-"""Which asset of a foreign item holds which band."""
+"""The bands of a provider's item and the assets that hold them."""
 
 from __future__ import annotations
 
@@ -7,126 +7,144 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tilewright.catalogs.fields import first, listing, mapping, number, text, whole
+from tilewright.catalogs.fields import first, integer, listing, mapping, number, text
 from tilewright.catalogs.sensors import BANDS, BandFacts, band_facts, band_of
 
 if TYPE_CHECKING:
     from tilewright.catalogs.sources.source import Source
 
 
-LOOKS = frozenset({"thumbnail", "overview", "visual", "metadata", "tiles"})
+PREVIEW_ROLES = frozenset({"thumbnail", "overview", "visual", "metadata", "tiles"})
 
-LOOK_KEYS = frozenset({"visual", "overview", "preview", "rendered_preview", "thumbnail", "tilejson", "tci"})
+PREVIEW_KEYS = frozenset({"visual", "overview", "preview", "rendered_preview", "thumbnail", "tilejson", "tci"})
 
-READABLE = ("tiff", "geotiff", "jp2", "jpeg2000", "zarr", "octet-stream")
+RASTER_MEDIA = ("tiff", "geotiff", "jp2", "jpeg2000", "zarr", "octet-stream")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BandCandidate:
-    """One band in one asset of an item, before a choice is made among several."""
+    """A band in an asset of an item, one of the candidates for the band.
+
+    `position` is the band's position in the file, from 0; `resolution` its pixel size in CRS units or metres, None if
+    the item has none. `override` is the source's own description of the band, empty without one. `by_key` is True if
+    the asset's key is a name of the band.
+    """
 
     band: str
     facts: BandFacts | None
     key: str
-    place: int
+    position: int
     asset: Mapping[str, Any]
     resolution: float | None
-    said: Mapping[str, Any]
+    override: Mapping[str, Any]
     by_key: bool
 
     @property
     def rank(self) -> tuple[Any, ...]:
-        """Sorts the file to be read first: named after the band, in native pixels, else the finest, then by key."""
+        """Sort key of the preferred asset: named after the band, then native pixels, then the finest, then by key."""
         native = self.facts.resolution if self.facts else None
-        size = self.resolution if self.resolution is not None else math.inf
-        return (not self.by_key, size != native, size, self.place, self.key)
+        pixel_size = self.resolution if self.resolution is not None else math.inf
+        return (not self.by_key, pixel_size != native, pixel_size, self.position, self.key)
 
 
 def find_bands(item: Mapping[str, Any], collection: str, source: Source) -> list[BandCandidate]:
-    """The bands of an item, one file each, in the order of the collection's table, then of their names.
+    """The bands of an item, one asset each, in the order of the collection's table, then of their names.
 
-    What the source's own mapping tells goes before what the item says; in a collection we do not know it is all.
+    The source's own `bands` take precedence over the item. If there are any and the collection has no table in
+    `sensors`, they are the only bands.
     """
-    told = source.bands.get(collection, {})
-    alone = bool(told) and collection not in BANDS
+    band_map = source.bands.get(collection, {})
+    map_only = bool(band_map) and collection not in BANDS
     best: dict[str, BandCandidate] = {}
-    for found in (*_told(item, collection, told), *(() if alone else _guessed(item, collection))):
-        if found.band not in best or (found.band not in told and found.rank < best[found.band].rank):
-            best[found.band] = found
-    order = {facts.band: place for place, facts in enumerate(BANDS.get(collection, ()))}
-    return sorted(best.values(), key=lambda found: (order.get(found.band, len(order)), found.band))
+    detected = () if map_only else _detected_bands(item, collection)
+    for candidate in (*_mapped_bands(item, collection, band_map), *detected):
+        known = best.get(candidate.band)
+        if known is None or (candidate.band not in band_map and candidate.rank < known.rank):
+            best[candidate.band] = candidate
+    order = {facts.band: position for position, facts in enumerate(BANDS.get(collection, ()))}
+    return sorted(best.values(), key=lambda candidate: (order.get(candidate.band, len(order)), candidate.band))
 
 
-def _told(item: Mapping[str, Any], collection: str, told: Mapping[str, Mapping[str, Any]]) -> Iterator[BandCandidate]:
-    """Bands as the user's own mapping names them."""
+def _mapped_bands(
+    item: Mapping[str, Any], collection: str, band_map: Mapping[str, Mapping[str, Any]]
+) -> Iterator[BandCandidate]:
+    """Bands that the source's own `bands` describe."""
     assets = mapping(item.get("assets"))
-    for band, said in told.items():
-        asset = mapping(assets.get(said["asset"]))
+    for band, override in band_map.items():
+        asset = mapping(assets.get(override["asset"]))
         if asset:
-            place = (whole(said.get("index")) or 1) - 1
-            yield _found(band, said["asset"], asset, place, band_facts(collection, band), said=said)
+            position = (integer(override.get("index")) or 1) - 1
+            yield _candidate(band, override["asset"], asset, position, band_facts(collection, band), override=override)
 
 
-def _guessed(item: Mapping[str, Any], collection: str) -> Iterator[BandCandidate]:
-    """Bands by the assets' keys, then by what the assets say of their bands."""
+def _detected_bands(item: Mapping[str, Any], collection: str) -> Iterator[BandCandidate]:
+    """Bands found by the assets' keys, else by the names in the assets' fields."""
     for key, asset in sorted(mapping(item.get("assets")).items()):
         if not isinstance(asset, Mapping) or not _is_raster(key, asset):
             continue
         known = band_of(collection, key)
         if known:
-            yield _found(known[0].band, key, asset, 0, known[0], resolution=known[1], by_key=True)
+            yield _candidate(known[0].band, key, asset, 0, known[0], resolution=known[1], by_key=True)
             continue
-        for place in range(_n_bands(asset)):
-            name = _band_name(asset, place, collection)
+        for position in range(_n_bands(asset)):
+            name = _band_name(asset, position, collection)
             facts = band_of(collection, name) if name else None
             if facts:
-                yield _found(facts[0].band, key, asset, place, facts[0])
+                yield _candidate(facts[0].band, key, asset, position, facts[0])
             elif collection not in BANDS:
-                yield _found(name or (key if _n_bands(asset) == 1 else f"{key}_{place + 1}"), key, asset, place, None)
+                name = name or (key if _n_bands(asset) == 1 else f"{key}_{position + 1}")
+                yield _candidate(name, key, asset, position, None)
 
 
-def _found(
+def _candidate(
     band: str,
     key: str,
     asset: Mapping[str, Any],
-    place: int,
+    position: int,
     facts: BandFacts | None,
     *,
     resolution: float | None = None,
-    said: Mapping[str, Any] | None = None,
+    override: Mapping[str, Any] | None = None,
     by_key: bool = False,
 ) -> BandCandidate:
     transform = [number(value) for value in listing(asset.get("proj:transform"))]
-    pixel = abs(transform[0]) if transform and transform[0] else None
-    stated = first(resolution, pixel, number(entry_at(asset, "raster:bands", place).get("spatial_resolution")))
-    size = first(stated, number(asset.get("raster:spatial_resolution")), number(asset.get("gsd")))
+    pixel_width = abs(transform[0]) if transform and transform[0] else None
+    stated = first(resolution, pixel_width, number(entry_at(asset, "raster:bands", position).get("spatial_resolution")))
+    pixel_size = first(stated, number(asset.get("raster:spatial_resolution")), number(asset.get("gsd")))
     return BandCandidate(
-        band=band, facts=facts, key=key, place=place, asset=asset, resolution=size, said=said or {}, by_key=by_key
+        band=band,
+        facts=facts,
+        key=key,
+        position=position,
+        asset=asset,
+        resolution=pixel_size,
+        override=override or {},
+        by_key=by_key,
     )
 
 
 def _is_raster(key: str, asset: Mapping[str, Any]) -> bool:
-    if key.lower() in LOOK_KEYS or key.lower().startswith("tci") or not text(asset.get("href")):
+    if key.lower() in PREVIEW_KEYS or key.lower().startswith("tci") or not text(asset.get("href")):
         return False
     roles = {str(role) for role in listing(asset.get("roles"))}
     media = (text(asset.get("type")) or "").lower()
-    return not roles & LOOKS and (not media or any(name in media for name in READABLE))
+    return not roles & PREVIEW_ROLES and (not media or any(name in media for name in RASTER_MEDIA))
 
 
 def _n_bands(asset: Mapping[str, Any]) -> int:
     return max(1, *(len(listing(asset.get(key))) for key in ("bands", "eo:bands", "raster:bands")))
 
 
-def entry_at(asset: Mapping[str, Any], key: str, place: int) -> Mapping[str, Any]:
-    """What a list of an asset says of the band at a place counted from 0, empty where it says nothing."""
+def entry_at(asset: Mapping[str, Any], key: str, position: int) -> Mapping[str, Any]:
+    """The entry of an asset's list for the band at a position from 0, empty if there is none."""
     entries = listing(asset.get(key))
-    return mapping(entries[place]) if place < len(entries) else {}
+    return mapping(entries[position]) if position < len(entries) else {}
 
 
-def _band_name(asset: Mapping[str, Any], place: int, collection: str) -> str | None:
-    """The most telling name of a band: the sensor's, where our table has it, else the common one, else any."""
-    bands, eo_bands = entry_at(asset, "bands", place), entry_at(asset, "eo:bands", place)
+def _band_name(asset: Mapping[str, Any], position: int, collection: str) -> str | None:
+    """The first name of the band that the collection's table has, else the last stated name, else None."""
+    bands, eo_bands = entry_at(asset, "bands", position), entry_at(asset, "eo:bands", position)
     names = [bands.get("name"), eo_bands.get("name"), bands.get("eo:common_name"), eo_bands.get("common_name")]
     stated = [name for name in map(text, names) if name]
-    telling = (name for name in stated if band_of(collection, name))
-    return next(telling, (stated[-1] if stated else None))
+    known = (name for name in stated if band_of(collection, name))
+    return next(known, (stated[-1] if stated else None))

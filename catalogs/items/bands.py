@@ -1,4 +1,4 @@
-"""A band of a foreign item as the reader takes it: where its file lies and how its numbers become physical."""
+"""A BandAsset made from a band of a provider's item: href, data type, scale and offset, unit and grid."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from tilewright.catalogs.errors import CatalogError
-from tilewright.catalogs.fields import first, listing, mapping, number, text, whole
+from tilewright.catalogs.fields import first, integer, listing, mapping, number, text
 from tilewright.catalogs.hrefs import check_href, resolve_href, scheme_of
 from tilewright.catalogs.items.assets import entry_at
 from tilewright.catalogs.scene import BandAsset
-from tilewright.catalogs.sensors import PROBABILITIES, SENTINEL_1, UNITS, BandFacts
+from tilewright.catalogs.sensors import PROBABILITY_BANDS, SENTINEL_1, UNITS, BandFacts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from tilewright.catalogs.sources.source import Source
 
 
-# Aerosol and water vapour never carry ESA's offset, though some items write it on every asset.
+# Aerosol and water vapour never carry ESA's offset, although some items state it for every asset.
 WITHOUT_OFFSET = ("aot", "wvp")
 
 OUR_UNITS = frozenset({"reflectance", "linear", "db", "class", "m", "1"})
 
 
-def advertised_offset(found: BandCandidate) -> float | None:
-    """The offset the item names for the band, or None where it names none."""
-    return number(first(found.said.get("offset"), _field(found, "offset")))
+def advertised_offset(candidate: BandCandidate) -> float | None:
+    """The offset that the source or the item states for the band, or None."""
+    return number(first(candidate.override.get("offset"), _item_field(candidate, "offset")))
 
 
 def to_band_asset(
-    found: BandCandidate,
+    candidate: BandCandidate,
     item: Mapping[str, Any],
     *,
     collection: str,
@@ -43,44 +43,43 @@ def to_band_asset(
     base: str,
     esa_offset: float | None,
 ) -> BandAsset:
-    """The band as the reader takes it.
+    """The BandAsset of a candidate.
 
-    `esa_offset` is the offset of the scene's radiometric state for reflectance of Sentinel-2; None for everything else,
-    where what the item says holds.
+    `base` is the location that relative hrefs refer to. `esa_offset` is the offset of the scene's radiometric state and
+    applies to reflectance of Sentinel-2; it is None for other collections, whose items' own offsets apply.
 
     Raises:
-        CatalogError: its href leads where the source may not send us.
+        CatalogError: the band has no href, or one that the source may not refer to, or its CRS is not readable.
     """
-    facts, said = found.facts, found.said
-    dtype = _dtype(first(said.get("dtype"), _field(found, "data_type")), facts)
-    unit = _unit(
-        text(first(said.get("unit"), _field(found, "unit"))), collection=collection, found=found, source=source
-    )
-    scale, offset = _calibration(found, dtype)
+    facts, override = candidate.facts, candidate.override
+    dtype = _dtype(first(override.get("dtype"), _item_field(candidate, "data_type")), facts)
+    stated_unit = text(first(override.get("unit"), _item_field(candidate, "unit")))
+    unit = _unit(stated_unit, collection=collection, candidate=candidate, source=source)
+    scale, offset = _calibration(candidate, dtype)
     if esa_offset is not None and unit == "reflectance":
-        offset = (advertised_offset(found) or esa_offset) if esa_offset else 0.0
+        offset = (advertised_offset(candidate) or esa_offset) if esa_offset else 0.0
     return BandAsset(
-        band=found.band,
-        key=found.key,
-        href=_href(found.asset, source=source, base=base),
-        index=found.place + 1,
+        band=candidate.band,
+        key=candidate.key,
+        href=_href(candidate.asset, source=source, base=base),
+        index=candidate.position + 1,
         dtype=dtype,
-        nodata=_nodata(found),
+        nodata=_nodata(candidate),
         scale=1.0 if unit == "class" else scale,
         offset=0.0 if unit == "class" else offset,
         unit=unit,
-        crs=crs_of(found.asset, mapping(item.get("properties"))),
-        shape=shape_of(found.asset, mapping(item.get("properties"))),
-        transform=transform_of(found.asset, mapping(item.get("properties"))),
-        checksum=text(found.asset.get("file:checksum")),
+        crs=crs_of(candidate.asset, mapping(item.get("properties"))),
+        shape=shape_of(candidate.asset, mapping(item.get("properties"))),
+        transform=transform_of(candidate.asset, mapping(item.get("properties"))),
+        checksum=text(candidate.asset.get("file:checksum")),
     )
 
 
-def _field(found: BandCandidate, name: str) -> Any:
-    """What the item says of the band, by STAC 1.1 `bands`, `raster:bands`, then the asset itself."""
-    band, raster = entry_at(found.asset, "bands", found.place), entry_at(found.asset, "raster:bands", found.place)
-    prefixed = f"raster:{name}"
-    return first(band.get(name), band.get(prefixed), raster.get(name), found.asset.get(name), found.asset.get(prefixed))
+def _item_field(candidate: BandCandidate, name: str) -> Any:
+    """The band's field in STAC 1.1 `bands`, else in `raster:bands`, else in the asset itself; None if absent."""
+    asset, prefixed = candidate.asset, f"raster:{name}"
+    band, raster = (entry_at(asset, key, candidate.position) for key in ("bands", "raster:bands"))
+    return first(band.get(name), band.get(prefixed), raster.get(name), asset.get(name), asset.get(prefixed))
 
 
 def _dtype(stated: Any, facts: BandFacts | None) -> str:
@@ -90,20 +89,20 @@ def _dtype(stated: Any, facts: BandFacts | None) -> str:
         return facts.dtype if facts else "float32"
 
 
-def _nodata(found: BandCandidate) -> float | None:
-    if found.band in PROBABILITIES and found.facts:
+def _nodata(candidate: BandCandidate) -> float | None:
+    if candidate.band in PROBABILITY_BANDS and candidate.facts:
         return None
-    stated = number(first(found.said.get("nodata"), _field(found, "nodata")))
-    return number(found.facts.nodata) if stated is None and found.facts else stated
+    stated = number(first(candidate.override.get("nodata"), _item_field(candidate, "nodata")))
+    return number(candidate.facts.nodata) if stated is None and candidate.facts else stated
 
 
-def _calibration(found: BandCandidate, dtype: str) -> tuple[float, float]:
-    """(scale, offset) as stated; a table's scale is of integers, so floats without one are physical already."""
-    scale = number(first(found.said.get("scale"), _field(found, "scale")))
-    offset = advertised_offset(found)
-    facts = found.facts
+def _calibration(candidate: BandCandidate, dtype: str) -> tuple[float, float]:
+    """(scale, offset) as stated, else of the table. The table's apply to integers; floats are already physical."""
+    scale = number(first(candidate.override.get("scale"), _item_field(candidate, "scale")))
+    offset = advertised_offset(candidate)
+    facts = candidate.facts
     default = (facts.scale, facts.offset) if facts and np.dtype(dtype).kind in "ui" else (1.0, 0.0)
-    if facts and facts.band in WITHOUT_OFFSET and not found.said:
+    if facts and facts.band in WITHOUT_OFFSET and not candidate.override:
         return default
     if scale is None and offset is None:
         return default
@@ -112,17 +111,17 @@ def _calibration(found: BandCandidate, dtype: str) -> tuple[float, float]:
     return (scale, offset or 0.0)
 
 
-def _unit(stated: str | None, *, collection: str, found: BandCandidate, source: Source) -> str:
-    if collection in SENTINEL_1 or found.band in {"vv", "vh", "hh", "hv"}:
+def _unit(stated: str | None, *, collection: str, candidate: BandCandidate, source: Source) -> str:
+    if collection in SENTINEL_1 or candidate.band in {"vv", "vh", "hh", "hv"}:
         return _backscatter_unit(stated, source.units.get(collection, UNITS.get(collection, "1")))
-    if found.facts:
-        return found.facts.unit
+    if candidate.facts:
+        return candidate.facts.unit
     named = (stated or "1").lower()
     return {"metre": "m", "meter": "m", "db": "db"}.get(named, named if named in OUR_UNITS else "1")
 
 
 def _backscatter_unit(stated: str | None, default: str) -> str:
-    """Linear power for "1" (and for what says linear), dB for "dB"; the source's word where the item has none."""
+    """Linear power for "1" and names of linear power, dB for "dB"; the source's default for anything else."""
     if stated is None:
         return default
     named = stated.lower()
@@ -130,18 +129,18 @@ def _backscatter_unit(stated: str | None, default: str) -> str:
 
 
 def _href(asset: Mapping[str, Any], *, source: Source, base: str) -> str:
-    """The asset's absolute href; among alternates the scheme the source prefers."""
+    """The asset's absolute href; of several allowed alternates the one whose scheme the source prefers."""
     others = mapping(asset.get("alternate")).values()
     choices = [text(asset.get("href")), *(text(mapping(other).get("href")) for other in others)]
     hrefs = [resolve_href(_rewritten(href, source), base) for href in choices if href]
     if not hrefs:
         raise CatalogError("an asset without an href")
-    allowed = [href for href in hrefs if _allowed(href, source)]
+    allowed = [href for href in hrefs if _is_allowed(href, source)]
     preferred = [href for href in allowed if scheme_of(href) == source.prefer]
     return next(iter(preferred or allowed), None) or check_href(hrefs[0], origin=source.href, hosts=source.hosts)
 
 
-def _allowed(href: str, source: Source) -> bool:
+def _is_allowed(href: str, source: Source) -> bool:
     try:
         check_href(href, origin=source.href, hosts=source.hosts)
     except CatalogError:
@@ -150,7 +149,7 @@ def _allowed(href: str, source: Source) -> bool:
 
 
 def _rewritten(href: str, source: Source) -> str:
-    """The href with the beginning the source's table replaces; /vsicurl/ and /vsis3/ become URLs again."""
+    """The href with its prefix replaced as the source's `rewrite` says; /vsicurl/ and /vsis3/ become URLs."""
     for prefix, scheme in (("/vsicurl/", ""), ("/vsis3/", "s3://")):
         href = scheme + href[len(prefix) :] if href.startswith(prefix) else href
     for old, new in source.rewrite.items():
@@ -159,16 +158,16 @@ def _rewritten(href: str, source: Source) -> str:
 
 
 def crs_of(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> str:
-    """The asset's CRS as "EPSG:n" or WKT, empty where neither it nor the item says one.
+    """The asset's CRS as "EPSG:n" or WKT, empty if neither the asset nor the item states one.
 
     Raises:
-        CatalogError: what it says is neither WKT nor PROJJSON.
+        CatalogError: the stated CRS is neither valid WKT nor PROJJSON.
     """
-    for level in (asset, properties):
-        code = first(text(level.get("proj:code")), whole(level.get("proj:epsg")))
+    for fields in (asset, properties):
+        code = first(text(fields.get("proj:code")), integer(fields.get("proj:epsg")))
         if code is not None:
             return f"EPSG:{code}" if isinstance(code, int) else str(code)
-        stated = first(text(level.get("proj:wkt2")), level.get("proj:projjson") or None)
+        stated = first(text(fields.get("proj:wkt2")), fields.get("proj:projjson") or None)
         if stated is not None:
             try:
                 return str(CRS.from_user_input(stated).to_wkt())
@@ -178,18 +177,18 @@ def crs_of(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> str:
 
 
 def shape_of(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> tuple[int, int] | None:
-    """(height, width) in pixels, None where missing."""
-    for level in (asset, properties):
-        sizes = [whole(value) for value in listing(level.get("proj:shape"))]
+    """(height, width) in pixels, None if missing."""
+    for fields in (asset, properties):
+        sizes = [integer(value) for value in listing(fields.get("proj:shape"))]
         if len(sizes) == 2 and all(size and size > 0 for size in sizes):
             return (sizes[0] or 0, sizes[1] or 0)
     return None
 
 
 def transform_of(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> tuple[float, ...] | None:
-    """Six numbers a b c d e f; None where missing or without a pixel size (some write GDAL's order)."""
-    for level in (asset, properties):
-        numbers = [number(value) for value in listing(level.get("proj:transform"))]
+    """Six numbers a b c d e f; None if missing, or if the pixel size is 0 (some items use GDAL's order)."""
+    for fields in (asset, properties):
+        numbers = [number(value) for value in listing(fields.get("proj:transform"))]
         if len(numbers) in {6, 9} and all(value is not None and math.isfinite(value) for value in numbers):
             six = tuple(value for value in numbers[:6] if value is not None)
             return six if six[0] and six[4] else None

@@ -1,4 +1,4 @@
-"""Several processings of one scene: the newest stays, and remembers the others."""
+"""Removal of duplicates: of several processings of one scene the newest is kept and lists the others."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ if TYPE_CHECKING:
     from tilewright.catalogs.scene import Scene
 
 
-# One pass sees a granule once; processings of it differ by less than this in the time they state.
-SAME_PASS = timedelta(seconds=60)
+# One pass covers a granule once; the times in its processings differ by less than this.
+PASS_TOLERANCE = timedelta(seconds=60)
 
-# Two halves of a granule from two ground stations barely overlap, two processings of it do.
-SAME_FOOTPRINT = 0.5
+# Two halves of a granule from two ground stations barely overlap; two processings of it overlap by more than this.
+OVERLAP_SHARE = 0.5
 
 
 def keep_newest(scenes: Iterable[Scene]) -> tuple[Scene, ...]:
-    """The scenes ordered by (datetime, id), of every duplicated one only the newest, with the others in `replaces`.
+    """The scenes without duplicates, ordered by (datetime, id), each with the ids it supersedes in `replaces`.
 
     Duplicates have the same platform, granule and pass, and footprints that overlap by more than half of the smaller;
     radar scenes, which have no granule, have the same start to the second. Newest is: highest processing baseline, then
-    latest generation, then highest sequence, then last updated, then last id. An id met twice counts once.
+    latest generation, then highest sequence, then last updated, then last id. Scenes with the same id count as one.
     """
     unique: dict[tuple[str, str], Scene] = {}
     for scene in scenes:
         known = unique.get((scene.collection, scene.id))
-        if known is None or _newness(scene) > _newness(known):
+        if known is None or _recency(scene) > _recency(known):
             unique[scene.collection, scene.id] = scene
     kept: list[Scene] = []
-    for _, group in groupby(sorted(unique.values(), key=_place), key=_place):
-        kept += _settle(list(group))
+    for _, group in groupby(sorted(unique.values(), key=_duplicate_key), key=_duplicate_key):
+        kept += _merge_duplicates(list(group))
     return tuple(sorted(kept, key=lambda scene: (scene.datetime, scene.id)))
 
 
-def _place(scene: Scene) -> tuple[str, ...]:
-    """What duplicates share; scenes that do not say enough are alone in theirs."""
+def _duplicate_key(scene: Scene) -> tuple[str, ...]:
+    """The properties that duplicates share; the scene's own id if it lacks them."""
     if scene.platform is None:
         return (scene.collection, "alone", scene.id)
     if scene.granule is not None:
@@ -51,11 +51,11 @@ def _place(scene: Scene) -> tuple[str, ...]:
     return (scene.collection, "alone", scene.id)
 
 
-def _settle(group: Sequence[Scene]) -> list[Scene]:
-    """The winners of one place, from the newest down; each takes the losers it covers."""
+def _merge_duplicates(group: Sequence[Scene]) -> list[Scene]:
+    """The scenes to keep of one group, from the newest to the oldest, each with its duplicates in `replaces`."""
     kept: list[Scene] = []
-    for scene in sorted(group, key=_newness, reverse=True):
-        winner = next((place for place, other in enumerate(kept) if _same(scene, other)), None)
+    for scene in sorted(group, key=_recency, reverse=True):
+        winner = next((position for position, other in enumerate(kept) if _is_duplicate(scene, other)), None)
         if winner is None:
             kept.append(scene)
         else:
@@ -63,14 +63,14 @@ def _settle(group: Sequence[Scene]) -> list[Scene]:
     return kept
 
 
-def _same(scene: Scene, other: Scene) -> bool:
-    if abs(scene.datetime - other.datetime) > SAME_PASS:
+def _is_duplicate(scene: Scene, other: Scene) -> bool:
+    if abs(scene.datetime - other.datetime) > PASS_TOLERANCE:
         return False
     first, second = shape(scene.geometry), shape(other.geometry)
     smaller = min(first.area, second.area)
-    return smaller > 0 and bool(first.intersection(second).area / smaller > SAME_FOOTPRINT)
+    return smaller > 0 and bool(first.intersection(second).area / smaller > OVERLAP_SHARE)
 
 
-def _newness(scene: Scene) -> tuple[Any, ...]:
+def _recency(scene: Scene) -> tuple[Any, ...]:
     sequence = -1 if scene.sequence is None else scene.sequence
     return (scene.baseline or "", scene.generated or "", sequence, scene.updated or "", scene.id)

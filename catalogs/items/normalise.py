@@ -1,4 +1,4 @@
-"""Any provider's STAC Item in one normal form."""
+"""Normalisation of any provider's STAC Item into a Scene."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tilewright.catalogs.items.bands import advertised_offset, to_band_asset
 from tilewright.catalogs.items.properties import Acquisition, bbox_of, flag_of, read_acquisition
 from tilewright.catalogs.items.radiometry import RadiometricState, decide_state
 from tilewright.catalogs.scene import BandAsset, Scene
-from tilewright.catalogs.sensors import ESA_DN_PLACES, our_collection
+from tilewright.catalogs.sensors import ESA_DN_PREFIXES, canonical_collection
 
 if TYPE_CHECKING:
     import pystac
@@ -28,25 +28,25 @@ __all__ = ["BandAsset", "Scene", "normalise_item", "scene_collection"]
 def normalise_item(
     item: pystac.Item | Mapping[str, Any], source: Source, *, radiometry: str = "auto", location: str | None = None
 ) -> Scene:
-    """The item as a Scene: every name ours, every href absolute and unsigned, its radiometric state from metadata.
+    """The item as a Scene with our names, absolute unsigned hrefs, and the radiometric state that its metadata imply.
 
-    Reads STAC 1.0 (and its betas) and 1.1. `location` is where the item was read, which relative hrefs refer to; an
-    absolute link to itself serves otherwise, then the source's own place. Bands the item lacks are simply not there.
+    Reads STAC 1.0 (and its betas) and 1.1. `location` is the href the item was read from; relative hrefs refer to it,
+    else to the item's absolute self link, else to the source's href. Bands that the item lacks are left out.
 
     Raises:
-        CatalogError: the item cannot be read, leads where the source may not send us, or leaves its radiometry open;
-            the item is named.
+        CatalogError: the item is not valid, has an href that the source may not refer to, or does not determine its
+            radiometric state; the message names the item.
     """
     plain: Mapping[str, Any] = item if isinstance(item, Mapping) else item.to_dict(transform_hrefs=False)
     name = text(plain.get("id")) or "(no id)"
     try:
-        return _normalise(plain, source, radiometry=radiometry, base=location or _location(plain, source))
+        return _normalise(plain, source, radiometry=radiometry, base=location or _base_href(plain, source))
     except CatalogError as error:
         raise CatalogError(f"item {name} of {source.name}: {error}") from error
 
 
 def scene_collection(item: Mapping[str, Any], source: Source) -> str:
-    """Our name of the collection an item belongs to, its own name where we have none.
+    """Our name of the item's collection, or the item's own name of it if we have none.
 
     Raises:
         CatalogError: the item names no collection.
@@ -54,7 +54,7 @@ def scene_collection(item: Mapping[str, Any], source: Source) -> str:
     theirs = text(item.get("collection"))
     if theirs is None:
         raise CatalogError("it names no collection")
-    return next((ours for ours, others in source.collections.items() if theirs in others), our_collection(theirs))
+    return next((ours for ours, others in source.collections.items() if theirs in others), canonical_collection(theirs))
 
 
 def _normalise(item: Mapping[str, Any], source: Source, *, radiometry: str, base: str) -> Scene:
@@ -64,8 +64,8 @@ def _normalise(item: Mapping[str, Any], source: Source, *, radiometry: str, base
     collection = scene_collection(item, source)
     acquisition = read_acquisition(item)
     footprint = footprint_of(mapping(item.get("geometry")) or None, bbox_of(item))
-    found = find_bands(item, collection, source)
-    state = _state(item, found, acquisition, collection=collection, source=source, radiometry=radiometry)
+    bands = find_bands(item, collection, source)
+    state = _radiometric_state(item, bands, acquisition, collection=collection, source=source, radiometry=radiometry)
     esa_offset = None if state.state == "not-applicable" else state.offset
     return Scene(
         id=name,
@@ -85,7 +85,7 @@ def _normalise(item: Mapping[str, Any], source: Source, *, radiometry: str, base
         state_reason=state.reason,
         assets=tuple(
             to_band_asset(band, item, collection=collection, source=source, base=base, esa_offset=esa_offset)
-            for band in found
+            for band in bands
         ),
         mode=acquisition.mode,
         sequence=acquisition.sequence,
@@ -96,35 +96,30 @@ def _normalise(item: Mapping[str, Any], source: Source, *, radiometry: str, base
     )
 
 
-def _state(
+def _radiometric_state(
     item: Mapping[str, Any],
-    found: list[BandCandidate],
+    bands: list[BandCandidate],
     acquisition: Acquisition,
     *,
     collection: str,
     source: Source,
     radiometry: str,
 ) -> RadiometricState:
-    measured = [band for band in found if band.facts and band.facts.unit == "reflectance"]
+    measured = [band for band in bands if band.facts and band.facts.unit == "reflectance"]
     offsets = [offset for offset in map(advertised_offset, measured) if offset is not None]
+    hrefs = [text(band.asset.get("href")) or "" for band in measured]
     return decide_state(
         collection=collection,
         baseline=acquisition.baseline,
         flag=flag_of(item),
         advertised=offsets,
-        dn_as_esa=source.dn_as_esa or _in_esa_place(measured),
+        dn_as_esa=source.dn_as_esa or (bool(hrefs) and all(href.startswith(ESA_DN_PREFIXES) for href in hrefs)),
         radiometry=radiometry,
     )
 
 
-def _in_esa_place(measured: list[BandCandidate]) -> bool:
-    """True when every measured band lies where ESA's DN are known to lie unchanged."""
-    hrefs = [text(band.asset.get("href")) or "" for band in measured]
-    return bool(hrefs) and all(href.startswith(ESA_DN_PLACES) for href in hrefs)
-
-
-def _location(item: Mapping[str, Any], source: Source) -> str:
-    """Where relative hrefs of the item refer to: its absolute link to itself, else the source's own place."""
+def _base_href(item: Mapping[str, Any], source: Source) -> str:
+    """The location that the item's relative hrefs refer to: its absolute self link, else the source's href."""
     links = [mapping(link) for link in listing(item.get("links"))]
     own = next((text(link.get("href")) for link in links if link.get("rel") == "self"), None)
     if own and (scheme_of(own) != "file" or (source.local and own.startswith(("/", "file:")))):

@@ -1,4 +1,4 @@
-"""Who took a scene, where in the producer's grid, on which orbit and with which processing: one item's properties."""
+"""An acquisition read from an item's properties: date, platform, granule, orbit, cloud cover and processing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.errors import CatalogError
-from tilewright.catalogs.fields import first, listing, mapping, moment, number, text, whole
+from tilewright.catalogs.fields import first, instant, integer, listing, mapping, number, text
 from tilewright.catalogs.sensors import parse_baseline
 
 if TYPE_CHECKING:
@@ -19,10 +19,12 @@ MGRS = r"(\d{1,2})([C-X][A-Z]{2})"
 
 PRODUCT_NAMES = ("s2:product_uri", "sentinel:product_id", "s2:product_id", "s2:granule_id", "s2:datatake_id")
 
+GENERATION_TIMES = ("s2:generation_time", "processing:datetime", "s1:processing_datetime", "created")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acquisition:
-    """What an item says of itself, each None where it does not; see Scene for the meaning of the fields."""
+    """The properties of one item; a field is None if the item lacks it. Scene says what the fields mean."""
 
     datetime: datetime
     platform: str | None
@@ -45,15 +47,15 @@ def read_acquisition(item: Mapping[str, Any]) -> Acquisition:
     """
     properties = mapping(item.get("properties"))
     orbit_state = text(properties.get("sat:orbit_state"))
-    generated = first(*(moment(properties.get(key)) for key in _GENERATED))
-    updated = moment(properties.get("updated"))
+    generated = first(*(instant(properties.get(key)) for key in GENERATION_TIMES))
+    updated = instant(properties.get("updated"))
     mode = text(properties.get("sar:instrument_mode"))
     return Acquisition(
         datetime=item_datetime(item),
         platform=platform_of(item),
         granule=_granule(item),
         orbit_state=orbit_state.lower() if orbit_state else None,
-        relative_orbit=whole(properties.get("sat:relative_orbit")),
+        relative_orbit=integer(properties.get("sat:relative_orbit")),
         cloud_cover=number(properties.get("eo:cloud_cover")),
         baseline=_baseline(item),
         mode=mode.upper() if mode else None,
@@ -63,20 +65,17 @@ def read_acquisition(item: Mapping[str, Any]) -> Acquisition:
     )
 
 
-_GENERATED = ("s2:generation_time", "processing:datetime", "s1:processing_datetime", "created")
-
-
 def item_datetime(item: Mapping[str, Any]) -> datetime:
-    """When the item was taken, in UTC; the start where only a range is given.
+    """The item's datetime in UTC, or its start if the item has only a range.
 
     Raises:
         CatalogError: it has neither.
     """
     properties = mapping(item.get("properties"))
-    found = first(*(moment(properties.get(key)) for key in ("datetime", "start_datetime")))
-    if found is None:
+    taken = first(*(instant(properties.get(key)) for key in ("datetime", "start_datetime")))
+    if taken is None:
         raise CatalogError("it has neither datetime nor start_datetime")
-    return found
+    return taken
 
 
 def platform_of(item: Mapping[str, Any]) -> str | None:
@@ -85,8 +84,8 @@ def platform_of(item: Mapping[str, Any]) -> str | None:
     return re.sub(r"[\s_]+", "-", platform.lower()) if platform else None
 
 
-def _names(item: Mapping[str, Any]) -> list[str]:
-    """Product names, the item's own first: what they hold in fixed places stands in for missing properties."""
+def _product_names(item: Mapping[str, Any]) -> list[str]:
+    """The item's product names and id, whose fixed parts replace missing properties."""
     properties = mapping(item.get("properties"))
     names = [text(properties.get(key)) for key in PRODUCT_NAMES]
     return [name for name in (*names, text(item.get("id"))) if name]
@@ -95,8 +94,8 @@ def _names(item: Mapping[str, Any]) -> list[str]:
 def _baseline(item: Mapping[str, Any]) -> str | None:
     properties = mapping(item.get("properties"))
     stated = (properties.get(key) for key in ("s2:processing_baseline", "processing:version", "sentinel2:baseline"))
-    named = (found[1] for name in _names(item) if (found := re.search(r"_(N\d{2}\.?\d{2})(?:_|$)", name)))
-    return first(*(parse_baseline(value) for value in (*stated, *named)))
+    in_names = (match[1] for name in _product_names(item) if (match := re.search(r"_(N\d{2}\.?\d{2})(?:_|$)", name)))
+    return first(*(parse_baseline(value) for value in (*stated, *in_names)))
 
 
 def _granule(item: Mapping[str, Any]) -> str | None:
@@ -106,11 +105,11 @@ def _granule(item: Mapping[str, Any]) -> str | None:
     stated = [text(properties.get(key)) for key in ("s2:mgrs_tile", "s2:tile_id", "grid:code")]
     if all(part is not None for part in parts):
         stated.append("".join(str(part) for part in parts))
-    told = (re.fullmatch(rf"(?:MGRS-|T)?{MGRS}", name) for name in stated if name)
-    named = (re.search(rf"(?:_T|^S2[A-D]_){MGRS}(?:_|$)", name) for name in _names(item))
-    found = first(*told, *named)
-    if found:
-        return f"{int(found[1]):02d}{found[2]}"
+    coded = (re.fullmatch(rf"(?:MGRS-|T)?{MGRS}", name) for name in stated if name)
+    in_names = (re.search(rf"(?:_T|^S2[A-D]_){MGRS}(?:_|$)", name) for name in _product_names(item))
+    match = first(*coded, *in_names)
+    if match:
+        return f"{int(match[1]):02d}{match[2]}"
     path, row = (text(str(properties.get(f"landsat:wrs_{part}") or "")) for part in ("path", "row"))
     return f"WRS2-{path}{row}" if path and row else None
 
@@ -118,19 +117,19 @@ def _granule(item: Mapping[str, Any]) -> str | None:
 def _sequence(item: Mapping[str, Any]) -> int | None:
     """Earth Search's running number of processings, from its property or from "S2B_33UUP_20210617_1_L2A"."""
     properties = mapping(item.get("properties"))
-    found = re.search(r"_\d{8}_(\d+)_L[12][AC]$", str(item.get("id", "")))
-    stated = (whole(properties.get(key)) for key in ("s2:sequence", "sentinel:sequence"))
-    return first(*stated, int(found[1]) if found else None)
+    match = re.search(r"_\d{8}_(\d+)_L[12][AC]$", str(item.get("id", "")))
+    stated = (integer(properties.get(key)) for key in ("s2:sequence", "sentinel:sequence"))
+    return first(*stated, int(match[1]) if match else None)
 
 
 def flag_of(item: Mapping[str, Any]) -> bool | None:
-    """Earth Search's word on whether the offset has been applied, or None where it says nothing."""
+    """Earth Search's flag that the offset has been applied to the DN, or None if the item has no such flag."""
     properties = mapping(item.get("properties"))
     flags = (properties.get(key) for key in ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied"))
     return first(*(flag for flag in flags if isinstance(flag, bool)))
 
 
 def bbox_of(item: Mapping[str, Any]) -> list[float] | None:
-    """The item's bounding box as it stands, or None where it is not four or six numbers."""
+    """The item's bounding box unchanged, or None if it is not four or six numbers."""
     numbers = [number(value) for value in listing(item.get("bbox"))]
     return [value for value in numbers if value is not None] if len(numbers) in {4, 6} and None not in numbers else None

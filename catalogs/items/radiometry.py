@@ -1,4 +1,4 @@
-"""Radiometric state: whether a Sentinel-2 scene's DN carry ESA's offset, from metadata and checked on pixels."""
+"""Radiometric state: whether a Sentinel-2 scene's DN contain ESA's offset, decided from metadata, checked on pixels."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.scene import BandAsset, Scene
 from tilewright.catalogs.sensors import ESA_OFFSET, ESA_OFFSET_DN, SENTINEL_2, has_offset
 
-BELIEFS = ("auto", "pixels", "metadata")
+RADIOMETRY_CHOICES = ("auto", "pixels", "metadata")
 
-# With the offset in the DN a value below 1000 means negative reflectance. Over all land and water that is next to
-# nothing in the visible bands (deep shadow and sensor noise, well under one in a thousand), while without it every
-# dark surface lies there: one clear hundredth of a scene that is otherwise cloud is enough to tell.
+# If the DN contain the offset, a value below 1000 is a negative reflectance. In the visible bands this is rare over
+# land and water (deep shadow and sensor noise, well under one in a thousand). Without the offset every dark surface has
+# such values, so that a cloudy scene shows it even if only a hundredth of its pixels is clear.
 DARK_SHARE = 0.01
 
 LEAST_PIXELS = 25
 
-# Visible bands, where nothing clear is bright and nothing real is negative; infrared ones are near 0 over water.
-LOOKED_AT = ("blue", "green", "coastal", "red", "rededge071")
+# Visible bands: clear surfaces are dark there and never negative. Infrared reflectance is close to 0 over water.
+CHECKED_BANDS = ("blue", "green", "coastal", "red", "rededge071")
 
-# What the stingiest provider allows of connections at a time (Copernicus Data Space, general users).
-LOOKS_AT_ONCE = 4
+# The fewest simultaneous connections that a provider allows (Copernicus Data Space, general users).
+READS_AT_ONCE = 4
 
 ReadOverview = Callable[[BandAsset], NDArray[np.generic]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RadiometricState:
-    """Which offset the DN of a scene carry, in reflectance, and why that is believed."""
+    """A scene's radiometric state, the offset of its reflectance (unitless), and the reason for both."""
 
     state: str
     offset: float
@@ -49,13 +49,13 @@ def decide_state(
     dn_as_esa: bool,
     radiometry: str = "auto",
 ) -> RadiometricState:
-    """The state metadata gives a scene; `advertised` are the offsets its measured bands name, in reflectance.
+    """The state of a scene from its metadata; `advertised` are the unitless offsets of its reflectance bands.
 
-    In this order: a baseline below 04.00 has no offset, whatever is advertised; then Earth Search's flag decides; then
-    what the bands advertise; then -0.1 for a source known to serve ESA's DN as they are. The date never decides.
+    The first that applies decides: a baseline below 04.00 has no offset, even if one is advertised; Earth Search's
+    `flag`; the offsets of the bands; -0.1 for a source that serves ESA's unchanged DN. The date never decides.
 
     Raises:
-        CatalogError: none of these says anything, and `radiometry` is auto.
+        CatalogError: none of these applies, and `radiometry` is auto.
     """
     if collection not in SENTINEL_2:
         return RadiometricState(state="not-applicable", offset=0.0, reason=f"{collection} has no ESA offset")
@@ -71,29 +71,31 @@ def decide_state(
         state = "offset-in-dn" if nonzero else "offset-applied"
         offset = offset if nonzero else 0.0
         return RadiometricState(state=state, offset=offset, reason=f"its bands advertise offset {offset:g}")
-    return _unsaid(baseline, dn_as_esa=dn_as_esa, radiometry=radiometry)
+    return _default_state(baseline, dn_as_esa=dn_as_esa, radiometry=radiometry)
 
 
-def _unsaid(baseline: str | None, *, dn_as_esa: bool, radiometry: str) -> RadiometricState:
-    """The state of a scene whose item names neither flag nor offset."""
+def _default_state(baseline: str | None, *, dn_as_esa: bool, radiometry: str) -> RadiometricState:
+    """The state of a scene whose item has neither flag nor offset."""
     if baseline is not None and dn_as_esa:
         reason = f"baseline {baseline}, and the source serves ESA's DN as they are"
         return RadiometricState(state="offset-in-dn", offset=ESA_OFFSET, reason=reason)
-    said = "names no processing baseline" if baseline is None else f"has baseline {baseline}"
+    stated = "names no processing baseline" if baseline is None else f"has baseline {baseline}"
     if radiometry == "metadata":
-        return RadiometricState(state="offset-applied", offset=0.0, reason=f"{said} and no offset: taken as none")
+        return RadiometricState(state="offset-applied", offset=0.0, reason=f"{stated} and no offset: taken as none")
     if radiometry == "pixels":
-        return RadiometricState(state="offset-in-dn", offset=ESA_OFFSET, reason=f"{said} and no offset: pixels decide")
+        return RadiometricState(
+            state="offset-in-dn", offset=ESA_OFFSET, reason=f"{stated} and no offset: pixels decide"
+        )
     raise CatalogError(
-        f"{said} and says nothing of an offset, so its reflectance cannot be known; "
+        f"{stated} and says nothing of an offset, so its reflectance cannot be known; "
         "set radiometry: pixels (look at them) or radiometry: metadata (no offset)"
     )
 
 
 def dark_share(dn: NDArray[np.generic], nodata: float | None) -> float:
-    """Share of valid DN below 1000 in an overview (H, W); 0 where fewer than 25 pixels can be judged.
+    """The share (0-1) of valid DN below 1000 in an overview (y, x); 0 if fewer than 25 pixels count.
 
-    Pixels beside nodata or on the rim do not count: an averaged overview may have mixed nothing into them.
+    Pixels next to nodata or at the edge do not count, because an averaged overview may mix nodata into them.
     """
     valid = np.ones(dn.shape, bool) if nodata is None else dn != nodata
     valid &= dn != 0
@@ -103,7 +105,7 @@ def dark_share(dn: NDArray[np.generic], nodata: float | None) -> float:
 
 
 def _eroded(valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Pixels whose eight neighbours are all valid; a rim of the array has none outside and drops out."""
+    """True for pixels whose eight neighbours are all valid; False at the edges of the array."""
     padded = np.pad(valid, 1, constant_values=False)
     height, width = valid.shape
     result = valid.copy()
@@ -113,18 +115,18 @@ def _eroded(valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return result
 
 
-def pixels_contradict(scene: Scene, read_overview: ReadOverview) -> str | None:
-    """Why the pixels deny that the scene's DN still carry the offset, or None where they do not.
+def pixel_contradiction(scene: Scene, read_overview: ReadOverview) -> str | None:
+    """The reason why the pixels contradict that the scene's DN contain the offset, or None if they do not.
 
-    Only a scene in state offset-in-dn is looked at, in its first visible band; one without any is not looked at.
+    Only scenes in state offset-in-dn are checked, on the first visible band that can be read; None without such a band.
 
     Raises:
-        OSError: no visible band could be read.
+        OSError: the scene has visible bands, and none could be read.
     """
     if scene.state != "offset-in-dn":
         return None
     failure: Exception | None = None
-    for asset in _visible(scene):
+    for asset in _visible_assets(scene):
         try:
             overview = read_overview(asset)
         except OSError as error:
@@ -137,58 +139,59 @@ def pixels_contradict(scene: Scene, read_overview: ReadOverview) -> str | None:
     return None
 
 
-def settle(scenes: Sequence[Scene], *, radiometry: str, read_overview: ReadOverview) -> tuple[Scene, ...]:
-    """The scenes with their claims checked against their pixels, in the same order, what was found in `state_reason`.
+def verify_states(scenes: Sequence[Scene], *, radiometry: str, read_overview: ReadOverview) -> tuple[Scene, ...]:
+    """The scenes in the same order, their states checked against their pixels; `state_reason` records the result.
 
-    auto refuses a contradicted claim, pixels believes the pixels, metadata does not look.
+    `radiometry` is auto (refuse a contradicted state), pixels (the pixels decide) or metadata (no check).
 
     Raises:
-        CatalogError: pixels contradict the metadata and `radiometry` is auto; every such item is named.
+        CatalogError: pixels contradict the metadata and `radiometry` is auto; the message names up to five items.
     """
     if radiometry == "metadata" or not any(scene.state == "offset-in-dn" for scene in scenes):
         return tuple(scenes)
-    with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
-        looks = list(pool.map(lambda scene: _look(scene, read_overview), scenes))
-    denied = [(scene, look.denial) for scene, look in zip(scenes, looks, strict=True) if look.denial]
-    if denied and radiometry == "auto":
-        raise CatalogError(_refusal(denied))
-    return tuple(_settled(scene, look) for scene, look in zip(scenes, looks, strict=True))
+    with ThreadPoolExecutor(READS_AT_ONCE) as pool:
+        checks = list(pool.map(lambda scene: _check_pixels(scene, read_overview), scenes))
+    checked = list(zip(scenes, checks, strict=True))
+    contradicted = [(scene, check.contradiction) for scene, check in checked if check.contradiction]
+    if contradicted and radiometry == "auto":
+        raise CatalogError(_contradiction_message(contradicted))
+    return tuple(_with_check(scene, check) for scene, check in checked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Look:
-    denial: str | None = None
+class _PixelCheck:
+    contradiction: str | None = None
     failure: str | None = None
 
 
-def _look(scene: Scene, read_overview: ReadOverview) -> _Look:
+def _check_pixels(scene: Scene, read_overview: ReadOverview) -> _PixelCheck:
     try:
-        return _Look(denial=pixels_contradict(scene, read_overview))
+        return _PixelCheck(contradiction=pixel_contradiction(scene, read_overview))
     except OSError as error:
-        return _Look(failure=type(error).__name__)
+        return _PixelCheck(failure=type(error).__name__)
 
 
-def _settled(scene: Scene, look: _Look) -> Scene:
-    """The scene as its pixels leave it: denied, agreed, or not to be seen (the claim stands, and says so)."""
+def _with_check(scene: Scene, check: _PixelCheck) -> Scene:
+    """The scene after its check: corrected if its pixels contradict the state, else with the result in its reason."""
     if scene.state != "offset-in-dn":
         return scene
-    if look.denial:
+    if check.contradiction:
         assets = tuple(replace(asset, offset=0.0) if asset.unit == "reflectance" else asset for asset in scene.assets)
-        reason = f"pixels: {look.denial}, against: {scene.state_reason}"
+        reason = f"pixels: {check.contradiction}, against: {scene.state_reason}"
         return replace(scene, state="offset-applied", state_reason=reason, assets=assets)
-    if look.failure:
-        return replace(scene, state_reason=f"{scene.state_reason}; its pixels could not be looked at ({look.failure})")
-    seen = "pixels agree" if _visible(scene) else "no visible band to look at"
-    return replace(scene, state_reason=f"{scene.state_reason}; {seen}")
+    if check.failure:
+        return replace(scene, state_reason=f"{scene.state_reason}; its pixels could not be looked at ({check.failure})")
+    outcome = "pixels agree" if _visible_assets(scene) else "no visible band to look at"
+    return replace(scene, state_reason=f"{scene.state_reason}; {outcome}")
 
 
-def _visible(scene: Scene) -> list[BandAsset]:
-    found = (scene.asset(band) for band in LOOKED_AT)
-    return [asset for asset in found if asset is not None and asset.unit == "reflectance" and asset.dtype[0] in "ui"]
+def _visible_assets(scene: Scene) -> list[BandAsset]:
+    assets = (scene.asset(band) for band in CHECKED_BANDS)
+    return [asset for asset in assets if asset is not None and asset.unit == "reflectance" and asset.dtype[0] in "ui"]
 
 
-def _refusal(denied: Iterable[tuple[Scene, str | None]]) -> str:
-    cases = [f"{scene.id} ({scene.state_reason}, but {denial})" for scene, denial in denied]
+def _contradiction_message(contradicted: Iterable[tuple[Scene, str | None]]) -> str:
+    cases = [f"{scene.id} ({scene.state_reason}, but {contradiction})" for scene, contradiction in contradicted]
     more = f" and {len(cases) - 5} more" if len(cases) > 5 else ""
     return (
         f"metadata and pixels contradict each other on the offset of {'; '.join(cases[:5])}{more}. "

@@ -1,4 +1,4 @@
-"""What a finished product says of itself in STAC: Item, Collection, tables and manifest, and their way into an API.
+"""Publication of a finished product in STAC: its Item, Collection, table of Items and manifest; push to a STAC API.
 
 Reading order: facts, item, collection, geoparquet, manifest, validate, push.
 It may import errors, hrefs, fields, footprint, scene and sources.fetch.

@@ -1,4 +1,4 @@
-"""The Collection that products of one kind gather in over time."""
+"""The Collection of products of one kind, updated with each new product."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 SUMMARISED = ("gsd", "mlm:name", "mlm:tasks", "platform", "processing:level", "proj:code")
-"""Properties whose values are gathered in the Collection's summaries."""
+"""Properties whose values the Collection's summaries list."""
 
 
 def update_collection(
@@ -25,16 +25,17 @@ def update_collection(
     title: str = "",
     description: str = "",
 ) -> dict[str, Any]:
-    """The Collection, as JSON values, with the Item in it: extents widened, one link per Item, values summarised.
+    """The Collection, as JSON values, with the Item added: wider extents, one link per Item, merged summaries.
 
-    `existing` is the Collection so far, None for a new one; it is not changed. An Item that was in it before is linked
-    once, under its newest href, and the same call twice gives the same Collection. `item_href` is relative to the
-    Collection. `title` and `description` are for a new Collection; an existing one keeps its own.
+    `existing` is the previous Collection, None for a new one; it is not changed. An Item that it already contains is
+    linked once, by its new href; repeating a call gives the same Collection. `item_href` is relative to the Collection.
+    `title` and `description` are for a new Collection; an existing one keeps its own.
 
-    Raises InvalidStacError: the result is not a valid Collection, as when `existing` was not.
+    Raises:
+        InvalidStacError: the result is not a valid Collection, for example because `existing` is not.
     """
-    collection = dict(existing) if existing is not None else _empty(item, title, description)
-    collection["extent"] = _wider(collection.get("extent"), item)
+    collection = dict(existing) if existing is not None else _new_collection(item, title, description)
+    collection["extent"] = _merged_extent(collection.get("extent"), item)
     collection["summaries"] = _summaries(collection.get("summaries", {}), item)
     collection["item_assets"] = {**collection.get("item_assets", {}), **_item_assets(item)}
     collection["links"] = _links(collection.get("links", ()), item, item_href)
@@ -43,44 +44,44 @@ def update_collection(
 
 
 def merge_bbox(one: Sequence[float], other: Sequence[float]) -> list[float]:
-    """The smallest box around two boxes (minx, miny, maxx, maxy) in degrees; minx > maxx crosses the antimeridian.
+    """The smallest bbox (minx, miny, maxx, maxy) in degrees around two; minx > maxx if it crosses the antimeridian.
 
     Source: RFC 7946, section 5.2.
     """
-    spans = [(_span(one), _span(other, shift)) for shift in (-360, 0, 360)]
+    spans = [(_longitudes(one), _longitudes(other, shift)) for shift in (-360, 0, 360)]
     west, east = min(
         ((min(a[0], b[0]), max(a[1], b[1])) for a, b in spans), key=lambda span: (span[1] - span[0], abs(span[0]))
     )
     south, north = min(one[1], other[1]), max(one[3], other[3])
     if east - west >= 360:
         return [-180.0, south, 180.0, north]
-    return [_wrapped(west, 180), south, _wrapped(east, -180), north]
+    return [_wrapped_longitude(west, 180), south, _wrapped_longitude(east, -180), north]
 
 
 def merge_interval(one: Sequence[str | None], other: Sequence[str | None]) -> list[str | None]:
-    """The span around two (start, end) of STAC instants; an end that is open (None) in either stays open."""
+    """The interval around two (start, end) of STAC datetimes; an end that is open (None) in either is open."""
     (first, last), (start, end) = one, other
     return [
-        first and start and min(first, start, key=_instant),
-        last and end and max(last, end, key=_instant),
+        first and start and min(first, start, key=_parsed),
+        last and end and max(last, end, key=_parsed),
     ]
 
 
-def _span(bbox: Sequence[float], shift: float = 0) -> tuple[float, float]:
+def _longitudes(bbox: Sequence[float], shift: float = 0) -> tuple[float, float]:
     west, _, east, _ = bbox
     return west + shift, east + shift + (360 if east < west else 0)
 
 
-def _wrapped(longitude: float, avoided: float) -> float:
-    """The longitude within -180 to 180; at the antimeridian itself the side that is not avoided."""
+def _wrapped_longitude(longitude: float, excluded: float) -> float:
+    """The longitude within -180 to 180; the antimeridian itself as the one of +-180 that is not `excluded`."""
     while longitude > 180:
         longitude -= 360
     while longitude < -180:
         longitude += 360
-    return -avoided if longitude == avoided else longitude
+    return -excluded if longitude == excluded else longitude
 
 
-def _empty(item: pystac.Item, title: str, description: str) -> dict[str, Any]:
+def _new_collection(item: pystac.Item, title: str, description: str) -> dict[str, Any]:
     return {
         "type": "Collection",
         "id": item.collection_id,
@@ -92,7 +93,7 @@ def _empty(item: pystac.Item, title: str, description: str) -> dict[str, Any]:
     }
 
 
-def _wider(extent: Mapping[str, Any] | None, item: pystac.Item) -> dict[str, Any]:
+def _merged_extent(extent: Mapping[str, Any] | None, item: pystac.Item) -> dict[str, Any]:
     assert item.bbox is not None, f"{item.id} has no bbox"
     start, end = _period(item)
     if extent is None:
@@ -104,7 +105,7 @@ def _wider(extent: Mapping[str, Any] | None, item: pystac.Item) -> dict[str, Any
     }
 
 
-def _instant(stamp: str) -> datetime:
+def _parsed(stamp: str) -> datetime:
     return pystac.utils.str_to_datetime(stamp)
 
 
@@ -134,14 +135,14 @@ def _item_assets(item: pystac.Item) -> dict[str, Any]:
 
 
 def _links(links: Sequence[Mapping[str, Any]], item: pystac.Item, item_href: str) -> list[dict[str, Any]]:
-    kept = [dict(link) for link in links if not _leads_to(link, item, item_href)]
+    kept = [
+        dict(link)
+        for link in links
+        if link.get("rel") != "item" or (link.get("title") != item.id and link.get("href") != item_href)
+    ]
     others = [link for link in kept if link["rel"] != "item"] or [
         {"rel": "root", "href": "./collection.json", "type": "application/json"}
     ]
     items = [link for link in kept if link["rel"] == "item"]
     items.append({"rel": "item", "href": item_href, "type": "application/geo+json", "title": item.id})
     return others + sorted(items, key=lambda link: (link.get("title", ""), link["href"]))
-
-
-def _leads_to(link: Mapping[str, Any], item: pystac.Item, item_href: str) -> bool:
-    return link.get("rel") == "item" and (link.get("title") == item.id or link.get("href") == item_href)

@@ -1,4 +1,4 @@
-"""What a finished product says of itself: the plain facts from which its STAC Item and Collection are written."""
+"""The facts about a finished product from which its STAC Item and Collection are written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VRT = "application/xml"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassFacts:
-    """One class of a layer: its stored value, name as shown, colour "#rrggbb" or None, and how many pixels have it."""
+    """One class of a layer: its stored value, displayed name, colour "#rrggbb" or None, and number of pixels."""
 
     value: int
     name: str
@@ -35,7 +35,7 @@ class ClassFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatisticsFacts:
-    """Statistics of a layer's valid pixels as stored."""
+    """Statistics of the stored values of a layer's valid pixels."""
 
     minimum: float
     maximum: float
@@ -48,8 +48,8 @@ class StatisticsFacts:
 class LayerFacts:
     """One layer as a file: `href` relative to the Item, `checksum` a multihash in hex, `nodata` None, a number or NaN.
 
-    `role` is "data" for what the product is about, "metadata" for what accompanies it (confidence, observations).
-    `shape` (height, width) and `transform` (a b c d e f) are given where they differ from the product's.
+    `role` is "data" for a result of the model, "metadata" for a layer that accompanies it (confidence, observations).
+    `shape` (height, width) and `transform` (a b c d e f) are None if they equal the product's.
     """
 
     name: str
@@ -87,7 +87,7 @@ class FileFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
-    """The model card behind the product; `href` leads to the card, `sha256` is of the model's file."""
+    """The model card of the product; `href` is the card's, `sha256` is the digest of the model's file."""
 
     id: str
     name: str
@@ -101,7 +101,7 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SceneFacts:
-    """One scene that went into the product; `href` leads to its Item, unsigned."""
+    """One scene that the product was made from; `href` is the unsigned href of its Item."""
 
     id: str
     collection: str
@@ -112,7 +112,7 @@ class SceneFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelatedFacts:
-    """Another Item of the same product: the whole of a part, a part of the whole."""
+    """Another Item of the same product: the whole product for a part, or one of its parts for the whole."""
 
     href: str
     title: str
@@ -120,14 +120,16 @@ class RelatedFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProductFacts:
-    """All that is published of a product.
+    """All facts that are published about a product.
 
-    `geometry` is GeoJSON in EPSG:4326, cut at 180 degrees; `bbox` has minx > maxx where it crosses the antimeridian.
-    `crs` is "EPSG:n" or WKT; `shape` (height, width) and `transform` (a b c d e f) are of the area asked for; `gsd` is
-    in metres. `software` maps names to versions. `expression` is put beside the model's reference as it is: the
-    settings that, with the card, made the product. Instants are aware. Hrefs are relative to the Item or absolute.
+    `geometry` is GeoJSON in EPSG:4326, split at 180 degrees; `bbox` has minx > maxx if it crosses the antimeridian.
+    `crs` is "EPSG:n" or WKT; `shape` (height, width) and `transform` (a b c d e f) describe the requested area; `gsd`
+    is in metres. `software` maps names to versions. `expression` holds the settings that made the product with the
+    card; it is written unchanged next to the reference to the model. Datetimes are aware. Hrefs are relative to the
+    Item or absolute.
 
-    Raises CatalogError: an id that is no file name, two assets with one key, a period that is reversed.
+    Raises:
+        CatalogError: an id that is no file name, two assets with one key, a reversed period.
     """
 
     id: str
@@ -159,10 +161,10 @@ class ProductFacts:
             if not NAME.fullmatch(name):
                 raise CatalogError(f"id {name!r} is not up to 128 letters, digits, dots, dashes, underscores")
         keys = [layer.name for layer in self.layers] + [file.key for file in self.files]
-        twice = sorted({key for key in keys if keys.count(key) > 1})
-        if twice:
+        duplicates = sorted({key for key in keys if keys.count(key) > 1})
+        if duplicates:
             raise CatalogError(
-                f"{self.id}: assets {', '.join(twice)} are named twice; every layer and file needs its own name"
+                f"{self.id}: assets {', '.join(duplicates)} are named twice; every layer and file needs its own name"
             )
         if self.start > self.end:
             raise CatalogError(f"{self.id}: the period starts at {self.start} and ends before, at {self.end}")

@@ -37,9 +37,10 @@ CLASS_NAME = re.compile(r"[^0-9A-Za-z_-]+")
 
 
 def build_item(product: ProductFacts) -> pystac.Item:
-    """The product's Item, valid against its schemas, hrefs relative or absolute as given and never signed.
+    """The product's Item, valid against its schemas; its hrefs are the facts' hrefs without signatures.
 
-    Raises InvalidStacError: the facts do not make a valid Item.
+    Raises:
+        InvalidStacError: the facts do not make a valid Item.
     """
     single = product.start == product.end
     item = pystac.Item(
@@ -61,7 +62,7 @@ def build_item(product: ProductFacts) -> pystac.Item:
 
 
 def item_json(item: pystac.Item) -> dict[str, Any]:
-    """The Item as it is written: no link to itself, hrefs as given, keys in pystac's order."""
+    """The Item as JSON values, without a self link, with unchanged hrefs and keys in pystac's order."""
     return item.to_dict(include_self_link=False, transform_hrefs=False)
 
 
@@ -75,19 +76,19 @@ def _extensions(product: ProductFacts) -> list[str]:
 
 
 def _properties(product: ProductFacts) -> dict[str, Any]:
-    stamp = pystac.utils.datetime_to_str(product.created)
+    created = pystac.utils.datetime_to_str(product.created)
     properties: dict[str, Any] = {
         "title": product.title,
         "description": product.description,
-        "created": stamp,
-        "updated": stamp,
+        "created": created,
+        "updated": created,
         "license": product.license,
         **grid_fields(product.crs, product.shape, product.transform),
         "processing:level": "L4",
         "processing:software": dict(sorted(product.software.items())),
-        "processing:lineage": product.lineage or _lineage(product),
+        "processing:lineage": product.lineage or _default_lineage(product),
         "processing:expression": _expression(product),
-        **_model(product),
+        **_model_fields(product),
     }
     if product.gsd is not None:
         properties["gsd"] = product.gsd
@@ -101,7 +102,7 @@ def _properties(product: ProductFacts) -> dict[str, Any]:
     return properties
 
 
-def _lineage(product: ProductFacts) -> str:
+def _default_lineage(product: ProductFacts) -> str:
     collections = ", ".join(sorted({scene.collection for scene in product.scenes})) or "no scene"
     n_scenes = len(product.scenes)
     scenes = f"{n_scenes} scene{'s' * (n_scenes != 1)} of {collections}" if n_scenes else collections
@@ -109,14 +110,14 @@ def _lineage(product: ProductFacts) -> str:
 
 
 def _expression(product: ProductFacts) -> dict[str, Any]:
-    """The card that was executed, by reference and by the checksum of its model, and the settings it ran with."""
+    """The reference to the executed card, the checksum of its model, and the settings of the run."""
     model = product.model
     reference = {"card": display_href(model.href), "id": model.id, "model": {"sha256": model.sha256}}
     return {"format": "stac-mlm", "expression": reference | dict(product.expression)}
 
 
-def _model(product: ProductFacts) -> dict[str, Any]:
-    # The mlm extension describes models, not maps: its names are used here, its schema is not claimed.
+def _model_fields(product: ProductFacts) -> dict[str, Any]:
+    # The mlm extension describes models, not maps: its names are used here without declaring its schema.
     model = product.model
     fields: dict[str, Any] = {"mlm:name": model.name}
     if model.tasks:
@@ -141,11 +142,11 @@ def _links(product: ProductFacts) -> list[pystac.Link]:
 
 
 def layer_asset(layer: LayerFacts, product: ProductFacts) -> pystac.Asset:
-    """The layer's file, its band told twice: as STAC 1.1 has it, and as readers of the raster extension know it."""
-    band: dict[str, Any] = {"data_type": layer.dtype, "nodata": _nodata(layer.nodata), "unit": layer.unit or None}
+    """The asset of a layer's file, with the band in STAC 1.1 `bands` and, for older readers, in `raster:bands`."""
+    band: dict[str, Any] = {"data_type": layer.dtype, "nodata": _nodata_json(layer.nodata), "unit": layer.unit or None}
     if layer.statistics is not None:
-        moments = layer.statistics
-        band["statistics"] = {name: getattr(moments, name) for name in moments.__slots__}
+        statistics = layer.statistics
+        band["statistics"] = {name: getattr(statistics, name) for name in statistics.__slots__}
     band = {name: value for name, value in band.items() if value is not None}
     calibrated = {"scale": layer.scale, "offset": layer.offset} if (layer.scale, layer.offset) != (1, 0) else {}
     resolution = {"spatial_resolution": product.gsd} if product.gsd is not None else {}
@@ -169,8 +170,8 @@ def layer_asset(layer: LayerFacts, product: ProductFacts) -> pystac.Asset:
     )
 
 
-def _nodata(nodata: float | None) -> float | str | None:
-    # JSON has no NaN; STAC writes it, and the infinities, as words.
+def _nodata_json(nodata: float | None) -> float | str | None:
+    # JSON has no NaN and infinities; STAC writes them as words.
     if nodata is None or math.isfinite(nodata):
         return nodata
     return "nan" if math.isnan(nodata) else "inf" if nodata > 0 else "-inf"
@@ -178,7 +179,7 @@ def _nodata(nodata: float | None) -> float | str | None:
 
 def _classes(classes: tuple[ClassFacts, ...]) -> list[dict[str, Any]]:
     total = sum(entry.pixels or 0 for entry in classes)
-    described = []
+    entries = []
     for entry in classes:
         fields: dict[str, Any] = {"value": entry.value, "name": CLASS_NAME.sub("-", entry.name).strip("-") or "unnamed"}
         fields |= {"title": entry.name, "description": entry.description or entry.name}
@@ -187,15 +188,15 @@ def _classes(classes: tuple[ClassFacts, ...]) -> list[dict[str, Any]]:
         if entry.pixels is not None:
             fields["count"] = entry.pixels
             fields["percentage"] = round(100 * entry.pixels / total, 6) if total else 0.0
-        described.append(fields)
-    return described
+        entries.append(fields)
+    return entries
 
 
 def render_hint(layer: LayerFacts) -> dict[str, Any]:
-    """How to show a layer: classes in their colours pixel by pixel, values from the lowest to the highest."""
+    """The layer's `renders` entry: classes in their colours with nearest resampling, values from minimum to maximum."""
     hint: dict[str, Any] = {"title": layer.title or layer.name, "assets": [layer.name]}
     if layer.nodata is not None:
-        hint["nodata"] = _nodata(layer.nodata)
+        hint["nodata"] = _nodata_json(layer.nodata)
     if layer.classes:
         coloured = [(entry.value, entry.color.lstrip("#")) for entry in layer.classes if entry.color]
         hint["colormap"] = {str(value): [*bytes.fromhex(colour), 255] for value, colour in coloured}
@@ -208,7 +209,7 @@ def render_hint(layer: LayerFacts) -> dict[str, Any]:
 
 
 def file_asset(file: FileFacts) -> pystac.Asset:
-    """Any other file of the product, with its size and checksum where it is one file."""
+    """The asset of any other file of the product, with its size and checksum if the facts have them."""
     fields: dict[str, Any] = {"file:size": file.size, "file:checksum": file.checksum}
     return pystac.Asset(
         href=display_href(file.href),
@@ -221,13 +222,11 @@ def file_asset(file: FileFacts) -> pystac.Asset:
 
 
 def grid_fields(crs: str, shape: tuple[int, int], transform: tuple[float, ...]) -> dict[str, Any]:
-    """The fields of the projection extension; a CRS without a code is given as WKT."""
+    """The fields of the projection extension; a CRS without a code is written as WKT."""
     a, b, c, d, e, f = transform
     corners = [(c + a * x + b * y, f + d * x + e * y) for x in (0, shape[1]) for y in (0, shape[0])]
     xs, ys = [corner[0] for corner in corners], [corner[1] for corner in corners]
-    named = (
-        {"proj:code": crs} if re.fullmatch(r"[A-Za-z]+:[0-9A-Za-z_]+", crs) else {"proj:code": None, "proj:wkt2": crs}
-    )
+    named = {"proj:code": crs} if CODE.fullmatch(crs) else {"proj:code": None, "proj:wkt2": crs}
     return {
         **named,
         "proj:shape": list(shape),

@@ -1,4 +1,4 @@
-"""The input manifest of a product: every scene behind it, in Parquet, enough to find the same pixels again."""
+"""The input manifest of a product: a Parquet table of every scene it was made from, sufficient to read them again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MEDIA_TYPE = "application/vnd.apache.parquet"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestRow:
-    """One scene of a product: `href` leads to its Item, `used_in_blocks` counts the blocks that read from it."""
+    """One scene of a product; `href` is its Item's, `used_in_blocks` the number of blocks that read from the scene."""
 
     scene: Scene
     href: str
@@ -30,9 +30,9 @@ class ManifestRow:
 
 
 def write_manifest(path: Path, rows: Iterable[ManifestRow]) -> None:
-    """A Parquet file at `path`, one row per scene in order of (datetime, id); hrefs without signature or credentials.
+    """Write a Parquet file with one row per scene in the order of (datetime, id), hrefs without credentials.
 
-    Columns: id, collection, source, datetime, solar_day, href, checksum (of the files read, joined by blanks), state,
+    Columns: id, collection, source, datetime, solar_day, href, checksum (of the assets, joined by spaces), state,
     state_reason, baseline, cloud_cover, platform, granule, orbit_state, relative_orbit, used_in_blocks, assets (list of
     band, href, checksum) and scene, the whole normalised scene as JSON. The same rows give the same bytes.
     """
@@ -43,9 +43,10 @@ def write_manifest(path: Path, rows: Iterable[ManifestRow]) -> None:
 
 
 def read_manifest(path: Path) -> tuple[ManifestRow, ...]:
-    """The rows that `write_manifest` wrote, scenes equal to those given but for their cleaned hrefs.
+    """The rows that `write_manifest` wrote; the scenes differ from the written ones only in their cleaned hrefs.
 
-    Raises CatalogError: the file is not an input manifest.
+    Raises:
+        CatalogError: the file is not an input manifest.
     """
     pa = _pyarrow()
     try:
@@ -63,7 +64,7 @@ def read_manifest(path: Path) -> tuple[ManifestRow, ...]:
 
 
 def unsigned(scene: Scene) -> Scene:
-    """The scene with every asset's href cleaned of query, fragment, user and password."""
+    """The scene with assets whose hrefs have no query, fragment, user and password."""
     return dataclasses.replace(
         scene, assets=tuple(dataclasses.replace(asset, href=display_href(asset.href)) for asset in scene.assets)
     )
@@ -84,7 +85,7 @@ def _record(row: ManifestRow) -> dict[str, Any]:
 
 
 def _pyarrow() -> Any:
-    """The pyarrow module, a quarter second of import that only its users pay; its types are not usable yet."""
+    """The pyarrow module, imported here because it takes a quarter of a second; its type stubs are not usable yet."""
     import_module("pyarrow.parquet")
     return import_module("pyarrow")
 

@@ -1,4 +1,4 @@
-"""An Item brought into a STAC API by its transaction extension, and proved to be there.
+"""Push of an Item to a STAC API by the transaction extension, verified by reading the Item back.
 
 Source: STAC API transaction extension v1.0.0 (POST and PUT of items), collection transaction extension v1.0.0.
 """
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-OWN_LINKS = {"self", "root", "parent", "collection", "items", "item"}
-"""Links that say where a document lies; a server writes its own."""
+STRUCTURAL_LINKS = {"self", "root", "parent", "collection", "items", "item"}
+"""Relations that describe a document's place in its catalog; a server writes its own."""
 
 
 class PushError(RuntimeError):
-    """A STAC API that did not take an Item, or took something else."""
+    """A STAC API refused an Item, or stored something else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PushResult:
-    """What a push did: `action` is created, updated or unchanged; `href` is the Item's address on the API."""
+    """The result of a push; `action` is created, updated or unchanged, `href` is the Item's address on the API."""
 
     action: str
     href: str
@@ -46,40 +46,41 @@ def push_item(
     base: str,
     headers: Mapping[str, str] | None = None,
 ) -> PushResult:
-    """What it took to have the Item on the API: posted where it was missing, put where it differed, else nothing.
+    """The action that was needed: an Item that the API lacks is created, one that differs is updated.
 
-    The Collection is created where it is missing and its extent widened where it is narrower. `base` is the absolute
-    address of the Item's document: relative hrefs are resolved against it. `headers` (authorization) go to the API
-    alone and never into a message. The Item is read back and compared field by field.
+    A missing Collection is created, and an existing one's extent is widened if the Item's Collection is larger. `base`
+    is the absolute address of the Item's document; relative hrefs are resolved against it. `headers` (authorization)
+    are sent to the API alone and never appear in a message. The Item is read back and compared field by field.
 
-    Raises CatalogError: the documents are not valid STAC, or `base` is a local path.
-    Raises PushError: the API cannot be reached, refuses, or gives back something else than was sent.
+    Raises:
+        CatalogError: the documents are not valid STAC, or `base` is a local path.
+        PushError: the API cannot be reached, refuses, or returns something else than was sent.
     """
     if scheme_of(base) == "file":
         raise CatalogError(
             f"{base} is a local path, which nobody finds from a catalog; give the product's public address"
         )
     client = _Client(api.rstrip("/"), dict(headers or {}))
-    home = f"/collections/{quote(str(collection['id']), safe='')}"
+    collection_path = f"/collections/{quote(str(collection['id']), safe='')}"
     absolute = absolute_document(item, base)
-    absolute["links"].append({"rel": "collection", "href": client.shown(home), "type": "application/json"})
+    absolute["links"].append({"rel": "collection", "href": client.address(collection_path), "type": "application/json"})
     validate_item(absolute)
-    _ensure_collection(client, home, absolute_document(collection, base))
-    place = f"{home}/items/{quote(str(item['id']), safe='')}"
-    action = _place_item(client, home, place, absolute)
-    found = client.get(place)
+    _ensure_collection(client, collection_path, absolute_document(collection, base))
+    path = f"{collection_path}/items/{quote(str(item['id']), safe='')}"
+    action = _write_item(client, collection_path, path, absolute)
+    found = client.get(path)
     differing = differences(absolute, found or {})
     if differing:
-        raise PushError(f"{client.shown(place)} reads back differently in {', '.join(differing[:5])}")
-    return PushResult(action=action, href=client.shown(place))
+        raise PushError(f"{client.address(path)} reads back differently in {', '.join(differing[:5])}")
+    return PushResult(action=action, href=client.address(path))
 
 
 def absolute_document(document: Mapping[str, Any], base: str) -> dict[str, Any]:
-    """The Item or Collection with absolute hrefs and without the links that say where it lay."""
+    """The Item or Collection with absolute hrefs and without its structural links."""
     links = [
         {**link, "href": resolve_href(link["href"], base)}
         for link in document.get("links", ())
-        if link["rel"] not in OWN_LINKS
+        if link["rel"] not in STRUCTURAL_LINKS
     ]
     assets = {
         key: {**asset, "href": resolve_href(asset["href"], base)} for key, asset in document.get("assets", {}).items()
@@ -87,24 +88,24 @@ def absolute_document(document: Mapping[str, Any], base: str) -> dict[str, Any]:
     return {**document, "links": links, **({"assets": assets} if "assets" in document else {})}
 
 
-def differences(sent: Any, found: Any, where: str = "") -> list[str]:
-    """Places where what was found lacks or changes what was sent; what a server adds is its own business.
+def differences(sent: Any, found: Any, path: str = "") -> list[str]:
+    """Paths of the fields that `found` lacks or that differ from `sent`; fields that only `found` has are ignored.
 
-    Instants are compared as instants, numbers to nine digits, links as a set, a null and its absence as one.
+    Datetimes are compared as instants, numbers to nine digits, links as a set; null equals a missing field.
     """
     if isinstance(sent, dict) and isinstance(found, dict):
-        return [spot for key in sent for spot in differences(sent[key], found.get(key), f"{where}/{key}".lstrip("/"))]
-    if where == "links":
-        known = {(link.get("rel"), link.get("href")) for link in found or ()}
-        lost = [link["rel"] for link in sent if (link["rel"], link["href"]) not in known]
-        return [f"links/{rel}" for rel in lost if rel not in OWN_LINKS]
+        return [field for key in sent for field in differences(sent[key], found.get(key), f"{path}/{key}".lstrip("/"))]
+    if path == "links":
+        existing = {(link.get("rel"), link.get("href")) for link in found or ()}
+        missing = [link["rel"] for link in sent if (link["rel"], link["href"]) not in existing]
+        return [f"links/{rel}" for rel in missing if rel not in STRUCTURAL_LINKS]
     if isinstance(sent, (list, tuple)) and isinstance(found, (list, tuple)) and len(sent) == len(found):
         pairs = enumerate(zip(sent, found, strict=True))
-        return [spot for n, (one, other) in pairs for spot in differences(one, other, f"{where}/{n}")]
-    return [] if _same(sent, found) else [where]
+        return [field for n, (one, other) in pairs for field in differences(one, other, f"{path}/{n}")]
+    return [] if _equal(sent, found) else [path]
 
 
-def _same(sent: Any, found: Any) -> bool:
+def _equal(sent: Any, found: Any) -> bool:
     if isinstance(sent, str) and isinstance(found, str):
         return sent == found or _instant(sent) == _instant(found) is not None
     if isinstance(sent, bool) != isinstance(found, bool):
@@ -121,84 +122,84 @@ def _instant(text: str) -> datetime | None:
         return None
 
 
-def _ensure_collection(client: _Client, home: str, collection: dict[str, Any]) -> None:
-    known = client.get(home)
-    if known is None:
+def _ensure_collection(client: _Client, collection_path: str, collection: dict[str, Any]) -> None:
+    existing = client.get(collection_path)
+    if existing is None:
         validate_collection(collection)
         if client.send("POST", "/collections", collection) != 409:
             return
-        known = client.get(home) or {}
-    wider = _widened(known, collection)
-    if differences(wider, known):
-        client.send("PUT", home, wider)
+        existing = client.get(collection_path) or {}
+    wider = _with_wider_extent(existing, collection)
+    if differences(wider, existing):
+        client.send("PUT", collection_path, wider)
 
 
-def _widened(known: Mapping[str, Any], collection: Mapping[str, Any]) -> dict[str, Any]:
-    """The Collection as the API knows it, its extent widened to hold ours; all else stays the API's."""
-    theirs, ours = known["extent"], collection["extent"]
+def _with_wider_extent(existing: Mapping[str, Any], collection: Mapping[str, Any]) -> dict[str, Any]:
+    """The API's Collection with an extent that includes ours; its other fields are unchanged."""
+    theirs, ours = existing["extent"], collection["extent"]
     box = merge_bbox(theirs["spatial"]["bbox"][0], ours["spatial"]["bbox"][0])
     interval = merge_interval(theirs["temporal"]["interval"][0], ours["temporal"]["interval"][0])
     spatial = {**theirs["spatial"], "bbox": [box, *theirs["spatial"]["bbox"][1:]]}
     temporal = {**theirs["temporal"], "interval": [interval, *theirs["temporal"]["interval"][1:]]}
-    return {**known, "extent": {"spatial": spatial, "temporal": temporal}}
+    return {**existing, "extent": {"spatial": spatial, "temporal": temporal}}
 
 
-def _place_item(client: _Client, home: str, place: str, item: dict[str, Any]) -> str:
-    known = client.get(place)
-    if known is not None and not differences(item, known):
+def _write_item(client: _Client, collection_path: str, path: str, item: dict[str, Any]) -> str:
+    existing = client.get(path)
+    if existing is not None and not differences(item, existing):
         return "unchanged"
-    # 409: somebody, or our own repeated request, was first; then it is an update.
-    if known is None and client.send("POST", f"{home}/items", item) != 409:
+    # 409: another client, or our own repeated request, has created the Item in the meantime; it is updated then.
+    if existing is None and client.send("POST", f"{collection_path}/items", item) != 409:
         return "created"
-    client.send("PUT", place, item)
-    return "created" if known is None else "updated"
+    client.send("PUT", path, item)
+    return "created" if existing is None else "updated"
 
 
 @dataclass(frozen=True, slots=True)
 class _Client:
-    """Requests to one API; answers but 2xx, and 404 and 409 where they mean something, are PushErrors."""
+    """Requests to one API; a status outside 2xx raises PushError, except 404 for GET and 409 for POST."""
 
     api: str
     headers: Mapping[str, str]
 
-    def shown(self, place: str) -> str:
-        """The address of a place on the API, without credentials."""
-        return display_href(self.api + place)
+    def address(self, path: str) -> str:
+        """The absolute address of a path on the API, without credentials."""
+        return display_href(self.api + path)
 
-    def get(self, place: str) -> dict[str, Any] | None:
-        """The document there, None where there is none."""
-        status, body = self._exchange("GET", place, None)
+    def get(self, path: str) -> dict[str, Any] | None:
+        """The document at the path, None if there is none."""
+        status, body = self._request("GET", path, None)
         if status == 404:
             return None
-        self._check(status, "GET", place, body)
+        self._check(status, "GET", path, body)
         try:
             document = json.loads(body)
         except ValueError as error:
-            raise PushError(f"{self.shown(place)} answers with something that is not JSON") from error
+            raise PushError(f"{self.address(path)} answers with something that is not JSON") from error
         if not isinstance(document, dict):
-            raise PushError(f"{self.shown(place)} answers with something that is no STAC document")
+            raise PushError(f"{self.address(path)} answers with something that is no STAC document")
         return document
 
-    def send(self, method: str, place: str, document: Mapping[str, Any]) -> int:
+    def send(self, method: str, path: str, document: Mapping[str, Any]) -> int:
         """The status of a POST or PUT, 2xx or (POST) 409."""
-        status, body = self._exchange(method, place, json.dumps(document).encode())
+        status, body = self._request(method, path, json.dumps(document).encode())
         if (method, status) != ("POST", 409):
-            self._check(status, method, place, body)
+            self._check(status, method, path, body)
         return status
 
-    def _exchange(self, method: str, place: str, body: bytes | None) -> tuple[int, bytes]:
+    def _request(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
         import requests  # noqa: PLC0415  a quarter second of import that only a push pays
 
         headers = {"Accept": "application/json", **self.headers}
         if body is not None:
-            headers["Content-Type"] = "application/geo+json" if "/items" in place else "application/json"
-        request = requests.Request(method, self.api + place, headers=headers, data=body)
+            headers["Content-Type"] = "application/geo+json" if "/items" in path else "application/json"
+        request = requests.Request(method, self.api + path, headers=headers, data=body)
         try:
             return send(request, origin=self.api)
         except CatalogError as error:
             raise PushError(f"{method} failed: {error}") from error
 
-    def _check(self, status: int, method: str, place: str, body: bytes) -> None:
+    def _check(self, status: int, method: str, path: str, body: bytes) -> None:
         if not 200 <= status < 300:
-            said = " ".join(body[:200].decode(errors="replace").split())
-            raise PushError(f"{method} {self.shown(place)} was answered with HTTP {status}: {said}")
+            answer = " ".join(body[:200].decode(errors="replace").split())
+            raise PushError(f"{method} {self.address(path)} was answered with HTTP {status}: {answer}")

@@ -1,4 +1,4 @@
-"""The embedded sample: a simulated Sentinel-1 and -2 catalog over a landscape whose truth is known.
+"""The embedded sample: a simulated Sentinel-1 and -2 catalog of a landscape with known truth.
 
 Reading order: build, jobs, calendar, reflectance, clouds, optical, radar, rasters, cog, stac, optical_items,
 radar_items.

@@ -1,4 +1,4 @@
-"""Simulated clouds, their shadows, and the scene classes (SCL) a processor would give them."""
+"""Simulated clouds, their shadows, and the scene classes (SCL) of a simulated processor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from tilewright.catalogs.sample.landscape.grid import HEIGHT, WIDTH
 from tilewright.catalogs.sample.landscape.noise import Float, Mask, fractal_noise
 
-# Half the union grid: clouds are made at 20 m. The sky is a little larger, so that shadows fall in from outside.
+# Clouds are simulated at 20 m. The sky is a little larger than the union grid, so that shadows come in from outside.
 SHAPE = (HEIGHT // 2, WIDTH // 2)
 
 SKY = (600, 1080)
@@ -23,9 +23,9 @@ SHADOW, VEGETATION, BARE, WATER, UNCLASSIFIED, MEDIUM, HIGH, CIRRUS = 3, 4, 5, 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sky:
-    """Opacities (0-1) over the union grid (y, x) at 20 m: `thick` and `thin` clouds, the `shadow` they cast.
+    """Opacities (0-1) over the union grid (y, x) at 20 m: `thick` and `thin` clouds, and their `shadow`.
 
-    `light` shades the clouds.
+    `light` is the shading of the clouds, around 0.
     """
 
     thick: Float
@@ -35,28 +35,32 @@ class Sky:
 
 
 def build_sky(rng: np.random.Generator, *, clouds: float, cirrus: float, sun: tuple[float, float]) -> Sky:
-    """The sky with the given shares of thick and thin clouds (0-1); `sun` is its elevation and azimuth in degrees."""
+    """The sky with shares `clouds` of thick and `cirrus` of thin clouds (0-1).
+
+    `sun` is the sun's elevation and azimuth in degrees.
+    """
     billows = fractal_noise(rng, SKY, slope=1.75, longest=150 + 500 * clouds)
     thick = _opacity(billows, clouds, 2.6)
     veil = fractal_noise(rng, SKY, slope=2.1) if cirrus else billows
     thin = 0.45 * _opacity(veil, cirrus, 0.6)
     elevation, azimuth = np.radians(sun)
-    reach = CLOUD_HEIGHT / np.tan(elevation) / 20
-    # The shadow lies where the sun does not: away from it. North is up, rows grow southwards.
-    shift = (round(reach * np.cos(azimuth)), round(-reach * np.sin(azimuth)))
+    shadow_pixels = CLOUD_HEIGHT / np.tan(elevation) / 20
+    # The shadow lies on the side away from the sun. North is up, rows grow southwards.
+    shift = (round(shadow_pixels * np.cos(azimuth)), round(-shadow_pixels * np.sin(azimuth)))
     shadow = np.roll(thick + 0.35 * thin, shift, axis=(0, 1))
     lit = np.roll(billows, (2, -1), axis=(0, 1)) - billows
-    return Sky(thick=_cut(thick), thin=_cut(thin), shadow=_cut(shadow.clip(0, 1)), light=_cut(-lit))
+    return Sky(thick=_cropped(thick), thin=_cropped(thin), shadow=_cropped(shadow.clip(0, 1)), light=_cropped(-lit))
 
 
-def scene_classes(rng: np.random.Generator, ground: Mask, green: Mask, sky: Sky) -> npt.NDArray[np.uint8]:
-    """Scene classes (y, x) at 20 m; `ground` says where water is, `green` where plants are.
+def scene_classes(rng: np.random.Generator, water: Mask, vegetation: Mask, sky: Sky) -> npt.NDArray[np.uint8]:
+    """Scene classes (y, x) at 20 m; `water` and `vegetation` are masks of the ground, (y, x) at 20 m.
 
-    Edges are as imperfect as a real classification's: thresholds wander by some tenths of opacity.
+    Edges are as imperfect as a real classification's: the opacities compared with the thresholds carry smooth noise of
+    some hundredths.
     """
-    wander = 0.05 * fractal_noise(rng, SHAPE, slope=0.9)
-    thick, thin, shadow = sky.thick + wander, sky.thin + 0.3 * wander, sky.shadow + wander
-    classes = np.select([ground, green], [WATER, VEGETATION], BARE)
+    noise = 0.05 * fractal_noise(rng, SHAPE, slope=0.9)
+    thick, thin, shadow = sky.thick + noise, sky.thin + 0.3 * noise, sky.shadow + noise
+    classes = np.select([water, vegetation], [WATER, VEGETATION], BARE)
     classes[(shadow > 0.22) & (sky.shadow > 0.05)] = SHADOW
     classes[(sky.thick > 0.02) & (thick > 0.05)] = UNCLASSIFIED
     classes[(sky.thin > 0.04) & (thin > 0.05)] = CIRRUS
@@ -66,12 +70,12 @@ def scene_classes(rng: np.random.Generator, ground: Mask, green: Mask, sky: Sky)
 
 
 def _opacity(field: Float, share: float, steepness: float) -> Float:
-    """Opacity (0-1) that is positive on the given share of the field, growing with its height."""
+    """Opacity (0-1), positive on the highest `share` of the field and growing with its height."""
     if share <= 0:
         return np.zeros_like(field)
-    over = field - np.quantile(field[::4, ::4], 1 - share)
-    return np.asarray(1 - np.exp(-steepness * np.maximum(over, 0) * 2.2), dtype=np.float32)
+    excess = field - np.quantile(field[::4, ::4], 1 - share)
+    return np.asarray(1 - np.exp(-steepness * np.maximum(excess, 0) * 2.2), dtype=np.float32)
 
 
-def _cut(field: Float) -> Float:
+def _cropped(field: Float) -> Float:
     return field[: SHAPE[0], : SHAPE[1]]

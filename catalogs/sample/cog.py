@@ -29,10 +29,13 @@ def write_cog(
     nodata: float | None,
     colors: dict[int, tuple[int, int, int, int]] | None = None,
 ) -> None:
-    """Writes a raster (y, x) as a tiled DEFLATE COG; overviews thin bytes out (classes) and average the rest."""
+    """Writes a raster (y, x) as a tiled DEFLATE COG.
+
+    Overviews take the nearest pixel of a uint8 raster (classes) and the mean of any other.
+    """
     categorical = raster.dtype == "uint8"
     predictor = "NO" if categorical else ("FLOATING_POINT" if raster.dtype.kind == "f" else "STANDARD")
-    # Overviews wait in a temporary file; compressing that too would cost a fifth of the time.
+    # GDAL keeps overviews in a temporary file; compressing it too would cost a fifth of the time.
     with (
         rasterio.Env(COG_TMP_COMPRESSION="NONE"),
         rasterio.open(

@@ -1,8 +1,8 @@
-"""The work of building the embedded sample, cut into jobs that any number of processes may share.
+"""The tasks that build the embedded sample, shared by any number of processes.
 
-GDAL's COG driver holds Python's lock while it writes, so threads would write one file at a time. Processes claim jobs
-instead: whoever creates a job's claim does it. Every process makes the landscape for itself, which takes two seconds
-and the same seed to come out alike.
+GDAL's COG driver holds Python's lock while it writes, so threads would write one file at a time. Processes claim tasks
+instead: the process that creates a task's claim file runs it. Every process builds the landscape anew, which takes two
+seconds; the same seed gives the same landscape.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from pathlib import Path
 
 import pystac
 
-from tilewright.catalogs.sample.calendar import PASSES, RADAR_PASSES
+from tilewright.catalogs.sample.calendar import OVERPASSES, RADAR_OVERPASSES
 from tilewright.catalogs.sample.landscape.landscape import Landscape, build_landscape
-from tilewright.catalogs.sample.rasters import write_elevation, write_pass, write_radar, write_truth
+from tilewright.catalogs.sample.rasters import write_elevation, write_overpass, write_radar, write_truth
 
 Progress = Callable[[int, int], None]
-"""Told how many jobs are done and how many there are."""
+"""Called with the number of tasks done and the number of all tasks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildTask:
-    """One piece of work: `name` names its files, `collection` its Items; `run` writes its rasters under a folder."""
+    """One task: `name` names its files, `collection` is that of its Items; `run` writes its rasters under a folder."""
 
     name: str
     collection: str
@@ -34,112 +34,112 @@ class BuildTask:
     run: Callable[[Path, Landscape, int], list[pystac.Item]]
 
 
-def jobs() -> tuple[BuildTask, ...]:
-    """All jobs of the sample in the order of their Items, the longest kinds first."""
-    return (*_optical_jobs(), *_radar_jobs(), *_ground_jobs())
+def build_tasks() -> tuple[BuildTask, ...]:
+    """All tasks of the sample in the order of their Items, the longest kinds first."""
+    return (*_optical_tasks(), *_radar_tasks(), *_ground_tasks())
 
 
-def share_work(workplace: Path, seed: int, *, helpers: int, progress: Progress) -> dict[str, list[pystac.Item]]:
-    """The Items per collection, all rasters written under workplace/new; `helpers` further processes take their share.
+def run_tasks(staging: Path, seed: int, *, n_helpers: int, progress: Progress) -> dict[str, list[pystac.Item]]:
+    """The Items per collection; all rasters are then under staging/new. `n_helpers` further processes run tasks too.
 
-    What a helper fails to finish is done here: where none can be started the sample is built all the same.
+    This process runs each task that a helper failed to finish: without any helper the sample is still built.
     """
-    (workplace / "claims").mkdir()
-    (workplace / "items").mkdir()
-    # The package may not be installed for the interpreter's own search path: the helper looks where this one looks.
+    (staging / "claims").mkdir()
+    (staging / "items").mkdir()
+    # The package may not be on the interpreter's default search path: the helper uses this process's path.
     start = (
         f"import sys; sys.path[:] = {sys.path!r}; from tilewright.catalogs.sample.jobs import main; main(sys.argv[1:])"
     )
-    command = [sys.executable, "-c", start, str(workplace), str(seed)]
-    started = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(helpers)]  # noqa: S603
+    command = [sys.executable, "-c", start, str(staging), str(seed)]
+    processes = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(n_helpers)]  # noqa: S603
     try:
-        work(workplace, seed, progress)
+        run_unclaimed(staging, seed, progress)
     except BaseException:
-        for helper in started:
+        for helper in processes:
             helper.terminate()
         raise
     finally:
-        for helper in started:
+        for helper in processes:
             helper.wait()
-    for job in jobs():
-        if not _result(workplace, job).exists():
-            _finish(workplace, job, build_landscape(seed), seed)
-    return _collected(workplace)
+    for task in build_tasks():
+        if not _items_path(staging, task).exists():
+            _run_task(staging, task, build_landscape(seed), seed)
+    return _read_items(staging)
 
 
-def work(workplace: Path, seed: int, progress: Progress) -> None:
-    """Does one job after another that nobody has claimed yet, until none is left."""
-    n_jobs = len(jobs())
-    progress(0, n_jobs)
+def run_unclaimed(staging: Path, seed: int, progress: Progress) -> None:
+    """Runs one unclaimed task after another, until none is left."""
+    n_tasks = len(build_tasks())
+    progress(0, n_tasks)
     landscape = build_landscape(seed)
-    for job in _unclaimed(workplace):
-        _finish(workplace, job, landscape, seed)
-        progress(len(list((workplace / "items").glob("*.json"))), n_jobs)
+    for task in _unclaimed(staging):
+        _run_task(staging, task, landscape, seed)
+        progress(len(list((staging / "items").glob("*.json"))), n_tasks)
 
 
 def main(arguments: list[str]) -> None:
-    """Takes a share of the work another process began: `arguments` are its workplace and the seed."""
-    workplace, seed = arguments
-    work(Path(workplace), int(seed), lambda _done, _all: None)
+    """Runs tasks that another process shares: `arguments` are its staging folder and the seed."""
+    staging, seed = arguments
+    run_unclaimed(Path(staging), int(seed), lambda _done, _all: None)
 
 
-def _unclaimed(workplace: Path) -> Iterator[BuildTask]:
-    """Jobs that this process is the first to claim; creating a file that must not exist is atomic."""
-    for job in jobs():
+def _unclaimed(staging: Path) -> Iterator[BuildTask]:
+    """The tasks that this process is the first to claim; creating a file that must not exist is atomic."""
+    for task in build_tasks():
         try:
-            (workplace / "claims" / job.name).touch(exist_ok=False)
+            (staging / "claims" / task.name).touch(exist_ok=False)
         except FileExistsError:
             continue
-        yield job
+        yield task
 
 
-def _finish(workplace: Path, job: BuildTask, landscape: Landscape, seed: int) -> None:
-    """Does a job and leaves its Items, the file appearing whole."""
-    items = [item.to_dict(include_self_link=False) for item in job.run(workplace / "new", landscape, seed)]
-    draft = workplace / f"{job.name}.draft"
+def _run_task(staging: Path, task: BuildTask, landscape: Landscape, seed: int) -> None:
+    """Runs a task and writes the file of its Items atomically."""
+    items = [item.to_dict(include_self_link=False) for item in task.run(staging / "new", landscape, seed)]
+    draft = staging / f"{task.name}.draft"
     draft.write_text(json.dumps(items))
-    draft.rename(_result(workplace, job))
+    draft.rename(_items_path(staging, task))
 
 
-def _result(workplace: Path, job: BuildTask) -> Path:
-    return workplace / "items" / f"{job.name}.json"
+def _items_path(staging: Path, task: BuildTask) -> Path:
+    return staging / "items" / f"{task.name}.json"
 
 
-def _collected(workplace: Path) -> dict[str, list[pystac.Item]]:
+def _read_items(staging: Path) -> dict[str, list[pystac.Item]]:
     found: dict[str, list[pystac.Item]] = {}
-    for job in jobs():
-        items = json.loads(_result(workplace, job).read_text())
-        found.setdefault(job.collection, []).extend(pystac.Item.from_dict(item, migrate=False) for item in items)
+    for task in build_tasks():
+        items = json.loads(_items_path(staging, task).read_text())
+        found.setdefault(task.collection, []).extend(pystac.Item.from_dict(item, migrate=False) for item in items)
     return {name: items for name, items in found.items() if items}
 
 
-def _optical_jobs() -> Iterator[BuildTask]:
-    for number, flight in enumerate(PASSES):
+def _optical_tasks() -> Iterator[BuildTask]:
+    for index, overpass in enumerate(OVERPASSES):
         yield BuildTask(
-            name=f"optical-{number}",
+            name=f"optical-{index}",
             collection="sentinel-2-l2a",
-            title=f"Sentinel-2 of {flight.time:%Y-%m-%d}",
-            run=lambda folder, land, seed, f=flight, n=number: write_pass(folder, land, f, seed, n),  # type: ignore[misc]
+            title=f"Sentinel-2 of {overpass.time:%Y-%m-%d}",
+            run=lambda folder, landscape, seed, f=overpass, n=index: write_overpass(folder, landscape, f, seed, n),  # type: ignore[misc]
         )
 
 
-def _radar_jobs() -> Iterator[BuildTask]:
-    for number, flight in enumerate(RADAR_PASSES):
+def _radar_tasks() -> Iterator[BuildTask]:
+    for index, overpass in enumerate(RADAR_OVERPASSES):
         yield BuildTask(
-            name=f"radar-{number}",
+            name=f"radar-{index}",
             collection="sentinel-1-rtc",
-            title=f"Sentinel-1 of {flight.time:%Y-%m-%d}",
-            run=lambda folder, land, seed, f=flight, n=number: [write_radar(folder, land, f, seed, n)],  # type: ignore[misc]
+            title=f"Sentinel-1 of {overpass.time:%Y-%m-%d}",
+            run=lambda folder, landscape, seed, f=overpass, n=index: [write_radar(folder, landscape, f, seed, n)],  # type: ignore[misc]
         )
 
 
-def _ground_jobs() -> Iterator[BuildTask]:
+def _ground_tasks() -> Iterator[BuildTask]:
     yield BuildTask(
         name="elevation",
         collection="cop-dem-glo-30",
         title="elevation",
-        run=lambda folder, land, _: [write_elevation(folder, land)],
+        run=lambda folder, landscape, _: [write_elevation(folder, landscape)],
     )
     yield BuildTask(
-        name="truth", collection="truth", title="truth", run=lambda folder, land, _: write_truth(folder, land)
+        name="truth", collection="truth", title="truth", run=lambda folder, landscape, _: write_truth(folder, landscape)
     )

@@ -1,4 +1,4 @@
-"""What the simulated ground reflects under the sun of one day, before any air lies above it."""
+"""Reflectance of the simulated ground under the sun of one day, without the atmosphere."""
 
 from __future__ import annotations
 
@@ -22,28 +22,29 @@ if TYPE_CHECKING:
 
 FINE_BANDS = ("blue", "green", "red", "nir")
 
-# Share of the illumination difference between slopes that the processor's terrain correction leaves behind.
-LEFT_RELIEF = 0.7
+# Share of the illumination difference between slopes that the processor's terrain correction does not remove.
+RESIDUAL_RELIEF = 0.7
 
-GRAIN = np.array([one.grain for one in SURFACES], dtype=np.float32)
+GRAIN = np.array([surface.grain for surface in SURFACES], dtype=np.float32)
 
-MOTTLE = np.array([one.mottle for one in SURFACES], dtype=np.float32)
+MOTTLE = np.array([surface.mottle for surface in SURFACES], dtype=np.float32)
 
-# Part of a pixel's light that the optics spread over each neighbour.
+# Share of a pixel's light that the optics spread to each neighbour.
 SPREAD = 0.085
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
-    """The ground of one day: `surface` (y, x) numbers, `palette` (band, surface then field) holds reflectance.
+    """The ground on one day.
 
-    `pull` is how much brighter a slope of 1 towards the east and towards the north becomes.
+    `surface` (y, x) holds indices into SURFACES; `palette` (band, surfaces then fields) holds reflectance.
+    `slope_gain` is the relative gain in brightness of a slope of 1 towards the east, and of one towards the north.
     """
 
     landscape: Landscape
     surface: npt.NDArray[np.uint8]
     palette: Float
-    pull: tuple[float, float]
+    slope_gain: tuple[float, float]
 
     def reflectance(self, rows: slice) -> dict[str, Float]:
         """Reflectance by band in rows of the union grid at 10 m, an even number: blue to nir at 10 m, swir at 20 m."""
@@ -51,48 +52,48 @@ class Ground:
         outer = slice(max(rows.start - 1, 0), min(rows.stop + 1, HEIGHT))
         inner = slice(rows.start - outer.start, rows.stop - outer.start)
         surface = self.surface[outer]
-        unit = np.where(surface == CROP, self.landscape.parcel[outer] + len(SURFACES), surface).astype(np.intp)
-        relief = self._texture(outer) * self._light(outer)
+        palette_index = np.where(surface == CROP, self.landscape.parcel[outer] + len(SURFACES), surface).astype(np.intp)
+        relief = self._texture(outer) * self._illumination(outer)
         bands = {}
-        for number, band in enumerate(BANDS):
-            exact = self.palette[number].take(unit)
-            exact *= relief
-            bands[band] = blurred(exact, SPREAD)[inner] if band in FINE_BANDS else halved(exact[inner])
+        for index, band in enumerate(BANDS):
+            reflected = self.palette[index].take(palette_index)
+            reflected *= relief
+            bands[band] = blurred(reflected, SPREAD)[inner] if band in FINE_BANDS else halved(reflected[inner])
         return bands
 
     def _texture(self, rows: slice) -> Float:
         """Relative brightness (y, x) around 1, from pixel to pixel and from patch to patch."""
         surface = self.surface[rows]
-        texture = GRAIN[surface] * self.landscape.fine[rows]
-        texture += MOTTLE[surface] * self.landscape.coarse[rows]
+        texture = GRAIN[surface] * self.landscape.fine_texture[rows]
+        texture += MOTTLE[surface] * self.landscape.coarse_texture[rows]
         texture += 1
         return np.asarray(np.maximum(texture, np.float32(0.25), out=texture))
 
-    def _light(self, rows: slice) -> Float:
-        """Relative light (y, x) that slopes receive around 1, as far as the terrain correction left it."""
-        east, north = self.pull
-        light = self.landscape.terrain.east[rows] * np.float32(east)
-        light += self.landscape.terrain.north[rows] * np.float32(north)
-        light += 1
-        return np.asarray(np.clip(light, 0.45, 1.6, out=light))
+    def _illumination(self, rows: slice) -> Float:
+        """Relative illumination (y, x) of slopes around 1 that remains after the terrain correction."""
+        east, north = self.slope_gain
+        illumination = self.landscape.terrain.east[rows] * np.float32(east)
+        illumination += self.landscape.terrain.north[rows] * np.float32(north)
+        illumination += 1
+        return np.asarray(np.clip(illumination, 0.45, 1.6, out=illumination))
 
 
 def ground_on(landscape: Landscape, day: date, sun: tuple[float, float]) -> Ground:
-    """The ground on a day; `sun` is its elevation and azimuth in degrees."""
+    """The ground on a day; `sun` is the sun's elevation and azimuth in degrees."""
     elevation, azimuth = np.radians(sun)
-    strength = LEFT_RELIEF / np.tan(elevation)
+    strength = RESIDUAL_RELIEF / np.tan(elevation)
     fields = field_reflectance(landscape.fields, day, FIRST_YEAR)
     return Ground(
         landscape=landscape,
         surface=landscape.end if day >= CHANGE_DATE else landscape.start,
         palette=np.concatenate([_seasonal(day), fields]).T.copy(),
-        pull=(float(-strength * np.sin(azimuth)), float(-strength * np.cos(azimuth))),
+        slope_gain=(float(-strength * np.sin(azimuth)), float(-strength * np.cos(azimuth))),
     )
 
 
 def _seasonal(day: date) -> Float:
-    """Reflectance (surface, band) on the day, between leafless winter and full summer."""
+    """Reflectance (surface, band) on the day, interpolated between leafless winter and full summer."""
     leaf = np.interp(day.timetuple().tm_yday, [85, 130, 270, 315], [0, 1, 0.92, 0], period=365)
-    summer = np.array([one.summer for one in SURFACES])
-    winter = np.array([one.winter or one.summer for one in SURFACES])
+    summer = np.array([surface.summer for surface in SURFACES])
+    winter = np.array([surface.winter or surface.summer for surface in SURFACES])
     return np.asarray(winter + leaf * (summer - winter), dtype=np.float32)

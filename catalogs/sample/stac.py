@@ -1,4 +1,4 @@
-"""What all STAC Items of the embedded sample share: footprint, CRS, assets, and the word that they are simulated."""
+"""The parts that all STAC Items of the embedded sample share, and the catalog: footprint, CRS, assets, notice."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ COLLECTIONS = {
 def new_item(
     identifier: str,
     outline: Outline,
-    when: datetime,
+    time: datetime,
     extensions: tuple[str, ...],
     *,
     old_projection: bool = False,
 ) -> pystac.Item:
-    """An Item with footprint and CRS; `outline` is in the sample's CRS. `old_projection` words the CRS as proj:epsg."""
+    """An Item with footprint and CRS; `outline` is in the sample's CRS, `old_projection` states it as proj:epsg."""
     projection = "projection/v1.1.0" if old_projection else "projection/v2.0.0"
     code: dict[str, Any] = {"proj:epsg": int(CRS.split(":")[1])} if old_projection else {"proj:code": CRS}
     ring = _lonlat(outline)
@@ -62,7 +62,7 @@ def new_item(
         id=identifier,
         geometry={"type": "Polygon", "coordinates": [[list(point) for point in ring]]},
         bbox=[min(longitudes), min(latitudes), max(longitudes), max(latitudes)],
-        datetime=when,
+        datetime=time,
         properties={**code, "tw:simulated": True},
         stac_extensions=[f"{EXTENSIONS}/{name}/schema.json" for name in sorted((*extensions, projection))],
     )
@@ -84,14 +84,14 @@ def new_asset(path: Path, title: str, west: float, extent: int, resolution: int)
     )
 
 
-def box(west: float, south: float, east: float, north: float) -> Outline:
-    """The outline of a box, clockwise from its north-western corner."""
+def box_outline(west: float, south: float, east: float, north: float) -> Outline:
+    """Outline of a box, clockwise from its north-western corner."""
     return [(west, north), (east, north), (east, south), (west, south)]
 
 
-def stamp(when: datetime) -> str:
-    """The time as the providers write it."""
-    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
+def timestamp(time: datetime) -> str:
+    """The time as text in the format of the providers."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _lonlat(outline: Outline) -> Outline:

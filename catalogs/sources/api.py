@@ -1,4 +1,4 @@
-"""Items of a STAC API: its search walked page by page, within limits of size and time."""
+"""Items of a STAC API: its search is read page by page, within limits of size and time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tilewright.catalogs.sources.source import Query, Source
 
 
-# Earth Search answers from a function that cannot return more than 6 MB: 100 items are about half of it.
+# Earth Search runs in a function whose response is at most 6 MB; 100 items are about half of that.
 PAGE_ITEMS = 100
 
 SEARCH_SECONDS = 900.0
@@ -35,35 +35,36 @@ MOST_COLLECTION_PAGES = 20
 
 
 def api_items(source: Source, query: Query) -> Iterator[RawItem]:
-    """Items the API's search gives, in its order; a URL that turns out to be a static catalog is walked as one.
+    """The items that the API's search returns, in its order; those of a static catalog if the URL is one.
 
     Raises:
-        CatalogError: the API cannot be reached, refuses, takes too long, or has none of the collections (those it has
-            are named).
+        CatalogError: the API cannot be reached, refuses, takes too long, or has none of the collections (the message
+            names those it has).
     """
     landing = read_json(source.href, origin=source.href)
     searches = [mapping(link) for link in listing(landing.get("links")) if mapping(link).get("rel") == "search"]
     if not searches and "conformsTo" not in landing:
         yield from static_items(source, query)
         return
-    collections = query.collections if source.collections else _chosen(source, query.collections)
+    collections = query.collections if source.collections else _supported_collections(source, query.collections)
     n_items = 0
-    for page in _pages(source, query, collections, _search_link(source, searches)):
+    for page in _result_pages(source, query, collections, _search_link(source, searches)):
         features = [feature for feature in listing(page.get("features")) if mapping(feature)]
         n_items += len(features)
         yield from (RawItem(item=feature, location=None) for feature in features)
     if n_items == 0 and source.collections:
-        _chosen(source, collections)
+        # Raises if the API has none of them.
+        _supported_collections(source, collections)
 
 
-def _pages(
+def _result_pages(
     source: Source, query: Query, collections: tuple[str, ...], link: tuple[str, str]
 ) -> Iterator[Mapping[str, Any]]:
     from pystac_client import ItemSearch  # noqa: PLC0415  half a second of import that only its users pay
     from pystac_client.exceptions import APIError  # noqa: PLC0415
 
     href, method = link
-    outline = shapely.geometry.mapping(_outline(query.aoi))
+    outline = shapely.geometry.mapping(_simplified(query.aoi))
     search = ItemSearch(
         url=href,
         method=method,
@@ -81,14 +82,14 @@ def _pages(
             if time.monotonic() > deadline:
                 raise CatalogError(f"{source.name} took longer than {SEARCH_SECONDS:.0f} s to answer a search")
     except APIError as error:
-        _chosen(source, collections)
+        _supported_collections(source, collections)
         raise CatalogError(f"{source.name} refused the search: {str(error)[:300]}") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise CatalogError(f"{source.name} answered a search with something that is no item collection") from error
 
 
 def _bounded_io(source: Source) -> StacApiIO:
-    """pystac-client's way to the network, with our limits, retries and rules of where a link may lead."""
+    """The network access of pystac-client, with our limits and retries, and with each href checked."""
     import requests  # noqa: PLC0415
     from pystac_client.exceptions import APIError  # noqa: PLC0415
     from pystac_client.stac_api_io import StacApiIO  # noqa: PLC0415
@@ -106,45 +107,41 @@ def _bounded_io(source: Source) -> StacApiIO:
             request = requests.Request(method or "GET", href, headers=headers, **body)
             status, answer = send(request, origin=source.href)
             if not 200 <= status < 300:
-                raise APIError(f"HTTP {status}: {_plain(answer)}")
+                shown = " ".join(answer[:300].decode("utf-8", errors="replace").split())
+                raise APIError(f"HTTP {status}: {shown}")
             return answer.decode("utf-8", errors="replace")
 
     return BoundedIO()
 
 
-def _plain(answer: bytes) -> str:
-    """An error's body as one line without markup."""
-    return " ".join(answer[:300].decode("utf-8", errors="replace").split())
-
-
 def _search_link(source: Source, links: list[Mapping[str, Any]]) -> tuple[str, str]:
-    """(href, method) of the search: POST where the API offers it or says nothing, else GET."""
+    """(href, method) of the search: POST if the API offers it or names no method, else GET."""
     methods = {str(link.get("method", "GET")).upper(): text(link.get("href")) for link in links}
     method = "POST" if "POST" in methods or not methods else "GET"
     base = source.href.split("?", 1)[0].rstrip("/") + "/"
     return resolve_href(methods.get(method) or "search", base), method
 
 
-def _chosen(source: Source, collections: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of the collections the API has: the first name if it is there, else every other one that is.
+def _supported_collections(source: Source, collections: tuple[str, ...]) -> tuple[str, ...]:
+    """The first of the collections if the API has it or lists none, else all others that the API has.
 
     Raises:
-        CatalogError: it has none of them.
+        CatalogError: the API has none of them.
     """
-    there = _collection_names(source)
-    if there is None:
+    available = _collection_names(source)
+    if available is None:
         return collections[:1]
-    if collections[0] in there:
+    if collections[0] in available:
         return collections[:1]
-    chosen = tuple(name for name in collections if name in there)
-    if chosen:
-        return chosen
-    named = ", ".join(sorted(there)[:30]) or "none"
+    found = tuple(name for name in collections if name in available)
+    if found:
+        return found
+    named = ", ".join(sorted(available)[:30]) or "none"
     raise UnknownCollectionError(f"{source.name} has no collection {collections[0]}; it has: {named}")
 
 
 def _collection_names(source: Source) -> set[str] | None:
-    """Names of the API's collections, or None where it does not list them."""
+    """Names of the API's collections, or None if it does not list them."""
     href: str | None = source.href.split("?", 1)[0].rstrip("/") + "/collections"
     names: set[str] = set()
     for _ in range(MOST_COLLECTION_PAGES):
@@ -163,15 +160,15 @@ def _collection_names(source: Source) -> set[str] | None:
 def _interval(start: datetime | None, end: datetime | None) -> str | None:
     if start is None and end is None:
         return None
-    return f"{_stamp(start)}/{_stamp(end)}"
+    return f"{_bound(start)}/{_bound(end)}"
 
 
-def _stamp(moment: datetime | None) -> str:
+def _bound(moment: datetime | None) -> str:
     return ".." if moment is None else moment.isoformat().replace("+00:00", "Z")
 
 
-def _outline(aoi: BaseGeometry) -> BaseGeometry:
-    """The area in few corners: itself, else its hulls, else its boxes; what is too much is sorted out afterwards."""
+def _simplified(aoi: BaseGeometry) -> BaseGeometry:
+    """A geometry of few corners that covers the area: itself, its hulls, or its boxes. The search filters again."""
     if shapely.get_num_coordinates(aoi) <= MOST_CORNERS:
         return aoi
     parts = list(getattr(aoi, "geoms", [aoi]))

@@ -1,4 +1,4 @@
-"""Documents of a catalog, read whole within limits of size and time, from disk, http(s) or s3."""
+"""Complete documents of a catalog from disk, http(s) or s3, read within limits of size and time."""
 
 from __future__ import annotations
 
@@ -44,22 +44,22 @@ def read_json(href: str, *, origin: str, limit: int = DOCUMENT_BYTES) -> dict[st
     """The JSON object at an href.
 
     Raises:
-        CatalogError: it cannot be reached, is too large, or holds something else.
+        CatalogError: it cannot be reached, is too large, or is no JSON object.
     """
     try:
-        found = json.loads(read_bytes(href, origin=origin, limit=limit))
+        document = json.loads(read_bytes(href, origin=origin, limit=limit))
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CatalogError(f"{display_href(href)} is not JSON; expected a STAC document") from error
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise CatalogError(f"{display_href(href)} holds no JSON object; expected a STAC document")
-    return found
+    return document
 
 
 def read_bytes(href: str, *, origin: str, limit: int = DOCUMENT_BYTES) -> bytes:
-    """The whole of a document at most `limit` bytes large; `origin` is the source that leads there.
+    """The complete document of at most `limit` bytes; `origin` is the source that refers to it.
 
     Raises:
-        CatalogError: it may not be read, cannot be reached, or is too large.
+        CatalogError: the source may not refer to it, it cannot be reached, or it is too large.
     """
     check_href(href, origin=origin)
     scheme = scheme_of(href)
@@ -69,12 +69,12 @@ def read_bytes(href: str, *, origin: str, limit: int = DOCUMENT_BYTES) -> bytes:
 
 
 def too_large(href: str, limit: int) -> CatalogError:
-    """The refusal of a document over the limit."""
+    """The error for a document over the limit."""
     return CatalogError(f"{display_href(href)} is larger than {limit / 2**20:.0f} MB, the limit for a document")
 
 
 def http_session() -> requests.Session:
-    """This thread's session: retries with back-off on throttling and server errors, Retry-After honoured."""
+    """This thread's session, which retries with back-off on throttling and server errors and honours Retry-After."""
     import requests  # noqa: PLC0415  a quarter second of import that local catalogs do not pay
     from requests.adapters import HTTPAdapter  # noqa: PLC0415
     from urllib3.util import Retry  # noqa: PLC0415
@@ -96,10 +96,10 @@ def http_session() -> requests.Session:
 
 
 def send(request: requests.Request, *, origin: str, limit: int = DOCUMENT_BYTES) -> tuple[int, bytes]:
-    """(status, body) of a request, its redirects followed only where `origin` may lead.
+    """(status, body) of the response; redirects are followed if `origin` may refer to their targets.
 
     Raises:
-        CatalogError: not reachable, led astray, or larger than the limit.
+        CatalogError: no connection, a redirect that is not allowed, too many redirects, or a body over the limit.
     """
     import requests as http  # noqa: PLC0415
 
@@ -112,13 +112,15 @@ def send(request: requests.Request, *, origin: str, limit: int = DOCUMENT_BYTES)
             timeout = (CONNECT_SECONDS, READ_SECONDS)
             with session.send(prepared, timeout=timeout, allow_redirects=False, **settings) as answer:
                 if not answer.is_redirect:
-                    return answer.status_code, _body(answer, href, limit)
+                    return answer.status_code, _read_body(answer, href, limit)
                 target = check_href(urljoin(str(prepared.url), answer.headers["location"]), origin=origin)
                 if urlsplit(target).hostname != urlsplit(str(prepared.url)).hostname:
                     prepared.headers.pop("Authorization", None)
                 prepared.url = target
     except http.RequestException as error:
-        raise CatalogError(f"{display_href(href)} cannot be reached ({_reason(error)})") from error
+        # The library's message would hold the URL with its query.
+        kind = type(error).__name__
+        raise CatalogError(f"{display_href(href)} cannot be reached ({REASONS.get(kind, kind)})") from error
     raise CatalogError(f"{display_href(href)} redirects more than {REDIRECTS} times")
 
 
@@ -140,8 +142,8 @@ def _read_url(href: str, origin: str, limit: int) -> bytes:
     return body
 
 
-def _body(answer: requests.Response, href: str, limit: int) -> bytes:
-    """The body, read in pieces so that neither a wrong length nor compression gets past the limit."""
+def _read_body(answer: requests.Response, href: str, limit: int) -> bytes:
+    """The body, read in pieces so that the limit holds despite a wrong Content-Length or compression."""
     pieces, size = [], 0
     deadline = time.monotonic() + DOCUMENT_SECONDS
     for piece in answer.iter_content(2**16):
@@ -178,8 +180,3 @@ def s3_settings() -> dict[str, Any]:
     if not any(os.environ.get(name) for name in named):
         settings["skip_signature"] = True
     return settings
-
-
-def _reason(error: Exception) -> str:
-    """The kind of failure in words, without the address and its query that libraries put in."""
-    return REASONS.get(type(error).__name__, type(error).__name__)

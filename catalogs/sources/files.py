@@ -1,4 +1,4 @@
-"""Items of a plain list of GeoTIFFs with dates: what a catalog would say is read from the files' headers."""
+"""Items of a plain list of GeoTIFFs with dates, made from the list's entries and the files' headers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from rasterio.errors import RasterioError
 from shapely.geometry import box, mapping
 
 from tilewright.catalogs.errors import CatalogError, UnknownCollectionError
-from tilewright.catalogs.fields import first, moment, text, whole
-from tilewright.catalogs.gdal import gdal_settings, openable
+from tilewright.catalogs.fields import first, instant, integer, text
+from tilewright.catalogs.gdal import gdal_name, gdal_settings
 from tilewright.catalogs.hrefs import check_href, display_href, resolve_href
 from tilewright.catalogs.sources.registry import sign_href
 from tilewright.catalogs.sources.source import RawItem
@@ -36,17 +36,17 @@ PROPERTIES = {
     "mode": "sar:instrument_mode",
 }
 
-NUMBERS = ("scale", "offset", "unit", "nodata")
+CALIBRATION_FIELDS = ("scale", "offset", "unit", "nodata")
 
-FIELDS = frozenset({"href", "datetime", "collection", "band", "bands", "scene", *PROPERTIES, *NUMBERS})
+FIELDS = frozenset({"href", "datetime", "collection", "band", "bands", "scene", *PROPERTIES, *CALIBRATION_FIELDS})
 
-# A side of the footprint bends in geographic coordinates; it is drawn with this many corners.
-CORNERS_PER_SIDE = 9
+# The sides of a footprint are curved in geographic coordinates; each is divided into about this many segments.
+SEGMENTS_PER_SIDE = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedFile:
-    """One entry of the list with what its header says; `footprint` is GeoJSON in EPSG:4326."""
+    """One entry of the list with the header of its file; `footprint` is GeoJSON in EPSG:4326."""
 
     entry: Mapping[str, Any]
     href: str
@@ -57,33 +57,35 @@ class ListedFile:
 
 
 def file_items(source: Source, query: Query) -> Iterator[RawItem]:
-    """One item per scene: files of one `scene`, or else of one date, one grid and one collection.
+    """One item per scene; a scene is the files with one `scene`, or else with one date, grid and collection.
 
-    Only files in the period are opened, and only GeoTIFFs.
+    Files outside the period are not opened; files must be GeoTIFFs.
 
     Raises:
-        CatalogError: an entry is not as documented, or its file cannot be read.
+        CatalogError: an entry is not as documented, its file cannot be read, or no entry has a wanted collection.
     """
-    entries = [_checked(entry, source) for entry in source.files]
-    there = {str(entry["collection"]) for entry, _ in entries}
-    if not there & set(query.collections):
+    entries = [_checked_entry(entry, source) for entry in source.files]
+    available = {str(entry["collection"]) for entry, _ in entries}
+    if not available & set(query.collections):
         raise UnknownCollectionError(
-            f"{source.name} has no collection {query.collections[0]}; it has: {', '.join(sorted(there))}"
+            f"{source.name} has no collection {query.collections[0]}; it has: {', '.join(sorted(available))}"
         )
     wanted = [
-        (entry, taken) for entry, taken in entries if entry["collection"] in query.collections and _within(taken, query)
+        (entry, taken)
+        for entry, taken in entries
+        if entry["collection"] in query.collections and query.in_period(taken)
     ]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        files = list(pool.map(lambda one: _open(one[0], one[1], source), wanted))
-    for name, scene in _scenes(files).items():
+        files = list(pool.map(lambda pair: _read_header(pair[0], pair[1], source), wanted))
+    for name, scene in _files_by_scene(files).items():
         yield RawItem(item=_item(name, scene), location=source.href)
 
 
-def _checked(entry: Mapping[str, Any], source: Source) -> tuple[Mapping[str, Any], datetime]:
+def _checked_entry(entry: Mapping[str, Any], source: Source) -> tuple[Mapping[str, Any], datetime]:
     """The entry and its date.
 
     Raises:
-        CatalogError: something is missing, unknown or of the wrong form.
+        CatalogError: a field is missing, unknown or of the wrong form.
     """
     shown = display_href(str(entry.get("href", entry)))
     unknown = sorted(set(entry) - FIELDS)
@@ -94,7 +96,7 @@ def _checked(entry: Mapping[str, Any], source: Source) -> tuple[Mapping[str, Any
     missing = [key for key in ("href", "datetime", "collection") if not entry.get(key)]
     if missing or not (entry.get("band") or entry.get("bands")):
         raise CatalogError(f"{source.name}: {shown} needs href, datetime, collection and band (or bands)")
-    taken = moment(entry["datetime"])
+    taken = instant(entry["datetime"])
     if taken is None:
         raise CatalogError(
             f"{source.name}: {shown} has datetime {entry['datetime']!r}; expected like 2021-06-17T10:05:59Z"
@@ -102,42 +104,43 @@ def _checked(entry: Mapping[str, Any], source: Source) -> tuple[Mapping[str, Any
     return entry, taken
 
 
-def _within(taken: datetime, query: Query) -> bool:
-    return (query.start is None or taken >= query.start) and (query.end is None or taken <= query.end)
-
-
-def _open(entry: Mapping[str, Any], taken: datetime, source: Source) -> ListedFile:
+def _read_header(entry: Mapping[str, Any], taken: datetime, source: Source) -> ListedFile:
     href = check_href(resolve_href(str(entry["href"]), source.href), origin=source.href, hosts=source.hosts)
     try:
         with (
             rasterio.Env(**gdal_settings(href)),
-            rasterio.open(openable(sign_href(source, href)), driver="GTiff") as file,
+            rasterio.open(gdal_name(sign_href(source, href)), driver="GTiff") as file,
         ):
             if file.crs is None:
                 raise CatalogError(f"{source.name}: {display_href(href)} has no CRS")
             bands = _band_names(entry, file.count, f"{source.name}: {display_href(href)}")
             return ListedFile(
-                entry=entry, href=href, taken=taken, bands=bands, header=_header(file), footprint=_footprint(file)
+                entry=entry,
+                href=href,
+                taken=taken,
+                bands=bands,
+                header=_header_fields(file),
+                footprint=_footprint(file),
             )
     except RasterioError as error:
         raise CatalogError(f"{source.name}: {display_href(href)} cannot be read as GeoTIFF") from error
 
 
 def _band_names(entry: Mapping[str, Any], n_bands: int, shown: str) -> tuple[str | None, ...]:
-    """Names by place in the file, None where a band is not named."""
+    """Band names in the order of the file's bands, None for a band without a name."""
     named = entry.get("bands") or [entry["band"]]
     places = dict(named) if isinstance(named, dict) else {name: place for place, name in enumerate(named, start=1)}
     names: list[str | None] = [None] * n_bands
     for name, place in places.items():
-        at = whole(place)
-        if at is None or not 1 <= at <= n_bands:
+        position = integer(place)
+        if position is None or not 1 <= position <= n_bands:
             raise CatalogError(f"{shown} has {n_bands} bands; {name} cannot be number {place}")
-        names[at - 1] = str(name)
+        names[position - 1] = str(name)
     return tuple(names)
 
 
-def _header(file: Any) -> dict[str, Any]:
-    """What the projection extension says, and per band what the raster extension says, from an open file."""
+def _header_fields(file: Any) -> dict[str, Any]:
+    """The fields of the projection and raster extensions that the open file determines."""
     bands = [
         {
             "data_type": dtype,
@@ -153,23 +156,23 @@ def _header(file: Any) -> dict[str, Any]:
 
 def _footprint(file: Any) -> Mapping[str, Any]:
     outline = box(*file.bounds)
-    corners = mapping(outline.segmentize(outline.length / (4 * CORNERS_PER_SIDE)))
+    corners = mapping(outline.segmentize(outline.length / (4 * SEGMENTS_PER_SIDE)))
     return rasterio.warp.transform_geom(file.crs, "EPSG:4326", corners)
 
 
-def _scenes(files: Sequence[ListedFile]) -> dict[str, list[ListedFile]]:
-    """Files by scene; a scene without a name is called after its collection, date and place in the list.
+def _files_by_scene(files: Sequence[ListedFile]) -> dict[str, list[ListedFile]]:
+    """Files by scene name; a scene without one is named after its collection, its date and a running number.
 
     Raises:
         CatalogError: files of one scene have different dates.
     """
     scenes: dict[str, list[ListedFile]] = {}
-    places: dict[tuple[Any, ...], str] = {}
+    names: dict[tuple[Any, ...], str] = {}
     for file in files:
         stem = f"{file.entry['collection']}_{file.taken:%Y%m%dT%H%M%S}"
-        place = (stem, _extent(file.header), file.header.get("proj:code"))
-        n_known = sum(1 for known in places if known[0] == stem)
-        name = text(file.entry.get("scene")) or places.setdefault(place, f"{stem}_{n_known}" if n_known else stem)
+        grid = (stem, _extent(file.header), file.header.get("proj:code"))
+        n_known = sum(1 for known in names if known[0] == stem)
+        name = text(file.entry.get("scene")) or names.setdefault(grid, f"{stem}_{n_known}" if n_known else stem)
         scenes.setdefault(name, []).append(file)
         if file.taken != scenes[name][0].taken:
             raise CatalogError(f"scene {name}: its files have different dates")
@@ -177,20 +180,20 @@ def _scenes(files: Sequence[ListedFile]) -> dict[str, list[ListedFile]]:
 
 
 def _extent(header: Mapping[str, Any]) -> tuple[float, ...]:
-    """The file's bounds to a thousandth of a unit, the same for bands of different pixel sizes."""
+    """The file's bounds rounded to a thousandth of a unit, so that bands of different pixel sizes have the same."""
     a, _, c, _, e, f = header["proj:transform"]
     height, width = header["proj:shape"]
     return tuple(round(edge, 3) for edge in (c, f, c + a * width, f + e * height))
 
 
 def _item(name: str, scene: Sequence[ListedFile]) -> dict[str, Any]:
-    """The scene as a STAC Item, as a catalog would have written it."""
+    """The scene as a STAC Item."""
     properties = {"datetime": scene[0].taken.isoformat()}
     for field, key in PROPERTIES.items():
         value = first(*(file.entry.get(field) for file in scene))
         if value is not None:
             properties[key] = value
-    assets = {_key(file, number): _asset(file) for number, file in enumerate(scene, start=1)}
+    assets = {_asset_key(file, number): _asset(file) for number, file in enumerate(scene, start=1)}
     return {
         "type": "Feature",
         "stac_version": "1.1.0",
@@ -203,14 +206,14 @@ def _item(name: str, scene: Sequence[ListedFile]) -> dict[str, Any]:
     }
 
 
-def _key(file: ListedFile, number: int) -> str:
+def _asset_key(file: ListedFile, number: int) -> str:
     named = [band for band in file.bands if band]
     return named[0] if len(file.bands) == 1 else f"file_{number}"
 
 
 def _asset(file: ListedFile) -> dict[str, Any]:
-    """The file as an asset; what the entry says of its numbers goes before what the header says."""
-    said = {key: file.entry[key] for key in NUMBERS if file.entry.get(key) is not None}
-    bands = [{**band, **said} for band in file.header["raster:bands"]]
+    """The file as an asset; the entry's scale, offset, unit and nodata take precedence over the header's."""
+    stated = {key: file.entry[key] for key in CALIBRATION_FIELDS if file.entry.get(key) is not None}
+    bands = [{**band, **stated} for band in file.header["raster:bands"]]
     names = [{"name": band} if band else {} for band in file.bands]
     return {**file.header, "href": file.href, "raster:bands": bands, "bands": names}

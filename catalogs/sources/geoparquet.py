@@ -1,4 +1,4 @@
-"""Items of a stac-geoparquet file: only the rows that can matter are read."""
+"""Items of a stac-geoparquet file: rows outside the query are filtered out before they become items."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def geoparquet_items(source: Source, query: Query) -> Iterator[RawItem]:
-    """Items of the wanted collections whose box meets the area's, in the order of the file.
+    """Items of the wanted collections in the period whose bboxes intersect the area's, in the order of the file.
 
     Raises:
-        CatalogError: the file cannot be read, is no stac-geoparquet, holds more rows than the limit, or none of the
-            wanted collections (those it has are named).
+        CatalogError: the file cannot be read, is no stac-geoparquet, has more matching rows than the limit, or has none
+            of the wanted collections (the message names those it has).
     """
     pa = _pyarrow()
     from stac_geoparquet.arrow import stac_table_to_items  # noqa: PLC0415
@@ -32,15 +32,15 @@ def geoparquet_items(source: Source, query: Query) -> Iterator[RawItem]:
         if not {"id", "geometry", "assets", "collection"} <= set(file.schema_arrow.names):
             raise CatalogError(f"{display_href(source.href)} is no stac-geoparquet: it lacks id, geometry or assets")
         _check_collections(file, source, query)
-        rows = _rows(file, query)
+        rows = _matching_rows(file, query)
         for item in stac_table_to_items(rows):
-            yield RawItem(item=_whole(item), location=None)
+            yield RawItem(item=_without_absent_fields(item), location=None)
     except (pa.ArrowException, OSError) as error:
         raise CatalogError(f"{display_href(source.href)} cannot be read as Parquet ({type(error).__name__})") from error
 
 
 def _pyarrow() -> Any:
-    """The pyarrow module, a quarter second of import that only its users pay; its types are not usable yet."""
+    """The pyarrow module, imported here because it takes a quarter of a second; its type stubs are not usable yet."""
     import_module("pyarrow.compute")
     import_module("pyarrow.parquet")
     return import_module("pyarrow")
@@ -56,25 +56,25 @@ def _open(source: Source) -> Any:
 
 
 def _check_collections(file: Any, source: Source, query: Query) -> None:
-    there = {name for name in file.read(columns=["collection"])["collection"].unique().to_pylist() if name}
-    if not there & set(query.collections):
-        named = ", ".join(sorted(there)[:30]) or "none"
+    available = {name for name in file.read(columns=["collection"])["collection"].unique().to_pylist() if name}
+    if not available & set(query.collections):
+        named = ", ".join(sorted(available)[:30]) or "none"
         raise UnknownCollectionError(f"{source.name} has no collection {query.collections[0]}; it has: {named}")
 
 
-def _rows(file: Any, query: Query) -> Any:
-    """Rows of the wanted collections in the area's box and the period, row group by row group.
+def _matching_rows(file: Any, query: Query) -> Any:
+    """The table of the rows that match the query, filtered row group by row group.
 
     Raises:
-        CatalogError: there are more than the limit.
+        CatalogError: more rows than the limit match.
     """
     pa = _pyarrow()
 
-    wanted = _condition(file.schema_arrow, query)
+    condition = _row_filter(file.schema_arrow, query)
     kept: list[Any] = []
     n_rows = 0
     for group in range(file.num_row_groups):
-        rows = file.read_row_group(group).filter(wanted)
+        rows = file.read_row_group(group).filter(condition)
         n_rows += rows.num_rows
         if n_rows > query.limit_items:
             raise CatalogError(
@@ -84,32 +84,32 @@ def _rows(file: Any, query: Query) -> Any:
     return pa.concat_tables(kept) if kept else file.schema_arrow.empty_table()
 
 
-def _condition(schema: Any, query: Query) -> Any:
-    """An expression over columns the file has; a box across the antimeridian is kept and looked at later."""
+def _row_filter(schema: Any, query: Query) -> Any:
+    """The filter over the columns that the file has; every bbox across the antimeridian passes, for a later test."""
     pa = _pyarrow()
 
-    wanted = pa.compute.field("collection").isin(list(query.collections))
+    condition = pa.compute.field("collection").isin(list(query.collections))
     if "bbox" in schema.names and pa.types.is_struct(schema.field("bbox").type):
         minx, miny, maxx, maxy = query.aoi.bounds
         edge = {name: pa.compute.field("bbox", name) for name in ("xmin", "ymin", "xmax", "ymax")}
-        across = edge["xmin"] > edge["xmax"]
-        beside = (edge["xmin"] <= maxx) & (edge["xmax"] >= minx)
-        wanted &= (across | beside) & (edge["ymin"] <= maxy) & (edge["ymax"] >= miny)
+        crosses = edge["xmin"] > edge["xmax"]
+        overlaps = (edge["xmin"] <= maxx) & (edge["xmax"] >= minx)
+        condition &= (crosses | overlaps) & (edge["ymin"] <= maxy) & (edge["ymax"] >= miny)
     if "datetime" in schema.names and pa.types.is_timestamp(schema.field("datetime").type):
         taken = pa.compute.field("datetime")
-        zone = schema.field("datetime").type
-        for moment, meets in ((query.start, "__ge__"), (query.end, "__le__")):
+        timestamp = schema.field("datetime").type
+        for moment, comparison in ((query.start, "__ge__"), (query.end, "__le__")):
             if moment is not None:
-                wanted &= taken.is_null() | getattr(taken, meets)(pa.scalar(moment, zone))
-    return wanted
+                condition &= taken.is_null() | getattr(taken, comparison)(pa.scalar(moment, timestamp))
+    return condition
 
 
-def _whole(item: dict[str, Any]) -> dict[str, Any]:
-    """The item without what the table's union of columns added: assets it does not have, fields without a value."""
+def _without_absent_fields(item: dict[str, Any]) -> dict[str, Any]:
+    """The item without the assets and null fields that come from the table's union of all items' columns."""
     assets = item.get("assets")
     parsed = json.loads(assets) if isinstance(assets, str) else assets
-    return {**item, "assets": {key: _known(asset) for key, asset in (parsed or {}).items() if asset}}
+    return {**item, "assets": {key: _without_nulls(asset) for key, asset in (parsed or {}).items() if asset}}
 
 
-def _known(fields: dict[str, Any]) -> dict[str, Any]:
+def _without_nulls(fields: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Named STAC sources: endpoint or file, what they call things, where their assets lie, how hrefs are signed."""
+"""The registry of named sources, and the source that a name, a path, a URL or a description means."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["CatalogError", "Source", "describe_source", "known_sources", "resolv
 TABLE = Path(__file__).with_name("sources.yaml")
 
 
-# A user's own description may set everything but the rewriting of hrefs, and say three things more.
+# The keys of a user's description: the fields of Source except `rewrite`, and three keys of the description alone.
 SETTABLE = frozenset(field.name for field in dataclasses.fields(Source)) - {"rewrite"} | {
     "like",
     "collection",
@@ -33,40 +33,42 @@ SETTABLE = frozenset(field.name for field in dataclasses.fields(Source)) - {"rew
 
 @cache
 def known_sources() -> Mapping[str, Source]:
-    """The sources known by name, in the order of the table."""
+    """The named sources in the order of the table."""
     table = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
     return {name: _from_fields(name, fields) for name, fields in table.items()}
 
 
-def resolve_source(text: str | Mapping[str, Any] | Source, *, base: Path | None = None) -> Source:
-    """The source a job names: a known name, a path relative to `base`, an http(s) or s3 URL, or its own description.
+def resolve_source(source: str | Mapping[str, Any] | Source, *, base: Path | None = None) -> Source:
+    """The source that a job names by a known name, a path relative to `base`, an http(s) or s3 URL, or a description.
 
     Raises:
-        CatalogError: it is none of these, or the description does not hold together.
+        CatalogError: it is none of these, or the description is not valid.
     """
-    if isinstance(text, Source):
-        return text
-    if isinstance(text, Mapping):
-        return _described(text, base)
-    if not isinstance(text, str) or not text.strip():
-        raise CatalogError(f"source is {text!r}; expected a name ({_names()}), a path, a URL or a description")
-    if text in known_sources():
-        return known_sources()[text]
-    if scheme_of(text) in {"http", "https", "s3"}:
-        known = next((one for one in known_sources().values() if one.href == text.rstrip("/")), None)
-        return known or Source(name=_name_of(text), kind=_kind_of(text), href=text, prefer=_preferred(text))
-    if scheme_of(text) != "file":
-        raise CatalogError(f"source {display_href(text)!r}: only paths, http, https and s3 are read")
-    return _from_path(text, base)
+    if isinstance(source, Source):
+        return source
+    if isinstance(source, Mapping):
+        return _from_description(source, base)
+    if not isinstance(source, str) or not source.strip():
+        raise CatalogError(f"source is {source!r}; expected a name ({_known_names()}), a path, a URL or a description")
+    if source in known_sources():
+        return known_sources()[source]
+    if scheme_of(source) in {"http", "https", "s3"}:
+        known = next((entry for entry in known_sources().values() if entry.href == source.rstrip("/")), None)
+        prefer = "s3" if scheme_of(source) == "s3" else "https"
+        return known or Source(name=_derived_name(source), kind=_kind_of(source), href=source, prefer=prefer)
+    if scheme_of(source) != "file":
+        raise CatalogError(f"source {display_href(source)!r}: only paths, http, https and s3 are read")
+    return _from_path(source, base)
 
 
 def sign_href(source: str | Source, href: str, *, renew: bool = False) -> str:
-    """The href made readable for a while; call it when reading, never before. `renew` asks for a fresh signature.
+    """The href with a signature that is valid for a limited time; call this right before reading.
 
-    A name that is not in the table stands for a source that needs no signing. Pass the Source where one is at hand.
+    `renew` requests a new signature instead of a cached one. A name that is not in the table means a source without
+    signing, so pass the Source itself if you have it.
 
     Raises:
-        CatalogError: the keys the source needs are not in the environment.
+        CatalogError: the keys that the source needs are not in the environment.
         SigningError: the signing service could not be reached.
     """
     found = known_sources().get(source) if isinstance(source, str) else source
@@ -76,7 +78,7 @@ def sign_href(source: str | Source, href: str, *, renew: bool = False) -> str:
 
 
 def describe_source(source: Source) -> dict[str, Any]:
-    """What a person wants to know of a source: name, title, kind, href, collections, signing, hosts."""
+    """The source's name, title, kind, href, collections, signing and hosts, for display."""
     return {
         "name": source.name,
         "title": source.title or source.kind,
@@ -88,66 +90,66 @@ def describe_source(source: Source) -> dict[str, Any]:
     }
 
 
-def _described(text: Mapping[str, Any], base: Path | None) -> Source:
-    """The source of a job's own description; `like` borrows what is not said from another source."""
-    unknown = sorted(str(key) for key in text if key not in SETTABLE)
+def _from_description(description: Mapping[str, Any], base: Path | None) -> Source:
+    """The source of a job's description; `like` names a source whose fields are the defaults."""
+    unknown = sorted(str(key) for key in description if key not in SETTABLE)
     if unknown:
         raise CatalogError(f"source has unknown keys {', '.join(unknown)}; known are {', '.join(sorted(SETTABLE))}")
-    borrowed = resolve_source(text["like"], base=base).to_json() if "like" in text else {}
-    if "href" in text:
-        plain = resolve_source(str(text["href"]), base=base)
+    borrowed = resolve_source(description["like"], base=base).to_json() if "like" in description else {}
+    if "href" in description:
+        plain = resolve_source(str(description["href"]), base=base)
         borrowed = {**borrowed, "href": plain.href, "kind": plain.kind, "name": plain.name, "files": plain.files}
-    elif "files" in text:
+    elif "files" in description:
         origin = str((base or Path()).resolve() / "files")
         borrowed = {"href": origin, "kind": "files", "name": "files", "prefer": None, **borrowed}
     elif not borrowed:
         raise CatalogError("source needs 'href', 'files' or 'like'")
-    fields = {**borrowed, **{key: text[key] for key in text if key not in {"like", "href", "collection", "defaults"}}}
-    if "files" in text:
-        fields["files"] = _entries(text)
+    stated = {key: description[key] for key in description if key not in {"like", "href", "collection", "defaults"}}
+    fields = {**borrowed, **stated}
+    if "files" in description:
+        fields["files"] = _file_entries(description)
     return _from_fields(str(fields.pop("name")), fields)
 
 
-def _from_path(text: str, base: Path | None) -> Source:
-    path = local_path(text).expanduser()
+def _from_path(source: str, base: Path | None) -> Source:
+    path = local_path(source).expanduser()
     path = path if path.is_absolute() else (base or Path()) / path
     if path.is_dir():
         path = next((path / name for name in ("catalog.json", "collection.json") if (path / name).exists()), path)
     if not path.is_file():
-        near = get_close_matches(text.lower().replace("_", "-"), known_sources(), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; no such file: {path}"
-        raise CatalogError(f"source {text!r} is neither a known source ({_names()}) nor a file{hint}")
+        similar = get_close_matches(source.lower().replace("_", "-"), known_sources(), n=1)
+        hint = f"; did you mean {similar[0]!r}?" if similar else f"; no such file: {path}"
+        raise CatalogError(f"source {source!r} is neither a known source ({_known_names()}) nor a file{hint}")
     resolved = path.resolve()
     kind = _kind_of(str(resolved))
     if kind == "files":
-        return _described({"name": path.stem, **_read_description(resolved)}, resolved.parent)
+        return _from_description({"name": path.stem, **_read_description(resolved)}, resolved.parent)
     return Source(name=path.stem if path.stem != "catalog" else path.parent.name, kind=kind, href=str(resolved))
 
 
 def _read_description(path: Path) -> Mapping[str, Any]:
     try:
-        text = yaml.safe_load(path.read_text(encoding="utf-8"))
+        description = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CatalogError(f"source {path.name} is not readable YAML: {error}") from error
-    if not isinstance(text, Mapping):
+    if not isinstance(description, Mapping):
         raise CatalogError(f"source {path.name} holds no description; expected keys such as 'href' or 'files'")
-    return text
+    return description
 
 
-def _entries(text: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
-    """The entries of a list of files, each complete: the list's collection and defaults are written into them."""
-    entries = text["files"]
+def _file_entries(description: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    """The entries of a list of files, completed with the list's collection and defaults; YAML dates become text."""
+    entries = description["files"]
     if not isinstance(entries, list | tuple) or not all(isinstance(entry, Mapping) for entry in entries) or not entries:
         raise CatalogError("source: 'files' is a list of entries like {href: red.tif, datetime: 2021-06-17, band: red}")
-    shared = {**(text.get("defaults") or {})}
-    if "collection" in text:
-        shared["collection"] = text["collection"]
-    return tuple({key: _plain(value) for key, value in {**shared, **entry}.items()} for entry in entries)
-
-
-def _plain(value: Any) -> Any:
-    """YAML's dates as text, everything else as it is."""
-    return value.isoformat() if hasattr(value, "isoformat") else value
+    shared = {**(description.get("defaults") or {})}
+    if "collection" in description:
+        shared["collection"] = description["collection"]
+    completed = [{**shared, **entry} for entry in entries]
+    return tuple(
+        {key: value.isoformat() if hasattr(value, "isoformat") else value for key, value in entry.items()}
+        for entry in completed
+    )
 
 
 def _from_fields(name: str, fields: Mapping[str, Any]) -> Source:
@@ -187,15 +189,11 @@ def _kind_of(href: str) -> str:
     return "api" if scheme_of(href) in {"http", "https"} and suffix not in {".json", ".geojson"} else "static"
 
 
-def _preferred(href: str) -> str:
-    return "s3" if scheme_of(href) == "s3" else "https"
+def _derived_name(href: str) -> str:
+    """A name for a remote source without one: its host and a digest of its href without credentials."""
+    digest = hashlib.sha256(display_href(href).encode()).hexdigest()[:8]
+    return f"{urlsplit(href).hostname or 'source'}-{digest}"
 
 
-def _name_of(href: str) -> str:
-    """A short name for an unnamed remote source: its host and a mark of its address, free of anything secret."""
-    mark = hashlib.sha256(display_href(href).encode()).hexdigest()[:8]
-    return f"{urlsplit(href).hostname or 'source'}-{mark}"
-
-
-def _names() -> str:
+def _known_names() -> str:
     return ", ".join(known_sources())

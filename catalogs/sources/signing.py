@@ -1,4 +1,4 @@
-"""Hrefs made readable for a while: signatures are made when reading, late, and never kept."""
+"""Signing: hrefs that are readable for a limited time. They are signed right before reading and never stored."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _token_lock = threading.Lock()
 
 
 class SigningError(RuntimeError):
-    """A signature that could not be had, though everything asked for was in order."""
+    """The signing service gave no signature although the request was valid."""
 
 
 def signed(href: str, *, signing: str, endpoint: str | None = None, renew: bool = False) -> str:
-    """The href with a signature valid from now on.
+    """The href with a signature that is valid from now on; unchanged if `signing` does not apply to it.
 
     Raises:
-        CatalogError: the keys needed are not in the environment.
+        CatalogError: the keys are not in the environment.
         SigningError: the signing service did not answer.
     """
     if signing == "planetary-computer":
@@ -41,7 +41,7 @@ def signed(href: str, *, signing: str, endpoint: str | None = None, renew: bool 
 
 
 def _planetary_computer(href: str, *, renew: bool) -> str:
-    """The href with a SAS token; the library keeps tokens and fetches a new one in the last minute of the old."""
+    """The href with a SAS token. The library caches tokens and renews each in its last minute."""
     from planetary_computer import sas  # noqa: PLC0415  half a second of import that only its users pay
 
     with _token_lock:
@@ -55,7 +55,7 @@ def _planetary_computer(href: str, *, renew: bool) -> str:
 
 
 def _presigned(href: str, endpoint: str | None) -> str:
-    """An https URL of an s3 object with the signature in its query, valid for an hour."""
+    """The https URL of an s3 object with the signature in its query, valid for an hour."""
     import obstore  # noqa: PLC0415
 
     bucket, _, key = href[len("s3://") :].partition("/")

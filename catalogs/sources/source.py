@@ -1,4 +1,4 @@
-"""One place scenes come from: the value that says all that is particular to it."""
+"""The values that describe a source of scenes, a query to it, and an item it returns."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.errors import CatalogError
-from tilewright.catalogs.hrefs import reach_of
+from tilewright.catalogs.hrefs import address_scope
 from tilewright.catalogs.sources.signing import SIGNINGS
 
 if TYPE_CHECKING:
@@ -22,13 +22,14 @@ KINDS = ("api", "static", "geoparquet", "files")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One place scenes come from, and everything that is particular to it.
+    """A named catalog, API or list of files, with everything that is particular to it.
 
-    `collections` maps our collection names to theirs; empty means that the well-known names apply. `bands` maps, per
-    collection of ours, our band names to {asset, index, scale, offset, unit, nodata, dtype}. `units` gives the unit of
-    backscatter whose items name none. `hosts` are patterns of hosts and buckets assets may lie on; empty means any
-    public one. `dn_as_esa`: Sentinel-2 DN are served as ESA made them. `prefer` is the scheme chosen among alternate
-    hrefs, `rewrite` replaces beginnings of hrefs. `files` are the entries of a plain list of GeoTIFFs.
+    `collections` maps our collection names to the source's names; if it is empty, the aliases in `sensors` apply.
+    `bands` maps, per collection (our name), our band names to {asset, index, scale, offset, unit, nodata, dtype}.
+    `units` maps collections (our names) to the unit of backscatter whose items name none. `hosts` are patterns of the
+    hosts and buckets that hold assets; empty means any public one. `dn_as_esa` is True if the source serves ESA's
+    unchanged Sentinel-2 DN. `prefer` is the preferred scheme among alternate hrefs, `rewrite` maps prefixes of hrefs to
+    their replacements. `files` are the entries of a plain list of GeoTIFFs.
     """
 
     name: str
@@ -60,11 +61,11 @@ class Source:
 
     @property
     def local(self) -> bool:
-        """True for a source on this machine's disk."""
-        return reach_of(self.href) == "file"
+        """True for a source on a local disk."""
+        return address_scope(self.href) == "file"
 
     def to_json(self) -> dict[str, Any]:
-        """The source as JSON values, for a frozen plan; it holds no secret."""
+        """The source as JSON values for a frozen plan; they contain no secret."""
         plain = dataclasses.asdict(self)
         plain["collections"] = {ours: list(theirs) for ours, theirs in self.collections.items()}
         return {**plain, "hosts": list(self.hosts), "files": [dict(entry) for entry in self.files]}
@@ -80,9 +81,9 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """Collections in the source's own names, an area (EPSG:4326) and a period with both ends, None where open.
+    """Collections by the source's names, an area (EPSG:4326) and a period that includes both ends; None is an open end.
 
-    `limit_items` is what a source may hand back at most.
+    `limit_items` is the largest number of items that a source may return.
     """
 
     collections: tuple[str, ...]
@@ -91,10 +92,14 @@ class Query:
     end: datetime | None
     limit_items: int
 
+    def in_period(self, moment: datetime) -> bool:
+        """True for a moment in the period."""
+        return (self.start is None or moment >= self.start) and (self.end is None or moment <= self.end)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawItem:
-    """An item as the source wrote it, and where it was read; None where it says so itself or it does not matter."""
+    """An item as the source wrote it, and the href it was read from; None if no relative href depends on it."""
 
     item: Mapping[str, Any]
     location: str | None

@@ -1,4 +1,4 @@
-"""Items of a static catalog: its tree of documents walked level by level, without branches that cannot matter."""
+"""Items of a static catalog: its tree of documents is read level by level, without branches outside the query."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from shapely.geometry import box
 
 from tilewright.catalogs.errors import CatalogError, UnknownCollectionError
-from tilewright.catalogs.fields import listing, mapping, moment, number, text
+from tilewright.catalogs.fields import instant, listing, mapping, number, text
 from tilewright.catalogs.hrefs import resolve_href, scheme_of
 from tilewright.catalogs.sources.fetch import read_json
 from tilewright.catalogs.sources.source import RawItem
@@ -28,38 +28,34 @@ MOST_DOCUMENTS = 200_000
 def static_items(source: Source, query: Query) -> Iterator[RawItem]:
     """Items of the wanted collections in the tree below the source's document, in the order of its links.
 
-    A collection whose extent lies outside the area or the period is not entered; items are not looked at further.
+    A collection whose extent lies outside the area or the period is skipped; single items are not filtered.
 
     Raises:
-        CatalogError: a document cannot be read or is no STAC; no wanted collection is there (the others are named).
+        CatalogError: a document cannot be read or is no STAC; there is no wanted collection (the message names others).
     """
     seen: set[str] = set()
-    met: set[str] = set()
+    found: set[str] = set()
     level: list[tuple[str, str | None]] = [(source.href, None)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
+        # A local disk is read sequentially.
+        apply = map if source.local else pool.map
         while level:
             fresh = list(dict.fromkeys(entry for entry in level if entry[0] not in seen))
             seen.update(href for href, _ in fresh)
             if len(seen) > MOST_DOCUMENTS:
                 raise CatalogError(f"{source.name} holds more than {MOST_DOCUMENTS} documents; give a smaller catalog")
             level = []
-            hrefs = [href for href, _ in fresh]
-            for (href, parent), document in zip(fresh, _read_all(hrefs, source, pool), strict=True):
-                yield from _items_of(document, href, parent, query, met)
-                level += _next_level(document, href, query, met)
-    if not met & set(query.collections):
-        there = ", ".join(sorted(met)) or "none"
-        raise UnknownCollectionError(f"{source.name} has no collection {query.collections[0]}; it has: {there}")
-
-
-def _read_all(hrefs: Sequence[str], source: Source, pool: ThreadPoolExecutor) -> Iterator[dict[str, Any]]:
-    """The documents in order; from a disk one after another, from elsewhere several at once."""
-    apply = map if source.local else pool.map
-    return iter(apply(lambda href: read_json(href, origin=source.href), hrefs))
+            documents = apply(lambda href: read_json(href, origin=source.href), [href for href, _ in fresh])
+            for (href, parent), document in zip(fresh, documents, strict=True):
+                yield from _items_of(document, href, parent, query, found)
+                level += _next_level(document, href, query, found)
+    if not found & set(query.collections):
+        available = ", ".join(sorted(found)) or "none"
+        raise UnknownCollectionError(f"{source.name} has no collection {query.collections[0]}; it has: {available}")
 
 
 def _items_of(
-    document: Mapping[str, Any], href: str, parent: str | None, query: Query, met: set[str]
+    document: Mapping[str, Any], href: str, parent: str | None, query: Query, found: set[str]
 ) -> Iterator[RawItem]:
     kind = document.get("type")
     if kind == "Feature":
@@ -73,40 +69,40 @@ def _items_of(
     for feature in features:
         collection = text(feature.get("collection")) or parent
         if collection is not None:
-            met.add(collection)
+            found.add(collection)
         if collection in query.collections:
             yield RawItem(item={**feature, "collection": collection}, location=href)
 
 
-def _next_level(document: Mapping[str, Any], href: str, query: Query, met: set[str]) -> list[tuple[str, str | None]]:
-    """The links to follow from a document, each with the collection it belongs to."""
+def _next_level(document: Mapping[str, Any], href: str, query: Query, found: set[str]) -> list[tuple[str, str | None]]:
+    """(href, collection) of each link to follow from a document."""
     if document.get("type") in {"Feature", "FeatureCollection"}:
         return []
     name = text(document.get("id")) if document.get("type") == "Collection" or "extent" in document else None
     if name is not None:
-        met.add(name)
-        if name in query.collections and not _may_hold(mapping(document.get("extent")), query):
+        found.add(name)
+        if name in query.collections and not _may_match(mapping(document.get("extent")), query):
             return []
     wanted = {"child", "item", "items"} if name is None or name in query.collections else {"child"}
     links = [mapping(link) for link in listing(document.get("links"))]
     hrefs = [text(link.get("href")) for link in links if link.get("rel") in wanted]
-    return [(_plain(resolve_href(link, href)), name) for link in hrefs if link]
+    return [(_without_fragment(resolve_href(link, href)), name) for link in hrefs if link]
 
 
-def _plain(href: str) -> str:
+def _without_fragment(href: str) -> str:
     return href.split("#", 1)[0] if scheme_of(href) != "file" else href
 
 
-def _may_hold(extent: Mapping[str, Any], query: Query) -> bool:
-    """False where a collection's extent says for certain that nothing in it is asked for."""
+def _may_match(extent: Mapping[str, Any], query: Query) -> bool:
+    """False if a collection's extent excludes every item of the query."""
     boxes = listing(mapping(extent.get("spatial")).get("bbox"))
-    if boxes and not any(_box_meets(entry, query.aoi) for entry in boxes):
+    if boxes and not any(_bbox_intersects(entry, query.aoi) for entry in boxes):
         return False
     intervals = listing(mapping(extent.get("temporal")).get("interval"))
-    return not intervals or any(_interval_meets(entry, query) for entry in intervals)
+    return not intervals or any(_interval_overlaps(entry, query) for entry in intervals)
 
 
-def _box_meets(entry: Any, aoi: BaseGeometry) -> bool:
+def _bbox_intersects(entry: Any, aoi: BaseGeometry) -> bool:
     numbers = [value for value in map(number, listing(entry)) if value is not None]
     if len(numbers) not in {4, 6}:
         return True
@@ -115,6 +111,6 @@ def _box_meets(entry: Any, aoi: BaseGeometry) -> bool:
     return any(box(west, miny, east, maxy).intersects(aoi) for west, east in spans)
 
 
-def _interval_meets(entry: Any, query: Query) -> bool:
-    start, end = (*(moment(value) for value in listing(entry)), None, None)[:2]
+def _interval_overlaps(entry: Any, query: Query) -> bool:
+    start, end = (*(instant(value) for value in listing(entry)), None, None)[:2]
     return not ((query.end and start and start > query.end) or (query.start and end and end < query.start))

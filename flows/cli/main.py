@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +17,10 @@ from tilewright.flows.cli.series import backfill, watch
 from tilewright.tasks.progress import Stage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tilewright.flows.job.job import Job
+    from tilewright.flows.run.outcome import Outcome
 
 
 app = typer.Typer(
@@ -76,19 +80,21 @@ def plan(
         from tilewright.flows.cli.tables import print_estimate
         from tilewright.flows.cli.terminal import Terminal
         from tilewright.flows.plan.estimate import estimate
-        from tilewright.flows.plan.make import make_plan
+        from tilewright.flows.plan.make import plan_job
+        from tilewright.flows.plan.model_card import job_card
         from tilewright.flows.plan.pricing import price, read_prices, shard_lines, shards_json
 
         table, asked = read_prices(prices), _job(job, changes, output)
         with Terminal(quiet=as_json) as terminal:
             terminal(Stage(name="plan"))
-            made = make_plan(asked)
-            expected = estimate(made, provider=asked.provider)
+            card = job_card(asked)
+            made = plan_job(asked, card)
+            expected = estimate(made, card, provider=asked.provider)
         cost = price(expected, table, n_machines=shards)
         if as_json:
-            windows = {**asdict(made.lattice), "why": made.windows_reason}
-            shown = {**expected.to_json(), "windows": windows, "exact": made.exact}
-            ways = {"fused": made.fused, "tuned": made.tuned}
+            windows = {**asdict(made.raster.lattice), "why": made.model.windows_reason}
+            shown = {**expected.to_json(), "windows": windows, "exact": made.model.exact}
+            ways = {"fused": made.model.fused, "tuned": made.model.tuned}
             print_json({**shown, **ways, "cost": cost.to_json(), "shards": shards_json(made, shards)})
         else:
             print_estimate(made, expected, more=[*cost.lines(), *shard_lines(made, expected, shards)])
@@ -130,10 +136,13 @@ def run(
             retry=retry,
         )
         quiet = as_json or _log_as(log)
+        make: Callable[..., Outcome] = run_job
         if prefect:
-            run_job = _run_under_prefect()
+            make = _prefect_flows("--prefect").run_under_prefect
+        elif deployment is not None:
+            make = partial(run_job, send_shard=_prefect_flows("--deployment").shard_sender(deployment))
         with Terminal(quiet=quiet) as terminal:
-            outcome = run_job(checked, options, listener=terminal)
+            outcome = make(checked, options, listener=terminal)
         if as_json:
             print_json(outcome.summary())
         else:
@@ -162,18 +171,20 @@ def search(job: JobFile, changes: Set = [], *, as_json: AsJson = False) -> None:
     with ended_in_words():
         from tilewright.flows.cli.tables import print_scenes
         from tilewright.flows.cli.terminal import Terminal
+        from tilewright.flows.plan.model_card import job_card
         from tilewright.flows.plan.scenes import find_scenes, no_scenes
 
         checked = _job(job, changes, None)
         with Terminal(quiet=as_json) as terminal:
             terminal(Stage(name="search"))
-            scenes = find_scenes(checked)
+            card = job_card(checked)
+            scenes = find_scenes(checked, card)
         if as_json:
             print_json([scene.to_json() for scene in scenes])
         elif scenes:
             print_scenes(scenes)
         else:
-            typer.echo(no_scenes(checked))
+            typer.echo(no_scenes(checked, card))
 
 
 @app.command()
@@ -228,14 +239,15 @@ def _leave_lost_server() -> None:
         leave(0)
 
 
-def _run_under_prefect() -> Any:
+def _prefect_flows(option: str) -> Any:
+    """The module of Prefect's flows. Raises RunnerError where a package is missing that the option needs."""
     try:
-        from tilewright.flows.prefect_flows.flows import run_under_prefect
+        from tilewright.flows.prefect_flows import flows
     except ModuleNotFoundError as error:
         from tilewright.flows.errors import RunnerError
 
-        raise RunnerError(f"--prefect needs {error.name}: pip install 'tilewright[flows]'.") from error
-    return run_under_prefect
+        raise RunnerError(f"{option} needs {error.name}: pip install 'tilewright[flows]'.") from error
+    return flows
 
 
 def _job(path: Path, changes: list[str], output: str | None) -> Job:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tilewright.flows.plan.estimate import Estimate
     from tilewright.models.card.card import ModelCard
     from tilewright.models.measure.check import CheckReport
-    from tilewright.tasks.plan import Plan
+    from tilewright.tasks.plan.plan import Plan
 
 
 WIDEST = 100

@@ -12,8 +12,8 @@ from tilewright.flows.environment import s3_keys, storage_options
 from tilewright.flows.run.output_lock import run_alive
 from tilewright.tasks.storage.errors import StorageError, StoreError
 from tilewright.tasks.storage.lock import LOCK, is_stale, read_lock
-from tilewright.tasks.storage.multipart import abort_uploads, pending_uploads
-from tilewright.tasks.storage.storage import HOME, open_storage
+from tilewright.tasks.storage.multipart import abort_uploads, unfinished_uploads
+from tilewright.tasks.storage.storage import STATE_FOLDER, open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from tilewright.tasks.storage.storage import Storage
 
 
-STAGING = f"{HOME}/staging/"
+STAGING = f"{STATE_FOLDER}/staging/"
 
-TAKING = f"{HOME}/.taking"
+TAKING = f"{STATE_FOLDER}/.taking"
 
 UNFINISHED = re.compile(r"#\d+$")
 """How the object store's client names a local file until it is whole."""
@@ -53,7 +53,7 @@ def clean_output(
     """
     storage = open_storage(output, options=storage_options(output))
     before = time.time() - parse_age(older_than)
-    if storage.root is None or HOME not in _top(storage):
+    if storage.root is None or STATE_FOLDER not in _top(storage):
         raise StoreError(f"{output} holds no product and none was begun there: nothing to clean.")
     lock = read_lock(storage)
     if lock is not None and not is_stale(lock, now=time.time(), alive=run_alive(lock)):
@@ -83,7 +83,7 @@ def parse_age(text: str) -> float:
 
 def _top(storage: Storage) -> tuple[str, ...]:
     try:
-        return storage.top()
+        return storage.top_names()
     except StorageError as error:
         raise StoreError(str(error)) from error
 
@@ -104,7 +104,7 @@ def _left_in_bucket(storage: Storage, before: float, say: Callable[[str], None])
     if keys is None:
         say(NO_KEYS)
         return _Uploads()
-    found = [pending for pending in pending_uploads(storage, keys) if pending.began <= before]
+    found = [pending for pending in unfinished_uploads(storage, keys) if pending.began <= before]
     return _Uploads(names=tuple(pending.name for pending in found), abort=lambda: abort_uploads(storage, found, keys))
 
 

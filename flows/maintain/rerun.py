@@ -14,21 +14,23 @@ import rasterio
 from rasterio.windows import Window
 
 from tilewright.flows.environment import reading_settings, storage_options
-from tilewright.flows.run.context import Run, Settings
+from tilewright.flows.plan.model_card import load_plan_card
+from tilewright.flows.run.context import Run, RunSettings
 from tilewright.flows.run.existing import ExistingProduct, check_output, read_existing
 from tilewright.flows.run.pipeline import make_product
 from tilewright.flows.runners.run_options import RunOptions
+from tilewright.tasks.block.worker import WorkerSettings
 from tilewright.tasks.progress import silent
 from tilewright.tasks.publish.layers import PART_ITEM
 from tilewright.tasks.read.gdal import gdal_path, reading_env
 from tilewright.tasks.storage.errors import StorageError, StoreError
-from tilewright.tasks.storage.ledger import ENTRIES, digest, read_entries
+from tilewright.tasks.storage.ledger import ENTRIES, json_digest, read_entries
 from tilewright.tasks.storage.storage import REMOTE, open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tilewright.tasks.plan import Plan
+    from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.progress import Listener
     from tilewright.tasks.storage.storage import Storage
 
@@ -57,7 +59,7 @@ def rerun_item(item: str, *, output: str | None = None, listener: Listener = sil
         raise StoreError(f"--output {target} is the product itself: give another place for the rebuilt one.")
     _rebuild(plan, _settings(plain), storage, listener)
     rebuilt = open_storage(target, options=storage.options)
-    layers = {name: _same_layer(plain, home, rebuilt, name) for name in plan.layers}
+    layers = {name: _same_layer(plain, home, rebuilt, name) for name in plan.raster.layers}
     blocks = _compare_blocks(home, rebuilt)
     identical = all(same is True for same in layers.values()) and blocks["differing"] == 0
     sentence = _sentence(plain["id"], identical=identical, layers=layers, blocks=blocks, uri=rebuilt.uri)
@@ -99,26 +101,24 @@ def _plan_of(home: Storage, plain: Mapping[str, Any]) -> Plan:
     return ExistingProduct(uri=home.uri, plain=json.loads(content), complete=True).plan()
 
 
-def _settings(plain: Mapping[str, Any]) -> Settings:
+def _settings(plain: Mapping[str, Any]) -> RunSettings:
     """The run's settings as the Item's expression has them."""
     made = plain["properties"].get("processing:expression", {}).get("expression", {})
     job = made.get("job", {})
-    return Settings(
-        provider=made.get("provider", "auto"),
-        batch=job.get("tile", {}).get("batch"),
-        zarr_format=job.get("zarr_format", 3),
-    )
+    worker = WorkerSettings(provider=made.get("provider", "auto"), batch=job.get("tile", {}).get("batch"))
+    return RunSettings(worker=worker, zarr_format=job.get("zarr_format", 3))
 
 
-def _rebuild(plan: Plan, settings: Settings, storage: Storage, listener: Listener) -> None:
+def _rebuild(plan: Plan, settings: RunSettings, storage: Storage, listener: Listener) -> None:
     existing = read_existing(storage)
-    if existing is not None and digest(existing.plain) != digest(plan.to_json()):
+    if existing is not None and json_digest(existing.plain) != json_digest(plan.to_json()):
         raise StoreError(f"{storage.uri} holds another product: give another --output for the rebuilt one.")
     if existing is not None and existing.complete:
         return
     make_product(
         Run(
             plan=plan,
+            card=load_plan_card(plan),
             settings=settings,
             options=RunOptions(),
             storage=storage,

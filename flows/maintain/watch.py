@@ -15,7 +15,7 @@ from tilewright.flows.run.existing import check_output
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
 from tilewright.tasks.progress import Notice, silent
-from tilewright.tasks.storage.ledger import digest
+from tilewright.tasks.storage.ledger import json_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -104,7 +104,7 @@ def _look(job: Job, *, overlap: timedelta, options: RunOptions, listener: Listen
     storage = check_output(output, storage_options(output))
     existing = storage.read_json(STATE) if storage.root is not None else None
     found = find_scenes(job if existing is None else _recent(job, existing, overlap))
-    marks = {f"{scene.collection}/{scene.id}": digest(scene.to_json())[:16] for scene in found}
+    marks = {f"{scene.collection}/{scene.id}": json_digest(scene.to_json())[:16] for scene in found}
     seen: dict[str, str] = dict(existing["seen"]) if existing else {}
     new = tuple(sorted(name for name, mark in marks.items() if seen.get(name) != mark))
     if not new:

@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tilewright.flows.machine import free_memory, n_cores
-from tilewright.flows.plan.engine import open_engine
 from tilewright.flows.plan.memory import expected_memory
-from tilewright.flows.plan.model_card import load_plan_card
+from tilewright.flows.plan.model_graph import load_model
 from tilewright.models.run.providers import GPUS
 from tilewright.tasks.block.floor import calibrate, floor_seconds
-from tilewright.tasks.cube.coverage import scenes_near
 from tilewright.tasks.grid.areas import geometry_km2
-from tilewright.tasks.grid.crs import unit_word
+from tilewright.tasks.grid.crs import crs_unit
 from tilewright.tasks.grid.windows import block_windows
 from tilewright.tasks.report.format import duration, plural
-from tilewright.tasks.report.sections import place
+from tilewright.tasks.report.sections import centre_text
 
 if TYPE_CHECKING:
+    from tilewright.models.card.card import ModelCard
     from tilewright.tasks.block.floor import Rates
     from tilewright.tasks.grid.windows import Lattice
-    from tilewright.tasks.plan import Plan
+    from tilewright.tasks.plan.inputs import InputPlan
+    from tilewright.tasks.plan.plan import Plan
 
 
 ASSUMED_DECODE = 1 / 110e6
@@ -53,18 +53,22 @@ class Estimate:
 
     def lines(self, plan: Plan) -> list[tuple[str, str]]:
         """(label, words) for a person."""
-        grid, lattice = plan.product_grid, plan.lattice
-        height, width = grid.area.shape
-        km2 = geometry_km2(plan.area_geometry, plan.grid.crs)
+        grid, lattice = plan.raster.product_grid, plan.raster.lattice
+        height, width = grid.extent.shape
+        centre = centre_text({"crs": grid.crs, "bounds": list(grid.bounds_of(grid.extent))})
+        km2 = geometry_km2(plan.raster.aoi_geometry, plan.raster.grid.crs)
         return [
-            ("area", f"{km2:,.1f} km² around {place({'crs': grid.crs, 'bounds': list(grid.bounds_of(grid.area))})}"),
-            ("grid", f"{width:,} x {height:,} px of {grid.resolution:g} {unit_word(grid.crs)} in {_short(grid.crs)}"),
-            ("model", f"{plan.card['name']} on {_way(plan, self.provider)}; layers {', '.join(plan.layers)}"),
+            ("area", f"{km2:,.1f} km² around {centre}"),
+            ("grid", f"{width:,} x {height:,} px of {grid.resolution:g} {crs_unit(grid.crs)} in {_short(grid.crs)}"),
+            (
+                "model",
+                f"{plan.model.card['name']} on {_way(plan, self.provider)}; layers {', '.join(plan.raster.layers)}",
+            ),
             *[(f"input {entry.name}", _input_words(entry)) for entry in plan.inputs],
-            ("blocks", f"{self.n_blocks} of {plan.product_block} px, read with a halo of {lattice.halo} px"),
+            ("blocks", f"{self.n_blocks} of {plan.raster.product_block} px, read with a halo of {lattice.halo} px"),
             ("windows", self._window_words(lattice)),
-            ("why", plan.windows_reason),
-            ("exact", f"{'yes' if plan.exact else 'no'}: {plan.exact_reason}"),
+            ("why", plan.model.windows_reason),
+            ("exact", f"{'yes' if plan.model.exact else 'no'}: {plan.model.exact_reason}"),
             ("to read", f"up to {_size(self.bytes_read)} of pixels before compression"),
             ("to store", f"up to {_size(self.bytes_stored)} before compression"),
             ("memory", f"about {_size(self.memory_bytes)} on {self.n_cores} cores; {_size(free_memory())} are free"),
@@ -80,35 +84,37 @@ class Estimate:
         return f"{about} on {plural(self.n_cores, 'core')}"
 
 
-def estimate(plan: Plan, *, provider: str = "auto") -> Estimate:
+def estimate(plan: Plan, card: ModelCard, *, provider: str = "auto") -> Estimate:
     """The figures of a plan on a provider, with rates calibrated on this machine. Reads a sample of one scene at most.
 
     Raises ProviderError where the provider asked for cannot run.
     """
-    card = load_plan_card(plan)
-    engine = open_engine(plan, card, provider=provider)
-    rates = calibrate(plan, engine.card, engine.session)
-    on_gpu = engine.session.provider in GPUS
-    needed = sum(_pixels_read(plan, name) for name in (entry.name for entry in plan.inputs))
-    height, width = plan.product_grid.area.shape
-    specs = [spec for spec in card.layer_specs() if spec.name in plan.layers]
-    n_windows = sum(sum(1 for _ in block_windows(plan.asked_of(block), plan.lattice)) for block in plan.all_blocks())
+    model = load_model(plan, card, provider=provider)
+    rates = calibrate(plan, model.card, model.session)
+    on_gpu = model.session.provider in GPUS
+    needed = sum(_pixels_read(plan, entry) for entry in plan.inputs)
+    height, width = plan.raster.product_grid.extent.shape
+    specs = [spec for spec in card.layer_specs() if spec.name in plan.raster.layers]
+    n_windows = sum(
+        sum(1 for _ in block_windows(plan.raster.touched_steps(block), plan.raster.lattice))
+        for block in plan.raster.all_blocks()
+    )
     return Estimate(
         n_scenes=len({scene.id for entry in plan.inputs for scene in entry.scenes}),
-        n_blocks=len(plan.blocks),
+        n_blocks=len(plan.raster.blocks),
         n_windows=n_windows,
-        passes=n_windows * plan.lattice.window**2 / math.prod(plan.grid.area.shape),
+        passes=n_windows * plan.raster.lattice.window**2 / math.prod(plan.raster.grid.extent.shape),
         bytes_read=2 * needed,
         bytes_stored=height * width * sum(4 if spec.dtype == "float32" else 1 for spec in specs),
-        memory_bytes=int(expected_memory(plan, card, batch=engine.batch, on_gpu=on_gpu).total(n_cores())),
+        memory_bytes=int(expected_memory(plan, card, batch=model.batch, on_gpu=on_gpu).total(n_cores())),
         seconds=_seconds(rates, plan, needed),
         n_cores=n_cores(),
-        provider=engine.session.provider,
+        provider=model.session.provider,
     )
 
 
 def _seconds(rates: Rates, plan: Plan, needed: int) -> float:
-    height, width = plan.product_grid.area.shape
+    height, width = plan.raster.product_grid.extent.shape
     known = (
         rates
         if rates.decode is not None
@@ -119,22 +125,22 @@ def _seconds(rates: Rates, plan: Plan, needed: int) -> float:
     return floor * OVER_FLOOR
 
 
-def _pixels_read(plan: Plan, name: str) -> int:
+def _pixels_read(plan: Plan, entry: InputPlan) -> int:
     """Source pixels an input needs at most: the area once per band and per scene, as far as its footprint reaches."""
-    entry = next(found for found in plan.inputs if found.name == name)
-    grid = plan.grid.rescale(numerator=entry.finer, denominator=entry.coarser)
+    coverage = entry.coverage(plan.raster.grid)
     n_bands = len({*entry.bands, *entry.mask.bands})
     total = 0
-    for block in plan.all_blocks():
-        inner = block.inner.intersect(plan.grid.area).cover(numerator=entry.finer, denominator=entry.coarser)
-        total += inner.shape[0] * inner.shape[1] * n_bands * len(scenes_near(entry.scenes, grid, inner))
+    for block in plan.raster.all_blocks():
+        inside = block.inner.intersect(plan.raster.grid.extent)
+        inner = inside.cover(numerator=entry.finer, denominator=entry.coarser)
+        total += inner.shape[0] * inner.shape[1] * n_bands * len(coverage.indices(inner))
     return total
 
 
 def _way(plan: Plan, provider: str) -> str:
-    if plan.fused:
-        return f"{provider}, fused, {plan.precision}"
-    return f"{provider}, tuned" if plan.tuned else provider
+    if plan.model.fused:
+        return f"{provider}, fused, {plan.model.precision}"
+    return f"{provider}, tuned" if plan.model.tuned else provider
 
 
 def _input_words(entry: Any) -> str:

@@ -1,4 +1,4 @@
-"""Which scenes and steps each input of a model reads, and what of the card cannot be had from them."""
+"""The scenes, steps and rules of each input of a model, decided from the scenes found; no I/O."""
 
 from __future__ import annotations
 
@@ -6,48 +6,41 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from shapely.geometry import shape
-
 from tilewright.flows.job.job import JobError
-from tilewright.flows.plan.rules import check_gaps, check_masks, check_units, gap_rule, mask_rule
-from tilewright.flows.plan.scenes import input_scenes, no_scenes_message
+from tilewright.flows.plan.rules import check_masks, check_units, gap_rule, mask_rule
 from tilewright.tasks.compose.steps import days_by_cloud, plan_steps
-from tilewright.tasks.plan import InputPlan
+from tilewright.tasks.plan.inputs import InputPlan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from tilewright.catalogs.scene import Scene
-    from tilewright.catalogs.sources.source import Source
     from tilewright.flows.job.job import Job
     from tilewright.flows.job.period import JobPeriod
+    from tilewright.flows.plan.scenes import InputScenes
     from tilewright.models.card.card import ModelCard
     from tilewright.models.spec.inputs import InputSpec
     from tilewright.tasks.compose.steps import StepPlan
 
 
-def plan_inputs(job: Job, card: ModelCard, source: Source, *, reach: float) -> tuple[InputPlan, ...]:
-    """What every input of the card reads; ``reach`` in metres is how far windows see beyond the area.
+def plan_inputs(job: Job, card: ModelCard, scenes: Mapping[str, InputScenes]) -> tuple[InputPlan, ...]:
+    """The plan of every input of the card, from the scenes found for it by its name.
 
-    Raises JobError where a required input has no scene, a step lacks one that may not, a unit does not fit, or a mask
-    or gap rule cannot be had.
+    Raises JobError where a step lacks a scene that needs one, a unit does not fit, or a mask or gap rule cannot be had.
     """
-    check_gaps(job, card)
-    inputs = tuple(_plan_input(job, card, spec, source, reach=reach) for spec in card.inputs)
+    inputs = tuple(_plan_input(job, card, spec, scenes[spec.name]) for spec in card.inputs)
     check_masks(job.mask, inputs)
     return inputs
 
 
-def _plan_input(job: Job, card: ModelCard, spec: InputSpec, source: Source, *, reach: float) -> InputPlan:
-    scenes = input_scenes(job, spec, source, reach=reach)
-    touching = tuple(scene for scene in scenes if shape(scene.geometry).intersects(job.area.geometry))
-    if not touching:
-        scenes = ()
-    steps = _clearest(job.filter.clearest, spec, _steps(spec, scenes, touching, job.period), touching)
+def _plan_input(job: Job, card: ModelCard, spec: InputSpec, found: InputScenes) -> InputPlan:
+    scenes, touching = found.scenes, found.touching
+    all_steps = _steps(spec, scenes, touching, job.period)
+    steps = _clearest(job.filter.clearest, spec, all_steps, touching)
     if spec.dates.kind != "static":
         days = {day for step in steps for day in step.days}
         scenes = tuple(scene for scene in scenes if scene.solar_day in days)
-    _check_scenes(job, spec, source, touching)
+    _check_steps(job, spec, touching)
     check_units(spec, scenes)
     ratio = Fraction(card.ratio(spec)).limit_denominator(64)
     return InputPlan(
@@ -99,10 +92,8 @@ def _clearest(
     )
 
 
-def _check_scenes(job: Job, spec: InputSpec, source: Source, touching: Sequence[Scene]) -> None:
-    """Refuse an input without scenes, or with an empty step that may not be one."""
-    if not touching and not spec.optional:
-        raise JobError(no_scenes_message(job, spec, source, search=input_scenes))
+def _check_steps(job: Job, spec: InputSpec, touching: Sequence[Scene]) -> None:
+    """Refuse an input with a step without scenes that may not be empty."""
     empty = [step.label for step in plan_steps(touching, spec.dates, job.period) if not step.days] if touching else []
     if not empty:
         return

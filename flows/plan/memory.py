@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from tilewright.flows.environment import cache_folder
 from tilewright.flows.job.job import JobError
 from tilewright.flows.machine import free_memory
-from tilewright.flows.plan.engine import tuned_for
+from tilewright.flows.plan.model_graph import plan_tuned_card
 from tilewright.models.measure.memory import card_memory
 from tilewright.tasks.block.read_order import plan_read_order
 from tilewright.tasks.read.gdal import CACHE_BYTES
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from tilewright.models.card.card import ModelCard
     from tilewright.tasks.block.read_order import ReadOrder
-    from tilewright.tasks.plan import InputPlan, Plan
+    from tilewright.tasks.plan.inputs import InputPlan
+    from tilewright.tasks.plan.plan import Plan
 
 
 LIBRARIES: Final = 380e6
@@ -84,29 +85,31 @@ def expected_memory(
     free = free_memory() if free is None else free
     if on_gpu:
         return _expected(plan, card, free=free, batch=batch, per_pixel=0.0)
-    if plan.tuned:
-        card = tuned_for(card, plan.lattice, batch=card.batch or 1)
-    window = plan.lattice.window if plan.tuned else None
+    if plan.model.tuned:
+        card = plan_tuned_card(plan, card)
+    window = plan.raster.lattice.window if plan.model.tuned else None
     cache = cache_folder() / "memory"
-    measured = card_memory(card, stride=int(plan.receptive["stride"]), cache=cache, window=window)
+    measured = card_memory(card, stride=int(plan.model.receptive["stride"]), cache=cache, window=window)
     return _expected(plan, card, free=free, batch=batch, per_pixel=measured or FALLBACK_PER_PIXEL)
 
 
 def _expected(plan: Plan, card: ModelCard, *, free: int, batch: int, per_pixel: float) -> MemoryEstimate:
-    windows = batch * plan.lattice.window**2
+    windows = batch * plan.raster.lattice.window**2
     # Scores in float32 and what is made of them.
     scores = sum(3 * 4 * output.n_planes * output.scale**2 for output in card.outputs)
-    prepared = sum(2 * 4 * len(entry.bands) * len(entry.steps) * _density(entry) for entry in plan.inputs)
+    prepared = sum(2 * 4 * len(entry.bands) * len(entry.steps) * entry.density for entry in plan.inputs)
     layers = sum(4 if spec.dtype == "float32" else 1 for spec in card.layer_specs()) + 2
-    results = RESULTS_HELD * layers * plan.product_block**2
+    results = RESULTS_HELD * layers * plan.raster.product_block**2
     reading = max((_reading(plan, entry) for entry in plan.inputs), default=0.0)
-    kept = read_order_of(plan, plan.blocks, free=free).cache_bytes
+    kept = read_order_of(plan, plan.raster.blocks, free=free).cache_bytes
     held = FEWEST_ALIVE * sum(_composited(plan, entry) for entry in plan.inputs)
     return MemoryEstimate(
         fixed=LIBRARIES + 2 * _weights(card) + min(kept, sum(_decoded(plan, entry) for entry in plan.inputs)),
         blocks=held + reading + results,
         caller=windows * (per_pixel + scores + prepared),
-        most_callers=ceil((plan.lattice.block // plan.lattice.step + 2 * plan.lattice.reach) ** 2 / batch),
+        most_callers=ceil(
+            (plan.raster.lattice.block // plan.raster.lattice.step + 2 * plan.raster.lattice.reach) ** 2 / batch
+        ),
     )
 
 
@@ -126,7 +129,7 @@ def fitting_callers(
         return int((free - expected.total(0)) // expected.caller)
     blocks, windows = expected.blocks / 1e6, expected.caller / 1e6
     smaller = "tile.block" if blocks > windows else "tile.step"
-    now = plan.lattice.block if smaller == "tile.block" else plan.lattice.step
+    now = plan.raster.lattice.block if smaller == "tile.block" else plan.raster.lattice.step
     raise RoomError(
         f"No room for memory: this job needs about {expected.total(1) / 1e6:,.0f} MB ({blocks:,.0f} for blocks, "
         f"{windows:,.0f} for one window of the model), and {free / 1e6:,.0f} MB are free. Set a smaller {smaller} "
@@ -145,19 +148,14 @@ def _weights(card: ModelCard) -> int:
     return sum(path.stat().st_size for path in files) + sum(_weights(member) for member in card.members[1:])
 
 
-def _density(entry: InputPlan) -> float:
-    """The input's pixels per pixel of the model's grid."""
-    return (entry.finer / entry.coarser) ** 2
-
-
 def _side(plan: Plan) -> int:
     """Pixels per side of a block as it is read."""
-    return plan.lattice.block + 2 * (plan.lattice.halo + plan.margin)
+    return plan.raster.lattice.block + 2 * (plan.raster.lattice.halo + plan.raster.margin)
 
 
 def _composited(plan: Plan, entry: InputPlan) -> float:
     """Bytes of a block's finished steps: float32 bands, counts per step, and what is made of these."""
-    pixels = _side(plan) ** 2 * _density(entry)
+    pixels = _side(plan) ** 2 * entry.density
     return pixels * (len(entry.steps) * (4 * len(entry.bands) + 2) + 3)
 
 
@@ -165,10 +163,10 @@ def _reading(plan: Plan, entry: InputPlan) -> float:
     """Bytes of the step with the most days while it is composited: as stored, and one band of all days as float32."""
     days = max((len(step.days) for step in entry.steps), default=1)
     bands = len({*entry.bands, *entry.mask.bands})
-    return _side(plan) ** 2 * _density(entry) * days * (2 * bands + 4)
+    return _side(plan) ** 2 * entry.density * days * (2 * bands + 4)
 
 
 def _decoded(plan: Plan, entry: InputPlan) -> float:
     """Bytes of all that is decoded over the whole area."""
-    height, width = plan.grid.area.shape
-    return 2 * height * width * _density(entry) * len(entry.bands) * len(entry.scenes)
+    height, width = plan.raster.grid.extent.shape
+    return 2 * height * width * entry.density * len(entry.bands) * len(entry.scenes)

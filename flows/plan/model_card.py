@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tilewright.flows.job.job import Job
     from tilewright.models.card.card import ModelCard
-    from tilewright.tasks.plan import Plan
+    from tilewright.tasks.plan.plan import Plan
 
 
 REFERENCE = "reference"
@@ -49,11 +49,11 @@ def load_plan_card(plan: Plan) -> ModelCard:
 
     Raises JobError where the card found under its reference is another one by now.
     """
-    references = [value for key, value in plan.card.items() if key.partition(".")[0] == REFERENCE]
+    references = [value for key, value in plan.model.card.items() if key.partition(".")[0] == REFERENCE]
     cards = [find_card(name, base=Path.cwd(), cache=cache_folder() / "models") for name in references]
     ensemble = EnsembleOptions.model_validate(plan.request.get("ensemble") or {})
     card = _completed(cards, ensemble, AugmentOptions.model_validate(plan.request.get("augment") or {}))
-    if card.digest != plan.card["digest"]:
+    if card.digest != plan.model.card["digest"]:
         raise JobError(
             f"The model {', '.join(references)} is not the one this product was begun with: its card or files have "
             "changed. Restore them, run with --update or --replace, or choose another output."

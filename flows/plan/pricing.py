@@ -13,7 +13,7 @@ from tilewright.tasks.report.format import plural
 
 if TYPE_CHECKING:
     from tilewright.flows.plan.estimate import Estimate
-    from tilewright.tasks.plan import Plan
+    from tilewright.tasks.plan.plan import Plan
 
 
 OWN = Path(__file__).with_name("prices.yaml")
@@ -145,7 +145,7 @@ def shard_lines(plan: Plan, estimate: Estimate, n_shards: int) -> list[tuple[str
         return []
     shards = cut_shards(plan, n_shards)
     most = max(len(shard.places) for shard in shards)
-    seconds = estimate.seconds * most / len(plan.blocks)
+    seconds = estimate.seconds * most / len(plan.raster.blocks)
     cut = f"{len(shards)}, of {min(len(shard.places) for shard in shards)} to {most} blocks"
     return [("shards", f"{cut}; about {seconds:,.0f} s on as many machines like this one")]
 

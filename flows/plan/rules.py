@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tilewright.flows.job.mask import MaskOptions
     from tilewright.models.card.card import ModelCard
     from tilewright.models.spec.inputs import InputSpec
-    from tilewright.tasks.plan import InputPlan
+    from tilewright.tasks.plan.inputs import InputPlan
 
 
 LANDSAT = "landsat-c2-l2"

@@ -1,12 +1,15 @@
-"""What to say where no scene was found: what was asked for, and what to change."""
+"""The scenes of a job's inputs: searched over the area and its surroundings, or refused with advice."""
 
 from __future__ import annotations
 
 import math
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import shapely
 from shapely.affinity import scale, translate
+from shapely.geometry import shape
 
 from tilewright.catalogs.errors import CatalogError, UnknownCollectionError
 from tilewright.catalogs.search import Filters, search_scenes
@@ -16,7 +19,7 @@ from tilewright.flows.job.job import JobError, SceneFilter
 from tilewright.flows.plan.model_card import job_card
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable
 
     from shapely.geometry.base import BaseGeometry
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from tilewright.catalogs.sources.source import Source
     from tilewright.flows.job.job import Job
     from tilewright.flows.job.period import JobPeriod
+    from tilewright.models.card.card import ModelCard
     from tilewright.models.spec.inputs import InputSpec
 
 
@@ -39,25 +43,46 @@ SLACK = 1.05
 WORLD = shapely.box(-180.0, -90.0, 180.0, 90.0)
 
 
-def no_scenes_message(
-    job: Job, spec: InputSpec, source: Source, *, search: Callable[[Job, InputSpec, Source], Sequence[Scene]]
-) -> str:
-    """One or two sentences on an input without scenes; ``search`` finds those of any job."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputScenes:
+    """The scenes found for an input: all within reach of the area's windows, and those that touch the area itself.
+
+    Both are empty where none touches the area.
+    """
+
+    scenes: tuple[Scene, ...]
+    touching: tuple[Scene, ...]
+
+
+def search_inputs(job: Job, card: ModelCard, source: Source, *, reach: float) -> dict[str, InputScenes]:
+    """The scenes of every input of the card, by its name; ``reach`` in metres is how far windows see beyond the area.
+
+    Raises JobError where an input that needs scenes has none.
+    """
+    shapely.prepare(job.area.geometry)
+    found: dict[str, InputScenes] = {}
+    for spec in card.inputs:
+        scenes = input_scenes(job, spec, source, reach=reach)
+        touching = tuple(scene for scene in scenes if job.area.geometry.intersects(shape(scene.geometry)))
+        if not touching and not spec.optional:
+            raise JobError(no_scenes_message(job, spec, source))
+        found[spec.name] = InputScenes(scenes=scenes if touching else (), touching=touching)
+    return found
+
+
+def no_scenes_message(job: Job, spec: InputSpec, source: Source) -> str:
+    """One or two sentences on an input without scenes."""
     periods = ", ".join(period.text for period in job.period)
-    asked = f"{source.name} has none with {' '.join(spec.source_bands)} over the area in {periods}."
-    return f"No scenes for input {spec.name}: {asked} {_advice(job, spec, source, search)}"
+    searched = f"{source.name} has none with {' '.join(spec.source_bands)} over the area in {periods}."
+    return f"No scenes for input {spec.name}: {searched} {_advice(job, spec, source)}"
 
 
-def _advice(
-    job: Job, spec: InputSpec, source: Source, search: Callable[[Job, InputSpec, Source], Sequence[Scene]]
-) -> str:
+def _advice(job: Job, spec: InputSpec, source: Source) -> str:
     turned = with_axes_swapped(job)
-    try:
-        if turned is not None and search(turned, spec, source):
+    # The advice is a courtesy: an error of that search was not asked for.
+    with suppress(CatalogError):
+        if turned is not None and input_scenes(turned, spec, source):
             return "There are some with latitude and longitude swapped: an area is written longitude first."
-    except CatalogError:
-        # The advice is a courtesy: what is wrong there was not asked for.
-        pass
     loosen = "loosen filter, " if job.filter != SceneFilter() else ""
     return f"Widen the period or the area, {loosen}or choose another source."
 
@@ -136,19 +161,18 @@ def _plain(value: Any) -> Any:
     return sorted(value) if isinstance(value, (list, tuple)) else value
 
 
-def find_scenes(job: Job) -> tuple[Scene, ...]:
-    """The scenes a job would use, over all inputs of its model, ordered and each once."""
-    card = job_card(job)
+def find_scenes(job: Job, card: ModelCard | None = None) -> tuple[Scene, ...]:
+    """The scenes a job would use, over all inputs of its card, ordered and each once."""
+    card = card or job_card(job)
     source = resolve_source(job.source, base=job.base)
     found = {(scene.collection, scene.id): scene for spec in card.inputs for scene in input_scenes(job, spec, source)}
     return tuple(sorted(found.values(), key=lambda scene: (scene.datetime, scene.id)))
 
 
-def no_scenes(job: Job) -> str:
-    """What to say of a job for which ``find_scenes`` found none."""
-    card = job_card(job)
+def no_scenes(job: Job, card: ModelCard) -> str:
+    """The message on a job for which ``find_scenes`` found none."""
     spec = next((spec for spec in card.inputs if not spec.optional), card.inputs[0])
-    return no_scenes_message(job, spec, resolve_source(job.source, base=job.base), search=input_scenes)
+    return no_scenes_message(job, spec, resolve_source(job.source, base=job.base))
 
 
 def search_area(area: BaseGeometry, *, metres: float) -> BaseGeometry:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tilewright.tasks.plan import Plan
+    from tilewright.tasks.plan.plan import Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,7 @@ def cut_shards(plan: Plan, n_shards: int) -> tuple[Shard, ...]:
 
     The same plan and number always give the same cut, so that a shard is known by its number alone.
     """
-    places = plan.blocks
+    places = plan.raster.blocks
     total = max(1, min(n_shards, len(places)))
     edges = [len(places) * number // total for number in range(total + 1)]
     return tuple(

@@ -18,10 +18,17 @@ from tilewright.flows.maintain.watch import watch_once
 from tilewright.flows.prefect_flows.artifacts import Artifacts, leave_artifacts, leave_failures, leave_ticks
 from tilewright.flows.prefect_flows.form import JobForm
 from tilewright.flows.prefect_flows.secrets import refuse_secrets
-from tilewright.flows.prefect_server import CALL_TRIES, check_server, few_retries, in_flow_run, result_despite_outage
+from tilewright.flows.prefect_server import (
+    CALL_TRIES,
+    check_server,
+    few_retries,
+    in_flow_run,
+    result_despite_outage,
+    server_answers,
+)
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.quarantine import SetAsideError
-from tilewright.flows.runners.run_options import RunOptions
+from tilewright.flows.runners.run_options import RunOptions, SendShard
 from tilewright.flows.runners.shard_worker import run_shard
 
 if TYPE_CHECKING:
@@ -163,6 +170,20 @@ def backfill(
     return _answer(work)
 
 
+def shard_sender(deployment: str | None) -> SendShard:
+    """The way a shard is run: as a run of a deployment, else as a sub-flow, or plainly where no server answers."""
+
+    def send(parameters: dict[str, Any]) -> None:
+        if deployment is not None:
+            run_deployed(deployment, parameters)
+        elif in_flow_run() and server_answers():
+            shard(**parameters)
+        else:
+            run_shard(**parameters)
+
+    return send
+
+
 def run_deployed(deployment: str, parameters: dict[str, Any]) -> None:
     """Run a deployment (``flow/name``) to its end. Raises DeployedRunError where it does not complete."""
     run: Any = run_deployment(deployment, parameters=parameters, as_subflow=in_flow_run())
@@ -213,7 +234,7 @@ def _driver(base: str, deployment: str | None) -> Drive:
 
 
 def _run(job: Job, options: RunOptions, *, listener: Listener | None) -> Outcome:
-    outcome = run_job(job, options, listener=Artifacts(listener))
+    outcome = run_job(job, options, listener=Artifacts(listener), send_shard=shard_sender(options.deployment))
     if in_flow_run():
         leave_artifacts(outcome)
     return outcome

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tilewright.tasks.storage.errors import StorageError, StoreError
-from tilewright.tasks.storage.ledger import digest, read_plan
-from tilewright.tasks.storage.storage import HOME, open_storage
+from tilewright.tasks.storage.ledger import json_digest, read_plan
+from tilewright.tasks.storage.storage import STATE_FOLDER, open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from tilewright.flows.job.job import Job
-    from tilewright.tasks.plan import Plan
+    from tilewright.models.card.card import ModelCard
+    from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.storage.storage import Storage
 
 
@@ -37,7 +38,7 @@ class ExistingProduct:
         Raises StoreError where this version of Tilewright did not make it, or cannot read it.
         """
         # What a finished product's second call does without: it compares requests only.
-        from tilewright.tasks.plan import PLAN_FORMAT, Plan
+        from tilewright.tasks.plan.plan import PLAN_FORMAT, Plan
 
         begun, today = self.version, importlib.metadata.version("tilewright")
         if self.plain.get("format") != PLAN_FORMAT or begun != today:
@@ -49,8 +50,8 @@ class ExistingProduct:
             return Plan.from_json(self.plain)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StoreError(
-                f"The plan in {self.uri}/{HOME} is damaged ({type(error).__name__}: {error}): restore it, or run "
-                "again with --replace."
+                f"The plan in {self.uri}/{STATE_FOLDER} is damaged ({type(error).__name__}: {error}): restore it, or "
+                "run again with --replace."
             ) from error
 
     @property
@@ -69,10 +70,10 @@ def check_output(output: str, options: Mapping[str, str]) -> Storage:
     if storage.folder is not None:
         _check_writable(storage.folder, output)
     try:
-        names = storage.top() if storage.root is not None else ()
+        names = storage.top_names() if storage.root is not None else ()
     except StorageError as error:
         raise StoreError(str(error)) from error
-    if names and HOME not in names:
+    if names and STATE_FOLDER not in names:
         raise StoreError(
             f"The output {output} holds no product, but {', '.join(names[:3])}: give an empty or a new place."
         )
@@ -87,18 +88,16 @@ def read_existing(storage: Storage) -> ExistingProduct | None:
     return ExistingProduct(uri=storage.uri, plain=plain, complete=storage.read("item.json") is not None)
 
 
-def check_same_request(existing: ExistingProduct, job: Job) -> None:
-    """Do nothing where a job asks for what the standing plan makes.
+def check_same_request(existing: ExistingProduct, job: Job, card: ModelCard) -> None:
+    """Do nothing where a job and its card ask for what the existing plan makes.
 
     Raises StoreError naming the keys that differ.
     """
-    # Both imports are heavy, and a first run's planning makes them anyway.
+    # A heavy import, which a first run's planning makes anyway.
     from tilewright.catalogs.sources.registry import resolve_source
-    from tilewright.flows.plan.model_card import job_card
 
     source = resolve_source(job.source, base=job.base).to_json()
-    model = job_card(job).digest
-    asked: dict[str, Any] = {**job.request(), "source": source, "model": model}
+    asked: dict[str, Any] = {**job.request(), "source": source, "model": card.digest}
     begun = existing.plain.get("request") or {}
     differing = sorted(key for key in {*asked, *begun} if asked.get(key) != begun.get(key))
     if differing:
@@ -120,7 +119,7 @@ def check_renewal(existing: ExistingProduct, plan: Plan) -> None:
     """
     plain = plan.to_json()
     fixed = ("grid", "lattice", "up", "down")
-    moved = [name for name in fixed if digest(plain[name]) != digest(existing.plain.get(name))]
+    moved = [name for name in fixed if json_digest(plain[name]) != json_digest(existing.plain.get(name))]
     request = existing.plain.get("request") or {}
     if plan.request.get("zarr_format") != request.get("zarr_format"):
         moved.append("zarr_format")

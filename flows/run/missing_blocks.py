@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from tilewright.flows.prefect_steps import step
 from tilewright.flows.runners.quarantine import SetAsideError, blocks_set_aside
 from tilewright.flows.runners.runner import RunError, run_blocks
-from tilewright.tasks.block.block import block_key, is_intact
+from tilewright.flows.runners.shard_worker import run_shard
+from tilewright.tasks.block.block_key import is_current
 from tilewright.tasks.progress import Advance, Notice, Stage
 from tilewright.tasks.publish.class_areas import block_km2
 from tilewright.tasks.storage.errors import StorageError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from tilewright.flows.run.context import Run
     from tilewright.flows.run.output_lock import OutputLock
     from tilewright.flows.runners.run_options import Placement
-    from tilewright.tasks.block.block import Worker
+    from tilewright.tasks.block.worker import Worker
     from tilewright.tasks.grid.blocks import Block
     from tilewright.tasks.storage.ledger import BlockEntry
 
@@ -34,20 +35,22 @@ CHECK_THREADS = 4
 def do_missing_blocks(run: Run, worker: Worker, placement: Placement, lock: OutputLock) -> dict[str, BlockEntry]:
     """Every block's entry, by name: those that stand, verified, and those done now."""
     done = _verified(worker)
-    todo = _asked_for(run, [block for block in worker.plan.all_blocks() if block.name not in done])
-    run.listener(Stage(name="blocks", total=len(worker.plan.blocks)))
+    todo = _asked_for(run, [block for block in worker.plan.raster.all_blocks() if block.name not in done])
+    run.listener(Stage(name="blocks", total=len(worker.plan.raster.blocks)))
     if done:
         run.listener(Advance(done=len(done)))
-        run.listener(Notice(text=f"{len(done)} of {len(worker.plan.blocks)} blocks stand from before and are kept."))
+        run.listener(
+            Notice(text=f"{len(done)} of {len(worker.plan.raster.blocks)} blocks stand from before and are kept.")
+        )
     try:
         _do(run, worker, placement, todo, done=done, lock=lock)
     except BaseException as error:
-        # What broke the run is the news, and where it is the storage this list cannot be written either.
+        # The error that ended the run matters; where it is the storage's, this list cannot be written either.
         with suppress(StorageError):
             _note_failures(run, done, aside=error.rows if isinstance(error, SetAsideError) else ())
         raise
     _note_failures(run, done)
-    missing = len(worker.plan.blocks) - len(done)
+    missing = len(worker.plan.raster.blocks) - len(done)
     if missing:
         raise RunError(f"The blocks asked for are done; {missing} others are still missing. Run without --retry.")
     return done
@@ -64,7 +67,8 @@ def _asked_for(run: Run, missing: list[Block]) -> list[Block]:
 def _do(
     run: Run, worker: Worker, placement: Placement, todo: list[Block], *, done: dict[str, BlockEntry], lock: OutputLock
 ) -> None:
-    for entry in run_blocks(worker, todo, placement, provider=run.settings.provider):
+    send_shard = run.send_shard or (lambda parameters: run_shard(**parameters))
+    for entry in run_blocks(worker, todo, placement, send_shard=send_shard):
         done[entry.name] = entry
         km2 = block_km2(worker.plan, entry)
         run.listener(Advance(km2=km2, block=entry.name, bytes_read=entry.bytes_read, seconds=entry.seconds))
@@ -83,10 +87,10 @@ def _note_failures(run: Run, done: dict[str, BlockEntry], *, aside: Iterable[dic
 
 def _check_tolerance(run: Run, done: dict[str, BlockEntry]) -> None:
     failures = [failure for entry in done.values() for failure in entry.failures]
-    if len(failures) > run.settings.tolerance:
-        first = failures[0]
+    if len(failures) > run.settings.worker.tolerance:
+        first, tolerated = failures[0], run.settings.worker.tolerance
         raise RunError(
-            f"{len(failures)} reads failed, more than tolerance.failed_reads = {run.settings.tolerance}; the first: "
+            f"{len(failures)} reads failed, more than tolerance.failed_reads = {tolerated}; the first: "
             f"item {first['item']}, band {first['band']}, block {first['block']}: {first['reason']}. Finished blocks "
             "are kept: run again when the source answers, or raise the tolerance."
         )
@@ -98,17 +102,17 @@ def _verified(worker: Worker) -> dict[str, BlockEntry]:
     Blocks that the plan no longer has are made nodata again.
     """
     entries = read_entries(worker.storage)
-    planned = {block.name: block for block in worker.plan.all_blocks()}
+    planned = {block.name: block for block in worker.plan.raster.all_blocks()}
     current = [
-        entry
-        for name, entry in entries.items()
-        if name in planned and entry.key == block_key(worker.plan, planned[name])
+        entry for name, entry in entries.items() if name in planned and is_current(worker.plan, planned[name], entry)
     ]
     with ThreadPoolExecutor(CHECK_THREADS) as pool:
-        verdicts = pool.map(lambda entry: is_intact(worker, entry), current)
+        verdicts = pool.map(worker.is_intact, current)
         good = {entry.name: entry for entry, intact in zip(current, verdicts, strict=True) if intact}
     for name, entry in entries.items():
         if name not in planned:
-            worker.store.erase_block(worker.plan.product_box_of(worker.plan.block(entry.row, entry.col).inner))
+            worker.store.erase_block(
+                worker.plan.raster.product_box_of(worker.plan.raster.block(entry.row, entry.col).inner)
+            )
     remove_entries(worker.storage, [name for name in entries if name not in good])
     return good

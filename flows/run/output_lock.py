@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tilewright.flows.machine import HOST, owner_alive, process_born
 from tilewright.tasks.storage.errors import StorageError
-from tilewright.tasks.storage.lock import Owner, beat, free_lock, read_lock, take_lock
+from tilewright.tasks.storage.lock import Owner, acquire_lock, read_lock, release_lock, renew_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +66,7 @@ def hold(storage: Storage, *, beat_seconds: float = BEAT_SECONDS) -> Iterator[Ou
     # Known before the lock is ours: another thread that reads it in between would take us for a run that ended.
     _HELD.add(lock.run)
     try:
-        take_lock(storage, lock.owner(), alive=None if existing is None else run_alive(existing))
+        acquire_lock(storage, lock.owner(), alive=None if existing is None else run_alive(existing))
     except BaseException:
         _HELD.discard(lock.run)
         raise
@@ -81,7 +81,7 @@ def hold(storage: Storage, *, beat_seconds: float = BEAT_SECONDS) -> Iterator[Ou
         _HELD.discard(lock.run)
         # What ended the run is the news; a lock that stays is seen to be dead by the next run.
         with suppress(StorageError):
-            free_lock(storage, lock.owner())
+            release_lock(storage, lock.owner())
 
 
 def run_alive(owner: Owner) -> bool | None:
@@ -94,4 +94,4 @@ def _beat(lock: OutputLock, stop: threading.Event, seconds: float) -> None:
     while not stop.wait(seconds):
         # A beat that storage refuses is made up for by the next one; a lasting refusal fails the run's own writes.
         with suppress(StorageError):
-            lock.lost = not beat(lock.storage, lock.owner())
+            lock.lost = not renew_lock(lock.storage, lock.owner())

@@ -11,24 +11,21 @@ from tilewright.flows.machine import free_memory, peak_memory
 from tilewright.flows.monitor.monitor import watched
 from tilewright.flows.plan.make import versions
 from tilewright.flows.plan.memory import fitting_callers
-from tilewright.flows.plan.model_card import load_plan_card
 from tilewright.flows.prefect_steps import step
-from tilewright.flows.run.context import READ_THREADS, Run
 from tilewright.flows.run.missing_blocks import do_missing_blocks
 from tilewright.flows.run.outcome import Outcome
 from tilewright.flows.run.output_lock import hold
 from tilewright.flows.run.precision import check_precision
 from tilewright.flows.run.prefetch import Prefetch
 from tilewright.flows.run.prepare import check_room, declare_product, remove_product, replace_plan
-from tilewright.flows.runners.run_options import Placement
 from tilewright.flows.runners.worker import open_worker
 from tilewright.models.run.open import active_provider
 from tilewright.models.run.providers import GPU_BATCH, GPUS
 from tilewright.tasks.progress import Notice, Stage
 from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.ledger import (
-    digest,
     freeze_plan,
+    json_digest,
     read_plan,
 )
 from tilewright.tasks.storage.storage import open_storage
@@ -36,8 +33,9 @@ from tilewright.tasks.storage.storage import open_storage
 if TYPE_CHECKING:
     import numpy as np
 
-    from tilewright.models.card.card import ModelCard
-    from tilewright.tasks.block.block import Worker
+    from tilewright.flows.run.context import Run
+    from tilewright.flows.runners.run_options import Placement
+    from tilewright.tasks.block.worker import Worker
     from tilewright.tasks.publish.layers import WrittenLayers
     from tilewright.tasks.storage.ledger import BlockEntry
 
@@ -47,51 +45,44 @@ def make_product(run: Run) -> Outcome:
 
     Raises a refusal (ValueError) before pixels are read, or a RuntimeError naming what broke; what is done is kept.
     """
-    options = run.options
-    placement = Placement(
-        runner=options.runner, workers=options.workers, shards=options.shards, deployment=options.deployment
-    )
-    card = load_plan_card(run.plan)
-    check_room(run.storage, run.plan, card)
-    placement = _fitted(run, placement, card)
-    if run.plan.precision == "fp16":
-        check_precision(run.plan, card, provider=run.settings.provider)
+    check_room(run.storage, run.plan, run.card)
+    placement = _fitted(run)
+    if run.plan.model.precision == "fp16":
+        check_precision(run.plan, run.card, provider=run.settings.worker.provider)
     run = replace(run, storage=open_storage(run.storage.uri, options=run.storage.options, create=True))
     with hold(run.storage) as lock, watched(run.listener, run.storage, run.plan.name) as listener:
         run = replace(run, listener=listener)
-        _prepare(run, card)
+        _prepare(run)
         worker = _open_worker(run)
-        ahead = Prefetch(worker)
-        entries = do_missing_blocks(run, worker, placement, lock)
-        finished = _cogs(run, card, entries)
-        lock.check()
-        report = _publish(run, worker, entries, finished, background=ahead.background(), n_workers=placement.n_workers)
+        with Prefetch(worker) as later:
+            entries = do_missing_blocks(run, worker, placement, lock)
+            written = _cogs(run, entries)
+            lock.check()
+            report = _publish(run, worker, entries, written, later.background(), n_workers=placement.n_workers)
     return Outcome(name=run.plan.name, output=run.storage.uri, report=report)
 
 
-def _fitted(run: Run, placement: Placement, card: ModelCard) -> Placement:
+def _fitted(run: Run) -> Placement:
     """Where blocks run, with no more callers of the model than memory has room for.
 
     Clusters and shards run where this process cannot look. Raises RoomError where not even one caller fits.
     """
+    placement, card, settings = run.options.placement, run.card, run.settings
     if placement.runner != "threads" or placement.shards > 1:
         return placement
-    limit = run.settings.memory_mb
+    limit = settings.memory_mb
     free = free_memory() if limit is None else int(limit * 1e6)
-    gpu = active_provider(card, provider=run.settings.provider) in GPUS
-    batch = card.batch or run.settings.batch or (GPU_BATCH if gpu else 1)
+    gpu = active_provider(card, provider=settings.worker.provider) in GPUS
+    batch = card.batch or settings.worker.batch or (GPU_BATCH if gpu else 1)
     n_callers = fitting_callers(run.plan, card, n_callers=placement.n_workers, free=free, batch=batch, on_gpu=gpu)
     if n_callers < placement.n_workers:
-        run.listener(
-            Notice(
-                text=f"{free / 1e6:,.0f} MB of memory have room for {n_callers} of {placement.n_workers} model calls."
-            )
-        )
+        calls = f"{n_callers} of {placement.n_workers} model calls"
+        run.listener(Notice(text=f"{free / 1e6:,.0f} MB of memory have room for {calls}."))
     return replace(placement, workers=n_callers, free=free)
 
 
 @step("prepare")
-def _prepare(run: Run, card: ModelCard) -> None:
+def _prepare(run: Run) -> None:
     """Freeze the plan and declare the store; what an update or a replacement throws away goes first."""
     run.listener(Stage(name="prepare"))
     storage, plan = run.storage, run.plan
@@ -99,25 +90,17 @@ def _prepare(run: Run, card: ModelCard) -> None:
         remove_product(storage)
     elif run.replaces is not None:
         replace_plan(storage, run.replaces.get("layers", ()), plan)
-    if not freeze_plan(storage, plan.to_json()) and digest(read_plan(storage)) != digest(plan.to_json()):
+    if not freeze_plan(storage, plan.to_json()) and json_digest(read_plan(storage)) != json_digest(plan.to_json()):
         raise StoreError(
             f"Another run began in {storage.uri} meanwhile: run the same command again to see where it is."
         )
-    declare_product(storage, plan, card, zarr_format=run.settings.zarr_format)
+    declare_product(storage, plan, run.card, zarr_format=run.settings.zarr_format)
 
 
 def _open_worker(run: Run) -> Worker:
-    settings = run.settings
-    worker = open_worker(
-        run.storage,
-        run.plan,
-        provider=settings.provider,
-        batch=settings.batch,
-        tolerance=settings.tolerance,
-        read_threads=READ_THREADS,
-    )
-    if worker.engine.session.note:
-        run.listener(Notice(text=worker.engine.session.note))
+    worker = open_worker(run.storage, run.plan, run.card, run.settings.worker)
+    if worker.model.session.note:
+        run.listener(Notice(text=worker.model.session.note))
     today = versions()
     changed = [
         f"{name} {run.plan.versions[name]} then, {today[name]} now"
@@ -130,11 +113,11 @@ def _open_worker(run: Run) -> Worker:
 
 
 @step("cogs")
-def _cogs(run: Run, card: ModelCard, entries: dict[str, BlockEntry]) -> WrittenLayers:
+def _cogs(run: Run, entries: dict[str, BlockEntry]) -> WrittenLayers:
     """The smaller levels of the store, and every layer's files."""
     from tilewright.tasks.publish.layers import finish_layers
 
-    return finish_layers(run.storage, run.plan, card, entries, listener=run.listener)
+    return finish_layers(run.storage, run.plan, run.card, entries, listener=run.listener)
 
 
 @step("publish")
@@ -142,9 +125,9 @@ def _publish(
     run: Run,
     worker: Worker,
     entries: dict[str, BlockEntry],
-    finished: WrittenLayers,
-    *,
+    written: WrittenLayers,
     background: np.ndarray | None,
+    *,
     n_workers: int,
 ) -> dict[str, object]:
     from tilewright.tasks.publish.publish import publish_product
@@ -159,4 +142,4 @@ def _publish(
         peak_memory=peak_memory(),
         background=background,
     )
-    return publish_product(worker, entries, finished, facts)
+    return publish_product(worker, entries, written, facts)

@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tilewright.flows.environment import reading_settings
-from tilewright.flows.plan.engine import open_engine
-from tilewright.flows.runners.worker import scene_signer
+from tilewright.flows.plan.model_graph import load_model
+from tilewright.flows.runners.worker import scene_access
 from tilewright.tasks.block.infer import infer_block
-from tilewright.tasks.block.inputs import Access, read_inputs
+from tilewright.tasks.block.inputs import read_inputs
 from tilewright.tasks.grid.blocks import block_at, block_range
-from tilewright.tasks.read.counters import ReadStats
 from tilewright.tasks.read.failures import FailureLog
-from tilewright.tasks.read.reader import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +21,7 @@ if TYPE_CHECKING:
     from tilewright.models.spec.outputs import LayerSpec
     from tilewright.tasks.block.inputs import BlockInputs
     from tilewright.tasks.grid.blocks import Block
-    from tilewright.tasks.plan import Plan
+    from tilewright.tasks.plan.plan import Plan
 
 
 WINDOWS = 4
@@ -49,10 +46,10 @@ def check_precision(plan: Plan, card: ModelCard, *, provider: str) -> dict[str, 
 
     Raises PrecisionError where a layer agrees on fewer than LEAST_SHARE, and where no window has a valid pixel.
     """
-    engines = [open_engine(plan, card, provider=provider, precision=precision) for precision in ("fp32", "fp16")]
+    models = [load_model(plan, card, provider=provider, precision=precision) for precision in ("fp32", "fp16")]
     agreeing: dict[str, list[np.ndarray]] = {}
     for inputs in _first_windows(plan):
-        single, half = (infer_block(plan, engine, inputs).layers for engine in engines)
+        single, half = (infer_block(plan, model, inputs).layers for model in models)
         for spec in card.layer_specs():
             agreeing.setdefault(spec.name, []).append(_agree(spec, single[spec.name], half[spec.name]))
     if not agreeing:
@@ -72,12 +69,7 @@ def check_precision(plan: Plan, card: ModelCard, *, provider: str) -> dict[str, 
 
 def _first_windows(plan: Plan) -> Iterator[BlockInputs]:
     """Up to WINDOWS single windows with valid pixels, from the middles of blocks spread over the plan."""
-    access = Access(
-        sign=scene_signer(plan),
-        failures=FailureLog(tolerance=0),
-        reading=Reading(gdal=reading_settings()),
-        stats=ReadStats(),
-    )
+    access = scene_access(plan, FailureLog(tolerance=0))
     found = 0
     for cell in _cells(plan):
         inputs = read_inputs(plan, cell, access)
@@ -90,8 +82,8 @@ def _first_windows(plan: Plan) -> Iterator[BlockInputs]:
 
 def _cells(plan: Plan) -> Iterator[Block]:
     """Up to TRIED blocks of one step each: first the middles of blocks spread over the plan, then whatever comes."""
-    step, halo = plan.lattice.step, plan.lattice.halo + plan.margin
-    boxes = [block.inner.intersect(plan.grid.area) for block in plan.all_blocks()]
+    step, halo = plan.raster.lattice.step, plan.raster.lattice.halo + plan.raster.margin
+    boxes = [block.inner.intersect(plan.raster.grid.extent) for block in plan.raster.all_blocks()]
     middles = [
         ((box.row_start + box.row_stop) // 2 // step, (box.col_start + box.col_stop) // 2 // step)
         for box in boxes[:: max(1, len(boxes) // WINDOWS)]

@@ -7,70 +7,92 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from tilewright.flows.environment import storage_options
+from tilewright.flows.errors import RunnerError
 from tilewright.flows.machine import garbage_collector_off
 from tilewright.flows.prefect_steps import step
-from tilewright.flows.run.existing import ExistingProduct, check_output, check_same_request, read_existing
+from tilewright.flows.run.existing import check_output, check_renewal, check_same_request, read_existing
 from tilewright.flows.run.outcome import Outcome
-from tilewright.flows.runners.run_options import Placement, RunOptions
+from tilewright.flows.runners.run_options import RunOptions
 from tilewright.tasks.progress import Notice, Stage, silent
 
 if TYPE_CHECKING:
     from tilewright.flows.job.job import Job
-    from tilewright.tasks.plan import Plan
+    from tilewright.flows.run.existing import ExistingProduct
+    from tilewright.flows.runners.run_options import SendShard
+    from tilewright.models.card.card import ModelCard
+    from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.progress import Listener
     from tilewright.tasks.storage.storage import Storage
 
 
-def run_job(job: Job, options: RunOptions | None = None, *, listener: Listener = silent) -> Outcome:
+def run_job(
+    job: Job,
+    options: RunOptions | None = None,
+    *,
+    listener: Listener = silent,
+    send_shard: SendShard | None = None,
+) -> Outcome:
     """The published product of a job.
 
-    A second call on the same output does what is missing, or says that all is done.
+    A second call on the same output does what is missing, or says that all is done. ``send_shard`` runs one shard
+    where the options ask for several; without it they run in this process.
 
     Raises a refusal (ValueError) before pixels are read, or a RuntimeError naming what broke; what is done is kept.
     """
     options = options or RunOptions()
-    Placement(runner=options.runner, workers=options.workers, shards=options.shards, deployment=options.deployment)
+    if options.deployment is not None and send_shard is None:
+        raise RunnerError("deployment: its runs are sent by Prefect: use the command, or the flow region.")
     began, clock = datetime.now(UTC), time.monotonic() - options.startup_seconds
     output = job.output or f"out/{job.name}"
     storage = check_output(output, storage_options(output))
     existing = None if options.replace else read_existing(storage)
-    if existing is not None and not options.update:
-        check_same_request(existing, job)
-        if existing.complete:
-            return _already_complete(job, storage)
     with garbage_collector_off():
-        plan = _settled_plan(job, existing, options, listener)
+        card = _load_card(job)
+        if existing is not None and not options.update:
+            check_same_request(existing, job, card)
+            if existing.complete:
+                return _already_complete(job, storage)
+        plan = _plan_to_follow(job, card, existing, options, listener)
         if plan is None:
             return _already_complete(job, storage)
         # All below reads pixels, runs the model and writes COGs: seconds of imports that end here for most calls.
-        from tilewright.flows.run.context import Run, Settings
+        from tilewright.flows.run.context import Run, RunSettings
         from tilewright.flows.run.pipeline import make_product
 
     run = Run(
         plan=plan,
+        card=card,
         replaces=existing.plain if existing is not None and options.update else None,
-        settings=Settings.of(job),
+        settings=RunSettings.of(job),
         options=options,
         storage=storage,
         listener=listener,
         began=began,
         clock=clock,
+        send_shard=send_shard,
     )
     return make_product(run)
 
 
-def _settled_plan(job: Job, existing: ExistingProduct | None, options: RunOptions, listener: Listener) -> Plan | None:
-    """The plan to follow: the standing one, else a new one; None where --update would change nothing."""
+def _load_card(job: Job) -> ModelCard:
+    from tilewright.flows.plan.model_card import job_card
+
+    return job_card(job)
+
+
+def _plan_to_follow(
+    job: Job, card: ModelCard, existing: ExistingProduct | None, options: RunOptions, listener: Listener
+) -> Plan | None:
+    """The existing plan, else a new one; None where --update would change nothing."""
     if existing is not None and not options.update:
         return existing.plan()
-    from tilewright.flows.run.existing import check_renewal
-    from tilewright.tasks.storage.ledger import digest
+    from tilewright.tasks.storage.ledger import json_digest
 
     listener(Stage(name="plan", note="anew" if existing is not None else ""))
-    plan = new_plan(job)
+    plan = new_plan(job, card)
     if existing is not None:
         check_renewal(existing, plan)
-        if existing.complete and digest(plan.to_json()) == digest(existing.plain):
+        if existing.complete and json_digest(plan.to_json()) == json_digest(existing.plain):
             return None
     for warning in plan.warnings:
         listener(Notice(text=warning))
@@ -83,9 +105,9 @@ def _already_complete(job: Job, storage: Storage) -> Outcome:
 
 
 @step("plan")
-def new_plan(job: Job) -> Plan:
+def new_plan(job: Job, card: ModelCard) -> Plan:
     """The plan of a job today."""
     # Planning loads the model's runtime and the catalogs, which a finished product's second call does without.
-    from tilewright.flows.plan.make import make_plan
+    from tilewright.flows.plan.make import plan_job
 
-    return make_plan(job)
+    return plan_job(job, card)

@@ -1,4 +1,4 @@
-"""What publishing needs and no block decides, made while the model runs: libraries, templates, the scenes' picture."""
+"""Prepares publishing in a thread while the model runs: imports, templates, background picture."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from concurrent.futures import Future
 from contextlib import suppress
 from importlib import import_module
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from tilewright.tasks.block.block import Worker
+    from tilewright.tasks.block.worker import Worker
 
 
 LIBRARIES = ("tilewright.tasks.publish.publish", "stac_geoparquet.arrow")
@@ -22,22 +22,34 @@ PATIENCE_S = 10.0
 
 
 class Prefetch:
-    """Work begun for the end of a run. It ends with the process: where blocks fail only reads under way are waited for.
+    """Work begun for the end of a run, in a thread: imports, templates, the background picture.
 
-    It waits for the model's first call, since the interpreter is busy until then: the first block comes first.
+        with Prefetch(worker) as later:
+            ...  # blocks
+            later.background()
+
+    The thread waits for the model's first call, since the interpreter is busy until then, and ends with the process:
+    where blocks fail, only the reads it has begun are waited for.
     """
 
     def __init__(self, worker: Worker) -> None:
-        self._begin = worker.engine.pace.begun
+        self._worker = worker
+        self._begin = worker.model.timer.begun
         self._background: Future[np.ndarray | None] = Future()
-        Thread(target=self._work, args=(worker,), name="tilewright-ahead", daemon=True).start()
+
+    def __enter__(self) -> Self:
+        Thread(target=self._work, name="tilewright-prefetch", daemon=True).start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing is stopped: see the class."""
 
     def background(self) -> np.ndarray | None:
-        """The scenes in true colour, (y, x, 3) uint8, None where there are none to show. What went wrong is raised."""
+        """The scenes in true colour, (y, x, 3) uint8, None where none can be shown. Raises the thread's error."""
         self._begin.set()
         return self._background.result()
 
-    def _work(self, worker: Worker) -> None:
+    def _work(self) -> None:
         self._begin.wait(PATIENCE_S)
         # What cannot be loaded now says so where it is needed.
         with suppress(ImportError, MemoryError):
@@ -49,7 +61,7 @@ class Prefetch:
             from tilewright.tasks.report.render import load_templates
 
             load_templates()
-            made = background_picture(worker.plan, max_size=PICTURE_SIZE, sign=worker.sign, gdal=worker.gdal)
+            made = background_picture(self._worker.plan, self._worker.access, max_size=PICTURE_SIZE)
         except BaseException as error:
             self._background.set_exception(error)
         else:

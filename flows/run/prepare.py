@@ -12,7 +12,7 @@ from tilewright.tasks.publish.layers import AT_ONCE, PART_ITEM, product_parts
 from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.ledger import ENTRIES, PLAN
 from tilewright.tasks.storage.lock import LOCK
-from tilewright.tasks.storage.storage import HOME
+from tilewright.tasks.storage.storage import STATE_FOLDER
 from tilewright.tasks.zarr.store import STORE, StoredLayer, declare_store
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tilewright.models.card.card import ModelCard
-    from tilewright.tasks.plan import Plan
+    from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.storage.storage import Storage
 
 
@@ -59,10 +59,10 @@ def check_room(storage: Storage, plan: Plan, card: ModelCard) -> None:
         return
     kinds = {spec.name: (spec.kind, spec.dtype) for spec in card.layer_specs()}
     n_done = sum(1 for _ in storage.keys(ENTRIES)) if storage.root is not None else 0
-    share_left = 1 - min(n_done, len(plan.blocks)) / max(len(plan.blocks), 1)
+    share_left = 1 - min(n_done, len(plan.raster.blocks)) / max(len(plan.raster.blocks), 1)
     needed = room_needed(
-        [kinds[name] for name in plan.layers],
-        shape=plan.product_box.shape,
+        [kinds[name] for name in plan.raster.layers],
+        shape=plan.raster.product_box.shape,
         share_left=share_left,
         n_parts=len(product_parts(plan)),
     )
@@ -77,15 +77,15 @@ def check_room(storage: Storage, plan: Plan, card: ModelCard) -> None:
 def declare_product(storage: Storage, plan: Plan, card: ModelCard, *, zarr_format: Literal[2, 3]) -> None:
     """Declare the plan's whole store: its layers and the observation counts."""
     known = {spec.name: spec for spec in card.layer_specs()}
-    layers = [_stored(known[name]) for name in plan.layers]
+    layers = [_stored(known[name]) for name in plan.raster.layers]
     counts = StoredLayer(
         name="observations", dtype="uint16", nodata=0, description="valid scenes behind each pixel", unit="1"
     )
     declare_store(
         storage,
-        grid=plan.product_grid,
-        box=plan.product_box,
-        block=plan.product_block,
+        grid=plan.raster.product_grid,
+        box=plan.raster.product_box,
+        block=plan.raster.product_block,
         layers=[*layers, counts],
         attributes={"title": plan.name, "source": f"{card.name} by tilewright {plan.versions['tilewright']}"},
         zarr_format=zarr_format,
@@ -107,7 +107,7 @@ def remove_product(storage: Storage) -> None:
 def replace_plan(storage: Storage, layers: Iterable[str], plan: Plan) -> None:
     """Put a new plan in place of one with these layers; the Item goes first, layers no longer wanted go with it."""
     storage.delete(["item.json"])
-    remove_layers(storage, sorted({*layers} - {*plan.layers}))
+    remove_layers(storage, sorted({*layers} - {*plan.raster.layers}))
     storage.write_json(PLAN, plan.to_json())
 
 
@@ -116,7 +116,7 @@ def remove_layers(storage: Storage, names: Iterable[str]) -> None:
     known = list(storage.keys())
     for name in names:
         files = re.compile(
-            rf"({HOME}/(cogs|pyramid)/)?{re.escape(name)}(_r\d+c\d+)?\.(tif|tif\.aux\.xml|vrt|tif\.json|json)"
+            rf"({STATE_FOLDER}/(cogs|pyramid)/)?{re.escape(name)}(_r\d+c\d+)?\.(tif|tif\.aux\.xml|vrt|tif\.json|json)"
         )
         storage.delete([key for key in known if files.fullmatch(key) or (key.startswith(STORE) and f"/{name}/" in key)])
         if storage.folder is not None:

@@ -3,49 +3,47 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tilewright.flows.errors import RunnerError
-from tilewright.flows.runners.cluster_worker import differences, expected_facts, remote_block, worker_facts
+from tilewright.flows.runners.cluster_worker import RemoteOrder, differences, expected_facts, remote_block, worker_facts
 from tilewright.flows.runners.dispatch import Dispatcher
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tilewright.flows.runners.cluster_worker import Pairs
     from tilewright.flows.runners.quarantine import Quarantine
     from tilewright.flows.runners.run_options import Placement
-    from tilewright.tasks.block.block import Worker
+    from tilewright.tasks.block.worker import Worker
     from tilewright.tasks.grid.blocks import Block
     from tilewright.tasks.storage.ledger import BlockEntry
 
 
+READ_THREADS = 2
+"""Reads of one block under way at once in a worker process: each has one core."""
+
+
 def run_on_cluster(
-    worker: Worker, blocks: Sequence[Block], placement: Placement, quarantine: Quarantine, *, provider: str
+    worker: Worker, blocks: Sequence[Block], placement: Placement, quarantine: Quarantine
 ) -> Iterator[BlockEntry]:
     """Do the blocks on the cluster and yield their entries as they come; what fails for good goes to quarantine.
 
     Raises RunnerError where Dask's distributed part is not installed or the workers differ from this process.
     """
-    settings = {
-        "output": worker.storage.uri,
-        "provider": provider,
-        "batch": worker.engine.batch,
-        "tolerance": worker.failures.tolerance,
-    }
+    settings = replace(worker.settings, batch=worker.model.batch, read_threads=READ_THREADS)
     with _client(placement, n_blocks=len(blocks)) as client:
-        expected = expected_facts(worker)
-        given = tuple(sorted(settings.items()))
-        _check_workers(client, given, expected)
-        crew = Dispatcher(
-            client=client, worker=worker, work=remote_block, settings=given, expected=expected, quarantine=quarantine
-        )
-        yield from crew.run(blocks)
+        order = RemoteOrder(output=worker.storage.uri, settings=settings, expected=expected_facts(worker))
+        _check_workers(client, order)
+        dispatcher = Dispatcher(client=client, worker=worker, work=remote_block, order=order, quarantine=quarantine)
+        yield from dispatcher.run(blocks)
 
 
-def _check_workers(client: Any, settings: Pairs, expected: Pairs) -> None:
-    found = client.run(worker_facts, settings)
-    differing = [f"{worker}: {words}" for worker, facts in found.items() if (words := differences(facts, expected))]
+def _check_workers(client: Any, order: RemoteOrder) -> None:
+    found = client.run(worker_facts, order)
+    differing = [
+        f"{worker}: {words}" for worker, facts in found.items() if (words := differences(facts, order.expected))
+    ]
     if differing:
         raise RunnerError(
             f"{len(differing)} of {len(found)} workers differ from this process, and so might their pixels: "

@@ -1,4 +1,4 @@
-"""The blocks out on a cluster's workers: how many at once, when they are tried again, when a source is left alone."""
+"""Sends blocks to a cluster's workers: how many at once, when they are tried again, when a source is left alone."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from tilewright.flows.errors import ErrorClass, classify
 from tilewright.flows.policies import BLOCK_DELAYS, SOURCE_PAUSES
-from tilewright.tasks.block.block import block_key
+from tilewright.tasks.block.block_key import block_key
 from tilewright.tasks.storage.ledger import BlockEntry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from tilewright.flows.runners.cluster_worker import Pairs
+    from tilewright.flows.runners.cluster_worker import RemoteOrder
     from tilewright.flows.runners.quarantine import Quarantine
-    from tilewright.tasks.block.block import Worker
+    from tilewright.tasks.block.worker import Worker
     from tilewright.tasks.grid.blocks import Block
 
 
@@ -57,8 +57,7 @@ class Dispatcher:
     client: Any
     worker: Worker
     work: Callable[..., dict[str, Any]]
-    settings: Pairs
-    expected: Pairs
+    order: RemoteOrder
     quarantine: Quarantine
     out: dict[Any, Block] = field(default_factory=dict)
     again: list[tuple[float, str, Block]] = field(default_factory=list)
@@ -98,14 +97,13 @@ class Dispatcher:
         return min(MOST_OUT, max(LEAST_OUT, int(OUT_SECONDS / max(self.block_seconds, 1e-3)) + 1))
 
     def _submit(self, blocks: list[Block]) -> None:
-        needs = {"GPU": 1} if self.worker.engine.session.provider in {"cuda", "tensorrt"} else None
+        needs = {"GPU": 1} if self.worker.model.session.provider in {"cuda", "tensorrt"} else None
         futures = self.client.map(
             self.work,
             [block.row for block in blocks],
             [block.col for block in blocks],
             [self.quarantine.parts(block) for block in blocks],
-            settings=self.settings,
-            expected=self.expected,
+            order=self.order,
             key=[self._key(block) for block in blocks],
             resources=needs,
             pure=False,

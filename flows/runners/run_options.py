@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from importlib.util import find_spec
+from typing import Any
 
 from tilewright.flows.errors import RunnerError
 from tilewright.flows.machine import n_cores
+
+SendShard = Callable[[dict[str, Any]], object]
+"""Runs one shard to its end, from the parameters of the flow ``shard``; raises what that raises."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +45,10 @@ class Placement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """How a job is run; none of it changes a pixel. ``startup_seconds`` went by before and count as part of the run.
+    """How a job is run; none of it changes a pixel. ``startup_seconds`` passed before and count as part of the run.
 
-    ``shards`` and ``deployment`` send the blocks out as flow runs of their own (see ``Placement``);
-    ``retry`` names the class of failure whose blocks alone are done again.
+    ``runner``, ``workers``, ``shards`` and ``deployment`` say where blocks run: see ``Placement``, which is made of
+    them. ``retry`` names the class of failure whose blocks alone are done again.
     """
 
     runner: str = "threads"
@@ -54,3 +59,8 @@ class RunOptions:
     shards: int = 1
     deployment: str | None = None
     retry: str | None = None
+    placement: Placement = field(init=False)
+
+    def __post_init__(self) -> None:
+        placement = Placement(runner=self.runner, workers=self.workers, shards=self.shards, deployment=self.deployment)
+        object.__setattr__(self, "placement", placement)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tilewright.flows.runners.quarantine import Quarantine
+from tilewright.flows.runners.shard_runs import run_shards
 from tilewright.flows.runners.threads import run_on_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tilewright.flows.runners.run_options import Placement
-    from tilewright.tasks.block.block import Worker
+    from tilewright.flows.runners.run_options import Placement, SendShard
+    from tilewright.tasks.block.worker import Worker
     from tilewright.tasks.grid.blocks import Block
     from tilewright.tasks.storage.ledger import BlockEntry
 
@@ -20,21 +21,22 @@ class RunError(RuntimeError):
     """A run that failed: what broke, and that the rest is kept."""
 
 
-def run_blocks(worker: Worker, blocks: Sequence[Block], placement: Placement, *, provider: str) -> Iterator[BlockEntry]:
+def run_blocks(
+    worker: Worker, blocks: Sequence[Block], placement: Placement, *, send_shard: SendShard | None = None
+) -> Iterator[BlockEntry]:
     """Do every block and yield its entry as soon as it is recorded, in no promised order.
 
-    What is recorded stays, whatever comes. Raises SetAsideError at the end where blocks failed for good, and at once
-    what every other block would meet too.
+    What is recorded stays, whatever comes. ``send_shard`` runs a shard where the placement asks for several. Raises
+    SetAsideError at the end where blocks failed for good, and at once what every other block would meet too.
     """
     quarantine = Quarantine()
     if placement.shards > 1:
-        from tilewright.flows.runners.shard_runs import run_shards
-
-        yield from run_shards(worker, blocks, placement, provider=provider)
+        assert send_shard is not None, "a run in shards says how one is sent"
+        yield from run_shards(worker, blocks, placement, send_shard)
     elif placement.runner == "threads":
         yield from run_on_threads(worker, blocks, quarantine, n_workers=placement.n_workers, free=placement.free)
     else:
         from tilewright.flows.runners.cluster import run_on_cluster
 
-        yield from run_on_cluster(worker, blocks, placement, quarantine, provider=provider)
+        yield from run_on_cluster(worker, blocks, placement, quarantine)
     quarantine.close()

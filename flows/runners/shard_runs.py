@@ -11,17 +11,15 @@ from typing import TYPE_CHECKING, Any
 from tilewright.flows.errors import classify
 from tilewright.flows.plan.shards import Shard, cut_shards
 from tilewright.flows.policies import POLICIES, RETRIED
-from tilewright.flows.prefect_server import in_flow_run
 from tilewright.flows.runners.quarantine import SetAsideError
-from tilewright.flows.runners.shard_worker import run_shard
-from tilewright.tasks.block.block import is_current
+from tilewright.tasks.block.block_key import is_current
 from tilewright.tasks.storage.ledger import ENTRIES, BlockEntry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tilewright.flows.runners.run_options import Placement
-    from tilewright.tasks.block.block import Worker
+    from tilewright.flows.runners.run_options import Placement, SendShard
+    from tilewright.tasks.block.worker import Worker
     from tilewright.tasks.grid.blocks import Block
     from tilewright.tasks.storage.storage import Storage
 
@@ -34,21 +32,25 @@ class ShardsError(RuntimeError):
     """Shards that failed for good, after their own tries."""
 
 
-def run_shards(worker: Worker, blocks: Sequence[Block], placement: Placement, *, provider: str) -> Iterator[BlockEntry]:
+def run_shards(worker: Worker, blocks: Sequence[Block], placement: Placement, send: SendShard) -> Iterator[BlockEntry]:
     """Send the shards that hold the blocks out and yield entries as the ledger gets them.
 
     Raises ShardsError naming the shards that failed, after all others have ended.
     """
     wanted = {block.name: block for block in blocks}
-    shards = [shard for shard in cut_shards(worker.plan, placement.shards) if _any_of(shard, wanted)]
-    parameters = [_parameters(worker, shard, placement, provider) for shard in shards]
+    shards = [
+        shard
+        for shard in cut_shards(worker.plan, placement.shards)
+        if any(f"{row}_{col}" in wanted for row, col in shard.places)
+    ]
+    parameters = [_parameters(worker, shard, placement) for shard in shards]
     at_once = len(shards) if placement.deployment else max(1, min(len(shards), placement.n_workers))
     failures: list[str] = []
     rows: list[dict[str, str]] = []
     with ThreadPoolExecutor(max(1, at_once), thread_name_prefix="tilewright-shard") as pool:
         # Each thread gets a copy of this context: a sub-flow finds its parent run in it.
         running: dict[Future[Any], Shard] = {
-            pool.submit(contextvars.copy_context().run, _send, given, placement): shard
+            pool.submit(contextvars.copy_context().run, _send, given, send): shard
             for shard, given in zip(shards, parameters, strict=True)
         }
         while running:
@@ -69,20 +71,17 @@ def run_shards(worker: Worker, blocks: Sequence[Block], placement: Placement, *,
         raise SetAsideError(message, tuple(rows)) if rows else ShardsError(message)
 
 
-def _any_of(shard: Shard, wanted: dict[str, Block]) -> bool:
-    return any(f"{row}_{col}" in wanted for row, col in shard.places)
-
-
-def _parameters(worker: Worker, shard: Shard, placement: Placement, provider: str) -> dict[str, Any]:
+def _parameters(worker: Worker, shard: Shard, placement: Placement) -> dict[str, Any]:
+    """The parameters of the flow ``shard``."""
     return {
         "output": worker.storage.uri,
         "number": shard.number,
         "n_shards": placement.shards,
         "runner": placement.runner,
         "workers": _share(placement),
-        "provider": provider,
-        "batch": worker.engine.batch,
-        "tolerance": worker.failures.tolerance,
+        "provider": worker.settings.provider,
+        "batch": worker.model.batch,
+        "tolerance": worker.settings.tolerance,
     }
 
 
@@ -95,38 +94,18 @@ def _share(placement: Placement) -> int | None:
     )
 
 
-def _send(parameters: dict[str, Any], placement: Placement) -> None:
+def _send(parameters: dict[str, Any], send: SendShard) -> None:
     """One shard from start to end; a new try is a new run, on another machine where it is a deployment's."""
     delays = deque(POLICIES["shard"].delays)
     while True:
         try:
-            _send_once(parameters, placement)
+            send(parameters)
         except Exception as error:
             if not delays or classify(error) not in RETRIED:
                 raise
             time.sleep(delays.popleft())
         else:
             return
-
-
-def _send_once(parameters: dict[str, Any], placement: Placement) -> None:
-    """A deployment run, a sub-flow, or outside Prefect a plain call."""
-    if placement.deployment is not None:
-        from tilewright.flows.prefect_flows.flows import run_deployed
-
-        run_deployed(placement.deployment, parameters)
-    elif in_flow_run() and _server_answers():
-        from tilewright.flows.prefect_flows.flows import shard as sub_flow
-
-        sub_flow(**parameters)
-    else:
-        run_shard(**parameters)
-
-
-def _server_answers() -> bool:
-    from tilewright.flows.prefect_server import server_answers
-
-    return server_answers()
 
 
 def _arrived(worker: Worker, wanted: dict[str, Block]) -> Iterator[BlockEntry]:

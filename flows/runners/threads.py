@@ -1,4 +1,4 @@
-"""Blocks on the threads of this process: reading, the model and writing overlap, and no core waits for a stage."""
+"""Blocks on the threads of this process: reading, the model and writing overlap, so that no core waits."""
 
 from __future__ import annotations
 
@@ -14,16 +14,14 @@ from typing import TYPE_CHECKING, Any
 from tilewright.flows.machine import free_memory, unused_memory
 from tilewright.flows.plan.memory import FEWEST_ALIVE, block_memory, read_order_of
 from tilewright.flows.policies import BLOCK_DELAYS
-from tilewright.tasks.block.block import ReadBlock, Worker, read_block, write_block
-from tilewright.tasks.block.infer import infer_block
 from tilewright.tasks.block.split import do_block_in_parts
 from tilewright.tasks.read.reader import set_block_cache
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from tilewright.flows.runners.quarantine import Quarantine
-    from tilewright.tasks.block.infer import BlockResult
+    from tilewright.tasks.block.worker import InferredBlock, ReadBlock, Worker
     from tilewright.tasks.grid.blocks import Block
     from tilewright.tasks.storage.ledger import BlockEntry
 
@@ -36,20 +34,11 @@ MOST_WRITING = 2
 """Finished blocks that may wait to be written."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Inferred:
-    """A block's layers and what making them cost."""
-
-    read: ReadBlock
-    result: BlockResult
-    seconds: float
-
-
 @dataclass(slots=True, kw_only=True)
 class BlockPipeline:
     """The blocks under way, by stage; ``again`` are those to be tried again, with the moment from which on.
 
-    What memory is too short for goes alone, in parts: nothing else holds pixels then.
+    A block that ran out of memory is redone alone, split into parts, when no other block is in memory.
     """
 
     worker: Worker
@@ -63,7 +52,7 @@ class BlockPipeline:
     waiting: deque[Block]
     again: list[tuple[float, str, Block]] = field(default_factory=list)
     reading: dict[Future[ReadBlock], Block] = field(default_factory=dict)
-    making: dict[Future[_Inferred], Block] = field(default_factory=dict)
+    making: dict[Future[InferredBlock], Block] = field(default_factory=dict)
     writing: set[Future[BlockEntry]] = field(default_factory=set)
 
     def run(self) -> Iterator[BlockEntry]:
@@ -71,7 +60,7 @@ class BlockPipeline:
         while self.waiting or self.again or self._under_way:
             self._feed()
             if self._under_way:
-                # One whose time has come waits for room, not for the clock.
+                # A block whose time has come waits for memory, not for the clock.
                 patience = (self._pause() or None) if self.again else None
                 done, _ = wait(self._under_way, timeout=patience, return_when=FIRST_COMPLETED)
                 yield from self._take(done)
@@ -111,7 +100,7 @@ class BlockPipeline:
             if block is None or self.quarantine.parts(block) > 1:
                 return
             self._drop(block)
-            self.reading[self.readers.submit(read_block, self.worker, block)] = block
+            self.reading[self.readers.submit(self.worker.read, block)] = block
 
     def _take(self, done: set[Future[Any]]) -> Iterator[BlockEntry]:
         """Hand each finished stage on to the next."""
@@ -123,11 +112,11 @@ class BlockPipeline:
                 # Memory ran out for another meanwhile: this one too begins anew, in parts.
                 self.waiting.appendleft(block)
             else:
-                self.making[self.makers.submit(_infer, self.worker, read.result(), self.callers.map)] = block
+                self.making[self.makers.submit(self.worker.infer, read.result(), spread=self.callers.map)] = block
         for made in [future for future in self.making if future in done]:
             block = self.making.pop(made)
             if not self._failed(block, made.exception()):
-                self.writing.add(self.writers.submit(_write, self.worker, made.result()))
+                self.writing.add(self.writers.submit(self.worker.write, made.result()))
         for written in [future for future in self.writing if future in done]:
             self.writing.remove(written)
             yield written.result()
@@ -160,7 +149,7 @@ def run_on_threads(
     ``n_workers`` windows run at once, in ``free`` bytes of memory, None for what is free now. On a failure or Ctrl-C
     what has not begun is dropped and what runs is waited for: entries are whole or absent.
     """
-    lattice = worker.plan.lattice
+    lattice = worker.plan.raster.lattice
     windows = (lattice.block // lattice.step) ** 2
     # Twice the windows that run at once, so that the end of one block does not leave a core without work.
     n_making = max(2, math.ceil(2 * n_workers / windows))
@@ -181,16 +170,6 @@ def run_on_threads(
             waiting=deque(read_order.order(blocks)),
         )
         yield from line.run()
-
-
-def _infer(worker: Worker, read: ReadBlock, spread: Callable[..., Iterator[object]]) -> _Inferred:
-    began = time.perf_counter()
-    result = infer_block(worker.plan, worker.engine, read.inputs, spread=spread)  # type: ignore[arg-type]
-    return _Inferred(read=read.emptied(), result=result, seconds=time.perf_counter() - began)
-
-
-def _write(worker: Worker, made: _Inferred) -> BlockEntry:
-    return write_block(worker, made.read, made.result, infer_seconds=made.seconds)
 
 
 def _pool(stack: ExitStack, size: int, name: str) -> ThreadPoolExecutor:

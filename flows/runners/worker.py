@@ -1,4 +1,4 @@
-"""What a process needs to do blocks: the plan read back from the output, the model loaded once, the store opened."""
+"""The worker of this process, opened from a plan at hand or from an output that holds one."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from tilewright.catalogs.sources.registry import sign_href
 from tilewright.catalogs.sources.source import Source
 from tilewright.flows.environment import reading_settings, storage_options
 from tilewright.flows.machine import limit_malloc
-from tilewright.flows.plan.engine import open_engine
 from tilewright.flows.plan.model_card import load_plan_card
-from tilewright.tasks.block.block import Worker
-from tilewright.tasks.plan import Plan
+from tilewright.flows.plan.model_graph import load_model
+from tilewright.tasks.block.worker import Worker, WorkerSettings
+from tilewright.tasks.plan.plan import Plan
+from tilewright.tasks.read.access import Access, Reading
 from tilewright.tasks.read.failures import FailureLog
 from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.ledger import read_plan
@@ -22,32 +23,50 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tilewright.catalogs.scene import Scene
+    from tilewright.models.card.card import ModelCard
     from tilewright.tasks.storage.storage import Storage
 
 
-def open_worker(
-    storage: Storage, plan: Plan, *, provider: str, batch: int | None, tolerance: int, read_threads: int
-) -> Worker:
-    """The workshop of this process.
+def open_worker(storage: Storage, plan: Plan, card: ModelCard, settings: WorkerSettings) -> Worker:
+    """The worker of this process for a plan and its card.
 
-    Raises ProviderError where the provider asked for cannot run, JobError where the model has changed.
+    Raises ProviderError where the provider asked for cannot run, JobError where the tuned graph cannot be had here.
     """
     limit_malloc()
-    card = load_plan_card(plan)
+    failures = FailureLog(tolerance=settings.tolerance)
     return Worker(
+        settings=settings,
         plan=plan,
-        engine=open_engine(plan, card, provider=provider, batch=batch),
+        model=load_model(plan, card, provider=settings.provider, batch=settings.batch),
         storage=storage,
-        store=open_store(storage, box=plan.product_box, block=plan.product_block),
-        sign=scene_signer(plan),
-        failures=FailureLog(tolerance=tolerance),
-        read_threads=read_threads,
-        gdal=reading_settings(),
+        store=open_store(storage, box=plan.raster.product_box, block=plan.raster.product_block),
+        failures=failures,
+        access=scene_access(plan, failures, threads=settings.read_threads),
     )
 
 
-def scene_signer(plan: Plan) -> Callable[[Scene, str], str] | None:
-    """What makes an href readable now, by the plan's source; None where nothing needs signing."""
+def reopen_worker(output: str, settings: WorkerSettings) -> Worker:
+    """The worker of a process that knows nothing but the output.
+
+    Raises StoreError where no plan is there, JobError where the model has changed.
+    """
+    storage = open_storage(output, options=storage_options(output))
+    plain = read_plan(storage)
+    if plain is None:
+        raise StoreError(f"{output} holds no plan that a worker could follow.")
+    plan = Plan.from_json(plain)
+    return open_worker(storage, plan, load_plan_card(plan), settings)
+
+
+def scene_access(plan: Plan, failures: FailureLog, *, threads: int = 1) -> Access:
+    """The access to a plan's scenes: signed for its source, with the settings of this environment."""
+    return Access(
+        sign=_scene_signer(plan), failures=failures, reading=Reading(gdal=reading_settings()), threads=threads
+    )
+
+
+def _scene_signer(plan: Plan) -> Callable[[Scene, str], str] | None:
+    """A function that signs hrefs for the plan's source; None where no href needs it."""
     source = Source.from_json(plan.source)
     if source.signing == "none":
         return None
@@ -57,22 +76,3 @@ def scene_signer(plan: Plan) -> Callable[[Scene, str], str] | None:
         return sign_href(source, href)
 
     return sign
-
-
-def reopen_worker(output: str, *, provider: str, batch: int | None, tolerance: int, read_threads: int) -> Worker:
-    """The workshop of a worker process that knows nothing but the output.
-
-    Raises StoreError where no plan is there.
-    """
-    storage = open_storage(output, options=storage_options(output))
-    plain = read_plan(storage)
-    if plain is None:
-        raise StoreError(f"{output} holds no plan that a worker could follow.")
-    return open_worker(
-        storage,
-        Plan.from_json(plain),
-        provider=provider,
-        batch=batch,
-        tolerance=tolerance,
-        read_threads=read_threads,
-    )

@@ -1,4 +1,4 @@
-"""The built-in models, rebuilt byte for byte: `python -m tilewright.models.builtin.build`; `--check` compares only."""
+"""Rebuilds the built-in models byte for byte: `python -m tilewright.models.builtin.build`; `--check` only compares."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MODELS: Mapping[str, tuple[Callable[[], bytes], Callable[[bytes], dict[str, Any]
 
 
 def build(name: str) -> dict[str, bytes]:
-    """The files of built-in model `name`, by file name."""
+    """The contents of the files of built-in model `name`, by file name."""
     graph, card = MODELS[name]
     model = graph()
     text = json.dumps(card(model), indent=2, ensure_ascii=False) + "\n"
@@ -31,7 +31,7 @@ def build(name: str) -> dict[str, bytes]:
 
 
 def differing_files(folder: Path = FOLDER) -> tuple[str, ...]:
-    """The files under `folder` that differ from what this script builds, as `name/file`."""
+    """The files under `folder` that are missing or differ from the built ones, as `name/file`."""
     built = {f"{name}/{file}": content for name in MODELS for file, content in build(name).items()}
     return tuple(
         path
@@ -41,7 +41,7 @@ def differing_files(folder: Path = FOLDER) -> tuple[str, ...]:
 
 
 def write(folder: Path = FOLDER) -> None:
-    """Every built-in model's files written under `folder`, one folder each."""
+    """Writes the files of every built-in model under `folder`, one folder each."""
     for name in MODELS:
         (folder / name).mkdir(parents=True, exist_ok=True)
         for file, content in build(name).items():
@@ -49,15 +49,15 @@ def write(folder: Path = FOLDER) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit status of the command: 1 where `--check` finds a difference."""
+    """The exit status of the command: 1 if `--check` finds a difference, else 0."""
     if "--check" in arguments:
-        wrong = differing_files()
-        if wrong:
+        differing = differing_files()
+        if differing:
             sys.stderr.write(
-                f"differ from models/builtin/build.py: {', '.join(wrong)}; "
+                f"differ from models/builtin/build.py: {', '.join(differing)}; "
                 "run python -m tilewright.models.builtin.build\n"
             )
-        return 1 if wrong else 0
+        return 1 if differing else 0
     write()
     return 0
 

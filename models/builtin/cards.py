@@ -50,16 +50,16 @@ def _class(value: int, name: str, description: str, colour: str) -> dict[str, An
     return {"value": value, "name": name, "description": description, "color_hint": colour}
 
 
-def _result(channels: int, second: str) -> dict[str, Any]:
+def _result(n_channels: int, channel_axis: str) -> dict[str, Any]:
     return {
-        "shape": [-1, channels, -1, -1],
-        "dim_order": ["batch", second, "height", "width"],
+        "shape": [-1, n_channels, -1, -1],
+        "dim_order": ["batch", channel_axis, "height", "width"],
         "data_type": "float32",
     }
 
 
 def ndwi_water_card(model: bytes) -> dict[str, Any]:
-    """The card of `ndwi-water` for the graph whose bytes are given."""
+    """The card of `ndwi-water` for the graph with the bytes `model`."""
     return _item("ndwi-water", model, {
         "title": "Open water by NDWI",
         "description": "Arithmetic, not learned: NDWI = (green - nir) / (green + nir), turned into two-class logits "
@@ -98,7 +98,7 @@ def ndwi_water_card(model: bytes) -> dict[str, Any]:
 
 
 def cva_change_card(model: bytes) -> dict[str, Any]:
-    """The card of `cva-change` for the graph whose bytes are given."""
+    """The card of `cva-change` for the graph with the bytes `model`."""
     return _item("cva-change", model, {
         "title": "Change between two dates by change vector analysis",
         "description": "Arithmetic, not learned: the length of the difference vector over blue, green, red and nir, "

@@ -1,6 +1,6 @@
-"""The graphs of the built-in models: arithmetic, not learned; each function below is the whole model.
+"""The graphs of the built-in models: arithmetic, not learned; each public function builds one whole model.
 
-Bytes depend on nothing but this file: names and producer are fixed, the protobuf is serialised deterministically.
+Their bytes depend on this file alone: names and producer are fixed, the protobuf is serialised deterministically.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NDWI_THRESHOLD = 0.0
 # Logits per unit of NDWI: +-0.2 around the threshold goes from 2 % to 98 % water.
 NDWI_SLOPE = 20.0
 
-# Denominators below this reflectance are noise around zero; the ratio is held back instead of exploding.
+# Denominators below this reflectance are noise around zero; they are raised to it, so that the ratio stays bounded.
 NDWI_FLOOR = 1e-3
 
 # Euclidean length over blue, green, red, nir, in reflectance. Source: Malila (1980), change vector analysis.
@@ -34,7 +34,7 @@ CVA_THRESHOLD = 0.14
 # Logits per unit of reflectance: +-0.04 around the threshold goes from 2 % to 98 % changed.
 CVA_SLOPE = 100.0
 
-# Side of the square whose pixels vote: single noisy pixels fall out, straight edges stay where they are.
+# Side of the square of pixels that vote: single noisy pixels vanish, straight edges keep their position.
 CVA_VOTERS = 3
 
 
@@ -64,7 +64,10 @@ def _model(
 
 
 def ndwi_water_graph() -> bytes:
-    """`image` (batch, 2 [green, nir], h, w) reflectance -> `logits` (batch, 2 [other, water], h, w), pixel by pixel."""
+    """The ONNX bytes of `ndwi-water`, which computes each pixel alone.
+
+    `image` (batch, 2 [green, nir], h, w) reflectance -> `logits` (batch, 2 [other, water], h, w).
+    """
     weights = [
         _weight("difference_and_sum", np.reshape([1, -1, 1, 1], (2, 2, 1, 1))),
         _weight("floor", NDWI_FLOOR),
@@ -86,11 +89,13 @@ def ndwi_water_graph() -> bytes:
 
 
 def cva_change_graph() -> bytes:
-    """`pair` (batch, 2 [before, after], 4 [blue, green, red, nir], h, w) reflectance -> `magnitude` (batch, 1, h, w),
-    the length of the change vector, and `change` (batch, 2 [unchanged, changed], h, w), probabilities: the mean over
-    3 x 3 pixels of each one's own.
+    """The ONNX bytes of `cva-change`.
+
+    `pair` (batch, 2 [before, after], 4 [blue, green, red, nir], h, w) reflectance -> `magnitude` (batch, 1, h, w),
+    the length of the change vector, and `change` (batch, 2 [unchanged, changed], h, w), probabilities: the mean of
+    the single pixels' probabilities over 3 x 3 pixels.
     """
-    reach = CVA_VOTERS // 2
+    radius = CVA_VOTERS // 2
     weights = [
         _weight("first", 0, np.int64),
         _weight("second", 1, np.int64),
@@ -106,7 +111,7 @@ def cva_change_graph() -> bytes:
         helper.make_node("Conv", ["magnitude", "slope", "offset"], ["logit"], kernel_shape=[1, 1]),
         helper.make_node("Sigmoid", ["logit"], ["alone"]),
         helper.make_node(
-            "AveragePool", ["alone"], ["changed"], kernel_shape=[CVA_VOTERS] * 2, pads=[reach] * 4, count_include_pad=0
+            "AveragePool", ["alone"], ["changed"], kernel_shape=[CVA_VOTERS] * 2, pads=[radius] * 4, count_include_pad=0
         ),
         helper.make_node("Sub", ["one", "changed"], ["unchanged"]),
         helper.make_node("Concat", ["unchanged", "changed"], ["change"], axis=1),

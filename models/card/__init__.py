@@ -1,4 +1,4 @@
-"""How a card is found, read and checked: one file per part of it, and the typed card that comes out.
+"""Finds, reads and checks a card, and yields it as a typed value: one file per part of the card.
 
 Reading order: registry, files, schema, card, parse_inputs, parse_bands, parse_extras, parse_outputs, tile, graph.
 It may import errors, fields, cache and spec.

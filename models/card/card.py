@@ -1,4 +1,4 @@
-"""The model card: a STAC MLM Item read, checked and completed into what the runtime executes."""
+"""The model card: a STAC MLM Item, read, checked and completed to the typed value that the runtime executes."""
 
 from __future__ import annotations
 
@@ -47,11 +47,12 @@ PROPERTY_FIELDS: Final = ("tw:tile",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
-    """A model that can be run: its ONNX file and everything the runtime must know of it.
+    """A model that can be run: its ONNX file and everything the runtime must know about it.
 
-    `sha256` is that of the model file; `digest` is over the card and the sha256 of all its files, so it changes with
+    `sha256` is the hash of the model file; `digest` covers the card and the sha256 of all its files, so it changes with
     everything that could change a pixel. `weights` are external weight files. `raw` is the Item's JSON. A card with
-    `members` stands for several runs, in the `role` "flips" or "d4" (of one model) or "mean" or "vote" (of several).
+    `members` combines several runs: `role` is "flips" or "d4" (one model on flipped windows), "mean" or "vote" (several
+    models).
     """
 
     name: str
@@ -73,7 +74,7 @@ class ModelCard:
 
     @property
     def resolution(self) -> float | None:
-        """Pixel size of the card's grid in metres: the finest `tw:resolution`, None when no input says one."""
+        """Pixel size of the card's grid in metres: the finest `tw:resolution`, None when no input has one."""
         return min((spec.resolution for spec in self.inputs if spec.resolution is not None), default=None)
 
     @property
@@ -88,16 +89,16 @@ class ModelCard:
 
     @property
     def batch(self) -> int | None:
-        """The batch size the graph is fixed to, None when free."""
+        """The batch size to which the graph is fixed, None when free."""
         return next((size for spec in self.inputs if (size := spec.size("batch"))), None)
 
     def ratio(self, spec: InputSpec) -> float:
-        """The pixel size of an input over that of the card's grid (2.0 for a 20 m input beside a 10 m one)."""
+        """The pixel size of an input divided by that of the card's grid (2.0 for a 20 m input of a 10 m grid)."""
         finest = self.resolution
         return 1.0 if finest is None or spec.resolution is None else spec.resolution / finest
 
     def read_size(self, spec: InputSpec, window: int) -> int:
-        """Height (= width) in the input's own pixels of what must be read for a window of `window` grid pixels."""
+        """Height (= width), in the input's own pixels, of the area to read for a window of `window` grid pixels."""
         return round(window / self.ratio(spec))
 
     def layer_specs(self) -> tuple[LayerSpec, ...]:
@@ -108,19 +109,19 @@ class ModelCard:
 def load_card(path: Path, *, verify: bool = True) -> ModelCard:
     """The card in a `card.json` (or the folder that holds one), checked against schemas, files and graph.
 
-    `verify=False` leaves out what needs the files: existence, checksum and the check against the graph.
-    Raises CardError: what was given, what was expected, which field to change.
+    `verify=False` skips the checks that need the files: existence, checksum and agreement with the graph.
+    Raises CardError, which names the value, the expected value and the field to change.
     """
     path = path / "card.json" if path.is_dir() else path
     raw = read_json(path)
     check_schemas(raw, verify=verify)
-    card = _completed(raw, path.parent, verify=verify)
+    card = _typed_card(raw, path.parent, verify=verify)
     if verify:
         check_graph(card.model_path, card.inputs, card.extras, card.outputs, weights=card.weights)
     return card
 
 
-def _completed(raw: dict[str, Any], folder: Path, *, verify: bool) -> ModelCard:
+def _typed_card(raw: dict[str, Any], folder: Path, *, verify: bool) -> ModelCard:
     """The typed card from a valid Item."""
     item = ItemMLMExtension(pystac.Item.from_dict(raw, migrate=False))
     properties = CardField(path="properties", content=raw["properties"])
@@ -150,8 +151,8 @@ def _completed(raw: dict[str, Any], folder: Path, *, verify: bool) -> ModelCard:
 
 def _declared_bands(raw: Mapping[str, Any]) -> tuple[str, ...]:
     """Names in the Item's `bands`, else those of the model asset."""
-    holders = [raw["properties"], *raw["assets"].values()]
-    entries = [band for holder in holders for band in holder.get("bands") or holder.get("eo:bands") or []]
+    owners = [raw["properties"], *raw["assets"].values()]
+    entries = [band for owner in owners for band in owner.get("bands") or owner.get("eo:bands") or []]
     return tuple(dict.fromkeys(str(band["name"]) for band in entries if isinstance(band, dict) and "name" in band))
 
 

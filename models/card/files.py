@@ -1,4 +1,4 @@
-"""The files a card points to: hrefs that stay in its own folder, and checksums that are true."""
+"""The files of a card: checks that their hrefs stay inside the card's folder and that their checksums match."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SCHEME: Final = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFile:
-    """One file of a card: the href as written, where it lies, its sha256 in hex ("" where the card has none yet)."""
+    """One file of a card: the href as written, its path, its sha256 in hex ("" if the card has none yet)."""
 
     href: str
     path: Path
@@ -46,7 +46,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def parse_json(content: bytes, *, origin: str) -> dict[str, Any]:
-    """The JSON object in `content`. Raises CardError naming `origin` otherwise."""
+    """The JSON object in `content`. Raises CardError naming `origin` if there is none."""
     try:
         card = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -59,7 +59,7 @@ def parse_json(content: bytes, *, origin: str) -> dict[str, Any]:
 def model_files(card: Mapping[str, Any], folder: Path, *, verify: bool) -> tuple[ModelFile, ...]:
     """The model file first, then its external weights, all inside `folder`.
 
-    With `verify` they are there and their checksums are true.
+    With `verify` every file is checked to exist and to match its checksum.
 
     Raises CardError naming the asset's field.
     """
@@ -68,21 +68,21 @@ def model_files(card: Mapping[str, Any], folder: Path, *, verify: bool) -> tuple
     if len(models) != 1:
         raise CardError(f"assets has {len(models)} entries with the role mlm:model; mark exactly one ONNX file")
     weights = [key for key in assets.content if "mlm:weights" in assets.child(key).texts("roles") and key not in models]
-    return tuple(_file(assets.child(key), folder, verify=verify) for key in (*models, *weights))
+    return tuple(_model_file(assets.child(key), folder, verify=verify) for key in (*models, *weights))
 
 
-def _file(asset: CardField, folder: Path, *, verify: bool) -> ModelFile:
-    path = inside(folder, asset.text("href"), field=asset.at("href"))
+def _model_file(asset: CardField, folder: Path, *, verify: bool) -> ModelFile:
+    path = path_inside(folder, asset.text("href"), field=asset.at("href"))
     match = MULTIHASH.match(asset.text("file:checksum"))
     if match is None and verify:
         raise asset.refuse("file:checksum", "write 1220 and the file's sha256 in lower-case hex (64 digits)")
     file = ModelFile(href=asset.text("href"), path=path, sha256=match.group(1) if match else "")
     if verify:
-        _verify(file, asset)
+        _verify_file(file, asset)
     return file
 
 
-def _verify(file: ModelFile, asset: CardField) -> None:
+def _verify_file(file: ModelFile, asset: CardField) -> None:
     if not file.path.is_file():
         raise asset.refuse("href", "no such file in the card's folder")
     if (found := file_sha256(file.path)) != file.sha256:
@@ -92,8 +92,8 @@ def _verify(file: ModelFile, asset: CardField) -> None:
         )
 
 
-def inside(folder: Path, href: str, *, field: str) -> Path:
-    """The path of a relative href below `folder`. Raises CardError for any that leaves it, by symbolic link too."""
+def path_inside(folder: Path, href: str, *, field: str) -> Path:
+    """The path of a relative href below `folder`. Raises CardError if it or a symbolic link leads out of the folder."""
     parts = href.split("/")
     if (
         SCHEME.match(href)

@@ -1,4 +1,4 @@
-"""Whether an ONNX file is the graph its card speaks of: names, ranks, sizes, types, operators, weight files."""
+"""Checks an ONNX file against its card: names, ranks, sizes, types, operators, weight files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-from tilewright.models.card.files import inside
+from tilewright.models.card.files import path_inside
 from tilewright.models.errors import CardError
 
 if TYPE_CHECKING:
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 LARGEST_GRAPH: Final = 2 * 1024**3 - 1
-"""Bytes a protobuf message can have. Source: protocol buffers, "Total Size of the Message"."""
+"""Largest size of a protobuf message in bytes. Source: protocol buffers, "Total Size of the Message"."""
 
 OLDEST_OPSET: Final = 7
 """Source: ONNX Runtime compatibility: graphs of opset 7 and above are supported."""
 
 DOMAINS: Final = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
-"""Operator domains that every build of ONNX Runtime carries."""
+"""Operator domains that every build of ONNX Runtime supports."""
 
 PICKLES: Final = (b"\x80", b"PK\x03\x04")
 """First bytes of a Python pickle and of the zip archive that torch.save writes."""
@@ -34,7 +34,7 @@ PICKLES: Final = (b"\x80", b"PK\x03\x04")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphFacts:
-    """What the file itself says: opset of ai.onnx, operators by `domain::type`, bytes, external weight files."""
+    """Facts read from the file: opset of ai.onnx, operators as `domain::type`, size in bytes, external weight files."""
 
     opset: int
     operators: tuple[str, ...]
@@ -58,21 +58,23 @@ def check_graph(
     *,
     weights: Sequence[Path] = (),
 ) -> GraphFacts:
-    """The facts of the graph, when the card's inputs and outputs are its inputs and outputs.
+    """The facts of the graph at `path`, whose inputs and outputs must be those of the card.
 
-    `weights` are the external weight files the card has checksums for. No weight is loaded and nothing is run.
-    Raises CardError naming the field of the card to change, or what the file must not hold.
+    `weights` are the external weight files for which the card has checksums. No weight is loaded and nothing is run.
+    Raises CardError naming the field of the card to change, or the content that the file must not hold.
     """
     model = read_graph(path)
     facts = _facts(model, path)
     _refuse_external(facts, path, weights)
     _refuse_inputs(graph_inputs(model), (*inputs, *extras))
-    _refuse_outputs({port.name: _port(port, f"output {port.name!r}") for port in model.graph.output}, outputs)
+    ports = {port.name: _port(port, f"output {port.name!r}") for port in model.graph.output}
+    for spec in outputs:
+        _refuse_port(f"properties.mlm:output ({spec.name})", "result", ports.get(spec.name), spec, tuple(ports))
     return facts
 
 
 def read_graph(path: Path) -> onnx.ModelProto:
-    """The graph in an ONNX file, external weights left where they are. Raises CardError when it is none."""
+    """The graph in an ONNX file, without its external weights. Raises CardError if the file holds no ONNX graph."""
     n_bytes = path.stat().st_size
     if n_bytes > LARGEST_GRAPH:
         raise CardError(f"{path.name} has {n_bytes} bytes; move weights above 2 GiB to an external file beside it")
@@ -98,10 +100,10 @@ def graph_inputs(model: onnx.ModelProto) -> dict[str, GraphPort]:
     return {port.name: _port(port, f"input {port.name!r}") for port in model.graph.input if port.name not in fixed}
 
 
-def _port(value: onnx.ValueInfoProto, what: str) -> GraphPort:
+def _port(value: onnx.ValueInfoProto, label: str) -> GraphPort:
     if value.type.WhichOneof("value") != "tensor_type":
         raise CardError(
-            f"the graph's {what} is no tensor (a sequence or map); export it as one (skl2onnx: zipmap=False)"
+            f"the graph's {label} is no tensor (a sequence or map); export it as one (skl2onnx: zipmap=False)"
         )
     tensor = value.type.tensor_type
     try:
@@ -120,36 +122,32 @@ def _facts(model: onnx.ModelProto, path: Path) -> GraphFacts:
     newest = onnx.defs.onnx_opset_version()
     if not OLDEST_OPSET <= opset <= newest:
         raise CardError(f"{path.name} is of opset {opset}; export it with an opset from {OLDEST_OPSET} to {newest}")
-    own = {(function.domain, function.name) for function in model.functions}
-    nodes = {(node.domain, node.op_type) for node in _nodes(model)}
-    for domain, kind in sorted(nodes - own):
+    local = {(function.domain, function.name) for function in model.functions}
+    nodes = {(node.domain, node.op_type) for graph in _graphs(model) for node in graph.node}
+    for domain, kind in sorted(nodes - local):
         if domain not in DOMAINS:
             raise CardError(
                 f"{path.name} uses the operator {kind} of the domain {domain!r}; export it with operators of ONNX alone"
             )
     operators = tuple(sorted(f"{domain}::{kind}" if domain else kind for domain, kind in nodes))
-    external = tuple(sorted({location for tensor in _tensors(model) if (location := _location(tensor)) is not None}))
+    locations = {_external_location(tensor) for tensor in _tensors(model)}
+    external = tuple(sorted(location for location in locations if location is not None))
     return GraphFacts(opset=opset, operators=operators, n_bytes=path.stat().st_size, external=external)
 
 
 def _graphs(model: onnx.ModelProto) -> Iterator[Any]:
-    """The main graph, the bodies of local functions, and every graph inside an attribute of theirs."""
-    waiting: list[Any] = [model.graph, *model.functions]
-    while waiting:
-        graph = waiting.pop()
+    """The main graph, the bodies of local functions, and every graph in an attribute of their nodes."""
+    pending: list[Any] = [model.graph, *model.functions]
+    while pending:
+        graph = pending.pop()
         yield graph
         for node in graph.node:
             for attribute in node.attribute:
-                waiting.extend([attribute.g] if attribute.HasField("g") else attribute.graphs)
-
-
-def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    for graph in _graphs(model):
-        yield from graph.node
+                pending.extend([attribute.g] if attribute.HasField("g") else attribute.graphs)
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Every tensor that could point to a file."""
+    """Every tensor that could refer to an external file."""
     for graph in _graphs(model):
         if isinstance(graph, onnx.GraphProto):
             yield from graph.initializer
@@ -160,17 +158,17 @@ def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
                 yield from ([attribute.t] if attribute.HasField("t") else attribute.tensors)
 
 
-def _location(tensor: onnx.TensorProto) -> str | None:
+def _external_location(tensor: onnx.TensorProto) -> str | None:
     if tensor.data_location != onnx.TensorProto.EXTERNAL:
         return None
     return next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
 
 
 def _refuse_external(facts: GraphFacts, path: Path, weights: Sequence[Path]) -> None:
-    """Refuse weight files outside the model's folder, or that the card has no checksum for."""
+    """Refuse weight files that lie outside the model's folder or have no checksum in the card."""
     known = {file.resolve() for file in weights}
     for location in facts.external:
-        file = inside(path.parent, location, field=f"the external weight file of {path.name}")
+        file = path_inside(path.parent, location, field=f"the external weight file of {path.name}")
         if file.resolve() not in known:
             raise CardError(
                 f"assets lists no file {location!r}, which {path.name} takes weights from; "
@@ -189,15 +187,10 @@ def _refuse_inputs(ports: Mapping[str, GraphPort], specs: Sequence[InputSpec | E
         )
 
 
-def _refuse_outputs(ports: Mapping[str, GraphPort], specs: Sequence[OutputSpec]) -> None:
-    for spec in specs:
-        _refuse_port(f"properties.mlm:output ({spec.name})", "result", ports.get(spec.name), spec, tuple(ports))
-
-
 def _refuse_port(
     at: str, key: str, port: GraphPort | None, spec: InputSpec | ExtraInput | OutputSpec, names: tuple[str, ...]
 ) -> None:
-    """Refuse a card's array that is not the graph's: name, type, rank, sizes."""
+    """Refuse an array of the card that differs from the graph's in name, type, rank or size."""
     if port is None:
         raise CardError(f"{at}.name is {spec.name!r}; the graph has {', '.join(names) or 'none'}: write one of these")
     if port.data_type != spec.data_type:

@@ -1,4 +1,4 @@
-"""The bands of one input: names as they stand, derived bands with their expressions, and what must be read."""
+"""The bands of one input: their names, the expressions of derived bands, and the bands to read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INDICES: Final = {
     "ndmi": "(nir - swir16) / (nir + swir16)",
     "nbr": "(nir - swir22) / (nir + swir22)",
 }
-"""Derived bands known by name.
+"""Derived bands that a card can request by name.
 
 Source: Rouse 1974 (NDVI), McFeeters 1996 (NDWI), Xu 2006 (MNDWI), Gao 1996 as used with Sentinel-2 (NDMI),
 Key and Benson 2006 (NBR).
@@ -30,7 +30,7 @@ Key and Benson 2006 (NBR).
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BandList:
-    """Bands in the card's order, those that are derived with their expressions, and the bands to read."""
+    """Bands in the card's order, the expressions of the derived ones by name, and the bands to read."""
 
     names: tuple[str, ...]
     expressions: dict[str, Expression]
@@ -40,8 +40,8 @@ class BandList:
 def read_bands(field: CardField, declared: Sequence[str]) -> BandList:
     """The bands of one `mlm:input` entry; `declared` are the names in the Item's `bands`.
 
-    A text is a declared band or a known index; an object {name, format, expression} is derived.
-    Raises CardError naming the entry when a band is not declared or an expression cannot be honoured.
+    A text names a declared band or a known index; an object {name, format, expression} defines a derived band.
+    Raises CardError naming the entry if a band is not declared or an expression cannot be honoured.
     """
     entries = field.content.get("bands")
     if not isinstance(entries, list) or not entries:
@@ -55,14 +55,14 @@ def read_bands(field: CardField, declared: Sequence[str]) -> BandList:
             expressions[name] = expression
     source: list[str] = []
     for i, name in enumerate(names):
-        needs = expressions[name].names if name in expressions else (name,)
-        _refuse_undeclared(needs, declared, f"{field.at('bands')}[{i}]")
-        source.extend(needs)
+        required = expressions[name].names if name in expressions else (name,)
+        _refuse_undeclared(required, declared, f"{field.at('bands')}[{i}]")
+        source.extend(required)
     return BandList(names=tuple(names), expressions=expressions, source=tuple(dict.fromkeys(source)))
 
 
 def _band(entry: object, path: str, declared: Sequence[str]) -> tuple[str, Expression | None]:
-    """The name of one entry and its expression, None for a band that is read as it is."""
+    """The name of one entry and its expression, None for a band that is not derived."""
     if isinstance(entry, str):
         if entry in INDICES and entry not in declared:
             return entry, parse_expression(INDICES[entry], field=path)

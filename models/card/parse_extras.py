@@ -1,4 +1,4 @@
-"""The `mlm:input` entries that are computed, not read: `tw:extra` as a typed ExtraInput."""
+"""Parses the `mlm:input` entries that are computed instead of read: `tw:extra` as a typed ExtraInput."""
 
 from __future__ import annotations
 
@@ -21,28 +21,30 @@ KINDS: Final = ("day_of_year", "valid_mask", "lonlat", "wavelengths", "constant"
 
 
 def read_extra(field: CardField, pixels: Sequence[InputSpec]) -> ExtraInput:
-    """One entry of `mlm:input` with `tw:extra`, a kind's name or an object {kind, of, parts, values}.
+    """The extra input of one entry of `mlm:input`; its `tw:extra` is a kind or an object {kind, of, parts, values}.
 
-    Raises CardError naming the field when the kind, what it refers to, or the shape cannot be honoured.
+    Raises CardError naming the field if the kind, the input it refers to, or the shape cannot be honoured.
     """
     field.only(EXTRA_FIELDS, prefix="tw:")
-    given = field.content["tw:extra"]
+    value = field.content["tw:extra"]
     extra = CardField(
         path=field.at("tw:extra"),
-        content={"kind": given} if isinstance(given, str) else field.child("tw:extra").content,
+        content={"kind": value} if isinstance(value, str) else field.child("tw:extra").content,
     )
     extra.only(("kind", "of", "parts", "values"))
     kind = cast("ExtraKind", extra.choice("kind", KINDS))
     array = read_shape(field, "input")
-    of = _referred(extra, pixels)
+    pixel_input = _referenced_input(extra, pixels)
     parts = _parts(extra, kind)
-    values = _values(extra, kind, array, n_bands=len(of.bands))
-    _refuse_layout(field, kind, array, n_parts=len(parts), steps=of.dates.steps, n_bands=len(of.bands))
-    shift, gain = _linear(field)
+    values = _constant_values(extra, kind, array, n_bands=len(pixel_input.bands))
+    _refuse_layout(
+        field, kind, array, n_parts=len(parts), steps=pixel_input.dates.steps, n_bands=len(pixel_input.bands)
+    )
+    shift, gain = _linear_scaling(field)
     return ExtraInput(
         name=field.text("name"),
         kind=kind,
-        of=of.name,
+        of=pixel_input.name,
         parts=parts,
         values=values,
         shape=array.shape,
@@ -53,8 +55,8 @@ def read_extra(field: CardField, pixels: Sequence[InputSpec]) -> ExtraInput:
     )
 
 
-def _referred(extra: CardField, pixels: Sequence[InputSpec]) -> InputSpec:
-    """The pixel input an extra speaks of: `of`, else the first one."""
+def _referenced_input(extra: CardField, pixels: Sequence[InputSpec]) -> InputSpec:
+    """The pixel input to which an extra input belongs: the one named by `of`, else the first one."""
     names = [spec.name for spec in pixels]
     if not pixels:
         raise extra.refuse("of", "the card has no input with bands that an extra input could belong to")
@@ -62,7 +64,7 @@ def _referred(extra: CardField, pixels: Sequence[InputSpec]) -> InputSpec:
 
 
 def _parts(extra: CardField, kind: str) -> tuple[str, ...]:
-    """What the feature axis holds, in the order asked: for dates the day of year alone, for places lon and lat."""
+    """The parts along the feature axis, in the card's order. Default: the day of year alone, or lon and lat."""
     known = PARTS.get(kind, ())
     parts = extra.texts("parts")
     if any(part not in known for part in parts):
@@ -70,8 +72,8 @@ def _parts(extra: CardField, kind: str) -> tuple[str, ...]:
     return parts or (known if kind == "lonlat" else known[:1])
 
 
-def _values(extra: CardField, kind: str, array: ArrayShape, *, n_bands: int) -> tuple[float, ...]:
-    """The constants or wavelengths; refused when they do not fill the array."""
+def _constant_values(extra: CardField, kind: str, array: ArrayShape, *, n_bands: int) -> tuple[float, ...]:
+    """The constants or wavelengths. Raises CardError if they do not fill the array."""
     if kind not in {"constant", "wavelengths"}:
         return ()
     values = extra.numbers("values")
@@ -88,23 +90,23 @@ def _values(extra: CardField, kind: str, array: ArrayShape, *, n_bands: int) -> 
     return values
 
 
-ALLOWED: Final = {
+ALLOWED_AXES: Final = {
     "day_of_year": {"batch", "time", "bands"},
     "valid_mask": {"batch", "time", "bands", "height", "width"},
     "lonlat": {"batch", "bands", "height", "width"},
     "wavelengths": {"batch", "bands"},
     "constant": {"batch", "time", "bands", "height", "width"},
 }
-"""The axes each kind can fill."""
+"""The axes that each kind can fill."""
 
 
 def _refuse_layout(
     field: CardField, kind: str, array: ArrayShape, *, n_parts: int, steps: int | None, n_bands: int
 ) -> None:
     axes = input_axes(array.dim_order)
-    if axes is None or not set(axes) <= ALLOWED[kind] or ("height" in axes) != ("width" in axes):
+    if axes is None or not set(axes) <= ALLOWED_AXES[kind] or ("height" in axes) != ("width" in axes):
         raise field.child("input").refuse(
-            "dim_order", f"{kind} fills {', '.join(sorted(ALLOWED[kind]))} and nothing else"
+            "dim_order", f"{kind} fills {', '.join(sorted(ALLOWED_AXES[kind]))} and nothing else"
         )
     needed = {"time"} if kind == "day_of_year" and steps != 1 else set()
     needed |= {"bands"} if n_parts > 1 or (kind == "wavelengths" and n_bands > 1) else set()
@@ -116,12 +118,12 @@ def _refuse_layout(
             raise field.child("input").refuse("shape", f"its {axis} axis must be {expected[axis]}")
 
 
-def _linear(field: CardField) -> tuple[float, float]:
-    """`value_scaling` of an extra input as (shift, gain): one linear entry or none."""
-    given = field.children("value_scaling")
-    if not given:
+def _linear_scaling(field: CardField) -> tuple[float, float]:
+    """(shift, gain) of an extra input's `value_scaling`, which has one linear entry or none."""
+    entries = field.children("value_scaling")
+    if not entries:
         return 0.0, 1.0
-    scaling = parse_scaling(given[0])
-    if len(given) > 1 or not scaling.linear:
+    scaling = parse_scaling(entries[0])
+    if len(entries) > 1 or not scaling.linear:
         raise field.refuse("value_scaling", "write one entry of type min-max, z-score, offset or scale")
     return scaling.shift, scaling.gain

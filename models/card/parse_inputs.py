@@ -1,4 +1,4 @@
-"""The `mlm:input` list of a card as typed inputs; every field that cannot be honoured is refused by its path."""
+"""Parses the `mlm:input` list of a card into typed inputs; an error names the path of the field it refuses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DEFAULT_UNITS: Final = {
     "dem": "m",
     "cop-dem": "m",
 }
-"""First words of a collection's name -> the unit its bands are given in."""
+"""Unit of a collection's bands, by the first words of the collection's name."""
 
 RESAMPLING: Final = ("nearest", "bilinear", "cubic", "average", "mode", "min", "max", "lanczos")
 
@@ -69,7 +69,7 @@ PIXEL_FIELDS: Final = (
 def read_inputs(properties: CardField, declared: Sequence[str]) -> tuple[tuple[InputSpec, ...], tuple[ExtraInput, ...]]:
     """The pixel inputs and the extra inputs of the card, each in the card's order.
 
-    Raises CardError naming the field: names twice, nothing but optional inputs, or any entry that cannot be honoured.
+    Raises CardError naming the field: a repeated name, only optional inputs, or an entry that cannot be honoured.
     """
     entries = properties.children("mlm:input")
     names = [entry.text("name") for entry in entries]
@@ -84,9 +84,13 @@ def read_inputs(properties: CardField, declared: Sequence[str]) -> tuple[tuple[I
 
 
 def read_input(field: CardField, declared: Sequence[str]) -> InputSpec:
-    """One entry of `mlm:input` that is filled with pixels."""
+    """The input of one entry of `mlm:input` that is filled with pixels. Raises CardError naming the field."""
     field.only((*PIXEL_FIELDS, *EXTRA_FIELDS), prefix="tw:")
-    _refuse_functions(field, "pre_processing_function")
+    if field.has("pre_processing_function"):
+        raise field.refuse(
+            "pre_processing_function",
+            "remove it: say it with derived bands and value_scaling, or put it into the graph",
+        )
     bands = read_bands(field, declared)
     collection = field.text("tw:collection")
     array = read_shape(field, "input")
@@ -121,13 +125,8 @@ def _default_unit(collection: str) -> str:
     return next((unit for words, unit in DEFAULT_UNITS.items() if f"{collection}-".startswith(f"{words}-")), "1")
 
 
-def _refuse_functions(field: CardField, key: str) -> None:
-    if field.has(key):
-        raise field.refuse(key, "remove it: say it with derived bands and value_scaling, or put it into the graph")
-
-
 def _filter(field: CardField) -> dict[str, object]:
-    """What scenes must satisfy, each value of the type the search takes."""
+    """The conditions that scenes must satisfy, each value in the type that the search takes."""
     field.only(FILTERS)
     readers: dict[str, Callable[[str], object]] = {
         "max_cloud": field.number,
@@ -140,12 +139,12 @@ def _filter(field: CardField) -> dict[str, object]:
 
 
 def _scalings(field: CardField, bands: BandList) -> tuple[Scaling, ...]:
-    """One scaling per band: none given = none, one given = the same for all, else as many as bands."""
+    """One scaling per band: NO_SCALING for an empty list, a single entry for all bands, else one entry per band."""
     n_bands = len(bands.names)
-    given = field.content.get("value_scaling") or []
-    if not isinstance(given, list) or len(given) not in {0, 1, n_bands}:
+    entries = field.content.get("value_scaling") or []
+    if not isinstance(entries, list) or len(entries) not in {0, 1, n_bands}:
         raise field.refuse("value_scaling", f"write one entry for all bands or one for each of the {n_bands} bands")
-    scalings = tuple(_scaling(field, i, entry) for i, entry in enumerate(given))
+    scalings = tuple(_scaling(field, i, entry) for i, entry in enumerate(entries))
     return scalings if len(scalings) == n_bands else (scalings or (NO_SCALING,)) * n_bands
 
 
@@ -157,9 +156,9 @@ def _scaling(field: CardField, index: int, entry: object) -> Scaling:
 
 
 def read_dates(field: CardField, shape: Sequence[int], dim_order: Sequence[str]) -> DatesSpec:
-    """The dates of one input, with `steps` completed from the kind and the time axis.
+    """The dates of one input; `steps` is completed from the kind and the time axis.
 
-    Raises CardError when kind, steps and the length of the time axis do not agree.
+    Raises CardError if kind, steps and the length of the time axis disagree.
     """
     dates = field.child("tw:dates")
     dates.only(("kind", "reducer", "steps", "every"))
@@ -185,7 +184,7 @@ def _reducer(dates: CardField) -> str:
 
 
 def _steps(dates: CardField, kind: DatesKind, length: int | None) -> int | None:
-    """The number of steps: by kind, as given, or from a fixed time axis; None for `each` on a free one."""
+    """The number of steps: from the kind, the card or a fixed time axis; None for `each` with a free time axis."""
     implied = {"composite": 1, "static": 1, "pair": 2}.get(kind)
     fixed = length if length is not None and length > 0 else None
     if implied is not None:
@@ -234,8 +233,8 @@ def _refuse_layout(field: CardField, spec: InputSpec) -> None:
     if "bands" not in axes and expected != 1:
         raise array.refuse("dim_order", f"it has no bands axis for {expected} channels; add 'bands'")
     if (spec.size("bands") or expected) != expected:
-        many = f"{len(spec.bands)} bands" + (f" x {steps} steps" if spec.folded else "")
-        raise array.refuse("shape", f"its bands axis must be {expected} ({many})")
+        product = f"{len(spec.bands)} bands" + (f" x {steps} steps" if spec.folded else "")
+        raise array.refuse("shape", f"its bands axis must be {expected} ({product})")
     if spec.size("height") != spec.size("width"):
         raise array.refuse("shape", "write the same height and width: windows are square")
     if spec.resize is not None and spec.window is None:

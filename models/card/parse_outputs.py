@@ -1,4 +1,4 @@
-"""The `mlm:output` list of a card as typed outputs; every field that cannot be honoured is refused by its path."""
+"""Parses the `mlm:output` list of a card into typed outputs; an error names the path of the field it refuses."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 FIELDS: Final = ("tw:activation", "tw:layers", "tw:scale", "tw:unit", "tw:valid_range", "tw:outside", "tw:threshold")
 
-UNRASTERED: Final = ("object-detection", "instance-segmentation", "panoptic-segmentation", "image-captioning")
-"""Tasks whose results are no raster."""
+NON_RASTER_TASKS: Final = ("object-detection", "instance-segmentation", "panoptic-segmentation", "image-captioning")
+"""Tasks whose results are not rasters."""
 
 RESERVED: Final = ("observations", "spatial_ref", "time", "x", "y", "preview")
-"""Names that a product uses itself."""
+"""Names that every product uses for its own layers and coordinates."""
 
-WORD: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+LAYER_NAME: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
 
 COLOR: Final = re.compile(r"^[0-9A-Fa-f]{6}$")
 
 
 def read_outputs(properties: CardField) -> tuple[OutputSpec, ...]:
-    """The outputs of the card in the card's order; layers two outputs would both write get the output's name in front.
+    """The outputs of the card, in its order; layer names that two outputs share are prefixed with the output's name.
 
-    Raises CardError naming the field: names twice, no output, or any entry that cannot be honoured.
+    Raises CardError naming the field: a repeated name, no output, or an entry that cannot be honoured.
     """
     entries = properties.children("mlm:output")
     if not entries:
@@ -41,20 +41,23 @@ def read_outputs(properties: CardField) -> tuple[OutputSpec, ...]:
     for i, output in enumerate(outputs):
         if output.name in [other.name for other in outputs[:i]]:
             raise entries[i].refuse("name", "give each output the name of its own graph output")
-    return _prefixed(outputs, properties)
+    return _with_prefixes(outputs, properties)
 
 
-def _prefixed(outputs: tuple[OutputSpec, ...], properties: CardField) -> tuple[OutputSpec, ...]:
-    """The outputs with a prefix wherever one of their layers is also another's; refused when that is not enough."""
+def _with_prefixes(outputs: tuple[OutputSpec, ...], properties: CardField) -> tuple[OutputSpec, ...]:
+    """The outputs, with a prefix on each that shares a layer name with another.
+
+    Raises CardError if a name is still repeated, reserved or no file name.
+    """
     written = Counter(spec.name for output in outputs for spec in output.layer_specs())
-    doubled = {name for name, n in written.items() if n > 1}
+    shared = {name for name, n in written.items() if n > 1}
     outputs = tuple(
-        replace(output, prefix=f"{output.name}_") if doubled & {spec.name for spec in output.layer_specs()} else output
+        replace(output, prefix=f"{output.name}_") if shared & {spec.name for spec in output.layer_specs()} else output
         for output in outputs
     )
     names = Counter(spec.name for output in outputs for spec in output.layer_specs())
     for name, n in names.items():
-        if n > 1 or name in RESERVED or not WORD.match(name):
+        if n > 1 or name in RESERVED or not LAYER_NAME.match(name):
             reason = "stands twice" if n > 1 else "is used by every product" if name in RESERVED else "is no file name"
             raise properties.refuse(
                 "mlm:output", f"the layer {name!r} {reason}; change tw:layers, the class's name or the output's name"
@@ -63,19 +66,21 @@ def _prefixed(outputs: tuple[OutputSpec, ...], properties: CardField) -> tuple[O
 
 
 def read_output(field: CardField) -> OutputSpec:
-    """One entry of `mlm:output`."""
+    """The output of one entry of `mlm:output`. Raises CardError naming the field."""
     field.only(FIELDS, prefix="tw:")
     if field.has("post_processing_function"):
         raise field.refuse(
             "post_processing_function", "remove it: say it with tw:activation and tw:layers, or put it into the graph"
         )
     tasks = field.texts("tasks")
-    if unrastered := [task for task in tasks if task in UNRASTERED]:
-        raise field.refuse("tasks", f"{unrastered[0]} gives no raster; Tilewright writes class maps, values and images")
+    if unsupported := [task for task in tasks if task in NON_RASTER_TASKS]:
+        raise field.refuse(
+            "tasks", f"{unsupported[0]} gives no raster; Tilewright writes class maps, values and images"
+        )
     array = read_shape(field, "result")
     classes = read_classes(field)
-    labels = bool(classes) and _channels(array) in {None, 1} and not array.data_type.startswith("float")
-    channels = _n_channels(field, array, classes, labels=labels)
+    labels = bool(classes) and _fixed_channels(array) in {None, 1} and not array.data_type.startswith("float")
+    channels = _checked_channels(field, array, classes, labels=labels)
     activation = cast(
         "Literal['softmax', 'sigmoid', 'none']", field.choice("tw:activation", ("softmax", "sigmoid", "none"), "none")
     )
@@ -102,8 +107,8 @@ def read_output(field: CardField) -> OutputSpec:
     return spec
 
 
-def _channels(array: ArrayShape) -> int | None:
-    """The product of all dimensions but batch, height and width; None when there is none of them or one is free."""
+def _fixed_channels(array: ArrayShape) -> int | None:
+    """The product of all sizes except batch, height and width; None if there is no such axis or one is free."""
     axes = output_axes(array.dim_order) or ()
     sizes = [n for n, axis in zip(array.shape, axes, strict=False) if axis == "channel"]
     if not sizes or min(sizes) < 1:
@@ -114,32 +119,37 @@ def _channels(array: ArrayShape) -> int | None:
     return total
 
 
-def _n_channels(field: CardField, array: ArrayShape, classes: Sequence[ClassSpec], *, labels: bool) -> int:
-    """K of the array, completed from classes or layers where its dimension is free. Refused where they disagree."""
+def _checked_channels(field: CardField, array: ArrayShape, classes: Sequence[ClassSpec], *, labels: bool) -> int:
+    """The number of channels of the array; from classes or layers if the axis is free.
+
+    Raises CardError if they disagree.
+    """
     axes = output_axes(array.dim_order)
     result = field.child("result")
     if axes is None:
         raise result.refuse("dim_order", "write batch, and height with width or neither; any other name is a channel")
-    given = _channels(array) if "channel" in axes else 1
+    n_channels = _fixed_channels(array) if "channel" in axes else 1
     if not classes:
-        return given or max(1, len(field.texts("tw:layers")))
-    if labels or (given == 1 and len(classes) == 2):
+        return n_channels or max(1, len(field.texts("tw:layers")))
+    if labels or (n_channels == 1 and len(classes) == 2):
         return 1
     if not array.data_type.startswith("float"):
         raise result.refuse(
             "data_type",
             "scores of several classes must be float; whole numbers are class values without a class dimension",
         )
-    if given not in {None, len(classes)}:
-        raise field.refuse("classification:classes", f"list {given} classes, one per channel of result.shape, in order")
+    if n_channels not in {None, len(classes)}:
+        raise field.refuse(
+            "classification:classes", f"list {n_channels} classes, one per channel of result.shape, in order"
+        )
     return len(classes)
 
 
 def read_classes(field: CardField) -> tuple[ClassSpec, ...]:
     """The classes of one output, in the order of its channels. Raises CardError naming the entry that fails."""
     classes = tuple(_class(entry) for entry in field.children("classification:classes"))
-    for kind, seen in (("value", [c.value for c in classes]), ("name", [c.name for c in classes])):
-        if len(set(seen)) != len(seen):
+    for kind, values in (("value", [c.value for c in classes]), ("name", [c.name for c in classes])):
+        if len(set(values)) != len(values):
             raise field.refuse("classification:classes", f"give each class its own {kind}")
     if len(classes) == 1:
         raise field.refuse("classification:classes", "list at least two classes; nodata is not one of them")
@@ -158,12 +168,12 @@ def _class(entry: CardField) -> ClassSpec:
 
 
 def _class_layers(field: CardField, *, labels: bool) -> tuple[str, ...]:
-    """The layers of a class output: default class and confidence, class alone where the graph gives class values."""
+    """The layers of a class output. Default: class and confidence, or class alone if the graph gives class values."""
     layers = field.texts("tw:layers") or (("class",) if labels else ("class", "confidence"))
-    own = [layer for layer in layers if layer not in CLASS_LAYERS]
+    renamed = [layer for layer in layers if layer not in CLASS_LAYERS]
     if (
-        any(did_you_mean(layer, CLASS_LAYERS) for layer in own)
-        or len(own) + ("class" in layers) > 1
+        any(did_you_mean(layer, CLASS_LAYERS) for layer in renamed)
+        or len(renamed) + ("class" in layers) > 1
         or len(set(layers)) != len(layers)
     ):
         raise field.refuse(
@@ -175,7 +185,7 @@ def _class_layers(field: CardField, *, labels: bool) -> tuple[str, ...]:
 
 
 def _value_layers(field: CardField, channels: int) -> tuple[str, ...]:
-    """The layers of a value output, one name per channel: by default the output's name, numbered from 1."""
+    """The layers of a value output, one name per channel. Default: the output's name, numbered from 1."""
     name = field.text("name")
     layers = field.texts("tw:layers") or (
         (name,) if channels == 1 else tuple(f"{name}_{i + 1}" for i in range(channels))
@@ -188,8 +198,8 @@ def _value_layers(field: CardField, channels: int) -> tuple[str, ...]:
 
 
 def _units(field: CardField, channels: int) -> tuple[str, ...]:
-    given = field.content.get("tw:unit", "1")
-    units = (given,) * channels if isinstance(given, str) else field.texts("tw:unit")
+    value = field.content.get("tw:unit", "1")
+    units = (value,) * channels if isinstance(value, str) else field.texts("tw:unit")
     if len(units) != channels:
         raise field.refuse("tw:unit", f"write one unit, or one for each of the {channels} channels")
     return units

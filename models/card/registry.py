@@ -1,4 +1,4 @@
-"""A model's name, path or address as a card whose files lie here and are verified."""
+"""Finds the card for a model's name, path or URL; downloads and verifies the files of a remote one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 BUILTIN: Final = Path(__file__).parents[1] / "builtin"
 
-CARD: Final = "card.json"
+CARD_NAME: Final = "card.json"
 
 LARGEST_FILE: Final = 8 * 1024**3
 
@@ -36,23 +36,23 @@ TIMEOUT: Final = "60s"
 
 
 def builtin_names() -> tuple[str, ...]:
-    """The names of the models that come with Tilewright, sorted."""
-    return tuple(sorted(path.parent.name for path in BUILTIN.glob(f"*/{CARD}")))
+    """The names of the built-in models, sorted."""
+    return tuple(sorted(path.parent.name for path in BUILTIN.glob(f"*/{CARD_NAME}")))
 
 
 def find_card(reference: str, *, base: Path | None = None, cache: Path | None = None) -> ModelCard:
     """The verified card of a built-in name, a `card.json`, a folder that holds one, or an http(s) or s3 URL of either.
 
-    Paths are relative to `base` (the working folder when None). What is downloaded is kept in `cache`
+    Paths are relative to `base` (the working folder when None). Downloaded files are kept in `cache`
     (`~/.cache/tilewright/models` when None) under the card's sha256.
-    Raises CardError: unknown name (with the names there are), or whatever makes the card unusable.
+    Raises CardError for an unknown name (the message lists the known ones) and for a card that cannot be used.
     """
     if is_remote(reference):
         return load_card(fetch_card(reference, cache or Path.home() / ".cache" / "tilewright" / "models"))
     if reference in builtin_names():
-        return load_card(BUILTIN / reference / CARD)
+        return load_card(BUILTIN / reference / CARD_NAME)
     path = (base or Path()) / reference
-    if path.is_file() or (path / CARD).is_file():
+    if path.is_file() or (path / CARD_NAME).is_file():
         return load_card(path)
     raise CardError(
         f"model is {reference!r}{did_you_mean(reference, builtin_names())}; write a built-in name "
@@ -61,15 +61,15 @@ def find_card(reference: str, *, base: Path | None = None, cache: Path | None = 
 
 
 def is_remote(reference: str) -> bool:
-    """Whether the reference is an address that a card can be fetched from."""
+    """Whether the reference is a URL from which a card can be downloaded."""
     return REMOTE.match(reference) is not None
 
 
 def fetch_card(url: str, cache: Path) -> Path:
-    """The path of `card.json` in `cache/<sha256 of the card>/`, with the model and weights it names beside it.
+    """The path of `card.json` in `cache/<sha256 of the card>/`, a folder that also holds its model and weights.
 
-    The card is always read anew; its files are downloaded once. Nothing is kept of a download that fails.
-    Raises CardError: address, size above the limits, a card or checksum that does not hold.
+    The card is downloaded every time, its files once. A failed download leaves nothing behind.
+    Raises CardError for an unusable URL, a file above the size limits, an invalid card or a wrong checksum.
     """
     if "?" in url or "#" in url or "@" in url.split("://", 1)[1].split("/", 1)[0]:
         raise CardError(
@@ -77,23 +77,23 @@ def fetch_card(url: str, cache: Path) -> Path:
         )
     prefix, name = url.rsplit("/", 1) if url.endswith(".json") else (url.rstrip("/"), "card.json")
     store = _store(prefix)
-    content = b"".join(_chunks(store, name, prefix=prefix, limit=LARGEST_CARD))
+    content = b"".join(_object_chunks(store, name, prefix=prefix, limit=LARGEST_CARD))
     folder = cache / hashlib.sha256(content).hexdigest()
     if not (folder / "card.json").is_file():
-        _fill(folder, content, store, prefix)
+        _install(folder, content, store, prefix)
     return folder / "card.json"
 
 
 def _store(prefix: str) -> Any:
-    """The store at an address; a plain-http endpoint is the caller's own choice of address."""
+    """The store at a URL. Plain http is allowed, because the user chose the URL."""
     options: Any = {"timeout": TIMEOUT, "connect_timeout": "10s", "allow_http": True}
     retries: Any = {"max_retries": 2}
     kind = S3Store if prefix.lower().startswith("s3://") else HTTPStore
     return kind.from_url(prefix, client_options=options, retry_config=retries)
 
 
-def _chunks(store: Any, path: str, *, prefix: str, limit: int) -> Iterator[bytes]:
-    """The bytes of one object. Raises CardError when it cannot be read or has more than `limit` bytes."""
+def _object_chunks(store: Any, path: str, *, prefix: str, limit: int) -> Iterator[bytes]:
+    """The bytes of one object, in chunks. Raises CardError if it cannot be read or has more than `limit` bytes."""
     total = 0
     try:
         for chunk in store.get(path).stream():
@@ -108,8 +108,8 @@ def _chunks(store: Any, path: str, *, prefix: str, limit: int) -> Iterator[bytes
         ) from error
 
 
-def _fill(folder: Path, content: bytes, store: Any, prefix: str) -> None:
-    """Make the folder whole in one move: a second run at the same time finds it whole or not at all."""
+def _install(folder: Path, content: bytes, store: Any, prefix: str) -> None:
+    """Create the complete folder with one rename, so that a concurrent run sees all of it or nothing."""
     card = parse_json(content, origin=prefix)
     check_schemas(card)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -133,7 +133,7 @@ def _download(file: ModelFile, store: Any, prefix: str) -> None:
     file.path.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
     with file.path.open("wb") as target:
-        for chunk in _chunks(store, file.href.removeprefix("./"), prefix=prefix, limit=LARGEST_FILE):
+        for chunk in _object_chunks(store, file.href.removeprefix("./"), prefix=prefix, limit=LARGEST_FILE):
             digest.update(chunk)
             target.write(chunk)
     if digest.hexdigest() != file.sha256:

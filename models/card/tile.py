@@ -1,4 +1,4 @@
-"""How a card wants its windows: size, step, trim, merge, and how its inputs and outputs fit one window."""
+"""The windows that a card asks for: size, step, trim, merge; and whether its inputs and outputs fit one window."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FIELD: Final = "properties.tw:tile"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TileSpec:
-    """Windows in pixels of the card's grid; None = free. `trim` pixels cut from each side of a window's result."""
+    """Windows in pixels of the card's grid; None = free. `trim` pixels are cut from each side of a window's result."""
 
     window: int | None = None
     step: int | None = None
@@ -60,9 +60,9 @@ def read_tile(field: CardField) -> TileSpec:
 def fit_tile(
     tile: TileSpec, inputs: Sequence[InputSpec], outputs: Sequence[OutputSpec]
 ) -> tuple[TileSpec, tuple[OutputSpec, ...]]:
-    """The window completed from fixed shapes, and outputs whose scale is true for it.
+    """The tile with its window completed from fixed shapes, and the outputs with the scale that holds for it.
 
-    Raises CardError where inputs, outputs and window disagree.
+    Raises CardError if inputs, outputs and window disagree.
     """
     finest = min((spec.resolution for spec in inputs if spec.resolution), default=None)
     ratios = [spec.resolution / finest if finest and spec.resolution else 1.0 for spec in inputs]
@@ -73,18 +73,18 @@ def fit_tile(
     ]
     window = tile.window or (max(sizes) if sizes else None)
     for spec, ratio in zip(inputs, ratios, strict=True):
-        _refuse_input(spec, ratio, window)
+        _refuse_other_size(spec, ratio, window)
     tile = replace(tile, window=window)
-    return tile, tuple(_fitted(output, tile, inputs) for output in outputs)
+    return tile, tuple(_fit_output(output, tile, inputs) for output in outputs)
 
 
-def _refuse_input(spec: InputSpec, ratio: float, window: int | None) -> None:
-    """Refuse an input whose fixed size does not show the same ground as the window."""
-    at = f"properties.mlm:input ({spec.name})"
+def _refuse_other_size(spec: InputSpec, ratio: float, window: int | None) -> None:
+    """Refuse an input whose fixed size does not cover the same ground as the window."""
+    path = f"properties.mlm:input ({spec.name})"
     if window is None:
         if spec.resize:
             raise CardError(
-                f"{at}: resize_type is {spec.resize!r}, but nothing says what is resized; write {FIELD}.window"
+                f"{path}: resize_type is {spec.resize!r}, but nothing says what is resized; write {FIELD}.window"
             )
         return
     if spec.pixelwise:
@@ -97,21 +97,24 @@ def _refuse_input(spec: InputSpec, ratio: float, window: int | None) -> None:
         )
     if spec.window not in {None, round(expected)} and not spec.resize:
         raise CardError(
-            f"{at}.input.shape has height {spec.window}; a window of {window} grid pixels is {expected:g} of its: "
+            f"{path}.input.shape has height {spec.window}; a window of {window} grid pixels is {expected:g} of its: "
             f"change input.shape, tw:resolution or {FIELD}.window, or give a resize_type"
         )
 
 
-def _fitted(output: OutputSpec, tile: TileSpec, inputs: Sequence[InputSpec]) -> OutputSpec:
-    """The output with a scale for windows that give one vector; refused when its fixed size is not window x scale."""
-    at = f"properties.mlm:output ({output.name})"
+def _fit_output(output: OutputSpec, tile: TileSpec, inputs: Sequence[InputSpec]) -> OutputSpec:
+    """The output, with its scale set if it gives one vector per window.
+
+    Raises CardError if its fixed size is not window x scale.
+    """
+    path = f"properties.mlm:output ({output.name})"
     if output.rows:
         if all(spec.pixelwise for spec in inputs):
             return output
         return replace(output, scale=1.0 / (tile.step or tile.window or DEFAULT_STEP))
     if all(spec.pixelwise for spec in inputs):
         raise CardError(
-            f"{at}.result.dim_order has height and width, but the inputs have none; "
+            f"{path}.result.dim_order has height and width, but the inputs have none; "
             "remove them or add them to the inputs"
         )
     if tile.window is None:
@@ -121,7 +124,7 @@ def _fitted(output: OutputSpec, tile: TileSpec, inputs: Sequence[InputSpec]) -> 
     resized = any(spec.resize for spec in inputs)
     if abs(expected - round(expected)) > 1e-6 or (size not in {-1, round(expected)} and not resized):
         raise CardError(
-            f"{at}: result.shape has height {size}, and tw:scale {output.scale:g} of a window of {tile.window} "
+            f"{path}: result.shape has height {size}, and tw:scale {output.scale:g} of a window of {tile.window} "
             f"is {expected:g}; change tw:scale or result.shape"
         )
     return output

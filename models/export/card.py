@@ -1,4 +1,4 @@
-"""A model's facts written as a card: the STAC Item with MLM fields that `load_card` reads."""
+"""The card of a model from its facts: the STAC Item with MLM fields that `load_card` reads."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def card_json(facts: ExportFacts, model: bytes) -> dict[str, Any]:
             "mlm:framework": "ONNX",
             "mlm:tasks": list(dict.fromkeys(_task(facts, entry) for entry in facts.outputs)),
             **facts.properties,
-            "bands": [{"name": name} for name in _declared(facts)],
+            "bands": [{"name": name} for name in _source_bands(facts)],
             "mlm:input": [_input(facts, entry) for entry in facts.inputs],
             "mlm:output": [_output(facts, entry) for entry in facts.outputs],
             **({} if facts.rows else {"tw:tile": _tile(facts)}),
@@ -49,19 +49,19 @@ def card_json(facts: ExportFacts, model: bytes) -> dict[str, Any]:
     }
 
 
-def _declared(facts: ExportFacts) -> list[str]:
-    """Every band that is read, once, in order of first use."""
-    return list(dict.fromkeys(name for entry in facts.inputs for band in entry.bands for name in _read(entry, band)))
-
-
-def _read(entry: InputFacts, band: str) -> tuple[str, ...]:
-    """The bands a channel is made of: itself, or those its expression names."""
-    text = entry.derived.get(band, INDICES.get(band))
-    return parse_expression(text, field=f"input {entry.name}: derived {band}").names if text else (band,)
+def _source_bands(facts: ExportFacts) -> list[str]:
+    """Every band that an input reads, once, in order of first use; a derived band reads those in its expression."""
+    names: list[str] = []
+    for entry in facts.inputs:
+        for band in entry.bands:
+            text = entry.derived.get(band, INDICES.get(band))
+            field = f"input {entry.name}: derived {band}"
+            names += parse_expression(text, field=field).names if text else (band,)
+    return list(dict.fromkeys(names))
 
 
 def _input(facts: ExportFacts, entry: InputFacts) -> dict[str, Any]:
-    written: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "name": entry.name,
         "bands": [_band(entry, name) for name in entry.bands],
         "input": {
@@ -71,8 +71,8 @@ def _input(facts: ExportFacts, entry: InputFacts) -> dict[str, Any]:
         },
     }
     if entry.scaling:
-        written["value_scaling"] = [dict(each) for each in entry.scaling]
-    written |= {
+        fields["value_scaling"] = [dict(each) for each in entry.scaling]
+    fields |= {
         "tw:collection": entry.collection,
         "tw:unit": entry.unit,
         "tw:resolution": entry.resolution,
@@ -81,8 +81,8 @@ def _input(facts: ExportFacts, entry: InputFacts) -> dict[str, Any]:
         "tw:missing": _missing(entry.missing),
     }
     if entry.n_steps > 1 and "time" not in facts.input_axes(entry):
-        written["tw:fold"] = entry.fold or "time-major"
-    return written | ({"tw:optional": True} if entry.optional else {})
+        fields["tw:fold"] = entry.fold or "time-major"
+    return fields | ({"tw:optional": True} if entry.optional else {})
 
 
 def _band(entry: InputFacts, name: str) -> str | dict[str, str]:
@@ -92,10 +92,10 @@ def _band(entry: InputFacts, name: str) -> str | dict[str, str]:
 
 
 def _dates(dates: DatesSpec) -> dict[str, Any]:
-    written: dict[str, Any] = {"kind": dates.kind, "reducer": dates.reducer}
+    fields: dict[str, Any] = {"kind": dates.kind, "reducer": dates.reducer}
     if dates.kind in {"series", "each"} and dates.steps:
-        written["steps"] = dates.steps
-    return written | ({"every": dates.every} if dates.every else {})
+        fields["steps"] = dates.steps
+    return fields | ({"every": dates.every} if dates.every else {})
 
 
 def _missing(missing: MissingSpec) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def _missing(missing: MissingSpec) -> dict[str, Any]:
 
 
 def _output(facts: ExportFacts, entry: OutputFacts) -> dict[str, Any]:
-    written: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "name": entry.name,
         "tasks": [_task(facts, entry)],
         "result": {
@@ -115,21 +115,21 @@ def _output(facts: ExportFacts, entry: OutputFacts) -> dict[str, Any]:
         },
     }
     if entry.description:
-        written["description"] = entry.description
+        fields["description"] = entry.description
     if entry.classes:
-        written["classification:classes"] = [_class(each) for each in entry.classes]
-    written["tw:activation"] = entry.activation
+        fields["classification:classes"] = [_class(each) for each in entry.classes]
+    fields["tw:activation"] = entry.activation
     layers = entry.values or entry.layers
     if layers:
-        written["tw:layers"] = list(layers)
+        fields["tw:layers"] = list(layers)
     if entry.units:
-        written["tw:unit"] = list(entry.units)
-    return written | ({"tw:scale": entry.scale} if entry.scale != 1 else {})
+        fields["tw:unit"] = list(entry.units)
+    return fields | ({"tw:scale": entry.scale} if entry.scale != 1 else {})
 
 
 def _class(each: ClassSpec) -> dict[str, Any]:
-    written: dict[str, Any] = {"value": each.value, "name": each.name, "description": each.description or each.name}
-    return written | ({"color_hint": each.color.upper()} if each.color else {})
+    fields: dict[str, Any] = {"value": each.value, "name": each.name, "description": each.description or each.name}
+    return fields | ({"color_hint": each.color.upper()} if each.color else {})
 
 
 def _task(facts: ExportFacts, entry: OutputFacts) -> str:
@@ -140,8 +140,8 @@ def _task(facts: ExportFacts, entry: OutputFacts) -> str:
 
 def _tile(facts: ExportFacts) -> dict[str, Any]:
     tile = facts.tile
-    written = {"window": tile.window, "step": tile.step, "trim": tile.trim, "merge": tile.merge}
-    return {key: value for key, value in written.items() if value is not None}
+    fields = {"window": tile.window, "step": tile.step, "trim": tile.trim, "merge": tile.merge}
+    return {key: value for key, value in fields.items() if value is not None}
 
 
 def _asset(model: bytes) -> dict[str, Any]:

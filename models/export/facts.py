@@ -1,4 +1,4 @@
-"""The facts about a trained model that its weights do not hold: what goes in, what comes out, in which windows."""
+"""The facts about a trained model that its weights do not hold: inputs, outputs and windows."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ class ExportError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputFacts:
-    """One input of the model, named as the exported graph will name it.
+    """One input of the model; `name` is its name in the exported graph.
 
-    `bands` in the model's order; those in `derived` are expressions over bands, in the input's unit. `scaling` holds
-    MLM value-scaling objects: none, one for all bands, or one per band. `steps` of an image stand in a time axis of
-    their own, or in the bands axis in the order of `fold`; of a row always in the order of `fold`.
+    `bands` are in the model's order; those in `derived` are expressions over bands, in the input's unit. `scaling`
+    holds MLM value-scaling objects: none, one for all bands, or one per band. The steps of an image are a time axis if
+    `fold` is None, else they are folded into the bands axis in the order of `fold`; the steps of a row are always
+    folded.
     """
 
     name: str = "image"
@@ -55,7 +56,7 @@ class InputFacts:
 
     @property
     def n_steps(self) -> int:
-        """Length of the time axis; raises ExportError where the dates leave it open."""
+        """Length of the time axis; raises ExportError if the dates leave it open."""
         steps = IMPLIED_STEPS.get(self.dates.kind, self.dates.steps)
         if steps is None:
             raise ExportError(f"input {self.name}: dates of kind {self.dates.kind!r} need steps, the length to export")
@@ -64,10 +65,10 @@ class InputFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputFacts:
-    """One output: scores of `classes` in the order of the channels, or `values`, one layer name per channel.
+    """One output: scores of `classes` in the order of the channels, or `values` with one layer name per channel.
 
-    `layers` of classes as in a card (None: class and confidence). `scale` is output pixels per pixel of the finest
-    input.
+    `layers` are those of classes as in a card (None: class and confidence). `scale` is the number of output pixels per
+    pixel of the finest input, along a side.
     """
 
     name: str = "scores"
@@ -91,11 +92,11 @@ class OutputFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportFacts:
-    """Everything a card says beside the graph.
+    """Everything that a card states in addition to the graph.
 
-    `inputs` and `outputs` stand in the order in which the model takes and gives them. `rows` is True where each pixel
-    is a row of its own (forests, boosting). `tile.window` None leaves height and width free. `multiple` is what a free
-    window's sides must be a multiple of. `properties` are further fields of the Item, such as mlm:total_parameters.
+    `inputs` and `outputs` are in the model's order. `rows` is True if each pixel is a row of its own (forests,
+    boosting). `tile.window` None leaves height and width free; the sides of a free window must then be multiples of
+    `multiple`. `properties` are further fields of the Item, such as mlm:total_parameters.
     """
 
     name: str
@@ -125,7 +126,7 @@ class ExportFacts:
         return entry.resolution / self.finest
 
     def input_shape(self, entry: InputFacts, *, side: int | None = None) -> tuple[int, ...]:
-        """The input's array for a window of `side` grid pixels, as free as the card leaves it where None; batch -1."""
+        """Shape of the input's array for a window of `side` grid pixels; -1 for the batch, and for sides left free."""
         channels = len(entry.bands)
         if self.rows:
             return -1, channels * entry.n_steps
@@ -142,7 +143,7 @@ class ExportFacts:
         return ("batch", *time, "bands", "height", "width")
 
     def output_shape(self, entry: OutputFacts) -> tuple[int, ...]:
-        """The output's array, batch -1."""
+        """Shape of the output's array; -1 for the batch, and for sides left free."""
         if self.rows:
             return -1, entry.n_channels
         size = self._side(None, entry.scale)

@@ -1,4 +1,4 @@
-"""A torch module as ONNX: traced in evaluation mode, so that batch normalisation is folded into convolutions."""
+"""A torch module as ONNX, traced in evaluation mode, so that batch normalisation is folded into convolutions."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ SPATIAL = ("height", "width")
 
 
 def torch_graph(module: Any, facts: ExportFacts) -> bytes:
-    """The ONNX file of the module, which takes and gives tensors in the order of the facts.
+    """The bytes of the ONNX file of the module; its inputs and outputs are in the order of the facts.
 
-    Raises ExportError where torch is missing or the module does not run on what the facts say.
+    Raises ExportError if torch is missing, or the module does not run on inputs of the facts' shapes.
     """
     torch = _torch()
     side = facts.tile.window or facts.multiple
@@ -36,25 +36,24 @@ def torch_graph(module: Any, facts: ExportFacts) -> bytes:
     try:
         return _traced(torch, module, batch, facts)
     except (RuntimeError, TypeError, ValueError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         shapes = ", ".join(f"{entry.name} {list(each.shape)}" for entry, each in zip(facts.inputs, batch, strict=True))
-        raise ExportError(
-            f"the module does not run on {shapes}, as the facts of {facts.name} say: {_first_line(error)}"
-        ) from error
+        raise ExportError(f"the module does not run on {shapes}, as the facts of {facts.name} say: {reason}") from error
     finally:
         module.train(training)
 
 
-def torch_answers(module: Any, facts: ExportFacts, feeds: Mapping[str, NDArray[np.float32]]) -> list[NDArray[Any]]:
-    """What the module itself gives for the feeds, one array per output, in the order of the facts."""
+def torch_outputs(module: Any, facts: ExportFacts, feeds: Mapping[str, NDArray[np.float32]]) -> list[NDArray[Any]]:
+    """The module's own outputs for the feeds, one array per output, in the order of the facts."""
     torch = _torch()
     training = module.training
     module.eval()
     try:
         with torch.no_grad():
-            made = module(*(torch.from_numpy(feeds[entry.name]) for entry in facts.inputs))
+            outputs = module(*(torch.from_numpy(feeds[entry.name]) for entry in facts.inputs))
     finally:
         module.train(training)
-    return [each.numpy() for each in (made if isinstance(made, (tuple, list)) else (made,))]
+    return [each.numpy() for each in (outputs if isinstance(outputs, (tuple, list)) else (outputs,))]
 
 
 def _torch() -> Any:
@@ -67,8 +66,8 @@ def _torch() -> Any:
 
 def _traced(torch: Any, module: Any, batch: tuple[Any, ...], facts: ExportFacts) -> bytes:
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        # The newer exporter needs a package more (onnxscript) and leaves batch normalisation in the graph. To be
-        # replaced when torch removes the traced way.
+        # The newer exporter needs another package (onnxscript) and leaves batch normalisation in the graph. To be
+        # replaced when torch removes the tracing exporter.
         warnings.simplefilter("ignore")
         path = Path(folder) / "model.onnx"
         torch.onnx.export(
@@ -88,12 +87,8 @@ def _free_axes(facts: ExportFacts) -> dict[str, dict[int, str]]:
     axes = {entry.name: facts.input_axes(entry) for entry in facts.inputs}
     axes |= {entry.name: facts.output_axes(entry) for entry in facts.outputs}
     free = ("batch",) if facts.tile.window else ("batch", *SPATIAL)
-    # Inputs of unlike resolution have heights of their own: the name of a free dimension must say whose it is.
+    # Inputs of different resolutions have different heights: the name of a free dimension must name its input.
     return {
-        name: {place: axis if axis == "batch" else f"{name}_{axis}" for place, axis in enumerate(dims) if axis in free}
+        name: {index: axis if axis == "batch" else f"{name}_{axis}" for index, axis in enumerate(dims) if axis in free}
         for name, dims in axes.items()
     }
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -16,28 +16,28 @@ if TYPE_CHECKING:
     from tilewright.models.export.facts import ExportFacts
 
 
-OPSETS = {"": 17, "ai.onnx.ml": 3}
+SKLEARN_OPSETS = {"": 17, "ai.onnx.ml": 3}
 
-LONGEST_REASON = 200
+MAX_REASON = 200
 
 LABEL_OUTPUTS = ("label", "output_label")
 
-# The newest that onnxmltools 1.16 writes.
-OPSET = 15
+# The newest opset that onnxmltools 1.16 writes.
+LIGHTGBM_OPSET = 15
 
 
 def tree_graph(estimator: Any, facts: ExportFacts) -> bytes:
-    """The ONNX file of a fitted estimator, rows of features in, its scores or values out.
+    """The bytes of the ONNX file of a fitted estimator: rows of features in, scores or values out.
 
-    Raises ExportError where a converter is missing, or the estimator does not fit the facts.
+    Raises ExportError if a converter is missing, or the estimator does not fit the facts.
     """
-    entry, output = _only(facts)
+    entry, output = _input_and_output(facts)
     n_features = facts.input_shape(entry)[1]
-    known = getattr(estimator, "n_features_in_", n_features)
-    if known != n_features:
+    n_fitted = getattr(estimator, "n_features_in_", n_features)
+    if n_fitted != n_features:
         raise ExportError(
-            f"{facts.name}: the estimator was fitted on {known} features, the facts name {len(entry.bands)} bands of "
-            f"{entry.n_steps} steps: {n_features}"
+            f"{facts.name}: the estimator was fitted on {n_fitted} features, the facts name {len(entry.bands)} bands "
+            f"of {entry.n_steps} steps: {n_features}"
         )
     if output.classes:
         _check_classes(estimator, facts)
@@ -45,15 +45,15 @@ def tree_graph(estimator: Any, facts: ExportFacts) -> bytes:
     return _one_output(model, entry.name, output.name, scores=bool(output.classes))
 
 
-def tree_answers(estimator: Any, facts: ExportFacts, rows: NDArray[np.float32]) -> list[NDArray[Any]]:
-    """What the estimator itself gives for the rows: (row, class) probabilities or (row, value)."""
-    _, output = _only(facts)
+def tree_outputs(estimator: Any, facts: ExportFacts, rows: NDArray[np.float32]) -> list[NDArray[Any]]:
+    """The estimator's own outputs for the rows: (row, class) probabilities or (row, value) values, in a list of one."""
+    _, output = _input_and_output(facts)
     if output.classes:
         return [np.asarray(estimator.predict_proba(rows))]
     return [np.asarray(estimator.predict(rows)).reshape(len(rows), -1)]
 
 
-def _only(facts: ExportFacts) -> tuple[Any, Any]:
+def _input_and_output(facts: ExportFacts) -> tuple[Any, Any]:
     if not facts.rows or len(facts.inputs) != 1 or len(facts.outputs) != 1:
         raise ExportError(f"{facts.name}: an estimator takes rows and has one input and one output; set rows=True")
     return facts.inputs[0], facts.outputs[0]
@@ -75,8 +75,8 @@ def _converted(estimator: Any, n_features: int) -> onnx.ModelProto:
     except ImportError as error:
         raise ExportError(f"{error.name} is not installed here; `pip install tilewright[export]`") from error
     except Exception as error:
-        # The converters raise whatever they meet, with whole models in the message.
-        reason = " ".join(str(error).split())[:LONGEST_REASON]
+        # The converters raise errors of any class, and some messages hold the whole model.
+        reason = " ".join(str(error).split())[:MAX_REASON]
         raise ExportError(f"{type(estimator).__name__} cannot be converted to ONNX: {reason}") from error
 
 
@@ -86,16 +86,16 @@ def _sklearn_graph(estimator: Any, n_features: int) -> onnx.ModelProto:
 
     rows: Any = [("rows", FloatTensorType([None, n_features]))]
     options = {id(estimator): {"zipmap": False}} if hasattr(estimator, "predict_proba") else None
-    return to_onnx(estimator, initial_types=rows, target_opset=OPSETS, options=options)
+    return to_onnx(estimator, initial_types=rows, target_opset=SKLEARN_OPSETS, options=options)
 
 
-def _one_output(model: onnx.ModelProto, given: str, wanted: str, *, scores: bool) -> bytes:
-    """The graph with its one input and its one output renamed, what only led to labels left out."""
+def _one_output(model: onnx.ModelProto, input_name: str, output_name: str, *, scores: bool) -> bytes:
+    """The graph with its one input and its one output renamed, without the nodes that only compute labels."""
     outputs = [each.name for each in model.graph.output]
     kept = next((name for name in outputs if name not in LABEL_OUTPUTS), outputs[0]) if scores else outputs[0]
     extractor = onnx.utils.Extractor(model)
     small = extractor.extract_model([model.graph.input[0].name], [kept])
-    names = {model.graph.input[0].name: given, kept: wanted}
+    names = {model.graph.input[0].name: input_name, kept: output_name}
     for node in small.graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
         node.output[:] = [names.get(name, name) for name in node.output]
@@ -108,8 +108,8 @@ def _one_output(model: onnx.ModelProto, given: str, wanted: str, *, scores: bool
 def boosting_graph(estimator: Any, n_features: int) -> onnx.ModelProto:
     """The graph (rows of `n_features` float32 -> label and probabilities, or one value) of an estimator or Booster.
 
-    LightGBM compares with double thresholds, ONNX with float32 ones. Rounded to the nearest, a threshold may pass a
-    value that lay just below it; rounded down, `x <= threshold` is the same for every float32 `x`.
+    LightGBM compares with double thresholds, ONNX with float32 ones. A threshold rounded up to a float32
+    would let pass a value that is above the double; rounded down, `x <= threshold` is the same for every float32 `x`.
     """
     from lightgbm import Booster
     from onnxmltools.convert.common.data_types import FloatTensorType
@@ -119,14 +119,14 @@ def boosting_graph(estimator: Any, n_features: int) -> onnx.ModelProto:
     return convert_lightgbm(
         Booster(model_str=rounded_thresholds(booster.model_to_string())),
         initial_types=[("rows", FloatTensorType([None, n_features]))],
-        target_opset=OPSET,
+        target_opset=LIGHTGBM_OPSET,
         zipmap=False,
     )
 
 
 def rounded_thresholds(text: str) -> str:
-    """LightGBM's text of a model with every threshold the largest float32 that is not above it."""
-    # Sizes of trees in bytes no longer hold; without that line LightGBM reads tree after tree.
+    """The text of a LightGBM model in which each threshold is the largest float32 that is not above the original."""
+    # The sizes of the trees in bytes no longer hold; without that line LightGBM reads tree after tree.
     text = re.sub(r"^tree_sizes=.*\n", "", text, flags=re.MULTILINE)
     return re.sub(r"^threshold=(.*)$", _rounded_line, text, flags=re.MULTILINE)
 

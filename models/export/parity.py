@@ -1,4 +1,4 @@
-"""Whether an exported graph answers as the model it was made from: both run on random and on edge inputs."""
+"""Compares an exported graph with its model: both run on random and on extreme inputs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RANDOM_RUNS = 3
 
 N_ROWS = 4096
 
-# Beyond the range a model was made for: what a bright cloud or a broken pixel may bring.
+# Factor beyond the range of a model's inputs: values of a bright cloud or a broken pixel.
 FAR = 10.0
 
 
@@ -38,9 +38,9 @@ FAR = 10.0
 class Parity:
     """The comparison of one output over all inputs tried.
 
-    `difference` is the largest absolute difference, relative to the answers' size where that is above one; `unlike`
-    the largest share of pixels (or rows) with another best class or sign of difference, 0 for values; `worst` names
-    the input it was found on, `tried` all of them.
+    `difference` is the largest absolute difference, relative to the largest output if that is above one; `unlike` the
+    largest share of pixels (or rows) with another best class, 0 for values; `worst` names the input with the largest
+    difference, `tried` all inputs.
     """
 
     output: str
@@ -53,29 +53,29 @@ class Parity:
 def compare(
     card: ModelCard,
     facts: ExportFacts,
-    answers: Callable[[Feeds], Sequence[NDArray[Any]]],
+    model_outputs: Callable[[Feeds], Sequence[NDArray[Any]]],
     *,
     tolerance: float,
     examples: Sequence[Feeds] = (),
 ) -> tuple[Parity, ...]:
-    """One comparison per output of the graph behind the card with the model's own `answers` to the same feeds.
+    """One comparison per output: the graph of the card against `model_outputs`, both for the same feeds.
 
-    `examples` are feeds to try beside random and edge ones: real pixels, scaled as the card says.
-    Raises ExportError where shapes differ, or a difference is above the tolerance.
+    `examples` are feeds in addition to random and extreme ones: real pixels, scaled as in the card.
+    Raises ExportError if shapes differ, or a difference is above the tolerance.
     """
     session = open_session(card, provider="cpu")
     found: dict[str, list[tuple[str, float, float]]] = {entry.name: [] for entry in facts.outputs}
     for kind, feeds in (*_feeds(card, facts), *((f"example {n}", each) for n, each in enumerate(examples, start=1))):
         ours = session.run(feeds)
-        for entry, theirs in zip(facts.outputs, answers(feeds), strict=True):
-            made = ours[entry.name]
-            if made.shape != theirs.shape:
+        for entry, theirs in zip(facts.outputs, model_outputs(feeds), strict=True):
+            graph_output = ours[entry.name]
+            if graph_output.shape != theirs.shape:
                 raise ExportError(
-                    f"{facts.name}: on {kind} the graph gives {entry.name} as {list(made.shape)}, the model as "
+                    f"{facts.name}: on {kind} the graph gives {entry.name} as {list(graph_output.shape)}, the model as "
                     f"{list(theirs.shape)}; an operation depends on the size it was traced with"
                 )
-            found[entry.name].append((kind, *_difference(made, theirs, classes=len(entry.classes) > 1)))
-    parities = tuple(_summed(name, runs) for name, runs in found.items())
+            found[entry.name].append((kind, *_difference(graph_output, theirs, classes=len(entry.classes) > 1)))
+    parities = tuple(_parity(name, runs) for name, runs in found.items())
     for each in parities:
         if not each.difference <= tolerance:
             raise ExportError(
@@ -86,29 +86,29 @@ def compare(
 
 
 def _feeds(card: ModelCard, facts: ExportFacts) -> Iterator[tuple[str, dict[str, NDArray[np.float32]]]]:
-    """Feeds by name: random ones of two window sizes, all zero, all lowest, all highest, far outside, thresholds."""
+    """(kind, feeds by input name): random of two window sizes, zeros, lowest, highest, far outside, on thresholds."""
     random = np.random.default_rng(SEED)
     ports, _ = card_ports(card)
     side = facts.tile.window or facts.multiple
     sizes = [(side, side)] if facts.tile.window else [(side, side), (2 * side, 3 * side)]
     for number in range(RANDOM_RUNS):
         size = sizes[number % len(sizes)]
-        yield f"random {number + 1}", {port.name: _uniform(random, port, size) for port in ports}
-    shapes = {port.name: _shape(port, sizes[0]) for port in ports}
+        yield f"random {number + 1}", {port.name: _uniform_feed(random, port, size) for port in ports}
+    shapes = {port.name: _feed_shape(port, sizes[0]) for port in ports}
     for kind, low, high in (("zeros", 0, 0), ("lowest", 1, 0), ("highest", 0, 1)):
         constants = {port.name: np.float32(low * port.low + high * port.high) for port in ports}
         yield kind, {name: np.full(shapes[name], value) for name, value in constants.items()}
-    yield "far outside", {port.name: FAR * _uniform(random, port, sizes[0]) for port in ports}
+    yield "far outside", {port.name: FAR * _uniform_feed(random, port, sizes[0]) for port in ports}
     if facts.rows:
-        yield from _thresholds(card, random, ports[0])
+        yield from _threshold_feeds(card, random, ports[0])
 
 
-def _uniform(random: np.random.Generator, port: ProbePort, size: tuple[int, int]) -> NDArray[np.float32]:
-    return random.uniform(port.low, port.high, _shape(port, size)).astype(np.float32)
+def _uniform_feed(random: np.random.Generator, port: ProbePort, size: tuple[int, int]) -> NDArray[np.float32]:
+    return random.uniform(port.low, port.high, _feed_shape(port, size)).astype(np.float32)
 
 
-def _shape(port: ProbePort, size: tuple[int, int]) -> tuple[int, ...]:
-    """The port's array for windows of `size` pixels of the card's grid."""
+def _feed_shape(port: ProbePort, size: tuple[int, int]) -> tuple[int, ...]:
+    """Shape of the port's array for windows of `size` (height, width) pixels of the card's grid."""
     sides = {"height": round(size[0] * port.ratio), "width": round(size[1] * port.ratio)}
     batch = 2 if port.spatial else N_ROWS
     return tuple(
@@ -117,19 +117,19 @@ def _shape(port: ProbePort, size: tuple[int, int]) -> tuple[int, ...]:
     )
 
 
-def _thresholds(
+def _threshold_feeds(
     card: ModelCard, random: np.random.Generator, port: ProbePort
 ) -> Iterator[tuple[str, dict[str, NDArray[np.float32]]]]:
-    """Rows that lie exactly on a tree's threshold, and on the float32 numbers next to it on both sides."""
-    places = [pair for node in onnx.load(card.model_path).graph.node for pair in _splits(node)]
-    if not places:
+    """(kind, rows) exactly on each threshold of the trees, and on the next float32 numbers below and above it."""
+    splits = [pair for node in onnx.load(card.model_path).graph.node for pair in _splits(node)]
+    if not splits:
         return
-    features, values = (np.array(each) for each in zip(*places, strict=True))
+    features, values = (np.array(each) for each in zip(*splits, strict=True))
     values = values.astype(np.float32)
-    for kind, toward in (("on thresholds", 0.0), ("below thresholds", -np.inf), ("above thresholds", np.inf)):
+    for kind, direction in (("on thresholds", 0.0), ("below thresholds", -np.inf), ("above thresholds", np.inf)):
         rows = random.uniform(port.low, port.high, (len(values), port.shape[1])).astype(np.float32)
-        there = np.nextafter(values, np.float32(toward)) if toward else values
-        rows[np.arange(len(values)), features.astype(int)] = there
+        moved = np.nextafter(values, np.float32(direction)) if direction else values
+        rows[np.arange(len(values)), features.astype(int)] = moved
         yield kind, {port.name: rows}
 
 
@@ -137,21 +137,24 @@ def _splits(node: onnx.NodeProto) -> list[tuple[int, float]]:
     """(feature, threshold) of every split of a tree ensemble; nothing for other nodes."""
     if not node.op_type.startswith("TreeEnsemble"):
         return []
-    given = {each.name: each for each in node.attribute}
-    modes = given["nodes_modes"].strings if "nodes_modes" in given else []
-    pairs = zip(modes, given["nodes_featureids"].ints, given["nodes_values"].floats, strict=True) if modes else ()
-    return [(feature, value) for mode, feature, value in pairs if mode != b"LEAF"]
+    attributes = {each.name: each for each in node.attribute}
+    if "nodes_modes" not in attributes:
+        return []
+    modes, features = attributes["nodes_modes"].strings, attributes["nodes_featureids"].ints
+    nodes = zip(modes, features, attributes["nodes_values"].floats, strict=True)
+    return [(feature, value) for mode, feature, value in nodes if mode != b"LEAF"]
 
 
 def _difference(ours: NDArray[Any], theirs: NDArray[Any], *, classes: bool) -> tuple[float, float]:
+    """(largest relative difference, share of pixels with another best class) of two outputs."""
     size = max(1.0, float(np.abs(theirs).max(initial=0.0)))
     difference = float(np.abs(ours.astype(np.float64) - theirs).max(initial=0.0)) / size
     unlike = float((ours.argmax(axis=1) != theirs.argmax(axis=1)).mean()) if classes else 0.0
     return difference, unlike
 
 
-def _summed(name: str, runs: Sequence[tuple[str, float, float]]) -> Parity:
-    # A NaN is the worst of all, and no comparison finds it.
+def _parity(name: str, runs: Sequence[tuple[str, float, float]]) -> Parity:
+    # A NaN counts as the largest difference; no comparison would find it.
     worst = max(runs, key=lambda run: np.inf if np.isnan(run[1]) else run[1])
     return Parity(
         output=name,

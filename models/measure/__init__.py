@@ -1,6 +1,6 @@
-"""What is measured of a model: how far it sees, what memory it takes, which windows suit it, whether its card is true.
+"""Measures a model: its receptive field, its memory, the windows that suit it, and whether it agrees with its card.
 
 Reading order: facts, receptive, ports, probe, perturb, stride, theoretical, global_operators, memory, memory_probe,
 window, check.
-It may import run, optimise, card and what these import.
+It may import run, optimise, card and their imports.
 """

@@ -1,4 +1,4 @@
-"""A card proven against its graph by running it: what `tilewright models check` says."""
+"""Checks a card by running its graph: the report of `tilewright models check`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tilewright.models.measure.receptive import measure_receptive_field
 from tilewright.models.measure.window import choose_window
 from tilewright.models.optimise.fuse import obstacle
 from tilewright.models.run.open import open_session
-from tilewright.models.run.providers import GPU_BATCH, GPUS, lacking_operators
-from tilewright.models.run.smoke_run import SmokeRun, check_inputs, check_runs
+from tilewright.models.run.providers import GPU_BATCH, GPUS, cpu_fallback
+from tilewright.models.run.smoke_run import SmokeRun, run_smoke_test, synthetic_inputs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,18 +25,19 @@ if TYPE_CHECKING:
     from tilewright.models.run.session import ModelSession
 
 
-# Pixels of the runs on zeros, ones and noise, before rounding.
-TRIED_SIDE = 64
+# Side in pixels of the windows of zeros, ones and noise, before rounding up to the stride.
+SMOKE_SIDE = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckReport:
-    """What was proven of a card and what running it costs. A card that fails is refused with CardError, not reported.
+    """The verified facts of a card and the cost of running it. A card that fails is refused with CardError instead.
 
-    `bytes_per_pixel` is host memory per pixel of a window in the CPU session, None where it could not be measured;
-    `seconds_per_megapixel` is one core's or the GPU's time per million window pixels; `beside` says which of the
-    provider's operators run on the CPU instead, empty for none; `weights` are the external weight files with their
-    sizes; `not_fused` says why the card's scaling and layers cannot move into the graph, empty where they can.
+    `bytes_per_pixel` is host memory per pixel of a window in the CPU session, None if it could not be measured;
+    `seconds_per_megapixel` is the time of one core or of the GPU per million window pixels; `beside` is onnxruntime's
+    message if some operators run on the CPU instead of the provider, else empty; `weights` are the external weight
+    files with their sizes; `not_fused` says why the card's scaling and layers cannot move into the graph, empty if
+    they can.
     """
 
     name: str
@@ -63,7 +64,7 @@ class CheckReport:
         return asdict(self)
 
     def lines(self) -> list[tuple[str, str]]:
-        """The report for a person: label and words."""
+        """The report for a person: pairs of label and text."""
         facts = self.graph
         return [
             ("card", f"{self.name}, sha256 {self.sha256[:16]}... is the file's"),
@@ -103,18 +104,18 @@ class CheckReport:
 
 
 def check_card(card: ModelCard, *, provider: str = "auto", cache: Path | None = None) -> CheckReport:
-    """The proof of a card that `load_card` has accepted: its graph run, its reach measured, its cost taken.
+    """The report on a card that `load_card` has accepted: the graph is run, its receptive field and cost are measured.
 
-    `cache` is the folder where measurements are kept. Takes seconds of one core.
-    Raises CardError naming the field to change, ProviderError where the provider asked for cannot run.
+    `cache` is the folder in which measurements are kept. Takes some seconds of one core.
+    Raises CardError naming the field to change, ProviderError if the requested provider cannot run.
     """
     graph = check_graph(card.model_path, card.inputs, card.extras, card.outputs, weights=card.weights)
     session = open_session(card, provider=provider)
     field = measure_receptive_field(card, cache=cache / "receptive" if cache else None)
     memory = card_memory(card, stride=field.stride, cache=cache / "memory" if cache else None)
     window = choose_window(card, field, per_pixel=lambda: memory)
-    side = card.tile.window or _rounded(TRIED_SIDE, field.stride)
-    runs, run_warnings = check_runs(card, session, side=side)
+    side = card.tile.window or -(-SMOKE_SIDE // field.stride) * field.stride
+    runs, run_warnings = run_smoke_test(card, session, side=side)
     batch, batch_why = _batch(card, session)
     return CheckReport(
         name=card.name,
@@ -137,7 +138,7 @@ def check_card(card: ModelCard, *, provider: str = "auto", cache: Path | None = 
         batch=batch,
         batch_why=batch_why,
         provider=session.provider,
-        beside=_beside(card, session),
+        beside="" if session.provider == "cpu" else cpu_fallback(card.model_path, provider=session.provider),
         weights=tuple(f"{path.name} {path.stat().st_size / 1e6:.3f} MB" for path in card.weights),
         not_fused=obstacle(card, blended=window.merge == "blend"),
         bytes_per_pixel=memory,
@@ -148,10 +149,6 @@ def check_card(card: ModelCard, *, provider: str = "auto", cache: Path | None = 
 
 def _shape(shape: tuple[int, ...], dims: tuple[str, ...]) -> str:
     return " x ".join(f"{'free' if n < 1 else n} {dim}" for n, dim in zip(shape, dims, strict=True))
-
-
-def _rounded(side: int, stride: int) -> int:
-    return -(-side // stride) * stride
 
 
 def _batch(card: ModelCard, session: ModelSession) -> tuple[int, str]:
@@ -170,14 +167,9 @@ def _field_warnings(card: ModelCard, field: ReceptiveField, window: WindowChoice
     return []
 
 
-def _beside(card: ModelCard, session: ModelSession) -> str:
-    """What onnxruntime says when the provider must run the whole graph alone; empty where it can."""
-    return "" if session.provider == "cpu" else lacking_operators(card.model_path, provider=session.provider)
-
-
 def _seconds(card: ModelCard, session: ModelSession, side: int) -> float:
-    feeds = check_inputs(card, side=side)
+    feeds = synthetic_inputs(card, side=side)
     session.run(feeds)
-    began = time.perf_counter()
+    started = time.perf_counter()
     session.run(feeds)
-    return (time.perf_counter() - began) / side**2 * 1e6
+    return (time.perf_counter() - started) / side**2 * 1e6

@@ -24,40 +24,40 @@ REDUCTIONS = (
     "ReduceLogSumExp", "ReduceSumSquare",
 )  # fmt: skip
 
-_ALL = frozenset((*GLOBAL_POOLS, *NORMALISATIONS, *ATTENTIONS, *RECURRENT))
+_ALWAYS_MIXING = frozenset((*GLOBAL_POOLS, *NORMALISATIONS, *ATTENTIONS, *RECURRENT))
 
 
 def mixing_operators(path: Path) -> tuple[str, ...]:
     """Names of operators in the graph at `path` that can mix the whole window, in graph order, each once.
 
-    Sure ones by their kind (global pooling, instance and group normalisation, attention, recurrence), others by their
-    use: a reduction over height and width, a softmax multiplied as a matrix, a resize whose grid hangs on the window's
-    size. Subgraphs are looked into.
+    Some count by their type (global pooling, instance and group normalisation, attention, recurrence), others by their
+    use: a reduction over height and width, a softmax that feeds a matrix product, a resize whose grid depends on the
+    window's size. Subgraphs are included.
     """
     model = onnx.load(str(path), load_external_data=False)
-    return tuple(dict.fromkeys(_of_graph(model.graph, _constants(model.graph))))
+    return tuple(dict.fromkeys(_mixing_nodes(model.graph, _constants(model.graph))))
 
 
-def _of_graph(graph: onnx.GraphProto, constants: Mapping[str, tuple[int, ...]]) -> list[str]:
+def _mixing_nodes(graph: onnx.GraphProto, constants: Mapping[str, tuple[int, ...]]) -> list[str]:
     softmaxes = {name for node in graph.node if node.op_type == "Softmax" for name in node.output}
     found = []
     for node in graph.node:
-        if node.op_type in _ALL:
+        if node.op_type in _ALWAYS_MIXING:
             found.append(node.op_type)
         elif node.op_type in REDUCTIONS and _covers_window(node, constants):
             found.append(f"{node.op_type} over height and width")
-        elif node.op_type in {"Resize", "Upsample"} and (how := _depends_on_size(node, constants)):
-            found.append(f"{node.op_type} {how}")
+        elif node.op_type in {"Resize", "Upsample"} and (reason := _depends_on_size(node, constants)):
+            found.append(f"{node.op_type} {reason}")
         elif node.op_type == "MatMul" and softmaxes.intersection(node.input):
             found.append("attention (Softmax then MatMul)")
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
-                found.extend(_of_graph(attribute.g, constants))
+                found.extend(_mixing_nodes(attribute.g, constants))
     return found
 
 
 def _constants(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
-    """Small integer tensors by name: what axes and sizes are given as."""
+    """Small integer tensors by name: the constants that hold axes and sizes."""
     tensors = [(each.name, each) for each in graph.initializer]
     for node in graph.node:
         if node.op_type == "Constant":
@@ -70,7 +70,7 @@ def _constants(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
 
 
 def _depends_on_size(node: onnx.NodeProto, constants: Mapping[str, tuple[int, ...]]) -> str:
-    """Why a resize gives a pixel another value in another window: stretched to the corners, or to a fixed size."""
+    """Why a resize depends on the window's size: aligned to the corners, or to a fixed size; empty if neither."""
     modes = {each.name: each.s.decode() for each in node.attribute if each.type == onnx.AttributeProto.STRING}
     if modes.get("coordinate_transformation_mode") in {"align_corners", "half_pixel_symmetric"}:
         return f"with {modes['coordinate_transformation_mode']}"
@@ -78,7 +78,7 @@ def _depends_on_size(node: onnx.NodeProto, constants: Mapping[str, tuple[int, ..
 
 
 def _covers_window(node: onnx.NodeProto, constants: Mapping[str, tuple[int, ...]]) -> bool:
-    """True if the reduction takes more axes than one: one axis is dates or bands, two or all are height and width."""
+    """True if the reduction covers more than one axis: one axis is dates or bands, two or all are height and width."""
     axes: tuple[int, ...] | None = None
     for attribute in node.attribute:
         if attribute.name == "axes":

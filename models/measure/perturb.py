@@ -1,7 +1,10 @@
-"""Disturbances of a graph's noise windows, and how far each is felt: on all sides, wherever the border lies."""
+"""Perturbs one part of a noise window and measures how far from its edge the outputs change, on all sides and for all
+positions of the edge.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -14,11 +17,11 @@ if TYPE_CHECKING:
     from tilewright.models.measure.probe import Arrays
 
 
-# A disturbance this many times the input's range makes far, weak paths through many layers visible.
-HUGE = 1e4
+# A perturbation of this many input ranges reveals weak paths through many layers.
+HUGE_RANGES = 1e4
 
-# Ranges above and below for the disturbances whose effect is weighed: far outside what the model was made for.
-OUTSIDE = 2.0
+# Input ranges above and below for the perturbations whose strength is measured: far outside the trained values.
+OUTSIDE_RANGES = 2.0
 
 START_SIZES = (64, 96, 80, 112, 128, 160, 192, 224, 256, 320, 384, 512)
 
@@ -26,16 +29,16 @@ SIDES = tuple(product((0, 1), (1, -1)))
 
 
 class Perturbation:
-    """A probe with the form of its windows: fixed by the graph, or free, then short across and long along the axis
-    that is measured (`slim`), or square.
+    """A probe with the shape of its windows: fixed by the graph; or free, then long along the measured axis and short
+    across it (`narrow`), or square.
     """
 
-    def __init__(self, probe: Probe, *, tolerance: float, slim: bool) -> None:
+    def __init__(self, probe: Probe, *, tolerance: float, narrow: bool) -> None:
         self.probe = probe
         self.tolerance = tolerance
         fixed = [port.fixed for port in (*probe.inputs, *probe.outputs) if port.spatial and port.fixed]
         self.fixed = fixed[0] if fixed else None
-        self.slim = slim and self.fixed is None
+        self.narrow = narrow and self.fixed is None
         self.start = self._start()
         self._fields: dict[tuple[int, int], tuple[Arrays, Arrays, list[Arrays]]] = {}
 
@@ -56,43 +59,45 @@ class Perturbation:
         )
 
     def multiple(self) -> int:
-        """The smallest number whose multiples the graph takes as window sizes; 1 for a fixed window."""
+        """The smallest number whose multiples the graph accepts as window sizes; 1 for a fixed window."""
         if self.fixed:
             return 1
-        extra = (each for each in range(self.probe.unit, self.start + 1, self.probe.unit) if self.start % each == 0)
-        longer = ((each, self.start + each) for each in extra)
-        return next((each for each, side in longer if self.probe.accepts((side, side))), self.start)
+        divisors = (each for each in range(self.probe.unit, self.start + 1, self.probe.unit) if self.start % each == 0)
+        sides = ((each, self.start + each) for each in divisors)
+        return next((each for each, side in sides if self.probe.accepts((side, side))), self.start)
 
     def size(self, length: int, axis: int) -> tuple[int, int]:
         """Height and width of a window of `length` along `axis`."""
         if self.fixed:
             return self.fixed
-        short = self.start if self.slim else length
+        short = self.start if self.narrow else length
         return (length, short) if axis == 0 else (short, length)
 
     def middle(self, length: int, multiple: int) -> int:
-        """The border near the middle of `length` that lies on a multiple."""
+        """The multiple of `multiple` closest below the middle of `length`."""
         return (self.fixed[0] if self.fixed else length) // 2 // multiple * multiple
 
     def reach(self, length: int, edge: int, axis: int, side: int) -> Reach:
-        """The worst reach over all disturbances beyond the border `edge`."""
-        base, calm, disturbed = self._disturbances(self.size(length, axis))
-        profiles = [self.probe.felt(base, calm, changed, edge=edge, axis=axis, side=side) for changed in disturbed]
-        anyhow = read_reach(np.max(profiles, axis=0), edge=edge, side=side, tolerance=self.tolerance)
-        weighed = read_reach(np.max(profiles[1:], axis=0), edge=edge, side=side, tolerance=self.tolerance)
-        return Reach(exact=anyhow.exact, effective=weighed.effective, strength=weighed.strength, heard=anyhow.heard)
+        """The largest reach across `edge` over all perturbations."""
+        base, baseline, perturbed = self._perturbed(self.size(length, axis))
+        profiles = [
+            self.probe.change_profile(base, baseline, noise, edge=edge, axis=axis, side=side) for noise in perturbed
+        ]
+        with_huge = read_reach(np.max(profiles, axis=0), edge=edge, side=side, tolerance=self.tolerance)
+        without_huge = read_reach(np.max(profiles[1:], axis=0), edge=edge, side=side, tolerance=self.tolerance)
+        return replace(without_huge, exact=with_huge.exact, any_change=with_huge.any_change)
 
-    def _disturbances(self, size: tuple[int, int]) -> tuple[Arrays, Arrays, list[Arrays]]:
-        """Calm noise of `size`, its outputs, and the disturbed noises: huge, upwards, downwards, each input alone.
+    def _perturbed(self, size: tuple[int, int]) -> tuple[Arrays, Arrays, list[Arrays]]:
+        """Unperturbed noise of `size`, its outputs, and the perturbations: huge, upwards, downwards, each input alone.
 
-        The huge one has random signs, so that sums do not cancel and rectifiers let half of it through; its effect is
-        seen, not weighed.
+        The huge one has random signs, so that sums do not cancel and rectifiers pass half of it. Whether it changes an
+        output counts, the strength of the change does not.
         """
         if size not in self._fields:
             base = self.probe.noise(size, seed=1)
-            huge = self.probe.noise(size, seed=2, stretch=HUGE)
-            above = self.probe.noise(size, seed=3, stretch=OUTSIDE, sign=1)
-            below = self.probe.noise(size, seed=4, stretch=OUTSIDE, sign=-1)
+            huge = self.probe.noise(size, seed=2, stretch=HUGE_RANGES)
+            above = self.probe.noise(size, seed=3, stretch=OUTSIDE_RANGES, sign=1)
+            below = self.probe.noise(size, seed=4, stretch=OUTSIDE_RANGES, sign=-1)
             spatial = [port.name for port in self.probe.inputs if port.spatial]
             alone = [{**base, name: above[name]} for name in spatial] if len(spatial) > 1 else []
             self._fields[size] = base, self.probe.run(base), [huge, above, below, *alone]
@@ -100,43 +105,47 @@ class Perturbation:
 
 
 class Edge:
-    """Reaches for borders at a multiple of the stride and the pixels after it, each measured once."""
+    """Reaches for edges at a multiple of the stride and at the pixels after it, each measured once."""
 
-    def __init__(self, trial: Perturbation, *, length: int, middle: int, axis: int, side: int, exact: bool) -> None:
-        self._trial, self._length, self._middle = trial, length, middle
+    def __init__(
+        self, perturbation: Perturbation, *, length: int, middle: int, axis: int, side: int, exact: bool
+    ) -> None:
+        self._perturbation, self._length, self._middle = perturbation, length, middle
         self._axis, self._side, self._exact = axis, side, exact
         self._known: dict[int, int] = {}
 
     def reach(self, offset: int) -> int:
-        """The reach, exact or effective, for the border `offset` pixels beyond the multiple."""
+        """The reach, exact or effective, for the edge `offset` pixels beyond the multiple."""
         if offset not in self._known:
             edge = self._middle + offset * self._side
-            found = self._trial.reach(self._length, edge, self._axis, self._side)
-            reach = found.exact if self._exact else found.effective
-            # Felt up to the window's edge from a border nearer to it than the first: at least that far.
+            measured = self._perturbation.reach(self._length, edge, self._axis, self._side)
+            reach = measured.exact if self._exact else measured.effective
+            # The change extends to the window's border, so the reach is at least the distance to it.
             self._known[offset] = edge if reach is None else reach
         return self._known[offset]
 
     def worst(self, stride: int) -> int:
-        """The largest reach over all borders modulo the stride.
+        """The largest reach over all edge positions modulo the stride.
 
-        The farthest pixel that feels a border only moves with it, so borders between two with the same farthest pixel
-        need no run: halving finds every jump.
+        The farthest changed pixel moves monotonically with the edge. Edges between two with the same farthest pixel
+        therefore need no run: bisection finds every jump.
         """
-        unit = self._trial.probe.unit
-        self._halve(0, stride // unit, unit)
+        unit = self._perturbation.probe.unit
+        self._bisect(0, stride // unit, unit)
         return max(self._known.values())
 
-    def _halve(self, first: int, last: int, unit: int) -> None:
+    def _bisect(self, first: int, last: int, unit: int) -> None:
         farthest = [self.reach(each * unit) - each * unit for each in (first, last)]
         if last - first > 1 and farthest[0] != farthest[1]:
             middle = (first + last) // 2
-            self._halve(first, middle, unit)
-            self._halve(middle, last, unit)
+            self._bisect(first, middle, unit)
+            self._bisect(middle, last, unit)
 
 
-def worst_reaches(trial: Perturbation, *, length: int, stride: int, exact: bool) -> tuple[int, int]:
-    """The largest reach over all borders, and over those on multiples of the stride, all four sides, in pixels."""
-    middle = trial.middle(length, stride)
-    borders = [Edge(trial, length=length, middle=middle, axis=axis, side=side, exact=exact) for axis, side in SIDES]
-    return max(border.worst(stride) for border in borders), max(border.reach(0) for border in borders)
+def worst_reaches(perturbation: Perturbation, *, length: int, stride: int, exact: bool) -> tuple[int, int]:
+    """The largest reach in pixels over all edges, and over edges on multiples of the stride; over all four sides."""
+    middle = perturbation.middle(length, stride)
+    edges = [
+        Edge(perturbation, length=length, middle=middle, axis=axis, side=side, exact=exact) for axis, side in SIDES
+    ]
+    return max(edge.worst(stride) for edge in edges), max(edge.reach(0) for edge in edges)

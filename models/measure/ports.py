@@ -1,4 +1,4 @@
-"""A card's inputs and outputs as the probe takes them: what each axis means, and which values are worth trying."""
+"""A card's inputs and outputs as ports of the probe: the meaning of each axis, and the range of values to try."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 EXTRA_RANGES: Final = {"day_of_year": (1.0, 366.0), "valid_mask": (0.0, 1.0), "lonlat": (-90.0, 90.0)}
 
 FINEST_SHARE: Final = 1000
-"""Largest denominator of one input's pixel size over another's."""
+"""Largest denominator of the ratio of two inputs' pixel sizes."""
 
 
 def card_ports(card: ModelCard) -> tuple[tuple[ProbePort, ...], tuple[ProbePort, ...]]:
-    """Inputs, the extra ones among them, and outputs of the card, sizes relative to its grid (the finest input's)."""
+    """The card's inputs (extra ones included) and outputs; sizes are relative to its grid, that of the finest input."""
     ratios = {spec.name: Fraction(1 / card.ratio(spec)).limit_denominator(FINEST_SHARE) for spec in card.inputs}
     pixels = tuple(_input(spec, ratios[spec.name]) for spec in card.inputs)
     steps = {spec.name: spec.dates.steps or -1 for spec in card.inputs}
@@ -35,12 +35,12 @@ def card_ports(card: ModelCard) -> tuple[tuple[ProbePort, ...], tuple[ProbePort,
 def _input(spec: InputSpec, ratio: Fraction) -> ProbePort:
     low, high = _scaled_range(spec)
     return ProbePort(
-        name=spec.name, dims=spec.axes, shape=_closed(spec), dtype=spec.data_type, ratio=ratio, low=low, high=high
+        name=spec.name, dims=spec.axes, shape=_known_shape(spec), dtype=spec.data_type, ratio=ratio, low=low, high=high
     )
 
 
-def _closed(spec: InputSpec) -> tuple[int, ...]:
-    """The shape with the free bands and steps that the card gives elsewhere filled in."""
+def _known_shape(spec: InputSpec) -> tuple[int, ...]:
+    """The shape, in which free bands and steps are replaced by the numbers that the card states elsewhere."""
     n_steps = spec.dates.steps or -1
     known = {"bands": len(spec.bands) * (n_steps if spec.folded else 1), "time": n_steps}
     return tuple(
@@ -49,14 +49,14 @@ def _closed(spec: InputSpec) -> tuple[int, ...]:
 
 
 def _scaled_range(spec: InputSpec) -> tuple[float, float]:
-    """The range of what the graph is fed, over all bands: physical values of the unit, scaled as the card says."""
-    ends = []
+    """The range of the graph's input over all bands: physical values of the unit, scaled as in the card."""
+    limits = []
     for band, scaling in zip(spec.bands, spec.value_scaling, strict=True):
         physical = OTHER_RANGE if band in spec.derived else physical_range(spec.unit)
         values = np.linspace(*physical, 32, dtype=np.float32)
         scaling.apply(values, values)
-        ends.extend(values[np.isfinite(values)].tolist())
-    low, high = min(ends, default=0.0), max(ends, default=1.0)
+        limits.extend(values[np.isfinite(values)].tolist())
+    low, high = min(limits, default=0.0), max(limits, default=1.0)
     return (low, high) if high > low else (low - 1.0, high + 1.0)
 
 

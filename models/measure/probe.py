@@ -1,7 +1,7 @@
-"""A graph put to numerical trial: noise windows in, and how far a disturbed part of them is felt in the outputs.
+"""Runs a graph on noise windows and measures how far a perturbed part of the input changes the outputs.
 
-Positions and reaches are counted in *reference pixels*, those of the finest spatial input; a coarser input has
-`ratio` of its own pixels per reference pixel (1/2, say), a finer output more than one.
+Positions and reaches are in *reference pixels*, those of the finest spatial input. `ratio` is a port's own pixels
+per reference pixel: below one for a coarser input (1/2), above one for a finer output.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ Arrays = dict[str, "NDArray[Any]"]
 
 HEIGHT_NAMES, WIDTH_NAMES = ("height", "y"), ("width", "x")
 
-# Free dimensions other than height and width (dates, say) are tried with this length.
+# Length of free dimensions other than height and width, such as dates.
 FREE_LENGTH = 2
 
-# Pixels beyond the last felt one that must stay calm before a reach counts as seen whole.
-CLEAR = 4
+# Pixels at the far border that must stay unchanged for a reach to count as completely visible in the window.
+UNCHANGED_MARGIN = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbePort:
-    """An input or output of the graph: axis names and lengths (-1 free), dtype, pixels per reference pixel, and for an
-    input the range its values are drawn from, or the `constants` it always holds.
+    """An input or output of the graph: axis names, lengths (-1 free), dtype, pixels per reference pixel; and for an
+    input the range of its random values, or the `constants` that it always holds.
     """
 
     name: str
@@ -51,7 +51,7 @@ class ProbePort:
 
     @property
     def spatial(self) -> bool:
-        """True if it has height and width."""
+        """True if the port has height and width."""
         return any(each in HEIGHT_NAMES for each in self.dims) and any(each in WIDTH_NAMES for each in self.dims)
 
     @property
@@ -63,27 +63,28 @@ class ProbePort:
 
     @property
     def fixed(self) -> tuple[int, int] | None:
-        """Height and width in reference pixels where the shape fixes both, else None."""
+        """Height and width in reference pixels if the shape fixes both, else None."""
         sides = [self.shape[axis] for axis in self.axes] if self.spatial else [-1]
         return None if min(sides) < 1 else (int(sides[0] / self.ratio), int(sides[1] / self.ratio))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
-    """How far one disturbance was felt, in reference pixels: `exact` at all, `effective` above the tolerance.
+    """The distance, in reference pixels, up to which a perturbation changes outputs: `exact` for any change,
+    `effective` for changes above the tolerance.
 
-    None where it was felt up to the window's edge. `strength` is the largest change at the far end, relative to the
-    outputs' own deviation; `heard` is False where nothing changed anywhere.
+    None if the change extends to the window's border. `strength` is the largest change at the far end, relative to the
+    outputs' own deviation; `any_change` is False if no output pixel changed.
     """
 
     exact: int | None
     effective: int | None
     strength: float
-    heard: bool
+    any_change: bool
 
 
 class Probe:
-    """A session with the meaning of its axes, run on seeded noise."""
+    """A session and the meaning of its axes; runs on seeded noise."""
 
     def __init__(self, session: ModelSession, *, inputs: tuple[ProbePort, ...], outputs: tuple[ProbePort, ...]) -> None:
         self.session = session
@@ -94,7 +95,7 @@ class Probe:
     def noise(self, size: tuple[int, int], *, seed: int, stretch: float = 0.0, sign: int = 0) -> Arrays:
         """Seeded noise of `size` reference pixels for every input, uniform over its range.
 
-        With `stretch` the values lie that many ranges away from it, upwards (`sign` 1), downwards (-1) or either (0).
+        `stretch` shifts the values by that many ranges: upwards (`sign` 1), downwards (-1) or randomly either way (0).
         """
         return {port.name: _noise(port, size, seed=seed, stretch=stretch, sign=sign) for port in self.inputs}
 
@@ -103,31 +104,35 @@ class Probe:
         return {port.name: _cut(port, field[port.name], origin, size) for port in self.inputs}
 
     def run(self, field: Arrays) -> Arrays:
-        """Every spatial output as (channels, height, width), channels being all its other axes."""
-        made = self.session.run(field)
-        return {port.name: _planes(port, made[port.name]) for port in self.outputs}
+        """Every spatial output as (channels, height, width); channels are all its other axes, flattened."""
+        outputs = self.session.run(field)
+        return {port.name: _planes(port, outputs[port.name]) for port in self.outputs}
 
     def accepts(self, size: tuple[int, int]) -> bool:
-        """True if the graph runs on windows of `size` and gives every output the size its ratio says."""
+        """True if the graph runs on windows of `size` and every output has the size that follows from its ratio."""
         if any(side % self.unit for side in size):
             return False
         try:
-            made = self.run(self.noise(size, seed=0))
+            outputs = self.run(self.noise(size, seed=0))
         except InferenceError:
             return False
-        return all(made[port.name].shape[1:] == (size[0] * port.ratio, size[1] * port.ratio) for port in self.outputs)
+        return all(
+            outputs[port.name].shape[1:] == (size[0] * port.ratio, size[1] * port.ratio) for port in self.outputs
+        )
 
-    def felt(self, base: Arrays, calm: Arrays, changed: Arrays, *, edge: int, axis: int, side: int) -> NDArray[Any]:
-        """Change of every reference pixel along `axis` when `base` (its outputs: `calm`) becomes `changed` from `edge`
-        on (`side` 1) or before it (-1): the maximum over everything else, relative to each output's deviation.
+    def change_profile(
+        self, base: Arrays, baseline: Arrays, perturbed: Arrays, *, edge: int, axis: int, side: int
+    ) -> NDArray[Any]:
+        """The change of each reference pixel along `axis` if `base` (whose outputs are `baseline`) is replaced by
+        `perturbed` from `edge` on (`side` 1) or before it (-1).
 
-        Zero means bit for bit the same.
+        The maximum over all other axes and outputs, relative to each output's deviation. Zero: bit-identical.
         """
         mixed = {
-            port.name: _mixed(port, base[port.name], changed[port.name], edge=edge, axis=axis, side=side)
+            port.name: _mixed(port, base[port.name], perturbed[port.name], edge=edge, axis=axis, side=side)
             for port in self.inputs
         }
-        return self.profile(calm, self.run(mixed), axis=axis)
+        return self.profile(baseline, self.run(mixed), axis=axis)
 
     def profile(self, one: Arrays, other: Arrays, *, axis: int) -> NDArray[Any]:
         """Largest relative difference per reference pixel along `axis`, over all outputs."""
@@ -142,21 +147,21 @@ class Probe:
 def relative(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
     """Difference per value in units of the deviation of `one`; infinite where only one of the two is NaN.
 
-    Integer results have no size of difference: 1 where they differ.
+    Integer results (classes) have no magnitude of difference: 1 where they differ, else 0.
     """
     if not np.issubdtype(one.dtype, np.floating):
         return (one != other).astype(np.float64)
     a, b = one.astype(np.float64), other.astype(np.float64)
     with np.errstate(all="ignore"):
-        gap = np.abs(a - b) / (deviation(one) or 1.0)
+        difference = np.abs(a - b) / (deviation(one) or 1.0)
     same = (a == b) | (np.isnan(a) & np.isnan(b))
-    return np.where(same, 0.0, np.where(np.isnan(gap), np.inf, gap))
+    return np.where(same, 0.0, np.where(np.isnan(difference), np.inf, difference))
 
 
 def deviation(values: NDArray[Any]) -> float:
     """Standard deviation of (channels, height, width) about each channel's own mean, over the finite values.
 
-    Channels apart from each other are no signal. 0 where nothing varies.
+    The offset between channels does not count. 0 if nothing varies.
     """
     finite = np.where(np.isfinite(values), values.astype(np.float64), np.nan)
     if np.isnan(finite).all():
@@ -166,23 +171,23 @@ def deviation(values: NDArray[Any]) -> float:
 
 
 def read_reach(profile: NDArray[Any], *, edge: int, side: int, tolerance: float) -> Reach:
-    """What one profile says: distance from the disturbed half's border to the farthest pixel that felt it."""
+    """The reach in one profile: the distance from the edge of the perturbed part to the farthest changed pixel."""
     line = profile if side > 0 else profile[::-1]
-    border = edge if side > 0 else len(profile) - edge
-    calm = line[:border]
+    n_unperturbed = edge if side > 0 else len(profile) - edge
+    unperturbed = line[:n_unperturbed]
     return Reach(
-        exact=_distance(calm > 0),
-        effective=_distance(calm > tolerance),
-        strength=float(calm[: max(CLEAR, border // 8)].max(initial=0.0)),
-        heard=bool((line > 0).any()),
+        exact=_distance(unperturbed > 0),
+        effective=_distance(unperturbed > tolerance),
+        strength=float(unperturbed[: max(UNCHANGED_MARGIN, n_unperturbed // 8)].max(initial=0.0)),
+        any_change=bool((line > 0).any()),
     )
 
 
-def _distance(felt: NDArray[np.bool_]) -> int | None:
-    if not felt.any():
+def _distance(changed: NDArray[np.bool_]) -> int | None:
+    if not changed.any():
         return 0
-    first = int(np.argmax(felt))
-    return None if first < CLEAR else len(felt) - first
+    first = int(np.argmax(changed))
+    return None if first < UNCHANGED_MARGIN else len(changed) - first
 
 
 def _shape(port: ProbePort, size: tuple[int, int]) -> tuple[int, ...]:
@@ -199,14 +204,14 @@ def _noise(port: ProbePort, size: tuple[int, int], *, seed: int, stretch: float,
     if port.constants:
         return np.resize(np.asarray(port.constants, port.dtype), _shape(port, size))
     random = np.random.default_rng([seed, zlib.crc32(port.name.encode())])
-    span = port.high - port.low
+    value_range = port.high - port.low
     values: NDArray[Any] = random.uniform(0, 1, _shape(port, size))
     signs = np.full(values.shape, sign) if sign else random.choice([-1, 1], values.shape)
-    values = port.low + span * (values + signs * stretch)
+    values = port.low + value_range * (values + signs * stretch)
     dtype = np.dtype(port.dtype)
     if not np.issubdtype(dtype, np.floating):
         limits = np.iinfo(dtype) if dtype != np.bool_ else None
-        values = np.clip(np.rint(values), limits.min, limits.max) if limits else values > port.low + span / 2
+        values = np.clip(np.rint(values), limits.min, limits.max) if limits else values > port.low + value_range / 2
     return values.astype(dtype)
 
 
@@ -220,7 +225,7 @@ def _cut(port: ProbePort, values: NDArray[Any], origin: tuple[int, int], size: t
 
 
 def _mixed(
-    port: ProbePort, base: NDArray[Any], changed: NDArray[Any], *, edge: int, axis: int, side: int
+    port: ProbePort, base: NDArray[Any], perturbed: NDArray[Any], *, edge: int, axis: int, side: int
 ) -> NDArray[Any]:
     if not port.spatial:
         return base
@@ -228,18 +233,18 @@ def _mixed(
     part = [slice(None)] * base.ndim
     part[port.axes[axis]] = slice(at, None) if side > 0 else slice(0, at)
     mixed = base.copy()
-    mixed[tuple(part)] = changed[tuple(part)]
+    mixed[tuple(part)] = perturbed[tuple(part)]
     return mixed
 
 
-def _planes(port: ProbePort, made: NDArray[Any]) -> NDArray[Any]:
+def _planes(port: ProbePort, outputs: NDArray[Any]) -> NDArray[Any]:
     height, width = port.axes
-    moved = np.moveaxis(made, (height, width), (-2, -1))
+    moved = np.moveaxis(outputs, (height, width), (-2, -1))
     return moved.reshape(-1, *moved.shape[-2:])
 
 
 def _per_reference_pixel(line: NDArray[Any], ratio: Fraction) -> NDArray[Any]:
-    """`line` over an output's pixels as the maximum over each reference pixel's part of it."""
+    """The maximum of `line`, over an output's pixels, within each reference pixel."""
     if ratio == 1:
         return line
     n_reference = int(len(line) / ratio)

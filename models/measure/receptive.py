@@ -1,9 +1,9 @@
-"""How far a model sees, measured on its real graph: the trim that makes tiled output equal whole-image output.
+"""Measures a model's receptive field on its real graph: the trim with which tiled output equals whole-image output.
 
-Half of a noise window is disturbed and the outputs of the other half are compared bit for bit with the calm run: the
-farthest pixel that felt it is the reach from that border. Both axes, both sides, every place of the border modulo the
-total stride, several disturbances, all inputs at once and each alone. At the end the trim is proven by comparing
-windows with a whole image.
+Half of a noise window is perturbed, and the outputs of the other half are compared bit for bit with an unperturbed run:
+the distance from the edge to the farthest changed pixel is the reach. This covers both axes, both sides, every position
+of the edge modulo the total stride, and several perturbations, of all inputs at once and of each alone. Finally the
+trim is verified by comparing windows with a whole image.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from dataclasses import asdict, dataclass, replace
 from math import ceil
 from typing import TYPE_CHECKING
 
-from tilewright.models.cache import keep
+from tilewright.models.cache import write_cached
 from tilewright.models.measure.perturb import SIDES, Perturbation, worst_reaches
 from tilewright.models.measure.ports import card_ports
-from tilewright.models.measure.probe import CLEAR, Probe, ProbePort
-from tilewright.models.measure.stride import proven_difference, total_stride
+from tilewright.models.measure.probe import UNCHANGED_MARGIN, Probe, ProbePort
+from tilewright.models.measure.stride import tiling_difference, total_stride
 from tilewright.models.run.session import open_graph
 
 if TYPE_CHECKING:
@@ -30,36 +30,37 @@ if TYPE_CHECKING:
     from tilewright.models.measure.probe import Reach
 
 
-# Relative to the outputs' own standard deviation: below it a difference is arithmetic noise, or as good as it.
+# Relative to the outputs' own standard deviation: a smaller difference is, or equals, arithmetic noise.
 TOLERANCE = 1e-4
 
 VERDICTS = ("bounded", "effectively-bounded", "unbounded")
-"""From the best to the worst: a joint model is as bounded as its least bounded member."""
+"""From best to worst: a joint model is as bounded as its least bounded member."""
 
-# Long side of the largest window tried on a graph of free size, in pixels, and on one with operators that mix the whole
-# window, where memory may grow with the square of the area.
-LONGEST, LONGEST_MIXING = 2048, 256
+# Long side in pixels of the largest window tried on a graph of free size, and on one with operators that mix the whole
+# window, whose memory may grow with the square of the area.
+LONGEST_WINDOW, LONGEST_MIXING_WINDOW = 2048, 256
 
-# Long side of the largest window a graph's own arithmetic may ask for, short across: taps that lie far apart are felt
-# in no shorter one.
-LONGEST_BY_STRUCTURE = 8192
+# Long side in pixels of the largest narrow window that a graph's theoretical reach may require: kernel taps that lie
+# far apart have no effect in a shorter one.
+LONGEST_NARROW_WINDOW = 8192
 
-# Raised when a measurement would come out differently, so that cached ones are taken again.
+# Increased when a measurement would yield another result, so that cached ones are measured again.
 VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceptiveField:
-    """How far the model sees, in pixels of its finest input (those of the output where `tw:scale` is 1).
+    """The receptive field of a model, in pixels of its finest input (those of the output if `tw:scale` is 1).
 
-    `radius`: an output pixel depends on no input farther away, wherever it lies; None where that is unbounded.
-    `trim`: pixels to cut from each side of windows that start at multiples of `stride`, itself a multiple of it; None
-    with `radius`. It may be below the radius rounded up, since such windows' borders never fall on the worst places.
-    `stride`: the total stride; windows start at multiples of it and are multiples of it long.
-    `verdict`: bounded (nothing from beyond `radius`, bit for bit), effectively-bounded (what comes from beyond is below
+    `radius`: no output pixel depends on an input pixel farther away; None if the receptive field is unbounded.
+    `trim`: pixels to cut from each side of windows that start at multiples of `stride`, itself a multiple of `stride`;
+    None if `radius` is None. It may be below the radius rounded up, because the borders of such windows never lie at
+    the worst positions.
+    `stride`: the total stride; windows start at multiples of it and their size is a multiple of it.
+    `verdict`: bounded (no effect from beyond `radius`, bit for bit), effectively-bounded (effects from beyond are below
     `tolerance` of the outputs' standard deviation), or unbounded; `reason` says why in one sentence.
-    `difference`: the largest difference of windows with this trim from a whole image, relative to the outputs'
-    standard deviation (for classes the share of unlike pixels); None where no two windows could be compared.
+    `difference`: the largest difference between windows with this trim and a whole image, relative to the outputs'
+    standard deviation (for classes the share of differing pixels); None if no two windows could be compared.
     """
 
     radius: int | None
@@ -72,23 +73,26 @@ class ReceptiveField:
 
 
 def measure_receptive_field(card: ModelCard, *, cache: Path | None = None) -> ReceptiveField:
-    """The receptive field of the card's graph: read from the folder `cache` if it was measured before, else measured
-    (some seconds of one core) and kept there.
+    """The receptive field of the card's graph: read from the folder `cache`, else measured (some seconds of one core)
+    and written there.
 
-    Raises ValueError where the graph runs on no window tried, or its outputs are not of the size the card says.
+    Raises ValueError if the graph runs on no window tried, or its outputs have another size than the card says.
     """
     if any(spec.resize for spec in card.inputs):
         return _unbounded(1, "windows are resized to the graph's own size, so a pixel's samples hang on its window")
     inputs, outputs = card_ports(card)
-    # External weights are not among the bytes of the graph: the card's digest speaks for them.
+    # sha256 covers the graph file alone; the card's digest covers external weights too.
     content = card.digest if card.weights else card.sha256
-    kept = cache / f"receptive-{_key(content, inputs, outputs)}.json" if cache else None
-    known = _read(kept) if kept else None
-    if known is None:
-        known = measure_graph(card.model_path, sha256=content, inputs=inputs, outputs=outputs)
-        if kept:
-            _write(kept, known)
-    return known
+    key = hashlib.sha256(repr((VERSION, TOLERANCE, content, inputs, outputs)).encode()).hexdigest()[:32]
+    path = cache / f"receptive-{key}.json" if cache else None
+    field = _read_cached(path) if path else None
+    if field is None:
+        field = measure_graph(card.model_path, sha256=content, inputs=inputs, outputs=outputs)
+        if path:
+            # A measurement that cannot be kept costs only time.
+            with suppress(OSError):
+                write_cached(path, (json.dumps(asdict(field), indent=2) + "\n").encode())
+    return field
 
 
 def measure_graph(
@@ -99,9 +103,9 @@ def measure_graph(
     outputs: tuple[ProbePort, ...],
     tolerance: float = TOLERANCE,
 ) -> ReceptiveField:
-    """The receptive field of the graph at `path` (bytes of hash `sha256`), whose axes mean what the ports say.
+    """The receptive field of the graph at `path`, a file with the hash `sha256`; the ports name its axes.
 
-    Always on the CPU provider, where unlike pixels are never computed together.
+    Always runs on the CPU provider, where the arithmetic of a pixel does not depend on other pixels.
     Raises ValueError as `measure_receptive_field`.
     """
     rows = not any(port.spatial for port in inputs)
@@ -114,64 +118,69 @@ def measure_graph(
 
     mixers = mixing_operators(path)
     probe = Probe(open_graph(path, sha256=sha256, provider="cpu"), inputs=inputs, outputs=outputs)
-    possible = structural_reach(path, jumps={port.name: float(1 / port.ratio) for port in inputs if port.spatial})
-    field = _measure(Perturbation(probe, tolerance=tolerance, slim=True), mixers, possible)
-    if field.verdict == "unbounded" and field.difference is not None and 2 * (possible + CLEAR) <= LONGEST:
-        # Slim windows are cheaper and miss only what reaches far along both axes at once: the proof has told.
-        field = _measure(Perturbation(probe, tolerance=tolerance, slim=False), mixers, possible)
+    reach = structural_reach(path, jumps={port.name: float(1 / port.ratio) for port in inputs if port.spatial})
+    field = _measure(Perturbation(probe, tolerance=tolerance, narrow=True), mixers, reach)
+    square_fits = 2 * (reach + UNCHANGED_MARGIN) <= LONGEST_WINDOW
+    if field.verdict == "unbounded" and field.difference is not None and square_fits:
+        # Narrow windows are cheaper, but miss effects far away along both axes at once; the comparison has found one.
+        field = _measure(Perturbation(probe, tolerance=tolerance, narrow=False), mixers, reach)
     return field
 
 
-def _measure(trial: Perturbation, mixers: tuple[str, ...], possible: int) -> ReceptiveField:
-    """`possible` is how far the graph could see by its structure, so how far must be looked."""
+def _measure(perturbation: Perturbation, mixers: tuple[str, ...], theoretical: int) -> ReceptiveField:
+    """The receptive field; windows are long enough to show the `theoretical` reach of the graph."""
     suspects = f"; the graph has {', '.join(mixers)}" if mixers else ""
-    needed = 2 * (possible + CLEAR)
-    if needed > LONGEST_BY_STRUCTURE and not trial.fixed:
-        seen = f"its kernels could reach {possible} px, farther than can be measured"
-        return _unbounded(trial.multiple(), seen + suspects, trial.tolerance)
-    length, reaches = _grown(trial, shortest=needed, longest=LONGEST_MIXING if mixers else LONGEST)
-    if not any(each.heard for each in reaches):
+    needed = 2 * (theoretical + UNCHANGED_MARGIN)
+    if needed > LONGEST_NARROW_WINDOW and not perturbation.fixed:
+        seen = f"its kernels could reach {theoretical} px, farther than can be measured"
+        return _unbounded(perturbation.multiple(), seen + suspects, perturbation.tolerance)
+    longest = LONGEST_MIXING_WINDOW if mixers else LONGEST_WINDOW
+    length, reaches = _sufficient_length(perturbation, shortest=needed, longest=longest)
+    if not any(each.any_change for each in reaches):
         return _unbounded(1, "no noise tried changed its outputs, so nothing can be measured; write tw:tile trim")
     exact = all(each.exact is not None for each in reaches)
     reach = _largest(reaches, exact=exact)
     if reach is None:
         strength = max(each.strength for each in reaches)
         seen = f"what happens {length // 2} pixels away moves it by {strength:.2g} of the outputs' deviation"
-        return _unbounded(trial.multiple(), seen + suspects, trial.tolerance)
-    stride = total_stride(trial, reach=reach)
+        return _unbounded(perturbation.multiple(), seen + suspects, perturbation.tolerance)
+    stride = total_stride(perturbation, reach=reach)
     if stride is None:
         return _unbounded(
-            trial.multiple(),
+            perturbation.multiple(),
             f"no shift of the input up to 64 pixels shifts its output alike{suspects}",
-            trial.tolerance,
+            perturbation.tolerance,
         )
-    radius, aligned = worst_reaches(trial, length=length, stride=stride, exact=exact)
-    return _proven(trial, radius=radius, trim=ceil(aligned / stride) * stride, stride=stride, exact=exact, why=suspects)
+    radius, aligned = worst_reaches(perturbation, length=length, stride=stride, exact=exact)
+    trim = ceil(aligned / stride) * stride
+    return _verified(perturbation, radius=radius, trim=trim, stride=stride, exact=exact, why=suspects)
 
 
-def _grown(trial: Perturbation, *, shortest: int, longest: int) -> tuple[int, list[Reach]]:
-    """The length of the first window that shows the whole reach on all sides, or of the longest; and its reaches."""
-    length = min(trial.fixed) if trial.fixed else trial.start * 2
-    while not trial.fixed and length < shortest:
+def _sufficient_length(perturbation: Perturbation, *, shortest: int, longest: int) -> tuple[int, list[Reach]]:
+    """The length of the first window that shows the whole reach on all sides, else of the longest; and its reaches."""
+    length = min(perturbation.fixed) if perturbation.fixed else perturbation.start * 2
+    while not perturbation.fixed and length < shortest:
         length *= 2
     while True:
-        middle = trial.middle(length, trial.probe.unit)
-        reaches = [trial.reach(length, middle, axis, side) for axis, side in SIDES]
-        seen = all(each.exact is not None for each in reaches)
-        if seen or trial.fixed or length * 2 > longest:
+        middle = perturbation.middle(length, perturbation.probe.unit)
+        reaches = [perturbation.reach(length, middle, axis, side) for axis, side in SIDES]
+        complete = all(each.exact is not None for each in reaches)
+        if complete or perturbation.fixed or length * 2 > longest:
             return length, reaches
         length *= 2
 
 
 def _largest(reaches: list[Reach], *, exact: bool) -> int | None:
-    found = [each.exact if exact else each.effective for each in reaches]
-    known = [each for each in found if each is not None]
-    return max(known) if len(known) == len(found) else None
+    distances = [each.exact if exact else each.effective for each in reaches]
+    bounded = [each for each in distances if each is not None]
+    return max(bounded) if len(bounded) == len(distances) else None
 
 
-def _proven(trial: Perturbation, *, radius: int, trim: int, stride: int, exact: bool, why: str) -> ReceptiveField:
-    proof = proven_difference(trial, trim=trim, stride=stride)
-    difference, allowed = proof or (None, 0.0)
+def _verified(
+    perturbation: Perturbation, *, radius: int, trim: int, stride: int, exact: bool, why: str
+) -> ReceptiveField:
+    """The measured field, or an unbounded one if windows with its trim differ from a whole image."""
+    difference, allowed = tiling_difference(perturbation, trim=trim, stride=stride) or (None, 0.0)
     if difference is not None and difference > allowed:
         return ReceptiveField(
             radius=None,
@@ -179,7 +188,7 @@ def _proven(trial: Perturbation, *, radius: int, trim: int, stride: int, exact: 
             verdict="unbounded",
             reason=f"windows trimmed by {trim} differ from a whole image by {difference:.2g} of the outputs' "
             f"deviation: a pixel's result hangs on its window's size or place{why}",
-            tolerance=trial.tolerance,
+            tolerance=perturbation.tolerance,
             difference=difference,
         )
     return ReceptiveField(
@@ -188,8 +197,8 @@ def _proven(trial: Perturbation, *, radius: int, trim: int, stride: int, exact: 
         verdict="bounded" if exact else "effectively-bounded",
         reason="nothing is felt from farther away, bit for bit"
         if exact
-        else f"what comes from farther away stays below {trial.tolerance:g} of the outputs' deviation{why}",
-        tolerance=trial.tolerance,
+        else f"what comes from farther away stays below {perturbation.tolerance:g} of the outputs' deviation{why}",
+        tolerance=perturbation.tolerance,
         trim=trim,
         difference=difference,
     )
@@ -199,29 +208,18 @@ def _unbounded(stride: int, reason: str, tolerance: float = TOLERANCE) -> Recept
     return ReceptiveField(radius=None, stride=stride, verdict="unbounded", reason=reason, tolerance=tolerance)
 
 
-def _key(content: str, inputs: tuple[ProbePort, ...], outputs: tuple[ProbePort, ...]) -> str:
-    """What the measurement depends on, as hexadecimal digits: the model's bytes, the ports, this code's version."""
-    return hashlib.sha256(repr((VERSION, TOLERANCE, content, inputs, outputs)).encode()).hexdigest()[:32]
-
-
-def _read(path: Path) -> ReceptiveField | None:
-    """The kept measurement; None where there is none or it cannot be read, so that it is measured again."""
+def _read_cached(path: Path) -> ReceptiveField | None:
+    """The cached measurement; None if there is none or it cannot be read, so that it is measured again."""
     try:
         return ReceptiveField(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):
         return None
 
 
-def _write(path: Path, field: ReceptiveField) -> None:
-    """A field that cannot be kept costs time only."""
-    with suppress(OSError):
-        keep(path, (json.dumps(asdict(field), indent=2) + "\n").encode())
-
-
 def receptive_field(card: ModelCard, *, cache: Path | None = None) -> ReceptiveField:
-    """How far a card sees: measured, and for several members the farthest of them on strides that suit all.
+    """The receptive field of a card: measured; for a card with members the largest of theirs on a common stride.
 
-    Flips and turns see as far as the model: its reach is the largest of all four sides.
+    Flips do not change it, because a model's reach is already the largest of all four sides.
     """
     if not card.members:
         return measure_receptive_field(card, cache=cache)

@@ -1,4 +1,4 @@
-"""Windows compared with each other: the shift that shifts the output alike, and the proof that a trim is enough."""
+"""Compares windows with each other: finds the total stride, and verifies that trimmed windows equal the whole image."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tilewright.models.measure.probe import CLEAR, relative
+from tilewright.models.measure.probe import UNCHANGED_MARGIN, relative
 
 if TYPE_CHECKING:
     from tilewright.models.measure.perturb import Perturbation
@@ -16,99 +16,105 @@ if TYPE_CHECKING:
 
 LARGEST_STRIDE = 64
 
-# Share of integer results (classes) that may fall to the other side of a tie by arithmetic noise.
+# Share of integer results (classes) that arithmetic noise may move to the other side of a tie.
 TIE_SHARE = 1e-3
 
-# Side of the largest whole image that is run: beyond it the measured reach stands unproven rather than memory fails.
-LARGEST_PROOF = 2048
+# Side of the largest whole image that is run; a larger one could exhaust memory, so the reach then stays unverified.
+LARGEST_WHOLE_IMAGE = 2048
 
-# Pixels that must remain comparable beyond the rims and the shift.
-COMPARED = 32
+# Pixels that must remain for comparison after the rims and the shift are cut off.
+MIN_COMPARED = 32
 
 
-def total_stride(trial: Perturbation, *, reach: int) -> int | None:
-    """The smallest shift of the input that shifts every output alike on both axes, as a multiple of what the graph
-    takes as window sizes; None if there is none up to 64.
+def total_stride(perturbation: Perturbation, *, reach: int) -> int | None:
+    """The smallest shift of the input that shifts every output equally on both axes, and that is a multiple of the
+    graph's window size multiple; None if there is none up to 64.
 
-    A fixed window too small to show it gets the largest power of two that divides it, which is safe.
+    A fixed window too small to show it gets the largest power of two (up to 64) that divides it, which is safe.
     """
     strides = []
     for axis in (0, 1):
-        stride = _stride_along(trial, reach=reach, axis=axis)
+        stride = _stride_along(perturbation, reach=reach, axis=axis)
         if stride is None:
-            return gcd(*trial.fixed, LARGEST_STRIDE) if trial.fixed else None
+            return gcd(*perturbation.fixed, LARGEST_STRIDE) if perturbation.fixed else None
         strides.append(stride)
-    return lcm(trial.multiple(), *strides)
+    return lcm(perturbation.multiple(), *strides)
 
 
-def _stride_along(trial: Perturbation, *, reach: int, axis: int) -> int | None:
-    # Right shifts are the multiples of one number, so the first power of two that passes is divided by it, and is it.
+def _stride_along(perturbation: Perturbation, *, reach: int, axis: int) -> int | None:
+    # Equivariant shifts are the multiples of one number. It divides every power of two that passes, so the first such
+    # power is the number itself.
     powers = [2**power for power in range(LARGEST_STRIDE.bit_length())]
-    others = [each for each in range(3, LARGEST_STRIDE) if each not in powers]
-    tried = (each for each in (*powers, *others) if each % trial.probe.unit == 0)
-    return next((each for each in tried if _shifts_alike(trial, each, reach=reach, axis=axis)), None)
+    other_shifts = [each for each in range(3, LARGEST_STRIDE) if each not in powers]
+    candidates = (each for each in (*powers, *other_shifts) if each % perturbation.probe.unit == 0)
+    return next((each for each in candidates if _is_equivariant(perturbation, each, reach=reach, axis=axis)), None)
 
 
-def _shifts_alike(trial: Perturbation, shift: int, *, reach: int, axis: int) -> bool:
-    length = trial.start
-    while not trial.fixed and length < 2 * (reach + CLEAR) + LARGEST_STRIDE + COMPARED:
+def _is_equivariant(perturbation: Perturbation, shift: int, *, reach: int, axis: int) -> bool:
+    length = perturbation.start
+    while not perturbation.fixed and length < 2 * (reach + UNCHANGED_MARGIN) + LARGEST_STRIDE + MIN_COMPARED:
         length *= 2
-    size = trial.size(length, axis)
+    size = perturbation.size(length, axis)
     if size[axis] - shift - 2 * reach < 1:
         return False
 
     def along(pixels: int, across: int = 0) -> tuple[int, int]:
         return (pixels, across) if axis == 0 else (across, pixels)
 
-    noise = trial.probe.noise((size[0] + along(shift)[0], size[1] + along(shift)[1]), seed=5)
-    first = trial.probe.run(trial.probe.cut(noise, (0, 0), size))
-    second = trial.probe.run(trial.probe.cut(noise, along(shift), size))
+    noise = perturbation.probe.noise((size[0] + along(shift)[0], size[1] + along(shift)[1]), seed=5)
+    first = perturbation.probe.run(perturbation.probe.cut(noise, (0, 0), size))
+    second = perturbation.probe.run(perturbation.probe.cut(noise, along(shift), size))
     part = along(size[axis] - shift - 2 * reach, size[1 - axis])
-    gap = difference(trial.probe, first, second, at=along(reach + shift), there=along(reach), size=part)
-    return gap <= allowed(trial.probe, first, tolerance=trial.tolerance)
+    largest = largest_difference(
+        perturbation.probe, first, second, at=along(reach + shift), there=along(reach), size=part
+    )
+    return largest <= allowed_difference(perturbation.probe, first, tolerance=perturbation.tolerance)
 
 
-def proven_difference(trial: Perturbation, *, trim: int, stride: int) -> tuple[float, float] | None:
-    """Largest relative difference of trimmed windows against a whole image, or of overlapping windows of a fixed size,
-    and the difference that arithmetic noise may make; None where the graph takes no windows to compare.
+def tiling_difference(perturbation: Perturbation, *, trim: int, stride: int) -> tuple[float, float] | None:
+    """The largest relative difference between trimmed windows and a whole image, or between overlapping windows of a
+    fixed size; and the difference that arithmetic noise may cause. None if the graph accepts no windows to compare.
     """
-    if trial.fixed:
-        return _overlap_difference(trial, trial.fixed, trim=trim, stride=stride)
-    probe = trial.probe
-    step = ceil(max(2 * stride, trial.start // 2) / stride) * stride
+    if perturbation.fixed:
+        return _overlap_difference(perturbation, perturbation.fixed, trim=trim, stride=stride)
+    probe = perturbation.probe
+    step = ceil(max(2 * stride, perturbation.start // 2) / stride) * stride
     window, whole = (step + 2 * trim,) * 2, (2 * step + 2 * trim + stride,) * 2
-    if max(whole) > LARGEST_PROOF or not (probe.accepts(window) and probe.accepts(whole)):
+    if max(whole) > LARGEST_WHOLE_IMAGE or not (probe.accepts(window) and probe.accepts(whole)):
         return None
     noise = probe.noise(whole, seed=6)
     full = probe.run(noise)
     worst = 0.0
     for row, col in ((0, 0), (step, step), (stride, step + stride)):
-        made = probe.run(probe.cut(noise, (row, col), window))
+        outputs = probe.run(probe.cut(noise, (row, col), window))
         worst = max(
-            worst, difference(probe, full, made, at=(row + trim, col + trim), there=(trim, trim), size=(step, step))
+            worst,
+            largest_difference(
+                probe, full, outputs, at=(row + trim, col + trim), there=(trim, trim), size=(step, step)
+            ),
         )
-    return worst, allowed(probe, full, tolerance=trial.tolerance)
+    return worst, allowed_difference(probe, full, tolerance=perturbation.tolerance)
 
 
 def _overlap_difference(
-    trial: Perturbation, size: tuple[int, int], *, trim: int, stride: int
+    perturbation: Perturbation, size: tuple[int, int], *, trim: int, stride: int
 ) -> tuple[float, float] | None:
     common = (size[0] - 2 * trim - stride, size[1] - 2 * trim - stride)
     if min(common) < 1:
         return None
-    probe = trial.probe
+    probe = perturbation.probe
     noise = probe.noise((size[0] + stride, size[1] + stride), seed=6)
     first = probe.run(probe.cut(noise, (0, 0), size))
     second = probe.run(probe.cut(noise, (stride, stride), size))
-    gap = difference(probe, first, second, at=(trim + stride,) * 2, there=(trim,) * 2, size=common)
-    return gap, allowed(probe, first, tolerance=trial.tolerance)
+    largest = largest_difference(probe, first, second, at=(trim + stride,) * 2, there=(trim,) * 2, size=common)
+    return largest, allowed_difference(probe, first, tolerance=perturbation.tolerance)
 
 
-def difference(
+def largest_difference(
     probe: Probe, one: Arrays, other: Arrays, *, at: tuple[int, int], there: tuple[int, int], size: tuple[int, int]
 ) -> float:
-    """Largest difference of the parts of `size` at `at` in `one` and at `there` in `other` (reference pixels), relative
-    to the outputs' deviation; for integer outputs the share of unlike values.
+    """The largest difference between the part of `one` at `at` and the part of `other` at `there`, both of `size`
+    (reference pixels), relative to the outputs' deviation; for integer outputs the share of differing values.
     """
     worst = 0.0
     for port in probe.outputs:
@@ -118,9 +124,9 @@ def difference(
     return worst
 
 
-def allowed(probe: Probe, made: Arrays, *, tolerance: float) -> float:
-    """The difference that arithmetic noise may make in these outputs."""
-    floating = all(np.issubdtype(made[port.name].dtype, np.floating) for port in probe.outputs)
+def allowed_difference(probe: Probe, outputs: Arrays, *, tolerance: float) -> float:
+    """The difference that arithmetic noise may cause in these outputs."""
+    floating = all(np.issubdtype(outputs[port.name].dtype, np.floating) for port in probe.outputs)
     return tolerance if floating else max(tolerance, TIE_SHARE)
 
 

@@ -1,4 +1,4 @@
-"""The window, step and trim a model gets, and why: decided here alone, from the card, its reach and its memory."""
+"""Chooses a model's window, step and trim, with the reason, from the card, its receptive field and its memory."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ if TYPE_CHECKING:
 
     from tilewright.models.card.card import ModelCard
     from tilewright.models.measure.receptive import ReceptiveField
+    from tilewright.models.spec.outputs import OutputSpec
 
 
 UNBOUNDED_TRIM: Final = 64
-"""Pixels cut from each side where the model sees without bound and the card names no trim."""
+"""Pixels cut from each side if the receptive field is unbounded and the card has no trim."""
 
 MOST_PASSES: Final = 1.3
-"""Pixels computed per pixel kept up to which the default step is good enough."""
+"""Largest number of pixels computed per pixel kept with which the default step is good enough."""
 
 LARGER_STEPS: Final = (768, 1024, 1536, 2048)
-"""What is tried beyond the default step where a long reach makes it costly; still larger windows would be wasted on
-areas smaller than they are, of which the choice must not know."""
+"""Steps tried above the default if a long reach makes it costly. Larger windows would waste work on areas smaller than
+they are, and the choice must not depend on the area."""
 
 WINDOW_BYTES: Final = 1.5e9
-"""What one call of the model may take for its window. A constant, not the machine's memory: a step is part of a
-product's key, and must not depend on where the product is planned."""
+"""Bytes that one call of the model may take. A constant, not the machine's memory: the step is part of a product's key,
+and must not depend on the machine that plans the product."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowChoice:
-    """What one model call sees, in pixels of the card's grid; windows start at multiples of `stride`."""
+    """The window of one model call, in pixels of the card's grid; windows start at multiples of `stride`."""
 
     window: int
     step: int
@@ -59,26 +60,26 @@ def choose_window(
 ) -> WindowChoice:
     """The windows for `card` with the measured `field`.
 
-    `stride` is what other needs add to the card's own; `step` a job's wish, taken as it is. `per_pixel` measures bytes
-    per pixel of a window, None where that fails: it is called only where the reach is so long that larger steps are
-    weighed; without it the default step stands.
-    Raises CardError where a fixed window has no room for its trim.
+    `stride` is a further stride that windows must have; `step` is the step that a job requests, used unchanged.
+    `per_pixel` measures bytes per pixel of a window, None if that fails. It is called only if the reach is so long that
+    larger steps are weighed; without it the default step is used.
+    Raises CardError if a fixed window has no room for its trim.
     """
-    stride = lcm(total_stride(card, field), stride or 1)
+    stride = lcm(window_stride(card, field), stride or 1)
     merge = _merge(card, field)
     trim, why = _trim(card, field)
     trim = ceil(trim / stride) * stride
     if card.tile.window is not None:
         return _fixed(card, card.tile.window, trim=trim, stride=stride, merge=merge, why=why)
-    step, chosen = _free_step(card, trim=trim, stride=stride, merge=merge, step=step, per_pixel=per_pixel)
+    step, step_reason = _free_step(card, trim=trim, stride=stride, merge=merge, step=step, per_pixel=per_pixel)
     if merge == "blend":
         trim = max(trim, ceil(step / 2 / stride) * stride)
-    why = f"free size: {chosen}; {why}"
+    why = f"free size: {step_reason}; {why}"
     return WindowChoice(window=step + 2 * trim, step=step, trim=trim, stride=stride, merge=merge, why=why)
 
 
-def total_stride(card: ModelCard, field: ReceptiveField) -> int:
-    """Pixels of which windows must start at a multiple: the model's stride, whole pixels of every input and output."""
+def window_stride(card: ModelCard, field: ReceptiveField) -> int:
+    """The stride at which windows start: a multiple of the model's, with whole pixels of every input and output."""
     ratios = [Fraction(card.ratio(spec)).limit_denominator(64).numerator for spec in card.inputs]
     scales = [Fraction(output.scale).limit_denominator(256).denominator for output in card.outputs if not output.rows]
     return lcm(field.stride, *ratios, *scales)
@@ -109,32 +110,35 @@ def _free_step(
     step: int | None,
     per_pixel: Callable[[], float | None] | None,
 ) -> tuple[int, str]:
-    """The step, and the words that say why."""
+    """The step, and the reason as text."""
     if step is not None:
         return step, f"step {step} as asked"
     if card.tile.step is not None:
-        step = _rounded(card.tile.step, stride)
+        step = _rounded_up(card.tile.step, stride)
         return step, f"step {step} as the card says"
-    usual = _rounded(DEFAULT_STEP, stride)
-    if merge == "blend" or _passes(usual, trim) <= MOST_PASSES or per_pixel is None:
-        return usual, f"step {usual} and the trim on both sides"
+    default = _rounded_up(DEFAULT_STEP, stride)
+    if merge == "blend" or _passes(default, trim) <= MOST_PASSES or per_pixel is None:
+        return default, f"step {default} and the trim on both sides"
     n_bytes = per_pixel()
     if not n_bytes:
-        return usual, f"step {usual}, since the memory of a larger window could not be measured"
-    # Two digits, so that the noise of a measurement seldom moves the choice.
-    return _weighed(usual, trim=trim, stride=stride, n_bytes=float(f"{n_bytes:.2g}"))
+        return default, f"step {default}, since the memory of a larger window could not be measured"
+    # Two digits, so that measurement noise seldom changes the choice.
+    return _step_within_memory(default, trim=trim, stride=stride, n_bytes=float(f"{n_bytes:.2g}"))
 
 
-def _weighed(usual: int, *, trim: int, stride: int, n_bytes: float) -> tuple[int, str]:
-    """The smallest step of few passes whose window fits, else the largest that fits."""
-    steps = [usual, *sorted({_rounded(each, stride) for each in LARGER_STEPS if each > usual})]
-    fitting = [each for each in steps if (each + 2 * trim) ** 2 * n_bytes <= WINDOW_BYTES] or [usual]
+def _step_within_memory(default: int, *, trim: int, stride: int, n_bytes: float) -> tuple[int, str]:
+    """The smallest step of at most MOST_PASSES whose window fits, else the largest that fits; and the reason."""
+    steps = [default, *sorted({_rounded_up(each, stride) for each in LARGER_STEPS if each > default})]
+    fitting = [each for each in steps if (each + 2 * trim) ** 2 * n_bytes <= WINDOW_BYTES] or [default]
     step = next((each for each in fitting if _passes(each, trim) <= MOST_PASSES), fitting[-1])
     size = (step + 2 * trim) ** 2 * n_bytes / 1e6
-    said = f"step {step}: {_passes(step, trim):.2f} passes and {size:,.0f} MB a window"
-    if step == usual:
-        return step, f"{said}; a larger one would take more than {WINDOW_BYTES / 1e6:,.0f} MB"
-    return step, f"{said} at {n_bytes:,.0f} measured bytes per pixel, against {_passes(usual, trim):.2f} at {usual}"
+    words = f"step {step}: {_passes(step, trim):.2f} passes and {size:,.0f} MB a window"
+    if step == default:
+        return step, f"{words}; a larger one would take more than {WINDOW_BYTES / 1e6:,.0f} MB"
+    return (
+        step,
+        f"{words} at {n_bytes:,.0f} measured bytes per pixel, against {_passes(default, trim):.2f} at {default}",
+    )
 
 
 def _merge(card: ModelCard, field: ReceptiveField) -> Literal["trim", "blend"]:
@@ -157,9 +161,30 @@ def _trim(card: ModelCard, field: ReceptiveField) -> tuple[int, str]:
     return UNBOUNDED_TRIM, "the model sees without bound, so windows overlap"
 
 
-def _rounded(step: int, stride: int) -> int:
+def _rounded_up(step: int, stride: int) -> int:
     return ceil(step / stride) * stride
 
 
 def _passes(step: int, trim: int) -> float:
     return ((step + 2 * trim) / step) ** 2
+
+
+def answers_per_window(output: OutputSpec, card: ModelCard) -> bool:
+    """True where an output is one vector for a whole window."""
+    return output.rows and not card.pixelwise
+
+
+def output_scale(output: OutputSpec, card: ModelCard, *, step: int) -> Fraction:
+    """Output pixels per model-grid pixel along a side; one per window, ``step`` apart, where it is one vector."""
+    if answers_per_window(output, card):
+        return Fraction(1, step)
+    return Fraction(output.scale).limit_denominator(256)
+
+
+def windows_per_call(card: ModelCard, *, batch: int) -> int:
+    """Windows that one call of a model takes: ``batch``, but one where windows are not along the first axis of every
+    array, or where a graph for single pixels fixes how many it takes.
+    """
+    axes = [*(spec.axes for spec in card.inputs), *(output.axes for output in card.outputs)]
+    first = all(names[0] == "batch" for names in axes)
+    return batch if first and not (card.pixelwise and card.batch) else 1

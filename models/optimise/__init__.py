@@ -1,5 +1,5 @@
-"""How a graph is rewritten to run faster with the same answers.
+"""Rewrites a graph to run faster with the same results.
 
 Reading order: fuse, fuse_specs, fuse_graph, fuse_nodes, tune, concat.
-It may import run, card, transforms and what these import.
+It may import run, card, transforms and their imports.
 """

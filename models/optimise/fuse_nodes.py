@@ -1,4 +1,4 @@
-"""ONNX nodes that do what `preprocess` and `postprocess` do around a graph, to the same rules of rounding and ties."""
+"""ONNX nodes equivalent to `preprocess` and `postprocess`, with the same rules for rounding and ties."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CHANNEL: Final = 1
 
 
 class Draft:
-    """Nodes and constants being collected, every name beginning with the draft's own."""
+    """A collection of nodes and constants whose names all begin with the draft's name."""
 
     def __init__(self, *, opset: int, name: str) -> None:
         self.opset = opset
@@ -39,69 +39,69 @@ class Draft:
         self.weights: list[onnx.TensorProto] = []
 
     def add(self, kind: str, inputs: Sequence[str], *, out: str = "", **attributes: Any) -> str:
-        """The name of the (first) result of one more node."""
+        """The name of the result of one added node."""
         out = out or f"{self.name}/{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [out], **attributes))
         return out
 
     def constant(self, values: Any, dtype: type = np.float32) -> str:
-        """The name of one more constant."""
+        """The name of one added constant."""
         name = f"{self.name}/c{len(self.weights)}"
         self.weights.append(numpy_helper.from_array(np.asarray(values, dtype=dtype), name))
         return name
 
     def reduced(self, kind: str, value: str) -> str:
-        """The channels of `value` reduced to one."""
+        """The name of `value` with its channels reduced to one."""
         if kind == "ReduceSum" or self.opset >= AXES_AS_INPUT:
             return self.add(kind, [value, self.constant([CHANNEL], np.int64)], keepdims=1)
         return self.add(kind, [value], axes=[CHANNEL], keepdims=1)
 
     def channel(self, value: str, number: int) -> str:
-        """One channel of `value`, its axis kept."""
+        """The name of one channel of `value`; the axis is kept."""
         return self.add("Gather", [value, self.constant([number], np.int64)], axis=CHANNEL)
 
 
-def add_input(draft: Draft, spec: InputSpec, carried: InputSpec, *, step: float, lowest: float, out: str) -> None:
-    """`spec`'s array as the model takes it, from `carried`'s: numbers n that mean n * step + lowest in its unit.
+def add_input(draft: Draft, spec: InputSpec, fused: InputSpec, *, scale: float, offset: float, out: str) -> None:
+    """Add the nodes that make the model's input `spec` from `fused`, whose n means n * scale + offset in its unit.
 
-    Shifting and scaling come before the resizing, which they commute with (its weights sum to one), clipping after.
+    Scaling comes before resizing, with which it commutes (the weights sum to one); clipping comes after.
     """
-    gain = np.array([step * each.gain for each in spec.value_scaling])
-    shift = np.array([(lowest - each.shift) * each.gain for each in spec.value_scaling])
+    gain = np.array([scale * each.gain for each in spec.value_scaling])
+    shift = np.array([(offset - each.shift) * each.gain for each in spec.value_scaling])
     value = draft.add("Cast", [spec.name], to=TensorProto.FLOAT)
     if (gain != 1).any():
         value = draft.add("Mul", [value, draft.constant(_along_bands(spec, gain))])
     if shift.any():
         value = draft.add("Add", [value, draft.constant(_along_bands(spec, shift))])
-    if spec.resize is not None and carried.resize is None:
-        assert carried.window is not None, "a resized input has a fixed window"
+    if spec.resize is not None and fused.resize is None:
+        assert fused.window is not None, "a resized input has a fixed window"
         assert spec.window is not None, "a resized input has a fixed size"
         sides = spec.axes.index("height"), spec.axes.index("width")
-        value = add_resize(draft, value, sides=sides, size=(carried.window, spec.window), method=spec.resize)
+        value = add_resize(draft, value, sides=sides, size=(fused.window, spec.window), method=spec.resize)
     for kind, limits in (("Max", [each.low for each in spec.value_scaling]),
                          ("Min", [each.high for each in spec.value_scaling])):  # fmt: skip
         if any(limit is not None for limit in limits):
             none = -math.inf if kind == "Max" else math.inf
-            held = np.array([none if limit is None else limit for limit in limits])
-            value = draft.add(kind, [value, draft.constant(_along_bands(spec, held))])
+            clipped = np.array([none if limit is None else limit for limit in limits])
+            value = draft.add(kind, [value, draft.constant(_along_bands(spec, clipped))])
     draft.add("Cast", [value], out=out, to=FLOATS[spec.data_type])
 
 
 def add_resize(draft: Draft, value: str, *, sides: tuple[int, int], size: tuple[int, int], method: str) -> str:
-    """`value` with its square sides brought from size[0] to size[1] pixels, as `models/transforms/resize.py` does."""
-    given, wanted = size
-    if given == wanted:
+    """The name of `value` resized from size[0] to size[1] pixels per side, as `models/transforms/resize.py` does."""
+    source, target = size
+    if source == target:
         return value
     if method == "interpolation-nearest":
-        source = draft.constant(nearest_source(given, wanted), np.int64)
-        return draft.add("Gather", [draft.add("Gather", [value, source], axis=sides[0]), source], axis=sides[1])
-    weights = resize_weights(given, wanted, method)
+        indices = draft.constant(nearest_source(source, target), np.int64)
+        return draft.add("Gather", [draft.add("Gather", [value, indices], axis=sides[0]), indices], axis=sides[1])
+    weights = resize_weights(source, target, method)
     across = draft.add("MatMul", [value, draft.constant(np.ascontiguousarray(weights.T))])
     return draft.add("MatMul", [draft.constant(weights), across])
 
 
 def _along_bands(spec: InputSpec, per_band: np.ndarray) -> np.ndarray:
-    """One number per band, shaped to be spread over the input's array."""
+    """One number per band, in a shape that broadcasts over the input's array."""
     if "bands" not in spec.axes:
         return per_band[:1].reshape(())
     if spec.folded:
@@ -113,9 +113,9 @@ def _along_bands(spec: InputSpec, per_band: np.ndarray) -> np.ndarray:
 
 
 def add_layers(draft: Draft, spec: OutputSpec, raw: str, *, size: tuple[int, int] | None, out: str) -> None:
-    """The layers of `spec` (batch, layer, height, width) uint8 as `postprocess` would make them of `raw`.
+    """Add the nodes that make the layers of `spec` from `raw`, (batch, layer, height, width) uint8, as `postprocess`.
 
-    `size` is (given, wanted) pixels per side where the result is brought back from a training size.
+    `size` is (source, target) pixels per side if the result is resized back from a training size.
     """
     planes = _planes(draft, spec, raw)
     if spec.labels:
@@ -128,20 +128,20 @@ def add_layers(draft: Draft, spec: OutputSpec, raw: str, *, size: tuple[int, int
         method = "interpolation-area" if size[1] < size[0] else "interpolation-linear"
         planes = add_resize(draft, planes, sides=(2, 3), size=size, method=method)
     scores = _scores(draft, spec, planes)
-    # Anything times zero is zero, but for NaN and infinity.
+    # Every number times zero is zero, except NaN and infinity.
     sums = draft.reduced("ReduceSum", draft.add("Mul", [scores, draft.constant(0.0)]))
     missing = draft.add("IsNaN", [sums])
-    index = _chosen(draft, spec, scores)
+    index = _class_index(draft, spec, scores)
     nodata = draft.constant(NODATA_BYTE, np.uint8)
-    made = []
+    layers = []
     for layer in spec.layer_specs():
         if layer.kind == "class":
             values = draft.constant([each.value for each in spec.classes], np.int64)
-            bytes_ = draft.add("Cast", [draft.add("Gather", [values, index])], to=TensorProto.UINT8)
+            stored = draft.add("Cast", [draft.add("Gather", [values, index])], to=TensorProto.UINT8)
         else:
-            bytes_ = _percent(draft, _share(draft, spec, layer.source, scores=scores, index=index))
-        made.append(draft.add("Where", [missing, nodata, bytes_]))
-    draft.add("Concat", made, out=out, axis=CHANNEL)
+            stored = _percent(draft, _fraction(draft, spec, layer.source, scores=scores, index=index))
+        layers.append(draft.add("Where", [missing, nodata, stored]))
+    draft.add("Concat", layers, out=out, axis=CHANNEL)
 
 
 def _planes(draft: Draft, spec: OutputSpec, raw: str) -> str:
@@ -154,7 +154,7 @@ def _planes(draft: Draft, spec: OutputSpec, raw: str) -> str:
 
 
 def _label_table(draft: Draft, spec: OutputSpec) -> str:
-    """What is written for a class value v at place v + 1: itself where the card lists it, else nodata."""
+    """The table that maps a class value v at index v + 1 to itself if the card lists it, else to nodata."""
     table = np.full(NODATA_BYTE + 2, NODATA_BYTE)
     for each in spec.classes:
         table[each.value + 1] = each.value
@@ -163,8 +163,8 @@ def _label_table(draft: Draft, spec: OutputSpec) -> str:
 
 def _table_index(draft: Draft, labels: str) -> str:
     whole = draft.add("Cast", [labels], to=TensorProto.INT64)
-    held = draft.add("Clip", [whole, draft.constant(-1, np.int64), draft.constant(NODATA_BYTE, np.int64)])
-    return draft.add("Add", [held, draft.constant(1, np.int64)])
+    clipped = draft.add("Clip", [whole, draft.constant(-1, np.int64), draft.constant(NODATA_BYTE, np.int64)])
+    return draft.add("Add", [clipped, draft.constant(1, np.int64)])
 
 
 def _scores(draft: Draft, spec: OutputSpec, raw: str) -> str:
@@ -177,15 +177,15 @@ def _scores(draft: Draft, spec: OutputSpec, raw: str) -> str:
     return raw
 
 
-def _chosen(draft: Draft, spec: OutputSpec, scores: str) -> str:
+def _class_index(draft: Draft, spec: OutputSpec, scores: str) -> str:
     if spec.threshold is None:
         return draft.add("ArgMax", [scores], axis=CHANNEL, keepdims=1)
-    # Not GreaterOrEqual: it is a composition that some providers lack.
+    # Not GreaterOrEqual: some providers lack that composite operator.
     below = draft.add("Less", [draft.channel(scores, 1), draft.constant(spec.threshold)])
     return draft.add("Cast", [draft.add("Not", [below])], to=TensorProto.INT64)
 
 
-def _share(draft: Draft, spec: OutputSpec, source: str, *, scores: str, index: str) -> str:
+def _fraction(draft: Draft, spec: OutputSpec, source: str, *, scores: str, index: str) -> str:
     """The quantity of one percent layer, 0 to 1."""
     if source.startswith("probability:"):
         return draft.channel(scores, int(source.removeprefix("probability:")))
@@ -206,21 +206,21 @@ def _entropy(draft: Draft, spec: OutputSpec, scores: str) -> str:
     p = draft.add("Clip", [scores, draft.constant(0.0), one])
     if spec.activation == "sigmoid" and spec.channels > 1:
         both = draft.add("Add", [_plogp(draft, p), _plogp(draft, draft.add("Sub", [one, p]))])
-        share = 1 / (spec.channels * math.log(2))
+        fraction = 1 / (spec.channels * math.log(2))
     else:
-        both, share = _plogp(draft, p), 1 / math.log(len(spec.classes))
-    return draft.add("Mul", [draft.reduced("ReduceSum", both), draft.constant(share)])
+        both, fraction = _plogp(draft, p), 1 / math.log(len(spec.classes))
+    return draft.add("Mul", [draft.reduced("ReduceSum", both), draft.constant(fraction)])
 
 
 def _plogp(draft: Draft, p: str) -> str:
-    """-p log p, and 0 where p is."""
+    """-p log p, and 0 where p is 0."""
     positive = draft.add("Greater", [p, draft.constant(0.0)])
     logs = draft.add("Log", [draft.add("Where", [positive, p, draft.constant(1.0)])])
     return draft.add("Neg", [draft.add("Mul", [p, logs])])
 
 
-def _percent(draft: Draft, share: str) -> str:
+def _percent(draft: Draft, fraction: str) -> str:
     """Whole percent: ONNX rounds half to even, as numpy does."""
-    rounded = draft.add("Round", [draft.add("Mul", [share, draft.constant(100.0)])])
-    held = draft.add("Clip", [rounded, draft.constant(0.0), draft.constant(100.0)])
-    return draft.add("Cast", [held], to=TensorProto.UINT8)
+    rounded = draft.add("Round", [draft.add("Mul", [fraction, draft.constant(100.0)])])
+    clipped = draft.add("Clip", [rounded, draft.constant(0.0), draft.constant(100.0)])
+    return draft.add("Cast", [clipped], to=TensorProto.UINT8)

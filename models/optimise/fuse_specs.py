@@ -1,4 +1,4 @@
-"""Which parts of a card can move into its graph, and what is left outside: truth-tables over inputs and outputs."""
+"""The parts of a card that can move into its graph, and the inputs and outputs that remain."""
 
 from __future__ import annotations
 
@@ -13,50 +13,50 @@ if TYPE_CHECKING:
     from tilewright.models.spec.outputs import OutputSpec
 
 
-STEPS: Final = {"reflectance": (5e-5, -0.1), "db": (1e-3, -50.0), "class": (1.0, 0.0)}
-"""Step and lowest value of a unit's uint16: reflectance -0.1 to 3.18 in half steps of Sentinel-2's own numbers, so that
-the median of an even number of dates is exact; backscatter -50 to 15.5 dB; scene classes."""
+QUANTISATION: Final = {"reflectance": (5e-5, -0.1), "db": (1e-3, -50.0), "class": (1.0, 0.0)}
+"""Scale and offset of a unit's uint16: reflectance -0.1 to 3.18 in steps of half a DN of Sentinel-2, so that the median
+of an even number of dates is exact; backscatter -50 to 15.5 dB; scene classes."""
 
-AS_THEY_ARE: Final = (1.0, 0.0)
+UNQUANTISED: Final = (1.0, 0.0)
 
 TRAILING: Final = ("height", "width")
 
-MATRICES: Final = ("interpolation-linear", "interpolation-cubic", "interpolation-area")
-"""Ways of resizing that are products with a matrix from both sides, and need height and width last."""
+MATRIX_METHODS: Final = ("interpolation-linear", "interpolation-cubic", "interpolation-area")
+"""Resize methods that are matrix products from both sides, and need height and width as the last axes."""
 
 
-def carried_input(card: ModelCard, spec: InputSpec) -> InputSpec:
-    """The input as it is prepared for the fused graph: uint16 or unscaled; `spec` itself where nothing can move."""
+def fused_input(card: ModelCard, spec: InputSpec) -> InputSpec:
+    """The input as it is prepared for the fused graph: uint16 or unscaled; `spec` itself if nothing can move."""
     scalings = spec.value_scaling
     if not spec.data_type.startswith("float") or any(each.expression is not None for each in scalings):
         return spec
-    quantised = spec.unit in STEPS and not spec.derived
+    quantised = spec.unit in QUANTISATION and not spec.derived
     resized = _resizable(card, spec)
     if not quantised and not resized and all(each.kind == NO_SCALING.kind for each in scalings):
         return spec
-    step, lowest = input_step(spec)
+    scale, offset = quantisation(spec)
     kind = "scale" if quantised else NO_SCALING.kind
-    # What stands for "nothing known" is the model's, whatever the pixels are stored as.
+    # The neutral value is the model's, whatever the stored type of the pixels.
     neutrals = {each.neutral for each in scalings}
-    whole = {neutral: Scaling(kind=kind, shift=lowest, gain=1 / step, neutral=neutral) for neutral in neutrals}
-    carried = replace(
+    by_neutral = {neutral: Scaling(kind=kind, shift=offset, gain=1 / scale, neutral=neutral) for neutral in neutrals}
+    fused = replace(
         spec,
         data_type="uint16" if quantised else "float32",
-        value_scaling=tuple(whole[each.neutral] for each in scalings),
+        value_scaling=tuple(by_neutral[each.neutral] for each in scalings),
     )
-    return _unresized(card, carried) if resized else carried
+    return _unresized(card, fused) if resized else fused
 
 
-def input_step(spec: InputSpec) -> tuple[float, float]:
-    """Step and lowest value of what the fused graph is given: n stands for n * step + lowest in the input's unit."""
-    return STEPS[spec.unit] if spec.unit in STEPS and not spec.derived else AS_THEY_ARE
+def quantisation(spec: InputSpec) -> tuple[float, float]:
+    """Scale and offset of the fused graph's input: n means n * scale + offset in the input's unit."""
+    return QUANTISATION[spec.unit] if spec.unit in QUANTISATION and not spec.derived else UNQUANTISED
 
 
 def _resizable(card: ModelCard, spec: InputSpec) -> bool:
     method = spec.resize
     if method is None or card.tile.window is None:
         return False
-    return method == "interpolation-nearest" or (method in MATRICES and spec.axes[-2:] == TRAILING)
+    return method == "interpolation-nearest" or (method in MATRIX_METHODS and spec.axes[-2:] == TRAILING)
 
 
 def _unresized(card: ModelCard, spec: InputSpec) -> InputSpec:
@@ -67,7 +67,7 @@ def _unresized(card: ModelCard, spec: InputSpec) -> InputSpec:
 
 
 def layered_output(card: ModelCard, spec: OutputSpec) -> OutputSpec:
-    """The output as the fused graph gives it, its layers themselves; `spec` itself where they cannot be made there."""
+    """The output as the fused graph gives it: the layers themselves; `spec` itself if the graph cannot make them."""
     axes = spec.axes
     planar = sorted(axes) in (["batch", "channel", "height", "width"], ["batch", "height", "width"])
     if not spec.classes or spec.scored or not planar or (resized(card) and training_size(card, spec) is None):
@@ -83,13 +83,13 @@ def layered_output(card: ModelCard, spec: OutputSpec) -> OutputSpec:
 
 
 def resized(card: ModelCard) -> bool:
-    """Whether windows are brought to a training size, and results back."""
+    """Whether windows are resized to a training size, and results back."""
     return any(spec.resize is not None for spec in card.inputs)
 
 
 def training_size(card: ModelCard, spec: OutputSpec) -> tuple[int, int] | None:
-    """Pixels per side of an output as the graph gives it, and of the window's result; None where the first is free."""
-    given = spec.shape[spec.axes.index("height")]
-    if given < 1 or card.tile.window is None:
+    """Pixels per side of an output of the graph, and of the window's result; None if one of them is free."""
+    size = spec.shape[spec.axes.index("height")]
+    if size < 1 or card.tile.window is None:
         return None
-    return given, round(card.tile.window * spec.scale)
+    return size, round(card.tile.window * spec.scale)

@@ -1,7 +1,7 @@
-"""A card's model as a CPU runs it fastest: its graph for one size of window, with its joins split.
+"""Tunes a card's graph for the CPU: fixed to one window size, with its concatenations split.
 
-The numbers are the card's own model's but for the order of additions: rounding, in the last digits of float32. Whether
-a product was made this way is part of its plan and of its key, and `fuse: no` in a job runs the graph as it came.
+Results equal those of the original graph except for the order of additions, which changes the last digits of float32.
+Whether a product was made with a tuned graph is part of its plan and of its key; `fuse: no` in a job runs the original.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import onnx
 
-from tilewright.models.cache import find, keep
-from tilewright.models.optimise.concat import fix_sizes, split_joins
+from tilewright.models.cache import find_cached, write_cached
+from tilewright.models.optimise.concat import fix_sizes, split_concats
 from tilewright.models.run.providers import create_session, import_onnxruntime
-from tilewright.models.run.smoke_run import check_inputs
+from tilewright.models.run.smoke_run import synthetic_inputs
 from tilewright.models.spec.arrays import input_axes
 
 if TYPE_CHECKING:
@@ -29,90 +29,89 @@ if TYPE_CHECKING:
 
 
 VERSION: Final = 1
-"""Raised when another graph would be made of the same model."""
+"""Increased when the same model would yield another graph."""
 
-LARGEST: Final = 256 * 1024**2
-"""Bytes of a graph beyond which a second copy on disk costs more than it saves."""
+LARGEST_TUNED: Final = 256 * 1024**2
+"""Bytes of a graph above which a second copy on disk costs more than it saves."""
 
 CHECK_SIDE: Final = 64
-"""Pixels of the window on which both graphs must agree, before rounding to the stride."""
+"""Side in pixels of the window on which both graphs must agree, before rounding up to the stride."""
 
 TOLERANCE: Final = 1e-4
-"""Largest difference of two answers that is rounding, as a share of the largest answer. Source: float32 sums of some
-thousand terms lose four digits at worst."""
+"""Largest difference of two results that counts as rounding, as a share of the largest result. Source: float32 sums of
+some thousand terms lose four digits at worst."""
 
-ODD: Final = 1e-3
-"""Share of an answer that may differ more: classes where two scores are as good as equal."""
+OUTLIER_SHARE: Final = 1e-3
+"""Share of values that may differ by more: classes where two scores are almost equal."""
 
 
 def tuned_card(card: ModelCard, *, window: int, stride: int, cache: Path, batch: int = 1) -> ModelCard:
-    """The card with its graph, or those of its members, made for windows of `window` grid pixels, `batch` in a call.
+    """The card with its graph, or those of its members, tuned for `batch` windows of `window` grid pixels per call.
 
-    The card itself where nothing can be won, where the graph made cannot be tried or does not answer as its own does,
-    and where no disk has room for it. Graphs are kept in the folder `cache`; digest and name stay those of the model it
-    stands for.
+    The card itself if nothing is gained, if the tuned graph fails or its results differ, or if no disk has room for it.
+    Graphs are kept in the folder `cache`; digest and name stay those of the original card.
     """
     if card.members:
-        made = tuple(tuned_card(each, window=window, stride=stride, cache=cache, batch=batch) for each in card.members)
-        return card if made == card.members else replace(card, members=made)
-    if card.weights or card.pixelwise or card.model_path.stat().st_size > LARGEST:
+        tuned = tuple(tuned_card(each, window=window, stride=stride, cache=cache, batch=batch) for each in card.members)
+        return card if tuned == card.members else replace(card, members=tuned)
+    if card.weights or card.pixelwise or card.model_path.stat().st_size > LARGEST_TUNED:
         return card
     if any(spec.dates.steps is None for spec in card.inputs):
-        # How many dates a window has is told by no card, and a tuned graph takes one number only.
+        # The card leaves the number of steps free, and a tuned graph takes only one.
         return card
     runtime = import_onnxruntime().__version__
-    made_of = f"{VERSION} {runtime} {card.digest} {card.sha256} {window} {batch}"
-    path = cache / f"tuned-{hashlib.sha256(made_of.encode()).hexdigest()[:32]}.onnx"
+    cache_key = f"{VERSION} {runtime} {card.digest} {card.sha256} {window} {batch}"
+    path = cache / f"tuned-{hashlib.sha256(cache_key.encode()).hexdigest()[:32]}.onnx"
     try:
-        path = find(path) or keep(path, _made(card, window, stride, batch))
+        path = find_cached(path) or write_cached(path, _try_tune(card, window, stride, batch))
     except OSError:
-        # No disk has room: the same numbers but for rounding are worth more than a run that does not begin.
+        # No disk has room: running the original graph is better than not running at all.
         return card
     if not path.stat().st_size:
         return card
     return replace(card, model_path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
-def _made(card: ModelCard, window: int, stride: int, batch: int) -> bytes:
-    """The bytes of the graph; none where nothing can be won, where it cannot be told or it does not agree."""
+def _try_tune(card: ModelCard, window: int, stride: int, batch: int) -> bytes:
+    """The bytes of the tuned graph; empty if nothing is gained, tuning fails or the results differ."""
     try:
-        return _tuned(card, window, stride, batch)
+        return _tune(card, window, stride, batch)
     except MemoryError:
         raise
     except Exception:
-        # Graphs come from anywhere: what cannot be rewritten or tried out here may still run as it came.
+        # A graph from an unknown exporter that cannot be rewritten or tried here may still run unchanged.
         return b""
 
 
-def _tuned(card: ModelCard, window: int, stride: int, batch: int) -> bytes:
+def _tune(card: ModelCard, window: int, stride: int, batch: int) -> bytes:
     model = onnx.load(str(card.model_path))
     small = card.tile.window or -(-CHECK_SIDE // stride) * stride
     feeds = _feeds(card, model, side=small, batch=card.batch or 1)
-    trial = _rewritten(model, feeds)
-    if trial is None or not _agree(model, trial, feeds):
+    candidate = _split(model, feeds)
+    if candidate is None or not _agree(model, candidate, feeds):
         return b""
-    made = _rewritten(model, _feeds(card, model, side=window, batch=batch))
-    if made is None:
+    tuned = _split(model, _feeds(card, model, side=window, batch=batch))
+    if tuned is None:
         return b""
-    content: bytes = made.SerializeToString(deterministic=True)
-    # Sizes that contradict what is written in the graph are refused here, not in a run.
+    content: bytes = tuned.SerializeToString(deterministic=True)
+    # Sizes that contradict constants in the graph are refused here, not in a run.
     create_session(content, provider="cpu", threads=1)
     return content
 
 
 def _feeds(card: ModelCard, model: onnx.ModelProto, *, side: int, batch: int) -> dict[str, NDArray[Any]]:
-    """Noise for `batch` windows; what has no batch first, or is fixed to what one window has, is the same for all."""
+    """Noise for `batch` windows; an input without a leading batch axis, or with a fixed one, is not repeated."""
     fixed = {value.name: _first_size(value) for value in model.graph.input}
     axes = {spec.name: spec.axes for spec in card.inputs}
     axes |= {extra.name: input_axes(extra.dim_order) or ("",) for extra in card.extras}
-    one = check_inputs(card, side=side)
-    alone = {name for name, feed in one.items() if axes[name][0] != "batch" or len(feed) == fixed[name]}
-    return {name: feed if name in alone else np.concatenate([feed] * batch) for name, feed in one.items()}
+    single = synthetic_inputs(card, side=side)
+    unbatched = {name for name, feed in single.items() if axes[name][0] != "batch" or len(feed) == fixed[name]}
+    return {name: feed if name in unbatched else np.concatenate([feed] * batch) for name, feed in single.items()}
 
 
-def _rewritten(model: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]]) -> onnx.ModelProto | None:
-    """The graph for inputs as large as `feeds`."""
-    return split_joins(fix_sizes(model, {name: feed.shape for name, feed in feeds.items()}))
+def _split(model: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]]) -> onnx.ModelProto | None:
+    """The graph fixed to the sizes of `feeds`, with its concatenations split; None if there are none to split."""
+    return split_concats(fix_sizes(model, {name: feed.shape for name, feed in feeds.items()}))
 
 
 def _first_size(value: onnx.ValueInfoProto) -> int:
@@ -122,9 +121,9 @@ def _first_size(value: onnx.ValueInfoProto) -> int:
 
 
 def _agree(model: onnx.ModelProto, other: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]]) -> bool:
-    """Whether two graphs give the same answers to `feeds`, but for rounding."""
+    """Whether two graphs give the same results for `feeds`, except for rounding."""
     first, second = (_answers(each, feeds) for each in (model, other))
-    return all(_near(one, two) for one, two in zip(first, second, strict=True))
+    return all(_close(one, two) for one, two in zip(first, second, strict=True))
 
 
 def _answers(model: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
@@ -133,7 +132,7 @@ def _answers(model: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]]) -> list[
     return answers
 
 
-def _near(one: NDArray[Any], two: NDArray[Any]) -> bool:
+def _close(one: NDArray[Any], two: NDArray[Any]) -> bool:
     if one.shape != two.shape or one.dtype != two.dtype:
         return False
     first, second = one.astype(np.float64), two.astype(np.float64)
@@ -141,5 +140,5 @@ def _near(one: NDArray[Any], two: NDArray[Any]) -> bool:
     if not np.array_equal(finite, np.isfinite(second)):
         return False
     limit = TOLERANCE * np.abs(first, where=finite, out=np.zeros_like(first)).max(initial=0.0)
-    apart = np.abs(np.subtract(first, second, where=finite, out=np.zeros_like(first))) > limit
-    return float(apart.mean()) <= ODD if apart.size else True
+    outliers = np.abs(np.subtract(first, second, where=finite, out=np.zeros_like(first))) > limit
+    return float(outliers.mean()) <= OUTLIER_SHARE if outliers.size else True

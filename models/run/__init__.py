@@ -1,5 +1,5 @@
-"""How a graph is run: providers, sessions, several runs that answer as one.
+"""Runs a graph: execution providers, sessions, several runs combined to one result.
 
 Reading order: providers, session, open, binding, joint, augment, ensemble, smoke_run.
-It may import card, transforms and what these import.
+It may import card, transforms and their imports.
 """

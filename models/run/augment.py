@@ -1,4 +1,4 @@
-"""One model seen from several sides: windows flipped and turned, results turned back and averaged."""
+"""Test-time augmentation: one model run on flipped and rotated windows, results flipped back and averaged."""
 
 from __future__ import annotations
 
@@ -25,39 +25,39 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flip:
-    """One way of seeing a window: transposed, then its rows, then its columns reversed."""
+    """One symmetry of a square window: transposed, then its rows, then its columns reversed."""
 
     transposed: bool
     rows: bool
     cols: bool
 
     def apply(self, array: NDArray[Any], height: int, width: int) -> NDArray[Any]:
-        """The array turned, its height and width at those axes."""
-        turned = np.swapaxes(array, height, width) if self.transposed else array
-        return np.ascontiguousarray(np.flip(turned, self._axes(height, width)))
+        """The array flipped; `height` and `width` are the indices of those axes."""
+        flipped = np.swapaxes(array, height, width) if self.transposed else array
+        return np.ascontiguousarray(np.flip(flipped, self._reversed_axes(height, width)))
 
     def undo(self, planes: NDArray[Any]) -> NDArray[Any]:
-        """Planes (N, K, height, width) turned back."""
-        flipped = np.flip(planes, self._axes(2, 3))
+        """Planes (N, K, height, width) flipped back."""
+        flipped = np.flip(planes, self._reversed_axes(2, 3))
         return np.swapaxes(flipped, 2, 3) if self.transposed else flipped
 
-    def _axes(self, height: int, width: int) -> tuple[int, ...]:
+    def _reversed_axes(self, height: int, width: int) -> tuple[int, ...]:
         return (height,) * self.rows + (width,) * self.cols
 
 
-TURNS: Final = {
+FLIPS: Final = {
     "flips": tuple(Flip(transposed=False, rows=rows, cols=cols) for rows, cols in product((False, True), repeat=2)),
     "d4": tuple(
-        Flip(transposed=turned, rows=rows, cols=cols) for turned, rows, cols in product((False, True), repeat=3)
+        Flip(transposed=transposed, rows=rows, cols=cols) for transposed, rows, cols in product((False, True), repeat=3)
     ),
 }
-"""`flips`: as it is, upside down, mirrored, both; `d4`: these and their quarter turns, all eight of a square."""
+"""`flips`: identity, vertical, horizontal, both; `d4`: these and their transposes, all of a square."""
 
 
 def augmented_card(card: ModelCard, *, kind: str, spread: bool) -> ModelCard:
-    """The card of the same model seen from all sides of `kind`; `spread` adds how far the sides differ as layers.
+    """The card that runs the model with every flip of `kind`; `spread` adds the deviation over the flips as layers.
 
-    Raises CardError for models of single pixels, which have no sides.
+    Raises CardError for pixelwise models, which flips do not change.
     """
     if card.pixelwise:
         raise CardError(f"augment: {card.name} takes single pixels, which flips and turns do not change; leave it out")
@@ -67,36 +67,36 @@ def augmented_card(card: ModelCard, *, kind: str, spread: bool) -> ModelCard:
 
 
 class AugmentedRunner:
-    """Runs a graph once per turn and gives mean scores, and behind them their spread where the card asks for it."""
+    """Runs a graph once per flip and gives mean scores, followed by their spread if the card asks for it."""
 
     def __init__(self, card: ModelCard, inner: Runner) -> None:
         self._card, (self._member,), self._inner = card, card.members, inner
         ports = {spec.name: spec.axes for spec in self._member.inputs}
         ports |= {extra.name: input_axes(extra.dim_order) or () for extra in self._member.extras}
-        self._places = {
+        self._spatial_axes = {
             name: (axes.index("height"), axes.index("width")) for name, axes in ports.items() if "height" in axes
         }
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Scores by output, (N, K, height, width) float32, or (N, K) for one vector per window."""
-        running: dict[str, _Running] = {output.name: _Running() for output in self._member.outputs}
-        for turn in TURNS[self._card.role]:
-            turned = {
-                name: turn.apply(feed, *self._places[name]) if name in self._places else feed
+        running: dict[str, _RunningMoments] = {output.name: _RunningMoments() for output in self._member.outputs}
+        for flip in FLIPS[self._card.role]:
+            flipped = {
+                name: flip.apply(feed, *self._spatial_axes[name]) if name in self._spatial_axes else feed
                 for name, feed in feeds.items()
             }
-            made = self._inner.run(turned)
+            outputs = self._inner.run(flipped)
             for output in self._member.outputs:
-                planes = scores(output, made[output.name], votes=True)
-                running[output.name].add(planes if output.rows else turn.undo(planes))
+                planes = scores(output, outputs[output.name], votes=True)
+                running[output.name].add(planes if output.rows else flip.undo(planes))
         return {
-            output.name: _result(output, joint, running[output.name])
+            output.name: _with_spread(output, joint, running[output.name])
             for output, joint in zip(self._member.outputs, self._card.outputs, strict=True)
         }
 
 
-class _Running:
-    """Mean and squared deviations of planes that come one after another.
+class _RunningMoments:
+    """Mean and squared deviations of planes that are added one by one.
 
     Source: Welford, Technometrics 4 (1962), 419-420: no squares of large numbers are subtracted.
     """
@@ -111,20 +111,20 @@ class _Running:
         if self.n == 1:
             self.mean, self.squares = planes.astype(np.float32), np.zeros(planes.shape, np.float32)
             return
-        gap = planes - self.mean
-        self.mean += gap / np.float32(self.n)
-        self.squares += gap * (planes - self.mean)
+        delta = planes - self.mean
+        self.mean += delta / np.float32(self.n)
+        self.squares += delta * (planes - self.mean)
 
     @property
     def deviation(self) -> NDArray[np.float32]:
         return np.sqrt(self.squares / np.float32(self.n))
 
 
-def _result(output: OutputSpec, joint: OutputSpec, running: _Running) -> NDArray[np.float32]:
+def _with_spread(output: OutputSpec, joint: OutputSpec, running: _RunningMoments) -> NDArray[np.float32]:
     parts = [running.mean]
     if "spread" in joint.measures:
         n_scores = len(output.classes) or output.channels
         deviation = running.deviation[:, :n_scores]
         parts.append(deviation.max(axis=1, keepdims=True) if output.classes else deviation)
-    whole = np.concatenate(parts, axis=1)
-    return whole[:, :, 0, 0] if output.rows else whole
+    stacked = np.concatenate(parts, axis=1)
+    return stacked[:, :, 0, 0] if output.rows else stacked

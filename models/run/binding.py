@@ -1,7 +1,7 @@
-"""Runs through device buffers that are bound once: a small ring of them, so that copies overlap computing.
+"""Runs a session through a small ring of device buffers that are bound once, so that copies overlap computation.
 
 On a GPU the inputs go through page-locked host memory into fixed device buffers, and the outputs stay on the device
-until they are wanted. The same code runs with the device `cpu`, which is how it is tested without a GPU.
+until they are copied back. The same code runs with the device `cpu`, which is how it is tested without a GPU.
 """
 
 from __future__ import annotations
@@ -21,52 +21,52 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-RING = 3
+RING_SIZE = 3
 
-# Sonames of the CUDA runtime as onnxruntime-gpu's wheels bring it, newest first.
+# File names of the CUDA runtime in onnxruntime-gpu's wheels, newest first.
 CUDA_RUNTIMES = ("libcudart.so.13", "libcudart.so.12", "cudart64_13.dll", "cudart64_12.dll")
 
 Shapes = tuple[tuple[str, tuple[int, ...], str], ...]
 
 
 class BufferRing:
-    """Callable like a session: feeds by name in, outputs by name out. Thread-safe; at most `size` runs at a time.
+    """A runner: feeds by name in, outputs by name out. Thread-safe; at most `size` runs at a time.
 
-    Buffers are made on the first call of each set of shapes and live as long as the ring; a job has one such set.
+    Buffers are created on the first call with each set of shapes and live as long as the ring; a job has one such set.
     """
 
-    def __init__(self, session: Any, *, device: str, size: int = RING) -> None:
+    def __init__(self, session: Any, *, device: str, size: int = RING_SIZE) -> None:
         self._session = session
         self._device = device
         self._size = size
-        self._slots: dict[Shapes, queue.LifoQueue[_Slot]] = {}
+        self._rings: dict[Shapes, queue.LifoQueue[_BufferSet]] = {}
         self._lock = threading.Lock()
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Every output by name, as arrays of the caller's own."""
-        slots = self._ring(feeds)
-        slot = slots.get()
+        """Every output by name, as arrays that the caller owns."""
+        ring = self._ring_of(feeds)
+        buffers = ring.get()
         try:
-            return slot.run(feeds)
+            return buffers.run(feeds)
         finally:
-            slots.put(slot)
+            ring.put(buffers)
 
-    def _ring(self, feeds: Mapping[str, NDArray[Any]]) -> queue.LifoQueue[_Slot]:
+    def _ring_of(self, feeds: Mapping[str, NDArray[Any]]) -> queue.LifoQueue[_BufferSet]:
         shapes = tuple((name, feed.shape, feed.dtype.str) for name, feed in sorted(feeds.items()))
         with self._lock:
-            if shapes not in self._slots:
-                ring: queue.LifoQueue[_Slot] = queue.LifoQueue()
+            if shapes not in self._rings:
+                ring: queue.LifoQueue[_BufferSet] = queue.LifoQueue()
                 for _ in range(self._size):
-                    ring.put(_Slot(self._session, feeds, device=self._device))
-                self._slots[shapes] = ring
-            return self._slots[shapes]
+                    ring.put(_BufferSet(self._session, feeds, device=self._device))
+                self._rings[shapes] = ring
+            return self._rings[shapes]
 
 
-class _Slot:
+class _BufferSet:
     """One set of bound buffers: host (page-locked where possible), device, and the binding that joins them."""
 
     def __init__(self, session: Any, feeds: Mapping[str, NDArray[Any]], *, device: str) -> None:
-        value = import_onnxruntime().OrtValue
+        ort_value = import_onnxruntime().OrtValue
         self._session = session
         self._binding = session.io_binding()
         self._host = {name: np.zeros(feed.shape, feed.dtype) for name, feed in feeds.items()}
@@ -74,11 +74,11 @@ class _Slot:
         for name, host in self._host.items():
             if device != "cpu":
                 pin(host)
-            bound = value.ortvalue_from_numpy(host, device, 0)
-            self._binding.bind_ortvalue_input(name, bound)
-            self._on_device[name] = bound
+            device_buffer = ort_value.ortvalue_from_numpy(host, device, 0)
+            self._binding.bind_ortvalue_input(name, device_buffer)
+            self._on_device[name] = device_buffer
         self._device = device
-        self._outputs = [each.name for each in session.get_outputs()]
+        self._outputs = [output.name for output in session.get_outputs()]
         for name in self._outputs:
             self._binding.bind_output(name, device, 0)
 
@@ -88,15 +88,15 @@ class _Slot:
             if self._device != "cpu":
                 self._on_device[name].update_inplace(host)
         self._session.run_with_iobinding(self._binding)
-        made = self._binding.copy_outputs_to_cpu()
-        # On the CPU the arrays are views of the session's own memory, which the next run writes over.
-        return {name: np.array(each) for name, each in zip(self._outputs, made, strict=True)}
+        outputs = self._binding.copy_outputs_to_cpu()
+        # On the CPU the arrays are views of the session's own memory, which the next run overwrites.
+        return {name: np.array(output) for name, output in zip(self._outputs, outputs, strict=True)}
 
 
 def pin(array: NDArray[Any]) -> bool:
-    """True if the memory of `array` is page-locked now, which makes copies to a GPU two to three times faster.
+    """True if the memory of `array` is now page-locked, which makes copies to a GPU two to three times faster.
 
-    False where the CUDA runtime is not loaded or refuses; the copy is then slower and nothing else changes.
+    False if the CUDA runtime is not loaded or refuses; the copy is then slower and nothing else changes.
     """
     for name in CUDA_RUNTIMES:
         try:

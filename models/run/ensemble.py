@@ -1,4 +1,4 @@
-"""Several cards as one: their scores averaged or their votes counted, and where they disagree."""
+"""Ensembles: the scores of several cards averaged or their votes counted, and their disagreement."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
 
 
 def ensemble_card(cards: Sequence[ModelCard], *, combine: str, disagreement: bool) -> ModelCard:
-    """The card of several models that answer one question: inputs of all, outputs of the first.
+    """The card of an ensemble: the inputs of all cards, the outputs of the first.
 
     `combine` is "mean" of scores, or "vote" of classes. `disagreement` adds layers: for classes the share of models
-    that choose another class than all together, for values the standard deviation.
+    whose class differs from the ensemble's, for values the standard deviation.
 
-    Raises CardError where the cards do not give the same layers on the same grid from windows of the same size.
+    Raises CardError if the cards do not give the same layers on the same grid from windows of the same size.
     """
     for card in cards[1:]:
-        _refuse_unlike(cards[0], card)
+        _refuse_mismatch(cards[0], card)
     if combine == "vote" and not all(output.classes for output in cards[0].outputs):
         raise CardError(f"ensemble.combine: {cards[0].name} gives values, which cannot be voted on; write mean")
     measures = ("disagreement",) if disagreement else ()
     inputs, extras = [], []
     for number, card in enumerate(cards):
-        front = prefix(card, number)
-        inputs += [replace(spec, name=front + spec.name) for spec in card.inputs]
-        extras += [replace(extra, name=front + extra.name, of=front + extra.of) for extra in card.extras]
+        prefix = input_prefix(card, number)
+        inputs += [replace(spec, name=prefix + spec.name) for spec in card.inputs]
+        extras += [replace(extra, name=prefix + extra.name, of=prefix + extra.of) for extra in card.extras]
     return joint_card(
         tuple(cards),
         role=combine,
@@ -51,70 +51,73 @@ def ensemble_card(cards: Sequence[ModelCard], *, combine: str, disagreement: boo
     )
 
 
-def prefix(card: ModelCard, number: int) -> str:
-    """What stands before the names of a member's inputs."""
+def input_prefix(card: ModelCard, number: int) -> str:
+    """The prefix of the names of a member's inputs."""
     return f"{card.name}#{number + 1}/"
 
 
 class EnsembleRunner:
-    """Runs every member on its own inputs and gives their joint scores, and behind them their disagreement."""
+    """Runs every member on its own inputs and gives their joint scores, followed by their disagreement."""
 
     def __init__(self, card: ModelCard, members: Sequence[Runner]) -> None:
         self._card, self._members = card, tuple(members)
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Scores by output, (N, K, height, width) float32, or (N, K) where it has no height and width."""
+        """Scores by output, (N, K, height, width) float32, or (N, K) for an output without height and width."""
         planes: dict[str, list[NDArray[np.float32]]] = {output.name: [] for output in self._card.outputs}
         for number, (card, runner) in enumerate(zip(self._card.members, self._members, strict=True)):
-            front = prefix(card, number)
-            own = {name.removeprefix(front): feed for name, feed in feeds.items() if name.startswith(front)}
-            made = runner.run(own)
+            prefix = input_prefix(card, number)
+            member_feeds = {name.removeprefix(prefix): feed for name, feed in feeds.items() if name.startswith(prefix)}
+            outputs = runner.run(member_feeds)
             for joint, output in zip(self._card.outputs, card.outputs, strict=True):
-                planes[joint.name].append(scores(output, made[output.name], votes=True))
+                planes[joint.name].append(scores(output, outputs[output.name], votes=True))
         return {
-            joint.name: _joined(joint, planes[joint.name], vote=self._card.role == "vote")
+            joint.name: _combined(joint, planes[joint.name], vote=self._card.role == "vote")
             for joint in self._card.outputs
         }
 
 
-def _joined(output: OutputSpec, members: list[NDArray[np.float32]], *, vote: bool) -> NDArray[np.float32]:
+def _combined(output: OutputSpec, members: list[NDArray[np.float32]], *, vote: bool) -> NDArray[np.float32]:
     """Joint scores of one output and its measures, (N, planes, height, width) or (N, planes)."""
-    own = [_choices(output, planes) for planes in members] if output.classes else []
+    choices = [_class_indices(output, planes) for planes in members] if output.classes else []
     if vote:
         values = np.arange(len(output.classes))[None, :, None, None]
-        members = [(choice[:, None] == values).astype(np.float32) for choice in own]
+        members = [(choice[:, None] == values).astype(np.float32) for choice in choices]
     stack = np.stack(members)
     mean: NDArray[np.float32] = np.asarray(stack.mean(axis=0, dtype=np.float32))
     parts = [mean]
     if "disagreement" in output.measures and output.classes:
-        together = _choices(output, mean)
-        unlike = np.stack([choice != together for choice in own])
-        parts.append(unlike.mean(axis=0, dtype=np.float32, keepdims=True).swapaxes(0, 1))
+        joint_choice = _class_indices(output, mean)
+        disagreeing = np.stack([choice != joint_choice for choice in choices])
+        parts.append(disagreeing.mean(axis=0, dtype=np.float32, keepdims=True).swapaxes(0, 1))
     elif "disagreement" in output.measures:
         parts.append(np.asarray(stack.std(axis=0, dtype=np.float32)))
-    whole = np.concatenate(parts, axis=1).astype(np.float32, copy=False)
-    return whole[:, :, 0, 0] if output.rows else whole
+    stacked = np.concatenate(parts, axis=1).astype(np.float32, copy=False)
+    return stacked[:, :, 0, 0] if output.rows else stacked
 
 
-def _choices(output: OutputSpec, planes: NDArray[np.float32]) -> NDArray[np.intp]:
-    """The index of the class chosen, (N, height, width), of scores (N, K, height, width)."""
+def _class_indices(output: OutputSpec, planes: NDArray[np.float32]) -> NDArray[np.intp]:
+    """The index of the chosen class, (N, height, width), for scores (N, K, height, width)."""
     if output.threshold is not None:
         return (planes[:, 1] >= np.float32(output.threshold)).astype(np.intp)
     return planes.argmax(axis=1)
 
 
-def _refuse_unlike(first: ModelCard, other: ModelCard) -> None:
+def _refuse_mismatch(first: ModelCard, other: ModelCard) -> None:
     pairs: dict[str, tuple[Any, Any]] = {
         "tw:resolution": (first.resolution, other.resolution),
         "tw:tile.window": (first.tile.window, other.tile.window),
         "batch size": (first.batch, other.batch),
         "input layout": (_layout(first), _layout(other)),
-        "outputs": ([_answer(output) for output in first.outputs], [_answer(output) for output in other.outputs]),
+        "outputs": (
+            [_comparable(output) for output in first.outputs],
+            [_comparable(output) for output in other.outputs],
+        ),
     }
-    for what, (one, two) in pairs.items():
+    for field, (one, two) in pairs.items():
         if one != two:
             raise CardError(
-                f"ensemble: {other.name} cannot stand beside {first.name}: {what} must be the same, "
+                f"ensemble: {other.name} cannot stand beside {first.name}: {field} must be the same, "
                 f"they are {one} and {two}"
             )
 
@@ -123,15 +126,15 @@ def _layout(card: ModelCard) -> str:
     return "pixels" if card.pixelwise else "windows, resized" if any(spec.resize for spec in card.inputs) else "windows"
 
 
-def _answer(output: OutputSpec) -> dict[str, Any]:
-    """What of an output must agree, so that scores of two models mean the same."""
+def _comparable(output: OutputSpec) -> dict[str, Any]:
+    """The properties of an output that must be equal for the scores of two models to mean the same."""
     classes = {entry.value: entry.name for entry in output.classes}
     kind = {"classes": classes} if classes else {"values": dict(zip(output.layers, output.units, strict=True))}
     return {**kind, "tw:scale": output.scale, "per window": output.rows}
 
 
 def _tile(cards: Sequence[ModelCard]) -> TileSpec:
-    """Windows large enough for every member: the widest trim and the largest step asked for."""
+    """The windows that suit every member: the widest trim and the largest step of all cards."""
     tiles = [card.tile for card in cards]
     trims = [tile.trim for tile in tiles if isinstance(tile.trim, int)]
     if trims and len(trims) < len(tiles):

@@ -1,4 +1,4 @@
-"""A card that stands for several runs: of one model seen from several sides, or of several models."""
+"""Joint cards, which combine several runs: of one model on flipped windows, or of several models."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ if TYPE_CHECKING:
 
 
 def joint_output(output: OutputSpec, measures: tuple[str, ...]) -> OutputSpec:
-    """An output whose scores come from several runs, with planes of `measures` behind them."""
+    """An output whose scores combine several runs, followed by the planes of `measures`."""
     axes = output.axes
-    sides = [output.shape[axes.index(axis)] for axis in ("height", "width")] if not output.rows else []
+    sizes = [output.shape[axes.index(axis)] for axis in ("height", "width")] if not output.rows else []
     joint = replace(output, scored=True, labels=False, data_type="float32", measures=(*output.measures, *measures))
     return replace(
         joint,
-        dim_order=("batch", "channel", *(("height", "width") if sides else ())),
-        shape=(-1, joint.n_planes, *sides),
+        dim_order=("batch", "channel", *(("height", "width") if sizes else ())),
+        shape=(-1, joint.n_planes, *sizes),
     )
 
 
 def joint_card(members: tuple[ModelCard, ...], *, role: str, name: str, **changes: Any) -> ModelCard:
-    """A card over `members` in a `role`; its digest changes with theirs, with the role and with what it gives."""
+    """The joint card of `members` in a `role`; its digest covers theirs, the role and the outputs."""
     outputs = [[output.name, list(output.measures)] for output in changes["outputs"]]
-    plain = json.dumps([role, [card.digest for card in members], outputs])
+    canonical = json.dumps([role, [card.digest for card in members], outputs])
     sha256 = hashlib.sha256("".join(card.sha256 for card in members).encode()).hexdigest()
     return replace(
         members[0],
         name=name,
         members=members,
         role=role,
-        digest=hashlib.sha256(plain.encode()).hexdigest(),
+        digest=hashlib.sha256(canonical.encode()).hexdigest(),
         sha256=members[0].sha256 if len(members) == 1 else sha256,
         **changes,
     )

@@ -1,12 +1,12 @@
-"""The session of a card that stands for several runs."""
+"""Opens the session of a card, whether it is one model or combines several runs."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tilewright.models.run.augment import TURNS, AugmentedRunner
-from tilewright.models.run.ensemble import EnsembleRunner, prefix
+from tilewright.models.run.augment import FLIPS, AugmentedRunner
+from tilewright.models.run.ensemble import EnsembleRunner, input_prefix
 from tilewright.models.run.providers import candidates, import_onnxruntime
 from tilewright.models.run.session import open_graph
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def open_joint(card: ModelCard, *, provider: str, threads: int) -> ModelSession:
-    """A session that runs every member of a card and brings their answers together."""
+    """A session that runs every member of a card and combines their results."""
     sessions = [open_session(member, provider=provider, threads=threads) for member in card.members]
     notes = " ".join(dict.fromkeys(session.note for session in sessions if session.note))
     first = replace(sessions[0], sha256=card.sha256, note=notes, outputs=())
-    if card.role in TURNS:
+    if card.role in FLIPS:
         return replace(first, runner=AugmentedRunner(card, sessions[0]))
     inputs = tuple(
-        replace(tensor, name=prefix(member, number) + tensor.name)
+        replace(tensor, name=input_prefix(member, number) + tensor.name)
         for number, (member, session) in enumerate(zip(card.members, sessions, strict=True))
         for tensor in session.inputs
     )
@@ -31,26 +31,24 @@ def open_joint(card: ModelCard, *, provider: str, threads: int) -> ModelSession:
 
 
 def open_session(card: ModelCard, *, provider: str = "auto", threads: int = 1) -> ModelSession:
-    """The process's session for the card's graph: made on the first call, the same object after that.
+    """The process's session for the card's graph: opened on the first call, the same object afterwards.
 
-    `provider` is auto, cpu, cuda, tensorrt or openvino. `auto` takes CUDA where it really starts, else the CPU, and
-    warns once if a listed CUDA could not start. `threads` is what one call may use; many callers with one thread each
-    are the fastest on a CPU.
-    Raises ProviderError where the asked provider cannot run, CardError where the graph cannot be loaded.
+    `provider` is auto, cpu, cuda, tensorrt or openvino. `auto` uses CUDA if it really starts, else the CPU, and
+    warns once if CUDA is listed but could not start. `threads` is the number of threads of one call; on a CPU many
+    callers with one thread each are fastest.
+    Raises ProviderError if the requested provider cannot run, CardError if the graph cannot be loaded.
     """
     if card.members:
-        # The joint session opens its members here.
-
         return open_joint(card, provider=provider, threads=threads)
-    # External weights are not among the bytes of the graph: the card's digest speaks for them.
+    # sha256 covers the graph file alone; the card's digest covers external weights too.
     content = card.digest if card.weights else card.sha256
     return open_graph(card.model_path, sha256=content, provider=provider, threads=threads)
 
 
 def active_provider(card: ModelCard, *, provider: str) -> str:
-    """The provider that would really run a card; a session is opened only where that cannot be told without.
+    """The provider that would really run a card; opens a session only if nothing else can tell.
 
-    Raises ProviderError where the asked provider cannot run.
+    Raises ProviderError if the requested provider cannot run.
     """
     names = candidates(provider, tuple(import_onnxruntime().get_available_providers()))
     return "cpu" if names == ("cpu",) else open_session(card, provider=provider).provider

@@ -1,7 +1,7 @@
-"""Execution providers: which one was asked for, which one really runs, and with what settings.
+"""Execution providers: the requested one, the one that really runs, and its settings.
 
-Names are ours (`cpu`, `cuda`, `tensorrt`, `openvino`, and `auto`). What onnxruntime lists as available is never
-believed: it lists CUDA even where CUDA's libraries fail to load, and a session then runs on the CPU without a word.
+Names are ours (`cpu`, `cuda`, `tensorrt`, `openvino`, and `auto`). onnxruntime's list of available providers is not
+proof: it lists CUDA even if CUDA's libraries fail to load, and a session then runs on the CPU without an error.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ EXECUTION_PROVIDERS: Mapping[str, str] = {
     "openvino": "OpenVINOExecutionProvider",
 }
 
-# TensorRT builds an engine per shape for minutes and OpenVINO rounds differently: both only when asked for.
+# TensorRT takes minutes to build an engine per shape, and OpenVINO rounds differently: both only on request.
 AUTO_ORDER = ("cuda", "cpu")
 
-EXTRAS: Mapping[str, str] = {
+REMEDIES: Mapping[str, str] = {
     "cpu": "pip install 'tilewright[cpu]'",
     "cuda": "pip install 'tilewright[gpu]'",
     "tensorrt": "pip install 'tilewright[gpu]' and NVIDIA's TensorRT libraries",
@@ -38,95 +38,96 @@ EXTRAS: Mapping[str, str] = {
 GPUS = ("cuda", "tensorrt")
 
 GPU_BATCH = 8
-"""Windows per call on a GPU, where a batch hides the transfers; on a CPU it gains nothing (FACTS, Inference)."""
+"""Windows per call on a GPU, where a batch hides the transfers. On a CPU a batch gains nothing. Source: measured for
+this project."""
 
-# Severity 4 is "fatal": errors come as exceptions and are told once, by whoever catches them.
+# Severity 4 is "fatal": errors arrive as exceptions and are reported once, where they are caught.
 LOG_SEVERITY = 4
 
 
 class ProviderError(ValueError):
-    """A provider that was asked for and cannot run, or an onnxruntime that is missing or doubled. Names the remedy."""
+    """A requested provider that cannot run, or an onnxruntime that is missing or installed twice. Names the remedy."""
 
 
 def import_onnxruntime() -> Any:
     """The onnxruntime module.
 
-    Raises ProviderError where none is installed, naming the extras, and where both the CPU and the GPU package are,
-    since they share one folder and overwrite each other's files.
+    Raises ProviderError if none is installed, naming the extras, or if both the CPU and the GPU package are installed,
+    because they share one folder and overwrite each other's files.
     """
     if len(installed := _installed_packages()) > 1:
         raise ProviderError(
             f"{' and '.join(installed)} are both installed and overwrite each other's files: "
-            f"`pip uninstall {' '.join(installed)}`, then {EXTRAS['cpu']} or {EXTRAS['cuda']}"
+            f"`pip uninstall {' '.join(installed)}`, then {REMEDIES['cpu']} or {REMEDIES['cuda']}"
         )
     try:
         return importlib.import_module("onnxruntime")
     except ModuleNotFoundError as error:
         raise ProviderError(
-            f"running a model needs onnxruntime, which is not installed: {EXTRAS['cpu']}, "
-            f"or on a machine with an NVIDIA GPU {EXTRAS['cuda']}"
+            f"running a model needs onnxruntime, which is not installed: {REMEDIES['cpu']}, "
+            f"or on a machine with an NVIDIA GPU {REMEDIES['cuda']}"
         ) from error
 
 
 def _installed_packages() -> tuple[str, ...]:
-    found = []
+    installed = []
     for package in ("onnxruntime", "onnxruntime-gpu"):
         try:
             metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-        found.append(package)
-    return tuple(found)
+        installed.append(package)
+    return tuple(installed)
 
 
-def candidates(asked: str, available: tuple[str, ...]) -> tuple[str, ...]:
-    """The providers to try, in order, for `asked` where onnxruntime lists `available` (its own names).
+def candidates(requested: str, available: tuple[str, ...]) -> tuple[str, ...]:
+    """The providers to try, in order, for `requested` if onnxruntime lists `available` (its own names).
 
-    Raises ProviderError for an unknown name and for one this onnxruntime was built without.
+    Raises ProviderError for an unknown name and for a provider that this onnxruntime lacks.
     """
-    if asked == "auto":
+    if requested == "auto":
         return tuple(name for name in AUTO_ORDER if EXECUTION_PROVIDERS[name] in available)
-    if asked not in EXECUTION_PROVIDERS:
+    if requested not in EXECUTION_PROVIDERS:
         known = ", ".join(("auto", *EXECUTION_PROVIDERS))
-        raise ProviderError(f"provider {asked!r} is not known; give one of {known}")
-    if EXECUTION_PROVIDERS[asked] not in available:
-        known = ", ".join(name for name, theirs in EXECUTION_PROVIDERS.items() if theirs in available)
+        raise ProviderError(f"provider {requested!r} is not known; give one of {known}")
+    if EXECUTION_PROVIDERS[requested] not in available:
+        known = ", ".join(name for name, ort_name in EXECUTION_PROVIDERS.items() if ort_name in available)
         raise ProviderError(
-            f"provider {asked!r} was asked for, but this onnxruntime has only {known}: {EXTRAS[asked]}, "
+            f"provider {requested!r} was asked for, but this onnxruntime has only {known}: {REMEDIES[requested]}, "
             "or ask for provider 'auto'"
         )
-    return (asked,)
+    return (requested,)
 
 
 def create_session(graph: Path | bytes, *, provider: str, threads: int) -> tuple[Any, str, str]:
-    """A session on the graph in a file or in bytes, the name of the provider that really runs it, and a note why it is
-    not a better one (empty where nothing was lost).
+    """A session on the graph in a file or in bytes, the name of the provider that really runs it, and a note why a
+    preferred provider does not run it (empty if none failed).
 
-    Raises ProviderError where the asked provider is not active, CardError where onnxruntime refuses the graph.
+    Raises ProviderError if the requested provider is not active, CardError if onnxruntime refuses the graph.
     """
     runtime = import_onnxruntime()
     available = tuple(runtime.get_available_providers())
-    lost = ""
+    note = ""
     for name in candidates(provider, available):
         if name in {"cuda", "tensorrt"} and hasattr(runtime, "preload_dlls"):
             runtime.preload_dlls()
         session = _create(runtime, graph, provider=name, threads=threads)
         if session.get_providers()[0] == EXECUTION_PROVIDERS[name]:
-            return session, name, lost
-        lost = (
+            return session, name, note
+        note = (
             f"provider {name!r} is installed but could not start (driver or libraries missing); "
             f"onnxruntime fell back to {session.get_providers()[0]}"
         )
-    raise ProviderError(f"{lost}: {EXTRAS[provider]}, or ask for provider 'auto' or 'cpu'")
+    raise ProviderError(f"{note}: {REMEDIES[provider]}, or ask for provider 'auto' or 'cpu'")
 
 
 def _create(runtime: Any, graph: Path | bytes, *, provider: str, threads: int) -> Any:
-    asked: list[Any] = [(EXECUTION_PROVIDERS[provider], provider_options(provider, threads=threads))]
+    requested: list[Any] = [(EXECUTION_PROVIDERS[provider], provider_options(provider, threads=threads))]
     if provider != "cpu":
-        asked.append((EXECUTION_PROVIDERS["cpu"], {}))
+        requested.append((EXECUTION_PROVIDERS["cpu"], {}))
     try:
         content = graph if isinstance(graph, bytes) else str(graph)
-        return runtime.InferenceSession(content, session_options(runtime, threads=threads), providers=asked)
+        return runtime.InferenceSession(content, session_options(runtime, threads=threads), providers=requested)
     except Exception as error:
         # onnxruntime's own exceptions share no base class but Exception.
         reason = " ".join(str(error).split())
@@ -146,8 +147,8 @@ def session_options(runtime: Any, *, threads: int) -> Any:
     options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.enable_cpu_mem_arena = True
-    # A pattern plans each call's whole memory at once, and the arena keeps the largest plan per caller: a third more
-    # memory for a U-Net at the same speed.
+    # A memory pattern allocates each call's whole memory at once, and the arena keeps the largest one per caller: for a
+    # U-Net a third more memory at the same speed.
     options.enable_mem_pattern = False
     _share_arena()
     options.add_session_config_entry("session.use_env_allocators", "1")
@@ -159,7 +160,7 @@ def session_options(runtime: Any, *, threads: int) -> Any:
 
 @cache
 def _share_arena() -> None:
-    """One arena for all sessions of the process that grows by what is asked for, not by doubling."""
+    """Register one arena for all sessions of the process, which grows by the requested size instead of doubling."""
     runtime = importlib.import_module("onnxruntime")
     memory = runtime.OrtMemoryInfo("Cpu", runtime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, runtime.OrtMemType.DEFAULT)
     settings = {
@@ -172,10 +173,10 @@ def _share_arena() -> None:
 
 
 def provider_options(provider: str, *, threads: int) -> dict[str, str]:
-    """Settings of one provider, as onnxruntime takes them.
+    """Settings of one provider in onnxruntime's format.
 
     Source: onnxruntime documentation, "CUDA Execution Provider" and "TensorRT Execution Provider", configuration
-    options. `use_tf32` is off because its 10-bit mantissa breaks agreement with the CPU at 1e-3.
+    options. `use_tf32` is off because its 10-bit mantissa breaks agreement with the CPU within 1e-3.
     """
     if provider == "cuda":
         return {
@@ -193,8 +194,8 @@ def provider_options(provider: str, *, threads: int) -> dict[str, str]:
     return {}
 
 
-def lacking_operators(path: Path, *, provider: str) -> str:
-    """What onnxruntime says when the graph must run on `provider` alone, without the CPU beside it; empty if it can."""
+def cpu_fallback(path: Path, *, provider: str) -> str:
+    """Why the graph cannot run on `provider` alone, without CPU fallback, in onnxruntime's words; empty if it can."""
     runtime = import_onnxruntime()
     options = session_options(runtime, threads=1)
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")

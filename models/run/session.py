@@ -1,4 +1,4 @@
-"""One shared ONNX Runtime session per process and model: thread-safe, its provider proven, its batch shape fixed."""
+"""One shared ONNX Runtime session per process and model: thread-safe, provider verified, batch shape fixed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["InferenceError", "ModelSession", "ProviderError", "Tensor", "open_gr
 
 
 class InferenceError(RuntimeError):
-    """The model failed on a batch. Carries the shapes it was given and onnxruntime's reason."""
+    """The model failed on a batch. The message holds the shapes of its inputs and onnxruntime's reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class Tensor:
 
 
 class Runner(Protocol):
-    """Whatever turns arrays by input name into arrays by output name."""
+    """Anything that turns arrays by input name into arrays by output name."""
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Every output for the inputs."""
@@ -45,7 +45,7 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSession:
-    """A loaded model. `provider` is the one that really runs; `note` says what `auto` could not have, else is empty."""
+    """A loaded model. `provider` is the one that really runs; `note` says which one `auto` could not start."""
 
     sha256: str
     provider: str
@@ -59,27 +59,28 @@ class ModelSession:
         """Every output of the graph by name, for `feeds` by name, in the graph's own dtypes and layouts.
 
         Safe to call from many threads at once; the GIL is free while the model computes.
-        Raises InferenceError where the graph refuses the shapes or fails.
+        Raises InferenceError if the graph refuses the shapes or fails.
         """
         try:
             return self.runner.run(feeds)
         except Exception as error:
             # onnxruntime's own exceptions share no base class but Exception.
-            given = ", ".join(f"{name} {feed.dtype} {list(feed.shape)}" for name, feed in feeds.items())
+            shapes = ", ".join(f"{name} {feed.dtype} {list(feed.shape)}" for name, feed in feeds.items())
             reason = " ".join(str(error).split())
-            raise InferenceError(f"the model failed on {given or 'no input'}: {reason}") from error
+            raise InferenceError(f"the model failed on {shapes or 'no input'}: {reason}") from error
 
     def run_batch(
         self, feeds: Mapping[str, NDArray[Any]], *, batch: int, windows: int | None = None
     ) -> dict[str, NDArray[Any]]:
-        """As `run` for `windows` <= `batch` windows along the first axis, padded to `batch` by repeating the last one
-        and cut back: the session sees one shape only, so a window's result never depends on how many it runs with.
+        """The outputs of `run` for `windows` <= `batch` windows along the first axis.
 
-        A window may be several rows of the first axis (its pixels, say); `windows` is then needed, else it is the
-        length of that axis. Inputs whose first axis the graph fixes (constants) are given to every batch as they are.
+        The feeds are padded to `batch` windows by repeating the last one, and the outputs are cut back: the session
+        runs one shape only, so a window's result never depends on the number of windows in its batch.
+        A window may be several rows of the first axis (its pixels, for example); `windows` is then required, else it is
+        the length of that axis. Inputs whose first axis the graph fixes (constants) are passed unchanged.
         Raises InferenceError for an empty or too large batch, and as `run`.
         """
-        fixed = {each.name: each.shape[0] for each in self.inputs if each.shape and each.shape[0] > 0}
+        fixed = {node.name: node.shape[0] for node in self.inputs if node.shape and node.shape[0] > 0}
         rows = {name: feed for name, feed in feeds.items() if len(feed) != fixed.get(name)}
         if windows is None:
             windows = 1 if batch == 1 else max((len(feed) for feed in rows.values()), default=batch)
@@ -87,8 +88,8 @@ class ModelSession:
             raise InferenceError(f"a batch of 1 to {batch} windows was expected, {windows} were given")
         if windows == batch:
             return self.run(feeds)
-        made = self.run({**feeds, **{name: _padded(feed, windows, batch) for name, feed in rows.items()}})
-        return {name: each[: len(each) // batch * windows] for name, each in made.items()}
+        outputs = self.run({**feeds, **{name: _padded(feed, windows, batch) for name, feed in rows.items()}})
+        return {name: output[: len(output) // batch * windows] for name, output in outputs.items()}
 
 
 def _padded(feed: NDArray[Any], windows: int, batch: int) -> NDArray[Any]:
@@ -103,58 +104,58 @@ _sessions: dict[_Key, ModelSession] = {}
 _lock = threading.Lock()
 
 
-def _forget() -> None:
+def _forget_sessions() -> None:
     global _lock  # noqa: PLW0603  the lock may be held by a thread that a fork did not copy
     _lock = threading.Lock()
     _sessions.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    # A session's threads do not survive a fork: the child opens its own.
-    os.register_at_fork(after_in_child=_forget)
+    # A session's threads do not survive a fork: the child process opens its own sessions.
+    os.register_at_fork(after_in_child=_forget_sessions)
 
 
 def open_graph(path: Path, *, sha256: str, provider: str = "auto", threads: int = 1) -> ModelSession:
-    """As `open_session` for a bare graph whose bytes have the hash `sha256`."""
+    """The process's session for a graph without a card, whose file has the hash `sha256`; see `open_session`."""
     key = (sha256, provider, threads)
     with _lock:
         if key not in _sessions:
-            _sessions[key] = _open(path, sha256=sha256, provider=provider, threads=threads)
+            _sessions[key] = _open_graph(path, sha256=sha256, provider=provider, threads=threads)
         return _sessions[key]
 
 
-def _open(path: Path, *, sha256: str, provider: str, threads: int) -> ModelSession:
+def _open_graph(path: Path, *, sha256: str, provider: str, threads: int) -> ModelSession:
     session, active, note = create_session(path, provider=provider, threads=threads)
     if note:
         warnings.warn(note, RuntimeWarning, stacklevel=4)
-    runner: Runner = BufferRing(session, device="cuda") if active in {"cuda", "tensorrt"} else _Direct(session)
+    runner: Runner = BufferRing(session, device="cuda") if active in {"cuda", "tensorrt"} else _DirectRunner(session)
     return ModelSession(
         sha256=sha256,
         provider=active,
         threads=threads,
         note=note,
-        inputs=tuple(_tensor(each) for each in session.get_inputs()),
-        outputs=tuple(_tensor(each) for each in session.get_outputs()),
+        inputs=tuple(_tensor(node) for node in session.get_inputs()),
+        outputs=tuple(_tensor(node) for node in session.get_outputs()),
         runner=runner,
     )
 
 
-class _Direct:
-    """Plain `run`: on a CPU the feeds are read in place, so binding buffers would only add a copy."""
+class _DirectRunner:
+    """Runs the session directly: on a CPU the feeds are read in place, so bound buffers would only add a copy."""
 
     def __init__(self, session: Any) -> None:
         self._session = session
-        self._outputs = [each.name for each in session.get_outputs()]
+        self._outputs = [node.name for node in session.get_outputs()]
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         return dict(zip(self._outputs, self._session.run(self._outputs, dict(feeds)), strict=True))
 
 
-# Names of element types as onnxruntime spells them, where numpy's differ.
+# onnxruntime's names of the element types that numpy names differently.
 _DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(string)": "object"}
 
 
 def _tensor(node: Any) -> Tensor:
-    shape = tuple(each if isinstance(each, int) else -1 for each in node.shape)
+    shape = tuple(size if isinstance(size, int) else -1 for size in node.shape)
     dtype = _DTYPES.get(node.type, node.type.removeprefix("tensor(").removesuffix(")"))
     return Tensor(name=node.name, shape=shape, dtype=dtype)

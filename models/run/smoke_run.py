@@ -1,4 +1,4 @@
-"""A card's model run once on zeros, ones and noise: what must be true of any answer, before a real pixel is spent."""
+"""Runs a card's model on zeros, ones and noise, and checks its outputs before any real pixel is read."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 KINDS: Final = ("zeros", "ones", "noise")
 
 FREE_STEPS: Final = 3
-"""Dates given to an input that takes any number."""
+"""Steps of an input with a free number of dates."""
 
 SEED: Final = 20260101
 
@@ -39,56 +39,59 @@ RANGES: Final = {
     "m": (-100.0, 4000.0),
     "class": (0.0, 11.0),
 }
-"""Physical values a model meets, by unit: Sentinel-2 over land without snow, Sentinel-1 over land, land elevations,
-scene classes."""
+"""Range of physical values by unit: Sentinel-2 over land without snow, Sentinel-1 over land, land elevations, scene
+classes."""
 
 OTHER_RANGE: Final = (-1.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmokeRun:
-    """One run: what went in, and per output its name, share of finite scores, smallest and largest of
-    these (0 where none is).
+    """One run: the kind of its input, and per output its name, the share of finite scores, the smallest and the largest
+    finite score (0 if there is none).
     """
 
     name: str
     outputs: tuple[tuple[str, float, float, float], ...]
 
     def words(self) -> str:
-        """The run as a person reads it."""
+        """The run as text for a person."""
         return "; ".join(
             f"{name} {low:.4g} to {high:.4g}" + ("" if finite == 1 else f", {1 - finite:.1%} not finite")
             for name, finite, low, high in self.outputs
         )
 
 
-def check_runs(card: ModelCard, session: ModelSession, *, side: int) -> tuple[tuple[SmokeRun, ...], list[str]]:
-    """The runs on windows of `side` grid pixels, and a sentence for each thing found odd.
+def run_smoke_test(card: ModelCard, session: ModelSession, *, side: int) -> tuple[tuple[SmokeRun, ...], list[str]]:
+    """The runs on windows of `side` grid pixels, and one warning per suspicious result.
 
-    Raises CardError where an answer contradicts the card: another size, class values it does not list; InferenceError
-    where the graph fails.
+    Raises CardError if an output contradicts the card (another size, class values that it does not list),
+    InferenceError if the graph fails.
     """
-    runs, warnings, made = [], [], {}
+    runs, warnings, answers = [], [], {}
     for kind in KINDS:
-        raw = session.run(check_inputs(card, side=side, kind=kind))
-        made[kind] = {spec.name: _scores(card, spec, raw[spec.name], side) for spec in card.outputs}
-        runs.append(SmokeRun(name=kind, outputs=tuple(_facts(spec, made[kind][spec.name]) for spec in card.outputs)))
+        raw = session.run(synthetic_inputs(card, side=side, kind=kind))
+        answers[kind] = {spec.name: _scores(card, spec, raw[spec.name], side) for spec in card.outputs}
+        runs.append(
+            SmokeRun(name=kind, outputs=tuple(_statistics(spec, answers[kind][spec.name]) for spec in card.outputs))
+        )
     for spec in card.outputs:
-        answers = [made[kind][spec.name] for kind in KINDS]
-        warnings.extend(_oddities(spec, answers))
-    again = session.run(check_inputs(card, side=side, kind="noise"))
+        warnings.extend(_warnings(spec, [answers[kind][spec.name] for kind in KINDS]))
+    repeated = session.run(synthetic_inputs(card, side=side, kind="noise"))
     warnings.extend(
         f"{spec.name}: the same input gives another answer each time; the graph draws random numbers"
         for spec in card.outputs
-        if not np.array_equal(_scores(card, spec, again[spec.name], side), made["noise"][spec.name], equal_nan=True)
+        if not np.array_equal(
+            _scores(card, spec, repeated[spec.name], side), answers["noise"][spec.name], equal_nan=True
+        )
     )
     return tuple(runs), warnings
 
 
-def check_inputs(card: ModelCard, *, side: int, kind: str = "noise") -> dict[str, NDArray[Any]]:
-    """Everything the graph takes for one window of `side` grid pixels: physical zeros, ones or seeded noise."""
+def synthetic_inputs(card: ModelCard, *, side: int, kind: str = "noise") -> dict[str, NDArray[Any]]:
+    """All inputs of the graph for one window of `side` grid pixels: physical zeros, ones or seeded noise."""
     random = np.random.default_rng(SEED)
-    steps = {spec.name: _steps(card, spec, side, kind, random) for spec in card.inputs}
+    steps = {spec.name: _synthetic_steps(card, spec, side, kind, random) for spec in card.inputs}
     feeds = {spec.name: prepare_input(spec, steps[spec.name]) for spec in card.inputs}
     for extra in card.extras:
         _, n_steps, _, height, width = steps[extra.of].shape
@@ -105,7 +108,9 @@ def check_inputs(card: ModelCard, *, side: int, kind: str = "noise") -> dict[str
     return feeds
 
 
-def _steps(card: ModelCard, spec: InputSpec, side: int, kind: str, random: np.random.Generator) -> NDArray[np.float32]:
+def _synthetic_steps(
+    card: ModelCard, spec: InputSpec, side: int, kind: str, random: np.random.Generator
+) -> NDArray[np.float32]:
     size = card.read_size(spec, side)
     shape = (1, spec.dates.steps or FREE_STEPS, len(spec.source_bands), size, size)
     if kind == "noise":
@@ -125,7 +130,7 @@ def _scores(card: ModelCard, spec: OutputSpec, raw: NDArray[Any], side: int) -> 
     return scores(spec, raw, size=(side, side) if card.pixelwise else None)
 
 
-def _facts(spec: OutputSpec, answer: NDArray[np.float32]) -> tuple[str, float, float, float]:
+def _statistics(spec: OutputSpec, answer: NDArray[np.float32]) -> tuple[str, float, float, float]:
     finite = np.isfinite(answer)
     kept = answer[finite]
     low, high = (float(kept.min()), float(kept.max())) if kept.size else (0.0, 0.0)
@@ -137,33 +142,29 @@ def _facts(spec: OutputSpec, answer: NDArray[np.float32]) -> tuple[str, float, f
     return spec.name, float(finite.mean()), low, high
 
 
-def _oddities(spec: OutputSpec, answers: list[NDArray[np.float32]]) -> list[str]:
-    found = []
+def _warnings(spec: OutputSpec, answers: list[NDArray[np.float32]]) -> list[str]:
+    warnings = []
     if any(not np.isfinite(answer).all() for answer in answers):
-        found.append(f"{spec.name}: some answers are not finite; such pixels become nodata")
+        warnings.append(f"{spec.name}: some answers are not finite; such pixels become nodata")
     if all(np.array_equal(answer, answers[0]) for answer in answers):
-        found.append(f"{spec.name}: zeros, ones and noise give the same answer; is the input scaled as in training?")
-    if spec.classes and not spec.labels and not all(_probabilities(spec, answer) for answer in answers):
-        found.append(
+        warnings.append(f"{spec.name}: zeros, ones and noise give the same answer; is the input scaled as in training?")
+    if spec.classes and not spec.labels and not all(_are_probabilities(spec, answer) for answer in answers):
+        warnings.append(
             f"{spec.name}: scores are no probabilities; write tw:activation softmax or sigmoid, else confidence means "
             "nothing"
         )
-    if spec.valid_range is not None and any(_outside(answer, spec.valid_range) for answer in answers):
-        low, high = spec.valid_range
-        found.append(f"{spec.name}: some answers to noise lie outside tw:valid_range {low:g} to {high:g}")
-    return found
+    low, high = spec.valid_range or (-np.inf, np.inf)
+    if any(((answer < low) | (answer > high)).any() for answer in answers):
+        warnings.append(f"{spec.name}: some answers to noise lie outside tw:valid_range {low:g} to {high:g}")
+    return warnings
 
 
-def _probabilities(spec: OutputSpec, answer: NDArray[np.float32]) -> bool:
+def _are_probabilities(spec: OutputSpec, answer: NDArray[np.float32]) -> bool:
     within = bool(((answer >= -ROUNDING) & (answer <= 1 + ROUNDING) | ~np.isfinite(answer)).all())
     sums = answer.sum(axis=1)
     return within and (spec.activation == "sigmoid" or bool((np.abs(sums - 1) <= ROUNDING)[np.isfinite(sums)].all()))
 
 
-def _outside(answer: NDArray[np.float32], limits: tuple[float, float]) -> bool:
-    return bool(((answer < limits[0]) | (answer > limits[1])).any())
-
-
 def physical_range(unit: str) -> tuple[float, float]:
-    """Smallest and largest value worth trying of a unit."""
+    """The smallest and the largest value to try for a unit."""
     return RANGES.get(unit, OTHER_RANGE)

@@ -1,4 +1,4 @@
-"""The values that say what a model's inputs and outputs are.
+"""The values that describe a model's inputs and outputs.
 
 Reading order: inputs, outputs, scaling, expression, arrays.
 It may import errors and fields.

@@ -1,4 +1,4 @@
-"""Where each dimension of a model's array stands: the card's `dim_order` as one of six meanings."""
+"""The meaning of each dimension of a model's array: the card's `dim_order` as one of six axes."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ AXES: Final = {
     "width": "width",
     "x": "width",
 }
-"""Dimension names of inputs and the axis each means; anything else is not an axis Tilewright can fill.
+"""The axis of each dimension name of an input; Tilewright cannot fill any other axis.
 
-Source: MLM extension, Model Input Object, `dim_order` common names, and the spellings in use beside them.
+Source: MLM extension, Model Input Object, `dim_order` common names, and other spellings in use.
 """
 
 DATA_TYPES: Final = (
@@ -44,11 +44,11 @@ DATA_TYPES: Final = (
     "float32",
     "float64",
 )
-"""Data types of the raster extension v1.1 that an ONNX graph takes and numpy holds."""
+"""Data types of the raster extension v1.1 that both ONNX and numpy support."""
 
 
 def input_axes(dim_order: Sequence[str]) -> tuple[str, ...] | None:
-    """The axes batch, time, bands, height, width in the order of the array, or None when a name is unknown or twice."""
+    """The axes batch, time, bands, height, width in the array's order; None if one is unknown or repeated."""
     axes = tuple(AXES.get(name, "?") for name in dim_order)
     return None if "?" in axes or len(set(axes)) != len(axes) else axes
 
@@ -56,7 +56,7 @@ def input_axes(dim_order: Sequence[str]) -> tuple[str, ...] | None:
 def output_axes(dim_order: Sequence[str]) -> tuple[str, ...] | None:
     """The axes batch, height, width and `channel` (any number: classes, bands, time, embedding), in the array's order.
 
-    None when batch, height or width stands twice, or only one of height and width is there.
+    None if batch, height or width is repeated, batch is absent, or only one of height and width is present.
     """
     axes = tuple(
         axis if (axis := AXES.get(name, "")) in {"batch", "height", "width"} else "channel" for name in dim_order
@@ -68,7 +68,7 @@ def output_axes(dim_order: Sequence[str]) -> tuple[str, ...] | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrayShape:
-    """`shape` with -1 where free, one name of `dim_order` per dimension, `data_type` a numpy name."""
+    """An array of the card: `shape` (-1 where free), `dim_order` (one name per dimension), `data_type` (numpy name)."""
 
     shape: tuple[int, ...]
     dim_order: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Arithmetic over bands, parsed into a tree of allowed operations and never evaluated as code."""
+"""Arithmetic over bands: parsed into a tree of allowed operations, never evaluated as code."""
 
 from __future__ import annotations
 
@@ -43,22 +43,22 @@ FUNCTIONS: Final[dict[str, tuple[int, Callable[..., Any]]]] = {
 }
 """Function name -> (number of arguments, float32 ufunc)."""
 
-LONGEST: Final = 1000
+MAX_CHARACTERS: Final = 1000
 
-DEEPEST: Final = 40
+MAX_DEPTH: Final = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expression:
-    """A parsed expression: its text, and the band names it needs in the order of first use."""
+    """A checked expression: its text, and the names of the bands it needs, in the order of first use."""
 
     text: str
     names: tuple[str, ...]
 
     def __call__(self, bands: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
-        """The value per pixel, float32, in the shape of the bands; NaN or infinite where there is no answer."""
+        """The value per pixel, float32, in the shape of the bands; NaN or infinite where it is undefined."""
         with np.errstate(all="ignore"):
-            value = _value(_tree(self.text), bands)
+            value = _evaluate(_parse(self.text), bands)
         shape = np.broadcast_shapes(*(np.shape(bands[name]) for name in self.names))
         return np.broadcast_to(np.asarray(value, dtype=np.float32), shape)
 
@@ -68,10 +68,10 @@ def parse_expression(text: str, *, field: str) -> Expression:
 
     Raises CardError naming `field` for anything else (attributes, indices, comparisons, strings, other calls).
     """
-    if len(text) > LONGEST:
-        raise CardError(f"{field} has {len(text)} characters; write an expression of at most {LONGEST}")
+    if len(text) > MAX_CHARACTERS:
+        raise CardError(f"{field} has {len(text)} characters; write an expression of at most {MAX_CHARACTERS}")
     try:
-        tree = _tree(text)
+        tree = _parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise CardError(f"{field} is {text!r}, which does not parse; write arithmetic over band names") from error
     names: list[str] = []
@@ -82,14 +82,14 @@ def parse_expression(text: str, *, field: str) -> Expression:
 
 
 @lru_cache(maxsize=256)
-def _tree(text: str) -> ast.expr:
+def _parse(text: str) -> ast.expr:
     return ast.parse(text.strip(), mode="eval").body
 
 
 def _check(node: ast.expr, names: list[str], *, field: str, depth: int) -> None:
     """Walk the tree, collect band names, and refuse every node that is not plain arithmetic."""
     children = _operands(node)
-    if children is None or depth > DEEPEST:
+    if children is None or depth > MAX_DEPTH:
         allowed = f"+ - * / **, numbers, band names and {', '.join(FUNCTIONS)}"
         raise CardError(f"{field} holds {ast.unparse(node)[:60]!r}, which is not allowed there; use {allowed}")
     if isinstance(node, ast.Name):
@@ -112,16 +112,16 @@ def _operands(node: ast.expr) -> tuple[ast.expr, ...] | None:
     return None
 
 
-def _value(node: ast.expr, bands: Mapping[str, NDArray[np.float32]]) -> Values:
+def _evaluate(node: ast.expr, bands: Mapping[str, NDArray[np.float32]]) -> Values:
     match node:
         case ast.Name(id=name):
             return bands[name]
         case ast.Constant(value=int() | float() as number):
             return np.float32(number)
         case ast.BinOp(left=left, op=op, right=right):
-            return BINARY[type(op)](_value(left, bands), _value(right, bands))
+            return BINARY[type(op)](_evaluate(left, bands), _evaluate(right, bands))
         case ast.UnaryOp(op=op, operand=operand):
-            return UNARY[type(op)](_value(operand, bands))
+            return UNARY[type(op)](_evaluate(operand, bands))
         case ast.Call(func=ast.Name(id=name), args=args):
-            return FUNCTIONS[name][1](*(_value(arg, bands) for arg in args))
+            return FUNCTIONS[name][1](*(_evaluate(arg, bands) for arg in args))
     raise AssertionError(f"{ast.dump(node)[:80]} passed the check of expressions but has no meaning")

@@ -1,4 +1,4 @@
-"""What one input of a model takes: collection, bands, unit, dates, scaling, missing values, layout."""
+"""One input of a model: collection, bands, unit, dates, scaling, missing values, layout."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ PARTS: Final[dict[str, tuple[str, ...]]] = {
     "day_of_year": ("day_of_year", "year", "month", "days_since_first"),
     "lonlat": ("lon", "lat"),
 }
-"""What the last axis of an extra input may hold, by kind."""
+"""The parts that the feature axis of an extra input may hold, by kind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatesSpec:
-    """Which dates an input takes.
+    """The dates of one input.
 
     `steps` is the length of the time axis (1 composite or static, 2 pair, T series; None for `each` with a free axis);
     `every` is the length of a series' step ("month", "week", "10D", ...), None when the period is cut into equal parts.
@@ -46,13 +46,13 @@ class DatesSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MissingSpec:
-    """What stands where an observation is missing, in physical units before scaling.
+    """The values that replace missing observations, in physical units before scaling.
 
     `fill`: one rule for all bands or one per band: a number, "nearest" (nearest valid pixel of the window),
-    "nearest-date" (the same pixel's nearest step), "mean" (of the band and step in the window).
-    `pad`: rims where the archive ends. `steps`: what to do with a step that has no scene at all.
-    `gaps`: what stands at a step where a pixel was not seen, before windows are cut: "leave" it missing, "carry" the
-    value of the nearest date, "interpolate" between the dates around; None where the card leaves it to the job.
+    "nearest-date" (the same pixel at the nearest step), "mean" (of the band and step in the window).
+    `pad`: the rule for rims where the archive ends. `steps`: the rule for a step without any scene.
+    `gaps`: the rule for a pixel not observed at a step, applied before windows are cut: "leave" it missing, "carry"
+    the value of the nearest date, "interpolate" between the dates around; None if the card leaves the rule to the job.
     """
 
     fill: Fill | tuple[Fill, ...] = "nearest"
@@ -61,7 +61,7 @@ class MissingSpec:
     gaps: Gaps | None = None
 
     def of_band(self, index: int) -> Fill:
-        """The fill rule of one band by its place in `InputSpec.bands`."""
+        """The fill rule of one band by its index in `InputSpec.bands`."""
         return self.fill[index] if isinstance(self.fill, tuple) else self.fill
 
 
@@ -69,10 +69,10 @@ class MissingSpec:
 class InputSpec:
     """One input of the graph that is filled with pixels.
 
-    `bands` in the order given (derived names included), `source_bands` what must be read, in order of first use;
-    `shape` with -1 where free, `dim_order` as the card writes it; `value_scaling` one per band;
-    `filter` what scenes must satisfy beside their collection (mode, orbit_state, ...);
-    `resize` the method by which a window is brought to the height and width in `shape`, None when it has that size.
+    `bands` are in the card's order (derived names included); `source_bands` are the bands to read, in order of first
+    use. `shape` is -1 where free; `dim_order` is as written in the card; `value_scaling` has one entry per band.
+    `filter` holds further conditions on scenes (mode, orbit_state, ...).
+    `resize` is the method that resizes a window to the height and width in `shape`, None if it has that size.
     """
 
     name: str
@@ -103,7 +103,7 @@ class InputSpec:
         return axes
 
     def size(self, axis: str) -> int | None:
-        """The fixed size of an axis, None when it is free or not there."""
+        """The fixed size of an axis, None when it is free or absent."""
         axes = self.axes
         length = self.shape[axes.index(axis)] if axis in axes else -1
         return None if length < 1 else length
@@ -120,21 +120,21 @@ class InputSpec:
 
     @property
     def folded(self) -> bool:
-        """Whether several steps stand in the bands axis instead of a time axis of their own."""
+        """Whether several steps are folded into the bands axis, because the array has no time axis."""
         return "time" not in self.axes and (self.dates.steps or 1) > 1
 
     @property
     def neutral(self) -> tuple[float, ...]:
-        """Per band, the physical value used where a whole window has no valid pixel and the rule is no number."""
+        """Per band, the physical value used if a whole window has no valid pixel and the fill rule is no number."""
         return tuple(scaling.neutral if math.isfinite(scaling.neutral) else 0.0 for scaling in self.value_scaling)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtraInput:
-    """One input of the graph that is computed, not read.
+    """One input of the graph that is computed instead of read.
 
-    `of` names the input whose steps, mask or bands it speaks of; `parts` what its feature axis holds;
-    `values` the constants or wavelengths (micrometres); `shift` and `gain` bring a value v to `(v - shift) * gain`.
+    `of` names the input whose steps, mask or bands it describes; `parts` are the entries of its feature axis;
+    `values` are the constants or wavelengths (micrometres); a value v is scaled to `(v - shift) * gain`.
     """
 
     name: str
@@ -150,5 +150,5 @@ class ExtraInput:
 
     @property
     def of_window(self) -> bool:
-        """Whether one value sums up a whole window, and so depends on where windows lie."""
+        """Whether one value summarises a whole window, and so depends on the window's position."""
         return self.kind in {"valid_mask", "lonlat"} and "height" not in (input_axes(self.dim_order) or ())

@@ -1,4 +1,4 @@
-"""What one output of a model gives: classes or values, where they lie on the grid, and the layers written from them."""
+"""One output of a model: classes or values, their scale on the grid, and the layers written from them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final, Literal
 from tilewright.models.spec.arrays import output_axes
 
 CLASS_LAYERS: Final = ("class", "confidence", "probabilities", "entropy", "margin")
-"""What can be written of class scores; any other word in `tw:layers` is the class layer under that name."""
+"""Layers that can be made from class scores; any other word in `tw:layers` renames the class layer."""
 
 NODATA_BYTE: Final = 255
 
@@ -50,13 +50,13 @@ class LayerSpec:
 class OutputSpec:
     """One output of the graph.
 
-    `channels` is K, the number of classes or values after everything but batch, height and width is flattened in the
-    array's order; `scale` output pixels per pixel of the card's grid, in each direction; `labels` when the graph
-    gives class values itself (argmax inside); `threshold` the least probability of the second of two classes, None =
-    argmax; `prefix` stands before the layers' names where two outputs would write the same. `scored` when what comes is
-    scores already (of several runs or cards brought together); behind them then stand the planes of `measures`: one per
-    measure for classes, one per measure and channel for values. `layered` when the graph gives the layers themselves,
-    uint8 (batch, layer, height, width) in the order of `layer_specs`.
+    `channels` is K, the number of classes or values after all axes but batch, height and width are flattened in the
+    array's order. `scale` is output pixels per pixel of the card's grid, in each direction. `labels`: the graph gives
+    class values itself (argmax inside). `threshold` is the least probability of the second of two classes, None =
+    argmax. `prefix` precedes the layers' names if two outputs would write the same names. `scored`: the array already
+    holds scores (combined from several runs or cards), followed by the planes of `measures`: one per measure for
+    classes, one per measure and channel for values. `layered`: the graph gives the layers themselves, uint8
+    (batch, layer, height, width) in the order of `layer_specs`.
     """
 
     name: str
@@ -89,7 +89,7 @@ class OutputSpec:
 
     @property
     def unit(self) -> str:
-        """The unit of the values where all channels share it, else "1"."""
+        """The unit of the values if all channels share one, else "1"."""
         return self.units[0] if len(set(self.units)) == 1 else "1"
 
     @property
@@ -99,21 +99,21 @@ class OutputSpec:
 
     @property
     def n_planes(self) -> int:
-        """Planes that can be averaged: as `n_scores`, but one per class for labels; then those of `measures`."""
+        """The number of planes that can be averaged: `n_scores`, but one per class for labels, plus `n_measured`."""
         return (len(self.classes) or self.channels) + self.n_measured
 
     @property
     def n_measured(self) -> int:
-        """Planes of all `measures`."""
+        """The number of planes of all `measures`."""
         return len(self.measures) * (1 if self.classes else self.channels)
 
     @property
     def rows(self) -> bool:
-        """Whether the array has no height and width: one vector per pixel or per window, by the inputs of the card."""
+        """Whether the array has no height and width: one vector per pixel or per window, as the inputs have it."""
         return "height" not in self.axes
 
     def layer_specs(self) -> tuple[LayerSpec, ...]:
-        """The rasters written from this output, in the card's order, `probabilities` opened into one per class."""
+        """The rasters written from this output, in the card's order; `probabilities` becomes one raster per class."""
         return (*(spec for layer in self.layers for spec in self._layer(layer)), *self._measured())
 
     def _measured(self) -> tuple[LayerSpec, ...]:
@@ -192,5 +192,5 @@ VALUE_MEANING: Final = {"spread": "flips and turns of the window", "disagreement
 
 
 def layer_word(name: str) -> str:
-    """A class name as part of a layer's name: letters, digits, dot, dash; anything else becomes an underscore."""
+    """A class name as part of a layer's name; all but ASCII letters, digits, dot and dash become underscores."""
     return "".join(letter if letter.isascii() and (letter.isalnum() or letter in ".-") else "_" for letter in name)

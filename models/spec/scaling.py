@@ -28,7 +28,7 @@ VARIABLE: Final = "x"
 class Scaling:
     """`clip((x - shift) * gain, low, high)` for every MLM kind but `processing`, which is an expression over `x`.
 
-    `neutral` is the physical value that stands for "nothing known": what comes out near the middle of the training
+    `neutral` is the physical value used where no value is known. Its scaled value lies near the middle of the training
     values (the mean of a z-score, the middle of a range, else 0).
     """
 
@@ -42,7 +42,7 @@ class Scaling:
 
     @property
     def linear(self) -> bool:
-        """Whether it is `(x - shift) * gain` and nothing else, so that it can be fused into a graph."""
+        """Whether the scaling is `(x - shift) * gain` alone, so that it can be fused into a graph."""
         return self.expression is None and self.low is None and self.high is None
 
     def apply(self, values: NDArray[np.float32], out: NDArray[np.float32]) -> None:
@@ -51,18 +51,18 @@ class Scaling:
             out[...] = self.expression({VARIABLE: values})
             return
         if self.low is not None or self.high is not None:
-            np.clip(values, _single(self.low), _single(self.high), out=out)
+            np.clip(values, _float32(self.low), _float32(self.high), out=out)
             return
         if self.shift == 0.0:
             np.multiply(values, np.float32(self.gain), out=out)
             return
-        # Subtracting first keeps the digits of values that are many deviations away from zero (kelvin, metres).
+        # Subtraction first keeps the digits of values that are many deviations away from zero (kelvin, metres).
         np.subtract(values, np.float32(self.shift), out=out)
         if self.gain != 1.0:
             np.multiply(out, np.float32(self.gain), out=out)
 
 
-def _single(value: float | None) -> np.float32 | None:
+def _float32(value: float | None) -> np.float32 | None:
     return None if value is None else np.float32(value)
 
 
@@ -70,7 +70,7 @@ NO_SCALING: Final = Scaling(kind="none")
 
 
 def parse_scaling(field: CardField) -> Scaling:
-    """The scaling that one object of the card's `value_scaling` says. Raises CardError naming its field.
+    """The scaling of one object of the card's `value_scaling`. Raises CardError naming its field.
 
     Source: MLM extension v1.5, Value Scaling Object: min-max `(x - minimum) / (maximum - minimum)`,
     z-score `(x - mean) / stddev`, offset `x - value`, scale `x / value`, clips as numpy's.

@@ -1,4 +1,4 @@
-"""How pixels become the arrays a graph takes, and how its scores become layers.
+"""Converts pixels to the arrays that a graph takes, and its scores to layers.
 
 Reading order: preprocess, missing, resize, extras, postprocess.
 It may import errors, fields and spec.

@@ -1,4 +1,4 @@
-"""Inputs of a graph that are not pixels of a collection: dates, places, masks, wavelengths, constants."""
+"""Inputs of a graph that are not pixels of a collection: dates, positions, masks, wavelengths, constants."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowFacts:
-    """What extra inputs are made of, for N windows of one input.
+    """The facts from which extra inputs are computed, for N windows of one input.
 
-    `days` one date per step (the middle of a step that has several); `valid` (N, T, H, W) True = observed;
-    `lonlat` degrees (N, 2, H, W) of the pixel centres, longitude first. What no extra asks for may be None.
+    `days`: one date per step (the middle of a step that has several). `valid`: (N, T, H, W), True = observed.
+    `lonlat`: (N, 2, H, W) in degrees at the pixel centres, longitude first. A fact that no extra needs may be None.
     """
 
     n: int
@@ -36,36 +36,34 @@ class WindowFacts:
 def prepare_extra(extra: ExtraInput, facts: WindowFacts) -> NDArray[Any]:
     """The array of one extra input in the card's layout and data type: computed in float64, scaled, cast once.
 
-    Without height and width a mask is the valid share of the window and a place its centre.
+    Without height and width a mask is the valid share of the window, and a position is the window's centre.
     """
     axes = input_axes(extra.dim_order)
     assert axes is not None, f"{extra.name} was accepted with the unknown dimensions {extra.dim_order}"
-    values = _full(extra, facts, spatial="height" in axes)
+    values = _broadcast_values(extra, facts, spatial="height" in axes)
     sizes = dict(zip(_AXES, values.shape, strict=True))
     if extra.kind == "constant":
         sizes |= {axis: size for axis, size in zip(axes, extra.shape, strict=True) if size > 0 and axis != "batch"}
-        grid = np.broadcast_to(_constant(extra, axes, sizes), [sizes[axis] for axis in axes])
+        constants = np.array(extra.values, dtype=np.float64)
+        if constants.size > 1:
+            constants = constants.reshape([1 if axis == "batch" else sizes[axis] for axis in axes])
+        grid = np.broadcast_to(constants, [sizes[axis] for axis in axes])
     else:
         keep = [_AXES.index(axis) for axis in axes]
-        absent = tuple(i for i, axis in enumerate(_AXES) if axis not in axes)
-        squeezed = values.transpose([*keep, *absent])
-        assert all(values.shape[i] == 1 for i in absent), f"{extra.name} has no place for {values.shape}"
-        grid = squeezed.reshape([sizes[axis] for axis in axes])
+        dropped = tuple(i for i, axis in enumerate(_AXES) if axis not in axes)
+        ordered = values.transpose([*keep, *dropped])
+        assert all(values.shape[i] == 1 for i in dropped), f"{extra.name} has no place for {values.shape}"
+        grid = ordered.reshape([sizes[axis] for axis in axes])
     scaled = (np.asarray(grid, dtype=np.float64) - extra.shift) * extra.gain
-    kind = np.dtype(extra.data_type)
-    return np.ascontiguousarray((np.rint(scaled) if kind.kind in "iu" else scaled).astype(kind))
+    dtype = np.dtype(extra.data_type)
+    return np.ascontiguousarray((np.rint(scaled) if dtype.kind in "iu" else scaled).astype(dtype))
 
 
 _AXES: Final = ("batch", "time", "bands", "height", "width")
 
 
-def _constant(extra: ExtraInput, axes: tuple[str, ...], sizes: dict[str, int]) -> NDArray[np.float64]:
-    values = np.array(extra.values, dtype=np.float64)
-    return values.reshape([1 if axis == "batch" else sizes[axis] for axis in axes]) if values.size > 1 else values
-
-
-def _full(extra: ExtraInput, facts: WindowFacts, *, spatial: bool) -> NDArray[np.float64]:
-    """The values as (N, T, C, H, W), with 1 where they do not vary."""
+def _broadcast_values(extra: ExtraInput, facts: WindowFacts, *, spatial: bool) -> NDArray[np.float64]:
+    """The values as (N, T, C, H, W), with size 1 along axes on which they do not vary."""
     height, width = (facts.height, facts.width) if spatial else (1, 1)
     if extra.kind == "day_of_year":
         parts = np.array([[_date_part(day, part, facts.days[0]) for part in extra.parts] for day in facts.days])
@@ -80,8 +78,8 @@ def _full(extra: ExtraInput, facts: WindowFacts, *, spatial: bool) -> NDArray[np
     if extra.kind == "lonlat":
         assert facts.lonlat is not None, f"{extra.name} needs longitude and latitude"
         order = [("lon", "lat").index(part) for part in extra.parts]
-        places = facts.lonlat[:, None, order]
-        return places if spatial else places.mean(axis=(3, 4), keepdims=True)
+        positions = facts.lonlat[:, None, order]
+        return positions if spatial else positions.mean(axis=(3, 4), keepdims=True)
     return np.zeros((facts.n, 1, 1, height, width))
 
 

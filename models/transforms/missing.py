@@ -1,4 +1,4 @@
-"""What stands where an observation is missing inside one window, from the window's own pixels only."""
+"""Fills missing observations inside one window, from the window's own pixels alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def missing_bands(steps: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Whether a band has any missing value: (N, T, C) bool for steps (N, T, C, H, W); missing is NaN or infinite."""
+    """Whether a band has any missing value, (N, T, C) bool, for steps (N, T, C, H, W); missing is NaN or infinite."""
     n, t, c = steps.shape[:3]
     return np.asarray(~np.isfinite(steps).reshape(n, t, c, -1).all(axis=-1))
 
@@ -23,20 +23,20 @@ def missing_bands(steps: NDArray[np.float32]) -> NDArray[np.bool_]:
 def fill_missing(steps: NDArray[np.float32], rule: MissingSpec, neutral: Sequence[float]) -> NDArray[np.float32]:
     """The steps (N, T, C, H, W) with every missing value replaced: `steps` itself when none is missing, else a copy.
 
-    Each window n is filled from itself alone, so a batch mate never changes it. `neutral` is the value per band where
-    a window has no valid pixel of that band at any step and the rule is no number.
+    Each window n is filled from itself alone, so another window of the batch never changes it. `neutral` is the value
+    per band for a window that has no valid pixel of that band at any step, if the rule is no number.
     "nearest": the nearest valid pixel of the same step (by Euclidean distance between pixel centres; ties as
-    scipy.ndimage.distance_transform_edt resolves them, which depends on the mask alone), or where the step has none,
-    the pixel of the nearest step after filling; "mean": of the valid pixels of the step, else of all steps;
-    "nearest-date": the same pixel at the nearest step (ties: the earlier), then as "nearest".
+    scipy.ndimage.distance_transform_edt resolves them, which depends on the mask alone); if the step has no valid
+    pixel, the same pixel of the nearest step after filling. "mean": the mean of the valid pixels of the step, else of
+    all steps. "nearest-date": the same pixel at the nearest step (ties: the earlier), then as "nearest".
     """
-    lacking = missing_bands(steps)
-    if not lacking.any():
+    missing = missing_bands(steps)
+    if not missing.any():
         return steps
     filled = steps.copy()
-    for n in np.flatnonzero(lacking.any(axis=(1, 2))):
+    for n in np.flatnonzero(missing.any(axis=(1, 2))):
         indices: dict[bytes, NDArray[np.intp]] = {}
-        for c in np.flatnonzero(lacking[n].any(axis=0)):
+        for c in np.flatnonzero(missing[n].any(axis=0)):
             _fill_band(filled[n, :, c], rule.of_band(int(c)), neutral[int(c)], indices)
     return filled
 
@@ -46,7 +46,7 @@ def _fill_band(
 ) -> None:
     """Fill one band of one window (T, H, W) in place.
 
-    `indices` keeps nearest-pixel tables by mask: bands mostly share their masks.
+    `indices` caches nearest-pixel tables by mask, because most bands share their masks.
     """
     missing = ~np.isfinite(band)
     if not isinstance(fill, str):
@@ -71,22 +71,17 @@ def _nearest(missing: NDArray[np.bool_], indices: dict[bytes, NDArray[np.intp]])
     """For each missing pixel, row by row, the flat index of its nearest valid pixel."""
     key = missing.tobytes()
     if key not in indices:
-        # The nearest valid pixel of a gap lies in the box around all gaps widened by one pixel: its rim is all valid.
-        top, left, bottom, right = _box(missing)
-        box = missing[top:bottom, left:right]
         from scipy import ndimage
 
+        # The box holds all gaps and one pixel more on each side. That rim is valid, so no nearest pixel lies outside.
+        gap_rows, gap_cols = np.flatnonzero(missing.any(axis=1)), np.flatnonzero(missing.any(axis=0))
+        top, left = max(int(gap_rows[0]) - 1, 0), max(int(gap_cols[0]) - 1, 0)
+        box = missing[top : gap_rows[-1] + 2, left : gap_cols[-1] + 2]
         rows, cols = ndimage.distance_transform_edt(  # type: ignore[attr-defined]
             box, return_distances=False, return_indices=True
         )
         indices[key] = ((rows[box] + top) * missing.shape[1] + cols[box] + left).astype(np.intp)
     return indices[key]
-
-
-def _box(missing: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """Rows and columns (top, left, bottom, right; the last two excluded) that hold all gaps and one pixel more."""
-    rows, cols = np.flatnonzero(missing.any(axis=1)), np.flatnonzero(missing.any(axis=0))
-    return max(int(rows[0]) - 1, 0), max(int(cols[0]) - 1, 0), int(rows[-1]) + 2, int(cols[-1]) + 2
 
 
 def _fill_mean(band: NDArray[np.float32], missing: NDArray[np.bool_]) -> None:
@@ -97,7 +92,7 @@ def _fill_mean(band: NDArray[np.float32], missing: NDArray[np.bool_]) -> None:
 
 
 def _fill_dates(band: NDArray[np.float32], missing: NDArray[np.bool_]) -> None:
-    """Fill from the same pixel at the nearest step that had a value, the earlier of two equally near."""
+    """Fill in place from the same pixel at the nearest step that had a value; ties: the earlier step."""
     n_steps = len(band)
     original = band.copy() if missing.any() else band
     for t in np.flatnonzero(missing.any(axis=(1, 2))):
@@ -107,39 +102,35 @@ def _fill_dates(band: NDArray[np.float32], missing: NDArray[np.bool_]) -> None:
 
 
 def mirror_rims(steps: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The steps (N, T, C, H, W) with each window's rims mirrored about its outermost pixels seen: `steps` itself where
-    there are none, else a copy.
+    """The steps (N, T, C, H, W) with each window's rims mirrored about its outermost observed pixels: `steps` itself if
+    no window has a rim, else a copy.
 
-    A rim is made of the rows and columns at a side in which no step and no band has any value. What is missing inside
-    stays missing, and is missing in its mirror image too. A window without any value stays as it is.
+    A rim is the rows and columns at a side in which no step and no band has a value. A pixel missing inside stays
+    missing, and its mirror image is missing too. A window without any value is unchanged.
     """
-    made = steps
+    mirrored = steps
     for n, window in enumerate(steps):
-        if not _may_have_rims(window):
+        # Cheap test first: without a whole row or column missing at one of the four sides there is no rim.
+        sides = (window[:, :, 0], window[:, :, -1], window[..., 0], window[..., -1])
+        if all(np.isfinite(side).any() for side in sides):
             continue
-        seen = np.isfinite(window).any(axis=(0, 1))
-        rows, cols = (_mirrored(seen.any(axis=axis)) for axis in (1, 0))
-        if not (_is_plain(rows) and _is_plain(cols)):
-            made = steps.copy() if made is steps else made
-            made[n] = window[:, :, rows][:, :, :, cols]
-    return made
+        observed = np.isfinite(window).any(axis=(0, 1))
+        rows, cols = (_mirrored_indices(observed.any(axis=axis)) for axis in (1, 0))
+        if not (_is_identity(rows) and _is_identity(cols)):
+            mirrored = steps.copy() if mirrored is steps else mirrored
+            mirrored[n] = window[:, :, rows][:, :, :, cols]
+    return mirrored
 
 
-def _may_have_rims(window: NDArray[np.float32]) -> bool:
-    """Whether a whole row or column at one of the four sides is missing: a look at the frame only."""
-    sides = (window[:, :, 0], window[:, :, -1], window[..., 0], window[..., -1])
-    return not all(np.isfinite(side).any() for side in sides)
-
-
-def _mirrored(seen: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """For each place along an axis the place it is taken from: itself between the first and the last seen."""
-    if not seen.any():
-        return np.arange(len(seen))
-    first, last = (int(place) for place in np.flatnonzero(seen)[[0, -1]])
+def _mirrored_indices(observed: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """For each index along an axis the source index: itself between the first and the last observed index."""
+    if not observed.any():
+        return np.arange(len(observed))
+    first, last = (int(index) for index in np.flatnonzero(observed)[[0, -1]])
     period = max(1, 2 * (last - first))
-    away = np.abs(np.arange(len(seen)) - first) % period
-    return (first + np.minimum(away, period - away)).astype(np.intp)
+    distance = np.abs(np.arange(len(observed)) - first) % period
+    return (first + np.minimum(distance, period - distance)).astype(np.intp)
 
 
-def _is_plain(places: NDArray[np.intp]) -> bool:
-    return bool((places == np.arange(len(places))).all())
+def _is_identity(indices: NDArray[np.intp]) -> bool:
+    return bool((indices == np.arange(len(indices))).all())

@@ -1,4 +1,4 @@
-"""Raw outputs of a graph as scores, and scores as the layers a card writes."""
+"""Converts raw outputs of a graph to scores, and scores to the layers of a card."""
 
 from __future__ import annotations
 
@@ -20,19 +20,21 @@ def scores(
 ) -> NDArray[Any]:
     """The scores (N, K, height, width) float32 of one raw output, after activation and in class order.
 
-    K is `spec.n_scores`: class probabilities, values, or for a graph that gives class values these values (K = 1);
-    `votes` turns the last into one plane per class, 1 where it was given, which can be averaged. `size` is the
-    (height, width) the window's result has: rows of pixels are laid out by it, and a result of another size is
-    brought to it. A vector per window comes out as (N, K, 1, 1). NaN stays NaN. Of a graph that
-    gives the layers themselves, these as they are.
+    K is `spec.n_scores`: class probabilities, values, or the class values themselves if the graph gives those (K = 1).
+    `votes` turns class values into one plane per class (1 = that class), which can be averaged. `size` is the
+    (height, width) of the window's result: rows of pixels are reshaped to it, and a result of another size is resized
+    to it. A vector per window becomes (N, K, 1, 1). NaN stays NaN. If the graph gives the layers themselves
+    (`spec.layered`), `raw` is returned unchanged.
     """
     if spec.layered:
         return raw
     planes = _planes(spec, raw, size)
     if spec.scored:
         return planes
+    if spec.labels and votes:
+        return np.concatenate([(planes == cls.value).astype(np.float32) for cls in spec.classes], axis=1)
     if spec.labels:
-        return _votes(spec, planes) if votes else planes
+        return planes
     planes = activate(spec, planes)
     return np.concatenate([1 - planes, planes], axis=1) if len(spec.classes) == 2 and spec.channels == 1 else planes
 
@@ -58,26 +60,22 @@ def _planes(spec: OutputSpec, raw: NDArray[Any], size: tuple[int, int] | None) -
 
 
 def activate(spec: OutputSpec, planes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The planes (N, K, height, width) after the card's activation: softmax over K, sigmoid, or as they are.
+    """The planes (N, K, height, width) after the card's activation: softmax over K, sigmoid or none.
 
-    For softmax a score of -inf is a class that cannot be, of probability 0, as graphs write it to rule classes out.
-    Where one is +inf or NaN, or all are -inf, there is no answer: NaN throughout, hence nodata.
+    For softmax a score of -inf has probability 0: graphs use it to exclude classes. Where a score is +inf or NaN, or
+    all are -inf, all probabilities are NaN, hence nodata.
     """
     if spec.activation == "softmax":
         with np.errstate(invalid="ignore"):
-            # Infinity less infinity is NaN, which is what is meant.
+            # Infinity minus infinity is NaN, as intended.
             shifted = planes - planes.max(axis=1, keepdims=True)
         np.exp(shifted, out=shifted)
         shifted /= shifted.sum(axis=1, keepdims=True)
         return shifted
     if spec.activation == "sigmoid":
-        # tanh saturates where exp would overflow, and 0.5 stands exactly at 0.
+        # tanh saturates where exp would overflow, and the result at 0 is exactly 0.5.
         return np.float32(0.5) * (np.tanh(np.float32(0.5) * planes) + np.float32(1))
     return planes
-
-
-def _votes(spec: OutputSpec, planes: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.concatenate([(planes == cls.value).astype(np.float32) for cls in spec.classes], axis=1)
 
 
 def layers_from_scores(spec: OutputSpec, planes: NDArray[Any]) -> dict[str, NDArray[Any]]:
@@ -95,15 +93,15 @@ def layers_from_scores(spec: OutputSpec, planes: NDArray[Any]) -> dict[str, NDAr
         return _values(spec, planes, measured)
     missing = np.asarray(~np.isfinite(planes).all(axis=0))
     is_label = spec.labels and len(planes) == 1
-    made: dict[str, NDArray[Any]] = {}
+    layers: dict[str, NDArray[Any]] = {}
     for layer in spec.layer_specs():
         if layer.source.startswith("measure:") and measured is not None:
-            made[layer.name] = to_percent(measured[int(layer.source.removeprefix("measure:"))], missing)
+            layers[layer.name] = to_percent(measured[int(layer.source.removeprefix("measure:"))], missing)
         elif layer.kind == "class":
-            made[layer.name] = _label_map(spec, planes[0]) if is_label else _class_map(spec, planes, missing)
+            layers[layer.name] = _label_map(spec, planes[0]) if is_label else _class_map(spec, planes, missing)
         else:
-            made[layer.name] = to_percent(_share(spec, layer.source, planes), missing)
-    return made
+            layers[layer.name] = to_percent(_fraction(spec, layer.source, planes), missing)
+    return layers
 
 
 def _values(
@@ -117,8 +115,8 @@ def _values(
             planes = np.clip(planes, low, high)
         else:
             planes = np.where((planes >= low) & (planes <= high), planes, np.float32(np.nan))
-    whole = planes if measured is None else np.concatenate([planes, measured])
-    return {layer.name: whole[i].astype(np.float32, copy=False) for i, layer in enumerate(spec.layer_specs())}
+    stacked = planes if measured is None else np.concatenate([planes, measured])
+    return {layer.name: stacked[i].astype(np.float32, copy=False) for i, layer in enumerate(spec.layer_specs())}
 
 
 def _label_map(spec: OutputSpec, labels: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -128,33 +126,33 @@ def _label_map(spec: OutputSpec, labels: NDArray[np.float32]) -> NDArray[np.uint
 
 def _class_map(spec: OutputSpec, planes: NDArray[np.float32], missing: NDArray[np.bool_]) -> NDArray[np.uint8]:
     table = np.array([cls.value for cls in spec.classes], dtype=np.uint8)
-    classes = np.take(table, chosen(spec, planes))
+    classes = np.take(table, class_indices(spec, planes))
     classes[missing] = NODATA_BYTE
     return classes
 
 
-def chosen(spec: OutputSpec, planes: NDArray[np.float32]) -> NDArray[np.integer[Any]]:
-    """The index of the class chosen per pixel (height, width): of equal scores the first; any where one is NaN."""
+def class_indices(spec: OutputSpec, planes: NDArray[np.float32]) -> NDArray[np.integer[Any]]:
+    """The index of the chosen class per pixel (height, width); ties: the first; undefined where a score is NaN."""
     if spec.threshold is not None:
         return (planes[1] >= np.float32(spec.threshold)).astype(np.uint8)
-    # Plane by plane and without a branch: numpy's argmax walks pixel by pixel where classes lie apart, four to ten
-    # times as long.
-    kind = np.dtype(np.uint8 if len(planes) < 256 else np.uint16)
-    best, place = planes[0].copy(), np.zeros(planes.shape[1:], dtype=kind)
+    # Plane by plane and without a branch: numpy's argmax over the first axis goes pixel by pixel, which takes four to
+    # ten times as long.
+    dtype = np.dtype(np.uint8 if len(planes) < 256 else np.uint16)
+    best, indices = planes[0].copy(), np.zeros(planes.shape[1:], dtype=dtype)
     for number, plane in enumerate(planes[1:], start=1):
-        np.maximum(place, (plane > best).astype(kind) * kind.type(number), out=place)
+        np.maximum(indices, (plane > best).astype(dtype) * dtype.type(number), out=indices)
         np.maximum(best, plane, out=best)
-    return place
+    return indices
 
 
-def _share(spec: OutputSpec, source: str, planes: NDArray[np.float32]) -> NDArray[np.float32]:
+def _fraction(spec: OutputSpec, source: str, planes: NDArray[np.float32]) -> NDArray[np.float32]:
     """The quantity of one percent layer, 0 to 1."""
     if source.startswith("probability:"):
         return planes[int(source.removeprefix("probability:"))]
     if source == "confidence":
         if spec.threshold is None:
             return np.asarray(planes.max(axis=0))
-        return np.where(chosen(spec, planes), planes[1], planes[0])
+        return np.where(class_indices(spec, planes), planes[1], planes[0])
     if source == "margin":
         best = np.partition(planes, len(planes) - 2, axis=0)
         return best[-1] - best[-2]
@@ -162,9 +160,9 @@ def _share(spec: OutputSpec, source: str, planes: NDArray[np.float32]) -> NDArra
 
 
 def entropy(planes: NDArray[np.float32], *, independent: bool = False) -> NDArray[np.float32]:
-    """Entropy over the maximum it could have, 0 to 1, of probabilities (K, height, width).
+    """Entropy of probabilities (K, height, width) as a share of its maximum, 0 to 1.
 
-    `independent` for classes that do not exclude each other: the mean of each class's own yes-or-no entropy.
+    `independent`: the classes do not exclude each other; the mean of each class's own binary entropy.
     """
     p = np.clip(planes, 0, 1).astype(np.float64)
     if independent:
@@ -176,8 +174,8 @@ def _plogp(p: NDArray[np.float64]) -> NDArray[np.float64]:
     return -p * np.log(np.where(p > 0, p, 1))
 
 
-def to_percent(share: NDArray[np.float32], missing: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def to_percent(fraction: NDArray[np.float32], missing: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Whole percent (0-100) as uint8, rounded half to even, 255 where missing."""
-    percent = np.clip(np.rint(np.where(missing, 0, share) * np.float32(100)), 0, 100)
+    percent = np.clip(np.rint(np.where(missing, 0, fraction) * np.float32(100)), 0, 100)
     percent[missing] = NODATA_BYTE
     return percent.astype(np.uint8)

@@ -1,4 +1,4 @@
-"""A window brought to another size: separable weights, the same for every window of a batch."""
+"""Resizes windows with separable weights, the same for every window of a batch."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ CUBIC = -0.75
 
 
 def resize(values: NDArray[np.float32], *, size: tuple[int, int], method: str) -> NDArray[np.float32]:
-    """The values (..., height, width) at another (height, width), float32, pixel centres at half pixels.
+    """The values (..., height, width) float32 resized to `size` (height, width); pixel centres lie at half pixels.
 
-    `method` as MLM's `resize_type`: interpolation-nearest, -linear and -cubic (no antialiasing, edges repeated),
-    -area (mean of the area a pixel covers), -max (largest value in it). NaN spreads to what it touches.
+    `method` is MLM's `resize_type`: interpolation-nearest, -linear and -cubic (no antialiasing, edges repeated),
+    -area (mean of the area a pixel covers), -max (largest value in it). A pixel is NaN if its kernel covers a NaN.
     """
     height, width = values.shape[-2:]
     if (height, width) == size:
@@ -34,12 +34,12 @@ def resize(values: NDArray[np.float32], *, size: tuple[int, int], method: str) -
 
 
 def nearest_source(length: int, target: int) -> NDArray[np.intp]:
-    """For each of `target` pixels the one of `length` pixels that holds its centre."""
+    """For each of `target` pixels the index of the one of `length` pixels that holds its centre."""
     return np.minimum(((np.arange(target) + 0.5) * length / target).astype(np.intp), length - 1)
 
 
 def _max(values: NDArray[np.float32], target: int, *, axis: int) -> NDArray[np.float32]:
-    """The largest value of the pixels each target pixel touches, along one axis."""
+    """The largest value of the pixels that each target pixel covers, along one axis."""
     length = values.shape[axis]
     starts = np.arange(target) * length // target
     stops = -(-(np.arange(target) + 1) * length // target)
@@ -49,7 +49,7 @@ def _max(values: NDArray[np.float32], target: int, *, axis: int) -> NDArray[np.f
 
 @lru_cache(maxsize=32)
 def resize_weights(length: int, target: int, method: str) -> NDArray[np.float32]:
-    """The (target, length) float32 matrix of a `method` but nearest and max; its rows sum to one."""
+    """The (target, length) float32 matrix of `method` (linear, cubic or area); its rows sum to one."""
     matrix = np.zeros((target, length))
     if method == "interpolation-area":
         edges = np.arange(target + 1) * length / target

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from tilewright.tasks.grid.grid import Grid
     from tilewright.tasks.grid.pixel_box import PixelBox
     from tilewright.tasks.grid.windows import Window
-    from tilewright.tasks.plan import InputPlan, Plan
+    from tilewright.tasks.plan.inputs import InputPlan
+    from tilewright.tasks.plan.plan import Plan
 
 
 def window_feeds(plan: Plan, card: ModelCard, inputs: BlockInputs, windows: Sequence[Window]) -> dict[str, np.ndarray]:
@@ -37,8 +38,8 @@ def window_feeds(plan: Plan, card: ModelCard, inputs: BlockInputs, windows: Sequ
 
 
 def _cut(array: np.ndarray, entry: InputPlan, inputs: BlockInputs, window: Window) -> np.ndarray:
-    outer = inputs.block.outer.rescale(numerator=entry.finer, denominator=entry.coarser)
-    seen = window.outer.rescale(numerator=entry.finer, denominator=entry.coarser)
+    outer = entry.box(inputs.block.outer)
+    seen = entry.box(window.outer)
     return array[(..., *seen.slices_in(outer))]
 
 
@@ -46,8 +47,8 @@ def _window_facts(
     plan: Plan, entry: InputPlan, inputs: BlockInputs, windows: Sequence[Window], *, extra: ExtraInput
 ) -> WindowFacts:
     valid = np.stack([_cut(inputs.seen[entry.name], entry, inputs, window) > 0 for window in windows])
-    boxes = [window.outer.rescale(numerator=entry.finer, denominator=entry.coarser) for window in windows]
-    grid = plan.grid.rescale(numerator=entry.finer, denominator=entry.coarser)
+    boxes = [entry.box(window.outer) for window in windows]
+    grid = entry.grid(plan.raster.grid)
     lonlat = np.stack([_lonlat(grid, box) for box in boxes]) if extra.kind == "lonlat" else None
     height, width = boxes[0].shape
     days = tuple(step.middle for step in entry.steps)

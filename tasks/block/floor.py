@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tilewright.catalogs.scene import BandAsset
     from tilewright.models.card.card import ModelCard
     from tilewright.models.run.session import ModelSession
-    from tilewright.tasks.plan import Plan
+    from tilewright.tasks.plan.plan import Plan
 
 
 SAMPLE = 1024
@@ -47,9 +47,9 @@ def floor_seconds(rates: Rates, plan: Plan, *, pixels_needed: int, valid_pixels:
     """
     if rates.decode is None:
         return None
-    window_pixels = (plan.lattice.window * plan.up / plan.down) ** 2
+    window_pixels = (plan.raster.lattice.window * plan.raster.up / plan.raster.down) ** 2
     infer = rates.window * valid_pixels / window_pixels
-    write = rates.write * valid_pixels * len(plan.layers)
+    write = rates.write * valid_pixels * len(plan.raster.layers)
     return float((rates.decode * pixels_needed + infer + write) / n_cores)
 
 
@@ -92,7 +92,7 @@ def _window_seconds(plan: Plan, card: ModelCard, session: ModelSession) -> float
     feeds = {}
     for tensor in session.inputs:
         spec = next((entry for entry in card.inputs if entry.name == tensor.name), None)
-        size = card.read_size(spec, plan.lattice.window) if spec is not None else 1
+        size = card.read_size(spec, plan.raster.lattice.window) if spec is not None else 1
         axes = spec.axes if spec is not None else ("batch",) * len(tensor.shape)
         lengths = {"height": size, "width": size, "batch": 1, "time": (spec.dates.steps or 1) if spec else 1}
         shape = [
@@ -101,9 +101,9 @@ def _window_seconds(plan: Plan, card: ModelCard, session: ModelSession) -> float
         feeds[tensor.name] = random.random(shape).astype(tensor.dtype)
     # Windows of one call: a part of one where the graph takes a fixed number of pixels, several for a fixed batch.
     rows = max((len(feeds[spec.name]) for spec in card.inputs if spec.axes[0] == "batch"), default=1)
-    per_call = rows / (plan.lattice.window**2 if card.pixelwise and card.batch else 1)
+    per_call = rows / (plan.raster.lattice.window**2 if card.pixelwise and card.batch else 1)
     if card.pixelwise and not card.batch:
-        n_rows = plan.lattice.window**2
+        n_rows = plan.raster.lattice.window**2
         feeds = {name: np.repeat(feed[:1], n_rows, axis=0) for name, feed in feeds.items()}
     session.run(feeds)
     return _timed(lambda: session.run(feeds)) / per_call

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tilewright.models.measure.window import windows_per_call
 from tilewright.models.transforms.postprocess import scores
 from tilewright.tasks.block.feeds import window_feeds
 from tilewright.tasks.block.merge import BlockLayers, window_answer
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from tilewright.tasks.grid.blocks import Block
     from tilewright.tasks.grid.pixel_box import PixelBox
     from tilewright.tasks.grid.windows import Window
-    from tilewright.tasks.plan import Plan
+    from tilewright.tasks.plan.plan import Plan
 
 
 ENOUGH = 4
@@ -77,13 +78,13 @@ class BlockResult:
 class LoadedModel:
     """A model ready to run: its card, its session, and windows per call (for a fixed number of rows: rows).
 
-    ``pace`` notes how fast it runs.
+    ``timer`` notes how fast it runs.
     """
 
     card: ModelCard
     session: ModelSession
     batch: int = 1
-    pace: CallTimer = field(default_factory=CallTimer, compare=False)
+    timer: CallTimer = field(default_factory=CallTimer, compare=False)
 
     @property
     def windows_per_call(self) -> int:
@@ -96,18 +97,9 @@ class LoadedModel:
         return self.card.batch if self.card.pixelwise else None
 
 
-def windows_per_call(card: ModelCard, *, batch: int) -> int:
-    """Windows one call of a model takes: `batch`, but one where windows do not stand along the first axis of every
-    array, or where a graph for single pixels fixes how many it takes.
-    """
-    axes = [*(spec.axes for spec in card.inputs), *(output.axes for output in card.outputs)]
-    first = all(names[0] == "batch" for names in axes)
-    return batch if first and not (card.pixelwise and card.batch) else 1
-
-
 def infer_block(
     plan: Plan,
-    engine: LoadedModel,
+    model: LoadedModel,
     inputs: BlockInputs,
     *,
     spread: Callable[..., Iterable[list[dict[str, np.ndarray]]]] = map,
@@ -117,16 +109,16 @@ def infer_block(
     ``spread`` is ``map`` or an executor's ``map``: it must yield answers in the order of the batches.
     """
     block = inputs.block
-    asked = plan.asked_of(block)
-    usable = inputs.valid & area_mask(plan.grid, block.outer, plan.area_geometry)
-    windows = list(block_windows(asked, plan.lattice))
+    asked = plan.raster.touched_steps(block)
+    usable = inputs.valid & area_mask(plan.raster.grid, block.outer, plan.raster.aoi_geometry)
+    windows = list(block_windows(asked, plan.raster.lattice))
     to_run = [window for window in windows if usable[window.kept.slices_in(block.outer)].any()]
-    canvas = BlockLayers.over(plan, engine.card, block.inner)
+    canvas = BlockLayers.over(plan, model.card, block.inner)
 
     def call(batch: Sequence[Window]) -> list[dict[str, np.ndarray]]:
-        return _run_windows(plan, engine, inputs, batch)
+        return _run_windows(plan, model, inputs, batch)
 
-    batches = list(_batched(to_run, engine.windows_per_call))
+    batches = list(_batched(to_run, model.windows_per_call))
     for batch, answers in zip(batches, spread(call, batches), strict=True):
         for window, answer in zip(batch, answers, strict=True):
             canvas.add(window, answer)
@@ -137,28 +129,28 @@ def infer_block(
     return BlockResult(
         layers=layers,
         windows_run=len(to_run),
-        windows_skipped=sum(1 for _ in block_windows(block.inner, plan.lattice)) - len(to_run),
+        windows_skipped=sum(1 for _ in block_windows(block.inner, plan.raster.lattice)) - len(to_run),
         valid_pixels=int(inner_usable.sum()),
     )
 
 
 def _run_windows(
-    plan: Plan, engine: LoadedModel, inputs: BlockInputs, windows: Sequence[Window]
+    plan: Plan, model: LoadedModel, inputs: BlockInputs, windows: Sequence[Window]
 ) -> list[dict[str, np.ndarray]]:
     """Per window what a canvas takes of it."""
-    feeds = window_feeds(plan, engine.card, inputs, windows)
-    session = engine.session
-    with engine.pace.timing(engine.windows_per_call, by_cpu=session.provider == "cpu" and session.threads == 1):
-        if engine.rows_per_call:
-            raw = _run_rows(session, feeds, rows=engine.rows_per_call)
+    feeds = window_feeds(plan, model.card, inputs, windows)
+    session = model.session
+    with model.timer.timing(model.windows_per_call, by_cpu=session.provider == "cpu" and session.threads == 1):
+        if model.rows_per_call:
+            raw = _run_rows(session, feeds, rows=model.rows_per_call)
         else:
-            raw = session.run_batch(feeds, batch=engine.windows_per_call, windows=len(windows))
+            raw = session.run_batch(feeds, batch=model.windows_per_call, windows=len(windows))
     answers: list[dict[str, np.ndarray]] = [{} for _ in windows]
-    for output in engine.card.outputs:
-        size = result_size(output, engine.card, plan.lattice)
-        made = scores(output, raw[output.name], size=size, votes=plan.lattice.merge == "blend")
+    for output in model.card.outputs:
+        size = result_size(output, model.card, plan.raster.lattice)
+        made = scores(output, raw[output.name], size=size, votes=plan.raster.lattice.merge == "blend")
         for number, window in enumerate(windows):
-            answers[number] |= window_answer(plan, engine.card, output, window, made[number])
+            answers[number] |= window_answer(plan, model.card, output, window, made[number])
     return answers
 
 
@@ -186,4 +178,4 @@ def _over_inner(array: np.ndarray, block: Block, asked: PixelBox) -> np.ndarray:
 
 
 def _inside(plan: Plan, inner: PixelBox) -> np.ndarray:
-    return at_product(area_mask(plan.grid, inner, plan.area_geometry), plan)
+    return at_product(area_mask(plan.raster.grid, inner, plan.raster.aoi_geometry), plan)

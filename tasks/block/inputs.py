@@ -12,11 +12,10 @@ from dask.base import compute
 from tilewright.tasks.compose.composite import composite
 from tilewright.tasks.compose.gap_fill import fill_gaps
 from tilewright.tasks.compose.mask import valid_mask
-from tilewright.tasks.cube.coverage import scenes_near
 from tilewright.tasks.cube.load import load_cube
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from datetime import date
 
     import xarray as xr
@@ -25,10 +24,9 @@ if TYPE_CHECKING:
     from tilewright.catalogs.scene import Scene
     from tilewright.tasks.compose.steps import StepPlan
     from tilewright.tasks.grid.blocks import Block
-    from tilewright.tasks.plan import InputPlan, Plan
-    from tilewright.tasks.read.counters import ReadStats
-    from tilewright.tasks.read.failures import FailureLog
-    from tilewright.tasks.read.reader import Reading
+    from tilewright.tasks.plan.inputs import InputPlan
+    from tilewright.tasks.plan.plan import Plan
+    from tilewright.tasks.read.access import Access
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,17 +46,6 @@ class BlockInputs:
     scenes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
-    """How blocks are read: hrefs signed late, failures taken or raised, pixels counted, ``threads`` reads at once."""
-
-    sign: Callable[[Scene, str], str] | None
-    failures: FailureLog
-    reading: Reading
-    stats: ReadStats
-    threads: int = 1
-
-
 def read_inputs(plan: Plan, block: Block, access: Access) -> BlockInputs:
     """Everything the model needs of a block.
 
@@ -72,12 +59,11 @@ def read_inputs(plan: Plan, block: Block, access: Access) -> BlockInputs:
         if twin is not None:
             steps[entry.name], seen[entry.name] = steps[twin.name], seen[twin.name]
             continue
-        box = block.outer.rescale(numerator=entry.finer, denominator=entry.coarser)
-        grid = plan.grid.rescale(numerator=entry.finer, denominator=entry.coarser)
-        near = scenes_near(entry.scenes, grid, box)
-        cut = _Cut(engine=plan.engine, entry=entry, geobox=grid.geobox_of(box), block=block.name)
-        steps[entry.name], seen[entry.name] = _read_steps(cut, near, access)
-        used |= {scene.id for scene in near}
+        box = entry.box(block.outer)
+        touching = entry.coverage(plan.raster.grid).touching(box)
+        cut = _Cut(engine=plan.engine, entry=entry, geobox=entry.grid(plan.raster.grid).geobox_of(box))
+        steps[entry.name], seen[entry.name] = _read_steps(cut, touching, access)
+        used |= {scene.id for scene in touching}
     total = observations_of(plan, seen)
     required = [
         on_model_grid(_is_there(entry, seen[entry.name]), entry) for entry in plan.inputs if entry.required
@@ -104,7 +90,6 @@ class _Cut:
     engine: str
     entry: InputPlan
     geobox: GeoBox
-    block: str
 
 
 def _read_steps(cut: _Cut, scenes: Sequence[Scene], access: Access) -> tuple[np.ndarray, np.ndarray]:
@@ -141,12 +126,8 @@ def _composited(cut: _Cut, scenes: Sequence[Scene], middle: date, access: Access
         resampling=entry.resampling,
         apart=entry.mask.bands,
         days_per_chunk=_days_at_once(scenes, n_bands=len(bands), threads=access.threads),
-        sign=access.sign,
-        failures=access.failures,
-        block=cut.block,
-        stats=access.stats,
-        reading=access.reading,
         as_numbers=entry.bands,
+        access=access,
     )
     valid = valid_mask(cube, rule=entry.mask, bands=entry.bands)
     return composite(

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tilewright.models.measure.window import answers_per_window, output_scale
 from tilewright.models.transforms.postprocess import layers_from_scores
-from tilewright.tasks.block.output_grid import answers_per_window, output_box, output_scale, repeat_to
+from tilewright.tasks.block.output_grid import output_box, repeat_to
 
 if TYPE_CHECKING:
     from tilewright.models.card.card import ModelCard
     from tilewright.models.spec.outputs import OutputSpec
     from tilewright.tasks.grid.pixel_box import PixelBox
     from tilewright.tasks.grid.windows import Lattice, Window
-    from tilewright.tasks.plan import Plan
+    from tilewright.tasks.plan.plan import Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +32,12 @@ class BlockLayers:
     @classmethod
     def over(cls, plan: Plan, card: ModelCard, inner: PixelBox) -> BlockLayers:
         """An empty canvas over a block's inner box."""
-        shape = plan.product_box_of(inner).shape
+        shape = plan.raster.product_box_of(inner).shape
         stored = {spec.name: np.full(shape, spec.nodata, dtype=spec.dtype) for spec in card.layer_specs()}
         blends = {
-            output.name: start_blend(output_box(inner, output, card, plan.lattice), n_scores=output.n_planes)
+            output.name: start_blend(output_box(inner, output, card, plan.raster.lattice), n_scores=output.n_planes)
             for output in card.outputs
-            if plan.lattice.merge == "blend" and not answers_per_window(output, card)
+            if plan.raster.lattice.merge == "blend" and not answers_per_window(output, card)
         }
         return cls(plan=plan, card=card, inner=inner, stored=stored, blends=blends)
 
@@ -44,8 +45,8 @@ class BlockLayers:
         """Take one window's answer, as ``window_answer`` gives it. Windows must come in the order of the lattice."""
         for output in self.card.outputs:
             if output.name in self.blends:
-                outer = output_box(window.outer, output, self.card, self.plan.lattice)
-                weights = blend_weights(self.plan.lattice, size=outer.shape)
+                outer = output_box(window.outer, output, self.card, self.plan.raster.lattice)
+                weights = blend_weights(self.plan.raster.lattice, size=outer.shape)
                 self.blends[output.name].add(outer, answer[output.name], weights)
             else:
                 self._paste(output, window, answer)
@@ -62,10 +63,10 @@ class BlockLayers:
         return dict(self.stored)
 
     def _paste(self, output: OutputSpec, window: Window, answer: dict[str, np.ndarray]) -> None:
-        seen = self.plan.product_box_of(window.kept).intersect(self.plan.product_box_of(self.inner))
+        seen = self.plan.raster.product_box_of(window.kept).intersect(self.plan.raster.product_box_of(self.inner))
         if seen.empty:
             return
-        place = seen.slices_in(self.plan.product_box_of(self.inner))
+        place = seen.slices_in(self.plan.raster.product_box_of(self.inner))
         for spec in output.layer_specs():
             self.stored[spec.name][place] = repeat_to(answer[spec.name], seen.shape)
 
@@ -76,9 +77,9 @@ def window_answer(
     """What a canvas takes of one window's scores (K, h, w): layers of its kept part, or the scores to be blended."""
     if answers_per_window(output, card):
         return layers_from_scores(output, made)
-    if plan.lattice.merge == "blend":
+    if plan.raster.lattice.merge == "blend":
         return {output.name: made}
-    scale = output_scale(output, card, plan.lattice)
+    scale = output_scale(output, card, step=plan.raster.lattice.step)
     return layers_from_scores(output, kept_scores(window, made, up=scale.numerator, down=scale.denominator))
 
 

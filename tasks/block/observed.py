@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from tilewright.tasks.block.inputs import BlockInputs
-    from tilewright.tasks.plan import Plan
+    from tilewright.tasks.plan.plan import Plan
 
 
 Observed = tuple[tuple[int, int], ...]
@@ -26,9 +26,9 @@ def count_observed(plan: Plan, inputs: BlockInputs) -> dict[str, Observed]:
     An input finer than the model grid has seen a pixel as often as the least seen of the pixels it is made of, as in
     the layer ``observations``.
     """
-    asked = plan.asked_of(inputs.block)
+    asked = plan.raster.touched_steps(inputs.block)
     mine = asked.slices_in(inputs.block.outer)
-    inside = area_mask(plan.grid, asked, plan.area_geometry)
+    inside = area_mask(plan.raster.grid, asked, plan.raster.aoi_geometry)
     counted: dict[int, Observed] = {}
     found: dict[str, Observed] = {}
     for entry in plan.inputs:

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import TYPE_CHECKING
+
+from tilewright.models.measure.window import answers_per_window, output_scale
 
 if TYPE_CHECKING:
     import numpy as np
 
     from tilewright.models.card.card import ModelCard
-    from tilewright.models.measure.window import WindowChoice
     from tilewright.models.spec.outputs import OutputSpec
     from tilewright.tasks.grid.pixel_box import PixelBox
     from tilewright.tasks.grid.windows import Lattice
-    from tilewright.tasks.plan import Plan
-
-
-def answers_per_window(output: OutputSpec, card: ModelCard) -> bool:
-    """True where an output is one vector for a whole window."""
-    return output.rows and not card.pixelwise
-
-
-def output_scale(output: OutputSpec, card: ModelCard, lattice: Lattice | WindowChoice) -> Fraction:
-    """Output pixels per model-grid pixel along a side; one per window where the model answers with one vector."""
-    if answers_per_window(output, card):
-        return Fraction(1, lattice.step)
-    return Fraction(output.scale).limit_denominator(256)
+    from tilewright.tasks.plan.plan import Plan
 
 
 def output_box(box: PixelBox, output: OutputSpec, card: ModelCard, lattice: Lattice) -> PixelBox:
     """A box of model-grid pixels in the pixels of an output."""
-    scale = output_scale(output, card, lattice)
+    scale = output_scale(output, card, step=lattice.step)
     return box.rescale(numerator=scale.numerator, denominator=scale.denominator)
 
 
@@ -38,17 +26,19 @@ def result_size(output: OutputSpec, card: ModelCard, lattice: Lattice) -> tuple[
     """(height, width) of a window's result, None where it is one vector."""
     if answers_per_window(output, card):
         return None
-    scale = output_scale(output, card, lattice)
+    scale = output_scale(output, card, step=lattice.step)
     side = lattice.window * scale.numerator // scale.denominator
     return side, side
 
 
 def at_product(array: np.ndarray, plan: Plan) -> np.ndarray:
     """An array (y, x) on the model grid in product pixels: repeated where finer; any, or the most, where coarser."""
-    if plan.down > 1:
+    if plan.raster.down > 1:
         height, width = array.shape
-        array = array.reshape(height // plan.down, plan.down, width // plan.down, plan.down).max(axis=(1, 3))
-    return array.repeat(plan.up, axis=0).repeat(plan.up, axis=1) if plan.up > 1 else array
+        array = array.reshape(
+            height // plan.raster.down, plan.raster.down, width // plan.raster.down, plan.raster.down
+        ).max(axis=(1, 3))
+    return array.repeat(plan.raster.up, axis=0).repeat(plan.raster.up, axis=1) if plan.raster.up > 1 else array
 
 
 def repeat_to(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

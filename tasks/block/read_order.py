@@ -1,7 +1,7 @@
-"""In which order blocks are read, and how much of what is decoded must be kept, so that file blocks are decoded once.
+"""The order in which blocks are read, and the size of GDAL's cache with which each file block is decoded once.
 
-Blocks and the blocks of files never lie alike: what one reads beyond its rim, its neighbours read too. Row after row
-over a wide area, a file block is long forgotten when the next row needs it; in strips a few blocks wide it is not.
+Our blocks are not aligned with the files' blocks, so neighbours read the same file blocks at their edges. Row after row
+over a wide area, a file block has left the cache when the next row needs it; in strips a few blocks wide it has not.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from tilewright.tasks.cube.coverage import scenes_near
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from tilewright.catalogs.scene import BandAsset
     from tilewright.tasks.grid.blocks import Block
-    from tilewright.tasks.plan import InputPlan, Plan
+    from tilewright.tasks.plan.inputs import InputPlan
+    from tilewright.tasks.plan.plan import Plan
 
 
 FILE_BLOCK: Final = 1024
@@ -64,22 +63,22 @@ def plan_read_order(plan: Plan, places: Sequence[tuple[int, int]], *, least: int
 
 def _held(plan: Plan, per_pixel: float, width: int) -> float:
     """Bytes decoded between two visits of what a row of a strip shares with the next row."""
-    rim = 2 * (plan.lattice.halo + plan.margin) + FILE_BLOCK
-    return per_pixel * (width * plan.lattice.block + rim) * (plan.lattice.block + rim)
+    rim = 2 * (plan.raster.lattice.halo + plan.raster.margin) + FILE_BLOCK
+    return per_pixel * (width * plan.raster.lattice.block + rim) * (plan.raster.lattice.block + rim)
 
 
 def _bytes_per_pixel(plan: Plan, places: Sequence[tuple[int, int]]) -> float:
     """Decoded bytes of all scenes and bands behind a pixel of the model's grid, where there are most."""
-    probes = [plan.block(row, col) for row, col in places[:: max(1, len(places) // PROBES)]]
+    probes = [plan.raster.block(row, col) for row, col in places[:: max(1, len(places) // PROBES)]]
     return max((sum(_behind(plan, entry, block) for entry in plan.inputs) for block in probes), default=0.0)
 
 
 def _behind(plan: Plan, entry: InputPlan, block: Block) -> float:
-    grid = plan.grid.rescale(numerator=entry.finer, denominator=entry.coarser)
-    box = block.outer.rescale(numerator=entry.finer, denominator=entry.coarser)
+    touching = entry.coverage(plan.raster.grid).touching(entry.box(block.outer))
     bands = {*entry.bands, *entry.mask.bands}
-    assets = [asset for scene in scenes_near(entry.scenes, grid, box) for asset in scene.assets if asset.band in bands]
-    return sum(_asset_bytes(asset, grid.resolution) for asset in assets) * (entry.finer / entry.coarser) ** 2
+    assets = [asset for scene in touching for asset in scene.assets if asset.band in bands]
+    resolution = entry.grid(plan.raster.grid).resolution
+    return sum(_asset_bytes(asset, resolution) for asset in assets) * entry.density
 
 
 def _asset_bytes(asset: BandAsset, resolution: float) -> float:

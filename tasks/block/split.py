@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from itertools import pairwise, product
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tilewright.tasks.block.block import ReadBlock, read_block, write_block
-from tilewright.tasks.block.infer import BlockResult, infer_block
+from tilewright.tasks.block.infer import BlockResult
 from tilewright.tasks.block.observed import add_observed
+from tilewright.tasks.block.worker import InferredBlock, ReadBlock
 from tilewright.tasks.grid.pixel_box import PixelBox
 
 if TYPE_CHECKING:
-    from tilewright.tasks.block.block import Worker
+    from tilewright.tasks.block.worker import Worker
     from tilewright.tasks.grid.blocks import Block
     from tilewright.tasks.storage.ledger import BlockEntry
 
@@ -24,27 +23,25 @@ def do_block_in_parts(worker: Worker, block: Block, *, parts: int) -> BlockEntry
     """Do a block as ``parts`` by ``parts`` smaller ones, one window per call and one read at a time, and write it once.
 
     Takes about a ``parts ** 2``th of the inputs' memory and reads the halos between the parts again. As many parts as
-    the block has steps at most. Raises what ``do_block`` raises.
+    the block has steps at most. Raises what ``Worker.do`` raises.
     """
-    frugal = replace(worker, engine=replace(worker.engine, batch=worker.engine.card.batch or 1), read_threads=1)
-    reads: list[ReadBlock] = []
-    results: list[BlockResult] = []
+    model, access = worker.model, worker.access
+    frugal = replace(worker, model=replace(model, batch=model.card.batch or 1), access=replace(access, threads=1))
+    made: list[InferredBlock] = []
     layers: dict[str, np.ndarray] = {}
-    seconds = 0.0
-    for part in cut_block(block, step=worker.plan.lattice.step, parts=parts):
-        piece = worker.plan.framed(part)
-        read = read_block(frugal, piece, begins=not reads)
-        began = time.perf_counter()
-        result = infer_block(frugal.plan, frugal.engine, read.inputs)
-        seconds += time.perf_counter() - began
-        _paste(layers, worker, block, piece, result)
-        reads.append(read.emptied())
-        results.append(replace(result, layers={}))
-    return write_block(worker, _all_read(reads, block), _all_done(results, layers), infer_seconds=seconds)
+    for part in cut_block(block, step=worker.plan.raster.lattice.step, parts=parts):
+        piece = worker.plan.raster.framed(part)
+        inferred = frugal.infer(frugal.read(piece, first=not made))
+        _paste(layers, worker, block, piece, inferred.result)
+        made.append(replace(inferred, result=replace(inferred.result, layers={})))
+    return worker.write(_joined(made, block, layers))
 
 
 def cut_block(block: Block, *, step: int, parts: int) -> tuple[Block, ...]:
-    """The block's parts in rows: they cover it once and begin at whole steps. What each sees beyond is not yet said."""
+    """The block's parts in rows: they cover it once and begin at whole steps.
+
+    ``outer`` still equals ``inner``; ``RasterPlan.framed`` sets it.
+    """
     rows = _edges(block.inner.row_start, block.inner.row_stop, step=step, parts=parts)
     cols = _edges(block.inner.col_start, block.inner.col_stop, step=step, parts=parts)
     inner = [
@@ -61,16 +58,18 @@ def _edges(start: int, stop: int, *, step: int, parts: int) -> list[int]:
 
 
 def _paste(layers: dict[str, np.ndarray], worker: Worker, block: Block, piece: Block, result: BlockResult) -> None:
-    whole, part = worker.plan.product_box_of(block.inner), worker.plan.product_box_of(piece.inner)
+    whole, part = worker.plan.raster.product_box_of(block.inner), worker.plan.raster.product_box_of(piece.inner)
     for name, array in result.layers.items():
         if name not in layers:
             layers[name] = np.empty(whole.shape, dtype=array.dtype)
         layers[name][part.slices_in(whole)] = array
 
 
-def _all_read(reads: list[ReadBlock], block: Block) -> ReadBlock:
+def _joined(parts: list[InferredBlock], block: Block, layers: dict[str, np.ndarray]) -> InferredBlock:
+    """The account of the whole block, its layers those pasted together."""
+    reads, results = [part.read for part in parts], [part.result for part in parts]
     scenes = tuple(sorted({scene for read in reads for scene in read.inputs.scenes}))
-    return ReadBlock(
+    read = ReadBlock(
         inputs=replace(reads[0].inputs, block=block, scenes=scenes),
         observed=add_observed(read.observed for read in reads),
         pixels_read=sum(read.pixels_read for read in reads),
@@ -78,12 +77,10 @@ def _all_read(reads: list[ReadBlock], block: Block) -> ReadBlock:
         bytes_read=sum(read.bytes_read for read in reads),
         seconds=sum(read.seconds for read in reads),
     )
-
-
-def _all_done(results: list[BlockResult], layers: dict[str, np.ndarray]) -> BlockResult:
-    return BlockResult(
+    result = BlockResult(
         layers=layers,
         windows_run=sum(result.windows_run for result in results),
         windows_skipped=sum(result.windows_skipped for result in results),
         valid_pixels=sum(result.valid_pixels for result in results),
     )
+    return InferredBlock(read=read, result=result, seconds=sum(part.seconds for part in parts))

@@ -1,4 +1,4 @@
-"""One COG of a product: made from the store unless it stands already, uploaded whole, and remembered."""
+"""One COG of a product: written from the store unless a valid one exists, uploaded whole, and recorded."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import rasterio
 
 from tilewright.tasks.cog.statistics import Statistics
-from tilewright.tasks.cog.write import ENCODINGS, CogFacts, multihash, write_cog
-from tilewright.tasks.storage.ledger import digest
-from tilewright.tasks.storage.storage import HOME, staging_folder
+from tilewright.tasks.cog.write import ENCODINGS, CogFacts, file_multihash, write_cog
+from tilewright.tasks.storage.ledger import json_digest
+from tilewright.tasks.storage.storage import STATE_FOLDER, staging_folder
 from tilewright.tasks.zarr.store import LayerRows
 
 if TYPE_CHECKING:
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 
 FORMAT = 1
-"""Raised when files are made otherwise than before, so that none of an earlier run is kept."""
+"""Raised when the way files are made changes, so that no file of an earlier version is kept."""
 
-RECORDS = f"{HOME}/cogs"
+RECORDS = f"{STATE_FOLDER}/cogs"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CogFile:
-    """A file to be there: its name, the stored layer and absolute box it shows, what is said of it in the file.
+    """The request for a COG: its name, its layer (``spec``), its box in absolute pixels, its metadata items.
 
-    ``checksums`` are those of the blocks it touches, by name: with the rest they tell whether a standing file is it.
+    ``checksums`` are those of the blocks that the box touches, by block name.
     """
 
     name: str
@@ -46,13 +46,13 @@ class CogFile:
 
     @property
     def key(self) -> str:
-        """Digest of everything that makes the file's bytes."""
-        return digest(
+        """The digest of everything that determines the file's bytes."""
+        return json_digest(
             {
                 "format": FORMAT,
                 "gdal": rasterio.__gdal_version__,
                 "encoding": ENCODINGS[self.spec.kind],
-                # NaN is no JSON.
+                # JSON has no NaN.
                 "spec": {**asdict(self.spec), "nodata": repr(self.spec.nodata)},
                 "crs": self.grid.crs,
                 "transform": list(self.grid.transform_of(self.box))[:6],
@@ -63,20 +63,20 @@ class CogFile:
         )
 
 
-def make_file(storage: Storage, store: ProductStore, wanted: CogFile, *, threads: int) -> CogFacts:
-    """The facts of a COG that is in storage now.
+def ensure_cog(storage: Storage, store: ProductStore, wanted: CogFile, *, threads: int) -> CogFacts:
+    """The facts of the COG in storage, which is written and uploaded unless a valid one exists.
 
-    Raises CogError, ReadBackError or StorageError naming the layer.
+    Raises CogError, ReadBackError or StorageError, which name the layer.
     """
     key = wanted.key
-    standing = read_record(storage, wanted.name, key=key)
-    if standing is not None:
-        return standing
-    strips = LayerRows(store=store, name=wanted.spec.name, box=wanted.box)
+    existing = read_record(storage, wanted.name, key=key)
+    if existing is not None:
+        return existing
+    layer = LayerRows(store=store, name=wanted.spec.name, box=wanted.box)
     with staging_folder(storage) as folder:
         facts = write_cog(
             folder / wanted.name,
-            rows=strips.rows,
+            rows=layer.rows,
             shape=wanted.box.shape,
             transform=wanted.grid.transform_of(wanted.box),
             crs=wanted.grid.crs,
@@ -84,58 +84,58 @@ def make_file(storage: Storage, store: ProductStore, wanted: CogFile, *, threads
             metadata=wanted.metadata,
             threads=threads,
         )
-        storage.take(wanted.name, facts.path)
+        storage.move_file(wanted.name, facts.path)
         if facts.sidecar is not None:
-            storage.take(facts.sidecar.name, facts.sidecar)
+            storage.move_file(facts.sidecar.name, facts.sidecar)
     write_record(storage, facts, key=key)
     return facts
 
 
 def write_record(storage: Storage, facts: CogFacts, *, key: str) -> None:
-    """Remember an uploaded COG: what made it (``key``) and what it holds."""
+    """Record the facts of an uploaded COG under ``key``, the digest of everything that determines its bytes."""
     plain = {
         "key": key,
         "etag": storage.etag(facts.path.name),
         "size": facts.size,
         "checksum": facts.checksum,
         "statistics": None if facts.statistics is None else asdict(facts.statistics),
-        # JSON knows no numbers as names.
+        # JSON has no numbers as keys.
         "counts": [[value, count] for value, count in facts.counts.items()],
         "pixels": facts.pixels,
         "valid_pixels": facts.valid_pixels,
         "overviews": list(facts.overviews),
         "sidecar": None if facts.sidecar is None else facts.sidecar.name,
     }
-    storage.write_json(_place(facts.path.name), plain)
+    storage.write_json(_record_key(facts.path.name), plain)
 
 
 def read_record(storage: Storage, name: str, *, key: str) -> CogFacts | None:
-    """The facts of a standing COG made of the same ``key`` and not touched since; None where there is none.
+    """The facts of the existing COG with the same ``key``; None if there is none, or it has changed since its upload.
 
-    A local file is held against its checksum, an object in a bucket against the tag it had when it was uploaded.
+    A local file is compared by its checksum, an object in a bucket by the tag that it had after its upload.
     """
-    plain = storage.read_json(_place(name))
+    plain = storage.read_json(_record_key(name))
     if not isinstance(plain, dict) or plain.get("key") != key:
         return None
     try:
         facts = _facts(name, plain)
     except (KeyError, TypeError, ValueError):
         return None
-    return facts if _stands(storage, facts, plain.get("etag")) else None
+    return facts if _is_unchanged(storage, facts, plain.get("etag")) else None
 
 
 def record_names(storage: Storage) -> list[str]:
-    """File names of all COGs that a ledger remembers, sorted."""
+    """The file names of all recorded COGs, sorted."""
     names = (key.rsplit("/", 1)[-1] for key in storage.keys(RECORDS))
     return sorted(name.removesuffix(".json") for name in names if name.endswith(".tif.json"))
 
 
-def forget_cogs(storage: Storage, names: list[str]) -> None:
-    """Remove COGs with all that lies beside them, and what is known of them."""
-    storage.delete([key for name in names for key in (_place(name), name, f"{name}.aux.xml")])
+def remove_cogs(storage: Storage, names: list[str]) -> None:
+    """Remove COGs with their sidecars and records."""
+    storage.delete([key for name in names for key in (_record_key(name), name, f"{name}.aux.xml")])
 
 
-def _place(name: str) -> str:
+def _record_key(name: str) -> str:
     return f"{RECORDS}/{name}.json"
 
 
@@ -153,11 +153,11 @@ def _facts(name: str, plain: Mapping[str, Any]) -> CogFacts:
     )
 
 
-def _stands(storage: Storage, facts: CogFacts, etag: object) -> bool:
+def _is_unchanged(storage: Storage, facts: CogFacts, etag: object) -> bool:
     name = facts.path.name
     if facts.sidecar is not None and storage.etag(facts.sidecar.name) is None:
         return False
     if storage.folder is None:
         return etag is not None and storage.etag(name) == etag
     path = storage.folder / name
-    return path.is_file() and path.stat().st_size == facts.size and multihash(path) == facts.checksum
+    return path.is_file() and path.stat().st_size == facts.size and file_multihash(path) == facts.checksum

@@ -1,6 +1,7 @@
-"""The smaller levels of a layer laid down beside its staged rows, where GDAL takes them for the file's overviews.
+"""The smaller levels of a staged layer, in files whose names GDAL recognises as overviews.
 
-Made from the rows as they pass, they cost a tenth of what GDAL's COG driver needs to make them from the finished file.
+They are made from the rows as these are staged, at a tenth of the time that GDAL's COG driver takes to make them from
+the finished file.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import rasterio
 from affine import Affine
 from rasterio.windows import Window
 
-from tilewright.tasks.cog.statistics import fingerprint
+from tilewright.tasks.cog.statistics import rows_crc32
 from tilewright.tasks.zarr.downsample import halve
 
 if TYPE_CHECKING:
@@ -25,18 +26,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-SMALLEST = 512
-"""Pixels: a level that fits one tile needs no smaller one."""
+SMALLEST_LEVEL = 512
+"""Side in pixels up to which a level has no smaller one: it fits one tile."""
 
 
 def level_shapes(shape: tuple[int, int]) -> tuple[tuple[int, int], ...]:
-    """Shapes of the smaller levels of (height, width), each half the one above with odd sides rounded up.
+    """The shapes of the smaller levels of (height, width), each half of the one before, odd sides rounded up.
 
-    A line one pixel wide has none: GDAL tells levels apart by their width.
+    A raster one pixel wide has no smaller level: GDAL identifies levels by their width.
     """
     shapes: list[tuple[int, int]] = []
     height, width = shape
-    while max(height, width) > SMALLEST and width > 1:
+    while max(height, width) > SMALLEST_LEVEL and width > 1:
         height, width = -(-height // 2), -(-width // 2)
         shapes.append((height, width))
     return tuple(shapes)
@@ -44,56 +45,55 @@ def level_shapes(shape: tuple[int, int]) -> tuple[tuple[int, int], ...]:
 
 @dataclass(slots=True, kw_only=True)
 class Overview:
-    """One level being written from the rows of the one above; ``prints`` are fingerprints of its rows, 512 each."""
+    """One level, written from the rows of the larger one; ``crcs`` has a CRC-32 of every 512 rows."""
 
     target: Any
     kind: str
     nodata: float | None
-    below: Overview | None = None
-    prints: list[int] = field(default_factory=list)
-    _waiting: list[NDArray[Any]] = field(default_factory=list)
+    smaller: Overview | None = None
+    crcs: list[int] = field(default_factory=list)
+    _pending: list[NDArray[Any]] = field(default_factory=list)
     _written: int = 0
 
-    def take(self, rows: NDArray[Any]) -> None:
-        """Take the next rows of the level above, 512 of them but for the last."""
-        self._waiting.append(halve(rows, kind=self.kind, nodata=self.nodata))
-        if sum(piece.shape[0] for piece in self._waiting) >= SMALLEST:
+    def add_rows(self, rows: NDArray[Any]) -> None:
+        """Add the next rows of the larger level: 512, except for its last rows."""
+        self._pending.append(halve(rows, kind=self.kind, nodata=self.nodata))
+        if sum(piece.shape[0] for piece in self._pending) >= SMALLEST_LEVEL:
             self._write()
 
     def close(self) -> None:
-        """Write what is left, here and below."""
-        if self._waiting:
+        """Write the remaining rows of this level and of the smaller ones."""
+        if self._pending:
             self._write()
-        if self.below is not None:
-            self.below.close()
+        if self.smaller is not None:
+            self.smaller.close()
 
     def _write(self) -> None:
-        rows = np.concatenate(self._waiting)
-        self._waiting = []
+        rows = np.concatenate(self._pending)
+        self._pending = []
         self.target.write(rows, 1, window=Window(0, self._written, rows.shape[1], rows.shape[0]))
-        self.prints.append(fingerprint(rows))
+        self.crcs.append(rows_crc32(rows))
         self._written += rows.shape[0]
-        if self.below is not None:
-            self.below.take(rows)
+        if self.smaller is not None:
+            self.smaller.add_rows(rows)
 
 
 @contextmanager
 def open_levels(staged: Path, profile: Mapping[str, Any], *, kind: str) -> Iterator[tuple[Overview, ...]]:
-    """The levels of a staged file of that profile, the largest first, to be fed through the first one.
+    """The smaller levels of a staged file with `profile`, the largest first; rows are added to the first one alone.
 
-    GDAL finds them by name: `rows.tif.ovr`, of that `rows.tif.ovr.ovr`, and so on.
+    GDAL finds them by name: `rows.tif.ovr` is the first, `rows.tif.ovr.ovr` the second, and so on.
     """
     levels: list[Overview] = []
     name = staged.name
     for height, width in level_shapes((profile["height"], profile["width"])):
         name += ".ovr"
         transform = profile["transform"] * Affine.scale(2 ** (len(levels) + 1))
-        smaller = {**profile, "height": height, "width": width, "transform": transform}
-        levels.append(
-            Overview(target=rasterio.open(staged.with_name(name), "w", **smaller), kind=kind, nodata=profile["nodata"])
-        )
-    for above, below in pairwise(levels):
-        above.below = below
+        level_profile = {**profile, "height": height, "width": width, "transform": transform}
+        target = rasterio.open(staged.with_name(name), "w", **level_profile)
+        levels.append(Overview(target=target, kind=kind, nodata=profile["nodata"]))
+    for level, smaller in pairwise(levels):
+        level.smaller = smaller
     try:
         yield tuple(levels)
     finally:

@@ -1,4 +1,4 @@
-"""A layer too large for one file: where it is cut, and what its parts amount to together."""
+"""The parts of a layer that is too large for one file: where it is cut, and the joint facts of its parts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from tilewright.tasks.cog.statistics import merge_statistics
-from tilewright.tasks.cog.write import CogFacts, multihash
+from tilewright.tasks.cog.write import CogFacts, file_multihash
 from tilewright.tasks.grid.pixel_box import PixelBox
 
 if TYPE_CHECKING:
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 MAX_SIDE = 32_768
-"""Side of the largest square kept in one file: 1 GB of bytes or 4 GB of floats, what people still download whole.
+"""Side in pixels of the largest square in one file: 1 GB of bytes or 4 GB of floats, which people still download.
 
-64 tiles of 512, so that every overview's tiles end where the part does."""
+64 tiles of 512, so that the tiles of every overview end at the edges of the part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CogPart:
-    """One part: its place in the grid, and its rows and columns within the area, stops exclusive."""
+    """One part: its row and column among the parts, and its pixels within the layer's area, stops exclusive."""
 
     row: int
     col: int
@@ -33,12 +33,12 @@ class CogPart:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Height and width in pixels."""
+        """(height, width) in pixels."""
         return self.row_stop - self.row_start, self.col_stop - self.col_start
 
     @property
     def suffix(self) -> str:
-        """What tells the part's files and Item from the others': `r02c01`."""
+        """The suffix of the names of the part's files and Item: `r02c01`."""
         return f"r{self.row:02}c{self.col:02}"
 
     def box_in(self, area: PixelBox) -> PixelBox:
@@ -52,10 +52,10 @@ class CogPart:
 
 
 def cog_parts(area: PixelBox, *, side: int = MAX_SIDE) -> tuple[CogPart, ...]:
-    """The parts that cover an area of absolute pixels, each once, row by row; one part where it fits in one file.
+    """The parts that cover each pixel of an area of absolute pixels once, in row-major order.
 
-    An area of more than `side` x `side` pixels is cut, at multiples of `side` in absolute pixels, so that areas side by
-    side are cut at the same places.
+    An area of at most `side` x `side` pixels is one part. A larger one is cut at multiples of `side` in absolute
+    pixels, so that adjacent areas are cut at the same rows and columns.
     """
     height, width = area.shape
     if height * width <= side * side:
@@ -69,14 +69,14 @@ def cog_parts(area: PixelBox, *, side: int = MAX_SIDE) -> tuple[CogPart, ...]:
 
 
 def join_parts(parts: tuple[tuple[CogPart, CogFacts], ...], *, vrt: Path) -> CogFacts:
-    """The whole layer's account from those of its parts; size and checksum are of the VRT that shows them as one."""
+    """The facts of the whole layer from those of its parts; size and checksum are those of the VRT over the parts."""
     facts = [cog for _, cog in parts]
     values = sorted({value for cog in facts for value in cog.counts})
     pixels = sum(cog.pixels for cog in facts)
     return CogFacts(
         path=vrt,
         size=vrt.stat().st_size,
-        checksum=multihash(vrt),
+        checksum=file_multihash(vrt),
         statistics=merge_statistics([(cog.valid_pixels, cog.statistics) for cog in facts], pixels=pixels),
         counts={value: sum(cog.counts.get(value, 0) for cog in facts) for value in values},
         pixels=pixels,

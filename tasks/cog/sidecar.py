@@ -1,7 +1,7 @@
-"""The names of classes where GDAL, and so QGIS, looks for them: the `.aux.xml` beside a GeoTIFF.
+"""The class names of a GeoTIFF in an `.aux.xml` file next to it, from which GDAL and QGIS read them.
 
-A GeoTIFF has no field for them: GDAL keeps category names and attribute tables of GTiff and COG files only there.
-The file itself carries them too, as metadata items `CLASS_<value>` of its band.
+A GeoTIFF has no field for class names: GDAL reads category names and attribute tables of GTiff and COG files only from
+this sidecar. The GeoTIFF itself holds them too, as metadata items `CLASS_<value>` of its band.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ COLUMNS = (
 
 
 def write_sidecar(path: Path, spec: CogSpec) -> Path:
-    """`<path>.aux.xml` with the class names of the layer, by value and as an attribute table."""
+    """The path of the written `<path>.aux.xml`, with the class names as a list by value and as an attribute table."""
     root = ET.Element("PAMDataset")
     band = ET.SubElement(root, "PAMRasterBand", band="1")
     band.append(category_names(spec))
@@ -44,7 +44,7 @@ def write_sidecar(path: Path, spec: CogSpec) -> Path:
 
 
 def category_names(spec: CogSpec) -> ET.Element:
-    """GDAL's list of names by value from 0 on, empty where no class has the value."""
+    """GDAL's list of class names for the values from 0 on; empty names for values without a class."""
     names = {entry.value: entry.name for entry in spec.classes}
     element = ET.Element("CategoryNames")
     for value in range(max(names) + 1):

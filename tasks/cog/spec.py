@@ -1,4 +1,4 @@
-"""What is said of a layer inside its file: type, nodata, classes with names and colours, unit, scale."""
+"""The description of a layer inside its file: type, nodata, classes with names and colours, unit, scale."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class CogClass:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CogSpec:
-    """What is said of a layer in its file.
+    """The description of a layer in its file.
 
     `kind` is class, percent or value and decides overviews and encoding; `nodata` is None, a number of `dtype` or NaN.
-    `scale` and `offset` are set where numbers are stored quantised: physical = stored * scale + offset.
+    `scale` and `offset` belong to quantised layers: physical = stored * scale + offset.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""A layer's rows laid down in a local GeoTIFF, described and accounted for, from which the COG is made."""
+"""A local GeoTIFF with a layer's rows, description and statistics, from which the COG is made."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import rasterio
 from rasterio.windows import Window
 
 from tilewright.tasks.cog.overviews import open_levels
-from tilewright.tasks.cog.statistics import Statistics, Tally, fingerprint
+from tilewright.tasks.cog.statistics import Statistics, Tally, rows_crc32
 from tilewright.tasks.colours import rgb
 
 if TYPE_CHECKING:
@@ -23,78 +23,78 @@ if TYPE_CHECKING:
     from tilewright.tasks.cog.spec import CogSpec
 
 
-BLOCK = 512
-"""Side of a COG's tiles in pixels, and the rows that are staged and fingerprinted at a time."""
+COG_TILE = 512
+"""Side of a COG's tiles in pixels; also the number of rows that are staged, and checked by a CRC, at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowSource:
-    """A layer as rows: `rows(r0, r1)` gives (r1 - r0, W) of `shape` (H, W), top to bottom, `read_rows` at a time."""
+    """A layer of `shape` (H, W) by rows: `rows(r0, r1)` returns (r1 - r0, W); `read_rows` are read at a time."""
 
     rows: Callable[[int, int], NDArray[Any]]
     shape: tuple[int, int]
     transform: Affine
     crs: str
-    read_rows: int = BLOCK
+    read_rows: int = COG_TILE
 
     def __post_init__(self) -> None:
-        assert self.read_rows % BLOCK == 0, f"read_rows is {self.read_rows}, not a multiple of {BLOCK}"
+        assert self.read_rows % COG_TILE == 0, f"read_rows is {self.read_rows}, not a multiple of {COG_TILE}"
         assert min(self.shape) > 0, f"a layer of {self.shape} pixels"
 
-    def pieces(self, spec: CogSpec) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Row number and array (h, W) of every read, checked against what was declared.
+    def read_strips(self, spec: CogSpec) -> Iterator[tuple[int, NDArray[Any]]]:
+        """(first row, rows (h, W)) of every strip from top to bottom; shape and dtype are checked.
 
-        Raises ReadBackError: the store could not be read.
+        Raises ReadBackError if the store cannot be read.
         """
         height, width = self.shape
         for start in range(0, height, self.read_rows):
             stop = min(start + self.read_rows, height)
             try:
-                read = self.rows(start, stop)
+                strip = self.rows(start, stop)
             except OSError as error:
                 raise ReadBackError(f"layer {spec.name}: rows {start} to {stop} could not be read: {error}") from error
-            assert read.shape == (stop - start, width), f"{spec.name}: rows {start} to {stop} came as {read.shape}"
-            assert read.dtype == spec.dtype, f"{spec.name}: rows came as {read.dtype}, declared is {spec.dtype}"
-            yield start, read
+            assert strip.shape == (stop - start, width), f"{spec.name}: rows {start} to {stop} came as {strip.shape}"
+            assert strip.dtype == spec.dtype, f"{spec.name}: rows came as {strip.dtype}, declared is {spec.dtype}"
+            yield start, strip
 
 
 class ReadBackError(RuntimeError):
-    """Finished pixels that could not be read from the store again."""
+    """Finished pixels that could not be read back from the store."""
 
 
 def stage_rows(
     staged: Path, source: RowSource, *, spec: CogSpec, metadata: Mapping[str, str], progress: Callable[[float], None]
 ) -> tuple[Tally, list[list[int]]]:
-    """A tiled GeoTIFF at `staged` with its smaller levels beside it.
+    """The tally of the pixels written to a tiled GeoTIFF at `staged`, and the CRC-32 of every 512 rows per level.
 
-    What comes back are its pixels' account, and per level, the full one first, the fingerprint of every 512 rows.
+    The full level comes first. The smaller levels are written to files next to `staged` (`cog/overviews.py`).
     """
-    tally, prints = Tally(np.dtype(spec.dtype), spec.nodata), []
+    tally, crcs = Tally(np.dtype(spec.dtype), spec.nodata), []
     height, width = source.shape
     profile = _profile(source, spec)
     with rasterio.open(staged, "w", **profile) as target, open_levels(staged, profile, kind=spec.kind) as levels:
-        for start, read in source.pieces(spec):
-            for first in range(0, read.shape[0], BLOCK):
-                piece = read[first : first + BLOCK]
-                target.write(piece, 1, window=Window(0, start + first, width, piece.shape[0]))
-                prints.append(fingerprint(piece))
+        for start, strip in source.read_strips(spec):
+            for first in range(0, strip.shape[0], COG_TILE):
+                rows = strip[first : first + COG_TILE]
+                target.write(rows, 1, window=Window(0, start + first, width, rows.shape[0]))
+                crcs.append(rows_crc32(rows))
                 if levels:
-                    levels[0].take(piece)
-            tally.add(read)
-            progress((start + read.shape[0]) / height)
+                    levels[0].add_rows(rows)
+            tally.add(strip)
+            progress((start + strip.shape[0]) / height)
         if levels:
             levels[0].close()
         _describe(target, spec, metadata, tally.statistics())
-    return tally, [prints, *(level.prints for level in levels)]
+    return tally, [crcs, *(level.crcs for level in levels)]
 
 
 def _profile(source: RowSource, spec: CogSpec) -> dict[str, Any]:
     height, width = source.shape
     grid = {"width": width, "height": height, "transform": source.transform, "crs": source.crs}
-    tiles = {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "BIGTIFF": "IF_SAFER"}
-    # Level 1 costs some 5 % of the whole and keeps the staged rows about as small as the COG that is made from them.
-    squeezed = {"compress": "ZSTD", "zstd_level": 1, "SPARSE_OK": "TRUE"}
-    return {"driver": "GTiff", "count": 1, "dtype": spec.dtype, "nodata": spec.nodata, **grid, **tiles, **squeezed}
+    tiles = {"tiled": True, "blockxsize": COG_TILE, "blockysize": COG_TILE, "BIGTIFF": "IF_SAFER"}
+    # Level 1 takes some 5 % of the whole time and keeps the staged file about as small as the COG made from it.
+    compression = {"compress": "ZSTD", "zstd_level": 1, "SPARSE_OK": "TRUE"}
+    return {"driver": "GTiff", "count": 1, "dtype": spec.dtype, "nodata": spec.nodata, **grid, **tiles, **compression}
 
 
 def _describe(target: Any, spec: CogSpec, metadata: Mapping[str, str], statistics: Statistics | None) -> None:

@@ -1,4 +1,4 @@
-"""What a layer's pixels amount to, gathered piece by piece: exact counts, statistics, and a fingerprint."""
+"""Counts and statistics of a layer's pixels, accumulated strip by strip, and the CRC of rows."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-STRIP = 64
-"""Rows of one partial sum; fixed, so that the last digit of a mean does not depend on how the rows arrived."""
+SUM_ROWS = 64
+"""Rows of one partial sum; fixed, so that the last digit of a mean does not depend on the size of the reads."""
 
 
-COUNTED = 2**18
-"""Pixels counted at a time: numpy widens each to eight bytes on the way."""
+COUNT_PIXELS = 2**18
+"""Pixels counted at a time: numpy converts each to eight bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statistics:
-    """Statistics of a layer's valid, finite pixels as stored, scale and offset not applied; `stddev` of them all."""
+    """Statistics of a layer's valid, finite pixels as stored, without scale and offset; `stddev` of the population."""
 
     minimum: float
     maximum: float
@@ -36,15 +36,15 @@ class Statistics:
 
 @dataclass(slots=True)
 class Tally:
-    """Running account of one layer, fed with its rows from top to bottom.
+    """The running counts and sums of one layer, whose rows are added from top to bottom.
 
-    `nodata` is None, a number or NaN; NaN is never a valid pixel, infinity is one but has no part in the statistics.
+    `nodata` is None, a number or NaN. NaN is never a valid pixel; infinity is one, but is left out of the statistics.
     """
 
     dtype: np.dtype[Any]
     nodata: float | None
     pixels: int = 0
-    valid: int = 0
+    _n_valid_values: int = 0
     _histogram: NDArray[np.int64] | None = None
     _sums: list[tuple[int, float, float, float, float]] = field(default_factory=list)
 
@@ -53,32 +53,32 @@ class Tally:
             self._histogram = np.zeros(1 << (8 * self.dtype.itemsize), np.int64)
 
     def add(self, rows: NDArray[Any]) -> None:
-        """Take rows (h, W) into account; h a multiple of 64 but for the last rows of the layer."""
+        """Add rows (h, W) of the layer's dtype; h is a multiple of 64, except for the last rows of the layer."""
         self.pixels += rows.size
         if self._histogram is not None:
             flat = rows.ravel()
-            for start in range(0, flat.size, COUNTED):
-                self._histogram += np.bincount(flat[start : start + COUNTED], minlength=self._histogram.size)
+            for start in range(0, flat.size, COUNT_PIXELS):
+                self._histogram += np.bincount(flat[start : start + COUNT_PIXELS], minlength=self._histogram.size)
             return
-        for start in range(0, rows.shape[0], STRIP):
-            self._add_values(rows[start : start + STRIP])
+        for start in range(0, rows.shape[0], SUM_ROWS):
+            self._add_values(rows[start : start + SUM_ROWS])
 
     @property
     def counts(self) -> dict[int, int]:
-        """Pixels of each stored value that occurs, nodata included; empty but for 8 and 16 bit unsigned layers."""
+        """Pixels per stored value, nodata included; empty unless the layer is unsigned with 8 or 16 bits."""
         if self._histogram is None:
             return {}
         return {int(value): int(self._histogram[value]) for value in np.flatnonzero(self._histogram)}
 
     @property
     def n_valid(self) -> int:
-        """Number of pixels that are neither nodata nor NaN."""
+        """The number of pixels that are neither nodata nor NaN."""
         if self._histogram is None:
-            return self.valid
+            return self._n_valid_values
         return sum(count for value, count in self.counts.items() if value != self.nodata)
 
     def statistics(self) -> Statistics | None:
-        """Statistics of what was added, or None where no pixel is valid and finite."""
+        """The statistics of the added rows; None if no pixel is valid and finite."""
         moments = self._moments_of_counts() if self._histogram is not None else self._moments_of_sums()
         if moments is None:
             return None
@@ -95,7 +95,7 @@ class Tally:
         valid = ~np.isnan(strip) if strip.dtype.kind == "f" else np.ones(strip.shape, bool)
         if self.nodata is not None and not math.isnan(self.nodata):
             valid &= strip != self.nodata
-        self.valid += int(np.count_nonzero(valid))
+        self._n_valid_values += int(np.count_nonzero(valid))
         numbers = strip[valid & np.isfinite(strip)].astype(np.float64)
         if numbers.size:
             mean = float(numbers.mean())
@@ -103,7 +103,7 @@ class Tally:
             self._sums.append((numbers.size, mean, squares, float(numbers.min()), float(numbers.max())))
 
     def _moments_of_counts(self) -> tuple[float, float, float, float] | None:
-        # Whole-number arithmetic: exact however many pixels there are.
+        # Integer arithmetic: exact for any number of pixels.
         counts = {value: count for value, count in self.counts.items() if value != self.nodata}
         n = sum(counts.values())
         if n == 0:
@@ -120,7 +120,7 @@ class Tally:
 
 
 def merge_statistics(parts: Sequence[tuple[int, Statistics | None]], *, pixels: int) -> Statistics | None:
-    """Statistics of a whole of `pixels` from (valid pixels, statistics) of its parts; None where no part has any."""
+    """The statistics of a layer of `pixels` from (valid pixels, statistics) of its parts; None if no part has any."""
     known = [(n, part) for n, part in parts if part is not None]
     if not known:
         return None
@@ -135,19 +135,19 @@ def merge_statistics(parts: Sequence[tuple[int, Statistics | None]], *, pixels: 
 
 
 def _pooled(sums: Sequence[tuple[int, float, float]]) -> tuple[float, float]:
-    """Mean and population variance from (count, mean, sum of squared deviations) of disjoint parts.
+    """(mean, population variance) from (count, mean, sum of squared deviations) of disjoint parts.
 
     Source: Chan, Golub, LeVeque, Updating Formulae and a Pairwise Algorithm for Sample Variances (1979), eq. 2.1.
     """
     n, mean, squares = 0, 0.0, 0.0
-    for count, partial, partial_squares in sums:
-        shift = partial - mean
-        squares += partial_squares + shift * shift * n * count / (n + count)
+    for count, part_mean, part_squares in sums:
+        shift = part_mean - mean
+        squares += part_squares + shift * shift * n * count / (n + count)
         mean += shift * count / (n + count)
         n += count
     return mean, squares / n
 
 
-def fingerprint(rows: NDArray[Any]) -> int:
-    """CRC-32 of the rows' bytes, to tell whether what was read back is what was written."""
+def rows_crc32(rows: NDArray[Any]) -> int:
+    """The CRC-32 of the rows' bytes, by which rows that are read back are compared with those that were written."""
     return zlib.crc32(np.ascontiguousarray(rows).data)

@@ -1,4 +1,4 @@
-"""Several COGs of one layer shown as one raster: GDAL's VRT, with colours and names of classes in the one file."""
+"""The VRT (GDAL) that joins several COGs of one layer to one raster, with the colours and names of its classes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 from pyproj import CRS
 
 from tilewright.tasks.cog.sidecar import category_names
-from tilewright.tasks.cog.staging import BLOCK
+from tilewright.tasks.cog.staging import COG_TILE
 from tilewright.tasks.colours import rgb
 
 if TYPE_CHECKING:
@@ -39,10 +39,13 @@ GDAL_TYPES = {
 def write_vrt(
     path: Path, parts: Sequence[tuple[CogPart, CogFacts]], *, transform: Affine, crs: str, spec: CogSpec
 ) -> Path:
-    """The VRT at `path` over parts that lie beside it, named relatively; reads of it use the parts' overviews."""
+    """The path of the written VRT over parts in the same folder, by relative names; it uses the parts' overviews."""
     height, width = max(part.row_stop for part, _ in parts), max(part.col_stop for part, _ in parts)
     root = ET.Element("VRTDataset", rasterXSize=str(width), rasterYSize=str(height))
-    ET.SubElement(root, "SRS", dataAxisToSRSAxisMapping=_axes(crs)).text = CRS.from_user_input(crs).to_wkt("WKT2_2019")
+    system = CRS.from_user_input(crs)
+    # GDAL needs the mapping: x comes first in the file, although the first axis of some CRSs is northing.
+    mapping = "2,1" if system.axis_info[0].direction == "north" else "1,2"
+    ET.SubElement(root, "SRS", dataAxisToSRSAxisMapping=mapping).text = system.to_wkt("WKT2_2019")
     ET.SubElement(root, "GeoTransform").text = ", ".join(f"{number:.17g}" for number in transform.to_gdal())
     band = ET.SubElement(root, "VRTRasterBand", dataType=GDAL_TYPES[spec.dtype], band="1")
     _describe(band, spec)
@@ -53,20 +56,14 @@ def write_vrt(
     return path
 
 
-def _axes(crs: str) -> str:
-    # GDAL wants to be told that x comes first where the CRS's own first axis points north.
-    first = CRS.from_user_input(crs).axis_info[0].direction
-    return "2,1" if first == "north" else "1,2"
-
-
 def _describe(band: ET.Element, spec: CogSpec) -> None:
-    said: dict[str, str] = {"Description": spec.name, "UnitType": spec.unit}
-    said |= (
+    fields: dict[str, str] = {"Description": spec.name, "UnitType": spec.unit}
+    fields |= (
         {"Scale": f"{spec.scale:.17g}", "Offset": f"{spec.offset:.17g}"} if (spec.scale, spec.offset) != (1, 0) else {}
     )
     if spec.nodata is not None:
-        said["NoDataValue"] = "nan" if math.isnan(spec.nodata) else f"{spec.nodata:.17g}"
-    for name, text in said.items():
+        fields["NoDataValue"] = "nan" if math.isnan(spec.nodata) else f"{spec.nodata:.17g}"
+    for name, text in fields.items():
         if text:
             ET.SubElement(band, name).text = text
     ET.SubElement(band, "ColorInterp").text = "Palette" if spec.classes else "Gray"
@@ -90,7 +87,7 @@ def _add_source(band: ET.Element, part: CogPart, name: str, kind: str) -> None:
     source = ET.SubElement(band, "SimpleSource")
     ET.SubElement(source, "SourceFilename", relativeToVRT="1").text = name
     ET.SubElement(source, "SourceBand").text = "1"
-    size = {"RasterXSize": width, "RasterYSize": height, "BlockXSize": str(BLOCK), "BlockYSize": str(BLOCK)}
+    size = {"RasterXSize": width, "RasterYSize": height, "BlockXSize": str(COG_TILE), "BlockYSize": str(COG_TILE)}
     ET.SubElement(source, "SourceProperties", {**size, "DataType": kind})
     size = {"xSize": width, "ySize": height}
     ET.SubElement(source, "SrcRect", {"xOff": "0", "yOff": "0", **size})

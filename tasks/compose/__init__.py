@@ -1,4 +1,4 @@
-"""How the days of a cube become the steps of a model: masks, composites, gaps.
+"""From the days of a cube to the time steps of a model: masks, composites, filled gaps.
 
 Reading order: mask_rule, mask, steps, reducers, selection, composite, gap_fill.
 It may import read, grid, and models.spec.

@@ -1,4 +1,4 @@
-"""A cube's days reduced to one value per pixel and band, and how many days stand behind it."""
+"""Composites: a cube's days reduced to one value per pixel and band, with the number of valid days."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
-from tilewright.tasks.compose import reducers
-from tilewright.tasks.compose import selection as choice
-from tilewright.tasks.compose.reducers import AVERAGING, CHOOSING, parse_reducer, reducer_radius_px
+from tilewright.tasks.compose import reducers, selection
+from tilewright.tasks.compose.reducers import AVERAGING_REDUCERS, SELECTING_REDUCERS, parse_reducer, reducer_radius_px
 from tilewright.tasks.read.pixels import convert_unit
 
 if TYPE_CHECKING:
@@ -28,50 +27,47 @@ def composite(
     order: Sequence[str] | None = None,
     middle: date | None = None,
 ) -> xr.Dataset:
-    """The cube's days reduced to one, lazily: each of `bands` (y, x) float32, NaN = none, and `observations`.
+    """The lazy composite of a cube's days: each of `bands` (y, x) float32, NaN = no value, and `observations`.
 
-    `bands` are the cube's measured ones by default. `observations` (y, x) uint16 counts the days that are valid there.
-    Backscatter is averaged as linear power; `unit` ("linear" or "db") is what it comes out in, None leaves it.
+    `bands` are the cube's measured ones by default. `observations` (y, x) uint16 counts the valid days of a pixel.
+    Backscatter is averaged as linear power; `unit` ("linear" or "db") is the unit of the result, None keeps the cube's.
     `least-cloudy` takes days in `order` (ISO dates, the preferred first), which a plan fixes for the whole area; by
-    default the cube's `cloud_cover` orders them. `best-pixel` prefers dates near `middle`, fixed by the plan likewise;
-    by default the middle of the cube's days, which may be others in another block.
+    default the cube's `cloud_cover` orders them. `best-pixel` prefers dates close to `middle`, which a plan fixes
+    too; by default it is the middle of the cube's days, which may differ between blocks.
 
     Raises ValueError for an unknown reducer or unit.
     """
     kind, percent = parse_reducer(reducer)
-    names = [str(name) for name in bands or _measured(cube)]
+    measured = [name for name in cube.data_vars if np.issubdtype(cube[name].dtype, np.floating)]
+    names = [str(name) for name in bands or measured]
     indices = _date_order(cube, kind, order)
-    # Variables, not labelled arrays: a run makes this graph for every block, and labels were a third of what it costs.
+    # Variables, not labelled arrays: every block builds this graph, and labels took a third of that time.
     flags = valid.variable
-    if kind in CHOOSING:
+    if kind in SELECTING_REDUCERS:
         masked = {name: _masked(cube.variables[name], flags, kind) for name in names}
-        reduced = _choose(cube, masked, flags, kind, middle=middle)
+        reduced = _select_dates(cube, masked, flags, kind, middle=middle)
     else:
         kernel = _kernel(kind, percent, indices)
         reduced = {name: _reduce(cube.variables[name], flags, kind, kernel) for name in names}
-    made = {}
+    finished = {}
     for name, array in reduced.items():
         band = cube.variables[name]
         source = _working_unit(band, kind)
         target = unit if unit is not None and source in {"linear", "db"} else band.attrs.get("units", "1")
-        made[name] = _finished(array, source, target)
-    counted = xr.Variable(("y", "x"), _observations(flags), {"units": "1", "grid_mapping": "spatial_ref"})
+        finished[name] = _finished(array, source, target)
+    observations = xr.Variable(("y", "x"), _observations(flags), {"units": "1", "grid_mapping": "spatial_ref"})
     coords = {name: cube.variables[name] for name in ("y", "x", "spatial_ref") if name in cube.coords}
-    return xr.Dataset({**made, "observations": counted}, coords=coords)
-
-
-def _measured(cube: xr.Dataset) -> list[str]:
-    return [str(name) for name in cube.data_vars if np.issubdtype(cube[name].dtype, np.floating)]
+    return xr.Dataset({**finished, "observations": observations}, coords=coords)
 
 
 def _working_unit(band: xr.Variable, kind: str) -> str:
     """The unit a band is reduced in."""
     unit = str(band.attrs.get("units", "1"))
-    return "linear" if unit == "db" and kind in AVERAGING else unit
+    return "linear" if unit == "db" and kind in AVERAGING_REDUCERS else unit
 
 
 def _masked(band: xr.Variable, valid: xr.Variable, kind: str) -> Any:
-    """The band's valid values, (time, y, x) float32 with all days in one chunk."""
+    """The band's valid values (time, y, x) float32 in the unit in which they are reduced, NaN elsewhere."""
     unit = str(band.attrs.get("units", "1"))
     target = _working_unit(band, kind)
     return da.map_blocks(_mask_block, _lazy(band), _lazy(valid), dtype=np.float32, source=unit, target=target)
@@ -83,14 +79,14 @@ def _mask_block(values: np.ndarray, valid: np.ndarray, *, source: str, target: s
 
 
 def _lazy(array: xr.Variable) -> Any:
-    """The array with time in its first place, as Dask array."""
+    """The array as Dask array (time, y, x)."""
     order = ("time", "y", "x")
     ordered = array.data if array.dims == order else array.transpose(*order).data
     return ordered if isinstance(ordered, da.Array) else da.from_array(ordered)
 
 
 def _date_order(cube: xr.Dataset, kind: str, order: Sequence[str] | None) -> list[int]:
-    """Indices of the days, the preferred first."""
+    """The indices of the days, the preferred first."""
     n_days = cube.sizes["time"]
     if kind == "last":
         return list(range(n_days))[::-1]
@@ -98,7 +94,7 @@ def _date_order(cube: xr.Dataset, kind: str, order: Sequence[str] | None) -> lis
         return list(range(n_days))
     days = [str(day)[:10] for day in cube["time"].to_numpy().astype("datetime64[D]")]
     if order is not None:
-        rank = {day: place for place, day in enumerate(order)}
+        rank = {day: position for position, day in enumerate(order)}
         return sorted(range(n_days), key=lambda index: (rank.get(days[index], len(rank)), days[index]))
     covers = cube["cloud_cover"].to_numpy() if "cloud_cover" in cube.coords else np.full(n_days, np.nan)
     return [int(index) for index in np.argsort(covers, kind="stable")]
@@ -116,9 +112,9 @@ def _kernel(kind: str, percent: float, order: list[int]) -> Callable[[np.ndarray
 
 
 def _reduce(band: xr.Variable, valid: xr.Variable, kind: str, kernel: Callable[[np.ndarray], np.ndarray]) -> Any:
-    """A band's valid values (time, y, x) reduced to (y, x) float32 by a kernel, NaN where there is no day at all."""
+    """A band's valid values (time, y, x) reduced to (y, x) float32 by a kernel; all NaN for a cube without a day."""
     values, flags = _lazy(band), _lazy(valid)
-    # A method is named throughout: to choose one Dask would load its distributed part and look for a client.
+    # Every rechunk names its method: to choose one, Dask would import distributed and look for a client.
     if values.shape[0] == 0:
         return da.full(values.shape[1:], np.nan, dtype=np.float32, chunks=values.chunks[1:])
     return _flattened(
@@ -133,13 +129,13 @@ def _reduce(band: xr.Variable, valid: xr.Variable, kind: str, kernel: Callable[[
 
 
 def _flattened(function: Callable[..., np.ndarray], *arrays: Any, dtype: type, **options: Any) -> Any:
-    """A function from (time, y, x) to (y, x) over arrays whose days lie in one chunk.
+    """The result (y, x) of a function from (time, y, x) to (y, x), over arrays whose days are in one chunk.
 
-    Dask copies a chunk whose axis is dropped; one that shrinks to a single place is left alone.
+    The chunks keep a time axis of length one until the end: Dask copies chunks whose axis `map_blocks` drops.
     """
-    one_day = ((1,), *arrays[0].chunks[1:])
-    kept = da.map_blocks(_as_one_day, *arrays, dtype=dtype, chunks=one_day, function=function, **options)
-    return kept[0]
+    chunks = ((1,), *arrays[0].chunks[1:])
+    reduced = da.map_blocks(_as_one_day, *arrays, dtype=dtype, chunks=chunks, function=function, **options)
+    return reduced[0]
 
 
 def _as_one_day(*arrays: np.ndarray, function: Callable[..., np.ndarray], **options: Any) -> np.ndarray:
@@ -165,36 +161,36 @@ def _observations(valid: xr.Variable) -> Any:
 
 
 def _count(flags: np.ndarray) -> np.ndarray:
-    """How many days are True, (time, y, x) -> (y, x) uint16."""
+    """The number of days that are True, (time, y, x) -> (y, x) uint16."""
     total = np.zeros(flags.shape[1:], dtype=np.uint16)
     for day in flags:
         total += day
     return total
 
 
-def _choose(
+def _select_dates(
     cube: xr.Dataset, masked: dict[str, Any], valid: xr.Variable, kind: str, *, middle: date | None
 ) -> dict[str, Any]:
-    """Every band of the date chosen per pixel."""
+    """Every band at the date that is chosen per pixel, (y, x) float32."""
     names = list(masked)
     if cube.sizes["time"] == 0:
         return {name: _reduce(cube.variables[name], valid, kind, reducers.median) for name in names}
     if kind == "medoid":
         stack = da.stack([masked[name] for name in names]).rechunk({0: -1, 1: -1}, method="tasks")
         empty = np.empty((0, 0), dtype=np.intp)
-        chosen = stack.map_blocks(choice.medoid, drop_axis=[0, 1], dtype=np.intp, meta=empty)
+        chosen = stack.map_blocks(selection.medoid, drop_axis=[0, 1], dtype=np.intp, meta=empty)
     else:
         chosen = _best_dates(cube, masked, valid, middle)
     return {
         name: da.map_blocks(
-            choice.take_date, array.rechunk({0: -1}, method="tasks"), chosen, drop_axis=0, dtype=np.float32
+            selection.take_date, array.rechunk({0: -1}, method="tasks"), chosen, drop_axis=0, dtype=np.float32
         )
         for name, array in masked.items()
     }
 
 
 def _best_dates(cube: xr.Dataset, masked: dict[str, Any], valid: xr.Variable, middle: date | None) -> Any:
-    """The best date per pixel; distances reach over chunk borders."""
+    """The index of the best date per pixel, (y, x) intp; distances to clouds are measured across chunk borders."""
     usable = _lazy(valid)
     for array in masked.values():
         usable = usable & ~da.isnan(array)
@@ -207,15 +203,15 @@ def _best_dates(cube: xr.Dataset, masked: dict[str, Any], valid: xr.Variable, mi
     if whole.numblocks != (1, 1, 1):
         whole = da.overlap.overlap(whole, depth={0: 0, 1: reach, 2: reach}, boundary="none")
     empty = np.empty((0, 0), dtype=np.intp)
-    chosen = whole.map_blocks(choice.best_pixel, drop_axis=0, dtype=np.intp, meta=empty, **options)
+    chosen = whole.map_blocks(selection.best_pixel, drop_axis=0, dtype=np.intp, meta=empty, **options)
     if whole.numblocks != (1, 1, 1):
         chosen = da.overlap.trim_overlap(chosen, depth={0: reach, 1: reach}, boundary="none")
-    # Dask joins chunks smaller than the reach.
+    # Dask has joined chunks that are smaller than the reach.
     return chosen.rechunk(usable.chunks[1:], method="tasks")
 
 
 def _finished(array: Any, source: str, target: str) -> xr.Variable:
-    """The reduced band in its unit, with what a raster needs to know about itself."""
+    """The reduced band (y, x) in the target unit, with the attributes of a raster."""
     if source != target:
         array = array.map_blocks(convert_unit, source=source, target=target, dtype=np.float32)
     attributes = {"units": target, "nodata": float("nan"), "grid_mapping": "spatial_ref"}

@@ -1,4 +1,4 @@
-"""What stands at a step where a pixel was not seen: nothing, the nearest date's value, or one between dates."""
+"""Values for the gaps of a time series: none, the value of the nearest date, or an interpolated one."""
 
 from __future__ import annotations
 
@@ -17,61 +17,63 @@ GAP_RULES = ("leave", "carry", "interpolate")
 
 
 def fill_gaps(steps: np.ndarray, middles: Sequence[date], *, rule: str, unit: str = "1") -> np.ndarray:
-    """Steps (time, band, y, x) float32 with their NaN filled along time, each pixel and band by itself.
+    """The steps (time, band, y, x) float32 with NaN filled along time, each pixel and band alone.
 
-    `middles` are the steps' dates or moments, in any order. "leave" changes nothing; "carry" takes the value of the
-    nearest date, the earlier of two alike; "interpolate" draws a line between the dates around, and carries beyond the
-    first and last. A pixel never seen stays NaN. Decibels are interpolated as linear power. What was seen keeps its
-    bits. Raises ValueError for an unknown rule.
+    `middles` are the steps' dates or datetimes, in any order. "leave" changes nothing. "carry" takes the value of the
+    nearest date, the earlier of two at the same distance. "interpolate" is linear between the dates before and after,
+    and carries before the first and after the last. Decibels are interpolated as linear power. Existing values keep
+    their bits; a pixel without any value stays NaN.
+
+    Raises ValueError for an unknown rule.
     """
     if rule not in GAP_RULES:
         raise ValueError(f"gap rule {rule!r} is not known: give one of {', '.join(GAP_RULES)}")
     if rule == "leave" or steps.shape[0] < 2:
         return steps
-    order = sorted(range(len(middles)), key=lambda place: middles[place])
-    days = np.array([(middles[place] - middles[order[0]]).total_seconds() / 86400.0 for place in order])
+    order = sorted(range(len(middles)), key=lambda index: middles[index])
+    days = np.array([(middles[index] - middles[order[0]]).total_seconds() / 86400.0 for index in order])
     as_power = unit == "db" and rule == "interpolate"
     filled = np.empty_like(steps)
-    # A band at a time: the tables of indices are larger than the values.
+    # One band at a time: the arrays of indices are larger than the values.
     for band in range(steps.shape[1]):
         values = steps[order, band]
-        working = convert_unit(values, source="db", target="linear") if as_power else values
-        made = _fill_band(working, days, carry=rule == "carry")
-        made = convert_unit(made, source="linear", target="db") if as_power else made
-        filled[order, band] = np.where(np.isnan(values), made, values)
+        known = convert_unit(values, source="db", target="linear") if as_power else values
+        fills = _fill_band(known, days, carry=rule == "carry")
+        fills = convert_unit(fills, source="linear", target="db") if as_power else fills
+        filled[order, band] = np.where(np.isnan(values), fills, values)
     return filled
 
 
 def _fill_band(values: np.ndarray, days: np.ndarray, *, carry: bool) -> np.ndarray:
-    """One band (time, y, x), its days ascending, with its gaps filled."""
-    earlier, later = _nearest_seen(values), _nearest_seen(values[::-1])[::-1]
+    """One band (time, y, x), its days ascending, with a fill for every step, also for those that have a value."""
+    earlier, later = _last_valid_index(values), _last_valid_index(values[::-1])[::-1]
     later = np.where(later >= 0, len(days) - 1 - later, -1)
     filled = np.empty_like(values)
     for number, day in enumerate(days):
-        before, after = _at(values, days, earlier[number]), _at(values, days, later[number])
-        filled[number] = _between(before, after, day, carry=carry)
+        before, after = _dated_values(values, days, earlier[number]), _dated_values(values, days, later[number])
+        filled[number] = _fill_step(before, after, day, carry=carry)
     return filled
 
 
-Seen = tuple[np.ndarray, np.ndarray]
-"""Values and their days, both (y, x); NaN where there is none."""
+DatedValues = tuple[np.ndarray, np.ndarray]
+"""Values and their days, both (y, x); NaN if there is none."""
 
 
-def _nearest_seen(values: np.ndarray) -> np.ndarray:
-    """Index of the last step up to each step that has a value, (time, y, x); -1 before the first."""
+def _last_valid_index(values: np.ndarray) -> np.ndarray:
+    """The index of the last step up to each step that has a value, (time, y, x) int32; -1 before the first."""
     numbers = np.arange(values.shape[0], dtype=np.int32).reshape(-1, 1, 1)
-    seen: np.ndarray = np.maximum.accumulate(np.where(np.isnan(values), np.int32(-1), numbers), axis=0)
-    return seen
+    index: np.ndarray = np.maximum.accumulate(np.where(np.isnan(values), np.int32(-1), numbers), axis=0)
+    return index
 
 
-def _at(values: np.ndarray, days: np.ndarray, index: np.ndarray) -> Seen:
+def _dated_values(values: np.ndarray, days: np.ndarray, index: np.ndarray) -> DatedValues:
     known = index >= 0
-    place = np.maximum(index, 0)
-    taken = np.take_along_axis(values, place[None], axis=0)[0]
-    return np.where(known, taken, np.float32(np.nan)), np.where(known, days[place], np.nan)
+    step = np.maximum(index, 0)
+    taken = np.take_along_axis(values, step[None], axis=0)[0]
+    return np.where(known, taken, np.float32(np.nan)), np.where(known, days[step], np.nan)
 
 
-def _between(before: Seen, after: Seen, day: float, *, carry: bool) -> np.ndarray:
+def _fill_step(before: DatedValues, after: DatedValues, day: float, *, carry: bool) -> np.ndarray:
     (low, low_day), (high, high_day) = before, after
     to_low, to_high = day - low_day, high_day - day
     if carry:

@@ -1,4 +1,4 @@
-"""Which pixels of a cube can be used: clouds, shadows and gaps told from a band beside the measured ones."""
+"""The valid mask of a cube: clouds, shadows and gaps, from a quality band."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ if TYPE_CHECKING:
 
 
 def valid_mask(cube: xr.Dataset, *, rule: MaskRule, bands: Sequence[str] | None = None) -> xr.DataArray:
-    """True where a pixel of a day can be used, (time, y, x) bool, lazy.
+    """The valid mask, (time, y, x) bool, lazy: True = usable.
 
     A usable pixel has a value in at least one of `bands` (default: the cube's measured ones) and is not dropped by the
-    rule. On days without the rule's bands, having a value is enough.
+    rule. On days without the rule's bands, a value is enough.
+
+    Raises ValueError if the cube has no measured band.
     """
     names = [str(name) for name in bands or cube.data_vars if np.issubdtype(cube[name].dtype, np.floating)]
     names = [name for name in names if rule.kind == "rule" or name not in rule.bands] or names
     if not names:
         raise ValueError(f"the cube has the bands {', '.join(map(str, cube.data_vars))}: a mask needs a measured one")
-    there = da.map_blocks(_has_value, *(cube.variables[name].data for name in names), dtype=bool)
-    valid = cube[names[0]].copy(data=there)
+    has_value = da.map_blocks(_has_value, *(cube.variables[name].data for name in names), dtype=bool)
+    valid = cube[names[0]].copy(data=has_value)
     if rule.bands and all(name in cube for name in rule.bands):
         valid = valid & ~_dropped(cube, rule)
     valid.attrs = {}
@@ -38,85 +40,84 @@ def valid_mask(cube: xr.Dataset, *, rule: MaskRule, bands: Sequence[str] | None 
 
 def _has_value(*bands: np.ndarray) -> np.ndarray:
     """True where any band has a value."""
-    there = ~np.isnan(bands[0]) if bands[0].dtype.kind == "f" else np.ones(bands[0].shape, dtype=bool)
+    has_value = ~np.isnan(bands[0]) if bands[0].dtype.kind == "f" else np.ones(bands[0].shape, dtype=bool)
     for band in bands[1:]:
-        if there.all():
+        if has_value.all():
             break
-        there |= ~np.isnan(band) if band.dtype.kind == "f" else True
-    return there
+        has_value |= ~np.isnan(band) if band.dtype.kind == "f" else True
+    return has_value
 
 
 def _dropped(cube: xr.Dataset, rule: MaskRule) -> xr.DataArray:
-    """True where the rule's bands tell to drop the pixel; never on a day that lacks one of them."""
-    told = [cube[name].data for name in rule.bands]
-    seen = da.map_blocks(_drop, *told, dtype=bool, rule=rule, grown=True)
-    unknown = da.map_blocks(_drop, *told, dtype=bool, rule=rule, grown=False)
+    """True where the rule drops the pixel, (time, y, x) bool; never on a day that lacks one of the rule's bands."""
+    quality = [cube[name].data for name in rule.bands]
+    clouds = da.map_blocks(_drop, *quality, dtype=bool, rule=rule, dilated=True)
+    missing = da.map_blocks(_drop, *quality, dtype=bool, rule=rule, dilated=False)
     radius = rule.dilation / _resolution(cube)
     if radius > 0:
         depth = {0: 0, 1: rule.radius_px(_resolution(cube)), 2: rule.radius_px(_resolution(cube))}
-        seen = da.map_overlap(_dilate, seen, depth=depth, boundary="none", dtype=bool, radius=radius)
-    dropped = cube[rule.bands[0]].copy(data=seen | unknown)
+        clouds = da.map_overlap(_dilate, clouds, depth=depth, boundary="none", dtype=bool, radius=radius)
+    dropped = cube[rule.bands[0]].copy(data=clouds | missing)
     for name in rule.bands:
         if f"{name}_present" in cube.coords:
             dropped = dropped & cube[f"{name}_present"]
     return dropped
 
 
-def _drop(*told: np.ndarray, rule: MaskRule, grown: bool) -> np.ndarray:
-    """Where the rule drops: for what is seen in the sky (`grown`), or for want of a value."""
+def _drop(*quality: np.ndarray, rule: MaskRule, dilated: bool) -> np.ndarray:
+    """True where the rule drops a pixel: for clouds and shadows (`dilated`), or for a missing value (not `dilated`)."""
     if rule.kind == "rule":
-        return _drop_by_conditions(dict(zip(rule.bands, told, strict=True)), rule.conditions, grown=grown)
-    values = told[0]
+        return _drop_by_conditions(dict(zip(rule.bands, quality, strict=True)), rule.conditions, dilated=dilated)
+    values = quality[0]
     missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(values.shape, dtype=bool)
     if rule.kind == "probability":
-        return values > rule.threshold if grown else missing
+        return values > rule.threshold if dilated else missing
     if rule.kind == "bits":
         bits = np.bitwise_or.reduce([1 << bit for bit in rule.drop], dtype=np.uint64) if rule.drop else np.uint64(0)
-        return (np.where(missing, 0, values).astype(np.uint64) & bits) != 0 if grown else missing
-    sky = NOT_CLOUD if rule.kind == "scl" else frozenset({0})
-    classes = [value for value in rule.drop if (value not in sky) == grown]
-    return np.isin(values, classes) if grown else np.isin(values, classes) | missing
+        return (np.where(missing, 0, values).astype(np.uint64) & bits) != 0 if dilated else missing
+    undilated = NOT_CLOUD if rule.kind == "scl" else frozenset({0})
+    classes = [value for value in rule.drop if (value not in undilated) == dilated]
+    return np.isin(values, classes) if dilated else np.isin(values, classes) | missing
 
 
-def _drop_by_conditions(bands: dict[str, np.ndarray], conditions: Sequence[str], *, grown: bool) -> np.ndarray:
-    """Where any condition is true (`grown`), or has no answer."""
-    place = 0 if grown else 1
-    # Classes are small unsigned integers, which wrap around below 0.
+def _drop_by_conditions(bands: dict[str, np.ndarray], conditions: Sequence[str], *, dilated: bool) -> np.ndarray:
+    """True where any condition holds (`dilated`), or where any is undefined (not `dilated`)."""
+    # Classes are small unsigned integers, which would wrap around below 0.
     bands = {name: values.astype(np.float32, copy=False) for name, values in bands.items()}
-    answers = [parse_condition(text, field="mask condition")(bands)[place] for text in conditions]
-    return np.asarray(np.logical_or.reduce(answers))
+    results = [parse_condition(text, field="mask condition")(bands) for text in conditions]
+    return np.asarray(np.logical_or.reduce([true if dilated else unknown for true, unknown in results]))
 
 
 def _resolution(cube: xr.Dataset) -> float:
-    """Side of a pixel in CRS units."""
+    """The side of a pixel in CRS units."""
     x = cube["x"].to_numpy()
     return float(abs(x[-1] - x[0]) / (x.size - 1)) if x.size > 1 else float(abs(cube.odc.geobox.affine.a))
 
 
 def _dilate(cloudy: np.ndarray, *, radius: float) -> np.ndarray:
-    """True within `radius` pixels (centre to centre) of a True, (time, y, x) bool.
+    """The mask dilated by a disc, (time, y, x) bool: True within `radius` pixels (centre to centre) of a True.
 
-    A disc is the union of its rows: each row of the mask is widened by the disc's half-width at that distance.
+    The disc is the union of its rows: each row of the mask is widened by the disc's half-width at that distance.
     """
-    grown = np.zeros_like(cloudy)
+    dilated = np.zeros_like(cloudy)
     reach = math.floor(radius + 1e-9)
     for distance in range(min(reach, cloudy.shape[1] - 1) + 1):
         half = math.floor(math.sqrt(max(radius * radius - distance * distance, 0.0)) + 1e-9)
         wide = _widen(cloudy, half)
-        grown[:, distance:] |= wide[:, : cloudy.shape[1] - distance]
+        dilated[:, distance:] |= wide[:, : cloudy.shape[1] - distance]
         if distance:
-            grown[:, :-distance] |= wide[:, distance:]
-    return grown
+            dilated[:, :-distance] |= wide[:, distance:]
+    return dilated
 
 
 def _widen(cloudy: np.ndarray, half: int) -> np.ndarray:
-    """True within `half` pixels along x of a True."""
+    """The mask widened along x: True within `half` pixels of a True."""
     if half == 0:
         return cloudy
     width = cloudy.shape[-1]
-    ahead = np.zeros((*cloudy.shape[:-1], width + 1), dtype=np.int32)
-    np.cumsum(cloudy, axis=-1, out=ahead[..., 1:])
+    n_before = np.zeros((*cloudy.shape[:-1], width + 1), dtype=np.int32)
+    np.cumsum(cloudy, axis=-1, out=n_before[..., 1:])
     columns = np.arange(width)
     stop, start = np.minimum(columns + half + 1, width), np.maximum(columns - half, 0)
-    widened: np.ndarray = ahead[..., stop] > ahead[..., start]
+    widened: np.ndarray = n_before[..., stop] > n_before[..., start]
     return widened

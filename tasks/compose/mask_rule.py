@@ -1,4 +1,4 @@
-"""What makes a pixel unusable: the rule, before any pixel is read."""
+"""The rule that decides which pixels are unusable."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 SCL_DROPPED = (0, 1, 3, 8, 9, 10)
-"""No data, saturated or defective, cloud shadow, cloud of medium and of high probability, thin cirrus.
+"""SCL classes: no data, saturated or defective, cloud shadow, cloud of medium and of high probability, thin cirrus.
 
 Source: Sentinel-2 Products Specification Document, issue 14.9, section 3.7.10 (scene classification).
 """
@@ -29,13 +29,13 @@ Source: Landsat 8-9 Collection 2 Level 2 Science Product Guide (LSDS-1619), vers
 """
 
 NOT_CLOUD = frozenset({0, 1})
-"""SCL classes that are dropped but not grown by a dilation: they say nothing of the sky."""
+"""SCL classes that a dilation does not grow: they are neither clouds nor shadows."""
 
 DEFAULT_BAND = {"scl": "scl", "probability": "cloud", "bits": "qa_pixel", "values": "", "rule": "", "none": ""}
 
 _COMPARISON = re.compile(r"<=|>=|<|>")
 
-_TRUE: dict[str, Callable[[Any, Any], Any]] = {
+_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     ">": operator.gt,
     ">=": operator.ge,
     "<": operator.lt,
@@ -45,12 +45,12 @@ _TRUE: dict[str, Callable[[Any, Any], Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskRule:
-    """What makes a pixel unusable.
+    """The rule that drops unusable pixels.
 
     `kind` "scl" and "values" drop the classes in `drop`; "probability" drops values above `threshold`; "bits" drops
-    pixels that have any of the bits numbered in `drop`; "rule" drops where any of the `conditions` over bands in their
-    physical units is true, or cannot be answered; "none" drops nothing. `band` is the band that tells, each kind's
-    usual one if empty. `dilation` in metres grows what is dropped for clouds and shadows (not missing pixels).
+    pixels with any of the bits numbered in `drop`; "rule" drops pixels for which any of the `conditions` over bands in
+    physical units is true or undefined; "none" drops nothing. `band` is the quality band, the kind's default if empty.
+    `dilation` (metres) grows the pixels dropped for clouds and shadows, but not missing pixels.
     """
 
     kind: Literal["none", "scl", "probability", "bits", "values", "rule"] = "scl"
@@ -76,7 +76,7 @@ class MaskRule:
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """The bands the rule needs, some of which may be measured ones."""
+        """The bands that the rule needs, some of which may be measured ones."""
         if self.kind == "none":
             return ()
         if self.kind == "rule":
@@ -85,23 +85,23 @@ class MaskRule:
         return (self.band or DEFAULT_BAND[self.kind],)
 
     def radius_px(self, resolution: float) -> int:
-        """Pixels by which the mask reaches beyond a pixel: to be added to the halo of a block."""
+        """The radius of the dilation in pixels, which the halo of a block must include."""
         return math.ceil(self.dilation / resolution) if self.kind != "none" else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """Two sides compared: their difference, and how it must lie to 0."""
+    """A comparison of two sides: their difference, and its comparison with 0."""
 
     text: str
     difference: Expression
     comparison: str
 
     def __call__(self, bands: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """(true, unknown) per pixel, bool, in the shape of the bands; unknown where the arithmetic has no answer."""
+        """(true, unknown) per pixel, bool, in the shape of the bands; unknown where the difference is NaN."""
         value = self.difference(bands)
         unknown: np.ndarray = value != value  # noqa: PLR0124 - NaN alone differs from itself
-        return _TRUE[self.comparison](value, 0), unknown
+        return _OPERATORS[self.comparison](value, 0), unknown
 
 
 def parse_condition(text: str, *, field: str) -> Condition:
@@ -113,7 +113,7 @@ def parse_condition(text: str, *, field: str) -> Condition:
     left, right = [*_COMPARISON.split(text), ""][:2]
     if len(found) != 1 or not left.strip() or not right.strip():
         raise ValueError(f"{field} is {text!r}: compare two sides once with <, <=, > or >=, e.g. 'blue > 0.25'")
-    # Each side by itself first: a bracket that closes on the other side is no arithmetic.
+    # Each side is parsed alone first: a bracket must not close on the other side.
     for side in (left, right):
         parse_expression(f"({side}) + band", field=field)
     return Condition(text=text, difference=parse_expression(f"({left}) - ({right})", field=field), comparison=found[0])

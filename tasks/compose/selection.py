@@ -1,4 +1,4 @@
-"""Composites that choose one whole date per pixel, so that its bands belong together."""
+"""Composites that select one date per pixel for all bands."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from scipy.ndimage import distance_transform_edt  # type: ignore[attr-defined]  
 from tilewright.tasks.compose.reducers import CLOUD_DISTANCE_M
 
 DAYS_SPREAD = 30.0
-"""Standard deviation, in days from the middle of the period, of a date's score. Source: the same, section 3.2."""
+"""Standard deviation of a date's score, in days from the middle of the period.
+
+Source: White et al. (2014), section 3.2; the full reference is in `tasks/compose/reducers.py`.
+"""
 
 SLAB_ROWS = 64
 
 
 def medoid(bands: np.ndarray) -> np.ndarray:
-    """Per pixel the date whose bands lie nearest to all other dates': (band, time, y, x) -> (y, x) intp, -1 for none.
+    """The index per pixel of the date closest to all other dates: (band, time, y, x) -> (y, x) intp, -1 for none.
 
-    Distances are Euclidean over the bands, summed over the dates; the earlier of two alike wins. A date counts where
-    it has every band. Source: N. Flood, Seasonal composite Landsat images using the medoid (2013).
+    Distances are Euclidean over the bands and summed over the dates; of equal dates the earlier wins. A date counts if
+    it has a value in every band. Source: N. Flood, Seasonal composite Landsat images using the medoid (2013).
     """
     chosen = np.empty(bands.shape[2:], dtype=np.intp)
     for start in range(0, bands.shape[2], SLAB_ROWS):
@@ -41,10 +44,10 @@ def _medoid_slab(bands: np.ndarray) -> np.ndarray:
 
 
 def best_pixel(valid: np.ndarray, days: np.ndarray, *, middle: float, resolution: float) -> np.ndarray:
-    """Per pixel the date that scores best: (time, y, x) bool, (time,) day numbers -> (y, x) intp, -1 for none.
+    """The index per pixel of the date with the best score: (time, y, x) bool, (time,) days -> (y, x) intp, -1 for none.
 
-    The score is that of the distance from the nearest unusable pixel plus that of the days from `middle`; the earlier
-    of two alike wins. Source: White et al. (2014), equations 1 and 3, each scaled to 0..1.
+    The score is the sum of two: the distance to the nearest unusable pixel, and the days from `middle`; of equal dates
+    the earlier wins. `resolution` in metres. Source: White et al. (2014), equations 1 and 3, each scaled to 0..1.
     """
     date_score = np.exp(-0.5 * ((days - middle) / DAYS_SPREAD) ** 2)
     best = np.full(valid.shape[1:], -1, dtype=np.intp)
@@ -57,16 +60,16 @@ def best_pixel(valid: np.ndarray, days: np.ndarray, *, middle: float, resolution
 
 
 def cloud_distance_score(usable: np.ndarray, *, resolution: float) -> np.ndarray:
-    """Score 0..1 of the distance from the nearest unusable pixel, (y, x) float64, 1 at CLOUD_DISTANCE_M and beyond.
+    """The score 0..1 of the distance to the nearest unusable pixel, (y, x) float64, highest from CLOUD_DISTANCE_M on.
 
     A logistic curve, centred at half that distance. Source: White et al. (2014), equation 1.
     """
     reach = CLOUD_DISTANCE_M / resolution
-    far = np.full(usable.shape, reach)
+    distance = np.full(usable.shape, reach)
     if not usable.all():
-        far = np.minimum(distance_transform_edt(usable), reach)
+        distance = np.minimum(distance_transform_edt(usable), reach)
     slope = 10.0 / reach
-    score: np.ndarray = 1.0 / (1.0 + np.exp(-slope * (far - reach / 2)))
+    score: np.ndarray = 1.0 / (1.0 + np.exp(-slope * (distance - reach / 2)))
     return score
 
 
@@ -77,6 +80,6 @@ def _least(total: np.ndarray, valid: np.ndarray) -> np.ndarray:
 
 
 def take_date(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """The values (time, y, x) of the chosen dates (y, x), NaN where none was chosen."""
+    """The values (y, x) of the chosen dates, from (time, y, x) and indices (y, x); NaN for index -1."""
     taken = np.take_along_axis(values, np.maximum(chosen, 0)[None], axis=0)[0]
     return np.where(chosen < 0, values.dtype.type(np.nan), taken)

@@ -1,4 +1,4 @@
-"""Which days make each step of a model's time axis, decided from metadata before a pixel is read."""
+"""The days of each step of a model's time axis, decided from metadata before any pixel is read."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ if TYPE_CHECKING:
 
 
 class Period(Protocol):
-    """A named span of time; both ends belong to it."""
+    """A named span of time, both ends included."""
 
     @property
     def name(self) -> str:
-        """What the job calls it."""
+        """The period's name in the job."""
 
     @property
     def start(self) -> datetime:
-        """Its first moment."""
+        """The first moment."""
 
     @property
     def end(self) -> datetime:
-        """Its last moment."""
+        """The last moment."""
 
 
 class DatesError(ValueError):
-    """Periods of a job and dates of a card that do not fit together."""
+    """A job's periods that do not fit the dates of the card."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepPlan:
-    """One position of a model's time axis: its name, its span (both ends in it) and the solar days with scenes there.
+    """One position on a model's time axis: its label, its span (both ends included) and the solar days of its scenes.
 
-    `days` are ISO dates, ascending; none means that the step is filled as missing.
+    `days` are ISO dates, ascending; a step without days is filled as missing.
     """
 
     label: str
@@ -49,7 +49,7 @@ class StepPlan:
 
     @property
     def middle(self) -> date:
-        """The day in the middle of the step's days, else of its span: the same in every block."""
+        """The day in the middle of the step's days, or of its span if it has none; the same in every block."""
         ends = (
             (self.days[0], self.days[-1]) if self.days else (self.start.date().isoformat(), self.end.date().isoformat())
         )
@@ -59,16 +59,19 @@ class StepPlan:
 
 _EVERY = re.compile(r"^(?:(\d+)\s*)?(d|day|days|w|week|weeks|m|ms|month|months|y|ys|year|years)$", re.IGNORECASE)
 
+MONTHLY = frozenset({"month", "m", "ms", "1 month"})
+"""Values of `every` whose steps are labelled by their month, not by their first day."""
+
 
 def plan_steps(scenes: Sequence[Scene], dates: DatesSpec, periods: Sequence[Period]) -> tuple[StepPlan, ...]:
-    """The steps of an input, in time's order, with the solar days of each.
+    """The steps of an input in temporal order, with the solar days of each.
 
-    composite: one step over all periods. pair: the periods `before` and `after`, else the two given. series: one step
-    per named period if the job names as many as the card asks, else the period cut in parts of `every` (month: calendar
-    months) or into `steps` equal ones. each: one step per day that has a scene, the clearest `steps` of them if the
-    card asks for so many. static: the newest day whatever the period.
+    composite: one step over all periods. pair: the periods `before` and `after`, or the job's two periods. series: one
+    step per period if the job has several, else the period cut into parts of `every` (month: calendar months) or into
+    `steps` equal parts. each: one step per day that has a scene, or per day of the `steps` clearest if the card has
+    `steps`. static: one step of all scenes, whatever the period.
 
-    Raises DatesError where the periods cannot be cut so.
+    Raises DatesError if the periods do not fit the card's dates.
     """
     makers = {"composite": _composite, "pair": _pair, "series": _series, "each": _each, "static": _static}
     if dates.kind not in makers:
@@ -79,9 +82,9 @@ def plan_steps(scenes: Sequence[Scene], dates: DatesSpec, periods: Sequence[Peri
 
 
 def days_by_cloud(scenes: Sequence[Scene]) -> tuple[str, ...]:
-    """The scenes' solar days, the least cloudy first, unknown cover last, the earlier of two alike first.
+    """The scenes' solar days, the least cloudy first, unknown cover last, the earlier of equal days first.
 
-    A day's cover is the mean over all of its scenes given here: give all of the plan, not those of a block.
+    A day's cover is the mean over its `scenes`. Pass all scenes of the plan, not those of a block.
     """
     covers: dict[str, list[float]] = {}
     for scene in scenes:
@@ -94,7 +97,7 @@ def days_by_cloud(scenes: Sequence[Scene]) -> tuple[str, ...]:
 
 def _composite(scenes: Sequence[Scene], dates: DatesSpec, periods: Sequence[Period]) -> tuple[StepPlan, ...]:
     del dates
-    days = {scene.solar_day for period in periods for scene in _within(scenes, period.start, period.end)}
+    days = {scene.solar_day for period in periods for scene in _scenes_within(scenes, period.start, period.end)}
     end = max(period.end for period in periods)
     label = periods[0].name if len(periods) == 1 else "composite"
     return (StepPlan(label=label, start=periods[0].start, end=end, days=tuple(sorted(days))),)
@@ -116,7 +119,7 @@ def _series(scenes: Sequence[Scene], dates: DatesSpec, periods: Sequence[Period]
         return _named_series(scenes, dates, periods)
     period = periods[0]
     if dates.every:
-        spans = _parts(period.start, period.end, dates.every)
+        spans = _calendar_parts(period.start, period.end, dates.every)
     elif dates.steps:
         spans = _equal_parts(period.start, period.end, dates.steps)
     else:
@@ -126,7 +129,11 @@ def _series(scenes: Sequence[Scene], dates: DatesSpec, periods: Sequence[Period]
             f"the model takes {dates.steps} steps, one every {dates.every}, and the period "
             f"{period.start.date()}/{period.end.date()} holds {len(spans)}: change the period or name each step's"
         )
-    return tuple(_step(scenes, _label(start, dates.every), start, end) for start, end in spans)
+    monthly = dates.every is not None and dates.every.strip().lower() in MONTHLY
+    return tuple(
+        _step(scenes, start.strftime("%Y-%m") if monthly else start.date().isoformat(), start, end)
+        for start, end in spans
+    )
 
 
 def _named_series(scenes: Sequence[Scene], dates: DatesSpec, periods: Sequence[Period]) -> tuple[StepPlan, ...]:
@@ -136,7 +143,7 @@ def _named_series(scenes: Sequence[Scene], dates: DatesSpec, periods: Sequence[P
 
 
 def _each(scenes: Sequence[Scene], dates: DatesSpec, periods: Sequence[Period]) -> tuple[StepPlan, ...]:
-    chosen = [scene for period in periods for scene in _within(scenes, period.start, period.end)]
+    chosen = [scene for period in periods for scene in _scenes_within(scenes, period.start, period.end)]
     days = days_by_cloud(chosen)
     if dates.steps is not None:
         days = days[: dates.steps]
@@ -159,11 +166,11 @@ def _static(scenes: Sequence[Scene], dates: DatesSpec, periods: Sequence[Period]
 def _step(
     scenes: Sequence[Scene], label: str, start: datetime, end: datetime, *, days: tuple[str, ...] | None = None
 ) -> StepPlan:
-    found = tuple(sorted({scene.solar_day for scene in _within(scenes, start, end)})) if days is None else days
+    found = tuple(sorted({scene.solar_day for scene in _scenes_within(scenes, start, end)})) if days is None else days
     return StepPlan(label=label, start=start, end=end, days=found)
 
 
-def _within(scenes: Sequence[Scene], start: datetime, end: datetime) -> list[Scene]:
+def _scenes_within(scenes: Sequence[Scene], start: datetime, end: datetime) -> list[Scene]:
     return [scene for scene in scenes if start <= scene.datetime <= end]
 
 
@@ -173,14 +180,14 @@ def _day(day: str) -> tuple[datetime, datetime]:
 
 
 def _equal_parts(start: datetime, end: datetime, n_parts: int) -> list[tuple[datetime, datetime]]:
-    """Spans of equal length that cover the period; each ends a microsecond before the next starts."""
+    """Spans of equal length that cover the period; each ends a microsecond before the start of the next."""
     length = (end - start + timedelta(microseconds=1)) / n_parts
     edges = [start + length * number for number in range(n_parts)] + [end + timedelta(microseconds=1)]
-    return _between(edges)
+    return _spans_between(edges)
 
 
-def _parts(start: datetime, end: datetime, every: str) -> list[tuple[datetime, datetime]]:
-    """The period cut every so often; months and years are cut on the calendar, the last part may be shorter."""
+def _calendar_parts(start: datetime, end: datetime, every: str) -> list[tuple[datetime, datetime]]:
+    """The period cut into parts of `every`; months and years are calendar ones, the last part may be shorter."""
     found = _EVERY.match(every.strip())
     if found is None or found.group(1) == "0":
         raise DatesError(f"dates.every is {every!r}: give e.g. month, week, 10D or 2 months")
@@ -188,24 +195,18 @@ def _parts(start: datetime, end: datetime, every: str) -> list[tuple[datetime, d
     edges = [start]
     while edges[-1] <= end:
         if unit in "my":
-            edges.append(_months_on(edges[-1], count * (12 if unit == "y" else 1)))
+            edges.append(_month_start_after(edges[-1], count * (12 if unit == "y" else 1)))
         else:
             edges.append(edges[-1] + timedelta(days=count * (7 if unit == "w" else 1)))
-    return _between([*edges[:-1], end + timedelta(microseconds=1)])
+    return _spans_between([*edges[:-1], end + timedelta(microseconds=1)])
 
 
-def _months_on(moment: datetime, months: int) -> datetime:
-    """The first of the month that many months on, at midnight."""
+def _month_start_after(moment: datetime, months: int) -> datetime:
+    """Midnight of the first day of the month that is `months` after that of `moment`."""
     number = moment.year * 12 + moment.month - 1 + months
     return moment.replace(year=number // 12, month=number % 12 + 1, day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
-def _between(edges: Sequence[datetime]) -> list[tuple[datetime, datetime]]:
+def _spans_between(edges: Sequence[datetime]) -> list[tuple[datetime, datetime]]:
     last = timedelta(microseconds=1)
     return [(start, stop - last) for start, stop in pairwise(edges)]
-
-
-def _label(start: datetime, every: str | None) -> str:
-    """A step's name: its month where it is one, else its first day."""
-    monthly = every is not None and every.strip().lower() in {"month", "m", "ms", "1 month"}
-    return start.strftime("%Y-%m") if monthly else start.date().isoformat()

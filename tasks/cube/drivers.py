@@ -16,7 +16,8 @@ from odc.geo.geobox import GeoBox
 
 from tilewright.catalogs.scene import BandAsset
 from tilewright.tasks.cube.engines import StatelessDriver
-from tilewright.tasks.read.reader import Reading, read_asset
+from tilewright.tasks.read.access import Reading
+from tilewright.tasks.read.reader import read_asset
 from tilewright.tasks.read.retry import UnreadableError
 
 if TYPE_CHECKING:

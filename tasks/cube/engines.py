@@ -18,12 +18,14 @@ from odc.geo.geobox import GeoBox, GeoboxTiles
 from odc.loader import chunked_load
 from odc.loader.types import RasterBandMetadata, RasterGroupMetadata, RasterLoadParams, RasterSource
 
-from tilewright.tasks.cube.mosaic import Access, DayMosaic, read_mosaic
+from tilewright.tasks.cube.mosaic import DayMosaic, read_mosaic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from rasterio.windows import Window
+
+    from tilewright.tasks.read.access import Access
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

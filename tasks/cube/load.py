@@ -11,20 +11,18 @@ import rioxarray  # noqa: F401 - gives a cube its .rio
 import xarray as xr
 from odc.geo.xr import xr_coords
 
-from tilewright.tasks.cube.coverage import touches
 from tilewright.tasks.cube.engines import ENGINES, BandPlan
-from tilewright.tasks.cube.mosaic import Access, DayMosaic
+from tilewright.tasks.cube.mosaic import DayMosaic
+from tilewright.tasks.read.access import Access
 from tilewright.tasks.read.cells import locate
-from tilewright.tasks.read.reader import Reading, check_resampling
+from tilewright.tasks.read.reader import check_resampling
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from odc.geo.geobox import GeoBox
 
     from tilewright.catalogs.scene import Scene
-    from tilewright.tasks.read.counters import ReadStats
-    from tilewright.tasks.read.failures import FailureLog
 
 
 MASK_BANDS = frozenset({"scl", "cloud", "snow", "qa", "qa_pixel", "qa_radsat"})
@@ -44,12 +42,8 @@ def load_cube(
     chunks: int | None = None,
     days_per_chunk: int = 1,
     apart: Sequence[str] = (),
-    sign: Callable[[Scene, str], str] | None = None,
-    failures: FailureLog | None = None,
-    block: str = "",
-    stats: ReadStats | None = None,
-    reading: Reading | None = None,
     as_numbers: Sequence[str] = (),
+    access: Access | None = None,
 ) -> xr.Dataset:
     """The bands of the scenes on the geobox, lazily: nothing is read before it is computed.
 
@@ -64,9 +58,9 @@ def load_cube(
     Scenes of a day that have the bands in `apart` and scenes that lack one are not joined: that day then lies twice in
     `time`. A mask needs it, or a pixel would be judged by a neighbour's band, and only where the neighbour is near.
 
-    `engine` is "odc" or "stackstac"; both give the same pixels. `sign(scene, href)` is called at read time. Failed
-    reads raise ReadError when computed, unless `failures` tolerates them; `block` names them. `stats` counts what is
-    decoded. `reading` holds GDAL settings and retries.
+    `engine` is "odc" or "stackstac"; both give the same pixels. All scenes are read that are given: those that cannot
+    touch the geobox (`tasks/cube/coverage.py`) cost an open file each. Failed reads raise ReadError when computed,
+    unless the failures of `access` tolerate them.
 
     Raises ValueError for an unknown engine or resampling, a rotated geobox, or a band whose scenes disagree in unit.
     """
@@ -75,9 +69,8 @@ def load_cube(
     locate(geobox)
     days = _days(scenes, apart)
     how = check_resampling(resampling)
-    plans = [_plan_band(band, days, geobox, how, as_number=band in as_numbers) for band in bands]
-    access = Access(sign=sign, failures=failures, block=block, reading=reading or Reading(), stats=stats)
-    arrays = ENGINES[engine](plans, geobox, chunks=chunks, days=days_per_chunk, access=access)
+    plans = [_plan_band(band, days, how, as_number=band in as_numbers) for band in bands]
+    arrays = ENGINES[engine](plans, geobox, chunks=chunks, days=days_per_chunk, access=access or Access())
     return _wrap(arrays, plans, days, geobox)
 
 
@@ -102,7 +95,7 @@ def _days(scenes: Sequence[Scene], apart: Sequence[str]) -> list[_Day]:
     return [_Day(date=date, scenes=tuple(group)) for (date, _), group in grouped]
 
 
-def _plan_band(band: str, days: list[_Day], geobox: GeoBox, resampling: str, *, as_number: bool) -> BandPlan:
+def _plan_band(band: str, days: list[_Day], resampling: str, *, as_number: bool) -> BandPlan:
     assets = [asset for day in days for scene in day.scenes if (asset := scene.asset(band)) is not None]
     unit = _common_unit(band, {asset.unit for asset in assets})
     if unit == "class" and not as_number:
@@ -111,15 +104,13 @@ def _plan_band(band: str, days: list[_Day], geobox: GeoBox, resampling: str, *, 
     else:
         dtype, fill = np.dtype("float32"), float("nan")
     how = "nearest" if unit == "class" or band in MASK_BANDS else resampling
-    mosaics = tuple(_mosaic(band, day, geobox, how, unit) for day in days)
+    mosaics = tuple(_mosaic(band, day, how, unit) for day in days)
     return BandPlan(band=band, unit=unit, dtype=dtype, fill=fill, mosaics=mosaics)
 
 
-def _mosaic(band: str, day: _Day, geobox: GeoBox, resampling: str, unit: str) -> DayMosaic | None:
-    """The day's scenes that have the band and reach the geobox, or None."""
-    found = tuple(
-        scene for scene in day.scenes if (asset := scene.asset(band)) is not None and touches(scene, asset, geobox)
-    )
+def _mosaic(band: str, day: _Day, resampling: str, unit: str) -> DayMosaic | None:
+    """The day's scenes that have the band, or None."""
+    found = tuple(scene for scene in day.scenes if scene.asset(band) is not None)
     return DayMosaic(band=band, scenes=found, resampling=resampling, unit=unit) if found else None
 
 

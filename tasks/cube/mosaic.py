@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tilewright.tasks.read.failures import FailureLog, ReadError
+from tilewright.tasks.read.failures import ReadError
 from tilewright.tasks.read.pixels import Conversion, Pixels, convert_unit, to_physical
-from tilewright.tasks.read.reader import Reading, read_asset
+from tilewright.tasks.read.reader import read_asset
 from tilewright.tasks.read.retry import UnreadableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from odc.geo.geobox import GeoBox
 
     from tilewright.catalogs.scene import BandAsset, Scene
-    from tilewright.tasks.read.counters import ReadStats
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
-    """What reading a scene needs besides it: signing, settings, where failures and counts go, the block's name."""
-
-    sign: Callable[[Scene, str], str] | None = None
-    failures: FailureLog | None = None
-    block: str = ""
-    reading: Reading = field(default_factory=Reading)
-    stats: ReadStats | None = None
+    from tilewright.tasks.read.access import Access
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Which pixels of the grid lie inside the area asked for."""
+"""The mask of the grid's pixels whose centre lies inside the requested area."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ if TYPE_CHECKING:
 
 
 CELL = 512
-"""Pixels; masks are drawn in cells of this lattice, so that a pixel's answer does not depend on the box asked for."""
+"""Side in pixels of the lattice cells in which masks are rasterized: a pixel's value does not depend on the box."""
 
 
 def area_mask(grid: Grid, box: PixelBox, area: BaseGeometry) -> np.ndarray:
-    """True where a pixel's centre lies inside ``area`` (in the grid's CRS) and inside the grid's own area.
+    """The mask (height, width) of ``box``: True where the pixel's centre is inside ``area`` and the grid's extent.
 
-    Shape (height, width) of ``box``.
+    ``area`` is in the grid's CRS.
     """
     shapely.prepare(area)
     mask = np.zeros(box.shape, dtype=bool)
     for cell in _cells(box):
-        seen = cell.intersect(box).intersect(grid.area)
-        if not seen.empty:
-            mask[seen.slices_in(box)] = _cell_mask(grid, cell, area)[seen.slices_in(cell)]
+        inside = cell.intersect(box).intersect(grid.extent)
+        if not inside.empty:
+            mask[inside.slices_in(box)] = _cell_mask(grid, cell, area)[inside.slices_in(cell)]
     return mask
 
 
 def n_inside(grid: Grid, area: BaseGeometry) -> int:
-    """How many pixels of the grid's own area ``area_mask`` finds inside ``area``; drawn only along its outline."""
+    """The number of True pixels of ``area_mask`` over the grid's extent; only cells on the outline are rasterized."""
     shapely.prepare(area)
     total = 0
-    for cell in _cells(grid.area):
-        seen = cell.intersect(grid.area)
+    for cell in _cells(grid.extent):
+        inside = cell.intersect(grid.extent)
         if area.contains(shapely.box(*grid.bounds_of(cell))):
-            total += math.prod(seen.shape)
+            total += math.prod(inside.shape)
         else:
-            total += int(_cell_mask(grid, cell, area)[seen.slices_in(cell)].sum())
+            total += int(_cell_mask(grid, cell, area)[inside.slices_in(cell)].sum())
     return total
 
 

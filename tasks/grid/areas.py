@@ -1,4 +1,4 @@
-"""How much ground the pixels of a grid cover: square metres where the CRS is projected, by latitude where it is not."""
+"""Ground areas of pixels and geometries: from the unit of a projected CRS, or by latitude in a geographic one."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from tilewright.tasks.grid.grid import Grid
 
 
-LONGEST_DEGREE = 111_700.0
-"""Metres: no degree is longer. Source: WGS 84, a degree of latitude at the poles is 111 694 m."""
+MAX_METRES_PER_DEGREE = 111_700.0
+"""Metres; an upper bound for one degree. Source: WGS 84, a degree of latitude at the poles is 111 694 m."""
 
 EDGE_SEGMENTS = 64
-"""Pieces into which an area's longest side is cut, as where it is projected: its edges follow parallels."""
+"""Segments into which an area's longest side is cut, as in ``project_area``: its edges follow parallels."""
 
 
 def pixel_metres(grid: Grid) -> tuple[float, float]:
@@ -29,7 +29,7 @@ def pixel_metres(grid: Grid) -> tuple[float, float]:
     if not is_geographic(grid.crs):
         side = grid.resolution * metres_per_unit(grid.crs)
         return side, side
-    west, south, _, north = grid.bounds_of(grid.area)
+    west, south, _, north = grid.bounds_of(grid.extent)
     geod = pyproj.CRS.from_user_input(grid.crs).get_geod()
     assert geod is not None, "a geographic CRS has an ellipsoid"
     middle, half = (south + north) / 2, grid.resolution / 2
@@ -39,7 +39,7 @@ def pixel_metres(grid: Grid) -> tuple[float, float]:
 
 
 def row_km2(grid: Grid, rows: range) -> np.ndarray:
-    """Area of one pixel in each of the absolute rows, (n_rows,) float64 in km2.
+    """The area of one pixel in each of the absolute ``rows``, (n_rows,) float64 in km2.
 
     Source: J. P. Snyder, Map Projections (1987), equations 3-12 and 3-15: the zone between two parallels.
     """
@@ -47,29 +47,29 @@ def row_km2(grid: Grid, rows: range) -> np.ndarray:
         return np.full(len(rows), (grid.resolution * metres_per_unit(grid.crs) / 1000) ** 2)
     ellipsoid = pyproj.CRS.from_user_input(grid.crs).ellipsoid
     assert ellipsoid is not None, "a geographic CRS has an ellipsoid"
-    flat = (ellipsoid.semi_minor_metre / ellipsoid.semi_major_metre) ** 2
+    axis_ratio_squared = (ellipsoid.semi_minor_metre / ellipsoid.semi_major_metre) ** 2
     edges = np.clip(-np.arange(rows.start, rows.stop + 1) * grid.resolution, -90, 90)
-    zones = _zone(np.sin(np.radians(edges)), eccentricity=math.sqrt(1 - flat))
+    zones = _zone(np.sin(np.radians(edges)), eccentricity=math.sqrt(1 - axis_ratio_squared))
     areas: np.ndarray = (zones[:-1] - zones[1:]) * math.radians(grid.resolution) / 2
     return areas * (ellipsoid.semi_major_metre / 1000) ** 2
 
 
 def geometry_km2(geometry: BaseGeometry, crs: str) -> float:
-    """Area of a geometry in a CRS, in km2."""
+    """The area of a geometry in ``crs``, in km2."""
     if not is_geographic(crs):
         return float(geometry.area) * (metres_per_unit(crs) / 1000) ** 2
     minx, miny, maxx, maxy = geometry.bounds
     dense = shapely.segmentize(geometry, max(maxx - minx, maxy - miny) / EDGE_SEGMENTS)
     geod = pyproj.CRS.from_user_input(crs).get_geod()
     assert geod is not None, "a geographic CRS has an ellipsoid"
-    # Signed by the way round that each ring is drawn.
+    # The sign of the area depends on the orientation of each ring.
     return float(geod.geometry_area_perimeter(shapely.orient_polygons(dense))[0]) / 1e6
 
 
 def _zone(sine: np.ndarray, *, eccentricity: float) -> np.ndarray:
-    """Snyder's q of the sine of a latitude: twice it on a sphere."""
+    """Snyder's q (equation 3-12) of the sine of a latitude; twice the sine on a sphere."""
     if eccentricity == 0:
         return 2 * sine
-    inside = eccentricity * sine
-    bent: np.ndarray = sine / (1 - inside**2) + np.arctanh(inside) / eccentricity
-    return (1 - eccentricity**2) * bent
+    scaled = eccentricity * sine
+    total: np.ndarray = sine / (1 - scaled**2) + np.arctanh(scaled) / eccentricity
+    return (1 - eccentricity**2) * total

@@ -1,4 +1,4 @@
-"""Which blocks a grid is cut into: whole multiples of the block from the CRS origin, whatever the area."""
+"""The blocks of a grid: squares that start at multiples of the block size from the CRS origin, whatever the area."""
 
 from __future__ import annotations
 
@@ -20,36 +20,34 @@ if TYPE_CHECKING:
 
 
 def plan_blocks(
-    grid: Grid, *, block: int, halo: int, area: BaseGeometry | None = None, most: int | None = None
+    grid: Grid, *, block: int, halo: int, area: BaseGeometry | None = None, max_blocks: int | None = None
 ) -> tuple[Block, ...]:
     """The blocks that hold a pixel of the grid's area, in row-major order.
 
-    ``block`` and ``halo`` in pixels. ``area`` (in the grid's CRS) leaves out the blocks it does not touch.
+    ``block`` and ``halo`` are in pixels. With ``area`` (in the grid's CRS), blocks that it does not touch are left out.
 
-    Raises GridError for more than ``most``, without cutting the rest.
+    Raises GridError for more than ``max_blocks`` blocks; the count stops there.
     """
-    prepared = None
     if area is not None:
         shapely.prepare(area)
-        prepared = area
-    found = (
-        cut
-        for cut in _cut_blocks(grid, block=block, halo=halo)
-        if prepared is None or prepared.intersects(shapely.box(*grid.bounds_of(cut.inner.intersect(grid.area))))
+    touching = (
+        each
+        for each in _grid_blocks(grid, block=block, halo=halo)
+        if area is None or area.intersects(shapely.box(*grid.bounds_of(each.inner.intersect(grid.extent))))
     )
-    blocks = tuple(islice(found, None if most is None else most + 1))
-    if most is not None and len(blocks) > most:
-        height, width = grid.area.shape
+    blocks = tuple(islice(touching, None if max_blocks is None else max_blocks + 1))
+    if max_blocks is not None and len(blocks) > max_blocks:
+        height, width = grid.extent.shape
         raise GridError(
-            f"area: its {width:,} x {height:,} px make more than limits.blocks = {most:,} blocks of {block} px. Take a "
-            "smaller area, a coarser grid.resolution or a larger tile.block, or raise limits.blocks."
+            f"area: its {width:,} x {height:,} px make more than limits.blocks = {max_blocks:,} blocks of {block} px. "
+            "Take a smaller area, a coarser grid.resolution or a larger tile.block, or raise limits.blocks."
         )
     return blocks
 
 
 def covered_box(grid: Grid, *, block: int) -> PixelBox:
-    """The box of whole blocks that covers the grid's area: what the store declares."""
-    rows, cols = block_range(grid.area, block=block)
+    """The box of whole blocks that covers the grid's area: the extent of the store."""
+    rows, cols = block_range(grid.extent, block=block)
     return PixelBox(
         row_start=rows.start * block,
         row_stop=rows.stop * block,
@@ -59,22 +57,22 @@ def covered_box(grid: Grid, *, block: int) -> PixelBox:
 
 
 def block_range(box: PixelBox, *, block: int) -> tuple[range, range]:
-    """(rows, columns) of the blocks that a box touches."""
+    """(rows, columns) of the blocks that a box touches, in blocks from the CRS origin."""
     rows = range(box.row_start // block, -(-box.row_stop // block))
     cols = range(box.col_start // block, -(-box.col_stop // block))
     return rows, cols
 
 
 def block_at(*, row: int, col: int, block: int, halo: int) -> Block:
-    """The block at a place of the lattice."""
+    """The block at a row and column of the lattice."""
     inner = PixelBox(
         row_start=row * block, row_stop=(row + 1) * block, col_start=col * block, col_stop=(col + 1) * block
     )
     return Block(row=row, col=col, inner=inner, outer=inner.pad(halo))
 
 
-def _cut_blocks(grid: Grid, *, block: int, halo: int) -> Iterator[Block]:
-    rows, cols = block_range(grid.area, block=block)
+def _grid_blocks(grid: Grid, *, block: int, halo: int) -> Iterator[Block]:
+    rows, cols = block_range(grid.extent, block=block)
     for row in rows:
         for col in cols:
             yield block_at(row=row, col=col, block=block, halo=halo)
@@ -82,7 +80,7 @@ def _cut_blocks(grid: Grid, *, block: int, halo: int) -> Iterator[Block]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """A unit of work, retry and write: ``inner`` is written, ``outer`` (inner + halo) is read."""
+    """A unit of work, retry and write: pixels of ``inner`` are written, pixels of ``outer`` (inner + halo) are read."""
 
     row: int
     col: int

@@ -1,4 +1,4 @@
-"""Facts of coordinate reference systems: units, equality, transformers between two of them."""
+"""Coordinate reference systems: equality, transformers, units."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pyproj
 
 @lru_cache(maxsize=256)
 def same_crs(one: str, other: str) -> bool:
-    """True if two CRS texts (authority code or WKT) mean one CRS, in the x, y order rasters have."""
+    """True if two CRS texts (authority code or WKT) are the same CRS; axis order is ignored, as rasters use x, y."""
     if one == other:
         return True
     first, second = pyproj.CRS.from_user_input(one), pyproj.CRS.from_user_input(other)
@@ -18,7 +18,7 @@ def same_crs(one: str, other: str) -> bool:
 
 @lru_cache(maxsize=256)
 def transformer(source: str, target: str) -> pyproj.Transformer:
-    """The transformation between two CRS texts, x before y."""
+    """The transformer from one CRS text to another, x before y."""
     return pyproj.Transformer.from_crs(source, target, always_xy=True)
 
 
@@ -28,8 +28,8 @@ def is_geographic(crs: str) -> bool:
     return bool(pyproj.CRS.from_user_input(crs).is_geographic)
 
 
-def unit_word(crs: str) -> str:
-    """What lengths of a CRS are counted in: ``m``, ``degrees`` or ``units``."""
+def crs_unit(crs: str) -> str:
+    """The unit of lengths in a CRS: ``m``, ``degrees`` or ``units``."""
     if is_geographic(crs):
         return "degrees"
     return "m" if metres_per_unit(crs) == 1 else "units"

@@ -1,7 +1,7 @@
-"""The grid of a product: absolute pixels, and boxes of them, on a lattice anchored at the CRS origin.
+"""The grid of a product: square pixels on a lattice anchored at the CRS origin.
 
-Everything is counted in whole pixels from the origin of the CRS: ``row = round(-y / resolution)`` and
-``col = round(x / resolution)``. A pixel therefore has the same index whatever area is asked for.
+Pixel indices are counted from the origin of the CRS: ``row = round(-y / resolution)`` and
+``col = round(x / resolution)``. A pixel therefore has the same index whatever area is requested.
 """
 
 from __future__ import annotations
@@ -25,40 +25,40 @@ if TYPE_CHECKING:
 
 
 SNAP_TOLERANCE = 1e-6
-"""Pixels by which a bound may miss a pixel edge and still count as lying on it."""
+"""Pixels by which a bound may miss a pixel edge and still count as on it."""
 
 EDGE_SEGMENTS = 64
-"""Pieces into which the longest side of an area is cut before it is projected, to follow curved edges."""
+"""Segments into which the longest side of an area is cut before it is projected, so that edges may curve."""
 
-MOST_DEGREES = 1.0
-"""A resolution above it cannot be meant in degrees: a pixel would be more than 100 km wide."""
+MAX_DEGREES = 1.0
+"""Degrees; the coarsest resolution of a geographic CRS, over 100 km. A larger number is taken for metres."""
 
 
 class GridError(ValueError):
-    """A grid that cannot be had: what was asked, what is possible."""
+    """A grid that cannot be made; the message names the setting and the possible values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """A CRS cut into square pixels from its origin, and the box of them an area covers.
+    """The lattice of square pixels of a CRS, and the extent of a product on it, in absolute pixels.
 
     ``crs`` is an authority code or WKT; ``resolution`` the pixel size in CRS units.
     """
 
     crs: str
     resolution: float
-    area: PixelBox
+    extent: PixelBox
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.resolution) and self.resolution > 0):
             raise GridError(f"grid.resolution is {self.resolution}: it must be a positive number of CRS units.")
-        if self.area.empty:
+        if self.extent.empty:
             raise GridError("The area covers no pixel of the grid: enlarge the area or make grid.resolution finer.")
 
     @property
     def geobox(self) -> GeoBox:
-        """The GeoBox of the area."""
-        return self.geobox_of(self.area)
+        """The GeoBox of the extent."""
+        return self.geobox_of(self.extent)
 
     def geobox_of(self, box: PixelBox) -> GeoBox:
         """The GeoBox of any box of absolute pixels."""
@@ -75,9 +75,9 @@ class Grid:
         return box.col_start * size, -box.row_stop * size, box.col_stop * size, -box.row_start * size
 
     def rescale(self, *, numerator: int, denominator: int) -> Grid:
-        """The grid with pixels ``denominator / numerator`` times the size, its area the smallest that covers this."""
-        area = self.area.cover(numerator=numerator, denominator=denominator)
-        return Grid(crs=self.crs, resolution=self.resolution * denominator / numerator, area=area)
+        """The grid with pixels ``denominator / numerator`` times the size and the smallest extent that covers this."""
+        extent = self.extent.cover(numerator=numerator, denominator=denominator)
+        return Grid(crs=self.crs, resolution=self.resolution * denominator / numerator, extent=extent)
 
 
 def plan_grid(
@@ -89,10 +89,11 @@ def plan_grid(
 ) -> Grid:
     """The grid that covers ``aoi`` (EPSG:4326), snapped outwards to whole pixels from the CRS origin.
 
-    ``crs`` is ``"utm"`` (the zone of the area's centre), an authority code or WKT. ``bounds`` in that CRS fix the
-    grid instead of the area. A geographic CRS is taken with a resolution in degrees alone, at most MOST_DEGREES.
+    ``crs`` is ``"utm"`` (the zone of the area's centre), an authority code or WKT. ``bounds`` in that CRS, if present,
+    replace those of the area. With a geographic CRS, ``resolution`` is in degrees, at most MAX_DEGREES.
 
-    Raises GridError for an unknown CRS, a geographic one with metres or over 180 degrees, an area that holds no pixel.
+    Raises GridError for an unknown CRS, for a geographic CRS with a resolution in metres or an area across 180 degrees,
+    and for an area that holds no pixel.
     """
     target = utm_crs(aoi) if crs.lower() == "utm" else _known_crs(crs)
     if is_geographic(target):
@@ -102,7 +103,7 @@ def plan_grid(
         if projected.is_empty or not np.isfinite(projected.bounds).all():
             raise GridError(f"The area cannot be projected to {target}: choose a grid.crs whose domain holds the area.")
         bounds = projected.bounds
-    return Grid(crs=target, resolution=resolution, area=snap_bounds(bounds, resolution=resolution))
+    return Grid(crs=target, resolution=resolution, extent=snap_bounds(bounds, resolution=resolution))
 
 
 def snap_bounds(bounds: tuple[float, float, float, float], *, resolution: float) -> PixelBox:
@@ -123,8 +124,8 @@ def snap_bounds(bounds: tuple[float, float, float, float], *, resolution: float)
 def utm_crs(aoi: BaseGeometry) -> str:
     """``EPSG:326zz`` or ``EPSG:327zz``, the UTM zone of the area's centre.
 
-    Source: DMA TM 8358.1 (1990), 3-1: zones of six degrees, wider ones over south-west Norway and Svalbard, as the
-    Sentinel-2 granules have them.
+    Source: DMA TM 8358.1 (1990), 3-1: zones of six degrees, wider ones over south-west Norway and Svalbard, like the
+    zones of Sentinel-2 granules. Raises GridError for a centre beyond UTM's latitudes.
     """
     lon, lat = _centre(aoi)
     if not -80.0 <= lat <= 84.0:
@@ -138,7 +139,10 @@ def utm_crs(aoi: BaseGeometry) -> str:
 
 
 def project_area(aoi: BaseGeometry, crs: str) -> BaseGeometry:
-    """The area (EPSG:4326) in ``crs``, its edges followed along the parallels and meridians they were drawn on."""
+    """The area (EPSG:4326) in ``crs``; its edges are densified, so that they follow parallels and meridians.
+
+    Raises GridError for an area without an extent in both directions.
+    """
     transformer = pyproj.Transformer.from_crs("EPSG:4326", crs, always_xy=True)
     minx, miny, maxx, maxy = aoi.bounds
     longest = max(maxx - minx, maxy - miny)
@@ -163,10 +167,10 @@ def _check_degrees(
     aoi: BaseGeometry, crs: str, *, resolution: float, bounds: tuple[float, float, float, float] | None
 ) -> None:
     units = {axis.unit_name for axis in pyproj.CRS.from_user_input(crs).axis_info}
-    if resolution > MOST_DEGREES or units != {"degree"}:
+    if resolution > MAX_DEGREES or units != {"degree"}:
         raise GridError(
             f"grid.crs {crs!r} is geographic, where pixels are not equal in size, and grid.resolution = {resolution:g} "
-            f"is not in degrees: give a projected CRS, e.g. 'utm', or degrees, e.g. 0.0001 (at most {MOST_DEGREES:g})."
+            f"is not in degrees: give a projected CRS, e.g. 'utm', or degrees, e.g. 0.0001 (at most {MAX_DEGREES:g})."
         )
     if _split_at_180(aoi):
         raise GridError(
@@ -177,14 +181,14 @@ def _check_degrees(
 
 
 def _split_at_180(aoi: BaseGeometry) -> bool:
-    """True for an area of several parts that reach 180 degrees from both sides."""
+    """True for an area with several parts that touches 180 degrees from both sides."""
     bounds = shapely.bounds(shapely.get_parts(aoi))
     west, east = (bounds[:, 0] <= -180.0 + SNAP_TOLERANCE).any(), (bounds[:, 2] >= 180.0 - SNAP_TOLERANCE).any()
     return len(bounds) > 1 and bool(west and east)
 
 
 def _centre(aoi: BaseGeometry) -> tuple[float, float]:
-    """(lon, lat) of the middle of the area's extent; an area split at 180 degrees is taken as one."""
+    """(lon, lat) of the middle of the area's extent; parts split at 180 degrees are joined first."""
     parts = shapely.get_parts(aoi)
     bounds = shapely.bounds(parts)
     minx, maxx = bounds[:, 0], bounds[:, 2]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PixelBox:
-    """Half-open box of absolute pixels, rows downwards and columns to the right from the CRS origin."""
+    """Half-open box of absolute pixels; from the CRS origin, rows count downwards and columns to the right."""
 
     row_start: int
     row_stop: int
@@ -34,7 +34,7 @@ class PixelBox:
         )
 
     def intersect(self, other: PixelBox) -> PixelBox:
-        """The pixels in both boxes, possibly none."""
+        """The box of the pixels in both boxes; it may be empty."""
         return PixelBox(
             row_start=max(self.row_start, other.row_start),
             row_stop=min(self.row_stop, other.row_stop),
@@ -43,7 +43,7 @@ class PixelBox:
         )
 
     def rescale(self, *, numerator: int, denominator: int) -> PixelBox:
-        """The same ground in pixels ``denominator / numerator`` times the size; the box must lie on their edges."""
+        """The same ground in pixels ``denominator / numerator`` times the size; the box must end on edges of those."""
         edges = (self.row_start, self.row_stop, self.col_start, self.col_stop)
         assert all(edge * numerator % denominator == 0 for edge in edges), f"{self} is not on the coarser lattice"
         row_start, row_stop, col_start, col_stop = (edge * numerator // denominator for edge in edges)
@@ -59,7 +59,7 @@ class PixelBox:
         )
 
     def slices_in(self, outer: PixelBox) -> tuple[slice, slice]:
-        """(rows, columns) at which this box lies inside an array that covers ``outer``."""
+        """(rows, columns) of this box in an array that covers ``outer``."""
         top, left = self.row_start - outer.row_start, self.col_start - outer.col_start
         height, width = self.shape
         return slice(top, top + height), slice(left, left + width)

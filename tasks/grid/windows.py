@@ -1,8 +1,8 @@
-"""Windows: which pixels each model call sees and which of its pixels are kept.
+"""Windows: the pixels of each model call, and those of its output pixels that are kept.
 
 All sizes are pixels of the model grid. The core of a window starts at a multiple of ``step`` from the CRS origin, the
-window ``trim`` before it: ``window = step + 2 * trim`` (a fixed window may hold a few pixels more on the far side).
-Blocks are multiples of the step.
+window ``trim`` pixels before it: ``window = step + 2 * trim``. A fixed window may hold a few pixels more to the right
+and below. Block sizes are multiples of the step.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tilewright.tasks.grid.blocks import block_range
+from tilewright.tasks.grid.blocks import block_at, block_range
 from tilewright.tasks.grid.grid import GridError
 from tilewright.tasks.grid.pixel_box import PixelBox
 
@@ -26,7 +26,7 @@ Merge = Literal["trim", "blend"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lattice:
-    """How windows and blocks lie: sizes in model-grid pixels, ``stride`` the model's total stride."""
+    """The sizes of windows and blocks in model-grid pixels; ``stride`` is the model's total stride."""
 
     step: int
     trim: int
@@ -48,7 +48,7 @@ class Lattice:
 
     @property
     def reach(self) -> int:
-        """Steps beyond a block whose windows still touch it: 0 for trim, ``ceil(rim / step)`` for blend."""
+        """Steps beyond a block whose windows contribute to it: 0 for trim, ``ceil(rim / step)`` for blend."""
         return math.ceil(self.rim / self.step) if self.merge == "blend" else 0
 
     @property
@@ -58,19 +58,19 @@ class Lattice:
 
     @property
     def halo(self) -> int:
-        """Pixels to be read beyond a block on each side."""
+        """Pixels to read beyond a block on each side."""
         return self.reach * self.step + self.rim
 
     @property
     def passes(self) -> float:
-        """Pixels the model computes per pixel kept, on the inside of a large area."""
+        """Pixels that the model computes per pixel kept, for a block in the interior of a large area."""
         n_kept = self.block**2
         return ((self.block // self.step + 2 * self.reach) * self.window) ** 2 / n_kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """One model call: ``outer`` goes in; ``kept`` is what its answer may be used for."""
+    """One model call: ``outer`` is the input; ``kept`` holds the output pixels that are used."""
 
     row: int
     col: int
@@ -79,9 +79,9 @@ class Window:
 
 
 def lattice_of(windows: WindowChoice, *, block: int) -> Lattice:
-    """The lattice of a model's windows; a wish for ``block`` is rounded up to a multiple of the step.
+    """The lattice of a model's windows; ``block`` (pixels) is rounded up to a multiple of the step.
 
-    Raises GridError where a step that was asked for is off the stride.
+    Raises GridError for a step that is not a multiple of the stride.
     """
     return Lattice(
         step=windows.step,
@@ -94,18 +94,14 @@ def lattice_of(windows: WindowChoice, *, block: int) -> Lattice:
 
 
 def block_windows(inner: PixelBox, lattice: Lattice) -> Iterator[Window]:
-    """The windows that have a say in a block, in row-major order of the lattice."""
+    """The windows that contribute to a block, in row-major order of the lattice."""
     rows, cols = block_range(inner.pad(lattice.reach * lattice.step), block=lattice.step)
     for row in rows:
         for col in cols:
-            core = _core(row, col, lattice.step)
+            core = block_at(row=row, col=col, block=lattice.step, halo=0).inner
             outer = _outer(core, lattice)
             kept = core if lattice.merge == "trim" else outer
             yield Window(row=row, col=col, outer=outer, kept=kept)
-
-
-def _core(row: int, col: int, step: int) -> PixelBox:
-    return PixelBox(row_start=row * step, row_stop=(row + 1) * step, col_start=col * step, col_stop=(col + 1) * step)
 
 
 def _outer(core: PixelBox, lattice: Lattice) -> PixelBox:

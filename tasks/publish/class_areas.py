@@ -14,7 +14,7 @@ from tilewright.tasks.zarr.store import LayerRows, open_store
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tilewright.tasks.plan import Plan
+    from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.publish.layers import WrittenLayer, WrittenLayers
     from tilewright.tasks.storage.ledger import BlockEntry
     from tilewright.tasks.storage.storage import Storage
@@ -34,8 +34,8 @@ class Areas:
 def measure_areas(storage: Storage, plan: Plan, finished: WrittenLayers, *, n_valid: int) -> Areas:
     """The areas of a finished product with ``n_valid`` valid pixels; in degrees its layers are read for it once."""
     classes = [layer for layer in finished.layers if layer.spec.classes]
-    if not is_geographic(plan.product_grid.crs):
-        pixel = float(row_km2(plan.product_grid, range(1))[0])
+    if not is_geographic(plan.raster.product_grid.crs):
+        pixel = float(row_km2(plan.raster.product_grid, range(1))[0])
         known = {layer.spec.name: {v: n * pixel for v, n in layer.facts.counts.items()} for layer in classes}
         return Areas(total=n_valid * pixel, classes=known)
     first = finished.layers[0]
@@ -51,9 +51,9 @@ def measure_areas(storage: Storage, plan: Plan, finished: WrittenLayers, *, n_va
 
 def block_km2(plan: Plan, entry: BlockEntry) -> float:
     """About what a block has mapped: in degrees its valid pixels are taken as of its rows' mean size."""
-    side, area = plan.product_block, plan.product_grid.area
+    side, area = plan.raster.product_block, plan.raster.product_grid.extent
     top, bottom = max(entry.row * side, area.row_start), min((entry.row + 1) * side, area.row_stop)
-    return entry.valid_pixels * float(row_km2(plan.product_grid, range(top, bottom)).mean())
+    return entry.valid_pixels * float(row_km2(plan.raster.product_grid, range(top, bottom)).mean())
 
 
 def _by_value(storage: Storage, plan: Plan, layer: WrittenLayer) -> dict[int, float]:
@@ -66,8 +66,8 @@ def _by_value(storage: Storage, plan: Plan, layer: WrittenLayer) -> dict[int, fl
 
 def _rows(storage: Storage, plan: Plan, layer: WrittenLayer) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(values (rows, width), km2 of a pixel (rows,)) of a layer inside the grid's area, from top to bottom."""
-    grid, area = plan.product_grid, plan.product_grid.area
-    store = open_store(storage, box=plan.product_box, block=plan.product_block, read_only=True)
+    grid, area = plan.raster.product_grid, plan.raster.product_grid.extent
+    store = open_store(storage, box=plan.raster.product_box, block=plan.raster.product_block, read_only=True)
     strips = LayerRows(store=store, name=layer.spec.name, box=area)
     for start in range(0, area.shape[0], ROWS_AT_ONCE):
         stop = min(start + ROWS_AT_ONCE, area.shape[0])

@@ -22,7 +22,7 @@ from tilewright.catalogs.publish.facts import (
     StatisticsFacts,
 )
 from tilewright.models.spec.outputs import layer_word
-from tilewright.tasks.cog.write import multihash
+from tilewright.tasks.cog.write import file_multihash
 from tilewright.tasks.grid.areas import pixel_metres
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tilewright.models.spec.outputs import LayerSpec
-    from tilewright.tasks.block.block import Worker
+    from tilewright.tasks.block.worker import Worker
     from tilewright.tasks.cog.write import CogFacts
-    from tilewright.tasks.plan import Plan
+    from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.publish.layers import WrittenLayers
 
 
@@ -50,23 +50,23 @@ def product_facts(
     worker: Worker, finished: WrittenLayers, report: Mapping[str, Any], *, folder: Path, created: datetime
 ) -> ProductFacts:
     """All that the Item says. ``folder`` holds the files beside the layers as they are published."""
-    plan, card = worker.plan, worker.engine.card
-    grid = plan.product_grid
+    plan, card = worker.plan, worker.model.card
+    grid = plan.raster.product_grid
     area = shape(plan.request["area"])
     start, end = _span(plan)
     return ProductFacts(
         id=plan.name,
         collection=f"tilewright-{layer_word(card.name)[:LONGEST_NAME]}",
         title=plan.name,
-        description=f"{', '.join(plan.layers)} of {report['area_km2']:.1f} km2 by the model {card.name}",
+        description=f"{', '.join(plan.raster.layers)} of {report['area_km2']:.1f} km2 by the model {card.name}",
         geometry=shapely.geometry.mapping(area),
         bbox=bounds_of(area),
         start=start,
         end=end,
         created=created,
         crs=grid.crs,
-        shape=grid.area.shape,
-        transform=tuple(grid.transform_of(grid.area))[:6],
+        shape=grid.extent.shape,
+        transform=tuple(grid.transform_of(grid.extent))[:6],
         layers=tuple(
             layer_facts(layer.spec, layer.facts, media_type=VRT if layer.parts else COG) for layer in finished.layers
         ),
@@ -87,7 +87,7 @@ def product_facts(
         expression={
             "key": plan.settings_key(),
             "job": plan.request,
-            "exact": plan.exact,
+            "exact": plan.model.exact,
             "provider": report["provider"],
         },
     )
@@ -99,7 +99,7 @@ def _span(plan: Plan) -> tuple[datetime, datetime]:
 
 
 def _card_href(plan: Plan) -> str:
-    reference = plan.card["reference"]
+    reference = plan.model.card["reference"]
     return reference if "://" in reference or "/" in reference else f"urn:tilewright:model:{reference}"
 
 
@@ -187,7 +187,7 @@ def _files(folder: Path, finished: WrittenLayers, *, zarr_format: int) -> tuple[
                 roles=roles,
                 title=title,
                 size=(folder / name).stat().st_size,
-                checksum=multihash(folder / name),
+                checksum=file_multihash(folder / name),
             )
         )
     facts.append(
@@ -198,7 +198,7 @@ def _files(folder: Path, finished: WrittenLayers, *, zarr_format: int) -> tuple[
             roles=("metadata",),
             title="The frozen plan, from which the product can be rebuilt",
             size=(folder / "plan.json").stat().st_size,
-            checksum=multihash(folder / "plan.json"),
+            checksum=file_multihash(folder / "plan.json"),
         )
     )
     facts.extend(entry for layer in finished.layers for entry in names_facts(layer.spec, layer.facts))

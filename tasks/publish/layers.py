@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from tilewright.tasks.cog.cog_file import CogFile, forget_cogs, make_file
+from tilewright.tasks.cog.cog_file import CogFile, ensure_cog, remove_cogs
 from tilewright.tasks.cog.parts import MAX_SIDE, cog_parts, join_parts
 from tilewright.tasks.cog.spec import CogClass, CogSpec
 from tilewright.tasks.cog.vrt import write_vrt
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tilewright.tasks.cog.parts import CogPart
     from tilewright.tasks.cog.write import CogFacts
     from tilewright.tasks.grid.pixel_box import PixelBox
-    from tilewright.tasks.plan import Plan
+    from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.progress import Listener
     from tilewright.tasks.storage.ledger import BlockEntry
     from tilewright.tasks.storage.storage import Storage
@@ -73,12 +73,12 @@ class WrittenLayers:
 def product_parts(plan: Plan) -> tuple[CogPart, ...]:
     """The parts a plan's layers are cut in; one where they fit in one file."""
     side = (plan.request.get("cog") or {}).get("max_side") or MAX_SIDE
-    return cog_parts(plan.product_grid.area, side=side)
+    return cog_parts(plan.raster.product_grid.extent, side=side)
 
 
 def blocks_of(plan: Plan, entries: Mapping[str, BlockEntry], box: PixelBox) -> list[BlockEntry]:
     """The blocks that touch a box of the product's pixels."""
-    side = plan.product_block
+    side = plan.raster.product_block
     rows = range(box.row_start // side, -(-box.row_stop // side))
     cols = range(box.col_start // side, -(-box.col_stop // side))
     return [entry for entry in entries.values() if entry.row in rows and entry.col in cols]
@@ -95,17 +95,19 @@ def finish_layers(
     """
     known = {spec.name: spec for spec in card.layer_specs()}
     parts, clock = product_parts(plan), _Clock()
-    wanted = {(name, part): _file(plan, entries, known[name], part, parts) for name in plan.layers for part in parts}
+    wanted = {
+        (name, part): _file(plan, entries, known[name], part, parts) for name in plan.raster.layers for part in parts
+    }
     listener(Stage(name="cogs", total=len(wanted)))
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    store = open_store(storage, box=plan.product_box, block=plan.product_block, read_only=True)
+    store = open_store(storage, box=plan.raster.product_box, block=plan.raster.product_block, read_only=True)
     pool = ThreadPoolExecutor(min(n_cores, AT_ONCE), thread_name_prefix="tilewright-finish")
     try:
-        kinds = {name: known[name].kind for name in plan.layers}
+        kinds = {name: known[name].kind for name in plan.raster.layers}
         levels = pool.submit(clock.timed("pyramid", lambda: _pyramid(storage, plan, kinds, entries, n_cores)))
         making = {
             place: pool.submit(
-                clock.timed("cogs", lambda file=file: make_file(storage, store, file, threads=n_cores))  # type: ignore[misc]
+                clock.timed("cogs", lambda file=file: ensure_cog(storage, store, file, threads=n_cores))  # type: ignore[misc]
             )
             for place, file in wanted.items()
         }
@@ -115,7 +117,8 @@ def finish_layers(
         # What failed is told at once: files not begun yet are not begun any more.
         pool.shutdown(cancel_futures=True)
     layers = tuple(
-        _layer(storage, plan, known[name], tuple((part, made[name, part]) for part in parts)) for name in plan.layers
+        _layer(storage, plan, known[name], tuple((part, made[name, part]) for part in parts))
+        for name in plan.raster.layers
     )
     _remove_others(storage, plan, layers)
     return WrittenLayers(layers=layers, seconds=clock.seconds)
@@ -162,14 +165,14 @@ class _Clock:
 def _file(
     plan: Plan, entries: Mapping[str, BlockEntry], spec: LayerSpec, part: CogPart, parts: tuple[CogPart, ...]
 ) -> CogFile:
-    grid = plan.product_grid
-    box = part.box_in(grid.area)
+    grid = plan.raster.product_grid
+    box = part.box_in(grid.extent)
     return CogFile(
         name=f"{spec.name}_{part.suffix}.tif" if len(parts) > 1 else f"{spec.name}.tif",
         spec=cog_spec(spec),
         grid=grid,
         box=box,
-        metadata={"TILEWRIGHT_PRODUCT": plan.name, "TILEWRIGHT_MODEL": plan.card["name"]},
+        metadata={"TILEWRIGHT_PRODUCT": plan.name, "TILEWRIGHT_MODEL": plan.model.card["name"]},
         checksums={entry.name: entry.checksums[spec.name] for entry in blocks_of(plan, entries, box)},
     )
 
@@ -181,9 +184,9 @@ def _pyramid(
     checksums = {name: {(entry.row, entry.col): entry.checksums[name] for entry in entries.values()} for name in names}
     write_pyramid(
         storage,
-        grid=plan.product_grid,
-        box=plan.product_box,
-        block=plan.product_block,
+        grid=plan.raster.product_grid,
+        box=plan.raster.product_box,
+        block=plan.raster.product_block,
         kinds=names,
         checksums=checksums,
         threads=threads,
@@ -199,12 +202,12 @@ def _done(future: Future[CogFacts], listener: Listener) -> CogFacts:
 def _layer(storage: Storage, plan: Plan, spec: LayerSpec, files: tuple[tuple[CogPart, CogFacts], ...]) -> WrittenLayer:
     if len(files) == 1:
         return WrittenLayer(spec=spec, facts=files[0][1])
-    grid = plan.product_grid
+    grid = plan.raster.product_grid
     with staging_folder(storage) as folder:
         vrt = write_vrt(
             folder / f"{spec.name}.vrt",
             files,
-            transform=grid.transform_of(grid.area),
+            transform=grid.transform_of(grid.extent),
             crs=grid.crs,
             spec=cog_spec(spec),
         )
@@ -215,9 +218,9 @@ def _layer(storage: Storage, plan: Plan, spec: LayerSpec, files: tuple[tuple[Cog
 def _remove_others(storage: Storage, plan: Plan, layers: tuple[WrittenLayer, ...]) -> None:
     """Remove what an earlier plan cut otherwise: parts, whole files and VRTs of these layers, Items of parts."""
     ours = {name for layer in layers for name in (layer.href, *(facts.path.name for _, facts in layer.parts))}
-    names = "|".join(re.escape(name) for name in plan.layers)
+    names = "|".join(re.escape(name) for name in plan.raster.layers)
     others = re.compile(rf"({names})(_r\d+c\d+)?\.(tif|vrt)")
-    top = storage.top()
-    forget_cogs(storage, [name for name in top if others.fullmatch(name) and name not in ours])
+    top = storage.top_names()
+    remove_cogs(storage, [name for name in top if others.fullmatch(name) and name not in ours])
     parts = {f"item_{part.suffix}.json" for part, _ in layers[0].parts}
     storage.delete([name for name in top if PART_ITEM.fullmatch(name) and name not in parts])

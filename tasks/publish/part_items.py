@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tilewright.catalogs.publish.facts import ProductFacts
     from tilewright.tasks.cog.parts import CogPart
     from tilewright.tasks.grid.pixel_box import PixelBox
-    from tilewright.tasks.plan import Plan
+    from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.publish.layers import WrittenLayers
     from tilewright.tasks.storage.ledger import BlockEntry
 
@@ -49,8 +49,8 @@ def part_facts(
 def _part(
     whole: ProductFacts, plan: Plan, entries: Mapping[str, BlockEntry], finished: WrittenLayers, part: CogPart
 ) -> ProductFacts:
-    grid = plan.product_grid
-    box = part.box_in(grid.area)
+    grid = plan.raster.product_grid
+    box = part.box_in(grid.extent)
     files = [(layer.spec, dict(layer.parts)[part]) for layer in finished.layers]
     used = {scene for entry in blocks_of(plan, entries, box) for scene in entry.scenes}
     footprint = _footprint(plan, box)
@@ -72,7 +72,7 @@ def _part(
 
 def _footprint(plan: Plan, box: PixelBox) -> BaseGeometry:
     """Where a part meets the area asked for, in EPSG:4326; the part itself where it only fills the rectangle."""
-    square = plan.product_grid.geobox_of(box).footprint("EPSG:4326", npoints=64).geom
+    square = plan.raster.product_grid.geobox_of(box).footprint("EPSG:4326", npoints=64).geom
     outline = footprint_of(mapping(square), None)
     met = shapely.intersection(outline, shape(plan.request["area"]))
     areas = [piece for piece in getattr(met, "geoms", [met]) if piece.geom_type == "Polygon" and piece.area > 0]

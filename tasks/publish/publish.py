@@ -21,7 +21,7 @@ from tilewright.tasks.report.render import render_report
 from tilewright.tasks.report.sections import headline
 from tilewright.tasks.storage.ledger import PLAN
 from tilewright.tasks.storage.storage import json_bytes, staging_folder
-from tilewright.tasks.zarr.thumbnail import read_small
+from tilewright.tasks.zarr.thumbnail import read_thumbnail
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pystac
 
-    from tilewright.tasks.block.block import Worker
-    from tilewright.tasks.plan import Plan
+    from tilewright.tasks.block.worker import Worker
+    from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.publish.layers import WrittenLayers
     from tilewright.tasks.report.picture import Legend
     from tilewright.tasks.storage.ledger import BlockEntry
@@ -91,11 +91,11 @@ def publish_product(
 def _small_layers(storage: Storage, plan: Plan, finished: WrittenLayers) -> dict[str, np.ndarray]:
     """Every layer by name as (y, x) in its stored dtype, small enough for a picture."""
     return {
-        layer.spec.name: read_small(
+        layer.spec.name: read_thumbnail(
             storage,
             layer.spec.name,
-            box=plan.product_box,
-            area=plan.product_grid.area,
+            box=plan.raster.product_box,
+            area=plan.raster.product_grid.extent,
             max_size=PICTURE_SIZE,
             kind=layer.spec.kind,
         )
@@ -124,12 +124,12 @@ def _collection(standing: Mapping[str, Any] | None, items: Mapping[str, pystac.I
 
 
 def _write_preview(path: Path, plan: Plan, shown: PreviewContent, *, report: Mapping[str, Any]) -> None:
-    grid = plan.product_grid
+    grid = plan.raster.product_grid
     write_preview(
         path,
         layer=shown.layer,
-        key=shown.key,
-        frame=Frame(crs=grid.crs, bounds=grid.bounds_of(grid.area), resolution=grid.resolution),
+        legend=shown.key,
+        frame=Frame(crs=grid.crs, bounds=grid.bounds_of(grid.extent), resolution=grid.resolution),
         title=plan.name,
         subtitle=headline(report),
         attribution=str(report["attribution"]),

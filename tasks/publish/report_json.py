@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from tilewright.tasks.block.block import Worker
+    from tilewright.tasks.block.worker import Worker
     from tilewright.tasks.compose.steps import StepPlan
-    from tilewright.tasks.plan import InputPlan, Plan
+    from tilewright.tasks.plan.inputs import InputPlan
+    from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.publish.class_areas import Areas
     from tilewright.tasks.publish.layers import WrittenLayer, WrittenLayers
     from tilewright.tasks.storage.ledger import BlockEntry
@@ -56,15 +57,15 @@ def report_json(
     valid = sum(entry.valid_pixels for entry in blocks)
     areas = measure_areas(worker.storage, plan, finished, n_valid=valid)
     needed = worker.stats.needed_pixels or sum(entry.pixels_needed for entry in blocks)
-    rates = calibrate(plan, worker.engine.card, worker.engine.session, window=worker.engine.pace.seconds)
-    asked = n_inside(plan.grid, plan.area_geometry)
-    inside = asked * (plan.up / plan.down) ** 2
+    rates = calibrate(plan, worker.model.card, worker.model.session, window=worker.model.timer.seconds)
+    asked = n_inside(plan.raster.grid, plan.raster.aoi_geometry)
+    inside = asked * (plan.raster.up / plan.raster.down) ** 2
     floor = floor_seconds(rates, plan, pixels_needed=needed, valid_pixels=valid, n_cores=run.n_workers)
     return {
         **_identity(plan, run.began, run.finished),
         "steps": contributions(plan, blocks, n_inside=asked),
         "area_km2": areas.total,
-        "area_asked_km2": geometry_km2(plan.area_geometry, plan.grid.crs),
+        "area_asked_km2": geometry_km2(plan.raster.aoi_geometry, plan.raster.grid.crs),
         "missing_percent": _missing_percent(valid, inside),
         "blocks": len(blocks),
         "windows_run": sum(entry.windows_run for entry in blocks),
@@ -78,41 +79,45 @@ def report_json(
         "km2_per_s": areas.total / run.seconds if run.seconds > 0 else 0.0,
         "peak_memory_mb": run.peak_memory / 1e6,
         "workers": run.n_workers,
-        "provider": worker.engine.session.provider,
-        "fused": plan.fused,
-        "precision": plan.precision,
-        "tuned": plan.tuned,
-        "receptive_field": plan.receptive,
-        "trim": plan.lattice.trim,
-        "window": plan.lattice.window,
-        "step": plan.lattice.step,
-        "windows_reason": plan.windows_reason,
-        "exact": plan.exact,
-        "exact_reason": plan.exact_reason,
+        "provider": worker.model.session.provider,
+        "fused": plan.model.fused,
+        "precision": plan.model.precision,
+        "tuned": plan.model.tuned,
+        "receptive_field": plan.model.receptive,
+        "trim": plan.raster.lattice.trim,
+        "window": plan.raster.lattice.window,
+        "step": plan.raster.lattice.step,
+        "windows_reason": plan.model.windows_reason,
+        "exact": plan.model.exact,
+        "exact_reason": plan.model.exact_reason,
         "layers": [_layer(layer, small[layer.spec.name], areas, inside=inside) for layer in finished.layers],
         "scenes": _scenes(plan, blocks),
         "failures": [failure for entry in blocks for failure in entry.failures],
-        "warnings": [*plan.warnings, *([worker.engine.session.note] if worker.engine.session.note else [])],
+        "warnings": [*plan.warnings, *([worker.model.session.note] if worker.model.session.note else [])],
     }
 
 
 def _identity(plan: Plan, began: datetime, finished_at: datetime) -> dict[str, Any]:
-    grid = plan.product_grid
+    grid = plan.raster.product_grid
     simulated = any(scene.simulated for entry in plan.inputs for scene in entry.scenes)
     periods = {period["name"]: f"{period['start']}/{period['end']}" for period in plan.request["period"]}
     return {
         "name": plan.name,
         "tilewright_version": plan.versions["tilewright"],
         "versions": plan.versions,
-        "model": {"name": plan.card["name"], "sha256": plan.card["sha256"], "card": plan.card["reference"]},
+        "model": {
+            "name": plan.model.card["name"],
+            "sha256": plan.model.card["sha256"],
+            "card": plan.model.card["reference"],
+        },
         "job": {key: value for key, value in plan.request.items() if key not in {"source", "area"}},
         "source": plan.source.get("title") or plan.source["name"],
         "period": periods,
         "grid": {
             "crs": grid.crs,
             "resolution": grid.resolution,
-            "shape": list(grid.area.shape),
-            "bounds": list(grid.bounds_of(grid.area)),
+            "shape": list(grid.extent.shape),
+            "bounds": list(grid.bounds_of(grid.extent)),
         },
         "key": plan.settings_key(),
         "started": began.isoformat(),
@@ -125,7 +130,7 @@ def _identity(plan: Plan, began: datetime, finished_at: datetime) -> dict[str, A
 
 def _passes(plan: Plan, blocks: list[BlockEntry], valid: int) -> float | None:
     """Pixels the model computed per valid pixel of the product; None where none is valid."""
-    window_pixels = (plan.lattice.window * plan.up / plan.down) ** 2
+    window_pixels = (plan.raster.lattice.window * plan.raster.up / plan.raster.down) ** 2
     return sum(entry.windows_run for entry in blocks) * window_pixels / valid if valid else None
 
 

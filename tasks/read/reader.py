@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,34 +12,22 @@ from rasterio.enums import Resampling
 from tilewright.tasks.grid.crs import same_crs
 from tilewright.tasks.read.cells import CellBox, CellGrid, cells, locate
 from tilewright.tasks.read.counters import DecodedBlocks, FileBlock, ReadStats
-from tilewright.tasks.read.failures import Failure, FailureLog, ReadError
 from tilewright.tasks.read.gdal import limit_block_cache, reading_env, settings_for
 from tilewright.tasks.read.handles import FileKey, HandlePool, OpenFile
 from tilewright.tasks.read.paste import Alignment, align, paste
 from tilewright.tasks.read.pixels import Pixels
-from tilewright.tasks.read.retry import RetryPolicy, UnreadableError, read_with_retries
+from tilewright.tasks.read.retry import UnreadableError, read_with_retries
 from tilewright.tasks.read.source_window import FileWindow, source_window
 from tilewright.tasks.read.warp import SHEET, pixel_ratio, warp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from odc.geo.geobox import GeoBox
 
     from tilewright.catalogs.scene import BandAsset
+    from tilewright.tasks.read.access import Reading
 
-
-__all__ = [
-    "Failure",
-    "FailureLog",
-    "ReadError",
-    "ReadStats",
-    "Reading",
-    "check_resampling",
-    "close_files",
-    "read_asset",
-    "set_block_cache",
-]
 
 OVERVIEW_SLACK = 1.05
 """How much coarser than the grid an overview may be and still be read, since a warped pixel is never quite one size."""
@@ -47,14 +35,6 @@ OVERVIEW_SLACK = 1.05
 _HANDLES = HandlePool()
 
 _DECODED = DecodedBlocks(capacity_bytes=limit_block_cache())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """How files are reached: GDAL settings over the project's own, and the retry policy."""
-
-    gdal: Mapping[str, str] = field(default_factory=dict)
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
 
 
 def set_block_cache(n_bytes: int) -> None:

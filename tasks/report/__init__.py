@@ -1,4 +1,4 @@
-"""The product explained: report.html, preview.png and the pictures of its layers.
+"""The files that explain a product: report.html, preview.png and the pictures of its layers.
 
 Reading order: render, fields, format, sections, layer_views, step_table, timeline, performance, picture, background,
 preview.

@@ -1,8 +1,9 @@
-"""The scenes in true colour behind the map: a small picture from overviews, for the report and the preview."""
+"""The true-colour picture behind the map in the report and the preview, read from overviews."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dask import threaded
@@ -13,58 +14,56 @@ from tilewright.tasks.compose.mask import valid_mask
 from tilewright.tasks.compose.mask_rule import MaskRule
 from tilewright.tasks.cube.load import load_cube
 from tilewright.tasks.read.failures import FailureLog
-from tilewright.tasks.read.reader import Reading
 from tilewright.tasks.report.picture import true_colour
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     import numpy as np
 
     from tilewright.catalogs.scene import Scene
-    from tilewright.tasks.plan import InputPlan, Plan
+    from tilewright.tasks.plan.inputs import InputPlan
+    from tilewright.tasks.plan.plan import Plan
+    from tilewright.tasks.read.access import Access
 
 
 VISIBLE = ("red", "green", "blue")
 
-MOST_DAYS = 6
-"""Days that take part: the clearest ones; more would only cost time."""
+MAX_DAYS = 6
+"""Days composited: the clearest ones; more would only cost time."""
 
 
-def background_picture(
-    plan: Plan, *, max_size: int, sign: Callable[[Scene, str], str] | None, gdal: Mapping[str, str]
-) -> np.ndarray | None:
-    """True colour (y, x, 3) uint8 over the product's area, its longer side at most ``max_size``.
+def background_picture(plan: Plan, access: Access, *, max_size: int) -> np.ndarray | None:
+    """True-colour picture (y, x, 3) uint8 of the product's area, its longer side at most ``max_size`` pixels.
 
-    Of the last step that has scenes with red, green and blue: the median without clouds where a mask tells them, else
-    the clearest scene that is there. None where no step has any: a picture is not worth a failed product.
+    It shows the last step that has scenes with red, green and blue: the median of the cloud-free pixels if the input
+    has a mask, and the clearest scene in all other pixels. None if no step has such scenes: a picture is not worth a
+    failed product.
     """
-    found = _visible(plan)
-    if found is None:
+    visible = _last_visible_step(plan)
+    if visible is None:
         return None
-    entry, scenes = found
-    geobox = plan.product_grid.geobox
-    # A power of two is an overview as it is; anything between is a warp, which took longer than small jobs themselves.
+    entry, scenes = visible
+    geobox = plan.raster.product_grid.geobox
+    # A power of two reads an overview unchanged; any other factor is a warp, which took longer than a small job.
     shrink = 2.0 ** max(0, math.ceil(math.log2(max(geobox.shape) / max_size)))
-    small = geobox.zoom_to((round(geobox.shape[0] / shrink), round(geobox.shape[1] / shrink)))
+    small_geobox = geobox.zoom_to((round(geobox.shape[0] / shrink), round(geobox.shape[1] / shrink)))
     failures = FailureLog(tolerance=len(scenes) * len(VISIBLE) * 2)
     bands = tuple(dict.fromkeys((*VISIBLE, *entry.mask.bands)))
-    cube = load_cube(
-        scenes, small, bands, resampling="average" if shrink > 1 else "bilinear", sign=sign, failures=failures,
-        block="picture", reading=Reading(gdal=gdal),
-    )  # fmt: skip
-    anything = valid_mask(cube, rule=MaskRule(kind="none"), bands=VISIBLE)
-    clearest = composite(cube, anything, bands=VISIBLE, reducer="least-cloudy")
+    resampling = "average" if shrink > 1 else "bilinear"
+    # Its reads are neither counted nor among the failures of the product.
+    own = replace(access, failures=failures, stats=None, block="picture")
+    cube = load_cube(scenes, small_geobox, bands, resampling=resampling, access=own)
+    all_valid = valid_mask(cube, rule=MaskRule(kind="none"), bands=VISIBLE)
+    clearest = composite(cube, all_valid, bands=VISIBLE, reducer="least-cloudy")
     if entry.mask.kind == "none":
-        (seen,) = compute(clearest, scheduler=threaded.get)
-        return true_colour(*(seen[band].to_numpy() for band in VISIBLE))
-    without = composite(cube, valid_mask(cube, rule=entry.mask, bands=VISIBLE), bands=VISIBLE, reducer="median")
-    masked, unmasked = compute(without, clearest, scheduler=threaded.get)
-    # Under clouds on every date the clouds themselves are shown: the truth is a better picture than a hole.
+        (unmasked,) = compute(clearest, scheduler=threaded.get)
+        return true_colour(*(unmasked[band].to_numpy() for band in VISIBLE))
+    cloud_free = composite(cube, valid_mask(cube, rule=entry.mask, bands=VISIBLE), bands=VISIBLE, reducer="median")
+    masked, unmasked = compute(cloud_free, clearest, scheduler=threaded.get)
+    # A pixel that is cloudy on every date shows the cloud: the truth is a better picture than a hole.
     return true_colour(*(masked[band].fillna(unmasked[band]).to_numpy() for band in VISIBLE))
 
 
-def _visible(plan: Plan) -> tuple[InputPlan, tuple[Scene, ...]] | None:
+def _last_visible_step(plan: Plan) -> tuple[InputPlan, tuple[Scene, ...]] | None:
     for entry in plan.inputs:
         for step in reversed(entry.steps):
             scenes = [
@@ -73,14 +72,15 @@ def _visible(plan: Plan) -> tuple[InputPlan, tuple[Scene, ...]] | None:
                 if scene.solar_day in step.days and all(scene.asset(band) for band in VISIBLE)
             ]
             if scenes:
-                return entry, _clearest(scenes)
+                return entry, _clearest_scenes(scenes)
     return None
 
 
-def _clearest(scenes: list[Scene]) -> tuple[Scene, ...]:
+def _clearest_scenes(scenes: list[Scene]) -> tuple[Scene, ...]:
+    """The scenes of the days with the least cloud, in the order of `scenes`; a day is as cloudy as its worst scene."""
     cloud: dict[str, float] = {}
     for scene in scenes:
         cover = 100.0 if scene.cloud_cover is None else scene.cloud_cover
         cloud[scene.solar_day] = max(cloud.get(scene.solar_day, 0.0), cover)
-    days = sorted(cloud, key=lambda day: (cloud[day], day))[:MOST_DAYS]
+    days = sorted(cloud, key=lambda day: (cloud[day], day))[:MAX_DAYS]
     return tuple(scene for scene in scenes if scene.solar_day in days)

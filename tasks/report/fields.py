@@ -1,4 +1,4 @@
-"""report.json read with suspicion: any key may be missing or hold something else than it should."""
+"""Values of report.json, each checked for its type: any key may be missing or hold an unexpected value."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
 Fields = Mapping[str, object]
 
 
-def part(fields: Fields, key: str) -> Fields:
-    """The mapping under `key`; empty when it is missing or no mapping."""
+def mapping(fields: Fields, key: str) -> Fields:
+    """The mapping under `key`; empty if the value is missing or no mapping."""
     value = fields.get(key)
     return value if isinstance(value, Mapping) else {}
 
 
 def rows(fields: Fields, key: str) -> list[Fields]:
-    """The mappings in the list under `key`; a plain text in it becomes {"reason": text}."""
+    """The mappings in the list under `key`; an entry that is plain text becomes {"reason": text}."""
     value = fields.get(key)
     if not isinstance(value, Sequence) or isinstance(value, str):
         return []
-    kept = [entry if isinstance(entry, Mapping) else {"reason": str(entry)} for entry in value if entry is not None]
-    return [entry for entry in kept if entry]
+    entries = [entry if isinstance(entry, Mapping) else {"reason": str(entry)} for entry in value if entry is not None]
+    return [entry for entry in entries if entry]
 
 
 def text(fields: Fields, key: str) -> str:
-    """The text or number under `key`, stripped; empty when it is missing or anything else."""
+    """The text or number under `key` as stripped text; empty if the value is missing or of another type."""
     value = fields.get(key)
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
@@ -38,7 +38,7 @@ def text(fields: Fields, key: str) -> str:
 
 
 def texts(fields: Fields, key: str) -> tuple[str, ...]:
-    """The texts in the list under `key`, or the one text that stands there."""
+    """The texts in the list under `key`; a single text counts as a list of one."""
     value = fields.get(key)
     if isinstance(value, str):
         return (value,)
@@ -48,33 +48,33 @@ def texts(fields: Fields, key: str) -> tuple[str, ...]:
 
 
 def numbers(fields: Fields, key: str, n: int) -> tuple[float, ...]:
-    """Exactly `n` finite numbers from the list under `key`; empty when it holds anything else."""
+    """Exactly `n` finite numbers from the list under `key`; empty if the list holds anything else."""
     value = fields.get(key)
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != n:
         return ()
-    kept = [number(entry) for entry in value]
-    return tuple(entry for entry in kept if entry is not None) if None not in kept else ()
+    entries = [number(entry) for entry in value]
+    return tuple(entry for entry in entries if entry is not None) if None not in entries else ()
 
 
-def spans(fields: Fields, key: str) -> list[tuple[str, datetime, datetime]]:
-    """Named periods under `key`, in the order given.
+def named_periods(fields: Fields, key: str) -> list[tuple[str, datetime, datetime]]:
+    """(label, start, end) of each period under `key`, in the order of the report; the label may be empty.
 
-    Written as "a/b", [a, b], {"before": "a/b"} or [{"label", "start", "end"}]; what cannot be read is left out.
+    Accepts "a/b", [a, b], {"before": "a/b"} and [{"label", "start", "end"}]; an invalid period is left out.
     """
     value = fields.get(key)
-    found: list[tuple[str, object]] = []
+    labelled: list[tuple[str, object]] = []
     if isinstance(value, Mapping):
-        found = [(str(label), entry) for label, entry in value.items()]
+        labelled = [(str(label), entry) for label, entry in value.items()]
     elif isinstance(value, Sequence) and not isinstance(value, str) and value and isinstance(value[0], Mapping):
         entries = [entry for entry in value if isinstance(entry, Mapping)]
-        found = [(text(entry, "label"), [entry.get("start"), entry.get("end")]) for entry in entries]
+        labelled = [(text(entry, "label"), [entry.get("start"), entry.get("end")]) for entry in entries]
     else:
-        found = [("", value)]
-    read = [(label, _ends(entry)) for label, entry in found]
-    return [(label, ends[0], ends[1]) for label, ends in read if ends]
+        labelled = [("", value)]
+    periods = [(label, _period(entry)) for label, entry in labelled]
+    return [(label, period[0], period[1]) for label, period in periods if period]
 
 
-def _ends(value: object) -> tuple[datetime, datetime] | None:
+def _period(value: object) -> tuple[datetime, datetime] | None:
     pair = value.split("/") if isinstance(value, str) else value
     if not isinstance(pair, Sequence) or len(pair) != 2:
         return None

@@ -1,4 +1,4 @@
-"""Figures as a person reads them: counts, areas, bytes, durations, dates. A figure that is missing is an en dash."""
+"""Figures as text: counts, areas, bytes, durations, dates. A missing figure is an en dash."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 
 ABSENT = "–"
 
-_THIN = "\u202f"  # narrow no-break space: groups digits without being a point or a comma anywhere
+_NARROW_SPACE = "\u202f"  # narrow no-break space: groups digits, and no language reads it as a decimal point or comma
 
 
 def number(value: object) -> float | None:
-    """The value as a finite float; None for anything that is not a number."""
+    """The value as a finite float; None if it is not a number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if math.isfinite(value) else None
@@ -19,82 +19,84 @@ def number(value: object) -> float | None:
 
 def count(value: object) -> str:
     """A whole number in groups of three: "12 345"."""
-    given = number(value)
-    return ABSENT if given is None else f"{given:,.0f}".replace(",", _THIN)
+    amount = number(value)
+    return ABSENT if amount is None else f"{amount:,.0f}".replace(",", _NARROW_SPACE)
 
 
 def figure(value: object) -> str:
     """Any number to three significant digits, whole from 1000 on: "0.0123", "1.2", "12 345"."""
-    given = number(value)
-    if given is None:
+    amount = number(value)
+    if amount is None:
         return ABSENT
-    if abs(given) >= 1000:
-        return count(given)
-    if given and abs(given) < 1e-4:
-        return f"{given:.2e}"
-    decimals = 2 - math.floor(math.log10(abs(given))) if given else 0
-    text = f"{given:.{max(decimals, 0)}f}"
+    if abs(amount) >= 1000:
+        return count(amount)
+    if amount and abs(amount) < 1e-4:
+        return f"{amount:.2e}"
+    decimals = 2 - math.floor(math.log10(abs(amount))) if amount else 0
+    text = f"{amount:.{max(decimals, 0)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def fixed(value: object, decimals: int) -> str:
-    """A number with so many decimals, for columns: "0.10"; "< 0.01" for what would round away."""
-    given = number(value)
-    if given is None:
+    """A number with `decimals` decimals, for columns: "0.10"; "< 0.01" for a positive number that would round to 0."""
+    amount = number(value)
+    if amount is None:
         return ABSENT
     least = 10.0**-decimals
-    return f"<\u00a0{least:.{decimals}f}" if 0 < given < least / 2 else f"{given:,.{decimals}f}".replace(",", _THIN)
+    if 0 < amount < least / 2:
+        return f"<\u00a0{least:.{decimals}f}"
+    return f"{amount:,.{decimals}f}".replace(",", _NARROW_SPACE)
 
 
 def percent(value: object) -> str:
-    """A percentage to one decimal; "< 0.1 %" for what would round away."""
-    given = number(value)
-    if given is None:
+    """A percentage to one decimal; "< 0.1 %" for a positive one that would round to 0."""
+    amount = number(value)
+    if amount is None:
         return ABSENT
-    return "<\u00a00.1\u00a0%" if 0 < given < 0.05 else f"{given:.1f}\u00a0%"
+    return "<\u00a00.1\u00a0%" if 0 < amount < 0.05 else f"{amount:.1f}\u00a0%"
 
 
 def share(value: object) -> str:
-    """A fraction of one as a percentage without decimals: 0.64 -> "64 %"; below 1 % as `percent` writes it."""
-    given = number(value)
-    if given is None or 0 < given < 0.01:
-        return percent(None if given is None else given * 100)
-    return f"{given * 100:.0f}\u00a0%"
+    """A fraction of one as a percentage without decimals: 0.64 -> "64 %"; below 1 % in the form of `percent`."""
+    amount = number(value)
+    if amount is None or 0 < amount < 0.01:
+        return percent(None if amount is None else amount * 100)
+    return f"{amount * 100:.0f}\u00a0%"
 
 
 def size(value: object) -> str:
     """Bytes in decimal units: "1.2 MB"."""
-    given = number(value)
-    if given is None:
+    amount = number(value)
+    if amount is None:
         return ABSENT
     for unit in ("B", "kB", "MB", "GB", "TB"):
-        if abs(given) < 1000 or unit == "TB":
+        if abs(amount) < 1000 or unit == "TB":
             break
-        given /= 1000
-    return f"{figure(given)}\u00a0{unit}"
+        amount /= 1000
+    return f"{figure(amount)}\u00a0{unit}"
 
 
 def megabytes(value: object) -> str:
     """A number of megabytes in the unit that fits: 2500 -> "2.5 GB"."""
-    given = number(value)
-    return ABSENT if given is None else size(given * 1e6)
+    amount = number(value)
+    return ABSENT if amount is None else size(amount * 1e6)
 
 
 def duration(value: object) -> str:
     """Seconds as "0.42 s", "12.3 s", "4 min 05 s", "2 h 13 min"."""
-    given = number(value)
-    if given is None:
+    amount = number(value)
+    if amount is None:
         return ABSENT
-    if given < 100:
-        return f"{given:.{2 if given < 10 else 1}f}\u00a0s"
-    whole = round(given)
+    if amount < 100:
+        return f"{amount:.{2 if amount < 10 else 1}f}\u00a0s"
+    whole = round(amount)
     if whole < 3600:
         return f"{whole // 60}\u00a0min\u00a0{whole % 60:02d}\u00a0s"
     return f"{whole // 3600}\u00a0h\u00a0{whole % 3600 // 60:02d}\u00a0min"
 
 
 def moment(value: object) -> datetime | None:
-    """The instant an ISO 8601 text names, UTC where it names no zone; None for anything else."""
+    """The instant in an ISO 8601 text, as UTC; a text without a time zone is taken as UTC. None for anything else."""
     if not isinstance(value, str):
         return None
     try:

@@ -1,4 +1,4 @@
-"""What the report says of each layer: its kind, its classes with their areas, the ends of its ramp, its picture."""
+"""The layers as the report shows them: kind, classes with their areas, ends of the colour ramp, picture."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 LONGEST_SIDE = 2048
-"""Pixels of an embedded picture's longer side: what a large screen shows, in a file that can be sent by mail."""
+"""Pixels on the longer side of an embedded picture: enough for a large screen, in a file small enough for mail."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassRow:
-    """One class of a layer with the colour it has on the map; figures are None where the report does not know them."""
+    """One class of a layer with its colour on the map; a figure is None if the report does not hold it."""
 
     value: str
     name: str
@@ -41,7 +41,11 @@ class ClassRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerView:
-    """One layer as the report shows it; `image` is a data: URI, empty for a layer without a picture."""
+    """One layer as the report shows it.
+
+    `ends` are the values at the two ends of the colour ramp, None for classes. `image` is a data: URI, empty for a
+    layer without a picture.
+    """
 
     name: str
     title: str
@@ -58,31 +62,31 @@ class LayerView:
 
     @property
     def decimals(self) -> int:
-        """Decimals of the areas, the same for all classes: three digits of the largest."""
+        """Decimals of the areas, the same for all classes: the largest area shows three digits."""
         largest = max((row.area_km2 or 0 for row in self.classes), default=0)
         return next((decimals for decimals, above in ((0, 1000), (1, 100), (2, 1), (3, 0.1)) if largest >= above), 4)
 
     @property
     def found(self) -> tuple[ClassRow, ...]:
-        """Classes that cover at least one pixel, the largest first; every class where areas are not known."""
+        """Classes that cover at least one pixel, the largest first; every class if areas are not known."""
         known = [row for row in self.classes if row.pixels != 0 and row.area_km2 != 0]
         return tuple(sorted(known, key=lambda row: -(row.area_km2 or row.percent or row.pixels or 0)))
 
     @property
     def empty(self) -> tuple[ClassRow, ...]:
-        """Classes that the model knows and did not find."""
+        """Classes that the model knows and that cover no pixel."""
         return tuple(row for row in self.classes if row.pixels == 0 or row.area_km2 == 0)
 
 
 def layer_views(report: Fields, maps: Mapping[str, NDArray[np.uint8]]) -> tuple[LayerView, ...]:
-    """The layers of the report in its order, then those that have only a picture."""
+    """The layers of the report in its order, then the layers that have only a picture."""
     listed = rows(report, "layers")
     names = {text(layer, "name") for layer in listed}
     pictures_only: list[Fields] = [{"name": name} for name in maps if name not in names]
-    return tuple(_view(layer, maps.get(text(layer, "name"))) for layer in [*listed, *pictures_only])
+    return tuple(_layer_view(layer, maps.get(text(layer, "name"))) for layer in [*listed, *pictures_only])
 
 
-def _view(layer: Fields, picture: NDArray[np.uint8] | None) -> LayerView:
+def _layer_view(layer: Fields, picture: NDArray[np.uint8] | None) -> LayerView:
     name, unit = text(layer, "name") or "unnamed", text(layer, "unit")
     classes, lowest, highest = _class_rows(layer), number(layer.get("min")), number(layer.get("max"))
     kind = text(layer, "kind") or ("class" if classes else "percent" if unit in {"%", "percent"} else "value")
@@ -124,31 +128,31 @@ def _class_rows(layer: Fields) -> tuple[ClassRow, ...]:
 
 
 def map_uri(picture: NDArray[np.uint8]) -> str:
-    """A PNG data: URI of an RGBA picture (y, x, 4), colours exact; indexed where there are at most 256 of them."""
-    shown = np.ascontiguousarray(_thinned(picture))
+    """A PNG data: URI of an RGBA picture (y, x, 4) with exact colours; indexed if it has at most 256 colours."""
+    shown = np.ascontiguousarray(_subsampled(picture))
     colours, index = np.unique(shown.view(np.uint32).reshape(shown.shape[:2]), return_inverse=True)
     if colours.size > 256:
-        return _uri(Image.fromarray(shown), "PNG", compress_level=6)
+        return _data_uri(Image.fromarray(shown), "PNG", compress_level=6)
     table = colours.view(np.uint8).reshape(-1, 4)
     image = Image.frombytes("P", (shown.shape[1], shown.shape[0]), index.astype(np.uint8).tobytes())
     image.putpalette(table[:, :3].tobytes(), "RGB")
-    return _uri(image, "PNG", compress_level=6, transparency=table[:, 3].tobytes())
+    return _data_uri(image, "PNG", compress_level=6, transparency=table[:, 3].tobytes())
 
 
 def scene_uri(picture: NDArray[np.uint8]) -> str:
-    """A WebP data: URI of a true-colour picture (y, x, 3), transparent where it is (0, 0, 0)."""
-    shown = _thinned(picture)
+    """A WebP data: URI of a true-colour picture (y, x, 3); pixels of (0, 0, 0) are transparent."""
+    shown = _subsampled(picture)
     alpha = np.where(shown.any(axis=-1), 255, 0).astype(np.uint8)
-    return _uri(Image.fromarray(np.dstack([shown, alpha])), "WEBP", quality=88, method=4)
+    return _data_uri(Image.fromarray(np.dstack([shown, alpha])), "WEBP", quality=88, method=4)
 
 
-def _thinned(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    # Every n-th pixel and not their average: an averaged class colour would be the colour of no class.
-    every = max(1, math.ceil(max(picture.shape[:2]) / LONGEST_SIDE))
-    return picture[every // 2 :: every, every // 2 :: every]
+def _subsampled(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    # Every n-th pixel, not an average: an averaged class colour would be the colour of no class.
+    stride = max(1, math.ceil(max(picture.shape[:2]) / LONGEST_SIDE))
+    return picture[stride // 2 :: stride, stride // 2 :: stride]
 
 
-def _uri(image: Image.Image, encoding: str, **options: object) -> str:
-    packed = io.BytesIO()
-    image.save(packed, format=encoding, **options)
-    return f"data:image/{encoding.lower()};base64,{base64.b64encode(packed.getvalue()).decode('ascii')}"
+def _data_uri(image: Image.Image, encoding: str, **options: object) -> str:
+    encoded = io.BytesIO()
+    image.save(encoded, format=encoding, **options)
+    return f"data:image/{encoding.lower()};base64,{base64.b64encode(encoded.getvalue()).decode('ascii')}"

@@ -1,4 +1,4 @@
-"""How the product was made: what was read and run, how long each stage took, how exact it is."""
+"""How the product was made: amounts read and run, seconds of each stage, exactness."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tilewright.tasks.report import format as words
-from tilewright.tasks.report.fields import part, text
+from tilewright.tasks.report.fields import mapping, text
 from tilewright.tasks.report.format import number
 
 if TYPE_CHECKING:
     from tilewright.tasks.report.fields import Fields
 
 
-_WHOLE = ("total", "wall")  # keys of `seconds` that are the run's length and not one of its stages
+_RUN_KEYS = ("total", "wall")  # keys of `seconds` that hold the length of the run and not of one stage
 
 _VERDICTS = {
     "exact": (
@@ -30,7 +30,7 @@ _VERDICTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
-    """A named figure, and what it stands for in a few words."""
+    """A named figure, with a short note that explains it."""
 
     name: str
     value: str
@@ -50,7 +50,8 @@ class CostBar:
 class CostChart:
     """Seconds of each stage, of the run and of its floor, on one scale.
 
-    `overlapping` says that the stages add up to more than the run, `short` that start-up and publishing are most of it.
+    `overlapping` is True if the stages add up to more than the run, `short` if most of the run is start-up and
+    publishing.
     """
 
     stages: tuple[CostBar, ...]
@@ -62,7 +63,7 @@ class CostChart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exactness:
-    """Whether tiled output is whole-image output, in plain words; `state` is "exact", "inexact" or "unknown"."""
+    """Whether tiled output equals whole-image output, in sentences; `state` is "exact", "inexact" or "unknown"."""
 
     state: str
     title: str
@@ -70,9 +71,9 @@ class Exactness:
 
 
 def work_facts(report: Fields) -> tuple[Fact, ...]:
-    """What was read and run, beside the cost chart; a figure that the report does not know is left out."""
+    """The figures shown next to the cost chart; a figure that the report does not hold is left out."""
     skipped = number(report.get("windows_skipped"))
-    passed_over = "" if skipped is None else f"{words.count(skipped)} skipped"
+    skipped_note = "" if skipped is None else f"{words.count(skipped)} skipped"
     shown = (
         Fact(name="Read", value=words.size(report.get("bytes_read")), note="bytes from the archive"),
         Fact(name="Read factor", value=words.figure(report.get("read_factor")), note="pixels read per pixel needed"),
@@ -80,18 +81,18 @@ def work_facts(report: Fields) -> tuple[Fact, ...]:
         Fact(
             name="Windows run",
             value=words.count(report.get("windows_run")),
-            note=passed_over,
+            note=skipped_note,
         ),
         Fact(name="Passes", value=words.figure(report.get("passes")), note="pixels computed per pixel kept"),
         Fact(name="Speed", value=with_unit(report.get("km2_per_s"), "km²/s")),
-        Fact(name="Provider", value=text(report, "provider") or words.ABSENT, note=_way(report)),
+        Fact(name="Provider", value=text(report, "provider") or words.ABSENT, note=_provider_note(report)),
         Fact(name="Peak memory", value=words.megabytes(report.get("peak_memory_mb"))),
     )
     return tuple(fact for fact in shown if fact.value != words.ABSENT)
 
 
-def _way(report: Fields) -> str:
-    """How the provider ran the model."""
+def _provider_note(report: Fields) -> str:
+    """How the provider ran the model: fused, in half precision, tuned."""
     fused = ", with the card inside its graph" if report.get("fused") else ""
     half = ", in half precision" if report.get("precision") == "fp16" else ""
     tuned = ", its graph tuned to the windows" if report.get("tuned") else ""
@@ -99,9 +100,9 @@ def _way(report: Fields) -> str:
 
 
 def total_seconds(report: Fields) -> float | None:
-    """Measured length of the run: `seconds.total`, or floor / efficiency where it is not written."""
-    seconds = part(report, "seconds")
-    for key in _WHOLE:
+    """Measured length of the run in seconds: `seconds.total`, or floor / efficiency if the report lacks it."""
+    seconds = mapping(report, "seconds")
+    for key in _RUN_KEYS:
         if (total := number(seconds.get(key))) is not None:
             return total
     floor, efficiency = number(report.get("floor_seconds")), number(report.get("efficiency"))
@@ -109,16 +110,18 @@ def total_seconds(report: Fields) -> float | None:
 
 
 def mostly_start_up(report: Fields) -> bool:
-    """True where blocks, spread over the cores, were less than half of a run: it says little about speed then."""
-    seconds, total = part(report, "seconds"), total_seconds(report)
+    """True if blocks, divided by the workers, took less than half of the run: its speed then says little."""
+    seconds, total = mapping(report, "seconds"), total_seconds(report)
     busy = sum(number(seconds.get(stage)) or 0.0 for stage in ("read", "infer", "write"))
     return total is not None and busy / (number(report.get("workers")) or 1) < total / 2
 
 
-def cost(report: Fields) -> CostChart:
-    """The stages in the order given, the whole run and its floor, as bars on one scale."""
-    given = {str(name): number(value) for name, value in part(report, "seconds").items() if str(name) not in _WHOLE}
-    stages = {name: seconds for name, seconds in given.items() if seconds is not None and seconds >= 0}
+def cost_chart(report: Fields) -> CostChart:
+    """The stages in the order of the report, the whole run and its floor, as bars on one scale."""
+    listed = {
+        str(name): number(value) for name, value in mapping(report, "seconds").items() if str(name) not in _RUN_KEYS
+    }
+    stages = {name: seconds for name, seconds in listed.items() if seconds is not None and seconds >= 0}
     total, floor = total_seconds(report), number(report.get("floor_seconds"))
     longest = max([*stages.values(), total or 0, floor or 0, 1e-9])
 
@@ -137,26 +140,22 @@ def cost(report: Fields) -> CostChart:
     )
 
 
-def verdict(report: Fields) -> Exactness:
-    """The exactness of the product: its title, then why, how far the model sees, and what was cut."""
+def exactness(report: Fields) -> Exactness:
+    """The exactness of the product: its title, its meaning, then the reason, the receptive field and the trim."""
     exact = report.get("exact")
     state = "exact" if exact is True else "inexact" if exact is False else "unknown"
     title, meaning = _VERDICTS[state]
-    reason = _sentence(text(report, "exact_reason") or text(part(report, "receptive_field"), "reason"))
-    reach = _reach(report)
-    # What makes an exact map exact is its reach and what was cut: the reason would say them again.
-    details = ("" if state == "exact" and reach else reason, reach, _cut(report))
+    reason = text(report, "exact_reason") or text(mapping(report, "receptive_field"), "reason")
+    reason = reason[:1].upper() + reason[1:] + ("." if reason and not reason.endswith((".", "!")) else "")
+    receptive_field = _receptive_field(report)
+    # An exact map is exact because of its receptive field and its trim: the reason would repeat both.
+    details = ("" if state == "exact" and receptive_field else reason, receptive_field, _trim(report))
     why = " ".join(sentence for sentence in details if sentence)
     return Exactness(state=state, title=title, sentences=tuple(sentence for sentence in (meaning, why) if sentence))
 
 
-def _sentence(given: str) -> str:
-    end = "" if not given or given.endswith((".", "!")) else "."
-    return given[:1].upper() + given[1:] + end
-
-
-def _reach(report: Fields) -> str:
-    field = part(report, "receptive_field")
+def _receptive_field(report: Fields) -> str:
+    field = mapping(report, "receptive_field")
     radius = number(field.get("radius")) if field else number(report.get("receptive_field"))
     if radius is None:
         return "The model's receptive field has no measured bound." if field.get("verdict") == "unbounded" else ""
@@ -168,12 +167,12 @@ def _reach(report: Fields) -> str:
     return f"The model sees {words.count(radius)}\u00a0px to each side of a pixel (measured receptive field)."
 
 
-def _cut(report: Fields) -> str:
+def _trim(report: Fields) -> str:
     trim, window = number(report.get("trim")), number(report.get("window"))
     if trim is None:
         return ""
-    of = f"{words.count(window)}\u00a0px window" if window else "window"
-    return f"{words.count(trim)}\u00a0px were trimmed from each side of a {of}."
+    trimmed = f"{words.count(window)}\u00a0px window" if window else "window"
+    return f"{words.count(trim)}\u00a0px were trimmed from each side of a {trimmed}."
 
 
 def with_unit(value: object, unit: str) -> str:

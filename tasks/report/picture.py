@@ -1,4 +1,4 @@
-"""A layer or a scene as colours on the screen: RGBA pictures, their legend, the true-colour background."""
+"""Layers and scenes as colours on the screen: RGBA pictures, their legend, the true-colour background."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 STRETCH = (2.0, 98.0)
-"""Percentiles of the valid values between which the ramp runs; what lies outside gets the colour of the end."""
+"""Percentiles of the valid values at the two ends of the ramp; values beyond them get the colour of that end."""
 
 DARKEST, BRIGHTEST = 0.0, 0.3
 """Reflectance shown as black and as white: land seldom exceeds 0.3 in the visible, cloud always does."""
@@ -34,7 +34,7 @@ class Swatch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Legend:
-    """What the colours of one picture mean: swatches for classes, or the two ends of the ramp in `unit`."""
+    """The meaning of a picture's colours: swatches for classes, or the values at the two ends of the ramp in `unit`."""
 
     title: str
     swatches: tuple[Swatch, ...] = ()
@@ -45,12 +45,12 @@ class Legend:
 def picture(layer: NDArray[np.generic], spec: LayerSpec) -> NDArray[np.uint8]:
     """RGBA picture of a layer, (y, x, 4) uint8.
 
-    `layer` is (y, x) in its stored dtype. Classes have the colour of the card or of the colour-blind-safe default;
-    percent layers run over 0-100, value layers over their 2-98 % range. Nodata, and NaN, are (0, 0, 0, 0);
-    a class that the card does not list is grey.
+    `layer` is (y, x) in its stored dtype. Classes have the colour of the card, or a default that is safe for colour
+    blindness. The ramp covers 0-100 for percent layers and the 2-98 % range for value layers. Nodata and NaN are
+    (0, 0, 0, 0); a class that the card does not list is grey.
     """
-    missing = _missing(layer, spec.nodata)
-    coloured = _classes(layer, spec) if spec.kind == "class" else _ramp(layer, value_ends(layer, spec))
+    missing = _missing_mask(layer, spec.nodata)
+    coloured = _class_colours(layer, spec) if spec.kind == "class" else _ramp_colours(layer, value_ends(layer, spec))
     alpha = np.where(missing, np.uint8(0), np.uint8(255))
     coloured[missing] = 0
     return np.dstack([coloured, alpha])
@@ -70,12 +70,12 @@ def legend(layer: NDArray[np.generic], spec: LayerSpec) -> Legend:
 def value_ends(layer: NDArray[np.generic], spec: LayerSpec) -> tuple[float, float] | None:
     """Values at the two ends of the ramp, in the layer's unit.
 
-    0-100 for percent, else the 2-98 % range of what is valid.
-    None where nothing is valid; two equal numbers where all values are one.
+    They are 0 and 100 for percent, else the 2nd and 98th percentile of the valid values. None if no value is valid;
+    two equal numbers if all values are equal.
     """
     if spec.kind == "percent":
         return 0.0, 100.0
-    valid = layer[~_missing(layer, spec.nodata)].astype(np.float64)
+    valid = layer[~_missing_mask(layer, spec.nodata)].astype(np.float64)
     if valid.size == 0:
         return None
     low, high = np.percentile(valid, STRETCH)
@@ -87,8 +87,8 @@ def value_ends(layer: NDArray[np.generic], spec: LayerSpec) -> tuple[float, floa
 def true_colour(red: NDArray[np.float32], green: NDArray[np.float32], blue: NDArray[np.float32]) -> NDArray[np.uint8]:
     """True-colour picture (y, x, 3) uint8 of three reflectances (y, x), unitless, NaN = none.
 
-    0-0.3 is shown with gamma 1.6, the same for every scene, so that pictures of two dates can be compared.
-    A pixel without all three is (0, 0, 0), and only such a pixel is: valid ones are at least 1.
+    Reflectances 0-0.3 are stretched with gamma 1.6, the same for every scene, so that pictures of two dates can be
+    compared. A pixel that lacks a band is (0, 0, 0); valid pixels are at least 1 in each band.
     """
     bands = np.stack([red, green, blue], axis=-1).astype(np.float32)
     missing = np.asarray(~np.isfinite(bands).all(axis=-1))
@@ -98,7 +98,7 @@ def true_colour(red: NDArray[np.float32], green: NDArray[np.float32], blue: NDAr
     return shown
 
 
-def _missing(layer: NDArray[np.generic], nodata: float | None) -> NDArray[np.bool_]:
+def _missing_mask(layer: NDArray[np.generic], nodata: float | None) -> NDArray[np.bool_]:
     missing = np.zeros(layer.shape, dtype=bool)
     if np.issubdtype(layer.dtype, np.floating):
         missing |= ~np.isfinite(layer)
@@ -107,10 +107,10 @@ def _missing(layer: NDArray[np.generic], nodata: float | None) -> NDArray[np.boo
     return missing
 
 
-def _classes(layer: NDArray[np.generic], spec: LayerSpec) -> NDArray[np.uint8]:
+def _class_colours(layer: NDArray[np.generic], spec: LayerSpec) -> NDArray[np.uint8]:
     colours = class_colours([entry.color for entry in spec.classes])
     if layer.dtype == np.uint8:
-        # One look-up per pixel, however many classes there are.
+        # One look-up per pixel, for any number of classes.
         table = np.empty((256, 3), dtype=np.uint8)
         table[:] = rgb(UNLISTED)
         for entry, colour in zip(spec.classes, colours, strict=True):
@@ -123,7 +123,7 @@ def _classes(layer: NDArray[np.generic], spec: LayerSpec) -> NDArray[np.uint8]:
     return coloured
 
 
-def _ramp(layer: NDArray[np.generic], ends: tuple[float, float] | None) -> NDArray[np.uint8]:
+def _ramp_colours(layer: NDArray[np.generic], ends: tuple[float, float] | None) -> NDArray[np.uint8]:
     if ends is None:
         return np.zeros((*layer.shape, 3), dtype=np.uint8)
     low, high = ends

@@ -1,4 +1,4 @@
-"""preview.png: one picture of the product with a legend, a scale bar, coordinates along the rim, and its sources."""
+"""preview.png: a picture of the product with a legend, a scale bar, coordinates along its axes, and attribution."""
 
 from __future__ import annotations
 
@@ -14,28 +14,27 @@ from pyproj.exceptions import CRSError
 
 from tilewright.tasks.colours import ramp_table, rgb
 from tilewright.tasks.report.format import figure
-from tilewright.tasks.report.picture import Legend, legend, picture, true_colour, value_ends
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from tilewright.tasks.report.picture import Legend
 
-__all__ = ["Frame", "Legend", "legend", "picture", "true_colour", "value_ends", "write_preview"]
 
 WIDTH = 1200
 
-TALLEST_MAP = 1100
+MAX_MAP_HEIGHT = 1100
 
 OPACITY = 0.7
-"""Share of the layer over the true-colour picture: enough to read its colours, not enough to lose the ground."""
+"""Opacity of the layer over the true-colour picture: its colours are readable and the ground stays visible."""
 
-_MARGIN, _RIM, _SIDE, _TOP, _FOOT = 40, 74, 250, 118, 64
+_MARGIN, _AXIS, _LEGEND_WIDTH, _HEADER, _FOOTER = 40, 74, 250, 118, 64
 
-_MOST_SWATCHES = 30
+_MAX_SWATCHES = 30
 
-_LONGEST_TEXT = 400  # characters: more than fit on any line of the picture
+_MAX_TEXT = 400  # characters: more than fit on any line of the picture
 
 _INK, _MUTED, _LINE, _PAPER, _EMPTY = "#1b1f23", "#6a6f76", "#d9d5cc", "#fcfbf8", "#efece5"
 
@@ -44,14 +43,14 @@ _METRES_PER_DEGREE = 111_320.0  # at the equator, WGS 84
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """Where a picture lies: `bounds` (minx, miny, maxx, maxy) and `resolution` in units of `crs`."""
+    """The extent of a picture: `bounds` (minx, miny, maxx, maxy) and `resolution` in units of `crs`."""
 
     crs: str
     bounds: tuple[float, float, float, float]
     resolution: float
 
     def metres_per_unit(self) -> float:
-        """Metres in one unit of the CRS, along x in the middle of the frame; 1.0 where the CRS is not known."""
+        """Metres in one unit of the CRS, along x in the middle of the frame; 1.0 if the CRS is unknown."""
         try:
             crs = CRS.from_user_input(self.crs)
         except CRSError:
@@ -62,8 +61,8 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Box:
-    """Pixels of the canvas that the map fills."""
+class _MapBox:
+    """The pixels of the canvas that the map covers."""
 
     left: int
     top: int
@@ -75,27 +74,30 @@ def write_preview(
     path: Path,
     *,
     layer: NDArray[np.uint8],
-    key: Legend,
+    legend: Legend,
     frame: Frame,
     title: str,
     subtitle: str = "",
     attribution: str = "",
     background: NDArray[np.uint8] | None = None,
 ) -> None:
-    """Write `layer` (y, x, 4) uint8 over `background` (y, x, 3) uint8 as a PNG 1200 px wide.
+    """Writes `layer` (y, x, 4) uint8 over `background` (y, x, 3) uint8 as a PNG 1200 px wide.
 
-    Both cover `frame`; `key` explains the layer's colours. The same input gives the same bytes.
+    Both cover `frame`; `legend` explains the layer's colours. The same input gives the same bytes.
     """
     box = _map_box(layer.shape[0], layer.shape[1])
-    bottom = box.top + max(box.height, _key_height(key))
-    canvas = Image.new("RGB", (WIDTH, bottom + _RIM // 2 + _FOOT), _PAPER)
+    bottom = box.top + max(box.height, _legend_height(legend))
+    canvas = Image.new("RGB", (WIDTH, bottom + _AXIS // 2 + _FOOTER), _PAPER)
     draw = ImageDraw.Draw(canvas)
-    canvas.paste(_resized(_blended(layer, background), box), (box.left, box.top))
+    blended = _blended(layer, background)
+    # Pixels stay visible as pixels when they are enlarged; shrinking averages the colours already blended.
+    resampling = Image.Resampling.NEAREST if box.width >= blended.width else Image.Resampling.BOX
+    canvas.paste(blended.convert("RGB").resize((box.width, box.height), resampling), (box.left, box.top))
     _draw_heading(draw, title=title, subtitle=subtitle)
-    _draw_rim(draw, frame, box)
-    _draw_key(draw, key, left=box.left + box.width + 36, top=box.top)
+    _draw_axes(draw, frame, box)
+    _draw_legend(draw, legend, left=box.left + box.width + 36, top=box.top)
     _draw_scale(draw, frame, box, bottom=bottom)
-    _draw_foot(draw, frame, attribution, height=canvas.height)
+    _draw_footer(draw, frame, attribution, height=canvas.height)
     canvas.save(path, format="PNG", compress_level=6)
 
 
@@ -110,10 +112,12 @@ def length_text(metres: float) -> str:
     return f"{metres / 1000:g} km" if metres >= 1000 else f"{metres:g} m"
 
 
-def _map_box(height: int, width: int) -> _Box:
-    room = WIDTH - 2 * _MARGIN - _RIM - _SIDE
-    scale = min(room / width, TALLEST_MAP / height)
-    return _Box(left=_MARGIN + _RIM, top=_TOP, width=max(1, round(width * scale)), height=max(1, round(height * scale)))
+def _map_box(height: int, width: int) -> _MapBox:
+    max_width = WIDTH - 2 * _MARGIN - _AXIS - _LEGEND_WIDTH
+    scale = min(max_width / width, MAX_MAP_HEIGHT / height)
+    return _MapBox(
+        left=_MARGIN + _AXIS, top=_HEADER, width=max(1, round(width * scale)), height=max(1, round(height * scale))
+    )
 
 
 def _blended(layer: NDArray[np.uint8], background: NDArray[np.uint8] | None) -> Image.Image:
@@ -127,32 +131,26 @@ def _blended(layer: NDArray[np.uint8], background: NDArray[np.uint8] | None) -> 
     return Image.alpha_composite(under, over)
 
 
-def _resized(image: Image.Image, box: _Box) -> Image.Image:
-    # Pixels stay visible as pixels when they are enlarged; shrinking averages the colours already blended.
-    how = Image.Resampling.NEAREST if box.width >= image.width else Image.Resampling.BOX
-    return image.convert("RGB").resize((box.width, box.height), how)
-
-
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size=size)
 
 
 def _draw_heading(draw: ImageDraw.ImageDraw, *, title: str, subtitle: str) -> None:
-    draw.text((_MARGIN, 30), _fitted(draw, title, 34, WIDTH - 2 * _MARGIN), fill=_INK, font=_font(34))
-    draw.text((_MARGIN, 76), _fitted(draw, subtitle, 17, WIDTH - 2 * _MARGIN), fill=_MUTED, font=_font(17))
+    draw.text((_MARGIN, 30), _shortened(draw, title, 34, WIDTH - 2 * _MARGIN), fill=_INK, font=_font(34))
+    draw.text((_MARGIN, 76), _shortened(draw, subtitle, 17, WIDTH - 2 * _MARGIN), fill=_MUTED, font=_font(17))
 
 
-def _draw_foot(draw: ImageDraw.ImageDraw, frame: Frame, attribution: str, *, height: int) -> None:
-    top = height - _FOOT + 14
+def _draw_footer(draw: ImageDraw.ImageDraw, frame: Frame, attribution: str, *, height: int) -> None:
+    top = height - _FOOTER + 14
     draw.line([(_MARGIN, top - 12), (WIDTH - _MARGIN, top - 12)], fill=_LINE)
     projection = frame.crs if len(frame.crs) <= 24 else "projected"
     grid = f"{projection}, {frame.resolution:g} {'m' if frame.metres_per_unit() == 1 else 'units'} pixels"
     draw.text((WIDTH - _MARGIN, top), grid, fill=_MUTED, font=_font(14), anchor="ra")
-    room = WIDTH - 2 * _MARGIN - draw.textlength(grid, font=_font(14)) - 30
-    draw.text((_MARGIN, top), _fitted(draw, attribution, 14, room), fill=_MUTED, font=_font(14))
+    max_width = WIDTH - 2 * _MARGIN - draw.textlength(grid, font=_font(14)) - 30
+    draw.text((_MARGIN, top), _shortened(draw, attribution, 14, max_width), fill=_MUTED, font=_font(14))
 
 
-def _draw_rim(draw: ImageDraw.ImageDraw, frame: Frame, box: _Box) -> None:
+def _draw_axes(draw: ImageDraw.ImageDraw, frame: Frame, box: _MapBox) -> None:
     minx, miny, maxx, maxy = frame.bounds
     right, bottom = box.left + box.width, box.top + box.height
     draw.rectangle([box.left - 1, box.top - 1, right, bottom], outline=_MUTED)
@@ -166,62 +164,59 @@ def _draw_rim(draw: ImageDraw.ImageDraw, frame: Frame, box: _Box) -> None:
         draw.text((box.left - 11, y), _coordinate(value), fill=_MUTED, font=_font(14), anchor="rm")
 
 
-def _ticks(low: float, high: float, most: float) -> list[float]:
-    step = (high - low) / max(most, 1)
-    step = next(f for f in _steps(step) if f >= step)
+def _ticks(low: float, high: float, n: float) -> list[float]:
+    """Multiples of a step between `low` and `high`, about `n` of them; the step is 1, 2 or 5 times a power of ten."""
+    least = (high - low) / max(n, 1)
+    power = 10 ** math.floor(math.log10(least))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least)
     return [number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
-
-
-def _steps(about: float) -> list[float]:
-    power = 10 ** math.floor(math.log10(about))
-    return [power, 2 * power, 5 * power, 10 * power]
 
 
 def _coordinate(value: float) -> str:
     return f"{value:,.0f}".replace(",", " ") if abs(value) >= 1000 else f"{value:g}"
 
 
-def _row_height(key: Legend) -> int:
-    return 30 if len(key.swatches) <= 14 else 23
+def _row_height(legend: Legend) -> int:
+    return 30 if len(legend.swatches) <= 14 else 23
 
 
-def _key_height(key: Legend) -> int:
-    # Below the key come the scale bar and the north arrow.
-    return (_row_height(key) * (min(len(key.swatches), _MOST_SWATCHES) + 1) if key.swatches else 270) + 44 + 60
+def _legend_height(legend: Legend) -> int:
+    # The scale bar and the north arrow are below the legend.
+    return (_row_height(legend) * (min(len(legend.swatches), _MAX_SWATCHES) + 1) if legend.swatches else 270) + 44 + 60
 
 
-def _draw_key(draw: ImageDraw.ImageDraw, key: Legend, *, left: int, top: int) -> None:
-    room, row = WIDTH - _MARGIN - left, _row_height(key)
-    draw.text((left, top), _fitted(draw, key.title, 20, room), fill=_INK, font=_font(20))
-    if key.ends:
-        _draw_ramp(draw, key, left=left, top=top + 44)
-    for number, swatch in enumerate(key.swatches[:_MOST_SWATCHES]):
+def _draw_legend(draw: ImageDraw.ImageDraw, legend: Legend, *, left: int, top: int) -> None:
+    room, row = WIDTH - _MARGIN - left, _row_height(legend)
+    draw.text((left, top), _shortened(draw, legend.title, 20, room), fill=_INK, font=_font(20))
+    if legend.ends:
+        _draw_ramp(draw, legend, left=left, top=top + 44)
+    for number, swatch in enumerate(legend.swatches[:_MAX_SWATCHES]):
         y = top + 44 + row * number
         draw.rectangle([left, y, left + 24, y + row - 12 + 4], fill=swatch.colour, outline=_LINE)
-        label = _fitted(draw, swatch.label, row // 2 + 2, room - 36)
+        label = _shortened(draw, swatch.label, row // 2 + 2, room - 36)
         draw.text((left + 36, y + row // 2 - 5), label, fill=_INK, font=_font(row // 2 + 2), anchor="lm")
-    if (more := len(key.swatches) - _MOST_SWATCHES) > 0:
-        at = (left, top + 44 + row * _MOST_SWATCHES)
+    if (more := len(legend.swatches) - _MAX_SWATCHES) > 0:
+        at = (left, top + 44 + row * _MAX_SWATCHES)
         draw.text(at, f"and {more} more classes", fill=_MUTED, font=_font(15))
 
 
-def _draw_ramp(draw: ImageDraw.ImageDraw, key: Legend, *, left: int, top: int) -> None:
-    assert key.ends is not None, "only a legend with ends has a ramp"
+def _draw_ramp(draw: ImageDraw.ImageDraw, legend: Legend, *, left: int, top: int) -> None:
+    assert legend.ends is not None, "only a legend with ends has a ramp"
     for row, colour in enumerate(ramp_table()[::-1]):
-        draw.line([(left, top + row), (left + 24, top + row)], fill=tuple(int(part) for part in colour))
-    low, high = key.ends
+        draw.line([(left, top + row), (left + 24, top + row)], fill=tuple(int(channel) for channel in colour))
+    low, high = legend.ends
     for share, value in ((0.0, high), (0.5, (low + high) / 2), (1.0, low)):
-        text = _drawable(f"{figure(value)} {key.unit}".strip())
+        text = _drawable(f"{figure(value)} {legend.unit}".strip())
         draw.text((left + 36, top + round(share * 255)), text, fill=_INK, font=_font(16), anchor="lm")
 
 
-def _draw_scale(draw: ImageDraw.ImageDraw, frame: Frame, box: _Box, *, bottom: int) -> None:
+def _draw_scale(draw: ImageDraw.ImageDraw, frame: Frame, box: _MapBox, *, bottom: int) -> None:
     metres_per_pixel = (frame.bounds[2] - frame.bounds[0]) * frame.metres_per_unit() / box.width
     metres = nice_length(metres_per_pixel * min(190, box.width * 0.8))
     length = round(metres / metres_per_pixel)
     left = box.left + box.width + 36
-    right, up = left + length, bottom - 8
-    draw.line([(left, up), (left, bottom - 1), (right, bottom - 1), (right, up)], fill=_INK, width=2)
+    right, tip = left + length, bottom - 8
+    draw.line([(left, tip), (left, bottom - 1), (right, bottom - 1), (right, tip)], fill=_INK, width=2)
     draw.text((left + length / 2, bottom - 12), length_text(metres), fill=_INK, font=_font(15), anchor="ms")
     _draw_north(draw, x=WIDTH - _MARGIN - 14, bottom=bottom)
 
@@ -233,15 +228,16 @@ def _draw_north(draw: ImageDraw.ImageDraw, *, x: int, bottom: int) -> None:
 
 def _drawable(text: str) -> str:
     # Pillow's font has no narrow spaces, dashes or raised figures and draws boxes for them.
-    for sign, drawn in (("\u202f", " "), ("\u00a0", " "), ("\u2009", " "), ("–", "-"), ("km²", "sq km")):
-        text = text.replace(sign, drawn)
+    for character, drawn in (("\u202f", " "), ("\u00a0", " "), ("\u2009", " "), ("–", "-"), ("km²", "sq km")):
+        text = text.replace(character, drawn)
     return text
 
 
-def _fitted(draw: ImageDraw.ImageDraw, text: str, size: int, room: float) -> str:
-    # Names come from catalogs and cards: line breaks would leave the line, and long ones the picture.
-    text, font = " ".join(_drawable(text[:_LONGEST_TEXT]).split()), _font(size)
-    if draw.textlength(text, font=font) <= room:
+def _shortened(draw: ImageDraw.ImageDraw, text: str, size: int, max_width: float) -> str:
+    """The text on one line, cut with an ellipsis to at most `max_width` pixels."""
+    # Names come from catalogs and cards: a line break would leave the line, a long name the picture.
+    text, font = " ".join(_drawable(text[:_MAX_TEXT]).split()), _font(size)
+    if draw.textlength(text, font=font) <= max_width:
         return text
-    n_fitting = bisect_left(range(len(text)), room, key=lambda n: draw.textlength(text[:n] + "…", font=font))
+    n_fitting = bisect_left(range(len(text)), max_width, key=lambda n: draw.textlength(text[:n] + "…", font=font))
     return text[: max(n_fitting - 1, 0)].rstrip() + "…"

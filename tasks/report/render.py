@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tilewright.tasks.colours import RAMP_STOPS, ramp_table
-from tilewright.tasks.report import format as report_words
-from tilewright.tasks.report import performance as report_work
-from tilewright.tasks.report import sections as report_page
-from tilewright.tasks.report.fields import part, text
+from tilewright.tasks.report import format as words
+from tilewright.tasks.report import performance, sections
+from tilewright.tasks.report.fields import mapping, text
 from tilewright.tasks.report.layer_views import layer_views, scene_uri
 from tilewright.tasks.report.step_table import step_table
 from tilewright.tasks.report.timeline import timeline
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
-_WORDS = ("count", "figure", "fixed", "percent", "share", "size", "duration", "day", "instant", "plural")
+_FILTERS = ("count", "figure", "fixed", "percent", "share", "size", "duration", "day", "instant", "plural")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +46,9 @@ class AreaRow:
 
 
 def area_table(counts: Mapping[int, int], pixel_area_m2: float) -> tuple[AreaRow, ...]:
-    """Area of each class, in ascending order of its value.
+    """Area of each class, in ascending order of class values.
 
-    `counts` are pixels by class value, without nodata; percent refers to their sum (0 when that is 0).
+    `counts` are pixels by class value, without nodata; percent refers to their sum and is 0 if the sum is 0.
     """
     valid = sum(counts.values())
     return tuple(
@@ -69,63 +68,57 @@ def render_report(
     true_colour: NDArray[np.uint8] | None = None,
     maps: Mapping[str, NDArray[np.uint8]],
 ) -> str:
-    """The whole page as one HTML text that loads nothing from anywhere.
+    """The whole page as one HTML text that loads no other file.
 
-    `report` is what report.json holds; any key may be missing and every text in it is taken as hostile.
+    `report` is the content of report.json; any key may be missing, and every text in it is treated as hostile.
     `true_colour` (y, x, 3) uint8 and `maps` (y, x, 4) uint8 by layer name cover `grid.bounds`; their sizes may differ.
     """
-    layers, grid = layer_views(report, maps), part(report, "grid")
-    frame = report_page.frame_of(grid)
+    layers, grid, job = layer_views(report, maps), mapping(report, "grid"), mapping(report, "job")
+    frame = sections.frame_of(grid)
     first = next(iter(maps.values()), true_colour)
     script = (_TEMPLATES / "report.js").read_text("utf-8")
     return _environment().get_template("report.html.j2").render(
         report=report,
         name=text(report, "name") or "Unnamed product",
         version=text(report, "tilewright_version"),
-        headline=report_page.headline(report),
-        place=report_page.place(grid),
+        headline=sections.headline(report),
+        place=sections.centre_text(grid),
         crs=text(grid, "crs"),
-        figures=report_page.key_figures(report),
-        verdict=report_work.verdict(report),
-        failures=report_page.problems(report),
-        warnings=report_page.warnings(report),
+        figures=sections.key_figures(report),
+        verdict=performance.exactness(report),
+        failures=sections.failure_lines(report),
+        warnings=sections.warnings(report),
         layers=layers,
         ratio=min(max(first.shape[1] / first.shape[0], 0.6), 2.4) if first is not None and first.size else 1.5,
         scene_image="" if true_colour is None or not true_colour.size else scene_uri(true_colour),
         line=timeline(report),
         steps=step_table(report),
-        cost=report_work.cost(report),
-        work=report_work.work_facts(report),
-        provenance=report_page.provenance(report),
-        job=_job(report),
-        files=report_page.files(report, layers),
-        finished=report_words.instant(report.get("finished")),
+        cost=performance.cost_chart(report),
+        work=performance.work_facts(report),
+        provenance=sections.provenance(report),
+        job=json.dumps(job, indent=2, ensure_ascii=False, default=str) if job else text(report, "job"),
+        files=sections.files(report, layers),
+        finished=words.instant(report.get("finished")),
         attribution=text(report, "attribution"),
         ramp_css=", ".join(RAMP_STOPS),
         located=frame is not None,
-        viewer=_viewer(layers, frame),
+        viewer=_viewer_json(layers, frame),
         script=script,
         script_hash=_csp_hash(script),
     )  # fmt: skip
 
 
 def load_templates() -> None:
-    """Have the page's templates compiled, so that rendering it need not wait for that."""
+    """Compiles the page's templates, so that rendering does not wait for it."""
     _environment().get_template("report.html.j2")
 
 
-def _job(report: Mapping[str, object]) -> str:
-    job = part(report, "job")
-    return json.dumps(job, indent=2, ensure_ascii=False, default=str) if job else text(report, "job")
-
-
-def _viewer(layers: tuple[LayerView, ...], frame: Frame | None) -> str:
-    # "<" is the only way out of a script element, whatever its type.
-    shown = {
+def _viewer_json(layers: tuple[LayerView, ...], frame: Frame | None) -> str:
+    viewer = {
         "crs": frame.crs[:40] if frame else "",
         "bounds": frame.bounds if frame else None,
         "metres": frame.metres_per_unit() if frame else 1.0,
-        "ramp": ["".join(f"{part:02x}" for part in colour) for colour in ramp_table()],
+        "ramp": ["".join(f"{channel:02x}" for channel in colour) for colour in ramp_table()],
         "layers": [
             {
                 "title": layer.title,
@@ -137,7 +130,8 @@ def _viewer(layers: tuple[LayerView, ...], frame: Frame | None) -> str:
             if layer.image
         ],
     }
-    return json.dumps(shown).replace("<", "\\u003c")
+    # "<" is the only way out of a script element of any type.
+    return json.dumps(viewer).replace("<", "\\u003c")
 
 
 def _csp_hash(script: str) -> str:
@@ -153,5 +147,5 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update({name: getattr(report_words, name) for name in _WORDS})
+    environment.filters.update({name: getattr(words, name) for name in _FILTERS})
     return environment

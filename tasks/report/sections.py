@@ -1,4 +1,4 @@
-"""The sentences and tables of the report: what was mapped, from what, how exactly, at what cost."""
+"""The sentences and tables of the report: headline, key figures, failures, provenance, files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pyproj import Transformer
 from pyproj.exceptions import ProjError
 
 from tilewright.tasks.report import format as words
-from tilewright.tasks.report.fields import numbers, part, rows, spans, text, texts
+from tilewright.tasks.report.fields import mapping, named_periods, numbers, rows, text, texts
 from tilewright.tasks.report.format import number
 from tilewright.tasks.report.performance import Fact, total_seconds, with_unit
 from tilewright.tasks.report.preview import Frame
@@ -34,34 +34,36 @@ class ReportFile:
 
 
 def headline(report: Fields) -> str:
-    """One sentence: how much was mapped, by which model, from how many scenes, of what time, at what pixel size."""
-    grid, n_scenes = part(report, "grid"), len(rows(report, "scenes"))
-    said = []
+    """One sentence with the area mapped, the model, the number of scenes, the period and the pixel size."""
+    grid, n_scenes = mapping(report, "grid"), len(rows(report, "scenes"))
+    phrases = []
     if (area := number(report.get("area_km2"))) is not None:
-        said.append(f"{words.figure(area)}\u00a0km²")
-    if model := text(part(report, "model"), "name"):
-        said.append(f"mapped by {model}")
+        phrases.append(f"{words.figure(area)}\u00a0km²")
+    if model := text(mapping(report, "model"), "name"):
+        phrases.append(f"mapped by {model}")
     if n_scenes:
-        said.append(f"from {words.plural(n_scenes, 'scene')}")
+        phrases.append(f"from {words.plural(n_scenes, 'scene')}")
     if period := period_text(report):
-        said.append(f"({period})" if ":" in period else f"of {period}")
+        phrases.append(f"({period})" if ":" in period else f"of {period}")
     if number(grid.get("resolution")):
-        said.append(f"at {_pixel_size(grid)}")
-    return " ".join(said) + "." if said else ""
+        phrases.append(f"at {_pixel_size(grid)}")
+    return " ".join(phrases) + "." if phrases else ""
 
 
 def period_text(report: Fields) -> str:
-    """The period asked for, or the dates of the scenes where the report names none."""
-    named = spans(report, "period")
-    if not named:
+    """The period of the job, or that of the scenes' dates if the report names none."""
+    periods = named_periods(report, "period")
+    if not periods:
         dates = sorted(at for scene in rows(report, "scenes") if (at := words.moment(scene.get("datetime"))))
-        named = [("", dates[0], dates[-1])] if dates else []
-    if len(named) == 1:
-        return _span(*named[0][1:])
-    return "; ".join(f"{label}: {_span(start, end)}" if label else _span(start, end) for label, start, end in named)
+        periods = [("", dates[0], dates[-1])] if dates else []
+    if len(periods) == 1:
+        return _date_range(*periods[0][1:])
+    return "; ".join(
+        f"{label}: {_date_range(start, end)}" if label else _date_range(start, end) for label, start, end in periods
+    )
 
 
-def _span(start: object, end: object) -> str:
+def _date_range(start: object, end: object) -> str:
     first, last = words.day(start), words.day(end)
     if first == last:
         return first
@@ -76,7 +78,7 @@ def _pixel_size(grid: Fields) -> str:
 
 
 def frame_of(grid: Fields) -> Frame | None:
-    """Where the maps lie; None when the grid names no bounds, or bounds without an inside."""
+    """The extent of the maps; None if the grid has no bounds, or bounds of no area."""
     bounds = numbers(grid, "bounds", 4)
     if not bounds or bounds[0] >= bounds[2] or bounds[1] >= bounds[3]:
         return None
@@ -87,8 +89,8 @@ def frame_of(grid: Fields) -> Frame | None:
     )
 
 
-def place(grid: Fields) -> str:
-    """Centre of the grid in degrees: "48.292° N, 13.140° E"; empty where it cannot be told."""
+def centre_text(grid: Fields) -> str:
+    """Centre of the grid in degrees: "48.292° N, 13.140° E"; empty if it cannot be computed."""
     frame = frame_of(grid)
     if frame is None:
         return ""
@@ -103,14 +105,14 @@ def place(grid: Fields) -> str:
 
 
 def key_figures(report: Fields) -> tuple[Fact, ...]:
-    """The figures of the first row; one that the report does not know is left out."""
-    grid, scenes = part(report, "grid"), rows(report, "scenes")
+    """The figures of the first row; a figure that the report does not hold is left out."""
+    grid, scenes = mapping(report, "grid"), rows(report, "scenes")
     clouds = [cloud for scene in scenes if (cloud := number(scene.get("cloud_cover"))) is not None]
     shape = numbers(grid, "shape", 2)
     efficiency, floor = number(report.get("efficiency")), number(report.get("floor_seconds"))
     total, speed = total_seconds(report), number(report.get("km2_per_s"))
     shown = (
-        Fact(name="Area mapped", value=with_unit(report.get("area_km2"), "km²"), note=place(grid)),
+        Fact(name="Area mapped", value=with_unit(report.get("area_km2"), "km²"), note=centre_text(grid)),
         Fact(
             name="Scenes",
             value=words.count(len(scenes)) if scenes else words.ABSENT,
@@ -135,26 +137,26 @@ def key_figures(report: Fields) -> tuple[Fact, ...]:
     return tuple(fact for fact in shown if fact.value != words.ABSENT)
 
 
-def problems(report: Fields) -> tuple[str, ...]:
-    """One line per failure: what failed where, and why."""
+def failure_lines(report: Fields) -> tuple[str, ...]:
+    """One line per failure: item, band, asset, block, and the reason."""
     lines = []
     for failure in rows(report, "failures"):
-        where = [text(failure, key) for key in ("item", "band", "asset", "block")]
+        names = [text(failure, key) for key in ("item", "band", "asset", "block")]
         reason = text(failure, "reason") or text(failure, "message") or "no reason recorded"
-        lines.append(" · ".join([*(entry for entry in where if entry), reason]))
+        lines.append(" · ".join([*(name for name in names if name), reason]))
     return tuple(lines)
 
 
 def warnings(report: Fields) -> tuple[str, ...]:
-    """The warnings, as they were written."""
+    """The warnings of the report, unchanged."""
     return tuple(text(entry, "reason") or text(entry, "message") for entry in rows(report, "warnings"))
 
 
 def provenance(report: Fields) -> tuple[Fact, ...]:
-    """Everything that made the product, one row each; what is not known is left out."""
-    model, grid = part(report, "model"), part(report, "grid")
+    """Everything that made the product, one row each; an empty row is left out."""
+    model, grid = mapping(report, "model"), mapping(report, "grid")
     bounds, shape = numbers(grid, "bounds", 4), numbers(grid, "shape", 2)
-    versions = part(report, "versions")
+    versions = mapping(report, "versions")
     shown = (
         Fact(name="Model", value=text(model, "name"), note=", ".join(texts(model, "tasks"))),
         Fact(name="Model SHA-256", value=text(model, "sha256")),
@@ -167,22 +169,22 @@ def provenance(report: Fields) -> tuple[Fact, ...]:
         Fact(name="Shape", value=" × ".join(words.count(side) for side in shape), note="rows × columns"),
         Fact(name="Tilewright", value=text(report, "tilewright_version")),
         Fact(name="Versions", value=", ".join(f"{name} {versions[name]}" for name in versions)),
-        Fact(name="Started", value=_when(report, "started")),
-        Fact(name="Finished", value=_when(report, "finished")),
+        Fact(name="Started", value=_instant(report, "started")),
+        Fact(name="Finished", value=_instant(report, "finished")),
         Fact(name="Plan key", value=text(report, "key")),
     )
     return tuple(fact for fact in shown if fact.value)
 
 
-def _when(report: Fields, key: str) -> str:
+def _instant(report: Fields, key: str) -> str:
     shown = words.instant(report.get(key))
     return "" if shown == words.ABSENT else shown
 
 
 def files(report: Fields, layers: Iterable[LayerView]) -> tuple[ReportFile, ...]:
-    """The files of the product: those the report lists, else those every product has."""
-    given = rows(report, "files")
-    listed = [(text(entry, "href"), text(entry, "title"), words.size(entry.get("bytes"))) for entry in given]
+    """The files of the product that the report lists; if it lists none, the files of every product."""
+    entries = rows(report, "files")
+    listed = [(text(entry, "href"), text(entry, "title"), words.size(entry.get("bytes"))) for entry in entries]
     if not any(href for href, _, _ in listed):
         cogs = [layer for layer in layers if layer.name != "observations"]
         listed = [
@@ -194,14 +196,14 @@ def files(report: Fields, layers: Iterable[LayerView]) -> tuple[ReportFile, ...]
         ]
     return tuple(
         ReportFile(
-            name=href, href=relative(href), note=" · ".join(n for n in (title, weight) if n and n != words.ABSENT)
+            name=href, href=relative_href(href), note=" · ".join(n for n in (title, size) if n and n != words.ABSENT)
         )
-        for href, title, weight in listed
+        for href, title, size in listed
         if href
     )
 
 
-def relative(name: str) -> str:
-    """A link to a file beside the report; whatever the name holds, it stays a path below the report's folder."""
-    steps = [step for step in name.split("/") if step not in {"", ".", ".."}]
-    return "./" + "/".join(quote(step, safe="") for step in steps)
+def relative_href(name: str) -> str:
+    """A relative link to a file of the product; for any name it is a path below the report's folder."""
+    segments = [segment for segment in name.split("/") if segment not in {"", ".", ".."}]
+    return "./" + "/".join(quote(segment, safe="") for segment in segments)

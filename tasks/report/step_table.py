@@ -1,4 +1,4 @@
-"""The steps of the report: which days each took, and how much of the area they really saw."""
+"""The steps of the report: the days of each step, and the share of the area that they observed."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ if TYPE_CHECKING:
     from tilewright.tasks.report.fields import Fields
 
 
-_LONGEST_NAME = 40
+_MAX_NAME = 40
 
-_MOST_DAYS = 31
-"""Days listed by name; of more, the first ones and how many others."""
+_MAX_DAYS = 31
+"""Days listed by date; a longer list ends with the number of the days left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepRow:
-    """One step of the inputs that saw alike: its days as text, percent of the area seen, observations per pixel."""
+    """One step, for all inputs with the same days and coverage.
+
+    `days` is text, `observed` percent of the area, `mean` observations per pixel; None if the report lacks them.
+    """
 
     label: str
     inputs: str
@@ -33,36 +36,36 @@ class StepRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepTable:
-    """The rows in the report's order; `several` where inputs differ and must be told apart."""
+    """The rows in the report's order; `several` is True if the inputs differ, so that each row must name its own."""
 
     rows: tuple[StepRow, ...]
     several: bool
 
 
 def step_table(report: Fields) -> StepTable:
-    """The table for `steps` of a report; a step that says nothing of its inputs has no row."""
-    made = [row for step in rows(report, "steps") for row in _rows(step)]
-    return StepTable(rows=tuple(made), several=len({row.inputs for row in made}) > 1)
+    """The table for `steps` of a report; a step without inputs has no row."""
+    table_rows = [row for step in rows(report, "steps") for row in _rows(step)]
+    return StepTable(rows=tuple(table_rows), several=len({row.inputs for row in table_rows}) > 1)
 
 
 def _rows(step: Fields) -> list[StepRow]:
-    alike: dict[tuple[tuple[str, ...], float | None, float | None], list[str]] = {}
+    names_by_coverage: dict[tuple[tuple[str, ...], float | None, float | None], list[str]] = {}
     for entry in rows(step, "inputs"):
-        seen = (texts(entry, "days"), number(entry.get("observed_percent")), number(entry.get("mean_observations")))
-        alike.setdefault(seen, []).append(text(entry, "name")[:_LONGEST_NAME])
+        coverage = (texts(entry, "days"), number(entry.get("observed_percent")), number(entry.get("mean_observations")))
+        names_by_coverage.setdefault(coverage, []).append(text(entry, "name")[:_MAX_NAME])
     return [
         StepRow(
-            label=text(step, "label")[:_LONGEST_NAME],
+            label=text(step, "label")[:_MAX_NAME],
             inputs=", ".join(names),
             n_days=len(days),
-            days=_listed(days),
+            days=_day_list(days),
             observed=None if observed is None else min(max(observed, 0.0), 100.0),
             mean=mean,
         )
-        for (days, observed, mean), names in alike.items()
+        for (days, observed, mean), names in names_by_coverage.items()
     ]
 
 
-def _listed(days: tuple[str, ...]) -> str:
-    shown = ", ".join(words.day(day) for day in days[:_MOST_DAYS])
-    return f"{shown} and {words.count(len(days) - _MOST_DAYS)} more" if len(days) > _MOST_DAYS else shown
+def _day_list(days: tuple[str, ...]) -> str:
+    listed = ", ".join(words.day(day) for day in days[:_MAX_DAYS])
+    return f"{listed} and {words.count(len(days) - _MAX_DAYS)} more" if len(days) > _MAX_DAYS else listed

@@ -1,4 +1,4 @@
-"""The scenes of a product on a line of time: where each mark stands, its cloud cover, the step it fed."""
+"""The scenes of a product on a time axis: position, cloud cover and step of each mark."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from tilewright.tasks.colours import CLASS_COLOURS
-from tilewright.tasks.report.fields import rows, spans, text, texts
+from tilewright.tasks.report.fields import named_periods, rows, text, texts
 from tilewright.tasks.report.format import day, moment, number
 
 if TYPE_CHECKING:
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from tilewright.tasks.report.fields import Fields
 
 
-_SINGLE = timedelta(days=12)  # room on both sides of a line that would have no length
+_SINGLE_DATE_PADDING = timedelta(days=12)  # on both sides of an axis that would have no length
 
-_LONGEST_NAME = 40
+_MAX_NAME = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SceneMark:
-    """One scene: what its row in the table says and where its mark stands (percent of the line, percent of cloud)."""
+    """One scene: the cells of its table row, and its mark at `at` percent of the axis and `cloud` percent of cloud."""
 
     id: str
     date: str
@@ -39,13 +39,13 @@ class SceneMark:
 
     @property
     def idle(self) -> bool:
-        """True for a scene that is known to have fed no block."""
+        """True for a scene that no block used, as the report states."""
         return self.used == 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AxisTick:
-    """A date on the line, or a stretch of it when `width` (percent) is not zero."""
+    """A date on the axis at `at` percent of its length, or a period if `width` (percent) is not zero."""
 
     label: str
     at: float
@@ -55,7 +55,7 @@ class AxisTick:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
-    """Marks, date ticks and periods; `clouded` where any scene knows its cloud cover: the line is then a chart."""
+    """Marks, date ticks and periods; `clouded` is True if any scene has a cloud cover: the axis is then a chart."""
 
     marks: tuple[SceneMark, ...]
     ticks: tuple[AxisTick, ...]
@@ -65,39 +65,42 @@ class Timeline:
 
 
 def timeline(report: Fields) -> Timeline:
-    """The line for `scenes`, `steps` and `period` of a report; without any date it has no ticks."""
+    """The time axis for `scenes`, `steps` and `period` of a report; without any date it has no ticks."""
     scenes = rows(report, "scenes")
-    named = spans({"steps": _with_days(report)}, "steps") or spans(report, "period")
-    labels = dict.fromkeys([label for label, _, _ in named if label] + [s for scene in scenes for s in _steps(scene)])
-    colours = {label: CLASS_COLOURS[place % 7] for place, label in enumerate(labels)}
+    # A step without days has no mark on the axis, and it may have no span.
+    steps = [step for step in rows(report, "steps") if "days" not in step or texts(step, "days")]
+    periods = named_periods({"steps": steps}, "steps") or named_periods(report, "period")
+    labels = dict.fromkeys([label for label, _, _ in periods if label] + [s for scene in scenes for s in _steps(scene)])
+    colours = {label: CLASS_COLOURS[index % 7] for index, label in enumerate(labels)}
     dates = [at for scene in scenes if (at := moment(scene.get("datetime")))]
-    line = _TimelineRow.around([*dates, *(end for _, start, stop in named for end in (start, stop))])
-    marks = tuple(sorted((_mark(scene, line, colours) for scene in scenes), key=lambda mark: (mark.at or 0, mark.id)))
+    axis = _TimeAxis.around([*dates, *(end for _, start, stop in periods for end in (start, stop))])
+    marks = tuple(sorted((_mark(scene, axis, colours) for scene in scenes), key=lambda mark: (mark.at or 0, mark.id)))
     return Timeline(
         marks=marks,
-        ticks=tuple(line.ticks()) if line else (),
-        periods=tuple(_period(label, start, stop, line, colours) for label, start, stop in named) if line else (),
+        ticks=tuple(axis.ticks()) if axis else (),
+        periods=tuple(_period(label, start, stop, axis, colours) for label, start, stop in periods) if axis else (),
         steps=tuple(colours.items()) if len(colours) > 1 else (),
         clouded=any(mark.cloud is not None for mark in marks),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _TimelineRow:
+class _TimeAxis:
     start: datetime
     stop: datetime
 
     @classmethod
-    def around(cls, dates: list[datetime]) -> _TimelineRow | None:
+    def around(cls, dates: list[datetime]) -> _TimeAxis | None:
         if not dates:
             return None
         first, last = min(dates), max(dates)
-        # Dates at the very ends of the calendar leave no room beside them.
+        # Python has no dates beyond the years 1 and 9999, so dates at those ends could not be padded.
         first, last = max(first, datetime(1900, 1, 1, tzinfo=UTC)), min(last, datetime(2200, 1, 1, tzinfo=UTC))
-        room = max((last - first) * 0.04, timedelta(hours=12)) if last > first else _SINGLE
-        return cls(start=first - room, stop=last + room)
+        padding = max((last - first) * 0.04, timedelta(hours=12)) if last > first else _SINGLE_DATE_PADDING
+        return cls(start=first - padding, stop=last + padding)
 
-    def at(self, date: datetime) -> float:
+    def position(self, date: datetime) -> float:
+        """Percent of the axis, 0-100."""
         return round(min(max((date - self.start) / (self.stop - self.start), 0), 1) * 100, 3)
 
     def ticks(self) -> Iterable[AxisTick]:
@@ -106,7 +109,7 @@ class _TimelineRow:
             days = next(n for n in (1, 2, 5, 7, 14) if (self.stop - self.start).days / n <= 6)
             date = self.start.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
             while date < self.stop:
-                yield AxisTick(label=day(date).rsplit("\u00a0", 1)[0], at=self.at(date))
+                yield AxisTick(label=day(date).rsplit("\u00a0", 1)[0], at=self.position(date))
                 date += timedelta(days=days)
             return
         step = next((n for n in (1, 2, 3, 6, 12, 24, 60, 120) if months / n <= 7), 480)
@@ -114,25 +117,20 @@ class _TimelineRow:
         for month in range(first, first + int(months) + 2):
             date = datetime(month // 12, month % 12 + 1, 1, tzinfo=UTC)
             if month % step == 0 and date < self.stop:
-                yield AxisTick(label=f"{date:%Y}" if step >= 12 else f"{date:%b\u00a0%Y}", at=self.at(date))
-
-
-def _with_days(report: Fields) -> list[Fields]:
-    """The steps but for those known to have no day: nothing of theirs is on the line, and their span may be none."""
-    return [step for step in rows(report, "steps") if "days" not in step or texts(step, "days")]
+                yield AxisTick(label=f"{date:%Y}" if step >= 12 else f"{date:%b\u00a0%Y}", at=self.position(date))
 
 
 def _steps(scene: Fields) -> tuple[str, ...]:
-    return tuple(step[:_LONGEST_NAME] for step in texts(scene, "step") or texts(scene, "steps"))
+    return tuple(step[:_MAX_NAME] for step in texts(scene, "step") or texts(scene, "steps"))
 
 
-def _mark(scene: Fields, line: _TimelineRow | None, colours: dict[str, str]) -> SceneMark:
+def _mark(scene: Fields, axis: _TimeAxis | None, colours: dict[str, str]) -> SceneMark:
     at, steps = moment(scene.get("datetime")), _steps(scene)
     cloud = number(scene.get("cloud_cover"))
     return SceneMark(
         id=text(scene, "id") or "unnamed scene",
         date=text(scene, "datetime"),
-        at=line.at(at) if line and at else None,
+        at=axis.position(at) if axis and at else None,
         cloud=None if cloud is None else min(max(cloud, 0.0), 100.0),
         state=text(scene, "state"),
         state_reason=text(scene, "state_reason"),
@@ -144,10 +142,10 @@ def _mark(scene: Fields, line: _TimelineRow | None, colours: dict[str, str]) -> 
     )
 
 
-def _period(label: str, start: datetime, stop: datetime, line: _TimelineRow, colours: dict[str, str]) -> AxisTick:
+def _period(label: str, start: datetime, stop: datetime, axis: _TimeAxis, colours: dict[str, str]) -> AxisTick:
     # A period includes its last day.
     end = stop + timedelta(days=1) if stop.time() == datetime.min.time() else stop
-    left = line.at(start)
+    left = axis.position(start)
     return AxisTick(
-        label=label, at=left, width=round(line.at(end) - left, 3), colour=colours.get(label, CLASS_COLOURS[0])
+        label=label, at=left, width=round(axis.position(end) - left, 3), colour=colours.get(label, CLASS_COLOURS[0])
     )

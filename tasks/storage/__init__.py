@@ -1,4 +1,4 @@
-"""Bytes in a folder or a bucket: reading and writing them, the ledger of what is done, the lock of an output.
+"""Objects in a folder or a bucket: reading and writing them, the ledger of finished blocks, the lock of an output.
 
 Reading order: storage, errors, ledger, lock, multipart, s3_request.
 It may import nothing of this project but tasks.progress.

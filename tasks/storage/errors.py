@@ -1,4 +1,4 @@
-"""What storage says when it refuses, put in one sentence, and the patience with refusals that pass."""
+"""Storage failures: retries of temporary ones, and a sentence for the user about the others."""
 
 from __future__ import annotations
 
@@ -23,91 +23,97 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PAUSES = (0.2, 0.8, 3.2)
-"""Seconds before each further try of ours, beyond those of the object store's own client, which gives up on answers
-that were cut short and on writes whose outcome it cannot know."""
+RETRY_PAUSES = (0.2, 0.8, 3.2)
+"""Seconds before each of our retries. The object store's client retries too, but gives up on truncated answers and on
+writes with an unknown outcome."""
 
-ANSWERS = (FileNotFoundError, AlreadyExistsError, PreconditionError)
-"""Not failures but answers: there is no such object, or there is one."""
+EXISTENCE_ANSWERS = (FileNotFoundError, AlreadyExistsError, PreconditionError)
+"""Answers, not failures: the object does not exist, or it exists already."""
 
-FINAL = (PermissionDeniedError, UnauthenticatedError, InvalidPathError, NotSupportedError)
+PERMANENT_ERRORS = (PermissionDeniedError, UnauthenticatedError, InvalidPathError, NotSupportedError)
 
-FULL = ("no space left", "disk quota", "file too large", "quotaexceeded")
+DISK_FULL_TEXTS = ("no space left", "disk quota", "file too large", "quotaexceeded")
 
-FULL_ERRNO = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+DISK_FULL_ERRNO = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
-ABSENT = ("404 not found", "nosuchbucket", "container not found")
-"""Listing a bucket that is not there, which the client does not tell from other failures."""
+NO_BUCKET_TEXTS = ("404 not found", "nosuchbucket", "container not found")
+"""Texts of the error for a bucket that does not exist; the client has no class for it."""
 
-REFUSED = ("permission denied", "read-only file system", "operation not permitted", "accessdenied", "expiredtoken")
+REFUSED_TEXTS = (
+    "permission denied",
+    "read-only file system",
+    "operation not permitted",
+    "accessdenied",
+    "expiredtoken",
+)
 
-KEYLESS = ("169.254.169.254", "169.254.170.2", "metadata.google.internal")
-"""Where a client asks a cloud's own machines for keys, when it was given none."""
+CREDENTIAL_HOSTS = ("169.254.169.254", "169.254.170.2", "metadata.google.internal")
+"""Addresses from which a client without keys requests the credentials of a cloud machine."""
 
-KEPT = "What is finished is kept."
+KEPT_NOTE = "What is finished is kept."
 
 
 class StoreError(ValueError):
-    """An output that cannot be used: what was given, why not, what to do."""
+    """An output that cannot be used; the message names the output, the reason and what to do."""
 
 
 class StorageError(RuntimeError):
-    """A write or read that storage refused while the run was under way."""
+    """A read or write that storage refused during a run."""
 
 
-def insist(action: Callable[[], T], *, doing: str, uri: str, remote: bool) -> T:
-    """What ``action`` returns; on a bucket a failure that may pass is tried again a few times.
+def call_with_retries(action: Callable[[], T], *, operation: str, uri: str, remote: bool) -> T:
+    """The result of ``action``; on a bucket (``remote``) it is retried after failures that may be temporary.
 
-    Raises StorageError with ``doing`` ("write class.tif to") and the place; FileNotFoundError, AlreadyExistsError and
-    PreconditionError pass as they are.
+    Raises StorageError, which names ``operation`` ("write class.tif to") and ``uri``; FileNotFoundError,
+    AlreadyExistsError and PreconditionError are not wrapped.
     """
-    for pause in (*PAUSES, None):
+    for pause in (*RETRY_PAUSES, None):
         try:
             return action()
-        except ANSWERS:
+        except EXISTENCE_ANSWERS:
             raise
         except (BaseError, OSError) as error:
-            if pause is None or not remote or isinstance(error, FINAL) or _absent(error):
-                raise storage_error(error, doing=doing, uri=uri) from error
+            if pause is None or not remote or isinstance(error, PERMANENT_ERRORS) or _no_bucket(error):
+                raise storage_error(error, operation=operation, uri=uri) from error
             time.sleep(pause)
     raise AssertionError("the last try returns or raises")
 
 
-def storage_error(error: BaseException, *, doing: str, uri: str) -> StorageError:
-    """The failure as one sentence: what could not be done, why, and what to do about it."""
+def storage_error(error: BaseException, *, operation: str, uri: str) -> StorageError:
+    """The failure as a StorageError whose message says which operation failed, why, and what to do."""
     said = reason(error)
     words = f"{said} {error}".lower()
-    start = f"Cannot {doing} {uri}: "
-    if _absent(error):
+    start = f"Cannot {operation} {uri}: "
+    if _no_bucket(error):
         return StorageError(f"{start}there is no such bucket. Make it, or correct its name.")
-    if any(word in words for word in KEYLESS):
+    if any(word in words for word in CREDENTIAL_HOSTS):
         return StorageError(
             f"{start}no keys were given and this machine has none of its own. Set AWS_ACCESS_KEY_ID and "
-            f"AWS_SECRET_ACCESS_KEY (or what the provider asks for) and run the same job again. {KEPT}"
+            f"AWS_SECRET_ACCESS_KEY (or what the provider asks for) and run the same job again. {KEPT_NOTE}"
         )
-    if _number(error) in FULL_ERRNO or any(word in words for word in FULL):
-        return StorageError(f"{start}the disk is full. Make room and run the same job again. {KEPT}")
-    if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or any(word in words for word in REFUSED):
+    if _errno(error) in DISK_FULL_ERRNO or any(word in words for word in DISK_FULL_TEXTS):
+        return StorageError(f"{start}the disk is full. Make room and run the same job again. {KEPT_NOTE}")
+    if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or any(word in words for word in REFUSED_TEXTS):
         return StorageError(
             f"{start}access was refused ({said}). Renew the credentials or the permission and run the same job again. "
-            f"{KEPT}"
+            f"{KEPT_NOTE}"
         )
-    return StorageError(f"{start}{said}. Run the same job again when it answers. {KEPT}")
+    return StorageError(f"{start}{said}. Run the same job again when it answers. {KEPT_NOTE}")
 
 
 def reason(error: BaseException) -> str:
-    """The first line of what storage said, without the library's debug dump and without any query string."""
+    """The first line of the error's message, without the library's debug output and without query strings."""
     said = str(error).strip().splitlines()
     first = re.sub(r"\?[^\s'\"<>)]*", "", said[0])[:300].rstrip(". ") if said else ""
     return first or type(error).__name__
 
 
-def _absent(error: BaseException) -> bool:
-    return any(word in str(error).lower() for word in ABSENT)
+def _no_bucket(error: BaseException) -> bool:
+    return any(word in str(error).lower() for word in NO_BUCKET_TEXTS)
 
 
-def _number(error: BaseException | None) -> int | None:
-    """The operating system's number of an error or of what caused it."""
+def _errno(error: BaseException | None) -> int | None:
+    """The errno of an error or of its causes; None if none has one."""
     while error is not None:
         if isinstance(error, OSError) and error.errno is not None:
             return error.errno

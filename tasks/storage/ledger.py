@@ -1,4 +1,4 @@
-"""What is done: the frozen plan, one entry per finished block, and the failures."""
+"""The ledger of a product: the frozen plan, one entry per finished block, and the failures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tilewright.tasks.storage.errors import StoreError
-from tilewright.tasks.storage.storage import HOME
+from tilewright.tasks.storage.storage import STATE_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from tilewright.tasks.storage.storage import Storage
 
 
-PLAN = f"{HOME}/plan.json"
+PLAN = f"{STATE_FOLDER}/plan.json"
 
-ENTRIES = f"{HOME}/ledger"
+ENTRIES = f"{STATE_FOLDER}/ledger"
 
-FAILURES = f"{HOME}/failures.ndjson"
+FAILURES = f"{STATE_FOLDER}/failures.ndjson"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockEntry:
-    """A finished block: what made it (``key``), what it holds (``checksums`` per layer), what it cost.
+    """A finished block: the ``key`` of everything that determines its pixels, a checksum per layer, and its cost.
 
-    ``observed`` has per input and step the pixels of the block inside the area that have a valid observation, and those
-    observations in all; nothing where an older Tilewright made the block. ``seconds`` are busy seconds per stage;
-    ``scenes`` the ids read; ``failures`` reads that failed for good inside the tolerance; ``written`` is False for a
-    block without a valid pixel, which leaves no object in the store.
+    ``observed`` holds, per input and step, the number of the block's pixels inside the area that have a valid
+    observation, and the number of those observations; empty for blocks of older Tilewrights. ``seconds`` are busy
+    seconds per stage; ``scenes`` the ids read; ``failures`` the tolerated reads that failed permanently; ``written`` is
+    False for a block without a valid pixel, which has no object in the store.
     """
 
     row: int
@@ -51,7 +51,7 @@ class BlockEntry:
 
     @property
     def name(self) -> str:
-        """``<row>_<col>``."""
+        """``<row>_<col>``, the block's name."""
         return f"{self.row}_{self.col}"
 
     def to_json(self) -> dict[str, Any]:
@@ -60,29 +60,32 @@ class BlockEntry:
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> BlockEntry:
-        """The entry ``to_json`` wrote."""
+        """The entry from the JSON values of ``to_json``."""
         observed = {
             name: tuple((int(pixels), int(total)) for pixels, total in steps)
             for name, steps in plain.get("observed", {}).items()
         }
-        made = {"scenes": tuple(plain["scenes"]), "failures": tuple(plain["failures"]), "observed": observed}
-        return cls(**{**plain, **made})
+        parsed = {"scenes": tuple(plain["scenes"]), "failures": tuple(plain["failures"]), "observed": observed}
+        return cls(**{**plain, **parsed})
 
 
-def digest(plain: object) -> str:
-    """SHA-256 in hex over a value's canonical JSON: keys sorted, no blanks."""
-    # Without indentation Python encodes in C, ten times faster: a key is made for every block.
+def json_digest(plain: object) -> str:
+    """The SHA-256 in hex of a value's canonical JSON: keys sorted, no blanks."""
+    # Without indentation Python encodes JSON in C, ten times faster: every block has a key.
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def freeze_plan(storage: Storage, plan: Mapping[str, Any]) -> bool:
-    """Write the plan if there is none yet; False if another one stands already."""
+    """True if the plan was written; False if storage holds a plan already, which is kept."""
     return storage.create_json(PLAN, plan)
 
 
 def read_plan(storage: Storage) -> dict[str, Any] | None:
-    """The frozen plan, or None where nothing was begun."""
+    """The frozen plan, or None if no run has begun.
+
+    Raises StoreError for a file that is not a plan.
+    """
     plan = storage.read_json(PLAN)
     if plan is not None and not isinstance(plan, dict):
         raise StoreError(f"{PLAN} in {storage.uri} is not a plan: restore it, or run again with --replace.")
@@ -90,16 +93,16 @@ def read_plan(storage: Storage) -> dict[str, Any] | None:
 
 
 def write_entry(storage: Storage, entry: BlockEntry) -> None:
-    """Record a finished block, after its pixels. An entry of the same key already there is the same block: kept."""
+    """Record a finished block, after its pixels are written. An existing entry with the same key is kept."""
     key = f"{ENTRIES}/{entry.name}.json"
     if not storage.create_json(key, entry.to_json()):
-        standing = storage.read_json(key)
-        if not standing or standing.get("key") != entry.key:
+        existing = storage.read_json(key)
+        if not existing or existing.get("key") != entry.key:
             storage.write_json(key, entry.to_json())
 
 
 def read_entries(storage: Storage) -> dict[str, BlockEntry]:
-    """The finished blocks by name. An entry that cannot be understood counts as not there: its block is redone."""
+    """The entries of the finished blocks by name, without those that cannot be parsed: their blocks are redone."""
     entries: dict[str, BlockEntry] = {}
     for key in storage.keys(ENTRIES):
         name = key.rsplit("/", 1)[-1]
@@ -115,7 +118,7 @@ def read_entries(storage: Storage) -> dict[str, BlockEntry]:
 
 
 def remove_entries(storage: Storage, names: Iterable[str]) -> None:
-    """Forget blocks, so that the next run does them again."""
+    """Remove the entries of blocks, so that the next run redoes the blocks."""
     storage.delete([f"{ENTRIES}/{name}.json" for name in names])
 
 
@@ -126,6 +129,6 @@ def write_failures(storage: Storage, failures: Iterable[Mapping[str, str]]) -> N
 
 
 def read_failures(storage: Storage) -> tuple[dict[str, str], ...]:
-    """The failures the last run left, oldest first."""
+    """The failures of the last run, oldest first."""
     content = storage.read(FAILURES) or b""
     return tuple(json.loads(line) for line in content.decode().splitlines() if line)

@@ -1,4 +1,4 @@
-"""One run at a time on an output: who holds it, until when, and how it passes on from a dead holder."""
+"""The lock of an output: one run at a time holds it, renews it, and takes it over from a run that has ended."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 LOCK = ".tilewright/lock.json"
 
 LOCK_SECONDS = 120.0
-"""After so long without a heartbeat a lock from another machine counts as left behind."""
+"""Seconds without a heartbeat after which the lock of a run on another machine counts as stale."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
-    """Who runs: enough to tell whether it still does.
+    """The run that holds a lock, and the process by which to check that it is alive.
 
-    ``beat`` is the last sign of life and ``born`` the start of the process (with the number it makes it one of a kind
-    on its host), both in seconds since the epoch.
+    ``beat`` is the last heartbeat and ``born`` the start of the process, both in seconds since the epoch. ``pid`` and
+    ``born`` identify the process on its host.
     """
 
     run: str
@@ -40,37 +40,39 @@ class Owner:
     born: float = 0.0
 
 
-def take_lock(storage: Storage, owner: Owner, *, alive: bool | None = None) -> None:
-    """Become the one process that writes here.
+def acquire_lock(storage: Storage, owner: Owner, *, alive: bool | None = None) -> None:
+    """Acquire the lock, also from a stale holder; of two processes that replace the same stale lock, one succeeds.
 
-    ``alive`` says whether the lock's process on this very host still runs (None: it is on another host, and only its
-    heartbeat can tell). Of two that take over the same dead lock one wins.
+    ``alive`` says whether the current holder's process runs on this host; None if the holder is on another host: then
+    its heartbeat decides.
 
-    Raises StoreError where another run is under way.
+    Raises StoreError if another run holds the lock.
     """
     if storage.create_json(LOCK, asdict(owner)):
         return
     content = storage.read(LOCK)
-    standing = read_lock(storage)
-    if standing is not None and standing.run == owner.run:
+    holder = read_lock(storage)
+    if holder is not None and holder.run == owner.run:
         return
-    if standing is not None and _holds(standing, owner, alive=alive):
-        raise _taken(storage, standing)
-    if not _swap(storage, content, json_bytes(asdict(owner))):
-        raise _taken(storage, read_lock(storage) or owner)
+    if holder is not None:
+        known = alive if holder.host == owner.host else None
+        if not is_stale(holder, now=owner.beat, alive=known):
+            raise _held_error(storage, holder)
+    if not _replace_unchanged(storage, content, json_bytes(asdict(owner))):
+        raise _held_error(storage, read_lock(storage) or owner)
 
 
-def beat(storage: Storage, owner: Owner) -> bool:
-    """Renew the lock's heartbeat; False, and nothing written, where another run holds the lock by now."""
-    standing = read_lock(storage)
-    if standing is not None and standing.run != owner.run:
+def renew_lock(storage: Storage, owner: Owner) -> bool:
+    """True if the lock's heartbeat was renewed; False, and nothing written, if another run holds the lock."""
+    holder = read_lock(storage)
+    if holder is not None and holder.run != owner.run:
         return False
     storage.write_json(LOCK, asdict(owner))
     return True
 
 
 def read_lock(storage: Storage) -> Owner | None:
-    """Who holds the lock, or None."""
+    """The holder of the lock; None if there is no lock, or one that cannot be parsed."""
     plain = storage.read_json(LOCK)
     try:
         return Owner(**plain) if plain else None
@@ -78,33 +80,28 @@ def read_lock(storage: Storage) -> Owner | None:
         return None
 
 
-def free_lock(storage: Storage, owner: Owner) -> None:
-    """Give the lock back if it is still ours."""
-    standing = read_lock(storage)
-    if standing is not None and standing.run == owner.run:
+def release_lock(storage: Storage, owner: Owner) -> None:
+    """Remove the lock if ``owner`` still holds it."""
+    holder = read_lock(storage)
+    if holder is not None and holder.run == owner.run:
         storage.delete([LOCK])
 
 
-def is_stale(standing: Owner, *, now: float, alive: bool | None) -> bool:
-    """True if a lock's run has ended: its process is gone (``alive``), or unknown and silent for too long."""
-    return not alive if alive is not None else now - standing.beat >= LOCK_SECONDS
+def is_stale(holder: Owner, *, now: float, alive: bool | None) -> bool:
+    """True if the holder's process has ended (``alive`` False), or its last heartbeat is too old (``alive`` None)."""
+    return not alive if alive is not None else now - holder.beat >= LOCK_SECONDS
 
 
-def _holds(standing: Owner, asking: Owner, *, alive: bool | None) -> bool:
-    known = alive if standing.host == asking.host else None
-    return not is_stale(standing, now=asking.beat, alive=known)
-
-
-def _taken(storage: Storage, standing: Owner) -> StoreError:
+def _held_error(storage: Storage, holder: Owner) -> StoreError:
     return StoreError(
-        f"Another run (process {standing.pid} on {standing.host}) is writing {storage.uri}: wait for it, or watch it "
+        f"Another run (process {holder.pid} on {holder.host}) is writing {storage.uri}: wait for it, or watch it "
         f"with `tilewright status {storage.uri}`. A lock left by a dead machine frees itself after "
         f"{LOCK_SECONDS:.0f} s."
     )
 
 
-def _swap(storage: Storage, expected: bytes | None, content: bytes) -> bool:
-    """Replace the lock only if it still holds ``expected``."""
+def _replace_unchanged(storage: Storage, expected: bytes | None, content: bytes) -> bool:
+    """True if the lock still held ``expected`` and was replaced by ``content``; else False, and nothing is written."""
     if storage.folder is None:
         found = obstore.get(storage.root, LOCK)
         if bytes(found.bytes()) != expected:
@@ -114,7 +111,7 @@ def _swap(storage: Storage, expected: bytes | None, content: bytes) -> bool:
         except PreconditionError:
             return False
         return True
-    with _alone(storage):
+    with _exclusive(storage):
         if storage.read(LOCK) != expected:
             return False
         storage.write(LOCK, content)
@@ -122,8 +119,8 @@ def _swap(storage: Storage, expected: bytes | None, content: bytes) -> bool:
 
 
 @contextmanager
-def _alone(storage: Storage) -> Iterator[None]:
-    """The only process between reading and writing a local lock."""
+def _exclusive(storage: Storage) -> Iterator[None]:
+    """Exclusive access to a local lock: other processes wait."""
     assert storage.folder is not None, "only a folder has file locks"
     with (storage.folder / ".tilewright" / ".taking").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)

@@ -1,6 +1,6 @@
-"""Multipart uploads that were begun in a bucket and never completed: paid for, and shown by no listing of objects.
+"""Unfinished multipart uploads in a bucket: they cost storage, and listings of objects do not show them.
 
-Google and Azure drop what was not completed by themselves after a week; S3 keeps it for ever.
+Google and Azure remove them after a week; S3 keeps them until they are aborted.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 REGION = "us-east-1"
-"""Where a bucket lies that nobody says the region of. Source: S3's own default."""
+"""The region of a bucket whose options name none. Source: S3's own default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pending:
-    """An upload under way or forgotten: its key below the product, the upload's id, seconds since the epoch."""
+class UnfinishedUpload:
+    """A multipart upload, running or abandoned: key below the product, id, start in seconds since the epoch."""
 
     key: str
     upload: str
@@ -33,48 +33,48 @@ class Pending:
 
     @property
     def name(self) -> str:
-        """The upload as S3's own addresses name it."""
+        """The key and the upload id, as in S3's URLs."""
         return f"{self.key}?uploadId={self.upload}"
 
 
-def pending_uploads(storage: Storage, keys: S3Keys) -> list[Pending]:
-    """Every upload below a product's prefix that was begun and neither completed nor aborted.
+def unfinished_uploads(storage: Storage, keys: S3Keys) -> list[UnfinishedUpload]:
+    """Every upload below a product's prefix that was neither completed nor aborted.
 
-    Raises StorageError where the store refuses or answers with something else.
+    Raises StorageError if the store refuses or its answer is not XML.
     """
-    url, prefix, region = _place(storage)
-    found: list[Pending] = []
+    url, prefix, region = _bucket_location(storage)
+    found: list[UnfinishedUpload] = []
     query = {"uploads": "", "prefix": f"{prefix}/"}
     while True:
         root = _listing(storage, url, query, keys=keys, region=region)
-        space = root.tag.partition("}")[0] + "}" if root.tag.startswith("{") else ""
-        for entry in root.iter(f"{space}Upload"):
-            key, upload, began = (entry.findtext(f"{space}{name}", "") for name in ("Key", "UploadId", "Initiated"))
-            # What another server lists beyond the prefix is not ours.
+        namespace = root.tag.partition("}")[0] + "}" if root.tag.startswith("{") else ""
+        for entry in root.iter(f"{namespace}Upload"):
+            key, upload, began = (entry.findtext(f"{namespace}{name}", "") for name in ("Key", "UploadId", "Initiated"))
+            # Some servers ignore the prefix: uploads outside of it are not ours.
             if key.startswith(f"{prefix}/") and upload and began:
                 moment = datetime.fromisoformat(began).timestamp()
-                found.append(Pending(key=key.removeprefix(f"{prefix}/"), upload=upload, began=moment))
-        if root.findtext(f"{space}IsTruncated", "false") != "true":
+                found.append(UnfinishedUpload(key=key.removeprefix(f"{prefix}/"), upload=upload, began=moment))
+        if root.findtext(f"{namespace}IsTruncated", "false") != "true":
             return found
         markers = {"key-marker": "NextKeyMarker", "upload-id-marker": "NextUploadIdMarker"}
-        query = {**query, **{name: root.findtext(f"{space}{tag}", "") for name, tag in markers.items()}}
+        query = {**query, **{name: root.findtext(f"{namespace}{tag}", "") for name, tag in markers.items()}}
 
 
-def abort_uploads(storage: Storage, uploads: list[Pending], keys: S3Keys) -> None:
-    """Abort uploads, so that the store forgets their parts; those already gone are fine.
+def abort_uploads(storage: Storage, uploads: list[UnfinishedUpload], keys: S3Keys) -> None:
+    """Abort uploads, so that the store deletes their parts; uploads that no longer exist are ignored.
 
-    Raises StorageError where the store refuses.
+    Raises StorageError if the store refuses.
     """
-    url, prefix, region = _place(storage)
-    for pending in uploads:
-        place = f"{url}/{quote(f'{prefix}/{pending.key}', safe='/-_.~')}"
-        status, body = _send(storage, "DELETE", place, {"uploadId": pending.upload}, keys=keys, region=region)
+    url, prefix, region = _bucket_location(storage)
+    for upload in uploads:
+        target = f"{url}/{quote(f'{prefix}/{upload.key}', safe='/-_.~')}"
+        status, body = _send(storage, "DELETE", target, {"uploadId": upload.upload}, keys=keys, region=region)
         if status not in {200, 204, 404}:
-            raise _refused(storage, f"abort the upload of {pending.key} to", status, body)
+            raise _refused(storage, f"abort the upload of {upload.key} to", status, body)
 
 
-def _place(storage: Storage) -> tuple[str, str, str]:
-    """The bucket's address, the product's prefix, and the region."""
+def _bucket_location(storage: Storage) -> tuple[str, str, str]:
+    """(URL of the bucket, prefix of the product, region)."""
     parts = urlsplit(storage.uri)
     region = storage.options.get("region", REGION)
     url = bucket_url(parts.netloc, endpoint=storage.options.get("endpoint"), region=region)
@@ -94,9 +94,11 @@ def _listing(storage: Storage, url: str, query: dict[str, str], *, keys: S3Keys,
 def _send(
     storage: Storage, method: str, url: str, query: dict[str, str], *, keys: S3Keys, region: str
 ) -> tuple[int, bytes]:
-    return storage.insist("look for unfinished uploads in", lambda: send(method, url, query, keys=keys, region=region))
+    return storage.call_with_retries(
+        "look for unfinished uploads in", lambda: send(method, url, query, keys=keys, region=region)
+    )
 
 
-def _refused(storage: Storage, doing: str, status: int, body: bytes) -> StorageError:
+def _refused(storage: Storage, operation: str, status: int, body: bytes) -> StorageError:
     code = body.decode(errors="replace").partition("<Code>")[2].partition("</Code>")[0]
-    return StorageError(f"Cannot {doing} {storage.uri}: the store answers HTTP {status} {code}.".replace(" .", "."))
+    return StorageError(f"Cannot {operation} {storage.uri}: the store answers HTTP {status} {code}.".replace(" .", "."))

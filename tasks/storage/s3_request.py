@@ -1,4 +1,4 @@
-"""One signed request to an S3-compatible store, for the few calls that the object store's client does not have."""
+"""Signed requests to an S3-compatible store, for the few calls that the object store's client lacks."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-SECONDS = 60
-"""Patience with one request: these carry no pixels."""
+TIMEOUT_SECONDS = 60
+"""The timeout of one request: these requests carry no pixels."""
 
-EMPTY = hashlib.sha256(b"").hexdigest()
+EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class S3Keys:
-    """What requests are signed with; nothing of it is ever shown."""
+    """The credentials that sign requests; the repr shows none of them."""
 
     key: str = field(repr=False)
     secret: str = field(repr=False)
@@ -29,7 +29,7 @@ class S3Keys:
 
 
 def bucket_url(bucket: str, *, endpoint: str | None, region: str) -> str:
-    """The address of a bucket: below its endpoint, else at Amazon, as a name of its own where its letters allow."""
+    """The URL of a bucket: below its endpoint, else at Amazon, as a host name unless the bucket's name holds a dot."""
     if endpoint:
         return f"{endpoint.rstrip('/')}/{bucket}"
     host = f"s3.{region}.amazonaws.com"
@@ -45,12 +45,12 @@ def signed_headers(
     """
     stamp = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
     parts = urlsplit(url)
-    headers = {"host": parts.netloc, "x-amz-content-sha256": EMPTY, "x-amz-date": stamp}
+    headers = {"host": parts.netloc, "x-amz-content-sha256": EMPTY_SHA256, "x-amz-date": stamp}
     if keys.token:
         headers["x-amz-security-token"] = keys.token
     names = ";".join(sorted(headers))
     lines = [f"{name}:{headers[name]}" for name in sorted(headers)]
-    canonical = "\n".join([method, parts.path or "/", query_string(query), *lines, "", names, EMPTY])
+    canonical = "\n".join([method, parts.path or "/", query_string(query), *lines, "", names, EMPTY_SHA256])
     scope = f"{stamp[:8]}/{region}/s3/aws4_request"
     text = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
     secret = f"AWS4{keys.secret}".encode()
@@ -62,17 +62,17 @@ def signed_headers(
 
 
 def query_string(query: Mapping[str, str]) -> str:
-    """A query as it is sent and signed: sorted, every letter quoted but the unreserved ones."""
+    """The query as it is sent and signed: sorted, all but the unreserved characters quoted."""
     return "&".join(f"{quote(name, safe='-_.~')}={quote(query[name], safe='-_.~')}" for name in sorted(query))
 
 
 def send(method: str, url: str, query: Mapping[str, str], *, keys: S3Keys, region: str) -> tuple[int, bytes]:
-    """Status and body of the answer; where the store cannot be reached, OSError."""
-    # A quarter second of import that only cleaning a bucket pays.
+    """(status, body) of the answer. Raises OSError if the store cannot be reached."""
+    # The import takes a quarter second; only the cleaning of a bucket needs it.
     import requests  # noqa: PLC0415
 
     headers = signed_headers(method, url, query, keys=keys, region=region, now=datetime.now(UTC))
     answer = requests.request(
-        method, f"{url}?{query_string(query)}", headers=headers, timeout=SECONDS, allow_redirects=False
+        method, f"{url}?{query_string(query)}", headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False
     )
     return answer.status_code, answer.content

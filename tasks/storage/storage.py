@@ -1,4 +1,4 @@
-"""Where a product's bytes live: a folder or a bucket behind one small interface."""
+"""The storage of a product: one small interface to a folder or a bucket."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import LocalStore, from_url
 
-from tilewright.tasks.storage.errors import StorageError, StoreError, insist, reason
+from tilewright.tasks.storage.errors import StorageError, StoreError, call_with_retries, reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -34,17 +34,18 @@ RETRIES = {
     "backoff": {"init_backoff": timedelta(seconds=0.2), "max_backoff": timedelta(seconds=10), "base": 2},
     "retry_timeout": timedelta(seconds=120),
 }
-"""The client's own patience with 5xx, 429 and broken connections: a minute of throttling is sat out."""
+"""The client's own retries after 5xx, 429 and broken connections: they outlast a minute of throttling."""
 
 REQUEST_SECONDS = 120
-"""One request, body included: a shard of 16 MB over a line of 1 Mbit/s."""
+"""The timeout of one request with its body: a shard of 16 MB over a line of 1 Mbit/s."""
 
-HOME = ".tilewright"
+STATE_FOLDER = ".tilewright"
+"""The prefix of a product's plan, ledger and other state."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storage:
-    """One prefix of one object store. Keys are relative, ``/``-separated; ``uri`` is free of credentials."""
+    """One prefix of one object store. Keys are relative, ``/``-separated; ``uri`` holds no credentials."""
 
     uri: str
     root: Any
@@ -60,24 +61,24 @@ class Storage:
         """True for a bucket."""
         return REMOTE.match(self.uri) is not None
 
-    def insist(self, doing: str, action: Callable[[], T]) -> T:
-        """What ``action`` returns, tried again where storage is a bucket and the failure may pass.
+    def call_with_retries(self, operation: str, action: Callable[[], T]) -> T:
+        """The result of ``action``; on a bucket it is retried after failures that may be temporary.
 
-        Raises StorageError saying what could not be done.
+        Raises StorageError, which names ``operation`` ("write class.tif to").
         """
-        return insist(action, doing=doing, uri=self.uri, remote=self.remote)
+        return call_with_retries(action, operation=operation, uri=self.uri, remote=self.remote)
 
     def read(self, key: str) -> bytes | None:
         """The object's bytes, or None if there is none."""
         try:
-            return self.insist(f"read {key} in", lambda: bytes(obstore.get(self.root, key).bytes()))
+            return self.call_with_retries(f"read {key} in", lambda: bytes(obstore.get(self.root, key).bytes()))
         except FileNotFoundError:
             return None
 
     def read_json(self, key: str) -> Any:
         """The object parsed as JSON, or None if there is none.
 
-        Raises StorageError where the object is not JSON.
+        Raises StorageError if the object is not JSON.
         """
         content = self.read(key)
         if content is None:
@@ -88,23 +89,23 @@ class Storage:
             raise StorageError(f"{key} in {self.uri} is not JSON: restore it or choose another output.") from error
 
     def etag(self, key: str) -> str | None:
-        """What tells one state of an object from another without reading it; None if there is no such object."""
+        """A tag that changes with the object's content, from its metadata alone; None if there is no such object."""
         try:
-            found = self.insist(f"look at {key} in", lambda: obstore.head(self.root, key))
+            found = self.call_with_retries(f"look at {key} in", lambda: obstore.head(self.root, key))
         except FileNotFoundError:
             return None
         return found.get("e_tag") or f"{found['last_modified'].isoformat()}-{found['size']}"
 
     def write(self, key: str, content: bytes) -> None:
-        """Put the object whole, replacing what was there; a reader sees the old or the new one."""
+        """Put a whole object in place of any existing one; a reader gets the old or the new one."""
         self._put(key, content)
 
     def write_json(self, key: str, plain: object) -> None:
-        """Put a value as JSON, replacing what was there."""
+        """Put a value as JSON in place of any existing object."""
         self.write(key, json_bytes(plain))
 
     def create_json(self, key: str, plain: object) -> bool:
-        """Put a value as JSON only if there is no such object yet; False if there is one (conditional put)."""
+        """True if the value was put as JSON; False, and nothing written, if the object exists (conditional put)."""
         try:
             self._put(key, json_bytes(plain), mode="create")
         except (AlreadyExistsError, PreconditionError):
@@ -112,57 +113,60 @@ class Storage:
         return True
 
     def upload(self, key: str, path: Path) -> None:
-        """Put a local file whole (multipart where it is large), replacing what was there."""
+        """Put a whole local file (multipart if it is large) in place of any existing object."""
         self._put(key, path)
 
-    def take(self, key: str, path: Path) -> None:
-        """Put a local file whole as ``upload`` does; where it lies on a folder's own disk it is moved, not copied."""
+    def move_file(self, key: str, path: Path) -> None:
+        """Put a whole local file as ``upload`` does, but move it if it is on the disk of a storage folder."""
         if self.folder is None or self.folder.stat().st_dev != path.stat().st_dev:
             self.upload(key, path)
             return
         target = self.folder / key
-        self.insist(f"write {key} to", lambda: path.replace(target))
+        self.call_with_retries(f"write {key} to", lambda: path.replace(target))
 
-    def _put(self, key: str, content: bytes | Path, **how: Any) -> None:
+    def _put(self, key: str, content: bytes | Path, **options: Any) -> None:
         try:
-            self.insist(f"write {key} to", lambda: obstore.put(self.root, key, content, **how))
+            self.call_with_retries(f"write {key} to", lambda: obstore.put(self.root, key, content, **options))
         except FileNotFoundError as error:
             raise StorageError(f"Cannot write {key} to {self.uri}: the bucket or folder is not there.") from error
 
     def keys(self, prefix: str = "") -> Iterator[str]:
-        """The keys below a prefix, in no promised order."""
+        """The keys below a prefix, in any order."""
 
         def listed() -> list[str]:
             pages = obstore.list(self.root, prefix=prefix or None, chunk_size=1000)
             return [entry["path"] for page in pages for entry in page]
 
         try:
-            yield from self.insist("list", listed)
+            yield from self.call_with_retries("list", listed)
         except FileNotFoundError:
             return
 
-    def top(self) -> tuple[str, ...]:
-        """Names directly under the prefix, sorted; empty where nothing is there."""
+    def top_names(self) -> tuple[str, ...]:
+        """The names directly under the prefix, sorted; empty for an empty prefix.
+
+        Raises StorageError if there is no such bucket.
+        """
         if self.folder is not None:
             return tuple(sorted(entry.name for entry in self.folder.iterdir())) if self.folder.is_dir() else ()
         try:
-            listing = self.insist("list", lambda: obstore.list_with_delimiter(self.root))
+            listing = self.call_with_retries("list", lambda: obstore.list_with_delimiter(self.root))
         except FileNotFoundError as error:
             raise StorageError(f"Cannot list {self.uri}: there is no such bucket.") from error
         paths = [*listing["common_prefixes"], *(entry["path"] for entry in listing["objects"])]
         return tuple(sorted({path.rstrip("/").rsplit("/", 1)[-1] for path in paths}))
 
     def delete(self, keys: list[str]) -> None:
-        """Remove objects; those already gone are fine."""
+        """Remove objects; missing ones are ignored."""
         for key in keys:
             try:
-                self.insist(f"remove {key} from", lambda key=key: obstore.delete(self.root, key))  # type: ignore[misc]
+                self.call_with_retries(f"remove {key} from", lambda key=key: obstore.delete(self.root, key))  # type: ignore[misc]
             except FileNotFoundError:
                 continue
 
     def zarr(self, prefix: str, *, read_only: bool = False) -> ZarrObjectStore[Any]:
         """The Zarr store under a prefix."""
-        # Half a second of import that a call on a finished product does not need.
+        # The import takes half a second, and a call on a finished product does not need it.
         from zarr.storage import ObjectStore as ZarrObjectStore  # noqa: PLC0415
 
         if self.folder is not None:
@@ -173,7 +177,7 @@ class Storage:
 def open_storage(uri: str, *, options: Mapping[str, str] | None = None, create: bool = False) -> Storage:
     """The storage at a folder or URI; ``options`` are obstore's for the scheme (endpoint, allow_http...).
 
-    Raises StoreError where the scheme is unknown or a folder cannot be made.
+    Raises StoreError if the scheme is unknown or the folder cannot be made.
     """
     if REMOTE.match(uri):
         try:
@@ -195,7 +199,7 @@ def open_storage(uri: str, *, options: Mapping[str, str] | None = None, create: 
 
 
 def _bucket(uri: str, options: Mapping[str, str]) -> Any:
-    """The object store at a URI; plain http is allowed only where the endpoint itself is plain http."""
+    """The object store at a URI; plain http is allowed only if the endpoint is plain http."""
     client: dict[str, Any] = {"timeout": timedelta(seconds=REQUEST_SECONDS)}
     if options.get("endpoint", "").startswith("http://"):
         client["allow_http"] = True
@@ -212,10 +216,10 @@ def json_bytes(plain: object) -> bytes:
 
 @contextmanager
 def staging_folder(storage: Storage) -> Iterator[Path]:
-    """An empty folder, gone afterwards: beside a local product, so that they share its disk; else the system's."""
-    home = None
+    """An empty temporary folder: inside a local product, so that both are on one disk, else the system's."""
+    parent = None
     if storage.folder is not None:
-        home = storage.folder / HOME / "staging"
-        home.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=home) as folder:
+        parent = storage.folder / STATE_FOLDER / "staging"
+        parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=parent) as folder:
         yield Path(folder)

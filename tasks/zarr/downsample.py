@@ -8,25 +8,25 @@ from itertools import combinations
 import numpy as np
 
 METHODS = {"class": "mode", "percent": "average", "value": "average"}
-"""What each kind's way is called by GDAL and by the multiscales convention."""
+"""The resampling method of each kind of layer, by its name in GDAL and in the multiscales convention."""
 
 Quads = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-"""The four pixels behind each new one, in reading order, each (ceil(height / 2), ceil(width / 2))."""
+"""The four source pixels of each new one, in reading order, as arrays (ceil(height / 2), ceil(width / 2))."""
 
 
 def halve(pixels: np.ndarray, *, kind: str, nodata: float | None) -> np.ndarray:
-    """Half of (height, width) pixels, odd sides rounded up, same dtype; nodata only where all four pixels are.
+    """(height, width) pixels at half the resolution, odd sides rounded up, same dtype; nodata if all four pixels are.
 
-    Of classes that are equally frequent the one met first wins, from the upper left in reading order. Whole numbers
-    are rounded to the nearest, halves up. ``nodata`` None: every pixel is valid. A rim's missing pixels have no part.
+    Of equally frequent classes, the first in reading order from the upper left wins. Means of integers are rounded to
+    the nearest, halves up. ``nodata`` None: every pixel is valid. Pixels missing at an odd edge are ignored.
     """
     missing = _missing(pixels, nodata)
     if missing is not None and missing.all():
         return np.full(tuple(-(-side // 2) for side in pixels.shape), nodata, dtype=pixels.dtype)
-    rim = ((0, pixels.shape[0] % 2), (0, pixels.shape[1] % 2))
+    padding = ((0, pixels.shape[0] % 2), (0, pixels.shape[1] % 2))
     if pixels.shape[0] % 2 or pixels.shape[1] % 2:
         missing = np.zeros(pixels.shape, dtype=bool) if missing is None else missing
-        pixels, missing = np.pad(pixels, rim, mode="edge"), np.pad(missing, rim, constant_values=True)
+        pixels, missing = np.pad(pixels, padding, mode="edge"), np.pad(missing, padding, constant_values=True)
     quads = _quads(pixels)
     valid = None if missing is None else _quads(~missing)
     if kind == "class":
@@ -37,13 +37,13 @@ def halve(pixels: np.ndarray, *, kind: str, nodata: float | None) -> np.ndarray:
 
 
 def _quads(pixels: np.ndarray) -> Quads:
-    # Copied once: each of the dozen passes over them is seven times as fast over pixels side by side.
+    # One copy makes each of the dozen passes seven times as fast: the pixels are contiguous then.
     one, two, three, four = (pixels[row::2, col::2].copy() for row in (0, 1) for col in (0, 1))
     return one, two, three, four
 
 
 def _missing(pixels: np.ndarray, nodata: float | None) -> np.ndarray | None:
-    """Where no value is; None where there is one everywhere, as in most of a map."""
+    """The mask of nodata pixels; None if there are none, as in most of a map."""
     if nodata is None:
         return None
     found: np.ndarray = np.isnan(pixels) if np.isnan(nodata) else pixels == nodata
@@ -54,7 +54,7 @@ def _most_frequent(quads: Quads, valid: Quads | None) -> np.ndarray:
     if valid is not None:
         return _most_votes(quads, valid)
     one, two, three, four = quads
-    # Of four votes a pair wins: the first pixel's, else the second's, else that of the last two; else the first alone.
+    # A pair of equal values wins: the first pixel's, else the second's, else the last two's; else the first value.
     first = (one == two) | (one == three) | (one == four)
     second = ((two == three) | (two == four)) & ~first
     last = (three == four) & ~(first | second)
@@ -69,12 +69,12 @@ def _most_votes(quads: Quads, valid: Quads) -> np.ndarray:
         same = (quads[one] == quads[other]) & valid[one] & valid[other]
         votes[one] += same
         votes[other] += same
-    made = quads[0].copy()
+    winner = quads[0].copy()
     best = votes[0].copy()
     for pixels, count in zip(quads[1:], votes[1:], strict=True):
-        np.copyto(made, pixels, where=count > best)
+        np.copyto(winner, pixels, where=count > best)
         np.maximum(best, count, out=best)
-    return made
+    return winner
 
 
 def _whole_mean(quads: Quads, valid: Quads | None, nodata: float | None) -> np.ndarray:
@@ -84,13 +84,13 @@ def _whole_mean(quads: Quads, valid: Quads | None, nodata: float | None) -> np.n
         return ((_sum(quads, wide) + 2) >> 2).astype(dtype)
     total = _sum(tuple(np.where(mask, pixels, 0) for pixels, mask in zip(quads, valid, strict=True)), wide)
     count = _sum(valid, np.dtype(np.uint8))
-    made = (total + 2) >> 2
+    mean = (total + 2) >> 2
     partial = (count > 0) & (count < 4)
     n = count[partial].astype(wide)
-    made[partial] = (2 * total[partial] + n) // (2 * n)
+    mean[partial] = (2 * total[partial] + n) // (2 * n)
     if nodata is not None:
-        made[count == 0] = nodata
-    return made.astype(dtype)
+        mean[count == 0] = nodata
+    return mean.astype(dtype)
 
 
 def _mean(quads: Quads, valid: Quads | None, nodata: float | None) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Where a Zarr group's rasters lie, said by CF, by GDAL's attribute and by the proj: and spatial: conventions."""
+"""The georeference of a Zarr group, written as CF, GDAL, proj: and spatial: attributes."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from tilewright.tasks.grid.pixel_box import PixelBox
 
 
-ON_LATTICE = 1e-6
-"""Pixels by which an origin may miss the lattice and still lie on it; levels of a pyramid may truly lie beside it."""
+LATTICE_TOLERANCE = 1e-6
+"""Pixels by which an origin may miss the lattice and still count as on it; pyramid levels may really be off it."""
 
 _SCHEMA = "https://raw.githubusercontent.com/zarr-conventions/{}/refs/tags/v0.1/schema.json"
 
@@ -30,7 +30,7 @@ _SPEC = "https://github.com/zarr-conventions/{}/blob/v0.1/README.md"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Georeference:
-    """A north-up raster's place: CRS, the affine from (column, row) to (x, y), and shape (height, width)."""
+    """The georeference of a north-up raster: CRS, affine from (column, row) to (x, y), shape (height, width)."""
 
     crs: str
     transform: Affine
@@ -38,79 +38,87 @@ class Georeference:
 
     @classmethod
     def of(cls, grid: Grid, box: PixelBox) -> Georeference:
-        """The place of a box of a grid's pixels."""
+        """The georeference of a box of a grid's pixels."""
         return cls(crs=grid.crs, transform=grid.transform_of(box), shape=box.shape)
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
-        """(minx, miny, maxx, maxy)."""
+        """(minx, miny, maxx, maxy) in CRS units."""
         left, top = self.transform * (0, 0)
         right, bottom = self.transform * (self.shape[1], self.shape[0])
         return (left, bottom, right, top)
 
 
-def declare_grid(group: zarr.Group, place: Georeference) -> None:
-    """Give a group its coordinates, its CRS and its place. Doing it twice is harmless."""
+def declare_grid(group: zarr.Group, georeference: Georeference) -> None:
+    """Write a group's coordinates, CRS and georeference; repeated calls are harmless."""
     zarr_format = group.metadata.zarr_format
-    # xarray takes a grid mapping for a coordinate, where rioxarray looks for it, only when it is named as one.
-    group.update_attributes({"Conventions": "CF-1.11", "coordinates": "spatial_ref", **_conventions(group, place)})
-    for name, values in _centres(place).items():
+    # xarray makes the grid mapping a coordinate, as rioxarray expects, only if "coordinates" names it.
+    group.update_attributes(
+        {"Conventions": "CF-1.11", "coordinates": "spatial_ref", **_conventions(group, georeference)}
+    )
+    for name, values in _pixel_centres(georeference).items():
         if name not in group:
-            _declare_axis(group, name, values, crs=place.crs, zarr_format=zarr_format)
+            _declare_axis(group, name, values, crs=georeference.crs, zarr_format=zarr_format)
     if "spatial_ref" not in group:
-        transform = " ".join(repr(float(value)) for value in place.transform.to_gdal())
-        attributes = {**pyproj.CRS(place.crs).to_cf(), "GeoTransform": transform}
+        transform = " ".join(repr(float(value)) for value in georeference.transform.to_gdal())
+        attributes = {**pyproj.CRS(georeference.crs).to_cf(), "GeoTransform": transform}
         group.create_array(
-            "spatial_ref", shape=(), dtype="int64", fill_value=0, attributes=named(attributes, (), zarr_format)
+            "spatial_ref",
+            shape=(),
+            dtype="int64",
+            fill_value=0,
+            attributes=with_dimension_names(attributes, (), zarr_format),
         )
 
 
-def named(attributes: Mapping[str, Any], names: tuple[str, ...], zarr_format: int) -> dict[str, Any]:
-    """Attributes with xarray's dimension names where the Zarr format (2) has no field for them."""
+def with_dimension_names(attributes: Mapping[str, Any], names: tuple[str, ...], zarr_format: int) -> dict[str, Any]:
+    """The attributes, with xarray's dimension names if the Zarr format is 2, which has no field for them."""
     return {**attributes, "_ARRAY_DIMENSIONS": list(names)} if zarr_format == 2 else dict(attributes)
 
 
-def _centres(place: Georeference) -> dict[str, np.ndarray]:
-    height, width = place.shape
+def _pixel_centres(georeference: Georeference) -> dict[str, np.ndarray]:
+    height, width = georeference.shape
     return {
-        "y": _axis(place.transform.f, place.transform.e, height),
-        "x": _axis(place.transform.c, place.transform.a, width),
+        "y": _axis(georeference.transform.f, georeference.transform.e, height),
+        "x": _axis(georeference.transform.c, georeference.transform.a, width),
     }
 
 
 def _axis(origin: float, step: float, n_pixels: int) -> np.ndarray:
-    """Pixel centres as multiples of the pixel from the CRS origin: the same number for a pixel whatever the box."""
+    """The pixel centres as multiples of the pixel size from the CRS origin: they do not depend on the box."""
     first = origin / step
     whole = round(first)
-    start = whole if abs(first - whole) < ON_LATTICE else first
+    start = whole if abs(first - whole) < LATTICE_TOLERANCE else first
     return (start + np.arange(n_pixels) + 0.5) * step
 
 
 def _declare_axis(group: zarr.Group, name: str, values: np.ndarray, *, crs: str, zarr_format: int) -> None:
-    attributes = {**_axis_words(name, crs), "axis": name.upper()}
+    attributes = {**_axis_attributes(name, crs), "axis": name.upper()}
     array = group.create_array(
         name,
         shape=values.shape,
         chunks=values.shape,
         dtype="float64",
         dimension_names=(name,) if zarr_format == 3 else None,
-        attributes=named(attributes, (name,), zarr_format),
+        attributes=with_dimension_names(attributes, (name,), zarr_format),
     )
     array[:] = values
 
 
-def _axis_words(name: str, crs: str) -> dict[str, str]:
-    """Name and units of an axis. Source: CF-1.11, sections 4.1, 4.2 and 5.6."""
+def _axis_attributes(name: str, crs: str) -> dict[str, str]:
+    """The standard name and units of an axis. Source: CF-1.11, sections 4.1, 4.2 and 5.6."""
     if is_geographic(crs):
         standard, unit = {"x": ("longitude", "degrees_east"), "y": ("latitude", "degrees_north")}[name]
         return {"standard_name": standard, "units": unit}
     return {"standard_name": f"projection_{name}_coordinate", "units": pyproj.CRS(crs).axis_info[0].unit_name}
 
 
-def _conventions(group: zarr.Group, place: Georeference) -> dict[str, Any]:
-    """The place by the conventions for Zarr groups, beside any other convention the group follows."""
+def _conventions(group: zarr.Group, georeference: Georeference) -> dict[str, Any]:
+    """The georeference by the proj: and spatial: conventions; the group's other conventions are kept."""
     code = (
-        {"proj:code": place.crs} if ":" in place.crs[:12] else {"proj:wkt2": pyproj.CRS(place.crs).to_wkt("WKT2_2019")}
+        {"proj:code": georeference.crs}
+        if ":" in georeference.crs[:12]
+        else {"proj:wkt2": pyproj.CRS(georeference.crs).to_wkt("WKT2_2019")}
     )
     ours = {PROJ["uuid"], SPATIAL["uuid"]}
     attributes: dict[str, Any] = dict(group.attrs)
@@ -119,9 +127,9 @@ def _conventions(group: zarr.Group, place: Georeference) -> dict[str, Any]:
         "zarr_conventions": [PROJ, SPATIAL, *others],
         **code,
         "spatial:dimensions": ["y", "x"],
-        "spatial:transform": list(place.transform)[:6],
-        "spatial:bbox": list(place.bounds),
-        "spatial:shape": list(place.shape),
+        "spatial:transform": list(georeference.transform)[:6],
+        "spatial:bbox": list(georeference.bounds),
+        "spatial:shape": list(georeference.shape),
     }
 
 

@@ -1,7 +1,7 @@
-"""Smaller levels of a finished store, each half the one above it, for whoever looks at a whole map at once.
+"""The pyramid of a finished store: smaller levels, each half of the one before, for views of the whole map.
 
-They lie beside the full layers, as `overviews/<factor>/<layer>`: the layers themselves stay at the top of the store,
-where every reader of CF data finds them, and the layout of the multiscales convention leads from one to the next.
+The levels are stored as `overviews/<factor>/<layer>`. The full layers stay at the top of the store, for readers of CF
+data; the layout of the multiscales convention links the levels.
 """
 
 from __future__ import annotations
@@ -29,33 +29,33 @@ if TYPE_CHECKING:
     from tilewright.tasks.storage.storage import Storage
 
 
-HOME = "overviews"
+OVERVIEWS = "overviews"
 
-SMALLEST = 512
-"""Pixels: a level that fits a screen needs no smaller one, as with a COG's overviews."""
+SMALLEST_LEVEL = 512
+"""Side in pixels up to which a level has no smaller one: it fits a screen. The same as for a COG's overviews."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
-    """One level: `factor` full pixels per pixel along a side, `shape` (height, width), `path` inside the store."""
+    """One level: `factor` full pixels per pixel along a side, `shape` (height, width)."""
 
     factor: int
     shape: tuple[int, int]
 
     @property
     def path(self) -> str:
-        """The level's group; empty for the full layers."""
-        return f"{HOME}/{self.factor}" if self.factor > 1 else ""
+        """The path of the level's group in the store; empty for the full layers."""
+        return f"{OVERVIEWS}/{self.factor}" if self.factor > 1 else ""
 
     def path_of(self, layer: str) -> str:
-        """The layer's array at this level."""
+        """The path of the layer's array at this level."""
         return f"{self.path}/{layer}".lstrip("/")
 
 
 def pyramid_levels(shape: tuple[int, int]) -> tuple[Level, ...]:
-    """The levels of a store of ``shape``, the full one first; a last odd row or column counts as half a pixel more."""
+    """The levels of a store of ``shape``, the full one first; odd sides are rounded up."""
     levels = [Level(factor=1, shape=shape)]
-    while max(levels[-1].shape) > SMALLEST:
+    while max(levels[-1].shape) > SMALLEST_LEVEL:
         height, width = levels[-1].shape
         levels.append(Level(factor=2 * levels[-1].factor, shape=(-(-height // 2), -(-width // 2))))
     return tuple(levels)
@@ -71,55 +71,55 @@ def write_pyramid(
     checksums: Mapping[str, Mapping[tuple[int, int], str]] | None = None,
     threads: int = 1,
 ) -> None:
-    """Write every smaller level of the layers in ``kinds`` (name to class, percent or value), and say so in the store.
+    """Write every smaller level of the layers in ``kinds`` (name to class, percent or value) and its metadata.
 
-    Classes by the most frequent, values by their mean, nodata left out of both. Memory is bounded: four blocks of one
-    layer for each of ``threads``, and four more. With ``checksums``, each layer's blocks by their absolute (row, col),
-    what stands from before and was made of the same blocks is kept; else all levels are written again.
+    A pixel is the most frequent class, or the mean value, of its four source pixels, nodata left out. Peak memory is
+    four blocks of one layer for each of ``threads``, and four more. ``checksums`` has per layer those of its blocks by
+    absolute (row, col): existing parts made of the same blocks are kept. Without it all levels are written again.
 
-    Raises StorageError naming the layer.
+    Raises StorageError, which names the layer.
     """
     store = storage.zarr(STORE)
     group = zarr.open_group(store, mode="r+", use_consolidated=False)
     zarr_format = group.metadata.zarr_format
     levels = pyramid_levels(box.shape)
     for level in levels[1:]:
-        place = _place(grid, box, level)
-        storage.insist("describe", partial(declare_grid, group.require_group(level.path), place))
+        georeference = _georeference(grid, box, level)
+        storage.call_with_retries("describe", partial(declare_grid, group.require_group(level.path), georeference))
     first = (box.row_start // block, box.col_start // block)
     with ThreadPoolExecutor(threads) as pool:
         for name in kinds:
-            arrays = storage.insist("describe", partial(_declare_levels, group, name, levels, block))
-            prints = None if checksums is None else checksums[name]
-            stamps = FilledUnits.read(storage, name, prints=prints, first=first, fresh=arrays.fresh)
-            write_levels(storage, arrays.levels, kind=kinds[name], block=block, stamps=stamps, pool=pool)
+            arrays = storage.call_with_retries("describe", partial(_declare_levels, group, name, levels, block))
+            known = None if checksums is None else checksums[name]
+            filled = FilledUnits.read(storage, name, checksums=known, first=first, created=arrays.created)
+            write_levels(storage, arrays.levels, kind=kinds[name], block=block, filled=filled, pool=pool)
     if len(levels) > 1:
         _describe(group, grid, box, levels, kinds)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ZarrUserWarning)
-        storage.insist("describe", lambda: zarr.consolidate_metadata(store, zarr_format=zarr_format))
+        storage.call_with_retries("describe", lambda: zarr.consolidate_metadata(store, zarr_format=zarr_format))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Arrays:
-    """A layer's arrays, the full one first; ``fresh`` where a smaller one was not there before."""
+class _LevelArrays:
+    """A layer's arrays, the full one first; ``created`` is True if a smaller one did not exist before."""
 
     levels: tuple[zarr.Array[Any], ...]
-    fresh: bool
+    created: bool
 
 
-def _declare_levels(group: zarr.Group, name: str, levels: tuple[Level, ...], block: int) -> _Arrays:
+def _declare_levels(group: zarr.Group, name: str, levels: tuple[Level, ...], block: int) -> _LevelArrays:
     full = group[name]
     assert isinstance(full, zarr.Array), f"{name} is a layer"
-    arrays, fresh = [full], False
+    arrays, created = [full], False
     for level in levels[1:]:
         path = level.path_of(name)
-        standing = group.get(path)
-        if isinstance(standing, zarr.Array) and standing.shape == level.shape and standing.dtype == full.dtype:
-            arrays.append(standing)
+        existing = group.get(path)
+        if isinstance(existing, zarr.Array) and existing.shape == level.shape and existing.dtype == full.dtype:
+            arrays.append(existing)
             continue
-        fresh = True
-        made = group.create_array(
+        created = True
+        array = group.create_array(
             path,
             shape=level.shape,
             dtype=full.dtype,
@@ -128,30 +128,30 @@ def _declare_levels(group: zarr.Group, name: str, levels: tuple[Level, ...], blo
             attributes=dict(full.attrs),
             **array_layout(block, zarr_format=group.metadata.zarr_format),
         )
-        arrays.append(made)
-    return _Arrays(levels=tuple(arrays), fresh=fresh)
+        arrays.append(array)
+    return _LevelArrays(levels=tuple(arrays), created=created)
 
 
 def _describe(
     group: zarr.Group, grid: Grid, box: PixelBox, levels: tuple[Level, ...], kinds: Mapping[str, str]
 ) -> None:
-    """The multiscales layout: one chain of arrays per layer, since classes and values are not made smaller alike."""
+    """Write the multiscales layout: one chain of arrays per layer, as classes and values have different methods."""
     layout: list[dict[str, Any]] = []
     for name, kind in kinds.items():
-        for above, level in zip((None, *levels), levels, strict=False):
+        for larger, level in zip((None, *levels), levels, strict=False):
             entry: dict[str, Any] = {"asset": level.path_of(name)}
-            if above is not None:
-                entry["derived_from"] = above.path_of(name)
+            if larger is not None:
+                entry["derived_from"] = larger.path_of(name)
                 entry["transform"] = {"scale": [2.0, 2.0], "translation": [0.0, 0.0]}
                 entry["resampling_method"] = METHODS[kind]
             entry["spatial:shape"] = list(level.shape)
-            entry["spatial:transform"] = list(_place(grid, box, level).transform)[:6]
+            entry["spatial:transform"] = list(_georeference(grid, box, level).transform)[:6]
             layout.append(entry)
     attributes: dict[str, Any] = dict(group.attrs)
     known = [entry for entry in attributes["zarr_conventions"] if entry["uuid"] != MULTISCALES["uuid"]]
     group.update_attributes({"multiscales": {"layout": layout}, "zarr_conventions": [*known, MULTISCALES]})
 
 
-def _place(grid: Grid, box: PixelBox, level: Level) -> Georeference:
+def _georeference(grid: Grid, box: PixelBox, level: Level) -> Georeference:
     transform = grid.transform_of(box) * Affine.scale(level.factor)
     return Georeference(crs=grid.crs, transform=transform, shape=level.shape)

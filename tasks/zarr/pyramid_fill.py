@@ -1,4 +1,4 @@
-"""One layer's smaller levels filled, three at a time from one reading, in units that a restart need not do again."""
+"""Filling the smaller levels of a layer: three levels from one read, in units that a restart does not repeat."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tilewright.tasks.storage.ledger import digest
-from tilewright.tasks.storage.storage import HOME
+from tilewright.tasks.storage.ledger import json_digest
+from tilewright.tasks.storage.storage import STATE_FOLDER
 from tilewright.tasks.zarr.downsample import halve
 
 if TYPE_CHECKING:
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 
 DEPTH = 3
-"""Levels made from one reading. A unit is as many pixels of the third as one block: 8 x 8 blocks of the first."""
+"""Levels made from one read. A unit is one block of the third level, which is 8 x 8 blocks of the full layer."""
 
 FORMAT = 1
-"""Raised when levels are made otherwise than before, so that none is kept."""
+"""Raised when the way levels are made changes, so that no existing one is kept."""
 
 
 @dataclass(slots=True, kw_only=True)
 class FilledUnits:
-    """What the units of a layer were made of: ``known`` by an earlier run, ``wanted`` now; empty: nothing is kept."""
+    """The digests of the blocks behind a layer's units: ``known`` of filled units, ``wanted`` of the blocks now."""
 
     storage: Storage
     key: str
@@ -45,27 +45,29 @@ class FilledUnits:
         storage: Storage,
         name: str,
         *,
-        prints: Mapping[tuple[int, int], str] | None,
+        checksums: Mapping[tuple[int, int], str] | None,
         first: tuple[int, int],
-        fresh: bool,
+        created: bool,
     ) -> FilledUnits:
-        """A layer's stamps; ``prints`` are checksums of its blocks by absolute place, ``first`` the store's first."""
-        key = f"{HOME}/pyramid/{name}.json"
-        stands = prints is not None and not fresh
-        known = storage.read_json(key) if stands else None
+        """The units of a layer, from the ``checksums`` of its blocks by absolute (row, col); ``first`` is the store's.
+
+        No filled unit is known if ``checksums`` is None or an array was ``created``.
+        """
+        key = f"{STATE_FOLDER}/pyramid/{name}.json"
+        known = storage.read_json(key) if checksums is not None and not created else None
         units: dict[str, dict[str, str]] = {}
-        for (row, col), print_ in sorted((prints or {}).items()):
+        for (row, col), checksum in sorted((checksums or {}).items()):
             unit = f"{(row - first[0]) >> DEPTH}_{(col - first[1]) >> DEPTH}"
-            units.setdefault(unit, {})[f"{row}_{col}"] = print_
-        wanted = {unit: digest({"format": FORMAT, "blocks": blocks}) for unit, blocks in units.items()}
+            units.setdefault(unit, {})[f"{row}_{col}"] = checksum
+        wanted = {unit: json_digest({"format": FORMAT, "blocks": blocks}) for unit, blocks in units.items()}
         return cls(storage=storage, key=key, known=known if isinstance(known, dict) else {}, wanted=wanted)
 
-    def stands(self, unit: str) -> bool:
-        """True where a unit is there already, made of the same blocks."""
+    def is_filled(self, unit: str) -> bool:
+        """True if a unit has been filled from the same blocks."""
         return unit in self.wanted and self.known.get(unit) == self.wanted[unit]
 
-    def done(self, unit: str) -> None:
-        """Remember a unit."""
+    def record(self, unit: str) -> None:
+        """Record a unit as filled."""
         if unit in self.wanted:
             with self._lock:
                 self.known[unit] = self.wanted[unit]
@@ -73,8 +75,8 @@ class FilledUnits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Group:
-    """A level and the up to three below it that are made from it at once."""
+class _LevelGroup:
+    """A level and the up to three smaller ones that are made from one read of it."""
 
     storage: Storage
     levels: Sequence[zarr.Array[Any]]
@@ -83,21 +85,21 @@ class _Group:
 
     @property
     def depth(self) -> int:
-        """How many levels are made."""
+        """The number of levels that are made."""
         return len(self.levels) - 1
 
     def units(self) -> list[tuple[int, int]]:
-        """(row, col) of every unit: one shard of the last level, or part of one at the rim."""
+        """(row, col) of every unit: one shard of the last level, or part of one at the edge."""
         height, width = self.levels[-1].shape
         return [(row, col) for row in range(-(-height // self.block)) for col in range(-(-width // self.block))]
 
     def fill(self, unit: tuple[int, int], pool: ThreadPoolExecutor) -> None:
-        """Fill one unit in every level: each shard of the first from one reading, the others from what is at hand."""
+        """Fill one unit in every level: each shard of the first from one read, the others from arrays in memory."""
         first, side = self.levels[1], self.block << (self.depth - 1)
         top, left = unit[0] * side, unit[1] * side
         bottom, right = min(top + side, first.shape[0]), min(left + side, first.shape[1])
         places = [(row, col) for row in range(top, bottom, self.block) for col in range(left, right, self.block)]
-        pieces = pool.map(self._shard, places)
+        pieces = pool.map(self._write_shard, places)
         if self.depth == 1:
             list(pieces)
             return
@@ -110,14 +112,14 @@ class _Group:
         if self.depth == DEPTH:
             self._write(3, (top // 4, left // 4), self._half(smaller))
 
-    def _shard(self, place: tuple[int, int]) -> np.ndarray:
-        """One shard of the first level, written; what comes back is its half."""
-        wide = tuple(slice(2 * start, 2 * (start + self.block)) for start in place)
+    def _write_shard(self, place: tuple[int, int]) -> np.ndarray:
+        """Write one shard of the first level and return it at half the resolution, if the group needs that."""
+        window = tuple(slice(2 * start, 2 * (start + self.block)) for start in place)
         source = self.levels[0]
-        pixels = self.storage.insist(f"read layer {source.name} of", lambda: np.asarray(source[wide]))
-        made = self._half(pixels)
-        self._write(1, place, made)
-        return self._half(made) if self.depth > 1 else made
+        pixels = self.storage.call_with_retries(f"read layer {source.name} of", lambda: np.asarray(source[window]))
+        shard = self._half(pixels)
+        self._write(1, place, shard)
+        return self._half(shard) if self.depth > 1 else shard
 
     def _half(self, pixels: np.ndarray) -> np.ndarray:
         fill: Any = self.levels[0].fill_value
@@ -126,7 +128,9 @@ class _Group:
     def _write(self, number: int, place: tuple[int, int], pixels: np.ndarray) -> None:
         target = self.levels[number]
         at = tuple(slice(start, start + size) for start, size in zip(place, pixels.shape, strict=True))
-        self.storage.insist(f"write a smaller level of {target.name} to", partial(target.__setitem__, at, pixels))
+        self.storage.call_with_retries(
+            f"write a smaller level of {target.name} to", partial(target.__setitem__, at, pixels)
+        )
 
 
 def write_levels(
@@ -135,20 +139,20 @@ def write_levels(
     *,
     kind: str,
     block: int,
-    stamps: FilledUnits,
+    filled: FilledUnits,
     pool: ThreadPoolExecutor,
 ) -> None:
-    """Fill the smaller ``levels`` of the first, each half the one above, cut in shards of ``block`` pixels a side.
+    """Fill all ``levels`` after the first, each half of the one before, in shards of ``block`` pixels a side.
 
-    Raises StorageError naming the layer.
+    Raises StorageError, which names the layer.
     """
-    # Of an odd block every second shard begins between two pixels of the level below: one level at a time then.
+    # With an odd block every second shard starts between two pixels of the next level: one level per read then.
     depth = DEPTH if block % 2 == 0 else 1
     for start in range(0, len(levels) - 1, depth):
-        group = _Group(storage=storage, levels=levels[start : start + depth + 1], kind=kind, block=block)
+        group = _LevelGroup(storage=storage, levels=levels[start : start + depth + 1], kind=kind, block=block)
         for row, col in group.units():
-            # Units are known by the blocks beneath them where their last level is the third.
+            # Only units of the first three levels are recorded: their blocks in the full layer are known.
             name = f"{row}_{col}" if start == 0 and group.depth == DEPTH else ""
-            if not stamps.stands(name):
+            if not filled.is_filled(name):
                 group.fill((row, col), pool)
-                stamps.done(name)
+                filled.record(name)

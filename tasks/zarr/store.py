@@ -1,4 +1,4 @@
-"""The Zarr store of a product: declared whole and empty first, then filled one whole shard at a time."""
+"""The Zarr store of a product: first its whole metadata is declared, then it is filled by whole shards."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zarr.codecs import ZstdCodec
 from zarr.errors import ZarrUserWarning
 
 from tilewright.tasks.grid.pixel_box import PixelBox
-from tilewright.tasks.zarr.georeference import Georeference, declare_grid, named
+from tilewright.tasks.zarr.georeference import Georeference, declare_grid, with_dimension_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 STORE = "data.zarr"
 
 INNER_CHUNK = 512
-"""Pixels per side of a piece that can be read alone, near what a viewer asks for at once."""
+"""Side in pixels of a chunk, the smallest piece that can be read alone; about the size of a viewer's requests."""
 
 ZSTD_LEVEL = 1
-"""FACTS: level 1 writes 563 Mpx per core-second of classes, and higher levels gain little."""
+"""Measured: level 1 writes 563 Mpx of classes per core-second, and higher levels save little space."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredLayer:
-    """A layer as it is stored; ``nodata`` is also what Zarr returns for what was never written."""
+    """A layer as it is stored; ``nodata`` is also the fill value, which Zarr returns for unwritten chunks."""
 
     name: str
     dtype: str
@@ -46,7 +46,7 @@ class StoredLayer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProductStore:
-    """The open store: ``box`` is what it covers in absolute pixels, ``block`` the shard's side in pixels."""
+    """The open store: ``box`` is its extent in absolute pixels, ``block`` the side of a shard in pixels."""
 
     storage: Storage
     group: zarr.Group
@@ -55,20 +55,20 @@ class ProductStore:
     block: int
 
     def write_block(self, inner: PixelBox, arrays: Mapping[str, np.ndarray]) -> None:
-        """Write one block of every layer given; each array (height, width) is exactly one shard.
+        """Write one block of every layer in ``arrays``; each array (height, width) is exactly one shard.
 
-        A write of less would read, merge and replace what another writer holds: Zarr loses pixels then without a word.
-        A layer that is nodata everywhere leaves no object, and removes one that was there.
+        A partial write would read, merge and replace the shard, so that two writers would silently lose pixels. A layer
+        that is nodata everywhere has no object; an existing one is removed.
 
-        Raises StorageError naming the layer and the place.
+        Raises StorageError, which names the layer and the storage; ValueError for a write that is not a whole shard.
         """
         for name, array in arrays.items():
             target = self.layers[name]
             rows, cols = self._shard_slices(inner, array, target)
-            self.storage.insist(f"write layer {name} to", partial(target.__setitem__, (rows, cols), array))
+            self.storage.call_with_retries(f"write layer {name} to", partial(target.__setitem__, (rows, cols), array))
 
     def erase_block(self, inner: PixelBox) -> None:
-        """Make one block nodata again in every layer."""
+        """Set one block to nodata in every layer."""
         shape = inner.shape
         for name, layer in self.layers.items():
             self.write_block(inner, {name: np.full(shape, layer.fill_value, dtype=layer.dtype)})
@@ -76,14 +76,14 @@ class ProductStore:
     def read_box(self, name: str, box: PixelBox) -> np.ndarray:
         """One layer inside ``box``, shape (height, width), stored dtype.
 
-        Raises StorageError where storage refuses, and whatever the codecs raise where stored bytes are broken.
+        Raises StorageError if storage refuses, and the codecs' errors if stored bytes are corrupt.
         """
-        array, place = self.layers[name], box.slices_in(self.box)
-        return np.asarray(self.storage.insist(f"read layer {name} of", lambda: array[place]))
+        array, window = self.layers[name], box.slices_in(self.box)
+        return np.asarray(self.storage.call_with_retries(f"read layer {name} of", lambda: array[window]))
 
     def block_checksum(self, inner: PixelBox, names: Sequence[str]) -> dict[str, str]:
-        """The checksum of each layer's block as it reads back now; raises as ``read_box`` does."""
-        return {name: checksum(self.read_box(name, inner)) for name in names}
+        """The checksum of one block per layer, read back from storage; raises as ``read_box`` does."""
+        return {name: array_sha256(self.read_box(name, inner)) for name in names}
 
     def _shard_slices(self, inner: PixelBox, array: np.ndarray, target: zarr.Array[Any]) -> tuple[slice, slice]:
         rows, cols = inner.slices_in(self.box)
@@ -117,7 +117,7 @@ def declare_store(
     attributes: Mapping[str, Any],
     zarr_format: Literal[2, 3] = 3,
 ) -> None:
-    """Write the metadata of the whole store: every layer, coordinates and CRS, no pixel. Doing it twice is harmless."""
+    """Write the metadata of the whole store: layers, coordinates and CRS, no pixel; repeated calls are harmless."""
 
     def declare() -> None:
         store = storage.zarr(STORE)
@@ -131,32 +131,32 @@ def declare_store(
             warnings.simplefilter("ignore", ZarrUserWarning)
             zarr.consolidate_metadata(store, zarr_format=zarr_format)
 
-    storage.insist("declare the store in", declare)
+    storage.call_with_retries("declare the store in", declare)
 
 
 def open_store(storage: Storage, *, box: PixelBox, block: int, read_only: bool = False) -> ProductStore:
-    """The declared store, for writing blocks or for reading."""
+    """The open store, to write blocks or to read."""
     store = storage.zarr(STORE, read_only=read_only)
     mode: Literal["r", "r+"] = "r" if read_only else "r+"
 
-    def opened() -> ProductStore:
+    def open_layers() -> ProductStore:
         group = zarr.open_group(store, mode=mode, use_consolidated=False)
-        # Opened once: each look at a group's member reads its metadata from storage anew.
+        # Arrays are opened once: each access to a group's member reads its metadata from storage.
         layers = {name: array for name, array in group.arrays() if array.ndim == 2}
         return ProductStore(storage=storage, group=group, layers=layers, box=box, block=block)
 
-    return storage.insist("open the store in", opened)
+    return storage.call_with_retries("open the store in", open_layers)
 
 
-def checksum(array: np.ndarray) -> str:
-    """SHA-256 in hex over the array's bytes in row-major order."""
+def array_sha256(array: np.ndarray) -> str:
+    """The SHA-256 in hex of the array's bytes in row-major order."""
     return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
 def array_layout(block: int, *, zarr_format: int) -> dict[str, Any]:
-    """How an array of blocks is cut and compressed: shards of one block with chunks fit for viewing, zstd.
+    """The chunks, shards and compression of a layer's array, as arguments of ``create_array``.
 
-    Zarr format 2 knows no shards: its chunks are whole blocks.
+    A shard is one block with chunks for viewing. Zarr format 2 has no shards: its chunks are whole blocks.
     """
     if zarr_format == 2:
         return {"chunks": (block, block), "compressors": "auto"}
@@ -186,25 +186,25 @@ def _declare_layer(
         shape=box.shape,
         dtype=layer.dtype,
         fill_value=fill.item(),
-        attributes=named(attributes, ("y", "x"), zarr_format),
+        attributes=with_dimension_names(attributes, ("y", "x"), zarr_format),
         **array_layout(block, zarr_format=zarr_format),
     )
 
 
 @dataclass(slots=True, kw_only=True)
 class LayerRows:
-    """Rows of one layer inside ``box`` (absolute pixels), asked for from top to bottom; one strip is held."""
+    """The rows of one layer inside ``box`` (absolute pixels), read from top to bottom; one strip is in memory."""
 
     store: ProductStore
     name: str
     box: PixelBox
     _start: int = 0
-    _held: np.ndarray | None = field(default=None)
+    _strip_rows: np.ndarray | None = field(default=None)
 
     def rows(self, start: int, stop: int) -> np.ndarray:
         """Rows ``start`` to ``stop`` of the box, (stop - start, width) in the stored dtype.
 
-        Raises StorageError where storage refuses, and whatever the codecs raise where stored bytes are broken.
+        Raises StorageError if storage refuses, and the codecs' errors if stored bytes are corrupt.
         """
         pieces: list[np.ndarray] = []
         while start < stop:
@@ -215,14 +215,14 @@ class LayerRows:
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
     def _strip(self, row: int) -> tuple[np.ndarray, int]:
-        """The strip that holds a row of the box, cut to the box, and its first row there."""
-        if self._held is None or not self._start <= row < self._start + self._held.shape[0]:
+        """The strip of chunks that holds a row of the box, cut to the box, and the strip's first row in the box."""
+        if self._strip_rows is None or not self._start <= row < self._start + self._strip_rows.shape[0]:
             layer: Any = self.store.layers[self.name]
             height, offset = layer.chunks[0], self.box.row_start - self.store.box.row_start
             first = max((row + offset) // height * height - offset, 0)
             stop = min(((row + offset) // height + 1) * height - offset, self.box.shape[0])
-            self._held = None
-            self._held = self.store.read_box(
+            self._strip_rows = None
+            self._strip_rows = self.store.read_box(
                 self.name,
                 PixelBox(
                     row_start=self.box.row_start + first,
@@ -232,4 +232,4 @@ class LayerRows:
                 ),
             )
             self._start = first
-        return self._held, self._start
+        return self._strip_rows, self._start

@@ -1,4 +1,4 @@
-"""A small picture's worth of a stored layer, taken from the store's smaller levels."""
+"""A stored layer at the size of a picture, read from the store's smaller levels."""
 
 from __future__ import annotations
 
@@ -15,27 +15,30 @@ if TYPE_CHECKING:
     from tilewright.tasks.storage.storage import Storage
 
 
-def read_small(storage: Storage, name: str, *, box: PixelBox, area: PixelBox, max_size: int, kind: str) -> np.ndarray:
+def read_thumbnail(
+    storage: Storage, name: str, *, box: PixelBox, area: PixelBox, max_size: int, kind: str
+) -> np.ndarray:
     """A layer over ``area`` as (y, x) in its stored dtype and nodata, its longer side at most ``max_size`` pixels.
 
-    ``box`` is what the store covers, its pyramid written. Classes keep the nearest pixel of the smallest level that is
-    large enough; values are averaged from it, nodata left out. Both lie within a pixel of the picture.
+    ``box`` is the extent of the store, whose pyramid exists. The source is the smallest level that is large enough:
+    classes take its nearest pixel, values the mean of its pixels without nodata. Both are displaced by less than one
+    pixel of the picture.
 
-    Raises StorageError naming the layer.
+    Raises StorageError, which names the layer.
     """
-    shrink = min(1.0, max_size / max(area.shape))
-    shape = tuple(max(1, round(side * shrink)) for side in area.shape)
+    scale = min(1.0, max_size / max(area.shape))
+    shape = tuple(max(1, round(side * scale)) for side in area.shape)
     level = next(
-        level for level in reversed(pyramid_levels(box.shape)) if level.factor == 1 or level.factor * shrink <= 1
+        level for level in reversed(pyramid_levels(box.shape)) if level.factor == 1 or level.factor * scale <= 1
     )
     rows, cols = area.slices_in(box)
-    cut = tuple(slice(span.start // level.factor, -(-span.stop // level.factor)) for span in (rows, cols))
+    window = tuple(slice(span.start // level.factor, -(-span.stop // level.factor)) for span in (rows, cols))
 
     def read() -> tuple[np.ndarray, Any]:
         layer = zarr.open_array(storage.zarr(STORE, read_only=True), path=level.path_of(name), mode="r")
-        return np.asarray(layer[cut]), layer.fill_value
+        return np.asarray(layer[window]), layer.fill_value
 
-    pixels, nodata = storage.insist(f"read layer {name} of", read)
+    pixels, nodata = storage.call_with_retries(f"read layer {name} of", read)
     if pixels.shape == shape:
         return pixels
     return _nearest(pixels, shape) if kind == "class" else _averaged(pixels, shape, nodata)
@@ -49,7 +52,7 @@ def _nearest(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _averaged(pixels: np.ndarray, shape: tuple[int, ...], nodata: Any) -> np.ndarray:
-    """The mean of the valid pixels that fall into each one of ``shape``."""
+    """The mean of the valid pixels inside each pixel of a raster of ``shape``; nodata if none is valid."""
     valid = ~np.isnan(pixels) if np.isnan(nodata) else pixels != nodata
     total = _summed(np.where(valid, pixels, 0).astype(np.float64), shape)
     count = _summed(valid.astype(np.float64), shape)

@@ -28,6 +28,7 @@ from odc.geo.geobox import GeoBox
 from tests.support.scenes import asset_of, scene_of, write_raster
 from tilewright.catalogs.scene import Scene
 from tilewright.tasks.cube.load import load_cube
+from tilewright.tasks.read.access import Access
 from tilewright.tasks.read.counters import ReadStats
 from tilewright.tasks.read.reader import close_files
 
@@ -120,7 +121,7 @@ def compare(title: str, scenes: Sequence[Scene], items: Sequence[pystac.Item], g
     print(f"\n{title}: {len(scenes)} scenes x {len(BANDS)} bands on {geobox.shape[0]} x {geobox.shape[1]} px")
     seconds = {name: best_of_three(way) for name, way in ways.items()}
     close_files()
-    load_cube(scenes, geobox, BANDS, stats=stats).compute()
+    load_cube(scenes, geobox, BANDS, access=Access(stats=stats)).compute()
     ours = seconds["tilewright on odc"]
     for name, (wall, busy) in seconds.items():
         shares = f"{ours[0] / wall:5.2f} of its time, {ours[1] / busy:5.2f} of its processor time"
@@ -139,7 +140,7 @@ def blocks(scenes: Sequence[Scene], size: int) -> None:
             for col in range(0, size, block):
                 side, left, top = block + 64, LEFT + (col - 32) * 10, TOP - (row - 32) * 10
                 geobox = GeoBox((side, side), Affine(10, 0, left, 0, -10, top), "EPSG:32633")
-                load_cube(scenes, geobox, BANDS, stats=stats).compute()
+                load_cube(scenes, geobox, BANDS, access=Access(stats=stats)).compute()
         print(f"  block {block:5d}: {time.perf_counter() - started:6.2f} s, read factor {stats.read_factor:.3f}")
 
 

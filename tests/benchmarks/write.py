@@ -35,7 +35,7 @@ from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.storage.ledger import BlockEntry, read_entries, write_entry
 from tilewright.tasks.storage.storage import open_storage
 from tilewright.tasks.zarr.pyramid import write_pyramid
-from tilewright.tasks.zarr.store import StoredLayer, checksum, declare_store, open_store
+from tilewright.tasks.zarr.store import StoredLayer, array_sha256, declare_store, open_store
 
 BLOCK = 1024
 CRS = "EPSG:32633"
@@ -84,7 +84,7 @@ def pixels(row: int, col: int) -> np.ndarray:
 def ours(folder: Path, size: int) -> dict[str, float]:
     """Store, pyramid and COG as a run makes them."""
     box = PixelBox(row_start=0, row_stop=size, col_start=0, col_stop=size)
-    grid = Grid(crs=CRS, resolution=10, area=box)
+    grid = Grid(crs=CRS, resolution=10, extent=box)
     storage = open_storage(str(folder), create=True)
     declare_store(
         storage,
@@ -105,7 +105,7 @@ def ours(folder: Path, size: int) -> dict[str, float]:
             )
             store.write_block(inner, {"class": block})
             write_entry(
-                storage, BlockEntry(row=row, col=col, key="k", written=True, checksums={"class": checksum(block)})
+                storage, BlockEntry(row=row, col=col, key="k", written=True, checksums={"class": array_sha256(block)})
             )
             clock.count("store")
     write_pyramid(storage, grid=grid, box=box, block=BLOCK, kinds={"class": "class"}, threads=2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tilewright.catalogs.errors import CatalogError
-from tilewright.catalogs.hrefs import check_href, display_href, reach_of, resolve_href
+from tilewright.catalogs.hrefs import address_scope, check_href, display_href, resolve_href
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_signatures_and_passwords_are_never_shown(href: str, shown: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("href", "reach"),
+    ("href", "scope"),
     [
         ("https://example.org/x", "public"),
         ("https://8.8.8.8/x", "public"),
@@ -56,11 +56,11 @@ def test_signatures_and_passwords_are_never_shown(href: str, shown: str) -> None
         ("http://metadata.google.internal/x", "private"),
     ],
 )
-def test_an_href_leads_where_its_address_lies(href: str, reach: str) -> None:
-    assert reach_of(href) == reach
+def test_an_href_leads_where_its_address_lies(href: str, scope: str) -> None:
+    assert address_scope(href) == scope
 
 
-REACHES = {
+SCOPES = {
     "file": "/data/x",
     "loopback": "http://127.0.0.1/x",
     "private": "http://10.0.0.1/x",
@@ -80,8 +80,8 @@ REACHES = {
     ],
 )
 def test_a_source_leads_only_as_near_as_it_lies_itself(origin: str, allowed: set[str]) -> None:
-    for reach, href in REACHES.items():
-        if reach in allowed:
+    for scope, href in SCOPES.items():
+        if scope in allowed:
             assert check_href(href, origin=origin) == href
         else:
             with pytest.raises(CatalogError, match="refused"):

@@ -127,7 +127,7 @@ def test_one_item_and_an_item_collection_are_catalogs_too(tmp_path: Path) -> Non
 
 
 def test_collections_that_cannot_matter_are_not_entered(tmp_path: Path) -> None:
-    """What lies beyond a pruned branch is unreadable, so entering it would be refused."""
+    """Documents below a skipped branch are unreadable, so that reading one would be refused."""
 
     def collection(name: str, bbox: list[float], interval: list[str | None]) -> dict[str, Any]:
         extent = {"spatial": {"bbox": [bbox]}, "temporal": {"interval": [interval]}}

@@ -42,7 +42,7 @@ def test_a_static_catalog_over_http_gives_the_same_scenes(real: Path, folder_ser
 
 
 def test_pixels_are_looked_at_over_http_too(real: Path, tmp_path: Path, folder_server: Callable[[Path], str]) -> None:
-    """A clear April date whose flag is turned to false is found out by its overview."""
+    """The overview of a clear April date contradicts its flag if that is set to false."""
     folder = real / "sentinel-2-l2a/S2_20230415_L2A"
     plain = json.loads((folder / "S2_20230415_L2A.json").read_text())
     plain["properties"]["earthsearch:boa_offset_applied"] = False
@@ -86,7 +86,7 @@ def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def bucket(moto: str) -> Iterator[str]:
-    """An S3 server on this machine with an empty bucket, and the environment that leads there."""
+    """The address of a local S3 server with an empty bucket; the environment is set for that server."""
     boto3 = pytest.importorskip("boto3")
     with pytest.MonkeyPatch.context() as patch:
         for key, value in {

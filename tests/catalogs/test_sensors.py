@@ -9,8 +9,8 @@ from tilewright.catalogs.sensors import (
     SCL_CLASSES,
     band_facts,
     band_of,
+    canonical_collection,
     has_offset,
-    our_collection,
     parse_baseline,
 )
 
@@ -56,9 +56,9 @@ def test_a_key_may_carry_its_resolution() -> None:
 
 
 def test_well_known_names_of_collections_are_ours() -> None:
-    assert our_collection("sentinel-s2-l2a-cogs") == "sentinel-2-l2a"
-    assert our_collection("cop-dem-glo-30-dged-cog") == "dem"
-    assert our_collection("my-own") == "my-own"
+    assert canonical_collection("sentinel-s2-l2a-cogs") == "sentinel-2-l2a"
+    assert canonical_collection("cop-dem-glo-30-dged-cog") == "dem"
+    assert canonical_collection("my-own") == "my-own"
 
 
 def test_scl_has_twelve_classes_and_is_a_class() -> None:

@@ -66,10 +66,10 @@ def entries(output):
 
 def eastern(output):
     """Names of the blocks whose outer box reaches over the eastern files' edge."""
-    from tilewright.tasks.plan import Plan
+    from tilewright.tasks.plan.plan import Plan
 
     plan = Plan.from_json(json.loads((output / ".tilewright" / "plan.json").read_text()))
-    boxes = {block.name: plan.grid.geobox_of(block.outer).boundingbox for block in plan.all_blocks()}
+    boxes = {block.name: plan.raster.grid.geobox_of(block.outer).boundingbox for block in plan.raster.all_blocks()}
     return {name for name, box in boxes.items() if box.right > EAST_EDGE}
 
 

@@ -17,7 +17,7 @@ from tests.support.graphs import pointwise
 from tests.support.worlds import World, area, layer, run, write_card
 from tilewright.catalogs.publish.validate import validate_item
 from tilewright.flows.job.job import JobError, make_job
-from tilewright.flows.plan.make import make_plan
+from tilewright.flows.plan.make import plan_job
 from tilewright.tasks.cube.load import load_cube
 from tilewright.tasks.grid.grid import GridError
 
@@ -63,15 +63,15 @@ def product(world, card, tmp_path_factory):
 
 
 def test_the_map_is_what_the_cube_and_numpy_give(world, card, product, tmp_path):
-    plan = make_plan(job_in_degrees(world, card, tmp_path / "out"))
-    cube = load_cube(plan.inputs[0].scenes, plan.grid.geobox, INPUT["bands"]).compute()
+    plan = plan_job(job_in_degrees(world, card, tmp_path / "out"))
+    cube = load_cube(plan.inputs[0].scenes, plan.raster.grid.geobox, INPUT["bands"]).compute()
     bands = np.stack([np.median(cube[band], axis=0) for band in INPUT["bands"]])
     weights, bias = (onnx.numpy_helper.to_array(each) for each in pointwise().graph.initializer)
     scores = np.einsum("oi,iyx->oyx", weights[:, :, 0, 0], bands) + bias[:, None, None]
     made = layer(product.output, "class")
     inside = made != 255
     sure = inside & (np.abs(scores[0] - scores[1]) > 1e-5)
-    assert made.shape == plan.grid.area.shape == cube["red"].shape[1:]
+    assert made.shape == plan.raster.grid.extent.shape == cube["red"].shape[1:]
     assert sure.sum() > 0.95 * inside.sum() > 0.9 * 0.95 * made.size
     assert np.array_equal(made[sure], scores.argmax(axis=0)[sure])
     assert set(np.unique(made[inside])) == {0, 1}
@@ -125,21 +125,21 @@ def test_file_and_item_are_valid(product):
 def test_what_has_no_meaning_in_degrees_is_refused(world, card, tmp_path, wish, sentence):
     error, words = sentence
     with pytest.raises(error, match=words):
-        make_plan(job_in_degrees(world, card, tmp_path / "out", **wish))
+        plan_job(job_in_degrees(world, card, tmp_path / "out", **wish))
 
 
 def test_a_card_that_counts_in_metres_is_refused(world, tmp_path):
     near = {**INPUT, "tw:dates": {"kind": "composite", "reducer": "best-pixel"}}
     card = write_card(tmp_path / "card", pointwise(), inputs=[near], outputs=[HEAD])
     with pytest.raises(JobError, match="best-pixel"):
-        make_plan(job_in_degrees(world, card, tmp_path / "out"))
+        plan_job(job_in_degrees(world, card, tmp_path / "out"))
 
 
 def test_a_card_of_fine_pixels_is_not_taken_for_degrees(world, tmp_path):
     fine = {**INPUT, "tw:resolution": 0.5}
     card = write_card(tmp_path / "card", pointwise(), inputs=[fine], outputs=[HEAD])
     with pytest.raises(JobError, match="give grid.resolution in degrees"):
-        make_plan(job_in_degrees(world, card, tmp_path / "out", grid={"crs": "EPSG:4326"}))
+        plan_job(job_in_degrees(world, card, tmp_path / "out", grid={"crs": "EPSG:4326"}))
 
 
 def test_the_zarr_says_longitude_and_latitude(product):

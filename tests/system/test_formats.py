@@ -17,13 +17,14 @@ from odc.geo.geobox import GeoBox
 from tests.support.graphs import Draft
 from tests.support.scenes import UTM, asset_of, serve, write_raster
 from tests.support.worlds import layer, write_card
-from tilewright.catalogs.gdal import openable, read_overview
+from tilewright.catalogs.gdal import gdal_name, read_overview
 from tilewright.catalogs.hrefs import split_store
 from tilewright.flows.job.job import make_job
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
+from tilewright.tasks.read.access import Reading
 from tilewright.tasks.read.gdal import gdal_path
-from tilewright.tasks.read.reader import Reading, read_asset
+from tilewright.tasks.read.reader import read_asset
 from tilewright.tasks.read.retry import RetryPolicy
 
 HEIGHT, WIDTH = 600, 700
@@ -68,7 +69,7 @@ def read(folder: Path, href: str, geobox: GeoBox, *, resampling: str = "nearest"
 
 @pytest.mark.parametrize("name", HREFS)
 def test_aligned_pixels_are_rasterios_from_disk_and_over_http(folder: Path, values: np.ndarray, name: str) -> None:
-    with rasterio.open(openable(str(folder / name))) as source:
+    with rasterio.open(gdal_name(str(folder / name))) as source:
         assert np.array_equal(source.read(1), values)
     assert np.array_equal(read(folder, str(folder / name), NATIVE), values)
     assert np.array_equal(read(folder, str(folder / name), NATIVE[90:300, 33:500]), values[90:300, 33:500])

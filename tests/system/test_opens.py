@@ -50,7 +50,7 @@ def test_xarray_opens_the_store_with_masks_and_coordinates(product, pixels):
         assert set(store.data_vars) == {"class", "confidence", "observations"}
         assert store.rio.crs.to_epsg() == 32633
         cut = store["class"].rio.clip_box(*rasterio.open(product / "class.tif").bounds)
-        assert np.array_equal(cut.to_numpy(), np.placement(pixels == 255, np.nan, pixels), equal_nan=True)
+        assert np.array_equal(cut.to_numpy(), np.where(pixels == 255, np.nan, pixels), equal_nan=True)
         assert store["class"].attrs["flag_meanings"].split() == NAMES
         assert float(store.y[0] - store.y[1]) == 10.0
 

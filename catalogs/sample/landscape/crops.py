@@ -1,4 +1,4 @@
-"""What stands on each simulated field on a given day, and what it reflects."""
+"""The crops on the simulated fields: their growth by day of year, and the reflectance of each field."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tilewright.catalogs.sample.landscape.noise import Float
 
 
-# Reflectance of the three things a field is made of, in the order of `BANDS`.
+# Reflectance of green plants, ripe plants, bare soil and flowering plants, in the order of `BANDS`.
 GREEN = np.array([0.024, 0.058, 0.027, 0.460, 0.200, 0.090], dtype=np.float32)
 
 RIPE = np.array([0.092, 0.135, 0.168, 0.320, 0.330, 0.230], dtype=np.float32)
@@ -24,11 +24,15 @@ SOIL = np.array([0.108, 0.142, 0.172, 0.250, 0.330, 0.285], dtype=np.float32)
 FLOWER = np.array([0.045, 0.140, 0.115, 0.470, 0.210, 0.100], dtype=np.float32)
 
 Calendar = tuple[tuple[int, float], ...]
+"""(day of year, share 0-1) points of a curve over the year, linear between them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crop:
-    """A crop's year: shares of the ground (0-1) that are green and ripe, by day of year; `share` of all fields."""
+    """The year of a crop: shares of the ground (0-1) by day of year that are green and ripe, and of flowers on green.
+
+    `share` is the relative number of fields that bear the crop.
+    """
 
     name: str
     share: float
@@ -106,16 +110,16 @@ CROPS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fields:
-    """The parcels' own numbers, one per parcel: crop of each of two years, days late in each, soil tone, vigour."""
+    """Values per parcel: `crop` index and `delay` in days, (year, parcel); soil brightness and `vigour`, (parcel)."""
 
     crop: npt.NDArray[np.int64]
-    late: Float
+    delay: Float
     soil: Float
     vigour: Float
 
 
 def build_fields(rng: np.random.Generator, n_parcels: int, years: int) -> Fields:
-    """Numbers of `n_parcels` parcels: `crop` and `late` are (year, parcel), `soil` and `vigour` (parcel).
+    """The values of `n_parcels` parcels over `years` years.
 
     Nearly all parcels bear the same crop every year: true rotation would make every field a change.
     """
@@ -124,10 +128,10 @@ def build_fields(rng: np.random.Generator, n_parcels: int, years: int) -> Fields
     rotates = rng.random((years, n_parcels)) < 0.012
     crop = np.where(rotates, rng.integers(0, len(CROPS), (years, n_parcels)), crop)
     habit = rng.normal(0, 4, n_parcels)
-    late = habit + rng.normal(0, 1.5, (years, n_parcels)) + rng.normal(0, 1.0, (years, 1))
+    delay = habit + rng.normal(0, 1.5, (years, n_parcels)) + rng.normal(0, 1.0, (years, 1))
     return Fields(
         crop=crop,
-        late=late.astype(np.float32),
+        delay=delay.astype(np.float32),
         soil=rng.normal(1, 0.19, n_parcels).clip(0.55, 1.4).astype(np.float32),
         vigour=rng.normal(0.95, 0.09, n_parcels).clip(0.6, 1).astype(np.float32),
     )
@@ -136,13 +140,13 @@ def build_fields(rng: np.random.Generator, n_parcels: int, years: int) -> Fields
 def field_reflectance(fields: Fields, day: date, first_year: int) -> Float:
     """Reflectance (parcel, band) of every field on the day; bands in the order of `BANDS`."""
     year = min(max(day.year - first_year, 0), len(fields.crop) - 1)
-    crop, local = fields.crop[year], day.timetuple().tm_yday - fields.late[year]
+    crop, local_day = fields.crop[year], day.timetuple().tm_yday - fields.delay[year]
     green, ripe, flower = (np.zeros(len(crop), dtype=np.float32) for _ in range(3))
-    for number, kind in enumerate(CROPS):
-        here = crop == number
-        green[here] = _share(kind.green, local[here])
-        ripe[here] = _share(kind.ripe, local[here])
-        flower[here] = _share(kind.flower, local[here])
+    for index, kind in enumerate(CROPS):
+        of_kind = crop == index
+        green[of_kind] = _interpolated(kind.green, local_day[of_kind])
+        ripe[of_kind] = _interpolated(kind.ripe, local_day[of_kind])
+        flower[of_kind] = _interpolated(kind.flower, local_day[of_kind])
     green *= fields.vigour
     leaf = GREEN + flower[:, None] * (FLOWER - GREEN)
     bare = np.maximum(1 - green - ripe, 0) * fields.soil
@@ -150,12 +154,12 @@ def field_reflectance(fields: Fields, day: date, first_year: int) -> Float:
 
 
 def field_cover(fields: Fields, day: date, first_year: int) -> Float:
-    """Share (parcel) of the ground that plants cover, green or ripe, on the day."""
-    ground = field_reflectance(fields, day, first_year)
-    index = (ground[:, 3] - ground[:, 2]) / (ground[:, 3] + ground[:, 2])
-    return np.asarray(np.clip((index - 0.18) / 0.67, 0, 1), dtype=np.float32)
+    """Share (parcel, 0-1) of the ground that plants cover on the day, derived from NDVI."""
+    reflectance = field_reflectance(fields, day, first_year)
+    ndvi = (reflectance[:, 3] - reflectance[:, 2]) / (reflectance[:, 3] + reflectance[:, 2])
+    return np.asarray(np.clip((ndvi - 0.18) / 0.67, 0, 1), dtype=np.float32)
 
 
-def _share(calendar: Calendar, day: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+def _interpolated(calendar: Calendar, day: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     days, shares = zip(*calendar, strict=True)
     return np.interp(day, days, shares, period=365) if len(days) > 1 else np.full(len(day), shares[0])

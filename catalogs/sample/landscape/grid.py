@@ -1,4 +1,4 @@
-"""The ground of the embedded sample: its union grid and its two granules."""
+"""The union grid of the embedded sample and its two granules."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RESOLUTION = 10
 
 HEIGHT, WIDTH = 1098, 2094
 
-# Rows and columns of the DEM at 30 m on the same origin.
+# Pixels of the union grid along a side of a pixel of the DEM (30 m), which has the same origin.
 DEM_FACTOR = 3
 
 
@@ -34,7 +34,7 @@ class Granule:
         return WEST + self.column * RESOLUTION
 
     def columns(self, resolution: int) -> slice:
-        """Columns of a union raster at `resolution` metres that this granule holds."""
+        """Columns of this granule in a raster of the union at `resolution` metres."""
         factor = resolution // RESOLUTION
         return slice(self.column // factor, (self.column + self.size) // factor)
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft
 
-# scipy.ndimage puts its names together at run time, where mypy does not see them.
+# scipy.ndimage defines these names at run time, where mypy does not find them.
 from scipy.ndimage import (  # type: ignore[attr-defined]
     distance_transform_edt,
     gaussian_filter,
@@ -20,7 +20,7 @@ Float = npt.NDArray[np.float32]
 
 Mask = npt.NDArray[np.bool_]
 
-Places = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
+PixelIndices = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
 
 
 def fractal_noise(
@@ -28,8 +28,8 @@ def fractal_noise(
 ) -> Float:
     """Smooth random field (y, x), mean 0, standard deviation 1.
 
-    The amplitude spectrum falls with frequency to the power `-slope`; waves longer than `longest` pixels are taken out.
-    The field wraps round at its edges where both sizes are products of small primes.
+    The amplitude spectrum falls with frequency to the power `-slope`; waves longer than `longest` pixels are damped.
+    The field is periodic if both sizes are products of small primes.
     """
     rows, columns = (int(fft.next_fast_len(size, real=True)) for size in shape)  # type: ignore[no-untyped-call]
     spectrum = fft.rfft2(rng.standard_normal((rows, columns), dtype=np.float32))
@@ -55,11 +55,11 @@ def blurred(field: Float, side: float = 0.25) -> Float:
     out[1:-1] += np.float32(side) * (field[:-2] + field[2:])
     out[0] += np.float32(side) * (field[0] + field[1])
     out[-1] += np.float32(side) * (field[-1] + field[-2])
-    again = out * np.float32(1 - 2 * side)
-    again[:, 1:-1] += np.float32(side) * (out[:, :-2] + out[:, 2:])
-    again[:, 0] += np.float32(side) * (out[:, 0] + out[:, 1])
-    again[:, -1] += np.float32(side) * (out[:, -1] + out[:, -2])
-    return again
+    both = out * np.float32(1 - 2 * side)
+    both[:, 1:-1] += np.float32(side) * (out[:, :-2] + out[:, 2:])
+    both[:, 0] += np.float32(side) * (out[:, 0] + out[:, 1])
+    both[:, -1] += np.float32(side) * (out[:, -1] + out[:, -2])
+    return both
 
 
 def halved(field: Float) -> Float:
@@ -71,28 +71,28 @@ def halved(field: Float) -> Float:
 
 
 def doubled(field: Float) -> Float:
-    """The field at twice as many pixels each way, smoothed so that no steps remain."""
+    """The field with twice as many pixels along each side, smoothed so that no steps remain."""
     return blurred(np.repeat(np.repeat(field, 2, axis=0), 2, axis=1))
 
 
 def distance_to(mask: Mask) -> Float:
-    """Distance (y, x) in pixels to the nearest True."""
+    """Distance (y, x) in pixels to the nearest True of the mask."""
     return np.asarray(distance_transform_edt(~mask), dtype=np.float32)
 
 
-def nearest_to(mask: Mask) -> Places:
-    """Rows and columns (each y, x) of the nearest True."""
+def nearest_to(mask: Mask) -> PixelIndices:
+    """Row and column of the nearest True of each pixel, each (y, x)."""
     rows, columns = distance_transform_edt(~mask, return_distances=False, return_indices=True)
     return rows, columns
 
 
 def smoothed(field: Float, deviation: float) -> Float:
-    """The field after a Gaussian blur of the given standard deviation in pixels."""
+    """The field after a Gaussian blur with standard deviation `deviation` in pixels."""
     return np.asarray(gaussian_filter(field, deviation), dtype=np.float32)
 
 
 def enlarged(field: Float, factor: int) -> Float:
-    """The field at `factor` times as many pixels each way, smoothed so that no steps remain."""
+    """The field with `factor` times as many pixels along each side, smoothed so that no steps remain."""
     fine = np.repeat(np.repeat(field, factor, axis=0), factor, axis=1)
     return np.asarray(uniform_filter(uniform_filter(fine, factor), factor), dtype=np.float32)
 

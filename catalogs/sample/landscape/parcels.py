@@ -1,4 +1,4 @@
-"""The simulated farmland: blocks of land between tracks, each cut into parallel strips as inheritance left them."""
+"""The simulated farmland: blocks of land between tracks, each divided into parallel strips, as inheritance does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from tilewright.catalogs.sample.landscape.grid import HEIGHT, WIDTH
 from tilewright.catalogs.sample.landscape.noise import Mask, nearest_to, smooth_noise
 
-# Numbers a block keeps for its parcels: 32 strips times 8 lengths.
+# Indices reserved for the parcels of a block: 32 strips of 8 lengths.
 STRIPS, LENGTHS = 32, 8
 
 PER_BLOCK = STRIPS * LENGTHS
@@ -18,10 +18,10 @@ PER_BLOCK = STRIPS * LENGTHS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parcels:
-    """The cut of the land on the union grid (y, x).
+    """The division of the land on the union grid (y, x).
 
-    `block`, `stand` and `parcel` are the numbers of the block, of a few neighbouring parcels taken together, and of
-    the parcel a pixel lies in; `border` the pixels along which two blocks meet.
+    `block`, `stand` and `parcel` are the indices of each pixel's block, stand (a few neighbouring parcels) and parcel;
+    `border` is the mask of pixels along which two blocks meet.
     """
 
     block: npt.NDArray[np.int32]
@@ -31,12 +31,12 @@ class Parcels:
 
     @property
     def n_stands(self) -> int:
-        """How many stands there are."""
+        """Number of stands."""
         return int(self.stand.max()) + 1
 
     @property
     def n_parcels(self) -> int:
-        """How many parcels there are."""
+        """Number of parcels."""
         return int(self.parcel.max()) + 1
 
 
@@ -49,24 +49,24 @@ def build_parcels(rng: np.random.Generator) -> Parcels:
     length = rng.uniform(26, 75, n_blocks).astype(np.float32)
     cos, sin = np.cos(angle)[block], np.sin(angle)[block]
     strip = np.floor((row * cos - column * sin) / width[block]).astype(np.int32) % STRIPS
-    # Each strip begins somewhere else, and some strips are twice as wide as their neighbours.
+    # Some strips are twice as wide as their neighbours, and each strip begins at a different position.
     strip -= (strip * 7 + block) % 5 == 0
     along = (column * cos + row * sin) / length[block] + ((strip * 37 + block * 11) % 17) / 17
     parcel = block * PER_BLOCK + (strip % STRIPS) * LENGTHS + np.floor(along).astype(np.int32) % LENGTHS
     border = np.zeros_like(block, dtype=bool)
     border[:, 1:] |= block[:, 1:] != block[:, :-1]
     border[1:] |= block[1:] != block[:-1]
-    return Parcels(block=block, stand=_counted(parcel // (2 * LENGTHS)), parcel=_counted(parcel), border=border)
+    return Parcels(block=block, stand=_consecutive(parcel // (2 * LENGTHS)), parcel=_consecutive(parcel), border=border)
 
 
-def _counted(numbers: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    """The numbers (y, x) replaced by consecutive ones in the same order."""
-    present = np.bincount(numbers.ravel()) > 0
-    return (np.cumsum(present, dtype=np.int32) - 1)[numbers]
+def _consecutive(indices: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """The indices (y, x) replaced by consecutive ones in the same order."""
+    present = np.bincount(indices.ravel()) > 0
+    return (np.cumsum(present, dtype=np.int32) - 1)[indices]
 
 
 def _blocks(rng: np.random.Generator) -> tuple[npt.NDArray[np.int32], int]:
-    """Numbers (y, x) of blocks about 600 m wide with slightly curved borders, and how many there are."""
+    """Indices (y, x) of blocks about 600 m wide with slightly curved borders, and the number of blocks."""
     pitch = 62
     rows, columns = np.mgrid[0:HEIGHT:pitch, 0:WIDTH:pitch]
     row = np.clip(rows.ravel() + rng.integers(0, pitch, rows.size), 0, HEIGHT - 1)

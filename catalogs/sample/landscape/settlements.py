@@ -47,7 +47,7 @@ VILLAGES = (
     Town(column=330, row=1010, radius=36, angle=0.0),
 )
 
-# Built at the change date: an estate beside the town, and one beside a village.
+# Built at the change date: an estate next to the town, and one next to a village.
 ESTATES = (
     Town(column=742, row=560, radius=44, angle=0.28, density=1.0),
     Town(column=1283, row=655, radius=30, angle=0.25, density=1.0),
@@ -87,12 +87,15 @@ def add_roads(surface: Codes) -> None:
     picture = Image.new("L", (WIDTH, HEIGHT))
     pen = ImageDraw.Draw(picture)
     for width, points in ROADS:
-        pen.line(_bent(points), fill=1, width=width, joint="curve")
+        pen.line(_rounded_corners(points), fill=1, width=width, joint="curve")
     surface[np.asarray(picture) > 0] = INDEX["road"]
 
 
-def add_town(surface: Codes, town: Town, rng: np.random.Generator, where: Mask | None = None) -> None:
-    """Builds a settlement into the surfaces (y, x): streets, houses, gardens, halls at its edge; only `where` given."""
+def add_town(surface: Codes, town: Town, rng: np.random.Generator, buildable: Mask | None = None) -> None:
+    """Writes a settlement into the surfaces (y, x): streets, houses, gardens, some halls.
+
+    `buildable` masks the pixels that may change; None allows all.
+    """
     reach = int(town.radius * 1.5)
     rows = slice(max(town.row - reach, 0), min(town.row + reach, HEIGHT))
     columns = slice(max(town.column - reach, 0), min(town.column + reach, WIDTH))
@@ -100,20 +103,20 @@ def add_town(surface: Codes, town: Town, rng: np.random.Generator, where: Mask |
     east, south = column - town.column, row - town.row
     along = east * np.cos(town.angle) + south * np.sin(town.angle)
     across = south * np.cos(town.angle) - east * np.sin(town.angle)
-    # Streets bend a little, the more the farther out.
+    # Streets bend a little.
     along, across = along + 4 * np.sin(across / 31), across + 4 * np.sin(along / 27)
     lots = rng.random(65536, dtype=np.float32)
     lot = (np.floor(along / 2).astype(int) * 73 + np.floor(across / 2).astype(int) * 179) & 0xFFFF
-    inward = 1 - np.hypot(along / 1.25, across / 0.85) / (town.radius * _outline(along, across, rng)) + 0.12
-    built = _built(along, across, inward, lots[lot], town.density)
-    wanted = built > 0
-    if where is not None:
-        wanted &= where[rows, columns]
-    surface[rows, columns][wanted] = built[wanted] - 1
+    inward = 1 - np.hypot(along / 1.25, across / 0.85) / (town.radius * _relative_radius(along, across, rng)) + 0.12
+    built = _town_surfaces(along, across, inward, lots[lot], town.density)
+    town_pixels = built > 0
+    if buildable is not None:
+        town_pixels &= buildable[rows, columns]
+    surface[rows, columns][town_pixels] = built[town_pixels] - 1
 
 
-def add_halls(surface: Codes, town: Town, rng: np.random.Generator, where: Mask) -> None:
-    """Puts an industrial quarter east of a town: bright halls on sealed ground, only `where` given."""
+def add_halls(surface: Codes, town: Town, rng: np.random.Generator, buildable: Mask) -> None:
+    """Writes an industrial quarter east of a town into the `buildable` pixels: bright halls on sealed ground."""
     picture = Image.new("L", (WIDTH, HEIGHT))
     pen = ImageDraw.Draw(picture)
     cos, sin = np.cos(town.angle), np.sin(town.angle)
@@ -130,17 +133,18 @@ def add_halls(surface: Codes, town: Town, rng: np.random.Generator, where: Mask)
                 [(town.column + a * cos - b * sin, town.row + a * sin + b * cos) for a, b in corners], fill=code
             )
     drawn = np.asarray(picture)
-    surface[(drawn > 0) & where] = drawn[(drawn > 0) & where]
+    surface[(drawn > 0) & buildable] = drawn[(drawn > 0) & buildable]
 
 
-def _built(along: Float, across: Float, inward: Float, lot: Float, density: float) -> Codes:
-    """Surface + 1 where the settlement stands, 0 elsewhere.
+def _town_surfaces(along: Float, across: Float, inward: Float, lot: Float, density: float) -> Codes:
+    """Index of the surface + 1 inside the settlement, 0 elsewhere.
 
     Streets lie every 13 px across and every 34 px along; houses line them, gardens lie behind them.
     """
     from_street = np.minimum(np.floor(across) % 13, 12 - np.floor(across) % 13)
-    lines = (from_street >= 1) & (from_street <= 2)
-    share = np.where(lines, 0.35 + 0.6 * inward, 0.05 + 0.55 * np.maximum(inward - 0.45, 0)).clip(0, 0.85) * density
+    along_street = (from_street >= 1) & (from_street <= 2)
+    share = np.where(along_street, 0.35 + 0.6 * inward, 0.05 + 0.55 * np.maximum(inward - 0.45, 0))
+    share = share.clip(0, 0.85) * density
     roof = np.where(lot * 7.3 % 1 < 0.62, INDEX["red roof"], INDEX["grey roof"])
     roof = np.where((inward > 0.7) & (lot * 31.7 % 1 < 0.06), INDEX["hall"], roof)
     green = np.where(lot * 17.9 % 1 < 0.3, INDEX["hedge"], INDEX["garden"])
@@ -149,8 +153,8 @@ def _built(along: Float, across: Float, inward: Float, lot: Float, density: floa
     return np.where(inward > 0.08, kind + 1, 0).astype(np.uint8)
 
 
-def _outline(along: Float, across: Float, rng: np.random.Generator) -> Float:
-    """Radius of a settlement relative to its mean in the direction of each pixel: a few arms along its roads."""
+def _relative_radius(along: Float, across: Float, rng: np.random.Generator) -> Float:
+    """Radius of a settlement in the direction of each pixel, relative to its mean: a few arms along its roads."""
     direction = np.arctan2(across, along)
     lobes = [
         (waves, rng.uniform(0.5, 1) * swing, rng.uniform(0, 2 * np.pi))
@@ -160,8 +164,8 @@ def _outline(along: Float, across: Float, rng: np.random.Generator) -> Float:
     return np.asarray(np.maximum(radius, 0.3), dtype=np.float32)
 
 
-def _bent(points: tuple[tuple[int, int], ...]) -> list[tuple[float, float]]:
-    """A line through the points with many small segments, rounded at its corners (Chaikin 1974, three passes)."""
+def _rounded_corners(points: tuple[tuple[int, int], ...]) -> list[tuple[float, float]]:
+    """A line along the points with many short segments and rounded corners (Chaikin 1974, three passes)."""
     line = np.array(points, dtype=float)
     for _ in range(3):
         early, late = 0.75 * line[:-1] + 0.25 * line[1:], 0.25 * line[:-1] + 0.75 * line[1:]

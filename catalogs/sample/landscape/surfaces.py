@@ -1,4 +1,4 @@
-"""The surfaces of the embedded sample: what they reflect and scatter back, and what the truth calls them.
+"""The surfaces of the embedded sample: reflectance, backscatter, and their class in the truth rasters.
 
 The spectra are plausible round numbers for Central Europe, not measurements.
 """
@@ -44,11 +44,10 @@ COVER_NODATA = 255
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surface:
-    """One surface. Reflectances (0-1) stand in the order of `BANDS`, full summer and leafless winter
-    (None: the same all year).
+    """One surface.
 
-    `grain` is the relative deviation from pixel to pixel, `mottle` the one over some ten pixels. `vv` and `vh` are
-    gamma0 in dB.
+    `summer` and `winter` (leafless; None: the same all year) are reflectances (0-1) in the order of `BANDS`. `grain` is
+    the relative deviation from pixel to pixel, `mottle` that over some ten pixels. `vv` and `vh` are gamma0 in dB.
     """
 
     name: str
@@ -205,6 +204,6 @@ SURFACES = (
     ),
 )
 
-INDEX = {surface.name: number for number, surface in enumerate(SURFACES)}
+INDEX = {surface.name: index for index, surface in enumerate(SURFACES)}
 
 CROP = INDEX["crop"]

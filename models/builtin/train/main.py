@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tilewright.models.builtin.train.model_facts import read_classes
-from tilewright.models.builtin.train.pictures import open_sample, read_layer, run_job, truth
+from tilewright.models.builtin.train.pictures import make_product, open_sample, read_layer, read_truth
 from tilewright.models.builtin.train.recipes import RECIPES, SEED
 from tilewright.models.builtin.train.score import NODATA, score_map
 from tilewright.models.card.card import load_card
@@ -38,16 +38,17 @@ BUILTIN = Path(__file__).parents[1]
 
 SCORE_SEED = 7
 
-# Rows and columns of the sample in which the tests repeat the score: every class of both truths lies in them.
+# Rows and columns of the sample for which the tests repeat the score: they hold every class of both truths.
 WINDOW = (slice(320, 640), slice(680, 1000))
 
 CHANGED = (ClassSpec(value=0, name="none"), ClassSpec(value=1, name="changed"))
 
+# Properties of a card that only training can know.
 LEARNED = ("mlm:pretrained", "mlm:pretrained_source", "mlm:total_parameters")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit status of the command: 0 when every model asked for is written."""
+    """The exit status of the command: 0 if every requested model is written."""
     parser = argparse.ArgumentParser(prog="python -m tilewright.models.builtin.train", description=__doc__)
     parser.add_argument("names", nargs="*", default=list(RECIPES), metavar="NAME", help=", ".join(RECIPES))
     parser.add_argument("--work", type=Path, required=True, help="folder for samples and jobs; it is reused")
@@ -55,31 +56,31 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=SEED, help="seed of the sample to train on")
     parser.add_argument("--score-seed", type=int, default=SCORE_SEED, help="seed of the sample to score on")
     parser.add_argument("--score-only", action="store_true", help="score the models that are there, train none")
-    wish = parser.parse_args(arguments)
-    unknown = sorted(set(wish.names) - set(RECIPES))
-    if unknown or wish.seed == wish.score_seed:
+    options = parser.parse_args(arguments)
+    unknown = sorted(set(options.names) - set(RECIPES))
+    if unknown or options.seed == options.score_seed:
         parser.error(f"unknown: {', '.join(unknown)}" if unknown else "--seed and --score-seed must differ")
-    training, scoring = open_sample(wish.work, wish.seed), open_sample(wish.work, wish.score_seed)
-    for name in wish.names:
-        (score_again if wish.score_only else make_model)(name, training, scoring, wish.output)
+    training, scoring = open_sample(options.work, options.seed), open_sample(options.work, options.score_seed)
+    for name in options.names:
+        (score_again if options.score_only else make_model)(name, training, scoring, options.output)
     return 0
 
 
 def make_model(name: str, training: Sample, scoring: Sample, output: Path) -> None:
-    """`output/name` with model.onnx, card.json and score.json, made from scratch."""
+    """Trains the model and writes model.onnx, card.json and score.json to `output/name`."""
     recipe, began = RECIPES[name], time.monotonic()
     facts = recipe.facts(read_classes(training, recipe.truth_table))
-    model = recipe.train(training, facts, lambda words: say(f"{name}: {words}"))
+    model = recipe.train(training, facts, lambda text: log(f"{name}: {text}"))
     facts = replace(facts, properties=_properties(model))
     trained = time.monotonic() - began
     report = (export_torch if recipe.torch else export_estimator)(model, facts, output / name)
-    say(f"{report.words()}; trained in {trained:.0f} s")
+    log(f"{report.words()}; trained in {trained:.0f} s")
     parity = {each.output: float(f"{each.difference:.2g}") for each in report.parity}
     score_model(name, facts, parity=parity, training=training, scoring=scoring, output=output)
 
 
 def score_again(name: str, training: Sample, scoring: Sample, output: Path) -> None:
-    """A standing model's card.json and score.json written anew; its graph stays."""
+    """Rewrites card.json and score.json of an existing model; its graph stays unchanged."""
     recipe, card = RECIPES[name], load_card(output / name)
     learned = {key: card.raw["properties"][key] for key in LEARNED if key in card.raw["properties"]}
     facts = replace(recipe.facts(read_classes(training, recipe.truth_table)), properties=learned)
@@ -90,40 +91,40 @@ def score_again(name: str, training: Sample, scoring: Sample, output: Path) -> N
 def score_model(
     name: str, facts: ExportFacts, *, parity: dict[str, float], training: Sample, scoring: Sample, output: Path
 ) -> None:
-    """The score over the whole scoring sample and in the tests' window, told in the card and kept in score.json."""
+    """Scores the model on the whole scoring sample and in the tests' window; writes card.json and score.json."""
     recipe, card = RECIPES[name], load_card(output / name)
     product = scoring.jobs / f"{name}-{card.digest[:12]}"
-    run_job(scoring, model=str(card.folder.resolve()), period=recipe.period, output=product)
-    found, wanted = read_layer(product, recipe.layer), truth(scoring, recipe.truth)
+    make_product(scoring, model=str(card.folder.resolve()), period=recipe.period, output=product)
+    found, truth = read_layer(product, recipe.layer), read_truth(scoring, recipe.truth)
     classes = facts.outputs[0].classes
     scores: dict[str, Any] = {
         "simulated": True,
         "trained_on": {"sample": training.version, "seed": training.seed},
         "scored_on": {"sample": scoring.version, "seed": scoring.seed, "period": recipe.period, "truth": recipe.truth},
-        "score": score_map(found, wanted, classes).to_json(),
+        "score": score_map(found, truth, classes).to_json(),
         "window": {
             "rows": [WINDOW[0].start, WINDOW[0].stop],
             "columns": [WINDOW[1].start, WINDOW[1].stop],
-            **score_map(found[WINDOW], wanted[WINDOW], classes).to_json(),
+            **score_map(found[WINDOW], truth[WINDOW], classes).to_json(),
         },
         "parity": parity,
     }
     if recipe.truth == "change":
-        scores["changed_iou"] = round(score_map(_any(found), _any(wanted), CHANGED).iou["changed"], 4)
-    described = replace(facts, description=f"{facts.description} {_sentence(scores)}")
+        scores["changed_iou"] = round(score_map(_changed(found), _changed(truth), CHANGED).iou["changed"], 4)
+    described = replace(facts, description=f"{facts.description} {_score_sentence(scores)}")
     _write_json(output / name / "card.json", card_json(described, card.model_path.read_bytes()))
     _write_json(output / name / "score.json", scores)
-    say(f"{name}: {json.dumps(scores['score'])}")
+    log(f"{name}: {json.dumps(scores['score'])}")
 
 
-def say(words: str) -> None:
-    """The words on stderr."""
-    sys.stderr.write(f"{words}\n")
+def log(text: str) -> None:
+    """Writes the text to stderr."""
+    sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
 
-def _any(change: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """1 for any change, 0 for none, 255 kept."""
+def _changed(change: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """1 for any change, 0 for none, 255 for unknown."""
     return np.where(change == NODATA, NODATA, np.minimum(change, 1)).astype(np.uint8)
 
 
@@ -134,7 +135,7 @@ def _properties(model: Any) -> dict[str, Any]:
     return properties
 
 
-def _sentence(scores: dict[str, Any]) -> str:
+def _score_sentence(scores: dict[str, Any]) -> str:
     by_class = ", ".join(f"{name} {value:.2f}" for name, value in scores["score"]["iou"].items())
     return (
         f"Trained on the sample of seed {scores['trained_on']['seed']}; on that of seed {scores['scored_on']['seed']}, "

@@ -1,4 +1,4 @@
-"""The facts of the sample models: what each takes and gives."""
+"""The facts of the sample models: inputs and outputs of each."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ SIX = ("blue", "green", "red", "nir", "swir16", "swir22")
 
 FOUR = ("blue", "green", "red", "nir")
 
-# Where nothing changed, the picture under the map is to be seen.
-QUIET = "D9D4C7"
+# A pale colour for pixels without change, so that the picture under the map is visible.
+UNCHANGED_COLOUR = "D9D4C7"
 
 # Rounded mean and deviation over the training pictures; six bands in their order.
 MEANS = (0.046, 0.073, 0.066, 0.316, 0.196, 0.119)
@@ -35,7 +35,7 @@ DECIBELS = ((-11.6, 3.1), (-18.1, 3.1))
 
 
 def read_classes(sample: Sample, name: str) -> tuple[ClassSpec, ...]:
-    """The classes of a truth raster (`landcover` or `change`) as the sample's own table lists them."""
+    """The classes of a truth raster (`landcover` or `change`) from the sample's class table."""
     table = json.loads((sample.folder / "truth" / "classes.json").read_text())[name]
     return tuple(
         ClassSpec(value=each["value"], name=each["name"], description=each["description"], color=each["color"].upper())
@@ -56,8 +56,8 @@ def landcover_facts(classes: tuple[ClassSpec, ...]) -> ExportFacts:
 
 
 def change_facts(classes: tuple[ClassSpec, ...]) -> ExportFacts:
-    """`sample-change`: six bands of two summers -> what changed between them, by a siamese U-Net."""
-    classes = tuple(replace(each, color=QUIET) if each.value == 0 else each for each in classes)
+    """`sample-change`: six bands of two summers -> class of the change between them, by a siamese U-Net."""
+    classes = tuple(replace(each, color=UNCHANGED_COLOUR) if each.value == 0 else each for each in classes)
     pair = InputFacts(name="pair", bands=SIX, scaling=_z_scores(SIX), dates=DatesSpec(kind="pair", steps=2))
     return ExportFacts(
         name="sample-change",
@@ -70,7 +70,7 @@ def change_facts(classes: tuple[ClassSpec, ...]) -> ExportFacts:
 
 
 def fusion_facts(classes: tuple[ClassSpec, ...]) -> ExportFacts:
-    """`sample-fusion`: four optical bands at 10 m and, where there is any, radar at 20 m -> land cover at 10 m."""
+    """`sample-fusion`: four optical bands at 10 m and, if available, radar at 20 m -> land cover at 10 m."""
     radar = InputFacts(
         name="radar",
         bands=("vv", "vh"),
@@ -120,5 +120,5 @@ def boosting_facts(classes: tuple[ClassSpec, ...]) -> ExportFacts:
 
 
 def _z_scores(bands: tuple[str, ...]) -> tuple[dict[str, object], ...]:
-    places = [SIX.index(band) for band in bands]
-    return tuple({"type": "z-score", "mean": MEANS[at], "stddev": DEVIATIONS[at]} for at in places)
+    indices = [SIX.index(band) for band in bands]
+    return tuple({"type": "z-score", "mean": MEANS[index], "stddev": DEVIATIONS[index]} for index in indices)

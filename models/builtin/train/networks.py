@@ -1,6 +1,7 @@
-"""The networks of the sample models: small, convolutions and ReLU only, every halving by max pooling.
+"""The networks of the sample models: small, of convolutions and ReLU only; each halving is a max pooling.
 
-Imported only where torch is installed. Padding by zeros is undone by the trim, so windows of any size give the same.
+Imported only if torch is installed. The trim removes pixels that zero padding affects, so windows of any size give the
+same pixels.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import torch
 from torch import nn
 
 
-class Double(nn.Module):  # type: ignore[misc]  # torch has no types where it is not installed
-    """Two 3 x 3 convolutions, each with batch normalisation and ReLU: (n, a, h, w) -> (n, b, h, w)."""
+class ConvStack(nn.Module):  # type: ignore[misc]  # torch has no types where it is not installed
+    """3 x 3 convolutions (two by default), each with batch normalisation and ReLU: (n, a, h, w) -> (n, b, h, w)."""
 
     def __init__(self, n_in: int, n_out: int, *, layers: int = 2) -> None:
         super().__init__()
@@ -33,27 +34,28 @@ class Encoder(nn.Module):  # type: ignore[misc]  # as above
     def __init__(self, n_bands: int, widths: tuple[int, ...], *, joined: int = 0) -> None:
         super().__init__()
         extra = (joined, *[0] * len(widths))
-        self.first = Double(n_bands, widths[0], layers=1)
+        self.first = ConvStack(n_bands, widths[0], layers=1)
         pairs = zip(widths, widths[1:], extra, strict=False)
-        self.levels = nn.ModuleList(Double(a + more, b) for a, b, more in pairs)
+        self.levels = nn.ModuleList(ConvStack(a + more, b) for a, b, more in pairs)
 
     def forward(self, image: Any, joined: Any = None) -> list[Any]:
-        """Features of every level, the finest first; `joined` are channels that come in after the first halving."""
-        found = [self.first(image)]
+        """Features of every level, the finest first; `joined` are channels added after the first halving."""
+        features = [self.first(image)]
         for number, level in enumerate(self.levels):
-            below = nn.functional.max_pool2d(found[-1], 2)
-            found.append(level(below if joined is None or number else torch.cat([below, joined], 1)))
-        return found
+            below = nn.functional.max_pool2d(features[-1], 2)
+            features.append(level(below if joined is None or number else torch.cat([below, joined], 1)))
+        return features
 
 
 class Decoder(nn.Module):  # type: ignore[misc]  # as above
-    """Features of every level (`widths` channels each) brought together at full size, and `n_out` scores of them."""
+    """Features of every level (`widths` channels each) merged at full size, and `n_out` scores of each pixel."""
 
     def __init__(self, widths: tuple[int, ...], made: tuple[int, ...], n_out: int) -> None:
         super().__init__()
         below = (*made[1:], widths[-1])
         self.levels = nn.ModuleList(
-            Double(n_below + n_skip, n, layers=1) for n_below, n_skip, n in zip(below, widths[:-1], made, strict=True)
+            ConvStack(n_below + n_skip, n, layers=1)
+            for n_below, n_skip, n in zip(below, widths[:-1], made, strict=True)
         )
         self.scores = nn.Conv2d(made[0], n_out, 1)
 
@@ -80,7 +82,7 @@ class UNet(nn.Module):  # type: ignore[misc]  # as above
 
 
 class Siamese(nn.Module):  # type: ignore[misc]  # as above
-    """(n, 2 dates, band, h, w) -> logits (n, class, h, w): one encoder for both dates, what differs, and what is."""
+    """(n, 2 dates, band, h, w) -> logits (n, class, h, w), from features of one encoder: after - before, and after."""
 
     def __init__(self, n_bands: int, n_classes: int, widths: tuple[int, ...] = (10, 14, 20, 28)) -> None:
         super().__init__()
@@ -100,7 +102,7 @@ class Fusion(nn.Module):  # type: ignore[misc]  # as above
         self, n_optical: int, n_radar: int, n_classes: int, widths: tuple[int, ...] = (12, 16, 24, 32)
     ) -> None:
         super().__init__()
-        self.radar = Double(n_radar, 12)
+        self.radar = ConvStack(n_radar, 12)
         self.encoder = Encoder(n_optical, widths, joined=12)
         self.decoder = Decoder(widths, widths[:-1], n_classes)
 
@@ -110,5 +112,5 @@ class Fusion(nn.Module):  # type: ignore[misc]  # as above
 
 
 def n_parameters(module: Any) -> int:
-    """Numbers the module has learned."""
+    """Number of learned parameters of the module."""
     return sum(each.numel() for each in module.parameters())

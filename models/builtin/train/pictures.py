@@ -1,7 +1,7 @@
-"""The sample's pixels as a job composites them, and its truth: what the sample models are trained and scored on.
+"""The pixels of a sample as a job composites them, and its truth, for training and scoring the sample models.
 
-Pixels are taken with the `tilewright` command itself, through a card whose model gives its input back. So a model is
-trained on the values it will be run on: same masks, same composites, same grid.
+Pixels come from the `tilewright` command itself, with a card whose model returns its input. A model is therefore
+trained on the values on which it will run: same masks, same composites, same grid.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ BUILD = "import sys; from pathlib import Path; from tilewright.catalogs.sample.b
 
 BUILD += "build_sample(Path(sys.argv[1]), seed=int(sys.argv[2]))"
 
-# Degrees by which the area asked for reaches beyond the sample; the grid is fixed by the sample's own bounds.
+# Degrees by which the job's area extends beyond the sample; the sample's own bounds fix the grid.
 MARGIN = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One simulated sample: where it lies, its seed, and a folder for jobs made on it."""
+    """One simulated sample: its folder, its seed, and a folder for products of jobs on it."""
 
     folder: Path
     seed: int
@@ -46,7 +46,7 @@ class Sample:
 
     @property
     def catalog(self) -> Path:
-        """Its STAC catalog."""
+        """Path of its STAC catalog."""
         return self.folder / "catalog.json"
 
     @property
@@ -57,8 +57,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """Aligned pixels and what they are: per input (step, band, y, x) float32 in physical units, NaN = none, an input
-    at 20 m with half the rows and columns; `truth` (y, x) uint8 class values at 10 m, 255 = unknown.
+    """Aligned pixels and their classes.
+
+    `inputs` by name are (step, band, y, x) float32 in physical units, NaN = none; at 20 m with half as many rows and
+    columns as at 10 m. `truth` is (y, x) uint8 class values at 10 m, 255 = unknown.
     """
 
     inputs: Mapping[str, NDArray[np.float32]]
@@ -66,21 +68,21 @@ class Picture:
 
 
 def open_sample(work: Path, seed: int) -> Sample:
-    """The sample of a seed under `work`, built there where it is not yet."""
+    """The sample of a seed under `work`, built if it does not exist."""
     folder = work / f"sample-{seed}"
     _call([sys.executable, "-c", BUILD, str(folder), str(seed)])
     return Sample(folder=folder, seed=seed, jobs=work / f"jobs-{seed}")
 
 
-def truth(sample: Sample, name: str) -> NDArray[np.uint8]:
+def read_truth(sample: Sample, name: str) -> NDArray[np.uint8]:
     """A truth raster of the sample, (y, x) at 10 m: `landcover_start`, `landcover_end` or `change`."""
     with rasterio.open(sample.folder / "truth" / f"{name}.tif") as file:
         pixels: NDArray[np.uint8] = file.read(1)
     return pixels
 
 
-def composite(sample: Sample, entry: InputFacts, period: str) -> NDArray[np.float32]:
-    """What a model with this input sees of a period, before filling and scaling: (1, band, y, x), NaN = none."""
+def load_composite(sample: Sample, entry: InputFacts, period: str) -> NDArray[np.float32]:
+    """The pixels of this input for a period, before filling and scaling: (1, band, y, x) float32, NaN = none."""
     facts = _echo_facts(entry)
     folder = sample.jobs / f"{facts.name}-{period.replace('/', '-')}"
     model = sample.jobs / facts.name
@@ -88,14 +90,14 @@ def composite(sample: Sample, entry: InputFacts, period: str) -> NDArray[np.floa
     graph = _echo_graph(entry)
     (model / "model.onnx").write_bytes(graph)
     (model / "card.json").write_text(json.dumps(card_json(facts, graph), indent=2))
-    run_job(sample, model=str(model.resolve()), period=period, output=folder, resolution=entry.resolution)
+    make_product(sample, model=str(model.resolve()), period=period, output=folder, resolution=entry.resolution)
     return np.stack([read_layer(folder, band) for band in entry.bands])[None].astype(np.float32)
 
 
-def run_job(
+def make_product(
     sample: Sample, *, model: str, period: str | Mapping[str, str], output: Path, resolution: float = 10.0
 ) -> None:
-    """A product over the whole sample under `output`, made by the `tilewright` command; a complete one is kept."""
+    """Makes a product of the whole sample under `output` with the `tilewright` command; a complete one is kept."""
     with rasterio.open(sample.folder / "truth" / "change.tif") as file:
         bounds = file.bounds
         west, south, east, north = transform_bounds(file.crs, "EPSG:4326", *bounds)
@@ -115,7 +117,7 @@ def run_job(
 
 
 def read_layer(product: Path, name: str) -> NDArray[Any]:
-    """A layer of a product, (y, x) as stored."""
+    """A layer of a product, (y, x) in its stored dtype."""
     with rasterio.open(product / f"{name}.tif") as file:
         pixels: NDArray[Any] = file.read(1)
     return pixels
@@ -123,7 +125,7 @@ def read_layer(product: Path, name: str) -> NDArray[Any]:
 
 def _echo_facts(entry: InputFacts) -> ExportFacts:
     name = f"echo-{entry.collection}-{entry.resolution:g}m-{'-'.join(entry.bands)}"
-    plain = InputFacts(
+    echoed = InputFacts(
         name="image",
         bands=entry.bands,
         collection=entry.collection,
@@ -137,7 +139,7 @@ def _echo_facts(entry: InputFacts) -> ExportFacts:
         title="Pixels as they are",
         description="Gives its input back.",
         architecture="identity",
-        inputs=(plain,),
+        inputs=(echoed,),
         outputs=(OutputFacts(name="pixels", values=entry.bands),),
     )
 
@@ -153,6 +155,6 @@ def _echo_graph(entry: InputFacts) -> bytes:
 
 
 def _call(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own interpreter
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command[1:4])} ended with {done.returncode}: {done.stderr[-2000:]}")
+    process = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own interpreter
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command[1:4])} ended with {process.returncode}: {process.stderr[-2000:]}")

@@ -1,4 +1,4 @@
-"""What each sample model is trained on and how: pictures of the training sample in, a fitted model out."""
+"""The recipes of the sample models: each fits a model to pictures of the training sample."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tilewright.models.builtin.train.model_facts import (
     fusion_facts,
     landcover_facts,
 )
-from tilewright.models.builtin.train.pictures import Picture, composite, truth
+from tilewright.models.builtin.train.pictures import Picture, load_composite, read_truth
 from tilewright.models.export.export import draft_card
 from tilewright.models.transforms.preprocess import prepare_input
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tilewright.models.export.facts import ExportFacts
     from tilewright.models.spec.outputs import ClassSpec
 
-    Say = Callable[[str], None]
+    Log = Callable[[str], None]
 
 
 SEED = 21
@@ -45,85 +45,85 @@ ROWS_PER_CLASS = 12_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """One model: its facts, its training, and the period and truth it is scored on. `truth_table` names its classes."""
+    """One model: its facts, its training, period and truth of its score. `truth_table` is the table of its classes."""
 
     facts: Callable[[tuple[ClassSpec, ...]], ExportFacts]
     truth_table: str
-    train: Callable[[Sample, ExportFacts, Say], Any]
+    train: Callable[[Sample, ExportFacts, Log], Any]
     period: str | Mapping[str, str]
     truth: str
     layer: str = "class"
     torch: bool = True
 
 
-def train_landcover(sample: Sample, facts: ExportFacts, say: Say) -> Any:
+def train_landcover(sample: Sample, facts: ExportFacts, log: Log) -> Any:
     """A U-Net fitted to both summers."""
     from tilewright.models.builtin.train.networks import UNet
 
     (entry,) = facts.inputs
     pictures = [
-        Picture(inputs={entry.name: composite(sample, entry, period)}, truth=truth(sample, name))
+        Picture(inputs={entry.name: load_composite(sample, entry, period)}, truth=read_truth(sample, name))
         for period, name in zip(SUMMERS, TRUTHS, strict=True)
     ]
-    how = Training(seed=SEED, steps=350)
-    return _fitted(lambda: UNet(len(entry.bands), facts.outputs[0].n_channels), facts, pictures, how, say)
+    training = Training(seed=SEED, steps=350)
+    return _fit_network(lambda: UNet(len(entry.bands), facts.outputs[0].n_channels), facts, pictures, training, log)
 
 
-def train_change(sample: Sample, facts: ExportFacts, say: Say) -> Any:
-    """A siamese U-Net fitted to pairs of the two years, and to pairs within a year, where nothing changed but crops."""
+def train_change(sample: Sample, facts: ExportFacts, log: Log) -> Any:
+    """A siamese U-Net fitted to pairs of the two years, and to pairs within a year, in which only crops changed."""
     from tilewright.models.builtin.train.networks import Siamese
 
     (entry,) = facts.inputs
-    changed = truth(sample, "change")
+    changed = read_truth(sample, "change")
     same = np.zeros_like(changed)
     pairs = [(*SUMMERS, changed), (JUNES[0], JUNES[1], changed), (JULYS[0], JULYS[1], changed)]
     pairs += [(JUNES[0], JULYS[1], changed), (JULYS[0], JUNES[1], changed)]
     pairs += [(JUNES[0], JULYS[0], same), (JULYS[1], JUNES[1], same)]
     pictures = [
         Picture(
-            inputs={entry.name: np.concatenate([composite(sample, entry, period) for period in (first, second)])},
-            truth=wanted,
+            inputs={entry.name: np.concatenate([load_composite(sample, entry, period) for period in (first, second)])},
+            truth=changed_classes,
         )
-        for first, second, wanted in pairs
+        for first, second, changed_classes in pairs
     ]
-    how = Training(seed=SEED, steps=350, focus=0.6)
-    return _fitted(lambda: Siamese(len(entry.bands), facts.outputs[0].n_channels), facts, pictures, how, say)
+    training = Training(seed=SEED, steps=350, focus=0.6)
+    return _fit_network(lambda: Siamese(len(entry.bands), facts.outputs[0].n_channels), facts, pictures, training, log)
 
 
-def train_fusion(sample: Sample, facts: ExportFacts, say: Say) -> Any:
-    """Two encoders fitted to both summers, radar left out of a quarter of the crops."""
+def train_fusion(sample: Sample, facts: ExportFacts, log: Log) -> Any:
+    """A network of two encoders fitted to both summers; a quarter of the crops have no radar."""
     from tilewright.models.builtin.train.networks import Fusion
 
     optical, radar = facts.inputs
     pictures = [
         Picture(
-            inputs={entry.name: composite(sample, entry, period) for entry in (optical, radar)},
-            truth=truth(sample, name),
+            inputs={entry.name: load_composite(sample, entry, period) for entry in (optical, radar)},
+            truth=read_truth(sample, name),
         )
         for period, name in zip(SUMMERS, TRUTHS, strict=True)
     ]
     sizes = len(optical.bands), len(radar.bands), facts.outputs[0].n_channels
-    how = Training(seed=SEED, steps=350)
-    return _fitted(lambda: Fusion(*sizes), facts, pictures, how, say)
+    training = Training(seed=SEED, steps=350)
+    return _fit_network(lambda: Fusion(*sizes), facts, pictures, training, log)
 
 
-def train_forest(sample: Sample, facts: ExportFacts, say: Say) -> Any:
+def train_forest(sample: Sample, facts: ExportFacts, log: Log) -> Any:
     """A random forest fitted to pixels of both summers."""
     from sklearn.ensemble import RandomForestClassifier
 
-    features, wanted = _rows(sample, facts, [(period,) for period in SUMMERS])
-    say(f"{len(features)} pixels of {features.shape[1]} features")
+    features, class_values = _training_rows(sample, facts, [(period,) for period in SUMMERS])
+    log(f"{len(features)} pixels of {features.shape[1]} features")
     make: Any = RandomForestClassifier
     forest = make(16, max_leaf_nodes=250, min_samples_leaf=10, random_state=SEED, n_jobs=1)
-    return forest.fit(features, wanted)
+    return forest.fit(features, class_values)
 
 
-def train_boosting(sample: Sample, facts: ExportFacts, say: Say) -> Any:
+def train_boosting(sample: Sample, facts: ExportFacts, log: Log) -> Any:
     """Gradient boosting fitted to June and July of both years."""
     from lightgbm import LGBMClassifier
 
-    features, wanted = _rows(sample, facts, list(zip(JUNES, JULYS, strict=True)))
-    say(f"{len(features)} pixels of {features.shape[1]} features")
+    features, class_values = _training_rows(sample, facts, list(zip(JUNES, JULYS, strict=True)))
+    log(f"{len(features)} pixels of {features.shape[1]} features")
     boosting = LGBMClassifier(
         n_estimators=15,
         num_leaves=20,
@@ -134,7 +134,7 @@ def train_boosting(sample: Sample, facts: ExportFacts, say: Say) -> Any:
         force_row_wise=True,
         verbose=-1,
     )
-    return boosting.fit(features, wanted)
+    return boosting.fit(features, class_values)
 
 
 RECIPES: Mapping[str, Recipe] = {
@@ -175,31 +175,33 @@ RECIPES: Mapping[str, Recipe] = {
 }
 
 
-def _fitted(make: Callable[[], Any], facts: ExportFacts, pictures: list[Picture], how: Training, say: Say) -> Any:
+def _fit_network(
+    make: Callable[[], Any], facts: ExportFacts, pictures: list[Picture], training: Training, log: Log
+) -> Any:
     import torch
 
-    torch.manual_seed(how.seed)
+    torch.manual_seed(training.seed)
     network = make()
-    fit(network, draft_card(facts), pictures, how, say=say)
+    fit(network, draft_card(facts), pictures, training, log=log)
     return network
 
 
-def _rows(
+def _training_rows(
     sample: Sample, facts: ExportFacts, steps: list[tuple[str, ...]]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Features (pixel, feature) as the card prepares them, and class values: as many pixels of every class."""
+    """Features (pixel, feature) as the card prepares them, and class values (pixel); equally many pixels per class."""
     card = draft_card(facts)
     (spec,) = card.inputs
     entry = type(facts.inputs[0])(name=spec.name, bands=spec.source_bands)
     random = np.random.default_rng(SEED)
-    features, wanted = [], []
+    features, class_values = [], []
     for periods, name in zip(steps, TRUTHS, strict=True):
-        pixels = np.concatenate([composite(sample, entry, period) for period in periods])
+        pixels = np.concatenate([load_composite(sample, entry, period) for period in periods])
         rows = prepare_input(spec, pixels[None])
-        labels = truth(sample, name).ravel()
+        labels = read_truth(sample, name).ravel()
         for each in card.outputs[0].classes:
-            places = np.flatnonzero(labels == each.value)
-            chosen = random.choice(places, min(ROWS_PER_CLASS, len(places)), replace=False)
+            candidates = np.flatnonzero(labels == each.value)
+            chosen = random.choice(candidates, min(ROWS_PER_CLASS, len(candidates)), replace=False)
             features.append(rows[chosen])
-            wanted.append(np.full(len(chosen), each.value, dtype=np.int64))
-    return np.concatenate(features), np.concatenate(wanted)
+            class_values.append(np.full(len(chosen), each.value, dtype=np.int64))
+    return np.concatenate(features), np.concatenate(class_values)

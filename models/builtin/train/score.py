@@ -1,4 +1,4 @@
-"""How well a map agrees with the truth: intersection over union per class, over pixels that both know."""
+"""The score of a map against the truth: intersection over union per class, over the pixels known in both."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ NODATA = 255
 class Score:
     """Agreement of two class maps.
 
-    `iou` per class name: pixels of the class in both over pixels of it in either; `mean_iou` their mean; `accuracy` the
-    share of alike pixels; `known` the share of pixels both maps know, the only ones compared.
+    `iou` per class name is the number of its pixels in both maps over that in either; `mean_iou` their mean;
+    `accuracy` the share of equal pixels; `known` the share of pixels known in both maps, the only ones compared.
     """
 
     iou: dict[str, float]
@@ -44,18 +44,18 @@ class Score:
 def score_map(found: NDArray[np.uint8], truth: NDArray[np.uint8], classes: Sequence[ClassSpec]) -> Score:
     """The score of a map (y, x) of class values against the truth of the same shape; 255 is unknown in both.
 
-    A class that neither holds has no intersection over union and is left out.
+    A class that neither map holds has no intersection over union and is left out.
     """
     known = (found != NODATA) & (truth != NODATA)
-    mine, right = found[known], truth[known]
+    mapped, expected = found[known], truth[known]
     iou = {
-        each.name: float(((mine == each.value) & (right == each.value)).sum() / either)
+        each.name: float(((mapped == each.value) & (expected == each.value)).sum() / either)
         for each in classes
-        if (either := int(((mine == each.value) | (right == each.value)).sum()))
+        if (either := int(((mapped == each.value) | (expected == each.value)).sum()))
     }
     return Score(
         iou=iou,
         mean_iou=float(np.mean(list(iou.values()))) if iou else 0.0,
-        accuracy=float((mine == right).mean()) if mine.size else 0.0,
+        accuracy=float((mapped == expected).mean()) if mapped.size else 0.0,
         known=float(known.mean()),
     )

@@ -15,7 +15,13 @@ from shapely.geometry import box
 from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.gdal import read_overview
 from tilewright.catalogs.items.normalise import normalise_item
-from tilewright.catalogs.items.radiometry import DARK_SHARE, dark_share, decide_state, pixels_contradict, settle
+from tilewright.catalogs.items.radiometry import (
+    DARK_SHARE,
+    dark_share,
+    decide_state,
+    pixel_contradiction,
+    verify_states,
+)
 from tilewright.catalogs.scene import BandAsset, Scene
 from tilewright.catalogs.search import search_scenes
 from tilewright.catalogs.sources.registry import resolve_source
@@ -129,7 +135,7 @@ def overview(n_dark: int, *, dark: int = 300, bright: int = 1500, size: int = 52
 @pytest.mark.parametrize(("n_dark", "contradicts"), [(0, False), (25, False), (26, True), (2500, True)])
 def test_more_than_one_percent_of_dark_pixels_contradicts(n_dark: int, contradicts: bool) -> None:
     assert DARK_SHARE == 0.01
-    assert bool(pixels_contradict(claiming(), lambda asset: overview(n_dark))) is contradicts
+    assert bool(pixel_contradiction(claiming(), lambda asset: overview(n_dark))) is contradicts
 
 
 def test_dark_pixels_beside_nodata_and_on_the_rim_do_not_count() -> None:
@@ -152,10 +158,10 @@ def test_only_a_visible_band_of_a_claiming_scene_is_looked_at() -> None:
         looked.append(asset.band)
         return overview(2500)
 
-    assert pixels_contradict(claiming("a", "nir", "swir16"), look) is None
-    assert pixels_contradict(replace(claiming(), state="offset-applied"), look) is None
+    assert pixel_contradiction(claiming("a", "nir", "swir16"), look) is None
+    assert pixel_contradiction(replace(claiming(), state="offset-applied"), look) is None
     assert looked == []
-    assert pixels_contradict(claiming("a", "nir", "red", "green"), look)
+    assert pixel_contradiction(claiming("a", "nir", "red", "green"), look)
     assert looked == ["green"]
 
 
@@ -165,14 +171,15 @@ def test_contradictions_are_refused_by_name() -> None:
     def look(asset: BandAsset) -> np.ndarray:
         return overview(0)
 
-    assert [scene.state for scene in settle(scenes, radiometry="auto", read_overview=look)] == ["offset-in-dn"] * 2
+    verified = verify_states(scenes, radiometry="auto", read_overview=look)
+    assert [scene.state for scene in verified] == ["offset-in-dn"] * 2
     with pytest.raises(CatalogError, match=r"liar .*100% of the valid DN of blue.*radiometry: pixels") as refusal:
-        settle([claiming("liar")], radiometry="auto", read_overview=lambda asset: overview(2500))
+        verify_states([claiming("liar")], radiometry="auto", read_overview=lambda asset: overview(2500))
     assert "honest" not in str(refusal.value)
 
 
 def test_believing_the_pixels_takes_the_offset_away_and_says_so() -> None:
-    (scene,) = settle([claiming()], radiometry="pixels", read_overview=lambda asset: overview(2500))
+    (scene,) = verify_states([claiming()], radiometry="pixels", read_overview=lambda asset: overview(2500))
     assert scene.state == "offset-applied"
     assert "100% of the valid DN of blue" in scene.state_reason
     assert [asset.offset for asset in scene.assets] == [0.0, 0.0, 0.0]
@@ -182,7 +189,7 @@ def test_believing_the_metadata_does_not_look() -> None:
     def never(asset: BandAsset) -> np.ndarray:
         raise AssertionError(asset)
 
-    assert settle([claiming()], radiometry="metadata", read_overview=never) == (claiming(),)
+    assert verify_states([claiming()], radiometry="metadata", read_overview=never) == (claiming(),)
 
 
 def test_the_next_visible_band_is_looked_at_when_one_cannot_be_read_and_a_blind_scene_says_so() -> None:
@@ -191,18 +198,18 @@ def test_the_next_visible_band_is_looked_at_when_one_cannot_be_read_and_a_blind_
             raise OSError
         return overview(2500)
 
-    assert "green" in str(pixels_contradict(claiming("a", "blue", "green"), half_blind))
+    assert "green" in str(pixel_contradiction(claiming("a", "blue", "green"), half_blind))
 
     def blind(asset: BandAsset) -> np.ndarray:
         raise OSError
 
-    (scene,) = settle([claiming()], radiometry="auto", read_overview=blind)
+    (scene,) = verify_states([claiming()], radiometry="auto", read_overview=blind)
     assert scene.state == "offset-in-dn"
     assert "could not be looked at" in scene.state_reason
 
 
 def test_real_shifted_scenes_are_found_out_when_clear_and_clouds_prove_nothing(real: Path) -> None:
-    """The April 2023 windows are shifted; told that they are not, the clear ones contradict."""
+    """The April 2023 windows are shifted; if their items claim that they are not, the clear ones contradict."""
     source = resolve_source(str(real / "catalog.json"))
     shares = {}
     for path in sorted((real / "sentinel-2-l2a").glob("S2_2023*/*.json")):

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.published import JUNE, PRODUCT, VALUE, later
 from tilewright.catalogs.errors import CatalogError
-from tilewright.catalogs.publish.geoparquet import LEFT_OUT, add_items, read_items, write_items
+from tilewright.catalogs.publish.geoparquet import EXCLUDED_PROPERTY, add_items, read_items, write_items
 from tilewright.catalogs.publish.item import build_item, item_json
 from tilewright.catalogs.publish.push import differences
 from tilewright.catalogs.publish.validate import validate_item
@@ -24,7 +24,7 @@ def test_items_gather_in_a_geoparquet_table(tmp_path: Path, item: dict[str, Any]
     found = read_items(table)
     assert [entry["id"] for entry in found] == ["danube-water", "july"]
     for entry, sent in zip(found, (item, july), strict=True):
-        assert differences(sent, entry) == [f"properties/{LEFT_OUT}"]
+        assert differences(sent, entry) == [f"properties/{EXCLUDED_PROPERTY}"]
     for entry in found:
         validate_item(entry)
     assert b"geo" in pq.read_schema(table).metadata
@@ -34,8 +34,8 @@ def test_items_of_different_shape_share_a_table(tmp_path: Path, item: dict[str, 
     bare = item_json(build_item(dataclasses.replace(PRODUCT, id="bare", layers=(VALUE,), files=(), end=JUNE)))
     write_items(tmp_path / "items.parquet", [item, bare])
     found = {entry["id"]: entry for entry in read_items(tmp_path / "items.parquet")}
-    assert differences(item, found["danube-water"]) == [f"properties/{LEFT_OUT}"]
-    assert differences(bare, found["bare"]) == [f"properties/{LEFT_OUT}"]
+    assert differences(item, found["danube-water"]) == [f"properties/{EXCLUDED_PROPERTY}"]
+    assert differences(bare, found["bare"]) == [f"properties/{EXCLUDED_PROPERTY}"]
     assert "class" not in found["bare"]["assets"]
 
 

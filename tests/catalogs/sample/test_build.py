@@ -25,7 +25,7 @@ from tilewright.catalogs.sample.build import (
     build_sample,
 )
 from tilewright.catalogs.sample.calendar import sun_position
-from tilewright.catalogs.sample.jobs import _unclaimed, jobs
+from tilewright.catalogs.sample.jobs import _unclaimed, build_tasks
 from tilewright.catalogs.sample.landscape.landscape import build_landscape
 from tilewright.catalogs.sample.optical import digital_numbers
 
@@ -86,10 +86,10 @@ def medians(scenes: list[pystac.Item], period: str, bands: tuple[str, ...]) -> d
 
 def test_second_call_reuses_what_is_there(folder: Path) -> None:
     before = (folder / "catalog.json").stat().st_mtime_ns
-    told: list[tuple[int, int]] = []
-    assert build_sample(folder, progress=lambda done, jobs: told.append((done, jobs))) == folder / "catalog.json"
+    calls: list[tuple[int, int]] = []
+    assert build_sample(folder, progress=lambda done, tasks: calls.append((done, tasks))) == folder / "catalog.json"
     assert (folder / "catalog.json").stat().st_mtime_ns == before
-    assert told == []
+    assert calls == []
 
 
 def test_a_folder_of_somebody_else_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -99,15 +99,15 @@ def test_a_folder_of_somebody_else_is_refused_and_left_alone(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_nothing_is_left_beside_the_folder(folder: Path) -> None:
+def test_nothing_is_left_next_to_the_folder(folder: Path) -> None:
     assert not list(folder.parent.glob(f".{folder.name}-*"))
 
 
-def test_two_workers_share_every_job_once(tmp_path: Path) -> None:
+def test_two_processes_share_every_task_once(tmp_path: Path) -> None:
     (tmp_path / "claims").mkdir()
     mine, yours = _unclaimed(tmp_path), _unclaimed(tmp_path)
-    shared = [next(mine).name, next(yours).name, *(job.name for job in mine), *(job.name for job in yours)]
-    assert sorted(shared) == sorted(job.name for job in jobs())
+    shared = [next(mine).name, next(yours).name, *(task.name for task in mine), *(task.name for task in yours)]
+    assert sorted(shared) == sorted(task.name for task in build_tasks())
     assert len(set(shared)) == len(shared)
 
 
@@ -286,7 +286,7 @@ def test_numbers_are_zero_only_where_nothing_was_seen() -> None:
     assert digital_numbers(dark, seen, offset=True).tolist() == [[1000, 3500, 0]]
 
 
-def test_sun_stands_high_in_the_south_east_on_a_june_morning() -> None:
+def test_sun_is_high_in_the_south_east_on_a_june_morning() -> None:
     elevation, azimuth = sun_position(datetime(2021, 6, 17, 10, 6, tzinfo=UTC))
     # By hand: declination 23.4 degrees, hour angle -13.7 degrees, latitude 48.7 degrees.
     assert elevation == pytest.approx(62.5, abs=0.5)
@@ -298,6 +298,6 @@ def test_shadows_fall_away_from_the_sun(scenes: list[pystac.Item]) -> None:
     with rasterio.open(item.assets["scl"].get_absolute_href()) as file:
         classes = file.read(1)
     cloud, shadow = np.isin(classes, (8, 9)), classes == 3
-    # The sun stands in the south-east: shadows lie to the north-west of their clouds.
+    # The sun is in the south-east: shadows lie to the north-west of their clouds.
     shift = {step: (np.roll(cloud, step, axis=(0, 1)) & shadow).sum() for step in ((-24, -16), (24, 16))}
     assert shift[-24, -16] > 2 * shift[24, 16]

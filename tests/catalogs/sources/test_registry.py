@@ -180,7 +180,7 @@ BLOB = "https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/06/B04.tif"
 
 @pytest.fixture
 def token_server(monkeypatch: pytest.MonkeyPatch) -> object:
-    """Planetary Computer's token service on this machine: counts its answers, each token with the life it is told."""
+    """A local server of Planetary Computer's tokens that counts its answers; a test sets the tokens' lifetime."""
     import threading
     from datetime import UTC, datetime, timedelta
     from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer

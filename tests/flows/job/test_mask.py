@@ -9,7 +9,7 @@ from scipy.ndimage import distance_transform_edt
 from tests.support.graphs import Draft
 from tests.support.worlds import World, layer, pixel_job, run, write_card
 from tilewright.flows.job.job import JobError
-from tilewright.flows.plan.make import make_plan
+from tilewright.flows.plan.make import plan_job
 from tilewright.tasks.compose.mask_rule import parse_condition
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
@@ -46,7 +46,7 @@ def world_of(folder, band, telling, *, unit="class", collection="optics", nodata
 
 def assert_masked(output, dropped):
     """The layer is the mean of what is not dropped, and nodata where everything is; observations count the dates."""
-    kept = np.placement(dropped, np.nan, PIXELS)[:, *HERE].astype(np.float64)
+    kept = np.where(dropped, np.nan, PIXELS)[:, *HERE].astype(np.float64)
     count = (~np.isnan(kept)).sum(axis=0)
     found = layer(output, "mean")
     assert np.array_equal(np.isnan(found), count == 0)
@@ -60,7 +60,7 @@ def grown(specks, metres):
 
 
 def telling(clear, cloudy, dtype, specks=SPECKS):
-    return np.placement(specks, cloudy, clear).astype(dtype)
+    return np.where(specks, cloudy, clear).astype(dtype)
 
 
 KINDS = {
@@ -93,11 +93,11 @@ KINDS = {
 def test_every_kind_of_mask_runs_and_grows_by_metres_whatever_the_blocks(name, tmp_path):
     band, told, unit, wish = KINDS[name]
     specks = SPECKS | np.roll(SPECKS, 1, axis=0)
-    told = np.placement(specks, told[SPECKS][0], told[~SPECKS][0]).astype(told.dtype)
+    told = np.where(specks, told[SPECKS][0], told[~SPECKS][0]).astype(told.dtype)
     world = world_of(tmp_path / "world", band, told, unit=unit)
     card = card_of(tmp_path / "card")
     job = pixel_job(world, card, tmp_path / "out", mask=wish, tile={"block": 64}, **WHERE)
-    assert make_plan(job).margin >= 3
+    assert plan_job(job).raster.margin >= 3
     assert_masked(run(job).output, grown(specks, 30))
 
 
@@ -126,7 +126,7 @@ def test_landsats_quality_bits_are_the_usual_mask_of_landsat(tmp_path):
     bits = telling(0b101_0000_0100_0000, 0b1_0000, np.uint16, SPECKS | np.roll(SPECKS, 1, axis=0))
     world = world_of(tmp_path / "world", "qa_pixel", bits, collection="landsat-c2-l2", nodata=1)
     card = card_of(tmp_path / "card", collection="landsat-c2-l2")
-    plan = make_plan(pixel_job(world, card, tmp_path / "out", **WHERE))
+    plan = plan_job(pixel_job(world, card, tmp_path / "out", **WHERE))
     assert plan.inputs[0].mask.kind == "bits"
     assert plan.inputs[0].mask.drop == (1, 2, 3, 4)
     made = run(pixel_job(world, card, tmp_path / "out", **WHERE))
@@ -160,7 +160,7 @@ def test_a_mask_that_cannot_be_is_refused_by_its_field(tmp_path, wish, sentence)
     world = world_of(tmp_path / "world", "haze", PIXELS, unit="1", nodata=float("nan"))
     card = card_of(tmp_path / "card")
     with pytest.raises(JobError, match=sentence):
-        make_plan(pixel_job(world, card, tmp_path / "out", mask=wish, **WHERE))
+        plan_job(pixel_job(world, card, tmp_path / "out", mask=wish, **WHERE))
 
 
 def test_a_condition_is_true_unknown_or_neither():

@@ -14,7 +14,7 @@ import pytest
 from tilewright.flows.job.job import make_job
 from tilewright.flows.maintain.watch import _remember, watch_once
 from tilewright.flows.plan.scenes import find_scenes
-from tilewright.tasks.storage.ledger import digest
+from tilewright.tasks.storage.ledger import json_digest
 from tilewright.tasks.storage.storage import open_storage
 
 SCENE = "S2B_33UUP_20210617_1_L2A"
@@ -68,7 +68,7 @@ def test_a_look_where_nothing_is_new_is_one_search_since_the_watermark(api, tmp_
     found = find_scenes(make_job(template, base=Path()))
     assert [scene.id for scene in found] == [SCENE]
     open_storage(str(tmp_path / "out"), create=True).write_json(".tilewright/plan.json", {})
-    marks = {f"{scene.collection}/{scene.id}": digest(scene.to_json())[:16] for scene in found}
+    marks = {f"{scene.collection}/{scene.id}": json_digest(scene.to_json())[:16] for scene in found}
     _remember(str(tmp_path / "out"), found, marks, None)
     calls.clear()
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}

@@ -17,12 +17,11 @@ from tests.support.graphs import pointwise, unet
 from tests.support.worlds import World, layer, pixel_job, run, write_card
 from tilewright.flows.machine import free_memory, unused_memory
 from tilewright.flows.plan import memory
-from tilewright.flows.plan.make import make_plan
+from tilewright.flows.plan.make import plan_job
 from tilewright.flows.plan.memory import MemoryEstimate, RoomError, expected_memory, fitting_callers
 from tilewright.flows.plan.model_card import load_plan_card
 from tilewright.flows.runners import threads
-from tilewright.tasks.block.block import read_block
-from tilewright.tasks.block.infer import infer_block
+from tilewright.tasks.block.worker import Worker
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
 SIDE = 160
@@ -44,7 +43,7 @@ def planned(world, tmp_path):
     """A job of one block of nine windows, its plan and its card."""
     card = write_card(tmp_path / "card", pointwise(2, 2), inputs=[IMAGE], outputs=[HEAD])
     job = pixel_job(world, card, tmp_path / "out", rows=ROWS, cols=COLS, tile={"block": 192})
-    plan = make_plan(job)
+    plan = plan_job(job)
     return job, plan, load_plan_card(plan)
 
 
@@ -81,7 +80,7 @@ def test_a_job_that_does_not_fit_is_refused_before_anything_is_made(world, plann
 def test_fewer_callers_give_the_same_pixels_and_are_said(world, tmp_path):
     card = write_card(tmp_path / "card", unet(2, 2, depth=2), inputs=[IMAGE], outputs=[HEAD])
     jobs = [pixel_job(world, card, tmp_path / name, rows=ROWS, cols=COLS) for name in ("wide", "tight")]
-    plan = make_plan(jobs[1])
+    plan = plan_job(jobs[1])
     expected = expected_memory(plan, load_plan_card(plan))
     room = (expected.total(1) + 0.5 * expected.caller) / 1e6
     tight = jobs[1].model_copy(update={"limits": jobs[1].limits.model_copy(update={"memory_mb": room})})
@@ -141,22 +140,23 @@ class Stages:
         self.reading = self.inferring = self.read_in_all = self.together = 0
         self.lock = threading.Lock()
         self.began = threading.Event()
-        monkeypatch.setattr(threads, "read_block", self.read)
-        monkeypatch.setattr(threads, "infer_block", self.infer)
+        read, infer = Worker.read, Worker.infer
+        monkeypatch.setattr(Worker, "read", lambda worker, block: self.reads(read, worker, block))
+        monkeypatch.setattr(Worker, "infer", lambda worker, block, **more: self.infers(infer, worker, block, **more))
 
-    def read(self, worker, block):
+    def reads(self, whole, worker, block):
         with self.lock:
             self.read_in_all += 1
             self.reading += 1
             self.together += self.inferring > 0
         self.began.set()
         try:
-            return read_block(worker, block)
+            return whole(worker, block)
         finally:
             with self.lock:
                 self.reading -= 1
 
-    def infer(self, *args, **more):
+    def infers(self, whole, *args, **more):
         with self.lock:
             self.inferring += 1
             self.together += self.reading > 0
@@ -164,7 +164,7 @@ class Stages:
         self.began.wait(0.3)
         self.began.clear()
         try:
-            return infer_block(*args, **more)
+            return whole(*args, **more)
         finally:
             with self.lock:
                 self.inferring -= 1
@@ -191,12 +191,12 @@ from tilewright.flows.job.job import read_job
 from tilewright.flows.plan.model_card import load_plan_card
 from tilewright.flows.plan.memory import expected_memory
 from tilewright.flows.machine import peak_memory
-from tilewright.flows.plan.make import make_plan
+from tilewright.flows.plan.make import plan_job
 from tilewright.flows.runners.run_options import RunOptions; from tilewright.flows.run.predict import run_job
 job = read_job(Path(sys.argv[1]), output=sys.argv[2])
 run_job(job, RunOptions(workers=2))
 peak = peak_memory()
-plan = make_plan(job)
+plan = plan_job(job)
 print(json.dumps([expected_memory(plan, load_plan_card(plan)).total(2), peak]))
 """
 

@@ -21,6 +21,7 @@ from tilewright.flows.runners.cluster_worker import differences
 from tilewright.flows.runners.quarantine import Quarantine
 from tilewright.flows.runners.run_options import Placement, RunOptions
 from tilewright.flows.runners.worker import reopen_worker
+from tilewright.tasks.block.worker import WorkerSettings
 from tilewright.tasks.progress import Advance
 from tilewright.tasks.read.failures import ReadError
 from tilewright.tasks.storage.ledger import BlockEntry
@@ -42,7 +43,7 @@ def job(real, output, **wish):
 
 
 def reopened(output):
-    return reopen_worker(output, provider="cpu", batch=None, tolerance=0, read_threads=1)
+    return reopen_worker(output, WorkerSettings(provider="cpu", read_threads=1))
 
 
 @pytest.fixture(scope="module")
@@ -112,11 +113,11 @@ def test_the_cluster_costs_a_block_less_than_ten_milliseconds(real, plain, crowd
     """Blocks of no work on warm workers: what is left is the runner's own cost."""
     monkeypatch.setattr(cluster_module, "remote_block", empty_block)
     worker = reopened(plain)
-    blocks = [worker.plan.block(number // 16, number % 16) for number in range(256)]
+    blocks = [worker.plan.raster.block(number // 16, number % 16) for number in range(256)]
     placement = Placement(runner=crowd.scheduler_address)
-    list(run_on_cluster(worker, blocks[:4], placement, Quarantine(), provider="cpu"))
+    list(run_on_cluster(worker, blocks[:4], placement, Quarantine()))
     began, worked = time.perf_counter(), time.process_time()
-    entries = list(run_on_cluster(worker, blocks, placement, Quarantine(), provider="cpu"))
+    entries = list(run_on_cluster(worker, blocks, placement, Quarantine()))
     wall, work = (time.perf_counter() - began) / len(blocks), (time.process_time() - worked) / len(blocks)
     assert {entry.name for entry in entries} == {block.name for block in blocks}
     print(f"overhead {1000 * wall:.1f} ms per block over {len(blocks)}, {1000 * work:.1f} ms of it CPU time here")
@@ -124,11 +125,11 @@ def test_the_cluster_costs_a_block_less_than_ten_milliseconds(real, plain, crowd
     assert work < 0.010
 
 
-def empty_block(row, col, parts, settings, expected):
+def empty_block(row, col, parts, order):
     return BlockEntry(row=row, col=col, key="", written=False).to_json()
 
 
-def failing_block(row, col, parts, settings, expected):
+def failing_block(row, col, parts, order):
     if (row + col) % 2:
         raise ReadError(
             item="S2", band="red", href="https://x/a.tif?sig=abc", reason="answers 404", block=f"{row}_{col}"
@@ -140,10 +141,8 @@ def test_blocks_that_fail_for_good_are_set_aside_and_the_others_go_on(real, plai
     monkeypatch.setattr(cluster_module, "remote_block", failing_block)
     worker = reopened(plain)
     quarantine = Quarantine()
-    blocks = worker.plan.all_blocks()[:12]
-    entries = list(
-        run_on_cluster(worker, blocks, Placement(runner=crowd.scheduler_address), quarantine, provider="cpu")
-    )
+    blocks = worker.plan.raster.all_blocks()[:12]
+    entries = list(run_on_cluster(worker, blocks, Placement(runner=crowd.scheduler_address), quarantine))
     bad = {block.name for block in blocks if (block.row + block.col) % 2}
     assert {row["block"] for row in quarantine.rows} == bad
     assert {entry.name for entry in entries} == {block.name for block in blocks} - bad
@@ -151,7 +150,7 @@ def test_blocks_that_fail_for_good_are_set_aside_and_the_others_go_on(real, plai
     assert not [row for row in quarantine.rows if "abc" in row["reason"]]
 
 
-def greedy_block(row, col, parts, settings, expected):
+def greedy_block(row, col, parts, order):
     held = []
     while parts == 1:  # until the nanny ends this process
         held.append(b"x" * 50_000_000)
@@ -163,7 +162,7 @@ def greedy_block(row, col, parts, settings, expected):
 def test_a_worker_killed_for_its_memory_gets_the_block_again_in_parts(plain, monkeypatch):
     monkeypatch.setattr(cluster_module, "remote_block", greedy_block)
     worker, quarantine = reopened(plain), Quarantine()
-    blocks = worker.plan.all_blocks()[:1]
+    blocks = worker.plan.raster.all_blocks()[:1]
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         distributed.LocalCluster(
@@ -171,24 +170,16 @@ def test_a_worker_killed_for_its_memory_gets_the_block_again_in_parts(plain, mon
         ) as small,
     ):
         placement = Placement(runner=small.scheduler_address)
-        entries = list(run_on_cluster(worker, blocks, placement, quarantine, provider="cpu"))
+        entries = list(run_on_cluster(worker, blocks, placement, quarantine))
     assert [(entry.name, entry.windows_run) for entry in entries] == [(blocks[0].name, 2)]
     assert quarantine.rows == []
 
 
 def test_workers_of_another_version_are_refused_by_name(real, plain, crowd, monkeypatch):
     monkeypatch.setattr(cluster_module, "expected_facts", lambda worker: (("python", "3.11"), ("tilewright", "9.9")))
-    worker = reopened(plain)
+    worker, placement = reopened(plain), Placement(runner=crowd.scheduler_address)
     with pytest.raises(RunnerError, match=r"2 of 2 workers|3 of 3 workers") as refusal:
-        list(
-            run_on_cluster(
-                worker,
-                worker.plan.all_blocks(),
-                Placement(runner=crowd.scheduler_address),
-                Quarantine(),
-                provider="cpu",
-            )
-        )
+        list(run_on_cluster(worker, worker.plan.raster.all_blocks(), placement, Quarantine()))
     assert "tcp://127.0.0.1" in str(refusal.value)
     assert "tilewright 0.1.0 (here 9.9)" in str(refusal.value)
 
@@ -199,4 +190,4 @@ def test_a_worker_that_agrees_is_not_named():
 
 def test_a_scheduler_that_is_not_there_is_refused(real, plain):
     with pytest.raises(RunnerError, match="no Dask scheduler answers there"):
-        list(run_on_cluster(reopened(plain), [], Placement(runner="tcp://127.0.0.1:9"), Quarantine(), provider="cpu"))
+        list(run_on_cluster(reopened(plain), [], Placement(runner="tcp://127.0.0.1:9"), Quarantine()))

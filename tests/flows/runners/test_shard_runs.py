@@ -20,7 +20,7 @@ from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.quarantine import Quarantine, RetryError, SetAsideError, blocks_set_aside
 from tilewright.flows.runners.run_options import Placement, RunOptions
 from tilewright.flows.runners.shard_worker import do_shard
-from tilewright.tasks.plan import Plan
+from tilewright.tasks.plan.plan import Plan
 from tilewright.tasks.read.failures import ReadError
 from tilewright.tasks.storage.ledger import read_plan
 from tilewright.tasks.storage.storage import open_storage
@@ -50,17 +50,17 @@ def plan_of(output):
 def test_shards_cut_every_block_once_and_evenly(plain):
     plan = plan_of(plain)
     shards = cut_shards(plan, 4)
-    assert [place for shard in shards for place in shard.places] == list(plan.blocks)
+    assert [place for shard in shards for place in shard.places] == list(plan.raster.blocks)
     lengths = [len(shard.places) for shard in shards]
     assert max(lengths) - min(lengths) <= 1
-    assert len(cut_shards(plan, 10_000)) == len(plan.blocks)
+    assert len(cut_shards(plan, 10_000)) == len(plan.raster.blocks)
 
 
 def test_a_region_of_shards_is_the_product_of_one_run(real, plain, tmp_path):
     job = make_job(plain_job(real, tmp_path / "out"), base=Path())
     outcome = run_job(job, RunOptions(shards=4, workers=2))
     assert same_layers(outcome.output, plain)
-    assert outcome.report["blocks"] == len(plan_of(plain).blocks)
+    assert outcome.report["blocks"] == len(plan_of(plain).raster.blocks)
 
 
 def test_a_shard_does_its_own_missing_blocks_and_no_others(plain, tmp_path):
@@ -247,7 +247,7 @@ def test_a_cause_deep_down_decides():
 
 
 def test_what_every_block_would_meet_stops_the_run_at_once(plain):
-    block = plan_of(plain).all_blocks()[0]
+    block = plan_of(plain).raster.all_blocks()[0]
     with pytest.raises(JobError):
         Quarantine().tries_again(block, JobError("x"))
     quarantine = Quarantine()

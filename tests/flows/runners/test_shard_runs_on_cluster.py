@@ -16,7 +16,7 @@ from tilewright.flows.job.job import make_job
 from tilewright.flows.plan.shards import cut_shards
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
-from tilewright.tasks.plan import Plan
+from tilewright.tasks.plan.plan import Plan
 from tilewright.tasks.storage.ledger import read_plan
 from tilewright.tasks.storage.storage import open_storage
 
@@ -51,7 +51,7 @@ def layers_of(output):
 def test_four_shards_of_64_blocks_outlive_a_worker_and_give_the_threads_pixels(real, tmp_path):
     plain = run_job(job(real, tmp_path / "plain")).output
     plan = Plan.from_json(read_plan(open_storage(plain)))
-    assert len(plan.blocks) == 64
+    assert len(plan.raster.blocks) == 64
     assert [len(shard.places) for shard in cut_shards(plan, SHARDS)] == [16] * SHARDS
     output = tmp_path / "region"
     ledger = output / ".tilewright" / "ledger"

@@ -49,7 +49,7 @@ def _reflectance(real: Path, item: str, bands: tuple[str, ...]) -> np.ndarray:
     return np.where(numbers > 0, numbers / 10000, np.nan)
 
 
-def test_the_committed_models_are_what_the_script_builds() -> None:
+def test_the_committed_models_equal_the_built_ones() -> None:
     assert differing_files() == ()
 
 
@@ -64,7 +64,7 @@ def test_the_script_builds_the_same_bytes_in_another_process(tmp_path: Path) -> 
             assert (tmp_path / name / file).read_bytes() == content
 
 
-def test_a_changed_file_is_told(tmp_path: Path) -> None:
+def test_a_changed_file_is_reported(tmp_path: Path) -> None:
     write(tmp_path)
     assert differing_files(tmp_path) == ()
     (tmp_path / "cva-change/model.onnx").write_bytes(b"")

@@ -20,13 +20,13 @@ from tilewright.models.card.registry import BUILTIN, builtin_names
 from tilewright.models.measure.check import check_card
 from tilewright.models.spec.outputs import ClassSpec
 
-# What single precision may move between processors, in intersection over union.
+# Difference in intersection over union that single precision may make between processors.
 ROUNDING = 0.004
 LEAST = {"sample-change": 0.6}
 NETWORKS = {"sample-landcover": 8, "sample-change": 8, "sample-fusion": 8}
 
 
-def told(name: str) -> dict:
+def stored_score(name: str) -> dict:
     return json.loads((BUILTIN / name / "score.json").read_text())
 
 
@@ -39,8 +39,8 @@ def test_all_graphs_together_stay_under_three_megabytes():
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_card_says_what_the_model_was_trained_on_and_how_good_it_is(name):
-    card, scores = load_card(BUILTIN / name), told(name)
+def test_a_card_states_its_training_sample_and_its_score(name):
+    card, scores = load_card(BUILTIN / name), stored_score(name)
     words = card.raw["properties"]["description"]
     assert "simulated landscape, never on a real pixel" in words
     assert f"sample of seed {scores['trained_on']['seed']}" in words
@@ -58,9 +58,9 @@ def test_a_card_passes_its_check(name):
     assert report.seconds_per_megapixel < 60
 
 
-def window_job(sample: Path, name: str, output: Path, **wish: object):
-    """The job over the window whose score the card tells, on the sample of the seed it was scored on."""
-    rows, columns = told(name)["window"]["rows"], told(name)["window"]["columns"]
+def window_job(sample: Path, name: str, output: Path, **options: object):
+    """The job over the window of the score in score.json, on the sample of the seed of that score."""
+    rows, columns = stored_score(name)["window"]["rows"], stored_score(name)["window"]["columns"]
     with rasterio.open(sample / "truth" / "change.tif") as file:
         window = rasterio.windows.Window(columns[0], rows[0], columns[1] - columns[0], rows[1] - rows[0])
         bounds, crs = file.window_bounds(window), str(file.crs)
@@ -68,30 +68,30 @@ def window_job(sample: Path, name: str, output: Path, **wish: object):
     job = {
         "name": name,
         "area": [west - 0.01, south - 0.01, east + 0.01, north + 0.01],
-        "period": told(name)["scored_on"]["period"],
+        "period": stored_score(name)["scored_on"]["period"],
         "source": str(sample / "catalog.json"),
         "model": name,
         "grid": {"crs": crs, "bounds": list(bounds)},
         # Smaller windows than those of the score: the same pixels, and less to compute around so small an area.
         "tile": {"step": 160},
-        **wish,
+        **options,
     }
     return make_job(job, base=Path(), output=str(output))
 
 
 def maps(sample: Path, name: str, product: str) -> tuple[np.ndarray, np.ndarray]:
     """The product's map and the truth under it."""
-    rows, columns = told(name)["window"]["rows"], told(name)["window"]["columns"]
+    rows, columns = stored_score(name)["window"]["rows"], stored_score(name)["window"]["columns"]
     with rasterio.open(f"{product}/{RECIPES[name].layer}.tif") as file:
         found = file.read(1)
-    with rasterio.open(sample / "truth" / f"{told(name)['scored_on']['truth']}.tif") as file:
+    with rasterio.open(sample / "truth" / f"{stored_score(name)['scored_on']['truth']}.tif") as file:
         return found, file.read(1)[slice(*rows), slice(*columns)]
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_run_over_a_small_window_scores_what_the_whole_scored_there(name, sample, tmp_path):
+def test_a_run_over_a_small_window_scores_as_the_whole_run_did_there(name, sample, tmp_path):
     mark = json.loads((sample / "sample.json").read_text())
-    stated = told(name)
+    stated = stored_score(name)
     if mark["version"] != stated["scored_on"]["sample"]:
         pytest.fail("the sample has changed, run python -m tilewright.models.builtin.train --score-only")
     assert mark["seed"] == stated["scored_on"]["seed"]
@@ -109,10 +109,10 @@ def test_fusion_maps_without_radar_too(sample, tmp_path):
     outcome = run_job(job)
     found, truth = maps(sample, "sample-fusion", outcome.output)
     without = score_map(found, truth, load_card(BUILTIN / "sample-fusion").outputs[0].classes)
-    assert 0.6 <= without.mean_iou < told("sample-fusion")["window"]["mean_iou"]
+    assert 0.6 <= without.mean_iou < stored_score("sample-fusion")["window"]["mean_iou"]
 
 
-def test_a_score_is_intersection_over_union_of_what_both_know():
+def test_a_score_is_intersection_over_union_of_pixels_known_in_both():
     found = np.array([[1, 1, 2, 255], [2, 2, 1, 3]], np.uint8)
     truth = np.array([[1, 2, 2, 1], [2, 2, 255, 2]], np.uint8)
     classes = tuple(ClassSpec(value=value, name=name) for value, name in ((1, "a"), (2, "b"), (3, "c"), (4, "d")))

@@ -1,4 +1,4 @@
-"""Trained models exported: the card loads, the graph answers as the model does, what is not faithful is refused."""
+"""Trained models exported: the card loads, the graph gives the model's outputs, an unfaithful graph is refused."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_classes_in_another_order_are_refused(rows, tmp_path):
         export_estimator(forest().fit(*rows), facts, tmp_path)
 
 
-def test_a_converter_that_fails_is_told_in_one_sentence(rows, tmp_path):
+def test_a_converter_that_fails_is_reported_in_one_sentence(rows, tmp_path):
     forest()
     from sklearn.neighbors import LocalOutlierFactor
 
@@ -142,7 +142,7 @@ def test_a_missing_converter_names_the_extra(rows, tmp_path, monkeypatch):
 def test_an_unfaithful_graph_is_refused_and_leaves_nothing(rows, tmp_path, monkeypatch):
     estimator = forest().fit(*rows)
     monkeypatch.setattr(
-        "tilewright.models.export.export.tree_answers", lambda *_: [estimator.predict_proba(_[2]) + 0.01]
+        "tilewright.models.export.export.tree_outputs", lambda *_: [estimator.predict_proba(_[2]) + 0.01]
     )
     with pytest.raises(ExportError, match="differs from the model's by 0.01 on .*not faithful"):
         export_estimator(estimator, row_facts(), tmp_path / "made")
@@ -206,7 +206,7 @@ def image_facts(**changes: Any) -> ExportFacts:
     return ExportFacts(**{**given, **changes})
 
 
-def test_missing_torch_is_told_readably(tmp_path, monkeypatch):
+def test_missing_torch_is_reported_readably(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ExportError, match="torch is not installed here; `pip install torch`"):
         export_torch(object(), image_facts(), tmp_path)

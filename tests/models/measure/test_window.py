@@ -110,7 +110,7 @@ VALUES = {"name": "y", "tw:layers": ["a", "b", "c"]}
 
 @pytest.mark.parametrize("radius", [28, 51, 200])
 def test_the_check_and_the_plan_say_the_same_windows(radius: int, tmp_path: Path, monkeypatch: Any) -> None:
-    """Through the command, with models of that radius; the free window is the card's only wish."""
+    """Through the command, with models of that radius; the card asks only for a free window."""
     monkeypatch.setenv("TILEWRIGHT_CACHE", str(tmp_path / "cache"))
     model = conv_stack((radius - 1, 1), n_in=2, width=8)
     card = write_card(

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from tests.support.graphs import Draft, unet
-from tilewright.models.optimise.concat import fix_sizes, split_joins
+from tilewright.models.optimise.concat import fix_sizes, split_concats
 
 SIDE = 48
 
@@ -29,7 +29,7 @@ def answer(model: onnx.ModelProto, feed: np.ndarray) -> np.ndarray:
 
 def split(model: onnx.ModelProto, *, batch: int = 1) -> onnx.ModelProto | None:
     channels = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value
-    return split_joins(fix_sizes(model, {"x": [batch, channels, SIDE, SIDE]}))
+    return split_concats(fix_sizes(model, {"x": [batch, channels, SIDE, SIDE]}))
 
 
 def noise(model: onnx.ModelProto, batch: int = 1) -> np.ndarray:

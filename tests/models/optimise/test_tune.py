@@ -1,4 +1,4 @@
-"""The tuned graph: kept, used only where it answers as the card's own, and no pixel of a map knows of the cut."""
+"""The tuned graph: cached, used only if its results equal the original's, and independent of how a map is cut."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from onnx import TensorProto, helper
 from tests.support.graphs import Draft, pointwise, unet
 from tests.support.worlds import World, layer, pixel_job, run, write_card
 from tilewright.flows.job.job import JobError
-from tilewright.flows.plan.engine import open_engine
-from tilewright.flows.plan.make import make_plan
+from tilewright.flows.plan.make import plan_job
+from tilewright.flows.plan.model_graph import load_model
 from tilewright.models import cache as keeping
 from tilewright.models.card.card import ModelCard, load_card
 from tilewright.models.optimise import tune as tuned
 from tilewright.models.optimise.tune import tuned_card
 from tilewright.models.run.augment import augmented_card
 from tilewright.models.run.open import open_session
-from tilewright.models.run.smoke_run import check_inputs
+from tilewright.models.run.smoke_run import synthetic_inputs
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
 SIDE = 256
@@ -54,13 +54,13 @@ def test_the_tuned_graph_answers_as_the_cards_own_and_is_kept(card_folder, tmp_p
     assert (made.digest, made.name) == (card.digest, card.name)
     session = open_session(made, provider="cpu")
     assert session.inputs[0].shape == (2, 4, 96, 96)
-    one = check_inputs(card, side=96)
+    one = synthetic_inputs(card, side=96)
     feeds = {name: np.concatenate([feed, feed[:, :, ::-1]]) for name, feed in one.items()}
     plain = open_session(card, provider="cpu").run(feeds)["y"]
     assert np.abs(session.run(feeds)["y"] - plain).max() <= 1e-5 * np.abs(plain).max()
     alone = session.run_batch(one, batch=2, windows=1)["y"]
     assert np.array_equal(alone[0], session.run(feeds)["y"][0]), "a window does not know what it runs with"
-    monkeypatch.setattr(tuned, "_made", None)
+    monkeypatch.setattr(tuned, "_try_tune", None)
     assert tuned_card(card, window=96, stride=2, cache=tmp_path, batch=2) == made, "made once"
 
 
@@ -70,7 +70,7 @@ def test_where_nothing_is_won_the_card_stays_itself_and_that_is_kept_too(tmp_pat
         write_card(tmp_path / "card", pointwise(2, 2), inputs=[{"name": "x", "bands": BANDS[:2]}], outputs=[head])
     )
     assert tuned_card(card, window=96, stride=1, cache=tmp_path / "cache") is card
-    monkeypatch.setattr(tuned, "_made", None)
+    monkeypatch.setattr(tuned, "_try_tune", None)
     assert tuned_card(card, window=96, stride=1, cache=tmp_path / "cache") is card
 
 
@@ -135,7 +135,7 @@ def test_a_graph_that_cannot_be_rewritten_or_tried_runs_as_it_came(tmp_path, bui
     draft = Draft(3)
     card, made = tuned_of(tmp_path, draft.model(build(draft), n_in=4, n_out=3))
     assert made is card
-    assert open_session(made, provider="cpu").run(check_inputs(card, side=96))["y"].shape == (1, 3, 96, 96)
+    assert open_session(made, provider="cpu").run(synthetic_inputs(card, side=96))["y"].shape == (1, 3, 96, 96)
 
 
 def test_a_cache_that_cannot_be_written_costs_no_run(card_folder, tmp_path):
@@ -150,7 +150,7 @@ def test_where_no_disk_takes_the_graph_the_cards_own_runs(card_folder, tmp_path,
     card = load_card(card_folder)
     (tmp_path / "file").touch()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
-    keeping._own_folder.cache_clear()
+    keeping._process_folder.cache_clear()
     assert tuned_card(card, window=96, stride=2, cache=tmp_path / "file") is card
 
 
@@ -158,14 +158,14 @@ def test_members_are_tuned_one_by_one(card_folder, tmp_path):
     card = augmented_card(load_card(card_folder), kind="flips", spread=False)
     made = tuned_card(card, window=96, stride=2, cache=tmp_path)
     assert made.members != card.members
-    feeds = check_inputs(card.members[0], side=96)
+    feeds = synthetic_inputs(card.members[0], side=96)
     one, two = (open_session(each, provider="cpu").run(feeds)["y"] for each in (card, made))
     assert np.abs(one - two).max() <= 1e-5
 
 
 def test_a_map_of_the_tuned_graph_is_the_plain_ones_and_knows_nothing_of_the_cut(world, card_folder, tmp_path):
-    def mapped(name, *, rows=(8, 248), cols=(8, 248), workers=1, **wish):
-        return run(pixel_job(world, card_folder, tmp_path / name, rows=rows, cols=cols, **wish), workers=workers)
+    def mapped(name, *, rows=(8, 248), cols=(8, 248), workers=1, **options):
+        return run(pixel_job(world, card_folder, tmp_path / name, rows=rows, cols=cols, **options), workers=workers)
 
     made = mapped("tuned")
     plain = mapped("plain", fuse="no")
@@ -187,19 +187,19 @@ def test_a_map_of_the_tuned_graph_is_the_plain_ones_and_knows_nothing_of_the_cut
 
 def test_the_plan_says_so_and_a_product_of_the_plain_graph_is_another(world, card_folder, tmp_path):
     one, two = (
-        make_plan(pixel_job(world, card_folder, tmp_path / "out", rows=(8, 120), cols=(8, 120), fuse=fuse))
+        plan_job(pixel_job(world, card_folder, tmp_path / "out", rows=(8, 120), cols=(8, 120), fuse=fuse))
         for fuse in ("auto", "no")
     )
-    assert (one.tuned, two.tuned) == (True, False)
+    assert (one.model.tuned, two.model.tuned) == (True, False)
     assert one.settings_key() != two.settings_key()
 
 
 def test_a_process_that_cannot_have_the_tuned_graph_refuses_the_plan(world, card_folder, tmp_path, monkeypatch):
     """Another graph would make other pixels under the same key."""
-    plan = make_plan(pixel_job(world, card_folder, tmp_path / "out", rows=(8, 120), cols=(8, 120)))
+    plan = plan_job(pixel_job(world, card_folder, tmp_path / "out", rows=(8, 120), cols=(8, 120)))
     card = load_card(card_folder)
-    assert open_engine(plan, card, provider="cpu").session.inputs[0].shape == (1, 4, *[plan.lattice.window] * 2)
+    assert load_model(plan, card, provider="cpu").session.inputs[0].shape == (1, 4, *[plan.raster.lattice.window] * 2)
     monkeypatch.setenv("TILEWRIGHT_CACHE", str(tmp_path / "elsewhere"))
     monkeypatch.setattr(tuned, "TOLERANCE", -1.0)
     with pytest.raises(JobError, match="tuned to its windows.*fuse: no and --replace"):
-        open_engine(plan, card, provider="cpu")
+        load_model(plan, card, provider="cpu")

@@ -1,4 +1,4 @@
-"""Flips and turns of one model, and ensembles of several, against numpy on the whole image."""
+"""Flips and rotations of one model, and ensembles of several, against numpy on the whole image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.graphs import Draft, pointwise, unet
 from tests.support.worlds import World, layer, pixel_job, run, write_card
 from tilewright.flows.job.job import JobError
 from tilewright.models.errors import CardError
-from tilewright.models.run.augment import TURNS
+from tilewright.models.run.augment import FLIPS
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
 SIDE = 256
@@ -47,8 +47,8 @@ def whole(model, image):
     return session.run(None, {"x": np.ascontiguousarray(image)[None]})[0][0]
 
 
-def all_turns(model, image):
-    """Scores (8, 3, SIDE, SIDE) of the four quarter turns and their mirror images, turned back."""
+def all_flips(model, image):
+    """Scores (8, 3, SIDE, SIDE) of the four quarter rotations and their mirror images, rotated back."""
     made = []
     for quarters in range(4):
         for mirrored in (False, True):
@@ -65,8 +65,8 @@ def softmax(scores, axis=0):
 
 @pytest.fixture
 def produce(world, tmp_path):
-    def run_card(card, **wish):
-        return run(pixel_job(world, card, tmp_path / "out", rows=ROWS, cols=COLS, **wish))
+    def run_card(card, **options):
+        return run(pixel_job(world, card, tmp_path / "out", rows=ROWS, cols=COLS, **options))
 
     return run_card
 
@@ -77,14 +77,14 @@ def card_of(folder, seed=0, depth=2, head=CLASSES, name="small"):
 
 def test_the_eight_turns_are_eight_and_each_is_undone():
     square = np.arange(9).reshape(1, 1, 3, 3)
-    seen = {turn.apply(square, 2, 3).tobytes() for turn in TURNS["d4"]}
-    assert (len(seen), len(TURNS["flips"])) == (8, 4)
-    assert all(np.array_equal(turn.undo(turn.apply(square, 2, 3)), square) for turn in TURNS["d4"])
+    seen = {flip.apply(square, 2, 3).tobytes() for flip in FLIPS["d4"]}
+    assert (len(seen), len(FLIPS["flips"])) == (8, 4)
+    assert all(np.array_equal(flip.undo(flip.apply(square, 2, 3)), square) for flip in FLIPS["d4"])
 
 
 def test_values_seen_from_eight_sides_are_their_mean_and_spread_exactly(produce, pixels, tmp_path):
     outcome = produce(card_of(tmp_path / "card", head=VALUES), augment={"kind": "d4", "spread": True})
-    sides = all_turns(graph(0), pixels)[(slice(None), *HERE)]
+    sides = all_flips(graph(0), pixels)[(slice(None), *HERE)]
     for number, name in enumerate(NAMES):
         assert np.abs(layer(outcome.output, name) - sides[:, number].mean(axis=0)).max() < 1e-5
         assert np.abs(layer(outcome.output, f"{name}_spread") - sides[:, number].std(axis=0)).max() < 1e-5
@@ -95,13 +95,15 @@ def test_values_seen_from_eight_sides_are_their_mean_and_spread_exactly(produce,
 
 def test_classes_seen_from_four_sides_neither_know_the_cut(produce, pixels, world, tmp_path):
     card = card_of(tmp_path / "card")
-    wish = {"augment": {"kind": "flips", "spread": True}}
-    outcome = produce(card, tile={"block": 512}, **wish)
-    turned = [np.flip(whole(graph(0), np.flip(pixels, axes)), axes) for axes in ((), (1,), (2,), (1, 2))]
-    shares = softmax(np.stack(turned), axis=1)[(slice(None), *HERE)]
+    options = {"augment": {"kind": "flips", "spread": True}}
+    outcome = produce(card, tile={"block": 512}, **options)
+    flipped = [np.flip(whole(graph(0), np.flip(pixels, axes)), axes) for axes in ((), (1,), (2,), (1, 2))]
+    shares = softmax(np.stack(flipped), axis=1)[(slice(None), *HERE)]
     close(layer(outcome.output, "confidence"), shares.mean(axis=0).max(axis=0) * 100)
     close(layer(outcome.output, "spread"), shares.std(axis=0).max(axis=0) * 100)
-    small = run(pixel_job(world, card, tmp_path / "small", rows=(90, 150), cols=(99, 180), tile={"block": 64}, **wish))
+    small = run(
+        pixel_job(world, card, tmp_path / "small", rows=(90, 150), cols=(99, 180), tile={"block": 64}, **options)
+    )
     for name in ("class", "confidence", "spread"):
         assert np.array_equal(layer(small.output, name), layer(outcome.output, name)[25:85, 29:110])
 
@@ -113,8 +115,8 @@ def close(percent, expected):
 def test_an_ensemble_of_unlike_strides_is_the_mean_and_says_where_its_members_disagree(produce, pixels, tmp_path):
     first = card_of(tmp_path / "one", seed=1, name="one")
     second = card_of(tmp_path / "two", seed=2, depth=3, name="two")
-    wish = {"ensemble": {"models": [str(second)], "disagreement": True}}
-    outcome = produce(first, **wish)
+    options = {"ensemble": {"models": [str(second)], "disagreement": True}}
+    outcome = produce(first, **options)
     shares = softmax(np.stack([whole(graph(1), pixels), whole(graph(2, 3), pixels)]), axis=1)[(slice(None), *HERE)]
     mean = shares.mean(axis=0)
     assert (layer(outcome.output, "class") == mean.argmax(axis=0)).mean() > 0.9999
@@ -124,14 +126,14 @@ def test_an_ensemble_of_unlike_strides_is_the_mean_and_says_where_its_members_di
     assert unlike.max() > 0
     assert outcome.report["exact"]
     assert outcome.report["model"]["name"] == "one+two"
-    assert produce(first, **wish).already_complete
+    assert produce(first, **options).already_complete
 
 
 def test_three_models_vote_and_are_seen_from_all_sides(produce, pixels, tmp_path):
     cards = [card_of(tmp_path / str(seed), seed=seed) for seed in (1, 2, 3)]
-    wish = {"ensemble": {"models": [str(card) for card in cards[1:]], "combine": "vote"}, "augment": "d4"}
-    outcome = produce(cards[0], **wish)
-    sides = np.stack([all_turns(graph(seed), pixels) for seed in (1, 2, 3)])[(slice(None), slice(None), *HERE)]
+    options = {"ensemble": {"models": [str(card) for card in cards[1:]], "combine": "vote"}, "augment": "d4"}
+    outcome = produce(cards[0], **options)
+    sides = np.stack([all_flips(graph(seed), pixels) for seed in (1, 2, 3)])[(slice(None), slice(None), *HERE)]
     votes = np.stack([(sides.argmax(axis=2) == number).mean(axis=0) for number in range(3)], axis=1).mean(axis=0)
     clear = np.sort(votes, axis=0)[-1] - np.sort(votes, axis=0)[-2] > 1e-3
     assert np.array_equal(layer(outcome.output, "class")[clear], votes.argmax(axis=0)[clear])

@@ -65,7 +65,7 @@ def test_f05_a_series_of_months_with_one_missing_is_filled_from_the_nearest_date
         world.add(values, "red", day=day, unit="reflectance")
     made = produce(series_card(tmp_path / "card", fill="nearest-date"), **SUMMER)["value"]
     june = (first.astype(np.float64) + second) / 2
-    last = np.placement(np.isnan(cloudy), june, cloudy)
+    last = np.where(np.isnan(cloudy), june, cloudy)
     # June's step stands for the 15th, July's for the middle of the month, August's for its only scene.
     days = np.mean([166, 197, 222])
     assert np.abs(made - (june + 10 * june + 100 * last + days)[HERE]).max() < 1e-3
@@ -194,7 +194,7 @@ def test_f10_a_cloud_free_image_comes_out_of_cloudy_ones_and_their_masks(world, 
     seen[1] |= ~seen.any(axis=0)
     for step, day in enumerate(days):
         for band, values in images.items():
-            world.add(np.placement(seen[step], values[step], np.nan), band, day=day, unit="reflectance")
+            world.add(np.where(seen[step], values[step], np.nan), band, day=day, unit="reflectance")
     draft = Draft()
     lit = draft.node("ReduceSum", draft.node("Mul", "x", "mask"), draft.constant(np.array([1])), keepdims=0)
     count = draft.node("ReduceSum", "mask", draft.constant(np.array([1])), keepdims=0)

@@ -49,7 +49,7 @@ def test_f12_values_have_a_unit_and_a_range_and_outputs_may_differ_in_scale(worl
     )
     made = produce(card)
     expected = (red * 500)[HERE]
-    inside = np.placement((expected >= 50) & (expected <= 200), expected, np.nan)
+    inside = np.where((expected >= 50) & (expected <= 200), expected, np.nan)
     np.testing.assert_allclose(made["biomass"], inside, rtol=1e-5)
     np.testing.assert_allclose(made["stock"], np.clip(expected, 50, 200), rtol=1e-5)
     with rasterio.open(tmp_path / "out" / "biomass.tif") as dataset:

@@ -144,5 +144,5 @@ def test_f09_a_cloud_model_is_a_job_before_and_its_map_the_next_jobs_mask(world,
     )
     weight, bias = (onnx.numpy_helper.to_array(each).item() for each in pointwise(1, 1).graph.initializer)
     made = produce(mean, mask={"kind": "values", "band": "cloud", "drop": [1]})["value"]
-    expected = np.placement(cloudy > 0.8, clear, (clear.astype(np.float64) + cloudy) / 2) * weight + bias
+    expected = np.where(cloudy > 0.8, clear, (clear.astype(np.float64) + cloudy) / 2) * weight + bias
     np.testing.assert_allclose(made, expected[HERE], rtol=1e-5, atol=1e-7)

@@ -22,6 +22,7 @@ from tilewright.flows.runners.run_options import RunOptions
 from tilewright.flows.runners.worker import reopen_worker
 from tilewright.tasks.block.observed import add_observed
 from tilewright.tasks.block.split import do_block_in_parts
+from tilewright.tasks.block.worker import WorkerSettings
 from tilewright.tasks.compose.mask_rule import MaskRule
 from tilewright.tasks.publish.report_json import contributions
 from tilewright.tasks.storage.ledger import BlockEntry, read_entries
@@ -164,10 +165,10 @@ def test_a_restart_and_a_dask_cluster_tell_the_same(clouded, card, tmp_path):
 def test_a_block_in_parts_saw_what_the_whole_saw(clouded, card, tmp_path):
     world, _ = clouded
     made = run(job(world, card, tmp_path / "out"))
-    worker = reopen_worker(made.output, provider="cpu", batch=None, tolerance=0, read_threads=1)
+    worker = reopen_worker(made.output, WorkerSettings(provider="cpu", read_threads=1))
     (whole,) = read_entries(worker.storage).values()
     assert whole.observed["optics"][1][1] > whole.observed["optics"][1][0] > 0
-    assert do_block_in_parts(worker, worker.plan.all_blocks()[0], parts=2).observed == whole.observed
+    assert do_block_in_parts(worker, worker.plan.raster.all_blocks()[0], parts=2).observed == whole.observed
 
 
 def test_blocks_of_an_older_ledger_make_the_figures_unknown_and_not_wrong(clouded, card, tmp_path):
@@ -220,9 +221,8 @@ def raster(path):
 
 def test_inputs_of_one_label_share_its_row_and_a_span_that_has_days(clouded, card, tmp_path):
     world, _ = clouded
-    worker = reopen_worker(
-        run(job(world, card, tmp_path / "out")).output, provider="cpu", batch=None, tolerance=0, read_threads=1
-    )
+    made = run(job(world, card, tmp_path / "out"))
+    worker = reopen_worker(made.output, WorkerSettings(provider="cpu", read_threads=1))
     optics, radar = worker.plan.inputs
     never = datetime(1970, 1, 1, tzinfo=UTC)
     steps = (

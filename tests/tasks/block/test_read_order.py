@@ -17,10 +17,11 @@ from tilewright.flows.plan import memory
 from tilewright.flows.runners import threads
 from tilewright.flows.runners.worker import reopen_worker
 from tilewright.tasks.block import read_order as sweep
-from tilewright.tasks.block.block import Worker, read_block
 from tilewright.tasks.block.read_order import plan_read_order
+from tilewright.tasks.block.worker import Worker, WorkerSettings
 from tilewright.tasks.grid.blocks import Block
-from tilewright.tasks.plan import Plan
+from tilewright.tasks.plan.plan import Plan
+from tilewright.tasks.plan.raster import RasterPlan
 from tilewright.tasks.read.counters import ReadStats
 from tilewright.tasks.read.gdal import CACHE_BYTES
 from tilewright.tasks.read.reader import close_files, set_block_cache
@@ -60,7 +61,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Georeference:
 def worker(place: Georeference) -> Worker:
     """The workshop of a finished product; its files are in blocks of 256 px too."""
     made = run(place.job("out"))
-    return reopen_worker(made.output, provider="cpu", batch=None, tolerance=0, read_threads=1)
+    return reopen_worker(made.output, WorkerSettings(provider="cpu", read_threads=1))
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def read_factor(worker: Worker, order: list[Block], n_bytes: int) -> float:
     set_block_cache(n_bytes)
     counting = replace(worker, stats=ReadStats())
     for block in order:
-        read_block(counting, block)
+        counting.read(block)
     return counting.stats.read_factor
 
 
@@ -85,9 +86,9 @@ def test_strips_decode_little_twice_where_rows_would_decode_all_of_it(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweep, "FILE_BLOCK", FILE_BLOCK)
-    blocks = list(worker.plan.all_blocks())
+    blocks = list(worker.plan.raster.all_blocks())
     room = 5000 * KB
-    found = plan_read_order(worker.plan, worker.plan.blocks, least=0, most=room)
+    found = plan_read_order(worker.plan, worker.plan.raster.blocks, least=0, most=room)
     assert 1 < found.width < 8
     assert found.cache_bytes <= room
     rows, strips = (
@@ -96,17 +97,17 @@ def test_strips_decode_little_twice_where_rows_would_decode_all_of_it(
     )
     print(f"\nread factor by rows {rows:.2f}, in strips of {found.width} blocks {strips:.2f}")
     assert strips < 1 + 0.6 * (rows - 1)
-    whole = plan_read_order(worker.plan, worker.plan.blocks, least=0, most=10**9)
+    whole = plan_read_order(worker.plan, worker.plan.raster.blocks, least=0, most=10**9)
     assert whole.width >= 8
     assert whole.order(blocks) == blocks, "where a whole row fits, rows it is"
     assert read_factor(worker, blocks, whole.cache_bytes) == 1.0
 
 
 def test_every_block_is_read_once_in_strips_of_equal_width(worker: Worker) -> None:
-    blocks = list(worker.plan.all_blocks())
+    blocks = list(worker.plan.raster.all_blocks())
     columns = {block.col for block in blocks}
     for most in (0, 3 * 10**6, 10**7, 3 * 10**7, 10**9):
-        found = plan_read_order(worker.plan, worker.plan.blocks, least=2 * 10**6, most=most)
+        found = plan_read_order(worker.plan, worker.plan.raster.blocks, least=2 * 10**6, most=most)
         order = found.order(blocks)
         assert sorted(order, key=lambda each: (each.row, each.col)) == blocks
         strips = [(block.col - min(columns)) // found.width for block in order]
@@ -117,24 +118,29 @@ def test_every_block_is_read_once_in_strips_of_equal_width(worker: Worker) -> No
 
 def test_nothing_to_read_and_one_block_have_an_order_too(worker: Worker) -> None:
     assert plan_read_order(worker.plan, [], least=10, most=100).order([]) == []
-    first = worker.plan.all_blocks()[:1]
-    assert plan_read_order(worker.plan, worker.plan.blocks[:1], least=10, most=100).order(first) == list(first)
+    first = worker.plan.raster.all_blocks()[:1]
+    assert plan_read_order(worker.plan, worker.plan.raster.blocks[:1], least=10, most=100).order(first) == list(first)
 
 
 def test_a_hundred_thousand_blocks_are_not_made_to_tell_what_a_run_holds(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[int] = []
-    whole = Plan.framed
-    monkeypatch.setattr(Plan, "framed", lambda plan, block: made.append(1) or whole(plan, block))  # type: ignore[func-returns-value]
+    whole = RasterPlan.framed
+    monkeypatch.setattr(RasterPlan, "framed", lambda plan, block: made.append(1) or whole(plan, block))  # type: ignore[func-returns-value]
     places = tuple((row, col) for row in range(330) for col in range(330))
-    memory.expected_memory(replace(worker.plan, blocks=places), worker.engine.card, free=10**9, on_gpu=True)
+    memory.expected_memory(
+        replace(worker.plan, raster=replace(worker.plan.raster, blocks=places)),
+        worker.model.card,
+        free=10**9,
+        on_gpu=True,
+    )
     assert 0 < len(made) <= 2 * sweep.PROBES
 
 
 def test_coarser_files_and_fewer_scenes_need_less(worker: Worker) -> None:
     def needed(plan: Plan) -> int:
-        return plan_read_order(plan, plan.blocks, least=0, most=10**12).cache_bytes
+        return plan_read_order(plan, plan.raster.blocks, least=0, most=10**12).cache_bytes
 
     (entry,) = worker.plan.inputs
     coarse = [

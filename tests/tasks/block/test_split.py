@@ -24,6 +24,7 @@ from tilewright.flows.runners.runner import run_blocks
 from tilewright.flows.runners.worker import reopen_worker
 from tilewright.models.run.session import InferenceError
 from tilewright.tasks.block.split import cut_block, do_block_in_parts
+from tilewright.tasks.block.worker import WorkerSettings
 from tilewright.tasks.grid.blocks import block_at
 from tilewright.tasks.storage.ledger import read_entries
 
@@ -42,7 +43,7 @@ def plain(real, tmp_path_factory):
 
 @pytest.fixture
 def worker(plain):
-    return reopen_worker(plain, provider="cpu", batch=None, tolerance=0, read_threads=2)
+    return reopen_worker(plain, WorkerSettings(provider="cpu", read_threads=2))
 
 
 @given(
@@ -63,7 +64,7 @@ def test_parts_cover_the_block_once_at_whole_steps(row, step, steps, parts):
 @pytest.mark.parametrize("parts", [2, 3, 99])
 def test_a_block_in_parts_has_the_checksums_of_the_whole(plain, worker, parts):
     standing = read_entries(worker.storage)
-    block = next(block for block in worker.plan.all_blocks() if standing[block.name].valid_pixels > 1000)
+    block = next(block for block in worker.plan.raster.all_blocks() if standing[block.name].valid_pixels > 1000)
     whole, made = standing[block.name], do_block_in_parts(worker, block, parts=parts)
     assert (made.checksums, made.key, made.valid_pixels) == (whole.checksums, whole.key, whole.valid_pixels)
     assert (made.scenes, made.failures) == (whole.scenes, whole.failures)
@@ -90,11 +91,11 @@ class Greedy:
 
 
 def test_a_batch_that_cannot_be_allocated_is_run_window_by_window(plain, worker):
-    greedy = Greedy(worker.engine.session)
-    short = replace(worker, engine=replace(worker.engine, session=greedy, batch=16))
+    greedy = Greedy(worker.model.session)
+    short = replace(worker, model=replace(worker.model, session=greedy, batch=16))
     before = read_entries(worker.storage)
-    blocks = [block for block in worker.plan.all_blocks() if before[block.name].windows_run][:8]
-    entries = {entry.name: entry for entry in run_blocks(short, blocks, Placement(workers=1), provider="cpu")}
+    blocks = [block for block in worker.plan.raster.all_blocks() if before[block.name].windows_run][:8]
+    entries = {entry.name: entry for entry in run_blocks(short, blocks, Placement(workers=1))}
     assert {name: entry.checksums for name, entry in entries.items()} == {
         block.name: before[block.name].checksums for block in blocks
     }
@@ -108,15 +109,15 @@ def test_memory_that_is_too_short_for_one_window_sets_the_block_aside(worker, mo
     def run_batch(feeds, *, batch, windows=None):
         raise MemoryError
 
-    greedy = Greedy(worker.engine.session)
+    greedy = Greedy(worker.model.session)
     greedy.run_batch = run_batch
-    short = replace(worker, engine=replace(worker.engine, session=greedy))
+    short = replace(worker, model=replace(worker.model, session=greedy))
     entries = read_entries(worker.storage)
-    block = next(block for block in worker.plan.all_blocks() if entries[block.name].windows_run)
+    block = next(block for block in worker.plan.raster.all_blocks() if entries[block.name].windows_run)
     with pytest.raises(
         SetAsideError, match=r"\(out-of-memory\).*down to single windows: take fewer --workers"
     ) as error:
-        list(run_blocks(short, [block], Placement(workers=1), provider="cpu"))
+        list(run_blocks(short, [block], Placement(workers=1)))
     assert [row["block"] for row in error.value.rows] == [block.name]
 
 
@@ -125,12 +126,12 @@ def test_a_block_whose_worker_was_killed_is_cut_and_the_others_are_not(worker):
         pass
 
     quarantine = Quarantine()
-    one, other = worker.plan.all_blocks()[:2]
+    one, other = worker.plan.raster.all_blocks()[:2]
     assert classify(KilledWorker("block")) is ErrorClass.LOST_WORKER
     assert quarantine.tries_again(one, KilledWorker("block"))
     assert (quarantine.parts(one), quarantine.parts(other)) == (2, 1)
     assert quarantine.tries_again(other, MemoryError())
-    assert quarantine.parts(worker.plan.all_blocks()[2]) == 2, "memory is short for all"
+    assert quarantine.parts(worker.plan.raster.all_blocks()[2]) == 2, "memory is short for all"
 
 
 LIMITED = """
@@ -138,25 +139,24 @@ import json, resource, sys
 from pathlib import Path
 from tilewright.flows.job.job import make_job
 from tilewright.flows.runners.run_options import RunOptions; from tilewright.flows.run.predict import run_job
-from tilewright.tasks.block import block as work
+from tilewright.tasks.block.worker import Worker
 
 begun = []
-whole = work.read_block
+whole = Worker.read
 
-def reading(shop, block, **how):
+def reading(worker, block, **how):
     # What libraries and threads take is there by now; what is left is for the pixels of one read.
     used = 1024 * int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1])
     begun.append(block.inner.shape)
     resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[2]), resource.RLIM_INFINITY))
     try:
-        return whole(shop, block, **how)
+        return whole(worker, block, **how)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 import tilewright.tasks.publish.publish
-from tilewright.flows.runners import threads
-from tilewright.tasks.block import split
-threads.read_block = split.read_block = reading
+import tilewright.flows.runners.threads, tilewright.tasks.block.split
+Worker.read = reading
 outcome = run_job(make_job(json.loads(Path(sys.argv[1]).read_text()), base=Path()), RunOptions(workers=1))
 print(json.dumps({"output": outcome.output, "shapes": sorted(set(begun)), "n": len(begun)}))
 """
@@ -195,4 +195,4 @@ def under(wish, script, megabytes):
 
 
 def reopened(output):
-    return reopen_worker(output, provider="cpu", batch=None, tolerance=0, read_threads=1)
+    return reopen_worker(output, WorkerSettings(provider="cpu", read_threads=1))

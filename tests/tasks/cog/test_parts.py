@@ -69,7 +69,7 @@ def test_parts_cover_each_pixel_once_and_end_on_the_lattice(shape: tuple[int, in
     assert (covered == 1).all()
 
 
-def test_what_fits_in_one_file_is_one_part() -> None:
+def test_a_layer_that_fits_in_one_file_is_one_part() -> None:
     side = MAX_SIDE
     assert [part.shape for part in cog_parts(box((side, side), (7, 7)))] == [(side, side)]
     assert [part.shape for part in cog_parts(box((side // 2, 2 * side), (7, 7)))] == [(side // 2, 2 * side)]
@@ -107,7 +107,7 @@ def test_sums_over_the_parts_are_those_of_the_whole(tmp_path: Path) -> None:
     assert (facts.pixels, facts.valid_pixels) == (pixels.size, valid.size)
 
 
-def test_class_counts_add_up_and_an_empty_part_is_no_trouble(tmp_path: Path) -> None:
+def test_class_counts_add_up_also_with_an_empty_part(tmp_path: Path) -> None:
     pixels = np.full((600, 700), 255, np.uint8)
     pixels[300:, 300:] = 2
     facts, _ = write(tmp_path, pixels, CLASS, side=256)

@@ -202,7 +202,7 @@ def test_scale_offset_and_unit_are_kept(tmp_path: Path) -> None:
     assert facts.statistics.valid_percent == pytest.approx(200 / 3)
 
 
-def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "class.tif"
     path.write_bytes(b"before")
 

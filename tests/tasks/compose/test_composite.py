@@ -17,8 +17,7 @@ from odc.geo.xr import xr_coords
 
 from tests.support.scenes import real_scenes
 from tests.tasks.compose.test_mask import cube
-from tilewright.tasks.compose import reducers
-from tilewright.tasks.compose import selection as choice
+from tilewright.tasks.compose import reducers, selection
 from tilewright.tasks.compose.composite import composite
 from tilewright.tasks.compose.mask import valid_mask
 from tilewright.tasks.compose.mask_rule import SCL_DROPPED, MaskRule
@@ -115,18 +114,18 @@ def test_no_reducer_sees_the_chunks(reducer: str) -> None:
 
 def test_the_medoid_takes_one_date_for_all_bands() -> None:
     bands = np.stack([stack([0.0, 1.0, 10.0]), stack([0.0, 1.0, 10.0])])
-    assert choice.medoid(bands).tolist() == [[1]]
+    assert selection.medoid(bands).tolist() == [[1]]
     bands[0, 1] = np.nan
-    assert choice.medoid(bands).tolist() == [[0]]
-    assert choice.medoid(np.full_like(bands, np.nan)).tolist() == [[-1]]
+    assert selection.medoid(bands).tolist() == [[0]]
+    assert selection.medoid(np.full_like(bands, np.nan)).tolist() == [[-1]]
 
 
 def test_the_best_pixel_is_far_from_clouds_and_near_the_middle() -> None:
     valid = np.ones((3, 1, 400), dtype=bool)
     days = np.array([0.0, 15.0, 30.0])
-    assert (choice.best_pixel(valid, days, middle=15.0, resolution=10.0) == 1).all()
+    assert (selection.best_pixel(valid, days, middle=15.0, resolution=10.0) == 1).all()
     valid[1, 0, 0] = False
-    chosen = choice.best_pixel(valid, days, middle=15.0, resolution=10.0)[0]
+    chosen = selection.best_pixel(valid, days, middle=15.0, resolution=10.0)[0]
     assert chosen[0] == chosen[10] == 0
     assert chosen[399] == 1
     assert reducer_radius_px("best-pixel", 10.0) == 150
@@ -138,8 +137,8 @@ def test_the_best_pixel_is_exact_inside_its_reach() -> None:
     days = np.array([0.0, 9.0, 20.0, 50.0])
     options = {"middle": 25.0, "resolution": 100.0}
     halo = reducer_radius_px("best-pixel", 100.0)
-    whole = choice.best_pixel(valid, days, **options)
-    cut = choice.best_pixel(valid[:, 20:80, 30:90], days, **options)
+    whole = selection.best_pixel(valid, days, **options)
+    cut = selection.best_pixel(valid[:, 20:80, 30:90], days, **options)
     assert np.array_equal(cut[halo:-halo, halo:-halo], whole[20 + halo : 80 - halo, 30 + halo : 90 - halo])
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.support.graphs import pointwise
 from tests.support.worlds import World, layer, pixel_job, run, write_card
 from tilewright.flows.job.job import JobError
-from tilewright.flows.plan.make import make_plan
+from tilewright.flows.plan.make import plan_job
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
 
@@ -66,7 +66,7 @@ def test_each_step_of_a_series_has_its_own(tmp_path):
         world_of(tmp_path / "world", COVERS), card, tmp_path / "out",
         period=names, filter={"clearest": 1}, **BOX,
     )  # fmt: skip
-    steps = make_plan(job).inputs[0].steps
+    steps = plan_job(job).inputs[0].steps
     assert [step.days for step in steps] == [("2023-06-10",), ("2023-06-25",)]
 
 
@@ -74,4 +74,4 @@ def test_days_that_are_steps_are_the_cards_to_choose(tmp_path):
     card = card_over_time(tmp_path, kind="each", steps=2)
     job = pixel_job(world_of(tmp_path / "world", COVERS), card, tmp_path / "out", filter={"clearest": 1}, **BOX)
     with pytest.raises(JobError, match="leave filter.clearest out"):
-        make_plan(job)
+        plan_job(job)

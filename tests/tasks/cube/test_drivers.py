@@ -18,7 +18,7 @@ from rasterio.enums import Resampling
 from tests.support.scenes import UTM, asset_of, scene_of, serve, write_raster
 from tilewright.tasks.cube.drivers import FileDriver, FileReader
 from tilewright.tasks.cube.load import load_cube
-from tilewright.tasks.read.reader import Reading
+from tilewright.tasks.read.access import Reading
 from tilewright.tasks.read.retry import RetryPolicy, UnreadableError
 
 SIDE = 700

@@ -14,6 +14,7 @@ from tilewright.catalogs.scene import Scene
 from tilewright.tasks.compose.mask import valid_mask
 from tilewright.tasks.compose.mask_rule import MaskRule
 from tilewright.tasks.cube.load import load_cube
+from tilewright.tasks.read.access import Access
 from tilewright.tasks.read.counters import ReadStats
 from tilewright.tasks.read.failures import FailureLog, ReadError
 from tilewright.tasks.read.pixels import Conversion, Pixels, to_physical
@@ -93,7 +94,7 @@ def test_a_later_scene_is_read_only_where_there_are_holes(tmp_path: Path) -> Non
     for first, needed in ((whole, 16), (paths[0], 17)):
         stats = ReadStats()
         scenes = [scene_of(asset_of(first), name="a"), scene_of(asset_of(paths[first == paths[0]]), name="b")]
-        load_cube(scenes, grid(256, 256), ["red"], stats=stats).compute(scheduler="synchronous")
+        load_cube(scenes, grid(256, 256), ["red"], access=Access(stats=stats)).compute(scheduler="synchronous")
         assert stats.needed_pixels == needed * 64 * 64
 
 
@@ -199,7 +200,7 @@ def test_a_tolerated_failure_leaves_its_pixels_missing(tmp_path: Path, engine: s
     lost = scene_of(asset_of(bad), day="2023-06-02", name="lost")
     bad.unlink()
     log = FailureLog(tolerance=2)
-    cube = load_cube([*scenes, lost], grid(4, 4), ["red"], engine=engine, failures=log, block="3_4")
+    cube = load_cube([*scenes, lost], grid(4, 4), ["red"], engine=engine, access=Access(failures=log, block="3_4"))
     values = cube.red.compute(scheduler="synchronous").values
     assert (values[0] == 7).all()
     assert np.isnan(values[1]).all()
@@ -207,7 +208,7 @@ def test_a_tolerated_failure_leaves_its_pixels_missing(tmp_path: Path, engine: s
         ("bad", "red", "3_4"),
         ("lost", "red", "3_4"),
     ]
-    strict = load_cube([lost], grid(4, 4), ["red"], engine=engine, failures=FailureLog(), block="3_4")
+    strict = load_cube([lost], grid(4, 4), ["red"], engine=engine, access=Access(failures=FailureLog(), block="3_4"))
     with pytest.raises(ReadError, match="item lost, band red in block 3_4"):
         strict.compute(scheduler="synchronous")
 
@@ -221,7 +222,7 @@ def test_hrefs_are_signed_when_they_are_read(tmp_path: Path) -> None:
         asked.append((given.id, href))
         return str(path)
 
-    cube = load_cube([scene], grid(4, 4), ["red"], sign=sign)
+    cube = load_cube([scene], grid(4, 4), ["red"], access=Access(sign=sign))
     assert not asked
     with pytest.raises(ReadError):
         cube.compute(scheduler="synchronous")
@@ -271,7 +272,7 @@ def test_a_block_of_a_grid_without_an_epsg_code_is_read(wide: Scene) -> None:
 def test_scenes_elsewhere_make_no_reads(wide: Scene) -> None:
     stats = ReadStats()
     far = GeoBox((64, 64), Affine(10, 0, 600_000, 0, -10, 5_000_000), UTM)
-    cube = load_cube([wide], far, ["red"], stats=stats)
+    cube = load_cube([wide], far, ["red"], access=Access(stats=stats))
     assert np.isnan(cube.red.values).all()
     assert stats.reads == 0
     assert cube.sizes["time"] == 1

@@ -22,9 +22,9 @@ def box(row_start, row_stop, col_start, col_stop):
 
 
 def test_pixels_are_counted_from_the_origin_of_the_crs():
-    grid = Grid(crs="EPSG:32633", resolution=10, area=box(-535234, -534855, 35913, 36491))
-    assert grid.transform_of(grid.area) == Affine(10, 0, 359130, 0, -10, 5352340)
-    assert grid.bounds_of(grid.area) == (359130, 5348550, 364910, 5352340)
+    grid = Grid(crs="EPSG:32633", resolution=10, extent=box(-535234, -534855, 35913, 36491))
+    assert grid.transform_of(grid.extent) == Affine(10, 0, 359130, 0, -10, 5352340)
+    assert grid.bounds_of(grid.extent) == (359130, 5348550, 364910, 5352340)
     assert grid.geobox.shape == (379, 578)
 
 
@@ -37,7 +37,7 @@ def test_bounds_on_pixel_edges_stay_and_others_grow_outwards():
 def test_the_grid_covers_the_area_and_no_pixel_more():
     grid = plan_grid(DANUBE, resolution=10)
     minx, miny, maxx, maxy = project_area(DANUBE, grid.crs).bounds
-    left, bottom, right, top = grid.bounds_of(grid.area)
+    left, bottom, right, top = grid.bounds_of(grid.extent)
     assert grid.crs == "EPSG:32633"
     for outside in (minx - left, miny - bottom, right - maxx, top - maxy):
         assert 0 <= outside < 10
@@ -64,7 +64,7 @@ def test_utm_zone_is_that_of_the_centre(lon, lat, crs):
 def test_an_area_across_the_antimeridian_is_one_small_grid():
     fiji = shapely.MultiPolygon([shapely.box(179.9, -17, 180, -16.9), shapely.box(-180, -17, -179.9, -16.9)])
     grid = plan_grid(fiji, resolution=100)
-    height, width = grid.area.shape
+    height, width = grid.extent.shape
     assert (height, width) == (pytest.approx(112, abs=4), pytest.approx(213, abs=4))
 
 
@@ -95,7 +95,7 @@ def test_beyond_utm_is_refused():
 )
 def test_blocks_cover_each_pixel_of_the_area_exactly_once(start, size, block, halo):
     area = box(start[0], start[0] + size[0], start[1], start[1] + size[1])
-    grid = Grid(crs="EPSG:32633", resolution=10, area=area)
+    grid = Grid(crs="EPSG:32633", resolution=10, extent=area)
     whole = covered_box(grid, block=block)
     count = np.zeros(whole.shape, dtype=int)
     for cut in plan_blocks(grid, block=block, halo=halo):
@@ -108,7 +108,7 @@ def test_blocks_cover_each_pixel_of_the_area_exactly_once(start, size, block, ha
 
 
 def test_blocks_outside_the_outline_are_left_out():
-    grid = Grid(crs="EPSG:32633", resolution=10, area=box(0, 400, 0, 400))
+    grid = Grid(crs="EPSG:32633", resolution=10, extent=box(0, 400, 0, 400))
     triangle = shapely.Polygon([(0, -10), (0, -4000), (3990, -4000)])
     assert {(cut.row, cut.col) for cut in plan_blocks(grid, block=200, halo=0, area=triangle)} == {
         (0, 0), (1, 0), (1, 1),
@@ -116,10 +116,13 @@ def test_blocks_outside_the_outline_are_left_out():
 
 
 def test_more_blocks_than_asked_for_are_refused_without_cutting_them_all():
-    grid = Grid(crs="EPSG:32633", resolution=1e-4, area=box(0, 10**9, 0, 10**9))
+    grid = Grid(crs="EPSG:32633", resolution=1e-4, extent=box(0, 10**9, 0, 10**9))
     with pytest.raises(GridError, match=r"more than limits.blocks = 3 blocks of 512 px"):
-        plan_blocks(grid, block=512, halo=0, most=3)
-    assert len(plan_blocks(Grid(crs="EPSG:32633", resolution=10, area=box(0, 4, 0, 4)), block=4, halo=0, most=1)) == 1
+        plan_blocks(grid, block=512, halo=0, max_blocks=3)
+    assert (
+        len(plan_blocks(Grid(crs="EPSG:32633", resolution=10, extent=box(0, 4, 0, 4)), block=4, halo=0, max_blocks=1))
+        == 1
+    )
 
 
 def test_a_resolution_too_fine_to_count_is_refused():
@@ -131,13 +134,13 @@ def test_a_resolution_too_fine_to_count_is_refused():
     x=st.floats(-9000, 9000), y=st.floats(-9000, 9000), radius=st.floats(1, 9000), rows=st.integers(1, 1400)
 )  # fmt: skip
 def test_pixels_inside_are_those_of_the_mask(x, y, radius, rows):
-    grid = Grid(crs="EPSG:32633", resolution=10, area=box(-rows // 2, rows, -300, 600))
+    grid = Grid(crs="EPSG:32633", resolution=10, extent=box(-rows // 2, rows, -300, 600))
     outline = shapely.Point(x, y).buffer(radius)
-    assert n_inside(grid, outline) == area_mask(grid, grid.area, outline).sum()
+    assert n_inside(grid, outline) == area_mask(grid, grid.extent, outline).sum()
 
 
 def test_the_area_mask_of_a_pixel_does_not_depend_on_the_box_asked_for():
-    grid = Grid(crs="EPSG:32633", resolution=10, area=box(-700, 700, -700, 700))
+    grid = Grid(crs="EPSG:32633", resolution=10, extent=box(-700, 700, -700, 700))
     outline = shapely.Point(123.4, 55.5).buffer(6400.7)
     whole = area_mask(grid, box(-700, 700, -700, 700), outline)
     part = box(-333, 451, -600, -17)
@@ -146,7 +149,7 @@ def test_the_area_mask_of_a_pixel_does_not_depend_on_the_box_asked_for():
 
 
 def test_the_area_mask_ends_with_the_grid():
-    grid = Grid(crs="EPSG:32633", resolution=10, area=box(0, 2, 0, 3))
+    grid = Grid(crs="EPSG:32633", resolution=10, extent=box(0, 2, 0, 3))
     mask = area_mask(grid, box(-1, 3, -1, 4), shapely.box(-100, -100, 100, 100))
     assert mask.tolist() == [
         [False] * 5,

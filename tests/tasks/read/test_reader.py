@@ -11,9 +11,10 @@ from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
 from tests.support.scenes import LEFT, TOP, asset_of, grid, write_raster
+from tilewright.tasks.read.access import Reading
 from tilewright.tasks.read.counters import DecodedBlocks, FileBlock, ReadStats
 from tilewright.tasks.read.gdal import gdal_env, gdal_path
-from tilewright.tasks.read.reader import Reading, read_asset
+from tilewright.tasks.read.reader import read_asset
 from tilewright.tasks.read.retry import RetryPolicy, UnreadableError
 
 RANDOM = np.random.default_rng(3)

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from tests.support.scenes import TOP, Fault, asset_of, grid, serve, write_raster
+from tilewright.tasks.read.access import Reading
 from tilewright.tasks.read.failures import Failure, FailureLog, ReadError
-from tilewright.tasks.read.reader import Reading, read_asset
+from tilewright.tasks.read.reader import read_asset
 from tilewright.tasks.read.retry import RetryPolicy, UnreadableError, retry_after_s
 
 QUIET = RetryPolicy(attempts=6, sleep=lambda seconds: None)

@@ -1,4 +1,4 @@
-"""The picture behind the map: clear where any scene is, whether or not a mask can tell clouds."""
+"""The picture behind the map: cloud-free wherever a scene is, with and without a cloud mask."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import pytest
 
 from tests.support.graphs import conv_stack
 from tests.support.worlds import World, pixel_job, write_card
-from tilewright.flows.plan.make import make_plan
+from tilewright.flows.plan.make import plan_job
+from tilewright.tasks.read.access import Access
 from tilewright.tasks.report.background import background_picture
 
 SIDE = 64
@@ -39,8 +40,8 @@ def days(folder, *, classes):
 
 
 def picture(world, card, folder):
-    plan = make_plan(pixel_job(world, card, folder / "out", rows=(0, SIDE), cols=(0, SIDE)))
-    return background_picture(plan, max_size=SIDE, sign=None, gdal={})
+    plan = plan_job(pixel_job(world, card, folder / "out", rows=(0, SIDE), cols=(0, SIDE)))
+    return background_picture(plan, Access(), max_size=SIDE)
 
 
 def test_without_a_mask_the_clearest_day_is_shown(card, tmp_path):

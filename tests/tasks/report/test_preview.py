@@ -120,7 +120,7 @@ def test_the_preview_puts_each_pixel_where_it_lies(tmp_path: Path) -> None:
     key = Legend(
         title="class", swatches=(Swatch(label="land", colour="#d8d2c2"), Swatch(label="water", colour="#1f6fb5"))
     )
-    write_preview(tmp_path / "preview.png", layer=layer, key=key, frame=UTM, title="quarters")
+    write_preview(tmp_path / "preview.png", layer=layer, legend=key, frame=UTM, title="quarters")
     shown = Image.open(tmp_path / "preview.png")
     assert shown.width == WIDTH
     left, top, width = 114, 118, WIDTH - 80 - 74 - 250
@@ -133,7 +133,7 @@ def test_the_preview_puts_each_pixel_where_it_lies(tmp_path: Path) -> None:
 def test_the_scene_shows_through_where_the_layer_is_transparent(tmp_path: Path) -> None:
     layer = np.zeros((4, 4, 4), dtype=np.uint8)
     scene = np.full((4, 4, 3), (10, 90, 20), dtype=np.uint8)
-    write_preview(tmp_path / "p.png", layer=layer, key=Legend(title=""), frame=UTM, title="", background=scene)
+    write_preview(tmp_path / "p.png", layer=layer, legend=Legend(title=""), frame=UTM, title="", background=scene)
     assert Image.open(tmp_path / "p.png").getpixel((400, 400)) == (10, 90, 20)
 
 
@@ -143,7 +143,7 @@ def test_a_picture_of_any_shape_and_any_names_fits_its_page(tmp_path: Path, shap
     layer = np.full((*shape, 4), 255, dtype=np.uint8)
     key = Legend(title="x" * 400, swatches=swatches)
     frame = Frame(crs="EPSG:4326", bounds=(10.0, 50.0, 10.001, 50.3), resolution=1e-4)
-    write_preview(tmp_path / "p.png", layer=layer, key=key, frame=frame, title="a\nb" * 200, attribution="©" * 500)
+    write_preview(tmp_path / "p.png", layer=layer, legend=key, frame=frame, title="a\nb" * 200, attribution="©" * 500)
     shown = Image.open(tmp_path / "p.png")
     assert shown.width == WIDTH
     assert shown.height < 1600
@@ -152,5 +152,7 @@ def test_a_picture_of_any_shape_and_any_names_fits_its_page(tmp_path: Path, shap
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
     layer = picture(np.arange(64, dtype=np.float32).reshape(8, 8), value_spec())
     for name in ("a.png", "b.png"):
-        write_preview(tmp_path / name, layer=layer, key=Legend(title="v", ends=(0, 63), unit="m"), frame=UTM, title="t")
+        write_preview(
+            tmp_path / name, layer=layer, legend=Legend(title="v", ends=(0, 63), unit="m"), frame=UTM, title="t"
+        )
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

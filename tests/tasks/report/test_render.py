@@ -11,7 +11,7 @@ import pytest
 from tests.support.report_pages import HOSTILE, REPORT, Page, assert_loads_nothing, full_page, page, solid
 from tilewright.tasks.report.picture import true_colour
 from tilewright.tasks.report.render import area_table, render_report
-from tilewright.tasks.report.sections import relative
+from tilewright.tasks.report.sections import relative_href
 
 
 def test_the_page_loads_nothing_from_anywhere() -> None:
@@ -131,7 +131,7 @@ def test_hostile_text_is_shown_and_never_obeyed() -> None:
     ],
 )
 def test_a_link_stays_below_the_report(name: str, link: str) -> None:
-    assert relative(name) == link
+    assert relative_href(name) == link
 
 
 @pytest.mark.parametrize("absent", [*REPORT, None])
@@ -143,7 +143,7 @@ def test_any_key_may_be_missing_or_nonsense(absent: str | None) -> None:
             assert_loads_nothing(page({**REPORT, absent: nonsense}))
 
 
-def test_failures_and_warnings_stand_before_the_map() -> None:
+def test_failures_and_warnings_come_before_the_map() -> None:
     html = render_report(
         {
             **REPORT,
@@ -178,7 +178,7 @@ def test_an_effectively_bounded_receptive_field_is_not_called_bounded() -> None:
     assert "fades within 96 px of a pixel (below 1.00e-06 beyond)" in page(report).text
 
 
-def test_areas_add_up_and_percent_refers_to_what_is_valid() -> None:
+def test_areas_add_up_and_percent_refers_to_valid_pixels() -> None:
     water, other = sorted(area_table({0: 300, 1: 100}, 100.0), key=lambda row: row.pixels)
     assert (water.value, water.area_km2, water.percent) == (1, 0.01, 25.0)
     assert (other.value, other.area_km2, other.percent) == (0, 0.03, 75.0)
@@ -186,7 +186,7 @@ def test_areas_add_up_and_percent_refers_to_what_is_valid() -> None:
     assert area_table({}, 100.0) == ()
 
 
-def test_a_report_without_pictures_or_with_a_scene_only_still_stands() -> None:
+def test_a_report_without_pictures_or_with_a_scene_only_is_rendered() -> None:
     assert not page(REPORT).all("img")
     assert len(page(REPORT, {}, np.full((4, 6, 3), 80, np.uint8)).all("img")) == 1
 

@@ -24,16 +24,16 @@ JULY = step("2021-07", saw("x", [], 0.0, 0.0), span="2021-07-01/2021-07-31")
 
 
 def section(found: Page) -> str:
-    """What the page says between the headings Steps and Exactness."""
+    """The text of the page between the headings Steps and Exactness."""
     return found.text.partition(" Steps ")[2].partition(" Exactness ")[0]
 
 
 @pytest.mark.parametrize("shown", ["2021-06", "2 days", "7 Jun 2021, 17 Jun 2021", "87.2 %", "1.44", "0 days", "0.0 %"])
-def test_every_step_tells_its_days_and_what_they_saw(shown: str) -> None:
+def test_every_step_shows_its_days_and_coverage(shown: str) -> None:
     assert shown in section(page({**REPORT, "steps": [JUNE, JULY]}))
 
 
-def test_inputs_that_saw_alike_share_a_row_and_others_are_told_apart() -> None:
+def test_inputs_with_the_same_coverage_share_a_row_and_others_are_named() -> None:
     days = ["2021-06-07"]
     radar = saw("radar", ["2021-06-09"], 100.0, 1.0)
     table = step_table({"steps": [step("june", saw("a", days, 50.0, 0.5), saw("b", days, 50.0, 0.5), radar)]})
@@ -42,7 +42,7 @@ def test_inputs_that_saw_alike_share_a_row_and_others_are_told_apart() -> None:
     assert not step_table({"steps": [JUNE, JULY]}).several
 
 
-def test_what_is_not_known_is_a_dash_and_no_bar() -> None:
+def test_a_missing_figure_is_a_dash_and_no_bar() -> None:
     unknown = {**REPORT, "steps": [step("june", saw("x", ["2021-06-07"], None, None))]}
     assert section(page(unknown)).count("–") == 2
     assert section(page({**REPORT, "steps": [{**JUNE, "inputs": []}]})) == "", "an older report says nothing of inputs"

@@ -24,7 +24,7 @@ def test_scenes_without_cloud_cover_make_a_line_and_no_chart() -> None:
     assert [tag for tag in found.all("rect") if (tag.get("class") or "").startswith("mark")]
 
 
-def test_marks_stand_in_the_order_of_time_within_their_period() -> None:
+def test_marks_are_in_order_of_time_within_their_period() -> None:
     scenes = [
         {"id": "late", "datetime": "2021-09-25T00:00:00Z", "step": "after"},
         {"id": "early", "datetime": "2021-06-17T00:00:00Z", "step": "before"},

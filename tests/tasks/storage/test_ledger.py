@@ -6,8 +6,8 @@ from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.ledger import (
     ENTRIES,
     BlockEntry,
-    digest,
     freeze_plan,
+    json_digest,
     read_entries,
     read_failures,
     read_plan,
@@ -15,7 +15,7 @@ from tilewright.tasks.storage.ledger import (
     write_entry,
     write_failures,
 )
-from tilewright.tasks.storage.lock import LOCK_SECONDS, Owner, beat, free_lock, take_lock
+from tilewright.tasks.storage.lock import LOCK_SECONDS, Owner, acquire_lock, release_lock, renew_lock
 from tilewright.tasks.storage.storage import open_storage
 
 ENTRY = BlockEntry(row=-3, col=7, key="k", written=True, checksums={"class": "c"}, scenes=("a", "b"))
@@ -46,23 +46,23 @@ def test_of_two_workers_with_one_block_the_first_stays_and_a_new_key_replaces(st
     assert read_entries(storage)["-3_7"].windows_run == 99
 
 
-def test_a_broken_entry_counts_as_not_there(storage):
+def test_a_broken_entry_is_left_out(storage):
     storage.write(f"{ENTRIES}/1_1.json", b"{")
     storage.write(f"{ENTRIES}/1_2.json", b'{"row": 1}')
     storage.write(f"{ENTRIES}/.1_3.json", b"{}")
     assert read_entries(storage) == {}
 
 
-def test_the_first_plan_stands(storage):
+def test_the_first_plan_is_kept(storage):
     assert read_plan(storage) is None
     assert freeze_plan(storage, {"a": 1})
     assert not freeze_plan(storage, {"a": 2})
     assert read_plan(storage) == {"a": 1}
 
 
-def test_the_digest_knows_values_not_their_order():
-    assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1})
-    assert digest({"a": 1}) != digest({"a": 2})
+def test_the_digest_does_not_depend_on_the_order_of_keys():
+    assert json_digest({"a": 1, "b": [1, 2]}) == json_digest({"b": [1, 2], "a": 1})
+    assert json_digest({"a": 1}) != json_digest({"a": 2})
 
 
 def test_failures_come_back_in_order(storage):
@@ -71,27 +71,27 @@ def test_failures_come_back_in_order(storage):
     assert list(read_failures(storage)) == failures
 
 
-def test_a_second_run_is_told_of_the_first(storage):
-    take_lock(storage, owner("one"))
+def test_a_second_run_is_refused_while_the_first_holds_the_lock(storage):
+    acquire_lock(storage, owner("one"))
     with pytest.raises(StoreError, match=r"Another run \(process 1 on here\)"):
-        take_lock(storage, owner("two", pid=2), alive=True)
+        acquire_lock(storage, owner("two", pid=2), alive=True)
     with pytest.raises(StoreError, match="Another run"):
-        take_lock(storage, owner("two", host="elsewhere", at=1000 + LOCK_SECONDS - 1))
+        acquire_lock(storage, owner("two", host="elsewhere", at=1000 + LOCK_SECONDS - 1))
 
 
 def test_a_lock_left_by_the_dead_is_taken_over(storage):
-    take_lock(storage, owner("one"))
-    take_lock(storage, owner("two", pid=2), alive=False)
-    take_lock(storage, owner("three", host="elsewhere", at=1000 + LOCK_SECONDS + 1))
-    beat(storage, owner("three", host="elsewhere", at=2000.0))
+    acquire_lock(storage, owner("one"))
+    acquire_lock(storage, owner("two", pid=2), alive=False)
+    acquire_lock(storage, owner("three", host="elsewhere", at=1000 + LOCK_SECONDS + 1))
+    renew_lock(storage, owner("three", host="elsewhere", at=2000.0))
     with pytest.raises(StoreError, match="Another run"):
-        take_lock(storage, owner("four", at=2001.0))
+        acquire_lock(storage, owner("four", at=2001.0))
 
 
-def test_only_its_owner_frees_a_lock(storage):
-    take_lock(storage, owner("one"))
-    free_lock(storage, owner("two"))
+def test_only_its_owner_releases_a_lock(storage):
+    acquire_lock(storage, owner("one"))
+    release_lock(storage, owner("two"))
     with pytest.raises(StoreError):
-        take_lock(storage, owner("two"), alive=True)
-    free_lock(storage, owner("one"))
-    take_lock(storage, owner("two"), alive=True)
+        acquire_lock(storage, owner("two"), alive=True)
+    release_lock(storage, owner("one"))
+    acquire_lock(storage, owner("two"), alive=True)

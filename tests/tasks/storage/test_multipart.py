@@ -16,7 +16,7 @@ from tilewright.flows.environment import s3_keys
 from tilewright.flows.maintain.clean import NO_KEYS, clean_output
 from tilewright.tasks.storage import multipart
 from tilewright.tasks.storage.errors import StorageError
-from tilewright.tasks.storage.multipart import Pending, pending_uploads
+from tilewright.tasks.storage.multipart import UnfinishedUpload, unfinished_uploads
 from tilewright.tasks.storage.s3_request import S3Keys, bucket_url, query_string, signed_headers
 from tilewright.tasks.storage.storage import open_storage
 
@@ -41,7 +41,7 @@ def begin(client, name, key):
     return made["UploadId"]
 
 
-def standing(client, name):
+def unfinished(client, name):
     return sorted(entry["Key"] for entry in client.list_multipart_uploads(Bucket=name).get("Uploads", []))
 
 
@@ -56,10 +56,10 @@ def test_uploads_of_the_product_are_ended_and_those_of_its_neighbours_stay(bucke
     expected = sorted(f"{key}?uploadId={upload}" for key, upload in zip(keys, ours, strict=True))
     assert clean_output(output, older_than="5000w") == [], "all of them are younger"
     assert clean_output(output, dry_run=True) == expected
-    assert len(standing(client, name)) == 5
+    assert len(unfinished(client, name)) == 5
     answer = tilewright("clean", output, "--json")
     assert json.loads(answer.stdout) == {"removed": expected, "dry_run": False}, answer.stderr
-    assert standing(client, name) == neighbours
+    assert unfinished(client, name) == neighbours
     assert clean_output(output) == []
     found = [entry["Key"] for entry in client.list_objects_v2(Bucket=name)["Contents"]]
     assert found == ["a map/one/.tilewright/plan.json"]
@@ -73,11 +73,11 @@ def test_without_keys_it_says_what_it_could_not_look_for(bucket, monkeypatch):
     assert said == [NO_KEYS]
 
 
-def test_a_refusal_is_told_with_what_the_store_said(bucket):
+def test_a_refusal_names_the_answer_of_the_store(bucket):
     _client, name = bucket
     storage = open_storage(f"s3://{name}-gone/x", options={"endpoint": boto3.client("s3").meta.endpoint_url})
     with pytest.raises(StorageError, match=r"list the unfinished uploads to s3://.*HTTP 404 NoSuchBucket\."):
-        pending_uploads(storage, S3Keys(key="k", secret="s"))  # noqa: S106
+        unfinished_uploads(storage, S3Keys(key="k", secret="s"))  # noqa: S106
 
 
 def test_every_page_is_read_and_strange_keys_are_left_alone(monkeypatch):
@@ -100,10 +100,13 @@ def test_every_page_is_read_and_strange_keys_are_left_alone(monkeypatch):
         return 200, body.encode()
 
     monkeypatch.setattr(multipart, "send", send)
-    found = pending_uploads(open_storage("s3://maps/p"), S3Keys(key="k", secret="s"))  # noqa: S106
+    found = unfinished_uploads(open_storage("s3://maps/p"), S3Keys(key="k", secret="s"))  # noqa: S106
     day = 86400.0
     first = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
-    assert found == [Pending(key="a", upload="1", began=first), Pending(key="c", upload="3", began=first + day)]
+    assert found == [
+        UnfinishedUpload(key="a", upload="1", began=first),
+        UnfinishedUpload(key="c", upload="3", began=first + day),
+    ]
     assert [query.get("key-marker") for query in asked] == [None, "p/a"]
 
 

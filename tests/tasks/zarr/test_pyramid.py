@@ -11,13 +11,13 @@ from tilewright.tasks.zarr.downsample import halve
 from tilewright.tasks.zarr.georeference import MULTISCALES, PROJ, SPATIAL
 from tilewright.tasks.zarr.pyramid import Level, pyramid_levels, write_pyramid
 from tilewright.tasks.zarr.store import STORE, StoredLayer, declare_store, open_store
-from tilewright.tasks.zarr.thumbnail import read_small
+from tilewright.tasks.zarr.thumbnail import read_thumbnail
 
 NAN = float("nan")
 GRID = Grid(
     crs="EPSG:32633",
     resolution=10,
-    area=PixelBox(row_start=-1030, row_stop=-5, col_start=3, col_stop=1100),
+    extent=PixelBox(row_start=-1030, row_stop=-5, col_start=3, col_stop=1100),
 )
 BLOCK = 256
 BOX = PixelBox(row_start=-1280, row_stop=0, col_start=0, col_stop=1280)
@@ -59,11 +59,11 @@ def test_values_by_the_mean_of_what_is_valid(four, nodata, made):
     np.testing.assert_array_equal(answer, np.array([[made]], dtype=dtype))
 
 
-def test_an_odd_rim_is_made_of_what_there_is():
+def test_an_odd_edge_is_made_of_its_existing_pixels():
     assert halve(np.array([[1, 1, 5]], dtype=np.uint8), kind="class", nodata=255).tolist() == [[1, 5]]
 
 
-def test_levels_end_where_a_screen_holds_them():
+def test_levels_end_at_the_size_of_a_screen():
     assert pyramid_levels((512, 300)) == (Level(factor=1, shape=(512, 300)),)
     assert [level.shape for level in pyramid_levels((1025, 600))] == [(1025, 600), (513, 300), (257, 150)]
     assert [level.path_of("class") for level in pyramid_levels((600, 600))] == ["class", "overviews/2/class"]
@@ -104,7 +104,7 @@ def test_every_level_is_half_of_the_one_above_whatever_the_blocks(filled):
     assert "8" not in group["overviews"]
 
 
-def test_the_layout_names_arrays_that_are_there_and_where_they_lie(filled):
+def test_the_layout_names_existing_arrays_and_their_georeference(filled):
     storage, _full = filled
     group = zarr.open_group(storage.zarr(STORE, read_only=True), mode="r")
     attributes = dict(group.attrs)
@@ -124,7 +124,7 @@ def test_the_layout_names_arrays_that_are_there_and_where_they_lie(filled):
             assert entry["resampling_method"] == ("mode" if entry["asset"].endswith("class") else "average")
 
 
-def test_a_level_opens_in_xarray_where_it_lies(filled):
+def test_a_level_opens_in_xarray_with_its_georeference(filled):
     import rioxarray  # noqa: F401 -- registers .rio
     import xarray as xr
 
@@ -138,12 +138,12 @@ def test_a_level_opens_in_xarray_where_it_lies(filled):
 
 
 def small(storage, name, max_size, kind):
-    return read_small(storage, name, box=BOX, area=GRID.area, max_size=max_size, kind=kind)
+    return read_thumbnail(storage, name, box=BOX, area=GRID.extent, max_size=max_size, kind=kind)
 
 
 def test_a_small_picture_keeps_classes_and_averages_values_within_a_pixel(filled):
     storage, full = filled
-    cut = GRID.area.slices_in(BOX)
+    cut = GRID.extent.slices_in(BOX)
     classes, depth = small(storage, "class", 128, "class"), small(storage, "depth", 128, "value")
     assert classes.shape == depth.shape == (round(1025 * 128 / 1097), 128)
     assert set(np.unique(classes)) <= set(np.unique(full["class"]))
@@ -158,7 +158,7 @@ def test_a_small_picture_keeps_classes_and_averages_values_within_a_pixel(filled
 def test_levels_of_the_same_blocks_are_kept_and_of_others_made_again(tmp_path):
     storage, block, side = open_storage(str(tmp_path), create=True), 256, 4096
     box = PixelBox(row_start=0, row_stop=side, col_start=0, col_stop=side)
-    grid = Grid(crs="EPSG:32633", resolution=10, area=box)
+    grid = Grid(crs="EPSG:32633", resolution=10, extent=box)
     declare_store(storage, grid=grid, box=box, block=block, layers=LAYERS[:1], attributes={})
     group = zarr.open_group(storage.zarr(STORE), mode="r+", use_consolidated=False)
     pixels = np.random.default_rng(4).integers(0, 4, box.shape).astype(np.uint8)
@@ -190,7 +190,7 @@ def test_blocks_of_any_side_make_the_same_levels(tmp_path, block):
     side = block * 20
     storage = open_storage(str(tmp_path), create=True)
     box = PixelBox(row_start=-side, row_stop=0, col_start=side, col_stop=3 * side)
-    grid = Grid(crs="EPSG:32633", resolution=10, area=box)
+    grid = Grid(crs="EPSG:32633", resolution=10, extent=box)
     declare_store(storage, grid=grid, box=box, block=block, layers=LAYERS[:1], attributes={})
     group = zarr.open_group(storage.zarr(STORE), mode="r+", use_consolidated=False)
     expected = np.random.default_rng(4).integers(0, 4, box.shape).astype(np.uint8)

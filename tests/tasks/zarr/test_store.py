@@ -11,13 +11,13 @@ from tilewright.tasks.grid.grid import Grid
 from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.storage import open_storage
-from tilewright.tasks.zarr.store import StoredLayer, checksum, declare_store, open_store
+from tilewright.tasks.zarr.store import StoredLayer, array_sha256, declare_store, open_store
 
 BLOCK = 64
 GRID = Grid(
     crs="EPSG:32633",
     resolution=10,
-    area=PixelBox(row_start=-100, row_stop=20, col_start=70, col_stop=190),
+    extent=PixelBox(row_start=-100, row_stop=20, col_start=70, col_stop=190),
 )
 BOX = covered_box(GRID, block=BLOCK)
 LAYERS = (
@@ -55,7 +55,7 @@ def test_a_block_comes_back_where_it_was_written_and_nowhere_else(storage):
     expected = np.full(BOX.shape, 255, dtype=np.uint8)
     expected[inner(-1, 2).slices_in(BOX)] = block
     assert np.array_equal(open_store(storage, box=BOX, block=BLOCK).read_box("class", BOX), expected)
-    assert store.block_checksum(inner(-1, 2), ["class"]) == {"class": checksum(block)}
+    assert store.block_checksum(inner(-1, 2), ["class"]) == {"class": array_sha256(block)}
 
 
 def test_declaring_twice_keeps_what_was_written(storage):

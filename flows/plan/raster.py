@@ -1,0 +1,134 @@
+"""Grid, windows and blocks of a job: how its area is cut, before any scene is known."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from tilewright.flows.job.job import JobError
+from tilewright.models.card.tile import DEFAULT_STEP
+from tilewright.models.fields import did_you_mean
+from tilewright.tasks.compose.reducers import reducer_radius_px
+from tilewright.tasks.grid.areas import MAX_METRES_PER_DEGREE
+from tilewright.tasks.grid.blocks import plan_blocks
+from tilewright.tasks.grid.crs import is_geographic
+from tilewright.tasks.grid.grid import plan_grid, project_area
+from tilewright.tasks.grid.windows import lattice_of
+from tilewright.tasks.plan.raster import RasterPlan, aoi_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from fractions import Fraction
+
+    from tilewright.flows.job.job import Job
+    from tilewright.models.card.card import ModelCard
+    from tilewright.models.measure.facts import ModelFacts
+    from tilewright.models.measure.window import WindowChoice
+    from tilewright.tasks.grid.grid import Grid
+    from tilewright.tasks.grid.pixel_box import PixelBox
+    from tilewright.tasks.plan.inputs import InputPlan
+
+DEFAULT_RESOLUTION = 10.0
+"""Metres, where neither job nor card says one: the finest Sentinel-2 has."""
+
+BLOCK_BYTES = 1e8
+"""Bytes that a block's model inputs may take; larger ones get smaller blocks. Pixels do not depend on it."""
+
+LONG_REACH_BLOCK_BYTES = 1e9
+"""The same where the step is larger than usual: a block of one window would leave all cores but one idle."""
+
+SMALL_BLOCK, LARGE_BLOCK = 1024, 2048
+"""Pixels: small areas get several blocks to show progress, large ones lose less to halos (FACTS, Inference)."""
+
+
+def cut_raster(job: Job, card: ModelCard, facts: ModelFacts) -> RasterPlan:
+    """The raster of a job, without the margin that its masks and composites will ask for.
+
+    Raises JobError or GridError for a grid that cannot be had, a layer the card does not give, and more blocks than the
+    limit.
+    """
+    grid = _model_grid(job, card, facts.scale)
+    lattice = lattice_of(facts.windows, block=job.tile.block or _block_size(card, grid.extent, facts.windows))
+    aoi = project_area(job.area.geometry, grid.crs)
+    blocks = plan_blocks(grid, block=lattice.block, halo=lattice.halo, area=aoi, max_blocks=job.limits.blocks)
+    return RasterPlan(
+        grid=grid,
+        aoi=aoi_json(aoi),
+        up=facts.scale.numerator,
+        down=facts.scale.denominator,
+        lattice=lattice,
+        margin=0,
+        layers=_layers(job, card),
+        blocks=tuple((block.row, block.col) for block in blocks),
+    )
+
+
+def reach_metres(job: Job, card: ModelCard, raster: RasterPlan) -> float:
+    """Metres by which windows that touch the area, and the masks and composites in them, reach beyond it."""
+    grid = raster.grid
+    composites = max(reducer_radius_px(spec.dates.reducer, grid.resolution) for spec in card.inputs)
+    pixel = grid.resolution * (MAX_METRES_PER_DEGREE if is_geographic(grid.crs) else 1.0)
+    return (raster.lattice.window + composites) * pixel + job.mask.dilation
+
+
+def read_margin(inputs: Sequence[InputPlan], raster: RasterPlan) -> int:
+    """Model-grid pixels by which masks and composites reach beyond a pixel, as whole strides."""
+    stride = raster.lattice.stride
+    sizes = {entry.name: entry.grid(raster.grid).resolution for entry in inputs}
+    reaches = [
+        (entry.mask.radius_px(sizes[entry.name]) + reducer_radius_px(entry.reducer, sizes[entry.name]))
+        * entry.coarser
+        / entry.finer
+        for entry in inputs
+    ]
+    return math.ceil(max(reaches, default=0) / stride) * stride
+
+
+def _layers(job: Job, card: ModelCard) -> tuple[str, ...]:
+    names = tuple(spec.name for spec in card.layer_specs())
+    unknown = [name for name in job.layers if name not in names]
+    if unknown:
+        hint = did_you_mean(unknown[0], names)
+        raise JobError(f"layers: {', '.join(unknown)} not given by {card.name}{hint}. It gives: {', '.join(names)}.")
+    return tuple(name for name in names if not job.layers or name in job.layers)
+
+
+def _model_grid(job: Job, card: ModelCard, scale: Fraction) -> Grid:
+    resolution = job.grid.resolution * float(scale) if job.grid.resolution else card.resolution or DEFAULT_RESOLUTION
+    grid = plan_grid(job.area.geometry, crs=job.grid.crs, resolution=resolution, bounds=job.grid.bounds)
+    if is_geographic(grid.crs):
+        _check_degrees(job, card)
+    return grid
+
+
+def _check_degrees(job: Job, card: ModelCard) -> None:
+    """Refuse settings in metres, and a resolution that nobody gave in degrees."""
+    if not job.grid.resolution:
+        raise JobError(
+            f"grid.crs {job.grid.crs!r} is geographic and the model's resolution is in metres: give grid.resolution in "
+            "degrees, e.g. 0.0001, or a projected CRS, e.g. 'utm'."
+        )
+    if job.mask.dilation:
+        raise JobError(
+            "mask.dilation is in metres, which are not as many degrees in both directions: leave it out, or give a "
+            "projected grid.crs, e.g. 'utm'."
+        )
+    if any(reducer_radius_px(spec.dates.reducer, 1.0) for spec in card.inputs):
+        raise JobError(
+            f"{card.name} composites by distance in metres (best-pixel), which has no one meaning in degrees: give a "
+            "projected grid.crs, e.g. 'utm'."
+        )
+
+
+def _block_size(card: ModelCard, extent: PixelBox, windows: WindowChoice) -> int:
+    """A multiple of the step: large for large areas, smaller where a block's inputs would not fit their room."""
+    step = windows.step
+    usual = step <= DEFAULT_STEP
+    largest = LARGE_BLOCK if max(extent.shape) > 2 * LARGE_BLOCK else SMALL_BLOCK
+    preferred = max(largest, step if usual else 2 * step)
+    per_pixel = sum(
+        4 * (spec.dates.steps or 12) * len(spec.source_bands) / card.ratio(spec) ** 2 for spec in card.inputs
+    )
+    room = BLOCK_BYTES if usual else LONG_REACH_BLOCK_BYTES
+    fitting = math.sqrt(room / (3 * per_pixel)) - 2 * lattice_of(windows, block=step).halo
+    return max(step, int(min(preferred, fitting)) // step * step)

@@ -1,0 +1,95 @@
+"""Everything that is measured of a model before a plan is made of it: a model is looked at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+from tilewright.models.measure.memory import card_memory
+from tilewright.models.measure.receptive import receptive_field
+from tilewright.models.measure.window import choose_window, output_scale, windows_per_call
+from tilewright.models.optimise.fuse import obstacle
+from tilewright.models.optimise.tune import tuned_card
+from tilewright.models.run.open import active_provider
+from tilewright.models.run.providers import GPUS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tilewright.models.card.card import ModelCard
+    from tilewright.models.measure.receptive import ReceptiveField
+    from tilewright.models.measure.window import WindowChoice
+
+FINEST_SCALE = Fraction(1, 64)
+"""Output pixels per model-grid pixel below which windows need not start at whole output pixels: one per window."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """Facts of a card's model for one way of running it; they depend neither on an area nor on scenes.
+
+    ``scale``: pixels of the finest output per model-grid pixel along a side. ``provider``: the execution provider that
+    runs the model. ``fuse_obstacle``: why the card's scaling and layers cannot move into its graph, empty where they
+    can; None where that was not considered. ``tuned``: the graph rewritten for the windows runs in its place.
+    """
+
+    receptive: ReceptiveField
+    windows: WindowChoice
+    scale: Fraction
+    provider: str
+    fuse_obstacle: str | None
+    tuned: bool
+
+    @property
+    def fused(self) -> bool:
+        """True where the fused graph runs."""
+        return self.fuse_obstacle == ""
+
+
+def measure_model(
+    card: ModelCard,
+    *,
+    provider: str,
+    cache: Path,
+    step: int | None = None,
+    batch: int | None = None,
+    fuse: Literal["auto", "yes", "no"] = "auto",
+    half: bool = False,
+) -> ModelFacts:
+    """The facts of a card's model. Runs the model where ``cache``, a folder, does not hold them yet.
+
+    ``step``: pixels between windows, None: chosen. ``batch``: windows per call, None: the provider's default. ``fuse``:
+    ``auto`` fuses on a GPU alone; on a CPU the plain path is not slower, since rounding pixels to uint16 costs more
+    there than scaling them, and the graph is tuned to its windows instead. ``half``: arithmetic in float16.
+
+    Raises CardError where a fixed window has no room for its trim, ProviderError where the provider cannot run here.
+    """
+    receptive = receptive_field(card, cache=cache / "receptive")
+    per_pixel = partial(card_memory, card, stride=receptive.stride, cache=cache / "memory")
+    free = choose_window(card, receptive, step=step, per_pixel=per_pixel)
+    scale = max(output_scale(output, card, step=free.step) for output in card.outputs)
+    # The product's pixels are whole ones of the model's, and the other way round.
+    stride = scale.denominator if scale >= FINEST_SCALE else 1
+    windows = choose_window(card, receptive, stride=stride, step=step, per_pixel=per_pixel)
+    runs_on = active_provider(card, provider=provider)
+    considered = fuse == "yes" or half or (fuse == "auto" and runs_on in GPUS)
+    reason = obstacle(card, blended=windows.merge == "blend", half=half) if considered else None
+    tunable = not considered and fuse != "no" and runs_on == "cpu"
+    return ModelFacts(
+        receptive=receptive,
+        windows=windows,
+        scale=scale,
+        provider=runs_on,
+        fuse_obstacle=reason,
+        tuned=tunable
+        and tuned_for(card, window=windows.window, stride=windows.stride, batch=card.batch or batch or 1, cache=cache)
+        is not card,
+    )
+
+
+def tuned_for(card: ModelCard, *, window: int, stride: int, batch: int, cache: Path) -> ModelCard:
+    """The card with its graph tuned to windows of that size (pixels); the card itself where nothing is won."""
+    calls = windows_per_call(card, batch=batch)
+    return tuned_card(card, window=window, stride=stride, cache=cache / "tuned", batch=calls)

@@ -1,0 +1,37 @@
+"""The key of a block: a digest of everything that makes its pixels. Blocks whose key has changed are redone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tilewright.tasks.storage.ledger import json_digest
+
+if TYPE_CHECKING:
+    from tilewright.tasks.grid.blocks import Block
+    from tilewright.tasks.plan.plan import Plan
+    from tilewright.tasks.storage.ledger import BlockEntry
+
+
+def block_key(plan: Plan, block: Block) -> str:
+    """SHA-256 in hex over the plan's settings and the scenes that touch the block, with their radiometric state.
+
+    Days count only where one of those scenes is of them: a scene elsewhere leaves the block as it is.
+    """
+    inputs = []
+    for entry in plan.inputs:
+        touching = entry.coverage(plan.raster.grid).indices(entry.box(block.outer))
+        days = {entry.scenes[index].solar_day for index in touching}
+        inputs.append(
+            {
+                "scenes": [entry.scene_digest(index) for index in touching],
+                "steps": [[day for day in step.days if day in days] for step in entry.steps],
+                "clearest": [day for day in entry.clearest if day in days],
+                "middles": [step.middle.isoformat() for step in entry.steps] if entry.uses_middles else [],
+            }
+        )
+    return json_digest({"settings": plan.settings_key(), "inputs": inputs, "block": block.name})
+
+
+def is_current(plan: Plan, block: Block, entry: BlockEntry | None) -> bool:
+    """True where a ledger entry has the key that the plan gives the block today."""
+    return entry is not None and entry.key == block_key(plan, block)

@@ -1,0 +1,118 @@
+"""The plan of a product: everything that decides its pixels."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from tilewright.tasks.plan.inputs import InputPlan
+from tilewright.tasks.plan.raster import RasterPlan
+from tilewright.tasks.storage.ledger import json_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PLAN_FORMAT = 1
+"""Raised when a plan of an older Tilewright can no longer be run as it stands."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelPlan:
+    """The model part of a plan.
+
+    ``card`` finds and proves the model again: reference, name, digest. ``receptive`` is the measured receptive field.
+    ``exact``: tiled equals whole, with the reason. ``fused``: the card's scaling and layers are computed inside its
+    graph, from pixels rounded to uint16, in ``precision``. ``tuned``: the graph is rewritten for the window on a CPU
+    (``models/optimise/tune.py``), equal but for rounding.
+    """
+
+    card: dict[str, str]
+    receptive: dict[str, Any]
+    exact: bool
+    exact_reason: str
+    windows_reason: str = ""
+    fused: bool = False
+    precision: Literal["fp32", "fp16"] = "fp32"
+    tuned: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys of the plan's JSON that this part holds."""
+        plain = asdict(self)
+        # Left out where it is false, as in plans older than it, which must stay equal to themselves.
+        return plain if self.tuned else {key: value for key, value in plain.items() if key != "tuned"}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> ModelPlan:
+        """The part that ``to_json`` wrote, from the keys of a whole plan."""
+        return cls(**{key: plain[key] for key in cls.__slots__ if key in plain})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A product's frozen plan. ``source`` signs the scenes' hrefs; ``request`` is what a second run is compared with.
+
+    Its JSON is flat: the keys of its parts lie side by side.
+    """
+
+    name: str
+    request: dict[str, Any]
+    source: dict[str, Any]
+    model: ModelPlan
+    raster: RasterPlan
+    inputs: tuple[InputPlan, ...]
+    engine: str
+    versions: dict[str, str]
+    warnings: tuple[str, ...] = ()
+    _memo: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def settings_key(self) -> str:
+        """Digest of all that makes every block's pixels, but for the scenes: model, grid, lattice, settings."""
+        if "settings" not in self._memo:
+            self._memo["settings"] = json_digest(self._settings())
+        return self._memo["settings"]
+
+    def _settings(self) -> dict[str, Any]:
+        raster, model = self.raster, self.model
+        return {
+            "card": model.card["digest"],
+            "crs": raster.grid.crs,
+            "resolution": raster.grid.resolution,
+            "area": raster.aoi,
+            "lattice": asdict(raster.lattice),
+            "layers": list(raster.layers),
+            "engine": self.engine,
+            **({"fused": model.precision} if model.fused else {}),
+            **({"tuned": True} if model.tuned else {}),
+            "inputs": [entry.settings_json() for entry in self.inputs],
+            "version": self.versions["tilewright"],
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as JSON values."""
+        return {
+            "format": PLAN_FORMAT,
+            "name": self.name,
+            "request": self.request,
+            "source": self.source,
+            **self.model.to_json(),
+            **self.raster.to_json(),
+            "inputs": [entry.to_json() for entry in self.inputs],
+            "engine": self.engine,
+            "versions": self.versions,
+            "warnings": list(self.warnings),
+        }
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Plan:
+        """The plan that ``to_json`` wrote."""
+        return cls(
+            name=plain["name"],
+            request=plain["request"],
+            source=plain["source"],
+            model=ModelPlan.from_json(plain),
+            raster=RasterPlan.from_json(plain),
+            inputs=tuple(InputPlan.from_json(entry) for entry in plain["inputs"]),
+            engine=plain["engine"],
+            versions=plain["versions"],
+            warnings=tuple(plain["warnings"]),
+        )
