@@ -6,14 +6,20 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 PREFECT ?= 1
 
-.PHONY: help demo test check format models services services-stop clean
+# Of `make test WING=tasks/cog`: the tests of one wing.
+WING ?=
+TESTS := $(if $(WING),tests/$(WING),tests)
+
+.PHONY: help demo test test-all check format models docs services services-stop clean
 
 help:
 	@echo 'make demo    build the embedded sample and map water and change on it'
-	@echo 'make test    run the tests'
+	@echo 'make test    run the tests but for the long whole runs; WING=tasks/cog: those of one wing'
+	@echo 'make test-all  every test, as CI does'
 	@echo 'make check   lint and types'
 	@echo 'make format  format the code'
 	@echo 'make models  rebuild the built-in models byte for byte'
+	@echo 'make docs    check that the documents and their examples are true'
 	@echo 'make services, make services-stop   PostgreSQL, a STAC API, S3 and Prefect on this machine, for the tests'
 	@echo 'make clean   remove the environment and what tools left'
 
@@ -21,7 +27,14 @@ demo: $(VENV)/.cpu
 	@$(BIN)/tilewright demo
 
 test: $(VENV)/.dev
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m 'not slow' $(PYTEST_ARGS) $(TESTS)
+
+test-all: $(VENV)/.dev
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS) $(TESTS)
+
+docs: $(VENV)/.dev
+	@$(BIN)/python -m pytest --quiet tests/project/test_readme.py tests/project/test_tasks_readme.py \
+		tests/models/card/test_readme.py tests/project/test_documents.py
 
 check: $(VENV)/.dev
 	@$(BIN)/ruff check .

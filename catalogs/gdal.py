@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -12,38 +11,70 @@ from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
 from tilewright.catalogs.hrefs import scheme_of, split_store
+from tilewright.catalogs.s3 import AMAZON
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
+    from tilewright.catalogs.s3 import S3Settings
     from tilewright.catalogs.scene import BandAsset
 
 
 OVERVIEW_SIDE = 512
 
 DRIVERS = ("GTiff", "JP2OpenJPEG", "Zarr")
+"""The only drivers an asset is opened with: never VRT or another that could name further files."""
 
-# GDAL fetches the requested ranges alone: it neither lists the folder nor looks for sidecar files.
-GDAL_SETTINGS: dict[str, Any] = {
+GDAL_SETTINGS: dict[str, str] = {
+    # A neighbour of the file (.ovr, .aux.xml) is neither looked for nor believed; that also makes a list of allowed
+    # extensions needless, which would refuse hrefs whose signature follows the extension.
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+}
+"""The settings of every read."""
+
+LOOK_SETTINGS: dict[str, str] = {
+    **GDAL_SETTINGS,
+    # A look is one short read without a policy of its own, so GDAL tries again.
     "GDAL_HTTP_MAX_RETRY": "3",
     "GDAL_HTTP_RETRY_DELAY": "0.5",
     "GDAL_HTTP_TIMEOUT": "60",
     "VSI_CACHE": "TRUE",
 }
+"""The settings of a look at a header or an overview during a search."""
+
+BLOCK_SETTINGS: dict[str, str] = {
+    **GDAL_SETTINGS,
+    "GDAL_PAM_ENABLED": "NO",
+    # Blocks and dates already fill the cores.
+    "GDAL_NUM_THREADS": "1",
+    "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
+    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
+    "GDAL_HTTP_MULTIPLEX": "YES",
+    "GDAL_HTTP_CONNECTTIMEOUT": "15",
+    "GDAL_HTTP_TIMEOUT": "120",
+    "GDAL_HTTP_LOW_SPEED_TIME": "30",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1000",
+    # Retries are ours (tasks/read/retry.py): they honour Retry-After, renew signatures and open afresh.
+    "GDAL_HTTP_MAX_RETRY": "0",
+    # Some signed hrefs allow GET alone.
+    "CPL_VSIL_CURL_USE_HEAD": "NO",
+}
+"""The settings of the reads of a run's blocks (tasks/read)."""
 
 
-def read_overview(asset: BandAsset, sign: Callable[[str], str]) -> NDArray[np.generic]:
+def read_overview(asset: BandAsset, sign: Callable[[str], str], *, s3: S3Settings = AMAZON) -> NDArray[np.generic]:
     """Stored numbers (y, x) of the whole band, decimated to at most 512 x 512 by its overviews, in the file's dtype.
 
     Raises:
         OSError: the file cannot be read.
+        CatalogError: the file is in a bucket and the endpoint of `s3` is no URL.
     """
+    settings = look_settings(asset.href, s3)
     try:
         with (
-            rasterio.Env(**gdal_settings(asset.href)),
+            rasterio.Env(**settings),
             DatasetReader(gdal_name(sign(asset.href)), driver=list(DRIVERS)) as file,
         ):
             factor = max(1.0, file.height / OVERVIEW_SIDE, file.width / OVERVIEW_SIDE)
@@ -53,13 +84,30 @@ def read_overview(asset: BandAsset, sign: Callable[[str], str]) -> NDArray[np.ge
         raise OSError(f"{asset.key} cannot be read ({type(error).__name__})") from error
 
 
-def gdal_settings(href: str) -> dict[str, Any]:
-    """GDAL's settings for a short look; for s3 those of the AWS_* variables it does not read itself."""
-    endpoint = urlsplit(os.environ.get("AWS_ENDPOINT_URL", "")) if scheme_of(href) == "s3" else None
-    if endpoint is None or not endpoint.netloc:
-        return GDAL_SETTINGS
-    https = "YES" if endpoint.scheme == "https" else "NO"
-    return {**GDAL_SETTINGS, "AWS_S3_ENDPOINT": endpoint.netloc, "AWS_HTTPS": https, "AWS_VIRTUAL_HOSTING": "FALSE"}
+def look_settings(href: str, s3: S3Settings) -> dict[str, str]:
+    """GDAL's settings for a look at an href; GDAL itself reads the keys and the region from the environment.
+
+    Raises:
+        CatalogError: the href is in a bucket and the endpoint is no URL.
+    """
+    return LOOK_SETTINGS | (endpoint_settings(s3) if scheme_of(href) == "s3" else {})
+
+
+def endpoint_settings(s3: S3Settings) -> dict[str, str]:
+    """GDAL's settings for a private endpoint, which GDAL does not take from AWS_ENDPOINT_URL; empty for Amazon.
+
+    Raises:
+        CatalogError: the endpoint is no URL.
+    """
+    endpoint = s3.checked_endpoint()
+    if endpoint is None:
+        return {}
+    parts = urlsplit(endpoint)
+    return {
+        "AWS_S3_ENDPOINT": parts.netloc + parts.path.rstrip("/"),
+        "AWS_HTTPS": "NO" if s3.plain_http else "YES",
+        "AWS_VIRTUAL_HOSTING": "FALSE",
+    }
 
 
 def gdal_name(href: str) -> str:

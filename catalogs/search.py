@@ -106,7 +106,9 @@ def search_scenes(
     ]
     passing = [scene for scene in scenes if _passes(scene, filters) and shape(scene.geometry).intersects(aoi)]
     candidates = _scenes_with_bands(keep_newest(passing), collection, bands)
-    read = read_overview or (lambda asset: read_band_overview(asset, lambda href: sign_href(source, href)))
+    read = read_overview or (
+        lambda asset: read_band_overview(asset, lambda href: sign_href(source, href), s3=source.s3)
+    )
     return verify_states(candidates, radiometry=radiometry, read_overview=read)
 
 

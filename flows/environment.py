@@ -1,24 +1,44 @@
-"""Where things are on this machine, and what the environment says: read here, handed down as arguments."""
+"""The cache folder and the environment variables: read here alone, handed down as arguments."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tilewright.catalogs.errors import CatalogError
+from tilewright.catalogs.s3 import s3_settings_of
 from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.s3_request import S3Keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tilewright.catalogs.s3 import S3Settings
 
-S3_OPTIONS = (
-    ("endpoint", ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")),
-    ("region", ("AWS_REGION", "AWS_DEFAULT_REGION")),
-)
-"""Obstore's options and the variables that mean them, the stronger first; it knows only some by itself."""
+
+STAC_TOKEN = "TILEWRIGHT_STAC_TOKEN"  # noqa: S105 -- the name of a variable
+"""The variable with the token of the STAC API that products are pushed to."""
+
+
+JSON_LOG = "TILEWRIGHT_LOG"
+
+METRICS_PORT, METRICS_HOST = "TILEWRIGHT_METRICS_PORT", "TILEWRIGHT_METRICS_HOST"
+
+TRACES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_EXPORTER")
+"""OpenTelemetry's own variables, of which one is set to get traces."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonitorSettings:
+    """How a run is monitored: structured logs, the port and host of its metrics (None: none), traces."""
+
+    json_log: bool = False
+    metrics_port: str | None = None
+    metrics_host: str = "127.0.0.1"
+    traces: bool = False
 
 
 def cache_folder(environ: Mapping[str, str] | None = None) -> Path:
@@ -33,34 +53,31 @@ def cache_folder(environ: Mapping[str, str] | None = None) -> Path:
     return (Path(home) if home else Path.home() / ".cache") / "tilewright"
 
 
+def s3_settings(environ: Mapping[str, str] | None = None) -> S3Settings:
+    """The S3 endpoint, region and keys of the environment, which catalogs and GDAL are handed."""
+    return s3_settings_of(os.environ if environ is None else environ)
+
+
 def storage_options(uri: str, environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """Obstore's options for a URI beyond what it reads from the environment itself; never a credential.
 
     Raises StoreError for an endpoint that is no http(s) URL.
     """
-    environ = os.environ if environ is None else environ
     if not uri.startswith("s3://"):
         return {}
-    options = {
-        option: value
-        for option, names in S3_OPTIONS
-        if (value := next((environ[name] for name in names if environ.get(name)), None))
-    }
-    endpoint = options.get("endpoint")
-    if endpoint is not None and not endpoint.startswith(("http://", "https://")):
-        raise StoreError(f"AWS_ENDPOINT_URL is {endpoint!r}: give an http(s) URL such as https://s3.example.com.")
-    return options
+    s3 = s3_settings(environ)
+    try:
+        options = {"endpoint": s3.checked_endpoint(), "region": s3.bucket_region}
+    except CatalogError as error:
+        raise StoreError(str(error)) from error
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def s3_keys(environ: Mapping[str, str] | None = None) -> S3Keys | None:
-    """What S3 requests are signed with: the environment's keys, else what botocore finds where it is installed."""
-    environ = os.environ if environ is None else environ
-    if environ.get("AWS_ACCESS_KEY_ID") and environ.get("AWS_SECRET_ACCESS_KEY"):
-        return S3Keys(
-            key=environ["AWS_ACCESS_KEY_ID"],
-            secret=environ["AWS_SECRET_ACCESS_KEY"],
-            token=environ.get("AWS_SESSION_TOKEN", ""),
-        )
+    """The keys that sign S3 requests: the environment's, else those that botocore finds where it is installed."""
+    s3 = s3_settings(environ)
+    if s3.key and s3.secret:
+        return S3Keys(key=s3.key, secret=s3.secret, token=s3.token or "")
     try:
         session: Any = import_module("botocore.session")
     except ModuleNotFoundError:
@@ -72,17 +89,36 @@ def s3_keys(environ: Mapping[str, str] | None = None) -> S3Keys | None:
     return S3Keys(key=keys.access_key, secret=keys.secret_key, token=keys.token or "")
 
 
+def stac_token(environ: Mapping[str, str] | None = None) -> str | None:
+    """The token that a STAC API is sent with what is pushed; None without one."""
+    return (os.environ if environ is None else environ).get(STAC_TOKEN, "").strip() or None
+
+
+def monitor_settings(environ: Mapping[str, str] | None = None) -> MonitorSettings:
+    """How runs of this process are monitored."""
+    environ = os.environ if environ is None else environ
+    return MonitorSettings(
+        json_log=environ.get(JSON_LOG, "").lower() == "json",
+        metrics_port=environ.get(METRICS_PORT) or None,
+        metrics_host=environ.get(METRICS_HOST, "127.0.0.1"),
+        traces=any(environ.get(variable, "none") != "none" for variable in TRACES),
+    )
+
+
+def use_json_log() -> None:
+    """Set the variable for structured logs, for the runs of this process and of those that it starts."""
+    os.environ[JSON_LOG] = "json"
+
+
 def reading_settings(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """GDAL's settings for reading scenes from buckets, as the environment has them; they hold credentials.
+    """GDAL's settings for reading scenes from buckets; they hold credentials.
 
     Raises StoreError for an endpoint that is no http(s) URL.
     """
     # Rasterio is a heavy import that many commands do without.
     from tilewright.tasks.read.gdal import gdal_env
 
-    # Rasterio is a heavy import that many commands do without.
-
     try:
-        return gdal_env(os.environ if environ is None else environ)
-    except ValueError as error:
+        return gdal_env(s3_settings(environ))
+    except CatalogError as error:
         raise StoreError(str(error)) from error

@@ -1,4 +1,4 @@
-"""What kind of failure an error is: whether another try, another worker or a smaller block would help."""
+"""The class of an error: whether another try, another worker or a smaller block would help."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class ErrorClass(StrEnum):
-    """Kinds of failure; what is done about each stands in flows/policies.py."""
+    """Classes of failure; flows/policies.py says how each is handled."""
 
     BAD_REQUEST = "bad-request"
     THROTTLED = "throttled"
@@ -37,41 +37,47 @@ TRANSIENT_WORDS = re.compile(
     re.IGNORECASE,
 )
 
-LOST = {"KilledWorker", "CommClosedError", "CancelledError", "FutureCancelledError", "FuturesCancelledError"}
-"""Names of Dask's own words for a worker that went; named, so that nothing of Dask is imported to tell."""
+LOST_WORKER_NAMES = {
+    "KilledWorker",
+    "CommClosedError",
+    "CancelledError",
+    "FutureCancelledError",
+    "FuturesCancelledError",
+}
+"""Names of the errors with which Dask reports a lost worker; compared by name, so that Dask is not imported here."""
 
-FAILING = {"ReadError", "StorageError", "SigningError", "StagingError"}
-"""Our failures while pixels are on their way; their words say which kind, and without such words they may heal."""
+IO_FAILURE_NAMES = {"ReadError", "StorageError", "SigningError", "StagingError"}
+"""Names of our own I/O errors. Their message decides the class; without a known word they are transient."""
 
 
 def classify(error: BaseException) -> ErrorClass:
-    """The class of an error: what it says of itself, else by its type first and its words and causes second."""
-    told = getattr(error, "error_class", None)
-    if isinstance(told, ErrorClass):
-        return told
+    """The class of an error: its own ``error_class``, else decided by its type, message and causes."""
+    declared = getattr(error, "error_class", None)
+    if isinstance(declared, ErrorClass):
+        return declared
     chain = list(_causes(error))
     words = " ".join(str(one) for one in chain)
     verdicts = (
-        (ErrorClass.OUT_OF_MEMORY, any(isinstance(one, MemoryError) for one in chain) or _says(MEMORY_WORDS, words)),
-        (ErrorClass.LOST_WORKER, any(type(one).__name__ in LOST for one in chain)),
+        (ErrorClass.OUT_OF_MEMORY, any(isinstance(one, MemoryError) for one in chain) or _matches(MEMORY_WORDS, words)),
+        (ErrorClass.LOST_WORKER, any(type(one).__name__ in LOST_WORKER_NAMES for one in chain)),
         (ErrorClass.BAD_REQUEST, isinstance(error, ValueError)),
-        (ErrorClass.THROTTLED, _says(THROTTLE_WORDS, words)),
-        (ErrorClass.GONE, isinstance(error, FileNotFoundError) or _says(GONE_WORDS, words)),
-        (ErrorClass.TRANSIENT, any(_reaches_out(one) for one in chain) or _says(TRANSIENT_WORDS, words)),
+        (ErrorClass.THROTTLED, _matches(THROTTLE_WORDS, words)),
+        (ErrorClass.GONE, isinstance(error, FileNotFoundError) or _matches(GONE_WORDS, words)),
+        (ErrorClass.TRANSIENT, any(map(_is_io_failure, chain)) or _matches(TRANSIENT_WORDS, words)),
     )
-    return next((kind for kind, holds in verdicts if holds), ErrorClass.FAULT)
+    return next((kind for kind, applies in verdicts if applies), ErrorClass.FAULT)
 
 
-def _reaches_out(error: BaseException) -> bool:
-    return isinstance(error, OSError) or type(error).__name__ in FAILING
+def _is_io_failure(error: BaseException) -> bool:
+    return isinstance(error, OSError) or type(error).__name__ in IO_FAILURE_NAMES
 
 
-def _says(pattern: re.Pattern[str], words: str) -> bool:
+def _matches(pattern: re.Pattern[str], words: str) -> bool:
     return pattern.search(words) is not None
 
 
 def is_own(error: BaseException) -> bool:
-    """True for an error class of this project: its words are meant for a person and need no traceback."""
+    """True for an error class of this project: its message is written for a person and needs no traceback."""
     return type(error).__module__.partition(".")[0] == "tilewright"
 
 
@@ -83,12 +89,12 @@ def sentence(error: BaseException) -> str:
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
     seen: set[int] = set()
-    following: BaseException | None = error
-    while following is not None and id(following) not in seen:
-        seen.add(id(following))
-        yield following
-        following = following.__cause__
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__
 
 
 class RunnerError(ValueError):
-    """A runner that cannot be had here."""
+    """A runner that is not available here."""

@@ -1,4 +1,4 @@
-"""This machine and process: cores, memory, processes, and how the process keeps its memory."""
+"""This machine and process: cores, memory, other processes, and settings of malloc and the garbage collector."""
 
 from __future__ import annotations
 
@@ -26,16 +26,17 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 
 HOST = socket.gethostname()
 
-SAME_BIRTH = 2.0
-"""Seconds by which a process's start may differ between two looks at it: the clock is set now and then."""
+START_TOLERANCE_S = 2.0
+"""Seconds by which two readings of a process's start time may differ, because the clock is set now and then."""
 
 
 def limit_malloc() -> None:
-    """Have glibc give large freed arrays back to the system, and keep the smaller ones for the next window; nothing
-    where the C library is another one.
+    """Make glibc return freed arrays of 4 MB and more to the system and reuse smaller ones; no effect on other C
+    libraries.
 
-    By itself it keeps all below 32 MB, a heap per thread, in pieces. Returning all above 1 MB instead cost a tenth of a
-    run in page faults; between the two lies a twentieth less memory at no cost (4096 x 4096 x 4 bands x 3 dates).
+    By default glibc keeps everything below 32 MB, fragmented over one heap per thread. Returning everything above 1 MB
+    cost a tenth of a run in page faults; 4 MB saves a twentieth of the memory at no cost (measured on 4096 x 4096
+    pixels x 4 bands x 3 dates).
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -47,8 +48,8 @@ def limit_malloc() -> None:
 
 @contextmanager
 def garbage_collector_off() -> Iterator[None]:
-    """No search for cyclic garbage meanwhile: libraries being loaded make objects by the hundred thousand, all of them
-    to stay, and walking these over and over takes a tenth of a start. For a second or two; others may wish it too.
+    """Turns the garbage collector off while modules are imported, which saves about a tenth of the start-up. Nests
+    safely: only the outermost block turns it on again.
     """
     collecting = gc.isenabled()
     gc.disable()
@@ -59,8 +60,8 @@ def garbage_collector_off() -> Iterator[None]:
             gc.enable()
 
 
-def process_born(pid: int) -> float | None:
-    """When a process of this host started, in seconds since the epoch; None if there is none of that number."""
+def process_start(pid: int) -> float | None:
+    """The start time of a process of this host in seconds since the epoch; None if no process has that id."""
     try:
         return float(psutil.Process(pid).create_time())
     except psutil.Error:
@@ -68,15 +69,15 @@ def process_born(pid: int) -> float | None:
 
 
 def owner_alive(owner: Owner) -> bool | None:
-    """True if the owner's process runs on this host, False if it ended; None for one on another host."""
+    """True if the owner's process runs on this host, False if it has ended, None if the owner is on another host."""
     if owner.host != HOST:
         return None
-    born = process_born(owner.pid)
-    return born is not None and (not owner.born or abs(born - owner.born) < SAME_BIRTH)
+    born = process_start(owner.pid)
+    return born is not None and (not owner.born or abs(born - owner.born) < START_TOLERANCE_S)
 
 
 def process_age() -> float:
-    """Seconds since this process began: what a command's start-up has cost so far."""
+    """Seconds since this process started: the start-up time of a command so far."""
     return max(0.0, time.time() - psutil.Process().create_time())
 
 
@@ -86,30 +87,30 @@ def n_cores() -> int:
 
 
 def free_memory(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
-    """Bytes this process may use, its own included: what the machine has free, or the least its control groups leave.
+    """Bytes this process may use, with those it uses already: the machine's free memory or the lowest group limit.
 
     Source: Linux, Documentation/admin-guide/cgroup-v2.rst (memory.max, memory.current) and cgroup-v1/memory.rst.
     """
     available = psutil.virtual_memory().available + psutil.Process().memory_info().rss
-    limits = [left for group in _groups(cgroups, own) if (left := _left_in(group)) is not None]
+    limits = [left for group in _control_groups(cgroups, own) if (left := _group_limit(group)) is not None]
     return int(min([available, *limits]))
 
 
 def unused_memory(cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int:
-    """Bytes that nothing uses now: of the machine, or the least that the control groups have left.
+    """Bytes that no process uses now: of the machine, or of the control group with the fewest left.
 
-    What the page cache holds of files not lately used counts as unused.
+    Pages of the page cache that were not used recently count as unused.
     """
     left = [psutil.virtual_memory().available]
-    for group in _groups(cgroups, own):
-        limit, used = _left_in(group), _used_in(group)
+    for group in _control_groups(cgroups, own):
+        limit, used = _group_limit(group), _group_usage(group)
         if limit is not None and used is not None:
             left.append(max(0, limit - used))
     return int(min(left))
 
 
-def _used_in(group: Path) -> int | None:
-    """Bytes a control group uses, but for file pages it could drop; None where it does not tell."""
+def _group_usage(group: Path) -> int | None:
+    """Bytes a control group uses, without the file pages it could drop; None if its files cannot be read."""
     for usage in ("memory.current", "memory.usage_in_bytes"):
         try:
             used = int((group / usage).read_text())
@@ -120,8 +121,8 @@ def _used_in(group: Path) -> int | None:
     return None
 
 
-def _groups(cgroups: Path, own: Path) -> list[Path]:
-    """This process's control groups up to the root, of both versions; a container sees its own as root."""
+def _control_groups(cgroups: Path, own: Path) -> list[Path]:
+    """The folders of this process's control groups up to the root, both versions; a container sees its own as root."""
     try:
         lines = own.read_text().splitlines()
     except OSError:
@@ -131,8 +132,8 @@ def _groups(cgroups: Path, own: Path) -> list[Path]:
     return [cgroups / part for part in (path, *path.parents)] + [cgroups / "memory"]
 
 
-def _left_in(group: Path) -> int | None:
-    """Bytes a control group leaves to what runs in it, itself included; None where it sets no limit."""
+def _group_limit(group: Path) -> int | None:
+    """The memory limit of a control group in bytes; None if it sets no limit."""
     for limit in ("memory.max", "memory.limit_in_bytes"):
         try:
             return int((group / limit).read_text())
@@ -142,13 +143,13 @@ def _left_in(group: Path) -> int | None:
 
 
 def peak_memory() -> int:
-    """Bytes this process held at its peak.
+    """The peak memory of this process in bytes.
 
-    Linux tells it of the program alone; what getrusage says there is at least what the parent held when it started it.
+    On Linux from VmHWM, which counts this program alone: getrusage also counts the parent's memory at the fork.
     """
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
     except (OSError, StopIteration, ValueError, IndexError):
-        held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return held if sys.platform == "darwin" else held * 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024

@@ -1,4 +1,4 @@
-"""Prefect's server out of reach in the middle of a run: the work goes on, and nothing waits long for the server."""
+"""A Prefect server that becomes unreachable during a run: the run continues, and no call waits long for the server."""
 
 from __future__ import annotations
 
@@ -16,39 +16,40 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-CALL_TRIES = 3
-"""Retries of one call to the server, 2, 4 and 8 s apart; Prefect's own 5 are a minute for each of a run's calls."""
+CALL_RETRIES = 3
+"""Retries of one call to the server, 2, 4 and 8 s apart; Prefect's default of 5 takes a minute for each call."""
 
-LOOK_SECONDS = 5.0
-"""How long one look at the server may take."""
+HEALTH_TIMEOUT_S = 5.0
+"""Seconds that one health check may take."""
 
-_lost: list[str] = []
+_unreachable: list[str] = []
+"""The address of the server, while it does not answer."""
 
 
 def server_answers() -> bool:
-    """True if the server of this flow run answers; where it does not, that is said once."""
+    """True if the server of this flow run answers a health check; the first check that fails logs a warning."""
     import httpx
     from prefect.settings import PREFECT_API_URL
 
     api = PREFECT_API_URL.value()
     if api is None:
-        # A server of this process's own: Prefect finds it without an address.
+        # Prefect runs a temporary server in this process and finds it without an address.
         return True
     try:
-        answered = httpx.get(f"{api.rstrip('/')}/health", timeout=LOOK_SECONDS).is_success
+        answered = httpx.get(f"{api.rstrip('/')}/health", timeout=HEALTH_TIMEOUT_S).is_success
     except (httpx.HTTPError, OSError):
         answered = False
     if answered:
-        _lost.clear()
-    elif not _lost:
-        _lost.append(api)
+        _unreachable.clear()
+    elif not _unreachable:
+        _unreachable.append(api)
         if in_flow_run():
             logging.getLogger(__name__).warning("Prefect's server does not answer: the run goes on without it.")
     return answered
 
 
 def check_server() -> None:
-    """Do nothing where a run can begin. Raises RunnerError where the server it should report to does not answer."""
+    """Check that the server a run should report to answers. Raises RunnerError where it does not."""
     from prefect.settings import PREFECT_API_URL
 
     if not server_answers():
@@ -58,14 +59,14 @@ def check_server() -> None:
         )
 
 
-def server_is_lost() -> bool:
-    """True if the server did not answer when it was last looked at."""
-    return bool(_lost)
+def server_is_unreachable() -> bool:
+    """True if the server did not answer the last health check."""
+    return bool(_unreachable)
 
 
 @contextmanager
-def few_retries(tries: int = 0) -> Iterator[None]:
-    """Calls to the server within are tried again ``tries`` times at most: blocks wait for them."""
+def limit_retries(tries: int = 0) -> Iterator[None]:
+    """Limits retries of Prefect API calls in this context to ``tries``, because blocks wait for each call."""
     from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: tries}):
@@ -73,34 +74,35 @@ def few_retries(tries: int = 0) -> Iterator[None]:
 
 
 def result_despite_outage(run: Callable[[Callable[[Callable[[], R]], R]], Any]) -> R:
-    """What a flow's work gave, also where only the report of it to the server failed.
+    """The result of a flow's work, even if the server became unreachable before Prefect could record it.
 
-    ``run`` gets a function through which the flow must call its work. Raises what the work or the flow raises.
+    ``run`` calls the flow; its argument is a function through which the flow must call its work. Raises what the work
+    or the flow raises.
     """
-    made: list[R] = []
+    results: list[R] = []
 
-    def keep(work: Callable[[], R]) -> R:
-        made.append(work())
-        return made[-1]
+    def record(work: Callable[[], R]) -> R:
+        results.append(work())
+        return results[-1]
 
     try:
-        answer: R = run(keep)
+        answer: R = run(record)
     except Exception:
-        if made and not server_answers():
-            return made[-1]
+        if results and not server_answers():
+            return results[-1]
         raise
     return answer
 
 
-def leave(code: int) -> NoReturn:
-    """End this process now: Prefect would wait some seconds for each of the events that nobody will take."""
+def exit_now(code: int) -> NoReturn:
+    """End this process at once: Prefect would wait some seconds for each event that the lost server cannot take."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
 def in_flow_run() -> bool:
-    """True inside a Prefect flow run; never imports Prefect by itself."""
+    """True inside a Prefect flow run; does not import Prefect."""
     if "prefect" not in sys.modules:
         return False
     from prefect.context import FlowRunContext

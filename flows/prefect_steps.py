@@ -1,4 +1,4 @@
-"""Each step's policy on one screen; a step is a Prefect task inside a flow run and a plain call outside."""
+"""The decorator of a run's steps: a Prefect task inside a flow run, a plain call outside of one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ R = TypeVar("R")
 
 
 def step(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A decorator that makes a function the step of that name, with the policy above."""
+    """A decorator that makes a function the step of that name, with its policy from flows/policies.py.
+
+    The step is a plain call outside a flow run, and where the Prefect server does not answer.
+    """
     policy = POLICIES[name]
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
@@ -36,7 +39,7 @@ def step(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def _source_tags(args: Iterable[object]) -> tuple[str, ...]:
-    """``source:<name>`` of the first argument that has a plan, or a job that names its source."""
+    """The tag ``source:<name>`` of the first argument with a plan or a named source; none for a source by address."""
     for argument in args:
         plan = getattr(argument, "plan", None)
         source = plan.source["name"] if plan is not None else getattr(argument, "source", None)
@@ -46,6 +49,7 @@ def _source_tags(args: Iterable[object]) -> tuple[str, ...]:
 
 
 def _as_task(function: Callable[P, R], name: str, policy: Policy, tags: tuple[str, ...]) -> Callable[P, R]:
+    """The function as a Prefect task, retried for the error classes in RETRIED alone; nothing is cached or stored."""
     from prefect import task
     from prefect.cache_policies import NO_CACHE
 

@@ -1,1 +1,54 @@
-"""The steps of the data's way as plain functions, one file per step; no Prefect here."""
+"""The steps from scenes to a published product as plain functions: no job, no Prefect.
+
+grid/     pixels, blocks, windows, areas
+storage/  bytes in a folder or bucket, ledger, lock
+read/     one band of one file on any grid
+zarr/     the product's store and its pyramid
+cube/     scenes as a lazy cube; which scenes touch a box
+compose/  masks, steps, composites, gaps
+cog/      one layer -> COG, VRT
+plan/     everything that decides a product's pixels
+block/    one block: read, infer, merge, write
+report/   report.html and preview.png
+publish/  complete blocks -> published product
+progress  events of a run; colours: of classes and values
+
+The names below are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tilewright.tasks.compose.composite import composite as composite
+    from tilewright.tasks.compose.mask import valid_mask as valid_mask
+    from tilewright.tasks.compose.mask_rule import MaskRule as MaskRule
+    from tilewright.tasks.cube.load import load_cube as load_cube
+    from tilewright.tasks.grid.grid import plan_grid as plan_grid
+    from tilewright.tasks.read.access import Access as Access
+
+_NAMES = {
+    "Access": "read.access",
+    "MaskRule": "compose.mask_rule",
+    "composite": "compose.composite",
+    "load_cube": "cube.load",
+    "plan_grid": "grid.grid",
+    "valid_mask": "compose.mask",
+}
+
+__all__ = [
+    "Access",
+    "MaskRule",
+    "composite",
+    "load_cube",
+    "plan_grid",
+    "valid_mask",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"tilewright.tasks.{_NAMES[name]}"), name)

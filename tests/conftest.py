@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
+from tests.support.paths import REAL, ROOT
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.support.worlds import World
-
-REAL = Path(__file__).parents[1].parent / "shared" / "real"
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +37,19 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A PREFECT_HOME with an empty database, made once for all workers of a test run; copy it to use it."""
+    pytest.importorskip("prefect")
+    from tests.support.prefect_servers import make_home
+
+    folder = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        folder = folder.parent
+    with FileLock(folder / "prefect-home.lock"):
+        return make_home(folder / "prefect-home")
+
+
+@pytest.fixture(scope="session")
 def services() -> dict[str, str]:
     """Addresses of the running services by name; skipped with a reason where there are none.
 
@@ -48,7 +61,7 @@ def services() -> dict[str, str]:
     given = {name.removeprefix(PREFIX): value for name, value in os.environ.items() if name.startswith(PREFIX)}
     if "STAC_API" in given:
         return given
-    found = read_addresses(Path(__file__).parents[1] / ".services" / "env")
+    found = read_addresses(ROOT / ".services" / "env")
     if not found or not answers(found["STAC_API"]):
         pytest.skip("the services do not run: start them with `make services`, stop them with `make services-stop`")
     return found
@@ -137,21 +150,12 @@ def item() -> dict[str, Any]:
 @pytest.fixture
 def serve() -> Iterator[Callable[[Any], str]]:
     """Starts a handler of http.server on a free port of this machine and gives its address."""
-    from http.server import ThreadingHTTPServer
-    from threading import Thread
+    from contextlib import ExitStack
 
-    servers = []
+    from tests.support.http_servers import running
 
-    def start(handler: Any) -> str:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_port}"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    with ExitStack() as servers:
+        yield lambda handler: servers.enter_context(running(handler))
 
 
 @pytest.fixture(scope="module")

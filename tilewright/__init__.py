@@ -1,1 +1,57 @@
-"""Tilewright."""
+"""Tilewright maps the Earth with your model: STAC scenes in, exact tiled ONNX inference, COG + Zarr + STAC out.
+
+import tilewright as tw
+
+scenes = tw.search("job.yaml")   # the scenes a job would use
+cube = tw.cube("job.yaml")       # (time, band, y, x), lazy, with Dask inside
+plan = tw.plan("job.yaml")       # the dry run
+product = tw.run("job.yaml")     # the product; a second call resumes or finds it complete
+product = tw.open("out/water")   # product["class"], product.report, product.item, product.tables["manifest"]
+
+A job is the path of its file, a mapping with its keys, or a `Job`. Names are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tilewright.flows.job.job import Job as Job
+    from tilewright.flows.python_api import Product as Product
+    from tilewright.flows.python_api import cube as cube
+    from tilewright.flows.python_api import open_product as open  # noqa: A004 - the face's own word
+    from tilewright.flows.python_api import plan as plan
+    from tilewright.flows.python_api import run as run
+    from tilewright.flows.python_api import search as search
+    from tilewright.flows.runners.run_options import RunOptions as RunOptions
+
+_NAMES = {
+    "Job": ("flows.job.job", "Job"),
+    "Product": ("flows.python_api", "Product"),
+    "RunOptions": ("flows.runners.run_options", "RunOptions"),
+    "cube": ("flows.python_api", "cube"),
+    "open": ("flows.python_api", "open_product"),
+    "plan": ("flows.python_api", "plan"),
+    "run": ("flows.python_api", "run"),
+    "search": ("flows.python_api", "search"),
+}
+
+__all__ = ["Job", "Product", "RunOptions", "cube", "open", "plan", "run", "search"]
+
+# In a checkout the four packages are links to the folders beside this one. Where links were not made (a clone on
+# Windows without the right to make them leaves small text files), the folders themselves are found.
+if not (Path(__file__).parent / "flows").is_dir():
+    __path__.append(str(Path(__file__).parents[1]))
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _NAMES[name]
+    return getattr(import_module(f"{__name__}.{module}"), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

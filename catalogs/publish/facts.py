@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,30 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
-NAME = re.compile(r"[A-Za-z0-9._-]{1,128}")
+ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 
 VRT = "application/xml"
 """GDAL's VRT has no media type of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFacts:
+    """One file of the product: a layer, the Zarr store, preview, reports, the input manifest, the plan, class names.
+
+    `key` is the asset's key in the Item; `href` is relative to the Item or absolute; `size` is in bytes, None if it is
+    not published; `checksum` is a multihash in hex or None.
+    """
+
+    key: str
+    href: str
+    media_type: str
+    roles: tuple[str, ...]
+    title: str = ""
+    description: str = ""
+    size: int | None = None
+    checksum: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +54,7 @@ class ClassFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatisticsFacts:
-    """Statistics of the stored values of a layer's valid pixels."""
+    """Statistics of the stored values of a layer's valid pixels, and the percentage of pixels that are valid."""
 
     minimum: float
     maximum: float
@@ -45,48 +64,89 @@ class StatisticsFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LayerFacts:
-    """One layer as a file: `href` relative to the Item, `checksum` a multihash in hex, `nodata` None, a number or NaN.
+class RasterBand:
+    """The one band of a layer's file.
 
-    `role` is "data" for a result of the model, "metadata" for a layer that accompanies it (confidence, observations).
-    `shape` (height, width) and `transform` (a b c d e f) are None if they equal the product's.
+    A pixel's value in `unit` (UCUM code, empty without a unit) is its stored value, of type `dtype` (NumPy's name),
+    times `scale` plus `offset`. `nodata` is a stored value, NaN, or None if every pixel is valid. `classes` is empty
+    for a layer of values, `statistics` None if no pixel is valid.
     """
 
-    name: str
-    href: str
-    size: int
-    checksum: str
     dtype: str
     nodata: float | None
     unit: str = ""
-    title: str = ""
-    description: str = ""
-    classes: tuple[ClassFacts, ...] = ()
-    statistics: StatisticsFacts | None = None
     scale: float = 1.0
     offset: float = 0.0
-    media_type: str = COG
-    role: str = "data"
-    shape: tuple[int, int] | None = None
-    transform: tuple[float, ...] | None = None
+    statistics: StatisticsFacts | None = None
+    classes: tuple[ClassFacts, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FileFacts:
-    """Any other file of the product: the Zarr store, preview, reports, the input manifest, the job, class names."""
+class LayerFacts:
+    """One layer on the product's grid: its file, with size and checksum, and the file's band.
 
-    key: str
-    href: str
-    media_type: str
-    roles: tuple[str, ...]
-    title: str = ""
-    description: str = ""
-    size: int | None = None
-    checksum: str | None = None
+    The file's role is "data" for a result of the model, "metadata" for a layer that accompanies it (confidence).
+    """
+
+    file: FileFacts
+    band: RasterBand
+
+    def __post_init__(self) -> None:
+        assert self.file.size is not None, f"layer {self.name} has no size"
+        assert self.file.checksum is not None, f"layer {self.name} has no checksum"
+
+    @property
+    def name(self) -> str:
+        """The layer's name, which is its asset's key."""
+        return self.file.key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelFacts:
+class FootprintFacts:
+    """The area on the ground, in degrees of EPSG:4326.
+
+    `geometry` is GeoJSON, split at 180 degrees; `bbox` (minx, miny, maxx, maxy) has minx > maxx if it crosses the
+    antimeridian.
+    """
+
+    geometry: Mapping[str, Any] = field(hash=False)
+    bbox: tuple[float, float, float, float]
+
+    def __post_init__(self) -> None:
+        assert not any(math.isnan(edge) for edge in self.bbox), f"bbox {self.bbox}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GridFacts:
+    """The pixels of the requested area.
+
+    `crs` is "EPSG:n" or WKT; `shape` is (height, width); `transform` (a b c d e f) maps (column, row) to CRS units;
+    `gsd` is the side of a pixel in metres.
+    """
+
+    crs: str
+    shape: tuple[int, int]
+    transform: tuple[float, ...]
+    gsd: float
+
+    def __post_init__(self) -> None:
+        assert len(self.transform) == 6, f"transform {self.transform} has not six numbers"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeFacts:
+    """When the product's scenes were taken, from `start` to `end`, and when it was `created`; all with a time zone."""
+
+    start: datetime
+    end: datetime
+    created: datetime
+
+    def __post_init__(self) -> None:
+        assert all(moment.tzinfo for moment in (self.start, self.end, self.created)), f"{self}: a time without zone"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSummary:
     """The model card of the product; `href` is the card's, `sha256` is the digest of the model's file."""
 
     id: str
@@ -96,7 +156,6 @@ class ModelFacts:
     tasks: tuple[str, ...] = ()
     architecture: str = ""
     framework: str = ""
-    media_type: str = "application/geo+json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +170,20 @@ class SceneFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Everything that the product was made from and with: model, scenes, software, settings.
+
+    `software` maps names to versions. `expression` holds the settings that made the product with the card; it is
+    written unchanged next to the reference to the model.
+    """
+
+    model: ModelSummary
+    scenes: tuple[SceneFacts, ...]
+    software: Mapping[str, str] = field(hash=False)
+    expression: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RelatedFacts:
     """Another Item of the same product: the whole product for a part, or one of its parts for the whole."""
 
@@ -122,12 +195,6 @@ class RelatedFacts:
 class ProductFacts:
     """All facts that are published about a product.
 
-    `geometry` is GeoJSON in EPSG:4326, split at 180 degrees; `bbox` has minx > maxx if it crosses the antimeridian.
-    `crs` is "EPSG:n" or WKT; `shape` (height, width) and `transform` (a b c d e f) describe the requested area; `gsd`
-    is in metres. `software` maps names to versions. `expression` holds the settings that made the product with the
-    card; it is written unchanged next to the reference to the model. Datetimes are aware. Hrefs are relative to the
-    Item or absolute.
-
     Raises:
         CatalogError: an id that is no file name, two assets with one key, a reversed period.
     """
@@ -136,38 +203,24 @@ class ProductFacts:
     collection: str
     title: str
     description: str
-    geometry: Mapping[str, Any] = field(hash=False)
-    bbox: tuple[float, float, float, float]
-    start: datetime
-    end: datetime
-    created: datetime
-    crs: str
-    shape: tuple[int, int]
-    transform: tuple[float, ...]
+    footprint: FootprintFacts
+    time: TimeFacts
+    grid: GridFacts
     layers: tuple[LayerFacts, ...]
     files: tuple[FileFacts, ...]
-    model: ModelFacts
-    scenes: tuple[SceneFacts, ...]
-    software: Mapping[str, str] = field(hash=False)
-    gsd: float | None = None
-    lineage: str = ""
-    expression: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    keywords: tuple[str, ...] = ()
-    license: str = "other"
+    provenance: Provenance
     related: tuple[RelatedFacts, ...] = ()
 
     def __post_init__(self) -> None:
         for name in (self.id, self.collection):
-            if not NAME.fullmatch(name):
+            if not ID.fullmatch(name):
                 raise CatalogError(f"id {name!r} is not up to 128 letters, digits, dots, dashes, underscores")
-        keys = [layer.name for layer in self.layers] + [file.key for file in self.files]
-        duplicates = sorted({key for key in keys if keys.count(key) > 1})
+        keys = Counter([*(layer.name for layer in self.layers), *(file.key for file in self.files)])
+        duplicates = sorted(key for key, count in keys.items() if count > 1)
         if duplicates:
             raise CatalogError(
                 f"{self.id}: assets {', '.join(duplicates)} are named twice; every layer and file needs its own name"
             )
-        if self.start > self.end:
-            raise CatalogError(f"{self.id}: the period starts at {self.start} and ends before, at {self.end}")
-        assert all(moment.tzinfo for moment in (self.start, self.end, self.created)), f"{self.id}: a time without zone"
-        assert len(self.transform) == 6, f"{self.id}: transform {self.transform} has not six numbers"
-        assert not any(math.isnan(edge) for edge in self.bbox), f"{self.id}: bbox {self.bbox}"
+        start, end = self.time.start, self.time.end
+        if start > end:
+            raise CatalogError(f"{self.id}: the period starts at {start} and ends before, at {end}")

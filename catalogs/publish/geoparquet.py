@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.errors import CatalogError
+from tilewright.catalogs.parquet import pyarrow
 
 if TYPE_CHECKING:
     import re
@@ -48,12 +48,11 @@ def read_items(path: Path) -> list[dict[str, Any]]:
     Raises:
         CatalogError: the file is not a table of Items.
     """
-    # The type stubs of pyarrow are not usable yet.
-    pa, pq = import_module("pyarrow"), import_module("pyarrow.parquet")
+    pa = pyarrow()
     from stac_geoparquet.arrow import stac_table_to_items  # noqa: PLC0415
 
     try:
-        return [_without_nulls(item) for item in stac_table_to_items(pq.read_table(path))]
+        return [_without_nulls(item) for item in stac_table_to_items(pa.parquet.read_table(path))]
     except (pa.ArrowException, KeyError, ValueError) as error:
         raise CatalogError(f"{path.name} is not a stac-geoparquet table: {error}") from error
 

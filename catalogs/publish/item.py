@@ -4,34 +4,41 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pystac
 
 from tilewright.catalogs.hrefs import display_href
-from tilewright.catalogs.publish.validate import validate_item
+from tilewright.catalogs.publish.validate import (
+    CLASSIFICATION,
+    FILE,
+    PROCESSING,
+    PROJECTION,
+    RASTER,
+    RENDER,
+    validate_item,
+)
 
 if TYPE_CHECKING:
-    from tilewright.catalogs.publish.facts import ClassFacts, FileFacts, LayerFacts, ProductFacts
+    from tilewright.catalogs.publish.facts import (
+        ClassFacts,
+        FileFacts,
+        GridFacts,
+        LayerFacts,
+        ModelSummary,
+        ProductFacts,
+        Provenance,
+        RasterBand,
+    )
 
-
-EXTENSION = "https://stac-extensions.github.io/{}/schema.json"
-
-PROJECTION = EXTENSION.format("projection/v2.0.0")
-
-RASTER = EXTENSION.format("raster/v1.1.0")
-
-CLASSIFICATION = EXTENSION.format("classification/v2.0.0")
-
-FILE = EXTENSION.format("file/v2.1.0")
-
-PROCESSING = EXTENSION.format("processing/v1.1.0")
 
 GEOJSON = "application/geo+json"
 
-RENDER = EXTENSION.format("render/v2.0.0")
-
 CODE = re.compile(r"[A-Za-z]+:[0-9A-Za-z_]+")
+
+LICENSE = "other"
+"""STAC 1.1's word for a license without an SPDX identifier: a map's depends on those of its model and scenes."""
 
 CLASS_NAME = re.compile(r"[^0-9A-Za-z_-]+")
 
@@ -42,18 +49,19 @@ def build_item(product: ProductFacts) -> pystac.Item:
     Raises:
         InvalidStacError: the facts do not make a valid Item.
     """
-    single = product.start == product.end
+    start, end = product.time.start, product.time.end
+    single = start == end
     item = pystac.Item(
         id=product.id,
-        geometry=dict(product.geometry),
-        bbox=list(product.bbox),
-        datetime=product.start if single else None,
-        start_datetime=None if single else product.start,
-        end_datetime=None if single else product.end,
+        geometry=dict(product.footprint.geometry),
+        bbox=list(product.footprint.bbox),
+        datetime=start if single else None,
+        start_datetime=None if single else start,
+        end_datetime=None if single else end,
         properties=_properties(product),
         stac_extensions=_extensions(product),
         collection=product.collection,
-        assets={layer.name: layer_asset(layer, product) for layer in product.layers}
+        assets={layer.name: layer_asset(layer, gsd=product.grid.gsd) for layer in product.layers}
         | {file.key: file_asset(file) for file in product.files},
     )
     item.add_links(_links(product))
@@ -70,31 +78,29 @@ def _extensions(product: ProductFacts) -> list[str]:
     used = [PROJECTION, FILE, PROCESSING]
     if product.layers:
         used += [RASTER, RENDER]
-    if any(layer.classes for layer in product.layers):
+    if any(layer.band.classes for layer in product.layers):
         used.append(CLASSIFICATION)
     return sorted(used)
 
 
 def _properties(product: ProductFacts) -> dict[str, Any]:
-    created = pystac.utils.datetime_to_str(product.created)
+    provenance = product.provenance
+    created = pystac.utils.datetime_to_str(product.time.created)
     properties: dict[str, Any] = {
         "title": product.title,
         "description": product.description,
         "created": created,
         "updated": created,
-        "license": product.license,
-        **grid_fields(product.crs, product.shape, product.transform),
+        "license": LICENSE,
+        **grid_fields(product.grid),
         "processing:level": "L4",
-        "processing:software": dict(sorted(product.software.items())),
-        "processing:lineage": product.lineage or _default_lineage(product),
-        "processing:expression": _expression(product),
-        **_model_fields(product),
+        "processing:software": dict(sorted(provenance.software.items())),
+        "processing:lineage": _lineage(provenance),
+        "processing:expression": _expression(provenance),
+        **_model_fields(provenance.model),
+        "gsd": product.grid.gsd,
     }
-    if product.gsd is not None:
-        properties["gsd"] = product.gsd
-    if product.keywords:
-        properties["keywords"] = list(product.keywords)
-    platforms = sorted({scene.platform for scene in product.scenes if scene.platform})
+    platforms = sorted({scene.platform for scene in provenance.scenes if scene.platform})
     if len(platforms) == 1:
         properties["platform"] = platforms[0]
     if product.layers:
@@ -102,23 +108,22 @@ def _properties(product: ProductFacts) -> dict[str, Any]:
     return properties
 
 
-def _default_lineage(product: ProductFacts) -> str:
-    collections = ", ".join(sorted({scene.collection for scene in product.scenes})) or "no scene"
-    n_scenes = len(product.scenes)
+def _lineage(provenance: Provenance) -> str:
+    collections = ", ".join(sorted({scene.collection for scene in provenance.scenes})) or "no scene"
+    n_scenes = len(provenance.scenes)
     scenes = f"{n_scenes} scene{'s' * (n_scenes != 1)} of {collections}" if n_scenes else collections
-    return f"Made from {scenes} with the model {product.model.name}, tile by tile on a fixed lattice."
+    return f"Made from {scenes} with the model {provenance.model.name}, tile by tile on a fixed lattice."
 
 
-def _expression(product: ProductFacts) -> dict[str, Any]:
+def _expression(provenance: Provenance) -> dict[str, Any]:
     """The reference to the executed card, the checksum of its model, and the settings of the run."""
-    model = product.model
+    model = provenance.model
     reference = {"card": display_href(model.href), "id": model.id, "model": {"sha256": model.sha256}}
-    return {"format": "stac-mlm", "expression": reference | dict(product.expression)}
+    return {"format": "stac-mlm", "expression": reference | dict(provenance.expression)}
 
 
-def _model_fields(product: ProductFacts) -> dict[str, Any]:
+def _model_fields(model: ModelSummary) -> dict[str, Any]:
     # The mlm extension describes models, not maps: its names are used here without declaring its schema.
-    model = product.model
     fields: dict[str, Any] = {"mlm:name": model.name}
     if model.tasks:
         fields["mlm:tasks"] = list(model.tasks)
@@ -130,44 +135,40 @@ def _model_fields(product: ProductFacts) -> dict[str, Any]:
 
 
 def _links(product: ProductFacts) -> list[pystac.Link]:
-    model = product.model
+    model = product.provenance.model
     card = display_href(model.href)
     links = [pystac.Link(rel, "./collection.json", pystac.MediaType.JSON) for rel in ("root", "parent", "collection")]
-    links.append(pystac.Link("derived_from", card, model.media_type, title=f"model card {model.name}"))
-    links.append(pystac.Link("processing-expression", card, model.media_type, title=f"model card {model.name}"))
-    scenes = sorted(product.scenes, key=lambda scene: (scene.datetime, scene.id))
+    links.append(pystac.Link("derived_from", card, GEOJSON, title=f"model card {model.name}"))
+    links.append(pystac.Link("processing-expression", card, GEOJSON, title=f"model card {model.name}"))
+    scenes = sorted(product.provenance.scenes, key=lambda scene: (scene.datetime, scene.id))
     sources = [pystac.Link("derived_from", display_href(scene.href), GEOJSON, title=scene.id) for scene in scenes]
     related = [pystac.Link("related", other.href, GEOJSON, title=other.title) for other in product.related]
     return links + related + sources
 
 
-def layer_asset(layer: LayerFacts, product: ProductFacts) -> pystac.Asset:
-    """The asset of a layer's file, with the band in STAC 1.1 `bands` and, for older readers, in `raster:bands`."""
-    band: dict[str, Any] = {"data_type": layer.dtype, "nodata": _nodata_json(layer.nodata), "unit": layer.unit or None}
-    if layer.statistics is not None:
-        statistics = layer.statistics
-        band["statistics"] = {name: getattr(statistics, name) for name in statistics.__slots__}
-    band = {name: value for name, value in band.items() if value is not None}
-    calibrated = {"scale": layer.scale, "offset": layer.offset} if (layer.scale, layer.offset) != (1, 0) else {}
-    resolution = {"spatial_resolution": product.gsd} if product.gsd is not None else {}
-    fields: dict[str, Any] = {
-        "bands": [{"name": layer.name, **band}],
-        "raster:bands": [{**band, "sampling": "area", **resolution, **calibrated}],
-        "file:size": layer.size,
-        "file:checksum": layer.checksum,
+def layer_asset(layer: LayerFacts, *, gsd: float) -> pystac.Asset:
+    """The asset of a layer's file, with the band in STAC 1.1 `bands` and, for older readers, in `raster:bands`.
+
+    `gsd` is the side of a pixel in metres.
+    """
+    band = layer.band
+    fields = _band_fields(band)
+    calibrated = {"scale": band.scale, "offset": band.offset} if (band.scale, band.offset) != (1, 0) else {}
+    asset = file_asset(layer.file)
+    asset.extra_fields = {
+        "bands": [{"name": layer.name, **fields}],
+        "raster:bands": [{**fields, "sampling": "area", "spatial_resolution": gsd, **calibrated}],
+        **asset.extra_fields,
     }
-    if layer.classes:
-        fields["classification:classes"] = _classes(layer.classes)
-    if layer.shape is not None or layer.transform is not None:
-        fields |= grid_fields(product.crs, layer.shape or product.shape, layer.transform or product.transform)
-    return pystac.Asset(
-        href=display_href(layer.href),
-        title=layer.title or layer.name,
-        description=layer.description or None,
-        media_type=layer.media_type,
-        roles=[layer.role],
-        extra_fields=fields,
-    )
+    if band.classes:
+        asset.extra_fields["classification:classes"] = _classes(band.classes)
+    return asset
+
+
+def _band_fields(band: RasterBand) -> dict[str, Any]:
+    fields = {"data_type": band.dtype, "nodata": _nodata_json(band.nodata), "unit": band.unit or None}
+    statistics = None if band.statistics is None else asdict(band.statistics)
+    return {name: value for name, value in (fields | {"statistics": statistics}).items() if value is not None}
 
 
 def _nodata_json(nodata: float | None) -> float | str | None:
@@ -194,22 +195,23 @@ def _classes(classes: tuple[ClassFacts, ...]) -> list[dict[str, Any]]:
 
 def render_hint(layer: LayerFacts) -> dict[str, Any]:
     """The layer's `renders` entry: classes in their colours with nearest resampling, values from minimum to maximum."""
-    hint: dict[str, Any] = {"title": layer.title or layer.name, "assets": [layer.name]}
-    if layer.nodata is not None:
-        hint["nodata"] = _nodata_json(layer.nodata)
-    if layer.classes:
-        coloured = [(entry.value, entry.color.lstrip("#")) for entry in layer.classes if entry.color]
+    band = layer.band
+    hint: dict[str, Any] = {"title": layer.file.title or layer.name, "assets": [layer.name]}
+    if band.nodata is not None:
+        hint["nodata"] = _nodata_json(band.nodata)
+    if band.classes:
+        coloured = [(entry.value, entry.color.lstrip("#")) for entry in band.classes if entry.color]
         hint["colormap"] = {str(value): [*bytes.fromhex(colour), 255] for value, colour in coloured}
         return hint | {"resampling": "nearest"}
-    if layer.unit == "%":
+    if band.unit == "%":
         hint["rescale"] = [[0, 100]]
-    elif layer.statistics is not None:
-        hint["rescale"] = [[layer.statistics.minimum, layer.statistics.maximum]]
+    elif band.statistics is not None:
+        hint["rescale"] = [[band.statistics.minimum, band.statistics.maximum]]
     return hint | {"colormap_name": "viridis", "resampling": "bilinear"}
 
 
 def file_asset(file: FileFacts) -> pystac.Asset:
-    """The asset of any other file of the product, with its size and checksum if the facts have them."""
+    """The asset of a file of the product, with its size and checksum if the facts have them."""
     fields: dict[str, Any] = {"file:size": file.size, "file:checksum": file.checksum}
     return pystac.Asset(
         href=display_href(file.href),
@@ -221,15 +223,16 @@ def file_asset(file: FileFacts) -> pystac.Asset:
     )
 
 
-def grid_fields(crs: str, shape: tuple[int, int], transform: tuple[float, ...]) -> dict[str, Any]:
+def grid_fields(grid: GridFacts) -> dict[str, Any]:
     """The fields of the projection extension; a CRS without a code is written as WKT."""
-    a, b, c, d, e, f = transform
-    corners = [(c + a * x + b * y, f + d * x + e * y) for x in (0, shape[1]) for y in (0, shape[0])]
+    a, b, c, d, e, f = grid.transform
+    height, width = grid.shape
+    corners = [(c + a * x + b * y, f + d * x + e * y) for x in (0, width) for y in (0, height)]
     xs, ys = [corner[0] for corner in corners], [corner[1] for corner in corners]
-    named = {"proj:code": crs} if CODE.fullmatch(crs) else {"proj:code": None, "proj:wkt2": crs}
+    named = {"proj:code": grid.crs} if CODE.fullmatch(grid.crs) else {"proj:code": None, "proj:wkt2": grid.crs}
     return {
         **named,
-        "proj:shape": list(shape),
-        "proj:transform": list(transform),
+        "proj:shape": list(grid.shape),
+        "proj:transform": list(grid.transform),
         "proj:bbox": [min(xs), min(ys), max(xs), max(ys)],
     }

@@ -5,16 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.hrefs import display_href
-from tilewright.catalogs.scene import Scene
+from tilewright.catalogs.parquet import pyarrow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+    from tilewright.catalogs.scene import Scene
 
 
 MEDIA_TYPE = "application/vnd.apache.parquet"
@@ -36,31 +36,10 @@ def write_manifest(path: Path, rows: Iterable[ManifestRow]) -> None:
     state_reason, baseline, cloud_cover, platform, granule, orbit_state, relative_orbit, used_in_blocks, assets (list of
     band, href, checksum) and scene, the whole normalised scene as JSON. The same rows give the same bytes.
     """
-    pa = _pyarrow()
+    pa = pyarrow()
     ordered = sorted(rows, key=lambda row: (row.scene.datetime, row.scene.id))
     table = pa.Table.from_pylist([_record(row) for row in ordered], schema=_schema(pa))
     pa.parquet.write_table(table, path, compression="zstd")
-
-
-def read_manifest(path: Path) -> tuple[ManifestRow, ...]:
-    """The rows that `write_manifest` wrote; the scenes differ from the written ones only in their cleaned hrefs.
-
-    Raises:
-        CatalogError: the file is not an input manifest.
-    """
-    pa = _pyarrow()
-    try:
-        records = pa.parquet.read_table(path, columns=["scene", "href", "used_in_blocks"]).to_pylist()
-        return tuple(
-            ManifestRow(
-                scene=Scene.from_json(json.loads(record["scene"])),
-                href=record["href"],
-                used_in_blocks=record["used_in_blocks"],
-            )
-            for record in records
-        )
-    except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        raise CatalogError(f"{path.name} is not an input manifest: {error}") from error
 
 
 def unsigned(scene: Scene) -> Scene:
@@ -82,12 +61,6 @@ def _record(row: ManifestRow) -> dict[str, Any]:
         "assets": [{"band": asset.band, "href": asset.href, "checksum": asset.checksum} for asset in scene.assets],
         "scene": json.dumps(scene.to_json(), sort_keys=True, allow_nan=False),
     }
-
-
-def _pyarrow() -> Any:
-    """The pyarrow module, imported here because it takes a quarter of a second; its type stubs are not usable yet."""
-    import_module("pyarrow.parquet")
-    return import_module("pyarrow")
 
 
 def _schema(pa: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from tilewright.catalogs.errors import CatalogError
-from tilewright.catalogs.hrefs import display_href, resolve_href, scheme_of
+from tilewright.catalogs.hrefs import display_href, local_path, resolve_href, scheme_of
 from tilewright.catalogs.publish.collection import merge_bbox, merge_interval
 from tilewright.catalogs.publish.validate import validate_collection, validate_item
 from tilewright.catalogs.sources.fetch import send
@@ -26,8 +26,16 @@ STRUCTURAL_LINKS = {"self", "root", "parent", "collection", "items", "item"}
 """Relations that describe a document's place in its catalog; a server writes its own."""
 
 
+TRANSACTIONS = "/ogcapi-features/extensions/transaction"
+"""End of the conformance class of APIs that accept Items. Source: STAC API transaction extension v1.0.0."""
+
+
 class PushError(RuntimeError):
-    """A STAC API refused an Item, or stored something else."""
+    """A STAC API that cannot be reached, refuses a document, or stores another; `status` is HTTP's for a refusal."""
+
+    def __init__(self, sentence: str, *, status: int | None = None) -> None:
+        super().__init__(sentence)
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +44,26 @@ class PushResult:
 
     action: str
     href: str
+
+
+def check_transactions(api: str, *, headers: Mapping[str, str] | None = None) -> None:
+    """Do nothing for a STAC API that accepts Items.
+
+    Raises:
+        CatalogError: the address is no http(s) URL, is none of a STAC API, or its API does not accept Items.
+        PushError: the API cannot be reached, or refuses.
+    """
+    shown = display_href(api)
+    if scheme_of(api) not in {"http", "https"}:
+        raise CatalogError(f"{shown} is not the address of a STAC API: give an http(s) URL")
+    landing = _Client(api.rstrip("/"), dict(headers or {})).get("") or {}
+    classes = landing.get("conformsTo")
+    if not isinstance(classes, list):
+        raise CatalogError(f"{shown} is not the address of a STAC API: its answer names no conformance classes")
+    if not any(str(name).rstrip("/").endswith(TRANSACTIONS) for name in classes):
+        raise CatalogError(
+            f"{shown} does not accept Items: it lacks the transaction extension; give an API that has it"
+        )
 
 
 def push_item(
@@ -76,16 +104,20 @@ def push_item(
 
 
 def absolute_document(document: Mapping[str, Any], base: str) -> dict[str, Any]:
-    """The Item or Collection with absolute hrefs and without its structural links."""
+    """The Item or Collection with absolute hrefs, without its structural links and links to files of this machine."""
     links = [
         {**link, "href": resolve_href(link["href"], base)}
         for link in document.get("links", ())
-        if link["rel"] not in STRUCTURAL_LINKS
+        if link["rel"] not in STRUCTURAL_LINKS and not _is_local_path(link["href"])
     ]
     assets = {
         key: {**asset, "href": resolve_href(asset["href"], base)} for key, asset in document.get("assets", {}).items()
     }
     return {**document, "links": links, **({"assets": assets} if "assets" in document else {})}
+
+
+def _is_local_path(href: str) -> bool:
+    return scheme_of(href) == "file" and local_path(href).is_absolute()
 
 
 def differences(sent: Any, found: Any, path: str = "") -> list[str]:
@@ -202,4 +234,4 @@ class _Client:
     def _check(self, status: int, method: str, path: str, body: bytes) -> None:
         if not 200 <= status < 300:
             answer = " ".join(body[:200].decode(errors="replace").split())
-            raise PushError(f"{method} {self.address(path)} was answered with HTTP {status}: {answer}")
+            raise PushError(f"{method} {self.address(path)} was answered with HTTP {status}: {answer}", status=status)

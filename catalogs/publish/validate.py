@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import json
-from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.errors import CatalogError
+from tilewright.catalogs.schemas import COLLECTION, EXTENSIONS, ITEM, STAC_VERSION, stac_schemas
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from importlib.resources.abc import Traversable
-
-    from jsonschema import ValidationError
-    from referencing import Registry
 
 
-STAC_VERSION = "1.1.0"
+CLASSIFICATION = f"{EXTENSIONS}/classification/v2.0.0/schema.json"
 
-CORE = f"https://schemas.stacspec.org/v{STAC_VERSION}"
+FILE = f"{EXTENSIONS}/file/v2.1.0/schema.json"
 
-ITEM = f"{CORE}/item-spec/json-schema/item.json"
+PROCESSING = f"{EXTENSIONS}/processing/v1.1.0/schema.json"
 
-COLLECTION = f"{CORE}/collection-spec/json-schema/collection.json"
+PROJECTION = f"{EXTENSIONS}/projection/v2.0.0/schema.json"
 
-# Where pystac keeps the core schemas, and the folder of the address that the others name them by.
-CORE_PARTS = ("bands", "basics", "common", "data-values", "datetime", "instrument", "licensing", "provider")
+RASTER = f"{EXTENSIONS}/raster/v1.1.0/schema.json"
+
+RENDER = f"{EXTENSIONS}/render/v2.0.0/schema.json"
+
+PUBLISHED = (CLASSIFICATION, FILE, PROCESSING, PROJECTION, RASTER, RENDER)
+"""The extensions that a published Item or Collection may declare."""
 
 
 class InvalidStacError(CatalogError):
@@ -49,11 +48,6 @@ def validate_collection(collection: Mapping[str, Any]) -> None:
     _validate(collection, kind="Collection", core=COLLECTION)
 
 
-def vendored_extensions() -> tuple[str, ...]:
-    """Addresses of the extension schemas at hand, sorted."""
-    return tuple(sorted(uri for uri in _schemas() if "stac-extensions" in uri))
-
-
 def _validate(document: Mapping[str, Any], *, kind: str, core: str) -> None:
     name = document.get("id", "(no id)")
     if document.get("type") != kind:
@@ -61,12 +55,13 @@ def _validate(document: Mapping[str, Any], *, kind: str, core: str) -> None:
     if document.get("stac_version") != STAC_VERSION:
         raise InvalidStacError(f"{name}: stac_version is {document.get('stac_version')!r}, expected {STAC_VERSION!r}")
     declared = tuple(document.get("stac_extensions", ()))
-    missing = [uri for uri in declared if uri not in _schemas()]
+    missing = [uri for uri in declared if uri not in PUBLISHED]
     if missing:
-        known = ", ".join(vendored_extensions())
-        raise InvalidStacError(f"{name}: no schema at hand for {', '.join(missing)}; at hand are {known}")
+        raise InvalidStacError(
+            f"{name}: no schema at hand for {', '.join(missing)}; at hand are {', '.join(PUBLISHED)}"
+        )
     try:
-        # What is judged is the JSON that will be written: tuples become arrays, NaN has no place in it.
+        # The JSON that will be written is validated: tuples become arrays, and NaN is refused.
         plain = json.loads(json.dumps(document, allow_nan=False))
     except (TypeError, ValueError) as error:
         raise InvalidStacError(f"{name} cannot be written as JSON: {error}") from error
@@ -76,46 +71,6 @@ def _validate(document: Mapping[str, Any], *, kind: str, core: str) -> None:
 
 
 def _problems(document: Mapping[str, Any], uri: str) -> Iterator[str]:
-    from jsonschema import Draft7Validator  # noqa: PLC0415  needed only where something is published
-
-    validator = Draft7Validator(_schemas()[uri], registry=_registry(), format_checker=Draft7Validator.FORMAT_CHECKER)
-    for error in validator.iter_errors(document):
-        deepest = _deepest(error)
-        where = "/".join(str(part) for part in deepest.absolute_path) or "(top)"
-        yield f"{where}: {deepest.message[:300]} [{uri}]"
-
-
-def _deepest(error: ValidationError) -> ValidationError:
-    """The error furthest down: where a schema offers alternatives, what got furthest is what was meant."""
-    leaves = [_deepest(child) for child in error.context or ()]
-    return max([error, *leaves], key=lambda leaf: len(leaf.absolute_path))
-
-
-@cache
-def _schemas() -> dict[str, dict[str, Any]]:
-    """Every schema at hand by the address that documents and other schemas name it by."""
-    core, own = files("pystac.validation.jsonschemas"), files("tilewright.catalogs.publish") / "schemas"
-    spec = core / "stac-spec" / f"v{STAC_VERSION}"
-    found = {ITEM: _read(spec / "item.json"), COLLECTION: _read(spec / "collection.json")}
-    found |= {f"{CORE}/item-spec/json-schema/{part}.json": _read(spec / f"{part}.json") for part in CORE_PARTS}
-    found |= {
-        f"https://geojson.org/schema/{n}.json": _read(core / "geojson" / f"{n}.json") for n in ("Feature", "Geometry")
-    }
-    for extension in own.iterdir():
-        if extension.is_dir():
-            for version in extension.iterdir():
-                schema = _read(version / "schema.json")
-                found[schema["$id"].rstrip("#")] = schema
-    return found
-
-
-@cache
-def _registry() -> Registry[Any]:
-    from referencing import Registry, Resource  # noqa: PLC0415
-
-    return Registry().with_resources((uri, Resource.from_contents(schema)) for uri, schema in _schemas().items())
-
-
-def _read(path: Traversable) -> dict[str, Any]:
-    schema: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return schema
+    for failure in stac_schemas().failures(document, uri):
+        where = "/".join(str(part) for part in failure.absolute_path) or "(top)"
+        yield f"{where}: {failure.message[:300]} [{uri}]"

@@ -30,7 +30,6 @@ class BuildTask:
 
     name: str
     collection: str
-    title: str
     run: Callable[[Path, Landscape, int], list[pystac.Item]]
 
 
@@ -118,7 +117,6 @@ def _optical_tasks() -> Iterator[BuildTask]:
         yield BuildTask(
             name=f"optical-{index}",
             collection="sentinel-2-l2a",
-            title=f"Sentinel-2 of {overpass.time:%Y-%m-%d}",
             run=lambda folder, landscape, seed, f=overpass, n=index: write_overpass(folder, landscape, f, seed, n),  # type: ignore[misc]
         )
 
@@ -128,7 +126,6 @@ def _radar_tasks() -> Iterator[BuildTask]:
         yield BuildTask(
             name=f"radar-{index}",
             collection="sentinel-1-rtc",
-            title=f"Sentinel-1 of {overpass.time:%Y-%m-%d}",
             run=lambda folder, landscape, seed, f=overpass, n=index: [write_radar(folder, landscape, f, seed, n)],  # type: ignore[misc]
         )
 
@@ -137,9 +134,6 @@ def _ground_tasks() -> Iterator[BuildTask]:
     yield BuildTask(
         name="elevation",
         collection="cop-dem-glo-30",
-        title="elevation",
         run=lambda folder, landscape, _: [write_elevation(folder, landscape)],
     )
-    yield BuildTask(
-        name="truth", collection="truth", title="truth", run=lambda folder, landscape, _: write_truth(folder, landscape)
-    )
+    yield BuildTask(name="truth", collection="truth", run=lambda folder, landscape, _: write_truth(folder, landscape))

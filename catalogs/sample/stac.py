@@ -10,14 +10,13 @@ from rasterio.warp import transform as reproject_points
 
 from tilewright.catalogs.sample.cog import COG_TYPE, file_fields
 from tilewright.catalogs.sample.landscape.grid import CRS, HEIGHT, NORTH, RESOLUTION
+from tilewright.catalogs.schemas import EXTENSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
     from pathlib import Path
 
-
-EXTENSIONS = "https://stac-extensions.github.io"
 
 Outline = Sequence[tuple[float, float]]
 

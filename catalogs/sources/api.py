@@ -41,7 +41,7 @@ def api_items(source: Source, query: Query) -> Iterator[RawItem]:
         CatalogError: the API cannot be reached, refuses, takes too long, or has none of the collections (the message
             names those it has).
     """
-    landing = read_json(source.href, origin=source.href)
+    landing = read_json(source.href, origin=source.href, s3=source.s3)
     searches = [mapping(link) for link in listing(landing.get("links")) if mapping(link).get("rel") == "search"]
     if not searches and "conformsTo" not in landing:
         yield from static_items(source, query)
@@ -148,7 +148,7 @@ def _collection_names(source: Source) -> set[str] | None:
         if href is None:
             break
         try:
-            page = read_json(href, origin=source.href)
+            page = read_json(href, origin=source.href, s3=source.s3)
         except CatalogError:
             return names or None
         names |= {name for entry in listing(page.get("collections")) if (name := text(mapping(entry).get("id")))}

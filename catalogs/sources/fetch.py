@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,11 +10,14 @@ from urllib.parse import urljoin, urlsplit
 
 from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.hrefs import check_href, display_href, local_path, scheme_of
+from tilewright.catalogs.s3 import AMAZON
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import requests
+
+    from tilewright.catalogs.s3 import S3Settings
 
 
 DOCUMENT_BYTES = 64 * 2**20
@@ -40,14 +42,14 @@ REASONS = {
 _sessions = threading.local()
 
 
-def read_json(href: str, *, origin: str, limit: int = DOCUMENT_BYTES) -> dict[str, Any]:
+def read_json(href: str, *, origin: str, s3: S3Settings = AMAZON, limit: int = DOCUMENT_BYTES) -> dict[str, Any]:
     """The JSON object at an href.
 
     Raises:
         CatalogError: it cannot be reached, is too large, or is no JSON object.
     """
     try:
-        document = json.loads(read_bytes(href, origin=origin, limit=limit))
+        document = json.loads(read_bytes(href, origin=origin, s3=s3, limit=limit))
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CatalogError(f"{display_href(href)} is not JSON; expected a STAC document") from error
     if not isinstance(document, dict):
@@ -55,8 +57,10 @@ def read_json(href: str, *, origin: str, limit: int = DOCUMENT_BYTES) -> dict[st
     return document
 
 
-def read_bytes(href: str, *, origin: str, limit: int = DOCUMENT_BYTES) -> bytes:
+def read_bytes(href: str, *, origin: str, s3: S3Settings = AMAZON, limit: int = DOCUMENT_BYTES) -> bytes:
     """The complete document of at most `limit` bytes; `origin` is the source that refers to it.
+
+    `s3` is needed for a bucket that is not public, or not at Amazon.
 
     Raises:
         CatalogError: the source may not refer to it, it cannot be reached, or it is too large.
@@ -65,7 +69,7 @@ def read_bytes(href: str, *, origin: str, limit: int = DOCUMENT_BYTES) -> bytes:
     scheme = scheme_of(href)
     if scheme == "file":
         return _read_file(local_path(href), limit)
-    return _read_object(href, limit) if scheme == "s3" else _read_url(href, origin, limit)
+    return _read_object(href, limit, s3) if scheme == "s3" else _read_url(href, origin, limit)
 
 
 def too_large(href: str, limit: int) -> CatalogError:
@@ -156,12 +160,12 @@ def _read_body(answer: requests.Response, href: str, limit: int) -> bytes:
     return b"".join(pieces)
 
 
-def _read_object(href: str, limit: int) -> bytes:
+def _read_object(href: str, limit: int, s3: S3Settings) -> bytes:
     import obstore  # noqa: PLC0415
 
     bucket, _, key = href[len("s3://") :].partition("/")
     try:
-        answer = obstore.get(obstore.store.S3Store(bucket, **s3_settings()), key)
+        answer = obstore.get(obstore.store.S3Store(bucket, **bucket_options(s3)), key)
         if answer.meta["size"] > limit:
             raise too_large(href, limit)
         return bytes(answer.bytes())
@@ -169,14 +173,11 @@ def _read_object(href: str, limit: int) -> bytes:
         raise CatalogError(f"{display_href(href)} cannot be read ({type(error).__name__})") from error
 
 
-def s3_settings() -> dict[str, Any]:
-    """Settings of a store beyond the AWS_* variables it reads itself: plain http where the endpoint is, no keys where
-    none are set.
-    """
-    settings: dict[str, Any] = {}
-    if os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"):
-        settings["client_options"] = {"allow_http": True}
-    named = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
-    if not any(os.environ.get(name) for name in named):
-        settings["skip_signature"] = True
-    return settings
+def bucket_options(s3: S3Settings) -> dict[str, Any]:
+    """Options of obstore's S3Store beyond the AWS_* variables that obstore reads itself."""
+    options: dict[str, Any] = {}
+    if s3.plain_http:
+        options["client_options"] = {"allow_http": True}
+    if s3.anonymous:
+        options["skip_signature"] = True
+    return options

@@ -13,7 +13,7 @@ from shapely.geometry import box, mapping
 
 from tilewright.catalogs.errors import CatalogError, UnknownCollectionError
 from tilewright.catalogs.fields import first, instant, integer, text
-from tilewright.catalogs.gdal import gdal_name, gdal_settings
+from tilewright.catalogs.gdal import gdal_name, look_settings
 from tilewright.catalogs.hrefs import check_href, display_href, resolve_href
 from tilewright.catalogs.sources.registry import sign_href
 from tilewright.catalogs.sources.source import RawItem
@@ -108,7 +108,7 @@ def _read_header(entry: Mapping[str, Any], taken: datetime, source: Source) -> L
     href = check_href(resolve_href(str(entry["href"]), source.href), origin=source.href, hosts=source.hosts)
     try:
         with (
-            rasterio.Env(**gdal_settings(href)),
+            rasterio.Env(**look_settings(href, source.s3)),
             rasterio.open(gdal_name(sign_href(source, href)), driver="GTiff") as file,
         ):
             if file.crs is None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.errors import CatalogError, UnknownCollectionError
 from tilewright.catalogs.hrefs import display_href, local_path
+from tilewright.catalogs.parquet import pyarrow
 from tilewright.catalogs.sources.fetch import TABLE_BYTES, read_bytes
 from tilewright.catalogs.sources.source import RawItem
 
@@ -24,7 +24,7 @@ def geoparquet_items(source: Source, query: Query) -> Iterator[RawItem]:
         CatalogError: the file cannot be read, is no stac-geoparquet, has more matching rows than the limit, or has none
             of the wanted collections (the message names those it has).
     """
-    pa = _pyarrow()
+    pa = pyarrow()
     from stac_geoparquet.arrow import stac_table_to_items  # noqa: PLC0415
 
     try:
@@ -39,19 +39,12 @@ def geoparquet_items(source: Source, query: Query) -> Iterator[RawItem]:
         raise CatalogError(f"{display_href(source.href)} cannot be read as Parquet ({type(error).__name__})") from error
 
 
-def _pyarrow() -> Any:
-    """The pyarrow module, imported here because it takes a quarter of a second; its type stubs are not usable yet."""
-    import_module("pyarrow.compute")
-    import_module("pyarrow.parquet")
-    return import_module("pyarrow")
-
-
 def _open(source: Source) -> Any:
-    pa = _pyarrow()
+    pa = pyarrow()
 
     if source.local:
         return pa.parquet.ParquetFile(local_path(source.href))
-    content = read_bytes(source.href, origin=source.href, limit=TABLE_BYTES)
+    content = read_bytes(source.href, origin=source.href, s3=source.s3, limit=TABLE_BYTES)
     return pa.parquet.ParquetFile(pa.BufferReader(content))
 
 
@@ -68,7 +61,7 @@ def _matching_rows(file: Any, query: Query) -> Any:
     Raises:
         CatalogError: more rows than the limit match.
     """
-    pa = _pyarrow()
+    pa = pyarrow()
 
     condition = _row_filter(file.schema_arrow, query)
     kept: list[Any] = []
@@ -86,7 +79,7 @@ def _matching_rows(file: Any, query: Query) -> Any:
 
 def _row_filter(schema: Any, query: Query) -> Any:
     """The filter over the columns that the file has; every bbox across the antimeridian passes, for a later test."""
-    pa = _pyarrow()
+    pa = pyarrow()
 
     condition = pa.compute.field("collection").isin(list(query.collections))
     if "bbox" in schema.names and pa.types.is_struct(schema.field("bbox").type):

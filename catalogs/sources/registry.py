@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import yaml
@@ -18,13 +18,16 @@ from tilewright.catalogs.hrefs import display_href, local_path, scheme_of
 from tilewright.catalogs.sources.signing import signed
 from tilewright.catalogs.sources.source import Source
 
+if TYPE_CHECKING:
+    from tilewright.catalogs.s3 import S3Settings
+
 __all__ = ["CatalogError", "Source", "describe_source", "known_sources", "resolve_source", "sign_href"]
 
 TABLE = Path(__file__).with_name("sources.yaml")
 
 
-# The keys of a user's description: the fields of Source except `rewrite`, and three keys of the description alone.
-SETTABLE = frozenset(field.name for field in dataclasses.fields(Source)) - {"rewrite"} | {
+# The keys of a user's description: fields of Source except `rewrite` and `s3`, and three keys of the description alone.
+SETTABLE = frozenset(field.name for field in dataclasses.fields(Source)) - {"rewrite", "s3"} | {
     "like",
     "collection",
     "defaults",
@@ -38,14 +41,21 @@ def known_sources() -> Mapping[str, Source]:
     return {name: _from_fields(name, fields) for name, fields in table.items()}
 
 
-def resolve_source(source: str | Mapping[str, Any] | Source, *, base: Path | None = None) -> Source:
+def resolve_source(
+    source: str | Mapping[str, Any] | Source, *, base: Path | None = None, s3: S3Settings | None = None
+) -> Source:
     """The source that a job names by a known name, a path relative to `base`, an http(s) or s3 URL, or a description.
+
+    `s3` are the endpoint and keys it is read with; without them a Source keeps its own, and another has none.
 
     Raises:
         CatalogError: it is none of these, or the description is not valid.
     """
-    if isinstance(source, Source):
-        return source
+    found = source if isinstance(source, Source) else _resolved(source, base)
+    return found if s3 is None else dataclasses.replace(found, s3=s3)
+
+
+def _resolved(source: str | Mapping[str, Any], base: Path | None) -> Source:
     if isinstance(source, Mapping):
         return _from_description(source, base)
     if not isinstance(source, str) or not source.strip():
@@ -61,20 +71,18 @@ def resolve_source(source: str | Mapping[str, Any] | Source, *, base: Path | Non
     return _from_path(source, base)
 
 
-def sign_href(source: str | Source, href: str, *, renew: bool = False) -> str:
+def sign_href(source: Source, href: str, *, renew: bool = False) -> str:
     """The href with a signature that is valid for a limited time; call this right before reading.
 
-    `renew` requests a new signature instead of a cached one. A name that is not in the table means a source without
-    signing, so pass the Source itself if you have it.
+    `renew` requests a new signature instead of a cached one.
 
     Raises:
-        CatalogError: the keys that the source needs are not in the environment.
+        CatalogError: `source.s3` lacks the keys that the source needs.
         SigningError: the signing service could not be reached.
     """
-    found = known_sources().get(source) if isinstance(source, str) else source
-    if found is None or found.signing == "none":
+    if source.signing == "none":
         return href
-    return signed(href, signing=found.signing, endpoint=found.s3_endpoint, renew=renew)
+    return signed(href, signing=source.signing, endpoint=source.s3_endpoint, s3=source.s3, renew=renew)
 
 
 def describe_source(source: Source) -> dict[str, Any]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.hrefs import display_href, scheme_of
+from tilewright.catalogs.s3 import AMAZON
+
+if TYPE_CHECKING:
+    from tilewright.catalogs.s3 import S3Settings
+
 
 SIGNINGS = ("none", "planetary-computer", "s3")
 
@@ -28,16 +32,20 @@ class SigningError(RuntimeError):
     """The signing service gave no signature although the request was valid."""
 
 
-def signed(href: str, *, signing: str, endpoint: str | None = None, renew: bool = False) -> str:
+def signed(
+    href: str, *, signing: str, endpoint: str | None = None, s3: S3Settings = AMAZON, renew: bool = False
+) -> str:
     """The href with a signature that is valid from now on; unchanged if `signing` does not apply to it.
 
+    `endpoint` is the source's, None for Amazon; `s3` holds the keys.
+
     Raises:
-        CatalogError: the keys are not in the environment.
+        CatalogError: `s3` lacks the keys.
         SigningError: the signing service did not answer.
     """
     if signing == "planetary-computer":
         return _planetary_computer(href, renew=renew)
-    return _presigned(href, endpoint) if signing == "s3" and scheme_of(href) == "s3" else href
+    return _presigned(href, endpoint, s3) if signing == "s3" and scheme_of(href) == "s3" else href
 
 
 def _planetary_computer(href: str, *, renew: bool) -> str:
@@ -54,28 +62,29 @@ def _planetary_computer(href: str, *, renew: bool) -> str:
             raise SigningError(f"{display_href(href)} could not be signed ({reason})") from error
 
 
-def _presigned(href: str, endpoint: str | None) -> str:
+def _presigned(href: str, endpoint: str | None, s3: S3Settings) -> str:
     """The https URL of an s3 object with the signature in its query, valid for an hour."""
     import obstore  # noqa: PLC0415
 
     bucket, _, key = href[len("s3://") :].partition("/")
-    store = obstore.store.S3Store(bucket, **_store_settings(endpoint))
+    store = obstore.store.S3Store(bucket, **_bucket_options(endpoint, s3))
     return str(obstore.sign(store, "GET", key, S3_LIFETIME))
 
 
-def _store_settings(endpoint: str | None) -> dict[str, Any]:
-    """Settings of the bucket's store; keys go through a provider, so that no token of another account comes along."""
+def _bucket_options(endpoint: str | None, s3: S3Settings) -> dict[str, Any]:
+    """Options of obstore's S3Store; keys go through a provider, so that no token of another account comes along."""
     foreign = endpoint is not None and urlsplit(endpoint).hostname == CDSE_HOST
-    names = CDSE_KEYS if foreign else AWS_KEYS
-    key, secret = (os.environ.get(name) for name in names)
+    key, secret = (s3.cdse_key, s3.cdse_secret) if foreign else (s3.key, s3.secret)
     if not key or not secret:
+        names = CDSE_KEYS if foreign else AWS_KEYS
         raise CatalogError(f"the source's S3 needs keys: set {names[0]} and {names[1]} in the environment")
-    token = None if foreign else os.environ.get("AWS_SESSION_TOKEN")
+    token = None if foreign else s3.token
     credential = {"access_key_id": key, "secret_access_key": secret, "token": token, "expires_at": None}
-    settings: dict[str, Any] = {"credential_provider": lambda: credential}
+    options: dict[str, Any] = {"credential_provider": lambda: credential}
     if endpoint is None:
-        return settings
-    plain = endpoint.startswith("http://")
-    region = "default" if foreign else os.environ.get("AWS_REGION", "us-east-1")
-    options = {"client_options": {"allow_http": True}} if plain else {}
-    return {**settings, **options, "endpoint": endpoint, "virtual_hosted_style_request": False, "region": region}
+        return options
+    if endpoint.startswith("http://"):
+        options["client_options"] = {"allow_http": True}
+    # The endpoint is the source's: the default region of the user's own account says nothing about it.
+    region = "default" if foreign else s3.region or "us-east-1"
+    return {**options, "endpoint": endpoint, "virtual_hosted_style_request": False, "region": region}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.hrefs import address_scope
+from tilewright.catalogs.s3 import AMAZON, S3Settings
 from tilewright.catalogs.sources.signing import SIGNINGS
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ class Source:
     hosts and buckets that hold assets; empty means any public one. `dn_as_esa` is True if the source serves ESA's
     unchanged Sentinel-2 DN. `prefer` is the preferred scheme among alternate hrefs, `rewrite` maps prefixes of hrefs to
     their replacements. `files` are the entries of a plain list of GeoTIFFs.
+
+    `s3` are the endpoint and keys of whoever reads from the source: no part of its description, JSON, repr or equality.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Source:
     prefer: str | None = None
     rewrite: Mapping[str, str] = field(default_factory=dict)
     files: tuple[Mapping[str, Any], ...] = ()
+    s3: S3Settings = field(default=AMAZON, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
@@ -67,16 +71,16 @@ class Source:
     def to_json(self) -> dict[str, Any]:
         """The source as JSON values for a frozen plan; they contain no secret."""
         plain = dataclasses.asdict(self)
+        del plain["s3"]
         plain["collections"] = {ours: list(theirs) for ours, theirs in self.collections.items()}
         return {**plain, "hosts": list(self.hosts), "files": [dict(entry) for entry in self.files]}
 
     @classmethod
-    def from_json(cls, plain: Mapping[str, Any]) -> Source:
-        """The source that `to_json` wrote, equal to it in every field."""
+    def from_json(cls, plain: Mapping[str, Any], *, s3: S3Settings = AMAZON) -> Source:
+        """The source that `to_json` wrote, equal to it, with the S3 settings of whoever reads from it."""
         collections = {ours: tuple(theirs) for ours, theirs in plain["collections"].items()}
-        return cls(
-            **{**plain, "collections": collections, "hosts": tuple(plain["hosts"]), "files": tuple(plain["files"])}
-        )
+        sequences = {"hosts": tuple(plain["hosts"]), "files": tuple(plain["files"])}
+        return cls(**{**plain, **sequences, "collections": collections, "s3": s3})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

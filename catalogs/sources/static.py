@@ -45,7 +45,9 @@ def static_items(source: Source, query: Query) -> Iterator[RawItem]:
             if len(seen) > MOST_DOCUMENTS:
                 raise CatalogError(f"{source.name} holds more than {MOST_DOCUMENTS} documents; give a smaller catalog")
             level = []
-            documents = apply(lambda href: read_json(href, origin=source.href), [href for href, _ in fresh])
+            documents = apply(
+                lambda href: read_json(href, origin=source.href, s3=source.s3), [href for href, _ in fresh]
+            )
             for (href, parent), document in zip(fresh, documents, strict=True):
                 yield from _items_of(document, href, parent, query, found)
                 level += _next_level(document, href, query, found)

@@ -1,7 +1,8 @@
-"""The `tilewright` command: what people type.
+"""The `tilewright` command.
 
-Reading order: main, options, models, series, demo, tables, terminal, exits.
-It may import every other wing; nothing imports it. Heavy parts are imported by the command that needs them.
+Reading order: main, options, models, series, publish, demo, tables, terminal, exits.
+It may import every other wing; nothing imports it. Slow modules are imported by the command that needs
+them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m tilewright.flows.cli`: the command without its script."""
+"""Runs the command as `python -m tilewright.flows.cli`."""
 
 from __future__ import annotations
 

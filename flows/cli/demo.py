@@ -1,4 +1,4 @@
-"""The demo: the embedded sample built in the cache, water and change mapped on it."""
+"""The demo: builds the embedded sample in the cache and maps water and change on it."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ if TYPE_CHECKING:
 
 
 def run_demo(folder: Path | None, *, listener: Listener) -> Iterator[Outcome]:
-    """Both demo products one after the other, on simulated scenes, under ``folder`` (default: the cache)."""
+    """The outcomes of both demo products, made one after the other under ``folder`` (default: the cache)."""
     home = folder or cache_folder() / "demo"
     listener(Notice(text="This demo maps simulated scenes, not a real place."))
-    catalog = build_sample(home / "sample", progress=_told(listener))
+    catalog = build_sample(home / "sample", progress=_as_stage(listener))
     for job in demo_jobs(catalog, home):
         yield run_job(make_job(job, base=home), listener=listener)
 
 
-def _told(listener: Listener) -> Callable[[int, int], None]:
-    """What tells the listener of the sample's jobs as units of one stage."""
-    heard = 0
+def _as_stage(listener: Listener) -> Callable[[int, int], None]:
+    """A progress function for ``build_sample`` that reports its steps to the listener as one stage."""
+    n_reported = 0
 
-    def tell(n_done: int, n_jobs: int) -> None:
-        nonlocal heard
-        listener(Advance(done=n_done - heard) if n_done else Stage(name="sample", total=n_jobs))
-        heard = n_done
+    def report(n_done: int, n_jobs: int) -> None:
+        nonlocal n_reported
+        listener(Advance(done=n_done - n_reported) if n_done else Stage(name="sample", total=n_jobs))
+        n_reported = n_done
 
-    return tell
+    return report
 
 
 def demo_jobs(catalog: Path, home: Path) -> list[dict[str, object]]:
-    """The demo's two jobs, as a person would write them."""
+    """The two jobs of the demo, as mappings."""
     common: dict[str, object] = {"area": list(SAMPLE_AREA), "source": str(catalog)}
     return [
         {

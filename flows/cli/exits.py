@@ -1,4 +1,4 @@
-"""How a command ends: its exit code, and the one sentence that says why it was not 0."""
+"""The exit code of a command, and the one sentence on stderr if it is not 0."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def ended_in_words(*, resumable: bool = False) -> Iterator[None]:
+def exit_codes(*, resumable: bool = False) -> Iterator[None]:
     """Exit 2 on a refused request, 1 on a failed run, 130 on Ctrl-C, each with one sentence and no traceback."""
     try:
-        with _ctrl_c_heard():
+        with _interrupt_over_import_error():
             yield
     except KeyboardInterrupt:
         kept = " What is finished is kept: the same command goes on from there." if resumable else ""
@@ -34,11 +34,11 @@ def ended_in_words(*, resumable: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def _ctrl_c_heard() -> Iterator[None]:
-    """Raise KeyboardInterrupt where an import that Ctrl-C broke off raises an ImportError of its own in its place."""
+def _interrupt_over_import_error() -> Iterator[None]:
+    """Raise KeyboardInterrupt in place of the ImportError that an import interrupted by Ctrl-C may raise."""
     before, pressed = signal.getsignal(signal.SIGINT), False
 
-    def heard(number: int, frame: FrameType | None) -> None:
+    def on_interrupt(number: int, frame: FrameType | None) -> None:
         nonlocal pressed
         pressed = True
         if callable(before):
@@ -47,7 +47,7 @@ def _ctrl_c_heard() -> Iterator[None]:
     if not callable(before) or threading.current_thread() is not threading.main_thread():
         yield
         return
-    signal.signal(signal.SIGINT, heard)
+    signal.signal(signal.SIGINT, on_interrupt)
     try:
         yield
     except ImportError as error:
@@ -59,5 +59,5 @@ def _ctrl_c_heard() -> Iterator[None]:
 
 
 def say(sentence: str) -> None:
-    """Say one sentence on stderr, in the name of the command."""
+    """Print one sentence on stderr, after the command's name."""
     typer.echo(f"tilewright: {' '.join(sentence.split())}", err=True)

@@ -1,8 +1,7 @@
-"""The `tilewright` command: what people type. Heavy parts are imported only by the command that needs them."""
+"""The `tilewright` command. Slow modules are imported only by the command that needs them."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tilewright.flows.cli.exits import ended_in_words, say
+from tilewright.flows.cli.exits import exit_codes, say
 from tilewright.flows.cli.models import models_app
 from tilewright.flows.cli.options import AsJson, JobFile, OutputUri, Runner, Set, Target, Workers, print_json
+from tilewright.flows.cli.publish import push
 from tilewright.flows.cli.series import backfill, watch
 from tilewright.tasks.progress import Stage
 
@@ -38,6 +38,8 @@ app.command()(watch)
 
 app.command()(backfill)
 
+app.command()(push)
+
 DemoFolder = Annotated[Path | None, typer.Option(help="Where the sample and the products go.")]
 
 
@@ -53,7 +55,7 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Build the embedded sample and map water and change on it."""
-    with ended_in_words(resumable=True):
+    with exit_codes(resumable=True):
         from tilewright.flows.cli.demo import run_demo
         from tilewright.flows.cli.terminal import Terminal
 
@@ -76,7 +78,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Say what a job would do: scenes, grid, blocks, windows, bytes, memory, time, cost. Writes nothing."""
-    with ended_in_words():
+    with exit_codes():
         from tilewright.flows.cli.tables import print_estimate
         from tilewright.flows.cli.terminal import Terminal
         from tilewright.flows.plan.estimate import estimate
@@ -84,12 +86,12 @@ def plan(
         from tilewright.flows.plan.model_card import job_card
         from tilewright.flows.plan.pricing import price, read_prices, shard_lines, shards_json
 
-        table, asked = read_prices(prices), _job(job, changes, output)
+        table, checked = read_prices(prices), _job(job, changes, output)
         with Terminal(quiet=as_json) as terminal:
             terminal(Stage(name="plan"))
-            card = job_card(asked)
-            made = plan_job(asked, card)
-            expected = estimate(made, card, provider=asked.provider)
+            card = job_card(checked)
+            made = plan_job(checked, card)
+            expected = estimate(made, card, provider=checked.provider)
         cost = price(expected, table, n_machines=shards)
         if as_json:
             windows = {**asdict(made.raster.lattice), "why": made.model.windows_reason}
@@ -118,7 +120,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run a job. A second call resumes what was interrupted, or says that the product is complete."""
-    with ended_in_words(resumable=True):
+    with exit_codes(resumable=True):
         from tilewright.flows.cli.terminal import Terminal
         from tilewright.flows.machine import process_age
         from tilewright.flows.run.predict import run_job
@@ -135,7 +137,7 @@ def run(
             deployment=deployment,
             retry=retry,
         )
-        quiet = as_json or _log_as(log)
+        quiet = as_json or _use_json_log(log)
         make: Callable[..., Outcome] = run_job
         if prefect:
             make = _prefect_flows("--prefect").run_under_prefect
@@ -154,7 +156,7 @@ def run(
 @app.command()
 def status(output: Target, *, as_json: AsJson = False) -> None:
     """Say how far a product is: progress, failures and what is missing, from the ledger alone."""
-    with ended_in_words():
+    with exit_codes():
         from tilewright.flows.cli.tables import print_status
         from tilewright.flows.maintain.status import product_status
 
@@ -168,7 +170,7 @@ def status(output: Target, *, as_json: AsJson = False) -> None:
 @app.command()
 def search(job: JobFile, changes: Set = [], *, as_json: AsJson = False) -> None:  # noqa: B006
     """List the scenes a job would use, with their radiometric state and cloud cover."""
-    with ended_in_words():
+    with exit_codes():
         from tilewright.flows.cli.tables import print_scenes
         from tilewright.flows.cli.terminal import Terminal
         from tilewright.flows.plan.model_card import job_card
@@ -196,7 +198,7 @@ def clean(
     as_json: AsJson = False,
 ) -> None:
     """Remove what a broken run left behind; never a published product."""
-    with ended_in_words():
+    with exit_codes():
         from tilewright.flows.maintain.clean import clean_output
 
         removed = clean_output(output, older_than=older_than, dry_run=dry_run, say=say)
@@ -218,7 +220,7 @@ def rerun(
     as_json: AsJson = False,
 ) -> None:
     """Rebuild a product from its Item alone, and say whether it came out identical."""
-    with ended_in_words(resumable=True):
+    with exit_codes(resumable=True):
         from tilewright.flows.cli.terminal import Terminal
         from tilewright.flows.maintain.rerun import rerun_item
 
@@ -233,14 +235,14 @@ def rerun(
 
 
 def _leave_lost_server() -> None:
-    from tilewright.flows.prefect_server import leave, server_is_lost
+    from tilewright.flows.prefect_server import exit_now, server_is_unreachable
 
-    if server_is_lost():
-        leave(0)
+    if server_is_unreachable():
+        exit_now(0)
 
 
 def _prefect_flows(option: str) -> Any:
-    """The module of Prefect's flows. Raises RunnerError where a package is missing that the option needs."""
+    """The module of Prefect's flows. Raises RunnerError if a package that the option needs is missing."""
     try:
         from tilewright.flows.prefect_flows import flows
     except ModuleNotFoundError as error:
@@ -256,10 +258,12 @@ def _job(path: Path, changes: list[str], output: str | None) -> Job:
     return read_job(path, changes=tuple(changes), output=output)
 
 
-def _log_as(log: str) -> bool:
-    """True where the run writes structured logs instead of drawing bars, from now on."""
+def _use_json_log(log: str) -> bool:
+    """True for structured logs instead of bars; also turns them on, through the environment."""
     if log not in {"bars", "json"}:
         raise typer.BadParameter(f"{log!r}: expected bars or json", param_hint="--log")
     if log == "json":
-        os.environ["TILEWRIGHT_LOG"] = "json"
+        from tilewright.flows.environment import use_json_log
+
+        use_json_log()
     return log == "json"

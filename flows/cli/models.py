@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tilewright.flows.cli.exits import ended_in_words
+from tilewright.flows.cli.exits import exit_codes
 from tilewright.flows.cli.options import AsJson, print_json
 
 models_app = typer.Typer(
@@ -18,7 +18,7 @@ models_app = typer.Typer(
 @models_app.command("list")
 def models_list(*, as_json: AsJson = False) -> None:
     """List the models that come with Tilewright."""
-    with ended_in_words():
+    with exit_codes():
         from tilewright.flows.cli.tables import print_models
         from tilewright.models.card.registry import builtin_names, find_card
 
@@ -32,7 +32,7 @@ def models_list(*, as_json: AsJson = False) -> None:
 @models_app.command("show")
 def models_show(name: Annotated[str, typer.Argument(help="A name, path or URL.")], *, as_json: AsJson = False) -> None:
     """Show what a card asks for and gives."""
-    with ended_in_words():
+    with exit_codes():
         from tilewright.flows.cli.tables import print_card
         from tilewright.models.card.registry import find_card
 
@@ -51,7 +51,7 @@ def models_check(
     as_json: AsJson = False,
 ) -> None:
     """Prove a card against its ONNX file, measure the receptive field, and say what it cost."""
-    with ended_in_words():
+    with exit_codes():
         from tilewright.flows.cli.tables import print_check
         from tilewright.models.card.registry import find_card
         from tilewright.models.measure.check import check_card

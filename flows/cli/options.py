@@ -1,4 +1,4 @@
-"""What several commands share: options of one spelling, and JSON for machines."""
+"""Options that several commands share, and JSON output."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ Workers = Annotated[int | None, typer.Option(min=1, max=1024, help="How many cor
 
 
 def print_json(plain: Any) -> None:
-    """One document on stdout, its keys sorted."""
+    """Print one JSON document on stdout, its keys sorted."""
     json.dump(plain, sys.stdout, indent=2, sort_keys=True, ensure_ascii=False)
     sys.stdout.write("\n")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from tilewright.flows.cli.exits import ended_in_words
+from tilewright.flows.cli.exits import exit_codes
 from tilewright.flows.cli.options import AsJson, Runner, Workers, print_json
 
 Template = Annotated[Path, typer.Argument(metavar="JOB", help="The job; {period} or {name} in it is filled.")]
@@ -23,7 +23,7 @@ def watch(
     as_json: AsJson = False,
 ) -> None:
     """Look once for scenes that are new or changed, and redo just the blocks they touch."""
-    with ended_in_words(resumable=True):
+    with exit_codes(resumable=True):
         from datetime import UTC, datetime, timedelta
 
         from tilewright.flows.cli.terminal import Terminal
@@ -32,7 +32,7 @@ def watch(
         from tilewright.flows.runners.run_options import RunOptions
 
         with Terminal(quiet=as_json) as terminal:
-            ticks = watch_once(
+            results = watch_once(
                 read_plain(job),
                 base=job.resolve().parent,
                 now=datetime.now(UTC),
@@ -41,8 +41,10 @@ def watch(
                 options=RunOptions(runner=runner, workers=workers),
                 listener=terminal,
             )
-        rows = [f"{tick.name}: {tick.state}, {len(tick.scenes)} new scenes, {tick.output}" for tick in ticks]
-        _show([tick.summary() for tick in ticks], rows, as_json=as_json)
+        rows = [
+            f"{result.name}: {result.state}, {len(result.scenes)} new scenes, {result.output}" for result in results
+        ]
+        _show([result.summary() for result in results], rows, as_json=as_json)
 
 
 def backfill(
@@ -57,7 +59,7 @@ def backfill(
     as_json: AsJson = False,
 ) -> None:
     """Make a product per row of a table. A second call does those that are missing."""
-    with ended_in_words(resumable=True):
+    with exit_codes(resumable=True):
         from tilewright.flows.job.job import make_job, read_plain
         from tilewright.flows.maintain.backfill import backfill_jobs, read_table, run_backfill
         from tilewright.flows.run.predict import run_job
@@ -66,10 +68,10 @@ def backfill(
         options, base = RunOptions(runner=runner, workers=workers), job.resolve().parent
         jobs = backfill_jobs(read_plain(job), read_table(table))
 
-        def drive(plain: dict[str, Any]) -> None:
+        def run_row(plain: dict[str, Any]) -> None:
             run_job(make_job(plain, base=base), options)
 
-        rows = run_backfill(jobs, drive, home=home, at_once=at_once, only=only)
+        rows = run_backfill(jobs, run_row, home=home, at_once=at_once, only=only)
         _show(
             [{"name": row.name, "state": row.state} for row in rows],
             [f"{row.name}: {row.state}" for row in rows],

@@ -1,4 +1,4 @@
-"""What the command prints of plans, scenes, products and models: aligned lines that are read at 80 columns."""
+"""Tables of plans, scenes, products and models on the terminal, readable at 80 columns."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from tilewright.tasks.plan.plan import Plan
 
 
-WIDEST = 100
-"""Columns: longer lines of prose are hard to follow on a wide screen."""
+MAX_WIDTH = 100
+"""Largest width in columns: longer lines of text are hard to read on a wide screen."""
 
 
 def print_estimate(plan: Plan, estimate: Estimate, *, more: Sequence[tuple[str, str]] = ()) -> None:
-    """Print the dry run, one figure a line, with (label, words) of ``more`` below, then the plan's warnings."""
+    """Print the dry run, one figure a line, then the (label, text) of ``more``, then the plan's warnings."""
     console = _console()
     console.print(Text(f"Plan of {plan.name}", style="bold"))
     _print_facts(console, [*estimate.lines(plan), *more])
@@ -38,7 +38,7 @@ def print_status(existing: Mapping[str, Any]) -> None:
     """Print a product's state."""
     console = _console()
     done, total = existing["blocks_done"], existing["blocks_total"]
-    # What was interrupted has not failed: machines are told one word for both, people are not.
+    # An interrupted run has not failed: the JSON has one state for both, this line has two.
     state = "stopped" if existing["state"] == "failed" and not existing["failures"] else existing["state"]
     _print_line(console, f"{existing['name']}: {state}, {done} of {plural(total, 'block')}")
     for failure in existing["failures"]:
@@ -47,7 +47,7 @@ def print_status(existing: Mapping[str, Any]) -> None:
 
 
 def print_scenes(scenes: Sequence[Scene]) -> None:
-    """Print the scenes of a job, one a line, and below them once what made them reflectance or backscatter."""
+    """Print the scenes of a job, one a line, then the reasons for their radiometric states."""
     console = _console()
     days = sorted({scene.datetime.date().isoformat() for scene in scenes})
     span = f"{days[0]} to {days[-1]}" if len(days) > 1 else days[0]
@@ -69,7 +69,7 @@ def print_scenes(scenes: Sequence[Scene]) -> None:
 
 
 def print_models(cards: Sequence[ModelCard]) -> None:
-    """Print the registry: a model's name and task, then what it reads and gives."""
+    """Print the registry: a model's name and task, then its inputs and layers."""
     console = _console()
     for card in cards:
         console.print(Text(card.name, style="bold") + Text(f"  {', '.join(card.tasks)}"), soft_wrap=True)
@@ -79,7 +79,7 @@ def print_models(cards: Sequence[ModelCard]) -> None:
 
 
 def print_card(card: ModelCard) -> None:
-    """Print what a card asks for and gives."""
+    """Print the inputs and outputs of a card."""
     console = _console()
     console.print(Text(card.name, style="bold") + Text(f"  {', '.join(card.tasks)}"), soft_wrap=True)
     facts = [("sha256", card.sha256)]
@@ -102,12 +102,12 @@ def print_check(report: CheckReport) -> None:
 
 def _console() -> Console:
     console = Console(highlight=False)
-    console.width = min(console.width, WIDEST)
+    console.width = min(console.width, MAX_WIDTH)
     return console
 
 
 def _print_facts(console: Console, facts: Iterable[tuple[str, str]]) -> None:
-    """(label, words) in two columns, the words folded beside their label."""
+    """Print (label, text) in two columns, the text wrapped in its column."""
     rows = list(facts)
     indent = max(len(label) for label, _ in rows) + 2
     for label, words in rows:
@@ -121,13 +121,13 @@ def _print_facts(console: Console, facts: Iterable[tuple[str, str]]) -> None:
 def _print_columns(
     console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[int] | set[int]
 ) -> None:
-    """Aligned columns with the last one, never folded, as long as it is; ``right`` are flush right."""
-    widths = [max(len(row[place]) for row in [headings, *rows]) for place in range(len(headings))]
+    """Print aligned columns, those in ``right`` flush right; the last column is never wrapped."""
+    widths = [max(len(row[column]) for row in [headings, *rows]) for column in range(len(headings))]
 
     def line(row: Sequence[str]) -> str:
         cells = (
-            cell.rjust(width) if place in right else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         return "  ".join(cells).rstrip()
 
@@ -137,5 +137,5 @@ def _print_columns(
 
 
 def _print_line(console: Console, words: str) -> None:
-    # What catalogs and cards say is never markup, and a path or an id is copied whole.
+    # Text of catalogs and cards is never markup, and a path or an id must be copyable as a whole.
     console.print(Text(words), soft_wrap=True)

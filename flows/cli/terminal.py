@@ -1,4 +1,4 @@
-"""What the command shows while it works: a bar on a terminal, a line per stage elsewhere, a closing summary."""
+"""The output of a running command: a progress bar on a terminal, a line per stage elsewhere, a closing summary."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tilewright.flows.run.outcome import Outcome
 
 
-WORDS = {
+STAGE_WORDS = {
     "sample": "Building the simulated sample",
     "search": "Searching",
     "plan": "Planning",
@@ -41,18 +41,18 @@ WORDS = {
 
 
 LINE_SECONDS = 10.0
-"""Where no bar can be drawn, a stage says how far it is about this often."""
+"""Seconds between two progress lines of a stage where no bar can be drawn."""
 
 
 class _Count(ProgressColumn):
-    """Units done of all; empty for a stage that has none to count."""
+    """Units done and their total; empty for a stage without units."""
 
     def render(self, task: Task) -> Text:
         return Text("" if task.total is None else f"{task.completed:.0f}/{task.total:.0f}")
 
 
 class _Speed(ProgressColumn):
-    """Ground covered per second since the stage began."""
+    """Mapped km2 per second since the stage began."""
 
     def render(self, task: Task) -> Text:
         km2 = float(task.fields.get("km2", 0.0))
@@ -61,14 +61,14 @@ class _Speed(ProgressColumn):
 
 
 class _Left(TimeRemainingColumn):
-    """Time left, once it can be told."""
+    """Time left, once it can be estimated."""
 
     def render(self, task: Task) -> Text:
         return Text() if task.time_remaining is None else super().render(task) + Text(" left")
 
 
 class Terminal:
-    """A listener that draws a bar on stderr where that is a terminal, and lines where it is not."""
+    """A listener that draws a progress bar on stderr if that is a terminal, and prints lines otherwise."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet, highlight=False)
@@ -85,7 +85,7 @@ class Terminal:
             transient=True,
         )
         self.task: TaskID | None = None
-        self.began = self.said = time.monotonic()
+        self.began = self.printed_at = time.monotonic()
 
     def __enter__(self) -> Self:
         self.bars.start()
@@ -109,7 +109,7 @@ class Terminal:
                 pass
 
     def _start(self, stage: Stage) -> None:
-        words = f"{WORDS.get(stage.name, stage.name)}{f' ({stage.note})' if stage.note else ''}"
+        words = f"{STAGE_WORDS.get(stage.name, stage.name)}{f' ({stage.note})' if stage.note else ''}"
         if self.task is not None:
             self.bars.remove_task(self.task)
         self.bars.start()
@@ -120,21 +120,21 @@ class Terminal:
     def _advance(self, event: Advance, task: TaskID) -> None:
         shown = self.bars.tasks[-1]
         self.bars.update(task, advance=event.done, km2=shown.fields["km2"] + event.km2)
-        if self.bars.disable and shown.total and time.monotonic() - self.said > LINE_SECONDS:
+        if self.bars.disable and shown.total and time.monotonic() - self.printed_at > LINE_SECONDS:
             self._say(f"{shown.description}: {shown.completed:.0f} of {shown.total:.0f}")
 
     def _say(self, words: str) -> None:
-        self.said = time.monotonic()
+        self.printed_at = time.monotonic()
         self.console.print(Text(words), soft_wrap=True)
 
     def close_run(self, outcome: Outcome) -> None:
-        """Say where the product is and what to do next, in place of the bar."""
+        """Print the closing summary in place of the bar."""
         self.bars.stop()
         for line in closing_lines(outcome):
             self.out.print(line, markup=False)
 
     def close_demo(self, outcomes: Iterable[Outcome]) -> None:
-        """Say of each of the demo's products where it is, as soon as it is there, then what to do next."""
+        """Print the summary of each demo product as soon as it is done, then the next steps."""
         for outcome in outcomes:
             self.close_run(outcome)
             self.out.print("")

@@ -1,4 +1,4 @@
-"""The area of a job: a box or GeoJSON, as polygons in EPSG:4326 cut at 180 degrees."""
+"""The area of a job, from a box or GeoJSON, as polygons in EPSG:4326 cut at 180 degrees."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_AREA_BYTES = 64 * 2**20
 
 
 class AreaError(ValueError):
-    """An area that is refused: what was given, what is expected."""
+    """An area that is refused; the message says what was given and what is expected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class Area:
 
     @property
     def bbox(self) -> tuple[float, float, float, float]:
-        """(west, south, east, north); west > east where it crosses the antimeridian."""
+        """(west, south, east, north) in degrees; west > east if the area crosses the antimeridian."""
         parts = shapely.bounds(shapely.get_parts(self.geometry))
         west, south, east, north = self.geometry.bounds
         if west <= -180 and east >= 180 and len(parts) > 1:
@@ -44,11 +44,11 @@ class Area:
 
 
 def read_area(value: object, *, base: Path | None = None) -> Area:
-    """The area a job gives: ``[minx, miny, maxx, maxy]``, GeoJSON, or the path of a GeoJSON file beside the job.
+    """The area of a job: ``[minx, miny, maxx, maxy]``, GeoJSON, or the path of a GeoJSON file relative to the job.
 
     A box with minx > maxx crosses the antimeridian.
 
-    Raises AreaError for anything else, and for what is empty, crosses itself or leaves the globe.
+    Raises AreaError for anything else, and for an area that is empty, crosses itself or leaves the globe.
     """
     if isinstance(value, Area):
         return value

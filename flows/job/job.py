@@ -1,4 +1,4 @@
-"""The job: what a person writes, read and checked where it enters."""
+"""The job as a person writes it: read, checked and completed with defaults."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tilewright.flows.job.period import JobPeriod, as_periods, checked_name
 from tilewright.models.fields import did_you_mean
 
 MAX_JOB_BYTES = 16 * 2**20
-"""A job with its inline area; more is a file of something else."""
+"""Largest size of a job file, with an inline area; a larger file is no job."""
 
 REMOTE = re.compile(r"^[a-z0-9+]+://")
 
@@ -25,34 +25,34 @@ class JobError(ValueError):
     """A job that is refused: which field, what was given, what is expected."""
 
 
-class _Part(BaseModel):
+class _Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class GridOptions(_Part):
-    """What the job asks of the grid; None leaves it to the card."""
+class GridOptions(_Options):
+    """Options of the grid; None: as the card says."""
 
     crs: str = "utm"
     resolution: float | None = Field(default=None, gt=0)
     bounds: tuple[float, float, float, float] | None = None
 
 
-class TileOptions(_Part):
-    """What the job asks of blocks and windows; None leaves it to the plan."""
+class TileOptions(_Options):
+    """Options of blocks and windows; None: as planned from the model and the area."""
 
     block: int | None = Field(default=None, gt=0, le=32768)
     step: int | None = Field(default=None, gt=0, le=8192)
     batch: int | None = Field(default=None, gt=0, le=1024)
 
 
-class CogOptions(_Part):
-    """What the job asks of the layers' files; ``max_side`` None leaves it to `tilewright.tasks.cog.parts`."""
+class CogOptions(_Options):
+    """Options of the layers' files; ``max_side`` None: as `tilewright.tasks.cog.parts` says."""
 
     max_side: int | None = Field(default=None, ge=512, le=131_072, multiple_of=512)
 
 
-class SceneFilter(_Part):
-    """Which scenes may take part."""
+class SceneFilter(_Options):
+    """Conditions on the scenes that are used."""
 
     max_cloud: float | None = Field(default=None, ge=0, le=100)
     clearest: int | None = Field(default=None, gt=0)
@@ -62,27 +62,27 @@ class SceneFilter(_Part):
     platforms: tuple[str, ...] = ()
 
 
-class Tolerance(_Part):
-    """How much may go wrong for good before the job fails."""
+class Tolerance(_Options):
+    """Failures that are tolerated before the job fails."""
 
     failed_reads: int = Field(default=0, ge=0)
 
 
-class Limits(_Part):
-    """What a job may not exceed."""
+class Limits(_Options):
+    """Limits that a job may not exceed."""
 
     blocks: int = Field(default=100_000, gt=0)
     items: int = Field(default=10_000, gt=0)
     memory_mb: float | None = Field(default=None, gt=0)
 
 
-def _word(given: Any) -> Any:
-    """What was written: YAML takes yes and no for true and false."""
+def _yes_or_no(given: Any) -> Any:
+    """The word ``yes`` or ``no`` for a bool, since YAML reads these words as true and false; else the value itself."""
     return {True: "yes", False: "no"}[given] if isinstance(given, bool) else given
 
 
 class AugmentOptions(BaseModel):
-    """From which sides a model sees each window: ``flips`` are four, ``d4`` with quarter turns eight."""
+    """Flips and turns of each window that the model is run on: ``flips`` are four, ``d4`` with quarter turns eight."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -97,7 +97,7 @@ class AugmentOptions(BaseModel):
 
 
 class EnsembleOptions(BaseModel):
-    """The models that answer beside the job's own, and how their answers become one."""
+    """Further models of an ensemble with the job's own, and how their outputs are combined."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -147,7 +147,7 @@ class Job(BaseModel):
     tolerance: Tolerance = Tolerance()
     limits: Limits = Limits()
     provider: Literal["auto", "cpu", "cuda", "tensorrt", "openvino"] = "auto"
-    fuse: Annotated[Literal["auto", "yes", "no"], BeforeValidator(_word)] = "auto"
+    fuse: Annotated[Literal["auto", "yes", "no"], BeforeValidator(_yes_or_no)] = "auto"
     precision: Literal["fp32", "fp16"] = "fp32"
     zarr_format: Literal[2, 3] = 3
     seed: int = 0
@@ -160,8 +160,13 @@ class Job(BaseModel):
             raise ValueError(f"period: the names {names} must differ")
         return self
 
+    @property
+    def output_uri(self) -> str:
+        """The folder or URI of the product: ``output``, else a folder of the job's name under ``out``."""
+        return self.output or f"out/{self.name}"
+
     def request(self) -> dict[str, Any]:
-        """Everything that decides the product's pixels, as JSON: what a second run is compared with."""
+        """Everything that decides the product's pixels, as JSON; a second run must have the same."""
         plain = self.model_dump(mode="json", exclude={"output", "base", "tolerance", "limits", "provider", "area"})
         if not self.ensemble.models:
             del plain["ensemble"]
@@ -210,7 +215,7 @@ def make_job(plain: dict[str, Any], *, base: Path, changes: tuple[str, ...] = ()
 
 
 def read_plain(path: Path) -> dict[str, Any]:
-    """What a YAML or JSON file holds, not yet judged. Raises JobError where it cannot be read or is no mapping."""
+    """The mapping in a YAML or JSON file, unchecked. Raises JobError where it cannot be read or is no mapping."""
     try:
         if path.stat().st_size > MAX_JOB_BYTES:
             raise JobError(f"{path} is larger than {MAX_JOB_BYTES // 2**20} MiB: a job is a short YAML file.")
@@ -249,9 +254,9 @@ def _sentence(error: ValidationError) -> str:
         known = _known(first["loc"][:-1])
         return f"{field}: unknown key{did_you_mean(str(first['loc'][-1]), known)}. Known here: {', '.join(known)}."
     # Pydantic's "Input should be a valid number, unable to parse string as a number" says its piece twice.
-    said = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected").partition(", unable")[0]
+    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected").partition(", unable")[0]
     given = json.dumps(first["input"], default=str)[:80]
-    return f"{field}: {said} (given: {given})." if given not in said else f"{field}: {said}."
+    return f"{field}: {message} (given: {given})." if given not in message else f"{field}: {message}."
 
 
 def _known(place: tuple[int | str, ...]) -> list[str]:

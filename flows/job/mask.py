@@ -1,4 +1,4 @@
-"""What a job asks of masks: which observations are dropped, and by what."""
+"""The mask options of a job: which observations are dropped, and by which band or rule."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from tilewright.tasks.compose.mask_rule import QA_PIXEL_DROPPED, SCL_DROPPED, parse_condition
 
-ASKS: dict[str, frozenset[str]] = {
+KEYS_OF_KIND: dict[str, frozenset[str]] = {
     "auto": frozenset({"drop", "dilation"}),
     "none": frozenset({"drop", "dilation"}),
     "scl": frozenset({"drop", "dilation"}),
@@ -18,9 +18,10 @@ ASKS: dict[str, frozenset[str]] = {
     "values": frozenset({"band", "drop", "dilation"}),
     "rule": frozenset({"rule", "dilation"}),
 }
-"""What each kind of mask can be told."""
+"""The keys that each kind of mask takes."""
 
-HIGHEST = {"auto": 11, "none": 11, "scl": 11, "bits": 63, "values": 65535}
+MAX_VALUE = {"auto": 11, "none": 11, "scl": 11, "bits": 63, "values": 65535}
+"""The largest value of ``drop`` by kind."""
 
 
 def _as_rules(value: object) -> object:
@@ -28,7 +29,7 @@ def _as_rules(value: object) -> object:
 
 
 class MaskOptions(BaseModel):
-    """Which observations are dropped: by scene classes, cloud probability, bits, values or a rule of one's own."""
+    """The observations that are dropped: by scene classes, cloud probability, bits, values or a rule of one's own."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -41,24 +42,24 @@ class MaskOptions(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _usual_bits(cls, given: Any) -> Any:
+    def _default_bits(cls, given: Any) -> Any:
         """``kind: bits`` alone means Landsat's clouds and shadows."""
-        usual = isinstance(given, dict) and given.get("kind") == "bits" and "drop" not in given
-        return {**given, "drop": QA_PIXEL_DROPPED} if usual and given.get("band") in {None, "qa_pixel"} else given
+        use_default = isinstance(given, dict) and given.get("kind") == "bits" and "drop" not in given
+        return {**given, "drop": QA_PIXEL_DROPPED} if use_default and given.get("band") in {None, "qa_pixel"} else given
 
     @model_validator(mode="after")
-    def _of_one_kind(self) -> MaskOptions:
-        idle = sorted(self.model_fields_set - {"kind"} - ASKS[self.kind])
-        if idle:
-            heard = ", ".join(sorted(ASKS[self.kind]))
-            raise ValueError(f"mask.{idle[0]} means nothing to mask.kind {self.kind!r}, which takes {heard}")
+    def _check_keys(self) -> MaskOptions:
+        unused = sorted(self.model_fields_set - {"kind"} - KEYS_OF_KIND[self.kind])
+        if unused:
+            taken = ", ".join(sorted(KEYS_OF_KIND[self.kind]))
+            raise ValueError(f"mask.{unused[0]} means nothing to mask.kind {self.kind!r}, which takes {taken}")
         if self.kind == "values" and not self.band:
             raise ValueError("mask.band: name the band whose values tell which pixels to drop")
         if self.kind in {"values", "bits"} and "drop" not in self.model_fields_set:
             raise ValueError(f"mask.drop: list the {self.kind} of band {self.band!r} that are not used")
-        bad = [value for value in self.drop if not 0 <= value <= HIGHEST.get(self.kind, math.inf)]
+        bad = [value for value in self.drop if not 0 <= value <= MAX_VALUE.get(self.kind, math.inf)]
         if bad:
-            raise ValueError(f"mask.drop: {bad[0]} is none of 0 to {HIGHEST[self.kind]} of mask.kind {self.kind!r}")
+            raise ValueError(f"mask.drop: {bad[0]} is none of 0 to {MAX_VALUE[self.kind]} of mask.kind {self.kind!r}")
         if self.kind == "rule" and not self.rule:
             raise ValueError("mask.rule: say when a pixel is dropped, e.g. rule: 'blue > 0.25'")
         for text in self.rule:
@@ -66,6 +67,6 @@ class MaskOptions(BaseModel):
         return self
 
     def request(self) -> dict[str, Any]:
-        """What decides pixels, as JSON: the kind and what it takes."""
+        """The options that decide pixels, as JSON: the kind and its keys."""
         plain = self.model_dump(mode="json")
-        return {key: plain[key] for key in plain if key == "kind" or key in ASKS[self.kind]}
+        return {key: plain[key] for key in plain if key == "kind" or key in KEYS_OF_KIND[self.kind]}

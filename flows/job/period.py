@@ -1,4 +1,4 @@
-"""The spans of time a job asks for, as a person writes them."""
+"""The periods of a job, from the texts that a person writes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RESERVED_PERIOD = "period"
 
 
 class JobPeriod(BaseModel):
-    """A span of time in UTC with both ends in it, and its name (``period`` where there is but one)."""
+    """A named span of time in UTC, both ends included; the name is ``period`` if there is only one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -23,19 +23,19 @@ class JobPeriod(BaseModel):
 
     @property
     def text(self) -> str:
-        """``2021-06-01/2021-06-30``, as a person would write it."""
+        """The period as a person would write it: ``2021-06-01/2021-06-30``."""
         return f"{self.start.date().isoformat()}/{self.end.date().isoformat()}"
 
 
 def checked_name(name: str) -> str:
-    """The name itself, refused where it could not be a file's."""
+    """The name itself. Raises ValueError for one that cannot be a file name."""
     if not NAME.match(name) or set(name) == {"."}:
         raise ValueError("letters, digits, dot, dash and underscore only, 128 at most")
     return name
 
 
 def as_periods(value: object) -> object:
-    """The periods of a text, a list of texts, or names with texts; anything else as it is."""
+    """The periods of a text, a list of texts, or a mapping of names to texts; any other value as it is."""
     # YAML reads a year as a number.
     if isinstance(value, (str, date, int)):
         return [_period(RESERVED_PERIOD, str(value))]
@@ -61,7 +61,7 @@ def _period(name: str, text: str) -> JobPeriod:
 
 
 def _instant(text: str) -> tuple[datetime, datetime]:
-    """(first, last) moment of a day, or twice the moment given, in UTC."""
+    """(first, last) moment of a day or month, or twice the moment itself, in UTC."""
     text = text.strip()
     if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
         day = datetime.combine(date.fromisoformat(text), time.min, tzinfo=UTC)

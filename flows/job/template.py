@@ -1,4 +1,4 @@
-"""One job text for many products: ``{name}``s in it filled per period or per row of a table."""
+"""A job template for many products: each ``{name}`` in it is filled per period or per row of a table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 Every = Literal["none", "day", "month", "year"]
 
-PLACE = re.compile(r"\{([a-z_]+)\}")
+PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
 
 class TemplateError(ValueError):
@@ -26,9 +26,9 @@ def fill(template: Mapping[str, Any], values: Mapping[str, str]) -> dict[str, An
 
 
 def periods_at(now: datetime, *, every: Every, overlap: timedelta) -> list[tuple[str, str]]:
-    """(label, period) of every period that may still get scenes at ``now``: it holds the overlap's start or later.
+    """(label, period) of every period that may still get scenes at ``now``: those that end after ``now - overlap``.
 
-    ``2026-11`` is ``2026-11-01/2026-11-30``. Empty for "none": the job has a period of its own.
+    ``2026-11`` is ``2026-11-01/2026-11-30``. Empty for "none": the job has its own period.
     """
     if every == "none":
         return []
@@ -36,7 +36,8 @@ def periods_at(now: datetime, *, every: Every, overlap: timedelta) -> list[tuple
     found = []
     while day <= last:
         start, following = _span(day, every)
-        found.append((_label(start, every), f"{start.isoformat()}/{(following - timedelta(days=1)).isoformat()}"))
+        label = start.isoformat()[: {"day": 10, "month": 7}.get(every, 4)]
+        found.append((label, f"{start.isoformat()}/{(following - timedelta(days=1)).isoformat()}"))
         day = following
     return found
 
@@ -51,16 +52,12 @@ def _span(day: date, every: Every) -> tuple[date, date]:
     return date(day.year, 1, 1), date(day.year + 1, 1, 1)
 
 
-def _label(start: date, every: Every) -> str:
-    return start.isoformat()[: {"day": 10, "month": 7}.get(every, 4)]
-
-
 def _fill(value: Any, values: Mapping[str, str]) -> Any:
     if isinstance(value, Mapping):
         return {key: _fill(inner, values) for key, inner in value.items()}
     if isinstance(value, list):
         return [_fill(inner, values) for inner in value]
-    return PLACE.sub(lambda found: _value(found.group(1), values), value) if isinstance(value, str) else value
+    return PLACEHOLDER.sub(lambda found: _value(found.group(1), values), value) if isinstance(value, str) else value
 
 
 def _value(name: str, values: Mapping[str, str]) -> str:

@@ -1,5 +1,5 @@
-"""What is done with products that exist: status, clean, rerun, watch, backfill.
+"""Commands on existing products: status, clean, rerun, watch, backfill, push.
 
-Reading order: status, clean, rerun, watch, backfill.
+Reading order: status, clean, rerun, watch, backfill, push.
 It may import run and what it imports.
 """

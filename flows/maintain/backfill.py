@@ -1,4 +1,4 @@
-"""A table of areas and periods made into products: resumable, a few at a time, what fails set aside by its reason."""
+"""A product for each row of a table of areas and periods: resumable, several at a time, failures kept by class."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ import yaml
 from tilewright.flows.environment import storage_options
 from tilewright.flows.errors import ErrorClass, classify, sentence
 from tilewright.flows.job.template import fill
-from tilewright.tasks.storage.storage import Storage, open_storage
+from tilewright.tasks.storage.storage import open_storage
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-LIST = "backfill.json"
+LIST_FILE = "backfill.json"
+"""The state of every row, in the backfill's home."""
 
-Drive = Callable[[dict[str, Any]], Any]
-"""Makes one product of a job's mapping; raises what the run raises."""
+RunJob = Callable[[dict[str, Any]], Any]
+"""Runs one job, given as a mapping; raises what the run raises."""
 
 
 class BackfillError(ValueError):
-    """A table that cannot be driven."""
+    """A table that cannot be backfilled."""
 
 
 class RowsFailedError(RuntimeError):
-    """Rows that failed; the others are done."""
+    """Rows of a backfill that failed; the others are done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One product of a table and how it went: ``state`` is done or failed, the latter with its class and reason."""
+    """The state of one row's product: ``state`` is done or failed, the latter with its error class and reason."""
 
     name: str
     state: str
@@ -45,9 +46,9 @@ class Row:
 
 
 def backfill_jobs(template: Mapping[str, Any], table: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A job per row: the template filled with the row's texts, and the row's own job keys (area, period, ...) over it.
+    """The job of each row: the template with the row's keys (area, period, ...) over it and its texts filled in.
 
-    Raises BackfillError where a row has no name, or two have the same name or output.
+    Raises BackfillError for a row without a name, and for rows with the same name or output.
     """
     jobs = []
     for number, row in enumerate(table, start=1):
@@ -57,44 +58,44 @@ def backfill_jobs(template: Mapping[str, Any], table: Sequence[Mapping[str, Any]
         jobs.append(fill({**template, **row}, texts))
     for key in ("name", "output"):
         values = [str(job.get(key)) for job in jobs]
-        double = sorted({value for value in values if values.count(value) > 1})
-        if double and (key == "name" or double != ["None"]):
-            raise BackfillError(f"Several rows have the {key} {double[0]}: put {{name}} into the template's {key}.")
+        repeated = sorted({value for value in values if values.count(value) > 1})
+        if repeated and (key == "name" or repeated != ["None"]):
+            raise BackfillError(f"Several rows have the {key} {repeated[0]}: put {{name}} into the template's {key}.")
     return jobs
 
 
 def run_backfill(
-    jobs: Sequence[dict[str, Any]], drive: Drive, *, home: str, at_once: int = 1, only: str | None = None
+    jobs: Sequence[dict[str, Any]], run_job: RunJob, *, home: str, at_once: int = 1, only: str | None = None
 ) -> list[Row]:
-    """Drive every job that is not done, ``at_once`` at a time, and keep the list of what became of them in ``home``.
+    """Run every job that is not done, ``at_once`` at a time; returns their rows and keeps all rows in ``home``.
 
-    ``only`` names a class of failure whose rows alone are driven again. Raises RowsFailedError at the end, naming the
-    first, where rows failed; the list says all.
+    ``only`` limits it to rows that failed with that class. Raises RowsFailedError at the end where rows failed, naming
+    the first.
     """
     storage = open_storage(home, options=storage_options(home), create=True)
-    rows = _read_list(storage)
+    rows = {row["name"]: Row(**row) for row in storage.read_json(LIST_FILE) or []}
     waiting = [job for job in jobs if _is_wanted(rows.get(job["name"]), only)]
     with ThreadPoolExecutor(at_once, thread_name_prefix="tilewright-backfill") as pool:
-        running = [pool.submit(contextvars.copy_context().run, _drive_one, job, drive) for job in waiting]
+        running = [pool.submit(contextvars.copy_context().run, _run_row, job, run_job) for job in waiting]
         for future in as_completed(running):
             row = future.result()
             rows[row.name] = row
-            storage.write_json(LIST, [asdict(entry) for entry in rows.values()])
-    asked = [rows[job["name"]] for job in jobs if job["name"] in rows]
-    failed = [row for row in asked if row.state == "failed"]
+            storage.write_json(LIST_FILE, [asdict(entry) for entry in rows.values()])
+    requested = [rows[job["name"]] for job in jobs if job["name"] in rows]
+    failed = [row for row in requested if row.state == "failed"]
     if failed:
         raise RowsFailedError(
             f"{len(failed)} of {len(jobs)} products failed; the first: {failed[0].name} ({failed[0].error_class}): "
-            f"{failed[0].reason} All are in {storage.uri}/{LIST}: run again for those that are missing, or with "
+            f"{failed[0].reason} All are in {storage.uri}/{LIST_FILE}: run again for those that are missing, or with "
             f"only={failed[0].error_class} for those alone."
         )
-    return asked
+    return requested
 
 
 def read_table(path: Path) -> list[dict[str, Any]]:
-    """The rows of a CSV, YAML or JSON table. A CSV's ``area`` may be four numbers with spaces, or a file.
+    """The rows of a CSV, YAML or JSON table. In CSV ``area`` is four numbers with spaces between, or a file.
 
-    Raises BackfillError where there are none.
+    Raises BackfillError for a table that cannot be read or holds no rows.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -129,16 +130,12 @@ def _is_wanted(row: Row | None, only: str | None) -> bool:
     return row is not None and row.state == "failed" and row.error_class == only
 
 
-def _drive_one(job: dict[str, Any], drive: Drive) -> Row:
+def _run_row(job: dict[str, Any], run_job: RunJob) -> Row:
     try:
-        drive(job)
+        run_job(job)
     except Exception as error:
         kind = classify(error)
         if kind is ErrorClass.FAULT:
             raise
         return Row(name=job["name"], state="failed", error_class=kind.value, reason=sentence(error))
     return Row(name=job["name"], state="done")
-
-
-def _read_list(storage: Storage) -> dict[str, Row]:
-    return {row["name"]: Row(**row) for row in storage.read_json(LIST) or []}

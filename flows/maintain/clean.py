@@ -1,4 +1,4 @@
-"""What a broken run left in an output, found and removed; never a published product, never finished blocks."""
+"""Removes what broken runs left in an output; never a published product, never finished blocks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STAGING = f"{STATE_FOLDER}/staging/"
 TAKING = f"{STATE_FOLDER}/.taking"
 
 UNFINISHED = re.compile(r"#\d+$")
-"""How the object store's client names a local file until it is whole."""
+"""End of the name that the object store's client gives a local file until it is complete."""
 
 AGE = re.compile(r"^(\d+(?:\.\d+)?)([smhdw])$")
 
@@ -43,31 +43,31 @@ NO_KEYS = (
 def clean_output(
     output: str, *, older_than: str = "0d", dry_run: bool = False, say: Callable[[str], None] = lambda _words: None
 ) -> list[str]:
-    """Remove what broken runs left in an output and give its keys, sorted; with ``dry_run`` only say what would go.
+    """Remove what broken runs left in an output; returns the removed keys, sorted. ``dry_run`` removes nothing.
 
-    That is staged files, files cut short, multipart uploads never completed and the lock of a run that ended, as far
-    as they are older than ``older_than`` (``12h``, ``7d``). Finished blocks stay: a run goes on from them. ``say`` is
-    told what could not be looked for.
+    Removed are staged files, incomplete files, unfinished multipart uploads and the lock of a run that ended, if older
+    than ``older_than`` (``12h``, ``7d``). Finished blocks are kept, since a run continues from them. ``say`` gets a
+    message where uploads could not be listed.
 
-    Raises StoreError where there is no product, or where a run is under way; StorageError where the store refuses.
+    Raises StoreError where there is no product or a run is in progress, StorageError where storage refuses.
     """
     storage = open_storage(output, options=storage_options(output))
-    before = time.time() - parse_age(older_than)
-    if storage.root is None or STATE_FOLDER not in _top(storage):
+    cutoff = time.time() - parse_age(older_than)
+    if storage.root is None or STATE_FOLDER not in _top_names(storage):
         raise StoreError(f"{output} holds no product and none was begun there: nothing to clean.")
     lock = read_lock(storage)
     if lock is not None and not is_stale(lock, now=time.time(), alive=run_alive(lock)):
         raise StoreError(
             f"A run (process {lock.pid} on {lock.host}) is writing {output}: clean it when that has ended."
         )
-    left = list(_left_in_folder(storage.folder, before)) if storage.folder is not None else []
-    if lock is not None and lock.beat <= before:
-        left.append(LOCK)
-    uploads = _left_in_bucket(storage, before, say)
+    leftovers = list(_leftover_files(storage.folder, cutoff)) if storage.folder is not None else []
+    if lock is not None and lock.beat <= cutoff:
+        leftovers.append(LOCK)
+    uploads = _unfinished_uploads(storage, cutoff, say)
     if not dry_run:
-        _remove(storage, left)
+        _remove(storage, leftovers)
         uploads.abort()
-    return sorted([*left, *uploads.names])
+    return sorted([*leftovers, *uploads.names])
 
 
 def parse_age(text: str) -> float:
@@ -81,7 +81,7 @@ def parse_age(text: str) -> float:
     return float(found[1]) * SECONDS[found[2]]
 
 
-def _top(storage: Storage) -> tuple[str, ...]:
+def _top_names(storage: Storage) -> tuple[str, ...]:
     try:
         return storage.top_names()
     except StorageError as error:
@@ -90,31 +90,31 @@ def _top(storage: Storage) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Uploads:
-    """Uploads never completed, and how to end them."""
+    """The names of unfinished uploads, and a function that aborts them."""
 
     names: tuple[str, ...] = ()
     abort: Callable[[], None] = lambda: None
 
 
-def _left_in_bucket(storage: Storage, before: float, say: Callable[[str], None]) -> _Uploads:
-    """What was begun before then in a bucket of S3's kind; other kinds forget such uploads by themselves."""
+def _unfinished_uploads(storage: Storage, cutoff: float, say: Callable[[str], None]) -> _Uploads:
+    """Multipart uploads of an S3 bucket that were begun before the cutoff; other stores expire such uploads."""
     if not storage.uri.startswith("s3://"):
         return _Uploads()
     keys = s3_keys()
     if keys is None:
         say(NO_KEYS)
         return _Uploads()
-    found = [pending for pending in unfinished_uploads(storage, keys) if pending.began <= before]
+    found = [pending for pending in unfinished_uploads(storage, keys) if pending.began <= cutoff]
     return _Uploads(names=tuple(pending.name for pending in found), abort=lambda: abort_uploads(storage, found, keys))
 
 
-def _left_in_folder(folder: Path, before: float) -> Iterator[str]:
-    for place, _folders, names in os.walk(folder):
+def _leftover_files(folder: Path, cutoff: float) -> Iterator[str]:
+    for parent, _folders, names in os.walk(folder):
         for name in names:
-            path = os.path.join(place, name)  # noqa: PTH118 -- a Path for each of a million shards is slow
+            path = os.path.join(parent, name)  # noqa: PTH118 -- a Path for each of a million shards is slow
             key = os.path.relpath(path, folder).replace(os.sep, "/")
             ours = key.startswith(STAGING) or key == TAKING or UNFINISHED.search(name)
-            if ours and os.stat(path).st_mtime <= before:  # noqa: PTH116
+            if ours and os.stat(path).st_mtime <= cutoff:  # noqa: PTH116
                 yield key
 
 
@@ -129,7 +129,7 @@ def _remove(storage: Storage, keys: list[str]) -> None:
 
 
 def _remove_empty(folder: Path) -> None:
-    """Remove a folder and those in it, as far as they hold no file."""
-    for place, _folders, _names in os.walk(folder, topdown=False):
-        if not os.listdir(place):  # noqa: PTH208
-            os.rmdir(place)  # noqa: PTH106
+    """Remove the empty folders in a folder, and the folder itself if it is empty."""
+    for parent, _folders, _names in os.walk(folder, topdown=False):
+        if not os.listdir(parent):  # noqa: PTH208
+            os.rmdir(parent)  # noqa: PTH106

@@ -1,4 +1,4 @@
-"""A product rebuilt from its Item alone, and held against the one the Item describes."""
+"""A product rebuilt from its Item alone, and compared with the one the Item describes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tilewright.flows.run.pipeline import make_product
 from tilewright.flows.runners.run_options import RunOptions
 from tilewright.tasks.block.worker import WorkerSettings
 from tilewright.tasks.progress import silent
-from tilewright.tasks.publish.layers import PART_ITEM
+from tilewright.tasks.publish.part_items import part_item_names
 from tilewright.tasks.read.gdal import gdal_path, reading_env
 from tilewright.tasks.storage.errors import StorageError, StoreError
 from tilewright.tasks.storage.ledger import ENTRIES, json_digest, read_entries
@@ -42,70 +42,65 @@ ROWS = 512
 
 
 def rerun_item(item: str, *, output: str | None = None, listener: Listener = silent) -> dict[str, Any]:
-    """Rebuild the product of an Item (path or URI) into ``output`` and say whether it came out the same.
+    """Rebuild the product of an Item (path or URI) into ``output``; returns the comparison with the original.
 
-    Without ``output`` a local product is rebuilt beside itself.
+    Without ``output`` a local product is rebuilt next to itself, another one in the working folder. The comparison
+    holds ``identical``, ``sentence``, ``output``, ``layers`` (name to True, False, or None where the original cannot be
+    read) and ``blocks`` (the numbers compared by checksum and differing).
 
-    What comes back: ``identical``, ``sentence``, ``output``, ``layers`` (name to True, False or None where the original
-    cannot be read) and ``blocks`` (how many were compared by checksum, and how many differ).
-
-    Raises StoreError where the Item does not lead to its plan, and whatever a run raises.
+    Raises StoreError where the Item does not lead to its plan, and what a run raises.
     """
-    home, plain = _read_item(item)
-    plan = _plan_of(home, plain)
-    target = output or _beside(home, plan.name)
+    original, plain = _read_item(item)
+    plan = _plan_of(original, plain)
+    default = f"{original.uri.rstrip('/')}-rerun" if original.folder is not None else f"out/{plan.name}-rerun"
+    target = output or default
     storage = check_output(target, storage_options(target))
-    if storage.uri == home.uri:
+    if storage.uri == original.uri:
         raise StoreError(f"--output {target} is the product itself: give another place for the rebuilt one.")
     _rebuild(plan, _settings(plain), storage, listener)
     rebuilt = open_storage(target, options=storage.options)
-    layers = {name: _same_layer(plain, home, rebuilt, name) for name in plan.raster.layers}
-    blocks = _compare_blocks(home, rebuilt)
+    layers = {name: _same_layer(plain, original, rebuilt, name) for name in plan.raster.layers}
+    blocks = _compare_blocks(original, rebuilt)
     identical = all(same is True for same in layers.values()) and blocks["differing"] == 0
     sentence = _sentence(plain["id"], identical=identical, layers=layers, blocks=blocks, uri=rebuilt.uri)
     return {"identical": identical, "sentence": sentence, "output": rebuilt.uri, "layers": layers, "blocks": blocks}
 
 
-def _beside(home: Storage, name: str) -> str:
-    """Where a product is rebuilt unless told otherwise: beside a local one, else in the working folder."""
-    return f"{home.uri.rstrip('/')}-rerun" if home.folder is not None else f"out/{name}-rerun"
-
-
 def _read_item(item: str) -> tuple[Storage, dict[str, Any]]:
-    """The storage that holds an Item, and the Item."""
+    """The storage that holds an Item, and the Item as JSON."""
     folder, _, name = item.rpartition("/") if REMOTE.match(item) else (str(Path(item).parent), "", Path(item).name)
-    home = open_storage(folder, options=storage_options(folder))
+    original = open_storage(folder, options=storage_options(folder))
     try:
-        plain = home.read_json(name) if home.root is not None else None
+        plain = original.read_json(name) if original.root is not None else None
     except StorageError as error:
         raise StoreError(str(error)) from error
     if plain is None:
         raise StoreError(f"{item} is not there: give the path or URI of a product's item.json.")
     if not isinstance(plain, dict) or plain.get("type") != "Feature" or not isinstance(plain.get("assets"), dict):
         raise StoreError(f"{item} is not a STAC Item: give the item.json of a product.")
-    return home, plain
+    return original, plain
 
 
-def _plan_of(home: Storage, plain: Mapping[str, Any]) -> Plan:
-    """The plan an Item leads to, proven by the checksum that the Item holds."""
+def _plan_of(original: Storage, plain: Mapping[str, Any]) -> Plan:
+    """The plan an Item links to, verified by the checksum in the Item."""
     asset = plain["assets"].get("plan")
     if not isinstance(asset, dict) or "href" not in asset:
         raise StoreError(f"The Item {plain.get('id')} leads to no plan: only products of Tilewright can be rebuilt.")
-    content = home.read(str(asset["href"]).removeprefix("./"))
+    content = original.read(str(asset["href"]).removeprefix("./"))
     if content is None:
         raise StoreError(f"The plan {asset['href']} of the Item {plain.get('id')} is gone: restore it beside the Item.")
     if asset.get("file:checksum") != "1220" + hashlib.sha256(content).hexdigest():
         raise StoreError(
             f"The plan {asset['href']} is not the one the Item {plain.get('id')} was made with: restore it."
         )
-    return ExistingProduct(uri=home.uri, plain=json.loads(content), complete=True).plan()
+    return ExistingProduct(uri=original.uri, plain=json.loads(content), complete=True).plan()
 
 
 def _settings(plain: Mapping[str, Any]) -> RunSettings:
-    """The run's settings as the Item's expression has them."""
-    made = plain["properties"].get("processing:expression", {}).get("expression", {})
-    job = made.get("job", {})
-    worker = WorkerSettings(provider=made.get("provider", "auto"), batch=job.get("tile", {}).get("batch"))
+    """The settings of the run, from the Item's processing expression."""
+    expression = plain["properties"].get("processing:expression", {}).get("expression", {})
+    job = expression.get("job", {})
+    worker = WorkerSettings(provider=expression.get("provider", "auto"), batch=job.get("tile", {}).get("batch"))
     return RunSettings(worker=worker, zarr_format=job.get("zarr_format", 3))
 
 
@@ -129,38 +124,33 @@ def _rebuild(plan: Plan, settings: RunSettings, storage: Storage, listener: List
     )
 
 
-def _same_layer(plain: Mapping[str, Any], home: Storage, rebuilt: Storage, name: str) -> bool | None:
-    """True if a layer's files have the checksums their Items give, or else the same pixels; None if unknown."""
+def _same_layer(plain: Mapping[str, Any], original: Storage, rebuilt: Storage, name: str) -> bool | None:
+    """True if a layer's files have the same checksums in both Items, or else the same pixels; None if unknown."""
     remade = rebuilt.read_json("item.json") or {}
-    parts, made = _parts(plain), _parts(remade)
-    if parts != made:
+    parts, remade_parts = part_item_names(plain), part_item_names(remade)
+    if parts != remade_parts:
         return False
     if not parts:
-        return _same_file(plain, home, remade, rebuilt, name)
+        return _same_file(plain, original, remade, rebuilt, name)
     verdicts = [
-        _same_file(home.read_json(part) or {}, home, rebuilt.read_json(part) or {}, rebuilt, name) for part in parts
+        _same_file(original.read_json(part) or {}, original, rebuilt.read_json(part) or {}, rebuilt, name)
+        for part in parts
     ]
     return False if False in verdicts else None if None in verdicts else True
 
 
-def _parts(plain: Mapping[str, Any]) -> list[str]:
-    """The Items of a product's parts by name; none where every layer is one file."""
-    hrefs = [
-        str(link.get("href")).removeprefix("./") for link in plain.get("links", ()) if link.get("rel") == "related"
-    ]
-    return sorted(href for href in hrefs if PART_ITEM.fullmatch(href))
-
-
 def _same_file(
-    plain: Mapping[str, Any], home: Storage, remade: Mapping[str, Any], rebuilt: Storage, name: str
+    plain: Mapping[str, Any], original: Storage, remade: Mapping[str, Any], rebuilt: Storage, name: str
 ) -> bool | None:
-    """The same for the one file that two Items show a layer by."""
+    """The same for one file of a layer, from the Items of the original and of the rebuilt product."""
     asset, other = (item.get("assets", {}).get(name, {}) for item in (plain, remade))
     if asset.get("file:checksum") and asset["file:checksum"] == other.get("file:checksum"):
         return True
     if COG not in str(asset.get("type")) or not other:
         return None
-    paths = [f"{place.uri}/{entry['href'].removeprefix('./')}" for place, entry in ((home, asset), (rebuilt, other))]
+    paths = [
+        f"{place.uri}/{entry['href'].removeprefix('./')}" for place, entry in ((original, asset), (rebuilt, other))
+    ]
     with reading_env(reading_settings()):
         try:
             return _same_pixels(*paths)
@@ -179,11 +169,11 @@ def _same_pixels(one: str, other: str) -> bool:
     return True
 
 
-def _compare_blocks(home: Storage, rebuilt: Storage) -> dict[str, int]:
-    """Blocks of both ledgers by their checksums; none are compared where the original came without its ledger."""
-    if not any(True for _ in home.keys(ENTRIES)):
+def _compare_blocks(original: Storage, rebuilt: Storage) -> dict[str, int]:
+    """The numbers of blocks compared and differing by checksum; 0 compared where the original has no ledger."""
+    if not any(True for _ in original.keys(ENTRIES)):
         return {"compared": 0, "differing": 0}
-    originals, remade = read_entries(home), read_entries(rebuilt)
+    originals, remade = read_entries(original), read_entries(rebuilt)
     differing = sum(
         1 for name in originals if name not in remade or remade[name].checksums != originals[name].checksums
     )

@@ -1,4 +1,4 @@
-"""How far a product is, from its ledger alone and without any lock."""
+"""The progress of a product, from its ledger alone and without its lock."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ ADVICE = {
 
 
 def product_status(output: str) -> dict[str, Any]:
-    """State (planned, running, failed, complete), blocks and failures of a product.
+    """The state (planned, running, failed, complete), block counts and failures of a product.
 
-    Raises StoreError where there is none.
+    Raises StoreError where the output holds no product.
     """
     storage = open_storage(output, options=storage_options(output))
     plan = read_plan(storage) if storage.root is not None else None

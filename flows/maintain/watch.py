@@ -1,4 +1,4 @@
-"""A product kept up to date: new and changed scenes since a watermark, and only the blocks they touch done again."""
+"""Keeps products up to date: finds scenes that are new or changed, and redoes only the blocks they touch."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
     from tilewright.tasks.storage.storage import Storage
 
 
-STATE = ".tilewright/watch.json"
-"""The watermark beside the product: newest acquisition seen, and a mark of every scene seen."""
+WATCH_FILE = ".tilewright/watch.json"
+"""The watch file of a product: the watermark, which is its newest acquisition, and a digest of each scene found."""
 
 DEFAULT_OVERLAP = timedelta(days=10)
-"""How far behind the newest acquisition is looked: scenes are published late and processed again."""
+"""Time before the watermark that is searched again, because scenes are published late and reprocessed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchResult:
-    """What one look found for one product: ``state`` is made, updated, unchanged or empty; ``scenes`` are the new.
+    """The result of one watch for one product; ``scenes`` are the new and changed ones, as ``collection/id``.
 
-    ``seconds`` is what the look took, with the run that followed where there was one.
+    ``seconds`` is the time of the search and of the run that followed, if any.
     """
 
     name: str
@@ -50,7 +50,7 @@ class WatchResult:
     seconds: float = 0.0
 
     def summary(self) -> dict[str, Any]:
-        """The tick for machines."""
+        """The result as JSON values."""
         plain = {"name": self.name, "output": self.output, "state": self.state, "scenes": list(self.scenes)}
         return {**plain, "seconds": round(self.seconds, 3)}
 
@@ -65,24 +65,24 @@ def watch_once(
     options: RunOptions | None = None,
     listener: Listener = silent,
 ) -> list[WatchResult]:
-    """One look at every product that may still get scenes at ``now``.
+    """Search once for scenes of every product that may still get some at ``now``, and update it; returns the results.
 
-    With ``every`` the template's ``{period}`` stands for a day, month or year, each a product of its own; its name and
-    output must hold it. Raises what ``run_job`` raises.
+    With ``every`` the template's ``{period}`` is filled with each day, month or year, which gets a product of its own;
+    name and output must hold it. Raises what ``run_job`` raises.
     """
     options = options or RunOptions()
-    ticks = []
+    results = []
     for job in watched_jobs(template, base=base, now=now, every=every, overlap=overlap):
         began = time.perf_counter()
-        tick = _look(job, overlap=overlap, options=options, listener=listener)
-        ticks.append(replace(tick, seconds=time.perf_counter() - began))
-    return ticks
+        result = _update_product(job, overlap=overlap, options=options, listener=listener)
+        results.append(replace(result, seconds=time.perf_counter() - began))
+    return results
 
 
 def watched_jobs(
     template: Mapping[str, Any], *, base: Path, now: datetime, every: Every, overlap: timedelta
 ) -> list[Job]:
-    """The jobs a template stands for at ``now``. Raises WatchError where their products would overwrite each other."""
+    """The jobs of a template at ``now``. Raises WatchError where their products would overwrite each other."""
     spans = periods_at(now, every=every, overlap=overlap)
     if not spans:
         return [make_job(dict(template), base=base)]
@@ -96,29 +96,29 @@ def watched_jobs(
 
 
 class WatchError(ValueError):
-    """A template whose products would stand in each other's place."""
+    """A template whose products would overwrite each other."""
 
 
-def _look(job: Job, *, overlap: timedelta, options: RunOptions, listener: Listener) -> WatchResult:
-    output = job.output or f"out/{job.name}"
+def _update_product(job: Job, *, overlap: timedelta, options: RunOptions, listener: Listener) -> WatchResult:
+    output = job.output_uri
     storage = check_output(output, storage_options(output))
-    existing = storage.read_json(STATE) if storage.root is not None else None
+    existing = storage.read_json(WATCH_FILE) if storage.root is not None else None
     found = find_scenes(job if existing is None else _recent(job, existing, overlap))
-    marks = {f"{scene.collection}/{scene.id}": json_digest(scene.to_json())[:16] for scene in found}
+    digests = {f"{scene.collection}/{scene.id}": json_digest(scene.to_json())[:16] for scene in found}
     seen: dict[str, str] = dict(existing["seen"]) if existing else {}
-    new = tuple(sorted(name for name, mark in marks.items() if seen.get(name) != mark))
+    new = tuple(sorted(name for name, digest in digests.items() if seen.get(name) != digest))
     if not new:
         return WatchResult(name=job.name, output=output, state="unchanged" if seen else "empty")
     listener(Notice(text=f"{len(new)} new or changed scenes: {', '.join(new[:5])}"))
-    # Seen before the plan is made: what comes in between is new again at the next look, never lost.
-    outcome = run_job(job, _updating(options, existing=existing is not None), listener=listener)
-    _remember(outcome.output, found, {**seen, **marks}, existing)
+    # Searched before the plan is made: a scene published in between is found as new by the next watch.
+    outcome = run_job(job, _run_options(options, existing=existing is not None), listener=listener)
+    _write_watermark(outcome.output, found, {**seen, **digests}, existing)
     state: Literal["updated", "made"] = "updated" if existing else "made"
     return WatchResult(name=job.name, output=output, state=state, scenes=new, outcome=outcome)
 
 
 def _recent(job: Job, existing: Mapping[str, Any], overlap: timedelta) -> Job:
-    """The job's search cut to what was acquired since the watermark, less the overlap."""
+    """The job with its periods cut to the time since the watermark, less the overlap."""
     since = datetime.fromisoformat(existing["watermark"]) - overlap
     periods = tuple(
         period.model_copy(update={"start": max(period.start, since)}) for period in job.period if period.end >= since
@@ -126,7 +126,7 @@ def _recent(job: Job, existing: Mapping[str, Any], overlap: timedelta) -> Job:
     return job.model_copy(update={"period": periods or job.period})
 
 
-def _updating(options: RunOptions, *, existing: bool) -> RunOptions:
+def _run_options(options: RunOptions, *, existing: bool) -> RunOptions:
     return RunOptions(
         runner=options.runner,
         workers=options.workers,
@@ -136,8 +136,10 @@ def _updating(options: RunOptions, *, existing: bool) -> RunOptions:
     )
 
 
-def _remember(output: str, found: Sequence[Scene], seen: dict[str, str], existing: Mapping[str, Any] | None) -> None:
+def _write_watermark(
+    output: str, found: Sequence[Scene], seen: dict[str, str], existing: Mapping[str, Any] | None
+) -> None:
     newest = max(scene.datetime for scene in found).isoformat()
     before = existing["watermark"] if existing else newest
     storage: Storage = check_output(output, storage_options(output))
-    storage.write_json(STATE, {"watermark": max(before, newest), "seen": seen})
+    storage.write_json(WATCH_FILE, {"watermark": max(before, newest), "seen": seen})

@@ -1,4 +1,4 @@
-"""What a run says to machines while it works: progress file, logs, metrics, traces.
+"""Progress of a run for machines: progress file, logs, metrics, traces.
 
 Reading order: monitor, progress_file, logs, metrics, traces.
 It may import job, environment, machine, errors.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class JsonLog:
-    """A listener that logs every event; warnings of libraries come the same way while the run lasts."""
+    """A listener that logs every event, and warnings of libraries during the run."""
 
     def __init__(self, run: str, *, stream: TextIO | None = None) -> None:
         self.run = run
@@ -43,7 +43,7 @@ class JsonLog:
                 self.write("warning", event.text, block=event.block, item=event.item)
 
     def ended(self, error: BaseException | None) -> None:
-        """Log the end, and leave the libraries' logging as it was."""
+        """Log the end of the run, and restore the logging of libraries."""
         logging.getLogger().removeHandler(self.handler)
         if error is None:
             self.write("info", "complete")
@@ -52,7 +52,7 @@ class JsonLog:
             self.write("error", sentence(error), error_class=classify(error).value, **failing)
 
     def write(self, level: str, message: str, *, block: str = "", item: str = "", **more: Any) -> None:
-        """Write one record; query strings of URLs, where signatures stand, are cut."""
+        """Write one record; query strings of URLs are cut, because they hold signatures."""
         record = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "level": level,

@@ -1,4 +1,4 @@
-"""Prometheus metrics of a run: blocks, ground, bytes, seconds per stage. Off unless a port is given."""
+"""Prometheus metrics of a run: blocks, mapped km2, bytes, seconds per stage. Off unless a port is given."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ if TYPE_CHECKING:
 
 
 class MetricsError(ValueError):
-    """Metrics that were asked for and cannot be had."""
+    """Requested metrics that cannot be served."""
 
 
 class Metrics:
-    """A listener that counts. Names are ``tilewright_*``, labelled by the job's name as ``run``."""
+    """A listener that counts events in Prometheus metrics.
+
+    Their names are ``tilewright_*``, labelled by the job's name as ``run``.
+    """
 
     def __init__(self, run: str, *, registry: Any = None) -> None:
         from prometheus_client import REGISTRY
 
         self.run = run
         self.registry = registry if registry is not None else REGISTRY
-        family = _families(self.registry)
+        family = _metric_families(self.registry)
         self.blocks, self.km2, self.bytes_read, self.seconds, self.total, self.runs = family
 
     def __call__(self, event: Event) -> None:
@@ -49,9 +52,9 @@ _SERVED: set[tuple[str, int]] = set()
 
 
 def serve_metrics(port: str, *, host: str, run: str) -> Metrics:
-    """A counting listener whose figures are served at ``http://host:port/metrics`` as long as the process lives.
+    """A counting listener whose metrics are served at ``http://host:port/metrics`` until the process ends.
 
-    Raises MetricsError where prometheus_client is missing or the port cannot be had.
+    Raises MetricsError where prometheus_client is missing or the port cannot be used.
     """
     try:
         from prometheus_client import start_http_server
@@ -67,8 +70,8 @@ def serve_metrics(port: str, *, host: str, run: str) -> Metrics:
     return Metrics(run)
 
 
-def _families(registry: Any) -> tuple[Any, ...]:
-    """The metric families of a registry, made once: a second run in the same process counts on."""
+def _metric_families(registry: Any) -> tuple[Any, ...]:
+    """The metric families of a registry, made once, so that a second run in the same process adds to them."""
     from prometheus_client import Counter, Gauge
 
     if id(registry) not in _KNOWN:

@@ -1,4 +1,4 @@
-"""progress.json beside the product: how far a run is, for whoever polls a file or an object."""
+"""progress.json in the product: the progress of a run, for programs that poll a file or an object."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 PROGRESS = "progress.json"
 
 EVERY_SECONDS = 5.0
-"""Between two writes: each is a request where the product is in a bucket."""
+"""Seconds between two writes, because each is a request if the product is in a bucket."""
 
-MOST_NOTICES = 20
+MAX_NOTICES = 20
+"""Notices kept in the file: the latest ones."""
 
 
 class ProgressFile:
@@ -40,7 +41,7 @@ class ProgressFile:
         }  # fmt: skip
 
     def __call__(self, event: Event) -> None:
-        """Take one event; write at each stage and at most every few seconds between."""
+        """Add one event; writes at each new stage, and in between at most every few seconds."""
         plain = self.plain
         match event:
             case Stage():
@@ -52,12 +53,12 @@ class ProgressFile:
                 plain["km2"] += event.km2
                 plain["bytes_read"] += event.bytes_read
             case Notice():
-                plain["notices"] = [*plain["notices"], event.text][-MOST_NOTICES:]
+                plain["notices"] = [*plain["notices"], event.text][-MAX_NOTICES:]
         if isinstance(event, Stage) or self.clock() - self.written >= EVERY_SECONDS:
             self._write()
 
     def close(self, error: BaseException | None) -> None:
-        """Write the end: complete, or failed with the class of the failure and its sentence."""
+        """Write the final state: complete, or failed with the class and message of the error."""
         self.plain["state"] = "complete" if error is None else "failed"
         if error is not None:
             self.plain["failure"] = {"class": classify(error).value, "reason": sentence(error)}
@@ -68,6 +69,6 @@ class ProgressFile:
         speed = self.plain["km2"] / seconds if self.plain["stage"] == "blocks" else self.plain["km2_per_s"]
         self.plain.update(km2_per_s=round(speed, 3), updated=datetime.now(UTC).isoformat(timespec="seconds"))
         self.written = self.clock()
-        # A progress that cannot be written is no reason to end the run; its own writes will tell.
+        # A progress file that cannot be written is no reason to end the run: broken storage fails its other writes.
         with suppress(StorageError):
             self.storage.write_json(PROGRESS, self.plain)

@@ -1,4 +1,4 @@
-"""OpenTelemetry spans of a run: one for it, one per stage, one per block. Off unless an exporter is configured."""
+"""OpenTelemetry spans of a run: one in all, one per stage, one per block. Off unless an exporter is configured."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class TraceListener:
-    """A listener that traces. Blocks are traced when they are done, with the busy seconds they took."""
+    """A listener that traces. A block's span is written when the block is done, with the seconds of its stages."""
 
     def __init__(self, run: str, *, tracer: Any = None) -> None:
         from opentelemetry import trace
@@ -39,7 +39,7 @@ class TraceListener:
             span.end(now)
 
     def ended(self, error: BaseException | None) -> None:
-        """End the run's span, with the class and sentence of what broke it."""
+        """End the run's span, with the class and message of the error if it failed."""
         self._end_stage()
         if error is not None:
             self.root.set_attribute("tilewright.error_class", classify(error).value)
@@ -56,7 +56,7 @@ class TraceListener:
 
 
 def _tracer() -> Any:
-    """A tracer of the process's provider; where none is set up, one that exports as the environment says."""
+    """A tracer of the process's provider, or of a new one that exports as the environment says."""
     from opentelemetry import trace
 
     if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):

@@ -1,4 +1,4 @@
-"""The dry run's figures: what a plan will read, compute, hold and write."""
+"""The figures of the dry run: bytes to read and store, windows, memory and time of a plan."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 
 ASSUMED_DECODE = 1 / 110e6
-"""Seconds per pixel of a DEFLATE COG (FACTS, STAC and cubes), where no scene is at hand to be timed."""
+"""Seconds per pixel of a DEFLATE COG (FACTS, STAC and cubes), if no scene is on a local disk to be timed."""
 
-OVER_FLOOR = 1.6
-"""How much longer a run takes than its floor as a rule: an efficiency of about 0.6."""
+TYPICAL_FACTOR = 1.6
+"""Time of a usual run over its floor: an efficiency of about 0.6."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """What a job will take: counts, bytes and seconds. ``bytes_read`` is before compression, so an upper bound."""
+    """The expected cost of a plan: counts, bytes, seconds. ``bytes_read`` is before compression, so an upper bound."""
 
     n_scenes: int
     n_blocks: int
@@ -48,21 +48,23 @@ class Estimate:
     provider: str
 
     def to_json(self) -> dict[str, Any]:
-        """The estimate for machines."""
+        """The estimate as JSON values."""
         return {name: getattr(self, name) for name in self.__slots__}
 
     def lines(self, plan: Plan) -> list[tuple[str, str]]:
-        """(label, words) for a person."""
+        """The estimate as (label, text), for the terminal."""
         grid, lattice = plan.raster.product_grid, plan.raster.lattice
+        crs = grid.crs if len(grid.crs) < 40 else "a CRS given as WKT"
+        layers = ", ".join(plan.raster.layers)
         height, width = grid.extent.shape
         centre = centre_text({"crs": grid.crs, "bounds": list(grid.bounds_of(grid.extent))})
         km2 = geometry_km2(plan.raster.aoi_geometry, plan.raster.grid.crs)
         return [
             ("area", f"{km2:,.1f} km² around {centre}"),
-            ("grid", f"{width:,} x {height:,} px of {grid.resolution:g} {crs_unit(grid.crs)} in {_short(grid.crs)}"),
+            ("grid", f"{width:,} x {height:,} px of {grid.resolution:g} {crs_unit(grid.crs)} in {crs}"),
             (
                 "model",
-                f"{plan.model.card['name']} on {_way(plan, self.provider)}; layers {', '.join(plan.raster.layers)}",
+                f"{plan.model.card['name']} on {_provider_words(plan, self.provider)}; layers {layers}",
             ),
             *[(f"input {entry.name}", _input_words(entry)) for entry in plan.inputs],
             ("blocks", f"{self.n_blocks} of {plan.raster.product_block} px, read with a halo of {lattice.halo} px"),
@@ -85,14 +87,14 @@ class Estimate:
 
 
 def estimate(plan: Plan, card: ModelCard, *, provider: str = "auto") -> Estimate:
-    """The figures of a plan on a provider, with rates calibrated on this machine. Reads a sample of one scene at most.
+    """The estimate of a plan on a provider, with rates calibrated on this machine; reads a sample of one scene at most.
 
-    Raises ProviderError where the provider asked for cannot run.
+    Raises ProviderError where the requested provider cannot run.
     """
     model = load_model(plan, card, provider=provider)
     rates = calibrate(plan, model.card, model.session)
     on_gpu = model.session.provider in GPUS
-    needed = sum(_pixels_read(plan, entry) for entry in plan.inputs)
+    pixels_needed = sum(_pixels_needed(plan, entry) for entry in plan.inputs)
     height, width = plan.raster.product_grid.extent.shape
     specs = [spec for spec in card.layer_specs() if spec.name in plan.raster.layers]
     n_windows = sum(
@@ -104,29 +106,29 @@ def estimate(plan: Plan, card: ModelCard, *, provider: str = "auto") -> Estimate
         n_blocks=len(plan.raster.blocks),
         n_windows=n_windows,
         passes=n_windows * plan.raster.lattice.window**2 / math.prod(plan.raster.grid.extent.shape),
-        bytes_read=2 * needed,
+        bytes_read=2 * pixels_needed,
         bytes_stored=height * width * sum(4 if spec.dtype == "float32" else 1 for spec in specs),
         memory_bytes=int(expected_memory(plan, card, batch=model.batch, on_gpu=on_gpu).total(n_cores())),
-        seconds=_seconds(rates, plan, needed),
+        seconds=_seconds(rates, plan, pixels_needed),
         n_cores=n_cores(),
         provider=model.session.provider,
     )
 
 
-def _seconds(rates: Rates, plan: Plan, needed: int) -> float:
+def _seconds(rates: Rates, plan: Plan, pixels_needed: int) -> float:
     height, width = plan.raster.product_grid.extent.shape
     known = (
         rates
         if rates.decode is not None
         else type(rates)(decode=ASSUMED_DECODE, window=rates.window, write=rates.write)
     )
-    floor = floor_seconds(known, plan, pixels_needed=needed, valid_pixels=height * width, n_cores=n_cores())
+    floor = floor_seconds(known, plan, pixels_needed=pixels_needed, valid_pixels=height * width, n_cores=n_cores())
     assert floor is not None, "the decode rate is known here"
-    return floor * OVER_FLOOR
+    return floor * TYPICAL_FACTOR
 
 
-def _pixels_read(plan: Plan, entry: InputPlan) -> int:
-    """Source pixels an input needs at most: the area once per band and per scene, as far as its footprint reaches."""
+def _pixels_needed(plan: Plan, entry: InputPlan) -> int:
+    """Source pixels that an input needs at most: each block once per band and per scene that covers it."""
     coverage = entry.coverage(plan.raster.grid)
     n_bands = len({*entry.bands, *entry.mask.bands})
     total = 0
@@ -137,7 +139,7 @@ def _pixels_read(plan: Plan, entry: InputPlan) -> int:
     return total
 
 
-def _way(plan: Plan, provider: str) -> str:
+def _provider_words(plan: Plan, provider: str) -> str:
     if plan.model.fused:
         return f"{provider}, fused, {plan.model.precision}"
     return f"{provider}, tuned" if plan.model.tuned else provider
@@ -149,10 +151,6 @@ def _input_words(entry: Any) -> str:
     steps = f", {len(entry.steps)} steps" if len(entry.steps) > 1 else ""
     scenes = f"{plural(len(entry.scenes), 'scene')} on {plural(len(days), 'day')} ({span})"
     return f"{scenes}{steps}, {entry.reducer} of {' '.join(entry.bands)}"
-
-
-def _short(crs: str) -> str:
-    return crs if len(crs) < 40 else "a CRS given as WKT"
 
 
 def _size(n_bytes: float) -> str:

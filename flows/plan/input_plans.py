@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 def plan_inputs(job: Job, card: ModelCard, scenes: Mapping[str, InputScenes]) -> tuple[InputPlan, ...]:
-    """The plan of every input of the card, from the scenes found for it by its name.
+    """The plan of every input of the card; ``scenes`` are those found, by the input's name.
 
-    Raises JobError where a step lacks a scene that needs one, a unit does not fit, or a mask or gap rule cannot be had.
+    Raises JobError where a step lacks a required scene, a unit cannot be converted, or a mask or gap rule cannot apply.
     """
     inputs = tuple(_plan_input(job, card, spec, scenes[spec.name]) for spec in card.inputs)
     check_masks(job.mask, inputs)
@@ -64,10 +64,10 @@ def _plan_input(job: Job, card: ModelCard, spec: InputSpec, found: InputScenes) 
 def _steps(
     spec: InputSpec, scenes: Sequence[Scene], touching: Sequence[Scene], periods: Sequence[JobPeriod]
 ) -> tuple[StepPlan, ...]:
-    """The steps of an input; which days are steps of their own is decided by the scenes of the area alone."""
+    """The steps of an input; for dates of kind ``each`` only days with scenes on the area itself are steps."""
     steps = plan_steps(touching if spec.dates.kind == "each" else scenes, spec.dates, periods)
     if not steps and spec.optional:
-        # The graph wants a time axis all the same: one step that has no scene.
+        # The graph still needs a time axis: one step without a scene.
         steps = plan_steps((), type(spec.dates)(kind="each", steps=1), periods)
     return steps
 
@@ -75,7 +75,7 @@ def _steps(
 def _clearest(
     most: int | None, spec: InputSpec, steps: tuple[StepPlan, ...], touching: Sequence[Scene]
 ) -> tuple[StepPlan, ...]:
-    """Each step with its ``most`` least cloudy days over the whole area; all where no scene states its clouds.
+    """Each step with its ``most`` least cloudy days over the whole area; with all days if no scene has a cloud cover.
 
     Raises JobError for a card whose days are steps of their own.
     """
@@ -93,7 +93,7 @@ def _clearest(
 
 
 def _check_steps(job: Job, spec: InputSpec, touching: Sequence[Scene]) -> None:
-    """Refuse an input with a step without scenes that may not be empty."""
+    """Refuse an input with an empty step where its dates or its card do not allow one."""
     empty = [step.label for step in plan_steps(touching, spec.dates, job.period) if not step.days] if touching else []
     if not empty:
         return

@@ -1,4 +1,4 @@
-"""From a job to its frozen plan: look at the model, cut the area, search the scenes, then decide without I/O."""
+"""From a job to its frozen plan: measure the model, cut the area, search the scenes, then decide without I/O."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from tilewright.catalogs.sources.registry import resolve_source
+from tilewright.flows.environment import s3_settings
 from tilewright.flows.job.job import JobError
 from tilewright.flows.plan.input_plans import plan_inputs
 from tilewright.flows.plan.model_card import card_facts, job_card
@@ -35,15 +36,15 @@ VERSIONED = ("tilewright", "onnxruntime", "onnxruntime-gpu", "rasterio", "odc-st
 
 
 def plan_job(job: Job, card: ModelCard | None = None) -> Plan:
-    """The plan of a job; ``card`` where the job's card is loaded already.
+    """The plan of a job; ``card``: the job's card if it is loaded already.
 
-    Raises a refusal (ValueError) for anything that cannot be done: unknown source, model or band, no scenes, a card
-    that does not fit, more blocks than the limit.
+    Raises a refusal (ValueError) for anything impossible: unknown source, model or band, no scenes, a card that does
+    not fit the job, more blocks than the limit.
     """
     card = card or job_card(job)
     check_periods(job, card)
     check_gaps(job, card)
-    source = resolve_source(job.source, base=job.base)
+    source = resolve_source(job.source, base=job.base, s3=s3_settings())
     facts = measure_job_model(job, card)
     raster = cut_raster(job, card, facts)
     scenes = search_inputs(job, card, source, reach=reach_metres(job, card, raster))
@@ -59,10 +60,10 @@ def make_plan(
     raster: RasterPlan,
     source: Source,
 ) -> Plan:
-    """The plan of a job whose model was measured, whose area was cut and whose scenes were found. No I/O.
+    """The plan of a job from the facts of its model, its raster and the scenes found; no I/O.
 
-    Raises JobError where a step has no scene that needs one, a unit does not fit, or a mask, a gap rule or a fused
-    graph cannot be had.
+    Raises JobError where a step lacks a required scene, a unit cannot be converted, or a mask, a gap rule or a fused
+    graph is impossible.
     """
     inputs = plan_inputs(job, card, scenes)
     check_fused(job, facts)
@@ -95,7 +96,7 @@ def make_plan(
 
 
 def check_periods(job: Job, card: ModelCard) -> None:
-    """Refuse a before and an after for a model that would only mix them."""
+    """Refuse the periods before and after for a model that does not compare dates."""
     names = {period.name for period in job.period}
     if {"before", "after"} <= names and not any(spec.dates.kind in {"pair", "series"} for spec in card.inputs):
         raise JobError(
@@ -105,7 +106,7 @@ def check_periods(job: Job, card: ModelCard) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of everything that may change a pixel."""
+    """The versions of Python and of all packages that may change a pixel, by name."""
     found = {"python": platform.python_version()}
     for name in VERSIONED:
         try:
@@ -116,7 +117,7 @@ def versions() -> dict[str, str]:
 
 
 def _exactness(card: ModelCard, facts: ModelFacts, raster: RasterPlan) -> tuple[bool, str]:
-    """Whether tiled equals whole, and the reason as a clause."""
+    """True if tiled inference equals whole-image inference, and the reason as a clause."""
     receptive, lattice = facts.receptive, raster.lattice
     if receptive.trim is None:
         return False, f"the model's receptive field has no bound ({receptive.reason}); its map depends on its windows"
@@ -128,7 +129,7 @@ def _exactness(card: ModelCard, facts: ModelFacts, raster: RasterPlan) -> tuple[
         return False, f"input {summaries[0]} is one number for a whole window, so a map depends on its windows"
     if receptive.verdict != "bounded":
         return False, f"tiled equals whole to {receptive.tolerance:g} of the outputs' deviation ({receptive.reason})"
-    # Blocks of the stride see less far beyond their rim than the pixel inside them that sees farthest.
+    # The trim counts from the edge of a stride, so it is less than the radius around a pixel inside the stride.
     beyond = f", {receptive.trim} px beyond a stride of {receptive.stride}" if receptive.stride > 1 else ""
     seen = f"sees {receptive.radius} px around a pixel{beyond}, and windows lose {lattice.trim} px on each side"
     return True, f"the model {seen if receptive.radius else 'looks at each pixel alone'}: tiled equals whole"

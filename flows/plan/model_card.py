@@ -1,4 +1,4 @@
-"""The card a job runs: its model's, with the models beside it and the sides it is seen from."""
+"""The card that a job runs: its model's card, extended by the job's ensemble and augmentation."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 REFERENCE = "reference"
-"""The key under which a plan keeps where its model is found; those beside it stand under ``reference.2`` and on."""
+"""The key of a plan's ``card`` for the model's reference; further models of an ensemble have ``reference.2`` and on."""
 
 
 def job_card(job: Job) -> ModelCard:
     """The card of a job.
 
-    Raises CardError where one is not found, not right, or cannot stand beside the others.
+    Raises CardError where a card is not found or not valid, or does not fit the others of its ensemble.
     """
     names = (job.model, *job.ensemble.models)
     cards = [find_card(name, base=job.base, cache=cache_folder() / "models") for name in names]
@@ -34,7 +34,7 @@ def job_card(job: Job) -> ModelCard:
 
 
 def card_facts(job: Job, card: ModelCard) -> dict[str, str]:
-    """What finds and proves a job's card again from anywhere."""
+    """The references, name and digests with which a job's card is found and verified again, from any working folder."""
     cards = _own_cards(card)
     names = (job.model, *job.ensemble.models)
     references = {
@@ -45,9 +45,9 @@ def card_facts(job: Job, card: ModelCard) -> dict[str, str]:
 
 
 def load_plan_card(plan: Plan) -> ModelCard:
-    """The card a plan was made with.
+    """The card that a plan was made with.
 
-    Raises JobError where the card found under its reference is another one by now.
+    Raises JobError where the card under its reference has changed since.
     """
     references = [value for key, value in plan.model.card.items() if key.partition(".")[0] == REFERENCE]
     cards = [find_card(name, base=Path.cwd(), cache=cache_folder() / "models") for name in references]
@@ -71,11 +71,11 @@ def _completed(cards: Sequence[ModelCard], ensemble: EnsembleOptions, augment: A
 
 
 def _own_cards(card: ModelCard) -> tuple[ModelCard, ...]:
-    """The cards that were found, in order, below all that was made of them."""
+    """The original cards, in order, of which an ensemble or augmented card is made."""
     return tuple(own for member in card.members for own in _own_cards(member)) if card.members else (card,)
 
 
 def _reference(job: Job, name: str, card: ModelCard) -> str:
-    """How a card is found again from anywhere: the job's own word where that is a name or URL, else a full path."""
-    beside = job.base / name
-    return str(beside.resolve()) if beside.exists() else name if "://" in name else card.name
+    """A reference that is valid in any working folder: a full path for a local card, else the job's name or URL."""
+    local = job.base / name
+    return str(local.resolve()) if local.exists() else name if "://" in name else card.name

@@ -1,4 +1,4 @@
-"""Which graph a plan runs (the card's own, fused or tuned), and the model loaded to run it as the plan says."""
+"""The graph that a plan runs (the card's own, fused or tuned), and the model loaded to run it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def measure_job_model(job: Job, card: ModelCard) -> ModelFacts:
-    """The facts of a job's model, run as the job asks; measured where the cache does not hold them yet.
+    """The facts of a job's model with the job's settings; measured where the cache does not hold them.
 
-    Raises JobError where the job asks for half precision and for no fused graph, and what ``measure_model`` raises.
+    Raises JobError for half precision without a fused graph, and what ``measure_model`` raises.
     """
     half = job.precision == "fp16"
     if half and job.fuse == "no":
@@ -40,7 +40,7 @@ def measure_job_model(job: Job, card: ModelCard) -> ModelFacts:
 
 
 def check_fused(job: Job, facts: ModelFacts) -> None:
-    """Refuse a job that asks for a fused graph, or for half precision, which its card does not allow."""
+    """Refuse a job with a fused graph or half precision whose card cannot be fused."""
     half = job.precision == "fp16"
     if facts.fuse_obstacle and (job.fuse == "yes" or half):
         given = "precision: fp16" if half else "fuse: yes"
@@ -48,7 +48,7 @@ def check_fused(job: Job, facts: ModelFacts) -> None:
 
 
 def plan_tuned_card(plan: Plan, card: ModelCard, *, batch: int | None = None) -> ModelCard:
-    """The card with its graph tuned to the windows of a plan; the card itself where nothing is won."""
+    """The card with its graph tuned to the windows of a plan; the card itself where tuning gains nothing."""
     lattice = plan.raster.lattice
     n_windows = card.batch or batch or 1
     return tuned_for(card, window=lattice.window, stride=lattice.stride, batch=n_windows, cache=cache_folder())
@@ -57,9 +57,9 @@ def plan_tuned_card(plan: Plan, card: ModelCard, *, batch: int | None = None) ->
 def load_model(
     plan: Plan, card: ModelCard, *, provider: str, batch: int | None = None, precision: str | None = None
 ) -> LoadedModel:
-    """The model of a plan ready to run, fused or tuned where the plan says so; ``precision`` in place of the plan's.
+    """The model of a plan, ready to run, fused or tuned as the plan says; ``precision`` overrides the plan's.
 
-    Raises ProviderError where the provider asked for cannot run, JobError where the tuned graph cannot be had here.
+    Raises ProviderError where the requested provider cannot run, JobError where the tuned graph is not available here.
     """
     if plan.model.fused:
         half = (precision or plan.model.precision) == "fp16"

@@ -1,4 +1,4 @@
-"""What a plan costs: its hours, bytes and requests at unit prices from a table the user can replace."""
+"""The cost of a plan: its hours, bytes and requests at unit prices from a table that the user can replace."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from tilewright.tasks.plan.plan import Plan
 
 
-OWN = Path(__file__).with_name("prices.yaml")
+EXAMPLE_PRICES = Path(__file__).with_name("prices.yaml")
 
 COMPRESSION = 0.86
-"""Bytes on the wire per byte of pixels: measured over 76 DEFLATE files of Sentinel-2, 0.56 to 0.99 for 10 m bands."""
+"""Transferred bytes per byte of pixels: measured over 76 DEFLATE files of Sentinel-2, 0.56 to 0.99 for 10 m bands."""
 
 REQUEST_BYTES = 1.5e6
 """Bytes of one range request, assumed: GDAL joins a few neighbouring 512 x 512 tiles."""
@@ -46,7 +46,7 @@ class Prices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """A plan's amounts and what they cost; ``storage`` is per month, all else once."""
+    """The amounts of a plan and their costs in ``currency``; ``storage`` is per month, all else once."""
 
     currency: str
     cpu_core_hours: float
@@ -60,15 +60,15 @@ class Cost:
 
     @property
     def total(self) -> float:
-        """The run with the first month of its product."""
+        """The cost of the run with the first month of its product."""
         return self.compute + self.reading + self.storage
 
     def to_json(self) -> dict[str, Any]:
-        """The cost for machines."""
+        """The cost as JSON values."""
         return {**{name: getattr(self, name) for name in self.__slots__}, "total": self.total}
 
     def lines(self) -> list[tuple[str, str]]:
-        """(label, words) for a person."""
+        """The cost as (label, text), for the terminal."""
         hours = f"{_two_decimals(self.cpu_core_hours)} core-hours"
         if self.gpu_hours:
             hours += f", {_two_decimals(self.gpu_hours)} GPU-hours"
@@ -86,11 +86,11 @@ class Cost:
 
 
 def read_prices(path: Path | None = None) -> Prices:
-    """The prices in a YAML table; Tilewright's own example without one.
+    """The prices in a YAML table; without a path, those of Tilewright's example table.
 
     Raises PriceError where a price is missing, unknown, or not a number of zero or more.
     """
-    path = path or OWN
+    path = path or EXAMPLE_PRICES
     try:
         plain = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -109,7 +109,7 @@ def read_prices(path: Path | None = None) -> Prices:
 
 
 def price(estimate: Estimate, prices: Prices, *, n_machines: int = 1) -> Cost:
-    """The cost of a plan's estimate; with several machines each takes its share of the time."""
+    """The cost of a plan's estimate; several machines share the time and each costs its price per hour."""
     hours = estimate.seconds / 3600
     on_gpu = estimate.provider in GPU_PROVIDERS
     core_hours = 0.0 if on_gpu else hours * estimate.n_cores
@@ -132,7 +132,7 @@ def price(estimate: Estimate, prices: Prices, *, n_machines: int = 1) -> Cost:
 
 
 def shards_json(plan: Plan, n_shards: int) -> list[dict[str, Any]]:
-    """Each shard's number, blocks, and first and last place (row, col)."""
+    """Each shard's number, count of blocks, and first and last block (row, col), as JSON values."""
     return [
         {"number": shard.number, "blocks": len(shard.places), "first": shard.places[0], "last": shard.places[-1]}
         for shard in cut_shards(plan, n_shards)
@@ -140,7 +140,7 @@ def shards_json(plan: Plan, n_shards: int) -> list[dict[str, Any]]:
 
 
 def shard_lines(plan: Plan, estimate: Estimate, n_shards: int) -> list[tuple[str, str]]:
-    """(label, words) on how ``region`` would cut the plan; none for one shard."""
+    """The cut of a plan into shards as (label, text), for the terminal; empty for one shard."""
     if n_shards == 1:
         return []
     shards = cut_shards(plan, n_shards)

@@ -1,4 +1,4 @@
-"""Grid, windows and blocks of a job: how its area is cut, before any scene is known."""
+"""Grid, windows and blocks of a job, decided before any scene is known."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
     from tilewright.tasks.plan.inputs import InputPlan
 
 DEFAULT_RESOLUTION = 10.0
-"""Metres, where neither job nor card says one: the finest Sentinel-2 has."""
+"""Metres, if neither job nor card has a resolution: the finest of Sentinel-2."""
 
 BLOCK_BYTES = 1e8
-"""Bytes that a block's model inputs may take; larger ones get smaller blocks. Pixels do not depend on it."""
+"""Bytes that the model inputs of a block may take; the block size follows from it. Pixels do not depend on it."""
 
 LONG_REACH_BLOCK_BYTES = 1e9
-"""The same where the step is larger than usual: a block of one window would leave all cores but one idle."""
+"""The same for a step above the default: with blocks of one window all cores but one would be idle."""
 
 SMALL_BLOCK, LARGE_BLOCK = 1024, 2048
 """Pixels: small areas get several blocks to show progress, large ones lose less to halos (FACTS, Inference)."""
 
 
 def cut_raster(job: Job, card: ModelCard, facts: ModelFacts) -> RasterPlan:
-    """The raster of a job, without the margin that its masks and composites will ask for.
+    """The raster plan of a job; its margin for masks and composites is still 0.
 
-    Raises JobError or GridError for a grid that cannot be had, a layer the card does not give, and more blocks than the
+    Raises JobError or GridError for an impossible grid, a layer that the card does not give, and more blocks than the
     limit.
     """
     grid = _model_grid(job, card, facts.scale)
@@ -64,7 +64,7 @@ def cut_raster(job: Job, card: ModelCard, facts: ModelFacts) -> RasterPlan:
 
 
 def reach_metres(job: Job, card: ModelCard, raster: RasterPlan) -> float:
-    """Metres by which windows that touch the area, and the masks and composites in them, reach beyond it."""
+    """Metres beyond the area from which pixels are read, for the windows at its edge and their masks and composites."""
     grid = raster.grid
     composites = max(reducer_radius_px(spec.dates.reducer, grid.resolution) for spec in card.inputs)
     pixel = grid.resolution * (MAX_METRES_PER_DEGREE if is_geographic(grid.crs) else 1.0)
@@ -72,7 +72,7 @@ def reach_metres(job: Job, card: ModelCard, raster: RasterPlan) -> float:
 
 
 def read_margin(inputs: Sequence[InputPlan], raster: RasterPlan) -> int:
-    """Model-grid pixels by which masks and composites reach beyond a pixel, as whole strides."""
+    """Model-grid pixels beyond a window that masks and composites need, rounded up to whole strides."""
     stride = raster.lattice.stride
     sizes = {entry.name: entry.grid(raster.grid).resolution for entry in inputs}
     reaches = [
@@ -102,7 +102,7 @@ def _model_grid(job: Job, card: ModelCard, scale: Fraction) -> Grid:
 
 
 def _check_degrees(job: Job, card: ModelCard) -> None:
-    """Refuse settings in metres, and a resolution that nobody gave in degrees."""
+    """Refuse settings in metres, and a resolution that is not given in degrees, for a geographic grid."""
     if not job.grid.resolution:
         raise JobError(
             f"grid.crs {job.grid.crs!r} is geographic and the model's resolution is in metres: give grid.resolution in "
@@ -121,14 +121,14 @@ def _check_degrees(job: Job, card: ModelCard) -> None:
 
 
 def _block_size(card: ModelCard, extent: PixelBox, windows: WindowChoice) -> int:
-    """A multiple of the step: large for large areas, smaller where a block's inputs would not fit their room."""
+    """The block size, a multiple of the step: large for large areas, smaller if its inputs would exceed the limit."""
     step = windows.step
-    usual = step <= DEFAULT_STEP
+    short_step = step <= DEFAULT_STEP
     largest = LARGE_BLOCK if max(extent.shape) > 2 * LARGE_BLOCK else SMALL_BLOCK
-    preferred = max(largest, step if usual else 2 * step)
+    preferred = max(largest, step if short_step else 2 * step)
     per_pixel = sum(
         4 * (spec.dates.steps or 12) * len(spec.source_bands) / card.ratio(spec) ** 2 for spec in card.inputs
     )
-    room = BLOCK_BYTES if usual else LONG_REACH_BLOCK_BYTES
-    fitting = math.sqrt(room / (3 * per_pixel)) - 2 * lattice_of(windows, block=step).halo
+    max_bytes = BLOCK_BYTES if short_step else LONG_REACH_BLOCK_BYTES
+    fitting = math.sqrt(max_bytes / (3 * per_pixel)) - 2 * lattice_of(windows, block=step).halo
     return max(step, int(min(preferred, fitting)) // step * step)

@@ -1,4 +1,4 @@
-"""Which mask each input gets: what the job asks, among the bands its scenes have."""
+"""Rules of each input that depend on its scenes: mask, gap filling and unit."""
 
 from __future__ import annotations
 
@@ -21,75 +21,77 @@ if TYPE_CHECKING:
 
 
 LANDSAT = "landsat-c2-l2"
-"""The collection whose ``qa_pixel`` is known bit by bit."""
+"""The collection whose ``qa_pixel`` bits are known."""
 
 BACKSCATTER = frozenset({"linear", "db"})
-"""Units that are turned into each other."""
+"""Units that are converted into each other."""
 
 
-def mask_rule(wish: MaskOptions, scenes: Sequence[Scene]) -> MaskRule:
-    """The rule of one input: none where no scene of it has the bands that tell.
+def mask_rule(options: MaskOptions, scenes: Sequence[Scene]) -> MaskRule:
+    """The mask rule of one input; kind ``none`` if no scene has the bands of the rule.
 
-    ``auto`` is SCL where scenes have it, Landsat's quality bits where they have these.
+    ``auto`` is SCL where a scene has it, else Landsat's quality bits where a scene has them.
 
-    Raises JobError where a band that tells by its classes or bits is stored as a measurement.
+    Raises JobError where a band of classes or bits is stored as a measurement.
     """
-    rule = _wished(wish, scenes)
+    rule = _requested_rule(options, scenes)
     if not all(any(scene.asset(band) for scene in scenes) for band in rule.bands):
         return MaskRule(kind="none")
     _check_classes(rule, scenes)
     return rule
 
 
-def check_masks(wish: MaskOptions, inputs: Sequence[InputPlan]) -> None:
-    """Refuse a mask that was asked for and that no input can have."""
-    if wish.kind in {"auto", "none"} or any(entry.mask.kind != "none" for entry in inputs):
+def check_masks(options: MaskOptions, inputs: Sequence[InputPlan]) -> None:
+    """Refuse a requested mask that no input has the bands for."""
+    if options.kind in {"auto", "none"} or any(entry.mask.kind != "none" for entry in inputs):
         return
     if not any(entry.scenes for entry in inputs):
         return
-    rule = _wished(wish, ())
-    field = "mask.rule" if wish.kind == "rule" else "mask.band" if wish.band else "mask.kind"
-    have = sorted({asset.band for entry in inputs for scene in entry.scenes for asset in scene.assets})
+    rule = _requested_rule(options, ())
+    field = "mask.rule" if options.kind == "rule" else "mask.band" if options.band else "mask.kind"
+    present = sorted({asset.band for entry in inputs for scene in entry.scenes for asset in scene.assets})
     raise JobError(
-        f"{field}: no input's scenes have {' and '.join(rule.bands)}, by which mask.kind {wish.kind!r} tells. "
-        f"They have {', '.join(have)}. Name one of these, choose another source, or write mask.kind: none."
+        f"{field}: no input's scenes have {' and '.join(rule.bands)}, by which mask.kind {options.kind!r} tells. "
+        f"They have {', '.join(present)}. Name one of these, choose another source, or write mask.kind: none."
     )
 
 
-def mask_warning(entry: InputPlan, wish: MaskOptions) -> str | None:
-    """What to say of an input some of whose scenes cannot be masked; None where there is nothing to say."""
-    if wish.kind == "none" or entry.unit != "reflectance":
+def mask_warning(entry: InputPlan, options: MaskOptions) -> str | None:
+    """The warning for an input with scenes that cannot be masked; None if all can be."""
+    if options.kind == "none" or entry.unit != "reflectance":
         return None
     bands = entry.mask.bands or ("scl",)
-    bare = [scene.id for scene in entry.scenes if not all(scene.asset(band) for band in bands)]
-    if not bare:
+    unmasked = [scene.id for scene in entry.scenes if not all(scene.asset(band) for band in bands)]
+    if not unmasked:
         return None
-    share = f"{len(bare)} of {plural(len(entry.scenes), 'scene')}"
-    told = "cloud classification (SCL)" if bands == ("scl",) else f"band {', '.join(bands)}, by which clouds are told"
-    return f"Input {entry.name}: {share} without {told}; clouds there are not removed."
+    share = f"{len(unmasked)} of {plural(len(entry.scenes), 'scene')}"
+    lacking = (
+        "cloud classification (SCL)" if bands == ("scl",) else f"band {', '.join(bands)}, by which clouds are told"
+    )
+    return f"Input {entry.name}: {share} without {lacking}; clouds there are not removed."
 
 
-def _wished(wish: MaskOptions, scenes: Sequence[Scene]) -> MaskRule:
-    match wish.kind:
+def _requested_rule(options: MaskOptions, scenes: Sequence[Scene]) -> MaskRule:
+    match options.kind:
         case "none":
             return MaskRule(kind="none")
         case "auto":
-            return _usual(wish, scenes)
+            return _auto_rule(options, scenes)
         case "rule":
-            return MaskRule(kind="rule", conditions=wish.rule, drop=(), dilation=wish.dilation)
+            return MaskRule(kind="rule", conditions=options.rule, drop=(), dilation=options.dilation)
         case "probability":
             return MaskRule(
-                kind="probability", band=wish.band, drop=(), threshold=wish.threshold, dilation=wish.dilation
+                kind="probability", band=options.band, drop=(), threshold=options.threshold, dilation=options.dilation
             )
         case kind:
-            return MaskRule(kind=kind, band=wish.band, drop=wish.drop, dilation=wish.dilation)
+            return MaskRule(kind=kind, band=options.band, drop=options.drop, dilation=options.dilation)
 
 
-def _usual(wish: MaskOptions, scenes: Sequence[Scene]) -> MaskRule:
+def _auto_rule(options: MaskOptions, scenes: Sequence[Scene]) -> MaskRule:
     if any(scene.asset(DEFAULT_BAND["scl"]) for scene in scenes):
-        return MaskRule(kind="scl", drop=wish.drop, dilation=wish.dilation)
+        return MaskRule(kind="scl", drop=options.drop, dilation=options.dilation)
     if any(scene.collection == LANDSAT and scene.asset(DEFAULT_BAND["bits"]) for scene in scenes):
-        return MaskRule(kind="bits", drop=QA_PIXEL_DROPPED, dilation=wish.dilation)
+        return MaskRule(kind="bits", drop=QA_PIXEL_DROPPED, dilation=options.dilation)
     return MaskRule(kind="none")
 
 
@@ -107,7 +109,7 @@ def _check_classes(rule: MaskRule, scenes: Sequence[Scene]) -> None:
 
 
 def check_gaps(job: Job, card: ModelCard) -> None:
-    """Refuse a job's ``gaps`` for a model none of whose inputs has several steps: it would do nothing."""
+    """Refuse a job's ``gaps`` for a model without an input of several steps: it would have no effect."""
     if job.gaps is not None and not any(_has_steps(spec) for spec in card.inputs):
         raise JobError(
             f"gaps is {job.gaps!r}, but no input of {card.name} has several steps between which to fill: leave it out."
@@ -115,16 +117,17 @@ def check_gaps(job: Job, card: ModelCard) -> None:
 
 
 def gap_rule(job: Job, spec: InputSpec, scenes: Sequence[Scene]) -> str:
-    """The rule of one input: the card's, else the job's, else ``leave``.
+    """The gap rule of one input: the card's, else the job's, else ``leave``.
 
-    Raises JobError where job and card ask for different things, and where classes would be interpolated.
+    Raises JobError where job and card have different rules, and where classes would be interpolated.
     """
-    own, wish = spec.missing.gaps, job.gaps if _has_steps(spec) else None
-    if own is not None and wish is not None and own != wish:
+    card_rule, job_rule = spec.missing.gaps, job.gaps if _has_steps(spec) else None
+    if card_rule is not None and job_rule is not None and card_rule != job_rule:
         raise JobError(
-            f"gaps is {wish!r}, but input {spec.name} of the model takes {own!r} (tw:missing.gaps): leave gaps out."
+            f"gaps is {job_rule!r}, but input {spec.name} of the model takes {card_rule!r} (tw:missing.gaps): "
+            "leave gaps out."
         )
-    rule = own or wish or "leave"
+    rule = card_rule or job_rule or "leave"
     classes = sorted(band for band in spec.source_bands if _is_class(band, spec, scenes)) if _has_steps(spec) else []
     if rule == "interpolate" and classes:
         raise JobError(
@@ -143,7 +146,7 @@ def _is_class(band: str, spec: InputSpec, scenes: Sequence[Scene]) -> bool:
 
 
 def check_units(spec: InputSpec, scenes: Sequence[Scene]) -> None:
-    """Do nothing where every band of an input can be had in the card's unit.
+    """Check that every band of an input can be converted to the card's unit.
 
     Raises JobError naming the first scene and band that cannot.
     """
@@ -161,7 +164,7 @@ def _fits(asset: BandAsset, collection: str, *, wanted: str) -> bool:
     if given in BACKSCATTER or wanted in BACKSCATTER:
         return False
     if given == "class" or wanted == "1":
-        # Scene classes stand beside measured bands as they are; a card of unit 1 takes numbers as they are.
+        # Scene classes are never converted; a card of unit 1 takes numbers as they are.
         return True
     facts = band_facts(collection, asset.band)
     return given == "1" and facts is not None and facts.unit == "1"

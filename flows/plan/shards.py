@@ -1,4 +1,4 @@
-"""A large area as shards: runs of neighbouring blocks, each done by a flow run of its own."""
+"""The shards of a plan: sequences of neighbouring blocks, each done by a flow run of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
-    """One part of a plan's blocks: ``number`` of ``total``, counted from 1, and the places (row, col) it does."""
+    """One part of a plan's blocks: ``number`` of ``total``, counted from 1, and the (row, col) of its blocks."""
 
     number: int
     total: int
@@ -20,9 +20,9 @@ class Shard:
 
 
 def cut_shards(plan: Plan, n_shards: int) -> tuple[Shard, ...]:
-    """The plan's blocks in so many runs of equal length, neighbours together; fewer where there are fewer blocks.
+    """The plan's blocks in ``n_shards`` sequences of equal length; fewer shards if there are fewer blocks.
 
-    The same plan and number always give the same cut, so that a shard is known by its number alone.
+    The same plan and ``n_shards`` always give the same cut, so that a shard is identified by its number.
     """
     places = plan.raster.blocks
     total = max(1, min(n_shards, len(places)))

@@ -1,4 +1,4 @@
-"""The flows as Prefect sees them; the entrypoint ``tilewright.flows.prefect_flows.predict`` loads from anywhere."""
+"""The Prefect flows; the entrypoint ``tilewright.flows.prefect_flows.predict`` loads from anywhere."""
 
 from __future__ import annotations
 
@@ -13,16 +13,21 @@ from prefect.states import Failed
 
 from tilewright.flows.errors import ErrorClass, classify, is_own
 from tilewright.flows.job.job import make_job
-from tilewright.flows.maintain.backfill import Drive, backfill_jobs, run_backfill
+from tilewright.flows.maintain.backfill import RunJob, backfill_jobs, run_backfill
 from tilewright.flows.maintain.watch import watch_once
-from tilewright.flows.prefect_flows.artifacts import Artifacts, leave_artifacts, leave_failures, leave_ticks
+from tilewright.flows.prefect_flows.artifacts import (
+    Artifacts,
+    create_artifacts,
+    create_failures_artifact,
+    create_watch_artifacts,
+)
 from tilewright.flows.prefect_flows.form import JobForm
 from tilewright.flows.prefect_flows.secrets import refuse_secrets
 from tilewright.flows.prefect_server import (
-    CALL_TRIES,
+    CALL_RETRIES,
     check_server,
-    few_retries,
     in_flow_run,
+    limit_retries,
     result_despite_outage,
     server_answers,
 )
@@ -50,7 +55,7 @@ os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
 STATE_NAMES = {ErrorClass.BAD_REQUEST: "Refused"}
-"""What a failed run is called where "Failed" would not tell why nothing will help."""
+"""Names of the failed state by error class, where "Failed" would suggest that a retry may help."""
 
 
 @flow(name="predict", persist_result=False)
@@ -92,7 +97,7 @@ def shard(
     batch: int | None = None,
     tolerance: int = 0,
 ) -> Any:
-    """Do one shard's missing blocks from the frozen plan that stands in the output; never publishes.
+    """Do one shard's missing blocks from the frozen plan in the output; never publishes.
 
     It is ``region`` that tries a failed shard again: a new run may be on another machine.
     """
@@ -128,7 +133,7 @@ def watch(
     def work() -> list[dict[str, Any]]:
         plain = job.plain()
         refuse_secrets(plain, "job")
-        ticks = watch_once(
+        results = watch_once(
             plain,
             base=Path(base).resolve(),
             now=datetime.now(UTC),
@@ -137,8 +142,8 @@ def watch(
             options=RunOptions(runner=runner, workers=workers),
             listener=Artifacts(None),
         )
-        leave_ticks(ticks)
-        return [tick.summary() for tick in ticks]
+        create_watch_artifacts(results)
+        return [result.summary() for result in results]
 
     return _answer(work)
 
@@ -164,14 +169,14 @@ def backfill(
         refuse_secrets(plain, "job")
         refuse_secrets(table, "table")
         jobs = backfill_jobs(plain, table)
-        rows = run_backfill(jobs, _driver(base, deployment), home=home, at_once=at_once, only=only)
+        rows = run_backfill(jobs, _job_runner(base, deployment), home=home, at_once=at_once, only=only)
         return [{"name": row.name, "state": row.state} for row in rows]
 
     return _answer(work)
 
 
 def shard_sender(deployment: str | None) -> SendShard:
-    """The way a shard is run: as a run of a deployment, else as a sub-flow, or plainly where no server answers."""
+    """A function that runs a shard: as a run of a deployment, else as a sub-flow, or directly if no server answers."""
 
     def send(parameters: dict[str, Any]) -> None:
         if deployment is not None:
@@ -193,7 +198,7 @@ def run_deployed(deployment: str, parameters: dict[str, Any]) -> None:
 
 
 class DeployedRunError(RuntimeError):
-    """A deployment run that did not complete; one that crashed or vanished counts as a lost worker."""
+    """A deployment run that did not complete; one that crashed or has no state counts as a lost worker."""
 
     def __init__(self, deployment: str, run: str, state: State[Any] | None) -> None:
         words = (state.message or state.name) if state is not None else "it has no state"
@@ -205,20 +210,20 @@ class DeployedRunError(RuntimeError):
 
 
 def run_under_prefect(job: Job, options: RunOptions, *, listener: Listener) -> Outcome:
-    """The same as ``run_job``, as a flow run of the server at ``PREFECT_API_URL`` or of one started for it.
+    """``run_job`` as a flow run of the server at ``PREFECT_API_URL``, or of a server started for this run.
 
     Raises RunnerError where that server does not answer.
     """
     check_server()
 
-    def run(keep: Callable[[Callable[[], Outcome]], Outcome]) -> Any:
+    def run(record: Callable[[Callable[[], Outcome]], Outcome]) -> Any:
         @flow(name="predict", flow_run_name=job.name, persist_result=False, validate_parameters=False)
         def run_here() -> Any:
-            return _answer(lambda: keep(lambda: _run(job, options, listener=listener)))
+            return _answer(lambda: record(lambda: _run(job, options, listener=listener)))
 
         return run_here()
 
-    with few_retries(CALL_TRIES):
+    with limit_retries(CALL_RETRIES):
         return result_despite_outage(run)
 
 
@@ -227,7 +232,7 @@ def _predict(job: dict[str, Any], base: str, options: RunOptions) -> dict[str, A
     return _run(make_job(job, base=Path(base).resolve()), options, listener=None).summary()
 
 
-def _driver(base: str, deployment: str | None) -> Drive:
+def _job_runner(base: str, deployment: str | None) -> RunJob:
     if deployment is not None:
         return lambda job: run_deployed(deployment, {"job": job, "base": base})
     return lambda job: predict(job=JobForm(**job), base=base)
@@ -236,12 +241,12 @@ def _driver(base: str, deployment: str | None) -> Drive:
 def _run(job: Job, options: RunOptions, *, listener: Listener | None) -> Outcome:
     outcome = run_job(job, options, listener=Artifacts(listener), send_shard=shard_sender(options.deployment))
     if in_flow_run():
-        leave_artifacts(outcome)
+        create_artifacts(outcome)
     return outcome
 
 
 def _answer(work: Callable[[], Any]) -> Any:
-    """What the work gives; our own refusals and failures as a failed state with their sentence and no traceback."""
+    """The result of the work; an error of this project becomes a failed state with its message and no traceback."""
     try:
         return work()
     except (ValueError, RuntimeError) as error:
@@ -249,5 +254,5 @@ def _answer(work: Callable[[], Any]) -> Any:
             raise
         kind = classify(error)
         if isinstance(error, SetAsideError):
-            leave_failures(error.rows)
+            create_failures_artifact(error.rows)
         return Failed(name=STATE_NAMES.get(kind, "Failed"), message=" ".join(str(error).split()), data=error)

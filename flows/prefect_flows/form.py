@@ -1,4 +1,4 @@
-"""A job as a form: what Prefect's page asks for, field by field. ``Job`` itself stays the judge of what is entered."""
+"""A job as a form of Prefect's page. The form only collects fields; ``Job`` checks them."""
 
 from __future__ import annotations
 
@@ -46,5 +46,5 @@ class JobForm(BaseModel):
     provider: Literal["auto", "cpu", "cuda", "tensorrt", "openvino"] = Field(default="auto", title="Provider")
 
     def plain(self) -> dict[str, Any]:
-        """What a job file would hold: only what was entered."""
+        """The mapping of a job file, with the entered fields alone."""
         return self.model_dump(mode="json", exclude_unset=True, exclude_none=True)

@@ -1,4 +1,4 @@
-"""Secrets kept out of what is stored and shown: flow parameters, logs, plans, reports, Items."""
+"""Refuses flow parameters that hold secrets, because the server stores and shows them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SecretError(ValueError):
 
 
 def refuse_secrets(plain: Any, name: str) -> None:
-    """Do nothing where a value's texts carry no signature, password or key.
+    """Check that no text in a value holds a signature, password or key.
 
     Raises SecretError naming the field, never its value.
     """

@@ -1,4 +1,4 @@
-"""The values that one run hands from step to step."""
+"""The values that the steps of one run share."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSettings:
-    """The settings that a run takes from its job besides the plan; none of it changes a pixel.
+    """The settings of a job that are not in its plan; none of them changes a pixel.
 
-    ``memory_mb``: the most that the run may hold, None: all that is free.
+    ``memory_mb``: the memory that the run may use, None for all that is free.
     """
 
     worker: WorkerSettings = field(default_factory=WorkerSettings)
@@ -31,7 +31,7 @@ class RunSettings:
 
     @classmethod
     def of(cls, job: Job) -> RunSettings:
-        """The settings a job asks for."""
+        """The settings of a job."""
         return cls(
             worker=WorkerSettings(provider=job.provider, batch=job.tile.batch, tolerance=job.tolerance.failed_reads),
             zarr_format=job.zarr_format,
@@ -41,10 +41,10 @@ class RunSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One run: plan, card, settings, output, and when it began (UTC, and in monotonic seconds for durations).
+    """One run: plan, card, settings and output; ``began`` in UTC, ``clock`` the same in monotonic seconds.
 
-    ``replaces`` is the existing plan, as JSON, that an update puts this one in place of. ``send_shard`` runs one shard
-    where the options ask for shards, None: in this process.
+    ``replaces``: the existing plan, as JSON, that this one replaces in an update. ``send_shard`` runs one shard where
+    the options ask for several, None: in this process.
     """
 
     plan: Plan

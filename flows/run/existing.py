@@ -1,4 +1,4 @@
-"""What an output holds already: is it ours to write, what was begun there, does it answer this request."""
+"""The product that an output holds already, and whether this request may continue or update it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from tilewright.tasks.storage.storage import Storage
 
 
-WAYS_ON = "Use --update to redo what changed, --replace to start over, or another output."
+NEXT_STEPS = "Use --update to redo what changed, --replace to start over, or another output."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExistingProduct:
-    """What was begun in an output: its frozen plan as JSON, where, and whether the product is published."""
+    """A product begun in an output: its URI, its frozen plan as JSON, and whether it is published."""
 
     uri: str
     plain: dict[str, Any]
@@ -35,16 +35,16 @@ class ExistingProduct:
     def plan(self) -> Plan:
         """The frozen plan.
 
-        Raises StoreError where this version of Tilewright did not make it, or cannot read it.
+        Raises StoreError for a plan of another version of Tilewright, and for a damaged one.
         """
-        # What a finished product's second call does without: it compares requests only.
+        # A second call on a finished product compares requests only and does not need this import.
         from tilewright.tasks.plan.plan import PLAN_FORMAT, Plan
 
-        begun, today = self.version, importlib.metadata.version("tilewright")
-        if self.plain.get("format") != PLAN_FORMAT or begun != today:
+        frozen, current = self.version, importlib.metadata.version("tilewright")
+        if self.plain.get("format") != PLAN_FORMAT or frozen != current:
             raise StoreError(
-                f"{self.uri} was begun with Tilewright {begun} (plan format {self.plain.get('format')}), this is "
-                f"{today} (format {PLAN_FORMAT}): finish it with that version. Or u{WAYS_ON[1:]}"
+                f"{self.uri} was begun with Tilewright {frozen} (plan format {self.plain.get('format')}), this is "
+                f"{current} (format {PLAN_FORMAT}): finish it with that version. Or u{NEXT_STEPS[1:]}"
             )
         try:
             return Plan.from_json(self.plain)
@@ -56,13 +56,13 @@ class ExistingProduct:
 
     @property
     def version(self) -> str:
-        """The Tilewright that began it."""
+        """The version of Tilewright that made the plan."""
         versions = self.plain.get("versions")
         return str(versions.get("tilewright", "?")) if isinstance(versions, dict) else "?"
 
 
 def check_output(output: str, options: Mapping[str, str]) -> Storage:
-    """The storage of an output that may be written: empty, or begun by Tilewright. Nothing is made yet.
+    """The storage of an output that is empty or holds a product of Tilewright; nothing is created yet.
 
     Raises StoreError where it holds anything else, cannot be reached or cannot be written.
     """
@@ -81,7 +81,7 @@ def check_output(output: str, options: Mapping[str, str]) -> Storage:
 
 
 def read_existing(storage: Storage) -> ExistingProduct | None:
-    """What was begun in a storage; None where nothing was."""
+    """The product begun in a storage, None if there is none."""
     plain = read_plan(storage) if storage.root is not None else None
     if plain is None:
         return None
@@ -89,19 +89,19 @@ def read_existing(storage: Storage) -> ExistingProduct | None:
 
 
 def check_same_request(existing: ExistingProduct, job: Job, card: ModelCard) -> None:
-    """Do nothing where a job and its card ask for what the existing plan makes.
+    """Check that a job and its card make the same request as the existing plan.
 
     Raises StoreError naming the keys that differ.
     """
-    # A heavy import, which a first run's planning makes anyway.
+    # A slow import, which the planning of a first run needs anyway.
     from tilewright.catalogs.sources.registry import resolve_source
 
     source = resolve_source(job.source, base=job.base).to_json()
-    asked: dict[str, Any] = {**job.request(), "source": source, "model": card.digest}
-    begun = existing.plain.get("request") or {}
-    differing = sorted(key for key in {*asked, *begun} if asked.get(key) != begun.get(key))
+    requested: dict[str, Any] = {**job.request(), "source": source, "model": card.digest}
+    frozen = existing.plain.get("request") or {}
+    differing = sorted(key for key in {*requested, *frozen} if requested.get(key) != frozen.get(key))
     if differing:
-        raise StoreError(f"{existing.uri} was begun with another request: {', '.join(differing)} differ. {WAYS_ON}")
+        raise StoreError(f"{existing.uri} was begun with another request: {', '.join(differing)} differ. {NEXT_STEPS}")
 
 
 def _check_writable(folder: Path, output: str) -> None:
@@ -113,18 +113,18 @@ def _check_writable(folder: Path, output: str) -> None:
 
 
 def check_renewal(existing: ExistingProduct, plan: Plan) -> None:
-    """Do nothing where the standing product's blocks can be kept one by one under a new plan.
+    """Check that blocks of the existing product can be kept under a new plan.
 
-    Raises StoreError where the new pixels lie elsewhere or are stored otherwise.
+    Raises StoreError if grid, lattice, scale or Zarr format differ.
     """
     plain = plan.to_json()
     fixed = ("grid", "lattice", "up", "down")
-    moved = [name for name in fixed if json_digest(plain[name]) != json_digest(existing.plain.get(name))]
+    differing = [name for name in fixed if json_digest(plain[name]) != json_digest(existing.plain.get(name))]
     request = existing.plain.get("request") or {}
     if plan.request.get("zarr_format") != request.get("zarr_format"):
-        moved.append("zarr_format")
-    if moved:
+        differing.append("zarr_format")
+    if differing:
         raise StoreError(
-            f"--update: {existing.uri} differs from this job in {', '.join(moved)}, so that none of its blocks can be "
-            "kept. Use --replace, or another output."
+            f"--update: {existing.uri} differs from this job in {', '.join(differing)}, so that none of its blocks can "
+            "be kept. Use --replace, or another output."
         )

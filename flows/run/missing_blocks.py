@@ -28,14 +28,18 @@ if TYPE_CHECKING:
 
 
 CHECK_THREADS = 4
-"""Standing blocks read back at once."""
+"""Existing blocks that are verified at a time."""
 
 
 @step("blocks")
 def do_missing_blocks(run: Run, worker: Worker, placement: Placement, lock: OutputLock) -> dict[str, BlockEntry]:
-    """Every block's entry, by name: those that stand, verified, and those done now."""
+    """Do the blocks that are missing; returns the entries of all blocks by name, existing ones verified.
+
+    Raises RunError where blocks are still missing after a retry, or more reads failed than tolerated, SetAsideError
+    where blocks failed for good.
+    """
     done = _verified(worker)
-    todo = _asked_for(run, [block for block in worker.plan.raster.all_blocks() if block.name not in done])
+    todo = _selected(run, [block for block in worker.plan.raster.all_blocks() if block.name not in done])
     run.listener(Stage(name="blocks", total=len(worker.plan.raster.blocks)))
     if done:
         run.listener(Advance(done=len(done)))
@@ -43,28 +47,28 @@ def do_missing_blocks(run: Run, worker: Worker, placement: Placement, lock: Outp
             Notice(text=f"{len(done)} of {len(worker.plan.raster.blocks)} blocks stand from before and are kept.")
         )
     try:
-        _do(run, worker, placement, todo, done=done, lock=lock)
+        _do_blocks(run, worker, placement, todo, done=done, lock=lock)
     except BaseException as error:
-        # The error that ended the run matters; where it is the storage's, this list cannot be written either.
+        # The error that ended the run matters more; if storage failed, this list cannot be written either.
         with suppress(StorageError):
-            _note_failures(run, done, aside=error.rows if isinstance(error, SetAsideError) else ())
+            _record_failures(run, done, set_aside=error.rows if isinstance(error, SetAsideError) else ())
         raise
-    _note_failures(run, done)
+    _record_failures(run, done)
     missing = len(worker.plan.raster.blocks) - len(done)
     if missing:
         raise RunError(f"The blocks asked for are done; {missing} others are still missing. Run without --retry.")
     return done
 
 
-def _asked_for(run: Run, missing: list[Block]) -> list[Block]:
-    """The missing blocks, or those of them that were set aside for the reason asked for."""
+def _selected(run: Run, missing: list[Block]) -> list[Block]:
+    """The missing blocks; with --retry only those set aside with that class of failure."""
     if run.options.retry is None:
         return missing
     names = blocks_set_aside(read_failures(run.storage), run.options.retry)
     return [block for block in missing if block.name in names]
 
 
-def _do(
+def _do_blocks(
     run: Run, worker: Worker, placement: Placement, todo: list[Block], *, done: dict[str, BlockEntry], lock: OutputLock
 ) -> None:
     send_shard = run.send_shard or (lambda parameters: run_shard(**parameters))
@@ -79,10 +83,10 @@ def _do(
         lock.check()
 
 
-def _note_failures(run: Run, done: dict[str, BlockEntry], *, aside: Iterable[dict[str, str]] = ()) -> None:
-    """Keep the reads that failed inside the tolerance, and the blocks set aside, each with its class."""
+def _record_failures(run: Run, done: dict[str, BlockEntry], *, set_aside: Iterable[dict[str, str]] = ()) -> None:
+    """Write the failures file: reads that failed within the tolerance, and blocks set aside with their class."""
     tolerated = [failure for entry in done.values() for failure in entry.failures]
-    write_failures(run.storage, [*tolerated, *aside])
+    write_failures(run.storage, [*tolerated, *set_aside])
 
 
 def _check_tolerance(run: Run, done: dict[str, BlockEntry]) -> None:
@@ -97,9 +101,9 @@ def _check_tolerance(run: Run, done: dict[str, BlockEntry]) -> None:
 
 
 def _verified(worker: Worker) -> dict[str, BlockEntry]:
-    """The standing entries of today's key whose pixels read back as they were written; others are forgotten.
+    """The existing entries with the plan's key whose stored pixels match their checksums; the others are removed.
 
-    Blocks that the plan no longer has are made nodata again.
+    Blocks that the plan no longer has are set to nodata.
     """
     entries = read_entries(worker.storage)
     planned = {block.name: block for block in worker.plan.raster.all_blocks()}
@@ -108,11 +112,11 @@ def _verified(worker: Worker) -> dict[str, BlockEntry]:
     ]
     with ThreadPoolExecutor(CHECK_THREADS) as pool:
         verdicts = pool.map(worker.is_intact, current)
-        good = {entry.name: entry for entry, intact in zip(current, verdicts, strict=True) if intact}
+        intact_entries = {entry.name: entry for entry, intact in zip(current, verdicts, strict=True) if intact}
     for name, entry in entries.items():
         if name not in planned:
             worker.store.erase_block(
                 worker.plan.raster.product_box_of(worker.plan.raster.block(entry.row, entry.col).inner)
             )
-    remove_entries(worker.storage, [name for name in entries if name not in good])
-    return good
+    remove_entries(worker.storage, [name for name in entries if name not in intact_entries])
+    return intact_entries

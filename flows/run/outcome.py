@@ -1,4 +1,4 @@
-"""What a run leaves: where the product is and its report."""
+"""The outcome of a run, and the closing summary made from it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """A finished run. ``output`` is the product's folder or URI, ``report`` what report.json holds."""
+    """The outcome of a finished run. ``output``: the product's folder or URI, ``report``: what report.json holds."""
 
     name: str
     output: str
@@ -22,7 +22,7 @@ class Outcome:
     already_complete: bool = False
 
     def place(self, name: str) -> str:
-        """Where a file of the product is."""
+        """The path or URI of a file of the product."""
         return f"{self.output.rstrip('/')}/{name}"
 
     def summary(self) -> dict[str, Any]:
@@ -38,7 +38,7 @@ class Outcome:
 
 
 def closing_lines(outcome: Outcome) -> list[str]:
-    """The closing summary: state, the figures that matter, what is where."""
+    """The lines of the closing summary: state, main figures, paths of the product."""
     report = outcome.report
     places = [
         f"  product  {outcome.output}",
@@ -47,6 +47,7 @@ def closing_lines(outcome: Outcome) -> list[str]:
     ]
     if outcome.already_complete:
         return [f"{outcome.name}: complete already, nothing was written", *places]
+    missing = report.get("missing_percent") or 0.0
     scenes, blocks, windows = (
         plural(n, noun)
         for n, noun in (
@@ -57,19 +58,13 @@ def closing_lines(outcome: Outcome) -> list[str]:
     )
     return [
         f"{outcome.name}: {report['area_km2']:.1f} km² mapped with {report['model']['name']}",
-        *_missing(report),
+        *([f"  ! {percent(missing)} of the area has no data: no usable observation there"] if missing >= 1 else []),
         *[f"  {words}" for layer in report["layers"] for words in _class_words(layer)],
         f"  {scenes}, {blocks}, {windows} on {report['provider']}, {report['km2_per_s']:.1f} km²/s",
         f"  {_efficiency(report)}",
         f"  {'exact' if report['exact'] else 'not exact'}: {report['exact_reason']}",
         *places,
     ]
-
-
-def _missing(report: Mapping[str, Any]) -> list[str]:
-    """A warning where a part of the area that is worth a word has no data."""
-    missing = report.get("missing_percent") or 0.0
-    return [f"  ! {percent(missing)} of the area has no data: no usable observation there"] if missing >= 1 else []
 
 
 def _efficiency(report: Mapping[str, Any]) -> str:

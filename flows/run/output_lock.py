@@ -1,4 +1,4 @@
-"""An output held by one run: its lock, and the heartbeat that says the run is alive through every long step."""
+"""The lock of an output: one run writes at a time, and a heartbeat shows through long steps that it is alive."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import uuid
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from tilewright.flows.machine import HOST, owner_alive, process_born
+from tilewright.flows.machine import HOST, owner_alive, process_start
 from tilewright.tasks.storage.errors import StorageError
 from tilewright.tasks.storage.lock import Owner, acquire_lock, read_lock, release_lock, renew_lock
 
@@ -19,24 +19,25 @@ if TYPE_CHECKING:
     from tilewright.tasks.storage.storage import Storage
 
 
-BEAT_SECONDS = 20.0
+HEARTBEAT_SECONDS = 20.0
+"""Seconds between two heartbeats."""
 
-_HELD: set[str] = set()
-"""Runs under way in this process. A lock of this process that is none of them could not be given back when its run
-failed; the process lives on (a worker, a notebook) and would be refused by itself."""
+_OWN_RUNS: set[str] = set()
+"""Ids of the runs in progress in this process. A lock of this process whose run is not among them is stale: its run
+failed without releasing it, and the process (a worker, a notebook) continues and would refuse itself."""
 
 
-class LostError(RuntimeError):
-    """A run whose output another run took over while this one was silent."""
+class LockLostError(RuntimeError):
+    """A run whose output was taken over by another run, because this one sent no heartbeat for too long."""
 
 
 class OutputLock:
-    """A run that holds its output, as far as it knows."""
+    """The lock of one run on its output; ``lost`` once a heartbeat found another owner."""
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
         self.run = uuid.uuid4().hex
-        self.born = process_born(os.getpid()) or 0.0
+        self.born = process_start(os.getpid()) or 0.0
         self.lost = False
 
     def owner(self) -> Owner:
@@ -44,54 +45,56 @@ class OutputLock:
         return Owner(run=self.run, host=HOST, pid=os.getpid(), beat=time.time(), born=self.born)
 
     def check(self) -> None:
-        """Do nothing while the output is ours.
+        """Check that this run still owns the lock.
 
-        Raises LostError once another run holds it: after a long sleep of this machine, or of its network.
+        Raises LockLostError if another run took it over, after a long sleep of this machine or of its network.
         """
         if self.lost:
-            raise LostError(
+            raise LockLostError(
                 f"{self.storage.uri} was taken over by another run while this one gave no sign of life. What is "
                 "finished is kept: leave it to the other run."
             )
 
 
 @contextmanager
-def hold(storage: Storage, *, beat_seconds: float = BEAT_SECONDS) -> Iterator[OutputLock]:
-    """The output for this run alone.
+def lock_output(storage: Storage, *, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> Iterator[OutputLock]:
+    """Locks the output for this run and releases it at the end.
 
-    Raises StoreError where another run is under way.
+    Raises StoreError where another run is in progress.
     """
     lock = OutputLock(storage)
     existing = read_lock(storage)
-    # Known before the lock is ours: another thread that reads it in between would take us for a run that ended.
-    _HELD.add(lock.run)
+    # Added before the lock is acquired: another thread that reads it in between would take this run for an ended one.
+    _OWN_RUNS.add(lock.run)
     try:
         acquire_lock(storage, lock.owner(), alive=None if existing is None else run_alive(existing))
     except BaseException:
-        _HELD.discard(lock.run)
+        _OWN_RUNS.discard(lock.run)
         raise
     stop = threading.Event()
-    beats = threading.Thread(target=_beat, args=(lock, stop, beat_seconds), name="tilewright-beat", daemon=True)
-    beats.start()
+    heartbeat = threading.Thread(
+        target=_send_heartbeats, args=(lock, stop, heartbeat_seconds), name="tilewright-beat", daemon=True
+    )
+    heartbeat.start()
     try:
         yield lock
     finally:
         stop.set()
-        beats.join()
-        _HELD.discard(lock.run)
-        # What ended the run is the news; a lock that stays is seen to be dead by the next run.
+        heartbeat.join()
+        _OWN_RUNS.discard(lock.run)
+        # The error that ended the run matters more; the next run recognises a remaining lock as stale.
         with suppress(StorageError):
             release_lock(storage, lock.owner())
 
 
 def run_alive(owner: Owner) -> bool | None:
-    """True if the owner's run is under way on this host, False if it ended; None for one on another host."""
+    """True if the owner's run is in progress on this host, False if it has ended, None if it is on another host."""
     alive = owner_alive(owner)
-    return owner.run in _HELD if alive and owner.pid == os.getpid() else alive
+    return owner.run in _OWN_RUNS if alive and owner.pid == os.getpid() else alive
 
 
-def _beat(lock: OutputLock, stop: threading.Event, seconds: float) -> None:
+def _send_heartbeats(lock: OutputLock, stop: threading.Event, seconds: float) -> None:
     while not stop.wait(seconds):
-        # A beat that storage refuses is made up for by the next one; a lasting refusal fails the run's own writes.
+        # The next heartbeat makes up for one that storage refuses; a lasting refusal also fails the run's own writes.
         with suppress(StorageError):
             lock.lost = not renew_lock(lock.storage, lock.owner())

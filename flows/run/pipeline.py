@@ -1,4 +1,4 @@
-"""A plan carried out: prepare, blocks, COGs, publish, with the output held by one run throughout."""
+"""From a plan to its published product: prepare, blocks, COGs, publish, under the output's lock throughout."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tilewright.flows.machine import free_memory, peak_memory
+from tilewright.flows.environment import monitor_settings
+from tilewright.flows.machine import free_memory, n_cores, peak_memory
 from tilewright.flows.monitor.monitor import watched
 from tilewright.flows.plan.make import versions
 from tilewright.flows.plan.memory import fitting_callers
 from tilewright.flows.prefect_steps import step
 from tilewright.flows.run.missing_blocks import do_missing_blocks
 from tilewright.flows.run.outcome import Outcome
-from tilewright.flows.run.output_lock import hold
+from tilewright.flows.run.output_lock import lock_output
 from tilewright.flows.run.precision import check_precision
 from tilewright.flows.run.prefetch import Prefetch
-from tilewright.flows.run.prepare import check_room, declare_product, remove_product, replace_plan
+from tilewright.flows.run.prepare import check_disk_space, declare_product, remove_product, replace_plan
 from tilewright.flows.runners.worker import open_worker
 from tilewright.models.run.open import active_provider
 from tilewright.models.run.providers import GPU_BATCH, GPUS
@@ -41,40 +42,46 @@ if TYPE_CHECKING:
 
 
 def make_product(run: Run) -> Outcome:
-    """The published product of a plan.
+    """Make the product of a plan and publish it; returns its outcome.
 
-    Raises a refusal (ValueError) before pixels are read, or a RuntimeError naming what broke; what is done is kept.
+    Raises a refusal (ValueError) before pixels are read, or a RuntimeError naming the failure.
+    Finished blocks are kept.
     """
-    check_room(run.storage, run.plan, run.card)
-    placement = _fitted(run)
+    check_disk_space(run.storage, run.plan, run.card)
+    placement = _fit_placement(run)
     if run.plan.model.precision == "fp16":
         check_precision(run.plan, run.card, provider=run.settings.worker.provider)
     run = replace(run, storage=open_storage(run.storage.uri, options=run.storage.options, create=True))
-    with hold(run.storage) as lock, watched(run.listener, run.storage, run.plan.name) as listener:
+    monitored = watched(run.listener, run.storage, run.plan.name, monitor_settings())
+    with lock_output(run.storage) as lock, monitored as listener:
         run = replace(run, listener=listener)
-        _prepare(run)
+        _prepare_output(run)
         worker = _open_worker(run)
-        with Prefetch(worker) as later:
+        with Prefetch(worker) as prefetch:
             entries = do_missing_blocks(run, worker, placement, lock)
-            written = _cogs(run, entries)
+            written = _write_cogs(run, entries)
             lock.check()
-            report = _publish(run, worker, entries, written, later.background(), n_workers=placement.n_workers)
+            report = _publish_product(
+                run, worker, entries, written, prefetch.background(), n_workers=placement.n_workers
+            )
     return Outcome(name=run.plan.name, output=run.storage.uri, report=report)
 
 
-def _fitted(run: Run) -> Placement:
-    """Where blocks run, with no more callers of the model than memory has room for.
+def _fit_placement(run: Run) -> Placement:
+    """The run's placement, with no more callers of the model than memory has room for.
 
-    Clusters and shards run where this process cannot look. Raises RoomError where not even one caller fits.
+    Clusters and shards are left as they are, since their memory is on other machines.
+
+    Raises LowMemoryError where not even one caller fits.
     """
     placement, card, settings = run.options.placement, run.card, run.settings
     if placement.runner != "threads" or placement.shards > 1:
         return placement
     limit = settings.memory_mb
     free = free_memory() if limit is None else int(limit * 1e6)
-    gpu = active_provider(card, provider=settings.worker.provider) in GPUS
-    batch = card.batch or settings.worker.batch or (GPU_BATCH if gpu else 1)
-    n_callers = fitting_callers(run.plan, card, n_callers=placement.n_workers, free=free, batch=batch, on_gpu=gpu)
+    on_gpu = active_provider(card, provider=settings.worker.provider) in GPUS
+    batch = card.batch or settings.worker.batch or (GPU_BATCH if on_gpu else 1)
+    n_callers = fitting_callers(run.plan, card, n_callers=placement.n_workers, free=free, batch=batch, on_gpu=on_gpu)
     if n_callers < placement.n_workers:
         calls = f"{n_callers} of {placement.n_workers} model calls"
         run.listener(Notice(text=f"{free / 1e6:,.0f} MB of memory have room for {calls}."))
@@ -82,8 +89,8 @@ def _fitted(run: Run) -> Placement:
 
 
 @step("prepare")
-def _prepare(run: Run) -> None:
-    """Freeze the plan and declare the store; what an update or a replacement throws away goes first."""
+def _prepare_output(run: Run) -> None:
+    """Freeze the plan and declare the store, after removing what an update or a replacement discards."""
     run.listener(Stage(name="prepare"))
     storage, plan = run.storage, run.plan
     if run.options.replace:
@@ -113,15 +120,15 @@ def _open_worker(run: Run) -> Worker:
 
 
 @step("cogs")
-def _cogs(run: Run, entries: dict[str, BlockEntry]) -> WrittenLayers:
-    """The smaller levels of the store, and every layer's files."""
-    from tilewright.tasks.publish.layers import finish_layers
+def _write_cogs(run: Run, entries: dict[str, BlockEntry]) -> WrittenLayers:
+    """Write the smaller levels of the store and every layer's files; returns the written layers."""
+    from tilewright.tasks.publish.layers import write_layers
 
-    return finish_layers(run.storage, run.plan, run.card, entries, listener=run.listener)
+    return write_layers(run.storage, run.plan, run.card, entries, n_cores=n_cores(), listener=run.listener)
 
 
 @step("publish")
-def _publish(
+def _publish_product(
     run: Run,
     worker: Worker,
     entries: dict[str, BlockEntry],

@@ -1,4 +1,4 @@
-"""One job, from request to published product; a finished one is recognised before anything heavy is loaded."""
+"""One job, from request to published product; a finished product is recognised before any slow import."""
 
 from __future__ import annotations
 
@@ -32,19 +32,18 @@ def run_job(
     listener: Listener = silent,
     send_shard: SendShard | None = None,
 ) -> Outcome:
-    """The published product of a job.
+    """Run a job and publish its product; returns the outcome.
 
-    A second call on the same output does what is missing, or says that all is done. ``send_shard`` runs one shard
-    where the options ask for several; without it they run in this process.
+    A second call on the same output does the missing blocks, or nothing if the product is complete. ``send_shard`` runs
+    one shard where the options ask for several; without it shards run in this process.
 
-    Raises a refusal (ValueError) before pixels are read, or a RuntimeError naming what broke; what is done is kept.
+    Raises a refusal (ValueError) before pixels are read, or a RuntimeError naming the failure. What is done is kept.
     """
     options = options or RunOptions()
     if options.deployment is not None and send_shard is None:
         raise RunnerError("deployment: its runs are sent by Prefect: use the command, or the flow region.")
     began, clock = datetime.now(UTC), time.monotonic() - options.startup_seconds
-    output = job.output or f"out/{job.name}"
-    storage = check_output(output, storage_options(output))
+    storage = check_output(job.output_uri, storage_options(job.output_uri))
     existing = None if options.replace else read_existing(storage)
     with garbage_collector_off():
         card = _load_card(job)
@@ -55,7 +54,7 @@ def run_job(
         plan = _plan_to_follow(job, card, existing, options, listener)
         if plan is None:
             return _already_complete(job, storage)
-        # All below reads pixels, runs the model and writes COGs: seconds of imports that end here for most calls.
+        # Imports for reading pixels, running the model and writing COGs take seconds; a finished product needs none.
         from tilewright.flows.run.context import Run, RunSettings
         from tilewright.flows.run.pipeline import make_product
 
@@ -83,7 +82,7 @@ def _load_card(job: Job) -> ModelCard:
 def _plan_to_follow(
     job: Job, card: ModelCard, existing: ExistingProduct | None, options: RunOptions, listener: Listener
 ) -> Plan | None:
-    """The existing plan, else a new one; None where --update would change nothing."""
+    """The existing plan, or a new one for a first run or an update; None if the update would change nothing."""
     if existing is not None and not options.update:
         return existing.plan()
     from tilewright.tasks.storage.ledger import json_digest
@@ -106,8 +105,8 @@ def _already_complete(job: Job, storage: Storage) -> Outcome:
 
 @step("plan")
 def new_plan(job: Job, card: ModelCard) -> Plan:
-    """The plan of a job today."""
-    # Planning loads the model's runtime and the catalogs, which a finished product's second call does without.
+    """A new plan of a job."""
+    # Planning loads the model's runtime and the catalogs, which a second call on a finished product does not need.
     from tilewright.flows.plan.make import plan_job
 
     return plan_job(job, card)

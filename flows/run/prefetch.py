@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 
 LIBRARIES = ("tilewright.tasks.publish.publish", "stac_geoparquet.arrow")
-"""Modules that a run needs only at its end, and that take longest to load."""
+"""Modules that a run needs only at its end and that take longest to import."""
 
-PATIENCE_S = 10.0
-"""After this the model is taken to run elsewhere, on a cluster's workers."""
+FIRST_CALL_TIMEOUT_S = 10.0
+"""Seconds after which the model is assumed to run in other processes, on a cluster's workers."""
 
 
 class Prefetch:
-    """Work begun for the end of a run, in a thread: imports, templates, the background picture.
+    """Prepares publishing in a thread: imports, templates, the background picture.
 
-        with Prefetch(worker) as later:
+        with Prefetch(worker) as prefetch:
             ...  # blocks
-            later.background()
+            prefetch.background()
 
-    The thread waits for the model's first call, since the interpreter is busy until then, and ends with the process:
-    where blocks fail, only the reads it has begun are waited for.
+    The thread waits for the model's first call, since the interpreter is busy until then. It ends with the
+    process: after a failed run only the reads in progress are awaited.
     """
 
     def __init__(self, worker: Worker) -> None:
@@ -38,20 +38,20 @@ class Prefetch:
         self._background: Future[np.ndarray | None] = Future()
 
     def __enter__(self) -> Self:
-        Thread(target=self._work, name="tilewright-prefetch", daemon=True).start()
+        Thread(target=self._prepare, name="tilewright-prefetch", daemon=True).start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Nothing is stopped: see the class."""
+        """The thread is not stopped: it is a daemon."""
 
     def background(self) -> np.ndarray | None:
-        """The scenes in true colour, (y, x, 3) uint8, None where none can be shown. Raises the thread's error."""
+        """The scenes in true colour, (y, x, 3) uint8, None if no scene can be shown. Raises the thread's error."""
         self._begin.set()
         return self._background.result()
 
-    def _work(self) -> None:
-        self._begin.wait(PATIENCE_S)
-        # What cannot be loaded now says so where it is needed.
+    def _prepare(self) -> None:
+        self._begin.wait(FIRST_CALL_TIMEOUT_S)
+        # An import that fails here fails again, with its message, in publishing.
         with suppress(ImportError, MemoryError):
             for name in LIBRARIES:
                 import_module(name)
@@ -61,8 +61,8 @@ class Prefetch:
             from tilewright.tasks.report.render import load_templates
 
             load_templates()
-            made = background_picture(self._worker.plan, self._worker.access, max_size=PICTURE_SIZE)
+            picture = background_picture(self._worker.plan, self._worker.access, max_size=PICTURE_SIZE)
         except BaseException as error:
             self._background.set_exception(error)
         else:
-            self._background.set_result(made)
+            self._background.set_result(picture)

@@ -1,4 +1,4 @@
-"""The output made ready for a plan: what is no longer wanted goes, what will be written is declared."""
+"""Prepares the output for a plan: checks disk space, removes what is replaced, declares the store."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tilewright.tasks.publish.layers import AT_ONCE, PART_ITEM, product_parts
+from tilewright.tasks.publish.layers import MAX_PARALLEL_FILES, PART_ITEM, product_parts
 from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.ledger import ENTRIES, PLAN
 from tilewright.tasks.storage.lock import LOCK
@@ -36,37 +36,37 @@ PRODUCT_FILES = (
 
 PRODUCT_SUFFIXES = (".tif", ".tif.aux.xml", ".vrt", ".parquet")
 
-PACKED = {"class": 0.05, "percent": 0.25, "value": 0.7}
-"""Share of a layer's plain size that is left once it is compressed. From the low side of real maps: a refusal must not
-turn away a product that would have fitted; a larger one still stops with a clear sentence when the disk is full."""
+COMPRESSED_SHARE = {"class": 0.05, "percent": 0.25, "value": 0.7}
+"""Compressed size of a layer as a share of its plain size, at the low end of real maps: a product that would fit must
+not be refused, and a larger one still stops with a clear message when the disk is full."""
 
 OBSERVATIONS = ("class", "uint16")
-"""The counts of observations compress like classes: large areas of one number."""
+"""Kind and dtype of the observation counts, which compress like classes: large areas of one number."""
 
-SMALLER_LEVELS = 4 / 3
-"""A pyramid on top of a raster: 1 + 1/4 + 1/16 + ..."""
+PYRAMID_FACTOR = 4 / 3
+"""Pixels of a raster with its pyramid per pixel of the raster: 1 + 1/4 + 1/16 + ..."""
 
-STAGING = 2.5
-"""Times its own size that a COG takes beside it while it is made (`tilewright.tasks.cog.write.write_cog`)."""
+STAGING_FACTOR = 2.5
+"""Temporary disk space while a COG is written, as a multiple of its size (`tilewright.tasks.cog.write.write_cog`)."""
 
 
-def check_room(storage: Storage, plan: Plan, card: ModelCard) -> None:
-    """Do nothing where a plan's product should fit on the output's disk.
+def check_disk_space(storage: Storage, plan: Plan, card: ModelCard) -> None:
+    """Check that a plan's product should fit on the output's disk; a bucket is not checked.
 
-    Raises StoreError where even its usual compressed size does not. A bucket has room for anything.
+    Raises StoreError if even its usual compressed size does not fit.
     """
     if storage.folder is None:
         return
     kinds = {spec.name: (spec.kind, spec.dtype) for spec in card.layer_specs()}
     n_done = sum(1 for _ in storage.keys(ENTRIES)) if storage.root is not None else 0
     share_left = 1 - min(n_done, len(plan.raster.blocks)) / max(len(plan.raster.blocks), 1)
-    needed = room_needed(
+    needed = needed_disk_bytes(
         [kinds[name] for name in plan.raster.layers],
         shape=plan.raster.product_box.shape,
         share_left=share_left,
         n_parts=len(product_parts(plan)),
     )
-    free = shutil.disk_usage(_existing(storage.folder)).free
+    free = shutil.disk_usage(_nearest_existing(storage.folder)).free
     if needed > free:
         raise StoreError(
             f"The output {storage.uri} has {free / 1e6:,.0f} MB of room, and this product needs about "
@@ -75,9 +75,9 @@ def check_room(storage: Storage, plan: Plan, card: ModelCard) -> None:
 
 
 def declare_product(storage: Storage, plan: Plan, card: ModelCard, *, zarr_format: Literal[2, 3]) -> None:
-    """Declare the plan's whole store: its layers and the observation counts."""
+    """Declare the whole store of a plan: its layers and the observation counts."""
     known = {spec.name: spec for spec in card.layer_specs()}
-    layers = [_stored(known[name]) for name in plan.raster.layers]
+    layers = [_stored_layer(known[name]) for name in plan.raster.layers]
     counts = StoredLayer(
         name="observations", dtype="uint16", nodata=0, description="valid scenes behind each pixel", unit="1"
     )
@@ -93,19 +93,19 @@ def declare_product(storage: Storage, plan: Plan, card: ModelCard, *, zarr_forma
 
 
 def remove_product(storage: Storage) -> None:
-    """Remove a standing product and its ledger, the Item first, so that no reader takes the rest for a product."""
+    """Remove an existing product and its ledger, the Item first, so that no reader takes the rest for a product."""
     keys = list(storage.keys())
     storage.delete(["item.json"])
     ours = [key for key in keys if _is_ours(key) and key not in {"item.json", PLAN, LOCK}]
     storage.delete(ours)
     if storage.folder is not None:
-        # What is left of the store in a folder are empty folders, which readers take for strange members of it.
+        # Empty folders remain of a store in a folder; Zarr readers would list them as unknown members.
         shutil.rmtree(storage.folder / STORE, ignore_errors=True)
     storage.delete([PLAN])
 
 
 def replace_plan(storage: Storage, layers: Iterable[str], plan: Plan) -> None:
-    """Put a new plan in place of one with these layers; the Item goes first, layers no longer wanted go with it."""
+    """Replace a plan that has these layers by a new one; the Item and layers that the new plan lacks are removed."""
     storage.delete(["item.json"])
     remove_layers(storage, sorted({*layers} - {*plan.raster.layers}))
     storage.write_json(PLAN, plan.to_json())
@@ -124,7 +124,7 @@ def remove_layers(storage: Storage, names: Iterable[str]) -> None:
                 shutil.rmtree(folder)
 
 
-def _stored(spec: Any) -> StoredLayer:
+def _stored_layer(spec: Any) -> StoredLayer:
     attributes: tuple[tuple[str, Any], ...] = ()
     if spec.classes:
         # CF 1.11, section 3.5: flag values and their meanings, one word each.
@@ -146,23 +146,23 @@ def _is_ours(key: str) -> bool:
     return known or PART_ITEM.fullmatch(top) is not None
 
 
-def _existing(folder: Path) -> Path:
-    return folder if folder.exists() else _existing(folder.parent)
+def _nearest_existing(folder: Path) -> Path:
+    return folder if folder.exists() else _nearest_existing(folder.parent)
 
 
-def room_needed(
+def needed_disk_bytes(
     layers: Iterable[tuple[str, str]], *, shape: tuple[int, int], share_left: float, n_parts: int = 1
 ) -> int:
-    """Bytes that must be free for layers of (kind, dtype) and their observation counts over ``shape`` (H, W) pixels.
+    """Bytes of disk for layers of (kind, dtype) and their observation counts over ``shape`` (height, width) pixels.
 
     ``share_left`` is the share of blocks that are not stored yet, 0 to 1; ``n_parts`` files hold a layer. At most
-    ``AT_ONCE`` files are staged at a time.
+    ``MAX_PARALLEL_FILES`` files are staged at a time.
     """
-    files = [_bytes(kind, dtype, shape) * SMALLER_LEVELS for kind, dtype in layers]
-    stored = [*files, _bytes(*OBSERVATIONS, shape) * SMALLER_LEVELS]
-    staged = sorted((size / n_parts for size in files for _ in range(min(n_parts, AT_ONCE))), reverse=True)
-    return int(sum(stored) * share_left + sum(files) + STAGING * sum(staged[:AT_ONCE]))
+    files = [_compressed_bytes(kind, dtype, shape) * PYRAMID_FACTOR for kind, dtype in layers]
+    stored = [*files, _compressed_bytes(*OBSERVATIONS, shape) * PYRAMID_FACTOR]
+    staged = sorted((size / n_parts for size in files for _ in range(min(n_parts, MAX_PARALLEL_FILES))), reverse=True)
+    return int(sum(stored) * share_left + sum(files) + STAGING_FACTOR * sum(staged[:MAX_PARALLEL_FILES]))
 
 
-def _bytes(kind: str, dtype: str, shape: tuple[int, int]) -> float:
-    return float(shape[0] * shape[1] * np.dtype(dtype).itemsize * PACKED[kind])
+def _compressed_bytes(kind: str, dtype: str, shape: tuple[int, int]) -> float:
+    return float(shape[0] * shape[1] * np.dtype(dtype).itemsize * COMPRESSED_SHARE[kind])

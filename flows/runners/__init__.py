@@ -1,4 +1,4 @@
-"""Where blocks run: on the threads of this process, on a Dask cluster, or as shards on machines of their own.
+"""Runs blocks: on the threads of this process, on a Dask cluster, or as shards on machines of their own.
 
 Reading order: run_options, runner, worker, threads, quarantine, cluster, cluster_worker, dispatch, shard_runs,
 shard_worker.

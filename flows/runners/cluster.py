@@ -1,4 +1,4 @@
-"""Blocks on a Dask cluster: one that exists or one of this machine, its workers compared first and kept busy."""
+"""Blocks on a Dask cluster, existing or on this machine; its workers are compared with this process first."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tilewright.flows.errors import RunnerError
-from tilewright.flows.runners.cluster_worker import RemoteOrder, differences, expected_facts, remote_block, worker_facts
+from tilewright.flows.runners.cluster_worker import RemoteRun, differences, expected_facts, remote_block, worker_facts
 from tilewright.flows.runners.dispatch import Dispatcher
 
 if TYPE_CHECKING:
@@ -20,29 +20,34 @@ if TYPE_CHECKING:
     from tilewright.tasks.storage.ledger import BlockEntry
 
 
+CONNECT_TIMEOUT = "20s"
+"""Time that a scheduler has to answer the first call."""
+
 READ_THREADS = 2
-"""Reads of one block under way at once in a worker process: each has one core."""
+"""Reads of one block at once in a worker process, which has one core."""
 
 
 def run_on_cluster(
     worker: Worker, blocks: Sequence[Block], placement: Placement, quarantine: Quarantine
 ) -> Iterator[BlockEntry]:
-    """Do the blocks on the cluster and yield their entries as they come; what fails for good goes to quarantine.
+    """Do the blocks on the cluster and yield their entries as they come; blocks that fail for good go to quarantine.
 
-    Raises RunnerError where Dask's distributed part is not installed or the workers differ from this process.
+    Raises RunnerError where no scheduler answers or the workers differ from this process.
     """
     settings = replace(worker.settings, batch=worker.model.batch, read_threads=READ_THREADS)
     with _client(placement, n_blocks=len(blocks)) as client:
-        order = RemoteOrder(output=worker.storage.uri, settings=settings, expected=expected_facts(worker))
-        _check_workers(client, order)
-        dispatcher = Dispatcher(client=client, worker=worker, work=remote_block, order=order, quarantine=quarantine)
+        remote_run = RemoteRun(output=worker.storage.uri, settings=settings, expected=expected_facts(worker))
+        _check_workers(client, remote_run)
+        dispatcher = Dispatcher(
+            client=client, worker=worker, work=remote_block, remote_run=remote_run, quarantine=quarantine
+        )
         yield from dispatcher.run(blocks)
 
 
-def _check_workers(client: Any, order: RemoteOrder) -> None:
-    found = client.run(worker_facts, order)
+def _check_workers(client: Any, remote_run: RemoteRun) -> None:
+    found = client.run(worker_facts, remote_run)
     differing = [
-        f"{worker}: {words}" for worker, facts in found.items() if (words := differences(facts, order.expected))
+        f"{worker}: {words}" for worker, facts in found.items() if (words := differences(facts, remote_run.expected))
     ]
     if differing:
         raise RunnerError(
@@ -68,9 +73,9 @@ def _client(placement: Placement, *, n_blocks: int) -> Iterator[Any]:
 
 
 def _connected(make: Any, address: str) -> Any:
-    """A client of the scheduler. Raises RunnerError where none answers there."""
+    """A client of the scheduler. Raises RunnerError where no scheduler answers at the address."""
     try:
-        return make(address, timeout="20s")
+        return make(address, timeout=CONNECT_TIMEOUT)
     except (OSError, TimeoutError) as error:
         raise RunnerError(
             f"runner {address}: no Dask scheduler answers there. Start one, or take --runner dask."

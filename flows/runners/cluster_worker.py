@@ -1,4 +1,4 @@
-"""The work of a Dask worker process: it proves that it is like the run's own process, opens its worker, does blocks."""
+"""The functions that a Dask worker process runs: it reports its versions, opens its worker, does blocks."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteOrder:
-    """The part of a block's order that is the same for all blocks of a run: where the plan lies, and how it is done.
+class RemoteRun:
+    """The arguments that are the same for all blocks of a run: where its plan is stored, and the settings.
 
-    ``expected`` are the facts, as sorted (name, value), that a worker process must share with the run's own.
+    ``expected``: the facts, as sorted (name, value), in which a worker process must agree with the run's own process.
     """
 
     output: str
@@ -29,7 +29,7 @@ class RemoteOrder:
 
 
 def expected_facts(worker: Worker) -> tuple[tuple[str, str], ...]:
-    """The facts in which every worker process must agree with this one, or the map would have two kinds of pixels."""
+    """The facts in which every worker process must agree with this one; otherwise pixels could depend on the worker."""
     return (
         ("model", worker.model.card.sha256),
         ("python", _python()),
@@ -37,41 +37,41 @@ def expected_facts(worker: Worker) -> tuple[tuple[str, str], ...]:
     )
 
 
-def worker_facts(order: RemoteOrder) -> dict[str, str]:
-    """The same facts of the process it is called in; in place of an error, the reason why its model is missing."""
+def worker_facts(remote_run: RemoteRun) -> dict[str, str]:
+    """The same facts of the calling process; the reason in place of the digest if its model cannot be loaded."""
     facts = {"python": _python(), "tilewright": versions().get("tilewright", "none")}
     try:
-        return {**facts, "model": _worker(order).model.card.sha256}
+        return {**facts, "model": _worker(remote_run).model.card.sha256}
     except (ValueError, RuntimeError, OSError) as error:
         return {**facts, "model": f"none ({' '.join(str(error).split())[:200]})"}
 
 
-def remote_block(row: int, col: int, parts: int, order: RemoteOrder) -> dict[str, Any]:
+def remote_block(row: int, col: int, parts: int, remote_run: RemoteRun) -> dict[str, Any]:
     """The ledger entry, as JSON values, of one block done in this process, whole or in ``parts`` per side."""
-    # A worker that came later was not there when all were compared.
-    _agree(order)
-    worker = _worker(order)
+    # A worker that joined later was not compared when the run began.
+    _check_facts(remote_run)
+    worker = _worker(remote_run)
     block = worker.plan.raster.block(row, col)
     return (worker.do(block) if parts == 1 else do_block_in_parts(worker, block, parts=parts)).to_json()
 
 
 def differences(facts: dict[str, str], expected: tuple[tuple[str, str], ...]) -> str:
-    """The facts of a worker process that are not those expected, in words; empty where they agree."""
+    """The facts of a worker process that differ from those expected, in words; empty where they agree."""
     return ", ".join(
         f"{name} {facts.get(name, 'none')} (here {wanted})" for name, wanted in expected if facts.get(name) != wanted
     )
 
 
 @lru_cache(maxsize=4)
-def _agree(order: RemoteOrder) -> None:
-    differing = differences(worker_facts(order), order.expected)
+def _check_facts(remote_run: RemoteRun) -> None:
+    differing = differences(worker_facts(remote_run), remote_run.expected)
     if differing:
         raise RunnerError(f"A worker on {platform.node()} differs from the run: {differing}. Use one image for all.")
 
 
 @lru_cache(maxsize=4)
-def _worker(order: RemoteOrder) -> Worker:
-    return reopen_worker(order.output, order.settings)
+def _worker(remote_run: RemoteRun) -> Worker:
+    return reopen_worker(remote_run.output, remote_run.settings)
 
 
 def _python() -> str:

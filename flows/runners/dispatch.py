@@ -1,4 +1,4 @@
-"""Sends blocks to a cluster's workers: how many at once, when they are tried again, when a source is left alone."""
+"""Sends blocks to a cluster's workers: how many at once, when one is retried, when a throttled source is paused."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from tilewright.tasks.storage.ledger import BlockEntry
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from tilewright.flows.runners.cluster_worker import RemoteOrder
+    from tilewright.flows.runners.cluster_worker import RemoteRun
     from tilewright.flows.runners.quarantine import Quarantine
     from tilewright.tasks.block.worker import Worker
     from tilewright.tasks.grid.blocks import Block
 
 
-LEAST_OUT, MOST_OUT = 2, 32
-"""Blocks per worker that are out at once: one in work and one waiting, so that a lost worker loses little; more only
-where blocks are so small that the way to the worker and back would take longer than the block."""
+MIN_SENT, MAX_SENT = 2, 32
+"""Blocks sent to one worker at a time: one in work and one waiting, so that a lost worker loses little; more where a
+block takes less time than its way to the worker and back."""
 
-OUT_SECONDS = 0.5
-"""Work that a worker has waiting at least."""
+QUEUED_SECONDS = 0.5
+"""Seconds of work that should wait at each worker."""
 
 GATHER_SECONDS = 0.05
-"""Answers that come within this time are fetched in one call: each call is a way through the scheduler and back."""
+"""Seconds for which results are gathered into one call, because each call is a round trip through the scheduler."""
 
-LOOK_SECONDS = 2.0
-"""How often the workers are counted: some may have come or gone."""
+POLL_SECONDS = 2.0
+"""Seconds between two counts of the workers, since some may have come or gone."""
 
-LONELY_SECONDS = 600.0
-"""How long a run waits for a worker when there is none."""
+NO_WORKER_SECONDS = 600.0
+"""Seconds that a run waits for a worker when there is none."""
 
-ENDED = {"finished", "error", "cancelled"}
-"""Dask's words for a future that will not change any more. One whose answer was lost with its worker before it was
-fetched ("lost", then "pending") is being done again by the scheduler."""
+END_STATES = {"finished", "error", "cancelled"}
+"""Dask's states of a future that will not change any more. A result lost with its worker before it was fetched ("lost",
+then "pending") is computed again by the scheduler."""
 
 
 class NoWorkersError(RuntimeError):
@@ -48,53 +48,67 @@ class NoWorkersError(RuntimeError):
 
 
 @dataclass(slots=True, kw_only=True)
-class Dispatcher:
-    """Blocks out on the workers, those to be tried again, and the pause a throttled source gets.
+class ClusterState:
+    """The measurements that decide how many blocks are sent; times are seconds of the monotonic clock.
 
-    ``work`` is what a worker does: ``tilewright.flows.runners.cluster_worker.remote_block``.
+    ``n_workers`` were counted at ``counted_at``; at ``worker_seen_at`` there last was one. ``block_seconds`` is the
+    moving average of a worker's time for a block, infinite before the first one. No block is sent before
+    ``paused_until``; the source has been paused ``n_pauses`` times.
+    """
+
+    n_workers: int = 1
+    counted_at: float = 0.0
+    worker_seen_at: float = field(default_factory=time.monotonic)
+    block_seconds: float = float("inf")
+    paused_until: float = 0.0
+    n_pauses: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Dispatcher:
+    """Sends blocks to workers and collects their entries; retries what fails and pauses a throttled source.
+
+    ``work`` is the function that a worker runs: ``tilewright.flows.runners.cluster_worker.remote_block``. ``sent``:
+    the blocks at the workers, by future. ``retries``: a heap of (time of the next try, name, block). ``ended``: futures
+    that reported their end. ``recomputing``: those whose result was lost with its worker since.
     """
 
     client: Any
     worker: Worker
     work: Callable[..., dict[str, Any]]
-    order: RemoteOrder
+    remote_run: RemoteRun
     quarantine: Quarantine
-    out: dict[Any, Block] = field(default_factory=dict)
-    again: list[tuple[float, str, Block]] = field(default_factory=list)
-    answers: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
-    lost: list[Any] = field(default_factory=list)
-    pauses: int = 0
-    quiet_until: float = 0.0
-    n_workers: int = 1
-    looked: float = 0.0
-    met: float = field(default_factory=time.monotonic)
-    block_seconds: float = float("inf")
+    sent: dict[Any, Block] = field(default_factory=dict)
+    retries: list[tuple[float, str, Block]] = field(default_factory=list)
+    ended: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
+    recomputing: list[Any] = field(default_factory=list)
+    state: ClusterState = field(default_factory=ClusterState)
 
     def run(self, blocks: Sequence[Block]) -> Iterator[BlockEntry]:
-        """Do the blocks and yield their entries as they come; what fails for good goes to quarantine."""
+        """Do the blocks and yield their entries as they come; blocks that fail for good go to quarantine."""
         waiting = list(reversed(blocks))
-        while waiting or self.again or self.out:
-            self._look()
+        while waiting or self.retries or self.sent:
+            self._count_workers()
             self._send(waiting)
-            yield from self._take(self._answered())
+            yield from self._collect(self._ended_futures())
 
     def _send(self, waiting: list[Block]) -> None:
-        """Send out as many blocks as the workers should have, in one message."""
+        """Send as many blocks as the workers should have, in one message; none while the source is paused."""
         now = time.monotonic()
-        room = self.n_workers * self._out_per_worker() - len(self.out)
-        sent: list[Block] = []
-        while len(sent) < room and now >= self.quiet_until:
-            if self.again and self.again[0][0] <= now:
-                sent.append(heapq.heappop(self.again)[2])
+        n_free = self.state.n_workers * self._blocks_per_worker() - len(self.sent)
+        chosen: list[Block] = []
+        while len(chosen) < n_free and now >= self.state.paused_until:
+            if self.retries and self.retries[0][0] <= now:
+                chosen.append(heapq.heappop(self.retries)[2])
             elif waiting:
-                sent.append(waiting.pop())
+                chosen.append(waiting.pop())
             else:
                 break
-        if sent:
-            self._submit(sent)
+        if chosen:
+            self._submit(chosen)
 
-    def _out_per_worker(self) -> int:
-        return min(MOST_OUT, max(LEAST_OUT, int(OUT_SECONDS / max(self.block_seconds, 1e-3)) + 1))
+    def _blocks_per_worker(self) -> int:
+        return min(MAX_SENT, max(MIN_SENT, int(QUEUED_SECONDS / max(self.state.block_seconds, 1e-3)) + 1))
 
     def _submit(self, blocks: list[Block]) -> None:
         needs = {"GPU": 1} if self.worker.model.session.provider in {"cuda", "tensorrt"} else None
@@ -103,91 +117,92 @@ class Dispatcher:
             [block.row for block in blocks],
             [block.col for block in blocks],
             [self.quarantine.parts(block) for block in blocks],
-            order=self.order,
+            remote_run=self.remote_run,
             key=[self._key(block) for block in blocks],
             resources=needs,
             pure=False,
         )
         for future, block in zip(futures, blocks, strict=True):
-            self.out[future] = block
-            future.add_done_callback(self.answers.put)
+            self.sent[future] = block
+            future.add_done_callback(self.ended.put)
 
     def _key(self, block: Block) -> str:
-        """The same block of the same pixels has the same key in every run; a new try needs a new one."""
+        """Dask's key of a block: the same for the same pixels in every run, then with the number of failed tries."""
         tried = self.quarantine.tries.get(block.name, 0)
         return f"block-{block.name}-{block_key(self.worker.plan, block)[:16]}" + (f"-{tried}" if tried else "")
 
-    def _answered(self) -> list[Any]:
-        """Futures that have ended, all that there are; none where nothing ends for a while."""
-        told, self.lost = self.lost, []
+    def _ended_futures(self) -> list[Any]:
+        """All futures that have ended by now, after a short wait for the first; empty where none ends in that time."""
+        candidates, self.recomputing = self.recomputing, []
         try:
-            told.append(self.answers.get(timeout=LOOK_SECONDS / 4 if self.again or told else LOOK_SECONDS))
-            if self.block_seconds < OUT_SECONDS:
+            candidates.append(self.ended.get(timeout=POLL_SECONDS / 4 if self.retries or candidates else POLL_SECONDS))
+            if self.state.block_seconds < QUEUED_SECONDS:
                 time.sleep(GATHER_SECONDS)
         except queue.Empty:
             pass
-        while not self.answers.empty():
-            told.append(self.answers.get())
+        while not self.ended.empty():
+            candidates.append(self.ended.get())
         ended: list[Any] = []
-        for future in told:
-            # A future tells of its end once only; those whose answers were lost since are looked at in every round.
-            (ended if future.status in ENDED else self.lost).append(future)
+        for future in candidates:
+            # A future reports its end only once; one whose result was lost since is checked in every round.
+            (ended if future.status in END_STATES else self.recomputing).append(future)
         return ended
 
-    def _take(self, ended: list[Any]) -> Iterator[BlockEntry]:
-        results = self._gathered([future for future in ended if future.status == "finished"])
+    def _collect(self, ended: list[Any]) -> Iterator[BlockEntry]:
+        results = self._results([future for future in ended if future.status == "finished"])
         for future in ended:
-            block = self.out.pop(future)
-            result = results[future] if future in results else _result(future)
+            block = self.sent.pop(future)
+            result = results[future] if future in results else _result_of(future)
             if isinstance(result, Exception):
-                self._failed(block, result)
+                self._handle_failure(block, result)
                 continue
             entry = BlockEntry.from_json(result)
-            self._measure(entry)
+            self._update_block_seconds(entry)
             yield entry
 
-    def _gathered(self, futures: list[Any]) -> dict[Any, dict[str, Any] | Exception]:
-        """Results by future, fetched in one call; one that was lost with its worker since is done again meanwhile."""
+    def _results(self, futures: list[Any]) -> dict[Any, dict[str, Any] | Exception]:
+        """Results by future, fetched in one call; a result lost with its worker since is computed again first."""
         if not futures:
             return {}
         try:
             return dict(zip(futures, self.client.gather(futures), strict=True))
         except Exception:
-            # One of them failed when it was done again: each says for itself how it ended.
-            return {future: _result(future) for future in futures}
+            # One of them failed when it was computed again: fetch them one by one.
+            return {future: _result_of(future) for future in futures}
 
-    def _measure(self, entry: BlockEntry) -> None:
+    def _update_block_seconds(self, entry: BlockEntry) -> None:
         busy = sum(entry.seconds.values())
-        known = self.block_seconds < float("inf")
-        self.block_seconds = 0.8 * self.block_seconds + 0.2 * busy if known else busy
+        known = self.state.block_seconds < float("inf")
+        self.state.block_seconds = 0.8 * self.state.block_seconds + 0.2 * busy if known else busy
 
-    def _failed(self, block: Block, error: Exception) -> None:
+    def _handle_failure(self, block: Block, error: Exception) -> None:
         if classify(error) is ErrorClass.THROTTLED:
-            self.quiet_until = time.monotonic() + SOURCE_PAUSES[min(self.pauses, len(SOURCE_PAUSES) - 1)]
-            self.pauses += 1
-        if self.quarantine.tries_again(block, error):
+            pause = SOURCE_PAUSES[min(self.state.n_pauses, len(SOURCE_PAUSES) - 1)]
+            self.state.paused_until = time.monotonic() + pause
+            self.state.n_pauses += 1
+        if self.quarantine.record_failure(block, error):
             tried = self.quarantine.tries[block.name]
             delay = BLOCK_DELAYS[min(tried, len(BLOCK_DELAYS)) - 1]
-            heapq.heappush(self.again, (time.monotonic() + delay, block.name, block))
+            heapq.heappush(self.retries, (time.monotonic() + delay, block.name, block))
 
-    def _look(self) -> None:
-        now = time.monotonic()
-        if now - self.looked < LOOK_SECONDS:
+    def _count_workers(self) -> None:
+        now, state = time.monotonic(), self.state
+        if now - state.counted_at < POLL_SECONDS:
             return
-        self.looked = now
+        state.counted_at = now
         # scheduler_info() names five workers at most; nthreads() all.
-        self.n_workers = len(self.client.nthreads())
-        if self.n_workers:
-            self.met = now
-        elif now - self.met > LONELY_SECONDS:
+        state.n_workers = len(self.client.nthreads())
+        if state.n_workers:
+            state.worker_seen_at = now
+        elif now - state.worker_seen_at > NO_WORKER_SECONDS:
             raise NoWorkersError(
-                f"The Dask cluster has had no worker for {LONELY_SECONDS / 60:.0f} minutes; finished blocks are kept. "
-                "Start workers and run again."
+                f"The Dask cluster has had no worker for {NO_WORKER_SECONDS / 60:.0f} minutes; finished blocks are "
+                "kept. Start workers and run again."
             )
 
 
-def _result(future: Any) -> dict[str, Any] | Exception:
-    """What a future came to; of a cancelled one, why."""
+def _result_of(future: Any) -> dict[str, Any] | Exception:
+    """The result of a future, or the error with which it failed or was cancelled."""
     try:
         return dict(future.result())
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Blocks that keep failing: set aside with their reason while the others go on, and driven again by reason."""
+"""Blocks that keep failing: set aside with their reason while the others continue, and retried by class of failure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class SetAsideError(RuntimeError):
-    """A run in which blocks failed for good; ``rows`` are they, each with its class and reason."""
+    """A run in which blocks failed for good; ``rows`` holds a row per block with its class and reason."""
 
     def __init__(self, message: str, rows: tuple[dict[str, str], ...]) -> None:
         self.rows = rows
@@ -23,23 +23,23 @@ class SetAsideError(RuntimeError):
 
 
 class Quarantine:
-    """The blocks of one run that are set aside, and how many parts per side a block is done in."""
+    """The failures of one run: the blocks set aside, the tries of each block, and the parts per side it is done in."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, str]] = []
         self.tries: dict[str, int] = {}
         self.first: Exception | None = None
         self._parts: dict[str, int] = {}
-        self._least_parts = 1
+        self._min_parts = 1
 
     def parts(self, block: Block) -> int:
-        """1 for a block done whole; more where memory ran out for it, or for another block of this run."""
-        return max(self._least_parts, self._parts.get(block.name, 1))
+        """Parts per side of a block: 1 for a whole block, more once memory ran out for a block of this run."""
+        return max(self._min_parts, self._parts.get(block.name, 1))
 
-    def tries_again(self, block: Block, error: Exception) -> bool:
-        """True if the block is worth another try; else it is set aside.
+    def record_failure(self, block: Block, error: Exception) -> bool:
+        """True if the block should be tried again; otherwise it is set aside.
 
-        Raises the error itself where other blocks would meet it too, and SetAsideError past the limit.
+        Raises the error itself where every other block would fail too, and SetAsideError past the limit.
         """
         kind = classify(error)
         if kind in {ErrorClass.BAD_REQUEST, ErrorClass.FAULT}:
@@ -48,9 +48,9 @@ class Quarantine:
         if kind in SMALLER:
             self._parts[block.name] = 2 * self.parts(block)
         if kind is ErrorClass.OUT_OF_MEMORY:
-            # The next block is as large: it would only fail in its turn.
-            self._least_parts = max(self._least_parts, 2)
-            # What the error's frames hold is pixels, in circles that nobody else breaks soon.
+            # The next block is as large and would fail too.
+            self._min_parts = max(self._min_parts, 2)
+            # The traceback keeps pixel arrays alive in reference cycles; drop it and collect now.
             error.with_traceback(None)
             gc.collect()
         if self.tries[block.name] < tries_of(kind):
@@ -59,8 +59,8 @@ class Quarantine:
         return False
 
     def set_aside(self, block: Block, error: Exception, kind: ErrorClass) -> None:
-        """Write the block down as failed. Raises SetAsideError past the limit."""
-        # Its traceback would keep the block's pixels.
+        """Record the block as failed for good. Raises SetAsideError past the limit."""
+        # The traceback would keep the block's pixels alive.
         self.first = self.first or error.with_traceback(None)
         self.rows.append(
             {
@@ -68,14 +68,14 @@ class Quarantine:
                 "class": kind.value,
                 "item": str(getattr(error, "item", "")),
                 "band": str(getattr(error, "band", "")),
-                "reason": sentence(error) + (NO_SMALLER if kind is ErrorClass.OUT_OF_MEMORY else ""),
+                "reason": sentence(error) + (NO_SMALLER_PART if kind is ErrorClass.OUT_OF_MEMORY else ""),
             }
         )
         if len(self.rows) >= MOST_SET_ASIDE:
             self.close()
 
     def close(self) -> None:
-        """Raise SetAsideError, naming the first, where a block was set aside."""
+        """Raise SetAsideError, naming the first block, if any was set aside."""
         if not self.rows:
             return
         first = self.rows[0]
@@ -87,25 +87,25 @@ class Quarantine:
         ) from self.first
 
 
-NO_SMALLER = "; it was tried in parts down to single windows: take fewer --workers, or a machine with more memory"
-"""What is left where memory ran out for the smallest part of a block."""
+NO_SMALLER_PART = "; it was tried in parts down to single windows: take fewer --workers, or a machine with more memory"
+"""The end of the reason where memory ran out for the smallest part of a block."""
 
 
 def blocks_set_aside(failures: Iterable[Mapping[str, str]], kind: str) -> set[str]:
-    """Names of the blocks set aside for that class (``all`` for any).
+    """Names of the blocks set aside with that class of failure (``all``: with any).
 
-    Raises RetryError where the class is unknown or no block waits for it.
+    Raises RetryError where the class is unknown or no block has it.
     """
     known = [entry.value for entry in ErrorClass]
     if kind not in {"all", *known}:
         raise RetryError(f"--retry {kind!r}: expected all or one of {', '.join(known)}.")
-    waiting = [row for row in failures if "class" in row]
-    names = {row["block"] for row in waiting if kind in {"all", row["class"]}}
+    failed = [row for row in failures if "class" in row]
+    names = {row["block"] for row in failed if kind in {"all", row["class"]}}
     if not names:
-        there = ", ".join(sorted({row["class"] for row in waiting})) or "none at all"
-        raise RetryError(f"--retry {kind}: no block is set aside for that; set aside are: {there}.")
+        classes = ", ".join(sorted({row["class"] for row in failed})) or "none at all"
+        raise RetryError(f"--retry {kind}: no block is set aside for that; set aside are: {classes}.")
     return names
 
 
 class RetryError(ValueError):
-    """A wish to drive blocks again that are not there."""
+    """A request to retry blocks that are not set aside."""

@@ -1,4 +1,4 @@
-"""Where blocks are asked to run, checked before anything is planned."""
+"""The options of a run and the placement of its blocks, checked before anything is planned."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from tilewright.flows.errors import RunnerError
 from tilewright.flows.machine import n_cores
 
 SendShard = Callable[[dict[str, Any]], object]
-"""Runs one shard to its end, from the parameters of the flow ``shard``; raises what that raises."""
+"""Runs one shard to its end, from the parameters of the flow ``shard``; raises what the flow raises."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """The runner asked for: ``threads``, ``dask`` (a cluster on this machine) or a scheduler's address.
+    """The placement of blocks. ``runner``: ``threads``, ``dask`` (a cluster on this machine) or a scheduler's address.
 
-    With ``shards`` above 1 the blocks go out as that many flow runs, each with this runner for itself: sub-flows of
-    this process, or runs of ``deployment`` (``flow/name``) on machines of their own. ``free`` are the bytes of memory
-    that threads may count on, None for what is free when they begin.
+    With ``shards`` above 1 the blocks are done by that many flow runs, each with a runner of this kind: sub-flows of
+    this process, or runs of ``deployment`` (``flow/name``) on machines of their own. ``free``: bytes of memory that the
+    threads may use, None for those free when they start.
     """
 
     runner: str = "threads"
@@ -45,10 +45,10 @@ class Placement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """How a job is run; none of it changes a pixel. ``startup_seconds`` passed before and count as part of the run.
+    """The options of a run; none of them changes a pixel. ``startup_seconds`` are added to the run's time.
 
-    ``runner``, ``workers``, ``shards`` and ``deployment`` say where blocks run: see ``Placement``, which is made of
-    them. ``retry`` names the class of failure whose blocks alone are done again.
+    ``placement`` is made from ``runner``, ``workers``, ``shards`` and ``deployment``. ``retry`` limits the run to the
+    blocks set aside with that class of failure.
     """
 
     runner: str = "threads"

@@ -1,4 +1,4 @@
-"""Where blocks run: on this machine's cores, or on a Dask cluster. Descriptions come back, never arrays."""
+"""Runs blocks on this machine's cores, on a Dask cluster or as shards, and returns their ledger entries."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 class RunError(RuntimeError):
-    """A run that failed: what broke, and that the rest is kept."""
+    """A run that failed; finished blocks are kept."""
 
 
 def run_blocks(
     worker: Worker, blocks: Sequence[Block], placement: Placement, *, send_shard: SendShard | None = None
 ) -> Iterator[BlockEntry]:
-    """Do every block and yield its entry as soon as it is recorded, in no promised order.
+    """Do every block and yield its entry as soon as it is recorded, in any order.
 
-    What is recorded stays, whatever comes. ``send_shard`` runs a shard where the placement asks for several. Raises
-    SetAsideError at the end where blocks failed for good, and at once what every other block would meet too.
+    Recorded blocks are kept whatever fails later. ``send_shard`` runs one shard, for a placement with several. Raises
+    SetAsideError at the end if blocks failed for good, and at once an error that every other block would raise too.
     """
     quarantine = Quarantine()
     if placement.shards > 1:

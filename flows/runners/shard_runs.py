@@ -1,4 +1,4 @@
-"""A large area as shards of blocks: each a flow run of its own, one plan before them, one publisher after them."""
+"""Shards of a large area, each a flow run of its own: one plan is frozen before them, one product published after."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     from tilewright.flows.runners.run_options import Placement, SendShard
     from tilewright.tasks.block.worker import Worker
     from tilewright.tasks.grid.blocks import Block
-    from tilewright.tasks.storage.storage import Storage
 
 
-LOOK_SECONDS = 2.0
-"""How often the ledger is looked at for blocks that shards have finished."""
+POLL_SECONDS = 2.0
+"""Seconds between two reads of the ledger for blocks that the shards have finished."""
 
 
 class ShardsError(RuntimeError):
-    """Shards that failed for good, after their own tries."""
+    """Shards that failed for good, after their retries."""
 
 
 def run_shards(worker: Worker, blocks: Sequence[Block], placement: Placement, send: SendShard) -> Iterator[BlockEntry]:
-    """Send the shards that hold the blocks out and yield entries as the ledger gets them.
+    """Run the shards that hold the blocks and yield the entries as they appear in the ledger.
 
-    Raises ShardsError naming the shards that failed, after all others have ended.
+    Raises ShardsError or SetAsideError naming the shards that failed, after all others have ended; a refusal
+    (ValueError) at once.
     """
     wanted = {block.name: block for block in blocks}
     shards = [
@@ -44,17 +44,17 @@ def run_shards(worker: Worker, blocks: Sequence[Block], placement: Placement, se
         if any(f"{row}_{col}" in wanted for row, col in shard.places)
     ]
     parameters = [_parameters(worker, shard, placement) for shard in shards]
-    at_once = len(shards) if placement.deployment else max(1, min(len(shards), placement.n_workers))
+    n_parallel = len(shards) if placement.deployment else max(1, min(len(shards), placement.n_workers))
     failures: list[str] = []
     rows: list[dict[str, str]] = []
-    with ThreadPoolExecutor(max(1, at_once), thread_name_prefix="tilewright-shard") as pool:
+    with ThreadPoolExecutor(max(1, n_parallel), thread_name_prefix="tilewright-shard") as pool:
         # Each thread gets a copy of this context: a sub-flow finds its parent run in it.
         running: dict[Future[Any], Shard] = {
-            pool.submit(contextvars.copy_context().run, _send, given, send): shard
-            for shard, given in zip(shards, parameters, strict=True)
+            pool.submit(contextvars.copy_context().run, _send_with_retries, arguments, send): shard
+            for shard, arguments in zip(shards, parameters, strict=True)
         }
         while running:
-            ended, _ = wait(running, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
+            ended, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
             for future in ended:
                 shard, error = running.pop(future), future.exception()
                 if isinstance(error, ValueError):
@@ -62,7 +62,7 @@ def run_shards(worker: Worker, blocks: Sequence[Block], placement: Placement, se
                 if error is not None:
                     rows.extend(getattr(error, "rows", ()))
                     failures.append(f"shard {shard.number} of {shard.total}: {' '.join(str(error).split())[:400]}")
-            yield from _arrived(worker, wanted)
+            yield from _finished_entries(worker, wanted)
     if failures:
         message = (
             f"{len(failures)} of {len(shards)} shards failed: {'; '.join(failures[:3])}. Finished blocks are kept: "
@@ -78,15 +78,15 @@ def _parameters(worker: Worker, shard: Shard, placement: Placement) -> dict[str,
         "number": shard.number,
         "n_shards": placement.shards,
         "runner": placement.runner,
-        "workers": _share(placement),
+        "workers": _cores_per_shard(placement),
         "provider": worker.settings.provider,
         "batch": worker.model.batch,
         "tolerance": worker.settings.tolerance,
     }
 
 
-def _share(placement: Placement) -> int | None:
-    """Cores of one shard: sub-flows share this machine, deployment runs have one each."""
+def _cores_per_shard(placement: Placement) -> int | None:
+    """Cores of one shard: sub-flows share this machine; a deployment run has a machine of its own."""
     return (
         placement.workers
         if placement.deployment
@@ -94,8 +94,8 @@ def _share(placement: Placement) -> int | None:
     )
 
 
-def _send(parameters: dict[str, Any], send: SendShard) -> None:
-    """One shard from start to end; a new try is a new run, on another machine where it is a deployment's."""
+def _send_with_retries(parameters: dict[str, Any], send: SendShard) -> None:
+    """Run one shard to its end; a retry is a new flow run, which may be on another machine for a deployment."""
     delays = deque(POLICIES["shard"].delays)
     while True:
         try:
@@ -108,15 +108,12 @@ def _send(parameters: dict[str, Any], send: SendShard) -> None:
             return
 
 
-def _arrived(worker: Worker, wanted: dict[str, Block]) -> Iterator[BlockEntry]:
-    """Entries of wanted blocks that stand in the ledger by now; each is wanted no longer."""
-    for name in _finished(worker.storage) & wanted.keys():
+def _finished_entries(worker: Worker, wanted: dict[str, Block]) -> Iterator[BlockEntry]:
+    """Entries of wanted blocks that are in the ledger by now; their blocks are removed from ``wanted``."""
+    recorded = {key.rsplit("/", 1)[-1].removesuffix(".json") for key in worker.storage.keys(ENTRIES)}
+    for name in recorded & wanted.keys():
         plain = worker.storage.read_json(f"{ENTRIES}/{name}.json")
         entry = BlockEntry.from_json(plain) if plain else None
         if entry is not None and is_current(worker.plan, wanted[name], entry):
             del wanted[name]
             yield entry
-
-
-def _finished(storage: Storage) -> set[str]:
-    return {key.rsplit("/", 1)[-1].removesuffix(".json") for key in storage.keys(ENTRIES)}

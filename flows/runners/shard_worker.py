@@ -1,4 +1,4 @@
-"""One shard of a product, done from the plan in its output alone."""
+"""One shard of a product, done from the frozen plan in its output."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 def do_shard(
     output: str, number: int, n_shards: int, *, placement: Placement, settings: WorkerSettings | None = None
 ) -> dict[str, int]:
-    """The counts of a shard's blocks, once those that are missing are done from the frozen plan in the output.
+    """Do the missing blocks of a shard from the frozen plan in the output; returns the counts of its blocks.
 
-    Raises StoreError where no plan is there, and what its blocks raise.
+    Raises StoreError where the output holds no plan, and what its blocks raise.
     """
     worker = reopen_worker(output, settings or WorkerSettings())
     blocks = shard_blocks(worker.plan, number, n_shards)
@@ -33,7 +33,7 @@ def do_shard(
 
 
 def shard_blocks(plan: Plan, number: int, n_shards: int) -> list[Block]:
-    """The blocks of one shard. Raises ValueError where there is none of that number."""
+    """The blocks of one shard. Raises ValueError for a number that the plan's shards do not have."""
     shards = cut_shards(plan, n_shards)
     if not 1 <= number <= len(shards):
         raise ValueError(f"shard {number} of {n_shards}: this plan has the shards 1 to {len(shards)}")
@@ -51,6 +51,6 @@ def run_shard(
     batch: int | None,
     tolerance: int,
 ) -> dict[str, int]:
-    """``do_shard`` from the parameters of a flow run."""
+    """``do_shard`` with the parameters of the flow ``shard``."""
     settings = WorkerSettings(provider=provider, batch=batch, tolerance=tolerance)
     return do_shard(output, number, n_shards, placement=Placement(runner=runner, workers=workers), settings=settings)

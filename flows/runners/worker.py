@@ -1,4 +1,4 @@
-"""The worker of this process, opened from a plan at hand or from an output that holds one."""
+"""The worker of this process, opened for a plan or for an output that holds one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tilewright.catalogs.sources.registry import sign_href
 from tilewright.catalogs.sources.source import Source
-from tilewright.flows.environment import reading_settings, storage_options
+from tilewright.flows.environment import reading_settings, s3_settings, storage_options
 from tilewright.flows.machine import limit_malloc
 from tilewright.flows.plan.model_card import load_plan_card
 from tilewright.flows.plan.model_graph import load_model
@@ -20,8 +20,6 @@ from tilewright.tasks.storage.storage import open_storage
 from tilewright.tasks.zarr.store import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tilewright.catalogs.scene import Scene
     from tilewright.models.card.card import ModelCard
     from tilewright.tasks.storage.storage import Storage
@@ -30,7 +28,7 @@ if TYPE_CHECKING:
 def open_worker(storage: Storage, plan: Plan, card: ModelCard, settings: WorkerSettings) -> Worker:
     """The worker of this process for a plan and its card.
 
-    Raises ProviderError where the provider asked for cannot run, JobError where the tuned graph cannot be had here.
+    Raises ProviderError where the requested provider cannot run, JobError where the tuned graph is not available here.
     """
     limit_malloc()
     failures = FailureLog(tolerance=settings.tolerance)
@@ -41,14 +39,14 @@ def open_worker(storage: Storage, plan: Plan, card: ModelCard, settings: WorkerS
         storage=storage,
         store=open_store(storage, box=plan.raster.product_box, block=plan.raster.product_block),
         failures=failures,
-        access=scene_access(plan, failures, threads=settings.read_threads),
+        access=scene_access(plan_source(plan), failures, threads=settings.read_threads),
     )
 
 
 def reopen_worker(output: str, settings: WorkerSettings) -> Worker:
-    """The worker of a process that knows nothing but the output.
+    """The worker for the frozen plan in an output.
 
-    Raises StoreError where no plan is there, JobError where the model has changed.
+    Raises StoreError where the output holds no plan, JobError where the model has changed.
     """
     storage = open_storage(output, options=storage_options(output))
     plain = read_plan(storage)
@@ -58,21 +56,21 @@ def reopen_worker(output: str, settings: WorkerSettings) -> Worker:
     return open_worker(storage, plan, load_plan_card(plan), settings)
 
 
-def scene_access(plan: Plan, failures: FailureLog, *, threads: int = 1) -> Access:
-    """The access to a plan's scenes: signed for its source, with the settings of this environment."""
-    return Access(
-        sign=_scene_signer(plan), failures=failures, reading=Reading(gdal=reading_settings()), threads=threads
-    )
-
-
-def _scene_signer(plan: Plan) -> Callable[[Scene, str], str] | None:
-    """A function that signs hrefs for the plan's source; None where no href needs it."""
-    source = Source.from_json(plan.source)
-    if source.signing == "none":
-        return None
+def scene_access(source: Source, failures: FailureLog | None = None, *, threads: int = 1) -> Access:
+    """The access to a source's scenes: hrefs signed where it signs, GDAL settings from the environment."""
 
     def sign(scene: Scene, href: str) -> str:
         del scene
         return sign_href(source, href)
 
-    return sign
+    return Access(
+        sign=None if source.signing == "none" else sign,
+        failures=failures,
+        reading=Reading(gdal=reading_settings()),
+        threads=threads,
+    )
+
+
+def plan_source(plan: Plan) -> Source:
+    """The source of a plan's scenes, with the keys of this environment."""
+    return Source.from_json(plan.source, s3=s3_settings())

@@ -6,16 +6,10 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from tilewright.models.builtin.graphs import CVA_THRESHOLD, CVA_VOTERS, NDWI_THRESHOLD
+from tilewright.models.card.schema import CARD_EXTENSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-
-EXTENSIONS = (
-    "https://stac-extensions.github.io/mlm/v1.5.2/schema.json",
-    "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
-    "https://stac-extensions.github.io/file/v2.1.0/schema.json",
-)
 
 
 def _item(name: str, model: bytes, properties: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,7 +17,7 @@ def _item(name: str, model: bytes, properties: Mapping[str, Any]) -> dict[str, A
     return {
         "type": "Feature",
         "stac_version": "1.1.0",
-        "stac_extensions": list(EXTENSIONS),
+        "stac_extensions": list(CARD_EXTENSIONS),
         "id": name,
         "geometry": None,
         "properties": {"datetime": "2026-01-01T00:00:00Z", "mlm:name": name, "mlm:framework": "ONNX", **properties},

@@ -9,7 +9,7 @@ from tilewright.models.card.parse_bands import BandList, read_bands
 from tilewright.models.card.parse_extras import EXTRA_FIELDS, read_extra
 from tilewright.models.fields import CardField, is_number
 from tilewright.models.spec.arrays import AXES, input_axes, read_shape
-from tilewright.models.spec.inputs import DatesSpec, InputSpec, MissingSpec
+from tilewright.models.spec.inputs import REDUCERS, DatesSpec, InputSpec, MissingSpec
 from tilewright.models.spec.scaling import NO_SCALING, Scaling, parse_scaling
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ DEFAULT_UNITS: Final = {
 """Unit of a collection's bands, by the first words of the collection's name."""
 
 RESAMPLING: Final = ("nearest", "bilinear", "cubic", "average", "mode", "min", "max", "lanczos")
-
-REDUCERS: Final = ("median", "mean", "min", "max", "first", "last", "least-cloudy", "medoid", "best-pixel")
 
 PERCENTILE: Final = re.compile(r"^percentile:(?:100|[0-9]{1,2}(?:\.[0-9]+)?)$")
 

@@ -6,6 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from tilewright.models.card.parse_bands import INDICES
+from tilewright.models.card.schema import CARD_EXTENSIONS
 from tilewright.models.spec.expression import parse_expression
 from tilewright.models.spec.scaling import FORMAT
 
@@ -15,19 +16,12 @@ if TYPE_CHECKING:
     from tilewright.models.spec.outputs import ClassSpec
 
 
-EXTENSIONS = (
-    "https://stac-extensions.github.io/mlm/v1.5.2/schema.json",
-    "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
-    "https://stac-extensions.github.io/file/v2.1.0/schema.json",
-)
-
-
 def card_json(facts: ExportFacts, model: bytes) -> dict[str, Any]:
     """The card of the graph whose bytes are `model`, as JSON values in a fixed order."""
     return {
         "type": "Feature",
         "stac_version": "1.1.0",
-        "stac_extensions": list(EXTENSIONS),
+        "stac_extensions": list(CARD_EXTENSIONS),
         "id": facts.name,
         "geometry": None,
         "properties": {

@@ -11,6 +11,7 @@ import onnx
 from tilewright.models.export.facts import ExportError
 from tilewright.models.measure.ports import card_ports
 from tilewright.models.run.open import open_session
+from tilewright.models.run.smoke_run import SEED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
     Feeds = Mapping[str, NDArray[np.float32]]
 
-
-SEED = 20260101
 
 RANDOM_RUNS = 3
 

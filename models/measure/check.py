@@ -25,82 +25,123 @@ if TYPE_CHECKING:
     from tilewright.models.run.session import ModelSession
 
 
-# Side in pixels of the windows of zeros, ones and noise, before rounding up to the stride.
 SMOKE_SIDE = 64
+"""Side in pixels of the windows of zeros, ones and noise, before rounding up to the stride."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckReport:
-    """The verified facts of a card and the cost of running it. A card that fails is refused with CardError instead.
+class CardSummary:
+    """A card as text: its folder, its inputs and outputs with their shapes, its weight files outside the graph.
 
-    `bytes_per_pixel` is host memory per pixel of a window in the CPU session, None if it could not be measured;
-    `seconds_per_megapixel` is the time of one core or of the GPU per million window pixels; `beside` is onnxruntime's
-    message if some operators run on the CPU instead of the provider, else empty; `weights` are the external weight
-    files with their sizes; `not_fused` says why the card's scaling and layers cannot move into the graph, empty if
-    they can.
+    `sha256` is the verified digest of the graph's file.
     """
 
     name: str
     folder: str
     sha256: str
-    graph: GraphFacts
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    runs: tuple[SmokeRun, ...]
-    receptive_field: ReceptiveField
-    window: WindowChoice
-    batch: int
-    batch_why: str
-    provider: str
-    beside: str
     weights: tuple[str, ...]
-    not_fused: str
-    bytes_per_pixel: float | None
-    seconds_per_megapixel: float
-    warnings: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as JSON values."""
-        return asdict(self)
 
     def lines(self) -> list[tuple[str, str]]:
-        """The report for a person: pairs of label and text."""
-        facts = self.graph
+        """Pairs of label and text for a person."""
         return [
-            ("card", f"{self.name}, sha256 {self.sha256[:16]}... is the file's"),
-            ("graph", f"opset {facts.opset}, {facts.n_bytes / 1e6:.3f} MB"),
-            ("operators", ", ".join(facts.operators)),
             ("weights", ", ".join(self.weights) or "all inside the graph"),
             *[("input", words) for words in self.inputs],
             *[("output", words) for words in self.outputs],
-            *[(f"run on {run.name}", run.words()) for run in self.runs],
-            ("receptive field", self._field_words()),
-            ("total stride", f"{self.receptive_field.stride} px"),
-            ("window", self._window_words()),
-            ("batch", f"{self.batch} ({self.batch_why})"),
-            ("provider", f"{self.provider}; {self.beside or 'it runs every operator'}"),
-            ("fuse", f"no: {self.not_fused}" if self.not_fused else "yes: scaling and layers can run inside the graph"),
-            ("memory", self._memory_words()),
-            ("time", f"{self.seconds_per_megapixel:.2f} s per million pixels of windows"),
-            *[("warning", words) for words in self.warnings],
         ]
 
-    def _field_words(self) -> str:
-        field = self.receptive_field
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionFacts:
+    """How the graph runs: by which provider, in which batches, and what that costs.
+
+    `cpu_fallback` is onnxruntime's message if some operators run on the CPU instead of the provider, else empty.
+    `batch` is the number of windows per call, with the reason. `fuse_obstacle` says why the card's scaling and layers
+    cannot move into the graph, empty if they can. `bytes_per_pixel` is host memory per pixel of a window in the CPU
+    session, None if it could not be measured. `seconds_per_megapixel` is the time of one core or of the GPU per million
+    window pixels.
+    """
+
+    provider: str
+    cpu_fallback: str
+    batch: int
+    batch_reason: str
+    fuse_obstacle: str
+    bytes_per_pixel: float | None
+    seconds_per_megapixel: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The facts as JSON values, by the keys of the report."""
+        return {
+            "provider": self.provider,
+            "beside": self.cpu_fallback,
+            "batch": self.batch,
+            "batch_why": self.batch_reason,
+            "not_fused": self.fuse_obstacle,
+            "bytes_per_pixel": self.bytes_per_pixel,
+            "seconds_per_megapixel": self.seconds_per_megapixel,
+        }
+
+    def lines(self, *, window: int) -> list[tuple[str, str]]:
+        """Pairs of label and text for a person; `window` is the side of a window in pixels."""
+        obstacle, per_pixel = self.fuse_obstacle, self.bytes_per_pixel
+        memory = (
+            "not measured"
+            if per_pixel is None
+            else f"{per_pixel:,.0f} bytes per pixel, {per_pixel * window**2 / 1e6:,.0f} MB a window"
+        )
+        return [
+            ("batch", f"{self.batch} ({self.batch_reason})"),
+            ("provider", f"{self.provider}; {self.cpu_fallback or 'it runs every operator'}"),
+            ("fuse", f"no: {obstacle}" if obstacle else "yes: scaling and layers can run inside the graph"),
+            ("memory", memory),
+            ("time", f"{self.seconds_per_megapixel:.2f} s per million pixels of windows"),
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport:
+    """The verified facts of a card and the cost of running it. A card that fails is refused with CardError instead."""
+
+    card: CardSummary
+    graph: GraphFacts
+    runs: tuple[SmokeRun, ...]
+    receptive_field: ReceptiveField
+    window: WindowChoice
+    execution: ExecutionFacts
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON values. They are flat: the keys of card and execution lie side by side."""
+        return {
+            **asdict(self.card),
+            "graph": asdict(self.graph),
+            "runs": [asdict(run) for run in self.runs],
+            "receptive_field": asdict(self.receptive_field),
+            "window": asdict(self.window),
+            **self.execution.to_json(),
+            "warnings": list(self.warnings),
+        }
+
+    def lines(self) -> list[tuple[str, str]]:
+        """The report for a person: pairs of label and text."""
+        graph, field, choice = self.graph, self.receptive_field, self.window
         radius = "" if field.radius is None else f", radius {field.radius} px"
         proof = "" if field.difference is None else f"; windows against a whole image differ by {field.difference:.2g}"
-        return f"{field.verdict}{radius}: {field.reason}{proof}"
-
-    def _window_words(self) -> str:
-        choice = self.window
         sizes = f"{choice.window} px, step {choice.step}, trim {choice.trim}, merged by {choice.merge}"
-        return f"{sizes}; {choice.passes:.2f} passes ({choice.why})"
-
-    def _memory_words(self) -> str:
-        per_pixel = self.bytes_per_pixel
-        if per_pixel is None:
-            return "not measured"
-        return f"{per_pixel:,.0f} bytes per pixel, {per_pixel * self.window.window**2 / 1e6:,.0f} MB a window"
+        return [
+            ("card", f"{self.card.name}, sha256 {self.card.sha256[:16]}... is the file's"),
+            ("graph", f"opset {graph.opset}, {graph.n_bytes / 1e6:.3f} MB"),
+            ("operators", ", ".join(graph.operators)),
+            *self.card.lines(),
+            *[(f"run on {run.name}", run.words()) for run in self.runs],
+            ("receptive field", f"{field.verdict}{radius}: {field.reason}{proof}"),
+            ("total stride", f"{field.stride} px"),
+            ("window", f"{sizes}; {choice.passes:.2f} passes ({choice.why})"),
+            *self.execution.lines(window=choice.window),
+            *[("warning", words) for words in self.warnings],
+        ]
 
 
 def check_card(card: ModelCard, *, provider: str = "auto", cache: Path | None = None) -> CheckReport:
@@ -112,16 +153,26 @@ def check_card(card: ModelCard, *, provider: str = "auto", cache: Path | None = 
     graph = check_graph(card.model_path, card.inputs, card.extras, card.outputs, weights=card.weights)
     session = open_session(card, provider=provider)
     field = measure_receptive_field(card, cache=cache / "receptive" if cache else None)
-    memory = card_memory(card, stride=field.stride, cache=cache / "memory" if cache else None)
-    window = choose_window(card, field, per_pixel=lambda: memory)
+    per_pixel = card_memory(card, stride=field.stride, cache=cache / "memory" if cache else None)
+    window = choose_window(card, field, per_pixel=lambda: per_pixel)
     side = card.tile.window or -(-SMOKE_SIDE // field.stride) * field.stride
     runs, run_warnings = run_smoke_test(card, session, side=side)
-    batch, batch_why = _batch(card, session)
     return CheckReport(
+        card=_card_summary(card),
+        graph=graph,
+        runs=runs,
+        receptive_field=field,
+        window=window,
+        execution=_execution_facts(card, session, window, bytes_per_pixel=per_pixel),
+        warnings=(*_field_warnings(card, field, window), *run_warnings, *([session.note] if session.note else [])),
+    )
+
+
+def _card_summary(card: ModelCard) -> CardSummary:
+    return CardSummary(
         name=card.name,
         folder=str(card.folder),
         sha256=card.sha256,
-        graph=graph,
         inputs=tuple(
             f"{spec.name}: {', '.join(spec.bands)} of {spec.collection}, {spec.dates.kind}, {spec.data_type} "
             f"{_shape(spec.shape, spec.dim_order)}"
@@ -132,18 +183,23 @@ def check_card(card: ModelCard, *, provider: str = "auto", cache: Path | None = 
             f"{', '.join(layer.name for layer in spec.layer_specs())}"
             for spec in card.outputs
         ),
-        runs=runs,
-        receptive_field=field,
-        window=window,
-        batch=batch,
-        batch_why=batch_why,
-        provider=session.provider,
-        beside="" if session.provider == "cpu" else cpu_fallback(card.model_path, provider=session.provider),
         weights=tuple(f"{path.name} {path.stat().st_size / 1e6:.3f} MB" for path in card.weights),
-        not_fused=obstacle(card, blended=window.merge == "blend"),
-        bytes_per_pixel=memory,
-        seconds_per_megapixel=_seconds(card, session, window.window),
-        warnings=(*_field_warnings(card, field, window), *run_warnings, *([session.note] if session.note else [])),
+    )
+
+
+def _execution_facts(
+    card: ModelCard, session: ModelSession, window: WindowChoice, *, bytes_per_pixel: float | None
+) -> ExecutionFacts:
+    batch, batch_reason = _batch(card, session)
+    on_cpu = session.provider == "cpu"
+    return ExecutionFacts(
+        provider=session.provider,
+        cpu_fallback="" if on_cpu else cpu_fallback(card.model_path, provider=session.provider),
+        batch=batch,
+        batch_reason=batch_reason,
+        fuse_obstacle=obstacle(card, blended=window.merge == "blend"),
+        bytes_per_pixel=bytes_per_pixel,
+        seconds_per_megapixel=_seconds_per_megapixel(card, session, window.window),
     )
 
 
@@ -152,6 +208,7 @@ def _shape(shape: tuple[int, ...], dims: tuple[str, ...]) -> str:
 
 
 def _batch(card: ModelCard, session: ModelSession) -> tuple[int, str]:
+    """Windows per call, and the reason as text."""
     if card.batch:
         return card.batch, "fixed by the card's shape"
     if session.provider in GPUS:
@@ -167,7 +224,7 @@ def _field_warnings(card: ModelCard, field: ReceptiveField, window: WindowChoice
     return []
 
 
-def _seconds(card: ModelCard, session: ModelSession, side: int) -> float:
+def _seconds_per_megapixel(card: ModelCard, session: ModelSession, side: int) -> float:
     feeds = synthetic_inputs(card, side=side)
     session.run(feeds)
     started = time.perf_counter()

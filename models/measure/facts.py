@@ -1,4 +1,4 @@
-"""Everything that is measured of a model before a plan is made of it: a model is looked at once."""
+"""Measures everything about a model that a plan depends on, in one function."""
 
 from __future__ import annotations
 
@@ -23,16 +23,18 @@ if TYPE_CHECKING:
     from tilewright.models.measure.window import WindowChoice
 
 FINEST_SCALE = Fraction(1, 64)
-"""Output pixels per model-grid pixel below which windows need not start at whole output pixels: one per window."""
+"""Scale (output pixels per model-grid pixel) below which windows need not start at whole output pixels.
+
+Such an output has about one value per window."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
-    """Facts of a card's model for one way of running it; they depend neither on an area nor on scenes.
+    """Facts of a card's model for one set of execution options; they depend neither on an area nor on scenes.
 
     ``scale``: pixels of the finest output per model-grid pixel along a side. ``provider``: the execution provider that
-    runs the model. ``fuse_obstacle``: why the card's scaling and layers cannot move into its graph, empty where they
-    can; None where that was not considered. ``tuned``: the graph rewritten for the windows runs in its place.
+    really runs. ``fuse_obstacle``: why the card's scaling and layers cannot move into its graph, empty if they can,
+    None if that was not considered. ``tuned``: True if the graph is replaced by one rewritten for the window.
     """
 
     receptive: ReceptiveField
@@ -44,7 +46,7 @@ class ModelFacts:
 
     @property
     def fused(self) -> bool:
-        """True where the fused graph runs."""
+        """True if the fused graph runs."""
         return self.fuse_obstacle == ""
 
 
@@ -58,19 +60,19 @@ def measure_model(
     fuse: Literal["auto", "yes", "no"] = "auto",
     half: bool = False,
 ) -> ModelFacts:
-    """The facts of a card's model. Runs the model where ``cache``, a folder, does not hold them yet.
+    """The facts of a card's model. Runs the model unless ``cache``, a folder, holds its measurements.
 
-    ``step``: pixels between windows, None: chosen. ``batch``: windows per call, None: the provider's default. ``fuse``:
-    ``auto`` fuses on a GPU alone; on a CPU the plain path is not slower, since rounding pixels to uint16 costs more
-    there than scaling them, and the graph is tuned to its windows instead. ``half``: arithmetic in float16.
+    ``step``: pixels between windows, None to choose it. ``batch``: windows per call, None for the provider's default.
+    ``fuse``: ``auto`` fuses on a GPU only. On a CPU rounding pixels to uint16 costs more than scaling them, so that the
+    graph is tuned to its window instead. ``half``: arithmetic in float16.
 
-    Raises CardError where a fixed window has no room for its trim, ProviderError where the provider cannot run here.
+    Raises CardError if a fixed window has no room for its trim, ProviderError if the provider cannot run.
     """
     receptive = receptive_field(card, cache=cache / "receptive")
     per_pixel = partial(card_memory, card, stride=receptive.stride, cache=cache / "memory")
     free = choose_window(card, receptive, step=step, per_pixel=per_pixel)
     scale = max(output_scale(output, card, step=free.step) for output in card.outputs)
-    # The product's pixels are whole ones of the model's, and the other way round.
+    # Windows start at whole pixels of both the model's grid and the product's.
     stride = scale.denominator if scale >= FINEST_SCALE else 1
     windows = choose_window(card, receptive, stride=stride, step=step, per_pixel=per_pixel)
     runs_on = active_provider(card, provider=provider)
@@ -90,6 +92,6 @@ def measure_model(
 
 
 def tuned_for(card: ModelCard, *, window: int, stride: int, batch: int, cache: Path) -> ModelCard:
-    """The card with its graph tuned to windows of that size (pixels); the card itself where nothing is won."""
+    """The card with its graph tuned to windows of ``window`` pixels; the unchanged card if nothing is gained."""
     calls = windows_per_call(card, batch=batch)
     return tuned_card(card, window=window, stride=stride, cache=cache / "tuned", batch=calls)

@@ -170,20 +170,22 @@ def _passes(step: int, trim: int) -> float:
 
 
 def answers_per_window(output: OutputSpec, card: ModelCard) -> bool:
-    """True where an output is one vector for a whole window."""
+    """True if an output is one vector for a whole window."""
     return output.rows and not card.pixelwise
 
 
 def output_scale(output: OutputSpec, card: ModelCard, *, step: int) -> Fraction:
-    """Output pixels per model-grid pixel along a side; one per window, ``step`` apart, where it is one vector."""
+    """Output pixels per model-grid pixel along a side; 1 / ``step`` for an output that is one vector for a window."""
     if answers_per_window(output, card):
         return Fraction(1, step)
     return Fraction(output.scale).limit_denominator(256)
 
 
 def windows_per_call(card: ModelCard, *, batch: int) -> int:
-    """Windows that one call of a model takes: ``batch``, but one where windows are not along the first axis of every
-    array, or where a graph for single pixels fixes how many it takes.
+    """The number of windows in one call of a model: ``batch``, or 1 if the graph allows only one.
+
+    That is so if windows do not lie along the first axis of every array, or if a graph that takes single pixels fixes
+    their number.
     """
     axes = [*(spec.axes for spec in card.inputs), *(output.axes for output in card.outputs)]
     first = all(names[0] == "batch" for names in axes)

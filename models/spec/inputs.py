@@ -30,6 +30,10 @@ PARTS: Final[dict[str, tuple[str, ...]]] = {
 """The parts that the feature axis of an extra input may hold, by kind."""
 
 
+REDUCERS: Final = ("median", "mean", "min", "max", "first", "last", "least-cloudy", "medoid", "best-pixel")
+"""The names of the reducers; another one is `percentile:p` with p from 0 to 100."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatesSpec:
     """The dates of one input.

@@ -38,12 +38,6 @@ def prepare_input(spec: InputSpec, steps: NDArray[np.float32], *, unit: str | No
     return array
 
 
-def absent_input(spec: InputSpec, *, n: int, height: int, width: int, steps: int = 1) -> NDArray[Any]:
-    """The array of an optional input without any scene: every value is missing and filled by the card's rule."""
-    shape = (n, spec.dates.steps or steps, len(spec.source_bands), height, width)
-    return prepare_input(spec, np.full(shape, np.nan, dtype=np.float32))
-
-
 def convert_unit(steps: NDArray[np.float32], *, source: str, target: str) -> NDArray[np.float32]:
     """The steps in the unit `target`: linear power to dB and back; power that is not positive is NaN in dB."""
     if source == target:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def block_key(plan: Plan, block: Block) -> str:
     """SHA-256 in hex over the plan's settings and the scenes that touch the block, with their radiometric state.
 
-    Days count only where one of those scenes is of them: a scene elsewhere leaves the block as it is.
+    Only days with such a scene are included, so that a scene elsewhere does not change the key.
     """
     inputs = []
     for entry in plan.inputs:
@@ -33,5 +33,5 @@ def block_key(plan: Plan, block: Block) -> str:
 
 
 def is_current(plan: Plan, block: Block, entry: BlockEntry | None) -> bool:
-    """True where a ledger entry has the key that the plan gives the block today."""
+    """True if a ledger entry exists and has the block's key under this plan."""
     return entry is not None and entry.key == block_key(plan, block)

@@ -1,4 +1,4 @@
-"""What a model is fed for a batch of windows: cut from a block's pixels, prepared as the card says."""
+"""The input arrays of a model call for a batch of windows: cut from a block's pixels, prepared as the card says."""
 
 from __future__ import annotations
 
@@ -24,29 +24,28 @@ if TYPE_CHECKING:
 
 
 def window_feeds(plan: Plan, card: ModelCard, inputs: BlockInputs, windows: Sequence[Window]) -> dict[str, np.ndarray]:
-    """Every input of the graph by name, windows (or for pixel-wise models their pixels) along the batch axis."""
+    """Every input array of the graph by name, windows (for pixel-wise models: pixels) along the batch axis."""
     feeds: dict[str, np.ndarray] = {}
     for spec, entry in zip(card.inputs, plan.inputs, strict=True):
-        steps = [_cut(inputs.steps[spec.name], entry, inputs, window) for window in windows]
-        # What prepares an input leaves it as it was, so a single window need not be copied first.
+        steps = [_window_pixels(inputs.steps[spec.name], entry, inputs, window) for window in windows]
+        # prepare_input does not change its argument, so a single window need not be copied.
         feeds[spec.name] = prepare_input(spec, np.stack(steps) if len(steps) > 1 else steps[0][np.newaxis])
     for extra in card.extras:
         entry = next((found for found in plan.inputs if found.name == extra.of), plan.inputs[0])
         facts = _window_facts(plan, entry, inputs, windows, extra=extra)
-        feeds[extra.name] = prepare_extra(extra, _of_pixels(facts) if card.pixelwise else facts)
+        feeds[extra.name] = prepare_extra(extra, _pixel_facts(facts) if card.pixelwise else facts)
     return feeds
 
 
-def _cut(array: np.ndarray, entry: InputPlan, inputs: BlockInputs, window: Window) -> np.ndarray:
-    outer = entry.box(inputs.block.outer)
-    seen = entry.box(window.outer)
-    return array[(..., *seen.slices_in(outer))]
+def _window_pixels(array: np.ndarray, entry: InputPlan, inputs: BlockInputs, window: Window) -> np.ndarray:
+    """A window of an array (..., y, x) over the block's outer box, both on the input's grid."""
+    return array[(..., *entry.box(window.outer).slices_in(entry.box(inputs.block.outer)))]
 
 
 def _window_facts(
     plan: Plan, entry: InputPlan, inputs: BlockInputs, windows: Sequence[Window], *, extra: ExtraInput
 ) -> WindowFacts:
-    valid = np.stack([_cut(inputs.seen[entry.name], entry, inputs, window) > 0 for window in windows])
+    valid = np.stack([_window_pixels(inputs.step_counts[entry.name], entry, inputs, window) > 0 for window in windows])
     boxes = [entry.box(window.outer) for window in windows]
     grid = entry.grid(plan.raster.grid)
     lonlat = np.stack([_lonlat(grid, box) for box in boxes]) if extra.kind == "lonlat" else None
@@ -55,8 +54,8 @@ def _window_facts(
     return WindowFacts(n=len(windows), height=height, width=width, days=days, valid=valid, lonlat=lonlat)
 
 
-def _of_pixels(facts: WindowFacts) -> WindowFacts:
-    """The facts of pixel-wise models: each pixel a window of its own, in the order of the rows they become."""
+def _pixel_facts(facts: WindowFacts) -> WindowFacts:
+    """The facts for a pixel-wise model: each pixel as a window of its own, in the order of the batch's rows."""
     pixels = facts.n * facts.height * facts.width
     return WindowFacts(
         n=pixels,

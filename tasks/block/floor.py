@@ -1,4 +1,4 @@
-"""The floor: the least time a product could take on these cores, from rates calibrated here and now."""
+"""The floor: the least time that a product could take on these cores, from rates measured on this machine."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 SAMPLE = 1024
-"""Pixels per side of what is decoded and written for calibration."""
+"""Pixels per side of the samples that are decoded and written for calibration."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
     """CPU seconds of one core: per source pixel decoded, per window inferred, per layer pixel stored.
 
-    ``decode`` is None where no scene lies on this machine's disk to be timed alone.
+    ``decode`` is None if no scene is on a local disk, where decoding can be timed alone.
     """
 
     decode: float | None
@@ -39,11 +39,10 @@ class Rates:
 
 
 def floor_seconds(rates: Rates, plan: Plan, *, pixels_needed: int, valid_pixels: int, n_cores: int) -> float | None:
-    """Seconds the product needs at least: each needed pixel decoded once, each valid one inferred and stored once.
+    """The least seconds for a product: each needed pixel decoded once, each valid one inferred and stored once.
 
-    Source: ``floor_cpu = (decode + warp + infer + write) / cores`` for unique output pixels; the paste of aligned
-    scenes is taken for the warp, so that a warped product looks worse than it is rather than better.
-    None where decoding could not be timed.
+    None if decoding could not be timed. Source: ``floor_cpu = (decode + warp + infer + write) / cores`` for unique
+    output pixels. The warp counts as if scenes were aligned, so that the efficiency of a warped product is understated.
     """
     if rates.decode is None:
         return None
@@ -54,8 +53,8 @@ def floor_seconds(rates: Rates, plan: Plan, *, pixels_needed: int, valid_pixels:
 
 
 def calibrate(plan: Plan, card: ModelCard, session: ModelSession, *, window: float | None = None) -> Rates:
-    """The rates of this machine, measured alone. ``window`` is a window's seconds where a run has just shown them; else
-    four windows are run for it.
+    """The rates of this machine, each measured alone. ``window``: seconds per window measured by a run; None: measured
+    now, with four calls of the model.
     """
     if window is None:
         window = _window_seconds(plan, card, session)
@@ -87,7 +86,7 @@ def _sample_window(dataset: Any) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def _window_seconds(plan: Plan, card: ModelCard, session: ModelSession) -> float:
-    """Seconds of one window alone on one core. On a GPU: its wall time, for a batch of one."""
+    """Seconds of one window alone on one core; on a GPU the wall time of a batch of one."""
     random = np.random.default_rng(0)
     feeds = {}
     for tensor in session.inputs:
@@ -135,7 +134,7 @@ def _write(file: Path, patch: np.ndarray, profile: dict[str, Any]) -> None:
 
 
 def _timed(work: Callable[[], object]) -> float:
-    """The best of three in seconds: what disturbs a measurement only ever makes it longer."""
+    """The shortest of three times in seconds, because a disturbance only ever makes one longer."""
     best = float("inf")
     for _ in range(3):
         began = time.perf_counter()

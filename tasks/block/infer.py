@@ -1,4 +1,4 @@
-"""The model run over a block: windows in, layers out, nodata restored."""
+"""Runs the model over a block: from its inputs to its layers, with nodata restored."""
 
 from __future__ import annotations
 
@@ -31,28 +31,31 @@ if TYPE_CHECKING:
     from tilewright.tasks.plan.plan import Plan
 
 
-ENOUGH = 4
-"""Windows of which the fastest may stand for an undisturbed one."""
+MIN_WINDOWS = 4
+"""Windows that must have run before the fastest counts as undisturbed."""
 
 
 class CallTimer:
-    """Seconds of the fastest window so far; safe to use from many threads. ``begun`` is set with the first call."""
+    """Seconds per window of the fastest model call of this run; the floor uses it instead of a benchmark.
+
+    Thread-safe. ``begun`` is set at the first call.
+    """
 
     def __init__(self) -> None:
         self.begun = threading.Event()
         self._lock = threading.Lock()
         self._fastest = float("inf")
-        self._seen = 0
+        self._n_windows = 0
 
     @property
     def seconds(self) -> float | None:
-        """Seconds per window of the fastest call; None before enough windows have run."""
-        return self._fastest if self._seen >= ENOUGH else None
+        """Seconds per window of the fastest call; None before MIN_WINDOWS windows have run."""
+        return self._fastest if self._n_windows >= MIN_WINDOWS else None
 
     @contextmanager
     def timing(self, windows: int, *, by_cpu: bool) -> Iterator[None]:
-        """Time a call for so many windows: ``by_cpu`` by what its thread computed, whoever else disturbs the machine;
-        else, where another device or more threads compute, by the clock.
+        """Times a call of so many windows. ``by_cpu``: by the CPU time of its thread, which other processes do not
+        disturb; otherwise by the clock, for a call on another device or with more threads.
         """
         clock = time.thread_time if by_cpu else time.perf_counter
         self.begun.set()
@@ -61,7 +64,7 @@ class CallTimer:
         took = (clock() - began) / windows
         with self._lock:
             self._fastest = min(self._fastest, took)
-            self._seen += windows
+            self._n_windows += windows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +79,9 @@ class BlockResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedModel:
-    """A model ready to run: its card, its session, and windows per call (for a fixed number of rows: rows).
+    """A model ready to run: its card, its session, and its batch: windows per call, or rows where the graph fixes them.
 
-    ``timer`` notes how fast it runs.
+    ``timer`` measures its calls.
     """
 
     card: ModelCard
@@ -88,12 +91,12 @@ class LoadedModel:
 
     @property
     def windows_per_call(self) -> int:
-        """Windows one call takes."""
+        """Windows per model call."""
         return windows_per_call(self.card, batch=self.batch)
 
     @property
     def rows_per_call(self) -> int | None:
-        """Rows one call takes where the graph fixes them and each pixel is a row; None otherwise."""
+        """Rows per model call for a pixel-wise graph with a fixed batch; None otherwise."""
         return self.card.batch if self.card.pixelwise else None
 
 
@@ -102,30 +105,31 @@ def infer_block(
     model: LoadedModel,
     inputs: BlockInputs,
     *,
-    spread: Callable[..., Iterable[list[dict[str, np.ndarray]]]] = map,
+    map_calls: Callable[..., Iterable[list[dict[str, np.ndarray]]]] = map,
 ) -> BlockResult:
-    """Every layer of a block, and its observation counts as the layer ``observations``.
+    """The layers of a block, and its observation counts as the layer ``observations``.
 
-    ``spread`` is ``map`` or an executor's ``map``: it must yield answers in the order of the batches.
+    ``map_calls`` is ``map`` or an executor's ``map``: it must yield results in the order of the batches.
     """
     block = inputs.block
-    asked = plan.raster.touched_steps(block)
+    touched = plan.raster.touched_steps(block)
     usable = inputs.valid & area_mask(plan.raster.grid, block.outer, plan.raster.aoi_geometry)
-    windows = list(block_windows(asked, plan.raster.lattice))
+    windows = list(block_windows(touched, plan.raster.lattice))
     to_run = [window for window in windows if usable[window.kept.slices_in(block.outer)].any()]
-    canvas = BlockLayers.over(plan, model.card, block.inner)
+    block_layers = BlockLayers.over(plan, model.card, block.inner)
 
-    def call(batch: Sequence[Window]) -> list[dict[str, np.ndarray]]:
+    def run_batch(batch: Sequence[Window]) -> list[dict[str, np.ndarray]]:
         return _run_windows(plan, model, inputs, batch)
 
     batches = list(_batched(to_run, model.windows_per_call))
-    for batch, answers in zip(batches, spread(call, batches), strict=True):
+    for batch, answers in zip(batches, map_calls(run_batch, batches), strict=True):
         for window, answer in zip(batch, answers, strict=True):
-            canvas.add(window, answer)
-    inner_usable = at_product(_over_inner(usable, block, asked), plan)
-    layers = canvas.layers(inner_usable)
-    counts = at_product(_over_inner(inputs.observations, block, asked), plan)
-    layers["observations"] = np.where(_inside(plan, block.inner), counts, 0).astype(np.uint16)
+            block_layers.add(window, answer)
+    inner_usable = at_product(_over_inner(usable, block, touched), plan)
+    layers = block_layers.layers(inner_usable)
+    inside = at_product(area_mask(plan.raster.grid, block.inner, plan.raster.aoi_geometry), plan)
+    counts = at_product(_over_inner(inputs.observations, block, touched), plan)
+    layers["observations"] = np.where(inside, counts, 0).astype(np.uint16)
     return BlockResult(
         layers=layers,
         windows_run=len(to_run),
@@ -137,7 +141,7 @@ def infer_block(
 def _run_windows(
     plan: Plan, model: LoadedModel, inputs: BlockInputs, windows: Sequence[Window]
 ) -> list[dict[str, np.ndarray]]:
-    """Per window what a canvas takes of it."""
+    """The arguments of ``BlockLayers.add`` for each window: layers or scores by name."""
     feeds = window_feeds(plan, model.card, inputs, windows)
     session = model.session
     with model.timer.timing(model.windows_per_call, by_cpu=session.provider == "cpu" and session.threads == 1):
@@ -148,14 +152,14 @@ def _run_windows(
     answers: list[dict[str, np.ndarray]] = [{} for _ in windows]
     for output in model.card.outputs:
         size = result_size(output, model.card, plan.raster.lattice)
-        made = scores(output, raw[output.name], size=size, votes=plan.raster.lattice.merge == "blend")
+        output_scores = scores(output, raw[output.name], size=size, votes=plan.raster.lattice.merge == "blend")
         for number, window in enumerate(windows):
-            answers[number] |= window_answer(plan, model.card, output, window, made[number])
+            answers[number] |= window_answer(plan, model.card, output, window, output_scores[number])
     return answers
 
 
 def _run_rows(session: ModelSession, feeds: dict[str, np.ndarray], *, rows: int) -> dict[str, np.ndarray]:
-    """A graph that takes a fixed number of rows, called until all are done; the last call is padded and cut back."""
+    """The outputs of a graph with a fixed number of rows, called until all rows are done; the last call is padded."""
     total = max(len(feed) for feed in feeds.values())
     parts = []
     for start in range(0, total, rows):
@@ -165,17 +169,13 @@ def _run_rows(session: ModelSession, feeds: dict[str, np.ndarray], *, rows: int)
 
 
 def _batched(windows: Sequence[Window], size: int) -> Iterator[tuple[Window, ...]]:
-    walk = iter(windows)
-    while batch := tuple(itertools.islice(walk, size)):
+    remaining = iter(windows)
+    while batch := tuple(itertools.islice(remaining, size)):
         yield batch
 
 
-def _over_inner(array: np.ndarray, block: Block, asked: PixelBox) -> np.ndarray:
-    """What an array over the block's outer box says of its inner one, (height, width); zero beyond the asked part."""
-    whole = np.zeros(block.inner.shape, dtype=array.dtype)
-    whole[asked.slices_in(block.inner)] = array[asked.slices_in(block.outer)]
-    return whole
-
-
-def _inside(plan: Plan, inner: PixelBox) -> np.ndarray:
-    return at_product(area_mask(plan.raster.grid, inner, plan.raster.aoi_geometry), plan)
+def _over_inner(array: np.ndarray, block: Block, touched: PixelBox) -> np.ndarray:
+    """An array over a block's outer box cut to its inner box, (height, width); zero outside the touched steps."""
+    inner = np.zeros(block.inner.shape, dtype=array.dtype)
+    inner[touched.slices_in(block.inner)] = array[touched.slices_in(block.outer)]
+    return inner

@@ -1,4 +1,4 @@
-"""A block's layers while they are filled: windows pasted or blended in, nodata put back at the end."""
+"""The layers of a block while windows are pasted or blended into them; nodata is restored at the end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockLayers:
-    """The layers of a block being filled: ``stored`` by layer, ``blends`` by output where windows are blended."""
+    """The layers of a block while they are filled: ``stored`` by layer, ``blends`` by output if windows are blended."""
 
     plan: Plan
     card: ModelCard
@@ -31,7 +31,7 @@ class BlockLayers:
 
     @classmethod
     def over(cls, plan: Plan, card: ModelCard, inner: PixelBox) -> BlockLayers:
-        """An empty canvas over a block's inner box."""
+        """Empty layers over a block's inner box."""
         shape = plan.raster.product_box_of(inner).shape
         stored = {spec.name: np.full(shape, spec.nodata, dtype=spec.dtype) for spec in card.layer_specs()}
         blends = {
@@ -42,7 +42,7 @@ class BlockLayers:
         return cls(plan=plan, card=card, inner=inner, stored=stored, blends=blends)
 
     def add(self, window: Window, answer: dict[str, np.ndarray]) -> None:
-        """Take one window's answer, as ``window_answer`` gives it. Windows must come in the order of the lattice."""
+        """Add one window, from ``window_answer``. Windows must come in the order of the lattice."""
         for output in self.card.outputs:
             if output.name in self.blends:
                 outer = output_box(window.outer, output, self.card, self.plan.raster.lattice)
@@ -52,7 +52,7 @@ class BlockLayers:
                 self._paste(output, window, answer)
 
     def layers(self, usable: np.ndarray) -> dict[str, np.ndarray]:
-        """Every layer with nodata where a product pixel is not usable; blends are turned into layers first."""
+        """Every layer by name, nodata where a product pixel is not usable; blends are made into layers first."""
         for output in self.card.outputs:
             if output.name in self.blends:
                 made = layers_from_scores(output, self.blends[output.name].scores())
@@ -63,18 +63,20 @@ class BlockLayers:
         return dict(self.stored)
 
     def _paste(self, output: OutputSpec, window: Window, answer: dict[str, np.ndarray]) -> None:
-        seen = self.plan.raster.product_box_of(window.kept).intersect(self.plan.raster.product_box_of(self.inner))
-        if seen.empty:
+        shared = self.plan.raster.product_box_of(window.kept).intersect(self.plan.raster.product_box_of(self.inner))
+        if shared.empty:
             return
-        place = seen.slices_in(self.plan.raster.product_box_of(self.inner))
+        place = shared.slices_in(self.plan.raster.product_box_of(self.inner))
         for spec in output.layer_specs():
-            self.stored[spec.name][place] = repeat_to(answer[spec.name], seen.shape)
+            self.stored[spec.name][place] = repeat_to(answer[spec.name], shared.shape)
 
 
 def window_answer(
     plan: Plan, card: ModelCard, output: OutputSpec, window: Window, made: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """What a canvas takes of one window's scores (K, h, w): layers of its kept part, or the scores to be blended."""
+    """The argument of ``BlockLayers.add`` for one window's scores (K, h, w): by name, the layers of its kept part or
+    the scores to blend.
+    """
     if answers_per_window(output, card):
         return layers_from_scores(output, made)
     if plan.raster.lattice.merge == "blend":
@@ -85,7 +87,7 @@ def window_answer(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blend:
-    """Scores of a block being blended: ``total`` (K, H, W) float32 sums, ``weight`` (H, W) float32 sums."""
+    """Blended scores of a block: ``total`` (K, H, W) float32 sums, ``weight`` (H, W) float32 sums."""
 
     inner: PixelBox
     total: np.ndarray
@@ -96,15 +98,15 @@ class Blend:
 
         Float sums depend on their order; a fixed one makes a pixel the same in every block that computes it.
         """
-        seen = window.intersect(self.inner)
-        if seen.empty:
+        shared = window.intersect(self.inner)
+        if shared.empty:
             return
-        here, there = seen.slices_in(self.inner), seen.slices_in(window)
+        here, there = shared.slices_in(self.inner), shared.slices_in(window)
         self.total[(slice(None), *here)] += scores[(slice(None), *there)] * weights[there]
         self.weight[here] += weights[there]
 
     def scores(self) -> np.ndarray:
-        """The weighted mean (K, H, W) float32, NaN where no window had a say."""
+        """The weighted mean (K, H, W) float32, NaN where no window has weight."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return self.total / np.where(self.weight > 0, self.weight, np.nan)
 
@@ -121,8 +123,8 @@ def start_blend(inner: PixelBox, *, n_scores: int) -> Blend:
 def blend_weights(lattice: Lattice, *, size: tuple[int, int]) -> np.ndarray:
     """Weights (h, w) float32 of a window's pixels: 1 in the core's middle, falling linearly to nearly 0 at the rim.
 
-    The outermost ``trim / 2`` pixels, where a window knows least, get the smallest weight there is; it stays above 0
-    so that a pixel whose other windows were skipped still has a value.
+    The outermost ``trim / 2`` pixels, where a window has least context, get the smallest weight; it stays above 0 so
+    that a pixel whose other windows were skipped still has a value.
     """
     ramps = [_ramp(length, rim=max(1, lattice.trim * length // lattice.window)) for length in size]
     return np.outer(*ramps).astype(np.float32)

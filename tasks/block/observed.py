@@ -1,4 +1,4 @@
-"""Valid observations behind pixels: in all per pixel, and in all per step of each input."""
+"""Counts of valid observations for each step of each input, over a block."""
 
 from __future__ import annotations
 
@@ -17,31 +17,33 @@ if TYPE_CHECKING:
 
 
 Observed = tuple[tuple[int, int], ...]
-"""Per step (pixels of the model grid with at least one valid observation, those observations in all)."""
+"""Per step (pixels of the model grid with at least one valid observation, number of their observations)."""
 
 
 def count_observed(plan: Plan, inputs: BlockInputs) -> dict[str, Observed]:
-    """What each input's steps saw of the block's own pixels inside the area; halos count nowhere.
+    """The counts of each input's steps, by input name, over the block's inner pixels inside the area, without halos.
 
-    An input finer than the model grid has seen a pixel as often as the least seen of the pixels it is made of, as in
-    the layer ``observations``.
+    A model-grid pixel of a finer input has the least count of the input's pixels in it, as in the layer
+    ``observations``.
     """
-    asked = plan.raster.touched_steps(inputs.block)
-    mine = asked.slices_in(inputs.block.outer)
-    inside = area_mask(plan.raster.grid, asked, plan.raster.aoi_geometry)
+    touched = plan.raster.touched_steps(inputs.block)
+    inner = touched.slices_in(inputs.block.outer)
+    inside = area_mask(plan.raster.grid, touched, plan.raster.aoi_geometry)
     counted: dict[int, Observed] = {}
     found: dict[str, Observed] = {}
     for entry in plan.inputs:
-        seen = inputs.seen[entry.name]
-        # Inputs that read alike share one array.
-        if id(seen) not in counted:
-            counted[id(seen)] = tuple(_count(on_model_grid(step, entry)[mine], inside) for step in seen)
-        found[entry.name] = counted[id(seen)]
+        step_counts = inputs.step_counts[entry.name]
+        # Inputs that differ in name only share one array.
+        if id(step_counts) not in counted:
+            counted[id(step_counts)] = tuple(
+                _count_step(on_model_grid(step, entry)[inner], inside) for step in step_counts
+            )
+        found[entry.name] = counted[id(step_counts)]
     return found
 
 
 def add_observed(parts: Iterable[Mapping[str, Observed]]) -> dict[str, Observed]:
-    """The counts of parts of an area added up; all of them have the same inputs and steps."""
+    """The sums of counts over several parts of an area, which have the same inputs and steps."""
     total: dict[str, Observed] = {}
     for part in parts:
         for name, steps in part.items():
@@ -50,6 +52,6 @@ def add_observed(parts: Iterable[Mapping[str, Observed]]) -> dict[str, Observed]
     return total
 
 
-def _count(seen: np.ndarray, inside: np.ndarray) -> tuple[int, int]:
-    here = seen if inside.all() else np.where(inside, seen, 0)
+def _count_step(counts: np.ndarray, inside: np.ndarray) -> tuple[int, int]:
+    here = counts if inside.all() else np.where(inside, counts, 0)
     return int(np.count_nonzero(here)), int(here.sum(dtype=np.int64))

@@ -1,4 +1,4 @@
-"""How large a window's result is on each output's own grid, beside the model's grid and the product's."""
+"""Converts between the grids of a block: the model's grid, the grid of each output, and the product's grid."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 def output_box(box: PixelBox, output: OutputSpec, card: ModelCard, lattice: Lattice) -> PixelBox:
-    """A box of model-grid pixels in the pixels of an output."""
+    """A box of model-grid pixels as a box of the output's pixels."""
     scale = output_scale(output, card, step=lattice.step)
     return box.rescale(numerator=scale.numerator, denominator=scale.denominator)
 
 
 def result_size(output: OutputSpec, card: ModelCard, lattice: Lattice) -> tuple[int, int] | None:
-    """(height, width) of a window's result, None where it is one vector."""
+    """(height, width) in pixels of an output for one window, None if it is one vector."""
     if answers_per_window(output, card):
         return None
     scale = output_scale(output, card, step=lattice.step)
@@ -32,7 +32,10 @@ def result_size(output: OutputSpec, card: ModelCard, lattice: Lattice) -> tuple[
 
 
 def at_product(array: np.ndarray, plan: Plan) -> np.ndarray:
-    """An array (y, x) on the model grid in product pixels: repeated where finer; any, or the most, where coarser."""
+    """An array (y, x) on the model grid brought to product pixels.
+
+    Smaller product pixels repeat the model pixel; larger ones take the maximum of their model pixels (any, for bool).
+    """
     if plan.raster.down > 1:
         height, width = array.shape
         array = array.reshape(
@@ -42,7 +45,7 @@ def at_product(array: np.ndarray, plan: Plan) -> np.ndarray:
 
 
 def repeat_to(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """An array (y, x) of coarser pixels repeated to a shape that is a whole multiple of its own."""
+    """An array (y, x) with its pixels repeated to ``shape``, a whole multiple of the array's own."""
     if array.shape == shape:
         return array
     rows, cols = shape[0] // array.shape[0], shape[1] // array.shape[1]

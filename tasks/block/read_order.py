@@ -24,56 +24,60 @@ if TYPE_CHECKING:
 FILE_BLOCK: Final = 1024
 """Pixels per side of the largest usual block of a file. Source: Sentinel-2 COGs of Element 84; others have 512."""
 
-COARSEST: Final = 1 / 100
-"""Pixels of the grid per file pixel along a side, below which the two are not in the same unit."""
+MIN_DENSITY: Final = 1 / 100
+"""Grid pixels per file pixel along a side below which the two pixel sizes are taken to have different units."""
 
 PROBES: Final = 16
-"""Blocks of which the one with the most scenes tells what a block reads."""
+"""Blocks that are sampled for the largest number of bytes per pixel."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadOrder:
-    """Strips of ``width`` blocks, each from its first row to its last; ``cache_bytes`` hold what neighbours share."""
+    """Strips of ``width`` blocks, read from first row to last; ``cache_bytes`` hold the pixels neighbours share."""
 
     width: int
     cache_bytes: int
 
     def order(self, blocks: Iterable[Block]) -> list[Block]:
-        """The blocks, strip after strip."""
+        """The blocks, strip by strip."""
         found = list(blocks)
         first = min((block.col for block in found), default=0)
         return sorted(found, key=lambda block: ((block.col - first) // self.width, block.row, block.col))
 
 
 def plan_read_order(plan: Plan, places: Sequence[tuple[int, int]], *, least: int, most: int) -> ReadOrder:
-    """Strips as wide as ``most`` bytes of decoded pixels allow, and no more bytes than these strips need.
+    """The widest strips whose decoded pixels fit in ``most`` bytes, with a cache no larger than they need.
 
-    ``places`` are the blocks' (row, col). ``least``: bytes that are kept anyway. Strips are of equal width, so that
-    none is a narrow rest.
+    ``places``: (row, col) of the blocks. ``least``: the smallest cache. Strips have equal widths, so that none is a
+    narrow rest.
     """
     columns = {col for _, col in places} or {0}
     n_columns = 1 + max(columns) - min(columns)
     per_pixel = _bytes_per_pixel(plan, places)
     width = n_columns
-    while width > 1 and _held(plan, per_pixel, width) > most:
+    while width > 1 and _shared_bytes(plan, per_pixel, width) > most:
         width -= 1
     width = ceil(n_columns / ceil(n_columns / width))
-    return ReadOrder(width=width, cache_bytes=int(min(max(least, _held(plan, per_pixel, width)), max(least, most))))
+    return ReadOrder(
+        width=width, cache_bytes=int(min(max(least, _shared_bytes(plan, per_pixel, width)), max(least, most)))
+    )
 
 
-def _held(plan: Plan, per_pixel: float, width: int) -> float:
-    """Bytes decoded between two visits of what a row of a strip shares with the next row."""
-    rim = 2 * (plan.raster.lattice.halo + plan.raster.margin) + FILE_BLOCK
-    return per_pixel * (width * plan.raster.lattice.block + rim) * (plan.raster.lattice.block + rim)
+def _shared_bytes(plan: Plan, per_pixel: float, width: int) -> float:
+    """Bytes decoded between the two reads of the pixels that a row of a strip shares with the next row."""
+    edge = 2 * (plan.raster.lattice.halo + plan.raster.margin) + FILE_BLOCK
+    return per_pixel * (width * plan.raster.lattice.block + edge) * (plan.raster.lattice.block + edge)
 
 
 def _bytes_per_pixel(plan: Plan, places: Sequence[tuple[int, int]]) -> float:
-    """Decoded bytes of all scenes and bands behind a pixel of the model's grid, where there are most."""
+    """The largest decoded bytes of all scenes and bands per pixel of the model grid, over some of the blocks."""
     probes = [plan.raster.block(row, col) for row, col in places[:: max(1, len(places) // PROBES)]]
-    return max((sum(_behind(plan, entry, block) for entry in plan.inputs) for block in probes), default=0.0)
+    return max(
+        (sum(_block_bytes_per_pixel(plan, entry, block) for entry in plan.inputs) for block in probes), default=0.0
+    )
 
 
-def _behind(plan: Plan, entry: InputPlan, block: Block) -> float:
+def _block_bytes_per_pixel(plan: Plan, entry: InputPlan, block: Block) -> float:
     touching = entry.coverage(plan.raster.grid).touching(entry.box(block.outer))
     bands = {*entry.bands, *entry.mask.bands}
     assets = [asset for scene in touching for asset in scene.assets if asset.band in bands]
@@ -82,8 +86,8 @@ def _behind(plan: Plan, entry: InputPlan, block: Block) -> float:
 
 
 def _asset_bytes(asset: BandAsset, resolution: float) -> float:
-    """Bytes decoded per pixel of the grid: fewer of a coarser file; of a finer one an overview is read."""
+    """Bytes decoded per pixel of the grid: fewer for a coarser file; for a finer one an overview is read."""
     finer = 1.0 if asset.transform is None else min(1.0, abs(resolution / asset.transform[0]))
     # No file is so much coarser than its grid: one is in degrees, the other in metres.
-    density = 1.0 if finer < COARSEST else finer**2
+    density = 1.0 if finer < MIN_DENSITY else finer**2
     return np.dtype(asset.dtype).itemsize * density

@@ -1,4 +1,4 @@
-"""A block done in parts, where memory is too short for it whole: the same pixels, since the lattice does not move."""
+"""A block done in parts when memory is too small for all of it: the same pixels, since the lattice does not move."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 
 
 def do_block_in_parts(worker: Worker, block: Block, *, parts: int) -> BlockEntry:
-    """Do a block as ``parts`` by ``parts`` smaller ones, one window per call and one read at a time, and write it once.
+    """Do a block as ``parts`` by ``parts`` smaller ones, one window per call and one read at a time; write it once.
 
-    Takes about a ``parts ** 2``th of the inputs' memory and reads the halos between the parts again. As many parts as
-    the block has steps at most. Raises what ``Worker.do`` raises.
+    Needs about 1 / ``parts ** 2`` of the inputs' memory and reads the halos between the parts twice. A block has at
+    most as many parts as steps. Raises what ``Worker.do`` raises.
     """
     model, access = worker.model, worker.access
-    frugal = replace(worker, model=replace(model, batch=model.card.batch or 1), access=replace(access, threads=1))
-    made: list[InferredBlock] = []
+    small_worker = replace(worker, model=replace(model, batch=model.card.batch or 1), access=replace(access, threads=1))
+    done: list[InferredBlock] = []
     layers: dict[str, np.ndarray] = {}
     for part in cut_block(block, step=worker.plan.raster.lattice.step, parts=parts):
-        piece = worker.plan.raster.framed(part)
-        inferred = frugal.infer(frugal.read(piece, first=not made))
-        _paste(layers, worker, block, piece, inferred.result)
-        made.append(replace(inferred, result=replace(inferred.result, layers={})))
-    return worker.write(_joined(made, block, layers))
+        framed = worker.plan.raster.framed(part)
+        inferred = small_worker.infer(small_worker.read(framed, first=not done))
+        _paste(layers, worker, block, framed, inferred.result)
+        done.append(replace(inferred, result=replace(inferred.result, layers={})))
+    return worker.write(_joined(done, block, layers))
 
 
 def cut_block(block: Block, *, step: int, parts: int) -> tuple[Block, ...]:
-    """The block's parts in rows: they cover it once and begin at whole steps.
+    """The parts of a block, row by row: they cover it once and begin at whole steps.
 
     ``outer`` still equals ``inner``; ``RasterPlan.framed`` sets it.
     """
@@ -57,8 +57,8 @@ def _edges(start: int, stop: int, *, step: int, parts: int) -> list[int]:
     return [*(start + step * (steps * number // parts) for number in range(parts)), stop]
 
 
-def _paste(layers: dict[str, np.ndarray], worker: Worker, block: Block, piece: Block, result: BlockResult) -> None:
-    whole, part = worker.plan.raster.product_box_of(block.inner), worker.plan.raster.product_box_of(piece.inner)
+def _paste(layers: dict[str, np.ndarray], worker: Worker, block: Block, framed: Block, result: BlockResult) -> None:
+    whole, part = worker.plan.raster.product_box_of(block.inner), worker.plan.raster.product_box_of(framed.inner)
     for name, array in result.layers.items():
         if name not in layers:
             layers[name] = np.empty(whole.shape, dtype=array.dtype)
@@ -66,7 +66,7 @@ def _paste(layers: dict[str, np.ndarray], worker: Worker, block: Block, piece: B
 
 
 def _joined(parts: list[InferredBlock], block: Block, layers: dict[str, np.ndarray]) -> InferredBlock:
-    """The account of the whole block, its layers those pasted together."""
+    """The inferred parts as one inferred block, with the layers pasted together."""
     reads, results = [part.read for part in parts], [part.result for part in parts]
     scenes = tuple(sorted({scene for read in reads for scene in read.inputs.scenes}))
     read = ReadBlock(

@@ -1,4 +1,4 @@
-"""A process's worker: one block from scenes to stored shards and its ledger entry, in three stages."""
+"""The worker of a process: does one block in three stages, from scenes to stored shards and its ledger entry."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ class ReadBlock:
     seconds: float
 
     def emptied(self) -> ReadBlock:
-        """The same account without the pixels, so that a block that waits to be written does not hold its inputs."""
-        nothing = np.empty((0, 0))
-        return replace(self, inputs=replace(self.inputs, steps={}, seen={}, valid=nothing, observations=nothing))
+        """The same value without pixels, so that a block waiting to be written does not keep its inputs in memory."""
+        empty = np.empty((0, 0))
+        return replace(self, inputs=replace(self.inputs, steps={}, step_counts={}, valid=empty, observations=empty))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InferredBlock:
-    """A block's layers, and the seconds that the model took for them."""
+    """A block's layers, and the seconds of their inference."""
 
     read: ReadBlock
     result: BlockResult
@@ -61,11 +61,11 @@ class InferredBlock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
-    """How a process does blocks; none of it changes a pixel. Travels to other processes as plain values.
+    """The settings of a worker; none of them changes a pixel. Pickled to other processes.
 
-    ``provider``: the execution provider asked for. ``batch``: windows per model call, None: the provider's default.
-    ``tolerance``: reads of a job that may fail for good. ``read_threads``: reads of one block under way at once, which
-    hides the network's latency and costs nothing on a local disk.
+    ``provider``: the requested execution provider. ``batch``: windows per model call, None: the provider's default.
+    ``tolerance``: reads of a job that may fail for good. ``read_threads``: reads of one block at a time; several hide
+    the latency of a network and cost nothing on a local disk.
     """
 
     provider: str = "auto"
@@ -88,7 +88,7 @@ class Worker:
     stats: ReadStats = field(default_factory=ReadStats)
 
     def read(self, block: Block, *, first: bool = True) -> ReadBlock:
-        """A block's pixels. ``first`` is False for the later parts of a block, whose failures so far are kept.
+        """Read a block's inputs. ``first`` is False for later parts of a block, to keep the failures of earlier parts.
 
         Raises ReadError naming item, band and block.
         """
@@ -108,20 +108,20 @@ class Worker:
         )
 
     def infer(
-        self, read: ReadBlock, *, spread: Callable[..., Iterable[list[dict[str, np.ndarray]]]] = map
+        self, read: ReadBlock, *, map_calls: Callable[..., Iterable[list[dict[str, np.ndarray]]]] = map
     ) -> InferredBlock:
-        """A block's layers, from its pixels, which are let go. ``spread`` as for ``infer_block``.
+        """The layers of a block that was read; its pixels are released. ``map_calls`` as for ``infer_block``.
 
         Raises InferenceError.
         """
         began = time.perf_counter()
-        result = infer_block(self.plan, self.model, read.inputs, spread=spread)
+        result = infer_block(self.plan, self.model, read.inputs, map_calls=map_calls)
         return InferredBlock(read=read.emptied(), result=result, seconds=time.perf_counter() - began)
 
     def write(self, inferred: InferredBlock) -> BlockEntry:
-        """The ledger entry of a block, written after its shards.
+        """Write a block's shards, then its ledger entry; returns the entry.
 
-        A block without a valid pixel leaves no object, and removes what an earlier plan may have left.
+        A block without a valid pixel has no shards; those of an earlier plan are removed.
         Raises StorageError.
         """
         began = time.perf_counter()
@@ -149,11 +149,11 @@ class Worker:
         return entry
 
     def do(self, block: Block) -> BlockEntry:
-        """The ledger entry of a block that is read, inferred and written now. Raises what the stages raise."""
+        """Read, infer and write a block; returns its ledger entry. Raises what the stages raise."""
         return self.write(self.infer(self.read(block)))
 
     def is_intact(self, entry: BlockEntry) -> bool:
-        """True if the block reads back as it was written; one that cannot be read, for whatever reason, is not."""
+        """True if the stored block has the checksums of its entry; False also if it cannot be read, for any reason."""
         inner = self.plan.raster.product_box_of(self.plan.raster.block(entry.row, entry.col).inner)
         try:
             return self.store.block_checksum(inner, list(entry.checksums)) == entry.checksums

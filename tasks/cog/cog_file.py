@@ -124,12 +124,6 @@ def read_record(storage: Storage, name: str, *, key: str) -> CogFacts | None:
     return facts if _is_unchanged(storage, facts, plain.get("etag")) else None
 
 
-def record_names(storage: Storage) -> list[str]:
-    """The file names of all recorded COGs, sorted."""
-    names = (key.rsplit("/", 1)[-1] for key in storage.keys(RECORDS))
-    return sorted(name.removesuffix(".json") for name in names if name.endswith(".tif.json"))
-
-
 def remove_cogs(storage: Storage, names: list[str]) -> None:
     """Remove COGs with their sidecars and records."""
     storage.delete([key for name in names for key in (_record_key(name), name, f"{name}.aux.xml")])

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tilewright.models.spec.inputs import REDUCERS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -18,9 +20,6 @@ NETWORK_LIMIT = 32
 
 SLAB_VALUES = 1 << 19
 """Values (dates x pixels) of a slab: 2 MB of float32, so that all passes over it stay in the CPU cache."""
-
-REDUCERS = ("first", "last", "least-cloudy", "median", "mean", "min", "max", "medoid", "best-pixel")
-"""The names of the reducers; another one is `percentile:p` with p from 0 to 100."""
 
 AVERAGING_REDUCERS = frozenset({"median", "mean", "percentile"})
 """Reducers that average values, for which backscatter must be linear power."""
@@ -255,15 +254,3 @@ def parse_reducer(reducer: str) -> tuple[str, float]:
 def reducer_radius_px(reducer: str, resolution: float) -> int:
     """The pixels around a pixel that its composite depends on, which the halo of a block must include."""
     return math.ceil(CLOUD_DISTANCE_M / resolution) if reducer == "best-pixel" else 0
-
-
-def predicted_bytes(shape: tuple[int, int], *, n_days: int, n_bands: int, reducer: str = "median") -> int:
-    """The peak memory of a composite of (height, width) pixels, in bytes.
-
-    Bands are reduced one after another: memory holds the days of one band and of the next one being read, as float32,
-    and the mask of every day. Reducers that select a date hold all bands.
-    """
-    kind, _ = parse_reducer(reducer)
-    pixels = shape[0] * shape[1]
-    held = n_bands if kind in SELECTING_REDUCERS else min(n_bands, 2)
-    return pixels * (n_days * (4 * held + 2) + 4 * n_bands + 16)

@@ -1,4 +1,4 @@
-"""Which scenes may have a pixel in a box, decided from metadata alone: one rule, behind a spatial index.
+"""The scenes that may have a pixel in a box, decided from metadata alone: one rule, with a spatial index.
 
 A block reads the scenes that touch its outer box, its key holds them, and so an update redoes the blocks they touch.
 """
@@ -13,6 +13,7 @@ from affine import Affine
 from shapely.geometry import shape
 
 from tilewright.tasks.grid.crs import same_crs, transformer
+from tilewright.tasks.read.source_window import EDGE_POINTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,34 +27,32 @@ if TYPE_CHECKING:
 Bounds = tuple[float, float, float, float]
 
 FOOTPRINT_SLACK = 0.02
-"""Degrees, about 2 km: published footprints are simplified by up to some hundred metres, radar's by more."""
+"""Degrees, about 2 km: published footprints are simplified by some hundred metres, those of radar scenes by more."""
 
 KERNEL_PIXELS = 2
 """File pixels that a resampling kernel may reach beyond a file's edge."""
 
-EDGE_POINTS = 21
-"""Points per side of a file in another CRS, and the share of its extent that their straight lines may miss."""
-
 EDGE_SHARE = 0.001
+"""Margin on a projected extent, as a share of it, for the curvature between these points."""
 
 
 class Coverage:
-    """The scenes of one input behind a spatial index over a grid.
+    """The scenes of one input with a spatial index over a grid.
 
-    A scene touches a box if its footprint, grown by FOOTPRINT_SLACK, meets the box, unless the extents of its files,
-    which are exact where they are given, end before it. Extents that do not hold the footprint contradict it and are
-    not believed. Footprints are looked up in an R-tree, so that a question costs about what it finds.
+    A scene touches a box if its footprint, buffered by FOOTPRINT_SLACK, intersects the box, unless the extents of its
+    files do not reach it. File extents are exact where they are given; extents that do not contain the footprint
+    contradict it and are ignored. An R-tree of the footprints makes a query cost about as much as its result.
     """
 
     def __init__(self, scenes: Sequence[Scene], grid: Grid) -> None:
         self.scenes = tuple(scenes)
         self._grid = grid
-        self._tree = shapely.STRtree([_grown_footprint(scene) for scene in self.scenes])
-        # Filled as scenes are met: a worker that does a few blocks of a country meets a few of its scenes.
+        self._tree = shapely.STRtree([shape(scene.geometry).buffer(FOOTPRINT_SLACK) for scene in self.scenes])
+        # Filled on demand: a worker that does a few blocks of a country needs a few of its scenes.
         self._extents: dict[int, Bounds | None] = {}
 
     def indices(self, box: PixelBox) -> list[int]:
-        """Positions in ``scenes`` of those that touch the box of the grid's pixels, ascending."""
+        """The indices in ``scenes`` of those that touch a box of the grid's pixels, ascending."""
         left, bottom, right, top = self._grid.geobox_of(box).boundingbox.bbox
         bounds = (left, bottom, right, top)
         outline = _outline(bounds, self._grid.crs)
@@ -62,11 +61,11 @@ class Coverage:
         return [index for index in sorted(found) if self._files_reach(index, bounds)]
 
     def touching(self, box: PixelBox) -> tuple[Scene, ...]:
-        """The scenes that touch the box of the grid's pixels, in their order."""
+        """The scenes that touch a box of the grid's pixels, in their order."""
         return tuple(self.scenes[index] for index in self.indices(box))
 
     def _files_reach(self, index: int, bounds: Bounds) -> bool:
-        """False only where every file gives its extent, together they hold the footprint, and none reaches the box."""
+        """False only if all files have extents, which together contain the footprint, and none reaches the box."""
         if index not in self._extents:
             self._extents[index] = _files_extent(self.scenes[index], self._grid.crs)
         extent, margin = self._extents[index], self._grid.resolution
@@ -85,35 +84,31 @@ def _outline(bounds: Bounds, crs: str) -> BaseGeometry:
     return shapely.box(west, south, east + 360.0 if east < west else east, north)
 
 
-def _grown_footprint(scene: Scene) -> BaseGeometry:
-    return shape(scene.geometry).buffer(FOOTPRINT_SLACK)
-
-
 def _files_extent(scene: Scene, target: str) -> Bounds | None:
-    """Bounds in the target CRS that hold all files of a scene; None where one gives none, or they contradict it."""
+    """Bounds of all files of a scene in the target CRS; None if one has none, or they contradict the footprint."""
     found = [_file_extent(asset, target) for asset in scene.assets]
     known = [extent for extent in found if extent is not None]
     if not known or len(known) < len(found):
         return None
     minx, miny, maxx, maxy = zip(*known, strict=True)
     whole = (min(minx), min(miny), max(maxx), max(maxy))
-    outline = _grown_outline(whole, target)
+    outline = _buffered_outline(whole, target)
     return whole if outline is not None and outline.contains(shape(scene.geometry)) else None
 
 
 @lru_cache(maxsize=4096)
-def _grown_outline(bounds: Bounds, crs: str) -> BaseGeometry | None:
-    """Bounds as a polygon in EPSG:4326, grown by FOOTPRINT_SLACK; None where they cross the antimeridian."""
+def _buffered_outline(bounds: Bounds, crs: str) -> BaseGeometry | None:
+    """Bounds as a polygon in EPSG:4326, buffered by FOOTPRINT_SLACK; None if they cross the antimeridian."""
     west, south, east, north = transformer(crs, "EPSG:4326").transform_bounds(*bounds, densify_pts=EDGE_POINTS)
     if west >= east:
         return None
-    grown = shapely.box(west, south, east, north).buffer(FOOTPRINT_SLACK)
-    shapely.prepare(grown)
-    return grown
+    buffered = shapely.box(west, south, east, north).buffer(FOOTPRINT_SLACK)
+    shapely.prepare(buffered)
+    return buffered
 
 
 def _file_extent(asset: BandAsset, target: str) -> Bounds | None:
-    """Bounds of a file in the target CRS, with what resampling reaches beyond them; None where it gives none."""
+    """Bounds of a file in the target CRS, with the reach of resampling; None if its metadata has no extent."""
     if asset.shape is None or asset.transform is None or not asset.crs:
         return None
     return _projected_extent(asset.crs, asset.shape, asset.transform, target)

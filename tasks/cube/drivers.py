@@ -1,9 +1,9 @@
-"""Our reading for those who call odc-stac or stackstac themselves: same pixels whatever the chunks, retries and all.
+"""Drivers with which odc-stac and stackstac read through our reader: chunk-independent pixels, retries, signing.
 
     odc.stac.load(items, ..., driver=FileDriver())
     stackstac.stack(items, ..., reader=FileReader)
 
-Both give the numbers stored in the files; scale, offset and masks are the caller's. `load_cube` does more.
+Both return the numbers stored in the files; scale, offset and masks are left to the caller. See also `load_cube`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class FileDriver(StatelessDriver):
     """odc-loader's ReaderDriver over single files: aligned pixels are copied, others warped in fixed cells.
 
-    `sign(href)` gives the href as it can be opened now, at every try; `reading` holds GDAL settings and retries.
+    `sign(href)` returns the href as it can be opened now, at every try; `reading` holds GDAL settings and retries.
     A file that stays unreadable raises UnreadableError, or is nodata under `fail_on_error=False`.
     """
 
@@ -56,7 +56,7 @@ class SourceReader:
     def read(
         self, cfg: RasterLoadParams, dst_geobox: GeoBox, *, dst: np.ndarray | None = None, selection: Any = None
     ) -> tuple[tuple[slice, slice], np.ndarray]:
-        """(where in the geobox, stored values there), always all of it. Raises ValueError for a band with depth."""
+        """(slices of the geobox, stored values there), of the whole geobox. Raises ValueError for layers of a cube."""
         if selection is not None or self._source.subdataset is not None:
             raise ValueError(f"{self._source.uri} is asked for layers of a cube: this driver reads bands of rasters")
         nodata = _nodata_of(self._source, cfg)
@@ -70,7 +70,7 @@ class SourceReader:
             empty = _nodata_value(nodata) if fill is None else fill
             values = np.full(dst_geobox.shape.yx, empty, dtype=cfg.dtype or "float32")
         else:
-            values = _filled(pixels, fill=fill, dtype=np.dtype(cfg.dtype or pixels.values.dtype))
+            values = _with_fill(pixels, fill=fill, dtype=np.dtype(cfg.dtype or pixels.values.dtype))
         everywhere = slice(0, values.shape[0]), slice(0, values.shape[1])
         if dst is None:
             return everywhere, values
@@ -112,22 +112,22 @@ class FileReader:
         try:
             pixels = _read(_asset(self.url, 1, nodata=None), geobox, self.resampling.name, self.driver, fallback=None)
         except UnreadableError as error:
-            if self.fill_value is None or not self._expected(error):
+            if self.fill_value is None or not self._is_expected(error):
                 raise
             return np.full(geobox.shape.yx, self.fill_value, dtype=self.dtype)
         scale, offset = self.scale_offset
         if (scale, offset) != (1, 0):
             physical = pixels.values.astype(self.dtype) * scale + offset
             pixels = replace(pixels, values=physical, nodata=None, valid=~pixels.missing)
-        return _filled(pixels, fill=self.fill_value, dtype=self.dtype)
+        return _with_fill(pixels, fill=self.fill_value, dtype=self.dtype)
 
     def close(self) -> None:
         """Nothing is held open."""
 
-    def _expected(self, error: Exception) -> bool:
+    def _is_expected(self, error: Exception) -> bool:
         from stackstac.nodata_reader import exception_matches  # noqa: PLC0415 - an extra
 
-        # What stackstac's patterns speak of is what GDAL raised.
+        # The patterns of stackstac describe GDAL's error, which is the cause of ours.
         cause = error.__cause__
         return bool(exception_matches(cause if isinstance(cause, Exception) else error, self.errors_as_nodata))
 
@@ -144,14 +144,14 @@ def _read(asset: BandAsset, geobox: GeoBox, resampling: str, driver: FileDriver,
 
 
 def _nodata_of(source: RasterSource, cfg: RasterLoadParams) -> float | None:
-    """The marker that is said to hold, None for the file's own."""
+    """The nodata value from the caller or the metadata; None for the file's own."""
     if cfg.src_nodata_override is not None:
         return cfg.src_nodata_override
     return source.meta.nodata if source.meta is not None else None
 
 
 def _asset(href: str, index: int, *, nodata: float | None, overviews: bool = True) -> BandAsset:
-    """A file's band as the reader takes it; what it asks of an asset beyond these, it finds in the file."""
+    """A file's band as the reader takes it; fields left empty here are read from the file."""
     return BandAsset(
         band="",
         key="",
@@ -161,7 +161,7 @@ def _asset(href: str, index: int, *, nodata: float | None, overviews: bool = Tru
         nodata=nodata,
         scale=1.0,
         offset=0.0,
-        # The reader takes categories from the full size alone.
+        # The reader uses overviews for measurements only, never for categories.
         unit="1" if overviews else "class",
         crs="",
         shape=None,
@@ -170,7 +170,7 @@ def _asset(href: str, index: int, *, nodata: float | None, overviews: bool = Tru
     )
 
 
-def _filled(pixels: Pixels, *, fill: float | None, dtype: np.dtype) -> np.ndarray:
+def _with_fill(pixels: Pixels, *, fill: float | None, dtype: np.dtype) -> np.ndarray:
     values = pixels.values.astype(dtype)
     wanted = _nodata_value(pixels.nodata) if fill is None else fill
     if pixels.valid is not None or str(pixels.nodata) != str(wanted):

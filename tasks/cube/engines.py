@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BandPlan:
-    """A band of a cube: its unit, dtype and fill value, and what each day is joined from (None: no scene)."""
+    """A band of a cube: its unit, dtype and fill value, and the mosaic of each day (None: no scene)."""
 
     band: str
     unit: str
@@ -39,8 +39,8 @@ class BandPlan:
     mosaics: tuple[DayMosaic | None, ...]
 
 
-_ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
-"""odc-loader labels its own dataset with times; ours come from the plan."""
+_DUMMY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
+"""odc-loader labels its dataset with times, which are not used: a cube's times come from its scenes."""
 
 
 class CubeEngine(Protocol):
@@ -57,20 +57,26 @@ def odc_arrays(
 ) -> dict[str, Any]:
     """The arrays as odc-stac's loader lays them out: one task per band, chunk of days and chunk of pixels."""
     side = _chunk_shape(geobox, chunks)
-    arrays = {plan.band: _nothing(plan, geobox, side) for plan in plans if not any(plan.mosaics)}
+    arrays = {plan.band: _empty_band(plan, geobox, side) for plan in plans if not any(plan.mosaics)}
     found = [plan for plan in plans if plan.band not in arrays]
     if not found:
         return arrays
+    fuser = f"{fuse_pending_day.__module__}.{fuse_pending_day.__name__}"
     metadata = {plan.band: RasterBandMetadata(plan.dtype.name, plan.fill, plan.unit) for plan in found}
     tiles = GeoboxTiles(geobox, side)
     n_days = len(found[0].mosaics)
     cube = chunked_load(
-        {plan.band: _odc_params(plan, metadata[plan.band]) for plan in found},
+        {
+            plan.band: RasterLoadParams(
+                plan.dtype.name, fill_value=plan.fill, meta=metadata[plan.band], fuser_fqn=fuser
+            )
+            for plan in found
+        },
         RasterGroupMetadata({(band, 1): each for band, each in metadata.items()}),
         [_odc_sources(found, day, metadata) for day in range(n_days)],
         {(day, *place): [day] for day in range(n_days) for place in np.ndindex(tiles.shape.yx)},
         tiles,
-        [_ANY_TIME] * n_days,
+        [_DUMMY_TIME] * n_days,
         {},
         MosaicDriver(access),
         chunks={"time": min(days, n_days), "y": side[0], "x": side[1]},
@@ -78,20 +84,15 @@ def odc_arrays(
     return {plan.band: arrays[plan.band] if plan.band in arrays else cube[plan.band].data for plan in plans}
 
 
-def _odc_params(plan: BandPlan, metadata: RasterBandMetadata) -> RasterLoadParams:
-    fuser = f"{put_down.__module__}.{put_down.__name__}"
-    return RasterLoadParams(plan.dtype.name, fill_value=plan.fill, meta=metadata, fuser_fqn=fuser)
-
-
-def put_down(target: np.ndarray, pending: PendingDay) -> None:
-    """The pixels of a day read to where odc-loader wants them, without a copy or a search for gaps."""
+def fuse_pending_day(target: np.ndarray, pending: PendingDay) -> None:
+    """The fuser of odc-loader: reads a day's pixels straight into its output array, without a copy."""
     pending.read_into(target)
 
 
 def _odc_sources(
     plans: Sequence[BandPlan], day: int, metadata: Mapping[str, RasterBandMetadata]
 ) -> dict[str, RasterSource]:
-    """The day's source of each band that has a scene then."""
+    """The source of each band that has a scene on a day, by band name."""
     return {
         plan.band: RasterSource(mosaic.scenes[0].id, meta=metadata[plan.band], driver_data=mosaic)
         for plan in plans
@@ -100,7 +101,7 @@ def _odc_sources(
 
 
 class StatelessDriver:
-    """The base of our drivers: settings travel with the driver, each read enters its own GDAL environment."""
+    """The base of our odc-loader drivers: a driver holds its settings; each read enters its own GDAL environment."""
 
     md_parser = None
     dask_reader = None
@@ -146,7 +147,7 @@ class MosaicReader:
     def read(
         self, cfg: RasterLoadParams, dst_geobox: GeoBox, *, dst: np.ndarray | None = None, selection: Any = None
     ) -> tuple[tuple[slice, slice], np.ndarray]:
-        """(where in the geobox, what stands for the values), always the whole of it."""
+        """(slices of the geobox, placeholder for the values there), always the whole geobox."""
         assert dst is None, "odc-loader 0.6 lets the reader allocate"
         assert selection is None, "a mosaic has one band"
         assert cfg.fill_value is not None, "the plan names the fill value"
@@ -155,10 +156,10 @@ class MosaicReader:
 
 
 class PendingDay:
-    """What stands for a day's pixels between odc-loader's read and its joining: shaped like them, read only then.
+    """Placeholder returned to odc-loader; its fuser (`fuse_pending_day`) reads the pixels into the output array.
 
-    odc-loader 0.6 allocates the result itself and copies what a reader returns into it; this spares the copy. If its
-    `fuser_fqn` goes, return the pixels.
+    odc-loader 0.6 allocates the output itself and copies the reader's result into it; this saves the copy. If
+    odc-loader drops `fuser_fqn`, return the pixels instead.
     """
 
     def __init__(self, mosaic: DayMosaic, geobox: GeoBox, *, fill: float, access: Access) -> None:
@@ -167,7 +168,7 @@ class PendingDay:
         self.ndim = 2
 
     def read_into(self, target: np.ndarray) -> None:
-        """The pixels written to `target`, (y, x)."""
+        """Read the pixels into `target`, (y, x)."""
         read_mosaic(self._mosaic, self._geobox, out=target, fill=self._fill, access=self._access)
 
 
@@ -197,7 +198,7 @@ def stackstac_arrays(
         for row, mosaic in zip(table[:, 0], plan.mosaics, strict=True):
             row["url"], row["bounds"], row["scale_offset"] = mosaic, bounds, (1, 0)
         if not any(plan.mosaics):
-            arrays[plan.band] = _nothing(plan, geobox, side)
+            arrays[plan.band] = _empty_band(plan, geobox, side)
             continue
         stack = items_to_dask(
             table,
@@ -213,7 +214,7 @@ def stackstac_arrays(
 
 
 class StackReader:
-    """stackstac's Reader of one day: where it expects a URL stands a DayMosaic."""
+    """stackstac's Reader of one day; its URL is a DayMosaic."""
 
     def __init__(
         self,
@@ -246,11 +247,11 @@ def _chunk_shape(geobox: GeoBox, chunks: int | None) -> tuple[int, int]:
     return (height, width) if chunks is None else (min(chunks, height), min(chunks, width))
 
 
-def _nothing(plan: BandPlan, geobox: GeoBox, side: tuple[int, int]) -> Any:
-    """A band that no scene has, on every day."""
+def _empty_band(plan: BandPlan, geobox: GeoBox, side: tuple[int, int]) -> Any:
+    """The array of a band that no scene has, filled with its fill value."""
     shape = (len(plan.mosaics), *geobox.shape.yx)
     return da.full(shape, plan.fill, dtype=plan.dtype, chunks=(1, *side) if plan.mosaics else shape)
 
 
 ENGINES: dict[str, CubeEngine] = {"odc": odc_arrays, "stackstac": stackstac_arrays}
-"""The engines by the name a job gives them."""
+"""The engines by their names in a job."""

@@ -1,4 +1,4 @@
-"""Scenes on a geobox as a lazy cube: the one seam between items and pixels, whichever engine builds the graph."""
+"""Scenes on a geobox as a lazy cube, with the Dask graph of either engine."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 
 MASK_BANDS = frozenset({"scl", "cloud", "snow", "qa", "qa_pixel", "qa_radsat"})
-"""Bands that tell how far a pixel can be used: nearest only, whatever the resampling."""
+"""Bands that describe how usable a pixel is: always resampled by nearest neighbour."""
 
 CATEGORIES = frozenset({"scl", "qa", "qa_pixel", "qa_radsat"})
-"""Bands that are categories even where no scene says so."""
+"""Bands that are categories even if no scene has them."""
 
 
 def load_cube(
@@ -45,22 +45,22 @@ def load_cube(
     as_numbers: Sequence[str] = (),
     access: Access | None = None,
 ) -> xr.Dataset:
-    """The bands of the scenes on the geobox, lazily: nothing is read before it is computed.
+    """The bands of the scenes on the geobox as a lazy dataset: nothing is read before it is computed.
 
-    One variable per band, dims (time, y, x), Dask chunks of `days_per_chunk` days, which are read one after another,
-    and `chunks` pixels a side (None: the whole geobox). `time` holds the scenes' solar days, ascending; scenes of one
-    day are joined, the first in the given order winning per pixel. Measured bands are float32 in the unit named by
-    their attribute `units`, NaN = no value; categories keep their integers, are taken by nearest neighbour alone, and
-    have the attribute `nodata` where they have no value; those named in `as_numbers` come as float32 with NaN too,
-    which keeps 0 apart from nothing. Along `time` lie also `cloud_cover` (percent, mean of the
-    day's scenes, NaN unknown) and, per band, `<band>_present` (bool: some scene of that day has the band).
+    One variable per band, dims (time, y, x), in Dask chunks of `days_per_chunk` days, read one after another, and
+    `chunks` pixels a side (None: the whole geobox). `time` holds the scenes' solar days, ascending. The scenes of a day
+    are joined: per pixel the first with a value, in the given order, wins. Measured bands are float32 in the unit of
+    their attribute `units`, NaN = no value. Categories keep their integers, are resampled by nearest neighbour and are
+    their attribute `nodata` where there is no value; those in `as_numbers` are float32 with NaN too, so that 0 differs
+    from no value. Coordinates along `time`: `cloud_cover` (percent, mean of the day's scenes, NaN = unknown) and, per
+    band, `<band>_present` (bool: a scene of that day has the band).
 
-    Scenes of a day that have the bands in `apart` and scenes that lack one are not joined: that day then lies twice in
-    `time`. A mask needs it, or a pixel would be judged by a neighbour's band, and only where the neighbour is near.
+    Scenes of a day that have all bands in `apart` and scenes that lack one are not joined: that day is in `time` twice.
+    Masks need this; otherwise a pixel could be masked by the band of another scene, if the same block reads that scene.
 
-    `engine` is "odc" or "stackstac"; both give the same pixels. All scenes are read that are given: those that cannot
-    touch the geobox (`tasks/cube/coverage.py`) cost an open file each. Failed reads raise ReadError when computed,
-    unless the failures of `access` tolerate them.
+    `engine` is "odc" or "stackstac"; both give the same pixels. All given scenes are read: one that cannot touch the
+    geobox (`tasks/cube/coverage.py`) costs an open file. Failed reads raise ReadError when computed, unless
+    `access.failures` tolerates them.
 
     Raises ValueError for an unknown engine or resampling, a rotated geobox, or a band whose scenes disagree in unit.
     """
@@ -68,8 +68,8 @@ def load_cube(
         raise ValueError(f"engine {engine!r} is not known: give one of {', '.join(sorted(ENGINES))}")
     locate(geobox)
     days = _days(scenes, apart)
-    how = check_resampling(resampling)
-    plans = [_plan_band(band, days, how, as_number=band in as_numbers) for band in bands]
+    method = check_resampling(resampling)
+    plans = [_plan_band(band, days, method, as_number=band in as_numbers) for band in bands]
     arrays = ENGINES[engine](plans, geobox, chunks=chunks, days=days_per_chunk, access=access or Access())
     return _wrap(arrays, plans, days, geobox)
 
@@ -86,12 +86,12 @@ class _Day:
 
 
 def _days(scenes: Sequence[Scene], apart: Sequence[str]) -> list[_Day]:
-    """The scenes by solar day, days ascending, scenes of a day in the given order; first those with all of `apart`."""
+    """The scenes by solar day, ascending; within a day first those with all of `apart`, then in the given order."""
 
-    def place(scene: Scene) -> tuple[str, bool]:
+    def day_and_group(scene: Scene) -> tuple[str, bool]:
         return scene.solar_day, any(scene.asset(band) is None for band in apart)
 
-    grouped = groupby(sorted(scenes, key=place), key=place)
+    grouped = groupby(sorted(scenes, key=day_and_group), key=day_and_group)
     return [_Day(date=date, scenes=tuple(group)) for (date, _), group in grouped]
 
 
@@ -103,19 +103,19 @@ def _plan_band(band: str, days: list[_Day], resampling: str, *, as_number: bool)
         fill = next((asset.nodata for asset in assets if asset.nodata is not None), 0.0)
     else:
         dtype, fill = np.dtype("float32"), float("nan")
-    how = "nearest" if unit == "class" or band in MASK_BANDS else resampling
-    mosaics = tuple(_mosaic(band, day, how, unit) for day in days)
+    method = "nearest" if unit == "class" or band in MASK_BANDS else resampling
+    mosaics = tuple(_day_mosaic(band, day, method, unit) for day in days)
     return BandPlan(band=band, unit=unit, dtype=dtype, fill=fill, mosaics=mosaics)
 
 
-def _mosaic(band: str, day: _Day, resampling: str, unit: str) -> DayMosaic | None:
-    """The day's scenes that have the band, or None."""
+def _day_mosaic(band: str, day: _Day, resampling: str, unit: str) -> DayMosaic | None:
+    """The mosaic of the day's scenes that have the band; None if there is none."""
     found = tuple(scene for scene in day.scenes if scene.asset(band) is not None)
     return DayMosaic(band=band, scenes=found, resampling=resampling, unit=unit) if found else None
 
 
 def _common_unit(band: str, units: set[str]) -> str:
-    """The unit a band comes out in: the one all scenes have; linear where some have decibels."""
+    """The unit of a band in the cube: the common unit of its scenes; linear if only some are in decibels."""
     if not units:
         return "class" if band in CATEGORIES else "1"
     if units == {"linear", "db"}:
@@ -133,12 +133,12 @@ def _wrap(arrays: dict[str, Any], plans: list[BandPlan], days: list[_Day], geobo
         present = [any(scene.asset(plan.band) is not None for scene in day.scenes) for day in days]
         coords[f"{plan.band}_present"] = ("time", np.array(present, dtype=bool))
     dims = ("time", "y", "x")
-    variables = {plan.band: (dims, arrays[plan.band], _attributes(plan)) for plan in plans}
+    variables = {}
+    for plan in plans:
+        nodata = plan.dtype.type(plan.fill).item()
+        attributes = {"units": plan.unit, "nodata": nodata, "grid_mapping": "spatial_ref"}
+        variables[plan.band] = (dims, arrays[plan.band], attributes)
     cube = xr.Dataset(variables, coords=coords)
     for variable in cube.data_vars.values():
         variable.encoding["grid_mapping"] = "spatial_ref"
     return cube
-
-
-def _attributes(plan: BandPlan) -> dict[str, Any]:
-    return {"units": plan.unit, "nodata": plan.dtype.type(plan.fill).item(), "grid_mapping": "spatial_ref"}

@@ -1,4 +1,4 @@
-"""One band of one solar day: its scenes joined in item order, integers as long as they mean the same."""
+"""One band of one solar day: its scenes joined in item order, as stored integers where these mean the same."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class DayMosaic:
     """The scenes of one solar day that have a band, in item order, and how they are resampled.
 
-    `unit` is what comes out: "class" leaves stored integers, everything else is physical.
+    `unit`: the unit of the result; "class" keeps the stored integers, in any other unit values are physical.
     """
 
     band: str
@@ -32,7 +32,7 @@ class DayMosaic:
     unit: str
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
-        """What tells it from others to Dask, which would otherwise walk through every scene for each block."""
+        """The identity for Dask, which would otherwise hash every scene for each block."""
         return self.band, self.resampling, self.unit, *((scene.id, scene.href) for scene in self.scenes)
 
     @property
@@ -42,10 +42,11 @@ class DayMosaic:
 
 
 def read_mosaic(mosaic: DayMosaic, geobox: GeoBox, *, out: np.ndarray, fill: float, access: Access) -> None:
-    """The day's band on the geobox written to `out`, (y, x) in the cube's dtype, `fill` where no scene has a value.
+    """Read the day's band on the geobox into `out`, (y, x) in the cube's dtype, `fill` where no scene has a value.
 
-    Per pixel the first scene in item order with a value wins. Scenes stored alike are joined as stored numbers and
-    converted once, each read only where the earlier ones left holes; others are converted before they meet.
+    Per pixel the first scene in item order with a value wins. Consecutive scenes with the same dtype, scale and offset
+    are joined as stored numbers and converted once, and a later one is read only where the earlier ones have holes.
+    Others are converted before they are joined.
     Raises ReadError for a scene that cannot be read, unless the access tolerates it.
     """
     runs = _runs(mosaic)
@@ -53,7 +54,7 @@ def read_mosaic(mosaic: DayMosaic, geobox: GeoBox, *, out: np.ndarray, fill: flo
     if joined is None:
         out[...] = fill
     else:
-        _finish(joined, runs[0][0], mosaic, out=out, fill=fill)
+        _write_values(joined, runs[0][0], mosaic, out=out, fill=fill)
     if len(runs) == 1:
         return
     holes = np.ones(out.shape, dtype=bool) if joined is None else joined.missing
@@ -63,13 +64,13 @@ def read_mosaic(mosaic: DayMosaic, geobox: GeoBox, *, out: np.ndarray, fill: flo
         joined = _join_run(mosaic, run, geobox, access)
         if joined is not None:
             missing, later = joined.missing, np.empty_like(out)
-            _finish(joined, run[0], mosaic, out=later, fill=fill)
+            _write_values(joined, run[0], mosaic, out=later, fill=fill)
             np.copyto(out, later, where=holes & ~missing)
             holes &= missing
 
 
 def _runs(mosaic: DayMosaic) -> list[list[Scene]]:
-    """Neighbouring scenes whose stored numbers mean the same, together."""
+    """The scenes in runs of consecutive ones whose stored numbers mean the same."""
     runs: list[list[Scene]] = []
     for scene in mosaic.scenes:
         if runs and _meaning(runs[-1][0], mosaic.band) == _meaning(scene, mosaic.band):
@@ -91,14 +92,14 @@ def _asset(scene: Scene, band: str) -> BandAsset:
 
 
 def _join_run(mosaic: DayMosaic, run: list[Scene], geobox: GeoBox, access: Access) -> Pixels | None:
-    """The run's stored numbers, the first scene with a value winning; None if none of them could be read."""
+    """The stored numbers of a run, per pixel of the first scene with a value; None if no scene could be read."""
     joined: Pixels | None = None
     for scene in run:
         if joined is None:
             joined = _read_scene(mosaic, scene, geobox, access)
             continue
         missing = joined.missing
-        window = _bounding(missing)
+        window = _bounding_slices(missing)
         if window is None:
             break
         more = _read_scene(mosaic, scene, geobox[window], access)
@@ -108,7 +109,7 @@ def _join_run(mosaic: DayMosaic, run: list[Scene], geobox: GeoBox, access: Acces
 
 
 def _fill_holes(joined: Pixels, missing: np.ndarray, more: Pixels, window: tuple[slice, slice]) -> Pixels:
-    """The pixels with their holes in the window filled from `more`, which covers the window alone."""
+    """The pixels with their holes in the window filled from `more`, which covers only the window."""
     take = missing[window] & ~more.missing
     alike = more.values.dtype == joined.values.dtype and str(more.nodata) == str(joined.nodata)
     if alike and joined.valid is None:
@@ -122,7 +123,7 @@ def _fill_holes(joined: Pixels, missing: np.ndarray, more: Pixels, window: tuple
 
 
 def _read_scene(mosaic: DayMosaic, scene: Scene, geobox: GeoBox, access: Access) -> Pixels | None:
-    """The scene's stored numbers, or None if that failed and the failure is tolerated."""
+    """The scene's stored numbers; None if the read failed and the failure is tolerated."""
     asset = _asset(scene, mosaic.band)
 
     def sign() -> str:
@@ -136,12 +137,12 @@ def _read_scene(mosaic: DayMosaic, scene: Scene, geobox: GeoBox, access: Access)
         failed = ReadError(item=scene.id, band=mosaic.band, href=asset.href, reason=str(error), block=access.block)
         if access.failures is None:
             raise failed from error
-        access.failures.take(failed)
+        access.failures.record(failed)
         return None
 
 
-def _finish(pixels: Pixels, scene: Scene, mosaic: DayMosaic, *, out: np.ndarray, fill: float) -> None:
-    """Values of the cube: categories as they are, everything else physical and in the mosaic's unit."""
+def _write_values(pixels: Pixels, scene: Scene, mosaic: DayMosaic, *, out: np.ndarray, fill: float) -> None:
+    """Write stored numbers to `out` as values of the cube: categories as they are, others in the mosaic's unit."""
     if mosaic.unit == "class":
         out[...] = pixels.values
         if pixels.nodata != fill or pixels.valid is not None:
@@ -153,7 +154,7 @@ def _finish(pixels: Pixels, scene: Scene, mosaic: DayMosaic, *, out: np.ndarray,
         out[...] = convert_unit(out, source=asset.unit, target=mosaic.unit)
 
 
-def _bounding(holes: np.ndarray) -> tuple[slice, slice] | None:
+def _bounding_slices(holes: np.ndarray) -> tuple[slice, slice] | None:
     """(rows, columns) around every True, or None if there is none."""
     rows = np.flatnonzero(holes.any(axis=1))
     if rows.size == 0:

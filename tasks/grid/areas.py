@@ -10,6 +10,7 @@ import pyproj
 import shapely
 
 from tilewright.tasks.grid.crs import is_geographic, metres_per_unit
+from tilewright.tasks.grid.grid import EDGE_SEGMENTS
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 
 MAX_METRES_PER_DEGREE = 111_700.0
 """Metres; an upper bound for one degree. Source: WGS 84, a degree of latitude at the poles is 111 694 m."""
-
-EDGE_SEGMENTS = 64
-"""Segments into which an area's longest side is cut, as in ``project_area``: its edges follow parallels."""
 
 
 def pixel_metres(grid: Grid) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""The plan of a product: everything that decides its pixels, frozen by the first run, readable without it.
+"""The plan of a product: everything that decides its pixels, frozen by the first run.
 
 Reading order: plan, raster, inputs.
 It may import grid, read, storage, cube, compose and what these import.

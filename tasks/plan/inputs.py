@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputPlan:
-    """How one model input is read.
+    """The plan of one model input.
 
     ``scenes`` in order. ``clearest``: all days, the least cloudy first, for reducers that choose. ``gaps`` is the rule
     for pixels without an observation in a step (``tasks/compose/gap_fill.py``). ``finer / coarser``: the input's pixels
@@ -48,7 +48,7 @@ class InputPlan:
 
     @property
     def uses_middles(self) -> bool:
-        """True where the steps' middle days make pixels: then days elsewhere in the area count too."""
+        """True if pixels depend on the middle days of steps, and so on days with scenes elsewhere in the area."""
         return self.gaps != "leave" or self.reducer in DATE_SCORING_REDUCERS
 
     @property
@@ -65,13 +65,13 @@ class InputPlan:
         return model_box.rescale(numerator=self.finer, denominator=self.coarser)
 
     def coverage(self, model_grid: Grid) -> Coverage:
-        """The input's scenes behind a spatial index over its own grid, made once."""
+        """The input's scenes with a spatial index over its own grid, made once."""
         if model_grid not in self._coverage:
             self._coverage[model_grid] = Coverage(self.scenes, self.grid(model_grid))
         return self._coverage[model_grid]
 
     def scene_digest(self, index: int) -> str:
-        """SHA-256 in hex over a scene's facts that make pixels: neither its record's address nor what it replaces."""
+        """SHA-256 in hex of a scene without `href`, `replaces` and `updated`, which do not affect pixels."""
         if index not in self._digests:
             plain = self.scenes[index].to_json()
             facts = {name: value for name, value in plain.items() if name not in {"href", "replaces", "updated"}}
@@ -88,7 +88,7 @@ class InputPlan:
         }
 
     def settings_json(self) -> dict[str, Any]:
-        """The input's plan without its scenes and their days: those belong to the blocks they touch."""
+        """The input's plan without its scenes and their days, which are part of the keys of the blocks they touch."""
         return {
             "name": self.name,
             "bands": list(self.bands),
@@ -107,11 +107,14 @@ class InputPlan:
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> InputPlan:
         """The plan that ``to_json`` wrote."""
+        mask: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in plain["mask"].items()
+        }
         return cls(
             **{
                 **plain,
                 "bands": tuple(plain["bands"]),
-                "mask": _mask(plain["mask"]),
+                "mask": MaskRule(**mask),
                 "clearest": tuple(plain["clearest"]),
                 "scenes": tuple(Scene.from_json(scene) for scene in plain["scenes"]),
                 "steps": tuple(_step(step) for step in plain["steps"]),
@@ -126,8 +129,3 @@ def _step_json(step: StepPlan) -> dict[str, Any]:
 def _step(plain: Mapping[str, Any]) -> StepPlan:
     start, end = datetime.fromisoformat(plain["start"]), datetime.fromisoformat(plain["end"])
     return StepPlan(label=plain["label"], start=start, end=end, days=tuple(plain["days"]))
-
-
-def _mask(plain: Mapping[str, Any]) -> MaskRule:
-    given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()}
-    return MaskRule(**given)

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PLAN_FORMAT = 1
-"""Raised when a plan of an older Tilewright can no longer be run as it stands."""
+"""Increased when a plan of an older Tilewright can no longer be run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelPlan:
     """The model part of a plan.
 
-    ``card`` finds and proves the model again: reference, name, digest. ``receptive`` is the measured receptive field.
+    ``card`` finds and verifies the model again: references, name, digests. ``receptive``: the measured receptive field.
     ``exact``: tiled equals whole, with the reason. ``fused``: the card's scaling and layers are computed inside its
     graph, from pixels rounded to uint16, in ``precision``. ``tuned``: the graph is rewritten for the window on a CPU
     (``models/optimise/tune.py``), equal but for rounding.
@@ -38,7 +38,7 @@ class ModelPlan:
     def to_json(self) -> dict[str, Any]:
         """The keys of the plan's JSON that this part holds."""
         plain = asdict(self)
-        # Left out where it is false, as in plans older than it, which must stay equal to themselves.
+        # Left out if false, since older plans do not have it and must stay equal to themselves.
         return plain if self.tuned else {key: value for key, value in plain.items() if key != "tuned"}
 
     @classmethod
@@ -49,9 +49,9 @@ class ModelPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A product's frozen plan. ``source`` signs the scenes' hrefs; ``request`` is what a second run is compared with.
+    """A product's frozen plan. ``source`` signs the scenes' hrefs; a second run must have the same ``request``.
 
-    Its JSON is flat: the keys of its parts lie side by side.
+    Its JSON is flat: the keys of its parts are on one level.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Plan:
     _memo: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def settings_key(self) -> str:
-        """Digest of all that makes every block's pixels, but for the scenes: model, grid, lattice, settings."""
+        """Digest of everything but scenes that decides the pixels of all blocks: model, grid, lattice, settings."""
         if "settings" not in self._memo:
             self._memo["settings"] = json_digest(self._settings())
         return self._memo["settings"]

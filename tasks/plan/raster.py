@@ -69,7 +69,7 @@ class RasterPlan:
         return replace(block, outer=self.touched_steps(block).pad(self.lattice.halo + self.margin))
 
     def touched_steps(self, block: Block) -> PixelBox:
-        """The whole steps of a block that hold a pixel of the grid's extent; all of the block where none does."""
+        """The box of the whole steps of a block that touch the grid's extent; the whole block if none does."""
         inside, step = block.inner.intersect(self.grid.extent), self.lattice.step
         if inside.empty:
             return block.inner

@@ -1,4 +1,4 @@
-"""What a product covers in km2, as a whole and by class, where pixels differ in size by row too."""
+"""The area on the ground that a product covers, as a whole and by class, also if pixel areas differ between rows."""
 
 from __future__ import annotations
 
@@ -20,61 +20,72 @@ if TYPE_CHECKING:
     from tilewright.tasks.storage.storage import Storage
 
 
-ROWS_AT_ONCE = 512
+STRIP_ROWS = 512
+"""Rows of a layer that are read at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Areas:
-    """km2 of all valid pixels, and of each class by layer and value."""
+    """Areas in km2: of all valid pixels, and of each class by layer name and stored value."""
 
     total: float
     classes: Mapping[str, Mapping[int, float]]
 
 
-def measure_areas(storage: Storage, plan: Plan, finished: WrittenLayers, *, n_valid: int) -> Areas:
-    """The areas of a finished product with ``n_valid`` valid pixels; in degrees its layers are read for it once."""
-    classes = [layer for layer in finished.layers if layer.spec.classes]
-    if not is_geographic(plan.raster.product_grid.crs):
-        pixel = float(row_km2(plan.raster.product_grid, range(1))[0])
-        known = {layer.spec.name: {v: n * pixel for v, n in layer.facts.counts.items()} for layer in classes}
-        return Areas(total=n_valid * pixel, classes=known)
-    first = finished.layers[0]
+def measure_areas(storage: Storage, plan: Plan, written: WrittenLayers, *, n_valid: int) -> Areas:
+    """The areas of a product with ``n_valid`` valid pixels.
+
+    On a projected grid they are pixel counts times the area of one pixel. On a geographic grid pixel areas differ
+    between rows, so that the first layer and all class layers are read once.
+    """
+    with_classes = [layer for layer in written.layers if layer.spec.classes]
+    grid = plan.raster.product_grid
+    if not is_geographic(grid.crs):
+        pixel_km2 = float(row_km2(grid, range(1))[0])
+        return Areas(
+            total=n_valid * pixel_km2,
+            classes={
+                layer.spec.name: {value: count * pixel_km2 for value, count in layer.facts.counts.items()}
+                for layer in with_classes
+            },
+        )
+    first = written.layers[0]
     n_first, first_km2 = 0, 0.0
-    for values, pixel_km2 in _rows(storage, plan, first):
-        valid = _valid(values, first).sum(axis=1)
-        n_first, first_km2 = n_first + int(valid.sum()), first_km2 + float(valid @ pixel_km2)
+    for values, pixel_km2s in _strips(storage, plan, first):
+        valid_per_row = _valid_mask(values, first).sum(axis=1)
+        n_first, first_km2 = n_first + int(valid_per_row.sum()), first_km2 + float(valid_per_row @ pixel_km2s)
     return Areas(
         total=n_valid * first_km2 / n_first if n_first else 0.0,
-        classes={layer.spec.name: _by_value(storage, plan, layer) for layer in classes},
+        classes={layer.spec.name: _km2_by_value(storage, plan, layer) for layer in with_classes},
     )
 
 
 def block_km2(plan: Plan, entry: BlockEntry) -> float:
-    """About what a block has mapped: in degrees its valid pixels are taken as of its rows' mean size."""
-    side, area = plan.raster.product_block, plan.raster.product_grid.extent
-    top, bottom = max(entry.row * side, area.row_start), min((entry.row + 1) * side, area.row_stop)
+    """The area of a block's valid pixels in km2; on a geographic grid an estimate, with its rows' mean pixel area."""
+    side, extent = plan.raster.product_block, plan.raster.product_grid.extent
+    top, bottom = max(entry.row * side, extent.row_start), min((entry.row + 1) * side, extent.row_stop)
     return entry.valid_pixels * float(row_km2(plan.raster.product_grid, range(top, bottom)).mean())
 
 
-def _by_value(storage: Storage, plan: Plan, layer: WrittenLayer) -> dict[int, float]:
-    total = dict.fromkeys(layer.facts.counts, 0.0)
-    for values, pixel_km2 in _rows(storage, plan, layer):
-        for value in total:
-            total[value] += float((values == value).sum(axis=1) @ pixel_km2)
-    return total
+def _km2_by_value(storage: Storage, plan: Plan, layer: WrittenLayer) -> dict[int, float]:
+    km2 = dict.fromkeys(layer.facts.counts, 0.0)
+    for values, pixel_km2s in _strips(storage, plan, layer):
+        for value in km2:
+            km2[value] += float((values == value).sum(axis=1) @ pixel_km2s)
+    return km2
 
 
-def _rows(storage: Storage, plan: Plan, layer: WrittenLayer) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(values (rows, width), km2 of a pixel (rows,)) of a layer inside the grid's area, from top to bottom."""
-    grid, area = plan.raster.product_grid, plan.raster.product_grid.extent
+def _strips(storage: Storage, plan: Plan, layer: WrittenLayer) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Strips of a layer from top to bottom: values (rows, width) inside the grid's extent, km2 of a pixel (rows,)."""
+    grid, extent = plan.raster.product_grid, plan.raster.product_grid.extent
     store = open_store(storage, box=plan.raster.product_box, block=plan.raster.product_block, read_only=True)
-    strips = LayerRows(store=store, name=layer.spec.name, box=area)
-    for start in range(0, area.shape[0], ROWS_AT_ONCE):
-        stop = min(start + ROWS_AT_ONCE, area.shape[0])
-        yield strips.rows(start, stop), row_km2(grid, range(area.row_start + start, area.row_start + stop))
+    layer_rows = LayerRows(store=store, name=layer.spec.name, box=extent)
+    for start in range(0, extent.shape[0], STRIP_ROWS):
+        stop = min(start + STRIP_ROWS, extent.shape[0])
+        yield layer_rows.rows(start, stop), row_km2(grid, range(extent.row_start + start, extent.row_start + stop))
 
 
-def _valid(values: np.ndarray, layer: WrittenLayer) -> np.ndarray:
+def _valid_mask(values: np.ndarray, layer: WrittenLayer) -> np.ndarray:
     nodata = layer.spec.nodata
     valid: np.ndarray = ~np.isnan(values) if np.isnan(nodata) else values != nodata
     return valid

@@ -1,35 +1,44 @@
-"""What is published of a finished run, in the catalog's words."""
+"""The facts of a finished run from which its Item is written."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import shapely
 from shapely.geometry import shape
 
-from tilewright.catalogs.footprint import bounds_of
+from tilewright.catalogs.footprint import bounds_of, to_geojson
 from tilewright.catalogs.publish.facts import (
     COG,
     VRT,
     ClassFacts,
     FileFacts,
+    FootprintFacts,
+    GridFacts,
     LayerFacts,
-    ModelFacts,
+    ModelSummary,
     ProductFacts,
+    Provenance,
+    RasterBand,
     RelatedFacts,
     SceneFacts,
     StatisticsFacts,
+    TimeFacts,
 )
 from tilewright.models.spec.outputs import layer_word
 from tilewright.tasks.cog.write import file_multihash
 from tilewright.tasks.grid.areas import pixel_metres
+from tilewright.tasks.storage.ledger import PLAN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
     from pathlib import Path
 
+    from shapely.geometry.base import BaseGeometry
+
+    from tilewright.models.card.card import ModelCard
     from tilewright.models.spec.outputs import LayerSpec
     from tilewright.tasks.block.worker import Worker
     from tilewright.tasks.cog.write import CogFacts
@@ -40,42 +49,57 @@ if TYPE_CHECKING:
 DATA_KINDS = {"class", "value"}
 
 UCUM = {"1": "", "percent": "%"}
-"""Units by the code that STAC asks for (common metadata, `unit`), where ours is another word for it."""
+"""UCUM codes, which STAC requires (common metadata, `unit`), of units that layers name differently."""
 
 LONGEST_NAME = 100
-"""Letters of a model's name in the collection's, which may have 128: a card may be called anything."""
+"""Letters of the model's name in the collection's id, which may have 128: a card's name may have any length."""
 
 
 def product_facts(
-    worker: Worker, finished: WrittenLayers, report: Mapping[str, Any], *, folder: Path, created: datetime
+    worker: Worker, written: WrittenLayers, report: Mapping[str, Any], *, folder: Path, created: datetime
 ) -> ProductFacts:
-    """All that the Item says. ``folder`` holds the files beside the layers as they are published."""
+    """The facts of the product's Item. ``folder`` holds the files as they are published, but for the layers."""
     plan, card = worker.plan, worker.model.card
+    moments = [scene.datetime for entry in plan.inputs for scene in entry.scenes]
     grid = plan.raster.product_grid
-    area = shape(plan.request["area"])
-    start, end = _span(plan)
     return ProductFacts(
         id=plan.name,
         collection=f"tilewright-{layer_word(card.name)[:LONGEST_NAME]}",
         title=plan.name,
         description=f"{', '.join(plan.raster.layers)} of {report['area_km2']:.1f} km2 by the model {card.name}",
-        geometry=shapely.geometry.mapping(area),
-        bbox=bounds_of(area),
-        start=start,
-        end=end,
-        created=created,
-        crs=grid.crs,
-        shape=grid.extent.shape,
-        transform=tuple(grid.transform_of(grid.extent))[:6],
-        layers=tuple(
-            layer_facts(layer.spec, layer.facts, media_type=VRT if layer.parts else COG) for layer in finished.layers
+        footprint=footprint_facts(shape(plan.request["area"])),
+        time=TimeFacts(start=min(moments), end=max(moments), created=created),
+        grid=GridFacts(
+            crs=grid.crs,
+            shape=grid.extent.shape,
+            transform=tuple(grid.transform_of(grid.extent))[:6],
+            gsd=math.sqrt(math.prod(pixel_metres(grid))),
         ),
-        files=_files(folder, finished, zarr_format=plan.request["zarr_format"]),
-        related=related_parts(finished),
-        model=ModelFacts(
+        layers=tuple(
+            layer_facts(layer.spec, layer.facts, media_type=VRT if layer.parts else COG) for layer in written.layers
+        ),
+        files=_files(folder, written, zarr_format=plan.request["zarr_format"]),
+        provenance=_provenance(plan, card, report),
+        related=tuple(
+            RelatedFacts(href=f"./item_{part.suffix}.json", title=f"part {part.suffix}")
+            for part, _ in written.layers[0].parts
+        ),
+    )
+
+
+def footprint_facts(footprint: BaseGeometry) -> FootprintFacts:
+    """The facts of a footprint in EPSG:4326, split at 180 degrees."""
+    return FootprintFacts(geometry=to_geojson(footprint), bbox=bounds_of(footprint))
+
+
+def _provenance(plan: Plan, card: ModelCard, report: Mapping[str, Any]) -> Provenance:
+    reference = plan.model.card["reference"]
+    return Provenance(
+        model=ModelSummary(
             id=card.id,
             name=card.name,
-            href=_card_href(plan),
+            # A reference without a slash is the name of a built-in model.
+            href=reference if "/" in reference else f"urn:tilewright:model:{reference}",
             sha256=card.sha256,
             tasks=card.tasks,
             architecture=card.architecture,
@@ -83,7 +107,6 @@ def product_facts(
         ),
         scenes=_scenes(plan, report),
         software=plan.versions,
-        gsd=math.sqrt(math.prod(pixel_metres(grid))),
         expression={
             "key": plan.settings_key(),
             "job": plan.request,
@@ -93,62 +116,57 @@ def product_facts(
     )
 
 
-def _span(plan: Plan) -> tuple[datetime, datetime]:
-    moments = [scene.datetime for entry in plan.inputs for scene in entry.scenes]
-    return min(moments), max(moments)
-
-
-def _card_href(plan: Plan) -> str:
-    reference = plan.model.card["reference"]
-    return reference if "://" in reference or "/" in reference else f"urn:tilewright:model:{reference}"
-
-
-def related_parts(finished: WrittenLayers) -> tuple[RelatedFacts, ...]:
-    """The Items of a product's parts, as its own Item names them."""
-    return tuple(
-        RelatedFacts(href=f"./item_{part.suffix}.json", title=f"part {part.suffix}")
-        for part, _ in finished.layers[0].parts
-    )
-
-
 def layer_facts(spec: LayerSpec, facts: CogFacts, *, media_type: str = COG) -> LayerFacts:
-    """What the Item says of a layer's file."""
-    moments = facts.statistics
+    """The Item's facts of a layer, from those of its COG or of the VRT over its parts."""
     return LayerFacts(
-        name=spec.name,
-        href=f"./{facts.path.name}",
-        size=facts.size,
-        checksum=facts.checksum,
-        dtype=spec.dtype,
-        nodata=spec.nodata,
-        unit=UCUM.get(spec.unit, spec.unit),
-        description=spec.description,
-        classes=tuple(
-            ClassFacts(
-                value=entry.value,
-                name=entry.name,
-                description=entry.description,
-                color=entry.color,
-                pixels=facts.counts.get(entry.value, 0),
-            )
-            for entry in spec.classes
+        file=FileFacts(
+            key=spec.name,
+            href=f"./{facts.path.name}",
+            media_type=media_type,
+            roles=("data" if spec.kind in DATA_KINDS else "metadata",),
+            title=spec.name,
+            description=spec.description,
+            size=facts.size,
+            checksum=facts.checksum,
         ),
-        statistics=None
-        if moments is None
-        else StatisticsFacts(
-            minimum=moments.minimum,
-            maximum=moments.maximum,
-            mean=moments.mean,
-            stddev=moments.stddev,
-            valid_percent=moments.valid_percent,
+        band=RasterBand(
+            dtype=spec.dtype,
+            nodata=spec.nodata,
+            unit=UCUM.get(spec.unit, spec.unit),
+            statistics=_statistics(facts),
+            classes=_classes(spec, facts),
         ),
-        media_type=media_type,
-        role="data" if spec.kind in DATA_KINDS else "metadata",
     )
 
 
-def names_facts(spec: LayerSpec, facts: CogFacts) -> tuple[FileFacts, ...]:
-    """What the Item says of the class names beside a layer's file, where there are any."""
+def _statistics(facts: CogFacts) -> StatisticsFacts | None:
+    statistics = facts.statistics
+    if statistics is None:
+        return None
+    return StatisticsFacts(
+        minimum=statistics.minimum,
+        maximum=statistics.maximum,
+        mean=statistics.mean,
+        stddev=statistics.stddev,
+        valid_percent=statistics.valid_percent,
+    )
+
+
+def _classes(spec: LayerSpec, facts: CogFacts) -> tuple[ClassFacts, ...]:
+    return tuple(
+        ClassFacts(
+            value=entry.value,
+            name=entry.name,
+            description=entry.description,
+            color=entry.color,
+            pixels=facts.counts.get(entry.value, 0),
+        )
+        for entry in spec.classes
+    )
+
+
+def sidecar_facts(spec: LayerSpec, facts: CogFacts) -> tuple[FileFacts, ...]:
+    """The Item's facts of the sidecar of a layer's file, which holds the class names; empty without a sidecar."""
     if facts.sidecar is None:
         return ()
     return (
@@ -162,47 +180,40 @@ def names_facts(spec: LayerSpec, facts: CogFacts) -> tuple[FileFacts, ...]:
     )
 
 
-def _files(folder: Path, finished: WrittenLayers, *, zarr_format: int) -> tuple[FileFacts, ...]:
-    facts = [
-        FileFacts(
-            key="data",
-            href="./data.zarr",
-            media_type=f"application/vnd.zarr; version={zarr_format}",
-            roles=("data",),
-            title="All layers and observation counts",
-        ),
-        FileFacts(key="report_json", href="./report.json", media_type="application/json", roles=("metadata",)),
-    ]
-    known = {
-        "preview.png": ("thumbnail", "image/png", ("thumbnail",), "The map over the scenes"),
-        "report.html": ("report", "text/html", ("metadata",), "The report for people"),
-        "manifest.parquet": ("manifest", "application/vnd.apache.parquet", ("metadata",), "Every scene read"),
-    }
-    for name, (key, media_type, roles, title) in known.items():
-        facts.append(
-            FileFacts(
-                key=key,
-                href=f"./{name}",
-                media_type=media_type,
-                roles=roles,
-                title=title,
-                size=(folder / name).stat().st_size,
-                checksum=file_multihash(folder / name),
-            )
-        )
-    facts.append(
-        FileFacts(
-            key="plan",
-            href="./.tilewright/plan.json",
-            media_type="application/json",
-            roles=("metadata",),
-            title="The frozen plan, from which the product can be rebuilt",
-            size=(folder / "plan.json").stat().st_size,
-            checksum=file_multihash(folder / "plan.json"),
-        )
+def _files(folder: Path, written: WrittenLayers, *, zarr_format: int) -> tuple[FileFacts, ...]:
+    store = FileFacts(
+        key="data",
+        href="./data.zarr",
+        media_type=f"application/vnd.zarr; version={zarr_format}",
+        roles=("data",),
+        title="All layers and observation counts",
     )
-    facts.extend(entry for layer in finished.layers for entry in names_facts(layer.spec, layer.facts))
-    return tuple(facts)
+    report = FileFacts(key="report_json", href="./report.json", media_type="application/json", roles=("metadata",))
+    preview = _file(folder / "preview.png", "thumbnail", "image/png", "The map over the scenes")
+    plan = _file(
+        folder / "plan.json", "plan", "application/json", "The frozen plan, from which the product can be rebuilt"
+    )
+    return (
+        store,
+        report,
+        replace(preview, roles=("thumbnail",)),
+        _file(folder / "report.html", "report", "text/html", "The report for people"),
+        _file(folder / "manifest.parquet", "manifest", "application/vnd.apache.parquet", "Every scene read"),
+        replace(plan, href=f"./{PLAN}"),
+        *(entry for layer in written.layers for entry in sidecar_facts(layer.spec, layer.facts)),
+    )
+
+
+def _file(path: Path, key: str, media_type: str, title: str) -> FileFacts:
+    return FileFacts(
+        key=key,
+        href=f"./{path.name}",
+        media_type=media_type,
+        roles=("metadata",),
+        title=title,
+        size=path.stat().st_size,
+        checksum=file_multihash(path),
+    )
 
 
 def _scenes(plan: Plan, report: Mapping[str, Any]) -> tuple[SceneFacts, ...]:

@@ -1,13 +1,13 @@
-"""The layers of a complete store as files: smaller levels, COGs, and a VRT where a layer takes several."""
+"""Writes the layers of a complete store as files: COGs, and a VRT over the parts of a large layer; and the pyramid."""
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from tilewright.tasks.cog.cog_file import CogFile, ensure_cog, remove_cogs
@@ -21,7 +21,6 @@ from tilewright.tasks.zarr.store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from concurrent.futures import Future
 
     from tilewright.models.card.card import ModelCard
     from tilewright.models.spec.outputs import LayerSpec
@@ -37,15 +36,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PART_ITEM = re.compile(r"item_r\d+c\d+\.json")
-"""Names of the Items of parts."""
+"""File names of the Items of parts."""
 
-AT_ONCE = 4
-"""Files made side by side at most, however many cores there are: each holds its rows and its staged copy."""
+MAX_PARALLEL_FILES = 4
+"""COGs written at the same time at most, for any number of cores: each holds its rows and its staged copy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrittenLayer:
-    """One published layer: what it is, where, what it holds; ``parts`` and their files where it takes several."""
+    """One layer as files: the facts of its COG, or of the VRT over its ``parts`` (each with the facts of its COG)."""
 
     spec: LayerSpec
     facts: CogFacts
@@ -53,79 +52,83 @@ class WrittenLayer:
 
     @property
     def href(self) -> str:
-        """The layer's file: its COG, or the VRT over its parts."""
+        """The name of the layer's file: its COG, or the VRT over its parts."""
         return self.facts.path.name
 
     @property
     def size(self) -> int:
-        """Bytes of all its files."""
+        """Bytes of all files of the layer."""
         return self.facts.size + sum(facts.size for _, facts in self.parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrittenLayers:
-    """All layers of a product as files, and the busy seconds by what they were spent on."""
+    """All layers of a product as files, and the busy seconds of writing them, by work: ``cogs``, ``pyramid``."""
 
     layers: tuple[WrittenLayer, ...]
     seconds: Mapping[str, float]
 
 
 def product_parts(plan: Plan) -> tuple[CogPart, ...]:
-    """The parts a plan's layers are cut in; one where they fit in one file."""
+    """The parts that each of a plan's layers is cut into; one if a layer fits into one file."""
     side = (plan.request.get("cog") or {}).get("max_side") or MAX_SIDE
     return cog_parts(plan.raster.product_grid.extent, side=side)
 
 
-def blocks_of(plan: Plan, entries: Mapping[str, BlockEntry], box: PixelBox) -> list[BlockEntry]:
-    """The blocks that touch a box of the product's pixels."""
+def blocks_touching(plan: Plan, entries: Mapping[str, BlockEntry], box: PixelBox) -> list[BlockEntry]:
+    """The entries of the blocks that touch a box of absolute product pixels."""
     side = plan.raster.product_block
     rows = range(box.row_start // side, -(-box.row_stop // side))
     cols = range(box.col_start // side, -(-box.col_stop // side))
     return [entry for entry in entries.values() if entry.row in rows and entry.col in cols]
 
 
-def finish_layers(
-    storage: Storage, plan: Plan, card: ModelCard, entries: Mapping[str, BlockEntry], *, listener: Listener
+def write_layers(
+    storage: Storage,
+    plan: Plan,
+    card: ModelCard,
+    entries: Mapping[str, BlockEntry],
+    *,
+    n_cores: int,
+    listener: Listener,
 ) -> WrittenLayers:
-    """Every layer as strict-valid COGs cut to the area, uploaded whole, and the store's smaller levels beside them.
+    """Every layer as uploaded, strictly valid COGs, cut to the requested area; the store's pyramid is written as well.
 
-    What stands from before and was made of the same blocks is kept; files that the plan no longer has are removed.
+    Existing files and pyramid chunks that were made of the same blocks are kept. Files of these layers that an earlier
+    plan cut differently are removed. Files are written on at most ``n_cores`` threads.
 
     Raises CogError, ReadBackError or StorageError naming the layer.
     """
-    known = {spec.name: spec for spec in card.layer_specs()}
+    by_name = {spec.name: spec for spec in card.layer_specs()}
+    specs = [by_name[name] for name in plan.raster.layers]
     parts, clock = product_parts(plan), _Clock()
-    wanted = {
-        (name, part): _file(plan, entries, known[name], part, parts) for name in plan.raster.layers for part in parts
-    }
+    wanted = {(spec.name, part): _cog_file(plan, entries, spec, part, parts) for spec in specs for part in parts}
     listener(Stage(name="cogs", total=len(wanted)))
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     store = open_store(storage, box=plan.raster.product_box, block=plan.raster.product_block, read_only=True)
-    pool = ThreadPoolExecutor(min(n_cores, AT_ONCE), thread_name_prefix="tilewright-finish")
+    pool = ThreadPoolExecutor(min(n_cores, MAX_PARALLEL_FILES), thread_name_prefix="tilewright-finish")
     try:
-        kinds = {name: known[name].kind for name in plan.raster.layers}
-        levels = pool.submit(clock.timed("pyramid", lambda: _pyramid(storage, plan, kinds, entries, n_cores)))
-        making = {
-            place: pool.submit(
-                clock.timed("cogs", lambda file=file: ensure_cog(storage, store, file, threads=n_cores))  # type: ignore[misc]
-            )
-            for place, file in wanted.items()
+        pyramid = pool.submit(clock.timed("pyramid", partial(_write_pyramid, storage, plan, specs, entries, n_cores)))
+        futures = {
+            key: pool.submit(clock.timed("cogs", partial(ensure_cog, storage, store, file, threads=n_cores)))
+            for key, file in wanted.items()
         }
-        made = {place: _done(future, listener) for place, future in making.items()}
-        levels.result()
+        facts: dict[tuple[str, CogPart], CogFacts] = {}
+        for key, future in futures.items():
+            facts[key] = future.result()
+            listener(Advance())
+        pyramid.result()
     finally:
-        # What failed is told at once: files not begun yet are not begun any more.
+        # A failure is reported at once: files that are not begun are cancelled.
         pool.shutdown(cancel_futures=True)
     layers = tuple(
-        _layer(storage, plan, known[name], tuple((part, made[name, part]) for part in parts))
-        for name in plan.raster.layers
+        _written_layer(storage, plan, spec, tuple((part, facts[spec.name, part]) for part in parts)) for spec in specs
     )
-    _remove_others(storage, plan, layers)
+    _remove_superseded(storage, plan, layers)
     return WrittenLayers(layers=layers, seconds=clock.seconds)
 
 
 def cog_spec(spec: LayerSpec) -> CogSpec:
-    """What is said of a card's layer in its file."""
+    """The specification of a layer's file, from the card's layer."""
     classes = tuple(
         CogClass(value=entry.value, name=entry.name, description=entry.description, color=entry.color)
         for entry in spec.classes
@@ -142,14 +145,14 @@ def cog_spec(spec: LayerSpec) -> CogSpec:
 
 
 class _Clock:
-    """Busy seconds by name, of several threads."""
+    """Busy seconds by kind of work, summed over threads."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def timed(self, name: str, work: Callable[[], T]) -> Callable[[], T]:
-        """``work``, its seconds counted under a name."""
+        """``work`` with its seconds added to those of ``name``, even if it fails."""
 
         def call() -> T:
             began = time.perf_counter()
@@ -162,7 +165,7 @@ class _Clock:
         return call
 
 
-def _file(
+def _cog_file(
     plan: Plan, entries: Mapping[str, BlockEntry], spec: LayerSpec, part: CogPart, parts: tuple[CogPart, ...]
 ) -> CogFile:
     grid = plan.raster.product_grid
@@ -173,33 +176,30 @@ def _file(
         grid=grid,
         box=box,
         metadata={"TILEWRIGHT_PRODUCT": plan.name, "TILEWRIGHT_MODEL": plan.model.card["name"]},
-        checksums={entry.name: entry.checksums[spec.name] for entry in blocks_of(plan, entries, box)},
+        checksums={entry.name: entry.checksums[spec.name] for entry in blocks_touching(plan, entries, box)},
     )
 
 
-def _pyramid(
-    storage: Storage, plan: Plan, kinds: Mapping[str, str], entries: Mapping[str, BlockEntry], threads: int
+def _write_pyramid(
+    storage: Storage, plan: Plan, specs: list[LayerSpec], entries: Mapping[str, BlockEntry], threads: int
 ) -> None:
-    names = {**kinds, "observations": "value"}
-    checksums = {name: {(entry.row, entry.col): entry.checksums[name] for entry in entries.values()} for name in names}
+    kinds: dict[str, str] = {**{spec.name: spec.kind for spec in specs}, "observations": "value"}
+    checksums = {name: {(entry.row, entry.col): entry.checksums[name] for entry in entries.values()} for name in kinds}
     write_pyramid(
         storage,
         grid=plan.raster.product_grid,
         box=plan.raster.product_box,
         block=plan.raster.product_block,
-        kinds=names,
+        kinds=kinds,
         checksums=checksums,
         threads=threads,
     )
 
 
-def _done(future: Future[CogFacts], listener: Listener) -> CogFacts:
-    facts = future.result()
-    listener(Advance())
-    return facts
-
-
-def _layer(storage: Storage, plan: Plan, spec: LayerSpec, files: tuple[tuple[CogPart, CogFacts], ...]) -> WrittenLayer:
+def _written_layer(
+    storage: Storage, plan: Plan, spec: LayerSpec, files: tuple[tuple[CogPart, CogFacts], ...]
+) -> WrittenLayer:
+    """The layer of these COGs; uploads a VRT over them if there are several."""
     if len(files) == 1:
         return WrittenLayer(spec=spec, facts=files[0][1])
     grid = plan.raster.product_grid
@@ -215,12 +215,12 @@ def _layer(storage: Storage, plan: Plan, spec: LayerSpec, files: tuple[tuple[Cog
         return WrittenLayer(spec=spec, facts=join_parts(files, vrt=vrt), parts=files)
 
 
-def _remove_others(storage: Storage, plan: Plan, layers: tuple[WrittenLayer, ...]) -> None:
-    """Remove what an earlier plan cut otherwise: parts, whole files and VRTs of these layers, Items of parts."""
-    ours = {name for layer in layers for name in (layer.href, *(facts.path.name for _, facts in layer.parts))}
+def _remove_superseded(storage: Storage, plan: Plan, layers: tuple[WrittenLayer, ...]) -> None:
+    """Remove files of an earlier plan that cut layers differently: their COGs and VRTs, and the Items of parts."""
+    kept = {name for layer in layers for name in (layer.href, *(facts.path.name for _, facts in layer.parts))}
     names = "|".join(re.escape(name) for name in plan.raster.layers)
-    others = re.compile(rf"({names})(_r\d+c\d+)?\.(tif|vrt)")
-    top = storage.top_names()
-    remove_cogs(storage, [name for name in top if others.fullmatch(name) and name not in ours])
-    parts = {f"item_{part.suffix}.json" for part, _ in layers[0].parts}
-    storage.delete([name for name in top if PART_ITEM.fullmatch(name) and name not in parts])
+    layer_file = re.compile(rf"({names})(_r\d+c\d+)?\.(tif|vrt)")
+    existing = storage.top_names()
+    remove_cogs(storage, [name for name in existing if layer_file.fullmatch(name) and name not in kept])
+    kept_items = {f"item_{part.suffix}.json" for part, _ in layers[0].parts}
+    storage.delete([name for name in existing if PART_ITEM.fullmatch(name) and name not in kept_items])

@@ -1,17 +1,17 @@
-"""What is published of each part of a product whose layers take several files."""
+"""The facts of the Item of each part of a product whose layers are cut into several files."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import shapely
 from shapely.geometry import MultiPolygon, mapping, shape
 
-from tilewright.catalogs.footprint import bounds_of, footprint_of, to_geojson
+from tilewright.catalogs.footprint import footprint_of
 from tilewright.catalogs.publish.facts import RelatedFacts
-from tilewright.tasks.publish.item_facts import layer_facts, names_facts
-from tilewright.tasks.publish.layers import blocks_of
+from tilewright.tasks.publish.item_facts import footprint_facts, layer_facts, sidecar_facts
+from tilewright.tasks.publish.layers import PART_ITEM, blocks_touching
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,55 +27,65 @@ if TYPE_CHECKING:
 
 
 LONGEST_ID = 112
-"""Letters of a product's name in its parts' ids, which may have 128."""
+"""Letters of the product's name in the ids of its parts, which may have 128."""
 
 
 def part_id(name: str, suffix: str) -> str:
-    """The id of a part's Item."""
+    """The id of the Item of a part of the product ``name``; ``suffix`` is that of the part's files."""
     return f"{name[:LONGEST_ID]}_{suffix}"
 
 
+def part_item_names(item: Mapping[str, Any]) -> list[str]:
+    """The file names of the Items of a product's parts, sorted, from the product's own Item; empty without parts."""
+    related = [link for link in item.get("links", ()) if link.get("rel") == "related"]
+    return sorted(name for link in related if PART_ITEM.fullmatch(name := str(link.get("href")).removeprefix("./")))
+
+
 def part_facts(
-    whole: ProductFacts, plan: Plan, entries: Mapping[str, BlockEntry], finished: WrittenLayers
+    whole: ProductFacts, plan: Plan, entries: Mapping[str, BlockEntry], written: WrittenLayers
 ) -> dict[str, ProductFacts]:
-    """Each part by the name of its Item's file; none where every layer is one file.
+    """The facts of each part by the file name of its Item; empty if every layer is one file.
 
-    A part names the scenes of its own blocks alone, and lies where it meets the area asked for.
+    ``whole`` are the facts of the product's own Item. A part has the scenes of its blocks alone, and its footprint is
+    its intersection with the requested area.
     """
-    parts = [part for part, _ in finished.layers[0].parts]
-    return {f"item_{part.suffix}.json": _part(whole, plan, entries, finished, part) for part in parts}
+    parts = [part for part, _ in written.layers[0].parts]
+    return {f"item_{part.suffix}.json": _part_facts(whole, plan, entries, written, part) for part in parts}
 
 
-def _part(
-    whole: ProductFacts, plan: Plan, entries: Mapping[str, BlockEntry], finished: WrittenLayers, part: CogPart
+def _part_facts(
+    whole: ProductFacts, plan: Plan, entries: Mapping[str, BlockEntry], written: WrittenLayers, part: CogPart
 ) -> ProductFacts:
     grid = plan.raster.product_grid
     box = part.box_in(grid.extent)
-    files = [(layer.spec, dict(layer.parts)[part]) for layer in finished.layers]
-    used = {scene for entry in blocks_of(plan, entries, box) for scene in entry.scenes}
-    footprint = _footprint(plan, box)
+    files = [(layer.spec, dict(layer.parts)[part]) for layer in written.layers]
+    used = {scene_id for entry in blocks_touching(plan, entries, box) for scene_id in entry.scenes}
+    scenes = tuple(scene for scene in whole.provenance.scenes if scene.id in used)
     return replace(
         whole,
         id=part_id(whole.id, part.suffix),
         title=f"{whole.title}, part {part.suffix}",
-        description=f"Part {part.suffix} of {len(finished.layers[0].parts)}: {whole.description}",
-        geometry=to_geojson(footprint),
-        bbox=bounds_of(footprint),
-        shape=part.shape,
-        transform=tuple(grid.transform_of(box))[:6],
+        description=f"Part {part.suffix} of {len(written.layers[0].parts)}: {whole.description}",
+        footprint=footprint_facts(_footprint(plan, box)),
+        grid=replace(whole.grid, shape=part.shape, transform=tuple(grid.transform_of(box))[:6]),
         layers=tuple(layer_facts(spec, facts) for spec, facts in files),
-        files=tuple(entry for spec, facts in files for entry in names_facts(spec, facts)),
-        scenes=tuple(scene for scene in whole.scenes if scene.id in used),
+        files=tuple(entry for spec, facts in files for entry in sidecar_facts(spec, facts)),
+        provenance=replace(whole.provenance, scenes=scenes),
         related=(RelatedFacts(href="./item.json", title=whole.title),),
     )
 
 
 def _footprint(plan: Plan, box: PixelBox) -> BaseGeometry:
-    """Where a part meets the area asked for, in EPSG:4326; the part itself where it only fills the rectangle."""
-    square = plan.raster.product_grid.geobox_of(box).footprint("EPSG:4326", npoints=64).geom
-    outline = footprint_of(mapping(square), None)
-    met = shapely.intersection(outline, shape(plan.request["area"]))
-    areas = [piece for piece in getattr(met, "geoms", [met]) if piece.geom_type == "Polygon" and piece.area > 0]
-    if not areas:
-        return outline
-    return areas[0] if len(areas) == 1 else MultiPolygon(areas)
+    """The intersection of a box of product pixels with the requested area, in EPSG:4326; the box if they are disjoint.
+
+    A part outside the area exists because the parts fill the area's bounding rectangle.
+    """
+    outline = plan.raster.product_grid.geobox_of(box).footprint("EPSG:4326", npoints=64).geom
+    rectangle = footprint_of(mapping(outline), None)
+    common = shapely.intersection(rectangle, shape(plan.request["area"]))
+    polygons = [
+        piece for piece in getattr(common, "geoms", [common]) if piece.geom_type == "Polygon" and piece.area > 0
+    ]
+    if not polygons:
+        return rectangle
+    return polygons[0] if len(polygons) == 1 else MultiPolygon(polygons)

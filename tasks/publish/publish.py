@@ -1,8 +1,9 @@
-"""From complete blocks to a product: COGs, pictures, the report, and last of all the Item."""
+"""Publishes a product whose layers are written: report, pictures, manifest, Items, and last its own Item."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -39,45 +40,42 @@ if TYPE_CHECKING:
 
 
 PICTURE_SIZE = 1400
-"""Pixels of a picture's longer side: enough for a full screen, small enough to travel inside one page."""
+"""Pixels of a picture's longer side: enough for a full screen, small enough to be embedded in the report's page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PreviewContent:
-    """What the preview shows: a layer as RGBA (y, x, 4), its legend, the scenes behind it as (y, x, 3) or None."""
+class ProductPictures:
+    """The pictures of preview and report.
 
-    layer: np.ndarray
-    key: Legend
+    ``maps``: every layer by name as RGBA (y, x, 4) uint8. ``shown``: the name of the preview's layer, with its
+    ``legend``. ``background``: the scenes in true colour, (y, x, 3) uint8, None if there are none.
+    """
+
+    maps: Mapping[str, np.ndarray]
+    shown: str
+    legend: Legend
     background: np.ndarray | None
 
 
 def publish_product(
-    worker: Worker,
-    entries: Mapping[str, BlockEntry],
-    finished: WrittenLayers,
-    run: RunFacts,
+    worker: Worker, entries: Mapping[str, BlockEntry], written: WrittenLayers, run: RunFacts
 ) -> dict[str, Any]:
-    """The report of a product, once report, pictures, manifest and collection are written, and last of all the Item."""
+    """The report of a product, published with its pictures, manifest, Items and Collection.
+
+    The product's own Item is written last: a product is complete if it has one.
+    """
     storage, plan = worker.storage, worker.plan
-    small = _small_layers(storage, plan, finished)
-    report = report_json(worker, entries, finished, small, run)
-    maps = {layer.spec.name: picture(small[layer.spec.name], layer.spec) for layer in finished.layers}
+    small = _small_layers(storage, plan, written)
+    report = report_json(worker, entries, written, small, run)
+    pictures = _draw_layers(written, small, run.background)
     with staging_folder(storage) as folder:
-        first = finished.layers[0].spec
-        shown = PreviewContent(layer=maps[first.name], key=legend(small[first.name], first), background=run.background)
-        with ThreadPoolExecutor(1) as pool:
-            # Both spend their time on packing pictures, which other threads may do meanwhile.
-            preview = pool.submit(_write_preview, folder / "preview.png", plan, shown, report=report)
-            page = folder / "report.html"
-            page.write_text(render_report(report, true_colour=run.background, maps=maps), encoding="utf-8")
-            write_manifest(folder / "manifest.parquet", _manifest_rows(plan, entries))
-            preview.result()
+        _stage_files(folder, plan, entries, pictures, report)
         storage.write("report.json", json_bytes(report))
         for name in ("report.html", "preview.png", "manifest.parquet"):
             storage.upload(name, folder / name)
         (folder / "plan.json").write_bytes(storage.read(PLAN) or b"")
-        product = product_facts(worker, finished, report, folder=folder, created=run.finished)
-        parts = part_facts(product, plan, entries, finished)
+        product = product_facts(worker, written, report, folder=folder, created=run.finished)
+        parts = part_facts(product, plan, entries, written)
         items = {name: build_item(facts) for name, facts in {"item.json": product, **parts}.items()}
         plain = {name: item_json(item) for name, item in items.items()}
         _add_to_table(storage, folder / "items.parquet", list(plain.values()))
@@ -88,8 +86,8 @@ def publish_product(
     return report
 
 
-def _small_layers(storage: Storage, plan: Plan, finished: WrittenLayers) -> dict[str, np.ndarray]:
-    """Every layer by name as (y, x) in its stored dtype, small enough for a picture."""
+def _small_layers(storage: Storage, plan: Plan, written: WrittenLayers) -> dict[str, np.ndarray]:
+    """Every layer by name, (y, x) in its stored dtype, reduced to the size of a picture."""
     return {
         layer.spec.name: read_thumbnail(
             storage,
@@ -99,48 +97,81 @@ def _small_layers(storage: Storage, plan: Plan, finished: WrittenLayers) -> dict
             max_size=PICTURE_SIZE,
             kind=layer.spec.kind,
         )
-        for layer in finished.layers
+        for layer in written.layers
     }
 
 
-def _add_to_table(storage: Storage, path: Path, items: Sequence[Mapping[str, Any]]) -> None:
-    """The table of the collection's Items with these in it, and without parts that this product had before."""
-    known = storage.read(path.name)
-    if known is not None:
-        path.write_bytes(known)
-    add_items(path, items, without=re.compile(re.escape(part_id(items[0]["id"], "")) + r"r\d+c\d+"))
-    storage.upload(path.name, path)
+def _draw_layers(
+    written: WrittenLayers, small: Mapping[str, np.ndarray], background: np.ndarray | None
+) -> ProductPictures:
+    first = written.layers[0].spec
+    return ProductPictures(
+        maps={layer.spec.name: picture(small[layer.spec.name], layer.spec) for layer in written.layers},
+        shown=first.name,
+        legend=legend(small[first.name], first),
+        background=background,
+    )
 
 
-def _collection(standing: Mapping[str, Any] | None, items: Mapping[str, pystac.Item]) -> dict[str, Any]:
-    """The Collection with these Items, by file name, in it."""
-    if standing is not None:
-        links = [link for link in standing.get("links", ()) if not PART_ITEM.fullmatch(link["href"][2:])]
-        standing = {**standing, "links": links}
-    for name, item in items.items():
-        standing = update_collection(standing, item, item_href=f"./{name}")
-    assert standing is not None, "a product has an Item"
-    return dict(standing)
+def _stage_files(
+    folder: Path,
+    plan: Plan,
+    entries: Mapping[str, BlockEntry],
+    pictures: ProductPictures,
+    report: Mapping[str, Any],
+) -> None:
+    """Write preview.png, report.html and manifest.parquet into a local folder."""
+    with ThreadPoolExecutor(1) as pool:
+        # Both spend most of their time on compressing pictures, during which the other thread can run.
+        preview = pool.submit(_write_preview, folder / "preview.png", plan, pictures, report)
+        page = render_report(report, true_colour=pictures.background, maps=pictures.maps)
+        (folder / "report.html").write_text(page, encoding="utf-8")
+        write_manifest(folder / "manifest.parquet", _manifest_rows(plan, entries))
+        preview.result()
 
 
-def _write_preview(path: Path, plan: Plan, shown: PreviewContent, *, report: Mapping[str, Any]) -> None:
+def _write_preview(path: Path, plan: Plan, pictures: ProductPictures, report: Mapping[str, Any]) -> None:
     grid = plan.raster.product_grid
     write_preview(
         path,
-        layer=shown.layer,
-        legend=shown.key,
+        layer=pictures.maps[pictures.shown],
+        legend=pictures.legend,
         frame=Frame(crs=grid.crs, bounds=grid.bounds_of(grid.extent), resolution=grid.resolution),
         title=plan.name,
         subtitle=headline(report),
         attribution=str(report["attribution"]),
-        background=shown.background,
+        background=pictures.background,
     )
 
 
 def _manifest_rows(plan: Plan, entries: Mapping[str, BlockEntry]) -> list[ManifestRow]:
-    used = [scene_id for entry in entries.values() for scene_id in entry.scenes]
+    n_blocks = Counter(scene_id for entry in entries.values() for scene_id in entry.scenes)
     scenes = {(scene.collection, scene.id): scene for entry in plan.inputs for scene in entry.scenes}
     return [
-        ManifestRow(scene=scene, href=scene.href, used_in_blocks=used.count(scene.id))
+        ManifestRow(scene=scene, href=scene.href, used_in_blocks=n_blocks[scene.id])
         for _, scene in sorted(scenes.items())
     ]
+
+
+def _add_to_table(storage: Storage, path: Path, items: Sequence[Mapping[str, Any]]) -> None:
+    """Upload the table of the Collection's Items with ``items`` added; earlier parts of this product are removed.
+
+    ``items`` are a product's own Item and those of its parts. ``path`` is local and has the table's name.
+    """
+    existing = storage.read(path.name)
+    if existing is not None:
+        path.write_bytes(existing)
+    add_items(path, items, without=re.compile(re.escape(part_id(items[0]["id"], "")) + r"r\d+c\d+"))
+    storage.upload(path.name, path)
+
+
+def _collection(existing: Mapping[str, Any] | None, items: Mapping[str, pystac.Item]) -> dict[str, Any]:
+    """The Collection with these Items, by file name, added; earlier links to parts are removed."""
+    collection = existing
+    if collection is not None:
+        links = [link for link in collection.get("links", ()) if not PART_ITEM.fullmatch(link["href"][2:])]
+        collection = {**collection, "links": links}
+    for name, item in items.items():
+        collection = update_collection(collection, item, item_href=f"./{name}")
+    assert collection is not None, "a product has an Item"
+    return dict(collection)

@@ -1,4 +1,4 @@
-"""report.json: every figure of a finished run, really measured."""
+"""The content of report.json: the measured figures of a finished run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tilewright.tasks.publish.class_areas import measure_areas
 from tilewright.tasks.report.picture import value_ends
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     import numpy as np
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 class RunFacts:
     """Facts of a run that neither its plan nor its ledger holds.
 
-    ``began`` and ``finished`` in UTC; ``seconds`` of wall time from the command's start, imports included;
-    ``peak_memory`` in bytes; ``background``: the scenes in true colour, (y, x, 3) uint8, None where there are none.
+    ``began`` and ``finished`` are in UTC; ``seconds`` is wall time from the command's start, imports included;
+    ``peak_memory`` is in bytes; ``background`` is the scenes in true colour, (y, x, 3) uint8, None if there are none.
     """
 
     began: datetime
@@ -47,57 +47,37 @@ class RunFacts:
 def report_json(
     worker: Worker,
     entries: Mapping[str, BlockEntry],
-    finished: WrittenLayers,
+    written: WrittenLayers,
     small: Mapping[str, np.ndarray],
     run: RunFacts,
 ) -> dict[str, Any]:
-    """The report of a run; areas are in km2. ``small`` has every layer by name as a small (y, x) array."""
+    """The report of a run as JSON values; areas are in km2.
+
+    ``small`` has every layer by name as a small (y, x) array in its stored dtype.
+    """
     plan = worker.plan
     blocks = list(entries.values())
-    valid = sum(entry.valid_pixels for entry in blocks)
-    areas = measure_areas(worker.storage, plan, finished, n_valid=valid)
-    needed = worker.stats.needed_pixels or sum(entry.pixels_needed for entry in blocks)
-    rates = calibrate(plan, worker.model.card, worker.model.session, window=worker.model.timer.seconds)
-    asked = n_inside(plan.raster.grid, plan.raster.aoi_geometry)
-    inside = asked * (plan.raster.up / plan.raster.down) ** 2
-    floor = floor_seconds(rates, plan, pixels_needed=needed, valid_pixels=valid, n_cores=run.n_workers)
+    n_valid = sum(entry.valid_pixels for entry in blocks)
+    n_model_pixels = n_inside(plan.raster.grid, plan.raster.aoi_geometry)
+    n_requested = n_model_pixels * (plan.raster.up / plan.raster.down) ** 2
+    areas = measure_areas(worker.storage, plan, written, n_valid=n_valid)
     return {
-        **_identity(plan, run.began, run.finished),
-        "steps": contributions(plan, blocks, n_inside=asked),
+        **_identity(plan, run),
+        "steps": step_rows(plan, blocks, n_inside=n_model_pixels),
         "area_km2": areas.total,
         "area_asked_km2": geometry_km2(plan.raster.aoi_geometry, plan.raster.grid.crs),
-        "missing_percent": _missing_percent(valid, inside),
-        "blocks": len(blocks),
-        "windows_run": sum(entry.windows_run for entry in blocks),
-        "windows_skipped": sum(entry.windows_skipped for entry in blocks),
-        "passes": _passes(plan, blocks, valid),
-        "read_factor": _read_factor(worker, blocks),
-        "bytes_read": sum(entry.bytes_read for entry in blocks),
-        "seconds": {**_stage_seconds(blocks), **finished.seconds, "total": run.seconds},
-        "floor_seconds": floor,
-        "efficiency": floor / run.seconds if floor is not None and run.seconds > 0 else None,
-        "km2_per_s": areas.total / run.seconds if run.seconds > 0 else 0.0,
-        "peak_memory_mb": run.peak_memory / 1e6,
-        "workers": run.n_workers,
-        "provider": worker.model.session.provider,
-        "fused": plan.model.fused,
-        "precision": plan.model.precision,
-        "tuned": plan.model.tuned,
-        "receptive_field": plan.model.receptive,
-        "trim": plan.raster.lattice.trim,
-        "window": plan.raster.lattice.window,
-        "step": plan.raster.lattice.step,
-        "windows_reason": plan.model.windows_reason,
-        "exact": plan.model.exact,
-        "exact_reason": plan.model.exact_reason,
-        "layers": [_layer(layer, small[layer.spec.name], areas, inside=inside) for layer in finished.layers],
+        "missing_percent": _missing_percent(n_valid, n_requested),
+        **_work(worker, blocks, n_valid=n_valid),
+        **_cost(worker, blocks, written, run, n_valid=n_valid, km2=areas.total),
+        **_model(worker),
+        "layers": [_layer(layer, small[layer.spec.name], areas, n_requested=n_requested) for layer in written.layers],
         "scenes": _scenes(plan, blocks),
         "failures": [failure for entry in blocks for failure in entry.failures],
         "warnings": [*plan.warnings, *([worker.model.session.note] if worker.model.session.note else [])],
     }
 
 
-def _identity(plan: Plan, began: datetime, finished_at: datetime) -> dict[str, Any]:
+def _identity(plan: Plan, run: RunFacts) -> dict[str, Any]:
     grid = plan.raster.product_grid
     simulated = any(scene.simulated for entry in plan.inputs for scene in entry.scenes)
     periods = {period["name"]: f"{period['start']}/{period['end']}" for period in plan.request["period"]}
@@ -120,43 +100,90 @@ def _identity(plan: Plan, began: datetime, finished_at: datetime) -> dict[str, A
             "bounds": list(grid.bounds_of(grid.extent)),
         },
         "key": plan.settings_key(),
-        "started": began.isoformat(),
-        "finished": finished_at.isoformat(),
+        "started": run.began.isoformat(),
+        "finished": run.finished.isoformat(),
         "attribution": "Simulated scenes, not a real place"
         if simulated
         else "Contains modified Copernicus Sentinel data",
     }
 
 
-def _passes(plan: Plan, blocks: list[BlockEntry], valid: int) -> float | None:
-    """Pixels the model computed per valid pixel of the product; None where none is valid."""
+def _work(worker: Worker, blocks: list[BlockEntry], *, n_valid: int) -> dict[str, Any]:
+    return {
+        "blocks": len(blocks),
+        "windows_run": sum(entry.windows_run for entry in blocks),
+        "windows_skipped": sum(entry.windows_skipped for entry in blocks),
+        "passes": _passes(worker.plan, blocks, n_valid),
+        "read_factor": _read_factor(worker, blocks),
+        "bytes_read": sum(entry.bytes_read for entry in blocks),
+    }
+
+
+def _passes(plan: Plan, blocks: list[BlockEntry], n_valid: int) -> float | None:
+    """Pixels that the model computed per valid pixel of the product; None if no pixel is valid."""
     window_pixels = (plan.raster.lattice.window * plan.raster.up / plan.raster.down) ** 2
-    return sum(entry.windows_run for entry in blocks) * window_pixels / valid if valid else None
+    return sum(entry.windows_run for entry in blocks) * window_pixels / n_valid if n_valid else None
 
 
 def _read_factor(worker: Worker, blocks: list[BlockEntry]) -> float:
-    """File pixels decoded per distinct file pixel needed; per block, and so a little high, where workers read apart."""
+    """File pixels decoded per distinct file pixel needed.
+
+    If other processes read, distinct pixels are counted per block, which gives a slightly higher factor.
+    """
     if worker.stats.needed_pixels:
         return float(worker.stats.read_factor)
     needed = sum(entry.pixels_needed for entry in blocks)
     return sum(entry.pixels_read for entry in blocks) / needed if needed else 1.0
 
 
+def _cost(
+    worker: Worker, blocks: list[BlockEntry], written: WrittenLayers, run: RunFacts, *, n_valid: int, km2: float
+) -> dict[str, Any]:
+    needed = worker.stats.needed_pixels or sum(entry.pixels_needed for entry in blocks)
+    rates = calibrate(worker.plan, worker.model.card, worker.model.session, window=worker.model.timer.seconds)
+    floor = floor_seconds(rates, worker.plan, pixels_needed=needed, valid_pixels=n_valid, n_cores=run.n_workers)
+    return {
+        "seconds": {**_stage_seconds(blocks), **written.seconds, "total": run.seconds},
+        "floor_seconds": floor,
+        "efficiency": floor / run.seconds if floor is not None and run.seconds > 0 else None,
+        "km2_per_s": km2 / run.seconds if run.seconds > 0 else 0.0,
+        "peak_memory_mb": run.peak_memory / 1e6,
+        "workers": run.n_workers,
+    }
+
+
 def _stage_seconds(blocks: list[BlockEntry]) -> dict[str, float]:
-    """Busy seconds per stage summed over blocks: stages overlap, so that their sum may exceed the total."""
+    """Busy seconds per stage, summed over blocks. Stages overlap, so that their sum may exceed the total."""
     total: Counter[str] = Counter()
     for entry in blocks:
         total.update(entry.seconds)
     return dict(total)
 
 
-def _missing_percent(valid: int, inside: float) -> float:
-    """Percent of the ``inside`` pixels of the area asked for that have no value."""
-    # Where outputs are coarser than the model's pixels, those on the rim count whole.
-    return 100.0 * max(0.0, 1 - valid / inside) if inside else 0.0
+def _model(worker: Worker) -> dict[str, Any]:
+    model, lattice = worker.plan.model, worker.plan.raster.lattice
+    return {
+        "provider": worker.model.session.provider,
+        "fused": model.fused,
+        "precision": model.precision,
+        "tuned": model.tuned,
+        "receptive_field": model.receptive,
+        "trim": lattice.trim,
+        "window": lattice.window,
+        "step": lattice.step,
+        "windows_reason": model.windows_reason,
+        "exact": model.exact,
+        "exact_reason": model.exact_reason,
+    }
 
 
-def _layer(layer: WrittenLayer, small: np.ndarray, areas: Areas, *, inside: float) -> dict[str, Any]:
+def _missing_percent(n_valid: int, n_requested: float) -> float:
+    """Percentage of the requested area's product pixels that are not valid."""
+    # Pixels at the edge of the area count whole if outputs are coarser than the model's pixels.
+    return 100.0 * max(0.0, 1 - n_valid / n_requested) if n_requested else 0.0
+
+
+def _layer(layer: WrittenLayer, small: np.ndarray, areas: Areas, *, n_requested: float) -> dict[str, Any]:
     spec, facts = layer.spec, layer.facts
     statistics = facts.statistics
     ends = value_ends(small, spec) if spec.kind != "class" else None
@@ -170,7 +197,7 @@ def _layer(layer: WrittenLayer, small: np.ndarray, areas: Areas, *, inside: floa
         "min": statistics.minimum if statistics else None,
         "max": statistics.maximum if statistics else None,
         "mean": statistics.mean if statistics else None,
-        "nodata_percent": _missing_percent(facts.valid_pixels, inside),
+        "nodata_percent": _missing_percent(facts.valid_pixels, n_requested),
         "size": layer.size,
     }
     if layer.parts:
@@ -195,9 +222,9 @@ def _layer(layer: WrittenLayer, small: np.ndarray, areas: Areas, *, inside: floa
 def _scenes(plan: Plan, blocks: list[BlockEntry]) -> list[dict[str, Any]]:
     used = Counter(scene_id for entry in blocks for scene_id in entry.scenes)
     rows: dict[str, dict[str, Any]] = {}
-    for entry in plan.inputs:
-        for scene in entry.scenes:
-            steps = [step.label for step in entry.steps if scene.solar_day in step.days]
+    for planned in plan.inputs:
+        for scene in planned.scenes:
+            steps = [step.label for step in planned.steps if scene.solar_day in step.days]
             row = rows.setdefault(
                 scene.id,
                 {
@@ -216,42 +243,38 @@ def _scenes(plan: Plan, blocks: list[BlockEntry]) -> list[dict[str, Any]]:
     return sorted(rows.values(), key=lambda row: (row["datetime"], row["id"]))
 
 
-def contributions(plan: Plan, blocks: Iterable[BlockEntry], *, n_inside: int) -> list[dict[str, Any]]:
-    """Each step once by its label: its span, the solar days that any input takes for it, and what each input saw.
+def step_rows(plan: Plan, blocks: Sequence[BlockEntry], *, n_inside: int) -> list[dict[str, Any]]:
+    """One row per step label: its period, the solar days that any input uses for it, each input's observations.
 
-    ``n_inside`` are the pixels of the model grid inside the area. Per input ``observed_percent`` is the share of them
-    with a valid observation, ``mean_observations`` how many there are on average over all of them; both are None where
-    a block was made by an older Tilewright, which did not count.
+    ``n_inside`` is the number of pixels of the model grid inside the area. Per input ``observed_percent`` is the
+    percentage of them with a valid observation, ``mean_observations`` the mean number of valid observations over all of
+    them. Both are None if a block comes from an older Tilewright, which did not count observations.
     """
-    entries = list(blocks)
-    known = all(_is_counted(plan, entry) for entry in entries)
-    total = add_observed(entry.observed for entry in entries) if known else {}
+    n_steps = {planned.name: len(planned.steps) for planned in plan.inputs}
+    counted = all({name: len(counts) for name, counts in entry.observed.items()} == n_steps for entry in blocks)
+    total = add_observed(entry.observed for entry in blocks) if counted else {}
     rows: dict[str, dict[str, Any]] = {}
-    for entry in plan.inputs:
-        counts = total.get(entry.name) or (None,) * len(entry.steps)
-        for step, count in zip(entry.steps, counts, strict=True):
-            plain = {"label": step.label, "start": step.start.isoformat(), "end": step.end.isoformat()}
-            row = rows.setdefault(step.label, {**plain, "days": [], "inputs": []})
-            # The span is that of an input which has something there.
-            row.update(plain if step.days else {})
+    for planned in plan.inputs:
+        counts = total.get(planned.name) or (None,) * len(planned.steps)
+        for step, count in zip(planned.steps, counts, strict=True):
+            period = {"label": step.label, "start": step.start.isoformat(), "end": step.end.isoformat()}
+            row = rows.setdefault(step.label, {**period, "days": [], "inputs": []})
+            # The row's period is that of an input which has days in the step.
+            row.update(period if step.days else {})
             row["days"] = sorted({*row["days"], *step.days})
-            row["inputs"].append(_saw(entry, step, count, n_inside=n_inside))
+            row["inputs"].append(_observed(planned, step, count, n_inside=n_inside))
     return list(rows.values())
 
 
-def _is_counted(plan: Plan, entry: BlockEntry) -> bool:
-    steps = {planned.name: len(planned.steps) for planned in plan.inputs}
-    return {name: len(counts) for name, counts in entry.observed.items()} == steps
-
-
-def _saw(entry: InputPlan, step: StepPlan, count: tuple[int, int] | None, *, n_inside: int) -> dict[str, Any]:
+def _observed(planned: InputPlan, step: StepPlan, count: tuple[int, int] | None, *, n_inside: int) -> dict[str, Any]:
+    """The observations of one input in one step; ``count`` is (pixels with an observation, observations), or None."""
     known = count is not None and n_inside > 0
-    pixels, observations = count or (0, 0)
+    n_pixels, n_observations = count or (0, 0)
     return {
-        "name": entry.name,
-        "collections": sorted({scene.collection for scene in entry.scenes}),
+        "name": planned.name,
+        "collections": sorted({scene.collection for scene in planned.scenes}),
         "days": list(step.days),
         "middle": step.middle.isoformat() if step.days else None,
-        "observed_percent": 100.0 * pixels / n_inside if known else None,
-        "mean_observations": observations / n_inside if known else None,
+        "observed_percent": 100.0 * n_pixels / n_inside if known else None,
+        "mean_observations": n_observations / n_inside if known else None,
     }

@@ -1,4 +1,4 @@
-"""How scenes are reached: one value from the worker down to the reader."""
+"""The access to scenes: one value from the worker down to the reader."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """How files are opened: GDAL settings over the project's own, and the retry policy."""
+    """The settings for opening files: GDAL settings in addition to the project's defaults, and the retry policy."""
 
     gdal: Mapping[str, str] = field(default_factory=dict)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
@@ -25,11 +25,11 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """How scenes are read: hrefs are signed at read time, failed reads are recorded, decoded pixels are counted.
+    """The way to read scenes: hrefs are signed at read time, failed reads are recorded, decoded pixels are counted.
 
     ``sign(scene, href)`` returns the href as it can be opened now; None where no href needs a signature.
     ``failures`` None: the first read that fails for good raises. ``stats`` None: nothing is counted.
-    ``threads`` reads run at once. ``block`` is the block's name in failures, empty outside a job.
+    ``threads``: reads at a time. ``block`` is the block's name in failures, empty outside a job.
     """
 
     sign: Callable[[Scene, str], str] | None = None

@@ -1,4 +1,4 @@
-"""Where a geobox lies on the fixed lattice of its CRS and pixel size, in which warping is done."""
+"""The fixed lattice of a CRS and pixel size, in whose cells warping is done, and the position of a geobox on it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 SNAP = 1e-6
-"""Pixels below which a grid counts as anchored at the CRS origin."""
+"""Pixels by which a grid may miss the CRS origin and still count as anchored there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class CellGrid:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CellBox:
-    """Absolute pixels of a lattice: the upper left one and how many."""
+    """A box of absolute pixels of a lattice: its upper left pixel and its size."""
 
     row: int
     col: int
@@ -97,7 +97,7 @@ def cells(box: CellBox, *, size: int) -> Iterator[CellBox]:
 
 
 def _snap(position: float) -> tuple[int, float]:
-    """A position in pixels as a whole number and a rest in [0, 1), rounded so that every cut finds the same."""
+    """A position in pixels as a whole number and a rest in [0, 1), rounded so that it is the same for every cut."""
     whole = math.floor(position + SNAP)
     rest = round(position - whole, 6)
     return whole, max(rest, 0.0) if rest < 1 - SNAP else 0.0

@@ -1,4 +1,4 @@
-"""What reading costs: how many pixels were decoded, and how many had to be."""
+"""Counters of reads: the pixels that were decoded, and those that were needed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class FileBlock(NamedTuple):
-    """One compressed block of a file as one handle sees it: GDAL's cache keeps decoded blocks per handle."""
+    """One compressed block of an open file; by handle, because GDAL caches decoded blocks per handle."""
 
     handle: int
     row: int
@@ -21,50 +21,50 @@ class FileBlock(NamedTuple):
 
 
 class DecodedBlocks:
-    """Which blocks lie decoded in GDAL's cache: the least recently used leave first, as GDAL does it.
+    """The blocks in GDAL's cache of decoded blocks, where the least recently used is dropped first.
 
-    A model of the cache, since GDAL does not tell what is in it. Thread-safe.
+    It simulates the cache, because GDAL does not report its content. Thread-safe.
     """
 
     def __init__(self, *, capacity_bytes: int) -> None:
         self._capacity = capacity_bytes
-        self._held: OrderedDict[FileBlock, int] = OrderedDict()
+        self._cached: OrderedDict[FileBlock, int] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
 
     def touch(self, blocks: Iterable[FileBlock], *, size: int) -> int:
-        """The blocks, of `size` bytes each, were read: how many of them had to be decoded."""
-        missed = 0
+        """Record that blocks of `size` bytes each were read; returns how many had to be decoded."""
+        n_decoded = 0
         with self._lock:
             for block in blocks:
-                if block in self._held:
-                    self._held.move_to_end(block)
+                if block in self._cached:
+                    self._cached.move_to_end(block)
                     continue
-                missed += 1
-                self._held[block] = size
+                n_decoded += 1
+                self._cached[block] = size
                 self._bytes += size
                 self._shrink()
-        return missed
+        return n_decoded
 
     def _shrink(self) -> None:
-        while self._bytes > self._capacity and self._held:
-            self._bytes -= self._held.popitem(last=False)[1]
+        while self._bytes > self._capacity and self._cached:
+            self._bytes -= self._cached.popitem(last=False)[1]
 
     def resize(self, capacity_bytes: int) -> None:
-        """The cache has another size from now on."""
+        """Set the size of the cache."""
         with self._lock:
             self._capacity = capacity_bytes
             self._shrink()
 
     def forget(self) -> None:
-        """Nothing is held any more: the handles were closed."""
+        """Remove all blocks, because their handles were closed."""
         with self._lock:
-            self._held.clear()
+            self._cached.clear()
             self._bytes = 0
 
 
 class ReadStats:
-    """Counters of a job's reads. Thread-safe; a copy in another process counts for itself.
+    """Counters of a job's reads. Thread-safe; a copy in another process is independent.
 
     `decoded_pixels` counts pixels of file blocks each time they are decoded, `needed_pixels` each block once,
     `decoded_bytes` the former times the size of a pixel, `reads` the windows read.
@@ -92,20 +92,20 @@ class ReadStats:
         window: FileWindow,
         block: tuple[int, int],
         itemsize: int,
-        missed: int,
+        n_decoded: int,
     ) -> None:
-        """One window was read of a file (href, overview, band) with blocks (height, width); `missed` were decoded."""
+        """Count a window of a file (href, overview, band) with blocks (height, width), `n_decoded` of them decoded."""
         area = block[0] * block[1]
         with self._lock:
             before = len(self._seen)
             self._seen.update(((*file, row, col), area) for row, col in window.blocks(block))
             self.needed_pixels += (len(self._seen) - before) * area
-            self.decoded_pixels += missed * area
-            self.decoded_bytes += missed * area * itemsize
+            self.decoded_pixels += n_decoded * area
+            self.decoded_bytes += n_decoded * area * itemsize
             self.reads += 1
 
     def absorb(self, other: ReadStats) -> None:
-        """Add what another one counted; blocks both needed count once."""
+        """Add the counts of another one; a block that both needed counts once."""
         with self._lock:
             fresh = {block: area for block, area in other._seen.items() if block not in self._seen}
             self._seen.update(fresh)

@@ -1,4 +1,4 @@
-"""Reads that failed for good: the error that says which, and the log that tolerates a few."""
+"""Reads that failed for good: the error that names one, and the log that tolerates some."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _QUERY = re.compile(r"\?[^\s'\"<>]*")
 
 
 def without_query(text: str) -> str:
-    """The text with the query string of every URL in it cut off, since that is where signatures stand."""
+    """The text without the query strings of its URLs, because they hold signatures."""
     return _QUERY.sub("", text)
 
 
@@ -30,7 +30,7 @@ class Failure:
 
 
 class ReadError(RuntimeError):
-    """A band of an item that could not be read: which, from where (never with a signature in it), and why."""
+    """A band of an item that could not be read, with its href (never with a signature) and the reason."""
 
     def __init__(self, *, item: str, band: str, href: str, reason: str, block: str = "") -> None:
         self.item = item
@@ -46,7 +46,7 @@ class ReadError(RuntimeError):
 
     @property
     def failure(self) -> Failure:
-        """The same as a value for the log."""
+        """The failure as a value for the log."""
         return Failure(item=self.item, band=self.band, block=self.block, reason=self.reason)
 
 
@@ -57,7 +57,7 @@ def _revive(item: str, band: str, href: str, reason: str, block: str) -> ReadErr
 class FailureLog:
     """Failed reads of a job, counted once per (item, band, block). More than `tolerance` of them raise.
 
-    Thread-safe. Pickles with what it holds; a copy in another process counts for itself.
+    Thread-safe. Pickled with its failures; a copy in another process is independent.
     """
 
     def __init__(self, *, tolerance: int = 0) -> None:
@@ -80,8 +80,8 @@ class FailureLog:
             found = self._failures.values()
             return tuple(sorted(found, key=lambda failure: (failure.block, failure.item, failure.band)))
 
-    def take(self, error: ReadError) -> None:
-        """The error is written down and swallowed. Raises it if the tolerance is used up."""
+    def record(self, error: ReadError) -> None:
+        """Record the error. Raises it if more failures are recorded than tolerated."""
         failure = error.failure
         with self._lock:
             self._failures.setdefault((failure.item, failure.band, failure.block), failure)
@@ -89,6 +89,6 @@ class FailureLog:
                 raise error
 
     def forget(self, block: str) -> None:
-        """Drop what is written down of a block, because it is read anew."""
+        """Remove the failures of a block, because it is read again."""
         with self._lock:
             self._failures = {key: failure for key, failure in self._failures.items() if failure.block != block}

@@ -1,81 +1,41 @@
-"""How GDAL is set up for reading, in one place: settings, the path of an href, and credentials from an environment."""
+"""How GDAL is set up for reading blocks: its environment with credentials, and the path of an href."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import rasterio
 from rasterio._env import set_gdal_config
 from rasterio.session import Session
 
-from tilewright.catalogs.gdal import zarr_name
+from tilewright.catalogs.gdal import BLOCK_SETTINGS, endpoint_settings, zarr_name
 from tilewright.catalogs.hrefs import split_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tilewright.catalogs.s3 import S3Settings
 
-DRIVERS = ("GTiff", "JP2OpenJPEG", "Zarr")
-"""The only drivers an asset is opened with: never VRT or another that could name further files."""
 
 CACHE_BYTES = 256 * 2**20
 """Decoded blocks GDAL keeps where no plan says how many halos will read again (block/read_order.py). GDAL's own 5 %
 of the machine's memory would be gigabytes on a large one."""
 
-GDAL_SETTINGS: dict[str, str] = {
-    # A neighbour of the file (.ovr, .aux.xml) is neither looked for nor believed; that also makes a list of allowed
-    # extensions needless, which would refuse hrefs whose signature follows the extension.
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "GDAL_PAM_ENABLED": "NO",
-    # Blocks and dates already fill the cores.
-    "GDAL_NUM_THREADS": "1",
-    "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
-    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
-    "GDAL_HTTP_MULTIPLEX": "YES",
-    "GDAL_HTTP_CONNECTTIMEOUT": "15",
-    "GDAL_HTTP_TIMEOUT": "120",
-    "GDAL_HTTP_LOW_SPEED_TIME": "30",
-    "GDAL_HTTP_LOW_SPEED_LIMIT": "1000",
-    # Retries are ours (tasks/read/retry.py): they honour Retry-After, renew signatures and open afresh.
-    "GDAL_HTTP_MAX_RETRY": "0",
-    # Some signed hrefs allow GET alone.
-    "CPL_VSIL_CURL_USE_HEAD": "NO",
-}
 
-_PASSED_ON = (
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_REQUEST_PAYER",
-    "AWS_NO_SIGN_REQUEST",
-)
+def gdal_env(s3: S3Settings) -> dict[str, str]:
+    """The GDAL settings for reading from buckets: keys, region and a private endpoint. They hold credentials.
 
-
-def gdal_env(environ: Mapping[str, str]) -> dict[str, str]:
-    """The GDAL settings that the AWS_* variables of an environment mean: keys, region and a private endpoint.
-
-    Raises ValueError for an endpoint that is not an http(s) URL.
+    Raises CatalogError for an endpoint that is not an http(s) URL.
     """
-    settings = {name: environ[name] for name in _PASSED_ON if environ.get(name)}
-    region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
-    if region:
-        settings["AWS_REGION"] = region
-    endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
-    if endpoint:
-        settings |= _endpoint_settings(endpoint)
-    return settings
-
-
-def _endpoint_settings(endpoint: str) -> dict[str, str]:
-    parts = urlsplit(endpoint)
-    if parts.scheme not in {"http", "https"} or not parts.netloc:
-        raise ValueError(f"AWS_ENDPOINT_URL is {endpoint!r}: give an http(s) URL such as https://s3.example.com.")
-    return {
-        "AWS_S3_ENDPOINT": parts.netloc + parts.path.rstrip("/"),
-        "AWS_HTTPS": "YES" if parts.scheme == "https" else "NO",
-        "AWS_VIRTUAL_HOSTING": "FALSE",
+    settings = {
+        "AWS_ACCESS_KEY_ID": s3.key,
+        "AWS_SECRET_ACCESS_KEY": s3.secret,
+        "AWS_SESSION_TOKEN": s3.token,
+        "AWS_REQUEST_PAYER": s3.request_payer,
+        "AWS_NO_SIGN_REQUEST": s3.no_sign_request,
+        "AWS_REGION": s3.bucket_region,
     }
+    return {name: value for name, value in settings.items() if value is not None} | endpoint_settings(s3)
 
 
 def gdal_path(href: str) -> str:
@@ -140,7 +100,7 @@ def settings_for(href: str, extra: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def reading_env(extra: Mapping[str, str]) -> rasterio.Env:
-    """The rasterio environment every open and read happens in: the settings above and `extra` over them."""
+    """The rasterio environment of every open and read: the settings of blocks and `extra` over them."""
     credentials = {name: value for name, value in extra.items() if name.startswith("AWS_")}
     plain = {name: value for name, value in extra.items() if name not in credentials}
-    return rasterio.Env(session=_GivenCredentials(credentials), **{**GDAL_SETTINGS, **plain})
+    return rasterio.Env(session=_GivenCredentials(credentials), **{**BLOCK_SETTINGS, **plain})

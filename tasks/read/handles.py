@@ -1,4 +1,4 @@
-"""Open files kept between reads: each handle used by one thread at a time, the least used closed first."""
+"""A pool of open files: each handle is used by one thread at a time, the least recently used is closed first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import rasterio
 from rasterio.io import DatasetReader
 
-from tilewright.tasks.read.gdal import DRIVERS, file_path, gdal_path
+from tilewright.catalogs.gdal import DRIVERS
+from tilewright.tasks.read.gdal import file_path, gdal_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +26,7 @@ CAPACITY = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileKey:
-    """One way to have a file open: its unsigned href, the overview (None: full size), and its state on disk."""
+    """The key of an open file: its unsigned href, the overview (None: full size), and its state on a local disk."""
 
     href: str
     overview: int | None
@@ -33,7 +34,7 @@ class FileKey:
 
     @classmethod
     def of(cls, href: str, *, overview: int | None) -> FileKey:
-        """The key of an href. A local file rewritten since has another one."""
+        """The key of an href. A local file that was rewritten has another key."""
         stamp = None
         if "://" not in href:
             status = Path(href).stat()
@@ -43,7 +44,7 @@ class FileKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenFile:
-    """A dataset open for reading, and a number no other handle of this process has had."""
+    """A dataset open for reading, with a number that is unique in this process."""
 
     number: int
     key: FileKey
@@ -51,7 +52,7 @@ class OpenFile:
 
 
 class HandlePool:
-    """Open datasets by key. A dataset on loan is out of the pool, so no two threads share one."""
+    """Open datasets by key. A borrowed dataset is not in the pool, so no two threads share one."""
 
     def __init__(self, *, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
@@ -61,9 +62,9 @@ class HandlePool:
 
     @contextmanager
     def borrow(self, key: FileKey, *, signed: str, fresh: bool) -> Iterator[OpenFile]:
-        """A file open for reading, closed instead of kept if the body fails.
+        """A file open for reading; it is returned to the pool, or closed if the body fails.
 
-        `fresh` opens past everything GDAL remembers of the file.
+        `fresh` opens it again, without GDAL's cached content of the file.
         """
         if fresh:
             self._discard(key.href)
@@ -79,7 +80,7 @@ class HandlePool:
         self._give(file)
 
     def close(self) -> None:
-        """Every idle handle closed."""
+        """Close all idle handles."""
         with self._lock:
             idle, self._idle = self._idle, OrderedDict()
         for file in idle.values():
@@ -106,7 +107,7 @@ class HandlePool:
 
 
 def open_dataset(signed: str, *, overview: int | None, fresh: bool) -> Any:
-    """A rasterio dataset of a signed href, open with the allowed drivers alone and shared with nobody."""
+    """A rasterio dataset of a signed href, opened with the allowed drivers only and without sharing of handles."""
     path = gdal_path(signed)
     options = {} if overview is None else {"OVERVIEW_LEVEL": overview}
     if not fresh or "://" not in signed:

@@ -13,19 +13,20 @@ if TYPE_CHECKING:
     from affine import Affine
 
 
-TOLERANCE = 1e-6
-"""Pixels by which an edge may miss and still count as lying on another."""
+EDGE_TOLERANCE = 1e-6
+"""Pixels by which two edges may differ and still count as one."""
 
 
 def paste(dataset: Any, *, band: int, nodata: float | None, alignment: Alignment, shape: tuple[int, int]) -> Pixels:
     """The band on a grid of that shape (height, width) whose pixel edges are the file's; missing beyond the file.
 
-    Of `shrink` file pixels a side the one that holds the grid pixel's centre is picked, the later of two that touch it.
+    With `shrink` file pixels per grid pixel the one at the grid pixel's centre is picked, the later of two.
     """
     rows = _span(alignment.row, shape[0], alignment, dataset.height)
     cols = _span(alignment.col, shape[1], alignment, dataset.width)
     if rows.whole and cols.whole:
-        return Pixels(values=_read(dataset, band, rows, cols, alignment), nodata=nodata, valid=_covered(nodata, shape))
+        valid = None if nodata is not None else np.ones(shape, dtype=bool)
+        return Pixels(values=_read(dataset, band, rows, cols, alignment), nodata=nodata, valid=valid)
     values = np.full(shape, 0 if nodata is None else nodata, dtype=dataset.dtypes[band - 1])
     valid = None if nodata is not None else np.zeros(shape, dtype=bool)
     if rows.count and cols.count:
@@ -36,15 +37,11 @@ def paste(dataset: Any, *, band: int, nodata: float | None, alignment: Alignment
     return Pixels(values=values, nodata=nodata, valid=valid)
 
 
-def _covered(nodata: float | None, shape: tuple[int, int]) -> np.ndarray | None:
-    return None if nodata is not None else np.ones(shape, dtype=bool)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Span:
-    """Grid rows (or columns) that lie in a file: `target` in the grid, [start, stop) in the file.
+    """Grid rows (or columns) that a file covers: `target` in the grid, [start, stop) in the file.
 
-    `lead` grid pixels of the first file pixel lie before the target, where file pixels are repeated.
+    `lead`: grid pixels of the first file pixel that are before the target, if file pixels are repeated.
     """
 
     target: slice
@@ -59,7 +56,7 @@ class _Span:
 
 
 def _span(start: int, count: int, alignment: Alignment, size: int) -> _Span:
-    """The part of `count` grid rows from `start` on that a file of `size` rows holds."""
+    """The part of `count` grid rows from `start` on that a file of `size` rows covers."""
     grow, shrink = alignment.grow, alignment.shrink
     first = start + shrink // 2
     # Grid rows before the file's first and after its last, in whole grid rows.
@@ -90,7 +87,7 @@ def _read(dataset: Any, band: int, rows: _Span, cols: _Span, alignment: Alignmen
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alignment:
-    """Where a grid lies in a file whose pixel edges it shares.
+    """The position of a grid in a file whose pixel edges it shares.
 
     `row` and `col` are the grid's upper left corner counted from the file's, in the finer of both pixels. One of `grow`
     (grid pixels per file pixel along a side) and `shrink` (file pixels per grid pixel) is 1.
@@ -108,7 +105,7 @@ class Alignment:
 
 
 def align(file: Affine, grid: Affine) -> Alignment | None:
-    """The alignment of two transforms of one CRS, or None where their pixel edges do not coincide."""
+    """The alignment of two transforms of one CRS; None if their pixel edges do not coincide."""
     if file.b or file.d or grid.b or grid.d or file.a <= 0 or file.e >= 0 or grid.a <= 0 or grid.e >= 0:
         return None
     factor_x, factor_y = _whole_factor(file.a / grid.a), _whole_factor(file.e / grid.e)
@@ -117,7 +114,7 @@ def align(file: Affine, grid: Affine) -> Alignment | None:
     grow, shrink = factor_x
     fine_x, fine_y = (grid.a, grid.e) if grow > 1 else (file.a, file.e)
     col, row = (grid.c - file.c) / fine_x, (grid.f - file.f) / fine_y
-    if abs(col - round(col)) > TOLERANCE or abs(row - round(row)) > TOLERANCE:
+    if abs(col - round(col)) > EDGE_TOLERANCE or abs(row - round(row)) > EDGE_TOLERANCE:
         return None
     return Alignment(row=round(row), col=round(col), grow=grow, shrink=shrink)
 
@@ -125,8 +122,8 @@ def align(file: Affine, grid: Affine) -> Alignment | None:
 def _whole_factor(ratio: float) -> tuple[int, int] | None:
     """(grow, shrink) if the ratio of two pixel sizes is a whole number or one over it, as far as a granule is wide."""
     whole, inverse = round(ratio), round(1 / ratio)
-    if whole >= 1 and abs(ratio - whole) <= TOLERANCE * whole:
+    if whole >= 1 and abs(ratio - whole) <= EDGE_TOLERANCE * whole:
         return whole, 1
-    if inverse >= 1 and abs(1 / ratio - inverse) <= TOLERANCE * inverse:
+    if inverse >= 1 and abs(1 / ratio - inverse) <= EDGE_TOLERANCE * inverse:
         return 1, inverse
     return None

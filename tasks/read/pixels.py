@@ -1,4 +1,4 @@
-"""Stored pixels as a file gave them, and how they become physical values."""
+"""Stored pixels of a file, and their conversion to physical values."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from functools import lru_cache
 import numpy as np
 
 TABLE_BITS = 16
-"""Integers of up to so many bits are converted by a table, which is faster than arithmetic and as exact."""
+"""Integers of up to so many bits are converted with a lookup table, which is faster than arithmetic and as exact."""
 
-ROWS_BYTES = 1 << 19
-"""Bytes of places looked up at once, to stay in the cache."""
+LOOKUP_BYTES = 1 << 19
+"""Bytes of indices looked up at a time, to stay in the CPU's cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class Pixels:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversion:
-    """How stored numbers become physical ones: stored * scale + offset."""
+    """The conversion of stored numbers to physical ones: stored * scale + offset."""
 
     scale: float
     offset: float
@@ -62,7 +62,7 @@ class Conversion:
 
 
 def to_physical(pixels: Pixels, conversion: Conversion, *, out: np.ndarray | None = None) -> np.ndarray:
-    """Physical values (y, x) float32, NaN where there is none; written to `out` if given, which is then returned."""
+    """Physical values (y, x) float32, NaN = missing; written to `out` if given, which is then returned."""
     values = pixels.values
     physical = np.empty(values.shape, dtype=np.float32) if out is None else out
     if values.dtype.kind in "iu" and values.dtype.itemsize * 8 <= TABLE_BITS:
@@ -76,13 +76,13 @@ def to_physical(pixels: Pixels, conversion: Conversion, *, out: np.ndarray | Non
     return physical
 
 
-def _look_up(table: np.ndarray, places: np.ndarray, found: np.ndarray) -> None:
-    """The table's values at the places, (y, x): some rows at a time, since numpy widens the places to 8 bytes each."""
-    rows = max(1, ROWS_BYTES // max(8 * places.shape[1], 1))
-    for start in range(0, places.shape[0], rows):
+def _look_up(table: np.ndarray, indices: np.ndarray, found: np.ndarray) -> None:
+    """Write the table's values at indices (y, x) to `found`, some rows at a time: numpy widens indices to 8 bytes."""
+    rows = max(1, LOOKUP_BYTES // max(8 * indices.shape[1], 1))
+    for start in range(0, indices.shape[0], rows):
         part = slice(start, start + rows)
-        # "clip" spares numpy a buffer; no place lies beyond a table of every number.
-        np.take(table, places[part], out=found[part], mode="clip")
+        # mode "clip" saves numpy a buffer; no index is outside a table of every number.
+        np.take(table, indices[part], out=found[part], mode="clip")
 
 
 @lru_cache(maxsize=64)
@@ -110,9 +110,9 @@ def to_linear(decibels: np.ndarray) -> np.ndarray:
 
 
 def convert_unit(values: np.ndarray, *, source: str, target: str) -> np.ndarray:
-    """Values in `target`: linear and db into each other, everything else as it is.
+    """Values in the unit `target`: linear and db are converted into each other, other units are returned unchanged.
 
-    Raises ValueError where one is backscatter and the other is not.
+    Raises ValueError if only one of the units is backscatter.
     """
     pair = source, target
     if source == target:

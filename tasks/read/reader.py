@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 OVERVIEW_SLACK = 1.05
-"""How much coarser than the grid an overview may be and still be read, since a warped pixel is never quite one size."""
+"""Pixel size of an overview over that of the grid up to which it is read, since warped pixels vary in size."""
 
 _HANDLES = HandlePool()
 
@@ -38,18 +38,18 @@ _DECODED = DecodedBlocks(capacity_bytes=limit_block_cache())
 
 
 def set_block_cache(n_bytes: int) -> None:
-    """How many bytes of decoded file blocks this process keeps from now on."""
+    """Set the size of this process's cache of decoded file blocks."""
     _DECODED.resize(limit_block_cache(n_bytes))
 
 
 def close_files() -> None:
-    """Every idle file of this process closed, and with it what GDAL holds decoded of it."""
+    """Close all idle files of this process; GDAL then drops their decoded blocks."""
     _HANDLES.close()
     _DECODED.forget()
 
 
 def check_resampling(name: str) -> str:
-    """The name if GDAL warps by it. Raises ValueError otherwise."""
+    """The name if GDAL can warp with this resampling. Raises ValueError otherwise."""
     known = {member.name for member in Resampling} - {"gauss"}
     if name not in known:
         raise ValueError(f"resampling {name!r} is not known: give one of {', '.join(sorted(known))}")
@@ -65,11 +65,11 @@ def read_asset(
     sign: Callable[[], str],
     stats: ReadStats | None = None,
 ) -> Pixels:
-    """The asset's stored values on the geobox; what the file does not cover is missing.
+    """The asset's stored values on the geobox; pixels that the file does not cover are missing.
 
-    Aligned pixels are copied, and repeated or picked for `nearest`; everything else is warped in cells. Categories
-    (unit "class") are taken from the full size alone, since an overview may have averaged them. `sign` gives the
-    href as it can be opened now.
+    Aligned pixels are copied, and repeated or picked for `nearest`; others are warped in cells. Categories (unit
+    "class") are read at full size only, since an overview may have averaged them. `sign` returns the href as it can be
+    opened now.
 
     Raises UnreadableError after the retries.
     """
@@ -109,7 +109,7 @@ def _read(request: _Request) -> Pixels:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _FilePart:
-    """A piece of the box that is read from one overview (its number and its factor), or from the full size."""
+    """A part of the box that is read from one overview, with its number and factor, or from the full size."""
 
     box: CellBox
     overview: int | None
@@ -117,7 +117,7 @@ class _FilePart:
 
 
 def _parts(dataset: Any, request: _Request) -> list[_FilePart]:
-    """The box, by sheets of the lattice where warped: the choice of an overview must not depend on the box."""
+    """The box in parts by sheets of the lattice if it is warped, so that the overview does not depend on the box."""
     wkt = dataset.crs.to_wkt()
     box, lattice = request.box, request.lattice
     sheets = list(cells(box, size=SHEET))
@@ -132,7 +132,7 @@ def _parts(dataset: Any, request: _Request) -> list[_FilePart]:
 
 
 def _part(dataset: Any, request: _Request, box: CellBox, ratio: float) -> _FilePart:
-    """The piece with the coarsest overview that is not coarser than the grid."""
+    """The part with the coarsest overview that is not coarser than the grid."""
     factors = [] if request.asset.unit == "class" else dataset.overviews(request.asset.index)
     fitting = [level for level, factor in enumerate(factors) if factor <= ratio * OVERVIEW_SLACK]
     if not fitting:
@@ -143,7 +143,7 @@ def _part(dataset: Any, request: _Request, box: CellBox, ratio: float) -> _FileP
 def _read_part(part: _FilePart, base: Affine, request: _Request) -> Pixels:
     key = FileKey.of(request.asset.href, overview=part.overview)
     with _HANDLES.borrow(key, signed=request.signed, fresh=request.fresh) as file:
-        # GDAL stretches an overview over the file's extent; its pixels are whole multiples of the file's.
+        # GDAL stretches an overview over the file's extent, but its pixels are whole multiples of the file's.
         return _read_open(file, base * Affine.scale(part.factor), replace(request, box=part.box))
 
 
@@ -163,13 +163,14 @@ def _read_open(file: OpenFile, transform: Affine, request: _Request) -> Pixels:
     nodata = _nodata(dataset, asset)
     window = source_window(dataset, transform, request.lattice, box)
     if window is None:
-        return _nothing(dataset, asset.index, nodata, box.shape)
+        empty = np.full(box.shape, 0 if nodata is None else nodata, dtype=dataset.dtypes[asset.index - 1])
+        return Pixels(values=empty, nodata=nodata, valid=np.zeros(box.shape, dtype=bool) if nodata is None else None)
     _count(file, request, window)
     alignment = _alignment(dataset, transform, request)
     if alignment is not None:
         return paste(dataset, band=asset.index, nodata=nodata, alignment=alignment, shape=box.shape)
     if "://" in asset.href:
-        # One request for all of the window instead of one per cell; the cells then find it in GDAL's cache.
+        # One request for the whole window instead of one per cell, which are then in GDAL's cache.
         dataset.read(asset.index, window=window.slices)
     grid: dict[str, Any] = {"lattice": request.lattice, "box": box, "resampling": request.resampling}
     values, valid = warp(dataset, band=asset.index, transform=transform, nodata=nodata, **grid)
@@ -177,7 +178,7 @@ def _read_open(file: OpenFile, transform: Affine, request: _Request) -> Pixels:
 
 
 def _alignment(dataset: Any, transform: Affine, request: _Request) -> Alignment | None:
-    """How to paste, or None where pixels have to be computed."""
+    """The alignment for a paste; None if pixels must be warped."""
     if not same_crs(dataset.crs.to_wkt(), request.lattice.crs):
         return None
     found = align(transform, request.lattice.transform(request.box.row, request.box.col))
@@ -192,7 +193,7 @@ def _check_band(dataset: Any, asset: BandAsset) -> None:
 
 
 def _nodata(dataset: Any, asset: BandAsset) -> float | None:
-    """The item's marker, else the file's; None if the file's dtype cannot hold it."""
+    """The nodata value of the item, else of the file; None if the file's dtype cannot hold it."""
     nodata: float | None = asset.nodata if asset.nodata is not None else dataset.nodatavals[asset.index - 1]
     dtype = np.dtype(dataset.dtypes[asset.index - 1])
     if nodata is None or dtype.kind not in "iu":
@@ -201,19 +202,14 @@ def _nodata(dataset: Any, asset: BandAsset) -> float | None:
     return nodata if np.isfinite(nodata) and limits.min <= nodata <= limits.max and nodata == int(nodata) else None
 
 
-def _nothing(dataset: Any, band: int, nodata: float | None, shape: tuple[int, int]) -> Pixels:
-    values = np.full(shape, 0 if nodata is None else nodata, dtype=dataset.dtypes[band - 1])
-    return Pixels(values=values, nodata=nodata, valid=np.zeros(shape, dtype=bool) if nodata is None else None)
-
-
 def _count(file: OpenFile, request: _Request, window: FileWindow) -> None:
-    """The window's blocks written to the counters, before GDAL reads them."""
+    """Count the blocks of a window, before GDAL reads them."""
     stats, asset = request.stats, request.asset
     if stats is None:
         return
     block = file.dataset.block_shapes[asset.index - 1]
     itemsize = np.dtype(file.dataset.dtypes[asset.index - 1]).itemsize
     touched = [FileBlock(file.number, row, col) for row, col in window.blocks(block)]
-    missed = _DECODED.touch(touched, size=block[0] * block[1] * itemsize)
+    n_decoded = _DECODED.touch(touched, size=block[0] * block[1] * itemsize)
     name = (asset.href, file.key.overview, asset.index)
-    stats.add(file=name, window=window, block=block, itemsize=itemsize, missed=missed)
+    stats.add(file=name, window=window, block=block, itemsize=itemsize, n_decoded=n_decoded)

@@ -1,4 +1,4 @@
-"""When a failed read is tried again, and after how long a wait."""
+"""Retries of failed reads, and the waits between them."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 GONE = frozenset({400, 401, 404, 405, 410, 451})
-"""HTTP answers that another try does not change."""
+"""HTTP status codes that a retry does not change."""
 
 _CODE = re.compile(r"(?:response code|response_code|HTTP error code|HTTP/1\.1)\D{0,4}(\d{3})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """How often a read is tried and how long is waited between: exponential, with seeded jitter.
+    """The number of tries of a read and the waits between them: exponential, with seeded jitter.
 
-    The n-th wait lies between half of and the whole of `first_wait_s * 2**n`, at most `longest_wait_s`. Retry-After is
-    waited for up to `longest_wait_s`. `sleep` takes the seconds.
+    The n-th wait, from 0, is between half and all of `first_wait_s * 2**n`, at most `longest_wait_s`. A Retry-After is
+    obeyed up to `longest_wait_s`. `sleep` is called with the seconds.
     """
 
     attempts: int = 6
@@ -45,27 +45,27 @@ class RetryPolicy:
     sleep: Callable[[float], None] = time.sleep
 
     def wait_s(self, attempt: int, *, href: str) -> float:
-        """Seconds to wait after the attempt of that number, counted from 0."""
+        """Seconds to wait after an attempt, counted from 0."""
         jitter = zlib.crc32(f"{self.seed}:{attempt}:{without_query(href)}".encode()) / 0xFFFFFFFF
         return float(min(self.longest_wait_s, self.first_wait_s * 2**attempt * (0.5 + 0.5 * jitter)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerAnswer:
-    """What the server says about an href: its status (None if it does not answer) and Retry-After in seconds."""
+    """The answer of the server of an href: its status, None without an answer, and Retry-After in seconds."""
 
     status: int | None
     retry_after_s: float | None = None
 
 
 class UnreadableError(RuntimeError):
-    """A read given up, with the reason in words. No signature is in it."""
+    """A read that failed for good; the message is the reason, without any signature."""
 
 
 def read_with_retries(read: Callable[[str, int], T], *, href: str, sign: Callable[[], str], policy: RetryPolicy) -> T:
-    """The result of `read(signed href, attempt)`, tried again afresh as the policy says.
+    """The result of `read(signed href, attempt)`, retried as the policy says.
 
-    A 403 renews the signature at once, one time. Raises UnreadableError when it stays unreadable.
+    The first 403 renews the signature without a wait. Raises UnreadableError when no further try is left or useful.
     """
     renewed = False
     for attempt in range(policy.attempts):
@@ -74,50 +74,48 @@ def read_with_retries(read: Callable[[str, int], T], *, href: str, sign: Callabl
             return read(signed, attempt)
         except (RasterioError, OSError) as error:
             reason = _reason(error)
-            verdict = _verdict(signed, reason, policy)
-            forbidden = verdict.status == 403 and renewed
-            if forbidden or verdict.status in GONE or attempt + 1 == policy.attempts or not _may_heal(href):
-                said = "" if verdict.status in {None, 200, 206} else f" (the server answers {verdict.status})"
+            answer = _server_answer(signed, reason, policy)
+            forbidden = answer.status == 403 and renewed
+            if forbidden or answer.status in GONE or attempt + 1 == policy.attempts or not _may_recover(href):
+                said = "" if answer.status in {None, 200, 206} else f" (the server answers {answer.status})"
                 raise UnreadableError(f"{reason}{said} after {attempt + 1} attempts") from error
-        if verdict.status == 403:
+        if answer.status == 403:
             renewed = True
             continue
-        policy.sleep(_pause(verdict, attempt, href, policy))
+        wait = policy.wait_s(attempt, href=href)
+        if answer.retry_after_s is not None:
+            wait = max(wait, min(answer.retry_after_s, policy.longest_wait_s))
+        policy.sleep(wait)
     raise AssertionError("a policy allows at least one attempt")
 
 
-def _pause(verdict: ServerAnswer, attempt: int, href: str, policy: RetryPolicy) -> float:
-    wait = policy.wait_s(attempt, href=href)
-    return wait if verdict.retry_after_s is None else max(wait, min(verdict.retry_after_s, policy.longest_wait_s))
-
-
 def _reason(error: BaseException) -> str:
-    """The innermost message, which is GDAL's own; rasterio wraps it in "see previous exception"."""
+    """The innermost message, which is GDAL's; rasterio wraps it in "see previous exception"."""
     while error.__cause__ is not None:
         error = error.__cause__
     return without_query(str(error)) or type(error).__name__
 
 
-def _may_heal(href: str) -> bool:
-    """False for a local file that is not there; a file that is may be on a network and heal."""
+def _may_recover(href: str) -> bool:
+    """False for a local file that does not exist; an existing one may be on a network drive and recover."""
     return "://" in href or Path(href).exists()
 
 
-def _verdict(signed: str, reason: str, policy: RetryPolicy) -> ServerAnswer:
-    """What is known of the failure: from the server if it is plain http(s), else from GDAL's words."""
-    # A store is no object that could be asked for; its parts are.
+def _server_answer(signed: str, reason: str, policy: RetryPolicy) -> ServerAnswer:
+    """The server's answer: requested from it for plain http(s), else the status in GDAL's message."""
+    # A store is no object that can be requested; its chunks are.
     if signed.lower().startswith(("http://", "https://")) and split_store(signed) is None:
-        return _ask(signed, policy.probe_timeout_s)
+        return _request_first_byte(signed, policy.probe_timeout_s)
     found = _CODE.search(reason)
     return ServerAnswer(status=int(found.group(1)) if found else None)
 
 
-def _ask(url: str, timeout_s: float) -> ServerAnswer:
-    """The server's answer for the first byte: GDAL tells neither the status of a failed range nor its Retry-After."""
+def _request_first_byte(url: str, timeout_s: float) -> ServerAnswer:
+    """The server's answer for the first byte: GDAL reports neither the status of a failed range nor Retry-After."""
     request = Request(url, headers={"Range": "bytes=0-0"})  # noqa: S310 - http(s) only, see the caller
     try:
-        with urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
-            return ServerAnswer(status=answer.status)
+        with urlopen(request, timeout=timeout_s) as response:  # noqa: S310
+            return ServerAnswer(status=response.status)
     except HTTPError as error:
         with error:
             wait = retry_after_s(error.headers.get("Retry-After"), sent=error.headers.get("Date"))
@@ -127,10 +125,10 @@ def _ask(url: str, timeout_s: float) -> ServerAnswer:
 
 
 def retry_after_s(retry_after: str | None, *, sent: str | None) -> float | None:
-    """Seconds a Retry-After header asks to wait, given in seconds or as a date; None for none and for nonsense.
+    """Seconds a Retry-After header asks to wait, in seconds or as a date; None without one and for an invalid one.
 
-    A date is compared with the server's own `Date` (`sent`), so that no clock has to agree with its clock; without one
-    it says nothing. One that is past is no wait. Source: RFC 9110, sections 10.2.3 and 5.6.7.
+    A date is compared with the server's own `Date` (`sent`), so that clocks need not agree; without one the
+    result is None. A past date gives 0. Source: RFC 9110, sections 10.2.3 and 5.6.7.
     """
     try:
         seconds = float(retry_after or "")
@@ -140,7 +138,7 @@ def retry_after_s(retry_after: str | None, *, sent: str | None) -> float | None:
 
 
 def _between(sent: str | None, until: str | None) -> float | None:
-    """Seconds from one HTTP date to another, at least 0; None where one of them is none."""
+    """Seconds from one HTTP date to another, at least 0; None if one is missing or invalid."""
     try:
         first, last = parsedate_to_datetime(sent or ""), parsedate_to_datetime(until or "")
         return max(0.0, (last - first).total_seconds())

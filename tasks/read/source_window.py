@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 EDGE_POINTS = 21
-"""Points per edge of a geobox that are projected to find its extent in a file."""
+"""Points per edge of a rectangle that are projected to find its extent in another CRS or in a file."""
 
 KERNEL_PX = 4
-"""Pixels around the extent that a kernel reaches, Lanczos' 3 and one for the edges' curve between the points."""
+"""Pixels read around the extent: 3 for Lanczos' kernel and 1 for the curvature of edges between the points."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class FileWindow:
 
 
 def source_window(dataset: Any, transform: Affine, lattice: CellGrid, box: CellBox) -> FileWindow | None:
-    """The pixels of an open file with that transform that a box of the lattice may need; None if it needs none."""
+    """The pixels of an open file, with `transform`, that a box of the lattice may need; None if it needs none."""
     xs, ys = _edges(lattice, box)
     file_crs = dataset.crs.to_wkt()
     if not same_crs(file_crs, lattice.crs):
@@ -57,7 +57,7 @@ def source_window(dataset: Any, transform: Affine, lattice: CellGrid, box: CellB
     cols, rows = inverse.a * xs + inverse.b * ys + inverse.c, inverse.d * xs + inverse.e * ys + inverse.f
     if not (np.isfinite(cols).all() and np.isfinite(rows).all()):
         return FileWindow(row_start=0, row_stop=dataset.height, col_start=0, col_stop=dataset.width)
-    margin = 0 if same_crs(file_crs, lattice.crs) and _whole(rows, cols) else _margin(rows, cols, box)
+    margin = 0 if same_crs(file_crs, lattice.crs) and _on_pixel_corners(rows, cols) else _kernel_margin(rows, cols, box)
     row_start, row_stop = _clip(rows, margin, dataset.height)
     col_start, col_stop = _clip(cols, margin, dataset.width)
     if row_start >= row_stop or col_start >= col_stop:
@@ -75,14 +75,14 @@ def _edges(lattice: CellGrid, box: CellBox) -> tuple[np.ndarray, np.ndarray]:
     return transform.a * cols + transform.c, transform.e * rows + transform.f
 
 
-def _whole(rows: np.ndarray, cols: np.ndarray) -> bool:
+def _on_pixel_corners(rows: np.ndarray, cols: np.ndarray) -> bool:
     """True if the extent's corners are corners of file pixels, within rounding."""
     corners = np.array([rows.min(), rows.max(), cols.min(), cols.max()])
     return bool((np.abs(corners - np.round(corners)) < 1e-6).all())
 
 
-def _margin(rows: np.ndarray, cols: np.ndarray, box: CellBox) -> int:
-    """The kernel's reach, which widens with the pixels of a coarser grid."""
+def _kernel_margin(rows: np.ndarray, cols: np.ndarray, box: CellBox) -> int:
+    """The reach of the kernel in file pixels, which grows with the pixels of a coarser grid."""
     ratio = max(float(np.ptp(rows)) / box.height, float(np.ptp(cols)) / box.width, 1.0)
     return math.ceil(KERNEL_PX * ratio)
 

@@ -1,6 +1,6 @@
 """Warping that does not depend on the cut: always in whole cells of a lattice anchored to the target CRS.
 
-A cell is warped the same way whoever asks for it, so two reads that share a pixel have the same bits there.
+A cell is always warped in the same way, so two reads that share a pixel have the same bits there.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SHEET = 4096
 
 TOLERANCE_PX = 1e-3
 """Error in file pixels allowed to GDAL's approximation of the transformation along a row of a cell: a centimetre at
-10 m. It is the same whoever asks, since cells are; 1e-6 would double the time of a warp. 0 crashes rasterio 1.4.4.
+10 m. It does not depend on the cut, since cells do not; 1e-6 would double the time of a warp. 0 crashes rasterio 1.4.4.
 """
 
 FULL_SIZE = 0.95
@@ -51,8 +51,8 @@ def warp(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """A band of an open file on a box of the lattice: (pixels in the file's dtype, valid or None), both (y, x).
 
-    `transform` is the file's. Where `nodata` is given it also fills what the file does not cover, and `valid` is None;
-    otherwise `valid` is True where the file has pixels.
+    `transform` is the file's. With a `nodata` value, pixels outside the file have it and `valid` is None; without one
+    `valid` is True where the file has pixels.
     """
     fill = 0 if nodata is None else nodata
     pixels = np.full(box.shape, fill, dtype=dataset.dtypes[band - 1])
@@ -76,7 +76,7 @@ def _columns(box: CellBox) -> Iterator[CellBox]:
 
 
 def _rows_of_cells(column: CellBox, box: CellBox) -> tuple[Any, Any, Any]:
-    """The column's whole cells that touch a box: where they go in it, their window in the column, what is wanted."""
+    """Slices for the cells of a column that touch a box: in the box, of the cells in the column, of the box in them."""
     wanted = column.intersect(box)
     assert wanted is not None, "a column is opened for the pixels it shares with the box"
     touched = list(cells(wanted, size=CELL))

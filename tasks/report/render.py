@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,33 +32,6 @@ if TYPE_CHECKING:
 _TEMPLATES = Path(__file__).parent / "templates"
 
 _FILTERS = ("count", "figure", "fixed", "percent", "share", "size", "duration", "day", "instant", "plural")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AreaRow:
-    """One class of a class layer: pixels, km2, and percent of the valid pixels."""
-
-    value: int
-    pixels: int
-    area_km2: float
-    percent: float
-
-
-def area_table(counts: Mapping[int, int], pixel_area_m2: float) -> tuple[AreaRow, ...]:
-    """Area of each class, in ascending order of class values.
-
-    `counts` are pixels by class value, without nodata; percent refers to their sum and is 0 if the sum is 0.
-    """
-    valid = sum(counts.values())
-    return tuple(
-        AreaRow(
-            value=value,
-            pixels=counts[value],
-            area_km2=counts[value] * pixel_area_m2 / 1e6,
-            percent=100 * counts[value] / valid if valid else 0.0,
-        )
-        for value in sorted(counts)
-    )
 
 
 def render_report(

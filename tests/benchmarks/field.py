@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ import rasterio
 from affine import Affine
 
 from tests.support.graphs import Draft, save
-from tilewright.models.builtin.cards import EXTENSIONS
+from tilewright.models.card.schema import CARD_EXTENSIONS
 
 BANDS = ("blue", "green", "red", "nir")
 DATES = ("2021-06-05", "2021-06-15", "2021-06-25")
@@ -148,7 +149,7 @@ def write_model(field: Field) -> None:
         "mlm:output": [output],
     }
     card = {
-        "type": "Feature", "stac_version": "1.1.0", "stac_extensions": list(EXTENSIONS), "id": "benchmark-unet",
+        "type": "Feature", "stac_version": "1.1.0", "stac_extensions": list(CARD_EXTENSIONS), "id": "benchmark-unet",
         "geometry": None, "properties": properties, "assets": {"model": model}, "links": [],
     }  # fmt: skip
     field.card.write_text(json.dumps(card))
@@ -174,16 +175,21 @@ def _write_job(field: Field) -> None:
     field.job.write_text(json.dumps(job))
 
 
-def measured(command: list[str]) -> dict[str, float]:
-    """Wall and CPU seconds and the peak memory in MB of a command, run to its end in a process of its own."""
+def measured(command: list[str], *, stdout: Path = Path(os.devnull)) -> dict[str, float]:
+    """Wall and CPU seconds and the peak memory in MB of a command, run to its end in a process of its own.
+
+    Its output goes to the file ``stdout``.
+    """
     script = (
         "import json, resource, subprocess, sys, time; began = time.perf_counter(); "
-        "done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL); wall = time.perf_counter() - began; "
+        "done = subprocess.run(sys.argv[2:], stdout=open(sys.argv[1], 'wb')); wall = time.perf_counter() - began; "
         "used = resource.getrusage(resource.RUSAGE_CHILDREN); "
         "print(json.dumps({'wall': wall, 'cpu': used.ru_utime + used.ru_stime, 'peak_mb': used.ru_maxrss * 1024 / 1e6, "
         "'code': done.returncode}))"
     )
-    answer = subprocess.run([sys.executable, "-c", script, *command], capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", script, str(stdout), *command], capture_output=True, text=True, check=True
+    )
     figures = json.loads(answer.stdout.strip().splitlines()[-1])
     if figures["code"]:
         raise SystemExit(f"{' '.join(command)} failed:\n{answer.stderr}")

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from shapely.geometry import MultiPolygon, box, shape
 
+from tests.support.danube import DANUBE
 from tests.support.small_catalogs import item, links, names, search, write
 from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.search import Filters
 from tilewright.catalogs.sources import fetch
 
-DANUBE = box(13.10, 48.27, 13.17, 48.30)
+AOI = box(*DANUBE)
 JUNE = (datetime(2021, 6, 1, tzinfo=UTC), datetime(2021, 6, 30, 23, 59, 59, tzinfo=UTC))
 
 
@@ -22,7 +23,7 @@ JUNE = (datetime(2021, 6, 1, tzinfo=UTC), datetime(2021, 6, 30, 23, 59, 59, tzin
 
 
 def test_the_danube_in_june_is_one_scene(real: Path) -> None:
-    (scene,) = search(str(real / "catalog.json"), aoi=DANUBE, start=JUNE[0], end=JUNE[1], bands=["green", "nir"])
+    (scene,) = search(str(real / "catalog.json"), aoi=AOI, start=JUNE[0], end=JUNE[1], bands=["green", "nir"])
     assert (scene.id, scene.state, scene.source) == ("S2B_33UUP_20210617_1_L2A", "no-offset", "real")
     assert Path(scene.asset("green").href).is_file()
 
@@ -66,7 +67,7 @@ def test_an_area_outside_finds_nothing(real: Path) -> None:
 
 
 def test_a_corner_of_the_box_outside_the_footprint_is_not_enough(real: Path) -> None:
-    (scene,) = search(str(real / "catalog.json"), aoi=DANUBE, start=JUNE[0], end=JUNE[1])
+    (scene,) = search(str(real / "catalog.json"), aoi=AOI, start=JUNE[0], end=JUNE[1])
     minx, _, _, maxy = scene.bbox
     corner = box(minx, maxy - 1e-5, minx + 1e-5, maxy)
     assert not shape(scene.geometry).intersects(corner)
@@ -172,7 +173,7 @@ def test_what_is_no_stac_is_refused(tmp_path: Path, document: str, sentence: str
 def test_a_document_over_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "tilewright.catalogs.sources.static.read_json",
-        lambda href, origin: fetch.read_json(href, origin=origin, limit=100),
+        lambda href, **options: fetch.read_json(href, **options, limit=100),
     )
     with pytest.raises(CatalogError, match="larger than"):
         search(write(tmp_path / "catalog.json", item("x" * 200)))

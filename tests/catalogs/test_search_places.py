@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
@@ -14,6 +15,7 @@ from shapely.geometry import box, shape
 
 from tests.support.small_catalogs import links, names, search, write
 from tilewright.catalogs.errors import CatalogError
+from tilewright.catalogs.s3 import s3_settings_of
 from tilewright.catalogs.search import Filters
 
 
@@ -112,10 +114,11 @@ def test_a_static_catalog_in_a_bucket_is_read_and_looked_at(real: Path, bucket: 
     client.put_object(Bucket="scenes", Key="c/catalog.json", Body=json.dumps(catalog))
     client.put_object(Bucket="scenes", Key="c/x/item.json", Body=json.dumps(plain))
     client.put_object(Bucket="scenes", Key="c/x/coastal.tif", Body=(folder / "coastal.tif").read_bytes())
-    (scene,) = search("s3://scenes/c/catalog.json", radiometry="pixels", bands=["coastal"])
+    s3 = s3_settings_of(os.environ)
+    (scene,) = search("s3://scenes/c/catalog.json", s3, radiometry="pixels", bands=["coastal"])
     assert (scene.state, scene.assets[0].href) == ("offset-applied", "s3://scenes/c/x/coastal.tif")
     presigned = {"href": "s3://scenes/c/catalog.json", "signing": "s3", "s3_endpoint": bucket}
-    (again,) = search(presigned, radiometry="pixels", bands=["coastal"])
+    (again,) = search(presigned, s3, radiometry="pixels", bands=["coastal"])
     assert again.state == "offset-applied"
     with pytest.raises(CatalogError, match=r"s3://scenes/nothing.json cannot be read"):
-        search("s3://scenes/nothing.json")
+        search("s3://scenes/nothing.json", s3)

@@ -103,9 +103,9 @@ def circles(edges: dict[str, frozenset[str]]) -> list[list[str]]:
 
 
 def wing_of(module: str) -> str:
-    """The wing a module lies in (``tasks.cog``), or the file itself where it lies beside the wings (``tasks.plan``)."""
-    parts = module.split(".")
-    return ".".join(parts[:2])
+    """The folder a module lies in (``tasks.cog``), or the file itself beside wings (``tasks.colours``)."""
+    folder = module.rpartition(".")[0]
+    return folder if "." in folder else module
 
 
 def wing_edges(house: House) -> dict[str, frozenset[str]]:

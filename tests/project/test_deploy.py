@@ -15,8 +15,9 @@ import pytest
 import yaml
 
 from deploy.dependencies import requirements
+from tests.support.paths import ROOT
+from tests.support.pip import pip_settings
 
-ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 KUSTOMIZE = DEPLOY / "kustomize"
 MANIFESTS = sorted(path for path in KUSTOMIZE.glob("*.yaml") if path.name != "kustomization.yaml")
@@ -255,8 +256,8 @@ def test_the_install_lines_of_the_dockerfile_run_in_a_clean_environment(tmp_path
     build.mkdir()
     for name in ("pyproject.toml", "constraints.txt", "README.md", "LICENSE", "deploy/dependencies.py"):
         shutil.copy(ROOT / name, build)
-    for name in ("flows", "tasks", "models", "catalogs"):
-        shutil.copytree(ROOT / name, build / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("flows", "tasks", "models", "catalogs", "tilewright"):
+        shutil.copytree(ROOT / name, build / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     lines = [*stages()["cpu-dependencies"], *stages()["cpu"]]
     path = f"{tmp_path}/env/bin:/usr/bin:/bin"
     env = {"PATH": path, "HOME": str(tmp_path), "TILEWRIGHT_CACHE": str(tmp_path / "cache"), **pip_settings()}
@@ -267,18 +268,25 @@ def test_the_install_lines_of_the_dockerfile_run_in_a_clean_environment(tmp_path
             assert done.returncode == 0, f"{line}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
 
 
-def pip_settings():
-    """Where pip finds packages, and keeps those it had before, is this machine's business."""
-    cache = subprocess.run([sys.executable, "-m", "pip", "cache", "dir"], capture_output=True, text=True, check=True)
-    kept = {"PIP_CACHE_DIR": cache.stdout.strip()}
-    return kept | {
-        key: value for key, value in os.environ.items() if key.startswith(("PIP_", "SSL_", "REQUESTS_", "HTTP"))
-    }
-
-
 def test_a_worker_of_prefect_would_start_the_flow_by_its_module():
     pytest.importorskip("prefect")
     from prefect.flows import load_flow_from_entrypoint
 
     found = {load_flow_from_entrypoint(entry["entrypoint"]).name for entry in PREFECT["deployments"]}
     assert found == {"predict", "shard", "region", "watch", "backfill"}
+
+
+@pytest.mark.parametrize("folder", [ROOT, ROOT / "deploy/old_addresses"], ids=["checkout", "image"])
+def test_a_deployment_stored_with_the_old_address_is_served_with_a_word(tmp_path, folder):
+    """Prefect servers keep entrypoints: those of before names began with ``tilewright.`` go on."""
+    probe = (
+        "from prefect.flows import load_flow_from_entrypoint as load;"
+        "flows = ('predict', 'region', 'shard', 'watch', 'backfill');"
+        "print(*[load('flows.prefect_flows.' + name).name for name in flows])"
+    )
+    env = {**os.environ, "PYTHONPATH": str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-c", probe], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["predict", "region", "shard", "watch", "backfill"]
+    assert "FutureWarning: flows.prefect_flows is an old address" in done.stderr

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 import yaml
 from typer.testing import CliRunner
 
+from tests.support.paths import ROOT
 from tilewright.flows.cli.main import app
 
-ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 JOB, CHANGE = (yaml.safe_load(block.split("```")[0]) for block in README.split("```yaml\n")[1:])
 COMMANDS = re.findall(r"^\.venv/bin/tilewright (.+?)(?:\s+#.*)?$", README, re.MULTILINE)

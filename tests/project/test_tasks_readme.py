@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import dask.array
 import numpy as np
 import pytest
 
-README = (Path(__file__).parents[2] / "tasks" / "README.md").read_text("utf-8")
+from tests.support.paths import ROOT
+
+README = (ROOT / "tasks" / "README.md").read_text("utf-8")
 EXAMPLE = README.split("```python\n")[1].split("```")[0]
 
 

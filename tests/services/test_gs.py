@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
 import pytest
 import requests
 
+from tests.support.http_servers import QuietHandler, running
 from tests.support.products import assert_same_product, fetched, read
 from tilewright.flows.maintain.status import product_status
 from tilewright.flows.run.predict import run_job
@@ -29,15 +29,11 @@ UNSIGNED = {
 OURS = {"content-length", "transfer-encoding", "connection", "date", "server"}
 
 
-class Bridge(BaseHTTPRequestHandler):
+class Bridge(QuietHandler):
     """Google's XML API on one side, moto's S3 on the other; notes every condition it is given."""
 
-    protocol_version = "HTTP/1.1"
     behind = ""
     conditions: ClassVar[list[str]] = []
-
-    def log_message(self, *_words):
-        pass
 
     def handle_request(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -73,11 +69,8 @@ class Bridge(BaseHTTPRequestHandler):
 def gs(moto, tmp_path, monkeypatch):
     Bridge.behind, Bridge.conditions = moto, []
     requests.put(f"{Bridge.behind}/maps", headers=UNSIGNED, timeout=10)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Bridge)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    account = {"gcs_base_url": f"http://127.0.0.1:{server.server_port}", "disable_oauth": True}
+    account = {"disable_oauth": True, "client_email": "", "private_key": "", "private_key_id": ""}
     path = tmp_path / "account.json"
-    path.write_text(json.dumps({**account, "client_email": "", "private_key": "", "private_key_id": ""}))
     monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT", str(path))
     real = storage_module.from_url
 
@@ -86,8 +79,9 @@ def gs(moto, tmp_path, monkeypatch):
 
     # Google's own endpoint is https alone; only this server is not.
     monkeypatch.setattr(storage_module, "from_url", plain_http)
-    yield Bridge
-    server.shutdown()
+    with running(Bridge) as url:
+        path.write_text(json.dumps({**account, "gcs_base_url": url}))
+        yield Bridge
 
 
 def test_the_product_is_the_local_one_and_a_stopped_run_goes_on(gs, job, whole, tmp_path):

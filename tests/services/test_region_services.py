@@ -9,11 +9,12 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from tests.flows.runners.test_shard_runs_on_cluster import job, layers_of, wish
+from tests.support.danube import region_fields, region_job
 from tests.support.deployments import client_of, deploy, process_worker, runs_of
+from tests.support.paths import ROOT
+from tests.support.products import same_layers
 from tilewright.flows.run.predict import run_job
 
 pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.usefixtures("small_pictures")]
@@ -26,15 +27,15 @@ SHARDS = 3
 def test_shards_as_deployment_runs_give_the_threads_pixels(services, real, tmp_path):
     from tilewright.flows.prefect_flows.flows import shard
 
-    plain = Path(run_job(job(real, tmp_path / "plain")).output)
+    plain = Path(run_job(region_job(real, tmp_path / "plain")).output)
     output, path = tmp_path / "region", tmp_path / "job.json"
-    path.write_text(json.dumps({**wish(real), "output": str(output)}))
+    path.write_text(json.dumps(region_fields(real, output=str(output))))
     with client_of(services["PREFECT_API"]) as client, process_worker(client, tmp_path / "worker") as pool:
         deployment = deploy(client, shard, pool=pool, folder=tmp_path / "worker", parameters={})
         name = f"shard/{client.read_deployment(deployment).name}"
         env = {
             **os.environ, "PREFECT_API_URL": services["PREFECT_API"], "PREFECT_HOME": str(tmp_path / "home"),
-            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "PYTHONPATH": str(ROOT),
         }  # fmt: skip
         began = time.perf_counter()
         done = subprocess.run(
@@ -50,5 +51,4 @@ def test_shards_as_deployment_runs_give_the_threads_pixels(services, real, tmp_p
         assert [run.state_name for run in runs] == ["Completed"] * SHARDS
         client.delete_deployment(deployment)
     print(f"{SHARDS} shards as deployment runs: {seconds:.1f} s")
-    made, known = layers_of(output), layers_of(plain)
-    assert all(np.array_equal(made[layer], known[layer]) for layer in known)
+    assert same_layers(output, plain)

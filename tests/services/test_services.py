@@ -17,6 +17,7 @@ from tilewright.catalogs.sample.build import SAMPLE_AREA, SAMPLE_WATER_PERIOD
 from tilewright.catalogs.search import Filters, search_scenes
 from tilewright.catalogs.sources import api
 from tilewright.catalogs.sources.registry import resolve_source
+from tilewright.flows.environment import s3_settings
 from tilewright.flows.job.job import make_job
 from tilewright.flows.maintain.status import product_status
 from tilewright.flows.run.predict import run_job
@@ -50,7 +51,7 @@ def sources(services, bucket):
 
 def search(source, *, collection="sentinel-2-l2a", area=SAMPLE_AREA, period=EVER, bands=("red",), filters=None):
     return search_scenes(
-        resolve_source(source),
+        resolve_source(source, s3=s3_settings()),
         collection=collection,
         aoi=box(*area),
         start=period[0],

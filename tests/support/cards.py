@@ -10,8 +10,10 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
-from tilewright.models.builtin.cards import EXTENSIONS
+from tests.support.graphs import save
+from tilewright.models.builtin.build import FOLDER
 from tilewright.models.card.card import ModelCard, load_card
+from tilewright.models.card.schema import CARD_EXTENSIONS
 
 SHAPE = ["n", 3, 4, 32, 32]
 
@@ -47,7 +49,7 @@ def good_card() -> dict[str, Any]:
     return {
         "type": "Feature",
         "stac_version": "1.1.0",
-        "stac_extensions": list(EXTENSIONS),
+        "stac_extensions": list(CARD_EXTENSIONS),
         "id": "fusion",
         "geometry": None,
         "properties": {
@@ -163,3 +165,30 @@ def put(card: dict[str, Any], path: str, value: Any) -> None:
         place.append(value)
     else:
         place[index] = value
+
+
+def card_around(folder: Path, model: onnx.ModelProto, **changes: Any) -> ModelCard:
+    """A card around `model` (input x, output y), made from ndwi-water's with the given output or tile fields."""
+    path = save(model, folder)
+    raw = json.loads((FOLDER / "ndwi-water/card.json").read_text())
+    n_in = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    bands = ["blue", "green", "red", "nir"][:n_in]
+    sizes = [each.dim_value or -1 for each in model.graph.output[0].type.tensor_type.shape.dim]
+    properties = raw["properties"]
+    properties["bands"] = [{"name": band} for band in bands]
+    source, result = properties["mlm:input"][0], properties["mlm:output"][0]
+    window = changes.pop("size", -1)
+    source |= {"name": "x", "bands": bands}
+    source["input"]["shape"] = [-1, n_in, window, window]
+    result |= {"name": "y", "classification:classes": [_class(value) for value in range(sizes[1])]}
+    result["result"]["shape"] = [-1, sizes[1], window, window]
+    properties["tw:tile"] = changes.pop("tile", {})
+    result |= changes
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    raw["assets"]["model"] |= {"file:checksum": f"1220{digest}", "file:size": path.stat().st_size}
+    (folder / "card.json").write_text(json.dumps(raw))
+    return load_card(folder / "card.json")
+
+
+def _class(value: int) -> dict[str, Any]:
+    return {"value": value, "name": f"class{value}", "description": f"class {value}"}

@@ -10,11 +10,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+from tests.support.http_servers import QuietHandler, running
+
 FAULTS = ("500", "503", "429", "reset", "cut", "late")
-"""What may befall an answer: an error status, a connection reset before or a body cut short after, or a delay."""
+"""The faults of an answer: an error status, a connection reset before it, a body cut short, or a delay."""
 
 HOP = {"connection", "transfer-encoding", "content-length", "server", "date"}
 
@@ -33,8 +34,8 @@ class FaultProxy:
         self.url = ""
         self._lock = threading.Lock()
 
-    def fate(self) -> str | None:
-        """What befalls the next request; None if nothing does."""
+    def next_fault(self) -> str | None:
+        """The fault of the next request; None without one."""
         with self._lock:
             self.requests += 1
             self.moments.append(time.time())
@@ -50,31 +51,23 @@ class FaultProxy:
 def proxy_before(upstream: str, *, share: float = 0.0, seed: int = 0) -> Iterator[FaultProxy]:
     """A proxy on a free port of this host."""
     proxy = FaultProxy(upstream, share=share, seed=seed)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": proxy}))
-    server.daemon_threads = True
-    proxy.url = f"http://127.0.0.1:{server.server_address[1]}"
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    try:
+    with running(type("Handler", (_Handler,), {"proxy": proxy})) as proxy.url:
         yield proxy
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(QuietHandler):
     proxy: FaultProxy
 
     def _pass_on(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        fate = self.proxy.fate()
-        if fate in {"500", "503", "429", "403"}:
-            self._refuse(int(fate))
-        elif fate == "reset":
+        fault = self.proxy.next_fault()
+        if fault in {"500", "503", "429", "403"}:
+            self._refuse(int(fault))
+        elif fault == "reset":
             self._reset()
         else:
-            time.sleep(0.3 if fate == "late" else 0)
-            self._answer(body, cut=fate == "cut")
+            time.sleep(0.3 if fault == "late" else 0)
+            self._answer(body, cut=fault == "cut")
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass_on  # noqa: N815
 
@@ -116,6 +109,3 @@ class _Handler(BaseHTTPRequestHandler):
         if cut:
             self.wfile.flush()
             self._reset()
-
-    def log_message(self, *_words: object) -> None:
-        """Say nothing."""

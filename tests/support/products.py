@@ -15,11 +15,11 @@ import numpy as np
 import rasterio
 
 from tests.support.graphs import conv_stack
+from tests.support.paths import ROOT
 from tests.support.worlds import World, area, bounds, layer, write_card
 from tilewright.flows.job.job import Job, read_job
 from tilewright.tasks.storage.storage import open_storage
 
-ROOT = Path(__file__).parents[2]
 SIDE = 256
 BLOCK = 32
 N_BLOCKS = (SIDE // BLOCK) ** 2
@@ -70,10 +70,12 @@ HEARD = (
 )
 
 
-def command(*words: object, env: Mapping[str, str] | None = None, **how: Any) -> subprocess.Popen[str]:
-    """The `tilewright` command under way in a process of its own."""
+def command(
+    *words: object, env: Mapping[str, str] | None = None, before: str = "", **how: Any
+) -> subprocess.Popen[str]:
+    """The `tilewright` command under way in a process of its own; ``before`` is Python that runs first."""
     return subprocess.Popen(
-        [sys.executable, "-c", HEARD, *map(str, words)],
+        [sys.executable, "-c", f"{before}\n{HEARD}", *map(str, words)],
         cwd=ROOT,
         env={**os.environ, **(env or {})},
         stdout=subprocess.PIPE,
@@ -93,7 +95,7 @@ def tilewright(*words: object, env: Mapping[str, str] | None = None, **how: Any)
 def entries(output: Path) -> dict[str, int]:
     """Names of finished blocks and when their entries were written, in nanoseconds."""
     folder = output / ".tilewright" / "ledger"
-    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.json")} if folder.is_dir() else {}
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("[!.]*.json")} if folder.is_dir() else {}
 
 
 def wait_for_blocks(output: Path, n_blocks: int, process: subprocess.Popen[str]) -> None:

@@ -1,13 +1,10 @@
-"""Small rasters and the scenes that own them, and a server that serves a folder badly, for tests."""
+"""Small rasters and the scenes that own them, for tests."""
 
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -141,89 +138,3 @@ def real_scenes(folder: Path, pattern: str) -> tuple[Scene, ...]:
         day = item["properties"]["datetime"][:10]
         found.append(scene_of(*assets, day=day, name=item["id"], cloud=item["properties"].get("eo:cloud_cover")))
     return tuple(found)
-
-
-Fault = Callable[[int], str | None]
-"""What goes wrong with the n-th request: "500", "429", "403", "404", "cut", "short", or None."""
-
-
-class Proxy:
-    """A folder over HTTP with ranges, and what was asked of it."""
-
-    def __init__(self, folder: Path, fault: Fault) -> None:
-        self.folder = folder
-        self.fault = fault
-        self.requests: list[str] = []
-        self.url = ""
-        self.retry_after = "0.05"
-        self.lock = threading.Lock()
-
-    def href(self, name: str) -> str:
-        return f"{self.url}/{name}"
-
-
-@contextmanager
-def serve(folder: Path, fault: Fault = lambda number: None) -> Iterator[Proxy]:
-    """The folder on a free port of 127.0.0.1."""
-    proxy = Proxy(folder, fault)
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *args: object) -> None:
-            del args
-
-        def do_GET(self) -> None:
-            with proxy.lock:
-                number = len(proxy.requests)
-                proxy.requests.append(self.path)
-            answer(self, proxy, proxy.fault(number))
-
-        def do_HEAD(self) -> None:
-            path = proxy.folder / self.path.split("?")[0].lstrip("/")
-            self.send_response(200 if path.is_file() else 404)
-            self.send_header("Content-Length", str(path.stat().st_size if path.is_file() else 0))
-            self.end_headers()
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *args: object) -> None:
-            """A client that hangs up is none of the test's business."""
-
-    server = Server(("127.0.0.1", 0), Handler)
-    proxy.url = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield proxy
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-def answer(request: BaseHTTPRequestHandler, proxy: Proxy, fault: str | None) -> None:
-    """One response: the file's range, or the fault."""
-    path = proxy.folder / request.path.split("?")[0].lstrip("/")
-    if (fault is not None and fault.isdigit()) or not path.is_file():
-        request.send_response(int(fault) if fault is not None else 404)
-        if fault == "429":
-            request.send_header("Retry-After", proxy.retry_after)
-        request.send_header("Content-Length", "0")
-        request.end_headers()
-        return
-    body, status = path.read_bytes(), 200
-    headers = {}
-    asked = request.headers.get("Range")
-    if asked:
-        start, _, stop = asked.removeprefix("bytes=").partition("-")
-        last = min(int(stop or len(body)), len(body) - 1)
-        headers["Content-Range"] = f"bytes {start}-{last}/{len(body)}"
-        body, status = body[int(start) : last + 1], 206
-    request.send_response(status)
-    for name, value in {**headers, "Content-Length": str(len(body))}.items():
-        request.send_header(name, value)
-    request.end_headers()
-    if fault in {"cut", "short"}:
-        request.close_connection = True
-        body = body[: len(body) // 2] if fault == "short" else b""
-    request.wfile.write(body)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shapely.geometry import box
 
 from tilewright.catalogs.search import search_scenes
 from tilewright.catalogs.sources.registry import resolve_source
 
+if TYPE_CHECKING:
+    from tilewright.catalogs.s3 import S3Settings
+
 BOTH = box(5, 44, 14, 52)
 
 
-def search(source: Any, **more: Any) -> tuple[Any, ...]:
+def search(source: Any, s3: S3Settings | None = None, **more: Any) -> tuple[Any, ...]:
     asked = {"collection": "sentinel-2-l2a", "aoi": BOTH, "start": None, "end": None, "bands": ["red"], **more}
-    return search_scenes(resolve_source(source), **asked)
+    return search_scenes(resolve_source(source, s3=s3), **asked)
 
 
 def names(scenes: tuple[Any, ...]) -> list[str]:

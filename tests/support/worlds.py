@@ -22,7 +22,7 @@ from tilewright.flows.job.job import Job, make_job
 from tilewright.flows.run.outcome import Outcome
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
-from tilewright.models.builtin.cards import EXTENSIONS
+from tilewright.models.card.schema import CARD_EXTENSIONS
 
 CRS = "EPSG:32633"
 COL, ROW = 40_064, -540_032
@@ -143,7 +143,7 @@ def write_card(
     card = {
         "type": "Feature",
         "stac_version": "1.1.0",
-        "stac_extensions": list(EXTENSIONS),
+        "stac_extensions": list(CARD_EXTENSIONS),
         "id": name,
         "geometry": None,
         "properties": {

@@ -15,6 +15,7 @@ import xarray as xr
 from rio_cogeo.cogeo import cog_validate
 from typer.testing import CliRunner
 
+from tests.support.danube import water_fields, water_job, write_water_job
 from tilewright.catalogs.publish.validate import validate_item
 from tilewright.catalogs.sample.build import SAMPLE_AREA, SAMPLE_CHANGE_AFTER, SAMPLE_CHANGE_BEFORE, SAMPLE_WATER_PERIOD
 from tilewright.flows.cli.main import app
@@ -24,25 +25,17 @@ from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
 from tilewright.tasks.storage.errors import StoreError
 
-WATER = {
-    "name": "water",
-    "area": [13.10, 48.27, 13.17, 48.30],
-    "period": "2021-06-01/2021-06-30",
-    "model": "ndwi-water",
-}
-
 
 @pytest.fixture(scope="module")
 def danube(real, tmp_path_factory):
     output = tmp_path_factory.mktemp("danube")
-    job = make_job({**WATER, "source": str(real / "catalog.json")}, base=Path(), output=str(output / "water"))
-    return run_job(job)
+    return run_job(water_job(real, output / "water"))
 
 
-def job_on_sample(sample, output, **wish):
+def job_on_sample(sample, output, **changes):
     common = {"area": list(SAMPLE_AREA), "source": str(sample / "catalog.json"), "name": "sample"}
     return make_job(
-        {**common, "model": "ndwi-water", "period": SAMPLE_WATER_PERIOD, **wish}, base=Path(), output=str(output)
+        {**common, "model": "ndwi-water", "period": SAMPLE_WATER_PERIOD, **changes}, base=Path(), output=str(output)
     )
 
 
@@ -119,8 +112,8 @@ def test_the_report_says_what_was_promised(danube):
 
 
 def test_change_on_the_danube_has_both_layers(real, tmp_path):
-    wish = {"period": {"before": "2021-06-01/2021-06-30", "after": "2021-09-01/2021-09-30"}, "model": "cva-change"}
-    job = make_job({**WATER, **wish, "source": str(real / "catalog.json")}, base=Path(), output=str(tmp_path / "out"))
+    changes = {"period": {"before": "2021-06-01/2021-06-30", "after": "2021-09-01/2021-09-30"}, "model": "cva-change"}
+    job = water_job(real, tmp_path / "out", **changes)
     outcome = run_job(job)
     change, _ = read(outcome.output, "change")
     magnitude, _ = read(outcome.output, "magnitude")
@@ -207,11 +200,11 @@ def test_replace_starts_over(sample, sample_water, tmp_path):
     assert not (output / "confidence.tif").exists()
 
 
-@pytest.mark.parametrize("wish", [{"tile": {"block": 512}}, {"tile": {"block": 1536}}, {"engine": "stackstac"}])
-def test_pixels_do_not_depend_on_blocks_or_engine(sample, sample_water, tmp_path, wish):
-    if wish.get("engine") == "stackstac":
+@pytest.mark.parametrize("changes", [{"tile": {"block": 512}}, {"tile": {"block": 1536}}, {"engine": "stackstac"}])
+def test_pixels_do_not_depend_on_blocks_or_engine(sample, sample_water, tmp_path, changes):
+    if changes.get("engine") == "stackstac":
         pytest.importorskip("stackstac")
-    outcome = run_job(job_on_sample(sample, tmp_path / "out", **wish), RunOptions(workers=3))
+    outcome = run_job(job_on_sample(sample, tmp_path / "out", **changes), RunOptions(workers=3))
     for layer in ("class", "confidence"):
         assert np.array_equal(read(outcome.output, layer)[0], read(sample_water.output, layer)[0])
 
@@ -231,8 +224,8 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", sorted(REFUSED))
 def test_what_cannot_be_done_is_refused_in_one_sentence_and_nothing_is_written(real, tmp_path, case):
-    wish, words = REFUSED[case]
-    job = {**WATER, "source": str(real / "catalog.json"), **wish}
+    changes, words = REFUSED[case]
+    job = water_fields(real, **changes)
     (tmp_path / "job.json").write_text(json.dumps(job))
     answer = CliRunner().invoke(app, ["run", str(tmp_path / "job.json"), "--output", str(tmp_path / "out")])
     assert answer.exit_code == 2, answer.output
@@ -247,7 +240,7 @@ def test_what_cannot_be_done_is_refused_in_one_sentence_and_nothing_is_written(r
 @pytest.mark.parametrize("place", ["/dev/null/out", "file.txt"])
 def test_an_output_that_cannot_be_written_is_refused(real, tmp_path, place):
     (tmp_path / "file.txt").write_text("mine")
-    (tmp_path / "job.json").write_text(json.dumps({**WATER, "source": str(real / "catalog.json")}))
+    write_water_job(tmp_path, real)
     answer = CliRunner().invoke(app, ["run", str(tmp_path / "job.json"), "--output", str(tmp_path / place)])
     assert answer.exit_code == 2
     assert "Traceback" not in answer.stderr
@@ -257,7 +250,7 @@ def test_an_output_that_cannot_be_written_is_refused(real, tmp_path, place):
 def test_a_folder_that_holds_something_else_is_never_written_into(real, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("mine")
-    (tmp_path / "job.json").write_text(json.dumps({**WATER, "source": str(real / "catalog.json")}))
+    write_water_job(tmp_path, real)
     answer = CliRunner().invoke(app, ["run", str(tmp_path / "job.json"), "--output", str(tmp_path / "out")])
     assert answer.exit_code == 2
     assert "thesis.txt" in answer.stderr
@@ -266,7 +259,7 @@ def test_a_folder_that_holds_something_else_is_never_written_into(real, tmp_path
 
 def test_plan_and_search_and_status_speak_json_and_write_nothing(real, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "job.json").write_text(json.dumps({**WATER, "source": str(real / "catalog.json")}))
+    write_water_job(tmp_path, real)
     planned = json.loads(CliRunner().invoke(app, ["plan", "job.json", "--json"]).stdout)
     assert (planned["n_scenes"], planned["n_blocks"], planned["provider"]) == (1, 1, "cpu")
     found = json.loads(CliRunner().invoke(app, ["search", "job.json", "--json"]).stdout)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+import shutil
 
 import pytest
+
+from tests.support.danube import WATER
+from tests.support.products import tilewright
 
 boto3 = pytest.importorskip("boto3")
 
@@ -46,24 +46,9 @@ def signed_source(real, moto, tmp_path_factory):
 
 @pytest.fixture
 def job(signed_source, tmp_path):
-    plain = {
-        "name": "signed", "area": [13.10, 48.27, 13.17, 48.30], "period": "2021-06-01/2021-06-30",
-        "model": "ndwi-water", "source": signed_source[0], "tile": {"block": 256, "step": 256},
-    }  # fmt: skip
-    (tmp_path / "job.json").write_text(json.dumps(plain))
+    fields = {**WATER, "name": "signed", "source": signed_source[0], "tile": {"block": 256, "step": 256}}
+    (tmp_path / "job.json").write_text(json.dumps(fields))
     return tmp_path / "job.json"
-
-
-def tilewright(*arguments, cwd):
-    return subprocess.run(
-        [str(Path(sys.executable).parent / "tilewright"), *arguments],
-        cwd=cwd,
-        env={**os.environ, **KEYS},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
 
 
 def found_in(text):
@@ -77,8 +62,8 @@ def leaks(folder):
 
 
 def test_a_run_of_a_signed_source_keeps_its_keys_to_itself(job, tmp_path):
-    planned = tilewright("plan", "job.json", "--json", cwd=tmp_path)
-    done = tilewright("run", "job.json", "--output", "out", "--log", "json", cwd=tmp_path)
+    planned = tilewright("plan", job, "--json", env=KEYS)
+    done = tilewright("run", job, "--output", tmp_path / "out", "--log", "json", env=KEYS)
     assert done.returncode == 0, done.stderr
     assert found_in(planned.stdout + planned.stderr + done.stdout + done.stderr) == []
     assert leaks(tmp_path / "out") == {}
@@ -91,7 +76,7 @@ def test_a_failure_of_a_signed_source_names_no_signature(job, signed_source, tmp
     body = client.get_object(Bucket="scenes", Key="nir.tif")["Body"].read()
     client.delete_object(Bucket="scenes", Key="nir.tif")
     try:
-        done = tilewright("run", "job.json", "--output", "out", "--log", "json", cwd=tmp_path)
+        done = tilewright("run", job, "--output", tmp_path / "out", "--log", "json", env=KEYS)
     finally:
         client.put_object(Bucket="scenes", Key="nir.tif", Body=body)
     assert done.returncode == 1, done.stderr
@@ -103,26 +88,24 @@ def test_a_failure_of_a_signed_source_names_no_signature(job, signed_source, tmp
     ]
     assert {(row["class"], row["item"], row["band"]) for row in rows} == {("gone", SCENE, "nir")}
     assert json.loads((tmp_path / "out" / "progress.json").read_text())["failure"]["class"] == "gone"
-    again = tilewright("run", "job.json", "--output", "out", "--retry", "transient", cwd=tmp_path)
+    again = tilewright("run", job, "--output", tmp_path / "out", "--retry", "transient", env=KEYS)
     assert again.returncode == 2
     assert "set aside are: gone" in again.stderr
-    healed = tilewright("run", "job.json", "--output", "out", "--retry", "gone", cwd=tmp_path)
+    healed = tilewright("run", job, "--output", tmp_path / "out", "--retry", "gone", env=KEYS)
     assert healed.returncode == 0, healed.stderr
     assert (tmp_path / "out" / "item.json").exists()
 
 
-@pytest.mark.slow
-def test_prefect_is_told_no_key_of_a_signed_source(job, tmp_path):
+def test_prefect_gets_no_key_of_a_signed_source(job, prefect_home, tmp_path):
     pytest.importorskip("prefect")
     home = tmp_path / "prefect-home"
-    os.environ["PREFECT_HOME"] = str(home)
-    try:
-        done = tilewright("run", "job.json", "--output", "out", "--prefect", cwd=tmp_path)
-    finally:
-        del os.environ["PREFECT_HOME"]
+    shutil.copytree(prefect_home, home)
+    env = {**KEYS, "PREFECT_HOME": str(home)}
+    done = tilewright("run", job, "--output", tmp_path / "out", "--prefect", env=env)
     assert done.returncode == 0, done.stderr
+    assert "telemetry" not in done.stderr, "nor is anything said of the server that is started for the run"
+    assert "Traceback" not in done.stderr + done.stdout
     assert found_in(done.stdout + done.stderr) == []
-    assert (home / "prefect.db").exists(), "the server kept its runs here"
     stored = b"".join(path.read_bytes() for path in home.glob("prefect.db*")).decode("latin-1")
-    assert "run-report" in stored
+    assert "run-report" in stored, "the server keeps its runs here"
     assert found_in(stored) == []

@@ -22,9 +22,9 @@ from tests.support.products import (
     wait_until,
 )
 from tilewright.flows.maintain.status import product_status
-from tilewright.flows.run.output_lock import hold
+from tilewright.flows.run.output_lock import lock_output
 from tilewright.flows.run.predict import run_job
-from tilewright.flows.run.prepare import room_needed
+from tilewright.flows.run.prepare import needed_disk_bytes
 from tilewright.tasks.progress import Advance
 from tilewright.tasks.storage.errors import StorageError, StoreError
 from tilewright.tasks.storage.lock import LOCK, read_lock
@@ -83,7 +83,7 @@ def test_a_disk_without_room_is_refused_before_a_pixel_is_read(job, small_disk):
 
 def test_the_room_needed_grows_with_pixels_and_shrinks_with_what_is_done():
     def needed(side, share_left=1.0):
-        return room_needed([("class", "uint8"), ("value", "float32")], shape=(side, side), share_left=share_left)
+        return needed_disk_bytes([("class", "uint8"), ("value", "float32")], shape=(side, side), share_left=share_left)
 
     assert needed(2000) == pytest.approx(4 * needed(1000), rel=1e-6)
     assert needed(1000, 0.0) < needed(1000, 0.5) < needed(1000)
@@ -124,7 +124,7 @@ def test_a_second_run_in_another_process_is_told_of_the_first(job, tmp_path):
 
 def test_the_heart_beats_while_one_step_takes_long_and_stops_when_the_output_is_lost(tmp_path):
     storage = open_storage(str(tmp_path), create=True)
-    with hold(storage, beat_seconds=0.02) as lock:
+    with lock_output(storage, heartbeat_seconds=0.02) as lock:
         first = read_lock(storage).beat
         wait_until(lambda: read_lock(storage).beat > first)
         lock.check()
@@ -145,7 +145,7 @@ def test_of_two_that_take_over_a_dead_lock_one_wins(tmp_path):
         def take(start=start, won=won, leave=leave):
             start.wait()
             try:
-                with hold(storage) as lock:
+                with lock_output(storage) as lock:
                     won.append(lock.run)
                     leave.wait(5)
             except StoreError:

@@ -109,8 +109,3 @@ class Fusion(nn.Module):  # type: ignore[misc]  # as above
     def forward(self, optical: Any, radar: Any) -> Any:
         """The logits."""
         return self.decoder(self.encoder(optical, self.radar(radar)))
-
-
-def n_parameters(module: Any) -> int:
-    """Number of learned parameters of the module."""
-    return sum(each.numel() for each in module.parameters())

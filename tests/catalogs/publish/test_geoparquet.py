@@ -31,7 +31,8 @@ def test_items_gather_in_a_geoparquet_table(tmp_path: Path, item: dict[str, Any]
 
 
 def test_items_of_different_shape_share_a_table(tmp_path: Path, item: dict[str, Any]) -> None:
-    bare = item_json(build_item(dataclasses.replace(PRODUCT, id="bare", layers=(VALUE,), files=(), end=JUNE)))
+    time = dataclasses.replace(PRODUCT.time, end=JUNE)
+    bare = item_json(build_item(dataclasses.replace(PRODUCT, id="bare", layers=(VALUE,), files=(), time=time)))
     write_items(tmp_path / "items.parquet", [item, bare])
     found = {entry["id"]: entry for entry in read_items(tmp_path / "items.parquet")}
     assert differences(item, found["danube-water"]) == [f"properties/{EXCLUDED_PROPERTY}"]
@@ -43,7 +44,8 @@ def test_jobs_of_any_shape_share_a_table(tmp_path: Path) -> None:
     one = {"job": {"area": {"coordinates": [[[0.0, 1.0]]]}, "source": {"collections": {}}}}
     other = {"job": {"area": {"coordinates": [[[[0.0, 1.0]]]]}, "source": "earth-search"}}
     for name, expression in (("one", one), ("other", other)):
-        made = build_item(dataclasses.replace(PRODUCT, id=name, expression=expression))
+        provenance = dataclasses.replace(PRODUCT.provenance, expression=expression)
+        made = build_item(dataclasses.replace(PRODUCT, id=name, provenance=provenance))
         add_items(tmp_path / "items.parquet", [item_json(made)])
     assert [entry["id"] for entry in read_items(tmp_path / "items.parquet")] == ["one", "other"]
 

@@ -13,7 +13,7 @@ import pytest
 from tests.support.published import CHECKSUM, CLASS, JUNE, PRODUCT
 from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.publish.item import build_item, item_json
-from tilewright.catalogs.publish.validate import InvalidStacError, validate_item, vendored_extensions
+from tilewright.catalogs.publish.validate import PUBLISHED, InvalidStacError, validate_item
 
 
 def test_the_item_is_valid_and_pystac_reads_it(item: dict[str, Any], tmp_path: Path) -> None:
@@ -73,7 +73,9 @@ def test_a_value_layer_says_nan_and_its_scale(item: dict[str, Any]) -> None:
 
 
 def test_one_instant_is_a_datetime_and_a_crs_without_code_is_wkt() -> None:
-    single = dataclasses.replace(PRODUCT, end=JUNE, crs='LOCAL_CS["somewhere"]', layers=(), files=())
+    time = dataclasses.replace(PRODUCT.time, end=JUNE)
+    grid = dataclasses.replace(PRODUCT.grid, crs='LOCAL_CS["somewhere"]')
+    single = dataclasses.replace(PRODUCT, time=time, grid=grid, layers=(), files=())
     item = item_json(build_item(single))
     assert item["properties"]["datetime"] == "2021-06-01T00:00:00Z"
     assert "start_datetime" not in item["properties"]
@@ -90,12 +92,27 @@ def test_the_same_facts_give_the_same_item() -> None:
     [
         ({"id": "a/b"}, "id 'a/b' is not up to 128 letters"),
         ({"layers": (CLASS, CLASS)}, "assets class are named twice"),
-        ({"end": JUNE - timedelta(1)}, "ends before"),
+        ({"time": dataclasses.replace(PRODUCT.time, end=JUNE - timedelta(1))}, "ends before"),
     ],
 )
 def test_facts_that_make_no_item_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(CatalogError, match=message):
         dataclasses.replace(PRODUCT, **change)
+
+
+@pytest.mark.parametrize(
+    ("facts", "change", "message"),
+    [
+        (CLASS, {"file": dataclasses.replace(CLASS.file, size=None)}, "layer class has no size"),
+        (CLASS, {"file": dataclasses.replace(CLASS.file, checksum=None)}, "layer class has no checksum"),
+        (PRODUCT.footprint, {"bbox": (13.0, math.nan, 13.1, 48.5)}, "bbox"),
+        (PRODUCT.grid, {"transform": (10, 0, 350_000)}, "has not six numbers"),
+        (PRODUCT.time, {"created": JUNE.replace(tzinfo=None)}, "a time without zone"),
+    ],
+)
+def test_impossible_facts_are_caught_where_they_are_made(facts: Any, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        dataclasses.replace(facts, **change)
 
 
 @pytest.mark.parametrize(
@@ -134,4 +151,4 @@ def test_an_extension_without_a_vendored_schema_is_refused(item: dict[str, Any])
 
 def test_everything_an_item_declares_is_vendored(item: dict[str, Any]) -> None:
     assert len(item["stac_extensions"]) == 6
-    assert set(item["stac_extensions"]) <= set(vendored_extensions())
+    assert set(item["stac_extensions"]) <= set(PUBLISHED)

@@ -1,94 +1,31 @@
 from __future__ import annotations
 
-import json
 import socket
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pystac
 import pytest
 
 from tests.support.published import later
+from tests.support.stac_api import TOKEN, TRANSACTIONS, Api, stac_api
 from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.publish.collection import update_collection
 from tilewright.catalogs.publish.item import item_json
-from tilewright.catalogs.publish.push import PushError, differences, push_item
+from tilewright.catalogs.publish.push import PushError, absolute_document, check_transactions, differences, push_item
 from tilewright.catalogs.publish.validate import validate_item
-
-
-class Api:
-    """A STAC API with the transaction extension: POST refuses what exists (409), PUT what does not (404)."""
-
-    def __init__(self) -> None:
-        self.documents: dict[str, dict[str, Any]] = {}
-        self.calls: list[tuple[str, str]] = []
-        self.lose_answer_to: str | None = None
-        self.alter: dict[str, Any] = {}
-
-    def answer(self, method: str, path: str, sent: dict[str, Any] | None) -> tuple[int, Any]:
-        self.calls.append((method, path))
-        if method == "GET":
-            found = self.documents.get(path)
-            return (200, self.served(path, found)) if found else (404, {"code": "NotFound"})
-        assert sent is not None
-        place = f"{path}/{sent['id']}" if method == "POST" else path
-        if method == "POST" and place in self.documents:
-            return 409, {"code": "ConflictError"}
-        if method == "PUT" and place not in self.documents:
-            return 404, {"code": "NotFound"}
-        if place.rpartition("/items/")[0] and place.rpartition("/items/")[0] not in self.documents:
-            return 404, {"code": "NotFound", "description": "no such collection"}
-        self.documents[place] = sent
-        if self.lose_answer_to == method:
-            self.lose_answer_to = None
-            return 503, {"code": "lost"}
-        return (201 if method == "POST" else 200), self.served(place, sent)
-
-    def served(self, place: str, document: dict[str, Any]) -> dict[str, Any]:
-        """As pgstac does: own links in front, microseconds in instants, floats for whole numbers."""
-        served = json.loads(json.dumps(document).replace('T00:00:00Z"', 'T00:00:00.000000+00:00"'))
-        served["links"] = [{"rel": "self", "href": place}, *served["links"]]
-        return served | self.alter
 
 
 @pytest.fixture
 def api() -> Iterator[tuple[str, Api]]:
-    state = Api()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def exchange(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
-            sent = json.loads(self.rfile.read(length)) if length else None
-            if self.headers.get("Authorization") != "Bearer sesame":
-                status, document = 401, {"code": "Unauthorized"}
-            else:
-                status, document = state.answer(self.command, self.path, sent)
-            body = json.dumps(document).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_GET = do_POST = do_PUT = exchange  # noqa: N815
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", state
-    server.shutdown()
-    server.server_close()
+    with stac_api() as found:
+        yield found
 
 
 BASE = "https://maps.example.com/danube/item.json"
 
 
-AUTHORIZED = {"Authorization": "Bearer sesame"}
+AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
 
 
 def push(address: str, item: dict[str, Any], **options: Any) -> Any:
@@ -159,6 +96,40 @@ def test_an_api_that_is_not_there_is_told(item: dict[str, Any]) -> None:
 def test_a_product_without_a_public_address_is_not_pushed(api: tuple[str, Api], item: dict[str, Any]) -> None:
     with pytest.raises(CatalogError, match=r"/maps/item\.json is a local path"):
         push(api[0], item, base="/maps/item.json")
+
+
+@pytest.mark.parametrize(
+    ("landing", "words"),
+    [
+        ({"conformsTo": [TRANSACTIONS.replace("transaction", "filter"), 3]}, "lacks the transaction extension"),
+        ({"conformsTo": []}, "lacks the transaction extension"),
+        ({"type": "Catalog"}, "names no conformance classes"),
+    ],
+)
+def test_an_api_that_accepts_no_items_is_refused_before_anything_is_sent(
+    api: tuple[str, Api], landing: Any, words: str
+) -> None:
+    address, state = api
+    check_transactions(f"{address}/", headers=AUTHORIZED)
+    state.landing = landing
+    with pytest.raises(CatalogError, match=words):
+        check_transactions(address, headers=AUTHORIZED)
+    assert {method for method, _ in state.calls} == {"GET"}
+
+
+@pytest.mark.parametrize("address", ["stac.example.org", "s3://bucket/catalog.json", "/maps"])
+def test_what_is_no_url_is_no_api(address: str) -> None:
+    with pytest.raises(CatalogError, match="give an http"):
+        check_transactions(address)
+
+
+def test_hrefs_become_absolute_and_paths_of_the_machine_stay_at_home(item: dict[str, Any]) -> None:
+    links = [("derived_from", "/home/me/card.json"), ("derived_from", "./card.json"), ("license", "https://x.org/l")]
+    document = {**item, "links": [{"rel": rel, "href": href} for rel, href in (*links, ("root", "./x.json"))]}
+    hrefs = [link["href"] for link in absolute_document(document, BASE)["links"]]
+    assert hrefs == ["https://maps.example.com/danube/card.json", "https://x.org/l"]
+    in_bucket = absolute_document(document, "s3://maps/danube/item.json")
+    assert in_bucket["assets"]["class"]["href"] == "s3://maps/danube/class.tif"
 
 
 def test_differences_see_what_changed_and_forgive_how_it_is_written() -> None:

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tilewright.catalogs.errors import CatalogError
+from tilewright.catalogs.s3 import AMAZON, s3_settings_of
 from tilewright.catalogs.sources.registry import describe_source, known_sources, resolve_source, sign_href
 from tilewright.catalogs.sources.source import Source
 
@@ -120,46 +121,69 @@ def test_a_source_comes_back_from_json_exactly(tmp_path: Path) -> None:
         assert Source.from_json(json.loads(json.dumps(source.to_json()))) == source
 
 
+def test_the_keys_of_a_source_are_no_part_of_what_it_is() -> None:
+    names = (*CDSE_KEYS, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+    s3 = s3_settings_of(dict.fromkeys(names, "hidden-value"))
+    source = resolve_source("cdse", s3=s3)
+    assert source == known_sources()["cdse"]
+    assert known_sources()["cdse"].s3 is AMAZON, "the table is not changed"
+    assert source.to_json() == known_sources()["cdse"].to_json()
+    for text in (repr(source), str(source.to_json()), str(describe_source(source)), repr(s3)):
+        assert "hidden-value" not in text
+    assert Source.from_json(source.to_json(), s3=s3).s3 is s3
+    assert resolve_source(source) is source
+    assert resolve_source({"like": "cdse", "name": "mine"}, s3=s3).s3 is s3
+    with pytest.raises(CatalogError, match="source has unknown keys s3"):
+        resolve_source({"like": "cdse", "s3": {"key": "AKIA"}})
+
+
 # --- signing
 
 
 def test_sources_without_signing_leave_hrefs_as_they_are() -> None:
-    for source in ("earth-search", "no-such-source", Source(name="x", kind="api", href="https://x.org")):
+    for source in (known_sources()["earth-search"], Source(name="x", kind="api", href="https://x.org")):
         assert sign_href(source, "https://x.org/a.tif") == "https://x.org/a.tif"
+
+
+CDSE_KEYS = {"CDSE_S3_ACCESS_KEY": "KEY", "CDSE_S3_SECRET_KEY": "SECRET"}
+
+
+def cdse(environ: dict[str, str]) -> Source:
+    """The source CDSE, read by somebody with this environment."""
+    return resolve_source("cdse", s3=s3_settings_of(environ))
 
 
 def test_cdse_hrefs_are_signed_with_its_own_keys_and_nothing_else_of_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("CDSE_S3_ACCESS_KEY", "KEY")
-    monkeypatch.setenv("CDSE_S3_SECRET_KEY", "SECRET")
-    for name, value in (
-        ("AWS_ACCESS_KEY_ID", "OTHER"),
-        ("AWS_SECRET_ACCESS_KEY", "OTHERSECRET"),
-        ("AWS_SESSION_TOKEN", "TOKEN"),
-        ("AWS_ENDPOINT_URL", "http://127.0.0.1:9000"),
-        ("AWS_REGION", "eu-north-1"),
-    ):
+    others = {
+        "AWS_ACCESS_KEY_ID": "OTHER",
+        "AWS_SECRET_ACCESS_KEY": "OTHERSECRET",
+        "AWS_SESSION_TOKEN": "TOKEN",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9000",
+        "AWS_REGION": "eu-north-1",
+    }
+    for name, value in others.items():
+        # The library that signs reads the environment too.
         monkeypatch.setenv(name, value)
-    signed = sign_href("cdse", "s3://eodata/Sentinel-2/MSI/a.SAFE/B04_10m.jp2")
+    source = cdse(CDSE_KEYS | others)
+    signed = sign_href(source, "s3://eodata/Sentinel-2/MSI/a.SAFE/B04_10m.jp2")
     parts = urlsplit(signed)
     query = {key: value[0] for key, value in parse_qs(parts.query).items()}
     assert (parts.netloc, parts.path) == ("eodata.dataspace.copernicus.eu", "/eodata/Sentinel-2/MSI/a.SAFE/B04_10m.jp2")
     assert query["X-Amz-Credential"].startswith("KEY/")
     assert "X-Amz-Security-Token" not in query
     assert not any(secret in signed for secret in ("SECRET", "OTHER", "TOKEN="))
-    assert sign_href("cdse", "https://datahub.example.org/x.jp2") == "https://datahub.example.org/x.jp2"
+    assert sign_href(source, "https://datahub.example.org/x.jp2") == "https://datahub.example.org/x.jp2"
 
 
-def test_the_signature_is_the_one_botocore_makes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_signature_is_the_one_botocore_makes() -> None:
     """An independent implementation of AWS Signature 4 signs the same request to the same value."""
     auth = pytest.importorskip("botocore.auth")
     from botocore.awsrequest import AWSRequest
     from botocore.credentials import Credentials
 
-    monkeypatch.setenv("CDSE_S3_ACCESS_KEY", "KEY")
-    monkeypatch.setenv("CDSE_S3_SECRET_KEY", "SECRET")
-    signed = sign_href("cdse", "s3://eodata/a/b.jp2")
+    signed = sign_href(cdse(CDSE_KEYS), "s3://eodata/a/b.jp2")
     query = {key: value[0] for key, value in parse_qs(urlsplit(signed).query).items()}
     theirs = query.pop("X-Amz-Signature")
     signer = auth.S3SigV4QueryAuth(Credentials("KEY", "SECRET"), "s3", "default", expires=3600)
@@ -169,12 +193,14 @@ def test_the_signature_is_the_one_botocore_makes(monkeypatch: pytest.MonkeyPatch
     assert signer.signature(string, request) == theirs
 
 
-def test_missing_keys_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CDSE_S3_ACCESS_KEY", raising=False)
+def test_keys_come_from_the_argument_and_missing_ones_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in CDSE_KEYS.items():
+        monkeypatch.setenv(name, value)
     with pytest.raises(CatalogError, match="set CDSE_S3_ACCESS_KEY and CDSE_S3_SECRET_KEY"):
-        sign_href("cdse", "s3://eodata/a.jp2")
+        sign_href(known_sources()["cdse"], "s3://eodata/a.jp2")
 
 
+PLANETARY_COMPUTER = known_sources()["planetary-computer"]
 BLOB = "https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/06/B04.tif"
 
 
@@ -215,13 +241,13 @@ def token_server(monkeypatch: pytest.MonkeyPatch) -> object:
 def test_a_planetary_computer_token_is_kept_until_its_last_minute_and_renewed_on_demand(token_server: object) -> None:
     from datetime import timedelta
 
-    assert sign_href("planetary-computer", BLOB).endswith("sig=T1")
-    assert sign_href("planetary-computer", BLOB).endswith("sig=T1")
-    assert sign_href("planetary-computer", BLOB, renew=True).endswith("sig=T2")
+    assert sign_href(PLANETARY_COMPUTER, BLOB).endswith("sig=T1")
+    assert sign_href(PLANETARY_COMPUTER, BLOB).endswith("sig=T1")
+    assert sign_href(PLANETARY_COMPUTER, BLOB, renew=True).endswith("sig=T2")
     token_server.life = timedelta(seconds=30)  # type: ignore[attr-defined]
-    assert sign_href("planetary-computer", BLOB, renew=True).endswith("sig=T3")
-    assert sign_href("planetary-computer", BLOB).endswith("sig=T4")
-    assert sign_href("planetary-computer", "https://example.org/x.tif") == "https://example.org/x.tif"
+    assert sign_href(PLANETARY_COMPUTER, BLOB, renew=True).endswith("sig=T3")
+    assert sign_href(PLANETARY_COMPUTER, BLOB).endswith("sig=T4")
+    assert sign_href(PLANETARY_COMPUTER, "https://example.org/x.tif") == "https://example.org/x.tif"
 
 
 @pytest.mark.parametrize("written", ["earthsearch", "Earth_Search", "earth-serch"])
@@ -234,6 +260,6 @@ def test_many_threads_ask_for_one_token(token_server: object) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(8) as pool:
-        signed = set(pool.map(lambda _: sign_href("planetary-computer", BLOB), range(32)))
+        signed = set(pool.map(lambda _: sign_href(PLANETARY_COMPUTER, BLOB), range(32)))
     assert len(signed) == 1
     assert token_server.n_tokens == 1  # type: ignore[attr-defined]

@@ -6,7 +6,7 @@ import signal
 import pytest
 import typer
 
-from tilewright.flows.cli.exits import ended_in_words
+from tilewright.flows.cli.exits import exit_codes
 from tilewright.flows.job.job import JobError
 from tilewright.tasks.storage.errors import StorageError
 
@@ -20,13 +20,13 @@ from tilewright.tasks.storage.errors import StorageError
     ],
 )
 def test_what_ends_a_command_is_one_sentence_and_a_code(capsys, error, code, words):
-    with pytest.raises(typer.Exit) as ended, ended_in_words():
+    with pytest.raises(typer.Exit) as ended, exit_codes():
         raise error
     assert (ended.value.exit_code, capsys.readouterr().err) == (code, words)
 
 
 def test_an_error_that_is_not_ours_keeps_its_traceback():
-    with pytest.raises(ValueError, match="somebody else's"), ended_in_words():
+    with pytest.raises(ValueError, match="somebody else's"), exit_codes():
         raise ValueError("somebody else's")
 
 
@@ -41,12 +41,12 @@ def import_broken_off():
 def test_an_import_that_ctrl_c_broke_off_is_an_interrupt(capsys):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with pytest.raises(typer.Exit) as ended, ended_in_words(resumable=True):
+        with pytest.raises(typer.Exit) as ended, exit_codes(resumable=True):
             import_broken_off()
         assert ended.value.exit_code == 130
         assert "What is finished is kept: the same command goes on from there." in capsys.readouterr().err
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        with pytest.raises(ImportError), ended_in_words():
+        with pytest.raises(ImportError), exit_codes():
             raise ImportError("really missing")
     finally:
         signal.signal(signal.SIGINT, before)

@@ -7,9 +7,8 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from tests.support.danube import write_water_job
 from tilewright.flows.cli.main import app
-
-WATER = {"area": [13.10, 48.27, 13.17, 48.30], "period": "2021-06-01/2021-06-30", "model": "ndwi-water"}
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
 
@@ -20,10 +19,7 @@ def tilewright(*arguments):
 
 @pytest.fixture
 def job(real, tmp_path):
-    (tmp_path / "job.json").write_text(
-        json.dumps({**WATER, "name": "{name}", "source": str(real / "catalog.json"), "output": f"{tmp_path}/{{name}}"})
-    )
-    return tmp_path / "job.json"
+    return write_water_job(tmp_path, real, name="{name}", output=f"{tmp_path}/{{name}}")
 
 
 def test_watch_makes_a_product_and_then_finds_nothing_new(job, tmp_path):

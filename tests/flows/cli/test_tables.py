@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from typer.testing import CliRunner
 
+from tests.support.danube import write_water_job
 from tilewright.flows.cli.main import app
-
-JOB = {
-    "name": "water",
-    "area": [13.10, 48.27, 13.17, 48.30],
-    "period": "2021-06-01/2021-06-30",
-    "model": "ndwi-water",
-}
 
 
 @pytest.fixture
@@ -22,10 +14,8 @@ def said(real, tmp_path, monkeypatch):
     """What a command prints for the job with some of its keys changed, on 80 columns."""
     monkeypatch.setenv("COLUMNS", "80")
 
-    def say(command, **wish):
-        path = tmp_path / "job.json"
-        path.write_text(json.dumps({**JOB, "source": str(real / "catalog.json"), **wish}))
-        return CliRunner().invoke(app, [command, str(path)])
+    def say(command, **changes):
+        return CliRunner().invoke(app, [command, str(write_water_job(tmp_path, real, **changes))])
 
     return say
 

@@ -28,8 +28,8 @@ REPORT = {
 }
 
 
-def closing(**wish):
-    words = "\n".join(closing_lines(Outcome(name="inn", output="out/inn", report={**REPORT, **wish})))
+def closing(**changes):
+    words = "\n".join(closing_lines(Outcome(name="inn", output="out/inn", report={**REPORT, **changes})))
     return words.replace("\u00a0", " ")
 
 

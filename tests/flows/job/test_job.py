@@ -13,8 +13,8 @@ GOOD = {"area": [13.1, 48.2, 13.2, 48.3], "period": "2021-06-01/2021-06-30", "so
 BOWTIE = {"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [1, 0], [0, 1], [0, 0]]]}
 
 
-def job(tmp_path, **wish):
-    return make_job({**GOOD, **wish}, base=tmp_path)
+def job(tmp_path, **changes):
+    return make_job({**GOOD, **changes}, base=tmp_path)
 
 
 def test_both_ends_of_a_period_are_in_it(tmp_path):
@@ -61,7 +61,7 @@ def test_what_does_not_change_pixels_is_not_part_of_the_request(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("wish", "sentence"),
+    ("changes", "sentence"),
     [
         ({"period": "2021-06-30/2021-06-01"}, "ends before it starts"),
         ({"period": "soon"}, "is not a period"),
@@ -86,9 +86,9 @@ def test_what_does_not_change_pixels_is_not_part_of_the_request(tmp_path):
         ({"source": None}, "source"),
     ],
 )
-def test_a_wrong_job_is_refused_by_field(tmp_path, wish, sentence):
+def test_a_wrong_job_is_refused_by_field(tmp_path, changes, sentence):
     with pytest.raises(JobError, match=sentence):
-        job(tmp_path, **wish)
+        job(tmp_path, **changes)
 
 
 def test_a_missing_key_is_named(tmp_path):

@@ -91,12 +91,12 @@ KINDS = {
 
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_of_mask_runs_and_grows_by_metres_whatever_the_blocks(name, tmp_path):
-    band, told, unit, wish = KINDS[name]
+    band, told, unit, options = KINDS[name]
     specks = SPECKS | np.roll(SPECKS, 1, axis=0)
     told = np.where(specks, told[SPECKS][0], told[~SPECKS][0]).astype(told.dtype)
     world = world_of(tmp_path / "world", band, told, unit=unit)
     card = card_of(tmp_path / "card")
-    job = pixel_job(world, card, tmp_path / "out", mask=wish, tile={"block": 64}, **WHERE)
+    job = pixel_job(world, card, tmp_path / "out", mask=options, tile={"block": 64}, **WHERE)
     assert plan_job(job).raster.margin >= 3
     assert_masked(run(job).output, grown(specks, 30))
 
@@ -117,8 +117,8 @@ def test_where_a_rule_has_no_answer_the_pixel_is_not_used(tmp_path):
     haze = np.stack([noise(7), noise(8)])
     haze[:, 20:60, 20:60] = np.nan
     world = world_of(tmp_path / "world", "haze", haze, unit="1", nodata=float("nan"))
-    wish = {"kind": "rule", "rule": "haze > 0.9"}
-    job = pixel_job(world, card_of(tmp_path / "card"), tmp_path / "out", mask=wish, **WHERE)
+    options = {"kind": "rule", "rule": "haze > 0.9"}
+    job = pixel_job(world, card_of(tmp_path / "card"), tmp_path / "out", mask=options, **WHERE)
     assert_masked(run(job).output, ~(haze <= 0.9))
 
 
@@ -134,7 +134,7 @@ def test_landsats_quality_bits_are_the_usual_mask_of_landsat(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("wish", "sentence"),
+    ("options", "sentence"),
     [
         ({"kind": "clouds"}, "mask.kind: expected 'auto', 'none', 'scl', 'probability', 'bits'"),
         ({"kind": "scl", "drop": [12]}, "mask.drop: 12 is none of 0 to 11"),
@@ -156,11 +156,11 @@ def test_landsats_quality_bits_are_the_usual_mask_of_landsat(tmp_path):
         ({"kind": "values", "band": "haze", "drop": [1]}, "haze of scene .* is a measurement in '1'"),
     ],
 )
-def test_a_mask_that_cannot_be_is_refused_by_its_field(tmp_path, wish, sentence):
+def test_a_mask_that_cannot_be_is_refused_by_its_field(tmp_path, options, sentence):
     world = world_of(tmp_path / "world", "haze", PIXELS, unit="1", nodata=float("nan"))
     card = card_of(tmp_path / "card")
     with pytest.raises(JobError, match=sentence):
-        plan_job(pixel_job(world, card, tmp_path / "out", mask=wish, **WHERE))
+        plan_job(pixel_job(world, card, tmp_path / "out", mask=options, **WHERE))
 
 
 def test_a_condition_is_true_unknown_or_neither():

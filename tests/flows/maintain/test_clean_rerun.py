@@ -15,7 +15,7 @@ from tests.support.products import (
 )
 from tilewright.flows.maintain.clean import clean_output, parse_age
 from tilewright.flows.maintain.rerun import rerun_item
-from tilewright.flows.run.output_lock import hold
+from tilewright.flows.run.output_lock import lock_output
 from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.lock import LOCK
 from tilewright.tasks.storage.storage import open_storage
@@ -44,7 +44,7 @@ def test_clean_removes_what_a_broken_run_left_and_nothing_of_the_product(whole, 
 
 def test_clean_refuses_a_running_product_a_strange_folder_and_a_strange_age(tmp_path):
     storage = open_storage(str(tmp_path / "out"), create=True)
-    with hold(storage), pytest.raises(StoreError, match="clean it when that has ended"):
+    with lock_output(storage), pytest.raises(StoreError, match="clean it when that has ended"):
         clean_output(str(tmp_path / "out"))
     (tmp_path / "mine").mkdir()
     with pytest.raises(StoreError, match="holds no product"):

@@ -1,4 +1,4 @@
-"""What a look at an API costs where nothing is new: calls and time."""
+"""The calls and the time of a watch that finds nothing new in an API."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.danube import WATER
 from tilewright.flows.job.job import make_job
-from tilewright.flows.maintain.watch import _remember, watch_once
+from tilewright.flows.maintain.watch import _write_watermark, watch_once
 from tilewright.flows.plan.scenes import find_scenes
 from tilewright.tasks.storage.ledger import json_digest
 from tilewright.tasks.storage.storage import open_storage
@@ -59,23 +60,23 @@ def api(real):
     server.shutdown()
 
 
-def test_a_look_where_nothing_is_new_is_one_search_since_the_watermark(api, tmp_path):
+def test_a_watch_that_finds_nothing_is_one_search_since_the_watermark(api, tmp_path):
     place, calls = api
     template = {
-        "name": "kept", "area": [13.10, 48.27, 13.17, 48.30], "period": "2021-01-01/2021-12-31", "model": "ndwi-water",
+        **WATER, "name": "kept", "period": "2021-01-01/2021-12-31",
         "source": {"href": place, "collections": {"sentinel-2-l2a": "sentinel-2-l2a"}}, "output": str(tmp_path / "out"),
     }  # fmt: skip
     found = find_scenes(make_job(template, base=Path()))
     assert [scene.id for scene in found] == [SCENE]
     open_storage(str(tmp_path / "out"), create=True).write_json(".tilewright/plan.json", {})
-    marks = {f"{scene.collection}/{scene.id}": json_digest(scene.to_json())[:16] for scene in found}
-    _remember(str(tmp_path / "out"), found, marks, None)
+    digests = {f"{scene.collection}/{scene.id}": json_digest(scene.to_json())[:16] for scene in found}
+    _write_watermark(str(tmp_path / "out"), found, digests, None)
     calls.clear()
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     began = time.perf_counter()
-    ticks = watch_once(template, base=Path(), now=datetime(2021, 7, 1, tzinfo=UTC), overlap=timedelta(days=10))
+    results = watch_once(template, base=Path(), now=datetime(2021, 7, 1, tzinfo=UTC), overlap=timedelta(days=10))
     seconds = time.perf_counter() - began
-    assert [tick.state for tick in ticks] == ["unchanged"]
+    assert [result.state for result in results] == ["unchanged"]
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before, "nothing is written"
     print(f"{len(calls)} calls, {1000 * seconds:.0f} ms")
     assert len(calls) <= 2

@@ -7,11 +7,12 @@ import json
 import logging
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from tilewright.flows.job.job import make_job
+from tests.support.danube import water_job
+from tests.support.paths import ROOT
+from tilewright.flows.environment import MonitorSettings, monitor_settings
 from tilewright.flows.monitor.logs import JsonLog
 from tilewright.flows.monitor.metrics import Metrics, MetricsError, serve_metrics
 from tilewright.flows.monitor.monitor import watched
@@ -108,22 +109,36 @@ def test_spans_of_blocks_lie_in_their_stage_and_it_in_the_run():
 def test_what_nobody_asked_for_is_not_imported(tmp_path):
     probe = (
         "import sys; from tilewright.flows.monitor.monitor import watched;"
+        "from tilewright.flows.environment import monitor_settings;"
         "from tilewright.tasks.storage.storage import open_storage;"
         "from tilewright.tasks.progress import silent\n"
-        f"with watched(silent, open_storage({str(tmp_path / 'out')!r}, create=True), 'x', environ={{}}): pass\n"
+        f"storage = open_storage({str(tmp_path / 'out')!r}, create=True)\n"
+        "with watched(silent, storage, 'x', monitor_settings({})): pass\n"
         "print(sorted({'prometheus_client', 'opentelemetry', 'tilewright.flows.monitor.logs'} & set(sys.modules)))"
     )
-    answer = subprocess.run(
-        [sys.executable, "-c", probe], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3]
-    )
+    answer = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, cwd=ROOT)
     assert answer.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("environ", "settings"),
+    [
+        ({"TILEWRIGHT_LOG": "bars", "TILEWRIGHT_METRICS_PORT": "", "OTEL_TRACES_EXPORTER": "none"}, {}),
+        ({"TILEWRIGHT_LOG": "JSON"}, {"json_log": True}),
+        ({"TILEWRIGHT_METRICS_PORT": "9"}, {"metrics_port": "9"}),
+        ({"TILEWRIGHT_METRICS_HOST": "0.0.0.0"}, {"metrics_host": "0.0.0.0"}),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x"}, {"traces": True}),
+    ],
+)
+def test_the_environment_says_how_a_run_is_monitored(environ, settings):
+    assert monitor_settings(environ) == MonitorSettings(**settings)
 
 
 def test_a_failed_run_is_told_to_all_and_raised(tmp_path, capsys):
     storage = open_storage(str(tmp_path / "out"), create=True)
 
     def broken():
-        with watched(silent, storage, "water", environ={"TILEWRIGHT_LOG": "json"}) as listener:
+        with watched(silent, storage, "water", monitor_settings({"TILEWRIGHT_LOG": "json"})) as listener:
             listener(EVENTS[0])
             raise FAILED
 
@@ -134,11 +149,7 @@ def test_a_failed_run_is_told_to_all_and_raised(tmp_path, capsys):
 
 
 def test_a_run_leaves_its_progress_complete(real, tmp_path):
-    job = {
-        "name": "water", "area": [13.10, 48.27, 13.17, 48.30], "period": "2021-06-01/2021-06-30",
-        "model": "ndwi-water", "source": str(real / "catalog.json"), "output": str(tmp_path / "out"),
-    }  # fmt: skip
-    run_job(make_job(job, base=Path()))
+    run_job(water_job(real, tmp_path / "out"))
     existing = json.loads((tmp_path / "out" / "progress.json").read_text())
     assert (existing["name"], existing["state"], existing["stage"]) == ("water", "complete", "publish")
     assert existing["km2"] > 10

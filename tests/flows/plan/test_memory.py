@@ -1,4 +1,4 @@
-"""Memory: what a run will hold is told from its plan, refused where there is less, and near what it really held."""
+"""Memory: the estimate of a plan is refused where less is free, and is close to the measured peak of the run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.worlds import World, layer, pixel_job, run, write_card
 from tilewright.flows.machine import free_memory, unused_memory
 from tilewright.flows.plan import memory
 from tilewright.flows.plan.make import plan_job
-from tilewright.flows.plan.memory import MemoryEstimate, RoomError, expected_memory, fitting_callers
+from tilewright.flows.plan.memory import LowMemoryError, MemoryEstimate, expected_memory, fitting_callers
 from tilewright.flows.plan.model_card import load_plan_card
 from tilewright.flows.runners import threads
 from tilewright.tasks.block.worker import Worker
@@ -50,12 +50,12 @@ def planned(world, tmp_path):
 def test_callers_are_as_many_as_memory_has_room_for(planned, monkeypatch):
     _, plan, card = planned
     held = MemoryEstimate(fixed=400e6, blocks=100e6, caller=200e6, most_callers=6)
-    monkeypatch.setattr(memory, "_expected", lambda *_, **__: held)
+    monkeypatch.setattr(memory, "_estimate", lambda *_, **__: held)
     monkeypatch.setattr(memory, "card_memory", lambda *_, **__: 100.0)
     found = {free: fitting_callers(plan, card, n_callers=8, free=free) for free in (10**10, 17 * 10**8, 11 * 10**8)}
     # One block keeps six callers busy, so eight need no more than six.
     assert found == {10**10: 8, 17 * 10**8: 8, 11 * 10**8: 3}
-    with pytest.raises(RoomError, match=r"needs about 700 MB .* and 600 MB are free. Set a smaller tile.step"):
+    with pytest.raises(LowMemoryError, match=r"needs about 700 MB .* and 600 MB are free. Set a smaller tile.step"):
         fitting_callers(plan, card, n_callers=8, free=600 * 10**6)
 
 
@@ -72,7 +72,7 @@ def test_a_model_is_measured_only_where_it_matters(planned, monkeypatch):
 def test_a_job_that_does_not_fit_is_refused_before_anything_is_made(world, planned, tmp_path):
     job, *_ = planned
     tight = job.model_copy(update={"limits": job.limits.model_copy(update={"memory_mb": 100.0})})
-    with pytest.raises(RoomError, match=r"No room for memory: this job needs about .* and 100 MB are free"):
+    with pytest.raises(LowMemoryError, match=r"No room for memory: this job needs about .* and 100 MB are free"):
         run(tight)
     assert not (tmp_path / "out").exists()
 
@@ -170,8 +170,8 @@ class Stages:
                 self.inferring -= 1
 
 
-@pytest.mark.parametrize(("unused", "ahead"), [(10**12, True), (0, False)], ids=["room", "short"])
-def test_blocks_are_read_ahead_unless_memory_is_short(planned, tmp_path, monkeypatch, unused, ahead):
+@pytest.mark.parametrize(("unused", "overlaps"), [(10**12, True), (0, False)], ids=["room", "short"])
+def test_blocks_are_read_ahead_unless_memory_is_short(planned, tmp_path, monkeypatch, unused, overlaps):
     """Held back, a run goes on block by block and makes the same pixels."""
     job, *_ = planned
     whole = run(job)
@@ -180,7 +180,7 @@ def test_blocks_are_read_ahead_unless_memory_is_short(planned, tmp_path, monkeyp
     stages = Stages(monkeypatch)
     cut = run(small)
     assert cut.report["blocks"] == stages.read_in_all > 4
-    assert (stages.together > 0) == ahead
+    assert (stages.together > 0) == overlaps
     assert np.array_equal(layer(whole.output, "class"), layer(cut.output, "class"))
 
 

@@ -9,34 +9,28 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from tests.support.danube import write_water_job
 from tilewright.flows.cli.main import app
 from tilewright.flows.plan.estimate import Estimate
 from tilewright.flows.plan.pricing import COMPRESSION, PriceError, price, read_prices
 
-WATER = {
-    "name": "water",
-    "area": [13.10, 48.27, 13.17, 48.30],
-    "period": "2021-06-01/2021-06-30",
-    "model": "ndwi-water",
-    "tile": {"block": 128, "step": 128},
-}
 TABLE = {
     "currency": "EUR", "cpu_core_hour": 0.05, "gpu_hour": 2.0, "read_gb": 0.1, "requests_1000": 0.0,
     "storage_gb_month": 0.02, "machine_hour": 0.5,
 }  # fmt: skip
 
 
-def an_estimate(**wish):
+def an_estimate(**changes):
     plain = {
         "n_scenes": 3, "n_blocks": 8, "n_windows": 8, "passes": 1.0, "bytes_read": 100_000_000_000,
         "bytes_stored": 50_000_000_000, "memory_bytes": 1, "seconds": 7200.0, "n_cores": 4, "provider": "cpu",
     }  # fmt: skip
-    return Estimate(**{**plain, **wish})
+    return Estimate(**{**plain, **changes})
 
 
-def table(tmp_path, **wish):
+def table(tmp_path, **changes):
     path = tmp_path / "prices.yaml"
-    path.write_text(yaml.safe_dump({**TABLE, **wish}))
+    path.write_text(yaml.safe_dump({**TABLE, **changes}))
     return path
 
 
@@ -56,22 +50,22 @@ def test_a_gpu_is_paid_by_its_hours_and_cores_are_not(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("wish", "words"),
+    ("changes", "words"),
     [
         ({"gpu_hour": "two"}, "gpu_hour must be numbers"),
         ({"gpu_hour": -1}, "gpu_hour must be numbers"),
         ({"gpu_hours": 1}, "unknown gpu_hours"),
     ],
 )
-def test_a_table_that_is_wrong_is_refused_by_its_key(tmp_path, wish, words):
+def test_a_table_that_is_wrong_is_refused_by_its_key(tmp_path, changes, words):
     with pytest.raises(PriceError, match=words):
-        read_prices(table(tmp_path, **wish))
+        read_prices(table(tmp_path, **changes))
     with pytest.raises(PriceError, match="cannot be read"):
         read_prices(tmp_path / "none.yaml")
 
 
 def test_the_plan_says_cost_and_shards(real, tmp_path):
-    (tmp_path / "job.json").write_text(json.dumps({**WATER, "source": str(real / "catalog.json")}))
+    write_water_job(tmp_path, real, tile={"block": 128, "step": 128})
     arguments = ["plan", str(tmp_path / "job.json"), "--shards", "4", "--prices", str(table(tmp_path))]
     said = CliRunner().invoke(app, arguments)
     assert said.exit_code == 0, said.output

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from tests.support.products import same_layers
-from tilewright.flows.job.job import make_job
+from tests.support.danube import WATER, water_fields, water_job, write_water_job
+from tests.support.products import same_layers, tilewright
 from tilewright.flows.prefect_flows.secrets import SecretError, refuse_secrets
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
@@ -19,13 +17,7 @@ from tilewright.tasks.progress import silent
 
 pytest.importorskip("prefect")
 
-WATER = {
-    "name": "water",
-    "area": [13.10, 48.27, 13.17, 48.30],
-    "period": "2021-06-01/2021-06-30",
-    "model": "ndwi-water",
-    "tile": {"block": 512},
-}
+TILE = {"block": 512}
 
 
 @pytest.fixture(scope="session")
@@ -39,8 +31,8 @@ def server(tmp_path_factory):
         yield
 
 
-def job(real, output, **wish):
-    return make_job({**WATER, "source": str(real / "catalog.json"), **wish}, base=Path(), output=str(output))
+def job(real, output, **changes):
+    return water_job(real, output, tile=TILE, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -88,19 +80,12 @@ def test_a_refusal_fails_the_flow_run_once_with_its_sentence(server, real, tmp_p
 
 
 @pytest.mark.slow
-def test_the_command_exits_2_with_one_sentence_and_no_traceback(real, tmp_path):
-    (tmp_path / "job.json").write_text(
-        json.dumps({**WATER, "source": str(real / "catalog.json"), "period": "2001-01-01/2001-02-01"})
-    )
-    answer = subprocess.run(
-        [str(Path(sys.executable).parent / "tilewright"), "run", "job.json", "--prefect"],
-        cwd=tmp_path,
-        env={**os.environ, "PREFECT_HOME": str(tmp_path / "home")},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+def test_the_command_exits_2_with_one_sentence_and_no_traceback(server, real, tmp_path):
+    from prefect.settings import PREFECT_API_URL
+
+    job = write_water_job(tmp_path, real, period="2001-01-01/2001-02-01")
+    env = {"PREFECT_API_URL": PREFECT_API_URL.value(), "PREFECT_HOME": str(tmp_path / "home")}
+    answer = tilewright("run", job, "--prefect", env=env)
     assert answer.returncode == 2, answer.stderr
     assert "tilewright: No scenes for input" in answer.stderr
     assert "Traceback" not in answer.stderr + answer.stdout
@@ -114,8 +99,8 @@ def test_a_region_is_one_flow_run_with_a_sub_flow_per_shard(server, real, plain,
     from tilewright.flows.prefect_flows.flows import region
     from tilewright.flows.prefect_flows.form import JobForm
 
-    wish = {**WATER, "name": "region", "source": str(real / "catalog.json"), "output": str(tmp_path / "out")}
-    answer = region(JobForm(**wish), shards=2, workers=1)
+    fields = water_fields(real, name="region", tile=TILE, output=str(tmp_path / "out"))
+    answer = region(JobForm(**fields), shards=2, workers=1)
     assert answer["state"] == "complete"
     assert same_layers(tmp_path / "out", plain)
     with get_client(sync_client=True) as client:
@@ -135,7 +120,7 @@ def test_a_process_worker_in_another_folder_runs_a_deployment_by_its_module(serv
 
     from tilewright.flows.prefect_flows.flows import predict
 
-    wish = {**WATER, "name": "deployed", "source": str(real / "catalog.json"), "output": str(tmp_path / "out")}
+    fields = water_fields(real, name="deployed", tile=TILE, output=str(tmp_path / "out"))
     (tmp_path / "elsewhere").mkdir()
     with get_client(sync_client=True) as client:
         client.create_work_pool(WorkPoolCreate(name="here", type="process"))
@@ -147,7 +132,7 @@ def test_a_process_worker_in_another_folder_runs_a_deployment_by_its_module(serv
             pull_steps=[
                 {"prefect.deployments.steps.set_working_directory": {"directory": str(tmp_path / "elsewhere")}}
             ],
-            parameters={"job": wish},
+            parameters={"job": fields},
         )
         run = client.create_flow_run_from_deployment(deployment)
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""A standing product and a request that has changed: what --update redoes, and what it refuses."""
+"""An existing product and a request that has changed: what --update redoes, and what it refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is made for the end of a run while the model runs: after its first call, and what fails is told at the end."""
+"""Publishing prepared while the model runs: it begins after the first call, and its errors are raised at the end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tilewright.flows.run import prefetch
+from tilewright.flows.run import prefetch as prefetch_module
 from tilewright.flows.run.prefetch import Prefetch
 from tilewright.flows.runners.worker import reopen_worker
 from tilewright.tasks.block.worker import Worker, WorkerSettings
@@ -23,34 +23,34 @@ def worker(whole: Path) -> Worker:
 
 
 def test_the_picture_is_that_of_the_plan(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Prefetch(worker) as later:
-        assert later.background() is None, "no scene of this product has red, green and blue"
-    asked = []
+    with Prefetch(worker) as prefetched:
+        assert prefetched.background() is None, "no scene of this product has red, green and blue"
+    calls = []
 
     def picture(plan: Plan, access: Access, *, max_size: int) -> np.ndarray:
-        asked.append((plan, max_size))
+        calls.append((plan, max_size))
         return np.zeros((2, 3, 3), dtype=np.uint8)
 
     monkeypatch.setattr(background, "background_picture", picture)
-    with Prefetch(worker) as later:
-        made = later.background()
-    assert made is not None
-    assert made.shape == (2, 3, 3)
-    assert asked == [(worker.plan, publish.PICTURE_SIZE)]
+    with Prefetch(worker) as prefetched:
+        shown = prefetched.background()
+    assert shown is not None
+    assert shown.shape == (2, 3, 3)
+    assert calls == [(worker.plan, publish.PICTURE_SIZE)]
 
 
 def test_nothing_begins_before_the_models_first_call(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prefetch, "PATIENCE_S", 60.0)
+    monkeypatch.setattr(prefetch_module, "FIRST_CALL_TIMEOUT_S", 60.0)
     begun: list[bool] = []
 
     def picture(*_: object, **__: object) -> None:
         begun.append(worker.model.timer.begun.is_set())
 
     monkeypatch.setattr(background, "background_picture", picture)
-    with Prefetch(worker) as later:
+    with Prefetch(worker) as prefetched:
         assert not begun
         with worker.model.timer.timing(1, by_cpu=True):
-            assert later.background() is None
+            assert prefetched.background() is None
     assert begun == [True]
 
 
@@ -59,7 +59,7 @@ def test_what_goes_wrong_is_raised_where_the_picture_is_wanted(worker: Worker, m
         raise RuntimeError("no picture today")
 
     monkeypatch.setattr(background, "background_picture", broken)
-    with Prefetch(worker) as later:
+    with Prefetch(worker) as prefetched:
         for _ in range(2):
             with pytest.raises(RuntimeError, match="no picture today"):
-                later.background()
+                prefetched.background()

@@ -6,16 +6,15 @@ import os
 import signal
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
+from tests.support.danube import water_job
 from tests.support.products import same_layers
 from tilewright.flows.errors import RunnerError
-from tilewright.flows.job.job import make_job
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners import cluster as cluster_module
-from tilewright.flows.runners import dispatch as crew_module
+from tilewright.flows.runners import dispatch as dispatch_module
 from tilewright.flows.runners.cluster import run_on_cluster
 from tilewright.flows.runners.cluster_worker import differences
 from tilewright.flows.runners.quarantine import Quarantine
@@ -29,17 +28,9 @@ from tilewright.tasks.storage.ledger import BlockEntry
 dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 
-WATER = {
-    "name": "water",
-    "area": [13.10, 48.27, 13.17, 48.30],
-    "period": "2021-06-01/2021-06-30",
-    "model": "ndwi-water",
-    "tile": {"block": 64, "step": 64},
-}
 
-
-def job(real, output, **wish):
-    return make_job({**WATER, "source": str(real / "catalog.json"), **wish}, base=Path(), output=str(output))
+def job(real, output, **changes):
+    return water_job(real, output, tile={"block": 64, "step": 64}, **changes)
 
 
 def reopened(output):
@@ -52,12 +43,12 @@ def plain(real, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def crowd():
+def cluster():
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as made:
         yield made
 
 
-def test_a_worker_killed_and_one_added_in_the_middle_change_no_pixel(real, plain, crowd, tmp_path):
+def test_a_worker_killed_and_one_added_in_the_middle_change_no_pixel(real, plain, cluster, tmp_path):
     n_done = 0
     killed = []
 
@@ -66,29 +57,29 @@ def test_a_worker_killed_and_one_added_in_the_middle_change_no_pixel(real, plain
         if isinstance(event, Advance) and event.km2:
             n_done += event.done
             if n_done >= 5 and not killed:
-                nanny = next(iter(crowd.workers.values()))
+                nanny = next(iter(cluster.workers.values()))
                 killed.append(nanny.pid)
                 os.kill(nanny.pid, signal.SIGKILL)
-                crowd.scale(3)
+                cluster.scale(3)
 
-    outcome = run_job(job(real, tmp_path / "out"), RunOptions(runner=crowd.scheduler_address), listener=meddle)
+    outcome = run_job(job(real, tmp_path / "out"), RunOptions(runner=cluster.scheduler_address), listener=meddle)
     assert killed
     assert outcome.report["blocks"] > 20
     assert outcome.report["failures"] == []
     assert same_layers(outcome.output, plain)
 
 
-def test_answers_lost_with_their_worker_before_they_are_fetched_come_again(real, plain, crowd, tmp_path, monkeypatch):
+def test_answers_lost_with_their_worker_before_they_are_fetched_come_again(real, plain, cluster, tmp_path, monkeypatch):
     """Blocks end, their workers die, and only then are the entries asked for."""
-    monkeypatch.setattr(crew_module, "GATHER_SECONDS", 1.5)
-    lost, answered = [], crew_module.Dispatcher._answered
+    monkeypatch.setattr(dispatch_module, "GATHER_SECONDS", 1.5)
+    lost, ended_futures = [], dispatch_module.Dispatcher._ended_futures
 
-    def watched(crew):
-        ended = answered(crew)
-        lost.extend(crew.lost)
+    def watched(dispatcher):
+        ended = ended_futures(dispatcher)
+        lost.extend(dispatcher.recomputing)
         return ended
 
-    monkeypatch.setattr(crew_module.Dispatcher, "_answered", watched)
+    monkeypatch.setattr(dispatch_module.Dispatcher, "_ended_futures", watched)
     output = tmp_path / "out"
 
     def meddle():
@@ -97,24 +88,24 @@ def test_answers_lost_with_their_worker_before_they_are_fetched_come_again(real,
         while time.monotonic() < deadline and len(list(ledger.glob("[!.]*.json"))) < 7:
             time.sleep(0.01)
         # All of them: until one is back, none can do a lost block again.
-        for worker in crowd.workers.values():
+        for worker in cluster.workers.values():
             os.kill(worker.pid, signal.SIGKILL)
 
     meddler = threading.Thread(target=meddle, daemon=True)
     meddler.start()
-    outcome = run_job(job(real, output), RunOptions(runner=crowd.scheduler_address, workers=2))
+    outcome = run_job(job(real, output), RunOptions(runner=cluster.scheduler_address, workers=2))
     meddler.join(timeout=5)
     assert lost, "an answer was lost"
     assert outcome.report["failures"] == []
     assert same_layers(plain, outcome.output)
 
 
-def test_the_cluster_costs_a_block_less_than_ten_milliseconds(real, plain, crowd, monkeypatch):
+def test_the_cluster_costs_a_block_less_than_ten_milliseconds(real, plain, cluster, monkeypatch):
     """Blocks of no work on warm workers: what is left is the runner's own cost."""
     monkeypatch.setattr(cluster_module, "remote_block", empty_block)
     worker = reopened(plain)
     blocks = [worker.plan.raster.block(number // 16, number % 16) for number in range(256)]
-    placement = Placement(runner=crowd.scheduler_address)
+    placement = Placement(runner=cluster.scheduler_address)
     list(run_on_cluster(worker, blocks[:4], placement, Quarantine()))
     began, worked = time.perf_counter(), time.process_time()
     entries = list(run_on_cluster(worker, blocks, placement, Quarantine()))
@@ -125,11 +116,11 @@ def test_the_cluster_costs_a_block_less_than_ten_milliseconds(real, plain, crowd
     assert work < 0.010
 
 
-def empty_block(row, col, parts, order):
+def empty_block(row, col, parts, remote_run):
     return BlockEntry(row=row, col=col, key="", written=False).to_json()
 
 
-def failing_block(row, col, parts, order):
+def failing_block(row, col, parts, remote_run):
     if (row + col) % 2:
         raise ReadError(
             item="S2", band="red", href="https://x/a.tif?sig=abc", reason="answers 404", block=f"{row}_{col}"
@@ -137,12 +128,12 @@ def failing_block(row, col, parts, order):
     return BlockEntry(row=row, col=col, key="", written=False).to_json()
 
 
-def test_blocks_that_fail_for_good_are_set_aside_and_the_others_go_on(real, plain, crowd, monkeypatch):
+def test_blocks_that_fail_for_good_are_set_aside_and_the_others_go_on(real, plain, cluster, monkeypatch):
     monkeypatch.setattr(cluster_module, "remote_block", failing_block)
     worker = reopened(plain)
     quarantine = Quarantine()
     blocks = worker.plan.raster.all_blocks()[:12]
-    entries = list(run_on_cluster(worker, blocks, Placement(runner=crowd.scheduler_address), quarantine))
+    entries = list(run_on_cluster(worker, blocks, Placement(runner=cluster.scheduler_address), quarantine))
     bad = {block.name for block in blocks if (block.row + block.col) % 2}
     assert {row["block"] for row in quarantine.rows} == bad
     assert {entry.name for entry in entries} == {block.name for block in blocks} - bad
@@ -150,7 +141,7 @@ def test_blocks_that_fail_for_good_are_set_aside_and_the_others_go_on(real, plai
     assert not [row for row in quarantine.rows if "abc" in row["reason"]]
 
 
-def greedy_block(row, col, parts, order):
+def greedy_block(row, col, parts, remote_run):
     held = []
     while parts == 1:  # until the nanny ends this process
         held.append(b"x" * 50_000_000)
@@ -175,9 +166,9 @@ def test_a_worker_killed_for_its_memory_gets_the_block_again_in_parts(plain, mon
     assert quarantine.rows == []
 
 
-def test_workers_of_another_version_are_refused_by_name(real, plain, crowd, monkeypatch):
+def test_workers_of_another_version_are_refused_by_name(real, plain, cluster, monkeypatch):
     monkeypatch.setattr(cluster_module, "expected_facts", lambda worker: (("python", "3.11"), ("tilewright", "9.9")))
-    worker, placement = reopened(plain), Placement(runner=crowd.scheduler_address)
+    worker, placement = reopened(plain), Placement(runner=cluster.scheduler_address)
     with pytest.raises(RunnerError, match=r"2 of 2 workers|3 of 3 workers") as refusal:
         list(run_on_cluster(worker, worker.plan.raster.all_blocks(), placement, Quarantine()))
     assert "tcp://127.0.0.1" in str(refusal.value)
@@ -188,6 +179,7 @@ def test_a_worker_that_agrees_is_not_named():
     assert differences({"python": "3.11"}, (("python", "3.11"),)) == ""
 
 
-def test_a_scheduler_that_is_not_there_is_refused(real, plain):
+def test_a_scheduler_that_is_not_there_is_refused(plain, monkeypatch):
+    monkeypatch.setattr(cluster_module, "CONNECT_TIMEOUT", "1s")
     with pytest.raises(RunnerError, match="no Dask scheduler answers there"):
         list(run_on_cluster(reopened(plain), [], Placement(runner="tcp://127.0.0.1:9"), Quarantine()))

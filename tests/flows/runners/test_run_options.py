@@ -7,11 +7,11 @@ from tilewright.flows.runners.run_options import Placement
 
 
 @pytest.mark.parametrize(
-    ("wish", "words"), [({"runner": "daskk"}, "give threads, dask or tcp"), ({"shards": 0}, "expected 1 or more")]
+    ("options", "words"), [({"runner": "daskk"}, "give threads, dask or tcp"), ({"shards": 0}, "expected 1 or more")]
 )
-def test_a_place_that_cannot_be_is_refused(wish, words):
+def test_a_place_that_cannot_be_is_refused(options, words):
     with pytest.raises(RunnerError, match=words):
-        Placement(**wish)
+        Placement(**options)
 
 
 @pytest.mark.parametrize("runner", ["dask", "tcp://127.0.0.1:8786"])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.danube import WATER, water_fields
 from tests.support.products import same_layers
 from tilewright.flows.errors import ErrorClass, classify
 from tilewright.flows.job.job import JobError, make_job
@@ -25,17 +26,11 @@ from tilewright.tasks.read.failures import ReadError
 from tilewright.tasks.storage.ledger import read_plan
 from tilewright.tasks.storage.storage import open_storage
 
-WATER = {
-    "name": "water",
-    "area": [13.10, 48.27, 13.17, 48.30],
-    "period": "2021-06-01/2021-06-30",
-    "model": "ndwi-water",
-    "tile": {"block": 128, "step": 128},
-}
+TILE = {"block": 128, "step": 128}
 
 
-def plain_job(real, output, **wish):
-    return {**WATER, "source": str(real / "catalog.json"), "output": str(output), **wish}
+def plain_job(real, output, **changes):
+    return water_fields(real, output=str(output), tile=TILE, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -130,24 +125,24 @@ def test_a_watched_product_redoes_just_the_blocks_new_scenes_touch(scenes, tmp_p
     from tilewright.catalogs.sample.build import SAMPLE_AREA
 
     area = inside(scenes[0][1]["bbox"], SAMPLE_AREA)
-    again = next(entry for entry in scenes[1:] if entry[1]["id"][4:10] == scenes[0][1]["id"][4:10])
-    first, second = scenes[:1], [scenes[0], shrunk(again, area)]
+    second_scene = next(entry for entry in scenes[1:] if entry[1]["id"][4:10] == scenes[0][1]["id"][4:10])
+    first, second = scenes[:1], [scenes[0], shrunk(second_scene, area)]
     source = write_catalog(tmp_path / "catalog", first)
     year = scenes[0][0][:4]
     template = {
         "name": "kept", "area": area, "period": f"{year}-01-01/{year}-12-31", "model": "ndwi-water",
         "source": str(source), "output": str(tmp_path / "out"), "tile": {"block": 128, "step": 128},
     }  # fmt: skip
-    look = {"base": Path(), "now": datetime(int(year), 12, 31, tzinfo=UTC)}
-    assert [tick.state for tick in watch_once(template, **look)] == ["made"]
+    arguments = {"base": Path(), "now": datetime(int(year), 12, 31, tzinfo=UTC)}
+    assert [result.state for result in watch_once(template, **arguments)] == ["made"]
     ledger = tmp_path / "out" / ".tilewright" / "ledger"
     before = {path.name: path.stat().st_mtime_ns for path in ledger.iterdir()}
     created = json.loads((tmp_path / "out" / "item.json").read_text())["properties"]
-    quiet = watch_once(template, **look)
-    assert [tick.state for tick in quiet] == ["unchanged"]
+    unchanged = watch_once(template, **arguments)
+    assert [result.state for result in unchanged] == ["unchanged"]
     write_catalog(tmp_path / "catalog", second)
-    ticks = watch_once(template, **look)
-    assert [(tick.state, len(tick.scenes)) for tick in ticks] == [("updated", 1)]
+    results = watch_once(template, **arguments)
+    assert [(result.state, len(result.scenes)) for result in results] == [("updated", 1)]
     after = {path.name: path.stat().st_mtime_ns for path in ledger.iterdir()}
     redone = {name for name in before if after[name] != before[name]}
     assert set(after) == set(before)
@@ -155,7 +150,7 @@ def test_a_watched_product_redoes_just_the_blocks_new_scenes_touch(scenes, tmp_p
     assert json.loads((tmp_path / "out" / "item.json").read_text())["properties"] != created
     whole = run_job(make_job({**template, "output": str(tmp_path / "fresh")}, base=Path()))
     assert same_layers(whole.output, tmp_path / "out"), "an update is what a fresh run would be"
-    assert [tick.state for tick in watch_once(template, **look)] == ["unchanged"]
+    assert [result.state for result in watch_once(template, **arguments)] == ["unchanged"]
 
 
 def test_a_product_per_period_needs_a_place_per_period(tmp_path):
@@ -192,23 +187,23 @@ def test_a_backfill_is_resumed_and_drives_failures_again_by_reason(tmp_path):
         "area": [1, 2, 3, 4],
         "period": "2021-06",
     }
-    driven = []
+    runs = []
 
-    def drive(job):
-        driven.append(job["name"])
-        if job["name"] == "b" and len(driven) < 3:
+    def run_row(job):
+        runs.append(job["name"])
+        if job["name"] == "b" and len(runs) < 3:
             raise RuntimeError("HTTP 503: slow down")
 
     with pytest.raises(RowsFailedError, match=r"1 of 2 products failed; the first: b \(throttled\)"):
-        run_backfill(jobs, drive, home=str(tmp_path / "home"))
-    assert run_backfill(jobs[:1], drive, home=str(tmp_path / "home"), only="throttled")[0].state == "done"
-    assert driven == ["a", "b"]
-    assert [row.state for row in run_backfill(jobs, drive, home=str(tmp_path / "home"), only="throttled")] == [
+        run_backfill(jobs, run_row, home=str(tmp_path / "home"))
+    assert run_backfill(jobs[:1], run_row, home=str(tmp_path / "home"), only="throttled")[0].state == "done"
+    assert runs == ["a", "b"]
+    assert [row.state for row in run_backfill(jobs, run_row, home=str(tmp_path / "home"), only="throttled")] == [
         "done"
     ] * 2
-    assert driven == ["a", "b", "b"]
-    run_backfill(jobs, drive, home=str(tmp_path / "home"))
-    assert len(driven) == 3
+    assert runs == ["a", "b", "b"]
+    run_backfill(jobs, run_row, home=str(tmp_path / "home"))
+    assert len(runs) == 3
 
 
 def test_rows_that_would_overwrite_each_other_are_refused():
@@ -249,10 +244,10 @@ def test_a_cause_deep_down_decides():
 def test_what_every_block_would_meet_stops_the_run_at_once(plain):
     block = plan_of(plain).raster.all_blocks()[0]
     with pytest.raises(JobError):
-        Quarantine().tries_again(block, JobError("x"))
+        Quarantine().record_failure(block, JobError("x"))
     quarantine = Quarantine()
     gone = ReadError(item="i", band="b", href="h", reason="no such file")
-    assert not quarantine.tries_again(block, gone)
+    assert not quarantine.record_failure(block, gone)
     with pytest.raises(SetAsideError, match="1 block failed for good; the first: block"):
         quarantine.close()
 

@@ -6,13 +6,11 @@ import os
 import signal
 import threading
 import time
-from pathlib import Path
 
-import numpy as np
 import pytest
-import rasterio
 
-from tilewright.flows.job.job import make_job
+from tests.support.danube import region_job
+from tests.support.products import entries, same_layers
 from tilewright.flows.plan.shards import cut_shards
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
@@ -27,41 +25,19 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_pictures")]
 SHARDS = 4
 
 
-def wish(real):
-    """A grid of 8 by 8 blocks of 64 pixels around the real windows."""
-    return {
-        "name": "region", "area": [13.10, 48.27, 13.17, 48.31], "period": "2021-06-01/2021-06-30",
-        "model": "ndwi-water", "source": str(real / "catalog.json"), "tile": {"block": 64, "step": 64},
-        "grid": {"crs": "EPSG:32633", "bounds": [359_680, 5_347_840, 364_800, 5_352_960]},
-    }  # fmt: skip
-
-
-def job(real, output):
-    return make_job(wish(real), base=Path(), output=str(output))
-
-
-def layers_of(output):
-    found = {}
-    for layer in ("class", "confidence"):
-        with rasterio.open(Path(output) / f"{layer}.tif") as dataset:
-            found[layer] = dataset.read(1)
-    return found
-
-
 def test_four_shards_of_64_blocks_outlive_a_worker_and_give_the_threads_pixels(real, tmp_path):
-    plain = run_job(job(real, tmp_path / "plain")).output
+    plain = run_job(region_job(real, tmp_path / "plain")).output
     plan = Plan.from_json(read_plan(open_storage(plain)))
     assert len(plan.raster.blocks) == 64
     assert [len(shard.places) for shard in cut_shards(plan, SHARDS)] == [16] * SHARDS
     output = tmp_path / "region"
-    ledger = output / ".tilewright" / "ledger"
     meddled = []
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as crowd:
 
         def meddle():
             deadline = time.monotonic() + 120
             while time.monotonic() < deadline:
-                done = len(list(ledger.glob("[!.]*.json"))) if ledger.exists() else 0
+                done = len(entries(output))
                 if done >= 6:
                     os.kill(next(iter(crowd.workers.values())).pid, signal.SIGKILL)
                     crowd.scale(3)
@@ -73,7 +49,7 @@ def test_four_shards_of_64_blocks_outlive_a_worker_and_give_the_threads_pixels(r
         watcher.start()
         began = time.perf_counter()
         options = RunOptions(runner=crowd.scheduler_address, shards=SHARDS, workers=2)
-        outcome = run_job(job(real, output), options)
+        outcome = run_job(region_job(real, output), options)
         seconds = time.perf_counter() - began
         watcher.join(timeout=5)
     assert meddled, "a worker was killed"
@@ -81,5 +57,4 @@ def test_four_shards_of_64_blocks_outlive_a_worker_and_give_the_threads_pixels(r
     print(f"64 blocks as {SHARDS} shards in {seconds:.1f} s, a worker killed after {meddled[0]} blocks and one added")
     assert outcome.report["blocks"] == 64
     assert outcome.report["failures"] == []
-    one, other = layers_of(plain), layers_of(output)
-    assert all(np.array_equal(one[layer], other[layer]) for layer in one)
+    assert same_layers(plain, output)

@@ -11,6 +11,7 @@ import rasterio
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window, from_bounds
 
+from tests.support.danube import DANUBE
 from tilewright.models.builtin.build import FOLDER, MODELS, build, differing_files, write
 from tilewright.models.builtin.graphs import CVA_SLOPE, CVA_THRESHOLD
 from tilewright.models.card.card import ModelCard, load_card
@@ -19,7 +20,6 @@ from tilewright.models.run.open import open_session
 from tilewright.models.transforms.postprocess import layers_from_scores, scores
 from tilewright.models.transforms.preprocess import prepare_input
 
-DANUBE = (13.10, 48.27, 13.17, 48.30)
 JUNE, SEPTEMBER = "S2B_33UUP_20210617_1_L2A", "S2B_33UUP_20210925_1_L2A"
 
 

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from tests.support.cards import good_card, load, put, write_graph
+from tests.support.paths import ROOT
 from tilewright.models.card.card import load_card
 from tilewright.models.card.schema import check_schemas
 from tilewright.models.errors import CardError
 
-EXAMPLE = Path(__file__).parents[3].parent / "shared/design/examples/card.json"
+EXAMPLE = ROOT.parent / "shared/design/examples/card.json"
 
 
 def test_the_good_card_says_everything_it_was_written_with(tmp_path: Path) -> None:

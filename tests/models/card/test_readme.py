@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.paths import ROOT
 from tilewright.models.card.card import load_card
 from tilewright.models.card.parse_inputs import PIXEL_FIELDS
 from tilewright.models.card.parse_outputs import FIELDS
 from tilewright.models.spec.inputs import PARTS
 
-README = (Path(__file__).parents[3] / "models/README.md").read_text("utf-8")
+README = (ROOT / "models/README.md").read_text("utf-8")
 EXAMPLES = [block.split("```")[0] for block in README.split("```json\n")[1:]]
 
 

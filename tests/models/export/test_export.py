@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 
+from tests.support.paths import ROOT
 from tilewright.models.card.tile import TileSpec
 from tilewright.models.errors import CardError
 from tilewright.models.export.export import draft_card, export_estimator, export_torch
@@ -295,6 +295,5 @@ def test_the_package_loads_without_torch_or_converters():
         "import sys, models.export; print(sorted({'torch', 'skl2onnx', 'sklearn', 'lightgbm', 'onnxmltools'}"
         " & set(sys.modules)))"
     )
-    root = Path(__file__).parents[3]
-    answer = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, cwd=root)
+    answer = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, cwd=ROOT)
     assert answer.stdout.strip() == "[]"

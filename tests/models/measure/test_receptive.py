@@ -27,6 +27,7 @@ from tests.support.graphs import (
     unet_radius,
     window_vector,
 )
+from tests.support.paths import ROOT
 from tilewright.models.card.card import load_card
 from tilewright.models.errors import CardError
 from tilewright.models.measure.global_operators import mixing_operators
@@ -174,7 +175,7 @@ def test_local_reductions_and_softmax_over_classes_are_not_suspected(tmp_path: P
 
 
 def test_a_measurement_is_kept_by_the_hash_of_the_model_and_taken_again_when_broken(tmp_path: Path) -> None:
-    card = load_card(Path(__file__).parents[3] / "models/builtin/cva-change")
+    card = load_card(ROOT / "models/builtin/cva-change")
     cache = tmp_path / "cache"
     first = measure_receptive_field(card, cache=cache)
     assert (first.verdict, first.radius, first.stride) == ("bounded", 1, 1)

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from tests.models.measure.test_check import _write_card
+from tests.support.cards import card_around
 from tests.support.graphs import Draft, pointwise, unet
 from tests.support.worlds import write_card
 from tilewright.models.builtin.build import FOLDER
@@ -73,7 +73,7 @@ def _agree(plain: list[dict[str, np.ndarray]], fused: list[dict[str, np.ndarray]
 
 
 def test_a_unet_with_scaling_inside_gives_the_layers_of_the_plain_path(tmp_path: Path) -> None:
-    card = _write_card(tmp_path, unet(depth=2), **{"tw:layers": ALL})
+    card = card_around(tmp_path, unet(depth=2), **{"tw:layers": ALL})
     scaling = tuple(Scaling(kind="z-score", shift=0.1 * k, gain=4.0 + k) for k in range(4))
     card = replace(card, inputs=(replace(card.inputs[0], value_scaling=scaling),))
     steps = _steps(4)
@@ -90,13 +90,13 @@ def test_a_unet_with_scaling_inside_gives_the_layers_of_the_plain_path(tmp_path:
 
 @pytest.mark.parametrize("fields", [{"tw:activation": "sigmoid"}, {"tw:threshold": 0.3}])
 def test_other_activations_and_thresholds_agree_too(fields: dict[str, Any], tmp_path: Path) -> None:
-    card = _write_card(tmp_path, unet(depth=1, n_out=2), **fields, **{"tw:layers": ALL})
+    card = card_around(tmp_path, unet(depth=1, n_out=2), **fields, **{"tw:layers": ALL})
     steps = _steps(4)
     _agree(_plain(card, steps), _fused(card, steps, tmp_path / "cache")[1])
 
 
 def test_clipping_per_band_and_units_without_a_step_move_in_as_floats(tmp_path: Path) -> None:
-    card = _write_card(tmp_path, unet(depth=1), **{"tw:layers": ALL})
+    card = card_around(tmp_path, unet(depth=1), **{"tw:layers": ALL})
     scaling = (
         Scaling(kind="clip", low=0.1, high=0.2), Scaling(kind="z-score", shift=0.3, gain=5.0),
         Scaling(kind="clip-min", low=0.25), Scaling(kind="none"),
@@ -169,7 +169,7 @@ def test_scores_that_have_no_answer_become_nodata_on_both_paths(tmp_path: Path) 
     """A class at -inf cannot be; +inf, or every class at -inf, is no answer."""
     draft = Draft()
     y = draft.node("Log", "x")
-    card = _write_card(tmp_path, draft.model(y, n_in=2, n_out=2), **{"tw:layers": ["class", "confidence"]})
+    card = card_around(tmp_path, draft.model(y, n_in=2, n_out=2), **{"tw:layers": ["class", "confidence"]})
     card = replace(card, inputs=(replace(card.inputs[0], unit="1"),))
     # Logarithms: of 0 -inf, of a negative number NaN, of a number too large for float32's inverse still finite.
     pixels = np.array([[[0.5, 0, 0, -1], [1e30, 1, 0.5, 0.5]], [[0.25, 1, 0, 1], [1, 0, 0.5, 0.25]]], np.float32)
@@ -184,7 +184,7 @@ def test_scores_that_have_no_answer_become_nodata_on_both_paths(tmp_path: Path) 
 
 
 def test_half_precision_is_near_and_not_the_same(tmp_path: Path) -> None:
-    card = _write_card(tmp_path, unet(depth=2), **{"tw:layers": ALL})
+    card = card_around(tmp_path, unet(depth=2), **{"tw:layers": ALL})
     steps = _steps(4)
     plain, (fused, made) = _plain(card, steps), _fused(card, steps, tmp_path / "cache", half=True)
     kinds = {each.data_type for each in onnx.load(str(fused.path)).graph.initializer if each.name.startswith("model/")}
@@ -201,7 +201,7 @@ def test_half_precision_is_near_and_not_the_same(tmp_path: Path) -> None:
 
 
 def test_blended_windows_keep_their_scores(tmp_path: Path) -> None:
-    card = _write_card(tmp_path, unet(depth=1))
+    card = card_around(tmp_path, unet(depth=1))
     fused = fuse_model(card, cache=tmp_path / "cache", blended=True)
     assert fused.card.outputs == card.outputs
     assert fused.card.inputs[0].data_type == "uint16"
@@ -220,7 +220,7 @@ def test_the_composed_graph_is_kept_and_the_same_each_time(tmp_path: Path) -> No
 def test_what_cannot_be_fused_says_why(tmp_path: Path) -> None:
     old = pointwise()
     old.opset_import[0].version = 12
-    card = _write_card(tmp_path, old)
+    card = card_around(tmp_path, old)
     assert "opset 12, and 13 is needed" in obstacle(card, blended=False)
     with pytest.raises(CardError, match="opset 12, and 13 is needed; write fuse: no"):
         fuse_model(card, cache=tmp_path / "cache")

@@ -13,7 +13,7 @@ from tilewright.models.spec.expression import parse_expression
 from tilewright.models.spec.inputs import DatesSpec, ExtraInput, InputSpec, MissingSpec
 from tilewright.models.spec.scaling import NO_SCALING, Scaling, parse_scaling
 from tilewright.models.transforms.extras import WindowFacts, prepare_extra
-from tilewright.models.transforms.preprocess import absent_input, prepare_input
+from tilewright.models.transforms.preprocess import prepare_input
 from tilewright.models.transforms.resize import resize
 
 NAN = np.nan
@@ -173,7 +173,7 @@ def test_a_band_with_no_valid_pixel_at_all_is_the_middle_of_its_training_values(
     spec = spec_of(
         value_scaling=(scaling(type="z-score", mean=0.3, stddev=0.1), scaling(type="min-max", minimum=-30, maximum=0))
     )
-    made = absent_input(spec, n=2, height=4, width=4)
+    made = prepare_input(spec, np.full((2, 1, 2, 4, 4), NAN, dtype=np.float32))
     assert made.shape == (2, 1, 2, 4, 4)
     np.testing.assert_allclose(made[:, :, 0], 0, atol=1e-6)
     np.testing.assert_allclose(made[:, :, 1], 0.5, atol=1e-6)

@@ -34,8 +34,8 @@ def world(red, tmp_path):
 
 @pytest.fixture
 def produce(world, tmp_path):
-    def run_card(card, name="out", **wish):
-        return run(pixel_job(world, card, tmp_path / name, rows=ROWS, cols=COLS, **wish))
+    def run_card(card, name="out", **changes):
+        return run(pixel_job(world, card, tmp_path / name, rows=ROWS, cols=COLS, **changes))
 
     return run_card
 

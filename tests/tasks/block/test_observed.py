@@ -24,7 +24,7 @@ from tilewright.tasks.block.observed import add_observed
 from tilewright.tasks.block.split import do_block_in_parts
 from tilewright.tasks.block.worker import WorkerSettings
 from tilewright.tasks.compose.mask_rule import MaskRule
-from tilewright.tasks.publish.report_json import contributions
+from tilewright.tasks.publish.report_json import step_rows
 from tilewright.tasks.storage.ledger import BlockEntry, read_entries
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
@@ -102,8 +102,8 @@ def inside():
     return mask & (rows >= ROWS[0]) & (rows < ROWS[1]) & (cols >= COLS[0]) & (cols < COLS[1])
 
 
-def job(world, card, output, **wish):
-    return pixel_job(world, card, output, rows=ROWS, cols=COLS, period=PERIOD, area=polygon(), **wish)
+def job(world, card, output, **changes):
+    return pixel_job(world, card, output, rows=ROWS, cols=COLS, period=PERIOD, area=polygon(), **changes)
 
 
 def expected(valid, days):
@@ -112,7 +112,7 @@ def expected(valid, days):
     return 100 * (count > 0).mean(), count.mean()
 
 
-def told(report):
+def observed_steps(report):
     return {
         (step["label"], seen["name"]): (seen["observed_percent"], seen["mean_observations"])
         for step in report["steps"]
@@ -123,7 +123,7 @@ def told(report):
 def assert_told_as_counted(report, valid):
     counted = {(month, "optics"): expected(valid, days) for month, days in OPTICS.items()}
     counted[PERIOD_NAME, "radar"] = expected(valid, RADAR)
-    found = told(report)
+    found = observed_steps(report)
     assert found.keys() == counted.keys()
     for key, figures in counted.items():
         assert found[key] == pytest.approx(figures, rel=1e-12), key
@@ -138,12 +138,12 @@ def test_every_step_of_every_input_tells_its_days_and_what_they_saw_whatever_the
     cut = run(job(world, card, tmp_path / "cut", tile={"block": 64}))
     assert cut.report["blocks"] == 4
     assert_told_as_counted(whole.report, valid)
-    assert told(cut.report) == told(whole.report)
+    assert observed_steps(cut.report) == observed_steps(whole.report)
     days = {step["label"]: step["inputs"][0]["days"] for step in whole.report["steps"]}
     assert days == {**OPTICS, PERIOD_NAME: RADAR}
     middles = [step["inputs"][0]["middle"] for step in whole.report["steps"]]
     assert middles == ["2023-05-04", "2023-06-15", None, "2023-08-30", "2023-06-07"]
-    assert told(whole.report)["2023-07", "optics"] == (0.0, 0.0)
+    assert observed_steps(whole.report)["2023-07", "optics"] == (0.0, 0.0)
 
 
 def test_a_restart_and_a_dask_cluster_tell_the_same(clouded, card, tmp_path):
@@ -159,7 +159,7 @@ def test_a_restart_and_a_dask_cluster_tell_the_same(clouded, card, tmp_path):
     assert [json.loads(path.read_text())["key"] for path in ledger] == keys
     apart = run_job(job(world, card, tmp_path / "apart", tile={"block": 64}), RunOptions(runner="dask", workers=1))
     assert_told_as_counted(first.report, valid)
-    assert told(first.report) == told(again.report) == told(apart.report)
+    assert observed_steps(first.report) == observed_steps(again.report) == observed_steps(apart.report)
 
 
 def test_a_block_in_parts_saw_what_the_whole_saw(clouded, card, tmp_path):
@@ -181,7 +181,7 @@ def test_blocks_of_an_older_ledger_make_the_figures_unknown_and_not_wrong(cloude
     del entry["observed"]
     older.write_text(json.dumps(entry))
     report = run(made).report
-    assert set(told(report).values()) == {(None, None)}
+    assert set(observed_steps(report).values()) == {(None, None)}
     assert [step["days"] for step in report["steps"]][:3] == list(OPTICS.values())[:3]
 
 
@@ -200,11 +200,11 @@ def test_april_2023_tells_which_of_its_real_dates_saw_the_ground(real, tmp_path)
         "tw:collection": "sentinel-2-l2a", "tw:dates": {"kind": "each", "steps": len(scl)}, "tw:missing": {"fill": 0},
     }  # fmt: skip
     card = write_card(tmp_path / "card", model, inputs=[entry], outputs=[{"name": "y", "tw:layers": ["mean"]}])
-    wish = {
+    changes = {
         "area": list(transform_bounds(crs, "EPSG:4326", *corners)), "grid": {"crs": crs, "bounds": list(corners)},
         "period": "2023-04", "source": str(real / "catalog.json"), "model": str(card),
     }  # fmt: skip
-    report = run(make_job(wish, base=tmp_path, output=str(tmp_path / "out"))).report
+    report = run(make_job(changes, base=tmp_path, output=str(tmp_path / "out"))).report
     clear = {
         day: ~np.isin(classes, MaskRule(kind="scl").drop) & (raster(path / "red.tif") > 0)
         for (day, classes), path in zip(scl.items(), folders, strict=True)
@@ -231,7 +231,7 @@ def test_inputs_of_one_label_share_its_row_and_a_span_that_has_days(clouded, car
     )
     plan = replace(worker.plan, inputs=(replace(optics, steps=steps[:1]), replace(radar, steps=steps[1:])))
     entry = BlockEntry(row=0, col=0, key="k", written=True, observed={"optics": ((50, 75),), "radar": ((0, 0),)})
-    (row,) = contributions(plan, [entry, entry], n_inside=200)
+    (row,) = step_rows(plan, [entry, entry], n_inside=200)
     assert (row["start"][:10], row["days"]) == ("2023-05-01", ["2023-05-04"])
     assert [seen["observed_percent"] for seen in row["inputs"]] == [50.0, 0.0]
     assert [seen["mean_observations"] for seen in row["inputs"]] == [0.75, 0.0]

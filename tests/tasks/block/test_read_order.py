@@ -16,7 +16,7 @@ from tilewright.flows.job.job import Job
 from tilewright.flows.plan import memory
 from tilewright.flows.runners import threads
 from tilewright.flows.runners.worker import reopen_worker
-from tilewright.tasks.block import read_order as sweep
+from tilewright.tasks.block import read_order
 from tilewright.tasks.block.read_order import plan_read_order
 from tilewright.tasks.block.worker import Worker, WorkerSettings
 from tilewright.tasks.grid.blocks import Block
@@ -42,8 +42,10 @@ class Georeference:
     world: World
     card: Path
 
-    def job(self, name: str, **wish: Any) -> Job:
-        return pixel_job(self.world, self.card, self.folder / name, rows=ROWS, cols=COLS, tile={"block": 256}, **wish)
+    def job(self, name: str, **changes: Any) -> Job:
+        return pixel_job(
+            self.world, self.card, self.folder / name, rows=ROWS, cols=COLS, tile={"block": 256}, **changes
+        )
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +87,7 @@ def read_factor(worker: Worker, order: list[Block], n_bytes: int) -> float:
 def test_strips_decode_little_twice_where_rows_would_decode_all_of_it(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweep, "FILE_BLOCK", FILE_BLOCK)
+    monkeypatch.setattr(read_order, "FILE_BLOCK", FILE_BLOCK)
     blocks = list(worker.plan.raster.all_blocks())
     room = 5000 * KB
     found = plan_read_order(worker.plan, worker.plan.raster.blocks, least=0, most=room)
@@ -135,7 +137,7 @@ def test_a_hundred_thousand_blocks_are_not_made_to_tell_what_a_run_holds(
         free=10**9,
         on_gpu=True,
     )
-    assert 0 < len(made) <= 2 * sweep.PROBES
+    assert 0 < len(made) <= 2 * read_order.PROBES
 
 
 def test_coarser_files_and_fewer_scenes_need_less(worker: Worker) -> None:
@@ -171,7 +173,7 @@ def test_a_limit_of_memory_bounds_what_is_kept_and_changes_no_pixel(
 
     monkeypatch.setattr(threads, "set_block_cache", keep)
     monkeypatch.setattr(memory, "CACHE_BYTES", KB)
-    monkeypatch.setattr(memory, "DECODED_SHARE", 250)
+    monkeypatch.setattr(memory, "DECODED_DIVISOR", 250)
     plain = run(place.job("plain"))
     tight = run(place.job("tight", limits={"memory_mb": 1000}))
     assert kept[1] <= 4 * 10**6 < kept[0]

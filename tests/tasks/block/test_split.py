@@ -14,9 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.danube import water_fields, water_job
+from tests.support.paths import ROOT
 from tilewright.flows.errors import ErrorClass, classify
 from tilewright.flows.job.job import make_job
-from tilewright.flows.plan.memory import FEWEST_ALIVE
+from tilewright.flows.plan.memory import MIN_BLOCKS_IN_MEMORY
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.quarantine import Quarantine, SetAsideError
 from tilewright.flows.runners.run_options import Placement
@@ -28,17 +30,12 @@ from tilewright.tasks.block.worker import WorkerSettings
 from tilewright.tasks.grid.blocks import block_at
 from tilewright.tasks.storage.ledger import read_entries
 
-WATER = {
-    "name": "water", "area": [13.10, 48.27, 13.17, 48.30], "period": "2021-06-01/2021-06-30", "model": "ndwi-water",
-    "tile": {"block": 256, "step": 64},
-}  # fmt: skip
+TILE = {"block": 256, "step": 64}
 
 
 @pytest.fixture(scope="module")
 def plain(real, tmp_path_factory):
-    wish = {**WATER, "source": str(real / "catalog.json")}
-    output = str(tmp_path_factory.mktemp("plain") / "out")
-    return run_job(make_job(wish, base=Path(), output=output)).output
+    return run_job(water_job(real, tmp_path_factory.mktemp("plain") / "out", tile=TILE)).output
 
 
 @pytest.fixture
@@ -63,9 +60,9 @@ def test_parts_cover_the_block_once_at_whole_steps(row, step, steps, parts):
 
 @pytest.mark.parametrize("parts", [2, 3, 99])
 def test_a_block_in_parts_has_the_checksums_of_the_whole(plain, worker, parts):
-    standing = read_entries(worker.storage)
-    block = next(block for block in worker.plan.raster.all_blocks() if standing[block.name].valid_pixels > 1000)
-    whole, made = standing[block.name], do_block_in_parts(worker, block, parts=parts)
+    existing = read_entries(worker.storage)
+    block = next(block for block in worker.plan.raster.all_blocks() if existing[block.name].valid_pixels > 1000)
+    whole, made = existing[block.name], do_block_in_parts(worker, block, parts=parts)
     assert (made.checksums, made.key, made.valid_pixels) == (whole.checksums, whole.key, whole.valid_pixels)
     assert (made.scenes, made.failures) == (whole.scenes, whole.failures)
     assert made.windows_run == whole.windows_run
@@ -99,8 +96,8 @@ def test_a_batch_that_cannot_be_allocated_is_run_window_by_window(plain, worker)
     assert {name: entry.checksums for name, entry in entries.items()} == {
         block.name: before[block.name].checksums for block in blocks
     }
-    assert len(blocks) > FEWEST_ALIVE
-    assert 1 <= greedy.refused <= FEWEST_ALIVE, "the next blocks are as large: they begin in parts"
+    assert len(blocks) > MIN_BLOCKS_IN_MEMORY
+    assert 1 <= greedy.refused <= MIN_BLOCKS_IN_MEMORY, "the next blocks are as large: they begin in parts"
 
 
 def test_memory_that_is_too_short_for_one_window_sets_the_block_aside(worker, monkeypatch):
@@ -128,9 +125,9 @@ def test_a_block_whose_worker_was_killed_is_cut_and_the_others_are_not(worker):
     quarantine = Quarantine()
     one, other = worker.plan.raster.all_blocks()[:2]
     assert classify(KilledWorker("block")) is ErrorClass.LOST_WORKER
-    assert quarantine.tries_again(one, KilledWorker("block"))
+    assert quarantine.record_failure(one, KilledWorker("block"))
     assert (quarantine.parts(one), quarantine.parts(other)) == (2, 1)
-    assert quarantine.tries_again(other, MemoryError())
+    assert quarantine.record_failure(other, MemoryError())
     assert quarantine.parts(worker.plan.raster.all_blocks()[2]) == 2, "memory is short for all"
 
 
@@ -165,15 +162,15 @@ print(json.dumps({"output": outcome.output, "shapes": sorted(set(begun)), "n": l
 @pytest.mark.slow
 def test_a_process_without_room_for_a_whole_block_maps_it_in_parts(real, tmp_path):
     """A real limit of the address space: a real allocation fails, and the product is the same."""
-    wish = {**WATER, "source": str(real / "catalog.json"), "tile": {"block": 2048, "step": 128}}
+    plain_job = water_fields(real, tile={"block": 2048, "step": 128})
     script = tmp_path / "limited.py"
     script.write_text(LIMITED)
-    limits = (under(wish, script, megabytes) for megabytes in (70, 50, 40, 30, 25, 20))
+    limits = (under(plain_job, script, megabytes) for megabytes in (40, 50, 30, 70, 25, 20))
     made = next(filter(None, limits), None)
     assert made is not None, "none of the limits lay between what a part takes and what the whole block takes"
     print(made)
     assert [2048, 2048] in made["shapes"], "it was tried whole"
-    room = run_job(make_job({**wish, "output": str(tmp_path / "room")}, base=Path()))
+    room = run_job(make_job({**plain_job, "output": str(tmp_path / "room")}, base=Path()))
     checksums = [
         {name: entry.checksums for name, entry in read_entries(reopened(output).storage).items()}
         for output in (made["output"], room.output)
@@ -181,17 +178,17 @@ def test_a_process_without_room_for_a_whole_block_maps_it_in_parts(real, tmp_pat
     assert checksums[0] == checksums[1]
 
 
-def under(wish, script, megabytes):
+def under(plain_job, script, megabytes):
     """What a run with so much room for pixels tells; None where a whole block fits, or not even a part."""
     job = script.with_name(f"job-{megabytes}.json")
-    job.write_text(json.dumps({**wish, "output": str(script.with_name(f"out-{megabytes}"))}))
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "MALLOC_ARENA_MAX": "1"}
+    job.write_text(json.dumps({**plain_job, "output": str(script.with_name(f"out-{megabytes}"))}))
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "MALLOC_ARENA_MAX": "1"}
     done = subprocess.run(
         [sys.executable, str(script), str(job), str(megabytes * 2**20)],
         capture_output=True, text=True, env=env, timeout=120, check=False,
     )  # fmt: skip
-    told = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {"shapes": []}
-    return told if len(told["shapes"]) > 1 else None
+    printed = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {"shapes": []}
+    return printed if len(printed["shapes"]) > 1 else None
 
 
 def reopened(output):

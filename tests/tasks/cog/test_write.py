@@ -11,44 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from affine import Affine
 from rio_cogeo.cogeo import cog_validate
 
-from tilewright.tasks.cog.spec import CogClass, CogSpec
+from tests.support.cogs import CLASS, PERCENT, TRANSFORM, VALUE, patches, write
+from tests.support.paths import ROOT
+from tilewright.tasks.cog.spec import CogSpec
 from tilewright.tasks.cog.write import CogError, CogFacts, write_cog
-
-ROOT = Path(__file__).parents[3]
-TRANSFORM = Affine(10, 0, 600_000, 0, -10, 5_400_000)
-CLASSES = (
-    CogClass(value=0, name="other", color="#BDBDBD"),
-    CogClass(value=1, name="water", color="2E86DE", description="open water"),
-    CogClass(value=3, name="forêt & co", color="#117733"),
-)
-CLASS = CogSpec(name="class", dtype="uint8", nodata=255, kind="class", classes=CLASSES, description="what covers it")
-PERCENT = CogSpec(name="confidence", dtype="uint8", nodata=255, kind="percent", unit="%")
-VALUE = CogSpec(name="height", dtype="float32", nodata=math.nan, kind="value", unit="m")
-
-
-def write(path: Path, pixels: np.ndarray, spec: CogSpec, **options: object) -> CogFacts:
-    return write_cog(
-        path,
-        rows=lambda r0, r1: pixels[r0:r1],
-        shape=pixels.shape,
-        transform=TRANSFORM,
-        crs="EPSG:32633",
-        spec=spec,
-        **options,
-    )
-
-
-def patches(shape: tuple[int, int], values: tuple[int, ...] = (0, 1, 3, 255), seed: int = 1) -> np.ndarray:
-    """Classes in squares of 16 px with single pixels sprinkled over them."""
-    random = np.random.default_rng(seed)
-    coarse = random.choice(values, size=(-(-shape[0] // 16), -(-shape[1] // 16)))
-    fine = np.kron(coarse, np.ones((16, 16)))[: shape[0], : shape[1]].astype(np.uint8)
-    sprinkled = random.random(shape) < 0.05
-    fine[sprinkled] = random.choice(values, size=int(sprinkled.sum()))
-    return fine
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +198,8 @@ def test_a_full_disk_is_a_cog_error(tmp_path: Path, limit: int) -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         import numpy as np
         from pathlib import Path
-        from tests.tasks.cog.test_write import PERCENT, CogError, write
+        from tests.support.cogs import PERCENT, write
+        from tilewright.tasks.cog.write import CogError
         pixels = np.random.default_rng(1).integers(0, 100, (1024, 1024), np.uint8)
         resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
         try:
@@ -250,7 +219,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     script = f"""
         import resource, numpy as np
         from pathlib import Path
-        from tests.tasks.cog.test_write import CLASS, TRANSFORM, patches
+        from tests.support.cogs import CLASS, TRANSFORM, patches
         from tilewright.tasks.cog.write import write_cog
         piece = patches((512, 1024))
         peak = []

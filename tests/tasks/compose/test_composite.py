@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 
+from tests.support.cubes import cube
 from tests.support.scenes import real_scenes
-from tests.tasks.compose.test_mask import cube
+from tilewright.models.spec.inputs import REDUCERS
 from tilewright.tasks.compose import reducers, selection
 from tilewright.tasks.compose.composite import composite
 from tilewright.tasks.compose.mask import valid_mask
 from tilewright.tasks.compose.mask_rule import SCL_DROPPED, MaskRule
-from tilewright.tasks.compose.reducers import REDUCERS, predicted_bytes, reducer_radius_px
+from tilewright.tasks.compose.reducers import reducer_radius_px
 from tilewright.tasks.cube.load import load_cube
 from tilewright.tasks.read.pixels import convert_unit, to_db
 
@@ -159,13 +160,6 @@ def test_what_cannot_be_done_is_refused() -> None:
             reduce(stack([1.0]), wrong)
     with pytest.raises(ValueError, match="only linear and db"):
         convert_unit(np.zeros(1, np.float32), source="reflectance", target="db")
-
-
-def test_memory_grows_with_dates_and_is_bounded_in_bands() -> None:
-    few, many = (predicted_bytes((1000, 1000), n_days=days, n_bands=3) for days in (2, 20))
-    assert many > 4 * few
-    assert predicted_bytes((1000, 1000), n_days=20, n_bands=9) < 1.3 * many
-    assert predicted_bytes((1000, 1000), n_days=20, n_bands=9, reducer="medoid") > 3 * many
 
 
 def test_a_cube_without_days_is_all_missing() -> None:

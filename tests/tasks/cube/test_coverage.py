@@ -22,7 +22,7 @@ EAST_EDGE = 499_980.0
 
 
 @pytest.fixture(scope="module")
-def wish(sample):
+def plain_job(sample):
     from tilewright.catalogs.sample.build import SAMPLE_AREA
 
     return {
@@ -32,8 +32,8 @@ def wish(sample):
 
 
 @pytest.fixture(scope="module")
-def scenes(wish):
-    return {scene.id: scene for scene in find_scenes(make_job(wish, base=Path()))}
+def scenes(plain_job):
+    return {scene.id: scene for scene in find_scenes(make_job(plain_job, base=Path()))}
 
 
 @pytest.fixture
@@ -99,8 +99,8 @@ def test_a_footprint_across_the_antimeridian_is_met_from_both_sides(eastern):
     assert not Coverage([bare], ring).touching(metres(-5000, 5000, resolution=100.0, top=9000, bottom=1000))
 
 
-def test_new_scenes_change_the_keys_of_the_blocks_under_their_files_alone(wish):
-    plan = plan_job(make_job(wish, base=Path()))
+def test_new_scenes_change_the_keys_of_the_blocks_under_their_files_alone(plain_job):
+    plan = plan_job(make_job(plain_job, base=Path()))
     entry = plan.inputs[0]
     older = tuple(scene for scene in entry.scenes if scene.granule != "33UWP" or "20220629" in scene.id)
     assert len(older) < len(entry.scenes)
@@ -115,8 +115,8 @@ def test_new_scenes_change_the_keys_of_the_blocks_under_their_files_alone(wish):
     assert 0 < len(changed) < len(plan.raster.blocks)
 
 
-def test_the_same_plan_read_back_gives_the_same_keys(wish):
-    plan = plan_job(make_job(wish, base=Path()))
+def test_the_same_plan_read_back_gives_the_same_keys(plain_job):
+    plan = plan_job(make_job(plain_job, base=Path()))
     again = Plan.from_json(plan.to_json())
     assert [block_key(plan, block) for block in plan.raster.all_blocks()] == [
         block_key(again, block) for block in again.raster.all_blocks()

@@ -15,7 +15,8 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 
-from tests.support.scenes import UTM, asset_of, scene_of, serve, write_raster
+from tests.support.file_server import serve
+from tests.support.scenes import UTM, asset_of, scene_of, write_raster
 from tilewright.tasks.cube.drivers import FileDriver, FileReader
 from tilewright.tasks.cube.load import load_cube
 from tilewright.tasks.read.access import Reading

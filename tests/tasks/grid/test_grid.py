@@ -9,12 +9,13 @@ from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.danube import DANUBE
 from tilewright.tasks.grid.area_mask import area_mask, n_inside
 from tilewright.tasks.grid.blocks import covered_box, plan_blocks
 from tilewright.tasks.grid.grid import Grid, GridError, plan_grid, project_area, snap_bounds, utm_crs
 from tilewright.tasks.grid.pixel_box import PixelBox
 
-DANUBE = shapely.box(13.10, 48.27, 13.17, 48.30)
+AOI = shapely.box(*DANUBE)
 
 
 def box(row_start, row_stop, col_start, col_stop):
@@ -35,8 +36,8 @@ def test_bounds_on_pixel_edges_stay_and_others_grow_outwards():
 
 
 def test_the_grid_covers_the_area_and_no_pixel_more():
-    grid = plan_grid(DANUBE, resolution=10)
-    minx, miny, maxx, maxy = project_area(DANUBE, grid.crs).bounds
+    grid = plan_grid(AOI, resolution=10)
+    minx, miny, maxx, maxy = project_area(AOI, grid.crs).bounds
     left, bottom, right, top = grid.bounds_of(grid.extent)
     assert grid.crs == "EPSG:32633"
     for outside in (minx - left, miny - bottom, right - maxx, top - maxy):
@@ -79,7 +80,7 @@ def test_an_area_across_the_antimeridian_is_one_small_grid():
 )
 def test_an_impossible_grid_is_refused_with_a_reason(wish, sentence):
     with pytest.raises((GridError, ZeroDivisionError), match=sentence if wish != {"resolution": 0.0} else None):
-        plan_grid(DANUBE, **{"resolution": 10.0, **wish})
+        plan_grid(AOI, **{"resolution": 10.0, **wish})
 
 
 def test_beyond_utm_is_refused():

@@ -13,7 +13,7 @@ from pyproj import Transformer
 from tests.support.scenes import LEFT, TOP, asset_of, grid, write_raster
 from tilewright.tasks.read.access import Reading
 from tilewright.tasks.read.counters import DecodedBlocks, FileBlock, ReadStats
-from tilewright.tasks.read.gdal import gdal_env, gdal_path
+from tilewright.tasks.read.gdal import gdal_path
 from tilewright.tasks.read.reader import read_asset
 from tilewright.tasks.read.retry import RetryPolicy, UnreadableError
 
@@ -148,18 +148,6 @@ def test_only_listed_drivers_open_a_file(tmp_path: Path, noise: tuple[Path, np.n
 def test_paths_of_gdals_own_are_refused(href: str) -> None:
     with pytest.raises(ValueError, match=r"readable are|path of GDAL"):
         gdal_path(href)
-
-
-def test_an_endpoint_becomes_gdal_settings() -> None:
-    settings = gdal_env({"AWS_ENDPOINT_URL": "http://127.0.0.1:5000", "AWS_ACCESS_KEY_ID": "a", "HOME": "/x"})
-    assert settings == {
-        "AWS_ACCESS_KEY_ID": "a",
-        "AWS_S3_ENDPOINT": "127.0.0.1:5000",
-        "AWS_HTTPS": "NO",
-        "AWS_VIRTUAL_HOSTING": "FALSE",
-    }
-    with pytest.raises(ValueError, match="AWS_ENDPOINT_URL"):
-        gdal_env({"AWS_ENDPOINT_URL": "localhost:5000"})
 
 
 def test_an_unknown_resampling_is_refused(noise: tuple[Path, np.ndarray]) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.scenes import TOP, Fault, asset_of, grid, serve, write_raster
+from tests.support.file_server import Fault, serve
+from tests.support.scenes import TOP, asset_of, grid, write_raster
 from tilewright.tasks.read.access import Reading
 from tilewright.tasks.read.failures import Failure, FailureLog, ReadError
 from tilewright.tasks.read.reader import read_asset
@@ -163,11 +164,11 @@ def test_an_error_names_what_failed_and_survives_a_process_border() -> None:
 def test_the_log_counts_each_item_band_and_block_once_and_then_raises() -> None:
     log = FailureLog(tolerance=1)
     first = ReadError(item="a", band="red", href="x", reason="gone", block="0_0")
-    log.take(first)
-    log.take(first)
+    log.record(first)
+    log.record(first)
     assert len(log.failures) == 1
     with pytest.raises(ReadError, match="0_1"):
-        log.take(ReadError(item="a", band="red", href="x", reason="gone", block="0_1"))
+        log.record(ReadError(item="a", band="red", href="x", reason="gone", block="0_1"))
     assert len(pickle.loads(pickle.dumps(log)).failures) == 2  # noqa: S301
 
 

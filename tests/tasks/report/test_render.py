@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.report_pages import HOSTILE, REPORT, Page, assert_loads_nothing, full_page, page, solid
 from tilewright.tasks.report.picture import true_colour
-from tilewright.tasks.report.render import area_table, render_report
+from tilewright.tasks.report.render import render_report
 from tilewright.tasks.report.sections import relative_href
 
 
@@ -176,14 +176,6 @@ def test_an_unbounded_receptive_field_is_said() -> None:
 def test_an_effectively_bounded_receptive_field_is_not_called_bounded() -> None:
     report = {**REPORT, "receptive_field": {"radius": 96, "verdict": "effectively-bounded", "tolerance": 1e-6}}
     assert "fades within 96 px of a pixel (below 1.00e-06 beyond)" in page(report).text
-
-
-def test_areas_add_up_and_percent_refers_to_valid_pixels() -> None:
-    water, other = sorted(area_table({0: 300, 1: 100}, 100.0), key=lambda row: row.pixels)
-    assert (water.value, water.area_km2, water.percent) == (1, 0.01, 25.0)
-    assert (other.value, other.area_km2, other.percent) == (0, 0.03, 75.0)
-    assert [row.percent for row in area_table({0: 0}, 100.0)] == [0.0]
-    assert area_table({}, 100.0) == ()
 
 
 def test_a_report_without_pictures_or_with_a_scene_only_is_rendered() -> None:

@@ -1,0 +1,196 @@
+"""The functions that `import tilewright` hands on: search, cube, plan, run, open."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tilewright.flows.environment import s3_settings, storage_options
+from tilewright.flows.job.job import Job, JobError, make_job, read_job
+from tilewright.tasks.storage.errors import StoreError
+from tilewright.tasks.storage.storage import open_storage
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from tilewright.catalogs.scene import Scene
+    from tilewright.flows.runners.run_options import RunOptions
+    from tilewright.tasks.plan.plan import Plan
+    from tilewright.tasks.storage.storage import Storage
+
+JobLike = Job | Mapping[str, Any] | str | Path
+"""A job: a checked one, its keys as a mapping, or the path of its file."""
+
+TABLES = {"manifest": "manifest.parquet", "items": "items.parquet"}
+"""Tables of every product by name: the scenes behind it, and the Items of its Collection."""
+
+CUBE_CHUNK = 1024
+"""Pixels per side of a Dask chunk of a cube."""
+
+
+def search(job: JobLike) -> tuple[Scene, ...]:
+    """The scenes a job would use, ordered by time, each with its radiometric state.
+
+    Raises a ValueError that names the key or the source that cannot be.
+    """
+    from tilewright.flows.plan.scenes import find_scenes
+
+    return find_scenes(_checked(job))
+
+
+def cube(job: JobLike, *, model_input: str | None = None) -> xr.DataArray:
+    """The scenes of one input of a job's model as a lazy cube (time, band, y, x), float32 in the input's unit.
+
+    ``model_input`` names the input, None: the first. ``time`` holds solar days, NaN is no value; nothing is masked. The
+    grid is that of the job in the input's own resolution. Pixels are read by Dask when they are computed.
+    Raises a ValueError that names the key or the source that cannot be.
+    """
+    from tilewright.catalogs.sources.registry import resolve_source
+    from tilewright.flows.plan.model_card import job_card
+    from tilewright.flows.plan.raster import DEFAULT_RESOLUTION
+    from tilewright.flows.plan.scenes import input_scenes
+    from tilewright.flows.runners.worker import scene_access
+    from tilewright.tasks.cube.load import load_cube
+    from tilewright.tasks.grid.grid import plan_grid
+
+    checked = _checked(job)
+    card = job_card(checked)
+    spec = next((each for each in card.inputs if model_input in {None, each.name}), None)
+    if spec is None:
+        names = ", ".join(each.name for each in card.inputs)
+        raise JobError(f"model_input {model_input!r} is no input of {card.name}: give one of {names}.")
+    source = resolve_source(checked.source, base=checked.base, s3=s3_settings())
+    scenes = input_scenes(checked, spec, source)
+    resolution = checked.grid.resolution or (card.resolution or DEFAULT_RESOLUTION) * card.ratio(spec)
+    area, options = checked.area.geometry, checked.grid
+    grid = plan_grid(area, crs=options.crs, resolution=resolution, bounds=options.bounds)
+    bands = spec.source_bands
+    loaded = load_cube(
+        scenes,
+        grid.geobox,
+        bands,
+        engine=checked.engine,
+        resampling=spec.resampling,
+        chunks=CUBE_CHUNK,
+        as_numbers=bands,
+        access=scene_access(source),
+    )
+    return loaded[list(bands)].to_dataarray("band").transpose("time", "band", "y", "x").rename(checked.name)
+
+
+def plan(job: JobLike) -> Plan:
+    """The plan of a job: scenes, grid, blocks, windows. Writes nothing but measurements of the model in the cache.
+
+    Raises a ValueError that names the key or the source that cannot be.
+    """
+    from tilewright.flows.plan.make import plan_job
+
+    return plan_job(_checked(job))
+
+
+def run(job: JobLike, options: RunOptions | None = None) -> Product:
+    """The published product of a job; a second call does what is missing, or finds it complete.
+
+    Raises a ValueError before pixels are read, or a RuntimeError naming what broke; finished blocks are kept.
+    """
+    from tilewright.flows.run.predict import run_job
+
+    return open_product(run_job(_checked(job), options).output)
+
+
+def open_product(output: str | Path) -> Product:
+    """A published product in a folder or bucket. Raises StoreError where there is none."""
+    storage = open_storage(str(output), options=storage_options(str(output)))
+    if storage.root is None or storage.read("item.json") is None:
+        raise StoreError(f"{output} holds no published product: give the output of a finished run.")
+    return Product(storage)
+
+
+@dataclass(frozen=True)
+class Product(Mapping[str, "xr.DataArray"]):
+    """A published product: its layers by name, lazily, as (y, x) with CRS and coordinates, nodata as NaN.
+
+    ``tables`` are read when they are first used: ``manifest`` (the scenes) and ``items`` (the Items of the Collection).
+    """
+
+    storage: Storage
+
+    @property
+    def output(self) -> str:
+        """The folder or URI."""
+        return self.storage.uri
+
+    @cached_property
+    def layers(self) -> xr.Dataset:
+        """All layers and ``observations``, cut to the grid of the product."""
+        import rioxarray  # noqa: F401 - gives a layer its .rio
+        import xarray as xr
+
+        from tilewright.tasks.zarr.store import STORE
+
+        store = self.storage.zarr(STORE, read_only=True)
+        opened = xr.open_zarr(store)
+        height, width = self.report["grid"]["shape"]
+        left, bottom, right, top = self.report["grid"]["bounds"]
+        half = self.report["grid"]["resolution"] / 2
+        cut = opened.sel(x=slice(left + half / 2, right - half / 2), y=slice(top - half / 2, bottom + half / 2))
+        assert dict(cut.sizes) == {"y": height, "x": width}, "the store covers the grid of the product"
+        return cut
+
+    @cached_property
+    def report(self) -> dict[str, Any]:
+        """The content of report.json."""
+        return dict(self.storage.read_json("report.json") or {})
+
+    @cached_property
+    def item(self) -> dict[str, Any]:
+        """The STAC Item."""
+        return dict(self.storage.read_json("item.json") or {})
+
+    @property
+    def tables(self) -> Mapping[str, Any]:
+        """Tables by name as pyarrow tables, read when they are first used."""
+        return _Tables(self.storage)
+
+    def __getitem__(self, name: str) -> xr.DataArray:
+        return self.layers[name]
+
+    def __iter__(self) -> Any:
+        return iter(self.layers.data_vars)
+
+    def __len__(self) -> int:
+        return len(self.layers.data_vars)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.layers.data_vars
+
+
+class _Tables(Mapping[str, Any]):
+    """The tables of a product by name, as pyarrow tables."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def __getitem__(self, name: str) -> Any:
+        import pyarrow.parquet as pq
+
+        content = self._storage.read(TABLES[name])
+        if content is None:
+            raise KeyError(name)
+        return pq.read_table(io.BytesIO(content))
+
+    def __iter__(self) -> Any:
+        return iter(TABLES)
+
+    def __len__(self) -> int:
+        return len(TABLES)
+
+
+def _checked(job: JobLike) -> Job:
+    if isinstance(job, Job):
+        return job
+    return make_job(dict(job), base=Path.cwd()) if isinstance(job, Mapping) else read_job(Path(job))

@@ -1,0 +1,79 @@
+"""The floors of the house, for the tests that hold them; ARCHITECTURE.md shows the same table in words."""
+
+from __future__ import annotations
+
+FLOORS = {
+    "catalogs": [
+        {"errors", "parquet", "schemas"},
+        {"fields", "hrefs", "footprint", "s3", "scene", "sensors"},
+        {"gdal"},
+        {"sources"},
+        {"items", "publish"},
+        {"search"},
+        {"sample.landscape"},
+        {"sample"},
+    ],
+    "models": [
+        {"errors"},
+        {"fields", "cache"},
+        {"spec"},
+        {"card", "transforms"},
+        {"run"},
+        {"optimise"},
+        {"measure"},
+        {"export"},
+        {"builtin"},
+        {"builtin.train"},
+    ],
+    "tasks": [
+        {"progress", "colours"},
+        {"storage", "grid"},
+        {"read", "zarr"},
+        {"cube", "compose", "cog"},
+        {"plan"},
+        {"block", "report"},
+        {"publish"},
+    ],
+    "flows": [
+        {"errors", "environment", "machine"},
+        {"job"},
+        {"policies", "prefect_server"},
+        {"prefect_steps", "plan", "monitor"},
+        {"runners"},
+        {"run"},
+        {"maintain"},
+        {"python_api"},
+        {"prefect_flows"},
+        {"cli"},
+    ],
+}
+"""Wings and single files of each package from the ground up: each may import what is below it, not its neighbours."""
+
+BETWEEN = {
+    "catalogs": set(),
+    "models": set(),
+    # A card is a STAC Item: its schemas are those of the catalogs, and there is one validator.
+    "models.card": {"catalogs.schemas"},
+    "tasks.grid": {"models.measure"},
+    "tasks.read": {"catalogs.gdal", "catalogs.hrefs", "catalogs.s3", "catalogs.scene"},
+    "tasks.cube": {"catalogs.scene"},
+    "tasks.compose": {"catalogs.scene", "models.spec"},
+    "tasks.plan": {"catalogs.scene"},
+    "tasks.block": {
+        *("models.card", "models.measure", "models.run", "models.spec", "models.transforms"),
+        "catalogs.scene",
+    },
+    "tasks.report": {"catalogs.scene", "models.spec"},
+    "tasks.publish": {"catalogs.footprint", "catalogs.publish", "models.card", "models.spec"},
+}
+"""What a wing may import of other packages; a wing of tasks that is not named: nothing. Flows may import them all."""
+
+PUBLISH_ONLY = {
+    "catalogs.errors",
+    "catalogs.hrefs",
+    "catalogs.parquet",
+    "catalogs.scene",
+    "catalogs.schemas",
+    "catalogs.sources.fetch",
+}
+"""Files of its own package that catalogs.publish may import: it knows nothing of foreign items."""

@@ -1,0 +1,162 @@
+"""Keys of blocks stay what they are: a product begun with an older Tilewright goes on, and nothing is done twice."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from tilewright.tasks.block.block_key import block_key
+from tilewright.tasks.plan.plan import Plan
+
+ASSET = {
+    "band": "green",
+    "key": "green",
+    "href": "https://scenes.invalid/33UVP/green.tif",
+    "index": 1,
+    "dtype": "uint16",
+    "nodata": 0.0,
+    "scale": 0.0001,
+    "offset": -0.1,
+    "unit": "reflectance",
+    "crs": "EPSG:32633",
+    "shape": [10980, 10980],
+    "transform": [10.0, 0.0, 399960.0, 0.0, -10.0, 5400000.0],
+    "checksum": None,
+}
+SCENE = {
+    "id": "S2A_33UVP_20210615_0_L2A",
+    "collection": "sentinel-2-l2a",
+    "source": "test",
+    "datetime": "2021-06-15T10:05:00+00:00",
+    "solar_day": "2021-06-15",
+    "geometry": {
+        "type": "Polygon",
+        "coordinates": [[[13.6, 48.7], [15.1, 48.7], [15.1, 47.7], [13.6, 47.7], [13.6, 48.7]]],
+    },
+    "bbox": [13.6, 47.7, 15.1, 48.7],
+    "platform": "sentinel-2a",
+    "granule": "33UVP",
+    "orbit_state": None,
+    "relative_orbit": 122,
+    "cloud_cover": 3.5,
+    "baseline": "05.00",
+    "state": "offset-in-dn",
+    "state_reason": "baseline 05.00",
+    "assets": [ASSET],
+    "mode": None,
+    "sequence": 0,
+    "generated": None,
+    "updated": "2021-06-15T14:00:00Z",
+    "replaces": [],
+    "href": "https://catalog.invalid/items/1",
+    "simulated": False,
+}
+PLAN = {
+    "format": 1,
+    "name": "golden",
+    "request": {},
+    "source": {},
+    "card": {"reference": "ndwi-water", "name": "ndwi-water", "digest": "ab" * 32, "sha256": "cd" * 32},
+    "grid": {
+        "crs": "EPSG:32633",
+        "resolution": 10.0,
+        "area": {"row_start": -540000, "row_stop": -539000, "col_start": 40000, "col_stop": 41000},
+    },
+    "area": {"type": "Polygon", "coordinates": [[[400000.0, 5390000.0], [410000.0, 5390000.0], [410000.0, 5400000.0]]]},
+    "up": 1,
+    "down": 1,
+    "lattice": {"step": 256, "trim": 8, "window": 272, "block": 512, "stride": 1, "merge": "trim"},
+    "margin": 4,
+    "inputs": [
+        {
+            "name": "image",
+            "bands": ["green"],
+            "unit": "reflectance",
+            "resampling": "bilinear",
+            "reducer": "median",
+            "required": True,
+            "every_step": False,
+            "mask": {"kind": "scl", "drop": [0, 1, 3, 8, 9, 10], "dilation": 40.0},
+            "finer": 1,
+            "coarser": 1,
+            "scenes": [SCENE],
+            "steps": [
+                {
+                    "label": "2021-06",
+                    "start": "2021-06-01T00:00:00+00:00",
+                    "end": "2021-06-30T23:59:59+00:00",
+                    "days": ["2021-06-15"],
+                }
+            ],
+            "clearest": ["2021-06-15"],
+            "gaps": "leave",
+        }
+    ],
+    "layers": ["class", "confidence"],
+    "engine": "odc",
+    "receptive": {},
+    "exact": True,
+    "exact_reason": "",
+    "versions": {"tilewright": "0.1.0"},
+    "windows_reason": "",
+    "fused": False,
+    "precision": "fp32",
+    "warnings": [],
+    "blocks": [[-1055, 78], [-1055, 79]],
+}
+INSIDE, ELSEWHERE = (-1055, 78), (-1055, 200)
+
+
+def key(plain, row, col):
+    plan = Plan.from_json(plain)
+    return block_key(plan, plan.raster.block(row, col))
+
+
+@pytest.mark.parametrize(
+    ("changes", "place", "expected"),
+    [
+        ({}, INSIDE, "bc8e36d2dc6125e3650f928a3b1bb336b8928c11decd268e652cdde31054254e"),
+        ({}, ELSEWHERE, "e4741edfd428fa91d089c3b331290321732feb0eb4560015f6c427932f8e8e15"),
+        (
+            {"fused": True, "precision": "fp16"},
+            INSIDE,
+            "d39ec9eed661cdf04cf8ce53855f2e1612c0a6e447d05fcc03bfd3a226199d13",
+        ),
+        ({"tuned": True}, INSIDE, "e41bbd0dab85a3b299fa3a14334d014d7c4ab0ea6db7737940eca6eea6f8e4a9"),
+    ],
+    ids=["under a scene", "without one", "fused", "tuned"],
+)
+def test_keys_are_those_of_the_first_release(changes, place, expected):
+    assert key({**PLAN, **changes}, *place) == expected
+
+
+def test_a_plan_read_and_written_is_itself():
+    for changes in ({}, {"tuned": True}):
+        plain = {**PLAN, **changes}
+        assert Plan.from_json(plain).to_json().keys() == plain.keys()
+        assert Plan.from_json(Plan.from_json(plain).to_json()).to_json() == Plan.from_json(plain).to_json()
+
+
+def test_an_address_of_the_record_and_its_date_of_change_make_no_pixels():
+    moved = copy.deepcopy(PLAN)
+    moved["inputs"][0]["scenes"][0] |= {"href": "elsewhere", "updated": "2022-01-01T00:00:00Z", "replaces": ["x"]}
+    assert key(moved, *INSIDE) == key(PLAN, *INSIDE)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda plain: plain["inputs"][0]["scenes"][0]["assets"][0].update(offset=0.0),
+        lambda plain: plain["inputs"][0]["scenes"][0].update(state="no-offset"),
+        lambda plain: plain["card"].update(digest="ef" * 32),
+        lambda plain: plain["inputs"][0]["mask"].update(dilation=0.0),
+        lambda plain: plain.update(layers=["class"]),
+        lambda plain: plain["inputs"][0].update(scenes=[]),
+    ],
+    ids=["offset", "state", "model", "mask", "layers", "no scene"],
+)
+def test_what_makes_pixels_changes_the_key(change):
+    changed = copy.deepcopy(PLAN)
+    change(changed)
+    assert key(changed, *INSIDE) != key(PLAN, *INSIDE)
