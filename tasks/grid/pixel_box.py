@@ -14,6 +14,11 @@ class PixelBox:
     col_start: int
     col_stop: int
 
+    @classmethod
+    def at(cls, row: int, col: int, *, shape: tuple[int, int]) -> PixelBox:
+        """The box of ``shape`` (height, width) whose upper left pixel is (row, col)."""
+        return cls(row_start=row, row_stop=row + shape[0], col_start=col, col_stop=col + shape[1])
+
     @property
     def shape(self) -> tuple[int, int]:
         """(height, width) in pixels."""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from tilewright.tasks.grid.pixel_box import PixelBox
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -34,39 +36,12 @@ class CellGrid:
         x0, y0 = self.origin
         return Affine(self.size_x, 0.0, x0 + col * self.size_x, 0.0, self.size_y, y0 + row * self.size_y)
 
-    def geobox(self, box: CellBox) -> GeoBox:
+    def geobox(self, box: PixelBox) -> GeoBox:
         """The geobox of a box of absolute pixels."""
-        return GeoBox(box.shape, self.transform(box.row, box.col), self.crs)
+        return GeoBox(box.shape, self.transform(box.row_start, box.col_start), self.crs)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CellBox:
-    """A box of absolute pixels of a lattice: its upper left pixel and its size."""
-
-    row: int
-    col: int
-    height: int
-    width: int
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(height, width) in pixels."""
-        return self.height, self.width
-
-    def intersect(self, other: CellBox) -> CellBox | None:
-        """The pixels in both, or None."""
-        row, col = max(self.row, other.row), max(self.col, other.col)
-        height = min(self.row + self.height, other.row + other.height) - row
-        width = min(self.col + self.width, other.col + other.width) - col
-        return CellBox(row=row, col=col, height=height, width=width) if height > 0 and width > 0 else None
-
-    def slices_in(self, outer: CellBox) -> tuple[slice, slice]:
-        """(rows, columns) of this box in an array that covers `outer`."""
-        top, left = self.row - outer.row, self.col - outer.col
-        return slice(top, top + self.height), slice(left, left + self.width)
-
-
-def locate(geobox: GeoBox) -> tuple[CellGrid, CellBox]:
+def locate(geobox: GeoBox) -> tuple[CellGrid, PixelBox]:
     """The lattice a geobox belongs to and its box there.
 
     Raises ValueError for a rotated, flipped or CRS-less geobox.
@@ -79,7 +54,7 @@ def locate(geobox: GeoBox) -> tuple[CellGrid, CellBox]:
     origin = shift_x * affine.a, shift_y * affine.e
     lattice = CellGrid(crs=crs_text(geobox), size_x=affine.a, size_y=affine.e, origin=origin)
     height, width = geobox.shape.yx
-    return lattice, CellBox(row=row, col=col, height=height, width=width)
+    return lattice, PixelBox.at(row, col, shape=(height, width))
 
 
 def crs_text(geobox: GeoBox) -> str:
@@ -89,11 +64,11 @@ def crs_text(geobox: GeoBox) -> str:
     return f"EPSG:{epsg}" if epsg is not None else str(geobox.crs.to_wkt())
 
 
-def cells(box: CellBox, *, size: int) -> Iterator[CellBox]:
+def cells(box: PixelBox, *, size: int) -> Iterator[PixelBox]:
     """The cells of the lattice, `size` pixels a side, that touch a box, in row-major order."""
-    for row in range(box.row // size, -(-(box.row + box.height) // size)):
-        for col in range(box.col // size, -(-(box.col + box.width) // size)):
-            yield CellBox(row=row * size, col=col * size, height=size, width=size)
+    for row in range(box.row_start // size, -(-box.row_stop // size)):
+        for col in range(box.col_start // size, -(-box.col_stop // size)):
+            yield PixelBox.at(row * size, col * size, shape=(size, size))
 
 
 def _snap(position: float) -> tuple[int, float]:

@@ -10,7 +10,7 @@ from affine import Affine
 from rasterio.enums import Resampling
 
 from tilewright.tasks.grid.crs import same_crs
-from tilewright.tasks.read.cells import CellBox, CellGrid, cells, locate
+from tilewright.tasks.read.cells import CellGrid, cells, locate
 from tilewright.tasks.read.counters import DecodedBlocks, FileBlock, ReadStats
 from tilewright.tasks.read.gdal import limit_block_cache, reading_env, settings_for
 from tilewright.tasks.read.handles import FileKey, HandlePool, OpenFile
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from tilewright.catalogs.scene import BandAsset
+    from tilewright.tasks.grid.pixel_box import PixelBox
     from tilewright.tasks.read.access import Reading
 
 
@@ -87,7 +88,7 @@ def read_asset(
 class _Request:
     asset: BandAsset
     lattice: CellGrid
-    box: CellBox
+    box: PixelBox
     resampling: str
     stats: ReadStats | None
     signed: str = ""
@@ -111,7 +112,7 @@ def _read(request: _Request) -> Pixels:
 class _FilePart:
     """A part of the box that is read from one overview, with its number and factor, or from the full size."""
 
-    box: CellBox
+    box: PixelBox
     overview: int | None
     factor: int
 
@@ -127,11 +128,11 @@ def _parts(dataset: Any, request: _Request) -> list[_FilePart]:
     return [
         _part(dataset, request, piece, pixel_ratio(wkt, dataset.transform, lattice, sheet))
         for sheet, piece in pieces
-        if piece is not None
+        if not piece.empty
     ]
 
 
-def _part(dataset: Any, request: _Request, box: CellBox, ratio: float) -> _FilePart:
+def _part(dataset: Any, request: _Request, box: PixelBox, ratio: float) -> _FilePart:
     """The part with the coarsest overview that is not coarser than the grid."""
     factors = [] if request.asset.unit == "class" else dataset.overviews(request.asset.index)
     fitting = [level for level, factor in enumerate(factors) if factor <= ratio * OVERVIEW_SLACK]
@@ -147,7 +148,7 @@ def _read_part(part: _FilePart, base: Affine, request: _Request) -> Pixels:
         return _read_open(file, base * Affine.scale(part.factor), replace(request, box=part.box))
 
 
-def _join(pixels: list[Pixels], parts: list[_FilePart], box: CellBox) -> Pixels:
+def _join(pixels: list[Pixels], parts: list[_FilePart], box: PixelBox) -> Pixels:
     values = np.empty(box.shape, dtype=pixels[0].values.dtype)
     valid = None if pixels[0].valid is None else np.empty(box.shape, dtype=bool)
     for piece, part in zip(pixels, parts, strict=True):
@@ -181,7 +182,7 @@ def _alignment(dataset: Any, transform: Affine, request: _Request) -> Alignment 
     """The alignment for a paste; None if pixels must be warped."""
     if not same_crs(dataset.crs.to_wkt(), request.lattice.crs):
         return None
-    found = align(transform, request.lattice.transform(request.box.row, request.box.col))
+    found = align(transform, request.lattice.transform(request.box.row_start, request.box.col_start))
     return found if found is not None and (found.same_size or request.resampling == "nearest") else None
 
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from affine import Affine
 
-    from tilewright.tasks.read.cells import CellBox, CellGrid
+    from tilewright.tasks.grid.pixel_box import PixelBox
+    from tilewright.tasks.read.cells import CellGrid
 
 
 EDGE_POINTS = 21
@@ -47,7 +48,7 @@ class FileWindow:
                 yield row, col
 
 
-def source_window(dataset: Any, transform: Affine, lattice: CellGrid, box: CellBox) -> FileWindow | None:
+def source_window(dataset: Any, transform: Affine, lattice: CellGrid, box: PixelBox) -> FileWindow | None:
     """The pixels of an open file, with `transform`, that a box of the lattice may need; None if it needs none."""
     xs, ys = _edges(lattice, box)
     file_crs = dataset.crs.to_wkt()
@@ -65,13 +66,13 @@ def source_window(dataset: Any, transform: Affine, lattice: CellGrid, box: CellB
     return FileWindow(row_start=row_start, row_stop=row_stop, col_start=col_start, col_stop=col_stop)
 
 
-def _edges(lattice: CellGrid, box: CellBox) -> tuple[np.ndarray, np.ndarray]:
+def _edges(lattice: CellGrid, box: PixelBox) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates (x, y) of points along the four edges of a box."""
-    transform = lattice.transform(box.row, box.col)
+    transform = lattice.transform(box.row_start, box.col_start)
     along = np.linspace(0.0, 1.0, EDGE_POINTS)
     zero, one = np.zeros_like(along), np.ones_like(along)
-    cols = np.concatenate([along, along, zero, one]) * box.width
-    rows = np.concatenate([zero, one, along, along]) * box.height
+    cols = np.concatenate([along, along, zero, one]) * box.shape[1]
+    rows = np.concatenate([zero, one, along, along]) * box.shape[0]
     return transform.a * cols + transform.c, transform.e * rows + transform.f
 
 
@@ -81,9 +82,9 @@ def _on_pixel_corners(rows: np.ndarray, cols: np.ndarray) -> bool:
     return bool((np.abs(corners - np.round(corners)) < 1e-6).all())
 
 
-def _kernel_margin(rows: np.ndarray, cols: np.ndarray, box: CellBox) -> int:
+def _kernel_margin(rows: np.ndarray, cols: np.ndarray, box: PixelBox) -> int:
     """The reach of the kernel in file pixels, which grows with the pixels of a coarser grid."""
-    ratio = max(float(np.ptp(rows)) / box.height, float(np.ptp(cols)) / box.width, 1.0)
+    ratio = max(float(np.ptp(rows)) / box.shape[0], float(np.ptp(cols)) / box.shape[1], 1.0)
     return math.ceil(KERNEL_PX * ratio)
 
 

@@ -14,7 +14,8 @@ from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 
 from tilewright.tasks.grid.crs import transformer
-from tilewright.tasks.read.cells import CellBox, CellGrid, cells
+from tilewright.tasks.grid.pixel_box import PixelBox
+from tilewright.tasks.read.cells import CellGrid, cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +47,7 @@ def warp(
     transform: Affine,
     nodata: float | None,
     lattice: CellGrid,
-    box: CellBox,
+    box: PixelBox,
     resampling: str,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """A band of an open file on a box of the lattice: (pixels in the file's dtype, valid or None), both (y, x).
@@ -66,27 +67,27 @@ def warp(
     return pixels, valid
 
 
-def _columns(box: CellBox) -> Iterator[CellBox]:
+def _columns(box: PixelBox) -> Iterator[PixelBox]:
     """The columns, a cell wide and a sheet high, that touch a box."""
     for sheet in cells(box, size=SHEET):
-        for left in range(sheet.col, sheet.col + SHEET, CELL):
-            column = CellBox(row=sheet.row, col=left, height=SHEET, width=CELL)
-            if column.intersect(box) is not None:
+        for left in range(sheet.col_start, sheet.col_stop, CELL):
+            column = PixelBox.at(sheet.row_start, left, shape=(SHEET, CELL))
+            if not column.intersect(box).empty:
                 yield column
 
 
-def _rows_of_cells(column: CellBox, box: CellBox) -> tuple[Any, Any, Any]:
+def _rows_of_cells(column: PixelBox, box: PixelBox) -> tuple[Any, Any, Any]:
     """Slices for the cells of a column that touch a box: in the box, of the cells in the column, of the box in them."""
     wanted = column.intersect(box)
-    assert wanted is not None, "a column is opened for the pixels it shares with the box"
+    assert not wanted.empty, "a column is opened for the pixels it shares with the box"
     touched = list(cells(wanted, size=CELL))
-    height = touched[-1].row + CELL - touched[0].row
-    whole = CellBox(row=touched[0].row, col=column.col, height=height, width=CELL)
+    height = touched[-1].row_stop - touched[0].row_start
+    whole = PixelBox.at(touched[0].row_start, column.col_start, shape=(height, CELL))
     return wanted.slices_in(box), whole.slices_in(column), wanted.slices_in(whole)
 
 
 def _open_column(
-    dataset: Any, transform: Affine, nodata: float | None, *, lattice: CellGrid, column: CellBox, resampling: str
+    dataset: Any, transform: Affine, nodata: float | None, *, lattice: CellGrid, column: PixelBox, resampling: str
 ) -> WarpedVRT:
     sheet = next(cells(column, size=SHEET))
     scale = min(1.0, 1 / pixel_ratio(dataset.crs.to_wkt(), transform, lattice, sheet))
@@ -96,9 +97,9 @@ def _open_column(
         dataset,
         crs=lattice.crs,
         src_transform=transform,
-        transform=lattice.transform(column.row, column.col),
-        width=column.width,
-        height=column.height,
+        transform=lattice.transform(column.row_start, column.col_start),
+        width=column.shape[1],
+        height=column.shape[0],
         resampling=Resampling[resampling],
         tolerance=TOLERANCE_PX,
         XSCALE=scale,
@@ -108,10 +109,10 @@ def _open_column(
 
 
 @lru_cache(maxsize=1024)
-def pixel_ratio(file_crs: str, transform: Affine, lattice: CellGrid, sheet: CellBox) -> float:
+def pixel_ratio(file_crs: str, transform: Affine, lattice: CellGrid, sheet: PixelBox) -> float:
     """Side of a lattice pixel over side of a file pixel, both on the ground at the sheet's centre; 1 beyond a CRS."""
     to_file = ~transform
-    centre_row, centre_col = sheet.row + sheet.height // 2, sheet.col + sheet.width // 2
+    centre_row, centre_col = sheet.row_start + sheet.shape[0] // 2, sheet.col_start + sheet.shape[1] // 2
     corner = lattice.transform(centre_row, centre_col)
     xs = [corner.c, corner.c + corner.a, corner.c]
     ys = [corner.f, corner.f, corner.f + corner.e]
