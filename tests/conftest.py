@@ -39,7 +39,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A PREFECT_HOME with an empty database, made once for all workers of a test run; copy it to use it."""
-    pytest.importorskip("prefect")
+    pytest.importorskip("prefect", reason="the extra `flows` is not installed")
     from tests.support.prefect_servers import make_home
 
     folder = tmp_path_factory.getbasetemp()
@@ -132,8 +132,8 @@ def produce(world: World, tmp_path: Path) -> Callable[..., dict[str, np.ndarray]
     """From a card to a product's layers by name, over the box that tests of families share."""
     from tests.support.families import produced
 
-    def run_card(card: Path, name: str = "out", **wish: Any) -> dict[str, np.ndarray]:
-        return produced(world, card, tmp_path / name, **wish)
+    def run_card(card: Path, name: str = "out", **changes: Any) -> dict[str, np.ndarray]:
+        return produced(world, card, tmp_path / name, **changes)
 
     return run_card
 

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from types import FrameType
 
 
+REPEAT_SECONDS = 0.05
+"""After this time Ctrl-C is raised again that fell into a callback whose exceptions Python drops."""
+
+
 @contextmanager
 def exit_codes(*, resumable: bool = False) -> Iterator[None]:
     """Exit 2 on a refused request, 1 on a failed run, 130 on Ctrl-C, each with one sentence and no traceback."""
@@ -41,7 +45,10 @@ def _interrupt_over_import_error() -> Iterator[None]:
     def on_interrupt(number: int, frame: FrameType | None) -> None:
         nonlocal pressed
         pressed = True
-        if callable(before):
+        if _is_dropped(frame):
+            # Asked again as soon as the callback has returned.
+            threading.Timer(REPEAT_SECONDS, signal.raise_signal, (number,)).start()
+        elif callable(before):
             before(number, frame)
 
     if not callable(before) or threading.current_thread() is not threading.main_thread():
@@ -56,6 +63,18 @@ def _interrupt_over_import_error() -> Iterator[None]:
         raise
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _is_dropped(frame: FrameType | None) -> bool:
+    """True where Python would print an exception raised now and go on: in callbacks of weak references and finalizers.
+
+    The import system has one such callback per module that it loads (``_get_module_lock.<locals>.cb``).
+    """
+    while frame is not None:
+        if frame.f_code.co_name in {"cb", "__del__"}:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def say(sentence: str) -> None:

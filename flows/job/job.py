@@ -222,7 +222,10 @@ def read_plain(path: Path) -> dict[str, Any]:
         plain = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise JobError(f"The job {path} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # ValueError: bytes that are no UTF-8, and YAML's own dates that are none, such as 2021-06-31.
+        if isinstance(error, JobError):
+            raise
         raise JobError(f"The job {path} is not valid YAML: {' '.join(str(error).split())[:300]}") from error
     if not isinstance(plain, dict):
         raise JobError(f"The job {path} holds no mapping: expected keys such as area, period, source, model.")
@@ -241,7 +244,7 @@ def _apply_change(plain: dict[str, Any], change: str) -> None:
         target = target[parent]
     try:
         target[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise JobError(f"--set {change!r}: the value is not valid YAML.") from error
 
 

@@ -107,8 +107,10 @@ def _kernel(kind: str, percent: float, order: list[int]) -> Callable[[np.ndarray
         "min": reducers.minimum,
         "max": reducers.maximum,
         "percentile": lambda values: reducers.percentile(values, percent),
+        # The order of the days is what tells these apart.
+        **dict.fromkeys(("first", "last", "least-cloudy"), lambda values: reducers.first_valid(values, order)),
     }
-    return kernels.get(kind, lambda values: reducers.first_valid(values, order))
+    return kernels[kind]
 
 
 def _reduce(band: xr.Variable, valid: xr.Variable, kind: str, kernel: Callable[[np.ndarray], np.ndarray]) -> Any:

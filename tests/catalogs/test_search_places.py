@@ -89,7 +89,7 @@ def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def bucket(moto: str) -> Iterator[str]:
     """The address of a local S3 server with an empty bucket; the environment is set for that server."""
-    boto3 = pytest.importorskip("boto3")
+    boto3 = pytest.importorskip("boto3", reason="the extra `dev` is not installed")
     with pytest.MonkeyPatch.context() as patch:
         for key, value in {
             "AWS_ENDPOINT_URL": moto,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
+from tests.support.paths import ROOT
 from tilewright.flows.environment import STAC_TOKEN, stac_token
 
-ROOT = Path(__file__).parents[2]
 READERS = {
     "flows/environment.py": "the one place",
     "flows/prefect_flows/flows.py": "Prefect's own settings, before Prefect is imported",

@@ -10,7 +10,7 @@ import pytest
 from tests.support.danube import write_water_job
 from tests.support.products import command, entries, wait_for_blocks
 
-pytest.importorskip("prefect")
+pytest.importorskip("prefect", reason="the extra `flows` is not installed")
 
 from tests.support.prefect_servers import prefect_server, stop
 
@@ -44,7 +44,7 @@ def go_on(tmp_path, output):
     return entries(output)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="a server of its own, and calls to it that wait: half a minute")
 def test_a_run_whose_server_goes_away_ends_and_the_next_one_goes_on(server, real, tmp_path):
     api, process = server
     run, output = start(tmp_path, real, api)
@@ -65,7 +65,7 @@ def test_a_run_whose_server_goes_away_ends_and_the_next_one_goes_on(server, real
     assert go_on(tmp_path, output) == kept, "nothing is done twice"
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="a server of its own, and calls to it that wait: half a minute")
 def test_a_run_killed_while_its_server_is_away_goes_on_without_it(server, real, tmp_path):
     api, process = server
     run, output = start(tmp_path, real, api)

@@ -40,7 +40,7 @@ def test_where_the_cache_cannot_be_written_it_lies_elsewhere(tmp_path: Path) -> 
     assert find_cached(path) == kept
 
 
-def test_where_nothing_can_be_written_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cache").touch()
     monkeypatch.setattr(cache, "_process_folder", lambda: tmp_path / "cache")
     with pytest.raises(OSError, match="cache"):

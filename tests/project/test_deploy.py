@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
@@ -32,7 +33,7 @@ def named(deployment):
 
 
 def validate(plain):
-    kubernetes_validate = pytest.importorskip("kubernetes_validate")
+    kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="the extra `dev` is not installed")
     kubernetes_validate.validate(plain, "1.33", strict=True)
 
 
@@ -86,8 +87,7 @@ def rendered(job_variables):
 
 @pytest.mark.parametrize("deployment", PREFECT["deployments"], ids=named)
 def test_the_job_template_renders_for_every_deployment(deployment):
-    jsonschema = pytest.importorskip("jsonschema")
-    pytest.importorskip("prefect")
+    pytest.importorskip("prefect", reason="the extra `flows` is not installed")
     variables = deployment["work_pool"].get("job_variables", {})
     jsonschema.validate(variables, TEMPLATE["variables"])
     made = rendered(variables)
@@ -108,7 +108,7 @@ def test_the_job_template_renders_for_every_deployment(deployment):
 
 @pytest.mark.parametrize("deployment", PREFECT["deployments"], ids=named)
 def test_prefects_own_worker_takes_the_rendered_template(deployment):
-    worker = pytest.importorskip("prefect_kubernetes.worker")
+    worker = pytest.importorskip("prefect_kubernetes.worker", reason="the extra `kubernetes` is not installed")
     made = rendered(deployment["work_pool"].get("job_variables", {}))
     configuration = worker.KubernetesWorkerJobConfiguration(**made)
     assert configuration.job_manifest["kind"] == "Job"
@@ -116,15 +116,13 @@ def test_prefects_own_worker_takes_the_rendered_template(deployment):
 
 
 def test_an_unknown_job_variable_is_refused():
-    jsonschema = pytest.importorskip("jsonschema")
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"gpus": 1}, TEMPLATE["variables"])
 
 
 @pytest.mark.parametrize("deployment", PREFECT["deployments"], ids=named)
 def test_the_parameters_of_every_deployment_fit_its_form(deployment):
-    jsonschema = pytest.importorskip("jsonschema")
-    pytest.importorskip("prefect")
+    pytest.importorskip("prefect", reason="the extra `flows` is not installed")
     from prefect.flows import load_flow_from_entrypoint
     from prefect.utilities.callables import parameter_schema
 
@@ -168,9 +166,8 @@ def test_schedules_are_cron_lines_and_pull_is_written_out():
     assert all(len(line["cron"].split()) == 5 and line["timezone"] == "Etc/UTC" for line in schedules)
 
 
-@pytest.mark.slow
 def test_the_deployments_load_into_prefects_own_model():
-    pytest.importorskip("prefect")
+    pytest.importorskip("prefect", reason="the extra `flows` is not installed")
     from prefect.cli.deploy._config import _load_deploy_configs_and_actions
     from rich.console import Console
 
@@ -179,7 +176,7 @@ def test_the_deployments_load_into_prefects_own_model():
 
 
 def test_the_compose_file_follows_the_schema():
-    compose_spec = pytest.importorskip("compose_spec")
+    compose_spec = pytest.importorskip("compose_spec", reason="the extra `dev` is not installed")
     # The library reads no YAML merge keys; what they stand for is written out before.
     plain = {key: value for key, value in COMPOSE.items() if not key.startswith("x-")}
     parsed = compose_spec.PyCompose.from_yaml(yaml.safe_dump(plain))
@@ -248,7 +245,7 @@ def test_the_image_gets_one_runtime_and_all_dependencies():
     assert any(line.startswith("rasterio") for line in both["cpu"])
 
 
-@pytest.mark.slow
+@pytest.mark.slow(reason="installs every dependency: a minute")
 def test_the_install_lines_of_the_dockerfile_run_in_a_clean_environment(tmp_path):
     """The cpu target's own RUN lines, word for word, with a fresh virtual environment's python and pip."""
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "env")], check=True)
@@ -261,6 +258,7 @@ def test_the_install_lines_of_the_dockerfile_run_in_a_clean_environment(tmp_path
     lines = [*stages()["cpu-dependencies"], *stages()["cpu"]]
     path = f"{tmp_path}/env/bin:/usr/bin:/bin"
     env = {"PATH": path, "HOME": str(tmp_path), "TILEWRIGHT_CACHE": str(tmp_path / "cache"), **pip_settings()}
+    env["PIP_NO_COMPILE"] = "1"  # compiling thousands of files that nothing here imports takes most of the time
     for line in lines:
         if line.startswith("RUN "):
             command = ["/bin/sh", "-c", line[4:]]
@@ -269,7 +267,7 @@ def test_the_install_lines_of_the_dockerfile_run_in_a_clean_environment(tmp_path
 
 
 def test_a_worker_of_prefect_would_start_the_flow_by_its_module():
-    pytest.importorskip("prefect")
+    pytest.importorskip("prefect", reason="the extra `flows` is not installed")
     from prefect.flows import load_flow_from_entrypoint
 
     found = {load_flow_from_entrypoint(entry["entrypoint"]).name for entry in PREFECT["deployments"]}

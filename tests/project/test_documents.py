@@ -18,6 +18,16 @@ TARGET = re.compile(r"`?make ([a-z][a-z-]*)")
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)\)")
 
 
+@pytest.mark.parametrize("document", [name for name in DOCUMENTS if name.parent.name], ids=str)
+def test_every_file_that_a_folders_readme_names_lies_in_it(document):
+    words = (ROOT / document).read_text("utf-8")
+    folder = (ROOT / document).parent
+    named = set(re.findall(r"`([\w/]+\.py)`", words))
+    places = (folder, ROOT / "tests")
+    missing = {name for name in named if not (ROOT / name).exists()}
+    assert {name for name in missing if not any(list(place.rglob(name)) for place in places)} == set()
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)
 def test_every_path_module_and_target_that_is_named_exists(document):
     words = (ROOT / document).read_text("utf-8")

@@ -109,7 +109,7 @@ def test_without_root_the_missing_package_is_named(monkeypatch):
         install_postgres(print)
 
 
-def test_an_archive_out_of_reach_is_said_so(monkeypatch):
+def test_an_unreachable_archive_is_reported(monkeypatch):
     def refuse(command, *, timeout, failure, env):
         assert timeout <= 400
         raise ServiceError(failure)

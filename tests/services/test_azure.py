@@ -6,7 +6,6 @@ import base64
 import hashlib
 import hmac
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -15,6 +14,7 @@ from datetime import UTC, datetime
 import pytest
 import requests
 
+from tests.support.http_servers import free_port
 from tests.support.products import assert_same_product, fetched, read
 from tilewright.flows.maintain.clean import clean_output
 from tilewright.flows.maintain.status import product_status
@@ -34,9 +34,7 @@ def azurite(tmp_path_factory):
     program = shutil.which("azurite-blob")
     if program is None:
         pytest.skip("no emulator of Azure's blob storage here: npm install -g azurite, then run again")
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = free_port()
     words = ["--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(tmp_path_factory.mktemp("azure"))]
     process = subprocess.Popen(
         [program, *words, "--silent", "--skipApiVersionCheck", "--disableTelemetry"], stdout=subprocess.DEVNULL

@@ -17,9 +17,13 @@ from tests.support.paths import ROOT
 from tests.support.products import same_layers
 from tilewright.flows.run.predict import run_job
 
-pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.usefixtures("small_pictures")]
+pytestmark = [
+    pytest.mark.services,
+    pytest.mark.slow(reason="a worker of Prefect and a process for each of its runs: a minute"),
+    pytest.mark.usefixtures("small_pictures"),
+]
 
-pytest.importorskip("prefect")
+pytest.importorskip("prefect", reason="the extra `flows` is not installed")
 
 SHARDS = 3
 

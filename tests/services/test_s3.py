@@ -1,4 +1,4 @@
-"""Products in a bucket: the same as local ones, whatever the server does meanwhile."""
+"""Products in a bucket: the same as local ones, whatever the server does in the meantime."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import pytest
 import rasterio
 from shapely.geometry import box, shape
 
+from tests.support.products import layers_of
 from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.sample.build import SAMPLE_AREA, SAMPLE_WATER_PERIOD
 from tilewright.catalogs.search import Filters, search_scenes
@@ -67,23 +68,15 @@ def names(scenes):
 
 @pytest.fixture(scope="module")
 def water(services, tmp_path_factory):
-    """The class and confidence (y, x) of a small water job on the local catalog."""
+    """The class and confidence (band, y, x) of a small water job on the local catalog."""
     output = tmp_path_factory.mktemp("local") / "water"
     run_job(water_job(str(Path(services["SAMPLE"], "catalog.json")), output))
     return layers_of(output)
 
 
 def water_job(source, output):
-    wish = {"name": "water", "area": list(RESERVOIR), "period": SAMPLE_WATER_PERIOD, "model": "ndwi-water"}
-    return make_job({**wish, "source": source}, base=Path(), output=str(output))
-
-
-def layers_of(output):
-    found = {}
-    for layer in ("class", "confidence"):
-        with rasterio.open(f"{output}/{layer}.tif") as dataset:
-            found[layer] = dataset.read(1)
-    return found
+    fields = {"name": "water", "area": list(RESERVOIR), "period": SAMPLE_WATER_PERIOD, "model": "ndwi-water"}
+    return make_job({**fields, "source": source}, base=Path(), output=str(output))
 
 
 @pytest.mark.parametrize(("kind", "home"), [("s3", "s3://"), ("http", "http://127.0.0.1:")])
@@ -167,4 +160,4 @@ def test_a_job_reads_from_and_writes_to_a_bucket(services, sources, water):
     for layer, pixels in water.items():
         file = bytes(obstore.get(store, f"{layer}.tif").bytes())
         with rasterio.MemoryFile(file) as memory, memory.open() as dataset:
-            assert np.array_equal(dataset.read(1), pixels), layer
+            assert np.array_equal(dataset.read(), pixels), layer

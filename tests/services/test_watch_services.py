@@ -17,9 +17,13 @@ from tests.support.products import entries, same_layers
 from tilewright.flows.job.job import make_job
 from tilewright.flows.run.predict import run_job
 
-pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.usefixtures("small_pictures")]
+pytestmark = [
+    pytest.mark.services,
+    pytest.mark.slow(reason="a schedule that has to come round four times: two minutes"),
+    pytest.mark.usefixtures("small_pictures"),
+]
 
-pytest.importorskip("prefect")
+pytest.importorskip("prefect", reason="the extra `flows` is not installed")
 
 NEW = ("S2A_33UWP_20220617_0_L2A", "S2B_33UWP_20220722_0_L2A")
 """Two scenes of the eastern granule, the only ones of it in the period."""

@@ -13,6 +13,9 @@ DANUBE = (13.10, 48.27, 13.17, 48.30)
 
 WATER = {"name": "water", "area": list(DANUBE), "period": "2021-06-01/2021-06-30", "model": "ndwi-water"}
 
+SCENE = "S2B_33UUP_20210617_1_L2A"
+"""The one scene of that job."""
+
 
 def water_fields(real: Path, **changes: Any) -> dict[str, Any]:
     """The fields of the job, its source the catalog of the real windows."""

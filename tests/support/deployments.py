@@ -90,8 +90,8 @@ def wait_for(found: Callable[[], Any], *, seconds: float, what: str, log: Path |
 
 def artifacts_of(api: str, key: str) -> list[dict[str, Any]]:
     """All artifacts of a key, the latest last."""
-    wish = {"artifacts": {"key": {"any_": [key]}}, "sort": "UPDATED_DESC", "limit": 200}
-    return list(reversed(httpx.post(f"{api.rstrip('/')}/artifacts/filter", json=wish, timeout=30).json()))
+    query = {"artifacts": {"key": {"any_": [key]}}, "sort": "UPDATED_DESC", "limit": 200}
+    return list(reversed(httpx.post(f"{api.rstrip('/')}/artifacts/filter", json=query, timeout=30).json()))
 
 
 def _end(worker: subprocess.Popen[bytes]) -> None:

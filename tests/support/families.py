@@ -56,7 +56,7 @@ def pair_scenes(world):
     return before, after
 
 
-def produced(world, card, output, **wish):
+def produced(world, card, output, **changes):
     """The layers by name of a job over rows 9-147 and columns 13-139 of the world with that card."""
-    outcome = run(pixel_job(world, card, output, rows=ROWS, cols=COLS, **wish))
+    outcome = run(pixel_job(world, card, output, rows=ROWS, cols=COLS, **changes))
     return {entry["name"]: layer(outcome.output, entry["name"]) for entry in outcome.report["layers"]}

@@ -248,7 +248,7 @@ def window_vector() -> onnx.ModelProto:
 
 
 def fading(radius_layers: int = 40, share: float = 0.05) -> onnx.ModelProto:
-    """Many blurs of tiny side weights: structurally far, in effect near."""
+    """Many blurs of tiny side weights: far by structure, narrow in effect."""
     draft = Draft()
     weight = np.zeros((1, 1, 3, 3), np.float32)
     weight[0, 0] = share / 8

@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+
+from tests.support.http_servers import free_port
 
 SILENT = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
 
@@ -31,9 +32,7 @@ def make_home(folder: Path) -> Path:
 @contextmanager
 def prefect_server(home: Path, folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """The address and the process of a server in ``folder``, with a copy of ``home``."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     shutil.copytree(home, folder)
     env = {**os.environ, **SILENT, "PREFECT_HOME": str(folder)}
     env.pop("PREFECT_API_URL", None)

@@ -34,7 +34,7 @@ OUTPUT = {
 }
 
 
-def write_job(folder: Path, *, side: int = SIDE, **wish: Any) -> Path:
+def write_job(folder: Path, *, side: int = SIDE, **changes: Any) -> Path:
     """A job file over a world of noise: 256 x 256 px in 64 blocks, the last rows and columns without any scene."""
     world = World(folder / "scenes")
     random = np.random.default_rng(5)
@@ -50,17 +50,17 @@ def write_job(folder: Path, *, side: int = SIDE, **wish: Any) -> Path:
         "source": world.source,
         "model": str(card),
         "tile": {"block": BLOCK, "step": BLOCK},
-        **wish,
+        **changes,
     }
     path = folder / "job.json"
     path.write_text(json.dumps(plain))
     return path
 
 
-def read(job: Path, output: Path | str, **wish: Any) -> Job:
+def read(job: Path, output: Path | str, **changes: Any) -> Job:
     """The job, to be run in this process."""
-    changes = tuple(f"{key}={json.dumps(value)}" for key, value in wish.items())
-    return read_job(job, output=str(output), changes=changes)
+    pairs = tuple(f"{key}={json.dumps(value)}" for key, value in changes.items())
+    return read_job(job, output=str(output), changes=pairs)
 
 
 # A shell's background job starts with Ctrl-C ignored, and children inherit that: it is heard again before the command.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.support.http_servers import QuietHandler, running
 
 TOKEN = "sesame"  # noqa: S105 -- of this API alone
 TRANSACTIONS = "https://api.stacspec.org/v1.0.0/ogcapi-features/extensions/transaction"
@@ -54,9 +54,7 @@ def stac_api() -> Iterator[tuple[str, Api]]:
     """The address of an API that wants the token, and its state."""
     state = Api()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(QuietHandler):
         def exchange(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             sent = json.loads(self.rfile.read(length)) if length else None
@@ -64,21 +62,9 @@ def stac_api() -> Iterator[tuple[str, Api]]:
                 status, document = 401, {"code": "Unauthorized"}
             else:
                 status, document = state.answer(self.command, self.path, sent)
-            body = json.dumps(document).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.reply(document, status)
 
         do_GET = do_POST = do_PUT = exchange  # noqa: N815
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", state
-    finally:
-        server.shutdown()
-        server.server_close()
+    with running(Handler) as address:
+        yield address, state

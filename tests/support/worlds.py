@@ -92,7 +92,7 @@ def bounds(rows: tuple[int, int], cols: tuple[int, int]) -> list[float]:
 
 
 def pixel_job(
-    world: World, card: Path, output: Path, *, rows: tuple[int, int], cols: tuple[int, int], **wish: Any
+    world: World, card: Path, output: Path, *, rows: tuple[int, int], cols: tuple[int, int], **changes: Any
 ) -> Job:
     """A job over exactly that box of the world's pixels."""
     plain = {
@@ -102,9 +102,9 @@ def pixel_job(
         "period": "2023-06-01/2023-06-30",
         "source": world.source,
         "model": str(card),
-        **wish,
+        **changes,
     }
-    plain["grid"] = {"crs": CRS, "bounds": bounds(rows, cols), **wish.get("grid", {})}
+    plain["grid"] = {"crs": CRS, "bounds": bounds(rows, cols), **changes.get("grid", {})}
     return make_job(plain, base=output.parent, output=str(output))
 
 

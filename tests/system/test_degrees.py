@@ -44,7 +44,7 @@ def card(tmp_path_factory):
     return write_card(tmp_path_factory.mktemp("card"), pointwise(), inputs=[INPUT], outputs=[HEAD])
 
 
-def job_in_degrees(world, card, output, **wish):
+def job_in_degrees(world, card, output, **changes):
     plain = {
         "name": "degrees",
         "area": area((60, 460), (50, 450)),
@@ -52,7 +52,7 @@ def job_in_degrees(world, card, output, **wish):
         "source": world.source,
         "model": str(card),
         "grid": DEGREES,
-        **wish,
+        **changes,
     }
     return make_job(plain, base=output.parent, output=str(output))
 
@@ -113,7 +113,7 @@ def test_file_and_item_are_valid(product):
 
 
 @pytest.mark.parametrize(
-    ("wish", "sentence"),
+    ("changes", "sentence"),
     [
         ({"grid": {"crs": "EPSG:4326"}}, (GridError, "geographic")),
         ({"grid": {"crs": "EPSG:4326", "resolution": 10}}, (GridError, "not in degrees")),
@@ -122,15 +122,15 @@ def test_file_and_item_are_valid(product):
         ({"grid": {**DEGREES, "bounds": [10, 48, 190, 49]}}, (GridError, "leave the globe")),
     ],
 )
-def test_what_has_no_meaning_in_degrees_is_refused(world, card, tmp_path, wish, sentence):
+def test_what_has_no_meaning_in_degrees_is_refused(world, card, tmp_path, changes, sentence):
     error, words = sentence
     with pytest.raises(error, match=words):
-        plan_job(job_in_degrees(world, card, tmp_path / "out", **wish))
+        plan_job(job_in_degrees(world, card, tmp_path / "out", **changes))
 
 
 def test_a_card_that_counts_in_metres_is_refused(world, tmp_path):
-    near = {**INPUT, "tw:dates": {"kind": "composite", "reducer": "best-pixel"}}
-    card = write_card(tmp_path / "card", pointwise(), inputs=[near], outputs=[HEAD])
+    composite = {**INPUT, "tw:dates": {"kind": "composite", "reducer": "best-pixel"}}
+    card = write_card(tmp_path / "card", pointwise(), inputs=[composite], outputs=[HEAD])
     with pytest.raises(JobError, match="best-pixel"):
         plan_job(job_in_degrees(world, card, tmp_path / "out"))
 

@@ -92,13 +92,13 @@ def test_tiled_equals_whole_and_one_stride_less_trim_does_not(world, whole, tmp_
     assert report["trim"] % 8 == 0
     assert report["receptive_field"]["radius"] == RADIUS
     right = np.abs(made - whole[:, 120:370, 120:370]).max()
-    short, told = scores_of(world, tmp_path / "short", report["trim"] - 8)
+    short, short_report = scores_of(world, tmp_path / "short", report["trim"] - 8)
     wrong = np.abs(short - whole[:, 120:370, 120:370]).max()
     print(f"\ntrim {report['trim']}: error {right:.1e}; trim {report['trim'] - 8}: error {wrong:.1e}")
     assert right <= 1e-5
     assert wrong > 100 * max(right, 1e-7), f"one stride less trim must show: {wrong:.1e} against {right:.1e}"
-    assert not told["exact"]
-    assert "less than" in told["exact_reason"]
+    assert not short_report["exact"]
+    assert "less than" in short_report["exact_reason"]
 
 
 def test_the_class_map_of_tiles_is_the_whole_images(whole, reference):

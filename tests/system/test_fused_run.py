@@ -1,4 +1,4 @@
-"""`tilewright run` with the card inside its graph: near the plain path, the same however it is cut, and said."""
+"""`tilewright run` with the card inside its graph: close to the plain path, however it is cut, and reported."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def card(tmp_path_factory):
     return write_card(tmp_path_factory.mktemp("card"), unet(2, 3, depth=2), inputs=[image], outputs=[HEAD])
 
 
-def produce(world, card, output, workers=1, **wish):
-    return run(pixel_job(world, card, output, rows=ROWS, cols=COLS, **wish), workers=workers)
+def produce(world, card, output, workers=1, **changes):
+    return run(pixel_job(world, card, output, rows=ROWS, cols=COLS, **changes), workers=workers)
 
 
 @pytest.fixture(scope="module")

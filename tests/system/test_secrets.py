@@ -7,12 +7,11 @@ import shutil
 
 import pytest
 
-from tests.support.danube import WATER
+from tests.support.danube import SCENE, WATER
 from tests.support.products import tilewright
 
-boto3 = pytest.importorskip("boto3")
+boto3 = pytest.importorskip("boto3", reason="the extra `dev` is not installed")
 
-SCENE = "S2B_33UUP_20210617_1_L2A"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIANOTTOBEWRITTEN", "AWS_SECRET_ACCESS_KEY": "sEcReTnOtToBeWrItTeN"}
 SIGNS = (*KEYS.values(), "X-Amz-", "Signature=", "Credential=")
 """What a presigned URL and its keys look like."""
@@ -96,8 +95,9 @@ def test_a_failure_of_a_signed_source_names_no_signature(job, signed_source, tmp
     assert (tmp_path / "out" / "item.json").exists()
 
 
+@pytest.mark.slow(reason="a Prefect server started for one run: 20 s")
 def test_prefect_gets_no_key_of_a_signed_source(job, prefect_home, tmp_path):
-    pytest.importorskip("prefect")
+    pytest.importorskip("prefect", reason="the extra `flows` is not installed")
     home = tmp_path / "prefect-home"
     shutil.copytree(prefect_home, home)
     env = {**KEYS, "PREFECT_HOME": str(home)}

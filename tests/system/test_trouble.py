@@ -108,7 +108,7 @@ def test_a_disk_that_becomes_read_only_ends_the_run_in_one_sentence_and_write_ac
     assert product_status(str(disk / "out"))["state"] == "complete"
 
 
-def test_a_second_run_in_another_process_is_told_of_the_first(job, tmp_path):
+def test_a_second_run_in_another_process_is_refused_with_the_first_ones_name(job, tmp_path):
     output = tmp_path / "out"
     first = command("run", job, "--output", output)
     wait_for_blocks(output, 1, first)

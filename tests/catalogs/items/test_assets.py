@@ -75,11 +75,11 @@ def test_a_named_asset_goes_before_a_stack() -> None:
     assert only(assets).key == "red"
 
 
-def test_a_collection_of_the_users_own_keeps_its_band_names_or_takes_those_told() -> None:
+def test_a_collection_of_the_users_own_keeps_its_band_names_or_takes_those_of_the_source() -> None:
     assets = {"ndvi": {"href": "ndvi.tif"}, "sr": {"href": "sr.tif", "bands": [{"name": "r"}, {"name": "n"}]}}
     assert normalise_item(item(assets, collection="mine"), HOME).bands == ("n", "ndvi", "r")
-    told = {"mine": {"red": {"asset": "sr", "index": 1, "scale": 0.01, "unit": "reflectance", "nodata": -1}}}
-    source = Source(name="home", kind="static", href="/data/catalog.json", bands=told)
+    bands = {"mine": {"red": {"asset": "sr", "index": 1, "scale": 0.01, "unit": "reflectance", "nodata": -1}}}
+    source = Source(name="home", kind="static", href="/data/catalog.json", bands=bands)
     red = normalise_item(item(assets, collection="mine"), source).asset("red")
     assert red is not None
     assert (red.key, red.index, red.scale, red.offset, red.unit, red.nodata) == (
@@ -145,8 +145,8 @@ def test_backscatter_has_the_unit_of_its_asset_else_of_the_collection(stated: st
 def test_plain_grd_without_a_unit_is_uncalibrated_unless_the_source_says() -> None:
     assets = {"vv": {"href": "vv.tif"}}
     assert only(assets, collection="sentinel-1-grd").unit == "1"
-    told = Source(name="home", kind="static", href="/data/c.json", units={"sentinel-1-grd": "linear"})
-    assert only(assets, told, collection="sentinel-1-grd").unit == "linear"
+    source = Source(name="home", kind="static", href="/data/c.json", units={"sentinel-1-grd": "linear"})
+    assert only(assets, source, collection="sentinel-1-grd").unit == "linear"
 
 
 def test_landsat_and_dem_have_their_tables() -> None:

@@ -65,9 +65,9 @@ def test_of_three_the_losers_are_all_recorded_whatever_their_order() -> None:
 
 
 def test_processings_differ_by_milliseconds_but_passes_by_more() -> None:
-    near, far = TAKEN + timedelta(seconds=3), TAKEN + timedelta(minutes=100)
-    assert len(keep_newest([scene("a"), scene("b", datetime=near)])) == 1
-    assert len(keep_newest([scene("a"), scene("b", datetime=far)])) == 2
+    soon, late = TAKEN + timedelta(seconds=3), TAKEN + timedelta(minutes=100)
+    assert len(keep_newest([scene("a"), scene("b", datetime=soon)])) == 1
+    assert len(keep_newest([scene("a"), scene("b", datetime=late)])) == 2
 
 
 def test_two_halves_of_a_granule_are_both_kept() -> None:

@@ -78,14 +78,14 @@ def test_what_reads_back_differently_is_an_error(api: tuple[str, Api], item: dic
         push(address, item)
 
 
-def test_a_refusal_is_told_without_the_credentials(api: tuple[str, Api], item: dict[str, Any]) -> None:
+def test_a_refusal_is_reported_without_the_credentials(api: tuple[str, Api], item: dict[str, Any]) -> None:
     address, _ = api
     with pytest.raises(PushError, match="was answered with HTTP 401") as caught:
         push(address, item, headers={"Authorization": "Bearer wrong"})
     assert "wrong" not in str(caught.value)
 
 
-def test_an_api_that_is_not_there_is_told(item: dict[str, Any]) -> None:
+def test_an_api_that_does_not_answer_is_reported(item: dict[str, Any]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{taken.getsockname()[1]}"

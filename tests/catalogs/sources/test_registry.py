@@ -179,7 +179,7 @@ def test_cdse_hrefs_are_signed_with_its_own_keys_and_nothing_else_of_the_environ
 
 def test_the_signature_is_the_one_botocore_makes() -> None:
     """An independent implementation of AWS Signature 4 signs the same request to the same value."""
-    auth = pytest.importorskip("botocore.auth")
+    auth = pytest.importorskip("botocore.auth", reason="the extra `dev` is not installed")
     from botocore.awsrequest import AWSRequest
     from botocore.credentials import Credentials
 
@@ -211,7 +211,7 @@ def token_server(monkeypatch: pytest.MonkeyPatch) -> object:
     from datetime import UTC, datetime, timedelta
     from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-    sas = pytest.importorskip("planetary_computer.sas")
+    from planetary_computer import sas
 
     class Handler(BaseHTTPRequestHandler):
         n_tokens = 0

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 import typer
@@ -48,5 +49,27 @@ def test_an_import_that_ctrl_c_broke_off_is_an_interrupt(capsys):
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
         with pytest.raises(ImportError), exit_codes():
             raise ImportError("really missing")
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class Finalized:
+    """Its finalizer is where Ctrl-C arrives: Python prints what is raised there, and goes on."""
+
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+
+
+def test_ctrl_c_in_a_callback_whose_errors_python_drops_is_not_lost(capsys):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(typer.Exit) as ended, exit_codes():
+            finalized = Finalized()
+            del finalized
+            for _ in range(200):  # the work that would go on to its end
+                time.sleep(0.01)
+        assert ended.value.exit_code == 130
+        assert capsys.readouterr().err == "tilewright: Interrupted.\n"
     finally:
         signal.signal(signal.SIGINT, before)

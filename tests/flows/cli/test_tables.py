@@ -20,7 +20,7 @@ def said(real, tmp_path, monkeypatch):
     return say
 
 
-def test_scenes_stand_in_columns_and_their_reason_below(said):
+def test_scenes_are_in_columns_and_their_reason_is_below(said):
     period = {"before": "2021-06", "after": "2021-09"}
     assert said("search", period=period, model="cva-change").stdout.splitlines() == [
         "2 scenes on 2 days, 2021-06-17 to 2021-09-25",

@@ -43,6 +43,14 @@ def test_a_change_without_a_key_or_a_value_is_refused(change):
         make_job(GOOD, base=Path(), changes=(change,))
 
 
+@pytest.mark.parametrize(
+    "change", ["period=2021-06-31", "grid.resolution=2021-13-45", "name=[", "name=!!python/name:os.system"]
+)
+def test_a_change_whose_value_is_no_yaml_is_refused(change):
+    with pytest.raises(JobError, match="the value is not valid YAML"):
+        make_job(GOOD, base=Path(), changes=(change,))
+
+
 def test_paths_are_relative_to_the_job_file(tmp_path):
     outline = {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [
         [[0, 0], [1, 0], [1, 1], [0, 0]]]}}  # fmt: skip
@@ -100,11 +108,15 @@ def test_what_is_not_a_job_file_is_refused(tmp_path):
     (tmp_path / "list.yaml").write_text("- 1")
     (tmp_path / "broken.yaml").write_text("a: [")
     (tmp_path / "evil.yaml").write_text("!!python/object/apply:os.system ['true']")
+    (tmp_path / "date.yaml").write_text("period: 2021-06-31")
+    (tmp_path / "bytes.yaml").write_bytes(b"name: \xff\xfe")
     for name, sentence in (
         ("none.yaml", "cannot be read"),
         ("list.yaml", "no mapping"),
         ("broken.yaml", "not valid YAML"),
         ("evil.yaml", "not valid YAML"),
+        ("date.yaml", "not valid YAML: day is out of range for month"),
+        ("bytes.yaml", "not valid YAML"),
     ):
         with pytest.raises(JobError, match=sentence):
             read_job(tmp_path / name)

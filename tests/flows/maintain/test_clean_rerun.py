@@ -66,7 +66,7 @@ def test_a_product_is_rebuilt_from_its_item_and_proven_identical(whole, tmp_path
     assert time.monotonic() - begun < 10, "what is rebuilt already is only compared"
 
 
-def test_a_rebuilt_product_that_differs_is_said_to_differ(whole, tmp_path):
+def test_a_rebuilt_product_that_differs_is_reported_as_different(whole, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(whole, other)
     item = json.loads((other / "item.json").read_text())

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from tests.support.danube import WATER
+from tests.support.danube import SCENE, WATER
+from tests.support.http_servers import QuietHandler, running
 from tilewright.flows.job.job import make_job
 from tilewright.flows.maintain.watch import _write_watermark, watch_once
 from tilewright.flows.plan.scenes import find_scenes
 from tilewright.tasks.storage.ledger import json_digest
 from tilewright.tasks.storage.storage import open_storage
-
-SCENE = "S2B_33UUP_20210617_1_L2A"
 
 
 @pytest.fixture
@@ -27,37 +24,23 @@ def api(real):
     item = json.loads((real / "sentinel-2-l2a" / SCENE / f"{SCENE}.json").read_text())
     calls = []
 
-    class Answers(BaseHTTPRequestHandler):
-        def do_GET(self):
+    class Answers(QuietHandler):
+        def do_GET(self):  # noqa: N802 -- http.server's name
             calls.append(f"GET {self.path}")
-            self.answer({"conformsTo": [], "links": [{"rel": "search", "href": f"{place}/search", "method": "POST"}]})
+            self.reply({"conformsTo": [], "links": [{"rel": "search", "href": f"{place}/search", "method": "POST"}]})
 
-        def do_POST(self):
+        def do_POST(self):  # noqa: N802 -- http.server's name
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             calls.append(f"POST {self.path} {body['datetime']}")
             start = body["datetime"].split("/")[0]
             features = [item] if start <= item["properties"]["datetime"] else []
-            self.answer({"type": "FeatureCollection", "features": features, "links": []})
-
-        def answer(self, plain):
-            content = json.dumps(plain).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_):
-            pass
+            self.reply({"type": "FeatureCollection", "features": features, "links": []})
 
     for asset in item["assets"].values():
         asset["href"] = f"https://example.com/{Path(asset['href']).name}"
     item["links"] = []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-    place = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield place, calls
-    server.shutdown()
+    with running(Answers) as place:
+        yield place, calls
 
 
 def test_a_watch_that_finds_nothing_is_one_search_since_the_watermark(api, tmp_path):

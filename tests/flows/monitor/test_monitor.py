@@ -68,7 +68,7 @@ def test_every_log_record_has_run_block_and_item_and_no_signature():
 
 
 def test_metrics_count_blocks_ground_bytes_and_seconds():
-    prometheus = pytest.importorskip("prometheus_client")
+    prometheus = pytest.importorskip("prometheus_client", reason="the extra `watching` is not installed")
     registry = prometheus.CollectorRegistry()
     metrics = Metrics("water", registry=registry)
     for event in EVENTS:
@@ -83,13 +83,13 @@ def test_metrics_count_blocks_ground_bytes_and_seconds():
 
 
 def test_a_port_that_is_none_is_refused():
-    pytest.importorskip("prometheus_client")
+    pytest.importorskip("prometheus_client", reason="the extra `watching` is not installed")
     with pytest.raises(MetricsError, match="TILEWRIGHT_METRICS_PORT=many"):
         serve_metrics("many", host="127.0.0.1", run="water")
 
 
 def test_spans_of_blocks_lie_in_their_stage_and_it_in_the_run():
-    sdk = pytest.importorskip("opentelemetry.sdk.trace")
+    sdk = pytest.importorskip("opentelemetry.sdk.trace", reason="the extra `watching` is not installed")
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
@@ -106,7 +106,7 @@ def test_spans_of_blocks_lie_in_their_stage_and_it_in_the_run():
     assert "SECRET" not in str(made["tilewright.run"].to_json())
 
 
-def test_what_nobody_asked_for_is_not_imported(tmp_path):
+def test_monitors_that_are_not_requested_are_not_imported(tmp_path):
     probe = (
         "import sys; from tilewright.flows.monitor.monitor import watched;"
         "from tilewright.flows.environment import monitor_settings;"
@@ -134,7 +134,7 @@ def test_the_environment_says_how_a_run_is_monitored(environ, settings):
     assert monitor_settings(environ) == MonitorSettings(**settings)
 
 
-def test_a_failed_run_is_told_to_all_and_raised(tmp_path, capsys):
+def test_a_failed_run_reaches_every_monitor_and_is_raised(tmp_path, capsys):
     storage = open_storage(str(tmp_path / "out"), create=True)
 
     def broken():

@@ -77,7 +77,7 @@ def test_a_job_that_does_not_fit_is_refused_before_anything_is_made(world, plann
     assert not (tmp_path / "out").exists()
 
 
-def test_fewer_callers_give_the_same_pixels_and_are_said(world, tmp_path):
+def test_fewer_callers_give_the_same_pixels_and_are_reported(world, tmp_path):
     card = write_card(tmp_path / "card", unet(2, 2, depth=2), inputs=[IMAGE], outputs=[HEAD])
     jobs = [pixel_job(world, card, tmp_path / name, rows=ROWS, cols=COLS) for name in ("wide", "tight")]
     plan = plan_job(jobs[1])
@@ -91,7 +91,7 @@ def test_fewer_callers_give_the_same_pixels_and_are_said(world, tmp_path):
 
 @dataclass(frozen=True)
 class Groups:
-    """Control groups as files, and the one a process is told to be in."""
+    """Control groups as files, and the one that /proc names for a process."""
 
     root: Path
 
@@ -160,7 +160,7 @@ class Stages:
         with self.lock:
             self.inferring += 1
             self.together += self.reading > 0
-        # A block that may be read meanwhile has begun by now, or never will.
+        # A block that may be read in the meantime has begun by now, or never will.
         self.began.wait(0.3)
         self.began.clear()
         try:
@@ -171,7 +171,7 @@ class Stages:
 
 
 @pytest.mark.parametrize(("unused", "overlaps"), [(10**12, True), (0, False)], ids=["room", "short"])
-def test_blocks_are_read_ahead_unless_memory_is_short(planned, tmp_path, monkeypatch, unused, overlaps):
+def test_blocks_are_prefetched_unless_memory_is_short(planned, tmp_path, monkeypatch, unused, overlaps):
     """Held back, a run goes on block by block and makes the same pixels."""
     job, *_ = planned
     whole = run(job)
@@ -202,7 +202,7 @@ print(json.dumps([expected_memory(plan, load_plan_card(plan)).total(2), peak]))
 
 
 @pytest.mark.parametrize("kind", ["pixels", "windows", "dates"])
-def test_what_is_expected_is_near_what_is_held(kind, tmp_path):
+def test_the_expected_memory_is_close_to_the_memory_held(kind, tmp_path):
     """Within a factor of 1.5, of three unlike cards over 1024 x 1024 pixels: a process of its own each."""
     days = [f"2023-06-{day:02}" for day in range(1, 13)] if kind == "dates" else ["2023-06-01"]
     world = World(tmp_path / "world")

@@ -15,7 +15,7 @@ from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
 from tilewright.tasks.progress import silent
 
-pytest.importorskip("prefect")
+pytest.importorskip("prefect", reason="the extra `flows` is not installed")
 
 TILE = {"block": 512}
 
@@ -40,7 +40,6 @@ def plain(real, tmp_path_factory):
     return run_job(job(real, tmp_path_factory.mktemp("plain") / "out")).output
 
 
-@pytest.mark.slow
 def test_a_flow_run_gives_the_same_arrays_and_shows_progress_report_and_links(server, real, plain, tmp_path):
     from prefect.client.orchestration import get_client
 
@@ -60,7 +59,6 @@ def test_a_flow_run_gives_the_same_arrays_and_shows_progress_report_and_links(se
     assert [run.state.name for run in runs if run.name == "water"] == ["Completed"]
 
 
-@pytest.mark.slow
 def test_a_refusal_fails_the_flow_run_once_with_its_sentence(server, real, tmp_path):
     from prefect.client.orchestration import get_client
 
@@ -79,7 +77,6 @@ def test_a_refusal_fails_the_flow_run_once_with_its_sentence(server, real, tmp_p
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.slow
 def test_the_command_exits_2_with_one_sentence_and_no_traceback(server, real, tmp_path):
     from prefect.settings import PREFECT_API_URL
 
@@ -92,7 +89,6 @@ def test_the_command_exits_2_with_one_sentence_and_no_traceback(server, real, tm
     assert "telemetry" not in answer.stderr
 
 
-@pytest.mark.slow
 def test_a_region_is_one_flow_run_with_a_sub_flow_per_shard(server, real, plain, tmp_path):
     from prefect.client.orchestration import get_client
 
@@ -112,7 +108,6 @@ def test_a_region_is_one_flow_run_with_a_sub_flow_per_shard(server, real, plain,
     assert all(run.parent_task_run_id for run in runs)
 
 
-@pytest.mark.slow
 def test_a_process_worker_in_another_folder_runs_a_deployment_by_its_module(server, real, plain, tmp_path):
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import WorkPoolCreate

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 
+import dask
 import pytest
 
 from tests.support.danube import water_job
@@ -25,8 +26,7 @@ from tilewright.tasks.progress import Advance
 from tilewright.tasks.read.failures import ReadError
 from tilewright.tasks.storage.ledger import BlockEntry
 
-dask = pytest.importorskip("dask")
-distributed = pytest.importorskip("distributed")
+distributed = pytest.importorskip("distributed", reason="the extra `flows` is not installed")
 
 
 def job(real, output, **changes):
@@ -52,7 +52,7 @@ def test_a_worker_killed_and_one_added_in_the_middle_change_no_pixel(real, plain
     n_done = 0
     killed = []
 
-    def meddle(event):
+    def kill_workers(event):
         nonlocal n_done
         if isinstance(event, Advance) and event.km2:
             n_done += event.done
@@ -62,7 +62,7 @@ def test_a_worker_killed_and_one_added_in_the_middle_change_no_pixel(real, plain
                 os.kill(nanny.pid, signal.SIGKILL)
                 cluster.scale(3)
 
-    outcome = run_job(job(real, tmp_path / "out"), RunOptions(runner=cluster.scheduler_address), listener=meddle)
+    outcome = run_job(job(real, tmp_path / "out"), RunOptions(runner=cluster.scheduler_address), listener=kill_workers)
     assert killed
     assert outcome.report["blocks"] > 20
     assert outcome.report["failures"] == []
@@ -82,7 +82,7 @@ def test_answers_lost_with_their_worker_before_they_are_fetched_come_again(real,
     monkeypatch.setattr(dispatch_module.Dispatcher, "_ended_futures", watched)
     output = tmp_path / "out"
 
-    def meddle():
+    def kill_workers():
         ledger = output / ".tilewright" / "ledger"
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and len(list(ledger.glob("[!.]*.json"))) < 7:
@@ -91,10 +91,10 @@ def test_answers_lost_with_their_worker_before_they_are_fetched_come_again(real,
         for worker in cluster.workers.values():
             os.kill(worker.pid, signal.SIGKILL)
 
-    meddler = threading.Thread(target=meddle, daemon=True)
-    meddler.start()
+    killer = threading.Thread(target=kill_workers, daemon=True)
+    killer.start()
     outcome = run_job(job(real, output), RunOptions(runner=cluster.scheduler_address, workers=2))
-    meddler.join(timeout=5)
+    killer.join(timeout=5)
     assert lost, "an answer was lost"
     assert outcome.report["failures"] == []
     assert same_layers(plain, outcome.output)
@@ -149,7 +149,6 @@ def greedy_block(row, col, parts, remote_run):
     return BlockEntry(row=row, col=col, key="", written=False, windows_run=parts).to_json()
 
 
-@pytest.mark.slow
 def test_a_worker_killed_for_its_memory_gets_the_block_again_in_parts(plain, monkeypatch):
     monkeypatch.setattr(cluster_module, "remote_block", greedy_block)
     worker, quarantine = reopened(plain), Quarantine()

@@ -18,9 +18,9 @@ from tilewright.tasks.plan.plan import Plan
 from tilewright.tasks.storage.ledger import read_plan
 from tilewright.tasks.storage.storage import open_storage
 
-distributed = pytest.importorskip("distributed")
+distributed = pytest.importorskip("distributed", reason="the extra `flows` is not installed")
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_pictures")]
+pytestmark = [pytest.mark.slow(reason="two runs of 64 blocks: 20 s"), pytest.mark.usefixtures("small_pictures")]
 
 SHARDS = 4
 
@@ -31,30 +31,30 @@ def test_four_shards_of_64_blocks_outlive_a_worker_and_give_the_threads_pixels(r
     assert len(plan.raster.blocks) == 64
     assert [len(shard.places) for shard in cut_shards(plan, SHARDS)] == [16] * SHARDS
     output = tmp_path / "region"
-    meddled = []
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as crowd:
+    n_done_at_kill = []
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
 
-        def meddle():
+        def kill_and_add():
             deadline = time.monotonic() + 120
             while time.monotonic() < deadline:
                 done = len(entries(output))
                 if done >= 6:
-                    os.kill(next(iter(crowd.workers.values())).pid, signal.SIGKILL)
-                    crowd.scale(3)
-                    meddled.append(done)
+                    os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
+                    cluster.scale(3)
+                    n_done_at_kill.append(done)
                     return
                 time.sleep(0.02)
 
-        watcher = threading.Thread(target=meddle, daemon=True)
-        watcher.start()
+        killer = threading.Thread(target=kill_and_add, daemon=True)
+        killer.start()
         began = time.perf_counter()
-        options = RunOptions(runner=crowd.scheduler_address, shards=SHARDS, workers=2)
+        options = RunOptions(runner=cluster.scheduler_address, shards=SHARDS, workers=2)
         outcome = run_job(region_job(real, output), options)
         seconds = time.perf_counter() - began
-        watcher.join(timeout=5)
-    assert meddled, "a worker was killed"
-    assert meddled[0] < 64, "in the middle"
-    print(f"64 blocks as {SHARDS} shards in {seconds:.1f} s, a worker killed after {meddled[0]} blocks and one added")
+        killer.join(timeout=5)
+    assert n_done_at_kill, "a worker was killed"
+    assert n_done_at_kill[0] < 64, "in the middle"
+    print(f"64 blocks as {SHARDS} shards in {seconds:.1f} s, a worker killed after {n_done_at_kill[0]} and one added")
     assert outcome.report["blocks"] == 64
     assert outcome.report["failures"] == []
     assert same_layers(plain, output)

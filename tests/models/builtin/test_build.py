@@ -11,7 +11,7 @@ import rasterio
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window, from_bounds
 
-from tests.support.danube import DANUBE
+from tests.support.danube import DANUBE, SCENE
 from tilewright.models.builtin.build import FOLDER, MODELS, build, differing_files, write
 from tilewright.models.builtin.graphs import CVA_SLOPE, CVA_THRESHOLD
 from tilewright.models.card.card import ModelCard, load_card
@@ -20,7 +20,7 @@ from tilewright.models.run.open import open_session
 from tilewright.models.transforms.postprocess import layers_from_scores, scores
 from tilewright.models.transforms.preprocess import prepare_input
 
-JUNE, SEPTEMBER = "S2B_33UUP_20210617_1_L2A", "S2B_33UUP_20210925_1_L2A"
+JUNE, SEPTEMBER = SCENE, "S2B_33UUP_20210925_1_L2A"
 
 
 def _card(name: str) -> ModelCard:

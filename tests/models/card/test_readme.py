@@ -29,7 +29,7 @@ def test_the_readme_has_every_field_there_is() -> None:
     assert all(f"`{part}`" in README for parts in PARTS.values() for part in parts)
 
 
-def test_examples_of_the_readme_say_what_they_are_said_to_say(tmp_path: Path) -> None:
+def test_examples_of_the_readme_give_what_the_readme_says(tmp_path: Path) -> None:
     cards = {}
     for text in EXAMPLES:
         (tmp_path / "card.json").write_text(text)

@@ -52,7 +52,7 @@ def test_the_report_is_json_and_lines_that_name_window_and_reason(tmp_path: Path
     assert {"run on zeros", "run on ones", "run on noise", "batch", "memory", "time"} <= lines.keys()
 
 
-def test_weight_files_and_what_cannot_be_fused_are_said(tmp_path: Path) -> None:
+def test_weight_files_and_what_cannot_be_fused_are_reported(tmp_path: Path) -> None:
     card = card_around(tmp_path, pointwise(4, 3))
     (tmp_path / "weights.bin").write_bytes(bytes(12_000))
     lines = dict(check_card(replace(card, weights=(tmp_path / "weights.bin",))).lines())

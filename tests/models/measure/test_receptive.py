@@ -118,7 +118,7 @@ def test_trim_is_enough_and_one_stride_less_is_not(tmp_path: Path) -> None:
         pytest.param(window_vector(), "one answer for the whole window", id="a vector per window"),
     ],
 )
-def test_unbounded_models_are_told_with_the_operator_that_makes_them_so(
+def test_unbounded_models_are_reported_with_the_operator_that_makes_them_so(
     model: onnx.ModelProto, why: str, tmp_path: Path
 ) -> None:
     field = _measured(model, tmp_path)

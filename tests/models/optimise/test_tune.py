@@ -15,7 +15,7 @@ from tests.support.worlds import World, layer, pixel_job, run, write_card
 from tilewright.flows.job.job import JobError
 from tilewright.flows.plan.make import plan_job
 from tilewright.flows.plan.model_graph import load_model
-from tilewright.models import cache as keeping
+from tilewright.models import cache
 from tilewright.models.card.card import ModelCard, load_card
 from tilewright.models.optimise import tune as tuned
 from tilewright.models.optimise.tune import tuned_card
@@ -150,7 +150,7 @@ def test_where_no_disk_takes_the_graph_the_cards_own_runs(card_folder, tmp_path,
     card = load_card(card_folder)
     (tmp_path / "file").touch()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
-    keeping._process_folder.cache_clear()
+    cache._process_folder.cache_clear()
     assert tuned_card(card, window=96, stride=2, cache=tmp_path / "file") is card
 
 

@@ -258,7 +258,7 @@ def extra_of(kind: Any, dim_order: tuple[str, ...], shape: tuple[int, ...], **gi
     return ExtraInput(name="e", kind=kind, of="x", dim_order=dim_order, shape=shape, **given)
 
 
-def test_day_of_year_stands_per_step_and_can_have_several_parts() -> None:
+def test_day_of_year_is_per_step_and_can_have_several_parts() -> None:
     facts = WindowFacts(n=2, height=4, width=4, days=(date(2021, 12, 31), date(2022, 1, 2)))
     days = extra_of("day_of_year", ("batch", "time"), (-1, 2), parts=("day_of_year",), gain=1 / 365)
     np.testing.assert_allclose(prepare_extra(days, facts), [[1, 2 / 365]] * 2)

@@ -34,13 +34,13 @@ def test_f20_windows_are_resized_to_the_training_size_and_back(world, produce, t
         tile={"window": 32, "step": 32, "trim": 0, "merge": "trim"},
     )
     made = produce(card)["value"]
-    # The world's corner lies on a multiple of 32, so each window sees one value.
+    # The world's corner lies on a multiple of 32, so each window covers one value.
     np.testing.assert_allclose(made, 2 * red[HERE], rtol=1e-6)
 
 
 @pytest.mark.parametrize("pad", ["mirror", "fill"])
 def test_a_rim_without_pixels_is_mirrored_or_filled_inside_the_window(world, tmp_path, pad):
-    """The archive ends at the world's edge; the model looks four pixels up, so that row 2 sees what is made up."""
+    """The archive ends at the world's edge; the model looks four pixels up, so row 2 depends on invented pixels."""
     red = noise(1)
     world.add(red, "red", unit="reflectance")
     draft = Draft()

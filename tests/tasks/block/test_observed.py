@@ -132,7 +132,7 @@ def assert_told_as_counted(report, valid):
 PERIOD_NAME = "period"
 
 
-def test_every_step_of_every_input_tells_its_days_and_what_they_saw_whatever_the_blocks(clouded, card, tmp_path):
+def test_every_step_of_every_input_reports_its_days_and_observations_whatever_the_blocks(clouded, card, tmp_path):
     world, valid = clouded
     whole = run(job(world, card, tmp_path / "whole"))
     cut = run(job(world, card, tmp_path / "cut", tile={"block": 64}))
@@ -146,7 +146,7 @@ def test_every_step_of_every_input_tells_its_days_and_what_they_saw_whatever_the
     assert observed_steps(whole.report)["2023-07", "optics"] == (0.0, 0.0)
 
 
-def test_a_restart_and_a_dask_cluster_tell_the_same(clouded, card, tmp_path):
+def test_a_restart_and_a_dask_cluster_count_the_same(clouded, card, tmp_path):
     world, valid = clouded
     made = job(world, card, tmp_path / "out", tile={"block": 64})
     first = run(made)
@@ -162,7 +162,7 @@ def test_a_restart_and_a_dask_cluster_tell_the_same(clouded, card, tmp_path):
     assert observed_steps(first.report) == observed_steps(again.report) == observed_steps(apart.report)
 
 
-def test_a_block_in_parts_saw_what_the_whole_saw(clouded, card, tmp_path):
+def test_a_block_in_parts_has_the_observations_of_the_whole(clouded, card, tmp_path):
     world, _ = clouded
     made = run(job(world, card, tmp_path / "out"))
     worker = reopen_worker(made.output, WorkerSettings(provider="cpu", read_threads=1))
@@ -185,7 +185,7 @@ def test_blocks_of_an_older_ledger_make_the_figures_unknown_and_not_wrong(cloude
     assert [step["days"] for step in report["steps"]][:3] == list(OPTICS.values())[:3]
 
 
-def test_april_2023_tells_which_of_its_real_dates_saw_the_ground(real, tmp_path):
+def test_april_2023_reports_which_of_its_real_dates_observed_the_ground(real, tmp_path):
     folders = sorted((real / "sentinel-2-l2a").glob("S2_2023*"))
     scl = {f"{path.name[3:7]}-{path.name[7:9]}-{path.name[9:11]}": raster(path / "scl.tif") for path in folders}
     with rasterio.open(folders[0] / "red.tif") as source:

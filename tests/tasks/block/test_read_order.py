@@ -124,7 +124,7 @@ def test_nothing_to_read_and_one_block_have_an_order_too(worker: Worker) -> None
     assert plan_read_order(worker.plan, worker.plan.raster.blocks[:1], least=10, most=100).order(first) == list(first)
 
 
-def test_a_hundred_thousand_blocks_are_not_made_to_tell_what_a_run_holds(
+def test_the_memory_of_a_run_is_estimated_without_making_all_of_its_blocks(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[int] = []

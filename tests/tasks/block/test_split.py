@@ -159,7 +159,6 @@ print(json.dumps({"output": outcome.output, "shapes": sorted(set(begun)), "n": l
 """
 
 
-@pytest.mark.slow
 def test_a_process_without_room_for_a_whole_block_maps_it_in_parts(real, tmp_path):
     """A real limit of the address space: a real allocation fails, and the product is the same."""
     plain_job = water_fields(real, tile={"block": 2048, "step": 128})

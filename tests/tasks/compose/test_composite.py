@@ -99,7 +99,7 @@ def test_the_network_sorts_every_pattern_of_zeros_and_ones() -> None:
 
 
 @pytest.mark.parametrize("reducer", [*REDUCERS, "percentile:30"])
-def test_no_reducer_sees_the_chunks(reducer: str) -> None:
+def test_no_reducer_depends_on_the_chunks(reducer: str) -> None:
     values = RANDOM.random((7, 40, 50), dtype=np.float32)
     values[RANDOM.random(values.shape) < 0.4] = np.nan
     results = []

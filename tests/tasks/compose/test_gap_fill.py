@@ -127,9 +127,9 @@ def by_hand(pixels, rule):
 def test_a_run_fills_gaps_as_the_job_or_the_card_says_whatever_the_blocks(clouded, tmp_path, rule, said_by):
     world, pixels = clouded
     card = series(tmp_path / "card", **({"gaps": rule} if said_by == "card" else {}))
-    wish = {**SUMMER, **({"gaps": rule} if said_by == "job" else {})}
-    whole = run(pixel_job(world, card, tmp_path / "whole", rows=ROWS, cols=COLS, **wish)).output
-    cut = run(pixel_job(world, card, tmp_path / "cut", rows=ROWS, cols=COLS, tile={"block": 64}, **wish)).output
+    changes = {**SUMMER, **({"gaps": rule} if said_by == "job" else {})}
+    whole = run(pixel_job(world, card, tmp_path / "whole", rows=ROWS, cols=COLS, **changes)).output
+    cut = run(pixel_job(world, card, tmp_path / "cut", rows=ROWS, cols=COLS, tile={"block": 64}, **changes)).output
     expected = by_hand(pixels, rule)
     seen = (~np.isnan(pixels)).sum(axis=0)[HERE]
     for number, month in enumerate(MONTHS):
@@ -165,9 +165,9 @@ def test_what_cannot_be_filled_so_is_refused(clouded, tmp_path):
     world, _ = clouded
     where = {"rows": ROWS, "cols": COLS, **SUMMER}
 
-    def refused(card, sentence, **wish):
+    def refused(card, sentence, **changes):
         with pytest.raises(JobError, match=sentence):
-            run(pixel_job(world, card, tmp_path / "out", **where, **wish))
+            run(pixel_job(world, card, tmp_path / "out", **where, **changes))
 
     refused(series(tmp_path / "own", gaps="leave"), "takes 'leave' .tw:missing.gaps.: leave gaps out", gaps="carry")
     refused(series(tmp_path / "word"), "gaps: expected 'leave', 'carry' or 'interpolate'", gaps="guess")

@@ -81,8 +81,8 @@ def best(pixels):
     for day, values in zip(DAYS, pixels[:, 0], strict=True):
         usable = np.pad(~np.isnan(values), int(reach) + 2)
         far = np.minimum(distance_transform_edt(usable), reach)[152:-152, 152:-152]
-        near = np.exp(-0.5 * ((date.fromisoformat(day).toordinal() - middle) / DAYS_SPREAD) ** 2)
-        score = 1 / (1 + np.exp(-10 / reach * (far - reach / 2))) + near
+        closeness = np.exp(-0.5 * ((date.fromisoformat(day).toordinal() - middle) / DAYS_SPREAD) ** 2)
+        score = 1 / (1 + np.exp(-10 / reach * (far - reach / 2))) + closeness
         scores.append(np.where(np.isnan(values), -np.inf, score))
     return np.argmax(scores, axis=0)
 

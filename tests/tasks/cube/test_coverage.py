@@ -26,7 +26,7 @@ def plain_job(sample):
     from tilewright.catalogs.sample.build import SAMPLE_AREA
 
     return {
-        "name": "near", "area": list(SAMPLE_AREA), "period": "2022-06-10/2022-07-31", "model": "ndwi-water",
+        "name": "coverage", "area": list(SAMPLE_AREA), "period": "2022-06-10/2022-07-31", "model": "ndwi-water",
         "source": str(sample / "catalog.json"), "output": "out", "tile": {"block": 128, "step": 128},
     }  # fmt: skip
 
@@ -59,7 +59,7 @@ def test_a_scene_ends_where_its_files_end_not_where_its_footprint_might(eastern)
     assert Coverage([eastern], grid()).touching(touching) == (eastern,), "a kernel may reach over the edge"
 
 
-def test_files_that_do_not_say_where_they_lie_leave_the_footprint_and_its_slack(eastern):
+def test_files_without_a_position_leave_the_footprint_and_its_slack(eastern):
     before = metres(EAST_EDGE - 1500, EAST_EDGE - 200)
     silent = replace(eastern, assets=tuple(replace(asset, transform=None) for asset in eastern.assets))
     assert Coverage([silent], grid()).touching(before) == (silent,)
@@ -74,7 +74,7 @@ def test_extents_that_contradict_the_footprint_are_not_believed(eastern):
     assert Coverage([halved], grid()).touching(beyond) == (halved,)
 
 
-def test_another_zone_sees_the_same_edge_to_a_share_of_the_granule(eastern):
+def test_another_zone_has_the_same_edge_to_a_share_of_the_granule(eastern):
     other = grid("EPSG:32632")
     from pyproj import Transformer
 

@@ -101,7 +101,7 @@ def test_a_warp_has_the_same_pixels_whatever_the_chunks_and_whoever_asks(
             assert np.array_equal(way(item_of(red), europe, chunks=chunks, resampling=resampling), expected)
 
 
-def test_what_odc_stac_says_of_nodata_and_overviews_is_heard(tmp_path: Path) -> None:
+def test_nodata_and_overviews_requested_by_odc_stac_are_honoured(tmp_path: Path) -> None:
     values = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) + 1
     path = write_raster(tmp_path / "red.tif", values, nodata=None, overviews=[2, 4])
     with rasterio.open(path) as source:

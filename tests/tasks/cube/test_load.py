@@ -178,14 +178,14 @@ def test_a_band_that_is_missing_is_empty_and_says_so(tmp_path: Path, engine: str
 
 
 def test_a_scene_without_the_band_of_the_mask_is_not_judged_by_its_neighbour(tmp_path: Path) -> None:
-    """Whichever scenes are near: the pixel of a scene that tells no clouds is usable, here and in a wider block."""
+    """The pixel of a scene without a class band is usable, whichever other scenes cover the block."""
     left = raster(tmp_path, "left", full(5))
     classes = raster(tmp_path, "classes", full(9, dtype="uint8"))
     right = raster(tmp_path, "right", full(7), left=400_040.0)
-    told = scene_of(asset_of(left), asset_of(classes, "scl", unit="class"), name="told")
-    untold = scene_of(asset_of(right), name="untold")
+    classed = scene_of(asset_of(left), asset_of(classes, "scl", unit="class"), name="classed")
+    unclassed = scene_of(asset_of(right), name="unclassed")
     valid = {}
-    for name, scenes in (("both", [untold, told]), ("one", [untold])):
+    for name, scenes in (("both", [unclassed, classed]), ("one", [unclassed])):
         cube = load_cube(scenes, grid(4, 8), ["red", "scl"], apart=["scl"])
         valid[name] = valid_mask(cube, rule=MaskRule(kind="scl")).any("time").values
     assert valid["both"][:, 4:].all()

@@ -70,7 +70,7 @@ def test_an_area_across_the_antimeridian_is_one_small_grid():
 
 
 @pytest.mark.parametrize(
-    ("wish", "sentence"),
+    ("options", "sentence"),
     [
         ({"crs": "EPSG:4326"}, "geographic"),
         ({"crs": "EPSG:nonsense"}, "is no CRS"),
@@ -78,9 +78,9 @@ def test_an_area_across_the_antimeridian_is_one_small_grid():
         ({"resolution": 0.0}, "positive"),
     ],
 )
-def test_an_impossible_grid_is_refused_with_a_reason(wish, sentence):
-    with pytest.raises((GridError, ZeroDivisionError), match=sentence if wish != {"resolution": 0.0} else None):
-        plan_grid(AOI, **{"resolution": 10.0, **wish})
+def test_an_impossible_grid_is_refused_with_a_reason(options, sentence):
+    with pytest.raises((GridError, ZeroDivisionError), match=sentence if options != {"resolution": 0.0} else None):
+        plan_grid(AOI, **{"resolution": 10.0, **options})
 
 
 def test_beyond_utm_is_refused():

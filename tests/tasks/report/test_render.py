@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.danube import SCENE
 from tests.support.report_pages import HOSTILE, REPORT, Page, assert_loads_nothing, full_page, page, solid
 from tilewright.tasks.report.picture import true_colour
 from tilewright.tasks.report.render import render_report
@@ -168,7 +169,7 @@ def test_the_verdict_is_the_reports(exact: bool | None, shown: str) -> None:
     assert shown in page({**REPORT, "exact": exact}).text
 
 
-def test_an_unbounded_receptive_field_is_said() -> None:
+def test_an_unbounded_receptive_field_is_reported() -> None:
     report = {**REPORT, "exact": False, "receptive_field": {"radius": None, "verdict": "unbounded"}}
     assert "no measured bound" in page(report).text
 
@@ -186,7 +187,7 @@ def test_a_report_without_pictures_or_with_a_scene_only_is_rendered() -> None:
 def test_the_real_scene_renders(real: Any) -> None:
     import rasterio
 
-    folder = real / "sentinel-2-l2a" / "S2B_33UUP_20210617_1_L2A"
+    folder = real / "sentinel-2-l2a" / SCENE
     bands = []
     for name in ("red", "green", "blue"):
         with rasterio.open(folder / f"{name}.tif") as file:
