@@ -61,14 +61,18 @@ class Finalized:
         time.sleep(0.01)
 
 
+def work_past_a_finalizer():
+    finalized = Finalized()
+    del finalized
+    for _ in range(200):  # what would go on to its end
+        time.sleep(0.01)
+
+
 def test_ctrl_c_in_a_callback_whose_errors_python_drops_is_not_lost(capsys):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(typer.Exit) as ended, exit_codes():
-            finalized = Finalized()
-            del finalized
-            for _ in range(200):  # the work that would go on to its end
-                time.sleep(0.01)
+            work_past_a_finalizer()
         assert ended.value.exit_code == 130
         assert capsys.readouterr().err == "tilewright: Interrupted.\n"
     finally:
