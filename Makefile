@@ -27,10 +27,10 @@ demo: $(VENV)/.cpu
 	@$(BIN)/tilewright demo
 
 test: $(VENV)/.dev
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m 'not slow' $(PYTEST_ARGS) $(TESTS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'not slow' $(PYTEST_ARGS) $(TESTS)
 
 test-all: $(VENV)/.dev
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS) $(TESTS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS) $(TESTS)
 
 docs: $(VENV)/.dev
 	@$(BIN)/python -m pytest --quiet tests/project/test_readme.py tests/project/test_tasks_readme.py \
