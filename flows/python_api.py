@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -95,22 +96,29 @@ def plan(job: JobLike) -> Plan:
 def run(job: JobLike, options: RunOptions | None = None) -> Product:
     """The published product of a job; a second call does what is missing, or finds it complete.
 
+    With ``RunOptions(runner="dask")`` a script needs the guard ``if __name__ == "__main__":``, as all that starts
+    processes does.
     Raises a ValueError before pixels are read, or a RuntimeError naming what broke; finished blocks are kept.
     """
     from tilewright.flows.run.predict import run_job
+    from tilewright.flows.runners.run_options import RunOptions
 
+    if options is not None and not isinstance(options, RunOptions):
+        raise JobError(f"options are tilewright.RunOptions(...), not {type(options).__name__}.")
     return open_product(run_job(_checked(job), options).output)
 
 
 def open_product(output: str | Path) -> Product:
     """A published product in a folder or bucket. Raises StoreError where there is none."""
-    storage = open_storage(str(output), options=storage_options(str(output)))
+    if not isinstance(output, (str, os.PathLike)):
+        raise StoreError(f"A product is opened by its folder or URI, not by {type(output).__name__}.")
+    storage = open_storage(os.fspath(output), options=storage_options(os.fspath(output)))
     if storage.root is None or storage.read("item.json") is None:
         raise StoreError(f"{output} holds no published product: give the output of a finished run.")
     return Product(storage)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Product(Mapping[str, "xr.DataArray"]):
     """A published product: its layers by name, lazily, as (y, x) with CRS and coordinates, nodata as NaN.
 
@@ -132,31 +140,43 @@ class Product(Mapping[str, "xr.DataArray"]):
 
         from tilewright.tasks.zarr.store import STORE
 
-        store = self.storage.zarr(STORE, read_only=True)
-        opened = xr.open_zarr(store)
-        height, width = self.report["grid"]["shape"]
-        left, bottom, right, top = self.report["grid"]["bounds"]
-        half = self.report["grid"]["resolution"] / 2
+        try:
+            opened = xr.open_zarr(self.storage.zarr(STORE, read_only=True))
+        except Exception as error:
+            # Zarr, obstore and xarray each have words of their own for what is not there.
+            raise StoreError(f"{self.output}/{STORE} cannot be opened ({type(error).__name__}): restore it.") from error
+        try:
+            height, width = self.report["grid"]["shape"]
+            left, bottom, right, top = self.report["grid"]["bounds"]
+            half = self.report["grid"]["resolution"] / 2
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"{self.output}/report.json does not say the grid of the product: restore it.") from error
         cut = opened.sel(x=slice(left + half / 2, right - half / 2), y=slice(top - half / 2, bottom + half / 2))
         assert dict(cut.sizes) == {"y": height, "x": width}, "the store covers the grid of the product"
         return cut
 
     @cached_property
     def report(self) -> dict[str, Any]:
-        """The content of report.json."""
-        return dict(self.storage.read_json("report.json") or {})
+        """The content of report.json; empty where there is none."""
+        return self._document("report.json")
 
     @cached_property
     def item(self) -> dict[str, Any]:
         """The STAC Item."""
-        return dict(self.storage.read_json("item.json") or {})
+        return self._document("item.json")
 
     @property
     def tables(self) -> Mapping[str, Any]:
         """Tables by name as pyarrow tables, read when they are first used."""
         return _Tables(self.storage)
 
+    def _document(self, name: str) -> dict[str, Any]:
+        plain = self.storage.read_json(name)
+        return plain if isinstance(plain, dict) else {}
+
     def __getitem__(self, name: str) -> xr.DataArray:
+        if name not in self:
+            raise KeyError(f"{name!r} is no layer of {self.output}: it has {', '.join(map(str, self))}")
         return self.layers[name]
 
     def __iter__(self) -> Any:
@@ -166,7 +186,7 @@ class Product(Mapping[str, "xr.DataArray"]):
         return len(self.layers.data_vars)
 
     def __contains__(self, name: object) -> bool:
-        return name in self.layers.data_vars
+        return isinstance(name, str) and name in self.layers.data_vars
 
 
 class _Tables(Mapping[str, Any]):
@@ -181,7 +201,10 @@ class _Tables(Mapping[str, Any]):
         content = self._storage.read(TABLES[name])
         if content is None:
             raise KeyError(name)
-        return pq.read_table(io.BytesIO(content))
+        try:
+            return pq.read_table(io.BytesIO(content))
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{self._storage.uri}/{TABLES[name]} is no table that can be read: restore it.") from error
 
     def __iter__(self) -> Any:
         return iter(TABLES)
@@ -191,6 +214,12 @@ class _Tables(Mapping[str, Any]):
 
 
 def _checked(job: JobLike) -> Job:
+    """The job, checked. Paths in a mapping may be `Path`s; those that are relative are so to the working folder."""
     if isinstance(job, Job):
         return job
-    return make_job(dict(job), base=Path.cwd()) if isinstance(job, Mapping) else read_job(Path(job))
+    if isinstance(job, Mapping):
+        plain = {key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in job.items()}
+        return make_job(plain, base=Path.cwd())
+    if isinstance(job, (str, os.PathLike)):
+        return read_job(Path(job))
+    raise JobError(f"A job is the path of its file, a mapping with its keys, or a Job, not {type(job).__name__}.")

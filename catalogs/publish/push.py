@@ -19,7 +19,7 @@ from tilewright.catalogs.publish.validate import validate_collection, validate_i
 from tilewright.catalogs.sources.fetch import send
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 STRUCTURAL_LINKS = {"self", "root", "parent", "collection", "items", "item"}
@@ -128,13 +128,18 @@ def differences(sent: Any, found: Any, path: str = "") -> list[str]:
     if isinstance(sent, dict) and isinstance(found, dict):
         return [field for key in sent for field in differences(sent[key], found.get(key), f"{path}/{key}".lstrip("/"))]
     if path == "links":
-        existing = {(link.get("rel"), link.get("href")) for link in found or ()}
-        missing = [link["rel"] for link in sent if (link["rel"], link["href"]) not in existing]
-        return [f"links/{rel}" for rel in missing if rel not in STRUCTURAL_LINKS]
+        missing = _links(sent) - _links(found)
+        return sorted({f"links/{rel}" for rel, _ in missing if rel not in STRUCTURAL_LINKS})
     if isinstance(sent, (list, tuple)) and isinstance(found, (list, tuple)) and len(sent) == len(found):
         pairs = enumerate(zip(sent, found, strict=True))
         return [field for n, (one, other) in pairs for field in differences(one, other, f"{path}/{n}")]
     return [] if _equal(sent, found) else [path]
+
+
+def _links(found: Any) -> set[tuple[str, str]]:
+    """(rel, href) of the links in a document, whatever stands there in their place."""
+    listed = found if isinstance(found, list) else []
+    return {(str(link.get("rel")), str(link.get("href"))) for link in listed if isinstance(link, dict)}
 
 
 def _equal(sent: Any, found: Any) -> bool:
@@ -160,20 +165,42 @@ def _ensure_collection(client: _Client, collection_path: str, collection: dict[s
         validate_collection(collection)
         if client.send("POST", "/collections", collection) != 409:
             return
-        existing = client.get(collection_path) or {}
+        existing = client.get(collection_path)
+        if existing is None:
+            raise PushError(
+                f"{client.address(collection_path)} exists, but is not shown: use a token that may read and write it"
+            )
     wider = _with_wider_extent(existing, collection)
     if differences(wider, existing):
         client.send("PUT", collection_path, wider)
 
 
 def _with_wider_extent(existing: Mapping[str, Any], collection: Mapping[str, Any]) -> dict[str, Any]:
-    """The API's Collection with an extent that includes ours; its other fields are unchanged."""
-    theirs, ours = existing["extent"], collection["extent"]
-    box = merge_bbox(theirs["spatial"]["bbox"][0], ours["spatial"]["bbox"][0])
-    interval = merge_interval(theirs["temporal"]["interval"][0], ours["temporal"]["interval"][0])
+    """The API's Collection with an extent that includes ours; its other fields are unchanged.
+
+    Raises PushError where the API's Collection states no extent that one can read.
+    """
+    theirs: Any = existing.get("extent")
+    ours = collection["extent"]
+    try:
+        box = merge_bbox(_flat(theirs["spatial"]["bbox"][0]), _flat(ours["spatial"]["bbox"][0]))
+        interval = merge_interval(theirs["temporal"]["interval"][0], ours["temporal"]["interval"][0])
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise PushError(
+            f"the Collection {collection['id']} on the API has no extent that can be read: mend it there first"
+        ) from error
     spatial = {**theirs["spatial"], "bbox": [box, *theirs["spatial"]["bbox"][1:]]}
     temporal = {**theirs["temporal"], "interval": [interval, *theirs["temporal"]["interval"][1:]]}
     return {**existing, "extent": {"spatial": spatial, "temporal": temporal}}
+
+
+def _flat(bbox: Sequence[float]) -> list[float]:
+    """A bounding box of 4 or (with heights) 6 numbers as minx, miny, maxx, maxy; ValueError for another length."""
+    if len(bbox) == 6:
+        return [bbox[0], bbox[1], bbox[3], bbox[4]]
+    if len(bbox) != 4:
+        raise ValueError(f"a bounding box has 4 or 6 numbers, not {len(bbox)}")
+    return list(bbox)
 
 
 def _write_item(client: _Client, collection_path: str, path: str, item: dict[str, Any]) -> str:
@@ -206,7 +233,7 @@ class _Client:
         self._check(status, "GET", path, body)
         try:
             document = json.loads(body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise PushError(f"{self.address(path)} answers with something that is not JSON") from error
         if not isinstance(document, dict):
             raise PushError(f"{self.address(path)} answers with something that is no STAC document")
@@ -222,6 +249,8 @@ class _Client:
     def _request(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
         import requests  # noqa: PLC0415  a quarter second of import that only a push pays
 
+        if not all(value.isascii() and value.isprintable() for value in self.headers.values()):
+            raise PushError("the token holds characters that no HTTP header can carry")
         headers = {"Accept": "application/json", **self.headers}
         if body is not None:
             headers["Content-Type"] = "application/geo+json" if "/items" in path else "application/json"
@@ -230,8 +259,17 @@ class _Client:
             return send(request, origin=self.api)
         except CatalogError as error:
             raise PushError(f"{method} failed: {error}") from error
+        except ValueError as error:
+            raise PushError(f"{method} {self.address(path)} is redirected to what is no address") from error
+
+    def _without_secrets(self, answer: str) -> str:
+        """An API's answer without the values of our headers, which some send back."""
+        words = {word for value in self.headers.values() for word in (value, value.rpartition(" ")[2]) if word}
+        for word in sorted(words, key=len, reverse=True):
+            answer = answer.replace(word, "***")
+        return answer
 
     def _check(self, status: int, method: str, path: str, body: bytes) -> None:
         if not 200 <= status < 300:
-            answer = " ".join(body[:200].decode(errors="replace").split())
+            answer = self._without_secrets(" ".join(body.decode(errors="replace").split()))[:200]
             raise PushError(f"{method} {self.address(path)} was answered with HTTP {status}: {answer}", status=status)

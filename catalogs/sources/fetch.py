@@ -118,7 +118,7 @@ def send(request: requests.Request, *, origin: str, limit: int = DOCUMENT_BYTES)
                 if not answer.is_redirect:
                     return answer.status_code, _read_body(answer, href, limit)
                 target = check_href(urljoin(str(prepared.url), answer.headers["location"]), origin=origin)
-                if urlsplit(target).hostname != urlsplit(str(prepared.url)).hostname:
+                if _origin_of(target) != _origin_of(str(prepared.url)):
                     prepared.headers.pop("Authorization", None)
                 prepared.url = target
     except http.RequestException as error:
@@ -126,6 +126,12 @@ def send(request: requests.Request, *, origin: str, limit: int = DOCUMENT_BYTES)
         kind = type(error).__name__
         raise CatalogError(f"{display_href(href)} cannot be reached ({REASONS.get(kind, kind)})") from error
     raise CatalogError(f"{display_href(href)} redirects more than {REDIRECTS} times")
+
+
+def _origin_of(url: str) -> tuple[str, str | None, int | None]:
+    """(scheme, host, port) of a URL: another port or scheme is another server, which gets no token of the first one."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def _read_file(path: Path, limit: int) -> bytes:

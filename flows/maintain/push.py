@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from tilewright.catalogs.hrefs import display_href
 from tilewright.catalogs.publish.push import PushError, check_transactions, push_item
@@ -31,6 +32,7 @@ def push_product(output: str, api: str, *, address: str | None = None) -> dict[s
     Raises StoreError for an output that holds no finished product or has no public address, CatalogError for an API
     that accepts no Items, PushError where the API cannot be reached or refuses.
     """
+    _check_api(api)
     storage, documents = _read_documents(output)
     home = _public_address(storage, output, address)
     token = stac_token()
@@ -51,6 +53,18 @@ def push_product(output: str, api: str, *, address: str | None = None) -> dict[s
     return {"output": storage.uri, "api": display_href(api), "collection": collection["id"], "items": items}
 
 
+def _check_api(api: str) -> None:
+    """Refuse an address to which paths cannot be added, or that holds a second credential beside the token."""
+    parts = urlsplit(api)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise StoreError(f"{display_href(api)} is no http(s) address of a STAC API.")
+    if parts.query or parts.fragment or parts.username or parts.password:
+        raise StoreError(
+            f"{display_href(api)}: give the API's address alone, without user, query or fragment, and its token in "
+            f"{STAC_TOKEN}."
+        )
+
+
 def _read_documents(output: str) -> tuple[Storage, dict[str, dict[str, Any]]]:
     """The storage of a product; its Collection and Items by file name, the product's own Item last.
 
@@ -61,7 +75,7 @@ def _read_documents(output: str) -> tuple[Storage, dict[str, dict[str, Any]]]:
     if not isinstance(item, dict) or item.get("type") != "Feature":
         raise StoreError(f"{output} holds no finished product: run its job to the end, then push it.")
     found: dict[str, Any] = {name: storage.read_json(name) for name in ("collection.json", *part_item_names(item))}
-    missing = [name for name, document in found.items() if not isinstance(document, dict)]
+    missing = [name for name, document in found.items() if not isinstance(document, dict) or "id" not in document]
     if missing:
         raise StoreError(f"{output} lacks {missing[0]}, which its Item belongs with: restore it, or run the job again.")
     return storage, {**found, "item.json": item}
@@ -70,7 +84,10 @@ def _read_documents(output: str) -> tuple[Storage, dict[str, dict[str, Any]]]:
 def _public_address(storage: Storage, output: str, address: str | None) -> str:
     """The absolute URL of the product, without credentials and without a slash at its end."""
     home = address or storage.uri
-    if not REMOTE.match(home):
+    parts = urlsplit(home)
+    if REMOTE.match(home.lower()) and (not parts.netloc or any(letter.isspace() for letter in home)):
+        raise StoreError(f"--address {home!r} is no URL: give one such as https://files.example.org/map.")
+    if not REMOTE.match(home.lower()):
         where = f"--address {address}" if address else output
         raise StoreError(
             f"{where} is a path of this machine, which nobody finds from a catalog: give the product's public URL with "

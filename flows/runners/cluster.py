@@ -58,6 +58,8 @@ def _check_workers(client: Any, remote_run: RemoteRun) -> None:
 
 @contextmanager
 def _client(placement: Placement, *, n_blocks: int) -> Iterator[Any]:
+    # Not the default: Dask would send all computations of this process to clients that are closed by then, where
+    # several of them end in another order than they began.
     from distributed import Client, LocalCluster
 
     if placement.runner != "dask":
@@ -67,7 +69,7 @@ def _client(placement: Placement, *, n_blocks: int) -> Iterator[Any]:
     n_workers = max(1, min(placement.n_workers, n_blocks))
     with (
         LocalCluster(n_workers=n_workers, threads_per_worker=1, dashboard_address=None) as cluster,
-        Client(cluster) as client,
+        Client(cluster, set_as_default=False) as client,
     ):
         yield client
 
@@ -75,7 +77,7 @@ def _client(placement: Placement, *, n_blocks: int) -> Iterator[Any]:
 def _connected(make: Any, address: str) -> Any:
     """A client of the scheduler. Raises RunnerError where no scheduler answers at the address."""
     try:
-        return make(address, timeout=CONNECT_TIMEOUT)
+        return make(address, timeout=CONNECT_TIMEOUT, set_as_default=False)
     except (OSError, TimeoutError) as error:
         raise RunnerError(
             f"runner {address}: no Dask scheduler answers there. Start one, or take --runner dask."

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tilewright.models.card.card import ModelCard
     from tilewright.models.export.facts import ExportFacts
-    from tilewright.models.measure.probe import ProbePort
+    from tilewright.models.measure.probe import Port
 
     Feeds = Mapping[str, NDArray[np.float32]]
 
@@ -102,11 +102,11 @@ def _feeds(card: ModelCard, facts: ExportFacts) -> Iterator[tuple[str, dict[str,
         yield from _threshold_feeds(card, random, ports[0])
 
 
-def _uniform_feed(random: np.random.Generator, port: ProbePort, size: tuple[int, int]) -> NDArray[np.float32]:
+def _uniform_feed(random: np.random.Generator, port: Port, size: tuple[int, int]) -> NDArray[np.float32]:
     return random.uniform(port.low, port.high, _feed_shape(port, size)).astype(np.float32)
 
 
-def _feed_shape(port: ProbePort, size: tuple[int, int]) -> tuple[int, ...]:
+def _feed_shape(port: Port, size: tuple[int, int]) -> tuple[int, ...]:
     """Shape of the port's array for windows of `size` (height, width) pixels of the card's grid."""
     sides = {"height": round(size[0] * port.ratio), "width": round(size[1] * port.ratio)}
     batch = 2 if port.spatial else N_ROWS
@@ -117,7 +117,7 @@ def _feed_shape(port: ProbePort, size: tuple[int, int]) -> tuple[int, ...]:
 
 
 def _threshold_feeds(
-    card: ModelCard, random: np.random.Generator, port: ProbePort
+    card: ModelCard, random: np.random.Generator, port: Port
 ) -> Iterator[tuple[str, dict[str, NDArray[np.float32]]]]:
     """(kind, rows) exactly on each threshold of the trees, and on the next float32 numbers below and above it."""
     splits = [pair for node in onnx.load(card.model_path).graph.node for pair in _splits(node)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from tilewright.models.measure.probe import ProbePort
+from tilewright.models.measure.probe import Port
 from tilewright.models.run.smoke_run import OTHER_RANGE, physical_range
 from tilewright.models.spec.arrays import input_axes
 
@@ -23,7 +23,7 @@ FINEST_SHARE: Final = 1000
 """Largest denominator of the ratio of two inputs' pixel sizes."""
 
 
-def card_ports(card: ModelCard) -> tuple[tuple[ProbePort, ...], tuple[ProbePort, ...]]:
+def card_ports(card: ModelCard) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
     """The card's inputs (extra ones included) and outputs; sizes are relative to its grid, that of the finest input."""
     ratios = {spec.name: Fraction(1 / card.ratio(spec)).limit_denominator(FINEST_SHARE) for spec in card.inputs}
     pixels = tuple(_input(spec, ratios[spec.name]) for spec in card.inputs)
@@ -32,9 +32,9 @@ def card_ports(card: ModelCard) -> tuple[tuple[ProbePort, ...], tuple[ProbePort,
     return (*pixels, *extras), tuple(_output(spec) for spec in card.outputs)
 
 
-def _input(spec: InputSpec, ratio: Fraction) -> ProbePort:
+def _input(spec: InputSpec, ratio: Fraction) -> Port:
     low, high = _scaled_range(spec)
-    return ProbePort(
+    return Port(
         name=spec.name, dims=spec.axes, shape=_known_shape(spec), dtype=spec.data_type, ratio=ratio, low=low, high=high
     )
 
@@ -60,12 +60,12 @@ def _scaled_range(spec: InputSpec) -> tuple[float, float]:
     return (low, high) if high > low else (low - 1.0, high + 1.0)
 
 
-def _extra(extra: ExtraInput, ratio: Fraction, *, n_steps: int) -> ProbePort:
+def _extra(extra: ExtraInput, ratio: Fraction, *, n_steps: int) -> Port:
     known = {"time": n_steps, "bands": len(extra.values) if extra.kind == "wavelengths" else max(1, len(extra.parts))}
     axes = input_axes(extra.dim_order) or extra.dim_order
     shape = tuple(known.get(axis, -1) if n < 1 else n for axis, n in zip(axes, extra.shape, strict=True))
     low, high = ((end - extra.shift) * extra.gain for end in EXTRA_RANGES.get(extra.kind, OTHER_RANGE))
-    return ProbePort(
+    return Port(
         name=extra.name,
         dims=axes,
         shape=shape,
@@ -77,6 +77,6 @@ def _extra(extra: ExtraInput, ratio: Fraction, *, n_steps: int) -> ProbePort:
     )
 
 
-def _output(spec: OutputSpec) -> ProbePort:
+def _output(spec: OutputSpec) -> Port:
     ratio = Fraction(spec.scale).limit_denominator(FINEST_SHARE)
-    return ProbePort(name=spec.name, dims=spec.axes, shape=spec.shape, dtype=spec.data_type, ratio=ratio)
+    return Port(name=spec.name, dims=spec.axes, shape=spec.shape, dtype=spec.data_type, ratio=ratio)

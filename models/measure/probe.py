@@ -35,7 +35,7 @@ UNCHANGED_MARGIN = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProbePort:
+class Port:
     """An input or output of the graph: axis names, lengths (-1 free), dtype, pixels per reference pixel; and for an
     input the range of its random values, or the `constants` that it always holds.
     """
@@ -86,7 +86,7 @@ class Reach:
 class Probe:
     """A session and the meaning of its axes; runs on seeded noise."""
 
-    def __init__(self, session: ModelSession, *, inputs: tuple[ProbePort, ...], outputs: tuple[ProbePort, ...]) -> None:
+    def __init__(self, session: ModelSession, *, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> None:
         self.session = session
         self.inputs = inputs
         self.outputs = tuple(each for each in outputs if each.spatial)
@@ -190,7 +190,7 @@ def _distance(changed: NDArray[np.bool_]) -> int | None:
     return None if first < UNCHANGED_MARGIN else len(changed) - first
 
 
-def _shape(port: ProbePort, size: tuple[int, int]) -> tuple[int, ...]:
+def _shape(port: Port, size: tuple[int, int]) -> tuple[int, ...]:
     lengths = [each if each > 0 else FREE_LENGTH for each in port.shape]
     if "batch" in port.dims and port.shape[port.dims.index("batch")] < 1:
         lengths[port.dims.index("batch")] = 1
@@ -200,7 +200,7 @@ def _shape(port: ProbePort, size: tuple[int, int]) -> tuple[int, ...]:
     return tuple(lengths)
 
 
-def _noise(port: ProbePort, size: tuple[int, int], *, seed: int, stretch: float, sign: int) -> NDArray[Any]:
+def _noise(port: Port, size: tuple[int, int], *, seed: int, stretch: float, sign: int) -> NDArray[Any]:
     if port.constants:
         return np.resize(np.asarray(port.constants, port.dtype), _shape(port, size))
     random = np.random.default_rng([seed, zlib.crc32(port.name.encode())])
@@ -215,7 +215,7 @@ def _noise(port: ProbePort, size: tuple[int, int], *, seed: int, stretch: float,
     return values.astype(dtype)
 
 
-def _cut(port: ProbePort, values: NDArray[Any], origin: tuple[int, int], size: tuple[int, int]) -> NDArray[Any]:
+def _cut(port: Port, values: NDArray[Any], origin: tuple[int, int], size: tuple[int, int]) -> NDArray[Any]:
     if not port.spatial:
         return values
     part = [slice(None)] * values.ndim
@@ -224,9 +224,7 @@ def _cut(port: ProbePort, values: NDArray[Any], origin: tuple[int, int], size: t
     return np.ascontiguousarray(values[tuple(part)])
 
 
-def _mixed(
-    port: ProbePort, base: NDArray[Any], perturbed: NDArray[Any], *, edge: int, axis: int, side: int
-) -> NDArray[Any]:
+def _mixed(port: Port, base: NDArray[Any], perturbed: NDArray[Any], *, edge: int, axis: int, side: int) -> NDArray[Any]:
     if not port.spatial:
         return base
     at = int(edge * port.ratio)
@@ -237,7 +235,7 @@ def _mixed(
     return mixed
 
 
-def _planes(port: ProbePort, outputs: NDArray[Any]) -> NDArray[Any]:
+def _planes(port: Port, outputs: NDArray[Any]) -> NDArray[Any]:
     height, width = port.axes
     moved = np.moveaxis(outputs, (height, width), (-2, -1))
     return moved.reshape(-1, *moved.shape[-2:])

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from tilewright.models.cache import write_cached
 from tilewright.models.measure.perturb import SIDES, Perturbation, worst_reaches
 from tilewright.models.measure.ports import card_ports
-from tilewright.models.measure.probe import UNCHANGED_MARGIN, Probe, ProbePort
+from tilewright.models.measure.probe import UNCHANGED_MARGIN, Port, Probe
 from tilewright.models.measure.stride import tiling_difference, total_stride
 from tilewright.models.run.session import open_graph
 
@@ -99,8 +99,8 @@ def measure_graph(
     path: Path,
     *,
     sha256: str,
-    inputs: tuple[ProbePort, ...],
-    outputs: tuple[ProbePort, ...],
+    inputs: tuple[Port, ...],
+    outputs: tuple[Port, ...],
     tolerance: float = TOLERANCE,
 ) -> ReceptiveField:
     """The receptive field of the graph at `path`, a file with the hash `sha256`; the ports name its axes.

@@ -11,7 +11,7 @@ from tilewright.models.measure.probe import UNCHANGED_MARGIN, relative
 
 if TYPE_CHECKING:
     from tilewright.models.measure.perturb import Perturbation
-    from tilewright.models.measure.probe import Arrays, Probe, ProbePort
+    from tilewright.models.measure.probe import Arrays, Port, Probe
 
 
 LARGEST_STRIDE = 64
@@ -130,7 +130,7 @@ def allowed_difference(probe: Probe, outputs: Arrays, *, tolerance: float) -> fl
     return tolerance if floating else max(tolerance, TIE_SHARE)
 
 
-def _part(planes: np.ndarray, at: tuple[int, int], size: tuple[int, int], port: ProbePort) -> np.ndarray:
+def _part(planes: np.ndarray, at: tuple[int, int], size: tuple[int, int], port: Port) -> np.ndarray:
     rows, cols = (
         slice(int(start * port.ratio), int((start + side) * port.ratio)) for start, side in zip(at, size, strict=True)
     )

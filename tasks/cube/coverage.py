@@ -100,7 +100,7 @@ def _files_extent(scene: Scene, target: str) -> Bounds | None:
 def _buffered_outline(bounds: Bounds, crs: str) -> BaseGeometry | None:
     """Bounds as a polygon in EPSG:4326, buffered by FOOTPRINT_SLACK; None if they cross the antimeridian."""
     west, south, east, north = transformer(crs, "EPSG:4326").transform_bounds(*bounds, densify_pts=EDGE_POINTS)
-    if west >= east:
+    if not west < east:
         return None
     buffered = shapely.box(west, south, east, north).buffer(FOOTPRINT_SLACK)
     shapely.prepare(buffered)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Reading:
     """The settings for opening files: GDAL settings in addition to the project's defaults, and the retry policy."""
 
-    gdal: Mapping[str, str] = field(default_factory=dict)
+    gdal: Mapping[str, str] = field(default_factory=dict, repr=False)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
 

@@ -65,6 +65,9 @@ def _imported(source: str, names: frozenset[str]) -> frozenset[str]:
                 _module(f"{node.module}.{alias.name}", names) or _module(node.module or "", names)
                 for alias in node.names
             }
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith(PREFIX):
+            # Modules named in words, for import_module or `python -m`; a package alone is a place of files.
+            found.add("" if node.value.removeprefix(PREFIX) in PACKAGES else _module(node.value, names))
     return frozenset(found - {""})
 
 

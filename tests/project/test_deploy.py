@@ -251,7 +251,7 @@ def test_the_install_lines_of_the_dockerfile_run_in_a_clean_environment(tmp_path
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "env")], check=True)
     build = tmp_path / "build"
     build.mkdir()
-    for name in ("pyproject.toml", "constraints.txt", "README.md", "LICENSE", "deploy/dependencies.py"):
+    for name in ("pyproject.toml", "setup.py", "constraints.txt", "README.md", "LICENSE", "deploy/dependencies.py"):
         shutil.copy(ROOT / name, build)
     for name in ("flows", "tasks", "models", "catalogs", "tilewright"):
         shutil.copytree(ROOT / name, build / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 import time
@@ -75,6 +77,38 @@ def test_a_refusal_names_the_key():
         )
     with pytest.raises(StoreError, match="holds no published product"):
         tw.open("nowhere/at/all")
+
+
+@pytest.mark.parametrize("given", [None, 3, ["job.json"], b"job.json"])
+def test_what_is_no_job_is_refused_in_words(given):
+    with pytest.raises(JobError, match="A job is the path of its file, a mapping with its keys, or a Job"):
+        tw.plan(given)
+    with pytest.raises(StoreError):
+        tw.open(given)
+
+
+def test_a_mapping_may_hold_paths(job, tmp_path):
+    keys = {**json.loads(Path(job).read_text()), "output": tmp_path / "out"}
+    keys["source"] = Path(keys["source"]) if isinstance(keys["source"], str) else keys["source"]
+    assert [scene.id for scene in tw.search(keys)] == [scene.id for scene in tw.search(job)]
+
+
+def test_damage_to_a_product_is_said_in_words(product, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(product.output, copy)
+    with pytest.raises(KeyError, match="'water' is no layer of .*: it has class, confidence, observations"):
+        tw.open(copy)["water"]
+    with pytest.raises(KeyError):
+        tw.open(copy)["spatial_ref"]
+    (copy / "manifest.parquet").write_bytes(b"PAR1")
+    with pytest.raises(StoreError, match="is no table that can be read"):
+        tw.open(copy).tables["manifest"]
+    (copy / "report.json").write_text("[]")
+    with pytest.raises(StoreError, match="does not say the grid"):
+        list(tw.open(copy))
+    shutil.rmtree(copy / "data.zarr")
+    with pytest.raises(StoreError, match="data.zarr cannot be opened"):
+        list(tw.open(copy))
 
 
 def test_a_cube_of_an_input_that_is_none_is_refused(job):

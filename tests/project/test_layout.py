@@ -25,6 +25,11 @@ SMALL_WITH_ONE_USER = {
 }
 """Files under 60 lines that have one user, and why."""
 
+BY_COMMAND = {("models.builtin.train", "flows.cli")}
+"""The one arrow up: training makes its pictures by running the command in a process of its own."""
+
+ENVIRONMENT = {"environ", "environb", "getenv", "getenvb", "expandvars"}
+
 LONGEST_FILE, LARGEST_FOLDER, SMALL_FILE = 320, 12, 60
 
 
@@ -44,7 +49,7 @@ def wrong_edges(house: House) -> list[str]:
         f"{wing} -> {other}"
         for wing, others in wing_edges(house).items()
         for other in sorted(others)
-        if not _allowed(wing, other)
+        if not _allowed(wing, other) and (wing, other) not in BY_COMMAND
     ]
 
 
@@ -60,23 +65,68 @@ def _allowed(wing: str, other: str) -> bool:
 
 
 def wrong_libraries(sources: dict[str, str]) -> dict[str, set[str]]:
-    """Modules below flows that import Prefect or what draws on a terminal."""
+    """Modules below flows that import Prefect or what draws on a terminal, by statement or by name."""
+    found = {
+        name: {word.partition(".")[0] for word in imported_words(source)} & ONLY_IN_FLOWS
+        for name, source in sources.items()
+        if not name.startswith("flows.")
+    }
+    return {name: libraries for name, libraries in found.items() if libraries}
+
+
+def imported_words(source: str) -> set[str]:
+    """Every dotted name that a module imports, and every name that it hands to ``import_module``."""
+    words: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            words |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            words |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in {
+            "import_module",
+            "__import__",
+        }:
+            words |= {
+                each.value for each in node.args if isinstance(each, ast.Constant) and isinstance(each.value, str)
+            }
+    return words - {""}
+
+
+def wrong_names(sources: dict[str, str]) -> dict[str, set[str]]:
+    """Modules that import one of the packages without the prefix, or the face of the whole.
+
+    Without the prefix a module would be loaded twice, its classes not being themselves; the face leads up to flows.
+    """
     found = {}
     for name, source in sources.items():
-        imported = {
-            word.partition(".")[0]
-            for node in ast.walk(ast.parse(source))
-            for word in (
-                [alias.name for alias in node.names]
-                if isinstance(node, ast.Import)
-                else [node.module or ""]
-                if isinstance(node, ast.ImportFrom)
-                else []
-            )
-        }
-        if not name.startswith("flows.") and imported & ONLY_IN_FLOWS:
-            found[name] = imported & ONLY_IN_FLOWS
+        words = imported_words(source)
+        bare = {word for word in words if word.partition(".")[0] in PACKAGES}
+        face = {word for word in words if word.startswith("tilewright.") and word.split(".")[1] not in PACKAGES}
+        if (
+            wrong := bare
+            | face
+            | ({"tilewright"} & words if not face and "tilewright" in words and _whole(source) else set())
+        ):
+            found[name] = wrong
     return found
+
+
+def _whole(source: str) -> bool:
+    """True for ``import tilewright`` itself; ``from tilewright import tasks`` names a package."""
+    return any(
+        alias.name == "tilewright"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    )
+
+
+def reads_environment(source: str) -> bool:
+    """True where a module reaches for environment variables, however it spells that."""
+    tree = ast.parse(source)
+    attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    return bool((attributes | imported) & ENVIRONMENT)
 
 
 def wrong_sizes(house: House) -> list[str]:
@@ -84,7 +134,7 @@ def wrong_sizes(house: House) -> list[str]:
     users = Counter(other for imported in house.imports.values() for other in imported)
     return [
         *(f"{folder} has {count} files" for folder, count in house.folders().items() if count > LARGEST_FOLDER),
-        *(f"{name} has {house.lines[name]} lines" for name in house.files if house.lines[name] > LONGEST_FILE),
+        *(f"{name} has {lines} lines" for name, lines in house.lines.items() if lines > LONGEST_FILE),
         *(
             f"{name} has {house.lines[name]} lines and {users[name]} users"
             for name in house.files
@@ -122,13 +172,30 @@ def test_the_product_side_of_the_catalogs_knows_nothing_of_foreign_items(house):
     assert imported <= PUBLISH_ONLY
 
 
-def test_prefect_and_the_terminal_are_flows_alone():
-    sources = {
+@pytest.fixture(scope="module")
+def sources() -> dict[str, str]:
+    return {
         ".".join(path.relative_to(ROOT).with_suffix("").parts): path.read_text("utf-8")
         for package in PACKAGES
         for path in sorted((ROOT / package).rglob("*.py"))
     }
+
+
+def test_prefect_and_the_terminal_are_flows_alone(sources):
     assert wrong_libraries(sources) == {}
+
+
+def test_every_import_of_ours_has_the_prefix_and_none_goes_through_the_face(sources):
+    assert wrong_names(sources) == {}
+
+
+def test_tests_import_by_the_prefix_too():
+    sources = {str(path): path.read_text("utf-8") for path in (ROOT / "tests").rglob("*.py")}
+    bare = {
+        name: {word for word in imported_words(source) if word.partition(".")[0] in PACKAGES}
+        for name, source in sources.items()
+    }
+    assert {name: words for name, words in bare.items() if words} == {}
 
 
 def test_nothing_is_called_utils_or_common(house):
@@ -147,16 +214,9 @@ def test_no_class_name_stands_for_two_things():
     assert [name for name, count in classes.items() if count > 1] == []
 
 
-def test_the_environment_is_read_by_flows_alone():
+def test_the_environment_is_read_by_flows_alone(sources):
     """Settings are arguments: `os.environ` below flows would make a pixel depend on where it is computed."""
-    reading = [
-        str(path.relative_to(ROOT))
-        for package in ("catalogs", "models", "tasks")
-        for path in (ROOT / package).rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
-        if isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"} and ast.unparse(node.value) == "os"
-    ]
-    assert reading == []
+    assert [name for name in sources if not name.startswith("flows.") and reads_environment(sources[name])] == []
 
 
 def test_every_wing_says_its_question_and_names_its_files_in_reading_order(house):
@@ -194,6 +254,7 @@ GROUND = {
         ("catalogs.search", "from tilewright.models.card.card import ModelCard"),
         ("models.spec.more", "from tilewright.models.card import card"),
         ("models.card.more", "from tilewright.catalogs.scene import Scene"),
+        ("tasks.grid.more", "import_module('tilewright.tasks.read.reader')"),
     ],
 )
 def test_a_tree_with_an_import_against_the_floors_is_refused(name, source):
@@ -232,6 +293,7 @@ def test_a_circle_of_wings_without_a_circle_of_files_is_found():
     [
         ({f"tasks.grid.n{number}": "a = 1\n" * 60 for number in range(13)}, "tasks.grid has 13 files"),
         ({"tasks.grid.long": "a = 1\n" * 321}, "tasks.grid.long has 321 lines"),
+        ({"tasks.grid.__init__": "a = 1\n" * 321}, "tasks.grid.__init__ has 321 lines"),
         ({"tasks.grid.small": "a = 1\n" * 59}, "tasks.grid.small has 59 lines and 0 users"),
     ],
 )
@@ -244,9 +306,49 @@ def test_a_wing_without_a_floor_is_asked_for_one():
         wrong_edges(house_of({"tasks.cellar.wine": "from tilewright.tasks.grid.grid import Grid", **GROUND}))
 
 
-def test_prefect_below_flows_is_refused():
-    assert wrong_libraries({"tasks.grid.grid": "def f():\n    import prefect.flows"})
-    assert not wrong_libraries({"flows.run.predict": "import prefect"})
+@pytest.mark.parametrize(
+    "line",
+    [
+        "def f():\n    import prefect.flows",
+        "from prefect import flow",
+        "import_module('prefect')",
+        "__import__('rich.console')",
+    ],
+)
+def test_prefect_below_flows_is_refused(line):
+    assert wrong_libraries({"tasks.grid.grid": line})
+    assert not wrong_libraries({"flows.run.predict": line})
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import tilewright",
+        "from tilewright import run",
+        "import tilewright as tw",
+        "from tasks.read import reader",
+        "import flows.run",
+        "import_module('tasks.read.reader')",
+    ],
+)
+def test_a_name_without_the_prefix_and_the_face_are_refused(line):
+    assert wrong_names({"tasks.grid.grid": line})
+    assert not wrong_names({"tasks.cog.write": "from tilewright.tasks.grid import grid\nfrom tilewright import tasks"})
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import os\nos.environ['A']",
+        "from os import environ",
+        "from os import getenv as g",
+        "import os as o\no.getenv('A')",
+        "import os\nos.path.expandvars('$A')",
+    ],
+)
+def test_a_look_at_the_environment_is_seen(line):
+    assert reads_environment(line)
+    assert not reads_environment("import os\nos.cpu_count()")
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,12 @@ from tests.project.shape import PACKAGES, ROOT
 from tests.support.pip import pip_settings
 
 
-@pytest.fixture(scope="module")
-def names(tmp_path_factory):
-    """The files in a wheel built of what belongs to the checkout: not of what earlier builds left in it."""
+@pytest.fixture(scope="module", params=["links", "text files"])
+def names(tmp_path_factory, request):
+    """The files in a wheel built of what belongs to the checkout: not of what earlier builds left in it.
+
+    Once as git checks it out, once with small text files in place of the links, as zip archives and Windows have it.
+    """
     folder = tmp_path_factory.mktemp("wheel")
     tracked = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -30,8 +33,10 @@ def names(tmp_path_factory):
     for name in filter(None, tracked.stdout.split("\0")):
         source, target = ROOT / name, copy / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_symlink():
+        if source.is_symlink() and request.param == "links":
             target.symlink_to(source.readlink())
+        elif source.is_symlink():
+            target.write_text(str(source.readlink()))
         elif source.exists():
             target.write_bytes(source.read_bytes())
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(copy)]

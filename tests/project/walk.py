@@ -15,6 +15,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from tilewright.flows.cli import app
+
 PACKAGES = ("catalogs", "models", "tasks", "flows")
 
 
@@ -56,25 +58,15 @@ def way(job: Path) -> list[str]:
         if frame.f_code.co_name == "freeze_plan":
             raise Frozen
 
-    command = _command()
     with tempfile.TemporaryDirectory() as folder:
         sys.setprofile(note)
         try:
-            command(["run", str(job), "--output", f"{folder}/out"], standalone_mode=False)
+            app(["run", str(job), "--output", f"{folder}/out"], standalone_mode=False)
         except Frozen:
             pass
         finally:
             sys.setprofile(None)
     return files
-
-
-def _command() -> Any:
-    """The command of this tree, or of an older one that is first on the path."""
-    try:
-        from tilewright.flows.cli import app
-    except ImportError:
-        from flows.cli import app  # type: ignore[import-not-found, no-redef]
-    return app
 
 
 def main() -> None:

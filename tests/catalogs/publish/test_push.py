@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import socket
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
 import pystac
 import pytest
 
+from tests.support.http_servers import QuietHandler, running
 from tests.support.published import later
 from tests.support.stac_api import TOKEN, TRANSACTIONS, Api, stac_api
 from tilewright.catalogs.errors import CatalogError
@@ -139,3 +141,101 @@ def test_differences_see_what_changed_and_forgive_how_it_is_written() -> None:
     assert differences(sent, same | {"a": "2021-06-02T00:00:00Z", "b": True, "links": []}) == ["a", "b", "links/x"]
     assert differences({"d": [1, {"e": "f"}]}, {"d": [1, {"e": "g"}]}) == ["d/1/e"]
     assert differences({"d": [1]}, {"d": [1, 2]}) == ["d"]
+
+
+@pytest.mark.parametrize(
+    "extent",
+    [
+        None,
+        {},
+        {"spatial": {"bbox": []}, "temporal": {"interval": [[None, None]]}},
+        {"spatial": {"bbox": [[1, 2]]}, "temporal": {"interval": [[None, None]]}},
+        {"spatial": {"bbox": [[1, 2, 3, 4]]}, "temporal": {"interval": []}},
+        {"spatial": {"bbox": [[1, 2, 3, 4]]}, "temporal": {"interval": [["soon", None]]}},
+    ],
+)
+def test_a_collection_whose_extent_cannot_be_read_is_reported(
+    api: tuple[str, Api], item: dict[str, Any], extent: Any
+) -> None:
+    address, state = api
+    push(address, item)
+    state.documents["/collections/water"]["extent"] = extent
+    with pytest.raises(PushError, match="the Collection water on the API has no extent that can be read"):
+        push(address, item)
+
+
+def test_an_extent_with_heights_is_widened_on_the_ground(api: tuple[str, Api], item: dict[str, Any]) -> None:
+    address, state = api
+    push(address, item)
+    extent = state.documents["/collections/water"]["extent"]
+    west, south, east, north = extent["spatial"]["bbox"][0]
+    extent["spatial"]["bbox"] = [[west, south, -10.0, east, north, 4000.0]]
+    push(address, item_json(later(30, "july", (12.5, 48.0, 13.05, 48.45))))
+    assert state.documents["/collections/water"]["extent"]["spatial"]["bbox"][0] == [12.5, 48.0, 13.1, 48.5]
+
+
+def test_a_collection_that_the_token_may_not_see_is_reported(api: tuple[str, Api], item: dict[str, Any]) -> None:
+    address, state = api
+    answer = state.answer
+    state.answer = lambda method, path, sent: (  # type: ignore[method-assign]
+        (409, {}) if (method, path) == ("POST", "/collections") else answer(method, path, sent)
+    )
+    with pytest.raises(PushError, match="exists, but is not shown: use a token"):
+        push(address, item)
+
+
+@pytest.mark.parametrize("links", [[1], {"a": 1}, 5, None])
+def test_links_of_any_shape_are_compared(api: tuple[str, Api], item: dict[str, Any], links: Any) -> None:
+    address, state = api
+    push(address, item)
+    state.served = lambda place, document: {**document, "links": links}  # type: ignore[method-assign]
+    with pytest.raises(PushError, match="reads back differently in links/derived_from"):
+        push(address, item)
+
+
+class Answer(QuietHandler):
+    """Answers every request with a status, headers and a document, and keeps the Authorization it was sent."""
+
+    status, location, seen = 200, "", []  # type: ignore[var-annotated]
+
+    def exchange(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        type(self).seen.append(self.headers.get("Authorization"))
+        body = str(self.headers).encode()
+        self.send_response(self.status)
+        if self.location:
+            self.send_header("Location", self.location + self.path)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST = do_PUT = exchange  # noqa: N815
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_another_server_gets_no_token_by_a_redirect(item: dict[str, Any], host: str) -> None:
+    """Another port is another server, on the same machine too."""
+    other = type("Other", (Answer,), {"seen": [], "status": 404})
+    with running(other) as target:
+        port = target.rpartition(":")[2]
+        first = type("First", (Answer,), {"seen": [], "status": 307, "location": f"http://{host}:{port}"})
+        with running(first) as address, pytest.raises(PushError):
+            push(address, item)
+    assert AUTHORIZED["Authorization"] in first.seen
+    assert other.seen
+    assert set(other.seen) == {None}
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 500])
+def test_an_api_that_sends_our_headers_back_shows_no_token(item: dict[str, Any], status: int) -> None:
+    echo = type("Echo", (Answer,), {"seen": [], "status": status})
+    with running(echo) as address, pytest.raises(PushError) as caught:
+        push(address, item)
+    assert TOKEN not in str(caught.value)
+
+
+@pytest.mark.parametrize("token", ["schlüssel€", "two\nlines"])
+def test_a_token_that_no_header_can_carry_is_not_shown(api: tuple[str, Api], item: dict[str, Any], token: str) -> None:
+    with pytest.raises(PushError, match="the token holds characters that no HTTP header can carry") as caught:
+        push(api[0], item, headers={"Authorization": f"Bearer {token}"})
+    assert token not in "".join(traceback.format_exception(caught.value))

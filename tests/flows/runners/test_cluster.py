@@ -182,3 +182,13 @@ def test_a_scheduler_that_is_not_there_is_refused(plain, monkeypatch):
     monkeypatch.setattr(cluster_module, "CONNECT_TIMEOUT", "1s")
     with pytest.raises(RunnerError, match="no Dask scheduler answers there"):
         list(run_on_cluster(reopened(plain), [], Placement(runner="tcp://127.0.0.1:9"), Quarantine()))
+
+
+def test_dask_is_left_as_it_was_however_clients_end(plain, cluster):
+    """A client that stays the default would take every later computation of this process, and fail it."""
+    worker, placement = reopened(plain), Placement(runner=cluster.scheduler_address)
+    first = run_on_cluster(worker, worker.plan.raster.all_blocks()[:2], placement, Quarantine())
+    second = run_on_cluster(worker, worker.plan.raster.all_blocks()[2:4], placement, Quarantine())
+    next(first), next(second)
+    list(first), list(second)
+    assert dask.config.get("scheduler", None) is None

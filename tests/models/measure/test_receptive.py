@@ -31,7 +31,7 @@ from tests.support.paths import ROOT
 from tilewright.models.card.card import load_card
 from tilewright.models.errors import CardError
 from tilewright.models.measure.global_operators import mixing_operators
-from tilewright.models.measure.probe import ProbePort
+from tilewright.models.measure.probe import Port
 from tilewright.models.measure.receptive import ReceptiveField, measure_graph, measure_receptive_field
 from tilewright.models.measure.theoretical import structural_reach
 from tilewright.models.run.session import open_graph
@@ -39,11 +39,11 @@ from tilewright.models.run.session import open_graph
 AXES = {4: ("batch", "bands", "height", "width"), 3: ("batch", "height", "width"), 2: ("batch", "class")}
 
 
-def _port(value: onnx.ValueInfoProto, ratio: Fraction) -> ProbePort:
+def _port(value: onnx.ValueInfoProto, ratio: Fraction) -> Port:
     kind = value.type.tensor_type
     shape = tuple(each.dim_value or -1 for each in kind.shape.dim)
     dtype = str(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
-    return ProbePort(name=value.name, dims=AXES[len(shape)], shape=shape, dtype=dtype, ratio=ratio)
+    return Port(name=value.name, dims=AXES[len(shape)], shape=shape, dtype=dtype, ratio=ratio)
 
 
 def _measured(model: onnx.ModelProto, folder: Path, **ratios: Fraction) -> ReceptiveField:
@@ -219,3 +219,13 @@ def test_kernels_farther_than_can_be_measured_are_not_called_bounded(tmp_path: P
     field = _measured(conv_stack((5000,), n_in=1, width=2), tmp_path)
     assert field.verdict == "unbounded"
     assert "could reach 5000 px" in field.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("cva-change", "47592b1eaac6c0a31500ab59fc933728"), ("ndwi-water", "95247821d13f8fbe9ffdece271c29c30")],
+)
+def test_a_measurement_is_found_again_by_a_later_version(tmp_path, name, key):
+    """A cached measurement of the first release: a new key would measure every model of every user once more."""
+    measure_receptive_field(load_card(ROOT / "models/builtin" / name), cache=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [f"receptive-{key}.json"]
