@@ -10,6 +10,7 @@ from tilewright.flows.job.job import JobError
 from tilewright.flows.plan.rules import check_masks, check_units, gap_rule, mask_rule
 from tilewright.tasks.compose.steps import days_by_cloud, plan_steps
 from tilewright.tasks.plan.inputs import InputPlan
+from tilewright.tasks.report.format import plural
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,6 +42,7 @@ def _plan_input(job: Job, card: ModelCard, spec: InputSpec, found: InputScenes) 
         days = {day for step in steps for day in step.days}
         scenes = tuple(scene for scene in scenes if scene.solar_day in days)
     _check_steps(job, spec, touching)
+    _check_bands(spec, scenes, steps)
     check_units(spec, scenes)
     ratio = Fraction(card.ratio(spec)).limit_denominator(64)
     return InputPlan(
@@ -107,3 +109,18 @@ def _check_steps(job: Job, spec: InputSpec, touching: Sequence[Scene]) -> None:
             f"No scenes for {', '.join(empty)} of input {spec.name}, and the model's card refuses steps without one "
             "(tw:missing.steps). Widen that period or loosen filter."
         )
+
+
+def _check_bands(spec: InputSpec, scenes: Sequence[Scene], steps: Sequence[StepPlan]) -> None:
+    """Refuse a required input with a step whose scenes all lack one of its bands: it would be filled by invention."""
+    for step in steps if not spec.optional else ():
+        members = [scene for scene in scenes if scene.solar_day in step.days]
+        lacking = [band for band in spec.source_bands if members and not any(scene.asset(band) for scene in members)]
+        if lacking:
+            present = " ".join(sorted({band for scene in members for band in scene.bands}))
+            place = f" in step {step.label}" if len(steps) > 1 else ""
+            raise JobError(
+                f"Input {spec.name} needs {' '.join(spec.source_bands)}, and none of its "
+                f"{plural(len(members), 'scene')}{place} has {' or '.join(lacking)}: they have {present}. Choose "
+                "another source, or say in it which asset holds the band."
+            )

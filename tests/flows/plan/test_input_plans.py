@@ -1,0 +1,61 @@
+"""No map from bands that are not there: refused while planning, naming what is needed and what there is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.support.graphs import conv_stack
+from tests.support.scenes import asset_of, scene_of, write_raster
+from tests.support.worlds import World, pixel_job, write_card
+from tilewright.flows.job.job import JobError
+from tilewright.flows.plan.input_plans import plan_inputs
+from tilewright.flows.plan.scenes import InputScenes
+from tilewright.models.card.card import load_card
+
+SIDE = 64
+OUTPUT = {"name": "y", "classes": ("land", "water"), "tw:activation": "softmax", "tw:layers": ["class"]}
+IMAGE = {"name": "x", "bands": ("green", "nir")}
+
+
+@pytest.fixture
+def planned(tmp_path):
+    """Plans the one input of a card from scenes, each a (day, bands)."""
+    folder = write_card(tmp_path / "card", conv_stack(n_in=2), inputs=[IMAGE], outputs=[OUTPUT])
+    card = load_card(folder)
+    job = pixel_job(World(tmp_path / "scenes"), folder, tmp_path / "out", rows=(0, SIDE), cols=(0, SIDE))
+    path = tmp_path / "band.tif"
+    write_raster(path, np.zeros((SIDE, SIDE), np.uint16))
+
+    def plan(*days, optional=False):
+        scenes = tuple(scene_of(*(asset_of(path, band) for band in bands), day=day) for day, bands in days)
+        (spec,) = card.inputs
+        chosen = replace(card, inputs=(replace(spec, optional=optional),))
+        return plan_inputs(job, chosen, {"x": InputScenes(scenes=scenes, touching=scenes)})[0]
+
+    return plan
+
+
+@pytest.mark.parametrize(
+    ("days", "words"),
+    [
+        ([("2023-06-05", ["green"])], "none of its 1 scene has nir: they have green"),
+        ([("2023-06-05", ["green"]), ("2023-06-10", ["green"])], "none of its 2 scenes has nir: they have green"),
+        ([("2023-06-05", ["green", "red", "scl"])], "none of its 1 scene has nir: they have green red scl"),
+        ([("2023-06-05", ["nir"]), ("2023-06-10", ["red"])], "none of its 2 scenes has green: they have nir red"),
+        ([("2023-06-05", ["red"])], "none of its 1 scene has green or nir: they have red"),
+    ],
+)
+def test_a_band_that_no_scene_has_is_refused(planned, days, words):
+    with pytest.raises(JobError, match=f"Input x needs green nir, and {words}"):
+        planned(*days)
+
+
+def test_a_band_that_some_scene_has_is_planned(planned):
+    assert len(planned(("2023-06-05", ["green"]), ("2023-06-10", ["green", "nir"])).scenes) == 2
+
+
+def test_an_input_that_the_model_can_do_without_is_planned(planned):
+    assert not planned(("2023-06-05", ["green"]), optional=True).required
