@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import onnx
 import rasterio
-from affine import Affine
 from pyproj import Transformer
 
+from tests.support.scenes import write_raster
 from tilewright.flows.job.job import Job, make_job
 from tilewright.flows.run.outcome import Outcome
 from tilewright.flows.run.predict import run_job
@@ -52,22 +52,7 @@ class World:
         """A band (height, width) of one day, its corner `at` (row, col) pixels of its own `size` from the world's."""
         name = f"{collection}-{day}-{band}-{len(self.files)}.tif"
         left, top = COL * 10.0 + at[1] * size, -ROW * 10.0 - at[0] * size
-        with rasterio.open(
-            self.folder / name,
-            "w",
-            driver="GTiff",
-            height=values.shape[0],
-            width=values.shape[1],
-            count=1,
-            dtype=values.dtype,
-            crs=CRS,
-            transform=Affine(size, 0, left, 0, -size, top),
-            nodata=nodata,
-            tiled=True,
-            blockxsize=256,
-            blockysize=256,
-        ) as target:
-            target.write(values, 1)
+        write_raster(self.folder / name, values, left=left, top=top, size=size, nodata=nodata, crs=CRS, block=256)
         entry = {"href": str(self.folder / name), "band": band, "datetime": f"{day}T10:00:00Z"}
         self.files.append({**entry, "collection": collection, **said})
 
