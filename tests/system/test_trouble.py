@@ -92,13 +92,17 @@ def test_the_room_needed_grows_with_pixels_and_shrinks_with_what_is_done():
 
 def test_a_disk_that_becomes_read_only_ends_the_run_in_one_sentence_and_write_access_completes_it(job, small_disk):
     disk, _mount = small_disk
+    lost = threading.Event()
 
     def remount(how):
-        subprocess.run(["mount", "-o", f"remount,{how}", disk], check=True)
+        # Refused as "busy" while another worker has a file open for writing: asked until no one has.
+        command = ["mount", "-o", f"remount,{how}", disk]
+        wait_until(lambda: subprocess.run(command, check=False, capture_output=True).returncode == 0)
 
     def lose(event):
-        if isinstance(event, Advance) and len(entries(disk / "out")) == 3:
+        if isinstance(event, Advance) and len(entries(disk / "out")) >= 3 and not lost.is_set():
             remount("ro")
+            lost.set()
 
     with pytest.raises(StorageError, match=r"access was refused .*Renew the credentials or the permission"):
         run_job(read(job, disk / "out"), listener=lose)
