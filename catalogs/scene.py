@@ -63,8 +63,9 @@ class Scene:
     """One item of a source in normal form, with its radiometric state and the reason for that state.
 
     `geometry` is GeoJSON in EPSG:4326, split at 180 degrees; `bbox` has minx > maxx if it crosses the antimeridian.
-    `solar_day` is the date in local solar time at the footprint's centre. `replaces` holds the ids of the older
-    processings that this one replaces. `mode` is the radar's instrument mode; `generated` and `updated` are the ISO
+    `datetime` is the moment of the acquisition, or the start of an item that states an interval and no moment; `end` is
+    that interval's end, else None. `solar_day` is the date in local solar time at the footprint's centre. `replaces`
+    holds the ids of the older processings that this one replaces. `mode` is the radar's instrument mode; `generated` and `updated` are the ISO
     times of processing and of the record, `sequence` the provider's running number of processings. `href` is the
     item's address, `simulated` the item's own `tw:simulated`.
     """
@@ -92,10 +93,18 @@ class Scene:
     replaces: tuple[str, ...] = ()
     href: str = ""
     simulated: bool = False
+    end: datetime | None = None
 
     def __post_init__(self) -> None:
         assert self.state in STATES, f"radiometric state {self.state!r} is none of {STATES}"
         assert self.datetime.tzinfo is not None, f"the date of {self.id} has no time zone"
+        assert self.end is None or self.end >= self.datetime, f"the interval of {self.id} ends before it starts"
+
+    def within(self, start: datetime, end: datetime) -> bool:
+        """True if the scene's moment lies in a span with both ends, or its interval shares more than one instant."""
+        if self.end is None or self.end == self.datetime:
+            return start <= self.datetime <= end
+        return self.datetime < end and start < self.end
 
     def asset(self, band: str) -> BandAsset | None:
         """The asset of the band with that name, or None if the scene does not have it."""
@@ -110,6 +119,11 @@ class Scene:
         """The scene as JSON values, for a frozen plan."""
         plain = {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
         plain["datetime"] = self.datetime.astimezone(UTC).isoformat()
+        if self.end is None:
+            # Left out, so that the keys of blocks do not change with it.
+            del plain["end"]
+        else:
+            plain["end"] = self.end.astimezone(UTC).isoformat()
         plain["bbox"] = list(self.bbox)
         plain["assets"] = [asset.to_json() for asset in self.assets]
         plain["replaces"] = list(self.replaces)
@@ -123,6 +137,7 @@ class Scene:
             **{
                 **plain,
                 "datetime": datetime.fromisoformat(plain["datetime"]),
+                "end": datetime.fromisoformat(plain["end"]) if plain.get("end") else None,
                 "bbox": (minx, miny, maxx, maxy),
                 "assets": tuple(BandAsset.from_json(asset) for asset in plain["assets"]),
                 "replaces": tuple(plain.get("replaces", ())),
