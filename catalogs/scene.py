@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+Moment = datetime
+"""The type under a second name, since a Scene's own field takes the first one."""
+
 STATES = ("no-offset", "offset-in-dn", "offset-applied", "not-applicable")
 
 
@@ -65,9 +68,9 @@ class Scene:
     `geometry` is GeoJSON in EPSG:4326, split at 180 degrees; `bbox` has minx > maxx if it crosses the antimeridian.
     `datetime` is the moment of the acquisition, or the start of an item that states an interval and no moment; `end` is
     that interval's end, else None. `solar_day` is the date in local solar time at the footprint's centre. `replaces`
-    holds the ids of the older processings that this one replaces. `mode` is the radar's instrument mode; `generated` and `updated` are the ISO
-    times of processing and of the record, `sequence` the provider's running number of processings. `href` is the
-    item's address, `simulated` the item's own `tw:simulated`.
+    holds the ids of the older processings that this one replaces. `mode` is the radar's instrument mode; `generated`
+    and `updated` are the ISO times of processing and of the record, `sequence` the provider's running number of
+    processings. `href` is the item's address, `simulated` the item's own `tw:simulated`.
     """
 
     id: str
@@ -93,14 +96,14 @@ class Scene:
     replaces: tuple[str, ...] = ()
     href: str = ""
     simulated: bool = False
-    end: datetime | None = None
+    end: Moment | None = None
 
     def __post_init__(self) -> None:
         assert self.state in STATES, f"radiometric state {self.state!r} is none of {STATES}"
         assert self.datetime.tzinfo is not None, f"the date of {self.id} has no time zone"
         assert self.end is None or self.end >= self.datetime, f"the interval of {self.id} ends before it starts"
 
-    def within(self, start: datetime, end: datetime) -> bool:
+    def within(self, start: Moment, end: Moment) -> bool:
         """True if the scene's moment lies in a span with both ends, or its interval shares more than one instant."""
         if self.end is None or self.end == self.datetime:
             return start <= self.datetime <= end

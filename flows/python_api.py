@@ -46,8 +46,8 @@ def search(job: JobLike) -> tuple[Scene, ...]:
 def cube(job: JobLike, *, model_input: str | None = None) -> xr.DataArray:
     """The scenes of one input of a job's model as a lazy cube (time, band, y, x), float32 in the input's unit.
 
-    ``model_input`` names the input, None: the first. ``time`` holds solar days, NaN is no value; nothing is masked. The
-    grid is that of the job in the input's own resolution. Pixels are read by Dask when they are computed.
+    ``model_input`` names the input, None: the first. ``time`` holds the moments of passes, NaN is no value; nothing is
+    masked. The grid is that of the job in the input's own resolution. Pixels are read by Dask when they are computed.
     Raises a ValueError that names the key or the source that cannot be.
     """
     from tilewright.catalogs.sources.registry import resolve_source

@@ -22,8 +22,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tilewright.tasks.compose.composite import composite as composite
-    from tilewright.tasks.compose.mask import valid_mask as valid_mask
+    from tilewright.tasks.compose.lazy import composite as composite
+    from tilewright.tasks.compose.lazy import valid_mask as valid_mask
     from tilewright.tasks.compose.mask_rule import MaskRule as MaskRule
     from tilewright.tasks.cube.load import load_cube as load_cube
     from tilewright.tasks.grid.grid import plan_grid as plan_grid
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 _NAMES = {
     "Access": "read.access",
     "MaskRule": "compose.mask_rule",
-    "composite": "compose.composite",
+    "composite": "compose.lazy",
     "load_cube": "cube.load",
     "plan_grid": "grid.grid",
-    "valid_mask": "compose.mask",
+    "valid_mask": "compose.lazy",
 }
 
 __all__ = [

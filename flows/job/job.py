@@ -139,7 +139,7 @@ class Job(BaseModel):
     filter: SceneFilter = SceneFilter()
     mask: MaskOptions = MaskOptions()
     gaps: Literal["leave", "carry", "interpolate"] | None = None
-    engine: Literal["odc", "stackstac"] = "odc"
+    engine: Literal["direct", "odc", "stackstac"] = "direct"
     radiometry: Literal["auto", "pixels", "metadata"] = "auto"
     layers: tuple[str, ...] = ()
     augment: Annotated[AugmentOptions, BeforeValidator(as_augment)] = AugmentOptions()

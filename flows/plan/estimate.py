@@ -149,7 +149,9 @@ def _input_words(entry: Any) -> str:
     days = sorted({day for step in entry.steps for day in step.days})
     span = f"{days[0]} to {days[-1]}" if len(days) > 1 else "".join(days)
     steps = f", {len(entry.steps)} steps" if len(entry.steps) > 1 else ""
-    scenes = f"{plural(len(entry.scenes), 'scene')} on {plural(len(days), 'day')} ({span})"
+    n_passes = len({ids for step in entry.steps for ids in step.passes})
+    passes = f" in {plural(n_passes, 'pass', 'passes')}" if n_passes != len(days) else ""
+    scenes = f"{plural(len(entry.scenes), 'scene')}{passes} on {plural(len(days), 'day')} ({span})"
     return f"{scenes}{steps}, {entry.reducer} of {' '.join(entry.bands)}"
 
 

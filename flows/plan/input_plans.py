@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from tilewright.flows.job.job import JobError
 from tilewright.flows.plan.rules import check_masks, check_units, gap_rule, mask_rule
-from tilewright.tasks.compose.steps import days_by_cloud, plan_steps
+from tilewright.tasks.compose.steps import clearest_passes, plan_steps
 from tilewright.tasks.plan.inputs import InputPlan
 from tilewright.tasks.report.format import plural
 
@@ -38,9 +37,8 @@ def _plan_input(job: Job, card: ModelCard, spec: InputSpec, found: InputScenes) 
     scenes, touching = found.scenes, found.touching
     all_steps = _steps(spec, scenes, touching, job.period)
     steps = _clearest(job.filter.clearest, spec, all_steps, touching)
-    if spec.dates.kind != "static":
-        days = {day for step in steps for day in step.days}
-        scenes = tuple(scene for scene in scenes if scene.solar_day in days)
+    used = frozenset[str]().union(*(step.scenes for step in steps))
+    scenes = tuple(scene for scene in scenes if scene.id in used)
     _check_steps(job, spec, touching)
     _check_bands(spec, scenes, steps)
     check_units(spec, scenes)
@@ -58,7 +56,6 @@ def _plan_input(job: Job, card: ModelCard, spec: InputSpec, found: InputScenes) 
         coarser=ratio.numerator,
         scenes=scenes,
         steps=steps,
-        clearest=days_by_cloud(scenes),
         gaps=gap_rule(job, spec, scenes),
     )
 
@@ -66,8 +63,8 @@ def _plan_input(job: Job, card: ModelCard, spec: InputSpec, found: InputScenes) 
 def _steps(
     spec: InputSpec, scenes: Sequence[Scene], touching: Sequence[Scene], periods: Sequence[JobPeriod]
 ) -> tuple[StepPlan, ...]:
-    """The steps of an input; for dates of kind ``each`` only days with scenes on the area itself are steps."""
-    steps = plan_steps(touching if spec.dates.kind == "each" else scenes, spec.dates, periods)
+    """The steps of an input; the scenes beyond the area itself neither make steps nor rank passes."""
+    steps = plan_steps(scenes, spec.dates, periods, touching=frozenset(scene.id for scene in touching))
     if not steps and spec.optional:
         # The graph still needs a time axis: one step without a scene.
         steps = plan_steps((), type(spec.dates)(kind="each", steps=1), periods)
@@ -77,26 +74,23 @@ def _steps(
 def _clearest(
     most: int | None, spec: InputSpec, steps: tuple[StepPlan, ...], touching: Sequence[Scene]
 ) -> tuple[StepPlan, ...]:
-    """Each step with its ``most`` least cloudy days over the whole area; with all days if no scene has a cloud cover.
+    """Each step with its ``most`` least cloudy passes over the area; with all if no scene has a cloud cover.
 
-    Raises JobError for a card whose days are steps of their own.
+    Raises JobError for a card whose passes are steps of their own.
     """
     if most is None or spec.dates.kind == "static" or all(scene.cloud_cover is None for scene in touching):
         return steps
     if spec.dates.kind == "each":
         raise JobError(
-            f"filter.clearest: each day is a step of its own for input {spec.name}, and its card says how many it "
+            f"filter.clearest: each pass is a step of its own for input {spec.name}, and its card says how many it "
             "takes: leave filter.clearest out."
         )
-    ranked = days_by_cloud(touching)
-    return tuple(
-        replace(step, days=tuple(sorted([day for day in ranked if day in step.days][:most]))) for step in steps
-    )
+    return tuple(clearest_passes(step, most) for step in steps)
 
 
 def _check_steps(job: Job, spec: InputSpec, touching: Sequence[Scene]) -> None:
     """Refuse an input with an empty step where its dates or its card do not allow one."""
-    empty = [step.label for step in plan_steps(touching, spec.dates, job.period) if not step.days] if touching else []
+    empty = [step.label for step in plan_steps(touching, spec.dates, job.period) if not step.passes] if touching else []
     if not empty:
         return
     if spec.dates.kind == "pair" and not spec.optional:
@@ -114,7 +108,8 @@ def _check_steps(job: Job, spec: InputSpec, touching: Sequence[Scene]) -> None:
 def _check_bands(spec: InputSpec, scenes: Sequence[Scene], steps: Sequence[StepPlan]) -> None:
     """Refuse a required input with a step whose scenes all lack one of its bands: it would be filled by invention."""
     for step in steps if not spec.optional else ():
-        members = [scene for scene in scenes if scene.solar_day in step.days]
+        of_step = step.scenes
+        members = [scene for scene in scenes if scene.id in of_step]
         lacking = [band for band in spec.source_bands if members and not any(scene.asset(band) for scene in members)]
         if lacking:
             present = " ".join(sorted({band for scene in members for band in scene.bands}))

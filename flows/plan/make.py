@@ -154,9 +154,16 @@ def _input_warnings(job: Job, inputs: Sequence[InputPlan]) -> Iterable[str]:
     for entry in inputs:
         if warning := mask_warning(entry, job.mask):
             yield warning
-        empty = [step.label for step in entry.steps if not step.days]
+        empty = [step.label for step in entry.steps if not step.passes]
         if empty:
             yield f"Input {entry.name}: no scene for step {', '.join(empty)}; it is filled as missing."
+        for step in entry.steps:
+            for lacking in entry.lacking_bands(step):
+                place = f" of step {step.label}" if len(entry.steps) > 1 else ""
+                yield (
+                    f"Input {entry.name}: {lacking.n_scenes} of {lacking.n_all} scenes{place} have no {lacking.band} "
+                    f"({', '.join(lacking.platforms)}): observations counts those that have every band."
+                )
 
 
 def _block_warnings(job: Job, raster: RasterPlan) -> Iterable[str]:

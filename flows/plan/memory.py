@@ -11,6 +11,7 @@ from tilewright.flows.job.job import JobError
 from tilewright.flows.machine import free_memory
 from tilewright.flows.plan.model_graph import plan_tuned_card
 from tilewright.models.measure.memory import card_memory
+from tilewright.tasks.block.inputs import STACK_BYTES
 from tilewright.tasks.block.read_order import plan_read_order
 from tilewright.tasks.read.gdal import CACHE_BYTES
 
@@ -159,10 +160,12 @@ def _step_bytes(plan: Plan, entry: InputPlan) -> float:
 
 
 def _composite_bytes(plan: Plan, entry: InputPlan) -> float:
-    """Bytes of the step with the most days while it is composited: as stored, and one band of all days as float32."""
-    days = max((len(step.days) for step in entry.steps), default=1)
-    bands = len({*entry.bands, *entry.mask.bands})
-    return _read_side(plan) ** 2 * entry.density * days * (2 * bands + 4)
+    """Bytes of the step with the most passes while it is composited: its observations, and one band's while it is
+    reduced.
+    """
+    passes = max((len(step.passes) for step in entry.steps), default=1)
+    pixels = _read_side(plan) ** 2 * entry.density
+    return min(pixels * passes * 4 * len(entry.bands), STACK_BYTES) * (1 + 1 / max(len(entry.bands), 1))
 
 
 def _decoded_bytes(plan: Plan, entry: InputPlan) -> float:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tilewright.tasks.storage.ledger import json_digest
 
 if TYPE_CHECKING:
+    from tilewright.tasks.compose.steps import StepPlan
     from tilewright.tasks.grid.blocks import Block
     from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.storage.ledger import BlockEntry
@@ -15,21 +16,29 @@ if TYPE_CHECKING:
 def block_key(plan: Plan, block: Block) -> str:
     """SHA-256 in hex over the plan's settings and the scenes that touch the block, with their radiometric state.
 
-    Only days with such a scene are included, so that a scene elsewhere does not change the key.
+    Only passes with such a scene are included, so that a scene elsewhere does not change the key.
     """
     inputs = []
     for entry in plan.inputs:
         touching = entry.coverage(plan.raster.grid).indices(entry.box(block.outer))
-        days = {entry.scenes[index].solar_day for index in touching}
+        ids = {entry.scenes[index].id for index in touching}
         inputs.append(
             {
                 "scenes": [entry.scene_digest(index) for index in touching],
-                "steps": [[day for day in step.days if day in days] for step in entry.steps],
-                "clearest": [day for day in entry.clearest if day in days],
+                "steps": [_passes(step, ids, ranked=entry.reducer == "least-cloudy") for step in entry.steps],
                 "middles": [step.middle.isoformat() for step in entry.steps] if entry.uses_middles else [],
             }
         )
     return json_digest({"settings": plan.settings_key(), "inputs": inputs, "block": block.name})
+
+
+def _passes(step: StepPlan, ids: set[str], *, ranked: bool) -> list[list[str]]:
+    """The step's passes with the scenes of a block alone, in order of time or, if `ranked`, the least cloudy first."""
+    order = (
+        sorted(range(len(step.passes)), key=lambda number: step.ranks[number]) if ranked else range(len(step.passes))
+    )
+    kept = ([scene for scene in step.passes[number] if scene in ids] for number in order)
+    return [members for members in kept if members]
 
 
 def is_current(plan: Plan, block: Block, entry: BlockEntry | None) -> bool:

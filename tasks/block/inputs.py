@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
+from math import ceil
 from typing import TYPE_CHECKING
 
 import numpy as np
-from dask import threaded
-from dask.base import compute
 
-from tilewright.tasks.compose.composite import composite
+from tilewright.catalogs.passes import seeing_order
+from tilewright.tasks.compose.composite import count_passes, reduce_passes
 from tilewright.tasks.compose.gap_fill import fill_gaps
-from tilewright.tasks.compose.mask import valid_mask
-from tilewright.tasks.cube.load import load_cube
+from tilewright.tasks.compose.mask import dropped_pixels
+from tilewright.tasks.compose.reducers import reducer_radius_px
+from tilewright.tasks.cube.read_pass import ArrayReads, FileReads, PassRequest, SceneReads, read_pass
+from tilewright.tasks.cube.scene_band import BACKSCATTER, BandRequest
+from tilewright.tasks.read.pixels import convert_unit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import date
+    from collections.abc import Mapping, Sequence
 
-    import xarray as xr
     from odc.geo.geobox import GeoBox
 
     from tilewright.catalogs.scene import Scene
+    from tilewright.tasks.compose.steps import StepPlan
     from tilewright.tasks.grid.blocks import Block
     from tilewright.tasks.plan.inputs import InputPlan
     from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.read.access import Access
+
+
+STACK_BYTES = 512e6
+"""Bytes of the observations of a step that are held at a time; a block with more is composited in strips of rows."""
+
+CLASS_KINDS = frozenset({"scl", "bits", "values"})
+"""Kinds of masks that judge stored integers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +44,8 @@ class BlockInputs:
     """A block's pixels, ready for windows.
 
     ``steps`` per input (step, band, y, x) float32 in the input's unit on its own grid over ``block.outer``, NaN = none.
-    ``step_counts`` per input (step, y, x) uint16: valid scenes behind each pixel of each step. ``valid`` (y, x) bool
+    ``step_counts`` per input (step, y, x) uint16: observations behind each pixel of each step, those of its least
+    observed band. ``valid`` (y, x) bool
     and ``observations`` (y, x) uint16 are on the model grid over ``block.outer``. ``scenes``: the ids that were read.
     """
 
@@ -86,58 +98,134 @@ class _BlockInput:
     entry: InputPlan
     geobox: GeoBox
 
+    @property
+    def request(self) -> PassRequest:
+        """The bands and the mask that are read of each scene."""
+        entry, rule, resolution = self.entry, self.entry.mask, float(self.geobox.affine.a)
+        bands = [BandRequest(band=band, unit=entry.working_unit, resampling=entry.resampling) for band in entry.bands]
+        if rule.kind == "none":
+            return PassRequest(bands=tuple(bands))
+        units = ["class" if rule.kind in CLASS_KINDS else entry.stored_unit(band) for band in rule.bands]
+        return PassRequest(
+            bands=tuple(bands),
+            quality=tuple(
+                BandRequest(band=band, unit=unit, resampling=entry.resampling)
+                for band, unit in zip(rule.bands, units, strict=True)
+            ),
+            judge=partial(dropped_pixels, rule=rule, resolution=resolution),
+            reach=rule.radius_px(resolution),
+        )
+
 
 def _read_steps(block_input: _BlockInput, scenes: Sequence[Scene], access: Access) -> tuple[np.ndarray, np.ndarray]:
-    entry, shape = block_input.entry, block_input.geobox.shape
+    entry, shape = block_input.entry, block_input.geobox.shape.yx
     values = np.full((len(entry.steps), len(entry.bands), *shape), np.nan, dtype=np.float32)
     step_counts = np.zeros((len(entry.steps), *shape), dtype=np.uint16)
-    # One step at a time, so that memory holds one step's cube and the finished steps.
+    by_id = {scene.id: scene for scene in scenes}
+    # One step at a time, so that memory holds one step's observations and the finished steps.
     for index, step in enumerate(entry.steps):
-        of_step = [scene for scene in scenes if scene.solar_day in step.days]
-        if not of_step:
-            continue
-        # The scheduler itself, not its name: with a name Dask imports its distributed part to look for a client.
-        lazy = _composited(block_input, of_step, step.middle, access)
-        composited = compute(lazy, scheduler=threaded.get, num_workers=access.threads)[0]
-        for number, band in enumerate(entry.bands):
-            values[index, number] = composited[band].to_numpy()
-        step_counts[index] = composited["observations"].to_numpy()
+        looks = [
+            (number, seeing_order([by_id[scene] for scene in ids if scene in by_id], entry.bands))
+            for number, ids in enumerate(step.passes)
+        ]
+        seen = _SeenPasses(step=step, looks=tuple((number, members) for number, members in looks if members))
+        if seen.looks:
+            _composite_step(block_input, seen, access, values=values[index], counts=step_counts[index])
     return fill_gaps(values, [step.middle for step in entry.steps], rule=entry.gaps, unit=entry.unit), step_counts
 
 
-def _composited(block_input: _BlockInput, scenes: Sequence[Scene], middle: date, access: Access) -> xr.Dataset:
-    entry = block_input.entry
-    bands = (*entry.bands, *(band for band in entry.mask.bands if band not in entry.bands))
-    cube = load_cube(
-        scenes,
-        block_input.geobox,
-        bands,
-        engine=block_input.engine,
-        resampling=entry.resampling,
-        apart=entry.mask.bands,
-        days_per_chunk=_days_at_once(scenes, n_bands=len(bands), threads=access.threads),
-        as_numbers=entry.bands,
-        access=access,
-    )
-    valid = valid_mask(cube, rule=entry.mask, bands=entry.bands)
-    return composite(
-        cube,
-        valid,
-        bands=entry.bands,
-        reducer=entry.reducer,
-        unit=entry.unit if entry.unit in {"linear", "db"} else None,
-        order=entry.clearest,
-        middle=middle,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _SeenPasses:
+    """The passes of a step that have scenes on a block: (position in the step, scenes in the order they are asked)."""
+
+    step: StepPlan
+    looks: tuple[tuple[int, tuple[Scene, ...]], ...]
+
+    @property
+    def scenes(self) -> list[Scene]:
+        return [scene for _, members in self.looks for scene in members]
+
+
+def _composite_step(
+    block_input: _BlockInput, seen: _SeenPasses, access: Access, *, values: np.ndarray, counts: np.ndarray
+) -> None:
+    """Write a step's composite to `values` (band, y, x) and its observations to `counts` (y, x), strip by strip."""
+    entry, (height, width) = block_input.entry, block_input.geobox.shape.yx
+    resolution = float(block_input.geobox.affine.a)
+    # Of the mask and of reducers that look at neighbours.
+    reach = entry.mask.radius_px(resolution) + reducer_radius_px(entry.reducer, resolution)
+    n_strips = ceil(4 * values.size * len(seen.looks) / STACK_BYTES)
+    rows = ceil(height / max(n_strips, 1))
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        first, last = max(0, top - reach), min(height, bottom + reach)
+        strip = replace(block_input, geobox=block_input.geobox[first:last, 0:width])
+        stack = _read_stack(strip, seen, access)
+        inner = slice(top - first, bottom - first)
+        reduced = reduce_passes(
+            stack,
+            entry.reducer,
+            ranks=[seen.step.ranks[number] for number, _ in seen.looks],
+            days=[seen.step.days[number] for number, _ in seen.looks],
+            middle=seen.step.middle,
+            resolution=resolution,
+        )[:, inner]
+        if {entry.working_unit, entry.unit} <= BACKSCATTER:
+            reduced = convert_unit(reduced, source=entry.working_unit, target=entry.unit)
+        values[:, top:bottom] = reduced
+        # Where every scene has every band, one band tells for all.
+        alike = all(scene.asset(band) is not None for scene in seen.scenes for band in entry.bands)
+        counts[top:bottom] = count_passes(stack[:1] if alike else stack)[inner]
+
+
+def _read_stack(block_input: _BlockInput, seen: _SeenPasses, access: Access) -> np.ndarray:
+    """The observations of a step on a geobox, (band, pass, y, x) float32 in the working unit, NaN = not seen."""
+    request, shape = block_input.request, block_input.geobox.shape.yx
+    stack = np.empty((len(request.bands), len(seen.looks), *shape), dtype=np.float32)
+    reads = _scene_reads(block_input, request, seen.scenes, access)
+    at_once = min(access.threads, len(seen.looks))
+
+    def read(number: int) -> None:
+        members = seen.looks[number][1]
+        read_pass(members, reads, request, out=stack[:, number], threads=access.threads // at_once)
+
+    if at_once == 1:
+        for number in range(len(seen.looks)):
+            read(number)
+        return stack
+    with ThreadPoolExecutor(at_once) as pool:
+        list(pool.map(read, range(len(seen.looks))))
+    return stack
+
+
+def _scene_reads(block_input: _BlockInput, request: PassRequest, scenes: Sequence[Scene], access: Access) -> SceneReads:
+    """The pixels of the scenes: read from their files, or laid out by the library that the plan names."""
+    if block_input.engine == "direct":
+        return FileReads(block_input.geobox, access)
+    return ArrayReads(
+        _laid_out(block_input, request.bands, scenes, access), _laid_out(block_input, request.quality, scenes, access)
     )
 
 
-def _days_at_once(scenes: Sequence[Scene], *, n_bands: int, threads: int) -> int:
-    """Days that one task reads one after another: all of them from a disk, which saves joining them afterwards; over a
-    network so few that every thread waits for its own request.
-    """
-    if not any("://" in asset.href for scene in scenes for asset in scene.assets):
-        return len(scenes)
-    return max(1, len(scenes) * n_bands // (2 * threads))
+def _laid_out(
+    block_input: _BlockInput, bands: Sequence[BandRequest], scenes: Sequence[Scene], access: Access
+) -> Mapping[tuple[str, str], np.ndarray]:
+    """The bands of the scenes that have them, by (scene id, band), as a library of another maker lays them out."""
+    # Half a second of imports that only their users pay.
+    from dask import threaded  # noqa: PLC0415
+    from dask.base import compute  # noqa: PLC0415
+
+    from tilewright.tasks.cube.engines import ENGINES  # noqa: PLC0415
+
+    lazy = ENGINES[block_input.engine](scenes, bands, block_input.geobox, chunks=None, access=access)
+    # The scheduler itself, not its name: with a name Dask imports its distributed part to look for a client.
+    (made,) = compute(lazy, scheduler=threaded.get, num_workers=access.threads)
+    return {
+        (scene.id, band.band): made[band.band][number]
+        for band in bands
+        for number, scene in enumerate(scenes)
+        if scene.asset(band.band) is not None
+    }
 
 
 def _is_observed(entry: InputPlan, step_counts: np.ndarray) -> np.ndarray:
@@ -147,17 +235,28 @@ def _is_observed(entry: InputPlan, step_counts: np.ndarray) -> np.ndarray:
 
 
 def observations_of(plan: Plan, step_counts: dict[str, np.ndarray]) -> np.ndarray:
-    """Valid scenes per pixel of the model grid, (y, x) uint16; inputs of the same collections count them once."""
-    counts: dict[tuple[str, ...], np.ndarray] = {}
+    """Observations per pixel of the model grid, (y, x) uint16: the sum over the steps, and over unlike collections.
+
+    Of several required inputs of the same collections the least number counts; other inputs count where none is
+    required.
+    """
+    by_collections: dict[tuple[str, ...], list[InputPlan]] = {}
     for entry in plan.inputs:
-        steps = step_counts[entry.name]
-        count = on_model_grid(steps[0] if len(steps) == 1 else steps.sum(axis=0, dtype=np.uint32), entry)
         collections = tuple(sorted({scene.collection for scene in entry.scenes})) or (entry.name,)
-        counts[collections] = np.maximum(count, counts[collections]) if collections in counts else count
-    observations = (
-        next(iter(counts.values())) if len(counts) == 1 else np.sum(list(counts.values()), axis=0, dtype=np.uint32)
-    )
-    return np.minimum(observations, np.iinfo(np.uint16).max).astype(np.uint16, copy=False)
+        by_collections.setdefault(collections, []).append(entry)
+    total: np.ndarray | int = 0
+    for same in by_collections.values():
+        counts = [_total_count(entry, step_counts[entry.name]) for entry in same if entry.required]
+        if counts:
+            total = total + np.minimum.reduce(counts)
+        else:
+            total = total + np.maximum.reduce([_total_count(entry, step_counts[entry.name]) for entry in same])
+    return np.minimum(total, np.iinfo(np.uint16).max).astype(np.uint16, copy=False)
+
+
+def _total_count(entry: InputPlan, steps: np.ndarray) -> np.ndarray:
+    """The observations of all steps of an input on the model grid, (y, x) uint32."""
+    return on_model_grid(steps.sum(axis=0, dtype=np.uint32), entry)
 
 
 def on_model_grid(array: np.ndarray, entry: InputPlan) -> np.ndarray:

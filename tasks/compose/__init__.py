@@ -1,5 +1,5 @@
-"""From the days of a cube to the time steps of a model: masks, composites, filled gaps.
+"""From passes to the time steps of a model: masks, composites, filled gaps.
 
-Reading order: mask_rule, mask, steps, reducers, selection, composite, gap_fill.
-It may import read, grid, and models.spec.
+Reading order: mask_rule, mask, steps, reducers, selection, composite, gap_fill, lazy.
+It may import read, grid, models.spec, and catalogs.{passes, scene}.
 """

@@ -1,97 +1,84 @@
-"""The valid mask of a cube: clouds, shadows and gaps, from a quality band."""
+"""The pixels that a mask rule drops: clouds, shadows and gaps, from quality bands."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
 
-import dask.array as da
 import numpy as np
 
 from tilewright.tasks.compose.mask_rule import NOT_CLOUD, parse_condition
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    import xarray as xr
+    from collections.abc import Callable, Mapping, Sequence
 
     from tilewright.tasks.compose.mask_rule import MaskRule
+    from tilewright.tasks.read.pixels import Pixels
 
 
-def valid_mask(cube: xr.Dataset, *, rule: MaskRule, bands: Sequence[str] | None = None) -> xr.DataArray:
-    """The valid mask, (time, y, x) bool, lazy: True = usable.
+TABLE_BYTES = 2
+"""Stored integers of up to so many bytes are judged with a table of all their numbers."""
 
-    A usable pixel has a value in at least one of `bands` (default: the cube's measured ones) and is not dropped by the
-    rule. On days without the rule's bands, a value is enough.
 
-    Raises ValueError if the cube has no measured band.
+def dropped_pixels(quality: Mapping[str, Pixels], *, rule: MaskRule, resolution: float) -> np.ndarray:
+    """True where the rule drops a pixel, (..., y, x) bool; `quality` holds the rule's bands on pixels of `resolution`.
+
+    Classes and bits are stored integers, all other bands physical values. Dropped are clouds and shadows, the pixels
+    within `rule.dilation` of them, and pixels that the rule cannot judge because a band is missing there; these are not
+    dilated. Only for kind "values" a missing number is judged like any other: many masks call their class 0 nodata.
     """
-    names = [str(name) for name in bands or cube.data_vars if np.issubdtype(cube[name].dtype, np.floating)]
-    names = [name for name in names if rule.kind == "rule" or name not in rule.bands] or names
-    if not names:
-        raise ValueError(f"the cube has the bands {', '.join(map(str, cube.data_vars))}: a mask needs a measured one")
-    has_value = da.map_blocks(_has_value, *(cube.variables[name].data for name in names), dtype=bool)
-    valid = cube[names[0]].copy(data=has_value)
-    if rule.bands and all(name in cube for name in rule.bands):
-        valid = valid & ~_dropped(cube, rule)
-    valid.attrs = {}
-    return valid.rename("valid")
-
-
-def _has_value(*bands: np.ndarray) -> np.ndarray:
-    """True where any band has a value."""
-    has_value = ~np.isnan(bands[0]) if bands[0].dtype.kind == "f" else np.ones(bands[0].shape, dtype=bool)
-    for band in bands[1:]:
-        if has_value.all():
-            break
-        has_value |= ~np.isnan(band) if band.dtype.kind == "f" else True
-    return has_value
-
-
-def _dropped(cube: xr.Dataset, rule: MaskRule) -> xr.DataArray:
-    """True where the rule drops the pixel, (time, y, x) bool; never on a day that lacks one of the rule's bands."""
-    quality = [cube[name].data for name in rule.bands]
-    clouds = da.map_blocks(_drop, *quality, dtype=bool, rule=rule, dilated=True)
-    missing = da.map_blocks(_drop, *quality, dtype=bool, rule=rule, dilated=False)
-    radius = rule.dilation / _resolution(cube)
-    if radius > 0:
-        depth = {0: 0, 1: rule.radius_px(_resolution(cube)), 2: rule.radius_px(_resolution(cube))}
-        clouds = da.map_overlap(_dilate, clouds, depth=depth, boundary="none", dtype=bool, radius=radius)
-    dropped = cube[rule.bands[0]].copy(data=clouds | missing)
-    for name in rule.bands:
-        if f"{name}_present" in cube.coords:
-            dropped = dropped & cube[f"{name}_present"]
-    return dropped
-
-
-def _drop(*quality: np.ndarray, rule: MaskRule, dilated: bool) -> np.ndarray:
-    """True where the rule drops a pixel: for clouds and shadows (`dilated`), or for a missing value (not `dilated`)."""
+    bands = [quality[name] for name in rule.bands]
     if rule.kind == "rule":
-        return _drop_by_conditions(dict(zip(rule.bands, quality, strict=True)), rule.conditions, dilated=dilated)
-    values = quality[0]
-    missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(values.shape, dtype=bool)
+        return _grown(*_by_conditions(quality, rule.conditions), rule=rule, resolution=resolution)
     if rule.kind == "probability":
-        return values > rule.threshold if dilated else missing
+        return _grown(bands[0].values > rule.threshold, bands[0].missing, rule=rule, resolution=resolution)
     if rule.kind == "bits":
-        bits = np.bitwise_or.reduce([1 << bit for bit in rule.drop], dtype=np.uint64) if rule.drop else np.uint64(0)
-        return (np.where(missing, 0, values).astype(np.uint64) & bits) != 0 if dilated else missing
+        bits = sum(1 << bit for bit in rule.drop)
+        found = _looked_up(bands[0], lambda numbers: (numbers.astype(np.uint64) & np.uint64(bits)) != 0)
+        return _grown(found, bands[0].missing, rule=rule, resolution=resolution)
     undilated = NOT_CLOUD if rule.kind == "scl" else frozenset({0})
-    classes = [value for value in rule.drop if (value not in undilated) == dilated]
-    return np.isin(values, classes) if dilated else np.isin(values, classes) | missing
+    clouds = [value for value in rule.drop if value not in undilated]
+    others = [value for value in rule.drop if value in undilated]
+    found = _looked_up(bands[0], lambda numbers: np.isin(numbers, clouds))
+    unjudged = _looked_up(bands[0], lambda numbers: np.isin(numbers, others)) if others else np.zeros_like(found)
+    unjudged = unjudged | (bands[0].missing if rule.kind == "scl" else _unstored(bands[0]))
+    return _grown(found, unjudged, rule=rule, resolution=resolution)
 
 
-def _drop_by_conditions(bands: dict[str, np.ndarray], conditions: Sequence[str], *, dilated: bool) -> np.ndarray:
-    """True where any condition holds (`dilated`), or where any is undefined (not `dilated`)."""
-    # Classes are small unsigned integers, which would wrap around below 0.
-    bands = {name: values.astype(np.float32, copy=False) for name, values in bands.items()}
+def _grown(clouds: np.ndarray, unjudged: np.ndarray, *, rule: MaskRule, resolution: float) -> np.ndarray:
+    """The clouds, dilated, and the pixels that are dropped without being dilated."""
+    radius = rule.dilation / resolution
+    if radius > 0 and clouds.any():
+        clouds = _dilate(clouds.reshape(-1, *clouds.shape[-2:]), radius=radius).reshape(clouds.shape)
+    return np.asarray(clouds | unjudged)
+
+
+def _looked_up(pixels: Pixels, holds: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """True where a condition on stored integers holds; never where a number is no integer."""
+    values = pixels.values
+    if values.dtype.kind == "f":
+        known = np.isfinite(values)
+        return holds(np.where(known, values, 0).astype(np.int64)) & known
+    if values.dtype.itemsize > TABLE_BYTES:
+        return holds(values)
+    unsigned = np.dtype(f"u{values.dtype.itemsize}")
+    numbers = np.arange(2 ** (8 * values.dtype.itemsize), dtype=unsigned).view(values.dtype)
+    return np.asarray(holds(numbers)[values.view(unsigned)])
+
+
+def _unstored(pixels: Pixels) -> np.ndarray:
+    """True where there is no stored number at all."""
+    if pixels.values.dtype.kind == "f":
+        return np.isnan(pixels.values)
+    return np.zeros(pixels.values.shape, dtype=bool) if pixels.valid is None else ~pixels.valid
+
+
+def _by_conditions(quality: Mapping[str, Pixels], conditions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """(true, unknown): where any condition holds, and where any is undefined."""
+    bands = {name: pixels.values.astype(np.float32, copy=False) for name, pixels in quality.items()}
     results = [parse_condition(text, field="mask condition")(bands) for text in conditions]
-    return np.asarray(np.logical_or.reduce([true if dilated else unknown for true, unknown in results]))
-
-
-def _resolution(cube: xr.Dataset) -> float:
-    """The side of a pixel in CRS units."""
-    x = cube["x"].to_numpy()
-    return float(abs(x[-1] - x[0]) / (x.size - 1)) if x.size > 1 else float(abs(cube.odc.geobox.affine.a))
+    true = np.asarray(np.logical_or.reduce([true for true, _ in results]))
+    return true, np.asarray(np.logical_or.reduce([unknown for _, unknown in results]))
 
 
 def _dilate(cloudy: np.ndarray, *, radius: float) -> np.ndarray:

@@ -1,15 +1,19 @@
-"""The days of each step of a model's time axis, decided from metadata before any pixel is read."""
+"""The passes of each step of a model's time axis, decided from metadata before any pixel is read."""
 
 from __future__ import annotations
 
+import math
 import re
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
 
+from tilewright.catalogs.passes import Pass, group_passes
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from tilewright.catalogs.scene import Scene
     from tilewright.models.spec.inputs import DatesSpec
@@ -37,22 +41,32 @@ class DatesError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepPlan:
-    """One position on a model's time axis: its label, its span (both ends included) and the solar days of its scenes.
+    """One position on a model's time axis: its label, its span (both ends included) and its passes, ordered by time.
 
-    `days` are ISO dates, ascending; a step without days is filled as missing.
+    `passes` holds the ids of each pass's scenes, `days` each pass's solar day (ISO), `ranks` its place, from 0, when
+    the least cloudy comes first. A step without passes is filled as missing.
     """
 
     label: str
     start: datetime
     end: datetime
-    days: tuple[str, ...]
+    passes: tuple[tuple[str, ...], ...] = ()
+    days: tuple[str, ...] = ()
+    ranks: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        assert len(self.passes) == len(self.days) == len(self.ranks), "each pass of a step has a day and a rank"
+
+    @property
+    def scenes(self) -> frozenset[str]:
+        """The ids of all scenes of the step."""
+        return frozenset(scene for members in self.passes for scene in members)
 
     @property
     def middle(self) -> date:
         """The day in the middle of the step's days, or of its span if it has none; the same in every block."""
-        ends = (
-            (self.days[0], self.days[-1]) if self.days else (self.start.date().isoformat(), self.end.date().isoformat())
-        )
+        days = sorted(self.days)
+        ends = (days[0], days[-1]) if days else (self.start.date().isoformat(), self.end.date().isoformat())
         first, last = (date.fromisoformat(day) for day in ends)
         return first + (last - first) / 2
 
@@ -63,13 +77,18 @@ MONTHLY = frozenset({"month", "m", "ms", "1 month"})
 """Values of `every` whose steps are labelled by their month, not by their first day."""
 
 
-def plan_steps(scenes: Sequence[Scene], dates: DatesSpec, periods: Sequence[Period]) -> tuple[StepPlan, ...]:
-    """The steps of an input in temporal order, with the solar days of each.
+def plan_steps(
+    scenes: Sequence[Scene], dates: DatesSpec, periods: Sequence[Period], *, touching: Collection[str] | None = None
+) -> tuple[StepPlan, ...]:
+    """The steps of an input in temporal order, with the passes of each; a scene is in each step whose span it meets.
 
     composite: one step over all periods. pair: the periods `before` and `after`, or the job's two periods. series: one
     step per period if the job has several, else the period cut into parts of `every` (month: calendar months) or into
-    `steps` equal parts. each: one step per day that has a scene, or per day of the `steps` clearest if the card has
+    `steps` equal parts. each: one step per pass over the area, or per pass of the `steps` clearest if the card has
     `steps`. static: one step of all scenes, whatever the period.
+
+    `touching` holds the ids of the scenes on the area itself, None: all. Only they make steps of kind each, and only
+    they rank passes by cloud: the others serve the windows that reach beyond the area.
 
     Raises DatesError if the periods do not fit the card's dates.
     """
@@ -78,45 +97,87 @@ def plan_steps(scenes: Sequence[Scene], dates: DatesSpec, periods: Sequence[Peri
         raise DatesError(f"dates.kind {dates.kind!r} is not known: give one of {', '.join(makers)}")
     if not periods and dates.kind != "static":
         raise DatesError("the job names no period")
-    return makers[dates.kind](scenes, dates, sorted(periods, key=lambda period: period.start))
+    on_area = frozenset(scene.id for scene in scenes) if touching is None else frozenset(touching)
+    cut = _Cut(scenes=tuple(scenes), on_area=on_area, dates=dates)
+    return makers[dates.kind](cut, sorted(periods, key=lambda period: period.start))
 
 
-def days_by_cloud(scenes: Sequence[Scene]) -> tuple[str, ...]:
-    """The scenes' solar days, the least cloudy first, unknown cover last, the earlier of equal days first.
-
-    A day's cover is the mean over its `scenes`. Pass all scenes of the plan, not those of a block.
-    """
-    covers: dict[str, list[float]] = {}
-    for scene in scenes:
-        known = covers.setdefault(scene.solar_day, [])
-        if scene.cloud_cover is not None:
-            known.append(scene.cloud_cover)
-    mean = {day: sum(known) / len(known) if known else float("inf") for day, known in covers.items()}
-    return tuple(sorted(mean, key=lambda day: (mean[day], day)))
+def clearest_passes(step: StepPlan, most: int) -> StepPlan:
+    """The step with its `most` least cloudy passes alone."""
+    kept = [number for number, rank in enumerate(step.ranks) if rank < most]
+    return replace(
+        step,
+        passes=tuple(step.passes[number] for number in kept),
+        days=tuple(step.days[number] for number in kept),
+        ranks=tuple(step.ranks[number] for number in kept),
+    )
 
 
-def _composite(scenes: Sequence[Scene], dates: DatesSpec, periods: Sequence[Period]) -> tuple[StepPlan, ...]:
-    del dates
-    days = {scene.solar_day for period in periods for scene in _scenes_within(scenes, period.start, period.end)}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Cut:
+    """The scenes that are cut into steps as the card's dates say; `on_area`: the ids of those on the area itself."""
+
+    scenes: tuple[Scene, ...]
+    on_area: frozenset[str]
+    dates: DatesSpec
+
+    def step(self, label: str, start: datetime, end: datetime) -> StepPlan:
+        """The step of all scenes within a span."""
+        return self.step_of(label, start, end, group_passes(self.within([(start, end)])))
+
+    def within(self, spans: Sequence[tuple[datetime, datetime]]) -> list[Scene]:
+        """The scenes that meet one of the spans, each once."""
+        return [scene for scene in self.scenes if any(scene.within(start, end) for start, end in spans)]
+
+    def step_of(self, label: str, start: datetime, end: datetime, passes: Sequence[Pass]) -> StepPlan:
+        """The step of these passes."""
+        by_cloud = self.least_cloudy_first(passes)
+        return StepPlan(
+            label=label,
+            start=start,
+            end=end,
+            passes=tuple(one.ids for one in passes),
+            days=tuple(one.day for one in passes),
+            ranks=tuple(by_cloud.index(one) for one in passes),
+        )
+
+    def least_cloudy_first(self, passes: Sequence[Pass]) -> list[Pass]:
+        """The passes by the mean cloud cover of their scenes on the area; unknown cover last, the earlier of equal ones
+        first, and after them those that have no scene on the area.
+        """
+        keys = [(not any(scene in self.on_area for scene in one.ids), self._cover(one)) for one in passes]
+        return [passes[number] for number in sorted(range(len(passes)), key=lambda number: (*keys[number], number))]
+
+    def _cover(self, one: Pass) -> float:
+        members = [scene for scene in one.scenes if scene.id in self.on_area]
+        cover = Pass(tuple(members)).cloud_cover if members else None
+        return math.inf if cover is None else cover
+
+
+def _spans(periods: Sequence[Period]) -> list[tuple[datetime, datetime]]:
+    return [(period.start, period.end) for period in periods]
+
+
+def _composite(cut: _Cut, periods: Sequence[Period]) -> tuple[StepPlan, ...]:
     end = max(period.end for period in periods)
     label = periods[0].name if len(periods) == 1 else "composite"
-    return (StepPlan(label=label, start=periods[0].start, end=end, days=tuple(sorted(days))),)
+    return (cut.step_of(label, periods[0].start, end, group_passes(cut.within(_spans(periods)))),)
 
 
-def _pair(scenes: Sequence[Scene], dates: DatesSpec, periods: Sequence[Period]) -> tuple[StepPlan, ...]:
-    del dates
+def _pair(cut: _Cut, periods: Sequence[Period]) -> tuple[StepPlan, ...]:
     if len(periods) != 2:
         raise DatesError(
             f"the model compares two dates, the job has {len(periods)} period(s): give period.before and period.after"
         )
     named = {period.name: period for period in periods}
     before, after = (named[name] for name in ("before", "after")) if set(named) == {"before", "after"} else periods
-    return tuple(_step(scenes, period.name, period.start, period.end) for period in (before, after))
+    return tuple(cut.step(period.name, period.start, period.end) for period in (before, after))
 
 
-def _series(scenes: Sequence[Scene], dates: DatesSpec, periods: Sequence[Period]) -> tuple[StepPlan, ...]:
+def _series(cut: _Cut, periods: Sequence[Period]) -> tuple[StepPlan, ...]:
+    dates = cut.dates
     if len(periods) > 1:
-        return _named_series(scenes, dates, periods)
+        return _named_series(cut, periods)
     period = periods[0]
     if dates.every:
         spans = _calendar_parts(period.start, period.end, dates.every)
@@ -131,47 +192,43 @@ def _series(scenes: Sequence[Scene], dates: DatesSpec, periods: Sequence[Period]
         )
     monthly = dates.every is not None and dates.every.strip().lower() in MONTHLY
     return tuple(
-        _step(scenes, start.strftime("%Y-%m") if monthly else start.date().isoformat(), start, end)
-        for start, end in spans
+        cut.step(start.strftime("%Y-%m") if monthly else start.date().isoformat(), start, end) for start, end in spans
     )
 
 
-def _named_series(scenes: Sequence[Scene], dates: DatesSpec, periods: Sequence[Period]) -> tuple[StepPlan, ...]:
-    if dates.steps is not None and len(periods) != dates.steps:
-        raise DatesError(f"the model takes {dates.steps} steps, the job names {len(periods)} periods: name as many")
-    return tuple(_step(scenes, period.name, period.start, period.end) for period in periods)
+def _named_series(cut: _Cut, periods: Sequence[Period]) -> tuple[StepPlan, ...]:
+    if cut.dates.steps is not None and len(periods) != cut.dates.steps:
+        raise DatesError(f"the model takes {cut.dates.steps} steps, the job names {len(periods)} periods: name as many")
+    return tuple(cut.step(period.name, period.start, period.end) for period in periods)
 
 
-def _each(scenes: Sequence[Scene], dates: DatesSpec, periods: Sequence[Period]) -> tuple[StepPlan, ...]:
-    chosen = [scene for period in periods for scene in _scenes_within(scenes, period.start, period.end)]
-    days = days_by_cloud(chosen)
-    if dates.steps is not None:
-        days = days[: dates.steps]
-    steps = [_step(chosen, day, *_day(day), days=(day,)) for day in sorted(days)]
-    missing = (dates.steps or 0) - len(steps)
+def _each(cut: _Cut, periods: Sequence[Period]) -> tuple[StepPlan, ...]:
+    n_steps = cut.dates.steps
+    found = group_passes(cut.within(_spans(periods)))
+    passes = [one for one in found if any(scene in cut.on_area for scene in one.ids)]
+    kept = passes if n_steps is None else cut.least_cloudy_first(passes)[:n_steps]
+    kept = sorted(kept, key=passes.index)
+    per_day = Counter(one.day for one in kept)
+    steps = [cut.step_of(_pass_label(one, with_time=per_day[one.day] > 1), *_day(one.day), [one]) for one in kept]
     end = max(period.end for period in periods)
-    empty = [StepPlan(label=f"none{number + 1}", start=end, end=end, days=()) for number in range(max(missing, 0))]
+    missing = (n_steps or 0) - len(steps)
+    empty = [StepPlan(label=f"none{number + 1}", start=end, end=end) for number in range(max(missing, 0))]
     return tuple(steps + empty)
 
 
-def _static(scenes: Sequence[Scene], dates: DatesSpec, periods: Sequence[Period]) -> tuple[StepPlan, ...]:
-    del dates, periods
-    days = tuple(sorted({scene.solar_day for scene in scenes}))
-    if not days:
+def _pass_label(one: Pass, *, with_time: bool) -> str:
+    """The day of a pass, with its time in UTC where the day has several."""
+    return f"{one.day}-{one.moment:%H%M%S}" if with_time else one.day
+
+
+def _static(cut: _Cut, periods: Sequence[Period]) -> tuple[StepPlan, ...]:
+    del periods
+    passes = group_passes(cut.scenes)
+    if not passes:
         never = datetime(1970, 1, 1, tzinfo=UTC)
-        return (StepPlan(label="static", start=never, end=never, days=()),)
-    return (StepPlan(label="static", start=_day(days[0])[0], end=_day(days[-1])[1], days=days),)
-
-
-def _step(
-    scenes: Sequence[Scene], label: str, start: datetime, end: datetime, *, days: tuple[str, ...] | None = None
-) -> StepPlan:
-    found = tuple(sorted({scene.solar_day for scene in _scenes_within(scenes, start, end)})) if days is None else days
-    return StepPlan(label=label, start=start, end=end, days=found)
-
-
-def _scenes_within(scenes: Sequence[Scene], start: datetime, end: datetime) -> list[Scene]:
-    return [scene for scene in scenes if start <= scene.datetime <= end]
+        return (StepPlan(label="static", start=never, end=never),)
+    days = sorted(one.day for one in passes)
+    return (cut.step_of("static", _day(days[0])[0], _day(days[-1])[1], passes),)
 
 
 def _day(day: str) -> tuple[datetime, datetime]:

@@ -1,5 +1,5 @@
-"""Scenes on a geobox as a lazy cube, and the scenes that can touch a box.
+"""The passes of scenes on a geobox, read at once or as a lazy cube, and the scenes that can touch a box.
 
-Reading order: coverage, load, mosaic, engines, drivers.
-It may import read, grid and what these import.
+Reading order: coverage, scene_band, read_pass, load, engines, drivers.
+It may import read, grid and what these import, and catalogs.{passes, scene}.
 """

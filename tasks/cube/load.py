@@ -1,18 +1,22 @@
-"""Scenes on a geobox as a lazy cube, with the Dask graph of either engine."""
+"""Scenes on a geobox as a lazy cube of passes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+import dask.array as da
 import numpy as np
 import rioxarray  # noqa: F401 - gives a cube its .rio
 import xarray as xr
 from odc.geo.xr import xr_coords
 
-from tilewright.tasks.cube.engines import ENGINES, BandPlan
-from tilewright.tasks.cube.mosaic import DayMosaic
+from tilewright.catalogs.passes import Pass, group_passes, seeing_order
+from tilewright.tasks.cube.engines import ENGINES, chunk_shape
+from tilewright.tasks.cube.read_pass import FileReads, PassRequest, read_pass
+from tilewright.tasks.cube.scene_band import CATEGORIES, BandRequest
 from tilewright.tasks.read.access import Access
 from tilewright.tasks.read.cells import locate
 from tilewright.tasks.read.reader import check_resampling
@@ -22,14 +26,7 @@ if TYPE_CHECKING:
 
     from odc.geo.geobox import GeoBox
 
-    from tilewright.catalogs.scene import Scene
-
-
-MASK_BANDS = frozenset({"scl", "cloud", "snow", "qa", "qa_pixel", "qa_radsat"})
-"""Bands that describe how usable a pixel is: always resampled by nearest neighbour."""
-
-CATEGORIES = frozenset({"scl", "qa", "qa_pixel", "qa_radsat"})
-"""Bands that are categories even if no scene has them."""
+    from tilewright.catalogs.scene import BandAsset, Scene
 
 
 def load_cube(
@@ -37,81 +34,85 @@ def load_cube(
     geobox: GeoBox,
     bands: Sequence[str],
     *,
-    engine: str = "odc",
+    engine: str = "direct",
     resampling: str = "bilinear",
     chunks: int | None = None,
-    days_per_chunk: int = 1,
-    apart: Sequence[str] = (),
     as_numbers: Sequence[str] = (),
     access: Access | None = None,
 ) -> xr.Dataset:
     """The bands of the scenes on the geobox as a lazy dataset: nothing is read before it is computed.
 
-    One variable per band, dims (time, y, x), in Dask chunks of `days_per_chunk` days, read one after another, and
-    `chunks` pixels a side (None: the whole geobox). `time` holds the scenes' solar days, ascending. The scenes of a day
-    are joined: per pixel the first with a value, in the given order, wins. Measured bands are float32 in the unit of
-    their attribute `units`, NaN = no value. Categories keep their integers, are resampled by nearest neighbour and are
-    their attribute `nodata` where there is no value; those in `as_numbers` are float32 with NaN too, so that 0 differs
-    from no value. Coordinates along `time`: `cloud_cover` (percent, mean of the day's scenes, NaN = unknown) and, per
-    band, `<band>_present` (bool: a scene of that day has the band).
+    One variable per band, dims (time, y, x), in Dask chunks of one pass and `chunks` pixels a side (None: the whole
+    geobox). `time` holds the moment of each pass (UTC), ascending; scenes of a pass that have other bands are a pass of
+    their own. In a pass of several scenes a pixel takes all bands from the first scene that has them all there.
+    Measured bands are float32 in the unit of their attribute `units`, NaN = no value. Categories keep their integers,
+    are resampled by nearest neighbour and are their attribute `nodata` where there is no value; those in `as_numbers`
+    are float32 with NaN too, so that 0 differs from no value. Coordinates along `time`: `solar_day`, `cloud_cover`
+    (percent, mean of the pass, NaN = unknown) and, per band, `<band>_present` (bool: the pass has the band).
 
-    Scenes of a day that have all bands in `apart` and scenes that lack one are not joined: that day is in `time` twice.
-    Masks need this; otherwise a pixel could be masked by the band of another scene, if the same block reads that scene.
-
-    `engine` is "odc" or "stackstac"; both give the same pixels. All given scenes are read: one that cannot touch the
-    geobox (`tasks/cube/coverage.py`) costs an open file. Failed reads raise ReadError when computed, unless
-    `access.failures` tolerates them.
+    `engine` lays the reads out: "direct", or one of the libraries "odc" and "stackstac"; all give the same pixels. All
+    given scenes are read: one that cannot touch the geobox (`tasks/cube/coverage.py`) costs an open file. Failed reads
+    raise ReadError when computed, unless `access.failures` tolerates them.
 
     Raises ValueError for an unknown engine or resampling, a rotated geobox, or a band whose scenes disagree in unit.
     """
-    if engine not in ENGINES:
-        raise ValueError(f"engine {engine!r} is not known: give one of {', '.join(sorted(ENGINES))}")
+    if engine not in {"direct", *ENGINES}:
+        known = ", ".join(sorted({"direct", *ENGINES}))
+        raise ValueError(f"engine {engine!r} is not known: give one of {known}")
     locate(geobox)
-    days = _days(scenes, apart)
-    method = check_resampling(resampling)
-    plans = [_plan_band(band, days, method, as_number=band in as_numbers) for band in bands]
-    arrays = ENGINES[engine](plans, geobox, chunks=chunks, days=days_per_chunk, access=access or Access())
-    return _wrap(arrays, plans, days, geobox)
+    check_resampling(resampling)
+    plans = [_plan_band(band, scenes, resampling, as_number=band in as_numbers) for band in bands]
+    looks = [one for whole in group_passes(scenes) for one in _by_bands(whole, bands)]
+    layout = _Layout(geobox=geobox, chunks=chunks, access=access or Access())
+    arrays = _direct(looks, plans, layout) if engine == "direct" else _engine_arrays(engine, looks, plans, layout)
+    return _wrap(arrays, plans, looks, geobox)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Day:
-    date: str
-    scenes: tuple[Scene, ...]
+class _BandPlan:
+    """A band of a cube: how it is read, and the dtype and fill value of its variable."""
+
+    request: BandRequest
+    dtype: np.dtype
+    fill: float
 
     @property
-    def cloud_cover(self) -> float:
-        known = [scene.cloud_cover for scene in self.scenes if scene.cloud_cover is not None]
-        return float(np.mean(known)) if known else float("nan")
+    def band(self) -> str:
+        return self.request.band
 
 
-def _days(scenes: Sequence[Scene], apart: Sequence[str]) -> list[_Day]:
-    """The scenes by solar day, ascending; within a day first those with all of `apart`, then in the given order."""
-
-    def day_and_group(scene: Scene) -> tuple[str, bool]:
-        return scene.solar_day, any(scene.asset(band) is None for band in apart)
-
-    grouped = groupby(sorted(scenes, key=day_and_group), key=day_and_group)
-    return [_Day(date=date, scenes=tuple(group)) for (date, _), group in grouped]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Layout:
+    geobox: GeoBox
+    chunks: int | None
+    access: Access
 
 
-def _plan_band(band: str, days: list[_Day], resampling: str, *, as_number: bool) -> BandPlan:
-    assets = [asset for day in days for scene in day.scenes if (asset := scene.asset(band)) is not None]
+def _by_bands(whole: Pass, bands: Sequence[str]) -> list[Pass]:
+    """The scenes of a pass, parted by which of the bands they have: those with most of them first."""
+
+    def has(scene: Scene) -> list[bool]:
+        return [scene.asset(band) is None for band in bands]
+
+    ordered = sorted(seeing_order(whole.scenes, bands), key=lambda scene: (sum(has(scene)), has(scene)))
+    return [Pass(tuple(members)) for _, members in groupby(ordered, key=has)]
+
+
+def _plan_band(band: str, scenes: Sequence[Scene], resampling: str, *, as_number: bool) -> _BandPlan:
+    assets = [asset for scene in scenes if (asset := scene.asset(band)) is not None]
     unit = _common_unit(band, {asset.unit for asset in assets})
-    if unit == "class" and not as_number:
-        dtype = np.result_type(*(asset.dtype for asset in assets)) if assets else np.dtype("uint8")
-        fill = next((asset.nodata for asset in assets if asset.nodata is not None), 0.0)
-    else:
-        dtype, fill = np.dtype("float32"), float("nan")
-    method = "nearest" if unit == "class" or band in MASK_BANDS else resampling
-    mosaics = tuple(_day_mosaic(band, day, method, unit) for day in days)
-    return BandPlan(band=band, unit=unit, dtype=dtype, fill=fill, mosaics=mosaics)
+    request = BandRequest(band=band, unit=unit, resampling=resampling)
+    if unit != "class" or as_number:
+        return _BandPlan(request=request, dtype=np.dtype("float32"), fill=float("nan"))
+    dtype = np.result_type(*(asset.dtype for asset in assets)) if assets else np.dtype("uint8")
+    return _BandPlan(request=request, dtype=dtype, fill=_fill_of(assets, dtype))
 
 
-def _day_mosaic(band: str, day: _Day, resampling: str, unit: str) -> DayMosaic | None:
-    """The mosaic of the day's scenes that have the band; None if there is none."""
-    found = tuple(scene for scene in day.scenes if scene.asset(band) is not None)
-    return DayMosaic(band=band, scenes=found, resampling=resampling, unit=unit) if found else None
+def _fill_of(assets: Sequence[BandAsset], dtype: np.dtype) -> float:
+    """The first nodata value of the assets that the dtype can hold, else 0."""
+    limits = np.iinfo(dtype)
+    fitting = (asset.nodata for asset in assets if asset.nodata is not None and np.isfinite(asset.nodata))
+    return next((value for value in fitting if limits.min <= value <= limits.max), 0.0)
 
 
 def _common_unit(band: str, units: set[str]) -> str:
@@ -125,20 +126,121 @@ def _common_unit(band: str, units: set[str]) -> str:
     return next(iter(units))
 
 
-def _wrap(arrays: dict[str, Any], plans: list[BandPlan], days: list[_Day], geobox: GeoBox) -> xr.Dataset:
-    times = np.array([day.date for day in days], dtype="datetime64[ns]")
+def _direct(looks: Sequence[Pass], plans: Sequence[_BandPlan], layout: _Layout) -> dict[str, Any]:
+    """The bands (time, y, x): a pass of one scene has a task per band, a pass of several is read as one."""
+    parts = [
+        _read_alone(one, plans, layout) if len(one.scenes) == 1 else _read_joined(one, plans, layout) for one in looks
+    ]
+    if not parts:
+        height, width = layout.geobox.shape.yx
+        return {plan.band: da.zeros((0, height, width), dtype=np.float32) for plan in plans}
+    return {plan.band: da.concatenate([part[number] for part in parts]) for number, plan in enumerate(plans)}
+
+
+def _read_alone(one: Pass, plans: Sequence[_BandPlan], layout: _Layout) -> list[Any]:
+    """Each band of the only scene of a pass, (1, y, x)."""
+    return [_mapped(partial(_read_chunk, scenes=one.scenes, requests=(plan.request,)), 1, layout)[0] for plan in plans]
+
+
+def _read_joined(one: Pass, plans: Sequence[_BandPlan], layout: _Layout) -> list[Any]:
+    """Each band of a pass, (1, y, x), from one array of all of them."""
+    requests = tuple(plan.request for plan in plans)
+    joined = _mapped(partial(_read_chunk, scenes=one.scenes, requests=requests), len(plans), layout)
+    return [joined[number] for number in range(len(plans))]
+
+
+def _mapped(read: Any, n_bands: int, layout: _Layout) -> Any:
+    """The array (band, 1, y, x) of a function that reads a window of the geobox."""
+    side = chunk_shape(layout.geobox, layout.chunks)
+    rows, cols = da.core.normalize_chunks(side, layout.geobox.shape.yx, dtype=np.float32)
+    return da.map_blocks(
+        read,
+        chunks=((n_bands,), (1,), rows, cols),
+        dtype=np.float32,
+        meta=np.empty((0, 0, 0, 0), dtype=np.float32),
+        layout=_Opaque(layout),
+    )
+
+
+class _Opaque:
+    """A layout that Dask passes on as it is."""
+
+    def __init__(self, layout: _Layout) -> None:
+        self.layout = layout
+
+
+def _read_chunk(
+    *, scenes: tuple[Scene, ...], requests: tuple[BandRequest, ...], layout: _Opaque, block_info: Any = None
+) -> np.ndarray:
+    """One chunk (band, 1, y, x) of a pass."""
+    (_, _), _, (top, bottom), (left, right) = block_info[None]["array-location"]
+    out = np.empty((len(requests), bottom - top, right - left), dtype=np.float32)
+    reads = FileReads(layout.layout.geobox[top:bottom, left:right], layout.layout.access)
+    read_pass(scenes, reads, PassRequest(bands=requests), out=out)
+    return out[:, np.newaxis]
+
+
+def _engine_arrays(engine: str, looks: Sequence[Pass], plans: Sequence[_BandPlan], layout: _Layout) -> dict[str, Any]:
+    """The bands (time, y, x), joined from the scenes as a library lays them out."""
+    scenes = [scene for one in looks for scene in one.scenes]
+    laid_out = ENGINES[engine](
+        scenes, [plan.request for plan in plans], layout.geobox, chunks=layout.chunks, access=layout.access
+    )
+    first = 0
+    joined: dict[str, list[Any]] = {plan.band: [] for plan in plans}
+    for one in looks:
+        members = slice(first, first := first + len(one.scenes))
+        stacks = [laid_out[plan.band][members].rechunk({0: -1}, method="tasks") for plan in plans]
+        if len(one.scenes) > 1:
+            present = [plan.band for plan in plans if one.scenes[0].asset(plan.band) is not None]
+            seen = [stack for plan, stack in zip(plans, stacks, strict=True) if plan.band in present]
+            chosen = da.map_blocks(_first_seen, *seen, dtype=np.intp, chunks=((1,), *stacks[0].chunks[1:]))
+            stacks = [
+                da.map_blocks(_taken, stack, chosen, dtype=np.float32, chunks=((1,), *stack.chunks[1:]))
+                for stack in stacks
+            ]
+        for plan, stack in zip(plans, stacks, strict=True):
+            joined[plan.band].append(stack)
+    return {plan.band: da.concatenate(joined[plan.band]) if looks else laid_out[plan.band] for plan in plans}
+
+
+def _first_seen(*bands: np.ndarray) -> np.ndarray:
+    """The index per pixel of the first scene with a value in every band, (scene, y, x) -> (1, y, x); -1 for none."""
+    seen = ~np.isnan(bands[0])
+    for band in bands[1:]:
+        seen &= ~np.isnan(band)
+    return np.where(seen.any(axis=0), np.argmax(seen, axis=0), -1)[np.newaxis]
+
+
+def _taken(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """The values of the chosen scenes, (1, y, x) float32, NaN for index -1."""
+    taken = np.take_along_axis(values, np.maximum(chosen, 0), axis=0)
+    return np.where(chosen < 0, np.float32(np.nan), taken)
+
+
+def _wrap(arrays: dict[str, Any], plans: Sequence[_BandPlan], looks: Sequence[Pass], geobox: GeoBox) -> xr.Dataset:
+    times = np.array([one.moment.replace(tzinfo=None) for one in looks], dtype="datetime64[ns]")
     coords: dict[Any, Any] = {"time": times, **xr_coords(geobox, crs_coord_name="spatial_ref", dims=("y", "x"))}
-    coords["cloud_cover"] = ("time", np.array([day.cloud_cover for day in days], dtype=np.float32))
+    coords["solar_day"] = ("time", np.array([one.day for one in looks], dtype="datetime64[ns]"))
+    covers = [np.nan if one.cloud_cover is None else one.cloud_cover for one in looks]
+    coords["cloud_cover"] = ("time", np.array(covers, dtype=np.float32))
     for plan in plans:
-        present = [any(scene.asset(plan.band) is not None for scene in day.scenes) for day in days]
+        present = [one.scenes[0].asset(plan.band) is not None for one in looks]
         coords[f"{plan.band}_present"] = ("time", np.array(present, dtype=bool))
-    dims = ("time", "y", "x")
     variables = {}
     for plan in plans:
+        values = arrays[plan.band]
+        if plan.dtype != values.dtype:
+            values = values.map_blocks(_as_category, dtype=plan.dtype, fill=plan.fill)
         nodata = plan.dtype.type(plan.fill).item()
-        attributes = {"units": plan.unit, "nodata": nodata, "grid_mapping": "spatial_ref"}
-        variables[plan.band] = (dims, arrays[plan.band], attributes)
+        attributes = {"units": plan.request.unit, "nodata": nodata, "grid_mapping": "spatial_ref"}
+        variables[plan.band] = (("time", "y", "x"), values, attributes)
     cube = xr.Dataset(variables, coords=coords)
     for variable in cube.data_vars.values():
         variable.encoding["grid_mapping"] = "spatial_ref"
     return cube
+
+
+def _as_category(values: np.ndarray, *, fill: float, dtype: Any = None) -> np.ndarray:
+    """Numbers with NaN as integers with a fill value."""
+    return np.where(np.isnan(values), np.float32(fill), values).astype(dtype)

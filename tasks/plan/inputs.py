@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.scene import Scene
+from tilewright.tasks.compose.composite import working_unit
 from tilewright.tasks.compose.mask_rule import MaskRule
 from tilewright.tasks.compose.reducers import DATE_SCORING_REDUCERS
 from tilewright.tasks.compose.steps import StepPlan
@@ -21,11 +22,25 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LackingBand:
+    """A band that ``n_scenes`` of the ``n_all`` scenes of a step do not have, which are of these platforms."""
+
+    band: str
+    n_scenes: int
+    n_all: int
+    platforms: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The value as JSON values."""
+        return {"band": self.band, "scenes": self.n_scenes, "of": self.n_all, "platforms": list(self.platforms)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InputPlan:
     """The plan of one model input.
 
-    ``scenes`` in order. ``clearest``: all days, the least cloudy first, for reducers that choose. ``gaps`` is the rule
-    for pixels without an observation in a step (``tasks/compose/gap_fill.py``). ``finer / coarser``: the input's pixels
+    ``scenes`` in order. ``gaps`` is the rule for pixels without an observation in a step
+    (``tasks/compose/gap_fill.py``). ``finer / coarser``: the input's pixels
     per model-grid pixel along a side (1/2 for a 20 m input on a 10 m grid).
     """
 
@@ -41,9 +56,9 @@ class InputPlan:
     coarser: int
     scenes: tuple[Scene, ...]
     steps: tuple[StepPlan, ...]
-    clearest: tuple[str, ...] = ()
     gaps: str = "leave"
     _coverage: dict[Grid, Coverage] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _units: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
     _digests: dict[int, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -55,6 +70,34 @@ class InputPlan:
     def density(self) -> float:
         """The input's pixels per pixel of the model's grid."""
         return (self.finer / self.coarser) ** 2
+
+    @property
+    def working_unit(self) -> str:
+        """The unit in which the input's bands are read and composited."""
+        return working_unit(self.unit, self.reducer)
+
+    def stored_unit(self, band: str) -> str:
+        """The unit of a band in all scenes of the input; linear power if only some are in decibels."""
+        if band not in self._units:
+            units = {asset.unit for scene in self.scenes if (asset := scene.asset(band)) is not None}
+            self._units[band] = next(iter(units)) if len(units) == 1 else "linear" if "linear" in units else "1"
+        return self._units[band]
+
+    def lacking_bands(self, step: StepPlan) -> tuple[LackingBand, ...]:
+        """The input's bands that some scenes of a step do not have, in the order of the bands."""
+        of_step = step.scenes
+        members = [scene for scene in self.scenes if scene.id in of_step]
+        without = ((band, [scene for scene in members if scene.asset(band) is None]) for band in self.bands)
+        return tuple(
+            LackingBand(
+                band=band,
+                n_scenes=len(lacking),
+                n_all=len(members),
+                platforms=tuple(sorted({scene.platform or "unnamed platform" for scene in lacking})),
+            )
+            for band, lacking in without
+            if lacking
+        )
 
     def grid(self, model_grid: Grid) -> Grid:
         """The input's own grid."""
@@ -82,13 +125,12 @@ class InputPlan:
         """The input's plan as JSON values."""
         return {
             **self.settings_json(),
-            "clearest": list(self.clearest),
             "scenes": [scene.to_json() for scene in self.scenes],
-            "steps": [{**_step_json(step), "days": list(step.days)} for step in self.steps],
+            "steps": [{**_step_json(step), **_passes_json(step)} for step in self.steps],
         }
 
     def settings_json(self) -> dict[str, Any]:
-        """The input's plan without its scenes and their days, which are part of the keys of the blocks they touch."""
+        """The input's plan without its scenes and their passes, which are part of the keys of the blocks they touch."""
         return {
             "name": self.name,
             "bands": list(self.bands),
@@ -115,7 +157,6 @@ class InputPlan:
                 **plain,
                 "bands": tuple(plain["bands"]),
                 "mask": MaskRule(**mask),
-                "clearest": tuple(plain["clearest"]),
                 "scenes": tuple(Scene.from_json(scene) for scene in plain["scenes"]),
                 "steps": tuple(_step(step) for step in plain["steps"]),
             }
@@ -126,6 +167,18 @@ def _step_json(step: StepPlan) -> dict[str, Any]:
     return {"label": step.label, "start": step.start.isoformat(), "end": step.end.isoformat()}
 
 
+def _passes_json(step: StepPlan) -> dict[str, Any]:
+    return {"passes": [list(ids) for ids in step.passes], "days": list(step.days), "ranks": list(step.ranks)}
+
+
 def _step(plain: Mapping[str, Any]) -> StepPlan:
     start, end = datetime.fromisoformat(plain["start"]), datetime.fromisoformat(plain["end"])
-    return StepPlan(label=plain["label"], start=start, end=end, days=tuple(plain["days"]))
+    passes = tuple(tuple(ids) for ids in plain["passes"])
+    return StepPlan(
+        label=plain["label"],
+        start=start,
+        end=end,
+        passes=passes,
+        days=tuple(plain["days"]),
+        ranks=tuple(plain["ranks"]),
+    )

@@ -12,7 +12,7 @@ from tilewright.tasks.storage.ledger import json_digest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PLAN_FORMAT = 1
+PLAN_FORMAT = 2
 """Increased when a plan of an older Tilewright can no longer be run."""
 
 

@@ -223,8 +223,12 @@ def _scenes(plan: Plan, blocks: list[BlockEntry]) -> list[dict[str, Any]]:
     used = Counter(scene_id for entry in blocks for scene_id in entry.scenes)
     rows: dict[str, dict[str, Any]] = {}
     for planned in plan.inputs:
+        labels: dict[str, list[str]] = {}
+        for step in planned.steps:
+            for scene_id in step.scenes:
+                labels.setdefault(scene_id, []).append(step.label)
         for scene in planned.scenes:
-            steps = [step.label for step in planned.steps if scene.solar_day in step.days]
+            steps = labels.get(scene.id, [])
             row = rows.setdefault(
                 scene.id,
                 {
@@ -273,7 +277,9 @@ def _observed(planned: InputPlan, step: StepPlan, count: tuple[int, int] | None,
     return {
         "name": planned.name,
         "collections": sorted({scene.collection for scene in planned.scenes}),
-        "days": list(step.days),
+        "days": sorted(set(step.days)),
+        "passes": len(step.passes),
+        "lacking": [lacking.to_json() for lacking in planned.lacking_bands(step)],
         "middle": step.middle.isoformat() if step.days else None,
         "observed_percent": 100.0 * n_pixels / n_inside if known else None,
         "mean_observations": n_observations / n_inside if known else None,

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from dask import threaded
 from dask.base import compute
 
-from tilewright.tasks.compose.composite import composite
-from tilewright.tasks.compose.mask import valid_mask
+from tilewright.tasks.compose.lazy import composite, valid_mask
 from tilewright.tasks.compose.mask_rule import MaskRule
 from tilewright.tasks.cube.load import load_cube
 from tilewright.tasks.read.failures import FailureLog
@@ -66,10 +65,9 @@ def background_picture(plan: Plan, access: Access, *, max_size: int) -> np.ndarr
 def _last_visible_step(plan: Plan) -> tuple[InputPlan, tuple[Scene, ...]] | None:
     for entry in plan.inputs:
         for step in reversed(entry.steps):
+            of_step = step.scenes
             scenes = [
-                scene
-                for scene in entry.scenes
-                if scene.solar_day in step.days and all(scene.asset(band) for band in VISIBLE)
+                scene for scene in entry.scenes if scene.id in of_step and all(scene.asset(band) for band in VISIBLE)
             ]
             if scenes:
                 return entry, _clearest_scenes(scenes)

@@ -6,6 +6,7 @@ FLOORS = {
     "catalogs": [
         {"errors", "parquet", "schemas"},
         {"fields", "hrefs", "footprint", "s3", "scene", "sensors"},
+        {"passes"},
         {"gdal"},
         {"sources"},
         {"items", "publish"},
@@ -56,12 +57,12 @@ BETWEEN = {
     "models.card": {"catalogs.schemas"},
     "tasks.grid": {"models.measure"},
     "tasks.read": {"catalogs.gdal", "catalogs.hrefs", "catalogs.s3", "catalogs.scene"},
-    "tasks.cube": {"catalogs.scene"},
-    "tasks.compose": {"catalogs.scene", "models.spec"},
+    "tasks.cube": {"catalogs.passes", "catalogs.scene"},
+    "tasks.compose": {"catalogs.passes", "catalogs.scene", "models.spec"},
     "tasks.plan": {"catalogs.scene"},
     "tasks.block": {
         *("models.card", "models.measure", "models.run", "models.spec", "models.transforms"),
-        "catalogs.scene",
+        *("catalogs.passes", "catalogs.scene"),
     },
     "tasks.report": {"catalogs.scene", "models.spec"},
     "tasks.publish": {"catalogs.footprint", "catalogs.publish", "models.card", "models.spec"},

@@ -1,4 +1,4 @@
-"""Keys of blocks stay what they are: a product begun with an older Tilewright goes on, and nothing is done twice."""
+"""Keys of blocks stay what they are: a product begun with an older Tilewright of this format goes on."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ SCENE = {
     "simulated": False,
 }
 PLAN = {
-    "format": 1,
+    "format": 2,
     "name": "golden",
     "request": {},
     "source": {},
@@ -86,15 +86,16 @@ PLAN = {
                     "label": "2021-06",
                     "start": "2021-06-01T00:00:00+00:00",
                     "end": "2021-06-30T23:59:59+00:00",
+                    "passes": [["S2A_33UVP_20210615_0_L2A"]],
                     "days": ["2021-06-15"],
+                    "ranks": [0],
                 }
             ],
-            "clearest": ["2021-06-15"],
             "gaps": "leave",
         }
     ],
     "layers": ["class", "confidence"],
-    "engine": "odc",
+    "engine": "direct",
     "receptive": {},
     "exact": True,
     "exact_reason": "",
@@ -116,18 +117,18 @@ def key(plain, row, col):
 @pytest.mark.parametrize(
     ("changes", "place", "expected"),
     [
-        ({}, INSIDE, "bc8e36d2dc6125e3650f928a3b1bb336b8928c11decd268e652cdde31054254e"),
-        ({}, ELSEWHERE, "e4741edfd428fa91d089c3b331290321732feb0eb4560015f6c427932f8e8e15"),
+        ({}, INSIDE, "b95026d2b572d96241c0570d974b9d47084b163f310f9ad35c77bff1748bc4f8"),
+        ({}, ELSEWHERE, "011494b0672a9995a51a2212aaaec1ef80024ae778ab80853f6423c9cd90b66b"),
         (
             {"fused": True, "precision": "fp16"},
             INSIDE,
-            "d39ec9eed661cdf04cf8ce53855f2e1612c0a6e447d05fcc03bfd3a226199d13",
+            "4af0361ecfc3ccaf2e730bc16e4d4a0704a9f8a0427b82633bee09f203a0b715",
         ),
-        ({"tuned": True}, INSIDE, "e41bbd0dab85a3b299fa3a14334d014d7c4ab0ea6db7737940eca6eea6f8e4a9"),
+        ({"tuned": True}, INSIDE, "2b87a8e58d14d519399b883ed95b51cbc369c453e00a127bf357bc0d2e447f35"),
     ],
     ids=["under a scene", "without one", "fused", "tuned"],
 )
-def test_keys_are_those_of_the_first_release(changes, place, expected):
+def test_keys_are_those_of_format_2(changes, place, expected):
     assert key({**PLAN, **changes}, *place) == expected
 
 

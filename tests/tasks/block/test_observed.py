@@ -227,7 +227,7 @@ def test_inputs_of_one_label_share_its_row_and_a_span_that_has_days(clouded, car
     never = datetime(1970, 1, 1, tzinfo=UTC)
     steps = (
         replace(optics.steps[0], label="both"),
-        replace(radar.steps[0], label="both", start=never, end=never, days=()),
+        replace(radar.steps[0], label="both", start=never, end=never, passes=(), days=(), ranks=()),
     )
     plan = replace(worker.plan, inputs=(replace(optics, steps=steps[:1]), replace(radar, steps=steps[1:])))
     entry = BlockEntry(row=0, col=0, key="k", written=True, observed={"optics": ((50, 75),), "radar": ((0, 0),)})

@@ -19,8 +19,8 @@ from tests.support.cubes import cube
 from tests.support.scenes import real_scenes
 from tilewright.models.spec.inputs import REDUCERS
 from tilewright.tasks.compose import reducers, selection
-from tilewright.tasks.compose.composite import composite
-from tilewright.tasks.compose.mask import valid_mask
+from tilewright.tasks.compose.composite import count_passes, reduce_passes
+from tilewright.tasks.compose.lazy import composite, valid_mask
 from tilewright.tasks.compose.mask_rule import SCL_DROPPED, MaskRule
 from tilewright.tasks.compose.reducers import reducer_radius_px
 from tilewright.tasks.cube.load import load_cube
@@ -68,10 +68,9 @@ def test_reducers_by_eye(reducer: str, expected: list[float]) -> None:
     assert made.red.dtype == np.float32
 
 
-def test_least_cloudy_takes_the_plans_order_and_else_the_cover() -> None:
+def test_least_cloudy_takes_the_plans_ranks_and_else_the_cover() -> None:
     values = stack([1, 2, 3], [1, np.nan, 3], [1, np.nan, np.nan])
-    order = ["2023-06-02", "2023-06-03", "2023-06-01"]
-    assert reduce(values, "least-cloudy", order=order).red.values[0].tolist() == [2, 3, 1]
+    assert reduce_passes(values[None], "least-cloudy", ranks=[2, 0, 1])[0, 0].tolist() == [2, 3, 1]
     made = cube(values.shape, red=values).assign_coords(cloud_cover=("time", np.array([50, np.nan, 1], np.float32)))
     chosen = composite(made, valid_mask(made, rule=MaskRule(kind="none")), reducer="least-cloudy")
     assert chosen.red.values[0].tolist() == [3, 3, 1]
@@ -214,3 +213,10 @@ def two_clear_days():
     red = (("time", "y", "x"), da.from_array(values), {"units": "reflectance", "grid_mapping": "spatial_ref"})
     cube = xr.Dataset({"red": red}, coords=coords)
     return cube, cube["red"].notnull()
+
+
+def test_observations_are_those_of_the_least_observed_band():
+    nan = np.nan
+    red, nir = stack([1, 1, 1], [1, nan, 1], [1, 1, 1]), stack([1, nan, 1], [nan, nan, 1], [nan, nan, nan])
+    assert count_passes(np.stack([red, nir])).tolist() == [[2, 1, 0]]
+    assert count_passes(red[None]).tolist() == [[3, 2, 3]]

@@ -6,7 +6,7 @@ import pytest
 from scipy.ndimage import distance_transform_edt
 
 from tests.support.cubes import cube
-from tilewright.tasks.compose.mask import valid_mask
+from tilewright.tasks.compose.lazy import valid_mask
 from tilewright.tasks.compose.mask_rule import MaskRule
 
 

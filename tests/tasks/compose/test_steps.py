@@ -10,7 +10,7 @@ import pytest
 from tests.support.scenes import asset_of, scene_of, write_raster
 from tilewright.catalogs.scene import Scene
 from tilewright.models.spec.inputs import DatesSpec
-from tilewright.tasks.compose.steps import DatesError, StepPlan, days_by_cloud, plan_steps
+from tilewright.tasks.compose.steps import DatesError, StepPlan, clearest_passes, plan_steps
 
 
 @dataclass(frozen=True)
@@ -119,10 +119,19 @@ def test_each_day_or_the_clearest_of_them_in_times_order(template: Scene) -> Non
     assert days(lacking) == [("2023-01-05",), (), ()]
 
 
-def test_days_are_ranked_by_the_mean_cover_of_all_their_scenes(template: Scene) -> None:
+def test_passes_are_ranked_by_the_mean_cover_of_their_scenes_on_the_area(template: Scene) -> None:
     scenes = on(template, m01_05=80, m01_10=30, m01_15=None)
     scenes.append(replace(scenes[0], id="twin", cloud_cover=0.0))
-    assert days_by_cloud(scenes) == ("2023-01-10", "2023-01-05", "2023-01-15")
+    scenes.append(replace(scenes[1], id="far", cloud_cover=100.0))
+    period = [span("2023-01-01", "2023-01-31")]
+    (step,) = plan_steps(scenes, DatesSpec(), period)
+    assert step.ranks == (0, 1, 2)
+    (step,) = plan_steps(scenes, DatesSpec(), period, touching={"2023-01-05", "twin", "2023-01-10", "2023-01-15"})
+    assert step.passes == (("2023-01-05", "twin"), ("2023-01-10", "far"), ("2023-01-15",))
+    assert step.ranks == (1, 0, 2)
+    assert clearest_passes(step, 1).passes == (("2023-01-10", "far"),)
+    (step,) = plan_steps(scenes, DatesSpec(), period, touching={"2023-01-15"})
+    assert clearest_passes(step, 1).passes == (("2023-01-15",),), "only a pass on the area is chosen"
 
 
 def test_a_static_input_takes_everything_there_is(template: Scene) -> None:

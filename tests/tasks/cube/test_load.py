@@ -11,15 +11,13 @@ from odc.geo.geobox import GeoBox
 
 from tests.support.scenes import UTM, asset_of, real_scenes, scene_of, write_raster
 from tilewright.catalogs.scene import Scene
-from tilewright.tasks.compose.mask import valid_mask
-from tilewright.tasks.compose.mask_rule import MaskRule
 from tilewright.tasks.cube.load import load_cube
 from tilewright.tasks.read.access import Access
 from tilewright.tasks.read.counters import ReadStats
 from tilewright.tasks.read.failures import FailureLog, ReadError
 from tilewright.tasks.read.pixels import Conversion, Pixels, to_physical
 
-ENGINES = ("odc", "stackstac")
+ENGINES = ("direct", "odc", "stackstac")
 RANDOM = np.random.default_rng(5)
 
 
@@ -69,7 +67,7 @@ def test_the_cube_is_what_a_notebook_expects(tmp_path: Path, engine: str) -> Non
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_the_first_scene_of_a_day_wins_where_it_has_a_value(tmp_path: Path, engine: str) -> None:
+def test_the_first_scene_of_a_pass_wins_where_it_has_a_value(tmp_path: Path, engine: str) -> None:
     left, right = full(1), full(2)
     left[:, 2:] = 0
     right[0] = 0
@@ -177,22 +175,6 @@ def test_a_band_that_is_missing_is_empty_and_says_so(tmp_path: Path, engine: str
     assert empty.red.values.shape == (0, 4, 4)
 
 
-def test_a_scene_without_the_band_of_the_mask_is_not_judged_by_its_neighbour(tmp_path: Path) -> None:
-    """The pixel of a scene without a class band is usable, whichever other scenes cover the block."""
-    left = raster(tmp_path, "left", full(5))
-    classes = raster(tmp_path, "classes", full(9, dtype="uint8"))
-    right = raster(tmp_path, "right", full(7), left=400_040.0)
-    classed = scene_of(asset_of(left), asset_of(classes, "scl", unit="class"), name="classed")
-    unclassed = scene_of(asset_of(right), name="unclassed")
-    valid = {}
-    for name, scenes in (("both", [unclassed, classed]), ("one", [unclassed])):
-        cube = load_cube(scenes, grid(4, 8), ["red", "scl"], apart=["scl"])
-        valid[name] = valid_mask(cube, rule=MaskRule(kind="scl")).any("time").values
-    assert valid["both"][:, 4:].all()
-    assert not valid["both"][:, :4].any(), "cloudy"
-    assert np.array_equal(valid["both"], valid["one"])
-
-
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_tolerated_failure_leaves_its_pixels_missing(tmp_path: Path, engine: str) -> None:
     good, bad = raster(tmp_path, "good", full(7)), raster(tmp_path, "bad", full(5))
@@ -230,7 +212,7 @@ def test_hrefs_are_signed_when_they_are_read(tmp_path: Path) -> None:
 
 def test_wrong_words_are_refused(tmp_path: Path) -> None:
     scene = scene_of(asset_of(raster(tmp_path, "x", full(7))))
-    with pytest.raises(ValueError, match="engine 'gdal' is not known: give one of odc, stackstac"):
+    with pytest.raises(ValueError, match="engine 'gdal' is not known: give one of direct, odc, stackstac"):
         load_cube([scene], grid(4, 4), ["red"], engine="gdal")
     with pytest.raises(ValueError, match="rotated, flipped"):
         load_cube([scene], GeoBox((4, 4), Affine(10, 1, 0, 0, -10, 0), UTM), ["red"])

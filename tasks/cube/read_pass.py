@@ -1,0 +1,192 @@
+"""One pass on a geobox: each pixel takes all its bands from the first scene that sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from tilewright.tasks.cube.scene_band import BandRequest, read_stored, read_values
+from tilewright.tasks.read.pixels import Pixels
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
+
+    from tilewright.catalogs.scene import Scene
+    from tilewright.tasks.read.access import Access
+
+
+Window = tuple[slice, slice]
+"""Rows and columns of a geobox."""
+
+Judge = Callable[[Mapping[str, Pixels]], np.ndarray]
+"""The mask of a scene: its quality bands by name -> (y, x) bool, True where it drops the pixel."""
+
+
+class SceneReads(Protocol):
+    """The pixels of scenes on one geobox, window by window."""
+
+    def values(self, scene: Scene, band: BandRequest, window: Window, *, out: np.ndarray) -> bool:
+        """Write the values of a band to `out`; False, and NaN, for a read whose failure is tolerated."""
+
+    def stored(self, scene: Scene, band: BandRequest, window: Window) -> Pixels | None:
+        """The stored numbers of a band; None for a read whose failure is tolerated."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileReads:
+    """The pixels of scenes, read from their files when they are asked for."""
+
+    geobox: GeoBox
+    access: Access
+
+    def values(self, scene: Scene, band: BandRequest, window: Window, *, out: np.ndarray) -> bool:
+        """The values of a band, as `read_values` writes them."""
+        return read_values(scene, band, self.geobox[window], self.access, out=out)
+
+    def stored(self, scene: Scene, band: BandRequest, window: Window) -> Pixels | None:
+        """The stored numbers of a band, as `read_stored` gives them."""
+        return read_stored(scene, band, self.geobox[window], self.access)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassRequest:
+    """The bands wanted of each scene of a pass, and the mask that decides with `quality` bands which pixels it drops.
+
+    `quality` in "class" is judged by its stored numbers, else by its physical values. A scene that lacks one of them
+    is not judged. The mask of a pixel depends on quality bands up to `reach` pixels away.
+    """
+
+    bands: tuple[BandRequest, ...]
+    quality: tuple[BandRequest, ...] = ()
+    judge: Judge | None = field(default=None, repr=False)
+    reach: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayReads:
+    """The pixels of scenes, cut from arrays over the whole geobox, by (scene id, band); NaN = missing.
+
+    A failure that was tolerated when they were made is NaN too.
+    """
+
+    bands: Mapping[tuple[str, str], np.ndarray]
+    quality: Mapping[tuple[str, str], np.ndarray]
+
+    def values(self, scene: Scene, band: BandRequest, window: Window, *, out: np.ndarray) -> bool:
+        """The values of a band, or of a quality band that is no input band."""
+        key = (scene.id, band.band)
+        out[...] = (self.bands[key] if key in self.bands else self.quality[key])[window]
+        return True
+
+    def stored(self, scene: Scene, band: BandRequest, window: Window) -> Pixels | None:
+        """The stored numbers of a quality band, as float32."""
+        return Pixels(values=self.quality[scene.id, band.band][window], nodata=np.nan, valid=None)
+
+
+def read_pass(
+    scenes: Sequence[Scene], reads: SceneReads, request: PassRequest, *, out: np.ndarray, threads: int = 1
+) -> None:
+    """Write the bands of a pass to `out`, (band, y, x) float32; NaN in every band where no scene sees the pixel.
+
+    A scene sees a pixel where all bands that it has are there and its own mask does not drop it. `scenes` are in the
+    order in which they are asked (catalogs/passes.seeing_order); a later one is read only around the pixels that no
+    earlier one sees. A band that the seeing scene lacks is NaN. `threads` bands are read at a time.
+
+    Raises ReadError for a scene that cannot be read, unless its failure is tolerated: it then sees nothing.
+    """
+    holes = np.ones(out.shape[1:], dtype=bool)
+    n_read = 0
+    for scene in scenes:
+        window = _around(holes)
+        if window is None:
+            break
+        usable = _usable(scene, window, holes, request, reads)
+        if not usable.any():
+            continue
+        # The first scene that is read fills everything: it is read into the result itself.
+        here = out[:, window[0], window[1]]
+        values = here if n_read == 0 else np.empty(here.shape, dtype=out.dtype)
+        seen = _read_bands(scene, window, usable, request, reads, values=values, threads=threads)
+        if n_read:
+            np.copyto(here, values, where=seen)
+        elif not seen.all():
+            np.copyto(here, np.float32(np.nan), where=~seen)
+        holes[window] &= ~seen
+        n_read += 1
+    if n_read == 0:
+        out[...] = np.nan
+
+
+def _usable(scene: Scene, window: Window, holes: np.ndarray, request: PassRequest, reads: SceneReads) -> np.ndarray:
+    """True for the holes in the window that the scene's own mask does not drop, (y, x)."""
+    wanted = holes[window]
+    if request.judge is None or not all(scene.asset(band.band) for band in request.quality):
+        return wanted
+    wide, inner = _widened(window, holes.shape, request.reach)
+    quality: dict[str, Pixels] = {}
+    for band in request.quality:
+        pixels = reads.stored(scene, band, wide) if band.unit == "class" else _physical(scene, band, wide, reads)
+        if pixels is None:
+            return np.zeros_like(wanted)
+        quality[band.band] = pixels
+    return wanted & ~request.judge(quality)[inner]
+
+
+def _physical(scene: Scene, band: BandRequest, window: Window, reads: SceneReads) -> Pixels | None:
+    shape = (window[0].stop - window[0].start, window[1].stop - window[1].start)
+    values = np.empty(shape, dtype=np.float32)
+    return Pixels(values=values, nodata=np.nan, valid=None) if reads.values(scene, band, window, out=values) else None
+
+
+def _read_bands(
+    scene: Scene,
+    window: Window,
+    usable: np.ndarray,
+    request: PassRequest,
+    reads: SceneReads,
+    *,
+    values: np.ndarray,
+    threads: int,
+) -> np.ndarray:
+    """Read a scene's bands into `values` (band, y, x); True where the scene sees a usable pixel, (y, x)."""
+    present = [number for number, band in enumerate(request.bands) if scene.asset(band.band) is not None]
+    for number in set(range(len(request.bands))) - set(present):
+        values[number] = np.nan
+
+    def read(number: int) -> bool:
+        return reads.values(scene, request.bands[number], window, out=values[number])
+
+    if threads > 1 and len(present) > 1:
+        with ThreadPoolExecutor(min(threads, len(present))) as pool:
+            all_read = all(list(pool.map(read, present)))
+    else:
+        all_read = all(read(number) for number in present)
+    if not present or not all_read:
+        return np.zeros_like(usable)
+    missing = np.isnan(values[present[0]])
+    for number in present[1:]:
+        missing |= np.isnan(values[number])
+    return usable & ~missing
+
+
+def _around(holes: np.ndarray) -> Window | None:
+    """The window around every True of (y, x), or None if there is none."""
+    rows = np.flatnonzero(holes.any(axis=1))
+    if rows.size == 0:
+        return None
+    cols = np.flatnonzero(holes[rows[0] : rows[-1] + 1].any(axis=0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(cols[0]), int(cols[-1]) + 1)
+
+
+def _widened(window: Window, shape: tuple[int, ...], reach: int) -> tuple[Window, Window]:
+    """A window with `reach` more pixels on each side inside the shape, and the place of the window in it."""
+    spans = [
+        (max(0, span.start - reach), min(size, span.stop + reach)) for span, size in zip(window, shape, strict=True)
+    ]
+    wide = slice(*spans[0]), slice(*spans[1])
+    rows, cols = (slice(span.start - first, span.stop - first) for span, (first, _) in zip(window, spans, strict=True))
+    return wide, (rows, cols)

@@ -1,0 +1,92 @@
+"""One band of one scene on a geobox: its stored numbers, or its values in the unit asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tilewright.tasks.read.failures import ReadError
+from tilewright.tasks.read.pixels import Conversion, Pixels, convert_unit, to_physical
+from tilewright.tasks.read.reader import read_asset
+from tilewright.tasks.read.retry import UnreadableError
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
+
+    from tilewright.catalogs.scene import Scene
+    from tilewright.tasks.read.access import Access
+
+
+MASK_BANDS = frozenset({"scl", "cloud", "snow", "qa", "qa_pixel", "qa_radsat"})
+"""Bands that describe how usable a pixel is: always resampled by nearest neighbour."""
+
+CATEGORIES = frozenset({"scl", "qa", "qa_pixel", "qa_radsat"})
+"""Bands that are categories even if no scene has them."""
+
+BACKSCATTER = frozenset({"linear", "db"})
+"""Units that are converted into each other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BandRequest:
+    """A band as it is wanted: resampled by `resampling`, in `unit`.
+
+    A band in "class" keeps its stored integers; every other one is physical. Values are converted between linear power
+    and decibels; all other units must be those of the scenes already. Categories and masks are never averaged,
+    whatever `resampling` says.
+    """
+
+    band: str
+    unit: str
+    resampling: str
+
+    def method(self, unit: str) -> str:
+        """The resampling of a file whose numbers are in a unit."""
+        return "nearest" if "class" in {unit, self.unit} or self.band in MASK_BANDS else self.resampling
+
+
+def read_stored(scene: Scene, request: BandRequest, geobox: GeoBox, access: Access) -> Pixels | None:
+    """The stored numbers of a scene's band on the geobox; None if the read failed and the failure is tolerated.
+
+    Raises ReadError for a scene that cannot be read, unless the access tolerates it.
+    """
+    asset = scene.asset(request.band)
+    assert asset is not None, f"{scene.id} is asked for {request.band} without having it"
+
+    def sign() -> str:
+        return asset.href if access.sign is None else access.sign(scene, asset.href)
+
+    try:
+        return read_asset(
+            asset,
+            geobox,
+            resampling=request.method(asset.unit),
+            reading=access.reading,
+            sign=sign,
+            stats=access.stats,
+        )
+    except UnreadableError as error:
+        failed = ReadError(item=scene.id, band=request.band, href=asset.href, reason=str(error), block=access.block)
+        if access.failures is None:
+            raise failed from error
+        access.failures.record(failed)
+        return None
+
+
+def read_values(scene: Scene, request: BandRequest, geobox: GeoBox, access: Access, *, out: np.ndarray) -> bool:
+    """Write the physical values of a scene's band to `out`, (y, x) float32, NaN = missing.
+
+    False if the read failed and the failure is tolerated; `out` is then all NaN. Raises ReadError as `read_stored`.
+    """
+    pixels = read_stored(scene, request, geobox, access)
+    if pixels is None:
+        out[...] = np.nan
+        return False
+    asset = scene.asset(request.band)
+    assert asset is not None, "it was read"
+    to_physical(pixels, Conversion(scale=asset.scale, offset=asset.offset), out=out)
+    if asset.unit != request.unit and {asset.unit, request.unit} <= BACKSCATTER:
+        out[...] = convert_unit(out, source=asset.unit, target=request.unit)
+    return True
