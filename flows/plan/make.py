@@ -29,8 +29,11 @@ if TYPE_CHECKING:
     from tilewright.flows.plan.scenes import InputScenes
     from tilewright.models.card.card import ModelCard
     from tilewright.models.measure.facts import ModelFacts
-    from tilewright.tasks.plan.inputs import InputPlan
+    from tilewright.tasks.plan.inputs import InputPlan, LackingBand
     from tilewright.tasks.plan.raster import RasterPlan
+
+STEPS_NAMED = 6
+"""Steps that a warning names; the others are counted."""
 
 VERSIONED = ("tilewright", "onnxruntime", "onnxruntime-gpu", "rasterio", "odc-stac", "numpy", "zarr")
 
@@ -157,13 +160,25 @@ def _input_warnings(job: Job, inputs: Sequence[InputPlan]) -> Iterable[str]:
         empty = [step.label for step in entry.steps if not step.passes]
         if empty:
             yield f"Input {entry.name}: no scene for step {', '.join(empty)}; it is filled as missing."
-        for step in entry.steps:
-            for lacking in entry.lacking_bands(step):
-                place = f" of step {step.label}" if len(entry.steps) > 1 else ""
-                yield (
-                    f"Input {entry.name}: {lacking.n_scenes} of {lacking.n_all} scenes{place} have no {lacking.band} "
-                    f"({', '.join(lacking.platforms)}): observations counts those that have every band."
-                )
+        yield from lacking_band_warnings(entry)
+
+
+def lacking_band_warnings(entry: InputPlan) -> Iterable[str]:
+    """One warning for each band that some scenes of an input do not have, with the steps and platforms."""
+    found: dict[str, list[tuple[str, LackingBand]]] = {}
+    for step in entry.steps:
+        for lacking in entry.lacking_bands(step):
+            found.setdefault(lacking.band, []).append((step.label, lacking))
+    for band, cases in found.items():
+        n_scenes, n_all = (sum(getattr(case, key) for _, case in cases) for key in ("n_scenes", "n_all"))
+        labels = [label for label, _ in cases]
+        more = f" and {len(labels) - STEPS_NAMED} more" if len(labels) > STEPS_NAMED else ""
+        place = f" of step {', '.join(labels[:STEPS_NAMED])}{more}" if len(entry.steps) > 1 else ""
+        platforms = ", ".join(sorted({platform for _, case in cases for platform in case.platforms}))
+        yield (
+            f"Input {entry.name}: {n_scenes} of {n_all} scenes{place} have no {band} ({platforms}): observations "
+            "counts those that have every band."
+        )
 
 
 def _block_warnings(job: Job, raster: RasterPlan) -> Iterable[str]:

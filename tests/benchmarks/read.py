@@ -3,8 +3,8 @@
     python tests/benchmarks/read.py [--size 2048] [--dates 6] [--threads 2]
 
 Makes simulated granules in a temporary folder, then reads the same pixels six ways, all in this run: one rasterio
-loop (the floor), Tilewright alone and on either engine, odc-stac and stackstac plain. The read factor is pixels decoded over
-pixels of the file blocks needed; seconds are the best of three.
+loop (the floor), Tilewright alone and on either engine, odc-stac and stackstac plain. The read factor is pixels
+decoded over pixels of the file blocks needed; seconds are the best of three.
 """
 
 from __future__ import annotations

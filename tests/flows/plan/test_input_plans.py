@@ -12,6 +12,7 @@ from tests.support.scenes import asset_of, scene_of, write_raster
 from tests.support.worlds import World, pixel_job, write_card
 from tilewright.flows.job.job import JobError
 from tilewright.flows.plan.input_plans import plan_inputs
+from tilewright.flows.plan.make import lacking_band_warnings
 from tilewright.flows.plan.scenes import InputScenes
 from tilewright.models.card.card import load_card
 
@@ -55,6 +56,15 @@ def test_a_band_that_no_scene_has_is_refused(planned, days, words):
 
 def test_a_band_that_some_scene_has_is_planned(planned):
     assert len(planned(("2023-06-05", ["green"]), ("2023-06-10", ["green", "nir"])).scenes) == 2
+
+
+def test_bands_that_only_some_scenes_have_are_told_with_steps_and_platforms(planned):
+    entry = planned(("2023-06-05", ["green"]), ("2023-06-10", ["green", "nir"]), ("2023-06-15", ["green", "nir"]))
+    (lacking,) = entry.lacking_bands(entry.steps[0])
+    assert lacking.to_json() == {"band": "nir", "scenes": 1, "of": 3, "platforms": ["unnamed platform"]}
+    (warning,) = lacking_band_warnings(entry)
+    assert warning.startswith("Input x: 1 of 3 scenes have no nir (unnamed platform): observations counts")
+    assert not list(lacking_band_warnings(planned(("2023-06-10", ["green", "nir"]))))
 
 
 def test_an_input_that_the_model_can_do_without_is_planned(planned):
