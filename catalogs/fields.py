@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from typing import Any
+
+DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{8}")
+
+MOMENT = re.compile(
+    rf"({DATE.pattern})(?:(?:T|_|\s+)([0-9]{{2}})(?::?([0-9]{{2}})(?::?([0-9]{{2}})(?:[.,]([0-9]+))?)?)?\s*"
+    r"(Z|UTC|[+-][0-9]{2}(?::?[0-9]{2})?)?)?",
+    re.IGNORECASE,
+)
+"""A date, and after T or a blank a time, in the extended or basic form of ISO 8601."""
 
 NAMED_NUMBERS = {"nan": math.nan, "inf": math.inf, "+inf": math.inf, "-inf": -math.inf}
 
@@ -51,17 +61,68 @@ def listing(value: object) -> Sequence[Any]:
 
 
 def instant(value: object) -> datetime | None:
-    """The value as an aware UTC datetime, or None; a time without a zone is UTC, as STAC defines it."""
-    if isinstance(value, datetime):
-        parsed = value
-    elif isinstance(value, str):
-        try:
-            parsed = datetime.fromisoformat(value.strip())
-        except ValueError:
+    """The value as an aware UTC datetime, or None; a time without a zone is UTC, as STAC defines it.
+
+    A date alone is its midnight. Second 60 is the last microsecond of its minute: a leap second belongs to its own day.
+    Digits beyond microseconds are cut off. Source: RFC 3339, 5.6 and 5.7.
+    """
+    try:
+        if isinstance(value, datetime):
+            parsed: datetime | None = value
+        elif isinstance(value, date):
+            parsed = datetime.combine(value, time.min)
+        else:
+            parsed = _moment(value.strip()) if isinstance(value, str) else None
+        if parsed is None:
             return None
-    else:
+        return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+
+
+def last_instant(value: object) -> datetime | None:
+    """The last moment that the value names as an aware UTC datetime, or None: a date alone is its whole day."""
+    moment = instant(value)
+    alone = DATE.fullmatch(value.strip()) if isinstance(value, str) else not isinstance(value, datetime)
+    return moment + timedelta(days=1, microseconds=-1) if moment is not None and alone else moment
+
+
+def stated_span(properties: Mapping[str, Any]) -> tuple[datetime, datetime | None] | None:
+    """(`datetime`, None) or (`start_datetime`, `end_datetime`) of an item's properties; None if neither can be read.
+
+    An item with a `datetime` is that moment, whatever interval it states beside. Without an end, and if both ends are
+    equal, the start is the moment.
+    """
+    moment = instant(properties.get("datetime"))
+    if moment is not None:
+        return moment, None
+    start, end = instant(properties.get("start_datetime")), last_instant(properties.get("end_datetime"))
+    if start is None:
+        return None
+    return start, None if end == start else end
+
+
+def _moment(written: str) -> datetime | None:
+    """The moment of a text, with its zone if it has one. Raises ValueError for one that the calendar lacks."""
+    found = MOMENT.fullmatch(written)
+    if found is None:
+        return None
+    day, hour, minute, second, fraction, zone = found.groups()
+    midnight = datetime.combine(date.fromisoformat(day), time.min)
+    if second == "60":
+        second, fraction = "59", "999999"
+    fields = (int(hour or 0), int(minute or 0), int(second or 0), int((fraction or "")[:6].ljust(6, "0")))
+    past_midnight = fields == (24, 0, 0, 0)
+    clock = time() if past_midnight else time(*fields)
+    moment = datetime.combine(midnight, clock) + timedelta(days=past_midnight)
+    return moment.replace(tzinfo=_zone(zone))
+
+
+def _zone(written: str | None) -> timezone:
+    if written is None or written.upper() in {"Z", "UTC"}:
+        return UTC
+    hours, minutes = int(written[1:3]), int(written[-2:]) if len(written) > 3 else 0
+    return timezone((1 if written[0] == "+" else -1) * timedelta(hours=hours, minutes=minutes))
 
 
 def first(*values: Any) -> Any:

@@ -13,7 +13,7 @@ from tilewright.catalogs.footprint import footprint_of
 from tilewright.catalogs.gdal import read_overview as read_band_overview
 from tilewright.catalogs.items.duplicates import keep_newest
 from tilewright.catalogs.items.normalise import normalise_item
-from tilewright.catalogs.items.properties import bbox_of, item_datetime
+from tilewright.catalogs.items.properties import bbox_of, item_span
 from tilewright.catalogs.items.radiometry import RADIOMETRY_CHOICES, verify_states
 from tilewright.catalogs.sensors import ALIASES, canonical_collection, known_bands
 from tilewright.catalogs.sources.api import api_items
@@ -146,11 +146,11 @@ def _limited(raw_items: Iterator[RawItem], source: Source, limit: int) -> Iterat
 def _within_query(item: Mapping[str, Any], query: Query) -> bool:
     """False for an item outside the period or the area, which is dropped before its other fields can be refused."""
     try:
-        taken = item_datetime(item)
+        start, end = item_span(item)
         footprint = footprint_of(mapping(item.get("geometry")) or None, bbox_of(item))
     except CatalogError as error:
         raise CatalogError(f"item {item.get('id', '(no id)')}: {error}") from error
-    return query.in_period(taken) and bool(footprint.intersects(query.aoi))
+    return query.in_period(start, end) and bool(footprint.intersects(query.aoi))
 
 
 def _passes(scene: Scene, filters: Filters) -> bool:

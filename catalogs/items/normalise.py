@@ -93,6 +93,7 @@ def _normalise(item: Mapping[str, Any], source: Source, *, radiometry: str, base
         updated=acquisition.updated,
         href=base,
         simulated=mapping(item.get("properties")).get("tw:simulated") is True,
+        end=acquisition.end,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.errors import CatalogError
-from tilewright.catalogs.fields import first, instant, integer, listing, mapping, number, text
+from tilewright.catalogs.fields import first, instant, integer, listing, mapping, number, stated_span, text
 from tilewright.catalogs.sensors import parse_baseline
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class Acquisition:
     """The properties of one item; a field is None if the item lacks it. Scene says what the fields mean."""
 
     datetime: datetime
+    end: datetime | None
     platform: str | None
     granule: str | None
     orbit_state: str | None
@@ -43,15 +44,17 @@ def read_acquisition(item: Mapping[str, Any]) -> Acquisition:
     """The acquisition an item describes.
 
     Raises:
-        CatalogError: the item has no date.
+        CatalogError: the item has no date, or an interval that ends before it starts.
     """
     properties = mapping(item.get("properties"))
+    taken, end = item_span(item)
     orbit_state = text(properties.get("sat:orbit_state"))
     generated = first(*(instant(properties.get(key)) for key in GENERATION_TIMES))
     updated = instant(properties.get("updated"))
     mode = text(properties.get("sar:instrument_mode"))
     return Acquisition(
-        datetime=item_datetime(item),
+        datetime=taken,
+        end=end,
         platform=platform_of(item),
         granule=_granule(item),
         orbit_state=orbit_state.lower() if orbit_state else None,
@@ -65,17 +68,23 @@ def read_acquisition(item: Mapping[str, Any]) -> Acquisition:
     )
 
 
-def item_datetime(item: Mapping[str, Any]) -> datetime:
-    """The item's datetime in UTC, or its start if the item has only a range.
+def item_span(item: Mapping[str, Any]) -> tuple[datetime, datetime | None]:
+    """(moment, None) of an item in UTC, or (start, end) of one that states an interval and no moment.
 
     Raises:
-        CatalogError: it has neither.
+        CatalogError: it has neither, none of them can be read, or the interval ends before it starts.
     """
     properties = mapping(item.get("properties"))
-    taken = first(*(instant(properties.get(key)) for key in ("datetime", "start_datetime")))
-    if taken is None:
-        raise CatalogError("it has neither datetime nor start_datetime")
-    return taken
+    span = stated_span(properties)
+    if span is None:
+        stated = first(properties.get("datetime"), properties.get("start_datetime"))
+        if stated is None:
+            raise CatalogError("it has neither datetime nor start_datetime")
+        raise CatalogError(f"its date {str(stated)[:40]!r} cannot be read; expected like 2021-06-17T10:05:59Z")
+    start, end = span
+    if end is not None and end < start:
+        raise CatalogError(f"its interval ends at {end.isoformat()}, before it starts at {start.isoformat()}")
+    return start, end
 
 
 def platform_of(item: Mapping[str, Any]) -> str | None:

@@ -12,7 +12,7 @@ from rasterio.errors import RasterioError
 from shapely.geometry import box, mapping
 
 from tilewright.catalogs.errors import CatalogError, UnknownCollectionError
-from tilewright.catalogs.fields import first, instant, integer, text
+from tilewright.catalogs.fields import first, instant, integer, stated_span, text
 from tilewright.catalogs.gdal import gdal_name, look_settings
 from tilewright.catalogs.hrefs import check_href, display_href, resolve_href
 from tilewright.catalogs.sources.registry import sign_href
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tilewright.catalogs.sources.source import Query, Source
+
+    TimeSpan = tuple[datetime, datetime | None]
 
 
 AT_ONCE = 8
@@ -38,7 +40,9 @@ PROPERTIES = {
 
 CALIBRATION_FIELDS = ("scale", "offset", "unit", "nodata")
 
-FIELDS = frozenset({"href", "datetime", "collection", "band", "bands", "scene", *PROPERTIES, *CALIBRATION_FIELDS})
+TIME_FIELDS = ("datetime", "start_datetime", "end_datetime")
+
+FIELDS = frozenset({"href", *TIME_FIELDS, "collection", "band", "bands", "scene", *PROPERTIES, *CALIBRATION_FIELDS})
 
 # The sides of a footprint are curved in geographic coordinates; each is divided into about this many segments.
 SEGMENTS_PER_SIDE = 9
@@ -46,11 +50,15 @@ SEGMENTS_PER_SIDE = 9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedFile:
-    """One entry of the list with the header of its file; `footprint` is GeoJSON in EPSG:4326."""
+    """One entry of the list with the header of its file; `footprint` is GeoJSON in EPSG:4326.
+
+    `taken` is the entry's moment and `end` None, or the start and end of the interval it states.
+    """
 
     entry: Mapping[str, Any]
     href: str
     taken: datetime
+    end: datetime | None
     bands: tuple[str | None, ...]
     header: Mapping[str, Any]
     footprint: Mapping[str, Any]
@@ -71,9 +79,9 @@ def file_items(source: Source, query: Query) -> Iterator[RawItem]:
             f"{source.name} has no collection {query.collections[0]}; it has: {', '.join(sorted(available))}"
         )
     wanted = [
-        (entry, taken)
-        for entry, taken in entries
-        if entry["collection"] in query.collections and query.in_period(taken)
+        (entry, span)
+        for entry, span in entries
+        if entry["collection"] in query.collections and query.in_period(*span)
     ]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         files = list(pool.map(lambda pair: _read_header(pair[0], pair[1], source), wanted))
@@ -81,8 +89,8 @@ def file_items(source: Source, query: Query) -> Iterator[RawItem]:
         yield RawItem(item=_item(name, scene), location=source.href)
 
 
-def _checked_entry(entry: Mapping[str, Any], source: Source) -> tuple[Mapping[str, Any], datetime]:
-    """The entry and its date.
+def _checked_entry(entry: Mapping[str, Any], source: Source) -> tuple[Mapping[str, Any], TimeSpan]:
+    """The entry and its date: (moment, None), or (start, end) of an interval.
 
     Raises:
         CatalogError: a field is missing, unknown or of the wrong form.
@@ -93,18 +101,33 @@ def _checked_entry(entry: Mapping[str, Any], source: Source) -> tuple[Mapping[st
         raise CatalogError(
             f"{source.name}: {shown} has unknown fields {', '.join(unknown)}; known: {', '.join(sorted(FIELDS))}"
         )
-    missing = [key for key in ("href", "datetime", "collection") if not entry.get(key)]
-    if missing or not (entry.get("band") or entry.get("bands")):
-        raise CatalogError(f"{source.name}: {shown} needs href, datetime, collection and band (or bands)")
-    taken = instant(entry["datetime"])
-    if taken is None:
+    missing = [key for key in ("href", "collection") if not entry.get(key)]
+    dated = entry.get("datetime") or (entry.get("start_datetime") and entry.get("end_datetime"))
+    if missing or not dated or not (entry.get("band") or entry.get("bands")):
         raise CatalogError(
-            f"{source.name}: {shown} has datetime {entry['datetime']!r}; expected like 2021-06-17T10:05:59Z"
+            f"{source.name}: {shown} needs href, datetime (or start_datetime and end_datetime), collection and band (or "
+            "bands)"
         )
-    return entry, taken
+    return entry, _span(entry, f"{source.name}: {shown}")
 
 
-def _read_header(entry: Mapping[str, Any], taken: datetime, source: Source) -> ListedFile:
+def _span(entry: Mapping[str, Any], shown: str) -> TimeSpan:
+    """(moment, None) or (start, end) of an entry.
+
+    Raises:
+        CatalogError: a date that the entry states cannot be read, or its interval ends before it starts.
+    """
+    for key in TIME_FIELDS:
+        if entry.get(key) is not None and instant(entry[key]) is None:
+            raise CatalogError(f"{shown} has {key} {entry[key]!r}; expected like 2021-06-17T10:05:59Z")
+    span = stated_span(entry)
+    assert span is not None, "an entry has a moment or both ends of an interval"
+    if span[1] is not None and span[1] < span[0]:
+        raise CatalogError(f"{shown} has an end_datetime before its start_datetime: write the earlier date first")
+    return span
+
+
+def _read_header(entry: Mapping[str, Any], span: TimeSpan, source: Source) -> ListedFile:
     href = check_href(resolve_href(str(entry["href"]), source.href), origin=source.href, hosts=source.hosts)
     try:
         with (
@@ -117,7 +140,8 @@ def _read_header(entry: Mapping[str, Any], taken: datetime, source: Source) -> L
             return ListedFile(
                 entry=entry,
                 href=href,
-                taken=taken,
+                taken=span[0],
+                end=span[1],
                 bands=bands,
                 header=_header_fields(file),
                 footprint=_footprint(file),
@@ -174,7 +198,7 @@ def _files_by_scene(files: Sequence[ListedFile]) -> dict[str, list[ListedFile]]:
         n_known = sum(1 for known in names if known[0] == stem)
         name = text(file.entry.get("scene")) or names.setdefault(grid, f"{stem}_{n_known}" if n_known else stem)
         scenes.setdefault(name, []).append(file)
-        if file.taken != scenes[name][0].taken:
+        if (file.taken, file.end) != (scenes[name][0].taken, scenes[name][0].end):
             raise CatalogError(f"scene {name}: its files have different dates")
     return scenes
 
@@ -188,7 +212,10 @@ def _extent(header: Mapping[str, Any]) -> tuple[float, ...]:
 
 def _item(name: str, scene: Sequence[ListedFile]) -> dict[str, Any]:
     """The scene as a STAC Item."""
-    properties = {"datetime": scene[0].taken.isoformat()}
+    taken, end = scene[0].taken, scene[0].end
+    properties: dict[str, Any] = {"datetime": taken.isoformat()}
+    if end is not None:
+        properties = {"datetime": None, "start_datetime": taken.isoformat(), "end_datetime": end.isoformat()}
     for field, key in PROPERTIES.items():
         value = first(*(file.entry.get(field) for file in scene))
         if value is not None:

@@ -96,9 +96,14 @@ class Query:
     end: datetime | None
     limit_items: int
 
-    def in_period(self, moment: datetime) -> bool:
-        """True for a moment in the period."""
-        return (self.start is None or moment >= self.start) and (self.end is None or moment <= self.end)
+    def in_period(self, start: datetime, end: datetime | None = None) -> bool:
+        """True for a moment in the period, or for an interval (`end` later) that shares more than one instant with it.
+
+        The rule is that of `Scene.within`.
+        """
+        if end is None or end == start:
+            return (self.start is None or start >= self.start) and (self.end is None or start <= self.end)
+        return (self.start is None or self.start < end) and (self.end is None or start < self.end)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from shapely.geometry import box
 
 from tilewright.catalogs.errors import CatalogError, UnknownCollectionError
-from tilewright.catalogs.fields import instant, listing, mapping, number, text
+from tilewright.catalogs.fields import instant, last_instant, listing, mapping, number, text
 from tilewright.catalogs.hrefs import resolve_href, scheme_of
 from tilewright.catalogs.sources.fetch import read_json
 from tilewright.catalogs.sources.source import RawItem
@@ -114,5 +114,6 @@ def _bbox_intersects(entry: Any, aoi: BaseGeometry) -> bool:
 
 
 def _interval_overlaps(entry: Any, query: Query) -> bool:
-    start, end = (*(instant(value) for value in listing(entry)), None, None)[:2]
+    first, last = (*listing(entry), None, None)[:2]
+    start, end = instant(first), last_instant(last)
     return not ((query.end and start and start > query.end) or (query.start and end and end < query.start))

@@ -102,7 +102,7 @@ def input_scenes(job: Job, spec: InputSpec, source: Source, *, reach: float = 0.
     found: dict[str, Scene] = {}
     aoi = search_area(job.area.geometry, metres=reach) if reach else job.area.geometry
     static = spec.dates.kind == "static"
-    for start, end in [(None, None)] if static else [(period.start, period.end) for period in job.period]:
+    for start, end in [(None, None)] if static else [period.known_ends for period in job.period]:
         try:
             scenes = search_scenes(
                 source,
