@@ -160,6 +160,17 @@ class Job(BaseModel):
             raise ValueError(f"period: the names {names} must differ")
         return self
 
+    @model_validator(mode="after")
+    def _before_comes_first(self) -> Job:
+        named = {period.name: period for period in self.period}
+        before, after = named.get("before"), named.get("after")
+        if before is not None and after is not None and after.start <= before.end:
+            raise ValueError(
+                f"period: before ({before.text}) must end before after ({after.text}) starts: they are reversed, overlap "
+                "or are the same period"
+            )
+        return self
+
     @property
     def output_uri(self) -> str:
         """The folder or URI of the product: ``output``, else a folder of the job's name under ``out``."""
@@ -219,7 +230,7 @@ def read_plain(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_JOB_BYTES:
             raise JobError(f"{path} is larger than {MAX_JOB_BYTES // 2**20} MiB: a job is a short YAML file.")
-        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+        plain = yaml.safe_load(path.read_bytes())
     except OSError as error:
         raise JobError(f"The job {path} cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:

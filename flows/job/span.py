@@ -129,7 +129,9 @@ def _within_day(day: date, clock: str) -> Span:
                      f"{found['zone'] or ''}")  # fmt: skip
     if moment is None:
         raise ValueError(f"{clock!r} is no time of day")
-    whole = timedelta(0) if found["second"] else timedelta(minutes=1) if found["minute"] else timedelta(hours=1)
+    # 24:00 is the end of its day, not a minute of the next.
+    exact = bool(found["second"]) or found["hour"] == "24"
+    whole = timedelta(0) if exact else timedelta(minutes=1) if found["minute"] else timedelta(hours=1)
     return Span(start=moment, stop=moment + whole)
 
 

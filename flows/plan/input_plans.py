@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from tilewright.flows.job.job import JobError
+from tilewright.flows.job.period import OPEN_END, OPEN_START
 from tilewright.flows.plan.rules import check_masks, check_units, gap_rule, mask_rule
 from tilewright.tasks.compose.steps import clearest_passes, plan_steps
 from tilewright.tasks.plan.inputs import InputPlan
@@ -68,7 +71,16 @@ def _steps(
     if not steps and spec.optional:
         # The graph still needs a time axis: one step without a scene.
         steps = plan_steps((), type(spec.dates)(kind="each", steps=1), periods)
-    return steps
+    days = sorted({scene.solar_day for scene in scenes})
+    return tuple(_closed(step, days) for step in steps) if days else steps
+
+
+def _closed(step: StepPlan, days: Sequence[str]) -> StepPlan:
+    """The step with an open end put at its own first or last day, or at that of ``days`` if it has none."""
+    own = sorted(step.days or days)
+    first, last = (datetime.fromisoformat(day).replace(tzinfo=UTC) for day in (own[0], own[-1]))
+    end = max(step.start, last + timedelta(days=1, microseconds=-1)) if step.end == OPEN_END else step.end
+    return replace(step, start=min(first, end) if step.start == OPEN_START else step.start, end=end)
 
 
 def _clearest(

@@ -99,13 +99,26 @@ def make_plan(
 
 
 def check_periods(job: Job, card: ModelCard) -> None:
-    """Refuse the periods before and after for a model that does not compare dates."""
+    """Refuse periods that do not fit the dates that the model takes.
+
+    These are before and after for a model that does not compare dates, two periods of a pair that overlap, and an open
+    end that a series would have to cut into parts.
+    """
     names = {period.name for period in job.period}
     if {"before", "after"} <= names and not any(spec.dates.kind in {"pair", "series"} for spec in card.inputs):
         raise JobError(
             f"period: {card.name} does not compare dates, so before and after would be mixed into one. "
             "Give one period, or a model that compares, e.g. cva-change."
         )
+    kinds = {spec.dates.kind for spec in card.inputs}
+    first, *others = sorted(job.period, key=lambda period: period.start)
+    if "pair" in kinds and len(others) == 1 and others[0].start <= first.end:
+        raise JobError(
+            f"period: {first.name} ({first.text}) and {others[0].name} ({others[0].text}) overlap, and {card.name} "
+            "compares two dates: end the one before the other starts."
+        )
+    if "series" in kinds and not others and first.is_open:
+        raise JobError(f"period: {card.name} cuts {first.text} into steps: write both ends instead of '..'.")
 
 
 def versions() -> dict[str, str]:
