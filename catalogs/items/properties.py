@@ -12,6 +12,7 @@ from tilewright.catalogs.sensors import parse_baseline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    import datetime as dt
     from datetime import datetime
 
 
@@ -26,8 +27,8 @@ GENERATION_TIMES = ("s2:generation_time", "processing:datetime", "s1:processing_
 class Acquisition:
     """The properties of one item; a field is None if the item lacks it. Scene says what the fields mean."""
 
-    datetime: datetime
-    end: datetime | None
+    datetime: dt.datetime
+    end: dt.datetime | None
     platform: str | None
     granule: str | None
     orbit_state: str | None

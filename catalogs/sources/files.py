@@ -79,9 +79,7 @@ def file_items(source: Source, query: Query) -> Iterator[RawItem]:
             f"{source.name} has no collection {query.collections[0]}; it has: {', '.join(sorted(available))}"
         )
     wanted = [
-        (entry, span)
-        for entry, span in entries
-        if entry["collection"] in query.collections and query.in_period(*span)
+        (entry, span) for entry, span in entries if entry["collection"] in query.collections and query.in_period(*span)
     ]
     with ThreadPoolExecutor(AT_ONCE) as pool:
         files = list(pool.map(lambda pair: _read_header(pair[0], pair[1], source), wanted))
@@ -105,8 +103,8 @@ def _checked_entry(entry: Mapping[str, Any], source: Source) -> tuple[Mapping[st
     dated = entry.get("datetime") or (entry.get("start_datetime") and entry.get("end_datetime"))
     if missing or not dated or not (entry.get("band") or entry.get("bands")):
         raise CatalogError(
-            f"{source.name}: {shown} needs href, datetime (or start_datetime and end_datetime), collection and band (or "
-            "bands)"
+            f"{source.name}: {shown} needs href, datetime (or start_datetime and end_datetime), collection and band "
+            "(or bands)"
         )
     return entry, _span(entry, f"{source.name}: {shown}")
 

@@ -1,22 +1,24 @@
-"""The area of a job, from a box or GeoJSON, as polygons in EPSG:4326 cut at 180 degrees."""
+"""The area of a job, from a box, GeoJSON, WKT or a file, as polygons in EPSG:4326 cut at 180 degrees."""
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import shapely
-from shapely.geometry import MultiPolygon, shape
+from shapely.geometry import MultiPolygon
 from shapely.geometry.base import BaseGeometry  # noqa: TC002 -- pydantic reads it at run time
-from shapely.validation import explain_validity
 
-MAX_AREA_BYTES = 64 * 2**20
+from tilewright.flows.job.area_file import WKT, file_outlines, wkt_outlines
+from tilewright.flows.job.geojson import geojson_outlines
+from tilewright.flows.job.outline import AreaError, joined
 
+__all__ = ["Area", "AreaError", "read_area"]
 
-class AreaError(ValueError):
-    """An area that is refused; the message says what was given and what is expected."""
+NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +46,9 @@ class Area:
 
 
 def read_area(value: object, *, base: Path | None = None) -> Area:
-    """The area of a job: ``[minx, miny, maxx, maxy]``, GeoJSON, or the path of a GeoJSON file relative to the job.
+    """The area of a job: a box, GeoJSON, WKT, or the path of a file relative to the job.
 
-    A box with minx > maxx crosses the antimeridian.
+    A box is ``[minx, miny, maxx, maxy]`` or the same as text; with minx > maxx it crosses the antimeridian.
 
     Raises AreaError for anything else, and for an area that is empty, crosses itself or leaves the globe.
     """
@@ -54,11 +56,15 @@ def read_area(value: object, *, base: Path | None = None) -> Area:
         return value
     if isinstance(value, (list, tuple)):
         return Area(geometry=_box(list(value)))
-    if isinstance(value, str):
-        value = _load(value, base or Path())
     if isinstance(value, dict):
-        return Area(geometry=_polygons(value))
-    raise AreaError("give minx, miny, maxx, maxy in degrees, GeoJSON, or the path of a GeoJSON file.")
+        return Area(geometry=joined(list(geojson_outlines(value))))
+    if not isinstance(value, str) or not value.strip():
+        raise AreaError("give minx, miny, maxx, maxy in degrees, GeoJSON, WKT, or the path of a file of polygons.")
+    numbers = re.split(r"\s*,\s*|\s+", value.strip(" \t\n[]()"))
+    if len(numbers) > 1 and all(NUMBER.fullmatch(number) for number in numbers):
+        return Area(geometry=_box([float(number) for number in numbers]))
+    outlines = wkt_outlines(value) if WKT.fullmatch(value) else file_outlines(value, base or Path())
+    return Area(geometry=joined(outlines))
 
 
 def _box(numbers: list[Any]) -> BaseGeometry:
@@ -78,43 +84,3 @@ def _box(numbers: list[Any]) -> BaseGeometry:
         parts = [shapely.box(west, south, 180.0, north), shapely.box(-180.0, south, east, north)]
         return MultiPolygon([part for part in parts if part.area > 0])
     return shapely.box(west, south, east, north)
-
-
-def _load(text: str, base: Path) -> object:
-    path = base / text
-    try:
-        if path.stat().st_size > MAX_AREA_BYTES:
-            raise AreaError(f"{text} is larger than {MAX_AREA_BYTES // 2**20} MiB: simplify the outline.")
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise AreaError(f"the GeoJSON file {text} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise AreaError(f"{text} is not GeoJSON: {error}.") from error
-
-
-def _polygons(plain: dict[str, Any]) -> BaseGeometry:
-    kind = plain.get("type")
-    try:
-        if kind == "FeatureCollection":
-            geometries = [shape(feature["geometry"]) for feature in plain["features"]]
-        elif kind == "Feature":
-            geometries = [shape(plain["geometry"])]
-        else:
-            geometries = [shape(plain)]
-    except Exception as error:  # shapely raises anything from KeyError to its own classes on untrusted GeoJSON
-        raise AreaError(f"the GeoJSON {kind!r} cannot be read: {error}.") from error
-    for geometry in geometries:
-        _check(geometry)
-    return shapely.union_all(geometries) if len(geometries) > 1 else geometries[0]
-
-
-def _check(geometry: BaseGeometry) -> None:
-    if geometry.geom_type not in {"Polygon", "MultiPolygon"}:
-        raise AreaError(f"a {geometry.geom_type} has no area to map: give polygons.")
-    if not geometry.is_valid:
-        raise AreaError(f"the polygon is not valid ({explain_validity(geometry)}): mend it, e.g. with make_valid.")
-    if geometry.is_empty or geometry.area == 0:
-        raise AreaError("the polygon is empty: give one with an extent in both directions.")
-    west, south, east, north = geometry.bounds
-    if west < -180 or east > 180 or south < -90 or north > 90:
-        raise AreaError("the polygon leaves the globe: GeoJSON is longitude, latitude, cut at 180 degrees.")

@@ -166,8 +166,8 @@ class Job(BaseModel):
         before, after = named.get("before"), named.get("after")
         if before is not None and after is not None and after.start <= before.end:
             raise ValueError(
-                f"period: before ({before.text}) must end before after ({after.text}) starts: they are reversed, overlap "
-                "or are the same period"
+                f"period: before ({before.text}) must end before after ({after.text}) starts: they are reversed, "
+                "overlap or are the same period"
             )
         return self
 

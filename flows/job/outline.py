@@ -1,0 +1,220 @@
+"""Outlines in any CRS as one area in EPSG:4326, cut at 180 degrees; each is checked before it is used."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyproj
+import shapely
+from shapely import affinity
+from shapely.geometry import Point, Polygon
+from shapely.validation import explain_validity
+
+from tilewright.catalogs.footprint import WORLD
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+    from shapely.geometry.base import BaseGeometry
+
+DEGREES = pyproj.CRS.from_epsg(4326)
+
+LONGEST_EDGE = 5000.0
+"""Metres; longer edges of a projected outline are cut before they bend. Source: the bow of a chord of 5 km along a
+parallel is L^2 tan(lat) / 8 R, 0.9 m at 60 degrees."""
+
+EDGE_SEGMENTS = 64
+
+WIDEST_ACROSS, TALLEST_ACROSS = 60.0, 3.0
+"""A ring with an edge of more than 180 degrees is read as crossing 180 degrees if it is then at most so many degrees
+wide, and at most so many times as tall: a ring around most of the world is its narrow rest otherwise."""
+
+AT_POLE = 90 - 1e-9
+
+
+class AreaError(ValueError):
+    """An area that is refused; the message says what was given and what is expected."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outline:
+    """A geometry as it was found, None for a feature without one, and its CRS; None: longitude, latitude on WGS 84."""
+
+    geometry: BaseGeometry | None
+    crs: pyproj.CRS | None = None
+
+
+def crs_of(named: object) -> pyproj.CRS:
+    """The CRS that a code, a URN, WKT or PROJJSON names. Raises AreaError for one that is unknown or has no map."""
+    try:
+        crs = pyproj.CRS.from_user_input(named)
+    except (pyproj.exceptions.CRSError, TypeError) as error:
+        raise AreaError(f"its crs {str(named)[:80]!r} is not known: reproject the outlines to EPSG:4326.") from error
+    if not (crs.is_projected or crs.is_geographic):
+        raise AreaError(f"its crs {crs.name!r} has no map coordinates: reproject the outlines to EPSG:4326.")
+    return crs
+
+
+def joined(outlines: Sequence[Outline]) -> BaseGeometry:
+    """The union of the outlines' polygons as a Polygon or MultiPolygon in EPSG:4326, cut at 180 degrees.
+
+    Heights and measures are dropped, collections taken apart; null and empty geometries have no place and are left out.
+
+    Raises AreaError if nothing is left, and for points, lines, and polygons that are invalid or without an extent.
+    """
+    found = [part for outline in outlines for part in _areas(outline)]
+    if not found:
+        given = "no feature" if not outlines else "no geometry: its features are null or empty"
+        raise AreaError(f"there is {given}: give at least one polygon.")
+    return shapely.union_all(found) if len(found) > 1 else found[0]
+
+
+def _areas(outline: Outline) -> Iterator[BaseGeometry]:
+    """Each of an outline's polygons and multipolygons in EPSG:4326."""
+    for geometry in _flattened(outline.geometry):
+        given = list(shapely.get_parts(geometry))
+        parts = [_in_degrees(part, outline.crs) for part in given]
+        area = shapely.union_all(parts)
+        if area.area < sum(part.area for part in parts) * (1 - 1e-9):
+            raise AreaError("the MultiPolygon is not valid (its parts overlap): mend it, e.g. with make_valid.")
+        # The request of a job holds the outline: corners stay in their order where nothing had to be moved.
+        yield geometry if all(one is other for one, other in zip(given, parts, strict=True)) else area
+
+
+def _flattened(geometry: BaseGeometry | None) -> Iterator[BaseGeometry]:
+    if geometry is None or geometry.is_empty:
+        return
+    if geometry.geom_type == "GeometryCollection":
+        for part in geometry.geoms:
+            yield from _flattened(part)
+    elif geometry.geom_type in {"Polygon", "MultiPolygon"}:
+        yield shapely.force_2d(geometry)
+    else:
+        raise AreaError(f"a {geometry.geom_type} has no area to map: give polygons.")
+
+
+def _in_degrees(polygon: Polygon, crs: pyproj.CRS | None) -> BaseGeometry:
+    if crs is not None and crs.is_projected:
+        _check_shape(polygon)
+        area = _unprojected(polygon, crs)
+    else:
+        if crs is not None:
+            polygon = shapely.transform(polygon, pyproj.Transformer.from_crs(crs, DEGREES, always_xy=True).transform,
+                                        interleaved=False)  # fmt: skip
+        _check_globe(polygon)
+        area = _cut_at_180(polygon)
+    _check_shape(area)
+    return area
+
+
+def _check_globe(polygon: Polygon) -> None:
+    west, south, east, north = polygon.bounds
+    if west < -180 or east > 180 or south < -90 or north > 90:
+        raise AreaError(
+            f"the polygon leaves the globe (x from {west:g} to {east:g}, y from {south:g} to {north:g}): expected "
+            "longitude, latitude in degrees, cut at 180 degrees, or a crs that says what these are."
+        )
+
+
+def _check_shape(area: BaseGeometry) -> None:
+    if not area.is_valid:
+        raise AreaError(f"the polygon is not valid ({explain_validity(area)}): mend it, e.g. with make_valid.")
+    if area.is_empty or area.area == 0:
+        raise AreaError("the polygon is empty: give one with an extent in both directions.")
+
+
+def _cut_at_180(polygon: Polygon) -> BaseGeometry:
+    """The polygon, cut in two if a ring of it jumps across 180 degrees.
+
+    Raises AreaError for an edge of more than 180 degrees that can be read two ways.
+    """
+    edges = np.abs(np.diff(shapely.get_coordinates(polygon.exterior)[:, 0]))
+    wide = edges[edges > 180]
+    if wide.size == 0 or ((wide == 360).all() and polygon.is_valid):
+        # Edges of 360 degrees go around the world along a parallel.
+        return polygon
+    places, turns = _unwrapped(shapely.get_coordinates(polygon.exterior))
+    width, height = np.ptp(places, axis=0)
+    if turns or width > WIDEST_ACROSS or height > TALLEST_ACROSS * width:
+        raise AreaError(
+            f"the polygon has an edge of {wide.max():g} degrees of longitude, which can be read two ways: cut it at "
+            "180 degrees if it crosses there (or give a box with minx > maxx), else give the edge corners in between; "
+            "around a pole, give the box -180,80,180,90 or the like."
+        )
+    return _regions([(ring, 0.0) for ring in _rings(polygon)])
+
+
+def _unprojected(polygon: Polygon, crs: pyproj.CRS) -> BaseGeometry:
+    """The polygon in degrees, with edges that follow those on the map; it may hold a pole or cross 180 degrees."""
+    to_degrees = pyproj.Transformer.from_crs(crs, DEGREES, always_xy=True)
+    metres = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
+    minx, miny, maxx, maxy = polygon.bounds
+    dense = shapely.segmentize(polygon, min(max(maxx - minx, maxy - miny) / EDGE_SEGMENTS, LONGEST_EDGE / metres))
+    moved = shapely.transform(dense, to_degrees.transform, interleaved=False)
+    if not np.isfinite(shapely.get_coordinates(moved)).all():
+        raise AreaError(f"the polygon lies outside the domain of its crs {crs.name!r}: check its coordinates.")
+    poles = [_enclosed_pole(ring, crs) for ring in _rings(polygon)]
+    try:
+        return _regions(list(zip(_rings(moved), poles, strict=True)))
+    except shapely.GEOSException as error:
+        raise AreaError(f"the polygon folds where {crs.name!r} meets degrees: reproject it to EPSG:4326.") from error
+
+
+def _rings(polygon: Polygon) -> list[BaseGeometry]:
+    return [polygon.exterior, *polygon.interiors]
+
+
+def _enclosed_pole(ring: BaseGeometry, crs: pyproj.CRS) -> float:
+    """The latitude of the pole inside a ring, 0 if there is none."""
+    to_map = pyproj.Transformer.from_crs(DEGREES, crs, always_xy=True)
+    inside = Polygon(ring)
+    for latitude in (90.0, -90.0):
+        place = to_map.transform(0.0, latitude)
+        if all(map(math.isfinite, place)) and inside.covers(Point(place)):
+            return latitude
+    return 0.0
+
+
+def _regions(rings: list[tuple[BaseGeometry, float]]) -> BaseGeometry:
+    """The inside of the first ring without that of the others, in -180..180; a number is the pole a ring encloses."""
+    shell, *holes = [_region(shapely.get_coordinates(ring), pole=pole) for ring, pole in rings]
+    return shell.difference(shapely.union_all(holes)) if holes else shell
+
+
+def _region(places: NDArray[np.float64], *, pole: float) -> BaseGeometry:
+    """The inside of a closed ring of (lon, lat) whose edges take the short way round."""
+    ring, turns = _unwrapped(places)
+    if turns:
+        latitude = pole or math.copysign(90.0, float(ring[:, 1].mean()))
+        ring = np.vstack([ring, [[ring[-1, 0], latitude], [ring[0, 0], latitude]]])
+    around = Polygon(ring)
+    first, last = (math.floor((edge + 180) / 360) for edge in (around.bounds[0], around.bounds[2]))
+    shifted = [affinity.translate(around, xoff=-360.0 * turn) for turn in range(first, last + 1)]
+    pieces = [piece for part in shifted for piece in _polygons(part.intersection(WORLD))]
+    return pieces[0] if len(pieces) == 1 else shapely.union_all(pieces)
+
+
+def _unwrapped(places: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
+    """(closed ring with steady longitudes, turns around the pole that it makes); each edge takes the short way."""
+    open_ring = places[:-1]
+    at_pole = np.abs(open_ring[:, 1]) > AT_POLE
+    if at_pole.any() and not at_pole.all():
+        # All meridians meet at the pole: it is passed on those of its neighbours.
+        pieces = [
+            [[open_ring[i - 1, 0], lat], [open_ring[(i + 1) % len(open_ring), 0], lat]] if pole else [[lon, lat]]
+            for i, ((lon, lat), pole) in enumerate(zip(open_ring, at_pole, strict=True))
+        ]
+        open_ring = np.array([place for piece in pieces for place in piece])
+    closed = np.vstack([open_ring, open_ring[:1]])
+    steps = (np.diff(closed[:, 0]) + 180) % 360 - 180
+    longitudes = closed[0, 0] + np.concatenate([[0.0], np.cumsum(steps)])
+    return np.column_stack([longitudes, closed[:, 1]]), round(float(steps.sum()) / 360)
+
+
+def _polygons(geometry: BaseGeometry) -> list[Polygon]:
+    parts = shapely.get_parts(geometry)
+    return [part for part in parts if part.geom_type == "Polygon" and part.area > 0]
