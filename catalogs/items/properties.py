@@ -11,8 +11,8 @@ from tilewright.catalogs.fields import first, instant, integer, listing, mapping
 from tilewright.catalogs.sensors import parse_baseline
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     import datetime as dt
+    from collections.abc import Mapping
     from datetime import datetime
 
 

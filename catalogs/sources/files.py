@@ -103,8 +103,8 @@ def _checked_entry(entry: Mapping[str, Any], source: Source) -> tuple[Mapping[st
     dated = entry.get("datetime") or (entry.get("start_datetime") and entry.get("end_datetime"))
     if missing or not dated or not (entry.get("band") or entry.get("bands")):
         raise CatalogError(
-            f"{source.name}: {shown} needs href, datetime (or start_datetime and end_datetime), collection and band "
-            "(or bands)"
+            f"{source.name}: {shown} needs href, datetime, collection and band (or bands); start_datetime and "
+            "end_datetime may replace datetime"
         )
     return entry, _span(entry, f"{source.name}: {shown}")
 

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import shapely
+from shapely.lib import GEOSException
 
 from tilewright.catalogs.parquet import pyarrow
 from tilewright.flows.job.geojson import geojson_outlines, loads_geojson
@@ -80,7 +81,7 @@ def wkt_outlines(text: str) -> list[Outline]:
         raise AreaError(f"{text.strip()[:60]!r} is no WKT of a polygon: expected POLYGON((x y, x y, ...)).")
     try:
         geometry = shapely.from_wkt(found["wkt"])
-    except shapely.GEOSException as error:
+    except GEOSException as error:
         raise AreaError(f"{text.strip()[:60]!r} cannot be read as WKT: {str(error)[:120]}.") from error
     return [Outline(geometry=geometry, crs=crs_of(int(found["srid"])) if found["srid"] else None)]
 
@@ -109,7 +110,7 @@ def _gdal_outlines(path: Path, layer: str | None) -> list[Outline]:
             raise AreaError(f"{path.name} is no {driver} but {facts['driver']}: export it again.")
         geometries = pyogrio.raw.read(path, layer=layer, columns=[], force_2d=True)[2]
         outlines = shapely.from_wkb(geometries)
-    except (RuntimeError, ValueError, shapely.GEOSException) as error:
+    except (RuntimeError, ValueError, GEOSException) as error:
         if isinstance(error, AreaError):
             raise
         raise AreaError(f"{path.name} cannot be read as {driver}: {str(error)[:200]}.") from error
@@ -143,7 +144,7 @@ def _parquet_outlines(path: Path) -> list[Outline]:
         if column["encoding"] != "WKB":
             raise AreaError(f"{path.name} has geometries as {column['encoding']}: write them as WKB.")
         geometries = shapely.from_wkb(file.read(columns=[name])[name].to_pylist())
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, shapely.GEOSException) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, GEOSException) as error:
         if isinstance(error, AreaError):
             raise
         raise AreaError(f"{path.name} cannot be read as GeoParquet: {str(error)[:200]}.") from error

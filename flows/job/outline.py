@@ -11,6 +11,7 @@ import pyproj
 import shapely
 from shapely import affinity
 from shapely.geometry import Point, Polygon
+from shapely.lib import GEOSException
 from shapely.validation import explain_validity
 
 from tilewright.catalogs.footprint import WORLD
@@ -160,7 +161,7 @@ def _unprojected(polygon: Polygon, crs: pyproj.CRS) -> BaseGeometry:
     poles = [_enclosed_pole(ring, crs) for ring in _rings(polygon)]
     try:
         return _regions(list(zip(_rings(moved), poles, strict=True)))
-    except shapely.GEOSException as error:
+    except GEOSException as error:
         raise AreaError(f"the polygon folds where {crs.name!r} meets degrees: reproject it to EPSG:4326.") from error
 
 

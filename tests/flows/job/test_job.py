@@ -85,7 +85,7 @@ def test_what_does_not_change_pixels_is_not_part_of_the_request(tmp_path):
         ({"grids": {}}, r"unknown key \(did you mean 'grid'\?\). Known here: name"),
         ({"grid": {"res": 1}}, r"did you mean 'resolution'\?\). Known here: crs, resolution, bounds"),
         ({"Xyz": {}}, "Xyz: unknown key. Known here: name"),
-        ({"period": 2021}, "'2021' is not a period: write 2021-06-01/2021-06-30"),
+        ({"period": "06/2021"}, "'06/2021' is not a period: write 2021-06-01/2021-06-30"),
         ({"filter": {"max_cloud": "some"}}, r"filter.max_cloud: expected a valid number \(given: .some.\)"),
         ({"output": ""}, "output"),
         ({"tile": {"block": 0}}, "tile.block"),
