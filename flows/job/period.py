@@ -68,11 +68,15 @@ class JobPeriod(BaseModel):
     @field_validator("start", mode="before")
     @classmethod
     def _read_start(cls, value: Any) -> Any:
+        if isinstance(value, datetime):
+            return value
         return OPEN_START if value == OPEN else read_span(str(value)).start if _is_text(value) else value
 
     @field_validator("end", mode="before")
     @classmethod
     def _read_end(cls, value: Any) -> Any:
+        if isinstance(value, datetime):
+            return value
         return OPEN_END if value == OPEN else read_span(str(value)).last if _is_text(value) else value
 
     @field_serializer("start", "end", mode="wrap", when_used="json")
@@ -138,17 +142,18 @@ def _ends(text: str) -> tuple[datetime, datetime]:
     first, last = (part.strip() for part in text.split("/"))
     if is_length(first):
         stop = read_span(last)
-        return _not_empty(Span(start=later(stop.stop, first, sign=-1), stop=stop.stop), stop.last)
+        return _measured(Span(start=later(stop.stop, first, sign=-1), stop=stop.stop), stop.last)
     start = OPEN_START if first in {"", OPEN} else read_span(first).start
     if is_length(last) and first not in {"", OPEN}:
         span = Span(start=start, stop=later(start, last))
-        return _not_empty(span, span.last)
+        return _measured(span, span.last)
     return start, OPEN_END if last in {"", OPEN} else read_span(last).last
 
 
-def _not_empty(span: Span, last: datetime) -> tuple[datetime, datetime]:
-    if span.start == span.stop:
-        raise ValueError("a length of nothing")
+def _measured(span: Span, last: datetime) -> tuple[datetime, datetime]:
+    """The ends of a span that a length has made. Raises ValueError for a length of nothing or beyond the calendar."""
+    if not OPEN_START <= span.start < span.stop <= OPEN_END:
+        raise ValueError("a length of nothing, or beyond the calendar")
     return span.start, last
 
 
