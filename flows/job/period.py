@@ -69,14 +69,14 @@ class JobPeriod(BaseModel):
     @classmethod
     def _read_start(cls, value: Any) -> Any:
         if isinstance(value, datetime):
-            return value
+            return value if value.tzinfo else value.replace(tzinfo=UTC)
         return OPEN_START if value == OPEN else read_span(str(value)).start if _is_text(value) else value
 
     @field_validator("end", mode="before")
     @classmethod
     def _read_end(cls, value: Any) -> Any:
         if isinstance(value, datetime):
-            return value
+            return value if value.tzinfo else value.replace(tzinfo=UTC)
         return OPEN_END if value == OPEN else read_span(str(value)).last if _is_text(value) else value
 
     @field_serializer("start", "end", mode="wrap", when_used="json")
