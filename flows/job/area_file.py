@@ -47,7 +47,7 @@ def file_outlines(text: str, base: Path) -> list[Outline]:
         size = path.stat().st_size
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise AreaError(f"the file {text[:200]} cannot be read: {reason}.") from error
+        raise AreaError(f"the file {text[:80]} cannot be read: {reason}.") from error
     if size > MAX_AREA_BYTES:
         raise AreaError(f"{text} is larger than {MAX_AREA_BYTES // 2**20} MiB: simplify the outline.")
     if suffix in NOT_READ or path.is_dir():

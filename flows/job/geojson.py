@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 RECORD_SEPARATOR = "\x1e"
 
+GEOMETRIES = ("Polygon", "MultiPolygon", "Point", "MultiPoint", "LineString", "MultiLineString")
+
 
 def geojson_outlines(plain: Mapping[str, Any], crs: pyproj.CRS | None = None) -> Iterator[Outline]:
     """The outlines of a Geometry, Feature or FeatureCollection, and of collections within it.
@@ -67,6 +69,9 @@ def loads_geojson(content: bytes) -> list[Mapping[str, Any]]:
 
 def _outline(plain: Mapping[str, Any], crs: pyproj.CRS | None) -> Outline:
     kind = plain.get("type")
+    if kind not in GEOMETRIES or not isinstance(plain.get("coordinates"), (list, tuple)):
+        known = ", ".join(("FeatureCollection", "Feature", *GEOMETRIES))
+        raise AreaError(f"the GeoJSON {kind!r} cannot be read: expected coordinates and a type of {known}.")
     try:
         coordinates = _flat(plain["coordinates"])
         if coordinates in ([], [[]]):

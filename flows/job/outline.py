@@ -24,17 +24,23 @@ if TYPE_CHECKING:
 
 DEGREES = pyproj.CRS.from_epsg(4326)
 
-LONGEST_EDGE = 5000.0
-"""Metres; longer edges of a projected outline are cut before they bend. Source: the bow of a chord of 5 km along a
-parallel is L^2 tan(lat) / 8 R, 0.9 m at 60 degrees."""
+MOST_BOW = 0.5
+"""Metres by which an edge in degrees may leave the straight edge of a projected outline; it is halved until it fits."""
 
-EDGE_SEGMENTS = 64
+EDGE_SEGMENTS, MOST_HALVINGS, MOST_CORNERS = 8, 16, 500_000
+"""Segments of the longest side before any is halved, rounds of halving, and corners of a ring after them."""
 
 WIDEST_ACROSS, TALLEST_ACROSS = 60.0, 3.0
 """A ring with an edge of more than 180 degrees is read as crossing 180 degrees if it is then at most so many degrees
 wide, and at most so many times as tall: a ring around most of the world is its narrow rest otherwise."""
 
 AT_POLE = 90 - 1e-9
+
+LEAST_WIDTH = 1e-10
+"""Degrees; narrower slivers at 180 degrees are the rounding of an edge that lies on it."""
+
+METRES_PER_DEGREE = 111_320.0
+"""Source: WGS 84, a degree of longitude at the equator."""
 
 
 class AreaError(ValueError):
@@ -69,8 +75,8 @@ def joined(outlines: Sequence[Outline]) -> BaseGeometry:
     """
     found = [part for outline in outlines for part in _areas(outline)]
     if not found:
-        given = "no feature" if not outlines else "no geometry: its features are null or empty"
-        raise AreaError(f"there is {given}: give at least one polygon.")
+        given = "no geometry" if outlines else "no feature"
+        raise AreaError(f"there is {given} in it, or only null and empty ones: give at least one polygon.")
     return shapely.union_all(found) if len(found) > 1 else found[0]
 
 
@@ -135,8 +141,8 @@ def _cut_at_180(polygon: Polygon) -> BaseGeometry:
     """
     edges = np.abs(np.diff(shapely.get_coordinates(polygon.exterior)[:, 0]))
     wide = edges[edges > 180]
-    if wide.size == 0 or ((wide == 360).all() and polygon.is_valid):
-        # Edges of 360 degrees go around the world along a parallel.
+    if wide.size == 0 or ((wide == 360).any() and polygon.is_valid):
+        # An edge of 360 degrees goes around the world along a parallel.
         return polygon
     places, turns = _unwrapped(shapely.get_coordinates(polygon.exterior))
     width, height = np.ptp(places, axis=0)
@@ -146,23 +152,45 @@ def _cut_at_180(polygon: Polygon) -> BaseGeometry:
             "180 degrees if it crosses there (or give a box with minx > maxx), else give the edge corners in between; "
             "around a pole, give the box -180,80,180,90 or the like."
         )
-    return _regions([(ring, 0.0) for ring in _rings(polygon)])
+    return _regions([(shapely.get_coordinates(ring), 0.0) for ring in _rings(polygon)])
 
 
 def _unprojected(polygon: Polygon, crs: pyproj.CRS) -> BaseGeometry:
     """The polygon in degrees, with edges that follow those on the map; it may hold a pole or cross 180 degrees."""
-    to_degrees = pyproj.Transformer.from_crs(crs, DEGREES, always_xy=True)
-    metres = crs.axis_info[0].unit_conversion_factor if crs.axis_info else 1.0
     minx, miny, maxx, maxy = polygon.bounds
-    dense = shapely.segmentize(polygon, min(max(maxx - minx, maxy - miny) / EDGE_SEGMENTS, LONGEST_EDGE / metres))
-    moved = shapely.transform(dense, to_degrees.transform, interleaved=False)
-    if not np.isfinite(shapely.get_coordinates(moved)).all():
-        raise AreaError(f"the polygon lies outside the domain of its crs {crs.name!r}: check its coordinates.")
-    poles = [_enclosed_pole(ring, crs) for ring in _rings(polygon)]
+    coarse = shapely.segmentize(polygon, max(maxx - minx, maxy - miny) / EDGE_SEGMENTS)
+    rings = [(_ring_in_degrees(ring, crs), _enclosed_pole(ring, crs)) for ring in _rings(coarse)]
     try:
-        return _regions(list(zip(_rings(moved), poles, strict=True)))
+        return _regions(rings)
     except GEOSException as error:
         raise AreaError(f"the polygon folds where {crs.name!r} meets degrees: reproject it to EPSG:4326.") from error
+
+
+def _ring_in_degrees(ring: BaseGeometry, crs: pyproj.CRS) -> NDArray[np.float64]:
+    """The (lon, lat) of a ring's corners and of as many places between them as its edges need."""
+    to_degrees = pyproj.Transformer.from_crs(crs, DEGREES, always_xy=True)
+    places = shapely.get_coordinates(ring)
+    for _ in range(MOST_HALVINGS):
+        middles = (places[:-1] + places[1:]) / 2
+        degrees, between = (np.column_stack(to_degrees.transform(*each.T)) for each in (places, middles))
+        if not (np.isfinite(degrees).all() and np.isfinite(between).all()):
+            raise AreaError(f"the polygon lies outside the domain of its crs {crs.name!r}: check its coordinates.")
+        bent = np.flatnonzero(_bows(degrees, between) > MOST_BOW)
+        if not bent.size or len(places) > MOST_CORNERS:
+            break
+        places = np.insert(places, bent + 1, middles[bent], axis=0)
+    return np.column_stack(to_degrees.transform(*places.T))
+
+
+def _bows(degrees: NDArray[np.float64], between: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Metres from each edge in degrees to the place that lies in the middle of it on the map."""
+    scale = np.column_stack([np.cos(np.radians(between[:, 1])), np.ones(len(between))]) * METRES_PER_DEGREE
+    along, aside = np.diff(degrees, axis=0), between - degrees[:-1]
+    along[:, 0], aside[:, 0] = ((each[:, 0] + 180) % 360 - 180 for each in (along, aside))
+    along, aside = along * scale, aside * scale
+    length = np.hypot(*along.T)
+    across = np.abs(along[:, 0] * aside[:, 1] - along[:, 1] * aside[:, 0])
+    return np.divide(across, length, out=np.zeros_like(length), where=length > 0)
 
 
 def _rings(polygon: Polygon) -> list[BaseGeometry]:
@@ -180,9 +208,9 @@ def _enclosed_pole(ring: BaseGeometry, crs: pyproj.CRS) -> float:
     return 0.0
 
 
-def _regions(rings: list[tuple[BaseGeometry, float]]) -> BaseGeometry:
+def _regions(rings: list[tuple[NDArray[np.float64], float]]) -> BaseGeometry:
     """The inside of the first ring without that of the others, in -180..180; a number is the pole a ring encloses."""
-    shell, *holes = [_region(shapely.get_coordinates(ring), pole=pole) for ring, pole in rings]
+    shell, *holes = [_region(places, pole=pole) for places, pole in rings]
     return shell.difference(shapely.union_all(holes)) if holes else shell
 
 
@@ -218,4 +246,4 @@ def _unwrapped(places: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
 
 def _polygons(geometry: BaseGeometry) -> list[Polygon]:
     parts = shapely.get_parts(geometry)
-    return [part for part in parts if part.geom_type == "Polygon" and part.area > 0]
+    return [part for part in parts if part.geom_type == "Polygon" and np.ptp(part.bounds[::2]) > LEAST_WIDTH]

@@ -38,16 +38,17 @@ def world(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("period", "mean", "shown", "step"),
+    ("period", "right"),
     [
-        ("2023-01-01/..", 3.0, "2023-01-01T00:00:00Z/..", ("2023-01-01", "2023-06-20")),
-        ("../2023-05", 1.5, "../2023-05-31T23:59:59.999999Z", ("2022-12-31", "2023-05-31")),
-        ("/", 7 / 3, "../..", ("2022-12-31", "2023-06-20")),
-        ("P3M/2023-05", 2.0, "2023-03-01T00:00:00Z/2023-05-31T23:59:59.999999Z", ("2023-03-01", "2023-05-31")),
-        ("2022-Q4/2023-W10", 1.5, "2022-10-01T00:00:00Z/2023-03-12T23:59:59.999999Z", ("2022-10-01", "2023-03-12")),
+        ("2023-01-01/..", (3.0, "2023-01-01T00:00:00Z/..", ("2023-01-01", "2023-06-20"))),
+        ("../2023-05", (1.5, "../2023-05-31T23:59:59.999999Z", ("2022-12-31", "2023-05-31"))),
+        ("/", (7 / 3, "../..", ("2022-12-31", "2023-06-20"))),
+        ("P3M/2023-05", (2.0, "2023-03-01T00:00:00Z/2023-05-31T23:59:59.999999Z", ("2023-03-01", "2023-05-31"))),
+        ("2022-Q4/2023-W10", (1.5, "2022-10-01T00:00:00Z/2023-03-12T23:59:59.999999Z", ("2022-10-01", "2023-03-12"))),
     ],
 )
-def test_a_composite_of_an_open_period_takes_what_there_is(world, tmp_path, period, mean, shown, step):
+def test_a_composite_of_an_open_period_takes_what_there_is(world, tmp_path, period, right):
+    mean, shown, step = right
     job = pixel_job(world, card_of(tmp_path / "card"), tmp_path / "out", period=period, **WHERE)
     assert np.allclose(layer(run(job).output, "sum"), mean, atol=1e-6)
     report = json.loads((tmp_path / "out" / "report.json").read_text())
