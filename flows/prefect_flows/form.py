@@ -19,13 +19,13 @@ class JobForm(BaseModel):
     area: list[float] | dict[str, Any] | str | None = Field(
         default=None,
         title="Area",
-        description="[west, south, east, north] in EPSG:4326, GeoJSON, or a GeoJSON file's path.",
+        description="[west, south, east, north] in EPSG:4326, GeoJSON, WKT, or the path of a file of polygons.",
         examples=[[13.10, 48.27, 13.17, 48.30]],
     )
     period: str | dict[str, str] | list[str] | None = Field(
         default=None,
         title="Period",
-        description="2021-06-01/2021-06-30, both ends included; or named ones, for example before and after.",
+        description="2021-06-01/2021-06-30, both ends included, 2021-06, 2021-06-01/..; or named: before and after.",
     )
     source: str | dict[str, Any] = Field(
         default="earth-search",
