@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -91,6 +92,12 @@ class ModelCard:
     def batch(self) -> int | None:
         """The batch size to which the graph is fixed, None when free."""
         return next((size for spec in self.inputs if (size := spec.size("batch"))), None)
+
+    @property
+    def crop(self) -> tuple[int, int]:
+        """Whole pixels of the card's grid that an output leaves out before and after a window's rows and columns."""
+        crops = [output.crop for output in self.outputs if output.crop] or [(0.0, 0.0)]
+        return math.ceil(max(before for before, _ in crops)), math.ceil(max(after for _, after in crops))
 
     def ratio(self, spec: InputSpec) -> float:
         """The pixel size of an input divided by that of the card's grid (2.0 for a 20 m input of a 10 m grid)."""

@@ -16,13 +16,18 @@ if TYPE_CHECKING:
     from typing import Literal
 
 
-FIELDS: Final = ("tw:activation", "tw:layers", "tw:scale", "tw:unit", "tw:valid_range", "tw:outside", "tw:threshold")
+FIELDS: Final = (
+    *("tw:activation", "tw:crop", "tw:layers", "tw:outside", "tw:scale", "tw:threshold", "tw:unit", "tw:valid_range"),
+)
 
 NON_RASTER_TASKS: Final = ("object-detection", "instance-segmentation", "panoptic-segmentation", "image-captioning")
 """Tasks whose results are not rasters."""
 
 RESERVED: Final = ("observations", "spatial_ref", "time", "x", "y", "preview")
 """Names that every product uses for its own layers and coordinates."""
+
+WHOLE: Final = 1e-6
+"""Difference from a whole number of pixels that counts as rounding."""
 
 LAYER_NAME: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
 
@@ -97,6 +102,7 @@ def read_output(field: CardField) -> OutputSpec:
         layers=layers,
         units=() if classes else _units(field, channels),
         scale=field.number("tw:scale", 1.0, positive=True),
+        crop=_crop(field, array),
         valid_range=_valid_range(field, classes),
         outside="clip" if field.choice("tw:outside", ("nodata", "clip"), "nodata") == "clip" else "nodata",
         threshold=_threshold(field, classes),
@@ -212,6 +218,22 @@ def _valid_range(field: CardField, classes: Sequence[ClassSpec]) -> tuple[float,
     if classes or len(limits) != 2 or not limits[0] < limits[1]:
         raise field.refuse("tw:valid_range", "write [lowest, highest] of a value output")
     return limits[0], limits[1]
+
+
+def _crop(field: CardField, array: ArrayShape) -> tuple[float, float] | None:
+    """The pixels left out (before, after) each row and column; a single number is both."""
+    if not field.has("tw:crop"):
+        return None
+    crop, scale = field.numbers("tw:crop"), field.number("tw:scale", 1.0, positive=True)
+    if len(crop) > 2 or min(crop) < 0:
+        raise field.refuse(
+            "tw:crop", "write the pixels of the card's grid left out on each side, or [top and left, bottom and right]"
+        )
+    if any(abs(each * scale - round(each * scale)) > WHOLE for each in crop):
+        raise field.refuse("tw:crop", f"with tw:scale {scale:g} write a multiple of {1 / scale:g}: whole output pixels")
+    if "height" not in (output_axes(array.dim_order) or ()):
+        raise field.refuse("tw:crop", "remove it: an output without height and width leaves no pixels out")
+    return crop[0], crop[-1]
 
 
 def _threshold(field: CardField, classes: Sequence[ClassSpec]) -> float | None:

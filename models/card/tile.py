@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import ceil
 from typing import TYPE_CHECKING, Final, Literal
 
 from tilewright.models.errors import CardError
@@ -103,9 +105,9 @@ def _refuse_other_size(spec: InputSpec, ratio: float, window: int | None) -> Non
 
 
 def _fit_output(output: OutputSpec, tile: TileSpec, inputs: Sequence[InputSpec]) -> OutputSpec:
-    """The output, with its scale set if it gives one vector per window.
+    """The output, with its scale set if it gives one vector per window, and its crop if its fixed size says one.
 
-    Raises CardError if its fixed size is not window x scale.
+    Raises CardError if its fixed size is not window x scale less its crop.
     """
     path = f"properties.mlm:output ({output.name})"
     if output.rows:
@@ -117,14 +119,72 @@ def _fit_output(output: OutputSpec, tile: TileSpec, inputs: Sequence[InputSpec])
             f"{path}.result.dim_order has height and width, but the inputs have none; "
             "remove them or add them to the inputs"
         )
-    if tile.window is None:
+    if any(spec.resize for spec in inputs):
+        if output.crop and any(output.crop):
+            raise CardError(f"{path}.tw:crop cannot stand beside a resize_type, which brings results to the window")
         return output
-    expected = tile.window * output.scale
-    size = output.shape[output.axes.index("height")]
-    resized = any(spec.resize for spec in inputs)
-    if abs(expected - round(expected)) > 1e-6 or (size not in {-1, round(expected)} and not resized):
+    if tile.window is not None:
+        output = _fit_size(output, tile.window, output.shape[output.axes.index("height")], path=path)
+    crop = max(output.crop or (0.0,))
+    if tile.trim != "measured" and tile.trim < crop:
         raise CardError(
-            f"{path}: result.shape has height {size}, and tw:scale {output.scale:g} of a window of {tile.window} "
-            f"is {expected:g}; change tw:scale or result.shape"
+            f"{FIELD}.trim is {tile.trim}, but {output.name} leaves {crop:g} pixels out on a side (tw:crop): write at "
+            f"least {ceil(crop)}, or 'measured'"
         )
     return output
+
+
+def _fit_size(output: OutputSpec, window: int, size: int, *, path: str) -> OutputSpec:
+    """The output whose fixed `size` (-1: free) follows from the window, its scale and its crop.
+
+    Where the card has no `tw:crop`, a smaller size says it, half on each side. That it is a crop and no scale is proven
+    on the graph (`models/measure/receptive.py`).
+    """
+    expected = window * output.scale - sum(output.cropped)
+    if abs(expected - round(expected)) > 1e-6:
+        raise CardError(
+            f"{path}: tw:scale {output.scale:g} of a window of {window} is {expected:g}; change tw:scale or "
+            f"{FIELD}.window, so that it is whole"
+        )
+    if size in {-1, round(expected)}:
+        return output
+    missing = round(expected) - size
+    whole = 1 in Fraction(output.scale).limit_denominator(256).as_integer_ratio()
+    if output.crop is None and whole and 0 < missing < size and missing % 2 == 0:
+        return replace(output, crop=(missing / 2 / output.scale,) * 2)
+    words = size_words(window=window, size=size, scale=output.scale, cropped=output.cropped)
+    raise CardError(f"{path}: result.shape has height {words}")
+
+
+def size_words(*, window: int, size: int, scale: float, cropped: tuple[int, int]) -> str:
+    """A refusal of an output's `size` for a window: which crop it would be, or which scale.
+
+    `cropped` is the card's crop in pixels of the output.
+    """
+    before, after = cropped
+    crop = f"tw:crop {_pair((before / scale, after / scale))} and " if before + after else ""
+    expected = round(window * scale) - before - after
+    words = f"{size} for a window of {window}, and by {crop}tw:scale {scale:g} it is {expected}: "
+    missing = round(window * scale) - size
+    if missing < 0:
+        return words + f"the graph adds {-missing} pixels to a side; cut them off inside the graph, or correct tw:scale"
+    if missing >= round(window * scale) / 2:
+        return words + "correct tw:scale"
+    if missing == 0:
+        return words + "the graph crops nothing: leave tw:crop out"
+    sides = missing / scale
+    if missing % 2 == 0:
+        return words + (
+            f"if its convolutions have no padding, the graph crops {sides / 2:g} px of the card's grid on each side: "
+            f"write tw:crop {sides / 2:g}; else correct tw:scale"
+        )
+    return words + (
+        f"the graph crops {sides:g} px of the card's grid in all, not the same on both sides (an even kernel): write "
+        f"tw:crop {_pair((missing // 2 / scale, (missing + 1) // 2 / scale))}, top and left first, or the other way "
+        "round, as the model was trained; or pad inside the graph"
+    )
+
+
+def _pair(crop: tuple[float, float]) -> str:
+    before, after = crop
+    return f"{before:g}" if before == after else f"[{before:g}, {after:g}]"

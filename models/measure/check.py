@@ -153,9 +153,10 @@ def check_card(card: ModelCard, *, provider: str = "auto", cache: Path | None = 
     graph = check_graph(card.model_path, card.inputs, card.extras, card.outputs, weights=card.weights)
     session = open_session(card, provider=provider)
     field = measure_receptive_field(card, cache=cache / "receptive" if cache else None)
-    per_pixel = card_memory(card, stride=field.stride, cache=cache / "memory" if cache else None)
+    memory_cache = cache / "memory" if cache else None
+    per_pixel = card_memory(card, stride=field.stride, cache=memory_cache, window=field.window)
     window = choose_window(card, field, per_pixel=lambda: per_pixel)
-    side = card.tile.window or -(-SMOKE_SIDE // field.stride) * field.stride
+    side = card.tile.window or field.window or -(-SMOKE_SIDE // field.stride) * field.stride
     runs, run_warnings = run_smoke_test(card, session, side=side)
     return CheckReport(
         card=_card_summary(card),

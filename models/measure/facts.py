@@ -69,7 +69,7 @@ def measure_model(
     Raises CardError if a fixed window has no room for its trim, ProviderError if the provider cannot run.
     """
     receptive = receptive_field(card, cache=cache / "receptive")
-    per_pixel = partial(card_memory, card, stride=receptive.stride, cache=cache / "memory")
+    per_pixel = partial(card_memory, card, stride=receptive.stride, cache=cache / "memory", window=receptive.window)
     free = choose_window(card, receptive, step=step, per_pixel=per_pixel)
     scale = max(output_scale(output, card, step=free.step) for output in card.outputs)
     # Windows start at whole pixels of both the model's grid and the product's.

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tilewright.models.errors import CardError
 from tilewright.models.measure.probe import Probe, Reach, read_reach
 
 if TYPE_CHECKING:
     from tilewright.models.measure.probe import Arrays
+    from tilewright.models.measure.shapes import WindowSizes
 
 
 # A perturbation of this many input ranges reveals weak paths through many layers.
@@ -22,8 +22,6 @@ HUGE_RANGES = 1e4
 
 # Input ranges above and below for the perturbations whose strength is measured: far outside the trained values.
 OUTSIDE_RANGES = 2.0
-
-START_SIZES = (64, 96, 80, 112, 128, 160, 192, 224, 256, 320, 384, 512)
 
 SIDES = tuple(product((0, 1), (1, -1)))
 
@@ -33,30 +31,12 @@ class Perturbation:
     across it (`narrow`), or square.
     """
 
-    def __init__(self, probe: Probe, *, tolerance: float, narrow: bool) -> None:
+    def __init__(self, probe: Probe, *, sizes: WindowSizes, tolerance: float, narrow: bool) -> None:
         self.probe = probe
         self.tolerance = tolerance
-        fixed = [port.fixed for port in (*probe.inputs, *probe.outputs) if port.spatial and port.fixed]
-        self.fixed = fixed[0] if fixed else None
+        self.fixed, self.start = sizes.fixed, sizes.start
         self.narrow = narrow and self.fixed is None
-        self.start = self._start()
         self._fields: dict[tuple[int, int], tuple[Arrays, Arrays, list[Arrays]]] = {}
-
-    def _start(self) -> int:
-        if self.fixed:
-            if self.probe.accepts(self.fixed):
-                return min(self.fixed)
-            raise CardError(
-                f"the graph does not run on its own window of {self.fixed[0]} x {self.fixed[1]} pixels, or gives "
-                "outputs of another size; correct the card's shapes, or tw:scale"
-            )
-        for side in START_SIZES:
-            if self.probe.accepts((side, side)):
-                return side
-        raise CardError(
-            f"the graph runs on none of the window sizes tried ({', '.join(map(str, START_SIZES))}), or gives outputs "
-            "of another size than its input; fix height and width in the card's shapes, or correct tw:scale"
-        )
 
     def multiple(self) -> int:
         """The smallest number whose multiples the graph accepts as window sizes; 1 for a fixed window."""

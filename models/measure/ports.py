@@ -79,4 +79,4 @@ def _extra(extra: ExtraInput, ratio: Fraction, *, n_steps: int) -> Port:
 
 def _output(spec: OutputSpec) -> Port:
     ratio = Fraction(spec.scale).limit_denominator(FINEST_SHARE)
-    return Port(name=spec.name, dims=spec.axes, shape=spec.shape, dtype=spec.data_type, ratio=ratio)
+    return Port(name=spec.name, dims=spec.axes, shape=spec.shape, dtype=spec.data_type, ratio=ratio, crop=spec.cropped)

@@ -36,8 +36,9 @@ UNCHANGED_MARGIN = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Port:
-    """An input or output of the graph: axis names, lengths (-1 free), dtype, pixels per reference pixel; and for an
-    input the range of its random values, or the `constants` that it always holds.
+    """An input or output of the graph: axis names, lengths (-1 free), dtype, pixels per reference pixel; for an input
+    the range of its random values, or the `constants` that it always holds; for an output the pixels of its own that it
+    leaves out of a window, before and after its rows and columns.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Port:
     low: float = -1.0
     high: float = 1.0
     constants: tuple[float, ...] = ()
+    crop: tuple[int, int] = (0, 0)
 
     @property
     def spatial(self) -> bool:
@@ -65,7 +67,10 @@ class Port:
     def fixed(self) -> tuple[int, int] | None:
         """Height and width in reference pixels if the shape fixes both, else None."""
         sides = [self.shape[axis] for axis in self.axes] if self.spatial else [-1]
-        return None if min(sides) < 1 else (int(sides[0] / self.ratio), int(sides[1] / self.ratio))
+        if min(sides) < 1:
+            return None
+        height, width = (int((side + sum(self.crop)) / self.ratio) for side in sides)
+        return height, width
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +89,16 @@ class Reach:
 
 
 class Probe:
-    """A session and the meaning of its axes; runs on seeded noise."""
+    """A session and the meaning of its axes; runs on seeded noise.
+
+    `crop` is the widest rim, in reference pixels, that an output leaves out; `unit` divides the sides of windows.
+    """
 
     def __init__(self, session: ModelSession, *, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> None:
         self.session = session
         self.inputs = inputs
         self.outputs = tuple(each for each in outputs if each.spatial)
+        self.crop = max((ceil(each / port.ratio) for port in self.outputs for each in port.crop), default=0)
         self.unit = lcm(*(each.ratio.denominator for each in (*inputs, *outputs) if each.spatial), 1)
 
     def noise(self, size: tuple[int, int], *, seed: int, stretch: float = 0.0, sign: int = 0) -> Arrays:
@@ -104,20 +113,41 @@ class Probe:
         return {port.name: _cut(port, field[port.name], origin, size) for port in self.inputs}
 
     def run(self, field: Arrays) -> Arrays:
-        """Every spatial output as (channels, height, width); channels are all its other axes, flattened."""
+        """Every spatial output as (channels, height, width); channels are all its other axes, flattened.
+
+        Its outermost pixels are repeated over the rim that it leaves out, so that it covers the window.
+        """
         outputs = self.session.run(field)
         return {port.name: _planes(port, outputs[port.name]) for port in self.outputs}
 
+    def sizes(self, size: tuple[int, int]) -> dict[str, tuple[int, int]] | None:
+        """The height and width that the graph gives for a window of `size`, without the rim left out; by output.
+
+        None if it does not run, or gives another number of windows than it takes.
+        """
+        if any(side % self.unit for side in size):
+            return None
+        field = self.noise(size, seed=0)
+        try:
+            outputs = self.session.run(field)
+        except InferenceError:
+            return None
+        given = {len_of(field[port.name], port) for port in self.inputs} - {None}
+        if any(len_of(outputs[port.name], port) not in {None, *given} for port in self.outputs):
+            return None
+        return {port.name: _sides(port, outputs[port.name]) for port in self.outputs}
+
     def accepts(self, size: tuple[int, int]) -> bool:
         """True if the graph runs on windows of `size` and every output has the size that follows from its ratio."""
-        if any(side % self.unit for side in size):
-            return False
-        try:
-            outputs = self.run(self.noise(size, seed=0))
-        except InferenceError:
-            return False
+        sizes = self.sizes(size)
+        return sizes is not None and self.fits(size, sizes)
+
+    def fits(self, size: tuple[int, int], sizes: dict[str, tuple[int, int]]) -> bool:
+        """True if the `sizes` of the outputs are those that their ratios and crops ask for."""
         return all(
-            outputs[port.name].shape[1:] == (size[0] * port.ratio, size[1] * port.ratio) for port in self.outputs
+            given + sum(port.crop) == side * port.ratio
+            for port in self.outputs
+            for given, side in zip(sizes[port.name], size, strict=True)
         )
 
     def change_profile(
@@ -142,6 +172,11 @@ class Probe:
             lines.append(_per_reference_pixel(line, port.ratio))
         whole: NDArray[Any] = np.max(lines, axis=0)
         return whole
+
+
+def len_of(values: NDArray[Any], port: Port) -> int | None:
+    """The number of windows in an array of a port; None if windows do not lie along an axis."""
+    return values.shape[port.dims.index("batch")] if "batch" in port.dims else None
 
 
 def relative(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
@@ -238,7 +273,13 @@ def _mixed(port: Port, base: NDArray[Any], perturbed: NDArray[Any], *, edge: int
 def _planes(port: Port, outputs: NDArray[Any]) -> NDArray[Any]:
     height, width = port.axes
     moved = np.moveaxis(outputs, (height, width), (-2, -1))
-    return moved.reshape(-1, *moved.shape[-2:])
+    planes = moved.reshape(-1, *moved.shape[-2:])
+    return np.pad(planes, ((0, 0), port.crop, port.crop), mode="edge") if any(port.crop) else planes
+
+
+def _sides(port: Port, outputs: NDArray[Any]) -> tuple[int, int]:
+    height, width = port.axes
+    return outputs.shape[height], outputs.shape[width]
 
 
 def _per_reference_pixel(line: NDArray[Any], ratio: Fraction) -> NDArray[Any]:

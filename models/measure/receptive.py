@@ -13,14 +13,24 @@ import json
 import math
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
 from math import ceil
 from typing import TYPE_CHECKING
 
 from tilewright.models.cache import write_cached
+from tilewright.models.errors import CardError
 from tilewright.models.measure.perturb import SIDES, Perturbation, worst_reaches
 from tilewright.models.measure.ports import card_ports
 from tilewright.models.measure.probe import UNCHANGED_MARGIN, Port, Probe
-from tilewright.models.measure.stride import tiling_difference, total_stride
+from tilewright.models.measure.shapes import START_SIZES, fixed_by_resize, refuse_mixing, window_sizes
+from tilewright.models.measure.stride import refuse_disguised_crop, tiling_difference, total_stride
+from tilewright.models.measure.structure import (
+    batch_mixers,
+    built_in_sizes,
+    fixed_resizes,
+    mixing_operators,
+    structural_reach,
+)
 from tilewright.models.run.session import open_graph
 
 if TYPE_CHECKING:
@@ -28,6 +38,7 @@ if TYPE_CHECKING:
 
     from tilewright.models.card.card import ModelCard
     from tilewright.models.measure.probe import Reach
+    from tilewright.models.measure.shapes import WindowSizes
 
 
 # Relative to the outputs' own standard deviation: a smaller difference is, or equals, arithmetic noise.
@@ -45,7 +56,7 @@ LONGEST_WINDOW, LONGEST_MIXING_WINDOW = 2048, 256
 LONGEST_NARROW_WINDOW = 8192
 
 # Increased when a measurement would yield another result, so that cached ones are measured again.
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +72,8 @@ class ReceptiveField:
     `tolerance` of the outputs' standard deviation), or unbounded; `reason` says why in one sentence.
     `difference`: the largest difference between windows with this trim and a whole image, relative to the outputs'
     standard deviation (for classes the share of differing pixels); None if no two windows could be compared.
+    `window`: the side of the only windows that the graph takes although its shapes leave it free; None if there is no
+    such size.
     """
 
     radius: int | None
@@ -70,29 +83,47 @@ class ReceptiveField:
     tolerance: float = TOLERANCE
     trim: int | None = None
     difference: float | None = None
+    window: int | None = None
 
 
 def measure_receptive_field(card: ModelCard, *, cache: Path | None = None) -> ReceptiveField:
     """The receptive field of the card's graph: read from the folder `cache`, else measured (some seconds of one core)
     and written there.
 
-    Raises ValueError if the graph runs on no window tried, or its outputs have another size than the card says.
+    Raises CardError if the graph suits no window tried, its outputs have another size than the card says, or windows
+    change their batch mates.
     """
-    if any(spec.resize for spec in card.inputs):
-        return _unbounded(1, "windows are resized to the graph's own size, so a pixel's samples hang on its window")
+    resized = any(spec.resize for spec in card.inputs)
     inputs, outputs = card_ports(card)
     # sha256 covers the graph file alone; the card's digest covers external weights too.
     content = card.digest if card.weights else card.sha256
-    key = hashlib.sha256(repr((VERSION, TOLERANCE, content, inputs, outputs)).encode()).hexdigest()[:32]
-    path = cache / f"receptive-{key}.json" if cache else None
+    key = repr((VERSION, TOLERANCE, content, inputs, outputs, card.tile.window, resized))
+    path = cache / f"receptive-{hashlib.sha256(key.encode()).hexdigest()[:32]}.json" if cache else None
     field = _read_cached(path) if path else None
     if field is None:
-        field = measure_graph(card.model_path, sha256=content, inputs=inputs, outputs=outputs)
+        field = measure_graph(
+            card.model_path, sha256=content, inputs=inputs, outputs=outputs, window=card.tile.window, resized=resized
+        )
         if path:
             # A measurement that cannot be kept costs only time.
             with suppress(OSError):
                 write_cached(path, (json.dumps(asdict(field), indent=2) + "\n").encode())
+    _refuse_unproven_crop(card, field)
     return field
+
+
+def _refuse_unproven_crop(card: ModelCard, field: ReceptiveField) -> None:
+    """Refuse a crop that only the sizes in the card say, where comparing windows has not shown it."""
+    stated = {entry["name"] for entry in card.raw["properties"]["mlm:output"] if entry.get("tw:crop") is not None}
+    if field.trim is not None and field.difference is not None:
+        return
+    for output in card.outputs:
+        if any(output.cropped) and output.name not in stated:
+            raise CardError(
+                f"properties.mlm:output ({output.name}): result.shape is {sum(output.crop or ()):g} px smaller than "
+                f"the window, and that the graph crops them could not be shown ({field.reason}): write tw:crop "
+                f"{max(output.crop or (0,)):g} if it does, or the tw:scale it has"
+            )
 
 
 def measure_graph(
@@ -102,29 +133,58 @@ def measure_graph(
     inputs: tuple[Port, ...],
     outputs: tuple[Port, ...],
     tolerance: float = TOLERANCE,
+    window: int | None = None,
+    resized: bool = False,
 ) -> ReceptiveField:
     """The receptive field of the graph at `path`, a file with the hash `sha256`; the ports name its axes.
 
+    `window` is the card's own. `resized`: windows are brought to the graph's fixed size before it.
     Always runs on the CPU provider, where the arithmetic of a pixel does not depend on other pixels.
-    Raises ValueError as `measure_receptive_field`.
+    Raises CardError as `measure_receptive_field`.
     """
-    rows = not any(port.spatial for port in inputs)
-    if rows and not any(port.spatial for port in outputs):
-        return ReceptiveField(radius=0, stride=1, verdict="bounded", reason="each pixel is a row of its own", trim=0)
-    if rows or not any(port.spatial for port in outputs):
-        return _unbounded(1, "it gives one answer for the whole window, not one per pixel", tolerance)
-    from tilewright.models.measure.global_operators import mixing_operators
-    from tilewright.models.measure.theoretical import structural_reach
-
-    mixers = mixing_operators(path)
+    inputs, window = _at_own_sizes(inputs, window) if resized else (inputs, window)
     probe = Probe(open_graph(path, sha256=sha256, provider="cpu"), inputs=inputs, outputs=outputs)
-    reach = structural_reach(path, jumps={port.name: float(1 / port.ratio) for port in inputs if port.spatial})
-    field = _measure(Perturbation(probe, tolerance=tolerance, narrow=True), mixers, reach)
+    pixels_in, pixels_out = any(port.spatial for port in inputs), bool(probe.outputs)
+    mapped = pixels_in and pixels_out and not resized
+    sizes = window_sizes(probe, stated=window, baked=built_in_sizes(path)) if mapped else None
+    if sizes and sizes.fixed is None and (resizes := fixed_resizes(path)):
+        sizes = fixed_by_resize(window, resizes)
+    side = sizes.start if sizes else window or START_SIZES[0]
+    refuse_mixing(probe, outputs, size=(sizes and sizes.fixed) or (side, side), mixers=batch_mixers(path))
+    if sizes:
+        return _measure_mapped(path, probe, sizes, tolerance=tolerance)
+    if resized:
+        return _unbounded(1, "windows are resized to the graph's own size, so a pixel's samples hang on its window")
+    if not pixels_in and not pixels_out:
+        return ReceptiveField(radius=0, stride=1, verdict="bounded", reason="each pixel is a row of its own", trim=0)
+    return _unbounded(1, "it gives one answer for the whole window, not one per pixel", tolerance)
+
+
+def _at_own_sizes(inputs: tuple[Port, ...], window: int | None) -> tuple[tuple[Port, ...], int | None]:
+    """The inputs with the ratios of the sizes that the graph fixes for them, and the window that these make."""
+    sides = [port.shape[port.axes[0]] for port in inputs if port.spatial and port.shape[port.axes[0]] > 0]
+    window = max(sides, default=window)
+    return tuple(
+        replace(port, ratio=Fraction(port.shape[port.axes[0]], window))
+        if window and port.spatial and port.shape[port.axes[0]] > 0
+        else port
+        for port in inputs
+    ), window
+
+
+def _measure_mapped(path: Path, probe: Probe, sizes: WindowSizes, *, tolerance: float) -> ReceptiveField:
+    """The receptive field of a graph from pixels to pixels."""
+    mixers = mixing_operators(path)
+    reach = structural_reach(path, jumps={port.name: float(1 / port.ratio) for port in probe.inputs if port.spatial})
+    field = _measure(Perturbation(probe, sizes=sizes, tolerance=tolerance, narrow=True), mixers, reach)
     square_fits = 2 * (reach + UNCHANGED_MARGIN) <= LONGEST_WINDOW
     if field.verdict == "unbounded" and field.difference is not None and square_fits:
         # Narrow windows are cheaper, but miss effects far away along both axes at once; the comparison has found one.
-        field = _measure(Perturbation(probe, tolerance=tolerance, narrow=False), mixers, reach)
-    return field
+        field = _measure(Perturbation(probe, sizes=sizes, tolerance=tolerance, narrow=False), mixers, reach)
+    if sizes.fixed and (field.trim is None or field.difference is None):
+        refuse_disguised_crop(probe, sizes, tolerance=tolerance)
+    built_in = sizes.fixed and not any(port.fixed for port in (*probe.inputs, *probe.outputs) if port.spatial)
+    return replace(field, window=sizes.start) if built_in else field
 
 
 def _measure(perturbation: Perturbation, mixers: tuple[str, ...], theoretical: int) -> ReceptiveField:
@@ -144,7 +204,7 @@ def _measure(perturbation: Perturbation, mixers: tuple[str, ...], theoretical: i
         strength = max(each.strength for each in reaches)
         seen = f"what happens {length // 2} pixels away moves it by {strength:.2g} of the outputs' deviation"
         return _unbounded(perturbation.multiple(), seen + suspects, perturbation.tolerance)
-    stride = total_stride(perturbation, reach=reach)
+    stride = total_stride(perturbation, reach=max(reach, perturbation.probe.crop))
     if stride is None:
         return _unbounded(
             perturbation.multiple(),
@@ -152,7 +212,7 @@ def _measure(perturbation: Perturbation, mixers: tuple[str, ...], theoretical: i
             perturbation.tolerance,
         )
     radius, aligned = worst_reaches(perturbation, length=length, stride=stride, exact=exact)
-    trim = ceil(aligned / stride) * stride
+    trim = ceil(max(aligned, perturbation.probe.crop) / stride) * stride
     return _verified(perturbation, radius=radius, trim=trim, stride=stride, exact=exact, why=suspects)
 
 
@@ -226,12 +286,16 @@ def receptive_field(card: ModelCard, *, cache: Path | None = None) -> ReceptiveF
     fields = [receptive_field(member, cache=cache) for member in card.members]
     worst = max(fields, key=lambda field: VERDICTS.index(field.verdict))
     stride = math.lcm(*(field.stride for field in fields))
+    windows = {field.window for field in fields if field.window}
+    if len(windows) > 1:
+        raise CardError(f"ensemble: its models run on windows of {sorted(windows)} alone; take models of one window")
     radii = [field.radius for field in fields if field.radius is not None]
     trims = [field.trim for field in fields if field.trim is not None]
     bounded = len(radii) == len(trims) == len(fields)
     return replace(
         worst,
         stride=stride,
+        window=max(windows, default=None),
         radius=max(radii) if bounded else None,
         trim=math.ceil(max(trims) / stride) * stride if bounded else None,
         difference=max((field.difference for field in fields if field.difference is not None), default=None),

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from fractions import Fraction
+from itertools import product
 from math import ceil, gcd, lcm
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tilewright.models.measure.probe import UNCHANGED_MARGIN, relative
+from tilewright.models.card.tile import size_words
+from tilewright.models.errors import CardError
+from tilewright.models.measure.perturb import Perturbation
+from tilewright.models.measure.probe import UNCHANGED_MARGIN, Probe, relative
 
 if TYPE_CHECKING:
-    from tilewright.models.measure.perturb import Perturbation
-    from tilewright.models.measure.probe import Arrays, Port, Probe
+    from tilewright.models.measure.probe import Arrays, Port
+    from tilewright.models.measure.shapes import WindowSizes
 
 
 LARGEST_STRIDE = 64
+
+# Pixels of an output per reference pixel, as networks have them.
+WHOLE_SCALES = (Fraction(1), Fraction(1, 2), Fraction(1, 4), Fraction(1, 8), Fraction(2), Fraction(4))
 
 # Share of integer results (classes) that arithmetic noise may move to the other side of a tie.
 TIE_SHARE = 1e-3
@@ -32,13 +41,30 @@ def total_stride(perturbation: Perturbation, *, reach: int) -> int | None:
 
     A fixed window too small to show it gets the largest power of two (up to 64) that divides it, which is safe.
     """
-    strides = []
-    for axis in (0, 1):
-        stride = _stride_along(perturbation, reach=reach, axis=axis)
-        if stride is None:
-            return gcd(*perturbation.fixed, LARGEST_STRIDE) if perturbation.fixed else None
-        strides.append(stride)
-    return lcm(perturbation.multiple(), *strides)
+    strides = [_stride_along(perturbation, reach=reach, axis=axis) for axis in (0, 1)]
+    if None in strides:
+        return gcd(*perturbation.fixed, LARGEST_STRIDE) if perturbation.fixed else None
+    return lcm(perturbation.multiple(), *(stride for stride in strides if stride))
+
+
+def refuse_disguised_crop(probe: Probe, sizes: WindowSizes, *, tolerance: float) -> None:
+    """Nothing, unless a fixed window's output of an odd scale shifts as one of a whole scale that is cropped would.
+
+    Raises CardError with the crop.
+    """
+    for port, scale in product(probe.outputs, WHOLE_SCALES):
+        size = int(sizes.start * port.ratio) - sum(port.crop)
+        missing = sizes.start * scale - size
+        if missing.denominator > 1 or not 0 < missing <= size / 2:
+            continue
+        crop = (int(missing) // 2, int(missing) - int(missing) // 2)
+        cropped = Probe(probe.session, inputs=probe.inputs, outputs=(replace(port, ratio=scale, crop=crop),))
+        perturbation = Perturbation(cropped, sizes=sizes, tolerance=tolerance, narrow=False)
+        reach = max(cropped.crop, sizes.start // 4)
+        if all(_stride_along(perturbation, reach=reach, axis=axis) for axis in (0, 1)):
+            given = f"tw:scale is {float(port.ratio):g}, but its pixels are at another distance"
+            words = size_words(window=sizes.start, size=size, scale=float(scale), cropped=(0, 0))
+            raise CardError(f"properties.mlm:output ({port.name}).{given}: the graph gives {words}")
 
 
 def _stride_along(perturbation: Perturbation, *, reach: int, axis: int) -> int | None:

@@ -68,14 +68,24 @@ def choose_window(
     stride = lcm(window_stride(card, field), stride or 1)
     merge = _merge(card, field)
     trim, why = _trim(card, field)
-    trim = ceil(trim / stride) * stride
-    if card.tile.window is not None:
-        return _fixed(card, card.tile.window, trim=trim, stride=stride, merge=merge, why=why)
+    trim = ceil(max(trim, *card.crop) / stride) * stride
+    if window := _only_window(card, field):
+        return _fixed(card, window, trim=trim, stride=stride, merge=merge, why=why)
     step, step_reason = _free_step(card, trim=trim, stride=stride, merge=merge, step=step, per_pixel=per_pixel)
     if merge == "blend":
         trim = max(trim, ceil(step / 2 / stride) * stride)
     why = f"free size: {step_reason}; {why}"
     return WindowChoice(window=step + 2 * trim, step=step, trim=trim, stride=stride, merge=merge, why=why)
+
+
+def _only_window(card: ModelCard, field: ReceptiveField) -> int | None:
+    """The only size of a card's windows: the card's own, or the one built into its graph; None if it is free."""
+    if card.tile.window and field.window and card.tile.window != field.window:
+        raise CardError(
+            f"properties.tw:tile.window is {card.tile.window}; the graph has a size built in and runs on windows of "
+            f"{field.window} alone: write {field.window}, or export it with free height and width"
+        )
+    return card.tile.window or field.window
 
 
 def window_stride(card: ModelCard, field: ReceptiveField) -> int:
@@ -93,8 +103,9 @@ def _fixed(
     room = window - 2 * trim
     step = min(card.tile.step or room, room) // stride * stride
     if step < 1:
+        given = f"properties.tw:tile.window is {window}" if card.tile.window else f"the graph runs on {window} px alone"
         raise CardError(
-            f"properties.tw:tile.window is {window}; the model needs {trim} pixels cut from each side, so nothing "
+            f"{given}; the model needs {trim} pixels cut from each side, so nothing "
             "would be left: export it with free height and width, or with a larger window"
         )
     why = f"the window is fixed to {window}; {why}"

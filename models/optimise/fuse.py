@@ -56,6 +56,8 @@ def obstacle(card: ModelCard, *, blended: bool, half: bool = False) -> str:
         return f"{card.name} stands for several runs"
     if card.weights:
         return f"{card.name} has external weight files"
+    if any(card.crop):
+        return f"{card.name} crops its windows"
     version = opset(onnx.load(str(card.model_path), load_external_data=False))
     if version < OLDEST_OPSET:
         return f"{card.name} uses opset {version}, and {OLDEST_OPSET} is needed"

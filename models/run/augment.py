@@ -62,7 +62,10 @@ def augmented_card(card: ModelCard, *, kind: str, spread: bool) -> ModelCard:
     if card.pixelwise:
         raise CardError(f"augment: {card.name} takes single pixels, which flips and turns do not change; leave it out")
     measures = ("spread",) if spread else ()
-    outputs = tuple(joint_output(output, measures) for output in card.outputs)
+    # A rim turned about lies on the other side, so the wider one counts on both.
+    outputs = tuple(
+        joint_output(output, measures, crop=(max(output.crop),) * 2 if output.crop else None) for output in card.outputs
+    )
     return joint_card((card,), role=kind, name=card.name, inputs=card.inputs, extras=card.extras, outputs=outputs)
 
 

@@ -46,9 +46,18 @@ def ensemble_card(cards: Sequence[ModelCard], *, combine: str, disagreement: boo
         name="+".join(dict.fromkeys(card.name for card in cards)),
         inputs=tuple(inputs),
         extras=tuple(extras),
-        outputs=tuple(joint_output(output, measures) for output in cards[0].outputs),
+        outputs=tuple(
+            joint_output(same[0], measures, crop=_widest_crop(same))
+            for same in zip(*(card.outputs for card in cards), strict=True)
+        ),
         tile=_tile(cards),
     )
+
+
+def _widest_crop(outputs: Sequence[OutputSpec]) -> tuple[float, float] | None:
+    """The rim (before, after) that one of the outputs leaves out."""
+    crops = [output.crop for output in outputs if output.crop]
+    return (max(before for before, _ in crops), max(after for _, after in crops)) if crops else None
 
 
 def input_prefix(card: ModelCard, number: int) -> str:

@@ -12,13 +12,19 @@ if TYPE_CHECKING:
     from tilewright.models.spec.outputs import OutputSpec
 
 
-def joint_output(output: OutputSpec, measures: tuple[str, ...]) -> OutputSpec:
-    """An output whose scores combine several runs, followed by the planes of `measures`."""
+def joint_output(
+    output: OutputSpec, measures: tuple[str, ...], *, crop: tuple[float, float] | None = None
+) -> OutputSpec:
+    """An output whose scores combine several runs, followed by the planes of `measures`.
+
+    `crop` is the widest rim that one of the runs leaves out.
+    """
     axes = output.axes
     sizes = [output.shape[axes.index(axis)] for axis in ("height", "width")] if not output.rows else []
     joint = replace(output, scored=True, labels=False, data_type="float32", measures=(*output.measures, *measures))
     return replace(
         joint,
+        crop=crop,
         dim_order=("batch", "channel", *(("height", "width") if sizes else ())),
         shape=(-1, joint.n_planes, *sizes),
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from tilewright.models.run.augment import FLIPS, AugmentedRunner
 from tilewright.models.run.ensemble import EnsembleRunner, input_prefix
@@ -11,8 +13,13 @@ from tilewright.models.run.providers import candidates, import_onnxruntime
 from tilewright.models.run.session import open_graph
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
     from tilewright.models.card.card import ModelCard
-    from tilewright.models.run.session import ModelSession
+    from tilewright.models.run.session import ModelSession, Runner
+    from tilewright.models.spec.outputs import OutputSpec
 
 
 def open_joint(card: ModelCard, *, provider: str, threads: int) -> ModelSession:
@@ -42,7 +49,32 @@ def open_session(card: ModelCard, *, provider: str = "auto", threads: int = 1) -
         return open_joint(card, provider=provider, threads=threads)
     # sha256 covers the graph file alone; the card's digest covers external weights too.
     content = card.digest if card.weights else card.sha256
-    return open_graph(card.model_path, sha256=content, provider=provider, threads=threads)
+    session = open_graph(card.model_path, sha256=content, provider=provider, threads=threads)
+    return replace(session, runner=WholeWindows(card, session.runner)) if any(card.crop) else session
+
+
+class WholeWindows:
+    """Runs a graph that crops its windows, and gives results that cover them.
+
+    The rim left out repeats the outermost pixels. Windows lose it again as part of their trim.
+    """
+
+    def __init__(self, card: ModelCard, inner: Runner) -> None:
+        self._inner = inner
+        self._rims = {output.name: _rims(output) for output in card.outputs if any(output.cropped)}
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Every output by name, of the whole window's size."""
+        results = self._inner.run(feeds)
+        return {
+            name: np.pad(result, self._rims[name], mode="edge") if name in self._rims else result
+            for name, result in results.items()
+        }
+
+
+def _rims(output: OutputSpec) -> list[tuple[int, int]]:
+    """The pixels left out before and after along each axis."""
+    return [output.cropped if axis in {"height", "width"} else (0, 0) for axis in output.axes]
 
 
 def active_provider(card: ModelCard, *, provider: str) -> str:

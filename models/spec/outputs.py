@@ -51,7 +51,9 @@ class OutputSpec:
     """One output of the graph.
 
     `channels` is K, the number of classes or values after all axes but batch, height and width are flattened in the
-    array's order. `scale` is output pixels per pixel of the card's grid, in each direction. `labels`: the graph gives
+    array's order. `scale` is output pixels per pixel of the card's grid, in each direction. `crop` is the pixels of the
+    card's grid that a graph of unpadded convolutions leaves out (at the top and left, at the bottom and right) of its
+    window: output pixel i lies crop[0] pixels further in. None if the card says nothing. `labels`: the graph gives
     class values itself (argmax inside). `threshold` is the least probability of the second of two classes, None =
     argmax. `prefix` precedes the layers' names if two outputs would write the same names. `scored`: the array already
     holds scores (combined from several runs or cards), followed by the planes of `measures`: one per measure for
@@ -70,6 +72,7 @@ class OutputSpec:
     layers: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
     scale: float = 1.0
+    crop: tuple[float, float] | None = None
     valid_range: tuple[float, float] | None = None
     outside: Literal["nodata", "clip"] = "nodata"
     threshold: float | None = None
@@ -91,6 +94,12 @@ class OutputSpec:
     def unit(self) -> str:
         """The unit of the values if all channels share one, else "1"."""
         return self.units[0] if len(set(self.units)) == 1 else "1"
+
+    @property
+    def cropped(self) -> tuple[int, int]:
+        """The `crop` in the output's own pixels, whole ones; (0, 0) without a crop."""
+        before, after = self.crop or (0.0, 0.0)
+        return round(before * self.scale), round(after * self.scale)
 
     @property
     def n_scores(self) -> int:

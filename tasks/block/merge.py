@@ -47,6 +47,8 @@ class BlockLayers:
             if output.name in self.blends:
                 outer = output_box(window.outer, output, self.card, self.plan.raster.lattice)
                 weights = blend_weights(self.plan.raster.lattice, size=outer.shape)
+                # A rim that the graph leaves out is no answer, so it has no weight.
+                weights = _without_rim(weights, output.cropped)
                 self.blends[output.name].add(outer, answer[output.name], weights)
             else:
                 self._paste(output, window, answer)
@@ -128,6 +130,14 @@ def blend_weights(lattice: Lattice, *, size: tuple[int, int]) -> np.ndarray:
     """
     ramps = [_ramp(length, rim=max(1, lattice.trim * length // lattice.window)) for length in size]
     return np.outer(*ramps).astype(np.float32)
+
+
+def _without_rim(weights: np.ndarray, cropped: tuple[int, int]) -> np.ndarray:
+    """The weights (h, w), 0 in the first and last ``cropped`` rows and columns."""
+    before, after = cropped
+    inside = np.zeros(weights.shape, bool)
+    inside[before : len(weights) - after, before : weights.shape[1] - after] = True
+    return np.where(inside, weights, np.float32(0))
 
 
 def kept_scores(window: Window, scores: np.ndarray, *, up: int, down: int) -> np.ndarray:
