@@ -225,7 +225,7 @@ def _crop(field: CardField, array: ArrayShape) -> tuple[float, float] | None:
     if not field.has("tw:crop"):
         return None
     crop, scale = field.numbers("tw:crop"), field.number("tw:scale", 1.0, positive=True)
-    if len(crop) > 2 or min(crop) < 0:
+    if not 1 <= len(crop) <= 2 or min(crop) < 0:
         raise field.refuse(
             "tw:crop", "write the pixels of the card's grid left out on each side, or [top and left, bottom and right]"
         )

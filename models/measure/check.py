@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from tilewright.models.run.session import ModelSession
 
 
+ONE_BY_ONE = (
+    "the graph leaves its batch free, but takes one window a call: the number is built into it; write 1 for batch in "
+    "the card's shapes"
+)
+
 SMOKE_SIDE = 64
 """Side in pixels of the windows of zeros, ones and noise, before rounding up to the stride."""
 
@@ -218,6 +223,10 @@ def _batch(card: ModelCard, session: ModelSession) -> tuple[int, str]:
 
 
 def _field_warnings(card: ModelCard, field: ReceptiveField, window: WindowChoice) -> list[str]:
+    return [*_trim_warnings(card, field, window), *([ONE_BY_ONE] if field.one_by_one else [])]
+
+
+def _trim_warnings(card: ModelCard, field: ReceptiveField, window: WindowChoice) -> list[str]:
     if field.trim is None:
         return [f"the map will depend on where windows lie: {field.reason}"]
     if window.trim < field.trim:

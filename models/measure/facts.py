@@ -7,13 +7,14 @@ from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from tilewright.models.errors import CardError
 from tilewright.models.measure.memory import card_memory
 from tilewright.models.measure.receptive import receptive_field
 from tilewright.models.measure.window import choose_window, output_scale, windows_per_call
 from tilewright.models.optimise.fuse import obstacle
 from tilewright.models.optimise.tune import tuned_card
 from tilewright.models.run.open import active_provider
-from tilewright.models.run.providers import GPUS
+from tilewright.models.run.providers import GPU_BATCH, GPUS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +67,8 @@ def measure_model(
     ``fuse``: ``auto`` fuses on a GPU only. On a CPU rounding pixels to uint16 costs more than scaling them, so that the
     graph is tuned to its window instead. ``half``: arithmetic in float16.
 
-    Raises CardError if a fixed window has no room for its trim, ProviderError if the provider cannot run.
+    Raises CardError if a fixed window has no room for its trim or the graph takes no batch, ProviderError if the
+    provider cannot run.
     """
     receptive = receptive_field(card, cache=cache / "receptive")
     per_pixel = partial(card_memory, card, stride=receptive.stride, cache=cache / "memory", window=receptive.window)
@@ -76,6 +78,12 @@ def measure_model(
     stride = scale.denominator if scale >= FINEST_SCALE else 1
     windows = choose_window(card, receptive, stride=stride, step=step, per_pixel=per_pixel)
     runs_on = active_provider(card, provider=provider)
+    default = GPU_BATCH if runs_on in GPUS else 1
+    if receptive.one_by_one and (card.batch or batch or default) > 1:
+        raise CardError(
+            f"a batch of {card.batch or batch or default} was to run, but the graph of {card.name} takes one window a "
+            "call: the number is built into it; write 1 for batch in the card's shapes, and no tile.batch above 1"
+        )
     considered = fuse == "yes" or half or (fuse == "auto" and runs_on in GPUS)
     reason = obstacle(card, blended=windows.merge == "blend", half=half) if considered else None
     tunable = not considered and fuse != "no" and runs_on == "cpu"

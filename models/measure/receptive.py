@@ -22,13 +22,14 @@ from tilewright.models.errors import CardError
 from tilewright.models.measure.perturb import SIDES, Perturbation, worst_reaches
 from tilewright.models.measure.ports import card_ports
 from tilewright.models.measure.probe import UNCHANGED_MARGIN, Port, Probe
-from tilewright.models.measure.shapes import START_SIZES, fixed_by_resize, refuse_mixing, window_sizes
+from tilewright.models.measure.shapes import START_SIZES, fixed_by_resize, takes_batches, window_sizes
 from tilewright.models.measure.stride import refuse_disguised_crop, tiling_difference, total_stride
 from tilewright.models.measure.structure import (
     batch_mixers,
     built_in_sizes,
     fixed_resizes,
     mixing_operators,
+    stores_single_batch,
     structural_reach,
 )
 from tilewright.models.run.session import open_graph
@@ -73,7 +74,7 @@ class ReceptiveField:
     `difference`: the largest difference between windows with this trim and a whole image, relative to the outputs'
     standard deviation (for classes the share of differing pixels); None if no two windows could be compared.
     `window`: the side of the only windows that the graph takes although its shapes leave it free; None if there is no
-    such size.
+    such size. `one_by_one`: the graph takes one window a call although its shapes leave the number free.
     """
 
     radius: int | None
@@ -84,6 +85,7 @@ class ReceptiveField:
     trim: int | None = None
     difference: float | None = None
     window: int | None = None
+    one_by_one: bool = False
 
 
 def measure_receptive_field(card: ModelCard, *, cache: Path | None = None) -> ReceptiveField:
@@ -150,14 +152,22 @@ def measure_graph(
     if sizes and sizes.fixed is None and (resizes := fixed_resizes(path)):
         sizes = fixed_by_resize(window, resizes)
     side = sizes.start if sizes else window or START_SIZES[0]
-    refuse_mixing(probe, outputs, size=(sizes and sizes.fixed) or (side, side), mixers=batch_mixers(path))
+    batches = takes_batches(
+        probe,
+        outputs,
+        size=(sizes and sizes.fixed) or (side, side),
+        mixers=batch_mixers(path),
+        single=stores_single_batch(path),
+    )
     if sizes:
-        return _measure_mapped(path, probe, sizes, tolerance=tolerance)
-    if resized:
-        return _unbounded(1, "windows are resized to the graph's own size, so a pixel's samples hang on its window")
-    if not pixels_in and not pixels_out:
-        return ReceptiveField(radius=0, stride=1, verdict="bounded", reason="each pixel is a row of its own", trim=0)
-    return _unbounded(1, "it gives one answer for the whole window, not one per pixel", tolerance)
+        field = _measure_mapped(path, probe, sizes, tolerance=tolerance)
+    elif resized:
+        field = _unbounded(1, "windows are resized to the graph's own size, so a pixel's samples hang on its window")
+    elif pixels_in or pixels_out:
+        field = _unbounded(1, "it gives one answer for the whole window, not one per pixel", tolerance)
+    else:
+        field = ReceptiveField(radius=0, stride=1, verdict="bounded", reason="each pixel is a row of its own", trim=0)
+    return replace(field, one_by_one=not batches)
 
 
 def _at_own_sizes(inputs: tuple[Port, ...], window: int | None) -> tuple[tuple[Port, ...], int | None]:
@@ -296,6 +306,7 @@ def receptive_field(card: ModelCard, *, cache: Path | None = None) -> ReceptiveF
         worst,
         stride=stride,
         window=max(windows, default=None),
+        one_by_one=any(field.one_by_one for field in fields),
         radius=max(radii) if bounded else None,
         trim=math.ceil(max(trims) / stride) * stride if bounded else None,
         difference=max((field.difference for field in fields if field.difference is not None), default=None),

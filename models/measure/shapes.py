@@ -176,12 +176,15 @@ def _scale(port: Port, given: dict[int, SizesByOutput]) -> Fraction | None:
     return Fraction(given[last][port.name][0] - given[first][port.name][0], last - first)
 
 
-def refuse_mixing(probe: Probe, outputs: Sequence[Port], *, size: tuple[int, int], mixers: Sequence[str]) -> None:
-    """Nothing for a graph that gives a window the same values whatever other windows are in its batch.
+def takes_batches(
+    probe: Probe, outputs: Sequence[Port], *, size: tuple[int, int], mixers: Sequence[str], single: bool
+) -> bool:
+    """True unless the graph leaves its batch free and yet takes only one window a call.
 
     Unlike windows of `size` are run together and compared with each alone, or, where the graph fixes the number of
     windows, with each beside others. `outputs` are all of the graph's; `mixers` names operators for the refusal.
-    Raises CardError for any other graph, and for one of free batch that takes a single window.
+    `single`: a shape of one window is stored in the graph, which larger batches would spoil.
+    Raises CardError for a graph whose values for a window depend on the other windows of its batch.
     """
     if TRAINING_NORM in mixers:
         raise CardError(
@@ -191,8 +194,8 @@ def refuse_mixing(probe: Probe, outputs: Sequence[Port], *, size: tuple[int, int
     lengths = {port.shape[0] for port in probe.inputs if port.dims[0] == "batch"} - {1}
     n_fixed = max(lengths, default=0)
     if not lengths or any("batch" in port.dims[1:] for port in probe.inputs):
-        # One window a call.
-        return
+        # The card says that it takes one window a call.
+        return True
     n_windows = max(n_fixed, 2)
     windows, others = ([_unlike(probe, size, first + k) for k in range(n_windows)] for first in (0, n_windows + 1))
     try:
@@ -205,16 +208,22 @@ def refuse_mixing(probe: Probe, outputs: Sequence[Port], *, size: tuple[int, int
         repeated = probe.session.run(windows[0]) if n_fixed < 1 else beside[0]
     except InferenceError:
         # The graph takes no such window at all, which is said elsewhere.
-        return
+        return True
     if any(_differ(beside[0][port.name], repeated[port.name]) for port in outputs):
         # A graph that draws random numbers is warned of; nothing can be compared.
-        return
+        return True
     together = _run_together(probe, outputs, windows)
+    if together is None:
+        return False
+    one_by_one = single and not mixers and n_fixed < 1
     for k, result in beside.items():
         for port in outputs:
             at = k if n_fixed > 1 else 0
             if "batch" in port.dims and _differ(_window_of(port, together, k), _window_of(port, result, at)):
+                if one_by_one:
+                    return False
                 raise CardError(_mixing_words(port, mixers, rows=not any(each.spatial for each in probe.inputs)))
+    return True
 
 
 def _unlike(probe: Probe, size: tuple[int, int], number: int) -> Arrays:
@@ -238,18 +247,14 @@ def _stacked(probe: Probe, windows: Sequence[Arrays]) -> Arrays:
     }
 
 
-def _run_together(probe: Probe, outputs: Sequence[Port], windows: Sequence[Arrays]) -> Arrays:
+def _run_together(probe: Probe, outputs: Sequence[Port], windows: Sequence[Arrays]) -> Arrays | None:
+    """The results of the windows in one batch; None if the graph does not give as many."""
     try:
         results = probe.session.run(_stacked(probe, windows))
     except InferenceError:
-        results = {}
-    if not results or any(len_of(results[port.name], port) not in {None, len(windows)} for port in outputs):
-        name = next(port.name for port in probe.inputs if port.dims[0] == "batch")
-        raise CardError(
-            f"properties.mlm:input ({name}).input.shape leaves the batch free, but the graph takes one window a call: "
-            "the number is built into it; write 1 for the batch, or export it with a free batch"
-        )
-    return results
+        return None
+    complete = all(len_of(results[port.name], port) in {None, len(windows)} for port in outputs)
+    return results if complete else None
 
 
 def _window_of(port: Port, results: Arrays, number: int) -> NDArray[Any]:

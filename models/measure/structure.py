@@ -222,16 +222,41 @@ def built_in_sizes(path: Path, *, most: int = 1024) -> list[int]:
     return sorted({side * factor for side in sides for factor in HALVINGS if SMALLEST <= side * factor <= most})
 
 
+def stores_single_batch(path: Path) -> bool:
+    """True if a reshape or resize in the graph at `path` stores a shape of one window, as `[1, 3, 64, 64]`."""
+    model = onnx.load(str(path), load_external_data=False)
+    constants = _constants(model.graph)
+    places = {"Reshape": 1, "Resize": 3}
+    shapes = [
+        constants.get(node.input[places[node.op_type]], ())
+        for node in model.graph.node
+        if len(node.input) > places.get(node.op_type, len(node.input))
+    ]
+    return any(len(shape) > 2 and shape[0] == 1 for shape in shapes)
+
+
 def fixed_resizes(path: Path) -> tuple[str, ...]:
     """The resizes in the graph at `path` to a height and width that are stored in it, as `Resize to 32 x 32`."""
     model = onnx.load(str(path), load_external_data=False)
     constants = _constants(model.graph)
-    sizes = [
-        constants[node.input[3]][-2:]
-        for node in model.graph.node
-        if node.op_type == "Resize" and len(node.input) > 3 and node.input[3] in constants
-    ]
-    return tuple(dict.fromkeys(f"Resize to {' x '.join(map(str, each))}" for each in sizes))
+    sizes = [_last_sizes(model.graph, node, constants) for node in model.graph.node if node.op_type == "Resize"]
+    return tuple(dict.fromkeys(f"Resize to {' x '.join(map(str, each))}" for each in sizes if each))
+
+
+def _last_sizes(
+    graph: onnx.GraphProto, resize: onnx.NodeProto, constants: Mapping[str, tuple[int, ...]]
+) -> tuple[int, ...]:
+    """The height and width that are stored for a resize, alone or behind computed sizes; empty if they are computed."""
+    name = resize.input[3] if len(resize.input) > 3 else ""
+    parts = next(
+        (node.input for node in graph.node if name and name in node.output and node.op_type == "Concat"), [name]
+    )
+    sizes: tuple[int, ...] = ()
+    for part in reversed(parts):
+        if part not in constants:
+            break
+        sizes = (*constants[part], *sizes)
+    return sizes[-2:] if len(sizes) >= 2 else ()
 
 
 def _mixing_nodes(graph: onnx.GraphProto, constants: Mapping[str, tuple[int, ...]]) -> list[str]:
@@ -244,7 +269,7 @@ def _mixing_nodes(graph: onnx.GraphProto, constants: Mapping[str, tuple[int, ...
             found.append(TRAINING_NORM)
         elif node.op_type in REDUCTIONS and _covers_window(node, constants):
             found.append(f"{node.op_type} over height and width")
-        elif node.op_type in {"Resize", "Upsample"} and (reason := _depends_on_size(node, constants)):
+        elif node.op_type in {"Resize", "Upsample"} and (reason := _depends_on_size(graph, node, constants)):
             found.append(f"{node.op_type} {reason}")
         elif node.op_type == "MatMul" and softmaxes.intersection(node.input):
             found.append("attention (Softmax then MatMul)")
@@ -267,12 +292,12 @@ def _constants(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _depends_on_size(node: onnx.NodeProto, constants: Mapping[str, tuple[int, ...]]) -> str:
+def _depends_on_size(graph: onnx.GraphProto, node: onnx.NodeProto, constants: Mapping[str, tuple[int, ...]]) -> str:
     """Why a resize depends on the window's size: aligned to the corners, or to a fixed size; empty if neither."""
     modes = {each.name: each.s.decode() for each in node.attribute if each.type == onnx.AttributeProto.STRING}
     if modes.get("coordinate_transformation_mode") in {"align_corners", "half_pixel_symmetric"}:
         return f"with {modes['coordinate_transformation_mode']}"
-    return "to a fixed size" if len(node.input) > 3 and node.input[3] in constants else ""
+    return "to a fixed size" if _last_sizes(graph, node, constants) else ""
 
 
 def _covers_window(node: onnx.NodeProto, constants: Mapping[str, tuple[int, ...]]) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import onnx
 from onnx import TensorProto, helper
 
+from tests.support import worlds
 from tests.support.graphs import save
 from tilewright.models.builtin.build import FOLDER
 from tilewright.models.card.card import ModelCard, load_card
@@ -192,3 +193,17 @@ def card_around(folder: Path, model: onnx.ModelProto, **changes: Any) -> ModelCa
 
 def _class(value: int) -> dict[str, Any]:
     return {"value": value, "name": f"class{value}", "description": f"class {value}"}
+
+
+def value_card(folder: Path, model: onnx.ModelProto, *, tile: dict[str, Any] | None = None, **output: Any) -> ModelCard:
+    """A card around `model` (x to y) of values; `output` holds fields of its output."""
+    n_in = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    n_out = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    path = worlds.write_card(
+        folder,
+        model,
+        inputs=[{"name": "x", "bands": ["red", "nir", "green", "blue"][:n_in]}],
+        outputs=[{"name": "y", "tw:layers": [f"value{k}" for k in range(n_out)], **output}],
+        tile={"step": None, **(tile or {})},
+    )
+    return load_card(path)
