@@ -174,13 +174,15 @@ class Provenance:
     """Everything that the product was made from and with: model, scenes, software, settings.
 
     `software` maps names to versions. `expression` holds the settings that made the product with the card; it is
-    written unchanged next to the reference to the model.
+    written unchanged next to the reference to the model. `outside_valid_for` says how the product leaves the range that
+    its models were made for, as JSON values; empty if it does not.
     """
 
     model: ModelSummary
     scenes: tuple[SceneFacts, ...]
     software: Mapping[str, str] = field(hash=False)
     expression: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    outside_valid_for: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

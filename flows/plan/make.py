@@ -17,6 +17,7 @@ from tilewright.flows.plan.model_graph import check_fused, measure_job_model
 from tilewright.flows.plan.raster import cut_raster, reach_metres, read_margin
 from tilewright.flows.plan.rules import check_gaps, mask_warning
 from tilewright.flows.plan.scenes import search_inputs
+from tilewright.flows.plan.valid_for import outside_valid_for, outside_warnings
 from tilewright.tasks.grid.areas import pixel_metres
 from tilewright.tasks.grid.crs import is_geographic
 from tilewright.tasks.plan.plan import ModelPlan, Plan
@@ -72,6 +73,7 @@ def make_plan(
     check_fused(job, facts)
     raster = replace(raster, margin=read_margin(inputs, raster))
     exact, exact_reason = _exactness(card, facts, raster)
+    outside = outside_valid_for(card, inputs, area=job.area.geometry, grid=raster.grid)
     return Plan(
         name=job.name,
         request={**job.request(), "source": source.to_json(), "model": card.digest},
@@ -85,12 +87,14 @@ def make_plan(
             fused=facts.fused,
             precision=job.precision,
             tuned=facts.tuned,
+            outside_valid_for=tuple(outside),
         ),
         raster=raster,
         inputs=inputs,
         engine=job.engine,
         versions=versions(),
         warnings=(
+            *outside_warnings(outside),
             *_grid_warnings(job, card, facts, raster),
             *_input_warnings(job, inputs),
             *_block_warnings(job, raster),

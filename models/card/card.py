@@ -17,6 +17,7 @@ from tilewright.models.card.parse_inputs import read_inputs
 from tilewright.models.card.parse_outputs import read_outputs
 from tilewright.models.card.schema import check_schemas
 from tilewright.models.card.tile import TileSpec, fit_tile, read_tile
+from tilewright.models.card.valid_for import KEY, SIMULATED, ValidFor, read_valid_for
 from tilewright.models.errors import CardError
 from tilewright.models.fields import CardField
 from tilewright.models.spec.inputs import DatesSpec, ExtraInput, InputSpec, MissingSpec
@@ -40,10 +41,11 @@ __all__ = [
     "OutputSpec",
     "Scaling",
     "TileSpec",
+    "ValidFor",
     "load_card",
 ]
 
-PROPERTY_FIELDS: Final = ("tw:tile",)
+PROPERTY_FIELDS: Final = ("tw:tile", KEY, SIMULATED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +53,9 @@ class ModelCard:
     """A model that can be run: its ONNX file and everything the runtime must know about it.
 
     `sha256` is the hash of the model file; `digest` covers the card and the sha256 of all its files, so it changes with
-    everything that could change a pixel. `weights` are external weight files. `raw` is the Item's JSON. A card with
-    `members` combines several runs: `role` is "flips" or "d4" (one model on flipped windows), "mean" or "vote" (several
-    models).
+    everything that could change a pixel. `weights` are external weight files. `raw` is the Item's JSON. `valid_for` is
+    the range that the model was made for. A card with `members` combines several runs: `role` is "flips" or "d4" (one
+    model on flipped windows), "mean" or "vote" (several models).
     """
 
     name: str
@@ -70,6 +72,7 @@ class ModelCard:
     tasks: tuple[str, ...]
     architecture: str
     raw: Mapping[str, Any] = field(repr=False)
+    valid_for: ValidFor = field(default_factory=ValidFor)
     members: tuple[ModelCard, ...] = ()
     role: str = ""
 
@@ -153,6 +156,7 @@ def _typed_card(raw: dict[str, Any], folder: Path, *, verify: bool) -> ModelCard
         tasks=tuple(str(task) for task in item.tasks),
         architecture=item.architecture,
         raw=raw,
+        valid_for=read_valid_for(properties),
     )
 
 

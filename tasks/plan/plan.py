@@ -23,7 +23,8 @@ class ModelPlan:
     ``card`` finds and verifies the model again: references, name, digests. ``receptive``: the measured receptive field.
     ``exact``: tiled equals whole, with the reason. ``fused``: the card's scaling and layers are computed inside its
     graph, from pixels rounded to uint16, in ``precision``. ``tuned``: the graph is rewritten for the window on a CPU
-    (``models/optimise/tune.py``), equal but for rounding.
+    (``models/optimise/tune.py``), equal but for rounding. ``outside_valid_for``: how the job leaves the range that its
+    models were made for, one entry per model (``flows/plan/valid_for.py``).
     """
 
     card: dict[str, str]
@@ -34,17 +35,19 @@ class ModelPlan:
     fused: bool = False
     precision: Literal["fp32", "fp16"] = "fp32"
     tuned: bool = False
+    outside_valid_for: tuple[dict[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The keys of the plan's JSON that this part holds."""
-        plain = asdict(self)
-        # Left out if false, since older plans do not have it and must stay equal to themselves.
-        return plain if self.tuned else {key: value for key, value in plain.items() if key != "tuned"}
+        plain = {**asdict(self), "outside_valid_for": list(self.outside_valid_for)}
+        # Left out if false or empty, since older plans do not have them and must stay equal to themselves.
+        return {key: value for key, value in plain.items() if value or key not in {"tuned", "outside_valid_for"}}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> ModelPlan:
         """The part that ``to_json`` wrote, from the keys of a whole plan."""
-        return cls(**{key: plain[key] for key in cls.__slots__ if key in plain})
+        known = {key: plain[key] for key in cls.__slots__ if key in plain}
+        return cls(**{**known, "outside_valid_for": tuple(plain.get("outside_valid_for", ()))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

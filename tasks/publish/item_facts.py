@@ -113,6 +113,7 @@ def _provenance(plan: Plan, card: ModelCard, report: Mapping[str, Any]) -> Prove
             "exact": plan.model.exact,
             "provider": report["provider"],
         },
+        outside_valid_for=plan.model.outside_valid_for,
     )
 
 

@@ -73,6 +73,7 @@ def report_json(
         "layers": [_layer(layer, small[layer.spec.name], areas, n_requested=n_requested) for layer in written.layers],
         "scenes": _scenes(plan, blocks),
         "failures": [failure for entry in blocks for failure in entry.failures],
+        **({"outside_valid_for": list(plan.model.outside_valid_for)} if plan.model.outside_valid_for else {}),
         "warnings": [*plan.warnings, *([worker.model.session.note] if worker.model.session.note else [])],
     }
 
