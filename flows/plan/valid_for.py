@@ -86,8 +86,8 @@ def _scenes(inputs: Sequence[InputPlan]) -> list[Scene]:
     """The scenes of the inputs' steps, each once."""
     found: dict[tuple[str, str], Scene] = {}
     for entry in inputs:
-        days = {day for step in entry.steps for day in step.days}
-        found |= {(scene.collection, scene.id): scene for scene in entry.scenes if scene.solar_day in days}
+        used = {scene for step in entry.steps for scene in step.scenes}
+        found |= {(scene.collection, scene.id): scene for scene in entry.scenes if scene.id in used}
     return list(found.values())
 
 

@@ -66,6 +66,7 @@ def check_graph(
     model = read_graph(path)
     facts = _facts(model, path)
     _refuse_external(facts, path, weights)
+    _refuse_short_weights(model, path)
     _refuse_inputs(graph_inputs(model), (*inputs, *extras))
     ports = {port.name: _port(port, f"output {port.name!r}") for port in model.graph.output}
     for spec in outputs:
@@ -173,6 +174,24 @@ def _refuse_external(facts: GraphFacts, path: Path, weights: Sequence[Path]) -> 
             raise CardError(
                 f"assets lists no file {location!r}, which {path.name} takes weights from; "
                 "add it with the role mlm:weights and its file:checksum"
+            )
+
+
+def _refuse_short_weights(model: onnx.ModelProto, path: Path) -> None:
+    """Refuse weight files that end before the weights that the graph takes from them."""
+    needed: dict[str, int] = {}
+    for tensor in _tensors(model):
+        location = _external_location(tensor)
+        if location is not None:
+            place = {entry.key: entry.value for entry in tensor.external_data}
+            end = int(place.get("offset", 0)) + int(place.get("length", 0))
+            needed[location] = max(needed.get(location, 0), end)
+    for location, n_bytes in needed.items():
+        size = (path.parent / location).stat().st_size
+        if size < n_bytes:
+            raise CardError(
+                f"{location} has {size} bytes; {path.name} takes weights from its first {n_bytes}: it is too short; "
+                "copy it again, and write its file:checksum"
             )
 
 

@@ -118,6 +118,8 @@ def _output(facts: ExportFacts, entry: OutputFacts) -> dict[str, Any]:
         fields["tw:layers"] = list(layers)
     if entry.units:
         fields["tw:unit"] = list(entry.units)
+    if any(entry.crop):
+        fields["tw:crop"] = list(entry.crop)
     return fields | ({"tw:scale": entry.scale} if entry.scale != 1 else {})
 
 

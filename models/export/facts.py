@@ -68,7 +68,8 @@ class OutputFacts:
     """One output: scores of `classes` in the order of the channels, or `values` with one layer name per channel.
 
     `layers` are those of classes as in a card (None: class and confidence). `scale` is the number of output pixels per
-    pixel of the finest input, along a side.
+    pixel of the finest input, along a side. `crop` is the pixels of that input that the model leaves out before and
+    after a window's rows and columns.
     """
 
     name: str = "scores"
@@ -78,6 +79,7 @@ class OutputFacts:
     activation: Literal["softmax", "sigmoid", "none"] = "none"
     layers: tuple[str, ...] | None = None
     scale: float = 1.0
+    crop: tuple[float, float] = (0.0, 0.0)
     description: str = ""
 
     def __post_init__(self) -> None:
@@ -147,6 +149,7 @@ class ExportFacts:
         if self.rows:
             return -1, entry.n_channels
         size = self._side(None, entry.scale)
+        size -= round(sum(entry.crop) * entry.scale) if size > 0 else 0
         return -1, entry.n_channels, size, size
 
     def output_axes(self, entry: OutputFacts) -> tuple[str, ...]:

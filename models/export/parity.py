@@ -10,7 +10,7 @@ import onnx
 
 from tilewright.models.export.facts import ExportError
 from tilewright.models.measure.ports import card_ports
-from tilewright.models.run.open import open_session
+from tilewright.models.run.session import open_graph
 from tilewright.models.run.smoke_run import SEED
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ def compare(
     `examples` are feeds in addition to random and extreme ones: real pixels, scaled as in the card.
     Raises ExportError if shapes differ, or a difference is above the tolerance.
     """
-    session = open_session(card, provider="cpu")
+    # The graph's own results: a session of the card gives whole windows where the graph crops them.
+    session = open_graph(card.model_path, sha256=card.sha256, provider="cpu")
     found: dict[str, list[tuple[str, float, float]]] = {entry.name: [] for entry in facts.outputs}
     for kind, feeds in (*_feeds(card, facts), *((f"example {n}", each) for n, each in enumerate(examples, start=1))):
         ours = session.run(feeds)

@@ -7,6 +7,7 @@ proof: it lists CUDA even if CUDA's libraries fail to load, and a session then r
 from __future__ import annotations
 
 import importlib
+import re
 from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -130,9 +131,33 @@ def _create(runtime: Any, graph: Path | bytes, *, provider: str, threads: int) -
         return runtime.InferenceSession(content, session_options(runtime, threads=threads), providers=requested)
     except Exception as error:
         # onnxruntime's own exceptions share no base class but Exception.
-        reason = " ".join(str(error).split())
         name = "the graph" if isinstance(graph, bytes) else graph.name
-        raise CardError(f"onnxruntime cannot load {name}: {reason}; correct the graph or its opset") from error
+        raise CardError(f"onnxruntime cannot load {name}: {load_failure(str(error))}") from error
+
+
+def load_failure(message: str) -> str:
+    """Why a graph cannot be loaded and what to do, from onnxruntime's message without its error codes and addresses.
+
+    Source: messages of onnxruntime 1.31.
+    """
+    words = " ".join(message.split())
+    if found := re.search(r"IR version: (\d+), max supported IR version: (\d+)", words):
+        return (
+            f"it has IR version {found[1]}, and this onnxruntime reads up to {found[2]}; export it with an older onnx"
+        )
+    if found := re.search(r"Opset (\d+) is under development.* domain (\S+) is till opset (\d+)", words):
+        return (
+            f"it has opset {found[1]} of {found[2]}, and this onnxruntime up to {found[3]}; export it with that opset"
+        )
+    if found := re.search(r"No Op registered for (\S+) with domain_version of (\d+)", words):
+        return f"opset {found[2]} has no operator {found[1]}; correct the graph or its opset"
+    for noise in (
+        r"\[ONNXRuntimeError\] : \d+ : \w+ : ",
+        r"Load model from .*? failed: ?",
+        r"/\S+\.(cc|h):\d+ .*?\) (?=[A-Z])",
+    ):
+        words = re.sub(noise, "", words)
+    return f"{words.rstrip('. ')}; correct the graph or its opset"
 
 
 def session_options(runtime: Any, *, threads: int) -> Any:

@@ -206,6 +206,22 @@ def image_facts(**changes: Any) -> ExportFacts:
     return ExportFacts(**{**given, **changes})
 
 
+@pytest.mark.parametrize(
+    ("crop", "scale", "window", "side", "cropped"),
+    [
+        ((4, 4), 1.0, 64, 56, (4, 4)),
+        ((3, 4), 1.0, 64, 57, (3, 4)),
+        ((2, 2), 0.5, 64, 30, (1, 1)),
+        ((1, 1), 2.0, 32, 60, (2, 2)),
+        ((4, 4), 1.0, None, -1, (4, 4)),
+    ],
+)
+def test_a_crop_is_written_to_the_card(crop, scale, window, side, cropped):
+    output = OutputFacts(name="logits", classes=THREE, activation="softmax", crop=crop, scale=scale)
+    (made,) = draft_card(image_facts(outputs=(output,), tile=TileSpec(window=window))).outputs
+    assert (made.shape[-1], made.crop, made.cropped) == (side, crop, cropped)
+
+
 def test_missing_torch_is_reported_readably(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ExportError, match="torch is not installed here; `pip install torch`"):
