@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
-from tests.support.families import HERE, ROWS, VALUE, noise
+from tests.support.families import FLOAT, HERE, IMAGE, INT64, ROWS, VALUE, noise
 from tests.support.graphs import Draft
 from tests.support.worlds import layer, pixel_job, run, write_card
 
@@ -171,3 +171,55 @@ def test_a_size_built_into_the_graph_fixes_the_window(world, produce, tmp_path, 
         tile={"step": None, "window": window},
     )
     np.testing.assert_allclose(produce(card)["value"], correlated(red, weights, at=(1, 1))[HERE], atol=2e-6)
+
+
+def test_outputs_that_crop_unlike_share_a_window_that_suits_both(world, produce, tmp_path):
+    red, near, far = noise(1), kernel(3), kernel(9, seed=4)
+    world.add(red, "red", unit="reflectance")
+    draft = Draft()
+    padded = draft.node("Conv", "x", draft.constant(near[None, None]), kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    shape = ["batch", 1, "h", "w"]
+    model = draft.model_many(
+        [("x", FLOAT, shape)],
+        [(padded, "near", FLOAT, shape), (valid(draft, "x", far), "far", FLOAT, ["batch", 1, "oh", "ow"])],
+    )
+    outputs = [{"name": "near", "tw:layers": ["near"]}, {"name": "far", "tw:layers": ["far"], "tw:crop": 4}]
+    card = write_card(tmp_path / "card", model, inputs=[{"name": "x", "bands": ["red"]}], outputs=outputs)
+    made = produce(card)
+    np.testing.assert_allclose(made["near"], correlated(red, near, at=(1, 1))[HERE], atol=2e-6)
+    np.testing.assert_allclose(made["far"], correlated(red, far, at=(4, 4))[HERE], atol=2e-6)
+
+
+def test_an_ensemble_of_unlike_crops_averages_what_lies_at_one_place(world, produce, tmp_path):
+    red = noise(1)
+    world.add(red, "red", unit="reflectance")
+    cards, maps = [], []
+    for size in (3, 8):
+        draft = Draft()
+        weights = kernel(size, seed=size)
+        before, after = (size - 1) // 2, size // 2
+        cards.append(
+            write_card(
+                tmp_path / f"card{size}",
+                draft.model(valid(draft, "x", weights), n_in=1, n_out=1),
+                inputs=[{"name": "x", "bands": ["red"]}],
+                outputs=[VALUE | {"tw:crop": [before, after]}],
+                name=f"card{size}",
+            )
+        )
+        maps.append(correlated(red, weights, at=(before, before)))
+    made = produce(cards[0], ensemble={"models": [str(cards[1])]})["value"]
+    np.testing.assert_allclose(made, np.mean(maps, axis=0)[HERE], atol=2e-6)
+
+
+def test_class_values_without_a_channel_are_cropped_too(world, produce, tmp_path):
+    red, weights = noise(1), kernel(5)
+    world.add(red, "red", unit="reflectance")
+    draft = Draft()
+    above = draft.node("Greater", valid(draft, "x", weights), draft.constant(np.array([0], np.float32)))
+    labels = draft.node("Squeeze", draft.node("Cast", above, to=INT64), draft.constant(np.array([1])))
+    model = draft.model_many([("x", FLOAT, ["batch", 1, "h", "w"])], [(labels, "y", INT64, ["batch", "oh", "ow"])])
+    output = {"name": "y", "classes": ("low", "high"), "dims": IMAGE, "tw:crop": 2}
+    card = write_card(tmp_path / "card", model, inputs=[{"name": "x", "bands": ["red"]}], outputs=[output])
+    expected = correlated(red, weights, at=(2, 2))[HERE] > 0
+    np.testing.assert_array_equal(produce(card)["class"], expected.astype(np.uint8))
