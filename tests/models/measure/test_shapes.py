@@ -115,6 +115,26 @@ def test_windows_lose_the_crop_and_the_reach_is_still_measured(model, output, tr
     assert report.window.window - report.window.step >= 2 * trim
 
 
+@pytest.mark.parametrize("fixed", [None, 76])
+def test_a_u_net_without_padding_whose_skip_is_cut_is_exact(fixed, tmp_path):
+    """Two valid convolutions, halved, two more, doubled, the skip cut by 4, two more: 2 + 4 + 2 px on each side."""
+    draft = Draft()
+
+    def pair(x: str, n_in: int, n_out: int) -> str:
+        return draft.conv(draft.node("Relu", draft.conv(x, n_in, n_out, pads=NO_PADS)), n_out, n_out, pads=NO_PADS)
+
+    skip = pair("x", 1, 4)
+    deep = draft.up(pair(draft.node("MaxPool", skip, kernel_shape=[2, 2], strides=[2, 2]), 4, 8))
+    first, last, axes = (draft.constant(np.array(pair)) for pair in ((4, 4), (-4, -4), (2, 3)))
+    y = draft.conv(pair(draft.node("Concat", deep, draft.node("Slice", skip, first, last, axes), axis=1), 12, 4), 4, 1)
+    size = {"size": (fixed, fixed), "out_shape": ["batch", 1, fixed - 16, fixed - 16]} if fixed else {}
+    card = value_card(tmp_path, draft.model(y, n_in=1, n_out=1, **size), **({} if fixed else {"tw:crop": 8}))
+    field = check_card(card).receptive_field
+    assert (field.verdict, field.stride, field.trim) == ("bounded", 2, 10)
+    assert field.difference == pytest.approx(0, abs=1e-5)
+    assert card.crop == (8, 8)
+
+
 def test_a_crop_does_not_hide_that_a_model_sees_its_whole_window(tmp_path):
     draft = Draft()
     x = draft.conv("x", 1, 2, (9, 9), pads=NO_PADS)
