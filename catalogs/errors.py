@@ -9,3 +9,7 @@ class CatalogError(ValueError):
 
 class UnknownCollectionError(CatalogError):
     """The source does not have the requested collection under any of its names."""
+
+
+class RadiometryError(CatalogError):
+    """An item whose reflectance depends on an answer of the user: the job's `radiometry`, or a description."""

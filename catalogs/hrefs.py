@@ -9,13 +9,18 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 
 from tilewright.catalogs.errors import CatalogError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+
+URL_CHARACTERS = "%/:?#[]@!$&'()*+,;=-._~"
+"""The characters besides letters and digits that may stand in a URL. Source: RFC 3986, sections 2.1 to 2.3."""
+
+_STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 REMOTE_SCHEMES = ("http", "https", "s3")
 
@@ -29,8 +34,23 @@ def scheme_of(href: str) -> str:
 
 
 def local_path(href: str) -> Path:
-    """The path of a local href, which is a plain path or starts with file://."""
-    return Path(unquote(urlsplit(href).path)) if href.lower().startswith("file:") else Path(href)
+    """The path of a local href, which is a plain path or a file: URL.
+
+    A document may write a path as it is or percent-encoded, and a name may hold a percent sign itself: of the two the
+    one that exists is meant. A URL means the encoded one first, a path the one as it is.
+    """
+    if not href.lower().startswith("file:"):
+        path = Path(href)
+        return _existing(path, Path(unquote(href))) if "%" in href else path
+    parts = urlsplit(href)
+    tail = f"?{parts.query}" if parts.query else ""
+    plain = parts.path + tail + (f"#{parts.fragment}" if parts.fragment else "")
+    return _existing(Path(unquote(parts.path)), Path(unquote(plain)), Path(plain))
+
+
+def _existing(*paths: Path) -> Path:
+    """The first path that exists, else the first."""
+    return next((path for path in paths[1:] if not paths[0].exists() and path.exists()), paths[0])
 
 
 _ZARR_PATH = re.compile(r"^(.*?\.zarr)(?:/+(.*?))?/*$", re.IGNORECASE)
@@ -54,17 +74,35 @@ def split_store(path: str) -> tuple[str, str] | None:
 
 
 def resolve_href(href: str, base: str) -> str:
-    """The absolute href, resolved against `base`, the location it was read from; a plain path for local hrefs."""
+    """The absolute href, resolved against `base`, the location it was read from; a plain path for local hrefs.
+
+    An http(s) href comes percent-encoded; a key in a bucket stays as it is written, since there "%20" may be a name.
+    """
     if scheme_of(href) != "file":
-        return href
-    if scheme_of(base) == "file" or href.lower().startswith("file:"):
-        path = local_path(href)
-        return str(path) if path.is_absolute() else posixpath.normpath(str(local_path(base).parent / path))
+        return encoded(href)
+    if href.lower().startswith("file:") and local_path(href).is_absolute():
+        return str(local_path(href))
+    if scheme_of(base) == "file":
+        href = href.removeprefix("file:")
+        joined = href if Path(href).is_absolute() else posixpath.normpath(str(local_path(base).parent / href))
+        return str(local_path(joined))
     if scheme_of(base) in {"http", "https"}:
-        return urljoin(base, href)
-    parts = urlsplit(base)
-    joined = posixpath.normpath(posixpath.join("/", posixpath.dirname(parts.path), href))
-    return urlunsplit((parts.scheme, parts.netloc, joined, "", ""))
+        return encoded(urljoin(base, href))
+    # A key may hold any character, "?" and "#" too: only its slashes mean something.
+    scheme, _, rest = base.partition("://")
+    bucket, _, key = rest.partition("/")
+    return f"{scheme}://{bucket}{posixpath.normpath(posixpath.join('/', posixpath.dirname(key), href))}"
+
+
+def encoded(href: str) -> str:
+    """An http(s) href with all that may not stand in a URL percent-encoded; others unchanged.
+
+    What is encoded already stays so, in the path and in a query with its signature; a percent sign that encodes
+    nothing is encoded itself.
+    """
+    if scheme_of(href) not in {"http", "https"}:
+        return href
+    return quote(_STRAY_PERCENT.sub("%25", href), safe=URL_CHARACTERS)
 
 
 def display_href(href: str) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.fields import first, integer, listing, mapping, number, text
@@ -27,7 +28,8 @@ class BandCandidate:
 
     `position` is the band's position in the file, from 0; `resolution` its pixel size in CRS units or metres, None if
     the item has none. `override` is the source's own description of the band, empty without one. `by_key` is True if
-    the asset's key is a name of the band.
+    the asset's key is a name of the band. `names` are the names of this band alone, the first one its own in the item;
+    `common` is the common name that the item gives it, which bands may share.
     """
 
     band: str
@@ -38,20 +40,30 @@ class BandCandidate:
     resolution: float | None
     override: Mapping[str, Any]
     by_key: bool
+    names: tuple[str, ...] = ()
+    common: str | None = None
 
     @property
     def rank(self) -> tuple[Any, ...]:
-        """Sort key of the preferred asset: named after the band, then native pixels, then the finest, then by key."""
+        """Sort key of the preferred asset: it has an href, is named after the band, has native pixels, the finest."""
         native = self.facts.resolution if self.facts else None
         pixel_size = self.resolution if self.resolution is not None else math.inf
-        return (not self.by_key, pixel_size != native, pixel_size, self.position, self.key)
+        return (
+            text(self.asset.get("href")) is None,
+            not self.by_key,
+            pixel_size != native,
+            pixel_size,
+            self.position,
+            self.key,
+        )
 
 
 def find_bands(item: Mapping[str, Any], collection: str, source: Source) -> list[BandCandidate]:
     """The bands of an item, one asset each, in the order of the collection's table, then of their names.
 
     The source's own `bands` take precedence over the item. If there are any and the collection has no table in
-    `sensors`, they are the only bands.
+    `sensors`, they are the only bands. In a collection without a table a band is called by its common name, or by its
+    own where bands share the common one.
     """
     band_map = source.bands.get(collection, {})
     map_only = bool(band_map) and collection not in BANDS
@@ -62,7 +74,19 @@ def find_bands(item: Mapping[str, Any], collection: str, source: Source) -> list
         if known is None or (candidate.band not in band_map and candidate.rank < known.rank):
             best[candidate.band] = candidate
     order = {facts.band: position for position, facts in enumerate(BANDS.get(collection, ()))}
-    return sorted(best.values(), key=lambda candidate: (order.get(candidate.band, len(order)), candidate.band))
+    found = list(best.values()) if collection in BANDS else _by_common_name(best)
+    return sorted(found, key=lambda candidate: (order.get(candidate.band, len(order)), candidate.band))
+
+
+def _by_common_name(best: Mapping[str, BandCandidate]) -> list[BandCandidate]:
+    """The bands of a collection without a table under their common names, where these belong to one band alone."""
+    sharing = Counter(candidate.common for candidate in best.values())
+    return [
+        replace(candidate, band=candidate.common)
+        if candidate.common and sharing[candidate.common] == 1 and candidate.common not in best
+        else candidate
+        for candidate in best.values()
+    ]
 
 
 def _mapped_bands(
@@ -87,13 +111,14 @@ def _detected_bands(item: Mapping[str, Any], collection: str) -> Iterator[BandCa
             yield _candidate(known[0].band, key, asset, 0, known[0], resolution=known[1], by_key=True)
             continue
         for position in range(_n_bands(asset)):
-            name = _band_name(asset, position, collection)
+            own, common = _stated_names(asset, position)
+            name = next((name for name in (*own, common) if name and band_of(collection, name)), None)
             facts = band_of(collection, name) if name else None
             if facts:
                 yield _candidate(facts[0].band, key, asset, position, facts[0])
             elif collection not in BANDS:
-                name = name or (key if _n_bands(asset) == 1 else f"{key}_{position + 1}")
-                yield _candidate(name, key, asset, position, None)
+                names = (*own, key if _n_bands(asset) == 1 else f"{key}_{position + 1}")
+                yield _candidate(names[0], key, asset, position, None, names=names, common=common)
 
 
 def _candidate(
@@ -106,6 +131,8 @@ def _candidate(
     resolution: float | None = None,
     override: Mapping[str, Any] | None = None,
     by_key: bool = False,
+    names: tuple[str, ...] = (),
+    common: str | None = None,
 ) -> BandCandidate:
     transform = [number(value) for value in listing(asset.get("proj:transform"))]
     pixel_width = abs(transform[0]) if transform and transform[0] else None
@@ -120,11 +147,13 @@ def _candidate(
         resolution=pixel_size,
         override=override or {},
         by_key=by_key,
+        names=names or (band, *sorted(facts.names if facts else ())),
+        common=common,
     )
 
 
 def _is_raster(key: str, asset: Mapping[str, Any]) -> bool:
-    if key.lower() in PREVIEW_KEYS or key.lower().startswith("tci") or not text(asset.get("href")):
+    if key.lower() in PREVIEW_KEYS or key.lower().startswith("tci"):
         return False
     roles = {str(role) for role in listing(asset.get("roles"))}
     media = (text(asset.get("type")) or "").lower()
@@ -141,10 +170,9 @@ def entry_at(asset: Mapping[str, Any], key: str, position: int) -> Mapping[str, 
     return mapping(entries[position]) if position < len(entries) else {}
 
 
-def _band_name(asset: Mapping[str, Any], position: int, collection: str) -> str | None:
-    """The first name of the band that the collection's table has, else the last stated name, else None."""
+def _stated_names(asset: Mapping[str, Any], position: int) -> tuple[tuple[str, ...], str | None]:
+    """(own names, common name) that the asset states for the band at a position."""
     bands, eo_bands = entry_at(asset, "bands", position), entry_at(asset, "eo:bands", position)
-    names = [bands.get("name"), eo_bands.get("name"), bands.get("eo:common_name"), eo_bands.get("common_name")]
-    stated = [name for name in map(text, names) if name]
-    known = (name for name in stated if band_of(collection, name))
-    return next(known, (stated[-1] if stated else None))
+    own = (name for name in map(text, (bands.get("name"), eo_bands.get("name"))) if name)
+    commons = (bands.get("eo:common_name"), eo_bands.get("common_name"), bands.get("common_name"))
+    return tuple(dict.fromkeys(own)), first(*map(text, commons))

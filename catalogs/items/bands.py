@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.fields import first, integer, listing, mapping, number, text
 from tilewright.catalogs.hrefs import check_href, resolve_href, scheme_of
 from tilewright.catalogs.items.assets import entry_at
+from tilewright.catalogs.items.plausible import check_reflectance
 from tilewright.catalogs.scene import BandAsset
 from tilewright.catalogs.sensors import PROBABILITY_BANDS, SENTINEL_1, UNITS, BandFacts
 
@@ -20,11 +23,18 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tilewright.catalogs.items.assets import BandCandidate
+    from tilewright.catalogs.scene import Scene
     from tilewright.catalogs.sources.source import Source
 
 
 # Aerosol and water vapour never carry ESA's offset, although some items state it for every asset.
 WITHOUT_OFFSET = ("aot", "wvp")
+
+EARTH_AXIS = 6_378_137.0
+"""The Earth's semi-major axis in metres. Source: WGS 84."""
+
+EARTH_SHARE = 0.01
+"""Ellipsoids of the Earth differ by less than this share of it, those of other bodies by far more."""
 
 OUR_UNITS = frozenset({"reflectance", "linear", "db", "class", "m", "1"})
 
@@ -49,7 +59,8 @@ def to_band_asset(
     applies to reflectance of Sentinel-2; it is None for other collections, whose items' own offsets apply.
 
     Raises:
-        CatalogError: the band has no href, or one that the source may not refer to, or its CRS is not readable.
+        CatalogError: the band has no href, or one that the source may not refer to, or a scale and offset that cannot
+            be reflectance.
     """
     facts, override = candidate.facts, candidate.override
     dtype = _dtype(first(override.get("dtype"), _item_field(candidate, "data_type")), facts)
@@ -58,6 +69,10 @@ def to_band_asset(
     scale, offset = _calibration(candidate, dtype)
     if esa_offset is not None and unit == "reflectance":
         offset = (advertised_offset(candidate) or esa_offset) if esa_offset else 0.0
+    if unit == "reflectance":
+        names = {"collection": collection, "band": candidate.band, "key": candidate.key}
+        check_reflectance(scale, offset, dtype=dtype, facts=facts, **names)
+    properties = mapping(item.get("properties"))
     return BandAsset(
         band=candidate.band,
         key=candidate.key,
@@ -68,9 +83,9 @@ def to_band_asset(
         scale=1.0 if unit == "class" else scale,
         offset=0.0 if unit == "class" else offset,
         unit=unit,
-        crs=crs_of(candidate.asset, mapping(item.get("properties"))),
-        shape=shape_of(candidate.asset, mapping(item.get("properties"))),
-        transform=transform_of(candidate.asset, mapping(item.get("properties"))),
+        crs=crs_of(candidate.asset, properties),
+        shape=shape_of(candidate.asset, properties),
+        transform=transform_of(candidate.asset, properties),
         checksum=text(candidate.asset.get("file:checksum")),
     )
 
@@ -158,22 +173,54 @@ def _rewritten(href: str, source: Source) -> str:
 
 
 def crs_of(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> str:
-    """The asset's CRS as "EPSG:n" or WKT, empty if neither the asset nor the item states one.
+    """The asset's CRS as "EPSG:n" or WKT, empty if neither the asset nor the item states a usable one.
 
-    Raises:
-        CatalogError: the stated CRS is neither valid WKT nor PROJJSON.
+    It is a hint: a code that PROJ does not know and WKT that is none count as missing, since the file itself knows
+    where it lies.
     """
     for fields in (asset, properties):
-        code = first(text(fields.get("proj:code")), integer(fields.get("proj:epsg")))
-        if code is not None:
-            return f"EPSG:{code}" if isinstance(code, int) else str(code)
+        code = first(text(fields.get("proj:code")), integer(fields.get("proj:epsg")), text(fields.get("proj:epsg")))
+        name = f"EPSG:{code}" if isinstance(code, int) or (code or "").isdecimal() else code
+        if name and _is_crs(name):
+            return str(name)
         stated = first(text(fields.get("proj:wkt2")), fields.get("proj:projjson") or None)
-        if stated is not None:
-            try:
-                return str(CRS.from_user_input(stated).to_wkt())
-            except CRSError as error:
-                raise CatalogError("its CRS is neither WKT nor PROJJSON") from error
+        if stated is not None and (wkt := _wkt(stated)):
+            return wkt
     return ""
+
+
+@lru_cache(1024)
+def _is_crs(name: str) -> bool:
+    """True for a CRS that PROJ knows."""
+    try:
+        CRS.from_user_input(name)
+    except CRSError:
+        return False
+    return True
+
+
+def _wkt(stated: Any) -> str | None:
+    """The WKT of a stated WKT or PROJJSON, None if it is neither."""
+    try:
+        return str(CRS.from_user_input(stated).to_wkt())
+    except (CRSError, TypeError, ValueError):
+        return None
+
+
+def without_strange_crs(scene: Scene) -> Scene:
+    """The scene whose bands have no CRS but one of the Earth's ground: the file itself knows where it lies."""
+    if all(not asset.crs or is_of_earth(asset.crs) for asset in scene.assets):
+        return scene
+    assets = (asset if not asset.crs or is_of_earth(asset.crs) else replace(asset, crs="") for asset in scene.assets)
+    return replace(scene, assets=tuple(assets))
+
+
+@lru_cache(1024)
+def is_of_earth(name: str) -> bool:
+    """True for a CRS of the ground (projected or geographic) whose ellipsoid is no other celestial body's."""
+    crs = CRS.from_user_input(name)
+    ground = crs.is_projected or crs.is_geographic
+    return ground and (crs.ellipsoid is None or abs(crs.ellipsoid.semi_major_metre / EARTH_AXIS - 1) < EARTH_SHARE)
 
 
 def shape_of(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -186,10 +233,11 @@ def shape_of(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> tuple[i
 
 
 def transform_of(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> tuple[float, ...] | None:
-    """Six numbers a b c d e f; None if missing, or if the pixel size is 0 (some items use GDAL's order)."""
+    """Six numbers a b c d e f; None where none are usable: a pixel size of 0 is not (some items use GDAL's order)."""
     for fields in (asset, properties):
         numbers = [number(value) for value in listing(fields.get("proj:transform"))]
         if len(numbers) in {6, 9} and all(value is not None and math.isfinite(value) for value in numbers):
             six = tuple(value for value in numbers[:6] if value is not None)
-            return six if six[0] and six[4] else None
+            if six[0] and six[4]:
+                return six
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.errors import CatalogError
@@ -11,6 +12,7 @@ from tilewright.catalogs.footprint import bounds_of, footprint_of, solar_day, to
 from tilewright.catalogs.hrefs import scheme_of
 from tilewright.catalogs.items.assets import BandCandidate, find_bands
 from tilewright.catalogs.items.bands import advertised_offset, to_band_asset
+from tilewright.catalogs.items.names import BandNames, NamedScene
 from tilewright.catalogs.items.properties import Acquisition, bbox_of, flag_of, read_acquisition
 from tilewright.catalogs.items.radiometry import RadiometricState, decide_state
 from tilewright.catalogs.scene import BandAsset, Scene
@@ -22,7 +24,15 @@ if TYPE_CHECKING:
     from tilewright.catalogs.sources.source import Source
 
 
-__all__ = ["BandAsset", "Scene", "normalise_item", "scene_collection"]
+__all__ = ["BandAsset", "ReadItem", "Scene", "normalise_item", "read_item", "scene_collection"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadItem:
+    """An item in normal form with the names of its bands; `lost` are its unusable bands, each with the error."""
+
+    named: NamedScene
+    lost: tuple[tuple[BandCandidate, CatalogError], ...] = ()
 
 
 def normalise_item(
@@ -34,15 +44,33 @@ def normalise_item(
     else to the item's absolute self link, else to the source's href. Bands that the item lacks are left out.
 
     Raises:
-        CatalogError: the item is not valid, has an href that the source may not refer to, or does not determine its
-            radiometric state; the message names the item.
+        CatalogError: the item is not valid, has an href that the source may not refer to, or numbers that cannot be
+            meant, or does not determine its radiometric state; the message names the item.
     """
     plain: Mapping[str, Any] = item if isinstance(item, Mapping) else item.to_dict(transform_hrefs=False)
-    name = text(plain.get("id")) or "(no id)"
+    read = read_item(plain, source, radiometry=radiometry, location=location)
+    if read.lost:
+        raise _of_item(plain, source, read.lost[0][1])
+    return read.named.scene
+
+
+def read_item(
+    item: Mapping[str, Any], source: Source, *, radiometry: str = "auto", location: str | None = None
+) -> ReadItem:
+    """The item as `normalise_item` gives it, but without the bands that cannot be used, which are named beside it.
+
+    Raises:
+        CatalogError: the item is not valid, or no band of it can be used; the message names the item.
+        RadiometryError: the item does not determine its radiometric state.
+    """
     try:
-        return _normalise(plain, source, radiometry=radiometry, base=location or _base_href(plain, source))
+        return _normalise(item, source, radiometry=radiometry, base=location or _base_href(item, source))
     except CatalogError as error:
-        raise CatalogError(f"item {name} of {source.name}: {error}") from error
+        raise _of_item(item, source, error) from error
+
+
+def _of_item(item: Mapping[str, Any], source: Source, error: CatalogError) -> CatalogError:
+    return type(error)(f"item {text(item.get('id')) or '(no id)'} of {source.name}: {error}")
 
 
 def scene_collection(item: Mapping[str, Any], source: Source) -> str:
@@ -57,7 +85,7 @@ def scene_collection(item: Mapping[str, Any], source: Source) -> str:
     return next((ours for ours, others in source.collections.items() if theirs in others), canonical_collection(theirs))
 
 
-def _normalise(item: Mapping[str, Any], source: Source, *, radiometry: str, base: str) -> Scene:
+def _normalise(item: Mapping[str, Any], source: Source, *, radiometry: str, base: str) -> ReadItem:
     name = text(item.get("id"))
     if name is None:
         raise CatalogError("it has no id")
@@ -67,7 +95,8 @@ def _normalise(item: Mapping[str, Any], source: Source, *, radiometry: str, base
     bands = find_bands(item, collection, source)
     state = _radiometric_state(item, bands, acquisition, collection=collection, source=source, radiometry=radiometry)
     esa_offset = None if state.state == "not-applicable" else state.offset
-    return Scene(
+    assets, lost = _band_assets(bands, item, collection=collection, source=source, base=base, esa_offset=esa_offset)
+    scene = Scene(
         id=name,
         collection=collection,
         source=source.name,
@@ -83,10 +112,7 @@ def _normalise(item: Mapping[str, Any], source: Source, *, radiometry: str, base
         baseline=acquisition.baseline,
         state=state.state,
         state_reason=state.reason,
-        assets=tuple(
-            to_band_asset(band, item, collection=collection, source=source, base=base, esa_offset=esa_offset)
-            for band in bands
-        ),
+        assets=assets,
         mode=acquisition.mode,
         sequence=acquisition.sequence,
         generated=acquisition.generated,
@@ -95,6 +121,28 @@ def _normalise(item: Mapping[str, Any], source: Source, *, radiometry: str, base
         simulated=mapping(item.get("properties")).get("tw:simulated") is True,
         end=acquisition.end,
     )
+    names = (BandNames(band=band.band, own=band.names, common=band.common) for band in bands)
+    return ReadItem(named=NamedScene(scene=scene, names=tuple(names)), lost=lost)
+
+
+def _band_assets(
+    bands: list[BandCandidate], item: Mapping[str, Any], **context: Any
+) -> tuple[tuple[BandAsset, ...], tuple[tuple[BandCandidate, CatalogError], ...]]:
+    """(usable bands, unusable ones with their errors).
+
+    Raises:
+        CatalogError: there are bands, and none can be used.
+    """
+    assets: list[BandAsset] = []
+    lost: list[tuple[BandCandidate, CatalogError]] = []
+    for band in bands:
+        try:
+            assets.append(to_band_asset(band, item, **context))
+        except CatalogError as error:
+            lost.append((band, error))
+    if lost and not assets:
+        raise lost[0][1]
+    return tuple(assets), tuple(lost)
 
 
 def _radiometric_state(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tilewright.catalogs.errors import CatalogError
+from tilewright.catalogs.errors import RadiometryError
 from tilewright.catalogs.scene import BandAsset, Scene
 from tilewright.catalogs.sensors import ESA_OFFSET, ESA_OFFSET_DN, SENTINEL_2, has_offset
 
@@ -55,7 +55,7 @@ def decide_state(
     `flag`; the offsets of the bands; -0.1 for a source that serves ESA's unchanged DN. The date never decides.
 
     Raises:
-        CatalogError: none of these applies, and `radiometry` is auto.
+        RadiometryError: none of these applies, and `radiometry` is auto.
     """
     if collection not in SENTINEL_2:
         return RadiometricState(state="not-applicable", offset=0.0, reason=f"{collection} has no ESA offset")
@@ -86,7 +86,7 @@ def _default_state(baseline: str | None, *, dn_as_esa: bool, radiometry: str) ->
         return RadiometricState(
             state="offset-in-dn", offset=ESA_OFFSET, reason=f"{stated} and no offset: pixels decide"
         )
-    raise CatalogError(
+    raise RadiometryError(
         f"{stated} and says nothing of an offset, so its reflectance cannot be known; "
         "set radiometry: pixels (look at them) or radiometry: metadata (no offset)"
     )
@@ -145,7 +145,7 @@ def verify_states(scenes: Sequence[Scene], *, radiometry: str, read_overview: Re
     `radiometry` is auto (refuse a contradicted state), pixels (the pixels decide) or metadata (no check).
 
     Raises:
-        CatalogError: pixels contradict the metadata and `radiometry` is auto; the message names up to five items.
+        RadiometryError: pixels contradict the metadata and `radiometry` is auto; the message names up to five items.
     """
     if radiometry == "metadata" or not any(scene.state == "offset-in-dn" for scene in scenes):
         return tuple(scenes)
@@ -154,7 +154,7 @@ def verify_states(scenes: Sequence[Scene], *, radiometry: str, read_overview: Re
     checked = list(zip(scenes, checks, strict=True))
     contradicted = [(scene, check.contradiction) for scene, check in checked if check.contradiction]
     if contradicted and radiometry == "auto":
-        raise CatalogError(_contradiction_message(contradicted))
+        raise RadiometryError(_contradiction_message(contradicted))
     return tuple(_with_check(scene, check) for scene, check in checked)
 
 

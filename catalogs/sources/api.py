@@ -11,6 +11,7 @@ from tilewright.catalogs.errors import CatalogError, UnknownCollectionError
 from tilewright.catalogs.fields import listing, mapping, text
 from tilewright.catalogs.hrefs import check_href, resolve_href
 from tilewright.catalogs.sources.fetch import read_json, send
+from tilewright.catalogs.sources.pages import distinct_features, next_link
 from tilewright.catalogs.sources.source import RawItem
 from tilewright.catalogs.sources.static import static_items
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
 
+    from pystac_client import ItemSearch
     from pystac_client.stac_api_io import StacApiIO
     from shapely.geometry.base import BaseGeometry
 
@@ -48,10 +50,10 @@ def api_items(source: Source, query: Query) -> Iterator[RawItem]:
         return
     collections = query.collections if source.collections else _supported_collections(source, query.collections)
     n_items = 0
-    for page in _result_pages(source, query, collections, _search_link(source, searches)):
-        features = [feature for feature in listing(page.get("features")) if mapping(feature)]
-        n_items += len(features)
-        yield from (RawItem(item=feature, location=None) for feature in features)
+    pages = _result_pages(source, query, collections, _search_link(source, searches))
+    for feature in distinct_features(pages, name=source.name, limit=_page_size(query)):
+        n_items += 1
+        yield RawItem(item=feature, location=None)
     if n_items == 0 and source.collections:
         # Raises if the API has none of them.
         _supported_collections(source, collections)
@@ -68,16 +70,15 @@ def _result_pages(
     search = ItemSearch(
         url=href,
         method=method,
-        stac_io=_bounded_io(source),
         collections=list(collections),
         intersects=outline,
         datetime=_interval(query.start, query.end),
-        limit=min(PAGE_ITEMS, query.limit_items + 1),
+        limit=_page_size(query),
         max_items=None,
     )
     deadline = time.monotonic() + SEARCH_SECONDS
     try:
-        for page in search.pages_as_dicts():
+        for page in _pages(search, source):
             yield page
             if time.monotonic() > deadline:
                 raise CatalogError(f"{source.name} took longer than {SEARCH_SECONDS:.0f} s to answer a search")
@@ -86,6 +87,26 @@ def _result_pages(
         raise CatalogError(f"{source.name} refused the search: {str(error)[:300]}") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise CatalogError(f"{source.name} answered a search with something that is no item collection") from error
+
+
+def _page_size(query: Query) -> int:
+    return min(PAGE_ITEMS, query.limit_items + 1)
+
+
+def _pages(search: ItemSearch, source: Source) -> Iterator[Mapping[str, Any]]:
+    """The pages of a search, also those after an empty one, which the library would take for the end."""
+    from pystac import Link  # noqa: PLC0415
+
+    stac_io, parameters = _bounded_io(source), search.get_parameters()
+    page = stac_io.read_json(search.url, method=search.method, parameters=parameters)
+    followed: Mapping[str, Any] | None = None
+    while True:
+        yield page
+        following = next_link(page)
+        if following is None or (following == followed and not listing(page.get("features"))):
+            return
+        followed = following
+        page = stac_io.read_json(Link.from_dict(dict(following)), parameters=parameters)
 
 
 def _bounded_io(source: Source) -> StacApiIO:
@@ -152,8 +173,8 @@ def _collection_names(source: Source) -> set[str] | None:
         except CatalogError:
             return names or None
         names |= {name for entry in listing(page.get("collections")) if (name := text(mapping(entry).get("id")))}
-        following = [mapping(link) for link in listing(page.get("links")) if mapping(link).get("rel") == "next"]
-        href = text(following[0].get("href")) if following else None
+        following = next_link(page)
+        href = None if following is None else text(following.get("href"))
     return names
 
 

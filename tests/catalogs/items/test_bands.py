@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from tests.support.foreign import only
-from tilewright.catalogs.errors import CatalogError
 
 
 @pytest.mark.parametrize(
@@ -30,8 +29,7 @@ def test_wkt_and_projjson_become_wkt() -> None:
     laea = CRS.from_epsg(3035)
     for level in ({"proj:wkt2": laea.to_wkt()}, {"proj:projjson": laea.to_json_dict()}):
         assert CRS.from_user_input(only({"red": {"href": "r.tif", **level}}).crs) == laea
-    with pytest.raises(CatalogError, match="item thing of home: its CRS"):
-        only({"red": {"href": "r.tif", "proj:wkt2": "nonsense"}})
+    assert only({"red": {"href": "r.tif", "proj:wkt2": "nonsense"}}).crs == ""
 
 
 @pytest.mark.parametrize("transform", [[0, 0, 0, 0, 0, 0], [399960, 10, 0, 4500000, 0, -10], [1, 2], None, ["x"] * 6])

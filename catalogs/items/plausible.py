@@ -1,0 +1,94 @@
+"""Scale and offset of reflectance: whether they can be meant as they are stated, and the reading that would fit."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tilewright.catalogs.errors import CatalogError
+from tilewright.catalogs.sensors import ESA_OFFSET, SENTINEL_2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tilewright.catalogs.sensors import BandFacts
+
+
+MOST_SCALE = {1: 0.02, 2: 1e-3}
+"""The largest scale of a known sensor's whole numbers by their bytes: 1 / 255 for bytes, and less for 16 bits."""
+
+LEAST_OF_USUAL = 1 / 50
+"""The smallest scale of a known sensor as a share of its usual one: below it every surface would be black."""
+
+PERCENT = 0.01
+
+
+def check_reflectance(
+    scale: float,
+    offset: float,
+    *,
+    dtype: str,
+    facts: BandFacts | None,
+    collection: str,
+    band: str,
+    key: str,
+) -> None:
+    """Do nothing if DN * scale + offset can be reflectance (unitless, about 0 to 1).
+
+    `facts` are those of a known sensor's band, None for a collection of the user's own, of which only impossible
+    numbers are refused: a scale above 1 or not above 0, an offset beyond 1, numbers that are all below 0.
+
+    Raises:
+        CatalogError: they cannot; the sentence names the reading that would fit and how the source says it.
+    """
+    if _fits(scale, offset, dtype=dtype, facts=facts, collection=collection):
+        return
+    dn = 3000 if np.dtype(dtype).itemsize > 1 else 100
+    said = f"its band {band} has scale {scale:g} and offset {offset:g}, which make DN {dn} a reflectance of "
+    fitting = _fitting(scale, offset, dtype=dtype, facts=facts, collection=collection)
+    shown = "..." if fitting is None else f"{fitting[0]:g}"
+    shift = "..." if fitting is None else f"{fitting[1]:g}"
+    hint = "none that we know would fit" if fitting is None else f"scale {shown} and offset {shift} would fit"
+    raise CatalogError(
+        f"{said}{dn * scale + offset:g}; {hint}. If that is how the files are, say it in the source: "
+        f"bands: {{{collection}: {{{band}: {{asset: {key}, scale: {shown}, offset: {shift}}}}}}}"
+    )
+
+
+def _fits(scale: float, offset: float, *, dtype: str, facts: BandFacts | None, collection: str) -> bool:
+    if not (math.isfinite(scale) and math.isfinite(offset)) or not 0 < scale <= 1 or abs(offset) > 1:
+        return False
+    number = np.dtype(dtype)
+    whole = number.kind in "ui"
+    if whole and float(np.iinfo(number).max) * scale + offset <= 0:
+        return False
+    if facts is None:
+        return True
+    least = facts.scale * LEAST_OF_USUAL
+    signed = offset <= 0 if collection in SENTINEL_2 or facts.offset < 0 else True
+    return signed and (not whole or least <= scale <= MOST_SCALE.get(number.itemsize, MOST_SCALE[2]))
+
+
+def _fitting(
+    scale: float, offset: float, *, dtype: str, facts: BandFacts | None, collection: str
+) -> tuple[float, float] | None:
+    """The first reading of the two numbers that fits, None without one."""
+    usual = (facts.offset or ESA_OFFSET) if facts else None
+    found = [
+        reading
+        for reading in _readings(scale, offset, facts)
+        if _fits(*reading, dtype=dtype, facts=facts, collection=collection)
+    ]
+    # Of several, the sensor's own offset is likelier than a chance one.
+    known = [reading for reading in found if usual is not None and math.isclose(reading[1], usual)]
+    return next(iter(known or found), None)
+
+
+def _readings(scale: float, offset: float, facts: BandFacts | None) -> Iterator[tuple[float, float]]:
+    """What the two numbers may have been meant as: upside down, in percent, in DN, with the other sign."""
+    scales = [abs(scale), *([1 / abs(scale)] if scale else []), *([facts.scale] if facts else [])]
+    for meant in scales:
+        yield from ((meant, offset), (meant, -offset), (meant, offset * meant), (meant, -offset * meant))
+    yield abs(scale) * PERCENT, offset * PERCENT
