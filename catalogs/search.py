@@ -9,7 +9,15 @@ from tilewright.catalogs.errors import CatalogError, UnknownCollectionError
 from tilewright.catalogs.gdal import read_overview as read_band_overview
 from tilewright.catalogs.items.conditions import Filters, Sorting, moment_over
 from tilewright.catalogs.items.duplicates import keep_newest
-from tilewright.catalogs.items.found import Found, LeftOut, check_share, left_out_sentence, merged
+from tilewright.catalogs.items.found import (
+    KEPT,
+    OUTSIDE_PERIOD,
+    Found,
+    LeftOut,
+    check_share,
+    left_out_sentence,
+    merged,
+)
 from tilewright.catalogs.items.names import NamedScene, with_asked_bands
 from tilewright.catalogs.items.radiometry import RADIOMETRY_CHOICES, verify_states
 from tilewright.catalogs.sensors import ALIASES, band_of, canonical_collection, known_bands
@@ -32,6 +40,8 @@ if TYPE_CHECKING:
     from tilewright.catalogs.sources.source import RawItem
 
 __all__ = [
+    "KEPT",
+    "OUTSIDE_PERIOD",
     "Filters",
     "Found",
     "LeftOut",

@@ -4,26 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.catalogs.errors import RadiometryError
+from tilewright.catalogs.items.darkness import DARK_SHARE, PLAIN_SHARE, Look, Verdict, dark_share, judge
 from tilewright.catalogs.scene import BandAsset, Scene
-from tilewright.catalogs.sensors import ESA_OFFSET, ESA_OFFSET_DN, SENTINEL_2, has_offset
+from tilewright.catalogs.sensors import ESA_OFFSET, SENTINEL_2, has_offset
+
+__all__ = [
+    "DARK_SHARE",
+    "RADIOMETRY_CHOICES",
+    "RadiometricState",
+    "dark_share",
+    "decide_state",
+    "pixel_contradiction",
+    "pixel_verdict",
+    "verify_states",
+]
 
 RADIOMETRY_CHOICES = ("auto", "pixels", "metadata")
 
-# If the DN contain the offset, a value below 1000 is a negative reflectance. In the visible bands this is rare over
-# land and water (deep shadow and sensor noise, well under one in a thousand). Without the offset every dark surface has
-# such values, so that a cloudy scene shows it even if only a hundredth of its pixels is clear.
-DARK_SHARE = 0.01
-
-LEAST_PIXELS = 25
-
 # Visible bands: clear surfaces are dark there and never negative. Infrared reflectance is close to 0 over water.
 CHECKED_BANDS = ("blue", "green", "coastal", "red", "rededge071")
+
+# The most visible bands that are looked at.
+MOST_LOOKS = 3
 
 # The fewest simultaneous connections that a provider allows (Copernicus Data Space, general users).
 READS_AT_ONCE = 4
@@ -92,50 +101,55 @@ def _default_state(baseline: str | None, *, dn_as_esa: bool, radiometry: str) ->
     )
 
 
-def dark_share(dn: NDArray[np.generic], nodata: float | None) -> float:
-    """The share (0-1) of valid DN below 1000 in an overview (y, x); 0 if fewer than 25 pixels count.
-
-    Pixels next to nodata or at the edge do not count, because an averaged overview may mix nodata into them.
-    """
-    valid = np.ones(dn.shape, bool) if nodata is None else dn != nodata
-    valid &= dn != 0
-    inner = _eroded(valid)
-    n_valid = int(inner.sum())
-    return float(np.less(dn[inner], ESA_OFFSET_DN).sum()) / n_valid if n_valid >= LEAST_PIXELS else 0.0
-
-
-def _eroded(valid: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """True for pixels whose eight neighbours are all valid; False at the edges of the array."""
-    padded = np.pad(valid, 1, constant_values=False)
-    height, width = valid.shape
-    result = valid.copy()
-    for row in range(3):
-        for col in range(3):
-            result &= padded[row : row + height, col : col + width]
-    return result
-
-
 def pixel_contradiction(scene: Scene, read_overview: ReadOverview) -> str | None:
     """The reason why the pixels contradict that the scene's DN contain the offset, or None if they do not.
 
-    Only scenes in state offset-in-dn are checked, on the first visible band that can be read; None without such a band.
+    Raises:
+        OSError: the scene has visible bands, and none could be read.
+    """
+    verdict = pixel_verdict(scene, read_overview)
+    return verdict.reason if verdict is not None and verdict.word == "contradict" else None
+
+
+def pixel_verdict(scene: Scene, read_overview: ReadOverview) -> Verdict | None:
+    """What the pixels say of a scene in state offset-in-dn; None for other scenes.
+
+    The first visible band that can be read settles it, unless it contradicts with less than half of its pixels: then up
+    to two more and the scene classes are looked at, and all bands must.
 
     Raises:
         OSError: the scene has visible bands, and none could be read.
     """
     if scene.state != "offset-in-dn":
         return None
-    failure: Exception | None = None
+    looks: list[Look] = []
+    classes: NDArray[np.generic] | None = None
+    failure: OSError | None = None
     for asset in _visible_assets(scene):
         try:
-            overview = read_overview(asset)
+            looks.append(Look(band=asset.band, dn=read_overview(asset), nodata=asset.nodata))
         except OSError as error:
             failure = error
             continue
-        share = dark_share(overview, asset.nodata)
-        return f"{share:.0%} of the valid DN of {asset.band} lie below 1000" if share > DARK_SHARE else None
-    if failure is not None:
+        if len(looks) == 1:
+            first = judge(looks)
+            if first.word != "contradict" or dark_share(looks[0].dn, asset.nodata) > PLAIN_SHARE:
+                return first
+            classes = _scene_classes(scene, read_overview)
+        if len(looks) == MOST_LOOKS:
+            break
+    if failure is not None and not looks:
         raise failure
+    return judge(looks, classes)
+
+
+def _scene_classes(scene: Scene, read_overview: ReadOverview) -> NDArray[np.generic] | None:
+    """The scene classes (y, x), None where the scene has none that can be read."""
+    asset = scene.asset("scl")
+    if asset is None:
+        return None
+    with suppress(OSError):
+        return read_overview(asset)
     return None
 
 
@@ -160,13 +174,17 @@ def verify_states(scenes: Sequence[Scene], *, radiometry: str, read_overview: Re
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _PixelCheck:
-    contradiction: str | None = None
+    verdict: Verdict | None = None
     failure: str | None = None
+
+    @property
+    def contradiction(self) -> str | None:
+        return self.verdict.reason if self.verdict is not None and self.verdict.word == "contradict" else None
 
 
 def _check_pixels(scene: Scene, read_overview: ReadOverview) -> _PixelCheck:
     try:
-        return _PixelCheck(contradiction=pixel_contradiction(scene, read_overview))
+        return _PixelCheck(verdict=pixel_verdict(scene, read_overview))
     except OSError as error:
         return _PixelCheck(failure=type(error).__name__)
 
@@ -179,9 +197,10 @@ def _with_check(scene: Scene, check: _PixelCheck) -> Scene:
         assets = tuple(replace(asset, offset=0.0) if asset.unit == "reflectance" else asset for asset in scene.assets)
         reason = f"pixels: {check.contradiction}, against: {scene.state_reason}"
         return replace(scene, state="offset-applied", state_reason=reason, assets=assets)
-    if check.failure:
+    if check.verdict is None:
         return replace(scene, state_reason=f"{scene.state_reason}; its pixels could not be looked at ({check.failure})")
-    outcome = "pixels agree" if _visible_assets(scene) else "no visible band to look at"
+    agrees = check.verdict.word == "agree"
+    outcome = "pixels agree" if agrees else f"pixels undecided: {check.verdict.reason}"
     return replace(scene, state_reason=f"{scene.state_reason}; {outcome}")
 
 

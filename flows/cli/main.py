@@ -97,7 +97,9 @@ def plan(
             windows = {**asdict(made.raster.lattice), "why": made.model.windows_reason}
             shown = {**expected.to_json(), "windows": windows, "exact": made.model.exact}
             ways = {"fused": made.model.fused, "tuned": made.model.tuned}
-            print_json({**shown, **ways, "cost": cost.to_json(), "shards": shards_json(made, shards)})
+            print_json(
+                {**shown, **ways, **made.search_json(), "cost": cost.to_json(), "shards": shards_json(made, shards)}
+            )
         else:
             print_estimate(made, expected, more=[*cost.lines(), *shard_lines(made, expected, shards)])
 
@@ -171,22 +173,25 @@ def status(output: Target, *, as_json: AsJson = False) -> None:
 def search(job: JobFile, changes: Set = [], *, as_json: AsJson = False) -> None:  # noqa: B006
     """List the scenes a job would use, with their radiometric state and cloud cover."""
     with exit_codes():
-        from tilewright.flows.cli.tables import print_scenes
+        from tilewright.flows.cli.tables import print_scenes, search_rows, search_words
         from tilewright.flows.cli.terminal import Terminal
         from tilewright.flows.plan.model_card import job_card
-        from tilewright.flows.plan.scenes import find_scenes, no_scenes
+        from tilewright.flows.plan.scenes import asked_area, find_items, no_scenes, period_shares
 
         checked = _job(job, changes, None)
         with Terminal(quiet=as_json) as terminal:
             terminal(Stage(name="search"))
             card = job_card(checked)
-            scenes = find_scenes(checked, card)
+            found = find_items(checked, card)
+        shares = period_shares(checked, found.scenes)
+        for sentence in search_words(found, shares):
+            say(sentence)
         if as_json:
-            print_json([scene.to_json() for scene in scenes])
-        elif scenes:
-            print_scenes(scenes)
+            print_json(search_rows(found, asked_area(checked), shares))
+        elif found.scenes:
+            print_scenes(found.scenes)
         else:
-            typer.echo(no_scenes(checked, card))
+            typer.echo(no_scenes(checked, card, found))
 
 
 @app.command()

@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
+from shapely.geometry import shape
 
+from tilewright.catalogs.search import left_out_sentence
+from tilewright.tasks.grid.areas import covered_share
+from tilewright.tasks.plan.footprints import percent_below
 from tilewright.tasks.report.format import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from shapely.geometry.base import BaseGeometry
 
     from tilewright.catalogs.scene import Scene
+    from tilewright.catalogs.search import Found
     from tilewright.flows.plan.estimate import Estimate
     from tilewright.models.card.card import ModelCard
     from tilewright.models.measure.check import CheckReport
@@ -66,6 +73,27 @@ def print_scenes(scenes: Sequence[Scene]) -> None:
     _print_line(console, "Why this radiometry:")
     reasons = Counter((scene.state, scene.state_reason) for scene in scenes)
     _print_facts(console, [(state, f"{reason} ({plural(n, 'scene')})") for (state, reason), n in reasons.items()])
+
+
+def search_words(found: Found, shares: Mapping[str, float]) -> Iterator[str]:
+    """The sentences on a search beside its scenes: the items left out, and how much of the area is covered."""
+    if found.left_out:
+        yield left_out_sentence(found.left_out)
+    for period, share in shares.items() if found.scenes else ():
+        words = "all" if share == 1 else percent_below(share)
+        yield f"The footprints of the scenes cover {words} of the area in {period}."
+
+
+def search_rows(found: Found, area: BaseGeometry, shares: Mapping[str, float]) -> list[dict[str, Any]]:
+    """The scenes as JSON values, each with the share (0-1) of the area that it covers, and all of each period."""
+    return [
+        {
+            **scene.to_json(),
+            "area_share": covered_share(area, [shape(scene.geometry)]),
+            "period_shares": dict(shares),
+        }
+        for scene in found.scenes
+    ]
 
 
 def print_models(cards: Sequence[ModelCard]) -> None:

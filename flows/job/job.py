@@ -66,6 +66,7 @@ class Tolerance(_Options):
     """Failures that are tolerated before the job fails."""
 
     failed_reads: int = Field(default=0, ge=0)
+    items_left_out: float = Field(default=1.0, ge=0, le=1)
 
 
 class Limits(_Options):

@@ -8,6 +8,7 @@ import platform
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
+from tilewright.catalogs.search import left_out_sentence
 from tilewright.catalogs.sources.registry import resolve_source
 from tilewright.flows.environment import s3_settings
 from tilewright.flows.job.job import JobError
@@ -16,10 +17,11 @@ from tilewright.flows.plan.model_card import card_facts, job_card
 from tilewright.flows.plan.model_graph import check_fused, measure_job_model
 from tilewright.flows.plan.raster import cut_raster, reach_metres, read_margin
 from tilewright.flows.plan.rules import check_gaps, mask_warning
-from tilewright.flows.plan.scenes import search_inputs
+from tilewright.flows.plan.scenes import asked_area, left_out_of, search_inputs
 from tilewright.flows.plan.valid_for import outside_valid_for, outside_warnings
 from tilewright.tasks.grid.areas import pixel_metres
 from tilewright.tasks.grid.crs import is_geographic
+from tilewright.tasks.plan.footprints import share_warnings, step_shares
 from tilewright.tasks.plan.plan import ModelPlan, Plan
 
 if TYPE_CHECKING:
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 
 STEPS_NAMED = 6
 """Steps that a warning names; the others are counted."""
+
+LISTED_ITEMS = 50
+"""The most items left out that a plan and a report list."""
 
 VERSIONED = ("tilewright", "onnxruntime", "onnxruntime-gpu", "rasterio", "odc-stac", "numpy", "zarr")
 
@@ -74,6 +79,7 @@ def make_plan(
     raster = replace(raster, margin=read_margin(inputs, raster))
     exact, exact_reason = _exactness(card, facts, raster)
     outside = outside_valid_for(card, inputs, area=job.area.geometry, grid=raster.grid)
+    left_out, coverage = left_out_of(scenes), step_shares(asked_area(job), inputs)
     return Plan(
         name=job.name,
         request={**job.request(), "source": source.to_json(), "model": card.digest},
@@ -97,8 +103,13 @@ def make_plan(
             *outside_warnings(outside),
             *_grid_warnings(job, card, facts, raster),
             *_input_warnings(job, inputs),
+            *share_warnings(coverage),
+            *([left_out_sentence(left_out)] if left_out else []),
             *_block_warnings(job, raster),
         ),
+        items_left_out=tuple({"item": entry.item, "reason": entry.reason} for entry in left_out[:LISTED_ITEMS]),
+        n_items_left_out=len({entry.item for entry in left_out}),
+        coverage=coverage,
     )
 
 

@@ -8,22 +8,41 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import shapely
+from pyproj import Transformer
+from pyproj.exceptions import ProjError
 from shapely.affinity import scale, translate
-from shapely.geometry import shape
+from shapely.geometry import box, shape
+from shapely.ops import transform
 
 from tilewright.catalogs.errors import CatalogError, UnknownCollectionError
 from tilewright.catalogs.footprint import WORLD
-from tilewright.catalogs.search import Filters, search_scenes
+from tilewright.catalogs.search import (
+    KEPT,
+    NEARBY_ITEMS,
+    OUTSIDE_PERIOD,
+    Filters,
+    Found,
+    check_share,
+    merged,
+    nearest_moments,
+    search_items,
+)
 from tilewright.catalogs.sources.registry import resolve_source
 from tilewright.flows.environment import s3_settings
 from tilewright.flows.job.area import Area
 from tilewright.flows.job.job import JobError, SceneFilter
 from tilewright.flows.plan.model_card import job_card
+from tilewright.tasks.grid.areas import covered_share
+from tilewright.tasks.report.format import plural
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime, timedelta
+
     from shapely.geometry.base import BaseGeometry
 
     from tilewright.catalogs.scene import Scene
+    from tilewright.catalogs.search import LeftOut
     from tilewright.catalogs.sources.source import Source
     from tilewright.flows.job.job import Job
     from tilewright.models.card.card import ModelCard
@@ -40,45 +59,94 @@ BUFFER_FACTOR = 1.05
 """Factor on a buffer's distance: buffers are polygons inside their circles, and projected pixels differ from metres."""
 
 
+BOX_SEGMENTS = 50
+"""Segments along each side of a box that is brought into another CRS."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputScenes:
     """The scenes found for an input: ``scenes`` within reach of the area's windows, ``touching`` on the area itself.
 
-    Both are empty if none touches the area.
+    Both are empty if none touches the area. ``left_out`` are items that cannot be used.
     """
 
     scenes: tuple[Scene, ...]
     touching: tuple[Scene, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def search_inputs(job: Job, card: ModelCard, source: Source, *, reach: float) -> dict[str, InputScenes]:
     """The scenes of every input of the card, by its name; ``reach``: metres that windows extend beyond the area.
 
-    Raises JobError where a required input has no scene.
+    Raises JobError where a required input has no scene, CatalogError where too many items cannot be used.
     """
     shapely.prepare(job.area.geometry)
-    found: dict[str, InputScenes] = {}
+    inputs: dict[str, InputScenes] = {}
     for spec in card.inputs:
-        scenes = input_scenes(job, spec, source, reach=reach)
-        touching = tuple(scene for scene in scenes if job.area.geometry.intersects(shape(scene.geometry)))
-        if not touching and not spec.optional:
-            raise JobError(no_scenes_message(job, spec, source))
-        found[spec.name] = InputScenes(scenes=scenes if touching else (), touching=touching)
-    return found
+        found = input_items(job, spec, source, reach=reach)
+        touching = tuple(scene for scene in found.scenes if job.area.geometry.intersects(shape(scene.geometry)))
+        if not spec.optional:
+            check_share(found, most=job.tolerance.items_left_out, source=source.name)
+            if not touching:
+                raise JobError(no_scenes_message(job, spec, source, found))
+        scenes = found.scenes if touching else ()
+        inputs[spec.name] = InputScenes(scenes=scenes, touching=touching, left_out=found.left_out)
+    return inputs
 
 
-def no_scenes_message(job: Job, spec: InputSpec, source: Source) -> str:
-    """The message on an input without scenes, one or two sentences."""
+def left_out_of(inputs: Mapping[str, InputScenes]) -> tuple[LeftOut, ...]:
+    """The items that cannot be used, over all inputs and each once."""
+    return tuple(dict.fromkeys(entry for found in inputs.values() for entry in found.left_out))
+
+
+def no_scenes_message(job: Job, spec: InputSpec, source: Source, found: Found) -> str:
+    """The message on an input without scenes: which condition left none, with counts, and what to do."""
     periods = ", ".join(period.text for period in job.period)
-    searched = f"{source.name} has none with {' '.join(spec.source_bands)} over the area in {periods}."
-    return f"No scenes for input {spec.name}: {searched} {_advice(job, spec, source)}"
+    searched = f"{source.name} has none with {' '.join(spec.source_bands)} over the area in {periods}"
+    why = _why_none(job, spec, source, found)
+    return f"No scenes for input {spec.name}: {searched}{why}. {_advice(job, spec, source)}"
+
+
+def _why_none(job: Job, spec: InputSpec, source: Source, found: Found) -> str:
+    """A clause with the counts of the conditions that the items fail, or with what the source has instead."""
+    counts = found.counts()
+    if counts:
+        total = sum(counts.values())
+        kept = counts.pop(KEPT, 0)
+        parts = [
+            f"{n} {fate}{_nearest(job, found.moments) if fate == OUTSIDE_PERIOD else ''}" for fate, n in counts.items()
+        ]
+        parts += [f"{kept} beside it"] if kept else []
+        return f": of {plural(total, 'item')} of {spec.collection} {', '.join(parts)}"
+    # These searches serve the sentence only; their errors would hide it.
+    with suppress(CatalogError):
+        over = nearest_moments(source, collection=spec.collection, aoi=job.area.geometry)
+        if over:
+            return f": it has {_at_least(len(over))} there, all outside the period{_nearest(job, over)}"
+        anywhere = nearest_moments(source, collection=spec.collection, aoi=WORLD, most=1)
+        return f": its {spec.collection} lies elsewhere" if anywhere else f": it has no item of {spec.collection}"
+    return ""
+
+
+def _at_least(n_items: int) -> str:
+    return f"at least {n_items} items" if n_items == NEARBY_ITEMS else plural(n_items, "item")
+
+
+def _nearest(job: Job, moments: Iterable[datetime]) -> str:
+    """The date nearest to the job's periods in brackets, empty without any."""
+
+    def distance(moment: datetime) -> timedelta:
+        return min(max(period.start - moment, moment - period.end) for period in job.period)
+
+    nearest = min(moments, key=distance, default=None)
+    return "" if nearest is None else f" (nearest {nearest.date().isoformat()})"
 
 
 def _advice(job: Job, spec: InputSpec, source: Source) -> str:
     swapped = with_axes_swapped(job)
     # The search serves the advice only; its errors would hide the message.
     with suppress(CatalogError):
-        if swapped is not None and input_scenes(swapped, spec, source):
+        if swapped is not None and input_items(swapped, spec, source).scenes:
             return "There are some with latitude and longitude swapped: an area is written longitude first."
     loosen = "loosen filter, " if job.filter != SceneFilter() else ""
     return f"Widen the period or the area, {loosen}or choose another source."
@@ -98,13 +166,21 @@ def input_scenes(job: Job, spec: InputSpec, source: Source, *, reach: float = 0.
     """The scenes of an input over the area buffered by ``reach`` metres, ordered and each once.
 
     Empty if the source lacks the collection and the input is optional.
+    Raises CatalogError where too many items cannot be used.
     """
-    found: dict[str, Scene] = {}
+    found = input_items(job, spec, source, reach=reach)
+    check_share(found, most=job.tolerance.items_left_out, source=source.name)
+    return found.scenes
+
+
+def input_items(job: Job, spec: InputSpec, source: Source, *, reach: float = 0.0) -> Found:
+    """The outcome of the searches of an input: as ``input_scenes``, with the items that do not count."""
     aoi = search_area(job.area.geometry, metres=reach) if reach else job.area.geometry
     static = spec.dates.kind == "static"
+    parts: list[Found] = []
     for start, end in [(None, None)] if static else [period.known_ends for period in job.period]:
         try:
-            scenes = search_scenes(
+            part = search_items(
                 source,
                 collection=spec.collection,
                 aoi=aoi,
@@ -117,9 +193,9 @@ def input_scenes(job: Job, spec: InputSpec, source: Source, *, reach: float = 0.
         except UnknownCollectionError:
             if not spec.optional:
                 raise
-            return ()
-        found |= {scene.id: scene for scene in scenes}
-    return tuple(sorted(found.values(), key=lambda scene: (scene.datetime, scene.id)))
+            return Found()
+        parts.append(part)
+    return merged(parts)
 
 
 def _filters(job: Job, spec: InputSpec) -> Filters:
@@ -157,16 +233,56 @@ def _comparable(value: Any) -> Any:
 
 def find_scenes(job: Job, card: ModelCard | None = None) -> tuple[Scene, ...]:
     """The scenes a job would use, over all inputs of its card, ordered and each once."""
+    return find_items(job, card).scenes
+
+
+def find_items(job: Job, card: ModelCard | None = None) -> Found:
+    """The scenes a job would use as ``find_scenes`` gives them, with the items that do not count.
+
+    Raises CatalogError where too many items cannot be used.
+    """
     card = card or job_card(job)
     source = resolve_source(job.source, base=job.base, s3=s3_settings())
-    found = {(scene.collection, scene.id): scene for spec in card.inputs for scene in input_scenes(job, spec, source)}
-    return tuple(sorted(found.values(), key=lambda scene: (scene.datetime, scene.id)))
+    found = merged(input_items(job, spec, source) for spec in card.inputs)
+    check_share(found, most=job.tolerance.items_left_out, source=source.name)
+    return found
 
 
-def no_scenes(job: Job, card: ModelCard) -> str:
-    """The message on a job for which ``find_scenes`` found none."""
+def no_scenes(job: Job, card: ModelCard, found: Found) -> str:
+    """The message on a job for which ``find_items`` found no scene."""
     spec = next((spec for spec in card.inputs if not spec.optional), card.inputs[0])
-    return no_scenes_message(job, spec, resolve_source(job.source, base=job.base, s3=s3_settings()))
+    return no_scenes_message(job, spec, resolve_source(job.source, base=job.base, s3=s3_settings()), found)
+
+
+def asked_area(job: Job) -> BaseGeometry:
+    """The area in EPSG:4326 that is mapped: cut to ``grid.bounds`` where the job gives them in a CRS of their own."""
+    options = job.grid
+    if options.bounds is None or options.crs == "utm":
+        return job.area.geometry
+    try:
+        outline = densified_box(options.bounds)
+        cut = transform(Transformer.from_crs(options.crs, "EPSG:4326", always_xy=True).transform, outline)
+    except ProjError:
+        return job.area.geometry
+    inside = job.area.geometry.intersection(cut) if cut.is_valid else job.area.geometry
+    return inside if inside.area > 0 else job.area.geometry
+
+
+def period_shares(job: Job, scenes: Sequence[Scene]) -> dict[str, float]:
+    """The share (0-1) of the area that the footprints of each period's scenes cover, by the period's text."""
+    area = asked_area(job)
+    return {
+        period.text: covered_share(
+            area, [shape(scene.geometry) for scene in scenes if scene.within(period.start, period.end)]
+        )
+        for period in job.period
+    }
+
+
+def densified_box(bounds: tuple[float, float, float, float]) -> BaseGeometry:
+    """The box with corners along its edges, which are curved in another CRS."""
+    outline = box(*bounds)
+    return outline.segmentize(max(outline.length / (4 * BOX_SEGMENTS), 1e-9))
 
 
 def search_area(area: BaseGeometry, *, metres: float) -> BaseGeometry:

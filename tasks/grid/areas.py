@@ -13,10 +13,15 @@ from tilewright.tasks.grid.crs import is_geographic, metres_per_unit
 from tilewright.tasks.grid.grid import EDGE_SEGMENTS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from shapely.geometry.base import BaseGeometry
 
     from tilewright.tasks.grid.grid import Grid
 
+
+EDGE_SHARE = 5e-4
+"""The share of an area below which a gap is one of straight edges, not one of scenes."""
 
 MAX_METRES_PER_DEGREE = 111_700.0
 """Metres; an upper bound for one degree. Source: WGS 84, a degree of latitude at the poles is 111 694 m."""
@@ -62,6 +67,25 @@ def geometry_km2(geometry: BaseGeometry, crs: str) -> float:
     assert geod is not None, "a geographic CRS has an ellipsoid"
     # The sign of the area depends on the orientation of each ring.
     return float(geod.geometry_area_perimeter(shapely.orient_polygons(dense))[0]) / 1e6
+
+
+def covered_share(area: BaseGeometry, footprints: Sequence[BaseGeometry]) -> float:
+    """The share (0-1) of an area that the footprints cover together, all in EPSG:4326 and split at 180 degrees.
+
+    A share that differs from the whole by less than edges drawn straight in degrees differ from straight ones on the
+    ground counts as the whole.
+    """
+    touching = [footprint.intersection(area) for footprint in footprints if footprint.intersects(area)]
+    whole = shapely.transform(area, _equal_area).area
+    if not touching or whole == 0:
+        return 0.0
+    share = float(shapely.transform(shapely.union_all(touching), _equal_area).area / whole)
+    return 1.0 if share > 1 - EDGE_SHARE else share
+
+
+def _equal_area(degrees: np.ndarray) -> np.ndarray:
+    """Degrees as Lambert's cylindrical equal-area coordinates. Source: Snyder (1987), equation 10-8, on the sphere."""
+    return np.column_stack([degrees[:, 0], np.degrees(np.sin(np.radians(degrees[:, 1])))])
 
 
 def _zone(sine: np.ndarray, *, eccentricity: float) -> np.ndarray:

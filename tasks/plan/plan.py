@@ -54,6 +54,8 @@ class ModelPlan:
 class Plan:
     """A product's frozen plan. ``source`` signs the scenes' hrefs; a second run must have the same ``request``.
 
+    ``items_left_out`` are the first of the items that cannot be used, {item, reason}; ``n_items_left_out`` counts them
+    all. ``coverage`` is {input, step, share}: the share (0-1) of the area that the footprints of a step's scenes cover.
     Its JSON is flat: the keys of its parts are on one level.
     """
 
@@ -66,6 +68,9 @@ class Plan:
     engine: str
     versions: dict[str, str]
     warnings: tuple[str, ...] = ()
+    items_left_out: tuple[dict[str, str], ...] = ()
+    n_items_left_out: int = 0
+    coverage: tuple[dict[str, Any], ...] = ()
     _memo: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def settings_key(self) -> str:
@@ -103,7 +108,14 @@ class Plan:
             "engine": self.engine,
             "versions": self.versions,
             "warnings": list(self.warnings),
+            **self.search_json(),
         }
+
+    def search_json(self) -> dict[str, Any]:
+        """The items left out with their count, and the coverage; without a key that would be empty."""
+        left_out = {"items_left_out": list(self.items_left_out), "n_items_left_out": self.n_items_left_out}
+        coverage = {"coverage": list(self.coverage)} if self.coverage else {}
+        return {**(left_out if self.items_left_out else {}), **coverage}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Plan:
@@ -118,4 +130,7 @@ class Plan:
             engine=plain["engine"],
             versions=plain["versions"],
             warnings=tuple(plain["warnings"]),
+            items_left_out=tuple(plain.get("items_left_out", ())),
+            n_items_left_out=plain.get("n_items_left_out", 0),
+            coverage=tuple(plain.get("coverage", ())),
         )

@@ -74,6 +74,7 @@ def report_json(
         "scenes": _scenes(plan, blocks),
         "failures": [failure for entry in blocks for failure in entry.failures],
         **({"outside_valid_for": list(plan.model.outside_valid_for)} if plan.model.outside_valid_for else {}),
+        **plan.search_json(),
         "warnings": [*plan.warnings, *([worker.model.session.note] if worker.model.session.note else [])],
     }
 
