@@ -90,7 +90,19 @@ def look_settings(href: str, s3: S3Settings) -> dict[str, str]:
     Raises:
         CatalogError: the href is in a bucket and the endpoint is no URL.
     """
-    return LOOK_SETTINGS | (endpoint_settings(s3) if scheme_of(href) == "s3" else {})
+    if scheme_of(href) == "file":
+        return LOOK_SETTINGS
+    return LOOK_SETTINGS | tls_settings(s3) | (endpoint_settings(s3) if scheme_of(href) == "s3" else {})
+
+
+def tls_settings(s3: S3Settings) -> dict[str, str]:
+    """GDAL's setting for the authorities that are trusted; empty for those that it brings along.
+
+    Raises:
+        CatalogError: there is no such file.
+    """
+    path = s3.checked_ca_bundle()
+    return {} if path is None else {"GDAL_CURL_CA_BUNDLE": path}
 
 
 def endpoint_settings(s3: S3Settings) -> dict[str, str]:

@@ -7,6 +7,7 @@ Nothing is read here: flows/environment.py hands the environment in. Others brin
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 ROLES = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
 """Variables of a process that has a role instead of keys; obstore exchanges the role for keys."""
 
+CA_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "AWS_CA_BUNDLE")
+"""Variables of common clients with the file of the trusted authorities (certificates): the first counts for all.
+
+Source: the documentations of requests (SSL Cert Verification), curl (--cacert), OpenSSL, and of the AWS SDKs.
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class S3Settings:
@@ -27,7 +34,8 @@ class S3Settings:
     `endpoint` is as written, and its buckets are folders of it, not hosts. `default_region` is the region of the user's
     own account where `region` is None. `role` is True for a process whose keys come from a role. `request_payer` and
     `no_sign_request` have the values that GDAL knows. The keys of the Copernicus Data Space (CDSE) are for its own
-    endpoint alone.
+    endpoint alone. `ca_bundle` is the PEM file of the authorities that every client trusts, buckets or not; None for
+    those that each client brings along.
     """
 
     endpoint: str | None = None
@@ -41,6 +49,7 @@ class S3Settings:
     no_sign_request: str | None = None
     cdse_key: str | None = field(default=None, repr=False)
     cdse_secret: str | None = field(default=None, repr=False)
+    ca_bundle: str | None = None
 
     @property
     def plain_http(self) -> bool:
@@ -71,6 +80,16 @@ class S3Settings:
                 )
         return self.endpoint
 
+    def checked_ca_bundle(self) -> str | None:
+        """The path of the authorities' file, None for those that each client brings along.
+
+        Raises:
+            CatalogError: there is no such file.
+        """
+        if self.ca_bundle is not None and not Path(self.ca_bundle).is_file():
+            raise CatalogError(f"{CA_BUNDLES[0]} is {self.ca_bundle!r}, and there is no such file: give a PEM file.")
+        return self.ca_bundle
+
 
 AMAZON = S3Settings()
 """Amazon's public buckets: no keys, no other endpoint."""
@@ -98,4 +117,5 @@ def s3_settings_of(environ: Mapping[str, str]) -> S3Settings:
         no_sign_request=value("AWS_NO_SIGN_REQUEST"),
         cdse_key=value("CDSE_S3_ACCESS_KEY"),
         cdse_secret=value("CDSE_S3_SECRET_KEY"),
+        ca_bundle=value(*CA_BUNDLES),
     )

@@ -12,6 +12,7 @@ from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.s3 import s3_settings_of
 from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.s3_request import S3Keys
+from tilewright.tasks.storage.storage import CA_BUNDLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,11 +64,13 @@ def storage_options(uri: str, environ: Mapping[str, str] | None = None) -> dict[
 
     Raises StoreError for an endpoint that is no http(s) URL.
     """
-    if not uri.startswith("s3://"):
+    if "://" not in uri:
         return {}
     s3 = s3_settings(environ)
     try:
-        options = {"endpoint": s3.checked_endpoint(), "region": s3.bucket_region}
+        options = {CA_BUNDLE: s3.checked_ca_bundle()}
+        if uri.startswith("s3://"):
+            options |= {"endpoint": s3.checked_endpoint(), "region": s3.bucket_region}
     except CatalogError as error:
         raise StoreError(str(error)) from error
     return {name: value for name, value in options.items() if value is not None}

@@ -10,7 +10,7 @@ import shapely
 from tilewright.catalogs.errors import CatalogError, UnknownCollectionError
 from tilewright.catalogs.fields import listing, mapping, text
 from tilewright.catalogs.hrefs import check_href, resolve_href
-from tilewright.catalogs.sources.fetch import read_json, send
+from tilewright.catalogs.sources.fetch import read_json, send, tls_options
 from tilewright.catalogs.sources.pages import distinct_features, next_link
 from tilewright.catalogs.sources.source import RawItem
 from tilewright.catalogs.sources.static import static_items
@@ -126,7 +126,7 @@ def _bounded_io(source: Source) -> StacApiIO:
             check_href(href, origin=source.href)
             body = {"json": parameters} if method == "POST" else {"params": parameters or {}}
             request = requests.Request(method or "GET", href, headers=headers, **body)
-            status, answer = send(request, origin=source.href)
+            status, answer = send(request, origin=source.href, **tls_options(source.s3))
             if not 200 <= status < 300:
                 shown = " ".join(answer[:300].decode("utf-8", errors="replace").split())
                 raise APIError(f"HTTP {status}: {shown}")

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import threading
 import time
+from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.hrefs import check_href, display_href, local_path, scheme_of
-from tilewright.catalogs.s3 import AMAZON
+from tilewright.catalogs.s3 import AMAZON, CA_BUNDLES
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import requests
 
     from tilewright.catalogs.s3 import S3Settings
@@ -32,7 +32,14 @@ DOCUMENT_SECONDS = 180.0
 
 REDIRECTS = 5
 
+OBJECT_RETRIES: Any = {
+    "max_retries": RETRIES,
+    "retry_timeout": timedelta(seconds=20),
+}
+"""The client's own default goes on for three minutes, also for a host that is not there."""
+
 REASONS = {
+    "SSLError": f"its certificate is not trusted: name the PEM file of its authority in {CA_BUNDLES[0]}",
     "ConnectionError": "no connection",
     "ConnectTimeout": "no connection in time",
     "ReadTimeout": "no answer in time",
@@ -69,7 +76,7 @@ def read_bytes(href: str, *, origin: str, s3: S3Settings = AMAZON, limit: int = 
     scheme = scheme_of(href)
     if scheme == "file":
         return _read_file(local_path(href), limit)
-    return _read_object(href, limit, s3) if scheme == "s3" else _read_url(href, origin, limit)
+    return _read_object(href, limit, s3) if scheme == "s3" else _read_url(href, origin, limit, s3)
 
 
 def too_large(href: str, limit: int) -> CatalogError:
@@ -81,10 +88,24 @@ def http_session() -> requests.Session:
     """This thread's session, which retries with back-off on throttling and server errors and honours Retry-After."""
     import requests  # noqa: PLC0415  a quarter second of import that local catalogs do not pay
     from requests.adapters import HTTPAdapter  # noqa: PLC0415
+    from urllib3.exceptions import MaxRetryError, NameResolutionError, ReadTimeoutError, SSLError  # noqa: PLC0415
     from urllib3.util import Retry  # noqa: PLC0415
 
+    class HealingRetry(Retry):
+        """Retries of failures that may heal: not of a certificate or a host name, and of silence once."""
+
+        def increment(
+            self, method: Any = None, url: Any = None, response: Any = None, error: Any = None, *rest: Any, **more: Any
+        ) -> Any:
+            silent = isinstance(error, ReadTimeoutError) and any(
+                isinstance(past.error, ReadTimeoutError) for past in self.history
+            )
+            if silent or isinstance(error, SSLError | NameResolutionError):
+                raise MaxRetryError(more.get("_pool") or rest[0], url, error)
+            return super().increment(method, url, response, error, *rest, **more)
+
     if not hasattr(_sessions, "session"):
-        retry = Retry(
+        retry = HealingRetry(
             total=RETRIES,
             backoff_factor=0.3,
             backoff_jitter=0.2,
@@ -99,8 +120,18 @@ def http_session() -> requests.Session:
     return _sessions.session
 
 
-def send(request: requests.Request, *, origin: str, limit: int = DOCUMENT_BYTES) -> tuple[int, bytes]:
+def tls_options(s3: S3Settings) -> dict[str, Any]:
+    """The keyword arguments of `send` for the authorities that are trusted; empty for those that requests knows."""
+    path = s3.checked_ca_bundle()
+    return {} if path is None else {"ca_bundle": path}
+
+
+def send(
+    request: requests.Request, *, origin: str, limit: int = DOCUMENT_BYTES, ca_bundle: str | None = None
+) -> tuple[int, bytes]:
     """(status, body) of the response; redirects are followed if `origin` may refer to their targets.
+
+    `ca_bundle` is the PEM file of the authorities that are trusted; None for those that requests finds itself.
 
     Raises:
         CatalogError: no connection, a redirect that is not allowed, too many redirects, or a body over the limit.
@@ -112,7 +143,8 @@ def send(request: requests.Request, *, origin: str, limit: int = DOCUMENT_BYTES)
     try:
         prepared = session.prepare_request(request)
         for _ in range(REDIRECTS):
-            settings = session.merge_environment_settings(str(prepared.url), {}, True, None, None)
+            verify = ca_bundle or True
+            settings = session.merge_environment_settings(str(prepared.url), {}, None, verify, None)
             timeout = (CONNECT_SECONDS, READ_SECONDS)
             with session.send(prepared, timeout=timeout, allow_redirects=False, **settings) as answer:
                 if not answer.is_redirect:
@@ -143,10 +175,10 @@ def _read_file(path: Path, limit: int) -> bytes:
         raise CatalogError(f"{path} cannot be read ({error.strerror})") from error
 
 
-def _read_url(href: str, origin: str, limit: int) -> bytes:
+def _read_url(href: str, origin: str, limit: int, s3: S3Settings) -> bytes:
     import requests as http  # noqa: PLC0415
 
-    status, body = send(http.Request("GET", href), origin=origin, limit=limit)
+    status, body = send(http.Request("GET", href), origin=origin, limit=limit, **tls_options(s3))
     if status != 200:
         raise CatalogError(f"{display_href(href)} cannot be read (HTTP {status})")
     return body
@@ -171,7 +203,8 @@ def _read_object(href: str, limit: int, s3: S3Settings) -> bytes:
 
     bucket, _, key = href[len("s3://") :].partition("/")
     try:
-        answer = obstore.get(obstore.store.S3Store(bucket, **bucket_options(s3)), key)
+        store = obstore.store.S3Store(bucket, **bucket_options(s3), retry_config=OBJECT_RETRIES)
+        answer = obstore.get(store, key)
         if answer.meta["size"] > limit:
             raise too_large(href, limit)
         return bytes(answer.bytes())
@@ -182,8 +215,14 @@ def _read_object(href: str, limit: int, s3: S3Settings) -> bytes:
 def bucket_options(s3: S3Settings) -> dict[str, Any]:
     """Options of obstore's S3Store beyond the AWS_* variables that obstore reads itself."""
     options: dict[str, Any] = {}
-    if s3.plain_http:
-        options["client_options"] = {"allow_http": True}
+    client = {**({"allow_http": True} if s3.plain_http else {}), **client_certificates(s3.checked_ca_bundle())}
+    if client:
+        options["client_options"] = client
     if s3.anonymous:
         options["skip_signature"] = True
     return options
+
+
+def client_certificates(ca_bundle: str | None) -> dict[str, Any]:
+    """Obstore's client options for the authorities of a PEM file; empty without one."""
+    return {} if ca_bundle is None else {"root_certificate": Path(ca_bundle).read_bytes()}

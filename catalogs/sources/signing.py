@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.hrefs import display_href, scheme_of
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 SIGNINGS = ("none", "planetary-computer", "s3")
 
 S3_LIFETIME = timedelta(hours=1)
+
+TOKEN_RETRIES = 3
+
+PUBLIC_ACCOUNT = "ai4edatasetspublicassets.blob.core.windows.net"
+"""The account whose files need no token. Source: planetary_computer.sas.sign_url."""
 
 CDSE_HOST = "eodata.dataspace.copernicus.eu"
 
@@ -56,10 +61,19 @@ def _planetary_computer(href: str, *, renew: bool) -> str:
         if renew:
             sas.TOKEN_CACHE.clear()
         try:
-            return str(sas.sign_url(href))
+            return _with_token(href, sas)
         except Exception as error:  # requests, pydantic and ValueError all come out of the library
             reason = f"{type(error).__name__}: Planetary Computer gave no token"
             raise SigningError(f"{display_href(href)} could not be signed ({reason})") from error
+
+
+def _with_token(href: str, sas: Any) -> str:
+    """The href as the library signs it, with fewer retries: its own go on for minutes where no one answers."""
+    parts = urlsplit(href)
+    signed_already = {"st", "se", "sp"} & set(parse_qs(parts.query))
+    if not parts.netloc.endswith(sas.BLOB_STORAGE_DOMAIN) or parts.netloc == PUBLIC_ACCOUNT or signed_already:
+        return href
+    return str(sas.get_token(*sas.parse_blob_url(parts), retry_total=TOKEN_RETRIES).sign(href).href)
 
 
 def _presigned(href: str, endpoint: str | None, s3: S3Settings) -> str:

@@ -8,7 +8,7 @@ import rasterio
 from rasterio._env import set_gdal_config
 from rasterio.session import Session
 
-from tilewright.catalogs.gdal import BLOCK_SETTINGS, endpoint_settings, zarr_name
+from tilewright.catalogs.gdal import BLOCK_SETTINGS, endpoint_settings, tls_settings, zarr_name
 from tilewright.catalogs.hrefs import split_store
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def gdal_env(s3: S3Settings) -> dict[str, str]:
         "AWS_NO_SIGN_REQUEST": s3.no_sign_request,
         "AWS_REGION": s3.bucket_region,
     }
-    return {name: value for name, value in settings.items() if value is not None} | endpoint_settings(s3)
+    stated = {name: value for name, value in settings.items() if value is not None}
+    return stated | endpoint_settings(s3) | tls_settings(s3)
 
 
 def gdal_path(href: str) -> str:

@@ -39,6 +39,9 @@ RETRIES = {
 REQUEST_SECONDS = 120
 """The timeout of one request with its body: a shard of 16 MB over a line of 1 Mbit/s."""
 
+CA_BUNDLE = "ca_bundle"
+"""The option that is ours, not obstore's: the PEM file of the authorities whose certificates are trusted."""
+
 STATE_FOLDER = ".tilewright"
 """The prefix of a product's plan, ledger and other state."""
 
@@ -203,9 +206,11 @@ def _bucket(uri: str, options: Mapping[str, str]) -> Any:
     client: dict[str, Any] = {"timeout": timedelta(seconds=REQUEST_SECONDS)}
     if options.get("endpoint", "").startswith("http://"):
         client["allow_http"] = True
+    if ca_bundle := options.get(CA_BUNDLE):
+        client["root_certificate"] = Path(ca_bundle).read_bytes()
     settings: dict[str, Any] = {"client_options": client, "retry_config": RETRIES}
-    if options:
-        settings["config"] = dict(options)
+    if config := {name: value for name, value in options.items() if name != CA_BUNDLE}:
+        settings["config"] = config
     return from_url(uri, **settings)
 
 
