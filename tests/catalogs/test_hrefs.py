@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tilewright.catalogs.errors import CatalogError
-from tilewright.catalogs.hrefs import address_scope, check_href, display_href, resolve_href
+from tilewright.catalogs.hrefs import address_scope, check_href, display_href, encoded, local_path, resolve_href
 
 
 @pytest.mark.parametrize(
@@ -120,3 +122,77 @@ def test_other_schemes_are_refused() -> None:
 )
 def test_relative_hrefs_refer_to_their_document(href: str, base: str, resolved: str) -> None:
     assert resolve_href(href, base) == resolved
+
+
+@pytest.mark.parametrize(
+    ("href", "url"),
+    [
+        ("https://h.org/a b.tif", "https://h.org/a%20b.tif"),
+        ("https://h.org/a%20b.tif", "https://h.org/a%20b.tif"),
+        ("https://h.org/a%2Fb%2fc.tif", "https://h.org/a%2Fb%2fc.tif"),
+        ("https://h.org/50%.tif", "https://h.org/50%25.tif"),
+        ("https://h.org/50%zz.tif", "https://h.org/50%25zz.tif"),
+        ("https://h.org/50%25.tif", "https://h.org/50%25.tif"),
+        ("https://h.org/Fläche.tif", "https://h.org/Fl%C3%A4che.tif"),
+        ("https://h.org/a+b=c,(d);e@f.tif", "https://h.org/a+b=c,(d);e@f.tif"),
+        ("https://h.org/{a}|b.tif", "https://h.org/%7Ba%7D%7Cb.tif"),
+        ("https://h.org/x.tif?sig=a%2Bb%3D&sp=r", "https://h.org/x.tif?sig=a%2Bb%3D&sp=r"),
+        ("https://h.org/x y.tif?url=https%3A%2F%2Fo.org%2Fz", "https://h.org/x%20y.tif?url=https%3A%2F%2Fo.org%2Fz"),
+        ("http://[fd00::1]:80/x", "http://[fd00::1]:80/x"),
+        ("s3://bucket/a b%20c+d.tif", "s3://bucket/a b%20c+d.tif"),
+        ("/data/a b%.tif", "/data/a b%.tif"),
+    ],
+)
+def test_a_url_is_encoded_once_and_only_where_it_must_be(href: str, url: str) -> None:
+    assert encoded(href) == url
+    assert encoded(encoded(href)) == url
+
+
+@pytest.mark.parametrize(
+    ("there", "href", "found"),
+    [
+        ("a b.tif", "./a b.tif", "a b.tif"),
+        ("a b.tif", "./a%20b.tif", "a b.tif"),
+        ("a%20b.tif", "./a%20b.tif", "a%20b.tif"),
+        ("a%20b.tif", "./a%2520b.tif", "a%20b.tif"),
+        ("a b.tif", "file://{folder}/a%20b.tif", "a b.tif"),
+        ("a%20b.tif", "file://{folder}/a%20b.tif", "a%20b.tif"),
+        ("a b.tif", "file://{folder}/a b.tif", "a b.tif"),
+        ("a b.tif", "{folder}/a%20b.tif", "a b.tif"),
+        ("50%.tif", "./50%.tif", "50%.tif"),
+        ("50%.tif", "50%25.tif", "50%.tif"),
+        ("x#1.tif", "./x%231.tif", "x#1.tif"),
+        ("x#1.tif", "./x#1.tif", "x#1.tif"),
+        ("x#1.tif", "file://{folder}/x#1.tif", "x#1.tif"),
+        ("x?1.tif", "file://{folder}/x%3F1.tif", "x?1.tif"),
+        ("a+b.tif", "./a+b.tif", "a+b.tif"),
+        ("sub dir/ä.tif", "./sub%20dir/%C3%A4.tif", "sub dir/ä.tif"),
+        ("nothing", "./gone%20b.tif", "gone%20b.tif"),
+    ],
+)
+def test_a_local_href_means_the_file_that_is_there(there: str, href: str, found: str, tmp_path: Path) -> None:
+    (tmp_path / there).parent.mkdir(exist_ok=True)
+    (tmp_path / there).touch()
+    assert resolve_href(href.format(folder=tmp_path), str(tmp_path / "item.json")) == str(tmp_path / found)
+
+
+def test_of_two_files_a_path_means_the_one_as_written_and_a_url_the_encoded_one(tmp_path: Path) -> None:
+    for name in ("a b.tif", "a%20b.tif"):
+        (tmp_path / name).touch()
+    assert resolve_href("a%20b.tif", str(tmp_path / "i.json")) == str(tmp_path / "a%20b.tif")
+    assert local_path(f"file://{tmp_path}/a%20b.tif") == tmp_path / "a b.tif"
+
+
+@pytest.mark.parametrize(
+    ("href", "base", "absolute"),
+    [
+        ("../a b.tif", "https://h.org/x/y/item.json", "https://h.org/x/a%20b.tif"),
+        ("./a%20b.tif", "https://h.org/x/item.json?token=1", "https://h.org/x/a%20b.tif"),
+        ("./a%20b+c.tif", "s3://bucket/x/item.json", "s3://bucket/x/a%20b+c.tif"),
+        ("../a b.tif", "s3://bucket/50%/y/item.json", "s3://bucket/50%/a b.tif"),
+        ("a.tif", "s3://bucket/x#1/item?.json", "s3://bucket/x#1/a.tif"),
+        ("https://o.org/a b.tif", "s3://bucket/item.json", "https://o.org/a%20b.tif"),
+    ],
+)
+def test_a_relative_href_is_resolved_as_its_place_writes_names(href: str, base: str, absolute: str) -> None:
+    assert resolve_href(href, base) == absolute

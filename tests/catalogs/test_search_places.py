@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
+from rasterio.transform import from_origin
 from shapely.geometry import box, shape
 
-from tests.support.small_catalogs import links, names, search, write
+from tests.support.small_catalogs import item, links, names, search, write
 from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.s3 import s3_settings_of
 from tilewright.catalogs.search import Filters
@@ -122,3 +124,35 @@ def test_a_static_catalog_in_a_bucket_is_read_and_looked_at(real: Path, bucket: 
     assert again.state == "offset-applied"
     with pytest.raises(CatalogError, match=r"s3://scenes/nothing.json cannot be read"):
         search("s3://scenes/nothing.json", s3)
+
+
+SHIFTED = {"earthsearch:boa_offset_applied": False}
+
+
+@pytest.mark.parametrize("name", ["a b.tif", "a%20b.tif", "a+b.tif", "50%.tif", "ä=1,2.tif"])
+def test_keys_of_a_bucket_are_taken_as_they_are_written(name: str, tmp_path: Path, bucket: str) -> None:
+    """Read through obstore and GDAL with the environment, and through GDAL presigned."""
+    import boto3
+
+    client = boto3.client("s3", endpoint_url=bucket, region_name="us-east-1")
+    shape: dict[str, Any] = {"width": 60, "height": 60, "count": 1, "dtype": "uint16", "crs": "EPSG:32633"}
+    with rasterio.open(tmp_path / "dark.tif", "w", transform=from_origin(5e5, 5.4e6, 10, 10), **shape) as file:
+        file.write(np.full((1, 60, 60), 300, np.uint16))
+    content = (tmp_path / "dark.tif").read_bytes()
+    plain = {**item("one"), "assets": {"coastal": {"href": f"./{name}"}}}
+    plain["properties"] = {
+        **plain["properties"],
+        "s2:processing_baseline": "05.09",
+        "earthsearch:boa_offset_applied": False,
+    }
+    client.put_object(Bucket="scenes", Key=f"k %/{name}", Body=content)
+    client.put_object(Bucket="scenes", Key="k %/i+1.json", Body=json.dumps(plain))
+    s3 = s3_settings_of(os.environ)
+    for source in (
+        "s3://scenes/k %/i+1.json",
+        {"href": "s3://scenes/k %/i+1.json", "signing": "s3", "s3_endpoint": bucket},
+    ):
+        (scene,) = search(source, s3, radiometry="pixels", bands=["coastal"])
+        assert scene.assets[0].href == f"s3://scenes/k %/{name}"
+        # The pixels were looked at: they contradict the item.
+        assert scene.state == "offset-applied"
