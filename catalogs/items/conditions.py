@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from tilewright.catalogs.sources.source import Query, RawItem, Source
 
 
+NAMELESS = "(no id)"
+"""The name under which items without an id are counted."""
+
 ORBIT_STATES = ("ascending", "descending")
 
 
@@ -85,7 +88,7 @@ class Sorting:
     left_out: dict[LeftOut, None] = field(default_factory=dict)
     lost: dict[str, list[tuple[frozenset[str], LeftOut]]] = field(default_factory=dict)
     fates: dict[str, str] = field(default_factory=dict)
-    moments: list[datetime] = field(default_factory=list)
+    moments: dict[str, datetime] = field(default_factory=dict)
 
     def add(self, raw: RawItem) -> None:
         """Ask one item.
@@ -100,9 +103,9 @@ class Sorting:
             raise
         except CatalogError as error:
             fate = UNUSABLE
-            reason = str(error).removeprefix(f"item {name or '(no id)'} of {self.source.name}: ")
-            self.left_out[LeftOut(item=name or "(no id)", reason=reason)] = None
-        self.fates[name or f"(no id, {len(self.fates)})"] = fate
+            reason = str(error).removeprefix(f"item {name or NAMELESS} of {self.source.name}: ")
+            self.left_out[LeftOut(item=name or NAMELESS, reason=reason)] = None
+        self.fates[name or f"{NAMELESS} {len(self.fates)}"] = fate
 
     def _outside(self, item: Mapping[str, Any]) -> str | None:
         """The fate of an item outside the period or the area, before its other fields can be refused; else None.
@@ -114,7 +117,7 @@ class Sorting:
         try:
             start, end = item_span(item)
             if not self.query.in_period(start, end):
-                self.moments.append(start)
+                self.moments[text(item.get("id")) or NAMELESS] = start
                 return OUTSIDE_PERIOD
         except CatalogError as error:
             problem = error
@@ -154,7 +157,7 @@ class Sorting:
             left_out |= dict.fromkeys(wanting)
             if name not in left:
                 fates[name] = UNUSABLE if wanting else NO_BAND
-        return Found(scenes=tuple(scenes), left_out=tuple(left_out), fates=fates, moments=tuple(sorted(self.moments)))
+        return Found(scenes=tuple(scenes), left_out=tuple(left_out), fates=fates, moments=dict(self.moments))
 
 
 def moment_over(raw: RawItem, query: Query) -> datetime | None:

@@ -43,13 +43,13 @@ class LeftOut:
 class Found:
     """The scenes of a search in order, `left_out` without repetition, and the fate of every item by its id.
 
-    `moments` are those of the items outside the period.
+    `moments` are those of the items outside the period, by their ids.
     """
 
     scenes: tuple[Scene, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     fates: Mapping[str, str] = field(default_factory=dict)
-    moments: tuple[datetime, ...] = ()
+    moments: Mapping[str, datetime] = field(default_factory=dict)
 
     @property
     def n_unusable(self) -> int:
@@ -73,15 +73,16 @@ def merged(parts: Iterable[Found]) -> Found:
     scenes: dict[tuple[str, str], Scene] = {}
     fates: dict[str, str] = {}
     left_out: dict[LeftOut, None] = {}
-    moments: set[datetime] = set()
+    moments: dict[str, datetime] = {}
     for part in parts:
         scenes |= {(scene.collection, scene.id): scene for scene in part.scenes}
         left_out |= dict.fromkeys(part.left_out)
-        moments |= set(part.moments)
+        moments |= part.moments
         for item, fate in part.fates.items():
             fates[item] = max(fates.get(item, fate), fate, key=FATES.index)
     ordered = sorted(scenes.values(), key=lambda scene: (scene.datetime, scene.id))
-    return Found(scenes=tuple(ordered), left_out=tuple(left_out), fates=fates, moments=tuple(sorted(moments)))
+    outside = {item: moment for item, moment in moments.items() if fates.get(item, OUTSIDE_PERIOD) == OUTSIDE_PERIOD}
+    return Found(scenes=tuple(ordered), left_out=tuple(left_out), fates=fates, moments=outside)
 
 
 def left_out_sentence(left_out: tuple[LeftOut, ...]) -> str:

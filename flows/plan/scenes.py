@@ -114,7 +114,8 @@ def _why_none(job: Job, spec: InputSpec, source: Source, found: Found) -> str:
         total = sum(counts.values())
         kept = counts.pop(KEPT, 0)
         parts = [
-            f"{n} {fate}{_nearest(job, found.moments) if fate == OUTSIDE_PERIOD else ''}" for fate, n in counts.items()
+            f"{n} {fate}{_nearest(job, found.moments.values()) if fate == OUTSIDE_PERIOD else ''}"
+            for fate, n in counts.items()
         ]
         parts += [f"{kept} beside it"] if kept else []
         return f": of {plural(total, 'item')} of {spec.collection} {', '.join(parts)}"

@@ -183,4 +183,4 @@ def test_every_item_has_one_fate_and_they_are_counted_in_the_order_of_the_condit
         "cannot be used": 1,
         "kept": 1,
     }
-    assert [moment.day for moment in found.moments] == [1, 2, 3]
+    assert {name: moment.day for name, moment in found.moments.items()} == {"old-0": 1, "old-1": 2, "old-2": 3}
