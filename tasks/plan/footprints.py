@@ -25,13 +25,7 @@ def step_shares(area: BaseGeometry, inputs: Sequence[InputPlan]) -> tuple[dict[s
         {"input": entry.name, "step": step.label, "share": covered_share(area, footprints)}
         for entry in inputs
         for step in entry.steps
-        if (
-            footprints := [
-                shape(scene.geometry)
-                for scene in entry.scenes
-                if scene.within(step.start, step.end) or scene.solar_day in step.days
-            ]
-        )
+        if (footprints := [shape(scene.geometry) for scene in entry.scenes if scene.id in step.scenes])
     )
 
 
