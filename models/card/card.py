@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -161,10 +162,17 @@ def _typed_card(raw: dict[str, Any], folder: Path, *, verify: bool) -> ModelCard
 
 
 def _declared_bands(raw: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names in the Item's `bands`, else those of the model asset."""
+    """Names in the Item's `bands` and of its assets, then the common names that belong to one of these bands alone."""
     owners = [raw["properties"], *raw["assets"].values()]
     entries = [band for owner in owners for band in owner.get("bands") or owner.get("eo:bands") or []]
-    return tuple(dict.fromkeys(str(band["name"]) for band in entries if isinstance(band, dict) and "name" in band))
+    named = {str(band["name"]): band for band in entries if isinstance(band, dict) and "name" in band}
+    commons = Counter(common for band in named.values() if (common := _common_name(band)))
+    return (*named, *(common for common, n_bands in commons.items() if n_bands == 1 and common not in named))
+
+
+def _common_name(band: Mapping[str, Any]) -> str | None:
+    stated = next((band[key] for key in ("eo:common_name", "common_name") if band.get(key)), None)
+    return str(stated) if stated is not None else None
 
 
 def _digest(raw: Mapping[str, Any], checksums: list[str]) -> str:

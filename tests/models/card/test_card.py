@@ -238,3 +238,29 @@ def test_nothing_is_fetched_while_schemas_are_checked(monkeypatch: pytest.Monkey
     card["stac_extensions"].append("https://example.com/unknown/v1.0.0/schema.json")
     card["assets"]["model"]["file:checksum"] = "1220" + "0" * 64
     check_schemas(card)
+
+
+@pytest.mark.parametrize(
+    ("declared", "asked", "source"),
+    [
+        ([("B04", "red"), ("B03", "green")], ["red", "green"], ("red", "green")),
+        ([("B04", "red"), ("B03", "green")], ["B04", "green"], ("B04", "green")),
+        ([("green_i", "green"), ("green", "green")], ["green", "green_i"], ("green", "green_i")),
+        ([("B05", "rededge"), ("B06", "rededge")], ["B05", "B06"], ("B05", "B06")),
+        ([("B05", "rededge"), ("B06", "rededge")], ["B05", "rededge"], None),
+        ([("B04", "red"), ("B03", None)], ["red", "green"], None),
+    ],
+)
+def test_a_band_is_declared_by_its_name_or_by_a_common_name_of_its_own(
+    declared: list[tuple[str, str | None]], asked: list[str], source: tuple[str, ...] | None, tmp_path: Path
+) -> None:
+    card = good_card()
+    optical = [{"name": name, **({"eo:common_name": common} if common else {})} for name, common in declared]
+    card["properties"]["bands"] = [*optical, *({"name": name} for name in ("nir", "vv", "vh"))]
+    wet = {"name": "wet", "format": "tilewright", "expression": f"{asked[0]} - nir"}
+    card["properties"]["mlm:input"][0]["bands"] = [*asked, "nir", wet]
+    if source is None:
+        with pytest.raises(CardError, match=f"needs the band '{asked[1]}', which properties.bands does not declare"):
+            load(tmp_path, card)
+    else:
+        assert load(tmp_path, card).inputs[0].source_bands == (*source, "nir")
