@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,11 +37,16 @@ CUBE_CHUNK = 1024
 def search(job: JobLike) -> tuple[Scene, ...]:
     """The scenes a job would use, ordered by time, each with its radiometric state.
 
+    Warns of items that are left out because they cannot be used.
     Raises a ValueError that names the key or the source that cannot be.
     """
-    from tilewright.flows.plan.scenes import find_scenes
+    from tilewright.catalogs.search import left_out_sentence
+    from tilewright.flows.plan.scenes import find_items
 
-    return find_scenes(_checked(job))
+    found = find_items(_checked(job))
+    if found.left_out:
+        warnings.warn(left_out_sentence(found.left_out), stacklevel=2)
+    return found.scenes
 
 
 def cube(job: JobLike, *, model_input: str | None = None) -> xr.DataArray:

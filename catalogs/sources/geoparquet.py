@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import shapely
+
 from tilewright.catalogs.errors import CatalogError, UnknownCollectionError
 from tilewright.catalogs.hrefs import display_href, local_path
 from tilewright.catalogs.parquet import pyarrow
@@ -25,7 +27,6 @@ def geoparquet_items(source: Source, query: Query) -> Iterator[RawItem]:
             of the wanted collections (the message names those it has).
     """
     pa = pyarrow()
-    from stac_geoparquet.arrow import stac_table_to_items  # noqa: PLC0415
 
     try:
         file = _open(source)
@@ -33,10 +34,46 @@ def geoparquet_items(source: Source, query: Query) -> Iterator[RawItem]:
             raise CatalogError(f"{display_href(source.href)} is no stac-geoparquet: it lacks id, geometry or assets")
         _check_collections(file, source, query)
         rows = _matching_rows(file, query)
-        for item in stac_table_to_items(rows):
-            yield RawItem(item=_without_absent_fields(item), location=None)
+        for item in _items(rows):
+            yield RawItem(item=item, location=None)
     except (pa.ArrowException, OSError) as error:
         raise CatalogError(f"{display_href(source.href)} cannot be read as Parquet ({type(error).__name__})") from error
+
+
+def _items(rows: Any) -> Iterator[dict[str, Any]]:
+    """The rows as items; one that the library cannot convert comes with what its columns hold, for the search to judge.
+
+    One row without a geometry or a box spoils the whole table for the library, so that rows are then converted singly.
+    """
+    items = _converted(rows)
+    if items is not None:
+        yield from items
+        return
+    for position in range(rows.num_rows):
+        row = rows.slice(position, 1)
+        yield from _converted(row) or [_bare_item(row.to_pylist()[0])]
+
+
+def _converted(rows: Any) -> list[dict[str, Any]] | None:
+    """The rows as items, None if the library fails on one of them."""
+    from stac_geoparquet.arrow import stac_table_to_items  # noqa: PLC0415
+
+    try:
+        return [_without_absent_fields(item) for item in stac_table_to_items(rows)]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _bare_item(row: dict[str, Any]) -> dict[str, Any]:
+    """The item of a row whose geometry or box is missing or unreadable."""
+    outside = ("id", "collection", "type", "links", "assets", "bbox", "geometry", "stac_version", "stac_extensions")
+    edges = row.get("bbox") or {}
+    box = [edges[name] for name in ("xmin", "ymin", "xmax", "ymax")] if edges else None
+    properties = {key: value for key, value in row.items() if key not in outside and value is not None}
+    plain = {"type": "Feature", "id": row.get("id"), "collection": row.get("collection"), "bbox": box}
+    geometry = shapely.from_wkb(row.get("geometry"), on_invalid="ignore")
+    outline = None if geometry is None else shapely.geometry.mapping(geometry)
+    return _without_absent_fields({**plain, "geometry": outline, "properties": properties, "assets": row.get("assets")})
 
 
 def _open(source: Source) -> Any:
@@ -87,7 +124,9 @@ def _row_filter(schema: Any, query: Query) -> Any:
         edge = {name: pa.compute.field("bbox", name) for name in ("xmin", "ymin", "xmax", "ymax")}
         crosses = edge["xmin"] > edge["xmax"]
         overlaps = (edge["xmin"] <= maxx) & (edge["xmax"] >= minx)
-        condition &= (crosses | overlaps) & (edge["ymin"] <= maxy) & (edge["ymax"] >= miny)
+        inside = (crosses | overlaps) & (edge["ymin"] <= maxy) & (edge["ymax"] >= miny)
+        # A row without a box may lie anywhere; the search judges its geometry.
+        condition &= inside | pa.compute.field("bbox").is_null() | edge["xmin"].is_null()
     if "datetime" in schema.names and pa.types.is_timestamp(schema.field("datetime").type):
         taken = pa.compute.field("datetime")
         timestamp = schema.field("datetime").type

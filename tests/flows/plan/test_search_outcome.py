@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from pyproj import Transformer
-from shapely.geometry import box, mapping
+from shapely.geometry import box, mapping, shape
 from typer.testing import CliRunner
 
 from tests.support.graphs import conv_stack
+from tests.support.http_servers import QuietHandler
 from tests.support.scenes import write_raster
 from tests.support.worlds import COL, CRS, ROW, bounds, write_card
 from tilewright.flows.cli.main import app
@@ -171,3 +172,35 @@ def test_an_interval_is_in_the_period_that_it_meets(ask):
     spans = {"datetime": None, "start_datetime": "2023-05-20T00:00:00Z", "end_datetime": "2023-05-25T00:00:00Z"}
     answer = ask("plan", ask.item("a", properties=spans))
     assert "1 outside the period (nearest 2023-05-20)" in why(answer)
+
+
+def test_an_api_that_filters_itself_is_asked_what_it_has_instead(ask, serve):
+    """Its search gives nothing for the period: the sentence comes from further searches, which cost a refusal alone."""
+    stored = [ask.item(f"i{day}", day=f"2022-05-{day:02d}") for day in (3, 17, 29)]
+    asked = []
+
+    class Api(QuietHandler):
+        def do_GET(self):  # noqa: N802 -- http.server's name
+            landing = {"type": "Catalog", "id": "a", "conformsTo": [], "links": []}
+            self.reply({"collections": [{"id": "optics"}]} if self.path == "/collections" else landing)
+
+        def do_POST(self):  # noqa: N802 -- http.server's name
+            query = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            asked.append(query)
+            over = shape(query["intersects"]).intersects(shape(stored[0]["geometry"]))
+            self.reply({"type": "FeatureCollection", "features": stored if over and "datetime" not in query else []})
+
+    api = serve(Api)
+    assert "it has 3 items there, all outside the period (nearest 2022-05-29)." in why(ask("plan", source=api))
+    far = {"area": mapping(box(100, 10, 100.01, 10.01)), "grid": {"resolution": 10}}
+    assert ": its optics lies elsewhere." in why(ask("plan", source=api, **far))
+    assert len(asked) < 12
+
+
+def test_python_is_warned_of_what_is_left_out(ask, tmp_path):
+    import tilewright
+
+    ask("search", ask.item("good"), ask.item("odd", geometry=None))
+    with pytest.warns(UserWarning, match=r"1 item cannot be used and is left out.*odd \(it has neither a geometry"):
+        (scene,) = tilewright.search(tmp_path / "job.json")
+    assert scene.id == "good"
