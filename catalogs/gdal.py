@@ -28,11 +28,18 @@ DRIVERS = ("GTiff", "JP2OpenJPEG", "Zarr")
 """The only drivers an asset is opened with: never VRT or another that could name further files."""
 
 GDAL_SETTINGS: dict[str, str] = {
-    # A neighbour of the file (.ovr, .aux.xml) is neither looked for nor believed; that also makes a list of allowed
-    # extensions needless, which would refuse hrefs whose signature follows the extension.
+    # A neighbour of a remote file (.ovr, .aux.xml) is neither looked for nor believed, since each is a request; that
+    # also makes a list of allowed extensions needless, which would refuse hrefs whose signature follows the extension.
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
 }
 """The settings of every read."""
+
+NEIGHBOURS: dict[str, str] = {
+    # TRUE: a neighbour is asked for by its name, and a large folder is never listed.
+    "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",
+    "GDAL_PAM_ENABLED": "YES",
+}
+"""The settings over these for a file on a disk, whose .msk, .aux.xml, .ovr and world file are read with it."""
 
 LOOK_SETTINGS: dict[str, str] = {
     **GDAL_SETTINGS,
@@ -91,7 +98,7 @@ def look_settings(href: str, s3: S3Settings) -> dict[str, str]:
         CatalogError: the href is in a bucket and the endpoint is no URL.
     """
     if scheme_of(href) == "file":
-        return LOOK_SETTINGS
+        return LOOK_SETTINGS | NEIGHBOURS
     return LOOK_SETTINGS | tls_settings(s3) | (endpoint_settings(s3) if scheme_of(href) == "s3" else {})
 
 

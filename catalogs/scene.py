@@ -22,6 +22,12 @@ class BandAsset:
     absolute and unsigned; `index` counts from 1; `crs` is "EPSG:n" or WKT, empty if the item has none; `shape` is
     (height, width); `transform` holds the six numbers a b c d e f of an affine. If `shape` or `transform` is None, it
     must be read from the file. `unit` is reflectance, linear, db, class, m or 1 ("1" also for uncalibrated numbers).
+
+    `nodata` and `more_nodata` are the markers that source and item state; the file's own signs are in force beside
+    them. `nodata_usual`: `nodata` is the usual one of the collection, in force only if the file names none.
+    `zero_is_value`: 0 is a value even if a marker says otherwise. `alpha`: True or False if the source says whether the
+    file's alpha band is one; `band_names` are the names of the file's bands as stated, empty for an unnamed one.
+    `calibration` is "stated", "none" if nobody states scale and offset, or "header" if they are the file's own.
     """
 
     band: str
@@ -37,12 +43,28 @@ class BandAsset:
     shape: tuple[int, int] | None
     transform: tuple[float, ...] | None
     checksum: str | None
+    more_nodata: tuple[float, ...] = ()
+    nodata_usual: bool = False
+    zero_is_value: bool = False
+    alpha: bool | None = None
+    band_names: tuple[str, ...] = ()
+    calibration: str = "stated"
 
     def to_json(self) -> dict[str, Any]:
-        """The band as JSON values; a nodata of NaN or infinity becomes its name, since JSON has no such number."""
+        """The band as JSON values; a nodata of NaN or infinity becomes its name, since JSON has no such number.
+
+        Fields with a default are left out where they have it, so that plans stay small and keys of blocks stay.
+        """
         plain = dataclasses.asdict(self)
-        if self.nodata is not None and not math.isfinite(self.nodata):
-            plain["nodata"] = str(self.nodata)
+        for item in dataclasses.fields(self):
+            if item.default is not dataclasses.MISSING and plain[item.name] == item.default:
+                del plain[item.name]
+        if self.nodata is not None:
+            plain["nodata"] = _marker_json(self.nodata)
+        if self.more_nodata:
+            plain["more_nodata"] = [_marker_json(marker) for marker in self.more_nodata]
+        if self.band_names:
+            plain["band_names"] = list(self.band_names)
         plain["shape"] = None if self.shape is None else list(self.shape)
         plain["transform"] = None if self.transform is None else list(self.transform)
         return plain
@@ -57,8 +79,14 @@ class BandAsset:
                 "nodata": None if nodata is None else float(nodata),
                 "shape": None if shape is None else (int(shape[0]), int(shape[1])),
                 "transform": None if transform is None else tuple(float(number) for number in transform),
+                "more_nodata": tuple(float(marker) for marker in plain.get("more_nodata", ())),
+                "band_names": tuple(plain.get("band_names", ())),
             }
         )
+
+
+def _marker_json(marker: float) -> float | str:
+    return marker if math.isfinite(marker) else str(marker)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

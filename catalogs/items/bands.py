@@ -79,7 +79,7 @@ def to_band_asset(
         href=_href(candidate.asset, source=source, base=base),
         index=candidate.position + 1,
         dtype=dtype,
-        nodata=_nodata(candidate),
+        **_nodata(candidate),
         scale=1.0 if unit == "class" else scale,
         offset=0.0 if unit == "class" else offset,
         unit=unit,
@@ -87,6 +87,9 @@ def to_band_asset(
         shape=shape_of(candidate.asset, properties),
         transform=transform_of(candidate.asset, properties),
         checksum=text(candidate.asset.get("file:checksum")),
+        alpha=_alpha(candidate),
+        band_names=_band_names(candidate, source.bands.get(collection, {})),
+        calibration="stated" if unit == "class" or esa_offset is not None else _calibrated_by(candidate),
     )
 
 
@@ -104,11 +107,46 @@ def _dtype(stated: Any, facts: BandFacts | None) -> str:
         return facts.dtype if facts else "float32"
 
 
-def _nodata(candidate: BandCandidate) -> float | None:
-    if candidate.band in PROBABILITY_BANDS and candidate.facts:
-        return None
-    stated = number(first(candidate.override.get("nodata"), _item_field(candidate, "nodata")))
-    return number(candidate.facts.nodata) if stated is None and candidate.facts else stated
+def _nodata(candidate: BandCandidate) -> dict[str, Any]:
+    """The markers: those of the source and of the item, else the usual one of the collection (fields of BandAsset)."""
+    probability = candidate.band in PROBABILITY_BANDS and candidate.facts is not None
+    stated = [number(value) for value in (candidate.override.get("nodata"), _item_field(candidate, "nodata"))]
+    markers = [marker for marker in stated if marker is not None and not (probability and marker == 0)]
+    if not markers:
+        usual = number(candidate.facts.nodata) if candidate.facts else None
+        return {"nodata": usual, "nodata_usual": usual is not None, "zero_is_value": probability}
+    more = tuple(marker for marker in markers[1:] if str(marker) != str(markers[0]))
+    return {"nodata": markers[0], "more_nodata": more, "zero_is_value": probability}
+
+
+def _alpha(candidate: BandCandidate) -> bool | None:
+    """The source's word on whether the band that the file calls alpha is one, None without it."""
+    stated = first(candidate.override.get("alpha"), candidate.asset.get("tw:alpha"))
+    return stated if isinstance(stated, bool) else None
+
+
+def _band_names(candidate: BandCandidate, own: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """Names of the bands of the candidate's file, empty for an unnamed one; none at all for a file of one band."""
+    named: dict[int, str] = {}
+    for key in ("eo:bands", "bands"):
+        for position in range(len(listing(candidate.asset.get(key)))):
+            if name := text(entry_at(candidate.asset, key, position).get("name")):
+                named[position] = name
+    for band, fields in own.items():
+        if fields.get("asset") == candidate.key:
+            named[(integer(fields.get("index")) or 1) - 1] = band
+    count = max([*(position + 1 for position in named), *_lengths(candidate.asset)], default=0)
+    return tuple(named.get(position, "") for position in range(count)) if count > 1 else ()
+
+
+def _lengths(asset: Mapping[str, Any]) -> list[int]:
+    return [len(listing(asset.get(key))) for key in ("eo:bands", "bands", "raster:bands")]
+
+
+def _calibrated_by(candidate: BandCandidate) -> str:
+    """The word "stated" if source, item or our table say scale or offset, else "none"."""
+    stated = (first(candidate.override.get(name), _item_field(candidate, name)) for name in ("scale", "offset"))
+    return "none" if candidate.facts is None and all(value is None for value in stated) else "stated"
 
 
 def _calibration(candidate: BandCandidate, dtype: str) -> tuple[float, float]:

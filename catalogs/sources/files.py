@@ -42,7 +42,9 @@ CALIBRATION_FIELDS = ("scale", "offset", "unit", "nodata")
 
 TIME_FIELDS = ("datetime", "start_datetime", "end_datetime")
 
-FIELDS = frozenset({"href", *TIME_FIELDS, "collection", "band", "bands", "scene", *PROPERTIES, *CALIBRATION_FIELDS})
+FIELDS = frozenset(
+    {"href", *TIME_FIELDS, "collection", "band", "bands", "scene", "alpha", *PROPERTIES, *CALIBRATION_FIELDS}
+)
 
 # The sides of a footprint are curved in geographic coordinates; each is divided into about this many segments.
 SEGMENTS_PER_SIDE = 9
@@ -106,6 +108,8 @@ def _checked_entry(entry: Mapping[str, Any], source: Source) -> tuple[Mapping[st
             f"{source.name}: {shown} needs href, datetime, collection and band (or bands); start_datetime and "
             "end_datetime may replace datetime"
         )
+    if not isinstance(entry.get("alpha", True), bool):
+        raise CatalogError(f"{source.name}: {shown} has alpha {entry['alpha']!r}; expected true or false")
     return entry, _span(entry, f"{source.name}: {shown}")
 
 
@@ -241,4 +245,5 @@ def _asset(file: ListedFile) -> dict[str, Any]:
     stated = {key: file.entry[key] for key in CALIBRATION_FIELDS if file.entry.get(key) is not None}
     bands = [{**band, **stated} for band in file.header["raster:bands"]]
     names = [{"name": band} if band else {} for band in file.bands]
-    return {**file.header, "href": file.href, "raster:bands": bands, "bands": names}
+    alpha = {"tw:alpha": file.entry["alpha"]} if "alpha" in file.entry else {}
+    return {**file.header, "href": file.href, "raster:bands": bands, "bands": names, **alpha}

@@ -181,7 +181,7 @@ def _from_fields(name: str, fields: Mapping[str, Any]) -> Source:
 
 
 def _band_fields(entry: Any) -> dict[str, Any]:
-    known = {"asset", "index", "scale", "offset", "unit", "nodata", "dtype"}
+    known = {"asset", "index", "scale", "offset", "unit", "nodata", "dtype", "alpha"}
     fields = {"asset": entry} if isinstance(entry, str) else dict(entry)
     if not isinstance(fields.get("asset"), str) or set(fields) - known:
         raise CatalogError(f"source: a band is an asset's key or {{{', '.join(sorted(known))}}}, not {entry!r}")

@@ -26,7 +26,8 @@ class Source:
     """A named catalog, API or list of files, with everything that is particular to it.
 
     `collections` maps our collection names to the source's names; if it is empty, the aliases in `sensors` apply.
-    `bands` maps, per collection (our name), our band names to {asset, index, scale, offset, unit, nodata, dtype}.
+    `bands` maps, per collection (our name), our band names to {asset, index, scale, offset, unit, nodata, dtype,
+    alpha}; `alpha` says whether the band that the asset's file calls alpha is one.
     `units` maps collections (our names) to the unit of backscatter whose items name none. `hosts` are patterns of the
     hosts and buckets that hold assets; empty means any public one. `dn_as_esa` is True if the source serves ESA's
     unchanged Sentinel-2 DN. `prefer` is the preferred scheme among alternate hrefs, `rewrite` maps prefixes of hrefs to

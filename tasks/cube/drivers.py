@@ -136,11 +136,10 @@ def _read(asset: BandAsset, geobox: GeoBox, resampling: str, driver: FileDriver,
     def sign() -> str:
         return asset.href if driver.sign is None else driver.sign(asset.href)
 
-    pixels = read_asset(asset, geobox, resampling=resampling, reading=driver.reading, sign=sign)
-    if fallback is None or pixels.nodata is not None:
-        return pixels
-    marked = replace(asset, nodata=fallback)
-    return read_asset(marked, geobox, resampling=resampling, reading=driver.reading, sign=sign)
+    if asset.nodata is None and fallback is not None:
+        # The reader takes a usual marker where the file has none.
+        asset = replace(asset, nodata=fallback, nodata_usual=True)
+    return read_asset(asset, geobox, resampling=resampling, reading=driver.reading, sign=sign)
 
 
 def _nodata_of(source: RasterSource, cfg: RasterLoadParams) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,29 +12,38 @@ from tilewright.tasks.read.pixels import Pixels
 if TYPE_CHECKING:
     from affine import Affine
 
+    from tilewright.tasks.read.pixels import StoredBand
+
 
 EDGE_TOLERANCE = 1e-6
 """Pixels by which two edges may differ and still count as one."""
 
 
-def paste(dataset: Any, *, band: int, nodata: float | None, alignment: Alignment, shape: tuple[int, int]) -> Pixels:
+STRIP = 1 << 24
+"""File pixels read at a time where a coarser grid picks some of them, so that memory grows with the grid alone."""
+
+
+def paste(band: StoredBand, *, alignment: Alignment, shape: tuple[int, int]) -> Pixels:
     """The band on a grid of that shape (height, width) whose pixel edges are the file's; missing beyond the file.
 
     With `shrink` file pixels per grid pixel the one at the grid pixel's centre is picked, the later of two.
     """
-    rows = _span(alignment.row, shape[0], alignment, dataset.height)
-    cols = _span(alignment.col, shape[1], alignment, dataset.width)
+    signs, marker = band.signs, band.signs.marker
+    rows = _span(alignment.row, shape[0], alignment, band.dataset.height)
+    cols = _span(alignment.col, shape[1], alignment, band.dataset.width)
+    masked = marker is None or not (signs.plain or signs.dtype.kind == "f")
     if rows.whole and cols.whole:
-        valid = None if nodata is not None else np.ones(shape, dtype=bool)
-        return Pixels(values=_read(dataset, band, rows, cols, alignment), nodata=nodata, valid=valid)
-    values = np.full(shape, 0 if nodata is None else nodata, dtype=dataset.dtypes[band - 1])
-    valid = None if nodata is not None else np.zeros(shape, dtype=bool)
+        values, there = _read(band, rows, cols, alignment)
+        valid = (np.ones(shape, dtype=bool) if there is None else there) if masked else None
+        return Pixels(values=values, nodata=marker, valid=valid)
+    values = np.full(shape, 0 if marker is None else marker, dtype=signs.dtype)
+    valid = np.zeros(shape, dtype=bool) if masked else None
     if rows.count and cols.count:
         place = rows.target, cols.target
-        values[place] = _read(dataset, band, rows, cols, alignment)
+        values[place], there = _read(band, rows, cols, alignment)
         if valid is not None:
-            valid[place] = True
-    return Pixels(values=values, nodata=nodata, valid=valid)
+            valid[place] = True if there is None else there
+    return Pixels(values=values, nodata=marker, valid=valid)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,15 +83,44 @@ def _span(start: int, count: int, alignment: Alignment, size: int) -> _Span:
     )
 
 
-def _read(dataset: Any, band: int, rows: _Span, cols: _Span, alignment: Alignment) -> np.ndarray:
-    """The grid pixels of two spans, (y, x)."""
-    stored: np.ndarray = dataset.read(band, window=((rows.start, rows.stop), (cols.start, cols.stop)))
-    if alignment.same_size:
-        return stored
-    if alignment.grow > 1:
-        repeated = stored.repeat(alignment.grow, axis=0).repeat(alignment.grow, axis=1)
-        return repeated[rows.lead : rows.lead + rows.count, cols.lead : cols.lead + cols.count]
-    return stored[:: alignment.shrink, :: alignment.shrink]
+def _read(band: StoredBand, rows: _Span, cols: _Span, alignment: Alignment) -> tuple[np.ndarray, np.ndarray | None]:
+    """The grid pixels of two spans and which of them are there, (y, x) each; None where values and marker say it.
+
+    Floats that any sign calls missing become the marker.
+    """
+    step = alignment.shrink
+    height = rows.stop - rows.start
+    strip = height if step == 1 else max(1, STRIP // ((cols.stop - cols.start) * step)) * step
+    parts = [
+        _read_rows(band, (start, min(start + strip, rows.stop)), cols, step)
+        for start in range(rows.start, rows.stop, strip)
+    ]
+    values, there = parts[0] if len(parts) == 1 else (np.concatenate([part[0] for part in parts]), None)
+    if len(parts) > 1 and parts[0][1] is not None:
+        there = np.concatenate([part[1] for part in parts if part[1] is not None])
+    if alignment.grow == 1:
+        return values, there
+    return _repeated(values, rows, cols, alignment), None if there is None else _repeated(there, rows, cols, alignment)
+
+
+def _read_rows(band: StoredBand, rows: tuple[int, int], cols: _Span, step: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Every `step`-th pixel of the rows [start, stop) of the file, as `_read` gives them."""
+    window = rows, (cols.start, cols.stop)
+    if band.signs.plain:
+        stored = band.dataset.read(band.index, window=window)
+        # A copy, so that the picked pixels do not hold on to all the others.
+        return (stored if step == 1 else stored[::step, ::step].copy()), None
+    stored, missing = (part[::step, ::step] for part in band.read(window))
+    if band.signs.dtype.kind != "f":
+        return stored, ~missing
+    stored[missing] = band.signs.marker
+    return stored, None
+
+
+def _repeated(stored: np.ndarray, rows: _Span, cols: _Span, alignment: Alignment) -> np.ndarray:
+    """Each file pixel as a square of grid pixels, cut to the spans."""
+    repeated = stored.repeat(alignment.grow, axis=0).repeat(alignment.grow, axis=1)
+    return repeated[rows.lead : rows.lead + rows.count, cols.lead : cols.lead + cols.count]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,11 @@
-"""Stored pixels of a file, and their conversion to physical values."""
+"""Stored pixels of a file, the signs by which some are missing, and their conversion to physical values."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -14,11 +16,87 @@ LOOKUP_BYTES = 1 << 19
 """Bytes of indices looked up at a time, to stay in the CPU's cache."""
 
 
+HUGE = 3.3e38
+"""A marker of at least this size in a file of floats stands for every number beyond it with its sign: the least
+float32 is written in many roundings (-3.4e38, -3.40282e+38), and no measurement is that large."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MissingSigns:
+    """Everything that says of a band's stored pixels that they are missing: any one of the signs is enough.
+
+    `markers` are numbers that `dtype` holds, the first is written where there is no pixel; for floats NaN and infinity
+    are missing in any case. `mask`: the file has a mask of its own; `alpha`: its band of transparency, from 1.
+    """
+
+    dtype: np.dtype
+    markers: tuple[float, ...] = ()
+    mask: bool = False
+    alpha: int | None = None
+
+    @property
+    def marker(self) -> float | None:
+        """The number that is written where there is no pixel; None for integers without a marker."""
+        if self.markers:
+            return self.markers[0]
+        return float("nan") if self.dtype.kind == "f" else None
+
+    @property
+    def plain(self) -> bool:
+        """True if `marker`, and in floats NaN and infinity, say everything."""
+        huge = self.dtype.kind == "f" and any(abs(number) >= HUGE for number in self.markers)
+        return len(self.markers) < 2 and not (self.mask or self.alpha or huge)
+
+    def marked(self, values: np.ndarray) -> np.ndarray:
+        """True where a value is a marker, NaN or infinite, (y, x)."""
+        floats = self.dtype.kind == "f"
+        missing = ~np.isfinite(values) if floats else np.zeros(values.shape, dtype=bool)
+        for number in self.markers:
+            if floats and abs(number) >= HUGE:
+                missing |= values <= -HUGE if number < 0 else values >= HUGE
+            else:
+                missing |= values == self.dtype.type(number)
+        return missing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredBand:
+    """A band, counted from 1, of an open file or overview, with the signs of its missing pixels."""
+
+    dataset: Any
+    index: int
+    signs: MissingSigns
+
+    def read(self, window: Any) -> tuple[np.ndarray, np.ndarray]:
+        """(values in the file's dtype, True where missing) of a window of the file, (y, x) each."""
+        values = self.dataset.read(self.index, window=window)
+        missing = self.signs.marked(values)
+        if self.signs.mask:
+            missing |= self.dataset.read_masks(self.index, window=window) == 0
+        if self.signs.alpha is not None:
+            missing |= self.dataset.read(self.signs.alpha, window=window) == 0
+        return values, missing
+
+
+def held_marker(number: float | None, dtype: np.dtype) -> float | None:
+    """The marker as the type holds it, None if it does not; NaN and infinity are none, floats have them in any case."""
+    if number is None or not math.isfinite(number) or dtype.kind not in "iuf":
+        return None
+    if dtype.kind == "f":
+        largest = float(np.finfo(dtype).max)
+        # Texts round the largest float32 up by a few units of their last digit.
+        if largest < abs(number) <= largest * (1 + 1e-6):
+            return math.copysign(largest, number)
+        return float(dtype.type(number)) if abs(number) <= largest else None
+    limits = np.iinfo(dtype)
+    return number if limits.min <= number <= limits.max and number == int(number) else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pixels:
     """Stored values (y, x) in the file's dtype.
 
-    `valid` is (y, x) bool, or None where `nodata` alone marks what is missing.
+    `valid` is (y, x) bool, or None where `nodata` alone marks what is missing; in floats NaN and infinity always do.
     """
 
     values: np.ndarray
@@ -32,7 +110,7 @@ class Pixels:
         if self.nodata is not None and not np.isnan(self.nodata):
             marks.append(self.values == self.values.dtype.type(self.nodata))
         if self.values.dtype.kind == "f":
-            marks.append(np.isnan(self.values))
+            marks.append(~np.isfinite(self.values))
         if not marks:
             return np.zeros(self.values.shape, dtype=bool)
         missing: np.ndarray = marks[0] if len(marks) == 1 else np.logical_or.reduce(marks)

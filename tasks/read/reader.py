@@ -6,19 +6,19 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from affine import Affine
 from rasterio.enums import Resampling
 
 from tilewright.tasks.grid.crs import same_crs
+from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.read.cells import CellGrid, cells, locate
 from tilewright.tasks.read.counters import DecodedBlocks, FileBlock, ReadStats
-from tilewright.tasks.read.gdal import limit_block_cache, reading_env, settings_for
-from tilewright.tasks.read.handles import FileKey, HandlePool, OpenFile
+from tilewright.tasks.read.gdal import FileKey, HandlePool, OpenFile, limit_block_cache, reading_env, settings_for
+from tilewright.tasks.read.header import OVERVIEW_SLACK, SMOOTH, FileHeader, overview_fits
 from tilewright.tasks.read.paste import Alignment, align, paste
-from tilewright.tasks.read.pixels import Pixels
+from tilewright.tasks.read.pixels import Pixels, StoredBand
 from tilewright.tasks.read.retry import UnreadableError, read_with_retries
 from tilewright.tasks.read.source_window import FileWindow, source_window
-from tilewright.tasks.read.warp import SHEET, pixel_ratio, warp
+from tilewright.tasks.read.warp import CELL, SHEET, Warping, missing_pixels, pixel_ratio, warp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,12 +26,11 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from tilewright.catalogs.scene import BandAsset
-    from tilewright.tasks.grid.pixel_box import PixelBox
     from tilewright.tasks.read.access import Reading
 
 
-OVERVIEW_SLACK = 1.05
-"""Pixel size of an overview over that of the grid up to which it is read, since warped pixels vary in size."""
+AT_ONCE = 1 << 25
+"""File pixels up to which the window of a warp is requested at once from a remote file; a larger one cell by cell."""
 
 _HANDLES = HandlePool()
 
@@ -68,9 +67,9 @@ def read_asset(
 ) -> Pixels:
     """The asset's stored values on the geobox; pixels that the file does not cover are missing.
 
-    Aligned pixels are copied, and repeated or picked for `nearest`; others are warped in cells. Categories (unit
-    "class") are read at full size only, since an overview may have averaged them. `sign` returns the href as it can be
-    opened now.
+    Aligned pixels are copied, and repeated or picked for `nearest`; others are warped in cells. An overview is read in
+    place of the full pixels only where `overview_fits`. Values have the file's dtype, but sums of integers are float64.
+    `sign` returns the href as it can be opened now.
 
     Raises UnreadableError after the retries.
     """
@@ -96,56 +95,98 @@ class _Request:
 
 
 def _read(request: _Request) -> Pixels:
-    asset = request.asset
-    key = FileKey.of(asset.href, overview=None)
-    with _HANDLES.borrow(key, signed=request.signed, fresh=request.fresh) as file:
-        _check_band(file.dataset, asset)
-        parts = _parts(file.dataset, request)
+    with _HANDLES.borrow(_key(request, None), signed=request.signed, fresh=request.fresh) as file:
+        reason = file.header.refusal(request.asset)
+        if reason is not None:
+            raise UnreadableError(reason)
+        parts = _parts(file, request)
         if len(parts) == 1 and parts[0].overview is None:
-            return _read_open(file, file.dataset.transform, request)
-        base = file.dataset.transform
+            return _read_open(file, request)
+        base = file.header
     pixels = [_read_part(part, base, request) for part in parts]
     return pixels[0] if len(parts) == 1 else _join(pixels, parts, request.box)
 
 
+def _key(request: _Request, overview: int | None) -> FileKey:
+    return FileKey.of(request.asset.href, overview=overview)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _FilePart:
-    """A part of the box that is read from one overview, with its number and factor, or from the full size."""
+    """A part of the box that is read from the overview with that number, or from the full size."""
 
     box: PixelBox
     overview: int | None
-    factor: int
 
 
-def _parts(dataset: Any, request: _Request) -> list[_FilePart]:
+def _parts(file: OpenFile, request: _Request) -> list[_FilePart]:
     """The box in parts by sheets of the lattice if it is warped, so that the overview does not depend on the box."""
-    wkt = dataset.crs.to_wkt()
-    box, lattice = request.box, request.lattice
+    header, box, lattice = file.header, request.box, request.lattice
     sheets = list(cells(box, size=SHEET))
-    if same_crs(wkt, lattice.crs):
-        return [_part(dataset, request, box, pixel_ratio(wkt, dataset.transform, lattice, sheets[0]))]
+    if same_crs(header.crs, lattice.crs):
+        ratio = pixel_ratio(header.crs, header.transform, lattice, sheets[0])
+        return [_FilePart(box=box, overview=_overview(file, request, ratio))]
     pieces = ((sheet, sheet.intersect(box)) for sheet in sheets)
     return [
-        _part(dataset, request, piece, pixel_ratio(wkt, dataset.transform, lattice, sheet))
+        _FilePart(
+            box=piece, overview=_overview(file, request, pixel_ratio(header.crs, header.transform, lattice, sheet))
+        )
         for sheet, piece in pieces
         if not piece.empty
     ]
 
 
-def _part(dataset: Any, request: _Request, box: PixelBox, ratio: float) -> _FilePart:
-    """The part with the coarsest overview that is not coarser than the grid."""
-    factors = [] if request.asset.unit == "class" else dataset.overviews(request.asset.index)
-    fitting = [level for level, factor in enumerate(factors) if factor <= ratio * OVERVIEW_SLACK]
-    if not fitting:
-        return _FilePart(box=box, overview=None, factor=1)
-    return _FilePart(box=box, overview=fitting[-1], factor=factors[fitting[-1]])
+def _overview(file: OpenFile, request: _Request, ratio: float) -> int | None:
+    """The coarsest overview that fits the rule and is not coarser than the grid; None for the full size."""
+    asset, lattice = request.asset, request.lattice
+    if asset.unit == "class" or request.resampling not in {"average", *SMOOTH}:
+        return None
+    grid = lattice.transform(request.box.row_start, request.box.col_start)
+    grid_there = grid if same_crs(file.header.crs, lattice.crs) else None
+    rule: dict[str, Any] = {"resampling": request.resampling, "ratio": ratio, "grid": grid_there}
+    factors = list(enumerate(file.dataset.overviews(asset.index)))
+    # GDAL rounds the factor of a small overview; its header has the exact size.
+    for level, _ in reversed([entry for entry in factors if entry[1] <= ratio * OVERVIEW_SLACK + 1]):
+        with _HANDLES.borrow(_key(request, level), signed=request.signed, fresh=request.fresh) as overview:
+            if overview_fits(file.header, overview.header, asset, **rule):
+                return level
+    return None
 
 
-def _read_part(part: _FilePart, base: Affine, request: _Request) -> Pixels:
-    key = FileKey.of(request.asset.href, overview=part.overview)
-    with _HANDLES.borrow(key, signed=request.signed, fresh=request.fresh) as file:
-        # GDAL stretches an overview over the file's extent, but its pixels are whole multiples of the file's.
-        return _read_open(file, base * Affine.scale(part.factor), replace(request, box=part.box))
+def _read_part(part: _FilePart, base: FileHeader, request: _Request) -> Pixels:
+    request = replace(request, box=part.box)
+    with _HANDLES.borrow(_key(request, part.overview), signed=request.signed, fresh=request.fresh) as file:
+        if part.overview is None or not _has_grown_holes(file, base, request, part.box):
+            return _read_open(file, request, base=base)
+        pieces = [
+            _FilePart(
+                box=cell.intersect(part.box),
+                overview=None if _has_grown_holes(file, base, request, cell) else part.overview,
+            )
+            for cell in cells(part.box, size=CELL)
+        ]
+    pixels = [_read_whole(piece, base, request) for piece in pieces]
+    return _join(pixels, pieces, part.box)
+
+
+def _read_whole(part: _FilePart, base: FileHeader, request: _Request) -> Pixels:
+    with _HANDLES.borrow(_key(request, part.overview), signed=request.signed, fresh=request.fresh) as file:
+        return _read_open(file, replace(request, box=part.box), base=base)
+
+
+def _has_grown_holes(file: OpenFile, base: FileHeader, request: _Request, box: PixelBox) -> bool:
+    """True if an overview of floats has NaN or infinity around the cells of a box that no marker of the file explains.
+
+    An average with such a pixel is NaN, so that the overview's holes are larger than the file's.
+    """
+    dtype, nodata = base.dtypes[request.asset.index - 1], base.nodata[request.asset.index - 1]
+    if not dtype.startswith("float") or (nodata is not None and np.isnan(nodata)):
+        return False
+    touched = list(cells(box, size=CELL))
+    height, width = touched[-1].row_stop - touched[0].row_start, touched[-1].col_stop - touched[0].col_start
+    covering = PixelBox.at(touched[0].row_start, touched[0].col_start, shape=(height, width))
+    window = source_window(file.dataset, file.header.transform, request.lattice, covering)
+    return window is not None and not np.isfinite(file.dataset.read(request.asset.index, window=window.slices)).all()
 
 
 def _join(pixels: list[Pixels], parts: list[_FilePart], box: PixelBox) -> Pixels:
@@ -159,48 +200,38 @@ def _join(pixels: list[Pixels], parts: list[_FilePart], box: PixelBox) -> Pixels
     return Pixels(values=values, nodata=pixels[0].nodata, valid=valid)
 
 
-def _read_open(file: OpenFile, transform: Affine, request: _Request) -> Pixels:
-    dataset, asset, box = file.dataset, request.asset, request.box
-    nodata = _nodata(dataset, asset)
-    window = source_window(dataset, transform, request.lattice, box)
+def _read_open(file: OpenFile, request: _Request, *, base: FileHeader | None = None) -> Pixels:
+    """The box of the request from a file or, with the header `base` of the file, from one of its overviews."""
+    dataset, header, asset, box = file.dataset, file.header, request.asset, request.box
+    band = StoredBand(dataset=dataset, index=asset.index, signs=(base or header).signs(asset))
+    warping = Warping(
+        band=band,
+        crs=header.crs,
+        # GDAL stretches an overview over the file's extent, whatever its size.
+        transform=header.transform,
+        lattice=request.lattice,
+        resampling=request.resampling,
+    )
+    window = source_window(dataset, header.transform, request.lattice, box)
     if window is None:
-        empty = np.full(box.shape, 0 if nodata is None else nodata, dtype=dataset.dtypes[asset.index - 1])
-        return Pixels(values=empty, nodata=nodata, valid=np.zeros(box.shape, dtype=bool) if nodata is None else None)
+        return missing_pixels(warping, box)
     _count(file, request, window)
-    alignment = _alignment(dataset, transform, request)
+    alignment = _alignment(header, request)
     if alignment is not None:
-        return paste(dataset, band=asset.index, nodata=nodata, alignment=alignment, shape=box.shape)
-    if "://" in asset.href:
+        return paste(band, alignment=alignment, shape=box.shape)
+    if "://" in asset.href and window.size <= AT_ONCE:
         # One request for the whole window instead of one per cell, which are then in GDAL's cache.
         dataset.read(asset.index, window=window.slices)
-    grid: dict[str, Any] = {"lattice": request.lattice, "box": box, "resampling": request.resampling}
-    values, valid = warp(dataset, band=asset.index, transform=transform, nodata=nodata, **grid)
-    return Pixels(values=values, nodata=nodata, valid=valid)
+    return warp(warping, box)
 
 
-def _alignment(dataset: Any, transform: Affine, request: _Request) -> Alignment | None:
+def _alignment(header: FileHeader, request: _Request) -> Alignment | None:
     """The alignment for a paste; None if pixels must be warped."""
-    if not same_crs(dataset.crs.to_wkt(), request.lattice.crs):
+    if not same_crs(header.crs, request.lattice.crs):
         return None
-    found = align(transform, request.lattice.transform(request.box.row_start, request.box.col_start))
-    return found if found is not None and (found.same_size or request.resampling == "nearest") else None
-
-
-def _check_band(dataset: Any, asset: BandAsset) -> None:
-    if not 1 <= asset.index <= dataset.count:
-        raise UnreadableError(f"the file has {dataset.count} bands and no band {asset.index}")
-    if dataset.crs is None:
-        raise UnreadableError("the file has no CRS")
-
-
-def _nodata(dataset: Any, asset: BandAsset) -> float | None:
-    """The nodata value of the item, else of the file; None if the file's dtype cannot hold it."""
-    nodata: float | None = asset.nodata if asset.nodata is not None else dataset.nodatavals[asset.index - 1]
-    dtype = np.dtype(dataset.dtypes[asset.index - 1])
-    if nodata is None or dtype.kind not in "iu":
-        return nodata
-    limits = np.iinfo(dtype)
-    return nodata if np.isfinite(nodata) and limits.min <= nodata <= limits.max and nodata == int(nodata) else None
+    found = align(header.transform, request.lattice.transform(request.box.row_start, request.box.col_start))
+    copied = found is not None and (found.same_size or request.resampling == "nearest")
+    return found if copied and request.resampling != "sum" else None
 
 
 def _count(file: OpenFile, request: _Request, window: FileWindow) -> None:

@@ -40,6 +40,11 @@ class FileWindow:
         """((row_start, row_stop), (col_start, col_stop)), as rasterio takes it."""
         return (self.row_start, self.row_stop), (self.col_start, self.col_stop)
 
+    @property
+    def size(self) -> int:
+        """The number of its pixels."""
+        return (self.row_stop - self.row_start) * (self.col_stop - self.col_start)
+
     def blocks(self, block: tuple[int, int]) -> Iterator[tuple[int, int]]:
         """(row, col) of the blocks of (height, width) that the window touches."""
         height, width = block

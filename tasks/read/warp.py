@@ -1,26 +1,32 @@
 """Warping that does not depend on the cut: always in whole cells of a lattice anchored to the target CRS.
 
-A cell is always warped in the same way, so two reads that share a pixel have the same bits there.
+A cell is always warped in the same way, so two reads that share a pixel have the same bits there. GDAL warps the file
+itself where one marker says what is missing. For any other cell the stored pixels are read first, whatever is missing
+gets one marker that no value has, and these pixels are warped, so that one rule holds for every sign.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from affine import Affine
+from rasterio.crs import CRS
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
+from rasterio.warp import reproject
 
 from tilewright.tasks.grid.crs import transformer
 from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.read.cells import CellGrid, cells
+from tilewright.tasks.read.pixels import MissingSigns, Pixels, StoredBand
+from tilewright.tasks.read.source_window import FileWindow, source_window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from affine import Affine
 
 
 CELL = 128
@@ -40,31 +46,154 @@ FULL_SIZE = 0.95
 """Target over source resolution from which GDAL widens no kernel. Source: GDAL 3.10, gdalwarpkernel.cpp, dfXScale."""
 
 
-def warp(
-    dataset: Any,
-    *,
-    band: int,
-    transform: Affine,
-    nodata: float | None,
-    lattice: CellGrid,
-    box: PixelBox,
-    resampling: str,
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """A band of an open file on a box of the lattice: (pixels in the file's dtype, valid or None), both (y, x).
+SIDE = 2048
+"""File pixels a side, about, that are read at once: cells of a much coarser grid are warped in parts."""
 
-    `transform` is the file's. With a `nodata` value, pixels outside the file have it and `valid` is None; without one
-    `valid` is True where the file has pixels.
+LEAST_PART = 8
+"""Pixels a side of the smallest part of a cell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warping:
+    """A band of an open file, and how it is warped.
+
+    `crs` (WKT) and `transform` are the file's.
     """
-    fill = 0 if nodata is None else nodata
-    pixels = np.full(box.shape, fill, dtype=dataset.dtypes[band - 1])
-    valid = np.zeros(box.shape, dtype=bool) if nodata is None else None
+
+    band: StoredBand
+    crs: str
+    transform: Affine
+    lattice: CellGrid
+    resampling: str
+
+    @property
+    def signs(self) -> MissingSigns:
+        """The signs by which pixels of the band are missing."""
+        return self.band.signs
+
+    @property
+    def summed(self) -> bool:
+        """True for sums of integers, which their type may not hold."""
+        return self.resampling == "sum" and self.signs.dtype.kind != "f"
+
+    @property
+    def marker(self) -> float | None:
+        """The number of the result where there is no value; None where only a mask says it."""
+        return math.nan if self.summed else self.signs.marker
+
+    @property
+    def from_file(self) -> bool:
+        """True if GDAL may warp every cell from the file itself."""
+        return self.signs.plain and self.signs.dtype.kind != "f" and not self.summed
+
+
+def missing_pixels(warping: Warping, box: PixelBox) -> Pixels:
+    """A box of the lattice, (y, x), in which every pixel is missing.
+
+    Pixels are in the file's dtype, sums of integers in float64. `valid` is None where the marker alone says everything.
+    """
+    signs, marker = warping.signs, warping.marker
+    fill, dtype = 0 if marker is None else marker, np.dtype("float64") if warping.summed else signs.dtype
+    masked = marker is None or (dtype.kind != "f" and not signs.plain)
+    valid = np.zeros(box.shape, dtype=bool) if masked else None
+    return Pixels(values=np.full(box.shape, fill, dtype=dtype), nodata=marker, valid=valid)
+
+
+def warp(warping: Warping, box: PixelBox) -> Pixels:
+    """The band on a box of the lattice, like `missing_pixels` where the file has none."""
+    result = missing_pixels(warping, box)
     for column in _columns(box):
-        with _open_column(dataset, transform, nodata, lattice=lattice, column=column, resampling=resampling) as source:
-            target, window, inside = _rows_of_cells(column, box)
-            pixels[target] = source.read(band, window=window)[inside]
-            if valid is not None:
-                valid[target] = source.read(source.count, window=window)[inside] >= 128
-    return pixels, valid
+        wanted = column.intersect(box)
+        for part in [wanted] if warping.from_file else _warp_stored_cells(warping, result, column, wanted, box):
+            _warp_file(warping, result, column, part, box)
+    return result
+
+
+def _warp_file(warping: Warping, result: Pixels, column: PixelBox, wanted: PixelBox, box: PixelBox) -> None:
+    """Warp the cells of a column that touch `wanted` from the file into the result on `box`."""
+    with _open_column(warping, column) as warped:
+        target, window, inside = _rows_of_cells(column, wanted, box)
+        result.values[target] = warped.read(warping.band.index, window=window)[inside]
+        if result.valid is not None:
+            result.valid[target] = warped.read(warped.count, window=window)[inside] >= 128
+
+
+def _warp_stored_cells(
+    warping: Warping, result: Pixels, column: PixelBox, wanted: PixelBox, box: PixelBox
+) -> list[PixelBox]:
+    """Warp the cells that touch `wanted` from their stored pixels; the parts of it that GDAL may warp come back."""
+    ratio = pixel_ratio(warping.crs, warping.transform, warping.lattice, next(cells(column, size=SHEET)))
+    size = CELL
+    while size > LEAST_PART and size * ratio > SIDE:
+        size //= 2
+    plain = warping.signs.plain and size == CELL and not warping.summed
+    parts, left = list(cells(wanted, size=size)), []
+    for part in parts:
+        window = source_window(warping.band.dataset, warping.transform, warping.lattice, part)
+        if window is None:
+            continue
+        values, missing = warping.band.read(window.slices)
+        shared = part.intersect(wanted)
+        if plain and not _beside_marker(values, missing, warping.signs):
+            left.append(shared)
+            continue
+        found, there = _warp_stored(warping, values, missing, window, part, scale=_kernel_scale(ratio))
+        result.values[shared.slices_in(box)] = found[shared.slices_in(part)]
+        if result.valid is not None:
+            result.valid[shared.slices_in(box)] = there[shared.slices_in(part)]
+    return [wanted] if len(left) == len(parts) else left
+
+
+def _beside_marker(values: np.ndarray, missing: np.ndarray, signs: MissingSigns) -> bool:
+    """True if pixels are missing that do not hold the marker, which alone is known to GDAL."""
+    assert signs.marker is not None, "floats have a marker"
+    known = np.isnan(values) if math.isnan(signs.marker) else values == signs.dtype.type(signs.marker)
+    return bool((missing & ~known).any())
+
+
+def _warp_stored(
+    warping: Warping, values: np.ndarray, missing: np.ndarray, window: FileWindow, part: PixelBox, *, scale: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """(values of the result's dtype, True where there is one) of a part of a cell from the pixels of a file window."""
+    wide, marker = _marked_type(values.dtype)
+    wide, marker = (np.dtype("float64"), math.nan) if warping.summed else (wide, marker)
+    stored = values.astype(wide)
+    stored[missing] = marker
+    warped = np.full(part.shape, marker, dtype=wide)
+    reproject(
+        stored,
+        warped,
+        src_transform=warping.transform * Affine.translation(window.col_start, window.row_start),
+        src_crs=warping.band.dataset.crs,
+        src_nodata=marker,
+        dst_transform=warping.lattice.transform(part.row_start, part.col_start),
+        dst_crs=_crs(warping.lattice.crs),
+        dst_nodata=marker,
+        resampling=Resampling[warping.resampling],
+        tolerance=TOLERANCE_PX,
+        XSCALE=scale,
+        YSCALE=scale,
+    )
+    there = warped != marker if wide.kind != "f" else ~np.isnan(warped)
+    fill = 0 if warping.marker is None else warping.marker
+    if values.dtype.kind == "f" or warping.summed:
+        return np.where(there, warped, wide.type(fill)), there
+    limits = np.iinfo(values.dtype)
+    whole = warped if wide.kind != "f" else np.floor(np.where(there, warped, 0) + 0.5)
+    return np.where(there, whole.clip(limits.min, limits.max), fill).astype(values.dtype), there
+
+
+def _marked_type(dtype: np.dtype) -> tuple[np.dtype, float]:
+    """A type that holds every number of `dtype` and a marker that is none of them, and that marker."""
+    if dtype.kind == "f":
+        return dtype, math.nan
+    wide = {1: "int16", 2: "int32"}.get(dtype.itemsize)
+    return (np.dtype("float64"), math.nan) if wide is None else (np.dtype(wide), int(np.iinfo(wide).min))
+
+
+@lru_cache(maxsize=64)
+def _crs(text: str) -> CRS:
+    return CRS.from_user_input(text)
 
 
 def _columns(box: PixelBox) -> Iterator[PixelBox]:
@@ -76,9 +205,8 @@ def _columns(box: PixelBox) -> Iterator[PixelBox]:
                 yield column
 
 
-def _rows_of_cells(column: PixelBox, box: PixelBox) -> tuple[Any, Any, Any]:
-    """Slices for the cells of a column that touch a box: in the box, of the cells in the column, of the box in them."""
-    wanted = column.intersect(box)
+def _rows_of_cells(column: PixelBox, wanted: PixelBox, box: PixelBox) -> tuple[Any, Any, Any]:
+    """Slices of `wanted` in the box, of the cells of the column that touch it, and of `wanted` in those cells."""
     assert not wanted.empty, "a column is opened for the pixels it shares with the box"
     touched = list(cells(wanted, size=CELL))
     height = touched[-1].row_stop - touched[0].row_start
@@ -86,26 +214,30 @@ def _rows_of_cells(column: PixelBox, box: PixelBox) -> tuple[Any, Any, Any]:
     return wanted.slices_in(box), whole.slices_in(column), wanted.slices_in(whole)
 
 
-def _open_column(
-    dataset: Any, transform: Affine, nodata: float | None, *, lattice: CellGrid, column: PixelBox, resampling: str
-) -> WarpedVRT:
+def _open_column(warping: Warping, column: PixelBox) -> WarpedVRT:
+    marker, lattice = warping.signs.marker, warping.lattice
     sheet = next(cells(column, size=SHEET))
-    scale = min(1.0, 1 / pixel_ratio(dataset.crs.to_wkt(), transform, lattice, sheet))
-    scale = 1.0 if scale > FULL_SIZE else scale
-    nodata_options = {"add_alpha": True} if nodata is None else {"src_nodata": nodata, "nodata": nodata}
+    scale = _kernel_scale(pixel_ratio(warping.crs, warping.transform, lattice, sheet))
+    nodata_options = {"add_alpha": True} if marker is None else {"src_nodata": marker, "nodata": marker}
     return WarpedVRT(
-        dataset,
+        warping.band.dataset,
         crs=lattice.crs,
-        src_transform=transform,
+        src_transform=warping.transform,
         transform=lattice.transform(column.row_start, column.col_start),
         width=column.shape[1],
         height=column.shape[0],
-        resampling=Resampling[resampling],
+        resampling=Resampling[warping.resampling],
         tolerance=TOLERANCE_PX,
         XSCALE=scale,
         YSCALE=scale,
         **nodata_options,
     )
+
+
+def _kernel_scale(ratio: float) -> float:
+    """GDAL's scale of a kernel for the ratio of pixel sizes: below 1 where it is widened over a coarser pixel."""
+    scale = min(1.0, 1 / ratio)
+    return 1.0 if scale > FULL_SIZE else scale
 
 
 @lru_cache(maxsize=1024)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tilewright.catalogs.errors import CatalogError
-from tilewright.catalogs.gdal import LOOK_SETTINGS, look_settings
+from tilewright.catalogs.gdal import LOOK_SETTINGS, NEIGHBOURS, look_settings
 from tilewright.catalogs.s3 import S3Settings, s3_settings_of
 from tilewright.catalogs.sources.fetch import bucket_options
 from tilewright.catalogs.sources.signing import _bucket_options
@@ -92,7 +92,7 @@ def test_an_endpoint_that_is_no_url_is_refused_where_a_bucket_is_read_or_written
         reading_settings(environ)
     with pytest.raises(CatalogError, match=words):
         look_settings("s3://b/x.tif", s3_settings_of(environ))
-    assert look_settings("/b/x.tif", s3_settings_of(environ)) == LOOK_SETTINGS
+    assert look_settings("/b/x.tif", s3_settings_of(environ)) == LOOK_SETTINGS | NEIGHBOURS
 
 
 CDSE = "https://eodata.dataspace.copernicus.eu"

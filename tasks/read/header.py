@@ -1,0 +1,209 @@
+"""The header of a file: all that its reading depends on, the faults no retry heals, and the overviews that fit."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rasterio.enums import ColorInterp, MaskFlags
+
+from tilewright.tasks.read.paste import align
+from tilewright.tasks.read.pixels import MissingSigns, held_marker
+
+if TYPE_CHECKING:
+    from affine import Affine
+
+    from tilewright.catalogs.scene import BandAsset
+
+
+OVERVIEW_SLACK = 1.05
+"""Pixel size of an overview over that of the grid up to which it is read, since warped pixels vary in size."""
+
+SMOOTH = frozenset({"bilinear", "cubic", "cubic_spline", "lanczos"})
+"""Rules that weigh neighbours, for which averaged pixels stand in for the full ones where the grid is coarser."""
+
+SMOOTH_WORDS = frozenset({"AVERAGE", "BILINEAR", "CUBIC", "CUBICSPLINE", "LANCZOS", "GAUSS"})
+"""GDAL's names of the rules by which an overview may be made for `SMOOTH`."""
+
+ALPHA_NAMES = frozenset({"a", "alpha", "opacity", "transparency", "mask", "datamask", "data_mask"})
+"""Names of bands that say where the picture is, in lower case."""
+
+NO_NAME = re.compile(r"(band|channel|layer)?[ _]?\d+")
+"""Descriptions that only count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileHeader:
+    """The facts of an open file, or of one of its overviews. Lists are in the order of the file's bands.
+
+    `crs` is WKT, empty without one; `masked`: the band has a mask that is no alpha band; `alpha` is the number of the
+    band that the file calls alpha; `gcps`: the file has ground control points; `rule` is the word on how the overview
+    was made, in GDAL's upper case, empty without one; `beside`: the `.aux.xml` beside the file names a nodata value.
+    """
+
+    crs: str
+    located: bool
+    transform: Affine
+    shape: tuple[int, int]
+    dtypes: tuple[str, ...]
+    nodata: tuple[float | None, ...]
+    scales: tuple[float, ...]
+    offsets: tuple[float, ...]
+    descriptions: tuple[str, ...]
+    masked: tuple[bool, ...]
+    alpha: int | None
+    gcps: bool
+    rule: str
+    beside: bool
+
+    @classmethod
+    def of(cls, dataset: Any, *, href: str) -> FileHeader:
+        """The header of a rasterio dataset that was opened for an href."""
+        crs, flags = dataset.crs, dataset.mask_flag_enums
+        alphas = [index for index, colour in enumerate(dataset.colorinterp, 1) if colour == ColorInterp.alpha]
+        return cls(
+            crs="" if crs is None else crs.to_wkt(),
+            located=crs is not None and (crs.is_projected or crs.is_geographic),
+            transform=dataset.transform,
+            shape=dataset.shape,
+            dtypes=tuple(dataset.dtypes),
+            nodata=tuple(dataset.nodatavals),
+            scales=tuple(dataset.scales),
+            offsets=tuple(dataset.offsets),
+            descriptions=tuple(text or "" for text in dataset.descriptions),
+            masked=tuple(MaskFlags.per_dataset in of and MaskFlags.alpha not in of for of in flags),
+            alpha=alphas[-1] if alphas else None,
+            gcps=bool(dataset.gcps[0]),
+            rule=str(dataset.tags(1).get("RESAMPLING", "")).upper() if dataset.count else "",
+            beside=_names_nodata_beside(href),
+        )
+
+    def refusal(self, asset: BandAsset) -> str | None:
+        """The reason why the asset's band cannot be read from this file however often it is tried, or None."""
+        if not 1 <= asset.index <= len(self.dtypes):
+            return f"the file has {len(self.dtypes)} bands and no band {asset.index}"
+        return self._refused_place() or self._refused_numbers(asset) or self._refused_alpha(asset)
+
+    def _refused_place(self) -> str | None:
+        if not self.crs and self.gcps:
+            return (
+                "the file has ground control points and no CRS: take a terrain-corrected collection such as "
+                "sentinel-1-rtc, or warp the file first"
+            )
+        if not self.crs:
+            return "the file has no CRS: write one into it, e.g. with gdal_edit.py -a_srs"
+        if not self.located:
+            return "the file's CRS is neither projected nor geographic, so it has no place on the Earth"
+        if self.transform.is_identity or self.transform.is_degenerate:
+            return "the file has a CRS and no geotransform, so it has no place on the Earth"
+        return None
+
+    def _refused_numbers(self, asset: BandAsset) -> str | None:
+        dtype = self.dtypes[asset.index - 1]
+        if dtype.startswith("complex"):
+            return f"band {asset.index} holds complex numbers ({dtype}): give a file of amplitude or power"
+        found = self.calibration(asset.index)
+        if asset.calibration == "header" and found != (asset.scale, asset.offset):
+            return (
+                f"the header says scale {found[0]:g} and offset {found[1]:g} and other files of the input say "
+                f"{asset.scale:g} and {asset.offset:g}: state scale and offset in the item or the source"
+            )
+        return None
+
+    def _refused_alpha(self, asset: BandAsset) -> str | None:
+        if self.alpha is None or self.alpha == asset.index or self.alpha_is_one(asset) is not None:
+            return None
+        return (
+            f"the file calls its band {self.alpha} alpha, and nothing says whether it is: name that band in the item "
+            "or the source's bands, or write alpha: true (transparency) or alpha: false (a measurement) in the source"
+        )
+
+    def alpha_is_one(self, asset: BandAsset) -> bool | None:
+        """True if the band that the file calls alpha is one, False if it is a measurement, None if nothing says so.
+
+        The source decides, then a name of that band in item or source, then its description in the file; then it is
+        one if every other band is named.
+        """
+        if self.alpha is None:
+            return False
+        if asset.alpha is not None:
+            return asset.alpha
+        names = [*asset.band_names, *[""] * len(self.dtypes)][: len(self.dtypes)]
+        names[asset.index - 1] = names[asset.index - 1] or asset.band
+        description = self.descriptions[self.alpha - 1].strip().lower()
+        for name in (names[self.alpha - 1].strip().lower(), description):
+            if name and not NO_NAME.fullmatch(name):
+                return name in ALPHA_NAMES
+        others = [name for number, name in enumerate(names, 1) if number != self.alpha]
+        return True if others and all(others) else None
+
+    def calibration(self, index: int) -> tuple[float, float]:
+        """(scale, offset) of a band from 1 as the header states them, (1, 0) without."""
+        return float(self.scales[index - 1]), float(self.offsets[index - 1])
+
+    def signs(self, asset: BandAsset) -> MissingSigns:
+        """The signs by which pixels of the asset's band are missing: the item's, the source's and the file's own."""
+        index, dtype = asset.index, np.dtype(self.dtypes[asset.index - 1])
+        stated = () if asset.nodata_usual else (asset.nodata, *asset.more_nodata)
+        held = (held_marker(number, dtype) for number in (*stated, self.nodata[index - 1]))
+        markers = [number for number in held if number is not None]
+        if asset.nodata_usual and self.nodata[index - 1] is None:
+            usual = held_marker(asset.nodata, dtype)
+            markers = [] if usual is None else [usual]
+        if asset.zero_is_value:
+            markers = [number for number in markers if number != 0]
+        alpha = self.alpha if self.alpha != index and self.alpha_is_one(asset) else None
+        return MissingSigns(
+            dtype=dtype, markers=tuple(dict.fromkeys(markers)), mask=self.masked[index - 1], alpha=alpha
+        )
+
+
+def _names_nodata_beside(href: str) -> bool:
+    """True if the `.aux.xml` beside a local file names a nodata value, which its overviews may not know."""
+    if "://" in href:
+        return False
+    try:
+        return b"<NoDataValue" in Path(f"{href}.aux.xml").read_bytes()
+    except OSError:
+        return False
+
+
+def overview_fits(
+    base: FileHeader, overview: FileHeader, asset: BandAsset, *, resampling: str, ratio: float, grid: Affine | None
+) -> bool:
+    """True if resampling an overview by this rule gives what resampling the full pixels gives, as far as it can.
+
+    `ratio` is the side of a grid pixel over that of a file pixel; `grid` the grid's transform, None in another CRS.
+    """
+    rows, cols = base.shape[0] / overview.shape[0], base.shape[1] / overview.shape[1]
+    if asset.unit == "class" or max(rows, cols) > ratio * OVERVIEW_SLACK or not _same_missing(base, overview, asset):
+        return False
+    signs = base.signs(asset)
+    marked = bool(signs.markers or signs.mask or signs.alpha or base.nodata[asset.index - 1] is not None)
+    if resampling in SMOOTH:
+        # Only averages leave missing pixels out without taking their neighbours along; without a word they are likely.
+        return overview.rule in ({"", "AVERAGE"} if marked else {"", *SMOOTH_WORDS})
+    if resampling != "average" or overview.rule != "AVERAGE" or marked or grid is None or rows != cols or rows % 1:
+        # GDAL makes an overview from the one before it: a mean of means, which is none where some are missing.
+        return False
+    alignment = align(overview.transform, grid)
+    return alignment is not None and alignment.grow == 1
+
+
+def _same_missing(base: FileHeader, overview: FileHeader, asset: BandAsset) -> bool:
+    """True if the overview was made with the signs that are in force: GDAL takes one kind of them alone."""
+    index, signs = asset.index, base.signs(asset)
+    if base.masked[index - 1]:
+        return signs.mask and not signs.markers and signs.alpha is None and overview.masked[index - 1]
+    if base.nodata[index - 1] is not None:
+        marker = held_marker(base.nodata[index - 1], signs.dtype)
+        not_a_number = signs.dtype.kind == "f" and marker is None
+        return (
+            not base.beside
+            and signs.alpha is None
+            and (signs.markers == (marker,) or (not_a_number and not signs.markers))
+        )
+    return not signs.markers and signs.alpha == (base.alpha if base.alpha != index else None)
