@@ -103,7 +103,7 @@ def test_a_warp_has_the_same_pixels_whatever_the_chunks_and_whoever_asks(
 
 def test_nodata_and_overviews_requested_by_odc_stac_are_honoured(tmp_path: Path) -> None:
     values = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) + 1
-    path = write_raster(tmp_path / "red.tif", values, nodata=None, overviews=[2, 4])
+    path = write_raster(tmp_path / "red.tif", values, nodata=0, overviews=[2, 4])
     with rasterio.open(path) as source:
         geobox = GeoBox((80, 80), source.transform, UTM)
     made = by_odc(item_of(path), geobox, chunks=80, nodata=7)
