@@ -12,6 +12,7 @@ from tilewright.catalogs.search import left_out_sentence
 from tilewright.catalogs.sources.registry import resolve_source
 from tilewright.flows.environment import s3_settings
 from tilewright.flows.job.job import JobError
+from tilewright.flows.plan.headers import look_at_headers
 from tilewright.flows.plan.input_plans import plan_inputs
 from tilewright.flows.plan.model_card import card_facts, job_card
 from tilewright.flows.plan.model_graph import check_fused, measure_job_model
@@ -56,8 +57,9 @@ def plan_job(job: Job, card: ModelCard | None = None) -> Plan:
     source = resolve_source(job.source, base=job.base, s3=s3_settings())
     facts = measure_job_model(job, card)
     raster = cut_raster(job, card, facts)
-    scenes = search_inputs(job, card, source, reach=reach_metres(job, card, raster))
-    return make_plan(job, card, facts, scenes, raster=raster, source=source)
+    found = search_inputs(job, card, source, reach=reach_metres(job, card, raster))
+    scenes, said = look_at_headers(card, found, source)
+    return make_plan(job, card, facts, scenes, raster=raster, source=source, said=said)
 
 
 def make_plan(
@@ -68,8 +70,11 @@ def make_plan(
     *,
     raster: RasterPlan,
     source: Source,
+    said: Sequence[str] = (),
 ) -> Plan:
     """The plan of a job from the facts of its model, its raster and the scenes found; no I/O.
+
+    ``said`` are warnings about the scenes' files.
 
     Raises JobError where a step lacks a required scene, a unit cannot be converted, or a mask, a gap rule or a fused
     graph is impossible.
@@ -105,6 +110,7 @@ def make_plan(
             *_input_warnings(job, inputs),
             *share_warnings(coverage),
             *([left_out_sentence(left_out)] if left_out else []),
+            *said,
             *_block_warnings(job, raster),
         ),
         items_left_out=tuple({"item": entry.item, "reason": entry.reason} for entry in left_out[:LISTED_ITEMS]),

@@ -140,6 +140,15 @@ def open_dataset(signed: str, *, overview: int | None, fresh: bool) -> Any:
         return DatasetReader(path, driver=list(DRIVERS), sharing=False, **options)
 
 
+def read_header(href: str, *, signed: str, extra: Mapping[str, str]) -> FileHeader:
+    """The header of the file of an href, with GDAL's settings `extra` over those of a block; the file is closed again.
+
+    Raises RasterioError or OSError for a file that cannot be opened.
+    """
+    with reading_env(settings_for(href, extra)), open_dataset(signed, overview=None, fresh=False) as dataset:
+        return FileHeader.of(dataset, href=href)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileKey:
     """The key of an open file: its unsigned href, the overview (None: full size), and its state on a local disk."""

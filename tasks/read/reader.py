@@ -98,7 +98,7 @@ def _read(request: _Request) -> Pixels:
     with _HANDLES.borrow(_key(request, None), signed=request.signed, fresh=request.fresh) as file:
         reason = file.header.refusal(request.asset)
         if reason is not None:
-            raise UnreadableError(reason)
+            raise UnreadableError(reason, final=True)
         parts = _parts(file, request)
         if len(parts) == 1 and parts[0].overview is None:
             return _read_open(file, request)
@@ -209,6 +209,7 @@ def _read_open(file: OpenFile, request: _Request, *, base: FileHeader | None = N
         crs=header.crs,
         # GDAL stretches an overview over the file's extent, whatever its size.
         transform=header.transform,
+        calls_alpha=header.alpha is not None,
         lattice=request.lattice,
         resampling=request.resampling,
     )

@@ -8,7 +8,7 @@ import zlib
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -25,6 +25,9 @@ T = TypeVar("T")
 
 GONE = frozenset({400, 401, 404, 405, 410, 451})
 """HTTP status codes that a retry does not change."""
+
+FOREIGN = re.compile(r"not recognized as being in a supported file format|missing codec", re.IGNORECASE)
+"""GDAL's words on content that it cannot read; a server may send such content in passing, so it is asked thrice."""
 
 _CODE = re.compile(r"(?:response code|response_code|HTTP error code|HTTP/1\.1)\D{0,4}(\d{3})")
 
@@ -59,7 +62,21 @@ class ServerAnswer:
 
 
 class UnreadableError(RuntimeError):
-    """A read that failed for good; the message is the reason, without any signature."""
+    """A read that failed for good; the message is the reason, without any signature.
+
+    `final`: no later try would help, since the file is gone or is not what was expected.
+    """
+
+    def __init__(self, reason: str, *, final: bool = False) -> None:
+        self.final = final
+        super().__init__(reason)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _revive_unreadable, (str(self), self.final)
+
+
+def _revive_unreadable(reason: str, final: bool) -> UnreadableError:
+    return UnreadableError(reason, final=final)
 
 
 def read_with_retries(read: Callable[[str, int], T], *, href: str, sign: Callable[[], str], policy: RetryPolicy) -> T:
@@ -75,10 +92,11 @@ def read_with_retries(read: Callable[[str, int], T], *, href: str, sign: Callabl
         except (RasterioError, OSError) as error:
             reason = _reason(error)
             answer = _server_answer(signed, reason, policy)
-            forbidden = answer.status == 403 and renewed
-            if forbidden or answer.status in GONE or attempt + 1 == policy.attempts or not _may_recover(href):
+            final = answer.status in GONE or _is_final(href, reason, answer.status, attempt)
+            if final or (answer.status == 403 and renewed) or attempt + 1 == policy.attempts:
                 said = "" if answer.status in {None, 200, 206} else f" (the server answers {answer.status})"
-                raise UnreadableError(f"{reason}{said} after {attempt + 1} attempts") from error
+                attempts = "1 attempt" if attempt == 0 else f"{attempt + 1} attempts"
+                raise UnreadableError(f"{reason}{said} after {attempts}", final=final) from error
         if answer.status == 403:
             renewed = True
             continue
@@ -96,9 +114,15 @@ def _reason(error: BaseException) -> str:
     return without_query(str(error)) or type(error).__name__
 
 
-def _may_recover(href: str) -> bool:
-    """False for a local file that does not exist; an existing one may be on a network drive and recover."""
-    return "://" in href or Path(href).exists()
+def _is_final(href: str, reason: str, status: int | None, attempt: int) -> bool:
+    """True for a local file that does not exist, and for content that GDAL cannot read.
+
+    An existing local file may be on a network drive and recover, and a server may send something else in passing.
+    """
+    foreign = FOREIGN.search(reason) is not None
+    if "://" not in href:
+        return foreign or not Path(href).exists()
+    return foreign and attempt > 1 and status in {None, 200, 206}
 
 
 def _server_answer(signed: str, reason: str, policy: RetryPolicy) -> ServerAnswer:

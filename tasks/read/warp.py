@@ -57,12 +57,14 @@ LEAST_PART = 8
 class Warping:
     """A band of an open file, and how it is warped.
 
-    `crs` (WKT) and `transform` are the file's.
+    `crs` (WKT) and `transform` are the file's. `calls_alpha`: the file calls one of its bands alpha, which GDAL then
+    obeys in a warp of its own, whatever that band holds.
     """
 
     band: StoredBand
     crs: str
     transform: Affine
+    calls_alpha: bool
     lattice: CellGrid
     resampling: str
 
@@ -84,7 +86,12 @@ class Warping:
     @property
     def from_file(self) -> bool:
         """True if GDAL may warp every cell from the file itself."""
-        return self.signs.plain and self.signs.dtype.kind != "f" and not self.summed
+        return self.plain and self.signs.dtype.kind != "f"
+
+    @property
+    def plain(self) -> bool:
+        """True if GDAL may warp a cell from the file itself where no float is NaN or infinite."""
+        return self.signs.plain and not (self.summed or self.calls_alpha)
 
 
 def missing_pixels(warping: Warping, box: PixelBox) -> Pixels:
@@ -126,7 +133,7 @@ def _warp_stored_cells(
     size = CELL
     while size > LEAST_PART and size * ratio > SIDE:
         size //= 2
-    plain = warping.signs.plain and size == CELL and not warping.summed
+    plain = warping.plain and size == CELL
     parts, left = list(cells(wanted, size=size)), []
     for part in parts:
         window = source_window(warping.band.dataset, warping.transform, warping.lattice, part)
@@ -180,7 +187,11 @@ def _warp_stored(
         return np.where(there, warped, wide.type(fill)), there
     limits = np.iinfo(values.dtype)
     whole = warped if wide.kind != "f" else np.floor(np.where(there, warped, 0) + 0.5)
-    return np.where(there, whole.clip(limits.min, limits.max), fill).astype(values.dtype), there
+    whole = whole.clip(limits.min, limits.max)
+    if warping.marker is not None:
+        # A value that happens to be the marker is moved by one, as GDAL does.
+        whole[there & (whole == fill)] += 1 if fill == limits.min else -1
+    return np.where(there, whole, fill).astype(values.dtype), there
 
 
 def _marked_type(dtype: np.dtype) -> tuple[np.dtype, float]:

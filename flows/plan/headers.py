@@ -1,0 +1,234 @@
+"""A look at a few headers of every input's files, so that what is wrong with them is said before any pixel is read."""
+
+from __future__ import annotations
+
+import math
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as TooLateError
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from affine import Affine
+
+from tilewright.catalogs.sensors import BANDS, SENTINEL_2
+from tilewright.catalogs.sources.registry import sign_href
+from tilewright.flows.environment import reading_settings
+from tilewright.flows.job.job import JobError
+from tilewright.tasks.grid.crs import same_crs
+from tilewright.tasks.read.gdal import read_header
+from tilewright.tasks.read.pixels import held_marker
+from tilewright.tasks.read.retry import RetryPolicy, UnreadableError, read_with_retries
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from tilewright.catalogs.scene import BandAsset, Scene
+    from tilewright.catalogs.sources.source import Source
+    from tilewright.flows.plan.scenes import InputScenes
+    from tilewright.models.card.card import ModelCard
+    from tilewright.models.spec.inputs import InputSpec
+    from tilewright.tasks.read.header import FileHeader
+
+
+MOST_FILES = 60
+"""Files looked at per plan: one of each input's bands in its first, middle and last scene, as far as these go."""
+
+AT_ONCE = 8
+
+BUDGET_S = 20.0
+"""Seconds after which the looks that have not come back are given up."""
+
+QUICK = {"GDAL_HTTP_CONNECTTIMEOUT": "5", "GDAL_HTTP_TIMEOUT": "10", "GDAL_HTTP_LOW_SPEED_TIME": "5"}
+"""GDAL's settings of a look over those of a block's reads."""
+
+POLICY = RetryPolicy(attempts=3, first_wait_s=0.2, longest_wait_s=1.0, probe_timeout_s=5.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """A band of a scene with the header of its file, or with the reason why there is none.
+
+    ``final``: the reason holds for every later read.
+    """
+
+    scene: Scene
+    asset: BandAsset
+    header: FileHeader | None
+    reason: str = ""
+    final: bool = False
+
+
+def look_at_headers(
+    card: ModelCard, scenes: Mapping[str, InputScenes], source: Source
+) -> tuple[dict[str, InputScenes], tuple[str, ...]]:
+    """The scenes as their files' headers say they are to be read, and warnings.
+
+    Scale and offset of a header are taken where nobody else states any, and places that contradict a file are dropped.
+
+    Raises JobError where every file looked at of a required band is unreadable for good.
+    """
+    looks = _looks(card, scenes, source)
+    seen = dict(scenes)
+    said: list[str] = []
+    for spec in card.inputs:
+        for band in dict.fromkeys(spec.source_bands):
+            of_band = looks.get((spec.name, band), [])
+            said += _failures(spec, band, of_band)
+            known = [look for look in of_band if look.header is not None and not look.reason]
+            said += [f"Input {spec.name}, band {band}: {words}." for words in _contradictions(known)]
+            seen[spec.name] = _corrected(seen[spec.name], spec, band, known)
+    return seen, tuple(dict.fromkeys(said))
+
+
+def _looks(card: ModelCard, scenes: Mapping[str, InputScenes], source: Source) -> dict[tuple[str, str], list[Look]]:
+    """The looks by input and band."""
+    wanted = [
+        (spec.name, band, scene, asset)
+        for rank in range(3)
+        for spec in card.inputs
+        for scene in _picked(scenes[spec.name].touching)[rank : rank + 1]
+        for band in dict.fromkeys(spec.source_bands)
+        if (asset := scene.asset(band)) is not None
+    ]
+    hrefs = list(dict.fromkeys(asset.href for *_, asset in wanted))[:MOST_FILES]
+    until, extra = time.monotonic() + BUDGET_S, {**reading_settings(), **QUICK}
+    pool = ThreadPoolExecutor(AT_ONCE)
+    asked = {href: pool.submit(_header, href, source, extra) for href in hrefs}
+    found: dict[tuple[str, str], list[Look]] = {}
+    try:
+        for name, band, scene, asset in wanted:
+            if asset.href in asked:
+                found.setdefault((name, band), []).append(_look(scene, asset, asked[asset.href], until))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    return found
+
+
+def _picked(scenes: Sequence[Scene]) -> list[Scene]:
+    """The first, the last and the middle one, each once."""
+    places = dict.fromkeys([0, len(scenes) - 1, len(scenes) // 2]) if scenes else {}
+    return [scenes[place] for place in places]
+
+
+def _header(href: str, source: Source, extra: Mapping[str, str]) -> FileHeader:
+    return read_with_retries(
+        lambda signed, _: read_header(href, signed=signed, extra=extra),
+        href=href,
+        sign=lambda: sign_href(source, href),
+        policy=POLICY,
+    )
+
+
+def _look(scene: Scene, asset: BandAsset, asked: Future[FileHeader], until: float) -> Look:
+    try:
+        header = asked.result(timeout=max(0.0, until - time.monotonic()))
+    except TooLateError:
+        return Look(scene=scene, asset=asset, header=None, reason=f"no answer in {BUDGET_S:g} s")
+    except UnreadableError as error:
+        return Look(scene=scene, asset=asset, header=None, reason=str(error), final=error.final)
+    reason = header.refusal(asset)
+    return Look(scene=scene, asset=asset, header=header, reason=reason or "", final=reason is not None)
+
+
+def _failures(spec: InputSpec, band: str, looks: Sequence[Look]) -> Iterator[str]:
+    """Warnings about files that cannot be read; JobError if that is every one of a required input, for good."""
+    failed = [look for look in looks if look.reason]
+    if not failed:
+        return
+    first = failed[0]
+    shown = f"Input {spec.name}, band {band} of item {first.scene.id}: {first.reason}"
+    of = f"{len(failed)} of {len(looks)} files looked at"
+    if all(look.final for look in looks) and not spec.optional:
+        raise JobError(f"{shown} ({of}).")
+    yield f"{shown} ({of} cannot be read)."
+
+
+def _contradictions(looks: Sequence[Look]) -> Iterator[str]:
+    """What items and headers say differently, each with the first item that it is true of."""
+    said: set[str] = set()
+    for look in looks:
+        assert look.header is not None, "only looks with a header are compared"
+        for kind, words in _differences(look.scene, look.asset, look.header):
+            if kind not in said:
+                said.add(kind)
+                yield f"item {look.scene.id} {words}"
+
+
+def _differences(scene: Scene, asset: BandAsset, header: FileHeader) -> Iterator[tuple[str, str]]:
+    """(kind, words) of every difference between a band's item and its file."""
+    dtype = header.dtypes[asset.index - 1]
+    for marker in [] if asset.nodata is None else [asset.nodata, *asset.more_nodata]:
+        if math.isfinite(marker) and held_marker(marker, np.dtype(dtype)) is None:
+            yield "nodata", f"states nodata {marker:g}, which {dtype} cannot hold: it marks nothing"
+        elif not math.isfinite(marker) and np.dtype(dtype).kind != "f":
+            yield "nodata", f"states nodata {marker}, which {dtype} cannot hold: it marks nothing"
+    if asset.dtype != dtype and (asset.dtype != "float32" or scene.collection in BANDS):
+        yield "dtype", f"has {asset.dtype} for data type, its file {dtype}: the file's numbers are taken as they are"
+    if not _same_place(asset, header):
+        yield "place", "states another place than its file (proj: fields): the file's is used"
+    found = header.calibration(asset.index)
+    offset = asset.offset if scene.collection not in SENTINEL_2 else found[1]
+    differs = not np.allclose(found, (asset.scale, offset), rtol=1e-6, atol=1e-12)
+    if asset.calibration == "stated" and asset.unit != "class" and found != (1.0, 0.0) and differs:
+        theirs = f"the file scale {found[0]:g} and offset {found[1]:g}, which are not used"
+        yield "scale", f"or its source states scale {asset.scale:g} and offset {asset.offset:g}, {theirs}"
+
+
+def _same_place(asset: BandAsset, header: FileHeader) -> bool:
+    """True unless the item's CRS, or the extent by its shape and transform, differs from the file's by a pixel."""
+    if asset.crs and not same_crs(asset.crs, header.crs):
+        return False
+    if asset.shape is None or asset.transform is None:
+        return True
+    stated, found = _corners(asset.shape, Affine(*asset.transform)), _corners(header.shape, header.transform)
+    pixel = math.sqrt(abs(header.transform.determinant))
+    return all(math.dist(a, b) <= pixel for a, b in zip(stated, found, strict=True))
+
+
+def _corners(shape: tuple[int, int], transform: Affine) -> list[tuple[float, float]]:
+    """The four corners, in an order that does not depend on how the rows and columns run."""
+    height, width = shape
+    return sorted(transform * corner for corner in ((0, 0), (width, 0), (0, height), (width, height)))
+
+
+def _corrected(found: InputScenes, spec: InputSpec, band: str, looks: Sequence[Look]) -> InputScenes:
+    """The input's scenes with the band's scale and offset of the headers, and without places that contradict files."""
+    headers = [(look.asset, look.header) for look in looks if look.header is not None]
+    changes: dict[str, object] = {}
+    if not all(_same_place(asset, header) for asset, header in headers):
+        changes |= {"crs": "", "shape": None, "transform": None}
+    uncalibrated = {header.calibration(asset.index) for asset, header in headers if asset.calibration == "none"}
+    if len(uncalibrated) > 1:
+        (first, second), *_ = [sorted(uncalibrated)[:2]]
+        raise JobError(
+            f"Input {spec.name}, band {band}: its items state no scale, and the headers of its files differ, e.g. "
+            f"scale {first[0]:g}, offset {first[1]:g} and scale {second[0]:g}, offset {second[1]:g}. State scale and "
+            "offset in the source's bands."
+        )
+    if not changes and not uncalibrated:
+        return found
+    scale_offset = next(iter(uncalibrated), None)
+    scenes = {scene.id: _with_band(scene, band, changes, scale_offset) for scene in found.scenes}
+    return replace(
+        found,
+        scenes=tuple(scenes.values()),
+        touching=tuple(_with_band(scene, band, changes, scale_offset) for scene in found.touching),
+    )
+
+
+def _with_band(
+    scene: Scene, band: str, changes: Mapping[str, object], scale_offset: tuple[float, float] | None
+) -> Scene:
+    """The scene with changed fields of one band, and its scale and offset if nobody stated any."""
+
+    def changed(asset: BandAsset) -> BandAsset:
+        if asset.band != band:
+            return asset
+        fields = dict(changes)
+        if scale_offset is not None and asset.calibration == "none":
+            fields |= {"scale": scale_offset[0], "offset": scale_offset[1], "calibration": "header"}
+        return replace(asset, **fields) if fields else asset  # type: ignore[arg-type]
+
+    return replace(scene, assets=tuple(map(changed, scene.assets)))
