@@ -134,28 +134,32 @@ def _warp_stored_cells(
     while size > LEAST_PART and size * ratio > SIDE:
         size //= 2
     plain = warping.plain and size == CELL
-    parts, left = list(cells(wanted, size=size)), []
-    for part in parts:
+    left: list[PixelBox] = []
+    n_warped = 0
+    for part in cells(wanted, size=size):
         window = source_window(warping.band.dataset, warping.transform, warping.lattice, part)
         if window is None:
             continue
-        values, missing = warping.band.read(window.slices)
         shared = part.intersect(wanted)
-        if plain and not _beside_marker(values, missing, warping.signs):
+        if plain and _is_calm(warping.band, window):
             left.append(shared)
             continue
+        values, missing = warping.band.read(window.slices)
+        n_warped += 1
         found, there = _warp_stored(warping, values, missing, window, part, scale=_kernel_scale(ratio))
         result.values[shared.slices_in(box)] = found[shared.slices_in(part)]
         if result.valid is not None:
             result.valid[shared.slices_in(box)] = there[shared.slices_in(part)]
-    return [wanted] if len(left) == len(parts) else left
+    # One opening for the whole column, as cells beyond the file do no harm.
+    return left if n_warped else [wanted][: len(left)]
 
 
-def _beside_marker(values: np.ndarray, missing: np.ndarray, signs: MissingSigns) -> bool:
-    """True if pixels are missing that do not hold the marker, which alone is known to GDAL."""
-    assert signs.marker is not None, "floats have a marker"
-    known = np.isnan(values) if math.isnan(signs.marker) else values == signs.dtype.type(signs.marker)
-    return bool((missing & ~known).any())
+def _is_calm(band: StoredBand, window: FileWindow) -> bool:
+    """True if no float of the window is NaN or infinite but the marker, which alone is known to GDAL."""
+    values, marker = band.dataset.read(band.index, window=window.slices), band.signs.marker
+    assert marker is not None, "floats have a marker"
+    finite = np.isfinite(values)
+    return bool(finite.all() or (math.isnan(marker) and (finite | np.isnan(values)).all()))
 
 
 def _warp_stored(
