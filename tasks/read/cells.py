@@ -74,5 +74,6 @@ def cells(box: PixelBox, *, size: int) -> Iterator[PixelBox]:
 def _snap(position: float) -> tuple[int, float]:
     """A position in pixels as a whole number and a rest in [0, 1), rounded so that it is the same for every cut."""
     whole = math.floor(position + SNAP)
-    rest = round(position - whole, 6)
+    # A position of a million pixels has ten decimals in float64; a rest of a third is cut off as late as that allows.
+    rest = round(position - whole, 9 if abs(position) < 1e6 else 6)
     return whole, max(rest, 0.0) if rest < 1 - SNAP else 0.0

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from affine import Affine
 
 from tilewright.tasks.read.pixels import Pixels
 
 if TYPE_CHECKING:
-    from affine import Affine
-
     from tilewright.tasks.read.pixels import StoredBand
 
 
@@ -165,3 +165,21 @@ def _whole_factor(ratio: float) -> tuple[int, int] | None:
     if inverse >= 1 and abs(1 / ratio - inverse) <= EDGE_TOLERANCE * inverse:
         return 1, inverse
     return None
+
+
+def whole_pixels(file: Affine, grid: Affine) -> tuple[Affine, int] | None:
+    """The transform from file to grid pixels, counted in the finer of both, and how many of these a grid pixel is wide.
+
+    None if the pixel edges of two transforms of one CRS do not coincide. The file's rows and columns may run any way.
+    """
+    matrix = ~grid * file
+    factor = _whole_factor(math.hypot(matrix.a, matrix.d))
+    if factor is None:
+        return None
+    shrink = factor[1]
+    numbers = [number * shrink for number in matrix[:6]]
+    whole = [round(number) for number in numbers]
+    tolerance = EDGE_TOLERANCE * max(factor)
+    if any(abs(number - near) > tolerance for number, near in zip(numbers, whole, strict=True)):
+        return None
+    return Affine(*whole), shrink

@@ -185,7 +185,7 @@ def _has_grown_holes(file: OpenFile, base: FileHeader, request: _Request, box: P
     touched = list(cells(box, size=CELL))
     height, width = touched[-1].row_stop - touched[0].row_start, touched[-1].col_stop - touched[0].col_start
     covering = PixelBox.at(touched[0].row_start, touched[0].col_start, shape=(height, width))
-    window = source_window(file.dataset, file.header.transform, request.lattice, covering)
+    window = source_window(file.dataset, base.crs, file.header.transform, request.lattice, covering)
     return window is not None and not np.isfinite(file.dataset.read(request.asset.index, window=window.slices)).all()
 
 
@@ -213,26 +213,29 @@ def _read_open(file: OpenFile, request: _Request, *, base: FileHeader | None = N
         lattice=request.lattice,
         resampling=request.resampling,
     )
-    window = source_window(dataset, header.transform, request.lattice, box)
+    window = source_window(dataset, header.crs, header.transform, request.lattice, box)
     if window is None:
         return missing_pixels(warping, box)
     _count(file, request, window)
     alignment = _alignment(header, request)
-    if alignment is not None:
+    if alignment is not None and _is_copied(alignment, request.resampling):
         return paste(band, alignment=alignment, shape=box.shape)
     if "://" in asset.href and window.size <= AT_ONCE:
         # One request for the whole window instead of one per cell, which are then in GDAL's cache.
         dataset.read(asset.index, window=window.slices)
-    return warp(warping, box)
+    return warp(warping.on_pixels(box), box)
 
 
 def _alignment(header: FileHeader, request: _Request) -> Alignment | None:
-    """The alignment for a paste; None if pixels must be warped."""
+    """The alignment of grid and file, None if their pixel edges do not coincide."""
     if not same_crs(header.crs, request.lattice.crs):
         return None
-    found = align(header.transform, request.lattice.transform(request.box.row_start, request.box.col_start))
-    copied = found is not None and (found.same_size or request.resampling == "nearest")
-    return found if copied and request.resampling != "sum" else None
+    return align(header.transform, request.lattice.transform(request.box.row_start, request.box.col_start))
+
+
+def _is_copied(alignment: Alignment, resampling: str) -> bool:
+    """True if the aligned pixels are the file's own; sums have another type."""
+    return resampling == "nearest" or (alignment.same_size and resampling != "sum")
 
 
 def _count(file: OpenFile, request: _Request, window: FileWindow) -> None:

@@ -53,10 +53,11 @@ class FileWindow:
                 yield row, col
 
 
-def source_window(dataset: Any, transform: Affine, lattice: CellGrid, box: PixelBox) -> FileWindow | None:
-    """The pixels of an open file, with `transform`, that a box of the lattice may need; None if it needs none."""
+def source_window(
+    dataset: Any, file_crs: str, transform: Affine, lattice: CellGrid, box: PixelBox
+) -> FileWindow | None:
+    """The pixels of an open file, with its CRS and transform, that a box of the lattice may need; None for none."""
     xs, ys = _edges(lattice, box)
-    file_crs = dataset.crs.to_wkt()
     if not same_crs(file_crs, lattice.crs):
         xs, ys = transformer(lattice.crs, file_crs).transform(xs, ys)
     inverse = ~transform

@@ -8,7 +8,7 @@ gets one marker that no value has, and these pixels are warped, so that one rule
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +19,10 @@ from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import reproject
 
-from tilewright.tasks.grid.crs import transformer
+from tilewright.tasks.grid.crs import same_crs, transformer
 from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.read.cells import CellGrid, cells
+from tilewright.tasks.read.paste import whole_pixels
 from tilewright.tasks.read.pixels import MissingSigns, Pixels, StoredBand
 from tilewright.tasks.read.source_window import FileWindow, source_window
 
@@ -67,6 +68,21 @@ class Warping:
     calls_alpha: bool
     lattice: CellGrid
     resampling: str
+
+    def on_pixels(self, box: PixelBox) -> Warping:
+        """The same on a lattice and a file that count pixels, the finer of both, if their edges coincide; else itself.
+
+        All edges are then whole numbers. A rule that takes every pixel it touches, like max, would otherwise take a
+        neighbour along wherever a coordinate of millions of metres is rounded the wrong way. The file may be turned.
+        """
+        fine = whole_pixels(self.transform, self.lattice.transform(box.row_start, box.col_start))
+        if fine is None or not same_crs(self.crs, self.lattice.crs):
+            return self
+        matrix, shrink = fine
+        left, top = box.col_start * shrink, box.row_start * shrink
+        lattice = CellGrid(crs=self.lattice.crs, size_x=shrink, size_y=-shrink, origin=(0.0, 0.0))
+        downwards = Affine.scale(1, -1) * Affine.translation(left, top) * matrix
+        return replace(self, crs=lattice.crs, transform=downwards, lattice=lattice)
 
     @property
     def signs(self) -> MissingSigns:
@@ -137,7 +153,7 @@ def _warp_stored_cells(
     left: list[PixelBox] = []
     n_warped = 0
     for part in cells(wanted, size=size):
-        window = source_window(warping.band.dataset, warping.transform, warping.lattice, part)
+        window = source_window(warping.band.dataset, warping.crs, warping.transform, warping.lattice, part)
         if window is None:
             continue
         shared = part.intersect(wanted)
@@ -175,7 +191,7 @@ def _warp_stored(
         stored,
         warped,
         src_transform=warping.transform * Affine.translation(window.col_start, window.row_start),
-        src_crs=warping.band.dataset.crs,
+        src_crs=_crs(warping.crs),
         src_nodata=marker,
         dst_transform=warping.lattice.transform(part.row_start, part.col_start),
         dst_crs=_crs(warping.lattice.crs),
@@ -236,6 +252,7 @@ def _open_column(warping: Warping, column: PixelBox) -> WarpedVRT:
     nodata_options = {"add_alpha": True} if marker is None else {"src_nodata": marker, "nodata": marker}
     return WarpedVRT(
         warping.band.dataset,
+        src_crs=_crs(warping.crs),
         crs=lattice.crs,
         src_transform=warping.transform,
         transform=lattice.transform(column.row_start, column.col_start),
