@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from tests.support.foreign import HOME, item, only
 from tilewright.catalogs.items.normalise import normalise_item
+from tilewright.catalogs.scene import BandAsset
 from tilewright.catalogs.sources.registry import known_sources
 from tilewright.catalogs.sources.source import Source
 
@@ -135,6 +137,60 @@ def test_a_float_band_without_a_scale_is_physical_already() -> None:
 
 def test_zero_percent_cloud_is_not_nodata() -> None:
     assert only({"cloud": {"href": "c.tif", "raster:bands": [{"nodata": 0}]}}).nodata is None
+
+
+@pytest.mark.parametrize(
+    ("place", "item", "source", "markers", "flags"),
+    [
+        ("sentinel-2-l2a/red", None, None, (0.0,), (True, False)),
+        ("sentinel-2-l2a/red", 0, None, (0.0,), (False, False)),
+        ("sentinel-2-l2a/red", -9999, None, (-9999.0,), (False, False)),
+        ("sentinel-2-l2a/red", 65535, 0, (0.0, 65535.0), (False, False)),
+        ("sentinel-2-l2a/red", 7, 7, (7.0,), (False, False)),
+        ("sentinel-2-l2a/cloud", 0, None, (None,), (False, True)),
+        ("sentinel-2-l2a/snow", 0, 255, (255.0,), (False, True)),
+        ("my-own/red", None, None, (None,), (False, False)),
+        ("my-own/red", "nan", -9999, (-9999.0, "nan"), (False, False)),
+        ("sentinel-1-rtc/vv", None, None, (-32768.0,), (True, False)),
+    ],
+)
+def test_markers_of_item_and_source_are_a_set_and_the_tables_is_only_usual(
+    place: str, item: Any, source: Any, markers: Any, flags: tuple[bool, bool]
+) -> None:
+    collection, band = place.split("/")
+    own = {} if source is None else {collection: {band: {"asset": band, "nodata": source}}}
+    described = Source(name="home", kind="static", href="/data/c.json", bands=own)
+    fields = {} if item is None else {"raster:bands": [{"nodata": item}]}
+    asset = only({band: {"href": "r.tif", **fields}}, described, collection=collection)
+    assert tuple(str(marker) for marker in (asset.nodata, *asset.more_nodata)) == tuple(map(str, markers))
+    assert (asset.nodata_usual, asset.zero_is_value) == flags
+    assert str(BandAsset.from_json(json.loads(json.dumps(asset.to_json())))) == str(asset)
+
+
+def test_the_bands_of_a_file_have_the_names_of_item_and_source() -> None:
+    stack = {"href": "s.tif", "bands": [{"name": "red"}, {}, {"name": "blue"}, {}]}
+    bands = {"mine": {"red": {"asset": "stack", "index": 1}, "nir": {"asset": "stack", "index": 4, "alpha": False}}}
+    source = Source(name="home", kind="static", href="/data/c.json", bands=bands)
+    red, nir = sorted(
+        normalise_item(item({"stack": stack}, collection="mine"), source).assets, key=lambda asset: asset.index
+    )
+    assert red.band_names == nir.band_names == ("red", "", "blue", "nir")
+    assert (red.alpha, nir.alpha) == (None, False)
+    assert only({"red": {"href": "r.tif", "bands": [{"name": "red"}]}}).band_names == ()
+
+
+@pytest.mark.parametrize(
+    ("collection", "fields", "calibration"),
+    [
+        ("mine", {}, "none"),
+        ("mine", {"raster:bands": [{"scale": 1}]}, "stated"),
+        ("mine", {"raster:bands": [{"offset": 3}]}, "stated"),
+        ("mine", {"raster:bands": [{"unit": "class"}]}, "stated"),
+        ("dem", {}, "stated"),
+    ],
+)
+def test_a_band_says_whether_anybody_stated_its_scale(collection: str, fields: Any, calibration: str) -> None:
+    assert only({"data": {"href": "r.tif", **fields}}, collection=collection).calibration == calibration
 
 
 @pytest.mark.parametrize(("stated", "unit"), [("dB", "db"), ("1", "linear"), (None, "linear"), ("decibel", "db")])

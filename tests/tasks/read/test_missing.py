@@ -15,8 +15,9 @@ from rasterio.enums import ColorInterp
 from tests.support.scenes import LEFT, TOP, asset_of, grid
 from tilewright.catalogs.scene import BandAsset
 from tilewright.tasks.read.access import Reading
+from tilewright.tasks.read.counters import ReadStats
 from tilewright.tasks.read.pixels import Conversion, MissingSigns, Pixels, held_marker, to_physical
-from tilewright.tasks.read.reader import read_asset
+from tilewright.tasks.read.reader import close_files, read_asset
 from tilewright.tasks.read.retry import UnreadableError
 
 SIDE = 40
@@ -341,3 +342,26 @@ def test_signs_that_one_marker_says_are_plain() -> None:
     assert not MissingSigns(dtype=byte, markers=(0.0, 255.0)).plain
     assert not MissingSigns(dtype=byte, mask=True).plain
     assert not MissingSigns(dtype=byte, alpha=4).plain
+
+
+def test_overviews_and_world_files_beside_a_local_file_are_read(tmp_path: Path) -> None:
+    values = np.random.default_rng(2).integers(1, 200, (256, 256), dtype=np.uint8)
+    path = tmp_path / "plain.tif"
+    profile = {"driver": "GTiff", "height": 256, "width": 256, "count": 1, "dtype": "uint8"}
+    with (
+        pytest.warns(rasterio.errors.NotGeoreferencedWarning),
+        rasterio.open(path, "w", crs="EPSG:32633", **profile) as file,
+    ):
+        file.write(values, 1)
+    path.with_suffix(".tfw").write_text("\n".join(map(str, (10, 0, 0, -10, LEFT + 5, TOP - 5))))
+    asset = asset_of(path)
+    assert np.array_equal(read(asset, margin=0).values, values[:SIDE, :SIDE])
+    with rasterio.Env(TIFF_USE_OVR="YES"), rasterio.open(path, "r+") as file:
+        file.build_overviews([2, 4], rasterio.enums.Resampling.average)
+    assert path.with_suffix(".tif.ovr").exists()
+    close_files()
+    stats = ReadStats()
+    read_asset(
+        asset, grid(64, 64, size=40), resampling="bilinear", reading=Reading(), sign=lambda: asset.href, stats=stats
+    )
+    assert stats.decoded_pixels < 128 * 128 + 1

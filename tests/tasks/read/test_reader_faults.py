@@ -179,3 +179,35 @@ def test_the_file_is_closed_when_a_read_fails(tmp_path: Path) -> None:
     quick = Reading(retry=RetryPolicy(attempts=2, sleep=lambda seconds: None))
     with pytest.raises(UnreadableError, match="after 2 attempts"):
         read_asset(asset, grid(256, 256), resampling="nearest", reading=quick, sign=lambda: asset.href)
+
+
+@pytest.mark.parametrize(
+    ("content", "remote", "n_tries", "final"),
+    [
+        (b"no picture", False, 1, True),
+        (b"", False, 1, True),
+        (None, False, 1, True),
+        (b"<html>gone</html>", True, 3, True),
+        (None, True, 1, True),
+    ],
+)
+def test_what_will_not_heal_is_not_tried_for_minutes(
+    tmp_path: Path, content: bytes | None, remote: bool, n_tries: int, final: bool
+) -> None:
+    good = write_raster(tmp_path / "good.tif", np.ones((20, 20), np.uint16))
+    path = tmp_path / "bad.tif"
+    if content is not None:
+        path.write_bytes(content)
+    waits: list[float] = []
+    reading = Reading(retry=RetryPolicy(attempts=6, sleep=waits.append))
+    with serve(tmp_path) as server:
+        asset = asset_of(good, href=server.href("bad.tif") if remote else str(path))
+        with pytest.raises((UnreadableError, FileNotFoundError)) as refused:
+            read_asset(asset, grid(4, 4), resampling="nearest", reading=reading, sign=lambda: asset.href)
+    assert len(waits) == n_tries - 1
+    assert getattr(refused.value, "final", True) is final
+
+
+def test_the_verdict_on_a_read_survives_a_pickle() -> None:
+    again = pickle.loads(pickle.dumps(UnreadableError("gone", final=True)))  # noqa: S301
+    assert (str(again), again.final) == ("gone", True)
