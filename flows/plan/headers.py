@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from affine import Affine
+from pyproj.exceptions import CRSError
 
 from tilewright.catalogs.sensors import BANDS, SENTINEL_2
 from tilewright.catalogs.sources.registry import sign_href
@@ -178,7 +179,11 @@ def _differences(scene: Scene, asset: BandAsset, header: FileHeader) -> Iterator
 
 def _same_place(asset: BandAsset, header: FileHeader) -> bool:
     """True unless the item's CRS, or the extent by its shape and transform, differs from the file's by a pixel."""
-    if asset.crs and not same_crs(asset.crs, header.crs):
+    try:
+        if asset.crs and not same_crs(asset.crs, header.crs):
+            return False
+    except CRSError:
+        # A code that nobody knows is no place either.
         return False
     if asset.shape is None or asset.transform is None:
         return True

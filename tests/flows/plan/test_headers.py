@@ -140,6 +140,8 @@ def test_a_band_beyond_the_file_is_refused(tmp_path: Path) -> None:
         ({"nodata": float("nan")}, "states nodata nan, which uint16 cannot hold"),
         ({"dtype": "int16"}, "has int16 for data type, its file uint16"),
         ({"crs": "EPSG:32632"}, "states another place than its file"),
+        ({"crs": "EPSG:None"}, "states another place than its file"),
+        ({"crs": "EPSG:9999999"}, "states another place than its file"),
         ({"shape": (20, 40)}, "states another place than its file"),
         ({"transform": (10.0, 0.0, LEFT + 500, 0.0, -10.0, TOP)}, "states another place than its file"),
         ({"transform": (20.0, 0.0, LEFT, 0.0, -20.0, TOP), "shape": (10, 10)}, None),
