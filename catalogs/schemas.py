@@ -30,6 +30,14 @@ COLLECTION = f"{CORE}/collection-spec/json-schema/collection.json"
 
 EXTENSIONS = "https://stac-extensions.github.io"
 
+PROJECTION_2_0 = f"{EXTENSIONS}/projection/v2.0.0/schema.json"
+
+PROJECTION_1_2 = f"{EXTENSIONS}/projection/v1.2.0/schema.json"
+"""The one version of the projection extension that knows `proj:code` and, for older readers, `proj:epsg`.
+
+Source: its changelog, v1.2.0 ("`proj:code`" added, "`proj:epsg`" deprecated) and v2.0.0 ("`proj:epsg`" removed).
+"""
+
 # Where pystac keeps the core schemas, and the folder of the address that the others name them by.
 CORE_PARTS = ("bands", "basics", "common", "data-values", "datetime", "instrument", "licensing", "provider")
 
@@ -79,6 +87,7 @@ def stac_schemas() -> Schemas:
             for version in extension.iterdir():
                 schema = _read(version / "schema.json")
                 found[schema["$id"].rstrip("#")] = schema
+    found[PROJECTION_1_2] = _projection_1_2(found[PROJECTION_2_0])
     return Schemas.of(found)
 
 
@@ -90,6 +99,14 @@ def _deepest(failure: ValidationError) -> ValidationError:
             break
         failure = inner
     return failure
+
+
+def _projection_1_2(newer: dict[str, Any]) -> dict[str, Any]:
+    """The schema of version 1.2.0, which no package distributes: that of 2.0.0 and the field that 2.0.0 removed."""
+    text = json.dumps(newer).replace(PROJECTION_2_0, PROJECTION_1_2)
+    schema: dict[str, Any] = json.loads(text)
+    schema["definitions"]["fields"]["properties"]["proj:epsg"] = {"title": "EPSG code", "type": ["integer", "null"]}
+    return schema
 
 
 def _read(path: Traversable) -> dict[str, Any]:

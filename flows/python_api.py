@@ -140,11 +140,11 @@ class Product(Mapping[str, "xr.DataArray"]):
 
     @cached_property
     def layers(self) -> xr.Dataset:
-        """All layers and ``observations``, cut to the grid of the product."""
+        """All layers and ``observations`` on the grid of the product, with its period as the coordinate ``time``."""
         import rioxarray  # noqa: F401 - gives a layer its .rio
         import xarray as xr
 
-        from tilewright.tasks.zarr.store import STORE
+        from tilewright.tasks.zarr.declare import STORE
 
         try:
             opened = xr.open_zarr(self.storage.zarr(STORE, read_only=True))
@@ -153,13 +153,15 @@ class Product(Mapping[str, "xr.DataArray"]):
             raise StoreError(f"{self.output}/{STORE} cannot be opened ({type(error).__name__}): restore it.") from error
         try:
             height, width = self.report["grid"]["shape"]
-            left, bottom, right, top = self.report["grid"]["bounds"]
-            half = self.report["grid"]["resolution"] / 2
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError(f"{self.output}/report.json does not say the grid of the product: restore it.") from error
-        cut = opened.sel(x=slice(left + half / 2, right - half / 2), y=slice(top - half / 2, bottom + half / 2))
-        assert dict(cut.sizes) == {"y": height, "x": width}, "the store covers the grid of the product"
-        return cut
+        found = opened.sizes.get("y"), opened.sizes.get("x")
+        if found != (height, width):
+            raise StoreError(
+                f"{self.output}/{STORE} has the shape {found}, the product {(height, width)}: an older Tilewright made "
+                "it. Run the job again with --replace."
+            )
+        return opened
 
     @cached_property
     def report(self) -> dict[str, Any]:

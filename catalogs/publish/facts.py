@@ -135,7 +135,7 @@ class GridFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeFacts:
-    """When the product's scenes were taken, from `start` to `end`, and when it was `created`; all with a time zone."""
+    """The period the product was asked for, `start` and `end` included, and when it was `created`; with time zones."""
 
     start: datetime
     end: datetime

@@ -37,6 +37,8 @@ GEOJSON = "application/geo+json"
 
 CODE = re.compile(r"[A-Za-z]+:[0-9A-Za-z_]+")
 
+EPSG = re.compile(r"EPSG:(\d+)", re.IGNORECASE)
+
 LICENSE = "other"
 """STAC 1.1's word for a license without an SPDX identifier: a map's depends on those of its model and scenes."""
 
@@ -50,14 +52,14 @@ def build_item(product: ProductFacts) -> pystac.Item:
         InvalidStacError: the facts do not make a valid Item.
     """
     start, end = product.time.start, product.time.end
-    single = start == end
     item = pystac.Item(
         id=product.id,
         geometry=dict(product.footprint.geometry),
         bbox=list(product.footprint.bbox),
-        datetime=start if single else None,
-        start_datetime=None if single else start,
-        end_datetime=None if single else end,
+        # Source: STAC 1.1, item-spec: null for a period, with both of its ends.
+        datetime=start if start == end else None,
+        start_datetime=start,
+        end_datetime=end,
         properties=_properties(product),
         stac_extensions=_extensions(product),
         collection=product.collection,
@@ -226,12 +228,20 @@ def file_asset(file: FileFacts) -> pystac.Asset:
 
 
 def grid_fields(grid: GridFacts) -> dict[str, Any]:
-    """The fields of the projection extension; a CRS without a code is written as WKT."""
+    """The fields of the projection extension; a CRS without a code is written as WKT.
+
+    `proj:epsg` is for readers of versions before 2.0, such as stackstac, and stands beside `proj:code`.
+    """
     a, b, c, d, e, f = grid.transform
     height, width = grid.shape
     corners = [(c + a * x + b * y, f + d * x + e * y) for x in (0, width) for y in (0, height)]
     xs, ys = [corner[0] for corner in corners], [corner[1] for corner in corners]
-    named = {"proj:code": grid.crs} if CODE.fullmatch(grid.crs) else {"proj:code": None, "proj:wkt2": grid.crs}
+    named: dict[str, Any] = (
+        {"proj:code": grid.crs} if CODE.fullmatch(grid.crs) else {"proj:code": None, "proj:wkt2": grid.crs}
+    )
+    epsg = EPSG.fullmatch(grid.crs)
+    if epsg:
+        named["proj:epsg"] = int(epsg[1])
     return {
         **named,
         "proj:shape": list(grid.shape),

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.errors import CatalogError
-from tilewright.catalogs.schemas import COLLECTION, EXTENSIONS, ITEM, STAC_VERSION, stac_schemas
+from tilewright.catalogs.schemas import COLLECTION, EXTENSIONS, ITEM, PROJECTION_1_2, STAC_VERSION, stac_schemas
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ FILE = f"{EXTENSIONS}/file/v2.1.0/schema.json"
 
 PROCESSING = f"{EXTENSIONS}/processing/v1.1.0/schema.json"
 
-PROJECTION = f"{EXTENSIONS}/projection/v2.0.0/schema.json"
+PROJECTION = PROJECTION_1_2
 
 RASTER = f"{EXTENSIONS}/raster/v1.1.0/schema.json"
 

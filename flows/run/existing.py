@@ -115,10 +115,10 @@ def _check_writable(folder: Path, output: str) -> None:
 def check_renewal(existing: ExistingProduct, plan: Plan) -> None:
     """Check that blocks of the existing product can be kept under a new plan.
 
-    Raises StoreError if grid, lattice, scale or Zarr format differ.
+    Raises StoreError if the format of the plan, grid, lattice, scale or Zarr format differ.
     """
     plain = plan.to_json()
-    fixed = ("grid", "lattice", "up", "down")
+    fixed = ("format", "grid", "lattice", "up", "down")
     differing = [name for name in fixed if json_digest(plain[name]) != json_digest(existing.plain.get(name))]
     request = existing.plain.get("request") or {}
     if plan.request.get("zarr_format") != request.get("zarr_format"):

@@ -13,7 +13,7 @@ from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.ledger import ENTRIES, PLAN
 from tilewright.tasks.storage.lock import LOCK
 from tilewright.tasks.storage.storage import STATE_FOLDER
-from tilewright.tasks.zarr.store import STORE, StoredLayer, declare_store
+from tilewright.tasks.zarr.declare import BLOCKS, STORE, StoredLayer, declare_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,7 +75,7 @@ def check_disk_space(storage: Storage, plan: Plan, card: ModelCard) -> None:
 
 
 def declare_product(storage: Storage, plan: Plan, card: ModelCard, *, zarr_format: Literal[2, 3]) -> None:
-    """Declare the whole store of a plan: its layers and the observation counts."""
+    """Declare both stores of a plan: its layers and the observation counts, their blocks, and the period."""
     known = {spec.name: spec for spec in card.layer_specs()}
     layers = [_stored_layer(known[name]) for name in plan.raster.layers]
     counts = StoredLayer(
@@ -87,6 +87,7 @@ def declare_product(storage: Storage, plan: Plan, card: ModelCard, *, zarr_forma
         box=plan.raster.product_box,
         block=plan.raster.product_block,
         layers=[*layers, counts],
+        period=plan.period,
         attributes={"title": plan.name, "source": f"{card.name} by tilewright {plan.versions['tilewright']}"},
         zarr_format=zarr_format,
     )
@@ -118,10 +119,15 @@ def remove_layers(storage: Storage, names: Iterable[str]) -> None:
         files = re.compile(
             rf"({STATE_FOLDER}/(cogs|pyramid)/)?{re.escape(name)}(_r\d+c\d+)?\.(tif|tif\.aux\.xml|vrt|tif\.json|json)"
         )
-        storage.delete([key for key in known if files.fullmatch(key) or (key.startswith(STORE) and f"/{name}/" in key)])
+        storage.delete([key for key in known if files.fullmatch(key) or _is_array(key, name)])
         if storage.folder is not None:
-            for folder in [path for path in (storage.folder / STORE).rglob(name) if path.is_dir()]:
+            stores = (storage.folder / store for store in (STORE, BLOCKS))
+            for folder in [path for store in stores for path in store.rglob(name) if path.is_dir()]:
                 shutil.rmtree(folder)
+
+
+def _is_array(key: str, name: str) -> bool:
+    return key.startswith((STORE, BLOCKS)) and f"/{name}/" in key
 
 
 def _stored_layer(spec: Any) -> StoredLayer:
@@ -160,8 +166,10 @@ def needed_disk_bytes(
     """
     files = [_compressed_bytes(kind, dtype, shape) * PYRAMID_FACTOR for kind, dtype in layers]
     stored = [*files, _compressed_bytes(*OBSERVATIONS, shape) * PYRAMID_FACTOR]
+    # Until the product is published its blocks are stored beside its own arrays.
+    blocks = sum(stored) / PYRAMID_FACTOR
     staged = sorted((size / n_parts for size in files for _ in range(min(n_parts, MAX_PARALLEL_FILES))), reverse=True)
-    return int(sum(stored) * share_left + sum(files) + STAGING_FACTOR * sum(staged[:MAX_PARALLEL_FILES]))
+    return int((blocks + sum(stored)) * share_left + sum(files) + STAGING_FACTOR * sum(staged[:MAX_PARALLEL_FILES]))
 
 
 def _compressed_bytes(kind: str, dtype: str, shape: tuple[int, int]) -> float:

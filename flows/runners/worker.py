@@ -37,7 +37,7 @@ def open_worker(storage: Storage, plan: Plan, card: ModelCard, settings: WorkerS
         plan=plan,
         model=load_model(plan, card, provider=settings.provider, batch=settings.batch),
         storage=storage,
-        store=open_store(storage, box=plan.raster.product_box, block=plan.raster.product_block),
+        store=open_store(storage, **plan.raster.store_boxes),
         failures=failures,
         access=scene_access(plan_source(plan), failures, threads=settings.read_threads),
     )

@@ -38,6 +38,15 @@ class PixelBox:
             col_stop=self.col_stop + margin,
         )
 
+    def shift(self, rows: int, cols: int) -> PixelBox:
+        """The box moved down and to the right."""
+        return PixelBox(
+            row_start=self.row_start + rows,
+            row_stop=self.row_stop + rows,
+            col_start=self.col_start + cols,
+            col_stop=self.col_stop + cols,
+        )
+
     def intersect(self, other: PixelBox) -> PixelBox:
         """The box of the pixels in both boxes; it may be empty."""
         return PixelBox(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from tilewright.tasks.plan.inputs import InputPlan
@@ -72,6 +73,13 @@ class Plan:
     n_items_left_out: int = 0
     coverage: tuple[dict[str, Any], ...] = ()
     _memo: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def period(self) -> tuple[datetime, datetime]:
+        """The first and the last moment of the periods asked for, both included, in UTC."""
+        periods = self.request["period"]
+        starts, ends = ([datetime.fromisoformat(each[name]) for each in periods] for name in ("start", "end"))
+        return min(starts), max(ends)
 
     def settings_key(self) -> str:
         """Digest of everything but scenes that decides the pixels of all blocks: model, grid, lattice, settings."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from shapely.geometry import mapping, shape
 
@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from shapely.geometry.base import BaseGeometry
+
+
+class StoreBoxes(TypedDict):
+    """The whole blocks, the product and the side of a block in product pixels, as arguments of ``open_store``."""
+
+    box: PixelBox
+    extent: PixelBox
+    block: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +56,13 @@ class RasterPlan:
 
     @property
     def product_box(self) -> PixelBox:
-        """The box of whole blocks that the store covers, in product pixels."""
+        """The box of whole blocks that cover the product, in product pixels."""
         return self.product_box_of(covered_box(self.grid, block=self.lattice.block))
+
+    @property
+    def store_boxes(self) -> StoreBoxes:
+        """The boxes and the block with which the product's store is opened."""
+        return {"box": self.product_box, "extent": self.product_grid.extent, "block": self.product_block}
 
     @property
     def aoi_geometry(self) -> BaseGeometry:

@@ -78,7 +78,7 @@ def _km2_by_value(storage: Storage, plan: Plan, layer: WrittenLayer) -> dict[int
 def _strips(storage: Storage, plan: Plan, layer: WrittenLayer) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Strips of a layer from top to bottom: values (rows, width) inside the grid's extent, km2 of a pixel (rows,)."""
     grid, extent = plan.raster.product_grid, plan.raster.product_grid.extent
-    store = open_store(storage, box=plan.raster.product_box, block=plan.raster.product_block, read_only=True)
+    store = open_store(storage, **plan.raster.store_boxes, read_only=True)
     layer_rows = LayerRows(store=store, name=layer.spec.name, box=extent)
     for start in range(0, extent.shape[0], STRIP_ROWS):
         stop = min(start + STRIP_ROWS, extent.shape[0])

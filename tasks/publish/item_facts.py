@@ -60,7 +60,7 @@ def product_facts(
 ) -> ProductFacts:
     """The facts of the product's Item. ``folder`` holds the files as they are published, but for the layers."""
     plan, card = worker.plan, worker.model.card
-    moments = [scene.datetime for entry in plan.inputs for scene in entry.scenes]
+    start, end = plan.period
     grid = plan.raster.product_grid
     return ProductFacts(
         id=plan.name,
@@ -68,7 +68,7 @@ def product_facts(
         title=plan.name,
         description=f"{', '.join(plan.raster.layers)} of {report['area_km2']:.1f} km2 by the model {card.name}",
         footprint=footprint_facts(shape(plan.request["area"])),
-        time=TimeFacts(start=min(moments), end=max(moments), created=created),
+        time=TimeFacts(start=start, end=end, created=created),
         grid=GridFacts(
             crs=grid.crs,
             shape=grid.extent.shape,

@@ -1,4 +1,4 @@
-"""Writes the layers of a complete store as files: COGs, and a VRT over the parts of a large layer; and the pyramid."""
+"""Writes the layers of a product whose blocks are all there: its Zarr arrays and pyramid, COGs, VRTs over parts."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tilewright.tasks.progress import Listener
     from tilewright.tasks.storage.ledger import BlockEntry
     from tilewright.tasks.storage.storage import Storage
+    from tilewright.tasks.zarr.store import ProductStore
 
 
 T = TypeVar("T")
@@ -92,7 +93,7 @@ def write_layers(
     n_cores: int,
     listener: Listener,
 ) -> WrittenLayers:
-    """Every layer as uploaded, strictly valid COGs, cut to the requested area; the store's pyramid is written as well.
+    """Every layer as uploaded, strictly valid COGs, and as Zarr with smaller levels; both cut to the requested area.
 
     Existing files and pyramid chunks that were made of the same blocks are kept. Files of these layers that an earlier
     plan cut differently are removed. Files are written on at most ``n_cores`` threads.
@@ -104,10 +105,10 @@ def write_layers(
     parts, clock = product_parts(plan), _Clock()
     wanted = {(spec.name, part): _cog_file(plan, entries, spec, part, parts) for spec in specs for part in parts}
     listener(Stage(name="cogs", total=len(wanted)))
-    store = open_store(storage, box=plan.raster.product_box, block=plan.raster.product_block, read_only=True)
+    store = open_store(storage, **plan.raster.store_boxes)
     pool = ThreadPoolExecutor(min(n_cores, MAX_PARALLEL_FILES), thread_name_prefix="tilewright-finish")
     try:
-        pyramid = pool.submit(clock.timed("pyramid", partial(_write_pyramid, storage, plan, specs, entries, n_cores)))
+        pyramid = pool.submit(clock.timed("pyramid", partial(_write_pyramid, store, plan, specs, entries, n_cores)))
         futures = {
             key: pool.submit(clock.timed("cogs", partial(ensure_cog, storage, store, file, threads=n_cores)))
             for key, file in wanted.items()
@@ -181,16 +182,15 @@ def _cog_file(
 
 
 def _write_pyramid(
-    storage: Storage, plan: Plan, specs: list[LayerSpec], entries: Mapping[str, BlockEntry], threads: int
+    store: ProductStore, plan: Plan, specs: list[LayerSpec], entries: Mapping[str, BlockEntry], threads: int
 ) -> None:
     kinds: dict[str, str] = {**{spec.name: spec.kind for spec in specs}, "observations": "value"}
     checksums = {name: {(entry.row, entry.col): entry.checksums[name] for entry in entries.values()} for name in kinds}
     write_pyramid(
-        storage,
+        store,
         grid=plan.raster.product_grid,
-        box=plan.raster.product_box,
-        block=plan.raster.product_block,
         kinds=kinds,
+        period=plan.period,
         checksums=checksums,
         threads=threads,
     )

@@ -22,6 +22,7 @@ from tilewright.tasks.report.render import render_report
 from tilewright.tasks.report.sections import headline
 from tilewright.tasks.storage.ledger import PLAN
 from tilewright.tasks.storage.storage import json_bytes, staging_folder
+from tilewright.tasks.zarr.store import remove_waiting
 from tilewright.tasks.zarr.thumbnail import read_thumbnail
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ def publish_product(
     for name in parts:
         storage.write_json(name, plain[name])
     storage.write_json("collection.json", _collection(storage.read_json("collection.json"), items))
+    # All that the blocks hold is in the layers by now; a run that ends here verifies it there.
+    remove_waiting(storage)
     storage.write_json("item.json", plain["item.json"])
     return report
 
@@ -92,8 +95,7 @@ def _small_layers(storage: Storage, plan: Plan, written: WrittenLayers) -> dict[
         layer.spec.name: read_thumbnail(
             storage,
             layer.spec.name,
-            box=plan.raster.product_box,
-            area=plan.raster.product_grid.extent,
+            shape=plan.raster.product_grid.extent.shape,
             max_size=PICTURE_SIZE,
             kind=layer.spec.kind,
         )

@@ -1,5 +1,5 @@
-"""The Zarr store of a product, its georeference, and its pyramid of smaller levels.
+"""The Zarr store of a product, its georeference and period, and its pyramid of smaller levels.
 
-Reading order: store, georeference, pyramid, pyramid_fill, downsample, thumbnail.
+Reading order: declare, georeference, period, store, cut, pyramid, pyramid_fill, downsample, thumbnail.
 It may import grid and storage.
 """

@@ -49,16 +49,24 @@ class Georeference:
         return (left, bottom, right, top)
 
 
-def declare_grid(group: zarr.Group, georeference: Georeference) -> None:
-    """Write a group's coordinates, CRS and georeference; repeated calls are harmless."""
+FLAT = ("y", "x")
+"""The dimensions of a layer."""
+
+
+def declare_grid(group: zarr.Group, georeference: Georeference, *, dimensions: tuple[str, str] = FLAT) -> None:
+    """Write a group's coordinates, CRS and georeference; repeated calls are harmless.
+
+    ``dimensions`` are the names of (y, x): a group inside another needs names of its own, since the groups of a tree
+    share the coordinates of those above them (xarray, DataTree).
+    """
     zarr_format = group.metadata.zarr_format
+    group.update_attributes({"Conventions": "CF-1.11", **_conventions(group, georeference, dimensions)})
     # xarray makes the grid mapping a coordinate, as rioxarray expects, only if "coordinates" names it.
-    group.update_attributes(
-        {"Conventions": "CF-1.11", "coordinates": "spatial_ref", **_conventions(group, georeference)}
-    )
-    for name, values in _pixel_centres(georeference).items():
+    add_coordinates(group, "spatial_ref")
+    for name, axis, values in zip(dimensions, FLAT, _pixel_centres(georeference), strict=True):
         if name not in group:
-            _declare_axis(group, name, values, crs=georeference.crs, zarr_format=zarr_format)
+            attributes = _axis_attributes(axis, georeference.crs)
+            _declare_axis(group, name, values, attributes=attributes, zarr_format=zarr_format)
     if "spatial_ref" not in group:
         transform = " ".join(repr(float(value)) for value in georeference.transform.to_gdal())
         attributes = {**pyproj.CRS(georeference.crs).to_cf(), "GeoTransform": transform}
@@ -66,9 +74,15 @@ def declare_grid(group: zarr.Group, georeference: Georeference) -> None:
             "spatial_ref",
             shape=(),
             dtype="int64",
-            fill_value=0,
+            fill_value=None if zarr_format == 2 else 0,
             attributes=with_dimension_names(attributes, (), zarr_format),
         )
+
+
+def add_coordinates(group: zarr.Group, *names: str) -> None:
+    """Add names to those of the group's coordinates that are no dimension. Source: xarray, ``decode_coords``."""
+    known = str(group.attrs.get("coordinates", "")).split()
+    group.update_attributes({"coordinates": " ".join(dict.fromkeys([*known, *names]))})
 
 
 def with_dimension_names(attributes: Mapping[str, Any], names: tuple[str, ...], zarr_format: int) -> dict[str, Any]:
@@ -76,12 +90,13 @@ def with_dimension_names(attributes: Mapping[str, Any], names: tuple[str, ...], 
     return {**attributes, "_ARRAY_DIMENSIONS": list(names)} if zarr_format == 2 else dict(attributes)
 
 
-def _pixel_centres(georeference: Georeference) -> dict[str, np.ndarray]:
+def _pixel_centres(georeference: Georeference) -> tuple[np.ndarray, np.ndarray]:
+    """The coordinates (y, x)."""
     height, width = georeference.shape
-    return {
-        "y": _axis(georeference.transform.f, georeference.transform.e, height),
-        "x": _axis(georeference.transform.c, georeference.transform.a, width),
-    }
+    return (
+        _axis(georeference.transform.f, georeference.transform.e, height),
+        _axis(georeference.transform.c, georeference.transform.a, width),
+    )
 
 
 def _axis(origin: float, step: float, n_pixels: int) -> np.ndarray:
@@ -92,28 +107,32 @@ def _axis(origin: float, step: float, n_pixels: int) -> np.ndarray:
     return (start + np.arange(n_pixels) + 0.5) * step
 
 
-def _declare_axis(group: zarr.Group, name: str, values: np.ndarray, *, crs: str, zarr_format: int) -> None:
-    attributes = {**_axis_attributes(name, crs), "axis": name.upper()}
+def _declare_axis(
+    group: zarr.Group, name: str, values: np.ndarray, *, attributes: dict[str, str], zarr_format: int
+) -> None:
     array = group.create_array(
         name,
         shape=values.shape,
         chunks=values.shape,
         dtype="float64",
+        # Readers of format 2 mask what equals the fill value, and 0 is a coordinate.
+        fill_value=None if zarr_format == 2 else 0.0,
         dimension_names=(name,) if zarr_format == 3 else None,
         attributes=with_dimension_names(attributes, (name,), zarr_format),
     )
     array[:] = values
 
 
-def _axis_attributes(name: str, crs: str) -> dict[str, str]:
-    """The standard name and units of an axis. Source: CF-1.11, sections 4.1, 4.2 and 5.6."""
+def _axis_attributes(axis: str, crs: str) -> dict[str, str]:
+    """The standard name and units of the axis x or y. Source: CF-1.11, sections 4.1, 4.2 and 5.6."""
     if is_geographic(crs):
-        standard, unit = {"x": ("longitude", "degrees_east"), "y": ("latitude", "degrees_north")}[name]
-        return {"standard_name": standard, "units": unit}
-    return {"standard_name": f"projection_{name}_coordinate", "units": pyproj.CRS(crs).axis_info[0].unit_name}
+        standard, unit = {"x": ("longitude", "degrees_east"), "y": ("latitude", "degrees_north")}[axis]
+    else:
+        standard, unit = f"projection_{axis}_coordinate", pyproj.CRS(crs).axis_info[0].unit_name
+    return {"standard_name": standard, "units": unit, "axis": axis.upper()}
 
 
-def _conventions(group: zarr.Group, georeference: Georeference) -> dict[str, Any]:
+def _conventions(group: zarr.Group, georeference: Georeference, dimensions: tuple[str, str]) -> dict[str, Any]:
     """The georeference by the proj: and spatial: conventions; the group's other conventions are kept."""
     code = (
         {"proj:code": georeference.crs}
@@ -126,7 +145,7 @@ def _conventions(group: zarr.Group, georeference: Georeference) -> dict[str, Any
     return {
         "zarr_conventions": [PROJ, SPATIAL, *others],
         **code,
-        "spatial:dimensions": ["y", "x"],
+        "spatial:dimensions": list(dimensions),
         "spatial:transform": list(georeference.transform)[:6],
         "spatial:bbox": list(georeference.bounds),
         "spatial:shape": list(georeference.shape),

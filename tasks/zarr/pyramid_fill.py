@@ -1,4 +1,4 @@
-"""Filling the smaller levels of a layer: three levels from one read, in units that a restart does not repeat."""
+"""Filling the levels of a layer: three smaller ones from one read, in units that a restart does not repeat."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tilewright.tasks.grid.blocks import block_at, block_range
+from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.storage.ledger import json_digest
 from tilewright.tasks.storage.storage import STATE_FOLDER
+from tilewright.tasks.zarr.cut import cut_shards
 from tilewright.tasks.zarr.downsample import halve
 
 if TYPE_CHECKING:
@@ -20,12 +23,13 @@ if TYPE_CHECKING:
     import zarr
 
     from tilewright.tasks.storage.storage import Storage
+    from tilewright.tasks.zarr.store import ProductStore
 
 
 DEPTH = 3
-"""Levels made from one read. A unit is one block of the third level, which is 8 x 8 blocks of the full layer."""
+"""Levels made from one read. A unit is one shard of the third level, which is 8 x 8 shards of the full layer."""
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the way levels are made changes, so that no existing one is kept."""
 
 
@@ -41,26 +45,21 @@ class FilledUnits:
 
     @classmethod
     def read(
-        cls,
-        storage: Storage,
-        name: str,
-        *,
-        checksums: Mapping[tuple[int, int], str] | None,
-        first: tuple[int, int],
-        created: bool,
+        cls, store: ProductStore, name: str, *, checksums: Mapping[tuple[int, int], str] | None, created: bool
     ) -> FilledUnits:
-        """The units of a layer, from the ``checksums`` of its blocks by absolute (row, col); ``first`` is the store's.
+        """The units of a layer, from the ``checksums`` of its blocks by absolute (row, col).
 
         No filled unit is known if ``checksums`` is None or an array was ``created``.
         """
         key = f"{STATE_FOLDER}/pyramid/{name}.json"
-        known = storage.read_json(key) if checksums is not None and not created else None
+        known = store.storage.read_json(key) if checksums is not None and not created else None
         units: dict[str, dict[str, str]] = {}
         for (row, col), checksum in sorted((checksums or {}).items()):
-            unit = f"{(row - first[0]) >> DEPTH}_{(col - first[1]) >> DEPTH}"
-            units.setdefault(unit, {})[f"{row}_{col}"] = checksum
+            for unit in _units_of(store, row, col):
+                units.setdefault(unit, {})[f"{row}_{col}"] = checksum
         wanted = {unit: json_digest({"format": FORMAT, "blocks": blocks}) for unit, blocks in units.items()}
-        return cls(storage=storage, key=key, known=known if isinstance(known, dict) else {}, wanted=wanted)
+        known = known if isinstance(known, dict) else {}
+        return cls(storage=store.storage, key=key, known=known, wanted=wanted)
 
     def is_filled(self, unit: str) -> bool:
         """True if a unit has been filled from the same blocks."""
@@ -72,6 +71,16 @@ class FilledUnits:
             with self._lock:
                 self.known[unit] = self.wanted[unit]
                 self.storage.write_json(self.key, self.known)
+
+
+def _units_of(store: ProductStore, row: int, col: int) -> list[str]:
+    """The names of the units that a block touches: up to four, since units begin at the product's first pixel."""
+    block, extent = store.block, store.extent
+    inside = block_at(row=row, col=col, block=block, halo=0).inner.intersect(extent)
+    if inside.empty:
+        return []
+    rows, cols = block_range(inside.shift(-extent.row_start, -extent.col_start), block=block << DEPTH)
+    return [f"{unit_row}_{unit_col}" for unit_row in rows for unit_col in cols]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +102,16 @@ class _LevelGroup:
         height, width = self.levels[-1].shape
         return [(row, col) for row in range(-(-height // self.block)) for col in range(-(-width // self.block))]
 
+    def box(self, unit: tuple[int, int]) -> PixelBox:
+        """The pixels of a unit in the group's first level."""
+        side, (height, width) = self.block << self.depth, self.levels[0].shape
+        whole = block_at(row=unit[0], col=unit[1], block=side, halo=0).inner
+        return whole.intersect(PixelBox.at(0, 0, shape=(height, width)))
+
     def fill(self, unit: tuple[int, int], pool: ThreadPoolExecutor) -> None:
         """Fill one unit in every level: each shard of the first from one read, the others from arrays in memory."""
+        if self.depth == 0:
+            return
         first, side = self.levels[1], self.block << (self.depth - 1)
         top, left = unit[0] * side, unit[1] * side
         bottom, right = min(top + side, first.shape[0]), min(left + side, first.shape[1])
@@ -134,25 +151,32 @@ class _LevelGroup:
 
 
 def write_levels(
-    storage: Storage,
+    store: ProductStore,
     levels: Sequence[zarr.Array[Any]],
     *,
+    name: str,
     kind: str,
-    block: int,
     filled: FilledUnits,
     pool: ThreadPoolExecutor,
 ) -> None:
-    """Fill all ``levels`` after the first, each half of the one before, in shards of ``block`` pixels a side.
+    """Cut the full level of the layer ``name`` out of its blocks, and fill all others, each half of the one before.
+
+    ``levels`` are the arrays, the full one first.
 
     Raises StorageError, which names the layer.
     """
     # With an odd block every second shard starts between two pixels of the next level: one level per read then.
-    depth = DEPTH if block % 2 == 0 else 1
-    for start in range(0, len(levels) - 1, depth):
-        group = _LevelGroup(storage=storage, levels=levels[start : start + depth + 1], kind=kind, block=block)
+    depth = DEPTH if store.block % 2 == 0 else 1
+    for start in range(0, max(len(levels) - 1, 1), depth):
+        group = _LevelGroup(
+            storage=store.storage, levels=levels[start : start + depth + 1], kind=kind, block=store.block
+        )
         for row, col in group.units():
             # Only units of the first three levels are recorded: their blocks in the full layer are known.
-            name = f"{row}_{col}" if start == 0 and group.depth == DEPTH else ""
-            if not filled.is_filled(name):
+            unit = f"{row}_{col}" if start == 0 and group.depth == DEPTH else ""
+            cut = start == 0 and cut_shards(
+                store, name, group.box((row, col)), pool=pool, compare=filled.is_filled(unit)
+            )
+            if cut or not filled.is_filled(unit):
                 group.fill((row, col), pool)
-                filled.record(name)
+                filled.record(unit)

@@ -1,89 +1,114 @@
-"""The Zarr store of a product: first its whole metadata is declared, then it is filled by whole shards."""
+"""The open store of a product: whole blocks, which wait beside the ledger, and the arrays that are cut out of them."""
 
 from __future__ import annotations
 
 import hashlib
-import warnings
+import shutil
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import zarr
-from zarr.codecs import ZstdCodec
-from zarr.errors import ZarrUserWarning
 
+from tilewright.tasks.grid.blocks import block_at, block_range
 from tilewright.tasks.grid.pixel_box import PixelBox
-from tilewright.tasks.zarr.georeference import Georeference, declare_grid, with_dimension_names
+from tilewright.tasks.zarr.declare import BLOCKS, STORE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from tilewright.tasks.grid.grid import Grid
     from tilewright.tasks.storage.storage import Storage
-
-
-STORE = "data.zarr"
-
-INNER_CHUNK = 512
-"""Side in pixels of a chunk, the smallest piece that can be read alone; about the size of a viewer's requests."""
-
-ZSTD_LEVEL = 1
-"""Measured: level 1 writes 563 Mpx of classes per core-second, and higher levels save little space."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredLayer:
-    """A layer as it is stored; ``nodata`` is also the fill value, which Zarr returns for unwritten chunks."""
-
-    name: str
-    dtype: str
-    nodata: float
-    unit: str = "1"
-    description: str = ""
-    attributes: tuple[tuple[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProductStore:
-    """The open store: ``box`` is its extent in absolute pixels, ``block`` the side of a shard in pixels."""
+    """The open store: per layer, ``waiting`` holds whole blocks and ``published`` the product's own array.
+
+    ``box`` is the extent of the first, ``extent`` of the second, in absolute pixels; ``block`` is the side of a shard.
+    A pixel of a block that waits is read there, any other from the product's array.
+    """
 
     storage: Storage
     group: zarr.Group
-    layers: Mapping[str, zarr.Array[Any]]
+    waiting: Mapping[str, zarr.Array[Any]]
+    published: Mapping[str, zarr.Array[Any]]
     box: PixelBox
+    extent: PixelBox
     block: int
+    _places: dict[str, set[tuple[int, int]]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def write_block(self, inner: PixelBox, arrays: Mapping[str, np.ndarray]) -> None:
         """Write one block of every layer in ``arrays``; each array (height, width) is exactly one shard.
 
-        A partial write would read, merge and replace the shard, so that two writers would silently lose pixels. A layer
-        that is nodata everywhere has no object; an existing one is removed.
+        A partial write would read, merge and replace the shard, so that two writers would silently lose pixels. A block
+        of nodata is an object too: it replaces what the product's array holds.
 
         Raises StorageError, which names the layer and the storage; ValueError for a write that is not a whole shard.
         """
         for name, array in arrays.items():
-            target = self.layers[name]
+            target = self.waiting[name]
             rows, cols = self._shard_slices(inner, array, target)
             self.storage.call_with_retries(f"write layer {name} to", partial(target.__setitem__, (rows, cols), array))
+            if name in self._places:
+                self._places[name].add((rows.start // self.block, cols.start // self.block))
 
     def erase_block(self, inner: PixelBox) -> None:
         """Set one block to nodata in every layer."""
-        shape = inner.shape
-        for name, layer in self.layers.items():
-            self.write_block(inner, {name: np.full(shape, layer.fill_value, dtype=layer.dtype)})
+        for name, layer in self.waiting.items():
+            self.write_block(inner, {name: np.full(inner.shape, layer.fill_value, dtype=layer.dtype)})
 
     def read_box(self, name: str, box: PixelBox) -> np.ndarray:
-        """One layer inside ``box``, shape (height, width), stored dtype.
+        """One layer inside ``box``, shape (height, width), stored dtype; nodata outside the product.
 
         Raises StorageError if storage refuses, and the codecs' errors if stored bytes are corrupt.
         """
-        array, window = self.layers[name], box.slices_in(self.box)
-        return np.asarray(self.storage.call_with_retries(f"read layer {name} of", lambda: array[window]))
+        layer, absent = self.waiting[name], list(self._absent(name, box))
+        if not absent:
+            return self._read(name, layer, box.slices_in(self.box))
+        if len(absent) == self._n_touched(box):
+            pixels = np.full(box.shape, layer.fill_value, dtype=layer.dtype)
+            absent = [box]
+        else:
+            pixels = self._read(name, layer, box.slices_in(self.box))
+        for piece in absent:
+            inside = piece.intersect(box).intersect(self.extent)
+            if not inside.empty:
+                published = self._read(name, self.published[name], inside.slices_in(self.extent))
+                pixels[inside.slices_in(box)] = published
+        return pixels
+
+    def waits_in(self, name: str, box: PixelBox) -> bool:
+        """True if a block that touches ``box`` waits to be cut out."""
+        return len(list(self._absent(name, box))) < self._n_touched(box)
 
     def block_checksum(self, inner: PixelBox, names: Sequence[str]) -> dict[str, str]:
         """The checksum of one block per layer, read back from storage; raises as ``read_box`` does."""
         return {name: array_sha256(self.read_box(name, inner)) for name in names}
+
+    def places(self, name: str) -> set[tuple[int, int]]:
+        """(row, col) of the blocks of a layer that wait, counted from the first of ``box``; listed once."""
+        if name not in self._places:
+            keys = (key.rsplit("/", 2)[-2:] for key in self.storage.keys(f"{BLOCKS}/{name}/c"))
+            # An upload that broke off leaves a file with another ending.
+            self._places[name] = {(int(row), int(col)) for row, col in keys if row.isdigit() and col.isdigit()}
+        return self._places[name]
+
+    def _absent(self, name: str, box: PixelBox) -> Iterator[PixelBox]:
+        """The boxes of the blocks that touch ``box`` and do not wait."""
+        places, top, left = self.places(name), self.box.row_start // self.block, self.box.col_start // self.block
+        rows, cols = block_range(box, block=self.block)
+        for row in rows:
+            for col in cols:
+                if (row - top, col - left) not in places:
+                    yield block_at(row=row, col=col, block=self.block, halo=0).inner
+
+    def _n_touched(self, box: PixelBox) -> int:
+        rows, cols = block_range(box, block=self.block)
+        return len(rows) * len(cols)
+
+    def _read(self, name: str, array: zarr.Array[Any], window: tuple[slice, slice]) -> np.ndarray:
+        return np.asarray(self.storage.call_with_retries(f"read layer {name} of", lambda: array[window]))
 
     def _shard_slices(self, inner: PixelBox, array: np.ndarray, target: zarr.Array[Any]) -> tuple[slice, slice]:
         rows, cols = inner.slices_in(self.box)
@@ -107,88 +132,41 @@ class ProductStore:
         return rows, cols
 
 
-def declare_store(
-    storage: Storage,
-    *,
-    grid: Grid,
-    box: PixelBox,
-    block: int,
-    layers: Sequence[StoredLayer],
-    attributes: Mapping[str, Any],
-    zarr_format: Literal[2, 3] = 3,
-) -> None:
-    """Write the metadata of the whole store: layers, coordinates and CRS, no pixel; repeated calls are harmless."""
-
-    def declare() -> None:
-        store = storage.zarr(STORE)
-        group = zarr.open_group(store, mode="a", zarr_format=zarr_format)
-        declare_grid(group, Georeference.of(grid, box))
-        group.update_attributes(dict(attributes))
-        for layer in layers:
-            if layer.name not in group:
-                _declare_layer(group, layer, box=box, block=block, zarr_format=zarr_format)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ZarrUserWarning)
-            zarr.consolidate_metadata(store, zarr_format=zarr_format)
-
-    storage.call_with_retries("declare the store in", declare)
-
-
-def open_store(storage: Storage, *, box: PixelBox, block: int, read_only: bool = False) -> ProductStore:
-    """The open store, to write blocks or to read."""
-    store = storage.zarr(STORE, read_only=read_only)
+def open_store(
+    storage: Storage, *, box: PixelBox, extent: PixelBox, block: int, read_only: bool = False
+) -> ProductStore:
+    """The open store, to write blocks or to read; ``box`` holds the whole blocks, ``extent`` the product."""
     mode: Literal["r", "r+"] = "r" if read_only else "r+"
 
     def open_layers() -> ProductStore:
-        group = zarr.open_group(store, mode=mode, use_consolidated=False)
+        group = zarr.open_group(storage.zarr(STORE, read_only=read_only), mode=mode, use_consolidated=False)
+        blocks = zarr.open_group(storage.zarr(BLOCKS, read_only=read_only), mode=mode, use_consolidated=False)
         # Arrays are opened once: each access to a group's member reads its metadata from storage.
-        layers = {name: array for name, array in group.arrays() if array.ndim == 2}
-        return ProductStore(storage=storage, group=group, layers=layers, box=box, block=block)
+        waiting = {name: array.with_config({"write_empty_chunks": True}) for name, array in blocks.arrays()}
+        published = {name: array for name, array in group.arrays() if name in waiting}
+        return ProductStore(
+            storage=storage,
+            group=group,
+            waiting=waiting,
+            published=published,
+            box=box,
+            extent=extent,
+            block=block,
+        )
 
     return storage.call_with_retries("open the store in", open_layers)
+
+
+def remove_waiting(storage: Storage) -> None:
+    """Remove the blocks that wait, once all of them are cut into the product's arrays."""
+    storage.delete(list(storage.keys(BLOCKS)))
+    if storage.folder is not None:
+        shutil.rmtree(storage.folder / BLOCKS, ignore_errors=True)
 
 
 def array_sha256(array: np.ndarray) -> str:
     """The SHA-256 in hex of the array's bytes in row-major order."""
     return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
-
-
-def array_layout(block: int, *, zarr_format: int) -> dict[str, Any]:
-    """The chunks, shards and compression of a layer's array, as arguments of ``create_array``.
-
-    A shard is one block with chunks for viewing. Zarr format 2 has no shards: its chunks are whole blocks.
-    """
-    if zarr_format == 2:
-        return {"chunks": (block, block), "compressors": "auto"}
-    inner = INNER_CHUNK if block % INNER_CHUNK == 0 else block
-    return {
-        "chunks": (inner, inner),
-        "shards": (block, block),
-        "compressors": ZstdCodec(level=ZSTD_LEVEL),
-        "dimension_names": ("y", "x"),
-    }
-
-
-def _declare_layer(
-    group: zarr.Group, layer: StoredLayer, *, box: PixelBox, block: int, zarr_format: Literal[2, 3]
-) -> None:
-    fill = np.array(layer.nodata, dtype=layer.dtype)
-    attributes = {
-        "grid_mapping": "spatial_ref",
-        "long_name": layer.description or layer.name,
-        "units": layer.unit,
-        **dict(layer.attributes),
-    }
-    if np.issubdtype(fill.dtype, np.integer):
-        attributes["_FillValue"] = int(layer.nodata)
-    group.create_array(
-        layer.name,
-        shape=box.shape,
-        dtype=layer.dtype,
-        fill_value=fill.item(),
-        attributes=with_dimension_names(attributes, ("y", "x"), zarr_format),
-        **array_layout(block, zarr_format=zarr_format),
-    )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -217,7 +195,7 @@ class LayerRows:
     def _strip(self, row: int) -> tuple[np.ndarray, int]:
         """The strip of chunks that holds a row of the box, cut to the box, and the strip's first row in the box."""
         if self._strip_rows is None or not self._start <= row < self._start + self._strip_rows.shape[0]:
-            layer: Any = self.store.layers[self.name]
+            layer: Any = self.store.waiting[self.name]
             height, offset = layer.chunks[0], self.box.row_start - self.store.box.row_start
             first = max((row + offset) // height * height - offset, 0)
             stop = min(((row + offset) // height + 1) * height - offset, self.box.shape[0])

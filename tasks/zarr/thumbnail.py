@@ -7,41 +7,34 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zarr
 
+from tilewright.tasks.zarr.declare import STORE
 from tilewright.tasks.zarr.pyramid import pyramid_levels
-from tilewright.tasks.zarr.store import STORE
 
 if TYPE_CHECKING:
-    from tilewright.tasks.grid.pixel_box import PixelBox
     from tilewright.tasks.storage.storage import Storage
 
 
-def read_thumbnail(
-    storage: Storage, name: str, *, box: PixelBox, area: PixelBox, max_size: int, kind: str
-) -> np.ndarray:
-    """A layer over ``area`` as (y, x) in its stored dtype and nodata, its longer side at most ``max_size`` pixels.
+def read_thumbnail(storage: Storage, name: str, *, shape: tuple[int, int], max_size: int, kind: str) -> np.ndarray:
+    """A layer of ``shape`` as (y, x) in its stored dtype and nodata, its longer side at most ``max_size`` pixels.
 
-    ``box`` is the extent of the store, whose pyramid exists. The source is the smallest level that is large enough:
+    The layer's smaller levels exist. The source is the smallest level that is large enough:
     classes take its nearest pixel, values the mean of its pixels without nodata. Both are displaced by less than one
     pixel of the picture.
 
     Raises StorageError, which names the layer.
     """
-    scale = min(1.0, max_size / max(area.shape))
-    shape = tuple(max(1, round(side * scale)) for side in area.shape)
-    level = next(
-        level for level in reversed(pyramid_levels(box.shape)) if level.factor == 1 or level.factor * scale <= 1
-    )
-    rows, cols = area.slices_in(box)
-    window = tuple(slice(span.start // level.factor, -(-span.stop // level.factor)) for span in (rows, cols))
+    scale = min(1.0, max_size / max(shape))
+    wanted = tuple(max(1, round(side * scale)) for side in shape)
+    level = next(level for level in reversed(pyramid_levels(shape)) if level.factor == 1 or level.factor * scale <= 1)
 
     def read() -> tuple[np.ndarray, Any]:
         layer = zarr.open_array(storage.zarr(STORE, read_only=True), path=level.path_of(name), mode="r")
-        return np.asarray(layer[window]), layer.fill_value
+        return np.asarray(layer[:]), layer.fill_value
 
     pixels, nodata = storage.call_with_retries(f"read layer {name} of", read)
-    if pixels.shape == shape:
+    if pixels.shape == wanted:
         return pixels
-    return _nearest(pixels, shape) if kind == "class" else _averaged(pixels, shape, nodata)
+    return _nearest(pixels, wanted) if kind == "class" else _averaged(pixels, wanted, nodata)
 
 
 def _nearest(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -34,8 +34,9 @@ from tilewright.tasks.grid.grid import Grid
 from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.storage.ledger import BlockEntry, read_entries, write_entry
 from tilewright.tasks.storage.storage import open_storage
+from tilewright.tasks.zarr.declare import StoredLayer, declare_store
 from tilewright.tasks.zarr.pyramid import write_pyramid
-from tilewright.tasks.zarr.store import StoredLayer, array_sha256, declare_store, open_store
+from tilewright.tasks.zarr.store import array_sha256, open_store
 
 BLOCK = 1024
 CRS = "EPSG:32633"
@@ -94,7 +95,7 @@ def ours(folder: Path, size: int) -> dict[str, float]:
         layers=[StoredLayer(name="class", dtype="uint8", nodata=255)],
         attributes={},
     )
-    store = open_store(storage, box=box, block=BLOCK)
+    store = open_store(storage, box=box, extent=box, block=BLOCK)
     clock = Clock()
     for row in range(size // BLOCK):
         for col in range(size // BLOCK):
@@ -108,7 +109,7 @@ def ours(folder: Path, size: int) -> dict[str, float]:
                 storage, BlockEntry(row=row, col=col, key="k", written=True, checksums={"class": array_sha256(block)})
             )
             clock.count("store")
-    write_pyramid(storage, grid=grid, box=box, block=BLOCK, kinds={"class": "class"}, threads=2)
+    write_pyramid(store, grid=grid, kinds={"class": "class"}, threads=2)
     clock.count("pyramid")
 
     def rows(start: int, stop: int) -> np.ndarray:

@@ -11,7 +11,8 @@ from tilewright.tasks.grid.grid import Grid
 from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.storage import open_storage
-from tilewright.tasks.zarr.store import StoredLayer, array_sha256, declare_store, open_store
+from tilewright.tasks.zarr.declare import StoredLayer, declare_store
+from tilewright.tasks.zarr.store import array_sha256, open_store
 
 BLOCK = 64
 GRID = Grid(
@@ -43,31 +44,31 @@ def inner(row, col):
 
 def test_a_declared_store_holds_no_pixel_and_reads_as_nodata_everywhere(storage):
     assert not [key for key in storage.keys("data.zarr/class") if key[-1].isdigit()]
-    store = open_store(storage, box=BOX, block=BLOCK, read_only=True)
+    store = open_store(storage, box=BOX, extent=GRID.extent, block=BLOCK, read_only=True)
     assert (store.read_box("class", BOX) == 255).all()
     assert np.isnan(store.read_box("depth", BOX)).all()
 
 
 def test_a_block_comes_back_where_it_was_written_and_nowhere_else(storage):
-    store = open_store(storage, box=BOX, block=BLOCK)
+    store = open_store(storage, box=BOX, extent=GRID.extent, block=BLOCK)
     block = np.arange(BLOCK * BLOCK, dtype=np.uint8).reshape(BLOCK, BLOCK)
     store.write_block(inner(-1, 2), {"class": block})
     expected = np.full(BOX.shape, 255, dtype=np.uint8)
     expected[inner(-1, 2).slices_in(BOX)] = block
-    assert np.array_equal(open_store(storage, box=BOX, block=BLOCK).read_box("class", BOX), expected)
+    assert np.array_equal(open_store(storage, box=BOX, extent=GRID.extent, block=BLOCK).read_box("class", BOX), expected)
     assert store.block_checksum(inner(-1, 2), ["class"]) == {"class": array_sha256(block)}
 
 
 def test_declaring_twice_keeps_what_was_written(storage):
-    store = open_store(storage, box=BOX, block=BLOCK)
+    store = open_store(storage, box=BOX, extent=GRID.extent, block=BLOCK)
     store.write_block(inner(0, 1), {"class": np.zeros((BLOCK, BLOCK), dtype=np.uint8)})
     version = store.group.metadata.zarr_format
     declare_store(storage, grid=GRID, box=BOX, block=BLOCK, layers=LAYERS, attributes={}, zarr_format=version)
-    assert (open_store(storage, box=BOX, block=BLOCK).read_box("class", inner(0, 1)) == 0).all()
+    assert (open_store(storage, box=BOX, extent=GRID.extent, block=BLOCK).read_box("class", inner(0, 1)) == 0).all()
 
 
 def test_a_write_that_is_not_one_whole_shard_is_refused(storage):
-    store = open_store(storage, box=BOX, block=BLOCK)
+    store = open_store(storage, box=BOX, extent=GRID.extent, block=BLOCK)
     half = PixelBox(row_start=0, row_stop=32, col_start=64, col_stop=128)
     shifted = PixelBox(row_start=-8, row_stop=56, col_start=64, col_stop=128)
     for box in (half, shifted):
@@ -90,7 +91,7 @@ def test_gdal_reads_the_second_format_in_the_right_place(tmp_path):
     storage = open_storage(str(tmp_path / "old"), create=True)
     declare_store(storage, grid=GRID, box=BOX, block=BLOCK, layers=LAYERS, attributes={}, zarr_format=2)
     block = np.full((BLOCK, BLOCK), 7, dtype=np.uint8)
-    open_store(storage, box=BOX, block=BLOCK).write_block(inner(0, 2), {"class": block})
+    open_store(storage, box=BOX, extent=GRID.extent, block=BLOCK).write_block(inner(0, 2), {"class": block})
     with rasterio.open(f'ZARR:"{storage.uri}/data.zarr":/class') as dataset:
         assert dataset.crs.to_epsg() == 32633
         assert dataset.transform == GRID.transform_of(BOX)
