@@ -9,6 +9,7 @@ import numpy as np
 
 from tilewright.tasks.grid.blocks import block_at, block_range
 from tilewright.tasks.zarr.declare import STORE
+from tilewright.tasks.zarr.store import write_shard
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -44,11 +45,7 @@ def _cut_shard(store: ProductStore, name: str, shard: PixelBox, *, compare: bool
     window = (slice(shard.row_start, shard.row_stop), slice(shard.col_start, shard.col_stop))
     if compare and _holds(store, target, window, pixels):
         return False
-    if shard.shape != (store.block, store.block):
-        # At the end of the array Zarr would read an existing object and add to it, even one that is damaged.
-        number = (shard.row_start // store.block, shard.col_start // store.block)
-        store.storage.delete([f"{STORE}/{name}/{target.metadata.encode_chunk_key(number)}"])
-    store.storage.call_with_retries(f"write layer {name} to", partial(target.__setitem__, window, pixels))
+    write_shard(store.storage, target, window, pixels, folder=f"{STORE}/{name}")
     return True
 
 

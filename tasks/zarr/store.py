@@ -49,7 +49,7 @@ class ProductStore:
         for name, array in arrays.items():
             target = self.waiting[name]
             rows, cols = self._shard_slices(inner, array, target)
-            self.storage.call_with_retries(f"write layer {name} to", partial(target.__setitem__, (rows, cols), array))
+            write_shard(self.storage, target, (rows, cols), array, folder=f"{BLOCKS}/{name}")
             if name in self._places:
                 self._places[name].add((rows.start // self.block, cols.start // self.block))
 
@@ -63,19 +63,15 @@ class ProductStore:
 
         Raises StorageError if storage refuses, and the codecs' errors if stored bytes are corrupt.
         """
-        layer, absent = self.waiting[name], list(self._absent(name, box))
-        if not absent:
-            return self._read(name, layer, box.slices_in(self.box))
+        layer, absent = self.published[name], list(self._absent(name, box))
         if len(absent) == self._n_touched(box):
-            pixels = np.full(box.shape, layer.fill_value, dtype=layer.dtype)
-            absent = [box]
+            pixels, absent = np.full(box.shape, layer.fill_value, dtype=layer.dtype), [box]
         else:
-            pixels = self._read(name, layer, box.slices_in(self.box))
+            pixels = self._read(name, self.waiting[name], box.slices_in(self.box))
         for piece in absent:
             inside = piece.intersect(box).intersect(self.extent)
             if not inside.empty:
-                published = self._read(name, self.published[name], inside.slices_in(self.extent))
-                pixels[inside.slices_in(box)] = published
+                pixels[inside.slices_in(box)] = self._read(name, layer, inside.slices_in(self.extent))
         return pixels
 
     def waits_in(self, name: str, box: PixelBox) -> bool:
@@ -88,6 +84,8 @@ class ProductStore:
 
     def places(self, name: str) -> set[tuple[int, int]]:
         """(row, col) of the blocks of a layer that wait, counted from the first of ``box``; listed once."""
+        if name not in self.waiting:
+            return set()
         if name not in self._places:
             keys = (key.rsplit("/", 2)[-2:] for key in self.storage.keys(f"{BLOCKS}/{name}/c"))
             # An upload that broke off leaves a file with another ending.
@@ -140,10 +138,15 @@ def open_store(
 
     def open_layers() -> ProductStore:
         group = zarr.open_group(storage.zarr(STORE, read_only=read_only), mode=mode, use_consolidated=False)
-        blocks = zarr.open_group(storage.zarr(BLOCKS, read_only=read_only), mode=mode, use_consolidated=False)
         # Arrays are opened once: each access to a group's member reads its metadata from storage.
-        waiting = {name: array.with_config({"write_empty_chunks": True}) for name, array in blocks.arrays()}
-        published = {name: array for name, array in group.arrays() if name in waiting}
+        published = {name: array for name, array in group.arrays() if array.ndim == 2}
+        try:
+            blocks = zarr.open_group(storage.zarr(BLOCKS, read_only=read_only), mode=mode, use_consolidated=False)
+        except FileNotFoundError:
+            # The product is published.
+            waiting = {}
+        else:
+            waiting = {name: array.with_config({"write_empty_chunks": True}) for name, array in blocks.arrays()}
         return ProductStore(
             storage=storage,
             group=group,
@@ -155,6 +158,29 @@ def open_store(
         )
 
     return storage.call_with_retries("open the store in", open_layers)
+
+
+def write_shard(
+    storage: Storage, target: zarr.Array[Any], window: tuple[slice, slice], pixels: np.ndarray, *, folder: str
+) -> None:
+    """Write one whole shard of the array in ``folder``; an existing one is replaced, also if it is damaged.
+
+    Raises StorageError, which names the layer.
+    """
+    shard = target.shards or target.chunks
+    place = tuple(span.start // side for span, side in zip(window, shard, strict=True))
+    key = f"{folder}/{target.metadata.encode_chunk_key(place)}"
+    write = partial(target.__setitem__, window, pixels)
+    operation = f"write layer {folder.rpartition('/')[2]} to"
+    # Zarr 3.1 reads a shard before it replaces it. At the end of an array it keeps what lies beyond, and it refuses a
+    # shard that is damaged.
+    if pixels.shape != shard:
+        storage.delete([key])
+    try:
+        storage.call_with_retries(operation, write)
+    except ValueError:
+        storage.delete([key])
+        storage.call_with_retries(operation, write)
 
 
 def remove_waiting(storage: Storage) -> None:
@@ -195,7 +221,7 @@ class LayerRows:
     def _strip(self, row: int) -> tuple[np.ndarray, int]:
         """The strip of chunks that holds a row of the box, cut to the box, and the strip's first row in the box."""
         if self._strip_rows is None or not self._start <= row < self._start + self._strip_rows.shape[0]:
-            layer: Any = self.store.waiting[self.name]
+            layer: Any = self.store.waiting.get(self.name, self.store.published[self.name])
             height, offset = layer.chunks[0], self.box.row_start - self.store.box.row_start
             first = max((row + offset) // height * height - offset, 0)
             stop = min(((row + offset) // height + 1) * height - offset, self.box.shape[0])

@@ -77,10 +77,40 @@ def test_one_instant_is_a_datetime_and_a_crs_without_code_is_wkt() -> None:
     grid = dataclasses.replace(PRODUCT.grid, crs='LOCAL_CS["somewhere"]')
     single = dataclasses.replace(PRODUCT, time=time, grid=grid, layers=(), files=())
     item = item_json(build_item(single))
-    assert item["properties"]["datetime"] == "2021-06-01T00:00:00Z"
-    assert "start_datetime" not in item["properties"]
+    dates = [item["properties"][name] for name in ("datetime", "start_datetime", "end_datetime")]
+    assert dates == ["2021-06-01T00:00:00Z"] * 3
     assert item["properties"]["proj:code"] is None
     assert item["properties"]["proj:wkt2"] == 'LOCAL_CS["somewhere"]'
+
+
+@pytest.mark.parametrize(
+    ("crs", "fields"),
+    [
+        ("EPSG:32633", {"proj:code": "EPSG:32633", "proj:epsg": 32633}),
+        ("EPSG:3035", {"proj:code": "EPSG:3035", "proj:epsg": 3035}),
+        ("EPSG:4326", {"proj:code": "EPSG:4326", "proj:epsg": 4326}),
+        ("ESRI:102001", {"proj:code": "ESRI:102001"}),
+        ("OGC:CRS84", {"proj:code": "OGC:CRS84"}),
+        ('LOCAL_CS["EPSG:4326"]', {"proj:code": None, "proj:wkt2": 'LOCAL_CS["EPSG:4326"]'}),
+    ],
+)
+def test_the_crs_is_said_for_readers_of_every_version(crs: str, fields: dict[str, Any]) -> None:
+    item = build_item(dataclasses.replace(PRODUCT, grid=dataclasses.replace(PRODUCT.grid, crs=crs)))
+    plain = item_json(item)
+    said = {
+        name: value for name, value in plain["properties"].items() if name in {"proj:code", "proj:epsg", "proj:wkt2"}
+    }
+    assert said == fields
+    # pystac brings an Item of any version of the extension to its own.
+    read = pystac.Item.from_dict(plain).ext.proj
+    assert (read.code, read.epsg) == (fields["proj:code"], fields.get("proj:epsg"))
+
+
+@pytest.mark.parametrize("epsg", ["EPSG:32633", 1.5, {}])
+def test_an_epsg_that_is_no_number_is_caught(item: dict[str, Any], epsg: Any) -> None:
+    item["properties"]["proj:epsg"] = epsg
+    with pytest.raises(InvalidStacError, match="properties/proj:epsg"):
+        validate_item(item)
 
 
 def test_the_same_facts_give_the_same_item() -> None:

@@ -18,6 +18,7 @@ from tests.support.graphs import Draft
 from tests.support.worlds import COL, CRS, ROW, World, pixel_job, run, write_card
 from tilewright.flows.job.job import make_job
 from tilewright.flows.run.predict import run_job
+from tilewright.flows.run.prepare import declare_product
 from tilewright.flows.runners.run_options import RunOptions
 from tilewright.flows.runners.worker import reopen_worker
 from tilewright.tasks.block.observed import add_observed
@@ -166,6 +167,9 @@ def test_a_block_in_parts_has_the_observations_of_the_whole(clouded, card, tmp_p
     world, _ = clouded
     made = run(job(world, card, tmp_path / "out"))
     worker = reopen_worker(made.output, WorkerSettings(provider="cpu", read_threads=1))
+    # A published product has no blocks that wait: they are declared anew.
+    declare_product(worker.storage, worker.plan, worker.model.card, zarr_format=3)
+    worker = reopen_worker(made.output, worker.settings)
     (whole,) = read_entries(worker.storage).values()
     assert whole.observed["optics"][1][1] > whole.observed["optics"][1][0] > 0
     assert do_block_in_parts(worker, worker.plan.raster.all_blocks()[0], parts=2).observed == whole.observed
