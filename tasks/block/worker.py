@@ -121,7 +121,7 @@ class Worker:
     def write(self, inferred: InferredBlock) -> BlockEntry:
         """Write a block's shards, then its ledger entry; returns the entry.
 
-        A block without a valid pixel has no shards; those of an earlier plan are removed.
+        A block without a valid pixel leaves no shard in the product; those of an earlier plan are removed.
         Raises StorageError.
         """
         began = time.perf_counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -166,6 +167,18 @@ class Storage:
                 self.call_with_retries(f"remove {key} from", lambda key=key: obstore.delete(self.root, key))  # type: ignore[misc]
             except FileNotFoundError:
                 continue
+
+    def delete_below(self, prefix: str) -> None:
+        """Remove every object below a prefix; on a bucket in as few requests as it allows."""
+        if self.folder is not None:
+            shutil.rmtree(self.folder / prefix, ignore_errors=True)
+            return
+        keys = list(self.keys(prefix))
+        try:
+            self.call_with_retries(f"remove {prefix} from", lambda: obstore.delete(self.root, keys))
+        except FileNotFoundError:
+            # Some were removed by a request whose answer was lost.
+            self.delete(list(self.keys(prefix)))
 
     def zarr(self, prefix: str, *, read_only: bool = False) -> ZarrObjectStore[Any]:
         """The Zarr store under a prefix."""

@@ -1,4 +1,9 @@
-"""Cuts the product's arrays out of the blocks that wait, shard by shard."""
+"""Cuts the product's arrays out of the blocks that wait, shard by shard.
+
+A shard begins at a multiple of the block's side from the product's first pixel, a block at one from the CRS origin. The
+two agree only by chance, and shards that blocks share would lose pixels of one of two writers. One run therefore writes
+them, after the last block. Where a product begins does not change a pixel, nor does when a run broke off.
+"""
 
 from __future__ import annotations
 

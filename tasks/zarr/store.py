@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -185,9 +184,7 @@ def write_shard(
 
 def remove_waiting(storage: Storage) -> None:
     """Remove the blocks that wait, once all of them are cut into the product's arrays."""
-    storage.delete(list(storage.keys(BLOCKS)))
-    if storage.folder is not None:
-        shutil.rmtree(storage.folder / BLOCKS, ignore_errors=True)
+    storage.delete_below(BLOCKS)
 
 
 def array_sha256(array: np.ndarray) -> str:
