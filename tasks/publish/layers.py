@@ -109,6 +109,9 @@ def write_layers(
     pool = ThreadPoolExecutor(min(n_cores, MAX_PARALLEL_FILES), thread_name_prefix="tilewright-finish")
     try:
         pyramid = pool.submit(clock.timed("pyramid", partial(_write_pyramid, store, plan, specs, entries, n_cores)))
+        if not _all_wait(store, plan, entries):
+            # Files are then read from arrays that are being cut: their shards would be replaced under the readers.
+            pyramid.result()
         futures = {
             key: pool.submit(clock.timed("cogs", partial(ensure_cog, storage, store, file, threads=n_cores)))
             for key, file in wanted.items()
@@ -126,6 +129,13 @@ def write_layers(
     )
     _remove_superseded(storage, plan, layers)
     return WrittenLayers(layers=layers, seconds=clock.seconds)
+
+
+def _all_wait(store: ProductStore, plan: Plan, entries: Mapping[str, BlockEntry]) -> bool:
+    """True if every block is still read where it waits, as in a first run."""
+    raster, name = plan.raster, plan.raster.layers[0]
+    blocks = (raster.block(entry.row, entry.col).inner for entry in entries.values())
+    return all(store.waits_in(name, raster.product_box_of(inner)) for inner in blocks)
 
 
 def cog_spec(spec: LayerSpec) -> CogSpec:

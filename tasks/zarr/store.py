@@ -171,13 +171,10 @@ def write_shard(
     key = f"{folder}/{target.metadata.encode_chunk_key(place)}"
     write = partial(target.__setitem__, window, pixels)
     operation = f"write layer {folder.rpartition('/')[2]} to"
-    # Zarr 3.1 reads a shard before it replaces it. At the end of an array it keeps what lies beyond, and it refuses a
-    # shard that is damaged.
-    if pixels.shape != shard:
-        storage.delete([key])
     try:
         storage.call_with_retries(operation, write)
     except ValueError:
+        # Zarr 3.1 reads a shard before it replaces all of it, and refuses one that is damaged.
         storage.delete([key])
         storage.call_with_retries(operation, write)
 

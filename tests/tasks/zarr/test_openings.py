@@ -297,6 +297,36 @@ def test_a_run_that_was_killed_while_it_cut_gives_the_same_bytes(tmp_path, damag
     assert_same_product(output, whole)
 
 
+def objects(output):
+    folder = output / "data.zarr"
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("zarr_format", [3, 2])
+@pytest.mark.parametrize(("at", "side"), [((100, 90), 40), ((0, 0), 30), ((250, 240), 60)])
+def test_an_update_of_some_blocks_gives_what_a_new_run_gives(tmp_path, at, side, zarr_format):
+    """Blocks are redone whose shards hold pixels of others, which wait nowhere any more."""
+    made, model = World(tmp_path / "world"), card(tmp_path / "card")
+    made.add(RED, "red", unit="reflectance")
+    tile = {"block": 64, "step": 32}
+
+    def asked(name):
+        job = pixel_job(made, model, tmp_path / name, rows=(11, 291), cols=(7, 277), tile=tile)
+        return job.model_copy(update={"zarr_format": zarr_format})
+
+    output = Path(run(asked("out")).output)
+    made.add(np.full((side, side), 0.25, np.float32), "red", day="2023-06-20", at=at, unit="reflectance")
+    updated = run_job(asked("out"), RunOptions(update=True, workers=2))
+    anew = Path(run(asked("anew")).output)
+    assert objects(output).keys() == objects(anew).keys()
+    assert [name for name, content in objects(anew).items() if objects(output)[name] != content] == []
+    with rasterio.open(output / "value.tif") as ours, rasterio.open(anew / "value.tif") as theirs:
+        assert np.array_equal(ours.read(1), theirs.read(1), equal_nan=True)
+        assert not np.array_equal(ours.read(1), RED[11:291, 7:277], equal_nan=True)
+    assert not updated.already_complete
+    assert not (output / ".tilewright/blocks.zarr").exists()
+
+
 def test_a_product_of_whole_blocks_is_refused_with_the_way_out(world, tmp_path):
     """As an older Tilewright left it: arrays larger than the product."""
     asked = pixel_job(world, card(tmp_path / "card"), tmp_path / "out", rows=(10, 100), cols=(10, 100))
