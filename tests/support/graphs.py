@@ -179,6 +179,18 @@ def unet_radius(depth: int = 3) -> int:
     return worst
 
 
+def echo(scale: float = 1.0) -> onnx.ModelProto:
+    """One band as it is; halved (0.5, means of four) or repeated (2 and more) by a scale."""
+    draft = Draft()
+    if scale < 1:
+        answer = draft.node("AveragePool", "x", kernel_shape=[2, 2], strides=[2, 2])
+    else:
+        answer = draft.up("x", int(scale)) if scale > 1 else draft.node("Identity", "x")
+    return draft.model_many(
+        [("x", TensorProto.FLOAT, ["n", 1, "h", "w"])], [(answer, "y", TensorProto.FLOAT, ["n", 1, "oh", "ow"])]
+    )
+
+
 def down_up(kernel: int = 3) -> onnx.ModelProto:
     """A stride-2 convolution and a stride-2 transposed convolution: total stride 2."""
     draft = Draft()
