@@ -1,0 +1,307 @@
+"""A slow second opinion on what counts as observed: docs/observed.md in plain numpy, file by file, pixel by pixel.
+
+It reads whole files with rasterio, finds pixels with pyproj, and uses nothing of Tilewright: no windows, no warping, no
+blocks. It knows `nearest` alone. Where a target pixel's centre lies so near the edge of a source pixel that two right
+programs may differ, the answer says so (`unsure`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+import rasterio
+from affine import Affine
+from pyproj import Transformer
+from rasterio.enums import ColorInterp, MaskFlags
+
+EDGE = 0.002
+"""Source pixels within which a target pixel's centre is on the edge between two of them."""
+
+PASS_GAP = timedelta(minutes=30)
+
+Item = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked of the items: bands, steps (first and last moment), how dropped, on which grid."""
+
+    items: Sequence[Item]
+    bands: tuple[str, ...]
+    steps: tuple[tuple[datetime, datetime], ...]
+    every_step: bool = False
+    reducer: str = "median"
+    drop: frozenset[int] = frozenset()
+    dilation: float = 0.0
+    crs: str
+    bounds: tuple[float, float, float, float]
+    resolution: float = 10.0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) of the grid."""
+        left, bottom, right, top = self.bounds
+        return round((top - bottom) / self.resolution), round((right - left) / self.resolution)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What one scene says on the grid: values by band, and where it sees; (height, width) each."""
+
+    item: Item
+    values: dict[str, np.ndarray]
+    seen: np.ndarray
+    there: np.ndarray
+    unsure: np.ndarray
+
+    @property
+    def moment(self) -> datetime:
+        """The scene's moment."""
+        return datetime.fromisoformat(self.item["properties"]["datetime"])
+
+
+Pass = list[Look]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The composites (step, band, y, x) with NaN, their counts, and the map's; or why the question is refused."""
+
+    refused: str = ""
+    composites: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    counts: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    observations: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    mapped: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    unsure: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    passes: tuple[tuple[Pass, ...], ...] = ()
+
+
+def answer(question: Question) -> Answer:
+    """Sections 4 and 5: the steps reduced over their passes, and the map's pixels."""
+    held = [[item for item in question.items if _is_in(item, step)] for step in question.steps]
+    if refused := _refusal(question, held):
+        return Answer(refused=refused)
+    height, width = question.shape
+    looks = {item["id"]: look_of(item, question) for item in question.items}
+    passes = tuple(tuple(passes_of([looks[item["id"]] for item in items])) for items in held)
+    steps = [reduced(found, question) for found in passes]
+    counts = np.array([count for _, count in steps])
+    per_step = counts.min(axis=1)
+    seen = per_step > 0
+    unsure = np.zeros((height, width), bool)
+    for look in looks.values():
+        unsure |= look.unsure
+    return Answer(
+        composites=np.array([composite for composite, _ in steps]),
+        counts=counts,
+        observations=per_step.sum(axis=0),
+        mapped=seen.all(axis=0) if question.every_step else seen.any(axis=0),
+        unsure=unsure,
+        passes=passes,
+    )
+
+
+def _is_in(item: Item, step: tuple[datetime, datetime]) -> bool:
+    return step[0] <= datetime.fromisoformat(item["properties"]["datetime"]) <= step[1]
+
+
+def _refusal(question: Question, held: list[list[Item]]) -> str:
+    """Section 4, its last paragraph; a step without any scene is missing as a whole, and a pair has none such."""
+    if not any(held):
+        return "no scene"
+    for number, items in enumerate(held):
+        if not items and question.every_step:
+            return f"no scene in step {number}"
+        lacking = [band for band in question.bands if items and not any(band in item["assets"] for item in items)]
+        if lacking:
+            return f"no scene of step {number} has {lacking}"
+    return ""
+
+
+# ------------------------------------------------------------------------------------ section 1: pixels of a file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A band's file: its numbers and which of them are there."""
+
+    numbers: np.ndarray
+    there: np.ndarray
+    transform: Affine
+    crs: str
+
+
+def stored_of(item: Item, band: str) -> Stored:
+    """The band's file, whole."""
+    asset = item["assets"][band]
+    said = asset.get("raster:bands", [{}])[0].get("nodata")
+    with rasterio.open(asset["href"]) as file:
+        numbers = file.read(1)
+        there = np.ones(numbers.shape, bool)
+        header = file.nodatavals[0]
+        flags = file.mask_flag_enums[0]
+        if MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags:
+            there &= file.read_masks(1) > 0
+        for index, colour in enumerate(file.colorinterp, start=1):
+            if colour == ColorInterp.alpha:
+                there &= file.read(index) > 0
+        transform, crs = file.transform, file.crs.to_string()
+    named = [value for value in (header, said) if value is not None]
+    # The table of well known collections: 0 in Sentinel-2's bands and scene classes.
+    for value in named or [0]:
+        if _can_hold(numbers.dtype, float(value)):
+            there &= numbers != value
+    if numbers.dtype.kind == "f":
+        there &= np.isfinite(numbers)
+    return Stored(numbers=numbers, there=there, transform=transform, crs=crs)
+
+
+def _can_hold(dtype: np.dtype, value: float) -> bool:
+    if dtype.kind == "f":
+        return math.isfinite(value)
+    limits = np.iinfo(dtype)
+    return math.isfinite(value) and value == int(value) and limits.min <= value <= limits.max
+
+
+def sampled(stored: Stored, question: Question, *, margin: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(numbers, there) at the grid's pixel centres with a margin of pixels around, and four times a hair beside them."""
+    height, width = question.shape
+    left, _, _, top = question.bounds
+    rows, cols = np.mgrid[-margin : height + margin, -margin : width + margin]
+    x, y = left + (cols + 0.5) * question.resolution, top - (rows + 0.5) * question.resolution
+    if stored.crs != question.crs:
+        x, y = Transformer.from_crs(question.crs, stored.crs, always_xy=True).transform(x, y)
+    inverse = ~stored.transform
+    at_col = inverse.a * x + inverse.b * y + inverse.c
+    at_row = inverse.d * x + inverse.e * y + inverse.f
+    beside = [(0.0, 0.0), (-EDGE, -EDGE), (-EDGE, EDGE), (EDGE, -EDGE), (EDGE, EDGE)]
+    return [_taken(stored, np.floor(at_row + down), np.floor(at_col + right)) for down, right in beside]
+
+
+def _taken(stored: Stored, row: np.ndarray, col: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    height, width = stored.numbers.shape
+    inside = (row >= 0) & (row < height) & (col >= 0) & (col < width)
+    at = np.where(inside, row, 0).astype(int), np.where(inside, col, 0).astype(int)
+    there = inside & stored.there[at]
+    return np.where(there, stored.numbers[at].astype(np.float64), np.nan), there
+
+
+# -------------------------------------------------------------------------------------------- section 2: a scene
+
+
+def look_of(item: Item, question: Question) -> Look:
+    """What the scene says on the grid, and where it sees."""
+    there = np.ones(question.shape, bool)
+    unsure = np.zeros(question.shape, bool)
+    values = {}
+    for band in question.bands:
+        if band not in item["assets"]:
+            continue
+        (numbers, is_there), *beside = sampled(stored_of(item, band), question)
+        for other, _ in beside:
+            unsure |= ~((other == numbers) | (np.isnan(other) & np.isnan(numbers)))
+        there &= is_there
+        values[band] = numbers * 0.0001 + offset_of(item, band)
+    dropped, dropped_perhaps = dropped_of(item, question)
+    unsure |= dropped ^ dropped_perhaps
+    return Look(item=item, values=values, seen=there & ~dropped, there=there, unsure=unsure)
+
+
+def offset_of(item: Item, band: str) -> float:
+    """The offset to reflectance: none below baseline 04.00, whatever the item advertises; else the one it states."""
+    if float(item["properties"]["s2:processing_baseline"]) < 4:
+        return 0.0
+    return float(item["assets"][band]["raster:bands"][0].get("offset", 0))
+
+
+def dropped_of(item: Item, question: Question) -> tuple[np.ndarray, np.ndarray]:
+    """Where the scene's own classes drop it: surely (by every reading of pixels on an edge), and perhaps (by any)."""
+    nowhere = np.zeros(question.shape, bool)
+    if not question.drop or "scl" not in item["assets"]:
+        return nowhere, nowhere
+    reach = int(question.dilation / question.resolution)
+    readings = sampled(stored_of(item, "scl"), question, margin=reach)
+    # A class that is missing is the class 0, `no data`. Neither that nor 1, `defective`, is a cloud that could grow.
+    still = [np.isin(numbers, list(question.drop & {1})) | (~there & (0 in question.drop)) for numbers, there in readings]
+    clouds = [np.isin(numbers, list(question.drop - {0, 1})) for numbers, _ in readings]
+    surely = grown(np.all(clouds, axis=0), reach) | np.all(still, axis=0)
+    perhaps = grown(np.any(clouds, axis=0), reach) | np.any(still, axis=0)
+    inner = slice(reach, reach + question.shape[0]), slice(reach, reach + question.shape[1])
+    return surely[inner], perhaps[inner]
+
+
+def grown(clouds: np.ndarray, reach: int) -> np.ndarray:
+    """The clouds grown by a disc of so many pixels."""
+    result = clouds.copy()
+    height, width = clouds.shape
+    for row, col in np.argwhere(clouds):
+        for down in range(-reach, reach + 1):
+            for right in range(-reach, reach + 1):
+                near = down * down + right * right <= reach * reach
+                if near and 0 <= row + down < height and 0 <= col + right < width:
+                    result[row + down, col + right] = True
+    return result
+
+
+# ------------------------------------------------------------------------------------- sections 3 and 4: passes
+
+
+def passes_of(looks: Sequence[Look]) -> list[Pass]:
+    """The passes of a step in order of their first moment."""
+    passes: list[Pass] = []
+    last: dict[tuple[Any, ...], Pass] = {}
+    for look in sorted(looks, key=lambda look: (look.moment, look.item["id"])):
+        properties = look.item["properties"]
+        kind = look.item["collection"], properties.get("platform"), properties.get("sat:relative_orbit")
+        current = last.get(kind)
+        if current is None or look.moment - current[-1].moment > PASS_GAP:
+            current = last[kind] = []
+            passes.append(current)
+        current.append(look)
+    return passes
+
+
+def joined(one: Pass, question: Question) -> np.ndarray:
+    """A pass as one picture (band, y, x): each pixel wholly from the first scene that sees it, NaN where none does."""
+    picture = np.full((len(question.bands), *question.shape), np.nan)
+    taken = np.zeros(question.shape, bool)
+    for look in sorted(one, key=lambda look: (-len(look.values), look.moment, look.item["id"])):
+        mine = look.seen & ~taken
+        for number, band in enumerate(question.bands):
+            if band in look.values:
+                picture[number][mine] = look.values[band][mine]
+        taken |= look.seen
+    return picture
+
+
+def reduced(passes: Sequence[Pass], question: Question) -> tuple[np.ndarray, np.ndarray]:
+    """(composite, count) of a step, (band, y, x) each."""
+    order = list(passes)
+    if question.reducer == "least-cloudy":
+        order.sort(key=lambda one: min(look.item["properties"]["eo:cloud_cover"] for look in one))
+    pictures = [joined(one, question) for one in order]
+    composite = np.full((len(question.bands), *question.shape), np.nan)
+    count = np.zeros(composite.shape, int)
+    for place in np.ndindex(*composite.shape):
+        numbers = [picture[place] for picture in pictures if not np.isnan(picture[place])]
+        count[place] = len(numbers)
+        if numbers:
+            composite[place] = REDUCERS[question.reducer](numbers)
+    return composite, count
+
+
+REDUCERS = {
+    "median": median,
+    "mean": fmean,
+    "min": min,
+    "max": max,
+    "first": lambda numbers: numbers[0],
+    "least-cloudy": lambda numbers: numbers[0],
+    "last": lambda numbers: numbers[-1],
+}
