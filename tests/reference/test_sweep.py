@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import zarr
 
 from tests.reference.compare import differences
+from tests.reference.rasters import SIGNS
 from tests.reference.reference import answer
 from tests.reference.world import layer_names, make_world
 from tests.support.worlds import layer, run
@@ -32,8 +35,8 @@ def observations(output: Path, bounds: tuple[float, float, float, float], size: 
     return np.asarray(group["observations"])[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
 
 
-def compare(folder: Path, seed: int, *, tame: bool) -> None:
-    world = make_world(folder / "world", seed, tame=tame)
+def compare(folder: Path, seed: int, oddity: Mapping[str, Any] | None = None) -> None:
+    world = make_world(folder / "world", seed, oddity)
     expected = answer(world.question)
     output = folder / "out"
     try:
@@ -51,9 +54,28 @@ def compare(folder: Path, seed: int, *, tame: bool) -> None:
 
 @pytest.mark.parametrize("seed", range(FIRST_SEED, FIRST_SEED + N_WORLDS))
 def test_a_random_world_is_mapped_as_the_reference_says(tmp_path, seed):
-    compare(tmp_path, seed, tame=False)
+    compare(tmp_path, seed)
 
 
-@pytest.mark.parametrize("seed", range(1000, 1000 + max(3, N_WORLDS // 10)))
-def test_a_tame_world_is_mapped_as_the_reference_says(tmp_path, seed):
-    compare(tmp_path, seed, tame=True)
+ODDITIES: dict[str, dict[str, Any]] = {
+    "none": {},
+    **{sign: {"signs": (sign,)} for sign in SIGNS},
+    "another zone": {"other_zone": 1.0},
+    "both zones": {"other_zone": 0.5, "n_passes": 4},
+    "180, south": {"place": "180, south", "other_zone": 0.5, "n_passes": 3},
+    "180, north": {"place": "180, north", "other_zone": 0.5, "n_passes": 3},
+    "off the lattice": {"aligned": False},
+    "midnight": {"clock": "midnight"},
+    "local midnight": {"clock": "local midnight"},
+    "without classes": {"no_classes": 0.6, "n_passes": 4},
+    "unlike resolutions": {"fine_nir": False, "bands": ("red", "nir", "swir16")},
+    "bands absent": {"absent": 0.4, "n_passes": 4},
+    "several scenes a pass": {"n_scenes": 3},
+    "no names": {"unnamed": True},
+}
+
+
+@pytest.mark.parametrize("oddity", ODDITIES)
+def test_a_tame_world_with_one_oddity_is_mapped_as_the_reference_says(tmp_path, oddity):
+    for seed in range(FIRST_SEED + 1000, FIRST_SEED + 1000 + max(1, N_WORLDS // 40)):
+        compare(tmp_path / str(seed), seed, ODDITIES[oddity])

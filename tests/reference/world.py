@@ -63,6 +63,7 @@ class Traits:
     no_classes: float
     signs: tuple[str, ...]
     aligned: bool
+    tame: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,30 +114,30 @@ def draw_traits(random: np.random.Generator) -> Traits:
     )
 
 
-def tamed(traits: Traits) -> Traits:
-    """The same without oddities: one scene a pass, one pass a day, nothing absent, all on the grid's own lattice."""
-    return replace(
-        traits, place="18 E", clock="morning", n_scenes=1, other_zone=0.0, unnamed=False, absent=0.0, no_classes=0.0,
-        signs=("header 0",), aligned=True, bands=("red", "nir"), fine_nir=True,
-    )  # fmt: skip
+def tamed(traits: Traits, **oddity: Any) -> Traits:
+    """The same without oddities but the one given: one scene a pass, one pass a day, all on the grid's own lattice."""
+    plain: dict[str, Any] = {
+        "place": "18 E", "clock": "morning", "n_scenes": 1, "other_zone": 0.0, "unnamed": False, "absent": 0.0,
+        "no_classes": 0.0, "signs": ("header 0",), "aligned": True, "bands": ("red", "nir"), "fine_nir": True,
+    }  # fmt: skip
+    return replace(traits, **{**plain, "tame": True, **oddity})
 
 
-def make_world(folder: Path, seed: int, *, tame: bool = False) -> RandomWorld:
-    """The world of a seed, its files under the folder."""
+def make_world(folder: Path, seed: int, oddity: Mapping[str, Any] | None = None) -> RandomWorld:
+    """The world of a seed, its files under the folder; with an oddity, a tame one that has only this."""
     random = np.random.default_rng(seed)
     traits = draw_traits(random)
-    traits = tamed(traits) if tame else traits
+    traits = traits if oddity is None else tamed(traits, **oddity)
     ground = _ground(traits, random)
     folder.mkdir(parents=True)
     items = []
-    for number, (moment, said) in enumerate(_moments(traits, random, tame=tame)):
+    for number, (moment, said) in enumerate(_moments(traits, random)):
         scenery = Scenery(
             bands=traits.bands, absent=traits.absent, no_classes=traits.no_classes, signs=traits.signs,
-            fine_nir=traits.fine_nir, tame=tame, zone=ground.crs if random.random() >= traits.other_zone else ground.other,
-            shift=0.0 if traits.aligned else 3.0,
+            fine_nir=traits.fine_nir, tame=traits.tame, shift=0.0 if traits.aligned else 3.0,
+            zone=ground.other if random.random() < traits.other_zone else ground.crs,
         )  # fmt: skip
-        name = _name(number, moment, said)
-        items.append(write_scene(folder, name, moment, said, scenery, ground, random))
+        items.append(write_scene(folder, _name(number, moment, said), moment, said, scenery, ground, random))
     (folder / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": items}))
     card = _card(folder / "card", traits)
     return RandomWorld(
@@ -158,14 +159,14 @@ def _ground(traits: Traits, random: np.random.Generator) -> Ground:
     return Ground(crs=crs, other=other, bounds=(left, top - height * 10, left + width * 10, top))
 
 
-def _moments(traits: Traits, random: np.random.Generator, *, tame: bool) -> list[tuple[datetime, dict[str, Any]]]:
+def _moments(traits: Traits, random: np.random.Generator) -> list[tuple[datetime, dict[str, Any]]]:
     """Moment and properties of every scene: passes on few days, each step with one as a rule."""
     found = []
     days = [(step, day) for step in range(traits.n_steps) for day in (10, 11, 30)]
     taken: dict[tuple[int, int], int] = {}
     for number in range(max(traits.n_passes, 1)):
         step = number if number < traits.n_steps and random.random() < 0.9 else int(random.integers(traits.n_steps))
-        if tame:
+        if traits.tame:
             free = [day for day in days if day[0] == step and day not in taken]
             if not free:
                 continue
