@@ -29,7 +29,7 @@ def differences(world: RandomWorld, expected: Answer, layers: Sequence[np.ndarra
     said = [f"  {each}: expected {pair[0][place]:.5f}, got {pair[1][place]:.5f}" for each, pair in pairs.items()]
     story = [
         world.told(),
-        f"{int(np.any(list(wrong.values()), axis=0).sum())} of {int(sure.sum())} pixels differ, by layer {counts}; "
+        f"{int(np.any(list(wrong.values()), axis=0).sum())} of {int(sure.sum())} pixels differ, by layer {counts};",
         f"the first of {name} at (row, col) {place}:",
         *said,
     ]
@@ -45,10 +45,11 @@ def expected_layers(expected: Answer) -> list[np.ndarray]:
     return [np.where(expected.mapped, np.nan_to_num(each, nan=FILL), np.nan) for each in flat]
 
 
-def _words(look: Look, place: tuple[int, int]) -> str:
+def _words(look: Look, place: tuple[int, ...]) -> str:
     values = ", ".join(f"{band} {numbers[place]:.5f}" for band, numbers in look.values.items())
-    signs = {band: look.item["assets"][band].get("title") for band in look.values}
-    there, seen = bool(look.there[place]), bool(look.seen[place])
-    kind = {key: look.item["properties"].get(key) for key in ("platform", "sat:relative_orbit", "eo:cloud_cover")}
-    classes = "scl" in look.item["assets"]
-    return f"{look.item['id']} {look.moment.isoformat()} {kind}: {values}; there {there}, seen {seen}, scl {classes}, {signs}"
+    item = look.item
+    kind = [item["properties"].get(key) for key in ("platform", "sat:relative_orbit", "eo:cloud_cover")]
+    signs = {band: item["assets"][band].get("title") for band in look.values}
+    masked = sorted(set(item["assets"]) & {"scl", "blue", "cloud"})
+    state = f"there {bool(look.there[place])}, seen {bool(look.seen[place])}, masked by {masked}"
+    return f"{item['id']} {look.moment.isoformat()} {kind}: {values}; {state}; {signs}"

@@ -22,6 +22,17 @@ SIGNS = {
     "floats, nothing said": {"dtype": "float32", "hole": np.nan},
     "floats, header nan": {"dtype": "float32", "header": np.nan, "hole": np.nan, "second": np.inf},
     "floats, item -9999": {"dtype": "float32", "item": -9999, "hole": -9999, "second": np.nan},
+    "floats, item 3000, header nan": {
+        "dtype": "float32",
+        "item": 3000,
+        "header": np.nan,
+        "hole": 3000,
+        "second": np.nan,
+    },
+    "signed, header -9999": {"dtype": "int16", "header": -9999, "hole": -9999},
+    "signed, item -9999, header 0": {"dtype": "int16", "item": -9999, "header": 0, "hole": -9999, "second": 0},
+    "item 70000, mask": {"item": 70000, "mask": "inside", "hole": 3000},
+    "item 0, alpha": {"item": 0, "alpha": True, "hole": 0, "second": 3000},
     "mask": {"mask": "inside", "hole": 3000},
     "mask, header 0": {"mask": "inside", "header": 0, "hole": 3000, "second": 0},
     "mask beside": {"mask": "beside", "hole": 3000},
@@ -50,8 +61,8 @@ def write_band(path: Path, numbers: np.ndarray, holes: np.ndarray, sign: str, *,
             # Half transparent is there.
             file.write(np.where(holes, 0, 128).astype(stored.dtype), 2)
     if "beside" in said:
-        words = f'<PAMDataset><PAMRasterBand band="1"><NoDataValue>{said["beside"]}</NoDataValue></PAMRasterBand></PAMDataset>'
-        path.with_name(path.name + ".aux.xml").write_text(words)
+        words = f'<PAMRasterBand band="1"><NoDataValue>{said["beside"]}</NoDataValue></PAMRasterBand>'
+        path.with_name(path.name + ".aux.xml").write_text(f"<PAMDataset>{words}</PAMDataset>")
     return said.get("item")
 
 

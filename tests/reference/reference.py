@@ -29,6 +29,15 @@ Item = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Mask:
+    """The band that tells clouds: by its classes, or by all values above one."""
+
+    band: str
+    drop: frozenset[int] = frozenset()
+    above: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """What is asked of the items: bands, steps (first and last moment), how dropped, on which grid."""
 
@@ -37,7 +46,7 @@ class Question:
     steps: tuple[tuple[datetime, datetime], ...]
     every_step: bool = False
     reducer: str = "median"
-    drop: frozenset[int] = frozenset()
+    mask: Mask | None = None
     dilation: float = 0.0
     crs: str
     bounds: tuple[float, float, float, float]
@@ -62,8 +71,8 @@ class Look:
 
     @property
     def moment(self) -> datetime:
-        """The scene's moment."""
-        return datetime.fromisoformat(self.item["properties"]["datetime"])
+        """The scene's moment, the first one of an interval."""
+        return span_of(self.item)[0]
 
 
 Pass = list[Look]
@@ -108,7 +117,17 @@ def answer(question: Question) -> Answer:
 
 
 def _is_in(item: Item, step: tuple[datetime, datetime]) -> bool:
-    return step[0] <= datetime.fromisoformat(item["properties"]["datetime"]) <= step[1]
+    first, last = span_of(item)
+    return first <= step[1] and last >= step[0]
+
+
+def span_of(item: Item) -> tuple[datetime, datetime]:
+    """First and last moment of an item: the same for one that states its moment."""
+    properties = item["properties"]
+    words = [properties["datetime"]] * 2
+    if words[0] is None:
+        words = [properties["start_datetime"], properties["end_datetime"]]
+    return datetime.fromisoformat(words[0]), datetime.fromisoformat(words[1])
 
 
 def _refusal(question: Question, held: list[list[Item]]) -> str:
@@ -153,8 +172,8 @@ def stored_of(item: Item, band: str) -> Stored:
                 there &= file.read(index) > 0
         transform, crs = file.transform, file.crs.to_string()
     named = [value for value in (header, said) if value is not None]
-    # The table of well known collections: 0 in Sentinel-2's bands and scene classes.
-    for value in named or [0]:
+    # The table of well known collections: 0 in Sentinel-2's bands and scene classes, none in its percentages.
+    for value in named or ([] if band == "cloud" else [0]):
         if _can_hold(numbers.dtype, float(value)):
             there &= numbers != value
     if numbers.dtype.kind == "f":
@@ -170,7 +189,7 @@ def _can_hold(dtype: np.dtype, value: float) -> bool:
 
 
 def sampled(stored: Stored, question: Question, *, margin: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(numbers, there) at the grid's pixel centres with a margin of pixels around, and four times a hair beside them."""
+    """(numbers, there) at the grid's pixel centres with a margin of pixels around, then four times a hair beside."""
     height, width = question.shape
     left, _, _, top = question.bounds
     rows, cols = np.mgrid[-margin : height + margin, -margin : width + margin]
@@ -205,7 +224,7 @@ def look_of(item: Item, question: Question) -> Look:
             continue
         (numbers, is_there), *beside = sampled(stored_of(item, band), question)
         for other, _ in beside:
-            unsure |= ~((other == numbers) | (np.isnan(other) & np.isnan(numbers)))
+            unsure |= (other != numbers) & ~(np.isnan(other) & np.isnan(numbers))
         there &= is_there
         values[band] = numbers * 0.0001 + offset_of(item, band)
     dropped, dropped_perhaps = dropped_of(item, question)
@@ -221,31 +240,46 @@ def offset_of(item: Item, band: str) -> float:
 
 
 def dropped_of(item: Item, question: Question) -> tuple[np.ndarray, np.ndarray]:
-    """Where the scene's own classes drop it: surely (by every reading of pixels on an edge), and perhaps (by any)."""
+    """Where the scene's own mask drops it: surely (by every reading of pixels on an edge), and perhaps (by any)."""
     nowhere = np.zeros(question.shape, bool)
-    if not question.drop or "scl" not in item["assets"]:
+    mask = question.mask
+    if mask is None or mask.band not in item["assets"]:
         return nowhere, nowhere
-    reach = int(question.dilation / question.resolution)
-    readings = sampled(stored_of(item, "scl"), question, margin=reach)
-    # A class that is missing is the class 0, `no data`. Neither that nor 1, `defective`, is a cloud that could grow.
-    still = [np.isin(numbers, list(question.drop & {1})) | (~there & (0 in question.drop)) for numbers, there in readings]
-    clouds = [np.isin(numbers, list(question.drop - {0, 1})) for numbers, _ in readings]
-    surely = grown(np.all(clouds, axis=0), reach) | np.all(still, axis=0)
-    perhaps = grown(np.any(clouds, axis=0), reach) | np.any(still, axis=0)
-    inner = slice(reach, reach + question.shape[0]), slice(reach, reach + question.shape[1])
+    margin = math.ceil(question.dilation / question.resolution)
+    readings = sampled(stored_of(item, mask.band), question, margin=margin)
+    told = [_told(mask, numbers, there, item) for numbers, there in readings]
+    clouds, others = [cloud for cloud, _ in told], [other for _, other in told]
+    surely = grown(np.all(clouds, axis=0), question) | np.all(others, axis=0)
+    perhaps = grown(np.any(clouds, axis=0), question) | np.any(others, axis=0)
+    inner = slice(margin, margin + question.shape[0]), slice(margin, margin + question.shape[1])
     return surely[inner], perhaps[inner]
 
 
-def grown(clouds: np.ndarray, reach: int) -> np.ndarray:
-    """The clouds grown by a disc of so many pixels."""
+def _told(mask: Mask, numbers: np.ndarray, there: np.ndarray, item: Item) -> tuple[np.ndarray, np.ndarray]:
+    """(dropped and growing, dropped as it is): nothing and `defective` (scene classes 0 and 1) are no clouds to grow."""
+    if mask.above is None:
+        # A class that is missing is the class 0, `no data`.
+        gone = ~there & (0 in mask.drop)
+        return np.isin(numbers, list(mask.drop - {0, 1})), np.isin(numbers, list(mask.drop & {1})) | gone
+    values = numbers * 0.0001 + offset_of(item, mask.band) if mask.band == "blue" else numbers
+    return values > mask.above, ~there
+
+
+def grown(clouds: np.ndarray, question: Question) -> np.ndarray:
+    """The clouds and every pixel whose centre lies within the dilation of one of theirs."""
     result = clouds.copy()
+    reach = math.ceil(question.dilation / question.resolution)
+    steps = [
+        (down, right)
+        for down in range(-reach, reach + 1)
+        for right in range(-reach, reach + 1)
+        if math.hypot(down, right) * question.resolution <= question.dilation
+    ]
     height, width = clouds.shape
     for row, col in np.argwhere(clouds):
-        for down in range(-reach, reach + 1):
-            for right in range(-reach, reach + 1):
-                near = down * down + right * right <= reach * reach
-                if near and 0 <= row + down < height and 0 <= col + right < width:
-                    result[row + down, col + right] = True
+        for down, right in steps:
+            if 0 <= row + down < height and 0 <= col + right < width:
+                result[row + down, col + right] = True
     return result
 
 

@@ -1,14 +1,13 @@
 """Random worlds: granules of several passes on both sides of a zone border, with all the oddities of real catalogs.
 
-`draw_traits` decides what kind of world a seed is, `make_world` writes its files and gives the job and the question that
-the reference answers. A tame world has none of the oddities: one whole, aligned scene a day.
+`make_world` writes the files of a seed's world, and gives the job and the question that the reference answers.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,54 +15,20 @@ from typing import Any
 import numpy as np
 from pyproj import Transformer
 
-from tests.reference.granules import Ground, Scenery, around, write_scene
-from tests.reference.rasters import SIGNS
-from tests.reference.reference import Question
+from tests.reference.granules import Ground, around
+from tests.reference.painter import Painter
+from tests.reference.reference import Mask, Question
+from tests.reference.traits import CLOCKS, PLACES, UNORDERED, Traits, draw_traits, tamed
 from tests.support.graphs import Draft
 from tests.support.worlds import write_card
 from tilewright.flows.job.job import Job, make_job
 
-PLACES = {
-    "18 E": (18.0, 48.0, "EPSG:32633", "EPSG:32634"),
-    "180, south": (180.0, -17.0, "EPSG:32760", "EPSG:32701"),
-    "180, north": (-180.0, 52.0, "EPSG:32601", "EPSG:32660"),
-}
-"""Longitude and latitude of a zone border, the grid's zone and the other one."""
-
-CLOCKS = {"morning": timedelta(hours=10), "midnight": timedelta(hours=23, minutes=50), "local midnight": timedelta(0)}
-
-MONTHS = (6, 7, 8)
-
 FILL = -1.0
 """Value that the card puts where a step has none."""
 
-SCL_DEFAULT = (0, 1, 3, 8, 9, 10)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Traits:
-    """What kind of world it is."""
-
-    place: str
-    clock: str
-    shape: tuple[int, int]
-    kind: str
-    reducer: str
-    n_steps: int
-    bands: tuple[str, ...]
-    fine_nir: bool
-    mask: str
-    drop: tuple[int, ...]
-    dilation: int
-    n_passes: int
-    n_scenes: int
-    other_zone: float
-    unnamed: bool
-    absent: float
-    no_classes: float
-    signs: tuple[str, ...]
-    aligned: bool
-    tame: bool = False
+MONTHS = [datetime(2023, month, 1, tzinfo=UTC) for month in (6, 7, 8, 9)]
+DAYS = (10, 11, 30)
+CLOUDY_BLUE, CLOUDY_PERCENT = 0.35, 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,43 +49,12 @@ class RandomWorld:
         return f"seed {self.seed}: " + ", ".join(f"{key}={value}" for key, value in asdict(self.traits).items())
 
 
-def draw_traits(random: np.random.Generator) -> Traits:
-    """The traits of a world that a seed's generator gives."""
-    kind = str(random.choice(["composite", "pair", "series"]))
-    reducers = ["median", "mean", "min", "max", "first", "last", "least-cloudy"]
-    bands = [("red", "nir"), ("red", "nir", "swir16"), ("nir",), ("swir16", "red")]
-    drops = [SCL_DEFAULT, SCL_DEFAULT, (8, 9), (3, 8, 9, 10, 11), (0, 6), (0, 1, 2, 3, 7, 8, 9, 10)]
-    masks = [(mask, share) for mask, share in (("auto", 0.55), ("scl", 0.25), ("none", 0.2))]
-    return Traits(
-        place=str(random.choice(list(PLACES), p=[0.6, 0.2, 0.2])),
-        clock=str(random.choice(list(CLOCKS), p=[0.5, 0.25, 0.25])),
-        shape=(int(random.integers(64, 161)), int(random.integers(64, 161))),
-        kind=kind,
-        reducer=str(random.choice(reducers)),
-        n_steps={"composite": 1, "pair": 2, "series": int(random.integers(2, 4))}[kind],
-        bands=bands[random.integers(len(bands))],
-        fine_nir=bool(random.random() < 0.7),
-        mask=str(random.choice([mask for mask, _ in masks], p=[share for _, share in masks])),
-        drop=drops[random.integers(len(drops))],
-        dilation=int(random.choice([0, 0, 30, 50])),
-        n_passes=int(random.integers(1, 5)),
-        n_scenes=int(random.integers(1, 4)),
-        other_zone=float(random.choice([0.0, 0.4])),
-        unnamed=bool(random.random() < 0.15),
-        absent=float(random.choice([0.0, 0.15, 0.35])),
-        no_classes=float(random.choice([0.0, 0.25])),
-        signs=tuple(str(sign) for sign in random.choice(list(SIGNS), size=4)),
-        aligned=bool(random.random() < 0.8),
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acquisition:
+    """The moment or interval of a scene as its item says it, and what else it says."""
 
-
-def tamed(traits: Traits, **oddity: Any) -> Traits:
-    """The same without oddities but the one given: one scene a pass, one pass a day, all on the grid's own lattice."""
-    plain: dict[str, Any] = {
-        "place": "18 E", "clock": "morning", "n_scenes": 1, "other_zone": 0.0, "unnamed": False, "absent": 0.0,
-        "no_classes": 0.0, "signs": ("header 0",), "aligned": True, "bands": ("red", "nir"), "fine_nir": True,
-    }  # fmt: skip
-    return replace(traits, **{**plain, "tame": True, **oddity})
+    when: dict[str, Any]
+    said: dict[str, Any]
 
 
 def make_world(folder: Path, seed: int, oddity: Mapping[str, Any] | None = None) -> RandomWorld:
@@ -130,122 +64,134 @@ def make_world(folder: Path, seed: int, oddity: Mapping[str, Any] | None = None)
     traits = traits if oddity is None else tamed(traits, **oddity)
     ground = _ground(traits, random)
     folder.mkdir(parents=True)
-    items = []
-    for number, (moment, said) in enumerate(_moments(traits, random)):
-        scenery = Scenery(
-            bands=traits.bands, absent=traits.absent, no_classes=traits.no_classes, signs=traits.signs,
-            fine_nir=traits.fine_nir, tame=traits.tame, shift=0.0 if traits.aligned else 3.0,
-            zone=ground.other if random.random() < traits.other_zone else ground.crs,
-        )  # fmt: skip
-        items.append(write_scene(folder, _name(number, moment, said), moment, said, scenery, ground, random))
+    painter = Painter(folder=folder, traits=traits, ground=ground, random=random)
+    acquisitions = [*_passes(traits, random), *_intervals(traits)]
+    items = [painter.scene(_name(number, each), each.when, each.said) for number, each in enumerate(acquisitions)]
     (folder / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": items}))
-    card = _card(folder / "card", traits)
     return RandomWorld(
         seed=seed,
         traits=traits,
-        plain=_job(folder, card, traits, ground),
+        plain=_job(folder, traits, ground),
         question=_question(items, traits, ground),
     )
 
 
 def _ground(traits: Traits, random: np.random.Generator) -> Ground:
-    """The grid: its corner on the lattice of 10 m, the border of the zones through it or near."""
+    """The grid: its corner on the lattice, the border of the zones through it."""
     lon, lat, crs, other = PLACES[traits.place]
-    to_grid = Transformer.from_crs("EPSG:4326", crs, always_xy=True)
-    x, y = to_grid.transform(lon, lat)
+    x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(lon, lat)
     height, width = traits.shape
-    left = round(x / 60) * 60 - int(random.integers(0, width)) * 10
-    top = round(y / 60) * 60 + int(random.integers(0, height)) * 10
-    return Ground(crs=crs, other=other, bounds=(left, top - height * 10, left + width * 10, top))
+    size = traits.resolution
+    left = round(x / 60) * 60 - int(random.integers(0, width)) * size
+    top = round(y / 60) * 60 + int(random.integers(0, height)) * size
+    return Ground(crs=crs, other=other, bounds=(left, top - height * size, left + width * size, top))
 
 
-def _moments(traits: Traits, random: np.random.Generator) -> list[tuple[datetime, dict[str, Any]]]:
-    """Moment and properties of every scene: passes on few days, each step with one as a rule."""
-    found = []
-    days = [(step, day) for step in range(traits.n_steps) for day in (10, 11, 30)]
+def _passes(traits: Traits, random: np.random.Generator) -> Iterator[Acquisition]:
+    """Scenes of passes on few days, each step with one as a rule; in a tame world one pass a day."""
     taken: dict[tuple[int, int], int] = {}
-    for number in range(max(traits.n_passes, 1)):
+    for number in range(traits.n_passes):
         step = number if number < traits.n_steps and random.random() < 0.9 else int(random.integers(traits.n_steps))
-        if traits.tame:
-            free = [day for day in days if day[0] == step and day not in taken]
-            if not free:
-                continue
-            when = free[0]
-        else:
-            when = days[step * 3 + int(random.integers(3))]
-        order = taken[when] = taken.get(when, -1) + 1
-        found += _one_pass(traits, when, number, order, random)
-    return found
+        days = [(step, day) for day in DAYS]
+        free = [day for day in days if day not in taken] if traits.tame else days
+        if free:
+            when = free[0] if traits.tame else free[random.integers(3)]
+            order = taken[when] = taken.get(when, -1) + 1
+            yield from _pass(traits, _start(traits, when, order, number, random), number, random)
 
 
-def _one_pass(
-    traits: Traits, when: tuple[int, int], number: int, order: int, random: np.random.Generator
-) -> list[tuple[datetime, dict[str, Any]]]:
+def _start(
+    traits: Traits, when: tuple[int, int], order: int, number: int, random: np.random.Generator
+) -> datetime:  # fmt: skip
+    """The first moment of a day's pass."""
     # Passes stand far apart where their order decides a pixel, and may interleave where it does not.
     apart = timedelta(minutes=100)
-    if traits.reducer in {"median", "mean", "min", "max"} and random.random() < 0.4:
+    if traits.reducer in UNORDERED and random.random() < 0.4:
         apart = timedelta(minutes=int(random.choice([5, 29, 31])))
+    if traits.clock == "edge" and order == 0:
+        return MONTHS[when[0]] if random.random() < 0.5 else MONTHS[when[0] + 1] - timedelta(microseconds=1)
     clock = CLOCKS[traits.clock]
     if traits.clock == "local midnight":
         clock = timedelta(hours=11, minutes=55) if "180" in traits.place else timedelta(hours=22, minutes=40)
-    moment = datetime(2023, MONTHS[when[0]], when[1], tzinfo=UTC) + clock + order * apart + timedelta(seconds=number)
-    orbits = (22, 51) if traits.reducer not in {"first", "last", "least-cloudy"} else (22 + number,)
-    said: dict[str, Any] = {
-        "platform": f"sentinel-2{random.choice(['a', 'b'])}",
-        "sat:relative_orbit": int(random.choice(orbits)),
-        "eo:cloud_cover": float(5 + (number * 37) % 80),
-    }
-    if traits.unnamed:
-        del said["platform"], said["sat:relative_orbit"]
-    found = []
+    return MONTHS[when[0]] + timedelta(days=when[1] - 1, seconds=number) + clock + order * apart
+
+
+def _pass(traits: Traits, moment: datetime, number: int, random: np.random.Generator) -> Iterator[Acquisition]:
+    """The scenes of a pass, at most 30 minutes from one to the next."""
+    orbits = (22, 51) if traits.reducer in UNORDERED else (22 + number,)
+    who = {"platform": f"sentinel-2{random.choice(['a', 'b'])}", "sat:relative_orbit": int(random.choice(orbits))}
+    cover = 5 + (number * 37) % 80
     for _ in range(int(random.integers(1, traits.n_scenes + 1))):
-        found.append((moment, {**said, "eo:cloud_cover": said["eo:cloud_cover"] + float(random.integers(4))}))
+        said = {**({} if traits.unnamed else who), "eo:cloud_cover": float(cover + random.integers(4))}
+        yield Acquisition(when={"datetime": _text(moment)}, said=said)
         moment += timedelta(seconds=int(random.choice([0, 12, 29 * 60, 30 * 60])))
-    return found
 
 
-def _name(number: int, moment: datetime, said: Mapping[str, Any]) -> str:
+def _intervals(traits: Traits) -> Iterator[Acquisition]:
+    """Items that state an interval, across steps where there are several, in an orbit of their own."""
+    for number in range(traits.n_intervals):
+        stop = MONTHS[min(1, traits.n_steps - 1)] + timedelta(days=14)
+        when = {"datetime": None, "start_datetime": _text(MONTHS[0] + timedelta(days=4)), "end_datetime": _text(stop)}
+        yield Acquisition(when=when, said={"platform": "sentinel-2a", "sat:relative_orbit": 100 + number})
+
+
+def _text(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def _name(number: int, acquisition: Acquisition) -> str:
     """An id that tells no more than the item's properties do."""
-    if "platform" not in said:
+    said, moment = acquisition.said, acquisition.when["datetime"]
+    if "platform" not in said or moment is None:
         return f"scene-{number:02d}"
-    return f"{said['platform'].replace('sentinel-', 'S').upper()}_33U{chr(65 + number % 24)}P_{moment:%Y%m%d}_{number}_L2A"
-
-
-def _steps(traits: Traits) -> tuple[tuple[datetime, datetime], ...]:
-    starts = [datetime(2023, month, 1, tzinfo=UTC) for month in (*MONTHS, MONTHS[-1] + 1)]
-    instant = timedelta(microseconds=1)
-    return tuple((starts[number], starts[number + 1] - instant) for number in range(traits.n_steps))
+    platform = said["platform"].replace("sentinel-", "S").upper()
+    return f"{platform}_33U{chr(65 + number % 24)}P_{moment[:10].replace('-', '')}_{number}_L2A"
 
 
 def _question(items: list[dict[str, Any]], traits: Traits, ground: Ground) -> Question:
-    drops = {"none": frozenset(), "auto": frozenset(traits.drop), "scl": frozenset(traits.drop)}
+    scl = Mask(band="scl", drop=frozenset(traits.drop))
+    masks = {
+        "auto": scl,
+        "scl": scl,
+        "rule": Mask(band="blue", above=CLOUDY_BLUE),
+        "probability": Mask(band="cloud", above=CLOUDY_PERCENT),
+    }
+    instant = timedelta(microseconds=1)
     return Question(
         items=items,
         bands=traits.bands,
-        steps=_steps(traits),
+        steps=tuple((MONTHS[number], MONTHS[number + 1] - instant) for number in range(traits.n_steps)),
         every_step=traits.kind == "pair",
         reducer=traits.reducer,
-        drop=drops[traits.mask],
+        mask=masks.get(traits.mask),
         dilation=traits.dilation,
         crs=ground.crs,
         bounds=ground.bounds,
+        resolution=traits.resolution,
     )
 
 
-def _job(folder: Path, card: Path, traits: Traits, ground: Ground) -> dict[str, Any]:
+def _job(folder: Path, traits: Traits, ground: Ground) -> dict[str, Any]:
     period: Any = f"2023-06/2023-{5 + traits.n_steps:02d}"
     if traits.kind == "pair":
         period = {"before": "2023-06", "after": "2023-07"}
-    masks: dict[str, Any] = {"kind": traits.mask, "drop": list(traits.drop), "dilation": traits.dilation}
+    by_kind: dict[str, dict[str, Any]] = {
+        "rule": {"rule": f"blue > {CLOUDY_BLUE}"},
+        "probability": {"threshold": CLOUDY_PERCENT},
+    }
     return {
         "name": "world",
         "area": around(ground.bounds, ground.crs, 60.0),
         "period": period,
         "source": str(folder / "items.json"),
-        "model": str(card),
+        "model": str(_card(folder / "card", traits)),
         "grid": {"crs": ground.crs, "bounds": list(ground.bounds)},
         "tile": {"block": 64},
-        "mask": masks,
+        "mask": {
+            "kind": traits.mask,
+            "dilation": traits.dilation,
+            **by_kind.get(traits.mask, {"drop": list(traits.drop)}),
+        },
     }
 
 
@@ -262,6 +208,7 @@ def _card(folder: Path, traits: Traits) -> Path:
         "bands": traits.bands,
         "tw:collection": "sentinel-2-l2a",
         "tw:resampling": "nearest",
+        "tw:resolution": traits.resolution,
         "tw:dates": dates,
         "tw:missing": {"fill": FILL, "pad": "fill"},
     }
