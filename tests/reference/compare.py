@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
-from tests.reference.reference import Answer, Look
-from tests.reference.world import FILL, RandomWorld, layer_names
+from tests.reference.looks import Look
+from tests.reference.reference import Answer
+
+FILL = -1.0
+"""Value that the cards of these tests put where a step has none."""
 
 ROUNDING = 1e-5
 
 
-def differences(world: RandomWorld, expected: Answer, layers: Sequence[np.ndarray], observed: np.ndarray) -> str:
-    """How the layers and observations differ from the answer, in words; empty where they do not."""
+def filled(expected: Answer) -> list[np.ndarray]:
+    """The layers that a card that hands its bands on must give: NaN where no map is, the fill where a step has none."""
+    flat = expected.composites.reshape(-1, *expected.mapped.shape)
+    return [np.where(expected.mapped, np.nan_to_num(each, nan=FILL), np.nan) for each in flat]
+
+
+def differences(expected: Answer, layers: Mapping[str, np.ndarray], observed: np.ndarray) -> str:
+    """How the layers, in their order, and the observations differ from the answer; empty where they do not."""
     sure = ~expected.unsure
-    names = layer_names(world.traits)
-    wanted = expected_layers(expected)
-    assert observed.shape == sure.shape
-    pairs = dict(zip(names, zip(wanted, layers, strict=True), strict=True))
+    assert observed.shape == sure.shape, f"{observed.shape} pixels of observations, {sure.shape} expected"
+    pairs = dict(zip(layers, zip(filled(expected), layers.values(), strict=True), strict=True))
     pairs["observations"] = expected.observations.astype(float), observed.astype(float)
     wrong = {name: sure & ~np.isclose(*pair, rtol=0, atol=ROUNDING, equal_nan=True) for name, pair in pairs.items()}
     counts = {name: int(where.sum()) for name, where in wrong.items() if where.any()}
@@ -26,23 +33,15 @@ def differences(world: RandomWorld, expected: Answer, layers: Sequence[np.ndarra
         return ""
     name = next(iter(counts))
     place = tuple(int(index) for index in np.argwhere(wrong[name])[0])
-    said = [f"  {each}: expected {pair[0][place]:.5f}, got {pair[1][place]:.5f}" for each, pair in pairs.items()]
     story = [
-        world.told(),
         f"{int(np.any(list(wrong.values()), axis=0).sum())} of {int(sure.sum())} pixels differ, by layer {counts};",
         f"the first of {name} at (row, col) {place}:",
-        *said,
+        *(f"  {each}: expected {pair[0][place]:.5f}, got {pair[1][place]:.5f}" for each, pair in pairs.items()),
     ]
     for step, passes in enumerate(expected.passes):
         for number, one in enumerate(passes):
             story += [f"  step {step} pass {number}: {_words(look, place)}" for look in one]
     return "\n".join(story)
-
-
-def expected_layers(expected: Answer) -> list[np.ndarray]:
-    """The layers that a card that hands its bands on must give: NaN where no map is, the fill where a step has none."""
-    flat = expected.composites.reshape(-1, *expected.mapped.shape)
-    return [np.where(expected.mapped, np.nan_to_num(each, nan=FILL), np.nan) for each in flat]
 
 
 def _words(look: Look, place: tuple[int, ...]) -> str:

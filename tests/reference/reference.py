@@ -1,79 +1,18 @@
-"""A slow second opinion on what counts as observed: docs/observed.md in plain numpy, file by file, pixel by pixel.
-
-It reads whole files with rasterio, finds pixels with pyproj, and uses nothing of Tilewright: no windows, no warping, no
-blocks. It knows `nearest` alone. Where a target pixel's centre lies so near the edge of a source pixel that two right
-programs may differ, the answer says so (`unsure`).
-"""
+"""A slow second opinion on what counts as observed: sections 3 to 5 of docs/observed.md, pass by pass, pixel by pixel."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from statistics import fmean, median
 from typing import Any
 
 import numpy as np
-import rasterio
-from affine import Affine
-from pyproj import Transformer
-from rasterio.enums import ColorInterp, MaskFlags
 
-EDGE = 0.002
-"""Source pixels within which a target pixel's centre is on the edge between two of them."""
+from tests.reference.looks import Item, Look, Question, look_of, span_of
 
 PASS_GAP = timedelta(minutes=30)
-
-Item = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mask:
-    """The band that tells clouds: by its classes, or by all values above one."""
-
-    band: str
-    drop: frozenset[int] = frozenset()
-    above: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What is asked of the items: bands, steps (first and last moment), how dropped, on which grid."""
-
-    items: Sequence[Item]
-    bands: tuple[str, ...]
-    steps: tuple[tuple[datetime, datetime], ...]
-    every_step: bool = False
-    reducer: str = "median"
-    mask: Mask | None = None
-    dilation: float = 0.0
-    crs: str
-    bounds: tuple[float, float, float, float]
-    resolution: float = 10.0
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(height, width) of the grid."""
-        left, bottom, right, top = self.bounds
-        return round((top - bottom) / self.resolution), round((right - left) / self.resolution)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """What one scene says on the grid: values by band, and where it sees; (height, width) each."""
-
-    item: Item
-    values: dict[str, np.ndarray]
-    seen: np.ndarray
-    there: np.ndarray
-    unsure: np.ndarray
-
-    @property
-    def moment(self) -> datetime:
-        """The scene's moment, the first one of an interval."""
-        return span_of(self.item)[0]
-
 
 Pass = list[Look]
 
@@ -121,15 +60,6 @@ def _is_in(item: Item, step: tuple[datetime, datetime]) -> bool:
     return first <= step[1] and last >= step[0]
 
 
-def span_of(item: Item) -> tuple[datetime, datetime]:
-    """First and last moment of an item: the same for one that states its moment."""
-    properties = item["properties"]
-    words = [properties["datetime"]] * 2
-    if words[0] is None:
-        words = [properties["start_datetime"], properties["end_datetime"]]
-    return datetime.fromisoformat(words[0]), datetime.fromisoformat(words[1])
-
-
 def _refusal(question: Question, held: list[list[Item]]) -> str:
     """Section 4, its last paragraph; a step without any scene is missing as a whole, and a pair has none such."""
     if not any(held):
@@ -141,146 +71,6 @@ def _refusal(question: Question, held: list[list[Item]]) -> str:
         if lacking:
             return f"no scene of step {number} has {lacking}"
     return ""
-
-
-# ------------------------------------------------------------------------------------ section 1: pixels of a file
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
-    """A band's file: its numbers and which of them are there."""
-
-    numbers: np.ndarray
-    there: np.ndarray
-    transform: Affine
-    crs: str
-
-
-def stored_of(item: Item, band: str) -> Stored:
-    """The band's file, whole."""
-    asset = item["assets"][band]
-    said = asset.get("raster:bands", [{}])[0].get("nodata")
-    with rasterio.open(asset["href"]) as file:
-        numbers = file.read(1)
-        there = np.ones(numbers.shape, bool)
-        header = file.nodatavals[0]
-        flags = file.mask_flag_enums[0]
-        if MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags:
-            there &= file.read_masks(1) > 0
-        for index, colour in enumerate(file.colorinterp, start=1):
-            if colour == ColorInterp.alpha:
-                there &= file.read(index) > 0
-        transform, crs = file.transform, file.crs.to_string()
-    named = [value for value in (header, said) if value is not None]
-    # The table of well known collections: 0 in Sentinel-2's bands and scene classes, none in its percentages.
-    for value in named or ([] if band == "cloud" else [0]):
-        if _can_hold(numbers.dtype, float(value)):
-            there &= numbers != value
-    if numbers.dtype.kind == "f":
-        there &= np.isfinite(numbers)
-    return Stored(numbers=numbers, there=there, transform=transform, crs=crs)
-
-
-def _can_hold(dtype: np.dtype, value: float) -> bool:
-    if dtype.kind == "f":
-        return math.isfinite(value)
-    limits = np.iinfo(dtype)
-    return math.isfinite(value) and value == int(value) and limits.min <= value <= limits.max
-
-
-def sampled(stored: Stored, question: Question, *, margin: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(numbers, there) at the grid's pixel centres with a margin of pixels around, then four times a hair beside."""
-    height, width = question.shape
-    left, _, _, top = question.bounds
-    rows, cols = np.mgrid[-margin : height + margin, -margin : width + margin]
-    x, y = left + (cols + 0.5) * question.resolution, top - (rows + 0.5) * question.resolution
-    if stored.crs != question.crs:
-        x, y = Transformer.from_crs(question.crs, stored.crs, always_xy=True).transform(x, y)
-    inverse = ~stored.transform
-    at_col = inverse.a * x + inverse.b * y + inverse.c
-    at_row = inverse.d * x + inverse.e * y + inverse.f
-    beside = [(0.0, 0.0), (-EDGE, -EDGE), (-EDGE, EDGE), (EDGE, -EDGE), (EDGE, EDGE)]
-    return [_taken(stored, np.floor(at_row + down), np.floor(at_col + right)) for down, right in beside]
-
-
-def _taken(stored: Stored, row: np.ndarray, col: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    height, width = stored.numbers.shape
-    inside = (row >= 0) & (row < height) & (col >= 0) & (col < width)
-    at = np.where(inside, row, 0).astype(int), np.where(inside, col, 0).astype(int)
-    there = inside & stored.there[at]
-    return np.where(there, stored.numbers[at].astype(np.float64), np.nan), there
-
-
-# -------------------------------------------------------------------------------------------- section 2: a scene
-
-
-def look_of(item: Item, question: Question) -> Look:
-    """What the scene says on the grid, and where it sees."""
-    there = np.ones(question.shape, bool)
-    unsure = np.zeros(question.shape, bool)
-    values = {}
-    for band in question.bands:
-        if band not in item["assets"]:
-            continue
-        (numbers, is_there), *beside = sampled(stored_of(item, band), question)
-        for other, _ in beside:
-            unsure |= (other != numbers) & ~(np.isnan(other) & np.isnan(numbers))
-        there &= is_there
-        values[band] = numbers * 0.0001 + offset_of(item, band)
-    dropped, dropped_perhaps = dropped_of(item, question)
-    unsure |= dropped ^ dropped_perhaps
-    return Look(item=item, values=values, seen=there & ~dropped, there=there, unsure=unsure)
-
-
-def offset_of(item: Item, band: str) -> float:
-    """The offset to reflectance: none below baseline 04.00, whatever the item advertises; else the one it states."""
-    if float(item["properties"]["s2:processing_baseline"]) < 4:
-        return 0.0
-    return float(item["assets"][band]["raster:bands"][0].get("offset", 0))
-
-
-def dropped_of(item: Item, question: Question) -> tuple[np.ndarray, np.ndarray]:
-    """Where the scene's own mask drops it: surely (by every reading of pixels on an edge), and perhaps (by any)."""
-    nowhere = np.zeros(question.shape, bool)
-    mask = question.mask
-    if mask is None or mask.band not in item["assets"]:
-        return nowhere, nowhere
-    margin = math.ceil(question.dilation / question.resolution)
-    readings = sampled(stored_of(item, mask.band), question, margin=margin)
-    told = [_told(mask, numbers, there, item) for numbers, there in readings]
-    clouds, others = [cloud for cloud, _ in told], [other for _, other in told]
-    surely = grown(np.all(clouds, axis=0), question) | np.all(others, axis=0)
-    perhaps = grown(np.any(clouds, axis=0), question) | np.any(others, axis=0)
-    inner = slice(margin, margin + question.shape[0]), slice(margin, margin + question.shape[1])
-    return surely[inner], perhaps[inner]
-
-
-def _told(mask: Mask, numbers: np.ndarray, there: np.ndarray, item: Item) -> tuple[np.ndarray, np.ndarray]:
-    """(dropped and growing, dropped as it is): nothing and `defective` (scene classes 0 and 1) are no clouds to grow."""
-    if mask.above is None:
-        # A class that is missing is the class 0, `no data`.
-        gone = ~there & (0 in mask.drop)
-        return np.isin(numbers, list(mask.drop - {0, 1})), np.isin(numbers, list(mask.drop & {1})) | gone
-    values = numbers * 0.0001 + offset_of(item, mask.band) if mask.band == "blue" else numbers
-    return values > mask.above, ~there
-
-
-def grown(clouds: np.ndarray, question: Question) -> np.ndarray:
-    """The clouds and every pixel whose centre lies within the dilation of one of theirs."""
-    result = clouds.copy()
-    reach = math.ceil(question.dilation / question.resolution)
-    steps = [
-        (down, right)
-        for down in range(-reach, reach + 1)
-        for right in range(-reach, reach + 1)
-        if math.hypot(down, right) * question.resolution <= question.dilation
-    ]
-    height, width = clouds.shape
-    for row, col in np.argwhere(clouds):
-        for down, right in steps:
-            if 0 <= row + down < height and 0 <= col + right < width:
-                result[row + down, col + right] = True
-    return result
 
 
 # ------------------------------------------------------------------------------------- sections 3 and 4: passes

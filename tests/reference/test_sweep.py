@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import zarr
 
+from tests.reference.by_hand import observations
 from tests.reference.compare import differences
 from tests.reference.rasters import SIGNS
 from tests.reference.reference import answer
@@ -25,26 +24,15 @@ N_WORLDS = int(os.environ.get("TILEWRIGHT_WORLDS", "12"))
 FIRST_SEED = int(os.environ.get("TILEWRIGHT_SEED", "0"))
 
 
-def observations(output: Path, bounds: tuple[float, float, float, float], size: float) -> np.ndarray:
-    """The layer `observations`, cut to the bounds."""
-    group = zarr.open_group(str(output / "data.zarr"), mode="r")
-    x, y = np.asarray(group["x"]), np.asarray(group["y"])
-    cols = np.flatnonzero((x > bounds[0]) & (x < bounds[2]))
-    rows = np.flatnonzero((y > bounds[1]) & (y < bounds[3]))
-    assert len(cols) == round((bounds[2] - bounds[0]) / size)
-    return np.asarray(group["observations"])[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
-
-
 def compare(folder: Path, seed: int, oddity: Mapping[str, Any] | None = None) -> None:
     world = make_world(folder / "world", seed, oddity)
     expected = answer(world.question)
     said = refusal(world, folder / "out")
     assert bool(said) == bool(expected.refused), f"{world.told()}\nrefused: {said!r}, expected {expected.refused!r}"
     if said is None:
-        layers = [layer(folder / "out", name) for name in layer_names(world.traits)]
-        observed = observations(folder / "out", world.question.bounds, world.question.resolution)
-        found = differences(world, expected, layers, observed)
-        assert not found, found
+        layers = {name: layer(folder / "out", name) for name in layer_names(world.traits)}
+        found = differences(expected, layers, observations(folder / "out", world.question.bounds))
+        assert not found, f"{world.told()}\n{found}"
 
 
 def refusal(world: RandomWorld, output: Path) -> str | None:

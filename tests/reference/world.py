@@ -15,16 +15,14 @@ from typing import Any
 import numpy as np
 from pyproj import Transformer
 
+from tests.reference.compare import FILL
 from tests.reference.granules import Ground, around
+from tests.reference.looks import Mask, Question
 from tests.reference.painter import Painter
-from tests.reference.reference import Mask, Question
 from tests.reference.traits import CLOCKS, PLACES, UNORDERED, Traits, draw_traits, tamed
 from tests.support.graphs import Draft
 from tests.support.worlds import write_card
 from tilewright.flows.job.job import Job, make_job
-
-FILL = -1.0
-"""Value that the card puts where a step has none."""
 
 MONTHS = [datetime(2023, month, 1, tzinfo=UTC) for month in (6, 7, 8, 9)]
 DAYS = (10, 11, 30)
