@@ -1,4 +1,4 @@
-"""A slow second opinion on what counts as observed: sections 3 to 5 of docs/observed.md, pass by pass, pixel by pixel."""
+"""A slow second opinion on what counts as observed: sections 3 to 5 of docs/observed.md, pixel by pixel."""
 
 from __future__ import annotations
 
