@@ -1,8 +1,8 @@
 """Sections 1 and 2 of docs/observed.md in plain numpy: which pixels of a file are there, and which a scene sees.
 
-Whole files are read with rasterio, pixels are found with pyproj; there are no windows, no warping, no blocks, nothing of
-Tilewright. `nearest` alone is known. Where the centre of a target pixel lies so near the edge of a source pixel that two
-right programs may differ, a look says so (`unsure`).
+Whole files are read with rasterio, pixels are found with pyproj; there are no windows, no warping, no blocks, and
+nothing of Tilewright. `nearest` alone is known. Where the centre of a target pixel lies so near the edge of a source
+pixel that two right programs may differ, a look says so (`unsure`).
 """
 
 from __future__ import annotations
