@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import zarr
 from affine import Affine
+from onnx import TensorProto
 from shapely.geometry import shape
 
 from tests.reference.compare import FILL, filled
@@ -29,6 +30,8 @@ _ = np.nan
 Rows = Sequence[Sequence[float]]
 Item = dict[str, Any]
 Layers = dict[str, np.ndarray]
+
+FLOAT = TensorProto.FLOAT
 
 JUNE, JULY, AUGUST = (datetime(2023, month, 1, tzinfo=UTC) for month in (6, 7, 8))
 INSTANT = timedelta(microseconds=1)
@@ -59,7 +62,9 @@ class Shot:
         return item_of(self.id, {**when, **said}, assets, size=(height, width))
 
 
-def item_of(name: str, properties: dict[str, Any], assets: dict[str, Any], *, size: tuple[int, int]) -> Item:
+def item_of(
+    name: str, properties: dict[str, Any], assets: dict[str, Any], *, size: tuple[int, int], collection: str = "optics"
+) -> Item:
     """An item over so many pixels of the world."""
     geometry = around(box_of(size), CRS, 1.0)
     return {
@@ -67,7 +72,7 @@ def item_of(name: str, properties: dict[str, Any], assets: dict[str, Any], *, si
         "stac_version": "1.0.0",
         "stac_extensions": [],
         "id": name,
-        "collection": "optics",
+        "collection": collection,
         "geometry": geometry,
         "bbox": list(shape(geometry).bounds),
         "properties": properties,
@@ -97,14 +102,16 @@ def box_of(size: tuple[int, int]) -> tuple[float, float, float, float]:
 class Wish:
     """What is asked of a world: a composite of June, or (`kind`) a pair or series of June and July; means by default.
 
-    The model hands its input on: layers are `red`, or `red_0`, `red_1` by step. Where a step has none of a pixel that
-    is mapped, it is given -1.
+    The model hands its input on, or its inputs of one band each (`apart`): layers are `red`, or `red_0`, `red_1` by
+    step. Where a step has none of a pixel that is mapped, it is given -1.
     """
 
     size: tuple[int, int]
     bands: tuple[str, ...] = ("red",)
     kind: str = "composite"
     reducer: str = "mean"
+    collection: str = "optics"
+    apart: bool = False
     clouds: bool = False
     dilation: float = 0.0
 
@@ -168,23 +175,30 @@ ANSWERS: dict[str, Callable[[Path, Sequence[Item], Wish], Layers]] = {
 
 def _card(folder: Path, wish: Wish) -> Path:
     draft = Draft()
-    n_layers = len(wish.layers)
-    model = draft.model(draft.node("Identity", "x"), n_in=n_layers, n_out=n_layers)
+    bands = [[band] for band in wish.bands] if wish.apart else [list(wish.bands)]
+    ports = [f"x{number}" for number in range(len(bands))]
+    joined = draft.node("Concat", *ports, axis=1) if wish.apart else draft.node("Identity", "x0")
+    model = draft.model_many(
+        [(port, FLOAT, ["n", wish.n_steps * len(each), "h", "w"]) for port, each in zip(ports, bands, strict=True)],
+        [(joined, "y", FLOAT, ["n", len(wish.layers), "h", "w"])],
+    )
     dates: dict[str, Any] = {"kind": wish.kind, "reducer": wish.reducer}
     pixels = {
-        "name": "x",
-        "bands": list(wish.bands),
+        "tw:collection": wish.collection,
         "tw:resampling": "nearest",
         "tw:dates": dates | ({"steps": 2, "every": "month"} if wish.kind == "series" else {}),
         "tw:missing": {"fill": FILL, "pad": "fill"},
     }
     result = {"name": "y", "dims": ("batch", "channel", "height", "width"), "tw:layers": wish.layers}
-    return write_card(folder, model, inputs=[pixels], outputs=[result])
+    inputs = [{"name": port, "bands": each, **pixels} for port, each in zip(ports, bands, strict=True)]
+    return write_card(folder, model, inputs=inputs, outputs=[result])
 
 
 def assert_rows(found: np.ndarray, expected: Rows) -> None:
     """Equal but for rounding, NaN and all."""
-    assert np.allclose(found, np.array(expected, float), rtol=0, atol=1e-6, equal_nan=True), f"{found}: no {expected}"
+    assert np.allclose(found, np.array(expected, float), rtol=1e-6, atol=1e-6, equal_nan=True), (
+        f"{found}: no {expected}"
+    )
 
 
 def observations(output: Path, bounds: tuple[float, float, float, float]) -> np.ndarray:

@@ -20,11 +20,12 @@ Blob = tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
-    """The grid's CRS and bounds, and the neighbouring zone."""
+    """The grid's CRS, bounds and pixel size, and the two zones that meet there."""
 
     crs: str
-    other: str
     bounds: Bounds
+    size: float
+    zones: tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +81,8 @@ class Granule:
 
 def whole_granule(ground: Ground, random: np.random.Generator) -> Granule:
     """A granule of the grid's zone that holds most of the grid, as a rule all of it; cut at times."""
-    spans = [(start - 400, stop + 400) for start, stop in _sides(ground, ground.crs)]
-    return _cut(_snapped(ground.crs, spans, 0.0), ground, random)
+    spans = [(start - 400, stop + 400) for start, stop in _sides(ground, ground.zones[0])]
+    return _cut(_snapped(ground.zones[0], spans, 0.0), ground, random)
 
 
 def random_granule(ground: Ground, crs: str, random: np.random.Generator, *, shift: float) -> Granule:
@@ -95,11 +96,10 @@ def random_granule(ground: Ground, crs: str, random: np.random.Generator, *, shi
 
 
 def _sides(ground: Ground, crs: str) -> list[tuple[float, float]]:
-    """The grid's spans along x and y in a zone, about its centre there."""
-    left, bottom, right, top = ground.bounds
-    centre = Transformer.from_crs(ground.crs, crs, always_xy=True).transform((left + right) / 2, (bottom + top) / 2)
-    halves = (right - left) / 2, (top - bottom) / 2
-    return [(middle - half, middle + half) for middle, half in zip(centre, halves, strict=True)]
+    """The grid's spans along x and y in a zone."""
+    to_zone = Transformer.from_crs(ground.crs, crs, always_xy=True)
+    west, south, east, north = to_zone.transform_bounds(*ground.bounds)
+    return [(west, east), (south, north)]
 
 
 def _snapped(crs: str, spans: list[tuple[float, float]], shift: float) -> Granule:

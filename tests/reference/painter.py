@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rasterio
+from rasterio.enums import Resampling
 
 from tests.reference.granules import Blob, Granule, Ground, random_granule, whole_granule
 from tests.reference.rasters import open_new, write_band
@@ -45,8 +47,9 @@ class Painter:
         return bool(self.random.random() < share)
 
     def _granule(self) -> Granule:
-        crs = self.ground.other if self._chance(self.traits.other_zone) else self.ground.crs
-        if self.traits.tame and crs == self.ground.crs and self.traits.aligned:
+        home, other = self.ground.zones
+        crs = other if self._chance(self.traits.other_zone) else home
+        if self.traits.tame and crs == home and self.traits.aligned:
             return whole_granule(self.ground, self.random)
         return random_granule(self.ground, crs, self.random, shift=0.0 if self.traits.aligned else 3.0)
 
@@ -72,6 +75,9 @@ class Painter:
         sign = str(self.random.choice(list(self.traits.signs)))
         holes = granule.outside(size) | granule.inside(blobs, size)
         said = write_band(path, numbers, holes, sign, transform=granule.transform(size), crs=granule.crs)
+        if self.traits.overviews:
+            with rasterio.open(path, "r+") as file:
+                file.build_overviews([2, 4], Resampling.average)
         entry = {"data_type": "uint16", "scale": 0.0001, **({} if said is None else {"nodata": said})}
         return {"href": str(path), "type": GEOTIFF, "raster:bands": [entry], "title": sign}
 

@@ -69,6 +69,25 @@ def test_section_1_nearest_takes_the_pixel_at_the_centre_there_or_not_and_none_b
     assert_rows(found["observations"], [[1, 1, 0, 0, 0, 0]] * 2 + [[0, 0, 1, 1, 0, 0]] * 2)
 
 
+@pytest.mark.parametrize("sign", ["header", "stated", "masked", "table"])
+def test_section_1_the_check_of_an_offset_counts_only_pixels_that_are_there(tmp_path, mapped, sign):
+    # Dark pixels would contradict an offset of -0.1; here all of them are missing.
+    dark = 0 if sign == "table" else 5
+    path = tmp_path / "red.tif"
+    numbers = np.array([[2000, dark, 3000, dark] * 16] * 64, np.uint16)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK="YES"):
+        write_file(path, numbers, header=5 if sign == "header" else None)
+        if sign == "masked":
+            with rasterio.open(path, "r+") as file:
+                file.write_mask(np.array([[255, 0, 255, 0] * 16] * 64, np.uint8))
+    said = {"nodata": 5} if sign == "stated" else {}
+    assets = {"red": asset(path, scale=0.0001, offset=-0.1, **said)}
+    properties = {"datetime": MORNING, "s2:processing_baseline": "05.09"}
+    item = item_of("a", properties, assets, size=(64, 64), collection="sentinel-2-l2a")
+    found = mapped(item, size=(64, 64), collection="sentinel-2-l2a")
+    assert_rows(found["red"], [[0.1, _, 0.2, _] * 16] * 64)
+
+
 # --------------------------------------------------------------------------------- section 2: a scene sees a pixel
 
 
@@ -239,3 +258,14 @@ def test_section_5_a_pair_needs_both_its_steps_and_a_series_one(mapped, kind, ju
     assert_rows(found["red_0"], june)
     assert_rows(found["red_1"], july)
     assert_rows(found["observations"], [[2, 1, 1, 0]])
+
+
+def test_section_5_inputs_of_the_same_scenes_count_once(mapped):
+    them = [
+        Shot(id="a", when=MORNING, bands={"red": [[0.1, 0.1]], "nir": [[0.3, 0.3]]}),
+        Shot(id="b", when="2023-06-12T10:00:00Z", bands={"red": [[0.3, _]], "nir": [[0.5, _]]}),
+    ]
+    found = mapped(*them, size=(1, 2), bands=("red", "nir"), apart=True)
+    assert_rows(found["red"], [[0.2, 0.1]])
+    assert_rows(found["nir"], [[0.4, 0.3]])
+    assert_rows(found["observations"], [[2, 1]])

@@ -71,6 +71,10 @@ ODDITIES: dict[str, dict[str, Any]] = {
     "probability": {"mask": "probability", "dilation": 50, "n_passes": 3, "no_mask": 0.3},
     "classes that grow": {"dilation": 25, "drop": (0, 1, 3, 8, 9, 10), "n_passes": 3},
     "interval": {"n_intervals": 1, "reducer": "mean", "n_passes": 3},
+    "equal area": {"place": "18 E, equal area", "other_zone": 0.5, "n_passes": 3},
+    "degrees": {"place": "18 E, degrees", "other_zone": 0.5, "n_passes": 3},
+    "overviews": {"overviews": True, "resolution": 30, "shape": (70, 80)},
+    "overviews, another zone": {"overviews": True, "resolution": 30, "shape": (70, 80), "other_zone": 1.0},
     "a month's edge": {"clock": "edge"},
 }
 

@@ -10,12 +10,25 @@ import numpy as np
 
 from tests.reference.rasters import SIGNS
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A point on the border of two zones, and the grid there: by default in the first zone, of the card's pixels."""
+
+    lon: float
+    lat: float
+    zones: tuple[str, str]
+    grid: str = ""
+    size: float = 0.0
+
+
 PLACES = {
-    "18 E": (18.0, 48.0, "EPSG:32633", "EPSG:32634"),
-    "180, south": (180.0, -17.0, "EPSG:32760", "EPSG:32701"),
-    "180, north": (-180.0, 52.0, "EPSG:32601", "EPSG:32660"),
+    "18 E": Place(lon=18.0, lat=48.0, zones=("EPSG:32633", "EPSG:32634")),
+    "180, south": Place(lon=180.0, lat=-17.0, zones=("EPSG:32760", "EPSG:32701")),
+    "180, north": Place(lon=-180.0, lat=52.0, zones=("EPSG:32601", "EPSG:32660")),
+    "18 E, equal area": Place(lon=18.0, lat=48.0, zones=("EPSG:32633", "EPSG:32634"), grid="EPSG:3035"),
+    "18 E, degrees": Place(lon=18.0, lat=48.0, zones=("EPSG:32633", "EPSG:32634"), grid="EPSG:4326", size=0.0001),
 }
-"""Longitude and latitude of a zone border, the grid's zone and the other one."""
 
 CLOCKS = {
     "morning": timedelta(hours=10),
@@ -57,6 +70,7 @@ class Traits:
     no_mask: float
     signs: tuple[str, ...]
     aligned: bool
+    overviews: bool
     tame: bool = False
 
 
@@ -66,7 +80,7 @@ def draw_traits(random: np.random.Generator) -> Traits:
     resolution = int(random.choice([10, 30], p=[0.9, 0.1]))
     reducer = str(random.choice([*UNORDERED, *ORDERED]))
     return Traits(
-        place=str(random.choice(list(PLACES), p=[0.6, 0.2, 0.2])),
+        place=str(random.choice(list(PLACES), p=[0.55, 0.15, 0.15, 0.1, 0.05])),
         clock=str(random.choice(list(CLOCKS), p=[0.4, 0.25, 0.2, 0.15])),
         shape=(int(random.integers(64, 161 - resolution * 2)), int(random.integers(64, 161 - resolution * 2))),
         resolution=resolution,
@@ -87,6 +101,7 @@ def draw_traits(random: np.random.Generator) -> Traits:
         no_mask=float(random.choice([0.0, 0.25])),
         signs=tuple(str(sign) for sign in random.choice(list(SIGNS), size=4)),
         aligned=bool(random.random() < 0.8),
+        overviews=bool(random.random() < 0.3),
     )
 
 
@@ -94,7 +109,7 @@ def tamed(traits: Traits, **oddity: Any) -> Traits:
     """The same without oddities but the one given: one scene a pass, one pass a day, all on the grid's own lattice."""
     plain: dict[str, Any] = {
         "place": "18 E", "clock": "morning", "resolution": 10, "n_scenes": 1, "n_intervals": 0, "other_zone": 0.0,
-        "unnamed": False, "absent": 0.0, "no_mask": 0.0, "signs": ("header 0",), "aligned": True,
+        "unnamed": False, "absent": 0.0, "no_mask": 0.0, "signs": ("header 0",), "aligned": True, "overviews": False,
         "bands": ("red", "nir"), "fine_nir": True, "mask": "auto",
     }  # fmt: skip
     return replace(traits, **{**plain, "tame": True, **oddity})

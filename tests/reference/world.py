@@ -76,13 +76,14 @@ def make_world(folder: Path, seed: int, oddity: Mapping[str, Any] | None = None)
 
 def _ground(traits: Traits, random: np.random.Generator) -> Ground:
     """The grid: its corner on the lattice, the border of the zones through it."""
-    lon, lat, crs, other = PLACES[traits.place]
-    x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(lon, lat)
+    place = PLACES[traits.place]
+    crs, size = place.grid or place.zones[0], place.size or traits.resolution
+    x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(place.lon, place.lat)
     height, width = traits.shape
-    size = traits.resolution
-    left = round(x / 60) * 60 - int(random.integers(0, width)) * size
-    top = round(y / 60) * 60 + int(random.integers(0, height)) * size
-    return Ground(crs=crs, other=other, bounds=(left, top - height * size, left + width * size, top))
+    col, row = 6 * round(x / size / 6) - random.integers(0, width), 6 * round(y / size / 6) + random.integers(0, height)
+    corners = col * size, (row - height) * size, (col + width) * size, row * size
+    bounds = tuple(round(float(corner), 6) for corner in corners)
+    return Ground(crs=crs, zones=place.zones, bounds=bounds, size=size)
 
 
 def _passes(traits: Traits, random: np.random.Generator) -> Iterator[Acquisition]:
@@ -162,11 +163,16 @@ def _question(items: list[dict[str, Any]], traits: Traits, ground: Ground) -> Qu
         every_step=traits.kind == "pair",
         reducer=traits.reducer,
         mask=masks.get(traits.mask),
-        dilation=traits.dilation,
+        dilation=dilation_of(traits),
         crs=ground.crs,
         bounds=ground.bounds,
-        resolution=traits.resolution,
+        resolution=ground.size,
     )
+
+
+def dilation_of(traits: Traits) -> int:
+    """Metres by which clouds grow; a grid in degrees has none."""
+    return 0 if PLACES[traits.place].size else traits.dilation
 
 
 def _job(folder: Path, traits: Traits, ground: Ground) -> dict[str, Any]:
@@ -179,15 +185,15 @@ def _job(folder: Path, traits: Traits, ground: Ground) -> dict[str, Any]:
     }
     return {
         "name": "world",
-        "area": around(ground.bounds, ground.crs, 60.0),
+        "area": around(ground.bounds, ground.crs, 6 * ground.size),
         "period": period,
         "source": str(folder / "items.json"),
         "model": str(_card(folder / "card", traits)),
-        "grid": {"crs": ground.crs, "bounds": list(ground.bounds)},
+        "grid": {"crs": ground.crs, "bounds": list(ground.bounds), "resolution": ground.size},
         "tile": {"block": 64},
         "mask": {
             "kind": traits.mask,
-            "dilation": traits.dilation,
+            "dilation": dilation_of(traits),
             **by_kind.get(traits.mask, {"drop": list(traits.drop)}),
         },
     }
