@@ -46,27 +46,34 @@ class Shot:
     bands: Mapping[str, Rows]
     platform: str = "one"
     orbit: int = 1
+    col: int = 0
 
     def item(self, folder: Path) -> Item:
         """The scene's item, its files written."""
         assets = {}
         for band, rows in self.bands.items():
             path = folder / f"{self.id}-{band}.tif"
-            write_file(path, np.array(rows, np.uint8 if band == "quality" else np.float32))
+            write_file(path, np.array(rows, np.uint8 if band == "quality" else np.float32), col=self.col)
             assets[band] = asset(path, unit="class" if band == "quality" else "reflectance")
         height, width = np.shape(next(iter(self.bands.values())))
         when: dict[str, Any] = {"datetime": self.when}
         if not isinstance(self.when, str):
             when = {"datetime": None, "start_datetime": self.when[0], "end_datetime": self.when[1]}
         said = {"platform": self.platform, "sat:relative_orbit": self.orbit}
-        return item_of(self.id, {**when, **said}, assets, size=(height, width))
+        return item_of(self.id, {**when, **said}, assets, size=(height, width), col=self.col)
 
 
 def item_of(
-    name: str, properties: dict[str, Any], assets: dict[str, Any], *, size: tuple[int, int], collection: str = "optics"
+    name: str,
+    properties: dict[str, Any],
+    assets: dict[str, Any],
+    *,
+    size: tuple[int, int],
+    col: int = 0,
+    collection: str = "optics",
 ) -> Item:
     """An item over so many pixels of the world."""
-    geometry = around(box_of(size), CRS, 1.0)
+    geometry = around(box_of(size, col), CRS, 0.1)
     return {
         "type": "Feature",
         "stac_version": "1.0.0",
@@ -87,15 +94,19 @@ def asset(path: Path, *, unit: str = "reflectance", **said: Any) -> dict[str, An
     return {"href": str(path), "type": "image/tiff; application=geotiff", "raster:bands": [entry]}
 
 
-def write_file(path: Path, numbers: np.ndarray, *, pixel: float = SIZE, header: float | None = None) -> None:
-    """A file with the world's corner."""
-    with open_new(path, numbers, transform=Affine(pixel, 0, LEFT, 0, -pixel, TOP), crs=CRS, header=header) as file:
+def write_file(
+    path: Path, numbers: np.ndarray, *, pixel: float = SIZE, col: int = 0, header: float | None = None
+) -> None:
+    """A file with the world's corner, or so many pixels east of it."""
+    corner = Affine(pixel, 0, LEFT + col * SIZE, 0, -pixel, TOP)
+    with open_new(path, numbers, transform=corner, crs=CRS, header=header) as file:
         file.write(numbers, 1)
 
 
-def box_of(size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Bounds of so many pixels from the world's corner."""
-    return LEFT, TOP - size[0] * SIZE, LEFT + size[1] * SIZE, TOP
+def box_of(size: tuple[int, int], col: int = 0) -> tuple[float, float, float, float]:
+    """Bounds of so many pixels from the world's corner, or from so many pixels east of it."""
+    left = LEFT + col * SIZE
+    return left, TOP - size[0] * SIZE, left + size[1] * SIZE, TOP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

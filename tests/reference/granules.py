@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from affine import Affine
 from pyproj import Transformer
 from shapely import Polygon, box, contains_xy, transform
 from shapely.affinity import rotate, translate
-from shapely.geometry import mapping
+from shapely.geometry import mapping, shape
 
 Bounds = tuple[float, float, float, float]
 Blob = tuple[float, float, float]
@@ -152,3 +153,20 @@ def _bbox(shape: Any) -> Bounds:
         west = min(bounds[0] for bounds in parts if bounds[0] > 0)
         east = max(bounds[2] for bounds in parts if bounds[0] < 0)
     return west, south, east, north
+
+
+def shares(item: Mapping[str, Any], other: Mapping[str, Any]) -> list[float]:
+    """How much of two items' footprints is common, by the ways one may measure it: in shares of each, of both."""
+    found = []
+    for one, two in (
+        [shape(each["geometry"]) for each in (item, other)],
+        [_plain_box(each["bbox"]) for each in (item, other)],
+    ):
+        common = one.intersection(two).area
+        found += [common / one.area, common / two.area, common / one.union(two).area]
+    return found
+
+
+def _plain_box(bounds: Bounds) -> Any:
+    west, south, east, north = bounds
+    return box(west, south, east if west <= east else east + 360, north)

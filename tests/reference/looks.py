@@ -199,11 +199,8 @@ def _told(mask: Mask, numbers: np.ndarray, there: np.ndarray, item: Item) -> tup
     """(dropped and growing, dropped as it is): scene classes 0 and 1, `no data` and `defective`, are no clouds."""
     if mask.above is not None:
         return physical(numbers, item, mask.band) > mask.above, ~there
-    if mask.band != "scl":
-        return np.isin(numbers, list(mask.drop)), ~there
-    # A class that is missing is the class 0.
-    gone = ~there & (0 in mask.drop)
-    return np.isin(numbers, list(mask.drop - {0, 1})), np.isin(numbers, list(mask.drop & {1})) | gone
+    still = {0, 1} if mask.band == "scl" else set()
+    return np.isin(numbers, list(mask.drop - still)), np.isin(numbers, list(mask.drop & still)) | ~there
 
 
 def grown(clouds: np.ndarray, question: Question) -> np.ndarray:

@@ -9,10 +9,13 @@ from statistics import fmean, median
 from typing import Any
 
 import numpy as np
+from shapely.geometry import shape
 
 from tests.reference.looks import Item, Look, Question, look_of, span_of
 
 PASS_GAP = timedelta(minutes=30)
+AGAIN = timedelta(minutes=2)
+"""Time after which a scene of a place seen before is another look, and no piece of the same one."""
 
 Pass = list[Look]
 
@@ -84,11 +87,20 @@ def passes_of(looks: Sequence[Look]) -> list[Pass]:
         properties = look.item["properties"]
         kind = look.item["collection"], properties.get("platform"), properties.get("sat:relative_orbit")
         current = last.get(kind)
-        if current is None or look.moment - current[-1].moment > PASS_GAP:
+        if current is None or look.moment - current[-1].moment > PASS_GAP or looks_again(look, current):
             current = last[kind] = []
             passes.append(current)
         current.append(look)
     return passes
+
+
+def looks_again(look: Look, current: Pass) -> bool:
+    """Whether a scene of the pass, more than two minutes before, covers more than half of this one's footprint."""
+    place = shape(look.item["geometry"])
+    return any(
+        look.moment - other.moment > AGAIN and place.intersection(shape(other.item["geometry"])).area > 0.5 * place.area
+        for other in current
+    )
 
 
 def joined(one: Pass, question: Question) -> np.ndarray:

@@ -148,36 +148,59 @@ def test_section_3_first_are_most_bands_then_the_earlier_then_the_lesser_id(mapp
 
 
 def at(*moments: str, **changes: dict[str, Any]) -> list[Shot]:
-    """Scenes of one pixel, 0.1, 0.2, 0.3 ... at those moments; changes by id (a, b, c ...)."""
+    """Scenes of one pixel, 0.1, 0.2, 0.3 ... at those moments; changes by id (a, b, c, d)."""
     return [
         Shot(**{"id": name, "when": when, "bands": {"red": [[number / 10]]}, **changes.get(name, {})})
         for number, (name, when) in enumerate(zip("abcd", moments, strict=False), start=1)
     ]
 
 
+def side_by_side(*moments: str, **changes: dict[str, Any]) -> list[Shot]:
+    """Scenes of four pixels in a row, each with one in common with the one before: 0.1, 0.2, 0.3."""
+    rows = [{"bands": {"red": [[number / 10] * 4]}, "col": 3 * number - 3} for number in (1, 2, 3)]
+    return at(*moments, **{name: {**row, **changes.get(name, {})} for name, row in zip("abc", rows, strict=True)})
+
+
 @pytest.mark.parametrize(
-    ("them", "mean", "n_passes"),
+    ("them", "are_one"),
     [
-        pytest.param(at(MORNING, "2023-06-10T10:30:00Z"), 0.1, 1, id="30 minutes are one pass"),
-        pytest.param(at(MORNING, "2023-06-10T10:30:01Z"), 0.15, 2, id="more than 30 are two"),
-        pytest.param(at(MORNING, "2023-06-10T10:30:00Z", "2023-06-10T11:00:00Z"), 0.1, 1, id="each follows the other"),
-        pytest.param(at("2023-06-10T23:50:00Z", "2023-06-11T00:10:00Z"), 0.1, 1, id="across midnight"),
-        pytest.param(at("2023-06-10T22:50:00Z", "2023-06-10T23:10:00Z"), 0.1, 1, id="across the solar midnight"),
-        pytest.param(at(MORNING, MORNING, b={"platform": "two"}), 0.15, 2, id="another platform"),
-        pytest.param(at(MORNING, "2023-06-10T10:00:10Z", b={"orbit": 2}), 0.15, 2, id="another orbit"),
-        pytest.param(at(MORNING, "2023-06-10T18:00:00Z"), 0.15, 2, id="two passes of a day"),
+        pytest.param(side_by_side(MORNING, "2023-06-10T10:30:00Z"), True, id="30 minutes"),
+        pytest.param(side_by_side(MORNING, "2023-06-10T10:30:01Z"), False, id="more than 30 minutes"),
+        pytest.param(side_by_side("2023-06-10T23:50:00Z", "2023-06-11T00:10:00Z"), True, id="across midnight"),
+        pytest.param(side_by_side("2023-06-10T22:50:00Z", "2023-06-10T23:10:00Z"), True, id="across solar midnight"),
+        pytest.param(side_by_side(MORNING, MORNING, b={"platform": "two"}), False, id="another platform"),
+        pytest.param(side_by_side(MORNING, "2023-06-10T10:00:10Z", b={"orbit": 2}), False, id="another orbit"),
+        pytest.param(side_by_side(MORNING, "2023-06-10T18:00:00Z"), False, id="two passes of a day"),
+        pytest.param(at(MORNING, "2023-06-10T10:01:00Z"), True, id="the same place a minute later"),
+        pytest.param(at(MORNING, "2023-06-10T10:03:00Z"), False, id="the same place three minutes later"),
+        pytest.param(side_by_side(MORNING, "2023-06-10T10:20:00Z", b={"col": 1}), False, id="most of the place"),
+    ],
+)
+def test_section_3_scenes_of_one_platform_and_orbit_minutes_apart_are_a_pass(mapped, them, are_one):
+    n_cols = 7 if len(them[0].bands["red"][0]) == 4 else 1
+    found = mapped(*them, size=(1, n_cols))
+    shared = them[1].col
+    assert_rows(found["red"][:, shared : shared + 1], [[0.1 if are_one else 0.15]])
+    assert_rows(found["observations"][:, shared : shared + 1], [[1 if are_one else 2]])
+
+
+@pytest.mark.parametrize(
+    ("orbit", "red", "observed"),
+    [
+        pytest.param(1, [[0.1] * 4 + [0.2] * 3 + [0.3] * 3], [[1] * 10], id="each follows the one before"),
         pytest.param(
-            at(MORNING, "2023-06-10T10:20:00Z", "2023-06-10T10:40:00Z", b={"orbit": 2}),
-            0.2,
-            3,
-            id="another orbit between does not join what lies 40 minutes apart",
+            2,
+            [[0.1] * 3 + [0.15] + [0.2] * 2 + [0.25] + [0.3] * 3],
+            [[1, 1, 1, 2, 1, 1, 2, 1, 1, 1]],
+            id="another orbit between",
         ),
     ],
 )
-def test_section_3_scenes_at_most_30_minutes_apart_of_one_platform_and_orbit_are_a_pass(mapped, them, mean, n_passes):
-    found = mapped(*them, size=(1, 1))
-    assert_rows(found["red"], [[mean]])
-    assert_rows(found["observations"], [[n_passes]])
+def test_section_3_a_pass_is_a_chain(mapped, orbit, red, observed):
+    them = side_by_side(MORNING, "2023-06-10T10:30:00Z", "2023-06-10T11:00:00Z", b={"orbit": orbit})
+    found = mapped(*them, size=(1, 10))
+    assert_rows(found["red"], red)
+    assert_rows(found["observations"], observed)
 
 
 # --------------------------------------------------------------------------------------------- section 4: a step

@@ -16,7 +16,7 @@ import numpy as np
 from pyproj import Transformer
 
 from tests.reference.compare import FILL
-from tests.reference.granules import Ground, around
+from tests.reference.granules import Ground, around, shares
 from tests.reference.looks import Mask, Question
 from tests.reference.painter import Painter
 from tests.reference.traits import CLOCKS, PLACES, UNORDERED, Traits, draw_traits, tamed
@@ -64,7 +64,11 @@ def make_world(folder: Path, seed: int, oddity: Mapping[str, Any] | None = None)
     folder.mkdir(parents=True)
     painter = Painter(folder=folder, traits=traits, ground=ground, random=random)
     acquisitions = [*_passes(traits, random), *_intervals(traits)]
-    items = [painter.scene(_name(number, each), each.when, each.said) for number, each in enumerate(acquisitions)]
+    items: list[dict[str, Any]] = []
+    for number, each in enumerate(acquisitions):
+        item = painter.scene(_name(number, each), each.when, each.said)
+        if not any(is_doubtful(item, other) for other in items):
+            items.append(item)
     (folder / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": items}))
     return RandomWorld(
         seed=seed,
@@ -132,6 +136,16 @@ def _intervals(traits: Traits) -> Iterator[Acquisition]:
         stop = MONTHS[min(1, traits.n_steps - 1)] + timedelta(days=14)
         when = {"datetime": None, "start_datetime": _text(MONTHS[0] + timedelta(days=4)), "end_datetime": _text(stop)}
         yield Acquisition(when=when, said={"platform": "sentinel-2a", "sat:relative_orbit": 100 + number})
+
+
+def is_doubtful(item: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two scenes of one kind, minutes apart, overlap by about a half: another look, or a piece of the same."""
+    one, two = item["properties"], other["properties"]
+    if any(one.get(key) != two.get(key) for key in ("platform", "sat:relative_orbit")) or one["datetime"] is None:
+        return False
+    apart = abs(datetime.fromisoformat(one["datetime"]) - datetime.fromisoformat(two["datetime"]))
+    found = shares(item, other)
+    return timedelta(minutes=2) <= apart <= timedelta(hours=2) and min(found) < 0.55 and max(found) > 0.45
 
 
 def _text(moment: datetime) -> str:
