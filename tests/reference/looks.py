@@ -30,9 +30,10 @@ Item = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mask:
-    """The band that tells clouds: by its classes, or by all values above one."""
+    """The band that tells clouds: by its classes, or by all values above one. ``named``: asked for, not found out."""
 
     band: str
+    named: bool = False
     drop: frozenset[int] = frozenset()
     above: float | None = None
 

@@ -64,7 +64,10 @@ def _is_in(item: Item, step: tuple[datetime, datetime]) -> bool:
 
 
 def _refusal(question: Question, held: list[list[Item]]) -> str:
-    """Section 4, its last paragraph; a step without any scene is missing as a whole, and a pair has none such."""
+    """Section 4, its last paragraph; and what a job asks for and no scene has.
+
+    A step without any scene is missing as a whole, and a pair has none such.
+    """
     if not any(held):
         return "no scene"
     for number, items in enumerate(held):
@@ -73,6 +76,9 @@ def _refusal(question: Question, held: list[list[Item]]) -> str:
         lacking = [band for band in question.bands if items and not any(band in item["assets"] for item in items)]
         if lacking:
             return f"no scene of step {number} has {lacking}"
+    mask = question.mask
+    if mask is not None and mask.named and not any(mask.band in item["assets"] for items in held for item in items):
+        return f"no scene has {mask.band}, by which clouds were to be told"
     return ""
 
 

@@ -162,12 +162,11 @@ def _name(number: int, acquisition: Acquisition) -> str:
 
 
 def _question(items: list[dict[str, Any]], traits: Traits, ground: Ground) -> Question:
-    scl = Mask(band="scl", drop=frozenset(traits.drop))
     masks = {
-        "auto": scl,
-        "scl": scl,
-        "rule": Mask(band="blue", above=CLOUDY_BLUE),
-        "probability": Mask(band="cloud", above=CLOUDY_PERCENT),
+        "auto": Mask(band="scl", drop=frozenset(traits.drop)),
+        "scl": Mask(band="scl", drop=frozenset(traits.drop), named=True),
+        "rule": Mask(band="blue", above=CLOUDY_BLUE, named=True),
+        "probability": Mask(band="cloud", above=CLOUDY_PERCENT, named=True),
     }
     instant = timedelta(microseconds=1)
     return Question(
