@@ -19,8 +19,8 @@ from affine import Affine
 from pyproj import Transformer
 from rasterio.enums import ColorInterp, MaskFlags
 
-EDGE = 0.002
-"""Source pixels within which a target pixel's centre is on the edge between two of them."""
+EDGE = 0.01
+"""Source pixels within which a target pixel's centre is on the edge between two of them: either is right there."""
 
 TABLE = {("sentinel-2-l2a", band): (0,) for band in ("blue", "red", "nir", "swir16", "scl")}
 """What is missing in well known collections where neither the item nor the file names a value."""

@@ -122,7 +122,9 @@ def _start(
 def _pass(traits: Traits, moment: datetime, number: int, random: np.random.Generator) -> Iterator[Acquisition]:
     """The scenes of a pass, at most 30 minutes from one to the next."""
     orbits = (22, 51) if traits.reducer in UNORDERED else (22 + number,)
-    who = {"platform": f"sentinel-2{random.choice(['a', 'b'])}", "sat:relative_orbit": int(random.choice(orbits))}
+    orbit = int(random.choice(orbits))
+    # A satellite is in one orbit at a time, also where passes interleave.
+    who = {"platform": f"sentinel-2{'a' if orbit % 2 else 'b'}", "sat:relative_orbit": orbit}
     cover = 5 + (number * 37) % 80
     for _ in range(int(random.integers(1, traits.n_scenes + 1))):
         said = {**({} if traits.unnamed else who), "eo:cloud_cover": float(cover + random.integers(4))}
