@@ -113,10 +113,12 @@ def stored_of(item: Item, band: str) -> Stored:
             if colour == ColorInterp.alpha:
                 there &= file.read(index) > 0
         transform, crs = file.transform, file.crs.to_string()
-    named = [value for value in (header, said) if value is not None]
+    named = [float(value) for value in (header, said) if value is not None and _can_hold(numbers.dtype, float(value))]
+    if band == "cloud":
+        # A cloud probability of 0 is clear, whoever calls it nodata.
+        named = [value for value in named if value != 0]
     for value in named or TABLE.get((item["collection"], band), ()):
-        if _can_hold(numbers.dtype, float(value)):
-            there &= numbers != value
+        there &= numbers != value
     if numbers.dtype.kind == "f":
         there &= np.isfinite(numbers)
     return Stored(numbers=numbers, there=there, transform=transform, crs=crs)
@@ -124,7 +126,7 @@ def stored_of(item: Item, band: str) -> Stored:
 
 def _can_hold(dtype: np.dtype, value: float) -> bool:
     if dtype.kind == "f":
-        return math.isfinite(value)
+        return True
     limits = np.iinfo(dtype)
     return math.isfinite(value) and value == int(value) and limits.min <= value <= limits.max
 

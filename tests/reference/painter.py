@@ -91,7 +91,7 @@ class Painter:
         kind = {"rule": "blue", "probability": "cloud"}.get(self.traits.mask, "scl")
         numbers = self._clouds(wide, kind, size)
         path = self.folder / f"{name}-{kind}.tif"
-        header = 0 if kind == "blue" or (kind == "scl" and (self.traits.tame or self._chance(0.5))) else None
+        header = 0 if kind == "blue" or self.traits.tame or self._chance(0.5) else None
         with open_new(path, numbers, transform=wide.transform(size), crs=granule.crs, header=header) as file:
             file.write(numbers, 1)
         entry: dict[str, Any] = {"data_type": str(numbers.dtype)}
@@ -108,8 +108,8 @@ class Painter:
             for blob in blobs:
                 numbers[wide.inside([blob], size)] = self.random.choice(ODD_CLASSES)
             return numbers
-        low, high, dtype = (1500, 6000, np.uint16) if kind == "blue" else (1, 70, np.uint8)
-        numbers = (low + self.random.integers(0, low // 2 + 2, shape)).astype(dtype)
+        low, high, dtype = (1500, 6000, np.uint16) if kind == "blue" else (0, 70, np.uint8)
+        numbers = (low + self.random.integers(0, 900 if kind == "blue" else 40, shape)).astype(dtype)
         numbers[wide.inside(blobs[:6], size)] = high
         if kind == "blue":
             numbers[wide.inside(blobs[6:], size)] = 0

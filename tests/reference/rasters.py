@@ -19,6 +19,8 @@ SIGNS = {
     "item -9999, header 0": {"item": -9999, "header": 0, "hole": 0},
     "item nan, header 65535": {"item": "nan", "header": 65535, "hole": 65535},
     "nothing said": {"hole": 0},
+    "item -9999": {"item": -9999, "hole": 0},
+    "item nan": {"item": "nan", "hole": 0},
     "floats, nothing said": {"dtype": "float32", "hole": np.nan},
     "floats, header nan": {"dtype": "float32", "header": np.nan, "hole": np.nan, "second": np.inf},
     "floats, item -9999": {"dtype": "float32", "item": -9999, "hole": -9999, "second": np.nan},
