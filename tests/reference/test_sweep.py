@@ -79,6 +79,7 @@ ODDITIES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow(reason="a whole run for each of fifty oddities: half a minute")
 @pytest.mark.parametrize("oddity", ODDITIES)
 def test_a_tame_world_with_one_oddity_is_mapped_as_the_reference_says(tmp_path, oddity):
     for seed in range(FIRST_SEED + 1000, FIRST_SEED + 1000 + max(1, N_WORLDS // 40)):
