@@ -81,10 +81,10 @@ def plan(
     with exit_codes():
         from tilewright.flows.cli.tables import print_estimate
         from tilewright.flows.cli.terminal import Terminal
-        from tilewright.flows.plan.estimate import estimate
+        from tilewright.flows.estimate.estimate import estimate
+        from tilewright.flows.estimate.pricing import price, read_prices, shard_lines, shards_json
         from tilewright.flows.plan.make import plan_job
         from tilewright.flows.plan.model_card import job_card
-        from tilewright.flows.plan.pricing import price, read_prices, shard_lines, shards_json
 
         table, checked = read_prices(prices), _job(job, changes, output)
         with Terminal(quiet=as_json) as terminal:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tilewright.catalogs.scene import Scene
     from tilewright.catalogs.search import Found
-    from tilewright.flows.plan.estimate import Estimate
+    from tilewright.flows.estimate.estimate import Estimate
     from tilewright.models.card.card import ModelCard
     from tilewright.models.measure.check import CheckReport
     from tilewright.tasks.plan.plan import Plan

@@ -1,6 +1,5 @@
-"""From a job to its frozen plan, and the time, memory and cost of that plan.
+"""From a job to its frozen plan.
 
-Reading order: make, model_card, model_graph, raster, scenes, headers, input_plans, rules, valid_for, memory, estimate,
-pricing, shards.
+Reading order: make, model_card, model_graph, raster, scenes, headers, input_plans, rules, valid_for, shards.
 It may import job, environment, machine, errors, and all three packages below flows.
 """

@@ -48,7 +48,7 @@ POLICY = RetryPolicy(attempts=3, first_wait_s=0.2, longest_wait_s=1.0, probe_tim
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class HeaderLook:
     """A band of a scene with the header of its file, or with the reason why there is none.
 
     ``final``: the reason holds for every later read.
@@ -83,7 +83,9 @@ def look_at_headers(
     return seen, tuple(dict.fromkeys(said))
 
 
-def _looks(card: ModelCard, scenes: Mapping[str, InputScenes], source: Source) -> dict[tuple[str, str], list[Look]]:
+def _looks(
+    card: ModelCard, scenes: Mapping[str, InputScenes], source: Source
+) -> dict[tuple[str, str], list[HeaderLook]]:
     """The looks by input and band."""
     wanted = [
         (spec.name, band, scene, asset)
@@ -97,7 +99,7 @@ def _looks(card: ModelCard, scenes: Mapping[str, InputScenes], source: Source) -
     until, extra = time.monotonic() + BUDGET_S, {**reading_settings(), **QUICK}
     pool = ThreadPoolExecutor(AT_ONCE)
     asked = {href: pool.submit(_header, href, source, extra) for href in hrefs}
-    found: dict[tuple[str, str], list[Look]] = {}
+    found: dict[tuple[str, str], list[HeaderLook]] = {}
     try:
         for name, band, scene, asset in wanted:
             if asset.href in asked:
@@ -122,18 +124,18 @@ def _header(href: str, source: Source, extra: Mapping[str, str]) -> FileHeader:
     )
 
 
-def _look(scene: Scene, asset: BandAsset, asked: Future[FileHeader], until: float) -> Look:
+def _look(scene: Scene, asset: BandAsset, asked: Future[FileHeader], until: float) -> HeaderLook:
     try:
         header = asked.result(timeout=max(0.0, until - time.monotonic()))
     except TooLateError:
-        return Look(scene=scene, asset=asset, header=None, reason=f"no answer in {BUDGET_S:g} s")
+        return HeaderLook(scene=scene, asset=asset, header=None, reason=f"no answer in {BUDGET_S:g} s")
     except UnreadableError as error:
-        return Look(scene=scene, asset=asset, header=None, reason=str(error), final=error.final)
+        return HeaderLook(scene=scene, asset=asset, header=None, reason=str(error), final=error.final)
     reason = header.refusal(asset)
-    return Look(scene=scene, asset=asset, header=header, reason=reason or "", final=reason is not None)
+    return HeaderLook(scene=scene, asset=asset, header=header, reason=reason or "", final=reason is not None)
 
 
-def _failures(spec: InputSpec, band: str, looks: Sequence[Look]) -> Iterator[str]:
+def _failures(spec: InputSpec, band: str, looks: Sequence[HeaderLook]) -> Iterator[str]:
     """Warnings about files that cannot be read; JobError if that is every one of a required input, for good."""
     failed = [look for look in looks if look.reason]
     if not failed:
@@ -146,7 +148,7 @@ def _failures(spec: InputSpec, band: str, looks: Sequence[Look]) -> Iterator[str
     yield f"{shown} ({of} cannot be read)."
 
 
-def _contradictions(looks: Sequence[Look]) -> Iterator[str]:
+def _contradictions(looks: Sequence[HeaderLook]) -> Iterator[str]:
     """What items and headers say differently, each with the first item that it is true of."""
     said: set[str] = set()
     for look in looks:
@@ -198,7 +200,7 @@ def _corners(shape: tuple[int, int], transform: Affine) -> list[tuple[float, flo
     return sorted(transform * corner for corner in ((0, 0), (width, 0), (0, height), (width, height)))
 
 
-def _corrected(found: InputScenes, spec: InputSpec, band: str, looks: Sequence[Look]) -> InputScenes:
+def _corrected(found: InputScenes, spec: InputSpec, band: str, looks: Sequence[HeaderLook]) -> InputScenes:
     """The input's scenes with the band's scale and offset of the headers, and without places that contradict files."""
     headers = [(look.asset, look.header) for look in looks if look.header is not None]
     changes: dict[str, object] = {}

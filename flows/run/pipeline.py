@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from tilewright.flows.environment import monitor_settings
+from tilewright.flows.estimate.memory import fitting_callers
 from tilewright.flows.machine import free_memory, n_cores, peak_memory
 from tilewright.flows.monitor.monitor import watched
 from tilewright.flows.plan.make import versions
-from tilewright.flows.plan.memory import fitting_callers
 from tilewright.flows.prefect_steps import step
 from tilewright.flows.run.missing_blocks import do_missing_blocks
 from tilewright.flows.run.outcome import Outcome

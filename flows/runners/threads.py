@@ -11,8 +11,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tilewright.flows.estimate.memory import MIN_BLOCKS_IN_MEMORY, block_memory, read_order_of
 from tilewright.flows.machine import free_memory, unused_memory
-from tilewright.flows.plan.memory import MIN_BLOCKS_IN_MEMORY, block_memory, read_order_of
 from tilewright.flows.policies import BLOCK_DELAYS
 from tilewright.tasks.block.split import do_block_in_parts
 from tilewright.tasks.read.reader import set_block_cache

@@ -40,6 +40,7 @@ FLOORS = {
         {"job"},
         {"policies", "prefect_server"},
         {"prefect_steps", "plan", "monitor"},
+        {"estimate"},
         {"runners"},
         {"run"},
         {"maintain"},

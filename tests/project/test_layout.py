@@ -239,7 +239,7 @@ def test_a_look_at_the_environment_is_seen(line):
         ("tilewright.flows.cli", {"prefect", "distributed", "torch", "matplotlib", "onnxruntime", "xarray"}),
         # A plan, its estimate and its price are made before anything is read.
         (
-            "tilewright.flows.plan.make, tilewright.flows.plan.estimate, tilewright.flows.plan.pricing",
+            "tilewright.flows.plan.make, tilewright.flows.estimate.estimate, tilewright.flows.estimate.pricing",
             {"prefect", "distributed", "torch", "dask.array", "xarray"},
         ),
         # A finished product's second call neither plans nor reads.

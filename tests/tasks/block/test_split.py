@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from tests.support.danube import water_fields, water_job
 from tests.support.paths import ROOT
 from tilewright.flows.errors import ErrorClass, classify
+from tilewright.flows.estimate.memory import MIN_BLOCKS_IN_MEMORY
 from tilewright.flows.job.job import make_job
-from tilewright.flows.plan.memory import MIN_BLOCKS_IN_MEMORY
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.quarantine import Quarantine, SetAsideError
 from tilewright.flows.runners.run_options import Placement

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tilewright.flows.estimate.memory import expected_memory
 from tilewright.flows.machine import free_memory, n_cores
-from tilewright.flows.plan.memory import expected_memory
 from tilewright.flows.plan.model_graph import load_model
 from tilewright.models.run.providers import GPUS
 from tilewright.tasks.block.floor import calibrate, floor_seconds

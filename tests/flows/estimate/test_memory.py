@@ -15,10 +15,10 @@ import pytest
 
 from tests.support.graphs import pointwise, unet
 from tests.support.worlds import World, layer, pixel_job, run, write_card
+from tilewright.flows.estimate.memory import LowMemoryError, MemoryEstimate, expected_memory, fitting_callers
 from tilewright.flows.machine import free_memory, unused_memory
 from tilewright.flows.plan import memory
 from tilewright.flows.plan.make import plan_job
-from tilewright.flows.plan.memory import LowMemoryError, MemoryEstimate, expected_memory, fitting_callers
 from tilewright.flows.plan.model_card import load_plan_card
 from tilewright.flows.runners import threads
 from tilewright.tasks.block.worker import Worker
@@ -189,7 +189,7 @@ import json, sys
 from pathlib import Path
 from tilewright.flows.job.job import read_job
 from tilewright.flows.plan.model_card import load_plan_card
-from tilewright.flows.plan.memory import expected_memory
+from tilewright.flows.estimate.memory import expected_memory
 from tilewright.flows.machine import peak_memory
 from tilewright.flows.plan.make import plan_job
 from tilewright.flows.runners.run_options import RunOptions; from tilewright.flows.run.predict import run_job

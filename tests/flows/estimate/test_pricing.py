@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from tests.support.danube import write_water_job
 from tilewright.flows.cli.main import app
-from tilewright.flows.plan.estimate import Estimate
-from tilewright.flows.plan.pricing import COMPRESSION, PriceError, price, read_prices
+from tilewright.flows.estimate.estimate import Estimate
+from tilewright.flows.estimate.pricing import COMPRESSION, PriceError, price, read_prices
 
 TABLE = {
     "currency": "EUR", "cpu_core_hour": 0.05, "gpu_hour": 2.0, "read_gb": 0.1, "requests_1000": 0.0,

@@ -12,7 +12,7 @@ from tilewright.flows.plan.shards import cut_shards
 from tilewright.tasks.report.format import plural
 
 if TYPE_CHECKING:
-    from tilewright.flows.plan.estimate import Estimate
+    from tilewright.flows.estimate.estimate import Estimate
     from tilewright.tasks.plan.plan import Plan
 
 
