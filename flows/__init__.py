@@ -1,7 +1,8 @@
 """Order and policy: from a job to its product, on threads, a cluster or Prefect. The only package that knows Prefect.
 
 job/            what a person writes
-plan/           job -> frozen plan, estimate, price
+plan/           job -> frozen plan
+estimate/       time, memory and cost of a plan
 run/            one job from request to product
 runners/        where blocks run
 monitor/        progress.json, logs, metrics, traces

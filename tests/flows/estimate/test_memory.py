@@ -15,9 +15,9 @@ import pytest
 
 from tests.support.graphs import pointwise, unet
 from tests.support.worlds import World, layer, pixel_job, run, write_card
+from tilewright.flows.estimate import memory
 from tilewright.flows.estimate.memory import LowMemoryError, MemoryEstimate, expected_memory, fitting_callers
 from tilewright.flows.machine import free_memory, unused_memory
-from tilewright.flows.plan import memory
 from tilewright.flows.plan.make import plan_job
 from tilewright.flows.plan.model_card import load_plan_card
 from tilewright.flows.runners import threads

@@ -12,8 +12,8 @@ import pytest
 
 from tests.support.graphs import conv_stack
 from tests.support.worlds import World, layer, pixel_job, run, write_card
+from tilewright.flows.estimate import memory
 from tilewright.flows.job.job import Job
-from tilewright.flows.plan import memory
 from tilewright.flows.runners import threads
 from tilewright.flows.runners.worker import reopen_worker
 from tilewright.tasks.block import read_order
