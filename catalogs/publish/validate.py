@@ -6,7 +6,15 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.errors import CatalogError
-from tilewright.catalogs.schemas import COLLECTION, EXTENSIONS, ITEM, PROJECTION_1_2, STAC_VERSION, stac_schemas
+from tilewright.catalogs.schemas import (
+    COLLECTION,
+    EXTENSIONS,
+    ITEM,
+    PROJECTION_1_2,
+    PROJECTION_2_0,
+    STAC_VERSION,
+    stac_schemas,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,8 +32,8 @@ RASTER = f"{EXTENSIONS}/raster/v1.1.0/schema.json"
 
 RENDER = f"{EXTENSIONS}/render/v2.0.0/schema.json"
 
-PUBLISHED = (CLASSIFICATION, FILE, PROCESSING, PROJECTION, RASTER, RENDER)
-"""The extensions that a published Item or Collection may declare."""
+PUBLISHED = (CLASSIFICATION, FILE, PROCESSING, PROJECTION, PROJECTION_2_0, RASTER, RENDER)
+"""The extensions that a published Item or Collection may declare; pystac makes 2.0 of what it reads as projection 1.2."""
 
 
 class InvalidStacError(CatalogError):
