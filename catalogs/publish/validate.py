@@ -33,7 +33,7 @@ RASTER = f"{EXTENSIONS}/raster/v1.1.0/schema.json"
 RENDER = f"{EXTENSIONS}/render/v2.0.0/schema.json"
 
 PUBLISHED = (CLASSIFICATION, FILE, PROCESSING, PROJECTION, PROJECTION_2_0, RASTER, RENDER)
-"""The extensions that a published Item or Collection may declare; pystac makes 2.0 of what it reads as projection 1.2."""
+"""The extensions that a published Item or Collection may declare; pystac turns projection 1.2 into 2.0 as it reads."""
 
 
 class InvalidStacError(CatalogError):
