@@ -13,6 +13,9 @@ from tilewright.tasks.storage.ledger import json_digest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+OPEN = ".."
+"""An open end of a period in a request."""
+
 PLAN_FORMAT = 2
 """Increased when a plan of an older Tilewright can no longer be run."""
 
@@ -76,9 +79,17 @@ class Plan:
 
     @property
     def period(self) -> tuple[datetime, datetime]:
-        """The first and the last moment of the periods asked for, both included, in UTC."""
-        periods = self.request["period"]
-        starts, ends = ([datetime.fromisoformat(each[name]) for each in periods] for name in ("start", "end"))
+        """The first and the last moment of the periods asked for, both included, in UTC.
+
+        An open end, which a request writes as "..", is that of the steps, which end with their scenes there.
+        """
+        steps = [step for entry in self.inputs for step in entry.steps]
+        dated = [step for step in steps if step.label != "static"] or steps
+        asked = [(each["start"], each["end"]) for each in self.request["period"]]
+        starts = [
+            min(step.start for step in dated) if start == OPEN else datetime.fromisoformat(start) for start, _ in asked
+        ]
+        ends = [max(step.end for step in dated) if end == OPEN else datetime.fromisoformat(end) for _, end in asked]
         return min(starts), max(ends)
 
     def settings_key(self) -> str:

@@ -54,6 +54,8 @@ def test_a_composite_of_an_open_period_takes_what_there_is(world, tmp_path, peri
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["period"] == {"period": shown}
     assert tuple(report["steps"][0][end][:10] for end in ("start", "end")) == step
+    item = json.loads((tmp_path / "out" / "item.json").read_text())["properties"]
+    assert (item["start_datetime"][:10], item["end_datetime"][:10]) == step
     # The same job on another day is the same request: the frozen plan is followed.
     kept = (tmp_path / "out" / ".tilewright" / "plan.json").read_bytes()
     run(pixel_job(world, tmp_path / "card", tmp_path / "out", period=period, **WHERE))
