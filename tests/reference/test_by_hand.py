@@ -203,9 +203,7 @@ def test_section_3_a_pass_is_a_chain(mapped, orbit, red, observed):
     assert_rows(found["observations"], observed)
 
 
-IN_TWO_ORBITS = pytest.mark.xfail(
-    strict=True, reason="a scene of another orbit parts the passes of its platform, in catalogs/passes.py"
-)
+IN_TWO_ORBITS = pytest.mark.xfail(strict=True, reason="a scene of another orbit parts a pass of its platform")
 
 
 @pytest.mark.parametrize(
