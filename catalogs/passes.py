@@ -87,23 +87,25 @@ def _time_and_id(scene: Scene) -> tuple[datetime, str]:
 def _runs(scenes: Sequence[Scene]) -> list[list[Scene]]:
     """Scenes of one platform, in time's order, as runs that are one pass each."""
     runs: list[list[Scene]] = []
-    outlines: list[BaseGeometry] = []
+    outlines: list[list[BaseGeometry]] = []
     for scene in scenes:
         outline = shape(scene.geometry)
-        if not runs or not _continues(runs[-1], outlines, scene, outline):
-            runs.append([])
-            outlines = []
-        runs[-1].append(scene)
-        outlines.append(outline)
+        # The latest first: a scene of another orbit in between parts no pass.
+        recent = (number for number in reversed(range(len(runs))) if scene.datetime - runs[number][-1].datetime <= LONGEST_GAP)
+        found = next((number for number in recent if _continues(runs[number], outlines[number], scene, outline)), None)
+        if found is None:
+            runs.append([scene])
+            outlines.append([outline])
+        else:
+            runs[found].append(scene)
+            outlines[found].append(outline)
     return runs
 
 
 def _continues(run: Sequence[Scene], outlines: Sequence[BaseGeometry], scene: Scene, outline: BaseGeometry) -> bool:
     """True if a scene belongs to the pass of a run, whose scenes have these outlines."""
-    last = run[-1]
-    if scene.datetime - last.datetime > LONGEST_GAP:
-        return False
-    if None not in {scene.relative_orbit, last.relative_orbit} and scene.relative_orbit != last.relative_orbit:
+    orbits = {member.relative_orbit for member in (*run, scene)} - {None}
+    if len(orbits) > 1:
         return False
     older = [known for member, known in zip(run, outlines, strict=True) if scene.datetime - member.datetime > ONE_LOOK]
     return not any(_same_place(known, outline) for known in older)

@@ -71,6 +71,14 @@ TABLE = {
         [{"platform": None, "orbit": None}, {"platform": None, "orbit": None, "after": 300}],
         [["a"], ["b"]],
     ),
+    "two satellites without a name, one after the other": (
+        [
+            {"platform": None, "orbit": 22},
+            {"platform": None, "orbit": 65, "after": 0.1},
+            {"platform": None, "orbit": 22, "after": 0.3, "at": NORTH},
+        ],
+        [["a", "c"], ["b"]],
+    ),
     "two collections": ([{}, {"collection": "landsat-c2-l2"}], [["b"], ["a"]]),
 }
 
