@@ -91,7 +91,9 @@ def _runs(scenes: Sequence[Scene]) -> list[list[Scene]]:
     for scene in scenes:
         outline = shape(scene.geometry)
         # The latest first: a scene of another orbit in between parts no pass.
-        recent = (number for number in reversed(range(len(runs))) if scene.datetime - runs[number][-1].datetime <= LONGEST_GAP)
+        recent = (
+            number for number in reversed(range(len(runs))) if scene.datetime - runs[number][-1].datetime <= LONGEST_GAP
+        )
         found = next((number for number in recent if _continues(runs[number], outlines[number], scene, outline)), None)
         if found is None:
             runs.append([scene])

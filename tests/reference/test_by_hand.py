@@ -203,9 +203,6 @@ def test_section_3_a_pass_is_a_chain(mapped, orbit, red, observed):
     assert_rows(found["observations"], observed)
 
 
-IN_TWO_ORBITS = pytest.mark.xfail(strict=True, reason="a scene of another orbit parts a pass of its platform")
-
-
 @pytest.mark.parametrize(
     "between",
     [
@@ -215,9 +212,7 @@ IN_TWO_ORBITS = pytest.mark.xfail(strict=True, reason="a scene of another orbit 
     ],
 )
 @pytest.mark.parametrize("clock", ["10:05:00", "10:25:00"])
-def test_section_3_a_scene_of_another_pass_between_parts_no_pass(request, mapped, between, clock):
-    if between == {"orbit": 2} and "program" in request.node.name:
-        request.applymarker(IN_TWO_ORBITS)
+def test_section_3_a_scene_of_another_pass_between_parts_no_pass(mapped, between, clock):
     them = [
         Shot(id="a", when=MORNING, bands={"red": [[0.1] * 4]}),
         Shot(**{"id": "b", "when": f"2023-06-10T{clock}Z", "bands": {"red": [[_] * 3 + [0.2]]}, "col": 3, **between}),
