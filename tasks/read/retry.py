@@ -64,7 +64,7 @@ class ServerAnswer:
 class UnreadableError(RuntimeError):
     """A read that failed for good; the message is the reason, without any signature.
 
-    `final`: no later try would help, since the file is gone or is not what was expected.
+    `final`: no later try would help, since the file is gone or is none that can be read.
     """
 
     def __init__(self, reason: str, *, final: bool = False) -> None:
@@ -92,8 +92,9 @@ def read_with_retries(read: Callable[[str, int], T], *, href: str, sign: Callabl
         except (RasterioError, OSError) as error:
             reason = _reason(error)
             answer = _server_answer(signed, reason, policy)
-            final = answer.status in GONE or _is_final(href, reason, answer.status, attempt)
-            if final or (answer.status == 403 and renewed) or attempt + 1 == policy.attempts:
+            final = answer.status in GONE or _is_final(href, reason)
+            useless = final or (answer.status == 403 and renewed) or _is_foreign(reason, answer.status, attempt)
+            if useless or attempt + 1 == policy.attempts:
                 said = "" if answer.status in {None, 200, 206} else f" (the server answers {answer.status})"
                 attempts = "1 attempt" if attempt == 0 else f"{attempt + 1} attempts"
                 raise UnreadableError(f"{reason}{said} after {attempts}", final=final) from error
@@ -111,18 +112,17 @@ def _reason(error: BaseException) -> str:
     """The innermost message, which is GDAL's; rasterio wraps it in "see previous exception"."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return without_query(str(error)) or type(error).__name__
+    return without_query(str(error)).rstrip(". ") or type(error).__name__
 
 
-def _is_final(href: str, reason: str, status: int | None, attempt: int) -> bool:
-    """True for a local file that does not exist, and for content that GDAL cannot read.
+def _is_final(href: str, reason: str) -> bool:
+    """True for a local file that does not exist or that GDAL cannot read; another may be on a network drive."""
+    return "://" not in href and (FOREIGN.search(reason) is not None or not Path(href).exists())
 
-    An existing local file may be on a network drive and recover, and a server may send something else in passing.
-    """
-    foreign = FOREIGN.search(reason) is not None
-    if "://" not in href:
-        return foreign or not Path(href).exists()
-    return foreign and attempt > 1 and status in {None, 200, 206}
+
+def _is_foreign(reason: str, status: int | None, attempt: int) -> bool:
+    """True for content that GDAL cannot read and a server sent again and again, such as a page to log in."""
+    return FOREIGN.search(reason) is not None and attempt > 1 and status in {None, 200, 206}
 
 
 def _server_answer(signed: str, reason: str, policy: RetryPolicy) -> ServerAnswer:

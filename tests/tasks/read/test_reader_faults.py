@@ -187,7 +187,7 @@ def test_the_file_is_closed_when_a_read_fails(tmp_path: Path) -> None:
         (b"no picture", False, 1, True),
         (b"", False, 1, True),
         (None, False, 1, True),
-        (b"<html>gone</html>", True, 3, True),
+        (b"<html>log in</html>", True, 3, False),
         (None, True, 1, True),
     ],
 )
