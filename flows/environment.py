@@ -59,6 +59,18 @@ def s3_settings(environ: Mapping[str, str] | None = None) -> S3Settings:
     return s3_settings_of(os.environ if environ is None else environ)
 
 
+def certificates(environ: Mapping[str, str] | None = None) -> bytes | None:
+    """The certificates of the authorities that the environment names, as PEM; None for those that clients bring along.
+
+    Raises StoreError where there is no such file.
+    """
+    try:
+        path = s3_settings(environ).checked_ca_bundle()
+    except CatalogError as error:
+        raise StoreError(str(error)) from error
+    return None if path is None else Path(path).read_bytes()
+
+
 def storage_options(uri: str, environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """Obstore's options for a URI beyond what it reads from the environment itself; never a credential.
 

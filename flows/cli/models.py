@@ -34,9 +34,10 @@ def models_show(name: Annotated[str, typer.Argument(help="A name, path or URL.")
     """Show what a card asks for and gives."""
     with exit_codes():
         from tilewright.flows.cli.tables import print_card
+        from tilewright.flows.environment import certificates
         from tilewright.models.card.registry import find_card
 
-        card = find_card(name, base=Path.cwd(), cache=_cache() / "models")
+        card = find_card(name, base=Path.cwd(), cache=_cache() / "models", certificates=certificates())
         if as_json:
             print_json(card.raw)
         else:
@@ -53,10 +54,11 @@ def models_check(
     """Prove a card against its ONNX file, measure the receptive field, and say what it cost."""
     with exit_codes():
         from tilewright.flows.cli.tables import print_check
+        from tilewright.flows.environment import certificates
         from tilewright.models.card.registry import find_card
         from tilewright.models.measure.check import check_card
 
-        found = find_card(card, base=Path.cwd(), cache=_cache() / "models")
+        found = find_card(card, base=Path.cwd(), cache=_cache() / "models", certificates=certificates())
         report = check_card(found, provider=provider, cache=_cache())
         if as_json:
             print_json(report.to_json())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tilewright.flows.environment import cache_folder
+from tilewright.flows.environment import cache_folder, certificates
 from tilewright.flows.job.job import AugmentOptions, EnsembleOptions, JobError
 from tilewright.models.card.registry import find_card
 from tilewright.models.run.augment import augmented_card
@@ -29,7 +29,9 @@ def job_card(job: Job) -> ModelCard:
     Raises CardError where a card is not found or not valid, or does not fit the others of its ensemble.
     """
     names = (job.model, *job.ensemble.models)
-    cards = [find_card(name, base=job.base, cache=cache_folder() / "models") for name in names]
+    cards = [
+        find_card(name, base=job.base, cache=cache_folder() / "models", certificates=certificates()) for name in names
+    ]
     return _completed(cards, job.ensemble, job.augment)
 
 
@@ -50,7 +52,10 @@ def load_plan_card(plan: Plan) -> ModelCard:
     Raises JobError where the card under its reference has changed since.
     """
     references = [value for key, value in plan.model.card.items() if key.partition(".")[0] == REFERENCE]
-    cards = [find_card(name, base=Path.cwd(), cache=cache_folder() / "models") for name in references]
+    cards = [
+        find_card(name, base=Path.cwd(), cache=cache_folder() / "models", certificates=certificates())
+        for name in references
+    ]
     ensemble = EnsembleOptions.model_validate(plan.request.get("ensemble") or {})
     card = _completed(cards, ensemble, AugmentOptions.model_validate(plan.request.get("augment") or {}))
     if card.digest != plan.model.card["digest"]:

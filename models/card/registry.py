@@ -40,15 +40,19 @@ def builtin_names() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in BUILTIN.glob(f"*/{CARD_NAME}")))
 
 
-def find_card(reference: str, *, base: Path | None = None, cache: Path | None = None) -> ModelCard:
+def find_card(
+    reference: str, *, base: Path | None = None, cache: Path | None = None, certificates: bytes | None = None
+) -> ModelCard:
     """The verified card of a built-in name, a `card.json`, a folder that holds one, or an http(s) or s3 URL of either.
 
     Paths are relative to `base` (the working folder when None). Downloaded files are kept in `cache`
-    (`~/.cache/tilewright/models` when None) under the card's sha256.
+    (`~/.cache/tilewright/models` when None) under the card's sha256. `certificates` are those of further authorities
+    that are trusted, as PEM.
     Raises CardError for an unknown name (the message lists the known ones) and for a card that cannot be used.
     """
     if is_remote(reference):
-        return load_card(fetch_card(reference, cache or Path.home() / ".cache" / "tilewright" / "models"))
+        cache = cache or Path.home() / ".cache" / "tilewright" / "models"
+        return load_card(fetch_card(reference, cache, certificates=certificates))
     if reference in builtin_names():
         return load_card(BUILTIN / reference / CARD_NAME)
     path = (base or Path()) / reference
@@ -65,7 +69,7 @@ def is_remote(reference: str) -> bool:
     return REMOTE.match(reference) is not None
 
 
-def fetch_card(url: str, cache: Path) -> Path:
+def fetch_card(url: str, cache: Path, *, certificates: bytes | None = None) -> Path:
     """The path of `card.json` in `cache/<sha256 of the card>/`, a folder that also holds its model and weights.
 
     The card is downloaded every time, its files once. A failed download leaves nothing behind.
@@ -76,7 +80,7 @@ def fetch_card(url: str, cache: Path) -> Path:
             "the model's URL holds a query, fragment or user name; write the plain address of card.json or its folder"
         )
     prefix, name = url.rsplit("/", 1) if url.endswith(".json") else (url.rstrip("/"), "card.json")
-    store = _store(prefix)
+    store = _store(prefix, certificates)
     content = b"".join(_object_chunks(store, name, prefix=prefix, limit=LARGEST_CARD))
     folder = cache / hashlib.sha256(content).hexdigest()
     if not (folder / "card.json").is_file():
@@ -84,9 +88,11 @@ def fetch_card(url: str, cache: Path) -> Path:
     return folder / "card.json"
 
 
-def _store(prefix: str) -> Any:
+def _store(prefix: str, certificates: bytes | None) -> Any:
     """The store at a URL. Plain http is allowed, because the user chose the URL."""
     options: Any = {"timeout": TIMEOUT, "connect_timeout": "10s", "allow_http": True}
+    if certificates is not None:
+        options["root_certificate"] = certificates
     retries: Any = {"max_retries": 2}
     kind = S3Store if prefix.lower().startswith("s3://") else HTTPStore
     return kind.from_url(prefix, client_options=options, retry_config=retries)

@@ -21,7 +21,9 @@ from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.gdal import read_overview
 from tilewright.catalogs.s3 import CA_BUNDLES, s3_settings_of
 from tilewright.catalogs.sources.fetch import read_json
-from tilewright.flows.environment import reading_settings, storage_options
+from tilewright.flows.environment import certificates, reading_settings, storage_options
+from tilewright.models.card.registry import find_card
+from tilewright.models.errors import CardError
 from tilewright.tasks.read.gdal import gdal_path, reading_env
 from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.storage import open_storage
@@ -160,3 +162,14 @@ def test_the_requester_pays_with_every_client_that_reads_a_bucket(
     output.read("y.txt")
     assert len(handler.payers) > 3
     assert set(handler.payers) == {"requester"}
+
+
+def test_a_model_card_is_fetched_with_the_authorities_too(place: tuple[str, Path, type[Place]], tmp_path: Path) -> None:
+    """The card that comes is none, which shows that it came."""
+    address, authority, handler = place
+    handler.files["/card.json"] = b"{}"
+    trusted = certificates({"SSL_CERT_FILE": str(authority)})
+    with pytest.raises(CardError, match="stac_version is None"):
+        find_card(f"{address}/card.json", cache=tmp_path, certificates=trusted)
+    with pytest.raises(CardError, match="cannot be read"):
+        find_card(f"{address}/card.json", cache=tmp_path)
