@@ -14,6 +14,7 @@ from tilewright.tasks.block.floor import calibrate, floor_seconds
 from tilewright.tasks.grid.areas import geometry_km2
 from tilewright.tasks.grid.crs import crs_unit
 from tilewright.tasks.grid.windows import block_windows
+from tilewright.tasks.plan.footprints import coverage_words
 from tilewright.tasks.report.format import duration, plural
 from tilewright.tasks.report.sections import centre_text
 
@@ -59,6 +60,7 @@ class Estimate:
         height, width = grid.extent.shape
         centre = centre_text({"crs": grid.crs, "bounds": list(grid.bounds_of(grid.extent))})
         km2 = geometry_km2(plan.raster.aoi_geometry, plan.raster.grid.crs)
+        covered = coverage_words(plan.coverage)
         return [
             ("area", f"{km2:,.1f} km² around {centre}"),
             ("grid", f"{width:,} x {height:,} px of {grid.resolution:g} {crs_unit(grid.crs)} in {crs}"),
@@ -67,6 +69,7 @@ class Estimate:
                 f"{plan.model.card['name']} on {_provider_words(plan, self.provider)}; layers {layers}",
             ),
             *[(f"input {entry.name}", _input_words(entry)) for entry in plan.inputs],
+            *([("covered", f"{covered} by the scenes' footprints")] if covered else []),
             ("blocks", f"{self.n_blocks} of {plan.raster.product_block} px, read with a halo of {lattice.halo} px"),
             ("windows", self._window_words(lattice)),
             ("why", plan.model.windows_reason),

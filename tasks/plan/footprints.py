@@ -44,6 +44,17 @@ def share_warnings(shares: Iterable[Mapping[str, Any]]) -> Iterator[str]:
             )
 
 
+def coverage_words(shares: Sequence[Mapping[str, Any]]) -> str:
+    """How much of the area the footprints cover at least, in words; empty for a plan that does not say it."""
+    if not shares:
+        return ""
+    least = min(row["share"] for row in shares)
+    steps = f" in each of {len(shares)} steps" if len(shares) > 1 else ""
+    if least == 1:
+        return f"the whole area{steps}"
+    return f"{percent_below(least)} of the area{' at least' if steps else ''}{steps}"
+
+
 def percent_below(share: float) -> str:
     """A share below 1 in percent, never rounded up to 100 %."""
     return f"{min(share, 0.999):.1%}".replace(".0%", "%").replace("%", " %")

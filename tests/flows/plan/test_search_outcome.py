@@ -16,6 +16,7 @@ from tests.support.http_servers import QuietHandler
 from tests.support.scenes import write_raster
 from tests.support.worlds import COL, CRS, ROW, bounds, write_card
 from tilewright.flows.cli.main import app
+from tilewright.tasks.plan.footprints import coverage_words
 
 SIDE = 64
 OUTPUT = {"name": "y", "classes": ("land", "water"), "tw:activation": "softmax", "tw:layers": ["class"]}
@@ -122,8 +123,11 @@ def test_a_plan_warns_of_a_part_without_a_scene_in_words(ask, tmp_path):
     ask("plan", ask.item("half", cols=(0, 32)))
     text = CliRunner().invoke(app, ["plan", str(tmp_path / "job.json")]).stdout
     assert "! Input x: the footprints of its scenes cover 50 % of the area" in text
+    assert "covered 50 % of the area by the scenes' footprints" in " ".join(text.split())
     ask("plan", ask.item("whole"))
-    assert "footprints" not in CliRunner().invoke(app, ["plan", str(tmp_path / "job.json")]).stdout
+    text = " ".join(CliRunner().invoke(app, ["plan", str(tmp_path / "job.json")]).stdout.split())
+    assert "covered the whole area by the scenes' footprints" in text
+    assert "the footprints of its scenes" not in text
 
 
 def why(answer):
@@ -204,3 +208,18 @@ def test_python_is_warned_of_what_is_left_out(ask, tmp_path):
     with pytest.warns(UserWarning, match=r"1 item cannot be used and is left out.*odd \(it has neither a geometry"):
         (scene,) = tilewright.search(tmp_path / "job.json")
     assert scene.id == "good"
+
+
+@pytest.mark.parametrize(
+    ("shares", "words"),
+    [
+        ([], ""),
+        ([1.0], "the whole area"),
+        ([1.0, 1.0], "the whole area in each of 2 steps"),
+        ([0.25], "25 % of the area"),
+        ([0.99999], "99.9 % of the area"),
+        ([1.0, 0.5, 0.333], "33.3 % of the area at least in each of 3 steps"),
+    ],
+)
+def test_the_least_share_of_the_steps_is_put_in_words(shares, words):
+    assert coverage_words([{"input": "x", "step": str(n), "share": share} for n, share in enumerate(shares)]) == words
