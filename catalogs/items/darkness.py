@@ -49,7 +49,7 @@ FLOOR_DN = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class BandLook:
     """The DN (y, x) of one visible band, decimated, and its nodata."""
 
     band: str
@@ -65,7 +65,7 @@ class Verdict:
     reason: str
 
 
-def judge(looks: Sequence[Look], classes: NDArray[np.generic] | None = None) -> Verdict:
+def judge(looks: Sequence[BandLook], classes: NDArray[np.generic] | None = None) -> Verdict:
     """The verdict of the visible bands together; `classes` are the scene classes (y, x) of the same extent.
 
     They contradict if every band that sees something dark does; a single band that agrees outweighs the others, since
@@ -87,7 +87,7 @@ def dark_share(dn: NDArray[np.generic], nodata: float | None) -> float:
     return float(np.less(values, ESA_OFFSET_DN).sum()) / values.size if values.size >= LEAST_PIXELS else 0.0
 
 
-def _judge_band(look: Look, classes: NDArray[np.generic] | None) -> Verdict:
+def _judge_band(look: BandLook, classes: NDArray[np.generic] | None) -> Verdict:
     fitted = None if classes is None else _fitted(classes, look.dn.shape)
     counted = _counted(look.dn, look.nodata, fitted)
     values = look.dn[counted]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilewright.catalogs.errors import RadiometryError
-from tilewright.catalogs.items.darkness import DARK_SHARE, PLAIN_SHARE, Look, Verdict, dark_share, judge
+from tilewright.catalogs.items.darkness import DARK_SHARE, PLAIN_SHARE, BandLook, Verdict, dark_share, judge
 from tilewright.catalogs.scene import BandAsset, Scene
 from tilewright.catalogs.sensors import ESA_OFFSET, SENTINEL_2, has_offset
 
@@ -122,12 +122,12 @@ def pixel_verdict(scene: Scene, read_overview: ReadOverview) -> Verdict | None:
     """
     if scene.state != "offset-in-dn":
         return None
-    looks: list[Look] = []
+    looks: list[BandLook] = []
     classes: NDArray[np.generic] | None = None
     failure: OSError | None = None
     for asset in _visible_assets(scene):
         try:
-            looks.append(Look(band=asset.band, dn=read_overview(asset), nodata=asset.nodata))
+            looks.append(BandLook(band=asset.band, dn=read_overview(asset), nodata=asset.nodata))
         except OSError as error:
             failure = error
             continue

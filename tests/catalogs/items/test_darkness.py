@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.catalogs.items.test_radiometry import band, claiming
-from tilewright.catalogs.items.darkness import Look, judge
+from tilewright.catalogs.items.darkness import BandLook, judge
 from tilewright.catalogs.items.radiometry import pixel_verdict, verify_states
 from tilewright.catalogs.scene import BandAsset
 
@@ -101,7 +101,7 @@ def test_pixels_say_what_a_scene_was_made_with(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in TABLE if "turbid" not in name])
 def test_the_same_is_said_without_scene_classes_and_by_a_single_band(name: str) -> None:
     made, word = TABLE[name]
-    looks = [Look(band=each, dn=made[each], nodata=0.0) for each in BANDS]
+    looks = [BandLook(band=each, dn=made[each], nodata=0.0) for each in BANDS]
     assert judge(looks).word == word
     assert judge(looks[:1]).word == word
 
@@ -122,8 +122,8 @@ def test_noise_so_wide_that_depth_misleads_is_weighed_by_the_classes() -> None:
     blue[:40] = np.clip(rng.normal(1010, 300, (40, SIDE)), 2, None)
     classes = np.full((SIDE, SIDE), LAND, np.uint8)
     classes[:40] = WATER
-    assert judge([Look(band="blue", dn=blue, nodata=0.0)]).word == "contradict"
-    assert judge([Look(band="blue", dn=blue, nodata=0.0)], classes).word == "agree"
+    assert judge([BandLook(band="blue", dn=blue, nodata=0.0)]).word == "contradict"
+    assert judge([BandLook(band="blue", dn=blue, nodata=0.0)], classes).word == "agree"
 
 
 def test_the_reason_of_a_scene_says_whether_anything_dark_was_seen() -> None:
