@@ -72,7 +72,7 @@ def plan(
     job: JobFile,
     changes: Set = [],  # noqa: B006
     output: OutputUri = None,
-    prices: Annotated[Path | None, typer.Option(help="A table of unit prices like flows/plan/prices.yaml.")] = None,
+    prices: Annotated[Path | None, typer.Option(help="A table of unit prices like flows/estimate/prices.yaml.")] = None,
     shards: Annotated[int, typer.Option(min=1, help="Show how a region of so many shards would be cut.")] = 1,
     *,
     as_json: AsJson = False,
