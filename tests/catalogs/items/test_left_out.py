@@ -49,7 +49,10 @@ ODD = {
     "a box of three numbers": (odd(bbox=[10, 45, 11]), "neither a geometry nor a bbox"),
     "a box of words": (odd(bbox=["west", "south", "east", "north"]), "neither a geometry nor a bbox"),
     "no properties": (odd(properties=None), "datetime"),
-    "a date that is none": (odd(properties=properties(datetime="2020-02-30T00:00:00Z")), "its date '2020-02-30T00:00:00Z'"),
+    "a date that is none": (
+        odd(properties=properties(datetime="2020-02-30T00:00:00Z")),
+        "its date '2020-02-30T00:00:00Z'",
+    ),
     "a date that is a number": (odd(properties=properties(datetime=20200104)), "its date '20200104'"),
     "an href that is a number": (odd(assets={"red": {"href": 5}}), "without an href"),
     "no href at all": (odd(assets={"red": {"type": "image/tiff"}}), "without an href"),
