@@ -74,6 +74,8 @@ BLOCK_SETTINGS: dict[str, str] = {
 def read_overview(asset: BandAsset, sign: Callable[[str], str], *, s3: S3Settings = AMAZON) -> NDArray[np.generic]:
     """Stored numbers (y, x) of the whole band, decimated to at most 512 x 512 by its overviews, in the file's dtype.
 
+    Numbers that the file itself calls missing (its nodata, mask or alpha band) are 0.
+
     Raises:
         OSError: the file cannot be read.
         CatalogError: the file is in a bucket and the endpoint of `s3` is no URL.
@@ -86,7 +88,7 @@ def read_overview(asset: BandAsset, sign: Callable[[str], str], *, s3: S3Setting
         ):
             factor = max(1.0, file.height / OVERVIEW_SIDE, file.width / OVERVIEW_SIDE)
             shape = (max(1, round(file.height / factor)), max(1, round(file.width / factor)))
-            return np.asarray(file.read(asset.index, out_shape=shape))
+            return np.asarray(np.ma.filled(file.read(asset.index, out_shape=shape, masked=True), 0))
     except (RasterioError, ValueError, IndexError) as error:
         raise OSError(f"{asset.key} cannot be read ({type(error).__name__})") from error
 

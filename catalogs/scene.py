@@ -24,7 +24,8 @@ class BandAsset:
     must be read from the file. `unit` is reflectance, linear, db, class, m or 1 ("1" also for uncalibrated numbers).
 
     `nodata` and `more_nodata` are the markers that source and item state; the file's own signs are in force beside
-    them. `nodata_usual`: `nodata` is the usual one of the collection, in force only if the file names none.
+    them. `usual_nodata` is the usual one of the collection, in force only if neither they nor the file name a number
+    that the file's type holds.
     `zero_is_value`: 0 is a value even if a marker says otherwise. `alpha`: True or False if the source says whether the
     file's alpha band is one; `band_names` are the names of the file's bands as stated, empty for an unnamed one.
     `calibration` is "stated", "none" if nobody states scale and offset, or "header" if they are the file's own.
@@ -44,7 +45,7 @@ class BandAsset:
     transform: tuple[float, ...] | None
     checksum: str | None
     more_nodata: tuple[float, ...] = ()
-    nodata_usual: bool = False
+    usual_nodata: float | None = None
     zero_is_value: bool = False
     alpha: bool | None = None
     band_names: tuple[str, ...] = ()

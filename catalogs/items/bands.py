@@ -108,15 +108,17 @@ def _dtype(stated: Any, facts: BandFacts | None) -> str:
 
 
 def _nodata(candidate: BandCandidate) -> dict[str, Any]:
-    """The markers: those of the source and of the item, else the usual one of the collection (fields of BandAsset)."""
+    """The markers of the source and the item, and the usual one of the collection (fields of BandAsset)."""
     probability = candidate.band in PROBABILITY_BANDS and candidate.facts is not None
     stated = [number(value) for value in (candidate.override.get("nodata"), _item_field(candidate, "nodata"))]
     markers = [marker for marker in stated if marker is not None and not (probability and marker == 0)]
-    if not markers:
-        usual = number(candidate.facts.nodata) if candidate.facts else None
-        return {"nodata": usual, "nodata_usual": usual is not None, "zero_is_value": probability}
     more = tuple(marker for marker in markers[1:] if str(marker) != str(markers[0]))
-    return {"nodata": markers[0], "more_nodata": more, "zero_is_value": probability}
+    return {
+        "nodata": markers[0] if markers else None,
+        "more_nodata": more,
+        "usual_nodata": number(candidate.facts.nodata) if candidate.facts else None,
+        "zero_is_value": probability,
+    }
 
 
 def _alpha(candidate: BandCandidate) -> bool | None:

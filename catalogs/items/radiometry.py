@@ -127,7 +127,7 @@ def pixel_verdict(scene: Scene, read_overview: ReadOverview) -> Verdict | None:
     failure: OSError | None = None
     for asset in _visible_assets(scene):
         try:
-            looks.append(BandLook(band=asset.band, dn=read_overview(asset), nodata=asset.nodata))
+            looks.append(BandLook(band=asset.band, dn=_measured(asset, read_overview(asset)), nodata=asset.nodata))
         except OSError as error:
             failure = error
             continue
@@ -141,6 +141,13 @@ def pixel_verdict(scene: Scene, read_overview: ReadOverview) -> Verdict | None:
     if failure is not None and not looks:
         raise failure
     return judge(looks, classes)
+
+
+def _measured(asset: BandAsset, overview: NDArray[np.generic]) -> NDArray[np.generic]:
+    """The overview with 0 for every marker that is stated besides the first."""
+    for marker in asset.more_nodata:
+        overview = np.where(overview == marker, overview.dtype.type(0), overview)
+    return overview
 
 
 def _scene_classes(scene: Scene, read_overview: ReadOverview) -> NDArray[np.generic] | None:

@@ -138,7 +138,7 @@ def _read(asset: BandAsset, geobox: GeoBox, resampling: str, driver: FileDriver,
 
     if asset.nodata is None and fallback is not None:
         # The reader takes a usual marker where the file has none.
-        asset = replace(asset, nodata=fallback, nodata_usual=True)
+        asset = replace(asset, usual_nodata=fallback)
     return read_asset(asset, geobox, resampling=resampling, reading=driver.reading, sign=sign)
 
 

@@ -111,7 +111,8 @@ def _plan_band(band: str, scenes: Sequence[Scene], resampling: str, *, as_number
 def _fill_of(assets: Sequence[BandAsset], dtype: np.dtype) -> float:
     """The first nodata value of the assets that the dtype can hold, else 0."""
     limits = np.iinfo(dtype)
-    fitting = (asset.nodata for asset in assets if asset.nodata is not None and np.isfinite(asset.nodata))
+    markers = (marker for asset in assets for marker in (asset.nodata, asset.usual_nodata))
+    fitting = (marker for marker in markers if marker is not None and np.isfinite(marker))
     return next((value for value in fitting if limits.min <= value <= limits.max), 0.0)
 
 

@@ -14,6 +14,8 @@ from tilewright.tasks.read.paste import align
 from tilewright.tasks.read.pixels import MissingSigns, held_marker
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from affine import Affine
 
     from tilewright.catalogs.scene import BandAsset
@@ -147,18 +149,26 @@ class FileHeader:
     def signs(self, asset: BandAsset) -> MissingSigns:
         """The signs by which pixels of the asset's band are missing: the item's, the source's and the file's own."""
         index, dtype = asset.index, np.dtype(self.dtypes[asset.index - 1])
-        stated = () if asset.nodata_usual else (asset.nodata, *asset.more_nodata)
-        held = (held_marker(number, dtype) for number in (*stated, self.nodata[index - 1]))
+        stated = (asset.nodata, *asset.more_nodata, self.nodata[index - 1])
+        held = (held_marker(number, dtype) for number in stated)
         markers = [number for number in held if number is not None]
-        if asset.nodata_usual and self.nodata[index - 1] is None:
-            usual = held_marker(asset.nodata, dtype)
-            markers = [] if usual is None else [usual]
+        if (
+            not markers
+            and not _explained(stated, dtype)
+            and (usual := held_marker(asset.usual_nodata, dtype)) is not None
+        ):
+            markers = [usual]
         if asset.zero_is_value:
             markers = [number for number in markers if number != 0]
         alpha = self.alpha if self.alpha != index and self.alpha_is_one(asset) else None
         return MissingSigns(
             dtype=dtype, markers=tuple(dict.fromkeys(markers)), mask=self.masked[index - 1], alpha=alpha
         )
+
+
+def _explained(stated: Iterable[float | None], dtype: np.dtype) -> bool:
+    """True if NaN is among the stated markers of a file of floats: it needs no number beside it."""
+    return dtype.kind == "f" and any(number is not None and np.isnan(number) for number in stated)
 
 
 def _names_nodata_beside(href: str) -> bool:

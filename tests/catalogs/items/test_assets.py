@@ -140,22 +140,22 @@ def test_zero_percent_cloud_is_not_nodata() -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "item", "source", "markers", "flags"),
+    ("place", "item", "source", "markers", "rest"),
     [
-        ("sentinel-2-l2a/red", None, None, (0.0,), (True, False)),
-        ("sentinel-2-l2a/red", 0, None, (0.0,), (False, False)),
-        ("sentinel-2-l2a/red", -9999, None, (-9999.0,), (False, False)),
-        ("sentinel-2-l2a/red", 65535, 0, (0.0, 65535.0), (False, False)),
-        ("sentinel-2-l2a/red", 7, 7, (7.0,), (False, False)),
-        ("sentinel-2-l2a/cloud", 0, None, (None,), (False, True)),
-        ("sentinel-2-l2a/snow", 0, 255, (255.0,), (False, True)),
-        ("my-own/red", None, None, (None,), (False, False)),
-        ("my-own/red", "nan", -9999, (-9999.0, "nan"), (False, False)),
-        ("sentinel-1-rtc/vv", None, None, (-32768.0,), (True, False)),
+        ("sentinel-2-l2a/red", None, None, (None,), (0.0, False)),
+        ("sentinel-2-l2a/red", 0, None, (0.0,), (0.0, False)),
+        ("sentinel-2-l2a/red", -9999, None, (-9999.0,), (0.0, False)),
+        ("sentinel-2-l2a/red", 65535, 0, (0.0, 65535.0), (0.0, False)),
+        ("sentinel-2-l2a/red", 7, 7, (7.0,), (0.0, False)),
+        ("sentinel-2-l2a/cloud", 0, None, (None,), (None, True)),
+        ("sentinel-2-l2a/snow", 0, 255, (255.0,), (None, True)),
+        ("my-own/red", None, None, (None,), (None, False)),
+        ("my-own/red", "nan", -9999, (-9999.0, "nan"), (None, False)),
+        ("sentinel-1-rtc/vv", None, None, (None,), (-32768.0, False)),
     ],
 )
 def test_markers_of_item_and_source_are_a_set_and_the_tables_is_only_usual(
-    place: str, item: Any, source: Any, markers: Any, flags: tuple[bool, bool]
+    place: str, item: Any, source: Any, markers: Any, rest: tuple[float | None, bool]
 ) -> None:
     collection, band = place.split("/")
     own = {} if source is None else {collection: {band: {"asset": band, "nodata": source}}}
@@ -163,7 +163,7 @@ def test_markers_of_item_and_source_are_a_set_and_the_tables_is_only_usual(
     fields = {} if item is None else {"raster:bands": [{"nodata": item}]}
     asset = only({band: {"href": "r.tif", **fields}}, described, collection=collection)
     assert tuple(str(marker) for marker in (asset.nodata, *asset.more_nodata)) == tuple(map(str, markers))
-    assert (asset.nodata_usual, asset.zero_is_value) == flags
+    assert (asset.usual_nodata, asset.zero_is_value) == rest
     assert str(BandAsset.from_json(json.loads(json.dumps(asset.to_json())))) == str(asset)
 
 
@@ -207,6 +207,6 @@ def test_plain_grd_without_a_unit_is_uncalibrated_unless_the_source_says() -> No
 
 def test_landsat_and_dem_have_their_tables() -> None:
     red = only({"red": {"href": "r.tif"}}, collection="landsat-c2-l2")
-    assert (red.scale, red.offset, red.nodata) == (2.75e-5, -0.2, 0.0)
+    assert (red.scale, red.offset, red.usual_nodata) == (2.75e-5, -0.2, 0.0)
     height = only({"data": {"href": "d.tif"}}, collection="cop-dem-glo-30")
     assert (height.band, height.unit, height.dtype) == ("elevation", "m", "float32")

@@ -187,13 +187,23 @@ def marker_between_two_whole_numbers(path: Path) -> Written:
 
 def usual_marker_where_the_file_has_another(path: Path) -> Written:
     values, hole = ground("uint16", 65535, 0)
-    asset = replace(asset_of(write(path, values, nodata=65535)), nodata=0.0, nodata_usual=True)
+    asset = replace(asset_of(write(path, values, nodata=65535)), nodata=None, usual_nodata=0.0)
     return Written(asset, values, hole == 1)
 
 
 def usual_marker_where_nobody_names_one(path: Path) -> Written:
     values, hole = ground("uint16", 0)
-    return Written(replace(asset_of(write(path, values)), nodata=0.0, nodata_usual=True), values, hole > 0)
+    return Written(replace(asset_of(write(path, values)), nodata=None, usual_nodata=0.0), values, hole > 0)
+
+
+def usual_marker_where_the_item_names_an_impossible_one(path: Path) -> Written:
+    values, hole = ground("uint16", 0)
+    return Written(replace(asset_of(write(path, values)), nodata=-9999.0, usual_nodata=0.0), values, hole > 0)
+
+
+def usual_marker_where_the_item_names_not_a_number(path: Path) -> Written:
+    values, hole = ground("uint16", 0)
+    return Written(replace(asset_of(write(path, values)), nodata=float("nan"), usual_nodata=0.0), values, hole > 0)
 
 
 def probability_of_zero_is_a_value(path: Path) -> Written:
@@ -233,6 +243,8 @@ KINDS: list[Callable[[Path], Written]] = [
     marker_between_two_whole_numbers,
     usual_marker_where_the_file_has_another,
     usual_marker_where_nobody_names_one,
+    usual_marker_where_the_item_names_an_impossible_one,
+    usual_marker_where_the_item_names_not_a_number,
     probability_of_zero_is_a_value,
     infrared_that_is_called_alpha,
     alpha_of_which_every_other_band_is_named,
