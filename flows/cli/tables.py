@@ -38,7 +38,10 @@ def print_estimate(plan: Plan, estimate: Estimate, *, more: Sequence[tuple[str, 
     console.print(Text(f"Plan of {plan.name}", style="bold"))
     _print_facts(console, [*estimate.lines(plan), *more])
     for warning in plan.warnings:
-        console.print(Text("! ", style="yellow") + Text(warning))
+        first, *rest = textwrap.wrap(f"! {warning}", console.width, break_long_words=False, break_on_hyphens=False)
+        console.print(Text(first[:2], style="yellow") + Text(first[2:]), soft_wrap=True)
+        for line in rest:
+            console.print(Text(line), soft_wrap=True)
 
 
 def print_status(existing: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ import zarr
 
 from tilewright.tasks.grid.blocks import block_at, block_range
 from tilewright.tasks.grid.pixel_box import PixelBox
+from tilewright.tasks.storage.errors import StorageError
 from tilewright.tasks.zarr.declare import BLOCKS, STORE
 
 if TYPE_CHECKING:
@@ -173,7 +174,9 @@ def write_shard(
     operation = f"write layer {folder.rpartition('/')[2]} to"
     try:
         storage.call_with_retries(operation, write)
-    except ValueError:
+    except StorageError:
+        raise
+    except (ValueError, RuntimeError):
         # Zarr 3.1 reads a shard before it replaces all of it, and refuses one that is damaged.
         storage.delete([key])
         storage.call_with_retries(operation, write)

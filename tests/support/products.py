@@ -18,6 +18,9 @@ from tests.support.graphs import conv_stack
 from tests.support.paths import ROOT
 from tests.support.worlds import World, area, bounds, layer, write_card
 from tilewright.flows.job.job import Job, read_job
+from tilewright.flows.run.prepare import declare_product
+from tilewright.flows.runners.worker import reopen_worker
+from tilewright.tasks.block.worker import Worker, WorkerSettings
 from tilewright.tasks.storage.storage import open_storage
 
 SIDE = 256
@@ -102,6 +105,14 @@ def wait_for_blocks(output: Path, n_blocks: int, process: subprocess.Popen[str])
     """Return once so many blocks are finished."""
     wait_until(lambda: len(entries(output)) >= n_blocks or process.poll() is not None)
     assert process.poll() is None, process.communicate()
+
+
+def writing_worker(output: Path | str, settings: WorkerSettings | None = None) -> Worker:
+    """A worker that may write blocks into a published product: its blocks wait again, as when it is updated."""
+    settings = settings or WorkerSettings(provider="cpu", read_threads=1)
+    worker = reopen_worker(str(output), settings)
+    declare_product(worker.storage, worker.plan, worker.model.card, zarr_format=3)
+    return reopen_worker(str(output), settings)
 
 
 def wait_until(holds: Callable[[], bool], seconds: float = 60.0) -> None:

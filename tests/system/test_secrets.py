@@ -73,8 +73,17 @@ def test_a_run_of_a_signed_source_keeps_its_keys_to_itself(job, tmp_path):
 def test_a_failure_of_a_signed_source_names_no_signature(job, signed_source, tmp_path):
     client = signed_source[1]
     body = client.get_object(Bucket="scenes", Key="nir.tif")["Body"].read()
+    assert tilewright("run", job, "--output", tmp_path / "out", env=KEYS).returncode == 0
+    # As if it had broken off before the last block: its plan stands, and the file is gone when it goes on.
+    (tmp_path / "out" / "item.json").unlink()
+    for entry in (tmp_path / "out" / ".tilewright" / "ledger").iterdir():
+        entry.unlink()
     client.delete_object(Bucket="scenes", Key="nir.tif")
     try:
+        refused = tilewright("plan", job, env=KEYS)
+        assert refused.returncode == 2, refused.stderr
+        assert "nir" in refused.stderr
+        assert found_in(refused.stdout + refused.stderr) == []
         done = tilewright("run", job, "--output", tmp_path / "out", "--log", "json", env=KEYS)
     finally:
         client.put_object(Bucket="scenes", Key="nir.tif", Body=body)

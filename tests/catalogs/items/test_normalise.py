@@ -43,7 +43,13 @@ def test_the_planetary_computer_item_passes(real: Path) -> None:
     assert swir is not None
     assert (swir.key, swir.crs, swir.shape) == ("B11", "EPSG:32606", (5490, 5490))
     assert swir.transform == (20.0, 0.0, 399960.0, 0.0, -20.0, 6800040.0)
-    assert (swir.unit, swir.dtype, swir.usual_nodata, swir.scale, swir.offset) == ("reflectance", "uint16", 0.0, 1e-4, 0.0)
+    assert (swir.unit, swir.dtype, swir.usual_nodata, swir.scale, swir.offset) == (
+        "reflectance",
+        "uint16",
+        0.0,
+        1e-4,
+        0.0,
+    )
 
 
 def test_the_earth_search_v0_item_passes_with_its_baseline_from_the_product_name(real: Path) -> None:

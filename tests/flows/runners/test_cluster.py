@@ -11,7 +11,7 @@ import dask
 import pytest
 
 from tests.support.danube import water_job
-from tests.support.products import same_layers
+from tests.support.products import same_layers, writing_worker
 from tilewright.flows.errors import RunnerError
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners import cluster as cluster_module
@@ -20,8 +20,6 @@ from tilewright.flows.runners.cluster import run_on_cluster
 from tilewright.flows.runners.cluster_worker import differences
 from tilewright.flows.runners.quarantine import Quarantine
 from tilewright.flows.runners.run_options import Placement, RunOptions
-from tilewright.flows.runners.worker import reopen_worker
-from tilewright.tasks.block.worker import WorkerSettings
 from tilewright.tasks.progress import Advance
 from tilewright.tasks.read.failures import ReadError
 from tilewright.tasks.storage.ledger import BlockEntry
@@ -34,7 +32,7 @@ def job(real, output, **changes):
 
 
 def reopened(output):
-    return reopen_worker(output, WorkerSettings(provider="cpu", read_threads=1))
+    return writing_worker(output)
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tests.support.danube import water_fields, water_job
 from tests.support.paths import ROOT
+from tests.support.products import writing_worker
 from tilewright.flows.errors import ErrorClass, classify
 from tilewright.flows.estimate.memory import MIN_BLOCKS_IN_MEMORY
 from tilewright.flows.job.job import make_job
@@ -23,7 +24,6 @@ from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.quarantine import Quarantine, SetAsideError
 from tilewright.flows.runners.run_options import Placement
 from tilewright.flows.runners.runner import run_blocks
-from tilewright.flows.runners.worker import reopen_worker
 from tilewright.models.run.session import InferenceError
 from tilewright.tasks.block.split import cut_block, do_block_in_parts
 from tilewright.tasks.block.worker import WorkerSettings
@@ -40,7 +40,7 @@ def plain(real, tmp_path_factory):
 
 @pytest.fixture
 def worker(plain):
-    return reopen_worker(plain, WorkerSettings(provider="cpu", read_threads=2))
+    return writing_worker(plain, WorkerSettings(provider="cpu", read_threads=2))
 
 
 @given(
@@ -191,4 +191,4 @@ def under(plain_job, script, megabytes):
 
 
 def reopened(output):
-    return reopen_worker(output, WorkerSettings(provider="cpu", read_threads=1))
+    return writing_worker(output)
