@@ -94,7 +94,15 @@ def test_a_coarse_grid_takes_the_resolutions_of_a_jpeg_2000(folder: Path) -> Non
     with rasterio.open(folder / "red.jp2", OVERVIEW_LEVEL=1) as source:
         expected = source.read(1)
     coarse = GeoBox((HEIGHT // 4, WIDTH // 4), NATIVE.affine * Affine.scale(4), UTM)
-    assert np.array_equal(read(folder, str(folder / "red.jp2"), coarse, resampling="bilinear"), expected)
+    href = str(folder / "red.jp2")
+    unmarked = replace(asset_of(folder / "red.tif"), href=href, nodata=None)
+    found = read_asset(unmarked, coarse, resampling="bilinear", reading=ONE_TRY, sign=lambda: href)
+    assert np.array_equal(found.values, expected)
+    # A resolution was made without knowing that 0 is no value: where it is not, the full pixels are read.
+    marked = read(folder, href, coarse, resampling="bilinear")
+    full = read(folder, str(folder / "red.tif"), coarse, resampling="bilinear")
+    assert np.array_equal(marked, full)
+    assert not np.array_equal(marked, expected)
 
 
 def test_what_a_scene_is_judged_by_can_be_seen_in_every_format(folder: Path, values: np.ndarray) -> None:
