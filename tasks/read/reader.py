@@ -204,12 +204,13 @@ def _read_open(file: OpenFile, request: _Request, *, base: FileHeader | None = N
     """The box of the request from a file or, with the header `base` of the file, from one of its overviews."""
     dataset, header, asset, box = file.dataset, file.header, request.asset, request.box
     band = StoredBand(dataset=dataset, index=asset.index, signs=(base or header).signs(asset))
+    named = header.nodata[asset.index - 1] is not None
     warping = Warping(
         band=band,
         crs=header.crs,
         # GDAL stretches an overview over the file's extent, whatever its size.
         transform=header.transform,
-        calls_alpha=header.alpha is not None,
+        misleads=header.alpha is not None or (named and not band.signs.markers),
         lattice=request.lattice,
         resampling=request.resampling,
     )

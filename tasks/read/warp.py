@@ -58,14 +58,14 @@ LEAST_PART = 8
 class Warping:
     """A band of an open file, and how it is warped.
 
-    `crs` (WKT) and `transform` are the file's. `calls_alpha`: the file calls one of its bands alpha, which GDAL then
-    obeys in a warp of its own, whatever that band holds.
+    `crs` (WKT) and `transform` are the file's. `misleads`: GDAL, in a warp of its own, would obey a sign of the file
+    that is not in force: a band that it calls alpha, or its nodata value where that is a value or none of its type.
     """
 
     band: StoredBand
     crs: str
     transform: Affine
-    calls_alpha: bool
+    misleads: bool
     lattice: CellGrid
     resampling: str
 
@@ -107,7 +107,7 @@ class Warping:
     @property
     def plain(self) -> bool:
         """True if GDAL may warp a cell from the file itself where no float is NaN or infinite."""
-        return self.signs.plain and not (self.summed or self.calls_alpha)
+        return self.signs.plain and not (self.summed or self.misleads)
 
 
 def missing_pixels(warping: Warping, box: PixelBox) -> Pixels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,12 +90,15 @@ def test_a_warp_is_that_of_the_same_pixels_in_a_geotiff(folder: Path, name: str,
 
 
 def test_a_coarse_grid_takes_the_resolutions_of_a_jpeg_2000(folder: Path) -> None:
-    with rasterio.open(folder / "red.jp2") as source:
+    (folder / "alone").mkdir()
+    # Without the .aux.xml beside it, which names a nodata value.
+    shutil.copy(folder / "red.jp2", folder / "alone")
+    with rasterio.open(folder / "alone" / "red.jp2") as source:
         assert source.overviews(1) == [2, 4]
-    with rasterio.open(folder / "red.jp2", OVERVIEW_LEVEL=1) as source:
+    with rasterio.open(folder / "alone" / "red.jp2", OVERVIEW_LEVEL=1) as source:
         expected = source.read(1)
     coarse = GeoBox((HEIGHT // 4, WIDTH // 4), NATIVE.affine * Affine.scale(4), UTM)
-    href = str(folder / "red.jp2")
+    href = str(folder / "alone" / "red.jp2")
     unmarked = replace(asset_of(folder / "red.tif"), href=href, nodata=None)
     found = read_asset(unmarked, coarse, resampling="bilinear", reading=ONE_TRY, sign=lambda: href)
     assert np.array_equal(found.values, expected)

@@ -212,6 +212,12 @@ def probability_of_zero_is_a_value(path: Path) -> Written:
     return Written(asset, values, hole == 2)
 
 
+def probability_of_zero_that_the_file_alone_calls_nodata(path: Path) -> Written:
+    values, hole = ground("uint8", 0)
+    asset = replace(asset_of(write(path, values, nodata=0)), nodata=None, zero_is_value=True)
+    return Written(asset, values, np.zeros_like(hole, dtype=bool))
+
+
 def infrared_that_is_called_alpha(path: Path) -> Written:
     values, hole = ground("uint8", 0)
     file = write(path, values, values, np.where(hole, 0, 90).astype(np.uint8), alpha=True, names=("r", "g", "nir"))
@@ -246,6 +252,7 @@ KINDS: list[Callable[[Path], Written]] = [
     usual_marker_where_the_item_names_an_impossible_one,
     usual_marker_where_the_item_names_not_a_number,
     probability_of_zero_is_a_value,
+    probability_of_zero_that_the_file_alone_calls_nodata,
     infrared_that_is_called_alpha,
     alpha_of_which_every_other_band_is_named,
 ]
