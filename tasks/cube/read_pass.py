@@ -109,10 +109,15 @@ def read_pass(
         if window is None:
             break
         usable = _usable(scene, window, holes, request, reads)
-        if not usable.any():
+        inner = _around(usable)
+        if inner is None:
             continue
-        # The first scene that is read fills everything: it is read into the result itself.
+        # Where a mask drops a whole side, nothing is read.
+        window, usable = _inside(window, inner), usable[inner]
         here = out[:, window[0], window[1]]
+        if n_read == 0 and here.shape != out.shape:
+            out[...] = np.nan
+        # The first scene is read into the result itself.
         values = here if n_read == 0 else np.empty(here.shape, dtype=out.dtype)
         seen = _read_bands(scene, window, usable, request, reads, values=values, threads=threads)
         if n_read:
@@ -184,6 +189,14 @@ def _around(holes: np.ndarray) -> Window | None:
         return None
     cols = np.flatnonzero(holes[rows[0] : rows[-1] + 1].any(axis=0))
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(cols[0]), int(cols[-1]) + 1)
+
+
+def _inside(window: Window, inner: Window) -> Window:
+    """A window given inside another one, on the other's geobox."""
+    rows, cols = (
+        slice(outer.start + part.start, outer.start + part.stop) for outer, part in zip(window, inner, strict=True)
+    )
+    return rows, cols
 
 
 def _widened(window: Window, shape: tuple[int, ...], reach: int) -> tuple[Window, Window]:

@@ -120,6 +120,19 @@ def test_a_scene_that_is_cloudy_everywhere_costs_its_mask_alone(tmp_path):
     assert stats.reads == 1
 
 
+def test_a_side_that_the_mask_drops_is_not_read(tmp_path):
+    classes = np.full((256, 256), 9, np.uint8)
+    classes[:60, 130:190] = 4
+    paths = [
+        write_raster(tmp_path / f"{name}.tif", values) for name, values in (("scl", classes), ("red", classes + 1))
+    ]
+    scene = scene_of(asset_of(paths[1]), asset_of(paths[0], "scl", unit="class"), name="a")
+    stats, out = ReadStats(), np.empty((1, 256, 256), np.float32)
+    read_pass([scene], FileReads(grid(256, 256), Access(stats=stats)), request_of(bands=("red",)), out=out)
+    assert stats.needed_pixels == (16 + 1) * 64 * 64, "the whole mask and one block of red"
+    assert np.array_equal(out[0], np.where(classes == 4, 5, nan), equal_nan=True)
+
+
 def test_a_scene_with_a_band_that_cannot_be_read_sees_nothing(tmp_path):
     broken = made(tmp_path, "broken", red=[[1] * 4], nir=[[2] * 4])
     good = made(tmp_path, "good", red=[[5] * 4], nir=[[0, 6, 6, 6]])
