@@ -175,6 +175,7 @@ def search(job: JobFile, changes: Set = [], *, as_json: AsJson = False) -> None:
     with exit_codes():
         from tilewright.flows.cli.tables import print_scenes, search_rows, search_words
         from tilewright.flows.cli.terminal import Terminal
+        from tilewright.flows.plan.input_plans import search_refusal
         from tilewright.flows.plan.model_card import job_card
         from tilewright.flows.plan.scenes import asked_area, find_items, no_scenes, period_shares
 
@@ -192,6 +193,8 @@ def search(job: JobFile, changes: Set = [], *, as_json: AsJson = False) -> None:
             print_scenes(found.scenes)
         else:
             typer.echo(no_scenes(checked, card, found))
+        if found.scenes and (refusal := search_refusal(checked, card, found.scenes)):
+            say(f"! A plan of this job is refused: {refusal}")
 
 
 @app.command()

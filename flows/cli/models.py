@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tilewright.flows.cli.exits import exit_codes
+from tilewright.flows.cli.exits import exit_codes, say
 from tilewright.flows.cli.options import AsJson, print_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tilewright.models.card.card import ModelCard
 
 models_app = typer.Typer(
     help="The models at hand, and the check of a card against its ONNX file.", no_args_is_help=True
@@ -60,10 +65,27 @@ def models_check(
 
         found = find_card(card, base=Path.cwd(), cache=_cache() / "models", certificates=certificates())
         report = check_card(found, provider=provider, cache=_cache())
+        for sentence in _unknown_bands(found):
+            say(f"! {sentence}")
         if as_json:
             print_json(report.to_json())
         else:
             print_check(report)
+
+
+def _unknown_bands(card: ModelCard) -> Iterator[str]:
+    """A sentence on each band that a collection we know does not have; a source of one's own may still add it."""
+    from tilewright.catalogs.sensors import band_of, canonical_collection, known_bands
+
+    for spec in card.inputs:
+        collection = canonical_collection(spec.collection)
+        known = known_bands(collection)
+        unknown = [band for band in spec.source_bands if band_of(collection, band) is None] if known else []
+        if unknown:
+            yield (
+                f"Input {spec.name}: {collection} has no band {', '.join(unknown)}, which only your own source can "
+                f"add; it has: {', '.join(known)}."
+            )
 
 
 def _cache() -> Path:

@@ -21,6 +21,16 @@ MAX_JOB_BYTES = 16 * 2**20
 REMOTE = re.compile(r"^[a-z0-9+]+://")
 
 
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without dates of its own: a day stays the text that a person wrote, and the period says what is wrong."""
+
+
+_PlainLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 class JobError(ValueError):
     """A job that is refused: which field, what was given, what is expected."""
 
@@ -231,7 +241,7 @@ def read_plain(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_JOB_BYTES:
             raise JobError(f"{path} is larger than {MAX_JOB_BYTES // 2**20} MiB: a job is a short YAML file.")
-        plain = yaml.safe_load(path.read_bytes())
+        plain = yaml.load(path.read_bytes(), Loader=_PlainLoader)  # noqa: S506 - a SafeLoader
     except OSError as error:
         raise JobError(f"The job {path} cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -255,7 +265,7 @@ def _apply_change(plain: dict[str, Any], change: str) -> None:
         target[parent] = dict(inner) if isinstance(inner, dict) else {}
         target = target[parent]
     try:
-        target[last] = yaml.safe_load(text)
+        target[last] = yaml.load(text, Loader=_PlainLoader)  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise JobError(f"--set {change!r}: the value is not valid YAML.") from error
 
@@ -270,6 +280,9 @@ def _sentence(error: ValidationError) -> str:
         return f"{field}: unknown key{did_you_mean(str(first['loc'][-1]), known)}. Known here: {', '.join(known)}."
     # Pydantic's "Input should be a valid number, unable to parse string as a number" says its piece twice.
     message = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected").partition(", unable")[0]
+    if not first["loc"]:
+        # The keys do not fit each other: the message names them, and the whole job would say nothing more.
+        return f"{message}."
     given = json.dumps(first["input"], default=str)[:80]
     return f"{field}: {message} (given: {given})." if given not in message else f"{field}: {message}."
 

@@ -7,9 +7,11 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from tilewright.catalogs.sensors import canonical_collection
 from tilewright.flows.job.job import JobError
 from tilewright.flows.job.period import OPEN_END, OPEN_START
 from tilewright.flows.plan.rules import check_masks, check_units, gap_rule, mask_rule
+from tilewright.flows.plan.scenes import InputScenes
 from tilewright.tasks.compose.steps import clearest_passes, plan_steps
 from tilewright.tasks.plan.inputs import InputPlan
 from tilewright.tasks.report.format import plural
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from tilewright.catalogs.scene import Scene
     from tilewright.flows.job.job import Job
     from tilewright.flows.job.period import JobPeriod
-    from tilewright.flows.plan.scenes import InputScenes
     from tilewright.models.card.card import ModelCard
     from tilewright.models.spec.inputs import InputSpec
     from tilewright.tasks.compose.steps import StepPlan
@@ -34,6 +35,24 @@ def plan_inputs(job: Job, card: ModelCard, scenes: Mapping[str, InputScenes]) ->
     inputs = tuple(_plan_input(job, card, spec, scenes[spec.name]) for spec in card.inputs)
     check_masks(job.mask, inputs)
     return inputs
+
+
+def search_refusal(job: Job, card: ModelCard, scenes: Sequence[Scene]) -> str | None:
+    """The sentence by which a plan of the job would refuse these scenes, those of a search; None if it would not."""
+    of_input = {
+        spec.name: tuple(
+            scene
+            for scene in scenes
+            if scene.collection in {spec.collection, canonical_collection(spec.collection)}
+            and any(scene.asset(band) for band in spec.source_bands)
+        )
+        for spec in card.inputs
+    }
+    try:
+        plan_inputs(job, card, {name: InputScenes(scenes=found, touching=found) for name, found in of_input.items()})
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _plan_input(job: Job, card: ModelCard, spec: InputSpec, found: InputScenes) -> InputPlan:

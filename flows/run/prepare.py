@@ -79,7 +79,7 @@ def declare_product(storage: Storage, plan: Plan, card: ModelCard, *, zarr_forma
     known = {spec.name: spec for spec in card.layer_specs()}
     layers = [_stored_layer(known[name]) for name in plan.raster.layers]
     counts = StoredLayer(
-        name="observations", dtype="uint16", nodata=0, description="valid scenes behind each pixel", unit="1"
+        name="observations", dtype="uint16", nodata=0, description="passes behind each pixel", unit="1", counts=True
     )
     declare_store(
         storage,

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from tilewright.tasks.storage.ledger import BlockEntry
 
 
+ALL_PERCENT = 99.995
+"""Percent without a value from which a product holds nothing, as its figures are rounded."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
     """Facts of a run that neither its plan nor its ledger holds.
@@ -75,7 +79,11 @@ def report_json(
         "failures": [failure for entry in blocks for failure in entry.failures],
         **({"outside_valid_for": list(plan.model.outside_valid_for)} if plan.model.outside_valid_for else {}),
         **plan.search_json(),
-        "warnings": [*plan.warnings, *([worker.model.session.note] if worker.model.session.note else [])],
+        "warnings": [
+            *_unseen_warning(_missing_percent(n_valid, n_requested)),
+            *plan.warnings,
+            *([worker.model.session.note] if worker.model.session.note else []),
+        ],
     }
 
 
@@ -177,6 +185,15 @@ def _model(worker: Worker) -> dict[str, Any]:
         "exact": model.exact,
         "exact_reason": model.exact_reason,
     }
+
+
+def _unseen_warning(missing: float) -> list[str]:
+    """The warning of a product without a single value, which else would look like a success."""
+    if missing < ALL_PERCENT:
+        return []
+    return [
+        "No pixel of the area has a value: none was observed. Widen the period, or look at how cloudy its scenes are."
+    ]
 
 
 def _missing_percent(n_valid: int, n_requested: float) -> float:

@@ -44,12 +44,16 @@ ZSTD_LEVEL = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredLayer:
-    """A layer as it is stored; ``nodata`` is also the fill value, which Zarr returns for unwritten chunks."""
+    """A layer as it is stored; ``nodata`` is also the fill value, which Zarr returns for unwritten chunks.
+
+    ``counts``: 0 is a number like any other, as of observations, and no reader may take it for missing.
+    """
 
     name: str
     dtype: str
     nodata: float
     unit: str = "1"
+    counts: bool = False
     description: str = ""
     attributes: tuple[tuple[str, Any], ...] = ()
 
@@ -120,7 +124,7 @@ def _declare_layer(group: zarr.Group, layer: StoredLayer, *, shape: tuple[int, i
         "units": layer.unit,
         **dict(layer.attributes),
     }
-    if np.issubdtype(fill.dtype, np.integer):
+    if np.issubdtype(fill.dtype, np.integer) and not layer.counts:
         attributes["_FillValue"] = int(layer.nodata)
     group.create_array(
         layer.name,

@@ -16,6 +16,8 @@ from rio_cogeo.cogeo import cog_validate
 from typer.testing import CliRunner
 
 from tests.support.danube import SCENE, water_fields, water_job, write_water_job
+from tests.support.graphs import conv_stack
+from tests.support.worlds import write_card
 from tilewright.catalogs.publish.validate import validate_item
 from tilewright.catalogs.sample.build import SAMPLE_AREA, SAMPLE_CHANGE_AFTER, SAMPLE_CHANGE_BEFORE, SAMPLE_WATER_PERIOD
 from tilewright.flows.cli.main import app
@@ -277,3 +279,32 @@ def test_the_models_are_listed_shown_and_checked():
     checked = CliRunner().invoke(app, ["models", "check", "ndwi-water"])
     assert checked.exit_code == 0, checked.output
     assert "receptive" in checked.stdout.lower()
+
+
+def test_a_map_of_clouds_alone_says_so_wherever_it_is_told(real, tmp_path):
+    """Exit 0 and not one value: the report and its page must not look like a success."""
+    model = write_veg_card(tmp_path / "card")
+    plain = {
+        "name": "clouds",
+        "area": [5.052, 51.216, 5.060, 51.2215],
+        "period": "2023-04-02",
+        "source": str(real / "catalog.json"),
+        "model": str(model),
+    }
+    made = run_job(make_job(plain, base=tmp_path, output=str(tmp_path / "out")))
+    assert made.report["missing_percent"] == 100.0
+    (sentence,) = [text for text in made.report["warnings"] if "No pixel of the area has a value" in text]
+    assert sentence in (tmp_path / "out" / "report.html").read_text()
+    with xr.open_zarr(tmp_path / "out" / "data.zarr") as opened:
+        assert opened.observations.dtype == np.uint16, "0 observations are a number"
+        assert int(opened.observations.max()) == 0
+
+
+def write_veg_card(folder):
+    image = {"name": "x", "bands": ("red", "nir"), "tw:collection": "sentinel-2-l2a"}
+    return write_card(
+        folder,
+        conv_stack(n_in=2),
+        inputs=[image],
+        outputs=[{"name": "y", "classes": ("bare", "green"), "tw:layers": ["class"]}],
+    )

@@ -68,3 +68,10 @@ def test_models_are_listed_with_what_they_read_and_give(monkeypatch):
     lines = CliRunner().invoke(app, ["models", "list"]).stdout.splitlines()
     place = lines.index("ndwi-water  semantic-segmentation")
     assert lines[place + 1 : place + 3] == ["  reads  sentinel-2-l2a green nir", "  gives  class, confidence"]
+
+
+def test_a_search_says_what_a_plan_of_the_job_would_refuse(said):
+    answer = said("search", model="cva-change", period={"before": "2021-06", "after": "2021-07"})
+    assert answer.exit_code == 0
+    assert "A plan of this job is refused: No scenes for after of input pair" in " ".join(answer.output.split())
+    assert "refused" not in said("search").output
