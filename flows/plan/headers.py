@@ -62,19 +62,20 @@ class HeaderLook:
 
 
 def look_at_headers(
-    card: ModelCard, scenes: Mapping[str, InputScenes], source: Source
+    card: ModelCard, scenes: Mapping[str, InputScenes], source: Source, *, mask_bands: Sequence[str] = ()
 ) -> tuple[dict[str, InputScenes], tuple[str, ...]]:
-    """The scenes as their files' headers say they are to be read, and warnings.
+    """The scenes as their files' headers say they are to be read, and warnings; ``mask_bands`` are looked at too.
 
     Scale and offset of a header are taken where nobody else states any, and places that contradict a file are dropped.
+    A band none of whose files could be looked at is taken to have none: a file that has is refused when it is read.
 
     Raises JobError where every file looked at of a required band is unreadable for good.
     """
-    looks = _looks(card, scenes, source)
+    looks = _looks(card, scenes, source, mask_bands)
     seen = dict(scenes)
     said: list[str] = []
     for spec in card.inputs:
-        for band in dict.fromkeys(spec.source_bands):
+        for band in dict.fromkeys([*spec.source_bands, *mask_bands]):
             of_band = looks.get((spec.name, band), [])
             said += _failures(spec, band, of_band)
             known = [look for look in of_band if look.header is not None and not look.reason]
@@ -84,16 +85,19 @@ def look_at_headers(
 
 
 def _looks(
-    card: ModelCard, scenes: Mapping[str, InputScenes], source: Source
+    card: ModelCard, scenes: Mapping[str, InputScenes], source: Source, mask_bands: Sequence[str]
 ) -> dict[tuple[str, str], list[HeaderLook]]:
     """The looks by input and band."""
-    wanted = [
-        (spec.name, band, scene, asset)
-        for rank in range(3)
+    candidates = {
+        (spec.name, band): _picked(scenes[spec.name].touching, band)
         for spec in card.inputs
-        for scene in _picked(scenes[spec.name].touching)[rank : rank + 1]
-        for band in dict.fromkeys(spec.source_bands)
-        if (asset := scene.asset(band)) is not None
+        for band in dict.fromkeys([*spec.source_bands, *mask_bands])
+    }
+    wanted = [
+        (name, band, *picked[rank])
+        for rank in range(3)
+        for (name, band), picked in candidates.items()
+        if rank < len(picked)
     ]
     hrefs = list(dict.fromkeys(asset.href for *_, asset in wanted))[:MOST_FILES]
     until, extra = time.monotonic() + BUDGET_S, {**reading_settings(), **QUICK}
@@ -109,10 +113,11 @@ def _looks(
     return found
 
 
-def _picked(scenes: Sequence[Scene]) -> list[Scene]:
-    """The first, the last and the middle one, each once."""
-    places = dict.fromkeys([0, len(scenes) - 1, len(scenes) // 2]) if scenes else {}
-    return [scenes[place] for place in places]
+def _picked(scenes: Sequence[Scene], band: str) -> list[tuple[Scene, BandAsset]]:
+    """The first, the last and the middle scene of those that have a band, each once."""
+    having = [(scene, asset) for scene in scenes if (asset := scene.asset(band)) is not None]
+    places = dict.fromkeys([0, len(having) - 1, len(having) // 2]) if having else {}
+    return [having[place] for place in places]
 
 
 def _header(href: str, source: Source, extra: Mapping[str, str]) -> FileHeader:
@@ -214,9 +219,10 @@ def _corrected(found: InputScenes, spec: InputSpec, band: str, looks: Sequence[H
             f"scale {first[0]:g}, offset {first[1]:g} and scale {second[0]:g}, offset {second[1]:g}. State scale and "
             "offset in the source's bands."
         )
-    if not changes and not uncalibrated:
+    unseen = not uncalibrated and any(_is_uncalibrated(scene.asset(band)) for scene in found.scenes)
+    if not changes and not uncalibrated and not unseen:
         return found
-    scale_offset = next(iter(uncalibrated), None)
+    scale_offset = next(iter(uncalibrated), (1.0, 0.0))
     scenes = {scene.id: _with_band(scene, band, changes, scale_offset) for scene in found.scenes}
     return replace(
         found,
@@ -225,16 +231,18 @@ def _corrected(found: InputScenes, spec: InputSpec, band: str, looks: Sequence[H
     )
 
 
-def _with_band(
-    scene: Scene, band: str, changes: Mapping[str, object], scale_offset: tuple[float, float] | None
-) -> Scene:
+def _is_uncalibrated(asset: BandAsset | None) -> bool:
+    return asset is not None and asset.calibration == "none"
+
+
+def _with_band(scene: Scene, band: str, changes: Mapping[str, object], scale_offset: tuple[float, float]) -> Scene:
     """The scene with changed fields of one band, and its scale and offset if nobody stated any."""
 
     def changed(asset: BandAsset) -> BandAsset:
         if asset.band != band:
             return asset
         fields = dict(changes)
-        if scale_offset is not None and asset.calibration == "none":
+        if _is_uncalibrated(asset):
             fields |= {"scale": scale_offset[0], "offset": scale_offset[1], "calibration": "header"}
         return replace(asset, **fields) if fields else asset  # type: ignore[arg-type]
 

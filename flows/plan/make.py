@@ -17,7 +17,7 @@ from tilewright.flows.plan.input_plans import plan_inputs
 from tilewright.flows.plan.model_card import card_facts, job_card
 from tilewright.flows.plan.model_graph import check_fused, measure_job_model
 from tilewright.flows.plan.raster import cut_raster, reach_metres, read_margin
-from tilewright.flows.plan.rules import check_gaps, mask_warning
+from tilewright.flows.plan.rules import asked_mask_bands, check_gaps, mask_warning
 from tilewright.flows.plan.scenes import asked_area, left_out_of, search_inputs
 from tilewright.flows.plan.valid_for import outside_valid_for, outside_warnings
 from tilewright.tasks.grid.areas import pixel_metres
@@ -58,7 +58,7 @@ def plan_job(job: Job, card: ModelCard | None = None) -> Plan:
     facts = measure_job_model(job, card)
     raster = cut_raster(job, card, facts)
     found = search_inputs(job, card, source, reach=reach_metres(job, card, raster))
-    scenes, said = look_at_headers(card, found, source)
+    scenes, said = look_at_headers(card, found, source, mask_bands=asked_mask_bands(job.mask))
     return make_plan(job, card, facts, scenes, raster=raster, source=source, said=said)
 
 

@@ -41,6 +41,11 @@ def mask_rule(options: MaskOptions, scenes: Sequence[Scene]) -> MaskRule:
     return rule
 
 
+def asked_mask_bands(options: MaskOptions) -> tuple[str, ...]:
+    """The bands of the mask that a job asks for; none for ``auto``, whose classes and bits need no calibration."""
+    return () if options.kind == "auto" else _requested_rule(options, ()).bands
+
+
 def check_masks(options: MaskOptions, inputs: Sequence[InputPlan]) -> None:
     """Refuse a requested mask that no input has the bands for."""
     if options.kind in {"auto", "none"} or any(entry.mask.kind != "none" for entry in inputs):

@@ -175,7 +175,10 @@ def _composite_step(
         values[:, top:bottom] = reduced
         # Where every scene has every band, one band tells for all.
         alike = all(scene.asset(band) is not None for scene in seen.scenes for band in entry.bands)
-        counts[top:bottom] = count_passes(stack[:1] if alike else stack)[inner]
+        counted = count_passes(stack[:1] if alike else stack)[inner]
+        # Passes that together give no value are no observation: those without a band where one pass is taken for all
+        # bands, and power without a logarithm.
+        counts[top:bottom] = np.where(np.isnan(reduced).any(axis=0), 0, counted)
 
 
 def _read_stack(block_input: _BlockInput, seen: _SeenPasses, access: Access) -> np.ndarray:
@@ -200,17 +203,16 @@ def _read_stack(block_input: _BlockInput, seen: _SeenPasses, access: Access) -> 
 
 def _scene_reads(block_input: _BlockInput, request: PassRequest, scenes: Sequence[Scene], access: Access) -> SceneReads:
     """The pixels of the scenes: read from their files, or laid out by the library that the plan names."""
+    files = FileReads(block_input.geobox, access)
     if block_input.engine == "direct":
-        return FileReads(block_input.geobox, access)
-    return ArrayReads(
-        _laid_out(block_input, request.bands, scenes, access), _laid_out(block_input, request.quality, scenes, access)
-    )
+        return files
+    return ArrayReads(_laid_out(block_input, request.bands, scenes, access), files)
 
 
 def _laid_out(
     block_input: _BlockInput, bands: Sequence[BandRequest], scenes: Sequence[Scene], access: Access
-) -> Mapping[tuple[str, str], np.ndarray]:
-    """The bands of the scenes that have them, by (scene id, band), as a library of another maker lays them out."""
+) -> Mapping[tuple[str, BandRequest], np.ndarray]:
+    """The bands of the scenes that have them, by scene id and request, as a library of another maker lays them out."""
     # Half a second of imports that only their users pay.
     from dask import threaded  # noqa: PLC0415
     from dask.base import compute  # noqa: PLC0415
@@ -221,7 +223,7 @@ def _laid_out(
     # The scheduler itself, not its name: with a name Dask imports its distributed part to look for a client.
     (made,) = compute(lazy, scheduler=threaded.get, num_workers=access.threads)
     return {
-        (scene.id, band.band): made[band.band][number]
+        (scene.id, band): made[band.band][number]
         for band in bands
         for number, scene in enumerate(scenes)
         if scene.asset(band.band) is not None

@@ -68,23 +68,26 @@ class PassRequest:
 
 @dataclass(frozen=True, slots=True)
 class ArrayReads:
-    """The pixels of scenes, cut from arrays over the whole geobox, by (scene id, band); NaN = missing.
+    """The pixels of scenes, cut from arrays over the whole geobox, by scene id and request; NaN = missing.
 
-    A failure that was tolerated when they were made is NaN too.
+    A failure that was tolerated when they were made is NaN too. Other requests are read from the files: a library's
+    arrays of floats hold neither the stored number of a missing pixel nor every integer of 32 bits.
     """
 
-    bands: Mapping[tuple[str, str], np.ndarray]
-    quality: Mapping[tuple[str, str], np.ndarray]
+    bands: Mapping[tuple[str, BandRequest], np.ndarray]
+    files: FileReads
 
     def values(self, scene: Scene, band: BandRequest, window: Window, *, out: np.ndarray) -> bool:
-        """The values of a band, or of a quality band that is no input band."""
-        key = (scene.id, band.band)
-        out[...] = (self.bands[key] if key in self.bands else self.quality[key])[window]
+        """The values of a band."""
+        laid_out = self.bands.get((scene.id, band))
+        if laid_out is None:
+            return self.files.values(scene, band, window, out=out)
+        out[...] = laid_out[window]
         return True
 
     def stored(self, scene: Scene, band: BandRequest, window: Window) -> Pixels | None:
-        """The stored numbers of a quality band, as float32."""
-        return Pixels(values=self.quality[scene.id, band.band][window], nodata=np.nan, valid=None)
+        """The stored numbers of a band, as `read_stored` gives them."""
+        return self.files.stored(scene, band, window)
 
 
 def read_pass(

@@ -110,7 +110,7 @@ class FileHeader:
         found = self.calibration(asset.index)
         if asset.calibration == "header" and found != (asset.scale, asset.offset):
             return (
-                f"the header says scale {found[0]:g} and offset {found[1]:g} and other files of the input say "
+                f"the header says scale {found[0]:g} and offset {found[1]:g}, and the plan took those of other files, "
                 f"{asset.scale:g} and {asset.offset:g}: state scale and offset in the item or the source"
             )
         return None
