@@ -185,7 +185,9 @@ def _has_grown_holes(file: OpenFile, base: FileHeader, request: _Request, box: P
     touched = list(cells(box, size=CELL))
     height, width = touched[-1].row_stop - touched[0].row_start, touched[-1].col_stop - touched[0].col_start
     covering = PixelBox.at(touched[0].row_start, touched[0].col_start, shape=(height, width))
-    window = source_window(file.dataset, base.crs, file.header.transform, request.lattice, covering)
+    window = source_window(
+        file.dataset, base.crs, file.header.transform, request.lattice, covering, resampling=request.resampling
+    )
     return window is not None and not np.isfinite(file.dataset.read(request.asset.index, window=window.slices)).all()
 
 
@@ -210,11 +212,11 @@ def _read_open(file: OpenFile, request: _Request, *, base: FileHeader | None = N
         crs=header.crs,
         # GDAL stretches an overview over the file's extent, whatever its size.
         transform=header.transform,
-        misleads=header.alpha is not None or (named and not band.signs.markers),
+        misleads=header.alpha is not None or dataset.count > 1 or (named and not band.signs.markers),
         lattice=request.lattice,
         resampling=request.resampling,
     )
-    window = source_window(dataset, header.crs, header.transform, request.lattice, box)
+    window = source_window(dataset, header.crs, header.transform, request.lattice, box, resampling=request.resampling)
     if window is None:
         return missing_pixels(warping, box)
     _count(file, request, window)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tilewright.tasks.grid.crs import same_crs, transformer
+from tilewright.tasks.read.header import SMOOTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,9 +55,12 @@ class FileWindow:
 
 
 def source_window(
-    dataset: Any, file_crs: str, transform: Affine, lattice: CellGrid, box: PixelBox
+    dataset: Any, file_crs: str, transform: Affine, lattice: CellGrid, box: PixelBox, *, resampling: str
 ) -> FileWindow | None:
-    """The pixels of an open file, with its CRS and transform, that a box of the lattice may need; None for none."""
+    """The pixels of an open file, with its CRS and transform, that a box of the lattice may need; None for none.
+
+    A rule that weighs neighbours needs some beyond the box, also where the box ends at pixel edges.
+    """
     xs, ys = _edges(lattice, box)
     if not same_crs(file_crs, lattice.crs):
         xs, ys = transformer(lattice.crs, file_crs).transform(xs, ys)
@@ -64,7 +68,8 @@ def source_window(
     cols, rows = inverse.a * xs + inverse.b * ys + inverse.c, inverse.d * xs + inverse.e * ys + inverse.f
     if not (np.isfinite(cols).all() and np.isfinite(rows).all()):
         return FileWindow(row_start=0, row_stop=dataset.height, col_start=0, col_stop=dataset.width)
-    margin = 0 if same_crs(file_crs, lattice.crs) and _on_pixel_corners(rows, cols) else _kernel_margin(rows, cols, box)
+    exact = resampling not in SMOOTH and same_crs(file_crs, lattice.crs) and _on_pixel_corners(rows, cols)
+    margin = 0 if exact else _kernel_margin(rows, cols, box)
     row_start, row_stop = _clip(rows, margin, dataset.height)
     col_start, col_stop = _clip(cols, margin, dataset.width)
     if row_start >= row_stop or col_start >= col_stop:

@@ -59,7 +59,8 @@ class Warping:
     """A band of an open file, and how it is warped.
 
     `crs` (WKT) and `transform` are the file's. `misleads`: GDAL, in a warp of its own, would obey a sign of the file
-    that is not in force: a band that it calls alpha, or its nodata value where that is a value or none of its type.
+    that is not in force: a band that it calls alpha, its nodata value where that is a value or none of its type, or the
+    other bands of the file, since it takes a pixel for missing only where all bands are, and warps all to read one.
     """
 
     band: StoredBand
@@ -153,7 +154,14 @@ def _warp_stored_cells(
     left: list[PixelBox] = []
     n_warped = 0
     for part in cells(wanted, size=size):
-        window = source_window(warping.band.dataset, warping.crs, warping.transform, warping.lattice, part)
+        window = source_window(
+            warping.band.dataset,
+            warping.crs,
+            warping.transform,
+            warping.lattice,
+            part,
+            resampling=warping.resampling,
+        )
         if window is None:
             continue
         shared = part.intersect(wanted)
