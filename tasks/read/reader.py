@@ -216,12 +216,15 @@ def _read_open(file: OpenFile, request: _Request, *, base: FileHeader | None = N
         lattice=request.lattice,
         resampling=request.resampling,
     )
-    window = source_window(dataset, header.crs, header.transform, request.lattice, box, resampling=request.resampling)
+    alignment = _alignment(header, request)
+    copied = alignment is not None and _is_copied(alignment, request.resampling)
+    # A copy has no kernel.
+    rule = "nearest" if copied else request.resampling
+    window = source_window(dataset, header.crs, header.transform, request.lattice, box, resampling=rule)
     if window is None:
         return missing_pixels(warping, box)
     _count(file, request, window)
-    alignment = _alignment(header, request)
-    if alignment is not None and _is_copied(alignment, request.resampling):
+    if alignment is not None and copied:
         return paste(band, alignment=alignment, shape=box.shape)
     if "://" in asset.href and window.size <= AT_ONCE:
         # One request for the whole window instead of one per cell, which are then in GDAL's cache.
