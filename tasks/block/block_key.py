@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from tilewright.tasks.compose.reducers import DATE_SCORING_REDUCERS
 from tilewright.tasks.storage.ledger import json_digest
 
 if TYPE_CHECKING:
     from tilewright.tasks.compose.steps import StepPlan
     from tilewright.tasks.grid.blocks import Block
+    from tilewright.tasks.plan.inputs import InputPlan
     from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.storage.ledger import BlockEntry
 
@@ -27,6 +29,7 @@ def block_key(plan: Plan, block: Block) -> str:
                 "scenes": [entry.scene_digest(index) for index in touching],
                 "steps": [_passes(step, ids, ranked=entry.reducer == "least-cloudy") for step in entry.steps],
                 "middles": [step.middle.isoformat() for step in entry.steps] if entry.uses_middles else [],
+                **_shared_facts(entry, ids),
             }
         )
     return json_digest({"settings": plan.settings_key(), "inputs": inputs, "block": block.name})
@@ -39,6 +42,20 @@ def _passes(step: StepPlan, ids: set[str], *, ranked: bool) -> list[list[str]]:
     )
     kept = ([scene for scene in step.passes[number] if scene in ids] for number in order)
     return [members for members in kept if members]
+
+
+def _shared_facts(entry: InputPlan, ids: set[str]) -> dict[str, Any]:
+    """Facts that scenes beyond the block decide too, where its pixels depend on them.
+
+    The day of a pass is that of its first scene, and the unit of a rule is that of the band in all scenes.
+    """
+    facts: dict[str, Any] = {}
+    if entry.reducer in DATE_SCORING_REDUCERS:
+        looks = [zip(step.passes, step.days, strict=True) for step in entry.steps]
+        facts["days"] = [[day for members, day in each if not ids.isdisjoint(members)] for each in looks]
+    if entry.mask.kind == "rule":
+        facts["units"] = [entry.stored_unit(band) for band in entry.mask.bands]
+    return facts
 
 
 def is_current(plan: Plan, block: Block, entry: BlockEntry | None) -> bool:

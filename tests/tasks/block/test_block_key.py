@@ -161,3 +161,53 @@ def test_what_makes_pixels_changes_the_key(change):
     changed = copy.deepcopy(PLAN)
     change(changed)
     assert key(changed, *INSIDE) != key(PLAN, *INSIDE)
+
+
+NEIGHBOUR = {
+    **SCENE,
+    "id": "far",
+    "datetime": "2021-06-15T09:50:00+00:00",
+    "geometry": {
+        "type": "Polygon",
+        "coordinates": [[[16.6, 48.7], [17.1, 48.7], [17.1, 47.7], [16.6, 47.7], [16.6, 48.7]]],
+    },
+    "bbox": [16.6, 47.7, 17.1, 48.7],
+    "assets": [{**ASSET, "crs": "", "shape": None, "transform": None}],
+}
+RULE = {"kind": "rule", "conditions": ["vv > -5"], "drop": []}
+
+
+def with_neighbour(*, reducer="median", mask=None, units=("reflectance", "reflectance"), day="2021-06-15"):
+    """Keys of the block under a scene, without and with a scene elsewhere that starts its pass on some day."""
+    plain = copy.deepcopy(PLAN)
+    step = plain["inputs"][0]["steps"][0]
+    plain["inputs"][0].update(reducer=reducer, mask=mask or {"kind": "none"})
+    # Passes at both ends keep the step's middle where it is.
+    step.update(passes=[[], [SCENE["id"]], []], days=["2021-06-01", "2021-06-15", "2021-06-29"], ranks=[0, 1, 2])
+    scenes = [copy.deepcopy(SCENE), copy.deepcopy(NEIGHBOUR)]
+    for scene, unit in zip(scenes, units, strict=True):
+        scene["assets"][0].update(unit=unit, band="green" if unit == "reflectance" else "vv")
+    plain["inputs"][0]["scenes"] = scenes[:1]
+    alone = key(plain, *INSIDE)
+    plain["inputs"][0]["scenes"] = scenes
+    step.update(passes=[[], ["far", SCENE["id"]], []], days=["2021-06-01", day, "2021-06-29"])
+    return alone, key(plain, *INSIDE)
+
+
+@pytest.mark.parametrize(
+    ("changes", "changed"),
+    [
+        ({}, False),
+        ({"day": "2021-06-14"}, False),
+        ({"reducer": "last", "day": "2021-06-14"}, False),
+        ({"reducer": "best-pixel"}, False),
+        ({"reducer": "best-pixel", "day": "2021-06-14"}, True),
+        ({"mask": RULE, "units": ("db", "db")}, False),
+        ({"mask": RULE, "units": ("db", "linear")}, True),
+        ({"mask": RULE, "units": ("linear", "db")}, False),
+        ({"units": ("db", "linear")}, False),
+    ],
+)
+def test_a_scene_elsewhere_redoes_a_block_only_where_it_decides_its_pixels(changes, changed):
+    alone, beside = with_neighbour(**changes)
+    assert (alone != beside) == changed
