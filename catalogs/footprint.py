@@ -44,6 +44,16 @@ def footprint_of(geometry: Mapping[str, Any] | None, bbox: Sequence[float] | Non
     return _split_at_antimeridian(box(minx, miny, maxx + 360 if minx > maxx else maxx, maxy))
 
 
+def longitudes_of(minx: float, maxx: float) -> list[tuple[float, float]]:
+    """The longitudes from a box's west to its east within -180..180, in one piece or two.
+
+    A box may cross the antimeridian as minx > maxx, and leave -180..180 (0 to 360 is how some write longitudes).
+    """
+    east = maxx + 360 if minx > maxx else maxx
+    turned = ((max(minx + turn, -180.0), min(east + turn, 180.0)) for turn in (-720, -360, 0, 360, 720))
+    return [(first, last) for first, last in turned if first <= last]
+
+
 def bounds_of(footprint: BaseGeometry) -> tuple[float, float, float, float]:
     """(minx, miny, maxx, maxy) in degrees, with minx > maxx if the footprint crosses the antimeridian."""
     minx, miny, maxx, maxy = footprint.bounds

@@ -129,7 +129,7 @@ def search_items(
     sorting = Sorting(query=query, filters=filters, source=source, radiometry=radiometry)
     for raw in _limited(READERS[source.kind](source, query), source, filters.limit_items):
         sorting.add(raw)
-    candidates = _scenes_with_bands(sorting.passing, collection, bands)
+    candidates = _scenes_with_bands(sorting.passing, collection, bands, lost=sorting.lost_names)
     read = read_overview or (
         lambda asset: read_band_overview(asset, lambda href: sign_href(source, href), s3=source.s3)
     )
@@ -181,8 +181,10 @@ def _limited(raw_items: Iterator[RawItem], source: Source, limit: int) -> Iterat
         yield raw
 
 
-def _scenes_with_bands(passing: Sequence[NamedScene], collection: str, bands: Sequence[str]) -> tuple[Scene, ...]:
-    """The newest scenes with at least one of the bands, ordered.
+def _scenes_with_bands(
+    passing: Sequence[NamedScene], collection: str, bands: Sequence[str], *, lost: frozenset[str]
+) -> tuple[Scene, ...]:
+    """The newest scenes with at least one of the bands, ordered; `lost` are names of bands that cannot be used.
 
     Raises:
         CatalogError: a band that neither the table of the collection nor any scene has, or a name of several bands.
@@ -192,7 +194,9 @@ def _scenes_with_bands(passing: Sequence[NamedScene], collection: str, bands: Se
     named = [NamedScene(scene=scene, names=names[scene.collection, scene.id]) for scene in newest]
     scenes = with_asked_bands(named, bands)
     known = set(known_bands(collection)) | {band for scene in scenes for band in scene.bands}
-    unknown = [band for band in bands if band not in known and band_of(collection, band) is None]
+    unknown = [
+        band for band in bands if band not in known and band.lower() not in lost and not band_of(collection, band)
+    ]
     if unknown and known:
         raise CatalogError(f"{collection} has no band {', '.join(unknown)}; it has: {', '.join(sorted(known))}")
     return tuple(scene for scene in scenes if any(scene.asset(band) for band in bands))

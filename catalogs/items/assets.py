@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +11,20 @@ from tilewright.catalogs.fields import first, integer, listing, mapping, number,
 from tilewright.catalogs.sensors import BANDS, BandFacts, band_facts, band_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from tilewright.catalogs.sources.source import Source
 
+
+COMMON_FIELDS = (
+    "data_type",
+    "nodata",
+    "unit",
+    "raster:scale",
+    "raster:offset",
+    "raster:spatial_resolution",
+)
+"""Fields of a band that an item may state once in its properties, for all assets. Source: STAC 1.1, common metadata."""
 
 PREVIEW_ROLES = frozenset({"thumbnail", "overview", "visual", "metadata", "tiles"})
 
@@ -93,7 +104,7 @@ def _mapped_bands(
     item: Mapping[str, Any], collection: str, band_map: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[BandCandidate]:
     """Bands that the source's own `bands` describe."""
-    assets = mapping(item.get("assets"))
+    assets = _described_assets(item)
     for band, override in band_map.items():
         asset = mapping(assets.get(override["asset"]))
         if asset:
@@ -103,8 +114,8 @@ def _mapped_bands(
 
 def _detected_bands(item: Mapping[str, Any], collection: str) -> Iterator[BandCandidate]:
     """Bands found by the assets' keys, else by the names in the assets' fields."""
-    for key, asset in sorted(mapping(item.get("assets")).items()):
-        if not isinstance(asset, Mapping) or not _is_raster(key, asset):
+    for key, asset in sorted(_described_assets(item).items()):
+        if not _is_raster(key, asset):
             continue
         known = band_of(collection, key)
         if known:
@@ -119,6 +130,13 @@ def _detected_bands(item: Mapping[str, Any], collection: str) -> Iterator[BandCa
             elif collection not in BANDS:
                 names = (*own, key if _n_bands(asset) == 1 else f"{key}_{position + 1}")
                 yield _candidate(names[0], key, asset, position, None, names=names, common=common)
+
+
+def _described_assets(item: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The item's assets, with the fields that its properties state for all of them."""
+    properties = mapping(item.get("properties"))
+    common = {name: properties[name] for name in COMMON_FIELDS if properties.get(name) is not None}
+    return {key: {**common, **asset} for key, asset in mapping(item.get("assets")).items() if mapping(asset)}
 
 
 def _candidate(

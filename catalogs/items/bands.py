@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 # Aerosol and water vapour never carry ESA's offset, although some items state it for every asset.
 WITHOUT_OFFSET = ("aot", "wvp")
 
+NUMBERS = ("scale", "offset", "nodata")
+
 EARTH_AXIS = 6_378_137.0
 """The Earth's semi-major axis in metres. Source: WGS 84."""
 
@@ -63,6 +65,7 @@ def to_band_asset(
             be reflectance.
     """
     facts, override = candidate.facts, candidate.override
+    _check_described(candidate)
     dtype = _dtype(first(override.get("dtype"), _item_field(candidate, "data_type")), facts)
     stated_unit = text(first(override.get("unit"), _item_field(candidate, "unit")))
     unit = _unit(stated_unit, collection=collection, candidate=candidate, source=source)
@@ -91,6 +94,25 @@ def to_band_asset(
         band_names=_band_names(candidate, source.bands.get(collection, {})),
         calibration="stated" if unit == "class" or esa_offset is not None else _calibrated_by(candidate),
     )
+
+
+def _check_described(candidate: BandCandidate) -> None:
+    """Do nothing unless the item states numbers for other bands of the file and none for this one, which has no table.
+
+    Raises:
+        CatalogError: a list of the asset's bands states scale, offset or nodata, and ends before this band.
+    """
+    asset, override = candidate.asset, candidate.override
+    if candidate.facts or any(first(override.get(name), _item_field(candidate, name)) is not None for name in NUMBERS):
+        return
+    for key in ("bands", "raster:bands"):
+        entries = [mapping(entry) for entry in listing(asset.get(key))]
+        states = {name.removeprefix("raster:") for entry in entries for name in entry} & set(NUMBERS)
+        if states and candidate.position >= len(entries):
+            raise CatalogError(
+                f"its asset {candidate.key} states {', '.join(sorted(states))} in {key} for {len(entries)} of its "
+                f"bands and not for {candidate.band}, the {candidate.position + 1}th; say them under bands in the source"
+            )
 
 
 def _item_field(candidate: BandCandidate, name: str) -> Any:

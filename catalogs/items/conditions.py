@@ -9,6 +9,7 @@ from tilewright.catalogs.errors import CatalogError, RadiometryError
 from tilewright.catalogs.fields import mapping, text
 from tilewright.catalogs.footprint import footprint_of
 from tilewright.catalogs.items.bands import without_strange_crs
+from tilewright.catalogs.items.duplicates import is_duplicate
 from tilewright.catalogs.items.found import (
     CLOUDY,
     KEPT,
@@ -19,6 +20,7 @@ from tilewright.catalogs.items.found import (
     UNUSABLE,
     Found,
     LeftOut,
+    same_id,
 )
 from tilewright.catalogs.items.names import NamedScene
 from tilewright.catalogs.items.normalise import read_item
@@ -89,6 +91,7 @@ class Sorting:
     lost: dict[str, list[tuple[frozenset[str], LeftOut]]] = field(default_factory=dict)
     fates: dict[str, str] = field(default_factory=dict)
     moments: dict[str, datetime] = field(default_factory=dict)
+    by_id: dict[tuple[str, str], Scene] = field(default_factory=dict)
 
     def add(self, raw: RawItem) -> None:
         """Ask one item.
@@ -105,7 +108,10 @@ class Sorting:
             fate = UNUSABLE
             reason = str(error).removeprefix(f"item {name or NAMELESS} of {self.source.name}: ")
             self.left_out[LeftOut(item=name or NAMELESS, reason=reason)] = None
-        self.fates[name or f"{NAMELESS} {len(self.fates)}"] = fate
+        if name is None or (fate != KEPT and self.fates.get(name) == KEPT):
+            # An item without an id of its own counts by itself.
+            name = f"{name or NAMELESS} {len(self.fates)}"
+        self.fates[name] = fate
 
     def _outside(self, item: Mapping[str, Any]) -> str | None:
         """The fate of an item outside the period or the area, before its other fields can be refused; else None.
@@ -136,15 +142,31 @@ class Sorting:
         scene = without_strange_crs(read.named.scene)
         fate = self.filters.failed_by(scene)
         if fate is None:
+            self._check_id(scene)
             self.passing.append(NamedScene(scene=scene, names=read.named.names))
             self._note_lost(scene.id, read)
         return fate or KEPT
+
+    def _check_id(self, scene: Scene) -> None:
+        """Do nothing unless an item of another moment or place has the same id.
+
+        Raises:
+            CatalogError: it has, so that neither could be told from the other.
+        """
+        known = self.by_id.setdefault((scene.collection, scene.id), scene)
+        if known is not scene and not is_duplicate(scene, known):
+            raise CatalogError(same_id(scene.id, known).reason)
 
     def _note_lost(self, item: str, read: ReadItem) -> None:
         for candidate, error in read.lost:
             names = frozenset(name.lower() for name in (candidate.band, candidate.common, *candidate.names) if name)
             entry = LeftOut(item=item, reason=f"without its band {candidate.band}: {error}")
             self.lost.setdefault(item, []).append((names, entry))
+
+    @property
+    def lost_names(self) -> frozenset[str]:
+        """The names in lower case of the bands that some item has and cannot be used."""
+        return frozenset(name for entries in self.lost.values() for names, _ in entries for name in names)
 
     def found(self, scenes: Sequence[Scene], bands: Sequence[str]) -> Found:
         """The outcome, where `scenes` are those that are left of the passing ones when their bands are asked for."""

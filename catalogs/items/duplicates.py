@@ -55,7 +55,7 @@ def _merge_duplicates(group: Sequence[Scene]) -> list[Scene]:
     """The scenes to keep of one group, from the newest to the oldest, each with its duplicates in `replaces`."""
     kept: list[Scene] = []
     for scene in sorted(group, key=_recency, reverse=True):
-        winner = next((position for position, other in enumerate(kept) if _is_duplicate(scene, other)), None)
+        winner = next((position for position, other in enumerate(kept) if is_duplicate(scene, other)), None)
         if winner is None:
             kept.append(scene)
         else:
@@ -63,7 +63,8 @@ def _merge_duplicates(group: Sequence[Scene]) -> list[Scene]:
     return kept
 
 
-def _is_duplicate(scene: Scene, other: Scene) -> bool:
+def is_duplicate(scene: Scene, other: Scene) -> bool:
+    """True for two scenes of one moment, to a minute, that overlap by more than half of the smaller footprint."""
     if abs(scene.datetime - other.datetime) > PASS_TOLERANCE:
         return False
     first, second = shape(scene.geometry), shape(other.geometry)

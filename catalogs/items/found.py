@@ -69,13 +69,21 @@ class Found:
 
 
 def merged(parts: Iterable[Found]) -> Found:
-    """The outcomes of several searches as one: an item that one of them keeps is kept, whatever the others say."""
+    """The outcomes of several searches as one: an item that one of them keeps is kept, whatever the others say.
+
+    Of two items of unlike moments with the same id the later found is left out.
+    """
     scenes: dict[tuple[str, str], Scene] = {}
     fates: dict[str, str] = {}
     left_out: dict[LeftOut, None] = {}
     moments: dict[str, datetime] = {}
     for part in parts:
-        scenes |= {(scene.collection, scene.id): scene for scene in part.scenes}
+        for scene in part.scenes:
+            known = scenes.get((scene.collection, scene.id))
+            if known is None or known.datetime == scene.datetime:
+                scenes[scene.collection, scene.id] = scene
+            else:
+                left_out[same_id(scene.id, known)] = None
         left_out |= dict.fromkeys(part.left_out)
         moments |= part.moments
         for item, fate in part.fates.items():
@@ -83,6 +91,12 @@ def merged(parts: Iterable[Found]) -> Found:
     ordered = sorted(scenes.values(), key=lambda scene: (scene.datetime, scene.id))
     outside = {item: moment for item, moment in moments.items() if fates.get(item, OUTSIDE_PERIOD) == OUTSIDE_PERIOD}
     return Found(scenes=tuple(ordered), left_out=tuple(left_out), fates=fates, moments=outside)
+
+
+def same_id(item: str, other: Scene) -> LeftOut:
+    """The entry of an item that cannot be told from another one."""
+    shown = other.datetime.isoformat().replace("+00:00", "Z")
+    return LeftOut(item=item, reason=f"another item, of {shown}, has the same id: give each its own")
 
 
 def left_out_sentence(left_out: tuple[LeftOut, ...]) -> str:

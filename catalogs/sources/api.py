@@ -49,11 +49,19 @@ def api_items(source: Source, query: Query) -> Iterator[RawItem]:
         yield from static_items(source, query)
         return
     collections = query.collections if source.collections else _supported_collections(source, query.collections)
-    n_items = 0
+    n_items, others = 0, set()
     pages = _result_pages(source, query, collections, _search_link(source, searches))
     for feature in distinct_features(pages, name=source.name, limit=_page_size(query)):
+        theirs = text(feature.get("collection"))
+        if theirs is not None and theirs not in {*query.collections, *collections}:
+            # Some servers do not know the parameter and answer with all that they have.
+            others.add(theirs)
+            continue
         n_items += 1
         yield RawItem(item=feature, location=None)
+    if n_items == 0 and others:
+        given = ", ".join(sorted(others)[:30])
+        raise CatalogError(f"{source.name} answered a search of {collections[0]} with items of {given} alone")
     if n_items == 0 and source.collections:
         # Raises if the API has none of them.
         _supported_collections(source, collections)

@@ -45,6 +45,7 @@ def _items(rows: Any) -> Iterator[dict[str, Any]]:
 
     One row without a geometry or a box spoils the whole table for the library, so that rows are then converted singly.
     """
+    rows = _in_utc(rows)
     items = _converted(rows)
     if items is not None:
         yield from items
@@ -54,23 +55,33 @@ def _items(rows: Any) -> Iterator[dict[str, Any]]:
         yield from _converted(row) or [_bare_item(row.to_pylist()[0])]
 
 
+def _in_utc(rows: Any) -> Any:
+    """The same rows with every moment in UTC: the library writes the clock of a column's zone as if it were UTC."""
+    pa = pyarrow()
+    for position, column in enumerate(rows.schema):
+        if pa.types.is_timestamp(column.type) and column.type.tz not in {None, "UTC"}:
+            moments = rows.column(position).cast(pa.timestamp(column.type.unit, "UTC"))
+            rows = rows.set_column(position, column.name, moments)
+    return rows
+
+
 def _converted(rows: Any) -> list[dict[str, Any]] | None:
     """The rows as items, None if the library fails on one of them."""
     from stac_geoparquet.arrow import stac_table_to_items  # noqa: PLC0415
 
     try:
         return [_without_absent_fields(item) for item in stac_table_to_items(rows)]
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError, NotImplementedError):
         return None
 
 
 def _bare_item(row: dict[str, Any]) -> dict[str, Any]:
-    """The item of a row whose geometry or box is missing or unreadable."""
+    """The item of a row that holds a geometry, a box or a date which the library cannot read."""
     outside = ("id", "collection", "type", "links", "assets", "bbox", "geometry", "stac_version", "stac_extensions")
     edges = row.get("bbox") or {}
     box = [edges[name] for name in ("xmin", "ymin", "xmax", "ymax")] if edges else None
     properties = {key: value for key, value in row.items() if key not in outside and value is not None}
-    plain = {"type": "Feature", "id": row.get("id"), "collection": row.get("collection"), "bbox": box}
+    plain = {key: row.get(key) for key in ("id", "collection", "links")} | {"type": "Feature", "bbox": box}
     geometry = shapely.from_wkb(row.get("geometry"), on_invalid="ignore")
     outline = None if geometry is None else shapely.geometry.mapping(geometry)
     return _without_absent_fields({**plain, "geometry": outline, "properties": properties, "assets": row.get("assets")})
@@ -124,6 +135,9 @@ def _row_filter(schema: Any, query: Query) -> Any:
         edge = {name: pa.compute.field("bbox", name) for name in ("xmin", "ymin", "xmax", "ymax")}
         crosses = edge["xmin"] > edge["xmax"]
         overlaps = (edge["xmin"] <= maxx) & (edge["xmax"] >= minx)
+        # Some boxes leave -180..180 and reach the area from the other side.
+        overlaps |= (edge["xmax"] > 180.0) & (edge["xmax"] - 360.0 >= minx)
+        overlaps |= (edge["xmin"] < -180.0) & (edge["xmin"] + 360.0 <= maxx)
         inside = (crosses | overlaps) & (edge["ymin"] <= maxy) & (edge["ymax"] >= miny)
         # A row without a box may lie anywhere; the search judges its geometry.
         condition &= inside | pa.compute.field("bbox").is_null() | edge["xmin"].is_null()

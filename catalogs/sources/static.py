@@ -10,6 +10,7 @@ from shapely.geometry import box
 
 from tilewright.catalogs.errors import CatalogError, UnknownCollectionError
 from tilewright.catalogs.fields import instant, last_instant, listing, mapping, number, text
+from tilewright.catalogs.footprint import longitudes_of
 from tilewright.catalogs.hrefs import resolve_href, scheme_of
 from tilewright.catalogs.sources.fetch import read_json
 from tilewright.catalogs.sources.source import RawItem
@@ -109,8 +110,7 @@ def _bbox_intersects(entry: Any, aoi: BaseGeometry) -> bool:
     if len(numbers) not in {4, 6}:
         return True
     minx, miny, maxx, maxy = numbers if len(numbers) == 4 else (*numbers[:2], *numbers[3:5])
-    spans = [(minx, maxx)] if minx <= maxx else [(minx, 180.0), (-180.0, maxx)]
-    return any(box(west, miny, east, maxy).intersects(aoi) for west, east in spans)
+    return any(box(west, miny, east, maxy).intersects(aoi) for west, east in longitudes_of(minx, maxx))
 
 
 def _interval_overlaps(entry: Any, query: Query) -> bool:

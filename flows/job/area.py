@@ -73,7 +73,7 @@ def _box(numbers: list[Any]) -> BaseGeometry:
     west, south, east, north = (float(number) for number in numbers)
     if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south <= 90 and -90 <= north <= 90):
         raise AreaError(f"{numbers} leaves the globe: longitudes are -180..180, latitudes -90..90, longitude first.")
-    if south >= north or west == east:
+    if south >= north or west == east or (west, east) == (180, -180):
         raise AreaError(f"{numbers} is empty: expected minx, miny, maxx, maxy with miny < maxy and minx < maxx.")
     if west - east < 180 and west > east:
         raise AreaError(

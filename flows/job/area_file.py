@@ -27,6 +27,8 @@ DRIVERS = {
 
 READ = ".geojson, .json, .wkt, .gpkg, .shp, .fgb and .parquet"
 
+TEXTS = {".geojson", ".json", ".wkt", ".parquet", ".geoparquet"}
+
 NOT_READ = {".zip", ".kml", ".kmz", ".gml", ".gdb", ".gpx", ".tab", ".csv", ".dbf", ".shx", ".prj", ".tif", ".xlsx"}
 
 WKT = re.compile(
@@ -47,7 +49,9 @@ def file_outlines(text: str, base: Path) -> list[Outline]:
         size = path.stat().st_size
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise AreaError(f"the file {text[:80]} cannot be read: {reason}.") from error
+        known = {*DRIVERS, *NOT_READ, *TEXTS}
+        hint = "" if suffix in known else " (a box is minx,miny,maxx,maxy with points in decimals)"
+        raise AreaError(f"the file {text[:80]} cannot be read: {reason}{hint}.") from error
     if size > MAX_AREA_BYTES:
         raise AreaError(f"{text} is larger than {MAX_AREA_BYTES // 2**20} MiB: simplify the outline.")
     if suffix in NOT_READ or path.is_dir():

@@ -15,6 +15,7 @@ from shapely.lib import GEOSException
 from shapely.validation import explain_validity
 
 from tilewright.catalogs.footprint import WORLD
+from tilewright.catalogs.items.bands import is_of_earth
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -63,6 +64,8 @@ def crs_of(named: object) -> pyproj.CRS:
         raise AreaError(f"its crs {str(named)[:80]!r} is not known: reproject the outlines to EPSG:4326.") from error
     if not (crs.is_projected or crs.is_geographic):
         raise AreaError(f"its crs {crs.name!r} has no map coordinates: reproject the outlines to EPSG:4326.")
+    if not is_of_earth(crs.to_wkt()):
+        raise AreaError(f"its crs {crs.name!r} is of another body than the Earth: give the outlines in EPSG:4326.")
     return crs
 
 

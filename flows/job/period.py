@@ -34,8 +34,10 @@ FORMS = (
     "2021-Q2, a year 2021, a length 2021-06-01/P1M, or .. for an open end: 2021-06-01/.."
 )
 
-RANGE_KEYS = ({"start", "end"}, {"from", "to"}, {"first", "last"}, {"begin", "end"}, {"since", "until"})
-"""Keys by which people mean the ends of one period; as names they would make two."""
+START_KEYS = frozenset({"start", "starting", "from", "first", "begin", "beginning", "since", "min", "minimum", "lower"})
+
+END_KEYS = frozenset({"end", "ending", "to", "last", "until", "till", "through", "stop", "max", "maximum", "upper"})
+"""Keys by which people mean the two ends of one period; as names they would make two."""
 
 
 class JobPeriod(BaseModel):
@@ -105,7 +107,7 @@ def as_periods(value: object) -> object:
     if _is_text(value):
         return [_period(RESERVED_PERIOD, str(value))]
     if isinstance(value, dict) and value:
-        if {str(key) for key in value} in RANGE_KEYS:
+        if _are_ends(value):
             raise ValueError(f"{' and '.join(map(str, value))} would be two periods of these names: {FORMS}")
         return [_period(str(name), str(text)) for name, text in value.items()]
     if isinstance(value, (list, tuple)) and value:
@@ -114,6 +116,12 @@ def as_periods(value: object) -> object:
         if all(isinstance(entry, (dict, JobPeriod)) for entry in value):
             return value
     raise ValueError(f"{value!r} is not a period: {FORMS}")
+
+
+def _are_ends(named: dict[Any, Any]) -> bool:
+    """True for two keys of which one is a word for a start, the other for an end: ``start_date`` and ``end_date``."""
+    plain = {re.sub(r"[\W_]*(date|time|day)+$", "", str(key).strip().lower()) for key in named}
+    return len(named) == 2 and bool(plain & START_KEYS) and bool(plain & END_KEYS)
 
 
 def _is_text(value: object) -> bool:

@@ -7,7 +7,14 @@ from datetime import UTC, datetime
 import pytest
 from shapely.geometry import Point, box, mapping, shape
 
-from tilewright.catalogs.footprint import bounds_of, centre_longitude, footprint_of, solar_day, to_geojson
+from tilewright.catalogs.footprint import (
+    bounds_of,
+    centre_longitude,
+    footprint_of,
+    longitudes_of,
+    solar_day,
+    to_geojson,
+)
 
 ACROSS = [
     ({"type": "Polygon", "coordinates": [[[179, 0], [-179, 0], [-179, 1], [179, 1], [179, 0]]]}, None),
@@ -59,3 +66,26 @@ def test_the_solar_day_is_local() -> None:
 
 def test_geojson_is_lists_all_the_way() -> None:
     assert to_geojson(box(0, 0, 1, 1))["coordinates"][0][0] == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("west", "east", "pieces"),
+    [
+        (10, 20, [(10, 20)]),
+        (-180, 180, [(-180, 180)]),
+        (170, -170, [(-180, -170), (170, 180)]),
+        (170, 190, [(-180, -170), (170, 180)]),
+        (181, 185, [(-179, -175)]),
+        (-190, -185, [(170, 175)]),
+        (-190, -170, [(-180, -170), (170, 180)]),
+        (359, 361, [(-1, 1)]),
+        (540.5, 541, [(-179.5, -179)]),
+    ],
+)
+def test_longitudes_of_a_box_lie_within_180_whatever_they_were_counted_from(west, east, pieces):
+    wide = [piece for piece in longitudes_of(west, east) if piece[0] < piece[1]]
+    assert sorted(wide) == pieces
+
+
+def test_a_box_from_0_to_360_is_the_whole_world():
+    assert {(-180.0, 0.0), (0.0, 180.0)} <= set(longitudes_of(0, 360))

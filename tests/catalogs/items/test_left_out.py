@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from shapely.geometry import box
 
 from tests.support.small_catalogs import BOTH, item, names, search, write
 from tilewright.catalogs.errors import CatalogError
-from tilewright.catalogs.items.found import UNUSABLE, check_share
+from tilewright.catalogs.items.found import UNUSABLE, check_share, merged
 from tilewright.catalogs.search import Filters, Found, search_items
 from tilewright.catalogs.sources.registry import resolve_source
 
@@ -187,3 +188,56 @@ def test_every_item_has_one_fate_and_they_are_counted_in_the_order_of_the_condit
         "kept": 1,
     }
     assert {name: moment.day for name, moment in found.moments.items()} == {"old-0": 1, "old-1": 2, "old-2": 3}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (item("i", 1), item("i", 2)),
+        (item("i", 2), item("i", 1)),
+        (item("i", 1), {**item("i", 1), "bbox": [11, 45, 12, 46]}),
+        (item("i", 1), {**item("i", 1), "bbox": [10.8, 45, 11.8, 46]}),
+        (item("i", 1), item("i", 1, datetime="2020-01-01T10:02:00Z")),
+    ],
+)
+def test_of_two_items_with_one_id_the_second_is_left_out_by_name(first: Any, second: Any, tmp_path: Path) -> None:
+    found = found_in(tmp_path, first, second, item("other", 5))
+    assert names(found.scenes) in (["i", "other"], ["other", "i"])
+    assert found.scenes[0].datetime.isoformat()[:19] == first["properties"]["datetime"][:19]
+    ((entry),) = found.left_out
+    assert entry.item == "i"
+    assert "has the same id" in entry.reason
+    assert found.counts() == {"cannot be used": 1, "kept": 2}
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        item("i", 1),
+        item("i", 1, updated="2021-01-01T00:00:00Z"),
+        item("i", 1, datetime="2020-01-01T10:00:30Z"),
+        {**item("i", 1), "bbox": [10, 45, 11, 45.9]},
+        item("i", 20),
+    ],
+)
+def test_an_item_that_comes_twice_is_one(second: Any, tmp_path: Path) -> None:
+    found = found_in(tmp_path, item("i", 1), second, end=datetime(2020, 1, 10, tzinfo=UTC))
+    assert names(found.scenes) == ["i"]
+    assert found.left_out == ()
+    assert found.fates["i"] == "kept"
+
+
+def test_two_periods_cannot_share_an_id_either(tmp_path: Path) -> None:
+    parts = [found_in(tmp_path, item("i", day)) for day in (1, 20)]
+    found = merged(parts)
+    assert [scene.datetime.day for scene in found.scenes] == [1]
+    assert [(entry.item, "2020-01-01" in entry.reason) for entry in found.left_out] == [("i", True)]
+
+
+def test_a_band_that_cannot_be_used_anywhere_is_told_from_one_that_is_not_there(tmp_path: Path) -> None:
+    stack = {"href": "x.tif", "eo:bands": [{"name": "u"}, {"name": "v"}], "raster:bands": [{"scale": 0.1}]}
+    entry = {**item("i", 1, collection="mine"), "assets": {"stack": stack}}
+    found = found_in(tmp_path, entry, collection="mine", bands=["u", "v"])
+    assert "without its band v: its asset stack states scale" in found.left_out[0].reason
+    with pytest.raises(CatalogError, match="mine has no band w; it has: u"):
+        found_in(tmp_path, entry, collection="mine", bands=["u", "w"])

@@ -188,3 +188,25 @@ def test_redirects_end(serve: Callable[[Any], str]) -> None:
 
     with pytest.raises(CatalogError, match="redirects more than 5 times"):
         search(serve(Circle))
+
+
+class Careless(Api):
+    """A server that does not know the parameter `collections`."""
+
+    def search(self, query: dict[str, Any], method: str) -> None:
+        self.answer({"type": "FeatureCollection", "features": self.items, "links": []})
+
+
+@pytest.mark.parametrize("others", ["naip", "sentinel-2-l1c", "Sentinel-S2-L2A-COGS", "sentinel-2-l2a-cogs-v2", "dem"])
+@pytest.mark.parametrize("named", [False, True])
+def test_items_of_another_collection_do_not_count(others: str, named: bool, serve: Callable[[Any], str]) -> None:
+    """They have a band of the same name in the same place at the same time."""
+    ours = item("ours", 1, collection="sentinel-s2-l2a-cogs")
+    theirs = [item(f"x{day}", day, collection=others) for day in (1, 2)]
+    url = serve(type("OneApi", (Careless,), {"items": [theirs[0], ours, theirs[1]]}))
+    source = {"href": url, "collections": {"sentinel-2-l2a": "sentinel-s2-l2a-cogs"}} if named else url
+    assert names(search(source)) == ["ours"]
+    url = serve(type("OneApi", (Careless,), {"items": theirs}))
+    source = {"href": url, "collections": {"sentinel-2-l2a": "sentinel-s2-l2a-cogs"}} if named else url
+    with pytest.raises(CatalogError, match=f"search of sentinel-s2-l2a-cogs with items of {others} alone"):
+        search(source)

@@ -90,6 +90,9 @@ def test_a_period_is_the_span_that_its_text_names(tmp_path, written, start, end)
         ),
         *("P999Y/2021", "2021/P99999Y", "0021", "3021", "[]", "{}", "[[2021]]", "{before: ~}", "'2021-06-01/30'"),
         *("{start: 2021-06-01, end: 2021-06-30}", "{from: 2021, to: 2022}", "{before: {start: 2021}}", "[2021, ~]"),
+        *("{start: 2021-06-01, stop: 2021-06-30}", "{Start: 2021, End: 2022}", "{from: 2021-06, until: 2021-08}"),
+        *("{start_date: 2021-06-01, end_date: 2021-06-30}", "{start_datetime: 2021, end_datetime: 2022}"),
+        *("{min: 2021, max: 2022}", "{startDate: 2021-06, endDate: 2021-07}", "{begin: 2021, to: 2022}"),
         *("'２０２１'", "2021-06-01--2021-06-30", "2021-06-01Z", "R3/2021/P1M"),
     ],
 )
@@ -123,6 +126,12 @@ def test_before_that_does_not_end_before_after_is_refused(tmp_path, before, afte
     with pytest.raises(JobError, match="reversed, overlap or are the same period"):
         make_job({**GOOD, "period": {"after": after, "before": before}}, base=tmp_path)
     make_job({**GOOD, "period": {"after": "2021-07-01/..", "before": "../2021-06"}}, base=tmp_path)
+
+
+@pytest.mark.parametrize("keys", [("start", "late"), ("spring", "end"), ("today", "monday"), ("max", "moritz")])
+def test_one_word_for_an_end_is_a_name_like_any_other(tmp_path, keys):
+    found = read(tmp_path, f"{{{keys[0]}: 2021-06, {keys[1]}: 2021-08}}").period
+    assert [(period.name, period.start.month) for period in found] == [(keys[0], 6), (keys[1], 8)]
 
 
 def test_a_list_names_several_periods(tmp_path):
