@@ -111,7 +111,7 @@ def _check_described(candidate: BandCandidate) -> None:
         if states and candidate.position >= len(entries):
             raise CatalogError(
                 f"its asset {candidate.key} states {', '.join(sorted(states))} in {key} for {len(entries)} of its "
-                f"bands and not for {candidate.band}, the {candidate.position + 1}th; say them under bands in the source"
+                f"bands, not for {candidate.band}, the {candidate.position + 1}th; say them under bands in the source"
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import shapely
 from shapely.geometry import MultiPolygon, shape
 from shapely.validation import explain_validity
@@ -12,6 +13,7 @@ from shapely.validation import explain_validity
 from tilewright.models.fields import CardField, is_number
 
 if TYPE_CHECKING:
+    from shapely.geometry import Polygon
     from shapely.geometry.base import BaseGeometry
 
 
@@ -84,7 +86,7 @@ def _box(field: CardField, numbers: list[Any]) -> BaseGeometry:
     if len(numbers) != 4 or not all(is_number(each) for each in numbers):
         raise field.refuse("area", FORM)
     west, south, east, north = (float(each) for each in numbers)
-    if south >= north or west == east:
+    if south >= north or west == east or (west, east) == (180, -180):
         raise field.refuse("area", f"it is empty; {FORM}")
     if west < east:
         return shapely.box(west, south, east, north)
@@ -103,7 +105,15 @@ def _polygons(field: CardField, plain: object) -> BaseGeometry:
     for geometry in geometries:
         if not geometry.is_valid or geometry.is_empty:
             raise field.refuse("area", f"its polygon is not valid ({explain_validity(geometry)}); {FORM}")
+        if any(_jumps(part) for part in shapely.get_parts(geometry)):
+            raise field.refuse("area", f"an edge of its polygon is longer than 180 degrees; {FORM}, cut at 180 degrees")
     return shapely.union_all(geometries)
+
+
+def _jumps(polygon: Polygon) -> bool:
+    """True for a ring that may cross 180 degrees or go the other way round; edges of 360 degrees are parallels."""
+    edges = np.abs(np.diff(shapely.get_coordinates(polygon.exterior)[:, 0]))
+    return bool(((edges > 180) & (edges < 360)).any())
 
 
 def _geometries(plain: Any) -> list[Any]:

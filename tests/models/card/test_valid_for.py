@@ -20,6 +20,9 @@ def feature(geometry):
     return {"type": "Feature", "properties": {}, "geometry": geometry}
 
 
+JUMPING = {"type": "Polygon", "coordinates": [[[179, 10], [-179, 10], [-179, 20], [179, 20], [179, 10]]]}
+
+
 @pytest.mark.parametrize(
     ("area", "expected"),
     [
@@ -31,6 +34,10 @@ def feature(geometry):
         (feature(SQUARE), box(10, 45, 20, 50)),
         ({"type": "FeatureCollection", "features": [feature(SQUARE), feature(OTHER)]}, box(10, 45, 30, 50)),
         ({"type": "GeometryCollection", "geometries": [SQUARE, OTHER]}, box(10, 45, 30, 50)),
+        (
+            {"type": "Polygon", "coordinates": [[[-180, 0], [180, 0], [180, 9], [-180, 9], [-180, 0]]]},
+            box(-180, 0, 180, 9),
+        ),
     ],
 )
 def test_an_area_is_a_box_or_geojson(tmp_path, area, expected):
@@ -63,6 +70,13 @@ def test_months_are_sorted_and_platforms_in_lower_case(tmp_path):
         ("area", {"type": "Point", "coordinates": [10, 45]}),
         ("area", {"type": "FeatureCollection", "features": []}),
         ("area", BOW),
+        ("area", [180, 10, -180, 20]),
+        ("area", [180.0, -60, -180.0, -50]),
+        ("area", JUMPING),
+        ("area", feature(JUMPING)),
+        ("area", {"type": "MultiPolygon", "coordinates": [SQUARE["coordinates"], JUMPING["coordinates"]]}),
+        ("area", {"type": "Polygon", "coordinates": [[[100, 0], [-100, 0], [-100, 10], [100, 10], [100, 0]]]}),
+        ("area", {"type": "Polygon", "coordinates": [[[-179, 0], [0, 9], [179, 0], [-179, 0]]]}),
         ("months", 5),
         ("months", []),
         ("months", [0]),
