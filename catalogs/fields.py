@@ -17,6 +17,10 @@ MOMENT = re.compile(
 )
 """A date, and after T or a blank a time, in the extended or basic form of ISO 8601."""
 
+FIRST_YEAR, LAST_YEAR = 1900, 2199
+"""Years that dates of scenes and periods may have; others stand for none or are misprints. Dates in nanoseconds, as
+tables hold them, end in 2262."""
+
 NAMED_NUMBERS = {"nan": math.nan, "inf": math.inf, "+inf": math.inf, "-inf": -math.inf}
 
 

@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.errors import CatalogError
-from tilewright.catalogs.fields import first, instant, integer, listing, mapping, number, stated_span, text
+from tilewright.catalogs.fields import (
+    FIRST_YEAR,
+    LAST_YEAR,
+    first,
+    instant,
+    integer,
+    listing,
+    mapping,
+    number,
+    stated_span,
+    text,
+)
 from tilewright.catalogs.sensors import parse_baseline
 
 if TYPE_CHECKING:
@@ -45,10 +56,12 @@ def read_acquisition(item: Mapping[str, Any]) -> Acquisition:
     """The acquisition an item describes.
 
     Raises:
-        CatalogError: the item has no date, or an interval that ends before it starts.
+        CatalogError: the item has no date, one of no satellite's time, or an interval that ends before it starts.
     """
     properties = mapping(item.get("properties"))
     taken, end = item_span(item)
+    if not FIRST_YEAR <= taken.year <= LAST_YEAR:
+        raise CatalogError(f"its date {taken.isoformat()} is not in the years {FIRST_YEAR} to {LAST_YEAR}")
     orbit_state = text(properties.get("sat:orbit_state"))
     generated = first(*(instant(properties.get(key)) for key in GENERATION_TIMES))
     updated = instant(properties.get("updated"))

@@ -129,7 +129,9 @@ def _row_filter(schema: Any, query: Query) -> Any:
     """The filter over the columns that the file has; every bbox across the antimeridian passes, for a later test."""
     pa = pyarrow()
 
-    condition = pa.compute.field("collection").isin(list(query.collections))
+    collection = pa.compute.field("collection")
+    # The search leaves out by name what says no collection.
+    condition = collection.isin(list(query.collections)) | collection.is_null()
     if "bbox" in schema.names and pa.types.is_struct(schema.field("bbox").type):
         minx, miny, maxx, maxy = query.aoi.bounds
         edge = {name: pa.compute.field("bbox", name) for name in ("xmin", "ymin", "xmax", "ymax")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from tilewright.catalogs.fields import instant, last_instant, listing, mapping, 
 from tilewright.catalogs.footprint import longitudes_of
 from tilewright.catalogs.hrefs import resolve_href, scheme_of
 from tilewright.catalogs.sources.fetch import read_json
+from tilewright.catalogs.sources.pages import n_matched, next_link
 from tilewright.catalogs.sources.source import RawItem
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ def static_items(source: Source, query: Query) -> Iterator[RawItem]:
             )
             for (href, parent), document in zip(fresh, documents, strict=True):
                 yield from _items_of(document, href, parent, query, found)
-                level += _next_level(document, href, query, found)
+                level += _next_level(document, href, parent, query, found)
     if not found & set(query.collections):
         available = ", ".join(sorted(found)) or "none"
         raise UnknownCollectionError(f"{source.name} has no collection {query.collections[0]}; it has: {available}")
@@ -73,14 +75,34 @@ def _items_of(
         collection = text(feature.get("collection")) or parent
         if collection is not None:
             found.add(collection)
-        if collection in query.collections:
+        if collection is None or collection in query.collections:
+            # The search leaves out by name what may be meant and says no collection.
             yield RawItem(item={**feature, "collection": collection}, location=href)
 
 
-def _next_level(document: Mapping[str, Any], href: str, query: Query, found: set[str]) -> list[tuple[str, str | None]]:
-    """(href, collection) of each link to follow from a document."""
-    if document.get("type") in {"Feature", "FeatureCollection"}:
+def _next_page(document: Mapping[str, Any], href: str, parent: str | None) -> list[tuple[str, str | None]]:
+    """(href, collection) of the page after a page of items; none after an empty or the last one.
+
+    Raises:
+        CatalogError: the next page cannot be had by its address alone.
+    """
+    following, n_features = next_link(document), len(listing(document.get("features")))
+    matched = n_matched(document)
+    if following is None or not n_features or (matched is not None and n_features >= matched):
         return []
+    if str(following.get("method", "GET")).upper() != "GET":
+        raise CatalogError(f"{href} is one page of a search that goes on: give the API itself, or all of its items")
+    return [(resolve_href(str(following["href"]), href), parent)]
+
+
+def _next_level(
+    document: Mapping[str, Any], href: str, parent: str | None, query: Query, found: set[str]
+) -> list[tuple[str, str | None]]:
+    """(href, collection) of each link to follow from a document."""
+    if document.get("type") == "Feature":
+        return []
+    if document.get("type") == "FeatureCollection":
+        return _next_page(document, href, parent)
     name = text(document.get("id")) if document.get("type") == "Collection" or "extent" in document else None
     if name is not None:
         found.add(name)
@@ -107,7 +129,7 @@ def _may_match(extent: Mapping[str, Any], query: Query) -> bool:
 
 def _bbox_intersects(entry: Any, aoi: BaseGeometry) -> bool:
     numbers = [value for value in map(number, listing(entry)) if value is not None]
-    if len(numbers) not in {4, 6}:
+    if len(numbers) not in {4, 6} or not all(map(math.isfinite, numbers)):
         return True
     minx, miny, maxx, maxy = numbers if len(numbers) == 4 else (*numbers[:2], *numbers[3:5])
     return any(box(west, miny, east, maxy).intersects(aoi) for west, east in longitudes_of(minx, maxx))

@@ -15,7 +15,8 @@ from pydantic import (
     model_validator,
 )
 
-from tilewright.flows.job.span import FIRST_YEAR, LAST_YEAR, LEAST, Span, is_length, later, read_span
+from tilewright.catalogs.fields import FIRST_YEAR, LAST_YEAR
+from tilewright.flows.job.span import LEAST, Span, is_length, later, read_span
 
 NAME = re.compile(r"^[A-Za-z0-9._-]{1,128}$")
 

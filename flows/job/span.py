@@ -7,12 +7,9 @@ from calendar import monthrange
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
-from tilewright.catalogs.fields import instant
+from tilewright.catalogs.fields import FIRST_YEAR, LAST_YEAR, instant
 
 LEAST = timedelta(microseconds=1)
-
-FIRST_YEAR, LAST_YEAR = 1900, 2199
-"""Years that a text may name; others are misprints. Dates in nanoseconds, as tables hold them, end in 2262."""
 
 _DATE = re.compile(
     r"(?P<year>[0-9]{4})(?:"

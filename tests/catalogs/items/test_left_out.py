@@ -241,3 +241,39 @@ def test_a_band_that_cannot_be_used_anywhere_is_told_from_one_that_is_not_there(
     assert "without its band v: its asset stack states scale" in found.left_out[0].reason
     with pytest.raises(CatalogError, match="mine has no band w; it has: u"):
         found_in(tmp_path, entry, collection="mine", bands=["u", "w"])
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "9999-12-31T23:59:59Z",
+        "0001-01-01T00:00:00Z",
+        "9999-12-31",
+        "2200-01-01T00:00:00Z",
+        "1899-12-31T23:59:59Z",
+        "1601-01-01T00:00:00Z",
+    ],
+)
+@pytest.mark.parametrize("west", [-101, 10, 170])
+def test_a_date_that_stands_for_none_is_left_out_where_the_period_is_open(
+    moment: str, west: int, tmp_path: Path
+) -> None:
+    there: dict[str, Any] = {"bbox": [west, 45, west + 1, 46]}
+    strange = {**item("odd", 4, datetime=moment), **there}
+    found = found_in(tmp_path, {**item("one", 1), **there}, strange, aoi=box(west, 45, west + 1, 46))
+    assert names(found.scenes) == ["one"]
+    assert [entry.item for entry in found.left_out] == ["odd"]
+    assert "is not in the years 1900 to 2199" in found.left_out[0].reason
+    bounded = {"start": datetime(2020, 1, 1, tzinfo=UTC), "end": datetime(2020, 2, 1, tzinfo=UTC)}
+    found = found_in(tmp_path, {**item("one", 1), **there}, strange, aoi=box(west, 45, west + 1, 46), **bounded)
+    assert (names(found.scenes), found.left_out, found.fates["odd"]) == (["one"], (), "outside the period")
+
+
+@pytest.mark.parametrize("collection", [None, "", ["sentinel-2-l2a"], 5, "absent"])
+def test_an_item_that_names_no_collection_is_left_out_by_name(collection: Any, tmp_path: Path) -> None:
+    entry = odd(collection=collection)
+    if collection == "absent":
+        del entry["collection"]
+    found = found_in(tmp_path, *GOOD, entry)
+    assert names(found.scenes) == ["one", "two", "three"]
+    assert [(left.item, left.reason) for left in found.left_out] == [("odd", "it names no collection")]
