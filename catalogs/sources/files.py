@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import rasterio
 import rasterio.warp
+import shapely
 from rasterio.errors import RasterioError
-from shapely.geometry import box, mapping
+from shapely.geometry import box, mapping, shape
 
 from tilewright.catalogs.errors import CatalogError, UnknownCollectionError
 from tilewright.catalogs.fields import first, instant, integer, stated_span, text
 from tilewright.catalogs.gdal import gdal_name, look_settings
 from tilewright.catalogs.hrefs import check_href, display_href, resolve_href
-from tilewright.catalogs.sources.registry import sign_href
+from tilewright.catalogs.sources.registry import check_numbers, sign_href
 from tilewright.catalogs.sources.source import RawItem
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ def _checked_entry(entry: Mapping[str, Any], source: Source) -> tuple[Mapping[st
         )
     if not isinstance(entry.get("alpha", True), bool):
         raise CatalogError(f"{source.name}: {shown} has alpha {entry['alpha']!r}; expected true or false")
+    check_numbers(entry, f"{source.name}: {shown}")
     return entry, _span(entry, f"{source.name}: {shown}")
 
 
@@ -190,7 +192,7 @@ def _files_by_scene(files: Sequence[ListedFile]) -> dict[str, list[ListedFile]]:
     """Files by scene name; a scene without one is named after its collection, its date and a running number.
 
     Raises:
-        CatalogError: files of one scene have different dates.
+        CatalogError: files of one scene have different dates, or give one band twice.
     """
     scenes: dict[str, list[ListedFile]] = {}
     names: dict[tuple[Any, ...], str] = {}
@@ -202,7 +204,19 @@ def _files_by_scene(files: Sequence[ListedFile]) -> dict[str, list[ListedFile]]:
         scenes.setdefault(name, []).append(file)
         if (file.taken, file.end) != (scenes[name][0].taken, scenes[name][0].end):
             raise CatalogError(f"scene {name}: its files have different dates")
+        _check_bands(name, scenes[name])
     return scenes
+
+
+def _check_bands(name: str, scene: Sequence[ListedFile]) -> None:
+    """Do nothing if the last file of a scene gives no band that another one gives."""
+    known = {band: file for file in scene[:-1] for band in file.bands if band}
+    twice = next((band for band in scene[-1].bands if band in known), None)
+    if twice is not None:
+        first_file, second = display_href(known[twice].href), display_href(scene[-1].href)
+        raise CatalogError(
+            f"scene {name}: {first_file} and {second} both give {twice}; say `scene` where they are different ones"
+        )
 
 
 def _extent(header: Mapping[str, Any]) -> tuple[float, ...]:
@@ -228,11 +242,18 @@ def _item(name: str, scene: Sequence[ListedFile]) -> dict[str, Any]:
         "stac_version": "1.1.0",
         "id": name,
         "collection": str(scene[0].entry["collection"]),
-        "geometry": scene[0].footprint,
+        "geometry": _joined([file.footprint for file in scene]),
         "properties": properties,
         "links": [],
         "assets": assets,
     }
+
+
+def _joined(footprints: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The area that any of the files covers."""
+    if all(footprint == footprints[0] for footprint in footprints):
+        return footprints[0]
+    return mapping(shapely.union_all([shape(footprint) for footprint in footprints]))
 
 
 def _asset_key(file: ListedFile, number: int) -> str:

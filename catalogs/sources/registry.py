@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from tilewright.catalogs.errors import CatalogError
+from tilewright.catalogs.fields import number
 from tilewright.catalogs.hrefs import display_href, local_path, scheme_of
 from tilewright.catalogs.sources.signing import signed
 from tilewright.catalogs.sources.source import Source
@@ -21,7 +23,7 @@ from tilewright.catalogs.sources.source import Source
 if TYPE_CHECKING:
     from tilewright.catalogs.s3 import S3Settings
 
-__all__ = ["CatalogError", "Source", "describe_source", "known_sources", "resolve_source", "sign_href"]
+__all__ = ["CatalogError", "Source", "check_numbers", "describe_source", "known_sources", "resolve_source", "sign_href"]
 
 TABLE = Path(__file__).with_name("sources.yaml")
 
@@ -32,6 +34,17 @@ SETTABLE = frozenset(field.name for field in dataclasses.fields(Source)) - {"rew
     "collection",
     "defaults",
 }
+
+
+NUMBERS = {
+    "index": "the band's number in its file, from 1",
+    "scale": "a number other than 0",
+    "offset": "a number",
+    "nodata": "one number, or nan",
+    "cloud_cover": "percent from 0 to 100",
+    "relative_orbit": "a number from 1",
+}
+"""Fields of a user's description that are numbers, and what is expected of them."""
 
 
 @cache
@@ -185,7 +198,30 @@ def _band_fields(entry: Any) -> dict[str, Any]:
     fields = {"asset": entry} if isinstance(entry, str) else dict(entry)
     if not isinstance(fields.get("asset"), str) or set(fields) - known:
         raise CatalogError(f"source: a band is an asset's key or {{{', '.join(sorted(known))}}}, not {entry!r}")
+    check_numbers(fields, "source: a band")
     return fields
+
+
+def check_numbers(fields: Mapping[str, Any], shown: str) -> None:
+    """Do nothing if the numbers of a band or file that a user describes can be meant.
+
+    Raises:
+        CatalogError: one cannot; `shown` says whose it is.
+    """
+    for key, expected in NUMBERS.items():
+        value = fields.get(key)
+        if value is not None and not _can_be(key, number(value)):
+            raise CatalogError(f"{shown} has {key} {value!r}; expected {expected}")
+
+
+def _can_be(key: str, value: float | None) -> bool:
+    if value is None or (key != "nodata" and not math.isfinite(value)):
+        return False
+    if key in {"index", "relative_orbit"}:
+        return value >= 1 and value == int(value)
+    if key == "cloud_cover":
+        return 0 <= value <= 100
+    return key != "scale" or value != 0
 
 
 def _kind_of(href: str) -> str:

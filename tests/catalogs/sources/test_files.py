@@ -109,3 +109,63 @@ def test_a_source_is_known_to_its_scenes_by_name(tmp_path: Path) -> None:
     assert isinstance(source, Source)
     (scene,) = search(source, collection="own", aoi=box(14, 45, 16, 46))
     assert scene.source == "field"
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"scale": "0,0001"}, "has scale '0,0001'; expected a number other than 0"),
+        ({"scale": 0}, "has scale 0; expected"),
+        ({"offset": "none"}, "has offset 'none'; expected a number"),
+        ({"nodata": [0, 255]}, r"has nodata \[0, 255\]; expected one number, or nan"),
+        ({"nodata": "none"}, "has nodata 'none'; expected one number"),
+        ({"cloud_cover": "12 %"}, "has cloud_cover '12 %'; expected percent"),
+        ({"cloud_cover": 200}, "has cloud_cover 200; expected percent"),
+        ({"relative_orbit": "A22"}, "has relative_orbit 'A22'; expected"),
+    ],
+)
+def test_numbers_of_a_file_that_are_none_are_refused(fields: dict[str, Any], said: str, tmp_path: Path) -> None:
+    entry = {"href": geotiff(tmp_path / "a.tif"), "band": "v", "datetime": "2021-06-17", **fields}
+    with pytest.raises(CatalogError, match=f"a.tif {said}"):
+        search(resolve_source({"collection": "own", "files": [entry]}, base=tmp_path), collection="own", bands=["v"])
+
+
+ONE_DAY = {"datetime": "2021-06-17"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"band": "v"}, {"band": "v"}),
+        ({"bands": ["u", "v"]}, {"band": "v"}),
+        ({"band": "v"}, {"bands": {"v": 2}}),
+        ({"band": "v", "scene": "x"}, {"band": "v", "scene": "x"}),
+        ({"bands": ["u", "v"], "scene": "x"}, {"bands": {"v": 1, "u": 2}, "scene": "x"}),
+    ],
+)
+def test_a_band_that_two_files_of_a_scene_give_is_refused(first: Any, second: Any, tmp_path: Path) -> None:
+    """One of them would be lost. Apart, or as scenes of their own, both are found."""
+    for name in ("a.tif", "b.tif"):
+        geotiff(tmp_path / name, n_bands=len(first.get("bands", "1")) if name == "a.tif" else 2)
+    entries = [{"href": "a.tif", **ONE_DAY, **first}, {"href": "b.tif", **ONE_DAY, **second}]
+    if "band" in second:
+        geotiff(tmp_path / "b.tif")
+    asked: dict[str, Any] = {"collection": "own", "bands": ["v"], "aoi": box(14, 44, 16, 46)}
+    with pytest.raises(CatalogError, match=r"scene .*: .*a\.tif and .*b\.tif both give [uv]; say `scene`"):
+        search(resolve_source({"collection": "own", "files": entries}, base=tmp_path), **asked)
+    apart = [{**entry, "scene": str(number)} for number, entry in enumerate(entries)]
+    assert len(search(resolve_source({"collection": "own", "files": apart}, base=tmp_path), **asked)) == 2
+
+
+def test_a_scene_covers_what_any_of_its_files_covers(tmp_path: Path) -> None:
+    entries = [
+        {"href": geotiff(tmp_path / "a.tif"), "band": "u", "scene": "x", **ONE_DAY},
+        {"href": geotiff(tmp_path / "b.tif", west=520_000), "band": "v", "scene": "x", **ONE_DAY},
+    ]
+    east = box(15.26, 45.148, 15.262, 45.15)
+    (scene,) = search(
+        resolve_source({"collection": "own", "files": entries}, base=tmp_path), collection="own", bands=["v"], aoi=east
+    )
+    assert scene.bands == ("u", "v")
+    assert scene.bbox[0] < 15.01
+    assert scene.bbox[2] > 15.26

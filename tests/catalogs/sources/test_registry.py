@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -263,3 +264,26 @@ def test_many_threads_ask_for_one_token(token_server: object) -> None:
         signed = set(pool.map(lambda _: sign_href(PLANETARY_COMPUTER, BLOB), range(32)))
     assert len(signed) == 1
     assert token_server.n_tokens == 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *[("index", value) for value in (0, -1, 1.5, "two", True, [1], "nan")],
+        *[("scale", value) for value in (0, "0,0001", "1/10000", "nan", [0.1], True)],
+        *[("offset", value) for value in ("-0,1", "inf", {}, "none")],
+        *[("nodata", value) for value in ("none", [0, 65535], "0,5", True, "")],
+    ],
+)
+def test_a_number_that_cannot_be_meant_is_refused_before_it_is_taken_for_none(field: str, value: Any) -> None:
+    described = {"href": "https://h.org/c.json", "bands": {"mine": {"v": {"asset": "a", field: value}}}}
+    with pytest.raises(CatalogError, match=f"a band has {field} .*; expected "):
+        resolve_source(described)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"index": 2}, {"index": "3"}, {"scale": "1e-4"}, {"scale": -1}, {"offset": 0}, {"nodata": "nan"}]
+)
+def test_a_number_may_be_written_as_text(fields: dict[str, Any]) -> None:
+    source = resolve_source({"href": "https://h.org/c.json", "bands": {"mine": {"v": {"asset": "a", **fields}}}})
+    assert source.bands["mine"]["v"] == {"asset": "a", **fields}
