@@ -50,6 +50,9 @@ FULL_SIZE = 0.95
 SIDE = 2048
 """File pixels a side, about, that are read at once: cells of a much coarser grid are warped in parts."""
 
+SUM_MARGIN = 8
+"""Pixels warped around a part for the sum alone."""
+
 LEAST_PART = 8
 """Pixels a side of the smallest part of a cell."""
 
@@ -194,14 +197,17 @@ def _warp_stored(
     wide, marker = (np.dtype("float64"), math.nan) if warping.summed else (wide, marker)
     stored = values.astype(wide)
     stored[missing] = marker
-    warped = np.full(part.shape, marker, dtype=wide)
+    # GDAL 3.10 loses weights of a sum in the last columns of its target: they are beyond the part.
+    beyond = SUM_MARGIN if warping.resampling == "sum" else 0
+    target = part.pad(beyond)
+    warped = np.full(target.shape, marker, dtype=wide)
     reproject(
         stored,
         warped,
         src_transform=warping.transform * Affine.translation(window.col_start, window.row_start),
         src_crs=_crs(warping.crs),
         src_nodata=marker,
-        dst_transform=warping.lattice.transform(part.row_start, part.col_start),
+        dst_transform=warping.lattice.transform(target.row_start, target.col_start),
         dst_crs=_crs(warping.lattice.crs),
         dst_nodata=marker,
         resampling=Resampling[warping.resampling],
@@ -209,6 +215,7 @@ def _warp_stored(
         XSCALE=scale,
         YSCALE=scale,
     )
+    warped = warped[part.slices_in(target)]
     there = warped != marker if wide.kind != "f" else ~np.isnan(warped)
     fill = 0 if warping.marker is None else warping.marker
     if values.dtype.kind == "f" or warping.summed:

@@ -127,3 +127,15 @@ def test_a_hole_of_one_band_is_not_averaged_as_a_number(tmp_path: Path) -> None:
     assert (found[:, :20] == 100).all()
     assert np.isnan(found[:, 20:]).all()
     assert (read(path, half, "average", index=2) == 200).all()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32", "float32"])
+@pytest.mark.parametrize("shift", [0.5, 0.25])
+def test_a_sum_on_a_shifted_grid_has_no_seam(tmp_path: Path, dtype: str, shift: float) -> None:
+    values = np.random.default_rng(3).integers(1, 200, (320, 320)).astype(dtype)
+    path = write(tmp_path / "sum.tif", values)
+    wide, keep = values.astype(float), 1 - shift
+    rows = keep * wide[10:300] + shift * wide[11:301]
+    expected = keep * rows[:, 10:300] + shift * rows[:, 11:301]
+    found = read(path, grid(290, 290).translate_pix(10 + shift, 10 + shift), "sum")
+    assert np.allclose(found, expected, rtol=1e-5)
