@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from tilewright.flows.plan.scenes import InputScenes
     from tilewright.models.card.card import ModelCard
     from tilewright.models.measure.facts import ModelFacts
+    from tilewright.models.measure.reach.field import ReceptiveField
     from tilewright.tasks.plan.inputs import InputPlan, LackingBand
     from tilewright.tasks.plan.raster import RasterPlan
 
@@ -165,11 +166,19 @@ def _exactness(card: ModelCard, facts: ModelFacts, raster: RasterPlan) -> tuple[
     if summaries := [extra.name for extra in card.extras if extra.of_window and not card.pixelwise]:
         return False, f"input {summaries[0]} is one number for a whole window, so a map depends on its windows"
     if receptive.verdict != "bounded":
-        return False, f"tiled equals whole to {receptive.tolerance:g} of the outputs' deviation ({receptive.reason})"
+        return False, _unproven(receptive)
     # The trim counts from the edge of a stride, so it is less than the radius around a pixel inside the stride.
     beyond = f", {receptive.trim} px beyond a stride of {receptive.stride}" if receptive.stride > 1 else ""
     seen = f"sees {receptive.radius} px around a pixel{beyond}, and windows lose {lattice.trim} px on each side"
     return True, f"the model {seen if receptive.radius else 'looks at each pixel alone'}: tiled equals whole"
+
+
+def _unproven(receptive: ReceptiveField) -> str:
+    """What was seen of a model whose receptive field is not proven, as a clause."""
+    if receptive.verdict == "measured":
+        seen = f" ({receptive.seen})" if receptive.seen else ""
+        return f"measured, not proven: {receptive.reason}; tiled equals whole as far as was tried{seen}"
+    return f"tiled equals whole to {receptive.tolerance:g} of the outputs' deviation ({receptive.reason})"
 
 
 def _grid_warnings(job: Job, card: ModelCard, facts: ModelFacts, raster: RasterPlan) -> Iterable[str]:

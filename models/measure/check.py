@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tilewright.models.card.card import ModelCard
     from tilewright.models.card.graph import GraphFacts
-    from tilewright.models.measure.receptive import ReceptiveField
+    from tilewright.models.measure.reach.field import ReceptiveField
     from tilewright.models.measure.window import WindowChoice
     from tilewright.models.run.session import ModelSession
 

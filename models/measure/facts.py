@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tilewright.models.card.card import ModelCard
-    from tilewright.models.measure.receptive import ReceptiveField
+    from tilewright.models.measure.reach.field import ReceptiveField
     from tilewright.models.measure.window import WindowChoice
 
 FINEST_SCALE = Fraction(1, 64)

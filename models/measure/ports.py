@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from tilewright.models.measure.probe import Port
+from tilewright.models.measure.reach.values import Plane
 from tilewright.models.run.smoke_run import OTHER_RANGE, physical_range
 from tilewright.models.spec.arrays import input_axes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tilewright.models.card.card import ModelCard
     from tilewright.models.spec.inputs import ExtraInput, InputSpec
     from tilewright.models.spec.outputs import OutputSpec
@@ -80,3 +83,24 @@ def _extra(extra: ExtraInput, ratio: Fraction, *, n_steps: int) -> Port:
 def _output(spec: OutputSpec) -> Port:
     ratio = Fraction(spec.scale).limit_denominator(FINEST_SHARE)
     return Port(name=spec.name, dims=spec.axes, shape=spec.shape, dtype=spec.data_type, ratio=ratio, crop=spec.cropped)
+
+
+def planes(ports: Sequence[Port], *, rows: bool = False) -> tuple[Plane, ...]:
+    """The ports as planes for following the reach; `rows` if each pixel is a row, so that rows are followed instead."""
+    return tuple(
+        Plane(
+            name=port.name,
+            rank=len(port.dims),
+            places=_places(port, rows=rows),
+            ratio=Fraction(1) if rows else port.ratio,
+            crop=port.crop if port.spatial else (0, 0),
+        )
+        for port in ports
+    )
+
+
+def _places(port: Port, *, rows: bool) -> dict[str, int]:
+    rank = len(port.dims)
+    if port.spatial:
+        return {name: axis - rank for name, axis in zip("hw", port.axes, strict=True)}
+    return {"h": port.dims.index("batch") - rank} if rows and "batch" in port.dims else {}

@@ -34,6 +34,13 @@ FREE_LENGTH = 2
 UNCHANGED_MARGIN = 4
 
 
+GROUNDS = ("noise", "smooth ground", "plateaus")
+"""Kinds of pixels to try: a gate that texture keeps shut opens where there is none."""
+
+PATCH = 24
+"""Pixels across a plateau, and between the points that smooth ground is drawn through."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Port:
     """An input or output of the graph: axis names, lengths (-1 free), dtype, pixels per reference pixel; for an input
@@ -101,12 +108,16 @@ class Probe:
         self.crop = max((ceil(each / port.ratio) for port in self.outputs for each in port.crop), default=0)
         self.unit = lcm(*(each.ratio.denominator for each in (*inputs, *outputs) if each.spatial), 1)
 
-    def noise(self, size: tuple[int, int], *, seed: int, stretch: float = 0.0, sign: int = 0) -> Arrays:
-        """Seeded noise of `size` reference pixels for every input, uniform over its range.
+    def noise(
+        self, size: tuple[int, int], *, seed: int, stretch: float = 0.0, sign: int = 0, ground: str = GROUNDS[0]
+    ) -> Arrays:
+        """Seeded noise of `size` reference pixels for every input, uniform over its range, or another ground.
 
         `stretch` shifts the values by that many ranges: upwards (`sign` 1), downwards (-1) or randomly either way (0).
         """
-        return {port.name: _noise(port, size, seed=seed, stretch=stretch, sign=sign) for port in self.inputs}
+        return {
+            port.name: _noise(port, size, seed=seed, stretch=stretch, sign=sign, ground=ground) for port in self.inputs
+        }
 
     def cut(self, field: Arrays, origin: tuple[int, int], size: tuple[int, int]) -> Arrays:
         """The part of `field` from `origin`, of `size`, both in reference pixels."""
@@ -235,12 +246,15 @@ def _shape(port: Port, size: tuple[int, int]) -> tuple[int, ...]:
     return tuple(lengths)
 
 
-def _noise(port: Port, size: tuple[int, int], *, seed: int, stretch: float, sign: int) -> NDArray[Any]:
+def _noise(port: Port, size: tuple[int, int], *, seed: int, stretch: float, sign: int, ground: str) -> NDArray[Any]:
     if port.constants:
         return np.resize(np.asarray(port.constants, port.dtype), _shape(port, size))
     random = np.random.default_rng([seed, zlib.crc32(port.name.encode())])
     value_range = port.high - port.low
     values: NDArray[Any] = random.uniform(0, 1, _shape(port, size))
+    if port.spatial and ground != GROUNDS[0]:
+        for axis in port.axes:
+            values = _coarsened(values, axis, smooth=ground == GROUNDS[1])
     signs = np.full(values.shape, sign) if sign else random.choice([-1, 1], values.shape)
     values = port.low + value_range * (values + signs * stretch)
     dtype = np.dtype(port.dtype)
@@ -248,6 +262,18 @@ def _noise(port: Port, size: tuple[int, int], *, seed: int, stretch: float, sign
         limits = np.iinfo(dtype) if dtype != np.bool_ else None
         values = np.clip(np.rint(values), limits.min, limits.max) if limits else values > port.low + value_range / 2
     return values.astype(dtype)
+
+
+def _coarsened(values: NDArray[Any], axis: int, *, smooth: bool) -> NDArray[Any]:
+    """The values at every PATCHth place along an axis, repeated, or joined by straight lines."""
+    at = np.arange(values.shape[axis])
+    first = np.take(values, at // PATCH * PATCH, axis=axis)
+    if not smooth:
+        return first
+    after = np.take(values, np.minimum((at // PATCH + 1) * PATCH, at[-1]), axis=axis)
+    share = np.moveaxis((at % PATCH / PATCH).reshape(-1, *[1] * (values.ndim - 1)), 0, axis)
+    joined: NDArray[Any] = first * (1 - share) + after * share
+    return joined
 
 
 def _cut(port: Port, values: NDArray[Any], origin: tuple[int, int], size: tuple[int, int]) -> NDArray[Any]:

@@ -4,6 +4,9 @@ Half of a noise window is perturbed, and the outputs of the other half are compa
 the distance from the edge to the farthest changed pixel is the reach. This covers both axes, both sides, every position
 of the edge modulo the total stride, and several perturbations, of all inputs at once and of each alone. Finally the
 trim is verified by comparing windows with a whole image.
+
+Pixels that were not tried may reach farther, so the trim is the one that the graph's operators prove (`reach`); without
+a proof the measured one is taken, and called measured.
 """
 
 from __future__ import annotations
@@ -12,16 +15,19 @@ import hashlib
 import json
 import math
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from fractions import Fraction
+from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING
 
 from tilewright.models.cache import write_cached
 from tilewright.models.errors import CardError
 from tilewright.models.measure.perturb import SIDES, Perturbation, worst_reaches
-from tilewright.models.measure.ports import card_ports
+from tilewright.models.measure.ports import card_ports, planes
 from tilewright.models.measure.probe import UNCHANGED_MARGIN, Port, Probe
+from tilewright.models.measure.reach.bound import reach_bound
+from tilewright.models.measure.reach.field import TOLERANCE, VERDICTS, ReceptiveField, settled
 from tilewright.models.measure.shapes import START_SIZES, fixed_by_resize, takes_batches, window_sizes
 from tilewright.models.measure.stride import refuse_disguised_crop, tiling_difference, total_stride
 from tilewright.models.measure.structure import (
@@ -35,18 +41,15 @@ from tilewright.models.measure.structure import (
 from tilewright.models.run.session import open_graph
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tilewright.models.card.card import ModelCard
     from tilewright.models.measure.probe import Reach
+    from tilewright.models.measure.reach.bound import Bound
+    from tilewright.models.measure.reach.values import Unproven
     from tilewright.models.measure.shapes import WindowSizes
 
-
-# Relative to the outputs' own standard deviation: a smaller difference is, or equals, arithmetic noise.
-TOLERANCE = 1e-4
-
-VERDICTS = ("bounded", "effectively-bounded", "unbounded")
-"""From best to worst: a joint model is as bounded as its least bounded member."""
 
 # Long side in pixels of the largest window tried on a graph of free size, and on one with operators that mix the whole
 # window, whose memory may grow with the square of the area.
@@ -57,35 +60,7 @@ LONGEST_WINDOW, LONGEST_MIXING_WINDOW = 2048, 256
 LONGEST_NARROW_WINDOW = 8192
 
 # Increased when a measurement would yield another result, so that cached ones are measured again.
-VERSION = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceptiveField:
-    """The receptive field of a model, in pixels of its finest input (those of the output if `tw:scale` is 1).
-
-    `radius`: no output pixel depends on an input pixel farther away; None if the receptive field is unbounded.
-    `trim`: pixels to cut from each side of windows that start at multiples of `stride`, itself a multiple of `stride`;
-    None if `radius` is None. It may be below the radius rounded up, because the borders of such windows never lie at
-    the worst positions.
-    `stride`: the total stride; windows start at multiples of it and their size is a multiple of it.
-    `verdict`: bounded (no effect from beyond `radius`, bit for bit), effectively-bounded (effects from beyond are below
-    `tolerance` of the outputs' standard deviation), or unbounded; `reason` says why in one sentence.
-    `difference`: the largest difference between windows with this trim and a whole image, relative to the outputs'
-    standard deviation (for classes the share of differing pixels); None if no two windows could be compared.
-    `window`: the side of the only windows that the graph takes although its shapes leave it free; None if there is no
-    such size. `one_by_one`: the graph takes one window a call although its shapes leave the number free.
-    """
-
-    radius: int | None
-    stride: int
-    verdict: str
-    reason: str
-    tolerance: float = TOLERANCE
-    trim: int | None = None
-    difference: float | None = None
-    window: int | None = None
-    one_by_one: bool = False
+VERSION = 4
 
 
 def measure_receptive_field(card: ModelCard, *, cache: Path | None = None) -> ReceptiveField:
@@ -167,6 +142,8 @@ def measure_graph(
         field = _unbounded(1, "it gives one answer for the whole window, not one per pixel", tolerance)
     else:
         field = ReceptiveField(radius=0, stride=1, verdict="bounded", reason="each pixel is a row of its own", trim=0)
+        bound = reach_bound(path, inputs=planes(inputs, rows=True), outputs=planes(outputs, rows=True), stride=1)
+        field = settled(field, bound)
     return replace(field, one_by_one=not batches)
 
 
@@ -185,20 +162,23 @@ def _at_own_sizes(inputs: tuple[Port, ...], window: int | None) -> tuple[tuple[P
 def _measure_mapped(path: Path, probe: Probe, sizes: WindowSizes, *, tolerance: float) -> ReceptiveField:
     """The receptive field of a graph from pixels to pixels."""
     mixers = mixing_operators(path)
+    prove = partial(reach_bound, path, inputs=planes(probe.inputs), outputs=planes(probe.outputs), window=sizes.fixed)
     reach = structural_reach(path, jumps={port.name: float(1 / port.ratio) for port in probe.inputs if port.spatial})
-    field = _measure(Perturbation(probe, sizes=sizes, tolerance=tolerance, narrow=True), mixers, reach)
+    field = _measure(Perturbation(probe, sizes=sizes, tolerance=tolerance, narrow=True), mixers, reach, prove)
     square_fits = 2 * (reach + UNCHANGED_MARGIN) <= LONGEST_WINDOW
     if field.verdict == "unbounded" and field.difference is not None and square_fits:
         # Narrow windows are cheaper, but miss effects far away along both axes at once; the comparison has found one.
-        field = _measure(Perturbation(probe, sizes=sizes, tolerance=tolerance, narrow=False), mixers, reach)
+        field = _measure(Perturbation(probe, sizes=sizes, tolerance=tolerance, narrow=False), mixers, reach, prove)
     if sizes.fixed and (field.trim is None or field.difference is None):
         refuse_disguised_crop(probe, sizes, tolerance=tolerance)
     built_in = sizes.fixed and not any(port.fixed for port in (*probe.inputs, *probe.outputs) if port.spatial)
     return replace(field, window=sizes.start) if built_in else field
 
 
-def _measure(perturbation: Perturbation, mixers: tuple[str, ...], theoretical: int) -> ReceptiveField:
-    """The receptive field; windows are long enough to show the `theoretical` reach of the graph."""
+def _measure(
+    perturbation: Perturbation, mixers: tuple[str, ...], theoretical: int, prove: Callable[..., Bound | Unproven]
+) -> ReceptiveField:
+    """The receptive field; windows are long enough to show the `theoretical` reach of the graph, `prove` bounds it."""
     suspects = f"; the graph has {', '.join(mixers)}" if mixers else ""
     needed = 2 * (theoretical + UNCHANGED_MARGIN)
     if needed > LONGEST_NARROW_WINDOW and not perturbation.fixed:
@@ -222,8 +202,16 @@ def _measure(perturbation: Perturbation, mixers: tuple[str, ...], theoretical: i
             perturbation.tolerance,
         )
     radius, aligned = worst_reaches(perturbation, length=length, stride=stride, exact=exact)
-    trim = ceil(max(aligned, perturbation.probe.crop) / stride) * stride
-    return _verified(perturbation, radius=radius, trim=trim, stride=stride, exact=exact, why=suspects)
+    faded = f"what comes from farther away stays below {perturbation.tolerance:g} of the outputs' deviation{suspects}"
+    measured = ReceptiveField(
+        radius=radius,
+        stride=stride,
+        verdict="bounded" if exact else "effectively-bounded",
+        reason=faded,
+        tolerance=perturbation.tolerance,
+        trim=ceil(max(aligned, perturbation.probe.crop) / stride) * stride,
+    )
+    return _verified(perturbation, settled(measured, prove(stride=stride), window=perturbation.fixed), why=suspects)
 
 
 def _sufficient_length(perturbation: Perturbation, *, shortest: int, longest: int) -> tuple[int, list[Reach]]:
@@ -246,31 +234,21 @@ def _largest(reaches: list[Reach], *, exact: bool) -> int | None:
     return max(bounded) if len(bounded) == len(distances) else None
 
 
-def _verified(
-    perturbation: Perturbation, *, radius: int, trim: int, stride: int, exact: bool, why: str
-) -> ReceptiveField:
-    """The measured field, or an unbounded one if windows with its trim differ from a whole image."""
-    difference, allowed = tiling_difference(perturbation, trim=trim, stride=stride) or (None, 0.0)
-    if difference is not None and difference > allowed:
-        return ReceptiveField(
-            radius=None,
-            stride=stride,
-            verdict="unbounded",
-            reason=f"windows trimmed by {trim} differ from a whole image by {difference:.2g} of the outputs' "
-            f"deviation: a pixel's result hangs on its window's size or place{why}",
-            tolerance=perturbation.tolerance,
-            difference=difference,
-        )
-    return ReceptiveField(
-        radius=radius,
-        stride=stride,
-        verdict="bounded" if exact else "effectively-bounded",
-        reason="nothing is felt from farther away, bit for bit"
-        if exact
-        else f"what comes from farther away stays below {perturbation.tolerance:g} of the outputs' deviation{why}",
-        tolerance=perturbation.tolerance,
-        trim=trim,
+def _verified(perturbation: Perturbation, field: ReceptiveField, *, why: str) -> ReceptiveField:
+    """The field, or an unbounded one if windows with its trim differ from a whole image."""
+    assert field.trim is not None, "a field to verify has a trim"
+    difference, allowed, seen = tiling_difference(perturbation, trim=field.trim, stride=field.stride) or (None, 0.0, "")
+    if difference is None or difference <= allowed:
+        return replace(field, difference=difference, seen=seen)
+    return replace(
+        _unbounded(
+            field.stride,
+            f"windows trimmed by {field.trim} differ from a whole image by {difference:.2g} of the outputs' deviation: "
+            f"a pixel's result hangs on its window's size or place{why}",
+            perturbation.tolerance,
+        ),
         difference=difference,
+        seen=seen,
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from tilewright.models.card.tile import size_words
 from tilewright.models.errors import CardError
 from tilewright.models.measure.perturb import Perturbation
-from tilewright.models.measure.probe import UNCHANGED_MARGIN, Probe, relative
+from tilewright.models.measure.probe import GROUNDS, UNCHANGED_MARGIN, Probe, relative
 
 if TYPE_CHECKING:
     from tilewright.models.measure.probe import Arrays, Port
@@ -97,9 +97,11 @@ def _is_equivariant(perturbation: Perturbation, shift: int, *, reach: int, axis:
     return largest <= allowed_difference(perturbation.probe, first, tolerance=perturbation.tolerance)
 
 
-def tiling_difference(perturbation: Perturbation, *, trim: int, stride: int) -> tuple[float, float] | None:
+def tiling_difference(perturbation: Perturbation, *, trim: int, stride: int) -> tuple[float, float, str] | None:
     """The largest relative difference between trimmed windows and a whole image, or between overlapping windows of a
-    fixed size; and the difference that arithmetic noise may cause. None if the graph accepts no windows to compare.
+    fixed size; the difference that arithmetic noise may cause; and the pixels that were seen, in words.
+
+    None if the graph accepts no windows to compare.
     """
     if perturbation.fixed:
         return _overlap_difference(perturbation, perturbation.fixed, trim=trim, stride=stride)
@@ -108,32 +110,38 @@ def tiling_difference(perturbation: Perturbation, *, trim: int, stride: int) -> 
     window, whole = (step + 2 * trim,) * 2, (2 * step + 2 * trim + stride,) * 2
     if max(whole) > LARGEST_WHOLE_IMAGE or not (probe.accepts(window) and probe.accepts(whole)):
         return None
-    noise = probe.noise(whole, seed=6)
-    full = probe.run(noise)
-    worst = 0.0
-    for row, col in ((0, 0), (step, step), (stride, step + stride)):
-        outputs = probe.run(probe.cut(noise, (row, col), window))
-        worst = max(
-            worst,
-            largest_difference(
-                probe, full, outputs, at=(row + trim, col + trim), there=(trim, trim), size=(step, step)
-            ),
-        )
-    return worst, allowed_difference(probe, full, tolerance=perturbation.tolerance)
+    found = []
+    for ground in GROUNDS:
+        pixels = probe.noise(whole, seed=6, ground=ground)
+        full = probe.run(pixels)
+        for row, col in ((0, 0), (step, step), (stride, step + stride)):
+            outputs = probe.run(probe.cut(pixels, (row, col), window))
+            at = (row + trim, col + trim)
+            largest = largest_difference(probe, full, outputs, at=at, there=(trim, trim), size=(step, step))
+            found.append((largest, allowed_difference(probe, full, tolerance=perturbation.tolerance)))
+    return *_worst(found), f"windows of {window[0]} px and an image of {whole[0]} px, of {', '.join(GROUNDS)}"
+
+
+def _worst(found: list[tuple[float, float]]) -> tuple[float, float]:
+    """The pair of difference and allowance that exceeds the most."""
+    return max(found, key=lambda pair: pair[0] / pair[1])
 
 
 def _overlap_difference(
     perturbation: Perturbation, size: tuple[int, int], *, trim: int, stride: int
-) -> tuple[float, float] | None:
+) -> tuple[float, float, str] | None:
     common = (size[0] - 2 * trim - stride, size[1] - 2 * trim - stride)
     if min(common) < 1:
         return None
     probe = perturbation.probe
-    noise = probe.noise((size[0] + stride, size[1] + stride), seed=6)
-    first = probe.run(probe.cut(noise, (0, 0), size))
-    second = probe.run(probe.cut(noise, (stride, stride), size))
-    largest = largest_difference(probe, first, second, at=(trim + stride,) * 2, there=(trim,) * 2, size=common)
-    return largest, allowed_difference(probe, first, tolerance=perturbation.tolerance)
+    found = []
+    for ground in GROUNDS:
+        pixels = probe.noise((size[0] + stride, size[1] + stride), seed=6, ground=ground)
+        first = probe.run(probe.cut(pixels, (0, 0), size))
+        second = probe.run(probe.cut(pixels, (stride, stride), size))
+        largest = largest_difference(probe, first, second, at=(trim + stride,) * 2, there=(trim,) * 2, size=common)
+        found.append((largest, allowed_difference(probe, first, tolerance=perturbation.tolerance)))
+    return *_worst(found), f"overlapping windows of {size[0]} px, of {', '.join(GROUNDS)}"
 
 
 def largest_difference(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tilewright.models.card.card import ModelCard
-    from tilewright.models.measure.receptive import ReceptiveField
+    from tilewright.models.measure.reach.field import ReceptiveField
     from tilewright.models.spec.outputs import OutputSpec
 
 

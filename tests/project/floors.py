@@ -20,7 +20,7 @@ FLOORS = {
         {"spec"},
         {"card", "transforms"},
         {"run"},
-        {"optimise"},
+        {"optimise", "measure.reach"},
         {"measure"},
         {"export"},
         {"builtin"},

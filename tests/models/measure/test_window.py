@@ -19,7 +19,7 @@ from tilewright.models.card.card import ModelCard, load_card
 from tilewright.models.card.tile import TileSpec
 from tilewright.models.errors import CardError
 from tilewright.models.measure.memory import card_memory
-from tilewright.models.measure.receptive import ReceptiveField
+from tilewright.models.measure.reach.field import ReceptiveField
 from tilewright.models.measure.window import LARGER_STEPS, MOST_PASSES, WINDOW_BYTES, choose_window
 
 
