@@ -28,6 +28,14 @@ OLDEST_OPSET: Final = 7
 DOMAINS: Final = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 """Operator domains that every build of ONNX Runtime supports."""
 
+DRAWING: Final = (
+    "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial",
+)  # fmt: skip
+"""Operators that draw random numbers."""
+
+DROPOUTS: Final = {"Dropout": 2, "BiasDropout": 4, "BitmaskDropout": 2, "BitmaskBiasDropout": 4}
+"""Index of the input that sets a dropout to training. Source: ONNX, Dropout-13; ONNX Runtime, contrib operators."""
+
 PICKLES: Final = (b"\x80", b"PK\x03\x04")
 """First bytes of a Python pickle and of the zip archive that torch.save writes."""
 
@@ -65,6 +73,7 @@ def check_graph(
     """
     model = read_graph(path)
     facts = _facts(model, path)
+    _refuse_drawing(model, path)
     _refuse_external(facts, path, weights)
     _refuse_short_weights(model, path)
     _refuse_inputs(graph_inputs(model), (*inputs, *extras))
@@ -163,6 +172,40 @@ def _external_location(tensor: onnx.TensorProto) -> str | None:
     if tensor.data_location != onnx.TensorProto.EXTERNAL:
         return None
     return next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+
+
+def _refuse_drawing(model: onnx.ModelProto, path: Path) -> None:
+    """Refuse a graph that draws random numbers, with a seed too: the seed belongs to a session, whose windows and
+    threads draw in another order, so that a pixel would differ from run to run and beside its neighbours.
+    """
+    for graph in _graphs(model):
+        for node in graph.node:
+            if node.domain in DOMAINS and (node.op_type in DRAWING or _is_training(node, model)):
+                seeded = " with a seed" if any(each.name == "seed" for each in node.attribute) else ""
+                raise CardError(
+                    f"{path.name} draws random numbers{seeded} ({node.op_type} {node.name or node.output[0]!r}), so a "
+                    "pixel would differ from run to run and from window to window, and no seed changes that; export "
+                    "the model in evaluation mode (model.eval()), or with the noise as a stored constant"
+                )
+
+
+def _is_training(node: onnx.NodeProto, model: onnx.ModelProto) -> bool:
+    """True if a dropout may drop values: its switch is set, or computed."""
+    place = DROPOUTS.get(node.op_type)
+    if place is None or place >= len(node.input) or not node.input[place]:
+        return False
+    switch = next((each for each in _named_tensors(model) if each[0] == node.input[place]), None)
+    return switch is None or bool(onnx.numpy_helper.to_array(switch[1]).any())
+
+
+def _named_tensors(model: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
+    """The stored constants of all graphs by name."""
+    for graph in _graphs(model):
+        if isinstance(graph, onnx.GraphProto):
+            yield from ((tensor.name, tensor) for tensor in graph.initializer)
+        for node in graph.node:
+            if node.op_type == "Constant":
+                yield from ((node.output[0], each.t) for each in node.attribute if each.HasField("t"))
 
 
 def _refuse_external(facts: GraphFacts, path: Path, weights: Sequence[Path]) -> None:

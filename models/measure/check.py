@@ -142,6 +142,7 @@ class CheckReport:
             *self.card.lines(),
             *[(f"run on {run.name}", run.words()) for run in self.runs],
             ("receptive field", f"{field.verdict}{radius}: {field.reason}{proof}"),
+            *([("compared", field.seen)] if field.seen else []),
             ("total stride", f"{field.stride} px"),
             ("window", f"{sizes}; {choice.passes:.2f} passes ({choice.why})"),
             *self.execution.lines(window=choice.window),
@@ -229,6 +230,8 @@ def _field_warnings(card: ModelCard, field: ReceptiveField, window: WindowChoice
 def _trim_warnings(card: ModelCard, field: ReceptiveField, window: WindowChoice) -> list[str]:
     if field.trim is None:
         return [f"the map will depend on where windows lie: {field.reason}"]
+    if field.verdict == "measured":
+        return [f"that tiled output equals the whole is measured, not proven: {field.reason}"]
     if window.trim < field.trim:
         return [f"tw:tile.trim is {card.tile.trim}; the model needs {field.trim} for tiled output to equal the whole"]
     return []

@@ -22,6 +22,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from tilewright.models.cache import write_cached
+from tilewright.models.card.tile import DEFAULT_STEP
 from tilewright.models.errors import CardError
 from tilewright.models.measure.perturb import SIDES, Perturbation, worst_reaches
 from tilewright.models.measure.ports import card_ports, planes
@@ -235,21 +236,25 @@ def _largest(reaches: list[Reach], *, exact: bool) -> int | None:
 
 
 def _verified(perturbation: Perturbation, field: ReceptiveField, *, why: str) -> ReceptiveField:
-    """The field, or an unbounded one if windows with its trim differ from a whole image."""
+    """The field, or an unbounded one if windows with its trim differ from a whole image; without a proof a window of
+    the usual step is run too.
+    """
     assert field.trim is not None, "a field to verify has a trim"
-    difference, allowed, seen = tiling_difference(perturbation, trim=field.trim, stride=field.stride) or (None, 0.0, "")
-    if difference is None or difference <= allowed:
-        return replace(field, difference=difference, seen=seen)
-    return replace(
-        _unbounded(
-            field.stride,
-            f"windows trimmed by {field.trim} differ from a whole image by {difference:.2g} of the outputs' deviation: "
-            f"a pixel's result hangs on its window's size or place{why}",
-            perturbation.tolerance,
-        ),
-        difference=difference,
-        seen=seen,
+    steps = (None,) if field.verdict == "bounded" or perturbation.fixed else (None, DEFAULT_STEP)
+    compared = [
+        found
+        for step in steps
+        if (found := tiling_difference(perturbation, trim=field.trim, stride=field.stride, step=step))
+    ]
+    worst = max((difference for difference, _, _ in compared), default=None)
+    seen = "; ".join(words for _, _, words in compared)
+    if all(difference <= allowed for difference, allowed, _ in compared):
+        return replace(field, difference=worst, seen=seen)
+    reason = (
+        f"windows trimmed by {field.trim} differ from a whole image by {worst:.2g} of the outputs' deviation: "
+        f"a pixel's result hangs on its window's size or place{why}"
     )
+    return replace(_unbounded(field.stride, reason, perturbation.tolerance), difference=worst, seen=seen)
 
 
 def _unbounded(stride: int, reason: str, tolerance: float = TOLERANCE) -> ReceptiveField:

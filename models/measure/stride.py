@@ -97,29 +97,36 @@ def _is_equivariant(perturbation: Perturbation, shift: int, *, reach: int, axis:
     return largest <= allowed_difference(perturbation.probe, first, tolerance=perturbation.tolerance)
 
 
-def tiling_difference(perturbation: Perturbation, *, trim: int, stride: int) -> tuple[float, float, str] | None:
+def tiling_difference(
+    perturbation: Perturbation, *, trim: int, stride: int, step: int | None = None
+) -> tuple[float, float, str] | None:
     """The largest relative difference between trimmed windows and a whole image, or between overlapping windows of a
     fixed size; the difference that arithmetic noise may cause; and the pixels that were seen, in words.
 
-    None if the graph accepts no windows to compare.
+    Small windows are compared, and with a `step` one of that too. None if the graph accepts no windows to compare.
     """
     if perturbation.fixed:
         return _overlap_difference(perturbation, perturbation.fixed, trim=trim, stride=stride)
     probe = perturbation.probe
-    step = ceil(max(2 * stride, perturbation.start // 2) / stride) * stride
-    window, whole = (step + 2 * trim,) * 2, (2 * step + 2 * trim + stride,) * 2
-    if max(whole) > LARGEST_WHOLE_IMAGE or not (probe.accepts(window) and probe.accepts(whole)):
+    small = ceil(max(2 * stride, perturbation.start // 2) / stride) * stride
+    places = [((0, 0), small), ((small, small), small), ((stride, small + stride), small)]
+    if step:
+        places = [((0, stride), small), ((stride, stride), ceil(step / stride) * stride)]
+    whole = (max(max(place) + each for place, each in places) + 2 * trim,) * 2
+    sides = dict.fromkeys(each + 2 * trim for _, each in places)
+    if max(whole) > LARGEST_WHOLE_IMAGE or not all(probe.accepts((side, side)) for side in (*sides, *whole)):
         return None
     found = []
     for ground in GROUNDS:
         pixels = probe.noise(whole, seed=6, ground=ground)
         full = probe.run(pixels)
-        for row, col in ((0, 0), (step, step), (stride, step + stride)):
-            outputs = probe.run(probe.cut(pixels, (row, col), window))
-            at = (row + trim, col + trim)
-            largest = largest_difference(probe, full, outputs, at=at, there=(trim, trim), size=(step, step))
+        for (row, col), each in places:
+            outputs = probe.run(probe.cut(pixels, (row, col), (each + 2 * trim,) * 2))
+            at, size = (row + trim, col + trim), (each, each)
+            largest = largest_difference(probe, full, outputs, at=at, there=(trim, trim), size=size)
             found.append((largest, allowed_difference(probe, full, tolerance=perturbation.tolerance)))
-    return *_worst(found), f"windows of {window[0]} px and an image of {whole[0]} px, of {', '.join(GROUNDS)}"
+    words = " and ".join(map(str, sides))
+    return *_worst(found), f"windows of {words} px and an image of {whole[0]} px, of {', '.join(GROUNDS)}"
 
 
 def _worst(found: list[tuple[float, float]]) -> tuple[float, float]:

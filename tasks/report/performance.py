@@ -162,9 +162,10 @@ def _receptive_field(report: Fields) -> str:
     if field.get("verdict") == "effectively-bounded":
         below = f" (below {words.figure(field.get('tolerance'))} beyond)" if number(field.get("tolerance")) else ""
         return f"The model's influence fades within {words.count(radius)}\u00a0px of a pixel{below}."
-    if radius == 0:
+    known = "proven" if field.get("verdict") == "bounded" else "measured"
+    if radius == 0 and known == "proven":
         return "The model looks at each pixel alone (receptive field 0\u00a0px)."
-    return f"The model sees {words.count(radius)}\u00a0px to each side of a pixel (measured receptive field)."
+    return f"The model sees {words.count(radius)}\u00a0px to each side of a pixel ({known} receptive field)."
 
 
 def _trim(report: Fields) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from tests.models.measure.test_proof import rare_value_gate, scan_line
 from tests.support.graphs import global_pool, unet, unet_radius
 from tests.support.worlds import World, layer, pixel_job, run, write_card
 from tilewright.flows.run.predict import run_job
@@ -179,3 +180,30 @@ def test_a_model_without_bound_is_independent_of_the_cut_and_says_that_it_is_not
     assert report["exact"] is False
     assert "no bound" in report["exact_reason"]
     assert "GlobalAveragePool" in report["exact_reason"]
+
+
+ONE_BAND = {**REFLECTANCE, "bands": BANDS[2:3]}
+ONE_VALUE = {"name": "y", "tw:layers": ["one"]}
+
+
+def test_a_reach_that_rare_values_show_is_trimmed(world, pixels, tmp_path):
+    """A gate lets in pixels 100 px away at rare values: the map is that of the whole image all the same."""
+    model = rare_value_gate()
+    card = write_card(tmp_path / "card", model, inputs=[ONE_BAND], outputs=[ONE_VALUE], tile={"step": 64})
+    made = run(pixel_job(world, card, tmp_path / "out", rows=(110, 370), cols=(110, 370)))
+    assert made.report["exact"] is True
+    assert made.report["trim"] == 100
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    image = ((pixels[2:3] - np.float32(0.3)) / np.float32(0.2))[None]
+    whole = session.run(None, {"x": image})[0][0, 0]
+    assert (whole != image[0, 0]).any(), "the gate must open somewhere"
+    assert np.abs(layer(made.output, "one") - whole[110:370, 110:370]).max() <= 1e-5
+
+
+def test_what_is_only_measured_is_not_called_exact(world, tmp_path):
+    card = write_card(tmp_path / "card", scan_line(), inputs=[ONE_BAND], outputs=[ONE_VALUE], tile={"step": 64})
+    made = run(pixel_job(world, card, tmp_path / "out", rows=(110, 200), cols=(110, 200)))
+    assert made.report["exact"] is False
+    assert "measured, not proven" in made.report["exact_reason"]
+    assert "CumSum" in made.report["exact_reason"]
+    assert "plateaus" in made.report["exact_reason"]

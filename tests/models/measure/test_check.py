@@ -91,11 +91,13 @@ def test_answers_that_never_vary_or_are_not_finite_are_warned_of(tmp_path: Path)
     assert any("no noise tried changed" in each for each in report.warnings)
 
 
-def test_a_graph_that_draws_random_numbers_is_warned_of(tmp_path: Path) -> None:
+def test_what_is_measured_and_not_proven_is_warned_of(tmp_path: Path) -> None:
     draft = Draft()
-    noisy = draft.node("Add", draft.conv("x", 2, 2), draft.node("RandomNormalLike", "x", scale=1.0))
-    report = check_card(card_around(tmp_path, draft.model(noisy, n_in=2, n_out=2)))
-    assert any("random numbers" in each for each in report.warnings)
+    rare = draft.node("Greater", draft.conv("x", 2, 2), draft.constant(np.array(1e30, np.float32)))
+    summed = draft.node("CumSum", draft.node("Cast", rare, to=1), draft.constant(np.array(3)))
+    report = check_card(card_around(tmp_path, draft.model(draft.node("Add", "x", summed), n_in=2, n_out=2)))
+    assert any("measured, not proven" in each and "CumSum" in each for each in report.warnings)
+    assert any("plateaus" in words for label, words in report.lines() if label == "compared")
 
 
 def test_an_output_smaller_than_its_window_is_refused_by_its_scale(tmp_path: Path) -> None:

@@ -240,3 +240,9 @@ def test_the_field_says_which_pixels_were_seen(tmp_path: Path) -> None:
     field = measured_field(unet(depth=1), tmp_path)
     assert field.seen.endswith("of noise, smooth ground, plateaus")
     assert "windows of" in field.seen
+
+
+def test_without_a_proof_a_window_of_the_usual_step_is_run_beside_small_ones(tmp_path: Path) -> None:
+    field = measured_field(otherwise_when_large(), tmp_path)
+    assert (field.verdict, field.trim) == ("unbounded", None)
+    assert "512 px" in field.seen
