@@ -148,6 +148,9 @@ class _Flow:
             return _results(call, node, domain)
         except UnprovenError as error:
             return [Unproven(reason=str(error))] * len(node.output)
+        except (KeyError, IndexError, ValueError, TypeError):
+            # An operator written otherwise than its specification says proves nothing.
+            return [Unproven(reason=f"the reach of {call.op} cannot be followed")] * len(node.output)
 
 
 def _results(call: Call, node: onnx.NodeProto, domain: str) -> Sequence[Value]:
@@ -176,7 +179,7 @@ def _after_pixels(call: Call) -> Sequence[Value]:
         hidden = [Unproven(reason=f"{call.op} gives places in its window")] * (call.n_outputs - 1)
         return [KERNELS[call.op](call), *hidden]
     if call.op not in POINTWISE:
-        raise UnprovenError(f"the reach of {call.op} is not known")
+        raise UnprovenError(f"{call.op} may mix the window")
     return [POINTWISE[call.op](call)] * call.n_outputs
 
 

@@ -80,7 +80,8 @@ def over_axis(call: Call) -> PixelTensor:
 def over_channels(call: Call) -> PixelTensor:
     """After an operator over the second axis by stored numbers: batch normalisation, local response."""
     pixels = call.pixels()
-    if call.attributes.get("training_mode") or (call.op == "BatchNormalization" and call.opset < 7):
+    older = call.op == "BatchNormalization" and call.opset < 14 and call.n_outputs > 1
+    if older or call.attributes.get("training_mode"):
         raise UnprovenError("BatchNormalization in training mode")
     call.constants(range(1, len(call.inputs)))
     _refuse_spatial(call, pixels, [1 - pixels.rank])
