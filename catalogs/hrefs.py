@@ -8,8 +8,8 @@ import re
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from tilewright.catalogs.errors import CatalogError
 
@@ -29,7 +29,7 @@ PRIVATE_SUFFIXES = (".local", ".localhost", ".internal", ".intranet", ".lan", ".
 
 def scheme_of(href: str) -> str:
     """The href's scheme in lower case; "file" for a plain path."""
-    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://?", href)
+    match = re.match(r"\s*([A-Za-z][A-Za-z0-9+.-]+):[/\\]", href)
     return match[1].lower() if match else "file"
 
 
@@ -109,9 +109,60 @@ def display_href(href: str) -> str:
     """The href without query, fragment, user and password, so that it can be logged, stored and shown."""
     if scheme_of(href) == "file":
         return href.split("?", 1)[0] if href.lower().startswith("file:") else href
-    parts = urlsplit(href)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+    return re.split(r"[?#]", _USER.sub(r"\1", href), maxsplit=1)[0]
+
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[\\/]{2}[^\s'\"<>]+")
+
+_USER = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*:[\\/]{2})(?:[^/?#@]*@|[^/?#@:]*:(?!\d*(?:[/?#]|$))[^?#]*@)+")
+"""User and password before a host; a password may hold "/" or "@", which no port does."""
+
+_PARAMETER = re.compile(
+    r"(?i)(?:\b|(?<=%3F)|(?<=%26))(sig(?:nature)?|[\w-]*(?:token|password|passwd|secret|credential|api[_-]?key|access[_-]?key(?:id)?"
+    r"|(?:-|_)signature)|pwd|authorization|skoid|key)(%3D|=)[^\s&;'\"<>,)]+"
+)
+"""A parameter of a signature or key that stands outside of a URL, as in the messages of http libraries."""
+
+_SCHEMES = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}")
+
+_MAY_HOLD = re.compile(r"(?i):[\\/]{2}|=|%3d|bearer|basic")
+
+CUT = "..."
+"""Stands for a value that was cut."""
+
+
+def without_secrets(text: str) -> str:
+    """The text with its URLs as `display_href` writes them, and without the values of parameters that hold keys.
+
+    All of a URL's user, query and fragment go, whatever their names. A key in a bucket, which may hold "?" and "#",
+    loses a part after them only if that has the form name=value.
+    """
+    if not _MAY_HOLD.search(text):
+        return text
+    text = _URL.sub(_shown_url, text)
+    if "=" in text or "%3" in text:
+        text = _PARAMETER.sub(rf"\1\2{CUT}", text)
+    return _SCHEMES.sub(rf"\1 {CUT}", text)
+
+
+def _shown_url(match: re.Match[str]) -> str:
+    url = _USER.sub(r"\1", match[0])
+    place, mark, rest = re.match(r"([^?#]*)([?#]?)(.*)", url, re.DOTALL).groups()  # type: ignore[union-attr]
+    if not mark or (mark == "#" and "=" not in rest):
+        return url
+    if "=" not in rest and not place.lower().startswith("http"):
+        return url
+    # The sentence around a URL goes on after it.
+    return place + (re.search(r"[):;,.!?\]}]*$", rest) or [""])[0]
+
+
+def json_without_secrets(plain: Any) -> Any:
+    """JSON values with every text, keys of mappings too, as `without_secrets` gives it."""
+    if isinstance(plain, str):
+        return without_secrets(plain)
+    if isinstance(plain, dict):
+        return {json_without_secrets(key): json_without_secrets(value) for key, value in plain.items()}
+    return [json_without_secrets(value) for value in plain] if isinstance(plain, (list, tuple)) else plain
 
 
 def address_scope(href: str) -> str:

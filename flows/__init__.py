@@ -9,7 +9,7 @@ monitor/        progress.json, logs, metrics, traces
 maintain/       status, clean, rerun, watch, backfill, push
 prefect_flows/  the flows that Prefect serves
 cli/            the command
-environment, machine, policies, errors, prefect_server, prefect_steps: what the wings share
+environment, machine, policies, errors, shown, prefect_server, prefect_steps: what the wings share
 python_api      the functions behind `import tilewright`
 
 The names below are loaded when they are first used.

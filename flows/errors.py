@@ -6,6 +6,8 @@ import re
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from tilewright.catalogs.hrefs import without_secrets
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -82,8 +84,8 @@ def is_own(error: BaseException) -> bool:
 
 
 def sentence(error: BaseException) -> str:
-    """An error in one line of at most 500 characters."""
-    words = " ".join(str(error).split()) or type(error).__name__
+    """An error in one line of at most 500 characters, without the secrets of its URLs."""
+    words = without_secrets(" ".join(str(error).split())) or type(error).__name__
     return words if len(words) <= 500 else f"{words[:497]}..."
 
 

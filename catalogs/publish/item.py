@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pystac
 
-from tilewright.catalogs.hrefs import display_href
+from tilewright.catalogs.hrefs import display_href, json_without_secrets
 from tilewright.catalogs.publish.validate import (
     CLASSIFICATION,
     FILE,
@@ -73,7 +73,8 @@ def build_item(product: ProductFacts) -> pystac.Item:
 
 def item_json(item: pystac.Item) -> dict[str, Any]:
     """The Item as JSON values, without a self link, with unchanged hrefs and keys in pystac's order."""
-    return item.to_dict(include_self_link=False, transform_hrefs=False)
+    plain: dict[str, Any] = json_without_secrets(item.to_dict(include_self_link=False, transform_hrefs=False))
+    return plain
 
 
 def _extensions(product: ProductFacts) -> list[str]:

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tilewright.catalogs.hrefs import display_href
+from tilewright.catalogs.hrefs import display_href, json_without_secrets
 from tilewright.catalogs.parquet import pyarrow
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _record(row: ManifestRow) -> dict[str, Any]:
         "checksum": " ".join(sorted({asset.checksum for asset in scene.assets if asset.checksum})) or None,
         "used_in_blocks": row.used_in_blocks,
         "assets": [{"band": asset.band, "href": asset.href, "checksum": asset.checksum} for asset in scene.assets],
-        "scene": json.dumps(scene.to_json(), sort_keys=True, allow_nan=False),
+        "scene": json.dumps(json_without_secrets(scene.to_json()), sort_keys=True, allow_nan=False),
     }
 
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import signal
+import sys
 import threading
+import traceback
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
+from typer.core import TyperGroup
 
-from tilewright.flows.errors import is_own
+from tilewright.flows.errors import is_own, sentence
+from tilewright.flows.shown import shown, shown_lines
+from tilewright.tasks.storage.errors import DISK_FULL_ERRNO, KEPT_NOTE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
+
+DEBUG = "--debug"
 
 REPEAT_SECONDS = 0.05
 """After this time Ctrl-C is raised again that fell into a callback whose exceptions Python drops."""
@@ -22,7 +30,10 @@ REPEAT_SECONDS = 0.05
 
 @contextmanager
 def exit_codes(*, resumable: bool = False) -> Iterator[None]:
-    """Exit 2 on a refused request, 1 on a failed run, 130 on Ctrl-C, each with one sentence and no traceback."""
+    """Exit 2 on a refused request, 1 on a failed run, 130 on Ctrl-C, each with one sentence and no traceback.
+
+    With `--debug` the trace of the error stands before the sentence.
+    """
     try:
         with _interrupt_over_import_error():
             yield
@@ -30,11 +41,44 @@ def exit_codes(*, resumable: bool = False) -> Iterator[None]:
         kept = " What is finished is kept: the same command goes on from there." if resumable else ""
         say(f"Interrupted.{kept}")
         raise typer.Exit(130) from None
-    except (ValueError, RuntimeError) as error:
-        if not is_own(error):
+    except (typer.Exit, typer.Abort, typer.BadParameter):
+        raise
+    except Exception as error:  # the one place where what nobody foresaw is put into words
+        if isinstance(error, OSError) and error.errno == errno.EPIPE:
             raise
-        say(str(error))
-        raise typer.Exit(2 if isinstance(error, ValueError) else 1) from None
+        if DEBUG in sys.argv:
+            typer.echo(shown_lines("".join(traceback.format_exception(error)).rstrip("\n")), err=True)
+        if is_own(error):
+            say(str(error))
+            raise typer.Exit(2 if isinstance(error, ValueError) else 1) from None
+        say(unforeseen(error))
+        raise typer.Exit(1) from None
+
+
+def unforeseen(error: Exception) -> str:
+    """One sentence about an error that is not ours: the machine's, or a fault of this program."""
+    said = sentence(error)
+    name = type(error).__name__
+    if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNO:
+        return f"The disk is full ({said}): make room. {KEPT_NOTE}"
+    if isinstance(error, MemoryError):
+        return f"The memory does not suffice ({said}): use fewer --workers or a smaller tile.block. {KEPT_NOTE}"
+    if isinstance(error, PermissionError | FileNotFoundError | NotADirectoryError | IsADirectoryError):
+        return f"{said}: check the path and its permissions."
+    return (
+        f"An error that was not foreseen ({name}: {said}). Run again with {DEBUG} for its trace, and report it with "
+        f"that. {KEPT_NOTE}"
+    )
+
+
+class DebugAnywhere(TyperGroup):
+    """The command, which takes `--debug` at any place among its words."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words without the option, which `exit_codes` looks up itself."""
+        words = args[: args.index("--")] if "--" in args else args
+        kept: list[str] = super().parse_args(ctx, [word for word in words if word != DEBUG] + args[len(words) :])
+        return kept
 
 
 @contextmanager
@@ -77,6 +121,6 @@ def _is_dropped(frame: FrameType | None) -> bool:
     return False
 
 
-def say(sentence: str) -> None:
+def say(words: str) -> None:
     """Print one sentence on stderr, after the command's name."""
-    typer.echo(f"tilewright: {' '.join(sentence.split())}", err=True)
+    typer.echo(f"tilewright: {shown(' '.join(words.split()))}", err=True)

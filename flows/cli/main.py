@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tilewright.flows.cli.exits import exit_codes, say
+from tilewright.flows.cli.exits import DebugAnywhere, exit_codes, say
 from tilewright.flows.cli.models import models_app
 from tilewright.flows.cli.options import AsJson, JobFile, OutputUri, Runner, Set, Target, Workers, print_json
 from tilewright.flows.cli.publish import push
 from tilewright.flows.cli.series import backfill, watch
+from tilewright.flows.shown import shown
 from tilewright.tasks.progress import Stage
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 
 app = typer.Typer(
+    cls=DebugAnywhere,
     name="tilewright",
     help="Maps the Earth with your model: STAC scenes in, exact tiled inference, COG + Zarr + STAC out.",
     no_args_is_help=True,
@@ -44,8 +46,11 @@ DemoFolder = Annotated[Path | None, typer.Option(help="Where the sample and the 
 
 
 @app.callback()
-def main() -> None:
-    """Take the common options; there are none."""
+def main(
+    *, debug: Annotated[bool, typer.Option("--debug", help="Show the trace of an error, with any command.")] = False
+) -> None:
+    """Take the common option."""
+    del debug  # found among the words by exit_codes
 
 
 @app.command()
@@ -192,7 +197,7 @@ def search(job: JobFile, changes: Set = [], *, as_json: AsJson = False) -> None:
         elif found.scenes:
             print_scenes(found.scenes)
         else:
-            typer.echo(no_scenes(checked, card, found))
+            typer.echo(shown(no_scenes(checked, card, found)))
         if found.scenes and (refusal := search_refusal(checked, card, found.scenes)):
             say(f"! A plan of this job is refused: {refusal}")
 
@@ -217,7 +222,7 @@ def clean(
 
             verb = "would go" if dry_run else "removed"
             what = f"{plural(len(removed), 'object')} {verb}." if removed else "Nothing to clean."
-            typer.echo(what + "".join(f"\n  {key}" for key in removed))
+            typer.echo(what + "".join(f"\n  {shown(key)}" for key in removed))
 
 
 @app.command()
@@ -237,7 +242,7 @@ def rerun(
         if as_json:
             print_json(comparison)
         else:
-            typer.echo(comparison["sentence"])
+            typer.echo(shown(comparison["sentence"]))
         if not comparison["identical"]:
             raise typer.Exit(1)
 

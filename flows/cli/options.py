@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from tilewright.flows.shown import shown_json
 
 JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="The job, a YAML or JSON file.")]
 
@@ -25,6 +26,5 @@ Workers = Annotated[int | None, typer.Option(min=1, max=1024, help="How many cor
 
 
 def print_json(plain: Any) -> None:
-    """Print one JSON document on stdout, its keys sorted."""
-    json.dump(plain, sys.stdout, indent=2, sort_keys=True, ensure_ascii=False)
-    sys.stdout.write("\n")
+    """Print one JSON document on stdout, its keys sorted, without secrets of URLs."""
+    sys.stdout.write(shown_json(plain, indent=2, sort_keys=True) + "\n")

@@ -8,6 +8,7 @@ import typer
 
 from tilewright.flows.cli.exits import exit_codes
 from tilewright.flows.cli.options import AsJson, Target, print_json
+from tilewright.flows.shown import shown
 
 
 def push(
@@ -27,4 +28,4 @@ def push(
         if as_json:
             print_json(pushed)
         else:
-            typer.echo("\n".join(push_lines(pushed)))
+            typer.echo("\n".join(shown(line) for line in push_lines(pushed)))

@@ -9,6 +9,7 @@ import typer
 
 from tilewright.flows.cli.exits import exit_codes
 from tilewright.flows.cli.options import AsJson, Runner, Workers, print_json
+from tilewright.flows.shown import shown
 
 Template = Annotated[Path, typer.Argument(metavar="JOB", help="The job; {period} or {name} in it is filled.")]
 
@@ -83,4 +84,4 @@ def _show(plain: list[dict[str, Any]], lines: list[str], *, as_json: bool) -> No
     if as_json:
         print_json(plain)
     else:
-        typer.echo("\n".join(lines))
+        typer.echo("\n".join(shown(line) for line in lines))

@@ -11,6 +11,7 @@ from rich.text import Text
 from shapely.geometry import shape
 
 from tilewright.catalogs.search import left_out_sentence
+from tilewright.flows.shown import shown
 from tilewright.tasks.grid.areas import covered_share
 from tilewright.tasks.plan.footprints import percent_below
 from tilewright.tasks.report.format import plural
@@ -35,10 +36,12 @@ MAX_WIDTH = 100
 def print_estimate(plan: Plan, estimate: Estimate, *, more: Sequence[tuple[str, str]] = ()) -> None:
     """Print the dry run, one figure a line, then the (label, text) of ``more``, then the plan's warnings."""
     console = _console()
-    console.print(Text(f"Plan of {plan.name}", style="bold"))
+    console.print(Text(f"Plan of {shown(plan.name)}", style="bold"))
     _print_facts(console, [*estimate.lines(plan), *more])
     for warning in plan.warnings:
-        first, *rest = textwrap.wrap(f"! {warning}", console.width, break_long_words=False, break_on_hyphens=False)
+        first, *rest = textwrap.wrap(
+            f"! {shown(warning)}", console.width, break_long_words=False, break_on_hyphens=False
+        )
         console.print(Text(first[:2], style="yellow") + Text(first[2:]), soft_wrap=True)
         for line in rest:
             console.print(Text(line), soft_wrap=True)
@@ -103,7 +106,7 @@ def print_models(cards: Sequence[ModelCard]) -> None:
     """Print the registry: a model's name and task, then its inputs and layers."""
     console = _console()
     for card in cards:
-        console.print(Text(card.name, style="bold") + Text(f"  {', '.join(card.tasks)}"), soft_wrap=True)
+        console.print(Text(shown(card.name), style="bold") + Text(shown(f"  {', '.join(card.tasks)}")), soft_wrap=True)
         reads = "; ".join(f"{entry.collection} {' '.join(entry.bands)}" for entry in card.inputs)
         gives = ", ".join(layer for output in card.outputs for layer in output.layers)
         _print_facts(console, [("  reads", reads), ("  gives", gives)])
@@ -112,7 +115,7 @@ def print_models(cards: Sequence[ModelCard]) -> None:
 def print_card(card: ModelCard) -> None:
     """Print the inputs and outputs of a card."""
     console = _console()
-    console.print(Text(card.name, style="bold") + Text(f"  {', '.join(card.tasks)}"), soft_wrap=True)
+    console.print(Text(shown(card.name), style="bold") + Text(shown(f"  {', '.join(card.tasks)}")), soft_wrap=True)
     facts = [("sha256", card.sha256)]
     for entry in card.inputs:
         pixels = f" at {entry.resolution:g} m" if entry.resolution else ""
@@ -139,7 +142,7 @@ def _console() -> Console:
 
 def _print_facts(console: Console, facts: Iterable[tuple[str, str]]) -> None:
     """Print (label, text) in two columns, the text wrapped in its column."""
-    rows = list(facts)
+    rows = [(shown(label), shown(words)) for label, words in facts]
     indent = max(len(label) for label, _ in rows) + 2
     for label, words in rows:
         lines = textwrap.wrap(words, max(console.width - indent, 20), break_on_hyphens=False) or [""]
@@ -153,6 +156,7 @@ def _print_columns(
     console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[int] | set[int]
 ) -> None:
     """Print aligned columns, those in ``right`` flush right; the last column is never wrapped."""
+    rows = [[shown(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in [headings, *rows]) for column in range(len(headings))]
 
     def line(row: Sequence[str]) -> str:
@@ -169,4 +173,4 @@ def _print_columns(
 
 def _print_line(console: Console, words: str) -> None:
     # Text of catalogs and cards is never markup, and a path or an id must be copyable as a whole.
-    console.print(Text(words), soft_wrap=True)
+    console.print(Text(shown(words)), soft_wrap=True)

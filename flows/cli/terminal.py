@@ -18,6 +18,7 @@ from rich.progress import (
 from rich.text import Text
 
 from tilewright.flows.run.outcome import closing_lines
+from tilewright.flows.shown import shown
 from tilewright.tasks.progress import Advance, Event, Notice, Stage
 
 if TYPE_CHECKING:
@@ -104,12 +105,12 @@ class Terminal:
             case Advance() if self.task is not None:
                 self._advance(event, self.task)
             case Notice():
-                self.console.print(Text("! ", style="yellow") + Text(event.text), soft_wrap=True)
+                self.console.print(Text("! ", style="yellow") + Text(shown(event.text)), soft_wrap=True)
             case _:
                 pass
 
     def _start(self, stage: Stage) -> None:
-        words = f"{STAGE_WORDS.get(stage.name, stage.name)}{f' ({stage.note})' if stage.note else ''}"
+        words = shown(f"{STAGE_WORDS.get(stage.name, stage.name)}{f' ({stage.note})' if stage.note else ''}")
         if self.task is not None:
             self.bars.remove_task(self.task)
         self.bars.start()
@@ -131,7 +132,7 @@ class Terminal:
         """Print the closing summary in place of the bar."""
         self.bars.stop()
         for line in closing_lines(outcome):
-            self.out.print(line, markup=False)
+            self.out.print(shown(line), markup=False)
 
     def close_demo(self, outcomes: Iterable[Outcome]) -> None:
         """Print the summary of each demo product as soon as it is done, then the next steps."""

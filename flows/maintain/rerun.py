@@ -25,6 +25,7 @@ from tilewright.tasks.publish.part_items import part_item_names
 from tilewright.tasks.read.gdal import gdal_path, reading_env
 from tilewright.tasks.storage.errors import StorageError, StoreError
 from tilewright.tasks.storage.ledger import ENTRIES, json_digest, read_entries
+from tilewright.tasks.storage.secrets import join, public_plan
 from tilewright.tasks.storage.storage import REMOTE, open_storage
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _plan_of(original: Storage, plain: Mapping[str, Any]) -> Plan:
         raise StoreError(
             f"The plan {asset['href']} is not the one the Item {plain.get('id')} was made with: restore it."
         )
-    return ExistingProduct(uri=original.uri, plain=json.loads(content), complete=True).plan()
+    return ExistingProduct(uri=original.uri, plain=join(original, json.loads(content)), complete=True).plan()
 
 
 def _settings(plain: Mapping[str, Any]) -> RunSettings:
@@ -106,7 +107,7 @@ def _settings(plain: Mapping[str, Any]) -> RunSettings:
 
 def _rebuild(plan: Plan, settings: RunSettings, storage: Storage, listener: Listener) -> None:
     existing = read_existing(storage)
-    if existing is not None and json_digest(existing.plain) != json_digest(plan.to_json()):
+    if existing is not None and json_digest(public_plan(existing.plain)) != json_digest(public_plan(plan.to_json())):
         raise StoreError(f"{storage.uri} holds another product: give another --output for the rebuilt one.")
     if existing is not None and existing.complete:
         return

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
 from tilewright.flows.errors import classify, sentence
+from tilewright.flows.shown import shown_json
 from tilewright.tasks.progress import Advance, Notice, Stage
-from tilewright.tasks.read.failures import without_query
 
 if TYPE_CHECKING:
     from tilewright.tasks.progress import Event
@@ -52,7 +51,7 @@ class JsonLog:
             self.write("error", sentence(error), error_class=classify(error).value, **failing)
 
     def write(self, level: str, message: str, *, block: str = "", item: str = "", **more: Any) -> None:
-        """Write one record; query strings of URLs are cut, because they hold signatures."""
+        """Write one record; users, passwords and queries of URLs are cut, because they hold keys."""
         record = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "level": level,
@@ -60,10 +59,10 @@ class JsonLog:
             "stage": self.stage,
             "block": block,
             "item": item,
-            "message": without_query(message),
+            "message": message,
             **more,
         }
-        print(json.dumps(record, ensure_ascii=False, default=str), file=self.stream, flush=True)
+        print(shown_json(record, default=str), file=self.stream, flush=True)
 
 
 class _Records(logging.Handler):

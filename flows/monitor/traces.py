@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from tilewright.flows.errors import classify, sentence
 from tilewright.tasks.progress import Advance, Stage
-from tilewright.tasks.read.failures import without_query
 
 if TYPE_CHECKING:
     from tilewright.tasks.progress import Event
@@ -43,7 +42,7 @@ class TraceListener:
         self._end_stage()
         if error is not None:
             self.root.set_attribute("tilewright.error_class", classify(error).value)
-            self.root.set_status(self.trace.StatusCode.ERROR, without_query(sentence(error)))
+            self.root.set_status(self.trace.StatusCode.ERROR, sentence(error))
         self.root.end()
 
     def _child(self, name: str, parent: Any, *, start: int | None = None) -> Any:

@@ -7,8 +7,10 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tilewright.catalogs.hrefs import json_without_secrets
 from tilewright.tasks.storage.errors import StorageError, StoreError
 from tilewright.tasks.storage.ledger import json_digest, read_plan
+from tilewright.tasks.storage.secrets import check_joined
 from tilewright.tasks.storage.storage import STATE_FOLDER, open_storage
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ class ExistingProduct:
                 f"{self.uri} was begun with Tilewright {frozen} (plan format {self.plain.get('format')}), this is "
                 f"{current} (format {PLAN_FORMAT}): finish it with that version. Or u{NEXT_STEPS[1:]}"
             )
+        check_joined(self.plain, self.uri)
         try:
             return Plan.from_json(self.plain)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -98,7 +101,8 @@ def check_same_request(existing: ExistingProduct, job: Job, card: ModelCard) -> 
 
     source = resolve_source(job.source, base=job.base).to_json()
     requested: dict[str, Any] = {**job.request(), "source": source, "model": card.digest}
-    frozen = existing.plain.get("request") or {}
+    # A token that was renewed is no other request.
+    requested, frozen = json_without_secrets(requested), json_without_secrets(existing.plain.get("request") or {})
     differing = sorted(key for key in {*requested, *frozen} if requested.get(key) != frozen.get(key))
     if differing:
         raise StoreError(f"{existing.uri} was begun with another request: {', '.join(differing)} differ. {NEXT_STEPS}")

@@ -29,6 +29,7 @@ from tilewright.tasks.storage.ledger import (
     json_digest,
     read_plan,
 )
+from tilewright.tasks.storage.secrets import public_plan
 from tilewright.tasks.storage.storage import open_storage
 
 if TYPE_CHECKING:
@@ -97,7 +98,9 @@ def _prepare_output(run: Run) -> None:
         remove_product(storage)
     elif run.replaces is not None:
         replace_plan(storage, run.replaces.get("layers", ()), plan)
-    if not freeze_plan(storage, plan.to_json()) and json_digest(read_plan(storage)) != json_digest(plan.to_json()):
+    if not freeze_plan(storage, plan.to_json()) and json_digest(public_plan(read_plan(storage) or {})) != json_digest(
+        public_plan(plan.to_json())
+    ):
         raise StoreError(
             f"Another run began in {storage.uri} meanwhile: run the same command again to see where it is."
         )

@@ -86,12 +86,13 @@ def _plan_to_follow(
     if existing is not None and not options.update:
         return existing.plan()
     from tilewright.tasks.storage.ledger import json_digest
+    from tilewright.tasks.storage.secrets import public_plan
 
     listener(Stage(name="plan", note="anew" if existing is not None else ""))
     plan = new_plan(job, card)
     if existing is not None:
         check_renewal(existing, plan)
-        if existing.complete and json_digest(plan.to_json()) == json_digest(existing.plain):
+        if existing.complete and json_digest(public_plan(plan.to_json())) == json_digest(public_plan(existing.plain)):
             return None
     for warning in plan.warnings:
         listener(Notice(text=warning))

@@ -10,7 +10,7 @@ import numpy as np
 
 from tilewright.tasks.publish.layers import MAX_PARALLEL_FILES, PART_ITEM, product_parts
 from tilewright.tasks.storage.errors import StoreError
-from tilewright.tasks.storage.ledger import ENTRIES, PLAN
+from tilewright.tasks.storage.ledger import ENTRIES, PLAN, replace_frozen
 from tilewright.tasks.storage.lock import LOCK
 from tilewright.tasks.storage.storage import STATE_FOLDER
 from tilewright.tasks.zarr.declare import BLOCKS, STORE, StoredLayer, declare_store
@@ -109,7 +109,7 @@ def replace_plan(storage: Storage, layers: Iterable[str], plan: Plan) -> None:
     """Replace a plan that has these layers by a new one; the Item and layers that the new plan lacks are removed."""
     storage.delete(["item.json"])
     remove_layers(storage, sorted({*layers} - {*plan.raster.layers}))
-    storage.write_json(PLAN, plan.to_json())
+    replace_frozen(storage, plan.to_json())
 
 
 def remove_layers(storage: Storage, names: Iterable[str]) -> None:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tilewright.catalogs.hrefs import json_without_secrets
 from tilewright.catalogs.publish.collection import update_collection
 from tilewright.catalogs.publish.geoparquet import add_items
 from tilewright.catalogs.publish.item import build_item, item_json
@@ -21,6 +22,7 @@ from tilewright.tasks.report.preview import Frame, write_preview
 from tilewright.tasks.report.render import render_report
 from tilewright.tasks.report.sections import headline
 from tilewright.tasks.storage.ledger import PLAN
+from tilewright.tasks.storage.secrets import drop_published
 from tilewright.tasks.storage.storage import json_bytes, staging_folder
 from tilewright.tasks.zarr.store import remove_waiting
 from tilewright.tasks.zarr.thumbnail import read_thumbnail
@@ -67,7 +69,7 @@ def publish_product(
     """
     storage, plan = worker.storage, worker.plan
     small = _small_layers(storage, plan, written)
-    report = report_json(worker, entries, written, small, run)
+    report: dict[str, Any] = json_without_secrets(report_json(worker, entries, written, small, run))
     pictures = _draw_layers(written, small, run.background)
     with staging_folder(storage) as folder:
         _stage_files(folder, plan, entries, pictures, report)
@@ -86,6 +88,7 @@ def publish_product(
     # All that the blocks hold is in the layers by now; a run that ends here verifies it there.
     remove_waiting(storage)
     storage.write_json("item.json", plain["item.json"])
+    drop_published(storage)
     return report
 
 

@@ -7,12 +7,14 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
+from tilewright.catalogs.hrefs import without_secrets
+
 _QUERY = re.compile(r"\?[^\s'\"<>]*")
 
 
 def without_query(text: str) -> str:
-    """The text without the query strings of its URLs, because they hold signatures."""
-    return _QUERY.sub("", text)
+    """The text without the users, passwords and queries of its URLs, because they hold signatures and keys."""
+    return _QUERY.sub("", without_secrets(text))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

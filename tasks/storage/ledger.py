@@ -7,7 +7,9 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tilewright.catalogs.hrefs import json_without_secrets
 from tilewright.tasks.storage.errors import StoreError
+from tilewright.tasks.storage.secrets import join, write_apart
 from tilewright.tasks.storage.storage import STATE_FOLDER
 
 if TYPE_CHECKING:
@@ -78,18 +80,25 @@ def json_digest(plain: object) -> str:
 
 def freeze_plan(storage: Storage, plan: Mapping[str, Any]) -> bool:
     """True if the plan was written; False if storage holds a plan already, which is kept."""
-    return storage.create_json(PLAN, plan)
+    if storage.read(PLAN) is not None:
+        return False
+    return storage.create_json(PLAN, write_apart(storage, plan))
+
+
+def replace_frozen(storage: Storage, plan: Mapping[str, Any]) -> None:
+    """Write a plan in place of the one that storage holds."""
+    storage.write_json(PLAN, write_apart(storage, plan))
 
 
 def read_plan(storage: Storage) -> dict[str, Any] | None:
-    """The frozen plan, or None if no run has begun.
+    """The frozen plan with the secrets of its hrefs, or None if no run has begun.
 
     Raises StoreError for a file that is not a plan.
     """
     plan = storage.read_json(PLAN)
     if plan is not None and not isinstance(plan, dict):
         raise StoreError(f"{PLAN} in {storage.uri} is not a plan: restore it, or run again with --replace.")
-    return plan
+    return None if plan is None else join(storage, plan)
 
 
 def write_entry(storage: Storage, entry: BlockEntry) -> None:
@@ -124,11 +133,20 @@ def remove_entries(storage: Storage, names: Iterable[str]) -> None:
 
 def write_failures(storage: Storage, failures: Iterable[Mapping[str, str]]) -> None:
     """Replace the list of failures, one JSON object per line."""
-    lines = [json.dumps(dict(failure), sort_keys=True, ensure_ascii=False) for failure in failures]
+    lines = [json.dumps(json_without_secrets(dict(failure)), sort_keys=True) for failure in failures]
     storage.write(FAILURES, "".join(line + "\n" for line in lines).encode())
 
 
 def read_failures(storage: Storage) -> tuple[dict[str, str], ...]:
-    """The failures of the last run, oldest first."""
+    """The failures of the last run, oldest first, without lines that were cut off or are no failure."""
     content = storage.read(FAILURES) or b""
-    return tuple(json.loads(line) for line in content.decode().splitlines() if line)
+    rows = (_failure(line) for line in content.split(b"\n"))
+    return tuple(row for row in rows if row)
+
+
+def _failure(line: bytes) -> dict[str, str]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return {str(key): str(value) for key, value in row.items()} if isinstance(row, dict) else {}

@@ -16,6 +16,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import LocalStore, from_url
 
+from tilewright.catalogs.hrefs import json_without_secrets
 from tilewright.tasks.storage.errors import StorageError, StoreError, call_with_retries, reason
 
 if TYPE_CHECKING:
@@ -228,8 +229,13 @@ def _bucket(uri: str, options: Mapping[str, str]) -> Any:
 
 
 def json_bytes(plain: object) -> bytes:
-    """A value as UTF-8 JSON with sorted keys: the same value gives the same bytes."""
-    return json.dumps(plain, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False).encode()
+    """A value as UTF-8 JSON with sorted keys: the same value gives the same bytes.
+
+    No URL in it keeps its user, password or query.
+    """
+    return json.dumps(
+        json_without_secrets(plain), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False
+    ).encode()
 
 
 @contextmanager

@@ -36,7 +36,7 @@ FLOORS = {
         {"publish"},
     ],
     "flows": [
-        {"errors", "environment", "machine"},
+        {"errors", "environment", "machine", "shown"},
         {"job"},
         {"policies", "prefect_server"},
         {"prefect_steps", "plan", "monitor"},
@@ -57,6 +57,7 @@ BETWEEN = {
     # A card is a STAC Item: its schemas are those of the catalogs, and there is one validator.
     "models.card": {"catalogs.schemas"},
     "tasks.grid": {"models.measure"},
+    "tasks.storage": {"catalogs.hrefs"},
     "tasks.read": {"catalogs.gdal", "catalogs.hrefs", "catalogs.s3", "catalogs.scene"},
     "tasks.cube": {"catalogs.passes", "catalogs.scene"},
     "tasks.compose": {"catalogs.passes", "catalogs.scene", "models.spec"},
@@ -66,7 +67,7 @@ BETWEEN = {
         *("catalogs.passes", "catalogs.scene"),
     },
     "tasks.report": {"catalogs.scene", "models.spec"},
-    "tasks.publish": {"catalogs.footprint", "catalogs.publish", "models.card", "models.spec"},
+    "tasks.publish": {"catalogs.footprint", "catalogs.hrefs", "catalogs.publish", "models.card", "models.spec"},
 }
 """What a wing may import of other packages; a wing of tasks that is not named: nothing. Flows may import them all."""
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -26,9 +27,39 @@ def test_what_ends_a_command_is_one_sentence_and_a_code(capsys, error, code, wor
     assert (ended.value.exit_code, capsys.readouterr().err) == (code, words)
 
 
-def test_an_error_that_is_not_ours_keeps_its_traceback():
-    with pytest.raises(ValueError, match="somebody else's"), exit_codes():
-        raise ValueError("somebody else's")
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ValueError("somebody else's"), "An error that was not foreseen (ValueError: somebody else's)"),
+        (ZeroDivisionError("by zero"), "not foreseen (ZeroDivisionError: by zero). Run again with --debug"),
+        (RecursionError("maximum depth"), "not foreseen (RecursionError: maximum depth)"),
+        (OSError(errno.ENOSPC, "No space left on device"), "The disk is full ([Errno 28] No space left on device)"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "The disk is full"),
+        (MemoryError("Unable to allocate 9 TiB"), "The memory does not suffice (Unable to allocate 9 TiB)"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), "check the path and its permissions"),
+        (KeyError("https://h.org/a?sig=S3CR3T\x1b[2J"), "(KeyError: 'https://h.org/a"),
+    ],
+)
+def test_an_error_that_is_not_ours_is_one_sentence_too(capsys, error, words):
+    with pytest.raises(typer.Exit) as ended, exit_codes():
+        raise error
+    said = capsys.readouterr().err
+    assert ended.value.exit_code == 1
+    assert words in said
+    assert said.count("\n") == 1
+    assert "\x1b" not in said
+    assert "S3CR3T" not in said
+
+
+def test_the_trace_of_an_error_is_shown_on_request(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["tilewright", "run", "--debug"])
+    with pytest.raises(typer.Exit), exit_codes():
+        raise ValueError("somebody else's \x1b[2J https://h.org/a?sig=S3CR3T")
+    said = capsys.readouterr().err
+    assert "Traceback (most recent call last)" in said
+    assert said.rstrip("\n").splitlines()[-1].startswith("tilewright: An error that was not foreseen")
+    assert "\x1b" not in said
+    assert "S3CR3T" not in said
 
 
 def import_broken_off():

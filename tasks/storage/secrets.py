@@ -1,0 +1,109 @@
+"""The secrets of a frozen plan, kept apart from it: users, passwords and queries of its hrefs."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from tilewright.catalogs.hrefs import json_without_secrets
+from tilewright.tasks.storage.errors import StoreError
+from tilewright.tasks.storage.storage import STATE_FOLDER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from tilewright.tasks.storage.storage import Storage
+
+
+SECRETS = f"{STATE_FOLDER}/secrets.json"
+"""A list of [path of keys and positions in the plan, value]. No Item, manifest or report leads to it."""
+
+COUNT = "secrets_apart"
+"""The key of a written plan that says how many of its values stand in SECRETS."""
+
+
+def write_apart(storage: Storage, plan: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan as it may be read by anybody; the values that hold secrets are written to SECRETS.
+
+    In a folder that file is for its owner alone to read. In a bucket whoever may read the product's keys may read it,
+    until `drop_published`.
+    """
+    found = [[list(path), value] for path, value in _secrets(plan, ())]
+    public: dict[str, Any] = json_without_secrets(dict(plan))
+    if not found:
+        return public
+    content = json.dumps(found, sort_keys=True, ensure_ascii=False).encode()
+    if storage.folder is None:
+        storage.write(SECRETS, content)
+    else:
+        _write_private(storage, content)
+    return {**public, COUNT: len(found)}
+
+
+def join(storage: Storage, plan: dict[str, Any]) -> dict[str, Any]:
+    """A written plan with its secrets, as it was made; as it is where they are gone."""
+    apart = storage.read_json(SECRETS) if plan.get(COUNT) else None
+    if not isinstance(apart, list) or len(apart) != plan.get(COUNT):
+        return plan
+    whole = {key: value for key, value in plan.items() if key != COUNT}
+    try:
+        for path, value in apart:
+            _put(whole, path, value)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise StoreError(f"{SECRETS} in {storage.uri} is not of its plan: run again with --replace.") from error
+    return whole
+
+
+def check_joined(plan: Mapping[str, Any], uri: str) -> None:
+    """Check that no secret of a plan is missing, since its hrefs could not be read.
+
+    Raises StoreError where some are.
+    """
+    if plan.get(COUNT):
+        raise StoreError(
+            f"{plan[COUNT]} hrefs of the plan in {uri} had a user, password or query, and {SECRETS} that holds them is "
+            "not there: restore it, or run the job again with --update or --replace."
+        )
+
+
+def public_plan(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan without secrets: what two plans are compared by, since a token that was renewed changes no pixel."""
+    plain: dict[str, Any] = json_without_secrets({key: value for key, value in plan.items() if key != COUNT})
+    return plain
+
+
+def drop_published(storage: Storage) -> None:
+    """Remove the secrets of a product in a bucket, which may be open to all once it is published."""
+    if storage.remote:
+        storage.delete([SECRETS])
+
+
+def _secrets(plain: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """(path, value) of every text that holds a secret, and of every mapping one of whose keys does."""
+    if isinstance(plain, dict) and all(json_without_secrets(key) == key for key in plain):
+        for key, value in plain.items():
+            yield from _secrets(value, (*path, key))
+    elif isinstance(plain, (list, tuple)):
+        for position, value in enumerate(plain):
+            yield from _secrets(value, (*path, position))
+    elif json_without_secrets(plain) != plain:
+        yield path, plain
+
+
+def _put(whole: Any, path: Sequence[str | int], value: Any) -> None:
+    *above, last = path
+    for key in above:
+        whole = whole[key]
+    whole[last] = value
+
+
+def _write_private(storage: Storage, content: bytes) -> None:
+    """Write the file of a local product, readable for its owner alone from its first byte on."""
+    assert storage.folder is not None, "only a folder has permissions"
+    path = storage.folder / SECRETS
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+    draft.replace(path)
