@@ -32,20 +32,18 @@ def text(value: object) -> str | None:
 
 
 def number(value: object) -> float | None:
-    """The value as a float, or None; "nan", "inf" and "-inf" are numbers as the raster extension writes them."""
-    if isinstance(value, bool):
+    """The value as a float, or None; "nan", "inf" and "-inf" are numbers as the raster extension writes them.
+
+    A whole number that no float holds is None.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
-    if isinstance(value, int | float):
+    if isinstance(value, str) and (named := NAMED_NUMBERS.get(value.strip().lower())) is not None:
+        return named
+    try:
         return float(value)
-    if isinstance(value, str):
-        named = NAMED_NUMBERS.get(value.strip().lower())
-        if named is not None:
-            return named
-        try:
-            return float(value)
-        except ValueError:
-            return None
-    return None
+    except (ValueError, OverflowError):
+        return None
 
 
 def integer(value: object) -> int | None:

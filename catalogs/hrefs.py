@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import posixpath
 import re
+import unicodedata
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +24,12 @@ URL_CHARACTERS = "%/:?#[]@!$&'()*+,;=-._~"
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 REMOTE_SCHEMES = ("http", "https", "s3")
+
+TRANSLATED = tuple(ipaddress.IPv6Network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96"))
+"""Networks whose last 32 bits are an IPv4 address. Source: RFC 6052, section 2.1; RFC 8215; RFC 2765."""
+
+METADATA = (ipaddress.ip_address("fd00:ec2::254"), ipaddress.ip_address("100.100.100.200"))
+"""Addresses beside the link-local ones at which clouds hand out the keys of a machine."""
 
 PRIVATE_SUFFIXES = (".local", ".localhost", ".internal", ".intranet", ".lan", ".home", ".svc", ".arpa")
 
@@ -176,7 +183,8 @@ def address_scope(href: str) -> str:
         return "file"
     if scheme not in {"http", "https"}:
         return "public"
-    host = (urlsplit(href).hostname or "").rstrip(".").lower()
+    # As a client's IDNA does it: digits in circles and the dots of other scripts become plain ones.
+    host = unicodedata.normalize("NFKC", urlsplit(href).hostname or "").replace("\u3002", ".").rstrip(".").lower()
     address = _ip_address(host)
     if address is not None:
         return _ip_scope(address)
@@ -196,6 +204,8 @@ def check_href(href: str, *, origin: str, hosts: Sequence[str] = ()) -> str:
         CatalogError: the href is not allowed.
     """
     shown = display_href(href)
+    if (unclear := _unclear(href)) is not None:
+        raise CatalogError(f"{shown}: {unclear}; refused")
     scope, origin_scope = address_scope(href), address_scope(origin)
     if scope == "file":
         if origin_scope != "file":
@@ -212,6 +222,31 @@ def check_href(href: str, *, origin: str, hosts: Sequence[str] = ()) -> str:
             f"{shown}: leads to a {scope} address, which a {origin_scope} catalog must not name; refused"
         )
     return href
+
+
+def _unclear(href: str) -> str | None:
+    """The reason why two clients may not agree on the place an href leads to, None for a plain one."""
+    if re.search(r"[\0\ud800-\udfff]", href):
+        return "it holds characters that no name has"
+    if scheme_of(href) == "file":
+        if str(local_path(href)).startswith("/vsi"):
+            return "it is a path of GDAL's own"
+        far = href.lower().startswith("file://") and urlsplit(href).netloc.lower() not in {"", "localhost"}
+        return "it is a file of another machine" if far else None
+    authority = re.match(r"[A-Za-z][^:]*://([^/?#\\]*)(?=[/?#]|$)", href)
+    if authority is None or re.search(r"[\x00-\x1f\x7f]", href):
+        return "a URL is written scheme://host/path, without backslashes and control characters"
+    host = authority[1].rpartition("@")[2]
+    if not re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]@:%\s]+)(:\d{0,5})?", host) or not _parses(href):
+        return "its host is not written as a name or an address"
+    return None
+
+
+def _parses(href: str) -> bool:
+    try:
+        return urlsplit(href).hostname is not None
+    except ValueError:
+        return False
 
 
 def _allowed_scopes(origin_scope: str) -> tuple[str, ...]:
@@ -245,10 +280,22 @@ def _shorthand_number(part: str) -> int:
 
 
 def _ip_scope(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
+    if isinstance(address, ipaddress.IPv6Address) and (inner := _embedded(address)) is not None:
+        address = inner
     if address.is_loopback or address.is_unspecified:
         return "loopback"
-    if address.is_link_local:
+    if address.is_link_local or address in METADATA:
         return "link-local"
-    return "public" if address.is_global else "private"
+    return "public" if address.is_global and not address.is_multicast else "private"
+
+
+def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that an IPv6 address leads to: mapped, compatible, 6to4, Teredo or translated (RFC 6052)."""
+    number = int(address)
+    if address.ipv4_mapped or address.sixtofour:
+        return address.ipv4_mapped or address.sixtofour
+    if address.teredo:
+        return address.teredo[1]
+    translated = any(address in network for network in TRANSLATED)
+    compatible = number >> 32 == 0 and number > 1
+    return ipaddress.IPv4Address(number & 0xFFFFFFFF) if translated or compatible else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -66,6 +67,7 @@ def read_acquisition(item: Mapping[str, Any]) -> Acquisition:
     generated = first(*(instant(properties.get(key)) for key in GENERATION_TIMES))
     updated = instant(properties.get("updated"))
     mode = text(properties.get("sar:instrument_mode"))
+    cloud = number(properties.get("eo:cloud_cover"))
     return Acquisition(
         datetime=taken,
         end=end,
@@ -73,7 +75,7 @@ def read_acquisition(item: Mapping[str, Any]) -> Acquisition:
         granule=_granule(item),
         orbit_state=orbit_state.lower() if orbit_state else None,
         relative_orbit=integer(properties.get("sat:relative_orbit")),
-        cloud_cover=number(properties.get("eo:cloud_cover")),
+        cloud_cover=cloud if cloud is not None and math.isfinite(cloud) else None,
         baseline=_baseline(item),
         mode=mode.upper() if mode else None,
         sequence=_sequence(item),

@@ -70,9 +70,11 @@ def read_area(value: object, *, base: Path | None = None) -> Area:
 def _box(numbers: list[Any]) -> BaseGeometry:
     if len(numbers) != 4 or not all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in numbers):
         raise AreaError(f"a box is four numbers minx, miny, maxx, maxy in degrees (given: {numbers}).")
-    west, south, east, north = (float(number) for number in numbers)
+    # Compared before they become floats, which huge whole numbers cannot.
+    west, south, east, north = numbers
     if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south <= 90 and -90 <= north <= 90):
         raise AreaError(f"{numbers} leaves the globe: longitudes are -180..180, latitudes -90..90, longitude first.")
+    west, south, east, north = (float(number) for number in numbers)
     if south >= north or west == east or (west, east) == (180, -180):
         raise AreaError(f"{numbers} is empty: expected minx, miny, maxx, maxy with miny < maxy and minx < maxx.")
     if west - east < 180 and west > east:

@@ -20,6 +20,9 @@ MAX_JOB_BYTES = 16 * 2**20
 
 REMOTE = re.compile(r"^[a-z0-9+]+://")
 
+Coordinate = Annotated[float, Field(ge=-1e9, le=1e9)]
+"""A coordinate of a grid: no CRS of the Earth in metres or feet has larger ones."""
+
 
 class _PlainLoader(yaml.SafeLoader):
     """YAML without dates of its own: a day stays the text that a person wrote, and the period says what is wrong."""
@@ -44,7 +47,7 @@ class GridOptions(_Options):
 
     crs: str = "utm"
     resolution: float | None = Field(default=None, gt=0)
-    bounds: tuple[float, float, float, float] | None = None
+    bounds: tuple[Coordinate, Coordinate, Coordinate, Coordinate] | None = None
 
 
 class TileOptions(_Options):

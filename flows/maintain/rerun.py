@@ -13,12 +13,14 @@ import numpy as np
 import rasterio
 from rasterio.windows import Window
 
+from tilewright.catalogs.hrefs import check_href
 from tilewright.flows.environment import reading_settings, storage_options
 from tilewright.flows.plan.model_card import load_plan_card
 from tilewright.flows.run.context import Run, RunSettings
 from tilewright.flows.run.existing import ExistingProduct, check_output, read_existing
 from tilewright.flows.run.pipeline import make_product
 from tilewright.flows.runners.run_options import RunOptions
+from tilewright.flows.runners.worker import plan_source
 from tilewright.tasks.block.worker import WorkerSettings
 from tilewright.tasks.progress import silent
 from tilewright.tasks.publish.part_items import part_item_names
@@ -94,7 +96,11 @@ def _plan_of(original: Storage, plain: Mapping[str, Any]) -> Plan:
         raise StoreError(
             f"The plan {asset['href']} is not the one the Item {plain.get('id')} was made with: restore it."
         )
-    return ExistingProduct(uri=original.uri, plain=join(original, json.loads(content)), complete=True).plan()
+    plan = ExistingProduct(uri=original.uri, plain=join(original, json.loads(content)), complete=True).plan()
+    source = plan_source(plan)
+    for href in {asset.href for entry in plan.inputs for scene in entry.scenes for asset in scene.assets}:
+        check_href(href, origin=source.href, hosts=source.hosts)
+    return plan
 
 
 def _settings(plain: Mapping[str, Any]) -> RunSettings:

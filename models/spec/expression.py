@@ -47,6 +47,9 @@ MAX_CHARACTERS: Final = 1000
 
 MAX_DEPTH: Final = 40
 
+LARGEST: Final = float(np.finfo(np.float32).max)
+"""The largest number of an expression, which is computed in float32."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expression:
@@ -91,18 +94,30 @@ def _check(node: ast.expr, names: list[str], *, field: str, depth: int) -> None:
     children = _operands(node)
     if children is None or depth > MAX_DEPTH:
         allowed = f"+ - * / **, numbers, band names and {', '.join(FUNCTIONS)}"
-        raise CardError(f"{field} holds {ast.unparse(node)[:60]!r}, which is not allowed there; use {allowed}")
+        if depth > MAX_DEPTH:
+            raise CardError(f"{field} is nested more than {MAX_DEPTH} deep; write several derived bands")
+        raise CardError(f"{field} holds {_written(node)!r}, which is not allowed there; use {allowed}")
     if isinstance(node, ast.Name):
         names.append(node.id)
     for child in children:
         _check(child, names, field=field, depth=depth + 1)
 
 
+def _written(node: ast.expr) -> str:
+    try:
+        return ast.unparse(node)[:60]
+    except RecursionError:
+        return "..."
+
+
 def _operands(node: ast.expr) -> tuple[ast.expr, ...] | None:
     """The sub-expressions of an allowed node, None for a node that is not allowed."""
     match node:
-        case ast.Name() | ast.Constant(value=int() | float()) if not isinstance(getattr(node, "value", 0), bool):
+        case ast.Name():
             return ()
+        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
+            # Larger numbers are infinite as float32, and a large whole number is an error there.
+            return () if abs(value) <= LARGEST else None
         case ast.BinOp(left=left, op=op, right=right) if type(op) in BINARY:
             return (left, right)
         case ast.UnaryOp(op=op, operand=operand) if type(op) in UNARY:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import time
 import zlib
@@ -10,6 +11,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.error import HTTPError, URLError
+from urllib.parse import unquote, urlsplit
 from urllib.request import Request, urlopen
 
 from rasterio.errors import RasterioError
@@ -136,7 +138,8 @@ def _server_answer(signed: str, reason: str, policy: RetryPolicy) -> ServerAnswe
 
 def _request_first_byte(url: str, timeout_s: float) -> ServerAnswer:
     """The server's answer for the first byte: GDAL reports neither the status of a failed range nor Retry-After."""
-    request = Request(url, headers={"Range": "bytes=0-0"})  # noqa: S310 - http(s) only, see the caller
+    plain, headers = _without_user(url)
+    request = Request(plain, headers={"Range": "bytes=0-0", **headers})  # noqa: S310 - http(s) only, see the caller
     try:
         with urlopen(request, timeout=timeout_s) as response:  # noqa: S310
             return ServerAnswer(status=response.status)
@@ -146,6 +149,16 @@ def _request_first_byte(url: str, timeout_s: float) -> ServerAnswer:
             return ServerAnswer(status=error.code, retry_after_s=wait)
     except (URLError, OSError, ValueError):
         return ServerAnswer(status=None)
+
+
+def _without_user(url: str) -> tuple[str, dict[str, str]]:
+    """The URL without its user and password, and the header that says them: Python's client wants them apart."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return url, {}
+    sign = base64.b64encode(unquote(user).encode()).decode()
+    return parts._replace(netloc=host).geturl(), {"Authorization": f"Basic {sign}"}
 
 
 def retry_after_s(retry_after: str | None, *, sent: str | None) -> float | None:

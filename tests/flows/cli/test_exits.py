@@ -78,8 +78,10 @@ def test_an_import_that_ctrl_c_broke_off_is_an_interrupt(capsys):
         assert ended.value.exit_code == 130
         assert "What is finished is kept: the same command goes on from there." in capsys.readouterr().err
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        with pytest.raises(ImportError), exit_codes():
+        with pytest.raises(typer.Exit) as ended, exit_codes():
             raise ImportError("really missing")
+        assert ended.value.exit_code == 1
+        assert "(ImportError: really missing)" in capsys.readouterr().err
     finally:
         signal.signal(signal.SIGINT, before)
 
