@@ -122,10 +122,10 @@ def read_pass(
             out[...] = np.nan
         # The first scene is read into the result itself.
         values = here if n_read == 0 else np.empty(here.shape, dtype=out.dtype)
-        seen = _read_bands(scene, window, usable, request, reads, values=values, threads=threads)
+        seen, tidy = _read_bands(scene, window, usable, request, reads, values=values, threads=threads)
         if n_read:
             np.copyto(here, values, where=seen)
-        elif not seen.all():
+        elif not tidy:
             np.copyto(here, np.float32(np.nan), where=~seen)
         holes[window] &= ~seen
         n_read += 1
@@ -163,8 +163,11 @@ def _read_bands(
     *,
     values: np.ndarray,
     threads: int,
-) -> np.ndarray:
-    """Read a scene's bands into `values` (band, y, x); True where the scene sees a usable pixel, (y, x)."""
+) -> tuple[np.ndarray, bool]:
+    """Read a scene's bands into `values` (band, y, x): (True where the scene sees a usable pixel (y, x), tidy).
+
+    Tidy: `values` are NaN everywhere else already.
+    """
     present = [number for number, band in enumerate(request.bands) if scene.asset(band.band) is not None]
     for number in set(range(len(request.bands))) - set(present):
         values[number] = np.nan
@@ -178,11 +181,15 @@ def _read_bands(
     else:
         all_read = all(read(number) for number in present)
     if not present or not all_read:
-        return np.zeros_like(usable)
-    missing = np.isnan(values[present[0]])
+        return np.zeros_like(usable), False
+    somewhere = np.isnan(values[present[0]])
+    everywhere = somewhere.copy()
     for number in present[1:]:
-        missing |= np.isnan(values[number])
-    return usable & ~missing
+        missing = np.isnan(values[number])
+        somewhere |= missing
+        everywhere &= missing
+    seen = usable & ~somewhere
+    return seen, bool((seen != everywhere).all())
 
 
 def _around(holes: np.ndarray) -> Window | None:
