@@ -11,7 +11,7 @@ from tilewright.catalogs.fields import first, integer, listing, mapping, number,
 from tilewright.catalogs.sensors import BANDS, BandFacts, band_facts, band_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tilewright.catalogs.sources.source import Source
 
@@ -79,7 +79,9 @@ def find_bands(item: Mapping[str, Any], collection: str, source: Source) -> list
     band_map = source.bands.get(collection, {})
     map_only = bool(band_map) and collection not in BANDS
     best: dict[str, BandCandidate] = {}
-    detected = () if map_only else _detected_bands(item, collection)
+    detected = () if map_only else tuple(_detected_bands(item, collection))
+    if collection not in BANDS:
+        detected = _told_apart(detected)
     for candidate in (*_mapped_bands(item, collection, band_map), *detected):
         known = best.get(candidate.band)
         if known is None or (candidate.band not in band_map and candidate.rank < known.rank):
@@ -87,6 +89,20 @@ def find_bands(item: Mapping[str, Any], collection: str, source: Source) -> list
     order = {facts.band: position for position, facts in enumerate(BANDS.get(collection, ()))}
     found = list(best.values()) if collection in BANDS else _by_common_name(best)
     return sorted(found, key=lambda candidate: (order.get(candidate.band, len(order)), candidate.band))
+
+
+def _told_apart(detected: Sequence[BandCandidate]) -> tuple[BandCandidate, ...]:
+    """The bands of a collection without a table; those of one name that nothing tells apart go by their places.
+
+    The name is then common to them, so that who asks for it is told the places.
+    """
+    ties = Counter((candidate.band, candidate.rank[:4]) for candidate in detected)
+    return tuple(
+        replace(candidate, band=candidate.names[-1], names=candidate.names[-1:], common=candidate.band)
+        if ties[candidate.band, candidate.rank[:4]] > 1
+        else candidate
+        for candidate in detected
+    )
 
 
 def _by_common_name(best: Mapping[str, BandCandidate]) -> list[BandCandidate]:

@@ -100,3 +100,38 @@ def test_one_band_may_be_asked_for_by_two_names(tmp_path: Path) -> None:
 def test_a_band_that_no_name_means_is_refused_with_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match=r"psscene has no band yellow; it has: blue, coastal, green, green_i, nir"):
         found(tmp_path, "yellow", stack("a", 1, *SUPERDOVE))
+
+
+def same_name_in(*places: tuple[str, int], size: float | None = None) -> dict[str, Any]:
+    """An item of a collection without a table whose assets hold bands named red: (asset, number of bands named so)."""
+    plain = item("a", 1, collection="psscene")
+    plain["assets"] = {key: {"href": f"{key}.tif", "bands": [{"name": "red"}] * n_bands} for key, n_bands in places}
+    if size is not None:
+        plain["assets"][places[-1][0]]["proj:transform"] = [size, 0, 0, 0, -size, 0]
+    return plain
+
+
+@pytest.mark.parametrize(
+    ("places", "shown"),
+    [
+        ([("morning", 1), ("noon", 1)], "morning, noon"),
+        ([("both", 2)], "both_1, both_2"),
+        ([("sr", 1), ("toa", 1), ("udm", 1)], "sr, toa, udm"),
+    ],
+)
+def test_one_name_of_several_bands_asks_for_their_places(
+    places: list[tuple[str, int]], shown: str, tmp_path: Path
+) -> None:
+    with pytest.raises(CatalogError, match=f"red is the common name of {shown} in item a: ask for one by its own"):
+        found(tmp_path, "red", same_name_in(*places))
+    asked = shown.rsplit(", ", maxsplit=1)[-1]
+    key, n_bands = places[-1]
+    assert found(tmp_path, asked, same_name_in(*places)) == [("a", f"{key}.tif", n_bands)]
+
+
+def test_an_asset_called_like_the_band_is_the_one_that_is_meant(tmp_path: Path) -> None:
+    assert found(tmp_path, "red", same_name_in(("red", 1), ("red-jp2", 1))) == [("a", "red.tif", 1)]
+
+
+def test_of_two_pixel_sizes_the_one_that_is_said_is_taken(tmp_path: Path) -> None:
+    assert found(tmp_path, "red", same_name_in(("coarse", 1), ("fine", 1), size=10.0)) == [("a", "fine.tif", 1)]
