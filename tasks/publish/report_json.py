@@ -81,6 +81,7 @@ def report_json(
         **plan.search_json(),
         "warnings": [
             *_unseen_warning(_missing_percent(n_valid, n_requested)),
+            *_unclassed_warnings(written, n_valid=n_valid),
             *plan.warnings,
             *([worker.model.session.note] if worker.model.session.note else []),
         ],
@@ -193,6 +194,17 @@ def _unseen_warning(missing: float) -> list[str]:
         return []
     return [
         "No pixel of the area has a value: none was observed. Widen the period, or look at how cloudy its scenes are."
+    ]
+
+
+def _unclassed_warnings(written: WrittenLayers, *, n_valid: int) -> list[str]:
+    """The warnings of layers of classes in which observed pixels came out as nodata: they are no class of the card."""
+    found = ((layer.spec, n_valid - layer.facts.valid_pixels) for layer in written.layers if layer.spec.classes)
+    return [
+        f"Layer {spec.name}: {100 * lacking / n_valid:.3g} % of the observed pixels have no class, as the model gave "
+        "numbers that its card does not name."
+        for spec, lacking in found
+        if lacking > 0
     ]
 
 

@@ -12,12 +12,13 @@ import pytest
 import rasterio
 import rioxarray  # noqa: F401 -- registers .rio
 import xarray as xr
+from onnx import TensorProto
 from rio_cogeo.cogeo import cog_validate
 from typer.testing import CliRunner
 
 from tests.support.danube import SCENE, water_fields, water_job, write_water_job
-from tests.support.graphs import conv_stack
-from tests.support.worlds import write_card
+from tests.support.graphs import Draft, conv_stack
+from tests.support.worlds import World, pixel_job, write_card
 from tilewright.catalogs.publish.validate import validate_item
 from tilewright.catalogs.sample.build import SAMPLE_AREA, SAMPLE_CHANGE_AFTER, SAMPLE_CHANGE_BEFORE, SAMPLE_WATER_PERIOD
 from tilewright.flows.cli.main import app
@@ -298,6 +299,23 @@ def test_a_map_of_clouds_alone_says_so_wherever_it_is_told(real, tmp_path):
     with xr.open_zarr(tmp_path / "out" / "data.zarr") as opened:
         assert opened.observations.dtype == np.uint16, "0 observations are a number"
         assert int(opened.observations.max()) == 0
+
+
+def test_a_model_that_gives_numbers_that_are_no_class_is_told_of(tmp_path):
+    """A label of 7 that the card does not name is nodata in the map, which must not go unsaid."""
+    red = np.where(np.arange(128)[None] < 32, 7, 1).repeat(128, axis=0).astype(np.float32)
+    world = World(tmp_path / "world")
+    world.add(red, "red", unit="reflectance")
+    draft = Draft()
+    labels = draft.node("Squeeze", draft.node("Cast", "x", to=TensorProto.INT64), draft.constant(np.array([1])))
+    ports = [("x", TensorProto.FLOAT, ["batch", 1, "h", "w"])], [(labels, "y", TensorProto.INT64, ["batch", "h", "w"])]
+    head = {"name": "y", "classes": ("low", "high"), "dims": ("batch", "height", "width")}
+    card = write_card(
+        tmp_path / "card", draft.model_many(*ports), inputs=[{"name": "x", "bands": ["red"]}], outputs=[head]
+    )
+    made = run_job(pixel_job(world, card, tmp_path / "out", rows=(0, 128), cols=(0, 128)))
+    (sentence,) = [text for text in made.report["warnings"] if text.startswith("Layer class")]
+    assert sentence.startswith("Layer class: 25 % of the observed pixels have no class")
 
 
 def write_veg_card(folder):
