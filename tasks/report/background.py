@@ -47,7 +47,8 @@ def background_picture(plan: Plan, access: Access, *, max_size: int) -> np.ndarr
     small_geobox = geobox.zoom_to((round(geobox.shape[0] / shrink), round(geobox.shape[1] / shrink)))
     failures = FailureLog(tolerance=len(scenes) * len(VISIBLE) * 2)
     bands = tuple(dict.fromkeys((*VISIBLE, *entry.mask.bands)))
-    resampling = "average" if shrink > 1 else "bilinear"
+    # Overviews serve bilinear; an average would be of the full pixels wherever any are missing.
+    resampling = "bilinear"
     # Its reads are neither counted nor among the failures of the product.
     own = replace(access, failures=failures, stats=None, block="picture")
     cube = load_cube(scenes, small_geobox, bands, resampling=resampling, access=own)
