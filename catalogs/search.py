@@ -110,7 +110,7 @@ def search_items(
     radiometry: str = "auto",
     read_overview: Callable[[BandAsset], NDArray[np.generic]] | None = None,
 ) -> Found:
-    """What `search_scenes` finds, with the items left out and why the others do not count.
+    """The scenes that `search_scenes` finds, with the items left out and why the others do not count.
 
     Raises:
         CatalogError: as there, but not where no item can be used.

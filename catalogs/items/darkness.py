@@ -1,4 +1,4 @@
-"""What the pixels of a scene say on ESA's offset: with it in the DN, hardly a pixel of a visible band is below 1000.
+"""The pixels of a scene on ESA's offset: with it in the DN, hardly a pixel of a visible band is below 1000.
 
 If the DN contain the offset, a value below 1000 is a negative reflectance: over dark water and shadow the noise of a
 true scene goes a little below. Without the offset every dark surface lies far below, in all visible bands. A scene

@@ -87,7 +87,7 @@ def _fitting(
 
 
 def _readings(scale: float, offset: float, facts: BandFacts | None) -> Iterator[tuple[float, float]]:
-    """What the two numbers may have been meant as: upside down, in percent, in DN, with the other sign."""
+    """The ways in which the two numbers may have been meant: upside down, in percent, in DN, with the other sign."""
     scales = [abs(scale), *([1 / abs(scale)] if scale else []), *([facts.scale] if facts else [])]
     for meant in scales:
         yield from ((meant, offset), (meant, -offset), (meant, offset * meant), (meant, -offset * meant))

@@ -112,7 +112,7 @@ def pixel_contradiction(scene: Scene, read_overview: ReadOverview) -> str | None
 
 
 def pixel_verdict(scene: Scene, read_overview: ReadOverview) -> Verdict | None:
-    """What the pixels say of a scene in state offset-in-dn; None for other scenes.
+    """The verdict of the pixels on a scene in state offset-in-dn; None for other scenes.
 
     The first visible band that can be read settles it, unless it contradicts with less than half of its pixels: then up
     to two more and the scene classes are looked at, and all bands must.

@@ -154,7 +154,7 @@ def _failures(spec: InputSpec, band: str, looks: Sequence[HeaderLook]) -> Iterat
 
 
 def _contradictions(looks: Sequence[HeaderLook]) -> Iterator[str]:
-    """What items and headers say differently, each with the first item that it is true of."""
+    """The differences between items and headers, each with the first item that it is true of."""
     said: set[str] = set()
     for look in looks:
         assert look.header is not None, "only looks with a header are compared"

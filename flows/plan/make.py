@@ -174,7 +174,7 @@ def _exactness(card: ModelCard, facts: ModelFacts, raster: RasterPlan) -> tuple[
 
 
 def _unproven(receptive: ReceptiveField) -> str:
-    """What was seen of a model whose receptive field is not proven, as a clause."""
+    """The findings on a model whose receptive field is not proven, as a clause."""
     if receptive.verdict == "measured":
         seen = f" ({receptive.seen})" if receptive.seen else ""
         return f"measured, not proven: {receptive.reason}; tiled equals whole as far as was tried{seen}"
