@@ -57,8 +57,16 @@ class StoreError(ValueError):
     """An output that cannot be used; the message names the output, the reason and what to do."""
 
 
+class LockHeldError(StoreError):
+    """An output that another run is writing. Nothing is wrong with the request: it may be made again later."""
+
+
 class StorageError(RuntimeError):
     """A read or write that storage refused during a run."""
+
+
+class FencedError(RuntimeError):
+    """A write that was not done, because the run it belongs to does not own the output any more."""
 
 
 def call_with_retries(action: Callable[[], T], *, operation: str, uri: str, remote: bool) -> T:

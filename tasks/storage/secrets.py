@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.hrefs import json_without_secrets
@@ -34,10 +33,7 @@ def write_apart(storage: Storage, plan: Mapping[str, Any]) -> dict[str, Any]:
     if not found:
         return public
     content = json.dumps(found, sort_keys=True, ensure_ascii=False).encode()
-    if storage.folder is None:
-        storage.write(SECRETS, content)
-    else:
-        _write_private(storage, content)
+    storage.write_private(SECRETS, content)
     return {**public, COUNT: len(found)}
 
 
@@ -96,14 +92,3 @@ def _put(whole: Any, path: Sequence[str | int], value: Any) -> None:
     for key in above:
         whole = whole[key]
     whole[last] = value
-
-
-def _write_private(storage: Storage, content: bytes) -> None:
-    """Write the file of a local product, readable for its owner alone from its first byte on."""
-    assert storage.folder is not None, "only a folder has permissions"
-    path = storage.folder / SECRETS
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-    draft.replace(path)

@@ -8,53 +8,49 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
-from obstore.store import LocalStore, from_url
+from obstore.store import LocalStore
 
 from tilewright.catalogs.hrefs import json_without_secrets
+from tilewright.tasks.storage.bucket import CA_BUNDLE, open_bucket, parts_of, unchanged
 from tilewright.tasks.storage.errors import StorageError, StoreError, call_with_retries, reason
+from tilewright.tasks.storage.fence import STATE_FOLDER, check_bucket, check_folder
+from tilewright.tasks.storage.guard import STAGING, copy_file, guarded, place_file, put_file, remove_file, remove_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from zarr.storage import ObjectStore as ZarrObjectStore
+    from zarr.abc.store import Store as ZarrStore
+
+    from tilewright.tasks.storage.fence import Fence
 
 
-__all__ = ["Storage", "StorageError", "StoreError", "json_bytes", "open_storage"]
+__all__ = ["CA_BUNDLE", "STATE_FOLDER", "Storage", "StorageError", "StoreError", "json_bytes", "open_storage"]
 
 T = TypeVar("T")
 
 REMOTE = re.compile(r"^(s3|gs|az|abfss?|https?)://")
 
-RETRIES = {
-    "max_retries": 8,
-    "backoff": {"init_backoff": timedelta(seconds=0.2), "max_backoff": timedelta(seconds=10), "base": 2},
-    "retry_timeout": timedelta(seconds=120),
-}
-"""The client's own retries after 5xx, 429 and broken connections: they outlast a minute of throttling."""
-
-REQUEST_SECONDS = 120
-"""The timeout of one request with its body: a shard of 16 MB over a line of 1 Mbit/s."""
-
-CA_BUNDLE = "ca_bundle"
-"""The option that is ours, not obstore's: the PEM file of the authorities whose certificates are trusted."""
-
-STATE_FOLDER = ".tilewright"
-"""The prefix of a product's plan, ledger and other state."""
+CONDITION_TRIES = 4
+"""Tries of a conditional put that another writer of the same run came before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storage:
-    """One prefix of one object store. Keys are relative, ``/``-separated; ``uri`` holds no credentials."""
+    """One prefix of one object store. Keys are relative, ``/``-separated; ``uri`` holds no credentials.
+
+    With a ``fence`` every write and removal raises FencedError once the output does not belong to that run any more.
+    """
 
     uri: str
     root: Any
     options: Mapping[str, str] = field(default_factory=dict, repr=False)
+    fence: Fence | None = None
 
     @property
     def folder(self) -> Path | None:
@@ -95,15 +91,35 @@ class Storage:
 
     def etag(self, key: str) -> str | None:
         """A tag that changes with the object's content, from its metadata alone; None if there is no such object."""
-        try:
-            found = self.call_with_retries(f"look at {key} in", lambda: obstore.head(self.root, key))
-        except FileNotFoundError:
-            return None
-        return found.get("e_tag") or f"{found['last_modified'].isoformat()}-{found['size']}"
+        found = self._head(key)
+        return found and (found.get("e_tag") or f"{found['last_modified'].isoformat()}-{found['size']}")
+
+    def check_fence(self) -> None:
+        """Check that the output still belongs to the run of the fence. Raises FencedError; nothing without a fence."""
+        if self.fence is not None and self.folder is not None:
+            with guarded(self.folder):
+                check_folder(self.fence, self.folder)
+        elif self.fence is not None:
+            fence = self.fence
+            self.call_with_retries("look at the lock of", lambda: check_bucket(fence, self.root, self.uri))
 
     def write(self, key: str, content: bytes) -> None:
         """Put a whole object in place of any existing one; a reader gets the old or the new one."""
-        self._put(key, content)
+        if self.fence is None:
+            self._put(key, content)
+        elif self.folder is not None:
+            folder, fence = self.folder, self.fence
+            self.call_with_retries(f"write {key} to", lambda: put_file(folder, key, content, fence))
+        else:
+            self._put_unchanged(key, content)
+
+    def write_private(self, key: str, content: bytes) -> None:
+        """Put an object as ``write`` does; in a folder it is readable for its owner alone from its first byte on."""
+        if self.folder is None:
+            self.write(key, content)
+            return
+        folder, fence = self.folder, self.fence
+        self.call_with_retries(f"write {key} to", lambda: put_file(folder, key, content, fence, private=True))
 
     def write_json(self, key: str, plain: object) -> None:
         """Put a value as JSON in place of any existing object."""
@@ -111,27 +127,68 @@ class Storage:
 
     def create_json(self, key: str, plain: object) -> bool:
         """True if the value was put as JSON; False, and nothing written, if the object exists (conditional put)."""
+        content = json_bytes(plain)
+        if self.fence is not None and self.folder is not None:
+            folder, fence = self.folder, self.fence
+            return self.call_with_retries(f"write {key} to", lambda: put_file(folder, key, content, fence, create=True))
+        self.check_fence()
         try:
-            self._put(key, json_bytes(plain), mode="create")
+            self._put(key, content, mode="create")
         except (AlreadyExistsError, PreconditionError):
             return False
         return True
 
     def upload(self, key: str, path: Path) -> None:
         """Put a whole local file (multipart if it is large) in place of any existing object."""
-        self._put(key, path)
+        if self.fence is None:
+            self._put(key, path)
+        elif self.folder is not None:
+            folder, fence = self.folder, self.fence
+            self.call_with_retries(f"write {key} to", lambda: copy_file(folder, key, path, fence))
+        else:
+            self.check_fence()
+            # An upload takes minutes; it is completed after the last part, which comes after another check.
+            self._put(key, lambda: parts_of(path, then=self.check_fence))
 
     def move_file(self, key: str, path: Path) -> None:
         """Put a whole local file as ``upload`` does, but move it if it is on the disk of a storage folder."""
         if self.folder is None or self.folder.stat().st_dev != path.stat().st_dev:
             self.upload(key, path)
             return
-        target = self.folder / key
-        self.call_with_retries(f"write {key} to", lambda: path.replace(target))
+        folder, fence = self.folder, self.fence
+        if fence is None:
+            self.call_with_retries(f"write {key} to", lambda: path.replace(folder / key))
+        else:
+            self.call_with_retries(f"write {key} to", lambda: place_file(folder, key, path, fence))
 
-    def _put(self, key: str, content: bytes | Path, **options: Any) -> None:
+    def _put_unchanged(self, key: str, content: bytes) -> None:
+        """Put an object in a bucket, unless somebody changed it after the fence was checked.
+
+        The version is read first and the lock afterwards: a version read while the lock was ours is no later owner's.
+        """
+        for _ in range(CONDITION_TRIES):
+            found = self._head(key)
+            self.check_fence()
+            try:
+                self._put(key, content, mode=unchanged(found))
+            except (AlreadyExistsError, PreconditionError):
+                continue
+            return
+        self.check_fence()
+        raise StorageError(f"Cannot write {key} to {self.uri}: it is changed all the time by others.")
+
+    def _head(self, key: str) -> Any | None:
         try:
-            self.call_with_retries(f"write {key} to", lambda: obstore.put(self.root, key, content, **options))
+            return self.call_with_retries(f"look at {key} in", lambda: obstore.head(self.root, key))
+        except FileNotFoundError:
+            return None
+
+    def _put(self, key: str, content: bytes | Path | Callable[[], Any], **options: Any) -> None:
+        def put() -> object:
+            return obstore.put(self.root, key, content() if callable(content) else content, **options)
+
+        try:
+            self.call_with_retries(f"write {key} to", put)
         except FileNotFoundError as error:
             raise StorageError(f"Cannot write {key} to {self.uri}: the bucket or folder is not there.") from error
 
@@ -165,30 +222,48 @@ class Storage:
         """Remove objects; missing ones are ignored."""
         for key in keys:
             try:
-                self.call_with_retries(f"remove {key} from", lambda key=key: obstore.delete(self.root, key))  # type: ignore[misc]
+                self.call_with_retries(f"remove {key} from", partial(self._delete, key))
             except FileNotFoundError:
                 continue
 
+    def _delete(self, key: str) -> None:
+        if self.fence is not None and self.folder is not None:
+            remove_file(self.folder, key, self.fence)
+            return
+        self.check_fence()
+        obstore.delete(self.root, key)
+
     def delete_below(self, prefix: str) -> None:
         """Remove every object below a prefix; on a bucket in as few requests as it allows."""
+        if self.folder is not None and self.fence is not None:
+            folder, fence = self.folder, self.fence
+            self.call_with_retries(f"remove {prefix} from", lambda: remove_folder(folder, prefix, fence))
+            return
         if self.folder is not None:
             shutil.rmtree(self.folder / prefix, ignore_errors=True)
             return
         keys = list(self.keys(prefix))
+        self.check_fence()
         try:
             self.call_with_retries(f"remove {prefix} from", lambda: obstore.delete(self.root, keys))
         except FileNotFoundError:
             # Some were removed by a request whose answer was lost.
             self.delete(list(self.keys(prefix)))
 
-    def zarr(self, prefix: str, *, read_only: bool = False) -> ZarrObjectStore[Any]:
+    def zarr(self, prefix: str, *, read_only: bool = False) -> ZarrStore:
         """The Zarr store under a prefix."""
         # The import takes half a second, and a call on a finished product does not need it.
         from zarr.storage import ObjectStore as ZarrObjectStore  # noqa: PLC0415
 
         if self.folder is not None:
-            return ZarrObjectStore(LocalStore(self.folder / prefix, mkdir=not read_only), read_only=read_only)
-        return ZarrObjectStore(_bucket(f"{self.uri}/{prefix}", self.options), read_only=read_only)
+            store = ZarrObjectStore(LocalStore(self.folder / prefix, mkdir=not read_only), read_only=read_only)
+        else:
+            store = ZarrObjectStore(open_bucket(f"{self.uri}/{prefix}", self.options), read_only=read_only)
+        if self.fence is None or read_only:
+            return store
+        from tilewright.tasks.storage.fenced_zarr import FencedStore  # noqa: PLC0415
+
+        return FencedStore(store, storage=self, prefix=prefix)
 
 
 def open_storage(uri: str, *, options: Mapping[str, str] | None = None, create: bool = False) -> Storage:
@@ -198,7 +273,7 @@ def open_storage(uri: str, *, options: Mapping[str, str] | None = None, create: 
     """
     if REMOTE.match(uri):
         try:
-            return Storage(uri=uri.rstrip("/"), root=_bucket(uri, options or {}), options=dict(options or {}))
+            return Storage(uri=uri.rstrip("/"), root=open_bucket(uri, options or {}), options=dict(options or {}))
         except (BaseError, ValueError) as error:
             raise StoreError(f"The output {uri} cannot be opened: {reason(error)}.") from error
     if "://" in uri:
@@ -213,19 +288,6 @@ def open_storage(uri: str, *, options: Mapping[str, str] | None = None, create: 
     except OSError as error:
         raise StoreError(f"The output {uri} cannot be written: {error.strerror or error}. Choose another.") from error
     return Storage(uri=str(folder), root=root)
-
-
-def _bucket(uri: str, options: Mapping[str, str]) -> Any:
-    """The object store at a URI; plain http is allowed only if the endpoint is plain http."""
-    client: dict[str, Any] = {"timeout": timedelta(seconds=REQUEST_SECONDS)}
-    if options.get("endpoint", "").startswith("http://"):
-        client["allow_http"] = True
-    if ca_bundle := options.get(CA_BUNDLE):
-        client["root_certificate"] = Path(ca_bundle).read_bytes()
-    settings: dict[str, Any] = {"client_options": client, "retry_config": RETRIES}
-    if config := {name: value for name, value in options.items() if name != CA_BUNDLE}:
-        settings["config"] = config
-    return from_url(uri, **settings)
 
 
 def json_bytes(plain: object) -> bytes:
@@ -243,7 +305,7 @@ def staging_folder(storage: Storage) -> Iterator[Path]:
     """An empty temporary folder: inside a local product, so that both are on one disk, else the system's."""
     parent = None
     if storage.folder is not None:
-        parent = storage.folder / STATE_FOLDER / "staging"
+        parent = storage.folder / STAGING
         parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=parent) as folder:
         yield Path(folder)

@@ -1,0 +1,60 @@
+"""The object store of a bucket: how its client is set up, and what its puts are made of."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from obstore.store import from_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+
+RETRIES = {
+    "max_retries": 8,
+    "backoff": {"init_backoff": timedelta(seconds=0.2), "max_backoff": timedelta(seconds=10), "base": 2},
+    "retry_timeout": timedelta(seconds=120),
+}
+"""The client's own retries after 5xx, 429 and broken connections: they outlast a minute of throttling."""
+
+REQUEST_SECONDS = 120
+"""The timeout of one request with its body: a shard of 16 MB over a line of 1 Mbit/s."""
+
+CA_BUNDLE = "ca_bundle"
+"""The option that is ours, not obstore's: the PEM file of the authorities whose certificates are trusted."""
+
+PART_BYTES = 5 * 2**20
+"""Bytes of a file that an upload takes at a time. Source: S3, the least size of a part."""
+
+
+def open_bucket(uri: str, options: Mapping[str, str]) -> Any:
+    """The object store at a URI; plain http is allowed only if the endpoint is plain http."""
+    client: dict[str, Any] = {"timeout": timedelta(seconds=REQUEST_SECONDS)}
+    if options.get("endpoint", "").startswith("http://"):
+        client["allow_http"] = True
+    if ca_bundle := options.get(CA_BUNDLE):
+        client["root_certificate"] = Path(ca_bundle).read_bytes()
+    settings: dict[str, Any] = {"client_options": client, "retry_config": RETRIES}
+    if config := {name: value for name, value in options.items() if name != CA_BUNDLE}:
+        settings["config"] = config
+    return from_url(uri, **settings)
+
+
+def unchanged(found: Mapping[str, Any] | None) -> Any:
+    """The mode of a put that fails where an object is not as it was ``found`` (its metadata; None: there was none)."""
+    # Google compares the version, the others the tag.
+    return "create" if found is None else {"e_tag": found.get("e_tag"), "version": found.get("version")}
+
+
+def parts_of(path: Path, *, then: Callable[[], None]) -> Path | Iterator[bytes]:
+    """What an upload of a file is made of; of a large one ``then`` is called after the last part, to fail it."""
+    return path if path.stat().st_size <= PART_BYTES else _read_parts(path, then)
+
+
+def _read_parts(path: Path, then: Callable[[], None]) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while part := file.read(PART_BYTES):
+            yield part
+    then()

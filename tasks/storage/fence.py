@@ -1,0 +1,91 @@
+"""The fence of a run: each of its writes is refused once its output belongs to another run.
+
+On a folder the check and the write are one step (`guard.py`). On a bucket they are two requests, and between them a
+process may be stopped for any time. A plain put of a shard, an upload or a removal that it then sends does land: the
+run that took over verifies what it lists before it writes its Item. Small documents (ledger entries, records, Items)
+are put on the condition that nobody changed them since before the check, so that nothing that a later owner has written
+is replaced by an earlier one. A bucket that ignores such conditions has the check alone.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import obstore
+
+from tilewright.tasks.storage.errors import FencedError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+STATE_FOLDER = ".tilewright"
+"""The prefix of a product's plan, ledger and other state."""
+
+LOCK = f"{STATE_FOLDER}/lock.json"
+"""The object that names the owner of a product. It stays when a run ends, with the state `released`."""
+
+HELD, RELEASED = "held", "released"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fence:
+    """The ownership under which a run writes: its id, and the number of its acquisition of the output's lock.
+
+    Each acquisition has a greater ``generation`` than those before it. Pickled to workers on other machines.
+    """
+
+    run: str
+    generation: int
+
+    def check(self, content: bytes | None, uri: str) -> None:
+        """Check the content of the lock of ``uri``, None where there is none. Raises FencedError unless it is ours."""
+        if not self.owns(content):
+            raise FencedError(
+                f"{uri} {_what_happened(content, self)}. Nothing more was written to it, and what is finished is kept: "
+                "run the same command again to see where it stands."
+            )
+
+    def owns(self, content: bytes | None) -> bool:
+        """True if the content of a lock says that this run holds it."""
+        lock = lock_fields(content)
+        mine = (lock.get("run"), lock.get("generation")) == (self.run, self.generation)
+        return mine and lock.get("state") == HELD
+
+
+def lock_fields(content: bytes | None) -> dict[str, Any]:
+    """The fields of a lock; empty for no lock, and for one that is no JSON object."""
+    try:
+        fields = json.loads(content or b"")
+    except (ValueError, RecursionError):
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def _what_happened(content: bytes | None, fence: Fence) -> str:
+    lock = lock_fields(content)
+    if not lock:
+        return "lost its lock: it was removed or damaged from outside while this run was writing"
+    if lock.get("run") == fence.run:
+        return "was released by this run, which has ended"
+    return f"was taken over by another run ({lock.get('run')} on {lock.get('host')}): leave it to that run"
+
+
+def check_folder(fence: Fence, folder: Path) -> None:
+    """Check a folder's lock; the caller holds the guard. Raises FencedError."""
+    try:
+        content = (folder / LOCK).read_bytes()
+    except FileNotFoundError:
+        content = None
+    fence.check(content, str(folder))
+
+
+def check_bucket(fence: Fence, root: Any, uri: str) -> None:
+    """Check a bucket's lock with one request. Raises FencedError, and what the object store raises."""
+    try:
+        content = bytes(obstore.get(root, LOCK).bytes())
+    except FileNotFoundError:
+        content = None
+    fence.check(content, uri)

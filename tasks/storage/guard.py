@@ -1,0 +1,219 @@
+"""Writes into a folder that other processes write too: whole files, each put in its place under the folder's guard.
+
+The guard is a file lock. Writers share it for the microseconds in which they look whose product this is and rename a
+finished file; an acquisition of the product's lock has it alone. So no write of an earlier owner falls behind a later
+one's acquisition, however long its process was stopped before.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from tilewright.tasks.storage.errors import StorageError
+from tilewright.tasks.storage.fence import STATE_FOLDER, check_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tilewright.tasks.storage.fence import Fence
+
+
+GUARD = f"{STATE_FOLDER}/.taking"
+
+STAGING = f"{STATE_FOLDER}/staging"
+
+WAIT_SECONDS = 60.0
+"""Seconds for which the guard is waited for. It is held for microseconds, unless its process is stopped just then."""
+
+POLL_SECONDS = 0.002
+
+STAGED = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+
+NO_FILE_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+"""Answers of file systems without file locks. Check and write are then two steps, as in a bucket."""
+
+
+@contextmanager
+def guarded(folder: Path, *, alone: bool = False) -> Iterator[None]:
+    """Holds the guard of a product's folder, shared with other writers or ``alone``.
+
+    Raises StorageError if it is not free within a minute.
+    """
+    descriptor = _locked(folder / GUARD, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def put_file(
+    folder: Path,
+    key: str,
+    content: bytes | memoryview,
+    fence: Fence | None,
+    *,
+    create: bool = False,
+    private: bool = False,
+) -> bool:
+    """True if the file was put in place whole; False if it exists and was to be created.
+
+    A ``private`` file is its owner's alone to read. Raises FencedError if the folder belongs to another run.
+    """
+    staged = _staging_path(folder)
+    try:
+        with os.fdopen(os.open(staged, STAGED, 0o600 if private else 0o666), "wb") as file:
+            file.write(content)
+        return place_file(folder, key, staged, fence, create=create)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def copy_file(folder: Path, key: str, path: Path, fence: Fence) -> None:
+    """Put a copy of a whole file in place. Raises FencedError if the folder belongs to another run."""
+    staged = _staging_path(folder)
+    try:
+        shutil.copyfile(path, staged)
+        place_file(folder, key, staged, fence)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def place_file(folder: Path, key: str, path: Path, fence: Fence | None, *, create: bool = False) -> bool:
+    """Move a whole file of the same file system to its place; returns and raises as ``put_file`` does."""
+    target = folder / key
+    try:
+        with guarded(folder):
+            if fence is not None:
+                check_folder(fence, folder)
+            try:
+                return _move(path, target, create=create)
+            except FileNotFoundError:
+                # A writer that may not write leaves no empty folder either: Zarr would list it.
+                target.parent.mkdir(parents=True, exist_ok=True)
+                return _move(path, target, create=create)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+    # Part of the product is a link to another disk. The object store's listings leave out names that end so.
+    beside = target.with_name(f"{target.name}#{secrets.randbits(48)}")
+    shutil.copyfile(path, beside)
+    try:
+        return place_file(folder, key, beside, fence, create=create)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def remove_file(folder: Path, key: str, fence: Fence) -> None:
+    """Remove a file; a missing one is ignored. Raises FencedError if the folder belongs to another run."""
+    with guarded(folder):
+        check_folder(fence, folder)
+        (folder / key).unlink(missing_ok=True)
+
+
+def remove_folder(folder: Path, prefix: str, fence: Fence) -> None:
+    """Remove a folder with all that it holds. Raises FencedError if the product belongs to another run."""
+    aside = _staging_path(folder)
+    with guarded(folder):
+        check_folder(fence, folder)
+        try:
+            # Removing many files takes a while, in which the guard would keep others waiting.
+            (folder / prefix).rename(aside)
+        except FileNotFoundError:
+            return
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _move(path: Path, target: Path, *, create: bool) -> bool:
+    if not create:
+        path.replace(target)
+        return True
+    try:
+        os.link(path, target)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}:
+            raise
+        # A file system without hard links: of one run's own writers two may then both create.
+        if target.exists():
+            return False
+        path.replace(target)
+    return True
+
+
+def _staging_path(folder: Path) -> Path:
+    """A path of its own for a file that is not whole yet, on the product's file system."""
+    parent = folder / STAGING
+    if not parent.is_dir():
+        parent.mkdir(parents=True, exist_ok=True)
+    return parent / secrets.token_hex(8)
+
+
+def _locked(path: Path, kind: int) -> int:
+    """A descriptor of the guard's file, locked; closing it unlocks."""
+    give_up = time.monotonic() + WAIT_SECONDS
+    while True:
+        descriptor = _open(path)
+        try:
+            if _lock(descriptor, kind) and _is_current(descriptor, path):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        if time.monotonic() > give_up:
+            raise StorageError(
+                f"{path} has been locked for {WAIT_SECONDS:.0f} s: a process that writes into this product is stopped "
+                "in the middle of a write. Let it go on (SIGCONT) or end it, and run the same job again."
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+
+
+def _lock(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        return error.errno in NO_FILE_LOCKS
+    return True
+
+
+def _is_current(descriptor: int, path: Path) -> bool:
+    """False if the file was removed or replaced since it was opened: its lock then keeps nobody out."""
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return False
+    mine = os.fstat(descriptor)
+    return (mine.st_ino, mine.st_dev) == (there.st_ino, there.st_dev)
+
+
+def has_file_locks(folder: Path, probe: Callable[[int, int], None] = fcntl.flock) -> bool:
+    """False on a file system without file locks."""
+    descriptor = _open(folder / GUARD)
+    try:
+        probe(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        return error.errno not in NO_FILE_LOCKS
+    finally:
+        os.close(descriptor)
+    return True
