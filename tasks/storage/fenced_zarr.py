@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,26 +18,30 @@ if TYPE_CHECKING:
     from zarr.core.buffer import Buffer
 
     from tilewright.tasks.storage.fence import Fence
-    from tilewright.tasks.storage.storage import Storage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FencedPlace:
+    """The place of a Zarr store in a product: ``prefix`` below its ``folder``, None for a bucket; whose it must be.
+
+    ``check`` looks at the lock and raises FencedError.
+    """
+
+    folder: Path | None
+    prefix: str
+    fence: Fence
+    check: Callable[[], None]
 
 
 class FencedStore(WrapperStore[Any]):
-    """A Zarr store below ``prefix`` of a storage with a fence; each write and removal may raise FencedError."""
+    """A Zarr store whose writes and removals raise FencedError once the product belongs to another run."""
 
-    def __init__(self, store: Any, *, storage: Storage, prefix: str) -> None:
-        assert storage.fence is not None, "a storage without a fence has plain Zarr stores"
+    def __init__(self, store: Any, place: FencedPlace) -> None:
         super().__init__(store)
-        self.storage = storage
-        self.prefix = prefix
+        self.place = place
 
     def _with_store(self, store: Any) -> FencedStore:
-        return type(self)(store, storage=self.storage, prefix=self.prefix)
-
-    @property
-    def _place(self) -> tuple[Path | None, Fence]:
-        fence = self.storage.fence
-        assert fence is not None, "checked when the store was made"
-        return self.storage.folder, fence
+        return type(self)(store, self.place)
 
     async def set(self, key: str, value: Buffer) -> None:
         """Write one object."""
@@ -52,22 +57,23 @@ class FencedStore(WrapperStore[Any]):
 
     async def delete(self, key: str) -> None:
         """Remove one object; a missing one is ignored."""
-        folder, fence = self._place
+        place = self.place
         self._check_writable()
-        if folder is not None:
-            await asyncio.to_thread(remove_file, folder, f"{self.prefix}/{key}", fence)
+        if place.folder is not None:
+            await asyncio.to_thread(remove_file, place.folder, f"{place.prefix}/{key}", place.fence)
             return
-        await asyncio.to_thread(self.storage.check_fence)
+        await asyncio.to_thread(place.check)
         await self._store.delete(key)
 
     async def delete_dir(self, prefix: str) -> None:
         """Remove every object below a prefix."""
-        folder, fence = self._place
+        place = self.place
         self._check_writable()
-        if folder is not None:
-            await asyncio.to_thread(remove_folder, folder, f"{self.prefix}/{prefix}".rstrip("/"), fence)
+        if place.folder is not None:
+            below = f"{place.prefix}/{prefix}".rstrip("/")
+            await asyncio.to_thread(remove_folder, place.folder, below, place.fence)
             return
-        await asyncio.to_thread(self.storage.check_fence)
+        await asyncio.to_thread(place.check)
         await self._store.delete_dir(prefix)
 
     async def clear(self) -> None:
@@ -75,13 +81,15 @@ class FencedStore(WrapperStore[Any]):
         await self.delete_dir("")
 
     async def _put(self, key: str, value: Buffer, *, create: bool) -> None:
-        folder, fence = self._place
+        place = self.place
         self._check_writable()
-        if folder is not None:
+        if place.folder is not None:
             content = memoryview(value.as_buffer_like())
-            write: Callable[[], bool] = partial(put_file, folder, f"{self.prefix}/{key}", content, fence, create=create)
+            write: Callable[[], bool] = partial(
+                put_file, place.folder, f"{place.prefix}/{key}", content, place.fence, create=create
+            )
             # Zarr has one event loop for all threads of a process: a shard of many megabytes would hold them all up.
             await asyncio.to_thread(write)
             return
-        await asyncio.to_thread(self.storage.check_fence)
+        await asyncio.to_thread(place.check)
         await (self._store.set_if_not_exists if create else self._store.set)(key, value)

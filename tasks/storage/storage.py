@@ -261,9 +261,10 @@ class Storage:
             store = ZarrObjectStore(open_bucket(f"{self.uri}/{prefix}", self.options), read_only=read_only)
         if self.fence is None or read_only:
             return store
-        from tilewright.tasks.storage.fenced_zarr import FencedStore  # noqa: PLC0415
+        from tilewright.tasks.storage.fenced_zarr import FencedPlace, FencedStore  # noqa: PLC0415
 
-        return FencedStore(store, storage=self, prefix=prefix)
+        place = FencedPlace(folder=self.folder, prefix=prefix, fence=self.fence, check=self.check_fence)
+        return FencedStore(store, place)
 
 
 def open_storage(uri: str, *, options: Mapping[str, str] | None = None, create: bool = False) -> Storage:
