@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.s3 import s3_settings_of
 from tilewright.tasks.storage.errors import StoreError
+from tilewright.tasks.storage.lock import LOCK_SECONDS, LONGEST_LOCK, SHORTEST_LOCK
 from tilewright.tasks.storage.s3_request import S3Keys
 from tilewright.tasks.storage.storage import CA_BUNDLE
 
@@ -25,6 +26,10 @@ STAC_TOKEN = "TILEWRIGHT_STAC_TOKEN"  # noqa: S105 -- the name of a variable
 
 
 JSON_LOG = "TILEWRIGHT_LOG"
+
+LOCK_TIME = "TILEWRIGHT_LOCK_SECONDS"
+"""The variable with the seconds of silence after which another run may take an output over; a heartbeat comes six times
+as often."""
 
 METRICS_PORT, METRICS_HOST = "TILEWRIGHT_METRICS_PORT", "TILEWRIGHT_METRICS_HOST"
 
@@ -107,6 +112,25 @@ def s3_keys(environ: Mapping[str, str] | None = None) -> S3Keys | None:
 def stac_token(environ: Mapping[str, str] | None = None) -> str | None:
     """The token that a STAC API is sent with what is pushed; None without one."""
     return (os.environ if environ is None else environ).get(STAC_TOKEN, "").strip() or None
+
+
+def lock_seconds(environ: Mapping[str, str] | None = None) -> float:
+    """Seconds of silence after which the lock of a run of this process counts as stale.
+
+    Raises StoreError for a time that no lock may have.
+    """
+    text = (os.environ if environ is None else environ).get(LOCK_TIME, "").strip()
+    if not text:
+        return LOCK_SECONDS
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not SHORTEST_LOCK <= seconds <= LONGEST_LOCK:
+        raise StoreError(
+            f"{LOCK_TIME} is {text!r}: expected a number of seconds from {SHORTEST_LOCK:.0f} to {LONGEST_LOCK:.0f}."
+        )
+    return seconds
 
 
 def monitor_settings(environ: Mapping[str, str] | None = None) -> MonitorSettings:

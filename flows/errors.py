@@ -21,6 +21,7 @@ class ErrorClass(StrEnum):
     OUT_OF_MEMORY = "out-of-memory"
     LOST_WORKER = "lost-worker"
     GONE = "gone"
+    OTHER_RUN = "other-run"
     FAULT = "fault"
 
 
@@ -48,6 +49,10 @@ LOST_WORKER_NAMES = {
 }
 """Names of the errors with which Dask reports a lost worker; compared by name, so that Dask is not imported here."""
 
+OTHER_RUN_NAMES = {"LockHeldError", "FencedError", "OutputChangedError"}
+"""Names of the errors of a run whose output another run owns, or made something of meanwhile; trying a block or a step
+again does not help, the whole run later does."""
+
 IO_FAILURE_NAMES = {"ReadError", "StorageError", "SigningError", "StagingError"}
 """Names of our own I/O errors. Their message decides the class; without a known word they are transient."""
 
@@ -60,6 +65,7 @@ def classify(error: BaseException) -> ErrorClass:
     chain = list(_causes(error))
     words = " ".join(str(one) for one in chain)
     verdicts = (
+        (ErrorClass.OTHER_RUN, any(type(one).__name__ in OTHER_RUN_NAMES for one in chain)),
         (ErrorClass.OUT_OF_MEMORY, any(isinstance(one, MemoryError) for one in chain) or _matches(MEMORY_WORDS, words)),
         (ErrorClass.LOST_WORKER, any(type(one).__name__ in LOST_WORKER_NAMES for one in chain)),
         (ErrorClass.BAD_REQUEST, isinstance(error, ValueError)),

@@ -68,9 +68,21 @@ def process_start(pid: int) -> float | None:
         return None
 
 
+def kernel_place() -> str:
+    """The running kernel and this process's namespace of process ids; empty where the system tells neither.
+
+    Containers may share a host name, and a process id means something in its own namespace alone.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"  # noqa: PTH115 -- not a path
+    except OSError:
+        return ""
+
+
 def owner_alive(owner: Owner) -> bool | None:
     """True if the owner's process runs on this host, False if it has ended, None if the owner is on another host."""
-    if owner.host != HOST:
+    if owner.host != HOST or (owner.place and owner.place != kernel_place()):
         return None
     born = process_start(owner.pid)
     return born is not None and (not owner.born or abs(born - owner.born) < START_TOLERANCE_S)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperGroup
 
-from tilewright.flows.errors import is_own, sentence
+from tilewright.flows.errors import ErrorClass, classify, is_own, sentence
 from tilewright.flows.shown import shown, shown_lines
 from tilewright.tasks.storage.errors import DISK_FULL_ERRNO, KEPT_NOTE
 
@@ -24,14 +24,19 @@ if TYPE_CHECKING:
 
 DEBUG = "--debug"
 
+OTHER_RUN_EXIT = 75
+"""The exit code where another run owns the output, or took it over: neither a bad request nor a failure, the same
+command succeeds later. Source: sysexits.h, EX_TEMPFAIL."""
+
 REPEAT_SECONDS = 0.05
 """After this time Ctrl-C is raised again that fell into a callback whose exceptions Python drops."""
 
 
 @contextmanager
 def exit_codes(*, resumable: bool = False) -> Iterator[None]:
-    """Exit 2 on a refused request, 1 on a failed run, 130 on Ctrl-C, each with one sentence and no traceback.
+    """Exit 2 on a refused request, 1 on a failed run, 75 where another run owns the output, 130 on Ctrl-C.
 
+    Each comes with one sentence and no traceback.
     With `--debug` the trace of the error stands before the sentence.
     """
     try:
@@ -50,9 +55,16 @@ def exit_codes(*, resumable: bool = False) -> Iterator[None]:
             typer.echo(shown_lines("".join(traceback.format_exception(error)).rstrip("\n")), err=True)
         if is_own(error):
             say(str(error))
-            raise typer.Exit(2 if isinstance(error, ValueError) else 1) from None
+            raise typer.Exit(exit_code(error)) from None
         say(unforeseen(error))
         raise typer.Exit(1) from None
+
+
+def exit_code(error: Exception) -> int:
+    """The exit code of an error of this project."""
+    if classify(error) is ErrorClass.OTHER_RUN:
+        return OTHER_RUN_EXIT
+    return 2 if isinstance(error, ValueError) else 1
 
 
 def unforeseen(error: Exception) -> str:

@@ -11,7 +11,18 @@ import typer
 
 from tilewright.flows.cli.exits import DebugAnywhere, exit_codes, say
 from tilewright.flows.cli.models import models_app
-from tilewright.flows.cli.options import AsJson, JobFile, OutputUri, Runner, Set, Target, Workers, print_json
+from tilewright.flows.cli.options import (
+    AsJson,
+    JobFile,
+    OutputUri,
+    Runner,
+    Set,
+    Target,
+    Wait,
+    Workers,
+    print_json,
+    wait_seconds,
+)
 from tilewright.flows.cli.publish import push
 from tilewright.flows.cli.series import backfill, watch
 from tilewright.flows.shown import shown
@@ -124,6 +135,7 @@ def run(
     prefect: Annotated[bool, typer.Option("--prefect", help="As a Prefect flow run.")] = False,
     update: Annotated[bool, typer.Option("--update", help="Plan anew; redo only the blocks that changed.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Throw the standing product away first.")] = False,
+    wait: Wait = "0",
     as_json: AsJson = False,
 ) -> None:
     """Run a job. A second call resumes what was interrupted, or says that the product is complete."""
@@ -143,6 +155,7 @@ def run(
             shards=shards,
             deployment=deployment,
             retry=retry,
+            wait=wait_seconds(wait),
         )
         quiet = as_json or _use_json_log(log)
         make: Callable[..., Outcome] = run_job

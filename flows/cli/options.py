@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +24,22 @@ Target = Annotated[str, typer.Argument(metavar="OUTPUT", help="A product's folde
 Runner = Annotated[str, typer.Option(help="threads, dask, or tcp://scheduler:8786.")]
 
 Workers = Annotated[int | None, typer.Option(min=1, max=1024, help="How many cores to use.")]
+
+Wait = Annotated[
+    str, typer.Option(metavar="SECONDS|forever", help="Wait so long for a run that is writing the same output.")
+]
+
+
+def wait_seconds(text: str) -> float:
+    """Seconds of ``--wait``, infinite for ``forever``. Raises typer.BadParameter for anything else."""
+    try:
+        seconds = math.inf if text == "forever" else float(text)
+    except ValueError:
+        seconds = -1.0
+    # NaN is no number of seconds either.
+    if not seconds >= 0:
+        raise typer.BadParameter(f"{text!r}: expected a number of seconds, or forever", param_hint="--wait")
+    return seconds
 
 
 def print_json(plain: Any) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tilewright.flows.errors import classify, sentence
 from tilewright.tasks.progress import Advance, Notice, Stage
-from tilewright.tasks.storage.errors import StorageError
+from tilewright.tasks.storage.errors import FencedError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,6 +69,7 @@ class ProgressFile:
         speed = self.plain["km2"] / seconds if self.plain["stage"] == "blocks" else self.plain["km2_per_s"]
         self.plain.update(km2_per_s=round(speed, 3), updated=datetime.now(UTC).isoformat(timespec="seconds"))
         self.written = self.clock()
-        # A progress file that cannot be written is no reason to end the run: broken storage fails its other writes.
-        with suppress(StorageError):
+        # A progress file that cannot be written is no reason to end the run: broken storage fails its other writes, and
+        # where the output is another run's by now, so is the file.
+        with suppress(StorageError, FencedError):
             self.storage.write_json(PROGRESS, self.plain)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tilewright.flows.job.job import Job
+    from tilewright.flows.run.existing import ProductTags
     from tilewright.flows.runners.run_options import RunOptions, SendShard
     from tilewright.models.card.card import ModelCard
     from tilewright.tasks.plan.plan import Plan
@@ -44,7 +45,8 @@ class Run:
     """One run: plan, card, settings and output; ``began`` in UTC, ``clock`` the same in monotonic seconds.
 
     ``replaces``: the existing plan, as JSON, that this one replaces in an update. ``send_shard`` runs one shard where
-    the options ask for several, None: in this process.
+    the options ask for several, None: in this process. ``found``: the product as it was when the run was decided on,
+    None where that does not matter.
     """
 
     plan: Plan
@@ -57,3 +59,4 @@ class Run:
     clock: float
     replaces: dict[str, Any] | None = None
     send_shard: SendShard | None = None
+    found: ProductTags | None = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.hrefs import json_without_secrets
 from tilewright.tasks.storage.errors import StorageError, StoreError
-from tilewright.tasks.storage.ledger import json_digest, read_plan
+from tilewright.tasks.storage.ledger import PLAN, json_digest, read_plan
 from tilewright.tasks.storage.secrets import check_joined
 from tilewright.tasks.storage.storage import STATE_FOLDER, open_storage
 
@@ -89,6 +89,33 @@ def read_existing(storage: Storage) -> ExistingProduct | None:
     if plain is None:
         return None
     return ExistingProduct(uri=storage.uri, plain=plain, complete=storage.read("item.json") is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductTags:
+    """Tags that change with the plan and the Item of an output; None for what is not there."""
+
+    plan: str | None = None
+    item: str | None = None
+
+
+class OutputChangedError(RuntimeError):
+    """An output in which another run made something after this one had looked at it: it has to look again."""
+
+
+def product_tags(storage: Storage) -> ProductTags:
+    """The tags of an output as it is now."""
+    if storage.root is None:
+        return ProductTags()
+    return ProductTags(plan=storage.etag(PLAN), item=storage.etag("item.json"))
+
+
+def check_unchanged(storage: Storage, found: ProductTags) -> None:
+    """Check that an output is as it was found. Raises OutputChangedError."""
+    if product_tags(storage) != found:
+        raise OutputChangedError(
+            f"Another run was at work in {storage.uri} meanwhile: run the same command again to see where it is."
+        )
 
 
 def check_same_request(existing: ExistingProduct, job: Job, card: ModelCard) -> None:

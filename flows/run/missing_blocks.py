@@ -13,7 +13,7 @@ from tilewright.flows.runners.shard_worker import run_shard
 from tilewright.tasks.block.block_key import is_current
 from tilewright.tasks.progress import Advance, Notice, Stage
 from tilewright.tasks.publish.class_areas import block_km2
-from tilewright.tasks.storage.errors import StorageError
+from tilewright.tasks.storage.errors import FencedError, StorageError
 from tilewright.tasks.storage.ledger import read_entries, read_failures, remove_entries, write_failures
 
 if TYPE_CHECKING:
@@ -49,8 +49,9 @@ def do_missing_blocks(run: Run, worker: Worker, placement: Placement, lock: Outp
     try:
         _do_blocks(run, worker, placement, todo, done=done, lock=lock)
     except BaseException as error:
-        # The error that ended the run matters more; if storage failed, this list cannot be written either.
-        with suppress(StorageError):
+        # The error that ended the run matters more; if storage failed or is another run's, this list cannot be
+        # written either.
+        with suppress(StorageError, FencedError):
             _record_failures(run, done, set_aside=error.rows if isinstance(error, SetAsideError) else ())
         raise
     _record_failures(run, done)

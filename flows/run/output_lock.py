@@ -2,99 +2,99 @@
 
 from __future__ import annotations
 
-import os
 import threading
-import time
-import uuid
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tilewright.flows.machine import HOST, owner_alive, process_start
+from tilewright.flows.run.lock_wait import OWN_RUNS, acquire, new_owner, run_alive
+from tilewright.tasks.progress import Notice, silent
 from tilewright.tasks.storage.errors import StorageError
-from tilewright.tasks.storage.lock import Owner, acquire_lock, read_lock, release_lock, renew_lock
+from tilewright.tasks.storage.lock import LOCK_SECONDS, release_lock, renew_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tilewright.tasks.progress import Listener
+    from tilewright.tasks.storage.fence import Fence
+    from tilewright.tasks.storage.lock import Owner
     from tilewright.tasks.storage.storage import Storage
 
 
-HEARTBEAT_SECONDS = 20.0
-"""Seconds between two heartbeats."""
+__all__ = ["BEATS_PER_LOCK", "OutputLock", "lock_output", "run_alive"]
 
-_OWN_RUNS: set[str] = set()
-"""Ids of the runs in progress in this process. A lock of this process whose run is not among them is stale: its run
-failed without releasing it, and the process (a worker, a notebook) continues and would refuse itself."""
+BEATS_PER_LOCK = 6
+"""Heartbeats in the time after which a silent lock is stale: five may be lost."""
 
-
-class LockLostError(RuntimeError):
-    """A run whose output was taken over by another run, because this one sent no heartbeat for too long."""
+NO_CONDITIONS = (
+    "This bucket ignores the conditions of puts (If-None-Match, If-Match): two runs are kept apart by heartbeats and "
+    "by a look at the lock before each write alone. Do not start the same job twice at once."
+)
 
 
 class OutputLock:
-    """The lock of one run on its output; ``lost`` once a heartbeat found another owner."""
+    """The lock of one run on its output, through whose ``storage`` it writes; ``lost`` once a heartbeat was refused."""
 
-    def __init__(self, storage: Storage) -> None:
-        self.storage = storage
-        self.run = uuid.uuid4().hex
-        self.born = process_start(os.getpid()) or 0.0
+    def __init__(self, storage: Storage, owner: Owner, fence: Fence) -> None:
+        self.storage = replace(storage, fence=fence)
+        self.owner = owner
+        self.fence = fence
         self.lost = False
 
-    def owner(self) -> Owner:
-        """This run as the lock's owner, now."""
-        return Owner(run=self.run, host=HOST, pid=os.getpid(), beat=time.time(), born=self.born)
+    def beat(self) -> None:
+        """Renew the lock, unless it is another run's by now."""
+        self.owner = new_owner(self.owner)
+        self.lost = not renew_lock(self.storage, self.fence, self.owner)
 
     def check(self) -> None:
-        """Check that this run still owns the lock.
-
-        Raises LockLostError if another run took it over, after a long sleep of this machine or of its network.
-        """
+        """Check that this run still owns the output, as each write does. Raises FencedError where it does not."""
         if self.lost:
-            raise LockLostError(
-                f"{self.storage.uri} was taken over by another run while this one gave no sign of life. What is "
-                "finished is kept: leave it to the other run."
-            )
+            self.storage.check_fence()
 
 
 @contextmanager
-def lock_output(storage: Storage, *, heartbeat_seconds: float = HEARTBEAT_SECONDS) -> Iterator[OutputLock]:
-    """Locks the output for this run and releases it at the end.
+def lock_output(
+    storage: Storage,
+    *,
+    seconds: float = LOCK_SECONDS,
+    heartbeat_seconds: float | None = None,
+    wait: float = 0.0,
+    listener: Listener = silent,
+) -> Iterator[OutputLock]:
+    """Locks the output for this run and releases it at the end; the run writes through the lock's ``storage``.
 
-    Raises StoreError where another run is in progress.
+    After ``seconds`` without a heartbeat another run may take the output over. A lock that shows no life is awaited
+    until it is stale, a run that lives for ``wait`` seconds at most.
+
+    Raises LockHeldError where another run is in progress.
     """
-    lock = OutputLock(storage)
-    existing = read_lock(storage)
+    owner = replace(new_owner(), lasts=seconds)
     # Added before the lock is acquired: another thread that reads it in between would take this run for an ended one.
-    _OWN_RUNS.add(lock.run)
-    try:
-        acquire_lock(storage, lock.owner(), alive=None if existing is None else run_alive(existing))
-    except BaseException:
-        _OWN_RUNS.discard(lock.run)
-        raise
+    OWN_RUNS.add(owner.run)
     stop = threading.Event()
-    heartbeat = threading.Thread(
-        target=_send_heartbeats, args=(lock, stop, heartbeat_seconds), name="tilewright-beat", daemon=True
-    )
-    heartbeat.start()
     try:
-        yield lock
+        lock = OutputLock(storage, owner, acquire(storage, owner, wait=wait, listener=listener))
+        if not lock.fence.conditional:
+            listener(Notice(text=NO_CONDITIONS))
+        pause = seconds / BEATS_PER_LOCK if heartbeat_seconds is None else heartbeat_seconds
+        heartbeat = threading.Thread(
+            target=_send_heartbeats, args=(lock, stop, pause), name="tilewright-beat", daemon=True
+        )
+        heartbeat.start()
+        try:
+            yield lock
+        finally:
+            stop.set()
+            heartbeat.join()
+            # The error that ended the run matters more; the next run recognises a remaining lock as stale.
+            with suppress(StorageError):
+                release_lock(lock.storage, lock.fence, new_owner(lock.owner))
     finally:
-        stop.set()
-        heartbeat.join()
-        _OWN_RUNS.discard(lock.run)
-        # The error that ended the run matters more; the next run recognises a remaining lock as stale.
-        with suppress(StorageError):
-            release_lock(storage, lock.owner())
-
-
-def run_alive(owner: Owner) -> bool | None:
-    """True if the owner's run is in progress on this host, False if it has ended, None if it is on another host."""
-    alive = owner_alive(owner)
-    return owner.run in _OWN_RUNS if alive and owner.pid == os.getpid() else alive
+        OWN_RUNS.discard(owner.run)
 
 
 def _send_heartbeats(lock: OutputLock, stop: threading.Event, seconds: float) -> None:
-    while not stop.wait(seconds):
-        # The next heartbeat makes up for one that storage refuses; a lasting refusal also fails the run's own writes.
-        with suppress(StorageError):
-            lock.lost = not renew_lock(lock.storage, lock.owner())
+    while not lock.lost and not stop.wait(seconds):
+        # The next heartbeat makes up for one that fails; a lasting refusal also fails the run's own writes.
+        with suppress(StorageError, OSError, MemoryError):
+            lock.beat()

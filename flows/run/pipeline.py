@@ -7,12 +7,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tilewright.flows.environment import monitor_settings
+from tilewright.flows.environment import lock_seconds, monitor_settings
 from tilewright.flows.estimate.memory import fitting_callers
 from tilewright.flows.machine import free_memory, n_cores, peak_memory
 from tilewright.flows.monitor.monitor import watched
 from tilewright.flows.plan.make import versions
 from tilewright.flows.prefect_steps import step
+from tilewright.flows.run.existing import OutputChangedError, check_unchanged
 from tilewright.flows.run.missing_blocks import do_missing_blocks
 from tilewright.flows.run.outcome import Outcome
 from tilewright.flows.run.output_lock import lock_output
@@ -23,7 +24,6 @@ from tilewright.flows.runners.worker import open_worker
 from tilewright.models.run.open import active_provider
 from tilewright.models.run.providers import GPU_BATCH, GPUS
 from tilewright.tasks.progress import Notice, Stage
-from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.ledger import (
     freeze_plan,
     json_digest,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tilewright.flows.run.context import Run
+    from tilewright.flows.run.output_lock import OutputLock
     from tilewright.flows.runners.run_options import Placement
     from tilewright.tasks.block.worker import Worker
     from tilewright.tasks.publish.layers import WrittenLayers
@@ -53,8 +54,16 @@ def make_product(run: Run) -> Outcome:
     if run.plan.model.precision == "fp16":
         check_precision(run.plan, run.card, provider=run.settings.worker.provider)
     run = replace(run, storage=open_storage(run.storage.uri, options=run.storage.options, create=True))
-    monitored = watched(run.listener, run.storage, run.plan.name, monitor_settings())
-    with lock_output(run.storage) as lock, monitored as listener:
+    seconds, wait = lock_seconds(), run.options.wait
+    with lock_output(run.storage, seconds=seconds, wait=wait, listener=run.listener) as lock:
+        return _make_locked(replace(run, storage=lock.storage), placement, lock)
+
+
+def _make_locked(run: Run, placement: Placement, lock: OutputLock) -> Outcome:
+    """Make the product under its lock. Raises OutputChangedError if another run made something of it before."""
+    if run.found is not None:
+        check_unchanged(run.storage, run.found)
+    with watched(run.listener, run.storage, run.plan.name, monitor_settings()) as listener:
         run = replace(run, listener=listener)
         _prepare_output(run)
         worker = _open_worker(run)
@@ -101,7 +110,7 @@ def _prepare_output(run: Run) -> None:
     if not freeze_plan(storage, plan.to_json()) and json_digest(public_plan(read_plan(storage) or {})) != json_digest(
         public_plan(plan.to_json())
     ):
-        raise StoreError(
+        raise OutputChangedError(
             f"Another run began in {storage.uri} meanwhile: run the same command again to see where it is."
         )
     declare_product(storage, plan, run.card, zarr_format=run.settings.zarr_format)

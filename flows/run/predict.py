@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,14 @@ from tilewright.flows.environment import storage_options
 from tilewright.flows.errors import RunnerError
 from tilewright.flows.machine import garbage_collector_off
 from tilewright.flows.prefect_steps import step
-from tilewright.flows.run.existing import check_output, check_renewal, check_same_request, read_existing
+from tilewright.flows.run.existing import (
+    OutputChangedError,
+    check_output,
+    check_renewal,
+    check_same_request,
+    product_tags,
+    read_existing,
+)
 from tilewright.flows.run.outcome import Outcome
 from tilewright.flows.runners.run_options import RunOptions
 from tilewright.tasks.progress import Notice, Stage, silent
@@ -23,6 +31,10 @@ if TYPE_CHECKING:
     from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.progress import Listener
     from tilewright.tasks.storage.storage import Storage
+
+
+LOOKS = 5
+"""Times that a run looks at an output that other runs keep changing."""
 
 
 def run_job(
@@ -43,7 +55,22 @@ def run_job(
     if options.deployment is not None and send_shard is None:
         raise RunnerError("deployment: its runs are sent by Prefect: use the command, or the flow region.")
     began, clock = datetime.now(UTC), time.monotonic() - options.startup_seconds
+    for _ in range(LOOKS - 1):
+        # Another run may end while this one plans or waits for its lock.
+        with suppress(OutputChangedError):
+            return _run_once(job, options, began, clock, listener=listener, send_shard=send_shard)
+    return _run_once(job, options, began, clock, listener=listener, send_shard=send_shard)
+
+
+def _run_once(
+    job: Job, options: RunOptions, began: datetime, clock: float, *, listener: Listener, send_shard: SendShard | None
+) -> Outcome:
+    """Look at the output, decide what is to do there, and do it.
+
+    Raises OutputChangedError, before anything is written, if another run made something there meanwhile.
+    """
     storage = check_output(job.output_uri, storage_options(job.output_uri))
+    found = None if options.replace else product_tags(storage)
     existing = None if options.replace else read_existing(storage)
     with garbage_collector_off():
         card = _load_card(job)
@@ -69,6 +96,7 @@ def run_job(
         began=began,
         clock=clock,
         send_shard=send_shard,
+        found=found,
     )
     return make_product(run)
 

@@ -36,7 +36,12 @@ def run_on_cluster(
     """
     settings = replace(worker.settings, batch=worker.model.batch, read_threads=READ_THREADS)
     with _client(placement, n_blocks=len(blocks)) as client:
-        remote_run = RemoteRun(output=worker.storage.uri, settings=settings, expected=expected_facts(worker))
+        remote_run = RemoteRun(
+            output=worker.storage.uri,
+            settings=settings,
+            expected=expected_facts(worker),
+            fence=worker.storage.fence,
+        )
         _check_workers(client, remote_run)
         dispatcher = Dispatcher(
             client=client, worker=worker, work=remote_block, remote_run=remote_run, quarantine=quarantine

@@ -14,11 +14,12 @@ from tilewright.tasks.block.split import do_block_in_parts
 
 if TYPE_CHECKING:
     from tilewright.tasks.block.worker import Worker, WorkerSettings
+    from tilewright.tasks.storage.fence import Fence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteRun:
-    """The arguments that are the same for all blocks of a run: where its plan is stored, and the settings.
+    """The arguments that are the same for all blocks of a run: where its plan is stored, the settings, its ``fence``.
 
     ``expected``: the facts, as sorted (name, value), in which a worker process must agree with the run's own process.
     """
@@ -26,6 +27,7 @@ class RemoteRun:
     output: str
     settings: WorkerSettings
     expected: tuple[tuple[str, str], ...]
+    fence: Fence | None
 
 
 def expected_facts(worker: Worker) -> tuple[tuple[str, str], ...]:
@@ -51,6 +53,8 @@ def remote_block(row: int, col: int, parts: int, remote_run: RemoteRun) -> dict[
     # A worker that joined later was not compared when the run began.
     _check_facts(remote_run)
     worker = _worker(remote_run)
+    # A task may come long after its run: it then reads no scene in vain.
+    worker.storage.check_fence()
     block = worker.plan.raster.block(row, col)
     return (worker.do(block) if parts == 1 else do_block_in_parts(worker, block, parts=parts)).to_json()
 
@@ -69,9 +73,10 @@ def _check_facts(remote_run: RemoteRun) -> None:
         raise RunnerError(f"A worker on {platform.node()} differs from the run: {differing}. Use one image for all.")
 
 
+# The run's id and generation are in the key: a worker process that stands for long opens its worker anew for each run.
 @lru_cache(maxsize=4)
 def _worker(remote_run: RemoteRun) -> Worker:
-    return reopen_worker(remote_run.output, remote_run.settings)
+    return reopen_worker(remote_run.output, remote_run.settings, fence=remote_run.fence)
 
 
 def _python() -> str:

@@ -42,7 +42,7 @@ class Quarantine:
         Raises the error itself where every other block would fail too, and SetAsideError past the limit.
         """
         kind = classify(error)
-        if kind in {ErrorClass.BAD_REQUEST, ErrorClass.FAULT}:
+        if kind in {ErrorClass.BAD_REQUEST, ErrorClass.FAULT, ErrorClass.OTHER_RUN}:
             raise error
         self.tries[block.name] = self.tries.get(block.name, 0) + 1
         if kind in SMALLER:

@@ -48,7 +48,8 @@ class RunOptions:
     """The options of a run; none of them changes a pixel. ``startup_seconds`` are added to the run's time.
 
     ``placement`` is made from ``runner``, ``workers``, ``shards`` and ``deployment``. ``retry`` limits the run to the
-    blocks set aside with that class of failure.
+    blocks set aside with that class of failure. ``wait``: seconds for which the end of another run that writes the same
+    output is awaited, infinite for as long as it takes.
     """
 
     runner: str = "threads"
@@ -59,8 +60,11 @@ class RunOptions:
     shards: int = 1
     deployment: str | None = None
     retry: str | None = None
+    wait: float = 0.0
     placement: Placement = field(init=False)
 
     def __post_init__(self) -> None:
+        if not self.wait >= 0:
+            raise RunnerError(f"wait is {self.wait}; expected 0 seconds or more")
         placement = Placement(runner=self.runner, workers=self.workers, shards=self.shards, deployment=self.deployment)
         object.__setattr__(self, "placement", placement)

@@ -6,9 +6,10 @@ import contextvars
 import time
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from tilewright.flows.errors import classify
+from tilewright.flows.errors import ErrorClass, classify
 from tilewright.flows.plan.shards import Shard, cut_shards
 from tilewright.flows.policies import POLICIES, RETRIED
 from tilewright.flows.runners.quarantine import SetAsideError
@@ -35,7 +36,7 @@ def run_shards(worker: Worker, blocks: Sequence[Block], placement: Placement, se
     """Run the shards that hold the blocks and yield the entries as they appear in the ledger.
 
     Raises ShardsError or SetAsideError naming the shards that failed, after all others have ended; a refusal
-    (ValueError) at once.
+    (ValueError), and the loss of the output to another run, at once.
     """
     wanted = {block.name: block for block in blocks}
     shards = [
@@ -57,7 +58,7 @@ def run_shards(worker: Worker, blocks: Sequence[Block], placement: Placement, se
             ended, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
             for future in ended:
                 shard, error = running.pop(future), future.exception()
-                if isinstance(error, ValueError):
+                if isinstance(error, ValueError) or (error and classify(error) is ErrorClass.OTHER_RUN):
                     raise error
                 if error is not None:
                     rows.extend(getattr(error, "rows", ()))
@@ -73,6 +74,7 @@ def run_shards(worker: Worker, blocks: Sequence[Block], placement: Placement, se
 
 def _parameters(worker: Worker, shard: Shard, placement: Placement) -> dict[str, Any]:
     """The parameters of the flow ``shard``."""
+    fence = worker.storage.fence
     return {
         "output": worker.storage.uri,
         "number": shard.number,
@@ -82,6 +84,7 @@ def _parameters(worker: Worker, shard: Shard, placement: Placement) -> dict[str,
         "provider": worker.settings.provider,
         "batch": worker.model.batch,
         "tolerance": worker.settings.tolerance,
+        "fence": None if fence is None else asdict(fence),
     }
 
 

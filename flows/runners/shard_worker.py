@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from tilewright.flows.environment import storage_options
 from tilewright.flows.plan.shards import cut_shards
 from tilewright.flows.runners.run_options import Placement
 from tilewright.flows.runners.runner import run_blocks
 from tilewright.flows.runners.worker import reopen_worker
 from tilewright.tasks.block.block_key import is_current
 from tilewright.tasks.block.worker import WorkerSettings
+from tilewright.tasks.storage.fence import Fence
 from tilewright.tasks.storage.ledger import read_entries
+from tilewright.tasks.storage.lock import current_fence
+from tilewright.tasks.storage.storage import open_storage
 
 if TYPE_CHECKING:
     from tilewright.tasks.grid.blocks import Block
@@ -18,13 +22,25 @@ if TYPE_CHECKING:
 
 
 def do_shard(
-    output: str, number: int, n_shards: int, *, placement: Placement, settings: WorkerSettings | None = None
+    output: str,
+    number: int,
+    n_shards: int,
+    *,
+    placement: Placement,
+    settings: WorkerSettings | None = None,
+    fence: Fence | None = None,
 ) -> dict[str, int]:
     """Do the missing blocks of a shard from the frozen plan in the output; returns the counts of its blocks.
 
-    Raises StoreError where the output holds no plan, and what its blocks raise.
+    It writes for the run of ``fence``; None is the one that owns the output now, whose plan is then read.
+
+    Raises FencedError where that run does not own the output, StoreError where it holds no plan, and what its blocks
+    raise.
     """
-    worker = reopen_worker(output, settings or WorkerSettings())
+    if fence is None:
+        fence = current_fence(open_storage(output, options=storage_options(output)))
+    worker = reopen_worker(output, settings or WorkerSettings(), fence=fence)
+    worker.storage.check_fence()
     blocks = shard_blocks(worker.plan, number, n_shards)
     existing = read_entries(worker.storage)
     missing = [block for block in blocks if not is_current(worker.plan, block, existing.get(block.name))]
@@ -50,7 +66,15 @@ def run_shard(
     provider: str,
     batch: int | None,
     tolerance: int,
+    fence: dict[str, Any] | None = None,
 ) -> dict[str, int]:
     """``do_shard`` with the parameters of the flow ``shard``."""
     settings = WorkerSettings(provider=provider, batch=batch, tolerance=tolerance)
-    return do_shard(output, number, n_shards, placement=Placement(runner=runner, workers=workers), settings=settings)
+    return do_shard(
+        output,
+        number,
+        n_shards,
+        placement=Placement(runner=runner, workers=workers),
+        settings=settings,
+        fence=None if fence is None else Fence(**fence),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tilewright.catalogs.sources.registry import sign_href
@@ -22,6 +23,7 @@ from tilewright.tasks.zarr.store import open_store
 if TYPE_CHECKING:
     from tilewright.catalogs.scene import Scene
     from tilewright.models.card.card import ModelCard
+    from tilewright.tasks.storage.fence import Fence
     from tilewright.tasks.storage.storage import Storage
 
 
@@ -43,12 +45,12 @@ def open_worker(storage: Storage, plan: Plan, card: ModelCard, settings: WorkerS
     )
 
 
-def reopen_worker(output: str, settings: WorkerSettings) -> Worker:
-    """The worker for the frozen plan in an output.
+def reopen_worker(output: str, settings: WorkerSettings, *, fence: Fence | None = None) -> Worker:
+    """The worker for the frozen plan in an output, which writes for the run of ``fence``.
 
     Raises StoreError where the output holds no plan, JobError where the model has changed.
     """
-    storage = open_storage(output, options=storage_options(output))
+    storage = replace(open_storage(output, options=storage_options(output)), fence=fence)
     plain = read_plan(storage)
     if plain is None:
         raise StoreError(f"{output} holds no plan that a worker could follow.")

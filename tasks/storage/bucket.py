@@ -6,10 +6,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import obstore
 from obstore.store import from_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
 
 RETRIES = {
@@ -28,6 +29,9 @@ CA_BUNDLE = "ca_bundle"
 PART_BYTES = 5 * 2**20
 """Bytes of a file that an upload takes at a time. Source: S3, the least size of a part."""
 
+PARALLEL_PARTS = 8
+"""Parts that are under way at a time: fewer leave a fast line idle, and more are sent after the last check."""
+
 
 def open_bucket(uri: str, options: Mapping[str, str]) -> Any:
     """The object store at a URI; plain http is allowed only if the endpoint is plain http."""
@@ -44,17 +48,25 @@ def open_bucket(uri: str, options: Mapping[str, str]) -> Any:
 
 def unchanged(found: Mapping[str, Any] | None) -> Any:
     """The mode of a put that fails where an object is not as it was ``found`` (its metadata; None: there was none)."""
-    # Google compares the version, the others the tag.
-    return "create" if found is None else {"e_tag": found.get("e_tag"), "version": found.get("version")}
+    if found is None:
+        return "create"
+    # Google compares the version, the others the tag. A server that tells neither has no conditions to keep to.
+    return {name: found[name] for name in ("e_tag", "version") if found.get(name)} or "overwrite"
 
 
-def parts_of(path: Path, *, then: Callable[[], None]) -> Path | Iterator[bytes]:
-    """What an upload of a file is made of; of a large one ``then`` is called after the last part, to fail it."""
-    return path if path.stat().st_size <= PART_BYTES else _read_parts(path, then)
+def upload_file(root: Any, key: str, path: Path, *, check: Callable[[], None]) -> None:
+    """Put a whole file. ``check``, which may raise, is called first, and once more with the last parts on their way.
 
-
-def _read_parts(path: Path, then: Callable[[], None]) -> Iterator[bytes]:
+    An upload of many parts takes minutes, and its last request alone makes the object. One that is not completed leaves
+    parts that no listing of objects shows.
+    """
+    check()
+    if path.stat().st_size <= PART_BYTES:
+        obstore.put(root, key, path)
+        return
+    writer = obstore.open_writer(root, key, buffer_size=PART_BYTES, max_concurrency=PARALLEL_PARTS)
     with path.open("rb") as file:
         while part := file.read(PART_BYTES):
-            yield part
-    then()
+            writer.write(part)
+    check()
+    writer.close()

@@ -81,7 +81,8 @@ def call_with_retries(action: Callable[[], T], *, operation: str, uri: str, remo
         except EXISTENCE_ANSWERS:
             raise
         except (BaseError, OSError) as error:
-            if pause is None or not remote or isinstance(error, PERMANENT_ERRORS) or _no_bucket(error):
+            permanent = isinstance(error, PERMANENT_ERRORS) or _no_bucket(error) or is_unsupported(error)
+            if pause is None or not remote or permanent:
                 raise storage_error(error, operation=operation, uri=uri) from error
             time.sleep(pause)
     raise AssertionError("the last try returns or raises")
@@ -114,6 +115,11 @@ def reason(error: BaseException) -> str:
     said = str(error).strip().splitlines()
     first = re.sub(r"\?[^\s'\"<>)]*", "", said[0])[:300].rstrip(". ") if said else ""
     return first or type(error).__name__
+
+
+def is_unsupported(error: BaseException | None) -> bool:
+    """True for the answer of a server that does not know what it was asked, such as a conditional put."""
+    return isinstance(error, NotSupportedError) or "501 not implemented" in str(error).lower()
 
 
 def _no_bucket(error: BaseException) -> bool:

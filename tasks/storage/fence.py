@@ -34,11 +34,13 @@ HELD, RELEASED = "held", "released"
 class Fence:
     """The ownership under which a run writes: its id, and the number of its acquisition of the output's lock.
 
-    Each acquisition has a greater ``generation`` than those before it. Pickled to workers on other machines.
+    Each acquisition has a greater ``generation`` than those before it. ``conditional`` is False for a bucket that
+    ignores the conditions of puts. Pickled to workers on other machines.
     """
 
     run: str
     generation: int
+    conditional: bool = True
 
     def check(self, content: bytes | None, uri: str) -> None:
         """Check the content of the lock of ``uri``, None where there is none. Raises FencedError unless it is ours."""

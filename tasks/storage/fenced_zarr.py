@@ -85,9 +85,8 @@ class FencedStore(WrapperStore[Any]):
         self._check_writable()
         if place.folder is not None:
             content = memoryview(value.as_buffer_like())
-            write: Callable[[], bool] = partial(
-                put_file, place.folder, f"{place.prefix}/{key}", content, place.fence, create=create
-            )
+            at = f"{place.prefix}/{key}"
+            write: Callable[[], bool] = partial(put_file, place.folder, at, content, place.fence, create=create)
             # Zarr has one event loop for all threads of a process: a shard of many megabytes would hold them all up.
             await asyncio.to_thread(write)
             return

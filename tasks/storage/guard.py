@@ -76,6 +76,34 @@ def put_file(
         staged.unlink(missing_ok=True)
 
 
+def swap_file(folder: Path, key: str, content: bytes, *, expected: bytes | None) -> bool:
+    """True if the file held ``expected`` (None: was not there) and was replaced; else False, and nothing is written.
+
+    The guard is held alone: until it returns no write of a run gets through.
+    """
+    staged = _staging_path(folder)
+    staged.write_bytes(content)
+    try:
+        with guarded(folder, alone=True):
+            target = folder / key
+            if (target.read_bytes() if target.exists() else None) != expected:
+                return False
+            staged.replace(target)
+            return True
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def now_of(folder: Path) -> float:
+    """The time of the file system's own clock, which stamps files, in seconds since the epoch."""
+    probe = _staging_path(folder)
+    probe.write_bytes(b"now")
+    try:
+        return probe.stat().st_mtime
+    finally:
+        probe.unlink(missing_ok=True)
+
+
 def copy_file(folder: Path, key: str, path: Path, fence: Fence) -> None:
     """Put a copy of a whole file in place. Raises FencedError if the folder belongs to another run."""
     staged = _staging_path(folder)

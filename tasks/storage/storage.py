@@ -17,7 +17,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import LocalStore
 
 from tilewright.catalogs.hrefs import json_without_secrets
-from tilewright.tasks.storage.bucket import CA_BUNDLE, open_bucket, parts_of, unchanged
+from tilewright.tasks.storage.bucket import CA_BUNDLE, open_bucket, unchanged, upload_file
 from tilewright.tasks.storage.errors import StorageError, StoreError, call_with_retries, reason
 from tilewright.tasks.storage.fence import STATE_FOLDER, check_bucket, check_folder
 from tilewright.tasks.storage.guard import STAGING, copy_file, guarded, place_file, put_file, remove_file, remove_folder
@@ -131,6 +131,10 @@ class Storage:
         if self.fence is not None and self.folder is not None:
             folder, fence = self.folder, self.fence
             return self.call_with_retries(f"write {key} to", lambda: put_file(folder, key, content, fence, create=True))
+        if self.fence is not None and not self.fence.conditional:
+            if absent := self._head(key) is None:
+                self._put_unchanged(key, content)
+            return absent
         self.check_fence()
         try:
             self._put(key, content, mode="create")
@@ -146,9 +150,7 @@ class Storage:
             folder, fence = self.folder, self.fence
             self.call_with_retries(f"write {key} to", lambda: copy_file(folder, key, path, fence))
         else:
-            self.check_fence()
-            # An upload takes minutes; it is completed after the last part, which comes after another check.
-            self._put(key, lambda: parts_of(path, then=self.check_fence))
+            self.call_with_retries(f"write {key} to", lambda: upload_file(self.root, key, path, check=self.check_fence))
 
     def move_file(self, key: str, path: Path) -> None:
         """Put a whole local file as ``upload`` does, but move it if it is on the disk of a storage folder."""
@@ -166,6 +168,10 @@ class Storage:
 
         The version is read first and the lock afterwards: a version read while the lock was ours is no later owner's.
         """
+        if self.fence is not None and not self.fence.conditional:
+            self.check_fence()
+            self._put(key, content)
+            return
         for _ in range(CONDITION_TRIES):
             found = self._head(key)
             self.check_fence()
@@ -183,12 +189,9 @@ class Storage:
         except FileNotFoundError:
             return None
 
-    def _put(self, key: str, content: bytes | Path | Callable[[], Any], **options: Any) -> None:
-        def put() -> object:
-            return obstore.put(self.root, key, content() if callable(content) else content, **options)
-
+    def _put(self, key: str, content: bytes | Path, **options: Any) -> None:
         try:
-            self.call_with_retries(f"write {key} to", put)
+            self.call_with_retries(f"write {key} to", lambda: obstore.put(self.root, key, content, **options))
         except FileNotFoundError as error:
             raise StorageError(f"Cannot write {key} to {self.uri}: the bucket or folder is not there.") from error
 
@@ -238,17 +241,16 @@ class Storage:
         if self.folder is not None and self.fence is not None:
             folder, fence = self.folder, self.fence
             self.call_with_retries(f"remove {prefix} from", lambda: remove_folder(folder, prefix, fence))
-            return
-        if self.folder is not None:
+        elif self.folder is not None:
             shutil.rmtree(self.folder / prefix, ignore_errors=True)
-            return
-        keys = list(self.keys(prefix))
-        self.check_fence()
-        try:
-            self.call_with_retries(f"remove {prefix} from", lambda: obstore.delete(self.root, keys))
-        except FileNotFoundError:
-            # Some were removed by a request whose answer was lost.
-            self.delete(list(self.keys(prefix)))
+        else:
+            keys = list(self.keys(prefix))
+            self.check_fence()
+            try:
+                self.call_with_retries(f"remove {prefix} from", lambda: obstore.delete(self.root, keys))
+            except FileNotFoundError:
+                # Some were removed by a request whose answer was lost.
+                self.delete(list(self.keys(prefix)))
 
     def zarr(self, prefix: str, *, read_only: bool = False) -> ZarrStore:
         """The Zarr store under a prefix."""

@@ -8,7 +8,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
@@ -21,13 +21,19 @@ HOP = {"connection", "transfer-encoding", "content-length", "server", "date"}
 
 
 class FaultProxy:
-    """Passes requests on to ``upstream``; ``share`` of them fail. ``expired`` refuses every one, as S3 would."""
+    """Passes requests on to ``upstream``; ``share`` of them fail. ``expired`` refuses every one, as S3 would.
+
+    ``conditions``: what becomes of If-Match and If-None-Match, "kept", "dropped" without a word, or "refused" with 501.
+    ``before`` is called with the method and path of each request that is passed on.
+    """
 
     def __init__(self, upstream: str, *, share: float = 0.0, seed: int = 0) -> None:
         self.upstream = urlsplit(upstream)
         self.share = share
         self.random = random.Random(seed)  # noqa: S311 -- chance, not secrecy
         self.expired = False
+        self.conditions = "kept"
+        self.before: Callable[[str, str], None] = lambda _method, _path: None
         self.faults: list[str] = []
         self.requests = 0
         self.moments: list[float] = []
@@ -81,13 +87,20 @@ class _Handler(QuietHandler):
         self.connection.close()
 
     def _answer(self, body: bytes, *, cut: bool) -> None:
+        self.proxy.before(self.command, self.path)
+        headers = dict(self.headers)
+        asked = [name for name in headers if name.lower() in {"if-match", "if-none-match"}]
+        if asked and self.proxy.conditions == "refused":
+            self._send(501, [("Content-Type", "application/xml")], b"<Error><Code>NotImplemented</Code></Error>")
+            return
+        kept = {name: value for name, value in headers.items() if name not in asked or self.proxy.conditions == "kept"}
         upstream = http.client.HTTPConnection(self.proxy.upstream.netloc, timeout=30)
-        upstream.request(self.command, self.path, body=body, headers=dict(self.headers))
+        upstream.request(self.command, self.path, body=body, headers=kept)
         answer = upstream.getresponse()
         content = answer.read()
-        headers = [(name, value) for name, value in answer.getheaders() if name.lower() not in HOP]
+        answered = [(name, value) for name, value in answer.getheaders() if name.lower() not in HOP]
         length = answer.getheader("Content-Length") if self.command == "HEAD" else None
-        self._send(answer.status, headers, content, length=length, cut=cut)
+        self._send(answer.status, answered, content, length=length, cut=cut)
         upstream.close()
 
     def _send(

@@ -23,6 +23,8 @@ from tests.support.products import (
 )
 from tilewright.flows.maintain.status import product_status
 from tilewright.flows.run.predict import run_job
+from tilewright.tasks.storage.lock import read_lock
+from tilewright.tasks.storage.storage import open_storage
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
 
@@ -92,7 +94,7 @@ def test_ctrl_c_leaves_a_sentence_and_a_state_to_go_on_from(job, tmp_path):
     assert code == 130
     assert "the same command goes on from there" in said
     assert "Traceback" not in said
-    assert not (output / ".tilewright" / "lock.json").exists()
+    assert read_lock(open_storage(str(output))) is None, "it is released"
     assert product_status(str(output))["state"] == "failed"
     kept = entries(output)
     run_job(read(job, output))

@@ -120,7 +120,7 @@ def test_a_second_run_in_another_process_is_refused_with_the_first_ones_name(job
     first.send_signal(signal.SIGSTOP)
     second = tilewright("run", job, "--output", output)
     first.send_signal(signal.SIGCONT)
-    assert second.returncode == 2, second.stderr
+    assert second.returncode == 75, second.stderr
     assert f"Another run (process {first.pid} on " in second.stderr
     assert product_status(str(output))["state"] in {"running", "complete"}
     assert first.wait(60) == 0, first.communicate()
@@ -144,13 +144,14 @@ def test_of_two_that_take_over_a_dead_lock_one_wins(tmp_path):
     dead = {"run": "dead", "host": "gone", "pid": 1, "beat": 0.0, "born": 0.0}
     for _ in range(10):
         storage.write_json(LOCK, dead)
+        os.utime(tmp_path / LOCK, (0, 0))
         won, start, leave = [], threading.Barrier(4), threading.Event()
 
         def take(start=start, won=won, leave=leave):
             start.wait()
             try:
                 with lock_output(storage) as lock:
-                    won.append(lock.run)
+                    won.append(lock.owner.run)
                     leave.wait(5)
             except StoreError:
                 pass

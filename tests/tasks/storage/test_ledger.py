@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.ledger import (
     ENTRIES,
     BlockEntry,
@@ -15,7 +14,6 @@ from tilewright.tasks.storage.ledger import (
     write_entry,
     write_failures,
 )
-from tilewright.tasks.storage.lock import LOCK_SECONDS, Owner, acquire_lock, release_lock, renew_lock
 from tilewright.tasks.storage.storage import open_storage
 
 ENTRY = BlockEntry(row=-3, col=7, key="k", written=True, checksums={"class": "c"}, scenes=("a", "b"))
@@ -24,10 +22,6 @@ ENTRY = BlockEntry(row=-3, col=7, key="k", written=True, checksums={"class": "c"
 @pytest.fixture
 def storage(tmp_path):
     return open_storage(str(tmp_path), create=True)
-
-
-def owner(run, *, host="here", pid=1, at=1000.0):
-    return Owner(run=run, host=host, pid=pid, beat=at)
 
 
 def test_an_entry_comes_back_as_it_was_under_its_block_name(storage):
@@ -69,29 +63,3 @@ def test_failures_come_back_in_order(storage):
     failures = [{"item": "b", "reason": "404"}, {"item": "a", "reason": "cut"}]
     write_failures(storage, failures)
     assert list(read_failures(storage)) == failures
-
-
-def test_a_second_run_is_refused_while_the_first_holds_the_lock(storage):
-    acquire_lock(storage, owner("one"))
-    with pytest.raises(StoreError, match=r"Another run \(process 1 on here\)"):
-        acquire_lock(storage, owner("two", pid=2), alive=True)
-    with pytest.raises(StoreError, match="Another run"):
-        acquire_lock(storage, owner("two", host="elsewhere", at=1000 + LOCK_SECONDS - 1))
-
-
-def test_a_lock_left_by_the_dead_is_taken_over(storage):
-    acquire_lock(storage, owner("one"))
-    acquire_lock(storage, owner("two", pid=2), alive=False)
-    acquire_lock(storage, owner("three", host="elsewhere", at=1000 + LOCK_SECONDS + 1))
-    renew_lock(storage, owner("three", host="elsewhere", at=2000.0))
-    with pytest.raises(StoreError, match="Another run"):
-        acquire_lock(storage, owner("four", at=2001.0))
-
-
-def test_only_its_owner_releases_a_lock(storage):
-    acquire_lock(storage, owner("one"))
-    release_lock(storage, owner("two"))
-    with pytest.raises(StoreError):
-        acquire_lock(storage, owner("two"), alive=True)
-    release_lock(storage, owner("one"))
-    acquire_lock(storage, owner("two"), alive=True)
