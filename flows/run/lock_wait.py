@@ -45,13 +45,15 @@ POLLS = 24
 class Watch:
     """A lock under watch: since this moment (``since``, monotonic) it has not changed; it was ``age`` seconds old then.
 
-    ``alive``: True if its process is there on this host, False if it has ended, None where that cannot be told.
+    It is stale after ``lasts`` seconds of silence. ``alive``: True if its process is there on this host, False if it has
+    ended, None where that cannot be told.
     """
 
     seen: SeenLock
     since: float
     age: float
     alive: bool | None
+    lasts: float
 
     @property
     def watched(self) -> float:
@@ -68,16 +70,15 @@ class Watch:
         """True if the lock may be taken: its process has ended, or it was silent for long enough."""
         if self.alive is False:
             return True
-        lasts = self.seen.lasts
-        if self.age >= CERTAIN * lasts and self.alive is None:
+        if self.age >= CERTAIN * self.lasts and self.alive is None:
             return True
         look = LONG_LOOK if self.alive else SHORT_LOOK
-        return self.silent >= lasts and self.watched >= look * lasts
+        return self.silent >= self.lasts and self.watched >= look * self.lasts
 
     @property
     def fresh(self) -> bool:
         """True if the run is known to live without a wait: its process is there, and its last heartbeat is recent."""
-        return self.alive is True and self.silent < self.seen.lasts / 2
+        return self.alive is True and self.silent < self.lasts / 2
 
 
 def new_owner(before: Owner | None = None) -> Owner:
@@ -101,7 +102,7 @@ def acquire(storage: Storage, owner: Owner, *, wait: float, listener: Listener) 
         seen = look_at_lock(storage)
         beaten = watch is not None and seen.content != watch.seen.content
         if watch is None or beaten:
-            watch = _watch(storage, seen, certain=not beaten)
+            watch = _watch(storage, seen, owner, changed=beaten)
         if seen.free or watch.stale:
             if fence := take_lock(storage, seen, owner):
                 if not seen.free:
@@ -113,7 +114,7 @@ def acquire(storage: Storage, owner: Owner, *, wait: float, listener: Listener) 
         elif not told:
             told.add("silence")
             listener(Notice(text=f"Waits for the lock of {seen.label}: {_silence(watch)}."))
-        time.sleep(min(1.0, seen.lasts / POLLS))
+        time.sleep(min(1.0, watch.lasts / POLLS))
 
 
 def run_alive(owner: Owner) -> bool | None:
@@ -122,14 +123,17 @@ def run_alive(owner: Owner) -> bool | None:
     return owner.run in OWN_RUNS if alive and owner.pid == os.getpid() else alive
 
 
-def _watch(storage: Storage, seen: SeenLock, *, certain: bool) -> Watch:
-    """The beginning of a watch; the age of a lock that changed before our eyes is 0."""
+def _watch(storage: Storage, seen: SeenLock, owner: Owner, *, changed: bool) -> Watch:
+    """The beginning of a watch; the age of a lock that ``changed`` before our eyes is 0.
+
+    A lock that cannot be parsed lasts as long as that of ``owner``, who wants it.
+    """
     since = time.monotonic()
-    if seen.free:
-        return Watch(seen=seen, since=since, age=0.0, alive=None)
     # A lock from the future tells of a clock that was set back: only what is seen from now on counts.
-    age = max(0.0, lock_age(storage, seen)) if certain else 0.0
-    return Watch(seen=seen, since=since, age=age, alive=None if seen.owner is None else run_alive(seen.owner))
+    age = 0.0 if seen.free or changed else max(0.0, lock_age(storage, seen))
+    if seen.owner is None:
+        return Watch(seen=seen, since=since, age=age, alive=None, lasts=owner.lasts)
+    return Watch(seen=seen, since=since, age=age, alive=run_alive(seen.owner), lasts=seen.lasts)
 
 
 def _await_end(storage: Storage, seen: SeenLock, give_up: float, told: set[str], listener: Listener) -> None:

@@ -236,8 +236,10 @@ def _put_lock(storage: Storage, seen: SeenLock, content: bytes) -> bool:
     except StorageError as error:
         if not is_unsupported(error.__cause__):
             raise
-        storage.write(LOCK, content)
-        time.sleep(SETTLE_SECONDS)
+        # The client tried for seconds, in which others may have been faster.
+        if look_at_lock(storage).content == seen.content:
+            storage.write(LOCK, content)
+            time.sleep(SETTLE_SECONDS)
         return False
     if not storage.uri.startswith("s3://") or _keeps_conditions(storage, content):
         return True

@@ -17,6 +17,7 @@ import rasterio
 from tests.support.graphs import conv_stack
 from tests.support.paths import ROOT
 from tests.support.worlds import World, area, bounds, layer, write_card
+from tilewright.flows.environment import storage_options
 from tilewright.flows.job.job import Job, read_job
 from tilewright.flows.run.prepare import declare_product
 from tilewright.flows.runners.worker import reopen_worker
@@ -134,7 +135,7 @@ def assert_same_product(output: Path, other: Path) -> None:
 
 def fetched(uri: str, folder: Path) -> Path:
     """The folder, with every object of a product as a file."""
-    storage = open_storage(uri)
+    storage = open_storage(uri, options=storage_options(uri))
     for key in list(storage.keys()):
         content = storage.read(key)
         assert content is not None, key
