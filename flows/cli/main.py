@@ -111,7 +111,12 @@ def plan(
         cost = price(expected, table, n_machines=shards)
         if as_json:
             windows = {**asdict(made.raster.lattice), "why": made.model.windows_reason}
-            shown = {**expected.to_json(), "windows": windows, "exact": made.model.exact}
+            shown = {
+                **expected.to_json(),
+                "windows": windows,
+                "exact": made.model.exact,
+                "exactness": made.model.exactness,
+            }
             ways = {"fused": made.model.fused, "tuned": made.model.tuned}
             print_json(
                 {**shown, **ways, **made.search_json(), "cost": cost.to_json(), "shards": shards_json(made, shards)}

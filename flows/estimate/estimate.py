@@ -73,7 +73,7 @@ class Estimate:
             ("blocks", f"{self.n_blocks} of {plan.raster.product_block} px, read with a halo of {lattice.halo} px"),
             ("windows", self._window_words(lattice)),
             ("why", plan.model.windows_reason),
-            ("exact", f"{'yes' if plan.model.exact else 'no'}: {plan.model.exact_reason}"),
+            ("exact", f"{plan.model.exactness}: {plan.model.exact_reason}"),
             ("to read", f"up to {_size(self.bytes_read)} of pixels before compression"),
             ("to store", f"up to {_size(self.bytes_stored)} before compression"),
             ("memory", f"about {_size(self.memory_bytes)} on {self.n_cores} cores; {_size(free_memory())} are free"),

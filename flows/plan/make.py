@@ -12,6 +12,7 @@ from tilewright.catalogs.search import left_out_sentence
 from tilewright.catalogs.sources.registry import resolve_source
 from tilewright.flows.environment import s3_settings
 from tilewright.flows.job.job import JobError
+from tilewright.flows.plan.exactness import judge_exactness
 from tilewright.flows.plan.headers import look_at_headers
 from tilewright.flows.plan.input_plans import plan_inputs
 from tilewright.flows.plan.model_card import card_facts, job_card
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from tilewright.flows.plan.scenes import InputScenes
     from tilewright.models.card.card import ModelCard
     from tilewright.models.measure.facts import ModelFacts
-    from tilewright.models.measure.reach.field import ReceptiveField
     from tilewright.tasks.plan.inputs import InputPlan, LackingBand
     from tilewright.tasks.plan.raster import RasterPlan
 
@@ -83,7 +83,7 @@ def make_plan(
     inputs = plan_inputs(job, card, scenes)
     check_fused(job, facts)
     raster = replace(raster, margin=read_margin(inputs, raster))
-    exact, exact_reason = _exactness(card, facts, raster)
+    exactness, exact_reason = judge_exactness(card, facts, raster)
     outside = outside_valid_for(card, inputs, area=job.area.geometry, grid=raster.grid)
     left_out, coverage = left_out_of(scenes), step_shares(asked_area(job), inputs)
     return Plan(
@@ -93,7 +93,8 @@ def make_plan(
         model=ModelPlan(
             card=card_facts(job, card),
             receptive=asdict(facts.receptive),
-            exact=exact,
+            exact=exactness == "proven",
+            measured=exactness == "measured",
             exact_reason=exact_reason,
             windows_reason=facts.windows.why,
             fused=facts.fused,
@@ -152,33 +153,6 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _exactness(card: ModelCard, facts: ModelFacts, raster: RasterPlan) -> tuple[bool, str]:
-    """True if tiled inference equals whole-image inference, and the reason as a clause."""
-    receptive, lattice = facts.receptive, raster.lattice
-    if receptive.trim is None:
-        return False, f"the model's receptive field has no bound ({receptive.reason}); its map depends on its windows"
-    if lattice.merge == "blend":
-        return False, "overlapping windows are blended, as the card asks; a seam is softened, not absent"
-    if lattice.trim < receptive.trim:
-        return False, f"the trim of {lattice.trim} px is less than the {receptive.trim} px the model needs"
-    if summaries := [extra.name for extra in card.extras if extra.of_window and not card.pixelwise]:
-        return False, f"input {summaries[0]} is one number for a whole window, so a map depends on its windows"
-    if receptive.verdict != "bounded":
-        return False, _unproven(receptive)
-    # The trim counts from the edge of a stride, so it is less than the radius around a pixel inside the stride.
-    beyond = f", {receptive.trim} px beyond a stride of {receptive.stride}" if receptive.stride > 1 else ""
-    seen = f"sees {receptive.radius} px around a pixel{beyond}, and windows lose {lattice.trim} px on each side"
-    return True, f"the model {seen if receptive.radius else 'looks at each pixel alone'}: tiled equals whole"
-
-
-def _unproven(receptive: ReceptiveField) -> str:
-    """The findings on a model whose receptive field is not proven, as a clause."""
-    if receptive.verdict == "measured":
-        seen = f" ({receptive.seen})" if receptive.seen else ""
-        return f"measured, not proven: {receptive.reason}; tiled equals whole as far as was tried{seen}"
-    return f"tiled equals whole to {receptive.tolerance:g} of the outputs' deviation ({receptive.reason})"
 
 
 def _grid_warnings(job: Job, card: ModelCard, facts: ModelFacts, raster: RasterPlan) -> Iterable[str]:

@@ -62,7 +62,7 @@ def closing_lines(outcome: Outcome) -> list[str]:
         *[f"  {words}" for layer in report["layers"] for words in _class_words(layer)],
         f"  {scenes}, {blocks}, {windows} on {report['provider']}, {report['km2_per_s']:.1f} km²/s",
         f"  {_efficiency(report)}",
-        f"  {'exact' if report['exact'] else 'not exact'}: {report['exact_reason']}",
+        f"  exact: {report.get('exactness', 'proven' if report['exact'] else 'no')}: {report['exact_reason']}",
         *places,
     ]
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import json
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from tilewright.models.cache import write_cached
 from tilewright.models.errors import CardError
 from tilewright.models.measure.memory import card_memory
-from tilewright.models.measure.receptive import receptive_field
+from tilewright.models.measure.ports import card_ports
+from tilewright.models.measure.probe import Probe
+from tilewright.models.measure.receptive import VERSION, receptive_field
+from tilewright.models.measure.stride import WindowProof, prove_windows
 from tilewright.models.measure.window import choose_window, output_scale, windows_per_call
 from tilewright.models.optimise.fuse import obstacle
 from tilewright.models.optimise.tune import tuned_card
-from tilewright.models.run.open import active_provider
+from tilewright.models.run.open import active_provider, open_session
 from tilewright.models.run.providers import GPU_BATCH, GPUS
+from tilewright.models.run.session import open_graph
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +36,9 @@ FINEST_SCALE = Fraction(1, 64)
 
 Such an output has about one value per window."""
 
+ROUGH = 1e-2
+"""Difference, relative to an output's deviation, that the arithmetic of a GPU may cause (TF32 has 11 bits)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
@@ -36,6 +47,8 @@ class ModelFacts:
     ``scale``: pixels of the finest output per model-grid pixel along a side. ``provider``: the execution provider that
     really runs. ``fuse_obstacle``: why the card's scaling and layers cannot move into its graph, empty if they can,
     None if that was not considered. ``tuned``: True if the graph is replaced by one rewritten for the window.
+    ``proof``: windows of this size compared with each other, None if no two could be. ``mates``: why it is not proven
+    that the windows of a call do not see each other, empty if it is or if one runs at a time.
     """
 
     receptive: ReceptiveField
@@ -44,6 +57,8 @@ class ModelFacts:
     provider: str
     fuse_obstacle: str | None
     tuned: bool
+    proof: WindowProof | None = None
+    mates: str = ""
 
     @property
     def fused(self) -> bool:
@@ -87,6 +102,7 @@ def measure_model(
     considered = fuse == "yes" or half or (fuse == "auto" and runs_on in GPUS)
     reason = obstacle(card, blended=windows.merge == "blend", half=half) if considered else None
     tunable = not considered and fuse != "no" and runs_on == "cpu"
+    calls = windows_per_call(card, batch=card.batch or batch or default)
     return ModelFacts(
         receptive=receptive,
         windows=windows,
@@ -96,7 +112,49 @@ def measure_model(
         tuned=tunable
         and tuned_for(card, window=windows.window, stride=windows.stride, batch=card.batch or batch or 1, cache=cache)
         is not card,
+        proof=prove_card(card, receptive, windows, calls=calls, provider=runs_on, cache=cache / "proof"),
+        mates=receptive.mates if calls > 1 else "",
     )
+
+
+def prove_card(
+    card: ModelCard, receptive: ReceptiveField, windows: WindowChoice, *, calls: int, provider: str, cache: Path
+) -> WindowProof | None:
+    """The proof of a card's windows as they are run, ``calls`` of them at a time; kept in the folder ``cache``.
+
+    None where nothing is claimed (no bound, blended windows), or where no two windows can be compared.
+    """
+    if receptive.trim is None or windows.merge == "blend" or card.pixelwise or card.per_window:
+        return None
+    inputs, outputs = card_ports(card)
+    # Where the graph fixes the number of windows, its own inputs are so many unlike ones.
+    batch = 1 if card.batch else calls
+    larger = receptive.verdict == "measured"
+    key = repr((VERSION, card.digest, card.sha256, inputs, outputs, windows, batch, provider, larger))
+    path = cache / f"proof-{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+    with suppress(OSError, ValueError, TypeError):
+        kept = json.loads(path.read_text())
+        return WindowProof(**kept) if kept else None
+    content = card.digest if card.weights else card.sha256
+    session = (
+        open_session(card, provider=provider)
+        if card.members
+        else open_graph(card.model_path, sha256=content, provider=provider)
+    )
+    proof = prove_windows(
+        Probe(session, inputs=inputs, outputs=outputs),
+        window=windows.window,
+        trim=windows.trim,
+        step=windows.step,
+        stride=windows.stride,
+        tolerance=receptive.tolerance if provider == "cpu" else ROUGH,
+        batch=batch,
+        larger=larger,
+    )
+    # A proof that cannot be kept costs only time.
+    with suppress(OSError):
+        write_cached(path, (json.dumps(asdict(proof) if proof else None) + "\n").encode())
+    return proof
 
 
 def tuned_for(card: ModelCard, *, window: int, stride: int, batch: int, cache: Path) -> ModelCard:

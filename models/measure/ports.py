@@ -86,14 +86,16 @@ def _output(spec: OutputSpec) -> Port:
 
 
 def planes(ports: Sequence[Port], *, rows: bool = False) -> tuple[Plane, ...]:
-    """The ports as planes for following the reach; `rows` if each pixel is a row, so that rows are followed instead."""
+    """The ports as planes for following the reach over height and width; `rows`: over the windows of a batch instead,
+    or over its pixels where each is a row.
+    """
     return tuple(
         Plane(
             name=port.name,
             rank=len(port.dims),
             places=_places(port, rows=rows),
             ratio=Fraction(1) if rows else port.ratio,
-            crop=port.crop if port.spatial else (0, 0),
+            crop=port.crop if port.spatial and not rows else (0, 0),
         )
         for port in ports
     )
@@ -101,6 +103,6 @@ def planes(ports: Sequence[Port], *, rows: bool = False) -> tuple[Plane, ...]:
 
 def _places(port: Port, *, rows: bool) -> dict[str, int]:
     rank = len(port.dims)
-    if port.spatial:
-        return {name: axis - rank for name, axis in zip("hw", port.axes, strict=True)}
-    return {"h": port.dims.index("batch") - rank} if rows and "batch" in port.dims else {}
+    if rows:
+        return {"h": port.dims.index("batch") - rank} if "batch" in port.dims else {}
+    return {name: axis - rank for name, axis in zip("hw", port.axes, strict=True)} if port.spatial else {}

@@ -33,12 +33,11 @@ FREE_LENGTH = 2
 # Pixels at the far border that must stay unchanged for a reach to count as completely visible in the window.
 UNCHANGED_MARGIN = 4
 
+GROUNDS = ("noise", "smooth ground", "plateaus", "filled areas")
+"""Kinds of pixels to try: a gate that texture keeps shut opens where there is none, or where data is missing."""
 
-GROUNDS = ("noise", "smooth ground", "plateaus")
-"""Kinds of pixels to try: a gate that texture keeps shut opens where there is none."""
-
-PATCH = 24
-"""Pixels across a plateau, and between the points that smooth ground is drawn through."""
+FILLED_SHARE, PATCH = 0.3, 24
+"""Share of the areas that hold the lowest value alone; pixels across an area, and between the points of a slope."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,7 +251,11 @@ def _noise(port: Port, size: tuple[int, int], *, seed: int, stretch: float, sign
     random = np.random.default_rng([seed, zlib.crc32(port.name.encode())])
     value_range = port.high - port.low
     values: NDArray[Any] = random.uniform(0, 1, _shape(port, size))
-    if port.spatial and ground != GROUNDS[0]:
+    if port.spatial and ground == GROUNDS[3]:
+        height, width = port.axes
+        patches = _coarsened(_coarsened(random.uniform(0, 1, values.shape), height), width)
+        values = np.where(patches < FILLED_SHARE, 0.0, values)
+    elif port.spatial and ground != GROUNDS[0]:
         for axis in port.axes:
             values = _coarsened(values, axis, smooth=ground == GROUNDS[1])
     signs = np.full(values.shape, sign) if sign else random.choice([-1, 1], values.shape)
@@ -264,7 +267,7 @@ def _noise(port: Port, size: tuple[int, int], *, seed: int, stretch: float, sign
     return values.astype(dtype)
 
 
-def _coarsened(values: NDArray[Any], axis: int, *, smooth: bool) -> NDArray[Any]:
+def _coarsened(values: NDArray[Any], axis: int, *, smooth: bool = False) -> NDArray[Any]:
     """The values at every PATCHth place along an axis, repeated, or joined by straight lines."""
     at = np.arange(values.shape[axis])
     first = np.take(values, at // PATCH * PATCH, axis=axis)

@@ -29,6 +29,7 @@ from tilewright.models.measure.ports import card_ports, planes
 from tilewright.models.measure.probe import UNCHANGED_MARGIN, Port, Probe
 from tilewright.models.measure.reach.bound import reach_bound
 from tilewright.models.measure.reach.field import TOLERANCE, VERDICTS, ReceptiveField, settled
+from tilewright.models.measure.reach.values import Unproven
 from tilewright.models.measure.shapes import START_SIZES, fixed_by_resize, takes_batches, window_sizes
 from tilewright.models.measure.stride import refuse_disguised_crop, tiling_difference, total_stride
 from tilewright.models.measure.structure import (
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from tilewright.models.card.card import ModelCard
     from tilewright.models.measure.probe import Reach
     from tilewright.models.measure.reach.bound import Bound
-    from tilewright.models.measure.reach.values import Unproven
     from tilewright.models.measure.shapes import WindowSizes
 
 
@@ -61,7 +61,7 @@ LONGEST_WINDOW, LONGEST_MIXING_WINDOW = 2048, 256
 LONGEST_NARROW_WINDOW = 8192
 
 # Increased when a measurement would yield another result, so that cached ones are measured again.
-VERSION = 4
+VERSION = 5
 
 
 def measure_receptive_field(card: ModelCard, *, cache: Path | None = None) -> ReceptiveField:
@@ -143,9 +143,21 @@ def measure_graph(
         field = _unbounded(1, "it gives one answer for the whole window, not one per pixel", tolerance)
     else:
         field = ReceptiveField(radius=0, stride=1, verdict="bounded", reason="each pixel is a row of its own", trim=0)
-        bound = reach_bound(path, inputs=planes(inputs, rows=True), outputs=planes(outputs, rows=True), stride=1)
+        bound = reach_bound(
+            path, inputs=planes(inputs, rows=True), outputs=planes(outputs, rows=True), stride=1, mates=True
+        )
         field = settled(field, bound)
-    return replace(field, one_by_one=not batches)
+    along = reach_bound(
+        path, inputs=planes(inputs, rows=True), outputs=planes(outputs, rows=True), stride=1, mates=True
+    )
+    return replace(field, one_by_one=not batches, mates=_seen_along(along))
+
+
+def _seen_along(bound: Bound | Unproven) -> str:
+    """The reason why windows of a batch may see each other by the `bound` along it; empty if they cannot."""
+    if isinstance(bound, Unproven):
+        return f"it is not proven that windows do not see their batch mates: {bound.reason}"
+    return f"windows may see {bound.radius} of their batch mates" if bound.radius else ""
 
 
 def _at_own_sizes(inputs: tuple[Port, ...], window: int | None) -> tuple[tuple[Port, ...], int | None]:
@@ -290,6 +302,7 @@ def receptive_field(card: ModelCard, *, cache: Path | None = None) -> ReceptiveF
         stride=stride,
         window=max(windows, default=None),
         one_by_one=any(field.one_by_one for field in fields),
+        mates=next((field.mates for field in fields if field.mates), ""),
         radius=max(radii) if bounded else None,
         trim=math.ceil(max(trims) / stride) * stride if bounded else None,
         difference=max((field.difference for field in fields if field.difference is not None), default=None),

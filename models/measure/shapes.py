@@ -197,10 +197,12 @@ def takes_batches(
         # The card says that it takes one window a call.
         return True
     n_windows = max(n_fixed, 2)
-    windows, others = ([_unlike(probe, size, first + k) for k in range(n_windows)] for first in (0, n_windows + 1))
+    windows, others = (
+        [unlike_window(probe, size, first + k) for k in range(n_windows)] for first in (0, n_windows + 1)
+    )
     try:
         beside = {
-            k: probe.session.run(_stacked(probe, [*others[:k], windows[k], *others[k + 1 :]]))
+            k: probe.session.run(stacked(probe, [*others[:k], windows[k], *others[k + 1 :]]))
             if n_fixed > 1
             else probe.session.run(windows[k])
             for k in (0, n_windows - 1)
@@ -226,7 +228,7 @@ def takes_batches(
     return True
 
 
-def _unlike(probe: Probe, size: tuple[int, int], number: int) -> Arrays:
+def unlike_window(probe: Probe, size: tuple[int, int], number: int) -> Arrays:
     """One window of noise: low in the range of each input for even numbers, high for odd ones."""
     window = {}
     for port, noise in zip(probe.inputs, probe.noise(size, seed=10 + number).values(), strict=True):
@@ -237,7 +239,7 @@ def _unlike(probe: Probe, size: tuple[int, int], number: int) -> Arrays:
     return window
 
 
-def _stacked(probe: Probe, windows: Sequence[Arrays]) -> Arrays:
+def stacked(probe: Probe, windows: Sequence[Arrays]) -> Arrays:
     """The windows as one batch; an input without a batch, or with one fixed row, is the same for all of them."""
     return {
         port.name: windows[0][port.name]
@@ -250,7 +252,7 @@ def _stacked(probe: Probe, windows: Sequence[Arrays]) -> Arrays:
 def _run_together(probe: Probe, outputs: Sequence[Port], windows: Sequence[Arrays]) -> Arrays | None:
     """The results of the windows in one batch; None if the graph does not give as many."""
     try:
-        results = probe.session.run(_stacked(probe, windows))
+        results = probe.session.run(stacked(probe, windows))
     except InferenceError:
         return None
     complete = all(len_of(results[port.name], port) in {None, len(windows)} for port in outputs)

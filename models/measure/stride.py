@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import product
 from math import ceil, gcd, lcm
@@ -14,6 +14,7 @@ from tilewright.models.card.tile import size_words
 from tilewright.models.errors import CardError
 from tilewright.models.measure.perturb import Perturbation
 from tilewright.models.measure.probe import GROUNDS, UNCHANGED_MARGIN, Probe, relative
+from tilewright.models.measure.shapes import stacked, unlike_window
 
 if TYPE_CHECKING:
     from tilewright.models.measure.probe import Arrays, Port
@@ -177,3 +178,57 @@ def _part(planes: np.ndarray, at: tuple[int, int], size: tuple[int, int], port: 
     )
     part: np.ndarray = planes[:, rows, cols]
     return part
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowProof:
+    """Windows of the size that a plan runs, compared with shifted and larger ones and beside unlike batch mates.
+
+    `difference` is the largest that was found, relative to the outputs' deviation (for classes the share of differing
+    pixels), `allowed` the one that arithmetic noise may cause there, `seen` says what was run.
+    """
+
+    difference: float
+    allowed: float
+    seen: str
+
+    @property
+    def holds(self) -> bool:
+        """True if nothing but noise differs."""
+        return self.difference <= self.allowed
+
+
+def prove_windows(
+    probe: Probe, *, window: int, trim: int, step: int, stride: int, tolerance: float, batch: int, larger: bool
+) -> WindowProof | None:
+    """Runs windows as they will be run, two of them half a step apart, on every ground.
+
+    `larger`: each is also compared with a window that holds both. `batch`: windows per call; the first is then run
+    beside unlike ones too. None if two windows share no pixels or the graph does not run on them.
+    """
+    shift = max(stride, step // 2 // stride * stride)
+    if shift >= step or not probe.accepts((window, window)):
+        return None
+    both = (window + shift,) * 2
+    larger = larger and max(both) <= LARGEST_WHOLE_IMAGE and probe.accepts(both)
+    common, at, there = (step - shift,) * 2, (trim + shift,) * 2, (trim,) * 2
+    found = []
+    for ground in GROUNDS:
+        pixels = probe.noise(both, seed=7, ground=ground)
+        cuts = [probe.cut(pixels, (start, start), (window, window)) for start in (0, shift)]
+        first, second = (probe.run(stacked(probe, [cut] * batch)) for cut in cuts)
+        allowed = allowed_difference(probe, first, tolerance=tolerance)
+        found.append((largest_difference(probe, first, second, at=at, there=there, size=common), allowed))
+        if batch > 1:
+            others = [unlike_window(probe, (window, window), number) for number in range(1, batch)]
+            beside = probe.run(stacked(probe, [cuts[0], *others]))
+            alone, mine = ({name: each[: len(each) // batch] for name, each in run.items()} for run in (first, beside))
+            found.append((largest_difference(probe, alone, mine, at=(0, 0), there=(0, 0), size=(window,) * 2), allowed))
+        if larger:
+            full, whole = probe.run(pixels), probe.run(cuts[0])
+            found.append((largest_difference(probe, full, whole, at=there, there=there, size=(step, step)), allowed))
+    difference, allowed = _worst(found)
+    beside_words = f", {batch} a call beside unlike ones" if batch > 1 else ""
+    larger_words = f" and one of {both[0]} px" if larger else ""
+    words = f"windows of {window} px, {shift} px apart{larger_words}{beside_words}, of {', '.join(GROUNDS)}"
+    return WindowProof(difference=difference, allowed=allowed, seen=words)

@@ -7,13 +7,17 @@ there. The bound of the reach only sets the window's length; the reach itself is
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import onnx
-from onnx import inliner, numpy_helper
+from onnx import numpy_helper
+
+from tilewright.models.measure.reach.graph import holds_values, inlined, read_structure
+from tilewright.models.measure.reach.lines import UnprovenError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -47,9 +51,10 @@ def structural_reach(path: Path, *, jumps: Mapping[str, float]) -> int:
 
     `jumps` are the reference pixels between the pixels of each input. Operators that mix the whole window do not count.
     """
-    model = onnx.load(str(path), load_external_data=False)
-    if model.functions:
-        model = inliner.inline_local_functions(model)
+    model = read_structure(path)
+    # What cannot be written out is followed as it stands: the length of a window is no proof.
+    with suppress(UnprovenError):
+        model = inlined(model)
     reaches = {name: TheoreticalReach(jump=jump) for name, jump in jumps.items()}
     constants = _Constants(model.graph)
     for node in model.graph.node:
@@ -79,7 +84,7 @@ class _Constants:
     def values(self, node: onnx.NodeProto, index: int) -> list[float]:
         """The values of one small input, empty if it is computed or stored in an external file."""
         tensor = self._tensors.get(node.input[index]) if index < len(node.input) else None
-        if tensor is None or tensor.data_location == onnx.TensorProto.EXTERNAL:
+        if tensor is None or not holds_values(tensor):
             return []
         return [float(each) for each in np.ravel(numpy_helper.to_array(tensor))]
 
@@ -173,13 +178,13 @@ def mixing_operators(path: Path) -> tuple[str, ...]:
     use: a reduction over height and width, a softmax that feeds a matrix product, a resize whose grid depends on the
     window's size. Subgraphs are included.
     """
-    model = onnx.load(str(path), load_external_data=False)
+    model = read_structure(path)
     return tuple(dict.fromkeys(_mixing_nodes(model.graph, _constants(model.graph))))
 
 
 def batch_mixers(path: Path) -> tuple[str, ...]:
     """Names of operators in the graph at `path` that can mix the windows of a batch, in graph order, each once."""
-    model = onnx.load(str(path), load_external_data=False)
+    model = read_structure(path)
     constants = _constants(model.graph)
     nodes = [node for graph in (model.graph, *model.functions) for node in _nodes(graph)]
     return tuple(dict.fromkeys(words for node in nodes if (words := _over_batch(node, constants))))
@@ -214,7 +219,7 @@ def built_in_sizes(path: Path, *, most: int = 1024) -> list[int]:
     Those are the whole numbers of its shapes and constants, the roots of square ones (a window's pixels, flattened),
     and the same before a graph halves them.
     """
-    model = onnx.load(str(path), load_external_data=False)
+    model = read_structure(path)
     numbers = {number for values in _constants(model.graph).values() for number in values}
     numbers |= {number for tensor in model.graph.initializer for number in tensor.dims}
     numbers = {number for number in numbers if number > 1}
@@ -224,7 +229,7 @@ def built_in_sizes(path: Path, *, most: int = 1024) -> list[int]:
 
 def stores_single_batch(path: Path) -> bool:
     """True if a reshape or resize in the graph at `path` stores a shape of one window, as `[1, 3, 64, 64]`."""
-    model = onnx.load(str(path), load_external_data=False)
+    model = read_structure(path)
     constants = _constants(model.graph)
     places = {"Reshape": 1, "Resize": 3}
     shapes = [
@@ -237,7 +242,7 @@ def stores_single_batch(path: Path) -> bool:
 
 def fixed_resizes(path: Path) -> tuple[str, ...]:
     """The resizes in the graph at `path` to a height and width that are stored in it, as `Resize to 32 x 32`."""
-    model = onnx.load(str(path), load_external_data=False)
+    model = read_structure(path)
     constants = _constants(model.graph)
     sizes = [_last_sizes(model.graph, node, constants) for node in model.graph.node if node.op_type == "Resize"]
     return tuple(dict.fromkeys(f"Resize to {' x '.join(map(str, each))}" for each in sizes if each))

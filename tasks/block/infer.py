@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tilewright.models.measure.window import windows_per_call
+from tilewright.models.measure.window import answers_per_window, windows_per_call
 from tilewright.models.transforms.postprocess import scores
 from tilewright.tasks.block.feeds import window_feeds
 from tilewright.tasks.block.merge import BlockLayers, window_answer
 from tilewright.tasks.block.output_grid import at_product, result_size
+from tilewright.tasks.block.seams import SampledPlaces, SeamComparison, Seams, core_of, joined_seams, shifted_window
 from tilewright.tasks.grid.area_mask import area_mask
 from tilewright.tasks.grid.windows import block_windows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from tilewright.models.card.card import ModelCard
     from tilewright.models.run.session import ModelSession
@@ -69,25 +70,30 @@ class CallTimer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockResult:
-    """A block's layers by name, each (height, width) in product pixels and its stored dtype, nodata in place."""
+    """A block's layers by name, each (height, width) in product pixels and its stored dtype, nodata in place.
+
+    ``seams`` are those of the windows that were compared with shifted ones; ``windows_run`` does not count them twice.
+    """
 
     layers: dict[str, np.ndarray]
     windows_run: int
     windows_skipped: int
     valid_pixels: int
+    seams: Seams = field(default_factory=Seams)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedModel:
     """A model ready to run: its card, its session, and its batch: windows per call, or rows where the graph fixes them.
 
-    ``timer`` measures its calls.
+    ``timer`` measures its calls, ``sampled`` draws the windows that are compared with shifted ones.
     """
 
     card: ModelCard
     session: ModelSession
     batch: int = 1
     timer: CallTimer = field(default_factory=CallTimer, compare=False)
+    sampled: SampledPlaces = field(default_factory=SampledPlaces, compare=False)
 
     @property
     def windows_per_call(self) -> int:
@@ -122,9 +128,17 @@ def infer_block(
         return _run_windows(plan, model, inputs, batch)
 
     batches = list(_batched(to_run, model.windows_per_call))
+    pairs = _pairs(plan, model, inputs, to_run)
+    compared: dict[Window, dict[str, np.ndarray]] = {}
     for batch, answers in zip(batches, map_calls(run_batch, batches), strict=True):
         for window, answer in zip(batch, answers, strict=True):
             block_layers.add(window, answer)
+            if window in pairs:
+                compared[window] = answer
+    comparison = SeamComparison(
+        plan=plan, card=model.card, inputs=inputs, usable=usable, provider=model.session.provider
+    )
+    seams = _seams(comparison, compared, pairs, map_calls, run_batch, again=model.windows_per_call > 1)
     inner_usable = at_product(_over_inner(usable, block, touched), plan)
     layers = block_layers.layers(inner_usable)
     inside = at_product(area_mask(plan.raster.grid, block.inner, plan.raster.aoi_geometry), plan)
@@ -135,7 +149,38 @@ def infer_block(
         windows_run=len(to_run),
         windows_skipped=sum(1 for _ in block_windows(block.inner, plan.raster.lattice)) - len(to_run),
         valid_pixels=int(inner_usable.sum()),
+        seams=seams,
     )
+
+
+def _pairs(plan: Plan, model: LoadedModel, inputs: BlockInputs, windows: Sequence[Window]) -> dict[Window, Window]:
+    """The windows of a block to compare, each with the shifted one; none for a model that takes single pixels."""
+    if model.card.pixelwise or all(answers_per_window(output, model.card) for output in model.card.outputs):
+        return {}
+    places = model.sampled.of(plan, windows_per_call=model.windows_per_call)
+    inner = inputs.block.inner
+    drawn = (window for window in windows if (window.row, window.col) in places)
+    # A blended window beyond the block is compared in the block that its core lies in.
+    own = (window for window in drawn if not core_of(window, plan.raster.lattice).intersect(inner).empty)
+    return {window: shifted for window in own if (shifted := shifted_window(window, inputs, plan.raster))}
+
+
+def _seams(
+    comparison: SeamComparison,
+    compared: Mapping[Window, dict[str, np.ndarray]],
+    pairs: Mapping[Window, Window],
+    map_calls: Callable[..., Iterable[list[dict[str, np.ndarray]]]],
+    run_batch: Callable[[Sequence[Window]], list[dict[str, np.ndarray]]],
+    *,
+    again: bool,
+) -> Seams:
+    """The seams of the windows that were kept; ``again``: each is also run beside its shifted one in one batch."""
+    calls = [(window, pairs[window]) if again else (pairs[window],) for window in compared]
+    found = []
+    for (window, answer), answers in zip(compared.items(), map_calls(run_batch, calls), strict=True):
+        repeated = answers[0] if again else None
+        found.append(comparison.seams((window, pairs[window]), (answer, answers[-1]), repeated))
+    return joined_seams(found)
 
 
 def _run_windows(

@@ -10,6 +10,7 @@ import numpy as np
 
 from tilewright.tasks.block.infer import BlockResult
 from tilewright.tasks.block.observed import add_observed
+from tilewright.tasks.block.seams import joined_seams
 from tilewright.tasks.block.worker import InferredBlock, ReadBlock
 from tilewright.tasks.grid.pixel_box import PixelBox
 
@@ -82,5 +83,6 @@ def _joined(parts: list[InferredBlock], block: Block, layers: dict[str, np.ndarr
         windows_run=sum(result.windows_run for result in results),
         windows_skipped=sum(result.windows_skipped for result in results),
         valid_pixels=sum(result.valid_pixels for result in results),
+        seams=joined_seams(result.seams for result in results),
     )
     return InferredBlock(read=read, result=result, seconds=sum(part.seconds for part in parts))

@@ -144,6 +144,7 @@ class Worker:
             seconds={"read": read.seconds, "infer": inferred.seconds, "write": time.perf_counter() - began},
             scenes=read.inputs.scenes,
             failures=tuple(failure.to_json() for failure in self.failures.failures if failure.block == block.name),
+            seams=result.seams.to_json(),
         )
         write_entry(self.storage, entry)
         return entry

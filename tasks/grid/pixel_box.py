@@ -56,6 +56,15 @@ class PixelBox:
             col_stop=min(self.col_stop, other.col_stop),
         )
 
+    def around(self, other: PixelBox) -> PixelBox:
+        """The smallest box that holds both boxes."""
+        return PixelBox(
+            row_start=min(self.row_start, other.row_start),
+            row_stop=max(self.row_stop, other.row_stop),
+            col_start=min(self.col_start, other.col_start),
+            col_stop=max(self.col_stop, other.col_stop),
+        )
+
     def rescale(self, *, numerator: int, denominator: int) -> PixelBox:
         """The same ground in pixels ``denominator / numerator`` times the size; the box must end on edges of those."""
         edges = (self.row_start, self.row_stop, self.col_start, self.col_stop)

@@ -25,8 +25,9 @@ class ModelPlan:
     """The model part of a plan.
 
     ``card`` finds and verifies the model again: references, name, digests. ``receptive``: the measured receptive field.
-    ``exact``: tiled equals whole, with the reason. ``fused``: the card's scaling and layers are computed inside its
-    graph, from pixels rounded to uint16, in ``precision``. ``tuned``: the graph is rewritten for the window on a CPU
+    ``exact``: tiled equals whole, proven from the graph's operators, with the reason; ``measured``: it does as far as
+    was tried, but that is not proven. ``fused``: the card's scaling and layers are computed inside its graph, from
+    pixels rounded to uint16, in ``precision``. ``tuned``: the graph is rewritten for the window on a CPU
     (``models/optimise/tune.py``), equal but for rounding. ``outside_valid_for``: how the job leaves the range that its
     models were made for, one entry per model (``flows/plan/valid_for.py``).
     """
@@ -40,12 +41,20 @@ class ModelPlan:
     precision: Literal["fp32", "fp16"] = "fp32"
     tuned: bool = False
     outside_valid_for: tuple[dict[str, Any], ...] = ()
+    measured: bool = False
+
+    @property
+    def exactness(self) -> Literal["proven", "measured", "no"]:
+        """The word for what is known of tiled and whole: proven equal, measured equal, or neither."""
+        return "proven" if self.exact else "measured" if self.measured else "no"
 
     def to_json(self) -> dict[str, Any]:
         """The keys of the plan's JSON that this part holds."""
         plain = {**asdict(self), "outside_valid_for": list(self.outside_valid_for)}
         # Left out if false or empty, since older plans do not have them and must stay equal to themselves.
-        return {key: value for key, value in plain.items() if value or key not in {"tuned", "outside_valid_for"}}
+        return {
+            key: value for key, value in plain.items() if value or key not in {"tuned", "outside_valid_for", "measured"}
+        }
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> ModelPlan:

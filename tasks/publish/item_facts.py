@@ -110,7 +110,8 @@ def _provenance(plan: Plan, card: ModelCard, report: Mapping[str, Any]) -> Prove
         expression={
             "key": plan.settings_key(),
             "job": plan.request,
-            "exact": plan.model.exact,
+            "exact": report["exact"],
+            "exactness": report["exactness"],
             "provider": report["provider"],
         },
         outside_valid_for=plan.model.outside_valid_for,

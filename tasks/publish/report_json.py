@@ -11,6 +11,7 @@ from tilewright.tasks.block.observed import add_observed
 from tilewright.tasks.grid.area_mask import n_inside
 from tilewright.tasks.grid.areas import geometry_km2
 from tilewright.tasks.publish.class_areas import measure_areas
+from tilewright.tasks.publish.exactness import contradictions, exactness_json
 from tilewright.tasks.report.picture import value_ends
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def report_json(
     n_model_pixels = n_inside(plan.raster.grid, plan.raster.aoi_geometry)
     n_requested = n_model_pixels * (plan.raster.up / plan.raster.down) ** 2
     areas = measure_areas(worker.storage, plan, written, n_valid=n_valid)
+    exactness = exactness_json(plan, blocks)
     return {
         **_identity(plan, run),
         "steps": step_rows(plan, blocks, n_inside=n_model_pixels),
@@ -74,12 +76,14 @@ def report_json(
         **_work(worker, blocks, n_valid=n_valid),
         **_cost(worker, blocks, written, run, n_valid=n_valid, km2=areas.total),
         **_model(worker),
+        **exactness,
         "layers": [_layer(layer, small[layer.spec.name], areas, n_requested=n_requested) for layer in written.layers],
         "scenes": _scenes(plan, blocks),
         "failures": [failure for entry in blocks for failure in entry.failures],
         **({"outside_valid_for": list(plan.model.outside_valid_for)} if plan.model.outside_valid_for else {}),
         **plan.search_json(),
         "warnings": [
+            *contradictions(plan, exactness),
             *_unseen_warning(_missing_percent(n_valid, n_requested)),
             *_unclassed_warnings(written, n_valid=n_valid),
             *plan.warnings,
@@ -183,8 +187,6 @@ def _model(worker: Worker) -> dict[str, Any]:
         "window": lattice.window,
         "step": lattice.step,
         "windows_reason": model.windows_reason,
-        "exact": model.exact,
-        "exact_reason": model.exact_reason,
     }
 
 

@@ -15,10 +15,16 @@ if TYPE_CHECKING:
 
 _RUN_KEYS = ("total", "wall")  # keys of `seconds` that hold the length of the run and not of one stage
 
+EXCEPTED = " Pixels beside missing observations are excepted: those are filled from within their own window."
+
 _VERDICTS = {
     "exact": (
         "Exact: the tiles are the whole image",
         "Every pixel has the value the model would give if it saw the whole area in one piece.",
+    ),
+    "measured": (
+        "Measured, not proven: no window tried shows a seam",
+        "Every pixel that was tried has the value the model would give if it saw the whole area in one piece.",
     ),
     "inexact": (
         "Not exact: windows can show at their seams",
@@ -63,7 +69,9 @@ class CostChart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exactness:
-    """Whether tiled output equals whole-image output, in sentences; `state` is "exact", "inexact" or "unknown"."""
+    """Whether tiled output equals whole-image output, in sentences; `state` is "exact" (proven), "measured",
+    "inexact" or "unknown".
+    """
 
     state: str
     title: str
@@ -141,9 +149,13 @@ def cost_chart(report: Fields) -> CostChart:
 
 
 def exactness(report: Fields) -> Exactness:
-    """The exactness of the product: its title, its meaning, then the reason, the receptive field and the trim."""
+    """The exactness of the product: its title, its meaning, then the reason, the receptive field and the trim, and what
+    its own windows showed.
+    """
     exact = report.get("exact")
     state = "exact" if exact is True else "inexact" if exact is False else "unknown"
+    if state == "inexact" and report.get("exactness") == "measured":
+        state = "measured"
     title, meaning = _VERDICTS[state]
     reason = text(report, "exact_reason") or text(mapping(report, "receptive_field"), "reason")
     reason = reason[:1].upper() + reason[1:] + ("." if reason and not reason.endswith((".", "!")) else "")
@@ -151,7 +163,31 @@ def exactness(report: Fields) -> Exactness:
     # An exact map is exact because of its receptive field and its trim: the reason would repeat both.
     details = ("" if state == "exact" and receptive_field else reason, receptive_field, _trim(report))
     why = " ".join(sentence for sentence in details if sentence)
-    return Exactness(state=state, title=title, sentences=tuple(sentence for sentence in (meaning, why) if sentence))
+    excepted = EXCEPTED if state == "exact" and "beside missing" in reason else ""
+    sentences = (f"{meaning}{excepted}", why, _compared(report))
+    return Exactness(state=state, title=title, sentences=tuple(sentence for sentence in sentences if sentence))
+
+
+def _compared(report: Fields) -> str:
+    """The numbers of the windows that the run compared with shifted ones; empty if the report has none."""
+    seams = mapping(report, "seams")
+    windows, pixels = number(seams.get("windows")), number(seams.get("pixels"))
+    if windows is None or pixels is None:
+        return ""
+    if not windows:
+        return "No window could be compared with a shifted one: the blocks have no room for one."
+    share = f"{number(seams.get('percent')) or 0.0:.3f}\u00a0%"
+    beside = number(seams.get("gap_pixels")) or 0
+    gaps = (
+        f" Beside missing observations {words.count(seams.get('gap_differing'))} of {words.count(beside)} differ."
+        if beside
+        else ""
+    )
+    return (
+        f"Windows compared with shifted ones: {words.count(windows)}, differing pixels "
+        f"{words.count(seams.get('differing'))} of {words.count(pixels)} ({share}), greatest difference "
+        f"{number(seams.get('largest')) or 0.0:.2g}.{gaps}"
+    )
 
 
 def _receptive_field(report: Fields) -> str:

@@ -32,7 +32,8 @@ class BlockEntry:
     ``observed`` holds, per input and step, the number of the block's pixels inside the area that have a valid
     observation, and the number of those observations; empty for blocks of older Tilewrights. ``seconds`` are busy
     seconds per stage; ``scenes`` the ids read; ``failures`` the tolerated reads that failed permanently; ``written`` is
-    False for a block without a valid pixel, which has no object in the store.
+    False for a block without a valid pixel, which has no object in the store. ``seams`` are the numbers of its windows
+    that were compared with shifted ones (``tasks/block/seams.py``), empty if none was.
     """
 
     row: int
@@ -50,6 +51,7 @@ class BlockEntry:
     seconds: dict[str, float] = field(default_factory=dict)
     scenes: tuple[str, ...] = ()
     failures: tuple[dict[str, str], ...] = ()
+    seams: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

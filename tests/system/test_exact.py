@@ -203,7 +203,7 @@ def test_a_reach_that_rare_values_show_is_trimmed(world, pixels, tmp_path):
 def test_what_is_only_measured_is_not_called_exact(world, tmp_path):
     card = write_card(tmp_path / "card", scan_line(), inputs=[ONE_BAND], outputs=[ONE_VALUE], tile={"step": 64})
     made = run(pixel_job(world, card, tmp_path / "out", rows=(110, 200), cols=(110, 200)))
-    assert made.report["exact"] is False
-    assert "measured, not proven" in made.report["exact_reason"]
+    assert (made.report["exact"], made.report["exactness"]) == (False, "measured")
+    assert "that is not proven" in made.report["exact_reason"]
     assert "CumSum" in made.report["exact_reason"]
     assert "plateaus" in made.report["exact_reason"]

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-from onnx import inliner, numpy_helper
-from onnx.reference import ReferenceEvaluator
+from onnx import numpy_helper
 
 from tilewright.models.measure.reach.call import Call
+from tilewright.models.measure.reach.graph import folded, holds_values, inlined, read_structure, stored
 from tilewright.models.measure.reach.kernels import KERNELS
 from tilewright.models.measure.reach.lines import PeriodError, UnprovenError, input_line
+from tilewright.models.measure.reach.mates import FOR_EACH, MATES, stored_for_each
 from tilewright.models.measure.reach.pointwise import POINTWISE, ROWWISE, rowwise
 from tilewright.models.measure.reach.sizes import computed_sizes, shape_of
 from tilewright.models.measure.reach.values import Constant, PixelTensor, Unproven
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 
     from tilewright.models.measure.reach.lines import Line
     from tilewright.models.measure.reach.values import Plane, Value
-
-STORED = 2**22
-"""The most values of a stored tensor that are read; only the shape of a larger one counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,17 +49,22 @@ def reach_bound(
     outputs: Sequence[Plane],
     stride: int,
     window: tuple[int, int] | None = None,
+    mates: bool = False,
 ) -> Bound | Unproven:
     """The bound of the graph at `path` for windows at multiples of `stride` or, if it repeats less often, of a multiple
     of that; `window` is its only height and width, if it has them.
+
+    `mates`: the planes name the batch axis instead of height and width, and the bound is how far the windows of a batch
+    see each other along it.
     """
-    model = onnx.load(str(path), load_external_data=False)
-    if model.functions:
-        model = inliner.inline_local_functions(model)
+    try:
+        model = inlined(read_structure(path))
+    except UnprovenError as error:
+        return Unproven(reason=str(error))
     unit = lcm(*(plane.ratio.denominator for plane in (*inputs, *outputs)))
     while True:
         try:
-            values = _Flow(model, inputs, period=stride, window=window).values()
+            values = _Flow(model, inputs, period=stride, window=window, mates=mates).values()
             return _bound(values, outputs, stride=stride, window=window, unit=unit)
         except PeriodError as error:
             stride = lcm(stride, error.period)
@@ -114,8 +117,9 @@ class _Flow:
         *,
         period: int,
         window: tuple[int, int] | None,
+        mates: bool,
     ) -> None:
-        self._graph, self._window = model.graph, window
+        self._graph, self._window, self._period, self._mates = model.graph, window, period, mates
         self._opsets = {each.domain or "ai.onnx": each.version for each in model.opset_import}
         self._known: dict[str, Value] = {each.name: _constant(each) for each in model.graph.initializer}
         for plane in inputs:
@@ -140,6 +144,8 @@ class _Flow:
             opset=self._opsets.get(domain, 0),
             n_outputs=len(node.output),
             window=self._window,
+            period=self._period,
+            mates=self._mates,
         )
         unproven = next((each for each in inputs if isinstance(each, Unproven)), None)
         if unproven:
@@ -158,7 +164,9 @@ def _results(call: Call, node: onnx.NodeProto, domain: str) -> Sequence[Value]:
     if any(each.type in {onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS} for each in node.attribute):
         raise UnprovenError(f"{call.op} decides as it runs")
     if all(each is None or isinstance(each, Constant) for each in call.inputs):
-        return _folded(call, node)
+        if call.op.startswith(("Random", "Bernoulli", "Multinomial", "Dropout")):
+            raise UnprovenError(f"{call.op} draws noise")
+        return folded(call, node)
     if domain == "ai.onnx.ml" and call.op in ROWWISE:
         pixels = rowwise(call)
         return [pixels.without([1]), pixels] if call.op.endswith("Classifier") else [pixels]
@@ -166,13 +174,17 @@ def _results(call: Call, node: onnx.NodeProto, domain: str) -> Sequence[Value]:
         raise UnprovenError(f"the reach of {call.op} ({domain}) is not known")
     if call.op == "Shape":
         return [shape_of(call)]
-    return _after_pixels(call) if any(isinstance(each, PixelTensor) for each in call.inputs) else [computed_sizes(call)]
+    if any(isinstance(each, PixelTensor) for each in call.inputs):
+        return _after_pixels(call)
+    return [stored_for_each(call)] if call.mates and call.op in FOR_EACH else [computed_sizes(call)]
 
 
 def _after_pixels(call: Call) -> Sequence[Value]:
     """The values that an operator of ONNX makes of pixels."""
     if call.op == "Dropout":
         return _after_dropout(call)
+    if call.mates and call.op in MATES:
+        return [MATES[call.op](call)] * call.n_outputs
     if call.op in KERNELS:
         if any(isinstance(each, PixelTensor) for each in call.inputs[1:]):
             raise UnprovenError(f"{call.op} takes numbers that are computed from pixels")
@@ -190,31 +202,11 @@ def _after_dropout(call: Call) -> Sequence[Value]:
     return [call.pixels()] * call.n_outputs
 
 
-def _folded(call: Call, node: onnx.NodeProto) -> Sequence[Value]:
-    """The constants that an operator makes of constants."""
-    if call.op.startswith(("Random", "Bernoulli", "Multinomial", "Dropout")):
-        raise UnprovenError(f"{call.op} draws noise")
-    constants = [each for each in call.inputs if isinstance(each, Constant)]
-    if len(constants) != len(call.inputs) or any(each.values is None for each in constants):
-        raise UnprovenError(f"{call.op} computes with numbers stored outside the graph")
-    feeds = {name: each.values for name, each in zip(node.input, constants, strict=True)}
-    try:
-        evaluator = ReferenceEvaluator(node, opsets={"": call.opset})
-        results = evaluator.run(None, feeds)
-    except Exception as error:
-        raise UnprovenError(f"{call.op} of constants is not known") from error
-    return [_stored(np.asarray(each)) for each in results]
-
-
 def _constant(tensor: onnx.TensorProto) -> Constant:
     shape = tuple(tensor.dims)
-    if tensor.data_location == onnx.TensorProto.EXTERNAL or np.prod(shape, dtype=np.int64) > STORED:
+    if tensor.data_location == onnx.TensorProto.EXTERNAL or not holds_values(tensor):
         return Constant(shape=shape)
-    return _stored(numpy_helper.to_array(tensor))
-
-
-def _stored(values: np.ndarray[Any, Any]) -> Constant:
-    return Constant(shape=values.shape, values=values)
+    return stored(numpy_helper.to_array(tensor))
 
 
 def _missing(name: str) -> Unproven:

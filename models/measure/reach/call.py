@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """An operator, its inputs (None for one left out) and attributes; `opset` is that of its domain, `window` the side
-    of the only windows if the graph fixes it.
+    of the only windows if the graph fixes it, `period` the pixels after which it is assumed to repeat; `mates` if the
+    batch axis is followed.
     """
 
     op: str
@@ -24,6 +25,8 @@ class Call:
     opset: int
     n_outputs: int
     window: tuple[int, int] | None
+    period: int = 1
+    mates: bool = False
 
     def input(self, index: int) -> Value | None:
         """One input, None if it is left out."""

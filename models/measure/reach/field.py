@@ -31,6 +31,7 @@ class ReceptiveField:
     `verdict`: bounded (no pixel can have an effect from beyond `radius`: proven from the graph's operators), measured
     (none was seen from beyond, but the operators prove nothing), effectively-bounded (effects from beyond are below
     `tolerance` of the outputs' standard deviation), or unbounded; `reason` says why in one sentence.
+    `mates` says why it is not proven that the windows of a batch do not see each other, empty if it is.
     `measured` is the radius that was seen by running the graph, `seen` says on which pixels and windows.
     `difference`: the largest difference between windows with this trim and a whole image, relative to the outputs'
     standard deviation (for classes the share of differing pixels); None if no two windows could be compared.
@@ -49,6 +50,7 @@ class ReceptiveField:
     one_by_one: bool = False
     measured: int | None = None
     seen: str = ""
+    mates: str = ""
 
 
 def settled(field: ReceptiveField, bound: Bound | Unproven, *, window: tuple[int, int] | None = None) -> ReceptiveField:

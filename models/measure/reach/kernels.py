@@ -121,7 +121,7 @@ def after_resize(call: Call) -> PixelTensor:
     axes = call.attributes.get("axes") or list(range(pixels.rank))
     given = {pixels.from_end(axis): at for at, axis in enumerate(axes)}
     scales, sizes = _targets(call, old=old)
-    rounding = "floor" if old else call.attributes.get("nearest_mode", "round_prefer_floor")
+    rounding = "simple" if old else call.attributes.get("nearest_mode", "round_prefer_floor")
 
     def after(name: str, line: Line) -> Line:
         at = given.get(pixels.places[name])
@@ -145,7 +145,8 @@ def _targets(call: Call, *, old: bool) -> tuple[list[float], tuple[Extent, ...] 
 
 def _fraction(call: Call, scale: float) -> Fraction:
     found = Fraction(scale).limit_denominator(64)
-    if found <= 0 or abs(float(found) - scale) > 1e-6 * scale:
+    # A scale that is a little off makes a pixel's weights hang on its place.
+    if found <= 0 or np.float32(float(found)) != np.float32(scale):
         raise UnprovenError(f"{call.op} has the scale {scale:g}")
     return found
 
@@ -180,7 +181,10 @@ def _resized(line: Line, *, scale: Fraction, mode: str, transform: str, rounding
             raise UnprovenError(f"{op} with {transform} depends on the window's size")
     if mode == "nearest":
         stored = Fraction(float(np.float32(float(scale))))
-        positions = np.array([[_nearest(each, rounding, exact=stored == scale)] for each in at], np.int64)
+        roundings = ("floor", "ceil") if rounding == "simple" else (rounding,)
+        positions = np.array(
+            [[_nearest(each, kind, exact=stored == scale) for kind in roundings] for each in at], np.int64
+        )
     else:
         wide = TAPS[mode] // 2
         positions = np.array([[floor(each) + tap for tap in range(1 - wide, wide + 1)] for each in at], np.int64)

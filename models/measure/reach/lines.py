@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 MOST_PHASES = 4096
 """Reference pixels after which a graph must repeat; no network has so large a stride."""
 
+MOST_TAPS = 2**21
+"""Taps of all phases of a kernel beyond which nothing is proven: a picture of its size is no neighbourhood."""
+
 
 class UnprovenError(Exception):
     """No bound follows from an operator; the message says why."""
@@ -98,6 +101,8 @@ def kernel(line: Line, *, size: int, dilation: int, stride: int, pads: tuple[int
     """After a kernel of `size` taps: a convolution or a pooling."""
     ratio = line.ratio / stride
     starts = np.arange(n_phases(ratio, line.period)) * stride - pads[0]
+    if size * len(starts) > MOST_TAPS:
+        raise UnprovenError(f"a kernel of {size:,} pixels is too wide to be followed")
     extra = (line.extra + sum(pads) - dilation * (size - 1) - 1) // stride + 1
     return line.read(starts[:, None] + np.arange(size) * dilation, ratio=ratio, extra=extra)
 
@@ -115,6 +120,8 @@ def same_pads(line: Line, *, extent: int, stride: int, lower: bool) -> tuple[int
 def transposed(line: Line, *, size: int, dilation: int, stride: int, pads: tuple[int, int], extended: int) -> Line:
     """After a transposed convolution of `size` taps; `extended` pixels are added at the end."""
     ratio = line.ratio * stride
+    if size * n_phases(ratio, line.period) > MOST_TAPS:
+        raise UnprovenError(f"a kernel of {size:,} pixels is too wide to be followed")
     index = np.arange(n_phases(ratio, line.period))[:, None] + pads[0]
     # Pixel = source * stride + tap * dilation - pad; a position between two sources is rounded both ways, which only
     # adds sources.
@@ -139,6 +146,8 @@ def cells_joined(line: Line, *, block: int) -> Line:
     if line.extra % block:
         raise UnprovenError("cells cut through the border of a layer")
     ratio = line.ratio / block
+    if block > MOST_PHASES:
+        raise UnprovenError(f"cells of {block:,} pixels are too wide to be followed")
     starts = np.arange(n_phases(ratio, line.period)) * block
     return line.read(starts[:, None] + np.arange(block), ratio=ratio, extra=line.extra // block)
 
@@ -146,5 +155,7 @@ def cells_joined(line: Line, *, block: int) -> Line:
 def cells_split(line: Line, *, block: int) -> Line:
     """Each pixel is split into `block` pixels."""
     ratio = line.ratio * block
+    if block * line.n > MOST_TAPS:
+        raise UnprovenError(f"cells of {block:,} pixels are too wide to be followed")
     index = np.arange(n_phases(ratio, line.period))
     return line.read((index // block)[:, None], ratio=ratio, extra=line.extra * block)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 from typing import TYPE_CHECKING, Final
 
-from tilewright.models.measure.reach.lines import UnprovenError
+from tilewright.models.measure.reach.lines import UnprovenError, n_phases
 from tilewright.models.measure.reach.values import Constant, Extent, PixelTensor, Sizes
 
 if TYPE_CHECKING:
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 KEPT: Final = ("Cast", "Identity", "Unsqueeze", "Squeeze", "Reshape")
 """Operators that leave the numbers of a shape as they are."""
+
+MOST_NUMBERS: Final = 64
+"""Numbers beyond which a constant is no part of a shape."""
 
 
 def shape_of(call: Call) -> Sizes:
@@ -51,7 +55,7 @@ def _extents(call: Call, index: int) -> tuple[Extent, ...]:
     value = call.input(index)
     if isinstance(value, Sizes):
         return value.extents
-    if isinstance(value, Constant):
+    if isinstance(value, Constant) and prod(value.shape) <= MOST_NUMBERS:
         return tuple(_number(call, each) for each in value.numbers())
     raise UnprovenError(f"{call.op} computes with the window's size")
 
@@ -86,5 +90,7 @@ def _computed(call: Call, one: Extent, other: Extent) -> Extent:
             case "Sub":
                 return replace(one, extra=one.extra - number)
             case "Div" if number > 0 and one.extra % number == 0:
+                # A window whose side it does not divide would be rounded: such a graph repeats less often.
+                n_phases(one.ratio / number, call.period)
                 return replace(one, ratio=one.ratio / number, extra=one.extra // number)
     raise UnprovenError(f"{call.op} computes with the window's size")

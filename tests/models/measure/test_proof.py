@@ -238,7 +238,7 @@ def test_what_mixes_the_window_is_not_called_bounded(make: Callable[[], onnx.Mod
 
 def test_the_field_says_which_pixels_were_seen(tmp_path: Path) -> None:
     field = measured_field(unet(depth=1), tmp_path)
-    assert field.seen.endswith("of noise, smooth ground, plateaus")
+    assert field.seen.endswith("of noise, smooth ground, plateaus, filled areas")
     assert "windows of" in field.seen
 
 

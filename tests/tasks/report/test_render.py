@@ -169,6 +169,32 @@ def test_the_verdict_is_the_reports(exact: bool | None, shown: str) -> None:
     assert shown in page({**REPORT, "exact": exact}).text
 
 
+def test_what_was_only_measured_is_not_called_exact() -> None:
+    shown = page({**REPORT, "exact": False, "exactness": "measured"}).text
+    assert "Measured, not proven" in shown
+    assert "Not proven exact" in shown
+
+
+def test_the_windows_that_were_compared_are_told() -> None:
+    seams = {"windows": 24, "pixels": 4000, "differing": 2, "percent": 0.05, "largest": 1e-7}
+    shown = page({**REPORT, "seams": seams}).text
+    told = (
+        "Windows compared with shifted ones: 24, differing pixels 2 of 4,000 (0.050\xa0%), greatest difference 1e-07."
+    )
+    assert told in shown
+    assert "Beside missing" not in shown
+    beside = page({**REPORT, "seams": {**seams, "gap_pixels": 40, "gap_differing": 3}}).text
+    assert "Beside missing observations 3 of 40 differ." in beside
+    assert "No window could be compared" in page({**REPORT, "seams": {"windows": 0, "pixels": 0}}).text
+
+
+def test_pixels_beside_missing_ones_are_excepted_from_the_word_exact() -> None:
+    excepted = "Pixels beside missing observations are excepted"
+    assert excepted not in page(REPORT).text
+    report = {**REPORT, "exact_reason": "tiled equals whole, but for pixels beside missing ones"}
+    assert excepted in page(report).text
+
+
 def test_an_unbounded_receptive_field_is_reported() -> None:
     report = {**REPORT, "exact": False, "receptive_field": {"radius": None, "verdict": "unbounded"}}
     assert "no measured bound" in page(report).text

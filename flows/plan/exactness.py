@@ -1,0 +1,69 @@
+"""Whether the tiles of a plan are the whole image: proven, measured, or neither; and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tilewright.tasks.block.seams import filled_from_window
+
+if TYPE_CHECKING:
+    from tilewright.models.card.card import ModelCard
+    from tilewright.models.measure.facts import ModelFacts
+    from tilewright.models.measure.stride import WindowProof
+    from tilewright.tasks.plan.raster import RasterPlan
+
+
+def judge_exactness(card: ModelCard, facts: ModelFacts, raster: RasterPlan) -> tuple[str, str]:
+    """The word and its reason as a clause.
+
+    ``proven``: the graph's operators leave no way for tiled inference to differ from whole-image inference.
+    ``measured``: no window tried differs. ``no``: it differs, or nothing is known.
+    """
+    if obstacle := _obstacle(card, facts, raster):
+        return "no", obstacle
+    receptive, lattice, proof = facts.receptive, raster.lattice, facts.proof
+    seen = (proof.seen if proof else "") or receptive.seen
+    tried = f" ({seen})" if seen else ""
+    if receptive.verdict == "measured":
+        return "measured", f"{receptive.reason}; tiled equals whole as far as was tried{tried}"
+    if facts.mates:
+        return "measured", f"{facts.mates}; in one batch they answer as alone as far as was tried{tried}"
+    # The trim counts from the edge of a stride, so it is less than the radius around a pixel inside the stride.
+    beyond = f", {receptive.trim} px beyond a stride of {receptive.stride}" if receptive.stride > 1 else ""
+    sees = f"sees {receptive.radius} px around a pixel{beyond}, and windows lose {lattice.trim} px on each side"
+    looks = sees if receptive.radius else "looks at each pixel alone"
+    gaps = ", but for pixels beside missing ones, which are filled from their own window"
+    return "proven", f"the model {looks}: tiled equals whole{gaps if filled_from_window(card) else ''}"
+
+
+def _obstacle(card: ModelCard, facts: ModelFacts, raster: RasterPlan) -> str:
+    """Why tiled inference differs from whole-image inference, as a clause; empty if nothing says that it does."""
+    receptive, lattice = facts.receptive, raster.lattice
+    summaries = [] if card.pixelwise else [extra.name for extra in card.extras if extra.of_window]
+    obstacle = ""
+    if receptive.trim is None:
+        obstacle = f"the model's receptive field has no bound ({receptive.reason}); its map depends on its windows"
+    elif lattice.merge == "blend":
+        obstacle = "overlapping windows are blended, as the card asks; a seam is softened, not absent"
+    elif lattice.trim < receptive.trim:
+        obstacle = f"the trim of {lattice.trim} px is less than the {receptive.trim} px the model needs"
+    elif summaries:
+        obstacle = f"input {summaries[0]} is one number for a whole window, so a map depends on its windows"
+    elif card.per_window:
+        obstacle = f"output {card.per_window[0]} is one answer for a whole window, so a map depends on its windows"
+    elif facts.proof and not facts.proof.holds:
+        obstacle = _contradicted(card, facts, facts.proof)
+    elif receptive.verdict not in {"bounded", "measured"}:
+        obstacle = f"tiled equals whole to {receptive.tolerance:g} of the outputs' deviation ({receptive.reason})"
+    return obstacle
+
+
+def _contradicted(card: ModelCard, facts: ModelFacts, proof: WindowProof) -> str:
+    """The finding that windows as they are used differ, as a clause."""
+    found = f"{proof.seen}, differ by {proof.difference:.2g} of the outputs' deviation"
+    if facts.receptive.verdict != "bounded":
+        return f"{found}: a pixel's result hangs on its window's size or place"
+    return (
+        f"{found}, although the operators of {card.name} were taken to prove that they cannot: please report this "
+        "model to the maintainers of Tilewright"
+    )

@@ -1,0 +1,301 @@
+"""Compares some windows of a run with the same windows run again half a step away: what a seam would show.
+
+The windows are drawn by a hash of their place on the lattice, so that neither the block nor the workers choose them.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import asdict, dataclass, field
+from itertools import islice, product
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from scipy import ndimage
+
+from tilewright.models.measure.window import answers_per_window, output_scale
+from tilewright.models.transforms.postprocess import layers_from_scores
+from tilewright.models.transforms.preprocess import derive_bands
+from tilewright.tasks.block.inputs import on_model_grid
+from tilewright.tasks.block.output_grid import output_box, repeat_to
+from tilewright.tasks.grid.blocks import block_range
+from tilewright.tasks.grid.drawn_places import drawn_places, sample_size
+from tilewright.tasks.grid.pixel_box import PixelBox
+from tilewright.tasks.grid.windows import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from fractions import Fraction
+
+    from tilewright.models.card.card import ModelCard
+    from tilewright.models.spec.inputs import MissingSpec
+    from tilewright.models.spec.outputs import LayerSpec, OutputSpec
+    from tilewright.tasks.block.inputs import BlockInputs
+    from tilewright.tasks.grid.windows import Lattice
+    from tilewright.tasks.plan.plan import Plan
+    from tilewright.tasks.plan.raster import RasterPlan
+
+
+FEW: Final = 1e-3
+"""Share of pixels that may differ by more than rounding: ties between classes."""
+
+DEVIATIONS: Final = {"cpu": 1e-4, "other": 1e-2}
+"""Difference, in standard deviations of a layer, that rounding may cause. Source: other providers multiply with 10 to
+11 bits (TF32, float16), the CPU with 24."""
+
+ROUNDING: Final = {"cpu": 64 * 2.0**-24, "other": 4 * 2.0**-11}
+"""The same as a share of a layer's largest value, for layers that hardly vary."""
+
+PERCENT: Final = 1
+"""Whole percents by which rounding may move a percentage."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerSeams:
+    """A layer in windows that were run twice: ``pixels`` in both, those ``differing`` by more than rounding, and the
+    ``largest`` difference of values (0 for classes).
+
+    ``gap_pixels`` and ``gap_differing`` are the same for pixels beside missing observations, which are filled from
+    within a window; they are not in the numbers above.
+    """
+
+    pixels: int = 0
+    differing: int = 0
+    largest: float = 0.0
+    gap_pixels: int = 0
+    gap_differing: int = 0
+
+    def __add__(self, other: LayerSeams) -> LayerSeams:
+        """The sum over both; of the largest differences the larger."""
+        return LayerSeams(
+            pixels=self.pixels + other.pixels,
+            differing=self.differing + other.differing,
+            largest=max(self.largest, other.largest),
+            gap_pixels=self.gap_pixels + other.gap_pixels,
+            gap_differing=self.gap_differing + other.gap_differing,
+        )
+
+    @property
+    def share(self) -> float:
+        """The share of pixels that differ; 0 if there are none."""
+        return self.differing / self.pixels if self.pixels else 0.0
+
+    @property
+    def differs(self) -> bool:
+        """True if more pixels differ than ties explain."""
+        return self.share > FEW
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seams:
+    """The windows of a block that were compared: with shifted ones by layer, and with themselves beside other windows
+    of a batch (``mates``, empty where one window runs at a time).
+    """
+
+    windows: int = 0
+    layers: dict[str, LayerSeams] = field(default_factory=dict)
+    mates: dict[str, LayerSeams] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The numbers as JSON values; empty if no window was compared."""
+        return asdict(self) if self.windows else {}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Seams:
+        """The numbers that ``to_json`` wrote."""
+        layers, mates = (
+            {name: LayerSeams(**each) for name, each in plain.get(part, {}).items()} for part in ("layers", "mates")
+        )
+        return cls(windows=plain.get("windows", 0), layers=layers, mates=mates)
+
+
+def joined_seams(parts: Iterable[Seams]) -> Seams:
+    """The sum of several."""
+    windows, totals = 0, {"layers": dict[str, LayerSeams](), "mates": dict[str, LayerSeams]()}
+    for part in parts:
+        windows += part.windows
+        for kind, total in totals.items():
+            for name, each in getattr(part, kind).items():
+                total[name] = total.get(name, LayerSeams()) + each
+    return Seams(windows=windows, **totals)
+
+
+class SampledPlaces:
+    """The places (row, column) of the lattice whose windows a plan compares; drawn once per plan. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[tuple[str, int], frozenset[tuple[int, int]]] = {}
+
+    def of(self, plan: Plan, *, windows_per_call: int) -> frozenset[tuple[int, int]]:
+        """The places, of windows that touch the area; a call of several windows counts as so many."""
+        key = (plan.settings_key(), windows_per_call)
+        with self._lock:
+            if key not in self._known:
+                self._known[key] = _drawn(plan.raster, windows_per_call=windows_per_call)
+            return self._known[key]
+
+
+def _drawn(raster: RasterPlan, *, windows_per_call: int) -> frozenset[tuple[int, int]]:
+    step = raster.lattice.step
+    rows, cols = block_range(raster.grid.extent, block=step)
+    size = sample_size(len(rows) * len(cols), windows_per_call=windows_per_call)
+    return frozenset(islice(drawn_places(raster.grid, raster.aoi_geometry, step=step), size))
+
+
+def shifted_window(window: Window, inputs: BlockInputs, raster: RasterPlan) -> Window | None:
+    """The window half a step away, both ways if the block's pixels reach, on the stride; None if they do not."""
+    lattice = raster.lattice
+    half = max(lattice.stride, lattice.step // 2 // lattice.stride * lattice.stride)
+    # Pixels of the margin may lack a mask that grows from beyond it.
+    room = inputs.block.outer.pad(-raster.margin)
+    for down, right in ((1, 1), (1, 0), (0, 1)):
+        for vertical, horizontal in product((1, -1), repeat=2):
+            rows, cols = half * down * vertical, half * right * horizontal
+            outer = window.outer.shift(rows, cols)
+            if half < lattice.step and outer.intersect(room) == outer:
+                return Window(row=window.row, col=window.col, outer=outer, kept=window.kept.shift(rows, cols))
+    return None
+
+
+def core_of(window: Window, lattice: Lattice) -> PixelBox:
+    """The pixels of a window that no other window of the lattice has in its core."""
+    row, col = window.outer.row_start + lattice.trim, window.outer.col_start + lattice.trim
+    return PixelBox.at(row, col, shape=(lattice.step, lattice.step))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeamComparison:
+    """Compares the answers (``window_answer``) of windows of a block; ``usable`` is over the block's outer box.
+
+    ``provider`` is the one that really runs the model.
+    """
+
+    plan: Plan
+    card: ModelCard
+    inputs: BlockInputs
+    usable: np.ndarray
+    provider: str
+
+    def seams(
+        self,
+        windows: tuple[Window, Window],
+        answers: tuple[dict[str, np.ndarray], dict[str, np.ndarray]],
+        again: dict[str, np.ndarray] | None,
+    ) -> Seams:
+        """The seams between a window and a shifted one; of the first with itself if it ran ``again``."""
+        first, second = windows
+        lattice = self.plan.raster.lattice
+        core = core_of(first, lattice)
+        common = core.intersect(core_of(second, lattice))
+        beside = self._beside_gaps(windows, common)
+        layers = self._compared(windows, answers, common, beside)
+        if not any(each.pixels + each.gap_pixels for each in layers.values()):
+            return Seams()
+        clear = np.zeros(core.shape, bool)
+        mates = self._compared((first, first), (answers[0], again), core, clear) if again is not None else {}
+        return Seams(windows=1, layers=layers, mates=mates)
+
+    def _beside_gaps(self, windows: tuple[Window, Window], common: PixelBox) -> np.ndarray:
+        """True where a pixel of ``common`` (y, x) may see an observation that is filled from within its window."""
+        field = self.plan.model.receptive
+        if field.get("radius") is None or not filled_from_window(self.card):
+            return np.zeros(common.shape, bool)
+        seen = windows[0].outer.around(windows[1].outer)
+        missing = np.zeros(seen.shape, bool)
+        for spec, entry in zip(self.card.inputs, self.plan.inputs, strict=True):
+            steps = self.inputs.steps[entry.name]
+            part = steps[(..., *entry.box(seen).slices_in(entry.box(self.inputs.block.outer)))]
+            found = np.asarray(np.isfinite(derive_bands(spec, part[np.newaxis])).all(axis=(0, 1, 2)))
+            missing |= ~on_model_grid(found, entry)
+        reach = max(int(field["radius"]), int(field.get("trim") or 0))
+        near = ndimage.maximum_filter(  # type: ignore[attr-defined]
+            missing, size=2 * reach + 1, mode="constant", cval=False
+        )
+        return np.asarray(near[common.slices_in(seen)])
+
+    def _compared(
+        self,
+        windows: tuple[Window, Window],
+        answers: tuple[dict[str, np.ndarray], dict[str, np.ndarray]],
+        common: PixelBox,
+        beside: np.ndarray,
+    ) -> dict[str, LayerSeams]:
+        made: dict[str, LayerSeams] = {}
+        usable = self.usable[common.slices_in(self.inputs.block.outer)]
+        for output in self.card.outputs:
+            if answers_per_window(output, self.card):
+                continue
+            first, second = (
+                self._layers(output, window, answer, common) for window, answer in zip(windows, answers, strict=True)
+            )
+            scale = output_scale(output, self.card, step=self.plan.raster.lattice.step)
+            kept, near = (at_output(mask, scale) for mask in (usable, beside))
+            for spec in output.layer_specs():
+                made[spec.name] = self._layer_seams(spec, (first[spec.name], second[spec.name]), kept, near)
+        return made
+
+    def _layers(
+        self, output: OutputSpec, window: Window, answer: dict[str, np.ndarray], common: PixelBox
+    ) -> dict[str, np.ndarray]:
+        """The layers of an output over ``common``, from the answer of a window."""
+        lattice = self.plan.raster.lattice
+        held = window.outer if lattice.merge == "blend" else window.kept
+        there, box = (output_box(each, output, self.card, lattice) for each in (common, held))
+        place = there.slices_in(box)
+        if lattice.merge == "blend":
+            return layers_from_scores(output, answer[output.name][(slice(None), *place)])
+        return {spec.name: answer[spec.name][place] for spec in output.layer_specs()}
+
+    def _layer_seams(
+        self, spec: LayerSpec, pair: tuple[np.ndarray, np.ndarray], kept: np.ndarray, near: np.ndarray
+    ) -> LayerSeams:
+        differs, gaps = self._differences(spec, *pair)
+        clear, beside = kept & ~near, kept & near
+        largest = gaps[clear & np.isfinite(gaps)].max(initial=0.0)
+        return LayerSeams(
+            pixels=int(clear.sum()),
+            differing=int((differs & clear).sum()),
+            largest=float(largest),
+            gap_pixels=int(beside.sum()),
+            gap_differing=int((differs & beside).sum()),
+        )
+
+    def _differences(self, spec: LayerSpec, one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """True where two values differ by more than rounding, and by how much (0 for classes)."""
+        if spec.kind == "class":
+            return one != other, np.zeros(one.shape)
+        if spec.kind == "percent":
+            stored = (one != spec.nodata) & (other != spec.nodata)
+            gaps = np.where(stored, np.abs(one.astype(np.float64) - other), 0.0)
+            return (gaps > PERCENT) | ((one != spec.nodata) != (other != spec.nodata)), gaps
+        finite = np.isfinite(one) & np.isfinite(other)
+        gaps = np.where(finite, np.abs(np.where(finite, one, 0).astype(np.float64) - np.where(finite, other, 0)), 0.0)
+        kind = "cpu" if self.provider == "cpu" and self.plan.model.precision == "fp32" else "other"
+        spread = float(one[finite].std(dtype=np.float64)) if finite.any() else 0.0
+        highest = float(np.abs(one[finite]).max(initial=0.0))
+        allowed = DEVIATIONS[kind] * spread + ROUNDING[kind] * highest
+        return (gaps > allowed) | (np.isfinite(one) != np.isfinite(other)), gaps
+
+
+def filled_from_window(card: ModelCard) -> bool:
+    """True if a missing observation is filled from other pixels of its window, so that it hangs on the window's place.
+
+    A number and the same pixel at another date do not; "nearest-date" falls back to "nearest" where no date has a
+    value. Mirrored rims are the window's own pixels too.
+    """
+    rules = [spec.missing for spec in card.inputs]
+    return any(rule.pad == "mirror" or any(isinstance(each, str) for each in _fills(rule)) for rule in rules)
+
+
+def _fills(rule: MissingSpec) -> tuple[float | str, ...]:
+    return rule.fill if isinstance(rule.fill, tuple) else (rule.fill,)
+
+
+def at_output(mask: np.ndarray, scale: Fraction) -> np.ndarray:
+    """A mask (y, x) on the model grid brought to an output's pixels: any of its model pixels counts."""
+    up, down = scale.numerator, scale.denominator
+    if down > 1:
+        height, width = mask.shape
+        mask = np.asarray(mask.reshape(height // down, down, width // down, down).any(axis=(1, 3)))
+    return repeat_to(mask, (mask.shape[0] * up, mask.shape[1] * up))

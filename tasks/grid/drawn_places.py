@@ -1,0 +1,67 @@
+"""Draws the windows that a run compares, by a hash of their row and column: no cut of the work changes the draw."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import shapely
+
+from tilewright.tasks.grid.blocks import block_at, block_range
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from shapely.geometry.base import BaseGeometry
+
+    from tilewright.tasks.grid.grid import Grid
+
+
+MOST: Final = 64
+"""Windows compared at most."""
+
+LEAST: Final = 4
+"""Windows compared at least, if there are twice as many."""
+
+ONE_OF: Final = 100
+"""Windows run for one that is compared, between the two."""
+
+GAMMA: Final = 0x9E3779B97F4A7C15
+"""The odd constant by which SplitMix64 steps. Source: Steele, Lea and Flood, OOPSLA 2014."""
+
+MIXERS: Final = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
+"""Shifts and factors of its finaliser, which ends with a shift by 31. Source: the same, variant 13 of Stafford."""
+
+
+def sample_size(n_windows: int, *, windows_per_call: int) -> int:
+    """The windows that are compared of so many: one in a hundred, of few at least four, but never more than half."""
+    few = min(LEAST, -(-n_windows // 2))
+    return min(MOST, max(few, n_windows // (ONE_OF * windows_per_call)))
+
+
+def drawn_places(grid: Grid, area: BaseGeometry, *, step: int) -> Iterator[tuple[int, int]]:
+    """Every place (row, column) of the lattice of ``step`` pixels that ``area`` touches inside the grid's extent, in
+    the order of their hashes: the first so many are a sample of all.
+
+    ``area`` is in the grid's CRS.
+    """
+    rows, cols = block_range(grid.extent, block=step)
+    shapely.prepare(area)
+    for place in np.argsort(_hashes(rows, cols), axis=None, kind="stable"):
+        row, col = rows[int(place) // len(cols)], cols[int(place) % len(cols)]
+        core = block_at(row=row, col=col, block=step, halo=0).inner.intersect(grid.extent)
+        if area.intersects(shapely.box(*grid.bounds_of(core))):
+            yield row, col
+
+
+def _hashes(rows: range, cols: range) -> np.ndarray:
+    """A hash of each place, (row, column) uint64."""
+    at_rows, at_cols = (np.arange(each.start, each.stop, dtype=np.int64).astype(np.uint64) for each in (rows, cols))
+    with np.errstate(over="ignore"):
+        return _mixed(_mixed(at_rows * np.uint64(GAMMA))[:, None] + at_cols[None, :] * np.uint64(GAMMA))
+
+
+def _mixed(values: np.ndarray) -> np.ndarray:
+    for shift, factor in MIXERS:
+        values = (values ^ (values >> np.uint64(shift))) * np.uint64(factor)
+    return values ^ (values >> np.uint64(31))
