@@ -10,18 +10,18 @@ if TYPE_CHECKING:
     from tilewright.models.card.card import ModelCard
     from tilewright.models.measure.facts import ModelFacts
     from tilewright.models.measure.stride import WindowProof
-    from tilewright.tasks.plan.raster import RasterPlan
+    from tilewright.tasks.grid.windows import Lattice
 
 
-def judge_exactness(card: ModelCard, facts: ModelFacts, raster: RasterPlan) -> tuple[str, str]:
+def judge_exactness(card: ModelCard, facts: ModelFacts, lattice: Lattice) -> tuple[str, str]:
     """The word and its reason as a clause.
 
     ``proven``: the graph's operators leave no way for tiled inference to differ from whole-image inference.
     ``measured``: no window tried differs. ``no``: it differs, or nothing is known.
     """
-    if obstacle := _obstacle(card, facts, raster):
+    if obstacle := _obstacle(card, facts, lattice):
         return "no", obstacle
-    receptive, lattice, proof = facts.receptive, raster.lattice, facts.proof
+    receptive, proof = facts.receptive, facts.proof
     seen = (proof.seen if proof else "") or receptive.seen
     tried = f" ({seen})" if seen else ""
     if receptive.verdict == "measured":
@@ -36,9 +36,9 @@ def judge_exactness(card: ModelCard, facts: ModelFacts, raster: RasterPlan) -> t
     return "proven", f"the model {looks}: tiled equals whole{gaps if filled_from_window(card) else ''}"
 
 
-def _obstacle(card: ModelCard, facts: ModelFacts, raster: RasterPlan) -> str:
+def _obstacle(card: ModelCard, facts: ModelFacts, lattice: Lattice) -> str:
     """Why tiled inference differs from whole-image inference, as a clause; empty if nothing says that it does."""
-    receptive, lattice = facts.receptive, raster.lattice
+    receptive = facts.receptive
     summaries = [] if card.pixelwise else [extra.name for extra in card.extras if extra.of_window]
     obstacle = ""
     if receptive.trim is None:

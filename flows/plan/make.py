@@ -83,7 +83,7 @@ def make_plan(
     inputs = plan_inputs(job, card, scenes)
     check_fused(job, facts)
     raster = replace(raster, margin=read_margin(inputs, raster))
-    exactness, exact_reason = judge_exactness(card, facts, raster)
+    exactness, exact_reason = judge_exactness(card, facts, raster.lattice)
     outside = outside_valid_for(card, inputs, area=job.area.geometry, grid=raster.grid)
     left_out, coverage = left_out_of(scenes), step_shares(asked_area(job), inputs)
     return Plan(

@@ -18,7 +18,7 @@ from tilewright.models.run.session import open_graph
 FAR = 100
 
 
-def _shifted(draft: Draft, x: str, far: int = FAR, places: tuple[tuple[int, int], ...] = ((0, 0), (2, 2))) -> str:
+def shifted(draft: Draft, x: str, far: int = FAR, places: tuple[tuple[int, int], ...] = ((0, 0), (2, 2))) -> str:
     """The sum of pixels `far` away, along the corners of a dilated 3x3 kernel."""
     weight = np.zeros((1, 1, 3, 3), np.float32)
     for row, col in places:
@@ -28,50 +28,50 @@ def _shifted(draft: Draft, x: str, far: int = FAR, places: tuple[tuple[int, int]
     )  # fmt: skip
 
 
-def _gated(draft: Draft, gate: str, value: str, base: str = "x") -> str:
+def gated(draft: Draft, gate: str, value: str, base: str = "x") -> str:
     """`value` if `gate` (bool), else `base`."""
     return draft.node("Where", gate, value, base)
 
 
-def _texture(draft: Draft, x: str = "x") -> str:
+def texture(draft: Draft, x: str = "x") -> str:
     """The local range of values: none on smooth ground."""
     highest = draft.node("MaxPool", x, kernel_shape=[3, 3], pads=[1] * 4)
     lowest = draft.node("Neg", draft.node("MaxPool", draft.node("Neg", x), kernel_shape=[3, 3], pads=[1] * 4))
     return draft.node("Sub", highest, lowest)
 
 
-def _below(draft: Draft, x: str, limit: float) -> str:
+def below(draft: Draft, x: str, limit: float) -> str:
     return draft.node("Less", x, draft.constant(np.array(limit, np.float32)))
 
 
-def _above(draft: Draft, x: str, limit: float) -> str:
+def above(draft: Draft, x: str, limit: float) -> str:
     return draft.node("Greater", x, draft.constant(np.array(limit, np.float32)))
 
 
 def corner_taps() -> onnx.ModelProto:
     """A 3x3 convolution of dilation 100 with taps in its corners alone: in a narrow window all of them are padding."""
     draft = Draft()
-    return draft.model(draft.node("Add", "x", _shifted(draft, "x")), n_in=1, n_out=1)
+    return draft.model(draft.node("Add", "x", shifted(draft, "x")), n_in=1, n_out=1)
 
 
 def texture_gate() -> onnx.ModelProto:
     """Pixels 100 px away count where the ground is smooth."""
     draft = Draft()
-    return draft.model(_gated(draft, _below(draft, _texture(draft), 0.05), _shifted(draft, "x")), n_in=1, n_out=1)
+    return draft.model(gated(draft, below(draft, texture(draft), 0.05), shifted(draft, "x")), n_in=1, n_out=1)
 
 
 def rare_value_gate() -> onnx.ModelProto:
     """Pixels 100 px away count where an index lies in a narrow range."""
     draft = Draft()
-    rare = draft.node("And", _above(draft, "x", 0.42), _below(draft, "x", 0.4203))
-    return draft.model(_gated(draft, rare, _shifted(draft, "x")), n_in=1, n_out=1)
+    rare = draft.node("And", above(draft, "x", 0.42), below(draft, "x", 0.4203))
+    return draft.model(gated(draft, rare, shifted(draft, "x")), n_in=1, n_out=1)
 
 
 def gated_pool() -> onnx.ModelProto:
     """The window's mean counts where the ground is smooth."""
     draft = Draft()
     mean = draft.node("GlobalAveragePool", "x")
-    return draft.model(_gated(draft, _below(draft, _texture(draft), 0.01), mean), n_in=1, n_out=1)
+    return draft.model(gated(draft, below(draft, texture(draft), 0.01), mean), n_in=1, n_out=1)
 
 
 def otherwise_when_large() -> onnx.ModelProto:
@@ -79,7 +79,7 @@ def otherwise_when_large() -> onnx.ModelProto:
     draft = Draft()
     height = draft.node("Gather", draft.node("Shape", "x"), draft.constant(np.array(2)), axis=0)
     large = draft.node("Greater", height, draft.constant(np.array(300)))
-    return draft.model(_gated(draft, large, draft.node("GlobalAveragePool", "x")), n_in=1, n_out=1)
+    return draft.model(gated(draft, large, draft.node("GlobalAveragePool", "x")), n_in=1, n_out=1)
 
 
 def cropped_positions() -> onnx.ModelProto:
@@ -95,14 +95,14 @@ def brightest_pixel() -> onnx.ModelProto:
     """The window's maximum counts once it is above every value tried."""
     draft = Draft()
     highest = draft.node("ReduceMax", "x", axes=[2, 3])
-    return draft.model(_gated(draft, _above(draft, highest, 1e30), highest), n_in=1, n_out=1)
+    return draft.model(gated(draft, above(draft, highest, 1e30), highest), n_in=1, n_out=1)
 
 
 def one_row() -> onnx.ModelProto:
     """A softmax over the columns that counts only where neighbours are alike to the last digits."""
     draft = Draft()
     share = draft.node("Softmax", draft.node("Mul", "x", draft.constant(np.array(1e-6, np.float32))), axis=3)
-    return draft.model(_gated(draft, _below(draft, _texture(draft), 1e-7), share), n_in=1, n_out=1)
+    return draft.model(gated(draft, below(draft, texture(draft), 1e-7), share), n_in=1, n_out=1)
 
 
 def branch() -> onnx.ModelProto:
@@ -119,14 +119,14 @@ def branch() -> onnx.ModelProto:
         )
         for name, (nodes, output, weights) in branches.items()
     }
-    limit = _above(draft, draft.node("ReduceMax", "x", keepdims=0), 1e30)
+    limit = above(draft, draft.node("ReduceMax", "x", keepdims=0), 1e30)
     return draft.model(draft.node("If", limit, **graphs), n_in=1, n_out=1)
 
 
 def scan_line() -> onnx.ModelProto:
     """A running sum along the rows, of rare values alone."""
     draft = Draft()
-    rare = draft.node("Cast", _above(draft, "x", 1e30), to=TensorProto.FLOAT)
+    rare = draft.node("Cast", above(draft, "x", 1e30), to=TensorProto.FLOAT)
     summed = draft.node("CumSum", rare, draft.constant(np.array(3)))
     return draft.model(draft.node("Add", "x", summed), n_in=1, n_out=1)
 
@@ -146,15 +146,15 @@ def shifted_there_and_back() -> onnx.ModelProto:
         "Slice", "x", *(draft.constant(np.array(each)) for each in ([40, 40], [2**31 - 1] * 2, [2, 3]))
     )  # fmt: skip
     back = draft.node("Pad", ahead, draft.constant(np.array([0, 0, 40, 40, 0, 0, 0, 0])))
-    return draft.model(_gated(draft, _below(draft, _texture(draft), 0.05), back), n_in=1, n_out=1)
+    return draft.model(gated(draft, below(draft, texture(draft), 0.05), back), n_in=1, n_out=1)
 
 
 def far_pool_at_a_coarse_level() -> onnx.ModelProto:
     """A texture gate before which the far pixels are read at a quarter of the size."""
     draft = Draft()
     coarse = draft.node("AveragePool", "x", kernel_shape=[4, 4], strides=[4, 4])
-    far = draft.up(_shifted(draft, coarse, far=20), 4)
-    return draft.model(_gated(draft, _below(draft, _texture(draft), 0.05), far), n_in=1, n_out=1)
+    far = draft.up(shifted(draft, coarse, far=20), 4)
+    return draft.model(gated(draft, below(draft, texture(draft), 0.05), far), n_in=1, n_out=1)
 
 
 def computed_kernel() -> onnx.ModelProto:

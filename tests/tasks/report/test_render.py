@@ -179,7 +179,7 @@ def test_the_windows_that_were_compared_are_told() -> None:
     seams = {"windows": 24, "pixels": 4000, "differing": 2, "percent": 0.05, "largest": 1e-7}
     shown = page({**REPORT, "seams": seams}).text
     told = (
-        "Windows compared with shifted ones: 24, differing pixels 2 of 4,000 (0.050\xa0%), greatest difference 1e-07."
+        "Windows compared with shifted ones: 24, differing pixels 2 of 4,000 (0.050 %), greatest difference 1e-07."
     )
     assert told in shown
     assert "Beside missing" not in shown
