@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tilewright.models.card.graph import check_graph
+from tilewright.models.measure.facts import prove_card
 from tilewright.models.measure.memory import card_memory
 from tilewright.models.measure.receptive import measure_receptive_field
-from tilewright.models.measure.window import choose_window
+from tilewright.models.measure.window import choose_window, windows_per_call
 from tilewright.models.optimise.fuse import obstacle
 from tilewright.models.run.open import open_session
 from tilewright.models.run.providers import GPU_BATCH, GPUS, cpu_fallback
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from tilewright.models.card.card import ModelCard
     from tilewright.models.card.graph import GraphFacts
     from tilewright.models.measure.reach.field import ReceptiveField
+    from tilewright.models.measure.stride import WindowProof
     from tilewright.models.measure.window import WindowChoice
     from tilewright.models.run.session import ModelSession
 
@@ -115,6 +117,7 @@ class CheckReport:
     receptive_field: ReceptiveField
     window: WindowChoice
     execution: ExecutionFacts
+    proof: WindowProof | None
     warnings: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -125,6 +128,7 @@ class CheckReport:
             "runs": [asdict(run) for run in self.runs],
             "receptive_field": asdict(self.receptive_field),
             "window": asdict(self.window),
+            "proof": asdict(self.proof) if self.proof else None,
             **self.execution.to_json(),
             "warnings": list(self.warnings),
         }
@@ -143,6 +147,7 @@ class CheckReport:
             *[(f"run on {run.name}", run.words()) for run in self.runs],
             ("receptive field", f"{field.verdict}{radius}: {field.reason}{proof}"),
             *([("compared", field.seen)] if field.seen else []),
+            *([("as planned", f"{self.proof.seen}, differ by {self.proof.difference:.2g}")] if self.proof else []),
             ("total stride", f"{field.stride} px"),
             ("window", f"{sizes}; {choice.passes:.2f} passes ({choice.why})"),
             *self.execution.lines(window=choice.window),
@@ -164,6 +169,9 @@ def check_card(card: ModelCard, *, provider: str = "auto", cache: Path | None = 
     window = choose_window(card, field, per_pixel=lambda: per_pixel)
     side = card.tile.window or field.window or -(-SMOKE_SIDE // field.stride) * field.stride
     runs, run_warnings = run_smoke_test(card, session, side=side)
+    batch, _ = _batch(card, session)
+    calls = windows_per_call(card, batch=batch)
+    proof = prove_card(card, field, window, calls=calls, provider=session.provider, cache=cache and cache / "proof")
     return CheckReport(
         card=_card_summary(card),
         graph=graph,
@@ -171,7 +179,13 @@ def check_card(card: ModelCard, *, provider: str = "auto", cache: Path | None = 
         receptive_field=field,
         window=window,
         execution=_execution_facts(card, session, window, bytes_per_pixel=per_pixel),
-        warnings=(*_field_warnings(card, field, window), *run_warnings, *([session.note] if session.note else [])),
+        proof=proof,
+        warnings=(
+            *_field_warnings(card, field, window),
+            *_proof_warnings(field, proof),
+            *run_warnings,
+            *([session.note] if session.note else []),
+        ),
     )
 
 
@@ -225,6 +239,11 @@ def _batch(card: ModelCard, session: ModelSession) -> tuple[int, str]:
 
 def _field_warnings(card: ModelCard, field: ReceptiveField, window: WindowChoice) -> list[str]:
     return [*_trim_warnings(card, field, window), *([ONE_BY_ONE] if field.one_by_one else [])]
+
+
+def _proof_warnings(field: ReceptiveField, proof: WindowProof | None) -> list[str]:
+    differing = [f"{proof.seen}, differ by {proof.difference:.2g}"] if proof and not proof.holds else []
+    return [*differing, *([f"with several windows a call, {field.mates}"] if field.mates else [])]
 
 
 def _trim_warnings(card: ModelCard, field: ReceptiveField, window: WindowChoice) -> list[str]:

@@ -118,9 +118,9 @@ def measure_model(
 
 
 def prove_card(
-    card: ModelCard, receptive: ReceptiveField, windows: WindowChoice, *, calls: int, provider: str, cache: Path
+    card: ModelCard, receptive: ReceptiveField, windows: WindowChoice, *, calls: int, provider: str, cache: Path | None
 ) -> WindowProof | None:
-    """The proof of a card's windows as they are run, ``calls`` of them at a time; kept in the folder ``cache``.
+    """The proof of a card's windows as they are run, ``calls`` of them at a time; kept in the folder ``cache``, if any.
 
     None where nothing is claimed (no bound, blended windows), or where no two windows can be compared.
     """
@@ -131,10 +131,11 @@ def prove_card(
     batch = 1 if card.batch else calls
     larger = receptive.verdict == "measured"
     key = repr((VERSION, card.digest, card.sha256, inputs, outputs, windows, batch, provider, larger))
-    path = cache / f"proof-{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
-    with suppress(OSError, ValueError, TypeError):
-        kept = json.loads(path.read_text())
-        return WindowProof(**kept) if kept else None
+    path = cache / f"proof-{hashlib.sha256(key.encode()).hexdigest()[:32]}.json" if cache else None
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        if path:
+            kept = json.loads(path.read_text())["proof"]
+            return WindowProof(**kept) if kept else None
     content = card.digest if card.weights else card.sha256
     session = (
         open_session(card, provider=provider)
@@ -151,9 +152,10 @@ def prove_card(
         batch=batch,
         larger=larger,
     )
-    # A proof that cannot be kept costs only time.
-    with suppress(OSError):
-        write_cached(path, (json.dumps(asdict(proof) if proof else None) + "\n").encode())
+    if path:
+        # A proof that cannot be kept costs only time.
+        with suppress(OSError):
+            write_cached(path, (json.dumps({"proof": asdict(proof) if proof else None}) + "\n").encode())
     return proof
 
 

@@ -175,7 +175,7 @@ def _compared(report: Fields) -> str:
     if windows is None or pixels is None:
         return ""
     if not windows:
-        return "No window could be compared with a shifted one: the blocks have no room for one."
+        return "No window of this run was compared with a shifted one."
     share = f"{number(seams.get('percent')) or 0.0:.3f}\u00a0%"
     beside = number(seams.get("gap_pixels")) or 0
     gaps = (

@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from tests.models.measure import test_proof as made_to_look_local
 from tests.models.measure.test_proof import rare_value_gate, scan_line
 from tests.support.graphs import global_pool, unet, unet_radius
 from tests.support.worlds import World, layer, pixel_job, run, write_card
@@ -207,3 +208,29 @@ def test_what_is_only_measured_is_not_called_exact(world, tmp_path):
     assert "that is not proven" in made.report["exact_reason"]
     assert "CumSum" in made.report["exact_reason"]
     assert "plateaus" in made.report["exact_reason"]
+
+
+MADE_TO_LOOK_LOCAL = {
+    "corner taps": (made_to_look_local.corner_taps, 64, "proven"),
+    "texture gate": (made_to_look_local.texture_gate, 64, "proven"),
+    "rare value gate": (made_to_look_local.rare_value_gate, 64, "proven"),
+    "gated global pool": (made_to_look_local.gated_pool, 64, "no"),
+    "otherwise above 300 px": (made_to_look_local.otherwise_when_large, 320, "no"),
+    "cropped positions": (made_to_look_local.cropped_positions, 64, "measured"),
+}
+
+
+@pytest.mark.parametrize("name", MADE_TO_LOOK_LOCAL)
+def test_a_model_made_to_look_local_is_mapped_as_the_whole_image_or_not_called_exact(name, world, pixels, tmp_path):
+    make, step, word = MADE_TO_LOOK_LOCAL[name]
+    card = write_card(tmp_path / "card", make(), inputs=[ONE_BAND], outputs=[ONE_VALUE], tile={"step": step})
+    made = run(pixel_job(world, card, tmp_path / "out", rows=(110, 370), cols=(110, 370), tile={"block": 1024}))
+    report = made.report
+    assert (report["exact"], report["exactness"]) == (word == "proven", word)
+    if word == "proven":
+        image = ((pixels[2:3] - np.float32(0.3)) / np.float32(0.2))[None]
+        session = onnxruntime.InferenceSession(make().SerializeToString(), providers=["CPUExecutionProvider"])
+        whole = session.run(None, {"x": image})[0][0, 0]
+        assert np.abs(layer(made.output, "one") - whole[110:370, 110:370]).max() <= 1e-5
+        assert report["seams"]["windows"] > 0
+        assert report["seams"]["differing"] == 0

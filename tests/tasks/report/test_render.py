@@ -178,14 +178,12 @@ def test_what_was_only_measured_is_not_called_exact() -> None:
 def test_the_windows_that_were_compared_are_told() -> None:
     seams = {"windows": 24, "pixels": 4000, "differing": 2, "percent": 0.05, "largest": 1e-7}
     shown = page({**REPORT, "seams": seams}).text
-    told = (
-        "Windows compared with shifted ones: 24, differing pixels 2 of 4,000 (0.050 %), greatest difference 1e-07."
-    )
+    told = "Windows compared with shifted ones: 24, differing pixels 2 of 4,000 (0.050 %), greatest difference 1e-07."
     assert told in shown
     assert "Beside missing" not in shown
     beside = page({**REPORT, "seams": {**seams, "gap_pixels": 40, "gap_differing": 3}}).text
     assert "Beside missing observations 3 of 40 differ." in beside
-    assert "No window could be compared" in page({**REPORT, "seams": {"windows": 0, "pixels": 0}}).text
+    assert "No window of this run was compared" in page({**REPORT, "seams": {"windows": 0, "pixels": 0}}).text
 
 
 def test_pixels_beside_missing_ones_are_excepted_from_the_word_exact() -> None:
