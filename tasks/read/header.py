@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +28,15 @@ OVERVIEW_SLACK = 1.05
 SMOOTH = frozenset({"bilinear", "cubic", "cubic_spline", "lanczos"})
 """Rules that weigh neighbours, for which averaged pixels stand in for the full ones where the grid is coarser."""
 
-SMOOTH_WORDS = frozenset({"AVERAGE", "BILINEAR", "CUBIC", "CUBICSPLINE", "LANCZOS", "GAUSS"})
-"""GDAL's names of the rules by which an overview may be made for `SMOOTH`."""
+SMOOTH_WORDS = frozenset({"AVERAGE", "BILINEAR", "CUBIC", "CUBICSPLINE", "LANCZOS"})
+"""GDAL's names of the rules by which an overview may be made for `SMOOTH`. GAUSS and NEAREST are none: GDAL 3.10 makes
+them up to 0.9 of an overview's pixel beside their place, the others within 0.03 (measured with ramps)."""
+
+FILE_WORDS = ("OVERVIEW_RESAMPLING", "OVR_RESAMPLING_ALG")
+"""Names under which a file says how all its overviews were made. Source: GDAL 3.12's COG driver; rio-cogeo."""
+
+OVERVIEW_OFFSET = 0.1
+"""Pixels of the grid by which an overview may lie beside its place."""
 
 ALPHA_NAMES = frozenset({"a", "alpha", "opacity", "transparency", "mask", "datamask", "data_mask"})
 """Names of bands that say where the picture is, in lower case."""
@@ -42,8 +50,9 @@ class FileHeader:
     """The facts of an open file, or of one of its overviews. Lists are in the order of the file's bands.
 
     `crs` is WKT, empty without one; `masked`: the band has a mask that is no alpha band; `alpha` is the number of the
-    band that the file calls alpha; `gcps`: the file has ground control points; `rule` is the word on how the overview
-    was made, in GDAL's upper case, empty without one; `beside`: the `.aux.xml` beside the file names a nodata value.
+    band that the file calls alpha; `gcps`: the file has ground control points; `rule` is the word on how the overview,
+    or every overview of the file, was made, in GDAL's upper case, empty without one; `beside`: the `.aux.xml` beside
+    the file names a nodata value; `laid_out`: GDAL arranged the file as a COG; `wavelets`: it is a JPEG 2000.
     """
 
     crs: str
@@ -60,6 +69,8 @@ class FileHeader:
     gcps: bool
     rule: str
     beside: bool
+    laid_out: bool = False
+    wavelets: bool = False
 
     @classmethod
     def of(cls, dataset: Any, *, href: str) -> FileHeader:
@@ -79,8 +90,10 @@ class FileHeader:
             masked=tuple(MaskFlags.per_dataset in of and MaskFlags.alpha not in of for of in flags),
             alpha=alphas[-1] if alphas else None,
             gcps=bool(dataset.gcps[0]),
-            rule=str(dataset.tags(1).get("RESAMPLING", "")).upper() if dataset.count else "",
+            rule=_rule_word(dataset),
             beside=_names_nodata_beside(href),
+            laid_out=dataset.tags(ns="IMAGE_STRUCTURE").get("LAYOUT") == "COG",
+            wavelets=dataset.driver.startswith("JP2"),
         )
 
     def refusal(self, asset: BandAsset) -> str | None:
@@ -171,6 +184,13 @@ def _explained(stated: Iterable[float | None], dtype: np.dtype) -> bool:
     return dtype.kind == "f" and any(number is not None and np.isnan(number) for number in stated)
 
 
+def _rule_word(dataset: Any) -> str:
+    """The word of an open overview on how it was made, else that of its file, in upper case; empty without one."""
+    own = dataset.tags(1).get("RESAMPLING") if dataset.count else None
+    of_file = {**dataset.tags(), **dataset.tags(ns="IMAGE_STRUCTURE")}
+    return str(own or next((of_file[name] for name in FILE_WORDS if of_file.get(name)), "")).upper()
+
+
 def _names_nodata_beside(href: str) -> bool:
     """True if the `.aux.xml` beside a local file names a nodata value, which its overviews may not know."""
     if "://" in href:
@@ -191,16 +211,40 @@ def overview_fits(
     rows, cols = base.shape[0] / overview.shape[0], base.shape[1] / overview.shape[1]
     if asset.unit == "class" or max(rows, cols) > ratio * OVERVIEW_SLACK or not _same_missing(base, overview, asset):
         return False
-    signs = base.signs(asset)
+    if _offset(base, overview) > OVERVIEW_OFFSET * ratio:
+        return False
+    signs, rule = base.signs(asset), overview.rule or base.rule
     marked = bool(signs.markers or signs.mask or signs.alpha or base.nodata[asset.index - 1] is not None)
     if resampling in SMOOTH:
         # Only averages leave missing pixels out without taking their neighbours along; without a word they are likely.
-        return overview.rule in ({"", "AVERAGE"} if marked else {"", *SMOOTH_WORDS})
-    if resampling != "average" or overview.rule != "AVERAGE" or marked or grid is None or rows != cols or rows % 1:
+        return rule in ({"", "AVERAGE"} if marked else {"", *SMOOTH_WORDS})
+    if resampling != "average" or rule != "AVERAGE" or marked or grid is None or rows != cols or rows % 1:
         # GDAL makes an overview from the one before it: a mean of means, which is none where some are missing.
         return False
     alignment = align(overview.transform, grid)
     return alignment is not None and alignment.grow == 1
+
+
+def _offset(base: FileHeader, overview: FileHeader) -> float:
+    """Pixels of the file by which an overview may lie beside the place that GDAL gives it, at the far side of the file.
+
+    GDAL stretches an overview over the file's extent when it reads one, and when it makes one: files that it arranged,
+    and overviews with a word on their rule, are its own. Others make pixels of a whole number of the file's, the last
+    of which hangs over the edge or falls short of it. Wavelets are centred on every second pixel, not between two.
+    """
+    if base.wavelets and not overview.rule:
+        return math.inf
+    if base.laid_out or overview.rule or base.rule:
+        return 0.0
+    return max(_overhang(size, n) for size, n in zip(base.shape, overview.shape, strict=True))
+
+
+def _overhang(size: int, n: int) -> int:
+    """The most pixels by which `n` overview pixels may end beyond or before `size` pixels, for all likely factors."""
+    least = max(size // n, 1)
+    factors = {least, least + 1, *(2**power for power in (least.bit_length() - 1, least.bit_length()))}
+    likely = [factor for factor in factors if n in {size // factor, -(-size // factor)}]
+    return max((abs(n * factor - size) for factor in likely), default=0)
 
 
 def _same_missing(base: FileHeader, overview: FileHeader, asset: BandAsset) -> bool:
