@@ -22,7 +22,7 @@ from tilewright.flows.plan.rules import asked_mask_bands, check_gaps, mask_warni
 from tilewright.flows.plan.scenes import asked_area, left_out_of, search_inputs
 from tilewright.flows.plan.valid_for import outside_valid_for, outside_warnings
 from tilewright.tasks.grid.areas import pixel_metres
-from tilewright.tasks.grid.crs import is_geographic
+from tilewright.tasks.grid.crs import crs_unit, is_geographic, metres_per_unit
 from tilewright.tasks.plan.footprints import share_warnings, step_shares
 from tilewright.tasks.plan.plan import ModelPlan, Plan
 
@@ -157,13 +157,20 @@ def versions() -> dict[str, str]:
 
 def _grid_warnings(job: Job, card: ModelCard, facts: ModelFacts, raster: RasterPlan) -> Iterable[str]:
     grid = raster.grid
-    if card.resolution and is_geographic(grid.crs):
-        height, width = pixel_metres(grid)
+    if not card.resolution:
+        return
+    height, width = pixel_metres(grid)
+    if is_geographic(grid.crs):
         yield (
             f"The model was made for {card.resolution:g} m pixels and sees ones of {grid.resolution:g} degrees, here "
             f"{height:.3g} m high and {width:.3g} m wide."
         )
-    elif card.resolution and not math.isclose(grid.resolution, card.resolution):
+    elif width != grid.resolution * metres_per_unit(grid.crs):
+        yield (
+            f"The model was made for {card.resolution:g} m pixels and sees ones of {grid.resolution:g} "
+            f"{crs_unit(grid.crs)} in a CRS that is not true to size: here they are {width:.3g} m wide on the ground."
+        )
+    elif not math.isclose(grid.resolution, card.resolution):
         yield (
             f"The model was made for {card.resolution:g} m pixels and sees {grid.resolution:g} m ones "
             f"(grid.resolution = {grid.resolution / float(facts.scale):g})."

@@ -28,6 +28,14 @@ def is_geographic(crs: str) -> bool:
     return bool(pyproj.CRS.from_user_input(crs).is_geographic)
 
 
+@lru_cache(maxsize=64)
+def geographic_crs(crs: str) -> str:
+    """The geographic CRS that a CRS of the ground is made from, as WKT: no datum is shifted on the way to it."""
+    geodetic = pyproj.CRS.from_user_input(crs).geodetic_crs
+    assert geodetic is not None, "a projected CRS has a geographic one"
+    return str(geodetic.to_wkt())
+
+
 def crs_unit(crs: str) -> str:
     """The unit of lengths in a CRS: ``m``, ``degrees`` or ``units``."""
     if is_geographic(crs):

@@ -1,4 +1,4 @@
-"""The area on the ground that a product covers, as a whole and by class, also if pixel areas differ between rows."""
+"""The area on the ground that a product covers, as a whole and by class, also where pixel areas differ."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tilewright.tasks.grid.areas import row_km2
-from tilewright.tasks.grid.crs import is_geographic
+from tilewright.tasks.grid.ground import is_uniform, mean_pixel_km2, pixel_km2
+from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.zarr.store import LayerRows, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.publish.layers import WrittenLayer, WrittenLayers
@@ -23,66 +23,73 @@ if TYPE_CHECKING:
 STRIP_ROWS = 512
 """Rows of a layer that are read at a time."""
 
+TILE_COLS = 2048
+"""Columns of a strip whose pixel areas are in memory at a time."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Areas:
-    """Areas in km2: of all valid pixels, and of each class by layer name and stored value."""
+    """Areas on the ground in km2: of all valid pixels, and of each class by layer name and stored value."""
 
     total: float
     classes: Mapping[str, Mapping[int, float]]
 
 
-def measure_areas(storage: Storage, plan: Plan, written: WrittenLayers, *, n_valid: int) -> Areas:
-    """The areas of a product with ``n_valid`` valid pixels.
+def measure_areas(storage: Storage, plan: Plan, written: WrittenLayers, entries: Sequence[BlockEntry]) -> Areas:
+    """The areas of a product of these blocks.
 
-    On a projected grid they are pixel counts times the area of one pixel. On a geographic grid pixel areas differ
-    between rows, so that the first layer and all class layers are read once.
+    Where no two pixels of the grid differ by more than a thousandth, as in most UTM zones, they are the blocks' valid
+    pixels times their blocks' mean pixel area, and classes are counted alike. On any other grid the first layer and
+    all class layers are read once.
     """
+    n_valid = sum(entry.valid_pixels for entry in entries)
     with_classes = [layer for layer in written.layers if layer.spec.classes]
-    grid = plan.raster.product_grid
-    if not is_geographic(grid.crs):
-        pixel_km2 = float(row_km2(grid, range(1))[0])
+    if is_uniform(plan.raster.product_grid):
+        total = sum(block_km2(plan, entry) for entry in entries)
+        mean = total / n_valid if n_valid else 0.0
+        counts = {layer.spec.name: layer.facts.counts for layer in with_classes}
         return Areas(
-            total=n_valid * pixel_km2,
-            classes={
-                layer.spec.name: {value: count * pixel_km2 for value, count in layer.facts.counts.items()}
-                for layer in with_classes
-            },
+            total=total,
+            classes={name: {value: n * mean for value, n in of.items()} for name, of in counts.items()},
         )
+    classes = {layer.spec.name: _km2_by_value(storage, plan, layer) for layer in with_classes}
     first = written.layers[0]
-    n_first, first_km2 = 0, 0.0
-    for values, pixel_km2s in _strips(storage, plan, first):
-        valid_per_row = _valid_mask(values, first).sum(axis=1)
-        n_first, first_km2 = n_first + int(valid_per_row.sum()), first_km2 + float(valid_per_row @ pixel_km2s)
-    return Areas(
-        total=n_valid * first_km2 / n_first if n_first else 0.0,
-        classes={layer.spec.name: _km2_by_value(storage, plan, layer) for layer in with_classes},
-    )
+    n_first, first_km2 = first.facts.valid_pixels, 0.0
+    if first.spec.name in classes:
+        first_km2 = sum(km2 for value, km2 in classes[first.spec.name].items() if value != first.spec.nodata)
+    else:
+        for values, areas in _tiles(storage, plan, first):
+            first_km2 += float(areas[_valid_mask(values, first)].sum())
+    return Areas(total=n_valid * first_km2 / n_first if n_first else 0.0, classes=classes)
 
 
 def block_km2(plan: Plan, entry: BlockEntry) -> float:
-    """The area of a block's valid pixels in km2; on a geographic grid an estimate, with its rows' mean pixel area."""
-    side, extent = plan.raster.product_block, plan.raster.product_grid.extent
-    top, bottom = max(entry.row * side, extent.row_start), min((entry.row + 1) * side, extent.row_stop)
-    return entry.valid_pixels * float(row_km2(plan.raster.product_grid, range(top, bottom)).mean())
+    """The area on the ground of a block's valid pixels in km2, with the block's mean pixel area."""
+    side, grid = plan.raster.product_block, plan.raster.product_grid
+    block = PixelBox.at(entry.row * side, entry.col * side, shape=(side, side)).intersect(grid.extent)
+    return entry.valid_pixels * mean_pixel_km2(grid, block)
 
 
 def _km2_by_value(storage: Storage, plan: Plan, layer: WrittenLayer) -> dict[int, float]:
-    km2 = dict.fromkeys(layer.facts.counts, 0.0)
-    for values, pixel_km2s in _strips(storage, plan, layer):
-        for value in km2:
-            km2[value] += float((values == value).sum(axis=1) @ pixel_km2s)
-    return km2
+    """The area of every value of a layer of classes that occurs, nodata included."""
+    km2 = np.zeros(max(layer.facts.counts, default=0) + 1)
+    for values, areas in _tiles(storage, plan, layer):
+        km2 += np.bincount(values.ravel(), weights=areas.ravel(), minlength=km2.size)
+    return {value: float(km2[value]) for value in layer.facts.counts}
 
 
-def _strips(storage: Storage, plan: Plan, layer: WrittenLayer) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Strips of a layer from top to bottom: values (rows, width) inside the grid's extent, km2 of a pixel (rows,)."""
+def _tiles(storage: Storage, plan: Plan, layer: WrittenLayer) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Tiles of a layer inside the grid's extent: values, km2 of each pixel, (y, x) both."""
     grid, extent = plan.raster.product_grid, plan.raster.product_grid.extent
     store = open_store(storage, **plan.raster.store_boxes, read_only=True)
     layer_rows = LayerRows(store=store, name=layer.spec.name, box=extent)
-    for start in range(0, extent.shape[0], STRIP_ROWS):
-        stop = min(start + STRIP_ROWS, extent.shape[0])
-        yield layer_rows.rows(start, stop), row_km2(grid, range(extent.row_start + start, extent.row_start + stop))
+    height, width = extent.shape
+    for top in range(0, height, STRIP_ROWS):
+        strip = layer_rows.rows(top, min(top + STRIP_ROWS, height))
+        for left in range(0, width, TILE_COLS):
+            values = strip[:, left : left + TILE_COLS]
+            box = PixelBox.at(extent.row_start + top, extent.col_start + left, shape=values.shape)
+            yield values, np.broadcast_to(pixel_km2(grid, box), values.shape)
 
 
 def _valid_mask(values: np.ndarray, layer: WrittenLayer) -> np.ndarray:

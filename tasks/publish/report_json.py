@@ -65,7 +65,7 @@ def report_json(
     n_valid = sum(entry.valid_pixels for entry in blocks)
     n_model_pixels = n_inside(plan.raster.grid, plan.raster.aoi_geometry)
     n_requested = n_model_pixels * (plan.raster.up / plan.raster.down) ** 2
-    areas = measure_areas(worker.storage, plan, written, n_valid=n_valid)
+    areas = measure_areas(worker.storage, plan, written, blocks)
     exactness = exactness_json(plan, blocks)
     return {
         **_identity(plan, run),
@@ -238,14 +238,16 @@ def _layer(layer: WrittenLayer, small: np.ndarray, areas: Areas, *, n_requested:
     if ends is not None:
         plain["display"] = list(ends)
     if spec.classes:
+        km2 = areas.classes[spec.name]
+        mapped = sum(area for value, area in km2.items() if value != spec.nodata)
         plain["classes"] = [
             {
                 "value": entry.value,
                 "name": entry.name,
                 "color": entry.color,
-                "pixels": (pixels := facts.counts.get(entry.value, 0)),
-                "area_km2": areas.classes[spec.name].get(entry.value, 0.0),
-                "percent": 100.0 * pixels / facts.valid_pixels if facts.valid_pixels else 0.0,
+                "pixels": facts.counts.get(entry.value, 0),
+                "area_km2": km2.get(entry.value, 0.0),
+                "percent": 100.0 * km2.get(entry.value, 0.0) / mapped if mapped else 0.0,
             }
             for entry in spec.classes
         ]

@@ -13,6 +13,7 @@ from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from tilewright.tasks.colours import ramp_table, rgb
+from tilewright.tasks.grid.crs import geographic_crs, transformer
 from tilewright.tasks.report.format import figure
 
 if TYPE_CHECKING:
@@ -58,6 +59,19 @@ class Frame:
         if crs.is_geographic:
             return _METRES_PER_DEGREE * math.cos(math.radians((self.bounds[1] + self.bounds[3]) / 2))
         return float(crs.axis_info[0].unit_conversion_factor) if crs.axis_info else 1.0
+
+    def ground_metres_per_unit(self) -> float:
+        """Metres on the ground in one unit of the CRS, along x in the middle; `metres_per_unit` beyond a projection."""
+        minx, miny, maxx, maxy = self.bounds
+        try:
+            crs = CRS.from_user_input(self.crs)
+            to_degrees = transformer(self.crs, geographic_crs(self.crs))
+        except CRSError:
+            return 1.0
+        geod, middle, half = crs.get_geod(), (minx + maxx) / 2, (maxx - minx) / 100
+        lons, lats = to_degrees.transform([middle - half, middle + half], [(miny + maxy) / 2] * 2)
+        metres = geod.inv(lons[0], lats[0], lons[1], lats[1])[2] / (2 * half) if geod and half else math.nan
+        return float(metres) if math.isfinite(metres) and metres > 0 else self.metres_per_unit()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,7 +225,7 @@ def _draw_ramp(draw: ImageDraw.ImageDraw, legend: Legend, *, left: int, top: int
 
 
 def _draw_scale(draw: ImageDraw.ImageDraw, frame: Frame, box: _MapBox, *, bottom: int) -> None:
-    metres_per_pixel = (frame.bounds[2] - frame.bounds[0]) * frame.metres_per_unit() / box.width
+    metres_per_pixel = (frame.bounds[2] - frame.bounds[0]) * frame.ground_metres_per_unit() / box.width
     metres = nice_length(metres_per_pixel * min(190, box.width * 0.8))
     length = round(metres / metres_per_pixel)
     left = box.left + box.width + 36

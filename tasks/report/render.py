@@ -89,7 +89,7 @@ def _viewer_json(layers: tuple[LayerView, ...], frame: Frame | None) -> str:
     viewer = {
         "crs": frame.crs[:40] if frame else "",
         "bounds": frame.bounds if frame else None,
-        "metres": frame.metres_per_unit() if frame else 1.0,
+        "metres": frame.ground_metres_per_unit() if frame else 1.0,
         "ramp": ["".join(f"{channel:02x}" for channel in colour) for colour in ramp_table()],
         "layers": [
             {

@@ -10,14 +10,17 @@ import onnx
 import pystac
 import pytest
 import rasterio
-from pyproj import Geod
+from pyproj import Geod, Transformer
 from rio_cogeo.cogeo import cog_validate
+from shapely import box, segmentize
 
 from tests.support.graphs import pointwise
 from tests.support.worlds import World, area, layer, run, write_card
 from tilewright.catalogs.publish.validate import validate_item
 from tilewright.flows.job.job import JobError, make_job
 from tilewright.flows.plan.make import plan_job
+from tilewright.flows.run.predict import run_job
+from tilewright.flows.runners.run_options import RunOptions
 from tilewright.tasks.cube.load import load_cube
 from tilewright.tasks.grid.grid import GridError
 
@@ -95,6 +98,32 @@ def test_areas_are_those_on_the_ground(product):
     # 400 x 400 pixels of 10 m, on a map whose scale is within 0.1 % there.
     assert product.report["area_km2"] == pytest.approx(16.0, rel=2e-3)
     assert product.report["area_asked_km2"] == pytest.approx(16.0, rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("crs", "layers"), [("EPSG:3857", ["class"]), ("EPSG:3857", ["confidence"]), ("EPSG:32633", ["class"])]
+)
+def test_areas_of_a_map_that_is_not_true_to_size_are_those_on_the_ground(world, tmp_path, crs, layers):
+    head = {**HEAD, "tw:layers": layers}
+    card = write_card(tmp_path, pointwise(), inputs=[INPUT], outputs=[head])
+    advances = []
+    job = job_in_degrees(world, card, tmp_path / "out", grid={"crs": crs, "resolution": 10}, tile={"block": 256})
+    made = run_job(job, RunOptions(workers=1), listener=lambda event: advances.append(getattr(event, "km2", 0.0)))
+    with rasterio.open(Path(made.output) / f"{layers[0]}.tif") as dataset:
+        valid = dataset.read(1) != 255
+    to_degrees = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+    outline = segmentize(box(*dataset.bounds), 100).exterior
+    whole = abs(Geod(ellps="WGS84").polygon_area_perimeter(*to_degrees.transform(*np.asarray(outline.coords).T))[0])
+    truth = whole / 1e6 * valid.sum() / valid.size
+    assert made.report["area_km2"] == pytest.approx(truth, rel=1e-3)
+    assert made.report["area_km2"] == pytest.approx(16.0, rel=5e-3)
+    assert made.report["area_asked_km2"] == pytest.approx(16.0, rel=5e-3)
+    assert sum(advances) == pytest.approx(truth, rel=1e-3)
+    for entry in made.report["layers"][0].get("classes", []):
+        assert entry["area_km2"] == pytest.approx(truth * entry["pixels"] / valid.sum(), rel=1e-3)
+        assert entry["percent"] == pytest.approx(100 * entry["pixels"] / valid.sum(), rel=1e-3)
+    (item,) = (json.loads(path.read_text()) for path in Path(made.output).glob("item.json"))
+    assert item["properties"]["gsd"] == pytest.approx(10 if crs == "EPSG:32633" else 6.7, rel=0.02)
 
 
 def _pixel_km2(geod, affine, row):
