@@ -29,6 +29,8 @@ class BandAsset:
     `zero_is_value`: 0 is a value even if a marker says otherwise. `alpha`: True or False if the source says whether the
     file's alpha band is one; `band_names` are the names of the file's bands as stated, empty for an unnamed one.
     `calibration` is "stated", "none" if nobody states scale and offset, or "header" if they are the file's own.
+    `identity` tells the file from any that takes its place (tasks/identity); None where it is not known. Where it is
+    the verified checksum, `stamp` is what the file is held to while it is read; no pixel depends on it.
     """
 
     band: str
@@ -50,6 +52,13 @@ class BandAsset:
     alpha: bool | None = None
     band_names: tuple[str, ...] = ()
     calibration: str = "stated"
+    identity: str | None = None
+    stamp: str | None = None
+
+    @property
+    def holding(self) -> str | None:
+        """The identity that the file is held to while it is read; None if it is not known."""
+        return self.stamp if self.stamp is not None or (self.identity or "").startswith("sum:") else self.identity
 
     def to_json(self) -> dict[str, Any]:
         """The band as JSON values; a nodata of NaN or infinity becomes its name, since JSON has no such number.

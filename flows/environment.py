@@ -150,14 +150,18 @@ def use_json_log() -> None:
 
 
 def reading_settings(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """GDAL's settings for reading scenes from buckets; they hold credentials.
+    """GDAL's settings for reading scenes, also from buckets; they hold credentials.
+
+    Headers that the user sends with every request are among them, since a read adds its own.
 
     Raises StoreError for an endpoint that is no http(s) URL.
     """
     # Rasterio is a heavy import that many commands do without.
-    from tilewright.tasks.read.gdal import gdal_env
+    from tilewright.tasks.read.gdal import HEADERS, gdal_env
 
     try:
-        return gdal_env(s3_settings(environ))
+        settings = gdal_env(s3_settings(environ))
     except CatalogError as error:
         raise StoreError(str(error)) from error
+    headers = (os.environ if environ is None else environ).get(HEADERS)
+    return {**settings, HEADERS: headers} if headers else settings

@@ -22,6 +22,7 @@ class ErrorClass(StrEnum):
     LOST_WORKER = "lost-worker"
     GONE = "gone"
     OTHER_RUN = "other-run"
+    CHANGED = "changed"
     FAULT = "fault"
 
 
@@ -53,6 +54,9 @@ OTHER_RUN_NAMES = {"LockHeldError", "FencedError", "OutputChangedError"}
 """Names of the errors of a run whose output another run owns, or made something of meanwhile; trying a block or a step
 again does not help, the whole run later does."""
 
+CHANGED_NAMES = {"ChangedInputError", "ChangedInputsError"}
+"""Names of the errors for inputs that were replaced meanwhile: another try would read the other file again."""
+
 IO_FAILURE_NAMES = {"ReadError", "StorageError", "SigningError", "StagingError"}
 """Names of our own I/O errors. Their message decides the class; without a known word they are transient."""
 
@@ -69,6 +73,7 @@ def classify(error: BaseException) -> ErrorClass:
         (ErrorClass.OUT_OF_MEMORY, any(isinstance(one, MemoryError) for one in chain) or _matches(MEMORY_WORDS, words)),
         (ErrorClass.LOST_WORKER, any(type(one).__name__ in LOST_WORKER_NAMES for one in chain)),
         (ErrorClass.BAD_REQUEST, isinstance(error, ValueError)),
+        (ErrorClass.CHANGED, any(type(one).__name__ in CHANGED_NAMES for one in chain)),
         (ErrorClass.THROTTLED, _matches(THROTTLE_WORDS, words)),
         (ErrorClass.GONE, isinstance(error, FileNotFoundError) or _matches(GONE_WORDS, words)),
         (ErrorClass.TRANSIENT, any(map(_is_io_failure, chain)) or _matches(TRANSIENT_WORDS, words)),

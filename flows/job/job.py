@@ -20,6 +20,9 @@ MAX_JOB_BYTES = 16 * 2**20
 
 REMOTE = re.compile(r"^[a-z0-9+]+://")
 
+NO_PIXELS = {"output", "base", "tolerance", "limits", "provider", "verify", "area"}
+"""Keys of a job that are no part of its request, but for the area, which is put into it in its own way."""
+
 Coordinate = Annotated[float, Field(ge=-1e9, le=1e9)]
 """A coordinate of a grid: no CRS of the Earth in metres or feet has larger ones."""
 
@@ -165,6 +168,7 @@ class Job(BaseModel):
     precision: Literal["fp32", "fp16"] = "fp32"
     zarr_format: Literal[2, 3] = 3
     seed: int = 0
+    verify: Literal["identity", "checksums"] = "identity"
     base: Path = Field(default_factory=Path, exclude=True)
 
     @model_validator(mode="after")
@@ -192,7 +196,7 @@ class Job(BaseModel):
 
     def request(self) -> dict[str, Any]:
         """Everything that decides the product's pixels, as JSON; a second run must have the same."""
-        plain = self.model_dump(mode="json", exclude={"output", "base", "tolerance", "limits", "provider", "area"})
+        plain = self.model_dump(mode="json", exclude=NO_PIXELS)
         if not self.ensemble.models:
             del plain["ensemble"]
         if self.cog.max_side is None:

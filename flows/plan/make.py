@@ -14,6 +14,7 @@ from tilewright.flows.environment import s3_settings
 from tilewright.flows.job.job import JobError
 from tilewright.flows.plan.exactness import judge_exactness
 from tilewright.flows.plan.headers import look_at_headers
+from tilewright.flows.plan.identities import identify_inputs
 from tilewright.flows.plan.input_plans import plan_inputs
 from tilewright.flows.plan.model_card import card_facts, job_card
 from tilewright.flows.plan.model_graph import check_fused, measure_job_model
@@ -50,7 +51,7 @@ def plan_job(job: Job, card: ModelCard | None = None) -> Plan:
     """The plan of a job; ``card``: the job's card if it is loaded already.
 
     Raises a refusal (ValueError) for anything impossible: unknown source, model or band, no scenes, a card that does
-    not fit the job, more blocks than the limit.
+    not fit the job, more blocks than the limit, a file that is not the one its checksum says.
     """
     card = card or job_card(job)
     check_periods(job, card)
@@ -60,7 +61,8 @@ def plan_job(job: Job, card: ModelCard | None = None) -> Plan:
     raster = cut_raster(job, card, facts)
     found = search_inputs(job, card, source, reach=reach_metres(job, card, raster))
     scenes, said = look_at_headers(card, found, source, mask_bands=asked_mask_bands(job.mask))
-    return make_plan(job, card, facts, scenes, raster=raster, source=source, said=said)
+    plan = make_plan(job, card, facts, scenes, raster=raster, source=source, said=said)
+    return identify_inputs(plan, source, checksums=job.verify == "checksums")
 
 
 def make_plan(

@@ -1,6 +1,6 @@
 """One job from request to published product.
 
-Reading order: predict, existing, context, pipeline, prepare, output_lock, lock_wait, missing_blocks, precision,
-prefetch, outcome.
+Reading order: predict, existing, context, pipeline, prepare, output_lock, lock_wait, inputs, missing_blocks,
+precision, prefetch, outcome.
 It may import runners, plan, monitor, prefect_steps and what these import.
 """

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tilewright.flows.prefect_steps import step
+from tilewright.flows.run.inputs import check_inputs_stood, forget_stale
 from tilewright.flows.runners.quarantine import SetAsideError, blocks_set_aside
 from tilewright.flows.runners.runner import RunError, run_blocks
 from tilewright.flows.runners.shard_worker import run_shard
@@ -38,7 +39,7 @@ def do_missing_blocks(run: Run, worker: Worker, placement: Placement, lock: Outp
     Raises RunError where blocks are still missing after a retry, or more reads failed than tolerated, SetAsideError
     where blocks failed for good.
     """
-    done = _verified(worker)
+    done = _verified(run, worker)
     todo = _selected(run, [block for block in worker.plan.raster.all_blocks() if block.name not in done])
     run.listener(Stage(name="blocks", total=len(worker.plan.raster.blocks)))
     if done:
@@ -48,6 +49,7 @@ def do_missing_blocks(run: Run, worker: Worker, placement: Placement, lock: Outp
         )
     try:
         _do_blocks(run, worker, placement, todo, done=done, lock=lock)
+        check_inputs_stood(run, done, [block.name for block in todo])
     except BaseException as error:
         # The error that ended the run matters more; if storage failed or is another run's, this list cannot be
         # written either.
@@ -101,13 +103,15 @@ def _check_tolerance(run: Run, done: dict[str, BlockEntry]) -> None:
         )
 
 
-def _verified(worker: Worker) -> dict[str, BlockEntry]:
+def _verified(run: Run, worker: Worker) -> dict[str, BlockEntry]:
     """The existing entries with the plan's key whose stored pixels match their checksums; the others are removed.
 
     Blocks that the plan no longer has are set to nodata.
     """
     entries = read_entries(worker.storage)
     planned = {block.name: block for block in worker.plan.raster.all_blocks()}
+    forgotten = forget_stale(run, entries)
+    entries = {name: entry for name, entry in entries.items() if name not in forgotten}
     current = [
         entry for name, entry in entries.items() if name in planned and is_current(worker.plan, planned[name], entry)
     ]

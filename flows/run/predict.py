@@ -22,6 +22,7 @@ from tilewright.flows.run.existing import (
 from tilewright.flows.run.outcome import Outcome
 from tilewright.flows.runners.run_options import RunOptions
 from tilewright.tasks.progress import Notice, Stage, silent
+from tilewright.tasks.storage.errors import StoreError
 
 if TYPE_CHECKING:
     from tilewright.flows.job.job import Job
@@ -88,7 +89,7 @@ def _run_once(
     run = Run(
         plan=plan,
         card=card,
-        replaces=existing.plain if existing is not None and options.update else None,
+        replaces=existing.plain if existing is not None and _is_replaced(existing, plan) else None,
         settings=RunSettings.of(job),
         options=options,
         storage=storage,
@@ -112,19 +113,39 @@ def _plan_to_follow(
 ) -> Plan | None:
     """The existing plan, or a new one for a first run or an update; None if the update would change nothing."""
     if existing is not None and not options.update:
-        return existing.plan()
-    from tilewright.tasks.storage.ledger import json_digest
-    from tilewright.tasks.storage.secrets import public_plan
+        from tilewright.flows.run.inputs import renewed_plan
+
+        return renewed_plan(existing.plan(), checksums=job.verify == "checksums", listener=listener)
+    from tilewright.flows.plan.identities import input_warnings
 
     listener(Stage(name="plan", note="anew" if existing is not None else ""))
     plan = new_plan(job, card)
     if existing is not None:
         check_renewal(existing, plan)
-        if existing.complete and json_digest(public_plan(plan.to_json())) == json_digest(public_plan(existing.plain)):
+        plan = _with_known_inputs(plan, existing)
+        if existing.complete and not _is_replaced(existing, plan):
             return None
-    for warning in plan.warnings:
+    for warning in (*plan.warnings, *input_warnings(plan, checksums=job.verify == "checksums")):
         listener(Notice(text=warning))
     return plan
+
+
+def _with_known_inputs(plan: Plan, existing: ExistingProduct) -> Plan:
+    """The plan of an update with the existing one's identities of files that are not told now, if that can be read."""
+    from tilewright.flows.plan.identities import keep_same
+
+    try:
+        return keep_same(plan, existing.plan())
+    except StoreError:
+        return plan
+
+
+def _is_replaced(existing: ExistingProduct, plan: Plan) -> bool:
+    """True if the plan is not the existing one; a token that was renewed makes no difference."""
+    from tilewright.tasks.storage.ledger import json_digest
+    from tilewright.tasks.storage.secrets import public_plan
+
+    return json_digest(public_plan(plan.to_json())) != json_digest(public_plan(existing.plain))
 
 
 def _already_complete(job: Job, storage: Storage) -> Outcome:

@@ -12,6 +12,8 @@ from tilewright.flows.machine import limit_malloc
 from tilewright.flows.plan.model_card import load_plan_card
 from tilewright.flows.plan.model_graph import load_model
 from tilewright.tasks.block.worker import Worker, WorkerSettings
+from tilewright.tasks.identity.register import Register
+from tilewright.tasks.identity.take import present_identity
 from tilewright.tasks.plan.plan import Plan
 from tilewright.tasks.read.access import Access, Reading
 from tilewright.tasks.read.failures import FailureLog
@@ -65,10 +67,14 @@ def scene_access(source: Source, failures: FailureLog | None = None, *, threads:
         del scene
         return sign_href(source, href)
 
+    def identify(href: str, signed: str) -> str | None:
+        return present_identity(href, signed=signed, s3=source.s3)
+
     return Access(
         sign=None if source.signing == "none" else sign,
         failures=failures,
-        reading=Reading(gdal=reading_settings()),
+        reading=Reading(gdal=reading_settings(), identify=identify),
+        register=Register(identify),
         threads=threads,
     )
 

@@ -143,11 +143,19 @@ class Worker:
             observed=dict(read.observed),
             seconds={"read": read.seconds, "infer": inferred.seconds, "write": time.perf_counter() - began},
             scenes=read.inputs.scenes,
+            inputs=self._first_read(read.inputs.scenes),
             failures=tuple(failure.to_json() for failure in self.failures.failures if failure.block == block.name),
             seams=result.seams.to_json(),
         )
         write_entry(self.storage, entry)
         return entry
+
+    def _first_read(self, names: tuple[str, ...]) -> dict[str, str]:
+        """The identities of files that the plan does not identify, of the scenes with these ids."""
+        if self.access.register is None:
+            return {}
+        scenes = [scene for entry in self.plan.inputs for scene in entry.scenes if scene.id in names]
+        return self.access.register.first_read(scenes)
 
     def do(self, block: Block) -> BlockEntry:
         """Read, infer and write a block; returns its ledger entry. Raises what the stages raise."""

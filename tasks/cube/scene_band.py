@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tilewright.tasks.read.failures import ReadError
+from tilewright.tasks.read.failures import ChangedInputError, ReadError
 from tilewright.tasks.read.pixels import Conversion, Pixels, convert_unit, to_physical
 from tilewright.tasks.read.reader import read_asset
-from tilewright.tasks.read.retry import UnreadableError
+from tilewright.tasks.read.retry import ChangedError, UnreadableError
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -50,7 +50,8 @@ class BandRequest:
 def read_stored(scene: Scene, request: BandRequest, geobox: GeoBox, access: Access) -> Pixels | None:
     """The stored numbers of a scene's band on the geobox; None if the read failed and the failure is tolerated.
 
-    Raises ReadError for a scene that cannot be read, unless the access tolerates it.
+    Raises ReadError for a scene that cannot be read, unless the access tolerates it, and ChangedInputError for one that
+    is no longer the planned one in any case.
     """
     asset = scene.asset(request.band)
     assert asset is not None, f"{scene.id} is asked for {request.band} without having it"
@@ -58,15 +59,21 @@ def read_stored(scene: Scene, request: BandRequest, geobox: GeoBox, access: Acce
     def sign() -> str:
         return asset.href if access.sign is None else access.sign(scene, asset.href)
 
+    held = asset if access.register is None else access.register.held(asset, sign)
     try:
         return read_asset(
-            asset,
+            held,
             geobox,
             resampling=request.method(asset.unit),
             reading=access.reading,
             sign=sign,
             stats=access.stats,
         )
+    except ChangedError as error:
+        # However many failed reads are tolerated: the pixels of two files would be mixed.
+        raise ChangedInputError(
+            item=scene.id, band=request.band, href=asset.href, reason=str(error), block=access.block
+        ) from error
     except UnreadableError as error:
         failed = ReadError(item=scene.id, band=request.band, href=asset.href, reason=str(error), block=access.block)
         if access.failures is None:

@@ -114,9 +114,14 @@ class InputPlan:
         return self._coverage[model_grid]
 
     def scene_digest(self, index: int) -> str:
-        """SHA-256 in hex of a scene without `href`, `replaces` and `updated`, which do not affect pixels."""
+        """SHA-256 in hex of a scene without `href`, `replaces`, `updated` and stamps, which do not affect pixels.
+
+        The identities of its files are part of it.
+        """
         if index not in self._digests:
             plain = self.scenes[index].to_json()
+            for asset in plain["assets"]:
+                asset.pop("stamp", None)
             facts = {name: value for name, value in plain.items() if name not in {"href", "replaces", "updated"}}
             self._digests[index] = json_digest(facts)
         return self._digests[index]

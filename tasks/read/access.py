@@ -5,22 +5,41 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from tilewright.tasks.identity.web import NoIdentityError
 from tilewright.tasks.read.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from tilewright.catalogs.scene import Scene
+    from tilewright.catalogs.scene import BandAsset, Scene
+    from tilewright.tasks.identity.register import Identify, Register
     from tilewright.tasks.read.counters import ReadStats
     from tilewright.tasks.read.failures import FailureLog
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """The settings for opening files: GDAL settings in addition to the project's defaults, and the retry policy."""
+    """The settings for opening files: GDAL settings in addition to the project's defaults, and the retry policy.
+
+    ``identify`` takes the identity that a file has now (tasks/identity); None: files are not held to theirs.
+    """
 
     gdal: Mapping[str, str] = field(default_factory=dict, repr=False)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    identify: Identify | None = None
+
+    def is_changed(self, asset: BandAsset, signed: str) -> bool:
+        """True if the file of an asset with an identity is another one by now, seen twice; False if nobody tells."""
+        if self.identify is None or asset.holding is None:
+            return False
+        for _ in range(2):
+            try:
+                present = self.identify(asset.href, signed)
+            except NoIdentityError:
+                return False
+            if present in {None, asset.holding}:
+                return False
+        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +48,7 @@ class Access:
 
     ``sign(scene, href)`` returns the href as it can be opened now; None where no href needs a signature.
     ``failures`` None: the first read that fails for good raises. ``stats`` None: nothing is counted.
+    ``register`` holds files of whose identity the plan knows none to the first that was read; None: they are not held.
     ``threads``: reads at a time. ``block`` is the block's name in failures, empty outside a job.
     """
 
@@ -36,6 +56,7 @@ class Access:
     failures: FailureLog | None = None
     reading: Reading = field(default_factory=Reading)
     stats: ReadStats | None = None
+    register: Register | None = None
     threads: int = 1
     block: str = ""
 

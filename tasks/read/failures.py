@@ -44,7 +44,7 @@ class ReadError(RuntimeError):
         super().__init__(f"item {item}, band {band}{where} could not be read from {self.href}: {self.reason}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _revive, (self.item, self.band, self.href, self.reason, self.block)
+        return _revive, (type(self), self.item, self.band, self.href, self.reason, self.block)
 
     @property
     def failure(self) -> Failure:
@@ -52,8 +52,13 @@ class ReadError(RuntimeError):
         return Failure(item=self.item, band=self.band, block=self.block, reason=self.reason)
 
 
-def _revive(item: str, band: str, href: str, reason: str, block: str) -> ReadError:
-    return ReadError(item=item, band=band, href=href, reason=reason, block=block)
+class ChangedInputError(ReadError):
+    """A file that is no longer the one that was planned: never tolerated, since its pixels would be mixed."""
+
+
+def _revive(kind: type[ReadError], item: str, band: str, *rest: str) -> ReadError:
+    href, reason, block = rest
+    return kind(item=item, band=band, href=href, reason=reason, block=block)
 
 
 class FailureLog:

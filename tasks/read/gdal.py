@@ -6,15 +6,16 @@ Each handle of the pool is used by one thread at a time; the least recently used
 from __future__ import annotations
 
 import itertools
+import re
 import threading
 from collections import OrderedDict
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rasterio
 from rasterio._env import set_gdal_config
+from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 from rasterio.session import Session
 
@@ -27,7 +28,10 @@ from tilewright.catalogs.gdal import (
     zarr_name,
 )
 from tilewright.catalogs.hrefs import scheme_of, split_store
+from tilewright.tasks.identity.disk import disk_identity, file_stamp, is_stamp_of
+from tilewright.tasks.identity.identity import digest, precondition
 from tilewright.tasks.read.header import FileHeader
+from tilewright.tasks.read.retry import CHANGED, ChangedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,6 +42,8 @@ if TYPE_CHECKING:
 CACHE_BYTES = 256 * 2**20
 """Decoded blocks GDAL keeps where no plan says how many halos will read again (block/read_order.py). GDAL's own 5 %
 of the machine's memory would be gigabytes on a large one."""
+
+HEADERS = "GDAL_HTTP_HEADERS"
 
 CAPACITY = 512
 """Handles kept open in a process: the bands and dates of a block, with room below the usual limit of 1024 files."""
@@ -112,15 +118,31 @@ def limit_block_cache(size: int = CACHE_BYTES) -> int:
     return size
 
 
-def settings_for(href: str, extra: Mapping[str, str]) -> Mapping[str, str]:
+def settings_for(href: str, extra: Mapping[str, str], *, identity: str | None = None) -> Mapping[str, str]:
     """The settings `extra` and what else the place and the format behind an href need.
+
+    With an identity the server is asked for that very file in every request of a handle that is opened under them.
 
     GDAL 3.10 reads the chunks of a remote Zarr store through a stream whose length it learns from HEAD alone; without
     it some chunks come out cut short, at random.
     """
     if scheme_of(href) == "file":
         return {**NEIGHBOURS, **extra}
-    return extra if split_store(href) is None else {**extra, "CPL_VSIL_CURL_USE_HEAD": "YES"}
+    if split_store(href) is not None:
+        return {**extra, "CPL_VSIL_CURL_USE_HEAD": "YES"}
+    condition = precondition(identity)
+    return extra if condition is None else {**extra, HEADERS: _with_header(extra.get(HEADERS, ""), *condition)}
+
+
+def _with_header(headers: str, name: str, value: str) -> str:
+    """GDAL's list of headers with one more, quoted since a date holds a comma."""
+    quoted = f"{name}: {value}".replace("\\", "\\\\").replace('"', '\\"')
+    return f'{headers},"{quoted}"'.removeprefix(",")
+
+
+def unheld_env(extra: Mapping[str, str]) -> rasterio.Env:
+    """The environment, inside that of a read, of requests without a precondition."""
+    return rasterio.Env(**{HEADERS: extra.get(HEADERS, "")})
 
 
 def reading_env(extra: Mapping[str, str]) -> rasterio.Env:
@@ -130,8 +152,12 @@ def reading_env(extra: Mapping[str, str]) -> rasterio.Env:
     return rasterio.Env(session=_GivenCredentials(credentials), **{**BLOCK_SETTINGS, **plain})
 
 
-def open_dataset(signed: str, *, overview: int | None, fresh: bool) -> Any:
-    """A rasterio dataset of a signed href, opened with the allowed drivers only and without sharing of handles."""
+def open_dataset(signed: str, *, overview: int | None, fresh: bool, identity: str | None = None) -> Any:
+    """A rasterio dataset of a signed href, opened with the allowed drivers only and without sharing of handles.
+
+    What GDAL keeps in memory of a URL's file is kept for each identity apart.
+    """
+    signed = _named(signed, identity)
     path = gdal_path(signed)
     options = {} if overview is None else {"OVERVIEW_LEVEL": overview}
     if not fresh or "://" not in signed:
@@ -140,31 +166,70 @@ def open_dataset(signed: str, *, overview: int | None, fresh: bool) -> Any:
         return DatasetReader(path, driver=list(DRIVERS), sharing=False, **options)
 
 
+def _named(signed: str, identity: str | None) -> str:
+    """The URL with a fragment for the identity, which is not sent: GDAL finds what it remembers of a file by its URL.
+
+    It ends as the URL does, since a user may have told GDAL the endings that it opens.
+    """
+    if identity is None or scheme_of(signed) not in {"http", "https"} or "#" in signed or split_store(signed):
+        return signed
+    ending = re.search(r"\.[A-Za-z0-9]{1,8}$", signed)
+    return f"{signed}#{digest(identity)[:12]}{ending[0] if ending else ''}"
+
+
+def forget_object(signed: str) -> None:
+    """Make GDAL forget what it remembers of an object in a bucket, within the environment of a read."""
+    # A handle of a name that is not to be cached drops everything kept under the name when it is closed, also one that
+    # could not be opened.
+    with suppress(RasterioError, OSError):
+        open_dataset(signed, overview=None, fresh=True).close()
+
+
 def read_header(href: str, *, signed: str, extra: Mapping[str, str]) -> FileHeader:
     """The header of the file of an href, with GDAL's settings `extra` over those of a block; the file is closed again.
 
     Raises RasterioError or OSError for a file that cannot be opened.
     """
-    with reading_env(settings_for(href, extra)), open_dataset(signed, overview=None, fresh=False) as dataset:
+    # Nothing of a look at an object stays with GDAL: another may take its place before a run reads it.
+    fresh = scheme_of(signed) == "s3"
+    with reading_env(settings_for(href, extra)), open_dataset(signed, overview=None, fresh=fresh) as dataset:
         return FileHeader.of(dataset, href=href)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileKey:
-    """The key of an open file: its unsigned href, the overview (None: full size), and its state on a local disk."""
+    """The key of an open file: its unsigned href, the overview (None: full size), its identity if it is known, and its
+    state on a local disk.
+    """
 
     href: str
     overview: int | None
-    stamp: tuple[int, int] | None = None
+    identity: str | None = None
+    stamp: str | None = None
 
     @classmethod
-    def of(cls, href: str, *, overview: int | None) -> FileKey:
-        """The key of an href. A local file that was rewritten has another key."""
-        stamp = None
-        if "://" not in href:
-            status = Path(href).stat()
-            stamp = (status.st_mtime_ns, status.st_size)
-        return cls(href=href, overview=overview, stamp=stamp)
+    def of(cls, href: str, *, overview: int | None, identity: str | None = None) -> FileKey:
+        """The key of an href. A local file that was rewritten has another key.
+
+        Raises ChangedError for a local file that is not the one with the identity.
+        """
+        if "://" in href:
+            return cls(href=href, overview=overview, identity=identity)
+        stamp = file_stamp(href)
+        if identity is not None and identity.startswith("disk:") and not is_stamp_of(identity, stamp):
+            raise ChangedError(CHANGED)
+        return cls(href=href, overview=overview, identity=identity, stamp=stamp)
+
+    def check(self, *, beside: bool = False) -> None:
+        """Check that a local file is still that of the key; `beside`: with the files that GDAL reads with it.
+
+        Raises ChangedError where it is not.
+        """
+        if self.stamp is None or self.identity is None or not self.identity.startswith("disk:"):
+            return
+        same = disk_identity(self.href) == self.identity if beside else file_stamp(self.href) == self.stamp
+        if not same:
+            raise ChangedError(CHANGED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +249,7 @@ class HandlePool:
         self._capacity = capacity
         self._idle: OrderedDict[int, OpenFile] = OrderedDict()
         self._numbers = itertools.count()
+        self._identities: dict[str, str] = {}
         self._lock = threading.Lock()
 
     @contextmanager
@@ -191,16 +257,21 @@ class HandlePool:
         """A file open for reading; it is returned to the pool, or closed if the body fails.
 
         `fresh` opens it again, without GDAL's cached content of the file.
+
+        Raises ChangedError for a local file that is another one after the body than before it.
         """
         if fresh:
             self._discard(key.href)
         file = None if fresh else self._take(key)
         if file is None:
-            dataset = open_dataset(signed, overview=key.overview, fresh=fresh)
+            self._forget_another(key, signed)
+            dataset = open_dataset(signed, overview=key.overview, fresh=fresh, identity=key.identity)
+            key.check(beside=True)
             header = FileHeader.of(dataset, href=key.href)
             file = OpenFile(number=next(self._numbers), key=key, dataset=dataset, header=header)
         try:
             yield file
+            key.check()
         except BaseException:
             file.dataset.close()
             raise
@@ -212,6 +283,17 @@ class HandlePool:
             idle, self._idle = self._idle, OrderedDict()
         for file in idle.values():
             file.dataset.close()
+
+    def _forget_another(self, key: FileKey, signed: str) -> None:
+        """Drop what GDAL keeps of an object that had another identity when this process read it before."""
+        if key.identity is None or scheme_of(signed) != "s3":
+            return
+        with self._lock:
+            before = self._identities.get(key.href)
+            self._identities[key.href] = key.identity
+        if before not in {None, key.identity}:
+            self._discard(key.href)
+            forget_object(signed)
 
     def _take(self, key: FileKey) -> OpenFile | None:
         with self._lock:

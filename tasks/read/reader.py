@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +14,15 @@ from tilewright.tasks.grid.crs import same_crs
 from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.read.cells import CellGrid, cells, locate
 from tilewright.tasks.read.counters import DecodedBlocks, FileBlock, ReadStats
-from tilewright.tasks.read.gdal import FileKey, HandlePool, OpenFile, limit_block_cache, reading_env, settings_for
+from tilewright.tasks.read.gdal import (
+    FileKey,
+    HandlePool,
+    OpenFile,
+    limit_block_cache,
+    reading_env,
+    settings_for,
+    unheld_env,
+)
 from tilewright.tasks.read.header import OVERVIEW_SLACK, SMOOTH, FileHeader, overview_fits
 from tilewright.tasks.read.paste import Alignment, align, paste
 from tilewright.tasks.read.pixels import Pixels, StoredBand
@@ -77,10 +87,18 @@ def read_asset(
     request = _Request(asset=asset, lattice=lattice, box=box, resampling=check_resampling(resampling), stats=stats)
 
     def attempt(signed: str, number: int) -> Pixels:
-        return _read(replace(request, signed=signed, fresh=number > 0))
+        # A server may refuse a precondition that holds; what it then sends is looked at when the run ends.
+        with unheld_env(reading.gdal) if number > 1 and "://" in asset.href else nullcontext():
+            return _read(replace(request, signed=signed, fresh=number > 0))
 
-    with reading_env(settings_for(asset.href, reading.gdal)):
-        return read_with_retries(attempt, href=asset.href, sign=sign, policy=reading.retry)
+    with reading_env(settings_for(asset.href, reading.gdal, identity=asset.holding)):
+        return read_with_retries(
+            attempt,
+            href=asset.href,
+            sign=sign,
+            policy=reading.retry,
+            is_changed=partial(reading.is_changed, asset) if "://" in asset.href else None,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +126,7 @@ def _read(request: _Request) -> Pixels:
 
 
 def _key(request: _Request, overview: int | None) -> FileKey:
-    return FileKey.of(request.asset.href, overview=overview)
+    return FileKey.of(request.asset.href, overview=overview, identity=request.asset.holding)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

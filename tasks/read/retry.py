@@ -77,14 +77,36 @@ class UnreadableError(RuntimeError):
         return _revive_unreadable, (str(self), self.final)
 
 
+CHANGED = "it has changed since it was planned or first read: run again, and the blocks that it touches are made anew"
+
+
+class ChangedError(UnreadableError):
+    """A read of a file that is no longer the one that was planned; no retry helps and no tolerance covers it."""
+
+    def __init__(self, reason: str, *, final: bool = True) -> None:
+        super().__init__(reason, final=final)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ChangedError, (str(self),)
+
+
 def _revive_unreadable(reason: str, final: bool) -> UnreadableError:
     return UnreadableError(reason, final=final)
 
 
-def read_with_retries(read: Callable[[str, int], T], *, href: str, sign: Callable[[], str], policy: RetryPolicy) -> T:
+def read_with_retries(
+    read: Callable[[str, int], T],
+    *,
+    href: str,
+    sign: Callable[[], str],
+    policy: RetryPolicy,
+    is_changed: Callable[[str], bool] | None = None,
+) -> T:
     """The result of `read(signed href, attempt)`, retried as the policy says.
 
-    The first 403 renews the signature without a wait. Raises UnreadableError when no further try is left or useful.
+    The first 403 renews the signature without a wait. `is_changed(signed href)` is asked after a failure.
+
+    Raises UnreadableError when no further try is left or useful, ChangedError for a file that is another one by now.
     """
     renewed = False
     for attempt in range(policy.attempts):
@@ -93,6 +115,8 @@ def read_with_retries(read: Callable[[str, int], T], *, href: str, sign: Callabl
             return read(signed, attempt)
         except (RasterioError, OSError) as error:
             reason = _reason(error)
+            if is_changed is not None and is_changed(signed):
+                raise ChangedError(CHANGED) from error
             answer = _server_answer(signed, reason, policy)
             final = answer.status in GONE or _is_final(href, reason)
             useless = final or (answer.status == 403 and renewed) or _is_foreign(reason, answer.status, attempt)

@@ -33,7 +33,8 @@ class BlockEntry:
     observation, and the number of those observations; empty for blocks of older Tilewrights. ``seconds`` are busy
     seconds per stage; ``scenes`` the ids read; ``failures`` the tolerated reads that failed permanently; ``written`` is
     False for a block without a valid pixel, which has no object in the store. ``seams`` are the numbers of its windows
-    that were compared with shifted ones (``tasks/block/seams.py``), empty if none was.
+    that were compared with shifted ones (``tasks/block/seams.py``), empty if none was. ``inputs`` holds the identity,
+    by "collection item band", of files that the plan does not identify, as they were first read.
     """
 
     row: int
@@ -52,6 +53,7 @@ class BlockEntry:
     scenes: tuple[str, ...] = ()
     failures: tuple[dict[str, str], ...] = ()
     seams: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -28,7 +28,7 @@ FLOORS = {
     ],
     "tasks": [
         {"progress", "colours"},
-        {"storage", "grid"},
+        {"storage", "grid", "identity"},
         {"read", "zarr"},
         {"cube", "compose", "cog"},
         {"plan"},
@@ -58,6 +58,7 @@ BETWEEN = {
     "models.card": {"catalogs.schemas"},
     "tasks.grid": {"models.measure"},
     "tasks.storage": {"catalogs.hrefs"},
+    "tasks.identity": {"catalogs.errors", "catalogs.hrefs", "catalogs.s3", "catalogs.scene", "catalogs.sources"},
     "tasks.read": {"catalogs.gdal", "catalogs.hrefs", "catalogs.s3", "catalogs.scene"},
     "tasks.cube": {"catalogs.passes", "catalogs.scene"},
     "tasks.compose": {"catalogs.passes", "catalogs.scene", "models.spec"},

@@ -1,0 +1,125 @@
+"""Whether the inputs of a run are the planned ones: asked before it goes on, and before it publishes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from tilewright.catalogs.sources.registry import sign_href
+from tilewright.flows.plan.identities import renew_inputs, shown, used_files
+from tilewright.flows.runners.worker import plan_source
+from tilewright.tasks.block.block_key import block_key
+from tilewright.tasks.identity.register import file_name
+from tilewright.tasks.identity.take import changed_identities
+from tilewright.tasks.progress import Notice
+from tilewright.tasks.report.format import plural
+from tilewright.tasks.storage.ledger import remove_entries
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from tilewright.flows.run.context import Run
+    from tilewright.tasks.plan.plan import Plan
+    from tilewright.tasks.progress import Listener
+    from tilewright.tasks.storage.ledger import BlockEntry
+
+
+class ChangedInputsError(RuntimeError):
+    """Inputs that were replaced while they were read; the blocks they touch are forgotten, the others kept."""
+
+
+def renewed_plan(plan: Plan, *, checksums: bool, listener: Listener) -> Plan:
+    """The frozen plan of an unfinished product, with the identities of those of its inputs that have changed since.
+
+    The blocks that these touch have other keys under it, and are made anew.
+    """
+    renewed = renew_inputs(plan, plan_source(plan), checksums=checksums)
+    if renewed.changed:
+        touched = sum(block_key(plan, block) != block_key(renewed.plan, block) for block in plan.raster.all_blocks())
+        files = plural(len(renewed.changed), "input file")
+        verb = "has" if len(renewed.changed) == 1 else "have"
+        listener(
+            Notice(
+                text=f"{files} {verb} changed since the product was begun: {shown(renewed.changed)}. "
+                f"{touched} of {plural(len(plan.raster.blocks), 'block')} that see them are made anew."
+            )
+        )
+    return renewed.plan
+
+
+def forget_stale(run: Run, entries: Mapping[str, BlockEntry]) -> set[str]:
+    """Forget the blocks whose files, first identified when they were read, are others by now; returns their names."""
+    read = {name: entry.inputs for name, entry in entries.items() if entry.inputs}
+    if not read:
+        return set()
+    hrefs = _hrefs(run.plan)
+    latest = {hrefs[file]: told for inputs in read.values() for file, told in inputs.items() if file in hrefs}
+    now = latest | _changed(run.plan, latest)[0]
+    stale = {
+        name
+        for name, inputs in read.items()
+        if any(now.get(hrefs.get(file, ""), told) != told for file, told in inputs.items())
+    }
+    if stale:
+        remove_entries(run.storage, stale)
+        run.listener(Notice(text=f"{plural(len(stale), 'block')} read input files that have changed since: made anew."))
+    return stale
+
+
+def check_inputs_stood(run: Run, done: dict[str, BlockEntry], made: Iterable[str]) -> None:
+    """Check that the files which the blocks `made` by this run have read are the ones that were planned.
+
+    This holds the files of servers that take no precondition, and finds blocks that first saw two files of one name.
+
+    Raises ChangedInputsError where some are not; their blocks of this run are removed from the ledger and from `done`.
+    """
+    entries = [done[name] for name in made if name in done]
+    if not entries:
+        return
+    files, hrefs = used_files(run.plan), _hrefs(run.plan)
+    held = {href: identity for href, file in files.items() if (identity := file.asset.holding) is not None}
+    seen = {(hrefs[file], told) for entry in entries for file, told in entry.inputs.items()}
+    mixed = {href for href, count in Counter(href for href, _ in seen).items() if count > 1}
+    changed, untold = _changed(run.plan, held | dict(seen))
+    if untold:
+        run.listener(
+            Notice(
+                text=f"{plural(len(untold), 'input file')} could not be asked again at the end, e.g. "
+                f"{shown(sorted(untold), 1)} ({untold[min(untold)]}): whether they changed meanwhile is not known."
+            )
+        )
+    touched = changed.keys() | mixed
+    if not touched:
+        return
+    stale = [entry.name for entry in entries if _sees(run.plan, entry, touched)]
+    remove_entries(run.storage, stale)
+    for name in stale:
+        del done[name]
+    raise ChangedInputsError(
+        f"{plural(len(touched), 'input file')} changed while the blocks were made: {shown(sorted(touched))}. The "
+        f"{plural(len(stale), 'block')} that read them are forgotten and the others kept: run again."
+    )
+
+
+def _changed(plan: Plan, identities: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    source = plan_source(plan)
+    return changed_identities(identities, sign=lambda href: sign_href(source, href), s3=source.s3)
+
+
+def _hrefs(plan: Plan) -> dict[str, str]:
+    """The hrefs of a plan's files by their names in ledger entries."""
+    return {
+        file_name(scene, asset): asset.href for part in plan.inputs for scene in part.scenes for asset in scene.assets
+    }
+
+
+def _sees(plan: Plan, entry: BlockEntry, hrefs: set[str]) -> bool:
+    """True if a block's scenes have one of the files."""
+    scenes = {*entry.scenes}
+    return any(
+        asset.href in hrefs
+        for part in plan.inputs
+        for scene in part.scenes
+        if scene.id in scenes
+        for asset in scene.assets
+    )

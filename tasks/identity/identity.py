@@ -1,0 +1,96 @@
+"""The text of an identity: how it is written, how far it can be trusted, and the condition that holds a server to it.
+
+disk:SIZE:MTIME:CTIME[:BESIDE]  a local file, times in ns, and the files that GDAL reads beside it
+etag:TAG, etag-hex:TAG          a strong ETag of a server or a bucket; a change without a new tag is not seen
+seen:SIZE:SECONDS[:TAG]         size, Last-Modified, and a weak ETag; one within a second, of the same size, is not seen
+size:SIZE                       the length alone; one of the same size is not seen
+store:DIGEST                    all objects of an array in a Zarr store, by name, size and time or ETag
+documents:DIGEST                the metadata documents of a store that cannot be listed; its chunks are not seen
+sum:MULTIHASH                   the whole content, where the source states it and it was verified
+
+Source: RFC 9110, sections 8.8 (validators) and 13.1 (preconditions).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from email.utils import formatdate, parsedate_to_datetime
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Strength = Literal["exact", "weak", "untold"]
+
+PLAIN_TAG = re.compile(r"[A-Za-z0-9._:+/-]{1,128}")
+"""Tags that are kept as they are: no character of them makes a secret of a parameter (catalogs/hrefs)."""
+
+LONGEST_TAG = 512
+
+_STRENGTHS: dict[str, Strength] = {
+    "disk": "exact",
+    "etag": "exact",
+    "etag-hex": "exact",
+    "store": "exact",
+    "sum": "exact",
+    "seen": "weak",
+    "documents": "weak",
+    "size": "untold",
+}
+
+
+def strength(identity: str) -> Strength:
+    """How far an identity tells a changed file: exact, weak (not every change), or untold (its size alone)."""
+    return _STRENGTHS.get(identity.partition(":")[0], "untold")
+
+
+def tag_identity(tag: str) -> str:
+    """The identity by a strong ETag, which comes without its quotes."""
+    if PLAIN_TAG.fullmatch(tag):
+        return f"etag:{tag}"
+    return f"etag-hex:{tag.encode('utf-8', 'surrogateescape').hex()}"
+
+
+def headers_identity(headers: Mapping[str, str], *, size: int | None) -> str | None:
+    """The identity by the headers of an answer, names in any case as the mapping allows; None if they tell nothing.
+
+    `size` is the length of the whole file, None if the answer does not say it.
+    """
+    tag = (headers.get("ETag") or "").strip()
+    strong = re.fullmatch(r'"([^"]+)"', tag)
+    if strong and len(tag) <= LONGEST_TAG:
+        return tag_identity(strong[1])
+    changed = _seconds(headers.get("Last-Modified"))
+    length = "" if size is None else str(size)
+    weak = f":{hashlib.sha256(tag.encode('utf-8', 'replace')).hexdigest()[:16]}" if tag else ""
+    if changed is not None or weak:
+        return f"seen:{length}:{'' if changed is None else changed}{weak}"
+    return None if size is None else f"size:{size}"
+
+
+def precondition(identity: str | None) -> tuple[str, str] | None:
+    """The header (name, value) by which a server refuses, with 412, to send another file; None without one."""
+    kind, _, rest = (identity or "").partition(":")
+    if kind == "etag":
+        return "If-Match", f'"{rest}"'
+    if kind == "etag-hex":
+        tag = bytes.fromhex(rest).decode("utf-8", "surrogateescape")
+        return ("If-Match", f'"{tag}"') if tag.isascii() and tag.isprintable() else None
+    if kind == "seen":
+        seconds = rest.split(":")[1]
+        return ("If-Unmodified-Since", formatdate(int(seconds), usegmt=True)) if seconds else None
+    return None
+
+
+def digest(text: str) -> str:
+    """32 hex digits of the SHA-256 of a text: enough of it for a name."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def _seconds(date: str | None) -> int | None:
+    """Seconds since 1970 of an HTTP date; None without a valid one."""
+    try:
+        return int(parsedate_to_datetime(date or "").timestamp())
+    except (TypeError, ValueError, OverflowError):
+        return None

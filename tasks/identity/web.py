@@ -1,0 +1,121 @@
+"""The identity of files on web servers, asked with a GET of the first byte: many signatures allow no HEAD."""
+
+from __future__ import annotations
+
+import re
+import threading
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urljoin
+
+from tilewright.catalogs.hrefs import check_href
+from tilewright.tasks.identity.identity import digest, headers_identity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import requests
+
+    from tilewright.catalogs.s3 import S3Settings
+
+
+ASK = {"Range": "bytes=0-0", "Accept-Encoding": "identity"}
+"""The first byte, and as GDAL asks for it: a server gives a compressed answer another ETag."""
+
+TIMEOUT_S = (5.0, 10.0)
+"""Seconds to connect and to wait for an answer."""
+
+REDIRECTS = 5
+
+_sessions = threading.local()
+
+
+class NoIdentityError(RuntimeError):
+    """A file whose identity could not be taken; the message is the reason, without any signature."""
+
+
+def web_identity(url: str, *, s3: S3Settings) -> str | None:
+    """The identity of the file at a URL as it can be opened now; None if the server's answer tells nothing.
+
+    Raises NoIdentityError where no file is sent.
+    """
+    with answer_to(url, ASK, s3=s3) as answer:
+        if answer.status_code not in {200, 206}:
+            raise NoIdentityError(f"the server answers {answer.status_code}")
+        if answer.headers.get("Content-Type", "").lower().startswith("text/html"):
+            # A page to log in, which is sent with 200.
+            raise NoIdentityError("the server sends a page of HTML")
+        return headers_identity(answer.headers, size=_size(answer.status_code, answer.headers))
+
+
+def documents_identity(store: str, array: str, *, s3: S3Settings) -> str | None:
+    """The identity of a Zarr store on a web server, which cannot be listed: by its metadata documents alone."""
+    prefixes = [f"{store}/", *([f"{store}/{array}/"] if array else [])]
+    found = {}
+    for url in [f"{prefix}{name}" for prefix in prefixes for name in ("zarr.json", ".zmetadata", ".zarray")]:
+        try:
+            found[url[len(store) :]] = web_identity(url, s3=s3)
+        except NoIdentityError:
+            continue
+    return f"documents:{digest(repr(sorted(found.items())))}" if any(found.values()) else None
+
+
+def body_of(url: str, condition: Mapping[str, str], *, piece: int, s3: S3Settings) -> Iterator[bytes]:
+    """The whole file at a URL in pieces, under a precondition. Raises NoIdentityError, also for one that ends early."""
+    import requests  # noqa: PLC0415
+
+    with answer_to(url, {"Accept-Encoding": "identity", **condition}, s3=s3) as answer:
+        if answer.status_code != 200:
+            raise NoIdentityError(f"the server answers {answer.status_code}")
+        try:
+            yield from answer.iter_content(piece)
+        except requests.RequestException as error:
+            raise NoIdentityError(f"it ends early ({type(error).__name__})") from error
+
+
+def answer_to(url: str, headers: Mapping[str, str], *, s3: S3Settings) -> requests.Response:
+    """The answer to a GET of a URL, its body unread; redirects are followed where they may lead.
+
+    The one place where this wing asks web servers. Raises NoIdentityError without an answer.
+    """
+    import requests  # noqa: PLC0415  a quarter second of import that local inputs do not pay
+
+    session, verify = _session(), s3.checked_ca_bundle() or True
+    target = url
+    try:
+        for _ in range(REDIRECTS):
+            answer = session.get(
+                target, headers=dict(headers), stream=True, timeout=TIMEOUT_S, verify=verify, allow_redirects=False
+            )
+            if not answer.is_redirect:
+                return answer
+            answer.close()
+            target = check_href(urljoin(target, answer.headers["location"]), origin=url)
+    except (requests.RequestException, ValueError, UnicodeError) as error:
+        raise NoIdentityError(f"no answer ({type(error).__name__})") from error
+    raise NoIdentityError(f"it redirects more than {REDIRECTS} times")
+
+
+def _session() -> requests.Session:
+    """This thread's session: two tries, since an identity that is not told is taken when the file is read."""
+    import requests  # noqa: PLC0415
+    from requests.adapters import HTTPAdapter  # noqa: PLC0415
+    from urllib3.util import Retry  # noqa: PLC0415
+
+    if not hasattr(_sessions, "session"):
+        session = requests.Session()
+        retry: Any = Retry(
+            total=1, backoff_factor=0.2, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False
+        )
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, HTTPAdapter(max_retries=retry))
+        _sessions.session = session
+    return cast("requests.Session", _sessions.session)
+
+
+def _size(status: int, headers: Mapping[str, str]) -> int | None:
+    """The length of the whole file: behind the slash of a range, else that of the answer."""
+    if status == 206:
+        total = re.search(r"/(\d+)\s*$", headers.get("Content-Range", ""))
+        return int(total[1]) if total else None
+    length = headers.get("Content-Length", "")
+    return int(length) if length.isdecimal() else None
