@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tests.support.fault_proxy import proxy_before
-from tests.support.places import open_place
+from tests.support.output_places import open_place
 from tests.support.products import (
     assert_same_product,
     command,

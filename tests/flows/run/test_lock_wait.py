@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from tests.support.places import open_place, owned, owner_of
+from tests.support.output_places import open_place, owned, owner_of
 from tests.support.products import wait_until
 from tilewright.flows.environment import lock_seconds
 from tilewright.flows.errors import ErrorClass, classify

@@ -16,7 +16,7 @@ import pytest
 import zarr
 
 from tests.support.fault_proxy import proxy_before
-from tests.support.places import open_place, owned, owner_of
+from tests.support.output_places import open_place, owned, owner_of
 from tests.support.products import wait_until
 from tilewright.tasks.storage import bucket, guard
 from tilewright.tasks.storage.errors import FencedError, StorageError

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from tests.support.fault_proxy import proxy_before
-from tests.support.places import open_place, owned, owner_of
+from tests.support.output_places import open_place, owned, owner_of
 from tilewright.tasks.storage import lock as lock_module
 from tilewright.tasks.storage.errors import FencedError
 from tilewright.tasks.storage.fence import LOCK
