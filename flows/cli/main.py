@@ -101,6 +101,7 @@ def plan(
         from tilewright.flows.estimate.pricing import price, read_prices, shard_lines, shards_json
         from tilewright.flows.plan.make import plan_job
         from tilewright.flows.plan.model_card import job_card
+        from tilewright.tasks.plan.identities import input_counts
 
         table, checked = read_prices(prices), _job(job, changes, output)
         with Terminal(quiet=as_json) as terminal:
@@ -119,7 +120,14 @@ def plan(
             }
             ways = {"fused": made.model.fused, "tuned": made.model.tuned}
             print_json(
-                {**shown, **ways, **made.search_json(), "cost": cost.to_json(), "shards": shards_json(made, shards)}
+                {
+                    **shown,
+                    **ways,
+                    "input_files": input_counts(made),
+                    **made.search_json(),
+                    "cost": cost.to_json(),
+                    "shards": shards_json(made, shards),
+                }
             )
         else:
             print_estimate(made, expected, more=[*cost.lines(), *shard_lines(made, expected, shards)])

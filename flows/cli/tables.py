@@ -14,6 +14,7 @@ from tilewright.catalogs.search import left_out_sentence
 from tilewright.flows.shown import shown
 from tilewright.tasks.grid.areas import covered_share
 from tilewright.tasks.plan.footprints import percent_below
+from tilewright.tasks.plan.identities import input_warnings
 from tilewright.tasks.report.format import plural
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def print_estimate(plan: Plan, estimate: Estimate, *, more: Sequence[tuple[str, 
     console = _console()
     console.print(Text(f"Plan of {shown(plan.name)}", style="bold"))
     _print_facts(console, [*estimate.lines(plan), *more])
-    for warning in plan.warnings:
+    for warning in (*plan.warnings, *input_warnings(plan)):
         first, *rest = textwrap.wrap(
             f"! {shown(warning)}", console.width, break_long_words=False, break_on_hyphens=False
         )

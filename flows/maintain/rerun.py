@@ -13,8 +13,9 @@ import numpy as np
 import rasterio
 from rasterio.windows import Window
 
-from tilewright.catalogs.hrefs import check_href
+from tilewright.catalogs.hrefs import check_href, display_href
 from tilewright.flows.environment import reading_settings, storage_options
+from tilewright.flows.plan.identities import renew_inputs
 from tilewright.flows.plan.model_card import load_plan_card
 from tilewright.flows.run.context import Run, RunSettings
 from tilewright.flows.run.existing import ExistingProduct, check_output, read_existing
@@ -22,6 +23,7 @@ from tilewright.flows.run.pipeline import make_product
 from tilewright.flows.runners.run_options import RunOptions
 from tilewright.flows.runners.worker import plan_source
 from tilewright.tasks.block.worker import WorkerSettings
+from tilewright.tasks.plan.identities import shown
 from tilewright.tasks.progress import silent
 from tilewright.tasks.publish.part_items import part_item_names
 from tilewright.tasks.read.gdal import gdal_path, reading_env
@@ -49,12 +51,15 @@ def rerun_item(item: str, *, output: str | None = None, listener: Listener = sil
 
     Without ``output`` a local product is rebuilt next to itself, another one in the working folder. The comparison
     holds ``identical``, ``sentence``, ``output``, ``layers`` (name to True, False, or None where the original cannot be
-    read) and ``blocks`` (the numbers compared by checksum and differing).
+    read), ``blocks`` (the numbers compared by checksum and differing) and ``inputs_changed`` (the files that are others
+    now than when the product was planned: it is rebuilt from today's, and the comparison shows what that means).
 
     Raises StoreError where the Item does not lead to its plan, and what a run raises.
     """
     original, plain = _read_item(item)
-    plan = _plan_of(original, plain)
+    planned = _plan_of(original, plain)
+    renewed = renew_inputs(planned, plan_source(planned))
+    plan = renewed.plan
     default = f"{original.uri.rstrip('/')}-rerun" if original.folder is not None else f"out/{plan.name}-rerun"
     target = output or default
     storage = check_output(target, storage_options(target))
@@ -66,7 +71,18 @@ def rerun_item(item: str, *, output: str | None = None, listener: Listener = sil
     blocks = _compare_blocks(original, rebuilt)
     identical = all(same is True for same in layers.values()) and blocks["differing"] == 0
     sentence = _sentence(plain["id"], identical=identical, layers=layers, blocks=blocks, uri=rebuilt.uri)
-    return {"identical": identical, "sentence": sentence, "output": rebuilt.uri, "layers": layers, "blocks": blocks}
+    if renewed.changed:
+        sentence += (
+            f" Of its input files {len(renewed.changed)} changed since it was planned: {shown(renewed.changed)}."
+        )
+    return {
+        "identical": identical,
+        "sentence": sentence,
+        "output": rebuilt.uri,
+        "layers": layers,
+        "blocks": blocks,
+        "inputs_changed": [display_href(href) for href in renewed.changed],
+    }
 
 
 def _read_item(item: str) -> tuple[Storage, dict[str, Any]]:

@@ -6,11 +6,12 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from tilewright.catalogs.sources.registry import sign_href
-from tilewright.flows.plan.identities import renew_inputs, shown, used_files
+from tilewright.flows.plan.identities import renew_inputs
 from tilewright.flows.runners.worker import plan_source
 from tilewright.tasks.block.block_key import block_key
 from tilewright.tasks.identity.register import file_name
 from tilewright.tasks.identity.take import changed_identities
+from tilewright.tasks.plan.identities import shown, used_files
 from tilewright.tasks.progress import Notice
 from tilewright.tasks.report.format import plural
 from tilewright.tasks.storage.ledger import remove_entries

@@ -116,7 +116,7 @@ def _plan_to_follow(
         from tilewright.flows.run.inputs import renewed_plan
 
         return renewed_plan(existing.plan(), checksums=job.verify == "checksums", listener=listener)
-    from tilewright.flows.plan.identities import input_warnings
+    from tilewright.tasks.plan.identities import input_warnings
 
     listener(Stage(name="plan", note="anew" if existing is not None else ""))
     plan = new_plan(job, card)
@@ -132,7 +132,7 @@ def _plan_to_follow(
 
 def _with_known_inputs(plan: Plan, existing: ExistingProduct) -> Plan:
     """The plan of an update with the existing one's identities of files that are not told now, if that can be read."""
-    from tilewright.flows.plan.identities import keep_same
+    from tilewright.tasks.plan.identities import keep_same
 
     try:
         return keep_same(plan, existing.plan())

@@ -10,6 +10,7 @@ from tilewright.tasks.block.floor import calibrate, floor_seconds
 from tilewright.tasks.block.observed import add_observed
 from tilewright.tasks.grid.area_mask import n_inside
 from tilewright.tasks.grid.areas import geometry_km2
+from tilewright.tasks.plan.identities import input_counts, input_warnings
 from tilewright.tasks.publish.class_areas import measure_areas
 from tilewright.tasks.publish.exactness import contradictions, exactness_json
 from tilewright.tasks.report.picture import value_ends
@@ -79,6 +80,7 @@ def report_json(
         **exactness,
         "layers": [_layer(layer, small[layer.spec.name], areas, n_requested=n_requested) for layer in written.layers],
         "scenes": _scenes(plan, blocks),
+        "input_files": input_counts(plan),
         "failures": [failure for entry in blocks for failure in entry.failures],
         **({"outside_valid_for": list(plan.model.outside_valid_for)} if plan.model.outside_valid_for else {}),
         **plan.search_json(),
@@ -87,6 +89,7 @@ def report_json(
             *_unseen_warning(_missing_percent(n_valid, n_requested)),
             *_unclassed_warnings(written, n_valid=n_valid),
             *plan.warnings,
+            *input_warnings(plan),
             *([worker.model.session.note] if worker.model.session.note else []),
         ],
     }

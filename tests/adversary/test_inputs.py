@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -15,12 +14,14 @@ from typing import Any
 import boto3
 import numpy as np
 import pytest
+import rasterio
+from affine import Affine
 
 from tests.support.graphs import conv_stack
-from tests.support.places import HABITS, BucketPlace, Place, WebPlace, web_place
+from tests.support.places import HABITS, BucketPlace, Place, web_place
 from tests.support.products import INPUT, LAYERS, OUTPUT
 from tests.support.worlds import World, area, bounds, layer, write_card
-from tilewright.flows.job.job import Job, JobError, make_job
+from tilewright.flows.job.job import Job, make_job
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
 from tilewright.tasks.progress import Advance, Notice
@@ -107,12 +108,19 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Small:
     run_job(_job(card, moved, folder / "after"))
     assert any(not np.array_equal(layer(folder / "before", name), layer(folder / "after", name)) for name in LAYERS)
     return Small(
-        folder=folder / "files", card=card, entries=entries, other=other, before=folder / "before", after=folder / "after"
+        folder=folder / "files",
+        card=card,
+        entries=entries,
+        other=other,
+        before=folder / "before",
+        after=folder / "after",
     )
 
 
 @pytest.fixture
-def place_of(small: Small, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch) -> Iterator[Callable[[str], Place]]:
+def place_of(
+    small: Small, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch
+) -> Iterator[Callable[[str], Place]]:
     with ExitStack() as servers:
 
         def make(kind: str) -> Place:
@@ -185,8 +193,9 @@ def interrupt(job: Job, after: int) -> None:
         run_job(job, RunOptions(workers=1), listener=Hook(after, stop))
 
 
-@pytest.mark.parametrize("kind", TOLD)
-@pytest.mark.parametrize("after", [1, N_BLOCKS - 1])
+@pytest.mark.parametrize(
+    ("kind", "after"), [*((kind, 1) for kind in TOLD), ("disk", N_BLOCKS - 1), ("etag", N_BLOCKS - 1)]
+)
 def test_a_file_replaced_before_a_resume_is_noticed_and_its_blocks_alone_are_made_anew(
     small, place_of, tmp_path, kind, after
 ):
@@ -222,8 +231,7 @@ def test_a_file_replaced_before_an_update_is_noticed(small, place_of, tmp_path, 
     assert redone(kept, output) == touched(output)
 
 
-@pytest.mark.parametrize("tolerance", [0, 100])
-@pytest.mark.parametrize("kind", TOLD)
+@pytest.mark.parametrize(("kind", "tolerance"), [*((kind, 0) for kind in TOLD), ("disk", 100), ("etag", 100)])
 def test_a_file_replaced_between_two_blocks_ends_the_run_and_the_next_one_makes_it_right(
     small, place_of, tmp_path, kind, tolerance
 ):
@@ -290,20 +298,86 @@ def grown(place: Place, other: Path) -> None:
 
 @pytest.mark.parametrize(
     ("replace", "pixels"),
-    [(restored, "after"), (renamed, "after"), (linked, "after"), (touch, "before"), (beside, "before"), (grown, "before")],
+    [
+        (restored, "after"),
+        (renamed, "after"),
+        (linked, "after"),
+        (touch, "before"),
+        (beside, "before"),
+        (grown, "before"),
+    ],
 )
-@pytest.mark.parametrize("moment", ["resume", "update", "meanwhile"])
-def test_however_a_file_on_a_disk_is_replaced_it_is_another_one(small, place_of, tmp_path, replace, pixels, moment):
+def test_however_a_file_on_a_disk_is_replaced_before_a_resume_it_is_another_one(
+    small, place_of, tmp_path, replace, pixels
+):
     place, output = place_of("disk"), tmp_path / "out"
     job = small.job(place, output)
-    if moment == "meanwhile":
-        with pytest.raises(RuntimeError, match="changed"):
-            run_job(job, RunOptions(workers=1), listener=Hook(2, lambda: replace(place, small.other)))
-        run_job(job)
-    else:
-        interrupt(job, N_BLOCKS - 1) if moment == "resume" else run_job(job)
-        kept = stamps(output)
-        replace(place, small.other)
-        run_job(job, RunOptions(update=moment == "update"))
-        assert redone(kept, output) == ({*stamps(output)} - {*kept}) | touched(output)
+    interrupt(job, N_BLOCKS - 1)
+    kept = stamps(output)
+    replace(place, small.other)
+    run_job(job)
+    assert redone(kept, output) == ({*stamps(output)} - {*kept}) | touched(output)
     assert_pixels(output, getattr(small, pixels))
+
+
+@pytest.mark.parametrize(("replace", "pixels"), [(restored, "after"), (renamed, "after"), (touch, "before")])
+def test_however_a_file_on_a_disk_is_replaced_meanwhile_it_is_another_one(small, place_of, tmp_path, replace, pixels):
+    place, output = place_of("disk"), tmp_path / "out"
+    job = small.job(place, output)
+    with pytest.raises(RuntimeError, match="changed"):
+        run_job(job, RunOptions(workers=1), listener=Hook(2, lambda: replace(place, small.other)))
+    run_job(job)
+    assert_pixels(output, getattr(small, pixels))
+
+
+@pytest.mark.parametrize("kind", ["disk", "etag", "s3"])
+def test_a_file_that_is_gone_ends_the_run_and_one_that_comes_back_is_read(small, place_of, tmp_path, kind):
+    place, output = place_of(kind), tmp_path / "out"
+    job = small.job(place, output)
+    interrupt(job, 1)
+    place.remove(CHANGED)
+    with pytest.raises(RuntimeError, match=CHANGED):
+        run_job(job)
+    place.put(CHANGED, small.other)
+    run_job(job)
+    assert_pixels(output, small.after)
+
+
+def crop(path: Path) -> None:
+    """The file with fewer rows."""
+    _rewritten(path, rows=20)
+
+
+def widen(path: Path) -> None:
+    """The file with numbers of twice the bits."""
+    _rewritten(path, dtype="float64")
+
+
+def shift(path: Path) -> None:
+    """The file three pixels to the west."""
+    _rewritten(path, left=-30.0)
+
+
+def _rewritten(path: Path, *, rows: int | None = None, dtype: str = "float32", left: float = 0.0) -> None:
+    with rasterio.open(path) as dataset:
+        values, profile = dataset.read(1)[:rows], dataset.profile
+    moved = Affine.translation(left, 0) * profile["transform"]
+    with rasterio.open(
+        path, "w", **{**profile, "height": values.shape[0], "dtype": dtype, "transform": moved}
+    ) as dataset:
+        dataset.write(values.astype(dtype), 1)
+
+
+@pytest.mark.parametrize("kind", ["disk", "etag", "s3"])
+@pytest.mark.parametrize("change", [crop, widen, shift])
+def test_a_file_of_another_size_type_or_place_is_read_as_it_is(small, place_of, tmp_path, kind, change):
+    place, output = place_of(kind), tmp_path / "out"
+    other = tmp_path / "other.tif"
+    shutil.copy(small.other, other)
+    change(other)
+    run_job(small.job(place, output))
+    place.put(CHANGED, other)
+    run_job(small.job(place, output), RunOptions(update=True))
+    shutil.copy(other, place.folder / CHANGED)
+    run_job(small.job(Place(place.folder), tmp_path / "anew"))
+    assert_pixels(output, tmp_path / "anew")

@@ -62,7 +62,7 @@ BETWEEN = {
     "tasks.read": {"catalogs.gdal", "catalogs.hrefs", "catalogs.s3", "catalogs.scene"},
     "tasks.cube": {"catalogs.passes", "catalogs.scene"},
     "tasks.compose": {"catalogs.passes", "catalogs.scene", "models.spec"},
-    "tasks.plan": {"catalogs.scene"},
+    "tasks.plan": {"catalogs.hrefs", "catalogs.scene"},
     "tasks.block": {
         *("models.card", "models.measure", "models.run", "models.spec", "models.transforms"),
         *("catalogs.passes", "catalogs.scene"),

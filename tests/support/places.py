@@ -1,6 +1,4 @@
-"""Places where the files of a world lie: a disk, web servers of several habits, a bucket. A file can be put in another's
-place in each.
-"""
+"""Places where the files of a world lie: a disk, web servers of several habits, a bucket. Files can be replaced there."""
 
 from __future__ import annotations
 
