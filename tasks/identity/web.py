@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from tilewright.catalogs.hrefs import check_href
 from tilewright.tasks.identity.identity import digest, headers_identity
@@ -24,6 +25,9 @@ ASK = {"Range": "bytes=0-0", "Accept-Encoding": "identity"}
 TIMEOUT_S = (5.0, 10.0)
 """Seconds to connect and to wait for an answer."""
 
+DRAINED = 1 << 14
+"""Bytes of an answer up to which it is read, so that its connection can be kept."""
+
 REDIRECTS = 5
 
 _sessions = threading.local()
@@ -39,6 +43,7 @@ def web_identity(url: str, *, s3: S3Settings) -> str | None:
     Raises NoIdentityError where no file is sent.
     """
     with answer_to(url, ASK, s3=s3) as answer:
+        _drain(answer)
         if answer.status_code not in {200, 206}:
             raise NoIdentityError(f"the server answers {answer.status_code}")
         if answer.headers.get("Content-Type", "").lower().startswith("text/html"):
@@ -79,13 +84,12 @@ def answer_to(url: str, headers: Mapping[str, str], *, s3: S3Settings) -> reques
     """
     import requests  # noqa: PLC0415  a quarter second of import that local inputs do not pay
 
-    session, verify = _session(), s3.checked_ca_bundle() or True
     target = url
     try:
+        session, verify = _session(), s3.checked_ca_bundle() or True
         for _ in range(REDIRECTS):
-            answer = session.get(
-                target, headers=dict(headers), stream=True, timeout=TIMEOUT_S, verify=verify, allow_redirects=False
-            )
+            said = _environment(target, verify)
+            answer = session.get(target, headers=dict(headers), timeout=TIMEOUT_S, allow_redirects=False, **said)
             if not answer.is_redirect:
                 return answer
             answer.close()
@@ -93,6 +97,29 @@ def answer_to(url: str, headers: Mapping[str, str], *, s3: S3Settings) -> reques
     except (requests.RequestException, ValueError, UnicodeError) as error:
         raise NoIdentityError(f"no answer ({type(error).__name__})") from error
     raise NoIdentityError(f"it redirects more than {REDIRECTS} times")
+
+
+def _drain(answer: requests.Response) -> None:
+    """Read a short answer to its end: its connection then serves the next request."""
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415
+
+    length = answer.headers.get("Content-Length", "")
+    if length.isdecimal() and int(length) <= DRAINED:
+        # The headers are all that is asked for.
+        with suppress(HTTPError, OSError):
+            answer.raw.read(int(length), decode_content=False)
+
+
+def _environment(url: str, verify: str | bool) -> dict[str, Any]:
+    """What the environment says of a host, its proxy and its user, looked up once in this thread."""
+    import requests  # noqa: PLC0415
+
+    host = urlsplit(url).netloc
+    known = _sessions.__dict__.setdefault("hosts", {})
+    if host not in known:
+        settings = requests.Session().merge_environment_settings(url, {}, True, verify, None)
+        known[host] = {**settings, "auth": None if "@" in host else requests.utils.get_netrc_auth(url)}
+    return cast("dict[str, Any]", known[host])
 
 
 def _session() -> requests.Session:
@@ -103,6 +130,8 @@ def _session() -> requests.Session:
 
     if not hasattr(_sessions, "session"):
         session = requests.Session()
+        # Each request would look through all variables and the file of users again.
+        session.trust_env = False
         retry: Any = Retry(
             total=1, backoff_factor=0.2, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False
         )

@@ -1,4 +1,4 @@
-"""Files of a catalog that are replaced: what its Items state about them, and files that first answer when they are read."""
+"""Files of catalogs that are replaced: what Items state about them, and files that first answer when they are read."""
 
 from __future__ import annotations
 

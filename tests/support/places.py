@@ -1,4 +1,4 @@
-"""Places where the files of a world lie: a disk, web servers of several habits, a bucket. Files can be replaced there."""
+"""Places where the files of a world lie: a disk, web servers of several habits, a bucket. Files can be replaced."""
 
 from __future__ import annotations
 
