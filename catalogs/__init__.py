@@ -1,6 +1,7 @@
 """STAC on both ends: scenes searched and brought into one form, products described and listed. It knows no models.
 
 sources/   where scenes come from: APIs, static catalogs, tables, files; fetching and signing
+network/   where the requests of a source may go, for every client
 items/     any provider's Item -> Scene: bands, grids, radiometry, duplicates
 publish/   Item, Collection, tables and manifest of a product; push to an API
 sample/    the simulated catalog, over sample/landscape, its ground truth

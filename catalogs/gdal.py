@@ -11,6 +11,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
 from tilewright.catalogs.hrefs import scheme_of, split_store
+from tilewright.catalogs.network.rules import network_settings, refusal
 from tilewright.catalogs.s3 import AMAZON
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from tilewright.catalogs.network.connect import HostRules
     from tilewright.catalogs.s3 import S3Settings
     from tilewright.catalogs.scene import BandAsset
 
@@ -71,16 +73,19 @@ BLOCK_SETTINGS: dict[str, str] = {
 """The settings of the reads of a run's blocks (tasks/read)."""
 
 
-def read_overview(asset: BandAsset, sign: Callable[[str], str], *, s3: S3Settings = AMAZON) -> NDArray[np.generic]:
+def read_overview(
+    asset: BandAsset, sign: Callable[[str], str], *, s3: S3Settings = AMAZON, rules: HostRules | None = None
+) -> NDArray[np.generic]:
     """Stored numbers (y, x) of the whole band, decimated to at most 512 x 512 by its overviews, in the file's dtype.
 
     Numbers that the file itself calls missing (its nodata, mask or alpha band) are 0.
+    `rules` say where requests may go, redirects too; None: anywhere.
 
     Raises:
         OSError: the file cannot be read.
         CatalogError: the file is in a bucket and the endpoint of `s3` is no URL.
     """
-    settings = look_settings(asset.href, s3)
+    settings = look_settings(asset.href, s3, rules)
     try:
         with (
             rasterio.Env(**settings),
@@ -90,18 +95,20 @@ def read_overview(asset: BandAsset, sign: Callable[[str], str], *, s3: S3Setting
             shape = (max(1, round(file.height / factor)), max(1, round(file.width / factor)))
             return np.asarray(np.ma.filled(file.read(asset.index, out_shape=shape, masked=True), 0))
     except (RasterioError, ValueError, IndexError) as error:
-        raise OSError(f"{asset.key} cannot be read ({type(error).__name__})") from error
+        reason = refusal(str(error), rules) or type(error).__name__
+        raise OSError(f"{asset.key} cannot be read ({reason})") from error
 
 
-def look_settings(href: str, s3: S3Settings) -> dict[str, str]:
-    """GDAL's settings for a look at an href; GDAL itself reads the keys and the region from the environment.
+def look_settings(href: str, s3: S3Settings, rules: HostRules | None = None) -> dict[str, str]:
+    """GDAL's settings for a look at an href under the rules; GDAL itself reads keys and region from the environment.
 
     Raises:
         CatalogError: the href is in a bucket and the endpoint is no URL.
     """
     if scheme_of(href) == "file":
         return LOOK_SETTINGS | NEIGHBOURS
-    return LOOK_SETTINGS | tls_settings(s3) | (endpoint_settings(s3) if scheme_of(href) == "s3" else {})
+    bucket = endpoint_settings(s3) if scheme_of(href) == "s3" else {}
+    return LOOK_SETTINGS | tls_settings(s3) | bucket | network_settings(href, rules)
 
 
 def tls_settings(s3: S3Settings) -> dict[str, str]:

@@ -1,37 +1,17 @@
-"""Hrefs: resolving them, checking that a source may name them, and displaying them without credentials."""
+"""Hrefs: resolving them, and displaying them without credentials."""
 
 from __future__ import annotations
 
-import ipaddress
 import posixpath
 import re
-import unicodedata
-from fnmatch import fnmatchcase
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
-
-from tilewright.catalogs.errors import CatalogError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 URL_CHARACTERS = "%/:?#[]@!$&'()*+,;=-._~"
 """The characters besides letters and digits that may stand in a URL. Source: RFC 3986, sections 2.1 to 2.3."""
 
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-
-REMOTE_SCHEMES = ("http", "https", "s3")
-
-TRANSLATED = tuple(ipaddress.IPv6Network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96"))
-"""Networks whose last 32 bits are an IPv4 address. Source: RFC 6052, section 2.1; RFC 8215; RFC 2765."""
-
-METADATA = (ipaddress.ip_address("fd00:ec2::254"), ipaddress.ip_address("100.100.100.200"))
-"""Addresses beside the link-local ones at which clouds hand out the keys of a machine."""
-
-PRIVATE_SUFFIXES = (".local", ".localhost", ".internal", ".intranet", ".lan", ".home", ".svc", ".arpa")
 
 
 def scheme_of(href: str) -> str:
@@ -170,132 +150,3 @@ def json_without_secrets(plain: Any) -> Any:
     if isinstance(plain, dict):
         return {json_without_secrets(key): json_without_secrets(value) for key, value in plain.items()}
     return [json_without_secrets(value) for value in plain] if isinstance(plain, (list, tuple)) else plain
-
-
-def address_scope(href: str) -> str:
-    """The network scope of an href: "file", "loopback", "private", "link-local" or "public".
-
-    Only the text is examined, without a DNS query. A host name without a dot, or with a suffix that is used only
-    inside networks, is private. An IP address has the scope of its range, also when it is written as one number.
-    """
-    scheme = scheme_of(href)
-    if scheme == "file":
-        return "file"
-    if scheme not in {"http", "https"}:
-        return "public"
-    # As a client's IDNA does it: digits in circles and the dots of other scripts become plain ones.
-    host = unicodedata.normalize("NFKC", urlsplit(href).hostname or "").replace("\u3002", ".").rstrip(".").lower()
-    address = _ip_address(host)
-    if address is not None:
-        return _ip_scope(address)
-    if host == "localhost" or host.endswith(".localhost"):
-        return "loopback"
-    return "private" if "." not in host or host.endswith(PRIVATE_SUFFIXES) else "public"
-
-
-def check_href(href: str, *, origin: str, hosts: Sequence[str] = ()) -> str:
-    """The href, unchanged, if a source at `origin` may refer to it.
-
-    A remote source may not refer to local files, nor to loopback or private addresses unless its own address has such
-    a scope; it may never refer to link-local addresses. If `hosts` (patterns of host or bucket names) is not empty,
-    remote hrefs must match one of them, and a host that `hosts` names literally may have any scope.
-
-    Raises:
-        CatalogError: the href is not allowed.
-    """
-    shown = display_href(href)
-    if (unclear := _unclear(href)) is not None:
-        raise CatalogError(f"{shown}: {unclear}; refused")
-    scope, origin_scope = address_scope(href), address_scope(origin)
-    if scope == "file":
-        if origin_scope != "file":
-            raise CatalogError(f"{shown}: a remote catalog must not name local files; refused")
-        return href
-    if scheme_of(href) not in REMOTE_SCHEMES:
-        raise CatalogError(f"{shown}: the scheme is none of {', '.join(REMOTE_SCHEMES)} or a path; refused")
-    host = urlsplit(href).hostname or ""
-    if hosts and not any(fnmatchcase(host, pattern.lower()) for pattern in hosts):
-        raise CatalogError(f"{shown}: the host is none this source reads from ({', '.join(hosts)}); refused")
-    named = bool(hosts) and any(pattern.lower() == host for pattern in hosts)
-    if not named and scope not in _allowed_scopes(origin_scope):
-        raise CatalogError(
-            f"{shown}: leads to a {scope} address, which a {origin_scope} catalog must not name; refused"
-        )
-    return href
-
-
-def _unclear(href: str) -> str | None:
-    """The reason why two clients may not agree on the place an href leads to, None for a plain one."""
-    if re.search(r"[\0\ud800-\udfff]", href):
-        return "it holds characters that no name has"
-    if scheme_of(href) == "file":
-        if str(local_path(href)).startswith("/vsi"):
-            return "it is a path of GDAL's own"
-        far = href.lower().startswith("file://") and urlsplit(href).netloc.lower() not in {"", "localhost"}
-        return "it is a file of another machine" if far else None
-    authority = re.match(r"[A-Za-z][^:]*://([^/?#\\]*)(?=[/?#]|$)", href)
-    if authority is None or re.search(r"[\x00-\x1f\x7f]", href):
-        return "a URL is written scheme://host/path, without backslashes and control characters"
-    host = authority[1].rpartition("@")[2]
-    if not re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]@:%\s]+)(:\d{0,5})?", host) or not _parses(href):
-        return "its host is not written as a name or an address"
-    return None
-
-
-def _parses(href: str) -> bool:
-    try:
-        return urlsplit(href).hostname is not None
-    except ValueError:
-        return False
-
-
-def _allowed_scopes(origin_scope: str) -> tuple[str, ...]:
-    if origin_scope in {"file", "loopback"}:
-        return ("public", "private", "loopback")
-    return ("public", "private") if origin_scope == "private" else ("public",)
-
-
-@lru_cache(1024)
-def _ip_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(host.strip("[]").partition("%")[0])
-    except ValueError:
-        return _shorthand_address(host)
-
-
-def _shorthand_address(host: str) -> ipaddress.IPv4Address | None:
-    """The IPv4 address of a shorthand that resolvers accept: 127.1, 0x7f000001, 2130706433, 0177.0.0.1; else None."""
-    parts = host.split(".")
-    if not 1 <= len(parts) <= 4 or not all(re.fullmatch(r"0x[0-9a-f]*|\d+", part) for part in parts):
-        return None
-    numbers = [_shorthand_number(part) for part in parts]
-    value = sum(part << 8 * (3 - position) for position, part in enumerate(numbers[:-1])) + numbers[-1]
-    return ipaddress.IPv4Address(value) if 0 <= value < 2**32 else ipaddress.IPv4Address(0)
-
-
-def _shorthand_number(part: str) -> int:
-    if part.startswith("0x"):
-        return int(part[2:] or "0", 16)
-    return int(part, 8) if re.fullmatch(r"0[0-7]+", part) else int(part)
-
-
-def _ip_scope(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
-    if isinstance(address, ipaddress.IPv6Address) and (inner := _embedded(address)) is not None:
-        address = inner
-    if address.is_loopback or address.is_unspecified:
-        return "loopback"
-    if address.is_link_local or address in METADATA:
-        return "link-local"
-    return "public" if address.is_global and not address.is_multicast else "private"
-
-
-def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that an IPv6 address leads to: mapped, compatible, 6to4, Teredo or translated (RFC 6052)."""
-    number = int(address)
-    if address.ipv4_mapped or address.sixtofour:
-        return address.ipv4_mapped or address.sixtofour
-    if address.teredo:
-        return address.teredo[1]
-    translated = any(address in network for network in TRANSLATED)
-    compatible = number >> 32 == 0 and number > 1
-    return ipaddress.IPv4Address(number & 0xFFFFFFFF) if translated or compatible else None

@@ -1,4 +1,4 @@
-"""S3 as the variables of an environment describe it: the one place that interprets them.
+"""S3, certificates and proxies as the variables of an environment describe them: the one place that interprets them.
 
 Nothing is read here: flows/environment.py hands the environment in. Others bring the result into the form that GDAL
 (catalogs/gdal.py, tasks/read/gdal.py) or obstore (sources/fetch.py, sources/signing.py, flows/environment.py) takes.
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 ROLES = ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
 """Variables of a process that has a role instead of keys; obstore exchanges the role for keys."""
 
+PROXIES = ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "GDAL_HTTP_PROXY", "GDAL_HTTPS_PROXY")
+"""Variables with which clients are told a proxy. Source: curl(1), "Environment"; GDAL, "Configuration options"."""
+
 CA_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "AWS_CA_BUNDLE")
 """Variables of common clients with the file of the trusted authorities (certificates): the first counts for all.
 
@@ -35,7 +38,8 @@ class S3Settings:
     own account where `region` is None. `role` is True for a process whose keys come from a role. `request_payer` and
     `no_sign_request` have the values that GDAL knows. The keys of the Copernicus Data Space (CDSE) are for its own
     endpoint alone. `ca_bundle` is the PEM file of the authorities that every client trusts, buckets or not; None for
-    those that each client brings along.
+    those that each client brings along. `proxied`: a proxy of the user's own connects for every client, and decides
+    where requests may go.
     """
 
     endpoint: str | None = None
@@ -50,6 +54,7 @@ class S3Settings:
     cdse_key: str | None = field(default=None, repr=False)
     cdse_secret: str | None = field(default=None, repr=False)
     ca_bundle: str | None = None
+    proxied: bool = False
 
     @property
     def plain_http(self) -> bool:
@@ -118,4 +123,5 @@ def s3_settings_of(environ: Mapping[str, str]) -> S3Settings:
         cdse_key=value("CDSE_S3_ACCESS_KEY"),
         cdse_secret=value("CDSE_S3_SECRET_KEY"),
         ca_bundle=value(*CA_BUNDLES),
+        proxied=value(*PROXIES, "HTTP_PROXY") is not None,
     )

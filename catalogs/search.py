@@ -131,7 +131,7 @@ def search_items(
         sorting.add(raw)
     candidates = _scenes_with_bands(sorting.passing, collection, bands, lost=sorting.lost_names)
     read = read_overview or (
-        lambda asset: read_band_overview(asset, lambda href: sign_href(source, href), s3=source.s3)
+        lambda asset: read_band_overview(asset, lambda href: sign_href(source, href), s3=source.s3, rules=source.rules)
     )
     return sorting.found(verify_states(candidates, radiometry=radiometry, read_overview=read), bands)
 

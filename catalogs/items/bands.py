@@ -13,9 +13,10 @@ from pyproj.exceptions import CRSError
 
 from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.fields import first, integer, listing, mapping, number, text
-from tilewright.catalogs.hrefs import check_href, resolve_href, scheme_of
+from tilewright.catalogs.hrefs import resolve_href, scheme_of
 from tilewright.catalogs.items.assets import entry_at
 from tilewright.catalogs.items.plausible import check_reflectance
+from tilewright.catalogs.network.check import check_href
 from tilewright.catalogs.scene import BandAsset
 from tilewright.catalogs.sensors import PROBABILITY_BANDS, SENTINEL_1, UNITS, BandFacts
 

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.hrefs import display_href, local_path, resolve_href, scheme_of
@@ -256,7 +256,8 @@ class _Client:
             headers["Content-Type"] = "application/geo+json" if "/items" in path else "application/json"
         request = requests.Request(method, self.api + path, headers=headers, data=body)
         try:
-            return send(request, origin=self.api)
+            # The API is the user's own choice, wherever its name leads.
+            return send(request, origin=self.api, hosts=(urlsplit(self.api).hostname or "",))
         except CatalogError as error:
             raise PushError(f"{method} failed: {error}") from error
         except ValueError as error:

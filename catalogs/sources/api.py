@@ -9,7 +9,8 @@ import shapely
 
 from tilewright.catalogs.errors import CatalogError, UnknownCollectionError
 from tilewright.catalogs.fields import listing, mapping, text
-from tilewright.catalogs.hrefs import check_href, resolve_href
+from tilewright.catalogs.hrefs import resolve_href
+from tilewright.catalogs.network.check import check_href
 from tilewright.catalogs.sources.fetch import read_json, send, tls_options
 from tilewright.catalogs.sources.pages import distinct_features, next_link
 from tilewright.catalogs.sources.source import RawItem

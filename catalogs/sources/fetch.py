@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from tilewright.catalogs.errors import CatalogError
-from tilewright.catalogs.hrefs import check_href, display_href, local_path, scheme_of
+from tilewright.catalogs.hrefs import display_href, local_path, scheme_of
+from tilewright.catalogs.network.check import check_href
+from tilewright.catalogs.network.rules import document_rules
 from tilewright.catalogs.s3 import AMAZON, CA_BUNDLES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import requests
 
+    from tilewright.catalogs.network.client import JudgedSession
     from tilewright.catalogs.s3 import S3Settings
 
 
@@ -26,14 +29,14 @@ TABLE_BYTES = 1024 * 2**20
 
 CONNECT_SECONDS, READ_SECONDS = 10.0, 60.0
 
-RETRIES = 3
+OBJECT_TRIES = 3
 
 DOCUMENT_SECONDS = 180.0
 
 REDIRECTS = 5
 
 OBJECT_RETRIES: Any = {
-    "max_retries": RETRIES,
+    "max_retries": OBJECT_TRIES,
     "retry_timeout": timedelta(seconds=20),
 }
 """The client's own default goes on for three minutes, also for a host that is not there."""
@@ -46,78 +49,93 @@ REASONS = {
     "RetryError": "it kept failing",
 }
 
-_sessions = threading.local()
+PLAIN_HEADERS = frozenset({"accept", "accept-encoding", "content-length", "content-type", "user-agent"})
+"""The headers that a redirect to another server keeps: any other may hold a key."""
+
+MOST_VALUES = 5_000_000
+"""The most values of a JSON document, by its commas and brackets; small ones take a hundred bytes of memory each."""
 
 
-def read_json(href: str, *, origin: str, s3: S3Settings = AMAZON, limit: int = DOCUMENT_BYTES) -> dict[str, Any]:
+def read_json(
+    href: str,
+    *,
+    origin: str,
+    hosts: Sequence[str] = (),
+    s3: S3Settings = AMAZON,
+    limit: int = DOCUMENT_BYTES,
+    seconds: float | None = None,
+) -> dict[str, Any]:
     """The JSON object at an href.
 
     Raises:
-        CatalogError: it cannot be reached, is too large, or is no JSON object.
+        CatalogError: it cannot be reached, is too large, takes too long, or is no JSON object.
     """
+    return parse_json(read_bytes(href, origin=origin, hosts=hosts, s3=s3, limit=limit, seconds=seconds), href)
+
+
+def parse_json(content: bytes, href: str) -> dict[str, Any]:
+    """The JSON object that the content of an href is.
+
+    Raises:
+        CatalogError: it is none, or has more values than a document may have.
+    """
+    if len(content) > MOST_VALUES and sum(content.count(mark) for mark in (b",", b"[", b"{")) > MOST_VALUES:
+        raise CatalogError(f"{display_href(href)} holds more than {MOST_VALUES} values, the limit for a document")
     try:
-        document = json.loads(read_bytes(href, origin=origin, s3=s3, limit=limit))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        document = json.loads(content)
+    except (ValueError, RecursionError) as error:
         raise CatalogError(f"{display_href(href)} is not JSON; expected a STAC document") from error
     if not isinstance(document, dict):
         raise CatalogError(f"{display_href(href)} holds no JSON object; expected a STAC document")
     return document
 
 
-def read_bytes(href: str, *, origin: str, s3: S3Settings = AMAZON, limit: int = DOCUMENT_BYTES) -> bytes:
+def read_bytes(
+    href: str,
+    *,
+    origin: str,
+    hosts: Sequence[str] = (),
+    s3: S3Settings = AMAZON,
+    limit: int = DOCUMENT_BYTES,
+    seconds: float | None = None,
+) -> bytes:
     """The complete document of at most `limit` bytes; `origin` is the source that refers to it.
 
-    `s3` is needed for a bucket that is not public, or not at Amazon.
+    Those of `hosts` that are no patterns may have any address. `s3` is needed for a bucket that is not public, or not
+    at Amazon. It takes at most `seconds` (None: DOCUMENT_SECONDS).
 
     Raises:
-        CatalogError: the source may not refer to it, it cannot be reached, or it is too large.
+        CatalogError: the source may not refer to it, it cannot be reached, is too large or takes too long.
     """
-    check_href(href, origin=origin)
+    check_document(href, origin=origin, hosts=hosts)
     scheme = scheme_of(href)
     if scheme == "file":
         return _read_file(local_path(href), limit)
-    return _read_object(href, limit, s3) if scheme == "s3" else _read_url(href, origin, limit, s3)
+    if scheme == "s3":
+        return _read_object(href, limit, s3)
+    import requests as http  # noqa: PLC0415
+
+    more: dict[str, Any] = {"hosts": hosts, "limit": limit, "seconds": seconds, **tls_options(s3)}
+    status, body = send(http.Request("GET", href), origin=origin, **more)
+    if status != 200:
+        raise CatalogError(f"{display_href(href)} cannot be read (HTTP {status})")
+    return body
+
+
+def check_document(href: str, *, origin: str, hosts: Sequence[str] = ()) -> str:
+    """The href of a document, unchanged, if a source at `origin` may refer to it; `hosts` open literal names.
+
+    Raises:
+        CatalogError: it may not.
+    """
+    host = urlsplit(href).hostname if scheme_of(href) in {"http", "https"} else None
+    opened = host in document_rules(origin, hosts).opened
+    return check_href(href, origin=origin, hosts=(str(host),) if opened else ())
 
 
 def too_large(href: str, limit: int) -> CatalogError:
     """The error for a document over the limit."""
     return CatalogError(f"{display_href(href)} is larger than {limit / 2**20:.0f} MB, the limit for a document")
-
-
-def http_session() -> requests.Session:
-    """This thread's session, which retries with back-off on throttling and server errors and honours Retry-After."""
-    import requests  # noqa: PLC0415  a quarter second of import that local catalogs do not pay
-    from requests.adapters import HTTPAdapter  # noqa: PLC0415
-    from urllib3.exceptions import MaxRetryError, NameResolutionError, ReadTimeoutError, SSLError  # noqa: PLC0415
-    from urllib3.util import Retry  # noqa: PLC0415
-
-    class HealingRetry(Retry):
-        """Retries of failures that may heal: not of a certificate or a host name, and of silence once."""
-
-        def increment(
-            self, method: Any = None, url: Any = None, response: Any = None, error: Any = None, *rest: Any, **more: Any
-        ) -> Any:
-            silent = isinstance(error, ReadTimeoutError) and any(
-                isinstance(past.error, ReadTimeoutError) for past in self.history
-            )
-            if silent or isinstance(error, SSLError | NameResolutionError):
-                raise MaxRetryError(more.get("_pool") or rest[0], url, error)
-            return super().increment(method, url, response, error, *rest, **more)
-
-    if not hasattr(_sessions, "session"):
-        retry = HealingRetry(
-            total=RETRIES,
-            backoff_factor=0.3,
-            backoff_jitter=0.2,
-            status_forcelist=(429, 500, 502, 503, 504),
-            allowed_methods=None,
-            raise_on_status=False,
-        )
-        session = requests.Session()
-        session.mount("http://", HTTPAdapter(max_retries=retry))
-        session.mount("https://", HTTPAdapter(max_retries=retry))
-        _sessions.session = session
-    return _sessions.session
 
 
 def tls_options(s3: S3Settings) -> dict[str, Any]:
@@ -127,37 +145,64 @@ def tls_options(s3: S3Settings) -> dict[str, Any]:
 
 
 def send(
-    request: requests.Request, *, origin: str, limit: int = DOCUMENT_BYTES, ca_bundle: str | None = None
+    request: requests.Request,
+    *,
+    origin: str,
+    hosts: Sequence[str] = (),
+    limit: int = DOCUMENT_BYTES,
+    ca_bundle: str | None = None,
+    seconds: float | None = None,
 ) -> tuple[int, bytes]:
     """(status, body) of the response; redirects are followed if `origin` may refer to their targets.
 
-    `ca_bundle` is the PEM file of the authorities that are trusted; None for those that requests finds itself.
+    The addresses of every host are judged and connected to as judged; `hosts` may have any. All of it, waits that the
+    server asks for included, takes at most `seconds` (None: DOCUMENT_SECONDS). `ca_bundle` is the PEM file of the
+    authorities that are trusted; None for those that requests finds itself.
 
     Raises:
-        CatalogError: no connection, a redirect that is not allowed, too many redirects, or a body over the limit.
+        CatalogError: no connection, an address or a redirect that is not allowed, too many redirects, a body over the
+            limit, no end in time.
     """
     import requests as http  # noqa: PLC0415
 
-    session = http_session()
+    from tilewright.catalogs.network.client import judged_session  # noqa: PLC0415  it imports requests
+
+    session = judged_session(document_rules(origin, hosts))
     href = str(request.url)
     try:
-        prepared = session.prepare_request(request)
-        for _ in range(REDIRECTS):
-            verify = ca_bundle or True
-            settings = session.merge_environment_settings(str(prepared.url), {}, None, verify, None)
-            timeout = (CONNECT_SECONDS, READ_SECONDS)
-            with session.send(prepared, timeout=timeout, allow_redirects=False, **settings) as answer:
-                if not answer.is_redirect:
-                    return answer.status_code, _read_body(answer, href, limit)
-                target = check_href(urljoin(str(prepared.url), answer.headers["location"]), origin=origin)
-                if _origin_of(target) != _origin_of(str(prepared.url)):
-                    prepared.headers.pop("Authorization", None)
-                prepared.url = target
+        with session.watch.within(DOCUMENT_SECONDS if seconds is None else seconds, href=href):
+            prepared = session.prepare_request(request)
+            for _ in range(REDIRECTS):
+                with _answer(session, prepared, ca_bundle) as answer:
+                    if not answer.is_redirect:
+                        return answer.status_code, _read_body(answer, href, limit)
+                    location = urljoin(str(prepared.url), answer.headers["location"])
+                prepared = _redirected(prepared, check_document(location, origin=origin, hosts=hosts))
     except http.RequestException as error:
         # The library's message would hold the URL with its query.
         kind = type(error).__name__
         raise CatalogError(f"{display_href(href)} cannot be reached ({REASONS.get(kind, kind)})") from error
     raise CatalogError(f"{display_href(href)} redirects more than {REDIRECTS} times")
+
+
+def _answer(session: JudgedSession, prepared: requests.PreparedRequest, ca_bundle: str | None) -> requests.Response:
+    settings = session.merge_environment_settings(str(prepared.url), {}, True, ca_bundle or True, None)
+    timeout = (CONNECT_SECONDS, READ_SECONDS)
+    try:
+        return session.send(prepared, timeout=timeout, allow_redirects=False, **settings)
+    except CatalogError as error:
+        raise type(error)(f"{display_href(str(prepared.url))}: {error}") from error
+
+
+def _redirected(prepared: requests.PreparedRequest, target: str) -> requests.PreparedRequest:
+    """The same request of the target, to which nothing that was meant for another server goes along."""
+    if scheme_of(target) not in {"http", "https"}:
+        raise CatalogError(f"{display_href(target)}: a redirect to a {scheme_of(target)} address; refused")
+    if _origin_of(target) != _origin_of(str(prepared.url)):
+        kept = {name for name in prepared.headers if name.lower() in PLAIN_HEADERS}
+        prepared.headers = type(prepared.headers)({name: prepared.headers[name] for name in kept})
+    prepared.url = target
+    return prepared
 
 
 def _origin_of(url: str) -> tuple[str, str | None, int | None]:
@@ -168,30 +213,25 @@ def _origin_of(url: str) -> tuple[str, str | None, int | None]:
 
 def _read_file(path: Path, limit: int) -> bytes:
     try:
-        if path.stat().st_size > limit:
-            raise too_large(str(path), limit)
-        return path.read_bytes()
-    except OSError as error:
-        raise CatalogError(f"{path} cannot be read ({error.strerror})") from error
-
-
-def _read_url(href: str, origin: str, limit: int, s3: S3Settings) -> bytes:
-    import requests as http  # noqa: PLC0415
-
-    status, body = send(http.Request("GET", href), origin=origin, limit=limit, **tls_options(s3))
-    if status != 200:
-        raise CatalogError(f"{display_href(href)} cannot be read (HTTP {status})")
-    return body
+        if not path.is_file():
+            raise CatalogError(f"{path} is no file that can be read")
+        with path.open("rb") as file:
+            content = file.read(limit + 1)
+    except (OSError, ValueError) as error:
+        if isinstance(error, CatalogError):
+            raise
+        reason = error.strerror if isinstance(error, OSError) else "no name of a file"
+        raise CatalogError(f"{path} cannot be read ({reason})") from error
+    if len(content) > limit:
+        raise too_large(str(path), limit)
+    return content
 
 
 def _read_body(answer: requests.Response, href: str, limit: int) -> bytes:
     """The body, read in pieces so that the limit holds despite a wrong Content-Length or compression."""
     pieces, size = [], 0
-    deadline = time.monotonic() + DOCUMENT_SECONDS
     for piece in answer.iter_content(2**16):
         size += len(piece)
-        if time.monotonic() > deadline:
-            raise CatalogError(f"{display_href(href)} takes longer than {DOCUMENT_SECONDS:.0f} s to read")
         if size > limit:
             raise too_large(href, limit)
         pieces.append(piece)

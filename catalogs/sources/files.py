@@ -15,7 +15,9 @@ from shapely.geometry import box, mapping, shape
 from tilewright.catalogs.errors import CatalogError, UnknownCollectionError
 from tilewright.catalogs.fields import first, instant, integer, stated_span, text
 from tilewright.catalogs.gdal import gdal_name, look_settings
-from tilewright.catalogs.hrefs import check_href, display_href, resolve_href
+from tilewright.catalogs.hrefs import display_href, resolve_href
+from tilewright.catalogs.network.check import check_href
+from tilewright.catalogs.network.rules import refusal
 from tilewright.catalogs.sources.registry import check_numbers, sign_href
 from tilewright.catalogs.sources.source import RawItem
 
@@ -135,7 +137,7 @@ def _read_header(entry: Mapping[str, Any], span: TimeSpan, source: Source) -> Li
     href = check_href(resolve_href(str(entry["href"]), source.href), origin=source.href, hosts=source.hosts)
     try:
         with (
-            rasterio.Env(**look_settings(href, source.s3)),
+            rasterio.Env(**look_settings(href, source.s3, source.rules)),
             rasterio.open(gdal_name(sign_href(source, href)), driver="GTiff") as file,
         ):
             if file.crs is None:
@@ -151,7 +153,9 @@ def _read_header(entry: Mapping[str, Any], span: TimeSpan, source: Source) -> Li
                 footprint=_footprint(file),
             )
     except RasterioError as error:
-        raise CatalogError(f"{source.name}: {display_href(href)} cannot be read as GeoTIFF") from error
+        reason = refusal(str(error), source.rules)
+        said = "" if reason is None else f": {reason}"
+        raise CatalogError(f"{source.name}: {display_href(href)} cannot be read as GeoTIFF{said}") from error
 
 
 def _band_names(entry: Mapping[str, Any], n_bands: int, shown: str) -> tuple[str | None, ...]:

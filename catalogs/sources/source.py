@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.errors import CatalogError
-from tilewright.catalogs.hrefs import address_scope
+from tilewright.catalogs.network.check import address_scope
+from tilewright.catalogs.network.rules import asset_rules
 from tilewright.catalogs.s3 import AMAZON, S3Settings
 from tilewright.catalogs.sources.signing import SIGNINGS
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from shapely.geometry.base import BaseGeometry
+
+    from tilewright.catalogs.network.connect import HostRules
 
 
 KINDS = ("api", "static", "geoparquet", "files")
@@ -68,6 +71,11 @@ class Source:
     def local(self) -> bool:
         """True for a source on a local disk."""
         return address_scope(self.href) == "file"
+
+    @property
+    def rules(self) -> HostRules | None:
+        """Where requests for its files may go; None where the user's own proxy decides."""
+        return None if self.s3.proxied else asset_rules(self.href, self.hosts)
 
     def to_json(self) -> dict[str, Any]:
         """The source as JSON values for a frozen plan; they contain no secret."""

@@ -13,7 +13,8 @@ import numpy as np
 import rasterio
 from rasterio.windows import Window
 
-from tilewright.catalogs.hrefs import check_href, display_href
+from tilewright.catalogs.hrefs import display_href
+from tilewright.catalogs.network.check import check_href
 from tilewright.flows.environment import reading_settings, storage_options
 from tilewright.flows.plan.identities import renew_inputs
 from tilewright.flows.plan.model_card import load_plan_card

@@ -122,10 +122,11 @@ def _picked(scenes: Sequence[Scene], band: str) -> list[tuple[Scene, BandAsset]]
 
 def _header(href: str, source: Source, extra: Mapping[str, str]) -> FileHeader:
     return read_with_retries(
-        lambda signed, _: read_header(href, signed=signed, extra=extra),
+        lambda signed, _: read_header(href, signed=signed, extra=extra, rules=source.rules),
         href=href,
         sign=lambda: sign_href(source, href),
         policy=POLICY,
+        rules=source.rules,
     )
 
 

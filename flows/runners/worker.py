@@ -73,7 +73,7 @@ def scene_access(source: Source, failures: FailureLog | None = None, *, threads:
     return Access(
         sign=None if source.signing == "none" else sign,
         failures=failures,
-        reading=Reading(gdal=reading_settings(), identify=identify),
+        reading=Reading(gdal=reading_settings(), rules=source.rules, identify=identify),
         register=Register(identify),
         threads=threads,
     )

@@ -11,6 +11,7 @@ from tilewright.tasks.read.retry import RetryPolicy
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from tilewright.catalogs.network.connect import HostRules
     from tilewright.catalogs.scene import BandAsset, Scene
     from tilewright.tasks.identity.register import Identify, Register
     from tilewright.tasks.read.counters import ReadStats
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
 class Reading:
     """The settings for opening files: GDAL settings in addition to the project's defaults, and the retry policy.
 
+    `rules` say where requests may go, redirects too; None: anywhere, or where the user's own proxy lets them.
     ``identify`` takes the identity that a file has now (tasks/identity); None: files are not held to theirs.
     """
 
     gdal: Mapping[str, str] = field(default_factory=dict, repr=False)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    rules: HostRules | None = None
     identify: Identify | None = None
 
     def is_changed(self, asset: BandAsset, signed: str) -> bool:

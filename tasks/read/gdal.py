@@ -28,6 +28,7 @@ from tilewright.catalogs.gdal import (
     zarr_name,
 )
 from tilewright.catalogs.hrefs import scheme_of, split_store
+from tilewright.catalogs.network.rules import network_settings
 from tilewright.tasks.identity.disk import disk_identity, file_stamp, is_stamp_of
 from tilewright.tasks.identity.identity import digest, precondition
 from tilewright.tasks.read.header import FileHeader
@@ -36,6 +37,7 @@ from tilewright.tasks.read.retry import CHANGED, ChangedError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from tilewright.catalogs.network.connect import HostRules
     from tilewright.catalogs.s3 import S3Settings
 
 
@@ -118,8 +120,10 @@ def limit_block_cache(size: int = CACHE_BYTES) -> int:
     return size
 
 
-def settings_for(href: str, extra: Mapping[str, str], *, identity: str | None = None) -> Mapping[str, str]:
-    """The settings `extra` and what else the place and the format behind an href need.
+def settings_for(
+    href: str, extra: Mapping[str, str], rules: HostRules | None = None, *, identity: str | None = None
+) -> Mapping[str, str]:
+    """The settings `extra` and what else the place and the format behind an href need, under the rules for requests.
 
     With an identity the server is asked for that very file in every request of a handle that is opened under them.
 
@@ -128,6 +132,7 @@ def settings_for(href: str, extra: Mapping[str, str], *, identity: str | None = 
     """
     if scheme_of(href) == "file":
         return {**NEIGHBOURS, **extra}
+    extra = {**extra, **network_settings(href, rules)}
     if split_store(href) is not None:
         return {**extra, "CPL_VSIL_CURL_USE_HEAD": "YES"}
     condition = precondition(identity)
@@ -185,14 +190,17 @@ def forget_object(signed: str) -> None:
         open_dataset(signed, overview=None, fresh=True).close()
 
 
-def read_header(href: str, *, signed: str, extra: Mapping[str, str]) -> FileHeader:
+def read_header(href: str, *, signed: str, extra: Mapping[str, str], rules: HostRules | None = None) -> FileHeader:
     """The header of the file of an href, with GDAL's settings `extra` over those of a block; the file is closed again.
+
+    `rules` say where requests may go; None: anywhere.
 
     Raises RasterioError or OSError for a file that cannot be opened.
     """
     # Nothing of a look at an object stays with GDAL: another may take its place before a run reads it.
     fresh = scheme_of(signed) == "s3"
-    with reading_env(settings_for(href, extra)), open_dataset(signed, overview=None, fresh=fresh) as dataset:
+    settings = settings_for(href, extra, rules)
+    with reading_env(settings), open_dataset(signed, overview=None, fresh=fresh) as dataset:
         return FileHeader.of(dataset, href=href)
 
 

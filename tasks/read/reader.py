@@ -91,12 +91,13 @@ def read_asset(
         with unheld_env(reading.gdal) if number > 1 and "://" in asset.href else nullcontext():
             return _read(replace(request, signed=signed, fresh=number > 0))
 
-    with reading_env(settings_for(asset.href, reading.gdal, identity=asset.holding)):
+    with reading_env(settings_for(asset.href, reading.gdal, reading.rules, identity=asset.holding)):
         return read_with_retries(
             attempt,
             href=asset.href,
             sign=sign,
             policy=reading.retry,
+            rules=reading.rules,
             is_changed=partial(reading.is_changed, asset) if "://" in asset.href else None,
         )
 

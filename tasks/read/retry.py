@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 import time
 import zlib
@@ -10,17 +9,18 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.error import HTTPError, URLError
-from urllib.parse import unquote, urlsplit
-from urllib.request import Request, urlopen
 
 from rasterio.errors import RasterioError
 
+from tilewright.catalogs.errors import CatalogError, RefusedRequestError
 from tilewright.catalogs.hrefs import split_store
+from tilewright.catalogs.network.rules import plain_words, refusal
 from tilewright.tasks.read.failures import without_query
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tilewright.catalogs.network.connect import HostRules
 
 
 T = TypeVar("T")
@@ -57,10 +57,19 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerAnswer:
-    """The answer of the server of an href: its status, None without an answer, and Retry-After in seconds."""
+    """The answer of the server of an href: its status, None without an answer, and Retry-After in seconds.
+
+    `refused` is the sentence on a request that may not go where it leads.
+    """
 
     status: int | None
     retry_after_s: float | None = None
+    refused: str | None = None
+
+    def words(self, policy: RetryPolicy) -> str:
+        """The status, and the wait that was asked for where it is longer than the policy waits."""
+        asked = self.retry_after_s or 0.0
+        return f"{self.status}" if asked <= policy.longest_wait_s else f"{self.status} and asks to wait {asked:.0f} s"
 
 
 class UnreadableError(RuntimeError):
@@ -100,9 +109,10 @@ def read_with_retries(
     href: str,
     sign: Callable[[], str],
     policy: RetryPolicy,
+    rules: HostRules | None = None,
     is_changed: Callable[[str], bool] | None = None,
 ) -> T:
-    """The result of `read(signed href, attempt)`, retried as the policy says.
+    """The result of `read(signed href, attempt)`, retried as the policy says; `rules` say where requests may go.
 
     The first 403 renews the signature without a wait. `is_changed(signed href)` is asked after a failure.
 
@@ -115,13 +125,18 @@ def read_with_retries(
             return read(signed, attempt)
         except (RasterioError, OSError) as error:
             reason = _reason(error)
+            if (refused := refusal(reason, rules)) is not None:
+                raise UnreadableError(refused, final=True) from error
             if is_changed is not None and is_changed(signed):
                 raise ChangedError(CHANGED) from error
-            answer = _server_answer(signed, reason, policy)
+            reason = plain_words(reason)
+            answer = _server_answer(signed, reason, policy, rules)
+            if answer.refused is not None:
+                raise UnreadableError(answer.refused, final=True) from error
             final = answer.status in GONE or _is_final(href, reason)
             useless = final or (answer.status == 403 and renewed) or _is_foreign(reason, answer.status, attempt)
             if useless or attempt + 1 == policy.attempts:
-                said = "" if answer.status in {None, 200, 206} else f" (the server answers {answer.status})"
+                said = "" if answer.status in {None, 200, 206} else f" (the server answers {answer.words(policy)})"
                 attempts = "1 attempt" if attempt == 0 else f"{attempt + 1} attempts"
                 raise UnreadableError(f"{reason}{said} after {attempts}", final=final) from error
         if answer.status == 403:
@@ -151,38 +166,27 @@ def _is_foreign(reason: str, status: int | None, attempt: int) -> bool:
     return FOREIGN.search(reason) is not None and attempt > 1 and status in {None, 200, 206}
 
 
-def _server_answer(signed: str, reason: str, policy: RetryPolicy) -> ServerAnswer:
+def _server_answer(signed: str, reason: str, policy: RetryPolicy, rules: HostRules | None) -> ServerAnswer:
     """The server's answer: requested from it for plain http(s), else the status in GDAL's message."""
     # A store is no object that can be requested; its chunks are.
     if signed.lower().startswith(("http://", "https://")) and split_store(signed) is None:
-        return _request_first_byte(signed, policy.probe_timeout_s)
+        return _request_first_byte(signed, policy.probe_timeout_s, rules)
     found = _CODE.search(reason)
     return ServerAnswer(status=int(found.group(1)) if found else None)
 
 
-def _request_first_byte(url: str, timeout_s: float) -> ServerAnswer:
+def _request_first_byte(url: str, timeout_s: float, rules: HostRules | None) -> ServerAnswer:
     """The server's answer for the first byte: GDAL reports neither the status of a failed range nor Retry-After."""
-    plain, headers = _without_user(url)
-    request = Request(plain, headers={"Range": "bytes=0-0", **headers})  # noqa: S310 - http(s) only, see the caller
+    from tilewright.catalogs.network.client import first_byte  # noqa: PLC0415  an import that only failed reads pay
+
     try:
-        with urlopen(request, timeout=timeout_s) as response:  # noqa: S310
-            return ServerAnswer(status=response.status)
-    except HTTPError as error:
-        with error:
-            wait = retry_after_s(error.headers.get("Retry-After"), sent=error.headers.get("Date"))
-            return ServerAnswer(status=error.code, retry_after_s=wait)
-    except (URLError, OSError, ValueError):
+        status, headers = first_byte(url, rules, seconds=timeout_s)
+    except RefusedRequestError as error:
+        return ServerAnswer(status=None, refused=str(error))
+    except (CatalogError, OSError, ValueError):
         return ServerAnswer(status=None)
-
-
-def _without_user(url: str) -> tuple[str, dict[str, str]]:
-    """The URL without its user and password, and the header that says them: Python's client wants them apart."""
-    parts = urlsplit(url)
-    user, at, host = parts.netloc.rpartition("@")
-    if not at:
-        return url, {}
-    sign = base64.b64encode(unquote(user).encode()).decode()
-    return parts._replace(netloc=host).geturl(), {"Authorization": f"Basic {sign}"}
+    wait = retry_after_s(headers.get("Retry-After"), sent=headers.get("Date"))
+    return ServerAnswer(status=status, retry_after_s=wait if status >= 400 else None)
 
 
 def retry_after_s(retry_after: str | None, *, sent: str | None) -> float | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tilewright.catalogs.errors import CatalogError
-from tilewright.catalogs.hrefs import check_href, resolve_href
+from tilewright.catalogs.hrefs import resolve_href
+from tilewright.catalogs.network.check import check_href
 
 PUBLIC, LOCAL = "https://stac.example.org/catalog.json", "/data/catalog.json"
 

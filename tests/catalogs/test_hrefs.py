@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tilewright.catalogs.errors import CatalogError
-from tilewright.catalogs.hrefs import address_scope, check_href, display_href, encoded, local_path, resolve_href
+from tilewright.catalogs.hrefs import display_href, encoded, local_path, resolve_href
+from tilewright.catalogs.network.check import address_scope, check_href
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ FLOORS = {
     "catalogs": [
         {"errors", "parquet", "schemas"},
         {"fields", "hrefs", "footprint", "s3", "scene", "sensors"},
-        {"passes"},
+        {"passes", "network"},
         {"gdal"},
         {"sources"},
         {"items", "publish"},
@@ -59,7 +59,10 @@ BETWEEN = {
     "tasks.grid": {"models.measure"},
     "tasks.storage": {"catalogs.hrefs"},
     "tasks.identity": {"catalogs.errors", "catalogs.hrefs", "catalogs.s3", "catalogs.scene", "catalogs.sources"},
-    "tasks.read": {"catalogs.gdal", "catalogs.hrefs", "catalogs.s3", "catalogs.scene"},
+    "tasks.read": {
+        *("catalogs.errors", "catalogs.gdal", "catalogs.hrefs"),
+        *("catalogs.network", "catalogs.s3", "catalogs.scene"),
+    },
     "tasks.cube": {"catalogs.passes", "catalogs.scene"},
     "tasks.compose": {"catalogs.passes", "catalogs.scene", "models.spec"},
     "tasks.plan": {"catalogs.hrefs", "catalogs.scene"},
