@@ -95,7 +95,7 @@ def read_overview(
             shape = (max(1, round(file.height / factor)), max(1, round(file.width / factor)))
             return np.asarray(np.ma.filled(file.read(asset.index, out_shape=shape, masked=True), 0))
     except (RasterioError, ValueError, IndexError) as error:
-        reason = refusal(str(error), rules) or type(error).__name__
+        reason = refusal(error, rules) or type(error).__name__
         raise OSError(f"{asset.key} cannot be read ({reason})") from error
 
 

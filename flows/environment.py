@@ -25,6 +25,9 @@ STAC_TOKEN = "TILEWRIGHT_STAC_TOKEN"  # noqa: S105 -- the name of a variable
 """The variable with the token of the STAC API that products are pushed to."""
 
 
+NO_PROXY = ("no_proxy", "NO_PROXY")
+"""Variables that except hosts from a proxy. Source: curl(1), "Environment"."""
+
 JSON_LOG = "TILEWRIGHT_LOG"
 
 LOCK_TIME = "TILEWRIGHT_LOCK_SECONDS"
@@ -61,7 +64,12 @@ def cache_folder(environ: Mapping[str, str] | None = None) -> Path:
 
 def s3_settings(environ: Mapping[str, str] | None = None) -> S3Settings:
     """The S3 endpoint, region and keys of the environment, which catalogs and GDAL are handed."""
-    return s3_settings_of(os.environ if environ is None else environ)
+    found = s3_settings_of(os.environ if environ is None else environ)
+    if environ is None and not found.proxied:
+        # Exceptions from a proxy that is not there, which GDAL would take for exceptions from the judged connections.
+        for name in NO_PROXY:
+            os.environ.pop(name, None)
+    return found
 
 
 def certificates(environ: Mapping[str, str] | None = None) -> bytes | None:

@@ -87,7 +87,7 @@ def _unclear_url(href: str) -> str | None:
     authority = re.match(r"[A-Za-z][^:]*://([^/?#\\]*)(?=[/?#]|$)", href)
     if authority is None or re.search(r"[\x00-\x1f\x7f]", href):
         return "a URL is written scheme://host/path, without backslashes and control characters"
-    if scheme_of(href) == "s3" and not _BUCKET.fullmatch(authority[1]):
+    if scheme_of(href) == "s3" and not _BUCKET.fullmatch(href.split("/", 3)[2]):
         # A client makes a host of it: s3://host#/ would go to that host, with a signature.
         return "its bucket is not written as one, in letters, digits, dots, hyphens and underscores"
     host = authority[1].rpartition("@")[2]

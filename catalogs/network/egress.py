@@ -78,8 +78,9 @@ def _serve(client: socket.socket, rules: HostRules, password: bytes, resolve: Re
 def _is_ours(client: socket.socket, password: bytes) -> bool:
     """True for a client that knows the password. Source: RFC 1929."""
     version, n_methods = _exactly(client, 2)
-    methods = _exactly(client, n_methods)
-    if version != 5 or 2 not in methods:
+    if version != 5:
+        return False
+    if 2 not in _exactly(client, n_methods):
         client.sendall(b"\x05\xff")
         return False
     client.sendall(b"\x05\x02")

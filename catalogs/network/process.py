@@ -31,7 +31,7 @@ _lock = threading.Lock()
 class Egress:
     """A running process for some rules: its port on this machine, and the password that this process alone knows."""
 
-    def __init__(self, rules: HostRules, command: tuple[str, ...] = COMMAND) -> None:
+    def __init__(self, rules: HostRules, command: tuple[str, ...]) -> None:
         self.password = secrets.token_hex(16)
         # A session of its own: Ctrl-C in a terminal is for the reader, which may have reads to finish.
         self._process = subprocess.Popen(  # noqa: S603
@@ -78,7 +78,7 @@ def egress_settings(rules: HostRules) -> dict[str, str]:
     """
     with _lock:
         if rules not in _running or not _running[rules].alive:
-            _running[rules] = Egress(rules)
+            _running[rules] = Egress(rules, COMMAND)
         return _running[rules].settings()
 
 

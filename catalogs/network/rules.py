@@ -48,16 +48,18 @@ def network_settings(href: str, rules: HostRules | None) -> dict[str, str]:
     return {} if rules is None or scheme_of(href) not in PORTS else egress_settings(rules)
 
 
-def refusal(message: str, rules: HostRules | None) -> str | None:
-    """The sentence on a request of GDAL's that was refused, None where its message speaks of another fault."""
-    found = _SOCKS.search(message)
+def refusal(error: BaseException, rules: HostRules | None) -> str | None:
+    """The sentence on a request of GDAL's that was refused, None where the error speaks of another fault."""
+    found, cause = _SOCKS.search(str(error)), error.__cause__
+    while found is None and cause is not None:
+        found, cause = _SOCKS.search(str(cause)), cause.__cause__
     if rules is None or found is None or int(found[2]) != 2:
         return None
     host = found[1].strip("[]").rstrip(".")
     try:
         rules.addresses(host, PORTS["https"])
-    except RefusedError as error:
-        return f"{error}; refused"
+    except RefusedError as refused:
+        return f"{refused}; refused"
     except OSError:
         pass
     return f"it leads to an address or a port of {host} to which a {rules.scope} catalog must not lead; refused"

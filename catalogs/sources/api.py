@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import shapely
@@ -10,10 +9,16 @@ import shapely
 from tilewright.catalogs.errors import CatalogError, UnknownCollectionError
 from tilewright.catalogs.fields import listing, mapping, text
 from tilewright.catalogs.hrefs import resolve_href
-from tilewright.catalogs.network.check import check_href
-from tilewright.catalogs.sources.fetch import read_json, send, tls_options
+from tilewright.catalogs.sources.fetch import (
+    DOCUMENT_SECONDS,
+    check_document,
+    parse_json,
+    read_linked,
+    send,
+    tls_options,
+)
 from tilewright.catalogs.sources.pages import distinct_features, next_link
-from tilewright.catalogs.sources.source import RawItem
+from tilewright.catalogs.sources.source import RawItem, SearchTime
 from tilewright.catalogs.sources.static import static_items
 
 if TYPE_CHECKING:
@@ -36,6 +41,21 @@ MOST_CORNERS = 500
 
 MOST_COLLECTION_PAGES = 20
 
+FIXED_HEADERS = frozenset(
+    {
+        "connection",
+        "content-length",
+        "cookie",
+        "expect",
+        "host",
+        "proxy-authorization",
+        "te",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+"""Headers that a link to the next page must not set: they say where a request ends and whom it is for."""
+
 
 def api_items(source: Source, query: Query) -> Iterator[RawItem]:
     """The items that the API's search returns, in its order; those of a static catalog if the URL is one.
@@ -44,14 +64,15 @@ def api_items(source: Source, query: Query) -> Iterator[RawItem]:
         CatalogError: the API cannot be reached, refuses, takes too long, or has none of the collections (the message
             names those it has).
     """
-    landing = read_json(source.href, origin=source.href, s3=source.s3)
+    time = SearchTime.of(source, SEARCH_SECONDS)
+    landing = read_linked(source.href, source, time)
     searches = [mapping(link) for link in listing(landing.get("links")) if mapping(link).get("rel") == "search"]
     if not searches and "conformsTo" not in landing:
         yield from static_items(source, query)
         return
-    collections = query.collections if source.collections else _supported_collections(source, query.collections)
+    collections = query.collections if source.collections else _supported_collections(source, query.collections, time)
     n_items, others = 0, set()
-    pages = _result_pages(source, query, collections, _search_link(source, searches))
+    pages = _result_pages(source, query, collections, _search_link(source, searches), time)
     for feature in distinct_features(pages, name=source.name, limit=_page_size(query)):
         theirs = text(feature.get("collection"))
         if theirs is not None and theirs not in {*query.collections, *collections}:
@@ -65,11 +86,11 @@ def api_items(source: Source, query: Query) -> Iterator[RawItem]:
         raise CatalogError(f"{source.name} answered a search of {collections[0]} with items of {given} alone")
     if n_items == 0 and source.collections:
         # Raises if the API has none of them.
-        _supported_collections(source, collections)
+        _supported_collections(source, collections, time)
 
 
 def _result_pages(
-    source: Source, query: Query, collections: tuple[str, ...], link: tuple[str, str]
+    source: Source, query: Query, collections: tuple[str, ...], link: tuple[str, str], time: SearchTime
 ) -> Iterator[Mapping[str, Any]]:
     from pystac_client import ItemSearch  # noqa: PLC0415  half a second of import that only its users pay
     from pystac_client.exceptions import APIError  # noqa: PLC0415
@@ -85,14 +106,10 @@ def _result_pages(
         limit=_page_size(query),
         max_items=None,
     )
-    deadline = time.monotonic() + SEARCH_SECONDS
     try:
-        for page in _pages(search, source):
-            yield page
-            if time.monotonic() > deadline:
-                raise CatalogError(f"{source.name} took longer than {SEARCH_SECONDS:.0f} s to answer a search")
+        yield from _pages(search, source, time)
     except APIError as error:
-        _supported_collections(source, collections)
+        _supported_collections(source, collections, time)
         raise CatalogError(f"{source.name} refused the search: {str(error)[:300]}") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise CatalogError(f"{source.name} answered a search with something that is no item collection") from error
@@ -102,11 +119,11 @@ def _page_size(query: Query) -> int:
     return min(PAGE_ITEMS, query.limit_items + 1)
 
 
-def _pages(search: ItemSearch, source: Source) -> Iterator[Mapping[str, Any]]:
+def _pages(search: ItemSearch, source: Source, time: SearchTime) -> Iterator[Mapping[str, Any]]:
     """The pages of a search, also those after an empty one, which the library would take for the end."""
     from pystac import Link  # noqa: PLC0415
 
-    stac_io, parameters = _bounded_io(source), search.get_parameters()
+    stac_io, parameters = _bounded_io(source, time), search.get_parameters()
     page = stac_io.read_json(search.url, method=search.method, parameters=parameters)
     followed: Mapping[str, Any] | None = None
     while True:
@@ -118,7 +135,7 @@ def _pages(search: ItemSearch, source: Source) -> Iterator[Mapping[str, Any]]:
         page = stac_io.read_json(Link.from_dict(dict(following)), parameters=parameters)
 
 
-def _bounded_io(source: Source) -> StacApiIO:
+def _bounded_io(source: Source, time: SearchTime) -> StacApiIO:
     """The network access of pystac-client, with our limits and retries, and with each href checked."""
     import requests  # noqa: PLC0415
     from pystac_client.exceptions import APIError  # noqa: PLC0415
@@ -132,14 +149,24 @@ def _bounded_io(source: Source) -> StacApiIO:
             headers: dict[str, str] | None = None,
             parameters: dict[str, Any] | None = None,
         ) -> str:
-            check_href(href, origin=source.href)
+            check_document(href, origin=source.href, hosts=source.hosts)
+            method = (method or "GET").upper()
+            if method not in {"GET", "POST"}:
+                raise CatalogError(f"{source.name} asks for a page by {method[:20]}: only GET and POST are sent")
+            headers = {name: value for name, value in (headers or {}).items() if name.lower() not in FIXED_HEADERS}
+            seconds = min(DOCUMENT_SECONDS, time.left_s())
             body = {"json": parameters} if method == "POST" else {"params": parameters or {}}
-            request = requests.Request(method or "GET", href, headers=headers, **body)
-            status, answer = send(request, origin=source.href, **tls_options(source.s3))
+            request = requests.Request(method, href, headers=headers, **body)
+            more = {"origin": source.href, "hosts": source.hosts, "seconds": seconds, **tls_options(source.s3)}
+            status, answer = send(request, **more)
             if not 200 <= status < 300:
                 shown = " ".join(answer[:300].decode("utf-8", errors="replace").split())
                 raise APIError(f"HTTP {status}: {shown}")
             return answer.decode("utf-8", errors="replace")
+
+        def read_json(self, source: Any, *given: Any, **more: Any) -> dict[str, Any]:
+            shown = source if isinstance(source, str) else str(source.href)
+            return parse_json(self.read_text(source, *given, **more).encode(), shown)
 
     return BoundedIO()
 
@@ -149,16 +176,18 @@ def _search_link(source: Source, links: list[Mapping[str, Any]]) -> tuple[str, s
     methods = {str(link.get("method", "GET")).upper(): text(link.get("href")) for link in links}
     method = "POST" if "POST" in methods or not methods else "GET"
     base = source.href.split("?", 1)[0].rstrip("/") + "/"
-    return resolve_href(methods.get(method) or "search", base), method
+    href = resolve_href(methods.get(method) or "search", base)
+    # The library opens what is no URL as a file.
+    return check_document(href, origin=source.href, hosts=source.hosts), method
 
 
-def _supported_collections(source: Source, collections: tuple[str, ...]) -> tuple[str, ...]:
+def _supported_collections(source: Source, collections: tuple[str, ...], time: SearchTime) -> tuple[str, ...]:
     """The first of the collections if the API has it or lists none, else all others that the API has.
 
     Raises:
         CatalogError: the API has none of them.
     """
-    available = _collection_names(source)
+    available = _collection_names(source, time)
     if available is None:
         return collections[:1]
     if collections[0] in available:
@@ -170,7 +199,7 @@ def _supported_collections(source: Source, collections: tuple[str, ...]) -> tupl
     raise UnknownCollectionError(f"{source.name} has no collection {collections[0]}; it has: {named}")
 
 
-def _collection_names(source: Source) -> set[str] | None:
+def _collection_names(source: Source, time: SearchTime) -> set[str] | None:
     """Names of the API's collections, or None if it does not list them."""
     href: str | None = source.href.split("?", 1)[0].rstrip("/") + "/collections"
     names: set[str] = set()
@@ -178,7 +207,7 @@ def _collection_names(source: Source) -> set[str] | None:
         if href is None:
             break
         try:
-            page = read_json(href, origin=source.href, s3=source.s3)
+            page = read_linked(href, source, time)
         except CatalogError:
             return names or None
         names |= {name for entry in listing(page.get("collections")) if (name := text(mapping(entry).get("id")))}

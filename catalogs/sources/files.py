@@ -153,7 +153,7 @@ def _read_header(entry: Mapping[str, Any], span: TimeSpan, source: Source) -> Li
                 footprint=_footprint(file),
             )
     except RasterioError as error:
-        reason = refusal(str(error), source.rules)
+        reason = refusal(error, source.rules)
         said = "" if reason is None else f": {reason}"
         raise CatalogError(f"{source.name}: {display_href(href)} cannot be read as GeoTIFF{said}") from error
 

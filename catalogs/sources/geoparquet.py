@@ -92,7 +92,7 @@ def _open(source: Source) -> Any:
 
     if source.local:
         return pa.parquet.ParquetFile(local_path(source.href))
-    content = read_bytes(source.href, origin=source.href, s3=source.s3, limit=TABLE_BYTES)
+    content = read_bytes(source.href, origin=source.href, hosts=source.hosts, s3=source.s3, limit=TABLE_BYTES)
     return pa.parquet.ParquetFile(pa.BufferReader(content))
 
 

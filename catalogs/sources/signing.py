@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.hrefs import display_href, scheme_of
 from tilewright.catalogs.s3 import AMAZON
+from tilewright.catalogs.sources.fetch import parse_json, send
 
 if TYPE_CHECKING:
     from tilewright.catalogs.s3 import S3Settings
@@ -19,7 +20,10 @@ SIGNINGS = ("none", "planetary-computer", "s3")
 
 S3_LIFETIME = timedelta(hours=1)
 
-TOKEN_RETRIES = 3
+TOKEN_SECONDS = 60.0
+
+RENEWED_S = 60.0
+"""A token that ends within these seconds is renewed. Source: planetary_computer.sas.get_token."""
 
 PUBLIC_ACCOUNT = "ai4edatasetspublicassets.blob.core.windows.net"
 """The account whose files need no token. Source: planetary_computer.sas.sign_url."""
@@ -54,7 +58,7 @@ def signed(
 
 
 def _planetary_computer(href: str, *, renew: bool) -> str:
-    """The href with a SAS token. The library caches tokens and renews each in its last minute."""
+    """The href with a SAS token. Tokens are kept in the library's cache, and renewed in their last minute."""
     from planetary_computer import sas  # noqa: PLC0415  half a second of import that only its users pay
 
     with _token_lock:
@@ -68,12 +72,33 @@ def _planetary_computer(href: str, *, renew: bool) -> str:
 
 
 def _with_token(href: str, sas: Any) -> str:
-    """The href as the library signs it, with fewer retries: its own go on for minutes where no one answers."""
+    """The href as the library signs it, with a token from its cache or of our own request."""
     parts = urlsplit(href)
     signed_already = {"st", "se", "sp"} & set(parse_qs(parts.query))
     if not parts.netloc.endswith(sas.BLOB_STORAGE_DOMAIN) or parts.netloc == PUBLIC_ACCOUNT or signed_already:
         return href
-    return str(sas.get_token(*sas.parse_blob_url(parts), retry_total=TOKEN_RETRIES).sign(href).href)
+    settings = sas.Settings.get()
+    url = "/".join([settings.sas_url, *sas.parse_blob_url(parts)])
+    token = sas.TOKEN_CACHE.get(url)
+    if token is None or token.ttl() < RENEWED_S:
+        token = sas.TOKEN_CACHE[url] = sas.SASToken(**_token(url, settings.subscription_key))
+    return str(token.sign(href).href)
+
+
+def _token(url: str, key: str | None) -> dict[str, Any]:
+    """The service's answer. The library's own request waits for ever, and takes the key to wherever it is redirected.
+
+    Raises CatalogError without an answer, ValueError for one that is no token.
+    """
+    import requests  # noqa: PLC0415
+
+    headers = {"Ocp-Apim-Subscription-Key": key} if key else {}
+    # The service is the user's own choice (PC_SDK_SAS_URL), wherever its name leads.
+    own = (urlsplit(url).hostname or "",)
+    status, body = send(requests.Request("GET", url, headers=headers), origin=url, hosts=own, seconds=TOKEN_SECONDS)
+    if status != 200:
+        raise ValueError(f"HTTP {status}")
+    return parse_json(body, url)
 
 
 def _presigned(href: str, endpoint: str | None, s3: S3Settings) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from shapely.geometry import box
@@ -13,9 +14,9 @@ from tilewright.catalogs.errors import CatalogError, UnknownCollectionError
 from tilewright.catalogs.fields import instant, last_instant, listing, mapping, number, text
 from tilewright.catalogs.footprint import longitudes_of
 from tilewright.catalogs.hrefs import resolve_href, scheme_of
-from tilewright.catalogs.sources.fetch import read_json
+from tilewright.catalogs.sources.fetch import read_linked
 from tilewright.catalogs.sources.pages import n_matched, next_link
-from tilewright.catalogs.sources.source import RawItem
+from tilewright.catalogs.sources.source import RawItem, SearchTime
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 AT_ONCE = 8
 
 MOST_DOCUMENTS = 200_000
+
+SEARCH_SECONDS = 3600.0
+"""Seconds for the tree of a static catalog, which for a large one on a slow server is many documents."""
 
 
 def static_items(source: Source, query: Query) -> Iterator[RawItem]:
@@ -38,25 +42,41 @@ def static_items(source: Source, query: Query) -> Iterator[RawItem]:
     """
     seen: set[str] = set()
     found: set[str] = set()
+    time = SearchTime.of(source, SEARCH_SECONDS)
     level: list[tuple[str, str | None]] = [(source.href, None)]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        # A local disk is read sequentially.
-        apply = map if source.local else pool.map
         while level:
             fresh = list(dict.fromkeys(entry for entry in level if entry[0] not in seen))
             seen.update(href for href, _ in fresh)
             if len(seen) > MOST_DOCUMENTS:
                 raise CatalogError(f"{source.name} holds more than {MOST_DOCUMENTS} documents; give a smaller catalog")
             level = []
-            documents = apply(
-                lambda href: read_json(href, origin=source.href, s3=source.s3), [href for href, _ in fresh]
-            )
-            for (href, parent), document in zip(fresh, documents, strict=True):
+            for (href, parent), document in _documents(fresh, source, time, pool):
                 yield from _items_of(document, href, parent, query, found)
                 level += _next_level(document, href, parent, query, found)
     if not found & set(query.collections):
         available = ", ".join(sorted(found)) or "none"
         raise UnknownCollectionError(f"{source.name} has no collection {query.collections[0]}; it has: {available}")
+
+
+def _documents(
+    entries: Sequence[tuple[str, str | None]], source: Source, time: SearchTime, pool: ThreadPoolExecutor
+) -> Iterator[tuple[tuple[str, str | None], Mapping[str, Any]]]:
+    """Each entry with its document, of which few are held at a time. A local disk is read sequentially."""
+    if source.local:
+        yield from ((entry, read_linked(entry[0], source, time)) for entry in entries)
+        return
+    asked: deque[tuple[tuple[str, str | None], Future[dict[str, Any]]]] = deque()
+    try:
+        for entry in entries:
+            asked.append((entry, pool.submit(read_linked, entry[0], source, time)))
+            if len(asked) > AT_ONCE:
+                oldest, document = asked.popleft()
+                yield oldest, document.result()
+        yield from ((entry, document.result()) for entry, document in asked)
+    finally:
+        for _, document in asked:
+            document.cancel()
 
 
 def _items_of(

@@ -115,8 +115,13 @@ def _plan_of(original: Storage, plain: Mapping[str, Any]) -> Plan:
         )
     plan = ExistingProduct(uri=original.uri, plain=join(original, json.loads(content)), complete=True).plan()
     source = plan_source(plan)
+    # An Item of another place is as untrusted as a catalog there, and its plan may claim any source.
+    origins = [source.href] if original.folder is not None else [source.href, original.uri]
+    if source.s3_endpoint is not None and original.folder is None:
+        check_href(source.s3_endpoint, origin=original.uri)
     for href in {asset.href for entry in plan.inputs for scene in entry.scenes for asset in scene.assets}:
-        check_href(href, origin=source.href, hosts=source.hosts)
+        for origin in origins:
+            check_href(href, origin=origin, hosts=source.hosts)
     return plan
 
 

@@ -125,7 +125,7 @@ def read_with_retries(
             return read(signed, attempt)
         except (RasterioError, OSError) as error:
             reason = _reason(error)
-            if (refused := refusal(reason, rules)) is not None:
+            if (refused := refusal(error, rules)) is not None:
                 raise UnreadableError(refused, final=True) from error
             if is_changed is not None and is_changed(signed):
                 raise ChangedError(CHANGED) from error

@@ -171,10 +171,8 @@ def test_what_is_no_stac_is_refused(tmp_path: Path, document: str, sentence: str
 
 
 def test_a_document_over_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "tilewright.catalogs.sources.static.read_json",
-        lambda href, **options: fetch.read_json(href, **options, limit=100),
-    )
+    read_json = fetch.read_json
+    monkeypatch.setattr(fetch, "read_json", lambda href, **options: read_json(href, **options, limit=100))
     with pytest.raises(CatalogError, match="larger than"):
         search(write(tmp_path / "catalog.json", item("x" * 200)))
 

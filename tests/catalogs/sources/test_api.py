@@ -142,7 +142,7 @@ def test_a_response_over_the_limit_is_cut_off(api: tuple[str, type[Api]], monkey
     handler.items = [item("x" * 200_000, collection="sentinel-s2-l2a-cogs")]
     original = fetch.send
     monkeypatch.setattr(
-        "tilewright.catalogs.sources.api.send", lambda request, origin: original(request, origin=origin, limit=100_000)
+        "tilewright.catalogs.sources.api.send", lambda request, **more: original(request, **more, limit=100_000)
     )
     with pytest.raises(CatalogError, match="larger than"):
         search(url)
