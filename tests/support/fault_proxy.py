@@ -8,14 +8,17 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from tests.support.http_servers import QuietHandler, running
 
 FAULTS = ("500", "503", "429", "reset", "cut", "late")
 """The faults of an answer: an error status, a connection reset before it, a body cut short, or a delay."""
+
+Proxy = TypeVar("Proxy", bound="FaultProxy")
 
 HOP = {"connection", "transfer-encoding", "content-length", "server", "date"}
 
@@ -24,39 +27,50 @@ class FaultProxy:
     """Passes requests on to ``upstream``; ``share`` of them fail. ``expired`` refuses every one, as S3 would.
 
     ``conditions``: what becomes of If-Match and If-None-Match, "kept", "dropped" without a word, or "refused" with 501.
-    ``before`` is called with the method and path of each request that is passed on.
+    The ``kinds`` of faults may hold ``lost`` too: the request is passed on, and the connection reset before an answer.
     """
 
-    def __init__(self, upstream: str, *, share: float = 0.0, seed: int = 0) -> None:
+    def __init__(self, upstream: str, *, share: float = 0.0, seed: int = 0, kinds: Sequence[str] = FAULTS) -> None:
         self.upstream = urlsplit(upstream)
-        self.share = share
+        self.share, self.kinds = share, kinds
         self.random = random.Random(seed)  # noqa: S311 -- chance, not secrecy
         self.expired = False
         self.conditions = "kept"
-        self.before: Callable[[str, str], None] = lambda _method, _path: None
         self.faults: list[str] = []
         self.requests = 0
         self.moments: list[float] = []
         self.url = ""
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
+
+    def before(self, method: str, path: str) -> None:
+        """Called before a request is passed on; may be set from outside."""
+
+    def after(self, method: str, path: str, status: int) -> None:
+        """Called when the server has answered and the client has not heard of it."""
 
     def next_fault(self) -> str | None:
         """The fault of the next request; None without one."""
-        with self._lock:
+        with self.lock:
             self.requests += 1
             self.moments.append(time.time())
             if self.expired:
                 return "403"
             if self.random.random() >= self.share:
                 return None
-            self.faults.append(self.random.choice(FAULTS))
+            self.faults.append(self.random.choice(self.kinds))
             return self.faults[-1]
 
 
 @contextmanager
 def proxy_before(upstream: str, *, share: float = 0.0, seed: int = 0) -> Iterator[FaultProxy]:
     """A proxy on a free port of this host."""
-    proxy = FaultProxy(upstream, share=share, seed=seed)
+    with serving(FaultProxy(upstream, share=share, seed=seed)) as proxy:
+        yield proxy
+
+
+@contextmanager
+def serving(proxy: Proxy) -> Iterator[Proxy]:
+    """The proxy, on a free port of this host."""
     with running(type("Handler", (_Handler,), {"proxy": proxy})) as proxy.url:
         yield proxy
 
@@ -73,7 +87,7 @@ class _Handler(QuietHandler):
             self._reset()
         else:
             time.sleep(0.3 if fault == "late" else 0)
-            self._answer(body, cut=fault == "cut")
+            self._answer(body, fault)
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass_on  # noqa: N815
 
@@ -86,7 +100,7 @@ class _Handler(QuietHandler):
         self.close_connection = True
         self.connection.close()
 
-    def _answer(self, body: bytes, *, cut: bool) -> None:
+    def _answer(self, body: bytes, fault: str | None) -> None:
         self.proxy.before(self.command, self.path)
         headers = dict(self.headers)
         asked = [name for name in headers if name.lower() in {"if-match", "if-none-match"}]
@@ -98,10 +112,14 @@ class _Handler(QuietHandler):
         upstream.request(self.command, self.path, body=body, headers=kept)
         answer = upstream.getresponse()
         content = answer.read()
-        answered = [(name, value) for name, value in answer.getheaders() if name.lower() not in HOP]
-        length = answer.getheader("Content-Length") if self.command == "HEAD" else None
-        self._send(answer.status, answered, content, length=length, cut=cut)
         upstream.close()
+        self.proxy.after(self.command, self.path, answer.status)
+        if fault == "lost":
+            self._reset()
+            return
+        headers = [(name, value) for name, value in answer.getheaders() if name.lower() not in HOP]
+        length = answer.getheader("Content-Length") if self.command == "HEAD" else None
+        self._send(answer.status, headers, content, length=length, cut=fault == "cut")
 
     def _send(
         self,

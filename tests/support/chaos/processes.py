@@ -1,0 +1,214 @@
+"""Runs of the real command in processes that are forked from one with everything imported: a start costs 10 ms."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+PRELOADED = (
+    "distributed",
+    "obstore",
+    "stac_geoparquet.arrow",
+    "zarr.storage",
+    "tilewright.flows.cli.main",
+    "tilewright.flows.cli.terminal",
+    "tilewright.flows.maintain.clean",
+    "tilewright.flows.plan.make",
+    "tilewright.flows.plan.model_card",
+    "tilewright.flows.run.context",
+    "tilewright.flows.run.pipeline",
+    "tilewright.flows.run.predict",
+    "tilewright.flows.runners.cluster",
+    "tilewright.tasks.cog.write",
+    "tilewright.tasks.publish.layers",
+    "tilewright.tasks.publish.publish",
+    "tilewright.tasks.report.background",
+    "tilewright.tasks.report.render",
+)
+"""All that a run imports. None of these starts a thread when it is imported, so that the process may fork."""
+
+LOCK_SECONDS = 1.0
+"""The age at which a lock is taken over in these runs."""
+
+SHORT_PAUSES = (0.02, 0.05, 0.2)
+"""Seconds before each of our retries in these runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """A change of storage by the process: the ``number``-th, and the signal it then gets, before or after the change."""
+
+    number: int
+    after: bool
+    signal: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """The words of a command and how its process differs from others.
+
+    ``host``: the name of the machine it takes itself for. ``ahead``: seconds that its clock is ahead. ``file_limit``:
+    the longest file that it may write, in bytes.
+    """
+
+    words: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    host: str | None = None
+    at: Moment | None = None
+    ahead: float = 0.0
+    file_limit: int | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Running:
+    """A process under way; ``log`` gets what it says on both streams."""
+
+    process: Any
+    log: Path
+    launch: Launch
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return int(self.process.pid)
+
+    def send(self, number: int) -> bool:
+        """True if the process was there to get the signal."""
+        if self.process.exitcode is not None:
+            return False
+        try:
+            os.kill(self.pid, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def stopped(self) -> bool:
+        """True if the process is held by SIGSTOP."""
+        try:
+            return psutil.Process(self.pid).status() == psutil.STATUS_STOPPED
+        except psutil.Error:
+            return False
+
+    def ended(self, seconds: float) -> int:
+        """The exit code, negative for a signal. Fails if the process has not ended by then; it is killed."""
+        self.process.join(seconds)
+        code = self.process.exitcode
+        if code is None:
+            self.send(signal.SIGKILL)
+            self.process.join(10)
+            raise AssertionError(f"{' '.join(self.launch.words)} still ran after {seconds:.0f} s: {self.said()[-800:]}")
+        return int(code)
+
+    def said(self) -> str:
+        """What the process said so far."""
+        return self.log.read_text(errors="replace")
+
+
+class Forks:
+    """Starts commands; everything they share is imported once, when the first is started."""
+
+    def __init__(self, folder: Path, *, picture_size: int = 64) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._numbers, self._picture_size = folder, count(1), picture_size
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(list(PRELOADED))
+
+    def start(self, launch: Launch) -> Running:
+        """The command under way."""
+        log = self._folder / f"{next(self._numbers)}.log"
+        log.touch()
+        process = self._context.Process(target=_live, args=(launch, str(log), self._picture_size))
+        process.start()
+        return Running(process=process, log=log, launch=launch)
+
+
+def _live(launch: Launch, log: str, picture_size: int) -> None:
+    """The life of a forked process: the command, as a shell would start it."""
+    stream = os.open(log, os.O_WRONLY | os.O_APPEND)
+    os.dup2(stream, 1)
+    os.dup2(stream, 2)
+    os.environ.update(launch.env)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _be_quick(picture_size)
+    if launch.host is not None:
+        _be_on(launch.host)
+    if launch.ahead:
+        _be_ahead(launch.ahead)
+    if launch.file_limit is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (launch.file_limit, resource.RLIM_INFINITY))
+    if launch.at is not None:
+        _Counted(launch.at).watch()
+    import_module("tilewright.flows.cli.main").app(list(launch.words), prog_name="tilewright")
+
+
+def _be_quick(picture_size: int) -> None:
+    """Small pictures, short waits between tries, a short-lived lock."""
+    import_module("tilewright.tasks.publish.publish").PICTURE_SIZE = picture_size
+    import_module("tilewright.tasks.storage.errors").RETRY_PAUSES = SHORT_PAUSES
+    import_module("tilewright.tasks.storage.storage").RETRIES["backoff"]["init_backoff"] /= 20
+    import_module("tilewright.tasks.storage.lock").LOCK_SECONDS = LOCK_SECONDS
+    outer = import_module("tilewright.flows.run.output_lock")
+    outer.lock_output.__wrapped__.__kwdefaults__["heartbeat_seconds"] = LOCK_SECONDS / 5
+
+
+def _be_on(host: str) -> None:
+    """Take this process for one of another machine."""
+    for name in ("tilewright.flows.machine", "tilewright.flows.run.output_lock"):
+        import_module(name).HOST = host
+
+
+def _be_ahead(seconds: float) -> None:
+    """Set this process's clock ahead."""
+    told = time.time
+    time.time = lambda: told() + seconds
+
+
+class _Counted:
+    """Counts what the process changes in storage and gives it its signal at one of the changes."""
+
+    def __init__(self, at: Moment) -> None:
+        self._at, self._numbers = at, count(1)
+
+    def watch(self) -> None:
+        """Count from now on."""
+        import obstore
+
+        for name in ("put", "delete"):
+            setattr(obstore, name, self._counted(getattr(obstore, name)))
+            setattr(obstore, f"{name}_async", self._counted_async(getattr(obstore, f"{name}_async")))
+        Path.replace = self._counted(Path.replace)  # type: ignore[method-assign]
+
+    def _signal(self, number: int, *, after: bool) -> None:
+        if number == self._at.number and after == self._at.after:
+            os.kill(os.getpid(), self._at.signal)
+
+    def _counted(self, change: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            number = next(self._numbers)
+            self._signal(number, after=False)
+            result = change(*args, **kwargs)
+            self._signal(number, after=True)
+            return result
+
+        return call
+
+    def _counted_async(self, change: Callable[..., Any]) -> Callable[..., Any]:
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            number = next(self._numbers)
+            self._signal(number, after=False)
+            result = await change(*args, **kwargs)
+            self._signal(number, after=True)
+            return result
+
+        return call
