@@ -70,7 +70,7 @@ class Case:
     ) -> Running:
         """The step's command under way."""
         step = self.step
-        words = ("run", str(step.job), "--output", self.place.uri, "--workers", "1", *step.options, *options)
+        words = ("run", str(step.job), "--output", self.place.uri, *(options or ("--workers", "1")), *step.options)
         return self.forks.start(
             Launch(
                 words=words, env=self.place.env, host=host, at=at, ahead=ahead, file_limit=file_limit

@@ -17,7 +17,7 @@ LEDGER = re.compile(r"\.tilewright/ledger/(-?\d+)_(-?\d+)\.json")
 
 OF_THE_RUN = {
     "created", "updated", "efficiency", "finished", "started", "floor_seconds", "km2_per_s", "peak_memory_mb",
-    "seconds", "read_factor", "bytes_read",
+    "seconds", "read_factor", "bytes_read", "workers",
 }  # fmt: skip
 """Fields of an Item and a report that tell of the run's time, not of its map."""
 

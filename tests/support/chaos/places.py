@@ -52,9 +52,10 @@ class FolderPlace:
     def objects(self) -> dict[str, bytes]:
         """Every file by its path in the folder."""
         found = {}
-        for path in Path(self.uri).rglob("*"):
-            with suppress(FileNotFoundError, IsADirectoryError):
-                found[path.relative_to(self.uri).as_posix()] = path.read_bytes()
+        for folder, _folders, names in os.walk(self.uri):
+            for path in (Path(folder) / name for name in names):
+                with suppress(FileNotFoundError):
+                    found[path.relative_to(self.uri).as_posix()] = path.read_bytes()
         return found
 
     def written(self, keys: Sequence[str]) -> dict[str, object]:
@@ -86,7 +87,7 @@ class ChaosProxy(FaultProxy):
 
     def before(self, method: str, path: str) -> None:
         """Called before a request is passed on."""
-        if method != "GET" and method != "HEAD":
+        if method not in {"GET", "HEAD"}:
             with self.lock:
                 self.changes += 1
                 number = self.changes
@@ -98,7 +99,7 @@ class ChaosProxy(FaultProxy):
             key = unquote(path.partition("?")[0])
             with self.lock:
                 self.puts[key] = self.puts.get(key, 0) + 1
-        if method != "GET" and method != "HEAD":
+        if method not in {"GET", "HEAD"}:
             self._kill(self.changes, after=True)
 
     def _kill(self, number: int, *, after: bool) -> None:

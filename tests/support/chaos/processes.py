@@ -47,7 +47,7 @@ SHORT_PAUSES = (0.02, 0.05, 0.2)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """A change of storage by the process: the ``number``-th, and the signal it then gets, before or after the change."""
+    """The ``number``-th change that a process makes in storage, and the signal it gets before or after it."""
 
     number: int
     after: bool
@@ -148,7 +148,7 @@ def _live(launch: Launch, log: str, picture_size: int) -> None:
     if launch.file_limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (launch.file_limit, resource.RLIM_INFINITY))
     if launch.at is not None:
-        _Counted(launch.at).watch()
+        signal_at(launch.at)
     import_module("tilewright.flows.cli.main").app(list(launch.words), prog_name="tilewright")
 
 
@@ -177,8 +177,9 @@ def _be_ahead(seconds: float) -> None:
 class _Counted:
     """Counts what the process changes in storage and gives it its signal at one of the changes."""
 
-    def __init__(self, at: Moment) -> None:
-        self._at, self._numbers = at, count(1)
+    def __init__(self) -> None:
+        self.at: Moment | None = None
+        self.numbers = count(1)
 
     def watch(self) -> None:
         """Count from now on."""
@@ -190,12 +191,12 @@ class _Counted:
         Path.replace = self._counted(Path.replace)  # type: ignore[method-assign]
 
     def _signal(self, number: int, *, after: bool) -> None:
-        if number == self._at.number and after == self._at.after:
-            os.kill(os.getpid(), self._at.signal)
+        if self.at is not None and (number, after) == (self.at.number, self.at.after):
+            os.kill(os.getpid(), self.at.signal)
 
     def _counted(self, change: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            number = next(self._numbers)
+            number = next(self.numbers)
             self._signal(number, after=False)
             result = change(*args, **kwargs)
             self._signal(number, after=True)
@@ -205,10 +206,23 @@ class _Counted:
 
     def _counted_async(self, change: Callable[..., Any]) -> Callable[..., Any]:
         async def call(*args: Any, **kwargs: Any) -> Any:
-            number = next(self._numbers)
+            number = next(self.numbers)
             self._signal(number, after=False)
             result = await change(*args, **kwargs)
             self._signal(number, after=True)
             return result
 
         return call
+
+
+_COUNTED: list[_Counted] = []
+"""The one counter of this process, once it counts."""
+
+
+def signal_at(moment: Moment | None) -> int:
+    """Arm this process: its changes are counted from now, and it gets the signal at the moment. Returns its id."""
+    if not _COUNTED:
+        _COUNTED.append(_Counted())
+        _COUNTED[0].watch()
+    _COUNTED[0].at, _COUNTED[0].numbers = moment, count(1)
+    return os.getpid()
