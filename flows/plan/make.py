@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
-import platform
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -22,6 +20,7 @@ from tilewright.flows.plan.raster import cut_raster, reach_metres, read_margin
 from tilewright.flows.plan.rules import asked_mask_bands, check_gaps, mask_warning
 from tilewright.flows.plan.scenes import asked_area, left_out_of, search_inputs
 from tilewright.flows.plan.valid_for import outside_valid_for, outside_warnings
+from tilewright.flows.versions import versions
 from tilewright.tasks.grid.areas import pixel_metres
 from tilewright.tasks.grid.crs import crs_unit, is_geographic, metres_per_unit
 from tilewright.tasks.plan.footprints import share_warnings, step_shares
@@ -43,8 +42,6 @@ STEPS_NAMED = 6
 
 LISTED_ITEMS = 50
 """The most items left out that a plan and a report list."""
-
-VERSIONED = ("tilewright", "onnxruntime", "onnxruntime-gpu", "rasterio", "odc-stac", "numpy", "zarr")
 
 
 def plan_job(job: Job, card: ModelCard | None = None) -> Plan:
@@ -146,15 +143,6 @@ def check_periods(job: Job, card: ModelCard) -> None:
         raise JobError(f"period: {card.name} cuts {first.text} into steps: write both ends instead of '..'.")
 
 
-def versions() -> dict[str, str]:
-    """The versions of Python and of all packages that may change a pixel, by name."""
-    found = {"python": platform.python_version()}
-    for name in VERSIONED:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _grid_warnings(job: Job, card: ModelCard, facts: ModelFacts, raster: RasterPlan) -> Iterable[str]:

@@ -11,7 +11,6 @@ from tilewright.flows.environment import lock_seconds, monitor_settings
 from tilewright.flows.estimate.memory import fitting_callers
 from tilewright.flows.machine import free_memory, n_cores, peak_memory
 from tilewright.flows.monitor.monitor import watched
-from tilewright.flows.plan.make import versions
 from tilewright.flows.prefect_steps import step
 from tilewright.flows.run.existing import OutputChangedError, check_unchanged
 from tilewright.flows.run.missing_blocks import do_missing_blocks
@@ -21,6 +20,7 @@ from tilewright.flows.run.precision import check_precision
 from tilewright.flows.run.prefetch import Prefetch
 from tilewright.flows.run.prepare import check_disk_space, declare_product, remove_product, replace_plan
 from tilewright.flows.runners.worker import open_worker
+from tilewright.flows.versions import OF_PIXELS, changed_versions, versions
 from tilewright.models.run.open import active_provider
 from tilewright.models.run.providers import GPU_BATCH, GPUS
 from tilewright.tasks.progress import Notice, Stage
@@ -120,15 +120,17 @@ def _open_worker(run: Run) -> Worker:
     worker = open_worker(run.storage, run.plan, run.card, run.settings.worker)
     if worker.model.session.note:
         run.listener(Notice(text=worker.model.session.note))
-    today = versions()
-    changed = [
-        f"{name} {run.plan.versions[name]} then, {today[name]} now"
-        for name in sorted(today)
-        if run.plan.versions.get(name, today[name]) != today[name]
-    ]
-    if changed:
-        run.listener(Notice(text=f"This product was begun with other libraries: {'; '.join(changed)}."))
+    _note_versions(run)
     return worker
+
+
+def _note_versions(run: Run) -> None:
+    """Say which libraries differ from those of the plan, and where an update keeps blocks that others made."""
+    today = versions()
+    if changed := changed_versions(run.plan.versions, today, today):
+        run.listener(Notice(text=f"This product was begun with other libraries: {'; '.join(changed)}."))
+    if kept := changed_versions((run.replaces or {}).get("versions") or {}, today, OF_PIXELS):
+        run.listener(Notice(text=f"Blocks that are kept were made with other libraries: {'; '.join(kept)}."))
 
 
 @step("cogs")

@@ -114,8 +114,11 @@ def _plan_to_follow(
     """The existing plan, or a new one for a first run or an update; None if the update would change nothing."""
     if existing is not None and not options.update:
         from tilewright.flows.run.inputs import renewed_plan
+        from tilewright.flows.versions import check_same_makers
 
-        return renewed_plan(existing.plan(), checksums=job.verify == "checksums", listener=listener)
+        plan = existing.plan()
+        check_same_makers(plan.versions, uri=existing.uri)
+        return renewed_plan(plan, checksums=job.verify == "checksums", listener=listener)
     from tilewright.tasks.plan.identities import input_warnings
 
     listener(Stage(name="plan", note="anew" if existing is not None else ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tilewright.flows.errors import RunnerError
 from tilewright.flows.runners.cluster_worker import RemoteRun, differences, expected_facts, remote_block, worker_facts
 from tilewright.flows.runners.dispatch import Dispatcher
+from tilewright.flows.versions import cpu_features
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -59,6 +61,12 @@ def _check_workers(client: Any, remote_run: RemoteRun) -> None:
             f"{len(differing)} of {len(found)} workers differ from this process, and so might their pixels: "
             f"{'; '.join(sorted(differing)[:5])}. Use the same image or environment for all."
         )
+    others = {facts.get("cpu", "") for facts in found.values()} - {" ".join(cpu_features())}
+    if others:
+        logging.getLogger(__name__).warning(
+            "Workers have other instruction sets (%s) than this machine (%s): values of floating point may differ in "
+            "their last digits from block to block.", " / ".join(sorted(others)), " ".join(cpu_features()),
+        )  # fmt: skip
 
 
 @contextmanager

@@ -1,4 +1,7 @@
-"""The functions that a Dask worker process runs: it reports its versions, opens its worker, does blocks."""
+"""The functions that a Dask worker process runs: it reports what may change its pixels, opens its worker, does blocks.
+
+A worker process outlives runs. Its open worker holds a plan, so the plan is among the facts by which it is kept.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from tilewright.flows.errors import RunnerError
-from tilewright.flows.plan.make import versions
 from tilewright.flows.runners.worker import reopen_worker
+from tilewright.flows.versions import cpu_features, process_facts
 from tilewright.tasks.block.split import do_block_in_parts
+from tilewright.tasks.storage.ledger import json_digest
+from tilewright.tasks.storage.secrets import public_plan
 
 if TYPE_CHECKING:
     from tilewright.tasks.block.worker import Worker, WorkerSettings
@@ -32,20 +37,27 @@ class RemoteRun:
 
 def expected_facts(worker: Worker) -> tuple[tuple[str, str], ...]:
     """The facts in which every worker process must agree with this one; otherwise pixels could depend on the worker."""
-    return (
-        ("model", worker.model.card.sha256),
-        ("python", _python()),
-        ("tilewright", versions()["tilewright"]),
-    )
+    return tuple(sorted({**process_facts(), **_facts_of(worker)}.items()))
 
 
 def worker_facts(remote_run: RemoteRun) -> dict[str, str]:
-    """The same facts of the calling process; the reason in place of the digest if its model cannot be loaded."""
-    facts = {"python": _python(), "tilewright": versions().get("tilewright", "none")}
+    """The same facts of the calling process, and ``cpu``, its instruction sets, in which it need not agree.
+
+    If its model or the plan cannot be loaded the reason stands in place of the model's digest.
+    """
+    facts = {**process_facts(), "cpu": " ".join(cpu_features())}
     try:
-        return {**facts, "model": _worker(remote_run).model.card.sha256}
+        return {**facts, **_facts_of(_worker(remote_run))}
     except (ValueError, RuntimeError, OSError) as error:
         return {**facts, "model": f"none ({' '.join(str(error).split())[:200]})"}
+
+
+def _facts_of(worker: Worker) -> dict[str, str]:
+    return {
+        "model": worker.model.card.sha256,
+        "plan": json_digest(public_plan(worker.plan.to_json()))[:16],
+        "provider": worker.model.session.provider,
+    }
 
 
 def remote_block(row: int, col: int, parts: int, remote_run: RemoteRun) -> dict[str, Any]:
@@ -61,8 +73,11 @@ def remote_block(row: int, col: int, parts: int, remote_run: RemoteRun) -> dict[
 
 def differences(facts: dict[str, str], expected: tuple[tuple[str, str], ...]) -> str:
     """The facts of a worker process that differ from those expected, in words; empty where they agree."""
+    unloaded = facts.get("model", "").startswith("none")
     return ", ".join(
-        f"{name} {facts.get(name, 'none')} (here {wanted})" for name, wanted in expected if facts.get(name) != wanted
+        f"{name} {facts.get(name, 'none')} (here {wanted})"
+        for name, wanted in expected
+        if facts.get(name) != wanted and not (unloaded and name in {"plan", "provider"})
     )
 
 
@@ -77,7 +92,3 @@ def _check_facts(remote_run: RemoteRun) -> None:
 @lru_cache(maxsize=4)
 def _worker(remote_run: RemoteRun) -> Worker:
     return reopen_worker(remote_run.output, remote_run.settings, fence=remote_run.fence)
-
-
-def _python() -> str:
-    return ".".join(platform.python_version_tuple()[:2])

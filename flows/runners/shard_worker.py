@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import platform
 from typing import TYPE_CHECKING, Any
 
 from tilewright.flows.environment import storage_options
+from tilewright.flows.errors import RunnerError
 from tilewright.flows.plan.shards import cut_shards
 from tilewright.flows.runners.run_options import Placement
 from tilewright.flows.runners.runner import run_blocks
 from tilewright.flows.runners.worker import reopen_worker
+from tilewright.flows.versions import OF_PIXELS, OF_STORAGE, changed_versions, versions
 from tilewright.tasks.block.block_key import is_current
 from tilewright.tasks.block.worker import WorkerSettings
 from tilewright.tasks.storage.fence import Fence
@@ -34,18 +37,28 @@ def do_shard(
 
     It writes for the run of ``fence``; None is the one that owns the output now, whose plan is then read.
 
-    Raises FencedError where that run does not own the output, StoreError where it holds no plan, and what its blocks
-    raise.
+    Raises FencedError where that run does not own the output, StoreError where it holds no plan, RunnerError where
+    the libraries here are not those of the plan, and what its blocks raise.
     """
     if fence is None:
         fence = current_fence(open_storage(output, options=storage_options(output)))
     worker = reopen_worker(output, settings or WorkerSettings(), fence=fence)
     worker.storage.check_fence()
+    _check_libraries(worker.plan)
     blocks = shard_blocks(worker.plan, number, n_shards)
     existing = read_entries(worker.storage)
     missing = [block for block in blocks if not is_current(worker.plan, block, existing.get(block.name))]
     done = sum(1 for _ in run_blocks(worker, missing, placement))
     return {"shard": number, "blocks": len(blocks), "done_now": done}
+
+
+def _check_libraries(plan: Plan) -> None:
+    changed = changed_versions(plan.versions, versions(), ("tilewright", *OF_PIXELS, *OF_STORAGE))
+    if changed:
+        raise RunnerError(
+            f"The shard's machine {platform.node()} differs from the one that planned, and so might its pixels: "
+            f"{'; '.join(changed)}. Use the same image for all."
+        )
 
 
 def shard_blocks(plan: Plan, number: int, n_shards: int) -> list[Block]:
