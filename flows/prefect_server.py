@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
 import sys
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from tilewright.flows.errors import RunnerError
+from tilewright.flows.lifeline import end_with_this_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,6 +60,30 @@ def check_server() -> None:
             f"--prefect: no Prefect server answers at {PREFECT_API_URL.value()}. Start it, or unset PREFECT_API_URL to "
             "have one started for this run, or run without --prefect."
         )
+
+
+def guard_temporary_servers() -> None:
+    """Have each server that Prefect starts for this process end with it, however it ends, and not by Ctrl-C.
+
+    Prefect ends such a server when the interpreter exits, which it does not after SIGKILL; and on Ctrl-C in a terminal
+    the server would end first, so that the run waits a minute for it. Does nothing where there is an address of a
+    server: none is started then, and the import costs seconds.
+    """
+    from prefect.settings import PREFECT_API_URL
+
+    if PREFECT_API_URL.value() is not None:
+        return
+    from prefect.server.api import server
+
+    # Prefect has no setting for how the process is started: the name is that of the module that starts it.
+    names: Any = server
+    names.subprocess = SimpleNamespace(**{**vars(subprocess), "Popen": _start_guarded})
+
+
+def _start_guarded(*args: Any, **options: Any) -> Any:
+    process: Any = subprocess.Popen(*args, **options, start_new_session=True)  # noqa: S603
+    end_with_this_process(process)
+    return process
 
 
 def server_is_unreachable() -> bool:

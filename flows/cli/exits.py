@@ -5,21 +5,20 @@ from __future__ import annotations
 import errno
 import signal
 import sys
-import threading
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperGroup
 
+from tilewright.flows.ending import EndedError, heard_signals
 from tilewright.flows.errors import ErrorClass, classify, is_own, sentence
 from tilewright.flows.shown import shown, shown_lines
 from tilewright.tasks.storage.errors import DISK_FULL_ERRNO, KEPT_NOTE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import FrameType
 
 
 DEBUG = "--debug"
@@ -28,24 +27,26 @@ OTHER_RUN_EXIT = 75
 """The exit code where another run owns the output, or took it over: neither a bad request nor a failure, the same
 command succeeds later. Source: sysexits.h, EX_TEMPFAIL."""
 
-REPEAT_SECONDS = 0.05
-"""After this time Ctrl-C is raised again that fell into a callback whose exceptions Python drops."""
-
 
 @contextmanager
 def exit_codes(*, resumable: bool = False) -> Iterator[None]:
-    """Exit 2 on a refused request, 1 on a failed run, 75 where another run owns the output, 130 on Ctrl-C.
+    """Exit 2 on a refused request, 1 on a failed run, 75 where another run owns the output.
+
+    130 on Ctrl-C, 143 on SIGTERM, 129 on SIGHUP.
 
     Each comes with one sentence and no traceback.
     With `--debug` the trace of the error stands before the sentence.
     """
     try:
-        with _interrupt_over_import_error():
+        with heard_signals():
             yield
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         kept = " What is finished is kept: the same command goes on from there." if resumable else ""
-        say(f"Interrupted.{kept}")
-        raise typer.Exit(130) from None
+        number = interruption.number if isinstance(interruption, EndedError) else signal.SIGINT
+        # A terminal that closed takes no words.
+        with suppress(OSError):
+            say(f"{'Interrupted' if number == signal.SIGINT else f'Ended by {interruption}'}.{kept}")
+        raise typer.Exit(128 + number) from None
     except (typer.Exit, typer.Abort, typer.BadParameter):
         raise
     except Exception as error:  # the one place where what nobody foresaw is put into words
@@ -91,46 +92,6 @@ class DebugAnywhere(TyperGroup):
         words = args[: args.index("--")] if "--" in args else args
         kept: list[str] = super().parse_args(ctx, [word for word in words if word != DEBUG] + args[len(words) :])
         return kept
-
-
-@contextmanager
-def _interrupt_over_import_error() -> Iterator[None]:
-    """Raise KeyboardInterrupt in place of the ImportError that an import interrupted by Ctrl-C may raise."""
-    before, pressed = signal.getsignal(signal.SIGINT), False
-
-    def on_interrupt(number: int, frame: FrameType | None) -> None:
-        nonlocal pressed
-        pressed = True
-        if _is_dropped(frame):
-            # Asked again as soon as the callback has returned.
-            threading.Timer(REPEAT_SECONDS, signal.raise_signal, (number,)).start()
-        elif callable(before):
-            before(number, frame)
-
-    if not callable(before) or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    signal.signal(signal.SIGINT, on_interrupt)
-    try:
-        yield
-    except ImportError as error:
-        if pressed:
-            raise KeyboardInterrupt from error
-        raise
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _is_dropped(frame: FrameType | None) -> bool:
-    """True where Python would print an exception raised now and go on: in callbacks of weak references and finalizers.
-
-    The import system has one such callback per module that it loads (``_get_module_lock.<locals>.cb``).
-    """
-    while frame is not None:
-        if frame.f_code.co_name in {"cb", "__del__"}:
-            return True
-        frame = frame.f_back
-    return False
 
 
 def say(words: str) -> None:

@@ -26,6 +26,7 @@ from tilewright.flows.prefect_flows.secrets import refuse_secrets
 from tilewright.flows.prefect_server import (
     CALL_RETRIES,
     check_server,
+    guard_temporary_servers,
     in_flow_run,
     limit_retries,
     result_despite_outage,
@@ -53,6 +54,8 @@ os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 
 os.environ.setdefault("DO_NOT_TRACK", "1")
+
+guard_temporary_servers()
 
 STATE_NAMES = {ErrorClass.BAD_REQUEST: "Refused"}
 """Names of the failed state by error class, where "Failed" would suggest that a retry may help."""

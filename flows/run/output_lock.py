@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+from tilewright.flows.ending import last_act
 from tilewright.flows.run.lock_wait import OWN_RUNS, acquire, new_owner, run_alive
 from tilewright.tasks.progress import Notice, silent
 from tilewright.tasks.storage.errors import StorageError
@@ -82,15 +84,20 @@ def lock_output(
         )
         heartbeat.start()
         try:
-            yield lock
+            with last_act(partial(_release, lock)):
+                yield lock
         finally:
             stop.set()
             heartbeat.join()
             # The error that ended the run matters more; the next run recognises a remaining lock as stale.
             with suppress(StorageError):
-                release_lock(lock.storage, lock.fence, new_owner(lock.owner))
+                _release(lock)
     finally:
         OWN_RUNS.discard(owner.run)
+
+
+def _release(lock: OutputLock) -> None:
+    release_lock(lock.storage, lock.fence, new_owner(lock.owner))
 
 
 def _send_heartbeats(lock: OutputLock, stop: threading.Event, seconds: float) -> None:

@@ -36,7 +36,7 @@ FLOORS = {
         {"publish"},
     ],
     "flows": [
-        {"errors", "environment", "machine", "shown", "versions"},
+        {"ending", "errors", "environment", "lifeline", "machine", "shown", "versions"},
         {"job"},
         {"policies", "prefect_server"},
         {"prefect_steps", "plan", "monitor"},
