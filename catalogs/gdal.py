@@ -50,6 +50,9 @@ LOOK_SETTINGS: dict[str, str] = {
     "GDAL_HTTP_RETRY_DELAY": "0.5",
     "GDAL_HTTP_TIMEOUT": "60",
     "VSI_CACHE": "TRUE",
+    # Nothing of a look stays with GDAL: a later one, or a run of this process, would take a file that was replaced
+    # meanwhile for the one it has seen. These are the beginnings of names.
+    "CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/",
 }
 """The settings of a look at a header or an overview during a search."""
 

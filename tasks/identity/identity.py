@@ -18,6 +18,8 @@ import re
 from email.utils import formatdate, parsedate_to_datetime
 from typing import TYPE_CHECKING, Literal
 
+from tilewright.catalogs.hrefs import scheme_of, split_store
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -81,6 +83,23 @@ def precondition(identity: str | None) -> tuple[str, str] | None:
         seconds = rest.split(":")[1]
         return ("If-Unmodified-Since", formatdate(int(seconds), usegmt=True)) if seconds else None
     return None
+
+
+def with_header(headers: str, name: str, value: str) -> str:
+    """GDAL's list of headers with one more, quoted since a date holds a comma."""
+    quoted = f"{name}: {value}".replace("\\", "\\\\").replace('"', '\\"')
+    return f'{headers},"{quoted}"'.removeprefix(",")
+
+
+def named_url(signed: str, identity: str | None) -> str:
+    """The URL with a fragment for the identity, which is not sent: GDAL finds what it remembers of a file by its URL.
+
+    It ends as the URL does, since a user may have told GDAL the endings that it opens.
+    """
+    if identity is None or scheme_of(signed) not in {"http", "https"} or "#" in signed or split_store(signed):
+        return signed
+    ending = re.search(r"\.[A-Za-z0-9]{1,8}$", signed)
+    return f"{signed}#{digest(identity)[:12]}{ending[0] if ending else ''}"
 
 
 def digest(text: str) -> str:

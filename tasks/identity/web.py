@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urljoin, urlsplit
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     import requests
+    from requests.adapters import HTTPAdapter
 
     from tilewright.catalogs.s3 import S3Settings
 
@@ -24,6 +26,9 @@ ASK = {"Range": "bytes=0-0", "Accept-Encoding": "identity"}
 
 TIMEOUT_S = (5.0, 10.0)
 """Seconds to connect and to wait for an answer."""
+
+KEPT = 64
+"""Connections to a host that are kept."""
 
 DRAINED = 1 << 14
 """Bytes of an answer up to which it is read, so that its connection can be kept."""
@@ -123,22 +128,28 @@ def _environment(url: str, verify: str | bool) -> dict[str, Any]:
 
 
 def _session() -> requests.Session:
-    """This thread's session: two tries, since an identity that is not told is taken when the file is read."""
+    """This thread's session over the connections of the process."""
     import requests  # noqa: PLC0415
-    from requests.adapters import HTTPAdapter  # noqa: PLC0415
-    from urllib3.util import Retry  # noqa: PLC0415
 
     if not hasattr(_sessions, "session"):
         session = requests.Session()
         # Each request would look through all variables and the file of users again.
         session.trust_env = False
-        retry: Any = Retry(
-            total=1, backoff_factor=0.2, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False
-        )
         for scheme in ("http://", "https://"):
-            session.mount(scheme, HTTPAdapter(max_retries=retry))
+            session.mount(scheme, _connections())
         _sessions.session = session
     return cast("requests.Session", _sessions.session)
+
+
+@cache
+def _connections() -> HTTPAdapter:
+    """The connections that are kept, and two tries: an identity that is not told is taken when the file is read."""
+    from requests.adapters import HTTPAdapter  # noqa: PLC0415
+    from urllib3.util import Retry  # noqa: PLC0415
+
+    failing = (429, 500, 502, 503, 504)
+    retry: Any = Retry(total=1, backoff_factor=0.2, status_forcelist=failing, raise_on_status=False)
+    return HTTPAdapter(max_retries=retry, pool_maxsize=KEPT)
 
 
 def _size(status: int, headers: Mapping[str, str]) -> int | None:

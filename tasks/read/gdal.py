@@ -6,7 +6,6 @@ Each handle of the pool is used by one thread at a time; the least recently used
 from __future__ import annotations
 
 import itertools
-import re
 import threading
 from collections import OrderedDict
 from contextlib import contextmanager, suppress
@@ -30,7 +29,7 @@ from tilewright.catalogs.gdal import (
 from tilewright.catalogs.hrefs import scheme_of, split_store
 from tilewright.catalogs.network.rules import network_settings
 from tilewright.tasks.identity.disk import disk_identity, file_stamp, is_stamp_of
-from tilewright.tasks.identity.identity import digest, precondition
+from tilewright.tasks.identity.identity import named_url, precondition, with_header
 from tilewright.tasks.read.header import FileHeader
 from tilewright.tasks.read.retry import CHANGED, ChangedError
 
@@ -136,13 +135,7 @@ def settings_for(
     if split_store(href) is not None:
         return {**extra, "CPL_VSIL_CURL_USE_HEAD": "YES"}
     condition = precondition(identity)
-    return extra if condition is None else {**extra, HEADERS: _with_header(extra.get(HEADERS, ""), *condition)}
-
-
-def _with_header(headers: str, name: str, value: str) -> str:
-    """GDAL's list of headers with one more, quoted since a date holds a comma."""
-    quoted = f"{name}: {value}".replace("\\", "\\\\").replace('"', '\\"')
-    return f'{headers},"{quoted}"'.removeprefix(",")
+    return extra if condition is None else {**extra, HEADERS: with_header(extra.get(HEADERS, ""), *condition)}
 
 
 def unheld_env(extra: Mapping[str, str]) -> rasterio.Env:
@@ -162,24 +155,13 @@ def open_dataset(signed: str, *, overview: int | None, fresh: bool, identity: st
 
     What GDAL keeps in memory of a URL's file is kept for each identity apart.
     """
-    signed = _named(signed, identity)
+    signed = named_url(signed, identity)
     path = gdal_path(signed)
     options = {} if overview is None else {"OVERVIEW_LEVEL": overview}
     if not fresh or "://" not in signed:
         return DatasetReader(path, driver=list(DRIVERS), sharing=False, **options)
     with rasterio.Env(CPL_VSIL_CURL_NON_CACHED=file_path(signed)):
         return DatasetReader(path, driver=list(DRIVERS), sharing=False, **options)
-
-
-def _named(signed: str, identity: str | None) -> str:
-    """The URL with a fragment for the identity, which is not sent: GDAL finds what it remembers of a file by its URL.
-
-    It ends as the URL does, since a user may have told GDAL the endings that it opens.
-    """
-    if identity is None or scheme_of(signed) not in {"http", "https"} or "#" in signed or split_store(signed):
-        return signed
-    ending = re.search(r"\.[A-Za-z0-9]{1,8}$", signed)
-    return f"{signed}#{digest(identity)[:12]}{ending[0] if ending else ''}"
 
 
 def forget_object(signed: str) -> None:
@@ -197,10 +179,8 @@ def read_header(href: str, *, signed: str, extra: Mapping[str, str], rules: Host
 
     Raises RasterioError or OSError for a file that cannot be opened.
     """
-    # Nothing of a look at an object stays with GDAL: another may take its place before a run reads it.
-    fresh = scheme_of(signed) == "s3"
-    settings = settings_for(href, extra, rules)
-    with reading_env(settings), open_dataset(signed, overview=None, fresh=fresh) as dataset:
+    # Nothing of a look stays with GDAL: another file may take the place of this one before a run reads it.
+    with reading_env(settings_for(href, extra, rules)), open_dataset(signed, overview=None, fresh=True) as dataset:
         return FileHeader.of(dataset, href=href)
 
 

@@ -12,14 +12,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 
 from tests.support.places import web_place
 from tests.support.scenes import asset_of, grid, write_raster
+from tilewright.catalogs.gdal import gdal_name, look_settings
 from tilewright.catalogs.s3 import AMAZON
 from tilewright.catalogs.scene import BandAsset
 from tilewright.tasks.identity.take import present_identity
 from tilewright.tasks.read.access import Reading
 from tilewright.tasks.read.failures import ChangedInputError
+from tilewright.tasks.read.gdal import read_header
 from tilewright.tasks.read.reader import close_files, read_asset
 from tilewright.tasks.read.retry import ChangedError, RetryPolicy, UnreadableError
 
@@ -91,6 +94,19 @@ def test_a_file_that_grows_stale_in_gdals_memory_is_not_mixed_with_the_one_of_to
         values = read(new, (0, SIDE))
         assert values.min() >= 30_000
         assert first.max() <= 20_000
+
+
+def test_a_look_at_a_header_sees_the_file_of_today(folder, rasters):
+    def look() -> tuple[tuple[int, int], tuple[int, int]]:
+        href = place.href("one.tif")
+        with rasterio.Env(**look_settings(href, AMAZON)), rasterio.open(gdal_name(href)) as dataset:
+            return dataset.shape, read_header(href, signed=href, extra={}).shape
+
+    write_raster(folder / "small.tif", np.ones((64, 64), dtype=np.uint16))
+    with web_place(folder, "etag") as place:
+        assert look() == ((SIDE, SIDE), (SIDE, SIDE))
+        place.put("one.tif", folder / "small.tif")
+        assert look() == ((64, 64), (64, 64))
 
 
 @pytest.mark.parametrize("way", ["rename", "in place", "removed"])
