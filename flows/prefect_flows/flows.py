@@ -57,16 +57,27 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 
 guard_temporary_servers()
 
-STATE_NAMES = {ErrorClass.BAD_REQUEST: "Refused"}
-"""Names of the failed state by error class, where "Failed" would suggest that a retry may help."""
+STATE_NAMES = {ErrorClass.BAD_REQUEST: "Refused", ErrorClass.OTHER_RUN: "OtherRun"}
+"""Names of the failed state by error class, where "Failed" would suggest that a retry may help, or that something is
+wrong: of a run whose output another run is writing nothing is."""
 
 
 @flow(name="predict", persist_result=False)
 def predict(
-    job: JobForm, base: str = ".", runner: str = "threads", workers: int | None = None, *, update: bool = False
+    job: JobForm,
+    base: str = ".",
+    runner: str = "threads",
+    workers: int | None = None,
+    *,
+    update: bool = False,
+    wait: float = 0,
 ) -> Any:
-    """Run one job: plan, prepare, blocks, COGs, publish. The job is what a job file holds; paths are from ``base``."""
-    return _answer(lambda: _predict(job.plain(), base, RunOptions(runner=runner, workers=workers, update=update)))
+    """Run one job: plan, prepare, blocks, COGs, publish. The job is what a job file holds; paths are from ``base``.
+
+    ``wait``: seconds for which another run that writes the same output is awaited.
+    """
+    options = RunOptions(runner=runner, workers=workers, update=update, wait=wait)
+    return _answer(lambda: _predict(job.plain(), base, options))
 
 
 @flow(name="region", persist_result=False)
@@ -79,12 +90,13 @@ def region(
     runner: str = "threads",
     workers: int | None = None,
     update: bool = False,
+    wait: float = 0,
 ) -> Any:
     """Run a large job as ``shards`` flow runs: sub-flows here, or runs of ``deployment`` on machines of their own.
 
     The plan is frozen once before them, and published once after them; each shard has its own retries.
     """
-    options = RunOptions(runner=runner, workers=workers, update=update, shards=shards, deployment=deployment)
+    options = RunOptions(runner=runner, workers=workers, update=update, shards=shards, deployment=deployment, wait=wait)
     return _answer(lambda: _predict(job.plain(), base, options))
 
 
@@ -99,9 +111,12 @@ def shard(
     provider: str = "auto",
     batch: int | None = None,
     tolerance: int = 0,
+    fence: dict[str, Any] | None = None,
 ) -> Any:
     """Do one shard's missing blocks from the frozen plan in the output; never publishes.
 
+    It writes for the run of ``fence``, and fails once the output is another's; without one it belongs to the run that
+    owns the output when it starts.
     It is ``region`` that tries a failed shard again: a new run may be on another machine.
     """
     return _answer(
@@ -114,6 +129,7 @@ def shard(
             provider=provider,
             batch=batch,
             tolerance=tolerance,
+            fence=fence,
         )
     )
 
@@ -206,10 +222,11 @@ class DeployedRunError(RuntimeError):
     def __init__(self, deployment: str, run: str, state: State[Any] | None) -> None:
         words = (state.message or state.name) if state is not None else "it has no state"
         super().__init__(f"{deployment}, run {run}: {words}")
+        named = [kind for kind, name in STATE_NAMES.items() if state is not None and name == state.name]
         if state is None or state.is_crashed():
             self.error_class = ErrorClass.LOST_WORKER
-        elif state.name == STATE_NAMES[ErrorClass.BAD_REQUEST]:
-            self.error_class = ErrorClass.BAD_REQUEST
+        elif named:
+            self.error_class = named[0]
 
 
 def run_under_prefect(job: Job, options: RunOptions, *, listener: Listener) -> Outcome:

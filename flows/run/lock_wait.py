@@ -45,8 +45,8 @@ POLLS = 24
 class Watch:
     """A lock under watch: since this moment (``since``, monotonic) it has not changed; it was ``age`` seconds old then.
 
-    It is stale after ``lasts`` seconds of silence. ``alive``: True if its process is there on this host, False if it has
-    ended, None where that cannot be told.
+    It is stale after ``lasts`` seconds of silence. ``alive``: True if its process is there on this host, False if it
+    has ended, None where that cannot be told.
     """
 
     seen: SeenLock

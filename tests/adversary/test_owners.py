@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import time
@@ -34,7 +35,6 @@ from tilewright.flows.runners.worker import reopen_worker
 from tilewright.tasks.block.worker import WorkerSettings
 from tilewright.tasks.storage.errors import FencedError
 from tilewright.tasks.storage.fence import LOCK, Fence
-from tilewright.tasks.storage.lock import read_lock
 from tilewright.tasks.storage.storage import open_storage
 
 SECONDS = 3
@@ -179,15 +179,15 @@ def test_the_successor_of_an_evicted_pod_waits_and_goes_on_and_is_never_refused(
 
 
 def test_two_challengers_whose_clocks_are_wrong_leave_a_living_run_alone(job, tmp_path):
-    output = tmp_path / "out"
-    with running(job, output, before=f"{ON_HOST.format(host='node-a')}\n{SLOW}") as first:
+    storage = open_storage(str(tmp_path / "out"), create=True)
+    with lock_output(storage, seconds=SECONDS) as lock:
         clocks = [f"{ON_HOST.format(host='node-b')}\n{CLOCK.format(seconds=seconds)}" for seconds in (200, -200)]
-        for process in [command("run", job, "--output", output, before=before) for before in clocks]:
+        for process in [command("run", job, "--output", storage.uri, before=before) for before in clocks]:
             code, said = ended(process)
             assert code == 75, said
-            assert f"Another run (process {first.pid} on node-a) is writing" in said
-        assert first.poll() is None
-        assert read_lock(open_storage(str(output))).host == "node-a"
+            assert f"Another run (process {os.getpid()} on {THIS_HOST}) is writing" in said
+            assert "--wait" in said
+        lock.storage.write("a", b"still its own")
 
 
 def test_with_wait_a_run_awaits_the_other_and_then_says_that_all_is_done(job, undisturbed, tmp_path):

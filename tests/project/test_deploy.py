@@ -18,6 +18,7 @@ import yaml
 from deploy.dependencies import requirements
 from tests.support.paths import ROOT
 from tests.support.pip import pip_settings
+from tilewright.flows.cli.exits import OTHER_RUN_EXIT
 
 DEPLOY = ROOT / "deploy"
 KUSTOMIZE = DEPLOY / "kustomize"
@@ -50,6 +51,20 @@ def test_the_kustomization_names_every_file():
     plain = yaml.safe_load((KUSTOMIZE / "kustomization.yaml").read_text())
     assert sorted(plain["resources"]) == [path.name for path in MANIFESTS]
     assert all((KUSTOMIZE / entry).exists() for entry in plain["configMapGenerator"][0]["files"])
+
+
+@pytest.mark.parametrize(
+    ("code", "action"), [(2, "FailJob"), (OTHER_RUN_EXIT, "Ignore"), (75, "Ignore"), (1, "Count"), (137, "Count")]
+)
+def test_a_pod_that_waits_for_another_run_is_tried_again_and_a_bad_job_is_not(code, action):
+    spec = TEMPLATE["job_configuration"]["job_manifest"]["spec"]
+    container = spec["template"]["spec"]["containers"][0]["name"]
+    asked = [rule for rule in spec["podFailurePolicy"]["rules"] if "onExitCodes" in rule]
+    rules = [rule for rule in asked if code in rule["onExitCodes"]["values"]]
+    assert all(rule["onExitCodes"]["containerName"] == container for rule in rules)
+    assert all(rule["onExitCodes"]["operator"] == "In" for rule in rules)
+    # Without a rule a failure counts against the limit of retries. Source: Kubernetes, "Pod failure policy".
+    assert (rules[0]["action"] if rules else "Count") == action
 
 
 def pod_specs():

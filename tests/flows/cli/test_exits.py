@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import signal
 import time
@@ -9,8 +10,10 @@ import pytest
 import typer
 
 from tilewright.flows.cli.exits import exit_codes
+from tilewright.flows.cli.options import wait_seconds
 from tilewright.flows.job.job import JobError
-from tilewright.tasks.storage.errors import StorageError
+from tilewright.flows.run.existing import OutputChangedError
+from tilewright.tasks.storage.errors import FencedError, LockHeldError, StorageError, StoreError
 
 
 @pytest.mark.parametrize(
@@ -18,6 +21,10 @@ from tilewright.tasks.storage.errors import StorageError
     [
         (JobError("area: no\n such place."), 2, "tilewright: area: no such place.\n"),
         (StorageError("the disk is full."), 1, "tilewright: the disk is full.\n"),
+        (LockHeldError("Another run is writing."), 75, "tilewright: Another run is writing.\n"),
+        (FencedError("It was taken over."), 75, "tilewright: It was taken over.\n"),
+        (OutputChangedError("Another run was at work."), 75, "tilewright: Another run was at work.\n"),
+        (StoreError("It is a file."), 2, "tilewright: It is a file.\n"),
         (KeyboardInterrupt(), 130, "tilewright: Interrupted.\n"),
     ],
 )
@@ -110,3 +117,14 @@ def test_ctrl_c_in_a_callback_whose_errors_python_drops_is_not_lost(capsys):
         assert capsys.readouterr().err == "tilewright: Interrupted.\n"
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("0", 0.0), ("90", 90.0), ("2.5", 2.5), ("forever", math.inf)])
+def test_wait_takes_seconds_or_forever(text, seconds):
+    assert wait_seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["-1", "soon", "nan", "", "10s"])
+def test_a_wait_that_is_no_time_is_refused(text):
+    with pytest.raises(typer.BadParameter, match="expected a number of seconds, or forever"):
+        wait_seconds(text)
