@@ -37,12 +37,14 @@ def test_the_report_is_json_and_lines_that_name_window_and_reason(tmp_path: Path
     plain = json.loads(json.dumps(report.to_json(), allow_nan=False))
     assert list(plain) == [
         *("name", "folder", "sha256", "inputs", "outputs", "weights", "graph", "runs", "receptive_field", "window"),
-        *("provider", "beside", "batch", "batch_why", "not_fused", "bytes_per_pixel", "seconds_per_megapixel"),
+        *("proof", "provider", "beside", "batch", "batch_why", "not_fused", "bytes_per_pixel", "seconds_per_megapixel"),
         "warnings",
     ]
     lines = dict(report.lines())
     assert "trim 2 as measured" in lines["window"]
     assert lines["total stride"] == "1 px"
+    assert "half a step" not in lines["as planned"]
+    assert lines["as planned"].startswith("windows of 516 px, 256 px apart, of noise")
     assert "bounded, radius 2 px" in lines["receptive field"]
     assert lines["graph"].startswith("opset 17, ")
     assert lines["operators"] == "Conv, Identity, Relu"

@@ -176,9 +176,9 @@ def test_what_was_only_measured_is_not_called_exact() -> None:
 
 
 def test_the_windows_that_were_compared_are_told() -> None:
-    seams = {"windows": 24, "pixels": 4000, "differing": 2, "percent": 0.05, "largest": 1e-7}
+    seams = {"windows": 24, "pixels": 400, "differing": 2, "percent": 0.5, "largest": 1e-7}
     shown = page({**REPORT, "seams": seams}).text
-    told = "Windows compared with shifted ones: 24, differing pixels 2 of 4,000 (0.050 %), greatest difference 1e-07."
+    told = "Windows compared with shifted ones: 24, differing pixels 2 of 400 (0.500 %), greatest difference 1e-07."
     assert told in shown
     assert "Beside missing" not in shown
     beside = page({**REPORT, "seams": {**seams, "gap_pixels": 40, "gap_differing": 3}}).text
