@@ -581,3 +581,64 @@ def transformer(width: int = 768, depth: int = 12, side: int = 224, patch: int =
         return draft.node("DepthToSpace", grid, blocksize=patch)
 
     return build
+
+
+def floored_pad(draft: Draft) -> str:
+    """A pad from a negative division, which is -1 where it is rounded towards zero and -2 where down, a hundredfold."""
+    half = draft.node("Div", ints(draft, -3), ints(draft, 2))
+    far = draft.node("Mul", draft.node("Add", half, ints(draft, 2)), ints(draft, 20))
+    return where_smooth(draft, _moved_down(draft, far))
+
+
+def broken_cast(draft: Draft) -> str:
+    """A pad from a number that no whole number holds, cast."""
+    huge = draft.node("Cast", draft.constant(np.array([1e25], np.float32)), to=TensorProto.INT64)
+    sign = draft.node("Cast", draft.node("Greater", huge, ints(draft, 0)), to=TensorProto.INT64)
+    return where_smooth(draft, _moved_down(draft, draft.node("Mul", sign, ints(draft, 20))))
+
+
+def wrapped_number(draft: Draft) -> str:
+    """A pad from a product that does not fit into 64 bits."""
+    many = draft.node("Mul", ints(draft, 2**62), ints(draft, 4))
+    return where_smooth(draft, _moved_down(draft, draft.node("Add", many, ints(draft, 20))))
+
+
+def _moved_down(draft: Draft, far: str) -> str:
+    """Moved down by a computed number of rows."""
+    back = draft.node("Neg", far)
+    pads = draft.node("Concat", ints(draft, 0, 0), far, ints(draft, 0, 0, 0), back, ints(draft, 0), axis=0)
+    return draft.node("Pad", "x", pads)
+
+
+def doubled_opset() -> onnx.ModelProto:
+    """Two versions of ONNX at once, under its two names."""
+    model = finished(lambda draft: draft.node("Softmax", draft.conv("x", 1, 1), axis=1))
+    model.opset_import.append(helper.make_opsetid("ai.onnx", 11))
+    return model
+
+
+def doubled_attribute() -> onnx.ModelProto:
+    """A convolution with two dilations."""
+    weight = np.full((1, 1, 3, 3), 0.1, np.float32)
+    model = finished(lambda draft: draft.node("Conv", "x", draft.constant(weight), dilations=[40, 40], pads=[40] * 4))
+    (conv,) = (node for node in model.graph.node if node.op_type == "Conv")
+    conv.attribute.append(helper.make_attribute("dilations", [1, 1]))
+    return model
+
+
+def doubled_weight() -> onnx.ModelProto:
+    """Two tensors of one name: pads of 0 and of 20."""
+    model = finished(lambda draft: where_smooth(draft, _moved_down(draft, ints(draft, 20))))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([0], np.int64), model.graph.initializer[1].name))
+    return model
+
+
+def own_relu() -> onnx.ModelProto:
+    """A function that takes the name of an operator, and reads neighbours."""
+    model = own_function()
+    model.functions[0].domain = ""
+    model.functions[0].name = "Relu"
+    for node in model.graph.node:
+        if node.op_type == "Near":
+            node.op_type, node.domain = "Relu", ""
+    return model

@@ -278,6 +278,39 @@ def test_only_the_shapes_of_large_weights_are_read(tmp_path: Path) -> None:
     assert bound_of(path) == Bound(radius=400, trim=400, stride=1)
 
 
+AMBIGUOUS = {
+    "a division rounded either way": (finished(made.floored_pad), "Div"),
+    "a number cast out of its range": (finished(made.broken_cast), "Cast"),
+    "a number that wraps": (finished(made.wrapped_number), "Mul"),
+    "two versions of ONNX": (made.doubled_opset(), "stands for two things"),
+    "an attribute twice": (made.doubled_attribute(), "an attribute twice"),
+    "a tensor twice": (made.doubled_weight(), "stands for two things"),
+    "a function named as an operator": (made.own_relu(), "stands in for an operator"),
+}
+
+
+@pytest.mark.parametrize(("model", "words"), AMBIGUOUS.values(), ids=AMBIGUOUS)
+def test_what_two_runtimes_may_read_otherwise_proves_nothing(
+    model: onnx.ModelProto, words: str, tmp_path: Path
+) -> None:
+    for mates in (False, True):
+        found = bound_of(save(model, tmp_path), mates=mates)
+        assert isinstance(found, Unproven)
+        assert words in found.reason
+
+
+def test_shapes_that_exporters_compute_from_constants_are_still_followed(tmp_path: Path) -> None:
+    def build(draft: Draft) -> str:
+        half = draft.node("Div", draft.node("Cast", draft.constant(np.array([9.0])), to=7), made.ints(draft, 2))
+        many = draft.node("ConstantOfShape", made.ints(draft, 3))
+        zeros = draft.node("Cast", draft.node("Slice", many, made.ints(draft, 0), made.ints(draft, 2)), to=7)
+        zero = draft.node("Gather", zeros, made.ints(draft, 0), axis=0)
+        pads = draft.node("Concat", zeros, half, zero, zeros, draft.node("Sub", zero, half), zero, axis=0)
+        return draft.node("Pad", "x", pads)
+
+    assert bound_of(save(finished(build), tmp_path)) == Bound(radius=4, trim=4, stride=1)
+
+
 @pytest.mark.parametrize("spoil", [lambda b: b[: len(b) // 2], lambda b: b"\xff" * 40, lambda b: b"\x0b" + b])
 def test_a_file_that_is_no_graph_proves_nothing(spoil: Callable[[bytes], bytes], tmp_path: Path) -> None:
     path = save(six.corner_taps(), tmp_path)

@@ -24,11 +24,15 @@ from tilewright.models.measure.reach.sizes import computed_sizes, shape_of
 from tilewright.models.measure.reach.values import Constant, PixelTensor, Unproven
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from tilewright.models.measure.reach.lines import Line
     from tilewright.models.measure.reach.values import Plane, Value
+
+
+MOST_WORK = 2**26
+"""Places of all tensors and kernels together beyond which nothing is proven: some seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,10 +132,17 @@ class _Flow:
 
     def values(self) -> dict[str, Value]:
         """Every tensor by name. Raises PeriodError if the graph repeats less often than was assumed."""
+        work = 0
         for node in self._graph.node:
             results = self._after(node)
+            work += max((_work(each, node) for each in results), default=0)
+            if work > MOST_WORK:
+                return {name: Unproven(reason="the graph is too large to be followed") for name in self._names()}
             self._known.update({name: result for name, result in zip(node.output, results, strict=False) if name})
         return self._known
+
+    def _names(self) -> Iterator[str]:
+        return (each.name for each in self._graph.output)
 
     def _after(self, node: onnx.NodeProto) -> Sequence[Value]:
         inputs = tuple(self._known.get(name, _missing(name)) if name else None for name in node.input)
@@ -157,6 +168,13 @@ class _Flow:
         except (KeyError, IndexError, ValueError, TypeError):
             # An operator written otherwise than its specification says proves nothing.
             return [Unproven(reason=f"the reach of {call.op} cannot be followed")] * len(node.output)
+
+
+def _work(value: Value, node: onnx.NodeProto) -> int:
+    """The places that were followed to a tensor, at most."""
+    kernel = next((each.ints for each in node.attribute if each.name == "kernel_shape"), ())
+    lines = value.lines.values() if isinstance(value, PixelTensor) else ()
+    return sum(line.n for line in lines) * max(kernel, default=4)
 
 
 def _results(call: Call, node: onnx.NodeProto, domain: str) -> Sequence[Value]:
@@ -206,7 +224,11 @@ def _constant(tensor: onnx.TensorProto) -> Constant:
     shape = tuple(tensor.dims)
     if tensor.data_location == onnx.TensorProto.EXTERNAL or not holds_values(tensor):
         return Constant(shape=shape)
-    return stored(numpy_helper.to_array(tensor))
+    try:
+        return stored(numpy_helper.to_array(tensor))
+    except (ValueError, TypeError, KeyError):
+        # Numbers of a type or length that cannot be read: the shape is what the tensor says.
+        return Constant(shape=shape)
 
 
 def _missing(name: str) -> Unproven:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import mmap
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import onnx
@@ -19,6 +20,8 @@ from tilewright.models.measure.reach.values import Constant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
 
     from tilewright.models.measure.reach.call import Call
 
@@ -37,23 +40,25 @@ VALUES: Final = frozenset((4, 5, 6, 7, 9, 10, 11))
 LARGE: Final = 4 * STORED
 """Bytes of values beyond which they are left out."""
 
-SAME_SIZE: Final = frozenset((
-    "Identity", "Cast", "Neg", "Abs", "Not", "Floor", "Ceil", "Round", "Sqrt", "Reciprocal", "Exp", "Log", "Sign",
-    "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Flatten", "DequantizeLinear", "QuantizeLinear", "Relu", "Sigmoid",
-))  # fmt: skip
+SAME_SIZE: Final = frozenset(("Identity", "Cast", "Neg", "Abs", "Not", "Floor", "Ceil", "Reshape", "Squeeze",
+                               "Unsqueeze", "Transpose", "Flatten"))  # fmt: skip
 """Operators whose result has as many values as their first input."""
 
-SMALLER: Final = frozenset((
-    "Gather", "Slice", "ReduceProd", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceMean", "Shape", "Size", "Split",
-    "ArgMax", "NonZero",
-))  # fmt: skip
-"""Operators of which no result is larger than a few times all inputs together."""
+SMALLER: Final = frozenset(("Gather", "Slice", "ReduceProd", "ReduceSum", "ReduceMax", "ReduceMin", "Shape", "Size"))
+"""Operators of which no result is larger than all inputs together, or a row of one of them for each of another."""
 
-BROADCAST: Final = frozenset((
-    "Add", "Sub", "Mul", "Div", "Mod", "Pow", "Min", "Max", "Equal", "Less", "Greater", "LessOrEqual",
-    "GreaterOrEqual", "And", "Or", "Xor", "Where", "Sum", "Mean",
-))  # fmt: skip
+BROADCAST: Final = frozenset(("Add", "Sub", "Mul", "Div", "Min", "Max", "Equal", "Less", "Greater", "LessOrEqual",
+                               "GreaterOrEqual", "And", "Or", "Where"))  # fmt: skip
 """Operators whose result has the shape that all inputs are broadcast to."""
+
+ONLY_SHAPES: Final = frozenset(("DequantizeLinear", "QuantizeLinear"))
+"""Operators on weights, of whose results only the shape counts."""
+
+ARITHMETIC: Final = BROADCAST | {"Cast", "Range", "Neg", "Abs", "Floor", "Ceil", "ReduceProd", "ReduceSum"}
+"""Operators whose numbers two runtimes may compute otherwise where they are large, negative or broken."""
+
+EXACT: Final = 2**31
+"""Whole numbers up to which all runtimes agree on arithmetic and casts."""
 
 
 def read_structure(path: Path) -> onnx.ModelProto:
@@ -157,6 +162,7 @@ def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
                 raise UnprovenError(f"the graph has more than {MOST_NODES:,} operators")
         return total
 
+    _refuse_ambiguous(model)
     n_nodes(list(model.graph.node), 0)
     if not bodies:
         return model
@@ -166,6 +172,19 @@ def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
     if any(_key(node.domain, node.op_type) in bodies for node in _all_nodes(list(flat.graph.node))):
         raise UnprovenError("a function of the graph could not be followed")
     return flat
+
+
+def _refuse_ambiguous(model: onnx.ModelProto) -> None:
+    """Raise UnprovenError for names that stand for two things: of which one counts, runtimes may disagree."""
+    domains = [each.domain or "ai.onnx" for each in model.opset_import]
+    functions = [_key(each.domain, each.name) for each in model.functions]
+    made = [name for node in model.graph.node for name in node.output if name]
+    tensors = [*made, *(each.name for each in (*model.graph.initializer, *model.graph.sparse_initializer))]
+    if any(len(set(names)) < len(names) for names in (domains, functions, tensors)):
+        raise UnprovenError("a name in the graph stands for two things")
+    for node in _all_nodes([*model.graph.node, *(node for each in model.functions for node in each.node)]):
+        if len({each.name for each in node.attribute}) < len(node.attribute):
+            raise UnprovenError(f"{node.op_type} has an attribute twice")
 
 
 def _key(domain: str, name: str) -> tuple[str, str]:
@@ -189,55 +208,73 @@ def _all_nodes(nodes: Sequence[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
 def folded(call: Call, node: onnx.NodeProto) -> list[Constant]:
     """The constants that an operator makes of constants.
 
-    Raises UnprovenError for an operator whose result could be large or is not known.
+    Raises UnprovenError for an operator whose result could be large, is not known, or on which two runtimes may
+    disagree: a pad or a scale could come of it.
     """
     constants = [each for each in call.inputs if isinstance(each, Constant)]
     if len(constants) != len(call.inputs):
         raise UnprovenError(f"{call.op} computes with numbers stored outside the graph")
+    if call.op in ONLY_SHAPES:
+        return [Constant(shape=constants[0].shape)]
     if any(each.values is None for each in constants):
-        if call.op in {"DequantizeLinear", "Cast", "Identity", "QuantizeLinear"}:
-            return [Constant(shape=constants[0].shape)]
         raise UnprovenError(f"{call.op} computes with numbers stored outside the graph")
     if _result_size(call, constants) > STORED:
-        raise UnprovenError(f"{call.op} of constants makes a large table")
+        raise UnprovenError(f"{call.op} of constants makes a large table, or one that is not known")
     feeds = {name: each.values for name, each in zip(node.input, constants, strict=True)}
     try:
-        results = ReferenceEvaluator(node, opsets={"": call.opset}).run(None, feeds)
+        results = [np.asarray(each) for each in ReferenceEvaluator(node, opsets={"": call.opset}).run(None, feeds)]
     except Exception as error:
         raise UnprovenError(f"{call.op} of constants is not known") from error
-    return [stored(np.asarray(each)) for each in results]
+    if call.op in ARITHMETIC and not all(_agreed(each) for each in (*feeds.values(), *results)):
+        raise UnprovenError(f"{call.op} of constants is not known to be the same everywhere")
+    if call.op == "Div" and any(_negative(each) for each in feeds.values()):
+        # Whole numbers are rounded down by some and towards zero by others.
+        raise UnprovenError("Div of negative constants is not known to be the same everywhere")
+    if call.op == "Cast" and results[0].dtype.kind in "iu" and not _whole(feeds[node.input[0]]):
+        raise UnprovenError("Cast of broken numbers is not known to be the same everywhere")
+    return [stored(each) for each in results]
+
+
+def _agreed(values: NDArray[Any] | None) -> bool:
+    """True if all numbers are finite, of a common type, and in the range in which they are computed alike."""
+    if values is None or values.dtype.kind not in "iufb" or values.dtype == np.float16:
+        return False
+    return bool(np.isfinite(values).all() and (np.abs(values.astype(np.float64)) < EXACT).all())
+
+
+def _negative(values: NDArray[Any] | None) -> bool:
+    return values is None or bool((values < 0).any())
+
+
+def _whole(values: NDArray[Any] | None) -> bool:
+    return values is not None and bool((values == np.floor(values.astype(np.float64))).all())
 
 
 def _result_size(call: Call, constants: Sequence[Constant]) -> int:
-    """Values that an operator of constants gives at most."""
+    """Values that an operator of constants gives at most; more than are followed if it is not known."""
     sizes = [math.prod(each.shape) for each in constants]
+    size = STORED + 1
     if call.op == "Constant":
-        return 1
-    if call.op in SAME_SIZE:
-        return sizes[0]
-    if call.op in SMALLER:
-        return 8 * sum(sizes)
-    if call.op == "Concat":
-        return sum(sizes)
-    if call.op in BROADCAST:
-        try:
-            return math.prod(np.broadcast_shapes(*(each.shape for each in constants)))
-        except ValueError as error:
-            raise UnprovenError(f"{call.op} of constants is not known") from error
-    if call.op in {"ConstantOfShape", "Expand", "Range", "Tile"}:
-        return _made_to_order(call, constants)
-    raise UnprovenError(f"{call.op} of constants is not known")
-
-
-def _made_to_order(call: Call, constants: Sequence[Constant]) -> int:
-    numbers = [int(abs(each)) for each in constants[-1].numbers()] if call.op != "Range" else []
-    if call.op == "Range":
+        # It lies in the graph as it is.
+        size = 1
+    elif call.op in SAME_SIZE:
+        size = sizes[0]
+    elif call.op == "Gather":
+        size = sizes[0] * max(sizes[1], 1)
+    elif call.op in SMALLER or call.op == "Concat":
+        size = sum(sizes)
+    elif call.op in BROADCAST:
+        with suppress(ValueError):
+            size = math.prod(np.broadcast_shapes(*(each.shape for each in constants)))
+    elif call.op in {"ConstantOfShape", "Expand", "Tile"}:
+        own = 1 if call.op == "ConstantOfShape" else sizes[0]
+        size = own * math.prod(max(abs(int(each)), 1) for each in constants[-1].numbers())
+    elif call.op == "Range":
         first, last, step = (float(each.numbers()[0]) for each in constants)
-        return int(abs((last - first) / step)) + 1 if step else STORED + 1
-    own = math.prod(constants[0].shape) if call.op != "ConstantOfShape" else 1
-    return own * math.prod(max(each, 1) for each in numbers)
+        size = int(abs((last - first) / step)) + 1 if step else size
+    return size
 
 
-def stored(values: np.ndarray) -> Constant:
+def stored(values: NDArray[Any]) -> Constant:
     """A constant with its values."""
     return Constant(shape=values.shape, values=values)
