@@ -102,11 +102,16 @@ class Seams:
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Seams:
-        """The numbers that ``to_json`` wrote."""
-        layers, mates = (
-            {name: LayerSeams(**each) for name, each in plain.get(part, {}).items()} for part in ("layers", "mates")
-        )
-        return cls(windows=plain.get("windows", 0), layers=layers, mates=mates)
+        """The numbers that ``to_json`` wrote; none for anything else, as entries of before and damaged ones hold."""
+        try:
+            layers, mates = (
+                {str(name): LayerSeams(**each) for name, each in plain[part].items()} for part in ("layers", "mates")
+            )
+            made = cls(windows=int(plain["windows"]), layers=layers, mates=mates)
+            joined_seams([made, made])
+        except (AttributeError, KeyError, TypeError, ValueError):
+            return cls()
+        return made
 
 
 def joined_seams(parts: Iterable[Seams]) -> Seams:

@@ -279,6 +279,26 @@ def test_seams_add_up_and_outlive_their_json():
     assert Seams().to_json() == {}
 
 
+@pytest.mark.parametrize(
+    "plain",
+    [
+        *({}, [], "text", {"windows": 3}, {"windows": "x", "layers": {}, "mates": {}}),
+        *({"windows": 1, "layers": {"a": {"pixels": "4"}}, "mates": {}}, {"windows": 1, "layers": [1], "mates": {}}),
+        {"windows": 1, "layers": {"a": {"other": 4}}, "mates": {}},
+    ],
+)
+def test_numbers_that_are_none_are_no_seams(plain):
+    assert Seams.from_json(plain) == Seams()
+
+
+def test_a_fused_graph_is_compared_by_the_layers_that_it_gives(world, tmp_path):
+    made, seams = seams_of(world, tmp_path, conv_stack((1, 5), n_in=1), outputs=CLASSES, job={"fuse": "yes"})
+    assert made.report["fused"]
+    assert made.report["exactness"] == "proven"
+    assert seams["windows"] > 0
+    assert seams["differing"] == 0
+
+
 def test_entries_of_before_hold_no_seams():
     plain = BlockEntry(row=0, col=0, key="k", written=True).to_json()
     plain.pop("seams")
