@@ -129,8 +129,8 @@ def prove_card(
     inputs, outputs = card_ports(card)
     # Where the graph fixes the number of windows, its own inputs are so many unlike ones.
     batch = 1 if card.batch else calls
-    larger = receptive.verdict == "measured"
-    key = repr((VERSION, card.digest, card.sha256, inputs, outputs, windows, batch, provider, larger))
+    proven = receptive.verdict == "bounded"
+    key = repr((VERSION, card.digest, card.sha256, inputs, outputs, windows, batch, provider, proven))
     path = cache / f"proof-{hashlib.sha256(key.encode()).hexdigest()[:32]}.json" if cache else None
     with suppress(OSError, ValueError, TypeError, KeyError):
         if path:
@@ -150,7 +150,7 @@ def prove_card(
         stride=windows.stride,
         tolerance=receptive.tolerance if provider == "cpu" else ROUGH,
         batch=batch,
-        larger=larger,
+        proven=proven,
     )
     if path:
         # A proof that cannot be kept costs only time.

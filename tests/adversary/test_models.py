@@ -299,6 +299,12 @@ def test_what_two_runtimes_may_read_otherwise_proves_nothing(
         assert words in found.reason
 
 
+def test_two_names_for_one_version_of_onnx_are_one(tmp_path: Path) -> None:
+    model = six.corner_taps()
+    model.opset_import.append(onnx.helper.make_opsetid("ai.onnx", model.opset_import[0].version))
+    assert bound_of(save(model, tmp_path)) == Bound(radius=100, trim=100, stride=1)
+
+
 def test_shapes_that_exporters_compute_from_constants_are_still_followed(tmp_path: Path) -> None:
     def build(draft: Draft) -> str:
         half = draft.node("Div", draft.node("Cast", draft.constant(np.array([9.0])), to=7), made.ints(draft, 2))

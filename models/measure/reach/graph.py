@@ -176,7 +176,8 @@ def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _refuse_ambiguous(model: onnx.ModelProto) -> None:
     """Raise UnprovenError for names that stand for two things: of which one counts, runtimes may disagree."""
-    domains = [each.domain or "ai.onnx" for each in model.opset_import]
+    # Two names for one domain are common; two versions are not.
+    domains = [domain for domain, _ in {(each.domain or "ai.onnx", each.version) for each in model.opset_import}]
     functions = [_key(each.domain, each.name) for each in model.functions]
     made = [name for node in model.graph.node for name in node.output if name]
     tensors = [*made, *(each.name for each in (*model.graph.initializer, *model.graph.sparse_initializer))]
