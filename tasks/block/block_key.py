@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tilewright.tasks.compose.composite import pass_ranks, scene_ranks
 from tilewright.tasks.compose.reducers import DATE_SCORING_REDUCERS
 from tilewright.tasks.storage.ledger import json_digest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tilewright.catalogs.scene import Scene
     from tilewright.tasks.compose.steps import StepPlan
     from tilewright.tasks.grid.blocks import Block
     from tilewright.tasks.plan.inputs import InputPlan
@@ -23,25 +27,31 @@ def block_key(plan: Plan, block: Block) -> str:
     inputs = []
     for entry in plan.inputs:
         touching = entry.coverage(plan.raster.grid).indices(entry.box(block.outer))
-        ids = {entry.scenes[index].id for index in touching}
+        scenes = {entry.scenes[index].id: entry.scenes[index] for index in touching}
         inputs.append(
             {
                 "scenes": [entry.scene_digest(index) for index in touching],
-                "steps": [_passes(step, ids, ranked=entry.reducer == "least-cloudy") for step in entry.steps],
-                "middles": [step.middle.isoformat() for step in entry.steps] if entry.uses_middles else [],
-                **_shared_facts(entry, ids),
+                "steps": [_passes(step, scenes, reducer=entry.reducer) for step in entry.steps],
+                "middles": [step.middle.isoformat() for step in entry.steps] if entry.gaps != "leave" else [],
+                **_shared_facts(entry, set(scenes)),
             }
         )
     return json_digest({"settings": plan.settings_key(), "inputs": inputs, "block": block.name})
 
 
-def _passes(step: StepPlan, ids: set[str], *, ranked: bool) -> list[list[str]]:
-    """The step's passes with the scenes of a block alone, in order of time or, if `ranked`, the least cloudy first."""
-    order = (
-        sorted(range(len(step.passes)), key=lambda number: step.ranks[number]) if ranked else range(len(step.passes))
-    )
-    kept = ([scene for scene in step.passes[number] if scene in ids] for number in order)
-    return [members for members in kept if members]
+def _passes(step: StepPlan, scenes: Mapping[str, Scene], *, reducer: str) -> list[list[str]]:
+    """The step's passes with the scenes of a block alone, in the order in which the reducer asks them.
+
+    Where passes have that order only pixel by pixel, they are in order of time and their scenes' order comes last.
+    """
+    kept = [members for ids in step.passes if (members := [scene for scene in ids if scene in scenes])]
+    ranks = scene_ranks([scenes[scene] for members in kept for scene in members], reducer)
+    places = pass_ranks(kept, ranks) if ranks else None
+    if ranks and places is None:
+        return [*kept, sorted(ranks, key=lambda scene: ranks[scene])]
+    if places is None or reducer == "last":
+        return kept
+    return [kept[number] for number in sorted(range(len(kept)), key=lambda number: places[number])]
 
 
 def _shared_facts(entry: InputPlan, ids: set[str]) -> dict[str, Any]:
@@ -52,6 +62,7 @@ def _shared_facts(entry: InputPlan, ids: set[str]) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     if entry.reducer in DATE_SCORING_REDUCERS:
         looks = [zip(step.passes, step.days, strict=True) for step in entry.steps]
+        facts["centres"] = [step.centre.isoformat() for step in entry.steps]
         facts["days"] = [[day for members, day in each if not ids.isdisjoint(members)] for each in looks]
     if entry.mask.kind == "rule":
         facts["units"] = [entry.stored_unit(band) for band in entry.mask.bands]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tilewright.catalogs.passes import seeing_order
-from tilewright.tasks.compose.composite import count_passes, reduce_passes
+from tilewright.tasks.compose.composite import count_passes, pass_ranks, reduce_passes, scene_ranks
 from tilewright.tasks.compose.gap_fill import fill_gaps
 from tilewright.tasks.compose.mask import dropped_pixels
 from tilewright.tasks.compose.reducers import reducer_radius_px
@@ -160,14 +160,14 @@ def _composite_step(
         bottom = min(top + rows, height)
         first, last = max(0, top - reach), min(height, bottom + reach)
         strip = replace(block_input, geobox=block_input.geobox[first:last, 0:width])
-        stack = _read_stack(strip, seen, access)
+        stack, ranks = _read_stack(strip, seen, access)
         inner = slice(top - first, bottom - first)
         reduced = reduce_passes(
             stack,
             entry.reducer,
-            ranks=[seen.step.ranks[number] for number, _ in seen.looks],
+            ranks=ranks,
             days=[seen.step.days[number] for number, _ in seen.looks],
-            middle=seen.step.middle,
+            middle=seen.step.centre,
             resolution=resolution,
         )[:, inner]
         if {entry.working_unit, entry.unit} <= BACKSCATTER:
@@ -181,24 +181,36 @@ def _composite_step(
         counts[top:bottom] = np.where(np.isnan(reduced).any(axis=0), 0, counted)
 
 
-def _read_stack(block_input: _BlockInput, seen: _SeenPasses, access: Access) -> np.ndarray:
-    """The observations of a step on a geobox, (band, pass, y, x) float32 in the working unit, NaN = not seen."""
+def _read_stack(
+    block_input: _BlockInput, seen: _SeenPasses, access: Access
+) -> tuple[np.ndarray, list[int] | np.ndarray | None]:
+    """The observations of a step on a geobox, and the ranks of its passes as `reduce_passes` takes them.
+
+    Observations are (band, pass, y, x) float32 in the working unit, NaN = not seen.
+    """
     request, shape = block_input.request, block_input.geobox.shape.yx
     stack = np.empty((len(request.bands), len(seen.looks), *shape), dtype=np.float32)
     reads = _scene_reads(block_input, request, seen.scenes, access)
     at_once = min(access.threads, len(seen.looks))
+    of_scenes = scene_ranks(seen.scenes, block_input.entry.reducer)
+    ranks = pass_ranks([[scene.id for scene in members] for _, members in seen.looks], of_scenes) if of_scenes else None
+    # Passes whose scenes alternate in the order have one only pixel by pixel.
+    taken = np.zeros(stack.shape[1:], dtype=np.uint16) if of_scenes and ranks is None else None
 
     def read(number: int) -> None:
         members = seen.looks[number][1]
-        read_pass(members, reads, request, out=stack[:, number], threads=access.threads // at_once)
+        here = None if taken is None else taken[number]
+        read_pass(members, reads, request, out=stack[:, number], taken=here, threads=access.threads // at_once)
+        if here is not None:
+            here[...] = np.array([of_scenes[scene.id] for scene in members], dtype=np.uint16)[here]
 
     if at_once == 1:
         for number in range(len(seen.looks)):
             read(number)
-        return stack
-    with ThreadPoolExecutor(at_once) as pool:
-        list(pool.map(read, range(len(seen.looks))))
-    return stack
+    else:
+        with ThreadPoolExecutor(at_once) as pool:
+            list(pool.map(read, range(len(seen.looks))))
+    return stack, ranks if taken is None else taken
 
 
 def _scene_reads(block_input: _BlockInput, request: PassRequest, scenes: Sequence[Scene], access: Access) -> SceneReads:

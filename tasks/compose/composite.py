@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tilewright.tasks.compose import reducers, selection
-from tilewright.tasks.compose.reducers import AVERAGING_REDUCERS, SELECTING_REDUCERS, parse_reducer
+from tilewright.tasks.compose.reducers import (
+    AVERAGING_REDUCERS,
+    ORDERED_REDUCERS,
+    SELECTING_REDUCERS,
+    parse_reducer,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import date
+
+    from tilewright.catalogs.scene import Scene
 
 
 def working_unit(unit: str, reducer: str) -> str:
@@ -19,18 +28,41 @@ def working_unit(unit: str, reducer: str) -> str:
     return "linear" if unit == "db" and parse_reducer(reducer)[0] in AVERAGING_REDUCERS else unit
 
 
+def scene_ranks(scenes: Sequence[Scene], reducer: str) -> dict[str, int]:
+    """The place of each scene, by its id, in the order in which a reducer that takes the first value asks them.
+
+    `first` asks the earliest first, `last` the latest, `least-cloudy` the one whose own item states the least cloud,
+    unknown last, and the earlier of equal ones. It is one order wherever the scenes are used, as nothing but the scenes
+    decides it. Empty for other reducers.
+    """
+    if reducer not in ORDERED_REDUCERS:
+        return {}
+    ordered = sorted(scenes, key=lambda scene: (scene.datetime, scene.id), reverse=reducer == "last")
+    if reducer == "least-cloudy":
+        ordered.sort(key=lambda scene: math.inf if scene.cloud_cover is None else scene.cloud_cover)
+    return {scene.id: rank for rank, scene in enumerate(ordered)}
+
+
+def pass_ranks(members: Sequence[Sequence[str]], ranks: Mapping[str, int]) -> list[int] | None:
+    """The rank of each pass, given by its scenes' ids, where all of one pass come before all of the next; else None."""
+    spans = [(min(places), max(places)) for places in ([ranks[scene] for scene in one] for one in members)]
+    apart = all(one[1] < other[0] for one, other in pairwise(sorted(spans)))
+    return [first for first, _ in spans] if apart else None
+
+
 def reduce_passes(
     values: np.ndarray,
     reducer: str,
     *,
-    ranks: Sequence[int] | None = None,
+    ranks: Sequence[int] | np.ndarray | None = None,
     days: Sequence[str] = (),
     middle: date | None = None,
     resolution: float = 1.0,
 ) -> np.ndarray:
     """The composite (band, y, x) of observations (band, pass, y, x), both float32 in the working unit, NaN = none.
 
-    Passes are ordered by time. `ranks` orders them for `least-cloudy`, 0 first (None: as they come). `best-pixel`
+    Passes are ordered by time. `ranks` orders them for `first`, `last` and `least-cloudy`, 0 first: one number for each
+    pass, or one for each pixel of each, (pass, y, x) (None: as they come, for `last` from the end). `best-pixel`
     prefers passes whose `days` (ISO) are close to `middle`, on pixels of `resolution` metres; without a `middle` it is
     that of the days.
 
@@ -46,11 +78,13 @@ def reduce_passes(
     if n_passes == 1:
         # Every other reducer gives the only observation back.
         return np.ascontiguousarray(values[:, 0])
+    if isinstance(ranks, np.ndarray) and kind in ORDERED_REDUCERS:
+        return np.stack([reducers.least_ranked(band, ranks) for band in values])
     order = list(range(n_passes))
-    if kind == "last":
-        order.reverse()
-    elif kind == "least-cloudy" and ranks is not None:
+    if kind in ORDERED_REDUCERS and ranks is not None:
         order.sort(key=lambda number: ranks[number])
+    elif kind == "last":
+        order.reverse()
     kernel = _kernel(kind, percent, order)
     return np.stack([kernel(band) for band in values])
 
@@ -78,7 +112,7 @@ def _kernel(kind: str, percent: float, order: list[int]) -> Callable[[np.ndarray
         "max": reducers.maximum,
         "percentile": lambda values: reducers.percentile(values, percent),
         # The order of the passes is what tells these apart.
-        **dict.fromkeys(("first", "last", "least-cloudy"), lambda values: reducers.first_valid(values, order)),
+        **dict.fromkeys(sorted(ORDERED_REDUCERS), lambda values: reducers.first_valid(values, order)),
     }
     return kernels[kind]
 

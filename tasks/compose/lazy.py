@@ -102,7 +102,8 @@ def composite(
 
     `bands` are the cube's measured ones by default. `observations` (y, x) uint16 counts the valid passes of a pixel.
     Backscatter is averaged as linear power; `unit` ("linear" or "db") is the unit of the result, None keeps the cube's.
-    `least-cloudy` takes passes by the cube's `cloud_cover`. `best-pixel` prefers passes close to `middle`, by default
+    `least-cloudy` takes passes by the cube's `cloud_cover`, the mean of their scenes in the cube; a run takes scenes by
+    their own. `best-pixel` prefers passes close to `middle`, by default
     the middle of the cube's days.
 
     Raises ValueError for an unknown reducer or unit.
@@ -156,9 +157,8 @@ def _reduced(group: list[Any], cube: xr.Dataset, reducer: str, middle: date | No
         return [da.full(stack.shape[2:], np.nan, dtype=np.float32, chunks=stack.chunks[2:]) for _ in group]
     resolution = float(abs(cube.odc.geobox.affine.a))
     reach = min(reducer_radius_px(reducer, resolution), *stack.shape[2:])
-    covers = cube["cloud_cover"].to_numpy() if "cloud_cover" in cube.coords else np.full(stack.shape[1], np.nan)
-    options = {
-        "ranks": np.argsort(np.argsort(covers, kind="stable"), kind="stable").tolist(),
+    options: dict[str, Any] = {
+        "ranks": _order(cube, reducer),
         "days": [str(day) for day in _days(cube)],
         "middle": middle,
         "resolution": resolution,
@@ -177,6 +177,14 @@ def _reduced(group: list[Any], cube: xr.Dataset, reducer: str, middle: date | No
         # Dask has joined chunks that are smaller than the reach.
         reduced = reduced.rechunk({1: stack.chunks[2], 2: stack.chunks[3]}, method="tasks")
     return [reduced[number] for number in range(len(group))]
+
+
+def _order(cube: xr.Dataset, reducer: str) -> list[int] | None:
+    """The ranks of a cube's passes by their cloud cover, for `least-cloudy` alone."""
+    if reducer != "least-cloudy" or "cloud_cover" not in cube.coords:
+        return None
+    covers = cube["cloud_cover"].to_numpy()
+    return [int(rank) for rank in np.argsort(np.argsort(covers, kind="stable"), kind="stable")]
 
 
 def _days(cube: xr.Dataset) -> np.ndarray:

@@ -27,6 +27,9 @@ AVERAGING_REDUCERS = frozenset({"median", "mean", "percentile"})
 SELECTING_REDUCERS = frozenset({"medoid", "best-pixel"})
 """Reducers that select one date per pixel from all of its bands."""
 
+ORDERED_REDUCERS = frozenset({"first", "last", "least-cloudy"})
+"""Reducers that take the first value in an order of scenes."""
+
 DATE_SCORING_REDUCERS = frozenset({"best-pixel"})
 """Reducers that score a date by its distance from the middle of its step."""
 
@@ -43,6 +46,17 @@ def first_valid(values: np.ndarray, order: Sequence[int]) -> np.ndarray:
     chosen = np.full(values.shape[1:], np.nan, dtype=values.dtype)
     for index in order:
         np.copyto(chosen, values[index], where=np.isnan(chosen))
+    return chosen
+
+
+def least_ranked(values: np.ndarray, ranks: np.ndarray) -> np.ndarray:
+    """The value of the least rank along time, (time, y, x) both -> (y, x), NaN if there is none; ranks are unlike."""
+    chosen = np.full(values.shape[1:], np.nan, dtype=values.dtype)
+    least = np.full(values.shape[1:], np.iinfo(ranks.dtype).max, dtype=ranks.dtype)
+    for value, rank in zip(values, ranks, strict=True):
+        better = (rank < least) & ~np.isnan(value)
+        np.copyto(chosen, value, where=better)
+        np.copyto(least, rank, where=better)
     return chosen
 
 

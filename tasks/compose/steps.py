@@ -63,11 +63,21 @@ class StepPlan:
         return frozenset(scene for members in self.passes for scene in members)
 
     @property
+    def centre(self) -> date:
+        """The day in the middle of the step's span, whatever was found in it: the same for every area."""
+        first, last = self.start.date(), self.end.date()
+        return first + (last - first) / 2
+
+    @property
     def middle(self) -> date:
-        """The day in the middle of the step's days, or of its span if it has none; the same in every block."""
+        """The day in the middle of the step's days, or of its span if it has none; the same in every block.
+
+        It depends on the area, as the days of a step are those with scenes over it.
+        """
         days = sorted(self.days)
-        ends = (days[0], days[-1]) if days else (self.start.date().isoformat(), self.end.date().isoformat())
-        first, last = (date.fromisoformat(day) for day in ends)
+        if not days:
+            return self.centre
+        first, last = (date.fromisoformat(day) for day in (days[0], days[-1]))
         return first + (last - first) / 2
 
 

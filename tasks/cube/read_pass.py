@@ -91,13 +91,20 @@ class ArrayReads:
 
 
 def read_pass(
-    scenes: Sequence[Scene], reads: SceneReads, request: PassRequest, *, out: np.ndarray, threads: int = 1
+    scenes: Sequence[Scene],
+    reads: SceneReads,
+    request: PassRequest,
+    *,
+    out: np.ndarray,
+    taken: np.ndarray | None = None,
+    threads: int = 1,
 ) -> None:
     """Write the bands of a pass to `out`, (band, y, x) float32; NaN in every band where no scene sees the pixel.
 
     A scene sees a pixel where all bands that it has are there and its own mask does not drop it. `scenes` are in the
     order in which they are asked (catalogs/passes.seeing_order); a later one is read only around the pixels that no
-    earlier one sees. A band that the seeing scene lacks is NaN. `threads` bands are read at a time.
+    earlier one sees. A band that the seeing scene lacks is NaN. `taken` (y, x), given as zeros, gets the place among
+    `scenes` of the one that each pixel is of. `threads` bands are read at a time.
 
     Raises ReadError for a scene that cannot be read, unless its failure is tolerated: it then sees nothing.
     """
@@ -107,7 +114,7 @@ def read_pass(
         return
     holes = np.ones(out.shape[1:], dtype=bool)
     n_read = 0
-    for scene in scenes:
+    for place, scene in enumerate(scenes):
         window = _around(holes)
         if window is None:
             break
@@ -128,6 +135,8 @@ def read_pass(
         elif not tidy:
             np.copyto(here, np.float32(np.nan), where=~seen)
         holes[window] &= ~seen
+        if taken is not None:
+            taken[window][seen] = place
         n_read += 1
     if n_read == 0:
         out[...] = np.nan

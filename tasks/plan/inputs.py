@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from tilewright.catalogs.scene import Scene
 from tilewright.tasks.compose.composite import working_unit
 from tilewright.tasks.compose.mask_rule import MaskRule
-from tilewright.tasks.compose.reducers import DATE_SCORING_REDUCERS
 from tilewright.tasks.compose.steps import StepPlan
 from tilewright.tasks.cube.coverage import Coverage
 from tilewright.tasks.storage.ledger import json_digest
@@ -60,11 +59,6 @@ class InputPlan:
     _coverage: dict[Grid, Coverage] = field(default_factory=dict, init=False, repr=False, compare=False)
     _units: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
     _digests: dict[int, str] = field(default_factory=dict, init=False, repr=False, compare=False)
-
-    @property
-    def uses_middles(self) -> bool:
-        """True if pixels depend on the middle days of steps, and so on days with scenes elsewhere in the area."""
-        return self.gaps != "leave" or self.reducer in DATE_SCORING_REDUCERS
 
     @property
     def density(self) -> float:

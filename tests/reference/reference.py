@@ -109,29 +109,38 @@ def looks_again(look: Look, current: Pass) -> bool:
     )
 
 
-def joined(one: Pass, question: Question) -> np.ndarray:
-    """A pass as one picture (band, y, x): each pixel wholly from the first scene that sees it, NaN where none does."""
+def joined(one: Pass, question: Question) -> tuple[np.ndarray, np.ndarray]:
+    """A pass as one picture (band, y, x): each pixel wholly from the first scene that sees it, NaN where none does.
+
+    With it the scene of each pixel, (y, x).
+    """
     picture = np.full((len(question.bands), *question.shape), np.nan)
+    scenes = np.full(question.shape, None, dtype=object)
     taken = np.zeros(question.shape, bool)
     for look in sorted(one, key=lambda look: (-len(look.values), look.moment, look.item["id"])):
         mine = look.seen & ~taken
         for number, band in enumerate(question.bands):
             if band in look.values:
                 picture[number][mine] = look.values[band][mine]
+        scenes[mine] = look
         taken |= look.seen
-    return picture
+    return picture, scenes
+
+
+def asked(look: Look, question: Question) -> tuple[Any, ...]:
+    """The place of a scene among those that see a pixel: in time, or after its own cloud where that is asked for."""
+    cover = look.item["properties"]["eo:cloud_cover"] if question.reducer == "least-cloudy" else 0
+    return cover, look.moment, look.item["id"]
 
 
 def reduced(passes: Sequence[Pass], question: Question) -> tuple[np.ndarray, np.ndarray]:
     """(composite, count) of a step, (band, y, x) each."""
-    order = list(passes)
-    if question.reducer == "least-cloudy":
-        order.sort(key=lambda one: min(look.item["properties"]["eo:cloud_cover"] for look in one))
-    pictures = [joined(one, question) for one in order]
+    pictures = [joined(one, question) for one in passes]
     composite = np.full((len(question.bands), *question.shape), np.nan)
     count = np.zeros(composite.shape, int)
     for place in np.ndindex(*composite.shape):
-        numbers = [picture[place] for picture in pictures if not np.isnan(picture[place])]
+        seen = [(scenes[place[1:]], picture[place]) for picture, scenes in pictures if not np.isnan(picture[place])]
+        numbers = [number for _, number in sorted(seen, key=lambda one: asked(one[0], question))]
         count[place] = len(numbers)
         if numbers:
             composite[place] = REDUCERS[question.reducer](numbers)

@@ -107,9 +107,9 @@ def _start(
     traits: Traits, when: tuple[int, int], order: int, number: int, random: np.random.Generator
 ) -> datetime:  # fmt: skip
     """The first moment of a day's pass."""
-    # Passes stand far apart where their order decides a pixel, and may interleave where it does not.
+    # Passes may interleave: a pixel has the order of the scenes that see it.
     apart = timedelta(minutes=100)
-    if traits.reducer in UNORDERED and random.random() < 0.4:
+    if random.random() < 0.4:
         apart = timedelta(minutes=int(random.choice([5, 29, 31])))
     if traits.clock == "edge" and order == 0:
         return MONTHS[when[0]] if random.random() < 0.5 else MONTHS[when[0] + 1] - timedelta(microseconds=1)
@@ -127,7 +127,7 @@ def _pass(traits: Traits, moment: datetime, number: int, random: np.random.Gener
     who = {"platform": f"sentinel-2{'a' if orbit % 2 else 'b'}", "sat:relative_orbit": orbit}
     cover = 5 + (number * 37) % 80
     for _ in range(int(random.integers(1, traits.n_scenes + 1))):
-        said = {**({} if traits.unnamed else who), "eo:cloud_cover": float(cover + random.integers(4))}
+        said = {**({} if traits.unnamed else who), "eo:cloud_cover": float((cover + random.integers(40)) % 100)}
         yield Acquisition(when={"datetime": _text(moment)}, said=said)
         moment += timedelta(seconds=int(random.choice([0, 12, 29 * 60, 30 * 60])))
 
