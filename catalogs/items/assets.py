@@ -191,7 +191,8 @@ def _is_raster(key: str, asset: Mapping[str, Any]) -> bool:
         return False
     roles = {str(role) for role in listing(asset.get("roles"))}
     media = (text(asset.get("type")) or "").lower()
-    return not roles & PREVIEW_ROLES and (not media or any(name in media for name in RASTER_MEDIA))
+    # Some call an asset with overviews inside `data` and `overview`.
+    return ("data" in roles or not roles & PREVIEW_ROLES) and (not media or any(name in media for name in RASTER_MEDIA))
 
 
 def _n_bands(asset: Mapping[str, Any]) -> int:

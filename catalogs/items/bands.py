@@ -33,6 +33,9 @@ WITHOUT_OFFSET = ("aot", "wvp")
 
 NUMBERS = ("scale", "offset", "nodata")
 
+PERCENT = frozenset({"percent", "%"})
+"""A unit that says neither whether numbers are to be divided nor whether they are already."""
+
 EARTH_AXIS = 6_378_137.0
 """The Earth's semi-major axis in metres. Source: WGS 84."""
 
@@ -69,6 +72,11 @@ def to_band_asset(
     _check_described(candidate)
     dtype = _dtype(first(override.get("dtype"), _item_field(candidate, "data_type")), facts)
     stated_unit = text(first(override.get("unit"), _item_field(candidate, "unit")))
+    if (override.get("unit") or source.kind == "files") and (stated_unit or "").lower() in PERCENT:
+        raise CatalogError(
+            f"the source says unit: {stated_unit} for {candidate.band}: write scale: 0.01 for shares from 0 to 1, or "
+            "unit: 1 for its numbers as they are"
+        )
     unit = _unit(stated_unit, collection=collection, candidate=candidate, source=source)
     scale, offset = _calibration(candidate, dtype)
     if esa_offset is not None and unit == "reflectance":

@@ -22,6 +22,7 @@ from tilewright.catalogs.items.found import (
     LeftOut,
     same_id,
 )
+from tilewright.catalogs.items.inherited import Collections
 from tilewright.catalogs.items.names import NamedScene
 from tilewright.catalogs.items.normalise import read_item
 from tilewright.catalogs.items.properties import bbox_of, item_span
@@ -92,6 +93,10 @@ class Sorting:
     fates: dict[str, str] = field(default_factory=dict)
     moments: dict[str, datetime] = field(default_factory=dict)
     by_id: dict[tuple[str, str], Scene] = field(default_factory=dict)
+    collections: Collections = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.collections = Collections(source=self.source)
 
     def add(self, raw: RawItem) -> None:
         """Ask one item.
@@ -138,7 +143,7 @@ class Sorting:
         return None
 
     def _inside(self, raw: RawItem) -> str:
-        read = read_item(raw.item, self.source, radiometry=self.radiometry, location=raw.location)
+        read = read_item(self.collections.complete(raw), self.source, radiometry=self.radiometry, location=raw.location)
         scene = without_strange_crs(read.named.scene)
         fate = self.filters.failed_by(scene)
         if fate is None:
@@ -173,6 +178,8 @@ class Sorting:
         asked = {band.lower() for band in bands}
         left = {name for scene in scenes for name in (scene.id, *scene.replaces)}
         fates, left_out = dict(self.fates), dict(self.left_out)
+        for name, reason in self.collections.unread.items():
+            left_out[LeftOut(item=name, reason=f"what this collection says of its items' assets: {reason}")] = None
         for entry in self.passing:
             name = entry.scene.id
             wanting = [told for names, told in self.lost.get(name, ()) if names & asked]

@@ -1,0 +1,94 @@
+"""What a collection says of its items' assets, for those items that do not say it themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tilewright.catalogs.errors import CatalogError
+from tilewright.catalogs.fields import listing, mapping, text
+from tilewright.catalogs.hrefs import address_scope, resolve_href
+from tilewright.catalogs.sensors import BANDS, canonical_collection
+from tilewright.catalogs.sources.fetch import read_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tilewright.catalogs.sources.source import RawItem, Source
+
+
+BAND_LISTS = ("bands", "raster:bands", "eo:bands")
+"""Fields that hold an entry for each band of a file."""
+
+ITS_OWN = frozenset({"href", "title", "description", "alternate"})
+"""Fields of an asset that are of one file alone."""
+
+
+def with_item_assets(item: Mapping[str, Any], collection: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The item with the fields that its collection's `item_assets` state and its own assets do not.
+
+    Lists of bands are joined entry by entry where they are equally long; else the item's stands. An asset that the item
+    does not have is not made up. Source: STAC 1.1, collection-spec, `item_assets`; before that the item-assets
+    extension 1.0.
+    """
+    described, assets = mapping(collection.get("item_assets")), mapping(item.get("assets"))
+    joined = {
+        key: _joined(asset, mapping(described.get(key))) if isinstance(asset, dict) else asset
+        for key, asset in assets.items()
+    }
+    return {**item, "assets": joined} if described else item
+
+
+def _joined(asset: Mapping[str, Any], described: Mapping[str, Any]) -> dict[str, Any]:
+    """An asset with the fields of its description beneath its own."""
+    beneath = {name: value for name, value in described.items() if name not in ITS_OWN}
+    joined = {**beneath, **{name: value for name, value in asset.items() if value is not None}}
+    for name in BAND_LISTS:
+        own, general = listing(asset.get(name)), listing(described.get(name))
+        if own and len(own) == len(general):
+            joined[name] = [{**mapping(below), **mapping(above)} for above, below in zip(own, general, strict=True)]
+    return joined
+
+
+@dataclass(slots=True, kw_only=True)
+class Collections:
+    """The collections of a source that its items belong to, each read once when the first of its items is asked.
+
+    `unread` are those that could not be read, with the reason.
+    """
+
+    source: Source
+    unread: dict[str, str] = field(default_factory=dict)
+    _read: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def complete(self, raw: RawItem) -> Mapping[str, Any]:
+        """The item with what its collection says of its assets.
+
+        Collections with a table in `sensors` are not asked, nor is the network for the items of a local source.
+        """
+        name = text(raw.item.get("collection"))
+        if name is None or self._is_known(name):
+            return raw.item
+        if name not in self._read:
+            self._read[name] = self._document(raw, name)
+        return with_item_assets(raw.item, self._read[name])
+
+    def _is_known(self, name: str) -> bool:
+        ours = next((ours for ours, theirs in self.source.collections.items() if name in theirs), name)
+        return canonical_collection(ours) in BANDS
+
+    def _document(self, raw: RawItem, name: str) -> Mapping[str, Any]:
+        """The collection's document; empty if the item leads to none or it cannot be read."""
+        links = [mapping(link) for link in listing(raw.item.get("links"))]
+        found = (text(link.get("href")) for rel in ("collection", "parent") for link in links if link.get("rel") == rel)
+        href = next((href for href in found if href), None)
+        if href is None:
+            return {}
+        try:
+            href = resolve_href(href, raw.location or self.source.href)
+            if self.source.local and address_scope(href) != "file":
+                return {}
+            return read_json(href, origin=self.source.href, s3=self.source.s3)
+        except CatalogError as error:
+            self.unread[name] = str(error)
+            return {}
