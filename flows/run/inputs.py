@@ -35,6 +35,14 @@ def renewed_plan(plan: Plan, *, checksums: bool, listener: Listener) -> Plan:
     The blocks that these touch have other keys under it, and are made anew.
     """
     renewed = renew_inputs(plan, plan_source(plan), checksums=checksums)
+    if renewed.untold:
+        first = min(renewed.untold)
+        listener(
+            Notice(
+                text=f"{plural(len(renewed.untold), 'input file')} could not be asked whether they changed since the "
+                f"product was begun, e.g. {shown([first])} ({renewed.untold[first]}); reads are held to what they were."
+            )
+        )
     if renewed.changed:
         touched = sum(block_key(plan, block) != block_key(renewed.plan, block) for block in plan.raster.all_blocks())
         files = plural(len(renewed.changed), "input file")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.errors import CatalogError
@@ -83,6 +84,7 @@ def _of_meta(meta: Mapping[str, Any]) -> str | None:
     return headers_identity(headers, size=int(meta["size"]))
 
 
+@lru_cache(maxsize=32)
 def open_bucket(bucket: str, s3: S3Settings) -> Any:
     """The bucket, to be asked twice at most. Raises what obstore raises for settings that it does not take."""
     import obstore  # noqa: PLC0415

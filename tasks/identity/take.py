@@ -28,8 +28,9 @@ AT_ONCE = 64
 LOCAL_AT_ONCE, LOCAL_BATCH = 8, 250
 """Threads for local files, which hide the latency of a network drive, and files of each of their turns."""
 
-BUDGET_S = 60.0
-"""Seconds after which the answers that have not come are given up; those files are identified when they are read."""
+BUDGET_S, FILES_PER_S = 60.0, 100.0
+"""Seconds after which the answers that have not come are given up, more for more files than so many each second; those
+files are identified when they are read."""
 
 DEAD_AFTER = 24
 """Failures of a host without any answer after which it is asked no more."""
@@ -63,11 +64,12 @@ def present_identity(href: str, *, signed: str, s3: S3Settings) -> str | None:
 
 
 def take_identities(
-    hrefs: Iterable[str], *, sign: Callable[[str], str], s3: S3Settings, budget_s: float = BUDGET_S
+    hrefs: Iterable[str], *, sign: Callable[[str], str], s3: S3Settings, budget_s: float | None = None
 ) -> dict[str, Taken]:
     """The identities by href, each asked for once; one that is not told in time is None, with the reason."""
     wanted = list(dict.fromkeys(hrefs))
     local = [href for href in wanted if scheme_of(href) == "file"]
+    budget_s = max(BUDGET_S, len(wanted) / FILES_PER_S) if budget_s is None else budget_s
     until, hosts = time.monotonic() + budget_s, _Hosts()
 
     def ask(batch: Sequence[str]) -> dict[str, Taken]:
@@ -90,18 +92,18 @@ def take_identities(
 
 
 def changed_identities(
-    planned: Mapping[str, str], *, sign: Callable[[str], str], s3: S3Settings, budget_s: float = BUDGET_S
+    planned: Mapping[str, str], *, sign: Callable[[str], str], s3: S3Settings
 ) -> tuple[dict[str, str], dict[str, str]]:
     """(href to new identity of files that are no longer the planned ones, href to reason of those not told).
 
     A difference counts when it is seen again: behind one name there may be servers with tags of their own.
     """
-    now = take_identities(planned, sign=sign, s3=s3, budget_s=budget_s)
+    now = take_identities(planned, sign=sign, s3=s3)
     untold = {href: taken.reason for href, taken in now.items() if taken.identity is None}
     changed = {href: taken.identity for href, taken in now.items() if taken.identity not in {None, planned[href]}}
     remote = [href for href in changed if scheme_of(href) != "file"]
     for _ in range(2 if remote else 0):
-        again = take_identities(remote, sign=sign, s3=s3, budget_s=budget_s)
+        again = take_identities(remote, sign=sign, s3=s3)
         for href, taken in again.items():
             if taken.identity == planned[href]:
                 changed.pop(href, None)
