@@ -69,6 +69,7 @@ class Watch:
         self.until = float("inf")
         self.expired = False
         self._open: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._left: list[socket.socket] = []
         self._lock = threading.Lock()
 
     @contextmanager
@@ -88,6 +89,8 @@ class Watch:
         finally:
             timer.cancel()
             self.until = float("inf")
+            while self._left:
+                self._left.pop().close()
         if self.expired:
             # What ended early without a stated length looks complete.
             raise late
@@ -102,6 +105,12 @@ class Watch:
         with self._lock:
             self._open.add(twin)
         return twin
+
+    def leave(self, twin: socket.socket) -> None:
+        """Give up a handle with its connection, at the end of the present request: a body may still come through it."""
+        self._left.append(twin)
+        if self.until == float("inf"):
+            self._left.pop().close()
 
     def _expire(self) -> None:
         self.expired = True
@@ -186,7 +195,8 @@ class _Judged:
 
     def close(self) -> None:
         if self.twin is not None:
-            self.twin.close()
+            self.watch.leave(self.twin)
+            self.twin = None
         super().close()  # type: ignore[misc]
 
 

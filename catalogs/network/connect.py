@@ -84,7 +84,7 @@ class HostRules:
             scope = ip_scope(ipaddress.ip_address(address.partition("%")[0]))
             raise RefusedError(
                 f"{host} has the {scope} address {address}, which a {self.scope} catalog must not lead to: "
-                f"name {host} in `hosts` of the source if that is meant"
+                f"name {host} in `hosts` of the source, beside the hosts of its files, if that is meant"
             )
         return allowed
 

@@ -10,15 +10,13 @@ from tilewright.catalogs.errors import CatalogError, UnknownCollectionError
 from tilewright.catalogs.fields import listing, mapping, text
 from tilewright.catalogs.hrefs import resolve_href
 from tilewright.catalogs.sources.fetch import (
-    DOCUMENT_SECONDS,
     check_document,
     parse_json,
-    read_linked,
     send,
     tls_options,
 )
-from tilewright.catalogs.sources.pages import distinct_features, next_link
-from tilewright.catalogs.sources.source import RawItem, SearchTime
+from tilewright.catalogs.sources.pages import SearchTime, distinct_features, next_link, read_linked
+from tilewright.catalogs.sources.source import RawItem
 from tilewright.catalogs.sources.static import static_items
 
 if TYPE_CHECKING:
@@ -154,7 +152,7 @@ def _bounded_io(source: Source, time: SearchTime) -> StacApiIO:
             if method not in {"GET", "POST"}:
                 raise CatalogError(f"{source.name} asks for a page by {method[:20]}: only GET and POST are sent")
             headers = {name: value for name, value in (headers or {}).items() if name.lower() not in FIXED_HEADERS}
-            seconds = min(DOCUMENT_SECONDS, time.left_s())
+            seconds = time.document_s()
             body = {"json": parameters} if method == "POST" else {"params": parameters or {}}
             request = requests.Request(method, href, headers=headers, **body)
             more = {"origin": source.href, "hosts": source.hosts, "seconds": seconds, **tls_options(source.s3)}

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from tilewright.catalogs.network.client import JudgedSession
     from tilewright.catalogs.s3 import S3Settings
-    from tilewright.catalogs.sources.source import SearchTime, Source
 
 
 DOCUMENT_BYTES = 64 * 2**20
@@ -132,16 +131,6 @@ def check_document(href: str, *, origin: str, hosts: Sequence[str] = ()) -> str:
     host = urlsplit(href).hostname if scheme_of(href) in {"http", "https"} else None
     opened = host in document_rules(origin, hosts).opened
     return check_href(href, origin=origin, hosts=(str(host),) if opened else ())
-
-
-def read_linked(href: str, source: Source, time: SearchTime) -> dict[str, Any]:
-    """The JSON object at an href to which a source leads, within the time of a search.
-
-    Raises:
-        CatalogError: as `read_json`, or no time is left.
-    """
-    seconds = min(DOCUMENT_SECONDS, time.left_s())
-    return read_json(href, origin=source.href, hosts=source.hosts, s3=source.s3, seconds=seconds)
 
 
 def too_large(href: str, limit: int) -> CatalogError:

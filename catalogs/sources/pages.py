@@ -1,19 +1,62 @@
-"""Pages of a search: each item once, and an end where the catalog's own paging has none."""
+"""Pages of a search: each item once, and an end where the catalog's own paging or its slowness has none."""
 
 from __future__ import annotations
 
 import json
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.fields import integer, listing, mapping, text
+from tilewright.catalogs.sources import fetch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from tilewright.catalogs.sources.source import Source
+
 
 IDLE_PAGES = 20
 """The most pages without a new item in a row; some servers give a few that their own filter has emptied."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchTime:
+    """The time that a search of a source may take in all, from the moment at which this was made."""
+
+    name: str
+    seconds: float
+    until: float
+
+    @classmethod
+    def of(cls, source: Source, seconds: float) -> SearchTime:
+        """The time for a search that begins now."""
+        return cls(name=source.name, seconds=seconds, until=time.monotonic() + seconds)
+
+    def left_s(self) -> float:
+        """The seconds that are left. Raises CatalogError when there are none."""
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise CatalogError(
+                f"{self.name} took longer than {self.seconds:g} s to answer a search: take a smaller area or period, "
+                "or a smaller catalog"
+            )
+        return left
+
+    def document_s(self) -> float:
+        """The seconds for one document. Raises CatalogError when no time is left."""
+        return min(fetch.DOCUMENT_SECONDS, self.left_s())
+
+
+def read_linked(href: str, source: Source, time: SearchTime) -> dict[str, Any]:
+    """The JSON object at an href to which a source leads, within the time of a search.
+
+    Raises:
+        CatalogError: as `read_json`, or no time is left.
+    """
+    seconds = time.document_s()
+    return fetch.read_json(href, origin=source.href, hosts=source.hosts, s3=source.s3, seconds=seconds)
 
 
 def distinct_features(pages: Iterable[Mapping[str, Any]], *, name: str, limit: int) -> Iterator[Mapping[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -114,30 +113,6 @@ class Query:
         if end is None or end == start:
             return (self.start is None or start >= self.start) and (self.end is None or start <= self.end)
         return (self.start is None or self.start < end) and (self.end is None or start < self.end)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchTime:
-    """The time that a search of a source may take in all, from the moment at which this was made."""
-
-    name: str
-    seconds: float
-    until: float
-
-    @classmethod
-    def of(cls, source: Source, seconds: float) -> SearchTime:
-        """The time for a search that begins now."""
-        return cls(name=source.name, seconds=seconds, until=time.monotonic() + seconds)
-
-    def left_s(self) -> float:
-        """The seconds that are left. Raises CatalogError when there are none."""
-        left = self.until - time.monotonic()
-        if left <= 0:
-            raise CatalogError(
-                f"{self.name} took longer than {self.seconds:g} s to answer a search: take a smaller area or period, "
-                "or a smaller catalog"
-            )
-        return left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,9 +14,8 @@ from tilewright.catalogs.errors import CatalogError, UnknownCollectionError
 from tilewright.catalogs.fields import instant, last_instant, listing, mapping, number, text
 from tilewright.catalogs.footprint import longitudes_of
 from tilewright.catalogs.hrefs import resolve_href, scheme_of
-from tilewright.catalogs.sources.fetch import read_linked
-from tilewright.catalogs.sources.pages import n_matched, next_link
-from tilewright.catalogs.sources.source import RawItem, SearchTime
+from tilewright.catalogs.sources.pages import SearchTime, n_matched, next_link, read_linked
+from tilewright.catalogs.sources.source import RawItem
 
 if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
