@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.fields import listing, mapping, text
-from tilewright.catalogs.hrefs import address_scope, resolve_href
+from tilewright.catalogs.hrefs import resolve_href
+from tilewright.catalogs.network.check import address_scope
 from tilewright.catalogs.sensors import BANDS, canonical_collection
 from tilewright.catalogs.sources.fetch import read_json
 

@@ -45,7 +45,7 @@ def identify_inputs(plan: Plan, source: Source, *, checksums: bool = False) -> P
     Raises JobError for a file that is not the stated one, ReadError for one that cannot be read to verify it.
     """
     files = used_files(plan)
-    taken = take_identities(files, sign=lambda href: sign_href(source, href), s3=source.s3)
+    taken = take_identities(files, sign=lambda href: sign_href(source, href), source=source)
     found = {href: Known(identity=entry.identity) for href, entry in taken.items()}
     if checksums:
         found |= _verified({href: file for href, file in files.items() if file.checksums}, found, source)
@@ -60,7 +60,7 @@ def renew_inputs(plan: Plan, source: Source, *, checksums: bool = False) -> Rene
     files = used_files(plan)
     planned = {href: file.asset.holding for href, file in files.items()}
     known = {href: identity for href, identity in planned.items() if identity is not None}
-    changed, untold = changed_identities(known, sign=lambda href: sign_href(source, href), s3=source.s3)
+    changed, untold = changed_identities(known, sign=lambda href: sign_href(source, href), source=source)
     found = {href: Known(identity=identity) for href, identity in changed.items()}
     again = {
         href: file
@@ -100,8 +100,8 @@ def _verify(file: UsedFile, identity: str | None, source: Source) -> Known | Non
         except ChecksumError:
             continue
         try:
-            digest = hashed(href, wanted, signed=signed, identity=identity, s3=source.s3)
-            after = present_identity(href, signed=signed, s3=source.s3)
+            digest = hashed(href, wanted, signed=signed, identity=identity, source=source)
+            after = present_identity(href, signed=signed, source=source)
         except NoIdentityError as error:
             raise ReadError(
                 item=file.item, band=file.asset.band, href=href, reason=f"to verify its checksum: {error}"

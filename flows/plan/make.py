@@ -143,8 +143,6 @@ def check_periods(job: Job, card: ModelCard) -> None:
         raise JobError(f"period: {card.name} cuts {first.text} into steps: write both ends instead of '..'.")
 
 
-
-
 def _grid_warnings(job: Job, card: ModelCard, facts: ModelFacts, raster: RasterPlan) -> Iterable[str]:
     grid = raster.grid
     if not card.resolution:

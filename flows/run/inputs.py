@@ -112,7 +112,7 @@ def check_inputs_stood(run: Run, done: dict[str, BlockEntry], made: Iterable[str
 
 def _changed(plan: Plan, identities: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     source = plan_source(plan)
-    return changed_identities(identities, sign=lambda href: sign_href(source, href), s3=source.s3)
+    return changed_identities(identities, sign=lambda href: sign_href(source, href), source=source)
 
 
 def _hrefs(plan: Plan) -> dict[str, str]:

@@ -68,7 +68,7 @@ def scene_access(source: Source, failures: FailureLog | None = None, *, threads:
         return sign_href(source, href)
 
     def identify(href: str, signed: str) -> str | None:
-        return present_identity(href, signed=signed, s3=source.s3)
+        return present_identity(href, signed=signed, source=source)
 
     return Access(
         sign=None if source.signing == "none" else sign,

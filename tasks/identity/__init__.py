@@ -3,5 +3,5 @@
 An identity is a short text that changes with the file: size and times on a disk, the ETag of a server or bucket.
 
 Reading order: identity, disk, web, bucket, take, checksum, register.
-It may import catalogs.{hrefs, s3, sources.fetch}.
+It may import catalogs.{hrefs, network, s3, sources}.
 """

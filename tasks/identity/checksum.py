@@ -15,19 +15,17 @@ from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.hrefs import scheme_of, split_store
 from tilewright.tasks.identity.bucket import open_bucket
 from tilewright.tasks.identity.identity import precondition
-from tilewright.tasks.identity.web import NoIdentityError, body_of
+from tilewright.tasks.identity.web import LONGEST_S, NoIdentityError, body_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tilewright.catalogs.s3 import S3Settings
+    from tilewright.catalogs.sources.source import Source
 
 
 PIECE = 1 << 20
 """Bytes hashed at a time."""
-
-LONGEST_S = 3600.0
-"""Seconds that one file may take, however slowly it comes."""
 
 HASHES = {
     0x11: "sha1",
@@ -74,7 +72,7 @@ class Multihash:
         return cls(name=name, digest=digest.hex(), new=new)
 
 
-def hashed(href: str, like: Multihash, *, signed: str, identity: str | None, s3: S3Settings) -> str:
+def hashed(href: str, like: Multihash, *, signed: str, identity: str | None, source: Source) -> str:
     """The digest in hex of a whole file by the hash of a stated checksum, read in pieces.
 
     Raises NoIdentityError where the file cannot be read to its end, or is not the one with that identity.
@@ -83,7 +81,7 @@ def hashed(href: str, like: Multihash, *, signed: str, identity: str | None, s3:
     if split_store(href) is not None:
         raise NoIdentityError("a Zarr store is many files and has no checksum")
     try:
-        for piece in _pieces(signed, identity, s3):
+        for piece in _pieces(signed, identity, source):
             hash_.update(piece)
             if time.monotonic() - began > LONGEST_S:
                 raise NoIdentityError(f"it takes longer than {LONGEST_S:.0f} s to read")
@@ -92,15 +90,15 @@ def hashed(href: str, like: Multihash, *, signed: str, identity: str | None, s3:
     return str(hash_.hexdigest())
 
 
-def _pieces(signed: str, identity: str | None, s3: S3Settings) -> Iterator[bytes]:
+def _pieces(signed: str, identity: str | None, source: Source) -> Iterator[bytes]:
     scheme, condition = scheme_of(signed), precondition(identity)
     if scheme == "file":
         with open(signed.removeprefix("file://"), "rb") as file:  # noqa: PTH123
             yield from iter(partial(file.read, PIECE), b"")
     elif scheme == "s3":
-        yield from _object_pieces(signed, s3)
+        yield from _object_pieces(signed, source.s3)
     else:
-        yield from body_of(signed, dict([condition]) if condition else {}, piece=PIECE, s3=s3)
+        yield from body_of(signed, dict([condition]) if condition else {}, piece=PIECE, source=source)
 
 
 def _object_pieces(href: str, s3: S3Settings) -> Iterator[bytes]:

@@ -19,7 +19,7 @@ from tilewright.tasks.identity.web import NoIdentityError, documents_identity, w
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from tilewright.catalogs.s3 import S3Settings
+    from tilewright.catalogs.sources.source import Source
 
 
 AT_ONCE = 64
@@ -44,7 +44,7 @@ class Taken:
     reason: str = ""
 
 
-def present_identity(href: str, *, signed: str, s3: S3Settings) -> str | None:
+def present_identity(href: str, *, signed: str, source: Source) -> str | None:
     """The identity that the file of an href has now, asked through `signed`, the href as it can be opened.
 
     None where the answer tells nothing. Raises NoIdentityError with the reason where there is no answer.
@@ -56,15 +56,15 @@ def present_identity(href: str, *, signed: str, s3: S3Settings) -> str | None:
             path = signed.removeprefix("file://")
             return disk_identity(path) if store is None else store_identity(*store)
         if scheme == "s3":
-            return object_identity(signed, s3=s3) if store is None else objects_identity(*store, s3=s3)
-        return web_identity(signed, s3=s3) if store is None else documents_identity(*store, s3=s3)
+            return object_identity(signed, s3=source.s3) if store is None else objects_identity(*store, s3=source.s3)
+        return web_identity(signed, source=source) if store is None else documents_identity(*store, source=source)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or without_secrets(str(error)) or type(error).__name__
         raise NoIdentityError(f"{reason}") from error
 
 
 def take_identities(
-    hrefs: Iterable[str], *, sign: Callable[[str], str], s3: S3Settings, budget_s: float | None = None
+    hrefs: Iterable[str], *, sign: Callable[[str], str], source: Source, budget_s: float | None = None
 ) -> dict[str, Taken]:
     """The identities by href, each asked for once; one that is not told in time is None, with the reason."""
     wanted = list(dict.fromkeys(hrefs))
@@ -73,7 +73,7 @@ def take_identities(
     until, hosts = time.monotonic() + budget_s, _Hosts()
 
     def ask(batch: Sequence[str]) -> dict[str, Taken]:
-        return {href: _take(href, sign, s3, until, hosts) for href in batch}
+        return {href: _take(href, sign, source, until, hosts) for href in batch}
 
     batches = [
         *((LOCAL_AT_ONCE, local[first : first + LOCAL_BATCH]) for first in range(0, len(local), LOCAL_BATCH)),
@@ -92,18 +92,18 @@ def take_identities(
 
 
 def changed_identities(
-    planned: Mapping[str, str], *, sign: Callable[[str], str], s3: S3Settings
+    planned: Mapping[str, str], *, sign: Callable[[str], str], source: Source
 ) -> tuple[dict[str, str], dict[str, str]]:
     """(href to new identity of files that are no longer the planned ones, href to reason of those not told).
 
     A difference counts when it is seen again: behind one name there may be servers with tags of their own.
     """
-    now = take_identities(planned, sign=sign, s3=s3)
+    now = take_identities(planned, sign=sign, source=source)
     untold = {href: taken.reason for href, taken in now.items() if taken.identity is None}
     changed = {href: taken.identity for href, taken in now.items() if taken.identity not in {None, planned[href]}}
     remote = [href for href in changed if scheme_of(href) != "file"]
     for _ in range(2 if remote else 0):
-        again = take_identities(remote, sign=sign, s3=s3)
+        again = take_identities(remote, sign=sign, source=source)
         for href, taken in again.items():
             if taken.identity == planned[href]:
                 changed.pop(href, None)
@@ -132,14 +132,14 @@ class _Hosts:
                 self._failed[host] += 1
 
 
-def _take(href: str, sign: Callable[[str], str], s3: S3Settings, until: float, hosts: _Hosts) -> Taken:
+def _take(href: str, sign: Callable[[str], str], source: Source, until: float, hosts: _Hosts) -> Taken:
     if time.monotonic() > until:
         return Taken(identity=None, reason="no answer in time")
     local = scheme_of(href) == "file"
     if not local and hosts.is_dead(href):
         return Taken(identity=None, reason="its host does not answer")
     try:
-        taken = Taken(identity=present_identity(href, signed=sign(href), s3=s3))
+        taken = Taken(identity=present_identity(href, signed=sign(href), source=source))
     except (RuntimeError, ValueError) as error:
         # Signing fails with errors of its own; what is not told here is asked again when the file is read.
         taken = Taken(identity=None, reason=without_secrets(str(error)))

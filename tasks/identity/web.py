@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import re
 import threading
-from contextlib import suppress
-from functools import cache
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urljoin, urlsplit
 
-from tilewright.catalogs.hrefs import check_href
+from tilewright.catalogs.network.check import check_href
 from tilewright.tasks.identity.identity import digest, headers_identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     import requests
-    from requests.adapters import HTTPAdapter
 
-    from tilewright.catalogs.s3 import S3Settings
+    from tilewright.catalogs.sources.source import Source
 
 
 ASK = {"Range": "bytes=0-0", "Accept-Encoding": "identity"}
@@ -27,8 +25,11 @@ ASK = {"Range": "bytes=0-0", "Accept-Encoding": "identity"}
 TIMEOUT_S = (5.0, 10.0)
 """Seconds to connect and to wait for an answer."""
 
-KEPT = 64
-"""Connections to a host that are kept."""
+LONGEST_S = 3600.0
+"""Seconds that a whole file may take, however slowly it comes."""
+
+ANSWER_S = 20.0
+"""Seconds in which an answer must be complete, redirects and another try included."""
 
 DRAINED = 1 << 14
 """Bytes of an answer up to which it is read, so that its connection can be kept."""
@@ -42,12 +43,12 @@ class NoIdentityError(RuntimeError):
     """A file whose identity could not be taken; the message is the reason, without any signature."""
 
 
-def web_identity(url: str, *, s3: S3Settings) -> str | None:
+def web_identity(url: str, *, source: Source) -> str | None:
     """The identity of the file at a URL as it can be opened now; None if the server's answer tells nothing.
 
     Raises NoIdentityError where no file is sent.
     """
-    with answer_to(url, ASK, s3=s3) as answer:
+    with answer_to(url, ASK, source=source) as answer:
         _drain(answer)
         if answer.status_code not in {200, 206}:
             raise NoIdentityError(f"the server answers {answer.status_code}")
@@ -57,23 +58,24 @@ def web_identity(url: str, *, s3: S3Settings) -> str | None:
         return headers_identity(answer.headers, size=_size(answer.status_code, answer.headers))
 
 
-def documents_identity(store: str, array: str, *, s3: S3Settings) -> str | None:
+def documents_identity(store: str, array: str, *, source: Source) -> str | None:
     """The identity of a Zarr store on a web server, which cannot be listed: by its metadata documents alone."""
     prefixes = [f"{store}/", *([f"{store}/{array}/"] if array else [])]
     found = {}
     for url in [f"{prefix}{name}" for prefix in prefixes for name in ("zarr.json", ".zmetadata", ".zarray")]:
         try:
-            found[url[len(store) :]] = web_identity(url, s3=s3)
+            found[url[len(store) :]] = web_identity(url, source=source)
         except NoIdentityError:
             continue
     return f"documents:{digest(repr(sorted(found.items())))}" if any(found.values()) else None
 
 
-def body_of(url: str, condition: Mapping[str, str], *, piece: int, s3: S3Settings) -> Iterator[bytes]:
+def body_of(url: str, condition: Mapping[str, str], *, piece: int, source: Source) -> Iterator[bytes]:
     """The whole file at a URL in pieces, under a precondition. Raises NoIdentityError, also for one that ends early."""
     import requests  # noqa: PLC0415
 
-    with answer_to(url, {"Accept-Encoding": "identity", **condition}, s3=s3) as answer:
+    headers = {"Accept-Encoding": "identity", **condition}
+    with answer_to(url, headers, source=source, seconds=LONGEST_S) as answer:
         if answer.status_code != 200:
             raise NoIdentityError(f"the server answers {answer.status_code}")
         try:
@@ -82,25 +84,40 @@ def body_of(url: str, condition: Mapping[str, str], *, piece: int, s3: S3Setting
             raise NoIdentityError(f"it ends early ({type(error).__name__})") from error
 
 
-def answer_to(url: str, headers: Mapping[str, str], *, s3: S3Settings) -> requests.Response:
-    """The answer to a GET of a URL, its body unread; redirects are followed where they may lead.
+@contextmanager
+def answer_to(
+    url: str, headers: Mapping[str, str], *, source: Source, seconds: float = ANSWER_S
+) -> Iterator[requests.Response]:
+    """The answer to a GET of a URL, its body unread; redirects are followed where the source's rules let them lead.
 
-    The one place where this wing asks web servers. Raises NoIdentityError without an answer.
+    The one place where this wing asks web servers. Raises NoIdentityError without an answer, and where answer and body
+    are not complete in ``seconds``.
     """
     import requests  # noqa: PLC0415  a quarter second of import that local inputs do not pay
 
-    target = url
+    from tilewright.catalogs.network.client import judged_session  # noqa: PLC0415
+
+    session = judged_session(source.rules, retries=1)
+    # Each request would look through all variables and the file of users again.
+    session.trust_env = False
     try:
-        session, verify = _session(), s3.checked_ca_bundle() or True
-        for _ in range(REDIRECTS):
-            said = _environment(target, verify)
-            answer = session.get(target, headers=dict(headers), timeout=TIMEOUT_S, allow_redirects=False, **said)
-            if not answer.is_redirect:
-                return answer
-            answer.close()
-            target = check_href(urljoin(target, answer.headers["location"]), origin=url)
-    except (requests.RequestException, ValueError, UnicodeError) as error:
+        with session.watch.within(seconds, href=url), _answered(session, url, headers, source) as answer:
+            yield answer
+    except (requests.RequestException, OSError, ValueError, UnicodeError) as error:
         raise NoIdentityError(f"no answer ({type(error).__name__})") from error
+
+
+def _answered(session: requests.Session, url: str, headers: Mapping[str, str], source: Source) -> requests.Response:
+    target, verify = url, source.s3.checked_ca_bundle() or True
+    for _ in range(REDIRECTS):
+        said = _environment(target, verify)
+        answer = session.get(
+            target, headers=dict(headers), timeout=TIMEOUT_S, allow_redirects=False, stream=True, **said
+        )
+        if not answer.is_redirect:
+            return answer
+        answer.close()
+        target = check_href(urljoin(target, answer.headers["location"]), origin=url, hosts=source.hosts)
     raise NoIdentityError(f"it redirects more than {REDIRECTS} times")
 
 
@@ -125,31 +142,6 @@ def _environment(url: str, verify: str | bool) -> dict[str, Any]:
         settings = requests.Session().merge_environment_settings(url, {}, True, verify, None)
         known[host] = {**settings, "auth": None if "@" in host else requests.utils.get_netrc_auth(url)}
     return cast("dict[str, Any]", known[host])
-
-
-def _session() -> requests.Session:
-    """This thread's session over the connections of the process."""
-    import requests  # noqa: PLC0415
-
-    if not hasattr(_sessions, "session"):
-        session = requests.Session()
-        # Each request would look through all variables and the file of users again.
-        session.trust_env = False
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, _connections())
-        _sessions.session = session
-    return cast("requests.Session", _sessions.session)
-
-
-@cache
-def _connections() -> HTTPAdapter:
-    """The connections that are kept, and two tries: an identity that is not told is taken when the file is read."""
-    from requests.adapters import HTTPAdapter  # noqa: PLC0415
-    from urllib3.util import Retry  # noqa: PLC0415
-
-    failing = (429, 500, 502, 503, 504)
-    retry: Any = Retry(total=1, backoff_factor=0.2, status_forcelist=failing, raise_on_status=False)
-    return HTTPAdapter(max_retries=retry, pool_maxsize=KEPT)
 
 
 def _size(status: int, headers: Mapping[str, str]) -> int | None:

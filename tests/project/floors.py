@@ -58,7 +58,10 @@ BETWEEN = {
     "models.card": {"catalogs.schemas"},
     "tasks.grid": {"models.measure"},
     "tasks.storage": {"catalogs.hrefs"},
-    "tasks.identity": {"catalogs.errors", "catalogs.hrefs", "catalogs.s3", "catalogs.scene", "catalogs.sources"},
+    "tasks.identity": {
+        *("catalogs.errors", "catalogs.hrefs", "catalogs.network"),
+        *("catalogs.s3", "catalogs.scene", "catalogs.sources"),
+    },
     "tasks.read": {
         *("catalogs.errors", "catalogs.gdal", "catalogs.hrefs"),
         *("catalogs.network", "catalogs.s3", "catalogs.scene"),

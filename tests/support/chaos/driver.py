@@ -98,7 +98,7 @@ class Lane:
             if not left or time.monotonic() > until:
                 return
             name = f"{self.name}-{number}"
-            chance = random.Random(f"{self.seed}/{name}")
+            chance = random.Random(f"{self.seed}/{name}")  # noqa: S311 -- chance, not secrecy
             case = Case(
                 name=f"seed {self.seed}, {name}", place=self.place(name), forks=self.forks, random=chance,
                 steps=self.jobs.steps(chance),

@@ -6,9 +6,12 @@ import hashlib
 
 import pytest
 
-from tilewright.catalogs.s3 import AMAZON
+from tilewright.catalogs.sources.source import Source
 from tilewright.tasks.identity.checksum import ChecksumError, Multihash, hashed
 from tilewright.tasks.identity.web import NoIdentityError
+
+HERE = Source(name="here", kind="files", href="/")
+"""A source on this disk, whose files may lie anywhere."""
 
 CONTENT = bytes(range(256)) * 9000
 
@@ -37,7 +40,7 @@ def test_every_known_hash_is_that_of_the_whole_file(tmp_path, name, prefix, uppe
     digest = hashlib.new(name, CONTENT).hexdigest()
     stated = Multihash.of(prefix + (digest.upper() if upper else digest))
     assert (stated.name, stated.digest) == (name, digest)
-    assert hashed(str(path), stated, signed=str(path), identity=None, s3=AMAZON) == digest
+    assert hashed(str(path), stated, signed=str(path), identity=None, source=HERE) == digest
 
 
 def test_shorter_blake2_is_a_hash_of_its_own(tmp_path):
@@ -45,7 +48,7 @@ def test_shorter_blake2_is_a_hash_of_its_own(tmp_path):
     path.write_bytes(CONTENT)
     digest = hashlib.blake2b(CONTENT, digest_size=32).hexdigest()
     stated = Multihash.of(f"a0e40220{digest}")
-    assert hashed(str(path), stated, signed=str(path), identity=None, s3=AMAZON) == digest
+    assert hashed(str(path), stated, signed=str(path), identity=None, source=HERE) == digest
 
 
 @pytest.mark.parametrize(
@@ -73,4 +76,4 @@ def test_a_store_and_a_file_that_is_not_there_have_none(tmp_path):
     stated = Multihash.of("1220" + "00" * 32)
     for name in ("a.zarr/red", "none.tif"):
         with pytest.raises(NoIdentityError):
-            hashed(str(tmp_path / name), stated, signed=str(tmp_path / name), identity=None, s3=AMAZON)
+            hashed(str(tmp_path / name), stated, signed=str(tmp_path / name), identity=None, source=HERE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import boto3
@@ -14,13 +15,17 @@ import zarr
 from tests.support.http_servers import QuietHandler
 from tests.support.places import BucketPlace, web_place
 from tilewright.catalogs.hrefs import without_secrets
-from tilewright.catalogs.s3 import AMAZON, S3Settings
+from tilewright.catalogs.s3 import S3Settings
 from tilewright.catalogs.scene import BandAsset
+from tilewright.catalogs.sources.source import Source
 from tilewright.tasks.identity.disk import disk_identity, store_identity
 from tilewright.tasks.identity.identity import headers_identity, precondition, strength, tag_identity
 from tilewright.tasks.identity.register import Register
 from tilewright.tasks.identity.take import changed_identities, present_identity, take_identities
 from tilewright.tasks.identity.web import NoIdentityError
+
+HERE = Source(name="here", kind="files", href="/")
+"""A source on this disk, whose files may lie anywhere."""
 
 DATE = "Sat, 01 Jan 2022 00:00:00 GMT"
 SECONDS = 1_640_995_200
@@ -105,18 +110,18 @@ def test_every_chunk_of_an_array_in_a_local_store_belongs_to_it_and_no_other_arr
     assert store_identity(str(store), "red") != before["red"]
     assert store_identity(str(store), "nir") == before["nir"]
     with pytest.raises(NoIdentityError):
-        present_identity(str(tmp_path / "no.zarr"), signed=str(tmp_path / "no.zarr"), s3=AMAZON)
+        present_identity(str(tmp_path / "no.zarr"), signed=str(tmp_path / "no.zarr"), source=HERE)
 
 
 def test_of_a_store_on_a_server_the_documents_alone_are_seen(tmp_path):
     write_store(tmp_path / "a.zarr", 2)
     with web_place(tmp_path, "etag") as place:
         href = place.href("a.zarr/red")
-        before = present_identity(href, signed=href, s3=AMAZON)
+        before = present_identity(href, signed=href, source=HERE)
         assert before is not None
         assert strength(before) == "weak"
         (tmp_path / "a.zarr/red/.zarray").touch()
-        assert present_identity(href, signed=href, s3=AMAZON) != before
+        assert present_identity(href, signed=href, source=HERE) != before
 
 
 def test_an_object_and_a_store_in_a_bucket_are_told_by_their_tags(moto, tmp_path, monkeypatch):
@@ -137,7 +142,7 @@ def test_an_object_and_a_store_in_a_bucket_are_told_by_their_tags(moto, tmp_path
     s3 = S3Settings(endpoint=moto, key="testing", secret="testing", request_payer="requester")  # noqa: S106
 
     def now(name: str) -> str | None:
-        return present_identity(place.href(name), signed=place.href(name), s3=s3)
+        return present_identity(place.href(name), signed=place.href(name), source=replace(HERE, s3=s3))
 
     first = now("one.tif")
     place.put("one.tif", files / "one.tif")
@@ -168,7 +173,7 @@ def test_a_page_to_log_in_is_no_file(serve):
             self.wfile.write(b"<>")
 
     with pytest.raises(NoIdentityError, match="HTML"):
-        present_identity("x", signed=f"{serve(Login)}/a.tif", s3=AMAZON)
+        present_identity("x", signed=f"{serve(Login)}/a.tif", source=HERE)
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "http://169.254.169.254/latest", "/again"])
@@ -181,7 +186,7 @@ def test_a_redirect_leads_nowhere_else(serve, target):
             self.end_headers()
 
     with pytest.raises(NoIdentityError):
-        present_identity("x", signed=f"{serve(Elsewhere)}/a.tif", s3=AMAZON)
+        present_identity("x", signed=f"{serve(Elsewhere)}/a.tif", source=HERE)
 
 
 def test_behind_one_name_there_may_be_servers_with_tags_of_their_own(serve):
@@ -198,13 +203,13 @@ def test_behind_one_name_there_may_be_servers_with_tags_of_their_own(serve):
             self.wfile.write(b"x")
 
     href = f"{serve(Turns)}/a.tif"
-    planned = {href: present_identity(href, signed=href, s3=AMAZON) or ""}
-    assert [changed_identities(planned, sign=same, s3=AMAZON)[0] for _ in range(4)] == [{}] * 4
+    planned = {href: present_identity(href, signed=href, source=HERE) or ""}
+    assert [changed_identities(planned, sign=same, source=HERE)[0] for _ in range(4)] == [{}] * 4
 
 
 def test_a_host_that_does_not_answer_is_not_asked_for_every_file():
     hrefs = [f"http://127.0.0.1:9/{number}.tif" for number in range(2000)]
-    found = take_identities(hrefs, sign=same, s3=AMAZON, budget_s=20)
+    found = take_identities(hrefs, sign=same, source=HERE, budget_s=20)
     assert {taken.identity for taken in found.values()} == {None}
     assert sum(taken.reason == "its host does not answer" for taken in found.values()) > 1000
 
@@ -218,7 +223,7 @@ def test_what_is_not_told_in_time_is_left_for_later(serve):
 
     began = time.monotonic()
     url = serve(Late)
-    found = take_identities([f"{url}/{n}.tif" for n in range(8)], sign=same, s3=AMAZON, budget_s=0.3)
+    found = take_identities([f"{url}/{n}.tif" for n in range(8)], sign=same, source=HERE, budget_s=0.3)
     assert time.monotonic() - began < 2
     assert {taken.reason for taken in found.values()} == {"no answer in 0.3 s"}
 
@@ -227,7 +232,7 @@ def test_an_href_is_asked_for_once_and_through_its_signature(tmp_path):
     (tmp_path / "a.tif").write_bytes(b"1")
     with web_place(tmp_path, "etag") as place:
         hrefs = [place.href("a.tif")] * 5
-        found = take_identities(hrefs, sign=lambda href: f"{href}?sig=abc", s3=AMAZON)
+        found = take_identities(hrefs, sign=lambda href: f"{href}?sig=abc", source=HERE)
         assert place.asked == ["/a.tif?sig=abc"]
         assert list(found) == hrefs[:1]
 
