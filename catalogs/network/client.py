@@ -55,14 +55,14 @@ class JudgedSession(requests.Session):
 
     def __init__(self, rules: HostRules | None, retries: int) -> None:
         super().__init__()
-        self.watch = Watch()
+        self.watch = Deadline()
         self.headers["Accept-Encoding"] = ENCODINGS
         self.max_redirects = REDIRECTS
         for scheme in ("http://", "https://"):
             self.mount(scheme, _JudgedAdapter(rules, self.watch, retries))
 
 
-class Watch:
+class Deadline:
     """The open connections of a session and the moment (monotonic seconds) at which the present request ends."""
 
     def __init__(self) -> None:
@@ -124,7 +124,7 @@ class Watch:
 
 
 class _JudgedAdapter(HTTPAdapter):
-    def __init__(self, rules: HostRules | None, watch: Watch, retries: int) -> None:
+    def __init__(self, rules: HostRules | None, watch: Deadline, retries: int) -> None:
         self._direct = _pool_classes(rules, watch)
         # The user's proxy is where the user says, and decides about the rest.
         self._proxied = _pool_classes(None, watch)
@@ -151,7 +151,7 @@ class _JudgedAdapter(HTTPAdapter):
         return manager
 
 
-def _pool_classes(rules: HostRules | None, watch: Watch) -> dict[str, type]:
+def _pool_classes(rules: HostRules | None, watch: Deadline) -> dict[str, type]:
     """urllib3's pools by scheme, whose connections are judged by the rules (None: not) and watched."""
     facts = {"rules": rules, "watch": watch, "twin": None}
     plain = type("JudgedHTTP", (_Judged, HTTPConnection), facts)
@@ -166,7 +166,7 @@ class _Judged:
     """The part of a connection that resolves, judges and connects."""
 
     rules: HostRules | None
-    watch: Watch
+    watch: Deadline
     twin: socket.socket | None
     host: str
     port: int
@@ -203,7 +203,7 @@ class _Judged:
 class _HealingRetry(Retry):
     """Retries of failures that may heal: not of a certificate or a host name, of silence once, after no long wait."""
 
-    watch: Watch
+    watch: Deadline
 
     def new(self, **more: Any) -> _HealingRetry:
         retry: _HealingRetry = super().new(**more)

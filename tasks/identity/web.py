@@ -112,7 +112,7 @@ def _answered(session: requests.Session, url: str, headers: Mapping[str, str], s
     for _ in range(REDIRECTS):
         said = _environment(target, verify)
         answer = session.get(
-            target, headers=dict(headers), timeout=TIMEOUT_S, allow_redirects=False, stream=True, **said
+            target, headers=dict(headers), timeout=TIMEOUT_S, allow_redirects=False, **said
         )
         if not answer.is_redirect:
             return answer

@@ -263,7 +263,8 @@ def test_a_search_ends_in_its_time_when_each_document_is_slow(module, monkeypatc
             if "search" not in self.path:
                 return self.reply(landing())
             page = {"type": "FeatureCollection", "features": [item(f"i{next(number)}")]}
-            return self.reply({**page, "links": links(f"/search?{next(number)}", rel="next")})
+            here = f"http://127.0.0.1:{self.server.server_port}"
+            return self.reply({**page, "links": links(f"{here}/search?{next(number)}", rel="next")})
 
     with (
         running(Handler) as url,
