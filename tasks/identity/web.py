@@ -111,9 +111,7 @@ def _answered(session: requests.Session, url: str, headers: Mapping[str, str], s
     target, verify = url, source.s3.checked_ca_bundle() or True
     for _ in range(REDIRECTS):
         said = _environment(target, verify)
-        answer = session.get(
-            target, headers=dict(headers), timeout=TIMEOUT_S, allow_redirects=False, **said
-        )
+        answer = session.get(target, headers=dict(headers), timeout=TIMEOUT_S, allow_redirects=False, **said)
         if not answer.is_redirect:
             return answer
         answer.close()

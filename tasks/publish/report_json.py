@@ -7,23 +7,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tilewright.tasks.block.floor import calibrate, floor_seconds
-from tilewright.tasks.block.observed import add_observed
 from tilewright.tasks.grid.area_mask import n_inside
 from tilewright.tasks.grid.areas import geometry_km2
 from tilewright.tasks.plan.identities import input_counts, input_warnings
 from tilewright.tasks.publish.class_areas import measure_areas
 from tilewright.tasks.publish.exactness import contradictions, exactness_json
+from tilewright.tasks.publish.scene_rows import scene_rows, step_rows
 from tilewright.tasks.report.picture import value_ends
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from datetime import datetime
 
     import numpy as np
 
     from tilewright.tasks.block.worker import Worker
-    from tilewright.tasks.compose.steps import StepPlan
-    from tilewright.tasks.plan.inputs import InputPlan
     from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.publish.class_areas import Areas
     from tilewright.tasks.publish.layers import WrittenLayer, WrittenLayers
@@ -79,7 +77,7 @@ def report_json(
         **_model(worker),
         **exactness,
         "layers": [_layer(layer, small[layer.spec.name], areas, n_requested=n_requested) for layer in written.layers],
-        "scenes": _scenes(plan, blocks),
+        "scenes": scene_rows(plan, blocks),
         "input_files": input_counts(plan),
         "failures": [failure for entry in blocks for failure in entry.failures],
         **({"outside_valid_for": list(plan.model.outside_valid_for)} if plan.model.outside_valid_for else {}),
@@ -255,70 +253,3 @@ def _layer(layer: WrittenLayer, small: np.ndarray, areas: Areas, *, n_requested:
             for entry in spec.classes
         ]
     return plain
-
-
-def _scenes(plan: Plan, blocks: list[BlockEntry]) -> list[dict[str, Any]]:
-    used = Counter(scene_id for entry in blocks for scene_id in entry.scenes)
-    rows: dict[str, dict[str, Any]] = {}
-    for planned in plan.inputs:
-        labels: dict[str, list[str]] = {}
-        for step in planned.steps:
-            for scene_id in step.scenes:
-                labels.setdefault(scene_id, []).append(step.label)
-        for scene in planned.scenes:
-            steps = labels.get(scene.id, [])
-            row = rows.setdefault(
-                scene.id,
-                {
-                    "id": scene.id,
-                    "collection": scene.collection,
-                    "datetime": scene.datetime.isoformat(),
-                    "cloud_cover": scene.cloud_cover,
-                    "baseline": scene.baseline,
-                    "state": scene.state,
-                    "state_reason": scene.state_reason,
-                    "used_in_blocks": used[scene.id],
-                    "steps": [],
-                },
-            )
-            row["steps"] = list(dict.fromkeys([*row["steps"], *steps]))
-    return sorted(rows.values(), key=lambda row: (row["datetime"], row["id"]))
-
-
-def step_rows(plan: Plan, blocks: Sequence[BlockEntry], *, n_inside: int) -> list[dict[str, Any]]:
-    """One row per step label: its period, the solar days that any input uses for it, each input's observations.
-
-    ``n_inside`` is the number of pixels of the model grid inside the area. Per input ``observed_percent`` is the
-    percentage of them with a valid observation, ``mean_observations`` the mean number of valid observations over all of
-    them. Both are None if a block comes from an older Tilewright, which did not count observations.
-    """
-    n_steps = {planned.name: len(planned.steps) for planned in plan.inputs}
-    counted = all({name: len(counts) for name, counts in entry.observed.items()} == n_steps for entry in blocks)
-    total = add_observed(entry.observed for entry in blocks) if counted else {}
-    rows: dict[str, dict[str, Any]] = {}
-    for planned in plan.inputs:
-        counts = total.get(planned.name) or (None,) * len(planned.steps)
-        for step, count in zip(planned.steps, counts, strict=True):
-            period = {"label": step.label, "start": step.start.isoformat(), "end": step.end.isoformat()}
-            row = rows.setdefault(step.label, {**period, "days": [], "inputs": []})
-            # The row's period is that of an input which has days in the step.
-            row.update(period if step.days else {})
-            row["days"] = sorted({*row["days"], *step.days})
-            row["inputs"].append(_observed(planned, step, count, n_inside=n_inside))
-    return list(rows.values())
-
-
-def _observed(planned: InputPlan, step: StepPlan, count: tuple[int, int] | None, *, n_inside: int) -> dict[str, Any]:
-    """The observations of one input in one step; ``count`` is (pixels with an observation, observations), or None."""
-    known = count is not None and n_inside > 0
-    n_pixels, n_observations = count or (0, 0)
-    return {
-        "name": planned.name,
-        "collections": sorted({scene.collection for scene in planned.scenes}),
-        "days": sorted(set(step.days)),
-        "passes": len(step.passes),
-        "lacking": [lacking.to_json() for lacking in planned.lacking_bands(step)],
-        "middle": step.middle.isoformat() if step.days else None,
-        "observed_percent": 100.0 * n_pixels / n_inside if known else None,
-        "mean_observations": n_observations / n_inside if known else None,
-    }

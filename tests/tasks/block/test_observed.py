@@ -25,7 +25,7 @@ from tilewright.tasks.block.observed import add_observed
 from tilewright.tasks.block.split import do_block_in_parts
 from tilewright.tasks.block.worker import WorkerSettings
 from tilewright.tasks.compose.mask_rule import MaskRule
-from tilewright.tasks.publish.report_json import step_rows
+from tilewright.tasks.publish.scene_rows import step_rows
 from tilewright.tasks.storage.ledger import BlockEntry, read_entries
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
