@@ -55,7 +55,8 @@ OTHER_RUN_NAMES = {"LockHeldError", "FencedError", "OutputChangedError"}
 again does not help, the whole run later does."""
 
 CHANGED_NAMES = {"ChangedInputError", "ChangedInputsError"}
-"""Names of the errors for inputs that were replaced meanwhile: another try would read the other file again."""
+"""Names of the errors for inputs that were replaced meanwhile: another try would read the other file again. Dask
+puts the name into the words where it cannot carry an error's causes."""
 
 IO_FAILURE_NAMES = {"ReadError", "StorageError", "SigningError", "StagingError"}
 """Names of our own I/O errors. Their message decides the class; without a known word they are transient."""
@@ -73,7 +74,10 @@ def classify(error: BaseException) -> ErrorClass:
         (ErrorClass.OUT_OF_MEMORY, any(isinstance(one, MemoryError) for one in chain) or _matches(MEMORY_WORDS, words)),
         (ErrorClass.LOST_WORKER, any(type(one).__name__ in LOST_WORKER_NAMES for one in chain)),
         (ErrorClass.BAD_REQUEST, isinstance(error, ValueError)),
-        (ErrorClass.CHANGED, any(type(one).__name__ in CHANGED_NAMES for one in chain)),
+        (
+            ErrorClass.CHANGED,
+            any(name in words or type(one).__name__ == name for one in chain for name in CHANGED_NAMES),
+        ),
         (ErrorClass.THROTTLED, _matches(THROTTLE_WORDS, words)),
         (ErrorClass.GONE, isinstance(error, FileNotFoundError) or _matches(GONE_WORDS, words)),
         (ErrorClass.TRANSIENT, any(map(_is_io_failure, chain)) or _matches(TRANSIENT_WORDS, words)),

@@ -256,6 +256,27 @@ def test_where_a_server_tells_nothing_it_is_said(small, place_of, tmp_path, kind
     assert_pixels(output, small.before)
 
 
+def test_workers_of_a_cluster_that_live_on_follow_the_plan_of_today(small, place_of, tmp_path):
+    distributed = pytest.importorskip("distributed", reason="the extra `flows` is not installed")
+    place, output = place_of("etag"), tmp_path / "out"
+    job = small.job(place, output)
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+
+        def run(*, update: bool = False, act: Callable[[], None] = stop) -> None:
+            options = RunOptions(runner=cluster.scheduler_address, workers=2, update=update)
+            run_job(job, options, listener=Hook(0 if act is stop else 2, act))
+
+        with pytest.raises(RuntimeError, match=r"\(changed\)|changed while"):
+            run(act=lambda: place.put(CHANGED, small.other))
+        run()
+        assert_pixels(output, small.after)
+        kept = stamps(output)
+        place.put(CHANGED, small.folder / CHANGED)
+        run(update=True)
+        assert_pixels(output, small.before)
+        assert redone(kept, output) == touched(output)
+
+
 def restored(place: Place, other: Path) -> None:
     """The other file under the name, of the same size, with the times of the first."""
     path = place.folder / CHANGED
