@@ -11,24 +11,24 @@ from typing import Any
 import pytest
 from shapely.geometry import shape
 
-from tests.adversary.test_inputs import (
+from tests.support.places import web_place
+from tests.support.replaced import (
     CHANGED,
     N_BLOCKS,
     Hook,
     Place,
     Small,
-    _job,
     assert_pixels,
     interrupt,
     ledger,
     place_of,
     redone,
     small,
+    small_job,
     stamps,
     stop,
     touched,
 )
-from tests.support.places import web_place
 from tests.support.worlds import area
 from tilewright.flows.job.job import Job, JobError
 from tilewright.flows.maintain.rerun import rerun_item
@@ -89,7 +89,7 @@ def catalog_job(small: Small, place: Place, output: Path, stated: dict[str, str]
     (folder / "catalog.json").write_text(json.dumps(catalog))
     bands = {band: {"asset": band, "unit": "reflectance"} for band in ("green", "nir")}
     source = {"href": str(folder / "catalog.json"), "bands": {"optics": bands}}
-    return _job(small.card, [], output, source=source, **changes)
+    return small_job(small.card, [], output, source=source, **changes)
 
 
 def _placed(path: Path) -> dict[str, Any]:
