@@ -46,6 +46,17 @@ def open_bucket(uri: str, options: Mapping[str, str]) -> Any:
     return from_url(uri, **settings)
 
 
+def put_by_copy(root: Any, key: str, content: bytes, *, draft: str, check: Callable[[], None]) -> None:
+    """Put an object by way of a draft, which a later owner removes; ``check`` is called between the two.
+
+    Raises FileNotFoundError where the draft is gone, and what ``check`` raises.
+    """
+    obstore.put(root, draft, content)
+    check()
+    obstore.copy(root, draft, key)
+    obstore.delete(root, draft)
+
+
 def unchanged(found: Mapping[str, Any] | None) -> Any:
     """The mode of a put that fails where an object is not as it was ``found`` (its metadata; None: there was none)."""
     if found is None:

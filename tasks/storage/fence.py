@@ -1,15 +1,19 @@
 """The fence of a run: each of its writes is refused once its output belongs to another run.
 
 On a folder the check and the write are one step (`guard.py`). On a bucket they are two requests, and between them a
-process may be stopped for any time. A plain put of a shard, an upload or a removal that it then sends does land: the
-run that took over verifies what it lists before it writes its Item. Small documents (ledger entries, records, Items)
-are put on the condition that nobody changed them since before the check, so that nothing that a later owner has written
-is replaced by an earlier one. A bucket that ignores such conditions has the check alone.
+process may be stopped for any time; for shards one look holds for a second. A plain put of a shard, an upload or a
+removal that it then sends does land: the run that took over verifies what it lists before it writes its Item. Small
+documents (ledger entries, records) are put on the condition that nobody changed them since before the check, so that
+nothing that a later owner has written is replaced by an earlier one. A bucket that ignores such conditions has the
+check alone. The Item, whose presence says that a product is complete, is put as a draft before the check and copied
+into place by the bucket after it: a later owner removes the draft before it looks at the product, and a late copy finds
+nothing to copy.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +22,7 @@ import obstore
 from tilewright.tasks.storage.errors import FencedError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -27,7 +32,20 @@ STATE_FOLDER = ".tilewright"
 LOCK = f"{STATE_FOLDER}/lock.json"
 """The object that names the owner of a product. It stays when a run ends, with the state `released`."""
 
+ITEM = "item.json"
+"""The object whose presence says that a product is complete."""
+
+DRAFTS = f"{STATE_FOLDER}/drafts"
+"""The prefix, in a bucket, of Items on their way; each acquisition removes those of the runs before it."""
+
 HELD, RELEASED = "held", "released"
+
+
+CHECK_SECONDS = 1.0
+"""Seconds for which a look at a bucket's lock holds for further shards: a request before each would be a third more."""
+
+CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""The clock of those seconds: it goes on while the process is stopped and, where there is such a clock, the machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +75,21 @@ class Fence:
         return mine and lock.get("state") == HELD
 
 
+class RecentCheck:
+    """A look at a bucket's lock that holds for a moment; ``check`` raises FencedError."""
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        self.check = check
+        self.checked_at = float("-inf")
+
+    def __call__(self) -> None:
+        """Look at the lock, unless that was done within the last second."""
+        began = time.clock_gettime(CLOCK)
+        if began - self.checked_at >= CHECK_SECONDS:
+            self.check()
+            self.checked_at = began
+
+
 def lock_fields(content: bytes | None) -> dict[str, Any]:
     """The fields of a lock; empty for no lock, and for one that is no JSON object."""
     try:
@@ -78,7 +111,8 @@ def _what_happened(content: bytes | None, fence: Fence) -> str:
 def check_folder(fence: Fence, folder: Path) -> None:
     """Check a folder's lock; the caller holds the guard. Raises FencedError."""
     try:
-        content = (folder / LOCK).read_bytes()
+        with open(f"{folder}/{LOCK}", "rb", buffering=0) as file:  # noqa: PTH123 -- for each write, and a Path is slow
+            content = file.read()
     except FileNotFoundError:
         content = None
     fence.check(content, str(folder))

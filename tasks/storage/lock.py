@@ -18,7 +18,7 @@ from obstore.exceptions import AlreadyExistsError, PreconditionError
 
 from tilewright.tasks.storage.bucket import unchanged
 from tilewright.tasks.storage.errors import FencedError, StorageError, is_unsupported
-from tilewright.tasks.storage.fence import HELD, LOCK, RELEASED, Fence, lock_fields
+from tilewright.tasks.storage.fence import DRAFTS, HELD, LOCK, RELEASED, Fence, lock_fields
 from tilewright.tasks.storage.guard import now_of, swap_file
 from tilewright.tasks.storage.storage import STATE_FOLDER, json_bytes
 
@@ -161,6 +161,7 @@ def take_lock(storage: Storage, seen: SeenLock, owner: Owner) -> Fence | None:
         fence = replace(fence, conditional=conditional)
         if not fence.owns(look_at_lock(storage).content):
             return None
+        storage.delete(list(storage.keys(DRAFTS)))
     replace(storage, fence=fence).write_json(GENERATION, fence.generation)
     return fence
 

@@ -17,9 +17,9 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import LocalStore
 
 from tilewright.catalogs.hrefs import json_without_secrets
-from tilewright.tasks.storage.bucket import CA_BUNDLE, open_bucket, unchanged, upload_file
+from tilewright.tasks.storage.bucket import CA_BUNDLE, open_bucket, put_by_copy, unchanged, upload_file
 from tilewright.tasks.storage.errors import StorageError, StoreError, call_with_retries, reason
-from tilewright.tasks.storage.fence import STATE_FOLDER, check_bucket, check_folder
+from tilewright.tasks.storage.fence import DRAFTS, ITEM, STATE_FOLDER, RecentCheck, check_bucket, check_folder
 from tilewright.tasks.storage.guard import STAGING, copy_file, guarded, place_file, put_file, remove_file, remove_folder
 
 if TYPE_CHECKING:
@@ -100,16 +100,16 @@ class Storage:
             with guarded(self.folder):
                 check_folder(self.fence, self.folder)
         elif self.fence is not None:
-            fence = self.fence
-            self.call_with_retries("look at the lock of", lambda: check_bucket(fence, self.root, self.uri))
+            self.call_with_retries("look at the lock of", partial(check_bucket, self.fence, self.root, self.uri))
 
     def write(self, key: str, content: bytes) -> None:
         """Put a whole object in place of any existing one; a reader gets the old or the new one."""
         if self.fence is None:
             self._put(key, content)
         elif self.folder is not None:
-            folder, fence = self.folder, self.fence
-            self.call_with_retries(f"write {key} to", lambda: put_file(folder, key, content, fence))
+            self.call_with_retries(f"write {key} to", partial(put_file, self.folder, key, content, self.fence))
+        elif key == ITEM:
+            self._put_item(key, content, self.fence)
         else:
             self._put_unchanged(key, content)
 
@@ -118,8 +118,8 @@ class Storage:
         if self.folder is None:
             self.write(key, content)
             return
-        folder, fence = self.folder, self.fence
-        self.call_with_retries(f"write {key} to", lambda: put_file(folder, key, content, fence, private=True))
+        put = partial(put_file, self.folder, key, content, self.fence, private=True)
+        self.call_with_retries(f"write {key} to", put)
 
     def write_json(self, key: str, plain: object) -> None:
         """Put a value as JSON in place of any existing object."""
@@ -129,8 +129,8 @@ class Storage:
         """True if the value was put as JSON; False, and nothing written, if the object exists (conditional put)."""
         content = json_bytes(plain)
         if self.fence is not None and self.folder is not None:
-            folder, fence = self.folder, self.fence
-            return self.call_with_retries(f"write {key} to", lambda: put_file(folder, key, content, fence, create=True))
+            put = partial(put_file, self.folder, key, content, self.fence, create=True)
+            return self.call_with_retries(f"write {key} to", put)
         if self.fence is not None and not self.fence.conditional:
             if absent := self._head(key) is None:
                 self._put_unchanged(key, content)
@@ -147,8 +147,7 @@ class Storage:
         if self.fence is None:
             self._put(key, path)
         elif self.folder is not None:
-            folder, fence = self.folder, self.fence
-            self.call_with_retries(f"write {key} to", lambda: copy_file(folder, key, path, fence))
+            self.call_with_retries(f"write {key} to", partial(copy_file, self.folder, key, path, self.fence))
         else:
             self.call_with_retries(f"write {key} to", lambda: upload_file(self.root, key, path, check=self.check_fence))
 
@@ -157,11 +156,18 @@ class Storage:
         if self.folder is None or self.folder.stat().st_dev != path.stat().st_dev:
             self.upload(key, path)
             return
-        folder, fence = self.folder, self.fence
-        if fence is None:
-            self.call_with_retries(f"write {key} to", lambda: path.replace(folder / key))
-        else:
-            self.call_with_retries(f"write {key} to", lambda: place_file(folder, key, path, fence))
+        # Without a fence a file is moved all the same, under the guard alone.
+        self.call_with_retries(f"write {key} to", partial(place_file, self.folder, key, path, self.fence))
+
+    def _put_item(self, key: str, content: bytes, fence: Fence) -> None:
+        """Put the Item in a bucket, unless another run acquired the lock by then."""
+        draft = f"{DRAFTS}/{fence.run}.json"
+        put = partial(put_by_copy, self.root, key, content, draft=draft, check=self.check_fence)
+        try:
+            self.call_with_retries(f"write {key} to", put)
+        except FileNotFoundError as error:
+            self.check_fence()
+            raise StorageError(f"Cannot write {key} to {self.uri}: {draft} was removed from outside.") from error
 
     def _put_unchanged(self, key: str, content: bytes) -> None:
         """Put an object in a bucket, unless somebody changed it after the fence was checked.
@@ -239,8 +245,7 @@ class Storage:
     def delete_below(self, prefix: str) -> None:
         """Remove every object below a prefix; on a bucket in as few requests as it allows."""
         if self.folder is not None and self.fence is not None:
-            folder, fence = self.folder, self.fence
-            self.call_with_retries(f"remove {prefix} from", lambda: remove_folder(folder, prefix, fence))
+            self.call_with_retries(f"remove {prefix} from", partial(remove_folder, self.folder, prefix, self.fence))
         elif self.folder is not None:
             shutil.rmtree(self.folder / prefix, ignore_errors=True)
         else:
@@ -265,7 +270,7 @@ class Storage:
             return store
         from tilewright.tasks.storage.fenced_zarr import FencedPlace, FencedStore  # noqa: PLC0415
 
-        place = FencedPlace(folder=self.folder, prefix=prefix, fence=self.fence, check=self.check_fence)
+        place = FencedPlace(folder=self.folder, prefix=prefix, fence=self.fence, check=RecentCheck(self.check_fence))
         return FencedStore(store, place)
 
 

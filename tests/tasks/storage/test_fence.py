@@ -18,13 +18,19 @@ import zarr
 from tests.support.fault_proxy import proxy_before
 from tests.support.output_places import open_place, owned, owner_of
 from tests.support.products import wait_until
-from tilewright.tasks.storage import bucket, guard
+from tilewright.tasks.storage import bucket, fence, guard
 from tilewright.tasks.storage.errors import FencedError, StorageError
-from tilewright.tasks.storage.fence import LOCK, Fence
+from tilewright.tasks.storage.fence import LOCK, Fence, RecentCheck
 from tilewright.tasks.storage.lock import release_lock
 from tilewright.tasks.storage.storage import open_storage
 
 LARGE = b"large" * 1_200_000  # of more than one part
+
+
+@pytest.fixture(autouse=True)
+def _looks(monkeypatch):
+    """Each shard's put looks at the lock, as if the last look were long ago."""
+    monkeypatch.setattr(fence, "CHECK_SECONDS", 0.0)
 
 
 @pytest.fixture(params=["folder", "bucket"])
@@ -222,13 +228,12 @@ def test_a_document_changed_by_a_later_owner_is_not_put_by_a_writer_who_slept_af
         mine.write("entry.json", b"first")
         direct = open_storage(storage.uri, options={**storage.options, "endpoint": moto})
         for key in ("item.json", "entry.json", "new.json"):
-            holder = direct
 
-            def sleep(method, path, key=key, holder=holder):
+            def sleep(method, path, key=key):
                 # At the put, after the check: the run sleeps here, and another takes over and writes.
                 if method == "PUT" and path.endswith(key):
                     proxy.before = lambda _method, _path: None
-                    owned(holder, "two").write(key, b"later")
+                    owned(direct, "two").write(key, b"later")
 
             proxy.before = sleep
             with pytest.raises(FencedError, match="taken over"):
@@ -254,3 +259,47 @@ def test_an_upload_in_parts_is_not_completed_for_a_run_that_lost_its_output(moto
         with pytest.raises(FencedError, match="taken over"):
             mine.upload("class.tif", _file(tmp_path, 3 * LARGE))
         assert storage.read("class.tif") == b"first"
+
+
+@pytest.mark.parametrize("conditions", ["kept", "dropped"])
+def test_no_item_comes_early_from_a_writer_who_slept_after_the_check(moto, tmp_path, monkeypatch, conditions):
+    with proxy_before(moto) as proxy:
+        proxy.conditions = conditions
+        storage = open_place("bucket", tmp_path, monkeypatch, proxy.url)
+        mine = owned(storage)
+        mine.write("item.json", b"first")
+        assert (storage.read("item.json"), list(storage.keys(".tilewright/drafts"))) == (b"first", [])
+        direct = open_storage(storage.uri, options={**storage.options, "endpoint": moto})
+
+        def sleep(method, path):
+            # The successor removes the Item, works on, and has not written its own yet when the first one wakes.
+            if method == "PUT" and path.endswith("/item.json"):
+                proxy.before = lambda _method, _path: None
+                owned(direct, "two").delete(["item.json"])
+
+        proxy.before = sleep
+        with pytest.raises(FencedError, match="taken over"):
+            mine.write("item.json", b"late")
+        assert storage.read("item.json") is None
+
+
+def test_a_look_holds_for_further_shards_for_a_second_and_never_a_failed_one(monkeypatch):
+    now, looks = [100.0], []
+    monkeypatch.setattr(fence, "CHECK_SECONDS", 1.0)
+    monkeypatch.setattr(fence.time, "clock_gettime", lambda _: now[0])
+
+    def look():
+        looks.append(now[0])
+        if len(looks) == 3:
+            raise FencedError("taken over")
+
+    check = RecentCheck(look)
+    for moment in (100.0, 100.5, 100.99, 101.0, 101.5):
+        now[0] = moment
+        check()
+    assert looks == [100.0, 101.0]
+    now[0] = 500.0  # the process slept
+    with pytest.raises(FencedError):
+        check()
+    check()
+    assert looks == [100.0, 101.0, 500.0, 500.0], "a look that failed holds for nothing"
