@@ -87,7 +87,7 @@ def layers_from_scores(spec: OutputSpec, planes: NDArray[Any]) -> dict[str, NDAr
     card's. Planes behind the scores are `spec.measures`.
     """
     if spec.layered:
-        return {layer.name: planes[i] for i, layer in enumerate(spec.layer_specs())}
+        return {layer.name: _finite(planes[i]) for i, layer in enumerate(spec.layer_specs())}
     planes, measured = (planes[: -spec.n_measured], planes[-spec.n_measured :]) if spec.n_measured else (planes, None)
     if not spec.classes:
         return _values(spec, planes, measured)
@@ -107,8 +107,7 @@ def layers_from_scores(spec: OutputSpec, planes: NDArray[Any]) -> dict[str, NDAr
 def _values(
     spec: OutputSpec, planes: NDArray[np.float32], measured: NDArray[np.float32] | None
 ) -> dict[str, NDArray[Any]]:
-    if np.isinf(planes).any():
-        planes = np.where(np.isinf(planes), np.float32(np.nan), planes)
+    planes = _finite(planes)
     if spec.valid_range is not None:
         low, high = (np.float32(limit) for limit in spec.valid_range)
         if spec.outside == "clip":
@@ -117,6 +116,13 @@ def _values(
             planes = np.where((planes >= low) & (planes <= high), planes, np.float32(np.nan))
     stacked = planes if measured is None else np.concatenate([planes, measured])
     return {layer.name: stacked[i].astype(np.float32, copy=False) for i, layer in enumerate(spec.layer_specs())}
+
+
+def _finite(planes: NDArray[Any]) -> NDArray[Any]:
+    """The planes with NaN for infinity; bytes as they are."""
+    if planes.dtype.kind != "f" or not np.isinf(planes).any():
+        return planes
+    return np.where(np.isinf(planes), planes.dtype.type(np.nan), planes)
 
 
 def _label_map(spec: OutputSpec, labels: NDArray[np.float32]) -> NDArray[np.uint8]:

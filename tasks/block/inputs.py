@@ -178,7 +178,7 @@ def _composite_step(
         counted = count_passes(stack[:1] if alike else stack)[inner]
         # Passes that together give no value are no observation: those without a band where one pass is taken for all
         # bands, and power without a logarithm.
-        counts[top:bottom] = np.where(np.isnan(reduced).any(axis=0), 0, counted)
+        counts[top:bottom] = np.where(np.isfinite(reduced).all(axis=0), counted, 0)
 
 
 def _read_stack(

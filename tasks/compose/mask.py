@@ -24,8 +24,9 @@ def dropped_pixels(quality: Mapping[str, Pixels], *, rule: MaskRule, resolution:
     """True where the rule drops a pixel, (..., y, x) bool; `quality` holds the rule's bands on pixels of `resolution`.
 
     Classes and bits are stored integers, all other bands physical values. Dropped are clouds and shadows, the pixels
-    within `rule.dilation` of them, and pixels that the rule cannot judge because a band is missing there; these are not
-    dilated. Only for kind "values" a missing number is judged like any other: many masks call their class 0 nodata.
+    within `rule.dilation` of them, and pixels that the rule cannot judge because a band is missing there, or a class or
+    its bits are no whole number; these are not dilated. Only for kind "values" a missing number is judged like any
+    other: many masks call their class 0 nodata.
     """
     bands = [quality[name] for name in rule.bands]
     if rule.kind == "rule":
@@ -35,13 +36,13 @@ def dropped_pixels(quality: Mapping[str, Pixels], *, rule: MaskRule, resolution:
     if rule.kind == "bits":
         bits = sum(1 << bit for bit in rule.drop)
         found = _looked_up(bands[0], lambda numbers: (numbers.astype(np.uint64) & np.uint64(bits)) != 0)
-        return _grown(found, bands[0].missing, rule=rule, resolution=resolution)
+        return _grown(found, bands[0].missing | ~_whole(bands[0]), rule=rule, resolution=resolution)
     undilated = NOT_CLOUD if rule.kind == "scl" else frozenset({0})
     clouds = [value for value in rule.drop if value not in undilated]
     others = [value for value in rule.drop if value in undilated]
     found = _looked_up(bands[0], lambda numbers: np.isin(numbers, clouds))
     unjudged = _looked_up(bands[0], lambda numbers: np.isin(numbers, others)) if others else np.zeros_like(found)
-    unjudged = unjudged | (bands[0].missing if rule.kind == "scl" else _unstored(bands[0]))
+    unjudged = unjudged | (bands[0].missing if rule.kind == "scl" else _unstored(bands[0])) | ~_whole(bands[0])
     return _grown(found, unjudged, rule=rule, resolution=resolution)
 
 
@@ -57,13 +58,21 @@ def _looked_up(pixels: Pixels, holds: Callable[[np.ndarray], np.ndarray]) -> np.
     """True where a condition on stored integers holds; never where a number is no integer."""
     values = pixels.values
     if values.dtype.kind == "f":
-        known = np.isfinite(values)
+        known = _whole(pixels)
         return holds(np.where(known, values, 0).astype(np.int64)) & known
     if values.dtype.itemsize > TABLE_BYTES:
         return holds(values)
     unsigned = np.dtype(f"u{values.dtype.itemsize}")
     numbers = np.arange(2 ** (8 * values.dtype.itemsize), dtype=unsigned).view(values.dtype)
     return np.asarray(holds(numbers)[values.view(unsigned)])
+
+
+def _whole(pixels: Pixels) -> np.ndarray:
+    """True where a number is a whole one: between two classes there is none."""
+    values = pixels.values
+    if values.dtype.kind != "f":
+        return np.ones(values.shape, dtype=bool)
+    return np.asarray(np.isfinite(values) & (values == np.rint(values)))
 
 
 def _unstored(pixels: Pixels) -> np.ndarray:

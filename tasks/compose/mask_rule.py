@@ -8,12 +8,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from tilewright.models.spec.expression import Expression, parse_expression
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    import numpy as np
 
 
 SCL_DROPPED = (0, 1, 3, 8, 9, 10)
@@ -98,10 +98,10 @@ class Condition:
     comparison: str
 
     def __call__(self, bands: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """(true, unknown) per pixel, bool, in the shape of the bands; unknown where the difference is NaN."""
+        """(true, unknown) per pixel, bool, in the shape of the bands; unknown where a side is NaN or infinite."""
         value = self.difference(bands)
-        unknown: np.ndarray = value != value  # noqa: PLR0124 - NaN alone differs from itself
-        return _OPERATORS[self.comparison](value, 0), unknown
+        unknown = ~np.isfinite(value)
+        return _OPERATORS[self.comparison](value, 0) & ~unknown, unknown
 
 
 def parse_condition(text: str, *, field: str) -> Condition:

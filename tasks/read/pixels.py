@@ -124,6 +124,11 @@ class Conversion:
     scale: float
     offset: float
 
+    def fits(self, dtype: np.dtype) -> bool:
+        """True if no finite stored number of the type becomes infinite in float32."""
+        largest = float(np.finfo(dtype).max) if dtype.kind == "f" else float(np.iinfo(dtype).max)
+        return largest * abs(self.scale) + abs(self.offset) <= float(np.finfo(np.float32).max)
+
     def apply(self, stored: np.ndarray) -> np.ndarray:
         """Physical values, float64, of the same shape.
 
@@ -140,7 +145,10 @@ class Conversion:
 
 
 def to_physical(pixels: Pixels, conversion: Conversion, *, out: np.ndarray | None = None) -> np.ndarray:
-    """Physical values (y, x) float32, NaN = missing; written to `out` if given, which is then returned."""
+    """Physical values (y, x) float32, NaN = missing; written to `out` if given, which is then returned.
+
+    A value beyond the largest float32 is missing.
+    """
     values = pixels.values
     physical = np.empty(values.shape, dtype=np.float32) if out is None else out
     if values.dtype.kind in "iu" and values.dtype.itemsize * 8 <= TABLE_BITS:
@@ -149,8 +157,11 @@ def to_physical(pixels: Pixels, conversion: Conversion, *, out: np.ndarray | Non
         if pixels.valid is not None:
             physical[~pixels.valid] = np.nan
         return physical
-    physical[...] = conversion.apply(values)
+    with np.errstate(over="ignore"):
+        physical[...] = conversion.apply(values)
     physical[pixels.missing] = np.nan
+    if not conversion.fits(values.dtype):
+        physical[np.isinf(physical)] = np.nan
     return physical
 
 
@@ -168,7 +179,9 @@ def _table(dtype: str, nodata: float | None, conversion: Conversion) -> np.ndarr
     """Physical value of every stored number, float32, indexed by its bits read as unsigned."""
     bits = np.arange(2 ** (np.dtype(dtype).itemsize * 8), dtype=f"u{np.dtype(dtype).itemsize}")
     stored = bits.view(np.dtype(dtype))
-    table = conversion.apply(stored).astype(np.float32)
+    with np.errstate(over="ignore"):
+        table = conversion.apply(stored).astype(np.float32)
+    table[np.isinf(table)] = np.nan
     if nodata is not None:
         table[stored == nodata] = np.nan
     return table
@@ -182,8 +195,10 @@ def to_db(power: np.ndarray) -> np.ndarray:
 
 
 def to_linear(decibels: np.ndarray) -> np.ndarray:
-    """10 ** (dB / 10), float32 of the same shape, NaN where missing."""
-    power: np.ndarray = (10.0 ** (decibels.astype(np.float64) / 10.0)).astype(np.float32)
+    """10 ** (dB / 10), float32 of the same shape, NaN where missing or beyond the largest float32."""
+    with np.errstate(over="ignore"):
+        power: np.ndarray = (10.0 ** (decibels.astype(np.float64) / 10.0)).astype(np.float32)
+    power[np.isinf(power)] = np.nan
     return power
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,9 +17,13 @@ from rio_cogeo.cogeo import cog_translate
 from rio_cogeo.profiles import cog_profiles
 
 from tests.support.scenes import asset_of, grid
+from tilewright.models.transforms.postprocess import layers_from_scores
+from tilewright.tasks.compose.mask import dropped_pixels
+from tilewright.tasks.compose.mask_rule import MaskRule
 from tilewright.tasks.read.access import Reading
 from tilewright.tasks.read.counters import ReadStats
 from tilewright.tasks.read.header import OVERVIEW_OFFSET
+from tilewright.tasks.read.pixels import Conversion, Pixels, convert_unit, to_physical
 from tilewright.tasks.read.reader import close_files, read_asset
 
 STEP = 16
@@ -169,3 +175,74 @@ def test_overviews_that_lie_where_gdal_reads_them_are_read(tmp_path, writer, siz
 def test_overviews_of_any_writer_are_read_where_its_pixels_fill_the_file(tmp_path, cut):
     path = by_others(cut)(tmp_path, 1024)
     assert offset(path, 1024, 16)[1] < offset(plain(tmp_path / "b.tif", ramp(1024)), 1024, 16)[1] / 64
+
+
+INFINITE = {
+    "infinity in a file of floats": (np.float32, [np.inf, -np.inf, np.nan, 1.0], 1.0, 0.0),
+    "doubles beyond float32": (np.float64, [1e39, -1e300, np.inf, 1.0], 1.0, 0.0),
+    "a scale that makes it infinite": (np.float32, [3e38, -3e38, np.nan, 0.1], 10.0, 0.0),
+    "an offset that makes it infinite": (np.float32, [3e38, 3e38, 3e38, -3e38 + 0.0], 1.0, 3e38),
+    "whole numbers and a vast scale": (np.int32, [2**31 - 1, -(2**31), 2**30, 0], 1e30, 1.0),
+    "bytes and a vast scale": (np.uint8, [255, 200, 100, 1], 1e37, 1.0),
+}
+
+
+@pytest.mark.parametrize("name", INFINITE)
+@pytest.mark.parametrize("resampling", ["nearest", "bilinear", "average"])
+def test_what_is_infinite_is_missing(tmp_path, name, resampling):
+    dtype, numbers, scale, shift = INFINITE[name]
+    path = plain(tmp_path / "a.tif", np.repeat(np.array([numbers], dtype), 4, axis=0))
+    asset = asset_of(path, unit="1")
+    pixels = read_asset(asset, grid(4, 4), resampling=resampling, reading=Reading(), sign=lambda: asset.href)
+    with np.errstate(over="ignore"):
+        values = to_physical(pixels, Conversion(scale=scale, offset=shift))
+    assert np.isnan(values[:, :3]).all(), values
+    assert np.isfinite(values[:, 3]).all(), values
+
+
+@pytest.mark.parametrize("decibels", [385.4, 400.0, 5000.0, np.inf, np.nan])
+def test_power_that_no_float_holds_is_missing(decibels):
+    assert np.isnan(convert_unit(np.array([decibels], np.float32), source="db", target="linear")).all()
+
+
+@pytest.mark.parametrize("power", [0.0, -1.0, np.nan])
+def test_power_without_a_logarithm_is_missing(power):
+    assert np.isnan(convert_unit(np.array([power], np.float32), source="linear", target="db")).all()
+
+
+CLASSES = {
+    "scl": MaskRule(kind="scl", drop=(8, 9)),
+    "values": MaskRule(kind="values", band="scl", drop=(8,)),
+    "bits": MaskRule(kind="bits", band="scl", drop=(3,)),
+}
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+@pytest.mark.parametrize("number", [7.5, 8.4, 3.999, np.inf, -np.inf, np.nan])
+def test_a_class_that_is_no_whole_number_is_judged_by_none(kind, number):
+    values = np.array([[number, 4.0, 8.0]], np.float32)
+    quality = {"scl": Pixels(values=values, nodata=None, valid=None)}
+    assert dropped_pixels(quality, rule=CLASSES[kind], resolution=10).tolist() == [[True, False, True]]
+
+
+@pytest.mark.parametrize("condition", ["blue / red > 1", "blue / red < 1", "log(red) > 1", "red ** -40 > 1"])
+def test_a_condition_that_is_infinite_is_undefined(condition):
+    bands = {
+        name: Pixels(values=np.array([[value]], np.float32), nodata=None, valid=None)
+        for name, value in {"blue": 1.0, "red": 0.0}.items()
+    }
+    rule = MaskRule(kind="rule", conditions=(condition,), dilation=30)
+    padded = {name: replace(each, values=np.pad(each.values, 3, constant_values=0.5)) for name, each in bands.items()}
+    found = dropped_pixels({name: padded[name] for name in rule.bands}, rule=rule, resolution=10)
+    assert found[3, 3]
+    assert found[3, 4] == ("red **" in condition), "what is undefined is not dilated"
+
+
+@pytest.mark.parametrize("number", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_layers_that_a_graph_gives_hold_no_infinity(number, dtype):
+    planes = np.array([[[1.0, number]]], dtype)
+    spec = SimpleNamespace(layered=True, layer_specs=lambda: [SimpleNamespace(name="value")])
+    found = layers_from_scores(spec, planes)["value"]
+    assert found[0, 0] == 1
+    assert np.isnan(found[0, 1])
