@@ -27,7 +27,7 @@ REPEAT_SECONDS = 0.05
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 """The signals that ask for an end, beside Ctrl-C: of Kubernetes and batch systems, and of a terminal that closes."""
 
-_last_acts: list[Callable[[], None]] = []
+_last_acts: list[Callable[[], object]] = []
 
 
 class EndedError(KeyboardInterrupt):
@@ -39,7 +39,7 @@ class EndedError(KeyboardInterrupt):
 
 
 @contextmanager
-def last_act(act: Callable[[], None]) -> Iterator[None]:
+def last_act(act: Callable[[], object]) -> Iterator[None]:
     """Has ``act`` done if the process is ended in this context because it did not unwind within the grace."""
     _last_acts.append(act)
     try:

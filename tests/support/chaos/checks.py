@@ -24,10 +24,10 @@ OF_THE_RUN = {
 OF_THE_PAGE = {"report.html", "progress.json"}
 """Files that tell of times all over: they must be there, and whole."""
 
-MUST_NOT_REMAIN = re.compile(r"#\d+$|^\.tilewright/(staging|blocks)/|/\.taking$|lock\.json$")
+MUST_NOT_REMAIN = re.compile(r"#\d+$|^\.tilewright/(staging|blocks\.zarr)/")
 """What a finished run and `clean` leave nothing of."""
 
-EXIT_CODES = {0, 1, 2, 130, 143}
+EXIT_CODES = {0, 1, 2, 75, 129, 130, 143}
 """The documented exit codes; a signal that cannot be caught gives a negative one."""
 
 TAKEN = "tilewright: "
@@ -102,6 +102,15 @@ def shard_keys(name: str, reference: Reference) -> list[str]:
     row, col = map(int, name.split("_"))
     layers = sorted({key.split("/")[1] for key in reference.facts if re.match(r"data\.zarr/[^/]+/c/\d+/\d+$", key)})
     return [f"{STATE}blocks.zarr/{layer}/c/{row - top}/{col - left}" for layer in layers]
+
+
+def lock_holder(objects: Mapping[str, bytes]) -> int | None:
+    """The process that holds the lock; None if none does."""
+    try:
+        plain = json.loads(objects.get(f"{STATE}lock.json", b""))
+    except ValueError:
+        return None
+    return None if plain.get("state") == "released" else int(plain["pid"])
 
 
 def leftovers(objects: Mapping[str, bytes]) -> list[str]:

@@ -125,6 +125,11 @@ class Lane:
                 return
 
 
+def cut_quota(shares: Mapping[str, float], number: int) -> dict[str, int]:
+    """How often each kind is to happen of so many disturbances in all, at least once."""
+    return {kind: max(1, round(share * number)) for kind, share in shares.items()}
+
+
 def make_jobs(folder: Path, forks: Forks) -> Jobs:
     """The two jobs and their undisturbed products."""
     from tests.support.products import write_job

@@ -80,12 +80,13 @@ class ChaosProxy(FaultProxy):
         self.puts: dict[str, int] = {}
         self.changes = 0
         self.victim: tuple[int, int, bool] | None = None
+        self.before, self.after = self._before, self._after
 
     def arm(self, pid: int, number: int, *, after: bool) -> None:
         """Kill the process at that change of its, counted from now."""
         self.changes, self.victim = 0, (pid, number, after)
 
-    def before(self, method: str, path: str) -> None:
+    def _before(self, method: str, path: str) -> None:
         """Called before a request is passed on."""
         if method not in {"GET", "HEAD"}:
             with self.lock:
@@ -93,7 +94,7 @@ class ChaosProxy(FaultProxy):
                 number = self.changes
             self._kill(number, after=False)
 
-    def after(self, method: str, path: str, status: int) -> None:
+    def _after(self, method: str, path: str, status: int) -> None:
         """Called when the server has answered and the client has not heard of it."""
         if method == "PUT" and status < 300:
             key = unquote(path.partition("?")[0])

@@ -38,7 +38,7 @@ PRELOADED = (
 )
 """All that a run imports. None of these starts a thread when it is imported, so that the process may fork."""
 
-LOCK_SECONDS = 1.0
+LOCK_SECONDS = 1.5
 """The age at which a lock is taken over in these runs."""
 
 SHORT_PAUSES = (0.02, 0.05, 0.2)
@@ -153,18 +153,19 @@ def _live(launch: Launch, log: str, picture_size: int) -> None:
 
 
 def _be_quick(picture_size: int) -> None:
-    """Small pictures, short waits between tries, a short-lived lock."""
+    """Small pictures, short waits between tries, a lock that is stale soon."""
     import_module("tilewright.tasks.publish.publish").PICTURE_SIZE = picture_size
     import_module("tilewright.tasks.storage.errors").RETRY_PAUSES = SHORT_PAUSES
-    import_module("tilewright.tasks.storage.storage").RETRIES["backoff"]["init_backoff"] /= 20
-    import_module("tilewright.tasks.storage.lock").LOCK_SECONDS = LOCK_SECONDS
-    outer = import_module("tilewright.flows.run.output_lock")
-    outer.lock_output.__wrapped__.__kwdefaults__["heartbeat_seconds"] = LOCK_SECONDS / 5
+    import_module("tilewright.tasks.storage.bucket").RETRIES["backoff"]["init_backoff"] /= 20
+    os.environ["TILEWRIGHT_LOCK_SECONDS"] = str(LOCK_SECONDS)
+    for name in ("tilewright.tasks.storage.lock", "tilewright.flows.environment"):
+        import_module(name).SHORTEST_LOCK = LOCK_SECONDS
+    import_module("tilewright.tasks.storage.guard").WAIT_SECONDS = 3 * LOCK_SECONDS
 
 
 def _be_on(host: str) -> None:
     """Take this process for one of another machine."""
-    for name in ("tilewright.flows.machine", "tilewright.flows.run.output_lock"):
+    for name in ("tilewright.flows.machine", "tilewright.flows.run.lock_wait"):
         import_module(name).HOST = host
 
 
