@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 import resource
@@ -55,6 +56,15 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Within:
+    """The first call of a function, by module and name, at which the process gets a signal."""
+
+    module: str
+    name: str
+    signal: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
     """The words of a command and how its process differs from others.
 
@@ -66,6 +76,7 @@ class Launch:
     env: Mapping[str, str] = field(default_factory=dict)
     host: str | None = None
     at: Moment | None = None
+    within: Within | None = None
     ahead: float = 0.0
     file_limit: int | None = None
 
@@ -149,6 +160,8 @@ def _live(launch: Launch, log: str, picture_size: int) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (launch.file_limit, resource.RLIM_INFINITY))
     if launch.at is not None:
         signal_at(launch.at)
+    if launch.within is not None:
+        _signal_within(launch.within)
     import_module("tilewright.flows.cli.main").app(list(launch.words), prog_name="tilewright")
 
 
@@ -173,6 +186,19 @@ def _be_ahead(seconds: float) -> None:
     """Set this process's clock ahead."""
     told = time.time
     time.time = lambda: told() + seconds
+
+
+def _signal_within(within: Within) -> None:
+    module, once = import_module(within.module), count(1)
+    real = getattr(module, within.name)
+
+    @functools.wraps(real)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if next(once) == 1:
+            os.kill(os.getpid(), within.signal)
+        return real(*args, **kwargs)
+
+    setattr(module, within.name, call)
 
 
 class _Counted:
