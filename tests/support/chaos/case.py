@@ -34,12 +34,16 @@ class Violation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A command on the product and the product it must end with; ``others`` may be listed until then."""
+    """A command on the product and the product it must end with; ``others`` may be listed until then.
+
+    One that ``restarts`` throws away what stands whenever it is called.
+    """
 
     job: Path
     reference: Reference
     options: tuple[str, ...] = ()
     others: tuple[Reference, ...] = ()
+    restarts: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -107,7 +111,7 @@ class Case:
             self.finished = not ours
             if ours and all(differences(objects, other) for other in step.others):
                 self.note(kind, f"the Item is there, the product is not whole: {', '.join(ours[:6])}")
-        now = standing(objects, step.reference)
+        now = {} if step.restarts else standing(objects, step.reference)
         for name, (entry, shards) in self.kept.items():
             if now.get(name) != entry:
                 self.note(kind, f"block {name} stood and was {'done again' if name in now else 'lost'}")

@@ -40,7 +40,7 @@ class Jobs:
         if chance.random() < 0.6:
             steps.append(Step(job=self.second, reference=two, options=("--update",), others=(one,)))
             if chance.random() < 0.4:
-                steps.append(Step(job=self.first, reference=one, options=("--replace",), others=(two,)))
+                steps.append(Step(job=self.first, reference=one, options=("--replace",), others=(two,), restarts=True))
         return steps
 
 
