@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from tilewright.catalogs.hrefs import display_href
 from tilewright.catalogs.publish.push import PushError, check_transactions, push_item
 from tilewright.flows.environment import STAC_TOKEN, stac_token, storage_options
-from tilewright.tasks.publish.part_items import part_item_names
+from tilewright.tasks.inventory.finished import part_item_names
 from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.storage import REMOTE, open_storage
 

@@ -1,5 +1,5 @@
 """One layer of a store as a Cloud-Optimized GeoTIFF, or several under a VRT.
 
 Reading order: spec, cog_file, write, staging, overviews, statistics, sidecar, parts, vrt.
-It may import zarr, storage, grid.
+It may import zarr, inventory, storage, grid.
 """

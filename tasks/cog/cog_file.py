@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import rasterio
 
+from tilewright.tasks.cog.sidecar import sidecar_bytes
 from tilewright.tasks.cog.statistics import Statistics
 from tilewright.tasks.cog.write import ENCODINGS, CogFacts, file_multihash, write_cog
+from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.storage.ledger import json_digest
 from tilewright.tasks.storage.storage import STATE_FOLDER, staging_folder
 from tilewright.tasks.zarr.store import LayerRows
@@ -63,13 +65,27 @@ class CogFile:
         )
 
 
-def ensure_cog(storage: Storage, store: ProductStore, wanted: CogFile, *, threads: int) -> CogFacts:
-    """The facts of the COG in storage, which is written and uploaded unless a valid one exists.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadedCog:
+    """A COG as it was uploaded: its facts, the ``key`` of all that determines its bytes, and its tag there.
+
+    ``recorded``: a later run may keep it.
+    """
+
+    facts: CogFacts
+    key: str
+    etag: str | None
+    recorded: bool
+
+
+def ensure_cog(storage: Storage, store: ProductStore, wanted: CogFile, *, threads: int) -> UploadedCog:
+    """The COG in storage, which is written and uploaded unless a valid one is recorded.
+
+    It is recorded by `write_record`, once the blocks that it was made of are known to be those of the ledger.
 
     Raises CogError, ReadBackError or StorageError, which name the layer.
     """
-    key = wanted.key
-    existing = read_record(storage, wanted.name, key=key)
+    existing = read_record(storage, wanted)
     if existing is not None:
         return existing
     layer = LayerRows(store=store, name=wanted.spec.name, box=wanted.box)
@@ -87,15 +103,15 @@ def ensure_cog(storage: Storage, store: ProductStore, wanted: CogFile, *, thread
         storage.move_file(wanted.name, facts.path)
         if facts.sidecar is not None:
             storage.move_file(facts.sidecar.name, facts.sidecar)
-    write_record(storage, facts, key=key)
-    return facts
+    return UploadedCog(facts=facts, key=wanted.key, etag=storage.etag(wanted.name), recorded=False)
 
 
-def write_record(storage: Storage, facts: CogFacts, *, key: str) -> None:
-    """Record the facts of an uploaded COG under ``key``, the digest of everything that determines its bytes."""
+def write_record(storage: Storage, uploaded: UploadedCog) -> None:
+    """Record an uploaded COG, so that later runs keep it."""
+    facts = uploaded.facts
     plain = {
-        "key": key,
-        "etag": storage.etag(facts.path.name),
+        "key": uploaded.key,
+        "etag": uploaded.etag,
         "size": facts.size,
         "checksum": facts.checksum,
         "statistics": None if facts.statistics is None else asdict(facts.statistics),
@@ -109,24 +125,36 @@ def write_record(storage: Storage, facts: CogFacts, *, key: str) -> None:
     storage.write_json(_record_key(facts.path.name), plain)
 
 
-def read_record(storage: Storage, name: str, *, key: str) -> CogFacts | None:
-    """The facts of the existing COG with the same ``key``; None if there is none, or it has changed since its upload.
+def read_record(storage: Storage, wanted: CogFile) -> UploadedCog | None:
+    """The recorded COG with the wanted key; None if there is none, or it or its sidecar has changed since its upload.
 
     A local file is compared by its checksum, an object in a bucket by the tag that it had after its upload.
     """
-    plain = storage.read_json(_record_key(name))
-    if not isinstance(plain, dict) or plain.get("key") != key:
+    plain = read_object(storage, _record_key(wanted.name))
+    if plain is None or plain.get("key") != wanted.key:
         return None
     try:
-        facts = _facts(name, plain)
-    except (KeyError, TypeError, ValueError):
+        facts = _facts(wanted.name, plain)
+    except (KeyError, TypeError, ValueError, AttributeError):
         return None
-    return facts if _is_unchanged(storage, facts, plain.get("etag")) else None
+    etag = plain.get("etag")
+    known = UploadedCog(facts=facts, key=wanted.key, etag=etag if isinstance(etag, str) else None, recorded=True)
+    return known if is_unchanged(storage, known, wanted.spec) else None
 
 
-def remove_cogs(storage: Storage, names: list[str]) -> None:
-    """Remove COGs with their sidecars and records."""
-    storage.delete([key for name in names for key in (_record_key(name), name, f"{name}.aux.xml")])
+def is_unchanged(storage: Storage, uploaded: UploadedCog, spec: CogSpec, *, tag: str | None = None) -> bool:
+    """True if a COG and its sidecar are in storage as they were uploaded.
+
+    ``tag`` is that of an object in a bucket, if a listing showed it.
+    """
+    facts = uploaded.facts
+    if facts.sidecar is not None and storage.read(facts.sidecar.name) != sidecar_bytes(spec):
+        return False
+    name = facts.path.name
+    if storage.folder is None:
+        return uploaded.etag is not None and (tag or storage.etag(name)) == uploaded.etag
+    path = storage.folder / name
+    return path.is_file() and path.stat().st_size == facts.size and file_multihash(path) == facts.checksum
 
 
 def _record_key(name: str) -> str:
@@ -145,13 +173,3 @@ def _facts(name: str, plain: Mapping[str, Any]) -> CogFacts:
         overviews=tuple(plain["overviews"]),
         sidecar=None if plain["sidecar"] is None else Path(plain["sidecar"]),
     )
-
-
-def _is_unchanged(storage: Storage, facts: CogFacts, etag: object) -> bool:
-    name = facts.path.name
-    if facts.sidecar is not None and storage.etag(facts.sidecar.name) is None:
-        return False
-    if storage.folder is None:
-        return etag is not None and storage.etag(name) == etag
-    path = storage.folder / name
-    return path.is_file() and path.stat().st_size == facts.size and file_multihash(path) == facts.checksum

@@ -33,14 +33,19 @@ COLUMNS = (
 
 def write_sidecar(path: Path, spec: CogSpec) -> Path:
     """The path of the written `<path>.aux.xml`, with the class names as a list by value and as an attribute table."""
+    sidecar = path.with_name(path.name + ".aux.xml")
+    sidecar.write_bytes(sidecar_bytes(spec))
+    return sidecar
+
+
+def sidecar_bytes(spec: CogSpec) -> bytes:
+    """The content of the sidecar of a layer's file."""
     root = ET.Element("PAMDataset")
     band = ET.SubElement(root, "PAMRasterBand", band="1")
     band.append(category_names(spec))
     band.append(_attribute_table(spec))
     ET.indent(root)
-    sidecar = path.with_name(path.name + ".aux.xml")
-    sidecar.write_bytes(ET.tostring(root, encoding="utf-8") + b"\n")
-    return sidecar
+    return ET.tostring(root, encoding="utf-8") + b"\n"
 
 
 def category_names(spec: CogSpec) -> ET.Element:

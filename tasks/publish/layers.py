@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,34 +9,40 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from tilewright.tasks.cog.cog_file import CogFile, ensure_cog, remove_cogs
-from tilewright.tasks.cog.parts import MAX_SIDE, cog_parts, join_parts
+import numpy as np
+
+from tilewright.tasks.cog.cog_file import CogFile, ensure_cog, write_record
+from tilewright.tasks.cog.parts import join_parts
 from tilewright.tasks.cog.spec import CogClass, CogSpec
 from tilewright.tasks.cog.vrt import write_vrt
+from tilewright.tasks.grid.blocks import block_at
 from tilewright.tasks.progress import Advance, Stage
+from tilewright.tasks.publish.names import product_parts
+from tilewright.tasks.inventory.listing import list_below
 from tilewright.tasks.storage.storage import staging_folder
+from tilewright.tasks.zarr.declare import BLOCKS
 from tilewright.tasks.zarr.pyramid import write_pyramid
-from tilewright.tasks.zarr.store import open_store
+from tilewright.tasks.zarr.store import ChangedError, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from tilewright.models.card.card import ModelCard
     from tilewright.models.spec.outputs import LayerSpec
+    from tilewright.tasks.cog.cog_file import UploadedCog
     from tilewright.tasks.cog.parts import CogPart
     from tilewright.tasks.cog.write import CogFacts
     from tilewright.tasks.grid.pixel_box import PixelBox
     from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.progress import Listener
     from tilewright.tasks.storage.ledger import BlockEntry
+    from tilewright.tasks.inventory.listing import Listed
     from tilewright.tasks.storage.storage import Storage
     from tilewright.tasks.zarr.store import ProductStore
+    from tilewright.tasks.zarr.stored import StoredObjects
 
 
 T = TypeVar("T")
-
-PART_ITEM = re.compile(r"item_r\d+c\d+\.json")
-"""File names of the Items of parts."""
 
 MAX_PARALLEL_FILES = 4
 """COGs written at the same time at most, for any number of cores: each holds its rows and its staged copy."""
@@ -64,16 +69,15 @@ class WrittenLayer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrittenLayers:
-    """All layers of a product as files, and the busy seconds of writing them, by work: ``cogs``, ``pyramid``."""
+    """All layers of a product as files, and the busy seconds of writing them, by work: ``cogs``, ``pyramid``.
+
+    ``cogs`` are their files as they were uploaded, ``stored`` the objects of the store.
+    """
 
     layers: tuple[WrittenLayer, ...]
     seconds: Mapping[str, float]
-
-
-def product_parts(plan: Plan) -> tuple[CogPart, ...]:
-    """The parts that each of a plan's layers is cut into; one if a layer fits into one file."""
-    side = (plan.request.get("cog") or {}).get("max_side") or MAX_SIDE
-    return cog_parts(plan.raster.product_grid.extent, side=side)
+    cogs: tuple[UploadedCog, ...]
+    stored: StoredObjects
 
 
 def blocks_touching(plan: Plan, entries: Mapping[str, BlockEntry], box: PixelBox) -> list[BlockEntry]:
@@ -95,10 +99,10 @@ def write_layers(
 ) -> WrittenLayers:
     """Every layer as uploaded, strictly valid COGs, and as Zarr with smaller levels; both cut to the requested area.
 
-    Existing files and pyramid chunks that were made of the same blocks are kept. Files of these layers that an earlier
-    plan cut differently are removed. Files are written on at most ``n_cores`` threads.
+    Existing files and pyramid chunks that were made of the same blocks are kept. Files are written on at most
+    ``n_cores`` threads.
 
-    Raises CogError, ReadBackError or StorageError naming the layer.
+    Raises CogError, ReadBackError or StorageError naming the layer; ChangedError for what is not as it was written.
     """
     by_name = {spec.name: spec for spec in card.layer_specs()}
     specs = [by_name[name] for name in plan.raster.layers]
@@ -106,9 +110,12 @@ def write_layers(
     wanted = {(spec.name, part): _cog_file(plan, entries, spec, part, parts) for spec in specs for part in parts}
     listener(Stage(name="cogs", total=len(wanted)))
     store = open_store(storage, **plan.raster.store_boxes)
+    _erase_unknown(store, plan, entries)
+    waiting = list_below(storage, BLOCKS)
+    uploaded: dict[tuple[str, CogPart], UploadedCog] = {}
     pool = ThreadPoolExecutor(min(n_cores, MAX_PARALLEL_FILES), thread_name_prefix="tilewright-finish")
+    pyramid = pool.submit(clock.timed("pyramid", partial(_write_pyramid, store, plan, specs, entries, n_cores)))
     try:
-        pyramid = pool.submit(clock.timed("pyramid", partial(_write_pyramid, store, plan, specs, entries, n_cores)))
         if not _all_wait(store, plan, entries):
             # Files are then read from arrays that are being cut: their shards would be replaced under the readers.
             pyramid.result()
@@ -116,19 +123,46 @@ def write_layers(
             key: pool.submit(clock.timed("cogs", partial(ensure_cog, storage, store, file, threads=n_cores)))
             for key, file in wanted.items()
         }
-        facts: dict[tuple[str, CogPart], CogFacts] = {}
         for key, future in futures.items():
-            facts[key] = future.result()
+            uploaded[key] = future.result()
             listener(Advance())
-        pyramid.result()
+        stored = pyramid.result()
     finally:
         # A failure is reported at once: files that are not begun are cancelled.
         pool.shutdown(cancel_futures=True)
+        if pyramid.exception() is None:
+            _record_cogs(storage, uploaded.values(), waiting)
     layers = tuple(
-        _written_layer(storage, plan, spec, tuple((part, facts[spec.name, part]) for part in parts)) for spec in specs
+        _written_layer(storage, plan, spec, tuple((part, uploaded[spec.name, part].facts) for part in parts))
+        for spec in specs
     )
-    _remove_superseded(storage, plan, layers)
-    return WrittenLayers(layers=layers, seconds=clock.seconds)
+    return WrittenLayers(layers=layers, seconds=clock.seconds, cogs=tuple(uploaded.values()), stored=stored)
+
+
+def _erase_unknown(store: ProductStore, plan: Plan, entries: Mapping[str, BlockEntry]) -> None:
+    """Set blocks that wait without an entry to nodata: a run was killed between the two, and they are not planned."""
+    known = {(entry.row, entry.col) for entry in entries.values()}
+    side, box = store.block, plan.raster.product_box
+    top, left = box.row_start // side, box.col_start // side
+    for name, layer in store.waiting.items():
+        for row, col in sorted(store.places(name)):
+            if (row + top, col + left) not in known:
+                inner = block_at(row=row + top, col=col + left, block=side, halo=0).inner
+                store.write_block(inner, {name: np.full(inner.shape, layer.fill_value, dtype=layer.dtype)})
+
+
+def _record_cogs(storage: Storage, uploaded: Iterable[UploadedCog], waiting: Mapping[str, Listed]) -> None:
+    """Record the files, which were read while the pyramid compared the same blocks with their checksums.
+
+    Raises ChangedError where a block was written in the meantime.
+    """
+    there = list_below(storage, BLOCKS)
+    changed = sorted(key for key in there.keys() | waiting.keys() if waiting.get(key) != there.get(key))
+    if changed:
+        raise ChangedError(f"{changed[0]} of {storage.uri} changed while the product was finished")
+    for cog in uploaded:
+        if not cog.recorded:
+            write_record(storage, cog)
 
 
 def _all_wait(store: ProductStore, plan: Plan, entries: Mapping[str, BlockEntry]) -> bool:
@@ -193,10 +227,10 @@ def _cog_file(
 
 def _write_pyramid(
     store: ProductStore, plan: Plan, specs: list[LayerSpec], entries: Mapping[str, BlockEntry], threads: int
-) -> None:
+) -> StoredObjects:
     kinds: dict[str, str] = {**{spec.name: spec.kind for spec in specs}, "observations": "value"}
     checksums = {name: {(entry.row, entry.col): entry.checksums[name] for entry in entries.values()} for name in kinds}
-    write_pyramid(
+    return write_pyramid(
         store,
         grid=plan.raster.product_grid,
         kinds=kinds,
@@ -223,14 +257,3 @@ def _written_layer(
         )
         storage.upload(vrt.name, vrt)
         return WrittenLayer(spec=spec, facts=join_parts(files, vrt=vrt), parts=files)
-
-
-def _remove_superseded(storage: Storage, plan: Plan, layers: tuple[WrittenLayer, ...]) -> None:
-    """Remove files of an earlier plan that cut layers differently: their COGs and VRTs, and the Items of parts."""
-    kept = {name for layer in layers for name in (layer.href, *(facts.path.name for _, facts in layer.parts))}
-    names = "|".join(re.escape(name) for name in plan.raster.layers)
-    layer_file = re.compile(rf"({names})(_r\d+c\d+)?\.(tif|vrt)")
-    existing = storage.top_names()
-    remove_cogs(storage, [name for name in existing if layer_file.fullmatch(name) and name not in kept])
-    kept_items = {f"item_{part.suffix}.json" for part, _ in layers[0].parts}
-    storage.delete([name for name in existing if PART_ITEM.fullmatch(name) and name not in kept_items])

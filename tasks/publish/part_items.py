@@ -11,7 +11,8 @@ from shapely.geometry import MultiPolygon, mapping, shape
 from tilewright.catalogs.footprint import footprint_of
 from tilewright.catalogs.publish.facts import RelatedFacts
 from tilewright.tasks.publish.item_facts import footprint_facts, layer_facts, sidecar_facts
-from tilewright.tasks.publish.layers import PART_ITEM, blocks_touching
+from tilewright.tasks.publish.layers import blocks_touching
+from tilewright.tasks.publish.names import part_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,21 +25,6 @@ if TYPE_CHECKING:
     from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.publish.layers import WrittenLayers
     from tilewright.tasks.storage.ledger import BlockEntry
-
-
-LONGEST_ID = 112
-"""Letters of the product's name in the ids of its parts, which may have 128."""
-
-
-def part_id(name: str, suffix: str) -> str:
-    """The id of the Item of a part of the product ``name``; ``suffix`` is that of the part's files."""
-    return f"{name[:LONGEST_ID]}_{suffix}"
-
-
-def part_item_names(item: Mapping[str, Any]) -> list[str]:
-    """The file names of the Items of a product's parts, sorted, from the product's own Item; empty without parts."""
-    related = [link for link in item.get("links", ()) if link.get("rel") == "related"]
-    return sorted(name for link in related if PART_ITEM.fullmatch(name := str(link.get("href")).removeprefix("./")))
 
 
 def part_facts(

@@ -2,43 +2,45 @@
 
 from __future__ import annotations
 
-import re
+import hashlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.hrefs import json_without_secrets
-from tilewright.catalogs.publish.collection import update_collection
-from tilewright.catalogs.publish.geoparquet import add_items
 from tilewright.catalogs.publish.item import build_item, item_json
 from tilewright.catalogs.publish.manifest import ManifestRow, write_manifest
 from tilewright.tasks.publish.item_facts import product_facts
-from tilewright.tasks.publish.layers import PART_ITEM
-from tilewright.tasks.publish.part_items import part_facts, part_id
+from tilewright.tasks.publish.names import planned_record
+from tilewright.tasks.publish.part_items import part_facts
 from tilewright.tasks.publish.report_json import RunFacts, report_json
+from tilewright.tasks.inventory.table import TABLE, write_table
+from tilewright.tasks.publish.unlist import COLLECTION, collection_with, other_rows
+from tilewright.tasks.publish.verify import check_published
 from tilewright.tasks.report.picture import legend, picture
 from tilewright.tasks.report.preview import Frame, write_preview
 from tilewright.tasks.report.render import render_report
 from tilewright.tasks.report.sections import headline
 from tilewright.tasks.storage.ledger import PLAN
+from tilewright.tasks.inventory.record import ITEM, with_table, write_product_record
 from tilewright.tasks.storage.secrets import drop_published
 from tilewright.tasks.storage.storage import json_bytes, staging_folder
 from tilewright.tasks.zarr.store import remove_waiting
 from tilewright.tasks.zarr.thumbnail import read_thumbnail
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     import numpy as np
-    import pystac
 
     from tilewright.tasks.block.worker import Worker
     from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.publish.layers import WrittenLayers
     from tilewright.tasks.report.picture import Legend
     from tilewright.tasks.storage.ledger import BlockEntry
+    from tilewright.tasks.inventory.record import ProductRecord
     from tilewright.tasks.storage.storage import Storage
 
 
@@ -65,29 +67,34 @@ def publish_product(
 ) -> dict[str, Any]:
     """The report of a product, published with its pictures, manifest, Items and Collection.
 
-    The product's own Item is written last: a product is complete if it has one.
+    The product's own Item is written last, after all that it lists was found as it was written: a product is complete
+    if it has one. Raises ChangedError where something is not: another try writes it again.
     """
     storage, plan = worker.storage, worker.plan
+    record = planned_record(plan)
     small = _small_layers(storage, plan, written)
     report: dict[str, Any] = json_without_secrets(report_json(worker, entries, written, small, run))
     pictures = _draw_layers(written, small, run.background)
     with staging_folder(storage) as folder:
         _stage_files(folder, plan, entries, pictures, report)
-        storage.write("report.json", json_bytes(report))
-        for name in ("report.html", "preview.png", "manifest.parquet"):
+        for name in ("report.json", "report.html", "preview.png", "manifest.parquet"):
             storage.upload(name, folder / name)
+        sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
         (folder / "plan.json").write_bytes(storage.read(PLAN) or b"")
         product = product_facts(worker, written, report, folder=folder, created=run.finished)
-        parts = part_facts(product, plan, entries, written)
-        items = {name: build_item(facts) for name, facts in {"item.json": product, **parts}.items()}
-        plain = {name: item_json(item) for name, item in items.items()}
-        _add_to_table(storage, folder / "items.parquet", list(plain.values()))
+    parts = part_facts(product, plan, entries, written)
+    items = {name: build_item(facts) for name, facts in {ITEM: product, **parts}.items()}
+    plain = {name: item_json(item) for name, item in items.items()}
+    table = write_table(storage, [*_other_rows(storage, record), *plain.values()])
     for name in parts:
         storage.write_json(name, plain[name])
-    storage.write_json("collection.json", _collection(storage.read_json("collection.json"), items))
+    storage.write_json(COLLECTION, collection_with(storage, record, items))
+    documents = {name: json_bytes(plain[name]) for name in parts}
+    check_published(storage, written, sizes=sizes, documents={**documents, TABLE: table})
+    write_product_record(storage, with_table(record, hashlib.sha256(table).hexdigest()))
     # All that the blocks hold is in the layers by now; a run that ends here verifies it there.
     remove_waiting(storage)
-    storage.write_json("item.json", plain["item.json"])
+    storage.write_json(ITEM, plain[ITEM])
     drop_published(storage)
     return report
 
@@ -125,7 +132,8 @@ def _stage_files(
     pictures: ProductPictures,
     report: Mapping[str, Any],
 ) -> None:
-    """Write preview.png, report.html and manifest.parquet into a local folder."""
+    """Write report.json, preview.png, report.html and manifest.parquet into a local folder."""
+    (folder / "report.json").write_bytes(json_bytes(report))
     with ThreadPoolExecutor(1) as pool:
         # Both spend most of their time on compressing pictures, during which the other thread can run.
         preview = pool.submit(_write_preview, folder / "preview.png", plan, pictures, report)
@@ -158,25 +166,6 @@ def _manifest_rows(plan: Plan, entries: Mapping[str, BlockEntry]) -> list[Manife
     ]
 
 
-def _add_to_table(storage: Storage, path: Path, items: Sequence[Mapping[str, Any]]) -> None:
-    """Upload the table of the Collection's Items with ``items`` added; earlier parts of this product are removed.
-
-    ``items`` are a product's own Item and those of its parts. ``path`` is local and has the table's name.
-    """
-    existing = storage.read(path.name)
-    if existing is not None:
-        path.write_bytes(existing)
-    add_items(path, items, without=re.compile(re.escape(part_id(items[0]["id"], "")) + r"r\d+c\d+"))
-    storage.upload(path.name, path)
-
-
-def _collection(existing: Mapping[str, Any] | None, items: Mapping[str, pystac.Item]) -> dict[str, Any]:
-    """The Collection with these Items, by file name, added; earlier links to parts are removed."""
-    collection = existing
-    if collection is not None:
-        links = [link for link in collection.get("links", ()) if not PART_ITEM.fullmatch(link["href"][2:])]
-        collection = {**collection, "links": links}
-    for name, item in items.items():
-        collection = update_collection(collection, item, item_href=f"./{name}")
-    assert collection is not None, "a product has an Item"
-    return dict(collection)
+def _other_rows(storage: Storage, record: ProductRecord) -> list[dict[str, Any]]:
+    """The Items of other products in the table; without a table, those whose files are in the output."""
+    return other_rows(storage, record, storage.read(TABLE) or b"")

@@ -7,16 +7,19 @@ them, after the last block. Where a product begins does not change a pixel, nor 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tilewright.tasks.grid.blocks import block_at, block_range
+from tilewright.tasks.storage.errors import StorageError
 from tilewright.tasks.zarr.declare import STORE
-from tilewright.tasks.zarr.store import write_shard
+from tilewright.tasks.zarr.store import ChangedError, array_sha256, write_shard
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from concurrent.futures import ThreadPoolExecutor
 
     import zarr
@@ -25,33 +28,100 @@ if TYPE_CHECKING:
     from tilewright.tasks.zarr.store import ProductStore
 
 
-def cut_shards(store: ProductStore, name: str, box: PixelBox, *, pool: ThreadPoolExecutor, compare: bool) -> bool:
+def cut_shards(
+    store: ProductStore,
+    name: str,
+    box: PixelBox,
+    *,
+    pool: ThreadPoolExecutor,
+    compare: bool,
+    checksums: Mapping[tuple[int, int], str] | None = None,
+) -> bool:
     """Write the shards of a layer's own array inside ``box``, counted from its first pixel; True if one was written.
 
     Each shard is read from the up to four blocks it lies in and written whole, by nobody else: readers see the old or
     the new one. Only shards in which a block waits are written: the others are up to date. With ``compare``, neither
-    are those that hold the same pixels, as after a run that broke off while it cut. A thread holds one shard, with
-    ``compare`` two.
+    are those that hold the same pixels, as after a run that broke off while it cut. A thread does a row of shards and
+    holds four blocks and a shard, with ``compare`` two. Every block is compared with its checksum in ``checksums``, by
+    absolute (row, col), as it is read.
 
-    Raises StorageError, which names the layer.
+    Raises StorageError, which names the layer; ChangedError for a block that is not what was recorded.
     """
     rows, cols = block_range(box, block=store.block)
-    shards = [
-        block_at(row=row, col=col, block=store.block, halo=0).inner.intersect(box) for row in rows for col in cols
+    lines = [
+        [block_at(row=row, col=col, block=store.block, halo=0).inner.intersect(box) for col in cols] for row in rows
     ]
-    return any(list(pool.map(partial(_cut_shard, store, name, compare=compare), shards)))
+    cut = partial(_cut_line, WaitingBlocks(store=store, name=name, checksums=checksums), compare=compare)
+    return any(list(pool.map(cut, lines)))
 
 
-def _cut_shard(store: ProductStore, name: str, shard: PixelBox, *, compare: bool) -> bool:
-    target, place = store.published[name], shard.shift(store.extent.row_start, store.extent.col_start)
-    if not store.waits_in(name, place):
-        return False
-    pixels = store.read_box(name, place)
-    window = (slice(shard.row_start, shard.row_stop), slice(shard.col_start, shard.col_stop))
-    if compare and _holds(store, target, window, pixels):
-        return False
-    write_shard(store.storage, target, window, pixels, folder=f"{STORE}/{name}")
-    return True
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingBlocks:
+    """The blocks of a layer that wait, read whole and compared with their ``checksums``; None compares none."""
+
+    store: ProductStore
+    name: str
+    checksums: Mapping[tuple[int, int], str] | None
+
+    def pixels(self, box: PixelBox, held: dict[tuple[int, int], np.ndarray]) -> np.ndarray:
+        """The layer inside ``box``; ``held`` are the waiting blocks of the box before, then those of this one."""
+        store, pixels = self.store, self.store.published_box(self.name, box)
+        rows, cols = block_range(box, block=store.block)
+        touched = [(row, col) for row in rows for col in cols if store.waits_at(self.name, row, col)]
+        blocks = {place: held[place] if place in held else self._read(place) for place in touched}
+        held.clear()
+        held.update(blocks)
+        for (row, col), block in blocks.items():
+            inner = block_at(row=row, col=col, block=store.block, halo=0).inner
+            inside = inner.intersect(box)
+            pixels[inside.slices_in(box)] = block[inside.slices_in(inner)]
+        return pixels
+
+    def _read(self, place: tuple[int, int]) -> np.ndarray:
+        row, col = place
+        inner = block_at(row=row, col=col, block=self.store.block, halo=0).inner
+        try:
+            block = self.store.read_box(self.name, inner)
+        except StorageError:
+            raise
+        except Exception as error:
+            if self.checksums is None:
+                raise
+            raise self._changed(place) from error
+        if self.checksums is not None and not self._is_recorded(place, block):
+            raise self._changed(place)
+        return block
+
+    def _is_recorded(self, place: tuple[int, int], block: np.ndarray) -> bool:
+        """True for a block with its checksum; one without a checksum is not of the plan, and was set to nodata."""
+        checksum = (self.checksums or {}).get(place)
+        if checksum is None:
+            fill = self.store.waiting[self.name].fill_value
+            checksum = array_sha256(np.full(block.shape, fill, dtype=block.dtype))
+        return array_sha256(block) == checksum
+
+    def _changed(self, place: tuple[int, int]) -> ChangedError:
+        return ChangedError(
+            f"Block {place[0]}_{place[1]} of layer {self.name} in {self.store.storage.uri} is not what was recorded"
+        )
+
+
+def _cut_line(blocks: WaitingBlocks, shards: list[PixelBox], *, compare: bool) -> bool:
+    """Write a row of shards; True if one was written."""
+    store, held, written = blocks.store, dict[tuple[int, int], np.ndarray](), False
+    target = store.published[blocks.name]
+    for shard in shards:
+        place = shard.shift(store.extent.row_start, store.extent.col_start)
+        if not store.waits_in(blocks.name, place):
+            held.clear()
+            continue
+        pixels = blocks.pixels(place, held)
+        window = (slice(shard.row_start, shard.row_stop), slice(shard.col_start, shard.col_stop))
+        if compare and _holds(store, target, window, pixels):
+            continue
+        write_shard(store.storage, target, window, pixels, folder=f"{STORE}/{blocks.name}")
+        written = True
+    return written
 
 
 def _holds(store: ProductStore, target: zarr.Array[Any], window: tuple[slice, slice], pixels: np.ndarray) -> bool:

@@ -8,22 +8,24 @@ are removed: readers see the shape and the transform of the product's files.
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import zarr
 from zarr.codecs import ZstdCodec
-from zarr.errors import ZarrUserWarning
 
+from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.storage.errors import StoreError
+from tilewright.tasks.inventory.record import STORE_FOLDER
 from tilewright.tasks.storage.storage import STATE_FOLDER
+from tilewright.tasks.zarr.declared import Declaration, put_objects, shape_of
 from tilewright.tasks.zarr.georeference import FLAT, Georeference, declare_grid, with_dimension_names
 from tilewright.tasks.zarr.period import declare_period
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import zarr
 
     from tilewright.tasks.grid.grid import Grid
     from tilewright.tasks.grid.pixel_box import PixelBox
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from tilewright.tasks.zarr.period import Period
 
 
-STORE = "data.zarr"
+STORE = STORE_FOLDER
 
 BLOCKS = f"{STATE_FOLDER}/blocks.zarr"
 
@@ -69,7 +71,9 @@ def declare_store(
     period: Period | None = None,
     zarr_format: Literal[2, 3] = 3,
 ) -> None:
-    """Write the metadata of both stores: layers, coordinates and CRS, no pixel; repeated calls are harmless.
+    """Write the metadata of both stores: layers, coordinates and CRS, no pixel.
+
+    Repeated calls are harmless, and mend what is missing or damaged; pixels stay.
 
     The layers of the product have the extent of ``grid``; ``box`` holds the whole blocks of ``block`` pixels that cover
     it. ``period`` becomes the coordinate ``time``.
@@ -77,26 +81,19 @@ def declare_store(
     Raises StoreError for existing arrays of another shape, which an older Tilewright left.
     """
 
-    def declare() -> None:
-        store = storage.zarr(STORE)
-        group = zarr.open_group(store, mode="a", zarr_format=zarr_format)
-        _check_shapes(storage, group, layers, grid.extent.shape)
-        declare_grid(group, Georeference.of(grid, grid.extent))
-        if period is not None:
-            declare_period(group, period)
-        group.update_attributes(dict(attributes))
-        for layer in layers:
-            if layer.name not in group:
-                _declare_layer(group, layer, shape=grid.extent.shape, block=block)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ZarrUserWarning)
-            zarr.consolidate_metadata(store, zarr_format=zarr_format)
-        waiting = zarr.open_group(storage.zarr(BLOCKS), mode="a", zarr_format=3)
-        for layer in layers:
-            if layer.name not in waiting:
-                _declare_layer(waiting, layer, shape=box.shape, block=block)
-
-    storage.call_with_retries("declare the store in", declare)
+    _check_shapes(storage, layers, grid.extent.shape, zarr_format=zarr_format)
+    declared = Declaration(zarr_format)
+    declare_grid(declared.group, Georeference.of(grid, grid.extent))
+    if period is not None:
+        declare_period(declared.group, period)
+    declared.group.update_attributes(dict(attributes))
+    waiting = Declaration(3)
+    for layer in layers:
+        _declare_layer(declared.group, layer, shape=grid.extent.shape, block=block)
+        _declare_layer(waiting.group, layer, shape=box.shape, block=block)
+    declared.consolidate()
+    put_objects(storage, STORE, declared.objects())
+    put_objects(storage, BLOCKS, waiting.objects())
 
 
 def array_layout(block: int, *, zarr_format: int, dimensions: tuple[str, str] = FLAT) -> dict[str, Any]:
@@ -136,12 +133,15 @@ def _declare_layer(group: zarr.Group, layer: StoredLayer, *, shape: tuple[int, i
     )
 
 
-def _check_shapes(storage: Storage, group: zarr.Group, layers: Sequence[StoredLayer], shape: tuple[int, int]) -> None:
+def _check_shapes(
+    storage: Storage, layers: Sequence[StoredLayer], shape: tuple[int, int], *, zarr_format: int
+) -> None:
+    name = "zarr.json" if zarr_format == 3 else ".zarray"
     for layer in layers:
-        existing = group.get(layer.name)
-        if isinstance(existing, zarr.Array) and existing.shape != shape:
+        existing = shape_of(read_object(storage, f"{STORE}/{layer.name}/{name}"))
+        if existing is not None and existing != shape:
             raise StoreError(
-                f"{storage.uri}/{STORE}/{layer.name} is {existing.shape} pixels, and the product {shape}: it was begun "
+                f"{storage.uri}/{STORE}/{layer.name} is {existing} pixels, and the product {shape}: it was begun "
                 "with an older Tilewright, whose arrays hold whole blocks. Use --replace to start over, or another "
                 "output."
             )

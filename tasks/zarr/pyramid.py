@@ -7,31 +7,35 @@ layers stay at the top of the store, for readers of CF data; the layout of the m
 
 from __future__ import annotations
 
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import zarr
 from affine import Affine
-from zarr.errors import ZarrUserWarning
 
+from tilewright.tasks.inventory.listing import list_below
 from tilewright.tasks.zarr.declare import STORE, array_layout
+from tilewright.tasks.zarr.declared import Declaration, metadata_of, put_objects, read_documents
 from tilewright.tasks.zarr.downsample import METHODS
 from tilewright.tasks.zarr.georeference import FLAT, MULTISCALES, Georeference, declare_grid, with_dimension_names
 from tilewright.tasks.zarr.period import declare_period
-from tilewright.tasks.zarr.pyramid_fill import FilledUnits, write_levels
+from tilewright.tasks.zarr.pyramid_fill import write_levels
+from tilewright.tasks.zarr.stored import StoredObjects
+from tilewright.tasks.zarr.units import FilledUnits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tilewright.tasks.grid.grid import Grid
+    from tilewright.tasks.storage.storage import Storage
     from tilewright.tasks.zarr.period import Period
     from tilewright.tasks.zarr.store import ProductStore
 
 
 OVERVIEWS = "overviews"
+
+AXES, PERIOD_AXES = {"x", "y", "spatial_ref"}, {"time", "time_bounds"}
 
 SMALLEST_LEVEL = 512
 """Side in pixels up to which a level has no smaller one: it fits a screen. The same as for a COG's overviews."""
@@ -76,72 +80,100 @@ def write_pyramid(
     period: Period | None = None,
     checksums: Mapping[str, Mapping[tuple[int, int], str]] | None = None,
     threads: int = 1,
-) -> None:
+) -> StoredObjects:
     """Cut the layers in ``kinds`` (name to class, percent or value) out of their blocks; write every smaller level.
 
-    A pixel of a smaller level is the most frequent class, or the mean value, of its four source pixels, nodata left
-    out. Peak memory is four blocks of one layer for each of ``threads``, and four more. ``checksums`` has per layer
-    those of its blocks by absolute (row, col): existing parts made of the same blocks are kept. Without it all levels
-    are written again. ``period`` is that of ``declare_store``.
+    Returns what is stored then, by which the product is checked before it is published. A pixel of a smaller level is
+    the most frequent class, or the mean value, of its four source pixels, nodata left out. Peak memory is four blocks
+    of one layer for each of ``threads``, and four more. ``checksums`` has per layer those of its blocks by absolute
+    (row, col): existing parts made of the same blocks are kept, and blocks that differ are refused. Without it all
+    levels are written again. ``period`` is that of ``declare_store``.
 
-    Raises StorageError, which names the layer.
+    Raises StorageError, which names the layer; ChangedError where a block or a chunk is not what was written.
     """
-    storage, group = store.storage, store.group
-    zarr_format = group.metadata.zarr_format
     levels = pyramid_levels(store.extent.shape)
-    for level in levels[1:]:
-        storage.call_with_retries("describe", partial(_declare_level, group, grid, level, period))
+    declared = _declare_levels(store, grid, kinds, levels, period)
+    there = list_below(store.storage, STORE) if checksums is not None else {}
+    units = {}
     with ThreadPoolExecutor(threads) as pool:
         for name, kind in kinds.items():
-            arrays = storage.call_with_retries("describe", partial(_declare_levels, group, name, levels, store.block))
             known = None if checksums is None else checksums[name]
-            filled = FilledUnits.read(store, name, checksums=known, created=arrays.created)
-            write_levels(store, arrays.levels, name=name, kind=kind, filled=filled, pool=pool)
-    if len(levels) > 1:
-        _describe(group, grid, levels, kinds)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ZarrUserWarning)
-        described = storage.zarr(STORE)
-        storage.call_with_retries("describe", lambda: zarr.consolidate_metadata(described, zarr_format=zarr_format))
-
-
-def _declare_level(group: zarr.Group, grid: Grid, level: Level, period: Period | None) -> None:
-    inner = group.require_group(level.path)
-    declare_grid(inner, _georeference(grid, level), dimensions=level.dimensions)
-    if period is not None:
-        declare_period(inner, period)
+            filled = FilledUnits.read(store, name, checksums=known, created=name in declared.created)
+            arrays = declared.open_levels(store, name, levels)
+            write_levels(store, arrays, name=name, kind=kind, filled=filled, pool=pool, there=there)
+            units[name] = filled
+    stored = StoredObjects(storage=store.storage, units=units, declared=declared.objects, there={})
+    return stored.listed()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _LevelArrays:
-    """A layer's arrays, the full one first; ``created`` is True if a smaller one did not exist before."""
+class _DeclaredLevels:
+    """The declared tree: its ``objects`` by key, and the layers with a smaller level that was ``created``."""
 
-    levels: tuple[zarr.Array[Any], ...]
-    created: bool
+    objects: Mapping[str, bytes]
+    created: frozenset[str]
+
+    def open_levels(self, store: ProductStore, name: str, levels: tuple[Level, ...]) -> tuple[zarr.Array[Any], ...]:
+        """A layer's arrays, the full one first."""
+
+        def opened() -> tuple[zarr.Array[Any], ...]:
+            place = store.storage.zarr(STORE)
+            smaller = [zarr.open_array(place, path=level.path_of(name), mode="r+") for level in levels[1:]]
+            return (store.published[name], *smaller)
+
+        return store.storage.call_with_retries(f"open layer {name} of", opened)
 
 
-def _declare_levels(group: zarr.Group, name: str, levels: tuple[Level, ...], block: int) -> _LevelArrays:
-    full = group[name]
+def _declare_levels(
+    store: ProductStore, grid: Grid, kinds: Mapping[str, str], levels: tuple[Level, ...], period: Period | None
+) -> _DeclaredLevels:
+    """Declare every level by content. The chunks of a smaller level that was declared otherwise are removed."""
+    storage, zarr_format = store.storage, store.group.metadata.zarr_format
+    known = {name for name, _ in storage.call_with_retries("describe", lambda: list(store.group.arrays()))}
+    # Axes are declared again, since their numbers are checked too.
+    kept = sorted(known - (AXES if period is None else AXES | PERIOD_AXES))
+    declared = Declaration(zarr_format, read_documents(storage, STORE, ["", *kept], zarr_format=zarr_format))
+    group = declared.group
+    for level in levels:
+        inner = group.require_group(level.path) if level.path else group
+        declare_grid(inner, _georeference(grid, level), dimensions=level.dimensions)
+        if period is not None:
+            declare_period(inner, period)
+        for name in kinds if level.path else ():
+            _declare_array(group, name, level, store.block)
+    if len(levels) > 1:
+        _describe(group, grid, levels, kinds)
+    declared.consolidate()
+    objects = declared.objects()
+    created = {
+        name
+        for name in kinds
+        for level in levels[1:]
+        if _is_otherwise(storage, metadata_of(objects, level.path_of(name)), level.path_of(name))
+    }
+    put_objects(storage, STORE, objects)
+    return _DeclaredLevels(objects=objects, created=frozenset(created))
+
+
+def _is_otherwise(storage: Storage, documents: Mapping[str, bytes], path: str) -> bool:
+    """True if an array is not declared as it should be; what its place holds is removed then."""
+    if all(storage.read(f"{STORE}/{key}") == content for key, content in documents.items()):
+        return False
+    storage.delete_below(f"{STORE}/{path}")
+    return True
+
+
+def _declare_array(group: zarr.Group, name: str, level: Level, block: int) -> None:
+    full, zarr_format = group[name], group.metadata.zarr_format
     assert isinstance(full, zarr.Array), f"{name} is a layer"
-    arrays, created, zarr_format = [full], False, group.metadata.zarr_format
-    for level in levels[1:]:
-        path = level.path_of(name)
-        existing = group.get(path)
-        if isinstance(existing, zarr.Array) and existing.shape == level.shape and existing.dtype == full.dtype:
-            arrays.append(existing)
-            continue
-        created = True
-        array = group.create_array(
-            path,
-            shape=level.shape,
-            dtype=full.dtype,
-            fill_value=full.fill_value,
-            overwrite=True,
-            attributes=with_dimension_names(dict(full.attrs), level.dimensions, zarr_format),
-            **array_layout(block, zarr_format=zarr_format, dimensions=level.dimensions),
-        )
-        arrays.append(array)
-    return _LevelArrays(levels=tuple(arrays), created=created)
+    group.create_array(
+        level.path_of(name),
+        shape=level.shape,
+        dtype=full.dtype,
+        fill_value=full.fill_value,
+        attributes=with_dimension_names(dict(full.attrs), level.dimensions, zarr_format),
+        **array_layout(block, zarr_format=zarr_format, dimensions=level.dimensions),
+    )
 
 
 def _describe(group: zarr.Group, grid: Grid, levels: tuple[Level, ...], kinds: Mapping[str, str]) -> None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from zarr.core.buffer import default_buffer_prototype
 
-from tilewright.tasks.grid.blocks import block_at, block_range
+from tilewright.tasks.grid.blocks import block_at
 from tilewright.tasks.grid.pixel_box import PixelBox
-from tilewright.tasks.storage.ledger import json_digest
-from tilewright.tasks.storage.storage import STATE_FOLDER
 from tilewright.tasks.zarr.cut import cut_shards
+from tilewright.tasks.zarr.declare import STORE
 from tilewright.tasks.zarr.downsample import halve
+from tilewright.tasks.zarr.units import DEPTH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,65 +23,10 @@ if TYPE_CHECKING:
 
     import zarr
 
+    from tilewright.tasks.inventory.listing import Listed
     from tilewright.tasks.storage.storage import Storage
     from tilewright.tasks.zarr.store import ProductStore
-
-
-DEPTH = 3
-"""Levels made from one read. A unit is one shard of the third level, which is 8 x 8 shards of the full layer."""
-
-FORMAT = 2
-"""Raised when the way levels are made changes, so that no existing one is kept."""
-
-
-@dataclass(slots=True, kw_only=True)
-class FilledUnits:
-    """The digests of the blocks behind a layer's units: ``known`` of filled units, ``wanted`` of the blocks now."""
-
-    storage: Storage
-    key: str
-    known: dict[str, str]
-    wanted: dict[str, str]
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @classmethod
-    def read(
-        cls, store: ProductStore, name: str, *, checksums: Mapping[tuple[int, int], str] | None, created: bool
-    ) -> FilledUnits:
-        """The units of a layer, from the ``checksums`` of its blocks by absolute (row, col).
-
-        No filled unit is known if ``checksums`` is None or an array was ``created``.
-        """
-        key = f"{STATE_FOLDER}/pyramid/{name}.json"
-        known = store.storage.read_json(key) if checksums is not None and not created else None
-        units: dict[str, dict[str, str]] = {}
-        for (row, col), checksum in sorted((checksums or {}).items()):
-            for unit in _units_of(store, row, col):
-                units.setdefault(unit, {})[f"{row}_{col}"] = checksum
-        wanted = {unit: json_digest({"format": FORMAT, "blocks": blocks}) for unit, blocks in units.items()}
-        known = known if isinstance(known, dict) else {}
-        return cls(storage=store.storage, key=key, known=known, wanted=wanted)
-
-    def is_filled(self, unit: str) -> bool:
-        """True if a unit has been filled from the same blocks."""
-        return unit in self.wanted and self.known.get(unit) == self.wanted[unit]
-
-    def record(self, unit: str) -> None:
-        """Record a unit as filled."""
-        if unit in self.wanted:
-            with self._lock:
-                self.known[unit] = self.wanted[unit]
-                self.storage.write_json(self.key, self.known)
-
-
-def _units_of(store: ProductStore, row: int, col: int) -> list[str]:
-    """The names of the units that a block touches: up to four, since units begin at the product's first pixel."""
-    block, extent = store.block, store.extent
-    inside = block_at(row=row, col=col, block=block, halo=0).inner.intersect(extent)
-    if inside.empty:
-        return []
-    rows, cols = block_range(inside.shift(-extent.row_start, -extent.col_start), block=block << DEPTH)
-    return [f"{unit_row}_{unit_col}" for unit_row in rows for unit_col in cols]
+    from tilewright.tasks.zarr.units import FilledUnits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,46 +54,92 @@ class _LevelGroup:
         whole = block_at(row=unit[0], col=unit[1], block=side, halo=0).inner
         return whole.intersect(PixelBox.at(0, 0, shape=(height, width)))
 
-    def fill(self, unit: tuple[int, int], pool: ThreadPoolExecutor) -> None:
-        """Fill one unit in every level: each shard of the first from one read, the others from arrays in memory."""
+    def possible_keys(self, unit: tuple[int, int]) -> tuple[str, ...]:
+        """The keys that the objects of a unit may have in every level."""
+        return tuple(chain.from_iterable(self._possible(number, unit) for number in range(len(self.levels))))
+
+    def _possible(self, number: int, unit: tuple[int, int]) -> list[str]:
+        side = 1 << (self.depth - number)
+        counts = [-(-length // self.block) for length in self.levels[number].shape]
+        rows, cols = (range(at * side, min((at + 1) * side, n)) for at, n in zip(unit, counts, strict=True))
+        return [self._key(number, (row, col)) for row in rows for col in cols]
+
+    def _key(self, number: int, place: tuple[int, int]) -> str:
+        array = self.levels[number]
+        return f"{STORE}/{array.path}/{array.metadata.encode_chunk_key(place)}"
+
+    def existing_keys(self, number: int, start: tuple[int, int], pixels: np.ndarray) -> list[str]:
+        """The keys of the objects behind ``pixels`` of a level from the pixel ``start`` on: those of nodata have none.
+
+        Decided as Zarr decides which chunks it writes.
+        """
+        fill, buffer, side = self.levels[number].fill_value, default_buffer_prototype().nd_buffer, self.block
+        pieces = [
+            ((start[0] + row) // side, (start[1] + col) // side, pixels[row : row + side, col : col + side])
+            for row in range(0, pixels.shape[0], side)
+            for col in range(0, pixels.shape[1], side)
+        ]
+        return [
+            self._key(number, (row, col))
+            for row, col, piece in pieces
+            if not buffer.from_numpy_array(piece).all_equal(fill)
+        ]
+
+    def fill(self, unit: tuple[int, int], pool: ThreadPoolExecutor) -> set[str]:
+        """Fill one unit in every level: each shard of the first from one read, the others from arrays in memory.
+
+        Returns the keys of the unit's objects.
+        """
         if self.depth == 0:
-            return
+            return set(self._read(self.box(unit))[1])
         first, side = self.levels[1], self.block << (self.depth - 1)
         top, left = unit[0] * side, unit[1] * side
         bottom, right = min(top + side, first.shape[0]), min(left + side, first.shape[1])
         places = [(row, col) for row in range(top, bottom, self.block) for col in range(left, right, self.block)]
-        pieces = pool.map(self._write_shard, places)
+        pieces = list(pool.map(self._write_shard, places))
+        keys = set(chain.from_iterable(written for _, written in pieces))
         if self.depth == 1:
-            list(pieces)
-            return
+            return keys
         shape = tuple(-(-length // 2) for length in (bottom - top, right - left))
         smaller = np.empty(shape, dtype=first.dtype)
-        for (row, col), piece in zip(places, pieces, strict=True):
+        for (row, col), (piece, _) in zip(places, pieces, strict=True):
             at = ((row - top) // 2, (col - left) // 2)
             smaller[at[0] : at[0] + piece.shape[0], at[1] : at[1] + piece.shape[1]] = piece
-        self._write(2, (top // 2, left // 2), smaller)
+        keys |= self._write(2, (top // 2, left // 2), smaller)
         if self.depth == DEPTH:
-            self._write(3, (top // 4, left // 4), self._half(smaller))
+            keys |= self._write(3, (top // 4, left // 4), self._half(smaller))
+        return keys
 
-    def _write_shard(self, place: tuple[int, int]) -> np.ndarray:
-        """Write one shard of the first level and return it at half the resolution, if the group needs that."""
-        window = tuple(slice(2 * start, 2 * (start + self.block)) for start in place)
-        source = self.levels[0]
-        pixels = self.storage.call_with_retries(f"read layer {source.name} of", lambda: np.asarray(source[window]))
+    def _write_shard(self, place: tuple[int, int]) -> tuple[np.ndarray, set[str]]:
+        """Write one shard of the first level and return it at half the resolution, if the group needs that.
+
+        The second are the keys of the objects that it was made of and became.
+        """
+        start, stop = ([2 * (each + more) for each in place] for more in (0, self.block))
+        box = PixelBox(row_start=start[0], row_stop=stop[0], col_start=start[1], col_stop=stop[1])
+        pixels, keys = self._read(box)
         shard = self._half(pixels)
-        self._write(1, place, shard)
-        return self._half(shard) if self.depth > 1 else shard
+        keys |= self._write(1, place, shard)
+        return (self._half(shard) if self.depth > 1 else shard), keys
+
+    def _read(self, box: PixelBox) -> tuple[np.ndarray, set[str]]:
+        """The pixels of the group's first level in a box that begins at a shard, and the keys of their objects."""
+        source = self.levels[0]
+        window = slice(box.row_start, box.row_stop), slice(box.col_start, box.col_stop)
+        pixels = self.storage.call_with_retries(f"read layer {source.name} of", lambda: np.asarray(source[window]))
+        return pixels, set(self.existing_keys(0, (box.row_start, box.col_start), pixels))
 
     def _half(self, pixels: np.ndarray) -> np.ndarray:
         fill: Any = self.levels[0].fill_value
         return halve(pixels, kind=self.kind, nodata=fill)
 
-    def _write(self, number: int, place: tuple[int, int], pixels: np.ndarray) -> None:
+    def _write(self, number: int, place: tuple[int, int], pixels: np.ndarray) -> set[str]:
         target = self.levels[number]
         at = tuple(slice(start, start + size) for start, size in zip(place, pixels.shape, strict=True))
         self.storage.call_with_retries(
             f"write a smaller level of {target.name} to", partial(target.__setitem__, at, pixels)
         )
+        return set(self.existing_keys(number, place, pixels))
 
 
 def write_levels(
@@ -158,12 +150,13 @@ def write_levels(
     kind: str,
     filled: FilledUnits,
     pool: ThreadPoolExecutor,
+    there: Mapping[str, Listed],
 ) -> None:
     """Cut the full level of the layer ``name`` out of its blocks, and fill all others, each half of the one before.
 
-    ``levels`` are the arrays, the full one first.
+    ``levels`` are the arrays, the full one first; ``there`` is what the store held before.
 
-    Raises StorageError, which names the layer.
+    Raises StorageError, which names the layer; ChangedError where a block is not what its checksum says.
     """
     # With an odd block every second shard starts between two pixels of the next level: one level per read then.
     depth = DEPTH if store.block % 2 == 0 else 1
@@ -171,12 +164,13 @@ def write_levels(
         group = _LevelGroup(
             storage=store.storage, levels=levels[start : start + depth + 1], kind=kind, block=store.block
         )
+        # Only units of the first three levels are kept: their blocks in the full layer are known.
+        kept = start == 0 and group.depth == DEPTH
         for row, col in group.units():
-            # Only units of the first three levels are recorded: their blocks in the full layer are known.
-            unit = f"{row}_{col}" if start == 0 and group.depth == DEPTH else ""
+            unit, possible = f"{row}_{col}" if kept else f"{start}/{row}_{col}", group.possible_keys((row, col))
+            known = kept and filled.is_filled(unit, possible, there)
             cut = start == 0 and cut_shards(
-                store, name, group.box((row, col)), pool=pool, compare=filled.is_filled(unit)
+                store, name, group.box((row, col)), pool=pool, compare=known, checksums=filled.checksums
             )
-            if cut or not filled.is_filled(unit):
-                group.fill((row, col), pool)
-                filled.record(unit)
+            if cut or not known:
+                filled.record(unit, possible, group.fill((row, col), pool), kept=kept)

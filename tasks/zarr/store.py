@@ -21,6 +21,17 @@ if TYPE_CHECKING:
     from tilewright.tasks.storage.storage import Storage
 
 
+class ChangedError(RuntimeError):
+    """Blocks, chunks or files of a product that are not what was written: another try makes them anew."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(
+            f"{found}: another program or the storage changed it, and nothing is published. Keep other programs from "
+            "writing there, and run the same job again, which makes it anew."
+        )
+        self.found = found
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProductStore:
     """The open store: per layer, ``waiting`` holds whole blocks and ``published`` the product's own array.
@@ -74,6 +85,24 @@ class ProductStore:
                 pixels[inside.slices_in(box)] = self._read(name, layer, inside.slices_in(self.extent))
         return pixels
 
+    def published_box(self, name: str, box: PixelBox) -> np.ndarray:
+        """One layer of the product's own array inside ``box``, as ``read_box`` gives it, without blocks that wait.
+
+        Where a block waits it is nodata: what the array holds there is not read.
+        """
+        layer = self.published[name]
+        pixels = np.full(box.shape, layer.fill_value, dtype=layer.dtype)
+        for piece in self._absent(name, box):
+            inside = piece.intersect(box).intersect(self.extent)
+            if not inside.empty:
+                pixels[inside.slices_in(box)] = self._read(name, layer, inside.slices_in(self.extent))
+        return pixels
+
+    def waits_at(self, name: str, row: int, col: int) -> bool:
+        """True if the block at an absolute place waits to be cut out."""
+        top, left = self.box.row_start // self.block, self.box.col_start // self.block
+        return (row - top, col - left) in self.places(name)
+
     def waits_in(self, name: str, box: PixelBox) -> bool:
         """True if a block that touches ``box`` waits to be cut out."""
         return len(list(self._absent(name, box))) < self._n_touched(box)
@@ -94,11 +123,10 @@ class ProductStore:
 
     def _absent(self, name: str, box: PixelBox) -> Iterator[PixelBox]:
         """The boxes of the blocks that touch ``box`` and do not wait."""
-        places, top, left = self.places(name), self.box.row_start // self.block, self.box.col_start // self.block
         rows, cols = block_range(box, block=self.block)
         for row in rows:
             for col in cols:
-                if (row - top, col - left) not in places:
+                if not self.waits_at(name, row, col):
                     yield block_at(row=row, col=col, block=self.block, halo=0).inner
 
     def _n_touched(self, box: PixelBox) -> int:

@@ -179,8 +179,11 @@ def test_levels_of_the_same_blocks_are_kept_and_of_others_made_again(tmp_path):
     pixels = np.random.default_rng(4).integers(0, 4, extent.shape).astype(np.uint8)
     write_blocks(store, {"class": pixels})
     places = list(product(*block_range(extent, block=block)))
-    prints = dict.fromkeys(places, "one")
-    again = {**prints, places[0]: "two"}
+    prints = {
+        (row, col): store.block_checksum(block_at(row=row, col=col, block=block, halo=0).inner, ["class"])["class"]
+        for row, col in places
+    }
+    again = {**prints, places[0]: "another"}
     write_pyramid(store, grid=grid, kinds={"class": "class"}, checksums={"class": prints}, threads=2)
     remove_waiting(store.storage)
     store, grid = declared(tmp_path, extent, block, layers=LAYERS[:1])

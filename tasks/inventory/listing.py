@@ -1,0 +1,100 @@
+"""Listings of objects with their sizes and tags: one look at a product instead of a request for each object."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import obstore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from tilewright.tasks.storage.storage import Storage
+
+
+UNFINISHED = re.compile(r"#\d+$")
+"""End of the name that the object store's client gives a local file until it is complete."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """An object as a listing shows it: ``size`` in bytes, ``tag`` changes when the object is written again."""
+
+    size: int
+    tag: str
+
+
+def list_below(storage: Storage, prefix: str) -> dict[str, Listed]:
+    """Every complete object below a folder of the product, by key. Links in a local folder are not followed.
+
+    Raises StorageError if storage refuses.
+    """
+    if storage.folder is not None:
+        folder = storage.folder
+        return storage.call_with_retries("list", lambda: dict(_walk(folder, folder / prefix)))
+    return storage.call_with_retries("list", lambda: _objects(storage, obstore.list(storage.root, prefix=prefix)))
+
+
+def list_top(storage: Storage) -> dict[str, Listed]:
+    """Every complete object directly in the product, by name; no folders.
+
+    Raises StorageError if storage refuses.
+    """
+    if storage.folder is not None:
+        folder = storage.folder
+        return storage.call_with_retries("list", lambda: dict(_files_in(folder, folder)))
+    return storage.call_with_retries(
+        "list", lambda: _objects(storage, [obstore.list_with_delimiter(storage.root)["objects"]])
+    )
+
+
+def keys_below(storage: Storage, prefix: str) -> list[str]:
+    """The keys below a folder of the product, incomplete files and links (themselves, not what they lead to) included.
+
+    Raises StorageError if storage refuses.
+    """
+    if storage.folder is None:
+        return list(storage.keys(prefix))
+    folder, keys = storage.folder, []
+    for parent, folders, names in os.walk(folder / prefix):
+        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]  # noqa: PTH114, PTH118
+        keys += [_key(folder, os.path.join(parent, name)) for name in (*names, *links)]  # noqa: PTH118
+    return keys
+
+
+def _objects(storage: Storage, pages: Iterable[Any]) -> dict[str, Listed]:
+    assert storage.remote, "a folder is walked"
+    return {
+        entry["path"]: Listed(size=entry["size"], tag=str(entry.get("e_tag") or entry["last_modified"]))
+        for page in pages
+        for entry in page
+    }
+
+
+def _walk(folder: Path, below: Path) -> Iterator[tuple[str, Listed]]:
+    if below.is_symlink() or not below.is_dir():
+        return
+    yield from _files_in(folder, below)
+    with os.scandir(below) as entries:
+        folders = sorted(entry.path for entry in entries if entry.is_dir(follow_symlinks=False))
+    for path in folders:
+        yield from _walk(folder, below / path)
+
+
+def _files_in(folder: Path, parent: Path) -> Iterator[tuple[str, Listed]]:
+    if not parent.is_dir():
+        return
+    with os.scandir(parent) as entries:
+        for entry in entries:
+            if entry.is_file(follow_symlinks=False) and not UNFINISHED.search(entry.name):
+                found = entry.stat(follow_symlinks=False)
+                tag = f"{found.st_ino}-{found.st_mtime_ns}-{found.st_size}"
+                yield _key(folder, entry.path), Listed(size=found.st_size, tag=tag)
+
+
+def _key(folder: Path, path: str) -> str:
+    return os.path.relpath(path, folder).replace(os.sep, "/")

@@ -1,0 +1,120 @@
+"""Takes a product out of what lists it before anything of it changes, and repairs what lists it.
+
+A Collection and a table may list other products too; what lists them stays. The product's own Item goes first: from
+then on everybody sees an unfinished product, and whoever goes on with it finishes this first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pystac
+
+from tilewright.catalogs.errors import CatalogError
+from tilewright.catalogs.publish.collection import update_collection
+from tilewright.tasks.inventory.finished import is_item
+from tilewright.tasks.inventory.table import TABLE, read_rows, write_table
+from tilewright.tasks.storage.documents import json_object, read_object
+from tilewright.tasks.inventory.record import ITEM, PART_ITEM, remove_recorded
+from tilewright.tasks.storage.storage import json_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tilewright.tasks.inventory.record import ProductRecord
+    from tilewright.tasks.storage.storage import Storage
+
+
+COLLECTION = "collection.json"
+
+
+def unlist(storage: Storage, record: ProductRecord) -> None:
+    """Remove a product's Items, its rows in the table and its links in the Collection, in this order.
+
+    A table or a Collection that lists nothing else is removed, and so is one that is damaged: both are written again
+    when the product is published. Repeated calls are harmless. Raises StorageError if storage refuses.
+    """
+    remove_recorded(storage, record, [ITEM])
+    remove_recorded(storage, record, sorted(name for name in record.files if PART_ITEM.fullmatch(name)))
+    _drop_rows(storage, record)
+    _drop_links(storage, record)
+
+
+def other_rows(storage: Storage, record: ProductRecord, content: bytes) -> list[dict[str, Any]]:
+    """The Items of other products in a table; from their own files where the table is damaged."""
+    rows = read_rows(content)
+    if rows is None:
+        rows = list(other_items(storage, record).values())
+    return [row for row in rows if row.get("id") not in record.ids]
+
+
+def other_items(storage: Storage, record: ProductRecord) -> dict[str, dict[str, Any]]:
+    """The whole Items of other products directly in the output, by file name."""
+    names = [name for name in storage.top_names() if name.endswith(".json") and name not in record.files]
+    found = {name: read_object(storage, name) for name in names}
+    return {
+        name: item
+        for name, item in found.items()
+        if item is not None and is_item(item) and item["id"] not in record.ids
+    }
+
+
+def other_links(collection: Mapping[str, Any], record: ProductRecord) -> list[dict[str, Any]]:
+    """The links of a Collection without those to a product's Items."""
+    links = collection.get("links")
+    kept = [link for link in (links if isinstance(links, list) else ()) if isinstance(link, dict)]
+    return [link for link in kept if link.get("rel") != "item" or not _is_ours(link, record)]
+
+
+def collection_with(storage: Storage, record: ProductRecord, items: Mapping[str, pystac.Item]) -> dict[str, Any]:
+    """The Collection with a product's Items, by file name, added to those of other products.
+
+    One that is damaged is made anew, with the other products whose Items are in the output.
+    """
+    existing = read_object(storage, COLLECTION)
+    if existing is not None:
+        try:
+            return _linked({**existing, "links": other_links(existing, record)}, items)
+        except (CatalogError, KeyError, TypeError, ValueError, AttributeError, IndexError, AssertionError):
+            # Whatever stands in its place, or a Collection of another version.
+            pass
+    others = {name: pystac.Item.from_dict(plain) for name, plain in other_items(storage, record).items()}
+    return _linked(None, {**others, **items})
+
+
+def _linked(collection: Mapping[str, Any] | None, items: Mapping[str, pystac.Item]) -> dict[str, Any]:
+    for name, item in items.items():
+        collection = update_collection(collection, item, item_href=f"./{name}")
+    assert collection is not None, "a product has an Item"
+    return dict(collection)
+
+
+def _drop_rows(storage: Storage, record: ProductRecord) -> None:
+    content = storage.read(TABLE)
+    if content is None:
+        return
+    rows = read_rows(content)
+    kept = other_rows(storage, record, content)
+    if not kept:
+        remove_recorded(storage, record, [TABLE])
+    elif rows is None or len(kept) < len(rows):
+        write_table(storage, kept)
+
+
+def _drop_links(storage: Storage, record: ProductRecord) -> None:
+    content = storage.read(COLLECTION)
+    if content is None:
+        return
+    collection = json_object(content)
+    kept = other_links(collection, record) if collection is not None else []
+    if collection is None or not any(link.get("rel") == "item" for link in kept):
+        remove_recorded(storage, record, [COLLECTION])
+        return
+    changed = json_bytes({**collection, "links": kept})
+    if changed != content:
+        storage.write(COLLECTION, changed)
+
+
+def _is_ours(link: Mapping[str, Any], record: ProductRecord) -> bool:
+    name = str(link.get("href")).removeprefix("./")
+    return name in record.files or ("/" not in name and link.get("title") in record.ids)

@@ -1,0 +1,26 @@
+"""The documents of a product, each of which may be damaged: what is not a whole document counts as none."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tilewright.tasks.storage.storage import Storage
+
+
+def json_object(content: bytes | None) -> dict[str, Any] | None:
+    """The JSON object in these bytes; None for no bytes, for what is not JSON, and for JSON of another type."""
+    try:
+        plain = json.loads(content) if content else None
+    except (ValueError, RecursionError):
+        return None
+    return plain if isinstance(plain, dict) else None
+
+
+def read_object(storage: Storage, key: str) -> dict[str, Any] | None:
+    """The JSON object stored under a key; None if there is none, or it is cut off, garbage or of another type.
+
+    Raises StorageError if storage refuses: an object that cannot be read is not a damaged one.
+    """
+    return json_object(storage.read(key))
