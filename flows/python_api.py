@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from tilewright.flows.environment import s3_settings, storage_options
 from tilewright.flows.job.job import Job, JobError, make_job, read_job
+from tilewright.tasks.inventory.finished import read_item
+from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.storage import open_storage
 
@@ -119,8 +121,10 @@ def open_product(output: str | Path) -> Product:
     if not isinstance(output, (str, os.PathLike)):
         raise StoreError(f"A product is opened by its folder or URI, not by {type(output).__name__}.")
     storage = open_storage(os.fspath(output), options=storage_options(os.fspath(output)))
-    if storage.root is None or storage.read("item.json") is None:
-        raise StoreError(f"{output} holds no published product: give the output of a finished run.")
+    if read_item(storage) is None:
+        raise StoreError(
+            f"{output} holds no published product: give the output of a finished run, or run its job again."
+        )
     return Product(storage)
 
 
@@ -179,8 +183,7 @@ class Product(Mapping[str, "xr.DataArray"]):
         return _Tables(self.storage)
 
     def _document(self, name: str) -> dict[str, Any]:
-        plain = self.storage.read_json(name)
-        return plain if isinstance(plain, dict) else {}
+        return read_object(self.storage, name) or {}
 
     def __getitem__(self, name: str) -> xr.DataArray:
         if name not in self:

@@ -6,7 +6,7 @@ import contextvars
 import csv
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -14,10 +14,13 @@ import yaml
 from tilewright.flows.environment import storage_options
 from tilewright.flows.errors import ErrorClass, classify, sentence
 from tilewright.flows.job.template import fill
+from tilewright.tasks.storage.documents import json_value
 from tilewright.tasks.storage.storage import open_storage
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tilewright.tasks.storage.storage import Storage
 
 
 LIST_FILE = "backfill.json"
@@ -73,7 +76,7 @@ def run_backfill(
     the first.
     """
     storage = open_storage(home, options=storage_options(home), create=True)
-    rows = {row["name"]: Row(**row) for row in storage.read_json(LIST_FILE) or []}
+    rows = {row.name: row for row in _read_rows(storage)}
     waiting = [job for job in jobs if _is_wanted(rows.get(job["name"]), only)]
     with ThreadPoolExecutor(at_once, thread_name_prefix="tilewright-backfill") as pool:
         running = [pool.submit(contextvars.copy_context().run, _run_row, job, run_job) for job in waiting]
@@ -90,6 +93,21 @@ def run_backfill(
             f"only={failed[0].error_class} for those alone."
         )
     return requested
+
+
+def _read_rows(storage: Storage) -> list[Row]:
+    """The rows of the last backfill, without those that are none: their jobs run again, and find what stands."""
+    plain = json_value(storage.read(LIST_FILE))
+    names = {entry.name for entry in fields(Row)}
+    return [
+        Row(**row)
+        for row in (plain if isinstance(plain, list) else ())
+        if isinstance(row, dict) and {"name", "state"} <= row.keys() <= names and all(map(_is_text, row.values()))
+    ]
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def read_table(path: Path) -> list[dict[str, Any]]:

@@ -6,14 +6,21 @@ import os
 import re
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tilewright.flows.environment import s3_keys, storage_options
 from tilewright.flows.run.output_lock import run_alive
+from tilewright.tasks.inventory.finished import unfinished
+from tilewright.tasks.inventory.listing import UNFINISHED, keys_below
+from tilewright.tasks.inventory.record import ProductRecord
+from tilewright.tasks.publish.names import existing_record
 from tilewright.tasks.storage.errors import StorageError, StoreError
+from tilewright.tasks.storage.ledger import read_plan
 from tilewright.tasks.storage.lock import LOCK, is_stale, read_lock
 from tilewright.tasks.storage.multipart import abort_uploads, unfinished_uploads
+from tilewright.tasks.storage.secrets import SECRETS
 from tilewright.tasks.storage.storage import STATE_FOLDER, open_storage
+from tilewright.tasks.zarr.declare import BLOCKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,10 +31,10 @@ if TYPE_CHECKING:
 
 STAGING = f"{STATE_FOLDER}/staging/"
 
-TAKING = f"{STATE_FOLDER}/.taking"
+DRAFT = re.compile(rf"{re.escape(SECRETS.rpartition('/')[0])}/\.secrets\.json\.\d+")
+"""The file of secrets of a run that was killed while it wrote it, as older versions named it."""
 
-UNFINISHED = re.compile(r"#\d+$")
-"""End of the name that the object store's client gives a local file until it is complete."""
+TAKING = f"{STATE_FOLDER}/.taking"
 
 AGE = re.compile(r"^(\d+(?:\.\d+)?)([smhdw])$")
 
@@ -46,8 +53,9 @@ def clean_output(
     """Remove what broken runs left in an output; returns the removed keys, sorted. ``dry_run`` removes nothing.
 
     Removed are staged files, incomplete files, unfinished multipart uploads and the lock of a run that ended, if older
-    than ``older_than`` (``12h``, ``7d``). Finished blocks are kept, since a run continues from them. ``say`` gets a
-    message where uploads could not be listed.
+    than ``older_than`` (``12h``, ``7d``); of a published product also its blocks, and its secrets in a bucket. Only
+    what the product's record names is touched, and no link is followed. Finished blocks of an unfinished product are
+    kept, since a run continues from them. ``say`` gets a message where uploads could not be listed.
 
     Raises StoreError where there is no product or a run is in progress, StorageError where storage refuses.
     """
@@ -60,7 +68,7 @@ def clean_output(
         raise StoreError(
             f"A run (process {lock.pid} on {lock.host}) is writing {output}: clean it when that has ended."
         )
-    leftovers = list(_leftover_files(storage.folder, cutoff)) if storage.folder is not None else []
+    leftovers = [*_leftover_files(storage, cutoff), *_published_leftovers(storage)]
     if lock is not None and lock.beat <= cutoff:
         leftovers.append(LOCK)
     uploads = _unfinished_uploads(storage, cutoff, say)
@@ -108,14 +116,32 @@ def _unfinished_uploads(storage: Storage, cutoff: float, say: Callable[[str], No
     return _Uploads(names=tuple(pending.name for pending in found), abort=lambda: abort_uploads(storage, found, keys))
 
 
-def _leftover_files(folder: Path, cutoff: float) -> Iterator[str]:
-    for parent, _folders, names in os.walk(folder):
-        for name in names:
-            path = os.path.join(parent, name)  # noqa: PTH118 -- a Path for each of a million shards is slow
-            key = os.path.relpath(path, folder).replace(os.sep, "/")
-            ours = key.startswith(STAGING) or key == TAKING or UNFINISHED.search(name)
-            if ours and os.stat(path).st_mtime <= cutoff:  # noqa: PTH116
-                yield key
+def _leftover_files(storage: Storage, cutoff: float) -> Iterator[str]:
+    """The files that a local run stages or did not complete, older than the cutoff."""
+    folder = storage.folder
+    if folder is None:
+        return
+    record = existing_record(storage, _plan_of(storage)) or ProductRecord()
+    for key in keys_below(storage, ""):
+        staged = key.startswith(STAGING) or key == TAKING
+        unfinished_file = UNFINISHED.search(key) is not None and record.holds(key)
+        if (staged or unfinished_file or DRAFT.fullmatch(key)) and os.lstat(folder / key).st_mtime <= cutoff:
+            yield key
+
+
+def _plan_of(storage: Storage) -> dict[str, Any] | None:
+    try:
+        return read_plan(storage)
+    except StoreError:
+        return {}
+
+
+def _published_leftovers(storage: Storage) -> list[str]:
+    """What a run that was killed after it wrote the Item left: secrets in a bucket, and blocks that wait no more."""
+    if unfinished(storage):
+        return []
+    secrets = [SECRETS] if storage.remote and storage.etag(SECRETS) is not None else []
+    return [*secrets, *keys_below(storage, BLOCKS)]
 
 
 def _remove(storage: Storage, keys: list[str]) -> None:
@@ -126,6 +152,7 @@ def _remove(storage: Storage, keys: list[str]) -> None:
             (storage.folder / key).unlink(missing_ok=True)
     if storage.folder is not None:
         _remove_empty(storage.folder / STAGING)
+        _remove_empty(storage.folder / BLOCKS)
 
 
 def _remove_empty(folder: Path) -> None:

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 from tilewright.catalogs.hrefs import display_href
 from tilewright.catalogs.publish.push import PushError, check_transactions, push_item
 from tilewright.flows.environment import STAC_TOKEN, stac_token, storage_options
-from tilewright.tasks.inventory.finished import part_item_names
+from tilewright.tasks.inventory.finished import part_item_names, read_item, unfinished
+from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.storage import REMOTE, open_storage
 
@@ -71,13 +72,16 @@ def _read_documents(output: str) -> tuple[Storage, dict[str, dict[str, Any]]]:
     Raises StoreError where the product is not finished, or one of them is missing.
     """
     storage = open_storage(output, options=storage_options(output))
-    item = storage.read_json("item.json") if storage.root is not None else None
-    if not isinstance(item, dict) or item.get("type") != "Feature":
+    item = read_item(storage)
+    if item is None:
         raise StoreError(f"{output} holds no finished product: run its job to the end, then push it.")
-    found: dict[str, Any] = {name: storage.read_json(name) for name in ("collection.json", *part_item_names(item))}
-    missing = [name for name, document in found.items() if not isinstance(document, dict) or "id" not in document]
-    if missing:
-        raise StoreError(f"{output} lacks {missing[0]}, which its Item belongs with: restore it, or run the job again.")
+    found: dict[str, Any] = {name: read_object(storage, name) for name in ("collection.json", *part_item_names(item))}
+    lacking = unfinished(storage)
+    if lacking:
+        raise StoreError(
+            f"{output} lacks {lacking[0]}, which its Item belongs with, or it is damaged: restore it, or run the job "
+            "again."
+        )
     return storage, {**found, "item.json": item}
 
 

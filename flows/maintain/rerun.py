@@ -24,9 +24,9 @@ from tilewright.flows.run.pipeline import make_product
 from tilewright.flows.runners.run_options import RunOptions
 from tilewright.flows.runners.worker import plan_source
 from tilewright.tasks.block.worker import WorkerSettings
+from tilewright.tasks.inventory.finished import part_item_names
 from tilewright.tasks.plan.identities import shown
 from tilewright.tasks.progress import silent
-from tilewright.tasks.inventory.finished import part_item_names
 from tilewright.tasks.read.gdal import gdal_path, reading_env
 from tilewright.tasks.storage.errors import StorageError, StoreError
 from tilewright.tasks.storage.ledger import ENTRIES, json_digest, read_entries

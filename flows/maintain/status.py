@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from tilewright.flows.environment import storage_options
 from tilewright.flows.run.output_lock import run_alive
+from tilewright.tasks.inventory.finished import unfinished
+from tilewright.tasks.inventory.record import ITEM
 from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.ledger import ENTRIES, read_failures, read_plan
 from tilewright.tasks.storage.lock import is_stale, read_lock
@@ -48,10 +50,10 @@ def product_status(output: str) -> dict[str, Any]:
 
 
 def _state(storage: Storage, *, n_done: int) -> str:
-    if storage.read("item.json") is not None:
+    if not unfinished(storage):
         return "complete"
     lock = read_lock(storage)
     if lock is not None and not is_stale(lock, now=time.time(), alive=run_alive(lock)):
         return "running"
-    began = n_done > 0 or lock is not None or bool(read_failures(storage))
+    began = n_done > 0 or lock is not None or bool(read_failures(storage)) or storage.read(ITEM) is not None
     return "failed" if began else "planned"

@@ -15,7 +15,8 @@ from tilewright.flows.run.existing import check_output
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
 from tilewright.tasks.progress import Notice, silent
-from tilewright.tasks.storage.ledger import json_digest
+from tilewright.tasks.storage.documents import read_object
+from tilewright.tasks.storage.ledger import PLAN, json_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,7 +103,7 @@ class WatchError(ValueError):
 def _update_product(job: Job, *, overlap: timedelta, options: RunOptions, listener: Listener) -> WatchResult:
     output = job.output_uri
     storage = check_output(output, storage_options(output))
-    existing = storage.read_json(WATCH_FILE) if storage.root is not None else None
+    existing = _read_watermark(storage) if storage.root is not None else None
     found = find_scenes(job if existing is None else _recent(job, existing, overlap))
     digests = {f"{scene.collection}/{scene.id}": json_digest(scene.to_json())[:16] for scene in found}
     seen: dict[str, str] = dict(existing["seen"]) if existing else {}
@@ -111,10 +112,25 @@ def _update_product(job: Job, *, overlap: timedelta, options: RunOptions, listen
         return WatchResult(name=job.name, output=output, state="unchanged" if seen else "empty")
     listener(Notice(text=f"{len(new)} new or changed scenes: {', '.join(new[:5])}"))
     # Searched before the plan is made: a scene published in between is found as new by the next watch.
-    outcome = run_job(job, _run_options(options, existing=existing is not None), listener=listener)
+    begun = storage.root is not None and storage.etag(PLAN) is not None
+    outcome = run_job(job, _run_options(options, existing=begun), listener=listener)
     _write_watermark(outcome.output, found, {**seen, **digests}, existing)
     state: Literal["updated", "made"] = "updated" if existing else "made"
     return WatchResult(name=job.name, output=output, state=state, scenes=new, outcome=outcome)
+
+
+def _read_watermark(storage: Storage) -> dict[str, Any] | None:
+    """The watch file; None if there is none or it is damaged: all scenes then count as new, and the key of each block
+    says whether they are.
+    """
+    plain = read_object(storage, WATCH_FILE) or {}
+    watermark, seen = plain.get("watermark"), plain.get("seen")
+    try:
+        since = datetime.fromisoformat(watermark) if isinstance(watermark, str) else None
+    except ValueError:
+        since = None
+    whole = isinstance(seen, dict) and all(isinstance(digest, str) for digest in seen.values())
+    return plain if whole and since is not None and since.tzinfo is not None else None
 
 
 def _recent(job: Job, existing: Mapping[str, Any], overlap: timedelta) -> Job:

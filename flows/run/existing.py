@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.hrefs import json_without_secrets
+from tilewright.tasks.inventory.finished import unfinished
 from tilewright.tasks.storage.errors import StorageError, StoreError
-from tilewright.tasks.storage.ledger import PLAN, json_digest, read_plan
+from tilewright.tasks.storage.ledger import PLAN, DamagedPlanError, json_digest, read_plan
 from tilewright.tasks.storage.secrets import check_joined
 from tilewright.tasks.storage.storage import STATE_FOLDER, open_storage
 
@@ -28,16 +29,31 @@ NEXT_STEPS = "Use --update to redo what changed, --replace to start over, or ano
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExistingProduct:
-    """A product begun in an output: its URI, its frozen plan as JSON, and whether it is published."""
+    """A product begun in an output: its URI, its frozen plan as JSON, and whether it is published.
+
+    ``damaged``: the plan is none, and ``plain`` is empty. The same job makes it anew.
+    """
 
     uri: str
     plain: dict[str, Any]
     complete: bool
+    damaged: bool = False
+
+    def checked(self) -> ExistingProduct:
+        """This product, found ``damaged`` where its plan cannot be followed though it is of this version.
+
+        Raises StoreError for a plan of another version, and for one whose secrets are gone.
+        """
+        try:
+            self.plan()
+        except DamagedPlanError:
+            return replace(self, plain={}, complete=False, damaged=True)
+        return self
 
     def plan(self) -> Plan:
         """The frozen plan.
 
-        Raises StoreError for a plan of another version of Tilewright, and for a damaged one.
+        Raises StoreError for a plan of another version of Tilewright, DamagedPlanError for a damaged one.
         """
         # A second call on a finished product compares requests only and does not need this import.
         from tilewright.tasks.plan.plan import PLAN_FORMAT, Plan
@@ -51,11 +67,8 @@ class ExistingProduct:
         check_joined(self.plain, self.uri)
         try:
             return Plan.from_json(self.plain)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise StoreError(
-                f"The plan in {self.uri}/{STATE_FOLDER} is damaged ({type(error).__name__}: {error}): restore it, or "
-                "run again with --replace."
-            ) from error
+        except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
+            raise DamagedPlanError(self.uri, f"{type(error).__name__}: {error}") from error
 
     @property
     def version(self) -> str:
@@ -72,6 +85,10 @@ def check_output(output: str, options: Mapping[str, str]) -> Storage:
     storage = open_storage(output, options=options)
     if storage.folder is not None:
         _check_writable(storage.folder, output)
+        if (storage.folder / STATE_FOLDER).is_symlink():
+            raise StoreError(
+                f"{STATE_FOLDER} of the output {output} is a link, which no run follows: put the folder in its place."
+            )
     try:
         names = storage.top_names() if storage.root is not None else ()
     except StorageError as error:
@@ -85,10 +102,13 @@ def check_output(output: str, options: Mapping[str, str]) -> Storage:
 
 def read_existing(storage: Storage) -> ExistingProduct | None:
     """The product begun in a storage, None if there is none."""
-    plain = read_plan(storage) if storage.root is not None else None
+    try:
+        plain = read_plan(storage) if storage.root is not None else None
+    except DamagedPlanError:
+        return ExistingProduct(uri=storage.uri, plain={}, complete=False, damaged=True)
     if plain is None:
         return None
-    return ExistingProduct(uri=storage.uri, plain=plain, complete=storage.read("item.json") is not None)
+    return ExistingProduct(uri=storage.uri, plain=plain, complete=not unfinished(storage))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,11 +163,15 @@ def _check_writable(folder: Path, output: str) -> None:
         raise StoreError(f"The output {output} cannot be written: {place} does not allow it. Choose another output.")
 
 
-def check_renewal(existing: ExistingProduct, plan: Plan) -> None:
+def check_renewal(existing: ExistingProduct, plan: Plan, storage: Storage) -> None:
     """Check that blocks of the existing product can be kept under a new plan.
 
-    Raises StoreError if the format of the plan, grid, lattice, scale or Zarr format differ.
+    Raises StoreError if the format of the plan, grid, lattice, scale or Zarr format differ; of a damaged plan, which
+    says none of these, if there are finished blocks and no key of theirs is that of the new plan.
     """
+    if existing.damaged:
+        _check_proven(plan, storage)
+        return
     plain = plan.to_json()
     fixed = ("format", "grid", "lattice", "up", "down")
     differing = [name for name in fixed if json_digest(plain[name]) != json_digest(existing.plain.get(name))]
@@ -158,4 +182,18 @@ def check_renewal(existing: ExistingProduct, plan: Plan) -> None:
         raise StoreError(
             f"--update: {existing.uri} differs from this job in {', '.join(differing)}, so that none of its blocks can "
             "be kept. Use --replace, or another output."
+        )
+
+
+def _check_proven(plan: Plan, storage: Storage) -> None:
+    # Slow imports, made if a plan is damaged.
+    from tilewright.tasks.block.block_key import is_current
+    from tilewright.tasks.storage.ledger import read_entries
+
+    entries, planned = read_entries(storage), {block.name: block for block in plan.raster.all_blocks()}
+    proven = any(name in planned and is_current(plan, planned[name], entry) for name, entry in entries.items())
+    if entries and not proven:
+        raise StoreError(
+            f"The plan in {storage.uri}/{STATE_FOLDER} is damaged, and none of its {len(entries)} finished blocks is one "
+            "of this job: restore it, run again with --replace, which starts over, or choose another output."
         )

@@ -12,25 +12,20 @@ from tilewright.flows.estimate.memory import fitting_callers
 from tilewright.flows.machine import free_memory, n_cores, peak_memory
 from tilewright.flows.monitor.monitor import watched
 from tilewright.flows.prefect_steps import step
-from tilewright.flows.run.existing import OutputChangedError, check_unchanged
+from tilewright.flows.run.existing import check_unchanged
 from tilewright.flows.run.missing_blocks import do_missing_blocks
 from tilewright.flows.run.outcome import Outcome
 from tilewright.flows.run.output_lock import lock_output
 from tilewright.flows.run.precision import check_precision
 from tilewright.flows.run.prefetch import Prefetch
-from tilewright.flows.run.prepare import check_disk_space, declare_product, remove_product, replace_plan
+from tilewright.flows.run.prepare import check_disk_space, clear_output, declare_product
 from tilewright.flows.runners.worker import open_worker
 from tilewright.flows.versions import OF_PIXELS, changed_versions, versions
 from tilewright.models.run.open import active_provider
 from tilewright.models.run.providers import GPU_BATCH, GPUS
 from tilewright.tasks.progress import Notice, Stage
-from tilewright.tasks.storage.ledger import (
-    freeze_plan,
-    json_digest,
-    read_plan,
-)
-from tilewright.tasks.storage.secrets import public_plan
 from tilewright.tasks.storage.storage import open_storage
+from tilewright.tasks.zarr.store import ChangedError, open_store
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +36,10 @@ if TYPE_CHECKING:
     from tilewright.tasks.block.worker import Worker
     from tilewright.tasks.publish.layers import WrittenLayers
     from tilewright.tasks.storage.ledger import BlockEntry
+
+
+CHANGED_TRIES = 3
+"""Tries to publish a product of which something is not as it was written when it is listed."""
 
 
 def make_product(run: Run) -> Outcome:
@@ -68,13 +67,29 @@ def _make_locked(run: Run, placement: Placement, lock: OutputLock) -> Outcome:
         _prepare_output(run)
         worker = _open_worker(run)
         with Prefetch(worker) as prefetch:
+            report = _finish_product(run, worker, placement, lock, prefetch)
+    return Outcome(name=run.plan.name, output=run.storage.uri, report=report)
+
+
+def _finish_product(
+    run: Run, worker: Worker, placement: Placement, lock: OutputLock, prefetch: Prefetch
+) -> dict[str, object]:
+    """Do the missing blocks and publish; what somebody changed after it was written is made again, once or twice."""
+    for tries_left in reversed(range(CHANGED_TRIES)):
+        try:
             entries = do_missing_blocks(run, worker, placement, lock)
             written = _write_cogs(run, entries)
             lock.check()
-            report = _publish_product(
+            return _publish_product(
                 run, worker, entries, written, prefetch.background(), n_workers=placement.n_workers
             )
-    return Outcome(name=run.plan.name, output=run.storage.uri, report=report)
+        except ChangedError as error:
+            if not tries_left:
+                raise
+            run.listener(Notice(text=f"{error.found}: it is made again."))
+            declare_product(run.storage, run.plan, run.card, zarr_format=run.settings.zarr_format)
+            worker = replace(worker, store=open_store(run.storage, **run.plan.raster.store_boxes))
+    raise AssertionError("the last try returns or raises")
 
 
 def _fit_placement(run: Run) -> Placement:
@@ -103,16 +118,7 @@ def _prepare_output(run: Run) -> None:
     """Freeze the plan and declare the store, after removing what an update or a replacement discards."""
     run.listener(Stage(name="prepare"))
     storage, plan = run.storage, run.plan
-    if run.options.replace:
-        remove_product(storage)
-    elif run.replaces is not None:
-        replace_plan(storage, run.replaces.get("layers", ()), plan)
-    if not freeze_plan(storage, plan.to_json()) and json_digest(public_plan(read_plan(storage) or {})) != json_digest(
-        public_plan(plan.to_json())
-    ):
-        raise OutputChangedError(
-            f"Another run began in {storage.uri} meanwhile: run the same command again to see where it is."
-        )
+    clear_output(storage, plan, replace=run.options.replace, renew=run.replaces is not None)
     declare_product(storage, plan, run.card, zarr_format=run.settings.zarr_format)
 
 

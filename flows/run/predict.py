@@ -22,7 +22,9 @@ from tilewright.flows.run.existing import (
 from tilewright.flows.run.outcome import Outcome
 from tilewright.flows.runners.run_options import RunOptions
 from tilewright.tasks.progress import Notice, Stage, silent
+from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.storage.errors import StoreError
+from tilewright.tasks.storage.secrets import drop_published
 
 if TYPE_CHECKING:
     from tilewright.flows.job.job import Job
@@ -75,11 +77,13 @@ def _run_once(
     existing = None if options.replace else read_existing(storage)
     with garbage_collector_off():
         card = _load_card(job)
-        if existing is not None and not options.update:
+        if existing is not None and not options.update and not existing.damaged:
             check_same_request(existing, job, card)
             if existing.complete:
                 return _already_complete(job, storage)
-        plan = _plan_to_follow(job, card, existing, options, listener)
+            existing = existing.checked()
+        renews = existing is not None and (options.update or existing.damaged)
+        plan = _plan_to_follow(job, card, existing, storage, listener, renews=renews)
         if plan is None:
             return _already_complete(job, storage)
         # Imports for reading pixels, running the model and writing COGs take seconds; a finished product needs none.
@@ -89,7 +93,7 @@ def _run_once(
     run = Run(
         plan=plan,
         card=card,
-        replaces=existing.plain if existing is not None and _is_replaced(existing, plan) else None,
+        replaces=existing.plain if existing is not None and (renews or _is_replaced(existing, plan)) else None,
         settings=RunSettings.of(job),
         options=options,
         storage=storage,
@@ -109,10 +113,16 @@ def _load_card(job: Job) -> ModelCard:
 
 
 def _plan_to_follow(
-    job: Job, card: ModelCard, existing: ExistingProduct | None, options: RunOptions, listener: Listener
+    job: Job,
+    card: ModelCard,
+    existing: ExistingProduct | None,
+    storage: Storage,
+    listener: Listener,
+    *,
+    renews: bool,
 ) -> Plan | None:
-    """The existing plan, or a new one for a first run or an update; None if the update would change nothing."""
-    if existing is not None and not options.update:
+    """The existing plan, or a new one for a first run, an update or a damaged plan; None if it would change nothing."""
+    if existing is not None and not renews:
         from tilewright.flows.run.inputs import renewed_plan
         from tilewright.flows.versions import check_same_makers
 
@@ -124,7 +134,7 @@ def _plan_to_follow(
     listener(Stage(name="plan", note="anew" if existing is not None else ""))
     plan = new_plan(job, card)
     if existing is not None:
-        check_renewal(existing, plan)
+        check_renewal(existing, plan, storage)
         plan = _with_known_inputs(plan, existing)
         if existing.complete and not _is_replaced(existing, plan):
             return None
@@ -152,7 +162,9 @@ def _is_replaced(existing: ExistingProduct, plan: Plan) -> bool:
 
 
 def _already_complete(job: Job, storage: Storage) -> Outcome:
-    report = storage.read_json("report.json") or {}
+    # A run that was killed after it wrote the Item left them.
+    drop_published(storage)
+    report = read_object(storage, "report.json") or {}
     return Outcome(name=job.name, output=storage.uri, report=report, already_complete=True)
 
 

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tilewright.tasks.publish.layers import MAX_PARALLEL_FILES, PART_ITEM, product_parts
+from tilewright.flows.run.existing import OutputChangedError
+from tilewright.tasks.cog.cog_file import RECORDS
+from tilewright.tasks.inventory.listing import keys_below
+from tilewright.tasks.inventory.record import (
+    FIXED_FILES,
+    ProductRecord,
+    remove_below,
+    remove_recorded,
+    write_product_record,
+)
+from tilewright.tasks.publish.layers import MAX_PARALLEL_FILES
+from tilewright.tasks.publish.names import existing_record, planned_record, product_parts
+from tilewright.tasks.publish.unlist import unlist
 from tilewright.tasks.storage.errors import StoreError
-from tilewright.tasks.storage.ledger import ENTRIES, PLAN, replace_frozen
-from tilewright.tasks.storage.lock import LOCK
+from tilewright.tasks.storage.ledger import (
+    ENTRIES,
+    FAILURES,
+    PLAN,
+    freeze_plan,
+    json_digest,
+    read_plan,
+    replace_frozen,
+)
+from tilewright.tasks.storage.secrets import SECRETS, public_plan
 from tilewright.tasks.storage.storage import STATE_FOLDER
 from tilewright.tasks.zarr.declare import BLOCKS, STORE, StoredLayer, declare_store
 
@@ -23,18 +42,6 @@ if TYPE_CHECKING:
     from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.storage.storage import Storage
 
-
-PRODUCT_FILES = (
-    "item.json",
-    "collection.json",
-    "items.parquet",
-    "report.json",
-    "report.html",
-    "preview.png",
-    "progress.json",
-)
-
-PRODUCT_SUFFIXES = (".tif", ".tif.aux.xml", ".vrt", ".parquet")
 
 COMPRESSED_SHARE = {"class": 0.05, "percent": 0.25, "value": 0.7}
 """Compressed size of a layer as a share of its plain size, at the low end of real maps: a product that would fit must
@@ -93,41 +100,78 @@ def declare_product(storage: Storage, plan: Plan, card: ModelCard, *, zarr_forma
     )
 
 
-def remove_product(storage: Storage) -> None:
-    """Remove an existing product and its ledger, the Item first, so that no reader takes the rest for a product."""
-    keys = list(storage.keys())
-    storage.delete(["item.json"])
-    ours = [key for key in keys if _is_ours(key) and key not in {"item.json", PLAN, LOCK}]
-    storage.delete(ours)
-    if storage.folder is not None:
-        # Empty folders remain of a store in a folder; Zarr readers would list them as unknown members.
-        shutil.rmtree(storage.folder / STORE, ignore_errors=True)
-    storage.delete([PLAN])
+def clear_output(storage: Storage, plan: Plan, *, replace: bool, renew: bool) -> None:
+    """Take an existing product out of what lists it, then remove what this plan discards, and freeze the plan.
 
+    With ``replace`` all of an existing product is removed, with ``renew`` its plan is replaced and its blocks stay;
+    without either a product of the same plan goes on. Only what the product's record names is removed, and all that
+    this plan will write is recorded first. Cut off at any point, the next run finds what is left to do.
 
-def replace_plan(storage: Storage, layers: Iterable[str], plan: Plan) -> None:
-    """Replace a plan that has these layers by a new one; the Item and layers that the new plan lacks are removed."""
-    storage.delete(["item.json"])
-    remove_layers(storage, sorted({*layers} - {*plan.raster.layers}))
-    replace_frozen(storage, plan.to_json())
-
-
-def remove_layers(storage: Storage, names: Iterable[str]) -> None:
-    """Remove layers from the store and their files."""
-    known = list(storage.keys())
-    for name in names:
-        files = re.compile(
-            rf"({STATE_FOLDER}/(cogs|pyramid)/)?{re.escape(name)}(_r\d+c\d+)?\.(tif|tif\.aux\.xml|vrt|tif\.json|json)"
+    Raises StoreError where a file of somebody else has a name of this product, OutputChangedError where another run
+    began meanwhile.
+    """
+    existing = existing_record(storage, _existing_plan(storage))
+    wanted = planned_record(plan)
+    _check_foreign(storage, existing, wanted)
+    both = (existing or ProductRecord()) | wanted
+    write_product_record(storage, both)
+    unlist(storage, both)
+    if replace:
+        _remove_product(storage, both)
+    else:
+        _remove_superseded(storage, existing or ProductRecord(), wanted)
+    if renew and not replace:
+        replace_frozen(storage, plan.to_json())
+    elif not freeze_plan(storage, plan.to_json()) and not _is_frozen(storage, plan):
+        raise OutputChangedError(
+            f"Another run began in {storage.uri} meanwhile: run the same command again to see where it is."
         )
-        storage.delete([key for key in known if files.fullmatch(key) or _is_array(key, name)])
-        if storage.folder is not None:
-            stores = (storage.folder / store for store in (STORE, BLOCKS))
-            for folder in [path for store in stores for path in store.rglob(name) if path.is_dir()]:
-                shutil.rmtree(folder)
+    write_product_record(storage, wanted)
 
 
-def _is_array(key: str, name: str) -> bool:
-    return key.startswith((STORE, BLOCKS)) and f"/{name}/" in key
+def _existing_plan(storage: Storage) -> dict[str, Any] | None:
+    try:
+        return read_plan(storage)
+    except StoreError:
+        # What stands there says nothing; the records of files and blocks do.
+        return {}
+
+
+def _is_frozen(storage: Storage, plan: Plan) -> bool:
+    return json_digest(public_plan(read_plan(storage) or {})) == json_digest(public_plan(plan.to_json()))
+
+
+def _check_foreign(storage: Storage, existing: ProductRecord | None, wanted: ProductRecord) -> None:
+    """Check that no file of somebody else would be written over."""
+    ours = {*FIXED_FILES, *(() if existing is None else existing.files)}
+    foreign = sorted((wanted.files - ours) & {*storage.top_names()})
+    if foreign:
+        raise StoreError(
+            f"The output {storage.uri} holds {', '.join(foreign[:3])}, which this product did not write and would write "
+            "over: move it elsewhere, or choose another output."
+        )
+
+
+def _remove_product(storage: Storage, record: ProductRecord) -> None:
+    """Remove a product but its record and its plan, and then the plan."""
+    remove_recorded(storage, record, sorted(record.files))
+    remove_below(storage, record, STORE)
+    for folder in (BLOCKS, ENTRIES, f"{STATE_FOLDER}/pyramid", RECORDS):
+        remove_below(storage, record, folder)
+    remove_recorded(storage, record, [FAILURES, f"{STATE_FOLDER}/watch.json", SECRETS, PLAN])
+
+
+def _remove_superseded(storage: Storage, existing: ProductRecord, wanted: ProductRecord) -> None:
+    """Remove the layers and files of an existing product that the wanted one has no more."""
+    layers = existing.layers - wanted.layers
+    gone = ProductRecord(files=existing.files - wanted.files, layers=layers)
+    remove_recorded(storage, gone, sorted(gone.files))
+    remove_recorded(storage, gone, [f"{RECORDS}/{name}.json" for name in sorted(gone.files)])
+    remove_recorded(storage, gone, [f"{STATE_FOLDER}/pyramid/{name}.json" for name in sorted(layers)])
+    for name in sorted(layers):
+        remove_below(storage, gone, f"{BLOCKS}/{name}")
+        for folder in {key.partition(f"/{name}/")[0] for key in keys_below(storage, STORE) if f"/{name}/" in key}:
+            remove_below(storage, gone, f"{folder}/{name}")
 
 
 def _stored_layer(spec: Any) -> StoredLayer:
@@ -144,12 +188,6 @@ def _stored_layer(spec: Any) -> StoredLayer:
         description=spec.description,
         attributes=attributes,
     )
-
-
-def _is_ours(key: str) -> bool:
-    top = key.partition("/")[0]
-    known = top in {".tilewright", "data.zarr", *PRODUCT_FILES} or top.endswith(PRODUCT_SUFFIXES)
-    return known or PART_ITEM.fullmatch(top) is not None
 
 
 def _nearest_existing(folder: Path) -> Path:

@@ -14,7 +14,7 @@ from tilewright.flows.plan.shards import Shard, cut_shards
 from tilewright.flows.policies import POLICIES, RETRIED
 from tilewright.flows.runners.quarantine import SetAsideError
 from tilewright.tasks.block.block_key import is_current
-from tilewright.tasks.storage.ledger import ENTRIES, BlockEntry
+from tilewright.tasks.storage.ledger import ENTRIES, parse_entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -115,8 +115,7 @@ def _finished_entries(worker: Worker, wanted: dict[str, Block]) -> Iterator[Bloc
     """Entries of wanted blocks that are in the ledger by now; their blocks are removed from ``wanted``."""
     recorded = {key.rsplit("/", 1)[-1].removesuffix(".json") for key in worker.storage.keys(ENTRIES)}
     for name in recorded & wanted.keys():
-        plain = worker.storage.read_json(f"{ENTRIES}/{name}.json")
-        entry = BlockEntry.from_json(plain) if plain else None
+        entry = parse_entry(worker.storage.read(f"{ENTRIES}/{name}.json"))
         if entry is not None and is_current(worker.plan, wanted[name], entry):
             del wanted[name]
             yield entry

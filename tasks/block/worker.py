@@ -164,7 +164,8 @@ class Worker:
     def is_intact(self, entry: BlockEntry) -> bool:
         """True if the stored block has the checksums of its entry; False also if it cannot be read, for any reason."""
         inner = self.plan.raster.product_box_of(self.plan.raster.block(entry.row, entry.col).inner)
+        layers = (*self.plan.raster.layers, "observations")
         try:
-            return self.store.block_checksum(inner, list(entry.checksums)) == entry.checksums
+            return self.store.block_checksum(inner, layers) == entry.checksums
         except Exception:
             return False

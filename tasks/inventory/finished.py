@@ -9,10 +9,10 @@ import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from tilewright.tasks.storage.documents import read_object
-from tilewright.tasks.storage.ledger import PLAN
 from tilewright.tasks.inventory.listing import list_top
 from tilewright.tasks.inventory.record import ITEM, PART_ITEM, STORE_FOLDER, read_product_record
+from tilewright.tasks.storage.documents import read_object
+from tilewright.tasks.storage.ledger import PLAN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -6,12 +6,15 @@ of other people in an output, and the targets of links, are never touched.
 
 from __future__ import annotations
 
+import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.inventory.listing import UNFINISHED, keys_below
+from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.storage.storage import STATE_FOLDER
 
 if TYPE_CHECKING:
@@ -131,6 +134,7 @@ def remove_below(storage: Storage, record: ProductRecord, prefix: str) -> None:
     """Remove what a product has below a folder, and the folders that are empty then; a link is removed itself."""
     folder = storage.folder
     if folder is not None and (folder / prefix).is_symlink():
+        storage.check_fence()
         (folder / prefix).unlink()
         return
     keys = keys_below(storage, prefix)
@@ -145,12 +149,11 @@ def remove_below(storage: Storage, record: ProductRecord, prefix: str) -> None:
 def _remove_empty_folders(storage: Storage, prefix: str) -> None:
     """Zarr readers would list empty folders as unknown members."""
     assert storage.folder is not None, "a bucket has no folders"
-    top = storage.folder / prefix
-    for path in sorted((path for path in top.rglob("*") if path.is_dir() and not path.is_symlink()), reverse=True):
-        if not any(path.iterdir()):
-            path.rmdir()
-    if top.is_dir() and not any(top.iterdir()):
-        top.rmdir()
+    storage.check_fence()
+    for parent, _folders, _names in os.walk(storage.folder / prefix, topdown=False):
+        with suppress(OSError):
+            # Refused for a folder that holds something.
+            Path(parent).rmdir()
 
 
 def _is_removable(storage: Storage, key: str) -> bool:

@@ -16,9 +16,9 @@ from tilewright.tasks.cog.parts import join_parts
 from tilewright.tasks.cog.spec import CogClass, CogSpec
 from tilewright.tasks.cog.vrt import write_vrt
 from tilewright.tasks.grid.blocks import block_at
+from tilewright.tasks.inventory.listing import list_below
 from tilewright.tasks.progress import Advance, Stage
 from tilewright.tasks.publish.names import product_parts
-from tilewright.tasks.inventory.listing import list_below
 from tilewright.tasks.storage.storage import staging_folder
 from tilewright.tasks.zarr.declare import BLOCKS
 from tilewright.tasks.zarr.pyramid import write_pyramid
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from tilewright.tasks.cog.parts import CogPart
     from tilewright.tasks.cog.write import CogFacts
     from tilewright.tasks.grid.pixel_box import PixelBox
+    from tilewright.tasks.inventory.listing import Listed
     from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.progress import Listener
     from tilewright.tasks.storage.ledger import BlockEntry
-    from tilewright.tasks.inventory.listing import Listed
     from tilewright.tasks.storage.storage import Storage
     from tilewright.tasks.zarr.store import ProductStore
     from tilewright.tasks.zarr.stored import StoredObjects

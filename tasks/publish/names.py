@@ -6,10 +6,10 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from tilewright.tasks.cog.parts import MAX_SIDE, cog_parts
-from tilewright.tasks.plan.plan import Plan
-from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.inventory.listing import keys_below
 from tilewright.tasks.inventory.record import FIXED_FILES, ITEM, ProductRecord, read_product_record
+from tilewright.tasks.plan.plan import Plan
+from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.storage.storage import STATE_FOLDER
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ import pystac
 from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.publish.collection import update_collection
 from tilewright.tasks.inventory.finished import is_item
+from tilewright.tasks.inventory.record import ITEM, PART_ITEM, remove_recorded
 from tilewright.tasks.inventory.table import TABLE, read_rows, write_table
 from tilewright.tasks.storage.documents import json_object, read_object
-from tilewright.tasks.inventory.record import ITEM, PART_ITEM, remove_recorded
 from tilewright.tasks.storage.storage import json_bytes
 
 if TYPE_CHECKING:

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 from tilewright.tasks.cog.cog_file import is_unchanged
 from tilewright.tasks.cog.write import file_multihash
-from tilewright.tasks.publish.layers import cog_spec
 from tilewright.tasks.inventory.listing import list_top
+from tilewright.tasks.publish.layers import cog_spec
 from tilewright.tasks.zarr.store import ChangedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tilewright.tasks.publish.layers import WrittenLayer, WrittenLayers
     from tilewright.tasks.inventory.listing import Listed
+    from tilewright.tasks.publish.layers import WrittenLayer, WrittenLayers
     from tilewright.tasks.storage.storage import Storage
 
 

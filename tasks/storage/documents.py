@@ -9,12 +9,17 @@ if TYPE_CHECKING:
     from tilewright.tasks.storage.storage import Storage
 
 
-def json_object(content: bytes | None) -> dict[str, Any] | None:
-    """The JSON object in these bytes; None for no bytes, for what is not JSON, and for JSON of another type."""
+def json_value(content: bytes | None) -> Any:
+    """The JSON value in these bytes; None for no bytes, and for what is not JSON."""
     try:
-        plain = json.loads(content) if content else None
+        return json.loads(content) if content else None
     except (ValueError, RecursionError):
         return None
+
+
+def json_object(content: bytes | None) -> dict[str, Any] | None:
+    """The JSON object in these bytes; None for no bytes, for what is not JSON, and for JSON of another type."""
+    plain = json_value(content)
     return plain if isinstance(plain, dict) else None
 
 

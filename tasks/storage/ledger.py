@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.hrefs import json_without_secrets
+from tilewright.tasks.storage.documents import json_object
 from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.secrets import join, write_apart
 from tilewright.tasks.storage.storage import STATE_FOLDER
@@ -94,24 +95,51 @@ def replace_frozen(storage: Storage, plan: Mapping[str, Any]) -> None:
     storage.write_json(PLAN, write_apart(storage, plan))
 
 
+class DamagedPlanError(StoreError):
+    """A frozen plan that is cut off, garbage or of another type; a run of the same job can make it anew."""
+
+    def __init__(self, uri: str, reason: str) -> None:
+        super().__init__(
+            f"The plan in {uri}/{STATE_FOLDER} is damaged ({reason}): restore it, or run the same job again, which keeps "
+            "what stands, or with --replace, which starts over."
+        )
+
+
 def read_plan(storage: Storage) -> dict[str, Any] | None:
     """The frozen plan with the secrets of its hrefs, or None if no run has begun.
 
-    Raises StoreError for a file that is not a plan.
+    Raises DamagedPlanError for a file that is not a plan, of whatever version.
     """
-    plan = storage.read_json(PLAN)
-    if plan is not None and not isinstance(plan, dict):
-        raise StoreError(f"{PLAN} in {storage.uri} is not a plan: restore it, or run again with --replace.")
-    return None if plan is None else join(storage, plan)
+    content = storage.read(PLAN)
+    if content is None:
+        return None
+    plan = json_object(content)
+    kinds = {"format": int, "name": str, "request": dict, "versions": dict, "layers": list, "blocks": list}
+    wrong = [key for key, kind in kinds.items() if plan is not None and not isinstance(plan.get(key), kind)]
+    if plan is None or wrong:
+        raise DamagedPlanError(storage.uri, f"{wrong[0]} is missing" if wrong else "it is not JSON of a plan")
+    return join(storage, plan)
 
 
 def write_entry(storage: Storage, entry: BlockEntry) -> None:
-    """Record a finished block, after its pixels are written. An existing entry with the same key is kept."""
+    """Record a finished block, after its pixels are written. A whole entry with the same key is kept."""
     key = f"{ENTRIES}/{entry.name}.json"
     if not storage.create_json(key, entry.to_json()):
-        existing = storage.read_json(key)
-        if not existing or existing.get("key") != entry.key:
+        existing = parse_entry(storage.read(key))
+        if existing is None or existing.key != entry.key or existing.name != entry.name:
             storage.write_json(key, entry.to_json())
+
+
+def parse_entry(content: bytes | None) -> BlockEntry | None:
+    """The entry in these bytes; None for what is no whole entry, whose block is then redone."""
+    plain = json_object(content)
+    if plain is None:
+        return None
+    try:
+        entry = BlockEntry.from_json(plain)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return entry if _is_whole(entry) else None
 
 
 def read_entries(storage: Storage) -> dict[str, BlockEntry]:
@@ -122,12 +150,26 @@ def read_entries(storage: Storage) -> dict[str, BlockEntry]:
         content = storage.read(key)
         if name.startswith(".") or not name.endswith(".json") or content is None:
             continue
-        try:
-            entry = BlockEntry.from_json(json.loads(content))
-        except (ValueError, TypeError, KeyError, AttributeError):
-            continue
-        entries[entry.name] = entry
+        entry = parse_entry(content)
+        # An entry under another block's name, as of a file that was copied, says nothing of that block.
+        if entry is not None and name == f"{entry.name}.json":
+            entries[entry.name] = entry
     return entries
+
+
+def _is_whole(entry: BlockEntry) -> bool:
+    """True if the fields that others count with are what they should be; anybody may have written the file."""
+    counts = (entry.row, entry.col, entry.valid_pixels, entry.windows_run, entry.windows_skipped, entry.bytes_read)
+    amounts = (*counts, entry.pixels_read, entry.pixels_needed)
+    return (
+        all(isinstance(count, int) and not isinstance(count, bool) for count in amounts)
+        and isinstance(entry.key, str)
+        and isinstance(entry.written, bool)
+        and all(isinstance(text, str) for pair in entry.checksums.items() for text in pair)
+        and all(isinstance(seconds, (int, float)) for seconds in entry.seconds.values())
+        and all(isinstance(scene, str) for scene in entry.scenes)
+        and all(isinstance(failure, dict) and {"item", "band", "block", "reason"} <= failure.keys() for failure in entry.failures)
+    )
 
 
 def remove_entries(storage: Storage, names: Iterable[str]) -> None:

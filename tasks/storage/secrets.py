@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.hrefs import json_without_secrets
+from tilewright.tasks.storage.documents import json_value
 from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.storage import STATE_FOLDER
 
@@ -38,16 +39,17 @@ def write_apart(storage: Storage, plan: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def join(storage: Storage, plan: dict[str, Any]) -> dict[str, Any]:
-    """A written plan with its secrets, as it was made; as it is where they are gone."""
-    apart = storage.read_json(SECRETS) if plan.get(COUNT) else None
-    if not isinstance(apart, list) or len(apart) != plan.get(COUNT):
-        return plan
+    """A written plan with its secrets, as it was made; as it is where they are gone, damaged or of another plan."""
+    apart = json_value(storage.read(SECRETS)) if plan.get(COUNT) else None
     whole = {key: value for key, value in plan.items() if key != COUNT}
     try:
-        for path, value in apart:
-            _put(whole, path, value)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise StoreError(f"{SECRETS} in {storage.uri} is not of its plan: run again with --replace.") from error
+        places = [(path, value) for path, value in apart or ()]
+        if len(places) != plan.get(COUNT) or not all(_belongs(whole, path, value) for path, value in places):
+            return plan
+    except (KeyError, IndexError, TypeError, ValueError):
+        return plan
+    for path, value in places:
+        _put(whole, path, value)
     return whole
 
 
@@ -59,7 +61,7 @@ def check_joined(plan: Mapping[str, Any], uri: str) -> None:
     if plan.get(COUNT):
         raise StoreError(
             f"{plan[COUNT]} hrefs of the plan in {uri} had a user, password or query, and {SECRETS} that holds them is "
-            "not there: restore it, or run the job again with --update or --replace."
+            "not there or not of this plan: restore it, or run the job again with --update or --replace."
         )
 
 
@@ -85,6 +87,13 @@ def _secrets(plain: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[st
             yield from _secrets(value, (*path, position))
     elif json_without_secrets(plain) != plain:
         yield path, plain
+
+
+def _belongs(whole: Any, path: Sequence[str | int], value: Any) -> bool:
+    """True if a value without its secrets is what the plan has in its place: those of another plan are not mixed in."""
+    for key in path:
+        whole = whole[key]
+    return bool(path) and bool(json_without_secrets(value) == whole)
 
 
 def _put(whole: Any, path: Sequence[str | int], value: Any) -> None:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from zarr.codecs import ZstdCodec
 
+from tilewright.tasks.inventory.record import STORE_FOLDER
 from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.storage.errors import StoreError
-from tilewright.tasks.inventory.record import STORE_FOLDER
 from tilewright.tasks.storage.storage import STATE_FOLDER
 from tilewright.tasks.zarr.declared import Declaration, put_objects, shape_of
 from tilewright.tasks.zarr.georeference import FLAT, Georeference, declare_grid, with_dimension_names
@@ -80,7 +80,6 @@ def declare_store(
 
     Raises StoreError for existing arrays of another shape, which an older Tilewright left.
     """
-
     _check_shapes(storage, layers, grid.extent.shape, zarr_format=zarr_format)
     declared = Declaration(zarr_format)
     declare_grid(declared.group, Georeference.of(grid, grid.extent))

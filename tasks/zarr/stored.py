@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredObjects:
     """What a store consists of: the ``units`` of each layer, the ``declared`` objects by key below it, and what was
-    ``there`` when all was written, by key in the product."""
+    ``there`` when all was written, by key in the product.
+    """
 
     storage: Storage
     units: Mapping[str, FilledUnits]

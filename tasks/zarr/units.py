@@ -91,7 +91,8 @@ class FilledUnits:
 
     def settle(self, there: Mapping[str, Listed]) -> list[str]:
         """The units whose objects are not those that were written, which are forgotten; of the others the sizes are
-        recorded."""
+        recorded.
+        """
         wrong = [unit for unit, each in self.objects.items() if each.existing != _keys_digest(each.possible, there)]
         before = {unit: dict(record) for unit, record in self.known.items()}
         for unit, each in self.objects.items():

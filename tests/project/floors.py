@@ -29,6 +29,7 @@ FLOORS = {
     "tasks": [
         {"progress", "colours"},
         {"storage", "grid", "identity"},
+        {"inventory"},
         {"read", "zarr"},
         {"cube", "compose", "cog"},
         {"plan"},
@@ -66,6 +67,7 @@ BETWEEN = {
         *("catalogs.errors", "catalogs.gdal", "catalogs.hrefs"),
         *("catalogs.network", "catalogs.s3", "catalogs.scene"),
     },
+    "tasks.inventory": {"catalogs.publish"},
     "tasks.cube": {"catalogs.passes", "catalogs.scene"},
     "tasks.compose": {"catalogs.passes", "catalogs.scene", "models.spec"},
     "tasks.plan": {"catalogs.hrefs", "catalogs.scene"},
