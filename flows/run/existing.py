@@ -194,6 +194,6 @@ def _check_proven(plan: Plan, storage: Storage) -> None:
     proven = any(name in planned and is_current(plan, planned[name], entry) for name, entry in entries.items())
     if entries and not proven:
         raise StoreError(
-            f"The plan in {storage.uri}/{STATE_FOLDER} is damaged, and none of its {len(entries)} finished blocks is one "
-            "of this job: restore it, run again with --replace, which starts over, or choose another output."
+            f"The plan in {storage.uri}/{STATE_FOLDER} is damaged, and none of its {len(entries)} finished blocks is "
+            "one of this job: restore it, run again with --replace, which starts over, or choose another output."
         )

@@ -80,9 +80,7 @@ def _finish_product(
             entries = do_missing_blocks(run, worker, placement, lock)
             written = _write_cogs(run, entries)
             lock.check()
-            return _publish_product(
-                run, worker, entries, written, prefetch.background(), n_workers=placement.n_workers
-            )
+            return _publish_product(run, worker, entries, written, prefetch.background(), n_workers=placement.n_workers)
         except ChangedError as error:
             if not tries_left:
                 raise

@@ -17,9 +17,10 @@ from tilewright.tasks.inventory.record import (
     remove_recorded,
     write_product_record,
 )
+from tilewright.tasks.inventory.table import TABLE
 from tilewright.tasks.publish.layers import MAX_PARALLEL_FILES
 from tilewright.tasks.publish.names import existing_record, planned_record, product_parts
-from tilewright.tasks.publish.unlist import unlist
+from tilewright.tasks.publish.unlist import COLLECTION, unlist
 from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.ledger import (
     ENTRIES,
@@ -147,14 +148,15 @@ def _check_foreign(storage: Storage, existing: ProductRecord | None, wanted: Pro
     foreign = sorted((wanted.files - ours) & {*storage.top_names()})
     if foreign:
         raise StoreError(
-            f"The output {storage.uri} holds {', '.join(foreign[:3])}, which this product did not write and would write "
-            "over: move it elsewhere, or choose another output."
+            f"The output {storage.uri} holds {', '.join(foreign[:3])}, which this product did not write and would "
+            "write over: move it elsewhere, or choose another output."
         )
 
 
 def _remove_product(storage: Storage, record: ProductRecord) -> None:
     """Remove a product but its record and its plan, and then the plan."""
-    remove_recorded(storage, record, sorted(record.files))
+    # The Collection and the table are there only if they list other products too.
+    remove_recorded(storage, record, sorted(record.files - {COLLECTION, TABLE}))
     remove_below(storage, record, STORE)
     for folder in (BLOCKS, ENTRIES, f"{STATE_FOLDER}/pyramid", RECORDS):
         remove_below(storage, record, folder)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tilewright.flows.runners.run_options import Placement, SendShard
     from tilewright.tasks.block.worker import Worker
     from tilewright.tasks.grid.blocks import Block
+    from tilewright.tasks.storage.ledger import BlockEntry
 
 
 POLL_SECONDS = 2.0

@@ -81,7 +81,9 @@ class ProductRecord:
 
     def __or__(self, other: ProductRecord) -> ProductRecord:
         """All that either of two products writes."""
-        return ProductRecord(files=self.files | other.files, layers=self.layers | other.layers, ids=self.ids | other.ids)
+        return ProductRecord(
+            files=self.files | other.files, layers=self.layers | other.layers, ids=self.ids | other.ids
+        )
 
     def holds(self, key: str) -> bool:
         """True if a key is of this product: an object that it wrote or writes, complete or not."""

@@ -100,8 +100,8 @@ class DamagedPlanError(StoreError):
 
     def __init__(self, uri: str, reason: str) -> None:
         super().__init__(
-            f"The plan in {uri}/{STATE_FOLDER} is damaged ({reason}): restore it, or run the same job again, which keeps "
-            "what stands, or with --replace, which starts over."
+            f"The plan in {uri}/{STATE_FOLDER} is damaged ({reason}): restore it, or run the same job again, which "
+            "keeps what stands, or with --replace, which starts over."
         )
 
 
@@ -168,7 +168,10 @@ def _is_whole(entry: BlockEntry) -> bool:
         and all(isinstance(text, str) for pair in entry.checksums.items() for text in pair)
         and all(isinstance(seconds, (int, float)) for seconds in entry.seconds.values())
         and all(isinstance(scene, str) for scene in entry.scenes)
-        and all(isinstance(failure, dict) and {"item", "band", "block", "reason"} <= failure.keys() for failure in entry.failures)
+        and all(
+            isinstance(failure, dict) and {"item", "band", "block", "reason"} <= failure.keys()
+            for failure in entry.failures
+        )
     )
 
 

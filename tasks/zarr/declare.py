@@ -132,9 +132,7 @@ def _declare_layer(group: zarr.Group, layer: StoredLayer, *, shape: tuple[int, i
     )
 
 
-def _check_shapes(
-    storage: Storage, layers: Sequence[StoredLayer], shape: tuple[int, int], *, zarr_format: int
-) -> None:
+def _check_shapes(storage: Storage, layers: Sequence[StoredLayer], shape: tuple[int, int], *, zarr_format: int) -> None:
     name = "zarr.json" if zarr_format == 3 else ".zarray"
     for layer in layers:
         existing = shape_of(read_object(storage, f"{STORE}/{layer.name}/{name}"))

@@ -37,7 +37,9 @@ class StoredObjects:
         there = list_below(self.storage, STORE)
         wrong = [f"{name} {unit}" for name, filled in self.units.items() for unit in filled.settle(there)]
         if wrong:
-            raise ChangedError(f"{_some(wrong)} of {self.storage.uri}/{STORE} lack chunks that were written, or hold others")
+            raise ChangedError(
+                f"{_some(wrong)} of {self.storage.uri}/{STORE} lack chunks that were written, or hold others"
+            )
         return replace(self, there=there)
 
     def check(self) -> None:
