@@ -78,7 +78,7 @@ def _finish_product(
     for tries_left in reversed(range(CHANGED_TRIES)):
         try:
             entries = do_missing_blocks(run, worker, placement, lock)
-            written = _write_cogs(run, entries)
+            written = _write_cogs(run, entries, worker.store.standing)
             lock.check()
             return _publish_product(run, worker, entries, written, prefetch.background(), n_workers=placement.n_workers)
         except ChangedError as error:
@@ -138,11 +138,13 @@ def _note_versions(run: Run) -> None:
 
 
 @step("cogs")
-def _write_cogs(run: Run, entries: dict[str, BlockEntry]) -> WrittenLayers:
+def _write_cogs(run: Run, entries: dict[str, BlockEntry], standing: set[tuple[int, int]]) -> WrittenLayers:
     """Write the smaller levels of the store and every layer's files; returns the written layers."""
     from tilewright.tasks.publish.layers import write_layers
 
-    return write_layers(run.storage, run.plan, run.card, entries, n_cores=n_cores(), listener=run.listener)
+    return write_layers(
+        run.storage, run.plan, run.card, entries, n_cores=n_cores(), listener=run.listener, standing=standing
+    )
 
 
 @step("publish")

@@ -166,6 +166,9 @@ class Worker:
         inner = self.plan.raster.product_box_of(self.plan.raster.block(entry.row, entry.col).inner)
         layers = (*self.plan.raster.layers, "observations")
         try:
-            return self.store.block_checksum(inner, layers) == entry.checksums
+            intact = self.store.block_checksum(inner, layers) == entry.checksums
         except Exception:
             return False
+        if intact and not all(self.store.waits_at(name, entry.row, entry.col) for name in layers):
+            self.store.standing.add((entry.row, entry.col))
+        return intact

@@ -25,7 +25,7 @@ from tilewright.tasks.zarr.pyramid import write_pyramid
 from tilewright.tasks.zarr.store import ChangedError, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from tilewright.models.card.card import ModelCard
     from tilewright.models.spec.outputs import LayerSpec
@@ -96,10 +96,12 @@ def write_layers(
     *,
     n_cores: int,
     listener: Listener,
+    standing: Collection[tuple[int, int]],
 ) -> WrittenLayers:
     """Every layer as uploaded, strictly valid COGs, and as Zarr with smaller levels; both cut to the requested area.
 
-    Existing files and pyramid chunks that were made of the same blocks are kept. Files are written on at most
+    Every block waits to be cut out, or is one of the ``standing``, (row, col), which were found whole in the product's
+    arrays. Existing files and pyramid chunks that were made of the same blocks are kept. Files are written on at most
     ``n_cores`` threads.
 
     Raises CogError, ReadBackError or StorageError naming the layer; ChangedError for what is not as it was written.
@@ -110,6 +112,7 @@ def write_layers(
     wanted = {(spec.name, part): _cog_file(plan, entries, spec, part, parts) for spec in specs for part in parts}
     listener(Stage(name="cogs", total=len(wanted)))
     store = open_store(storage, **plan.raster.store_boxes)
+    _check_there(store, entries, standing)
     _erase_unknown(store, plan, entries)
     waiting = list_below(storage, BLOCKS)
     uploaded: dict[tuple[str, CogPart], UploadedCog] = {}
@@ -137,6 +140,18 @@ def write_layers(
         for spec in specs
     )
     return WrittenLayers(layers=layers, seconds=clock.seconds, cogs=tuple(uploaded.values()), stored=stored)
+
+
+def _check_there(store: ProductStore, entries: Mapping[str, BlockEntry], standing: Collection[tuple[int, int]]) -> None:
+    """Check that no block was removed since it was written or verified. Raises ChangedError."""
+    gone = [
+        entry.name
+        for entry in entries.values()
+        if (entry.row, entry.col) not in standing
+        and not all(store.waits_at(name, entry.row, entry.col) for name in entry.checksums)
+    ]
+    if gone:
+        raise ChangedError(f"block {gone[0]} of {store.storage.uri} is not there any more")
 
 
 def _erase_unknown(store: ProductStore, plan: Plan, entries: Mapping[str, BlockEntry]) -> None:

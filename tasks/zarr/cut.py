@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tilewright.tasks.grid.blocks import block_at, block_range
-from tilewright.tasks.storage.errors import StorageError
 from tilewright.tasks.zarr.declare import STORE
 from tilewright.tasks.zarr.store import ChangedError, array_sha256, write_shard
 
@@ -80,16 +79,11 @@ class WaitingBlocks:
     def _read(self, place: tuple[int, int]) -> np.ndarray:
         row, col = place
         inner = block_at(row=row, col=col, block=self.store.block, halo=0).inner
-        try:
-            block = self.store.read_box(self.name, inner)
-        except StorageError:
-            raise
-        except Exception as error:
-            if self.checksums is None:
-                raise
-            raise self._changed(place) from error
+        block = self.store.read_box(self.name, inner)
         if self.checksums is not None and not self._is_recorded(place, block):
-            raise self._changed(place)
+            raise ChangedError(
+                f"block {row}_{col} of layer {self.name} in {self.store.storage.uri} is not what was recorded"
+            )
         return block
 
     def _is_recorded(self, place: tuple[int, int], block: np.ndarray) -> bool:
@@ -99,11 +93,6 @@ class WaitingBlocks:
             fill = self.store.waiting[self.name].fill_value
             checksum = array_sha256(np.full(block.shape, fill, dtype=block.dtype))
         return array_sha256(block) == checksum
-
-    def _changed(self, place: tuple[int, int]) -> ChangedError:
-        return ChangedError(
-            f"Block {place[0]}_{place[1]} of layer {self.name} in {self.store.storage.uri} is not what was recorded"
-        )
 
 
 def _cut_line(blocks: WaitingBlocks, shards: list[PixelBox], *, compare: bool) -> bool:

@@ -62,8 +62,8 @@ def put_objects(storage: Storage, prefix: str, objects: Mapping[str, bytes]) -> 
         storage.write(f"{prefix}/{key}", wanted)
         return True
 
-    # The root goes last: readers find a store by it.
-    inner = sorted(key for key in objects if "/" in key)
+    # Groups come before what is in them, and the root last: readers find a store by it.
+    inner = sorted((key for key in objects if "/" in key), key=lambda key: (key.count("/"), key))
     root = sorted(key for key in objects if "/" not in key)
     with ThreadPoolExecutor(THREADS) as pool:
         written = [key for key, was in zip(inner, pool.map(put, inner), strict=True) if was]

@@ -21,6 +21,7 @@ from tilewright.tasks.zarr.downsample import METHODS
 from tilewright.tasks.zarr.georeference import FLAT, MULTISCALES, Georeference, declare_grid, with_dimension_names
 from tilewright.tasks.zarr.period import declare_period
 from tilewright.tasks.zarr.pyramid_fill import write_levels
+from tilewright.tasks.zarr.store import read_stored
 from tilewright.tasks.zarr.stored import StoredObjects
 from tilewright.tasks.zarr.units import FilledUnits
 
@@ -121,7 +122,7 @@ class _DeclaredLevels:
             smaller = [zarr.open_array(place, path=level.path_of(name), mode="r+") for level in levels[1:]]
             return (store.published[name], *smaller)
 
-        return store.storage.call_with_retries(f"open layer {name} of", opened)
+        return read_stored(store.storage, f"layer {name}", opened)
 
 
 def _declare_levels(
@@ -129,7 +130,7 @@ def _declare_levels(
 ) -> _DeclaredLevels:
     """Declare every level by content. The chunks of a smaller level that was declared otherwise are removed."""
     storage, zarr_format = store.storage, store.group.metadata.zarr_format
-    known = {name for name, _ in storage.call_with_retries("describe", lambda: list(store.group.arrays()))}
+    known = {name for name, _ in read_stored(storage, "the store", lambda: list(store.group.arrays()))}
     # Axes are declared again, since their numbers are checked too.
     kept = sorted(known - (AXES if period is None else AXES | PERIOD_AXES))
     declared = Declaration(zarr_format, read_documents(storage, STORE, ["", *kept], zarr_format=zarr_format))

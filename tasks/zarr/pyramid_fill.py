@@ -12,9 +12,11 @@ from zarr.core.buffer import default_buffer_prototype
 
 from tilewright.tasks.grid.blocks import block_at
 from tilewright.tasks.grid.pixel_box import PixelBox
+from tilewright.tasks.storage.errors import FencedError, StorageError
 from tilewright.tasks.zarr.cut import cut_shards
 from tilewright.tasks.zarr.declare import STORE
 from tilewright.tasks.zarr.downsample import halve
+from tilewright.tasks.zarr.store import read_stored
 from tilewright.tasks.zarr.units import DEPTH
 
 if TYPE_CHECKING:
@@ -126,7 +128,7 @@ class _LevelGroup:
         """The pixels of the group's first level in a box that begins at a shard, and the keys of their objects."""
         source = self.levels[0]
         window = slice(box.row_start, box.row_stop), slice(box.col_start, box.col_stop)
-        pixels = self.storage.call_with_retries(f"read layer {source.name} of", lambda: np.asarray(source[window]))
+        pixels = read_stored(self.storage, f"layer {source.name}", lambda: np.asarray(source[window]))
         return pixels, set(self.existing_keys(0, (box.row_start, box.col_start), pixels))
 
     def _half(self, pixels: np.ndarray) -> np.ndarray:
@@ -136,10 +138,22 @@ class _LevelGroup:
     def _write(self, number: int, place: tuple[int, int], pixels: np.ndarray) -> set[str]:
         target = self.levels[number]
         at = tuple(slice(start, start + size) for start, size in zip(place, pixels.shape, strict=True))
-        self.storage.call_with_retries(
-            f"write a smaller level of {target.name} to", partial(target.__setitem__, at, pixels)
-        )
+        operation, write = f"write a smaller level of {target.name} to", partial(target.__setitem__, at, pixels)
+        try:
+            self.storage.call_with_retries(operation, write)
+        except (StorageError, FencedError):
+            raise
+        except (ValueError, RuntimeError):
+            # Zarr 3.1 reads a shard before it replaces all of it, and refuses one that is damaged.
+            self.storage.delete(self._keys_at(number, place, pixels.shape))
+            self.storage.call_with_retries(operation, write)
         return set(self.existing_keys(number, place, pixels))
+
+    def _keys_at(self, number: int, start: tuple[int, int], shape: tuple[int, ...]) -> list[str]:
+        rows, cols = (
+            range(first // self.block, -(-(first + n) // self.block)) for first, n in zip(start, shape, strict=True)
+        )
+        return [self._key(number, (row, col)) for row in rows for col in cols]
 
 
 def write_levels(

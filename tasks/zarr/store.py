@@ -5,20 +5,23 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import zarr
 
 from tilewright.tasks.grid.blocks import block_at, block_range
 from tilewright.tasks.grid.pixel_box import PixelBox
-from tilewright.tasks.storage.errors import StorageError
+from tilewright.tasks.storage.errors import FencedError, StorageError
 from tilewright.tasks.zarr.declare import BLOCKS, STORE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tilewright.tasks.storage.storage import Storage
+
+
+T = TypeVar("T")
 
 
 class ChangedError(RuntimeError):
@@ -37,7 +40,8 @@ class ProductStore:
     """The open store: per layer, ``waiting`` holds whole blocks and ``published`` the product's own array.
 
     ``box`` is the extent of the first, ``extent`` of the second, in absolute pixels; ``block`` is the side of a shard.
-    A pixel of a block that waits is read there, any other from the product's array.
+    A pixel of a block that waits is read there, any other from the product's array. ``standing`` collects the (row,
+    col) of blocks that were found whole in the product's arrays.
     """
 
     storage: Storage
@@ -47,6 +51,7 @@ class ProductStore:
     box: PixelBox
     extent: PixelBox
     block: int
+    standing: set[tuple[int, int]] = field(default_factory=set, repr=False, compare=False)
     _places: dict[str, set[tuple[int, int]]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def write_block(self, inner: PixelBox, arrays: Mapping[str, np.ndarray]) -> None:
@@ -72,7 +77,7 @@ class ProductStore:
     def read_box(self, name: str, box: PixelBox) -> np.ndarray:
         """One layer inside ``box``, shape (height, width), stored dtype; nodata outside the product.
 
-        Raises StorageError if storage refuses, and the codecs' errors if stored bytes are corrupt.
+        Raises StorageError if storage refuses, ChangedError if stored bytes are corrupt.
         """
         layer, absent = self.published[name], list(self._absent(name, box))
         if len(absent) == self._n_touched(box):
@@ -134,7 +139,7 @@ class ProductStore:
         return len(rows) * len(cols)
 
     def _read(self, name: str, array: zarr.Array[Any], window: tuple[slice, slice]) -> np.ndarray:
-        return np.asarray(self.storage.call_with_retries(f"read layer {name} of", lambda: array[window]))
+        return read_stored(self.storage, f"layer {name}", lambda: np.asarray(array[window]))
 
     def _shard_slices(self, inner: PixelBox, array: np.ndarray, target: zarr.Array[Any]) -> tuple[slice, slice]:
         rows, cols = inner.slices_in(self.box)
@@ -161,7 +166,10 @@ class ProductStore:
 def open_store(
     storage: Storage, *, box: PixelBox, extent: PixelBox, block: int, read_only: bool = False
 ) -> ProductStore:
-    """The open store, to write blocks or to read; ``box`` holds the whole blocks, ``extent`` the product."""
+    """The open store, to write blocks or to read; ``box`` holds the whole blocks, ``extent`` the product.
+
+    Raises StorageError if storage refuses, ChangedError for metadata that cannot be read.
+    """
     mode: Literal["r", "r+"] = "r" if read_only else "r+"
 
     def open_layers() -> ProductStore:
@@ -185,7 +193,21 @@ def open_store(
             block=block,
         )
 
-    return storage.call_with_retries("open the store in", open_layers)
+    return read_stored(storage, "the store", open_layers)
+
+
+def read_stored(storage: Storage, name: str, read: Callable[[], T]) -> T:
+    """What ``read`` returns, of a part of the store called ``name``.
+
+    Raises StorageError if storage refuses, ChangedError if what is stored cannot be read: it was damaged since.
+    """
+    try:
+        return storage.call_with_retries(f"read {name} of", read)
+    except StorageError:
+        raise
+    except (ValueError, RuntimeError, LookupError, TypeError, FileNotFoundError, AssertionError) as error:
+        # Zarr and its codecs raise whatever the damage leads them to.
+        raise ChangedError(f"{name} of {storage.uri} cannot be read ({type(error).__name__})") from error
 
 
 def write_shard(
@@ -202,7 +224,7 @@ def write_shard(
     operation = f"write layer {folder.rpartition('/')[2]} to"
     try:
         storage.call_with_retries(operation, write)
-    except StorageError:
+    except (StorageError, FencedError):
         raise
     except (ValueError, RuntimeError):
         # Zarr 3.1 reads a shard before it replaces all of it, and refuses one that is damaged.
@@ -233,7 +255,7 @@ class LayerRows:
     def rows(self, start: int, stop: int) -> np.ndarray:
         """Rows ``start`` to ``stop`` of the box, (stop - start, width) in the stored dtype.
 
-        Raises StorageError if storage refuses, and the codecs' errors if stored bytes are corrupt.
+        Raises StorageError if storage refuses, ChangedError if stored bytes are corrupt.
         """
         pieces: list[np.ndarray] = []
         while start < stop:

@@ -9,6 +9,7 @@ import zarr
 
 from tilewright.tasks.zarr.declare import STORE
 from tilewright.tasks.zarr.pyramid import pyramid_levels
+from tilewright.tasks.zarr.store import read_stored
 
 if TYPE_CHECKING:
     from tilewright.tasks.storage.storage import Storage
@@ -21,7 +22,7 @@ def read_thumbnail(storage: Storage, name: str, *, shape: tuple[int, int], max_s
     classes take its nearest pixel, values the mean of its pixels without nodata. Both are displaced by less than one
     pixel of the picture.
 
-    Raises StorageError, which names the layer.
+    Raises StorageError, which names the layer; ChangedError for a level that cannot be read.
     """
     scale = min(1.0, max_size / max(shape))
     wanted = tuple(max(1, round(side * scale)) for side in shape)
@@ -31,7 +32,7 @@ def read_thumbnail(storage: Storage, name: str, *, shape: tuple[int, int], max_s
         layer = zarr.open_array(storage.zarr(STORE, read_only=True), path=level.path_of(name), mode="r")
         return np.asarray(layer[:]), layer.fill_value
 
-    pixels, nodata = storage.call_with_retries(f"read layer {name} of", read)
+    pixels, nodata = read_stored(storage, f"layer {name}", read)
     if pixels.shape == wanted:
         return pixels
     return _nearest(pixels, wanted) if kind == "class" else _averaged(pixels, wanted, nodata)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -29,9 +28,11 @@ from tilewright.flows.plan.make import plan_job
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.run.prepare import clear_output
 from tilewright.flows.runners.run_options import RunOptions
+from tilewright.tasks.publish.verify import check_published
 from tilewright.tasks.storage.errors import StoreError
-from tilewright.tasks.storage.ledger import freeze_plan, replace_frozen
+from tilewright.tasks.storage.ledger import replace_frozen
 from tilewright.tasks.storage.storage import open_storage
+from tilewright.tasks.zarr.store import ChangedError
 
 pytestmark = pytest.mark.usefixtures("parts")
 
@@ -91,7 +92,9 @@ def cleared(output, plan, *, replace, **when):
 
 @pytest.mark.parametrize("replace", [False, True])
 @pytest.mark.parametrize("after", [False, True])
-def test_a_product_is_in_no_list_before_anything_of_it_changes(jobs, product, changed, tmp_path, replace, after):
+def test_a_product_is_in_no_list_before_anything_of_it_changes(  # noqa: PLR0917 -- fixtures
+    jobs, product, changed, tmp_path, replace, after
+):
     """Ended at every write in turn: from the first on it is unfinished, and who lists others goes on listing them."""
     plan = plan_job(read(jobs[1], tmp_path))
     listed = copied(product, tmp_path / "listed")
@@ -212,3 +215,101 @@ def test_a_publication_that_is_cut_off_is_gone_on_with_and_never_seen(jobs, bloc
 @pytest.mark.slow(reason="a run ended at each of its writes, and gone on with: a minute")
 def test_a_publication_that_is_cut_off_at_any_write_is_gone_on_with(jobs, blocks_done, product, tmp_path):
     every_write(jobs, blocks_done, product, tmp_path, step=1)
+
+
+# --- what is removed or changed before it is published ---------------------------------------------------------------
+
+
+def gone(path):
+    path.unlink()
+
+
+def cut_off(path):
+    path.write_bytes(path.read_bytes()[:-3])
+
+
+def emptied(path):
+    path.write_bytes(b"")
+
+
+def another(path):
+    """Bytes of the same length, as of another writer."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0x55
+    path.write_bytes(bytes(content))
+
+
+def swapped(path):
+    """A whole block, but not this one's."""
+    other = next(each for each in sorted(path.parent.parent.rglob("*")) if each.is_file() and each != path)
+    path.write_bytes(other.read_bytes())
+
+
+BLOCKS_OF, STORE_OF = ".tilewright/blocks.zarr", "data.zarr"
+
+REMOVALS = {
+    "a block that waits": ("cogs", f"{BLOCKS_OF}/class/c/0/1", gone),
+    "a block that waits, cut off": ("cogs", f"{BLOCKS_OF}/confidence/c/1/1", cut_off),
+    "a block that waits, another's": ("cogs", f"{BLOCKS_OF}/class/c/1/1", swapped),
+    "counts that wait, cut off": ("cogs", f"{BLOCKS_OF}/observations/c/0/0", cut_off),
+    "the metadata of blocks": ("cogs", f"{BLOCKS_OF}/class/zarr.json", another),
+    "a chunk": ("publish", f"{STORE_OF}/class/c/0/1", gone),
+    "a chunk, cut off": ("publish", f"{STORE_OF}/confidence/c/1/0", cut_off),
+    "a chunk, of other bytes": ("publish", f"{STORE_OF}/observations/c/0/0", another),
+    "a chunk of a smaller level": ("publish", f"{STORE_OF}/overviews/2/class/c/0/0", gone),
+    "a chunk of the smallest level, cut off": ("publish", f"{STORE_OF}/overviews/8/confidence/c/0/0", cut_off),
+    "an axis": ("publish", f"{STORE_OF}/x/c/0", gone),
+    "an axis of a smaller level": ("publish", f"{STORE_OF}/overviews/4/y_4/c/0", gone),
+    "the period": ("publish", f"{STORE_OF}/time/c", emptied),
+    "metadata of a layer": ("publish", f"{STORE_OF}/class/zarr.json", cut_off),
+    "metadata of the store": ("publish", f"{STORE_OF}/zarr.json", gone),
+    "a file": ("publish", "class_r00c00.tif", gone),
+    "a file, cut off": ("publish", "confidence_r01c01.tif", cut_off),
+    "a file, of other bytes": ("publish", "class_r00c01.tif", another),
+    "the names of classes": ("publish", "class_r00c00.tif.aux.xml", emptied),
+    "the mosaic of parts": ("publish", "class.vrt", another),
+    "the report": ("check", "report.json", gone),
+    "the page": ("check", "report.html", cut_off),
+    "the picture": ("check", "preview.png", emptied),
+    "the manifest": ("check", "manifest.parquet", gone),
+    "the table": ("check", "items.parquet", another),
+    "an Item of a part": ("check", "item_r01c00.json", gone),
+    "an Item of a part, of other bytes": ("check", "item_r00c00.json", another),
+}
+
+
+@pytest.mark.parametrize("name", REMOVALS)
+def test_what_is_removed_before_it_is_published_is_made_again(  # noqa: PLR0917 -- fixtures
+    name, jobs, blocks_done, product, tmp_path, monkeypatch
+):
+    moment, key, damage = REMOVALS[name]
+    output, done = copied(blocks_done, tmp_path / "out"), []
+
+    def spoil(now):
+        if now == moment and not done:
+            done.append(now)
+            damage(output / key)
+
+    def check(*given, **named):
+        spoil("check")
+        check_published(*given, **named)
+
+    monkeypatch.setattr("tilewright.tasks.publish.publish.check_published", check)
+    run_job(read(jobs[0], output), RunOptions(workers=1), listener=lambda event: spoil(getattr(event, "name", "")))
+    assert done
+    assert differing(output, product) == []
+    assert is_finished(output)
+
+
+def test_what_somebody_goes_on_changing_is_not_published(jobs, blocks_done, tmp_path):
+    output = copied(blocks_done, tmp_path / "out")
+
+    def spoil(event):
+        if getattr(event, "name", "") == "publish":
+            cut_off(output / STORE_OF / "class/c/0/0")
+
+    with pytest.raises(ChangedError, match=r"class.* of .* nothing is published"):
+        run_job(read(jobs[0], output), RunOptions(workers=1), listener=spoil)
+    assert not is_finished(output)
+    assert not make(jobs[0], output).already_complete
+    assert is_finished(output)

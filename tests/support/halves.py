@@ -15,7 +15,6 @@ import pytest
 from tests.support.products import read, write_job
 from tests.support.worlds import World
 from tilewright.catalogs.publish.geoparquet import read_items, write_items
-from tilewright.flows.job.job import Job
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
 from tilewright.tasks.storage.storage import Storage
