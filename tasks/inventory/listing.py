@@ -52,6 +52,18 @@ def list_top(storage: Storage) -> dict[str, Listed]:
     )
 
 
+def folders_below(storage: Storage, prefix: str) -> list[str]:
+    """The names of the folders directly below a folder of the product, sorted.
+
+    Raises StorageError if storage refuses.
+    """
+    if storage.folder is None:
+        found = storage.call_with_retries("list", lambda: obstore.list_with_delimiter(storage.root, prefix=prefix))
+        return sorted(path.rstrip("/").rpartition("/")[2] for path in found["common_prefixes"])
+    with os.scandir(storage.folder / prefix) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir())
+
+
 def keys_below(storage: Storage, prefix: str) -> list[str]:
     """The keys below a folder of the product, incomplete files and links (themselves, not what they lead to) included.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from tilewright.tasks.cog.cog_file import RECORDS
 from tilewright.tasks.cog.parts import MAX_SIDE, cog_parts
 from tilewright.tasks.inventory.listing import keys_below
 from tilewright.tasks.inventory.record import FIXED_FILES, ITEM, ProductRecord, read_product_record
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from tilewright.tasks.cog.parts import CogPart
     from tilewright.tasks.storage.storage import Storage
 
+
+COG_FIELDS = {"key", "size", "checksum", "pixels", "counts"}
+"""Fields by which a record of a file is told from anything else that lies among them."""
 
 LAYER_FILE = re.compile(r"(.+?)(?:_(r\d+c\d+))?\.tif")
 """A layer's file: the layer, and the suffix of the part if there are several."""
@@ -83,7 +87,8 @@ def _planned(plain: Mapping[str, Any]) -> ProductRecord | None:
 
 def _traces(storage: Storage) -> ProductRecord | None:
     """What the records of files and levels, the waiting blocks and the Item say; None if there are none."""
-    names = [key.rpartition("/")[2].removesuffix(".json") for key in keys_below(storage, f"{STATE_FOLDER}/cogs")]
+    records = [key for key in keys_below(storage, RECORDS) if (read_object(storage, key) or {}).keys() >= COG_FIELDS]
+    names = [key.rpartition("/")[2].removesuffix(".json") for key in records]
     layers = {key.rpartition("/")[2].removesuffix(".json") for key in keys_below(storage, f"{STATE_FOLDER}/pyramid")}
     layers |= {key.split("/")[2] for key in keys_below(storage, f"{STATE_FOLDER}/blocks.zarr") if key.count("/") > 2}
     item = read_object(storage, ITEM) or {}

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 OVERVIEWS = "overviews"
 
-AXES, PERIOD_AXES = {"x", "y", "spatial_ref"}, {"time", "time_bounds"}
+PERIOD_AXES = ("time", "time_bounds")
 
 SMALLEST_LEVEL = 512
 """Side in pixels up to which a level has no smaller one: it fits a screen. The same as for a COG's overviews."""
@@ -130,9 +130,8 @@ def _declare_levels(
 ) -> _DeclaredLevels:
     """Declare every level by content. The chunks of a smaller level that was declared otherwise are removed."""
     storage, zarr_format = store.storage, store.group.metadata.zarr_format
-    known = {name for name, _ in read_stored(storage, "the store", lambda: list(store.group.arrays()))}
     # Axes are declared again, since their numbers are checked too.
-    kept = sorted(known - (AXES if period is None else AXES | PERIOD_AXES))
+    kept = [*sorted(store.published), *(PERIOD_AXES if period is None else ())]
     declared = Declaration(zarr_format, read_documents(storage, STORE, ["", *kept], zarr_format=zarr_format))
     group = declared.group
     for level in levels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -12,6 +13,7 @@ import zarr
 
 from tilewright.tasks.grid.blocks import block_at, block_range
 from tilewright.tasks.grid.pixel_box import PixelBox
+from tilewright.tasks.inventory.listing import folders_below
 from tilewright.tasks.storage.errors import FencedError, StorageError
 from tilewright.tasks.zarr.declare import BLOCKS, STORE
 
@@ -174,8 +176,7 @@ def open_store(
 
     def open_layers() -> ProductStore:
         group = zarr.open_group(storage.zarr(STORE, read_only=read_only), mode=mode, use_consolidated=False)
-        # Arrays are opened once: each access to a group's member reads its metadata from storage.
-        published = {name: array for name, array in group.arrays() if array.ndim == 2}
+        published = _open_layers(storage, group, mode)
         try:
             blocks = zarr.open_group(storage.zarr(BLOCKS, read_only=read_only), mode=mode, use_consolidated=False)
         except FileNotFoundError:
@@ -183,6 +184,8 @@ def open_store(
             waiting = {}
         else:
             waiting = {name: array.with_config({"write_empty_chunks": True}) for name, array in blocks.arrays()}
+        if not waiting.keys() <= published.keys():
+            raise ChangedError(f"{STORE} of {storage.uri} lacks {', '.join(sorted(waiting.keys() - published.keys()))}")
         return ProductStore(
             storage=storage,
             group=group,
@@ -194,6 +197,19 @@ def open_store(
         )
 
     return read_stored(storage, "the store", open_layers)
+
+
+def _open_layers(storage: Storage, group: zarr.Group, mode: Literal["r", "r+"]) -> dict[str, zarr.Array[Any]]:
+    """The flat arrays of the store by name, without those of others that cannot be opened.
+
+    Arrays are opened once: each access to a group's member reads its metadata from storage.
+    """
+    layers = {}
+    for name in folders_below(storage, STORE):
+        with suppress(ValueError, LookupError, TypeError, FileNotFoundError):
+            member = zarr.open_array(group.store, path=name, mode=mode, zarr_format=group.metadata.zarr_format)
+            layers.update({name: member} if member.ndim == 2 else {})
+    return layers
 
 
 def read_stored(storage: Storage, name: str, read: Callable[[], T]) -> T:
