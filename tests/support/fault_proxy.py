@@ -8,7 +8,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -36,6 +36,8 @@ class FaultProxy:
         self.random = random.Random(seed)  # noqa: S311 -- chance, not secrecy
         self.expired = False
         self.conditions = "kept"
+        self.writes = 0
+        self.break_write: Callable[[int], str | None] = lambda _number: None
         self.faults: list[str] = []
         self.requests = 0
         self.moments: list[float] = []
@@ -47,6 +49,12 @@ class FaultProxy:
 
     def after(self, method: str, path: str, status: int) -> None:
         """Called when the server has answered and the client has not heard of it."""
+
+    def next_write_fault(self) -> str | None:
+        """The fault of the next write, by its number from 1 on: "500", "half" its body, or "lost", its answer."""
+        with self.lock:
+            self.writes += 1
+            return self.break_write(self.writes)
 
     def next_fault(self) -> str | None:
         """The fault of the next request; None without one."""
@@ -79,7 +87,12 @@ class _Handler(QuietHandler):
     proxy: FaultProxy
 
     def _pass_on(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        length = int(self.headers.get("Content-Length") or 0)
+        broken = self.proxy.next_write_fault() if self.command in {"PUT", "POST", "DELETE"} else None
+        body = self.rfile.read(length // 2 if broken == "half" else length)
+        if broken is not None:
+            self._break(broken, body)
+            return
         fault = self.proxy.next_fault()
         if fault in {"500", "503", "429", "403"}:
             self._refuse(int(fault))
@@ -90,6 +103,15 @@ class _Handler(QuietHandler):
             self._answer(body, fault)
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass_on  # noqa: N815
+
+    def _break(self, fault: str, body: bytes) -> None:
+        """Break a write: before it arrives, in the middle of its body, or after it was done."""
+        if fault == "500":
+            self._refuse(500)
+            return
+        if fault == "lost":
+            self._upstream(body, dict(self.headers))
+        self._reset()
 
     def _refuse(self, status: int) -> None:
         code = {403: "ExpiredToken", 503: "SlowDown", 429: "TooManyRequests"}.get(status, "InternalError")
@@ -108,18 +130,22 @@ class _Handler(QuietHandler):
             self._send(501, [("Content-Type", "application/xml")], b"<Error><Code>NotImplemented</Code></Error>")
             return
         kept = {name: value for name, value in headers.items() if name not in asked or self.proxy.conditions == "kept"}
-        upstream = http.client.HTTPConnection(self.proxy.upstream.netloc, timeout=30)
-        upstream.request(self.command, self.path, body=body, headers=kept)
-        answer = upstream.getresponse()
-        content = answer.read()
-        upstream.close()
+        answer, content = self._upstream(body, kept)
         self.proxy.after(self.command, self.path, answer.status)
         if fault == "lost":
             self._reset()
             return
-        headers = [(name, value) for name, value in answer.getheaders() if name.lower() not in HOP]
+        answered = [(name, value) for name, value in answer.getheaders() if name.lower() not in HOP]
         length = answer.getheader("Content-Length") if self.command == "HEAD" else None
-        self._send(answer.status, headers, content, length=length, cut=fault == "cut")
+        self._send(answer.status, answered, content, length=length, cut=fault == "cut")
+
+    def _upstream(self, body: bytes, headers: dict[str, str]) -> tuple[http.client.HTTPResponse, bytes]:
+        upstream = http.client.HTTPConnection(self.proxy.upstream.netloc, timeout=30)
+        upstream.request(self.command, self.path, body=body, headers=headers)
+        answer = upstream.getresponse()
+        content = answer.read()
+        upstream.close()
+        return answer, content
 
     def _send(
         self,
