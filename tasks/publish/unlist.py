@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pystac
 
-from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.publish.collection import update_collection
 from tilewright.tasks.inventory.finished import is_item
 from tilewright.tasks.inventory.record import ITEM, PART_ITEM, remove_recorded
@@ -75,7 +74,7 @@ def collection_with(storage: Storage, record: ProductRecord, items: Mapping[str,
     if existing is not None:
         try:
             return _linked({**existing, "links": other_links(existing, record)}, items)
-        except (CatalogError, KeyError, TypeError, ValueError, AttributeError, IndexError, AssertionError):
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError, AssertionError):
             # Whatever stands in its place, or a Collection of another version.
             pass
     others = {name: pystac.Item.from_dict(plain) for name, plain in other_items(storage, record).items()}

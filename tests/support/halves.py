@@ -23,6 +23,9 @@ SIDE, BLOCK = 96, 32
 
 TIMES = {"created", "updated", "processing:software"}
 
+OWNERS = {".tilewright/.taking", ".tilewright/lock.json", ".tilewright/generation.json"}
+"""Files that say whose an output is, and since how many runs."""
+
 WRITES = ("write", "write_private", "create_json", "upload", "move_file", "delete", "delete_below")
 """The methods of a storage that change it."""
 
@@ -139,7 +142,9 @@ def _content(output: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in sorted(path for path in output.rglob("*") if path.is_file()):
         name = str(path.relative_to(output))
-        if name in {"progress.json", "report.json", "report.html", "preview.png", ".tilewright/.taking"}:
+        if name in OWNERS:
+            continue
+        if name in {"progress.json", "report.json", "report.html", "preview.png"}:
             found[name] = path.stat().st_size > 0
         elif name.startswith((".tilewright/ledger/", ".tilewright/cogs/", ".tilewright/pyramid/")):
             found[name] = _timeless(json.loads(path.read_text()))
