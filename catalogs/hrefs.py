@@ -99,13 +99,13 @@ def display_href(href: str) -> str:
     return re.split(r"[?#]", _USER.sub(r"\1", href), maxsplit=1)[0]
 
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[\\/]{2}[^\s'\"<>]+")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}:[\\/]{2}[^\s'\"<>]+")
 
 _USER = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*:[\\/]{2})(?:[^/?#@]*@|[^/?#@:]*:(?!\d*(?:[/?#]|$))[^?#]*@)+")
 """User and password before a host; a password may hold "/" or "@", which no port does."""
 
 _PARAMETER = re.compile(
-    r"(?i)(?:\b|(?<=%3F)|(?<=%26))(sig(?:nature)?|[\w-]*(?:token|password|passwd|secret|credential|api[_-]?key|access[_-]?key(?:id)?"
+    r"(?i)(?:\b|(?<=%3F)|(?<=%26))(sig(?:nature)?|[\w-]{0,99}(?:token|password|passwd|secret|credential|api[_-]?key|access[_-]?key(?:id)?"
     r"|(?:-|_)signature)|pwd|authorization|skoid|key)(%3D|=)[^\s&;'\"<>,)]+"
 )
 """A parameter of a signature or key that stands outside of a URL, as in the messages of http libraries."""
@@ -140,7 +140,7 @@ def _shown_url(match: re.Match[str]) -> str:
     if "=" not in rest and not place.lower().startswith("http"):
         return url
     # The sentence around a URL goes on after it.
-    return place + (re.search(r"[):;,.!?\]}]*$", rest) or [""])[0]
+    return place + rest[len(rest.rstrip("):;,.!?]}")) :]
 
 
 def json_without_secrets(plain: Any) -> Any:

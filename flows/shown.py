@@ -8,6 +8,9 @@ from typing import Any
 
 from tilewright.catalogs.hrefs import json_without_secrets, without_secrets
 
+LONGEST = 2000
+"""Characters of the longest sentence that is printed: a document of others may hold a text of megabytes."""
+
 # Controls (C0, C1, DEL), marks that turn or hide text (bidirectional, zero width), line separators, lone surrogates.
 _UNSEEN = re.compile(
     r"[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
@@ -23,6 +26,14 @@ def shown(text: str) -> str:
 def visible(text: str) -> str:
     r"""The text with every character that moves the cursor, turns the text or cannot be seen written as its escape."""
     return _UNSEEN.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def shortened(text: str, *, most: int = LONGEST) -> str:
+    """The text in at most so many characters: of a longer one its beginning, which says what, and its end, which says
+    what to do.
+    """
+    head = 3 * most // 4
+    return text if len(text) <= most else f"{text[:head]} ... {text[head + 5 - most :]}"
 
 
 def shown_lines(text: str) -> str:

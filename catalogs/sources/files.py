@@ -113,8 +113,20 @@ def _checked_entry(entry: Mapping[str, Any], source: Source) -> tuple[Mapping[st
         )
     if not isinstance(entry.get("alpha", True), bool):
         raise CatalogError(f"{source.name}: {shown} has alpha {entry['alpha']!r}; expected true or false")
+    _check_names(entry, f"{source.name}: {shown}")
     check_numbers(entry, f"{source.name}: {shown}")
     return entry, _span(entry, f"{source.name}: {shown}")
+
+
+def _check_names(entry: Mapping[str, Any], shown: str) -> None:
+    """Do nothing if the collection and the names of bands are texts."""
+    bands = entry.get("bands") or [entry["band"]]
+    if not isinstance(entry["collection"], str):
+        raise CatalogError(f"{shown} has the collection {str(entry['collection'])[:80]}; expected its name")
+    if not isinstance(bands, list | tuple | dict) or not all(name and isinstance(name, str) for name in bands):
+        raise CatalogError(
+            f"{shown} has bands {str(bands)[:80]}; expected names in the order of the bands, or names and numbers"
+        )
 
 
 def _span(entry: Mapping[str, Any], shown: str) -> TimeSpan:

@@ -17,6 +17,7 @@ import yaml
 from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.fields import number
 from tilewright.catalogs.hrefs import display_href, local_path, scheme_of
+from tilewright.catalogs.sources.plain import load_plain
 from tilewright.catalogs.sources.signing import signed
 from tilewright.catalogs.sources.source import Source
 
@@ -135,9 +136,9 @@ def _from_description(description: Mapping[str, Any], base: Path | None) -> Sour
 def _from_path(source: str, base: Path | None) -> Source:
     path = local_path(source).expanduser()
     path = path if path.is_absolute() else (base or Path()) / path
-    if path.is_dir():
-        path = next((path / name for name in ("catalog.json", "collection.json") if (path / name).exists()), path)
-    if not path.is_file():
+    inner = (path / name for name in ("catalog.json", "collection.json"))
+    path = next((each for each in inner if _is_file(each)), path)
+    if not _is_file(path):
         similar = get_close_matches(source.lower().replace("_", "-"), known_sources(), n=1)
         hint = f"; did you mean {similar[0]!r}?" if similar else f"; no such file: {path}"
         raise CatalogError(f"source {source!r} is neither a known source ({_known_names()}) nor a file{hint}")
@@ -148,10 +149,18 @@ def _from_path(source: str, base: Path | None) -> Source:
     return Source(name=path.stem if path.stem != "catalog" else path.parent.name, kind=kind, href=str(resolved))
 
 
+def _is_file(path: Path) -> bool:
+    """Whether there is a file at a path; a path that no file system can hold is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def _read_description(path: Path) -> Mapping[str, Any]:
     try:
-        description = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        description = load_plain(path.read_bytes())
+    except ValueError as error:
         raise CatalogError(f"source {path.name} is not readable YAML: {error}") from error
     if not isinstance(description, Mapping):
         raise CatalogError(f"source {path.name} holds no description; expected keys such as 'href' or 'files'")
@@ -235,8 +244,11 @@ def _kind_of(href: str) -> str:
 
 def _derived_name(href: str) -> str:
     """A name for a remote source without one: its host and a digest of its href without credentials."""
-    digest = hashlib.sha256(display_href(href).encode()).hexdigest()[:8]
-    return f"{urlsplit(href).hostname or 'source'}-{digest}"
+    digest = hashlib.sha256(display_href(href).encode(errors="replace")).hexdigest()[:8]
+    try:
+        return f"{urlsplit(href).hostname or 'source'}-{digest}"
+    except ValueError as error:
+        raise CatalogError(f"source {display_href(href)!r} is no URL: {error}") from error
 
 
 def _known_names() -> str:

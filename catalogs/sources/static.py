@@ -86,7 +86,7 @@ def _items_of(
         features: Sequence[Any] = (document,)
     elif kind == "FeatureCollection":
         features = [feature for feature in listing(document.get("features")) if isinstance(feature, Mapping)]
-    elif kind in {"Catalog", "Collection"} or "links" in document:
+    elif kind in ("Catalog", "Collection") or "links" in document:
         return
     else:
         raise CatalogError(f"{href} is no STAC catalog, collection or item")

@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from tilewright.flows.ending import EndedError, heard_signals
 from tilewright.flows.errors import ErrorClass, classify, is_own, sentence
-from tilewright.flows.shown import shown, shown_lines
+from tilewright.flows.shown import shortened, shown, shown_lines
 from tilewright.tasks.storage.errors import DISK_FULL_ERRNO, KEPT_NOTE
 
 if TYPE_CHECKING:
@@ -96,4 +96,4 @@ class DebugAnywhere(TyperGroup):
 
 def say(words: str) -> None:
     """Print one sentence on stderr, after the command's name."""
-    typer.echo(f"tilewright: {shown(' '.join(words.split()))}", err=True)
+    typer.echo(f"tilewright: {shown(shortened(' '.join(words.split())))}", err=True)

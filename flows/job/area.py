@@ -18,7 +18,7 @@ from tilewright.flows.job.outline import AreaError, joined
 
 __all__ = ["Area", "AreaError", "read_area"]
 
-NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?", re.IGNORECASE)
+NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,9 @@ def read_area(value: object, *, base: Path | None = None) -> Area:
     numbers = re.split(r"\s*,\s*|\s+", value.strip(" \t\n[]()"))
     if len(numbers) > 1 and all(NUMBER.fullmatch(number) for number in numbers):
         return Area(geometry=_box([float(number) for number in numbers]))
-    outlines = wkt_outlines(value) if WKT.fullmatch(value) or "((" in value else file_outlines(value, base or Path())
+    outlines = (
+        wkt_outlines(value) if WKT.match(value.lstrip()) or "((" in value else file_outlines(value, base or Path())
+    )
     return Area(geometry=joined(outlines))
 
 

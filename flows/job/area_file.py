@@ -32,10 +32,11 @@ TEXTS = {".geojson", ".json", ".wkt", ".parquet", ".geoparquet"}
 NOT_READ = {".zip", ".kml", ".kmz", ".gml", ".gdb", ".gpx", ".tab", ".csv", ".dbf", ".shx", ".prj", ".tif", ".xlsx"}
 
 WKT = re.compile(
-    r"\s*(?:SRID\s*=\s*(?P<srid>[0-9]+)\s*;)?\s*(?P<wkt>(?:(?:MULTI)?(?:POLYGON|LINESTRING|POINT)|GEOMETRYCOLLECTION)"
-    r"\s*(?:ZM|Z|M)?\s*(?:\(.*\)|EMPTY))\s*;?\s*",
+    r"(?:SRID\s*=\s*(?P<srid>[0-9]{1,9})\s*;\s*)?(?P<wkt>(?:(?:MULTI)?(?:POLYGON|LINESTRING|POINT)|GEOMETRYCOLLECTION)"
+    r"\s*(?:(?:ZM|Z|M)\s*)?(?:\(.*\)|EMPTY))",
     re.IGNORECASE | re.DOTALL,
 )
+"""WKT without blanks around it; no two of its parts can take the same blanks, which would take a long text's square."""
 
 
 def file_outlines(text: str, base: Path) -> list[Outline]:
@@ -54,7 +55,7 @@ def file_outlines(text: str, base: Path) -> list[Outline]:
         raise AreaError(f"the file {text[:80]} cannot be read: {reason}{hint}.") from error
     if size > MAX_AREA_BYTES:
         raise AreaError(f"{text} is larger than {MAX_AREA_BYTES // 2**20} MiB: simplify the outline.")
-    if suffix in NOT_READ or path.is_dir():
+    if suffix in NOT_READ or not path.is_file():
         raise AreaError(f"{text} cannot be read as an area: read are {READ}.")
     if suffix in DRIVERS:
         return _gdal_outlines(path, layer)
@@ -80,7 +81,7 @@ def _text_outlines(path: Path, text: str) -> list[Outline]:
 
 def wkt_outlines(text: str) -> list[Outline]:
     """The outline of WKT, or of PostGIS's ``SRID=3035;POLYGON(...)``. Raises AreaError for any other text."""
-    found = WKT.fullmatch(text)
+    found = WKT.fullmatch(text.strip().removesuffix(";").rstrip())
     if found is None:
         raise AreaError(f"{text.strip()[:60]!r} is no WKT of a polygon: expected POLYGON((x y, x y, ...)).")
     try:

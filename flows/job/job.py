@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from tilewright.catalogs.sources.plain import load_plain
 from tilewright.flows.job.area import Area, AreaError, read_area
 from tilewright.flows.job.mask import MaskOptions
 from tilewright.flows.job.period import JobPeriod, as_periods, checked_name
@@ -17,6 +17,12 @@ from tilewright.models.fields import did_you_mean
 
 MAX_JOB_BYTES = 16 * 2**20
 """Largest size of a job file, with an inline area; a larger file is no job."""
+
+MAX_CRS = 20_000
+"""Characters of the longest CRS; the longest of EPSG's in WKT has 8,000."""
+
+MAX_NESTS = 200
+"""Braces of a CRS in JSON, more than any of EPSG's: its parser's stack is as deep as they nest."""
 
 REMOTE = re.compile(r"^[a-z0-9+]+://")
 
@@ -27,16 +33,6 @@ Coordinate = Annotated[float, Field(ge=-1e9, le=1e9)]
 """A coordinate of a grid: no CRS of the Earth in metres or feet has larger ones."""
 
 
-class _PlainLoader(yaml.SafeLoader):
-    """YAML without dates of its own: a day stays the text that a person wrote, and the period says what is wrong."""
-
-
-_PlainLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
 class JobError(ValueError):
     """A job that is refused: which field, what was given, what is expected."""
 
@@ -45,10 +41,17 @@ class _Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def _crs_text(crs: str) -> str:
+    """The text itself. Raises ValueError for one that no CRS has: as long as no WKT, or with characters of no code."""
+    if len(crs) > MAX_CRS or crs.count("{") > MAX_NESTS or (not crs.isprintable() and not crs.isascii()):
+        raise ValueError("expected utm, a code such as EPSG:3035, or WKT")
+    return crs
+
+
 class GridOptions(_Options):
     """Options of the grid; None: as the card says."""
 
-    crs: str = "utm"
+    crs: Annotated[str, AfterValidator(_crs_text)] = "utm"
     resolution: float | None = Field(default=None, gt=0)
     bounds: tuple[Coordinate, Coordinate, Coordinate, Coordinate] | None = None
 
@@ -248,14 +251,15 @@ def read_plain(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_JOB_BYTES:
             raise JobError(f"{path} is larger than {MAX_JOB_BYTES // 2**20} MiB: a job is a short YAML file.")
-        plain = yaml.load(path.read_bytes(), Loader=_PlainLoader)  # noqa: S506 - a SafeLoader
+        if not path.is_file():
+            raise JobError(f"The job {path} is no file: give the path of a YAML or JSON file.")
+        plain = load_plain(path.read_bytes())
     except OSError as error:
         raise JobError(f"The job {path} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # ValueError: bytes that are no UTF-8, and YAML's own dates that are none, such as 2021-06-31.
+    except ValueError as error:
         if isinstance(error, JobError):
             raise
-        raise JobError(f"The job {path} is not valid YAML: {' '.join(str(error).split())[:300]}") from error
+        raise JobError(f"The job {path} is not valid YAML: {str(error)[:300]}.") from error
     if not isinstance(plain, dict):
         raise JobError(f"The job {path} holds no mapping: expected keys such as area, period, source, model.")
     return plain
@@ -272,8 +276,8 @@ def _apply_change(plain: dict[str, Any], change: str) -> None:
         target[parent] = dict(inner) if isinstance(inner, dict) else {}
         target = target[parent]
     try:
-        target[last] = yaml.load(text, Loader=_PlainLoader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        target[last] = load_plain(text)
+    except ValueError as error:
         raise JobError(f"--set {change!r}: the value is not valid YAML.") from error
 
 

@@ -60,7 +60,7 @@ def crs_of(named: object) -> pyproj.CRS:
     """The CRS that a code, a URN, WKT or PROJJSON names. Raises AreaError for one that is unknown or has no map."""
     try:
         crs = pyproj.CRS.from_user_input(named)
-    except (pyproj.exceptions.CRSError, TypeError) as error:
+    except (pyproj.exceptions.CRSError, TypeError, ValueError, RecursionError) as error:
         raise AreaError(f"its crs {str(named)[:80]!r} is not known: reproject the outlines to EPSG:4326.") from error
     if not (crs.is_projected or crs.is_geographic):
         raise AreaError(f"its crs {crs.name!r} has no map coordinates: reproject the outlines to EPSG:4326.")

@@ -121,7 +121,7 @@ def as_periods(value: object) -> object:
 
 def _are_ends(named: dict[Any, Any]) -> bool:
     """True for two keys of which one is a word for a start, the other for an end: ``start_date`` and ``end_date``."""
-    plain = {re.sub(r"[\W_]*(date|time|day)+$", "", str(key).strip().lower()) for key in named}
+    plain = {re.sub(r"(?<![\W_])[\W_]*(date|time|day){1,3}$", "", str(key).strip().lower()[:40]) for key in named}
     return len(named) == 2 and bool(plain & START_KEYS) and bool(plain & END_KEYS)
 
 

@@ -9,8 +9,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from tilewright.catalogs.sources.plain import load_plain
 from tilewright.flows.environment import storage_options
 from tilewright.flows.errors import ErrorClass, classify, sentence
 from tilewright.flows.job.template import fill
@@ -123,9 +122,9 @@ def read_table(path: Path) -> list[dict[str, Any]]:
         rows: Any = [_csv_row(row) for row in csv.DictReader(text.splitlines())]
     else:
         try:
-            rows = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise BackfillError(f"The table {path} is not valid YAML: {' '.join(str(error).split())[:300]}") from error
+            rows = load_plain(text)
+        except ValueError as error:
+            raise BackfillError(f"The table {path} is not valid YAML: {error}.") from error
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise BackfillError(f"The table {path} holds no rows: expected a list with name, area and period each.")
     return rows

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pystac
 from pystac.extensions.mlm import ItemMLMExtension
 
-from tilewright.models.card.files import model_files, read_json
+from tilewright.models.card.files import is_file, model_files, read_json
 from tilewright.models.card.graph import check_graph
 from tilewright.models.card.parse_inputs import read_inputs
 from tilewright.models.card.parse_outputs import read_outputs
@@ -123,7 +123,7 @@ def load_card(path: Path, *, verify: bool = True) -> ModelCard:
     `verify=False` skips the checks that need the files: existence, checksum and agreement with the graph.
     Raises CardError, which names the value, the expected value and the field to change.
     """
-    path = path / "card.json" if path.is_dir() else path
+    path = path / "card.json" if is_file(path / "card.json") else path
     raw = read_json(path)
     check_schemas(raw, verify=verify)
     card = _typed_card(raw, path.parent, verify=verify)

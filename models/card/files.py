@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from tilewright.models.errors import CardError
-from tilewright.models.fields import CardField
+from tilewright.models.fields import CardField, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +23,9 @@ MULTIHASH: Final = re.compile(r"^1220([0-9a-f]{64})$")
 
 Source: multiformats multihash table; STAC file extension v2.1, `file:checksum`.
 """
+
+LONGEST_NAME: Final = 255
+"""Bytes of a name on most file systems, and the most folders that a path is given. Source: POSIX, NAME_MAX of ext4."""
 
 SCHEME: Final = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
 
@@ -38,11 +41,15 @@ class ModelFile:
 
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a card file. Raises CardError when it is absent, above LARGEST_CARD, or no JSON object."""
-    if not path.is_file():
+    if not is_file(path):
         raise CardError(f"{path} is not a file; give a card.json, its folder, or the name of a built-in model")
     if path.stat().st_size > LARGEST_CARD:
         raise CardError(f"{path} has {path.stat().st_size} bytes; a card has at most {LARGEST_CARD}")
-    return parse_json(path.read_bytes(), origin=str(path))
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CardError(f"{path} cannot be read ({error.strerror}); check the path and its permissions") from error
+    return parse_json(content, origin=str(path))
 
 
 def parse_json(content: bytes, *, origin: str) -> dict[str, Any]:
@@ -83,7 +90,7 @@ def _model_file(asset: CardField, folder: Path, *, verify: bool) -> ModelFile:
 
 
 def _verify_file(file: ModelFile, asset: CardField) -> None:
-    if not file.path.is_file():
+    if not is_file(file.path):
         raise asset.refuse("href", "no such file in the card's folder")
     if (found := file_sha256(file.path)) != file.sha256:
         raise asset.refuse(
@@ -92,22 +99,34 @@ def _verify_file(file: ModelFile, asset: CardField) -> None:
         )
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is a file at a path; no path that a file system cannot hold (too long, with a NUL) is one."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def path_inside(folder: Path, href: str, *, field: str) -> Path:
     """The path of a relative href below `folder`. Raises CardError if it or a symbolic link leads out of the folder."""
     parts = href.split("/")
     if (
-        SCHEME.match(href)
+        max(map(len, parts)) > LONGEST_NAME
+        or len(parts) > LONGEST_NAME
+        or SCHEME.match(href)
         or href.startswith("/")
         or ".." in parts
         or "\\" in href
         or "\0" in href
         or not href.strip("./")
     ):
-        raise CardError(f"{field} is {href!r}; write a path inside the card's own folder, such as './model.onnx'")
+        raise CardError(
+            f"{field} is {shorten(href)}; write a path inside the card's own folder, such as './model.onnx'"
+        )
     path = folder.joinpath(*parts)
     if not path.resolve().is_relative_to(folder.resolve()):
         raise CardError(
-            f"{field} is {href!r}, which leads out of the card's folder by a link; put the file itself there"
+            f"{field} is {shorten(href)}, which leads out of the card's folder by a link; put the file itself there"
         )
     return path
 

@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from tilewright.models.card.files import path_inside
 from tilewright.models.errors import CardError
+from tilewright.models.fields import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -182,8 +183,9 @@ def _refuse_drawing(model: onnx.ModelProto, path: Path) -> None:
         for node in graph.node:
             if node.domain in DOMAINS and (node.op_type in DRAWING or _is_training(node, model)):
                 seeded = " with a seed" if any(each.name == "seed" for each in node.attribute) else ""
+                name = shorten(node.name or ", ".join(node.output))
                 raise CardError(
-                    f"{path.name} draws random numbers{seeded} ({node.op_type} {node.name or node.output[0]!r}), so a "
+                    f"{path.name} draws random numbers{seeded} ({node.op_type} {name}), so a "
                     "pixel would differ from run to run and from window to window, and no seed changes that; export "
                     "the model in evaluation mode (model.eval()), or with the noise as a stored constant"
                 )
@@ -205,7 +207,7 @@ def _named_tensors(model: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorPro
             yield from ((tensor.name, tensor) for tensor in graph.initializer)
         for node in graph.node:
             if node.op_type == "Constant":
-                yield from ((node.output[0], each.t) for each in node.attribute if each.HasField("t"))
+                yield from ((name, each.t) for name in node.output[:1] for each in node.attribute if each.HasField("t"))
 
 
 def _refuse_external(facts: GraphFacts, path: Path, weights: Sequence[Path]) -> None:
@@ -227,7 +229,7 @@ def _refuse_short_weights(model: onnx.ModelProto, path: Path) -> None:
         location = _external_location(tensor)
         if location is not None:
             place = {entry.key: entry.value for entry in tensor.external_data}
-            end = int(place.get("offset", 0)) + int(place.get("length", 0))
+            end = _whole(place.get("offset", "0"), path) + _whole(place.get("length", "0"), path)
             needed[location] = max(needed.get(location, 0), end)
     for location, n_bytes in needed.items():
         size = (path.parent / location).stat().st_size
@@ -236,6 +238,15 @@ def _refuse_short_weights(model: onnx.ModelProto, path: Path) -> None:
                 f"{location} has {size} bytes; {path.name} takes weights from its first {n_bytes}: it is too short; "
                 "copy it again, and write its file:checksum"
             )
+
+
+def _whole(written: str, path: Path) -> int:
+    """The whole number of an offset or length in an external file."""
+    if not (written.isascii() and written.isdigit() and len(written) < 20):
+        raise CardError(
+            f"{path.name} places weights at {shorten(written)} of an external file; export it with whole numbers there"
+        )
+    return int(written)
 
 
 def _refuse_inputs(ports: Mapping[str, GraphPort], specs: Sequence[InputSpec | ExtraInput]) -> None:

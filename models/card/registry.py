@@ -13,10 +13,10 @@ from obstore.exceptions import BaseError
 from obstore.store import HTTPStore, S3Store
 
 from tilewright.models.card.card import ModelCard, load_card
-from tilewright.models.card.files import LARGEST_CARD, model_files, parse_json
+from tilewright.models.card.files import LARGEST_CARD, is_file, model_files, parse_json
 from tilewright.models.card.schema import check_schemas
 from tilewright.models.errors import CardError
-from tilewright.models.fields import did_you_mean
+from tilewright.models.fields import did_you_mean, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,10 +56,10 @@ def find_card(
     if reference in builtin_names():
         return load_card(BUILTIN / reference / CARD_NAME)
     path = (base or Path()) / reference
-    if path.is_file() or (path / CARD_NAME).is_file():
+    if is_file(path) or is_file(path / CARD_NAME):
         return load_card(path)
     raise CardError(
-        f"model is {reference!r}{did_you_mean(reference, builtin_names())}; write a built-in name "
+        f"model is {shorten(reference)}{did_you_mean(reference, builtin_names())}; write a built-in name "
         f"({', '.join(builtin_names())}), the path of a card.json or its folder, or an http(s) or s3 URL of it"
     )
 
@@ -95,7 +95,10 @@ def _store(prefix: str, certificates: bytes | None) -> Any:
         options["root_certificate"] = certificates
     retries: Any = {"max_retries": 2}
     kind = S3Store if prefix.lower().startswith("s3://") else HTTPStore
-    return kind.from_url(prefix, client_options=options, retry_config=retries)
+    try:
+        return kind.from_url(prefix, client_options=options, retry_config=retries)
+    except (BaseError, ValueError) as error:
+        raise CardError(f"model is {shorten(prefix)}, no address of a card; write http(s)://host/folder") from error
 
 
 def _object_chunks(store: Any, path: str, *, prefix: str, limit: int) -> Iterator[bytes]:

@@ -86,7 +86,7 @@ class Storage:
             return None
         try:
             return json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise StorageError(f"{key} in {self.uri} is not JSON: restore it or choose another output.") from error
 
     def etag(self, key: str) -> str | None:
