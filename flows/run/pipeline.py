@@ -25,7 +25,7 @@ from tilewright.models.run.open import active_provider
 from tilewright.models.run.providers import GPU_BATCH, GPUS
 from tilewright.tasks.progress import Notice, Stage
 from tilewright.tasks.storage.storage import open_storage
-from tilewright.tasks.zarr.store import ChangedError, open_store
+from tilewright.tasks.zarr.store import ChangedStoreError, open_store
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,7 +81,7 @@ def _finish_product(
             written = _write_cogs(run, entries, worker.store.standing)
             lock.check()
             return _publish_product(run, worker, entries, written, prefetch.background(), n_workers=placement.n_workers)
-        except ChangedError as error:
+        except ChangedStoreError as error:
             if not tries_left:
                 raise
             run.listener(Notice(text=f"{error.found}: it is made again."))

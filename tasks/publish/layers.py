@@ -22,7 +22,7 @@ from tilewright.tasks.publish.names import product_parts
 from tilewright.tasks.storage.storage import staging_folder
 from tilewright.tasks.zarr.declare import BLOCKS
 from tilewright.tasks.zarr.pyramid import write_pyramid
-from tilewright.tasks.zarr.store import ChangedError, open_store
+from tilewright.tasks.zarr.store import ChangedStoreError, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -104,7 +104,7 @@ def write_layers(
     arrays. Existing files and pyramid chunks that were made of the same blocks are kept. Files are written on at most
     ``n_cores`` threads.
 
-    Raises CogError, ReadBackError or StorageError naming the layer; ChangedError for what is not as it was written.
+    Raises CogError, ReadBackError or StorageError naming the layer; ChangedStoreError for what is not as it was written.
     """
     by_name = {spec.name: spec for spec in card.layer_specs()}
     specs = [by_name[name] for name in plan.raster.layers]
@@ -143,7 +143,7 @@ def write_layers(
 
 
 def _check_there(store: ProductStore, entries: Mapping[str, BlockEntry], standing: Collection[tuple[int, int]]) -> None:
-    """Check that no block was removed since it was written or verified. Raises ChangedError."""
+    """Check that no block was removed since it was written or verified. Raises ChangedStoreError."""
     gone = [
         entry.name
         for entry in entries.values()
@@ -151,7 +151,7 @@ def _check_there(store: ProductStore, entries: Mapping[str, BlockEntry], standin
         and not all(store.waits_at(name, entry.row, entry.col) for name in entry.checksums)
     ]
     if gone:
-        raise ChangedError(f"block {gone[0]} of {store.storage.uri} is not there any more")
+        raise ChangedStoreError(f"block {gone[0]} of {store.storage.uri} is not there any more")
 
 
 def _erase_unknown(store: ProductStore, plan: Plan, entries: Mapping[str, BlockEntry]) -> None:
@@ -169,12 +169,12 @@ def _erase_unknown(store: ProductStore, plan: Plan, entries: Mapping[str, BlockE
 def _record_cogs(storage: Storage, uploaded: Iterable[UploadedCog], waiting: Mapping[str, Listed]) -> None:
     """Record the files, which were read while the pyramid compared the same blocks with their checksums.
 
-    Raises ChangedError where a block was written in the meantime.
+    Raises ChangedStoreError where a block was written in the meantime.
     """
     there = list_below(storage, BLOCKS)
     changed = sorted(key for key in there.keys() | waiting.keys() if waiting.get(key) != there.get(key))
     if changed:
-        raise ChangedError(f"{changed[0]} of {storage.uri} changed while the product was finished")
+        raise ChangedStoreError(f"{changed[0]} of {storage.uri} changed while the product was finished")
     for cog in uploaded:
         if not cog.recorded:
             write_record(storage, cog)

@@ -68,7 +68,7 @@ def publish_product(
     """The report of a product, published with its pictures, manifest, Items and Collection.
 
     The product's own Item is written last, after all that it lists was found as it was written: a product is complete
-    if it has one. Raises ChangedError where something is not: another try writes it again.
+    if it has one. Raises ChangedStoreError where something is not: another try writes it again.
     """
     storage, plan = worker.storage, worker.plan
     record = planned_record(plan)

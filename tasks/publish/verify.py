@@ -8,7 +8,7 @@ from tilewright.tasks.cog.cog_file import is_unchanged
 from tilewright.tasks.cog.write import file_multihash
 from tilewright.tasks.inventory.listing import list_top
 from tilewright.tasks.publish.layers import cog_spec
-from tilewright.tasks.zarr.store import ChangedError
+from tilewright.tasks.zarr.store import ChangedStoreError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,7 @@ def check_published(
     Chunks by their sizes and tags, layers' files by their checksums (in a bucket by their tags), metadata and
     ``documents`` by their bytes, other files by their ``sizes`` in bytes.
 
-    Raises ChangedError where something is not, StorageError if storage refuses.
+    Raises ChangedStoreError where something is not, StorageError if storage refuses.
     """
     written.stored.check()
     there = list_top(storage)
@@ -36,7 +36,7 @@ def check_published(
     wrong |= set(_changed_cogs(storage, written, there))
     wrong |= {layer.href for layer in written.layers if layer.parts and not _is_vrt_whole(storage, layer, there)}
     if wrong:
-        raise ChangedError(f"{', '.join(sorted(wrong)[:3])} of {storage.uri} changed after it was written")
+        raise ChangedStoreError(f"{', '.join(sorted(wrong)[:3])} of {storage.uri} changed after it was written")
 
 
 def _changed_cogs(storage: Storage, written: WrittenLayers, there: Mapping[str, Listed]) -> list[str]:

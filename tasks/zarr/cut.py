@@ -15,7 +15,7 @@ import numpy as np
 
 from tilewright.tasks.grid.blocks import block_at, block_range
 from tilewright.tasks.zarr.declare import STORE
-from tilewright.tasks.zarr.store import ChangedError, array_sha256, write_shard
+from tilewright.tasks.zarr.store import ChangedStoreError, array_sha256, write_shard
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +44,7 @@ def cut_shards(
     holds four blocks and a shard, with ``compare`` two. Every block is compared with its checksum in ``checksums``, by
     absolute (row, col), as it is read.
 
-    Raises StorageError, which names the layer; ChangedError for a block that is not what was recorded.
+    Raises StorageError, which names the layer; ChangedStoreError for a block that is not what was recorded.
     """
     rows, cols = block_range(box, block=store.block)
     lines = [
@@ -81,7 +81,7 @@ class WaitingBlocks:
         inner = block_at(row=row, col=col, block=self.store.block, halo=0).inner
         block = self.store.read_box(self.name, inner)
         if self.checksums is not None and not self._is_recorded(place, block):
-            raise ChangedError(
+            raise ChangedStoreError(
                 f"block {row}_{col} of layer {self.name} in {self.store.storage.uri} is not what was recorded"
             )
         return block

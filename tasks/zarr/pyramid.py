@@ -90,7 +90,7 @@ def write_pyramid(
     (row, col): existing parts made of the same blocks are kept, and blocks that differ are refused. Without it all
     levels are written again. ``period`` is that of ``declare_store``.
 
-    Raises StorageError, which names the layer; ChangedError where a block or a chunk is not what was written.
+    Raises StorageError, which names the layer; ChangedStoreError where a block or a chunk is not what was written.
     """
     levels = pyramid_levels(store.extent.shape)
     declared = _declare_levels(store, grid, kinds, levels, period)

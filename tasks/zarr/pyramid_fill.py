@@ -171,7 +171,7 @@ def write_levels(
 
     ``levels`` are the arrays, the full one first; ``there`` is what the store held before.
 
-    Raises StorageError, which names the layer; ChangedError where a block is not what its checksum says.
+    Raises StorageError, which names the layer; ChangedStoreError where a block is not what its checksum says.
     """
     # With an odd block every second shard starts between two pixels of the next level: one level per read then.
     depth = DEPTH if store.block % 2 == 0 else 1

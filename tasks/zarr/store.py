@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class ChangedError(RuntimeError):
+class ChangedStoreError(RuntimeError):
     """Blocks, chunks or files of a product that are not what was written: another try makes them anew."""
 
     def __init__(self, found: str) -> None:
@@ -79,7 +79,7 @@ class ProductStore:
     def read_box(self, name: str, box: PixelBox) -> np.ndarray:
         """One layer inside ``box``, shape (height, width), stored dtype; nodata outside the product.
 
-        Raises StorageError if storage refuses, ChangedError if stored bytes are corrupt.
+        Raises StorageError if storage refuses, ChangedStoreError if stored bytes are corrupt.
         """
         layer, absent = self.published[name], list(self._absent(name, box))
         if len(absent) == self._n_touched(box):
@@ -170,7 +170,7 @@ def open_store(
 ) -> ProductStore:
     """The open store, to write blocks or to read; ``box`` holds the whole blocks, ``extent`` the product.
 
-    Raises StorageError if storage refuses, ChangedError for metadata that cannot be read.
+    Raises StorageError if storage refuses, ChangedStoreError for metadata that cannot be read.
     """
     mode: Literal["r", "r+"] = "r" if read_only else "r+"
 
@@ -185,7 +185,9 @@ def open_store(
         else:
             waiting = {name: array.with_config({"write_empty_chunks": True}) for name, array in blocks.arrays()}
         if not waiting.keys() <= published.keys():
-            raise ChangedError(f"{STORE} of {storage.uri} lacks {', '.join(sorted(waiting.keys() - published.keys()))}")
+            raise ChangedStoreError(
+                f"{STORE} of {storage.uri} lacks {', '.join(sorted(waiting.keys() - published.keys()))}"
+            )
         return ProductStore(
             storage=storage,
             group=group,
@@ -215,7 +217,7 @@ def _open_layers(storage: Storage, group: zarr.Group, mode: Literal["r", "r+"]) 
 def read_stored(storage: Storage, name: str, read: Callable[[], T]) -> T:
     """What ``read`` returns, of a part of the store called ``name``.
 
-    Raises StorageError if storage refuses, ChangedError if what is stored cannot be read: it was damaged since.
+    Raises StorageError if storage refuses, ChangedStoreError if what is stored cannot be read: it was damaged since.
     """
     try:
         return storage.call_with_retries(f"read {name} of", read)
@@ -223,7 +225,7 @@ def read_stored(storage: Storage, name: str, read: Callable[[], T]) -> T:
         raise
     except (ValueError, RuntimeError, LookupError, TypeError, FileNotFoundError, AssertionError) as error:
         # Zarr and its codecs raise whatever the damage leads them to.
-        raise ChangedError(f"{name} of {storage.uri} cannot be read ({type(error).__name__})") from error
+        raise ChangedStoreError(f"{name} of {storage.uri} cannot be read ({type(error).__name__})") from error
 
 
 def write_shard(
@@ -271,7 +273,7 @@ class LayerRows:
     def rows(self, start: int, stop: int) -> np.ndarray:
         """Rows ``start`` to ``stop`` of the box, (stop - start, width) in the stored dtype.
 
-        Raises StorageError if storage refuses, ChangedError if stored bytes are corrupt.
+        Raises StorageError if storage refuses, ChangedStoreError if stored bytes are corrupt.
         """
         pieces: list[np.ndarray] = []
         while start < stop:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tilewright.tasks.inventory.listing import list_below
 from tilewright.tasks.zarr.declare import STORE
 from tilewright.tasks.zarr.declared import put_objects
-from tilewright.tasks.zarr.store import ChangedError
+from tilewright.tasks.zarr.store import ChangedStoreError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,12 +32,12 @@ class StoredObjects:
     def listed(self) -> StoredObjects:
         """These objects as they are there now.
 
-        Raises ChangedError where a chunk is missing or one too many: its unit is written again by the next try.
+        Raises ChangedStoreError where a chunk is missing or one too many: its unit is written again by the next try.
         """
         there = list_below(self.storage, STORE)
         wrong = [f"{name} {unit}" for name, filled in self.units.items() for unit in filled.settle(there)]
         if wrong:
-            raise ChangedError(
+            raise ChangedStoreError(
                 f"{_some(wrong)} of {self.storage.uri}/{STORE} lack chunks that were written, or hold others"
             )
         return replace(self, there=there)
@@ -45,7 +45,7 @@ class StoredObjects:
     def check(self) -> None:
         """Check that every chunk is there as it was when all was written. Metadata and axes are compared and mended.
 
-        Raises ChangedError where one is not: what holds it is written again by the next try.
+        Raises ChangedStoreError where one is not: what holds it is written again by the next try.
         """
         put_objects(self.storage, STORE, self.declared)
         there = list_below(self.storage, STORE)
@@ -55,7 +55,7 @@ class StoredObjects:
         for filled in self.units.values():
             filled.forget(changed)
         if changed:
-            raise ChangedError(f"{_some(changed)} of {self.storage.uri} changed after it was written")
+            raise ChangedStoreError(f"{_some(changed)} of {self.storage.uri} changed after it was written")
 
 
 def _some(names: list[str]) -> str:

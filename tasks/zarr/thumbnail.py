@@ -22,7 +22,7 @@ def read_thumbnail(storage: Storage, name: str, *, shape: tuple[int, int], max_s
     classes take its nearest pixel, values the mean of its pixels without nodata. Both are displaced by less than one
     pixel of the picture.
 
-    Raises StorageError, which names the layer; ChangedError for a level that cannot be read.
+    Raises StorageError, which names the layer; ChangedStoreError for a level that cannot be read.
     """
     scale = min(1.0, max_size / max(shape))
     wanted = tuple(max(1, round(side * scale)) for side in shape)

@@ -33,7 +33,7 @@ from tilewright.tasks.publish.verify import check_published
 from tilewright.tasks.storage.errors import StorageError, StoreError
 from tilewright.tasks.storage.ledger import freeze_plan, replace_frozen
 from tilewright.tasks.storage.storage import open_storage
-from tilewright.tasks.zarr.store import ChangedError
+from tilewright.tasks.zarr.store import ChangedStoreError
 
 pytestmark = pytest.mark.usefixtures("parts")
 
@@ -309,7 +309,7 @@ def test_what_somebody_goes_on_changing_is_not_published(jobs, blocks_done, tmp_
         if getattr(event, "name", "") == "publish":
             cut_off(output / STORE_OF / "class/c/0/0")
 
-    with pytest.raises(ChangedError, match=r"class.* of .* nothing is published"):
+    with pytest.raises(ChangedStoreError, match=r"class.* of .* nothing is published"):
         run_job(read(jobs[0], output), RunOptions(workers=1), listener=spoil)
     assert not is_finished(output)
     assert not make(jobs[0], output).already_complete
