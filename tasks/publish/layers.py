@@ -104,7 +104,8 @@ def write_layers(
     arrays. Existing files and pyramid chunks that were made of the same blocks are kept. Files are written on at most
     ``n_cores`` threads.
 
-    Raises CogError, ReadBackError or StorageError naming the layer; ChangedStoreError for what is not as it was written.
+    Raises CogError, ReadBackError or StorageError naming the layer; ChangedStoreError for what is not as it was
+    written.
     """
     by_name = {spec.name: spec for spec in card.layer_specs()}
     specs = [by_name[name] for name in plan.raster.layers]
