@@ -16,7 +16,7 @@ from tilewright.tasks.inventory.record import ProductRecord
 from tilewright.tasks.publish.names import existing_record
 from tilewright.tasks.storage.errors import StorageError, StoreError
 from tilewright.tasks.storage.ledger import read_plan
-from tilewright.tasks.storage.lock import LOCK, is_stale, read_lock
+from tilewright.tasks.storage.lock import is_stale, read_lock
 from tilewright.tasks.storage.multipart import abort_uploads, unfinished_uploads
 from tilewright.tasks.storage.secrets import SECRETS
 from tilewright.tasks.storage.storage import STATE_FOLDER, open_storage
@@ -34,8 +34,6 @@ STAGING = f"{STATE_FOLDER}/staging/"
 DRAFT = re.compile(rf"{re.escape(SECRETS.rpartition('/')[0])}/\.secrets\.json\.\d+")
 """The file of secrets of a run that was killed while it wrote it, as older versions named it."""
 
-TAKING = f"{STATE_FOLDER}/.taking"
-
 AGE = re.compile(r"^(\d+(?:\.\d+)?)([smhdw])$")
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -52,10 +50,10 @@ def clean_output(
 ) -> list[str]:
     """Remove what broken runs left in an output; returns the removed keys, sorted. ``dry_run`` removes nothing.
 
-    Removed are staged files, incomplete files, unfinished multipart uploads and the lock of a run that ended, if older
-    than ``older_than`` (``12h``, ``7d``); of a published product also its blocks, and its secrets in a bucket. Only
-    what the product's record names is touched, and no link is followed. Finished blocks of an unfinished product are
-    kept, since a run continues from them. ``say`` gets a message where uploads could not be listed.
+    Removed are staged files, incomplete files and unfinished multipart uploads, if older than ``older_than`` (``12h``,
+    ``7d``); of a published product also its blocks, and its secrets in a bucket. Only what the product's record names is
+    touched, and no link is followed. Finished blocks of an unfinished product are kept, since a run continues from them,
+    and so is the lock, which numbers the owners. ``say`` gets a message where uploads could not be listed.
 
     Raises StoreError where there is no product or a run is in progress, StorageError where storage refuses.
     """
@@ -69,8 +67,6 @@ def clean_output(
             f"A run (process {lock.pid} on {lock.host}) is writing {output}: clean it when that has ended."
         )
     leftovers = [*_leftover_files(storage, cutoff), *_published_leftovers(storage)]
-    if lock is not None and lock.beat <= cutoff:
-        leftovers.append(LOCK)
     uploads = _unfinished_uploads(storage, cutoff, say)
     if not dry_run:
         _remove(storage, leftovers)
@@ -123,7 +119,7 @@ def _leftover_files(storage: Storage, cutoff: float) -> Iterator[str]:
         return
     record = existing_record(storage, _plan_of(storage)) or ProductRecord()
     for key in keys_below(storage, ""):
-        staged = key.startswith(STAGING) or key == TAKING
+        staged = key.startswith(STAGING)
         unfinished_file = UNFINISHED.search(key) is not None and record.holds(key)
         if (staged or unfinished_file or DRAFT.fullmatch(key)) and os.lstat(folder / key).st_mtime <= cutoff:
             yield key
@@ -146,7 +142,7 @@ def _published_leftovers(storage: Storage) -> list[str]:
 
 def _remove(storage: Storage, keys: list[str]) -> None:
     for key in keys:
-        if storage.folder is None or key == LOCK:
+        if storage.folder is None:
             storage.delete([key])
         else:
             (storage.folder / key).unlink(missing_ok=True)
