@@ -51,9 +51,9 @@ def clean_output(
     """Remove what broken runs left in an output; returns the removed keys, sorted. ``dry_run`` removes nothing.
 
     Removed are staged files, incomplete files and unfinished multipart uploads, if older than ``older_than`` (``12h``,
-    ``7d``); of a published product also its blocks, and its secrets in a bucket. Only what the product's record names is
-    touched, and no link is followed. Finished blocks of an unfinished product are kept, since a run continues from them,
-    and so is the lock, which numbers the owners. ``say`` gets a message where uploads could not be listed.
+    ``7d``); of a published product also its blocks, and its secrets in a bucket. Only what the product's record names
+    is touched, and no link is followed. Finished blocks of an unfinished product are kept, since a run continues from
+    them, and so is the lock, which numbers the owners. ``say`` gets a message where uploads could not be listed.
 
     Raises StoreError where there is no product or a run is in progress, StorageError where storage refuses.
     """
