@@ -49,9 +49,10 @@ def test_a_broken_entry_is_left_out(storage):
 
 def test_the_first_plan_is_kept(storage):
     assert read_plan(storage) is None
-    assert freeze_plan(storage, {"a": 1})
-    assert not freeze_plan(storage, {"a": 2})
-    assert read_plan(storage) == {"a": 1}
+    plan = {"format": 1, "name": "a", "request": {}, "versions": {}, "layers": [], "blocks": []}
+    assert freeze_plan(storage, plan)
+    assert not freeze_plan(storage, {**plan, "name": "b"})
+    assert read_plan(storage) == plan
 
 
 def test_the_digest_does_not_depend_on_the_order_of_keys():
