@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import shapely
 from shapely import affinity
 from shapely.geometry import MultiPolygon, Polygon, box, mapping, shape
@@ -21,6 +22,15 @@ WORLD = box(-180, -90, 180, 90)
 EAST = box(180, -90, 540, 90)
 
 WEST = box(-540, -90, -180, 90)
+
+MOST_CROSSINGS = 2000
+"""Of a footprint with itself, edges that parts share counted in. Those that producers publish by mistake have a few."""
+
+MOST_CORNERS = 10_000
+"""Of a footprint that crosses itself. Those that cross themselves by mistake have a few hundred."""
+
+PAIRS_AT_ONCE = 200_000
+"""Pairs of edges that are looked at together: each edge may cross every other one."""
 
 
 def footprint_of(geometry: Mapping[str, Any] | None, bbox: Sequence[float] | None) -> BaseGeometry:
@@ -126,11 +136,40 @@ def _shifted_east(part: Polygon) -> BaseGeometry:
 
 
 def _polygonal(geometry: BaseGeometry) -> BaseGeometry:
-    """The polygons of the geometry, made valid; points and lines are dropped."""
+    """The polygons of the geometry, made valid; points and lines are dropped.
+
+    Raises:
+        CatalogError: none is left, or they cross themselves too often to be mended in a moment.
+    """
+    if not geometry.is_valid:
+        _check_crossings(geometry)
     polygons = _polygons(geometry if geometry.is_valid else shapely.make_valid(geometry))
     if not polygons:
         raise CatalogError("its geometry has no area")
     return polygons[0] if len(polygons) == 1 else MultiPolygon(polygons)
+
+
+def _check_crossings(geometry: BaseGeometry) -> None:
+    """Do nothing if the edges of a geometry cross or overlap each other at most MOST_CROSSINGS times.
+
+    Mending takes time and makes corners by their square: a star of 10 000 corners has millions.
+    """
+    if shapely.get_num_coordinates(geometry) > MOST_CORNERS:
+        raise CatalogError(f"its geometry crosses itself and has more than {MOST_CORNERS} corners")
+    rings = shapely.get_rings(_polygons(geometry))
+    corners, ring_of = shapely.get_coordinates(rings, return_index=True)
+    inner = ring_of[1:] == ring_of[:-1]
+    edges = shapely.linestrings(np.stack([corners[:-1][inner], corners[1:][inner]], axis=1))
+    tree, n_crossings = shapely.STRtree(edges), 0
+    n_edges = max(1, PAIRS_AT_ONCE // len(edges))
+    for start in range(0, len(edges), n_edges):
+        some = edges[start : start + n_edges]
+        ours, theirs = tree.query(some)
+        later = theirs > ours + start
+        one, other = some[ours[later]], edges[theirs[later]]
+        n_crossings += int((shapely.intersects(one, other) & ~shapely.touches(one, other)).sum())
+        if n_crossings > MOST_CROSSINGS:
+            raise CatalogError(f"its geometry crosses itself more than {MOST_CROSSINGS} times")
 
 
 def _polygons(geometry: BaseGeometry) -> list[Polygon]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tilewright.models.card.card import ModelCard
+
+CHECK_SECONDS = 600.0
+"""A large U-Net takes a minute or two on one core."""
 
 models_app = typer.Typer(
     help="The models at hand, and the check of a card against its ONNX file.", no_args_is_help=True
@@ -53,11 +58,21 @@ def models_show(name: Annotated[str, typer.Argument(help="A name, path or URL.")
 def models_check(
     card: Annotated[str, typer.Argument(metavar="CARD", help="A card's path, folder, name or URL.")],
     provider: Annotated[str, typer.Option(help="auto, cpu, cuda, tensorrt or openvino.")] = "auto",
+    seconds: Annotated[float, typer.Option(min=1, help="The most that the check may take.")] = CHECK_SECONDS,
+    memory_mb: Annotated[int | None, typer.Option(min=64, help="The most memory; else 3/4 of what is free.")] = None,
     *,
+    trusted: Annotated[bool, typer.Option("--trusted", help="Run the model in this process, unbounded.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Prove a card against its ONNX file, measure the receptive field, and say what it cost."""
+    """Prove a card against its ONNX file, measure the receptive field, and say what it cost.
+
+    The model runs in a process of its own, whose time and memory are bounded.
+    """
     with exit_codes():
+        if not trusted:
+            words = ["models", "check", card, "--provider", provider, "--trusted", *(["--json"] if as_json else [])]
+            _check_apart(words, seconds=seconds, megabytes=memory_mb)
+            return
         from tilewright.flows.cli.tables import print_check
         from tilewright.flows.environment import certificates
         from tilewright.models.card.registry import find_card
@@ -71,6 +86,28 @@ def models_check(
             print_json(report.to_json())
         else:
             print_check(report)
+
+
+def _check_apart(words: list[str], *, seconds: float, megabytes: int | None) -> None:
+    """Print what the command says in a process of its own, and exit as it does.
+
+    Raises CardError if it passes a bound.
+    """
+    from tilewright.flows.cli.bounded import Bounds, free_megabytes, run_bounded
+    from tilewright.models.errors import CardError
+
+    bounds = Bounds(seconds=seconds, megabytes=megabytes or free_megabytes())
+    words = [*words, *(["--debug"] if "--debug" in sys.argv else [])]
+    answer = run_bounded(words, bounds, columns=shutil.get_terminal_size().columns)
+    if answer.beyond:
+        raise CardError(
+            f"the model of {words[2]} {answer.beyond}; run it only if you trust it (--trusted), with more --seconds or "
+            "--memory-mb if it needs them"
+        )
+    sys.stdout.write(answer.out)
+    sys.stderr.write(answer.err)
+    if answer.code:
+        raise typer.Exit(answer.code)
 
 
 def _unknown_bands(card: ModelCard) -> Iterator[str]:
