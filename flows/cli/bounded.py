@@ -24,7 +24,7 @@ MOST_SHARE = 0.75
 PATIENCE_SECONDS = 0.1
 
 WORDS_OF_LACK = re.compile(
-    r"bad.?alloc|failed to allocate|memory does not suffice|MemoryError|unable to allocate", re.I
+    r"bad.?alloc|failed to allocate|memory does not suffice|MemoryError|unable to allocate", re.IGNORECASE
 )
 """Words with which onnxruntime, numpy and this program say that memory lacks."""
 
