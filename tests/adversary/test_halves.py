@@ -451,7 +451,7 @@ def test_clean_removes_unfinished_files_of_the_product_and_no_others(product, tm
     for name in (*ours, *theirs):
         (output / name).parent.mkdir(parents=True, exist_ok=True)
         (output / name).write_text("half")
-    assert clean_output(str(output)) == sorted(ours)
+    assert [key for key in clean_output(str(output)) if key != ".tilewright/.taking"] == sorted(ours)
     assert [name for name in theirs if not (output / name).exists()] == []
 
 
