@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import rasterio
 import rasterio.shutil
+from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 from rio_cogeo.cogeo import cog_validate
@@ -20,7 +23,7 @@ from tilewright.tasks.cog.staging import COG_TILE, RowSource, stage_rows
 from tilewright.tasks.cog.statistics import Statistics, Tally, rows_crc32
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from affine import Affine
     from numpy.typing import NDArray
@@ -37,6 +40,10 @@ ENCODINGS: dict[str, dict[str, str]] = {
     "percent": {"COMPRESS": "DEFLATE", "LEVEL": "1", "PREDICTOR": "YES"},
     "value": {"COMPRESS": "DEFLATE", "LEVEL": "1", "PREDICTOR": "YES"},
 }
+
+
+LEAST_ROOM = 2**20
+"""Bytes. GDAL writes pieces of less than that; with more room another reason is to be looked for."""
 
 
 class CogError(RuntimeError):
@@ -96,6 +103,7 @@ def write_cog(
         with (
             tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as folder,
             rasterio.Env(**settings),
+            _room_is_named(Path(folder), spec.name),
         ):
             staged, finished = Path(folder) / "rows.tif", Path(folder) / path.name
             tally, crcs = stage_rows(
@@ -112,6 +120,23 @@ def write_cog(
     return facts
 
 
+@contextmanager
+def _room_is_named(folder: Path, layer: str) -> Iterator[None]:
+    """Raise CogError that says the disk is full, for an error that comes while it is.
+
+    GDAL says "Read failed" of a file that it could not write whole, and the room is free again once it is removed.
+    """
+    try:
+        yield
+    except (RasterioError, OSError, CogError) as error:
+        free = shutil.disk_usage(folder).free
+        if free > LEAST_ROOM:
+            raise
+        raise CogError(
+            f"layer {layer}: the disk is full ({free // 1024} kB are free). Make room and run the same job again"
+        ) from error
+
+
 def _make_cog(staged: Path, finished: Path, *, spec: CogSpec, shape: tuple[int, int], threads: int) -> None:
     overviews = "AUTO" if level_shapes(shape) else "NONE"
     settings = {
@@ -119,8 +144,8 @@ def _make_cog(staged: Path, finished: Path, *, spec: CogSpec, shape: tuple[int, 
     }  # fmt: skip
     try:
         rasterio.shutil.copy(staged, finished, driver="COG", **ENCODINGS[spec.kind], **settings)
-    except SystemError as error:
-        # Rasterio raises SystemError if GDAL fails without a message, as it does on a full disk.
+    except (SystemError, CPLE_BaseError) as error:
+        # Rasterio raises these from its copies: one if GDAL fails without a message, one with GDAL's own.
         reason = "GDAL gave up without a reason; the disk may be full"
         raise CogError(f"layer {spec.name}: {finished.name} could not be written: {reason}") from error
 
