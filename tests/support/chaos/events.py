@@ -146,7 +146,7 @@ def storage_faults(case: Case) -> Outcome:
     kind = "storage faults"
     assert isinstance(case.place, BucketPlace)
     proxy = case.place.proxy
-    before, proxy.share = len(proxy.faults), case.random.uniform(0.02, 0.12)
+    before, proxy.share = len(proxy.faults), case.random.uniform(0.01, 0.07)
     code = case.end(kind, case.start(), expected=(0, 1))
     proxy.share = 0.0
     case.look(kind)

@@ -173,6 +173,8 @@ def _be_quick(picture_size: int) -> None:
     os.environ["TILEWRIGHT_LOCK_SECONDS"] = str(LOCK_SECONDS)
     for name in ("tilewright.tasks.storage.lock", "tilewright.flows.environment"):
         import_module(name).SHORTEST_LOCK = LOCK_SECONDS
+    # Of a lock that cannot be read.
+    import_module("tilewright.tasks.storage.lock").LOCK_SECONDS = LOCK_SECONDS
     import_module("tilewright.tasks.storage.guard").WAIT_SECONDS = 3 * LOCK_SECONDS
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 
 from tests.support.chaos.case import Case
-from tests.support.chaos.events import Outcome
+from tests.support.chaos.events import HELD_WORDS, Outcome
 from tests.support.chaos.processes import Moment, signal_at
 
 LATE_S = 0.7
@@ -86,12 +86,16 @@ def _late_worker(workers: Workers, case: Case) -> Outcome:
         return 0, "finished before"
     run.send(signal.SIGKILL)
     case.end(kind, run)
-    case.end(kind, case.start(), expected=(0,))
+    second = case.start()
+    code = case.end(kind, second)
+    # One that is stopped in the middle of a write into a folder holds the folder until it goes on.
+    if code != 0 and HELD_WORDS not in second.said():
+        case.note(kind, f"exit code {code} of the second: {second.said()[-300:]}")
     case.look(kind)
     os.kill(pid, signal.SIGCONT)
     time.sleep(LATE_S)
     case.look(kind)
-    return 1, "woken"
+    return 1, f"second: {code}, woken"
 
 
 def _held(pid: int) -> bool:
