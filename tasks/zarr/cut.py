@@ -7,7 +7,7 @@ them, after the last block. Where a product begins does not change a pixel, nor 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -56,11 +56,16 @@ def cut_shards(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitingBlocks:
-    """The blocks of a layer that wait, read whole and compared with their ``checksums``; None compares none."""
+    """The blocks of a layer that wait, read whole and compared with their ``checksums``; None compares none.
+
+    A block is compared when it is read first. That nobody writes one until the product is finished, its caller checks
+    by a listing (`tilewright.tasks.publish.layers.write_layers`).
+    """
 
     store: ProductStore
     name: str
     checksums: Mapping[tuple[int, int], str] | None
+    compared: set[tuple[int, int]] = field(default_factory=set)
 
     def pixels(self, box: PixelBox, held: dict[tuple[int, int], np.ndarray]) -> np.ndarray:
         """The layer inside ``box``; ``held`` are the waiting blocks of the box before, then those of this one."""
@@ -80,10 +85,13 @@ class WaitingBlocks:
         row, col = place
         inner = block_at(row=row, col=col, block=self.store.block, halo=0).inner
         block = self.store.read_box(self.name, inner)
-        if self.checksums is not None and not self._is_recorded(place, block):
+        if self.checksums is None or place in self.compared:
+            return block
+        if not self._is_recorded(place, block):
             raise ChangedStoreError(
                 f"block {row}_{col} of layer {self.name} in {self.store.storage.uri} is not what was recorded"
             )
+        self.compared.add(place)
         return block
 
     def _is_recorded(self, place: tuple[int, int], block: np.ndarray) -> bool:
