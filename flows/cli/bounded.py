@@ -1,6 +1,6 @@
 """Runs one of our commands in a process of bounded time and memory: a model of others is code of others.
 
-`python -m tilewright.flows.cli.bounded MEGABYTES WORDS...` is that process: it binds itself and runs the command.
+`python -m tilewright.flows.cli --within MEGABYTES WORDS...` is that process: it binds itself and runs the command.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import psutil
+
+WITHIN = "--within"
 
 OWN_MB = 4096
 """Address space that the program itself takes with its libraries and threads; little of it is memory."""
@@ -57,7 +59,7 @@ def run_bounded(words: list[str], bounds: Bounds, *, columns: int) -> BoundedAns
 
     Address space is bounded as well as memory, so that a request for terabytes fails before any of it is touched.
     """
-    command = [sys.executable, "-m", "tilewright.flows.cli.bounded", str(bounds.megabytes), *words]
+    command = [sys.executable, "-m", __package__, WITHIN, str(bounds.megabytes), *words]
     process = subprocess.Popen(  # noqa: S603
         command,
         stdin=subprocess.DEVNULL,
@@ -128,12 +130,3 @@ def bind(megabytes: int) -> None:
     if hard != resource.RLIM_INFINITY:
         most = min(most, hard)
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
-
-
-if __name__ == "__main__":
-    if "cuda" not in sys.argv and "tensorrt" not in sys.argv:
-        # A driver of GPUs reserves all their addresses at once; there the memory alone is watched.
-        bind(int(sys.argv[1]))
-    from tilewright.flows.cli.main import app
-
-    app(args=sys.argv[2:], prog_name="tilewright")
