@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from tilewright.tasks.cog.overviews import level_shapes
 from tilewright.tasks.cog.sidecar import write_sidecar
 from tilewright.tasks.cog.staging import COG_TILE, RowSource, stage_rows
 from tilewright.tasks.cog.statistics import Statistics, Tally, rows_crc32
+from tilewright.tasks.storage.errors import DISK_FULL_ERRNO, KEPT_NOTE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -42,8 +42,8 @@ ENCODINGS: dict[str, dict[str, str]] = {
 }
 
 
-LEAST_ROOM = 2**20
-"""Bytes. GDAL writes pieces of less than that; with more room another reason is to be looked for."""
+PROBE_BYTES = 2**16
+"""Bytes that a disk takes which is not full."""
 
 
 class CogError(RuntimeError):
@@ -114,7 +114,7 @@ def write_cog(
             overviews = _check_cog(finished, crcs)
             facts = _facts(path, finished, spec, tally, overviews)
             finished.replace(path)
-    except (RasterioError, OSError) as error:
+    except (RasterioError, CPLE_BaseError, OSError) as error:
         raise CogError(f"layer {spec.name}: {path.name} could not be written: {error}") from error
     progress(1.0)
     return facts
@@ -128,13 +128,22 @@ def _room_is_named(folder: Path, layer: str) -> Iterator[None]:
     """
     try:
         yield
-    except (RasterioError, OSError, CogError) as error:
-        free = shutil.disk_usage(folder).free
-        if free > LEAST_ROOM:
+    except (RasterioError, CPLE_BaseError, OSError, CogError) as error:
+        if not _is_full(folder):
             raise
-        raise CogError(
-            f"layer {layer}: the disk is full ({free // 1024} kB are free). Make room and run the same job again"
-        ) from error
+        raise CogError(f"layer {layer}: the disk is full. Make room and run the same job again. {KEPT_NOTE}") from error
+
+
+def _is_full(folder: Path) -> bool:
+    """True if one of a folder's files, or a new one, cannot grow: GDAL says many things where a disk is full."""
+    for path in (*folder.iterdir(), folder / "probe"):
+        try:
+            with path.open("ab") as file:
+                file.write(bytes(PROBE_BYTES))
+        except OSError as error:
+            if error.errno in DISK_FULL_ERRNO:
+                return True
+    return False
 
 
 def _make_cog(staged: Path, finished: Path, *, spec: CogSpec, shape: tuple[int, int], threads: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,8 @@ def measure_areas(storage: Storage, plan: Plan, written: WrittenLayers, entries:
     n_valid = sum(entry.valid_pixels for entry in entries)
     with_classes = [layer for layer in written.layers if layer.spec.classes]
     if is_uniform(plan.raster.product_grid):
-        total = sum(block_km2(plan, entry) for entry in entries)
+        # Blocks end in any order: a plain sum of them would differ in its last digit from run to run.
+        total = math.fsum(block_km2(plan, entry) for entry in entries)
         mean = total / n_valid if n_valid else 0.0
         counts = {layer.spec.name: layer.facts.counts for layer in with_classes}
         return Areas(
