@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.adversary import graphs as made
+from tests.adversary import graphs_sized as sized
 from tests.adversary.graphs import Build, finished
 from tests.models.measure import test_proof as six
 from tests.support.graphs import Draft, Pair, save
@@ -276,6 +277,41 @@ def test_only_the_shapes_of_large_weights_are_read(tmp_path: Path) -> None:
     assert [list(each.dims) for each in read.graph.initializer] == [list(each.dims) for each in whole.graph.initializer]
     assert read.graph.node == whole.graph.node
     assert bound_of(path) == Bound(radius=400, trim=400, stride=1)
+
+
+SIZED = {
+    "Tile of channels": sized.tiled_by_size("Tile"),
+    "Expand of channels": sized.tiled_by_size("Expand"),
+    "channels times rows": sized.laundered_size,
+    "TopK of channels": sized.top_by_size,
+    "Split of channels": sized.split_by_size,
+    "Slice of channels": sized.sliced_by_size,
+    "Resize of channels": sized.channels_resized_by_size,
+    "Reshape of channels": sized.grouped_by_size,
+    "a scale of a norm": sized.normed_by_size,
+    "a scale from far away": sized.normed_by_far,
+    "a scale of a quantised convolution": sized.quantised_by_size,
+}
+"""What an operator makes of the window's size, or of other pixels, in an input or axis where none is looked for."""
+
+
+@pytest.mark.parametrize("build", SIZED.values(), ids=SIZED)
+def test_what_follows_the_size_of_a_window_proves_nothing(build: Build, tmp_path: Path) -> None:
+    assert isinstance(bound_of(save(finished(build), tmp_path)), Unproven)
+
+
+def test_rows_that_are_picked_by_other_rows_prove_nothing(tmp_path: Path) -> None:
+    nodes = [
+        onnx.helper.make_node("Cast", ["x"], ["places"], to=onnx.TensorProto.INT64),
+        onnx.helper.make_node("ArrayFeatureExtractor", ["x", "places"], ["picked"], domain="ai.onnx.ml"),
+        onnx.helper.make_node("ReduceMax", ["picked"], ["y"], axes=[1], keepdims=1),
+    ]
+    ports = [onnx.helper.make_tensor_value_info(name, 1, ["rows", 1]) for name in "xy"]
+    graph = onnx.helper.make_graph(nodes, "graph", ports[:1], ports[1:])
+    opsets = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("ai.onnx.ml", 3)]
+    path = save(onnx.helper.make_model(graph, opset_imports=opsets), tmp_path)
+    x, y = (Plane(name=name, rank=2, places={"h": -2}, ratio=Fraction(1)) for name in "xy")
+    assert isinstance(reach_bound(path, inputs=[x], outputs=[y], stride=1), Unproven)
 
 
 AMBIGUOUS = {

@@ -18,6 +18,7 @@ from tilewright.models.measure.reach.lines import (
     shifted,
     transposed,
 )
+from tilewright.models.measure.reach.sizes import refuse_elsewhere
 from tilewright.models.measure.reach.values import Extent, PixelTensor
 
 if TYPE_CHECKING:
@@ -92,8 +93,8 @@ def after_transposed(call: Call) -> PixelTensor:
 
 
 def _kernel_shape(call: Call) -> list[int]:
-    weights = call.constants(range(WEIGHTS[call.op], len(call.inputs))) if call.op in WEIGHTS else []
-    shape = list(weights[0].shape[2:]) if weights else call.attributes["kernel_shape"]
+    numbers = call.constants(range(1, len(call.inputs))) if call.op in WEIGHTS else []
+    shape = list(numbers[WEIGHTS[call.op] - 1].shape[2:]) if numbers else call.attributes["kernel_shape"]
     if len(shape) not in {1, 2, 3} or not shape:
         raise UnprovenError(f"{call.op} has no kernel that is known")
     return shape
@@ -121,6 +122,7 @@ def after_resize(call: Call) -> PixelTensor:
     axes = call.attributes.get("axes") or list(range(pixels.rank))
     given = {pixels.from_end(axis): at for at, axis in enumerate(axes)}
     scales, sizes = _targets(call, old=old)
+    refuse_elsewhere(call, pixels, zip(axes, sizes or (), strict=False))
     rounding = "simple" if old else call.attributes.get("nearest_mode", "round_prefer_floor")
 
     def after(name: str, line: Line) -> Line:
@@ -240,6 +242,7 @@ def after_slice(call: Call) -> PixelTensor:
     if ends is None:
         ends = tuple(Extent(axis="", extra=each) for each in call.attributes["ends"])
     axes = call.numbers(3, "axes") or list(range(len(starts)))
+    refuse_elsewhere(call, pixels, zip(map(int, axes), ends, strict=False))
     steps = call.numbers(4) or [1] * len(starts)
     given = {pixels.from_end(int(axis)): at for at, axis in enumerate(axes)}
 

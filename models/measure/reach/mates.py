@@ -8,6 +8,7 @@ from functools import reduce
 from typing import TYPE_CHECKING, Final
 
 from tilewright.models.measure.reach.lines import UnprovenError, input_line
+from tilewright.models.measure.reach.sizes import refuse_elsewhere
 from tilewright.models.measure.reach.values import Constant, Extent, PixelTensor
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def reshaped(call: Call) -> PixelTensor:
     )
     if not kept:
         raise UnprovenError("Reshape may mix the windows of a batch")
+    refuse_elsewhere(call, replace(pixels, rank=len(target), places={name: -len(target)}), enumerate(target))
     return replace(pixels, rank=len(target), places=dict.fromkeys(pixels.places, -len(target)))
 
 

@@ -7,6 +7,7 @@ from functools import reduce
 from typing import TYPE_CHECKING, Final
 
 from tilewright.models.measure.reach.lines import UnprovenError
+from tilewright.models.measure.reach.sizes import refuse_elsewhere
 from tilewright.models.measure.reach.values import Constant, Extent, PixelTensor, Sizes
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def over_axis(call: Call) -> PixelTensor:
     first = pixels.from_end(int(axis))
     axes = range(first, 0) if old or call.op == "LayerNormalization" else [first]
     _refuse_spatial(call, pixels, axes)
+    call.constants(range(1, len(call.inputs)))
     return pixels
 
 
@@ -117,6 +119,7 @@ def top(call: Call) -> PixelTensor:
     """After TopK over an axis that is not in space."""
     pixels = call.pixels()
     _refuse_spatial(call, pixels, [call.attributes.get("axis", -1)])
+    call.constants(range(1, len(call.inputs)))
     return pixels
 
 
@@ -145,6 +148,7 @@ def split(call: Call) -> PixelTensor:
     """After Split along an axis that is not in space."""
     pixels = call.pixels()
     _refuse_spatial(call, pixels, [call.attributes.get("axis", 0)])
+    call.constants(range(1, len(call.inputs)))
     return pixels
 
 
@@ -200,7 +204,9 @@ def reshaped(call: Call) -> PixelTensor:
     for name, place in pixels.places.items():
         if not _keeps(call, pixels, name, target, len(target) + place):
             raise UnprovenError("Reshape mixes height and width with other axes")
-    return replace(pixels, rank=len(target))
+    result = replace(pixels, rank=len(target))
+    refuse_elsewhere(call, result, enumerate(target))
+    return result
 
 
 def _keeps(call: Call, pixels: PixelTensor, name: str, target: tuple[Extent, ...], at: int) -> bool:
@@ -228,6 +234,7 @@ def expanded(call: Call) -> PixelTensor:
             continue
         if call.op == "Tile" or not _keeps(call, pixels, name, target, len(target) + place):
             raise UnprovenError(f"{call.op} repeats the window")
+    refuse_elsewhere(call, pixels, ((at - len(target), each) for at, each in enumerate(target)))
     return replace(pixels, rank=max(pixels.rank, len(target)))
 
 
@@ -261,6 +268,7 @@ def rowwise(call: Call) -> PixelTensor:
     pixels = call.pixels()
     if pixels.rank != 2 or list(pixels.places.values()) not in ([], [-2]):
         raise UnprovenError(f"{call.op} takes rows, not windows")
+    call.constants(range(1, len(call.inputs)))
     return pixels
 
 

@@ -10,6 +10,8 @@ from tilewright.models.measure.reach.lines import UnprovenError, n_phases
 from tilewright.models.measure.reach.values import Constant, Extent, PixelTensor, Sizes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tilewright.models.measure.reach.call import Call
 
 KEPT: Final = ("Cast", "Identity", "Unsqueeze", "Squeeze", "Reshape")
@@ -51,6 +53,12 @@ def computed_sizes(call: Call) -> Sizes:
     raise UnprovenError(f"{call.op} computes with the window's size")
 
 
+def refuse_elsewhere(call: Call, pixels: PixelTensor, numbers: Iterable[tuple[int, Extent]]) -> None:
+    """Raise UnprovenError if a number for an axis (from either end) that is not in space follows the window's size."""
+    if any(each.axis not in {"", "?"} and not pixels.is_spatial(axis) for axis, each in numbers):
+        raise UnprovenError(f"{call.op} makes as many layers as the window's size says")
+
+
 def _extents(call: Call, index: int) -> tuple[Extent, ...]:
     value = call.input(index)
     if isinstance(value, Sizes):
@@ -77,6 +85,8 @@ def _arithmetic(call: Call) -> Sizes:
 
 def _computed(call: Call, one: Extent, other: Extent) -> Extent:
     if "?" in {one.axis, other.axis}:
+        if not {one.axis, other.axis} <= {"", "?"}:
+            raise UnprovenError(f"{call.op} computes with the window's size")
         return Extent()
     if one.axis == "" and call.op in {"Mul", "Add"}:
         one, other = other, one
