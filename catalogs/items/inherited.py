@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from tilewright.catalogs.fields import listing, mapping, text
 from tilewright.catalogs.hrefs import resolve_href
 from tilewright.catalogs.network.check import address_scope
 from tilewright.catalogs.sensors import BANDS, canonical_collection
-from tilewright.catalogs.sources.fetch import read_json
+from tilewright.catalogs.sources import fetch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,12 +56,15 @@ def _joined(asset: Mapping[str, Any], described: Mapping[str, Any]) -> dict[str,
 class Collections:
     """The collections of a source that its items belong to, each read once when the first of its items is asked.
 
+    All of them together take no more time and bytes than one document may: an item names what collection it likes.
     `unread` are those that could not be read, with the reason.
     """
 
     source: Source
     unread: dict[str, str] = field(default_factory=dict)
     _read: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    _seconds: float = field(default_factory=lambda: fetch.DOCUMENT_SECONDS)
+    _bytes: int = fetch.DOCUMENT_BYTES
 
     def complete(self, raw: RawItem) -> Mapping[str, Any]:
         """The item with what its collection says of its assets.
@@ -89,7 +93,22 @@ class Collections:
             href = resolve_href(href, raw.location or self.source.href)
             if self.source.local and address_scope(href) != "file":
                 return {}
-            return read_json(href, origin=self.source.href, s3=self.source.s3)
+            document = self._parsed(href)
         except CatalogError as error:
             self.unread[name] = str(error)
             return {}
+        return {"item_assets": document.get("item_assets")}
+
+    def _parsed(self, href: str) -> Mapping[str, Any]:
+        """The document at an href. Raises CatalogError, also if those before it took all the time or bytes."""
+        if self._seconds <= 0 or self._bytes <= 0:
+            raise CatalogError("not asked for, since the collections before it took too long or were too large")
+        began = time.monotonic()
+        try:
+            content = fetch.read_bytes(
+                href, origin=self.source.href, s3=self.source.s3, limit=self._bytes, seconds=self._seconds
+            )
+        finally:
+            self._seconds -= time.monotonic() - began
+        self._bytes -= len(content)
+        return fetch.parse_json(content, href)

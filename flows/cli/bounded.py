@@ -59,7 +59,8 @@ def run_bounded(words: list[str], bounds: Bounds, *, columns: int) -> BoundedAns
 
     Address space is bounded as well as memory, so that a request for terabytes fails before any of it is touched.
     """
-    command = [sys.executable, "-m", __package__, WITHIN, str(bounds.megabytes), *words]
+    # Not the working folder's modules (-P): that may be the folder of the model.
+    command = [sys.executable, "-P", "-m", __package__, WITHIN, str(bounds.megabytes), *words]
     process = subprocess.Popen(  # noqa: S603
         command,
         stdin=subprocess.DEVNULL,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,9 @@ import rasterio
 from rasterio.windows import Window
 
 from tilewright.catalogs.hrefs import display_href
-from tilewright.catalogs.network.check import check_href
+from tilewright.catalogs.network.addresses import allowed_scopes
+from tilewright.catalogs.network.check import address_scope, check_href
+from tilewright.catalogs.sources.registry import known_sources, resolve_source
 from tilewright.flows.environment import reading_settings, storage_options
 from tilewright.flows.plan.identities import renew_inputs
 from tilewright.flows.plan.model_card import load_plan_card
@@ -114,15 +118,29 @@ def _plan_of(original: Storage, plain: Mapping[str, Any]) -> Plan:
             f"The plan {asset['href']} is not the one the Item {plain.get('id')} was made with: restore it."
         )
     plan = ExistingProduct(uri=original.uri, plain=join(original, json.loads(content)), complete=True).plan()
+    if original.folder is None:
+        plan = _as_of(plan, original.uri)
     source = plan_source(plan)
-    # An Item of another place is as untrusted as a catalog there, and its plan may claim any source.
-    origins = [source.href] if original.folder is not None else [source.href, original.uri]
-    if source.s3_endpoint is not None and original.folder is None:
-        check_href(source.s3_endpoint, origin=original.uri)
     for href in {asset.href for entry in plan.inputs for scene in entry.scenes for asset in scene.assets}:
-        for origin in origins:
-            check_href(href, origin=origin, hosts=source.hosts)
+        check_href(href, origin=source.href, hosts=source.hosts)
     return plan
+
+
+def _as_of(plan: Plan, origin: str) -> Plan:
+    """The plan of an Item of another place, whose source leads where a catalog at that place may, whatever it claims.
+
+    Raises StoreError for an endpoint of S3 that is no known source's: nothing judges where an endpoint leads.
+    """
+    source = plan_source(plan)
+    if source.s3_endpoint not in {None, *(resolve_source(name).s3_endpoint for name in known_sources())}:
+        raise StoreError(
+            f"The plan at {origin} names {display_href(str(source.s3_endpoint))} as the endpoint of its buckets, which "
+            "no Item of another place may choose: copy a product that you trust to a disk, and rebuild it from there."
+        )
+    own = address_scope(source.href) in allowed_scopes(address_scope(origin))
+    # A literal name would open its addresses, which is for the user alone to do; a pattern narrows as well.
+    hosts = [re.sub(r"^[^*?\[]", lambda first: f"[{first[0]}]", host) for host in source.hosts]
+    return replace(plan, source={**plan.source, "href": source.href if own else origin, "hosts": hosts})
 
 
 def _settings(plain: Mapping[str, Any]) -> RunSettings:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from tilewright.catalogs.hrefs import json_without_secrets
+from tilewright.catalogs.network.check import check_href
 from tilewright.catalogs.sources.registry import sign_href
 from tilewright.flows.plan.identities import renew_inputs
 from tilewright.flows.runners.worker import plan_source
@@ -14,11 +16,13 @@ from tilewright.tasks.identity.take import changed_identities
 from tilewright.tasks.plan.identities import shown, used_files
 from tilewright.tasks.progress import Notice
 from tilewright.tasks.report.format import plural
-from tilewright.tasks.storage.ledger import remove_entries
+from tilewright.tasks.storage.errors import StoreError
+from tilewright.tasks.storage.ledger import json_digest, remove_entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from tilewright.catalogs.sources.source import Source
     from tilewright.flows.run.context import Run
     from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.progress import Listener
@@ -27,6 +31,21 @@ if TYPE_CHECKING:
 
 class ChangedInputsError(RuntimeError):
     """Inputs that were replaced while they were read; the blocks they touch are forgotten, the others kept."""
+
+
+def check_followed(plan: Plan, *, source: Source, model: str) -> None:
+    """Check that a frozen plan leads nowhere but where the job's source may: who writes to an output can bend it.
+
+    ``model`` is the digest of the job's card. Raises StoreError, CatalogError for an href that the source may not name.
+    """
+    claimed = {"source": json_without_secrets(plan.source), "model": plan.model.card["digest"]}
+    if json_digest(claimed) != json_digest({"source": json_without_secrets(source.to_json()), "model": model}):
+        raise StoreError(
+            "The plan in the output has another source or model than its own request: somebody changed it. Use "
+            "--replace to start over, or another output."
+        )
+    for href in {asset.href for part in plan.inputs for scene in part.scenes for asset in scene.assets}:
+        check_href(href, origin=source.href, hosts=source.hosts)
 
 
 def renewed_plan(plan: Plan, *, checksums: bool, listener: Listener) -> Plan:

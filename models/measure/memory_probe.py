@@ -34,7 +34,8 @@ def bytes_per_pixel(path: Path, windows: Sequence[dict[str, Any]], *, areas: Seq
     """
     shapes = [{name: [list(feed.shape), feed.dtype.name] for name, feed in feeds.items()} for feeds in windows]
     request = json.dumps({"path": str(path), "windows": shapes})
-    command = [sys.executable, "-m", "tilewright.models.measure.memory_probe", request]
+    # Not the working folder's modules (-P): that may be the folder of the model.
+    command = [sys.executable, "-P", "-m", "tilewright.models.measure.memory_probe", request]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S)  # noqa: S603
         first, second = json.loads(done.stdout)

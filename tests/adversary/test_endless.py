@@ -19,9 +19,12 @@ import pytest
 from tests.support.http_servers import QuietHandler, running
 from tests.support.small_catalogs import item, links, search, write
 from tilewright.catalogs.errors import CatalogError
+from tilewright.catalogs.items.inherited import Collections
 from tilewright.catalogs.search import Filters
 from tilewright.catalogs.sources import api, fetch, static
 from tilewright.catalogs.sources.fetch import parse_json, read_json
+from tilewright.catalogs.sources.registry import resolve_source
+from tilewright.catalogs.sources.source import RawItem
 from tilewright.tasks.read.gdal import read_header
 from tilewright.tasks.read.retry import RetryPolicy, UnreadableError, read_with_retries
 
@@ -100,6 +103,28 @@ def test_a_document_ends_in_its_time_however_it_drips(kind, monkeypatch):
         url = f"{scheme}://{address}/x"
         with pytest.raises(CatalogError, match=r"takes longer than 0.4 s|cannot be reached|is not JSON"):
             read_json(url, origin=url)
+
+
+@pytest.mark.parametrize("kind", ["silence", "a body that drips", "a redirect that drips"])
+def test_the_collections_that_items_name_share_the_time_of_one_document(kind, monkeypatch):
+    """Each item names a collection of its own, whose document never ends; the items are still there."""
+    monkeypatch.setattr(fetch, "DOCUMENT_SECONDS", SECONDS)
+    with slow_server(*SLOW[kind]) as address, within(SECONDS + 2):
+        asked = Collections(source=resolve_source({"name": "s", "kind": "static", "href": f"http://{address}/c.json"}))
+        items = [{**item(f"i{n}", collection=f"c{n}"), "links": links(f"{n}", rel="collection")} for n in range(40)]
+        for each in items:
+            assert asked.complete(RawItem(item=each, location=f"http://{address}/i.json")) == each
+    assert len(asked.unread) == 40
+    assert "not asked for" in asked.unread["c39"]
+
+
+def test_the_collections_that_items_name_share_the_size_of_one_document(tmp_path):
+    asked = Collections(source=resolve_source(write(tmp_path / "catalog.json", {})), _bytes=10_000)
+    for number in range(10):
+        write(tmp_path / f"{number}.json", {"padding": "x" * 3000})
+        each = {**item("i", collection=f"c{number}"), "links": links(f"{number}.json", rel="collection")}
+        asked.complete(RawItem(item=each, location=str(tmp_path / "i.json")))
+    assert sorted(asked.unread) == [f"c{number}" for number in range(3, 10)]
 
 
 QUICK = {"GDAL_HTTP_TIMEOUT": "2", "GDAL_HTTP_CONNECTTIMEOUT": "2", "GDAL_HTTP_LOW_SPEED_TIME": "1"}

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import onnx
 import psutil
 import pytest
@@ -14,6 +15,8 @@ from onnx import TensorProto, helper
 
 from tests.support.products import tilewright
 from tests.support.worlds import write_card
+from tilewright.flows.cli.bounded import Bounds, run_bounded
+from tilewright.models.measure.memory_probe import bytes_per_pixel
 
 SECONDS, MEGABYTES = 8, 900
 
@@ -100,3 +103,21 @@ def test_a_plain_model_is_checked_apart_as_it_is_in_this_process(tmp_path):
     one, other = json.loads(apart.stdout), json.loads(here.stdout)
     assert one["sha256"] == other["sha256"]
     assert one["window"] == other["window"]
+
+
+@pytest.mark.parametrize("name", ["onnx", "psutil", "numpy", "onnxruntime", "json", "tilewright"])
+def test_no_program_that_lies_beside_a_model_is_run(name, tmp_path, monkeypatch):
+    """Whoever checks a model they were given may do so in its folder."""
+    card = write_card(
+        tmp_path / "card",
+        model([helper.make_node("Identity", ["zero"], ["extra"])], [numbers("zero", 0.0, kind=FLOAT, shape=())]),
+        inputs=[{"name": "x", "bands": ("green", "nir")}],
+        outputs=[{"name": "y", "classes": ("land", "water"), "tw:activation": "softmax", "tw:layers": ["class"]}],
+    )
+    folder = tmp_path / "card"
+    (folder / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()")
+    monkeypatch.chdir(folder)
+    run_bounded(["models", "show", str(card)], Bounds(seconds=60, megabytes=MEGABYTES), columns=80)
+    feeds = {"x": np.ones((1, 2, 8, 8), np.float32)}
+    assert bytes_per_pixel(folder / "model.onnx", [{}, feeds], areas=[0, 64]) is not None
+    assert not (tmp_path / "ran").exists()

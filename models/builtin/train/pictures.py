@@ -113,7 +113,7 @@ def make_product(
     path = output.with_suffix(".job.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(job, indent=2))
-    _call([sys.executable, "-m", "tilewright.flows.cli", "run", str(path), "--output", str(output)])
+    _call([sys.executable, "-P", "-m", "tilewright.flows.cli", "run", str(path), "--output", str(output)])
 
 
 def read_layer(product: Path, name: str) -> NDArray[Any]:
