@@ -56,7 +56,10 @@ def push_product(output: str, api: str, *, address: str | None = None) -> dict[s
 
 def _check_api(api: str) -> None:
     """Refuse an address to which paths cannot be added, or that holds a second credential beside the token."""
-    parts = urlsplit(api)
+    try:
+        parts = urlsplit(api)
+    except ValueError:
+        parts = urlsplit("")
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise StoreError(f"{display_href(api)} is no http(s) address of a STAC API.")
     if parts.query or parts.fragment or parts.username or parts.password:
@@ -88,8 +91,11 @@ def _read_documents(output: str) -> tuple[Storage, dict[str, dict[str, Any]]]:
 def _public_address(storage: Storage, output: str, address: str | None) -> str:
     """The absolute URL of the product, without credentials and without a slash at its end."""
     home = address or storage.uri
-    parts = urlsplit(home)
-    if REMOTE.match(home.lower()) and (not parts.netloc or any(letter.isspace() for letter in home)):
+    try:
+        netloc = urlsplit(home).netloc
+    except ValueError:
+        netloc = ""
+    if REMOTE.match(home.lower()) and (not netloc or any(letter.isspace() for letter in home)):
         raise StoreError(f"--address {home!r} is no URL: give one such as https://files.example.org/map.")
     if not REMOTE.match(home.lower()):
         where = f"--address {address}" if address else output

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import time
 from dataclasses import replace
@@ -15,6 +14,7 @@ import numpy as np
 import rasterio
 from rasterio.windows import Window
 
+from tilewright.catalogs.fields import mapping
 from tilewright.catalogs.hrefs import display_href
 from tilewright.catalogs.network.addresses import allowed_scopes
 from tilewright.catalogs.network.check import address_scope, check_href
@@ -32,6 +32,7 @@ from tilewright.tasks.inventory.finished import part_item_names
 from tilewright.tasks.plan.identities import shown
 from tilewright.tasks.progress import silent
 from tilewright.tasks.read.gdal import gdal_path, reading_env
+from tilewright.tasks.storage.documents import json_value
 from tilewright.tasks.storage.errors import StorageError, StoreError
 from tilewright.tasks.storage.ledger import ENTRIES, json_digest, read_entries
 from tilewright.tasks.storage.secrets import join, public_plan
@@ -100,7 +101,12 @@ def _read_item(item: str) -> tuple[Storage, dict[str, Any]]:
         raise StoreError(str(error)) from error
     if plain is None:
         raise StoreError(f"{item} is not there: give the path or URI of a product's item.json.")
-    if not isinstance(plain, dict) or plain.get("type") != "Feature" or not isinstance(plain.get("assets"), dict):
+    if (
+        not isinstance(plain, dict)
+        or plain.get("type") != "Feature"
+        or not isinstance(plain.get("assets"), dict)
+        or not isinstance(plain.get("id"), str)
+    ):
         raise StoreError(f"{item} is not a STAC Item: give the item.json of a product.")
     return original, plain
 
@@ -108,16 +114,20 @@ def _read_item(item: str) -> tuple[Storage, dict[str, Any]]:
 def _plan_of(original: Storage, plain: Mapping[str, Any]) -> Plan:
     """The plan an Item links to, verified by the checksum in the Item."""
     asset = plain["assets"].get("plan")
-    if not isinstance(asset, dict) or "href" not in asset:
+    if not isinstance(asset, dict) or not isinstance(asset.get("href"), str):
         raise StoreError(f"The Item {plain.get('id')} leads to no plan: only products of Tilewright can be rebuilt.")
-    content = original.read(str(asset["href"]).removeprefix("./"))
+    name = str(asset["href"]).removeprefix("./")
+    content = original.read(name) if _is_inside(name) else None
     if content is None:
         raise StoreError(f"The plan {asset['href']} of the Item {plain.get('id')} is gone: restore it beside the Item.")
     if asset.get("file:checksum") != "1220" + hashlib.sha256(content).hexdigest():
         raise StoreError(
             f"The plan {asset['href']} is not the one the Item {plain.get('id')} was made with: restore it."
         )
-    plan = ExistingProduct(uri=original.uri, plain=join(original, json.loads(content)), complete=True).plan()
+    frozen = json_value(content)
+    if not isinstance(frozen, dict):
+        raise StoreError(f"The plan {asset['href']} of the Item {plain.get('id')} is none: restore it beside the Item.")
+    plan = ExistingProduct(uri=original.uri, plain=join(original, frozen), complete=True).plan()
     if original.folder is None:
         plan = _as_of(plan, original.uri)
     source = plan_source(plan)
@@ -145,10 +155,19 @@ def _as_of(plan: Plan, origin: str) -> Plan:
 
 def _settings(plain: Mapping[str, Any]) -> RunSettings:
     """The settings of the run, from the Item's processing expression."""
-    expression = plain["properties"].get("processing:expression", {}).get("expression", {})
-    job = expression.get("job", {})
-    worker = WorkerSettings(provider=expression.get("provider", "auto"), batch=job.get("tile", {}).get("batch"))
-    return RunSettings(worker=worker, zarr_format=job.get("zarr_format", 3))
+    expression = mapping(mapping(mapping(plain.get("properties")).get("processing:expression")).get("expression"))
+    job = mapping(expression.get("job"))
+    provider, batch = expression.get("provider", "auto"), mapping(job.get("tile")).get("batch")
+    zarr_format = job.get("zarr_format", 3)
+    plain_batch = batch is None or (type(batch) is int and batch > 0)
+    if not isinstance(provider, str) or not plain_batch or zarr_format not in (2, 3):
+        raise StoreError(f"The Item {plain.get('id')} does not say how its product was made: restore it.")
+    return RunSettings(worker=WorkerSettings(provider=provider, batch=batch), zarr_format=zarr_format)
+
+
+def _is_inside(name: str) -> bool:
+    """True for a name that leads to a file below the Item."""
+    return bool(name) and "\0" not in name and not {"", ".", ".."} & {*name.split("/")}
 
 
 def _rebuild(plan: Plan, settings: RunSettings, storage: Storage, listener: Listener) -> None:

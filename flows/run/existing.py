@@ -66,15 +66,31 @@ class ExistingProduct:
             )
         check_joined(self.plain, self.uri)
         try:
-            return Plan.from_json(self.plain)
-        except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
+            plan = Plan.from_json(self.plain)
+            _check_followable(plan)
+        except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, AssertionError) as error:
             raise DamagedPlanError(self.uri, f"{type(error).__name__}: {error}") from error
+        return plan
 
     @property
     def version(self) -> str:
         """The version of Tilewright that made the plan."""
         versions = self.plain.get("versions")
         return str(versions.get("tilewright", "?")) if isinstance(versions, dict) else "?"
+
+
+def _check_followable(plan: Plan) -> None:
+    """Check what is read of a plan before its first block is. Raises what is raised for values of other types."""
+    from tilewright.catalogs.sources.source import Source
+
+    source = Source.from_json(plan.source)
+    assert "digest" in plan.model.card, "the card has no digest"
+    assert plan.period[0] <= plan.period[1], "the period is reversed"
+    assets = [asset for part in plan.inputs for scene in part.scenes for asset in scene.assets]
+    texts = [source.href, *plan.model.card.values(), *(text for each in assets for text in (each.href, each.crs))]
+    stamps = (text or "" for each in assets for text in (each.identity, each.stamp))
+    if not all(isinstance(text, str) for text in (*texts, *stamps)):
+        raise TypeError("a name is no text")
 
 
 def check_output(output: str, options: Mapping[str, str]) -> Storage:

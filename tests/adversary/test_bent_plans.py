@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +15,8 @@ from tests.support.name_table import PUBLIC
 from tests.support.places import Place
 from tests.support.replaced import Small, interrupt, small
 from tilewright.catalogs.network.connect import RefusedError
-from tilewright.flows.maintain.rerun import _as_of
+from tilewright.flows.maintain.push import push_product
+from tilewright.flows.maintain.rerun import _as_of, rerun_item
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.worker import plan_source
 from tilewright.tasks.plan.plan import Plan
@@ -58,6 +62,54 @@ def test_a_run_does_not_go_on_from_a_plan_that_leads_elsewhere(small: Small, tmp
         run_job(job)
 
 
+def rebuilt(small: Small, folder: Path, *, item: Any = None, plan: Any = None, href: str | None = None) -> None:
+    """Rebuild a product whose Item or plan was changed; the Item's checksum is that of the plan beside it."""
+    shutil.copytree(small.before, folder)
+    made = json.loads((folder / "item.json").read_text())
+    asset = made["assets"]["plan"]
+    path = folder / asset["href"]
+    frozen = json.loads(path.read_text())
+    path.write_text(json.dumps(plan(frozen) if plan else frozen))
+    asset["file:checksum"] = "1220" + hashlib.sha256(path.read_bytes()).hexdigest()
+    asset["href"] = asset["href"] if href is None else href
+    (folder / "item.json").write_text(json.dumps({**made, **(item or {})}))
+    rerun_item(str(folder / "item.json"), output=str(folder.parent / "again"))
+
+
+BROKEN: dict[str, dict[str, Any]] = {
+    "a plan above the Item": {"href": "../../etc/hostname"},
+    "a plan without a name": {"href": ""},
+    "a plan with a null": {"href": "a\0b"},
+    "a plan that is a list": {"plan": lambda plan: [plan]},
+    "a plan that is a number": {"plan": lambda plan: 1},
+    "a source that is none": {"plan": lambda plan: {**plan, "source": []}},
+    "a source of no kind": {"plan": lambda plan: {**plan, "source": {}}},
+    "a source at a number": {"plan": lambda plan: {**plan, "source": {**plan["source"], "href": 7}}},
+    "a card of numbers": {"plan": lambda plan: {**plan, "card": {**plan["card"], "reference": None}}},
+    "a card without a digest": {"plan": lambda plan: {**plan, "card": {}}},
+    "a period of words": {"plan": lambda plan: {**plan, "request": {**plan["request"], "period": ["ever"]}}},
+    "an Item without an id": {"item": {"id": None}},
+    "an Item of lists": {"item": {"properties": {"processing:expression": {"expression": {"provider": [1]}}}}},
+    "an Item of no batch": {
+        "item": {"properties": {"processing:expression": {"expression": {"job": {"tile": {"batch": "many"}}}}}}
+    },
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_an_item_or_plan_of_other_types_is_refused_in_a_sentence(small: Small, tmp_path, kind):
+    with pytest.raises(StoreError):
+        rebuilt(small, tmp_path / "out", **BROKEN[kind])
+
+
+@pytest.mark.parametrize("address", ["http://[::1", "https://[x", "http://[", "ftp://a", "a"])
+def test_an_address_to_push_to_that_is_none_is_refused_in_a_sentence(small: Small, address):
+    with pytest.raises(StoreError):
+        push_product(str(small.before), address)
+    with pytest.raises(StoreError):
+        push_product(str(small.before), "http://127.0.0.1:9", address=address)
+
+
 CLAIMED = {
     "a disk": {"href": "/data/list.json"},
     "this machine": {"href": "http://127.0.0.1:80/"},
@@ -88,7 +140,7 @@ def test_the_plan_of_an_item_elsewhere_leads_where_a_catalog_there_may_whatever_
 def test_the_plan_of_an_item_elsewhere_chooses_no_endpoint_but_a_known_one(small):
     plain = json.loads((small.before / ".tilewright" / "plan.json").read_text())
     plain["source"]["s3_endpoint"] = "https://inside.example.org"
-    with pytest.raises(StoreError, match="copy the product"):
+    with pytest.raises(StoreError, match="copy a product that you trust"):
         _as_of(Plan.from_json(plain), "s3://products/map")
     plain["source"]["s3_endpoint"] = "https://eodata.dataspace.copernicus.eu"
     assert plan_source(_as_of(Plan.from_json(plain), "s3://products/map")).s3_endpoint
