@@ -28,7 +28,8 @@ class BandAsset:
     that the file's type holds.
     `zero_is_value`: 0 is a value even if a marker says otherwise. `alpha`: True or False if the source says whether the
     file's alpha band is one; `band_names` are the names of the file's bands as stated, empty for an unnamed one.
-    `calibration` is "stated", "none" if nobody states scale and offset, or "header" if they are the file's own.
+    `calibration` is "stated" if scale and offset hold whatever the file's header says, "item" if a header that says
+    others is refused, "none" if nobody states them, or "header" if they are the file's own.
     `identity` tells the file from any that takes its place (tasks/identity); None where it is not known. Where it is
     the verified checksum, `stamp` is what the file is held to while it is read; no pixel depends on it.
     """

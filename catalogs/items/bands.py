@@ -177,9 +177,11 @@ def _lengths(asset: Mapping[str, Any]) -> list[int]:
 
 
 def _calibrated_by(candidate: BandCandidate) -> str:
-    """The word "stated" if source, item or our table say scale or offset, else "none"."""
-    stated = (first(candidate.override.get(name), _item_field(candidate, name)) for name in ("scale", "offset"))
-    return "none" if candidate.facts is None and all(value is None for value in stated) else "stated"
+    """The word "stated" if the source says scale or offset, "item" if item or our table do, else "none"."""
+    if any(candidate.override.get(name) is not None for name in ("scale", "offset")):
+        return "stated"
+    stated = any(_item_field(candidate, name) is not None for name in ("scale", "offset"))
+    return "item" if stated or candidate.facts is not None else "none"
 
 
 def _calibration(candidate: BandCandidate, dtype: str) -> tuple[float, float]:

@@ -180,7 +180,7 @@ def _differences(scene: Scene, asset: BandAsset, header: FileHeader) -> Iterator
     found = header.calibration(asset.index)
     offset = asset.offset if scene.collection not in SENTINEL_2 else found[1]
     differs = not np.allclose(found, (asset.scale, offset), rtol=1e-6, atol=1e-12)
-    if asset.calibration == "stated" and asset.unit != "class" and found != (1.0, 0.0) and differs:
+    if asset.calibration in {"stated", "item"} and asset.unit != "class" and found != (1.0, 0.0) and differs:
         theirs = f"the file scale {found[0]:g} and offset {found[1]:g}, which are not used"
         yield "scale", f"or its source states scale {asset.scale:g} and offset {asset.offset:g}, {theirs}"
 
@@ -220,6 +220,9 @@ def _corrected(found: InputScenes, spec: InputSpec, band: str, looks: Sequence[H
             f"scale {first[0]:g}, offset {first[1]:g} and scale {second[0]:g}, offset {second[1]:g}. State scale and "
             "offset in the source's bands."
         )
+    # Their headers are not used, and that was said.
+    if any(asset.calibration == "item" and header.contradiction(asset) for asset, header in headers):
+        changes |= {"calibration": "stated"}
     unseen = not uncalibrated and any(_is_uncalibrated(scene.asset(band)) for scene in found.scenes)
     if not changes and not uncalibrated and not unseen:
         return found

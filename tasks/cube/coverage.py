@@ -84,6 +84,11 @@ def _outline(bounds: Bounds, crs: str) -> BaseGeometry:
     return shapely.box(west, south, east + 360.0 if east < west else east, north)
 
 
+def is_bounded_by_files(scene: Scene, target: str) -> bool:
+    """True if a scene touches boxes in a CRS only where its files do, by their items' places for them."""
+    return _files_extent(scene, target) is not None
+
+
 def _files_extent(scene: Scene, target: str) -> Bounds | None:
     """Bounds of all files of a scene in the target CRS; None if one has none, or they contradict the footprint."""
     found = [_file_extent(asset, target) for asset in scene.assets]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tilewright.tasks.cube.coverage import is_bounded_by_files
+from tilewright.tasks.read.cells import crs_text
 from tilewright.tasks.read.failures import ChangedInputError, ReadError
 from tilewright.tasks.read.pixels import Conversion, Pixels, convert_unit, to_physical
 from tilewright.tasks.read.reader import read_asset
-from tilewright.tasks.read.retry import ChangedError, UnreadableError
+from tilewright.tasks.read.retry import ChangedError, MisplacedError, UnreadableError
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -60,15 +63,22 @@ def read_stored(scene: Scene, request: BandRequest, geobox: GeoBox, access: Acce
         return asset.href if access.sign is None else access.sign(scene, asset.href)
 
     held = asset if access.register is None else access.register.held(asset, sign)
+    read = partial(
+        read_asset,
+        geobox=geobox,
+        resampling=request.method(asset.unit),
+        reading=access.reading,
+        sign=sign,
+        stats=access.stats,
+    )
     try:
-        return read_asset(
-            held,
-            geobox,
-            resampling=request.method(asset.unit),
-            reading=access.reading,
-            sign=sign,
-            stats=access.stats,
-        )
+        try:
+            return read(held)
+        except MisplacedError:
+            if is_bounded_by_files(scene, crs_text(geobox)):
+                raise
+            # No block relies on that place.
+            return read(replace(held, shape=None, transform=None))
     except ChangedError as error:
         # However many failed reads are tolerated: the pixels of two files would be mixed.
         raise ChangedInputError(

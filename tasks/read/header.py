@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rasterio.enums import ColorInterp, MaskFlags
 
+from tilewright.tasks.grid.extents import beyond, no_place
 from tilewright.tasks.read.paste import align
 from tilewright.tasks.read.pixels import MissingSigns, held_marker
 
@@ -44,15 +45,19 @@ ALPHA_NAMES = frozenset({"a", "alpha", "opacity", "transparency", "mask", "datam
 NO_NAME = re.compile(r"(band|channel|layer)?[ _]?\d+")
 """Descriptions that only count."""
 
+LEAST_BRIGHT = 0.1
+"""Reflectance that the largest number of a file must reach at least."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileHeader:
     """The facts of an open file, or of one of its overviews. Lists are in the order of the file's bands.
 
     `crs` is WKT, empty without one; `masked`: the band has a mask that is no alpha band; `alpha` is the number of the
-    band that the file calls alpha; `gcps`: the file has ground control points; `rule` is the word on how the overview,
-    or every overview of the file, was made, in GDAL's upper case, empty without one; `beside`: the `.aux.xml` beside
-    the file names a nodata value; `laid_out`: GDAL arranged the file as a COG; `wavelets`: it is a JPEG 2000.
+    band that the file calls alpha; `gcps`: the file has ground control points, `rpcs`: polynomials instead of a place;
+    `rule` is the word on how the overview, or every overview of the file, was made, in GDAL's upper case, empty without
+    one; `beside`: the `.aux.xml` beside the file names a nodata value; `laid_out`: GDAL arranged the file as a COG;
+    `wavelets`: it is a JPEG 2000.
     """
 
     crs: str
@@ -71,6 +76,7 @@ class FileHeader:
     beside: bool
     laid_out: bool = False
     wavelets: bool = False
+    rpcs: bool = False
 
     @classmethod
     def of(cls, dataset: Any, *, href: str) -> FileHeader:
@@ -94,19 +100,22 @@ class FileHeader:
             beside=_names_nodata_beside(href),
             laid_out=dataset.tags(ns="IMAGE_STRUCTURE").get("LAYOUT") == "COG",
             wavelets=dataset.driver.startswith("JP2"),
+            rpcs=crs is None and bool(dataset.tags(ns="RPC")),
         )
 
     def refusal(self, asset: BandAsset) -> str | None:
         """The reason why the asset's band cannot be read from this file however often it is tried, or None."""
         if not 1 <= asset.index <= len(self.dtypes):
             return f"the file has {len(self.dtypes)} bands and no band {asset.index}"
-        return self._refused_place() or self._refused_numbers(asset) or self._refused_alpha(asset)
+        place, numbers = self._refused_place(), self._refused_numbers(asset)
+        return place or numbers or self._refused_name(asset) or self._refused_alpha(asset)
 
     def _refused_place(self) -> str | None:
-        if not self.crs and self.gcps:
+        if not self.crs and (self.gcps or self.rpcs):
+            given = "ground control points" if self.gcps else "rational polynomials (RPC)"
             return (
-                "the file has ground control points and no CRS: take a terrain-corrected collection such as "
-                "sentinel-1-rtc, or warp the file first"
+                f"the file has {given} and no CRS: take a terrain-corrected collection such as sentinel-1-rtc, or warp "
+                "the file first"
             )
         if not self.crs:
             return "the file has no CRS: write one into it, e.g. with gdal_edit.py -a_srs"
@@ -114,19 +123,66 @@ class FileHeader:
             return "the file's CRS is neither projected nor geographic, so it has no place on the Earth"
         if self.transform.is_identity or self.transform.is_degenerate:
             return "the file has a CRS and no geotransform, so it has no place on the Earth"
-        return None
+        return no_place(self.crs, self.shape, self.transform)
 
     def _refused_numbers(self, asset: BandAsset) -> str | None:
         dtype = self.dtypes[asset.index - 1]
         if dtype.startswith("complex"):
             return f"band {asset.index} holds complex numbers ({dtype}): give a file of amplitude or power"
-        found = self.calibration(asset.index)
-        if asset.calibration == "header" and found != (asset.scale, asset.offset):
-            return (
-                f"the header says scale {found[0]:g} and offset {found[1]:g}, and the plan took those of other files, "
-                f"{asset.scale:g} and {asset.offset:g}: state scale and offset in the item or the source"
-            )
+        file, stated = np.dtype(dtype), np.dtype(asset.dtype)
+        numbers = f"scale {asset.scale:g} and offset {asset.offset:g} are for {asset.dtype}, and band {asset.index} of"
+        remedy = f"state dtype: {dtype} with scale and offset in the source's bands"
+        scaled = (asset.scale, asset.offset) != (1.0, 0.0)
+        if file.kind == "f" and stated.kind in "iu" and scaled:
+            return f"{numbers} the file holds {dtype}, which may be physical already: {remedy}"
+        if asset.unit != "reflectance" or file.kind == "f" or asset.calibration in {"none", "header"}:
+            return None
+        if stated.kind == "f" and not scaled:
+            return f"{numbers} the file holds {dtype}, whose whole numbers are no reflectance: {remedy}"
+        most = float(np.iinfo(file).max) * asset.scale + asset.offset
+        if file != stated and most < LEAST_BRIGHT:
+            return f"{numbers} the file holds {dtype}, whose reflectance is {most:g} at most: {remedy}"
         return None
+
+    def _refused_name(self, asset: BandAsset) -> str | None:
+        """The reason why the band is another one, where the file says by name that its bands are in another order."""
+        names = [text.strip().lower() for text in self.descriptions]
+        stated = [asset.band, *asset.band_names[asset.index - 1 : asset.index]]
+        wanted = {name.strip().lower() for name in stated if name}
+        places = [number for number, name in enumerate(names, 1) if name in wanted]
+        own = names[asset.index - 1]
+        if len(places) != 1 or places[0] == asset.index or not own or NO_NAME.fullmatch(own):
+            return None
+        return (
+            f"the item takes band {asset.index} of the file for {asset.band}, and the file calls that one {own} and "
+            f"its band {places[0]} {names[places[0] - 1]}: state its index in the source's bands, or mend the names"
+        )
+
+    def contradiction(self, asset: BandAsset) -> str | None:
+        """The reason why scale and offset, as the plan took them from item or other files, are not the file's."""
+        found, taken = self.calibration(asset.index), (asset.scale, asset.offset)
+        says = f"the header says scale {found[0]:g} and offset {found[1]:g}, and the"
+        if asset.calibration in {"none", "header"} and found != taken:
+            return (
+                f"{says} plan took those of other files, {taken[0]:g} and {taken[1]:g}: state scale and offset in the "
+                "item or the source"
+            )
+        if asset.calibration == "item" and found != (1.0, 0.0) and not np.allclose(found, taken, rtol=1e-6, atol=1e-12):
+            return f"{says} item {taken[0]:g} and {taken[1]:g}: state scale and offset in the source's bands"
+        return None
+
+    def misplaced(self, asset: BandAsset) -> str | None:
+        """The reason why blocks may lack the file, which reaches beyond the item's place for it, or None."""
+        if not asset.crs or asset.shape is None or asset.transform is None:
+            return None
+        stated = asset.crs, asset.shape, asset.transform[:6]
+        reach = beyond((self.crs, self.shape, tuple(self.transform[:6])), stated)
+        if reach == 0:
+            return None
+        return (
+            f"the file reaches {reach:.3g} of its pixels beyond the place that the item states for it (proj: fields), "
+            "where no block reads it: mend these fields, or leave them away"
+        )
 
     def _refused_alpha(self, asset: BandAsset) -> str | None:
         if self.alpha is None or self.alpha == asset.index or self.alpha_is_one(asset) is not None:

@@ -26,7 +26,7 @@ from tilewright.tasks.read.gdal import (
 from tilewright.tasks.read.header import OVERVIEW_SLACK, SMOOTH, FileHeader, overview_fits
 from tilewright.tasks.read.paste import Alignment, align, paste
 from tilewright.tasks.read.pixels import Pixels, StoredBand
-from tilewright.tasks.read.retry import UnreadableError, read_with_retries
+from tilewright.tasks.read.retry import MisplacedError, UnreadableError, read_with_retries
 from tilewright.tasks.read.source_window import FileWindow, source_window
 from tilewright.tasks.read.warp import CELL, SHEET, Warping, missing_pixels, pixel_ratio, warp
 
@@ -115,9 +115,12 @@ class _Request:
 
 def _read(request: _Request) -> Pixels:
     with _HANDLES.borrow(_key(request, None), signed=request.signed, fresh=request.fresh) as file:
-        reason = file.header.refusal(request.asset)
+        reason = file.header.refusal(request.asset) or file.header.contradiction(request.asset)
         if reason is not None:
             raise UnreadableError(reason, final=True)
+        misplaced = file.header.misplaced(request.asset)
+        if misplaced is not None:
+            raise MisplacedError(misplaced)
         parts = _parts(file, request)
         if len(parts) == 1 and parts[0].overview is None:
             return _read_open(file, request)

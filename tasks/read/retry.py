@@ -89,6 +89,16 @@ class UnreadableError(RuntimeError):
 CHANGED = "it has changed since it was planned or first read: run again, and the blocks that it touches are made anew"
 
 
+class MisplacedError(UnreadableError):
+    """A file that reaches beyond the place that its item states for it."""
+
+    def __init__(self, reason: str, *, final: bool = True) -> None:
+        super().__init__(reason, final=final)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return MisplacedError, (str(self),)
+
+
 class ChangedError(UnreadableError):
     """A read of a file that is no longer the one that was planned; no retry helps and no tolerance covers it."""
 

@@ -183,10 +183,10 @@ def test_the_bands_of_a_file_have_the_names_of_item_and_source() -> None:
     ("collection", "fields", "calibration"),
     [
         ("mine", {}, "none"),
-        ("mine", {"raster:bands": [{"scale": 1}]}, "stated"),
-        ("mine", {"raster:bands": [{"offset": 3}]}, "stated"),
+        ("mine", {"raster:bands": [{"scale": 1}]}, "item"),
+        ("mine", {"raster:bands": [{"offset": 3}]}, "item"),
         ("mine", {"raster:bands": [{"unit": "class"}]}, "stated"),
-        ("dem", {}, "stated"),
+        ("dem", {}, "item"),
     ],
 )
 def test_a_band_says_whether_anybody_stated_its_scale(collection: str, fields: Any, calibration: str) -> None:

@@ -44,7 +44,7 @@ def red(source: object) -> Any:
 def test_scale_and_nodata_of_the_collection_are_those_of_an_item_that_states_none(tmp_path, form):
     asset = red(catalog(tmp_path, {"red": FORMS[form]}, {}))
     assert (asset.scale, asset.offset, asset.nodata, asset.dtype, asset.unit) == (0.01, -5.0, -32768, "int16", "m")
-    assert asset.calibration == "stated"
+    assert asset.calibration == "item"
 
 
 def test_what_the_item_states_is_not_the_collections_to_say(tmp_path):

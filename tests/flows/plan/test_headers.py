@@ -180,6 +180,13 @@ def test_scale_and_offset_of_the_header_are_taken_where_nobody_states_any(tmp_pa
         look(*(calibrated(tmp_path, f"d{n}", (0.5 + n, 0.0), calibration="none") for n in range(2)))
 
 
+@pytest.mark.parametrize(("header", "kept"), [((0.5, -3.0), "stated"), ((0.25, 0.0), "item"), ((1.0, 0.0), "item")])
+def test_headers_that_are_said_to_be_unused_are_not_refused_later(tmp_path: Path, header: Any, kept: str) -> None:
+    scenes, said = look(*(calibrated(tmp_path, f"n{n}", header, scale=0.25, calibration="item") for n in range(5)))
+    assert {(scene.assets[0].calibration, scene.assets[0].scale) for scene in scenes} == {(kept, 0.25)}
+    assert len(said) == (kept == "stated")
+
+
 def test_no_more_than_the_first_middle_and_last_scene_are_looked_at(tmp_path: Path) -> None:
     scene = good(tmp_path)
     gone = [

@@ -19,6 +19,7 @@ from tests.support.scenes import asset_of, grid, write_raster
 from tilewright.catalogs.gdal import gdal_name, look_settings
 from tilewright.catalogs.s3 import AMAZON
 from tilewright.catalogs.scene import BandAsset
+from tilewright.catalogs.sources.source import Source
 from tilewright.tasks.identity.take import present_identity
 from tilewright.tasks.read.access import Reading
 from tilewright.tasks.read.failures import ChangedInputError
@@ -27,11 +28,12 @@ from tilewright.tasks.read.reader import close_files, read_asset
 from tilewright.tasks.read.retry import ChangedError, RetryPolicy, UnreadableError
 
 SIDE = 1024
+HERE = Source(name="home", kind="files", href="/data/files", hosts=("127.0.0.1",))
 QUICK = RetryPolicy(attempts=6, first_wait_s=0.001, longest_wait_s=0.002)
 
 
 def present(href: str, signed: str) -> str | None:
-    return present_identity(href, signed=signed, s3=AMAZON)
+    return present_identity(href, signed=signed, source=HERE)
 
 
 HELD = Reading(retry=QUICK, identify=present)
