@@ -79,7 +79,15 @@ def _plan_input(job: Job, card: ModelCard, spec: InputSpec, found: InputScenes) 
         scenes=scenes,
         steps=steps,
         gaps=gap_rule(job, spec, scenes),
+        dated=spec.name in _dated(card),
     )
+
+
+def _dated(card: ModelCard) -> frozenset[str]:
+    """The names of the inputs whose days the model is told. An extra input that names no input is of the first."""
+    names = [spec.name for spec in card.inputs]
+    told = (extra.of for extra in card.extras if extra.kind == "day_of_year")
+    return frozenset(name if name in names else names[0] for name in told)
 
 
 def _steps(

@@ -32,11 +32,16 @@ def block_key(plan: Plan, block: Block) -> str:
             {
                 "scenes": [entry.scene_digest(index) for index in touching],
                 "steps": [_passes(step, scenes, reducer=entry.reducer) for step in entry.steps],
-                "middles": [step.middle.isoformat() for step in entry.steps] if entry.gaps != "leave" else [],
+                "middles": [step.middle.isoformat() for step in entry.steps] if _tells_days(entry) else [],
                 **_shared_facts(entry, set(scenes)),
             }
         )
     return json_digest({"settings": plan.settings_key(), "inputs": inputs, "block": block.name})
+
+
+def _tells_days(entry: InputPlan) -> bool:
+    """True if the middle days of the steps decide pixels: they weigh gaps, or the model is told them."""
+    return entry.gaps != "leave" or entry.dated
 
 
 def _passes(step: StepPlan, scenes: Mapping[str, Scene], *, reducer: str) -> list[list[str]]:

@@ -41,6 +41,7 @@ class InputPlan:
     ``scenes`` in order. ``gaps`` is the rule for pixels without an observation in a step
     (``tasks/compose/gap_fill.py``). ``finer / coarser``: the input's pixels
     per model-grid pixel along a side (1/2 for a 20 m input on a 10 m grid).
+    ``dated``: the model is told the middle days of the steps, which scenes anywhere in the area decide.
     """
 
     name: str
@@ -56,6 +57,7 @@ class InputPlan:
     scenes: tuple[Scene, ...]
     steps: tuple[StepPlan, ...]
     gaps: str = "leave"
+    dated: bool = False
     _coverage: dict[Grid, Coverage] = field(default_factory=dict, init=False, repr=False, compare=False)
     _units: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
     _digests: dict[int, str] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -127,6 +129,8 @@ class InputPlan:
         """The input's plan as JSON values."""
         return {
             **self.settings_json(),
+            # Left out if false, since older plans do not have it and must stay equal to themselves.
+            **({"dated": True} if self.dated else {}),
             "scenes": [scene.to_json() for scene in self.scenes],
             "steps": [{**_step_json(step), **_passes_json(step)} for step in self.steps],
         }

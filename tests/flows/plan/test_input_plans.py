@@ -15,6 +15,7 @@ from tilewright.flows.plan.input_plans import plan_inputs
 from tilewright.flows.plan.make import lacking_band_warnings
 from tilewright.flows.plan.scenes import InputScenes
 from tilewright.models.card.card import load_card
+from tilewright.models.spec.inputs import ExtraInput
 
 SIDE = 64
 OUTPUT = {"name": "y", "classes": ("land", "water"), "tw:activation": "softmax", "tw:layers": ["class"]}
@@ -30,10 +31,10 @@ def planned(tmp_path):
     path = tmp_path / "band.tif"
     write_raster(path, np.zeros((SIDE, SIDE), np.uint16))
 
-    def plan(*days, optional=False):
+    def plan(*days, optional=False, extras=()):
         scenes = tuple(scene_of(*(asset_of(path, band) for band in bands), day=day) for day, bands in days)
         (spec,) = card.inputs
-        chosen = replace(card, inputs=(replace(spec, optional=optional),))
+        chosen = replace(card, inputs=(replace(spec, optional=optional),), extras=extras)
         return plan_inputs(job, chosen, {"x": InputScenes(scenes=scenes, touching=scenes)})[0]
 
     return plan
@@ -69,3 +70,22 @@ def test_bands_that_only_some_scenes_have_are_told_with_steps_and_platforms(plan
 
 def test_an_input_that_the_model_can_do_without_is_planned(planned):
     assert not planned(("2023-06-05", ["green"]), optional=True).required
+
+
+@pytest.mark.parametrize(
+    ("kind", "of", "dated"),
+    [
+        ("day_of_year", "x", True),
+        ("day_of_year", "", True),
+        ("valid_mask", "x", False),
+        ("lonlat", "x", False),
+        ("constant", "x", False),
+    ],
+)
+def test_the_days_of_an_input_are_part_of_its_plan_where_the_model_is_told_them(planned, kind, of, dated):
+    extra = ExtraInput(
+        name="e", kind=kind, of=of, parts=("day_of_year",), values=(), shape=(), dim_order=(), data_type="float32"
+    )
+    day = ("2023-06-01", ("green", "nir"))
+    assert planned(day, extras=(extra,)).dated == dated
+    assert not planned(day).dated

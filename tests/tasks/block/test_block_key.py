@@ -194,6 +194,33 @@ def with_neighbour(*, reducer="median", mask=None, units=("reflectance", "reflec
     return alone, key(plain, *INSIDE)
 
 
+def days_changed(**changes):
+    """Keys of a block under a scene, before and after a scene elsewhere moves the middle of the step's days."""
+    plain = copy.deepcopy(PLAN)
+    plain["inputs"][0].update(changes)
+    before = key(plain, *INSIDE)
+    plain["inputs"][0]["scenes"].append(copy.deepcopy(NEIGHBOUR))
+    plain["inputs"][0]["steps"][0].update(
+        passes=[[SCENE["id"]], ["far"]], days=["2021-06-15", "2021-06-29"], ranks=[0, 1]
+    )
+    return before, key(plain, *INSIDE)
+
+
+@pytest.mark.parametrize(
+    ("changes", "changed"), [({}, False), ({"dated": True}, True), ({"gaps": "interpolate"}, True)]
+)
+def test_a_scene_elsewhere_redoes_the_blocks_of_a_model_that_is_told_the_days(changes, changed):
+    before, after = days_changed(**changes)
+    assert (before != after) == changed
+
+
+def test_a_dated_plan_read_and_written_is_itself():
+    plain = copy.deepcopy(PLAN)
+    plain["inputs"][0]["dated"] = True
+    assert Plan.from_json(Plan.from_json(plain).to_json()) == Plan.from_json(plain)
+    assert Plan.from_json(plain).to_json()["inputs"][0]["dated"]
+
+
 @pytest.mark.parametrize(
     ("changes", "changed"),
     [
