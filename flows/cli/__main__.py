@@ -1,19 +1,15 @@
-"""Runs the command as `python -m tilewright.flows.cli`; `--within MEGABYTES` before its words bounds its memory."""
-
-from __future__ import annotations
+"""Runs the command: `python -m tilewright.flows.cli`; with BOUNDED and megabytes first, in so much memory."""
 
 import sys
 
-words = sys.argv[1:]
-if words[:1] == ["--within"]:
-    from tilewright.flows.cli.bounded import bind
+from tilewright.flows.cli.bounded import BOUNDED, bind
+from tilewright.flows.cli.main import app
 
-    if "cuda" not in words and "tensorrt" not in words:
-        # A driver of GPUs reserves all their addresses at once; there the memory alone is watched.
-        bind(int(words[1]))
-    words = words[2:]
-
-# The bounds come first: a library that is imported starts threads, which take addresses.
-from tilewright.flows.cli.main import app  # noqa: E402
-
-app(args=words, prog_name="tilewright")
+if __name__ == "__main__":
+    if sys.argv[1:2] == [BOUNDED]:
+        megabytes = int(sys.argv[2])
+        del sys.argv[1:3]
+        if "cuda" not in sys.argv and "tensorrt" not in sys.argv:
+            # A driver of GPUs reserves all their addresses at once; there the memory alone is watched.
+            bind(megabytes)
+    app(prog_name="tilewright")

@@ -1,6 +1,6 @@
 """Runs one of our commands in a process of bounded time and memory: a model of others is code of others.
 
-`python -m tilewright.flows.cli --within MEGABYTES WORDS...` is that process: it binds itself and runs the command.
+`python -m tilewright.flows.cli BOUNDED MEGABYTES WORDS...` is that process: it binds itself and runs the command.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 import psutil
 
-WITHIN = "--within"
+BOUNDED = "--bounded"
+"""The word after which the program finds the megabytes to which it binds itself."""
 
 OWN_MB = 4096
 """Address space that the program itself takes with its libraries and threads; little of it is memory."""
@@ -60,7 +61,7 @@ def run_bounded(words: list[str], bounds: Bounds, *, columns: int) -> BoundedAns
     Address space is bounded as well as memory, so that a request for terabytes fails before any of it is touched.
     """
     # Not the working folder's modules (-P): that may be the folder of the model.
-    command = [sys.executable, "-P", "-m", __package__, WITHIN, str(bounds.megabytes), *words]
+    command = [sys.executable, "-P", "-m", str(__package__), BOUNDED, str(bounds.megabytes), *words]
     process = subprocess.Popen(  # noqa: S603
         command,
         stdin=subprocess.DEVNULL,
