@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.fields import listing, mapping, text
@@ -83,15 +84,24 @@ class Collections:
         return canonical_collection(ours) in BANDS
 
     def _document(self, raw: RawItem, name: str) -> Mapping[str, Any]:
-        """The collection's document; empty if the item leads to none or it cannot be read."""
+        """The collection's document; empty if the item leads to none or it cannot be read.
+
+        An item of an API that has no such link is of the API's own collection. Source: OGC API - Features, 7.14.
+        """
         links = [mapping(link) for link in listing(raw.item.get("links"))]
         found = (text(link.get("href")) for rel in ("collection", "parent") for link in links if link.get("rel") == rel)
         href = next((href for href in found if href), None)
+        if href is None and self.source.kind == "api":
+            href = f"{self.source.href.rstrip('/')}/collections/{quote(name, safe='')}"
         if href is None:
             return {}
         try:
             href = resolve_href(href, raw.location or self.source.href)
             if self.source.local and address_scope(href) != "file":
+                self.unread[name] = (
+                    f"{href.partition('?')[0]} is not asked for a source on a disk: save it beside the items and link "
+                    "to it there, or state scale, offset and nodata in the source's bands"
+                )
                 return {}
             document = self._parsed(href)
         except CatalogError as error:

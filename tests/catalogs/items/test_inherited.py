@@ -11,9 +11,10 @@ import pytest
 from tests.support.file_server import serve
 from tests.support.small_catalogs import BOTH, item, links, search, write
 from tilewright.catalogs.errors import CatalogError
-from tilewright.catalogs.items.inherited import with_item_assets
+from tilewright.catalogs.items.inherited import Collections, with_item_assets
 from tilewright.catalogs.search import search_items
 from tilewright.catalogs.sources.registry import resolve_source
+from tilewright.catalogs.sources.source import RawItem, Source
 
 BAND = {"scale": 0.01, "offset": -5.0, "nodata": -32768, "data_type": "int16", "unit": "m"}
 
@@ -81,9 +82,35 @@ def test_a_list_of_items_beside_its_collection_and_a_catalog_on_a_server_are_com
 
 def test_the_items_of_a_disk_ask_no_network(tmp_path):
     with serve(tmp_path) as server:
-        asset = red(catalog(tmp_path, {"red": FORMS["asset"]}, {}, to=server.href("collection.json")))
-        assert asset.scale == 1.0
+        path = catalog(tmp_path, {"red": FORMS["asset"]}, {}, to=server.href("collection.json"))
+        found = search_items(
+            resolve_source(str(path)), collection="heights", aoi=BOTH, start=None, end=None, bands=["red"]
+        )
+        assert found.scenes[0].asset("red").scale == 1.0
         assert not server.requests
+    assert [entry.item for entry in found.left_out] == ["heights"]
+    assert "collection.json is not asked for a source on a disk: save it beside the items" in found.left_out[0].reason
+
+
+@pytest.mark.parametrize(
+    ("name", "path"), [("heights", "heights"), ("mine/heights", "mine%2Fheights"), ("a b", "a%20b")]
+)
+def test_an_item_of_an_api_without_a_link_is_of_its_own_collection(tmp_path, name, path):
+    (tmp_path / "collections").mkdir()
+    write(tmp_path / "collections" / "c", {"item_assets": {"red": FORMS["asset"]}})
+    raws = [RawItem(item={"collection": name, "assets": {"red": {"href": str(n)}}}, location=None) for n in range(3)]
+    with serve(tmp_path) as server:
+        collections = Collections(source=Source(name="api", kind="api", href=server.href("")))
+        for raw in raws:
+            collections.complete(raw)
+        assert server.requests.count(f"/collections/{path}") == 1
+        assert len(server.requests) == 1
+        assert list(collections.unread) == [name]
+        (tmp_path / "collections" / "c").rename(tmp_path / "collections" / "heights")
+        collections = Collections(source=Source(name="api", kind="api", href=server.href("")))
+        made = collections.complete(RawItem(item={**raws[0].item, "collection": "heights"}, location=None))
+        assert made["assets"]["red"]["href"] == "0"
+        assert made["assets"]["red"].keys() > {"href"}
 
 
 def test_a_collection_that_cannot_be_read_is_said(tmp_path):
