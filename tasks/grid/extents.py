@@ -28,9 +28,10 @@ LEAST_METRES = 1e-3
 """Side of a pixel below which the coordinates of a projected CRS are degrees."""
 
 
-def no_place(crs: str, shape: tuple[int, int], transform: Affine) -> str | None:
-    """The reason why a geotransform gives a file no place in its CRS, None if it does."""
-    numbers = transform[:6]
+@lru_cache(maxsize=4096)
+def no_place(crs: str, shape: tuple[int, int], numbers: tuple[float, ...]) -> str | None:
+    """The reason why a geotransform, a to f of an affine, gives a file no place in its CRS, None if it does."""
+    transform = Affine(*numbers)
     if not all(map(math.isfinite, numbers)):
         return f"the file's geotransform {numbers} has numbers that are not finite, so it has no place on the Earth"
     if is_geographic(crs):

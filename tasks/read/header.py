@@ -123,7 +123,7 @@ class FileHeader:
             return "the file's CRS is neither projected nor geographic, so it has no place on the Earth"
         if self.transform.is_identity or self.transform.is_degenerate:
             return "the file has a CRS and no geotransform, so it has no place on the Earth"
-        return no_place(self.crs, self.shape, self.transform)
+        return no_place(self.crs, self.shape, tuple(self.transform[:6]))
 
     def _refused_numbers(self, asset: BandAsset) -> str | None:
         dtype = self.dtypes[asset.index - 1]
@@ -167,7 +167,8 @@ class FileHeader:
                 f"{says} plan took those of other files, {taken[0]:g} and {taken[1]:g}: state scale and offset in the "
                 "item or the source"
             )
-        if asset.calibration == "item" and found != (1.0, 0.0) and not np.allclose(found, taken, rtol=1e-6, atol=1e-12):
+        alike = all(math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-12) for a, b in zip(found, taken, strict=True))
+        if asset.calibration == "item" and found != (1.0, 0.0) and not alike:
             return f"{says} item {taken[0]:g} and {taken[1]:g}: state scale and offset in the source's bands"
         return None
 
@@ -175,8 +176,7 @@ class FileHeader:
         """The reason why blocks may lack the file, which reaches beyond the item's place for it, or None."""
         if not asset.crs or asset.shape is None or asset.transform is None:
             return None
-        stated = asset.crs, asset.shape, asset.transform[:6]
-        reach = beyond((self.crs, self.shape, tuple(self.transform[:6])), stated)
+        reach = beyond((self.crs, self.shape, tuple(self.transform[:6])), (asset.crs, asset.shape, asset.transform[:6]))
         if reach == 0:
             return None
         return (
