@@ -97,18 +97,21 @@ def forget_stale(run: Run, entries: Mapping[str, BlockEntry]) -> set[str]:
 def check_inputs_stood(run: Run, done: dict[str, BlockEntry], made: Iterable[str]) -> None:
     """Check that the files which the blocks `made` by this run have read are the ones that were planned.
 
-    This holds the files of servers that take no precondition, and finds blocks that first saw two files of one name.
+    This holds the files of servers that take no precondition, and finds blocks that first saw two files of one name:
+    of this run, or one of it and one of an earlier run.
 
-    Raises ChangedInputsError where some are not; their blocks of this run are removed from the ledger and from `done`.
+    Raises ChangedInputsError where some are not; the blocks of this run that read them, and all that saw one of two
+    files, are removed from the ledger and from `done`.
     """
     entries = [done[name] for name in made if name in done]
     if not entries:
         return
     files, hrefs = used_files(run.plan), _hrefs(run.plan)
     held = {href: identity for href, file in files.items() if (identity := file.asset.holding) is not None}
-    seen = {(hrefs[file], told) for entry in entries for file, told in entry.inputs.items()}
-    mixed = {href for href, count in Counter(href for href, _ in seen).items() if count > 1}
-    changed, untold = _changed(run.plan, held | dict(seen))
+    mixed = {
+        href for href, count in Counter(href for href, _ in _first_seen(done.values(), hrefs)).items() if count > 1
+    }
+    changed, untold = _changed(run.plan, held | dict(_first_seen(entries, hrefs)))
     if untold:
         run.listener(
             Notice(
@@ -119,7 +122,10 @@ def check_inputs_stood(run: Run, done: dict[str, BlockEntry], made: Iterable[str
     touched = changed.keys() | mixed
     if not touched:
         return
-    stale = [entry.name for entry in entries if _sees(run.plan, entry, touched)]
+    stale = sorted(
+        {entry.name for entry in entries if _sees(run.plan, entry, touched)}
+        | {entry.name for entry in done.values() if _sees(run.plan, entry, mixed)}
+    )
     remove_entries(run.storage, stale)
     for name in stale:
         del done[name]
@@ -127,6 +133,11 @@ def check_inputs_stood(run: Run, done: dict[str, BlockEntry], made: Iterable[str
         f"{plural(len(touched), 'input file')} changed while the blocks were made: {shown(sorted(touched))}. The "
         f"{plural(len(stale), 'block')} that read them are forgotten and the others kept: run again."
     )
+
+
+def _first_seen(entries: Iterable[BlockEntry], hrefs: Mapping[str, str]) -> set[tuple[str, str]]:
+    """The hrefs and identities of files that were first identified when these blocks read them."""
+    return {(hrefs[file], told) for entry in entries for file, told in entry.inputs.items() if file in hrefs}
 
 
 def _changed(plan: Plan, identities: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:

@@ -21,7 +21,7 @@ from tilewright.tasks.inventory.table import TABLE
 from tilewright.tasks.publish.layers import MAX_PARALLEL_FILES
 from tilewright.tasks.publish.names import existing_record, planned_record, product_parts
 from tilewright.tasks.publish.unlist import COLLECTION, unlist
-from tilewright.tasks.storage.errors import StoreError
+from tilewright.tasks.storage.errors import StorageError, StoreError
 from tilewright.tasks.storage.ledger import (
     ENTRIES,
     FAILURES,
@@ -139,7 +139,10 @@ def _existing_plan(storage: Storage) -> dict[str, Any] | None:
 
 
 def _is_frozen(storage: Storage, plan: Plan) -> bool:
-    return json_digest(public_plan(read_plan(storage) or {})) == json_digest(public_plan(plan.to_json()))
+    frozen = read_plan(storage)
+    if frozen is None:
+        raise StorageError(f"{PLAN} in {storage.uri} is not a file: remove what stands there, and run again.")
+    return json_digest(public_plan(frozen)) == json_digest(public_plan(plan.to_json()))
 
 
 def _check_foreign(storage: Storage, existing: ProductRecord | None, wanted: ProductRecord) -> None:

@@ -127,9 +127,16 @@ class Dispatcher:
             future.add_done_callback(self.ended.put)
 
     def _key(self, block: Block) -> str:
-        """Dask's key of a block: the same for the same pixels in every run, then with the number of failed tries."""
+        """Dask's key of a block: of its pixels, of this run, and with the number of failed tries.
+
+        A scheduler does a key once for all who ask for it: without the run, a run that took another one over, or makes
+        the same product elsewhere, would get the other's entries and refusals for blocks that nobody wrote for it.
+        """
         tried = self.quarantine.tries.get(block.name, 0)
-        return f"block-{block.name}-{block_key(self.worker.plan, block)[:16]}" + (f"-{tried}" if tried else "")
+        fence = self.remote_run.fence
+        owner = "" if fence is None else f"-{fence.run}"
+        key = f"block-{block.name}-{block_key(self.worker.plan, block)[:16]}{owner}"
+        return key + (f"-{tried}" if tried else "")
 
     def _ended_futures(self) -> list[Any]:
         """All futures that have ended by now, after a short wait for the first; empty where none ends in that time."""

@@ -29,7 +29,10 @@ class Listed:
 
 
 def list_below(storage: Storage, prefix: str) -> dict[str, Listed]:
-    """Every complete object below a folder of the product, by key. Links in a local folder are not followed.
+    """Every complete object below a folder of the product, by key.
+
+    Links to folders are followed, as they are by who writes and reads there: a person may have given a product room on
+    another disk. Links to files are no objects.
 
     Raises StorageError if storage refuses.
     """
@@ -87,14 +90,19 @@ def _objects(storage: Storage, pages: Iterable[Any]) -> dict[str, Listed]:
     }
 
 
-def _walk(folder: Path, below: Path) -> Iterator[tuple[str, Listed]]:
-    if below.is_symlink() or not below.is_dir():
+def _walk(folder: Path, below: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[tuple[str, Listed]]:
+    if not below.is_dir():
+        return
+    found = below.stat()
+    place = (found.st_dev, found.st_ino)
+    if place in above:
+        # A link to a folder that it lies in.
         return
     yield from _files_in(folder, below)
     with os.scandir(below) as entries:
-        folders = sorted(entry.path for entry in entries if entry.is_dir(follow_symlinks=False))
+        folders = sorted(entry.path for entry in entries if entry.is_dir())
     for path in folders:
-        yield from _walk(folder, below / path)
+        yield from _walk(folder, below / path, above | {place})
 
 
 def _files_in(folder: Path, parent: Path) -> Iterator[tuple[str, Listed]]:

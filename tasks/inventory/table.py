@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +31,35 @@ def read_rows(content: bytes) -> list[dict[str, Any]] | None:
     return rows if all(isinstance(row.get("id"), str) and isinstance(row.get("assets"), dict) for row in rows) else None
 
 
-def write_table(storage: Storage, items: Sequence[Mapping[str, Any]]) -> bytes:
-    """Write the table of these Items in place of the existing one, whole; returns its bytes."""
+def write_table(
+    storage: Storage, items: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]] = ()
+) -> bytes:
+    """Write the table of these Items in place of the existing one, whole; returns its bytes.
+
+    Of ``others``, which anybody may have written, those are left out with which there is no table.
+    """
+    content = _table_with(items, others) if others else table_bytes(items)
+    storage.write(TABLE, content)
+    return content
+
+
+def _table_with(items: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]) -> bytes:
+    try:
+        return table_bytes((*others, *items))
+    except Exception:
+        # Writers of Parquet raise whatever the values lead them to.
+        content = table_bytes(items)
+    kept: list[Mapping[str, Any]] = []
+    for other in others:
+        with suppress(Exception):
+            content = table_bytes((*kept, other, *items))
+            kept.append(other)
+    return content
+
+
+def table_bytes(items: Sequence[Mapping[str, Any]]) -> bytes:
+    """The table of these Items. Raises whatever their values lead the writer to."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / TABLE
         write_items(path, items)
-        content = path.read_bytes()
-    storage.write(TABLE, content)
-    return content
+        return path.read_bytes()

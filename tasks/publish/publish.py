@@ -85,7 +85,7 @@ def publish_product(
     parts = part_facts(product, plan, entries, written)
     items = {name: build_item(facts) for name, facts in {ITEM: product, **parts}.items()}
     plain = {name: item_json(item) for name, item in items.items()}
-    table = write_table(storage, [*_other_rows(storage, record), *plain.values()])
+    table = write_table(storage, [*plain.values()], _other_rows(storage, record))
     for name in parts:
         storage.write_json(name, plain[name])
     storage.write_json(COLLECTION, collection_with(storage, record, items))

@@ -12,8 +12,9 @@ import pystac
 
 from tilewright.catalogs.publish.collection import update_collection
 from tilewright.tasks.inventory.finished import is_item
+from tilewright.tasks.inventory.listing import list_top
 from tilewright.tasks.inventory.record import ITEM, PART_ITEM, remove_recorded
-from tilewright.tasks.inventory.table import TABLE, read_rows, write_table
+from tilewright.tasks.inventory.table import TABLE, read_rows, table_bytes, write_table
 from tilewright.tasks.storage.documents import json_object, read_object
 from tilewright.tasks.storage.storage import json_bytes
 
@@ -48,14 +49,26 @@ def other_rows(storage: Storage, record: ProductRecord, content: bytes) -> list[
 
 
 def other_items(storage: Storage, record: ProductRecord) -> dict[str, dict[str, Any]]:
-    """The whole Items of other products directly in the output, by file name."""
-    names = [name for name in storage.top_names() if name.endswith(".json") and name not in record.files]
-    found = {name: read_object(storage, name) for name in names}
+    """The whole Items of other products directly in the output, by file name; no links, pipes or unreadable files."""
+    names = [name for name in list_top(storage) if name.endswith(".json") and name not in record.files]
+    # Object stores have no keys with control characters or half letters, which file systems allow.
+    found = {name: read_object(storage, name) for name in names if name.isprintable()}
     return {
         name: item
         for name, item in found.items()
-        if item is not None and is_item(item) and item["id"] not in record.ids
+        if item is not None and is_item(item) and item["id"] not in record.ids and _is_listable(item, f"./{name}")
     }
+
+
+def _is_listable(item: Mapping[str, Any], href: str) -> bool:
+    """True if a Collection and a table can list an Item; whoever wrote its file may have written anything."""
+    try:
+        update_collection(None, pystac.Item.from_dict(dict(item)), item_href=href)
+        table_bytes([item])
+    except Exception:
+        # Readers of STAC and writers of Parquet raise whatever the damage leads them to.
+        return False
+    return True
 
 
 def other_links(collection: Mapping[str, Any], record: ProductRecord) -> list[dict[str, Any]]:

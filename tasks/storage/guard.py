@@ -51,7 +51,7 @@ def guarded(folder: Path, *, alone: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        os.close(descriptor)
+        _unlock(descriptor)
 
 
 def put_file(
@@ -147,7 +147,7 @@ def remove_file(folder: Path, key: str, fence: Fence) -> None:
 
 
 def remove_folder(folder: Path, prefix: str, fence: Fence) -> None:
-    """Remove a folder with all that it holds. Raises FencedError if the product belongs to another run."""
+    """Remove a folder with all that it holds, or a link. Raises FencedError if the product belongs to another run."""
     aside = _staging_path(folder)
     with guarded(folder):
         check_folder(fence, folder)
@@ -156,7 +156,10 @@ def remove_folder(folder: Path, prefix: str, fence: Fence) -> None:
             (folder / prefix).rename(aside)
         except FileNotFoundError:
             return
-    shutil.rmtree(aside, ignore_errors=True)
+    if aside.is_symlink():
+        aside.unlink()
+    else:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _move(path: Path, target: Path, *, create: bool) -> bool:
@@ -221,6 +224,17 @@ def _lock(descriptor: int, kind: int) -> bool:
     except OSError as error:
         return error.errno in NO_FILE_LOCKS
     return True
+
+
+def _unlock(descriptor: int) -> None:
+    try:
+        # A child that was forked meanwhile has the descriptor too: closing it here alone would unlock nothing.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    except OSError as error:
+        if error.errno not in NO_FILE_LOCKS:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _is_current(descriptor: int, path: str) -> bool:

@@ -25,6 +25,9 @@ ENTRIES = f"{STATE_FOLDER}/ledger"
 
 FAILURES = f"{STATE_FOLDER}/failures.ndjson"
 
+MOST = 2**53
+"""A bound of all that an entry counts, which JSON carries exactly: what is beyond it is damage."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockEntry:
@@ -137,9 +140,9 @@ def parse_entry(content: bytes | None) -> BlockEntry | None:
         return None
     try:
         entry = BlockEntry.from_json(plain)
-    except (ValueError, TypeError, KeyError, AttributeError):
+        return entry if _is_whole(entry) else None
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return None
-    return entry if _is_whole(entry) else None
 
 
 def read_entries(storage: Storage) -> dict[str, BlockEntry]:
@@ -159,20 +162,33 @@ def read_entries(storage: Storage) -> dict[str, BlockEntry]:
 
 def _is_whole(entry: BlockEntry) -> bool:
     """True if the fields that others count with are what they should be; anybody may have written the file."""
-    counts = (entry.row, entry.col, entry.valid_pixels, entry.windows_run, entry.windows_skipped, entry.bytes_read)
+    counts = (entry.valid_pixels, entry.windows_run, entry.windows_skipped, entry.bytes_read)
     amounts = (*counts, entry.pixels_read, entry.pixels_needed)
+    tables = (entry.checksums, entry.inputs, entry.seconds, entry.seams)
     return (
-        all(isinstance(count, int) and not isinstance(count, bool) for count in amounts)
+        all(_is_count(place) for place in (abs(entry.row), abs(entry.col)))
+        and all(_is_count(count) for count in (*amounts, *_observed_counts(entry)))
         and isinstance(entry.key, str)
         and isinstance(entry.written, bool)
-        and all(isinstance(text, str) for pair in entry.checksums.items() for text in pair)
-        and all(isinstance(seconds, (int, float)) for seconds in entry.seconds.values())
+        and all(isinstance(table, dict) for table in tables)
+        and all(isinstance(text, str) for table in (entry.checksums, entry.inputs) for text in table.values())
+        and all(isinstance(seconds, (int, float)) and 0 <= seconds < MOST for seconds in entry.seconds.values())
         and all(isinstance(scene, str) for scene in entry.scenes)
         and all(
-            isinstance(failure, dict) and {"item", "band", "block", "reason"} <= failure.keys()
+            isinstance(failure, dict)
+            and {"item", "band", "block", "reason"} <= failure.keys()
+            and all(isinstance(text, str) for text in failure.values())
             for failure in entry.failures
         )
     )
+
+
+def _is_count(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and 0 <= number < MOST
+
+
+def _observed_counts(entry: BlockEntry) -> list[int]:
+    return [number for steps in entry.observed.values() for counts in steps for number in counts]
 
 
 def remove_entries(storage: Storage, names: Iterable[str]) -> None:

@@ -24,6 +24,7 @@ from tilewright.tasks.storage.storage import STATE_FOLDER, json_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from tilewright.tasks.storage.storage import Storage
 
@@ -110,14 +111,10 @@ class SeenLock:
 
 def look_at_lock(storage: Storage) -> SeenLock:
     """The lock as it is now."""
-    if storage.folder is not None:
-        try:
-            with (storage.folder / LOCK).open("rb") as file:
-                content, modified = file.read(), os.fstat(file.fileno()).st_mtime
-        except FileNotFoundError:
-            return SeenLock()
-        return SeenLock(content=content, owner=parse_owner(content), modified=modified)
     try:
+        if (folder := storage.folder) is not None:
+            content, modified = storage.call_with_retries(f"read {LOCK} in", lambda: _read_file(folder))
+            return SeenLock(content=content, owner=parse_owner(content), modified=modified)
         content, meta = storage.call_with_retries(f"read {LOCK} in", lambda: _get(storage))
     except FileNotFoundError:
         return SeenLock()
@@ -261,6 +258,11 @@ def _keeps_conditions(storage: Storage, content: bytes) -> bool:
             continue
         return False
     return True
+
+
+def _read_file(folder: Path) -> tuple[bytes, float]:
+    with (folder / LOCK).open("rb") as file:
+        return file.read(), os.fstat(file.fileno()).st_mtime
 
 
 def _get(storage: Storage) -> tuple[bytes, Any]:

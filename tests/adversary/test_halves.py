@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -591,3 +592,105 @@ def test_a_damaged_plan_keeps_the_blocks_that_its_keys_prove(jobs, blocks_done, 
     make(jobs[0], output)
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert differing(output, product) == []
+
+
+# --- what others put beside a product and into it --------------------------------------------------------------------
+
+
+def an_item(output, product, **changes):
+    item = {**json.loads((product / "item_r00c00.json").read_text()), "id": "theirs", **changes}
+    (output / "theirs.json").write_text(json.dumps(item))
+
+
+NEIGHBOURS = {
+    "a folder": lambda output, _product: (output / "a.json").mkdir(),
+    "a link to nothing": lambda output, _product: (output / "a.json").symlink_to("/nothing/there"),
+    "a link to itself": lambda output, _product: (output / "a.json").symlink_to("a.json"),
+    "a pipe": lambda output, _product: os.mkfifo(output / "a.json"),
+    "a name of no letters": lambda output, _product: Path(os.fsdecode(bytes(output) + b"/a\xff.json")).write_text("{}"),
+    "a name of two lines": lambda output, _product: (output / "a\nb.json").write_text("{}"),
+    "a name of marks": lambda output, _product: (output / "a%2f*?<#1.json").write_text("{}"),
+    "an Item of no place": lambda output, product: an_item(output, product, geometry={"type": "Nowhere"}),
+    "an Item of odd types": lambda output, product: an_item(
+        output, product, bbox=["a", 1], links=[5], stac_extensions=7
+    ),
+    "an Item of an odd asset": lambda output, product: an_item(output, product, assets={"a": {"href": "", "roles": 5}}),
+    "a whole Item": an_item,
+}
+
+
+@pytest.mark.parametrize("words", NEIGHBOURS)
+def test_whatever_lies_beside_a_product_keeps_it_from_nothing(words, jobs, blocks_done, product, tmp_path):
+    output = copied(blocks_done, tmp_path / "out")
+    NEIGHBOURS[words](output, product)
+    make(jobs[0], output)
+    hrefs, ids = listing(output)
+    assert ("./theirs.json" in hrefs) == ("theirs" in ids) == (words == "a whole Item")
+    assert json.loads((output / "item.json").read_text())["id"] in ids
+    assert is_finished(output)
+    for path in output.glob("*.json"):
+        if path.name not in {entry.name for entry in product.iterdir()}:
+            path.rmdir() if path.is_dir() else path.unlink()
+    if words != "a whole Item":
+        assert differing(output, product) == []
+
+
+ODD_ENTRIES = (
+    {"inputs": [1]},
+    {"inputs": {"a": []}},
+    {"inputs": "abc"},
+    {"checksums": None},
+    {"checksums": {"class": 5}},
+    {"seconds": None},
+    {"seconds": {"read": float("nan")}},
+    {"seams": "abc"},
+    {"observed": {"x": [[-1, 10**20]]}},
+    {"valid_pixels": 10**40},
+    {"windows_run": -1},
+    {"failures": [{"item": 1, "band": 2, "block": 3, "reason": None}]},
+    {"row": None},
+)
+
+
+@pytest.mark.parametrize("odd", ODD_ENTRIES, ids=str)
+def test_a_ledger_entry_with_any_odd_value_is_none_and_its_block_is_done_again(
+    odd, jobs, blocks_done, product, tmp_path
+):
+    output = copied(blocks_done, tmp_path / "out")
+    path = min((output / ".tilewright/ledger").iterdir())
+    path.write_text(json.dumps({**json.loads(path.read_text()), **odd}))
+    make(jobs[0], output)
+    assert differing(output, product) == []
+
+
+@pytest.mark.parametrize("options", [{"update": True}, {"replace": True}], ids=["update", "replace"])
+@pytest.mark.parametrize(
+    "folder",
+    ["data.zarr", "data.zarr/class", "data.zarr/overviews", ".tilewright/ledger", ".tilewright/blocks.zarr"],
+)
+def test_a_product_part_of_which_was_given_room_elsewhere_is_made_there_or_anew(  # noqa: PLR0917 -- fixtures
+    folder, options, jobs, product, changed, tmp_path
+):
+    output = copied(product, tmp_path / "out")
+    (output / folder).mkdir(exist_ok=True)
+    shutil.move(output / folder, tmp_path / "elsewhere")
+    (output / folder).symlink_to(tmp_path / "elsewhere")
+    make(jobs[1], output, **options)
+    assert is_finished(output)
+    assert differing(Path(shutil.copytree(output, tmp_path / "whole")), changed) == []
+
+
+def test_a_folder_in_place_of_a_plan_is_refused_in_words(jobs, blocks_done, tmp_path):
+    output = copied(blocks_done, tmp_path / "out")
+    (output / ".tilewright/plan.json").unlink()
+    (output / ".tilewright/plan.json").mkdir()
+    with pytest.raises(StorageError, match=r"plan\.json in .* is not a file"):
+        make(jobs[0], output)
+
+
+def test_a_folder_in_place_of_the_lock_is_refused_in_words(jobs, blocks_done, tmp_path):
+    output = copied(blocks_done, tmp_path / "out")
+    (output / ".tilewright/lock.json").unlink()
+    (output / ".tilewright/lock.json").mkdir()
+    with pytest.raises(StorageError, match=r"Cannot read \.tilewright/lock\.json in .* directory"):
+        make(jobs[0], output)

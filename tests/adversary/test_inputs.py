@@ -17,6 +17,7 @@ from tests.support.replaced import (
     N_BLOCKS,
     TOLD,
     Hook,
+    StopError,
     assert_pixels,
     interrupt,
     ledger,
@@ -29,6 +30,8 @@ from tests.support.replaced import (
 )
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
+from tilewright.tasks.identity.take import Taken
+from tilewright.tasks.progress import Advance, Stage
 
 __all__ = ["place_of", "small"]
 
@@ -245,3 +248,38 @@ def test_a_file_of_another_size_type_or_place_is_read_as_it_is(small, place_of, 
     shutil.copy(other, place.folder / CHANGED)
     run_job(small.job(Place(place.folder), tmp_path / "anew"))
     assert_pixels(output, tmp_path / "anew")
+
+
+def test_a_file_first_identified_by_an_earlier_run_and_replaced_while_a_later_one_goes_on_is_not_mixed(
+    small, place_of, tmp_path, monkeypatch
+):
+    """The plan knows none of its files, and the later run first reads this one when it is another already."""
+    monkeypatch.setattr(
+        "tilewright.flows.plan.identities.take_identities",
+        lambda hrefs, **_how: {href: Taken(identity=None, reason="too late") for href in hrefs},
+    )
+    place, output = place_of("disk"), tmp_path / "out"
+    job = small.job(place, output)
+
+    def seeing() -> set[str]:
+        return {name for name, entry in ledger(output).items() if "second" in entry.scenes}
+
+    def stop_after_one(event):
+        if isinstance(event, Advance) and event.block in seeing():
+            stop()
+
+    with pytest.raises(StopError):
+        run_job(job, RunOptions(workers=1), listener=stop_after_one)
+    kept, saw = stamps(output), seeing()
+
+    def replace_late(event):
+        if isinstance(event, Stage) and event.name == "blocks":
+            place.put(CHANGED, small.other)
+
+    with pytest.raises(RuntimeError, match="1 input file changed while the blocks were made"):
+        run_job(job, RunOptions(workers=1), listener=replace_late)
+    assert not (output / "item.json").exists()
+    run_job(job)
+    assert_pixels(output, small.after)
+    assert len(touched(output)) > len(saw), "both runs had blocks that see it"
+    assert redone(kept, output) == ({*stamps(output)} - {*kept}) | touched(output)

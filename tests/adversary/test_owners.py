@@ -30,6 +30,7 @@ from tilewright.flows.machine import HOST as THIS_HOST
 from tilewright.flows.run.output_lock import lock_output
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.cluster_worker import RemoteRun, expected_facts, remote_block
+from tilewright.flows.runners.run_options import RunOptions
 from tilewright.flows.runners.shard_worker import run_shard
 from tilewright.flows.runners.worker import reopen_worker
 from tilewright.tasks.block.worker import WorkerSettings
@@ -312,3 +313,20 @@ def test_in_a_bucket_too_a_run_that_was_paused_and_taken_over_gives_up(
         assert puts == []
         proxy.conditions = "kept"
         assert_same_product(fetched(storage.uri, tmp_path / "down"), undisturbed)
+
+
+def test_two_products_of_one_job_on_one_scheduler_get_their_own_blocks(job, undisturbed, tmp_path):
+    """The other run is stopped, and the scheduler keeps its answers for as long as it is connected."""
+    distributed = pytest.importorskip("distributed", reason="the extra `flows` is not installed")
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        with running(job, tmp_path / "other", options=("--runner", address)) as first:
+            first.send_signal(signal.SIGSTOP)
+            stopped(first)
+            said = []
+            run_job(read(job, tmp_path / "out"), RunOptions(runner=address), listener=said.append)
+            assert not [event for event in said if "is made again" in str(event)]
+            time.sleep(SECONDS)
+            run_job(read(job, tmp_path / "other"), RunOptions(runner=address))
+    assert_same_product(tmp_path / "out", undisturbed)
+    assert_same_product(tmp_path / "other", undisturbed)

@@ -303,3 +303,19 @@ def test_a_look_holds_for_further_shards_for_a_second_and_never_a_failed_one(mon
         check()
     check()
     assert looks == [100.0, 101.0, 500.0, 500.0], "a look that failed holds for nothing"
+
+
+def test_a_child_forked_in_the_middle_of_a_write_does_not_keep_the_guard(tmp_path):
+    """It has the same open file, and may live for hours."""
+    with guard.guarded(tmp_path):
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)
+            os._exit(0)
+    try:
+        began = time.monotonic()
+        with guard.guarded(tmp_path, alone=True):
+            assert time.monotonic() - began < 5
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
