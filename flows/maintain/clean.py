@@ -16,7 +16,7 @@ from tilewright.tasks.inventory.record import ProductRecord
 from tilewright.tasks.publish.names import existing_record
 from tilewright.tasks.storage.errors import StorageError, StoreError
 from tilewright.tasks.storage.ledger import read_plan
-from tilewright.tasks.storage.lock import is_stale, read_lock
+from tilewright.tasks.storage.lock import lock_age, look_at_lock, read_lock
 from tilewright.tasks.storage.multipart import abort_uploads, unfinished_uploads
 from tilewright.tasks.storage.secrets import SECRETS
 from tilewright.tasks.storage.storage import STATE_FOLDER, open_storage
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tilewright.tasks.storage.lock import Owner
     from tilewright.tasks.storage.storage import Storage
 
 
@@ -62,7 +63,7 @@ def clean_output(
     if storage.root is None or STATE_FOLDER not in _top_names(storage):
         raise StoreError(f"{output} holds no product and none was begun there: nothing to clean.")
     lock = read_lock(storage)
-    if lock is not None and not is_stale(lock, now=time.time(), alive=run_alive(lock)):
+    if lock is not None and not _has_ended(storage, lock):
         raise StoreError(
             f"A run (process {lock.pid} on {lock.host}) is writing {output}: clean it when that has ended."
         )
@@ -72,6 +73,12 @@ def clean_output(
         _remove(storage, leftovers)
         uploads.abort()
     return sorted([*leftovers, *uploads.names])
+
+
+def _has_ended(storage: Storage, lock: Owner) -> bool:
+    """True if a lock's run has ended: its process is gone, or its lock is old by the storage's own clock."""
+    alive = run_alive(lock)
+    return not alive if alive is not None else lock_age(storage, look_at_lock(storage)) >= lock.lasts
 
 
 def parse_age(text: str) -> float:
