@@ -14,6 +14,7 @@ from tilewright.flows.plan.scenes import find_scenes
 from tilewright.flows.run.existing import check_output
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
+from tilewright.tasks.inventory.finished import read_item
 from tilewright.tasks.progress import Notice, silent
 from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.storage.ledger import PLAN, json_digest
@@ -108,11 +109,14 @@ def _update_product(job: Job, *, overlap: timedelta, options: RunOptions, listen
     digests = {f"{scene.collection}/{scene.id}": json_digest(scene.to_json())[:16] for scene in found}
     seen: dict[str, str] = dict(existing["seen"]) if existing else {}
     new = tuple(sorted(name for name, digest in digests.items() if seen.get(name) != digest))
-    if not new:
-        return WatchResult(name=job.name, output=output, state="unchanged" if seen else "empty")
-    listener(Notice(text=f"{len(new)} new or changed scenes: {', '.join(new[:5])}"))
-    # Searched before the plan is made: a scene published in between is found as new by the next watch.
     begun = storage.root is not None and storage.etag(PLAN) is not None
+    if not new and (not begun or read_item(storage) is not None):
+        return WatchResult(name=job.name, output=output, state="unchanged" if seen else "empty")
+    words = (
+        f"{len(new)} new or changed scenes: {', '.join(new[:5])}" if new else f"{output} was not finished: it is now"
+    )
+    listener(Notice(text=words))
+    # Searched before the plan is made: a scene published in between is found as new by the next watch.
     outcome = run_job(job, _run_options(options, existing=begun), listener=listener)
     _write_watermark(outcome.output, found, {**seen, **digests}, existing)
     state: Literal["updated", "made"] = "updated" if existing else "made"

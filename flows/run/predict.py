@@ -19,12 +19,14 @@ from tilewright.flows.run.existing import (
     product_tags,
     read_existing,
 )
+from tilewright.flows.run.lock_wait import run_alive
 from tilewright.flows.run.outcome import Outcome
 from tilewright.flows.runners.run_options import RunOptions
 from tilewright.tasks.progress import Notice, Stage, silent
 from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.storage.errors import StoreError
-from tilewright.tasks.storage.secrets import drop_published
+from tilewright.tasks.storage.lock import read_lock
+from tilewright.tasks.storage.secrets import SECRETS, drop_published
 
 if TYPE_CHECKING:
     from tilewright.flows.job.job import Job
@@ -164,10 +166,18 @@ def _is_replaced(existing: ExistingProduct, plan: Plan) -> bool:
 
 
 def _already_complete(job: Job, storage: Storage) -> Outcome:
-    # A run that was killed after it wrote the Item left them.
-    drop_published(storage)
+    _drop_left_secrets(storage)
     report = read_object(storage, "report.json") or {}
     return Outcome(name=job.name, output=storage.uri, report=report, already_complete=True)
+
+
+def _drop_left_secrets(storage: Storage) -> None:
+    """Remove the secrets in a bucket of a run that was killed after it wrote the Item; those of a living run stay."""
+    if not storage.remote or storage.etag(SECRETS) is None:
+        return
+    lock = read_lock(storage)
+    if lock is None or run_alive(lock) is False:
+        drop_published(storage)
 
 
 @step("plan")

@@ -18,6 +18,14 @@ from tilewright.tasks.storage.ledger import json_digest
 from tilewright.tasks.storage.storage import open_storage
 
 
+FINISHED = {
+    "type": "Feature", "stac_version": "1.1.0", "id": "kept", "properties": {"processing:expression": {}}, "links": [],
+    "assets": {"data": {"href": "./data.zarr"}, "plan": {"href": "./.tilewright/plan.json"}}, "bbox": [0, 0, 1, 1],
+    "geometry": {},
+}  # fmt: skip
+"""An Item by which a product counts as finished."""
+
+
 @pytest.fixture
 def api(real):
     """A STAC API of one scene, and the list of calls it got."""
@@ -51,7 +59,9 @@ def test_a_watch_that_finds_nothing_is_one_search_since_the_watermark(api, tmp_p
     }  # fmt: skip
     found = find_scenes(make_job(template, base=Path()))
     assert [scene.id for scene in found] == [SCENE]
-    open_storage(str(tmp_path / "out"), create=True).write_json(".tilewright/plan.json", {})
+    storage = open_storage(str(tmp_path / "out"), create=True)
+    storage.write_json(".tilewright/plan.json", {})
+    storage.write_json("item.json", FINISHED)
     digests = {f"{scene.collection}/{scene.id}": json_digest(scene.to_json())[:16] for scene in found}
     _write_watermark(str(tmp_path / "out"), found, digests, None)
     calls.clear()

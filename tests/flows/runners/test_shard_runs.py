@@ -152,6 +152,10 @@ def test_a_watched_product_redoes_just_the_blocks_new_scenes_touch(scenes, tmp_p
     whole = run_job(make_job({**template, "output": str(tmp_path / "fresh")}, base=Path()))
     assert same_layers(whole.output, tmp_path / "out"), "an update is what a fresh run would be"
     assert [result.state for result in watch_once(template, **arguments)] == ["unchanged"]
+    # As after an update by hand that was cut off: no scene is new, and yet there is something to do.
+    (tmp_path / "out" / "item.json").unlink()
+    assert [(result.state, result.scenes) for result in watch_once(template, **arguments)] == [("updated", ())]
+    assert (tmp_path / "out" / "item.json").is_file()
 
 
 def test_a_product_per_period_needs_a_place_per_period(tmp_path):
