@@ -17,7 +17,6 @@ from tilewright.flows.plan.scenes import find_scenes
 from tilewright.tasks.storage.ledger import json_digest
 from tilewright.tasks.storage.storage import open_storage
 
-
 FINISHED = {
     "type": "Feature", "stac_version": "1.1.0", "id": "kept", "properties": {"processing:expression": {}}, "links": [],
     "assets": {"data": {"href": "./data.zarr"}, "plan": {"href": "./.tilewright/plan.json"}}, "bbox": [0, 0, 1, 1],
