@@ -1,4 +1,4 @@
-"""The table of a Collection's Items in a product, read whatever stands in its place, and written whole."""
+"""The table of a Collection's Items in a product, read whatever stands in its place, and made whole."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from tilewright.catalogs.publish.geoparquet import read_items, write_items
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from tilewright.tasks.storage.storage import Storage
 
 
 TABLE = "items.parquet"
@@ -31,19 +29,10 @@ def read_rows(content: bytes) -> list[dict[str, Any]] | None:
     return rows if all(isinstance(row.get("id"), str) and isinstance(row.get("assets"), dict) for row in rows) else None
 
 
-def write_table(
-    storage: Storage, items: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]] = ()
-) -> bytes:
-    """Write the table of these Items in place of the existing one, whole; returns its bytes.
-
-    Of ``others``, which anybody may have written, those are left out with which there is no table.
-    """
-    content = _table_with(items, others) if others else table_bytes(items)
-    storage.write(TABLE, content)
-    return content
-
-
-def _table_with(items: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]) -> bytes:
+def table_with(items: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]] = ()) -> bytes:
+    """The table of these Items. Of ``others``, which anybody may have written, those without which there is one."""
+    if not others:
+        return table_bytes(items)
     try:
         return table_bytes((*others, *items))
     except Exception:

@@ -12,7 +12,7 @@ from tilewright.catalogs.hrefs import json_without_secrets
 from tilewright.catalogs.publish.item import build_item, item_json
 from tilewright.catalogs.publish.manifest import ManifestRow, write_manifest
 from tilewright.tasks.inventory.record import ITEM, with_table, write_product_record
-from tilewright.tasks.inventory.table import TABLE, write_table
+from tilewright.tasks.inventory.table import TABLE, table_with
 from tilewright.tasks.publish.item_facts import product_facts
 from tilewright.tasks.publish.names import planned_record
 from tilewright.tasks.publish.part_items import part_facts
@@ -67,8 +67,9 @@ def publish_product(
 ) -> dict[str, Any]:
     """The report of a product, published with its pictures, manifest, Items and Collection.
 
-    The product's own Item is written last, after all that it lists was found as it was written: a product is complete
-    if it has one. Raises ChangedStoreError where something is not: another try writes it again.
+    The product's own Item is written after all that it lists was found as it was written, and the table and the
+    Collection after the Item that they list: nothing ever leads to what is not there. Raises ChangedStoreError where
+    something is not as it was written: another try writes it again.
     """
     storage, plan = worker.storage, worker.plan
     record = planned_record(plan)
@@ -85,16 +86,17 @@ def publish_product(
     parts = part_facts(product, plan, entries, written)
     items = {name: build_item(facts) for name, facts in {ITEM: product, **parts}.items()}
     plain = {name: item_json(item) for name, item in items.items()}
-    table = write_table(storage, [*plain.values()], _other_rows(storage, record))
+    table = table_with([*plain.values()], _other_rows(storage, record))
+    collection = collection_with(storage, record, items)
     for name in parts:
         storage.write_json(name, plain[name])
-    storage.write_json(COLLECTION, collection_with(storage, record, items))
-    documents = {name: json_bytes(plain[name]) for name in parts}
-    check_published(storage, written, sizes=sizes, documents={**documents, TABLE: table})
+    check_published(storage, written, sizes=sizes, documents={name: json_bytes(plain[name]) for name in parts})
     write_product_record(storage, with_table(record, hashlib.sha256(table).hexdigest()))
     # All that the blocks hold is in the layers by now; a run that ends here verifies it there.
     remove_waiting(storage)
     storage.write_json(ITEM, plain[ITEM])
+    storage.write(TABLE, table)
+    storage.write_json(COLLECTION, collection)
     drop_published(storage)
     return report
 

@@ -1,7 +1,8 @@
 """Takes a product out of what lists it before anything of it changes, and repairs what lists it.
 
-A Collection and a table may list other products too; what lists them stays. The product's own Item goes first: from
-then on everybody sees an unfinished product, and whoever goes on with it finishes this first.
+A Collection and a table may list other products too; what lists them stays. A product is listed after its Item is
+there, and gone from the lists before its Item goes: nothing leads to what is not there. From the first of these writes
+on it is an unfinished product, and whoever goes on with it finishes this first.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from tilewright.catalogs.publish.collection import update_collection
 from tilewright.tasks.inventory.finished import is_item
 from tilewright.tasks.inventory.listing import list_top
 from tilewright.tasks.inventory.record import ITEM, PART_ITEM, remove_recorded
-from tilewright.tasks.inventory.table import TABLE, read_rows, table_bytes, write_table
+from tilewright.tasks.inventory.table import TABLE, read_rows, table_bytes
 from tilewright.tasks.storage.documents import json_object, read_object
 from tilewright.tasks.storage.storage import json_bytes
 
@@ -29,15 +30,15 @@ COLLECTION = "collection.json"
 
 
 def unlist(storage: Storage, record: ProductRecord) -> None:
-    """Remove a product's Items, its rows in the table and its links in the Collection, in this order.
+    """Remove a product's links in the Collection, its rows in the table and its Items, in this order.
 
     A table or a Collection that lists nothing else is removed, and so is one that is damaged: both are written again
     when the product is published. Repeated calls are harmless. Raises StorageError if storage refuses.
     """
+    _drop_links(storage, record)
+    _drop_rows(storage, record)
     remove_recorded(storage, record, [ITEM])
     remove_recorded(storage, record, sorted(name for name in record.files if PART_ITEM.fullmatch(name)))
-    _drop_rows(storage, record)
-    _drop_links(storage, record)
 
 
 def other_rows(storage: Storage, record: ProductRecord, content: bytes) -> list[dict[str, Any]]:
@@ -110,7 +111,7 @@ def _drop_rows(storage: Storage, record: ProductRecord) -> None:
     if not kept:
         remove_recorded(storage, record, [TABLE])
     elif rows is None or len(kept) < len(rows):
-        write_table(storage, kept)
+        storage.write(TABLE, table_bytes(kept))
 
 
 def _drop_links(storage: Storage, record: ProductRecord) -> None:

@@ -23,8 +23,8 @@ RUN_SECONDS = 120.0
 """Seconds after which a run that has not ended counts as one that hangs."""
 
 
-LISTED_LAST = ("item.json ", "collection.json ", "items.parquet ")
-"""What a product's last writes are, as differences name it."""
+LISTING = ("collection.json ", "items.parquet ")
+"""A product's last writes, as differences name them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,16 +107,14 @@ class Case:
     def look(self, kind: str) -> None:
         """Check what must hold at any moment at which no run is under way, and note what does not."""
         step, objects = self.step, self.place.objects()
-        # Collection and table are written just before the Item, of a product that is whole but for these three.
-        if (early := early_listings(objects)) and (
-            lacking := [words for words in differences(objects, step.reference) if not words.startswith(LISTED_LAST)]
-        ):
-            self.note(kind, f"an early listing: {early[0]}, and {', '.join(lacking[:4])}")
+        for words in early_listings(objects):
+            self.note(kind, f"an early listing: {words}")
         self.finished = "item.json" in objects
         if self.finished:
             ours = differences(objects, step.reference)
             self.finished = not ours
-            if ours and all(differences(objects, other) for other in step.others):
+            # Collection and table come after the Item, which they list.
+            if all(self._lacks(objects, each) for each in (step.reference, *step.others)):
                 self.note(kind, f"the Item is there, the product is not whole: {', '.join(ours[:6])}")
         now = {} if step.restarts else standing(objects, step.reference)
         for name, (entry, shards) in self.kept.items():
@@ -125,6 +123,10 @@ class Case:
             elif again := [key for key, mark in self.place.written(list(shards)).items() if shards[key] != mark]:
                 self.note(kind, f"block {name} stood and was written again: {again[0]}")
         self.kept = {name: (entry, self._marks(name)) for name, entry in now.items()}
+
+    @staticmethod
+    def _lacks(objects: Mapping[str, bytes], reference: Reference) -> bool:
+        return any(not words.startswith(LISTING) for words in differences(objects, reference))
 
     def _marks(self, name: str) -> Mapping[str, object]:
         return self.place.written(shard_keys(name, self.step.reference))
