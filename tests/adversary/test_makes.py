@@ -12,6 +12,7 @@ from tests.support.chaos.checks import Reference, differences
 from tests.support.chaos.places import FolderPlace
 from tests.support.products import SIDE, read, write_job, writing_worker
 from tilewright.flows.errors import RunnerError
+from tilewright.flows.run.output_lock import lock_output
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.cluster_worker import RemoteRun, expected_facts, remote_block, worker_facts
 from tilewright.flows.runners.cluster_worker import differences as fact_differences
@@ -19,6 +20,7 @@ from tilewright.flows.runners.run_options import Placement, RunOptions
 from tilewright.flows.runners.shard_worker import do_shard
 from tilewright.tasks.block.worker import WorkerSettings
 from tilewright.tasks.storage.errors import StoreError
+from tilewright.tasks.storage.storage import open_storage
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
 
@@ -40,7 +42,7 @@ FACTS = ("architecture", "gdal", "model", "numcodecs", "numpy", "odc-geo", "onnx
 def test_a_worker_that_differs_in_any_of_these_is_named_with_it(published, name):
     worker = writing_worker(published, CPU)
     expected = expected_facts(worker)
-    remote = RemoteRun(output=str(published), settings=CPU, expected=expected)
+    remote = RemoteRun(output=str(published), settings=CPU, expected=expected, fence=None)
     facts = worker_facts(remote)
     assert fact_differences(facts, expected) == ""
     words = fact_differences({**facts, name: "0.0.1"}, expected)
@@ -60,7 +62,7 @@ def test_real_workers_of_another_make_are_refused_also_when_they_join_later(publ
     preload = tmp_path / "other_make.py"
     preload.write_text(PATCHES[name])
     worker = writing_worker(published, CPU)
-    remote = RemoteRun(output=str(published), settings=CPU, expected=expected_facts(worker))
+    remote = RemoteRun(output=str(published), settings=CPU, expected=expected_facts(worker), fence=None)
     block = worker.plan.raster.all_blocks()[0]
     with (
         distributed.LocalCluster(
@@ -115,5 +117,8 @@ def test_a_product_begun_with_other_libraries_goes_on_by_update_alone(published,
 
 def test_a_shard_on_a_machine_of_another_make_is_refused(published, tmp_path):
     output = begun_elsewhere(published, tmp_path, rasterio="1.0.0")
-    with pytest.raises(RunnerError, match=r"The shard's machine .* differs .*: rasterio 1\.0\.0 then"):
-        do_shard(str(output), 1, 1, placement=Placement(workers=1), settings=CPU)
+    with (
+        lock_output(open_storage(str(output))) as lock,
+        pytest.raises(RunnerError, match=r"The shard's machine .* differs .*: rasterio 1\.0\.0 then"),
+    ):
+        do_shard(str(output), 1, 1, placement=Placement(workers=1), settings=CPU, fence=lock.fence)
