@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pystac
 
-from tilewright.catalogs.publish.validate import validate_collection
+from tilewright.catalogs.publish.validate import InvalidStacError, validate_collection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,8 +34,13 @@ def update_collection(
     Raises:
         InvalidStacError: the result is not a valid Collection, for example because `existing` is not.
     """
+    if existing is not None:
+        validate_collection(existing)
     collection = dict(existing) if existing is not None else _new_collection(item, title, description)
-    collection["extent"] = _merged_extent(collection.get("extent"), item)
+    try:
+        collection["extent"] = _merged_extent(collection.get("extent"), item)
+    except (ValueError, OverflowError) as error:
+        raise InvalidStacError(f"the extent of the Collection {item.collection_id} cannot be read: {error}") from error
     collection["summaries"] = _summaries(collection.get("summaries", {}), item)
     collection["item_assets"] = {**collection.get("item_assets", {}), **_item_assets(item)}
     collection["links"] = _links(collection.get("links", ()), item, item_href)
@@ -48,6 +53,8 @@ def merge_bbox(one: Sequence[float], other: Sequence[float]) -> list[float]:
 
     Source: RFC 7946, section 5.2.
     """
+    if not all(-360 <= edge <= 360 for edge in one):
+        raise ValueError(f"{list(one)} is no bbox in degrees")
     spans = [(_longitudes(one), _longitudes(other, shift)) for shift in (-360, 0, 360)]
     west, east = min(
         ((min(a[0], b[0]), max(a[1], b[1])) for a, b in spans), key=lambda span: (span[1] - span[0], abs(span[0]))

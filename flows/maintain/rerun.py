@@ -101,12 +101,7 @@ def _read_item(item: str) -> tuple[Storage, dict[str, Any]]:
         raise StoreError(str(error)) from error
     if plain is None:
         raise StoreError(f"{item} is not there: give the path or URI of a product's item.json.")
-    if (
-        not isinstance(plain, dict)
-        or plain.get("type") != "Feature"
-        or not isinstance(plain.get("assets"), dict)
-        or not isinstance(plain.get("id"), str)
-    ):
+    if not _is_item(plain):
         raise StoreError(f"{item} is not a STAC Item: give the item.json of a product.")
     return original, plain
 
@@ -168,6 +163,15 @@ def _settings(plain: Mapping[str, Any]) -> RunSettings:
 def _is_inside(name: str) -> bool:
     """True for a name that leads to a file below the Item."""
     return bool(name) and "\0" not in name and not {"", ".", ".."} & {*name.split("/")}
+
+
+def _is_item(plain: object) -> bool:
+    """True for JSON with the members of an Item that are looked at, each of its type."""
+    if not isinstance(plain, dict) or plain.get("type") != "Feature" or not isinstance(plain.get("id"), str):
+        return False
+    assets = plain.get("assets")
+    parts = (plain.get("properties"), *(assets.values() if isinstance(assets, dict) else [None]))
+    return all(isinstance(part, dict) for part in parts)
 
 
 def _rebuild(plan: Plan, settings: RunSettings, storage: Storage, listener: Listener) -> None:

@@ -109,7 +109,7 @@ class Seams:
             )
             made = cls(windows=int(plain["windows"]), layers=layers, mates=mates)
             joined_seams([made, made])
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
             return cls()
         return made
 

@@ -135,7 +135,9 @@ def read_record(storage: Storage, wanted: CogFile) -> UploadedCog | None:
         return None
     try:
         facts = _facts(wanted.name, plain)
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        return None
+    if (facts.sidecar is not None) != bool(wanted.spec.classes):
         return None
     etag = plain.get("etag")
     known = UploadedCog(facts=facts, key=wanted.key, etag=etag if isinstance(etag, str) else None, recorded=True)
@@ -162,14 +164,29 @@ def _record_key(name: str) -> str:
 
 
 def _facts(name: str, plain: Mapping[str, Any]) -> CogFacts:
+    """The facts of a record. Raises TypeError, ValueError and the like for one that `write_record` did not write."""
+    statistics = None if plain["statistics"] is None else Statistics(**plain["statistics"])
+    wrong = [value for value in asdict(statistics).values() if not _is_number(value)] if statistics else []
+    if wrong or not isinstance(plain["checksum"], str):
+        raise TypeError("a record of a COG has other types")
     return CogFacts(
         path=Path(name),
-        size=plain["size"],
+        size=_count(plain["size"]),
         checksum=plain["checksum"],
-        statistics=None if plain["statistics"] is None else Statistics(**plain["statistics"]),
-        counts={int(value): int(count) for value, count in plain["counts"]},
-        pixels=plain["pixels"],
-        valid_pixels=plain["valid_pixels"],
-        overviews=tuple(plain["overviews"]),
-        sidecar=None if plain["sidecar"] is None else Path(plain["sidecar"]),
+        statistics=statistics,
+        counts={_count(value): _count(count) for value, count in plain["counts"]},
+        pixels=_count(plain["pixels"]),
+        valid_pixels=_count(plain["valid_pixels"]),
+        overviews=tuple(_count(factor) for factor in plain["overviews"]),
+        sidecar=None if plain["sidecar"] is None else Path(f"{name}.aux.xml"),
     )
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise TypeError("a count is no whole number")
+    return value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.support.danube import WATER, water_fields
-from tests.support.products import same_layers, writing_worker
+from tests.support.products import same_layers
 from tilewright.flows.errors import ErrorClass, classify
 from tilewright.flows.job.job import JobError, make_job
 from tilewright.flows.job.template import TemplateError, fill, periods_at
 from tilewright.flows.maintain.backfill import BackfillError, RowsFailedError, backfill_jobs, read_table, run_backfill
 from tilewright.flows.maintain.watch import WatchError, watch_once
 from tilewright.flows.plan.shards import cut_shards
+from tilewright.flows.run.output_lock import lock_output
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.quarantine import Quarantine, RetryError, SetAsideError, blocks_set_aside
 from tilewright.flows.runners.run_options import Placement, RunOptions
@@ -66,13 +67,13 @@ def test_a_shard_does_its_own_missing_blocks_and_no_others(plain, tmp_path):
     mine, theirs = cut_shards(plan, 3)[1].places, cut_shards(plan, 3)[0].places
     for row, col in (mine[0], theirs[0]):
         (ledger / f"{row}_{col}.json").unlink()
-    writing_worker(output)
-    done = do_shard(str(output), 2, 3, placement=Placement(workers=1))
+    with lock_output(open_storage(str(output))) as lock:
+        done = do_shard(str(output), 2, 3, placement=Placement(workers=1), fence=lock.fence)
     assert done == {"shard": 2, "blocks": len(mine), "done_now": 1}
     assert (ledger / f"{mine[0][0]}_{mine[0][1]}.json").exists()
     assert not (ledger / f"{theirs[0][0]}_{theirs[0][1]}.json").exists()
-    with pytest.raises(ValueError, match="has the shards 1 to 3"):
-        do_shard(str(output), 4, 3, placement=Placement())
+    with lock_output(open_storage(str(output))) as lock, pytest.raises(ValueError, match="has the shards 1 to 3"):
+        do_shard(str(output), 4, 3, placement=Placement(), fence=lock.fence)
 
 
 NOW = datetime(2021, 6, 20, tzinfo=UTC)
