@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -41,6 +42,9 @@ ENCODINGS: dict[str, dict[str, str]] = {
     "value": {"COMPRESS": "DEFLATE", "LEVEL": "1", "PREDICTOR": "YES"},
 }
 
+
+LEAST_ROOM = 2**20
+"""Bytes. GDAL writes pieces of less than that; with more room another reason is to be looked for."""
 
 PROBE_BYTES = 2**16
 """Bytes that a disk takes which is not full."""
@@ -135,7 +139,9 @@ def _room_is_named(folder: Path, layer: str) -> Iterator[None]:
 
 
 def _is_full(folder: Path) -> bool:
-    """True if one of a folder's files, or a new one, cannot grow: GDAL says many things where a disk is full."""
+    """True if hardly any room is free, or a file cannot grow: GDAL says many things where a disk is full."""
+    if shutil.disk_usage(folder).free <= LEAST_ROOM:
+        return True
     for path in (*folder.iterdir(), folder / "probe"):
         try:
             with path.open("ab") as file:

@@ -30,8 +30,7 @@ SMOOTH = frozenset({"bilinear", "cubic", "cubic_spline", "lanczos"})
 """Rules that weigh neighbours, for which averaged pixels stand in for the full ones where the grid is coarser."""
 
 SMOOTH_WORDS = frozenset({"AVERAGE", "BILINEAR", "CUBIC", "CUBICSPLINE", "LANCZOS"})
-"""GDAL's names of the rules by which an overview may be made for `SMOOTH`. GAUSS and NEAREST are none: GDAL 3.10 makes
-them up to 0.9 of an overview's pixel beside their place, the others within 0.03 (measured with ramps)."""
+"""GDAL's rules by which an overview may be made for `SMOOTH`: GAUSS and NEAREST lie up to 0.9 of its pixels off."""
 
 FILE_WORDS = ("OVERVIEW_RESAMPLING", "OVR_RESAMPLING_ALG")
 """Names under which a file says how all its overviews were made. Source: GDAL 3.12's COG driver; rio-cogeo."""
@@ -133,8 +132,6 @@ class FileHeader:
         numbers = f"scale {asset.scale:g} and offset {asset.offset:g} are for {asset.dtype}, and band {asset.index} of"
         remedy = f"state dtype: {dtype} with scale and offset in the source's bands"
         scaled = (asset.scale, asset.offset) != (1.0, 0.0)
-        if file.kind == "f" and stated.kind in "iu" and scaled:
-            return f"{numbers} the file holds {dtype}, which may be physical already: {remedy}"
         if asset.unit != "reflectance" or file.kind == "f" or asset.calibration in {"none", "header"}:
             return None
         if stated.kind == "f" and not scaled:
@@ -168,6 +165,10 @@ class FileHeader:
                 "item or the source"
             )
         alike = all(math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-12) for a, b in zip(found, taken, strict=True))
+        dtype, scaled = self.dtypes[asset.index - 1], asset.calibration == "item" and taken != (1.0, 0.0)
+        if scaled and np.dtype(dtype).kind == "f" and np.dtype(asset.dtype).kind in "iu":
+            numbers = f"scale {taken[0]:g} and offset {taken[1]:g} are for {asset.dtype}, and the file holds {dtype}"
+            return f"{numbers}, which may be physical already: state dtype, scale and offset in the source's bands"
         if asset.calibration == "item" and found != (1.0, 0.0) and not alike:
             return f"{says} item {taken[0]:g} and {taken[1]:g}: state scale and offset in the source's bands"
         return None

@@ -89,24 +89,33 @@ def test_a_warp_is_that_of_the_same_pixels_in_a_geotiff(folder: Path, name: str,
     assert np.array_equal(read(folder, str(folder / name), europe, resampling=resampling), expected)
 
 
-def test_a_coarse_grid_takes_the_resolutions_of_a_jpeg_2000(folder: Path) -> None:
+def test_a_coarse_grid_takes_no_resolutions_of_a_jpeg_2000_which_lie_beside_their_place(folder: Path) -> None:
     (folder / "alone").mkdir()
     # Without the .aux.xml beside it, which names a nodata value.
     shutil.copy(folder / "red.jp2", folder / "alone")
-    with rasterio.open(folder / "alone" / "red.jp2") as source:
+    href, plain = str(folder / "alone" / "red.jp2"), str(folder / "alone" / "plain.tif")
+    with rasterio.open(href) as source:
         assert source.overviews(1) == [2, 4]
-    with rasterio.open(folder / "alone" / "red.jp2", OVERVIEW_LEVEL=1) as source:
-        expected = source.read(1)
+        profile = {"width": source.width, "height": source.height, "crs": source.crs, "transform": source.transform}
+        with rasterio.open(plain, "w", driver="GTiff", count=1, dtype=source.dtypes[0], **profile) as copy:
+            copy.write(source.read(1), 1)
+    with rasterio.open(href, OVERVIEW_LEVEL=1) as source:
+        resolution = source.read(1)
     coarse = GeoBox((HEIGHT // 4, WIDTH // 4), NATIVE.affine * Affine.scale(4), UTM)
-    href = str(folder / "alone" / "red.jp2")
-    unmarked = replace(asset_of(folder / "red.tif"), href=href, nodata=None)
-    found = read_asset(unmarked, coarse, resampling="bilinear", reading=ONE_TRY, sign=lambda: href)
-    assert np.array_equal(found.values, expected)
-    # A resolution was made without knowing that 0 is no value: where it is not, the full pixels are read.
+    found, full = (
+        read_asset(
+            replace(asset_of(folder / "red.tif"), href=name, nodata=None),
+            coarse,
+            resampling="bilinear",
+            reading=ONE_TRY,
+            sign=lambda name=name: name,
+        )
+        for name in (href, plain)
+    )
+    assert np.array_equal(found.values, full.values)
+    assert not np.array_equal(found.values, resolution)
     marked = read(folder, href, coarse, resampling="bilinear")
-    full = read(folder, str(folder / "red.tif"), coarse, resampling="bilinear")
-    assert np.array_equal(marked, full)
-    assert not np.array_equal(marked, expected)
+    assert np.array_equal(marked, read(folder, str(folder / "red.tif"), coarse, resampling="bilinear"))
 
 
 def test_what_a_scene_is_judged_by_can_be_seen_in_every_format(folder: Path, values: np.ndarray) -> None:

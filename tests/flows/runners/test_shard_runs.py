@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.danube import WATER, water_fields
-from tests.support.products import same_layers
+from tests.support.products import same_layers, writing_worker
 from tilewright.flows.errors import ErrorClass, classify
 from tilewright.flows.job.job import JobError, make_job
 from tilewright.flows.job.template import TemplateError, fill, periods_at
@@ -67,6 +67,7 @@ def test_a_shard_does_its_own_missing_blocks_and_no_others(plain, tmp_path):
     mine, theirs = cut_shards(plan, 3)[1].places, cut_shards(plan, 3)[0].places
     for row, col in (mine[0], theirs[0]):
         (ledger / f"{row}_{col}.json").unlink()
+    writing_worker(output)
     with lock_output(open_storage(str(output))) as lock:
         done = do_shard(str(output), 2, 3, placement=Placement(workers=1), fence=lock.fence)
     assert done == {"shard": 2, "blocks": len(mine), "done_now": 1}
