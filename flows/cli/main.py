@@ -256,6 +256,9 @@ def rerun(
     item: Annotated[str, typer.Argument(metavar="ITEM", help="The item.json of a product.")],
     output: OutputUri = None,
     *,
+    trusted: Annotated[
+        bool, typer.Option("--trusted", help="The product is your own: read whatever it names.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Rebuild a product from its Item alone, and say whether it came out identical."""
@@ -264,7 +267,7 @@ def rerun(
         from tilewright.flows.maintain.rerun import rerun_item
 
         with Terminal(quiet=as_json) as terminal:
-            comparison = rerun_item(item, output=output, listener=terminal)
+            comparison = rerun_item(item, output=output, trusted=trusted, listener=terminal)
         if as_json:
             print_json(comparison)
         else:

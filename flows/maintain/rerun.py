@@ -14,6 +14,7 @@ import numpy as np
 import rasterio
 from rasterio.windows import Window
 
+from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.fields import mapping
 from tilewright.catalogs.hrefs import display_href
 from tilewright.catalogs.network.addresses import allowed_scopes
@@ -52,10 +53,13 @@ ROWS = 512
 """Rows compared at a time."""
 
 
-def rerun_item(item: str, *, output: str | None = None, listener: Listener = silent) -> dict[str, Any]:
+def rerun_item(
+    item: str, *, output: str | None = None, trusted: bool = False, listener: Listener = silent
+) -> dict[str, Any]:
     """Rebuild the product of an Item (path or URI) into ``output``; returns the comparison with the original.
 
-    Without ``output`` a local product is rebuilt next to itself, another one in the working folder. The comparison
+    The plan of an Item of another place leads where a catalog at that place may; ``trusted``, wherever it says. Without
+    ``output`` a local product is rebuilt next to itself, another one in the working folder. The comparison
     holds ``identical``, ``sentence``, ``output``, ``layers`` (name to True, False, or None where the original cannot be
     read), ``blocks`` (the numbers compared by checksum and differing) and ``inputs_changed`` (the files that are others
     now than when the product was planned: it is rebuilt from today's, and the comparison shows what that means).
@@ -63,7 +67,7 @@ def rerun_item(item: str, *, output: str | None = None, listener: Listener = sil
     Raises StoreError where the Item does not lead to its plan, and what a run raises.
     """
     original, plain = _read_item(item)
-    planned = _plan_of(original, plain)
+    planned = _plan_of(original, plain, trusted=trusted)
     renewed = renew_inputs(planned, plan_source(planned))
     plan = renewed.plan
     default = f"{original.uri.rstrip('/')}-rerun" if original.folder is not None else f"out/{plan.name}-rerun"
@@ -106,7 +110,7 @@ def _read_item(item: str) -> tuple[Storage, dict[str, Any]]:
     return original, plain
 
 
-def _plan_of(original: Storage, plain: Mapping[str, Any]) -> Plan:
+def _plan_of(original: Storage, plain: Mapping[str, Any], *, trusted: bool) -> Plan:
     """The plan an Item links to, verified by the checksum in the Item."""
     asset = plain["assets"].get("plan")
     if not isinstance(asset, dict) or not isinstance(asset.get("href"), str):
@@ -123,11 +127,15 @@ def _plan_of(original: Storage, plain: Mapping[str, Any]) -> Plan:
     if not isinstance(frozen, dict):
         raise StoreError(f"The plan {asset['href']} of the Item {plain.get('id')} is none: restore it beside the Item.")
     plan = ExistingProduct(uri=original.uri, plain=join(original, frozen), complete=True).plan()
-    if original.folder is None:
+    if original.folder is None and not trusted:
         plan = _as_of(plan, original.uri)
     source = plan_source(plan)
-    for href in {asset.href for entry in plan.inputs for scene in entry.scenes for asset in scene.assets}:
-        check_href(href, origin=source.href, hosts=source.hosts)
+    try:
+        for href in {asset.href for entry in plan.inputs for scene in entry.scenes for asset in scene.assets}:
+            check_href(href, origin=source.href, hosts=source.hosts)
+    except CatalogError as error:
+        advice = "" if original.folder is not None or trusted else ": add --trusted if the product is your own"
+        raise CatalogError(f"{error}{advice}") from error
     return plan
 
 
@@ -140,7 +148,7 @@ def _as_of(plan: Plan, origin: str) -> Plan:
     if source.s3_endpoint not in {None, *(resolve_source(name).s3_endpoint for name in known_sources())}:
         raise StoreError(
             f"The plan at {origin} names {display_href(str(source.s3_endpoint))} as the endpoint of its buckets, which "
-            "no Item of another place may choose: copy a product that you trust to a disk, and rebuild it from there."
+            "no Item of another place may choose: add --trusted if the product is your own."
         )
     own = address_scope(source.href) in allowed_scopes(address_scope(origin))
     # A literal name would open its addresses, which is for the user alone to do; a pattern narrows as well.

@@ -140,7 +140,7 @@ def test_the_plan_of_an_item_elsewhere_leads_where_a_catalog_there_may_whatever_
 def test_the_plan_of_an_item_elsewhere_chooses_no_endpoint_but_a_known_one(small):
     plain = json.loads((small.before / ".tilewright" / "plan.json").read_text())
     plain["source"]["s3_endpoint"] = "https://inside.example.org"
-    with pytest.raises(StoreError, match="copy a product that you trust"):
+    with pytest.raises(StoreError, match="add --trusted if the product is your own"):
         _as_of(Plan.from_json(plain), "s3://products/map")
     plain["source"]["s3_endpoint"] = "https://eodata.dataspace.copernicus.eu"
     assert plan_source(_as_of(Plan.from_json(plain), "s3://products/map")).s3_endpoint

@@ -14,6 +14,7 @@ import rasterio
 
 from tests.support.fault_proxy import FAULTS, proxy_before
 from tests.support.products import N_LARGE, assert_same_product, layer, read, tilewright, write_job
+from tilewright.catalogs.errors import CatalogError
 from tilewright.flows.environment import reading_settings
 from tilewright.flows.maintain.clean import clean_output
 from tilewright.flows.maintain.rerun import rerun_item
@@ -170,7 +171,9 @@ def test_a_layer_in_several_files_is_shown_as_one_where_it_lies(proxy, bucket, t
 def test_a_product_in_a_bucket_is_cleaned_and_rebuilt_from_its_item(proxy, job, tmp_path):
     run_job(read(job, "s3://maps/again"))
     assert clean_output("s3://maps/again") == []
-    answer = rerun_item("s3://maps/again/item.json", output=str(tmp_path / "rebuilt"))
+    with pytest.raises(CatalogError, match="must not name local files.*--trusted"):
+        rerun_item("s3://maps/again/item.json", output=str(tmp_path / "refused"))
+    answer = rerun_item("s3://maps/again/item.json", output=str(tmp_path / "rebuilt"), trusted=True)
     assert answer["identical"], answer["sentence"]
 
 
