@@ -17,7 +17,7 @@ from tests.support.http_servers import QuietHandler, running
 from tests.support.products import assert_same_product, fetched, read
 from tilewright.flows.maintain.status import product_status
 from tilewright.flows.run.predict import run_job
-from tilewright.tasks.storage import storage as storage_module
+from tilewright.tasks.storage import bucket as bucket_module
 from tilewright.tasks.storage.ledger import read_entries
 from tilewright.tasks.storage.storage import open_storage
 
@@ -72,13 +72,13 @@ def gs(moto, tmp_path, monkeypatch):
     account = {"disable_oauth": True, "client_email": "", "private_key": "", "private_key_id": ""}
     path = tmp_path / "account.json"
     monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT", str(path))
-    real = storage_module.from_url
+    real = bucket_module.from_url
 
     def plain_http(uri, **settings):
         return real(uri, **{**settings, "client_options": {**settings["client_options"], "allow_http": True}})
 
     # Google's own endpoint is https alone; only this server is not.
-    monkeypatch.setattr(storage_module, "from_url", plain_http)
+    monkeypatch.setattr(bucket_module, "from_url", plain_http)
     with running(Bridge) as url:
         path.write_text(json.dumps({**account, "gcs_base_url": url}))
         yield Bridge

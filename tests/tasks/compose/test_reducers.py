@@ -76,7 +76,7 @@ def medoid(pixels):
 
 def best(pixels):
     reach = CLOUD_DISTANCE_M / 10
-    middle = date.fromisoformat("2023-06-14").toordinal()
+    middle = date.fromisoformat("2023-06-15").toordinal()
     scores = []
     for day, values in zip(DAYS, pixels[:, 0], strict=True):
         usable = np.pad(~np.isnan(values), int(reach) + 2)
