@@ -11,6 +11,7 @@ from tilewright.flows.environment import STAC_TOKEN, stac_token
 
 READERS = {
     "flows/environment.py": "the one place",
+    "flows/cli/bounded.py": "handed on whole to a process of the same command",
     "flows/prefect_flows/flows.py": "Prefect's own settings, before Prefect is imported",
 }
 
