@@ -77,12 +77,26 @@ def _resolved(source: str | Mapping[str, Any], base: Path | None) -> Source:
     if source in known_sources():
         return known_sources()[source]
     if scheme_of(source) in {"http", "https", "s3"}:
+        _check_address(source)
         known = next((entry for entry in known_sources().values() if entry.href == source.rstrip("/")), None)
         prefer = "s3" if scheme_of(source) == "s3" else "https"
         return known or Source(name=_derived_name(source), kind=_kind_of(source), href=source, prefer=prefer)
     if scheme_of(source) != "file":
         raise CatalogError(f"source {display_href(source)!r}: only paths, http, https and s3 are read")
     return _from_path(source, base)
+
+
+def _check_address(source: str) -> None:
+    """Do nothing for a URL that can be parsed and names a host or bucket."""
+    try:
+        parts = urlsplit(source)
+        whole = bool(parts.hostname) and parts.port != 0 and source.isprintable()
+    except ValueError:
+        whole = False
+    if not whole:
+        raise CatalogError(
+            f"source {display_href(source)!r} is no address; expected https://host/path or s3://bucket/path"
+        )
 
 
 def sign_href(source: Source, href: str, *, renew: bool = False) -> str:
@@ -245,10 +259,7 @@ def _kind_of(href: str) -> str:
 def _derived_name(href: str) -> str:
     """A name for a remote source without one: its host and a digest of its href without credentials."""
     digest = hashlib.sha256(display_href(href).encode(errors="replace")).hexdigest()[:8]
-    try:
-        return f"{urlsplit(href).hostname or 'source'}-{digest}"
-    except ValueError as error:
-        raise CatalogError(f"source {display_href(href)!r} is no URL: {error}") from error
+    return f"{urlsplit(href).hostname or 'source'}-{digest}"
 
 
 def _known_names() -> str:

@@ -117,7 +117,7 @@ def path_inside(folder: Path, href: str, *, field: str) -> Path:
         or href.startswith("/")
         or ".." in parts
         or "\\" in href
-        or "\0" in href
+        or not href.isprintable()
         or not href.strip("./")
     ):
         raise CardError(

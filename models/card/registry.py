@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from obstore.exceptions import BaseError
 from obstore.store import HTTPStore, S3Store
@@ -79,6 +80,10 @@ def fetch_card(url: str, cache: Path, *, certificates: bytes | None = None) -> P
         raise CardError(
             "the model's URL holds a query, fragment or user name; write the plain address of card.json or its folder"
         )
+    if not _is_address(url):
+        raise CardError(
+            f"model is {shorten(url)}, no address of a card; write http(s)://host/folder or s3://bucket/folder"
+        )
     prefix, name = url.rsplit("/", 1) if url.endswith(".json") else (url.rstrip("/"), "card.json")
     store = _store(prefix, certificates)
     content = b"".join(_object_chunks(store, name, prefix=prefix, limit=LARGEST_CARD))
@@ -86,6 +91,15 @@ def fetch_card(url: str, cache: Path, *, certificates: bytes | None = None) -> P
     if not (folder / "card.json").is_file():
         _install(folder, content, store, prefix)
     return folder / "card.json"
+
+
+def _is_address(url: str) -> bool:
+    """Whether a URL can be parsed and names a host or bucket; clients of storage fall over others."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0 and url.isprintable()
+    except ValueError:
+        return False
 
 
 def _store(prefix: str, certificates: bytes | None) -> Any:

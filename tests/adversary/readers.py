@@ -39,6 +39,7 @@ class Reader:
     documents: st.SearchStrategy[Any]
     answer: Callable[[Any], Answer]
     codes: tuple[int, ...] = (0, 2)
+    folder: Path = Path()
 
 
 def command(*words: object) -> Answer:
@@ -297,7 +298,9 @@ def product(folder: Path) -> Reader:
         return st.tuples(st.just(name), grown, st.sampled_from(("status", "rerun", "resume", "run", "clean")))
 
     good = (names[0], (whole / names[0]).read_bytes(), "status")
-    return Reader(good=good, documents=st.sampled_from(names).flatmap(documents), answer=answer, codes=(0, 1, 2))
+    return Reader(
+        good=good, documents=st.sampled_from(names).flatmap(documents), answer=answer, codes=(0, 1, 2), folder=folder
+    )
 
 
 READERS: dict[str, Callable[[Path], Reader]] = {
