@@ -24,6 +24,18 @@ tables hold them, end in 2262."""
 NAMED_NUMBERS = {"nan": math.nan, "inf": math.inf, "+inf": math.inf, "-inf": -math.inf}
 
 
+# Controls (C0, C1, DEL), marks that turn or hide text (bidirectional, zero width), line separators, lone surrogates.
+UNSEEN = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+    r"\U000e0000-\U000e007f]"
+)
+
+
+def visible(text: str) -> str:
+    r"""The text with every character that moves the cursor, turns the text or cannot be seen written as its escape."""
+    return UNSEEN.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
 def text(value: object) -> str | None:
     """The value as a non-empty string, or None."""
     if isinstance(value, str):

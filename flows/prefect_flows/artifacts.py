@@ -20,6 +20,7 @@ from prefect.context import FlowRunContext
 
 from tilewright.flows.prefect_server import limit_retries, server_answers
 from tilewright.flows.run.outcome import closing_lines
+from tilewright.flows.shown import shown
 from tilewright.tasks.progress import Advance, Notice, Stage
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Artifacts:
             case Advance() if self.artifact is not None and self.done < self.total:
                 self._advance(event.done)
             case Notice():
-                self.logger.warning("%s", event.text)
+                self.logger.warning("%s", shown(event.text))
             case _:
                 pass
 
@@ -106,21 +107,29 @@ def create_watch_artifacts(results: Sequence[WatchResult]) -> None:
             create_artifacts(result.outcome)
     if not server_answers():
         return
-    rows = [{**result.summary(), "scenes": ", ".join(result.scenes[:MAX_NAMES])} for result in results[:MAX_ROWS]]
+    rows = [
+        _shown_row({**result.summary(), "scenes": ", ".join(result.scenes[:MAX_NAMES])})
+        for result in results[:MAX_ROWS]
+    ]
     create_table_artifact(key="watch", table=rows, description="What this look found.")
 
 
 def create_failures_artifact(rows: Sequence[Mapping[str, Any]]) -> None:
     """Create a table of failures, if there are any."""
     if rows and server_answers():
-        create_table_artifact(key="failures", table=[dict(row) for row in rows[:MAX_ROWS]])
+        create_table_artifact(key="failures", table=[_shown_row(row) for row in rows[:MAX_ROWS]])
 
 
 def report_markdown(outcome: Outcome, preview: str) -> str:
     """The closing summary as markdown, with the preview if it has an http(s) URL."""
-    lines = "\n".join(f"    {line}" for line in closing_lines(outcome))
+    lines = "\n".join(f"    {shown(line)}" for line in closing_lines(outcome))
     picture = f"\n![{outcome.name}]({preview})\n" if preview.startswith("http") else ""
     return f"# {outcome.name}\n\n{lines}\n{picture}"
+
+
+def _shown_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with its texts as a terminal may get them: they are those of others."""
+    return {key: shown(value) if isinstance(value, str) else value for key, value in row.items()}
 
 
 def place_url(place: str) -> str:

@@ -7,10 +7,12 @@ import hashlib
 import json
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
+from tilewright.catalogs.fields import visible
 from tilewright.tasks.colours import RAMP_STOPS, ramp_table
 from tilewright.tasks.report import format as words
 from tilewright.tasks.report import performance, sections
@@ -103,7 +105,18 @@ def _viewer_json(layers: tuple[LayerView, ...], frame: Frame | None) -> str:
         ],
     }
     # "<" is the only way out of a script element of any type.
-    return json.dumps(viewer).replace("<", "\\u003c")
+    return json.dumps(_seen(viewer)).replace("<", "\\u003c")
+
+
+def _seen(value: Any) -> Any:
+    """The value with characters that turn or hide text written as their escapes: names are those of others."""
+    if isinstance(value, dict):
+        return {key: _seen(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_seen(inner) for inner in value]
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return "\n".join(visible(line) for line in value.split("\n"))
+    return value
 
 
 def _csp_hash(script: str) -> str:
@@ -115,6 +128,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
+        finalize=_seen,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

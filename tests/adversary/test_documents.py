@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -154,3 +156,32 @@ def test_a_list_of_failures_that_was_cut_keeps_its_whole_lines(cut, tmp_path):
     storage = open_storage(str(tmp_path / "out"), create=True)
     storage.write(FAILURES, b'{"block": "0_0", "reason": "gone"}\n' + cut)
     assert read_failures(storage) == ({"block": "0_0", "reason": "gone"},)
+
+
+UNSEEN = ("\x1b[2J", "\u202e", "\u200b", "\x9b2K", "\u2066", "\ufeff", "\u2028")
+
+
+def test_a_report_shows_what_turns_or_hides_text_in_names_of_others(plain, tmp_path):
+    card = json.loads((Path(plain["model"]) / "card.json").read_text())
+    word = "".join(UNSEEN) + "</script><img src=x onerror=alert(1)>"
+    for entry in card["properties"]["mlm:output"][0]["classification:classes"]:
+        entry.update(title=word, description=word)
+    card["properties"]["mlm:output"][0]["description"] = word
+    card["properties"]["mlm:architecture"] = word
+    model = tmp_path / "card"
+    shutil.copytree(plain["model"], model)
+    (model / "card.json").write_text(json.dumps(card))
+    files = [{**entry, "scene": f"scene{word}", "platform": word} for entry in plain["source"]["files"]]
+    (tmp_path / "job.json").write_text(json.dumps({**plain, "model": str(model), "source": {"files": files}}))
+    answer = CliRunner().invoke(app, ["run", str(tmp_path / "job.json"), "--output", str(tmp_path / "out")])
+    assert answer.exit_code == 0, answer.output
+    assert not any(each in answer.output for each in UNSEEN)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "onerror" in page, "the names are there"
+    assert "<img src=x" not in page
+    viewer = json.loads(re.search(r'id="viewer">(.*?)</script>', page, re.DOTALL)[1])
+    for each in UNSEEN:
+        assert each not in page
+        assert each not in json.dumps(viewer, ensure_ascii=False), "nor for the page's script to write"
+    for name in ("report.json", "item.json", "collection.json", ".tilewright/plan.json"):
+        assert not any(each in (tmp_path / "out" / name).read_text() for each in UNSEEN[:1])
