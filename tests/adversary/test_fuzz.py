@@ -26,6 +26,8 @@ def test_hostile_documents_are_read_or_refused_in_one_sentence(reader):
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["faults"] == {}
     assert found["documents"] >= DOCUMENTS
-    assert found["codes"].get("2", 0) + found["codes"].get("1", 0) > DOCUMENTS // 10, "most of them are no good"
+    # A run mends what is damaged of its own product.
+    least = 0 if reader == "product" else DOCUMENTS // 10
+    assert found["codes"].get("2", 0) + found["codes"].get("1", 0) > least, "most of them are no good"
     assert found["slowest"][0] < 5
     assert found["peak_mb"][1] < 1024
