@@ -2,5 +2,5 @@
 
 Reading order: render, fields, format, sections, layer_views, step_table, timeline, performance, picture, background,
 preview.
-It may import plan.py and all wings below it, and models.spec.
+It may import plan.py and all wings below it, models.spec and catalogs.{fields, scene}.
 """

@@ -75,7 +75,7 @@ BETWEEN = {
         *("models.card", "models.measure", "models.run", "models.spec", "models.transforms"),
         *("catalogs.passes", "catalogs.scene"),
     },
-    "tasks.report": {"catalogs.scene", "models.spec"},
+    "tasks.report": {"catalogs.fields", "catalogs.scene", "models.spec"},
     "tasks.publish": {"catalogs.footprint", "catalogs.hrefs", "catalogs.publish", "models.card", "models.spec"},
 }
 """What a wing may import of other packages; a wing of tasks that is not named: nothing. Flows may import them all."""
