@@ -225,7 +225,10 @@ def test_a_publication_that_is_cut_off_is_gone_on_with_and_never_seen(jobs, bloc
     every_write(jobs, blocks_done, product, tmp_path, step=7)
 
 
-@pytest.mark.slow(reason="a run ended at each of its writes, and gone on with: a minute")
+@pytest.mark.skipif(
+    "TILEWRIGHT_EVERY" not in os.environ,
+    reason="a run ended at each of its writes, and gone on with: a minute; with TILEWRIGHT_EVERY=1",
+)
 def test_a_publication_that_is_cut_off_at_any_write_is_gone_on_with(jobs, blocks_done, product, tmp_path):
     every_write(jobs, blocks_done, product, tmp_path, step=1)
 
@@ -527,7 +530,7 @@ def test_no_damaged_document_is_a_dead_end(name, jobs, product, tmp_path):
         damaged_and_run(name, words, jobs, copied(product, tmp_path / words), product, published=number % 2 == 0)
 
 
-@pytest.mark.slow(reason="300 runs: minutes")
+@pytest.mark.skipif("TILEWRIGHT_EVERY" not in os.environ, reason="300 runs: minutes; with TILEWRIGHT_EVERY=1")
 @pytest.mark.parametrize("published", [True, False])
 @pytest.mark.parametrize("words", DAMAGES)
 @pytest.mark.parametrize("name", DOCUMENTS)
