@@ -109,8 +109,8 @@ def test_a_pattern_takes_no_longer_than_its_text(place, pattern, flags, function
 
 def _seconds(run, head, piece, length):
     text = head + piece * (length // len(piece)) + "\0"
-    began = time.perf_counter()
+    began = time.thread_time()
     found = run(text)
     if found is not None and not isinstance(found, re.Match):
         list(found)
-    return time.perf_counter() - began
+    return time.thread_time() - began
