@@ -21,7 +21,7 @@ from tests.support.chaos.workers import worker_events
 
 NUMBER = int(os.environ.get("TILEWRIGHT_CHAOS", "60"))
 SEED = int(os.environ.get("TILEWRIGHT_CHAOS_SEED", "1"))
-LONGEST_S = 60 + 1.5 * NUMBER
+LONGEST_S = 300 + 1.5 * NUMBER
 
 IN_A_FOLDER = {
     "kill at a time": 0.13, "kill at a change": 0.17, "asked to end": 0.05, "pause and takeover": 0.04,
