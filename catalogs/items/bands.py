@@ -267,7 +267,7 @@ def _is_crs(name: str) -> bool:
     """True for a CRS that PROJ knows."""
     try:
         CRS.from_user_input(name)
-    except CRSError:
+    except (CRSError, ValueError, RecursionError):
         return False
     return True
 
@@ -276,7 +276,7 @@ def _wkt(stated: Any) -> str | None:
     """The WKT of a stated WKT or PROJJSON, None if it is neither."""
     try:
         return str(CRS.from_user_input(stated).to_wkt())
-    except (CRSError, TypeError, ValueError):
+    except (CRSError, TypeError, ValueError, RecursionError):
         return None
 
 

@@ -40,7 +40,10 @@ def geojson_outlines(plain: Mapping[str, Any], crs: pyproj.CRS | None = None) ->
         inner = plain["geometry"]
         yield from [Outline(geometry=None)] if inner is None else geojson_outlines(_member(inner, kind), crs)
     elif kind == "GeometryCollection":
-        for geometry in plain.get("geometries") or ():
+        geometries = plain.get("geometries")
+        if not isinstance(geometries, (list, tuple)):
+            raise AreaError("the GeometryCollection has no list of geometries: give at least one polygon.")
+        for geometry in geometries:
             yield from geojson_outlines(_member(geometry, kind), crs)
     else:
         yield _outline(plain, crs)

@@ -197,7 +197,11 @@ def _is_training(node: onnx.NodeProto, model: onnx.ModelProto) -> bool:
     if place is None or place >= len(node.input) or not node.input[place]:
         return False
     switch = next((each for each in _named_tensors(model) if each[0] == node.input[place]), None)
-    return switch is None or bool(onnx.numpy_helper.to_array(switch[1]).any())
+    try:
+        return switch is None or bool(onnx.numpy_helper.to_array(switch[1]).any())
+    except (ValueError, TypeError, OSError, onnx.checker.ValidationError):
+        # A switch that cannot be read (other sizes than its values, no type, in a file of its own) may be set.
+        return True
 
 
 def _named_tensors(model: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:

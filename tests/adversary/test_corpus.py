@@ -32,6 +32,7 @@ FOUND = {
     "nests": (JOB, ("source",), [Raw("[" * n + "]" * n) for n in (51, 200, 2000, 100_000)] + [Raw("[" * 300)]),
     "an Item of no type": (ITEM, ("type",), [[], {}, [[]], 1, Raw("9" * 5000)]),
     "an Item of many digits": (ITEM, ("collection",), [Raw("9" * 5000), 10**400, [], {}, 0.5]),
+    "a collection of no geometries": ("area-text", ("features", 2, "geometry", "geometries"), [1, True, "ab", {"a": 1}, None]),
     "an href that no file system holds": (CARD, ("assets", "model", "href"), ["x" * 300, "a/" * 9000, "\ud800", "a\0", "./" * 300]),
 }  # fmt: skip
 
@@ -120,6 +121,36 @@ def test_a_place_of_outside_weights_that_is_no_number_is_refused(key, numeral, r
         entry = tensor.external_data.add()
         entry.key, entry.value = name, value
     judged(reader("graph"), model.SerializeToString())
+
+
+@pytest.mark.parametrize("fault", ["dims", "type", "outside", "missing"])
+def test_a_dropout_whose_switch_cannot_be_read_is_refused(fault, reader):
+    model = onnx.load_model_from_string(reader("graph").good)
+    switch = onnx.helper.make_tensor("switch", onnx.TensorProto.BOOL, [], [False])
+    if fault == "dims":
+        switch.dims[:] = [7, 2**40]
+    elif fault == "type":
+        switch.data_type = 0
+    elif fault == "outside":
+        switch.data_location = onnx.TensorProto.EXTERNAL
+    if fault != "missing":
+        model.graph.initializer.append(switch)
+    model.graph.node[1].op_type, model.graph.node[1].input[:] = "Dropout", [model.graph.node[1].input[0], "", "switch"]
+    judged(reader("graph"), model.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    "code", ["\ud800", Raw("[" * 900 + "]" * 900), "+proj=ob_tran", '{"a":' * 5000, "\0", "EPSG:" + "9" * 5000]
+)
+@pytest.mark.parametrize("key", ["proj:code", "proj:wkt2", "proj:projjson", "proj:epsg"])
+def test_a_crs_of_an_item_that_is_none_is_read_from_the_file(key, code, reader):
+    document = json.loads(reader(ITEM).good)
+    for asset in document["assets"].values():
+        del asset["proj:code"]
+        asset[key] = code
+    del document["properties"]["proj:code"]
+    answer = reader(ITEM).answer(written(document).encode("utf-8", "surrogatepass"))
+    assert fault_of(answer, 0, (0, 2)) is None
 
 
 def test_a_graph_that_draws_into_nothing_is_refused(reader):
