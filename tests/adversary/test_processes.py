@@ -107,6 +107,8 @@ def in_python(words: str, before: str = "") -> subprocess.Popen[str]:
 def ended(process, *numbers, seconds=GRACE_S):
     """Exit code, words and seconds of a process that was sent signals one after the other once it was ready."""
     assert process.stdout.readline().strip() == str(process.pid)
+    # It says so just before it begins with its words.
+    time.sleep(0.7)
     began = time.monotonic()
     for number in numbers:
         process.send_signal(number)
