@@ -101,6 +101,9 @@ def read_graph(path: Path) -> onnx.ModelProto:
         raise CardError(f"{path.name} does not parse as ONNX; export the model to ONNX") from error
     if not model.graph.output:
         raise CardError(f"{path.name} holds no graph with outputs; export the model to ONNX")
+    # Protobuf hands on as bytes what should be UTF-8 and is not.
+    if any(isinstance(text, bytes) for text in _texts(model)):
+        raise CardError(f"{path.name} has names that are no UTF-8; export the model to ONNX")
     return model
 
 
@@ -155,6 +158,20 @@ def _graphs(model: onnx.ModelProto) -> Iterator[Any]:
         for node in graph.node:
             for attribute in node.attribute:
                 pending.extend([attribute.g] if attribute.HasField("g") else attribute.graphs)
+
+
+def _texts(model: onnx.ModelProto) -> Iterator[str | bytes]:
+    """Every name in the file that is looked at."""
+    yield from (entry.domain for entry in model.opset_import)
+    yield from (name for function in model.functions for name in (function.domain, function.name))
+    for graph in _graphs(model):
+        yield from (text for node in graph.node for text in (node.op_type, node.domain, node.name))
+        yield from (name for node in graph.node for name in (*node.input, *node.output))
+        yield from (attribute.name for node in graph.node for attribute in node.attribute)
+    yield from (port.name for port in (*model.graph.input, *model.graph.output))
+    for tensor in _tensors(model):
+        yield tensor.name
+        yield from (text for entry in tensor.external_data for text in (entry.key, entry.value))
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

@@ -153,6 +153,18 @@ def test_a_crs_of_an_item_that_is_none_is_read_from_the_file(key, code, reader):
     assert fault_of(answer, 0, (0, 2)) is None
 
 
+@pytest.mark.parametrize(
+    "name", [b"Conv", b"Relu", b"n0", b"w0", b"tests", b"dilations", b"widthb", b"\x01x", b"\x01y"]
+)
+def test_names_of_a_graph_that_are_no_text_are_refused_or_never_read(name, reader):
+    good = reader("graph").good
+    assert name in good
+    answer = reader("graph").answer(good.replace(name, name[:-1] + b"\xff"))
+    assert fault_of(answer, 0, (0, 2)) is None
+    answer = reader("graph").answer(good.replace(name, name[:-1] + b"\xff", 1))
+    assert fault_of(answer, 0, (0, 2)) is None
+
+
 def test_a_graph_that_draws_into_nothing_is_refused(reader):
     for outputs in ([], ["", ""], ["x" * 70_000]):
         model = onnx.load_model_from_string(reader("graph").good)
