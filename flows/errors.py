@@ -50,7 +50,7 @@ LOST_WORKER_NAMES = {
 }
 """Names of the errors with which Dask reports a lost worker; compared by name, so that Dask is not imported here."""
 
-OTHER_RUN_NAMES = {"LockHeldError", "FencedError", "OutputChangedError"}
+OTHER_RUN_NAMES = {"LockHeldError", "FencedError", "OutputChangedError", "StoppedWriterError"}
 """Names of the errors of a run whose output another run owns, or made something of meanwhile; trying a block or a step
 again does not help, the whole run later does."""
 

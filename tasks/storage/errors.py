@@ -65,6 +65,10 @@ class StorageError(RuntimeError):
     """A read or write that storage refused during a run."""
 
 
+class StoppedWriterError(StorageError):
+    """An output in which a process is stopped in the middle of a write; the same command succeeds later."""
+
+
 class FencedError(RuntimeError):
     """A write that was not done, because the run it belongs to does not own the output any more."""
 

@@ -16,7 +16,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from tilewright.tasks.storage.errors import StorageError
+from tilewright.tasks.storage.errors import StoppedWriterError
 from tilewright.tasks.storage.fence import STATE_FOLDER, check_folder
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ NO_FILE_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, er
 def guarded(folder: Path, *, alone: bool = False) -> Iterator[None]:
     """Holds the guard of a product's folder, shared with other writers or ``alone``.
 
-    Raises StorageError if it is not free within a minute.
+    Raises StoppedWriterError if it is not free within a minute.
     """
     descriptor = _locked(f"{folder}/{GUARD}", fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
     try:
@@ -201,7 +201,7 @@ def _locked(path: str, kind: int) -> int:
             raise
         os.close(descriptor)
         if time.monotonic() > give_up:
-            raise StorageError(
+            raise StoppedWriterError(
                 f"{path} has been locked for {WAIT_SECONDS:.0f} s: a process that writes into this product is stopped "
                 "in the middle of a write. Let it go on (SIGCONT) or end it, and run the same job again."
             )

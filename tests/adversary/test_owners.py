@@ -47,7 +47,7 @@ ON_HOST = "import socket; socket.gethostname = lambda: {host!r}"
 CLOCK = "import time; true_time = time.time; time.time = lambda: true_time() + {seconds}"
 
 STOP_AT = """
-import os, signal, threading
+import os, signal, threading, time
 from tilewright.tasks.storage import guard, storage
 # No other thread is between its own look and write at that moment: a process stopped there would be waited for.
 gate, locked, unlock = threading.RLock(), guard._locked, guard._unlock
@@ -70,6 +70,8 @@ def place_file(folder, key, *words, **more):
         stops.pop()
         with gate:
             os.kill(os.getpid(), signal.SIGSTOP)
+            # The call returns before all threads stand.
+            time.sleep(0.5)
     return whole(folder, key, *words, **more)
 guard.place_file = storage.place_file = place_file
 """
@@ -167,7 +169,7 @@ def test_a_run_paused_past_the_age_of_its_lock_and_taken_over_wakes_and_writes_n
 
 @pytest.mark.parametrize(
     "key",
-    ["item.json", ".tilewright/ledger/", ".tilewright/plan.json"],
+    ["item.json", "data.zarr/class/c", ".tilewright/ledger/", ".tilewright/plan.json"],
 )
 def test_a_run_stopped_just_before_a_write_and_taken_over_does_not_do_it(job, undisturbed, tmp_path, key):
     output = tmp_path / "out"
