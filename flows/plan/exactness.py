@@ -32,7 +32,8 @@ def judge_exactness(card: ModelCard, facts: ModelFacts, lattice: Lattice) -> tup
     beyond = f", {receptive.trim} px beyond a stride of {receptive.stride}" if receptive.stride > 1 else ""
     sees = f"sees {receptive.radius} px around a pixel{beyond}, and windows lose {lattice.trim} px on each side"
     looks = sees if receptive.radius else "looks at each pixel alone"
-    gaps = ", but for pixels beside missing ones, which are filled from their own window"
+    excepted = "pixels beside missing ones" if receptive.radius else "pixels that lack a band"
+    gaps = f", but for {excepted}, which are filled from their own window"
     return "proven", f"the model {looks}: tiled equals whole{gaps if filled_from_window(card) else ''}"
 
 

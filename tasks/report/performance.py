@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _RUN_KEYS = ("total", "wall")  # keys of `seconds` that hold the length of the run and not of one stage
 
-EXCEPTED = " Pixels beside missing observations are excepted: those are filled from within their own window."
+EXCEPTED = " Pixels with or beside missing observations are excepted: those are filled from within their own window."
 
 _VERDICTS = {
     "exact": (
@@ -163,7 +163,7 @@ def exactness(report: Fields) -> Exactness:
     # An exact map is exact because of its receptive field and its trim: the reason would repeat both.
     details = ("" if state == "exact" and receptive_field else reason, receptive_field, _trim(report))
     why = " ".join(sentence for sentence in details if sentence)
-    excepted = EXCEPTED if state == "exact" and "beside missing" in reason else ""
+    excepted = EXCEPTED if state == "exact" and "filled from their own window" in reason else ""
     sentences = (f"{meaning}{excepted}", why, _compared(report))
     return Exactness(state=state, title=title, sentences=tuple(sentence for sentence in sentences if sentence))
 

@@ -187,9 +187,12 @@ def test_the_windows_that_were_compared_are_told() -> None:
 
 
 def test_pixels_beside_missing_ones_are_excepted_from_the_word_exact() -> None:
-    excepted = "Pixels beside missing observations are excepted"
+    excepted = "Pixels with or beside missing observations are excepted"
     assert excepted not in page(REPORT).text
-    report = {**REPORT, "exact_reason": "tiled equals whole, but for pixels beside missing ones"}
+    report = {
+        **REPORT,
+        "exact_reason": "tiled equals whole, but for pixels which are filled from their own window",
+    }
     assert excepted in page(report).text
 
 
