@@ -30,7 +30,7 @@ from tilewright.flows.runners.run_options import RunOptions
 from tilewright.flows.runners.worker import plan_source
 from tilewright.tasks.block.worker import WorkerSettings
 from tilewright.tasks.inventory.finished import part_item_names
-from tilewright.tasks.plan.identities import shown
+from tilewright.tasks.plan.identities import first_hrefs
 from tilewright.tasks.progress import silent
 from tilewright.tasks.read.gdal import gdal_path, reading_env
 from tilewright.tasks.storage.documents import json_value
@@ -83,7 +83,7 @@ def rerun_item(
     sentence = _sentence(plain["id"], identical=identical, layers=layers, blocks=blocks, uri=rebuilt.uri)
     if renewed.changed:
         sentence += (
-            f" Of its input files {len(renewed.changed)} changed since it was planned: {shown(renewed.changed)}."
+            f" Of its input files {len(renewed.changed)} changed since it was planned: {first_hrefs(renewed.changed)}."
         )
     return {
         "identical": identical,

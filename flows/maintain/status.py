@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from tilewright.flows.environment import storage_options
 from tilewright.flows.run.output_lock import run_alive
 from tilewright.tasks.inventory.finished import unfinished
-from tilewright.tasks.inventory.record import ITEM
 from tilewright.tasks.storage.errors import StoreError
+from tilewright.tasks.storage.fence import ITEM
 from tilewright.tasks.storage.ledger import ENTRIES, read_failures, read_plan
 from tilewright.tasks.storage.lock import is_stale, read_lock
 from tilewright.tasks.storage.storage import open_storage

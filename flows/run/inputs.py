@@ -13,7 +13,7 @@ from tilewright.flows.runners.worker import plan_source
 from tilewright.tasks.block.block_key import block_key
 from tilewright.tasks.identity.register import file_name
 from tilewright.tasks.identity.take import changed_identities
-from tilewright.tasks.plan.identities import shown, used_files
+from tilewright.tasks.plan.identities import first_hrefs, used_files
 from tilewright.tasks.progress import Notice
 from tilewright.tasks.report.format import plural
 from tilewright.tasks.storage.errors import StoreError
@@ -59,7 +59,8 @@ def renewed_plan(plan: Plan, *, checksums: bool, listener: Listener) -> Plan:
         listener(
             Notice(
                 text=f"{plural(len(renewed.untold), 'input file')} could not be asked whether they changed since the "
-                f"product was begun, e.g. {shown([first])} ({renewed.untold[first]}); reads are held to what they were."
+                f"product was begun, e.g. {first_hrefs([first])} ({renewed.untold[first]}); reads are held to what they "
+                "were."
             )
         )
     if renewed.changed:
@@ -68,7 +69,7 @@ def renewed_plan(plan: Plan, *, checksums: bool, listener: Listener) -> Plan:
         verb = "has" if len(renewed.changed) == 1 else "have"
         listener(
             Notice(
-                text=f"{files} {verb} changed since the product was begun: {shown(renewed.changed)}. "
+                text=f"{files} {verb} changed since the product was begun: {first_hrefs(renewed.changed)}. "
                 f"{touched} of {plural(len(plan.raster.blocks), 'block')} that see them are made anew."
             )
         )
@@ -116,7 +117,8 @@ def check_inputs_stood(run: Run, done: dict[str, BlockEntry], made: Iterable[str
         run.listener(
             Notice(
                 text=f"{plural(len(untold), 'input file')} could not be asked again at the end, e.g. "
-                f"{shown(sorted(untold), 1)} ({untold[min(untold)]}): whether they changed meanwhile is not known."
+                f"{first_hrefs(sorted(untold), 1)} ({untold[min(untold)]}): whether they changed meanwhile is not "
+                "known."
             )
         )
     touched = changed.keys() | mixed
@@ -130,7 +132,7 @@ def check_inputs_stood(run: Run, done: dict[str, BlockEntry], made: Iterable[str
     for name in stale:
         del done[name]
     raise ChangedInputsError(
-        f"{plural(len(touched), 'input file')} changed while the blocks were made: {shown(sorted(touched))}. The "
+        f"{plural(len(touched), 'input file')} changed while the blocks were made: {first_hrefs(sorted(touched))}. The "
         f"{plural(len(stale), 'block')} that read them are forgotten and the others kept: run again."
     )
 

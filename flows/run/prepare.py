@@ -11,16 +11,17 @@ from tilewright.flows.run.existing import OutputChangedError
 from tilewright.tasks.cog.cog_file import RECORDS
 from tilewright.tasks.inventory.listing import keys_below
 from tilewright.tasks.inventory.record import (
+    COLLECTION,
     FIXED_FILES,
+    TABLE,
     ProductRecord,
     remove_below,
     remove_recorded,
     write_product_record,
 )
-from tilewright.tasks.inventory.table import TABLE
 from tilewright.tasks.publish.layers import MAX_PARALLEL_FILES
 from tilewright.tasks.publish.names import existing_record, planned_record, product_parts
-from tilewright.tasks.publish.unlist import COLLECTION, unlist
+from tilewright.tasks.publish.unlist import unlist
 from tilewright.tasks.storage.errors import StorageError, StoreError
 from tilewright.tasks.storage.ledger import (
     ENTRIES,

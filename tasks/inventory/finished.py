@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from tilewright.tasks.inventory.listing import list_top
-from tilewright.tasks.inventory.record import ITEM, PART_ITEM, STORE_FOLDER, read_product_record
+from tilewright.tasks.inventory.record import COLLECTION, PART_ITEM, STORE_FOLDER, TABLE, read_product_record
 from tilewright.tasks.storage.documents import read_object
+from tilewright.tasks.storage.fence import ITEM
 from tilewright.tasks.storage.ledger import PLAN
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _has_report(storage: Storage, _item: Mapping[str, Any]) -> bool:
 
 
 def _is_linked(storage: Storage, item: Mapping[str, Any]) -> bool:
-    collection = read_object(storage, "collection.json") or {}
+    collection = read_object(storage, COLLECTION) or {}
     links = collection.get("links")
     hrefs = {link.get("href") for link in (links if isinstance(links, list) else ()) if isinstance(link, dict)}
     wanted = {f"./{name}" for name in (ITEM, *part_item_names(item))}
@@ -119,7 +120,7 @@ def _is_linked(storage: Storage, item: Mapping[str, Any]) -> bool:
 
 def _is_in_table(storage: Storage, item: Mapping[str, Any]) -> bool:
     """True if the table is the one that was published, or another one with the product's row."""
-    content, record = storage.read("items.parquet"), read_product_record(storage)
+    content, record = storage.read(TABLE), read_product_record(storage)
     if content is None or not content.startswith(PARQUET_MAGIC) or not content.endswith(PARQUET_MAGIC):
         return False
     if record is not None and hashlib.sha256(content).hexdigest() == record.table:
@@ -134,7 +135,7 @@ DOCUMENTS: dict[str, Callable[[Storage, Mapping[str, Any]], bool]] = {
     PLAN: _has_plan,
     STORE_FOLDER: _has_store,
     "report.json": _has_report,
-    "collection.json": _is_linked,
-    "items.parquet": _is_in_table,
+    COLLECTION: _is_linked,
+    TABLE: _is_in_table,
 }
 """The documents of a product by key, and whether what is there is whole and of its Item."""

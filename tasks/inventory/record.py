@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tilewright.tasks.inventory.listing import UNFINISHED, keys_below
 from tilewright.tasks.storage.documents import read_object
+from tilewright.tasks.storage.fence import ITEM
 from tilewright.tasks.storage.storage import STATE_FOLDER
 
 if TYPE_CHECKING:
@@ -27,13 +28,13 @@ RECORD = f"{STATE_FOLDER}/files.json"
 
 RECORD_FORMAT = 1
 
-ITEM = "item.json"
-"""The product's own Item: a product is published if it has a whole one."""
+COLLECTION, TABLE = "collection.json", "items.parquet"
+"""The two that list the product's Items, and may list those of other products."""
 
 FIXED_FILES = (
     ITEM,
-    "collection.json",
-    "items.parquet",
+    COLLECTION,
+    TABLE,
     "manifest.parquet",
     "report.json",
     "report.html",

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.publish.geoparquet import read_items, write_items
+from tilewright.tasks.inventory.record import TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-
-TABLE = "items.parquet"
 
 
 def read_rows(content: bytes) -> list[dict[str, Any]] | None:

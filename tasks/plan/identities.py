@@ -134,7 +134,7 @@ def input_counts(plan: Plan) -> dict[str, int]:
     }
 
 
-def shown(hrefs: Sequence[str], most: int = 3) -> str:
+def first_hrefs(hrefs: Sequence[str], most: int = 3) -> str:
     """The first of some hrefs, as they may be shown, and how many more there are."""
     names = ", ".join(display_href(href) for href in hrefs[:most])
     return names if len(hrefs) <= most else f"{names} and {len(hrefs) - most} more"

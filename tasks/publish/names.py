@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from tilewright.tasks.cog.cog_file import RECORDS
 from tilewright.tasks.cog.parts import MAX_SIDE, cog_parts
 from tilewright.tasks.inventory.listing import keys_below
-from tilewright.tasks.inventory.record import FIXED_FILES, ITEM, ProductRecord, read_product_record
+from tilewright.tasks.inventory.record import FIXED_FILES, ProductRecord, read_product_record
 from tilewright.tasks.plan.plan import Plan
 from tilewright.tasks.storage.documents import read_object
+from tilewright.tasks.storage.fence import ITEM
 from tilewright.tasks.storage.storage import STATE_FOLDER
 
 if TYPE_CHECKING:

@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any
 from tilewright.catalogs.hrefs import json_without_secrets
 from tilewright.catalogs.publish.item import build_item, item_json
 from tilewright.catalogs.publish.manifest import ManifestRow, write_manifest
-from tilewright.tasks.inventory.record import ITEM, with_table, write_product_record
-from tilewright.tasks.inventory.table import TABLE, table_with
+from tilewright.tasks.inventory.record import COLLECTION, TABLE, with_table, write_product_record
+from tilewright.tasks.inventory.table import table_with
 from tilewright.tasks.publish.item_facts import product_facts
 from tilewright.tasks.publish.names import planned_record
 from tilewright.tasks.publish.part_items import part_facts
 from tilewright.tasks.publish.report_json import RunFacts, report_json
-from tilewright.tasks.publish.unlist import COLLECTION, collection_with, other_rows
+from tilewright.tasks.publish.unlist import collection_with, other_rows
 from tilewright.tasks.publish.verify import check_published
 from tilewright.tasks.report.picture import legend, picture
 from tilewright.tasks.report.preview import Frame, write_preview
 from tilewright.tasks.report.render import render_report
 from tilewright.tasks.report.sections import headline
+from tilewright.tasks.storage.fence import ITEM
 from tilewright.tasks.storage.ledger import PLAN
 from tilewright.tasks.storage.secrets import drop_published
 from tilewright.tasks.storage.storage import json_bytes, staging_folder

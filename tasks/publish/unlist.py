@@ -14,9 +14,10 @@ import pystac
 from tilewright.catalogs.publish.collection import update_collection
 from tilewright.tasks.inventory.finished import is_item
 from tilewright.tasks.inventory.listing import list_top
-from tilewright.tasks.inventory.record import ITEM, PART_ITEM, remove_recorded
-from tilewright.tasks.inventory.table import TABLE, read_rows, table_bytes
+from tilewright.tasks.inventory.record import COLLECTION, PART_ITEM, TABLE, remove_recorded
+from tilewright.tasks.inventory.table import read_rows, table_bytes
 from tilewright.tasks.storage.documents import json_object, read_object
+from tilewright.tasks.storage.fence import ITEM
 from tilewright.tasks.storage.storage import json_bytes
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
     from tilewright.tasks.inventory.record import ProductRecord
     from tilewright.tasks.storage.storage import Storage
-
-
-COLLECTION = "collection.json"
 
 
 def unlist(storage: Storage, record: ProductRecord) -> None:
