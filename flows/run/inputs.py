@@ -59,8 +59,8 @@ def renewed_plan(plan: Plan, *, checksums: bool, listener: Listener) -> Plan:
         listener(
             Notice(
                 text=f"{plural(len(renewed.untold), 'input file')} could not be asked whether they changed since the "
-                f"product was begun, e.g. {first_hrefs([first])} ({renewed.untold[first]}); reads are held to what they "
-                "were."
+                f"product was begun, e.g. {first_hrefs([first])} ({renewed.untold[first]}); reads are held to what "
+                "they were."
             )
         )
     if renewed.changed:
