@@ -5,8 +5,11 @@ from __future__ import annotations
 import posixpath
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 URL_CHARACTERS = "%/:?#[]@!$&'()*+,;=-._~"
 """The characters besides letters and digits that may stand in a URL. Source: RFC 3986, sections 2.1 to 2.3."""
@@ -92,11 +95,14 @@ def encoded(href: str) -> str:
     return quote(_STRAY_PERCENT.sub("%25", href), safe=URL_CHARACTERS)
 
 
-def display_href(href: str) -> str:
-    """The href without query, fragment, user and password, so that it can be logged, stored and shown."""
+def display_href(href: str, keep: Collection[str] = ()) -> str:
+    """The href without query, fragment, user and password, so that it can be logged, stored and shown.
+
+    Parameters of an http(s) query stay whose names are in `keep`.
+    """
     if scheme_of(href) == "file":
         return href.split("?", 1)[0] if href.lower().startswith("file:") else href
-    return re.split(r"[?#]", _USER.sub(r"\1", href), maxsplit=1)[0]
+    return re.split(r"[?#]", _USER.sub(r"\1", href), maxsplit=1)[0] + _kept_query(href, keep)
 
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}:[\\/]{2}[^\s'\"<>]+")
@@ -118,35 +124,59 @@ CUT = "..."
 """Stands for a value that was cut."""
 
 
-def without_secrets(text: str) -> str:
+def without_secrets(text: str, keep: Collection[str] = ()) -> str:
     """The text with its URLs as `display_href` writes them, and without the values of parameters that hold keys.
 
-    All of a URL's user, query and fragment go, whatever their names. A key in a bucket, which may hold "?" and "#",
-    loses a part after them only if that has the form name=value.
+    All of a URL's user, query and fragment go, whatever their names, but what `keep` names. A key in a bucket, which
+    may hold "?" and "#", loses a part after them only if that has the form name=value.
     """
     if not _MAY_HOLD.search(text):
         return text
-    text = _URL.sub(_shown_url, text)
+    text = _URL.sub(lambda match: _shown_url(match[0], keep), text)
     if "=" in text or "%3" in text:
         text = _PARAMETER.sub(rf"\1\2{CUT}", text)
     return _SCHEMES.sub(rf"\1 {CUT}", text)
 
 
-def _shown_url(match: re.Match[str]) -> str:
-    url = _USER.sub(r"\1", match[0])
+def _shown_url(whole: str, keep: Collection[str]) -> str:
+    url = _USER.sub(r"\1", whole)
     place, mark, rest = re.match(r"([^?#]*)([?#]?)(.*)", url, re.DOTALL).groups()  # type: ignore[union-attr]
     if not mark or (mark == "#" and "=" not in rest):
         return url
     if "=" not in rest and not place.lower().startswith("http"):
         return url
     # The sentence around a URL goes on after it.
-    return place + rest[len(rest.rstrip("):;,.!?]}")) :]
+    end = len(url) - len(rest) + len(rest.rstrip("):;,.!?]}"))
+    return place + _kept_query(url[:end], keep) + url[end:]
 
 
-def json_without_secrets(plain: Any) -> Any:
+_PLAIN_PARAMETER = re.compile(r"(?ai)([\w.-]+)=((?:[\w.~,:+/*-]|%(?!3[DF]|2[356]|3B|40)[0-9A-F]{2})*)")
+"""A parameter whose value holds no user, query or parameter of another URL, encoded or not."""
+
+
+def _kept_query(url: str, keep: Collection[str]) -> str:
+    """The parameters of an http(s) URL's query that `keep` names, with their mark; empty where there are none."""
+    if not keep or scheme_of(url) not in {"http", "https"}:
+        return ""
+    query = url.partition("#")[0].partition("?")[2]
+    found = [_PLAIN_PARAMETER.fullmatch(part) for part in query.split("&")]
+    kept = [match[0] for match in found if match and match[1] in keep]
+    return f"?{'&'.join(kept)}" if kept else ""
+
+
+def holds_key(name: str) -> bool:
+    """True for a parameter's name whose values are cut as a key or signature wherever they stand."""
+    return bool(_PARAMETER.fullmatch(f"{name}=x")) or name.lower() in _SIGNED
+
+
+_SIGNED = frozenset({"se", "sp", "sv", "st", "spr", "sr", "ske", "sks", "skt", "skv", "sktid", "policy", "expires"})
+"""Other parameters of signed URLs: they say for how long and for whom a signature holds."""
+
+
+def json_without_secrets(plain: Any, keep: Collection[str] = ()) -> Any:
     """JSON values with every text, keys of mappings too, as `without_secrets` gives it."""
     if isinstance(plain, str):
-        return without_secrets(plain)
+        return without_secrets(plain, keep)
     if isinstance(plain, dict):
-        return {json_without_secrets(key): json_without_secrets(value) for key, value in plain.items()}
-    return [json_without_secrets(value) for value in plain] if isinstance(plain, (list, tuple)) else plain
+        return {json_without_secrets(key, keep): json_without_secrets(value, keep) for key, value in plain.items()}
+    return [json_without_secrets(value, keep) for value in plain] if isinstance(plain, (list, tuple)) else plain

@@ -21,6 +21,8 @@ from tilewright.catalogs.publish.validate import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tilewright.catalogs.publish.facts import (
         ClassFacts,
         FileFacts,
@@ -67,13 +69,17 @@ def build_item(product: ProductFacts) -> pystac.Item:
         | {file.key: file_asset(file) for file in product.files},
     )
     item.add_links(_links(product))
-    validate_item(item_json(item))
+    validate_item(item_json(item, product.provenance.keep_query))
     return item
 
 
-def item_json(item: pystac.Item) -> dict[str, Any]:
-    """The Item as JSON values, without a self link, with unchanged hrefs and keys in pystac's order."""
-    plain: dict[str, Any] = json_without_secrets(item.to_dict(include_self_link=False, transform_hrefs=False))
+def item_json(item: pystac.Item, keep_query: Sequence[str] = ()) -> dict[str, Any]:
+    """The Item as JSON values, without a self link, with unchanged hrefs and keys in pystac's order.
+
+    Of queries in hrefs only the parameters that `keep_query` names stay.
+    """
+    whole = item.to_dict(include_self_link=False, transform_hrefs=False)
+    plain: dict[str, Any] = json_without_secrets(whole, keep_query)
     return plain
 
 
@@ -146,7 +152,8 @@ def _links(product: ProductFacts) -> list[pystac.Link]:
     links.append(pystac.Link("derived_from", card, GEOJSON, title=f"model card {model.name}"))
     links.append(pystac.Link("processing-expression", card, GEOJSON, title=f"model card {model.name}"))
     scenes = sorted(product.provenance.scenes, key=lambda scene: (scene.datetime, scene.id))
-    sources = [pystac.Link("derived_from", display_href(scene.href), GEOJSON, title=scene.id) for scene in scenes]
+    kept = product.provenance.keep_query
+    sources = [pystac.Link("derived_from", display_href(scene.href, kept), GEOJSON, title=scene.id) for scene in scenes]
     related = [pystac.Link("related", other.href, GEOJSON, title=other.title) for other in product.related]
     return links + related + sources
 

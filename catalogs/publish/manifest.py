@@ -11,7 +11,7 @@ from tilewright.catalogs.hrefs import display_href, json_without_secrets
 from tilewright.catalogs.parquet import pyarrow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from tilewright.catalogs.scene import Scene
@@ -29,8 +29,10 @@ class ManifestRow:
     used_in_blocks: int
 
 
-def write_manifest(path: Path, rows: Iterable[ManifestRow]) -> None:
+def write_manifest(path: Path, rows: Iterable[ManifestRow], keep_query: Sequence[str] = ()) -> None:
     """Write a Parquet file with one row per scene in the order of (datetime, id), hrefs without credentials.
+
+    Of queries in hrefs only the parameters that `keep_query` names stay.
 
     Columns: id, collection, source, datetime, solar_day, href, checksum (of the assets, joined by spaces), state,
     state_reason, baseline, cloud_cover, platform, granule, orbit_state, relative_orbit, used_in_blocks, assets (list of
@@ -38,28 +40,27 @@ def write_manifest(path: Path, rows: Iterable[ManifestRow]) -> None:
     """
     pa = pyarrow()
     ordered = sorted(rows, key=lambda row: (row.scene.datetime, row.scene.id))
-    table = pa.Table.from_pylist([_record(row) for row in ordered], schema=_schema(pa))
+    table = pa.Table.from_pylist([_record(row, keep_query) for row in ordered], schema=_schema(pa))
     pa.parquet.write_table(table, path, compression="zstd")
 
 
-def unsigned(scene: Scene) -> Scene:
-    """The scene with assets whose hrefs have no query, fragment, user and password."""
-    return dataclasses.replace(
-        scene, assets=tuple(dataclasses.replace(asset, href=display_href(asset.href)) for asset in scene.assets)
-    )
+def unsigned(scene: Scene, keep_query: Sequence[str] = ()) -> Scene:
+    """The scene with assets whose hrefs have no query, fragment, user and password, but what `keep_query` names."""
+    assets = tuple(dataclasses.replace(asset, href=display_href(asset.href, keep_query)) for asset in scene.assets)
+    return dataclasses.replace(scene, assets=assets)
 
 
-def _record(row: ManifestRow) -> dict[str, Any]:
-    scene = unsigned(row.scene)
+def _record(row: ManifestRow, keep_query: Sequence[str]) -> dict[str, Any]:
+    scene = unsigned(row.scene, keep_query)
     plain = ("id", "collection", "source", "datetime", "solar_day", "state", "state_reason", "baseline", "cloud_cover")
     place = ("platform", "granule", "orbit_state", "relative_orbit")
     return {
         **{name: getattr(scene, name) for name in plain + place},
-        "href": display_href(row.href),
+        "href": display_href(row.href, keep_query),
         "checksum": " ".join(sorted({asset.checksum for asset in scene.assets if asset.checksum})) or None,
         "used_in_blocks": row.used_in_blocks,
         "assets": [{"band": asset.band, "href": asset.href, "checksum": asset.checksum} for asset in scene.assets],
-        "scene": json.dumps(json_without_secrets(scene.to_json()), sort_keys=True, allow_nan=False),
+        "scene": json.dumps(json_without_secrets(scene.to_json(), keep_query), sort_keys=True, allow_nan=False),
     }
 
 

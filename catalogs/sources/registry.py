@@ -209,11 +209,19 @@ def _from_fields(name: str, fields: Mapping[str, Any]) -> Source:
         }
         wanted["hosts"] = tuple(str(host) for host in wanted.get("hosts", ()))
         wanted["files"] = tuple(wanted.get("files", ()))
+        wanted["keep_query"] = _names_of_query(wanted.get("keep_query", ()), name)
         return Source(**{**wanted, "name": name})
     except CatalogError:
         raise
     except (TypeError, AttributeError, ValueError) as error:
         raise CatalogError(f"source {name!r} is not described as expected: {error}") from error
+
+
+def _names_of_query(names: Any, source: str) -> tuple[str, ...]:
+    given = (names,) if isinstance(names, str) else names
+    if not isinstance(given, list | tuple) or not all(isinstance(name, str) and name for name in given):
+        raise CatalogError(f"source {source!r}: keep_query is {names!r}; expected names of parameters")
+    return tuple(given)
 
 
 def _band_fields(entry: Any) -> dict[str, Any]:

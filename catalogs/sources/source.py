@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.errors import CatalogError
+from tilewright.catalogs.hrefs import holds_key
 from tilewright.catalogs.network.check import address_scope
 from tilewright.catalogs.network.rules import asset_rules
 from tilewright.catalogs.s3 import AMAZON, S3Settings
@@ -34,7 +35,8 @@ class Source:
     `units` maps collections (our names) to the unit of backscatter whose items name none. `hosts` are patterns of the
     hosts and buckets that hold assets; empty means any public one. `dn_as_esa` is True if the source serves ESA's
     unchanged Sentinel-2 DN. `prefer` is the preferred scheme among alternate hrefs, `rewrite` maps prefixes of hrefs to
-    their replacements. `files` are the entries of a plain list of GeoTIFFs.
+    their replacements. `keep_query` names parameters in queries of hrefs that are no secret and published with them.
+    `files` are the entries of a plain list of GeoTIFFs.
 
     `s3` are the endpoint and keys of whoever reads from the source: no part of its description, JSON, repr or equality.
     """
@@ -52,6 +54,7 @@ class Source:
     dn_as_esa: bool = False
     prefer: str | None = None
     rewrite: Mapping[str, str] = field(default_factory=dict)
+    keep_query: tuple[str, ...] = ()
     files: tuple[Mapping[str, Any], ...] = ()
     s3: S3Settings = field(default=AMAZON, repr=False, compare=False)
 
@@ -66,6 +69,8 @@ class Source:
                 raise CatalogError(f"source {self.name!r}: {name} is {value!r}; expected one of {expected}")
         if self.files and self.kind != "files":
             raise CatalogError(f"source {self.name!r}: 'files' belongs to the kind files, not {self.kind}")
+        if secret := next((name for name in self.keep_query if holds_key(name)), None):
+            raise CatalogError(f"source {self.name!r}: keep_query: {secret!r} belongs to keys and signatures")
 
     @property
     def local(self) -> bool:
@@ -80,15 +85,17 @@ class Source:
     def to_json(self) -> dict[str, Any]:
         """The source as JSON values for a frozen plan; they contain no secret."""
         plain = dataclasses.asdict(self)
-        del plain["s3"]
+        del plain["s3"], plain["keep_query"]
         plain["collections"] = {ours: list(theirs) for ours, theirs in self.collections.items()}
-        return {**plain, "hosts": list(self.hosts), "files": [dict(entry) for entry in self.files]}
+        # Left out where it is empty, since plans of older versions must stay equal to themselves.
+        kept = {"keep_query": list(self.keep_query)} if self.keep_query else {}
+        return {**plain, **kept, "hosts": list(self.hosts), "files": [dict(entry) for entry in self.files]}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any], *, s3: S3Settings = AMAZON) -> Source:
         """The source that `to_json` wrote, equal to it, with the S3 settings of whoever reads from it."""
         collections = {ours: tuple(theirs) for ours, theirs in plain["collections"].items()}
-        sequences = {"hosts": tuple(plain["hosts"]), "files": tuple(plain["files"])}
+        sequences = {name: tuple(plain.get(name, ())) for name in ("hosts", "files", "keep_query")}
         return cls(**{**plain, **sequences, "collections": collections, "s3": s3})
 
 

@@ -30,6 +30,7 @@ from tilewright.models.spec.outputs import layer_word
 from tilewright.tasks.cog.write import file_multihash
 from tilewright.tasks.grid.areas import pixel_metres
 from tilewright.tasks.storage.ledger import PLAN
+from tilewright.tasks.storage.secrets import kept_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,6 +116,7 @@ def _provenance(plan: Plan, card: ModelCard, report: Mapping[str, Any]) -> Prove
             "provider": report["provider"],
         },
         outside_valid_for=plan.model.outside_valid_for,
+        keep_query=kept_of(plan.source),
     )
 
 

@@ -25,7 +25,7 @@ from tilewright.tasks.report.render import render_report
 from tilewright.tasks.report.sections import headline
 from tilewright.tasks.storage.fence import ITEM
 from tilewright.tasks.storage.ledger import PLAN
-from tilewright.tasks.storage.secrets import drop_published
+from tilewright.tasks.storage.secrets import drop_published, kept_of
 from tilewright.tasks.storage.storage import json_bytes, staging_folder
 from tilewright.tasks.zarr.store import remove_waiting
 from tilewright.tasks.zarr.thumbnail import read_thumbnail
@@ -86,16 +86,17 @@ def publish_product(
         product = product_facts(worker, written, report, folder=folder, created=run.finished)
     parts = part_facts(product, plan, entries, written)
     items = {name: build_item(facts) for name, facts in {ITEM: product, **parts}.items()}
-    plain = {name: item_json(item) for name, item in items.items()}
+    kept = kept_of(plan.source)
+    plain = {name: item_json(item, kept) for name, item in items.items()}
     table = table_with([*plain.values()], _other_rows(storage, record))
     collection = collection_with(storage, record, items)
     for name in parts:
-        storage.write_json(name, plain[name])
-    check_published(storage, written, sizes=sizes, documents={name: json_bytes(plain[name]) for name in parts})
+        storage.write_json(name, plain[name], kept)
+    check_published(storage, written, sizes=sizes, documents={name: json_bytes(plain[name], kept) for name in parts})
     write_product_record(storage, with_table(record, hashlib.sha256(table).hexdigest()))
     # All that the blocks hold is in the layers by now; a run that ends here verifies it there.
     remove_waiting(storage)
-    storage.write_json(ITEM, plain[ITEM])
+    storage.write_json(ITEM, plain[ITEM], kept)
     storage.write(TABLE, table)
     storage.write_json(COLLECTION, collection)
     drop_published(storage)
@@ -142,7 +143,7 @@ def _stage_files(
         preview = pool.submit(_write_preview, folder / "preview.png", plan, pictures, report)
         page = render_report(report, true_colour=pictures.background, maps=pictures.maps)
         (folder / "report.html").write_text(page, encoding="utf-8")
-        write_manifest(folder / "manifest.parquet", _manifest_rows(plan, entries))
+        write_manifest(folder / "manifest.parquet", _manifest_rows(plan, entries), kept_of(plan.source))
         preview.result()
 
 

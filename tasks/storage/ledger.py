@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tilewright.catalogs.hrefs import json_without_secrets
 from tilewright.tasks.storage.documents import json_object
 from tilewright.tasks.storage.errors import StoreError
-from tilewright.tasks.storage.secrets import join, write_apart
+from tilewright.tasks.storage.secrets import join, kept_of, write_apart
 from tilewright.tasks.storage.storage import STATE_FOLDER
 
 if TYPE_CHECKING:
@@ -90,12 +90,12 @@ def freeze_plan(storage: Storage, plan: Mapping[str, Any]) -> bool:
     """True if the plan was written; False if storage holds a plan already, which is kept."""
     if storage.read(PLAN) is not None:
         return False
-    return storage.create_json(PLAN, write_apart(storage, plan))
+    return storage.create_json(PLAN, write_apart(storage, plan), kept_of(plan.get("source")))
 
 
 def replace_frozen(storage: Storage, plan: Mapping[str, Any]) -> None:
     """Write a plan in place of the one that storage holds."""
-    storage.write_json(PLAN, write_apart(storage, plan))
+    storage.write_json(PLAN, write_apart(storage, plan), kept_of(plan.get("source")))
 
 
 class DamagedPlanError(StoreError):

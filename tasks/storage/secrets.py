@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from tilewright.catalogs.hrefs import json_without_secrets
+from tilewright.catalogs.hrefs import holds_key, json_without_secrets
 from tilewright.tasks.storage.documents import json_value
 from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.storage import STATE_FOLDER
@@ -29,8 +29,9 @@ def write_apart(storage: Storage, plan: Mapping[str, Any]) -> dict[str, Any]:
     In a folder that file is for its owner alone to read. In a bucket whoever may read the product's keys may read it,
     until `drop_published`.
     """
-    found = [[list(path), value] for path, value in _secrets(plan, ())]
-    public: dict[str, Any] = json_without_secrets(dict(plan))
+    keep = kept_of(plan.get("source"))
+    found = [[list(path), value] for path, value in _secrets(plan, (), keep)]
+    public: dict[str, Any] = json_without_secrets(dict(plan), keep)
     if not found:
         return public
     content = json.dumps(found, sort_keys=True, ensure_ascii=False).encode()
@@ -42,9 +43,10 @@ def join(storage: Storage, plan: dict[str, Any]) -> dict[str, Any]:
     """A written plan with its secrets, as it was made; as it is where they are gone, damaged or of another plan."""
     apart = json_value(storage.read(SECRETS)) if plan.get(COUNT) else None
     whole = {key: value for key, value in plan.items() if key != COUNT}
+    keep = kept_of(plan.get("source"))
     try:
         places = [(path, value) for path, value in apart or ()]
-        if len(places) != plan.get(COUNT) or not all(_belongs(whole, path, value) for path, value in places):
+        if len(places) != plan.get(COUNT) or not all(_belongs(whole, path, value, keep) for path, value in places):
             return plan
     except (KeyError, IndexError, TypeError, ValueError):
         return plan
@@ -67,8 +69,16 @@ def check_joined(plan: Mapping[str, Any], uri: str) -> None:
 
 def public_plan(plan: Mapping[str, Any]) -> dict[str, Any]:
     """The plan without secrets: what two plans are compared by, since a token that was renewed changes no pixel."""
-    plain: dict[str, Any] = json_without_secrets({key: value for key, value in plan.items() if key != COUNT})
+    values = {key: value for key, value in plan.items() if key != COUNT}
+    plain: dict[str, Any] = json_without_secrets(values, kept_of(plan.get("source")))
     return plain
+
+
+def kept_of(source: Any) -> tuple[str, ...]:
+    """The parameters of queries that a source, as JSON, says to be no secret; none of those that hold keys."""
+    names = source.get("keep_query") if isinstance(source, dict) else None
+    given = names if isinstance(names, list) else ()
+    return tuple(name for name in given if isinstance(name, str) and not holds_key(name))
 
 
 def drop_published(storage: Storage) -> None:
@@ -77,23 +87,25 @@ def drop_published(storage: Storage) -> None:
         storage.delete([SECRETS])
 
 
-def _secrets(plain: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+def _secrets(
+    plain: Any, path: tuple[str | int, ...], keep: Sequence[str]
+) -> Iterator[tuple[tuple[str | int, ...], Any]]:
     """(path, value) of every text that holds a secret, and of every mapping one of whose keys does."""
-    if isinstance(plain, dict) and all(json_without_secrets(key) == key for key in plain):
+    if isinstance(plain, dict) and all(json_without_secrets(key, keep) == key for key in plain):
         for key, value in plain.items():
-            yield from _secrets(value, (*path, key))
+            yield from _secrets(value, (*path, key), keep)
     elif isinstance(plain, (list, tuple)):
         for position, value in enumerate(plain):
-            yield from _secrets(value, (*path, position))
-    elif json_without_secrets(plain) != plain:
+            yield from _secrets(value, (*path, position), keep)
+    elif json_without_secrets(plain, keep) != plain:
         yield path, plain
 
 
-def _belongs(whole: Any, path: Sequence[str | int], value: Any) -> bool:
+def _belongs(whole: Any, path: Sequence[str | int], value: Any, keep: Sequence[str]) -> bool:
     """True if a value without its secrets is what the plan has in its place: those of another plan are not mixed in."""
     for key in path:
         whole = whole[key]
-    return bool(path) and bool(json_without_secrets(value) == whole)
+    return bool(path) and bool(json_without_secrets(value, keep) == whole)
 
 
 def _put(whole: Any, path: Sequence[str | int], value: Any) -> None:

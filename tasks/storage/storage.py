@@ -23,7 +23,7 @@ from tilewright.tasks.storage.fence import DRAFTS, ITEM, STATE_FOLDER, RecentChe
 from tilewright.tasks.storage.guard import STAGING, copy_file, guarded, place_file, put_file, remove_file, remove_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from zarr.abc.store import Store as ZarrStore
 
@@ -121,13 +121,13 @@ class Storage:
         put = partial(put_file, self.folder, key, content, self.fence, private=True)
         self.call_with_retries(f"write {key} to", put)
 
-    def write_json(self, key: str, plain: object) -> None:
-        """Put a value as JSON in place of any existing object."""
-        self.write(key, json_bytes(plain))
+    def write_json(self, key: str, plain: object, keep_query: Sequence[str] = ()) -> None:
+        """Put a value as JSON in place of any existing object, as ``json_bytes`` writes it."""
+        self.write(key, json_bytes(plain, keep_query))
 
-    def create_json(self, key: str, plain: object) -> bool:
+    def create_json(self, key: str, plain: object, keep_query: Sequence[str] = ()) -> bool:
         """True if the value was put as JSON; False, and nothing written, if the object exists (conditional put)."""
-        content = json_bytes(plain)
+        content = json_bytes(plain, keep_query)
         if self.fence is not None and self.folder is not None:
             put = partial(put_file, self.folder, key, content, self.fence, create=True)
             return self.call_with_retries(f"write {key} to", put)
@@ -298,14 +298,13 @@ def open_storage(uri: str, *, options: Mapping[str, str] | None = None, create: 
     return Storage(uri=str(folder), root=root)
 
 
-def json_bytes(plain: object) -> bytes:
+def json_bytes(plain: object, keep_query: Sequence[str] = ()) -> bytes:
     """A value as UTF-8 JSON with sorted keys: the same value gives the same bytes.
 
-    No URL in it keeps its user, password or query.
+    No URL in it keeps its user, password or query, but the parameters of a query that ``keep_query`` names.
     """
-    return json.dumps(
-        json_without_secrets(plain), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False
-    ).encode()
+    public = json_without_secrets(plain, keep_query)
+    return json.dumps(public, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False).encode()
 
 
 @contextmanager

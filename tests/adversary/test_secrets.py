@@ -17,7 +17,10 @@ from tests.support.file_server import serve_elsewhere
 from tests.support.graphs import conv_stack
 from tests.support.products import tilewright
 from tests.support.worlds import World, area, bounds, write_card
+from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.hrefs import display_href, without_secrets
+from tilewright.catalogs.sources.registry import resolve_source
+from tilewright.tasks.storage.secrets import kept_of
 
 WORD = "hUnTeR2zQ9x"
 """One word that is part of every planted secret, so that one search finds them all."""
@@ -88,8 +91,50 @@ def test_a_text_without_a_secret_is_left_as_it_is(text):
     assert without_secrets(text) == text
 
 
+KEPT = {
+    "one of two": ("https://h.org/a.tif?item=5&sig={0}", "https://h.org/a.tif?item=5"),
+    "both, in their order": ("https://h.org/a?year=2020&x={0}&item=5", "https://h.org/a?year=2020&item=5"),
+    "with a user": ("https://user:{0}@h.org/a?item=5#{0}", "https://h.org/a?item=5"),
+    "a name within a name": ("https://h.org/a?my-item={0}&item2={0}", "https://h.org/a"),
+    "another case": ("https://h.org/a?ITEM={0}", "https://h.org/a"),
+    "an address within": ("https://h.org/a?item=http://b.org?sig={0}", "https://h.org/a"),
+    "an encoded address within": ("https://h.org/a?item=b%3Fsig%3D{0}", "https://h.org/a"),
+    "encoded twice": ("https://h.org/a?item=b%253Fsig%253D{0}", "https://h.org/a"),
+    "a user within": ("https://h.org/a?item=http://me:{0}@b.org", "https://h.org/a"),
+    "an encoded user within": ("https://h.org/a?item=me:{0}%40b.org", "https://h.org/a"),
+    "semicolons": ("https://h.org/a?item=5;sig={0}", "https://h.org/a"),
+    "after another mark": ("https://h.org/a?item=5?sig={0}", "https://h.org/a"),
+    "fragment": ("https://h.org/a#item={0}", "https://h.org/a"),
+    "a bucket": ("s3://b/a.tif?item={0}", "s3://b/a.tif"),
+    "a path": ("https://h.org/a?item=2020/b%20c.tif", "https://h.org/a?item=2020/b%20c.tif"),
+}
+
+
+@pytest.mark.parametrize("kind", KEPT)
+def test_only_what_a_source_declares_harmless_stays_of_a_query(kind):
+    href, expected = (text.format(WORD) for text in KEPT[kind])
+    keep = ("item", "year")
+    assert display_href(href, keep) == expected
+    assert without_secrets(f"see {href}, then", keep) == f"see {expected}, then"
+    assert without_secrets(href, keep) == expected
+    assert display_href(expected, keep) == expected, "a second cut takes no more"
+
+
+@pytest.mark.parametrize("name", ["sig", "Signature", "X-Amz-Signature", "access_token", "apikey", "key", "sv", "sp"])
+def test_no_source_declares_a_key_harmless(name):
+    with pytest.raises(CatalogError, match="keys and signatures"):
+        resolve_source({"like": "earth-search", "keep_query": [name]})
+    assert kept_of({"keep_query": ["year", name]}) == ("year",)
+
+
+@pytest.mark.parametrize("names", [5, [5], {"a": 1}, [""], [["a"]]])
+def test_parameters_of_other_types_are_refused(names):
+    with pytest.raises(CatalogError, match="names of parameters"):
+        resolve_source({"like": "earth-search", "keep_query": names})
+
+
 PLANTED = {
-    "nir": "http://user:{0}@{1}?sig={0}%3D&x={0}",
+    "nir": "http://user:{0}@{1}?sig={0}%3D&item=5&x={0}",
     "green": "http://{1}?X-Amz-Credential={0}&{0}",
 }
 
@@ -120,7 +165,7 @@ def run(tmp_path_factory):
             "area": area((-2, 66), (-2, 66)),
             "grid": {"crs": "EPSG:32633", "bounds": bounds((0, 64), (0, 64))},
             "period": "2023-06-01/2023-06-30",
-            "source": {"files": files},
+            "source": {"files": files, "keep_query": ["item"]},
             "model": str(card),
             "tile": {"block": 32, "step": 32},
         }
@@ -192,3 +237,12 @@ def test_a_plan_whose_secrets_are_gone_is_refused_and_can_be_begun_anew(run, tmp
     refused = tilewright("run", run[0] / "job.json", "--output", tmp_path / "out")
     assert refused.returncode == 2
     assert "secrets.json that holds them is not there" in refused.stderr
+
+
+def test_what_the_source_declares_harmless_is_published(run):
+    out = run[0] / "out"
+    plan = json.loads((out / ".tilewright" / "plan.json").read_text())
+    assert plan["source"]["keep_query"] == ["item"]
+    assert {entry["href"].partition("?")[2] for entry in plan["source"]["files"]} == {"item=5", ""}
+    (scene,) = pq.read_table(out / "manifest.parquet").to_pylist()
+    assert sorted(asset["href"].partition("?")[2] for asset in scene["assets"]) == ["", "item=5"]
