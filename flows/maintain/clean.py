@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import re
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tilewright.flows.environment import s3_keys, storage_options
-from tilewright.flows.run.output_lock import run_alive
+from tilewright.flows.run.output_lock import lock_output, run_alive
 from tilewright.tasks.inventory.finished import unfinished
 from tilewright.tasks.inventory.listing import UNFINISHED, keys_below
 from tilewright.tasks.inventory.record import ProductRecord
 from tilewright.tasks.publish.names import existing_record
-from tilewright.tasks.storage.errors import StorageError, StoreError
+from tilewright.tasks.storage.errors import LockHeldError, StorageError, StoreError
 from tilewright.tasks.storage.ledger import read_plan
 from tilewright.tasks.storage.lock import lock_age, look_at_lock, read_lock
 from tilewright.tasks.storage.multipart import abort_uploads, unfinished_uploads
@@ -56,7 +57,8 @@ def clean_output(
     is touched, and no link is followed. Finished blocks of an unfinished product are kept, since a run continues from
     them, and so is the lock, which numbers the owners. ``say`` gets a message where uploads could not be listed.
 
-    Raises StoreError where there is no product or a run is in progress, StorageError where storage refuses.
+    Raises StoreError where there is no product, LockHeldError where a run is in progress, StorageError where storage
+    refuses.
     """
     storage = open_storage(output, options=storage_options(output))
     cutoff = time.time() - parse_age(older_than)
@@ -64,14 +66,16 @@ def clean_output(
         raise StoreError(f"{output} holds no product and none was begun there: nothing to clean.")
     lock = read_lock(storage)
     if lock is not None and not _has_ended(storage, lock):
-        raise StoreError(
+        raise LockHeldError(
             f"A run (process {lock.pid} on {lock.host}) is writing {output}: clean it when that has ended."
         )
-    leftovers = [*_leftover_files(storage, cutoff), *_published_leftovers(storage)]
-    uploads = _unfinished_uploads(storage, cutoff, say)
-    if not dry_run:
-        _remove(storage, leftovers)
-        uploads.abort()
+    with nullcontext() if dry_run else lock_output(storage) as held:
+        # Listed once the output is ours: a run that began meanwhile would lose what it has just staged.
+        leftovers = [*_leftover_files(storage, cutoff), *_published_leftovers(storage)]
+        uploads = _unfinished_uploads(storage, cutoff, say)
+        if held is not None:
+            _remove(held.storage, leftovers)
+            uploads.abort()
     return sorted([*leftovers, *uploads.names])
 
 
@@ -148,11 +152,7 @@ def _published_leftovers(storage: Storage) -> list[str]:
 
 
 def _remove(storage: Storage, keys: list[str]) -> None:
-    for key in keys:
-        if storage.folder is None:
-            storage.delete([key])
-        else:
-            (storage.folder / key).unlink(missing_ok=True)
+    storage.delete(keys)
     if storage.folder is not None:
         _remove_empty(storage.folder / STAGING)
         _remove_empty(storage.folder / BLOCKS)

@@ -22,12 +22,13 @@ from tilewright.catalogs.network.check import address_scope, check_href
 from tilewright.catalogs.sources.registry import known_sources, resolve_source
 from tilewright.flows.environment import reading_settings, storage_options
 from tilewright.flows.plan.identities import renew_inputs
-from tilewright.flows.plan.model_card import load_plan_card
+from tilewright.flows.plan.model_card import load_plan_card, model_references
 from tilewright.flows.run.context import Run, RunSettings
 from tilewright.flows.run.existing import ExistingProduct, check_output, read_existing
 from tilewright.flows.run.pipeline import make_product
 from tilewright.flows.runners.run_options import RunOptions
 from tilewright.flows.runners.worker import plan_source
+from tilewright.models.card.registry import is_remote
 from tilewright.tasks.block.worker import WorkerSettings
 from tilewright.tasks.inventory.finished import part_item_names
 from tilewright.tasks.plan.identities import first_hrefs
@@ -142,13 +143,20 @@ def _plan_of(original: Storage, plain: Mapping[str, Any], *, trusted: bool) -> P
 def _as_of(plan: Plan, origin: str) -> Plan:
     """The plan of an Item of another place, whose source leads where a catalog at that place may, whatever it claims.
 
-    Raises StoreError for an endpoint of S3 that is no known source's: nothing judges where an endpoint leads.
+    Raises StoreError for an endpoint of S3 that is no known source's, since nothing judges where an endpoint leads, and
+    for a model that would be fetched.
     """
     source = plan_source(plan)
     if source.s3_endpoint not in {None, *(resolve_source(name).s3_endpoint for name in known_sources())}:
         raise StoreError(
             f"The plan at {origin} names {display_href(str(source.s3_endpoint))} as the endpoint of its buckets, which "
             "no Item of another place may choose: add --trusted if the product is your own."
+        )
+    # A model is code, and who wrote the plan may have written both.
+    if model := next((name for name in model_references(plan) if is_remote(name)), None):
+        raise StoreError(
+            f"The plan at {origin} names a model to fetch and run, {display_href(model)}, which no Item of another "
+            "place may choose: add --trusted if you trust whoever made both."
         )
     own = address_scope(source.href) in allowed_scopes(address_scope(origin))
     # A literal name would open its addresses, which is for the user alone to do; a pattern narrows as well.

@@ -51,7 +51,7 @@ def load_plan_card(plan: Plan) -> ModelCard:
 
     Raises JobError where the card under its reference has changed since.
     """
-    references = [value for key, value in plan.model.card.items() if key.partition(".")[0] == REFERENCE]
+    references = model_references(plan)
     cards = [
         find_card(name, base=Path.cwd(), cache=cache_folder() / "models", certificates=certificates())
         for name in references
@@ -64,6 +64,11 @@ def load_plan_card(plan: Plan) -> ModelCard:
             "changed. Restore them, run with --update or --replace, or choose another output."
         )
     return card
+
+
+def model_references(plan: Plan) -> list[str]:
+    """The names, paths and URLs of the models of a plan, in order."""
+    return [str(value) for key, value in plan.model.card.items() if key.partition(".")[0] == REFERENCE]
 
 
 def _completed(cards: Sequence[ModelCard], ensemble: EnsembleOptions, augment: AugmentOptions) -> ModelCard:

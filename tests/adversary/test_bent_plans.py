@@ -144,3 +144,19 @@ def test_the_plan_of_an_item_elsewhere_chooses_no_endpoint_but_a_known_one(small
         _as_of(Plan.from_json(plain), "s3://products/map")
     plain["source"]["s3_endpoint"] = "https://eodata.dataspace.copernicus.eu"
     assert plan_source(_as_of(Plan.from_json(plain), "s3://products/map")).s3_endpoint
+
+
+def test_the_plan_of_an_item_elsewhere_names_no_model_to_fetch(small):
+    plain = json.loads((small.before / ".tilewright" / "plan.json").read_text())
+    plain["source"]["s3_endpoint"] = None
+    assert _as_of(Plan.from_json(plain), "s3://products/map"), "a path or a built-in name is read from here"
+    for key in ("reference", "reference.2"):
+        for model in (
+            "https://models.example.org/a",
+            "http://127.0.0.1/card.json",
+            "s3://models/a",
+            "HTTPS://b/c.json",
+        ):
+            bent = {**plain, "card": {**plain["card"], key: model}}
+            with pytest.raises(StoreError, match="--trusted if you trust"):
+                _as_of(Plan.from_json(bent), "s3://products/map")

@@ -14,10 +14,11 @@ from tests.support.products import (
     assert_same_product,
     tilewright,
 )
+from tilewright.flows.maintain import clean
 from tilewright.flows.maintain.clean import clean_output, parse_age
 from tilewright.flows.maintain.rerun import rerun_item
 from tilewright.flows.run.output_lock import lock_output
-from tilewright.tasks.storage.errors import StoreError
+from tilewright.tasks.storage.errors import LockHeldError, StoreError
 from tilewright.tasks.storage.lock import LOCK
 from tilewright.tasks.storage.storage import open_storage
 
@@ -48,14 +49,34 @@ def test_clean_removes_what_a_broken_run_left_and_nothing_of_the_product(whole, 
 
 def test_clean_refuses_a_running_product_a_strange_folder_and_a_strange_age(tmp_path):
     storage = open_storage(str(tmp_path / "out"), create=True)
-    with lock_output(storage), pytest.raises(StoreError, match="clean it when that has ended"):
-        clean_output(str(tmp_path / "out"))
+    with lock_output(storage):
+        with pytest.raises(LockHeldError, match="clean it when that has ended"):
+            clean_output(str(tmp_path / "out"))
+        assert tilewright("clean", tmp_path / "out").returncode == 75
     (tmp_path / "mine").mkdir()
     with pytest.raises(StoreError, match="holds no product"):
         clean_output(str(tmp_path / "mine"))
     with pytest.raises(StoreError, match="is not an age"):
         parse_age("soon")
     assert parse_age("7d") == 7 * parse_age("24h") == 7 * 86400
+
+
+def test_what_a_run_stages_that_begins_while_an_output_is_looked_at_is_kept(whole, tmp_path, monkeypatch):
+    shutil.copytree(whole, tmp_path / "out")
+    staged = tmp_path / "out" / ".tilewright/staging/rows.tif"
+
+    def begun_meanwhile(storage, *_more, **_options):
+        with lock_output(storage) as run:
+            run.storage.write(".tilewright/staging/rows.tif", b"rows")
+            monkeypatch.setattr(clean, "lock_output", lock_output)
+            with pytest.raises(LockHeldError):
+                clean_output(str(tmp_path / "out"))
+        return lock_output(storage)
+
+    monkeypatch.setattr(clean, "lock_output", begun_meanwhile)
+    assert clean_output(str(tmp_path / "out")) == []
+    assert staged.read_bytes() == b"rows", "it is newer than the call"
+    assert clean_output(str(tmp_path / "out")) == [".tilewright/staging/rows.tif"]
 
 
 def test_a_product_is_rebuilt_from_its_item_and_proven_identical(whole, tmp_path):
