@@ -15,8 +15,11 @@ import pytest
 from tests.support.products import read, write_job
 from tests.support.worlds import World
 from tilewright.catalogs.publish.geoparquet import read_items, write_items
+from tilewright.flows.maintain.push import push_product
+from tilewright.flows.maintain.status import product_status
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
+from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.storage import Storage
 
 SIDE, BLOCK = 96, 32
@@ -173,3 +176,56 @@ def _timeless(plain: Any) -> Any:
         }
         return {key: _timeless(value) for key, value in plain.items() if key not in left_out}
     return [_timeless(value) for value in plain] if isinstance(plain, list) else plain
+
+
+@pytest.fixture(scope="module")
+def parts():
+    with many_parts():
+        yield
+
+
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory):
+    return write_jobs(tmp_path_factory.mktemp("jobs"))
+
+
+@pytest.fixture(scope="module")
+def product(parts, jobs, tmp_path_factory):
+    """The product of the first job; copy it to change it."""
+    return Path(make(jobs[0], tmp_path_factory.mktemp("product") / "out").output)
+
+
+@pytest.fixture(scope="module")
+def changed(parts, jobs, tmp_path_factory):
+    """The product of the job with another scene."""
+    return Path(make(jobs[1], tmp_path_factory.mktemp("changed") / "out").output)
+
+
+@pytest.fixture(scope="module")
+def blocks_done(parts, jobs, tmp_path_factory):
+    """The output of a run that ended after its last block."""
+    output = tmp_path_factory.mktemp("blocks") / "out"
+
+    def end(event):
+        if getattr(event, "name", "") == "cogs":
+            raise Killed
+
+    with pytest.raises(Killed):
+        run_job(read(jobs[0], output), RunOptions(workers=1), listener=end)
+    return output
+
+
+def is_finished(output):
+    """Whether a product counts as a finished one: for all who ask the same."""
+    asks = (
+        lambda: product_status(str(output))["state"] == "complete",
+        lambda: push_product(str(output), "http://127.0.0.1:9/none"),
+    )
+    answers = set()
+    for ask in asks:
+        try:
+            answers.add(ask())
+        except StoreError as error:
+            answers.add("path of this machine" in str(error))
+    assert len(answers) == 1, answers
+    return answers.pop()
