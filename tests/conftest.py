@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 
 
 def pytest_configure() -> None:
-    """Commands that tests start hear SIGHUP, also under `nohup`, whose children ignore it."""
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    """Commands that tests start hear signals, also under `nohup` and from a script's background, which ignore them."""
+    heard = {"SIGHUP": signal.SIG_DFL, "SIGINT": signal.default_int_handler}
+    for name, handler in heard.items():
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -106,15 +106,18 @@ def in_python(words: str, before: str = "") -> subprocess.Popen[str]:
 
 def ended(process, *numbers, seconds=GRACE_S):
     """Exit code, words and seconds of a process that was sent signals one after the other once it was ready."""
-    assert process.stdout.readline().strip() == str(process.pid)
-    # It says so just before it begins with its words.
-    time.sleep(0.7)
-    began = time.monotonic()
-    for number in numbers:
-        process.send_signal(number)
-        time.sleep(0.05)
-    _, said = process.communicate(timeout=seconds)
-    return process.returncode, said, time.monotonic() - began
+    try:
+        assert process.stdout.readline().strip() == str(process.pid)
+        # It says so just before it begins with its words.
+        time.sleep(0.7)
+        began = time.monotonic()
+        for number in numbers:
+            process.send_signal(number)
+            time.sleep(0.05)
+        _, said = process.communicate(timeout=seconds)
+        return process.returncode, said, time.monotonic() - began
+    finally:
+        process.kill()
 
 
 BUSY = "hashlib.pbkdf2_hmac('sha256', b'', b'', 2_000_000_000)"

@@ -36,30 +36,41 @@ ENDINGS = {
 }
 
 
-def started(ending: str, child: str = SLEEPS) -> tuple[subprocess.Popen[str], psutil.Process]:
-    """The parent under way, and its child."""
+def started(ending: str, child: str = SLEEPS) -> tuple[subprocess.Popen[str], int]:
+    """The parent under way, and the number of its child, which may have ended by now."""
     words = [sys.executable, "-c", PARENT.format(child=child, ending=ending)]
     parent = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert parent.stdout is not None
-    return parent, psutil.Process(int(parent.stdout.readline()))
+    return parent, int(parent.stdout.readline())
 
 
-def gone(process: psutil.Process, seconds: float) -> bool:
+def gone(pid: int, seconds: float) -> bool:
     """True once the process has ended, whether or not anybody asked for its exit code."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
             return True
         time.sleep(0.02)
     return False
 
 
+def guards_of(parent: int, child: int) -> list[int]:
+    """The other children of a process; none where it has ended."""
+    try:
+        return [each.pid for each in psutil.Process(parent).children() if each.pid != child]
+    except psutil.NoSuchProcess:
+        return []
+
+
 @pytest.mark.parametrize("how", ENDINGS)
 def test_however_the_parent_ends_its_child_ends_too(how):
     parent, child = started(ENDINGS[how])
-    guards = [each for each in psutil.Process(parent.pid).children() if each.pid != child.pid]
+    guards = guards_of(parent.pid, child)
     if how.startswith("SIG"):
-        assert child.is_running()
+        assert psutil.pid_exists(child)
         parent.send_signal(getattr(signal, how))
     parent.wait(20)
     assert gone(child, 10)
@@ -78,7 +89,7 @@ def test_the_signals_of_the_parents_group_do_not_end_the_guard():
     words = [sys.executable, "-c", PARENT.format(child=SLEEPS, ending="time.sleep(100)")]
     parent = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert parent.stdout is not None
-    child = psutil.Process(int(parent.stdout.readline()))
+    child = int(parent.stdout.readline())
     os.killpg(parent.pid, signal.SIGKILL)
     parent.wait(20)
     assert gone(child, 10)
