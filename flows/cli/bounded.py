@@ -9,9 +9,11 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import IO
 
 import psutil
 
@@ -25,6 +27,9 @@ MOST_SHARE = 0.75
 """Of the free memory, what a model may take: the machine must go on."""
 
 PATIENCE_SECONDS = 0.1
+
+MOST_PRINTED = 64 * 2**20
+"""Bytes that a command may print; it says what it found in some thousand."""
 
 WORDS_OF_LACK = re.compile(
     r"bad.?alloc|failed to allocate|memory does not suffice|MemoryError|unable to allocate", re.IGNORECASE
@@ -62,31 +67,35 @@ def run_bounded(words: list[str], bounds: Bounds, *, columns: int) -> BoundedAns
     """
     # Not the working folder's modules (-P): that may be the folder of the model.
     command = [sys.executable, "-P", "-m", str(__package__), BOUNDED, str(bounds.megabytes), *words]
-    process = subprocess.Popen(  # noqa: S603
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "COLUMNS": str(columns)},
-    )
-    beyond = ""
-    began = time.monotonic()
-    try:
-        while not beyond:
-            try:
-                out, err = process.communicate(timeout=PATIENCE_SECONDS)
-                break
-            except subprocess.TimeoutExpired:
+    # Printed to files, since a pipe that is read here would hold all that a model cares to print in memory.
+    with tempfile.TemporaryFile() as out_file, tempfile.TemporaryFile() as err_file:
+        process = subprocess.Popen(  # noqa: S603
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out_file,
+            stderr=err_file,
+            env={**os.environ, "COLUMNS": str(columns)},
+        )
+        beyond = ""
+        began = time.monotonic()
+        try:
+            while not beyond and process.poll() is None:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(PATIENCE_SECONDS)
                 beyond = _beyond(process.pid, bounds, time.monotonic() - began)
-        else:
-            out, err = _ended(process)
-    except BaseException:
-        _ended(process)
-        raise
-    said = err.decode(errors="replace")
+                if max(os.fstat(file.fileno()).st_size for file in (out_file, err_file)) > MOST_PRINTED:
+                    beyond = f"printed more than {MOST_PRINTED // 2**20} MB"
+        finally:
+            _end(process)
+        out, said = _printed(out_file), _printed(err_file)
     if not beyond and (process.returncode < 0 or (process.returncode and WORDS_OF_LACK.search(said))):
         beyond = f"asked for more than {bounds.megabytes} MB" if process.returncode > 0 else _broke(process.returncode)
-    return BoundedAnswer(code=process.returncode, out=out.decode(errors="replace"), err=said, beyond=beyond)
+    return BoundedAnswer(code=process.returncode, out=out, err=said, beyond=beyond)
+
+
+def _printed(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read(MOST_PRINTED).decode(errors="replace")
 
 
 def _broke(code: int) -> str:
@@ -111,13 +120,14 @@ def _tree(pid: int) -> list[psutil.Process]:
     return []
 
 
-def _ended(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
-    """What a process had printed before it and its children are killed."""
-    for each in _tree(process.pid):
-        with suppress(psutil.Error):
-            each.kill()
-    process.kill()
-    return process.communicate()
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process with its children, if it has not ended."""
+    if process.returncode is None:
+        for each in _tree(process.pid):
+            with suppress(psutil.Error):
+                each.kill()
+        process.kill()
+        process.wait()
 
 
 def bind(megabytes: int) -> None:

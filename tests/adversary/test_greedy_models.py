@@ -121,3 +121,13 @@ def test_no_program_that_lies_beside_a_model_is_run(name, tmp_path, monkeypatch)
     feeds = {"x": np.ones((1, 2, 8, 8), np.float32)}
     assert bytes_per_pixel(folder / "model.onnx", [{}, feeds], areas=[0, 64]) is not None
     assert not (tmp_path / "ran").exists()
+
+
+def test_what_a_program_prints_without_end_is_not_kept(monkeypatch):
+    words, bounds = ["models", "list"], Bounds(seconds=60, megabytes=2000)
+    whole = run_bounded(words, bounds, columns=80)
+    assert (whole.code, whole.beyond) == (0, "")
+    monkeypatch.setattr("tilewright.flows.cli.bounded.MOST_PRINTED", 100)
+    cut = run_bounded(words, bounds, columns=80)
+    assert "printed more than" in cut.beyond
+    assert cut.out == whole.out[:100]
