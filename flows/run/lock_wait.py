@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from tilewright.flows.machine import HOST, kernel_place, owner_alive, process_start
 from tilewright.tasks.progress import Notice
-from tilewright.tasks.storage.errors import LockHeldError
-from tilewright.tasks.storage.lock import Owner, lock_age, look_at_lock, take_lock
+from tilewright.tasks.storage.errors import LockHeldError, StorageError
+from tilewright.tasks.storage.lock import LOCK, Owner, lock_age, look_at_lock, take_lock
 
 if TYPE_CHECKING:
     from tilewright.tasks.progress import Listener
@@ -36,6 +36,9 @@ them."""
 
 CERTAIN = 10
 """Times that time after which a lock is taken without such a look: no storage's clock is so far off."""
+
+MOST_REFUSED, REFUSED_SECONDS = 10, 0.1
+"""Puts of a lock in a row that are refused though it did not change, and the seconds by which each waits longer."""
 
 POLLS = 24
 """Looks at a lock within the time after which it is stale, four per heartbeat."""
@@ -93,11 +96,12 @@ def new_owner(before: Owner | None = None) -> Owner:
 def acquire(storage: Storage, owner: Owner, *, wait: float, listener: Listener) -> Fence:
     """The fence of ``owner``, once it holds the lock; a run that lives is awaited for ``wait`` seconds at most.
 
-    Raises LockHeldError where another run lives.
+    Raises LockHeldError where another run lives, StorageError where the lock cannot be put though nobody changes it.
     """
     give_up = time.monotonic() + wait
     watch: Watch | None = None
     told: set[str] = set()
+    refused = 0
     while True:
         seen = look_at_lock(storage)
         beaten = watch is not None and seen.content != watch.seen.content
@@ -108,6 +112,14 @@ def acquire(storage: Storage, owner: Owner, *, wait: float, listener: Listener) 
                 if not seen.free:
                     listener(Notice(text=f"Took the output over from {seen.label}: {_silence(watch)}."))
                 return fence
+            # Another run was faster, and has changed the lock then.
+            refused = refused + 1 if look_at_lock(storage).content == seen.content else 0
+            if refused == MOST_REFUSED:
+                raise StorageError(
+                    f"Cannot write {LOCK} to {storage.uri}: the bucket says that it was changed meanwhile, and it was "
+                    "not. Its server does not keep to the conditions of puts as it says: choose another output."
+                )
+            time.sleep(REFUSED_SECONDS * refused)
             continue
         if beaten or watch.fresh:
             _await_end(storage, seen, give_up, told, listener)

@@ -18,7 +18,7 @@ from tilewright.tasks.publish.names import planned_record
 from tilewright.tasks.publish.part_items import part_facts
 from tilewright.tasks.publish.report_json import RunFacts, report_json
 from tilewright.tasks.publish.unlist import collection_with, other_rows
-from tilewright.tasks.publish.verify import check_published
+from tilewright.tasks.publish.verify import check_published, check_written
 from tilewright.tasks.report.picture import legend, picture
 from tilewright.tasks.report.preview import Frame, write_preview
 from tilewright.tasks.report.render import render_report
@@ -97,6 +97,7 @@ def publish_product(
     # All that the blocks hold is in the layers by now; a run that ends here verifies it there.
     remove_waiting(storage)
     storage.write_json(ITEM, plain[ITEM], kept)
+    check_written(storage, ITEM, json_bytes(plain[ITEM], kept))
     storage.write(TABLE, table)
     storage.write_json(COLLECTION, collection)
     drop_published(storage)

@@ -39,6 +39,15 @@ def check_published(
         raise ChangedStoreError(f"{', '.join(sorted(wrong)[:3])} of {storage.uri} changed after it was written")
 
 
+def check_written(storage: Storage, name: str, content: bytes) -> None:
+    """Check that a document is what was written: a put that was answered as done may have made something else.
+
+    Raises ChangedStoreError where it is not, StorageError if storage refuses.
+    """
+    if storage.read(name) != content:
+        raise ChangedStoreError(f"{name} of {storage.uri} changed after it was written")
+
+
 def _changed_cogs(storage: Storage, written: WrittenLayers, there: Mapping[str, Listed]) -> list[str]:
     """The names of COGs that are not as they were uploaded, or whose sidecar is not."""
     specs = {
