@@ -23,6 +23,8 @@ NUMBER = int(os.environ.get("TILEWRIGHT_CHAOS", "60"))
 SEED = int(os.environ.get("TILEWRIGHT_CHAOS_SEED", "1"))
 LONGEST_S = 300 + 1.5 * NUMBER
 
+pytestmark = pytest.mark.timeout(2 * LONGEST_S)
+
 IN_A_FOLDER = {
     "kill at a time": 0.13, "kill at a change": 0.17, "asked to end": 0.05, "pause and takeover": 0.04,
     "two at once": 0.04, "clock ahead": 0.02, "disk full": 0.05, "state garbled": 0.04,
