@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
 URL_CHARACTERS = "%/:?#[]@!$&'()*+,;=-._~"
 """The characters besides letters and digits that may stand in a URL. Source: RFC 3986, sections 2.1 to 2.3."""
@@ -102,23 +103,57 @@ def display_href(href: str, keep: Collection[str] = ()) -> str:
     """
     if scheme_of(href) == "file":
         return href.split("?", 1)[0] if href.lower().startswith("file:") else href
-    return re.split(r"[?#]", _USER.sub(r"\1", href), maxsplit=1)[0] + _kept_query(href, keep)
+    shown = _BROKEN_USER.sub(rf"\1{CUT}", _USER.sub(r"\1", href))
+    return re.split(r"[?#]", shown, maxsplit=1)[0] + _kept_query(href, keep)
 
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}:[\\/]{2}[^\s'\"<>]+")
+_URL = re.compile(
+    r"[A-Za-z][A-Za-z0-9+.-]{0,30}:[\\/]{2}[^\s'\"<>]+"
+    r"|(?i:url\\{0,3}[\"']?:\s{0,9}\\{0,3}[\"']?|\b(?:get|head|post|put)\s)/[^\s?'\"<>:]*\?[^\s'\"<>\\]+"
+    r"|/[^\s?'\"<>:=]{1,999}\?[^\s'\"<>=]{0,99}=[^\s'\"<>\\]*"
+)
+"""A URL, or a path with a query, as servers and http libraries write what they were asked for."""
 
 _USER = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*:[\\/]{2})(?:[^/?#@]*@|[^/?#@:]*:(?!\d*(?:[/?#]|$))[^?#]*@)+")
 """User and password before a host; a password may hold "/" or "@", which no port does."""
 
+_BROKEN_USER = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*:[\\/]{2})[^/?#\[\]@:]*:(?=\w)(?!\d*(?:\W|$))[^/?#]*")
+"""What begins as a user and a password, and was cut off before its host."""
+
+_BARE_USER = re.compile(r"(?:(?<![\w/.+%~-])|(?<=//)|(?<=:/)|(?<=[A-Za-z]:))[\w.+%~-]*:[^\s/:@'\"<>()]+@(?=[\w\[])")
+"""User and password before a host, in what lacks a scheme or one of its slashes."""
+
+_NAME = (
+    r"[\w-]{0,99}(?:token|password|passwd|secret|credential|api[_-]?key|access[_-]?key(?:id)?|subscription[_-]?key"
+    r"|[_-]signature)"
+)
+"""The names of headers, parameters and entries that hold keys."""
+
 _PARAMETER = re.compile(
-    r"(?i)(?:\b|(?<=%3F)|(?<=%26))(sig(?:nature)?|[\w-]{0,99}(?:token|password|passwd|secret|credential|api[_-]?key|access[_-]?key(?:id)?"
-    r"|(?:-|_)signature)|pwd|authorization|skoid|key)(%3D|=)[^\s&;'\"<>,)]+"
+    rf"(?i)(?:\b|(?<=%3F)|(?<=%26))(sig(?:nature)?|{_NAME}|pwd|authorization|skoid|key)(%3D|=)[^\s&;'\"<>,)]+"
 )
 """A parameter of a signature or key that stands outside of a URL, as in the messages of http libraries."""
 
+_ENTRY = re.compile(
+    rf"(?i)((?<!\w)(?:sig|pwd|{_NAME}|signature|authorization|cookie))(\\{{0,3}}[\"']\s{{0,9}}:\s{{0,9}}\[?\s{{0,9}}\\{{0,3}})"
+    r"([\"'])(?:(?!\\{0,3}\3).)+"
+)
+"""An entry of JSON or of a Python mapping; servers answer with the headers and the body that they were sent."""
+
+_HEADER = re.compile(
+    r"(?i)(?<![\w-])((?:\w[\w-]{0,99}-(?:key|token|secret|signature|credential)|(?:proxy-)?authorization|(?:set-)?cookie)"
+    r"\s{0,9}:\s{0,9})(?:[A-Za-z]\w{0,20}\s+)?[^\s,;'\"<>]+"
+)
+
+_ELEMENT = re.compile(
+    r"(?i)(<(\w{0,99}(?:accesskey|secret|token|signature|stringtosign|canonicalrequest|credential|password)\w{0,99})>)"
+    r"[^<]+"
+)
+"""An element of XML: S3 servers answer a wrong signature with the key, and with all that was signed."""
+
 _SCHEMES = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}")
 
-_MAY_HOLD = re.compile(r"(?i):[\\/]{2}|=|%3d|bearer|basic")
+_MAY_HOLD = re.compile(r"(?i):[\\/]|[=@]|%3d|bearer|basic|[\"']\s*:|url: /|\?\S+ http|-\w+\s{0,9}:|ation:|cookie:|</")
 
 CUT = "..."
 """Stands for a value that was cut."""
@@ -128,18 +163,39 @@ def without_secrets(text: str, keep: Collection[str] = ()) -> str:
     """The text with its URLs as `display_href` writes them, and without the values of parameters that hold keys.
 
     All of a URL's user, query and fragment go, whatever their names, but what `keep` names. A key in a bucket, which
-    may hold "?" and "#", loses a part after them only if that has the form name=value.
+    may hold "?" and "#", loses a part after them only if that has the form name=value. Of headers, entries of JSON and
+    elements of XML that are named like keys the values go.
     """
     if not _MAY_HOLD.search(text):
         return text
     text = _URL.sub(lambda match: _shown_url(match[0], keep), text)
+    if "@" in text:
+        text = _BARE_USER.sub("", text)
     if "=" in text or "%3" in text:
         text = _PARAMETER.sub(rf"\1\2{CUT}", text)
-    return _SCHEMES.sub(rf"\1 {CUT}", text)
+    text = _SCHEMES.sub(rf"\1 {CUT}", text)
+    if ":" in text:
+        text = _HEADER.sub(rf"\1{CUT}", _ENTRY.sub(rf"\1\2\3{CUT}", text))
+    return _ELEMENT.sub(rf"\1{CUT}", text) if "</" in text else text
+
+
+SHORTEST_WORD = 4
+"""Characters from which on a value is looked for in what a server answers: a shorter one stands in any text."""
+
+
+def without_words(text: str, words: Iterable[str]) -> str:
+    """The text without these words, as they are, percent-encoded or escaped as in JSON."""
+    forms = {form for word in words for form in (word, quote(word), quote(word, safe=""), json.dumps(word)[1:-1])}
+    for form in sorted(forms, key=len, reverse=True):
+        if len(form) >= SHORTEST_WORD:
+            text = text.replace(form, CUT)
+    return text
 
 
 def _shown_url(whole: str, keep: Collection[str]) -> str:
-    url = _USER.sub(r"\1", whole)
+    url = _BROKEN_USER.sub(rf"\1{CUT}", _USER.sub(r"\1", whole))
+    if "://" not in whole and ":\\" not in whole:
+        return url.partition("?")[0]
     place, mark, rest = re.match(r"([^?#]*)([?#]?)(.*)", url, re.DOTALL).groups()  # type: ignore[union-attr]
     if not mark or (mark == "#" and "=" not in rest):
         return url

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tilewright.catalogs.errors import CatalogError
+from tilewright.catalogs.hrefs import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,7 +82,7 @@ class S3Settings:
             parts = urlsplit(self.endpoint)
             if parts.scheme not in {"http", "https"} or not parts.netloc:
                 raise CatalogError(
-                    f"AWS_ENDPOINT_URL is {self.endpoint!r}: give an http(s) URL such as https://s3.example.com."
+                    f"AWS_ENDPOINT_URL is {without_secrets(self.endpoint)!r}: give an http(s) URL such as https://s3.example.com."
                 )
         return self.endpoint
 

@@ -16,7 +16,7 @@ from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.hrefs import display_href, local_path, resolve_href, scheme_of
 from tilewright.catalogs.publish.collection import merge_bbox, merge_interval
 from tilewright.catalogs.publish.validate import validate_collection, validate_item
-from tilewright.catalogs.sources.fetch import send
+from tilewright.catalogs.sources.fetch import quoted, send
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -263,14 +263,10 @@ class _Client:
         except ValueError as error:
             raise PushError(f"{method} {self.address(path)} is redirected to what is no address") from error
 
-    def _without_secrets(self, answer: str) -> str:
-        """An API's answer without the values of our headers, which some send back."""
-        words = {word for value in self.headers.values() for word in (value, value.rpartition(" ")[2]) if word}
-        for word in sorted(words, key=len, reverse=True):
-            answer = answer.replace(word, "***")
-        return answer
-
     def _check(self, status: int, method: str, path: str, body: bytes) -> None:
         if not 200 <= status < 300:
-            answer = self._without_secrets(" ".join(body.decode(errors="replace").split()))[:200]
+            import requests  # noqa: PLC0415
+
+            # What is published may be quoted.
+            answer = quoted(body, requests.Request(method, self.api, headers=dict(self.headers)), most=200)
             raise PushError(f"{method} {self.address(path)} was answered with HTTP {status}: {answer}", status=status)

@@ -12,7 +12,9 @@ from tilewright.catalogs.hrefs import resolve_href
 from tilewright.catalogs.sources.fetch import (
     check_document,
     parse_json,
+    quoted,
     send,
+    texts_of,
     tls_options,
 )
 from tilewright.catalogs.sources.pages import SearchTime, distinct_features, next_link, read_linked
@@ -20,7 +22,7 @@ from tilewright.catalogs.sources.source import RawItem
 from tilewright.catalogs.sources.static import static_items
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from datetime import datetime
 
     from pystac_client import ItemSearch
@@ -121,7 +123,8 @@ def _pages(search: ItemSearch, source: Source, time: SearchTime) -> Iterator[Map
     """The pages of a search, also those after an empty one, which the library would take for the end."""
     from pystac import Link  # noqa: PLC0415
 
-    stac_io, parameters = _bounded_io(source, time), search.get_parameters()
+    parameters = search.get_parameters()
+    stac_io = _bounded_io(source, time, own=texts_of(parameters))
     page = stac_io.read_json(search.url, method=search.method, parameters=parameters)
     followed: Mapping[str, Any] | None = None
     while True:
@@ -133,8 +136,11 @@ def _pages(search: ItemSearch, source: Source, time: SearchTime) -> Iterator[Map
         page = stac_io.read_json(Link.from_dict(dict(following)), parameters=parameters)
 
 
-def _bounded_io(source: Source, time: SearchTime) -> StacApiIO:
-    """The network access of pystac-client, with our limits and retries, and with each href checked."""
+def _bounded_io(source: Source, time: SearchTime, *, own: Collection[str]) -> StacApiIO:
+    """The network access of pystac-client, with our limits and retries, and with each href checked.
+
+    Of what is sent, `own` are the values that are no secrets of a link.
+    """
     import requests  # noqa: PLC0415
     from pystac_client.exceptions import APIError  # noqa: PLC0415
     from pystac_client.stac_api_io import StacApiIO  # noqa: PLC0415
@@ -158,8 +164,7 @@ def _bounded_io(source: Source, time: SearchTime) -> StacApiIO:
             more = {"origin": source.href, "hosts": source.hosts, "seconds": seconds, **tls_options(source.s3)}
             status, answer = send(request, **more)
             if not 200 <= status < 300:
-                shown = " ".join(answer[:300].decode("utf-8", errors="replace").split())
-                raise APIError(f"HTTP {status}: {shown}")
+                raise APIError(f"HTTP {status}: {quoted(answer, request, known=own)}")
             return answer.decode("utf-8", errors="replace")
 
         def read_json(self, source: Any, *given: Any, **more: Any) -> dict[str, Any]:

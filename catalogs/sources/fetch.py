@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import parse_qsl, urljoin, urlsplit
 
 from tilewright.catalogs.errors import CatalogError
-from tilewright.catalogs.hrefs import display_href, local_path, scheme_of
+from tilewright.catalogs.hrefs import display_href, local_path, scheme_of, without_secrets, without_words
 from tilewright.catalogs.network.check import check_href
 from tilewright.catalogs.network.rules import document_rules
 from tilewright.catalogs.s3 import AMAZON, CA_BUNDLES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     import requests
 
@@ -51,6 +53,9 @@ REASONS = {
 
 PLAIN_HEADERS = frozenset({"accept", "accept-encoding", "content-length", "content-type", "user-agent"})
 """The headers that a redirect to another server keeps: any other may hold a key."""
+
+PLAIN_WORDS = frozenset({"Bearer", "Basic", "Token", "next", "prev", "page", "token", "true", "false", "True", "False"})
+"""Words of values that were sent which say nothing of the rest."""
 
 MOST_VALUES = 5_000_000
 """The most values of a JSON document, by its commas and brackets; small ones take a hundred bytes of memory each."""
@@ -128,7 +133,10 @@ def check_document(href: str, *, origin: str, hosts: Sequence[str] = ()) -> str:
     Raises:
         CatalogError: it may not.
     """
-    host = urlsplit(href).hostname if scheme_of(href) in {"http", "https"} else None
+    try:
+        host = urlsplit(href).hostname if scheme_of(href) in {"http", "https"} else None
+    except ValueError:
+        host = None
     opened = host in document_rules(origin, hosts).opened
     return check_href(href, origin=origin, hosts=(str(host),) if opened else ())
 
@@ -176,13 +184,45 @@ def send(
                 with _answer(session, prepared, ca_bundle) as answer:
                     if not answer.is_redirect:
                         return answer.status_code, _read_body(answer, href, limit)
-                    location = urljoin(str(prepared.url), answer.headers["location"])
+                    location = _location(str(prepared.url), answer.headers["location"])
                 prepared = _redirected(prepared, check_document(location, origin=origin, hosts=hosts))
     except http.RequestException as error:
         # The library's message would hold the URL with its query.
         kind = type(error).__name__
         raise CatalogError(f"{display_href(href)} cannot be reached ({REASONS.get(kind, kind)})") from error
     raise CatalogError(f"{display_href(href)} redirects more than {REDIRECTS} times")
+
+
+def _location(url: str, target: str) -> str:
+    """Where a redirect leads. Raises CatalogError, without the library's words on the target, if that is no address."""
+    try:
+        return urljoin(url, target)
+    except ValueError:
+        raise CatalogError(f"{display_href(url)} redirects to what is no address; refused") from None
+
+
+def quoted(answer: bytes, request: requests.Request, *, most: int = 300, known: Collection[str] = ()) -> str:
+    """The start of a server's answer in one line, without what it was sent: some send keys and tokens back.
+
+    Values of the query, of headers and of the body are cut, but those in `known`.
+    """
+    values = [value for _, value in parse_qsl(urlsplit(str(request.url)).query, keep_blank_values=True)]
+    values += [text for sent in (request.headers, request.json, request.params) for text in texts_of(sent)]
+    # A word of a value may come back alone: the token after its scheme, the key after its colon.
+    words = {word for value in values if value not in known for word in (value, *re.split(r"[\s:=,;]+", value))}
+    plain = " ".join(answer.decode(errors="replace").split())
+    return without_secrets(without_words(plain, words - set(known) - PLAIN_WORDS))[:most]
+
+
+def texts_of(plain: Any) -> list[str]:
+    """The texts and numbers of a JSON value, as texts; of headers without those that say the format."""
+    if isinstance(plain, Mapping):
+        entries = [value for name, value in plain.items() if str(name).lower() not in PLAIN_HEADERS]
+    elif isinstance(plain, (list, tuple)):
+        entries = list(plain)
+    else:
+        return [] if plain is None else [str(plain)]
+    return [text for value in entries for text in texts_of(value)]
 
 
 def _answer(session: JudgedSession, prepared: requests.PreparedRequest, ca_bundle: str | None) -> requests.Response:

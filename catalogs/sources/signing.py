@@ -68,7 +68,9 @@ def _planetary_computer(href: str, *, renew: bool) -> str:
             return _with_token(href, sas)
         except Exception as error:  # requests, pydantic and ValueError all come out of the library
             reason = f"{type(error).__name__}: Planetary Computer gave no token"
-            raise SigningError(f"{display_href(href)} could not be signed ({reason})") from error
+            # What the library says of an answer holds the token, and its causes decide nothing.
+            cause = error if isinstance(error, CatalogError) else None
+            raise SigningError(f"{display_href(href)} could not be signed ({reason})") from cause
 
 
 def _with_token(href: str, sas: Any) -> str:

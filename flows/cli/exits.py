@@ -96,4 +96,4 @@ class DebugAnywhere(TyperGroup):
 
 def say(words: str) -> None:
     """Print one sentence on stderr, after the command's name."""
-    typer.echo(f"tilewright: {shown(shortened(' '.join(words.split())))}", err=True)
+    typer.echo(f"tilewright: {shortened(shown(' '.join(words.split())))}", err=True)
