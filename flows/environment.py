@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -27,6 +28,10 @@ STAC_TOKEN = "TILEWRIGHT_STAC_TOKEN"  # noqa: S105 -- the name of a variable
 
 NO_PROXY = ("no_proxy", "NO_PROXY")
 """Variables that except hosts from a proxy. Source: curl(1), "Environment"."""
+
+_SECRET_NAME = re.compile(r"(?i)(?:^|_)(?:key|key_id|token|secret|password|passwd|auth_string|userpwd)$")
+
+SHORTEST_SECRET = 16
 
 JSON_LOG = "TILEWRIGHT_LOG"
 
@@ -120,6 +125,16 @@ def s3_keys(environ: Mapping[str, str] | None = None) -> S3Keys | None:
 def stac_token(environ: Mapping[str, str] | None = None) -> str | None:
     """The token that a STAC API is sent with what is pushed; None without one."""
     return (os.environ if environ is None else environ).get(STAC_TOKEN, "").strip() or None
+
+
+def own_secrets(environ: Mapping[str, str] | None = None) -> list[str]:
+    """The keys and tokens of the environment, which others may send back: what is printed and logged goes without.
+
+    Those shorter than SHORTEST_SECRET are left out, since they stand in any text.
+    """
+    environ = os.environ if environ is None else environ
+    values = [value.strip() for name, value in environ.items() if _SECRET_NAME.search(name)]
+    return [value for value in values if len(value) >= SHORTEST_SECRET and not value.startswith("/")]
 
 
 def lock_seconds(environ: Mapping[str, str] | None = None) -> float:

@@ -6,7 +6,8 @@ import re
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from tilewright.catalogs.hrefs import without_secrets
+from tilewright.catalogs.hrefs import without_secrets, without_words
+from tilewright.flows.environment import own_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,8 +101,57 @@ def is_own(error: BaseException) -> bool:
 
 def sentence(error: BaseException) -> str:
     """An error in one line of at most 500 characters, without the secrets of its URLs."""
-    words = without_secrets(" ".join(str(error).split())) or type(error).__name__
+    words = _clean(" ".join(str(error).split())) or type(error).__name__
     return words if len(words) <= 500 else f"{words[:497]}..."
+
+
+def without_secrets_of(error: Exception) -> Exception:
+    """The error, and its causes, as another program may keep their words and its trace: without secrets.
+
+    It is changed itself where that is possible; an error that makes its words anew gives way to one of the same class
+    of failure, and a cause that does is dropped.
+    """
+    kind = classify(error)
+    verdicts = [_cut_words(one) for one in _linked(error)]
+    if all(verdicts):
+        return error
+    stand_in = error if _cut_words(error) else _StandInError(f"{type(error).__name__}: {_clean(str(error))}")
+    stand_in.error_class = kind  # type: ignore[attr-defined]
+    stand_in.__cause__ = stand_in.__context__ = None
+    stand_in.__suppress_context__ = True
+    return stand_in.with_traceback(error.__traceback__)
+
+
+class _StandInError(RuntimeError):
+    """An error of others, in words without secrets."""
+
+
+def _clean(text: str) -> str:
+    return without_words(without_secrets(text), own_secrets())
+
+
+def _cut_words(error: BaseException) -> bool:
+    """True if the error's words hold no secret, or none any more."""
+    error.args = tuple(_clean(word) if isinstance(word, str) else word for word in error.args)
+    if isinstance(error, OSError):
+        for name in ("strerror", "filename", "filename2"):
+            if isinstance(word := getattr(error, name, None), str):
+                setattr(error, name, _clean(word))
+    notes = getattr(error, "__notes__", None)
+    if notes:
+        notes[:] = map(_clean, notes)
+    return _clean(str(error)) == str(error) and _clean(repr(error)) == repr(error)
+
+
+def _linked(error: BaseException) -> list[BaseException]:
+    """The error with its causes and what it was raised in the handling of, as a trace shows them."""
+    found, waiting = [], [error]
+    while waiting:
+        one = waiting.pop()
+        if one not in found:
+            found.append(one)
+            waiting += [other for other in (one.__cause__, one.__context__) if other is not None]
+    return found
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

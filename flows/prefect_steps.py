@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from tilewright.flows.errors import classify
+from tilewright.flows.errors import classify, without_secrets_of
 from tilewright.flows.policies import JITTER, POLICIES, RETRIED, Policy
 from tilewright.flows.prefect_server import in_flow_run, server_answers
 
@@ -69,4 +69,16 @@ def _as_task(function: Callable[P, R], name: str, policy: Policy, tags: tuple[st
         persist_result=False,
         log_prints=False,
     )
-    return decorate(function)
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            # The server keeps the words of an error and its trace.
+            clean = without_secrets_of(error)
+            if clean is error:
+                raise
+        raise clean
+
+    return decorate(call)

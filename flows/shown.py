@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.fields import UNSEEN, visible
-from tilewright.catalogs.hrefs import json_without_secrets, without_secrets
+from tilewright.catalogs.hrefs import json_without_secrets, without_secrets, without_words
+from tilewright.flows.environment import own_secrets
 
 if TYPE_CHECKING:
     import re
@@ -17,7 +18,7 @@ LONGEST = 2000
 
 def shown(text: str) -> str:
     r"""The text in one line as a terminal may get it: an escape becomes \x1b, a newline \n, a secret of a URL goes."""
-    return visible(without_secrets(text))
+    return visible(without_words(without_secrets(text), own_secrets()))
 
 
 def shortened(text: str, *, most: int = LONGEST) -> str:
@@ -35,7 +36,7 @@ def shown_lines(text: str) -> str:
 
 def shown_json(plain: Any, **how: Any) -> str:
     r"""JSON without secrets; characters that a terminal would act on are escaped as JSON does it (\u001b)."""
-    text = json.dumps(json_without_secrets(plain), ensure_ascii=False, **how)
+    text = without_words(json.dumps(json_without_secrets(plain), ensure_ascii=False, **how), own_secrets())
     return UNSEEN.sub(_json_escape, text)
 
 

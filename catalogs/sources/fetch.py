@@ -206,7 +206,8 @@ def quoted(answer: bytes, request: requests.Request, *, most: int = 300, known: 
 
     Values of the query, of headers and of the body are cut, but those in `known`.
     """
-    values = [value for _, value in parse_qsl(urlsplit(str(request.url)).query, keep_blank_values=True)]
+    pairs = parse_qsl(urlsplit(str(request.url)).query, keep_blank_values=True)
+    values = [value or name for name, value in pairs]
     values += [text for sent in (request.headers, request.json, request.params) for text in texts_of(sent)]
     # A word of a value may come back alone: the token after its scheme, the key after its colon.
     words = {word for value in values if value not in known for word in (value, *re.split(r"[\s:=,;]+", value))}
@@ -232,6 +233,11 @@ def _answer(session: JudgedSession, prepared: requests.PreparedRequest, ca_bundl
         return session.send(prepared, timeout=timeout, allow_redirects=False, **settings)
     except CatalogError as error:
         raise type(error)(f"{display_href(str(prepared.url))}: {error}") from error
+    except ValueError as error:
+        if isinstance(error, OSError):
+            raise
+        # The library looks at a redirect's target before we do, and its words hold it.
+        raise CatalogError(f"{display_href(str(prepared.url))} redirects to what is no address; refused") from None
 
 
 def _redirected(prepared: requests.PreparedRequest, target: str) -> requests.PreparedRequest:

@@ -16,7 +16,7 @@ import yaml
 
 from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.fields import number
-from tilewright.catalogs.hrefs import display_href, local_path, scheme_of
+from tilewright.catalogs.hrefs import display_href, local_path, scheme_of, without_secrets
 from tilewright.catalogs.sources.plain import load_plain
 from tilewright.catalogs.sources.signing import signed
 from tilewright.catalogs.sources.source import Source
@@ -154,7 +154,13 @@ def _from_path(source: str, base: Path | None) -> Source:
     path = next((each for each in inner if _is_file(each)), path)
     if not _is_file(path):
         similar = get_close_matches(source.lower().replace("_", "-"), known_sources(), n=1)
-        hint = f"; did you mean {similar[0]!r}?" if similar else f"; no such file: {path}"
+        hint = (
+            f"; did you mean {similar[0]!r}?"
+            if similar
+            else ""
+            if without_secrets(source) != source
+            else f"; no such file: {path}"
+        )
         raise CatalogError(f"source {source!r} is neither a known source ({_known_names()}) nor a file{hint}")
     resolved = path.resolve()
     kind = _kind_of(str(resolved))

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from tilewright.flows.ending import EndedError, heard_signals
 from tilewright.flows.errors import ErrorClass, classify, is_own, sentence
+from tilewright.flows.monitor.logs import clean_records
 from tilewright.flows.shown import shortened, shown, shown_lines
 from tilewright.tasks.storage.errors import DISK_FULL_ERRNO, KEPT_NOTE
 
@@ -37,6 +38,7 @@ def exit_codes(*, resumable: bool = False) -> Iterator[None]:
     Each comes with one sentence and no traceback.
     With `--debug` the trace of the error stands before the sentence.
     """
+    clean_records()
     try:
         with heard_signals():
             yield

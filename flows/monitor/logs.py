@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
+import warnings
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
 from tilewright.flows.errors import classify, sentence
-from tilewright.flows.shown import shown_json
+from tilewright.flows.shown import shown_json, shown_lines
 from tilewright.tasks.progress import Advance, Notice, Stage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tilewright.tasks.progress import Event
 
 
@@ -63,6 +67,43 @@ class JsonLog:
             **more,
         }
         print(shown_json(record, default=str), file=self.stream, flush=True)
+
+
+def clean_records() -> None:
+    """Have what libraries log and warn of in this process go without secrets, whoever shows or sends it."""
+    if not isinstance(logging.getLogRecordFactory(), _CleanRecords):
+        logging.setLogRecordFactory(_CleanRecords(logging.getLogRecordFactory()))
+        warnings.formatwarning = _clean_warning(warnings.formatwarning)
+
+
+class _CleanRecords:
+    """Makes log records as before, and cuts the secrets of their words and traces."""
+
+    def __init__(self, before: Callable[..., logging.LogRecord]) -> None:
+        self.before = before
+
+    def __call__(self, *given: Any, **more: Any) -> logging.LogRecord:
+        record = self.before(*given, **more)
+        if record.levelno < logging.INFO:
+            return record
+        try:
+            words = record.getMessage()
+        except (TypeError, ValueError):
+            return record
+        kept = shown_lines(words)
+        if kept != words:
+            record.msg, record.args = kept, ()
+        if record.exc_info and record.exc_info[0] is not None:
+            # A formatter takes the text of a trace that is there.
+            record.exc_text = shown_lines("".join(traceback.format_exception(*record.exc_info)).rstrip("\n"))
+        return record
+
+
+def _clean_warning(before: Callable[..., str]) -> Callable[..., str]:
+    def words(*given: Any, **more: Any) -> str:
+        return shown_lines(before(*given, **more))
+
+    return words
 
 
 class _Records(logging.Handler):

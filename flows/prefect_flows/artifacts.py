@@ -60,7 +60,7 @@ class Artifacts:
             return
         match event:
             case Stage():
-                self.logger.info("%s %s", event.name, event.note)
+                self.logger.info("%s %s", event.name, shown(event.note))
                 self.artifact = None
                 if event.name == "blocks":
                     self.done, self.total, self.updated_at = 0, event.total, time.monotonic()

@@ -11,10 +11,11 @@ from prefect import flow
 from prefect.deployments import run_deployment
 from prefect.states import Failed
 
-from tilewright.flows.errors import ErrorClass, classify, is_own
+from tilewright.flows.errors import ErrorClass, classify, is_own, without_secrets_of
 from tilewright.flows.job.job import make_job
 from tilewright.flows.maintain.backfill import RunJob, backfill_jobs, run_backfill
 from tilewright.flows.maintain.watch import watch_once
+from tilewright.flows.monitor.logs import clean_records
 from tilewright.flows.prefect_flows.artifacts import (
     Artifacts,
     create_artifacts,
@@ -36,6 +37,7 @@ from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.quarantine import SetAsideError
 from tilewright.flows.runners.run_options import RunOptions, SendShard
 from tilewright.flows.runners.shard_worker import run_shard
+from tilewright.flows.shown import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +58,8 @@ os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
 guard_temporary_servers()
+
+clean_records()
 
 STATE_NAMES = {ErrorClass.BAD_REQUEST: "Refused", ErrorClass.OTHER_RUN: "OtherRun"}
 """Names of the failed state by error class, where "Failed" would suggest that a retry may help, or that something is
@@ -269,10 +273,12 @@ def _answer(work: Callable[[], Any]) -> Any:
     """The result of the work; an error of this project becomes a failed state with its message and no traceback."""
     try:
         return work()
-    except (ValueError, RuntimeError) as error:
-        if not is_own(error):
-            raise
+    except Exception as given:
+        error = without_secrets_of(given)
+        if not isinstance(given, (ValueError, RuntimeError)) or not is_own(given):
+            # The server keeps the trace too, with what it names as the context.
+            raise error from (error.__cause__ if error is given else None)
         kind = classify(error)
         if isinstance(error, SetAsideError):
             create_failures_artifact(error.rows)
-        return Failed(name=STATE_NAMES.get(kind, "Failed"), message=" ".join(str(error).split()), data=error)
+        return Failed(name=STATE_NAMES.get(kind, "Failed"), message=shown(" ".join(str(error).split())), data=error)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+
+from tilewright.catalogs.hrefs import holds_key, without_secrets
 
 SECRET_KEYS = re.compile(
     r"^(sig|se|sp|sv|skoid|token|access_token|api_?key|key|signature|password|secret|authorization"
@@ -37,21 +38,23 @@ def refuse_secrets(plain: Any, name: str) -> None:
 def _first_secret(plain: Any, name: str) -> str | None:
     if isinstance(plain, Mapping):
         for key, value in plain.items():
-            if SECRET_NAMES.search(str(key)) and isinstance(value, str) and value:
+            if SECRET_NAMES.search(str(key)) and value:
                 return f"{name}.{key}"
             found = _first_secret(value, f"{name}.{key}")
             if found is not None:
                 return found
     elif isinstance(plain, (list, tuple)):
         return next((found for entry in plain if (found := _first_secret(entry, name)) is not None), None)
-    elif isinstance(plain, str) and "://" in plain and _is_signed(plain):
+    elif isinstance(plain, str) and ("://" in plain or "@" in plain) and _is_signed(plain):
         return name
     return None
 
 
 def _is_signed(href: str) -> bool:
-    try:
-        parts = urlsplit(href.strip())
-        return bool(parts.password) or any(SECRET_KEYS.match(key) for key, _ in parse_qsl(parts.query))
-    except ValueError:
-        return False
+    # Parameters of other names are no secrets here: catalogs are asked with them.
+    plain = [name for name in re.findall(r"[?&]([\w.-]+)=", href) if not _is_key(name)]
+    return without_secrets(href, plain) != href
+
+
+def _is_key(name: str) -> bool:
+    return bool(SECRET_KEYS.match(name)) or holds_key(name)
