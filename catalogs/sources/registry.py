@@ -154,13 +154,9 @@ def _from_path(source: str, base: Path | None) -> Source:
     path = next((each for each in inner if _is_file(each)), path)
     if not _is_file(path):
         similar = get_close_matches(source.lower().replace("_", "-"), known_sources(), n=1)
-        hint = (
-            f"; did you mean {similar[0]!r}?"
-            if similar
-            else ""
-            if without_secrets(source) != source
-            else f"; no such file: {path}"
-        )
+        # A password that lacks its scheme would stand in the middle of a path.
+        missing = f"; no such file: {path}" if without_secrets(source) == source else ""
+        hint = f"; did you mean {similar[0]!r}?" if similar else missing
         raise CatalogError(f"source {source!r} is neither a known source ({_known_names()}) nor a file{hint}")
     resolved = path.resolve()
     kind = _kind_of(str(resolved))

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from tilewright.flows.errors import RunnerError
+from tilewright.flows.monitor.logs import clean_records
 from tilewright.flows.runners.worker import reopen_worker
 from tilewright.flows.versions import cpu_features, process_facts
 from tilewright.tasks.block.split import do_block_in_parts
@@ -91,4 +92,5 @@ def _check_facts(remote_run: RemoteRun) -> None:
 # The run's id and generation are in the key: a worker process that stands for long opens its worker anew for each run.
 @lru_cache(maxsize=4)
 def _worker(remote_run: RemoteRun) -> Worker:
+    clean_records()
     return reopen_worker(remote_run.output, remote_run.settings, fence=remote_run.fence)

@@ -9,6 +9,9 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
+import traceback
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -58,7 +61,7 @@ ECHOES = {
     "another scheme": "Authorization: Token {0}",
     "a cookie": "Cookie: session={0}",
     "signed headers": "x-amz-security-token:{0}",
-    "XML": "<Code>No</Code><AWSAccessKeyId>{0}</AWSAccessKeyId><StringToSign>AWS4\n{0}\n</StringToSign><Key>a.tif</Key>",
+    "XML": "<AWSAccessKeyId>{0}</AWSAccessKeyId><StringToSign>AWS4\n{0}\n</StringToSign><Key>a.tif</Key>",
 }
 
 
@@ -90,12 +93,10 @@ def test_what_only_looks_like_one_stays(text):
 @pytest.mark.parametrize(
     "text", ["/a" * 3000 + "?=", "a:" * 5000 + "@", "-key" * 3000 + ":", "'token" * 3000, "<" * 9000]
 )
-def test_a_long_text_is_cut_in_a_short_time(text, benchmark_seconds=2.0):
-    import time
-
+def test_a_long_text_is_cut_in_a_short_time(text):
     began = time.monotonic()
     without_secrets(text + " http://h.org </")
-    assert time.monotonic() - began < benchmark_seconds
+    assert time.monotonic() - began < 2
 
 
 NEXT = {
@@ -174,8 +175,6 @@ def searched(card, tmp_path, monkeypatch):
 @pytest.mark.parametrize("answer", ANSWERS)
 @pytest.mark.parametrize("kind", NEXT)
 def test_an_api_that_sends_back_what_its_next_link_carried_is_quoted_without_it(searched, kind, answer):
-    if answer == "a value" and kind == "a query without a name":
-        pytest.skip("it is no value of anything that was sent by name")
     with echoing(link=NEXT[kind], answer=answer) as address:
         said = searched(f"{address}/api")
     assert "refused the search: HTTP 403" in said
@@ -282,7 +281,7 @@ def test_an_s3_server_that_sends_back_the_keys_is_told_of_without_them(monkeypat
     assert not holds_secret(without_secrets(str(storage_error(reason, operation="read", uri="s3://b"))))
 
 
-class _Stubborn(RuntimeError):
+class _StubbornError(RuntimeError):
     """An error that makes its words anew."""
 
     def __str__(self) -> str:
@@ -297,10 +296,8 @@ def _caused(words):
         yield error
 
 
-@pytest.mark.parametrize("error", [CatalogError(f"see http://h.org?sig={WORD}"), _Stubborn()])
+@pytest.mark.parametrize("error", [CatalogError(f"see http://h.org?sig={WORD}"), _StubbornError()])
 def test_an_error_that_another_program_keeps_holds_no_secret_and_stays_of_its_class(error):
-    import traceback
-
     with _caused(f"see http://h.org?sig={WORD}") as cause:
         error.__cause__ = cause
     kind = classify(error)
@@ -312,10 +309,9 @@ def test_an_error_that_another_program_keeps_holds_no_secret_and_stays_of_its_cl
 
 def test_what_libraries_log_and_warn_of_holds_no_secret(capsys):
     before, handler = logging.getLogRecordFactory(), logging.StreamHandler()
-    logger = logging.Logger("library")
+    logger = logging.getLogger("tests.secret_places")
+    logger.propagate = False
     logger.addHandler(handler)
-    import warnings
-
     words = warnings.formatwarning
     clean_records()
     try:
@@ -328,6 +324,7 @@ def test_what_libraries_log_and_warn_of_holds_no_secret(capsys):
     finally:
         logging.setLogRecordFactory(before)
         warnings.formatwarning = words
+        logger.removeHandler(handler)
     said = "".join(capsys.readouterr())
     assert "Retrying" in said
     assert "Traceback" in said

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 FLOORS = {
     "catalogs": [
-        {"errors", "parquet", "schemas"},
-        {"fields", "hrefs", "footprint", "s3", "scene", "sensors"},
+        {"errors", "parquet", "schemas", "hrefs"},
+        {"fields", "footprint", "s3", "scene", "sensors"},
         {"passes", "network"},
         {"gdal"},
         {"sources"},
@@ -37,7 +37,8 @@ FLOORS = {
         {"publish"},
     ],
     "flows": [
-        {"ending", "errors", "environment", "lifeline", "machine", "shown", "versions"},
+        {"ending", "environment", "lifeline", "machine", "versions"},
+        {"errors", "shown"},
         {"job"},
         {"policies", "prefect_server"},
         {"prefect_steps", "plan", "monitor"},
