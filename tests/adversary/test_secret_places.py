@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import logging
 import os
@@ -16,13 +17,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+import boto3
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from tests.support.file_server import serve
 from tests.support.graphs import conv_stack
 from tests.support.http_servers import QuietHandler, running
+from tests.support.products import tilewright
 from tests.support.small_catalogs import item
-from tests.support.worlds import write_card
+from tests.support.worlds import World, area, bounds, write_card
 from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.hrefs import without_secrets
 from tilewright.catalogs.publish.push import PushError, check_transactions
@@ -388,3 +394,82 @@ def test_prefects_server_keeps_no_secret_of_an_error_a_note_or_a_trace(prefect_h
         logs = [message for (message,) in database.execute("select message from log")]
     assert any("no h.org, http://h.org/a" in message for message in states), "what failed is still said"
     assert any("Traceback" in message for message in logs), "and where"
+
+
+@pytest.fixture
+def redirecting(tmp_path):
+    """A job whose files a server hands out behind a redirect to a signed URL of its own: (job, files)."""
+    world = World(tmp_path / "scenes")
+    values = np.random.default_rng(2).random((64, 64), dtype=np.float32)
+    world.add(values, "green", scene="first", unit="reflectance")
+    names = [Path(entry["href"]).name for entry in world.files]
+    card = write_card(
+        tmp_path / "card",
+        conv_stack(n_in=1),
+        inputs=[{"name": "x", "bands": ("green",)}],
+        outputs=[{"name": "y", "classes": ("a", "b"), "tw:activation": "softmax", "tw:layers": ["class"]}],
+        tile={"step": 32},
+    )
+    with serve(tmp_path / "scenes") as files:
+
+        class Handler(QuietHandler):
+            def do_GET(self) -> None:  # noqa: N802
+                self.send_response(302)
+                self.send_header("Location", f"{files.url}{self.path.partition('?')[0]}?sig={WORD}&token={WORD}")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            do_HEAD = do_GET  # noqa: N815
+
+        with running(Handler) as address:
+            signed_hrefs = [f"{address.replace('//', f'//user:{WORD}@')}/{name}?x={WORD}" for name in names]
+            fields = {
+                "name": "redirected",
+                "area": area((-2, 66), (-2, 66)),
+                "grid": {"crs": "EPSG:32633", "bounds": bounds((0, 64), (0, 64))},
+                "period": "2023-06-01/2023-06-30",
+                "source": {
+                    "files": [{**entry, "href": href} for entry, href in zip(world.files, signed_hrefs, strict=True)]
+                },
+                "model": str(card),
+                "tile": {"block": 32, "step": 32},
+            }
+            (tmp_path / "job.json").write_text(json.dumps(fields))
+            yield tmp_path / "job.json", [tmp_path / "scenes" / name for name in names]
+
+
+def test_a_run_from_signed_redirects_into_a_bucket_leaves_its_secrets_nowhere(redirecting, moto, tmp_path):
+    job, files = redirecting
+    keys = {"AWS_ACCESS_KEY_ID": f"AKIA{WORD}", "AWS_SECRET_ACCESS_KEY": WORD * 2, "AWS_SESSION_TOKEN": WORD * 3}
+    env = {**keys, "AWS_REGION": "us-east-1", "AWS_ENDPOINT_URL": moto, "TILEWRIGHT_CACHE": str(tmp_path / "cache")}
+    env |= {"TMPDIR": str(tmp_path / "tmp"), "AWS_NO_SIGN_REQUEST": ""}
+    (tmp_path / "tmp").mkdir()
+    client = boto3.client(
+        "s3",
+        endpoint_url=moto,
+        region_name="us-east-1",
+        aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
+    )
+    client.create_bucket(Bucket="secrets")
+    answers = [tilewright("run", job, "--output", "s3://secrets/out", "--log", "json", env=env)]
+    assert answers[0].returncode == 0, answers[0].stderr[-2000:]
+    answers.append(tilewright("status", "s3://secrets/out", "--json", env=env))
+    for path in files:
+        path.unlink()
+    answers.append(tilewright("run", job, "--output", tmp_path / "broken", "--debug", env=env))
+    answers.append(tilewright("status", "s3://secrets/none", "--debug", env=env))
+    assert [answer.returncode for answer in answers[2:]] != [0, 0]
+    for answer in answers:
+        assert not holds_secret(answer.stdout + answer.stderr), answer.args
+    listed = client.list_objects_v2(Bucket="secrets")["Contents"]
+    objects = {entry["Key"]: client.get_object(Bucket="secrets", Key=entry["Key"])["Body"].read() for entry in listed}
+    assert "out/item.json" in objects
+    assert [key for key, content in objects.items() if holds_secret(content)] == []
+    tables = [key for key in objects if key.endswith(".parquet")]
+    assert len(tables) == 2
+    for key in tables:
+        assert not holds_secret(str(pq.read_table(io.BytesIO(objects[key])).to_pydict())), key
+    for folder in ("cache", "tmp", "broken"):
+        left = [path for path in (tmp_path / folder).rglob("*") if path.is_file() and path.name != "secrets.json"]
+        assert [str(path) for path in left if holds_secret(path.read_bytes())] == []
