@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from tests.adversary.test_secrets import KINDS
 from tests.support.file_server import serve
 from tests.support.graphs import conv_stack
 from tests.support.http_servers import QuietHandler, running
@@ -473,3 +474,17 @@ def test_a_run_from_signed_redirects_into_a_bucket_leaves_its_secrets_nowhere(re
     for folder in ("cache", "tmp", "broken"):
         left = [path for path in (tmp_path / folder).rglob("*") if path.is_file() and path.name != "secrets.json"]
         assert [str(path) for path in left if holds_secret(path.read_bytes())] == []
+
+
+REFUSED = [kind for kind, text in KINDS.items() if ("://" in text or "@" in text) and "name" not in kind]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in REFUSED if kind not in {"after another mark", "semicolons"}])
+def test_prefect_is_given_no_parameter_with_a_key_of_any_kind(kind):
+    pytest.importorskip("prefect", reason="the extra `flows` is not installed")
+    from tilewright.flows.prefect_flows.secrets import SecretError, refuse_secrets
+
+    with pytest.raises(SecretError, match=r"job\.source") as refusal:
+        refuse_secrets({"source": {"files": [{"href": KINDS[kind].format(WORD)}]}}, "job")
+    assert not holds_secret(str(refusal.value))
+    refuse_secrets({"source": "https://h.org:8080/stac?collections=a&limit=5"}, "job")
