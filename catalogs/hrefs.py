@@ -153,7 +153,10 @@ _ELEMENT = re.compile(
 
 _SCHEMES = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}")
 
-_MAY_HOLD = re.compile(r"(?i):[\\/]|[=@]|%3d|bearer|basic|[\"']\s*:|url: /|\?\S+ http|-\w+\s{0,9}:|ation:|cookie:|</")
+_MAY_HOLD = re.compile(r"(?i):[\\/]|[=@]|%3d|bearer|basic|[\"']\s*:|url: /| http/|-\w+\s{0,9}:|ation:|cookie:|</")
+
+_PLAIN_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://[\w./~+-]*", re.ASCII)
+"""A URL of host and path alone: most texts with a colon in large plans are such."""
 
 CUT = "..."
 """Stands for a value that was cut."""
@@ -166,7 +169,7 @@ def without_secrets(text: str, keep: Collection[str] = ()) -> str:
     may hold "?" and "#", loses a part after them only if that has the form name=value. Of headers, entries of JSON and
     elements of XML that are named like keys the values go.
     """
-    if not _MAY_HOLD.search(text):
+    if _PLAIN_URL.fullmatch(text) or not _MAY_HOLD.search(text):
         return text
     text = _URL.sub(lambda match: _shown_url(match[0], keep), text)
     if "@" in text:

@@ -6,6 +6,7 @@ import base64
 import json
 import shutil
 import stat
+import time
 from pathlib import Path
 from urllib.parse import quote
 
@@ -89,6 +90,17 @@ def test_no_kind_of_secret_stays_in_a_displayed_href(kind):
 )
 def test_a_text_without_a_secret_is_left_as_it_is(text):
     assert without_secrets(text) == text
+
+
+@pytest.mark.parametrize(
+    "unit", ["/", ":", "@", "?", "a=", "/?", "key-", "%3F", "get /", "-a", "a:b@", '"a":', "http://a", " "]
+)
+def test_a_text_of_one_unit_over_and_over_is_cut_in_time(unit):
+    text = unit * (100_000 // len(unit))
+    began = time.process_time()
+    for tail in ("", "@x", "</", "=x", "?x=1 http", ':"'):
+        without_secrets(text + tail)
+    assert time.process_time() - began < 20, "it grows with the square"
 
 
 KEPT = {
