@@ -290,7 +290,9 @@ def _prefect_flows(option: str) -> Any:
     except ModuleNotFoundError as error:
         from tilewright.flows.errors import RunnerError
 
-        raise RunnerError(f"{option} needs {error.name}: pip install 'tilewright[flows]'.") from error
+        raise RunnerError(
+            f"{option} needs {error.name}: pip install -c constraints.txt -e '.[flows]' in Tilewright's folder."
+        ) from error
     return flows
 
 

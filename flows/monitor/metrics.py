@@ -59,7 +59,9 @@ def serve_metrics(port: str, *, host: str, run: str) -> Metrics:
     try:
         from prometheus_client import start_http_server
     except ModuleNotFoundError as error:
-        raise MetricsError("TILEWRIGHT_METRICS_PORT needs: pip install 'tilewright[watching]'.") from error
+        raise MetricsError(
+            "TILEWRIGHT_METRICS_PORT needs: pip install -c constraints.txt -e '.[watching]' in Tilewright's folder."
+        ) from error
     try:
         place = (host, int(port))
         if place not in _SERVED:

@@ -35,7 +35,10 @@ class Placement:
         if self.runner not in {"threads", "dask"} and "://" not in self.runner:
             raise RunnerError(f"runner {self.runner!r} is unknown: give threads, dask or tcp://host:8786")
         if self.runner != "threads" and find_spec("distributed") is None:
-            raise RunnerError("runner: a Dask cluster needs distributed: pip install 'tilewright[flows]'.")
+            raise RunnerError(
+                "runner: a Dask cluster needs distributed: pip install -c constraints.txt -e '.[flows]' in Tilewright's "
+                "folder."
+            )
 
     @property
     def n_workers(self) -> int:

@@ -73,7 +73,9 @@ def _converted(estimator: Any, n_features: int) -> onnx.ModelProto:
     try:
         return boosting_graph(estimator, n_features) if boosting else _sklearn_graph(estimator, n_features)
     except ImportError as error:
-        raise ExportError(f"{error.name} is not installed here; `pip install tilewright[export]`") from error
+        raise ExportError(
+            f"{error.name} is not installed here; pip install -c constraints.txt -e '.[export]' in Tilewright's folder"
+        ) from error
     except Exception as error:
         # The converters raise errors of any class, and some messages hold the whole model.
         reason = " ".join(str(error).split())[:MAX_REASON]

@@ -30,9 +30,9 @@ EXECUTION_PROVIDERS: Mapping[str, str] = {
 AUTO_ORDER = ("cuda", "cpu")
 
 REMEDIES: Mapping[str, str] = {
-    "cpu": "pip install 'tilewright[cpu]'",
-    "cuda": "pip install 'tilewright[gpu]'",
-    "tensorrt": "pip install 'tilewright[gpu]' and NVIDIA's TensorRT libraries",
+    "cpu": "pip install -c constraints.txt -e '.[cpu]' in Tilewright's folder",
+    "cuda": "pip install -c constraints.txt -e '.[gpu]' in Tilewright's folder",
+    "tensorrt": "pip install -c constraints.txt -e '.[gpu]' in Tilewright's folder and NVIDIA's TensorRT libraries",
     "openvino": "pip install onnxruntime-openvino in place of onnxruntime",
 }
 

@@ -190,7 +190,8 @@ def stackstac_arrays(
         from stackstac.to_dask import items_to_dask  # noqa: PLC0415
     except ImportError as error:
         raise ValueError(
-            "engine 'stackstac' needs the extra of that name: pip install 'tilewright[stackstac]'"
+            "engine 'stackstac' needs the extra of that name: pip install -c constraints.txt -e '.[stackstac]' in "
+            "Tilewright's folder"
         ) from error
     epsg = geobox.crs.to_epsg() if geobox.crs is not None else None
     if epsg is None:

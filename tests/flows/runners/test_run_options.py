@@ -17,6 +17,6 @@ def test_a_place_that_cannot_be_is_refused(options, words):
 @pytest.mark.parametrize("runner", ["dask", "tcp://127.0.0.1:8786"])
 def test_a_cluster_without_its_library_is_refused_before_anything_is_planned(monkeypatch, runner):
     monkeypatch.setattr("tilewright.flows.runners.run_options.find_spec", lambda name: None)
-    with pytest.raises(RunnerError, match=r"pip install 'tilewright\[flows\]'"):
+    with pytest.raises(RunnerError, match=r"-e '.\[flows\]' in Tilewright's folder"):
         Placement(runner=runner)
     Placement(runner="threads")

@@ -135,7 +135,7 @@ def test_a_converter_that_fails_is_reported_in_one_sentence(rows, tmp_path):
 def test_a_missing_converter_names_the_extra(rows, tmp_path, monkeypatch):
     estimator = forest().fit(*rows)
     monkeypatch.setitem(sys.modules, "skl2onnx.convert", None)
-    with pytest.raises(ExportError, match=r"not installed here; `pip install tilewright\[export\]`"):
+    with pytest.raises(ExportError, match=r"not installed here; pip install .* -e .\.\[export\]"):
         export_estimator(estimator, row_facts(), tmp_path)
 
 
