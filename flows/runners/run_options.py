@@ -36,8 +36,8 @@ class Placement:
             raise RunnerError(f"runner {self.runner!r} is unknown: give threads, dask or tcp://host:8786")
         if self.runner != "threads" and find_spec("distributed") is None:
             raise RunnerError(
-                "runner: a Dask cluster needs distributed: pip install -c constraints.txt -e '.[flows]' in Tilewright's "
-                "folder."
+                "runner: a Dask cluster needs distributed: pip install -c constraints.txt -e '.[flows]' in "
+                "Tilewright's folder."
             )
 
     @property

@@ -1,7 +1,7 @@
 """Hostile documents found by the branches they take.
 
-`python -m tests.adversary.atheris_readers READER -max_total_time=180` needs atheris (`pip install -e '.[fuzz]'`), which is
-no part of the tests. It stops at the first fault and prints it.
+`python -m tests.adversary.atheris_readers READER -max_total_time=180` needs atheris (`pip install -e '.[fuzz]'`), which
+is no part of the tests. It stops at the first fault and prints it.
 Options after the reader's name are libFuzzer's.
 """
 

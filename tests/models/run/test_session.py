@@ -164,7 +164,7 @@ def test_auto_warns_once_about_a_cuda_that_does_not_start_and_records_it(
 def test_a_missing_onnxruntime_is_reported_with_the_extras(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     monkeypatch.setattr(metadata, "version", _no_package)
-    with pytest.raises(ProviderError, match=r"tilewright\[cpu\].*tilewright\[gpu\]"):
+    with pytest.raises(ProviderError, match=r"-e .\.\[cpu\]. .*-e .\.\[gpu\]."):
         providers.import_onnxruntime()
 
 
