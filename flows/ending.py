@@ -22,7 +22,7 @@ LAST_ACT_SECONDS = 3.0
 """Seconds that the last acts of a process may take that did not unwind in time."""
 
 REPEAT_SECONDS = 0.05
-"""After this time an interruption is raised again that fell into a callback whose exceptions Python drops."""
+"""After this time an interruption is raised again that fell where its exception would be dropped."""
 
 ENDING = (signal.SIGTERM, signal.SIGHUP)
 """The signals that ask for an end, beside Ctrl-C: of Kubernetes and batch systems, and of a terminal that closes."""
@@ -77,7 +77,7 @@ def heard_signals() -> Iterator[None]:
 
 
 def _is_free(number: int, handler: object) -> bool:
-    return callable(handler) if number == signal.SIGINT else handler == signal.SIG_DFL
+    return handler == signal.SIG_DFL or (number == signal.SIGINT and callable(handler))
 
 
 class _Signals:
@@ -106,12 +106,14 @@ class _Signals:
 
 
 def _is_dropped(frame: FrameType | None) -> bool:
-    """True where Python would print an exception raised now and go on: in callbacks of weak references and finalizers.
+    """True where an exception raised now would be lost: in callbacks of weak references, finalizers, imports.
 
-    The import system has one such callback per module that it loads (``_get_module_lock.<locals>.cb``).
+    Python prints those of callbacks and goes on; compiled modules print, or answer with another error, what is raised
+    while they import others. No import takes longer than a person waits after Ctrl-C.
     """
     while frame is not None:
-        if frame.f_code.co_name in {"cb", "__del__"}:
+        code = frame.f_code
+        if code.co_name in {"cb", "__del__"} or code.co_filename.startswith("<frozen importlib"):
             return True
         frame = frame.f_back
     return False

@@ -4,9 +4,3 @@ Reading order: main, options, models, bounded, series, publish, demo, tables, te
 It may import every other wing; nothing imports it. Slow modules are imported by the command that needs
 them.
 """
-
-from __future__ import annotations
-
-from tilewright.flows.cli.main import app
-
-__all__ = ["app"]

@@ -15,7 +15,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from tilewright.flows.cli import app
+from tilewright.flows.cli.main import app
 
 PACKAGES = ("catalogs", "models", "tasks", "flows")
 

@@ -69,8 +69,8 @@ def asked_to_end(case: Case) -> Outcome:
     began = time.monotonic()
     run.send(number)
     code = run.ended(RUN_SECONDS)
-    # Before the command is there to hear it, a signal ends the process as it ends any, and Ctrl-C the parser of words.
-    if code not in {-number, 1} or run.said():
+    # Before the command is there to hear it, a signal ends the process as it ends any.
+    if code != -number or run.said():
         case.end(kind, run, expected=(0, HEARD[number], -number))
     if time.monotonic() - began > GRACE_S:
         case.note(kind, f"{time.monotonic() - began:.0f} s from {number.name} to the end")

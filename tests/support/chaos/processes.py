@@ -162,7 +162,7 @@ def _live(launch: Launch, log: str, picture_size: int) -> None:
         signal_at(launch.at)
     if launch.within is not None:
         _signal_within(launch.within)
-    import_module("tilewright.flows.cli.main").app(list(launch.words), prog_name="tilewright")
+    import_module("tilewright.flows.cli.__main__").program(list(launch.words))
 
 
 def _be_quick(picture_size: int) -> None:
