@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import math
+import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tilewright.models.errors import CardError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+
+LARGEST_WHOLE: Final = 2**31 - 1
+"""Largest whole number that a card may hold; none counts more than that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +79,9 @@ class CardField:
     def integer(self, key: str, default: int | None = None, *, minimum: int = 1) -> int:
         """The whole number under `key`, at least `minimum`."""
         value = self.content.get(key, default)
-        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
-            raise self.refuse(key, f"write a whole number of at least {minimum}")
+        if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= LARGEST_WHOLE:
+            most = f" and at most {LARGEST_WHOLE}" if is_number(value) and value > LARGEST_WHOLE else ""
+            raise self.refuse(key, f"write a whole number of at least {minimum}{most}")
         return value
 
     def flag(self, key: str, *, default: bool) -> bool:
@@ -112,7 +117,8 @@ class CardField:
 
 def is_number(value: object) -> bool:
     """Whether a JSON value is a finite number (true and false are not)."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    # Compared before it becomes a float, which a huge whole number cannot.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def shorten(value: object) -> str:

@@ -76,10 +76,12 @@ def models_check(
         from tilewright.flows.cli.tables import print_check
         from tilewright.flows.environment import certificates
         from tilewright.models.card.registry import find_card
+        from tilewright.models.errors import memory_for
         from tilewright.models.measure.check import check_card
 
         found = find_card(card, base=Path.cwd(), cache=_cache() / "models", certificates=certificates())
-        report = check_card(found, provider=provider, cache=_cache())
+        with memory_for(found.name):
+            report = check_card(found, provider=provider, cache=_cache())
         for sentence in _unknown_bands(found):
             say(f"! {sentence}")
         if as_json:

@@ -7,93 +7,34 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from tilewright.catalogs.sources.plain import load_plain
 from tilewright.flows.job.area import Area, AreaError, read_area
 from tilewright.flows.job.mask import MaskOptions
+from tilewright.flows.job.options import CogOptions, GridOptions, Limits, SceneFilter, TileOptions, Tolerance
 from tilewright.flows.job.period import JobPeriod, as_periods, checked_name
 from tilewright.models.fields import did_you_mean
 
 MAX_JOB_BYTES = 16 * 2**20
 """Largest size of a job file, with an inline area; a larger file is no job."""
 
-MAX_CRS = 20_000
-"""Characters of the longest CRS; the longest of EPSG's in WKT has 8,000."""
-
-MAX_NESTS = 200
-"""Braces of a CRS in JSON, more than any of EPSG's: its parser's stack is as deep as they nest."""
-
 REMOTE = re.compile(r"^[a-z0-9+]+://")
 
 NO_PIXELS = {"output", "base", "tolerance", "limits", "provider", "verify", "area"}
 """Keys of a job that are no part of its request, but for the area, which is put into it in its own way."""
 
-Coordinate = Annotated[float, Field(ge=-1e9, le=1e9)]
-"""A coordinate of a grid: no CRS of the Earth in metres or feet has larger ones."""
-
 
 class JobError(ValueError):
     """A job that is refused: which field, what was given, what is expected."""
-
-
-class _Options(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-def _crs_text(crs: str) -> str:
-    """The text itself. Raises ValueError for one that no CRS has: as long as no WKT, or with characters of no code."""
-    if len(crs) > MAX_CRS or crs.count("{") > MAX_NESTS or (not crs.isprintable() and not crs.isascii()):
-        raise ValueError("expected utm, a code such as EPSG:3035, or WKT")
-    return crs
-
-
-class GridOptions(_Options):
-    """Options of the grid; None: as the card says."""
-
-    crs: Annotated[str, AfterValidator(_crs_text)] = "utm"
-    resolution: float | None = Field(default=None, gt=0)
-    bounds: tuple[Coordinate, Coordinate, Coordinate, Coordinate] | None = None
-
-
-class TileOptions(_Options):
-    """Options of blocks and windows; None: as planned from the model and the area."""
-
-    block: int | None = Field(default=None, gt=0, le=32768)
-    step: int | None = Field(default=None, gt=0, le=8192)
-    batch: int | None = Field(default=None, gt=0, le=1024)
-
-
-class CogOptions(_Options):
-    """Options of the layers' files; ``max_side`` None: as `tilewright.tasks.cog.parts` says."""
-
-    max_side: int | None = Field(default=None, ge=512, le=131_072, multiple_of=512)
-
-
-class SceneFilter(_Options):
-    """Conditions on the scenes that are used."""
-
-    max_cloud: float | None = Field(default=None, ge=0, le=100)
-    clearest: int | None = Field(default=None, gt=0)
-    orbit_state: Literal["ascending", "descending"] | None = None
-    relative_orbit: int | None = None
-    mode: str | None = None
-    platforms: tuple[str, ...] = ()
-
-
-class Tolerance(_Options):
-    """Failures that are tolerated before the job fails."""
-
-    failed_reads: int = Field(default=0, ge=0)
-    items_left_out: float = Field(default=1.0, ge=0, le=1)
-
-
-class Limits(_Options):
-    """Limits that a job may not exceed."""
-
-    blocks: int = Field(default=100_000, gt=0)
-    items: int = Field(default=10_000, gt=0)
-    memory_mb: float | None = Field(default=None, gt=0)
 
 
 def _yes_or_no(given: Any) -> Any:

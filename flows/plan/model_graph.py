@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tilewright.flows.environment import cache_folder
 from tilewright.flows.job.job import JobError
+from tilewright.models.errors import memory_for
 from tilewright.models.measure.facts import measure_model, tuned_for
 from tilewright.models.optimise.fuse import fuse_model
 from tilewright.models.run.open import active_provider, open_session
@@ -28,15 +29,16 @@ def measure_job_model(job: Job, card: ModelCard) -> ModelFacts:
     half = job.precision == "fp16"
     if half and job.fuse == "no":
         raise JobError("fuse: precision fp16 runs the fused graph. Leave fuse out, or take precision fp32.")
-    return measure_model(
-        card,
-        provider=job.provider,
-        cache=cache_folder(),
-        step=job.tile.step,
-        batch=job.tile.batch,
-        fuse=job.fuse,
-        half=half,
-    )
+    with memory_for(card.name):
+        return measure_model(
+            card,
+            provider=job.provider,
+            cache=cache_folder(),
+            step=job.tile.step,
+            batch=job.tile.batch,
+            fuse=job.fuse,
+            half=half,
+        )
 
 
 def check_fused(job: Job, facts: ModelFacts) -> None:

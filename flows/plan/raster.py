@@ -9,9 +9,9 @@ from tilewright.flows.job.job import JobError
 from tilewright.models.card.tile import DEFAULT_STEP
 from tilewright.models.fields import did_you_mean
 from tilewright.tasks.compose.reducers import reducer_radius_px
-from tilewright.tasks.grid.area_mask import area_mask
 from tilewright.tasks.grid.areas import MAX_METRES_PER_DEGREE
 from tilewright.tasks.grid.blocks import plan_blocks
+from tilewright.tasks.grid.cells import parts_with_pixels
 from tilewright.tasks.grid.crs import crs_unit, is_geographic
 from tilewright.tasks.grid.grid import plan_grid, project_area
 from tilewright.tasks.grid.windows import lattice_of
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from tilewright.models.card.card import ModelCard
     from tilewright.models.measure.facts import ModelFacts
     from tilewright.models.measure.window import WindowChoice
-    from tilewright.tasks.grid.blocks import Block
     from tilewright.tasks.grid.grid import Grid
     from tilewright.tasks.grid.pixel_box import PixelBox
     from tilewright.tasks.plan.inputs import InputPlan
@@ -54,8 +53,8 @@ def cut_raster(job: Job, card: ModelCard, facts: ModelFacts) -> RasterPlan:
     grid = _model_grid(job, card, facts.scale)
     lattice = lattice_of(facts.windows, block=job.tile.block or _block_size(card, grid.extent, facts.windows))
     aoi = project_area(job.area.geometry, grid.crs)
+    _check_pixels(grid, aoi)
     blocks = plan_blocks(grid, block=lattice.block, halo=lattice.halo, area=aoi, max_blocks=job.limits.blocks)
-    _check_pixels(grid, blocks, aoi)
     return RasterPlan(
         grid=grid,
         aoi=aoi_json(aoi),
@@ -68,9 +67,9 @@ def cut_raster(job: Job, card: ModelCard, facts: ModelFacts) -> RasterPlan:
     )
 
 
-def _check_pixels(grid: Grid, blocks: Sequence[Block], aoi: BaseGeometry) -> None:
+def _check_pixels(grid: Grid, aoi: BaseGeometry) -> None:
     """Refuse an area between the centres of pixels, or outside the grid's bounds: nothing of it would be mapped."""
-    if not any(area_mask(grid, block.inner, aoi).any() for block in blocks):
+    if not parts_with_pixels(grid, aoi).any():
         raise JobError(
             f"area: it holds no pixel's centre of the grid of {grid.resolution:g} {crs_unit(grid.crs)}, so nothing "
             "would be mapped. Enlarge the area, make grid.resolution finer, or move grid.bounds if they miss the area."

@@ -6,6 +6,7 @@ import calendar
 from typing import TYPE_CHECKING, Any, Final
 
 from shapely.geometry import mapping
+from shapely.lib import GEOSException
 
 from tilewright.catalogs.footprint import footprint_of
 from tilewright.tasks.grid.areas import geometry_km2
@@ -36,8 +37,7 @@ def outside_valid_for(
     and ``platform_scenes``, of ``scenes``; ``simulated`` is true if a model trained on simulated data sees real scenes.
     Inputs that are the same whatever the period (elevation, older maps) have no month and no platform.
     """
-    outline = grid.geobox_of(grid.extent).footprint(LONLAT, npoints=64).geom
-    mapped = area.intersection(footprint_of(mapping(outline), None))
+    mapped = _mapped(area, grid)
     entries = []
     for member in _members(card):
         static = {spec.name for spec in member.inputs if spec.dates.kind == "static"}
@@ -47,6 +47,15 @@ def outside_valid_for(
         if found:
             entries.append({"model": member.name, **found})
     return entries
+
+
+def _mapped(area: BaseGeometry, grid: Grid) -> BaseGeometry:
+    """The part of an area that the grid's extent holds; all of it where the extent reaches beyond its CRS's domain."""
+    try:
+        outline = grid.geobox_of(grid.extent).footprint(LONLAT, npoints=64).geom
+    except GEOSException:
+        return area
+    return area.intersection(footprint_of(mapping(outline), None))
 
 
 def outside_warnings(entries: Sequence[dict[str, Any]]) -> Iterator[str]:

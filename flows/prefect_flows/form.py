@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tilewright.flows.job.job import GridOptions, Limits, SceneFilter, TileOptions, Tolerance
 from tilewright.flows.job.mask import MaskOptions
+from tilewright.flows.job.options import GridOptions, Limits, SceneFilter, TileOptions, Tolerance
 
 
 class JobForm(BaseModel):

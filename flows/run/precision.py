@@ -11,7 +11,8 @@ from tilewright.flows.plan.model_graph import load_model
 from tilewright.flows.runners.worker import plan_source, scene_access
 from tilewright.tasks.block.infer import infer_block
 from tilewright.tasks.block.inputs import read_inputs
-from tilewright.tasks.grid.blocks import block_at, block_range
+from tilewright.tasks.grid.blocks import block_at
+from tilewright.tasks.grid.cells import block_range
 from tilewright.tasks.read.failures import FailureLog
 
 if TYPE_CHECKING:

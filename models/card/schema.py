@@ -23,6 +23,15 @@ MLM_ACCEPTED: Final = r"^https://stac-extensions\.github\.io/mlm/v1\.[45](\.[0-9
 
 FILE: Final = f"{EXTENSIONS}/file/v2.1.0/schema.json"
 
+LISTS: Final = (
+    *("bands", "classification:classes", "mlm:input", "mlm:output", "mlm:tasks", "tasks"),
+    *("tw:layers", "tw:missing", "tw:unit", "value_scaling", "fill"),
+)
+"""Keys of a card's properties under which lists stand that a model has."""
+
+MOST_ENTRIES: Final = 1024
+"""Most entries of one of these lists."""
+
 CARD_EXTENSIONS: Final = (
     f"{EXTENSIONS}/mlm/v1.5.2/schema.json",
     f"{EXTENSIONS}/classification/v2.0.0/schema.json",
@@ -51,6 +60,7 @@ def check_schemas(card: Mapping[str, Any], *, verify: bool = True) -> None:
     for a checksum.
     Raises CardError naming the path of the first failure.
     """
+    _check_lengths(card.get("properties"), "properties")
     version = card.get("stac_version")
     if version != "1.1.0":
         raise CardError(f"stac_version is {version!r}; write a STAC Item of version '1.1.0'")
@@ -64,6 +74,19 @@ def check_schemas(card: Mapping[str, Any], *, verify: bool = True) -> None:
         failures = list(_card_schemas().failures(card, uri, check_formats=False))
         if failures:
             raise CardError(_sentence(max(failures, key=lambda failure: len(failure.absolute_path)), uri))
+
+
+def _check_lengths(value: Any, path: str) -> None:
+    """Refuse a list of more entries than any model has bands or classes: the schemas take milliseconds for each."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key in LISTS:
+                _check_lengths(inner, f"{path}.{key}")
+    elif isinstance(value, list):
+        if len(value) > MOST_ENTRIES:
+            raise CardError(f"{path} is a list of {len(value)} entries; write at most {MOST_ENTRIES}")
+        for index, inner in enumerate(value):
+            _check_lengths(inner, f"{path}[{index}]")
 
 
 def _sentence(error: ValidationError, uri: str) -> str:

@@ -44,6 +44,8 @@ def read_tile(field: CardField) -> TileSpec:
         if isinstance(field.content["trim"], str):
             raise field.refuse("trim", "write 'measured' or a number of pixels")
         trim = field.integer("trim", minimum=0)
+        if trim > LARGEST_WINDOW:
+            raise field.refuse("trim", f"write at most {LARGEST_WINDOW}, or 'measured'")
     merge = field.choice("merge", ("auto", "trim", "blend"), "auto")
     if max(window or 0, step or 0) > LARGEST_WINDOW:
         raise field.refuse("window" if window else "step", f"write at most {LARGEST_WINDOW}")

@@ -31,6 +31,12 @@ AXES: Final = {
 Source: MLM extension, Model Input Object, `dim_order` common names, and other spellings in use.
 """
 
+LARGEST_SIDE: Final = 16384
+"""Largest size of one dimension: no window is larger (`models/card/tile.py`)."""
+
+MOST_DIMENSIONS: Final = 8
+"""Most dimensions of an array; batch, time, bands, height and width are five."""
+
 DATA_TYPES: Final = (
     "uint8",
     "uint16",
@@ -81,6 +87,8 @@ def read_shape(field: CardField, key: str) -> ArrayShape:
     shape = array.content.get("shape")
     if not isinstance(shape, list) or not shape or not all(type(n) is int and (n > 0 or n == -1) for n in shape):
         raise array.refuse("shape", "write a list of sizes, -1 where a size is free")
+    if len(shape) > MOST_DIMENSIONS or max(shape) > LARGEST_SIDE:
+        raise array.refuse("shape", f"write at most {MOST_DIMENSIONS} sizes of at most {LARGEST_SIDE}")
     dim_order = array.texts("dim_order")
     if len(dim_order) != len(shape):
         raise array.refuse("dim_order", f"write one name for each of the {len(shape)} dimensions of shape")

@@ -18,7 +18,7 @@ from tilewright.models.transforms.postprocess import layers_from_scores
 from tilewright.models.transforms.preprocess import derive_bands
 from tilewright.tasks.block.inputs import on_model_grid
 from tilewright.tasks.block.output_grid import output_box, repeat_to
-from tilewright.tasks.grid.blocks import block_range
+from tilewright.tasks.grid.cells import block_range
 from tilewright.tasks.grid.drawn_places import drawn_places, sample_size
 from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.grid.windows import Window

@@ -9,7 +9,8 @@ import numpy as np
 import shapely
 from rasterio.features import rasterize
 
-from tilewright.tasks.grid.blocks import block_at, block_range
+from tilewright.tasks.grid.blocks import block_at
+from tilewright.tasks.grid.cells import block_range, box_of_cells, touched_cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,13 +42,15 @@ def area_mask(grid: Grid, box: PixelBox, area: BaseGeometry) -> np.ndarray:
 def n_inside(grid: Grid, area: BaseGeometry) -> int:
     """The number of True pixels of ``area_mask`` over the grid's extent; only cells on the outline are rasterized."""
     shapely.prepare(area)
-    total = 0
-    for cell in _cells(grid.extent):
-        inside = cell.intersect(grid.extent)
-        if area.contains(shapely.box(*grid.bounds_of(cell))):
-            total += math.prod(inside.shape)
+    total, rims = 0, set()
+    for (rows, cols), whole in touched_cells(grid, area, side=CELL):
+        if whole:
+            total += math.prod(box_of_cells((rows, cols), side=CELL).intersect(grid.extent).shape)
         else:
-            total += int(_cell_mask(grid, cell, area)[inside.slices_in(cell)].sum())
+            rims.add((rows.start, cols.start))
+    for row, col in rims:
+        cell = block_at(row=row, col=col, block=CELL, halo=0).inner
+        total += int(_cell_mask(grid, cell, area)[cell.intersect(grid.extent).slices_in(cell)].sum())
     return total
 
 

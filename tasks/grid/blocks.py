@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, product
 from typing import TYPE_CHECKING
 
-import shapely
-
+from tilewright.tasks.grid.cells import block_range, touched_cells
 from tilewright.tasks.grid.grid import GridError
 from tilewright.tasks.grid.pixel_box import PixelBox
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from shapely.geometry.base import BaseGeometry
 
     from tilewright.tasks.grid.grid import Grid
@@ -28,21 +25,14 @@ def plan_blocks(
 
     Raises GridError for more than ``max_blocks`` blocks; the count stops there.
     """
-    if area is not None:
-        shapely.prepare(area)
-    touching = (
-        each
-        for each in _grid_blocks(grid, block=block, halo=halo)
-        if area is None or area.intersects(shapely.box(*grid.bounds_of(each.inner.intersect(grid.extent))))
-    )
-    blocks = tuple(islice(touching, None if max_blocks is None else max_blocks + 1))
-    if max_blocks is not None and len(blocks) > max_blocks:
+    places = _places(grid, block=block, area=area, most=max_blocks)
+    if max_blocks is not None and len(places) > max_blocks:
         height, width = grid.extent.shape
         raise GridError(
             f"area: its {width:,} x {height:,} px make more than limits.blocks = {max_blocks:,} blocks of {block} px. "
             "Take a smaller area, a coarser grid.resolution or a larger tile.block, or raise limits.blocks."
         )
-    return blocks
+    return tuple(block_at(row=row, col=col, block=block, halo=halo) for row, col in sorted(places))
 
 
 def covered_box(grid: Grid, *, block: int) -> PixelBox:
@@ -56,13 +46,6 @@ def covered_box(grid: Grid, *, block: int) -> PixelBox:
     )
 
 
-def block_range(box: PixelBox, *, block: int) -> tuple[range, range]:
-    """(rows, columns) of the blocks that a box touches, in blocks from the CRS origin."""
-    rows = range(box.row_start // block, -(-box.row_stop // block))
-    cols = range(box.col_start // block, -(-box.col_stop // block))
-    return rows, cols
-
-
 def block_at(*, row: int, col: int, block: int, halo: int) -> Block:
     """The block at a row and column of the lattice."""
     inner = PixelBox(
@@ -71,11 +54,15 @@ def block_at(*, row: int, col: int, block: int, halo: int) -> Block:
     return Block(row=row, col=col, inner=inner, outer=inner.pad(halo))
 
 
-def _grid_blocks(grid: Grid, *, block: int, halo: int) -> Iterator[Block]:
-    rows, cols = block_range(grid.extent, block=block)
-    for row in rows:
-        for col in cols:
-            yield block_at(row=row, col=col, block=block, halo=halo)
+def _places(grid: Grid, *, block: int, area: BaseGeometry | None, most: int | None) -> set[tuple[int, int]]:
+    """(row, column) of the blocks that an area touches; those above ``most`` are left out but for one."""
+    places: set[tuple[int, int]] = set()
+    found = [(block_range(grid.extent, block=block), True)] if area is None else touched_cells(grid, area, side=block)
+    for (rows, cols), _ in found:
+        places.update(islice(product(rows, cols), None if most is None else most + 1))
+        if most is not None and len(places) > most:
+            break
+    return places
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import shapely
 
-from tilewright.tasks.grid.blocks import block_at, block_range
+from tilewright.tasks.grid.blocks import block_at
+from tilewright.tasks.grid.cells import block_range
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -34,6 +34,13 @@ MAX_DEGREES = 1.0
 """Degrees; the coarsest resolution of a geographic CRS, over 100 km. A larger number is taken for metres."""
 
 
+MAX_SIDE = 2**31 - 1
+"""Pixels per side of the largest grid: what a raster of GDAL's can have."""
+
+MAX_INDEX = 2.0**50
+"""Absolute pixels from the CRS origin beyond which a float no longer tells one from the next."""
+
+
 class GridError(ValueError):
     """A grid that cannot be made; the message names the setting and the possible values."""
 
@@ -111,6 +118,12 @@ def snap_bounds(bounds: tuple[float, float, float, float], *, resolution: float)
     minx, miny, maxx, maxy = (value / resolution for value in bounds)
     if not all(math.isfinite(edge) for edge in (minx, miny, maxx, maxy)):
         raise GridError(f"grid.resolution = {resolution:g} is too fine to count pixels: give metres, e.g. 10.")
+    if max(maxx - minx, maxy - miny) > MAX_SIDE or max(map(abs, (minx, miny, maxx, maxy))) > MAX_INDEX:
+        raise GridError(
+            f"grid.resolution = {resolution:g} makes {maxx - minx:.3g} x {maxy - miny:.3g} px of the area or "
+            f"grid.bounds, and a grid has at most {MAX_SIDE:,} a side: make it coarser, e.g. 10 m, or the area "
+            "smaller."
+        )
     if minx >= maxx or miny >= maxy:
         raise GridError(f"grid.bounds {bounds} are empty: give minx, miny, maxx, maxy in the units of grid.crs.")
     return PixelBox(

@@ -11,7 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tilewright.tasks.grid.blocks import block_at, block_range
+from tilewright.tasks.grid.blocks import block_at
+from tilewright.tasks.grid.cells import block_range
 from tilewright.tasks.grid.grid import GridError
 from tilewright.tasks.grid.pixel_box import PixelBox
 

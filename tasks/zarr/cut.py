@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tilewright.tasks.grid.blocks import block_at, block_range
+from tilewright.tasks.grid.blocks import block_at
+from tilewright.tasks.grid.cells import block_range
 from tilewright.tasks.zarr.declare import STORE
 from tilewright.tasks.zarr.store import ChangedStoreError, array_sha256, write_shard
 

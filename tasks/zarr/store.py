@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 import zarr
 
-from tilewright.tasks.grid.blocks import block_at, block_range
+from tilewright.tasks.grid.blocks import block_at
+from tilewright.tasks.grid.cells import block_range
 from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.inventory.listing import folders_below
 from tilewright.tasks.storage.errors import FencedError, StorageError

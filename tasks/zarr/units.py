@@ -6,7 +6,8 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tilewright.tasks.grid.blocks import block_at, block_range
+from tilewright.tasks.grid.blocks import block_at
+from tilewright.tasks.grid.cells import block_range
 from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.storage.ledger import json_digest
 from tilewright.tasks.storage.storage import STATE_FOLDER

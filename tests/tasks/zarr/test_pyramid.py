@@ -8,7 +8,8 @@ import rioxarray  # noqa: F401 -- registers .rio
 import xarray as xr
 import zarr
 
-from tilewright.tasks.grid.blocks import block_at, block_range, covered_box
+from tilewright.tasks.grid.blocks import block_at, covered_box
+from tilewright.tasks.grid.cells import block_range
 from tilewright.tasks.grid.grid import Grid
 from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.storage.storage import open_storage

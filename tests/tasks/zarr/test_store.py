@@ -9,7 +9,8 @@ import rasterio
 import rioxarray  # noqa: F401 -- registers .rio
 import xarray as xr
 
-from tilewright.tasks.grid.blocks import block_range, covered_box
+from tilewright.tasks.grid.blocks import covered_box
+from tilewright.tasks.grid.cells import block_range
 from tilewright.tasks.grid.grid import Grid
 from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.storage.errors import StoreError

@@ -1,0 +1,94 @@
+"""The options of a job under a key of their own: grid, tiles, files, scenes, tolerance and limits."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+
+MAX_CRS = 20_000
+"""Characters of the longest CRS; the longest of EPSG's in WKT has 8,000."""
+
+MAX_NESTS = 200
+"""Braces of a CRS in JSON, more than any of EPSG's: its parser's stack is as deep as they nest."""
+
+Coordinate = Annotated[float, Field(ge=-1e9, le=1e9)]
+"""A coordinate of a grid: no CRS of the Earth in metres or feet has larger ones."""
+
+
+def _number(given: Any) -> Any:
+    """The value itself. Raises ValueError for true and false, which would be taken for 1 and 0."""
+    if isinstance(given, bool) or (isinstance(given, (list, tuple)) and any(isinstance(each, bool) for each in given)):
+        raise ValueError("expected a number, not true or false")
+    return given
+
+
+class _Options(BaseModel):
+    """Options of which none is true or false."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    _numbers = field_validator("*", mode="before")(_number)
+
+
+def _crs_text(crs: str) -> str:
+    """The text itself. Raises ValueError for one that no CRS has: as long as no WKT, or with characters of no code."""
+    if len(crs) > MAX_CRS or crs.count("{") > MAX_NESTS or (not crs.isprintable() and not crs.isascii()):
+        raise ValueError("expected utm, a code such as EPSG:3035, or WKT")
+    return crs
+
+
+def _extent(bounds: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    """The bounds themselves. Raises ValueError where they hold nothing."""
+    minx, miny, maxx, maxy = bounds
+    if minx >= maxx or miny >= maxy:
+        raise ValueError(f"grid.bounds {bounds} are empty: give minx, miny, maxx, maxy in the units of grid.crs")
+    return bounds
+
+
+class GridOptions(_Options):
+    """Options of the grid; None: as the card says."""
+
+    crs: Annotated[str, AfterValidator(_crs_text)] = "utm"
+    resolution: float | None = Field(default=None, gt=0)
+    bounds: Annotated[tuple[Coordinate, Coordinate, Coordinate, Coordinate], AfterValidator(_extent)] | None = None
+
+
+class TileOptions(_Options):
+    """Options of blocks and windows; None: as planned from the model and the area."""
+
+    block: int | None = Field(default=None, gt=0, le=32768)
+    step: int | None = Field(default=None, gt=0, le=8192)
+    batch: int | None = Field(default=None, gt=0, le=1024)
+
+
+class CogOptions(_Options):
+    """Options of the layers' files; ``max_side`` None: as `tilewright.tasks.cog.parts` says."""
+
+    max_side: int | None = Field(default=None, ge=512, le=131_072, multiple_of=512)
+
+
+class SceneFilter(_Options):
+    """Conditions on the scenes that are used."""
+
+    max_cloud: float | None = Field(default=None, ge=0, le=100)
+    clearest: int | None = Field(default=None, gt=0)
+    orbit_state: Literal["ascending", "descending"] | None = None
+    relative_orbit: int | None = None
+    mode: str | None = None
+    platforms: tuple[str, ...] = ()
+
+
+class Tolerance(_Options):
+    """Failures that are tolerated before the job fails."""
+
+    failed_reads: int = Field(default=0, ge=0)
+    items_left_out: float = Field(default=1.0, ge=0, le=1)
+
+
+class Limits(_Options):
+    """Limits that a job may not exceed."""
+
+    blocks: int = Field(default=100_000, gt=0, le=1_000_000)
+    items: int = Field(default=10_000, gt=0)
+    memory_mb: float | None = Field(default=None, gt=0)
