@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 
+LONGEST_TEXT: Final = 4096
+"""Characters of the longest text that a card's fields may hold."""
+
 LARGEST_WHOLE: Final = 2**31 - 1
 """Largest whole number that a card may hold; none counts more than that."""
 
@@ -60,6 +63,8 @@ class CardField:
             return default
         if not isinstance(value, str) or not value:
             raise self.refuse(key, "write a text")
+        if len(value) > LONGEST_TEXT:
+            raise self.refuse(key, f"write at most {LONGEST_TEXT} characters")
         return value
 
     def choice(self, key: str, options: Sequence[str], default: str | None = None) -> str:
@@ -104,6 +109,8 @@ class CardField:
         value = self.content.get(key, [])
         if not isinstance(value, list) or not all(isinstance(entry, str) and entry for entry in value):
             raise self.refuse(key, "write a list of texts")
+        if max(map(len, value), default=0) > LONGEST_TEXT:
+            raise self.refuse(key, f"write at most {LONGEST_TEXT} characters for each")
         return tuple(value)
 
     def only(self, known: Iterable[str], *, prefix: str = "") -> None:

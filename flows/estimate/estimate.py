@@ -13,7 +13,7 @@ from tilewright.models.run.providers import GPUS
 from tilewright.tasks.block.floor import calibrate, floor_seconds
 from tilewright.tasks.grid.areas import geometry_km2
 from tilewright.tasks.grid.crs import crs_unit
-from tilewright.tasks.grid.windows import block_windows
+from tilewright.tasks.grid.windows import n_block_windows
 from tilewright.tasks.plan.footprints import coverage_words
 from tilewright.tasks.report.format import duration, plural
 from tilewright.tasks.report.sections import centre_text
@@ -101,8 +101,7 @@ def estimate(plan: Plan, card: ModelCard, *, provider: str = "auto") -> Estimate
     height, width = plan.raster.product_grid.extent.shape
     specs = [spec for spec in card.layer_specs() if spec.name in plan.raster.layers]
     n_windows = sum(
-        sum(1 for _ in block_windows(plan.raster.touched_steps(block), plan.raster.lattice))
-        for block in plan.raster.all_blocks()
+        n_block_windows(plan.raster.touched_steps(block), plan.raster.lattice) for block in plan.raster.all_blocks()
     )
     return Estimate(
         n_scenes=len({scene.id for entry in plan.inputs for scene in entry.scenes}),

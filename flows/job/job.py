@@ -57,12 +57,19 @@ class AugmentOptions(BaseModel):
         return self
 
 
+MAX_MODELS = 64
+"""Models of an ensemble beside the job's own; each is loaded and run for every window."""
+
+MAX_PERIODS = 1000
+"""Periods of a job, each of which is searched."""
+
+
 class EnsembleOptions(BaseModel):
     """Further models of an ensemble with the job's own, and how their outputs are combined."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    models: tuple[str, ...] = ()
+    models: Annotated[tuple[str, ...], Field(max_length=MAX_MODELS)] = ()
     combine: Literal["mean", "vote"] = "mean"
     disagreement: bool = False
 
@@ -90,7 +97,7 @@ class Job(BaseModel):
 
     name: Annotated[str, AfterValidator(checked_name)]
     area: Annotated[Area, BeforeValidator(read_area)]
-    period: Annotated[tuple[JobPeriod, ...], BeforeValidator(as_periods), Field(min_length=1)]
+    period: Annotated[tuple[JobPeriod, ...], BeforeValidator(as_periods), Field(min_length=1, max_length=MAX_PERIODS)]
     source: str | dict[str, Any]
     model: str
     output: str | None = Field(default=None, min_length=1)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from tilewright.flows.job.options import Options
 from tilewright.tasks.compose.mask_rule import QA_PIXEL_DROPPED, SCL_DROPPED, parse_condition
 
 KEYS_OF_KIND: dict[str, frozenset[str]] = {
@@ -28,10 +29,8 @@ def _as_rules(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
-class MaskOptions(BaseModel):
+class MaskOptions(Options):
     """The observations that are dropped: by scene classes, cloud probability, bits, values or a rule of one's own."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: Literal["auto", "none", "scl", "probability", "bits", "values", "rule"] = "auto"
     band: str = ""

@@ -23,7 +23,7 @@ def _number(given: Any) -> Any:
     return given
 
 
-class _Options(BaseModel):
+class Options(BaseModel):
     """Options of which none is true or false."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -46,7 +46,7 @@ def _extent(bounds: tuple[float, float, float, float]) -> tuple[float, float, fl
     return bounds
 
 
-class GridOptions(_Options):
+class GridOptions(Options):
     """Options of the grid; None: as the card says."""
 
     crs: Annotated[str, AfterValidator(_crs_text)] = "utm"
@@ -54,7 +54,7 @@ class GridOptions(_Options):
     bounds: Annotated[tuple[Coordinate, Coordinate, Coordinate, Coordinate], AfterValidator(_extent)] | None = None
 
 
-class TileOptions(_Options):
+class TileOptions(Options):
     """Options of blocks and windows; None: as planned from the model and the area."""
 
     block: int | None = Field(default=None, gt=0, le=32768)
@@ -62,13 +62,13 @@ class TileOptions(_Options):
     batch: int | None = Field(default=None, gt=0, le=1024)
 
 
-class CogOptions(_Options):
+class CogOptions(Options):
     """Options of the layers' files; ``max_side`` None: as `tilewright.tasks.cog.parts` says."""
 
     max_side: int | None = Field(default=None, ge=512, le=131_072, multiple_of=512)
 
 
-class SceneFilter(_Options):
+class SceneFilter(Options):
     """Conditions on the scenes that are used."""
 
     max_cloud: float | None = Field(default=None, ge=0, le=100)
@@ -79,14 +79,14 @@ class SceneFilter(_Options):
     platforms: tuple[str, ...] = ()
 
 
-class Tolerance(_Options):
+class Tolerance(Options):
     """Failures that are tolerated before the job fails."""
 
     failed_reads: int = Field(default=0, ge=0)
     items_left_out: float = Field(default=1.0, ge=0, le=1)
 
 
-class Limits(_Options):
+class Limits(Options):
     """Limits that a job may not exceed."""
 
     blocks: int = Field(default=100_000, gt=0, le=1_000_000)

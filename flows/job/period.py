@@ -18,7 +18,7 @@ from pydantic import (
 from tilewright.catalogs.fields import FIRST_YEAR, LAST_YEAR
 from tilewright.flows.job.span import LEAST, Span, is_length, later, read_span
 
-NAME = re.compile(r"^[A-Za-z0-9._-]{1,128}$")
+NAME = re.compile(r"^[A-Za-z0-9._-]{1,128}\Z")
 
 RESERVED_PERIOD = "period"
 

@@ -36,7 +36,7 @@ STAGING = f"{STATE_FOLDER}/staging/"
 DRAFT = re.compile(rf"{re.escape(SECRETS.rpartition('/')[0])}/\.secrets\.json\.\d+")
 """The file of secrets of a run that was killed while it wrote it, as older versions named it."""
 
-AGE = re.compile(r"^(\d+(?:\.\d+)?)([smhdw])$")
+AGE = re.compile(r"^(\d+(?:\.\d+)?)([smhdw])\Z")
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tilewright.flows.job.job import JobError
 from tilewright.models.card.tile import DEFAULT_STEP
 from tilewright.models.fields import did_you_mean
+from tilewright.tasks.cog.parts import MAX_SIDE
 from tilewright.tasks.compose.reducers import reducer_radius_px
 from tilewright.tasks.grid.areas import MAX_METRES_PER_DEGREE
 from tilewright.tasks.grid.blocks import plan_blocks
@@ -40,6 +41,9 @@ BLOCK_BYTES = 1e8
 LONG_REACH_BLOCK_BYTES = 1e9
 """The same for a step above the default: with blocks of one window all cores but one would be idle."""
 
+MOST_PARTS = 10_000
+"""Files of a layer; the Earth at 10 m has 4,770 of the usual size."""
+
 SMALL_BLOCK, LARGE_BLOCK = 1024, 2048
 """Pixels: small areas get several blocks to show progress, large ones lose less to halos (FACTS, Inference)."""
 
@@ -54,6 +58,7 @@ def cut_raster(job: Job, card: ModelCard, facts: ModelFacts) -> RasterPlan:
     lattice = lattice_of(facts.windows, block=job.tile.block or _block_size(card, grid.extent, facts.windows))
     aoi = project_area(job.area.geometry, grid.crs)
     _check_pixels(grid, aoi)
+    _check_files(job, grid, facts.scale)
     blocks = plan_blocks(grid, block=lattice.block, halo=lattice.halo, area=aoi, max_blocks=job.limits.blocks)
     return RasterPlan(
         grid=grid,
@@ -73,6 +78,17 @@ def _check_pixels(grid: Grid, aoi: BaseGeometry) -> None:
         raise JobError(
             f"area: it holds no pixel's centre of the grid of {grid.resolution:g} {crs_unit(grid.crs)}, so nothing "
             "would be mapped. Enlarge the area, make grid.resolution finer, or move grid.bounds if they miss the area."
+        )
+
+
+def _check_files(job: Job, grid: Grid, scale: Fraction) -> None:
+    """Refuse a grid whose layers would each be cut into more files than anyone wants."""
+    side = job.cog.max_side or MAX_SIDE
+    height, width = (math.ceil(pixels * scale / side) for pixels in grid.extent.shape)
+    if height * width > MOST_PARTS:
+        raise JobError(
+            f"cog.max_side = {side} cuts each layer into {height:,} x {width:,} files, and at most {MOST_PARTS:,} are "
+            "written: make it larger, the area or grid.bounds smaller, or grid.resolution coarser."
         )
 
 
@@ -102,7 +118,8 @@ def _layers(job: Job, card: ModelCard) -> tuple[str, ...]:
     unknown = [name for name in job.layers if name not in names]
     if unknown:
         hint = did_you_mean(unknown[0], names)
-        raise JobError(f"layers: {', '.join(unknown)} not given by {card.name}{hint}. It gives: {', '.join(names)}.")
+        named = ", ".join(each[:80] for each in unknown[:5]) + (" and others" if len(unknown) > 5 else "")
+        raise JobError(f"layers: {named} not given by {card.name}{hint}. It gives: {', '.join(names)}.")
     return tuple(name for name in names if not job.layers or name in job.layers)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 LARGEST_CARD: Final = 4 * 1024 * 1024
 
-MULTIHASH: Final = re.compile(r"^1220([0-9a-f]{64})$")
+MULTIHASH: Final = re.compile(r"^1220([0-9a-f]{64})\Z")
 """sha2-256 (0x12) of 32 bytes (0x20).
 
 Source: multiformats multihash table; STAC file extension v2.1, `file:checksum`.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, cast
 from tilewright.models.card.parse_bands import BandList, read_bands
 from tilewright.models.card.parse_extras import EXTRA_FIELDS, read_extra
 from tilewright.models.fields import CardField, is_number
-from tilewright.models.spec.arrays import AXES, input_axes, read_shape
+from tilewright.models.spec.arrays import AXES, LARGEST_SIDE, input_axes, read_shape
 from tilewright.models.spec.inputs import REDUCERS, DatesSpec, InputSpec, MissingSpec
 from tilewright.models.spec.scaling import NO_SCALING, Scaling, parse_scaling
 
@@ -31,11 +31,11 @@ DEFAULT_UNITS: Final = {
 
 RESAMPLING: Final = ("nearest", "bilinear", "cubic", "average", "mode", "min", "max", "lanczos")
 
-PERCENTILE: Final = re.compile(r"^percentile:(?:100|[0-9]{1,2}(?:\.[0-9]+)?)$")
+PERCENTILE: Final = re.compile(r"^percentile:(?:100|[0-9]{1,2}(?:\.[0-9]+)?)\Z")
 
 DATES: Final = ("composite", "pair", "series", "each", "static")
 
-EVERY: Final = re.compile(r"^(?:[1-9]\d{0,3} ?)?(?:D|days?|weeks?|months?|years?)$")
+EVERY: Final = re.compile(r"^(?:[1-9]\d{0,3} ?)?(?:D|days?|weeks?|months?|years?)\Z")
 
 RESIZES: Final = (
     "interpolation-nearest",
@@ -194,7 +194,10 @@ def _steps(dates: CardField, kind: DatesKind, length: int | None) -> int | None:
             "kind", "'each' gives a number of dates known only later; give the input a time axis in dim_order"
         )
     if dates.has("steps"):
-        return dates.integer("steps")
+        steps = dates.integer("steps")
+        if steps > LARGEST_SIDE:
+            raise dates.refuse("steps", f"write at most {LARGEST_SIDE}")
+        return steps
     if fixed is None and kind == "series":
         raise dates.refuse("steps", "write how many steps the series has")
     return fixed

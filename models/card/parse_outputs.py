@@ -29,9 +29,9 @@ RESERVED: Final = ("observations", "spatial_ref", "time", "x", "y", "preview")
 WHOLE: Final = 1e-6
 """Difference from a whole number of pixels that counts as rounding."""
 
-LAYER_NAME: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+LAYER_NAME: Final = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")
 
-COLOR: Final = re.compile(r"^[0-9A-Fa-f]{6}$")
+COLOR: Final = re.compile(r"^[0-9A-Fa-f]{6}\Z")
 
 
 def read_outputs(properties: CardField) -> tuple[OutputSpec, ...]:
@@ -62,7 +62,7 @@ def _with_prefixes(outputs: tuple[OutputSpec, ...], properties: CardField) -> tu
     )
     names = Counter(spec.name for output in outputs for spec in output.layer_specs())
     for name, n in names.items():
-        if n > 1 or name in RESERVED or not LAYER_NAME.match(name):
+        if n > 1 or name in RESERVED or not LAYER_NAME.fullmatch(name):
             reason = "stands twice" if n > 1 else "is used by every product" if name in RESERVED else "is no file name"
             raise properties.refuse(
                 "mlm:output", f"the layer {name!r} {reason}; change tw:layers, the class's name or the output's name"

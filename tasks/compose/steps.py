@@ -81,7 +81,7 @@ class StepPlan:
         return first + (last - first) / 2
 
 
-_EVERY = re.compile(r"^(?:(\d+)\s*)?(d|day|days|w|week|weeks|m|ms|month|months|y|ys|year|years)$", re.IGNORECASE)
+_EVERY = re.compile(r"^(?:(\d+)\s*)?(d|day|days|w|week|weeks|m|ms|month|months|y|ys|year|years)\Z", re.IGNORECASE)
 
 MONTHLY = frozenset({"month", "m", "ms", "1 month"})
 """Values of `every` whose steps are labelled by their month, not by their first day."""

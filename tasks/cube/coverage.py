@@ -5,6 +5,7 @@ A block reads the scenes that touch its outer box, its key holds them, and so an
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import shapely
 from affine import Affine
 from shapely.geometry import shape
 
+from tilewright.catalogs.footprint import WORLD
 from tilewright.tasks.grid.crs import same_crs, transformer
 from tilewright.tasks.read.source_window import EDGE_POINTS
 
@@ -79,8 +81,13 @@ class Coverage:
 
 @lru_cache(maxsize=1024)
 def _outline(bounds: Bounds, crs: str) -> BaseGeometry:
-    """A box's bounds in EPSG:4326; beyond 180 degrees where it crosses the antimeridian."""
+    """A box's bounds in EPSG:4326; beyond 180 degrees where it crosses the antimeridian.
+
+    The whole Earth for a box that reaches beyond the domain of its CRS.
+    """
     west, south, east, north = transformer(crs, "EPSG:4326").transform_bounds(*bounds, densify_pts=EDGE_POINTS)
+    if not all(map(math.isfinite, (west, south, east, north))):
+        return WORLD
     return shapely.box(west, south, east + 360.0 if east < west else east, north)
 
 

@@ -96,13 +96,24 @@ def lattice_of(windows: WindowChoice, *, block: int) -> Lattice:
 
 def block_windows(inner: PixelBox, lattice: Lattice) -> Iterator[Window]:
     """The windows that contribute to a block, in row-major order of the lattice."""
-    rows, cols = block_range(inner.pad(lattice.reach * lattice.step), block=lattice.step)
+    rows, cols = _places(inner, lattice)
     for row in rows:
         for col in cols:
             core = block_at(row=row, col=col, block=lattice.step, halo=0).inner
             outer = _outer(core, lattice)
             kept = core if lattice.merge == "trim" else outer
             yield Window(row=row, col=col, outer=outer, kept=kept)
+
+
+def n_block_windows(inner: PixelBox, lattice: Lattice) -> int:
+    """The number of windows that contribute to a block."""
+    rows, cols = _places(inner, lattice)
+    return len(rows) * len(cols)
+
+
+def _places(inner: PixelBox, lattice: Lattice) -> tuple[range, range]:
+    """(rows, columns) in the lattice of the windows that contribute to a block."""
+    return block_range(inner.pad(lattice.reach * lattice.step), block=lattice.step)
 
 
 def _outer(core: PixelBox, lattice: Lattice) -> PixelBox:

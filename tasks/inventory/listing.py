@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tilewright.tasks.storage.storage import Storage
 
 
-UNFINISHED = re.compile(r"#\d+$")
+UNFINISHED = re.compile(r"#\d+\Z")
 """End of the name that the object store's client gives a local file until it is complete."""
 
 

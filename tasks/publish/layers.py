@@ -21,6 +21,7 @@ from tilewright.tasks.progress import Advance, Stage
 from tilewright.tasks.publish.names import product_parts
 from tilewright.tasks.storage.storage import staging_folder
 from tilewright.tasks.zarr.declare import BLOCKS
+from tilewright.tasks.zarr.declared import fill_of
 from tilewright.tasks.zarr.pyramid import write_pyramid
 from tilewright.tasks.zarr.store import ChangedStoreError, open_store
 
@@ -164,7 +165,7 @@ def _erase_unknown(store: ProductStore, plan: Plan, entries: Mapping[str, BlockE
         for row, col in sorted(store.places(name)):
             if (row + top, col + left) not in known:
                 inner = block_at(row=row + top, col=col + left, block=side, halo=0).inner
-                store.write_block(inner, {name: np.full(inner.shape, layer.fill_value, dtype=layer.dtype)})
+                store.write_block(inner, {name: np.full(inner.shape, fill_of(layer), dtype=layer.dtype)})
 
 
 def _record_cogs(storage: Storage, uploaded: Iterable[UploadedCog], waiting: Mapping[str, Listed]) -> None:

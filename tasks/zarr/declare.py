@@ -113,6 +113,7 @@ def array_layout(block: int, *, zarr_format: int, dimensions: tuple[str, str] = 
 
 def _declare_layer(group: zarr.Group, layer: StoredLayer, *, shape: tuple[int, int], block: int) -> None:
     zarr_format = group.metadata.zarr_format
+    assert not layer.counts or layer.nodata == 0, f"{layer.name}: chunks that nobody wrote count 0"
     fill = np.array(layer.nodata, dtype=layer.dtype)
     attributes = {
         "grid_mapping": "spatial_ref",
@@ -126,7 +127,8 @@ def _declare_layer(group: zarr.Group, layer: StoredLayer, *, shape: tuple[int, i
         layer.name,
         shape=shape,
         dtype=layer.dtype,
-        fill_value=fill.item(),
+        # Readers of Zarr format 2 take the fill value for missing; without one, unwritten chunks are 0.
+        fill_value=None if layer.counts and zarr_format == 2 else fill.item(),
         attributes=with_dimension_names(attributes, FLAT, zarr_format),
         **array_layout(block, zarr_format=zarr_format),
     )

@@ -89,3 +89,8 @@ def shape_of(plain: Mapping[str, Any] | None) -> tuple[int, ...] | None:
     shape = None if plain is None else plain.get("shape")
     whole = isinstance(shape, list) and all(isinstance(side, int) for side in shape)
     return tuple(shape) if whole else None  # type: ignore[arg-type]
+
+
+def fill_of(array: zarr.Array[Any]) -> Any:
+    """What an array returns where nothing is written: its fill value, 0 where it has none."""
+    return array.dtype.type(0) if array.metadata.fill_value is None else array.fill_value

@@ -170,7 +170,7 @@ def _declare_array(group: zarr.Group, name: str, level: Level, block: int) -> No
         level.path_of(name),
         shape=level.shape,
         dtype=full.dtype,
-        fill_value=full.fill_value,
+        fill_value=full.metadata.fill_value,
         attributes=with_dimension_names(dict(full.attrs), level.dimensions, zarr_format),
         **array_layout(block, zarr_format=zarr_format, dimensions=level.dimensions),
     )

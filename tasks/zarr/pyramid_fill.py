@@ -15,6 +15,7 @@ from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.storage.errors import FencedError, StorageError
 from tilewright.tasks.zarr.cut import cut_shards
 from tilewright.tasks.zarr.declare import STORE
+from tilewright.tasks.zarr.declared import fill_of
 from tilewright.tasks.zarr.downsample import halve
 from tilewright.tasks.zarr.store import read_stored
 from tilewright.tasks.zarr.units import DEPTH
@@ -75,7 +76,7 @@ class _LevelGroup:
 
         Decided as Zarr decides which chunks it writes.
         """
-        fill, buffer, side = self.levels[number].fill_value, default_buffer_prototype().nd_buffer, self.block
+        fill, buffer, side = fill_of(self.levels[number]), default_buffer_prototype().nd_buffer, self.block
         pieces = [
             ((start[0] + row) // side, (start[1] + col) // side, pixels[row : row + side, col : col + side])
             for row in range(0, pixels.shape[0], side)
@@ -133,8 +134,7 @@ class _LevelGroup:
         return pixels, set(self.existing_keys(0, (box.row_start, box.col_start), pixels))
 
     def _half(self, pixels: np.ndarray) -> np.ndarray:
-        fill: Any = self.levels[0].fill_value
-        return halve(pixels, kind=self.kind, nodata=fill)
+        return halve(pixels, kind=self.kind, nodata=fill_of(self.levels[0]))
 
     def _write(self, number: int, place: tuple[int, int], pixels: np.ndarray) -> set[str]:
         target = self.levels[number]

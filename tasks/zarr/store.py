@@ -17,6 +17,7 @@ from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.inventory.listing import folders_below
 from tilewright.tasks.storage.errors import FencedError, StorageError
 from tilewright.tasks.zarr.declare import BLOCKS, STORE
+from tilewright.tasks.zarr.declared import fill_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -75,7 +76,7 @@ class ProductStore:
     def erase_block(self, inner: PixelBox) -> None:
         """Set one block to nodata in every layer."""
         for name, layer in self.waiting.items():
-            self.write_block(inner, {name: np.full(inner.shape, layer.fill_value, dtype=layer.dtype)})
+            self.write_block(inner, {name: np.full(inner.shape, fill_of(layer), dtype=layer.dtype)})
 
     def read_box(self, name: str, box: PixelBox) -> np.ndarray:
         """One layer inside ``box``, shape (height, width), stored dtype; nodata outside the product.
@@ -84,7 +85,7 @@ class ProductStore:
         """
         layer, absent = self.published[name], list(self._absent(name, box))
         if len(absent) == self._n_touched(box):
-            pixels, absent = np.full(box.shape, layer.fill_value, dtype=layer.dtype), [box]
+            pixels, absent = np.full(box.shape, fill_of(layer), dtype=layer.dtype), [box]
         else:
             pixels = self._read(name, self.waiting[name], box.slices_in(self.box))
         for piece in absent:
@@ -99,7 +100,7 @@ class ProductStore:
         Where a block waits it is nodata: what the array holds there is not read.
         """
         layer = self.published[name]
-        pixels = np.full(box.shape, layer.fill_value, dtype=layer.dtype)
+        pixels = np.full(box.shape, fill_of(layer), dtype=layer.dtype)
         for piece in self._absent(name, box):
             inside = piece.intersect(box).intersect(self.extent)
             if not inside.empty:

@@ -8,6 +8,7 @@ import numpy as np
 import zarr
 
 from tilewright.tasks.zarr.declare import STORE
+from tilewright.tasks.zarr.declared import fill_of
 from tilewright.tasks.zarr.pyramid import pyramid_levels
 from tilewright.tasks.zarr.store import read_stored
 
@@ -30,7 +31,7 @@ def read_thumbnail(storage: Storage, name: str, *, shape: tuple[int, int], max_s
 
     def read() -> tuple[np.ndarray, Any]:
         layer = zarr.open_array(storage.zarr(STORE, read_only=True), path=level.path_of(name), mode="r")
-        return np.asarray(layer[:]), layer.fill_value
+        return np.asarray(layer[:]), fill_of(layer)
 
     pixels, nodata = read_stored(storage, f"layer {name}", read)
     if pixels.shape == wanted:
