@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from tilewright.models.card.files import path_inside
 from tilewright.models.errors import CardError
 from tilewright.models.fields import shorten
+from tilewright.models.spec.arrays import DATA_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -287,8 +288,16 @@ def _refuse_port(
     """Refuse an array of the card that differs from the graph's in name, type, rank or size."""
     if port is None:
         raise CardError(f"{at}.name is {spec.name!r}; the graph has {', '.join(names) or 'none'}: write one of these")
-    if port.data_type != spec.data_type:
-        raise CardError(f"{at}.{key}.data_type is {spec.data_type!r}; the graph has {port.data_type}: write that")
+    # The card's schema has no truth values; an output of them holds 0 and 1.
+    known = "uint8" if port.data_type == "bool" and key == "result" else port.data_type
+    if known not in DATA_TYPES:
+        raise CardError(
+            f"{at}.{key}.data_type is {spec.data_type!r}; the graph has {port.data_type}, which is none of "
+            f"{', '.join(DATA_TYPES)}: cast it to one of these inside the graph"
+        )
+    if known != spec.data_type:
+        said = port.data_type if known == port.data_type else f"{port.data_type}, which a card calls {known}"
+        raise CardError(f"{at}.{key}.data_type is {spec.data_type!r}; the graph has {said}: write that")
     if port.shape is None:
         return
     if len(port.shape) != len(spec.shape):
