@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from shapely.geometry.base import BaseGeometry  # noqa: TC002 -- pydantic reads 
 
 from tilewright.flows.job.area_file import WKT, file_outlines, wkt_outlines
 from tilewright.flows.job.geojson import geojson_outlines
-from tilewright.flows.job.outline import AreaError, joined
+from tilewright.flows.job.outline import AreaError, Outline, joined, n_without_place
 
 __all__ = ["Area", "AreaError", "read_area"]
 
@@ -23,9 +23,13 @@ NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?", r
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Area:
-    """A Polygon or MultiPolygon in EPSG:4326 with an extent, longitudes in -180..180."""
+    """A Polygon or MultiPolygon in EPSG:4326 with an extent, longitudes in -180..180.
+
+    ``n_without_place``: the null and empty geometries that were given beside it and are left out.
+    """
 
     geometry: BaseGeometry
+    n_without_place: int = field(default=0, compare=False)
 
     def geojson(self) -> dict[str, Any]:
         """The geometry as GeoJSON."""
@@ -57,7 +61,7 @@ def read_area(value: object, *, base: Path | None = None) -> Area:
     if isinstance(value, (list, tuple)):
         return Area(geometry=_box(list(value)))
     if isinstance(value, dict):
-        return Area(geometry=joined(list(geojson_outlines(value))))
+        return _area_of(list(geojson_outlines(value)))
     if not isinstance(value, str) or not value.strip():
         raise AreaError("give minx, miny, maxx, maxy in degrees, GeoJSON, WKT, or the path of a file of polygons.")
     numbers = re.split(r"\s*,\s*|\s+", value.strip(" \t\n[]()"))
@@ -66,7 +70,11 @@ def read_area(value: object, *, base: Path | None = None) -> Area:
     outlines = (
         wkt_outlines(value) if WKT.match(value.lstrip()) or "((" in value else file_outlines(value, base or Path())
     )
-    return Area(geometry=joined(outlines))
+    return _area_of(outlines)
+
+
+def _area_of(outlines: list[Outline]) -> Area:
+    return Area(geometry=joined(outlines), n_without_place=n_without_place(outlines))
 
 
 def _box(numbers: list[Any]) -> BaseGeometry:

@@ -72,7 +72,8 @@ def crs_of(named: object) -> pyproj.CRS:
 def joined(outlines: Sequence[Outline]) -> BaseGeometry:
     """The union of the outlines' polygons as a Polygon or MultiPolygon in EPSG:4326, cut at 180 degrees.
 
-    Heights and measures are dropped, collections taken apart; null and empty geometries have no place and are left out.
+    Heights and measures are dropped, collections taken apart; null and empty geometries have no place and are left out
+    (`n_without_place` counts them).
 
     Raises AreaError if nothing is left, and for points, lines, and polygons that are invalid or without an extent.
     """
@@ -81,6 +82,17 @@ def joined(outlines: Sequence[Outline]) -> BaseGeometry:
         given = "no geometry" if outlines else "no feature"
         raise AreaError(f"there is {given} in it, or only null and empty ones: give at least one polygon.")
     return shapely.union_all(found) if len(found) > 1 else found[0]
+
+
+def n_without_place(outlines: Sequence[Outline]) -> int:
+    """The number of outlines without a geometry or with an empty one, members of collections counted one by one."""
+    return sum(_n_empty(outline.geometry) for outline in outlines)
+
+
+def _n_empty(geometry: BaseGeometry | None) -> int:
+    if geometry is not None and geometry.geom_type == "GeometryCollection" and len(geometry.geoms):
+        return sum(map(_n_empty, geometry.geoms))
+    return int(geometry is None or geometry.is_empty)
 
 
 def _areas(outline: Outline) -> Iterator[BaseGeometry]:

@@ -16,7 +16,7 @@ from tilewright.flows.plan.identities import identify_inputs
 from tilewright.flows.plan.input_plans import plan_inputs
 from tilewright.flows.plan.model_card import card_facts, job_card
 from tilewright.flows.plan.model_graph import check_fused, measure_job_model
-from tilewright.flows.plan.raster import cut_raster, reach_metres, read_margin
+from tilewright.flows.plan.raster import area_warnings, cut_raster, reach_metres, read_margin
 from tilewright.flows.plan.rules import asked_mask_bands, check_gaps, mask_warning
 from tilewright.flows.plan.scenes import asked_area, left_out_of, search_inputs
 from tilewright.flows.plan.valid_for import outside_valid_for, outside_warnings
@@ -106,6 +106,7 @@ def make_plan(
         engine=job.engine,
         versions=versions(),
         warnings=(
+            *area_warnings(job.area, raster),
             *outside_warnings(outside),
             *_grid_warnings(job, card, facts, raster),
             *_input_warnings(job, inputs),

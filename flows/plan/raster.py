@@ -17,13 +17,15 @@ from tilewright.tasks.grid.crs import crs_unit, is_geographic
 from tilewright.tasks.grid.grid import plan_grid, project_area
 from tilewright.tasks.grid.windows import lattice_of
 from tilewright.tasks.plan.raster import RasterPlan, aoi_json
+from tilewright.tasks.report.format import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from fractions import Fraction
 
     from shapely.geometry.base import BaseGeometry
 
+    from tilewright.flows.job.area import Area
     from tilewright.flows.job.job import Job
     from tilewright.models.card.card import ModelCard
     from tilewright.models.measure.facts import ModelFacts
@@ -78,6 +80,21 @@ def _check_pixels(grid: Grid, aoi: BaseGeometry) -> None:
         raise JobError(
             f"area: it holds no pixel's centre of the grid of {grid.resolution:g} {crs_unit(grid.crs)}, so nothing "
             "would be mapped. Enlarge the area, make grid.resolution finer, or move grid.bounds if they miss the area."
+        )
+
+
+def area_warnings(area: Area, raster: RasterPlan) -> Iterator[str]:
+    """One sentence each on features of an area without a geometry, and on parts too small to be mapped."""
+    if area.n_without_place:
+        empty = plural(area.n_without_place, "null or empty geometry", "null or empty geometries")
+        yield f"area: it has {empty} without a place, of which nothing is mapped."
+    mapped = parts_with_pixels(raster.grid, raster.aoi_geometry)
+    n_lost = int((~mapped).sum())
+    if n_lost:
+        yield (
+            f"area: {n_lost:,} of its {len(mapped):,} parts hold no pixel's centre of the grid of "
+            f"{raster.grid.resolution:g} {crs_unit(raster.grid.crs)}: nothing is mapped of them. A finer "
+            "grid.resolution, or wider grid.bounds if they miss these parts, holds more of them."
         )
 
 
