@@ -41,11 +41,26 @@ def update_collection(
         collection["extent"] = _merged_extent(collection.get("extent"), item)
     except (ValueError, OverflowError) as error:
         raise InvalidStacError(f"the extent of the Collection {item.collection_id} cannot be read: {error}") from error
-    collection["summaries"] = _summaries(collection.get("summaries", {}), item)
+    collection["summaries"] = _summaries(collection.get("summaries", {}), item.properties)
     collection["item_assets"] = {**collection.get("item_assets", {}), **_item_assets(item)}
     collection["links"] = _links(collection.get("links", ()), item, item_href)
     validate_collection(collection)
     return collection
+
+
+def with_summaries(collection: Mapping[str, Any], properties: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The Collection with summaries of exactly these properties, of all the Items that it links to, as JSON values.
+
+    Entries that are none of `SUMMARISED` are somebody else's and stay, as do ranges and JSON Schemas.
+    """
+    summaries = {
+        name: known
+        for name, known in collection.get("summaries", {}).items()
+        if name not in SUMMARISED or not isinstance(known, list)
+    }
+    for each in properties:
+        summaries = _summaries(summaries, each)
+    return {**collection, "summaries": summaries}
 
 
 def merge_bbox(one: Sequence[float], other: Sequence[float]) -> list[float]:
@@ -124,14 +139,24 @@ def _period(item: pystac.Item) -> tuple[str, str]:
     return pystac.utils.datetime_to_str(start), pystac.utils.datetime_to_str(end)
 
 
-def _summaries(summaries: Mapping[str, Any], item: pystac.Item) -> dict[str, Any]:
+def _summaries(summaries: Mapping[str, Any], properties: Mapping[str, Any]) -> dict[str, Any]:
+    """The summaries with the values of one more Item. A range is widened; a JSON Schema says no values and stays."""
     merged = dict(summaries)
     for name in SUMMARISED:
-        value = item.properties.get(name)
-        if value is not None:
-            known = merged.get(name, [])
-            merged[name] = sorted({*known, *(value if isinstance(value, list) else [value])})
+        value, known = properties.get(name), merged.get(name, [])
+        listed = value if isinstance(value, list) else [value]
+        values = [each for each in listed if isinstance(each, str | int | float)]
+        if values and isinstance(known, list):
+            merged[name] = sorted({*known, *values}, key=_in_order)
+        elif values and isinstance(known, dict) and {"minimum", "maximum"} <= known.keys():
+            ends = sorted([known["minimum"], known["maximum"], *values], key=_in_order)
+            merged[name] = {**known, "minimum": ends[0], "maximum": ends[-1]}
     return merged
+
+
+def _in_order(value: object) -> tuple[bool, Any]:
+    """Numbers by size before texts by letter: Items of others may say either."""
+    return (True, value) if isinstance(value, str) else (False, value)
 
 
 def _item_assets(item: pystac.Item) -> dict[str, Any]:

@@ -7,11 +7,12 @@ on it is an unfinished product, and whoever goes on with it finishes this first.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pystac
 
-from tilewright.catalogs.publish.collection import update_collection
+from tilewright.catalogs.publish.collection import update_collection, with_summaries
 from tilewright.tasks.inventory.finished import is_item
 from tilewright.tasks.inventory.listing import list_top
 from tilewright.tasks.inventory.record import COLLECTION, PART_ITEM, TABLE, remove_recorded
@@ -21,7 +22,7 @@ from tilewright.tasks.storage.fence import ITEM
 from tilewright.tasks.storage.storage import json_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from tilewright.tasks.inventory.record import ProductRecord
     from tilewright.tasks.storage.storage import Storage
@@ -85,7 +86,11 @@ def collection_with(storage: Storage, record: ProductRecord, items: Mapping[str,
     existing = read_object(storage, COLLECTION)
     if existing is not None:
         try:
-            return _linked({**existing, "links": other_links(existing, record)}, items)
+            kept = other_links(existing, record)
+            linked = _linked({**existing, "links": kept}, items)
+            known = _properties(storage, record, kept)
+            ours = [item.properties for item in items.values()]
+            return linked if known is None else with_summaries(linked, [*known, *ours])
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, AssertionError):
             # Whatever stands in its place, or a Collection of another version.
             pass
@@ -121,9 +126,25 @@ def _drop_links(storage: Storage, record: ProductRecord) -> None:
     if collection is None or not any(link.get("rel") == "item" for link in kept):
         remove_recorded(storage, record, [COLLECTION])
         return
-    changed = json_bytes({**collection, "links": kept})
+    left = {**collection, "links": kept}
+    with suppress(KeyError, TypeError, ValueError, AttributeError):
+        # Whatever a damaged Collection or table leads to: its links alone are changed then.
+        known = _properties(storage, record, kept)
+        left = left if known is None else with_summaries(left, known)
+    changed = json_bytes(left)
     if changed != content:
         storage.write(COLLECTION, changed)
+
+
+def _properties(
+    storage: Storage, record: ProductRecord, links: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]] | None:
+    """The properties of the Items behind a Collection's links, from the table; None where it lacks one of them."""
+    content = storage.read(TABLE)
+    rows = [] if content is None else other_rows(storage, record, content)
+    known = {row["id"]: row["properties"] for row in rows if isinstance(row.get("properties"), dict)}
+    titles = [link.get("title") for link in links if link.get("rel") == "item"]
+    return [known[title] for title in titles] if all(title in known for title in titles) else None
 
 
 def _is_ours(link: Mapping[str, Any], record: ProductRecord) -> bool:
