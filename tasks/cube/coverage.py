@@ -13,7 +13,6 @@ import shapely
 from affine import Affine
 from shapely.geometry import shape
 
-from tilewright.catalogs.footprint import WORLD
 from tilewright.tasks.grid.crs import same_crs, transformer
 from tilewright.tasks.read.source_window import EDGE_POINTS
 
@@ -87,7 +86,7 @@ def _outline(bounds: Bounds, crs: str) -> BaseGeometry:
     """
     west, south, east, north = transformer(crs, "EPSG:4326").transform_bounds(*bounds, densify_pts=EDGE_POINTS)
     if not all(map(math.isfinite, (west, south, east, north))):
-        return WORLD
+        return shapely.box(-180, -90, 180, 90)
     return shapely.box(west, south, east + 360.0 if east < west else east, north)
 
 
