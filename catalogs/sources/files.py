@@ -18,7 +18,8 @@ from tilewright.catalogs.gdal import gdal_name, look_settings
 from tilewright.catalogs.hrefs import display_href, resolve_href
 from tilewright.catalogs.network.check import check_href
 from tilewright.catalogs.network.rules import refusal
-from tilewright.catalogs.sources.registry import check_numbers, sign_href
+from tilewright.catalogs.sources.described import check_numbers
+from tilewright.catalogs.sources.registry import sign_href
 from tilewright.catalogs.sources.source import RawItem
 
 if TYPE_CHECKING:

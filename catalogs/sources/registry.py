@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import math
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
@@ -15,8 +14,8 @@ from urllib.parse import urlsplit
 import yaml
 
 from tilewright.catalogs.errors import CatalogError
-from tilewright.catalogs.fields import number
 from tilewright.catalogs.hrefs import display_href, local_path, scheme_of, without_secrets
+from tilewright.catalogs.sources.described import check_stated
 from tilewright.catalogs.sources.plain import load_plain
 from tilewright.catalogs.sources.signing import signed
 from tilewright.catalogs.sources.source import Source
@@ -24,7 +23,7 @@ from tilewright.catalogs.sources.source import Source
 if TYPE_CHECKING:
     from tilewright.catalogs.s3 import S3Settings
 
-__all__ = ["CatalogError", "Source", "check_numbers", "describe_source", "known_sources", "resolve_source", "sign_href"]
+__all__ = ["CatalogError", "Source", "describe_source", "known_sources", "resolve_source", "sign_href"]
 
 TABLE = Path(__file__).with_name("sources.yaml")
 
@@ -37,22 +36,11 @@ SETTABLE = frozenset(field.name for field in dataclasses.fields(Source)) - {"rew
 }
 
 
-NUMBERS = {
-    "index": "the band's number in its file, from 1",
-    "scale": "a number other than 0",
-    "offset": "a number",
-    "nodata": "one number, or nan",
-    "cloud_cover": "percent from 0 to 100",
-    "relative_orbit": "a number from 1",
-}
-"""Fields of a user's description that are numbers, and what is expected of them."""
-
-
 @cache
 def known_sources() -> Mapping[str, Source]:
     """The named sources in the order of the table."""
     table = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
-    return {name: _from_fields(name, fields) for name, fields in table.items()}
+    return {name: Source.of_fields(name, fields) for name, fields in table.items()}
 
 
 def resolve_source(
@@ -130,10 +118,15 @@ def _from_description(description: Mapping[str, Any], base: Path | None) -> Sour
     """The source of a job's description; `like` names a source whose fields are the defaults."""
     unknown = sorted(str(key) for key in description if key not in SETTABLE)
     if unknown:
-        raise CatalogError(f"source has unknown keys {', '.join(unknown)}; known are {', '.join(sorted(SETTABLE))}")
+        similar = get_close_matches(unknown[0], SETTABLE, n=1)
+        hint = f" (did you mean {similar[0]!r}?)" if similar else ""
+        raise CatalogError(
+            f"source has unknown keys {', '.join(unknown)}{hint}; known are {', '.join(sorted(SETTABLE))}"
+        )
+    check_stated(description)
     borrowed = resolve_source(description["like"], base=base).to_json() if "like" in description else {}
     if "href" in description:
-        plain = resolve_source(str(description["href"]), base=base)
+        plain = resolve_source(description["href"], base=base)
         borrowed = {**borrowed, "href": plain.href, "kind": plain.kind, "name": plain.name, "files": plain.files}
     elif "files" in description:
         origin = str((base or Path()).resolve() / "files")
@@ -144,7 +137,7 @@ def _from_description(description: Mapping[str, Any], base: Path | None) -> Sour
     fields = {**borrowed, **stated}
     if "files" in description:
         fields["files"] = _file_entries(description)
-    return _from_fields(str(fields.pop("name")), fields)
+    return Source.of_fields(str(fields["name"]), fields)
 
 
 def _from_path(source: str, base: Path | None) -> Source:
@@ -188,7 +181,7 @@ def _file_entries(description: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
     entries = description["files"]
     if not isinstance(entries, list | tuple) or not all(isinstance(entry, Mapping) for entry in entries) or not entries:
         raise CatalogError("source: 'files' is a list of entries like {href: red.tif, datetime: 2021-06-17, band: red}")
-    shared = {**(description.get("defaults") or {})}
+    shared = {**description.get("defaults", {})}
     if "collection" in description:
         shared["collection"] = description["collection"]
     completed = [{**shared, **entry} for entry in entries]
@@ -196,65 +189,6 @@ def _file_entries(description: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
         {key: value.isoformat() if hasattr(value, "isoformat") else value for key, value in entry.items()}
         for entry in completed
     )
-
-
-def _from_fields(name: str, fields: Mapping[str, Any]) -> Source:
-    wanted = {key: value for key, value in fields.items() if value is not None}
-    try:
-        wanted["collections"] = {
-            ours: (theirs,) if isinstance(theirs, str) else tuple(theirs)
-            for ours, theirs in dict(wanted.get("collections", {})).items()
-        }
-        wanted["bands"] = {
-            collection: {band: _band_fields(entry) for band, entry in dict(bands).items()}
-            for collection, bands in dict(wanted.get("bands", {})).items()
-        }
-        wanted["hosts"] = tuple(str(host) for host in wanted.get("hosts", ()))
-        wanted["files"] = tuple(wanted.get("files", ()))
-        wanted["keep_query"] = _names_of_query(wanted.get("keep_query", ()), name)
-        return Source(**{**wanted, "name": name})
-    except CatalogError:
-        raise
-    except (TypeError, AttributeError, ValueError) as error:
-        raise CatalogError(f"source {name!r} is not described as expected: {error}") from error
-
-
-def _names_of_query(names: Any, source: str) -> tuple[str, ...]:
-    given = (names,) if isinstance(names, str) else names
-    if not isinstance(given, list | tuple) or not all(isinstance(name, str) and name for name in given):
-        raise CatalogError(f"source {source!r}: keep_query is {names!r}; expected names of parameters")
-    return tuple(given)
-
-
-def _band_fields(entry: Any) -> dict[str, Any]:
-    known = {"asset", "index", "scale", "offset", "unit", "nodata", "dtype", "alpha"}
-    fields = {"asset": entry} if isinstance(entry, str) else dict(entry)
-    if not isinstance(fields.get("asset"), str) or set(fields) - known:
-        raise CatalogError(f"source: a band is an asset's key or {{{', '.join(sorted(known))}}}, not {entry!r}")
-    check_numbers(fields, "source: a band")
-    return fields
-
-
-def check_numbers(fields: Mapping[str, Any], shown: str) -> None:
-    """Do nothing if the numbers of a band or file that a user describes can be meant.
-
-    Raises:
-        CatalogError: one cannot; `shown` says whose it is.
-    """
-    for key, expected in NUMBERS.items():
-        value = fields.get(key)
-        if value is not None and not _can_be(key, number(value)):
-            raise CatalogError(f"{shown} has {key} {value!r}; expected {expected}")
-
-
-def _can_be(key: str, value: float | None) -> bool:
-    if value is None or (key != "nodata" and not math.isfinite(value)):
-        return False
-    if key in {"index", "relative_orbit"}:
-        return value >= 1 and value == int(value)
-    if key == "cloud_cover":
-        return 0 <= value <= 100
-    return key != "scale" or value != 0
 
 
 def _kind_of(href: str) -> str:

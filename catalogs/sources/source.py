@@ -11,6 +11,7 @@ from tilewright.catalogs.hrefs import holds_key
 from tilewright.catalogs.network.check import address_scope
 from tilewright.catalogs.network.rules import asset_rules
 from tilewright.catalogs.s3 import AMAZON, S3Settings
+from tilewright.catalogs.sources.described import source_fields
 from tilewright.catalogs.sources.signing import SIGNINGS
 
 if TYPE_CHECKING:
@@ -94,9 +95,20 @@ class Source:
     @classmethod
     def from_json(cls, plain: Mapping[str, Any], *, s3: S3Settings = AMAZON) -> Source:
         """The source that `to_json` wrote, equal to it, with the S3 settings of whoever reads from it."""
-        collections = {ours: tuple(theirs) for ours, theirs in plain["collections"].items()}
-        sequences = {name: tuple(plain.get(name, ())) for name in ("hosts", "files", "keep_query")}
-        return cls(**{**plain, **sequences, "collections": collections, "s3": s3})
+        return cls.of_fields(str(plain.get("name")), plain, s3=s3)
+
+    @classmethod
+    def of_fields(cls, name: str, fields: Mapping[str, Any], *, s3: S3Settings = AMAZON) -> Source:
+        """The source of fields as a person or a plan states them; the name is `name` unless they say one.
+
+        Raises:
+            CatalogError: a field is unknown, missing or of another type.
+        """
+        stated = {"name": name, **source_fields(name, fields)}
+        try:
+            return cls(**{**stated, "s3": s3})
+        except TypeError as error:
+            raise CatalogError(f"source {name!r} is not described as expected: {error}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

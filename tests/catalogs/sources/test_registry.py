@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tilewright.catalogs.errors import CatalogError
+from tilewright.catalogs.network.connect import RefusedError
 from tilewright.catalogs.s3 import AMAZON, s3_settings_of
 from tilewright.catalogs.sources.registry import describe_source, known_sources, resolve_source, sign_href
 from tilewright.catalogs.sources.source import Source
@@ -100,7 +101,7 @@ def test_a_description_may_stand_in_a_file(tmp_path: Path) -> None:
         ({"href": "https://x.org", "kind": "ftp"}, "kind is 'ftp'; expected one of api"),
         ({"href": "https://x.org", "signing": "magic"}, "signing is 'magic'"),
         ({"href": "https://x.org", "bands": {"c": {"red": {"key": "x"}}}}, "a band is an asset's key"),
-        ({"href": "https://x.org", "collections": ["a"]}, "not described as expected"),
+        ({"href": "https://x.org", "host": "x.org"}, r"unknown keys host \(did you mean 'hosts'"),
         ({"files": ["a.tif"]}, "'files' is a list of entries"),
         ({"href": "https://x.org", "files": [{"href": "a"}]}, "belongs to the kind files"),
     ],
@@ -287,3 +288,90 @@ def test_a_number_that_cannot_be_meant_is_refused_before_it_is_taken_for_none(fi
 def test_a_number_may_be_written_as_text(fields: dict[str, Any]) -> None:
     source = resolve_source({"href": "https://h.org/c.json", "bands": {"mine": {"v": {"asset": "a", **fields}}}})
     assert source.bands["mine"]["v"] == {"asset": "a", **fields}
+
+
+BENT: dict[str, tuple[Any, ...]] = {
+    "name": (5, ["a"], "", {}),
+    "kind": (5, ["api"], {}),
+    "title": (5, ["a"], {}),
+    "hosts": (
+        5,
+        True,
+        {"*": 1},
+        [5],
+        [None],
+        [""],
+        [["x.org"]],
+        "a.org, b.org",
+        ["https://x.org"],
+        "x.org/",
+        "x.org:80",
+    ),
+    "collections": ("sentinel-2-l2a", ["a"], 5, True, {"a": 5}, {"a": []}, {"a": [5]}, {"a": {"b": "c"}}, {5: "a"}),
+    "bands": ("red", ["red"], 5, {"own": "red"}, {"own": ["red"]}, {5: {}}, {"own": {"red": 5}}, {"own": {"red": []}}),
+    "units": ("linear", ["linear"], 5, {"sentinel-1-grd": 5}, {"sentinel-1-grd": "decibels"}, {5: "db"}),
+    "dn_as_esa": ("no", "yes", "false", 0, 1, [], {}),
+    "signing": (5, True, ["s3"], {"s3": 1}, "magic"),
+    "prefer": (5, ["https"], {}, "ftp"),
+    "s3_endpoint": (5, ["https://x.org"], {}, "x.org", "s3://x", "https://", "https://[x", True),
+    "keep_query": (5, True, {"item": 1}, [5], [""]),
+    "files": (5, "a.tif", {"href": "a.tif"}, ["a.tif"], [5]),
+}
+"""Fields of a source with values of other types, of which several look as if they were meant."""
+
+
+@pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in BENT.items() for value in values])
+def test_a_field_of_another_type_is_refused_by_its_name_in_a_description_and_in_a_plan(field: str, value: Any) -> None:
+    with pytest.raises(CatalogError, match=rf"^source.*\b{field}\b|^source: a band|^source is "):
+        resolve_source({"href": "https://h.org/c.json", field: value})
+    plain = resolve_source({"href": "https://h.org/c.json", "name": "own"}).to_json()
+    with pytest.raises(CatalogError, match=rf"^source.*\b{field}\b|^source: a band"):
+        Source.from_json({**plain, field: value})
+
+
+@pytest.mark.parametrize("value", [5, True, ["https://x.org"], {"a": "b"}, ""])
+@pytest.mark.parametrize("field", ["href", "like"])
+def test_an_address_that_is_no_text_is_refused(field: str, value: Any) -> None:
+    with pytest.raises(CatalogError, match="^source"):
+        resolve_source({field: value})
+
+
+@pytest.mark.parametrize(
+    "field", ["like", "href", "name", "kind", "collection", "collections", "bands", "units", "hosts", "dn_as_esa",
+              "signing", "keep_query", "files", "defaults"]
+)  # fmt: skip
+def test_a_key_without_a_value_is_refused_where_it_could_mean_two_things(field: str) -> None:
+    with pytest.raises(CatalogError, match=f"source: {field} has no value; give it one, or leave {field} out"):
+        resolve_source({"like": "earth-search", field: None})
+    assert resolve_source({"like": "earth-search", "prefer": None}).prefer is None
+
+
+@pytest.mark.parametrize("value", [5, "scale", ["scale"]])
+def test_defaults_of_files_are_a_mapping(value: Any) -> None:
+    with pytest.raises(CatalogError, match="source: defaults is .*expected a mapping"):
+        resolve_source({"files": [{"href": "a.tif"}], "defaults": value})
+
+
+def test_a_host_written_alone_is_one_name_and_none_at_all_is_refused() -> None:
+    for hosts in ("*.example.org", ["*.example.org"], ("*.example.org",)):
+        source = resolve_source({"href": "https://h.org/c.json", "hosts": hosts})
+        assert source.hosts == ("*.example.org",)
+        assert source.rules is not None
+        with pytest.raises(RefusedError):
+            source.rules.check("elsewhere.org", 443)
+        source.rules.check("a.example.org", 443)
+    for hosts in ([], ()):
+        with pytest.raises(CatalogError, match=r'hosts is empty; .*write "\*" for any public one'):
+            resolve_source({"href": "https://h.org/c.json", "hosts": hosts})
+    for hosts in ("::1", "2001:db8::1", "127.0.0.1", "bucket", "[e]xample.org"):
+        assert resolve_source({"href": "https://h.org/c.json", "hosts": hosts}).hosts == (hosts,)
+
+
+@pytest.mark.parametrize("change", [{"hosts": "x.org"}, {"href": None}, {"other": 1}])
+def test_a_plan_whose_source_lacks_or_has_other_fields_is_refused(change: dict[str, Any]) -> None:
+    plain = {**known_sources()["earth-search"].to_json(), **change}
+    if change == {"hosts": "x.org"}:
+        assert Source.from_json(plain).hosts == ("x.org",), "a name alone is a name, never its letters"
+        return
+    with pytest.raises(CatalogError, match="source 'earth-search' is not described as expected"):
+        Source.from_json(plain)
