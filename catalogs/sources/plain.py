@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Final
 
 import yaml
+from yaml.reader import ReaderError
 
 MAX_NODES: Final = 100_000
 """Values of a YAML text. Its parser takes about 10 microseconds for each; JSON, which is parsed in C, has no bound."""
@@ -18,6 +20,27 @@ MAX_DEPTH: Final = 50
 
 MAX_BITS: Final = 1100
 """Bits of a whole number: a few more than the largest float has."""
+
+
+LIKELY: Final = (
+    ("scanning a quoted scalar", "close the quote that line {line} opens"),
+    ("scanning an alias|scanning an anchor|undefined alias", "put a text that begins with * or & in quotes"),
+    ("expected ',' or", "close the bracket that line {line} opens, and put a comma between its values"),
+    ("mapping values", "put a text that holds ': ' in quotes, and indent the keys of one level alike"),
+    ("find expected key", "indent the keys of one level alike, and close a quote at the end of its text"),
+    ("expected ':'", "write each key as key: value, and close its quote"),
+    ("'-' indicator", "write every entry of a list after a dash, indented alike"),
+    ("constructor for the tag", "leave the tag that begins with ! out, or put the text in quotes"),
+    ("another document", "keep one of the documents that --- divides"),
+    ("escape character", "put a text with a backslash in single quotes"),
+    ("unhashable key", "put a key that begins with a bracket or brace in quotes"),
+    ("expected node content", "take a comma too many out"),
+)
+"""What a parser's complaint is mostly caused by, as advice; `line` is where the part it complains of begins."""
+
+
+class TwiceError(ValueError):
+    """A mapping that has one key twice: one of its values would be lost without a word."""
 
 
 class _PlainLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -33,22 +56,78 @@ _PlainLoader.yaml_implicit_resolvers = {
 def load_plain(content: bytes | str) -> Any:
     """The value that a YAML or JSON text holds; None for an empty one.
 
-    Raises ValueError for a text that is neither, nests too deep, refers to itself, or is too large written out.
+    Raises ValueError for a text that is neither, has a key twice, nests too deep, refers to itself, or is too large
+    written out. The message names the lines.
     """
     try:
         plain = _json_object(content)
         if plain is None:
             plain = _yaml(content)
-    except (yaml.YAMLError, RecursionError, OverflowError) as error:
+    except yaml.YAMLError as error:
+        raise ValueError(_fault(error, content)) from error
+    except (RecursionError, OverflowError) as error:
         raise ValueError(" ".join(str(error).split())[:300]) from error
     _check_values(plain)
     return plain
 
 
+def load_json(content: bytes | str) -> Any:
+    """The value of a JSON text. Raises ValueError for a text that is none, and TwiceError where it has a key twice."""
+    try:
+        return json.loads(content, object_pairs_hook=_once)
+    except TwiceError as error:
+        text = content if isinstance(content, str) else content.decode(errors="replace")
+        written = rf"{re.escape(json.dumps(error.args[0], ensure_ascii=False))}\s*:"
+        lines = [text.count("\n", 0, found.start()) + 1 for found in re.finditer(written, text)]
+        # The same key may stand in other objects too: then the lines of these two are not known.
+        raise TwiceError(_twice(error.args[0], lines if len(lines) == 2 else [])) from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The pairs of an object as a mapping. Raises TwiceError, with the key alone, where two have one key."""
+    plain = dict(pairs)
+    if len(plain) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise TwiceError(next(key for place, key in enumerate(keys) if key in keys[:place]))
+    return plain
+
+
+def _twice(key: str, lines: list[int]) -> str:
+    places = f", in lines {lines[0]} and {lines[1]}" if len({*lines}) == 2 else f", in line {lines[0]}" if lines else ""
+    return f"{key[:80]} is written twice{places}: keep one of them"
+
+
+def _fault(error: yaml.YAMLError, content: bytes | str) -> str:
+    """Where a YAML text is at fault, with the parser's words and what to do about it."""
+    if isinstance(error, ReaderError):
+        return "it holds a byte or character that no text has: save it as plain text in UTF-8"
+    mark = getattr(error, "problem_mark", None)
+    if not isinstance(error, yaml.MarkedYAMLError) or mark is None:
+        return " ".join(str(error).split())[:300]
+    begun = (error.context_mark or mark).line + 1
+    words = f"{error.context or ''} {error.problem or ''}"
+    advice = next((likely.format(line=begun) for part, likely in LIKELY if re.search(part, words)), "")
+    if "cannot start any token" in words:
+        character = _character(content, mark)
+        begins = f"put a text that begins with {character} in quotes"
+        advice = "indent with spaces, not tabs" if character == "\t" else begins
+    problem = " ".join(str(error.problem).split()).removeprefix("but ")[:120]
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem} ({advice or 'look at the line before, too'})"
+
+
+def _character(content: bytes | str, mark: Any) -> str:
+    text = content if isinstance(content, str) else content.decode(errors="replace")
+    # Not splitlines, which takes more characters for ends of lines than YAML does.
+    line = re.split(r"\r\n|[\r\n\x85\u2028\u2029]", text)[mark.line : mark.line + 1]
+    return line[0][mark.column : mark.column + 1] if line else ""
+
+
 def _json_object(content: bytes | str) -> dict[str, Any] | None:
     """The object of a JSON text, None for any other text, which may still be YAML."""
     try:
-        plain = json.loads(content) if content[:4].strip()[:1] in {b"{", "{"} else None
+        plain = load_json(content) if content[:4].strip()[:1] in {b"{", "{"} else None
+    except TwiceError:
+        raise
     except (ValueError, RecursionError):
         return None
     return plain if isinstance(plain, dict) else None
@@ -85,13 +164,14 @@ def _check_depth(depth: int) -> None:
 def _expanded(node: yaml.Node, known: dict[int, int], around: frozenset[int]) -> int:
     """The number of values of a node with its aliases written out.
 
-    Raises ValueError for too many, and for a node that holds itself.
+    Raises ValueError for too many, for a node that holds itself, and TwiceError for one that has a key twice.
     """
     if isinstance(node, yaml.ScalarNode):
         return 1
     if id(node) in around:
         raise ValueError("a value of it holds itself by an alias")
     if id(node) not in known:
+        _check_keys(node)
         pairs = node.value if isinstance(node, yaml.SequenceNode) else [each for pair in node.value for each in pair]
         inner = around | {id(node)}
         _check_depth(len(inner))
@@ -99,6 +179,18 @@ def _expanded(node: yaml.Node, known: dict[int, int], around: frozenset[int]) ->
         if known[id(node)] > MAX_EXPANDED:
             raise ValueError(f"with its aliases written out it has more than {MAX_EXPANDED} values")
     return known[id(node)]
+
+
+def _check_keys(node: yaml.Node) -> None:
+    """Raise TwiceError for a mapping with a key twice; keys that a merge (<<) brings may be overwritten."""
+    lines: dict[tuple[str, str], int] = {}
+    for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+        if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+            continue
+        line = key.start_mark.line + 1
+        if (key.tag, key.value) in lines:
+            raise TwiceError(_twice(key.value, [lines[key.tag, key.value], line]))
+        lines[key.tag, key.value] = line
 
 
 def _check_values(plain: Any) -> None:

@@ -6,8 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from tilewright.catalogs.sources.plain import load_plain
 from tilewright.flows.plan.shards import cut_shards
 from tilewright.tasks.report.format import plural
 
@@ -92,8 +91,8 @@ def read_prices(path: Path | None = None) -> Prices:
     """
     path = path or EXAMPLE_PRICES
     try:
-        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        plain = load_plain(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise PriceError(f"The prices {path} cannot be read: {' '.join(str(error).split())[:200]}.") from error
     names = {field.name for field in fields(Prices)}
     if not isinstance(plain, dict) or set(plain) != names:

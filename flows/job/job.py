@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,9 +19,9 @@ from pydantic import (
 from tilewright.catalogs.sources.plain import load_plain
 from tilewright.flows.job.area import Area, AreaError, read_area
 from tilewright.flows.job.mask import MaskOptions
-from tilewright.flows.job.options import CogOptions, GridOptions, Limits, SceneFilter, TileOptions, Tolerance
+from tilewright.flows.job.options import CogOptions, GridOptions, Limits, SceneFilter, Texts, TileOptions, Tolerance
 from tilewright.flows.job.period import JobPeriod, as_periods, checked_name
-from tilewright.models.fields import did_you_mean
+from tilewright.flows.job.refusals import refusal
 
 MAX_JOB_BYTES = 16 * 2**20
 """Largest size of a job file, with an inline area; a larger file is no job."""
@@ -69,7 +68,7 @@ class EnsembleOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    models: Annotated[tuple[str, ...], Field(max_length=MAX_MODELS)] = ()
+    models: Annotated[Texts, Field(max_length=MAX_MODELS)] = ()
     combine: Literal["mean", "vote"] = "mean"
     disagreement: bool = False
 
@@ -86,8 +85,8 @@ def as_augment(value: object) -> object:
 
 
 def as_ensemble(value: object) -> object:
-    """``ensemble: [one, two]`` as ``{models: [one, two]}``."""
-    return {"models": value} if isinstance(value, (list, tuple)) else value
+    """``ensemble: [one, two]`` as ``{models: [one, two]}``, and one model alone likewise."""
+    return {"models": value} if isinstance(value, (str, list, tuple)) else value
 
 
 class Job(BaseModel):
@@ -109,7 +108,7 @@ class Job(BaseModel):
     gaps: Literal["leave", "carry", "interpolate"] | None = None
     engine: Literal["direct", "odc", "stackstac"] = "direct"
     radiometry: Literal["auto", "pixels", "metadata"] = "auto"
-    layers: tuple[str, ...] = ()
+    layers: Texts = ()
     augment: Annotated[AugmentOptions, BeforeValidator(as_augment)] = AugmentOptions()
     ensemble: Annotated[EnsembleOptions, BeforeValidator(as_ensemble)] = EnsembleOptions()
     tolerance: Tolerance = Tolerance()
@@ -182,6 +181,8 @@ def make_job(plain: dict[str, Any], *, base: Path, changes: tuple[str, ...] = ()
     if output is not None:
         plain["output"] = output
     plain.setdefault("name", "job")
+    if strange := next((key for key in plain if not isinstance(key, str)), None):
+        raise JobError(f"{strange}: no key of a job. Its keys are names such as area, period, source, model.")
     try:
         if "area" in plain:
             plain["area"] = read_area(plain["area"], base=base)
@@ -189,9 +190,7 @@ def make_job(plain: dict[str, Any], *, base: Path, changes: tuple[str, ...] = ()
     except AreaError as error:
         raise JobError(f"area: {error}") from error
     except ValidationError as error:
-        raise JobError(_sentence(error)) from error
-    except TypeError as error:
-        raise JobError(f"The job's keys must be names: {error}.") from error
+        raise JobError(refusal(error, Job)) from error
 
 
 def read_plain(path: Path) -> dict[str, Any]:
@@ -226,29 +225,4 @@ def _apply_change(plain: dict[str, Any], change: str) -> None:
     try:
         target[last] = load_plain(text)
     except ValueError as error:
-        raise JobError(f"--set {change!r}: the value is not valid YAML.") from error
-
-
-def _sentence(error: ValidationError) -> str:
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"]) or "job"
-    if first["type"] == "missing":
-        return f"{field}: the job does not say it. A job needs area, period, source and model."
-    if first["type"] == "extra_forbidden":
-        known = _known(first["loc"][:-1])
-        return f"{field}: unknown key{did_you_mean(str(first['loc'][-1]), known)}. Known here: {', '.join(known)}."
-    # Pydantic's "Input should be a valid number, unable to parse string as a number" says its piece twice.
-    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected").partition(", unable")[0]
-    if not first["loc"]:
-        # The keys do not fit each other: the message names them, and the whole job would say nothing more.
-        return f"{message}."
-    given = json.dumps(first["input"], default=str)[:80]
-    return f"{field}: {message} (given: {given})." if given not in message else f"{field}: {message}."
-
-
-def _known(place: tuple[int | str, ...]) -> list[str]:
-    model: Any = Job
-    for part in place:
-        field = model.model_fields.get(str(part)) if hasattr(model, "model_fields") else None
-        model = field.annotation if field is not None else None
-    return [name for name in getattr(model, "model_fields", {}) if name != "base"]
+        raise JobError(f"--set {change!r}: the value is not valid YAML: {error}.") from error

@@ -25,8 +25,9 @@ MAX_VALUE = {"auto": 11, "none": 11, "scl": 11, "bits": 63, "values": 65535}
 """The largest value of ``drop`` by kind."""
 
 
-def _as_rules(value: object) -> object:
-    return (value,) if isinstance(value, str) else value
+def _as_list(value: object) -> object:
+    """One rule or value alone as a list of one."""
+    return (value,) if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)) else value
 
 
 class MaskOptions(Options):
@@ -34,9 +35,9 @@ class MaskOptions(Options):
 
     kind: Literal["auto", "none", "scl", "probability", "bits", "values", "rule"] = "auto"
     band: str = ""
-    drop: tuple[int, ...] = SCL_DROPPED
+    drop: Annotated[tuple[int, ...], BeforeValidator(_as_list)] = SCL_DROPPED
     threshold: float = Field(default=50.0, ge=-1e9, le=1e9)
-    rule: Annotated[tuple[str, ...], BeforeValidator(_as_rules), Field(max_length=20)] = ()
+    rule: Annotated[tuple[str, ...], BeforeValidator(_as_list), Field(max_length=20)] = ()
     dilation: float = Field(default=0.0, ge=0, le=5000)
 
     @model_validator(mode="before")

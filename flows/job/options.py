@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 MAX_CRS = 20_000
 """Characters of the longest CRS; the longest of EPSG's in WKT has 8,000."""
@@ -68,6 +68,15 @@ class CogOptions(Options):
     max_side: int | None = Field(default=None, ge=512, le=131_072, multiple_of=512)
 
 
+def as_list(value: object) -> object:
+    """A text or number alone as a list of one."""
+    return (value,) if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)) else value
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(as_list)]
+"""Texts in a list; one alone needs none."""
+
+
 class SceneFilter(Options):
     """Conditions on the scenes that are used."""
 
@@ -76,7 +85,7 @@ class SceneFilter(Options):
     orbit_state: Literal["ascending", "descending"] | None = None
     relative_orbit: int | None = None
     mode: str | None = None
-    platforms: tuple[str, ...] = ()
+    platforms: Texts = ()
 
 
 class Tolerance(Options):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from tilewright.catalogs.sources.plain import TwiceError, load_json
 from tilewright.models.errors import CardError
 from tilewright.models.fields import CardField, shorten
 
@@ -44,18 +44,23 @@ def read_json(path: Path) -> dict[str, Any]:
     if not is_file(path):
         raise CardError(f"{path} is not a file; give a card.json, its folder, or the name of a built-in model")
     if path.stat().st_size > LARGEST_CARD:
-        raise CardError(f"{path} has {path.stat().st_size} bytes; a card has at most {LARGEST_CARD}")
+        advice = "" if path.suffix.lower() == ".json" else "; give the card.json beside it"
+        raise CardError(f"{path} has {path.stat().st_size} bytes; a card has at most {LARGEST_CARD}{advice}")
     try:
         content = path.read_bytes()
     except OSError as error:
         raise CardError(f"{path} cannot be read ({error.strerror}); check the path and its permissions") from error
+    if path.suffix.lower() != ".json" and content.lstrip()[:1] != b"{":
+        raise CardError(f"{path} is no card; give the card.json beside it")
     return parse_json(content, origin=str(path))
 
 
 def parse_json(content: bytes, *, origin: str) -> dict[str, Any]:
     """The JSON object in `content`. Raises CardError naming `origin` if there is none."""
     try:
-        card = json.loads(content)
+        card = load_json(content)
+    except TwiceError as error:
+        raise CardError(f"{origin}: {error}") from error
     except (ValueError, RecursionError) as error:
         raise CardError(f"{origin} does not parse as JSON ({str(error)[:100]}); write a STAC MLM Item") from error
     if not isinstance(card, dict):
@@ -103,6 +108,14 @@ def is_file(path: Path) -> bool:
     """Whether there is a file at a path; no path that a file system cannot hold (too long, with a NUL) is one."""
     try:
         return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder at a path; no path that a file system cannot hold is one."""
+    try:
+        return path.is_dir()
     except (OSError, ValueError):
         return False
 

@@ -14,7 +14,7 @@ from obstore.exceptions import BaseError
 from obstore.store import HTTPStore, S3Store
 
 from tilewright.models.card.card import ModelCard, load_card
-from tilewright.models.card.files import LARGEST_CARD, is_file, model_files, parse_json
+from tilewright.models.card.files import LARGEST_CARD, is_file, is_folder, model_files, parse_json
 from tilewright.models.card.schema import check_schemas
 from tilewright.models.errors import CardError
 from tilewright.models.fields import did_you_mean, shorten
@@ -59,10 +59,19 @@ def find_card(
     path = (base or Path()) / reference
     if is_file(path) or is_file(path / CARD_NAME):
         return load_card(path)
+    hint = did_you_mean(reference, builtin_names())
     raise CardError(
-        f"model is {shorten(reference)}{did_you_mean(reference, builtin_names())}; write a built-in name "
+        f"model is {shorten(reference)}{hint or _missing(reference, path)}; write a built-in name "
         f"({', '.join(builtin_names())}), the path of a card.json or its folder, or an http(s) or s3 URL of it"
     )
+
+
+def _missing(reference: str, path: Path) -> str:
+    """A clause on what is not there, for a reference that is written as a path; else an empty text."""
+    if is_folder(path):
+        return f", a folder without a {CARD_NAME}"
+    written = "/" in reference or "\\" in reference or "." in reference.strip(".")
+    return f": no such file or folder, {path.resolve()}" if written and reference.isprintable() else ""
 
 
 def is_remote(reference: str) -> bool:

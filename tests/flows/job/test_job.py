@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tilewright.catalogs.errors import CatalogError
+from tilewright.catalogs.sources.registry import resolve_source
 from tilewright.flows.job.area import AreaError, read_area
-from tilewright.flows.job.job import JobError, make_job, read_job
+from tilewright.flows.job.job import JobError, make_job, read_job, read_plain
 
 GOOD = {"area": [13.1, 48.2, 13.2, 48.3], "period": "2021-06-01/2021-06-30", "source": "s", "model": "m"}
 BOWTIE = {"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [1, 0], [0, 1], [0, 0]]]}
@@ -144,3 +146,114 @@ def test_a_box_with_minx_beyond_maxx_crosses_the_antimeridian():
 def test_geojson_beyond_the_globe_is_refused():
     with pytest.raises(AreaError, match="leaves the globe"):
         read_area({"type": "Polygon", "coordinates": [[[170, 0], [190, 0], [190, 1], [170, 0]]]})
+
+
+FAULTS = {
+    "a bracket": ("area: [1, 2\nb: 3\n", "line 2, column 2: .*close the bracket that line 1 opens"),
+    "a quote": ('name: x\nmodel: "m\nb: 3\n', "line 4, column 1: .*close the quote that line 2 opens"),
+    "a quote in a text": ("a: 'it's'\n", "line 1, column 8: .*close a quote at the end of its text"),
+    "a star": ("a: *.example.org\n", r"line 1, column 5: .*begins with \* or & in quotes"),
+    "an unknown alias": ("a: *none\n", r"begins with \* or & in quotes"),
+    "an at sign": ("a: @x\n", "line 1, column 4: .*begins with @ in quotes"),
+    "a tab": ("a:\n\tb: 1\n", "line 2, column 1: .*indent with spaces, not tabs"),
+    "a colon": ("a: b: c\n", "line 1, column 5: .*holds ': ' in quotes"),
+    "an indentation": ("a:\n  b: 1\n c: 2\n", "line 3, column 2: .*indent the keys of one level alike"),
+    "a key without a colon": ("a: 1\njust text\nb: 2\n", "line 3, column 1: .*write each key as key: value"),
+    "a tag": ("a: !x 1\n", "leave the tag that begins with ! out"),
+    "two documents": ("a: 1\n---\nb: 2\n", "line 2, column 1: .*keep one of the documents"),
+    "bytes": (b"a: \xff\xfe\n", "save it as plain text in UTF-8"),
+    "JSON": ('{"a": 1,\n "b" 2}', "line 2, column 6: .*close the bracket that line 1 opens"),
+    "a key twice": ("area: 1\nb: 2\narea: 3\n", "area is written twice, in lines 1 and 3: keep one of them"),
+    "a key twice within": ("a:\n  b: 1\n  'b': 2\n", "b is written twice, in lines 2 and 3"),
+    "a key twice in a list": ("- {b: 1, b: 2}\n", "b is written twice, in line 1"),
+    "a key twice in JSON": ('{"area": 1,\n "area": 2}', "area is written twice, in lines 1 and 2"),
+    "a key of several objects twice": ('{"a": {"b": 1}, "c": {"b": 2,\n"b": 3}}', "b is written twice: keep one"),
+    "a key of strange letters twice": ('{"\u00e4\\n": 1,\n "\u00e4\\n": 2}', "is written twice, in lines 1 and 2"),
+}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_fault_of_the_text_is_told_with_its_file_its_line_and_its_likely_cause(tmp_path, kind):
+    written, sentence = FAULTS[kind]
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(written if isinstance(written, bytes) else written.encode())
+    with pytest.raises(JobError, match=rf"(?s)mine\.yaml is not valid YAML: .*{sentence}") as refused:
+        read_job(path)
+    assert "byte string" not in str(refused.value)
+    with pytest.raises(CatalogError, match=f"(?s)mine.yaml is not readable YAML: .*{sentence}"):
+        resolve_source("mine.yaml", base=tmp_path)
+
+
+def test_a_merged_key_may_be_overwritten(tmp_path):
+    (tmp_path / "job.yaml").write_text("x: &all {a: 1, b: 2}\ny:\n  <<: *all\n  b: 3\n")
+    assert read_plain(tmp_path / "job.yaml")["y"] == {"a": 1, "b": 3}
+
+
+OTHER_TYPES: list[tuple[dict, str]] = [
+    *[({"source": value}, "source: expected a name, a path, a URL, or a desc") for value in (["a"], 5, None, {5: 1})],
+    *[({"model": value}, r"model: expected one name.* ensemble: \[second\]") for value in (["a", "b"], 5, None)],
+    *[({"layers": value}, r"layers: expected a list, like \[a, b\]") for value in ({"a": 1}, None, True)],
+    ({"layers": [5]}, "layers.0: expected a text, in quotes"),
+    ({"mask": {"drop": "x"}}, "mask.drop.0: expected a whole number"),
+    ({"mask": {"drop": True}}, "mask.drop: expected a list"),
+    ({"mask": "scl"}, "mask: expected keys with values, such as kind, band, drop"),
+    ({"filter": 5}, "filter: expected keys with values, such as max_cloud"),
+    ({"grid": None}, "grid: expected keys with values, such as crs"),
+    ({"tile": [1]}, "tile: expected keys with values, such as block"),
+    ({"augment": 5}, "augment: expected keys with values, such as kind"),
+    ({"ensemble": 5}, "ensemble: expected keys with values, such as models"),
+    ({"grid": {"bounds": [1, 2, 3]}}, r"grid.bounds: expected four numbers, \[minx, miny"),
+    ({"grid": {"bounds": [1, 2, 3, 4, 5]}}, "grid.bounds: expected a list of at most 4"),
+    ({"grid": {"bounds": "a"}}, "grid.bounds: expected a list"),
+    ({"grid": {"resolution": "x"}}, "grid.resolution: expected a number"),
+    ({"grid": {"resolution": -1}}, r"grid.resolution: expected a number greater than 0 \(given: -1\)"),
+    ({"grid": {"resolution": float("inf")}}, "grid.resolution: expected a finite number"),
+    ({"grid": {"crs": 3035}}, "grid.crs: expected a text, in quotes"),
+    ({"tile": {"block": 1.5}}, "tile.block: expected a whole number"),
+    ({"tile": {"block": 99999}}, "tile.block: expected a number of at most 32768"),
+    ({"cog": {"max_side": 700}}, "cog.max_side: expected a multiple of 512"),
+    ({"cog": {"max_side": 1}}, "cog.max_side: expected a number of at least 512"),
+    ({"seed": "x"}, "seed: expected a whole number"),
+    ({"augment": {"spread": "maybe"}}, "augment.spread: expected true or false"),
+    ({"augment": "flip"}, "augment.kind: expected 'none', 'flips' or 'd4' .did you mean 'flips'"),
+    ({"engine": "Direct"}, "engine: expected 'direct', .*did you mean 'direct'"),
+    ({"name": 2021}, "name: expected a text, in quotes"),
+    ({"output": ""}, "output: expected a text that is not empty"),
+    ({"radiometry": True}, "radiometry: expected 'auto', 'pixels' or 'metadata'"),
+    ({"mask": {"kind": "rule", "rule": ["blue > 1"] * 21}}, "mask.rule: expected a list of at most 20"),
+    ({"period": [{"name": "a"}]}, r"period.0.start: the job does not say it\.$"),
+    ({5: 1}, "^5: no key of a job"),
+]
+
+
+@pytest.mark.parametrize(("changes", "sentence"), OTHER_TYPES)
+def test_a_value_of_another_type_is_refused_in_words_of_a_job(tmp_path, changes, sentence):
+    with pytest.raises(JobError, match=sentence) as refused:
+        make_job({**GOOD, **changes}, base=tmp_path)
+    for jargon in ("tuple", "dict", "Input", "valid string", "str.", "NoneType", "keyword", "instance"):
+        assert jargon not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "read"),
+    [
+        ({"layers": "class"}, lambda made: made.layers == ("class",)),
+        ({"filter": {"platforms": "sentinel-2b"}}, lambda made: made.filter.platforms == ("sentinel-2b",)),
+        ({"mask": {"drop": 3}}, lambda made: made.mask.drop == (3,)),
+        ({"mask": {"kind": "rule", "rule": "blue > 1"}}, lambda made: made.mask.rule == ("blue > 1",)),
+        ({"ensemble": "second"}, lambda made: made.ensemble.models == ("second",)),
+        ({"ensemble": {"models": "second"}}, lambda made: made.ensemble.models == ("second",)),
+    ],
+)
+def test_one_value_alone_is_a_list_of_one(tmp_path, changes, read):
+    assert read(job(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("perid", "period"), ("modle", "model"), ("sorce", "source"), ("aera", "area")]
+)
+def test_a_misspelt_key_is_named_before_the_one_that_lacks_for_it(tmp_path, written, meant):
+    plain = {**GOOD, written: GOOD[meant]}
+    del plain[meant]
+    with pytest.raises(JobError, match=f"^{written}: unknown key .did you mean '{meant}'"):
+        make_job(plain, base=tmp_path)
