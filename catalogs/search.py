@@ -176,8 +176,9 @@ def _source_names(source: Source, collection: str) -> tuple[str, ...]:
 def _limited(raw_items: Iterator[RawItem], source: Source, limit: int) -> Iterator[RawItem]:
     for n_items, raw in enumerate(raw_items, start=1):
         if n_items > limit:
-            advice = "take a smaller area or period, or raise filter.limit_items"
-            raise CatalogError(f"{source.name} gives more than {limit} items; {advice}")
+            # Readers of APIs and tables ask for the area and the period only; those of catalogs on disk look at all.
+            smaller = "take a smaller area or period, or " if source.kind in {"api", "geoparquet"} else ""
+            raise CatalogError(f"{source.name} gives more than {limit} items; {smaller}raise limits.items")
         yield raw
 
 

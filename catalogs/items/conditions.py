@@ -64,7 +64,7 @@ class Filters:
         if self.orbit_state is not None and self.orbit_state not in ORBIT_STATES:
             raise CatalogError(f"filter.orbit_state is {self.orbit_state!r}; expected ascending or descending")
         if self.limit_items < 1:
-            raise CatalogError(f"filter.limit_items is {self.limit_items}; expected at least 1")
+            raise CatalogError(f"limits.items is {self.limit_items}; expected at least 1")
 
     def failed_by(self, scene: Scene) -> str | None:
         """The fate of a scene that fails a condition, None for one that passes."""

@@ -57,7 +57,9 @@ def check_href(href: str, *, origin: str, hosts: Sequence[str] = ()) -> str:
         raise CatalogError(f"{shown}: the scheme is none of {', '.join(REMOTE_SCHEMES)} or a path; refused")
     host = urlsplit(href).hostname or ""
     if hosts and not any(fnmatchcase(host, pattern.lower()) for pattern in hosts):
-        raise CatalogError(f"{shown}: the host is none this source reads from ({', '.join(hosts)}); refused")
+        raise CatalogError(
+            f"{shown}: the host is none of `hosts` of the source ({', '.join(hosts)}); refused: add it if it is meant"
+        )
     port = urlsplit(href).port
     if port in OTHER_PORTS and (host, port) != (urlsplit(origin).hostname, urlsplit(origin).port):
         raise CatalogError(f"{shown}: port {port} is no web server's; refused")

@@ -64,7 +64,9 @@ class HostRules:
         if port in OTHER_PORTS and not typed:
             raise RefusedError(f"port {port} of {host} is no web server's")
         if self.only and not any(fnmatchcase(host, pattern.lower()) for pattern in self.only):
-            raise RefusedError(f"the host {host} is none this source reads from ({', '.join(self.only)})")
+            raise RefusedError(
+                f"the host {host} is none of `hosts` of the source ({', '.join(self.only)}): add it if it is meant"
+            )
         scope = host_scope(host)
         if scope not in allowed_scopes(self.scope) and host not in self.opened and not typed:
             raise RefusedError(f"{host} is a {scope} address, which a {self.scope} catalog must not lead to")

@@ -43,12 +43,14 @@ OBJECT_RETRIES: Any = {
 }
 """The client's own default goes on for three minutes, also for a host that is not there."""
 
+NEXT_STEP = "check the address and the network, or try again later"
+
 REASONS = {
     "SSLError": f"its certificate is not trusted: name the PEM file of its authority in {CA_BUNDLES[0]}",
-    "ConnectionError": "no connection",
-    "ConnectTimeout": "no connection in time",
-    "ReadTimeout": "no answer in time",
-    "RetryError": "it kept failing",
+    "ConnectionError": f"no connection: {NEXT_STEP}",
+    "ConnectTimeout": f"no connection in time: {NEXT_STEP}",
+    "ReadTimeout": "no answer in time: try again later",
+    "RetryError": "it kept failing: try again later",
 }
 
 PLAIN_HEADERS = frozenset({"accept", "accept-encoding", "content-length", "content-type", "user-agent"})

@@ -119,7 +119,7 @@ def _matching_rows(file: Any, query: Query) -> Any:
         n_rows += rows.num_rows
         if n_rows > query.limit_items:
             raise CatalogError(
-                f"more than {query.limit_items} items; take a smaller area or period, or raise filter.limit_items"
+                f"more than {query.limit_items} items; take a smaller area or period, or raise limits.items"
             )
         kept.append(rows)
     return pa.concat_tables(kept) if kept else file.schema_arrow.empty_table()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import re
 import signal
 import sys
 import traceback
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -24,13 +27,42 @@ if TYPE_CHECKING:
 
 DEBUG = "--debug"
 
+USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
+"""What the library raises for words that a command does not take."""
+
+WORDS = (
+    (r"Input should be a valid integer|'.*' is not a valid integer", "expected a whole number"),
+    (r"Input should be a valid number|'.*' is not a valid float", "expected a number"),
+    (r"Input should be", "expected"),
+    (r"Got unexpected extra arguments?(\(s\))? \((.*)\)", r"There is one word too many, \2"),
+)
+"""What the library says of a word that a command does not take, and what is said instead."""
+
+KEPT = " What is finished is kept: the same command goes on from there."
+
+NOT_BEGUN = " Nothing was begun yet: the same command begins it."
+
 OTHER_RUN_EXIT = 75
 """The exit code where another run owns the output, or took it over: neither a bad request nor a failure, the same
 command succeeds later. Source: sysexits.h, EX_TEMPFAIL."""
 
 
+@dataclass(slots=True)
+class Ending:
+    """The output that an interrupted command makes, empty before it is known."""
+
+    output: str = ""
+
+    @property
+    def begun(self) -> bool:
+        """False if nothing was begun in the output; True if that is not known, as in a bucket."""
+        from tilewright.tasks.storage.ledger import PLAN
+
+        return "://" in self.output or not self.output or (Path(self.output) / PLAN).exists()
+
+
 @contextmanager
-def exit_codes(*, resumable: bool = False) -> Iterator[None]:
+def exit_codes(*, resumable: bool = False) -> Iterator[Ending]:
     """Exit 2 on a refused request, 1 on a failed run, 75 where another run owns the output.
 
     130 on Ctrl-C, 143 on SIGTERM, 129 on SIGHUP.
@@ -39,11 +71,12 @@ def exit_codes(*, resumable: bool = False) -> Iterator[None]:
     With `--debug` the trace of the error stands before the sentence.
     """
     clean_records()
+    ending = Ending()
     try:
         with heard_signals():
-            yield
+            yield ending
     except KeyboardInterrupt as interruption:
-        kept = " What is finished is kept: the same command goes on from there." if resumable else ""
+        kept = (KEPT if ending.begun else NOT_BEGUN) if resumable else ""
         number = interruption.number if isinstance(interruption, EndedError) else signal.SIGINT
         # A terminal that closed takes no words.
         with suppress(OSError):
@@ -86,14 +119,52 @@ def unforeseen(error: Exception) -> str:
     )
 
 
-class DebugAnywhere(TyperGroup):
-    """The command, which takes `--debug` at any place among its words."""
+class Commands(TyperGroup):
+    """The command, which takes `--debug` at any place among its words, and says in one sentence which is wrong."""
+
+    def make_context(self, *words: Any, **more: Any) -> Any:
+        """The context of the first words."""
+        with _one_sentence():
+            return super().make_context(*words, **more)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that the words name."""
+        with _one_sentence():
+            return super().invoke(ctx)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the words without the option, which `exit_codes` looks up itself."""
         words = args[: args.index("--")] if "--" in args else args
         kept: list[str] = super().parse_args(ctx, [word for word in words if word != DEBUG] + args[len(words) :])
         return kept
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """Exit 2 with one sentence on words that no command takes; without any words the help is shown as ever."""
+    try:
+        yield
+    except USAGE_ERROR as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            raise
+        say(usage_sentence(error))
+        raise typer.Exit(2) from None
+
+
+def usage_sentence(error: Any) -> str:
+    """One sentence on a word that a command does not take, with the one that was meant and where all are listed."""
+    from tilewright.models.fields import did_you_mean
+
+    words = re.split(r" Did you mean| \(Possible|, unable to", error.format_message())[0].rstrip(". ")
+    for theirs, ours in WORDS:
+        words = re.sub(theirs, ours, words)
+    command = getattr(error.ctx, "command", None)
+    if given := getattr(error, "option_name", None):
+        known = [option for each in getattr(command, "params", ()) for option in each.opts]
+        words = f"{words}{did_you_mean(given, known)}"
+    elif named := re.match(r"No such command '(.*)'", words):
+        words = f"{words}{did_you_mean(named[1], getattr(command, 'commands', ()))}"
+    return f"{words}: see {getattr(error.ctx, 'command_path', 'tilewright')} --help."
 
 
 def say(words: str) -> None:

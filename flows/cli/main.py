@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tilewright.flows.cli.exits import DebugAnywhere, exit_codes, say
+from tilewright.flows.cli.exits import Commands, exit_codes, say
 from tilewright.flows.cli.models import models_app
 from tilewright.flows.cli.options import (
     AsJson,
     JobFile,
     OutputUri,
+    Prices,
     Runner,
     Set,
     Target,
+    Version,
     Wait,
     Workers,
     print_json,
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
 
 app = typer.Typer(
-    cls=DebugAnywhere,
+    cls=Commands,
     name="tilewright",
     help="Maps the Earth with your model: STAC scenes in, exact tiled inference, COG + Zarr + STAC out.",
     no_args_is_help=True,
@@ -58,10 +60,12 @@ DemoFolder = Annotated[Path | None, typer.Option(help="Where the sample and the 
 
 @app.callback()
 def main(
-    *, debug: Annotated[bool, typer.Option("--debug", help="Show the trace of an error, with any command.")] = False
+    *,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the trace of an error, with any command.")] = False,
+    version: Version = False,
 ) -> None:
-    """Take the common option."""
-    del debug  # found among the words by exit_codes
+    """Take the common options."""
+    del debug, version  # found among the words by exit_codes, and acted on where it is parsed
 
 
 @app.command()
@@ -88,7 +92,7 @@ def plan(
     job: JobFile,
     changes: Set = [],  # noqa: B006
     output: OutputUri = None,
-    prices: Annotated[Path | None, typer.Option(help="A table of unit prices like flows/estimate/prices.yaml.")] = None,
+    prices: Prices = None,
     shards: Annotated[int, typer.Option(min=1, help="Show how a region of so many shards would be cut.")] = 1,
     *,
     as_json: AsJson = False,
@@ -152,13 +156,14 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run a job. A second call resumes what was interrupted, or says that the product is complete."""
-    with exit_codes(resumable=True):
+    with exit_codes(resumable=True) as ending:
         from tilewright.flows.cli.terminal import Terminal
         from tilewright.flows.machine import process_age
         from tilewright.flows.run.predict import run_job
         from tilewright.flows.runners.run_options import RunOptions
 
         checked = _job(job, changes, output)
+        ending.output = checked.output_uri
         options = RunOptions(
             runner=runner,
             workers=workers,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import math
 import sys
 from pathlib import Path
@@ -24,6 +25,19 @@ Target = Annotated[str, typer.Argument(metavar="OUTPUT", help="A product's folde
 Runner = Annotated[str, typer.Option(help="threads, dask, or tcp://scheduler:8786.")]
 
 Workers = Annotated[int | None, typer.Option(min=1, max=1024, help="How many cores to use.")]
+
+EXAMPLE_PRICES = Path(__file__).parents[1] / "estimate" / "prices.yaml"
+
+Prices = Annotated[Path | None, typer.Option(help=f"Your unit prices: a changed copy of {EXAMPLE_PRICES}.")]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"tilewright {importlib.metadata.version('tilewright')}")
+        raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", help="Show the version.", callback=_print_version, is_eager=True)]
 
 Wait = Annotated[
     str, typer.Option(metavar="SECONDS|forever", help="Wait so long for a run that is writing the same output.")

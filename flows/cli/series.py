@@ -42,8 +42,11 @@ def watch(
                 options=RunOptions(runner=runner, workers=workers),
                 listener=terminal,
             )
+        from tilewright.tasks.report.format import plural
+
         rows = [
-            f"{result.name}: {result.state}, {len(result.scenes)} new scenes, {result.output}" for result in results
+            f"{result.name}: {result.state}, {plural(len(result.scenes), 'new scene')}, {result.output}"
+            for result in results
         ]
         _show([result.summary() for result in results], rows, as_json=as_json)
 

@@ -145,7 +145,7 @@ def shard_lines(plan: Plan, estimate: Estimate, n_shards: int) -> list[tuple[str
     shards = cut_shards(plan, n_shards)
     most = max(len(shard.places) for shard in shards)
     seconds = estimate.seconds * most / len(plan.raster.blocks)
-    cut = f"{len(shards)}, of {min(len(shard.places) for shard in shards)} to {most} blocks"
+    cut = f"{len(shards)}, of {min(len(shard.places) for shard in shards)} to {plural(most, 'block')}"
     return [("shards", f"{cut}; about {seconds:,.0f} s on as many machines like this one")]
 
 

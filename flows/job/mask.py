@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from tilewright.flows.job.options import Options
+from tilewright.flows.job.options import Options, as_list
 from tilewright.tasks.compose.mask_rule import QA_PIXEL_DROPPED, SCL_DROPPED, parse_condition
 
 KEYS_OF_KIND: dict[str, frozenset[str]] = {
@@ -25,19 +25,14 @@ MAX_VALUE = {"auto": 11, "none": 11, "scl": 11, "bits": 63, "values": 65535}
 """The largest value of ``drop`` by kind."""
 
 
-def _as_list(value: object) -> object:
-    """One rule or value alone as a list of one."""
-    return (value,) if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)) else value
-
-
 class MaskOptions(Options):
     """The observations that are dropped: by scene classes, cloud probability, bits, values or a rule of one's own."""
 
     kind: Literal["auto", "none", "scl", "probability", "bits", "values", "rule"] = "auto"
     band: str = ""
-    drop: Annotated[tuple[int, ...], BeforeValidator(_as_list)] = SCL_DROPPED
+    drop: Annotated[tuple[int, ...], BeforeValidator(as_list)] = SCL_DROPPED
     threshold: float = Field(default=50.0, ge=-1e9, le=1e9)
-    rule: Annotated[tuple[str, ...], BeforeValidator(_as_list), Field(max_length=20)] = ()
+    rule: Annotated[tuple[str, ...], BeforeValidator(as_list), Field(max_length=20)] = ()
     dilation: float = Field(default=0.0, ge=0, le=5000)
 
     @model_validator(mode="before")

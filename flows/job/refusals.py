@@ -59,7 +59,8 @@ def refusal(error: ValidationError, job: type[BaseModel]) -> str:
     if first["type"] == "missing":
         return f"{'.'.join(map(str, place[:-1]))}: {words}."
     given = json.dumps(first["input"], default=str)[:80]
-    return f"{field}: {words} (given: {given})." if given not in words else f"{field}: {words}."
+    said = first["type"] == "value_error" and given in words
+    return f"{field}: {words}." if said else f"{field}: {words} (given: {given})."
 
 
 def _words(error: ErrorDetails, job: type[BaseModel]) -> str:

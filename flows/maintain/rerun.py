@@ -34,6 +34,7 @@ from tilewright.tasks.inventory.finished import part_item_names
 from tilewright.tasks.plan.identities import first_hrefs
 from tilewright.tasks.progress import silent
 from tilewright.tasks.read.gdal import gdal_path, reading_env
+from tilewright.tasks.report.format import part_of, plural
 from tilewright.tasks.storage.documents import json_value
 from tilewright.tasks.storage.errors import StorageError, StoreError
 from tilewright.tasks.storage.ledger import ENTRIES, json_digest, read_entries
@@ -269,12 +270,18 @@ def _compare_blocks(original: Storage, rebuilt: Storage) -> dict[str, int]:
 def _sentence(
     name: str, *, identical: bool, layers: Mapping[str, bool | None], blocks: Mapping[str, int], uri: str
 ) -> str:
-    compared = f", {blocks['compared']} blocks by their checksums" if blocks["compared"] else ""
+    n, sums = blocks["compared"], "its checksum" if blocks["compared"] == 1 else "their checksums"
+    compared = f", {plural(n, 'block')} by {sums}" if n else ""
     if identical:
-        return f"{name} was rebuilt from its Item in {uri} and is identical: layers {', '.join(layers)}{compared}."
+        return f"{name} was rebuilt from its Item in {uri} and is identical: {_layers([*layers])}{compared}."
     unknown = [layer for layer, same in layers.items() if same is None]
     other = [layer for layer, same in layers.items() if same is False]
-    parts = [f"layers {', '.join(other)} differ"] if other else []
-    parts += [f"{blocks['differing']} of {blocks['compared']} blocks differ"] if blocks["differing"] else []
+    parts = [f"{_layers(other)} {'differs' if len(other) == 1 else 'differ'}"] if other else []
+    differing = part_of(blocks["differing"], n, "block", singular="differs", others="differ")
+    parts += [differing] if blocks["differing"] else []
     parts += [f"the original of {', '.join(unknown)} cannot be read"] if unknown else []
     return f"{name} was rebuilt from its Item in {uri} and is not proven identical: {'; '.join(parts)}."
+
+
+def _layers(names: list[str]) -> str:
+    return f"{'layer' if len(names) == 1 else 'layers'} {', '.join(names)}"

@@ -16,6 +16,7 @@ from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
 from tilewright.tasks.inventory.finished import read_item
 from tilewright.tasks.progress import Notice, silent
+from tilewright.tasks.report.format import plural
 from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.storage.ledger import PLAN, json_digest
 
@@ -113,7 +114,9 @@ def _update_product(job: Job, *, overlap: timedelta, options: RunOptions, listen
     if not new and (not begun or read_item(storage) is not None):
         return WatchResult(name=job.name, output=output, state="unchanged" if seen else "empty")
     words = (
-        f"{len(new)} new or changed scenes: {', '.join(new[:5])}" if new else f"{output} was not finished: it is now"
+        f"{plural(len(new), 'new or changed scene')}: {', '.join(new[:5])}"
+        if new
+        else f"{output} was not finished: it is now"
     )
     listener(Notice(text=words))
     # Searched before the plan is made: a scene published in between is found as new by the next watch.

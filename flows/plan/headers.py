@@ -21,6 +21,7 @@ from tilewright.tasks.grid.crs import same_crs
 from tilewright.tasks.read.gdal import read_header
 from tilewright.tasks.read.pixels import held_marker
 from tilewright.tasks.read.retry import RetryPolicy, UnreadableError, read_with_retries
+from tilewright.tasks.report.format import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -148,7 +149,7 @@ def _failures(spec: InputSpec, band: str, looks: Sequence[HeaderLook]) -> Iterat
         return
     first = failed[0]
     shown = f"Input {spec.name}, band {band} of item {first.scene.id}: {first.reason}"
-    of = f"{len(failed)} of {len(looks)} files looked at"
+    of = f"{len(failed)} of {plural(len(looks), 'file')} looked at"
     if all(look.final for look in looks) and not spec.optional:
         raise JobError(f"{shown} ({of}).")
     yield f"{shown} ({of} cannot be read)."

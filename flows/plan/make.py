@@ -25,6 +25,7 @@ from tilewright.tasks.grid.areas import pixel_metres
 from tilewright.tasks.grid.crs import crs_unit, is_geographic, metres_per_unit
 from tilewright.tasks.plan.footprints import share_warnings, step_shares
 from tilewright.tasks.plan.plan import ModelPlan, Plan
+from tilewright.tasks.report.format import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -188,9 +189,10 @@ def lacking_band_warnings(entry: InputPlan) -> Iterable[str]:
         more = f" and {len(labels) - STEPS_NAMED} more" if len(labels) > STEPS_NAMED else ""
         place = f" of step {', '.join(labels[:STEPS_NAMED])}{more}" if len(entry.steps) > 1 else ""
         platforms = ", ".join(sorted({platform for _, case in cases for platform in case.platforms}))
+        have = "has" if n_scenes == 1 else "have"
         yield (
-            f"Input {entry.name}: {n_scenes} of {n_all} scenes{place} have no {band} ({platforms}): observations "
-            "counts those that have every band."
+            f"Input {entry.name}: {n_scenes} of {plural(n_all, 'scene')}{place} {have} no {band} ({platforms}): "
+            "observations counts those that have every band."
         )
 
 

@@ -50,6 +50,9 @@ if TYPE_CHECKING:
     from tilewright.models.spec.inputs import InputSpec
 
 
+ELSEWHERE, NOWHERE = " lies elsewhere", ": it has no item"
+"""Clauses on a source whose items no wider area or period would find."""
+
 RADAR = "sentinel-1"
 """Prefix of the collections that have an instrument mode."""
 
@@ -107,7 +110,7 @@ def no_scenes_message(job: Job, spec: InputSpec, source: Source, found: Found) -
     periods = ", ".join(period.text for period in job.period)
     searched = f"{source.name} has none with {' '.join(spec.source_bands)} over the area in {periods}"
     why = _why_none(job, spec, source, found)
-    return f"No scenes for input {spec.name}: {searched}{why}. {_advice(job, spec, source)}"
+    return f"No scenes for input {spec.name}: {searched}{why}. {_advice(job, spec, source, why)}"
 
 
 def _why_none(job: Job, spec: InputSpec, source: Source, found: Found) -> str:
@@ -128,7 +131,7 @@ def _why_none(job: Job, spec: InputSpec, source: Source, found: Found) -> str:
         if over:
             return f": it has {_at_least(len(over))} there, all outside the period{_nearest(job, over)}"
         anywhere = nearest_moments(source, collection=spec.collection, aoi=WORLD, most=1)
-        return f": its {spec.collection} lies elsewhere" if anywhere else f": it has no item of {spec.collection}"
+        return f": its {spec.collection}{ELSEWHERE}" if anywhere else f"{NOWHERE} of {spec.collection}"
     return ""
 
 
@@ -146,12 +149,16 @@ def _nearest(job: Job, moments: Iterable[datetime]) -> str:
     return "" if nearest is None else f" (nearest {nearest.date().isoformat()})"
 
 
-def _advice(job: Job, spec: InputSpec, source: Source) -> str:
+def _advice(job: Job, spec: InputSpec, source: Source, why: str) -> str:
     swapped = with_axes_swapped(job)
     # The search serves the advice only; its errors would hide the message.
     with suppress(CatalogError):
         if swapped is not None and input_items(swapped, spec, source).scenes:
             return "There are some with latitude and longitude swapped: an area is written longitude first."
+    if why.endswith(ELSEWHERE):
+        return "Choose an area where it has some, or another source."
+    if why.startswith(NOWHERE):
+        return "Choose another source."
     loosen = "loosen filter, " if job.filter != SceneFilter() else ""
     return f"Widen the period or the area, {loosen}or choose another source."
 

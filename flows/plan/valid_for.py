@@ -10,6 +10,7 @@ from shapely.lib import GEOSException
 
 from tilewright.catalogs.footprint import footprint_of
 from tilewright.tasks.grid.areas import geometry_km2
+from tilewright.tasks.report.format import part_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -74,12 +75,12 @@ def outside_warnings(entries: Sequence[dict[str, Any]]) -> Iterator[str]:
         if "months" in entry:
             months = ", ".join(calendar.month_name[month] for month in entry["months"])
             yield (
-                f"The model {name} was made for other months: {entry['month_scenes']} of {total} scenes are of "
+                f"The model {name} was made for other months: {_of_scenes(entry['month_scenes'], total)} of "
                 f"{months}, outside its tw:valid_for.months."
             )
         if "platforms" in entry:
             yield (
-                f"The model {name} was made for other platforms: {entry['platform_scenes']} of {total} scenes are of "
+                f"The model {name} was made for other platforms: {_of_scenes(entry['platform_scenes'], total)} of "
                 f"{', '.join(entry['platforms'])}, outside its tw:valid_for.platforms."
             )
 
@@ -128,3 +129,7 @@ def _scenes_outside(card: ModelCard, scenes: Sequence[Scene]) -> dict[str, Any]:
 
 def _month(scene: Scene) -> int:
     return int(scene.solar_day[5:7])
+
+
+def _of_scenes(n_scenes: int, total: int | None) -> str:
+    return part_of(n_scenes, total, "scene", singular="is", others="are")

@@ -168,7 +168,8 @@ def check_same_request(existing: ExistingProduct, job: Job, card: ModelCard) -> 
     requested, frozen = json_without_secrets(requested), json_without_secrets(existing.plain.get("request") or {})
     differing = sorted(key for key in {*requested, *frozen} if requested.get(key) != frozen.get(key))
     if differing:
-        raise StoreError(f"{existing.uri} was begun with another request: {', '.join(differing)} differ. {NEXT_STEPS}")
+        verb = "differs" if len(differing) == 1 else "differ"
+        raise StoreError(f"{existing.uri} was begun with another request: {', '.join(differing)} {verb}. {NEXT_STEPS}")
 
 
 def _check_writable(folder: Path, output: str) -> None:

@@ -14,6 +14,7 @@ from tilewright.flows.runners.shard_worker import run_shard
 from tilewright.tasks.block.block_key import is_current
 from tilewright.tasks.progress import Advance, Notice, Stage
 from tilewright.tasks.publish.class_areas import block_km2
+from tilewright.tasks.report.format import part_of
 from tilewright.tasks.storage.errors import FencedError, StorageError
 from tilewright.tasks.storage.ledger import read_entries, read_failures, remove_entries, write_failures
 
@@ -43,10 +44,10 @@ def do_missing_blocks(run: Run, worker: Worker, placement: Placement, lock: Outp
     todo = _selected(run, [block for block in worker.plan.raster.all_blocks() if block.name not in done])
     run.listener(Stage(name="blocks", total=len(worker.plan.raster.blocks)))
     if done:
+        verbs = {"singular": "stands from before and is", "others": "stand from before and are"}
+        stand = part_of(len(done), len(worker.plan.raster.blocks), "block", **verbs)
         run.listener(Advance(done=len(done)))
-        run.listener(
-            Notice(text=f"{len(done)} of {len(worker.plan.raster.blocks)} blocks stand from before and are kept.")
-        )
+        run.listener(Notice(text=f"{stand} kept."))
     try:
         _do_blocks(run, worker, placement, todo, done=done, lock=lock)
         check_inputs_stood(run, done, [block.name for block in todo])

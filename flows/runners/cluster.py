@@ -11,6 +11,7 @@ from tilewright.flows.errors import RunnerError
 from tilewright.flows.runners.cluster_worker import RemoteRun, differences, expected_facts, remote_block, worker_facts
 from tilewright.flows.runners.dispatch import Dispatcher
 from tilewright.flows.versions import cpu_features
+from tilewright.tasks.report.format import part_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -57,8 +58,9 @@ def _check_workers(client: Any, remote_run: RemoteRun) -> None:
         f"{worker}: {words}" for worker, facts in found.items() if (words := differences(facts, remote_run.expected))
     ]
     if differing:
+        differ = part_of(len(differing), len(found), "worker", singular="differs", others="differ")
         raise RunnerError(
-            f"{len(differing)} of {len(found)} workers differ from this process, and so might their pixels: "
+            f"{differ} from this process, and so might their pixels: "
             f"{'; '.join(sorted(differing)[:5])}. Use the same image or environment for all."
         )
     others = {facts.get("cpu", "") for facts in found.values()} - {" ".join(cpu_features())}

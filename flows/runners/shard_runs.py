@@ -14,6 +14,7 @@ from tilewright.flows.plan.shards import Shard, cut_shards
 from tilewright.flows.policies import POLICIES, RETRIED
 from tilewright.flows.runners.quarantine import SetAsideError
 from tilewright.tasks.block.block_key import is_current
+from tilewright.tasks.report.format import plural
 from tilewright.tasks.storage.ledger import ENTRIES, parse_entry
 
 if TYPE_CHECKING:
@@ -67,8 +68,8 @@ def run_shards(worker: Worker, blocks: Sequence[Block], placement: Placement, se
             yield from _finished_entries(worker, wanted)
     if failures:
         message = (
-            f"{len(failures)} of {len(shards)} shards failed: {'; '.join(failures[:3])}. Finished blocks are kept: "
-            "run the same again for those that are missing."
+            f"{len(failures)} of {plural(len(shards), 'shard')} failed: {'; '.join(failures[:3])}. Finished blocks are "
+            "kept: run the same again for those that are missing."
         )
         raise SetAsideError(message, tuple(rows)) if rows else ShardsError(message)
 

@@ -177,7 +177,7 @@ def _composite(cut: _Cut, periods: Sequence[Period]) -> tuple[StepPlan, ...]:
 def _pair(cut: _Cut, periods: Sequence[Period]) -> tuple[StepPlan, ...]:
     if len(periods) != 2:
         raise DatesError(
-            f"the model compares two dates, the job has {len(periods)} period(s): give period.before and period.after"
+            f"the model compares two dates, the job has {len(periods)}: give period.before and period.after"
         )
     named = {period.name: period for period in periods}
     before, after = (named[name] for name in ("before", "after")) if set(named) == {"before", "after"} else periods

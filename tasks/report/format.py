@@ -118,6 +118,11 @@ def instant(value: object) -> str:
     return f"{day(at)} {at:%H:%M}\u00a0UTC" if at else ABSENT
 
 
+def part_of(n: int, total: object, one: str, *, singular: str, others: str) -> str:
+    """A count of a total with the verb that the count asks for: "1 of 4 scenes is", "2 of 4 scenes are"."""
+    return f"{n} of {plural(total, one)} {singular if n == 1 else others}"
+
+
 def plural(value: object, one: str, many: str = "") -> str:
     """A count with its noun: "1 scene", "12 scenes"."""
     return f"{count(value)} {one if number(value) == 1 else many or one + 's'}"

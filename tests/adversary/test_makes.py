@@ -70,7 +70,7 @@ def test_real_workers_of_another_make_are_refused_also_when_they_join_later(publ
         ) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
     ):
-        with pytest.raises(RunnerError, match=rf"1 of 1 workers differ .*{name} .* \(here "):
+        with pytest.raises(RunnerError, match=rf"1 of 1 worker differs .*{name} .* \(here "):
             run_job(read(job, tmp_path / "out"), RunOptions(runner=cluster.scheduler_address))
         with pytest.raises(RunnerError, match=rf"A worker on .* differs from the run: {name} "):
             client.submit(remote_block, block.row, block.col, 1, remote, pure=False).result()

@@ -271,7 +271,7 @@ def test_a_redirect_among_public_hosts_is_followed(client, outside):
 @pytest.mark.parametrize("client", ["look", "block"])
 def test_a_redirect_of_a_file_to_another_host_than_those_of_the_source_is_refused(client, outside):
     port, seen = outside
-    with pytest.raises((OSError, UnreadableError), match=r"host other.example.net is none this source reads from"):
+    with pytest.raises((OSError, UnreadableError), match=r"host other.example.net is none of `hosts` of the source"):
         CLIENTS[client](
             f"http://public.example.org:{port}/to?http://other.example.net:{port}/never.tif", hosts=["*.example.org"]
         )

@@ -96,7 +96,7 @@ def test_named_hosts_are_the_only_ones_and_patterns_do_not_open_private_places()
     assert check_href("https://a.blob.net/x", origin=origin, hosts=["*.blob.net"])
     assert check_href("s3://eodata/x", origin=origin, hosts=["eodata"])
     assert check_href("http://minio:9000/x", origin=origin, hosts=["minio"])
-    with pytest.raises(CatalogError, match="none this source reads from"):
+    with pytest.raises(CatalogError, match="none of `hosts` of the source"):
         check_href("https://evil.org/blob.net", origin=origin, hosts=["*.blob.net"])
     with pytest.raises(CatalogError, match="leads to a link-local address"):
         check_href("http://169.254.169.254/x", origin=origin, hosts=["*"])

@@ -113,7 +113,7 @@ def test_a_request_that_cannot_be_is_refused_before_anything_is_read(asked: dict
 
 
 def test_more_items_than_the_limit_are_refused(real: Path) -> None:
-    with pytest.raises(CatalogError, match="more than 13 items; take a smaller area"):
+    with pytest.raises(CatalogError, match="more than 13 items; raise limits.items"):
         search(str(real / "catalog.json"), filters=Filters(limit_items=13))
     assert len(search(str(real / "catalog.json"), filters=Filters(limit_items=14))) == 14
 

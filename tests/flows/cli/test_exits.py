@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.metadata
 import math
 import os
 import signal
@@ -8,9 +9,11 @@ import time
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
+from tilewright.flows.cli import app
 from tilewright.flows.cli.exits import exit_codes
-from tilewright.flows.cli.options import wait_seconds
+from tilewright.flows.cli.options import EXAMPLE_PRICES, wait_seconds
 from tilewright.flows.job.job import JobError
 from tilewright.flows.run.existing import OutputChangedError
 from tilewright.tasks.storage.errors import FencedError, LockHeldError, StorageError, StoreError
@@ -128,3 +131,60 @@ def test_wait_takes_seconds_or_forever(text, seconds):
 def test_a_wait_that_is_no_time_is_refused(text):
     with pytest.raises(typer.BadParameter, match="expected a number of seconds, or forever"):
         wait_seconds(text)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("plna", "No such command 'plna' (did you mean 'plan'?): see tilewright --help."),
+        ("xyz", "No such command 'xyz': see tilewright --help."),
+        ("models shw", "No such command 'shw' (did you mean 'show'?): see tilewright models --help."),
+        ("run --repalce x", "No such option: --repalce (did you mean '--replace'?): see tilewright run --help."),
+        ("--versoin", "No such option: --versoin (did you mean '--version'?): see tilewright --help."),
+        ("plan", "Missing argument 'JOB': see tilewright plan --help."),
+        ("plan a b", "There is one word too many, b: see tilewright plan --help."),
+        ("run j --workers x", "Invalid value for '--workers': expected a whole number: see tilewright run --help."),
+        ("run --output", "Option '--output' requires an argument: see tilewright --help."),
+    ],
+)
+def test_a_word_that_no_command_takes_is_refused_in_one_sentence(words, sentence):
+    answer = CliRunner().invoke(app, words.split(), prog_name="tilewright")
+    assert (answer.exit_code, answer.stderr) == (2, f"tilewright: {sentence}\n")
+
+
+def test_the_version_is_said_and_no_words_at_all_are_answered_with_the_help():
+    answer = CliRunner().invoke(app, ["--version"])
+    assert (answer.exit_code, answer.stdout) == (0, f"tilewright {importlib.metadata.version('tilewright')}\n")
+    for words in ([], ["models"]):
+        assert "Commands" in CliRunner().invoke(app, words).output
+
+
+def test_the_help_on_prices_names_a_table_that_is_there():
+    from tilewright.flows.estimate.pricing import read_prices
+
+    assert read_prices(EXAMPLE_PRICES) == read_prices()
+    said = "".join(CliRunner().invoke(app, ["plan", "--help"]).stdout.split())
+    assert "".join(str(EXAMPLE_PRICES).split()) in said
+
+
+def interrupted(ending, output):
+    ending.output = output
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("", "What is finished is kept"),
+        ("s3://bucket/out", "What is finished is kept"),
+        ("begun", "What is finished is kept: the same command goes on from there."),
+        ("nothing", "Nothing was begun yet: the same command begins it."),
+    ],
+)
+def test_an_interruption_says_whether_anything_was_begun(capsys, tmp_path, output, words):
+    (tmp_path / "begun" / ".tilewright").mkdir(parents=True)
+    (tmp_path / "begun" / ".tilewright" / "plan.json").write_text("{}")
+    place = str(tmp_path / output) if output and "://" not in output else output
+    with pytest.raises(typer.Exit), exit_codes(resumable=True) as ending:
+        interrupted(ending, place)
+    assert words in capsys.readouterr().err

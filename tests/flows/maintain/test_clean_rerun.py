@@ -100,7 +100,7 @@ def test_a_rebuilt_product_that_differs_is_reported_as_different(whole, tmp_path
     (other / "item.json").write_text(json.dumps(item))
     answer = tilewright("rerun", other / "item.json", "--output", tmp_path / "again")
     assert answer.returncode == 1
-    assert "layers class differ" in answer.stdout
+    assert "layer class differs" in answer.stdout
 
 
 def test_an_item_that_leads_to_no_plan_or_to_another_is_refused(whole, tmp_path):

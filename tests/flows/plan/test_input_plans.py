@@ -64,7 +64,7 @@ def test_bands_that_only_some_scenes_have_are_told_with_steps_and_platforms(plan
     (lacking,) = entry.lacking_bands(entry.steps[0])
     assert lacking.to_json() == {"band": "nir", "scenes": 1, "of": 3, "platforms": ["unnamed platform"]}
     (warning,) = lacking_band_warnings(entry)
-    assert warning.startswith("Input x: 1 of 3 scenes have no nir (unnamed platform): observations counts")
+    assert warning.startswith("Input x: 1 of 3 scenes has no nir (unnamed platform): observations counts")
     assert not list(lacking_band_warnings(planned(("2023-06-10", ["green", "nir"]))))
 
 

@@ -89,7 +89,7 @@ SCENES = {
         {"months": [5, 6, 7], "month_scenes": 4},
         "4 of 4 scenes are of May, June, July",
     ),
-    "not June": ({"months": [5, 7]}, {"months": [6], "month_scenes": 1}, "1 of 4 scenes are of June"),
+    "not June": ({"months": [5, 7]}, {"months": [6], "month_scenes": 1}, "1 of 4 scenes is of June"),
     "one satellite": (
         {"platforms": ["sentinel-2a"]},
         {"platforms": ["sentinel-2b", "sentinel-2c"], "platform_scenes": 2},
