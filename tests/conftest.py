@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -176,3 +177,17 @@ def noise(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
     values = np.random.default_rng(3).integers(1, 10_000, (300, 400), dtype=np.uint16)
     values[50:60, 70:90] = 0
     return write_raster(tmp_path_factory.mktemp("noise") / "noise.tif", values), values
+
+
+@pytest.fixture
+def silenced(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The times that somebody silences the warnings of the whole process, which is what fails in threads."""
+    times: list[object] = []
+
+    class Noted(warnings.catch_warnings):  # type: ignore[type-arg]
+        def __enter__(self) -> object:
+            times.append(self)
+            return super().__enter__()
+
+    monkeypatch.setattr(warnings, "catch_warnings", Noted)
+    return times

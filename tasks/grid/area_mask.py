@@ -11,6 +11,7 @@ from rasterio.features import rasterize
 
 from tilewright.tasks.grid.blocks import block_at
 from tilewright.tasks.grid.cells import block_range, box_of_cells, touched_cells
+from tilewright.tasks.grid.memory_raster import memory_raster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,4 +69,7 @@ def _cell_mask(grid: Grid, cell: PixelBox, area: BaseGeometry) -> np.ndarray:
         return np.ones(cell.shape, dtype=bool)
     if not area.intersects(outline):
         return np.zeros(cell.shape, dtype=bool)
-    return rasterize([area], out_shape=cell.shape, transform=grid.transform_of(cell), dtype="uint8").astype(bool)
+    transform = grid.transform_of(cell)
+    with memory_raster(cell.shape, "uint8", transform) as drawn:
+        rasterize([area], dst_path=drawn, transform=transform)
+        return np.asarray(drawn.read(1), dtype=bool)

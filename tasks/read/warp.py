@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import rasterio
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
@@ -20,6 +21,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.warp import reproject
 
 from tilewright.tasks.grid.crs import same_crs, transformer
+from tilewright.tasks.grid.memory_raster import memory_raster
 from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.read.cells import CellGrid, cells
 from tilewright.tasks.read.paste import whole_pixels
@@ -200,20 +202,13 @@ def _warp_stored(
     # GDAL 3.10 loses weights of a sum in the last columns of its target: they are beyond the part.
     beyond = SUM_MARGIN if warping.resampling == "sum" else 0
     target = part.pad(beyond)
-    warped = np.full(target.shape, marker, dtype=wide)
-    reproject(
+    warped = _reprojected(
         stored,
-        warped,
-        src_transform=warping.transform * Affine.translation(window.col_start, window.row_start),
-        src_crs=_crs(warping.crs),
-        src_nodata=marker,
-        dst_transform=warping.lattice.transform(target.row_start, target.col_start),
-        dst_crs=_crs(warping.lattice.crs),
-        dst_nodata=marker,
-        resampling=Resampling[warping.resampling],
-        tolerance=TOLERANCE_PX,
-        XSCALE=scale,
-        YSCALE=scale,
+        warping.transform * Affine.translation(window.col_start, window.row_start),
+        warping,
+        target,
+        marker=marker,
+        scale=scale,
     )
     warped = warped[part.slices_in(target)]
     there = warped != marker if wide.kind != "f" else ~np.isnan(warped)
@@ -258,6 +253,33 @@ def _rows_of_cells(column: PixelBox, wanted: PixelBox, box: PixelBox) -> tuple[A
     height = touched[-1].row_stop - touched[0].row_start
     whole = PixelBox.at(touched[0].row_start, column.col_start, shape=(height, CELL))
     return wanted.slices_in(box), whole.slices_in(column), wanted.slices_in(whole)
+
+
+def _reprojected(
+    stored: np.ndarray, transform: Affine, warping: Warping, target: PixelBox, *, marker: float, scale: float
+) -> np.ndarray:
+    """The values (height, width) of `target` from stored pixels (y, x) at `transform`; `marker` where there is none."""
+    crs, lattice = _crs(warping.crs), warping.lattice
+    place = lattice.transform(target.row_start, target.col_start)
+    with (
+        memory_raster(stored.shape, stored.dtype, transform, crs=crs) as source,
+        memory_raster(target.shape, stored.dtype, place, crs=_crs(lattice.crs)) as result,
+    ):
+        source.write(stored, 1)
+        result.write(np.full(target.shape, marker, dtype=stored.dtype), 1)
+        reproject(
+            rasterio.band(source, 1),
+            rasterio.band(result, 1),
+            src_crs=crs,
+            src_nodata=marker,
+            dst_crs=_crs(lattice.crs),
+            dst_nodata=marker,
+            resampling=Resampling[warping.resampling],
+            tolerance=TOLERANCE_PX,
+            XSCALE=scale,
+            YSCALE=scale,
+        )
+        return np.asarray(result.read(1))
 
 
 def _open_column(warping: Warping, column: PixelBox) -> WarpedVRT:

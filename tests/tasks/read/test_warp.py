@@ -139,3 +139,14 @@ def test_a_sum_on_a_shifted_grid_has_no_seam(tmp_path: Path, dtype: str, shift: 
     expected = keep * rows[:, 10:300] + shift * rows[:, 11:301]
     found = read(path, grid(290, 290).translate_pix(10 + shift, 10 + shift), "sum")
     assert np.allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rule", ["nearest", "bilinear", "average", "sum", "max"])
+def test_warps_silence_no_warning(tmp_path: Path, silenced: list[object], rule: str) -> None:
+    # A hole of one of two interleaved bands is nothing that GDAL can be told: the stored pixels are warped.
+    red, nir = np.full((40, 40), 100, np.uint16), np.full((40, 40), 200, np.uint16)
+    red[:, 20:] = 0
+    path = write(tmp_path / "two.tif", red, nir, nodata=0)
+    silenced.clear()
+    assert np.nanmax(read(path, grid(20, 38).translate_pix(0.5, 0.5), rule)) == pytest.approx(100, rel=1e-5)
+    assert silenced == []
