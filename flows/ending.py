@@ -38,6 +38,11 @@ class EndedError(KeyboardInterrupt):
         self.number = number
 
 
+def interruption_words(error: KeyboardInterrupt) -> str:
+    """How a run was ended that did not fail: "Interrupted" by Ctrl-C, "Ended by SIGTERM"."""
+    return f"Ended by {error}" if isinstance(error, EndedError) else "Interrupted"
+
+
 @contextmanager
 def last_act(act: Callable[[], object]) -> Iterator[None]:
     """Has ``act`` done if the process is ended in this context because it did not unwind within the grace."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperGroup
 
-from tilewright.flows.ending import EndedError, heard_signals
+from tilewright.flows.ending import EndedError, heard_signals, interruption_words
 from tilewright.flows.errors import ErrorClass, classify, is_own, sentence
 from tilewright.flows.monitor.logs import clean_records
 from tilewright.flows.shown import shortened, shown, shown_lines
@@ -80,7 +80,7 @@ def exit_codes(*, resumable: bool = False) -> Iterator[Ending]:
         number = interruption.number if isinstance(interruption, EndedError) else signal.SIGINT
         # A terminal that closed takes no words.
         with suppress(OSError):
-            say(f"{'Interrupted' if number == signal.SIGINT else f'Ended by {interruption}'}.{kept}")
+            say(f"{interruption_words(interruption)}.{kept}")
         raise typer.Exit(128 + number) from None
     except (typer.Exit, typer.Abort, typer.BadParameter):
         raise

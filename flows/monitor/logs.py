@@ -9,6 +9,7 @@ import warnings
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
+from tilewright.flows.ending import interruption_words
 from tilewright.flows.errors import classify, sentence
 from tilewright.flows.shown import shown_json, shown_lines
 from tilewright.tasks.progress import Advance, Notice, Stage
@@ -50,6 +51,8 @@ class JsonLog:
         logging.getLogger().removeHandler(self.handler)
         if error is None:
             self.write("info", "complete")
+        elif isinstance(error, KeyboardInterrupt):
+            self.write("warning", interruption_words(error))
         else:
             failing = {"block": str(getattr(error, "block", "")), "item": str(getattr(error, "item", ""))}
             self.write("error", sentence(error), error_class=classify(error).value, **failing)

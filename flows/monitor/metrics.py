@@ -42,7 +42,9 @@ class Metrics:
 
     def ended(self, error: BaseException | None) -> None:
         """Count the run by how it ended."""
-        self.runs.labels(self.run, "complete" if error is None else classify(error).value).inc()
+        interrupted = isinstance(error, KeyboardInterrupt)
+        state = "complete" if error is None else "interrupted" if interrupted else classify(error).value
+        self.runs.labels(self.run, state).inc()
         self.blocks.labels(self.run, "failed").inc(len(getattr(error, "rows", ())))
 
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from tilewright.flows.ending import interruption_words
 from tilewright.flows.errors import classify, sentence
 from tilewright.tasks.progress import Advance, Notice, Stage
 from tilewright.tasks.storage.errors import FencedError, StorageError
@@ -28,7 +29,12 @@ MAX_NOTICES = 20
 
 
 class ProgressFile:
-    """A listener that keeps progress.json: name, state, stage, done, total, km2, km2_per_s, notices, updated (UTC)."""
+    """A listener that keeps progress.json: name, state, stage, done, total, km2, km2_per_s, notices, updated (UTC).
+
+    ``state`` is ``running``, ``complete``, ``failed`` or, where a signal ended the run, ``interrupted``. ``done`` and
+    ``total`` count blocks in every stage; ``done`` includes those that stand from before. ``km2``, its speed and
+    ``bytes_read`` are those of this run.
+    """
 
     def __init__(self, storage: Storage, name: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.storage = storage
@@ -45,10 +51,14 @@ class ProgressFile:
         plain = self.plain
         match event:
             case Stage():
-                plain.update(stage=event.name, done=0, total=event.total)
+                plain["stage"] = event.name
                 if event.name == "blocks":
-                    self.began = self.clock()
+                    self.began = self.began if plain["total"] else self.clock()
+                    # They are counted anew where somebody changed some meanwhile, which are made again.
+                    plain.update(done=0, total=event.total)
             case Advance():
+                if plain["stage"] != "blocks":
+                    return
                 plain["done"] += event.done
                 plain["km2"] += event.km2
                 plain["bytes_read"] += event.bytes_read
@@ -58,9 +68,13 @@ class ProgressFile:
             self._write()
 
     def close(self, error: BaseException | None) -> None:
-        """Write the final state: complete, or failed with the class and message of the error."""
-        self.plain["state"] = "complete" if error is None else "failed"
-        if error is not None:
+        """Write the final state: complete; interrupted, with the reason; failed, with the error's class and message."""
+        if error is None:
+            self.plain["state"] = "complete"
+        elif isinstance(error, KeyboardInterrupt):
+            self.plain.update(state="interrupted", reason=interruption_words(error))
+        else:
+            self.plain["state"] = "failed"
             self.plain["failure"] = {"class": classify(error).value, "reason": sentence(error)}
         self._write()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from tilewright.flows.ending import interruption_words
 from tilewright.flows.errors import classify, sentence
 from tilewright.tasks.progress import Advance, Stage
 
@@ -40,7 +41,9 @@ class TraceListener:
     def ended(self, error: BaseException | None) -> None:
         """End the run's span, with the class and message of the error if it failed."""
         self._end_stage()
-        if error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            self.root.set_attribute("tilewright.ended", interruption_words(error))
+        elif error is not None:
             self.root.set_attribute("tilewright.error_class", classify(error).value)
             self.root.set_status(self.trace.StatusCode.ERROR, sentence(error))
         self.root.end()

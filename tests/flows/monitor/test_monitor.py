@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import signal
 import subprocess
 import sys
 
@@ -12,6 +13,8 @@ import pytest
 
 from tests.support.danube import water_job
 from tests.support.paths import ROOT
+from tests.support.products import read, write_job
+from tilewright.flows.ending import EndedError
 from tilewright.flows.environment import MonitorSettings, monitor_settings
 from tilewright.flows.monitor.logs import JsonLog
 from tilewright.flows.monitor.metrics import Metrics, MetricsError, serve_metrics
@@ -19,6 +22,7 @@ from tilewright.flows.monitor.monitor import watched
 from tilewright.flows.monitor.progress_file import EVERY_SECONDS, ProgressFile
 from tilewright.flows.monitor.traces import TraceListener
 from tilewright.flows.run.predict import run_job
+from tilewright.flows.runners.run_options import RunOptions
 from tilewright.tasks.progress import Advance, Notice, Stage, silent
 from tilewright.tasks.read.failures import ReadError
 from tilewright.tasks.storage.storage import open_storage
@@ -153,3 +157,60 @@ def test_a_run_leaves_its_progress_complete(real, tmp_path):
     existing = json.loads((tmp_path / "out" / "progress.json").read_text())
     assert (existing["name"], existing["state"], existing["stage"]) == ("water", "complete", "publish")
     assert existing["km2"] > 10
+    assert existing["done"] == existing["total"] == 1
+
+
+@pytest.mark.usefixtures("small_pictures")
+def test_blocks_are_counted_in_every_stage_after_a_resume_and_after_an_update(tmp_path):
+    job, output = write_job(tmp_path, side=128), tmp_path / "out"
+
+    def counted():
+        progress = json.loads((output / "progress.json").read_text())
+        return progress["state"], progress["done"], progress["total"]
+
+    made = []
+
+    def broken(event):
+        made.extend([event.block] if isinstance(event, Advance) and event.block else [])
+        if len(made) == 3:
+            raise FAILED
+
+    with pytest.raises(ReadError):
+        run_job(read(job, output), listener=broken)
+    state, done, total = counted()
+    assert (state, total) == ("failed", 16)
+    assert done == 2
+    run_job(read(job, output))
+    assert counted() == ("complete", 16, 16)
+    next((output / ".tilewright" / "ledger").glob("*.json")).unlink()
+    run_job(read(job, output), RunOptions(update=True))
+    assert counted() == ("complete", 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (KeyboardInterrupt(), "Interrupted"),
+        (EndedError(signal.SIGTERM), "Ended by SIGTERM"),
+        (EndedError(signal.SIGHUP), "Ended by SIGHUP"),
+    ],
+)
+def test_a_run_that_was_ended_has_not_failed(tmp_path, capsys, error, reason):
+    prometheus = pytest.importorskip("prometheus_client", reason="the extra `watching` is not installed")
+    storage = open_storage(str(tmp_path / "out"), create=True)
+
+    def ended():
+        with watched(silent, storage, "water", monitor_settings({"TILEWRIGHT_LOG": "json"})) as listener:
+            listener(EVENTS[0])
+            raise error
+
+    with pytest.raises(KeyboardInterrupt):
+        ended()
+    progress = storage.read_json("progress.json")
+    assert (progress["state"], progress["reason"]) == ("interrupted", reason)
+    assert "failure" not in progress
+    last = json.loads(capsys.readouterr().err.splitlines()[-1])
+    assert (last["level"], last["message"]) == ("warning", reason)
+    registry = prometheus.CollectorRegistry()
+    Metrics("water", registry=registry).ended(error)
+    assert registry.get_sample_value("tilewright_runs_total", {"run": "water", "state": "interrupted"}) == 1
