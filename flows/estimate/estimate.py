@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tilewright.flows.estimate.memory import expected_memory
 from tilewright.flows.machine import free_memory, n_cores
+from tilewright.flows.plan.model_card import model_references
 from tilewright.flows.plan.model_graph import load_model
+from tilewright.models.run.augment import FLIPS
 from tilewright.models.run.providers import GPUS
 from tilewright.tasks.block.floor import calibrate, floor_seconds
+from tilewright.tasks.grid.area_mask import n_inside
 from tilewright.tasks.grid.areas import geometry_km2
 from tilewright.tasks.grid.crs import crs_unit
 from tilewright.tasks.grid.windows import n_block_windows
 from tilewright.tasks.plan.footprints import coverage_words
+from tilewright.tasks.plan.identities import input_counts
 from tilewright.tasks.report.format import duration, plural
-from tilewright.tasks.report.sections import centre_text
+from tilewright.tasks.report.sections import centre_text, input_files_text
 
 if TYPE_CHECKING:
     from tilewright.models.card.card import ModelCard
@@ -35,7 +38,11 @@ TYPICAL_FACTOR = 1.6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """The expected cost of a plan: counts, bytes, seconds. ``bytes_read`` is before compression, so an upper bound."""
+    """The expected cost of a plan: counts, bytes, seconds.
+
+    ``passes`` are the pixels that the model computes per pixel of the area. ``bytes_read`` are those of the pixels
+    needed, two each and before compression: no bound, since files are read in whole tiles.
+    """
 
     n_scenes: int
     n_blocks: int
@@ -68,13 +75,18 @@ class Estimate:
                 "model",
                 f"{plan.model.card['name']} on {_provider_words(plan, self.provider)}; layers {layers}",
             ),
+            *_repeat_lines(plan),
             *[(f"input {entry.name}", _input_words(entry)) for entry in plan.inputs],
+            ("files", input_files_text(input_counts(plan))),
             *([("covered", f"{covered} by the scenes' footprints")] if covered else []),
             ("blocks", f"{self.n_blocks} of {plan.raster.product_block} px, read with a halo of {lattice.halo} px"),
             ("windows", self._window_words(lattice)),
             ("why", plan.model.windows_reason),
             ("exact", f"{plan.model.exactness}: {plan.model.exact_reason}"),
-            ("to read", f"up to {_size(self.bytes_read)} of pixels before compression"),
+            (
+                "to read",
+                f"about {_size(self.bytes_read)} before compression, and what else the files' tiles hold",
+            ),
             ("to store", f"up to {_size(self.bytes_stored)} before compression"),
             ("memory", f"about {_size(self.memory_bytes)} on {self.n_cores} cores; {_size(free_memory())} are free"),
             ("time", f"{self._time_words()}; start-up, publishing and waiting for a network come on top"),
@@ -82,7 +94,7 @@ class Estimate:
 
     def _window_words(self, lattice: Lattice) -> str:
         cut = f"step {lattice.step}, trim {lattice.trim}, merged by {lattice.merge}"
-        return f"{self.n_windows:,} of {lattice.window} px, {cut}; {self.passes:.2f} passes over the grid"
+        return f"{self.n_windows:,} of {lattice.window} px, {cut}; {self.passes:.2f} px computed per px of the area"
 
     def _time_words(self) -> str:
         about = f"about {duration(round(self.seconds))}" if self.seconds >= 10 else "less than 10 s"
@@ -107,7 +119,7 @@ def estimate(plan: Plan, card: ModelCard, *, provider: str = "auto") -> Estimate
         n_scenes=len({scene.id for entry in plan.inputs for scene in entry.scenes}),
         n_blocks=len(plan.raster.blocks),
         n_windows=n_windows,
-        passes=n_windows * plan.raster.lattice.window**2 / math.prod(plan.raster.grid.extent.shape),
+        passes=n_windows * plan.raster.lattice.window**2 / n_inside(plan.raster.grid, plan.raster.aoi_geometry),
         bytes_read=2 * pixels_needed,
         bytes_stored=height * width * sum(4 if spec.dtype == "float32" else 1 for spec in specs),
         memory_bytes=int(expected_memory(plan, card, batch=model.batch, on_gpu=on_gpu).total(n_cores())),
@@ -145,6 +157,23 @@ def _provider_words(plan: Plan, provider: str) -> str:
     if plan.model.fused:
         return f"{provider}, fused, {plan.model.precision}"
     return f"{provider}, tuned" if plan.model.tuned else provider
+
+
+def _repeat_lines(plan: Plan) -> list[tuple[str, str]]:
+    """How often a window is run: the sides of an augmentation and the models of an ensemble; empty for one call."""
+    augment, ensemble = plan.request.get("augment") or {}, plan.request.get("ensemble") or {}
+    n_models, n_sides = 1 + len(ensemble.get("models") or ()), len(FLIPS.get(augment.get("kind", ""), (0,)))
+    lines = []
+    if n_models > 1:
+        disagreement = ", with their disagreement" if ensemble.get("disagreement") else ""
+        names = ", ".join(model_references(plan))
+        lines.append(("ensemble", f"{ensemble['combine']} of {n_models} models{disagreement}: {names}"))
+    if n_sides > 1:
+        spread = ", with their spread" if augment.get("spread") else ""
+        lines.append(("augment", f"{augment['kind']}: mean over {n_sides} sides of each window{spread}"))
+    if lines:
+        lines.append(("calls", f"{n_models * n_sides} a window"))
+    return lines
 
 
 def _input_words(entry: Any) -> str:

@@ -24,14 +24,15 @@ from tilewright.flows.environment import reading_settings, storage_options
 from tilewright.flows.plan.identities import renew_inputs
 from tilewright.flows.plan.model_card import load_plan_card, model_references
 from tilewright.flows.run.context import Run, RunSettings
-from tilewright.flows.run.existing import ExistingProduct, check_output, read_existing
+from tilewright.flows.run.existing import ExistingProduct, check_output, product_tags, read_existing
+from tilewright.flows.run.inputs import say_changes
 from tilewright.flows.run.pipeline import make_product
 from tilewright.flows.runners.run_options import RunOptions
 from tilewright.flows.runners.worker import plan_source
 from tilewright.models.card.registry import is_remote
 from tilewright.tasks.block.worker import WorkerSettings
 from tilewright.tasks.inventory.finished import part_item_names
-from tilewright.tasks.plan.identities import first_hrefs
+from tilewright.tasks.plan.identities import Known, first_hrefs, used_files, with_identities
 from tilewright.tasks.progress import silent
 from tilewright.tasks.read.gdal import gdal_path, reading_env
 from tilewright.tasks.report.format import part_of, plural
@@ -62,7 +63,7 @@ def rerun_item(
 
     The plan of an Item of another place leads where a catalog at that place may; ``trusted``, wherever it says. Without
     ``output`` a local product is rebuilt next to itself, another one in the working folder. The comparison
-    holds ``identical``, ``sentence``, ``output``, ``layers`` (name to True, False, or None where the original cannot be
+    holds ``identical``, ``sentence``, ``output``, ``already_complete`` (nothing was written), ``layers`` (name to True, False, or None where the original cannot be
     read), ``blocks`` (the numbers compared by checksum and differing) and ``inputs_changed`` (the files that are others
     now than when the product was planned: it is rebuilt from today's, and the comparison shows what that means).
 
@@ -77,12 +78,12 @@ def rerun_item(
     storage = check_output(target, storage_options(target))
     if storage.uri == original.uri:
         raise StoreError(f"--output {target} is the product itself: give another place for the rebuilt one.")
-    _rebuild(plan, _settings(plain), storage, listener)
+    made = _rebuild(plan, _settings(plain), storage, listener)
     rebuilt = open_storage(target, options=storage.options)
     layers = {name: _same_layer(plain, original, rebuilt, name) for name in plan.raster.layers}
     blocks = _compare_blocks(original, rebuilt)
     identical = all(same is True for same in layers.values()) and blocks["differing"] == 0
-    sentence = _sentence(plain["id"], identical=identical, layers=layers, blocks=blocks, uri=rebuilt.uri)
+    sentence = _sentence(plain["id"], made, identical=identical, layers=layers, blocks=blocks, uri=rebuilt.uri)
     if renewed.changed:
         sentence += (
             f" Of its input files {len(renewed.changed)} changed since it was planned: {first_hrefs(renewed.changed)}."
@@ -91,6 +92,7 @@ def rerun_item(
         "identical": identical,
         "sentence": sentence,
         "output": rebuilt.uri,
+        "already_complete": not made,
         "layers": layers,
         "blocks": blocks,
         "inputs_changed": [display_href(href) for href in renewed.changed],
@@ -191,12 +193,21 @@ def _is_item(plain: object) -> bool:
     return all(isinstance(part, dict) for part in parts)
 
 
-def _rebuild(plan: Plan, settings: RunSettings, storage: Storage, listener: Listener) -> None:
+def _rebuild(plan: Plan, settings: RunSettings, storage: Storage, listener: Listener) -> bool:
+    """Make the product, or the blocks of it that an earlier call did not, or made from other files than today's.
+
+    Returns False where nothing was to be done. Raises StoreError where the output holds another product.
+    """
+    found = product_tags(storage)
     existing = read_existing(storage)
-    if existing is not None and json_digest(public_plan(existing.plain)) != json_digest(public_plan(plan.to_json())):
-        raise StoreError(f"{storage.uri} holds another product: give another --output for the rebuilt one.")
-    if existing is not None and existing.complete:
-        return
+    same = existing is not None and json_digest(public_plan(existing.plain)) == json_digest(public_plan(plan.to_json()))
+    if existing is not None and same and existing.complete:
+        return False
+    replaced = None
+    if existing is not None and not same:
+        before = _earlier_rebuilt(existing, plan)
+        replaced = existing.plain
+        say_changes(plan, before, listener)
     make_product(
         Run(
             plan=plan,
@@ -207,8 +218,27 @@ def _rebuild(plan: Plan, settings: RunSettings, storage: Storage, listener: List
             listener=listener,
             began=datetime.now(UTC),
             clock=time.monotonic(),
+            replaces=replaced,
+            found=found,
         )
     )
+    return True
+
+
+def _earlier_rebuilt(existing: ExistingProduct, plan: Plan) -> Plan:
+    """The plan in the output, if it is this one but for the identities of its files. Raises StoreError if it is not."""
+    try:
+        before = existing.plan()
+    except StoreError:
+        before = None
+    if before is None or _without_identities(before) != _without_identities(plan):
+        raise StoreError(f"{existing.uri} holds another product: give another --output for the rebuilt one.")
+    return before
+
+
+def _without_identities(plan: Plan) -> str:
+    told = with_identities(plan, {href: Known(identity=None) for href in used_files(plan)})
+    return json_digest(public_plan(told.to_json()))
 
 
 def _same_layer(plain: Mapping[str, Any], original: Storage, rebuilt: Storage, name: str) -> bool | None:
@@ -268,19 +298,20 @@ def _compare_blocks(original: Storage, rebuilt: Storage) -> dict[str, int]:
 
 
 def _sentence(
-    name: str, *, identical: bool, layers: Mapping[str, bool | None], blocks: Mapping[str, int], uri: str
+    name: str, made: bool, *, identical: bool, layers: Mapping[str, bool | None], blocks: Mapping[str, int], uri: str
 ) -> str:
+    how = f"was rebuilt from its Item in {uri}" if made else f"stands rebuilt from its Item in {uri} already"
     n, sums = blocks["compared"], "its checksum" if blocks["compared"] == 1 else "their checksums"
     compared = f", {plural(n, 'block')} by {sums}" if n else ""
     if identical:
-        return f"{name} was rebuilt from its Item in {uri} and is identical: {_layers([*layers])}{compared}."
+        return f"{name} {how} and is identical: {_layers([*layers])}{compared}."
     unknown = [layer for layer, same in layers.items() if same is None]
     other = [layer for layer, same in layers.items() if same is False]
     parts = [f"{_layers(other)} {'differs' if len(other) == 1 else 'differ'}"] if other else []
     differing = part_of(blocks["differing"], n, "block", singular="differs", others="differ")
     parts += [differing] if blocks["differing"] else []
     parts += [f"the original of {', '.join(unknown)} cannot be read"] if unknown else []
-    return f"{name} was rebuilt from its Item in {uri} and is not proven identical: {'; '.join(parts)}."
+    return f"{name} {how} and is not proven identical: {'; '.join(parts)}."
 
 
 def _layers(names: list[str]) -> str:

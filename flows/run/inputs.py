@@ -76,6 +76,23 @@ def renewed_plan(plan: Plan, *, checksums: bool, listener: Listener) -> Plan:
     return renewed.plan
 
 
+def say_changes(plan: Plan, before: Plan, listener: Listener) -> None:
+    """Say which files of an updated plan are others than those of the plan before it, which are new and which left."""
+    files, earlier = used_files(plan), used_files(before)
+    changed = sorted(
+        href
+        for href in files.keys() & earlier.keys()
+        if None not in (told := (files[href].asset.identity, earlier[href].asset.identity)) and told[0] != told[1]
+    )
+    for hrefs, words in (
+        (changed, "changed since the product was made"),
+        (sorted(files.keys() - earlier.keys()), "read now that were not before"),
+        (sorted(earlier.keys() - files.keys()), "read no more that were before"),
+    ):
+        if hrefs:
+            listener(Notice(text=f"{plural(len(hrefs), 'input file')} {words}: {first_hrefs(hrefs)}."))
+
+
 def forget_stale(run: Run, entries: Mapping[str, BlockEntry]) -> set[str]:
     """Forget the blocks whose files, first identified when they were read, are others by now; returns their names."""
     read = {name: entry.inputs for name, entry in entries.items() if entry.inputs}
@@ -91,7 +108,10 @@ def forget_stale(run: Run, entries: Mapping[str, BlockEntry]) -> set[str]:
     }
     if stale:
         remove_entries(run.storage, stale)
-        run.listener(Notice(text=f"{plural(len(stale), 'block')} read input files that have changed since: made anew."))
+        others = sorted(href for href, told in latest.items() if now.get(href, told) != told)
+        which = f": {first_hrefs(others)}" if others else ""
+        blocks = plural(len(stale), "block")
+        run.listener(Notice(text=f"{blocks} read input files that have changed since{which}. Made anew."))
     return stale
 
 

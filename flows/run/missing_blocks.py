@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tilewright.flows.prefect_steps import step
@@ -33,9 +34,17 @@ CHECK_THREADS = 4
 """Existing blocks that are verified at a time."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlocksDone:
+    """The ledger entries of all blocks by name, and the names of those that this call made."""
+
+    entries: dict[str, BlockEntry]
+    made: frozenset[str]
+
+
 @step("blocks")
-def do_missing_blocks(run: Run, worker: Worker, placement: Placement, lock: OutputLock) -> dict[str, BlockEntry]:
-    """Do the blocks that are missing; returns the entries of all blocks by name, existing ones verified.
+def do_missing_blocks(run: Run, worker: Worker, placement: Placement, lock: OutputLock) -> BlocksDone:
+    """Do the blocks that are missing; existing ones are verified.
 
     Raises RunError where blocks are still missing after a retry, or more reads failed than tolerated, SetAsideError
     where blocks failed for good.
@@ -44,10 +53,9 @@ def do_missing_blocks(run: Run, worker: Worker, placement: Placement, lock: Outp
     todo = _selected(run, [block for block in worker.plan.raster.all_blocks() if block.name not in done])
     run.listener(Stage(name="blocks", total=len(worker.plan.raster.blocks)))
     if done:
-        verbs = {"singular": "stands from before and is", "others": "stand from before and are"}
-        stand = part_of(len(done), len(worker.plan.raster.blocks), "block", **verbs)
         run.listener(Advance(done=len(done)))
-        run.listener(Notice(text=f"{stand} kept."))
+    if words := _kept_words(run, len(worker.plan.raster.blocks), n_kept=len(done), n_todo=len(todo)):
+        run.listener(Notice(text=words))
     try:
         _do_blocks(run, worker, placement, todo, done=done, lock=lock)
         check_inputs_stood(run, done, [block.name for block in todo])
@@ -61,7 +69,15 @@ def do_missing_blocks(run: Run, worker: Worker, placement: Placement, lock: Outp
     missing = len(worker.plan.raster.blocks) - len(done)
     if missing:
         raise RunError(f"The blocks asked for are done; {missing} others are still missing. Run without --retry.")
-    return done
+    return BlocksDone(entries=done, made=frozenset(block.name for block in todo))
+
+
+def _kept_words(run: Run, n_blocks: int, *, n_kept: int, n_todo: int) -> str:
+    """How many blocks are kept of those from before, and how many an update makes anew; empty for a first run."""
+    if run.replaces is not None:
+        return f"{part_of(n_todo, n_blocks, 'block', singular='is', others='are')} made anew, {n_kept} kept."
+    verbs = {"singular": "stands from before and is", "others": "stand from before and are"}
+    return f"{part_of(n_kept, n_blocks, 'block', **verbs)} kept." if n_kept else ""
 
 
 def _selected(run: Run, missing: list[Block]) -> list[Block]:

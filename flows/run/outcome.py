@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tilewright.tasks.report.fields import mapping
 from tilewright.tasks.report.format import duration, percent, plural, share
 from tilewright.tasks.report.performance import mostly_start_up
+from tilewright.tasks.report.sections import input_files_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,19 +62,33 @@ def closing_lines(outcome: Outcome) -> list[str]:
         f"{outcome.name}: {report['area_km2']:.1f} km² mapped with {report['model']['name']}",
         *([f"  ! {percent(missing)} of the area has no data: no usable observation there"] if missing >= 1 else []),
         *[f"  {words}" for layer in report["layers"] for words in _class_words(layer)],
-        f"  {scenes}, {blocks}, {windows} on {report['provider']}, {report['km2_per_s']:.1f} km²/s",
+        f"  {scenes}, {blocks}, {windows} on {report['provider']}{_speed(report)}",
+        *([f"  inputs: {files}"] if (files := input_files_text(mapping(report, "input_files"))) else []),
         f"  {_efficiency(report)}",
         f"  exact: {report.get('exactness', 'proven' if report['exact'] else 'no')}: {report['exact_reason']}",
         *places,
     ]
 
 
+def _speed(report: Mapping[str, Any]) -> str:
+    """The speed of this call, with what it made where that is not all: blocks from before took it no time."""
+    made, speed = report.get("blocks_made", report["blocks"]), f"{report['km2_per_s']:.1f} km²/s"
+    if not made:
+        return "; all of it stood from before, this call mapped none"
+    if made < report["blocks"]:
+        return f"; this call mapped {plural(made, 'block')}, {plural(report['windows_made'], 'window')}, at {speed}"
+    return f", {speed}"
+
+
 def _efficiency(report: Mapping[str, Any]) -> str:
     floor, seconds = report["floor_seconds"], report["seconds"]["total"]
+    if not report.get("blocks_made", 1):
+        return f"{duration(seconds)} in all, for publishing"
     if floor is None:
-        return f"{duration(seconds)} in all; no scene could be timed for a floor"
+        return f"{duration(seconds)} in all; how fast it could be is not known, as no scene lies on a local disk"
     short = ", most of it start-up and publishing" if mostly_start_up(report) else ""
-    return f"{duration(seconds)} in all{short}; floor {duration(floor)}, efficiency {share(report['efficiency'])}"
+    least = f"reading, model and writing alone take {duration(floor)} here at the least (floor)"
+    return f"{duration(seconds)} in all{short}; {least}: efficiency {share(report['efficiency'])}"
 
 
 def _class_words(layer: Mapping[str, Any]) -> list[str]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tilewright.flows.run.context import Run
+    from tilewright.flows.run.missing_blocks import BlocksDone
     from tilewright.flows.run.output_lock import OutputLock
     from tilewright.flows.runners.run_options import Placement
     from tilewright.tasks.block.worker import Worker
@@ -75,12 +76,15 @@ def _finish_product(
     run: Run, worker: Worker, placement: Placement, lock: OutputLock, prefetch: Prefetch
 ) -> dict[str, object]:
     """Do the missing blocks and publish; what somebody changed after it was written is made again, once or twice."""
+    made: frozenset[str] = frozenset()
     for tries_left in reversed(range(CHANGED_TRIES)):
         try:
-            entries = do_missing_blocks(run, worker, placement, lock)
-            written = _write_cogs(run, entries, worker.store.standing)
+            done = do_missing_blocks(run, worker, placement, lock)
+            made |= done.made
+            written = _write_cogs(run, done.entries, worker.store.standing)
             lock.check()
-            return _publish_product(run, worker, entries, written, prefetch.background(), n_workers=placement.n_workers)
+            done = replace(done, made=made)
+            return _publish_product(run, worker, done, written, prefetch.background(), n_workers=placement.n_workers)
         except ChangedStoreError as error:
             if not tries_left:
                 raise
@@ -151,7 +155,7 @@ def _write_cogs(run: Run, entries: dict[str, BlockEntry], standing: set[tuple[in
 def _publish_product(
     run: Run,
     worker: Worker,
-    entries: dict[str, BlockEntry],
+    done: BlocksDone,
     written: WrittenLayers,
     background: np.ndarray | None,
     *,
@@ -167,6 +171,7 @@ def _publish_product(
         seconds=time.monotonic() - run.clock,
         n_workers=n_workers,
         peak_memory=peak_memory(),
+        made=done.made,
         background=background,
     )
-    return publish_product(worker, entries, written, facts)
+    return publish_product(worker, done.entries, written, facts)

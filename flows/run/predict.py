@@ -133,28 +133,31 @@ def _plan_to_follow(
         check_followed(plan, source=resolve_source(job.source, base=job.base), model=card.digest)
         check_same_makers(plan.versions, uri=existing.uri)
         return renewed_plan(plan, checksums=job.verify == "checksums", listener=listener)
-    from tilewright.tasks.plan.identities import input_warnings
+    from tilewright.flows.run.inputs import say_changes
+    from tilewright.tasks.plan.identities import input_warnings, keep_same
 
     listener(Stage(name="plan", note="anew" if existing is not None else ""))
     plan = new_plan(job, card)
     if existing is not None:
         check_renewal(existing, plan, storage)
-        plan = _with_known_inputs(plan, existing)
+        before = _plan_before(existing)
+        if before is not None:
+            plan = keep_same(plan, before)
         if existing.complete and not _is_replaced(existing, plan):
             return None
+        if before is not None:
+            say_changes(plan, before, listener)
     for warning in (*plan.warnings, *input_warnings(plan, checksums=job.verify == "checksums")):
         listener(Notice(text=warning))
     return plan
 
 
-def _with_known_inputs(plan: Plan, existing: ExistingProduct) -> Plan:
-    """The plan of an update with the existing one's identities of files that are not told now, if that can be read."""
-    from tilewright.tasks.plan.identities import keep_same
-
+def _plan_before(existing: ExistingProduct) -> Plan | None:
+    """The plan that an update renews, None where it cannot be read."""
     try:
-        return keep_same(plan, existing.plan())
+        return existing.plan()
     except StoreError:
-        return plan
+        return None
 
 
 def _is_replaced(existing: ExistingProduct, plan: Plan) -> bool:

@@ -166,7 +166,7 @@ def _trim(card: ModelCard, field: ReceptiveField) -> tuple[int, str]:
     if card.per_window:
         return 0, "no trim: one answer stands for what its window saw"
     if field.trim is not None:
-        return field.trim, f"trim {field.trim} as measured"
+        return field.trim, f"trim {field.trim} as the model needs"
     if card.tile.step is not None:
         return min(UNBOUNDED_TRIM, card.tile.step // 4), "the model sees without bound, so windows overlap"
     return UNBOUNDED_TRIM, "the model sees without bound, so windows overlap"

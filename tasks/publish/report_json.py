@@ -10,7 +10,7 @@ from tilewright.tasks.block.floor import calibrate, floor_seconds
 from tilewright.tasks.grid.area_mask import n_inside
 from tilewright.tasks.grid.areas import geometry_km2
 from tilewright.tasks.plan.identities import input_counts, input_warnings
-from tilewright.tasks.publish.class_areas import measure_areas
+from tilewright.tasks.publish.class_areas import block_km2, measure_areas
 from tilewright.tasks.publish.exactness import contradictions, exactness_json
 from tilewright.tasks.publish.scene_rows import scene_rows, step_rows
 from tilewright.tasks.report.picture import value_ends
@@ -37,7 +37,8 @@ class RunFacts:
     """Facts of a run that neither its plan nor its ledger holds.
 
     ``began`` and ``finished`` are in UTC; ``seconds`` is wall time from the command's start, imports included;
-    ``peak_memory`` is in bytes; ``background`` is the scenes in true colour, (y, x, 3) uint8, None if there are none.
+    ``peak_memory`` is in bytes; ``made`` names the blocks that the run made, None: all; ``background`` is the scenes
+    in true colour, (y, x, 3) uint8, None if there are none.
     """
 
     began: datetime
@@ -45,6 +46,7 @@ class RunFacts:
     seconds: float
     n_workers: int
     peak_memory: int
+    made: frozenset[str] | None = None
     background: np.ndarray | None = None
 
 
@@ -66,6 +68,7 @@ def report_json(
     n_requested = n_model_pixels * (plan.raster.up / plan.raster.down) ** 2
     areas = measure_areas(worker.storage, plan, written, blocks)
     exactness = exactness_json(plan, blocks)
+    made = [entry for name, entry in entries.items() if run.made is None or name in run.made]
     return {
         **_identity(plan, run),
         "steps": step_rows(plan, blocks, n_inside=n_model_pixels),
@@ -73,7 +76,7 @@ def report_json(
         "area_asked_km2": geometry_km2(plan.raster.aoi_geometry, plan.raster.grid.crs),
         "missing_percent": _missing_percent(n_valid, n_requested),
         **_work(worker, blocks, n_valid=n_valid),
-        **_cost(worker, blocks, written, run, n_valid=n_valid, km2=areas.total),
+        **_cost(worker, made, written, run),
         **_model(worker),
         **exactness,
         "layers": [_layer(layer, small[layer.spec.name], areas, n_requested=n_requested) for layer in written.layers],
@@ -152,14 +155,18 @@ def _read_factor(worker: Worker, blocks: list[BlockEntry]) -> float:
     return sum(entry.pixels_read for entry in blocks) / needed if needed else 1.0
 
 
-def _cost(
-    worker: Worker, blocks: list[BlockEntry], written: WrittenLayers, run: RunFacts, *, n_valid: int, km2: float
-) -> dict[str, Any]:
-    needed = worker.stats.needed_pixels or sum(entry.pixels_needed for entry in blocks)
+def _cost(worker: Worker, made: list[BlockEntry], written: WrittenLayers, run: RunFacts) -> dict[str, Any]:
+    """The time that the run took for the blocks that it made: those that stood from before took none."""
+    needed = worker.stats.needed_pixels or sum(entry.pixels_needed for entry in made)
+    n_valid = sum(entry.valid_pixels for entry in made)
+    km2 = sum(block_km2(worker.plan, entry) for entry in made)
     rates = calibrate(worker.plan, worker.model.card, worker.model.session, window=worker.model.timer.seconds)
     floor = floor_seconds(rates, worker.plan, pixels_needed=needed, valid_pixels=n_valid, n_cores=run.n_workers)
+    floor = floor if made else None
     return {
-        "seconds": {**_stage_seconds(blocks), **written.seconds, "total": run.seconds},
+        "blocks_made": len(made),
+        "windows_made": sum(entry.windows_run for entry in made),
+        "seconds": {**_stage_seconds(made), **written.seconds, "total": run.seconds},
         "floor_seconds": floor,
         "efficiency": floor / run.seconds if floor is not None and run.seconds > 0 else None,
         "km2_per_s": km2 / run.seconds if run.seconds > 0 else 0.0,

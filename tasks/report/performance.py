@@ -83,20 +83,32 @@ def work_facts(report: Fields) -> tuple[Fact, ...]:
     skipped = number(report.get("windows_skipped"))
     skipped_note = "" if skipped is None else f"{words.count(skipped)} skipped"
     shown = (
-        Fact(name="Read", value=words.size(report.get("bytes_read")), note="bytes from the archive"),
+        Fact(
+            name="Read",
+            value=words.size(report.get("bytes_read")),
+            note="from the archive, in whole tiles",
+        ),
         Fact(name="Read factor", value=words.figure(report.get("read_factor")), note="pixels read per pixel needed"),
-        Fact(name="Blocks", value=words.count(report.get("blocks")), note="units of work and write"),
+        Fact(name="Blocks", value=words.count(report.get("blocks")), note=_blocks_note(report)),
         Fact(
             name="Windows run",
             value=words.count(report.get("windows_run")),
             note=skipped_note,
         ),
-        Fact(name="Passes", value=words.figure(report.get("passes")), note="pixels computed per pixel kept"),
+        Fact(name="Pixels computed", value=words.figure(report.get("passes")), note="per pixel that has a value"),
         Fact(name="Speed", value=with_unit(report.get("km2_per_s"), "km²/s")),
         Fact(name="Provider", value=text(report, "provider") or words.ABSENT, note=_provider_note(report)),
         Fact(name="Peak memory", value=words.megabytes(report.get("peak_memory_mb"))),
     )
     return tuple(fact for fact in shown if fact.value != words.ABSENT)
+
+
+def _blocks_note(report: Fields) -> str:
+    """What a block is, or how many the last run made where others stood from before."""
+    made = number(report.get("blocks_made"))
+    if made is None or made == number(report.get("blocks")):
+        return "units of work and write"
+    return f"{words.count(made)} made by the last run, of which the times and the speed are"
 
 
 def _provider_note(report: Fields) -> str:

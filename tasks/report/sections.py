@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from tilewright.tasks.report.layer_views import LayerView
 
 
+_CHECKSUM_KEYS = ("checksums_stated", "checksums_verified")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportFile:
     """A file of the product; `href` is relative to the report and safe to follow."""
@@ -163,6 +166,7 @@ def provenance(report: Fields) -> tuple[Fact, ...]:
         Fact(name="Card", value=text(model, "card") or text(report, "card")),
         Fact(name="Architecture", value=text(model, "architecture")),
         Fact(name="Source", value=text(report, "source")),
+        Fact(name="Input files", value=input_files_text(mapping(report, "input_files"))),
         Fact(name="Period", value=period_text(report)),
         Fact(name="CRS", value=text(grid, "crs")),
         Fact(name="Bounds", value=", ".join(f"{bound:.10g}" for bound in bounds), note="minx, miny, maxx, maxy"),
@@ -174,6 +178,23 @@ def provenance(report: Fields) -> tuple[Fact, ...]:
         Fact(name="Plan key", value=text(report, "key")),
     )
     return tuple(fact for fact in shown if fact.value)
+
+
+def input_files_text(counts: Fields) -> str:
+    """How many of the input files state a checksum and were verified by it: "4 files; 4 state a checksum, ...".
+
+    Empty if the counts are not known.
+    """
+    files, stated, verified = (number(counts.get(key)) for key in ("files", *_CHECKSUM_KEYS))
+    if files is None or stated is None or verified is None:
+        return ""
+    if not stated:
+        return f"{words.plural(files, 'file')}; none states a checksum"
+    found = "none was" if not verified else "all were" if verified == stated else f"{words.count(verified)} were"
+    if stated == 1:
+        found = "it was" if verified else "it was not"
+    verb = "states" if stated == 1 else "state"
+    return f"{words.plural(files, 'file')}; {words.count(stated)} {verb} a checksum, {found} verified"
 
 
 def _instant(report: Fields, key: str) -> str:

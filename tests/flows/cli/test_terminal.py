@@ -36,7 +36,10 @@ def closing(**changes):
 def test_a_short_run_closes_in_the_singular_and_says_why_it_is_slow():
     words = closing()
     assert "1 scene, 1 block, 4 windows on cpu, 1.1 km²/s" in words
-    assert "13.1 s in all, most of it start-up and publishing; floor 0.03 s, efficiency 0.2 %" in words
+    assert (
+        "13.1 s in all, most of it start-up and publishing; reading, model and writing alone take 0.03 s here at the least (floor): efficiency 0.2 %"
+        in words
+    )
     assert "no data" not in words
 
 
@@ -44,8 +47,11 @@ def test_a_long_run_is_held_against_its_floor_alone():
     words = closing(
         seconds={"total": 600.0, "read": 100.0, "infer": 900.0}, workers=2, floor_seconds=360.0, efficiency=0.6
     )
-    assert "10 min 00 s in all; floor 6 min 00 s, efficiency 60 %" in words
-    assert "no scene could be timed" in closing(floor_seconds=None, efficiency=None)
+    assert (
+        "10 min 00 s in all; reading, model and writing alone take 6 min 00 s here at the least (floor): efficiency 60 %"
+        in words
+    )
+    assert "how fast it could be is not known" in closing(floor_seconds=None, efficiency=None)
 
 
 @pytest.mark.parametrize(("missing", "said"), [(18.2, "! 18.2 % of the area has no data"), (0.4, None)])

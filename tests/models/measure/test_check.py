@@ -41,7 +41,7 @@ def test_the_report_is_json_and_lines_that_name_window_and_reason(tmp_path: Path
         "warnings",
     ]
     lines = dict(report.lines())
-    assert "trim 2 as measured" in lines["window"]
+    assert "trim 2 as the model needs" in lines["window"]
     assert lines["total stride"] == "1 px"
     assert "half a step" not in lines["as planned"]
     assert lines["as planned"].startswith("windows of 516 px, 256 px apart, of noise")
