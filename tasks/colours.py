@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 UNLISTED = "#7f7f7f"
 """Colour of a class value that the card does not list."""
 
+UNSEEN = "#87898b"
+"""Colour of the slanted lines over pixels that have no value: no class of a default colour is drawn so."""
+
 # Source: Okabe and Ito, Color Universal Design (2008), without black;
 # then Paul Tol, Colour Schemes (SRON/EPS/TN/09-002), "muted".
 CLASS_COLOURS = (
@@ -46,6 +49,12 @@ def class_colours(requested: Sequence[str | None]) -> tuple[str, ...]:
 def rgb(colour: str) -> tuple[int, int, int]:
     """Red, green and blue (0-255) of "#rrggbb"."""
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def slanted_lines(height: int, width: int, *, apart: int, thick: int) -> NDArray[np.bool_]:
+    """Slanted lines (height, width), True on a line: ``thick`` of every ``apart`` pixels along a row."""
+    rows, cols = np.ogrid[:height, :width]
+    return np.asarray((rows + cols) % apart < thick)
 
 
 def ramp_table() -> NDArray[np.uint8]:

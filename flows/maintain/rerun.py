@@ -63,9 +63,10 @@ def rerun_item(
 
     The plan of an Item of another place leads where a catalog at that place may; ``trusted``, wherever it says. Without
     ``output`` a local product is rebuilt next to itself, another one in the working folder. The comparison
-    holds ``identical``, ``sentence``, ``output``, ``already_complete`` (nothing was written), ``layers`` (name to True, False, or None where the original cannot be
-    read), ``blocks`` (the numbers compared by checksum and differing) and ``inputs_changed`` (the files that are others
-    now than when the product was planned: it is rebuilt from today's, and the comparison shows what that means).
+    holds ``identical``, ``sentence``, ``output``, ``already_complete`` (nothing was written), ``layers`` (name to True,
+    False, or None where the original cannot be read), ``blocks`` (the numbers compared by checksum and differing) and
+    ``inputs_changed`` (the files that are others now than when the product was planned: it is rebuilt from today's, and
+    the comparison shows what that means).
 
     Raises StoreError where the Item does not lead to its plan, and what a run raises.
     """

@@ -11,6 +11,7 @@ from tilewright.tasks.grid.area_mask import n_inside
 from tilewright.tasks.grid.areas import geometry_km2
 from tilewright.tasks.plan.identities import input_counts, input_warnings
 from tilewright.tasks.publish.class_areas import block_km2, measure_areas
+from tilewright.tasks.publish.copied_job import job_json
 from tilewright.tasks.publish.exactness import contradictions, exactness_json
 from tilewright.tasks.publish.scene_rows import scene_rows, step_rows
 from tilewright.tasks.report.picture import value_ends
@@ -70,7 +71,7 @@ def report_json(
     exactness = exactness_json(plan, blocks)
     made = [entry for name, entry in entries.items() if run.made is None or name in run.made]
     return {
-        **_identity(plan, run),
+        **_identity(plan, run, output=worker.storage.uri),
         "steps": step_rows(plan, blocks, n_inside=n_model_pixels),
         "area_km2": areas.total,
         "area_asked_km2": geometry_km2(plan.raster.aoi_geometry, plan.raster.grid.crs),
@@ -96,7 +97,7 @@ def report_json(
     }
 
 
-def _identity(plan: Plan, run: RunFacts) -> dict[str, Any]:
+def _identity(plan: Plan, run: RunFacts, *, output: str) -> dict[str, Any]:
     grid = plan.raster.product_grid
     simulated = any(scene.simulated for entry in plan.inputs for scene in entry.scenes)
     periods = {period["name"]: f"{period['start']}/{period['end']}" for period in plan.request["period"]}
@@ -109,7 +110,7 @@ def _identity(plan: Plan, run: RunFacts) -> dict[str, Any]:
             "sha256": plan.model.card["sha256"],
             "card": plan.model.card["reference"],
         },
-        "job": {key: value for key, value in plan.request.items() if key not in {"source", "area"}},
+        "job": job_json(plan, output=output),
         "source": plan.source.get("title") or plan.source["name"],
         "period": periods,
         "grid": {

@@ -202,14 +202,8 @@ def _warp_stored(
     # GDAL 3.10 loses weights of a sum in the last columns of its target: they are beyond the part.
     beyond = SUM_MARGIN if warping.resampling == "sum" else 0
     target = part.pad(beyond)
-    warped = _reprojected(
-        stored,
-        warping.transform * Affine.translation(window.col_start, window.row_start),
-        warping,
-        target,
-        marker=marker,
-        scale=scale,
-    )
+    place = warping.transform * Affine.translation(window.col_start, window.row_start)
+    warped = _reprojected(stored, place, warping, target, marker=marker, scale=scale)
     warped = warped[part.slices_in(target)]
     there = warped != marker if wide.kind != "f" else ~np.isnan(warped)
     fill = 0 if warping.marker is None else warping.marker
@@ -259,11 +253,11 @@ def _reprojected(
     stored: np.ndarray, transform: Affine, warping: Warping, target: PixelBox, *, marker: float, scale: float
 ) -> np.ndarray:
     """The values (height, width) of `target` from stored pixels (y, x) at `transform`; `marker` where there is none."""
-    crs, lattice = _crs(warping.crs), warping.lattice
-    place = lattice.transform(target.row_start, target.col_start)
+    lattice = warping.lattice
+    crs, result_crs, place = _crs(warping.crs), _crs(lattice.crs), lattice.transform(target.row_start, target.col_start)
     with (
         memory_raster(stored.shape, stored.dtype, transform, crs=crs) as source,
-        memory_raster(target.shape, stored.dtype, place, crs=_crs(lattice.crs)) as result,
+        memory_raster(target.shape, stored.dtype, place, crs=result_crs) as result,
     ):
         source.write(stored, 1)
         result.write(np.full(target.shape, marker, dtype=stored.dtype), 1)
@@ -272,7 +266,7 @@ def _reprojected(
             rasterio.band(result, 1),
             src_crs=crs,
             src_nodata=marker,
-            dst_crs=_crs(lattice.crs),
+            dst_crs=result_crs,
             dst_nodata=marker,
             resampling=Resampling[warping.resampling],
             tolerance=TOLERANCE_PX,

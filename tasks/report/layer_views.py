@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from tilewright.tasks.colours import class_colours
+from tilewright.tasks.colours import UNSEEN, class_colours, rgb, slanted_lines
 from tilewright.tasks.report.fields import numbers, rows, text
 from tilewright.tasks.report.format import number
 
@@ -107,7 +107,7 @@ def _layer_view(layer: Fields, picture: NDArray[np.uint8] | None) -> LayerView:
         highest=highest,
         mean=number(layer.get("mean")),
         nodata_percent=number(layer.get("nodata_percent")),
-        image="" if picture is None else map_uri(picture),
+        image="" if picture is None else map_uri(with_unseen(picture)),
     )
 
 
@@ -125,6 +125,14 @@ def _class_rows(layer: Fields) -> tuple[ClassRow, ...]:
         )
         for entry, colour in zip(listed, colours, strict=True)
     )
+
+
+def with_unseen(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The RGBA picture (y, x, 4), thinned to be embedded, with lines of the colour `UNSEEN` where it is transparent."""
+    shown = np.array(_subsampled(picture))
+    lines = slanted_lines(*shown.shape[:2], apart=4, thick=1)
+    shown[lines & (shown[..., 3] == 0)] = (*rgb(UNSEEN), 255)
+    return shown
 
 
 def map_uri(picture: NDArray[np.uint8]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
-from tilewright.tasks.colours import ramp_table, rgb
+from tilewright.tasks.colours import UNSEEN, ramp_table, rgb, slanted_lines
 from tilewright.tasks.grid.crs import geographic_crs, transformer
 from tilewright.tasks.report.format import figure
 
@@ -28,8 +29,9 @@ WIDTH = 1200
 
 MAX_MAP_HEIGHT = 1100
 
-OPACITY = 0.7
-"""Opacity of the layer over the true-colour picture: its colours are readable and the ground stays visible."""
+SHADING = 0.14
+"""Share by which the ground makes the colour of a class lighter or darker: the ground is seen, and the colour stays
+that of the legend. Colours of values are drawn as they are, since a shade of one is another value."""
 
 _MARGIN, _AXIS, _LEGEND_WIDTH, _HEADER, _FOOTER = 40, 74, 250, 118, 64
 
@@ -37,7 +39,7 @@ _MAX_SWATCHES = 30
 
 _MAX_TEXT = 400  # characters: more than fit on any line of the picture
 
-_INK, _MUTED, _LINE, _PAPER, _EMPTY = "#1b1f23", "#6a6f76", "#d9d5cc", "#fcfbf8", "#efece5"
+_INK, _MUTED, _LINE, _PAPER, _EMPTY = "#1b1f23", "#6a6f76", "#d9d5cc", "#fcfbf8", "#f5f5f5"
 
 _METRES_PER_DEGREE = 111_320.0  # at the equator, WGS 84
 
@@ -97,19 +99,23 @@ def write_preview(
 ) -> None:
     """Writes `layer` (y, x, 4) uint8 over `background` (y, x, 3) uint8 as a PNG 1200 px wide.
 
-    Both cover `frame`; `legend` explains the layer's colours. The same input gives the same bytes.
+    Both cover `frame`; `legend` explains the layer's colours. Transparent pixels of the layer have no value: slanted
+    lines say so, over the background and in the legend. The same input gives the same bytes.
     """
     box = _map_box(layer.shape[0], layer.shape[1])
-    bottom = box.top + max(box.height, _legend_height(legend))
+    unseen = bool((layer[..., 3] == 0).any())
+    bottom = box.top + max(box.height, _legend_height(legend, unseen=unseen))
     canvas = Image.new("RGB", (WIDTH, bottom + _AXIS // 2 + _FOOTER), _PAPER)
     draw = ImageDraw.Draw(canvas)
-    blended = _blended(layer, background)
-    # Pixels stay visible as pixels when they are enlarged; shrinking averages the colours already blended.
-    resampling = Image.Resampling.NEAREST if box.width >= blended.width else Image.Resampling.BOX
-    canvas.paste(blended.convert("RGB").resize((box.width, box.height), resampling), (box.left, box.top))
+    canvas.paste(_drawn_map(layer, background, box, shaded=not legend.ends), (box.left, box.top))
     _draw_heading(draw, title=title, subtitle=subtitle)
     _draw_axes(draw, frame, box)
-    _draw_legend(draw, legend, left=box.left + box.width + 36, top=box.top)
+    left = box.left + box.width + 36
+    below = _draw_legend(draw, legend, left=left, top=box.top)
+    if unseen:
+        canvas.paste(_hatched(Image.new("RGB", (25, 19), _EMPTY)), (left, below))
+        draw.rectangle([left, below, left + 24, below + 18], outline=_LINE)
+        _write(draw, (left + 36, below + 10), "no data", 16, anchor="lm")
     _draw_scale(draw, frame, box, bottom=bottom)
     _draw_footer(draw, frame, attribution, height=canvas.height)
     canvas.save(path, format="PNG", compress_level=6)
@@ -134,15 +140,40 @@ def _map_box(height: int, width: int) -> _MapBox:
     )
 
 
-def _blended(layer: NDArray[np.uint8], background: NDArray[np.uint8] | None) -> Image.Image:
-    over = Image.fromarray(layer)
-    under = Image.new("RGBA", over.size, (*rgb(_EMPTY), 255))
-    if background is None:
-        return Image.alpha_composite(under, over)
-    scene = Image.fromarray(np.dstack([background, np.where(background.any(axis=-1), 255, 0).astype(np.uint8)]))
-    under = Image.alpha_composite(under, scene.resize(over.size, Image.Resampling.BOX))
-    over.putalpha(over.getchannel("A").point(lambda alpha: round(alpha * OPACITY)))
-    return Image.alpha_composite(under, over)
+def _drawn_map(
+    layer: NDArray[np.uint8], background: NDArray[np.uint8] | None, box: _MapBox, *, shaded: bool
+) -> Image.Image:
+    """The map as large as its box: the layer, and lines over the ground where it has no value."""
+    under = Image.new("RGBA", (layer.shape[1], layer.shape[0]), (*rgb(_EMPTY), 255))
+    if background is not None:
+        scene = Image.fromarray(np.dstack([background, np.where(background.any(axis=-1), 255, 0).astype(np.uint8)]))
+        under = Image.alpha_composite(under, scene.resize(under.size, Image.Resampling.BOX))
+        layer = _shaded(layer, np.asarray(under)[..., :3]) if shaded else layer
+    whole = Image.alpha_composite(under, Image.fromarray(layer)).convert("RGB")
+    # Pixels stay visible as pixels when they are enlarged; shrinking averages the colours already drawn.
+    resampling = Image.Resampling.NEAREST if box.width >= whole.width else Image.Resampling.BOX
+    whole = whole.resize((box.width, box.height), resampling)
+    seen = Image.fromarray(layer[..., 3]).resize(whole.size, resampling)
+    return Image.composite(whole, _hatched(whole), seen.point(lambda alpha: 255 if alpha >= 128 else 0))
+
+
+def _shaded(layer: NDArray[np.uint8], ground: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The layer's colours, lighter where the ground is lighter than it is on average, by SHADING at most."""
+    light = ground.astype(np.float32).mean(axis=-1)
+    seen = layer[..., 3] > 0
+    if not seen.any():
+        return layer
+    spread = max(float(light[seen].std()) * 2, 1.0)
+    factor = 1 + SHADING * np.clip((light - light[seen].mean()) / spread, -1, 1)
+    colours = np.rint(np.clip(layer[..., :3] * factor[..., None], 0, 255)).astype(np.uint8)
+    return np.dstack([colours, layer[..., 3]])
+
+
+def _hatched(image: Image.Image) -> Image.Image:
+    lines = slanted_lines(image.height, image.width, apart=9, thick=2)
+    drawn = np.array(image)
+    drawn[lines] = rgb(UNSEEN)
+    return Image.fromarray(drawn)
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
@@ -150,8 +181,8 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def _draw_heading(draw: ImageDraw.ImageDraw, *, title: str, subtitle: str) -> None:
-    draw.text((_MARGIN, 30), _shortened(draw, title, 34, WIDTH - 2 * _MARGIN), fill=_INK, font=_font(34))
-    draw.text((_MARGIN, 76), _shortened(draw, subtitle, 17, WIDTH - 2 * _MARGIN), fill=_MUTED, font=_font(17))
+    _write(draw, (_MARGIN, 30), _shortened(draw, title, 34, WIDTH - 2 * _MARGIN), 34)
+    _write(draw, (_MARGIN, 76), _shortened(draw, subtitle, 17, WIDTH - 2 * _MARGIN), 17, fill=_MUTED)
 
 
 def _draw_footer(draw: ImageDraw.ImageDraw, frame: Frame, attribution: str, *, height: int) -> None:
@@ -161,7 +192,7 @@ def _draw_footer(draw: ImageDraw.ImageDraw, frame: Frame, attribution: str, *, h
     grid = f"{projection}, {frame.resolution:g} {'m' if frame.metres_per_unit() == 1 else 'units'} pixels"
     draw.text((WIDTH - _MARGIN, top), grid, fill=_MUTED, font=_font(14), anchor="ra")
     max_width = WIDTH - 2 * _MARGIN - draw.textlength(grid, font=_font(14)) - 30
-    draw.text((_MARGIN, top), _shortened(draw, attribution, 14, max_width), fill=_MUTED, font=_font(14))
+    _write(draw, (_MARGIN, top), _shortened(draw, attribution, 14, max_width), 14, fill=_MUTED)
 
 
 def _draw_axes(draw: ImageDraw.ImageDraw, frame: Frame, box: _MapBox) -> None:
@@ -194,24 +225,28 @@ def _row_height(legend: Legend) -> int:
     return 30 if len(legend.swatches) <= 14 else 23
 
 
-def _legend_height(legend: Legend) -> int:
+def _legend_height(legend: Legend, *, unseen: bool) -> int:
     # The scale bar and the north arrow are below the legend.
-    return (_row_height(legend) * (min(len(legend.swatches), _MAX_SWATCHES) + 1) if legend.swatches else 270) + 44 + 60
+    rows = _row_height(legend) * (min(len(legend.swatches), _MAX_SWATCHES) + 1)
+    return (rows if legend.swatches else 270) + (40 if unseen else 0) + 44 + 60
 
 
-def _draw_legend(draw: ImageDraw.ImageDraw, legend: Legend, *, left: int, top: int) -> None:
+def _draw_legend(draw: ImageDraw.ImageDraw, legend: Legend, *, left: int, top: int) -> int:
+    """Draw the legend; returns where there is room below it."""
     room, row = WIDTH - _MARGIN - left, _row_height(legend)
-    draw.text((left, top), _shortened(draw, legend.title, 20, room), fill=_INK, font=_font(20))
+    _write(draw, (left, top), _shortened(draw, legend.title, 20, room), 20)
     if legend.ends:
         _draw_ramp(draw, legend, left=left, top=top + 44)
     for number, swatch in enumerate(legend.swatches[:_MAX_SWATCHES]):
         y = top + 44 + row * number
         draw.rectangle([left, y, left + 24, y + row - 12 + 4], fill=swatch.colour, outline=_LINE)
         label = _shortened(draw, swatch.label, row // 2 + 2, room - 36)
-        draw.text((left + 36, y + row // 2 - 5), label, fill=_INK, font=_font(row // 2 + 2), anchor="lm")
+        _write(draw, (left + 36, y + row // 2 - 5), label, row // 2 + 2, anchor="lm")
     if (more := len(legend.swatches) - _MAX_SWATCHES) > 0:
         at = (left, top + 44 + row * _MAX_SWATCHES)
         draw.text(at, f"and {more} more classes", fill=_MUTED, font=_font(15))
+    n_rows = min(len(legend.swatches), _MAX_SWATCHES) + (more > 0)
+    return top + 44 + (row * n_rows if legend.swatches else 275 if legend.ends else 0) + (10 if n_rows else 0)
 
 
 def _draw_ramp(draw: ImageDraw.ImageDraw, legend: Legend, *, left: int, top: int) -> None:
@@ -221,7 +256,7 @@ def _draw_ramp(draw: ImageDraw.ImageDraw, legend: Legend, *, left: int, top: int
     low, high = legend.ends
     for share, value in ((0.0, high), (0.5, (low + high) / 2), (1.0, low)):
         text = _drawable(f"{figure(value)} {legend.unit}".strip())
-        draw.text((left + 36, top + round(share * 255)), text, fill=_INK, font=_font(16), anchor="lm")
+        _write(draw, (left + 36, top + round(share * 255)), text, 16, anchor="lm")
 
 
 def _draw_scale(draw: ImageDraw.ImageDraw, frame: Frame, box: _MapBox, *, bottom: int) -> None:
@@ -240,11 +275,37 @@ def _draw_north(draw: ImageDraw.ImageDraw, *, x: int, bottom: int) -> None:
     draw.text((x, bottom), "N", fill=_INK, font=_font(15), anchor="ms")
 
 
+_RAISED = {"²": "2", "³": "3"}
+
+_REPLACED: dict[str, str | int | None] = {
+    "\u202f": " ",
+    "\u00a0": " ",
+    "\u2009": " ",
+    "–": "-",
+    "−": "-",
+    "×": "x",
+    "≥": ">=",
+    "≤": "<=",
+    "µ": "u",
+}
+
+
+def _write(
+    draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, size: int, *, fill: str = _INK, anchor: str = "la"
+) -> None:
+    """Draw text from its left end; raised figures as small ones, since Pillow's font draws boxes for them."""
+    x, y = at
+    for piece in re.split(f"([{''.join(_RAISED)}])", text):
+        raised = piece in _RAISED
+        font = _font(round(size * 0.62) if raised else size)
+        drawn, up = _RAISED.get(piece, piece), size * (0.28 if anchor == "lm" else 0.06) if raised else 0
+        draw.text((x, y - up), drawn, fill=fill, font=font, anchor=anchor)
+        x += draw.textlength(drawn, font=font)
+
+
 def _drawable(text: str) -> str:
-    # Pillow's font has no narrow spaces, dashes or raised figures and draws boxes for them.
-    for character, drawn in (("\u202f", " "), ("\u00a0", " "), ("\u2009", " "), ("–", "-"), ("km²", "sq km")):
-        text = text.replace(character, drawn)
-    return text
+    # Pillow's font has none of these and draws boxes for them.
+    return text.translate(str.maketrans(_REPLACED))
 
 
 def _shortened(draw: ImageDraw.ImageDraw, text: str, size: int, max_width: float) -> str:

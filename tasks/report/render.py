@@ -9,11 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tilewright.catalogs.fields import visible
-from tilewright.tasks.colours import RAMP_STOPS, ramp_table
+from tilewright.tasks.colours import RAMP_STOPS, UNSEEN, ramp_table
 from tilewright.tasks.report import format as words
 from tilewright.tasks.report import performance, sections
 from tilewright.tasks.report.fields import mapping, text
@@ -70,16 +71,26 @@ def render_report(
         cost=performance.cost_chart(report),
         work=performance.work_facts(report),
         provenance=sections.provenance(report),
-        job=json.dumps(job, indent=2, ensure_ascii=False, default=str) if job else text(report, "job"),
+        job=_job_text(job) or text(report, "job"),
         files=sections.files(report, layers),
         finished=words.instant(report.get("finished")),
         attribution=text(report, "attribution"),
         ramp_css=", ".join(RAMP_STOPS),
+        unseen_css=UNSEEN,
         located=frame is not None,
         viewer=_viewer_json(layers, frame),
         script=script,
         script_hash=_csp_hash(script),
     )  # fmt: skip
+
+
+def _job_text(job: Mapping[str, object]) -> str:
+    """A job as YAML, to be copied into a file; empty if there is none."""
+    if not job:
+        return ""
+    # JSON first: it names what YAML could not.
+    plain = json.loads(json.dumps(job, ensure_ascii=False, default=str))
+    return str(yaml.safe_dump(plain, sort_keys=False, default_flow_style=None, allow_unicode=True, width=100)).rstrip()
 
 
 def load_templates() -> None:
@@ -92,6 +103,7 @@ def _viewer_json(layers: tuple[LayerView, ...], frame: Frame | None) -> str:
         "crs": frame.crs[:40] if frame else "",
         "bounds": frame.bounds if frame else None,
         "metres": frame.ground_metres_per_unit() if frame else 1.0,
+        "unseen": UNSEEN[1:],
         "ramp": ["".join(f"{channel:02x}" for channel in colour) for colour in ramp_table()],
         "layers": [
             {

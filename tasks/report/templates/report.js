@@ -72,6 +72,7 @@
     const pixels = pixelsOf(layer), at = 4 * (py * pixels.width + px);
     if (!pixels.data[at + 3]) return ["no data", ""];
     const colour = hex(pixels.data, at);
+    if (colour === facts.unseen) return ["no data", ""];
     const names = layer.classes.filter(([given]) => given === colour).map(([, name]) => name);
     if (names.length) return [names.join(" or "), "#" + colour];
     const step = facts.ramp.indexOf(colour);

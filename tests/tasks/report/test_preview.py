@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -7,9 +8,10 @@ import pytest
 from PIL import Image
 
 from tilewright.models.spec.outputs import ClassSpec, LayerSpec
-from tilewright.tasks.colours import CLASS_COLOURS, class_colours, ramp_table, rgb
+from tilewright.tasks.colours import CLASS_COLOURS, UNSEEN, class_colours, ramp_table, rgb
+from tilewright.tasks.report import preview
 from tilewright.tasks.report.picture import Legend, Swatch, legend, picture, true_colour, value_ends
-from tilewright.tasks.report.preview import WIDTH, Frame, nice_length, write_preview
+from tilewright.tasks.report.preview import SHADING, WIDTH, Frame, nice_length, write_preview
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,7 +136,57 @@ def test_the_scene_shows_through_where_the_layer_is_transparent(tmp_path: Path) 
     layer = np.zeros((4, 4, 4), dtype=np.uint8)
     scene = np.full((4, 4, 3), (10, 90, 20), dtype=np.uint8)
     write_preview(tmp_path / "p.png", layer=layer, legend=Legend(title=""), frame=UTM, title="", background=scene)
-    assert Image.open(tmp_path / "p.png").getpixel((400, 400)) == (10, 90, 20)
+    shown = np.asarray(Image.open(tmp_path / "p.png"))[300:600, 300:600].reshape(-1, 3)
+    assert {tuple(pixel) for pixel in shown.tolist()} == {(10, 90, 20), rgb(UNSEEN)}, "under lines: no class is so"
+
+
+@pytest.mark.parametrize("background", [None, np.full((20, 40, 3), 200, np.uint8)], ids=["no picture", "a picture"])
+def test_what_has_no_value_is_neither_a_class_nor_without_a_word(tmp_path: Path, background: np.ndarray | None) -> None:
+    whole = np.full((20, 40, 4), LAND, dtype=np.uint8)
+    lacking = whole.copy()
+    lacking[:, 20:] = CLEAR
+    key = Legend(title="class", swatches=(Swatch(label="land", colour="#d8d2c2"),))
+    shown = {}
+    for name, layer in (("whole", whole), ("lacking", lacking)):
+        write_preview(tmp_path / name, layer=layer, legend=key, frame=UTM, title="", background=background)
+        shown[name] = np.asarray(Image.open(tmp_path / name).convert("RGB"))
+    is_line = {name: (picture == rgb(UNSEEN)).all(axis=-1) for name, picture in shown.items()}
+    assert not is_line["whole"].any()
+    left, legend_left = 114, WIDTH - 40 - 250
+    assert not is_line["lacking"][150:400, left : left + 390].any(), "land has no lines"
+    assert 0.1 < is_line["lacking"][150:400, left + 410 : left + 700].mean() < 0.4
+    assert is_line["lacking"][:, legend_left:].any(), "the legend says what the lines are"
+
+
+def test_the_ground_never_makes_a_class_look_like_another_colour_than_in_the_legend(tmp_path: Path) -> None:
+    layer = np.full((40, 40, 4), WATER, dtype=np.uint8)
+    ground = np.random.default_rng(1).integers(1, 256, (40, 40, 3)).astype(np.uint8)
+    key = Legend(title="class", swatches=(Swatch(label="water", colour="#1f6fb5"),))
+    write_preview(tmp_path / "p.png", layer=layer, legend=key, frame=UTM, title="", background=ground)
+    shown = np.asarray(Image.open(tmp_path / "p.png"))[150:500, 200:500].reshape(-1, 3).astype(float)
+    factors = shown / np.array(WATER[:3])
+    assert factors.min() > 1 - SHADING - 0.03
+    assert factors.max() < 1 + SHADING + 0.03
+    assert len({tuple(pixel) for pixel in shown.tolist()}) > 3, "the ground is seen"
+
+
+def test_a_value_has_the_colour_of_the_ramp_whatever_the_ground(tmp_path: Path) -> None:
+    layer = np.full((40, 40, 4), (*ramp_table()[100].tolist(), 255), dtype=np.uint8)
+    ground = np.random.default_rng(1).integers(1, 256, (40, 40, 3)).astype(np.uint8)
+    key = Legend(title="height", ends=(0.0, 1.0), unit="m")
+    write_preview(tmp_path / "p.png", layer=layer, legend=key, frame=UTM, title="", background=ground)
+    shown = np.asarray(Image.open(tmp_path / "p.png"))[150:500, 200:500].reshape(-1, 3)
+    assert {tuple(pixel) for pixel in shown.tolist()} == {tuple(ramp_table()[100].tolist())}
+
+
+def test_a_unit_is_written_as_everywhere_else_and_without_boxes(tmp_path: Path) -> None:
+    pictures = []
+    for words in ("21.9 km² mapped", "21.9 km\ue000 mapped"):
+        layer = np.full((4, 4, 4), LAND, dtype=np.uint8)
+        write_preview(tmp_path / "p.png", layer=layer, legend=Legend(title=""), frame=UTM, title="t", subtitle=words)
+        pictures.append(np.asarray(Image.open(tmp_path / "p.png").convert("L"))[70:100, 40:300])
+    assert (pictures[0] != pictures[1]).any(), "a character that the font lacks is a box"
+    assert "sq km" not in inspect.getsource(preview)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (3000, 40)])

@@ -1,0 +1,68 @@
+"""The job of a product as a person would write it: what made it can be copied from its report and run again."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from tilewright.catalogs.errors import CatalogError
+from tilewright.catalogs.sources.registry import SETTABLE, known_sources, resolve_source
+from tilewright.catalogs.sources.source import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tilewright.tasks.plan.plan import Plan
+
+
+FIRST = ("name", "area", "period", "source", "model", "output")
+"""The keys that come first in a job."""
+
+ONLY_PERIOD = "period"
+"""The name of a period that has none of its own."""
+
+REFERENCE = "reference"
+"""The names of a plan's model begin so: the job's own, then those of an ensemble in the order of the job."""
+
+
+def job_json(plan: Plan, *, output: str) -> dict[str, Any]:
+    """The keys of the job that made a plan, with names and paths of its models in place of their digest.
+
+    What is not set is left out. Secrets in hrefs are not cut here: they are cut from the report as a whole.
+    """
+    request = plan.request
+    models = [value for key, value in plan.model.card.items() if key.partition(".")[0] == REFERENCE]
+    given: dict[str, Any] = {
+        **request,
+        "period": _periods(request["period"]),
+        "source": _source(plan.source),
+        "model": models[0],
+        "output": output,
+    }
+    if len(models) > 1:
+        given["ensemble"] = {**request["ensemble"], "models": models[1:]}
+    return _set_only({key: given[key] for key in (*FIRST, *sorted(given.keys() - set(FIRST)))})
+
+
+def _periods(periods: list[Mapping[str, str]]) -> str | dict[str, str]:
+    named = {each["name"]: f"{each['start']}/{each['end']}" for each in periods}
+    return named[ONLY_PERIOD] if [*named] == [ONLY_PERIOD] else named
+
+
+def _source(plain: Mapping[str, Any]) -> Any:
+    """The name of a known source, the path or URL of a plain one, else its description."""
+    source = Source.from_json(plain)
+    if known_sources().get(source.name) == source:
+        return source.name
+    with suppress(CatalogError):
+        if resolve_source(source.href) == source:
+            return source.href
+    return {key: value for key, value in source.to_json().items() if key in SETTABLE}
+
+
+def _set_only(value: Any) -> Any:
+    """The value without keys that hold nothing."""
+    if not isinstance(value, dict):
+        return value
+    kept = {key: _set_only(inner) for key, inner in value.items()}
+    return {key: inner for key, inner in kept.items() if inner not in (None, "", [], {})}
