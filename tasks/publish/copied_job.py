@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,11 @@ FIRST = ("name", "area", "period", "source", "model", "output")
 ONLY_PERIOD = "period"
 """The name of a period that has none of its own."""
 
+MAX_AREA = 20_000
+"""Characters of the longest area that a report repeats."""
+
+ELSEWHERE = "the area in item.json: properties, processing:expression, expression, job"
+
 REFERENCE = "reference"
 """The names of a plan's model begin so: the job's own, then those of an ensemble in the order of the job."""
 
@@ -32,8 +38,10 @@ def job_json(plan: Plan, *, output: str) -> dict[str, Any]:
     """
     request = plan.request
     models = [value for key, value in plan.model.card.items() if key.partition(".")[0] == REFERENCE]
+    area = request["area"]
     given: dict[str, Any] = {
         **request,
+        "area": area if len(json.dumps(area)) <= MAX_AREA else ELSEWHERE,
         "period": _periods(request["period"]),
         "source": _source(plan.source),
         "model": models[0],
@@ -57,7 +65,9 @@ def _source(plain: Mapping[str, Any]) -> Any:
     with suppress(CatalogError):
         if resolve_source(source.href) == source:
             return source.href
-    return {key: value for key, value in source.to_json().items() if key in SETTABLE}
+    # A list of files has no place of its own, but that of the job file.
+    dropped = {"href", "kind"} if source.files else set()
+    return {key: value for key, value in source.to_json().items() if key in SETTABLE - dropped}
 
 
 def _set_only(value: Any) -> Any:

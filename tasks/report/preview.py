@@ -278,16 +278,8 @@ def _draw_north(draw: ImageDraw.ImageDraw, *, x: int, bottom: int) -> None:
 _RAISED = {"²": "2", "³": "3"}
 
 _REPLACED: dict[str, str | int | None] = {
-    "\u202f": " ",
-    "\u00a0": " ",
-    "\u2009": " ",
-    "–": "-",
-    "−": "-",
-    "×": "x",
-    "≥": ">=",
-    "≤": "<=",
-    "µ": "u",
-}
+    **dict.fromkeys("\u202f\u00a0\u2009", " "), "–": "-", "−": "-", "×": "x", "≥": ">=", "≤": "<=", "µ": "u",
+}  # fmt: skip
 
 
 def _write(

@@ -77,7 +77,15 @@ BETWEEN = {
         *("catalogs.passes", "catalogs.scene"),
     },
     "tasks.report": {"catalogs.fields", "catalogs.scene", "models.spec"},
-    "tasks.publish": {"catalogs.footprint", "catalogs.hrefs", "catalogs.publish", "models.card", "models.spec"},
+    "tasks.publish": {
+        "catalogs.errors",
+        "catalogs.footprint",
+        "catalogs.hrefs",
+        "catalogs.publish",
+        "catalogs.sources",
+        "models.card",
+        "models.spec",
+    },
 }
 """What a wing may import of other packages; a wing of tasks that is not named: nothing. Flows may import them all."""
 
