@@ -109,7 +109,7 @@ def test_the_report_says_what_was_promised(danube):
     assert [scene["id"] for scene in report["scenes"]] == [SCENE]
     assert report["layers"][0]["classes"][1]["area_km2"] == pytest.approx(2.64, abs=0.3)
     page = Path(danube.output, "report.html").read_text()
-    assert "danube" not in page
+    assert "danube" not in page.replace(danube.output, "")
     assert "water" in page
     assert Path(danube.output, "preview.png").stat().st_size > 10_000
 
