@@ -1,7 +1,8 @@
-"""Typed values of the fields of a provider's item; a value of the wrong type counts as missing."""
+"""Typed values of the fields of a provider's item, where a wrong type counts as missing; JSON with no key twice."""
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,10 @@ UNSEEN = re.compile(
     r"[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
     r"\U000e0000-\U000e007f]"
 )
+
+
+class TwiceError(ValueError):
+    """A mapping that has one key twice: one of its values would be lost without a word."""
 
 
 def visible(text: str) -> str:
@@ -142,3 +147,30 @@ def _zone(written: str | None) -> timezone:
 def first(*values: Any) -> Any:
     """The first value that is not None, or None."""
     return next((value for value in values if value is not None), None)
+
+
+def load_json(content: bytes | str) -> Any:
+    """The value of a JSON text. Raises ValueError for a text that is none, and TwiceError where it has a key twice."""
+    try:
+        return json.loads(content, object_pairs_hook=_once)
+    except TwiceError as error:
+        text = content if isinstance(content, str) else content.decode(errors="replace")
+        written = rf"{re.escape(json.dumps(error.args[0], ensure_ascii=False))}\s*:"
+        lines = [text.count("\n", 0, found.start()) + 1 for found in re.finditer(written, text)]
+        # The same key may stand in other objects too: then the lines of these two are not known.
+        raise TwiceError(twice(error.args[0], lines if len(lines) == 2 else [])) from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The pairs of an object as a mapping. Raises TwiceError, with the key alone, where two have one key."""
+    plain = dict(pairs)
+    if len(plain) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise TwiceError(next(key for place, key in enumerate(keys) if key in keys[:place]))
+    return plain
+
+
+def twice(key: str, lines: list[int]) -> str:
+    """The words on a key that one mapping has twice, in these lines; none where they are not known."""
+    places = f", in lines {lines[0]} and {lines[1]}" if len({*lines}) == 2 else f", in line {lines[0]}" if lines else ""
+    return f"{key[:80]} is written twice{places}: keep one of them"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any, Final
 
 import yaml
 from yaml.reader import ReaderError
+
+from tilewright.catalogs.fields import TwiceError, load_json, twice
 
 MAX_NODES: Final = 100_000
 """Values of a YAML text. Its parser takes about 10 microseconds for each; JSON, which is parsed in C, has no bound."""
@@ -39,10 +40,6 @@ LIKELY: Final = (
 """What a parser's complaint is mostly caused by, as advice; `line` is where the part it complains of begins."""
 
 
-class TwiceError(ValueError):
-    """A mapping that has one key twice: one of its values would be lost without a word."""
-
-
 class _PlainLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """YAML without dates of its own: a day stays the text that a person wrote, and the period says what is wrong."""
 
@@ -69,32 +66,6 @@ def load_plain(content: bytes | str) -> Any:
         raise ValueError(" ".join(str(error).split())[:300]) from error
     _check_values(plain)
     return plain
-
-
-def load_json(content: bytes | str) -> Any:
-    """The value of a JSON text. Raises ValueError for a text that is none, and TwiceError where it has a key twice."""
-    try:
-        return json.loads(content, object_pairs_hook=_once)
-    except TwiceError as error:
-        text = content if isinstance(content, str) else content.decode(errors="replace")
-        written = rf"{re.escape(json.dumps(error.args[0], ensure_ascii=False))}\s*:"
-        lines = [text.count("\n", 0, found.start()) + 1 for found in re.finditer(written, text)]
-        # The same key may stand in other objects too: then the lines of these two are not known.
-        raise TwiceError(_twice(error.args[0], lines if len(lines) == 2 else [])) from None
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The pairs of an object as a mapping. Raises TwiceError, with the key alone, where two have one key."""
-    plain = dict(pairs)
-    if len(plain) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise TwiceError(next(key for place, key in enumerate(keys) if key in keys[:place]))
-    return plain
-
-
-def _twice(key: str, lines: list[int]) -> str:
-    places = f", in lines {lines[0]} and {lines[1]}" if len({*lines}) == 2 else f", in line {lines[0]}" if lines else ""
-    return f"{key[:80]} is written twice{places}: keep one of them"
 
 
 def _fault(error: yaml.YAMLError, content: bytes | str) -> str:
@@ -189,7 +160,7 @@ def _check_keys(node: yaml.Node) -> None:
             continue
         line = key.start_mark.line + 1
         if (key.tag, key.value) in lines:
-            raise TwiceError(_twice(key.value, [lines[key.tag, key.value], line]))
+            raise TwiceError(twice(key.value, [lines[key.tag, key.value], line]))
         lines[key.tag, key.value] = line
 
 

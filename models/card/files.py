@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from tilewright.catalogs.sources.plain import TwiceError, load_json
+from tilewright.catalogs.fields import TwiceError, load_json
 from tilewright.models.errors import CardError
 from tilewright.models.fields import CardField, shorten
 

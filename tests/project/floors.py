@@ -56,8 +56,8 @@ FLOORS = {
 BETWEEN = {
     "catalogs": set(),
     "models": set(),
-    # A card is a STAC Item: its schemas are those of the catalogs, and there is one validator.
-    "models.card": {"catalogs.schemas"},
+    # A card is a STAC Item: its schemas are those of the catalogs, and there is one validator, and one reader of JSON.
+    "models.card": {"catalogs.fields", "catalogs.schemas"},
     "tasks.grid": {"models.measure"},
     "tasks.storage": {"catalogs.hrefs"},
     "tasks.identity": {
