@@ -11,8 +11,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from tilewright.flows.cli import app
 from tilewright.flows.cli.exits import exit_codes
+from tilewright.flows.cli.main import app
 from tilewright.flows.cli.options import EXAMPLE_PRICES, wait_seconds
 from tilewright.flows.job.job import JobError
 from tilewright.flows.run.existing import OutputChangedError
