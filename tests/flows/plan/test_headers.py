@@ -209,7 +209,7 @@ def test_over_http_gone_is_final_and_trouble_is_not(tmp_path: Path) -> None:
                 with pytest.raises(JobError, match="answers 404"):
                     look(remote)
             else:
-                assert "1 of 1 files looked at cannot be read" in look(remote)[1][0]
+                assert "1 of 1 file looked at cannot be read" in look(remote)[1][0]
 
 
 def test_beside_a_remote_file_nothing_is_looked_for(tmp_path: Path) -> None:
