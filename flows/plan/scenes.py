@@ -164,12 +164,11 @@ def _advice(job: Job, spec: InputSpec, source: Source, why: str) -> str:
 
 
 def with_axes_swapped(job: Job) -> Job | None:
-    """The job with x and y of its area swapped; None if that would leave the globe."""
+    """The job with x and y of its area swapped, to look for scenes alone; None if that would leave the globe."""
     west, _, east, _ = job.area.geometry.bounds
     if west < -90 or east > 90:
         return None
     swapped = shapely.transform(job.area.geometry, lambda places: places[:, ::-1])
-    # This search only finds out whether there are scenes: no pixel is read for it.
     return job.model_copy(update={"area": Area(geometry=swapped), "radiometry": "metadata"})
 
 

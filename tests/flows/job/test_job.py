@@ -195,7 +195,7 @@ OTHER_TYPES: list[tuple[dict, str]] = [
     *[({"layers": value}, r"layers: expected a list, like \[a, b\]") for value in ({"a": 1}, None, True)],
     ({"layers": [5]}, "layers.0: expected a text, in quotes"),
     ({"mask": {"drop": "x"}}, "mask.drop.0: expected a whole number"),
-    ({"mask": {"drop": True}}, "mask.drop: expected a list"),
+    ({"mask": {"drop": True}}, "mask.drop: expected a number, not true or false"),
     ({"mask": "scl"}, "mask: expected keys with values, such as kind, band, drop"),
     ({"filter": 5}, "filter: expected keys with values, such as max_cloud"),
     ({"grid": None}, "grid: expected keys with values, such as crs"),
