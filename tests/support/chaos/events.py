@@ -69,8 +69,8 @@ def asked_to_end(case: Case) -> Outcome:
     began = time.monotonic()
     run.send(number)
     code = run.ended(RUN_SECONDS)
-    # Before the command is there to hear it, a signal ends the process as it ends any.
-    if code != -number or run.said():
+    # Before the command is there to hear it, a signal ends the process as it ends any, and Ctrl-C a fork of the tests.
+    if code not in {-number, 1} or run.said():
         case.end(kind, run, expected=(0, HEARD[number], -number))
     if time.monotonic() - began > GRACE_S:
         case.note(kind, f"{time.monotonic() - began:.0f} s from {number.name} to the end")
@@ -104,7 +104,7 @@ def paused_and_taken_over(case: Case) -> Outcome:
         case.look(kind)
     first.send(signal.SIGCONT)
     woken = case.end(kind, first, expected=(0, WAITS))
-    case.look(kind)
+    case.look(kind, late_put=isinstance(case.place, BucketPlace))
     return 1, f"second: {code}, woken: {woken}"
 
 
