@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -100,7 +101,7 @@ def _areas(outline: Outline) -> Iterator[BaseGeometry]:
     for geometry in _flattened(outline.geometry):
         given = list(shapely.get_parts(geometry))
         parts = [_in_degrees(part, outline.crs) for part in given]
-        area = shapely.union_all(parts)
+        area = shapely.union_all(parts) if len(parts) > 1 else parts[0]
         if area.area < sum(part.area for part in parts) * (1 - 1e-9):
             raise AreaError("the MultiPolygon is not valid (its parts overlap): mend it, e.g. with make_valid.")
         # The request of a job holds the outline: corners stay in their order where nothing had to be moved.
@@ -125,12 +126,17 @@ def _in_degrees(polygon: Polygon, crs: pyproj.CRS | None) -> BaseGeometry:
         area = _unprojected(polygon, crs)
     else:
         if crs is not None:
-            polygon = shapely.transform(polygon, pyproj.Transformer.from_crs(crs, DEGREES, always_xy=True).transform,
-                                        interleaved=False)  # fmt: skip
+            polygon = shapely.transform(polygon, _to_degrees(crs).transform, interleaved=False)
         _check_globe(polygon)
         area = _cut_at_180(polygon)
     _check_shape(area)
     return area
+
+
+@lru_cache(maxsize=16)
+def _to_degrees(crs: pyproj.CRS) -> pyproj.Transformer:
+    """The way from a CRS to longitude, latitude; made once for all parts of an area, of which there may be many."""
+    return pyproj.Transformer.from_crs(crs, DEGREES, always_xy=True)
 
 
 def _check_globe(polygon: Polygon) -> None:
@@ -183,7 +189,7 @@ def _unprojected(polygon: Polygon, crs: pyproj.CRS) -> BaseGeometry:
 
 def _ring_in_degrees(ring: BaseGeometry, crs: pyproj.CRS) -> NDArray[np.float64]:
     """The (lon, lat) of a ring's corners and of as many places between them as its edges need."""
-    to_degrees = pyproj.Transformer.from_crs(crs, DEGREES, always_xy=True)
+    to_degrees = _to_degrees(crs)
     places = shapely.get_coordinates(ring)
     for _ in range(MOST_HALVINGS):
         middles = (places[:-1] + places[1:]) / 2

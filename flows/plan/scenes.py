@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import shapely
 from pyproj import Transformer
 from pyproj.exceptions import ProjError
-from shapely.affinity import scale, translate
 from shapely.geometry import box, shape
 from shapely.ops import transform
 
@@ -34,6 +32,7 @@ from tilewright.flows.job.job import JobError
 from tilewright.flows.job.options import SceneFilter
 from tilewright.flows.plan.model_card import job_card
 from tilewright.tasks.grid.areas import covered_share
+from tilewright.flows.job.margin import search_area
 from tilewright.tasks.report.format import plural
 
 if TYPE_CHECKING:
@@ -55,15 +54,6 @@ ELSEWHERE, NOWHERE = " lies elsewhere", ": it has no item"
 
 RADAR = "sentinel-1"
 """Prefix of the collections that have an instrument mode."""
-
-METRES_PER_DEGREE = 110_574.0
-"""Length of a degree of latitude at the equator, the shortest on the ellipsoid. Source: WGS 84."""
-
-BUFFER_FACTOR = 1.05
-"""Factor on a buffer's distance: buffers are polygons inside their circles, and projected pixels differ from metres."""
-
-MOST_CORNERS = 10_000
-"""Corners of an outline that is buffered as it is; the memory that takes grows faster than they do."""
 
 BOX_SEGMENTS = 50
 """Segments along each side of a box that is brought into another CRS."""
@@ -293,28 +283,3 @@ def densified_box(bounds: tuple[float, float, float, float]) -> BaseGeometry:
     """The box with corners along its edges, which are curved in another CRS."""
     outline = box(*bounds)
     return outline.segmentize(max(outline.length / (4 * BOX_SEGMENTS), 1e-9))
-
-
-def search_area(area: BaseGeometry, *, metres: float) -> BaseGeometry:
-    """The area (EPSG:4326) buffered by ``metres``, cut at 180 degrees."""
-    buffered = shapely.union_all([_buffered(part, metres) for part in shapely.get_parts(area)])
-    west, south, east, north = buffered.bounds
-    if west >= -180 and east <= 180 and south >= -90 and north <= 90:
-        return buffered
-    around = [translate(buffered, xoff=shift).intersection(WORLD) for shift in (-360.0, 0.0, 360.0)]
-    return shapely.union_all([part for part in around if not part.is_empty])
-
-
-def _buffered(part: BaseGeometry, metres: float) -> BaseGeometry:
-    degrees = metres * BUFFER_FACTOR / METRES_PER_DEGREE
-    _, south, _, north = part.bounds
-    # Degrees of longitude are shortest at the highest latitude touched; beyond 89 degrees the buffer covers all.
-    shrink = math.cos(math.radians(min(89.0, max(abs(south), abs(north)) + degrees)))
-    stretched = scale(part, xfact=shrink, yfact=1.0, origin=(0.0, 0.0))
-    if shapely.get_num_coordinates(stretched) > MOST_CORNERS:
-        # What it loses in corners it gains in width, so that no scene is missed.
-        simple = stretched.simplify(degrees / 4)
-        spiky = shapely.get_num_coordinates(simple) > MOST_CORNERS
-        stretched, degrees = (stretched.convex_hull, degrees) if spiky else (simple, degrees * 5 / 4)
-    stretched = stretched.buffer(degrees)
-    return scale(stretched, xfact=1.0 / shrink, yfact=1.0, origin=(0.0, 0.0))

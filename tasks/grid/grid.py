@@ -15,7 +15,6 @@ import pyproj
 import shapely
 from affine import Affine
 from odc.geo.geobox import GeoBox
-from shapely.ops import transform as transform_geometry
 
 from tilewright.tasks.grid.crs import is_geographic
 from tilewright.tasks.grid.pixel_box import PixelBox
@@ -162,7 +161,7 @@ def project_area(aoi: BaseGeometry, crs: str) -> BaseGeometry:
     if longest <= 0:
         raise GridError("The area is empty: give a box or polygon with an extent in both directions.")
     dense = shapely.segmentize(aoi, min(longest / EDGE_SEGMENTS, 1.0))
-    return transform_geometry(transformer.transform, dense)
+    return shapely.transform(dense, transformer.transform, interleaved=False)
 
 
 def _known_crs(crs: str) -> str:

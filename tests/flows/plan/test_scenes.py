@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pyproj import Geod
 from shapely.geometry import MultiPolygon, Point, box
 
-from tilewright.flows.plan.scenes import search_area
+from tilewright.flows.job.margin import search_area
 
 GEOD = Geod(ellps="WGS84")
 
