@@ -29,10 +29,10 @@ from tilewright.catalogs.sources.registry import resolve_source
 from tilewright.flows.environment import s3_settings
 from tilewright.flows.job.area import Area
 from tilewright.flows.job.job import JobError
+from tilewright.flows.job.margin import search_area
 from tilewright.flows.job.options import SceneFilter
 from tilewright.flows.plan.model_card import job_card
 from tilewright.tasks.grid.areas import covered_share
-from tilewright.flows.job.margin import search_area
 from tilewright.tasks.report.format import plural
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ LEDGER = re.compile(r"\.tilewright/ledger/(-?\d+)_(-?\d+)\.json")
 
 OF_THE_RUN = {
     "created", "updated", "efficiency", "finished", "started", "floor_seconds", "km2_per_s", "peak_memory_mb",
-    "seconds", "read_factor", "bytes_read", "workers",
+    "seconds", "read_factor", "bytes_read", "workers", "blocks_made", "windows_made", "output",
 }  # fmt: skip
-"""Fields of an Item and a report that tell of the run's time, not of its map."""
+"""Fields of an Item and a report that tell of the run's time, place and share, not of its map."""
 
 OF_THE_PAGE = {"report.html", "progress.json"}
 """Files that tell of times all over: they must be there, and whole."""
