@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import shapely
+
 from tilewright.flows.estimate.memory import expected_memory
 from tilewright.flows.machine import free_memory, n_cores
 from tilewright.flows.plan.model_card import model_references
@@ -12,7 +14,6 @@ from tilewright.flows.plan.model_graph import load_model
 from tilewright.models.run.augment import FLIPS
 from tilewright.models.run.providers import GPUS
 from tilewright.tasks.block.floor import calibrate, floor_seconds
-from tilewright.tasks.grid.area_mask import n_inside
 from tilewright.tasks.grid.areas import geometry_km2
 from tilewright.tasks.grid.crs import crs_unit
 from tilewright.tasks.grid.windows import n_block_windows
@@ -119,7 +120,7 @@ def estimate(plan: Plan, card: ModelCard, *, provider: str = "auto") -> Estimate
         n_scenes=len({scene.id for entry in plan.inputs for scene in entry.scenes}),
         n_blocks=len(plan.raster.blocks),
         n_windows=n_windows,
-        passes=n_windows * plan.raster.lattice.window**2 / n_inside(plan.raster.grid, plan.raster.aoi_geometry),
+        passes=n_windows * plan.raster.lattice.window**2 / _area_pixels(plan),
         bytes_read=2 * pixels_needed,
         bytes_stored=height * width * sum(4 if spec.dtype == "float32" else 1 for spec in specs),
         memory_bytes=int(expected_memory(plan, card, batch=model.batch, on_gpu=on_gpu).total(n_cores())),
@@ -157,6 +158,13 @@ def _provider_words(plan: Plan, provider: str) -> str:
     if plan.model.fused:
         return f"{provider}, fused, {plan.model.precision}"
     return f"{provider}, tuned" if plan.model.tuned else provider
+
+
+def _area_pixels(plan: Plan) -> float:
+    """The area within the grid in pixels, by its outline: to count pixels takes long where the outline is."""
+    grid = plan.raster.grid
+    inside = plan.raster.aoi_geometry.intersection(shapely.box(*grid.bounds_of(grid.extent)))
+    return max(1.0, inside.area / grid.resolution**2)
 
 
 def _repeat_lines(plan: Plan) -> list[tuple[str, str]]:
