@@ -190,11 +190,11 @@ def input_files_text(counts: Fields) -> str:
         return ""
     if not stated:
         return f"{words.plural(files, 'file')}; none states a checksum"
-    found = "none was" if not verified else "all were" if verified == stated else f"{words.count(verified)} were"
-    if stated == 1:
-        found = "it was" if verified else "it was not"
+    found = "all were" if verified == stated else f"{words.count(verified)} were"
+    found = "it was" if stated == 1 else found
+    told = f"{found} verified" if verified else "which verify: checksums compares"
     verb = "states" if stated == 1 else "state"
-    return f"{words.plural(files, 'file')}; {words.count(stated)} {verb} a checksum, {found} verified"
+    return f"{words.plural(files, 'file')}; {words.count(stated)} {verb} a checksum, {told}"
 
 
 def _instant(report: Fields, key: str) -> str:

@@ -152,9 +152,9 @@ def test_a_plan_says_how_often_a_window_is_run(tmp_path, changes, lines):
     ("counts", "said"),
     [
         ((2, 0, 0), "2 files; none states a checksum"),
-        ((1, 1, 0), "1 file; 1 states a checksum, it was not verified"),
+        ((1, 1, 0), "1 file; 1 states a checksum, which verify: checksums compares"),
         ((1, 1, 1), "1 file; 1 states a checksum, it was verified"),
-        ((4, 4, 0), "4 files; 4 state a checksum, none was verified"),
+        ((4, 4, 0), "4 files; 4 state a checksum, which verify: checksums compares"),
         ((4, 3, 2), "4 files; 3 state a checksum, 2 were verified"),
         ((4, 4, 4), "4 files; 4 state a checksum, all were verified"),
     ],
