@@ -163,10 +163,11 @@ def load_json(content: bytes | str) -> Any:
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The pairs of an object as a mapping. Raises TwiceError, with the key alone, where two have one key."""
-    plain = dict(pairs)
-    if len(plain) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise TwiceError(next(key for place, key in enumerate(keys) if key in keys[:place]))
+    plain: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in plain:
+            raise TwiceError(key)
+        plain[key] = value
     return plain
 
 

@@ -155,6 +155,9 @@ _SCHEMES = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}")
 
 _MAY_HOLD = re.compile(r"(?i):[\\/]|[=@]|%3d|bearer|basic|[\"']\s*:|url: /| http/|-\w+\s{0,9}:|ation:|cookie:|</")
 
+_WHOLE_HREF = re.compile(r"(?i)https?://[^\s<>\"]*'[^\s<>\"]*")
+"""A href with a quote in it, which may stand in a URL."""
+
 _PLAIN_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://[\w./~+-]*", re.ASCII)
 """A URL of host and path alone: most texts with a colon in large plans are such."""
 
@@ -235,7 +238,8 @@ _SIGNED = frozenset({"se", "sp", "sv", "st", "spr", "sr", "ske", "sks", "skt", "
 def json_without_secrets(plain: Any, keep: Collection[str] = ()) -> Any:
     """JSON values with every text, keys of mappings too, as `without_secrets` gives it."""
     if isinstance(plain, str):
-        return without_secrets(plain, keep)
+        # A whole href is cut to its end: in a sentence a quote ends it.
+        return display_href(plain, keep) if _WHOLE_HREF.fullmatch(plain) else without_secrets(plain, keep)
     if isinstance(plain, dict):
         return {json_without_secrets(key, keep): json_without_secrets(value, keep) for key, value in plain.items()}
     return [json_without_secrets(value, keep) for value in plain] if isinstance(plain, (list, tuple)) else plain

@@ -19,7 +19,7 @@ BAND_FIELDS = frozenset({"asset", "index", "scale", "offset", "unit", "nodata", 
 CLEARABLE = frozenset({"prefer", "s3_endpoint", "title"})
 """Keys whose null clears what `like` brings; for the others it is not clear what an empty value would mean."""
 
-HOST = re.compile(r"[^\s/,:]+|[0-9a-f:.]*:[0-9a-f:.]*:[0-9a-f:.]*", re.IGNORECASE)
+HOST = re.compile(r"[^\s/,:]+|(?=[^:]*:[^:]*:)[0-9a-f:.]+", re.IGNORECASE)
 """A host's or bucket's name, a pattern of them, or an address, without scheme, port and path."""
 
 NUMBERS = {

@@ -203,17 +203,21 @@ def _location(url: str, target: str) -> str:
         raise CatalogError(f"{display_href(url)} redirects to what is no address; refused") from None
 
 
+MOST_QUOTED, MOST_WORDS = 2**14, 1000
+"""Bytes of an answer that are looked at to quote its start, and values of a request that are looked for there."""
+
+
 def quoted(answer: bytes, request: requests.Request, *, most: int = 300, known: Collection[str] = ()) -> str:
     """The start of a server's answer in one line, without what it was sent: some send keys and tokens back.
 
-    Values of the query, of headers and of the body are cut, but those in `known`.
+    Values of the query, of headers and of the body are cut, but those in `known`. Of too many, nothing is quoted.
     """
-    pairs = parse_qsl(urlsplit(str(request.url)).query, keep_blank_values=True)
-    values = [value or name for name, value in pairs]
+    query = urlsplit(str(request.url)).query
+    values = [value or name for name, value in parse_qsl(query, keep_blank_values=True)]
     values += [text for sent in (request.headers, request.json, request.params) for text in texts_of(sent)]
     # A word of a value may come back alone: the token after its scheme, the key after its colon.
     words = {word for value in values if value not in known for word in (value, *re.split(r"[\s:=,;]+", value))}
-    plain = " ".join(answer.decode(errors="replace").split())
+    plain = " ".join(answer[:MOST_QUOTED].decode(errors="replace").split()) if len(words) <= MOST_WORDS else ""
     return without_secrets(without_words(plain, words - set(known) - PLAIN_WORDS))[:most]
 
 

@@ -64,6 +64,8 @@ def clean_output(
     cutoff = time.time() - parse_age(older_than)
     if storage.root is None or STATE_FOLDER not in _top_names(storage):
         raise StoreError(f"{output} holds no product and none was begun there: nothing to clean.")
+    if storage.folder is not None and (storage.folder / STATE_FOLDER).is_symlink():
+        raise StoreError(f"{STATE_FOLDER} of {output} is a link, which is not followed: put the folder in its place.")
     lock = read_lock(storage)
     if lock is not None and not _has_ended(storage, lock):
         raise LockHeldError(
@@ -159,7 +161,9 @@ def _remove(storage: Storage, keys: list[str]) -> None:
 
 
 def _remove_empty(folder: Path) -> None:
-    """Remove the empty folders in a folder, and the folder itself if it is empty."""
+    """Remove the empty folders in a folder, and the folder itself if it is empty; nothing of what a link leads to."""
+    if folder.is_symlink():
+        return
     for parent, _folders, _names in os.walk(folder, topdown=False):
         if not os.listdir(parent):  # noqa: PTH208
             os.rmdir(parent)  # noqa: PTH106

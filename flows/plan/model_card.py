@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from tilewright.flows.environment import cache_folder, certificates
 from tilewright.flows.job.job import AugmentOptions, EnsembleOptions, JobError
 from tilewright.models.card.registry import find_card
@@ -49,15 +51,19 @@ def card_facts(job: Job, card: ModelCard) -> dict[str, str]:
 def load_plan_card(plan: Plan) -> ModelCard:
     """The card that a plan was made with.
 
-    Raises JobError where the card under its reference has changed since.
+    Raises JobError where the card under its reference has changed since, or the plan was bent.
     """
     references = model_references(plan)
     cards = [
         find_card(name, base=Path.cwd(), cache=cache_folder() / "models", certificates=certificates())
         for name in references
     ]
-    ensemble = EnsembleOptions.model_validate(plan.request.get("ensemble") or {})
-    card = _completed(cards, ensemble, AugmentOptions.model_validate(plan.request.get("augment") or {}))
+    try:
+        ensemble = EnsembleOptions.model_validate(plan.request.get("ensemble") or {})
+        augment = AugmentOptions.model_validate(plan.request.get("augment") or {})
+    except ValidationError as error:
+        raise JobError("The plan's ensemble or augment is none that a job may ask for: somebody changed it.") from error
+    card = _completed(cards, ensemble, augment)
     if card.digest != plan.model.card["digest"]:
         raise JobError(
             f"The model {', '.join(references)} is not the one this product was begun with: its card or files have "

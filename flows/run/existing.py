@@ -11,7 +11,7 @@ from tilewright.catalogs.hrefs import json_without_secrets
 from tilewright.tasks.inventory.finished import unfinished
 from tilewright.tasks.storage.errors import StorageError, StoreError
 from tilewright.tasks.storage.ledger import PLAN, DamagedPlanError, json_digest, read_plan
-from tilewright.tasks.storage.secrets import check_joined
+from tilewright.tasks.storage.secrets import check_joined, kept_of
 from tilewright.tasks.storage.storage import STATE_FOLDER, open_storage
 
 if TYPE_CHECKING:
@@ -165,7 +165,9 @@ def check_same_request(existing: ExistingProduct, job: Job, card: ModelCard) -> 
     source = resolve_source(job.source, base=job.base).to_json()
     requested: dict[str, Any] = {**job.request(), "source": source, "model": card.digest}
     # A token that was renewed is no other request.
-    requested, frozen = json_without_secrets(requested), json_without_secrets(existing.plain.get("request") or {})
+    request = existing.plain.get("request") or {}
+    requested = json_without_secrets(requested, kept_of(source))
+    frozen = json_without_secrets(request, kept_of(request.get("source") if isinstance(request, dict) else None))
     differing = sorted(key for key in {*requested, *frozen} if requested.get(key) != frozen.get(key))
     if differing:
         verb = "differs" if len(differing) == 1 else "differ"

@@ -18,6 +18,7 @@ from tilewright.tasks.progress import Notice
 from tilewright.tasks.report.format import plural
 from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.ledger import json_digest, remove_entries
+from tilewright.tasks.storage.secrets import kept_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -38,8 +39,9 @@ def check_followed(plan: Plan, *, source: Source, model: str) -> None:
 
     ``model`` is the digest of the job's card. Raises StoreError, CatalogError for an href that the source may not name.
     """
-    claimed = {"source": json_without_secrets(plan.source), "model": plan.model.card["digest"]}
-    if json_digest(claimed) != json_digest({"source": json_without_secrets(source.to_json()), "model": model}):
+    given = source.to_json()
+    claimed = {"source": json_without_secrets(plan.source, kept_of(plan.source)), "model": plan.model.card["digest"]}
+    if json_digest(claimed) != json_digest({"source": json_without_secrets(given, kept_of(given)), "model": model}):
         raise StoreError(
             "The plan in the output has another source or model than its own request: somebody changed it. Use "
             "--replace to start over, or another output."

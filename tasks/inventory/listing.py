@@ -75,6 +75,9 @@ def keys_below(storage: Storage, prefix: str) -> list[str]:
     if storage.folder is None:
         return list(storage.keys(prefix))
     folder, keys = storage.folder, []
+    top = prefix.rstrip("/")
+    if top and (folder / top).is_symlink():
+        return [top]
     for parent, folders, names in os.walk(folder / prefix):
         links = [name for name in folders if os.path.islink(os.path.join(parent, name))]  # noqa: PTH114, PTH118
         keys += [_key(folder, os.path.join(parent, name)) for name in (*names, *links)]  # noqa: PTH118

@@ -75,7 +75,8 @@ def publish_product(
     storage, plan = worker.storage, worker.plan
     record = planned_record(plan)
     small = _small_layers(storage, plan, written)
-    report: dict[str, Any] = json_without_secrets(report_json(worker, entries, written, small, run))
+    kept = kept_of(plan.source)
+    report: dict[str, Any] = json_without_secrets(report_json(worker, entries, written, small, run), kept)
     pictures = _draw_layers(written, small, run.background)
     with staging_folder(storage) as folder:
         _stage_files(folder, plan, entries, pictures, report)
@@ -86,7 +87,6 @@ def publish_product(
         product = product_facts(worker, written, report, folder=folder, created=run.finished)
     parts = part_facts(product, plan, entries, written)
     items = {name: build_item(facts) for name, facts in {ITEM: product, **parts}.items()}
-    kept = kept_of(plan.source)
     plain = {name: item_json(item, kept) for name, item in items.items()}
     table = table_with([*plain.values()], _other_rows(storage, record))
     collection = collection_with(storage, record, items)
@@ -138,7 +138,7 @@ def _stage_files(
     report: Mapping[str, Any],
 ) -> None:
     """Write report.json, preview.png, report.html and manifest.parquet into a local folder."""
-    (folder / "report.json").write_bytes(json_bytes(report))
+    (folder / "report.json").write_bytes(json_bytes(report, kept_of(plan.source)))
     with ThreadPoolExecutor(1) as pool:
         # Both spend most of their time on compressing pictures, during which the other thread can run.
         preview = pool.submit(_write_preview, folder / "preview.png", plan, pictures, report)

@@ -277,6 +277,8 @@ def _draw_north(draw: ImageDraw.ImageDraw, *, x: int, bottom: int) -> None:
 
 _RAISED = {"²": "2", "³": "3"}
 
+_RAISED_FIGURE = re.compile("([²³])")
+
 _REPLACED: dict[str, str | int | None] = {
     **dict.fromkeys("\u202f\u00a0\u2009", " "), "–": "-", "−": "-", "×": "x", "≥": ">=", "≤": "<=", "µ": "u",
 }  # fmt: skip
@@ -287,7 +289,7 @@ def _write(
 ) -> None:
     """Draw text from its left end; raised figures as small ones, since Pillow's font draws boxes for them."""
     x, y = at
-    for piece in re.split(f"([{''.join(_RAISED)}])", text):
+    for piece in _RAISED_FIGURE.split(text):
         raised = piece in _RAISED
         font = _font(round(size * 0.62) if raised else size)
         drawn, up = _RAISED.get(piece, piece), size * (0.28 if anchor == "lm" else 0.06) if raised else 0

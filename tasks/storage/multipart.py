@@ -34,7 +34,7 @@ class UnfinishedUpload:
     @property
     def name(self) -> str:
         """The key and the upload id, as in S3's URLs."""
-        return f"{self.key}?uploadId={self.upload}"
+        return f"{self.key} (upload {self.upload})"
 
 
 def unfinished_uploads(storage: Storage, keys: S3Keys) -> list[UnfinishedUpload]:

@@ -163,3 +163,20 @@ def test_clean_removes_unfinished_files_of_the_product_and_no_others(product, tm
         (output / name).write_text("half")
     assert [key for key in clean_output(str(output)) if key != ".tilewright/.taking"] == sorted(ours)
     assert [name for name in theirs if not (output / name).exists()] == []
+
+
+@pytest.mark.parametrize("name", [".tilewright/blocks.zarr", ".tilewright/staging", ".tilewright"])
+def test_clean_follows_no_link(name, product, tmp_path):
+    output, theirs = copied(product, tmp_path / "out"), tmp_path / "theirs"
+    (theirs / "deep" / "empty").mkdir(parents=True)
+    for file in ("a.tif", "deep/b.tif", "blocks.zarr"):
+        (theirs / file).write_text("mine")
+    shutil.rmtree(output / name, ignore_errors=True)
+    (output / name).symlink_to(theirs)
+    if name == ".tilewright":
+        with pytest.raises(StoreError, match="is a link"):
+            clean_output(str(output))
+    else:
+        clean_output(str(output))
+    kept = sorted(str(path.relative_to(theirs)) for path in theirs.rglob("*"))
+    assert kept == ["a.tif", "blocks.zarr", "deep", "deep/b.tif", "deep/empty"]

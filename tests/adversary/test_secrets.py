@@ -19,7 +19,7 @@ from tests.support.graphs import conv_stack
 from tests.support.products import tilewright
 from tests.support.worlds import World, area, bounds, write_card
 from tilewright.catalogs.errors import CatalogError
-from tilewright.catalogs.hrefs import display_href, without_secrets
+from tilewright.catalogs.hrefs import display_href, json_without_secrets, without_secrets
 from tilewright.catalogs.sources.registry import resolve_source
 from tilewright.tasks.storage.secrets import kept_of
 
@@ -120,6 +120,12 @@ KEPT = {
     "a bucket": ("s3://b/a.tif?item={0}", "s3://b/a.tif"),
     "a path": ("https://h.org/a?item=2020/b%20c.tif", "https://h.org/a?item=2020/b%20c.tif"),
 }
+
+
+def test_a_quote_does_not_end_the_cut_of_a_whole_href():
+    for href in ("https://h.org/a.tif?token=abc'def{0}", "https://u:p'w{0}@h.org/a.tif", "https://h.org/a.tif?'{0}'"):
+        kept = json_without_secrets({"href": href.format(WORD), "in": [href.format(WORD)]})
+        assert kept == {"href": "https://h.org/a.tif", "in": ["https://h.org/a.tif"]}
 
 
 @pytest.mark.parametrize("kind", KEPT)
@@ -258,3 +264,15 @@ def test_what_the_source_declares_harmless_is_published(run):
     assert {entry["href"].partition("?")[2] for entry in plan["source"]["files"]} == {"item=5", ""}
     (scene,) = pq.read_table(out / "manifest.parquet").to_pylist()
     assert sorted(asset["href"].partition("?")[2] for asset in scene["assets"]) == ["", "item=5"]
+
+
+def test_a_parameter_that_is_no_secret_makes_another_request(run, tmp_path):
+    job = json.loads((run[0] / "job.json").read_text())
+    files = [{**entry, "href": entry["href"].replace("item=5", "item=6")} for entry in job["source"]["files"]]
+    other = tmp_path / "job.json"
+    other.write_text(json.dumps({**job, "source": {**job["source"], "files": files}}))
+    refused = tilewright("run", other, "--output", run[0] / "out")
+    assert refused.returncode == 2
+    assert "source" in refused.stderr
+    report = json.loads((run[0] / "out" / "report.json").read_text())
+    assert "?item=5" in json.dumps(report["job"]), "the job to run again reads what this one read"

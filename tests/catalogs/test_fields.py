@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 
-from tilewright.catalogs.fields import instant, last_instant, stated_span
+from tilewright.catalogs.fields import TwiceError, instant, last_instant, load_json, stated_span
 
 
 def utc(*fields: int) -> datetime:
@@ -76,3 +77,11 @@ def test_a_date_that_ends_something_is_its_whole_day(written: Any, right: dateti
 )
 def test_an_item_is_a_moment_or_an_interval(moment: Any, start: Any, end: Any, right: Any) -> None:
     assert stated_span({"datetime": moment, "start_datetime": start, "end_datetime": end}) == right
+
+
+def test_a_key_twice_among_very_many_is_found_at_once():
+    content = "{" + ",".join(f'"k{n}": {n}' for n in range(90_000)) + ', "k89999": 1}'
+    began = time.process_time()
+    with pytest.raises(TwiceError, match="k89999"):
+        load_json(content)
+    assert time.process_time() - began < 5

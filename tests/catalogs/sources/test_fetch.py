@@ -8,11 +8,12 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
+import requests
 
 from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.s3 import s3_settings_of
 from tilewright.catalogs.sources import fetch
-from tilewright.catalogs.sources.fetch import read_json
+from tilewright.catalogs.sources.fetch import quoted, read_json
 from tilewright.catalogs.sources.registry import known_sources, sign_href
 from tilewright.catalogs.sources.signing import SigningError
 
@@ -105,3 +106,12 @@ def test_a_token_service_that_is_away_is_told_within_seconds(monkeypatch: pytest
         sign_href(known_sources()["planetary-computer"], "https://x.blob.core.windows.net/c/a.tif")
     sas.Settings.get.cache_clear()
     assert time.monotonic() - began < 20
+
+
+def test_an_answer_is_quoted_from_its_start_and_a_request_of_many_values_not_at_all():
+    asked = requests.Request("POST", "https://api.example/search", json={"token": "hUnTeR2zQ9x"})
+    began = time.process_time()
+    assert quoted(b"no: hUnTeR2zQ9x " + b"=" + b"a-" * 2**22, asked).startswith("no: ...")
+    many = requests.Request("POST", "https://api.example/search", json={"ids": [f"word{n}" for n in range(50_000)]})
+    assert quoted(b"word7 is wrong", many) == ""
+    assert time.process_time() - began < 5

@@ -77,7 +77,7 @@ def test_a_pair_is_before_and_after_by_name_then_by_time(template: Scene) -> Non
     assert days(steps) == [("2023-01-05",), ("2023-06-05",)]
     swapped = plan_steps(scenes, DatesSpec(kind="pair"), [replace(late, name="before"), replace(early, name="after")])
     assert days(swapped) == [("2023-06-05",), ("2023-01-05",)]
-    with pytest.raises(DatesError, match=r"two dates, the job has 1 period\(s\): give period.before and period.after"):
+    with pytest.raises(DatesError, match=r"two dates, the job has 1: give period.before and period.after"):
         plan_steps(scenes, DatesSpec(kind="pair"), [early])
 
 

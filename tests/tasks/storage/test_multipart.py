@@ -16,6 +16,7 @@ from tilewright.flows.environment import s3_keys
 from tilewright.flows.maintain.clean import NO_KEYS, clean_output
 from tilewright.tasks.storage import multipart
 from tilewright.tasks.storage.errors import StorageError
+from tilewright.tasks.storage.lock import OWNERSHIP
 from tilewright.tasks.storage.multipart import UnfinishedUpload, unfinished_uploads
 from tilewright.tasks.storage.s3_request import S3Keys, bucket_url, query_string, signed_headers
 from tilewright.tasks.storage.storage import open_storage
@@ -53,7 +54,7 @@ def test_uploads_of_the_product_are_ended_and_those_of_its_neighbours_stay(bucke
         begin(client, name, key)
     output = f"s3://{name}/a map/one"
     keys = ("class.tif", "data.zarr/class/c/0/0", "class.tif")
-    expected = sorted(f"{key}?uploadId={upload}" for key, upload in zip(keys, ours, strict=True))
+    expected = sorted(f"{key} (upload {upload})" for key, upload in zip(keys, ours, strict=True))
     assert clean_output(output, older_than="5000w") == [], "all of them are younger"
     assert clean_output(output, dry_run=True) == expected
     assert len(unfinished(client, name)) == 5
@@ -62,7 +63,8 @@ def test_uploads_of_the_product_are_ended_and_those_of_its_neighbours_stay(bucke
     assert unfinished(client, name) == neighbours
     assert clean_output(output) == []
     found = [entry["Key"] for entry in client.list_objects_v2(Bucket=name)["Contents"]]
-    assert found == ["a map/one/.tilewright/plan.json"]
+    owner = {f"a map/one/{key}" for key in OWNERSHIP}
+    assert set(found) == {"a map/one/.tilewright/plan.json", *owner}, "whoever cleans owns the output meanwhile"
 
 
 def test_without_keys_it_says_what_it_could_not_look_for(bucket, monkeypatch):
