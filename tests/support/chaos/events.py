@@ -134,7 +134,8 @@ def clock_ahead(case: Case) -> Outcome:
 def disk_full(case: Case) -> Outcome:
     """Files that cannot grow beyond some length, as on a disk that is full."""
     kind = "disk full"
-    limit = int(10 ** case.random.uniform(2.5, 4.8))
+    # The words of a run, which go to a file too, are shorter.
+    limit = int(10 ** case.random.uniform(3.3, 4.8))
     run = case.start(file_limit=limit)
     code = case.end(kind, run, expected=(0, 1))
     # What the process says is a file too, which may be cut off.
