@@ -144,6 +144,7 @@ _HEADER = re.compile(
     r"(?i)(?<![\w-])((?:\w[\w-]{0,99}-(?:key|token|secret|signature|credential)|(?:proxy-)?authorization|(?:set-)?cookie)"
     r"\s{0,9}:\s{0,9})(?:[A-Za-z]\w{0,20}\s+)?[^\s,;'\"<>]+"
 )
+"""A header as it is sent, with the scheme of its value."""
 
 _ELEMENT = re.compile(
     r"(?i)(<(\w{0,99}(?:accesskey|secret|token|signature|stringtosign|canonicalrequest|credential|password)\w{0,99})>)"

@@ -6,6 +6,7 @@ import re
 from typing import Any, Final
 
 import yaml
+from yaml.constructor import SafeConstructor
 from yaml.reader import ReaderError
 
 from tilewright.catalogs.fields import TwiceError, load_json, twice
@@ -154,14 +155,15 @@ def _expanded(node: yaml.Node, known: dict[int, int], around: frozenset[int]) ->
 
 def _check_keys(node: yaml.Node) -> None:
     """Raise TwiceError for a mapping with a key twice; keys that a merge (<<) brings may be overwritten."""
-    lines: dict[tuple[str, str], int] = {}
+    lines: dict[Any, int] = {}
     for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
         if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
             continue
-        line = key.start_mark.line + 1
-        if (key.tag, key.value) in lines:
-            raise TwiceError(twice(key.value, [lines[key.tag, key.value], line]))
-        lines[key.tag, key.value] = line
+        # By its value: 1 and 0x1, yes and true are one key.
+        line, value = key.start_mark.line + 1, SafeConstructor().construct_object(key)
+        if value in lines:
+            raise TwiceError(twice(key.value, [lines[value], line]))
+        lines[value] = line
 
 
 def _check_values(plain: Any) -> None:

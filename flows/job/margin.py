@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import shapely
 from shapely.affinity import scale, translate
-from shapely.geometry import box
+
+from tilewright.catalogs.footprint import WORLD
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from shapely.geometry.base import BaseGeometry
-
-WORLD = box(-180, -90, 180, 90)
 
 METRES_PER_DEGREE = 110_574.0
 """Length of a degree of latitude at the equator, the shortest on the ellipsoid. Source: WGS 84."""

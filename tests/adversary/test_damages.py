@@ -10,18 +10,7 @@ from pathlib import Path
 import pytest
 
 import tilewright as tw
-from tests.support.halves import (
-    blocks_done,
-    changed,
-    copied,
-    differing,
-    is_finished,
-    jobs,
-    listing,
-    make,
-    parts,
-    product,
-)
+from tests.support.halves import copied, differing, is_finished, listing, make
 from tests.support.products import read
 from tilewright.flows.maintain.clean import clean_output
 from tilewright.flows.maintain.push import push_product
@@ -32,8 +21,6 @@ from tilewright.flows.runners.run_options import RunOptions
 from tilewright.tasks.storage.errors import StorageError, StoreError
 from tilewright.tasks.storage.ledger import freeze_plan
 from tilewright.tasks.storage.storage import open_storage
-
-__all__ = ["blocks_done", "changed", "jobs", "parts", "product"]
 
 pytestmark = pytest.mark.usefixtures("parts")
 
@@ -259,17 +246,16 @@ def test_a_product_part_of_which_was_given_room_elsewhere_is_made_there_or_anew(
     assert differing(Path(shutil.copytree(output, tmp_path / "whole")), changed) == []
 
 
-def test_a_folder_in_place_of_a_plan_is_refused_in_words(jobs, blocks_done, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("plan.json", r"plan\.json in .* is not a file"),
+        ("lock.json", r"Cannot read \.tilewright/lock\.json in .* directory"),
+    ],
+)
+def test_a_folder_in_place_of_a_document_is_refused_in_words(name, words, jobs, blocks_done, tmp_path):
     output = copied(blocks_done, tmp_path / "out")
-    (output / ".tilewright/plan.json").unlink()
-    (output / ".tilewright/plan.json").mkdir()
-    with pytest.raises(StorageError, match=r"plan\.json in .* is not a file"):
-        make(jobs[0], output)
-
-
-def test_a_folder_in_place_of_the_lock_is_refused_in_words(jobs, blocks_done, tmp_path):
-    output = copied(blocks_done, tmp_path / "out")
-    (output / ".tilewright/lock.json").unlink()
-    (output / ".tilewright/lock.json").mkdir()
-    with pytest.raises(StorageError, match=r"Cannot read \.tilewright/lock\.json in .* directory"):
+    (output / ".tilewright" / name).unlink()
+    (output / ".tilewright" / name).mkdir()
+    with pytest.raises(StorageError, match=words):
         make(jobs[0], output)

@@ -9,22 +9,7 @@ from pathlib import Path
 import pytest
 
 import tilewright as tw
-from tests.support.halves import (
-    Killed,
-    Writes,
-    blocks_done,
-    changed,
-    copied,
-    counted,
-    differing,
-    is_finished,
-    jobs,
-    listed_with,
-    listing,
-    make,
-    parts,
-    product,
-)
+from tests.support.halves import Killed, Writes, copied, counted, differing, is_finished, listed_with, listing, make
 from tests.support.products import read
 from tilewright.flows.maintain.clean import clean_output
 from tilewright.flows.plan.make import plan_job
@@ -36,8 +21,6 @@ from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.ledger import replace_frozen
 from tilewright.tasks.storage.storage import open_storage
 from tilewright.tasks.zarr.store import ChangedStoreError
-
-__all__ = ["blocks_done", "changed", "jobs", "parts", "product"]
 
 pytestmark = pytest.mark.usefixtures("parts")
 

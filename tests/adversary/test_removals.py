@@ -7,24 +7,12 @@ import shutil
 
 import pytest
 
-from tests.support.halves import (
-    blocks_done,
-    changed,
-    copied,
-    differing,
-    is_finished,
-    jobs,
-    make,
-    parts,
-    product,
-)
+from tests.support.halves import copied, differing, is_finished, make
 from tests.support.products import read
 from tilewright.flows.maintain.clean import clean_output
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
 from tilewright.tasks.storage.errors import StoreError
-
-__all__ = ["blocks_done", "changed", "jobs", "parts", "product"]
 
 pytestmark = pytest.mark.usefixtures("parts")
 
