@@ -238,9 +238,18 @@ _SIGNED = frozenset({"se", "sp", "sv", "st", "spr", "sr", "ske", "sks", "skt", "
 
 def json_without_secrets(plain: Any, keep: Collection[str] = ()) -> Any:
     """JSON values with every text, keys of mappings too, as `without_secrets` gives it."""
-    if isinstance(plain, str):
-        # A whole href is cut to its end: in a sentence a quote ends it.
-        return display_href(plain, keep) if _WHOLE_HREF.fullmatch(plain) else without_secrets(plain, keep)
-    if isinstance(plain, dict):
-        return {json_without_secrets(key, keep): json_without_secrets(value, keep) for key, value in plain.items()}
-    return [json_without_secrets(value, keep) for value in plain] if isinstance(plain, (list, tuple)) else plain
+    # Thousands of scenes have the same keys, bands and hrefs; what is known is forgotten with the call.
+    known: dict[str, str] = {}
+
+    def public(value: Any) -> Any:
+        if isinstance(value, str):
+            if value not in known:
+                # A whole href is cut to its end: in a sentence a quote ends it.
+                whole = _WHOLE_HREF.fullmatch(value)
+                known[value] = display_href(value, keep) if whole else without_secrets(value, keep)
+            return known[value]
+        if isinstance(value, dict):
+            return {public(key): public(each) for key, each in value.items()}
+        return [public(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+    return public(plain)

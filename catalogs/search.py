@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
+import shapely
+
 from tilewright.catalogs.errors import CatalogError, UnknownCollectionError
 from tilewright.catalogs.gdal import read_overview as read_band_overview
 from tilewright.catalogs.items.conditions import Filters, Sorting, moment_over
@@ -125,6 +127,8 @@ def search_items(
         # A card may use a provider's name: cop-dem-glo-30 is our dem.
         collection = canonical_collection(collection)
     names = _source_names(source, collection)
+    # An area of many parts is asked once per item.
+    shapely.prepare(aoi)
     query = Query(collections=names, aoi=aoi, start=start, end=end, limit_items=filters.limit_items)
     sorting = Sorting(query=query, filters=filters, source=source, radiometry=radiometry)
     for raw in _limited(READERS[source.kind](source, query), source, filters.limit_items):

@@ -8,8 +8,10 @@ import os
 import resource
 import socket
 import sys
+import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +48,15 @@ def limit_malloc() -> None:
         mallopt(parameter, value)
 
 
+def release_memory() -> None:
+    """Make glibc return all freed memory to the system; no effect on other C libraries.
+
+    What a run keeps for long lies scattered between what it freed, so that its heaps only grow.
+    """
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 @contextmanager
 def garbage_collector_off() -> Iterator[None]:
     """Turns the garbage collector off while modules are imported, which saves about a tenth of the start-up. Nests
@@ -58,6 +69,15 @@ def garbage_collector_off() -> Iterator[None]:
     finally:
         if collecting:
             gc.enable()
+
+
+def spare_collector() -> None:
+    """Keep the garbage collector from all that stands now, and let it look seldom: in a process that makes one run.
+
+    What a run makes ends with its last reference; the collector would walk its modules some hundred times for nothing.
+    """
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 100)
 
 
 def process_start(pid: int) -> float | None:
@@ -91,6 +111,76 @@ def owner_alive(owner: Owner) -> bool | None:
 def process_age() -> float:
     """Seconds since this process started: the start-up time of a command so far."""
     return max(0.0, time.time() - psutil.Process().create_time())
+
+
+def threads_cpu(names: tuple[str, ...]) -> float:
+    """CPU seconds of this process's living threads whose names begin so; 0 where the system does not tell."""
+    total = 0.0
+    for thread in threading.enumerate():
+        if thread.name.startswith(names) and thread.ident is not None and hasattr(time, "pthread_getcpuclockid"):
+            # A thread that ends meanwhile has no clock any more.
+            with suppress(OSError):
+                total += time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
+    return total
+
+
+def waited_for_core(tasks: Path = Path("/proc/self/task")) -> float:
+    """Seconds for which this thread could have run and no core was free; 0 where the system does not tell.
+
+    Source: Linux, Documentation/scheduler/sched-stats.rst, /proc/<pid>/schedstat.
+    """
+    try:
+        return int((tasks / str(threading.get_native_id()) / "schedstat").read_text().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
+def machine_cpu() -> float | None:
+    """CPU seconds of all programs on this machine; None where this process has only some of its cores."""
+    if psutil.cpu_count() != n_cores():
+        return None
+    times = psutil.cpu_times()
+    return float(times.user + times.system + getattr(times, "irq", 0.0) + getattr(times, "softirq", 0.0) + times.nice)
+
+
+def process_cpu() -> float:
+    """CPU seconds of this process so far, of all its threads."""
+    times = os.times()
+    return times.user + times.system
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseStart:
+    """Readings of the moment in which a phase of a run began: the monotonic clock, seconds for which this thread waited
+    for a core, CPU seconds of the machine (None: not told) and of this process, and the peak of its memory in bytes.
+    """
+
+    clock: float
+    waited: float
+    machine: float | None
+    own: float
+    peak: int
+
+    @classmethod
+    def now(cls) -> PhaseStart:
+        """The readings of this moment."""
+        return cls(
+            clock=time.monotonic(),
+            waited=waited_for_core(),
+            machine=machine_cpu(),
+            own=process_cpu(),
+            peak=peak_memory(),
+        )
+
+    @classmethod
+    def of_command(cls, seconds: float) -> PhaseStart:
+        """The start of a command whose process is so many seconds old; this moment where it is 0.
+
+        A process that does more than one command has used cores and memory before, which are none of this one's.
+        """
+        if not seconds:
+            return cls.now()
+        return cls(clock=time.monotonic() - seconds, waited=0.0, machine=None, own=0.0, peak=0)
 
 
 def n_cores() -> int:

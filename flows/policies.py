@@ -56,6 +56,11 @@ MOST_SET_ASIDE = 20
 """Blocks set aside before a run stops: with more of them the cause is the source or the machine, not the blocks."""
 
 
+MIN_BLOCKS_IN_MEMORY = 3
+"""Blocks in memory that keep two cores busy: one being read, one in the model, and the next one, so that no time is
+lost between blocks. More would only use memory."""
+
+
 def tries_of(error_class: ErrorClass) -> int:
     """The number of tries of a block that fails with this class."""
     return BLOCK_TRIES.get(error_class, 1)

@@ -1,19 +1,23 @@
-"""The functions that `import tilewright` hands on: search, cube, plan, run, open."""
+"""The functions that `import tilewright` hands on: search, cube, plan, run, open, compare, zones."""
 
 from __future__ import annotations
 
 import io
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tilewright.flows.environment import s3_settings, storage_options
 from tilewright.flows.job.job import Job, JobError, make_job, read_job
+from tilewright.flows.shown import shown
 from tilewright.tasks.inventory.finished import read_item
+from tilewright.tasks.report.fields import rows, text
+from tilewright.tasks.report.format import plural
 from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.storage import open_storage
@@ -30,7 +34,7 @@ JobLike = Job | Mapping[str, Any] | str | Path
 """A job: a checked one, its keys as a mapping, or the path of its file."""
 
 TABLES = {"manifest": "manifest.parquet", "items": "items.parquet"}
-"""Tables of every product by name: the scenes behind it, and the Items of its Collection."""
+"""Tables of every product by name: the scenes behind it, and the Items of its Collection. It may have others."""
 
 CUBE_CHUNK = 1024
 """Pixels per side of a Dask chunk of a cube."""
@@ -59,10 +63,10 @@ def cube(job: JobLike, *, model_input: str | None = None) -> xr.DataArray:
     Raises a ValueError that names the key or the source that cannot be.
     """
     from tilewright.catalogs.sources.registry import resolve_source
+    from tilewright.flows.access import scene_access
     from tilewright.flows.plan.model_card import job_card
     from tilewright.flows.plan.raster import DEFAULT_RESOLUTION
     from tilewright.flows.plan.scenes import input_scenes
-    from tilewright.flows.runners.worker import scene_access
     from tilewright.tasks.cube.load import load_cube
     from tilewright.tasks.grid.grid import plan_grid
 
@@ -128,6 +132,43 @@ def open_product(output: str | Path) -> Product:
     return Product(storage)
 
 
+def compare(a: str | Path | Product, b: str | Path | Product, *, to: str | Path | None = None) -> dict[str, Any]:
+    """What changed from one finished product to another, as ``comparison.json`` holds it; ``summary`` says it in words.
+
+    ``to``: the folder or URI into which the page, the figures and the table of changed places are written, if any.
+    Raises a ValueError that says why two outputs cannot be compared.
+    """
+    from tilewright.flows.maintain.compare import compare_outputs
+
+    first, second = (each.output if isinstance(each, Product) else each for each in (a, b))
+    for each in (first, second, to):
+        if each is not None and not isinstance(each, (str, os.PathLike)):
+            raise StoreError(f"A product is named by its folder or URI, not by {type(each).__name__}.")
+    return compare_outputs(os.fspath(first), os.fspath(second), to=None if to is None else os.fspath(to))
+
+
+def zones(output: str | Path, file: str | Path, layers: Sequence[str] | None = None) -> Any:
+    """The statistics of a published product's layers in each zone of a file, as a pyarrow table; writes nothing.
+
+    ``geometry`` is WKB in the grid's CRS, told by the metadata ``geo`` as in GeoParquet. ``layers``: only these.
+    Warns of zones whose edges bend. Raises a ValueError that names what cannot be, before pixels are read.
+    """
+    from tilewright.flows.maintain.zones import zone_statistics
+    from tilewright.tasks.progress import Notice
+    from tilewright.tasks.tables.geoparquet import whole_table
+
+    def listen(event: object) -> None:
+        if isinstance(event, Notice):
+            warnings.warn(event.text, stacklevel=4)
+
+    if not all(isinstance(each, (str, os.PathLike)) for each in (output, file)):
+        raise StoreError("A product is given by its folder or URI, zones by the path of their file.")
+    if isinstance(layers, str):
+        raise StoreError(f"layers is a list of names, not the text {layers!r}.")
+    table = zone_statistics(os.fspath(output), Path(file), layers=layers, listener=listen)
+    return whole_table(table.columns, table.geometries, crs=table.crs)
+
+
 @dataclass(frozen=True, eq=False)
 class Product(Mapping[str, "xr.DataArray"]):
     """A published product: its layers by name, lazily, as (y, x) with CRS and coordinates, nodata as NaN.
@@ -180,7 +221,17 @@ class Product(Mapping[str, "xr.DataArray"]):
     @property
     def tables(self) -> Mapping[str, Any]:
         """Tables by name as pyarrow tables, read when they are first used."""
-        return _Tables(self.storage)
+        told = self.report.get("tables")
+        more = [each for each in told if isinstance(each, dict)] if isinstance(told, list) else []
+        names = {str(each.get("name")): str(each.get("file")) for each in more}
+        return _Tables(self.storage, {**TABLES, **names})
+
+    def _repr_html_(self) -> str:
+        """The product in a notebook: its layers, and its tables of shapes with their rows."""
+        layers = [(text(row, "name"), text(row, "kind"), text(row, "unit")) for row in rows(self.report, "layers")]
+        tables = [(text(row, "name"), "table", plural(row.get("rows"), "row")) for row in rows(self.report, "tables")]
+        lines = ("".join(f"<td>{escape(shown(cell))}</td>" for cell in line) for line in (*layers, *tables))
+        return f"<b>{escape(shown(self.output))}</b><table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
     def _document(self, name: str) -> dict[str, Any]:
         return read_object(self.storage, name) or {}
@@ -203,25 +254,26 @@ class Product(Mapping[str, "xr.DataArray"]):
 class _Tables(Mapping[str, Any]):
     """The tables of a product by name, as pyarrow tables."""
 
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
+    def __init__(self, storage: Storage, files: Mapping[str, str]) -> None:
+        self._storage, self._files = storage, files
 
     def __getitem__(self, name: str) -> Any:
         import pyarrow.parquet as pq
 
-        content = self._storage.read(TABLES[name])
+        file = self._files[name]
+        content = self._storage.read(file)
         if content is None:
             raise KeyError(name)
         try:
             return pq.read_table(io.BytesIO(content))
         except (OSError, ValueError) as error:
-            raise StoreError(f"{self._storage.uri}/{TABLES[name]} is no table that can be read: restore it.") from error
+            raise StoreError(f"{self._storage.uri}/{file} is no table that can be read: restore it.") from error
 
     def __iter__(self) -> Any:
-        return iter(TABLES)
+        return iter(self._files)
 
     def __len__(self) -> int:
-        return len(TABLES)
+        return len(self._files)
 
 
 def _checked(job: JobLike) -> Job:

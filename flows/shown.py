@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.fields import UNSEEN, visible
@@ -12,6 +13,12 @@ from tilewright.flows.environment import own_secrets
 if TYPE_CHECKING:
     import re
 
+MAX_WIDTH = 100
+"""Largest width in columns: longer lines of text are hard to read on a wide screen."""
+
+LEAST_WIDTH = 20
+"""Columns below which nothing is wrapped any narrower."""
+
 LONGEST = 2000
 """Characters of the longest sentence that is printed: a document of others may hold a text of megabytes."""
 
@@ -19,6 +26,23 @@ LONGEST = 2000
 def shown(text: str) -> str:
     r"""The text in one line as a terminal may get it: an escape becomes \x1b, a newline \n, a secret of a URL goes."""
     return visible(without_words(without_secrets(text), own_secrets()))
+
+
+def wrapped(text: str, width: int, *, hanging: int = 2) -> list[str]:
+    """The lines of a text of one line on so many columns: those after the first stand ``hanging`` columns further in.
+
+    No word is cut: a path or an id can be copied as a whole.
+    """
+    indent = " " * (len(text) - len(text.lstrip(" ")))
+    lines = textwrap.wrap(
+        text.strip(" "),
+        max(width, LEAST_WIDTH),
+        initial_indent=indent,
+        subsequent_indent=indent + " " * hanging,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return lines or [""]
 
 
 def shortened(text: str, *, most: int = LONGEST) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
-OF_PIXELS = ("gdal", "numpy", "odc-geo", "onnxruntime", "onnxruntime-gpu", "proj", "rasterio", "shapely")
+OF_PIXELS = ("gdal", "numpy", "odc-geo", "onnxruntime", "onnxruntime-gpu", "openvino", "proj", "rasterio", "shapely")
 """Libraries that read, warp, mask or compute pixels: another version may give another value."""
 
 OF_STORAGE = ("numcodecs", "zarr")
@@ -22,13 +22,18 @@ OF_STORAGE = ("numcodecs", "zarr")
 
 RECORDED = ("tilewright", *OF_PIXELS, *OF_STORAGE, "odc-stac")
 
-CPU_FEATURES = ("avx2", "fma", "avx512f", "avx512_vnni", "amx_int8", "asimd", "sve", "bf16")
+CPU_FEATURES = (
+    "avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "sve", "bf16",
+)  # fmt: skip
 """Instruction sets by which ONNX Runtime and numpy choose their kernels: sums are added up in another order, so that
 floats may differ in the last digits. Source: Linux, arch/x86/include/asm/cpufeatures.h and arm64 elf_hwcaps."""
 
 
-def versions() -> dict[str, str]:
-    """The versions of Python and of all libraries that may change a pixel or a chunk, by name."""
+def versions(*, openvino: bool = False) -> dict[str, str]:
+    """The versions of Python and of all libraries that may change a pixel or a chunk, by name.
+
+    ``openvino``: whether it computes the product; it is left out where it only happens to be installed.
+    """
     # Planning imports rasterio anyway; commands that need no version do without it.
     import rasterio
 
@@ -38,6 +43,8 @@ def versions() -> dict[str, str]:
         "proj": rasterio.__proj_version__,
     }
     for name in RECORDED:
+        if name == "openvino" and not openvino:
+            continue
         try:
             found.setdefault(name, importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:

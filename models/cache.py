@@ -5,6 +5,8 @@ writable.
 from __future__ import annotations
 
 import atexit
+import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -12,6 +14,7 @@ import threading
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 
 def find_cached(path: Path) -> Path | None:
@@ -31,6 +34,27 @@ def write_cached(path: Path, content: bytes) -> Path:
         path = _process_folder() / path.name
         _write(path, content)
     return path
+
+
+def write_kept(path: Path, value: Any) -> None:
+    """Keep a JSON value with the sha256 of it and of its name. Raises OSError if it cannot be written."""
+    write_cached(path, json.dumps({"sha256": _digest(path, value), "value": value}, indent=1).encode())
+
+
+def read_kept(path: Path) -> Any:
+    """The value that `write_kept` stored for `path`; None if there is none, or it is not as it was written.
+
+    A file that is damaged, cut off or that of another name is as if it were not there.
+    """
+    try:
+        plain = json.loads((find_cached(path) or path).read_bytes())
+        return plain["value"] if plain["sha256"] == _digest(path, plain["value"]) else None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def _digest(path: Path, value: Any) -> str:
+    return hashlib.sha256(f"{path.name} {json.dumps(value, sort_keys=True)}".encode()).hexdigest()
 
 
 def _write(path: Path, content: bytes) -> None:

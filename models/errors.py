@@ -1,4 +1,4 @@
-"""The error that refuses a card."""
+"""The errors that refuse a card, and that a model fails with."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 
 class CardError(ValueError):
     """A model card that cannot be honoured. The message names the value, the expected value and the field to change."""
+
+
+class InferenceError(RuntimeError):
+    """The model failed on a batch, or answered otherwise than its card says. The message says on which shapes."""
 
 
 @contextmanager

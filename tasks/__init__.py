@@ -10,6 +10,7 @@ cog/      one layer -> COG, VRT
 plan/     everything that decides a product's pixels
 block/    one block: read, infer, merge, write
 report/   report.html and preview.png
+compare/  what changed between two products, or two dates of a run
 publish/  complete blocks -> published product
 progress  events of a run; colours: of classes and values
 

@@ -6,7 +6,9 @@ scenes = tw.search("job.yaml")   # the scenes a job would use
 cube = tw.cube("job.yaml")       # (time, band, y, x), lazy, with Dask inside
 plan = tw.plan("job.yaml")       # the dry run
 product = tw.run("job.yaml")     # the product; a second call resumes or finds it complete
+table = tw.zones("out/water", "parcels.gpkg")   # statistics of its layers per polygon
 product = tw.open("out/water")   # product["class"], product.report, product.item, product.tables["manifest"]
+changes = tw.compare("out/june", "out/july")  # changes["summary"], changes["transitions_km2"], ...
 
 A job is the path of its file, a mapping with its keys, or a `Job`. Names are loaded when they are first used.
 """
@@ -20,25 +22,29 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tilewright.flows.job.job import Job as Job
     from tilewright.flows.python_api import Product as Product
+    from tilewright.flows.python_api import compare as compare
     from tilewright.flows.python_api import cube as cube
     from tilewright.flows.python_api import open_product as open  # noqa: A004 - the face's own word
     from tilewright.flows.python_api import plan as plan
     from tilewright.flows.python_api import run as run
     from tilewright.flows.python_api import search as search
+    from tilewright.flows.python_api import zones as zones
     from tilewright.flows.runners.run_options import RunOptions as RunOptions
 
 _NAMES = {
     "Job": ("flows.job.job", "Job"),
     "Product": ("flows.python_api", "Product"),
     "RunOptions": ("flows.runners.run_options", "RunOptions"),
+    "compare": ("flows.python_api", "compare"),
     "cube": ("flows.python_api", "cube"),
     "open": ("flows.python_api", "open_product"),
     "plan": ("flows.python_api", "plan"),
     "run": ("flows.python_api", "run"),
     "search": ("flows.python_api", "search"),
+    "zones": ("flows.python_api", "zones"),
 }
 
-__all__ = ["Job", "Product", "RunOptions", "cube", "open", "plan", "run", "search"]
+__all__ = ["Job", "Product", "RunOptions", "compare", "cube", "open", "plan", "run", "search", "zones"]
 
 # In a checkout the four packages are links to the folders beside this one. Where links were not made (a clone on
 # Windows without the right to make them leaves small text files), the folders themselves are found.

@@ -136,7 +136,7 @@ class Sorting:
             footprint = footprint_of(mapping(item.get("geometry")) or None, bbox_of(item))
         except CatalogError as error:
             footprint, problem = _bbox_footprint(item), problem or error
-        if footprint is not None and not footprint.intersects(self.query.aoi):
+        if footprint is not None and not self.query.aoi.intersects(footprint):
             return OUTSIDE_AREA
         if problem is not None:
             raise problem

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,7 +24,7 @@ from tilewright.flows.cli.options import (
     print_json,
     wait_seconds,
 )
-from tilewright.flows.cli.publish import push
+from tilewright.flows.cli.products import compare, push, zones
 from tilewright.flows.cli.series import backfill, watch
 from tilewright.flows.shown import shown
 from tilewright.tasks.progress import Stage
@@ -54,6 +53,10 @@ app.command()(watch)
 app.command()(backfill)
 
 app.command()(push)
+
+app.command()(compare)
+
+app.command()(zones)
 
 DemoFolder = Annotated[Path | None, typer.Option(help="Where the sample and the products go.")]
 
@@ -95,44 +98,27 @@ def plan(
     prices: Prices = None,
     shards: Annotated[int, typer.Option(min=1, help="Show how a region of so many shards would be cut.")] = 1,
     *,
+    workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a job would do: scenes, grid, blocks, windows, bytes, memory, time, cost. Writes nothing."""
+    """Say what a job would do: scenes, grid, blocks, windows, bytes, memory, time, cost. Writes no product."""
     with exit_codes():
-        from tilewright.flows.cli.tables import print_estimate
+        from tilewright.flows.cli.tables import estimate_json, print_estimate
         from tilewright.flows.cli.terminal import Terminal
         from tilewright.flows.estimate.estimate import estimate
-        from tilewright.flows.estimate.pricing import price, read_prices, shard_lines, shards_json
+        from tilewright.flows.estimate.pricing import price, read_prices, shard_lines
         from tilewright.flows.plan.make import plan_job
         from tilewright.flows.plan.model_card import job_card
-        from tilewright.tasks.plan.identities import input_counts
 
         table, checked = read_prices(prices), _job(job, changes, output)
         with Terminal(quiet=as_json) as terminal:
             terminal(Stage(name="plan"))
             card = job_card(checked)
             made = plan_job(checked, card)
-            expected = estimate(made, card, provider=checked.provider)
+            expected = estimate(made, card, provider=checked.provider, workers=workers)
         cost = price(expected, table, n_machines=shards)
         if as_json:
-            windows = {**asdict(made.raster.lattice), "why": made.model.windows_reason}
-            shown = {
-                **expected.to_json(),
-                "windows": windows,
-                "exact": made.model.exact,
-                "exactness": made.model.exactness,
-            }
-            ways = {"fused": made.model.fused, "tuned": made.model.tuned}
-            print_json(
-                {
-                    **shown,
-                    **ways,
-                    "input_files": input_counts(made),
-                    **made.search_json(),
-                    "cost": cost.to_json(),
-                    "shards": shards_json(made, shards),
-                }
-            )
+            print_json(estimate_json(made, expected, cost=cost, n_shards=shards))
         else:
             print_estimate(made, expected, more=[*cost.lines(), *shard_lines(made, expected, shards)])
 

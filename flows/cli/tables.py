@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections import Counter
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -11,7 +11,7 @@ from rich.text import Text
 from shapely.geometry import shape
 
 from tilewright.catalogs.search import left_out_sentence
-from tilewright.flows.shown import shown
+from tilewright.flows.shown import MAX_WIDTH, shown, wrapped
 from tilewright.tasks.grid.areas import covered_share
 from tilewright.tasks.plan.footprints import percent_below
 from tilewright.tasks.plan.identities import input_warnings
@@ -25,13 +25,34 @@ if TYPE_CHECKING:
     from tilewright.catalogs.scene import Scene
     from tilewright.catalogs.search import Found
     from tilewright.flows.estimate.estimate import Estimate
+    from tilewright.flows.estimate.pricing import Cost
     from tilewright.models.card.card import ModelCard
     from tilewright.models.measure.check import CheckReport
     from tilewright.tasks.plan.plan import Plan
 
 
-MAX_WIDTH = 100
-"""Largest width in columns: longer lines of text are hard to read on a wide screen."""
+def estimate_json(plan: Plan, expected: Estimate, *, cost: Cost, n_shards: int) -> dict[str, Any]:
+    """The dry run of a plan as JSON values, cut in so many shards."""
+    from tilewright.flows.estimate.pricing import shards_json
+    from tilewright.tasks.plan.chosen import chosen_json
+    from tilewright.tasks.plan.identities import input_counts
+    from tilewright.tasks.vector.layer_polygons import table_names
+
+    chosen = chosen_json(plan.inputs)
+    return {
+        **expected.to_json(),
+        "windows": {**asdict(plan.raster.lattice), "why": plan.model.windows_reason},
+        "exact": plan.model.exact,
+        "exactness": plan.model.exactness,
+        "fused": plan.model.fused,
+        "tuned": plan.model.tuned,
+        "input_files": input_counts(plan),
+        **({"clearest": chosen} if chosen else {}),
+        **({"tables": [{"name": name, "rows": None} for name in names]} if (names := table_names(plan)) else {}),
+        **plan.search_json(),
+        "cost": cost.to_json(),
+        "shards": shards_json(plan, n_shards),
+    }
 
 
 def print_estimate(plan: Plan, estimate: Estimate, *, more: Sequence[tuple[str, str]] = ()) -> None:
@@ -40,9 +61,7 @@ def print_estimate(plan: Plan, estimate: Estimate, *, more: Sequence[tuple[str, 
     console.print(Text(f"Plan of {shown(plan.name)}", style="bold"))
     _print_facts(console, [*estimate.lines(plan), *more])
     for warning in (*plan.warnings, *input_warnings(plan)):
-        first, *rest = textwrap.wrap(
-            f"! {shown(warning)}", console.width, break_long_words=False, break_on_hyphens=False
-        )
+        first, *rest = wrapped(f"! {shown(warning)}", console.width)
         console.print(Text(first[:2], style="yellow") + Text(first[2:]), soft_wrap=True)
         for line in rest:
             console.print(Text(line), soft_wrap=True)
@@ -54,10 +73,12 @@ def print_status(existing: Mapping[str, Any]) -> None:
     done, total = existing["blocks_done"], existing["blocks_total"]
     # An interrupted run has not failed: the JSON has one state for both, this line has two.
     state = "stopped" if existing["state"] == "failed" and not existing["failures"] else existing["state"]
-    _print_line(console, f"{existing['name']}: {state}, {done} of {plural(total, 'block')}")
+    _print_words(console, f"{existing['name']}: {state}, {done} of {plural(total, 'block')}")
     for failure in existing["failures"]:
-        _print_line(console, f"  failed: {' '.join(f'{key}={value}' for key, value in failure.items())}")
-    _print_line(console, f"  {existing['advice']}")
+        _print_words(console, f"  failed: {' '.join(f'{key}={value}' for key, value in failure.items())}")
+    for table in existing["tables"]:
+        _print_words(console, f"  table {table.get('file')}: {plural(table.get('rows'), 'row')}")
+    _print_words(console, f"  {existing['advice']}")
 
 
 def print_scenes(scenes: Sequence[Scene]) -> None:
@@ -109,7 +130,8 @@ def print_models(cards: Sequence[ModelCard]) -> None:
     for card in cards:
         console.print(Text(shown(card.name), style="bold") + Text(shown(f"  {', '.join(card.tasks)}")), soft_wrap=True)
         reads = "; ".join(f"{entry.collection} {' '.join(entry.bands)}" for entry in card.inputs)
-        gives = ", ".join(layer for output in card.outputs for layer in output.layers)
+        layers = [layer for output in card.outputs for layer in output.layers]
+        gives = ", ".join([*layers, *(f"{table.name} (boxes)" for table in card.boxes)])
         _print_facts(console, [("  reads", reads), ("  gives", gives)])
 
 
@@ -127,12 +149,46 @@ def print_card(card: ModelCard) -> None:
         facts.append(
             (f"output {output.name}", f"{', '.join(output.layers)}{f'; classes {classes}' if classes else ''}")
         )
+    for table in card.boxes:
+        classes = ", ".join(known.name for known in table.classes)
+        told = ", ".join(output.name for output in table.outputs)
+        facts.append((f"output {told}", f"{table.name}, a table of boxes; classes {classes}"))
     _print_facts(console, facts)
 
 
 def print_check(report: CheckReport) -> None:
     """Print the check of a card, one finding a line."""
     _print_facts(_console(), report.lines())
+
+
+MOST_ROWS = 20
+"""Rows of a table that are shown."""
+
+
+def print_zones(columns: Any, to: str) -> None:
+    """Print the first zones of a table, each column as far as the terminal is wide, and where all of it is."""
+    console = _console()
+    names = list(columns.column_names)
+    rows = [[_figure(row[name]) for name in names] for row in columns.slice(0, MOST_ROWS).to_pylist()]
+    fits, width = 0, 0
+    for number, name in enumerate(names):
+        width += 2 + max(len(shown(cell)) for cell in (name, *(row[number] for row in rows)))
+        fits = number + 1 if width - 2 <= console.width else fits
+    fits = max(fits, 1)
+    if rows:
+        _print_columns(console, names[:fits], [row[:fits] for row in rows], right=set(range(fits)))
+    n_rows, n_more = columns.num_rows, len(names) - fits
+    if n_rows > len(rows):
+        _print_line(console, f"... and {plural(n_rows - len(rows), 'zone')} more")
+    if n_more:
+        _print_words(console, f"{plural(n_more, 'column')} more: {', '.join(names[fits:])}")
+    _print_line(console, f"{plural(n_rows, 'zone')} in {to}")
+
+
+def _figure(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _console() -> Console:
@@ -146,7 +202,7 @@ def _print_facts(console: Console, facts: Iterable[tuple[str, str]]) -> None:
     rows = [(shown(label), shown(words)) for label, words in facts]
     indent = max(len(label) for label, _ in rows) + 2
     for label, words in rows:
-        lines = textwrap.wrap(words, max(console.width - indent, 20), break_on_hyphens=False) or [""]
+        lines = wrapped(words.lstrip(" "), console.width - indent, hanging=0)
         line = Text(label.ljust(indent), style="dim") + Text(lines[0], style="none")
         console.print(line, soft_wrap=True)
         for more in lines[1:]:
@@ -157,7 +213,7 @@ def _print_columns(
     console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[int] | set[int]
 ) -> None:
     """Print aligned columns, those in ``right`` flush right; the last column is never wrapped."""
-    rows = [[shown(cell) for cell in row] for row in rows]
+    headings, rows = [shown(cell) for cell in headings], [[shown(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in [headings, *rows]) for column in range(len(headings))]
 
     def line(row: Sequence[str]) -> str:
@@ -170,6 +226,11 @@ def _print_columns(
     console.print(Text(line(headings), style="dim"), soft_wrap=True)
     for row in rows:
         _print_line(console, line(row))
+
+
+def _print_words(console: Console, words: str) -> None:
+    for line in wrapped(shown(words), console.width):
+        console.print(Text(line), soft_wrap=True)
 
 
 def _print_line(console: Console, words: str) -> None:

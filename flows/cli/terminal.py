@@ -18,7 +18,7 @@ from rich.progress import (
 from rich.text import Text
 
 from tilewright.flows.run.outcome import closing_lines
-from tilewright.flows.shown import shown
+from tilewright.flows.shown import MAX_WIDTH, shown, wrapped
 from tilewright.tasks.progress import Advance, Event, Notice, Stage
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ STAGE_WORDS = {
     "blocks": "Mapping blocks",
     "cogs": "Writing Cloud-Optimized GeoTIFFs",
     "publish": "Publishing",
+    "zones": "Measuring zones",
 }
 
 
@@ -105,7 +106,7 @@ class Terminal:
             case Advance() if self.task is not None:
                 self._advance(event, self.task)
             case Notice():
-                self.console.print(Text("! ", style="yellow") + Text(shown(event.text)), soft_wrap=True)
+                self._note(f"! {shown(event.text)}")
             case _:
                 pass
 
@@ -128,11 +129,21 @@ class Terminal:
         self.printed_at = time.monotonic()
         self.console.print(Text(words), soft_wrap=True)
 
+    def _note(self, words: str) -> None:
+        first, *more = wrapped(words, min(self.console.width, MAX_WIDTH))
+        self.console.print(Text(first[:1], style="yellow") + Text(first[1:]), soft_wrap=True)
+        for line in more:
+            self.console.print(Text(line), soft_wrap=True)
+
+    def _print(self, words: str) -> None:
+        for line in wrapped(shown(words), min(self.out.width, MAX_WIDTH)):
+            self.out.print(line, markup=False)
+
     def close_run(self, outcome: Outcome) -> None:
         """Print the closing summary in place of the bar."""
         self.bars.stop()
         for line in closing_lines(outcome):
-            self.out.print(shown(line), markup=False)
+            self._print(line)
 
     def close_demo(self, outcomes: Iterable[Outcome]) -> None:
         """Print the summary of each demo product as soon as it is done, then the next steps."""

@@ -1,5 +1,5 @@
-"""The time, the memory and the cost of a plan, before it runs.
+"""The time, the bytes, the memory and the cost of a plan, before it runs; and the run beside them.
 
-Reading order: estimate, memory, pricing.
-It may import plan, job, environment, machine, errors, and all three packages below flows.
+Reading order: estimate, workload, samples, trial, rates, promise, memory, measured, pricing.
+It may import plan, precision, job, environment, machine, errors, and all three packages below flows.
 """

@@ -7,42 +7,43 @@ from typing import TYPE_CHECKING, Any
 
 import shapely
 
-from tilewright.flows.estimate.memory import expected_memory
+from tilewright.flows.estimate.memory import expected_memory, inputs_memory
+from tilewright.flows.estimate.promise import foretell, keep_promise
+from tilewright.flows.estimate.rates import read_runs
+from tilewright.flows.estimate.samples import sample_files
+from tilewright.flows.estimate.workload import count_workload
 from tilewright.flows.machine import free_memory, n_cores
 from tilewright.flows.plan.model_card import model_references
 from tilewright.flows.plan.model_graph import load_model
+from tilewright.flows.policies import MIN_BLOCKS_IN_MEMORY
 from tilewright.models.run.augment import FLIPS
 from tilewright.models.run.providers import GPUS
-from tilewright.tasks.block.floor import calibrate, floor_seconds
+from tilewright.tasks.block.floor import calibrate
 from tilewright.tasks.grid.areas import geometry_km2
 from tilewright.tasks.grid.crs import crs_unit
 from tilewright.tasks.grid.windows import n_block_windows
+from tilewright.tasks.plan.chosen import chosen_json, chosen_words
 from tilewright.tasks.plan.footprints import coverage_words
 from tilewright.tasks.plan.identities import input_counts
 from tilewright.tasks.report.format import duration, plural
 from tilewright.tasks.report.sections import centre_text, input_files_text
+from tilewright.tasks.vector.layer_polygons import table_names
 
 if TYPE_CHECKING:
     from tilewright.models.card.card import ModelCard
-    from tilewright.tasks.block.floor import Rates
     from tilewright.tasks.grid.windows import Lattice
-    from tilewright.tasks.plan.inputs import InputPlan
     from tilewright.tasks.plan.plan import Plan
-
-
-ASSUMED_DECODE = 1 / 110e6
-"""Seconds per pixel of a DEFLATE COG (FACTS, STAC and cubes), if no scene is on a local disk to be timed."""
-
-TYPICAL_FACTOR = 1.6
-"""Time of a usual run over its floor: an efficiency of about 0.6."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """The expected cost of a plan: counts, bytes, seconds.
 
-    ``passes`` are the pixels that the model computes per pixel of the area. ``bytes_read`` are those of the pixels
-    needed, two each and before compression: no bound, since files are read in whole tiles.
+    ``passes`` are the pixels that the model computes per pixel of the area. ``bytes_read`` are those of the files'
+    tiles as they are stored, which is what a network transfers; ``bytes_decoded`` those of their pixels.
+    ``bytes_stored`` is all that lies under the output in the end, ``bytes_pages`` of it the pages about the product.
+    ``seconds`` are those of the whole command on ``n_workers`` cores, ``seconds_to_report`` those until its report is
+    written. ``basis`` says from what, ``bound`` what the blocks wait for.
     """
 
     n_scenes: int
@@ -55,6 +56,12 @@ class Estimate:
     seconds: float
     n_cores: int
     provider: str
+    bytes_decoded: int = 0
+    bytes_pages: int = 0
+    seconds_to_report: float = 0.0
+    n_workers: int = 0
+    basis: str = ""
+    bound: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The estimate as JSON values."""
@@ -68,7 +75,7 @@ class Estimate:
         height, width = grid.extent.shape
         centre = centre_text({"crs": grid.crs, "bounds": list(grid.bounds_of(grid.extent))})
         km2 = geometry_km2(plan.raster.aoi_geometry, plan.raster.grid.crs)
-        covered = coverage_words(plan.coverage)
+        covered, cores = coverage_words(plan.coverage), plural(self.n_workers, "core")
         return [
             ("area", f"{km2:,.1f} km² around {centre}"),
             ("grid", f"{width:,} x {height:,} px of {grid.resolution:g} {crs_unit(grid.crs)} in {crs}"),
@@ -78,20 +85,27 @@ class Estimate:
             ),
             *_repeat_lines(plan),
             *[(f"input {entry.name}", _input_words(entry)) for entry in plan.inputs],
+            *[("clearest", f"input {row['input']}: {chosen_words(row)}") for row in chosen_json(plan.inputs)],
             ("files", input_files_text(input_counts(plan))),
             *([("covered", f"{covered} by the scenes' footprints")] if covered else []),
-            ("blocks", f"{self.n_blocks} of {plan.raster.product_block} px, read with a halo of {lattice.halo} px"),
+            ("blocks", self._block_words(plan)),
             ("windows", self._window_words(lattice)),
             ("why", plan.model.windows_reason),
             ("exact", f"{plan.model.exactness}: {plan.model.exact_reason}"),
             (
                 "to read",
-                f"about {_size(self.bytes_read)} before compression, and what else the files' tiles hold",
+                f"about {_size(self.bytes_read)} of the files' tiles, {_size(self.bytes_decoded)} as pixels",
             ),
-            ("to store", f"up to {_size(self.bytes_stored)} before compression"),
-            ("memory", f"about {_size(self.memory_bytes)} on {self.n_cores} cores; {_size(free_memory())} are free"),
-            ("time", f"{self._time_words()}; start-up, publishing and waiting for a network come on top"),
+            ("to store", f"about {_size(self.bytes_stored)}, {_size(self.bytes_pages)} of it pages and records"),
+            *_table_lines(plan),
+            ("memory", f"about {_size(self.memory_bytes)} on {cores}; {_size(free_memory())} are free"),
+            ("time", f"{self._time_words()}, {self.basis}"),
         ]
+
+    def _block_words(self, plan: Plan) -> str:
+        in_memory = f"the inputs of {MIN_BLOCKS_IN_MEMORY} in memory take {_size(inputs_memory(plan))}"
+        halo = f"read with a halo of {plan.raster.lattice.halo} px"
+        return f"{self.n_blocks} of {plan.raster.product_block} px, {halo}; {in_memory}"
 
     def _window_words(self, lattice: Lattice) -> str:
         cut = f"step {lattice.step}, trim {lattice.trim}, merged by {lattice.merge}"
@@ -99,64 +113,52 @@ class Estimate:
 
     def _time_words(self) -> str:
         about = f"about {duration(round(self.seconds))}" if self.seconds >= 10 else "less than 10 s"
-        return f"{about} on {plural(self.n_cores, 'core')}"
+        return f"{about} on {plural(self.n_workers, 'core')}, start-up and publishing included"
 
 
-def estimate(plan: Plan, card: ModelCard, *, provider: str = "auto") -> Estimate:
-    """The estimate of a plan on a provider, with rates calibrated on this machine; reads a sample of one scene at most.
+def estimate(plan: Plan, card: ModelCard, *, provider: str = "auto", workers: int | None = None) -> Estimate:
+    """The estimate of a plan on a provider and so many cores, None: all; it is kept, so that a run can compare.
 
-    Raises ProviderError where the requested provider cannot run.
+    From the runs that are known of the model on this machine, or else from rates that are measured now. Looks into a
+    few of the files. Raises ProviderError where the requested provider cannot run.
     """
     model = load_model(plan, card, provider=provider)
-    rates = calibrate(plan, model.card, model.session)
-    on_gpu = model.session.provider in GPUS
-    pixels_needed = sum(_pixels_needed(plan, entry) for entry in plan.inputs)
-    height, width = plan.raster.product_grid.extent.shape
-    specs = [spec for spec in card.layer_specs() if spec.name in plan.raster.layers]
-    n_windows = sum(
+    used, n_workers = model.session.provider, workers or n_cores()
+    runs = read_runs(plan, provider=used)
+    short = None if runs.of_model else calibrate(plan, model.card, model.session)
+    work = count_workload(plan, sample_files(plan), windows_per_call=model.windows_per_call)
+    memory = expected_memory(plan, card, batch=model.windows_per_call, on_gpu=used in GPUS).total(n_workers)
+    promise = foretell(work, runs, short, memory=memory, workers=n_workers)
+    assert promise is not None, "a rate is known or was measured"
+    keep_promise(plan, promise, provider=used)
+    windows = sum(
         n_block_windows(plan.raster.touched_steps(block), plan.raster.lattice) for block in plan.raster.all_blocks()
     )
     return Estimate(
         n_scenes=len({scene.id for entry in plan.inputs for scene in entry.scenes}),
         n_blocks=len(plan.raster.blocks),
-        n_windows=n_windows,
-        passes=n_windows * plan.raster.lattice.window**2 / _area_pixels(plan),
-        bytes_read=2 * pixels_needed,
-        bytes_stored=height * width * sum(4 if spec.dtype == "float32" else 1 for spec in specs),
-        memory_bytes=int(expected_memory(plan, card, batch=model.batch, on_gpu=on_gpu).total(n_cores())),
-        seconds=_seconds(rates, plan, pixels_needed),
+        n_windows=windows,
+        passes=windows * plan.raster.lattice.window**2 / _area_pixels(plan),
+        bytes_read=round(promise.bytes_read),
+        bytes_decoded=round(work.decoded),
+        bytes_stored=round(promise.bytes_stored),
+        bytes_pages=round(promise.pages),
+        memory_bytes=round(promise.peak_memory),
+        seconds=promise.seconds,
+        seconds_to_report=promise.to_report,
         n_cores=n_cores(),
-        provider=model.session.provider,
+        n_workers=n_workers,
+        provider=used,
+        basis=promise.basis,
+        bound=promise.bound,
     )
-
-
-def _seconds(rates: Rates, plan: Plan, pixels_needed: int) -> float:
-    height, width = plan.raster.product_grid.extent.shape
-    known = (
-        rates
-        if rates.decode is not None
-        else type(rates)(decode=ASSUMED_DECODE, window=rates.window, write=rates.write)
-    )
-    floor = floor_seconds(known, plan, pixels_needed=pixels_needed, valid_pixels=height * width, n_cores=n_cores())
-    assert floor is not None, "the decode rate is known here"
-    return floor * TYPICAL_FACTOR
-
-
-def _pixels_needed(plan: Plan, entry: InputPlan) -> int:
-    """Source pixels that an input needs at most: each block once per band and per scene that covers it."""
-    coverage = entry.coverage(plan.raster.grid)
-    n_bands = len({*entry.bands, *entry.mask.bands})
-    total = 0
-    for block in plan.raster.all_blocks():
-        inside = block.inner.intersect(plan.raster.grid.extent)
-        inner = inside.cover(numerator=entry.finer, denominator=entry.coarser)
-        total += inner.shape[0] * inner.shape[1] * n_bands * len(coverage.indices(inner))
-    return total
 
 
 def _provider_words(plan: Plan, provider: str) -> str:
     if plan.model.fused:
         return f"{provider}, fused, {plan.model.precision}"
+    if plan.model.precision != "fp32":
+        return f"{provider}, {plan.model.precision}"
     return f"{provider}, tuned" if plan.model.tuned else provider
 
 
@@ -182,6 +184,15 @@ def _repeat_lines(plan: Plan) -> list[tuple[str, str]]:
     if lines:
         lines.append(("calls", f"{n_models * n_sides} a window"))
     return lines
+
+
+def _table_lines(plan: Plan) -> list[tuple[str, str]]:
+    """The tables of shapes: how many shapes there are, and so their bytes, nobody knows before the map is made."""
+    names = [f"{name}.parquet" for name in table_names(plan)]
+    if not names:
+        return []
+    whose = "its rows, and so its bytes, are" if len(names) == 1 else "their rows, and so their bytes, are"
+    return [("tables", f"{', '.join(names)}; {whose} known once the map is made, and not part of what is to store")]
 
 
 def _input_words(entry: Any) -> str:

@@ -6,22 +6,26 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from tilewright.flows.environment import cache_folder
 from tilewright.flows.job.job import JobError
 from tilewright.flows.machine import free_memory
 from tilewright.flows.plan.model_graph import plan_tuned_card
+from tilewright.flows.policies import MIN_BLOCKS_IN_MEMORY
 from tilewright.models.measure.memory import card_memory
-from tilewright.tasks.block.inputs import STACK_BYTES
-from tilewright.tasks.block.read_order import plan_read_order
+from tilewright.tasks.block.step_composite import STACK_BYTES
+from tilewright.tasks.cog.spec import MAX_PARALLEL_FILES
+from tilewright.tasks.plan.read_order import plan_read_order
 from tilewright.tasks.read.gdal import CACHE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tilewright.models.card.card import ModelCard
-    from tilewright.tasks.block.read_order import ReadOrder
     from tilewright.tasks.plan.inputs import InputPlan
     from tilewright.tasks.plan.plan import Plan
+    from tilewright.tasks.plan.read_order import ReadOrder
 
 
 LIBRARY_BYTES: Final = 380e6
@@ -39,12 +43,11 @@ BLOCKS_OF_LAYERS: Final = 3
 FALLBACK_BYTES_PER_PIXEL: Final = 1000.0
 """Bytes per pixel of a window for a model that could not be measured: those of a small U-Net."""
 
+FILE_BYTES: Final = 50e6
+"""Bytes beside the strips of a file that is written, for the buffers of its threads."""
+
 LARGEST_BYTES_PER_PIXEL: Final = 2e4
 """Bytes per pixel of a window above those of every known model: a run that fits with them needs no measurement."""
-
-MIN_BLOCKS_IN_MEMORY = 3
-"""Blocks in memory that keep two cores busy: one being read, one in the model, and the next one, so that no time is
-lost between blocks. More would only use memory."""
 
 
 class LowMemoryError(JobError):
@@ -82,12 +85,19 @@ def expected_memory(
     free = free_memory() if free is None else free
     if on_gpu:
         return _estimate(plan, card, free=free, batch=batch, per_pixel=0.0)
+    measured = _model_bytes(plan, card)
+    # A model of single pixels may need nothing beyond its inputs and outputs: 0 is a measurement.
+    per_pixel = FALLBACK_BYTES_PER_PIXEL if measured is None else measured
+    return _estimate(plan, card, free=free, batch=batch, per_pixel=per_pixel)
+
+
+def _model_bytes(plan: Plan, card: ModelCard, *, known_only: bool = False) -> float | None:
+    """Bytes that the model needs per pixel of a window; None where it could not be measured, or was not before."""
     if plan.model.tuned:
         card = plan_tuned_card(plan, card)
     window = plan.raster.lattice.window if plan.model.tuned else None
-    cache = cache_folder() / "memory"
-    measured = card_memory(card, stride=int(plan.model.receptive["stride"]), cache=cache, window=window)
-    return _estimate(plan, card, free=free, batch=batch, per_pixel=measured or FALLBACK_BYTES_PER_PIXEL)
+    cache, stride = cache_folder() / "memory", int(plan.model.receptive["stride"])
+    return card_memory(card, stride=stride, cache=cache, window=window, known_only=known_only)
 
 
 def _estimate(plan: Plan, card: ModelCard, *, free: int, batch: int, per_pixel: float) -> MemoryEstimate:
@@ -109,6 +119,15 @@ def _estimate(plan: Plan, card: ModelCard, *, free: int, batch: int, per_pixel: 
             (plan.raster.lattice.block // plan.raster.lattice.step + 2 * plan.raster.lattice.reach) ** 2 / batch
         ),
     )
+
+
+def known_memory(plan: Plan, card: ModelCard, *, n_callers: int, batch: int = 1, on_gpu: bool = False) -> float | None:
+    """Bytes of a run with so many callers; None where the memory of its model was not measured before."""
+    free = free_memory()
+    per_pixel = 0.0 if on_gpu else _model_bytes(plan, card, known_only=True)
+    if per_pixel is None:
+        return None
+    return _estimate(plan, card, free=free, batch=batch, per_pixel=per_pixel).total(n_callers)
 
 
 def fitting_callers(
@@ -141,6 +160,24 @@ def block_memory(plan: Plan) -> float:
     """Bytes to read one more block: its finished steps, and the step with the most days while it is composited."""
     reading = max((_composite_bytes(plan, entry) for entry in plan.inputs), default=0.0)
     return reading + sum(_step_bytes(plan, entry) for entry in plan.inputs)
+
+
+def finish_memory(plan: Plan, card: ModelCard, *, n_cores: int) -> float:
+    """Bytes to write files and smaller levels, which a run does while blocks come where it has room for them.
+
+    A file holds a strip of 512 rows and its levels, read and written, and GDAL's buffers; a thread that cuts holds five
+    blocks, and four more are being made smaller.
+    """
+    known = {spec.name: np.dtype(spec.dtype).itemsize for spec in card.layer_specs()}
+    sizes = sorted((known[name] for name in plan.raster.layers), reverse=True)
+    strips = [FILE_BYTES + 4 * 512 * plan.raster.product_grid.extent.shape[1] * size for size in sizes]
+    block = plan.raster.product_block**2 * max([2, *sizes])
+    return sum(strips[:MAX_PARALLEL_FILES]) + (5 * n_cores + 4) * block
+
+
+def inputs_memory(plan: Plan) -> float:
+    """Bytes of the inputs of the blocks in memory, from which the planner chose how large they are."""
+    return MIN_BLOCKS_IN_MEMORY * sum(_step_bytes(plan, entry) for entry in plan.inputs)
 
 
 def _weight_bytes(card: ModelCard) -> int:

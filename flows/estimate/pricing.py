@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.sources.plain import load_plain
-from tilewright.flows.plan.shards import cut_shards
+from tilewright.tasks.plan.shards import cut_shards
 from tilewright.tasks.report.format import plural
 
 if TYPE_CHECKING:
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 
 EXAMPLE_PRICES = Path(__file__).with_name("prices.yaml")
-
-COMPRESSION = 0.86
-"""Transferred bytes per byte of pixels: measured over 76 DEFLATE files of Sentinel-2, 0.56 to 0.99 for 10 m bands."""
 
 REQUEST_BYTES = 1.5e6
 """Bytes of one range request, assumed: GDAL joins a few neighbouring 512 x 512 tiles."""
@@ -112,8 +109,8 @@ def price(estimate: Estimate, prices: Prices, *, n_machines: int = 1) -> Cost:
     hours = estimate.seconds / 3600
     on_gpu = estimate.provider in GPU_PROVIDERS
     core_hours = 0.0 if on_gpu else hours * estimate.n_cores
-    read_gb = estimate.bytes_read * COMPRESSION / 1e9
-    n_requests = int(estimate.bytes_read * COMPRESSION / REQUEST_BYTES) + estimate.n_scenes
+    read_gb = estimate.bytes_read / 1e9
+    n_requests = int(estimate.bytes_read / REQUEST_BYTES) + estimate.n_scenes
     stored_gb = estimate.bytes_stored / 1e9
     return Cost(
         currency=prices.currency,

@@ -19,7 +19,18 @@ from pydantic import (
 from tilewright.catalogs.sources.plain import load_plain
 from tilewright.flows.job.area import Area, AreaError, read_area
 from tilewright.flows.job.mask import MaskOptions
-from tilewright.flows.job.options import CogOptions, GridOptions, Limits, SceneFilter, Texts, TileOptions, Tolerance
+from tilewright.flows.job.options import (
+    MIN_GATE,
+    CogOptions,
+    GridOptions,
+    Limits,
+    PolygonOptions,
+    SceneFilter,
+    Texts,
+    TileOptions,
+    Tolerance,
+    as_polygons,
+)
 from tilewright.flows.job.period import JobPeriod, as_periods, checked_name
 from tilewright.flows.job.refusals import refusal
 
@@ -28,7 +39,7 @@ MAX_JOB_BYTES = 16 * 2**20
 
 REMOTE = re.compile(r"^[a-z0-9+]+://")
 
-NO_PIXELS = {"output", "base", "tolerance", "limits", "provider", "verify", "area"}
+NO_PIXELS = {"output", "base", "tolerance", "limits", "provider", "precision_gate", "verify", "area"}
 """Keys of a job that are no part of its request, but for the area, which is put into it in its own way."""
 
 
@@ -109,13 +120,15 @@ class Job(BaseModel):
     engine: Literal["direct", "odc", "stackstac"] = "direct"
     radiometry: Literal["auto", "pixels", "metadata"] = "auto"
     layers: Texts = ()
+    polygons: Annotated[dict[str, PolygonOptions], BeforeValidator(as_polygons)] = {}
     augment: Annotated[AugmentOptions, BeforeValidator(as_augment)] = AugmentOptions()
     ensemble: Annotated[EnsembleOptions, BeforeValidator(as_ensemble)] = EnsembleOptions()
     tolerance: Tolerance = Tolerance()
     limits: Limits = Limits()
     provider: Literal["auto", "cpu", "cuda", "tensorrt", "openvino"] = "auto"
     fuse: Annotated[Literal["auto", "yes", "no"], BeforeValidator(_yes_or_no)] = "auto"
-    precision: Literal["fp32", "fp16"] = "fp32"
+    precision: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"
+    precision_gate: float = Field(default=MIN_GATE, ge=MIN_GATE, le=1)
     zarr_format: Literal[2, 3] = 3
     seed: int = 0
     verify: Literal["identity", "checksums"] = "identity"
@@ -158,8 +171,12 @@ class Job(BaseModel):
                 del plain[key]
         if self.gaps is None:
             del plain["gaps"]
+        if not self.polygons:
+            del plain["polygons"]
         if self.filter.clearest is None:
             del plain["filter"]["clearest"]
+        else:
+            plain["filter"]["clearest"] = self.filter.clearest.request()
         return {**plain, "mask": self.mask.request(), "area": self.area.geojson()}
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 MAX_CRS = 20_000
 """Characters of the longest CRS; the longest of EPSG's in WKT has 8,000."""
 
 MAX_NESTS = 200
 """Braces of a CRS in JSON, more than any of EPSG's: its parser's stack is as deep as they nest."""
+
+MIN_GATE = 0.995
+"""Share of each layer's pixels that another precision than single must give alike; a job may ask for more."""
 
 Coordinate = Annotated[float, Field(ge=-1e9, le=1e9)]
 """A coordinate of a grid: no CRS of the Earth in metres or feet has larger ones."""
@@ -74,14 +78,78 @@ def as_list(value: object) -> object:
 
 
 Texts = Annotated[tuple[str, ...], BeforeValidator(as_list)]
+
+
+POLYGONS_EXAMPLE = "{class: {classes: [water], simplify: 10}}"
+
+
+class PolygonOptions(BaseModel):
+    """The polygons of a class layer: of which classes (empty: of all), joined by edges alone (4) or by corners too (8).
+
+    ``least_area`` in square metres: smaller ones are left out. ``simplify``: how far an outline may move, in units of
+    the grid's CRS; neighbours keep their common borders.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    classes: Texts = ()
+    least_area: float = Field(default=0, ge=0)
+    connectivity: Literal[4, 8] = 4
+    simplify: float = Field(default=0, ge=0)
+
+    _numbers = field_validator("least_area", "connectivity", "simplify", mode="before")(_number)
+
+
+def as_polygons(value: object) -> object:
+    """``polygons: class`` as ``{class: {}}``, several in a list likewise, and a layer without options.
+
+    Raises ValueError for what names no layer.
+    """
+    if isinstance(value, str):
+        return {value: {}}
+    if isinstance(value, (list, tuple)) and all(isinstance(each, str) for each in value):
+        return {each: {} for each in value}
+    if isinstance(value, Mapping):
+        plain = [key for key in PolygonOptions.model_fields if key in value and not isinstance(value[key], Mapping)]
+        if plain:
+            raise ValueError(f"{plain[0]} stands where a class layer is named; write {POLYGONS_EXAMPLE}")
+        return {key: options or {} for key, options in value.items()}
+    raise ValueError(f"expected the name of a class layer, or names with options, such as {POLYGONS_EXAMPLE}")
+
+
 """Texts in a list; one alone needs none."""
+
+
+class Clearest(Options):
+    """The clearest passes of each step: by what scenes state, over the whole area, or by a look at their masks' pixels,
+    cell by cell. ``holes``: pixels of a cell that none of its ``most`` passes sees get further ones, or are left.
+    """
+
+    most: int = Field(gt=0)
+    by: Literal["statement", "pixels"] = "statement"
+    holes: Literal["fill", "leave"] = "fill"
+
+    @model_validator(mode="after")
+    def _check_holes(self) -> Clearest:
+        if self.by == "statement" and "holes" in self.model_fields_set:
+            raise ValueError("holes means nothing by statement, which looks at no pixel: write by: pixels")
+        return self
+
+    def request(self) -> int | dict[str, Any]:
+        """What decides pixels, as JSON; by statement the number alone."""
+        return self.most if self.by == "statement" else self.model_dump(mode="json")
+
+
+def _as_most(value: object) -> object:
+    """A number alone as that of the clearest passes."""
+    return value if value is None or isinstance(value, (dict, Clearest)) else {"most": value}
 
 
 class SceneFilter(Options):
     """Conditions on the scenes that are used."""
 
     max_cloud: float | None = Field(default=None, ge=0, le=100)
-    clearest: int | None = Field(default=None, gt=0)
+    clearest: Annotated[Clearest | None, BeforeValidator(_as_most)] = None
     orbit_state: Literal["ascending", "descending"] | None = None
     relative_orbit: int | None = None
     mode: str | None = None

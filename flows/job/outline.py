@@ -82,7 +82,13 @@ def joined(outlines: Sequence[Outline]) -> BaseGeometry:
     if not found:
         given = "no geometry" if outlines else "no feature"
         raise AreaError(f"there is {given} in it, or only null and empty ones: give at least one polygon.")
-    return shapely.union_all(found) if len(found) > 1 else found[0]
+    return _union(found)
+
+
+def _union(found: Sequence[BaseGeometry]) -> BaseGeometry:
+    """The union of at least one geometry, each valid."""
+    # The plain union of 100 000 parts that do not touch takes 150 times as long.
+    return shapely.disjoint_subset_union_all(found) if len(found) > 1 else found[0]
 
 
 def n_without_place(outlines: Sequence[Outline]) -> int:
@@ -101,7 +107,7 @@ def _areas(outline: Outline) -> Iterator[BaseGeometry]:
     for geometry in _flattened(outline.geometry):
         given = list(shapely.get_parts(geometry))
         parts = [_in_degrees(part, outline.crs) for part in given]
-        area = shapely.union_all(parts) if len(parts) > 1 else parts[0]
+        area = _union(parts)
         if area.area < sum(part.area for part in parts) * (1 - 1e-9):
             raise AreaError("the MultiPolygon is not valid (its parts overlap): mend it, e.g. with make_valid.")
         # The request of a job holds the outline: corners stay in their order where nothing had to be moved.
@@ -128,7 +134,7 @@ def _in_degrees(polygon: Polygon, crs: pyproj.CRS | None) -> BaseGeometry:
         if crs is not None:
             polygon = shapely.transform(polygon, _to_degrees(crs).transform, interleaved=False)
         _check_globe(polygon)
-        area = _cut_at_180(polygon)
+        area = cut_at_180(polygon)
     _check_shape(area)
     return area
 
@@ -155,7 +161,7 @@ def _check_shape(area: BaseGeometry) -> None:
         raise AreaError("the polygon is empty: give one with an extent in both directions.")
 
 
-def _cut_at_180(polygon: Polygon) -> BaseGeometry:
+def cut_at_180(polygon: Polygon) -> BaseGeometry:
     """The polygon, cut in two if a ring of it jumps across 180 degrees.
 
     Raises AreaError for an edge of more than 180 degrees that can be read two ways.

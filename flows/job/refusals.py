@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from tilewright.models.fields import did_you_mean
 
@@ -90,4 +90,5 @@ def _known(job: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
     for part in place:
         field = model.model_fields.get(str(part)) if hasattr(model, "model_fields") else None
         model = field.annotation if field is not None else None
+        model = next((one for one in get_args(model) if hasattr(one, "model_fields")), model)
     return [name for name in getattr(model, "model_fields", {}) if name != "base"]

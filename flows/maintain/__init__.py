@@ -1,5 +1,5 @@
-"""Commands on existing products: status, clean, rerun, watch, backfill, push.
+"""Commands on existing products: status, clean, rerun, watch, backfill, push, compare, zones.
 
-Reading order: status, clean, rerun, watch, backfill, push.
+Reading order: status, clean, rerun, watch, backfill, push, compare, zones, added_table.
 It may import run and what it imports.
 """

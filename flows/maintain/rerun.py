@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +19,9 @@ from tilewright.catalogs.hrefs import display_href
 from tilewright.catalogs.network.addresses import allowed_scopes
 from tilewright.catalogs.network.check import address_scope, check_href
 from tilewright.catalogs.sources.registry import known_sources, resolve_source
+from tilewright.flows.access import plan_source
 from tilewright.flows.environment import reading_settings, storage_options
+from tilewright.flows.machine import PhaseStart
 from tilewright.flows.plan.identities import renew_inputs
 from tilewright.flows.plan.model_card import load_plan_card, model_references
 from tilewright.flows.run.context import Run, RunSettings
@@ -28,7 +29,6 @@ from tilewright.flows.run.existing import ExistingProduct, check_output, product
 from tilewright.flows.run.inputs import say_changes
 from tilewright.flows.run.pipeline import make_product
 from tilewright.flows.runners.run_options import RunOptions
-from tilewright.flows.runners.worker import plan_source
 from tilewright.models.card.registry import is_remote
 from tilewright.tasks.block.worker import WorkerSettings
 from tilewright.tasks.inventory.finished import part_item_names
@@ -41,6 +41,8 @@ from tilewright.tasks.storage.errors import StorageError, StoreError
 from tilewright.tasks.storage.ledger import ENTRIES, json_digest, read_entries
 from tilewright.tasks.storage.secrets import join, public_plan
 from tilewright.tasks.storage.storage import REMOTE, open_storage
+from tilewright.tasks.tables.table_file import MEDIA_TYPE
+from tilewright.tasks.vector.layer_polygons import table_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,14 +83,13 @@ def rerun_item(
         raise StoreError(f"--output {target} is the product itself: give another place for the rebuilt one.")
     made = _rebuild(plan, _settings(plain), storage, listener)
     rebuilt = open_storage(target, options=storage.options)
-    layers = {name: _same_layer(plain, original, rebuilt, name) for name in plan.raster.layers}
+    layers = {name: _same_layer(plain, original, rebuilt, name) for name in (*plan.raster.layers, *table_names(plan))}
     blocks = _compare_blocks(original, rebuilt)
     identical = all(same is True for same in layers.values()) and blocks["differing"] == 0
     sentence = _sentence(plain["id"], made, identical=identical, layers=layers, blocks=blocks, uri=rebuilt.uri)
     if renewed.changed:
-        sentence += (
-            f" Of its input files {len(renewed.changed)} changed since it was planned: {first_hrefs(renewed.changed)}."
-        )
+        changed = first_hrefs(renewed.changed)
+        sentence += f" Of its input files {len(renewed.changed)} changed since it was planned: {changed}."
     return {
         "identical": identical,
         "sentence": sentence,
@@ -218,7 +219,7 @@ def _rebuild(plan: Plan, settings: RunSettings, storage: Storage, listener: List
             storage=storage,
             listener=listener,
             began=datetime.now(UTC),
-            clock=time.monotonic(),
+            start=PhaseStart.now(),
             replaces=replaced,
             found=found,
         )
@@ -248,7 +249,7 @@ def _same_layer(plain: Mapping[str, Any], original: Storage, rebuilt: Storage, n
     parts, remade_parts = part_item_names(plain), part_item_names(remade)
     if parts != remade_parts:
         return False
-    if not parts:
+    if not parts or name in plain["assets"]:
         return _same_file(plain, original, remade, rebuilt, name)
     verdicts = [
         _same_file(original.read_json(part) or {}, original, rebuilt.read_json(part) or {}, rebuilt, name)
@@ -265,7 +266,7 @@ def _same_file(
     if asset.get("file:checksum") and asset["file:checksum"] == other.get("file:checksum"):
         return True
     if COG not in str(asset.get("type")) or not other:
-        return None
+        return False if other and asset.get("type") == MEDIA_TYPE else None
     paths = [
         f"{place.uri}/{entry['href'].removeprefix('./')}" for place, entry in ((original, asset), (rebuilt, other))
     ]

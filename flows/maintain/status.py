@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from tilewright.flows.environment import storage_options
 from tilewright.flows.run.output_lock import run_alive
 from tilewright.tasks.inventory.finished import unfinished
+from tilewright.tasks.report.fields import rows
+from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.fence import ITEM
 from tilewright.tasks.storage.ledger import ENTRIES, read_failures, read_plan
@@ -27,7 +29,8 @@ ADVICE = {
 
 
 def product_status(output: str) -> dict[str, Any]:
-    """The state (planned, running, failed, complete), block counts and failures of a product.
+    """The state (planned, running, failed, complete), block counts and failures of a product, and its tables of shapes
+    as its report has them, once it is complete.
 
     Raises StoreError where the output holds no product.
     """
@@ -38,6 +41,7 @@ def product_status(output: str) -> dict[str, Any]:
     done = sum(1 for key in storage.keys(ENTRIES) if key.endswith(".json") and "/." not in key)
     failures = read_failures(storage)
     state = _state(storage, n_done=done)
+    tables = rows(read_object(storage, "report.json") or {}, "tables") if state == "complete" else []
     return {
         "name": plan["name"],
         "state": state,
@@ -45,6 +49,7 @@ def product_status(output: str) -> dict[str, Any]:
         "blocks_done": done,
         "blocks_failed": len({failure.get("block") for failure in failures}),
         "failures": list(failures),
+        "tables": tables,
         "advice": ADVICE[state].format(report=f"{storage.uri}/report.html"),
     }
 

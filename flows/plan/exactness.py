@@ -19,6 +19,15 @@ def judge_exactness(card: ModelCard, facts: ModelFacts, lattice: Lattice) -> tup
     ``proven``: the graph's operators leave no way for tiled inference to differ from whole-image inference.
     ``measured``: no window tried differs. ``no``: it differs, or nothing is known.
     """
+    word, reason = _of_layers(card, facts, lattice)
+    finds = ", ".join(table.name for table in card.boxes)
+    if not finds or card.only_boxes:
+        return word, reason
+    return word, f"{reason}. That is said of the layers; what {finds} holds depends on the windows"
+
+
+def _of_layers(card: ModelCard, facts: ModelFacts, lattice: Lattice) -> tuple[str, str]:
+    """The same for the layers of a model."""
     if obstacle := _obstacle(card, facts, lattice):
         return "no", obstacle
     receptive, proof = facts.receptive, facts.proof
@@ -42,7 +51,12 @@ def _obstacle(card: ModelCard, facts: ModelFacts, lattice: Lattice) -> str:
     receptive = facts.receptive
     summaries = [] if card.pixelwise else [extra.name for extra in card.extras if extra.of_window]
     obstacle = ""
-    if receptive.trim is None:
+    if card.only_boxes:
+        obstacle = (
+            "a detector looks at its whole window, so what it finds depends on its windows; a box counts if its centre "
+            "lies in the middle of its window, and once, whatever the blocks"
+        )
+    elif receptive.trim is None:
         obstacle = f"the model's receptive field has no bound ({receptive.reason}); its map depends on its windows"
     elif lattice.merge == "blend":
         obstacle = "overlapping windows are blended, as the card asks; a seam is softened, not absent"

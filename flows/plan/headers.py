@@ -19,7 +19,7 @@ from tilewright.flows.environment import reading_settings
 from tilewright.flows.job.job import JobError
 from tilewright.tasks.grid.crs import same_crs
 from tilewright.tasks.read.gdal import read_header
-from tilewright.tasks.read.pixels import held_marker
+from tilewright.tasks.read.resample.pixels import held_marker
 from tilewright.tasks.read.retry import RetryPolicy, UnreadableError, read_with_retries
 from tilewright.tasks.report.format import plural
 

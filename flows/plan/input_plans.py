@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from tilewright.catalogs.scene import Scene
     from tilewright.flows.job.job import Job
+    from tilewright.flows.job.options import Clearest
     from tilewright.flows.job.period import JobPeriod
     from tilewright.models.card.card import ModelCard
     from tilewright.models.spec.inputs import InputSpec
@@ -111,20 +112,22 @@ def _closed(step: StepPlan, days: Sequence[str]) -> StepPlan:
 
 
 def _clearest(
-    most: int | None, spec: InputSpec, steps: tuple[StepPlan, ...], touching: Sequence[Scene]
+    clearest: Clearest | None, spec: InputSpec, steps: tuple[StepPlan, ...], touching: Sequence[Scene]
 ) -> tuple[StepPlan, ...]:
-    """Each step with its ``most`` least cloudy passes over the area; with all if no scene has a cloud cover.
+    """Each step with its least cloudy passes over the area; with all if no scene has a cloud cover, or by pixels.
 
     Raises JobError for a card whose passes are steps of their own.
     """
-    if most is None or spec.dates.kind == "static" or all(scene.cloud_cover is None for scene in touching):
+    stated = any(scene.cloud_cover is not None for scene in touching)
+    if clearest is None or spec.dates.kind == "static" or not (stated or clearest.by == "pixels"):
         return steps
     if spec.dates.kind == "each":
         raise JobError(
             f"filter.clearest: each pass is a step of its own for input {spec.name}, and its card says how many it "
             "takes: leave filter.clearest out."
         )
-    return tuple(clearest_passes(step, most) for step in steps)
+    # By pixels the choice is made cell by cell (flows/plan/clearest.py), from all passes.
+    return steps if clearest.by == "pixels" else tuple(clearest_passes(step, clearest.most) for step in steps)
 
 
 def _check_steps(job: Job, spec: InputSpec, touching: Sequence[Scene]) -> None:

@@ -10,6 +10,8 @@ from tilewright.catalogs.search import left_out_sentence
 from tilewright.catalogs.sources.registry import resolve_source
 from tilewright.flows.environment import s3_settings
 from tilewright.flows.job.job import JobError
+from tilewright.flows.machine import free_memory
+from tilewright.flows.plan.clearest import choose_where_clear
 from tilewright.flows.plan.exactness import judge_exactness
 from tilewright.flows.plan.headers import look_at_headers
 from tilewright.flows.plan.identities import identify_inputs
@@ -20,6 +22,8 @@ from tilewright.flows.plan.raster import area_warnings, cut_raster, reach_metres
 from tilewright.flows.plan.rules import asked_mask_bands, check_gaps, mask_warning
 from tilewright.flows.plan.scenes import asked_area, left_out_of, search_inputs
 from tilewright.flows.plan.valid_for import outside_valid_for, outside_warnings
+from tilewright.flows.precision.calibrate import with_ranges
+from tilewright.flows.precision.choice import job_provider
 from tilewright.flows.versions import versions
 from tilewright.tasks.grid.areas import pixel_metres
 from tilewright.tasks.grid.crs import crs_unit, is_geographic, metres_per_unit
@@ -41,12 +45,19 @@ if TYPE_CHECKING:
 STEPS_NAMED = 6
 """Steps that a warning names; the others are counted."""
 
+ROUNDED = {
+    "bf16": "; but for the rounding of bfloat16, which has 8 bits",
+    "int8": "; but for the rounding of its 8-bit numbers",
+}
+"""What equal means in a precision other than single, after the reason for it."""
+
 LISTED_ITEMS = 50
 """The most items left out that a plan and a report list."""
 
 
-def plan_job(job: Job, card: ModelCard | None = None) -> Plan:
-    """The plan of a job; ``card``: the job's card if it is loaded already.
+def plan_job(job: Job, card: ModelCard | None = None, *, block: int | None = None) -> Plan:
+    """The plan of a job; ``card``: the job's card if it is loaded already, ``block``: the side of the blocks of an
+    earlier plan in pixels, kept unless the job names another.
 
     Raises a refusal (ValueError) for anything impossible: unknown source, model or band, no scenes, a card that does
     not fit the job, more blocks than the limit, a file that is not the one its checksum says.
@@ -55,12 +66,17 @@ def plan_job(job: Job, card: ModelCard | None = None) -> Plan:
     check_periods(job, card)
     check_gaps(job, card)
     source = resolve_source(job.source, base=job.base, s3=s3_settings())
-    facts = measure_job_model(job, card)
-    raster = cut_raster(job, card, facts)
+    provider = job_provider(job, card)
+    facts = measure_job_model(job, card, provider=provider)
+    limit = job.limits.memory_mb
+    free = free_memory() if limit is None else int(limit * 1e6)
+    raster = cut_raster(job, card, facts, free=free, block=block)
     found = search_inputs(job, card, source, reach=reach_metres(job, card, raster))
     scenes, said = look_at_headers(card, found, source, mask_bands=asked_mask_bands(job.mask))
     plan = make_plan(job, card, facts, scenes, raster=raster, source=source, said=said)
-    return identify_inputs(plan, source, checksums=job.verify == "checksums")
+    plan = choose_where_clear(job, plan, source)
+    plan = identify_inputs(plan, source, checksums=job.verify == "checksums")
+    return with_ranges(plan, card) if job.precision == "int8" else plan
 
 
 def make_plan(
@@ -86,6 +102,7 @@ def make_plan(
     exactness, exact_reason = judge_exactness(card, facts, raster.lattice)
     outside = outside_valid_for(card, inputs, area=job.area.geometry, grid=raster.grid)
     left_out, coverage = left_out_of(scenes), step_shares(asked_area(job), inputs)
+    exact_reason = f"{exact_reason}{ROUNDED.get(job.precision, '')}"
     return Plan(
         name=job.name,
         request={**job.request(), "source": source.to_json(), "model": card.digest},
@@ -100,12 +117,14 @@ def make_plan(
             fused=facts.fused,
             precision=job.precision,
             tuned=facts.tuned,
+            runtime="openvino" if facts.provider == "openvino" else "",
             outside_valid_for=tuple(outside),
+            tables=tuple(table.name for table in card.boxes),
         ),
         raster=raster,
         inputs=inputs,
         engine=job.engine,
-        versions=versions(),
+        versions=versions(openvino=facts.provider == "openvino"),
         warnings=(
             *area_warnings(job.area, raster),
             *outside_warnings(outside),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tilewright.flows.environment import cache_folder
 from tilewright.flows.job.job import JobError
+from tilewright.flows.machine import n_cores
+from tilewright.flows.precision.choice import plan_provider
 from tilewright.models.errors import memory_for
 from tilewright.models.measure.facts import measure_model, tuned_for
 from tilewright.models.optimise.fuse import fuse_model
+from tilewright.models.optimise.quantise import quantised_card
 from tilewright.models.run.open import active_provider, open_session
 from tilewright.models.run.providers import GPU_BATCH, GPUS
 from tilewright.models.run.session import open_graph
@@ -18,26 +22,26 @@ if TYPE_CHECKING:
     from tilewright.flows.job.job import Job
     from tilewright.models.card.card import ModelCard
     from tilewright.models.measure.facts import ModelFacts
+    from tilewright.models.run.session import ModelSession
     from tilewright.tasks.plan.plan import Plan
 
 
-def measure_job_model(job: Job, card: ModelCard) -> ModelFacts:
+def measure_job_model(job: Job, card: ModelCard, *, provider: str) -> ModelFacts:
     """The facts of a job's model with the job's settings; measured where the cache does not hold them.
 
-    Raises JobError for half precision without a fused graph, and what ``measure_model`` raises.
+    ``provider``: the one that the job's precision runs on (``flows/precision/choice.py``).
+
+    Raises what ``measure_model`` raises.
     """
-    half = job.precision == "fp16"
-    if half and job.fuse == "no":
-        raise JobError("fuse: precision fp16 runs the fused graph. Leave fuse out, or take precision fp32.")
     with memory_for(card.name):
         return measure_model(
             card,
-            provider=job.provider,
+            provider=provider,
             cache=cache_folder(),
             step=job.tile.step,
             batch=job.tile.batch,
-            fuse=job.fuse,
-            half=half,
+            fuse="no" if job.precision in {"bf16", "int8"} else job.fuse,
+            half=job.precision == "fp16",
         )
 
 
@@ -56,18 +60,62 @@ def plan_tuned_card(plan: Plan, card: ModelCard, *, batch: int | None = None) ->
     return tuned_for(card, window=lattice.window, stride=lattice.stride, batch=n_windows, cache=cache_folder())
 
 
-def load_model(
-    plan: Plan, card: ModelCard, *, provider: str, batch: int | None = None, precision: str | None = None
-) -> LoadedModel:
-    """The model of a plan, ready to run, fused or tuned as the plan says; ``precision`` overrides the plan's.
-
-    Raises ProviderError where the requested provider cannot run, JobError where the tuned graph is not available here.
-    """
+def load_reference(plan: Plan, card: ModelCard, *, provider: str) -> LoadedModel:
+    """The model as it would run in single precision, to be compared with that of a plan of another precision."""
     if plan.model.fused:
-        half = (precision or plan.model.precision) == "fp16"
-        blended = plan.raster.lattice.merge == "blend"
-        fused = fuse_model(card, cache=cache_folder() / "fused", blended=blended, half=half)
-        card, session = fused.card, open_graph(fused.path, sha256=fused.sha256, provider=provider)
+        return _fused(plan, card, provider=provider, half=False)
+    session = open_session(plan_tuned_card(plan, card), provider="cpu")
+    return LoadedModel(card=card, session=session, batch=card.batch or 1)
+
+
+def _fused(plan: Plan, card: ModelCard, *, provider: str, half: bool, batch: int | None = None) -> LoadedModel:
+    blended = plan.raster.lattice.merge == "blend"
+    fused = fuse_model(card, cache=cache_folder() / "fused", blended=blended, half=half)
+    session = open_graph(fused.path, sha256=fused.sha256, provider=provider, callers=n_cores())
+    return _loaded(fused.card, session, batch)
+
+
+def _loaded(card: ModelCard, session: ModelSession, batch: int | None) -> LoadedModel:
+    default = GPU_BATCH if session.provider in GPUS else 1
+    return LoadedModel(card=card, session=session, batch=card.batch or batch or default)
+
+
+def plan_quantised_card(plan: Plan, card: ModelCard) -> ModelCard:
+    """The card with the quantised graph of a plan. Raises JobError where this machine makes another graph of it."""
+    ranges = {name: (low, high) for name, (low, high) in plan.model.ranges.items()}
+    quantised = quantised_card(card, ranges, cache=cache_folder() / "quantised", sha256=plan.model.quantised)
+    if quantised.sha256 != plan.model.quantised:
+        raise JobError(
+            f"This product is made with a quantised graph of {card.name}, and the libraries here make another one "
+            "of the same ranges. Use the versions that it was begun with, or begin again with --replace."
+        )
+    return quantised
+
+
+def load_model(
+    plan: Plan, card: ModelCard, *, provider: str, batch: int | None = None, callers: int | None = None
+) -> LoadedModel:
+    """The model of a plan, ready to run: fused, tuned, quantised, in the precision and on the runtime of the plan.
+
+    ``callers``: the most calls that compute at a time, None for one per core; no pixel depends on it.
+
+    Raises ProviderError where the requested provider cannot run, JobError where the plan's graph is not available here
+    or the plan is of another runtime.
+    """
+    asked, provider = provider, plan_provider(plan, provider)
+    precision = plan.model.precision
+    if plan.model.fused:
+        fused = _fused(plan, card, provider=provider, half=precision == "fp16", batch=batch)
+        if precision == "fp16" and fused.session.provider not in GPUS:
+            raise JobError(
+                f"provider: this product was begun in half precision on a GPU, and {fused.session.provider} computes "
+                "in single. Go on with it on a machine with a GPU, or begin again with precision fp32 and --replace."
+            )
+        return fused
+    if precision == "int8":
+        session = open_session(plan_quantised_card(plan, card), provider=provider, precision=precision, callers=callers)
+    elif provider == "openvino":
+        session = open_session(card, provider=provider, precision=precision, callers=callers or n_cores())
     elif plan.model.tuned and active_provider(card, provider=provider) == "cpu":
         tuned = plan_tuned_card(plan, card, batch=batch)
         if tuned is card:
@@ -79,5 +127,6 @@ def load_model(
         session = open_session(tuned, provider=provider)
     else:
         session = open_session(card, provider=provider)
-    default = GPU_BATCH if session.provider in GPUS else 1
-    return LoadedModel(card=card, session=session, batch=card.batch or batch or default)
+    if asked == "auto" and session.provider == "openvino":
+        session = replace(session, note=f"provider auto means openvino here: the product is computed in {precision}")
+    return _loaded(card, session, batch)

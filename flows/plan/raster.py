@@ -6,9 +6,11 @@ import math
 from typing import TYPE_CHECKING
 
 from tilewright.flows.job.job import JobError
+from tilewright.flows.policies import MIN_BLOCKS_IN_MEMORY
 from tilewright.models.card.tile import DEFAULT_STEP
 from tilewright.models.fields import did_you_mean
 from tilewright.tasks.cog.parts import MAX_SIDE
+from tilewright.tasks.compose.cell_choice import cell_side
 from tilewright.tasks.compose.reducers import reducer_radius_px
 from tilewright.tasks.grid.areas import MAX_METRES_PER_DEGREE
 from tilewright.tasks.grid.blocks import plan_blocks
@@ -37,11 +39,16 @@ if TYPE_CHECKING:
 DEFAULT_RESOLUTION = 10.0
 """Metres, if neither job nor card has a resolution: the finest of Sentinel-2."""
 
-BLOCK_BYTES = 1e8
-"""Bytes that the model inputs of a block may take; the block size follows from it. Pixels do not depend on it."""
+LEAST_BLOCK_BYTES, MOST_BLOCK_BYTES = 1e8, 1e9
+"""Bytes that the model inputs of the blocks in memory may take, on small and on large machines; the block size follows
+from it. Pixels do not depend on it."""
 
-LONG_REACH_BLOCK_BYTES = 1e9
-"""The same for a step above the default: with blocks of one window all cores but one would be idle."""
+BLOCKS_DIVISOR = 16
+"""The blocks' inputs take at most one part in so many of the free memory: the model, the decoded pixels of files and
+other programs want theirs too."""
+
+PASSES_OF_EACH = 12
+"""Passes assumed where each is a step of its own, since no scene is known yet."""
 
 MOST_PARTS = 10_000
 """Files of a layer; the Earth at 10 m has 4,770 of the usual size."""
@@ -50,15 +57,19 @@ SMALL_BLOCK, LARGE_BLOCK = 1024, 2048
 """Pixels: small areas get several blocks to show progress, large ones lose less to halos (FACTS, Inference)."""
 
 
-def cut_raster(job: Job, card: ModelCard, facts: ModelFacts) -> RasterPlan:
+def cut_raster(job: Job, card: ModelCard, facts: ModelFacts, *, free: int, block: int | None = None) -> RasterPlan:
     """The raster plan of a job; its margin for masks and composites is still 0.
+
+    The job says how large its blocks are, else ``block``, else the card and the ``free`` memory in bytes.
 
     Raises JobError or GridError for an impossible grid, a layer that the card does not give, and more blocks than the
     limit.
     """
     grid = _model_grid(job, card, facts.scale)
-    lattice = lattice_of(facts.windows, block=job.tile.block or _block_size(card, grid.extent, facts.windows))
-    aoi = project_area(job.area.geometry, grid.crs)
+    size = job.tile.block or block or _block_size(card, grid.extent, facts.windows, free=free)
+    lattice = lattice_of(facts.windows, block=size)
+    aoi, layers = project_area(job.area.geometry, grid.crs), _layers(job, card)
+    _check_polygons(job, card, layers, grid.crs)
     _check_pixels(grid, aoi)
     _check_files(job, grid, facts.scale)
     blocks = plan_blocks(grid, block=lattice.block, halo=lattice.halo, area=aoi, max_blocks=job.limits.blocks)
@@ -69,7 +80,7 @@ def cut_raster(job: Job, card: ModelCard, facts: ModelFacts) -> RasterPlan:
         down=facts.scale.denominator,
         lattice=lattice,
         margin=0,
-        layers=_layers(job, card),
+        layers=layers,
         blocks=tuple((block.row, block.col) for block in blocks),
     )
 
@@ -113,8 +124,11 @@ def reach_metres(job: Job, card: ModelCard, raster: RasterPlan) -> float:
     """Metres beyond the area from which pixels are read, for the windows at its edge and their masks and composites."""
     grid = raster.grid
     composites = max(reducer_radius_px(spec.dates.reducer, grid.resolution) for spec in card.inputs)
+    # A choice by cells is made of all passes over a cell, the largest part of which may lie beyond the area.
+    by_cells = job.filter.clearest is not None and job.filter.clearest.by == "pixels"
+    cell = math.ceil(math.sqrt(2) * cell_side(raster.lattice.step)) if by_cells else 0
     pixel = grid.resolution * (MAX_METRES_PER_DEGREE if is_geographic(grid.crs) else 1.0)
-    return (raster.lattice.window + composites) * pixel + job.mask.dilation
+    return (raster.lattice.window + composites + cell) * pixel + job.mask.dilation
 
 
 def read_margin(inputs: Sequence[InputPlan], raster: RasterPlan) -> int:
@@ -130,13 +144,44 @@ def read_margin(inputs: Sequence[InputPlan], raster: RasterPlan) -> int:
     return math.ceil(max(reaches, default=0) / stride) * stride
 
 
+def _check_polygons(job: Job, card: ModelCard, layers: tuple[str, ...], crs: str) -> None:
+    """Refuse polygons of what is no class layer of the product, or of a class that it has not."""
+    specs = {spec.name: spec for spec in card.layer_specs() if spec.name in layers}
+    if (job.polygons or card.boxes) and is_geographic(crs):
+        of, otherwise = ("polygons", ", or leave polygons out") if job.polygons else ("boxes", "")
+        raise JobError(
+            f"{of} have areas in square metres, and grid.crs {job.grid.crs!r} is in degrees: give a projected "
+            f"grid.crs, e.g. 'utm'{otherwise}."
+        )
+    for name, options in job.polygons.items():
+        spec = specs.get(name)
+        if spec is None:
+            hint = did_you_mean(name, list(specs))
+            raise JobError(
+                f"polygons: {name[:80]!r} is no layer of the product{hint}. It has: {', '.join(specs) or 'none'}."
+            )
+        if spec.kind != "class":
+            raise JobError(f"polygons: the layer {name} holds values, not classes: a class layer has polygons.")
+        if f"{name}_polygons" in specs:
+            raise JobError(
+                f"polygons: the table {name}_polygons would have the name of a layer: leave one of them out."
+            )
+        known = [each.name for each in spec.classes]
+        for wanted in options.classes:
+            if wanted not in known:
+                hint = did_you_mean(wanted, known)
+                raise JobError(
+                    f"polygons.{name}.classes: {wanted[:80]!r} is no class{hint}. There are: {', '.join(known)}."
+                )
+
+
 def _layers(job: Job, card: ModelCard) -> tuple[str, ...]:
     names = tuple(spec.name for spec in card.layer_specs())
     unknown = [name for name in job.layers if name not in names]
     if unknown:
         hint = did_you_mean(unknown[0], names)
         named = ", ".join(each[:80] for each in unknown[:5]) + (" and others" if len(unknown) > 5 else "")
-        raise JobError(f"layers: {named} not given by {card.name}{hint}. It gives: {', '.join(names)}.")
+        raise JobError(f"layers: {named} not given by {card.name}{hint}. It gives: {', '.join(names) or 'no layer'}.")
     return tuple(name for name in names if not job.layers or name in job.layers)
 
 
@@ -167,15 +212,24 @@ def _check_degrees(job: Job, card: ModelCard) -> None:
         )
 
 
-def _block_size(card: ModelCard, extent: PixelBox, windows: WindowChoice) -> int:
-    """The block size, a multiple of the step: large for large areas, smaller if its inputs would exceed the limit."""
-    step = windows.step
-    short_step = step <= DEFAULT_STEP
-    largest = LARGE_BLOCK if max(extent.shape) > 2 * LARGE_BLOCK else SMALL_BLOCK
-    preferred = max(largest, step if short_step else 2 * step)
-    per_pixel = sum(
-        4 * (spec.dates.steps or 12) * len(spec.source_bands) / card.ratio(spec) ** 2 for spec in card.inputs
+def _block_size(card: ModelCard, extent: PixelBox, windows: WindowChoice, *, free: int) -> int:
+    """The block size, a multiple of the step: large for large areas, smaller if memory has no room for its inputs.
+
+    A small area is cut in four, so that one part is read while another is in the model.
+    """
+    step, side = windows.step, max(extent.shape)
+    halved = max(math.ceil(side / 2 / step) * step, DEFAULT_STEP)
+    usual = LARGE_BLOCK if side > 2 * LARGE_BLOCK else SMALL_BLOCK
+    # Blocks of one long step would leave all cores but one idle.
+    largest = max(step, min(max(usual, step if step <= DEFAULT_STEP else 2 * step), halved))
+    room = min(max(free / BLOCKS_DIVISOR, LEAST_BLOCK_BYTES), MOST_BLOCK_BYTES)
+    fitting = math.sqrt(room / (MIN_BLOCKS_IN_MEMORY * _input_bytes(card))) - 2 * lattice_of(windows, block=step).halo
+    return max(step, int(min(largest, fitting)) // step * step)
+
+
+def _input_bytes(card: ModelCard) -> float:
+    """Bytes of the finished steps of all inputs per pixel of the model grid: values, counts and masks made of them."""
+    return sum(
+        ((spec.dates.steps or PASSES_OF_EACH) * (4 * len(spec.source_bands) + 2) + 3) / card.ratio(spec) ** 2
+        for spec in card.inputs
     )
-    max_bytes = BLOCK_BYTES if short_step else LONG_REACH_BLOCK_BYTES
-    fitting = math.sqrt(max_bytes / (3 * per_pixel)) - 2 * lattice_of(windows, block=step).halo
-    return max(step, int(min(preferred, fitting)) // step * step)

@@ -2,5 +2,5 @@
 
 Reading order: predict, existing, context, pipeline, prepare, output_lock, lock_wait, inputs, missing_blocks,
 precision, prefetch, outcome.
-It may import runners, plan, monitor, prefect_steps and what these import.
+It may import runners, plan, precision, monitor, prefect_steps and what these import.
 """

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.hrefs import json_without_secrets
+from tilewright.flows.job.options import MIN_GATE
 from tilewright.tasks.inventory.finished import unfinished
+from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.storage.errors import StorageError, StoreError
 from tilewright.tasks.storage.ledger import PLAN, DamagedPlanError, json_digest, read_plan
 from tilewright.tasks.storage.secrets import check_joined, kept_of
@@ -172,6 +174,29 @@ def check_same_request(existing: ExistingProduct, job: Job, card: ModelCard) -> 
     if differing:
         verb = "differs" if len(differing) == 1 else "differ"
         raise StoreError(f"{existing.uri} was begun with another request: {', '.join(differing)} {verb}. {NEXT_STEPS}")
+
+
+def check_gate(storage: Storage, uri: str, job: Job) -> None:
+    """Check that a published product in less than single precision agrees with it as far as the job now asks.
+
+    Raises StoreError naming the layer and its share, and where a job asks for more and the report tells none.
+    """
+    if job.precision == "fp32":
+        return
+    check = (read_object(storage, "report.json") or {}).get("precision_check")
+    told = check.get("agreement") if isinstance(check, dict) else None
+    shares = [(share, name) for name, share in (told if isinstance(told, dict) else {}).items() if _is_share(share)]
+    share, name = min(shares, default=(MIN_GATE, "report"))
+    if share < job.precision_gate:
+        raise StoreError(
+            f"precision_gate: {job.precision_gate:.3%} of the pixels are to have the value of fp32, and the {name} of "
+            f"{uri} tells of {share:.2%}. Run with precision: fp32 into another output, or with --replace."
+        )
+
+
+def _is_share(value: Any) -> bool:
+    """True for a number from 0 to 1."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def _check_writable(folder: Path, output: str) -> None:

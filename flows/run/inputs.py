@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from tilewright.catalogs.hrefs import json_without_secrets
 from tilewright.catalogs.network.check import check_href
 from tilewright.catalogs.sources.registry import sign_href
+from tilewright.flows.access import plan_source
 from tilewright.flows.plan.identities import renew_inputs
-from tilewright.flows.runners.worker import plan_source
 from tilewright.tasks.block.block_key import block_key
 from tilewright.tasks.identity.register import file_name
 from tilewright.tasks.identity.take import changed_identities
@@ -146,9 +146,10 @@ def check_inputs_stood(run: Run, done: dict[str, BlockEntry], made: Iterable[str
     touched = changed.keys() | mixed
     if not touched:
         return
+    of_touched, of_mixed = _scenes_with(run.plan, touched), _scenes_with(run.plan, mixed)
     stale = sorted(
-        {entry.name for entry in entries if _sees(run.plan, entry, touched)}
-        | {entry.name for entry in done.values() if _sees(run.plan, entry, mixed)}
+        {entry.name for entry in entries if not of_touched.isdisjoint(entry.scenes)}
+        | {entry.name for entry in done.values() if not of_mixed.isdisjoint(entry.scenes)}
     )
     remove_entries(run.storage, stale)
     for name in stale:
@@ -176,13 +177,8 @@ def _hrefs(plan: Plan) -> dict[str, str]:
     }
 
 
-def _sees(plan: Plan, entry: BlockEntry, hrefs: set[str]) -> bool:
-    """True if a block's scenes have one of the files."""
-    scenes = {*entry.scenes}
-    return any(
-        asset.href in hrefs
-        for part in plan.inputs
-        for scene in part.scenes
-        if scene.id in scenes
-        for asset in scene.assets
-    )
+def _scenes_with(plan: Plan, hrefs: set[str]) -> set[str]:
+    """The ids of the scenes that have one of the files."""
+    return {
+        scene.id for part in plan.inputs for scene in part.scenes if any(asset.href in hrefs for asset in scene.assets)
+    }

@@ -13,6 +13,7 @@ from tilewright.flows.runners.quarantine import SetAsideError, blocks_set_aside
 from tilewright.flows.runners.runner import RunError, run_blocks
 from tilewright.flows.runners.shard_worker import run_shard
 from tilewright.tasks.block.block_key import is_current
+from tilewright.tasks.boxes.parts import NO_BOXES, write_part
 from tilewright.tasks.progress import Advance, Notice, Stage
 from tilewright.tasks.publish.class_areas import block_km2
 from tilewright.tasks.report.format import part_of
@@ -20,10 +21,11 @@ from tilewright.tasks.storage.errors import FencedError, StorageError
 from tilewright.tasks.storage.ledger import read_entries, read_failures, remove_entries, write_failures
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
     from tilewright.flows.run.context import Run
     from tilewright.flows.run.output_lock import OutputLock
+    from tilewright.flows.run.prefetch import EarlyLayers
     from tilewright.flows.runners.run_options import Placement
     from tilewright.tasks.block.worker import Worker
     from tilewright.tasks.grid.blocks import Block
@@ -41,10 +43,17 @@ class BlocksDone:
     entries: dict[str, BlockEntry]
     made: frozenset[str]
 
+    @property
+    def made_entries(self) -> list[BlockEntry]:
+        """The entries of the blocks that this call made."""
+        return [entry for name, entry in self.entries.items() if name in self.made]
+
 
 @step("blocks")
-def do_missing_blocks(run: Run, worker: Worker, placement: Placement, lock: OutputLock) -> BlocksDone:
-    """Do the blocks that are missing; existing ones are verified.
+def do_missing_blocks(
+    run: Run, worker: Worker, placement: Placement, lock: OutputLock, early: EarlyLayers
+) -> BlocksDone:
+    """Do the blocks that are missing; existing ones are verified. ``early`` writes of them what it can.
 
     Raises RunError where blocks are still missing after a retry, or more reads failed than tolerated, SetAsideError
     where blocks failed for good.
@@ -56,8 +65,10 @@ def do_missing_blocks(run: Run, worker: Worker, placement: Placement, lock: Outp
         run.listener(Advance(done=len(done)))
     if words := _kept_words(run, len(worker.plan.raster.blocks), n_kept=len(done), n_todo=len(todo)):
         run.listener(Notice(text=words))
+    early.begin(done, standing=worker.store.standing)
     try:
-        _do_blocks(run, worker, placement, todo, done=done, lock=lock)
+        for entry in _made_blocks(run, worker, placement, todo, done=done, lock=lock):
+            early.add(entry)
         check_inputs_stood(run, done, [block.name for block in todo])
     except BaseException as error:
         # The error that ended the run matters more; if storage failed or is another run's, this list cannot be
@@ -88,19 +99,23 @@ def _selected(run: Run, missing: list[Block]) -> list[Block]:
     return [block for block in missing if block.name in names]
 
 
-def _do_blocks(
+def _made_blocks(
     run: Run, worker: Worker, placement: Placement, todo: list[Block], *, done: dict[str, BlockEntry], lock: OutputLock
-) -> None:
+) -> Iterator[BlockEntry]:
+    """Do blocks and add them to the ``done``; each is yielded."""
     send_shard = run.send_shard or (lambda parameters: run_shard(**parameters))
+    failures = [failure for entry in done.values() for failure in entry.failures]
     for entry in run_blocks(worker, todo, placement, send_shard=send_shard):
         done[entry.name] = entry
+        failures += entry.failures
         km2 = block_km2(worker.plan, entry)
         run.listener(Advance(km2=km2, block=entry.name, bytes_read=entry.bytes_read, seconds=entry.seconds))
         for failure in entry.failures:
             words = ", ".join(f"{key} {value}" for key, value in failure.items())
             run.listener(Notice(text=f"read failed: {words}", block=entry.name, item=failure["item"]))
-        _check_tolerance(run, done)
+        _check_tolerance(run, failures)
         lock.check()
+        yield entry
 
 
 def _record_failures(run: Run, done: dict[str, BlockEntry], *, set_aside: Iterable[dict[str, str]] = ()) -> None:
@@ -109,8 +124,7 @@ def _record_failures(run: Run, done: dict[str, BlockEntry], *, set_aside: Iterab
     write_failures(run.storage, [*tolerated, *set_aside])
 
 
-def _check_tolerance(run: Run, done: dict[str, BlockEntry]) -> None:
-    failures = [failure for entry in done.values() for failure in entry.failures]
+def _check_tolerance(run: Run, failures: Sequence[dict[str, str]]) -> None:
     if len(failures) > run.settings.worker.tolerance:
         first, tolerated = failures[0], run.settings.worker.tolerance
         raise RunError(
@@ -140,5 +154,7 @@ def _verified(run: Run, worker: Worker) -> dict[str, BlockEntry]:
             worker.store.erase_block(
                 worker.plan.raster.product_box_of(worker.plan.raster.block(entry.row, entry.col).inner)
             )
+            for table in worker.plan.model.tables:
+                write_part(worker.storage, table, name, NO_BOXES)
     remove_entries(worker.storage, [name for name in entries if name not in intact_entries])
     return intact_entries

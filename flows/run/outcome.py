@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tilewright.tasks.report.fields import mapping
+from tilewright.tasks.report.fields import mapping, rows, text, texts
 from tilewright.tasks.report.format import duration, percent, plural, share
 from tilewright.tasks.report.performance import mostly_start_up
-from tilewright.tasks.report.sections import input_files_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,12 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """The outcome of a finished run. ``output``: the product's folder or URI, ``report``: what report.json holds."""
+    """The outcome of a finished run. ``output``: the product's folder or URI, ``report``: what report.json holds.
+
+    ``off``: what was other than foretold by more than a quarter, in words; empty if nothing was.
+    """
 
     name: str
     output: str
     report: dict[str, Any]
     already_complete: bool = False
+    off: str = ""
 
     def place(self, name: str) -> str:
         """The path or URI of a file of the product."""
@@ -41,11 +44,15 @@ class Outcome:
 
 def closing_lines(outcome: Outcome) -> list[str]:
     """The lines of the closing summary: state, main figures, paths of the product."""
+    # The pictures of the report come with it, which nothing before the end of a run needs.
+    from tilewright.tasks.report.sections import input_files_text
+
     report = outcome.report
     places = [
         f"  product  {outcome.output}",
         f"  report   {outcome.place('report.html')}",
         f"  picture  {outcome.place('preview.png')}",
+        *(f"  table    {outcome.place(file)}, {n_rows}" for file, n_rows in table_words(report)),
     ]
     if outcome.already_complete:
         return [f"{outcome.name}: complete already, nothing was written", *places]
@@ -62,12 +69,19 @@ def closing_lines(outcome: Outcome) -> list[str]:
         f"{outcome.name}: {report['area_km2']:.1f} km² mapped with {report['model']['name']}",
         *([f"  ! {percent(missing)} of the area has no data: no usable observation there"] if missing >= 1 else []),
         *[f"  {words}" for layer in report["layers"] for words in _class_words(layer)],
+        *[f"  {words}" for words in texts(mapping(report, "change"), "summary")],
         f"  {scenes}, {blocks}, {windows} on {report['provider']}{_speed(report)}",
         *([f"  inputs: {files}"] if (files := input_files_text(mapping(report, "input_files"))) else []),
         f"  {_efficiency(report)}",
+        *([f"  {outcome.off}"] if outcome.off else []),
         f"  exact: {report.get('exactness', 'proven' if report['exact'] else 'no')}: {report['exact_reason']}",
         *places,
     ]
+
+
+def table_words(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The tables of shapes that a report names: their files, and their rows in words."""
+    return [(text(table, "file"), plural(table.get("rows"), "row")) for table in rows(report, "tables")]
 
 
 def _speed(report: Mapping[str, Any]) -> str:

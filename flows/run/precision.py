@@ -1,38 +1,25 @@
-"""Compares half with single precision on some of a job's own windows, before anything is written."""
+"""Compares a job's precision with single precision on some of its own windows, before anything is written."""
 
 from __future__ import annotations
 
-from itertools import chain, islice, product
-from typing import TYPE_CHECKING
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tilewright.flows.plan.model_graph import load_model
-from tilewright.flows.runners.worker import plan_source, scene_access
+from tilewright.flows.job.options import MIN_GATE
+from tilewright.flows.plan.model_graph import load_model, load_reference
+from tilewright.flows.precision.windows import MAX_READ, compared_windows
 from tilewright.tasks.block.infer import infer_block
-from tilewright.tasks.block.inputs import read_inputs
-from tilewright.tasks.grid.blocks import block_at
-from tilewright.tasks.grid.cells import block_range
-from tilewright.tasks.read.failures import FailureLog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tilewright.models.card.card import ModelCard
     from tilewright.models.spec.outputs import LayerSpec
+    from tilewright.tasks.block.infer import BlockResult, LoadedModel
     from tilewright.tasks.block.inputs import BlockInputs
-    from tilewright.tasks.grid.blocks import Block
     from tilewright.tasks.plan.plan import Plan
 
-
-N_WINDOWS = 4
-"""Windows with valid pixels that are compared."""
-
-MAX_READ = 16
-"""Windows that are read at most to find them."""
-
-MIN_AGREEMENT = 0.995
-"""Share of each layer's pixels that must agree at least."""
 
 PERCENT_TOLERANCE, DEVIATION_TOLERANCE = 2, 0.01
 """Pixels agree with the same class, with percentages within two points, and with values within a hundredth of the
@@ -40,62 +27,97 @@ layer's standard deviation."""
 
 
 class PrecisionError(ValueError):
-    """Half precision was requested, and its results differ too much from single precision."""
+    """Another precision than single was requested, and its results differ too much from single precision."""
 
 
-def check_precision(plan: Plan, card: ModelCard, *, provider: str) -> dict[str, float]:
-    """The share of agreeing pixels by layer, over windows spread over the plan.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrecisionFound:
+    """How a precision compares with single: ``shares`` of agreeing pixels by layer of the product, over some windows.
 
-    Raises PrecisionError where a layer agrees on fewer than LEAST_SHARE, and where no window has a valid pixel.
+    The seconds are those of one window, read inputs to layers, by a single caller, with the model and as single
+    precision would run it here: the shortest of all windows.
     """
-    models = [load_model(plan, card, provider=provider, precision=precision) for precision in ("fp32", "fp16")]
+
+    shares: dict[str, float]
+    n_windows: int
+    n_pixels: int
+    gate: float
+    seconds: float
+    reference_seconds: float
+    reference: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The values of the report."""
+        return {
+            "agreement": self.shares,
+            "gate": self.gate,
+            "windows": self.n_windows,
+            "pixels": self.n_pixels,
+            "seconds_per_window": self.seconds,
+            "fp32_seconds_per_window": self.reference_seconds,
+            "fp32_provider": self.reference,
+        }
+
+
+def check_precision(plan: Plan, card: ModelCard, *, provider: str, gate: float = MIN_GATE) -> PrecisionFound:
+    """The comparison of a plan's precision with single precision, over windows spread over the plan.
+
+    Raises PrecisionError where a layer agrees on a smaller share than ``gate``, and where no window has a valid pixel.
+    """
+    precision = plan.model.precision
+    models = (load_reference(plan, card, provider=provider), load_model(plan, card, provider=provider))
     agreements: dict[str, list[np.ndarray]] = {}
-    for inputs in _first_windows(plan):
-        single, half = (infer_block(plan, model, inputs).layers for model in models)
+    fastest, n_windows = [np.inf, np.inf], 0
+    for inputs in compared_windows(plan):
+        if not n_windows:
+            # The first call of a session prepares it.
+            for model in models:
+                infer_block(plan, model, inputs)
+        results = [_timed(plan, model, inputs) for model in models]
+        fastest = [min(each, result[1]) for each, result in zip(fastest, results, strict=True)]
+        n_windows += 1
+        single, other = (result.layers for result, _ in results)
         for spec in card.layer_specs():
-            agreements.setdefault(spec.name, []).append(_agreement(spec, single[spec.name], half[spec.name]))
-    if not agreements:
+            if spec.name in plan.raster.layers:
+                agreements.setdefault(spec.name, []).append(agreement(spec, single[spec.name], other[spec.name]))
+    if not n_windows:
+        unlike = "other than those it was calibrated on " if precision == "int8" else ""
         raise PrecisionError(
-            f"precision: fp16 could not be held against fp32: none of {MAX_READ} windows has a valid pixel. Run with "
-            "precision: fp32."
+            f"precision: {precision} could not be held against fp32: none of {MAX_READ} windows {unlike}has a valid "
+            "pixel. Run with precision: fp32."
         )
-    shares = {name: float(np.concatenate(parts).mean()) for name, parts in agreements.items()}
-    worst = min(shares, key=lambda name: shares[name])
-    if shares[worst] < MIN_AGREEMENT:
+    joined = {name: np.concatenate(parts) for name, parts in agreements.items()}
+    found = PrecisionFound(
+        # A layer without a value in either precision agrees.
+        shares={name: float(agree.mean()) if agree.size else 1.0 for name, agree in joined.items()},
+        n_windows=n_windows,
+        n_pixels=max(agree.size for agree in joined.values()),
+        gate=gate,
+        seconds=fastest[1],
+        reference_seconds=fastest[0],
+        reference=models[0].session.provider,
+    )
+    _hold(found, precision)
+    return found
+
+
+def _hold(found: PrecisionFound, precision: str) -> None:
+    worst = min(found.shares, key=lambda name: found.shares[name])
+    if found.shares[worst] < found.gate:
         raise PrecisionError(
-            f"precision: fp16 gives the {worst} of fp32 on {shares[worst]:.2%} of the pixels of the job's first "
-            f"windows; {MIN_AGREEMENT:.1%} is needed. Run with precision: fp32."
+            f"precision: {precision} gives the {worst} of fp32 on {found.shares[worst]:.2%} of the pixels of "
+            f"{found.n_windows} of the job's windows; {found.gate:.3%} is needed (precision_gate). Run "
+            "with precision: fp32."
         )
-    return shares
 
 
-def _first_windows(plan: Plan) -> Iterator[BlockInputs]:
-    """The inputs of up to N_WINDOWS windows with valid pixels, spread over the plan."""
-    access = scene_access(plan_source(plan), FailureLog(tolerance=0))
-    n_found = 0
-    for candidate in _candidates(plan):
-        inputs = read_inputs(plan, candidate, access)
-        if inputs.valid[candidate.inner.slices_in(candidate.outer)].any():
-            n_found += 1
-            yield inputs
-        if n_found == N_WINDOWS:
-            return
+def _timed(plan: Plan, model: LoadedModel, inputs: BlockInputs) -> tuple[BlockResult, float]:
+    began = time.perf_counter()
+    result = infer_block(plan, model, inputs)
+    return result, (time.perf_counter() - began) / max(1, result.windows_run)
 
 
-def _candidates(plan: Plan) -> Iterator[Block]:
-    """Up to MAX_READ blocks of one step each: first the middles of blocks spread over the plan, then the rest."""
-    step, halo = plan.raster.lattice.step, plan.raster.lattice.halo + plan.raster.margin
-    boxes = [block.inner.intersect(plan.raster.grid.extent) for block in plan.raster.all_blocks()]
-    middles = [
-        ((box.row_start + box.row_stop) // 2 // step, (box.col_start + box.col_stop) // 2 // step)
-        for box in boxes[:: max(1, len(boxes) // N_WINDOWS)]
-    ]
-    others = (place for box in boxes for place in product(*block_range(box, block=step)))
-    for row, col in islice(dict.fromkeys(chain(middles, islice(others, MAX_READ))), MAX_READ):
-        yield block_at(row=row, col=col, block=step, halo=halo)
-
-
-def _agreement(spec: LayerSpec, single: np.ndarray, half: np.ndarray) -> np.ndarray:
+def agreement(spec: LayerSpec, single: np.ndarray, half: np.ndarray) -> np.ndarray:
     """True where half precision agrees with single, (pixel) bool over the pixels that have a value in either."""
     if spec.kind == "value":
         compared = ~(np.isnan(single) & np.isnan(half))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from tilewright.flows.environment import storage_options
 from tilewright.flows.errors import RunnerError
-from tilewright.flows.machine import garbage_collector_off
+from tilewright.flows.machine import PhaseStart, garbage_collector_off, spare_collector
 from tilewright.flows.prefect_steps import step
 from tilewright.flows.run.existing import (
     OutputChangedError,
+    check_gate,
     check_output,
     check_renewal,
     check_same_request,
@@ -59,16 +59,22 @@ def run_job(
     options = options or RunOptions()
     if options.deployment is not None and send_shard is None:
         raise RunnerError("deployment: its runs are sent by Prefect: use the command, or the flow region.")
-    began, clock = datetime.now(UTC), time.monotonic() - options.startup_seconds
+    began, start = datetime.now(UTC), PhaseStart.of_command(options.startup_seconds)
     for _ in range(LOOKS - 1):
         # Another run may end while this one plans or waits for its lock.
         with suppress(OutputChangedError):
-            return _run_once(job, options, began, clock, listener=listener, send_shard=send_shard)
-    return _run_once(job, options, began, clock, listener=listener, send_shard=send_shard)
+            return _run_once(job, options, began, start, listener=listener, send_shard=send_shard)
+    return _run_once(job, options, began, start, listener=listener, send_shard=send_shard)
 
 
 def _run_once(
-    job: Job, options: RunOptions, began: datetime, clock: float, *, listener: Listener, send_shard: SendShard | None
+    job: Job,
+    options: RunOptions,
+    began: datetime,
+    start: PhaseStart,
+    *,
+    listener: Listener,
+    send_shard: SendShard | None,
 ) -> Outcome:
     """Look at the output, decide what is to do there, and do it.
 
@@ -92,6 +98,8 @@ def _run_once(
         from tilewright.flows.run.context import Run, RunSettings
         from tilewright.flows.run.pipeline import make_product
 
+    if options.startup_seconds:
+        spare_collector()
     run = Run(
         plan=plan,
         card=card,
@@ -101,7 +109,7 @@ def _run_once(
         storage=storage,
         listener=listener,
         began=began,
-        clock=clock,
+        start=start,
         send_shard=send_shard,
         found=found,
     )
@@ -137,10 +145,11 @@ def _plan_to_follow(
     from tilewright.tasks.plan.identities import input_warnings, keep_same
 
     listener(Stage(name="plan", note="anew" if existing is not None else ""))
-    plan = new_plan(job, card)
+    before = None if existing is None else _plan_before(existing)
+    # A machine with other memory would cut other blocks, and an update then redo all of them.
+    plan = new_plan(job, card, block=None if before is None else before.raster.lattice.block)
     if existing is not None:
         check_renewal(existing, plan, storage)
-        before = _plan_before(existing)
         if before is not None:
             plan = keep_same(plan, before)
         if existing.complete and not _is_replaced(existing, plan):
@@ -169,6 +178,7 @@ def _is_replaced(existing: ExistingProduct, plan: Plan) -> bool:
 
 
 def _already_complete(job: Job, storage: Storage) -> Outcome:
+    check_gate(storage, job.output_uri, job)
     _drop_left_secrets(storage)
     report = read_object(storage, "report.json") or {}
     return Outcome(name=job.name, output=storage.uri, report=report, already_complete=True)
@@ -184,9 +194,9 @@ def _drop_left_secrets(storage: Storage) -> None:
 
 
 @step("plan")
-def new_plan(job: Job, card: ModelCard) -> Plan:
-    """A new plan of a job."""
+def new_plan(job: Job, card: ModelCard, *, block: int | None = None) -> Plan:
+    """A new plan of a job; ``block`` as for ``plan_job``."""
     # Planning loads the model's runtime and the catalogs, which a second call on a finished product does not need.
     from tilewright.flows.plan.make import plan_job
 
-    return plan_job(job, card)
+    return plan_job(job, card, block=block)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from tilewright.flows.run.existing import OutputChangedError
+from tilewright.tasks.boxes.parts import FOLDER as BOXES
 from tilewright.tasks.cog.cog_file import RECORDS
+from tilewright.tasks.cog.spec import MAX_PARALLEL_FILES
 from tilewright.tasks.inventory.listing import keys_below
 from tilewright.tasks.inventory.record import (
     COLLECTION,
@@ -19,8 +21,7 @@ from tilewright.tasks.inventory.record import (
     remove_recorded,
     write_product_record,
 )
-from tilewright.tasks.publish.layers import MAX_PARALLEL_FILES
-from tilewright.tasks.publish.names import existing_record, planned_record, product_parts
+from tilewright.tasks.publish.names import existing_record, product_parts, wanted_record
 from tilewright.tasks.publish.unlist import unlist
 from tilewright.tasks.storage.errors import StorageError, StoreError
 from tilewright.tasks.storage.ledger import (
@@ -34,6 +35,7 @@ from tilewright.tasks.storage.ledger import (
 )
 from tilewright.tasks.storage.secrets import SECRETS, public_plan
 from tilewright.tasks.storage.storage import STATE_FOLDER
+from tilewright.tasks.tables.table_file import RECORDS as TABLE_RECORDS
 from tilewright.tasks.zarr.declare import BLOCKS, STORE, StoredLayer, declare_store
 
 if TYPE_CHECKING:
@@ -102,8 +104,10 @@ def declare_product(storage: Storage, plan: Plan, card: ModelCard, *, zarr_forma
     )
 
 
-def clear_output(storage: Storage, plan: Plan, *, replace: bool, renew: bool) -> None:
+def clear_output(storage: Storage, plan: Plan, *, replace: bool, renew: bool) -> list[str]:
     """Take an existing product out of what lists it, then remove what this plan discards, and freeze the plan.
+
+    Returns the tables that were there and are none of this plan.
 
     With ``replace`` all of an existing product is removed, with ``renew`` its plan is replaced and its blocks stay;
     without either a product of the same plan goes on. Only what the product's record names is removed, and all that
@@ -113,10 +117,11 @@ def clear_output(storage: Storage, plan: Plan, *, replace: bool, renew: bool) ->
     began meanwhile.
     """
     existing = existing_record(storage, _existing_plan(storage))
-    wanted = planned_record(plan)
+    wanted = wanted_record(storage, plan)
     _check_foreign(storage, existing, wanted)
     both = (existing or ProductRecord()) | wanted
     write_product_record(storage, both)
+    lost = sorted(name for name in {*both.files - wanted.files} & {*storage.top_names()} if name.endswith(".parquet"))
     unlist(storage, both)
     if replace:
         _remove_product(storage, both)
@@ -129,6 +134,7 @@ def clear_output(storage: Storage, plan: Plan, *, replace: bool, renew: bool) ->
             f"Another run began in {storage.uri} meanwhile: run the same command again to see where it is."
         )
     write_product_record(storage, wanted)
+    return lost
 
 
 def _existing_plan(storage: Storage) -> dict[str, Any] | None:
@@ -162,7 +168,7 @@ def _remove_product(storage: Storage, record: ProductRecord) -> None:
     # The Collection and the table are there only if they list other products too.
     remove_recorded(storage, record, sorted(record.files - {COLLECTION, TABLE}))
     remove_below(storage, record, STORE)
-    for folder in (BLOCKS, ENTRIES, f"{STATE_FOLDER}/pyramid", RECORDS):
+    for folder in (BLOCKS, ENTRIES, f"{STATE_FOLDER}/pyramid", RECORDS, TABLE_RECORDS, BOXES):
         remove_below(storage, record, folder)
     remove_recorded(storage, record, [FAILURES, f"{STATE_FOLDER}/watch.json", SECRETS, PLAN])
 
@@ -172,7 +178,11 @@ def _remove_superseded(storage: Storage, existing: ProductRecord, wanted: Produc
     layers = existing.layers - wanted.layers
     gone = ProductRecord(files=existing.files - wanted.files, layers=layers)
     remove_recorded(storage, gone, sorted(gone.files))
-    remove_recorded(storage, gone, [f"{RECORDS}/{name}.json" for name in sorted(gone.files)])
+    for folder in (RECORDS, TABLE_RECORDS):
+        remove_recorded(storage, gone, [f"{folder}/{name}.json" for name in sorted(gone.files)])
+    for name in sorted(gone.files):
+        if (table := name.removesuffix(".parquet")) != name:
+            remove_below(storage, gone, f"{BOXES}/{table}")
     remove_recorded(storage, gone, [f"{STATE_FOLDER}/pyramid/{name}.json" for name in sorted(layers)])
     for name in sorted(layers):
         remove_below(storage, gone, f"{BLOCKS}/{name}")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tilewright.flows.errors import RunnerError
 from tilewright.flows.monitor.logs import clean_records
 from tilewright.flows.runners.worker import reopen_worker
-from tilewright.flows.versions import cpu_features, process_facts
+from tilewright.flows.versions import cpu_features, process_facts, versions
 from tilewright.tasks.block.split import do_block_in_parts
 from tilewright.tasks.storage.ledger import json_digest
 from tilewright.tasks.storage.secrets import public_plan
@@ -54,7 +54,10 @@ def worker_facts(remote_run: RemoteRun) -> dict[str, str]:
 
 
 def _facts_of(worker: Worker) -> dict[str, str]:
+    # The same version of OpenVINO, where it computes.
+    computing = {"openvino": versions(openvino=True).get("openvino", "none")} if worker.plan.model.runtime else {}
     return {
+        **computing,
         "model": worker.model.card.sha256,
         "plan": json_digest(public_plan(worker.plan.to_json()))[:16],
         "provider": worker.model.session.provider,
@@ -78,7 +81,7 @@ def differences(facts: dict[str, str], expected: tuple[tuple[str, str], ...]) ->
     return ", ".join(
         f"{name} {facts.get(name, 'none')} (here {wanted})"
         for name, wanted in expected
-        if facts.get(name) != wanted and not (unloaded and name in {"plan", "provider"})
+        if facts.get(name) != wanted and not (unloaded and name in {"plan", "provider", "openvino"})
     )
 
 

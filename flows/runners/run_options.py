@@ -41,6 +41,11 @@ class Placement:
             )
 
     @property
+    def here(self) -> bool:
+        """True for the threads of this process, in which all blocks are done."""
+        return self.runner == "threads" and self.shards == 1
+
+    @property
     def n_workers(self) -> int:
         """Cores to use on this machine."""
         return self.workers or n_cores()
@@ -48,7 +53,8 @@ class Placement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """The options of a run; none of them changes a pixel. ``startup_seconds`` are added to the run's time.
+    """The options of a run; none of them changes a pixel. ``startup_seconds``: the age of a process that was
+    started for this run alone, which its time includes.
 
     ``placement`` is made from ``runner``, ``workers``, ``shards`` and ``deployment``. ``retry`` limits the run to the
     blocks set aside with that class of failure. ``wait``: seconds for which the end of another run that writes the same

@@ -10,11 +10,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from tilewright.flows.errors import ErrorClass, classify
-from tilewright.flows.plan.shards import Shard, cut_shards
 from tilewright.flows.policies import POLICIES, RETRIED
 from tilewright.flows.runners.quarantine import SetAsideError
 from tilewright.tasks.block.block_key import is_current
+from tilewright.tasks.plan.shards import Shard, cut_shards
 from tilewright.tasks.report.format import plural
+from tilewright.tasks.storage.documents import read_many
 from tilewright.tasks.storage.ledger import ENTRIES, parse_entry
 
 if TYPE_CHECKING:
@@ -116,8 +117,10 @@ def _send_with_retries(parameters: dict[str, Any], send: SendShard) -> None:
 def _finished_entries(worker: Worker, wanted: dict[str, Block]) -> Iterator[BlockEntry]:
     """Entries of wanted blocks that are in the ledger by now; their blocks are removed from ``wanted``."""
     recorded = {key.rsplit("/", 1)[-1].removesuffix(".json") for key in worker.storage.keys(ENTRIES)}
-    for name in recorded & wanted.keys():
-        entry = parse_entry(worker.storage.read(f"{ENTRIES}/{name}.json"))
+    names = sorted(recorded & wanted.keys())
+    contents = read_many(worker.storage, [f"{ENTRIES}/{name}.json" for name in names])
+    for name, content in zip(names, contents, strict=True):
+        entry = parse_entry(content)
         if entry is not None and is_current(worker.plan, wanted[name], entry):
             del wanted[name]
             yield entry

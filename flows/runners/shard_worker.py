@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from tilewright.flows.environment import storage_options
 from tilewright.flows.errors import RunnerError
-from tilewright.flows.plan.shards import cut_shards
 from tilewright.flows.runners.run_options import Placement
 from tilewright.flows.runners.runner import run_blocks
 from tilewright.flows.runners.worker import reopen_worker
 from tilewright.flows.versions import OF_PIXELS, OF_STORAGE, changed_versions, versions
 from tilewright.tasks.block.block_key import is_current
 from tilewright.tasks.block.worker import WorkerSettings
+from tilewright.tasks.plan.shards import cut_shards
 from tilewright.tasks.storage.fence import Fence
 from tilewright.tasks.storage.ledger import read_entries
 from tilewright.tasks.storage.lock import current_fence

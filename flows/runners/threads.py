@@ -8,17 +8,18 @@ import time
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from tilewright.flows.estimate.memory import MIN_BLOCKS_IN_MEMORY, block_memory, read_order_of
-from tilewright.flows.machine import free_memory, unused_memory
-from tilewright.flows.policies import BLOCK_DELAYS
+from tilewright.flows.estimate.memory import block_memory, read_order_of
+from tilewright.flows.machine import free_memory, release_memory, threads_cpu, unused_memory
+from tilewright.flows.policies import BLOCK_DELAYS, MIN_BLOCKS_IN_MEMORY
 from tilewright.tasks.block.split import do_block_in_parts
-from tilewright.tasks.read.reader import set_block_cache
+from tilewright.tasks.cube.spare import SPARE
+from tilewright.tasks.read.reader import release_blocks, set_block_cache
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from tilewright.flows.runners.quarantine import Quarantine
     from tilewright.tasks.block.worker import InferredBlock, ReadBlock, Worker
@@ -29,6 +30,16 @@ if TYPE_CHECKING:
 CORES_PER_READER = 8
 """Cores per block that is read at a time: reading is the smaller part of the work, and the reads of one block overlap
 too."""
+
+REMOTE_READERS = 2
+"""Blocks that are read at a time at least over a network: while one waits for its last pixels, the next one asks."""
+
+CPU_STAGES = {"infer": ("tilewright-infer", "tilewright-block"), "write": ("tilewright-write", "asyncio", "zarr")}
+"""Names of the threads of a stage; those of reading come and go, and theirs is the rest of the process."""
+
+RELEASE_SECONDS = 5.0
+"""Seconds between two returns of freed memory to the system. Heaps grow to the double of what is used, as the decoded
+pixels that are kept lie between pixels of blocks; a return takes some ten milliseconds."""
 
 MAX_WRITING = 2
 """Inferred blocks that may wait to be written before no further block is read."""
@@ -158,11 +169,16 @@ def run_on_threads(
     windows = (lattice.block // lattice.step) ** 2
     # Blocks with twice the windows that run at once, so that no core is idle at the end of a block.
     n_inferring = max(2, math.ceil(2 * n_workers / windows))
-    n_readers = math.ceil(n_workers / CORES_PER_READER)
+    n_readers = max(math.ceil(n_workers / CORES_PER_READER), REMOTE_READERS if worker.plan.remote else 1)
     places = [(block.row, block.col) for block in blocks]
     read_order = read_order_of(worker.plan, places, free=free_memory() if free is None else free)
     set_block_cache(read_order.cache_bytes)
+    worker = replace(worker, access=replace(worker.access, in_turns=not read_order.whole))
     with ExitStack() as stack:
+        # After the pools have ended, so that what they held is given back too.
+        stack.callback(release_memory)
+        stack.callback(release_blocks)
+        stack.callback(SPARE.release)
         pipeline = BlockPipeline(
             worker=worker,
             quarantine=quarantine,
@@ -174,7 +190,19 @@ def run_on_threads(
             writers=_pool(stack, 1, "write"),
             waiting=deque(read_order.order(blocks)),
         )
-        yield from pipeline.run()
+        yield from _with_releases(pipeline.run())
+        for stage, names in CPU_STAGES.items():
+            worker.cpu[stage] = worker.cpu.get(stage, 0.0) + threads_cpu(names)
+
+
+def _with_releases(entries: Iterable[BlockEntry]) -> Iterator[BlockEntry]:
+    """The entries; between them freed memory is returned to the system now and then."""
+    released = time.monotonic()
+    for entry in entries:
+        yield entry
+        if time.monotonic() - released >= RELEASE_SECONDS:
+            release_memory()
+            released = time.monotonic()
 
 
 def _pool(stack: ExitStack, size: int, name: str) -> ThreadPoolExecutor:

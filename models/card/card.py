@@ -14,6 +14,7 @@ from pystac.extensions.mlm import ItemMLMExtension
 
 from tilewright.models.card.files import is_file, model_files, read_json
 from tilewright.models.card.graph import check_graph
+from tilewright.models.card.parse_boxes import check_boxes_fit, read_boxes
 from tilewright.models.card.parse_inputs import read_inputs
 from tilewright.models.card.parse_outputs import read_outputs
 from tilewright.models.card.schema import check_schemas
@@ -28,6 +29,8 @@ from tilewright.models.spec.scaling import Scaling
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from tilewright.models.spec.boxes import BoxesSpec, BoxOutput
 
 
 __all__ = [
@@ -56,7 +59,8 @@ class ModelCard:
     `sha256` is the hash of the model file; `digest` covers the card and the sha256 of all its files, so it changes with
     everything that could change a pixel. `weights` are external weight files. `raw` is the Item's JSON. `valid_for` is
     the range that the model was made for. A card with `members` combines several runs: `role` is "flips" or "d4" (one
-    model on flipped windows), "mean" or "vote" (several models).
+    model on flipped windows), "mean" or "vote" (several models). `outputs` are those that become layers, `boxes` the
+    tables of things found.
     """
 
     name: str
@@ -76,6 +80,7 @@ class ModelCard:
     valid_for: ValidFor = field(default_factory=ValidFor)
     members: tuple[ModelCard, ...] = ()
     role: str = ""
+    boxes: tuple[BoxesSpec, ...] = ()
 
     @property
     def resolution(self) -> float | None:
@@ -112,6 +117,16 @@ class ModelCard:
         """Height (= width), in the input's own pixels, of the area to read for a window of `window` grid pixels."""
         return round(window / self.ratio(spec))
 
+    @property
+    def only_boxes(self) -> bool:
+        """Whether the model gives boxes and no layer."""
+        return not self.outputs
+
+    @property
+    def box_outputs(self) -> tuple[BoxOutput, ...]:
+        """The outputs that tell of boxes."""
+        return tuple(output for table in self.boxes for output in table.outputs)
+
     def layer_specs(self) -> tuple[LayerSpec, ...]:
         """Every raster the card writes, in the card's order; the names are unique."""
         return tuple(layer for output in self.outputs for layer in output.layer_specs())
@@ -128,7 +143,7 @@ def load_card(path: Path, *, verify: bool = True) -> ModelCard:
     check_schemas(raw, verify=verify)
     card = _typed_card(raw, path.parent, verify=verify)
     if verify:
-        check_graph(card.model_path, card.inputs, card.extras, card.outputs, weights=card.weights)
+        check_graph(card.model_path, card.inputs, card.extras, (*card.outputs, *card.box_outputs), weights=card.weights)
     return card
 
 
@@ -139,8 +154,11 @@ def _typed_card(raw: dict[str, Any], folder: Path, *, verify: bool) -> ModelCard
     properties.only(PROPERTY_FIELDS, prefix="tw:")
     inputs, extras = read_inputs(properties, _declared_bands(raw))
     outputs = read_outputs(properties)
+    layers = [layer.name for output in outputs for layer in output.layer_specs()]
+    boxes = read_boxes(properties, taken=layers)
     tile = read_tile(properties.child("tw:tile"))
     tile, outputs = fit_tile(tile, inputs, outputs)
+    check_boxes_fit(boxes, inputs)
     files = model_files(raw, folder, verify=verify)
     return ModelCard(
         name=item.mlm_name,
@@ -153,6 +171,7 @@ def _typed_card(raw: dict[str, Any], folder: Path, *, verify: bool) -> ModelCard
         inputs=inputs,
         extras=extras,
         outputs=outputs,
+        boxes=boxes,
         tile=tile,
         tasks=tuple(str(task) for task in item.tasks),
         architecture=item.architecture,

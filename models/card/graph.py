@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from tilewright.models.spec.boxes import BoxOutput
     from tilewright.models.spec.inputs import ExtraInput, InputSpec
     from tilewright.models.spec.outputs import OutputSpec
 
@@ -64,7 +65,7 @@ def check_graph(
     path: Path,
     inputs: Sequence[InputSpec],
     extras: Sequence[ExtraInput],
-    outputs: Sequence[OutputSpec],
+    outputs: Sequence[OutputSpec | BoxOutput],
     *,
     weights: Sequence[Path] = (),
 ) -> GraphFacts:
@@ -283,7 +284,11 @@ def _refuse_inputs(ports: Mapping[str, GraphPort], specs: Sequence[InputSpec | E
 
 
 def _refuse_port(
-    at: str, key: str, port: GraphPort | None, spec: InputSpec | ExtraInput | OutputSpec, names: tuple[str, ...]
+    at: str,
+    key: str,
+    port: GraphPort | None,
+    spec: InputSpec | ExtraInput | OutputSpec | BoxOutput,
+    names: tuple[str, ...],
 ) -> None:
     """Refuse an array of the card that differs from the graph's in name, type, rank or size."""
     if port is None:

@@ -23,8 +23,11 @@ FIELDS: Final = (
 NON_RASTER_TASKS: Final = ("object-detection", "instance-segmentation", "panoptic-segmentation", "image-captioning")
 """Tasks whose results are not rasters."""
 
-RESERVED: Final = ("observations", "spatial_ref", "time", "x", "y", "preview")
-"""Names that every product uses for its own layers and coordinates."""
+RESERVED: Final = (
+    *("observations", "spatial_ref", "time", "x", "y", "preview"),
+    *("data", "manifest", "plan", "report", "report_json", "thumbnail"),
+)
+"""Names that every product uses for its own layers and coordinates, and for other files in its Item."""
 
 WHOLE: Final = 1e-6
 """Difference from a whole number of pixels that counts as rounding."""
@@ -35,17 +38,20 @@ COLOR: Final = re.compile(r"^[0-9A-Fa-f]{6}\Z")
 
 
 def read_outputs(properties: CardField) -> tuple[OutputSpec, ...]:
-    """The outputs of the card, in its order; layer names that two outputs share are prefixed with the output's name.
+    """The outputs of the card that become layers, in its order; those with `tw:boxes` are left out. Layer names that
+    two outputs share are prefixed with the output's name.
 
     Raises CardError naming the field: a repeated name, no output, or an entry that cannot be honoured.
     """
     entries = properties.children("mlm:output")
     if not entries:
         raise properties.refuse("mlm:output", "describe at least one output of the graph")
-    outputs = tuple(read_output(entry) for entry in entries)
-    for i, output in enumerate(outputs):
-        if output.name in [other.name for other in outputs[:i]]:
-            raise entries[i].refuse("name", "give each output the name of its own graph output")
+    names: list[str] = []
+    for entry in entries:
+        if (name := entry.text("name")) in names:
+            raise entry.refuse("name", "give each output the name of its own graph output")
+        names.append(name)
+    outputs = tuple(read_output(entry) for entry in entries if not entry.has("tw:boxes"))
     return _with_prefixes(outputs, properties)
 
 
@@ -79,8 +85,9 @@ def read_output(field: CardField) -> OutputSpec:
         )
     tasks = field.texts("tasks")
     if unsupported := [task for task in tasks if task in NON_RASTER_TASKS]:
+        hint = "; boxes are told by tw:boxes" if "object-detection" in unsupported else ""
         raise field.refuse(
-            "tasks", f"{unsupported[0]} gives no raster; Tilewright writes class maps, values and images"
+            "tasks", f"{unsupported[0]} gives no raster; Tilewright writes class maps, values and images{hint}"
         )
     array = read_shape(field, "result")
     classes = read_classes(field)
@@ -151,13 +158,16 @@ def _checked_channels(field: CardField, array: ArrayShape, classes: Sequence[Cla
     return len(classes)
 
 
-def read_classes(field: CardField) -> tuple[ClassSpec, ...]:
-    """The classes of one output, in the order of its channels. Raises CardError naming the entry that fails."""
+def read_classes(field: CardField, *, least: int = 2) -> tuple[ClassSpec, ...]:
+    """The classes of one output, in the order of its channels: none, or at least so many.
+
+    Raises CardError naming the entry that fails.
+    """
     classes = tuple(_class(entry) for entry in field.children("classification:classes"))
     for kind, values in (("value", [c.value for c in classes]), ("name", [c.name for c in classes])):
         if len(set(values)) != len(values):
             raise field.refuse("classification:classes", f"give each class its own {kind}")
-    if len(classes) == 1:
+    if 0 < len(classes) < least:
         raise field.refuse("classification:classes", "list at least two classes; nodata is not one of them")
     return classes
 

@@ -161,7 +161,9 @@ def check_card(card: ModelCard, *, provider: str = "auto", cache: Path | None = 
     `cache` is the folder in which measurements are kept. Takes some seconds of one core.
     Raises CardError naming the field to change, ProviderError if the requested provider cannot run.
     """
-    graph = check_graph(card.model_path, card.inputs, card.extras, card.outputs, weights=card.weights)
+    graph = check_graph(
+        card.model_path, card.inputs, card.extras, (*card.outputs, *card.box_outputs), weights=card.weights
+    )
     session = open_session(card, provider=provider)
     field = measure_receptive_field(card, cache=cache / "receptive" if cache else None)
     memory_cache = cache / "memory" if cache else None
@@ -203,6 +205,11 @@ def _card_summary(card: ModelCard) -> CardSummary:
             f"{spec.name}: {spec.data_type} {_shape(spec.shape, spec.dim_order)} -> "
             f"{', '.join(layer.name for layer in spec.layer_specs())}"
             for spec in card.outputs
+        )
+        + tuple(
+            f"{output.name}: {output.data_type} {_shape(output.shape, output.dim_order)} -> {table.name} (boxes)"
+            for table in card.boxes
+            for output in table.outputs
         ),
         weights=tuple(f"{path.name} {path.stat().st_size / 1e6:.3f} MB" for path in card.weights),
     )
@@ -212,10 +219,11 @@ def _execution_facts(
     card: ModelCard, session: ModelSession, window: WindowChoice, *, bytes_per_pixel: float | None
 ) -> ExecutionFacts:
     batch, batch_reason = _batch(card, session)
-    on_cpu = session.provider == "cpu"
+    # OpenVINO runs all operators of a graph or refuses it.
+    alone = session.provider in {"cpu", "openvino"}
     return ExecutionFacts(
         provider=session.provider,
-        cpu_fallback="" if on_cpu else cpu_fallback(card.model_path, provider=session.provider),
+        cpu_fallback="" if alone else cpu_fallback(card.model_path, provider=session.provider),
         batch=batch,
         batch_reason=batch_reason,
         fuse_obstacle=obstacle(card, blended=window.merge == "blend"),

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from tilewright.models.cache import write_cached
+from tilewright.models.cache import read_kept, write_kept
 from tilewright.models.errors import CardError
 from tilewright.models.measure.memory import card_memory
 from tilewright.models.measure.ports import card_ports
@@ -88,7 +87,7 @@ def measure_model(
     receptive = receptive_field(card, cache=cache / "receptive")
     per_pixel = partial(card_memory, card, stride=receptive.stride, cache=cache / "memory", window=receptive.window)
     free = choose_window(card, receptive, step=step, per_pixel=per_pixel)
-    scale = max(output_scale(output, card, step=free.step) for output in card.outputs)
+    scale = max((output_scale(output, card, step=free.step) for output in card.outputs), default=Fraction(1))
     # Windows start at whole pixels of both the model's grid and the product's.
     stride = scale.denominator if scale >= FINEST_SCALE else 1
     windows = choose_window(card, receptive, stride=stride, step=step, per_pixel=per_pixel)
@@ -101,8 +100,11 @@ def measure_model(
         )
     considered = fuse == "yes" or half or (fuse == "auto" and runs_on in GPUS)
     reason = obstacle(card, blended=windows.merge == "blend", half=half) if considered else None
-    tunable = not considered and fuse != "no" and runs_on == "cpu"
+    # What a rounding moves in a detector may be a box more or less.
+    tunable = not card.boxes and not considered and fuse != "no" and runs_on == "cpu"
     calls = windows_per_call(card, batch=card.batch or batch or default)
+    # What a graph's windows see is proven in single precision by onnxruntime, whatever computes the product.
+    proves_on = "cpu" if runs_on == "openvino" else runs_on
     return ModelFacts(
         receptive=receptive,
         windows=windows,
@@ -112,7 +114,7 @@ def measure_model(
         tuned=tunable
         and tuned_for(card, window=windows.window, stride=windows.stride, batch=card.batch or batch or 1, cache=cache)
         is not card,
-        proof=prove_card(card, receptive, windows, calls=calls, provider=runs_on, cache=cache / "proof"),
+        proof=prove_card(card, receptive, windows, calls=calls, provider=proves_on, cache=cache / "proof"),
         mates=receptive.mates if calls > 1 else "",
     )
 
@@ -132,9 +134,9 @@ def prove_card(
     proven = receptive.verdict == "bounded"
     key = repr((VERSION, card.digest, card.sha256, inputs, outputs, windows, batch, provider, proven))
     path = cache / f"proof-{hashlib.sha256(key.encode()).hexdigest()[:32]}.json" if cache else None
-    with suppress(OSError, ValueError, TypeError, KeyError):
+    with suppress(ValueError, TypeError, KeyError):
         if path:
-            kept = json.loads(path.read_text())["proof"]
+            kept = read_kept(path)["proof"]
             return WindowProof(**kept) if kept else None
     content = card.digest if card.weights else card.sha256
     session = (
@@ -155,7 +157,7 @@ def prove_card(
     if path:
         # A proof that cannot be kept costs only time.
         with suppress(OSError):
-            write_cached(path, (json.dumps({"proof": asdict(proof) if proof else None}) + "\n").encode())
+            write_kept(path, {"proof": asdict(proof) if proof else None})
     return proof
 
 

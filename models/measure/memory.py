@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from tilewright.models.cache import find_cached, write_cached
+from tilewright.models.cache import read_kept, write_kept
 from tilewright.models.measure.memory_probe import bytes_per_pixel
 from tilewright.models.run.smoke_run import synthetic_inputs
 
@@ -24,32 +23,40 @@ SMALL_SIDE, LARGE_SIDE = 64, 512
 """Sides in pixels of the two windows that are compared, before rounding up to the stride."""
 
 
-def card_memory(card: ModelCard, *, stride: int, cache: Path | None = None, window: int | None = None) -> float | None:
+def card_memory(
+    card: ModelCard, *, stride: int, cache: Path | None = None, window: int | None = None, known_only: bool = False
+) -> float | None:
     """Bytes the CPU session needs per additional pixel of a window of the card's grid, inputs and outputs included.
 
     For a card with members the largest of their values, because they run one after another. None if it could not be
     measured. `cache` is the folder in which the value is kept; a failure is not kept. `window` is the only size that
-    the graph takes, if the card itself does not fix it (`models/optimise/tune.py`).
+    the graph takes, if the card itself does not fix it (`models/optimise/tune.py`). `known_only`: None where the value
+    is not in the cache.
     """
     if card.members:
-        found = [card_memory(member, stride=stride, cache=cache, window=window) for member in card.members]
+        found = [
+            card_memory(member, stride=stride, cache=cache, window=window, known_only=known_only)
+            for member in card.members
+        ]
         known = [each for each in found if each is not None]
         return max(known) if len(known) == len(found) else None
     cache_key = hashlib.sha256(f"{VERSION} {card.digest} {card.sha256} {stride} {window}".encode()).hexdigest()
     path = cache / f"{cache_key[:32]}.json" if cache else None
     if path is not None and (cached := _read_cached(path)) is not None:
         return cached
+    if known_only:
+        return None
     measured = _measure(card, stride, window or card.tile.window)
     if path is not None and measured is not None:
         with suppress(OSError):
-            write_cached(path, json.dumps({"model": card.name, "bytes_per_pixel": measured}).encode())
+            write_kept(path, {"model": card.name, "bytes_per_pixel": measured})
     return measured
 
 
 def _read_cached(path: Path) -> float | None:
     try:
-        return float(json.loads((find_cached(path) or path).read_text())["bytes_per_pixel"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return float(read_kept(path)["bytes_per_pixel"])
+    except (ValueError, KeyError, TypeError):
         return None
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tilewright.models.run.session import InferenceError
+from tilewright.models.errors import InferenceError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

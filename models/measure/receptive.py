@@ -12,7 +12,6 @@ a proof the measured one is taken, and called measured.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -21,7 +20,7 @@ from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING
 
-from tilewright.models.cache import write_cached
+from tilewright.models.cache import read_kept, write_kept
 from tilewright.models.card.tile import DEFAULT_STEP
 from tilewright.models.errors import CardError
 from tilewright.models.measure.perturb import SIDES, Perturbation, worst_reaches
@@ -85,7 +84,7 @@ def measure_receptive_field(card: ModelCard, *, cache: Path | None = None) -> Re
         if path:
             # A measurement that cannot be kept costs only time.
             with suppress(OSError):
-                write_cached(path, (json.dumps(asdict(field), indent=2) + "\n").encode())
+                write_kept(path, asdict(field))
     _refuse_unproven_crop(card, field)
     return field
 
@@ -276,8 +275,8 @@ def _unbounded(stride: int, reason: str, tolerance: float = TOLERANCE) -> Recept
 def _read_cached(path: Path) -> ReceptiveField | None:
     """The cached measurement; None if there is none or it cannot be read, so that it is measured again."""
     try:
-        return ReceptiveField(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
+        return ReceptiveField(**read_kept(path))
+    except (ValueError, TypeError):
         return None
 
 

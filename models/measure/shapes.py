@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from tilewright.models.card.tile import size_words
-from tilewright.models.errors import CardError
+from tilewright.models.errors import CardError, InferenceError
 from tilewright.models.measure.probe import len_of
 from tilewright.models.measure.structure import TRAINING_NORM
-from tilewright.models.run.session import InferenceError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -153,7 +153,7 @@ def _step_within_memory(default: int, *, trim: int, stride: int, n_bytes: float)
 
 
 def _merge(card: ModelCard, field: ReceptiveField) -> Literal["trim", "blend"]:
-    if card.per_window:
+    if card.per_window or card.only_boxes:
         return "trim"
     if card.tile.merge != "auto":
         return card.tile.merge
@@ -165,6 +165,9 @@ def _trim(card: ModelCard, field: ReceptiveField) -> tuple[int, str]:
         return card.tile.trim, f"trim {card.tile.trim} as the card says"
     if card.per_window:
         return 0, "no trim: one answer stands for what its window saw"
+    if card.only_boxes and card.tile.window:
+        trim = min(UNBOUNDED_TRIM, card.tile.window // 4)
+        return trim, f"trim {trim}, so that things at a window's edge are found by the next one"
     if field.trim is not None:
         return field.trim, f"trim {field.trim} as the model needs"
     if card.tile.step is not None:
@@ -195,9 +198,12 @@ def output_scale(output: OutputSpec, card: ModelCard, *, step: int) -> Fraction:
 def windows_per_call(card: ModelCard, *, batch: int) -> int:
     """The number of windows in one call of a model: ``batch``, or 1 if the graph allows only one.
 
-    That is so if windows do not lie along the first axis of every array, or if a graph that takes single pixels fixes
-    their number.
+    That is so if windows do not lie along the first axis of every array, if a graph that takes single pixels fixes
+    their number, and for boxes unless the graph fixes it: whether a detector's windows see each other is not measured.
     """
-    axes = [*(spec.axes for spec in card.inputs), *(output.axes for output in card.outputs)]
+    if card.boxes and not card.batch:
+        return 1
+    axes = [spec.axes for spec in card.inputs]
+    axes += [*(output.axes for output in card.outputs), *(output.axes for output in card.box_outputs)]
     first = all(names[0] == "batch" for names in axes)
     return batch if first and not (card.pixelwise and card.batch) else 1

@@ -52,8 +52,8 @@ def obstacle(card: ModelCard, *, blended: bool, half: bool = False) -> str:
     `blended`: windows are blended, so the graph must give scores instead of layers. `half`: arithmetic in float16 is
     requested, which needs its own graph even if nothing of the card moves into it.
     """
-    if card.members:
-        return f"{card.name} stands for several runs"
+    if card.boxes or card.members:
+        return f"{card.name} {'finds boxes' if card.boxes else 'stands for several runs'}"
     if card.weights:
         return f"{card.name} has external weight files"
     if any(card.crop):

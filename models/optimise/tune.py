@@ -45,6 +45,13 @@ OUTLIER_SHARE: Final = 1e-3
 """Share of values that may differ by more: classes where two scores are almost equal."""
 
 
+NO_GAIN: Final = b"no graph is faster here, or none answers as the card's own does"
+"""What is kept in place of a graph."""
+
+_digests: dict[str, str] = {}
+"""The sha256 of the graphs that this process has rewritten, by the keys of their files."""
+
+
 def tuned_card(card: ModelCard, *, window: int, stride: int, cache: Path, batch: int = 1) -> ModelCard:
     """The card with its graph, or those of its members, tuned for `batch` windows of `window` grid pixels per call.
 
@@ -63,13 +70,43 @@ def tuned_card(card: ModelCard, *, window: int, stride: int, cache: Path, batch:
     cache_key = f"{VERSION} {runtime} {card.digest} {card.sha256} {window} {batch}"
     path = cache / f"tuned-{hashlib.sha256(cache_key.encode()).hexdigest()[:32]}.onnx"
     try:
-        path = find_cached(path) or write_cached(path, _try_tune(card, window, stride, batch))
+        kept = find_cached(path)
+        content = kept.read_bytes() if kept else b""
+        if kept is None or not (content == NO_GAIN or _is_whole(content, cache_key, card, window, batch)):
+            content = _try_tune(card, window, stride, batch)
+            kept = write_cached(path, content or NO_GAIN)
+            _digests[cache_key] = hashlib.sha256(content).hexdigest()
     except OSError:
         # No disk has room: running the original graph is better than not running at all.
         return card
-    if not path.stat().st_size:
+    if content in {b"", NO_GAIN}:
         return card
-    return replace(card, model_path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    return replace(card, model_path=kept, sha256=_digests[cache_key])
+
+
+def _is_whole(content: bytes, cache_key: str, card: ModelCard, window: int, batch: int) -> bool:
+    """True if a kept graph is the one that the card's own is rewritten to, which each process does once to know.
+
+    Whoever may write the cache could else decide pixels, and a disk that loses a bit.
+    """
+    if not content:
+        return False
+    if cache_key not in _digests:
+        try:
+            _digests[cache_key] = hashlib.sha256(_rewritten(card, window, batch)).hexdigest()
+        except MemoryError:
+            raise
+        except Exception:
+            # A graph that cannot be rewritten has no other one that was kept.
+            return False
+    return hashlib.sha256(content).hexdigest() == _digests[cache_key]
+
+
+def _rewritten(card: ModelCard, window: int, batch: int) -> bytes:
+    """The bytes of the graph fixed to its windows, with its concatenations split; empty if there are none to split."""
+    model = onnx.load(str(card.model_path))
+    tuned = _split(model, _feeds(card, model, side=window, batch=batch))
+    return b"" if tuned is None else bytes(tuned.SerializeToString(deterministic=True))
 
 
 def _try_tune(card: ModelCard, window: int, stride: int, batch: int) -> bytes:
@@ -90,10 +127,9 @@ def _tune(card: ModelCard, window: int, stride: int, batch: int) -> bytes:
     candidate = _split(model, feeds)
     if candidate is None or not _agree(model, candidate, feeds):
         return b""
-    tuned = _split(model, _feeds(card, model, side=window, batch=batch))
-    if tuned is None:
+    content = _rewritten(card, window, batch)
+    if not content:
         return b""
-    content: bytes = tuned.SerializeToString(deterministic=True)
     # Sizes that contradict constants in the graph are refused here, not in a run.
     create_session(content, provider="cpu", threads=1)
     return content

@@ -57,8 +57,10 @@ FLIPS: Final = {
 def augmented_card(card: ModelCard, *, kind: str, spread: bool) -> ModelCard:
     """The card that runs the model with every flip of `kind`; `spread` adds the deviation over the flips as layers.
 
-    Raises CardError for pixelwise models, which flips do not change.
+    Raises CardError for pixelwise models, which flips do not change, and for detectors.
     """
+    if card.boxes:
+        raise CardError(f"augment: {card.name} finds boxes, which are not averaged over flips; leave it out")
     if card.pixelwise:
         raise CardError(f"augment: {card.name} takes single pixels, which flips and turns do not change; leave it out")
     measures = ("spread",) if spread else ()

@@ -9,6 +9,7 @@ import numpy as np
 
 from tilewright.models.run.augment import FLIPS, AugmentedRunner
 from tilewright.models.run.ensemble import EnsembleRunner, input_prefix
+from tilewright.models.run.openvino import import_openvino
 from tilewright.models.run.providers import candidates, import_onnxruntime
 from tilewright.models.run.session import open_graph
 
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
     from tilewright.models.spec.outputs import OutputSpec
 
 
-def open_joint(card: ModelCard, *, provider: str, threads: int) -> ModelSession:
+def open_joint(card: ModelCard, **options: Any) -> ModelSession:
     """A session that runs every member of a card and combines their results."""
-    sessions = [open_session(member, provider=provider, threads=threads) for member in card.members]
+    sessions = [open_session(member, **options) for member in card.members]
     notes = " ".join(dict.fromkeys(session.note for session in sessions if session.note))
     first = replace(sessions[0], sha256=card.sha256, note=notes, outputs=())
     if card.role in FLIPS:
@@ -37,19 +38,29 @@ def open_joint(card: ModelCard, *, provider: str, threads: int) -> ModelSession:
     return replace(first, inputs=inputs, runner=EnsembleRunner(card, sessions))
 
 
-def open_session(card: ModelCard, *, provider: str = "auto", threads: int = 1) -> ModelSession:
+def open_session(
+    card: ModelCard,
+    *,
+    provider: str = "auto",
+    threads: int = 1,
+    precision: str = "fp32",
+    callers: int | None = None,
+) -> ModelSession:
     """The process's session for the card's graph: opened on the first call, the same object afterwards.
 
     `provider` is auto, cpu, cuda, tensorrt or openvino. `auto` uses CUDA if it really starts, else the CPU, and
     warns once if CUDA is listed but could not start. `threads` is the number of threads of one call; on a CPU many
-    callers with one thread each are fastest.
+    callers with one thread each are fastest. `precision` is that of OpenVINO's arithmetic (fp32, bf16, or int8 for a
+    quantised graph), and `callers` the most of its calls that compute at a time, None for one per core; onnxruntime
+    computes as the graph says, for any number of callers.
     Raises ProviderError if the requested provider cannot run, CardError if the graph cannot be loaded.
     """
+    options: dict[str, Any] = {"provider": provider, "threads": threads, "precision": precision, "callers": callers}
     if card.members:
-        return open_joint(card, provider=provider, threads=threads)
+        return open_joint(card, **options)
     # sha256 covers the graph file alone; the card's digest covers external weights too.
     content = card.digest if card.weights else card.sha256
-    session = open_graph(card.model_path, sha256=content, provider=provider, threads=threads)
+    session = open_graph(card.model_path, sha256=content, **options)
     return replace(session, runner=WholeWindows(card, session.runner)) if any(card.crop) else session
 
 
@@ -83,4 +94,6 @@ def active_provider(card: ModelCard, *, provider: str) -> str:
     Raises ProviderError if the requested provider cannot run.
     """
     names = candidates(provider, tuple(import_onnxruntime().get_available_providers()))
-    return "cpu" if names == ("cpu",) else open_session(card, provider=provider).provider
+    if names == ("openvino",):
+        import_openvino()
+    return names[0] if names in {("cpu",), ("openvino",)} else open_session(card, provider=provider).provider

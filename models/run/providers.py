@@ -23,8 +23,10 @@ EXECUTION_PROVIDERS: Mapping[str, str] = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
 }
+
+PROVIDERS = ("auto", *EXECUTION_PROVIDERS, "openvino")
+"""What may be asked for. `openvino` is no execution provider of onnxruntime: `openvino.py` runs it."""
 
 # TensorRT takes minutes to build an engine per shape, and OpenVINO rounds differently: both only on request.
 AUTO_ORDER = ("cuda", "cpu")
@@ -33,7 +35,7 @@ REMEDIES: Mapping[str, str] = {
     "cpu": "pip install -c constraints.txt -e '.[cpu]' in Tilewright's folder",
     "cuda": "pip install -c constraints.txt -e '.[gpu]' in Tilewright's folder",
     "tensorrt": "pip install -c constraints.txt -e '.[gpu]' in Tilewright's folder and NVIDIA's TensorRT libraries",
-    "openvino": "pip install onnxruntime-openvino in place of onnxruntime",
+    "openvino": "pip install -c constraints.txt -e '.[openvino]' in Tilewright's folder",
 }
 
 GPUS = ("cuda", "tensorrt")
@@ -88,9 +90,11 @@ def candidates(requested: str, available: tuple[str, ...]) -> tuple[str, ...]:
     """
     if requested == "auto":
         return tuple(name for name in AUTO_ORDER if EXECUTION_PROVIDERS[name] in available)
-    if requested not in EXECUTION_PROVIDERS:
-        known = ", ".join(("auto", *EXECUTION_PROVIDERS))
+    if requested not in PROVIDERS:
+        known = ", ".join(PROVIDERS)
         raise ProviderError(f"provider {requested!r} is not known; give one of {known}")
+    if requested == "openvino":
+        return (requested,)
     if EXECUTION_PROVIDERS[requested] not in available:
         known = ", ".join(name for name, ort_name in EXECUTION_PROVIDERS.items() if ort_name in available)
         raise ProviderError(
@@ -214,8 +218,6 @@ def provider_options(provider: str, *, threads: int) -> dict[str, str]:
         }
     if provider == "tensorrt":
         return {"device_id": "0", "trt_fp16_enable": "0"}
-    if provider == "openvino":
-        return {"device_type": "CPU", "num_of_threads": str(threads)}
     return {}
 
 

@@ -1,4 +1,4 @@
-"""One shared ONNX Runtime session per process and model: thread-safe, provider verified, batch shape fixed."""
+"""One shared session of onnxruntime or OpenVINO per process and model, thread-safe, its batch shape fixed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from tilewright.models.errors import InferenceError
 from tilewright.models.run.binding import BufferRing
+from tilewright.models.run.openvino import OpenVinoRunner
 from tilewright.models.run.providers import ProviderError, create_session
 
 if TYPE_CHECKING:
@@ -20,11 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-__all__ = ["InferenceError", "ModelSession", "ProviderError", "Tensor", "open_graph"]
-
-
-class InferenceError(RuntimeError):
-    """The model failed on a batch. The message holds the shapes of its inputs and onnxruntime's reason."""
+__all__ = ["ModelSession", "ProviderError", "Tensor", "open_graph"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +62,7 @@ class ModelSession:
         try:
             return self.runner.run(feeds)
         except Exception as error:
-            # onnxruntime's own exceptions share no base class but Exception.
+            # The exceptions of onnxruntime and OpenVINO share no base class but Exception.
             shapes = ", ".join(f"{name} {feed.dtype} {list(feed.shape)}" for name, feed in feeds.items())
             reason = " ".join(str(error).split())
             raise InferenceError(f"the model failed on {shapes or 'no input'}: {reason}") from error
@@ -97,7 +95,7 @@ def _padded(feed: NDArray[Any], windows: int, batch: int) -> NDArray[Any]:
     return np.concatenate([feed, *[last] * (batch - windows)])
 
 
-_Key = tuple[str, str, int]
+_Key = tuple[str, str, int, str, int]
 
 _sessions: dict[_Key, ModelSession] = {}
 
@@ -115,13 +113,44 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_sessions)
 
 
-def open_graph(path: Path, *, sha256: str, provider: str = "auto", threads: int = 1) -> ModelSession:
+def open_graph(
+    path: Path,
+    *,
+    sha256: str,
+    provider: str = "auto",
+    threads: int = 1,
+    precision: str = "fp32",
+    callers: int | None = None,
+) -> ModelSession:
     """The process's session for a graph without a card, whose file has the hash `sha256`; see `open_session`."""
-    key = (sha256, provider, threads)
+    n_callers = callers or os.cpu_count() or 1
+    key = (sha256, provider, threads, precision, n_callers if provider == "openvino" else 0)
     with _lock:
         if key not in _sessions:
-            _sessions[key] = _open_graph(path, sha256=sha256, provider=provider, threads=threads)
+            _sessions[key] = (
+                _open_openvino(path, sha256=sha256, threads=threads, precision=precision, callers=n_callers)
+                if provider == "openvino"
+                else _open_graph(path, sha256=sha256, provider=provider, threads=threads)
+            )
         return _sessions[key]
+
+
+def _open_openvino(path: Path, *, sha256: str, threads: int, precision: str, callers: int) -> ModelSession:
+    runner = OpenVinoRunner(path, precision=precision, threads=threads, callers=callers)
+    return ModelSession(
+        sha256=sha256,
+        provider="openvino",
+        threads=threads,
+        note="",
+        inputs=tuple(_openvino_tensor(node.any_name, node) for node in runner.inputs),
+        outputs=tuple(map(_openvino_tensor, runner.output_names, runner.outputs)),
+        runner=runner,
+    )
+
+
+def _openvino_tensor(name: str, node: Any) -> Tensor:
+    shape = tuple(-1 if size.is_dynamic else size.get_length() for size in node.get_partial_shape())
+    return Tensor(name=name, shape=shape, dtype=np.dtype(node.element_type.to_dtype()).name)
 
 
 def _open_graph(path: Path, *, sha256: str, provider: str, threads: int) -> ModelSession:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from tilewright.models.errors import CardError
+from tilewright.models.transforms.boxes import found_boxes
 from tilewright.models.transforms.extras import WindowFacts, prepare_extra
 from tilewright.models.transforms.postprocess import scores
 from tilewright.models.transforms.preprocess import prepare_input
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from tilewright.models.card.card import ModelCard
     from tilewright.models.run.session import ModelSession
+    from tilewright.models.spec.boxes import BoxesSpec
     from tilewright.models.spec.inputs import InputSpec
     from tilewright.models.spec.outputs import OutputSpec
 
@@ -72,9 +76,9 @@ def run_smoke_test(card: ModelCard, session: ModelSession, *, side: int) -> tupl
     for kind in KINDS:
         raw = session.run(synthetic_inputs(card, side=side, kind=kind))
         answers[kind] = {spec.name: _scores(card, spec, raw[spec.name], side) for spec in card.outputs}
-        runs.append(
-            SmokeRun(name=kind, outputs=tuple(_statistics(spec, answers[kind][spec.name]) for spec in card.outputs))
-        )
+        seen = [_statistics(spec, answers[kind][spec.name]) for spec in card.outputs]
+        seen += [_scores_seen(table, raw, side) for table in card.boxes]
+        runs.append(SmokeRun(name=kind, outputs=tuple(seen)))
     for spec in card.outputs:
         warnings.extend(_warnings(spec, [answers[kind][spec.name] for kind in KINDS]))
     repeated = session.run(synthetic_inputs(card, side=side, kind="noise"))
@@ -128,6 +132,13 @@ def _scores(card: ModelCard, spec: OutputSpec, raw: NDArray[Any], side: int) -> 
                 f"{max(sizes)}, not {expected}: write {max(sizes) / side:g}, or pad inside the graph"
             )
     return scores(spec, raw, size=(side, side) if card.pixelwise else None)
+
+
+def _scores_seen(table: BoxesSpec, raw: Mapping[str, NDArray[Any]], side: int) -> tuple[str, float, float, float]:
+    """As `_statistics` for the scores of all boxes that are complete, whatever their score."""
+    (boxes,) = found_boxes(replace(table, least_score=0), raw, windows=1, window=side)
+    low, high = (float(boxes["score"].min()), float(boxes["score"].max())) if len(boxes) else (0.0, 0.0)
+    return f"{len(boxes):,} boxes of {table.name}, scores", 1.0, low, high
 
 
 def _statistics(spec: OutputSpec, answer: NDArray[np.float32]) -> tuple[str, float, float, float]:

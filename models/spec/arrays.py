@@ -81,14 +81,17 @@ class ArrayShape:
     data_type: str
 
 
-def read_shape(field: CardField, key: str) -> ArrayShape:
-    """The array under `input` or `result` of one entry. Raises CardError naming shape, dim_order or data_type."""
+def read_shape(field: CardField, key: str, *, largest: int = LARGEST_SIDE) -> ArrayShape:
+    """The array under `input` or `result` of one entry, of sizes up to `largest`.
+
+    Raises CardError naming shape, dim_order or data_type.
+    """
     array = field.child(key)
     shape = array.content.get("shape")
     if not isinstance(shape, list) or not shape or not all(type(n) is int and (n > 0 or n == -1) for n in shape):
         raise array.refuse("shape", "write a list of sizes, -1 where a size is free")
-    if len(shape) > MOST_DIMENSIONS or max(shape) > LARGEST_SIDE:
-        raise array.refuse("shape", f"write at most {MOST_DIMENSIONS} sizes of at most {LARGEST_SIDE}")
+    if len(shape) > MOST_DIMENSIONS or max(shape) > largest:
+        raise array.refuse("shape", f"write at most {MOST_DIMENSIONS} sizes of at most {largest}")
     dim_order = array.texts("dim_order")
     if len(dim_order) != len(shape):
         raise array.refuse("dim_order", f"write one name for each of the {len(shape)} dimensions of shape")

@@ -20,8 +20,15 @@ def missing_bands(steps: NDArray[np.float32]) -> NDArray[np.bool_]:
     return np.asarray(~np.isfinite(steps).reshape(n, t, c, -1).all(axis=-1))
 
 
-def fill_missing(steps: NDArray[np.float32], rule: MissingSpec, neutral: Sequence[float]) -> NDArray[np.float32]:
-    """The steps (N, T, C, H, W) with every missing value replaced: `steps` itself when none is missing, else a copy.
+def fill_missing(
+    steps: NDArray[np.float32],
+    rule: MissingSpec,
+    neutral: Sequence[float],
+    *,
+    out: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """The steps (N, T, C, H, W) with every missing value replaced: `steps` itself when none is missing, else a copy,
+    which is made in `out` if that is given.
 
     Each window n is filled from itself alone, so another window of the batch never changes it. `neutral` is the value
     per band for a window that has no valid pixel of that band at any step, if the rule is no number.
@@ -33,7 +40,8 @@ def fill_missing(steps: NDArray[np.float32], rule: MissingSpec, neutral: Sequenc
     missing = missing_bands(steps)
     if not missing.any():
         return steps
-    filled = steps.copy()
+    filled = np.empty_like(steps) if out is None else out
+    filled[...] = steps
     for n in np.flatnonzero(missing.any(axis=(1, 2))):
         indices: dict[bytes, NDArray[np.intp]] = {}
         for c in np.flatnonzero(missing[n].any(axis=0)):
@@ -118,7 +126,11 @@ def mirror_rims(steps: NDArray[np.float32]) -> NDArray[np.float32]:
         rows, cols = (_mirrored_indices(observed.any(axis=axis)) for axis in (1, 0))
         if not (_is_identity(rows) and _is_identity(cols)):
             mirrored = steps.copy() if mirrored is steps else mirrored
-            mirrored[n] = window[:, :, rows][:, :, :, cols]
+            # The rims alone are written: rows first, whose columns are then mirrored with the others.
+            for index in np.flatnonzero(rows != np.arange(len(rows))):
+                mirrored[n][:, :, index] = window[:, :, rows[index]]
+            beside = np.flatnonzero(cols != np.arange(len(cols)))
+            mirrored[n][..., beside] = mirrored[n][..., cols[beside]]
     return mirrored
 
 

@@ -28,12 +28,16 @@ def prepare_input(spec: InputSpec, steps: NDArray[np.float32], *, unit: str | No
     if spec.missing.pad == "mirror":
         steps = mirror_rims(steps)
     bands = derive_bands(spec, convert_unit(steps, source=unit or spec.unit, target=spec.unit))
-    bands = fill_missing(bands, spec.missing, spec.neutral)
     if spec.resize is not None:
+        bands = fill_missing(bands, spec.missing, spec.neutral)
         size = spec.window or bands.shape[-1]
         bands = resize(bands, size=(size, size), method=spec.resize)
     n, t, _, height, width = bands.shape
     array, view = empty_array(spec, n=n, t=t, height=height, width=width)
+    if spec.resize is None:
+        # What is filled is scaled where it is, without another array of that size.
+        in_place = view.dtype == np.float32 and view.flags.c_contiguous
+        bands = fill_missing(bands, spec.missing, spec.neutral, out=view if in_place else None)
     _write_scaled(spec, bands, view)
     return array
 
@@ -100,7 +104,8 @@ def _write_scaled(spec: InputSpec, bands: NDArray[np.float32], view: NDArray[Any
     for scaling, channels in groups:
         source_values, target = bands[:, :, channels], view[:, :, channels]
         if dtype == np.float32 and scaling.kind == NO_SCALING.kind:
-            target[...] = source_values
+            if bands is not view:
+                target[...] = source_values
         elif dtype == np.float32 and scaling.expression is None:
             scaling.apply(source_values, target)
         else:

@@ -9,10 +9,9 @@ from tilewright.tasks.compose.reducers import DATE_SCORING_REDUCERS
 from tilewright.tasks.storage.ledger import json_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from tilewright.catalogs.scene import Scene
-    from tilewright.tasks.compose.steps import StepPlan
     from tilewright.tasks.grid.blocks import Block
     from tilewright.tasks.plan.inputs import InputPlan
     from tilewright.tasks.plan.plan import Plan
@@ -26,14 +25,16 @@ def block_key(plan: Plan, block: Block) -> str:
     """
     inputs = []
     for entry in plan.inputs:
-        touching = entry.coverage(plan.raster.grid).indices(entry.box(block.outer))
+        touching = entry.touching_indices(plan.raster.grid, entry.box(block.outer))
         scenes = {entry.scenes[index].id: entry.scenes[index] for index in touching}
+        passes = [entry.passes_of(number, scenes) for number in range(len(entry.steps))]
         inputs.append(
             {
                 "scenes": [entry.scene_digest(index) for index in touching],
-                "steps": [_passes(step, scenes, reducer=entry.reducer) for step in entry.steps],
-                "middles": [step.middle.isoformat() for step in entry.steps] if _tells_days(entry) else [],
-                **_shared_facts(entry, set(scenes)),
+                "steps": [_passes([*of_step.values()], scenes, reducer=entry.reducer) for of_step in passes],
+                "middles": entry.middles() if _tells_days(entry) else [],
+                **_shared_facts(entry, passes),
+                **entry.choice_facts(entry.box(block.outer), scenes),
             }
         )
     return json_digest({"settings": plan.settings_key(), "inputs": inputs, "block": block.name})
@@ -44,12 +45,11 @@ def _tells_days(entry: InputPlan) -> bool:
     return entry.gaps != "leave" or entry.dated
 
 
-def _passes(step: StepPlan, scenes: Mapping[str, Scene], *, reducer: str) -> list[list[str]]:
-    """The step's passes with the scenes of a block alone, in the order in which the reducer asks them.
+def _passes(kept: list[list[str]], scenes: Mapping[str, Scene], *, reducer: str) -> list[list[str]]:
+    """A step's passes with the scenes of a block alone, ``kept``, in the order in which the reducer asks them.
 
     Where passes have that order only pixel by pixel, they are in order of time and their scenes' order comes last.
     """
-    kept = [members for ids in step.passes if (members := [scene for scene in ids if scene in scenes])]
     ranks = scene_ranks([scenes[scene] for members in kept for scene in members], reducer)
     places = pass_ranks(kept, ranks) if ranks else None
     if ranks and places is None:
@@ -59,16 +59,16 @@ def _passes(step: StepPlan, scenes: Mapping[str, Scene], *, reducer: str) -> lis
     return [kept[number] for number in sorted(range(len(kept)), key=lambda number: places[number])]
 
 
-def _shared_facts(entry: InputPlan, ids: set[str]) -> dict[str, Any]:
-    """Facts that scenes beyond the block decide too, where its pixels depend on them.
+def _shared_facts(entry: InputPlan, passes: Sequence[Mapping[int, list[str]]]) -> dict[str, Any]:
+    """Facts that scenes beyond it decide too, where its pixels depend on them; ``passes`` of each step, by number.
 
     The day of a pass is that of its first scene, and the unit of a rule is that of the band in all scenes.
     """
     facts: dict[str, Any] = {}
     if entry.reducer in DATE_SCORING_REDUCERS:
-        looks = [zip(step.passes, step.days, strict=True) for step in entry.steps]
+        looks = zip(entry.steps, passes, strict=True)
         facts["centres"] = [step.centre.isoformat() for step in entry.steps]
-        facts["days"] = [[day for members, day in each if not ids.isdisjoint(members)] for each in looks]
+        facts["days"] = [[step.days[number] for number in of_step] for step, of_step in looks]
     if entry.mask.kind == "rule":
         facts["units"] = [entry.stored_unit(band) for band in entry.mask.bands]
     return facts

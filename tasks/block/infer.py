@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tilewright.models.measure.window import answers_per_window, windows_per_call
+from tilewright.models.transforms.boxes import found_boxes
 from tilewright.models.transforms.postprocess import scores
 from tilewright.tasks.block.feeds import window_feeds
 from tilewright.tasks.block.merge import BlockLayers, window_answer
 from tilewright.tasks.block.output_grid import at_product, result_size
 from tilewright.tasks.block.seams import SampledPlaces, SeamComparison, Seams, core_of, joined_seams, shifted_window
+from tilewright.tasks.boxes.parts import NO_BOXES, counted_boxes
 from tilewright.tasks.grid.area_mask import area_mask
 from tilewright.tasks.grid.windows import block_windows
 
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from tilewright.tasks.grid.windows import Window
     from tilewright.tasks.plan.plan import Plan
 
+
+BOXES = "boxes of {}"
+"""The key of a table's boxes in a window's answer; no layer has a blank in its name."""
 
 MIN_WINDOWS = 4
 """Windows that must have run before the fastest counts as undisturbed."""
@@ -72,7 +77,8 @@ class CallTimer:
 class BlockResult:
     """A block's layers by name, each (height, width) in product pixels and its stored dtype, nodata in place.
 
-    ``seams`` are those of the windows that were compared with shifted ones; ``windows_run`` does not count them twice.
+    ``boxes`` are the things found in it by table, as BOX in absolute pixels of the model's grid. ``seams`` are those of
+    the windows that were compared with shifted ones; ``windows_run`` does not count them twice.
     """
 
     layers: dict[str, np.ndarray]
@@ -80,6 +86,7 @@ class BlockResult:
     windows_skipped: int
     valid_pixels: int
     seams: Seams = field(default_factory=Seams)
+    boxes: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,9 +137,17 @@ def infer_block(
     batches = list(_batched(to_run, model.windows_per_call))
     pairs = _pairs(plan, model, inputs, to_run)
     compared: dict[Window, dict[str, np.ndarray]] = {}
+    boxes: dict[str, list[np.ndarray]] = {table.name: [NO_BOXES] for table in model.card.boxes}
     for batch, answers in zip(batches, map_calls(run_batch, batches), strict=True):
         for window, answer in zip(batch, answers, strict=True):
             block_layers.add(window, answer)
+            core = core_of(window, plan.raster.lattice).intersect(block.inner)
+            for name, found in boxes.items():
+                found.append(
+                    counted_boxes(
+                        answer[BOXES.format(name)], window=window.outer, core=core, usable=usable, over=block.outer
+                    )
+                )
             if window in pairs:
                 compared[window] = answer
     comparison = SeamComparison(
@@ -150,6 +165,7 @@ def infer_block(
         windows_skipped=sum(1 for _ in block_windows(block.inner, plan.raster.lattice)) - len(to_run),
         valid_pixels=int(inner_usable.sum()),
         seams=seams,
+        boxes={name: np.concatenate(found) for name, found in boxes.items()},
     )
 
 
@@ -186,7 +202,7 @@ def _seams(
 def _run_windows(
     plan: Plan, model: LoadedModel, inputs: BlockInputs, windows: Sequence[Window]
 ) -> list[dict[str, np.ndarray]]:
-    """The arguments of ``BlockLayers.add`` for each window: layers or scores by name."""
+    """The arguments of ``BlockLayers.add`` for each window, layers or scores by name, and its boxes by table."""
     feeds = window_feeds(plan, model.card, inputs, windows)
     session = model.session
     with model.timer.timing(model.windows_per_call, by_cpu=session.provider == "cpu" and session.threads == 1):
@@ -200,6 +216,10 @@ def _run_windows(
         output_scores = scores(output, raw[output.name], size=size, votes=plan.raster.lattice.merge == "blend")
         for number, window in enumerate(windows):
             answers[number] |= window_answer(plan, model.card, output, window, output_scores[number])
+    for table in model.card.boxes:
+        found = found_boxes(table, raw, windows=len(windows), window=plan.raster.lattice.window)
+        for number, boxes in enumerate(found):
+            answers[number][BOXES.format(table.name)] = boxes
     return answers
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tilewright.models.measure.window import answers_per_window, output_scale
+from tilewright.tasks.grid.area_mask import area_mask
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,6 +43,14 @@ def at_product(array: np.ndarray, plan: Plan) -> np.ndarray:
             height // plan.raster.down, plan.raster.down, width // plan.raster.down, plan.raster.down
         ).max(axis=(1, 3))
     return array.repeat(plan.raster.up, axis=0).repeat(plan.raster.up, axis=1) if plan.raster.up > 1 else array
+
+
+def product_area_mask(plan: Plan, box: PixelBox) -> np.ndarray:
+    """The pixels (y, x) of a box of absolute product pixels that lie in the area asked for, as layers are cut."""
+    raster = plan.raster
+    whole = box.cover(numerator=1, denominator=raster.up).rescale(numerator=raster.up, denominator=1)
+    model = whole.rescale(numerator=raster.down, denominator=raster.up)
+    return at_product(area_mask(raster.grid, model, raster.aoi_geometry), plan)[box.slices_in(whole)]
 
 
 def repeat_to(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

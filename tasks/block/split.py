@@ -76,6 +76,8 @@ def _joined(parts: list[InferredBlock], block: Block, layers: dict[str, np.ndarr
         pixels_read=sum(read.pixels_read for read in reads),
         pixels_needed=sum(read.pixels_needed for read in reads),
         bytes_read=sum(read.bytes_read for read in reads),
+        bytes_decoded=sum(read.bytes_decoded for read in reads),
+        reads=sum(read.reads for read in reads),
         seconds=sum(read.seconds for read in reads),
     )
     result = BlockResult(
@@ -84,5 +86,6 @@ def _joined(parts: list[InferredBlock], block: Block, layers: dict[str, np.ndarr
         windows_skipped=sum(result.windows_skipped for result in results),
         valid_pixels=sum(result.valid_pixels for result in results),
         seams=joined_seams(result.seams for result in results),
+        boxes={name: np.concatenate([result.boxes[name] for result in results]) for name in results[0].boxes},
     )
     return InferredBlock(read=read, result=result, seconds=sum(part.seconds for part in parts))

@@ -12,6 +12,7 @@ from tilewright.tasks.block.block_key import block_key
 from tilewright.tasks.block.infer import infer_block
 from tilewright.tasks.block.inputs import read_inputs
 from tilewright.tasks.block.observed import count_observed
+from tilewright.tasks.boxes.parts import boxes_digest, read_part, write_part
 from tilewright.tasks.read.counters import ReadStats
 from tilewright.tasks.storage.ledger import BlockEntry, write_entry
 from tilewright.tasks.zarr.store import array_sha256
@@ -30,11 +31,17 @@ if TYPE_CHECKING:
     from tilewright.tasks.zarr.store import ProductStore
 
 
+REMOTE_READS = 4
+"""Reads that wait for a network for each read of a local disk: with 50 ms a request a core decodes for one of five."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadBlock:
     """A block's model inputs, the observations of each step of each input, and the cost of reading them.
 
     Pixels are counted in file blocks: ``pixels_read`` each time they are decoded, ``pixels_needed`` once.
+    ``bytes_read`` are those of the former in their files, compressed; ``bytes_decoded`` as pixels; ``reads`` the
+    windows of files.
     """
 
     inputs: BlockInputs
@@ -43,6 +50,8 @@ class ReadBlock:
     pixels_needed: int
     bytes_read: int
     seconds: float
+    bytes_decoded: int = 0
+    reads: int = 0
 
     def emptied(self) -> ReadBlock:
         """The same value without pixels, so that a block waiting to be written does not keep its inputs in memory."""
@@ -64,8 +73,8 @@ class WorkerSettings:
     """The settings of a worker; none of them changes a pixel. Pickled to other processes.
 
     ``provider``: the requested execution provider. ``batch``: windows per model call, None: the provider's default.
-    ``tolerance``: reads of a job that may fail for good. ``read_threads``: reads of one block at a time; several hide
-    the latency of a network and cost nothing on a local disk.
+    ``tolerance``: reads of a job that may fail for good. ``read_threads``: reads of one block at a time from a local
+    disk.
     """
 
     provider: str = "auto"
@@ -73,10 +82,18 @@ class WorkerSettings:
     tolerance: int = 0
     read_threads: int = 4
 
+    def reads_at_once(self, *, remote: bool) -> int:
+        """Reads of one block at a time: several times as many where each waits for a network."""
+        return self.read_threads * REMOTE_READS if remote else self.read_threads
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
-    """Everything that a process needs to do blocks: the plan, the loaded model, the output, the access to scenes."""
+    """Everything that a process needs to do blocks: the plan, the loaded model, the output, the access to scenes.
+
+    ``cpu``: CPU seconds of the threads of a stage, ``infer`` and ``write``, where blocks were done on threads of this
+    process; empty before, and where the system does not tell.
+    """
 
     settings: WorkerSettings
     plan: Plan
@@ -86,6 +103,7 @@ class Worker:
     failures: FailureLog
     access: Access
     stats: ReadStats = field(default_factory=ReadStats)
+    cpu: dict[str, float] = field(default_factory=dict)
 
     def read(self, block: Block, *, first: bool = True) -> ReadBlock:
         """Read a block's inputs. ``first`` is False for later parts of a block, to keep the failures of earlier parts.
@@ -103,7 +121,9 @@ class Worker:
             observed=count_observed(self.plan, inputs),
             pixels_read=stats.decoded_pixels,
             pixels_needed=stats.needed_pixels,
-            bytes_read=stats.decoded_bytes,
+            bytes_read=stats.stored_bytes,
+            bytes_decoded=stats.decoded_bytes,
+            reads=stats.reads,
             seconds=time.perf_counter() - began,
         )
 
@@ -128,17 +148,24 @@ class Worker:
         read, result, block = inferred.read, inferred.result, inferred.read.inputs.block
         stored = {name: result.layers[name] for name in (*self.plan.raster.layers, "observations")}
         self.store.write_block(self.plan.raster.product_box_of(block.inner), stored)
+        for name, found in result.boxes.items():
+            write_part(self.storage, name, block.name, found)
         entry = BlockEntry(
             row=block.row,
             col=block.col,
             key=block_key(self.plan, block),
             written=bool(result.layers["observations"].any()),
-            checksums={name: array_sha256(array) for name, array in stored.items()},
+            checksums={
+                **{name: array_sha256(array) for name, array in stored.items()},
+                **{name: boxes_digest(found) for name, found in result.boxes.items()},
+            },
             windows_run=result.windows_run,
             windows_skipped=result.windows_skipped,
             pixels_read=read.pixels_read,
             pixels_needed=read.pixels_needed,
             bytes_read=read.bytes_read,
+            bytes_decoded=read.bytes_decoded,
+            reads=read.reads,
             valid_pixels=result.valid_pixels,
             observed=dict(read.observed),
             seconds={"read": read.seconds, "infer": inferred.seconds, "write": time.perf_counter() - began},
@@ -166,7 +193,11 @@ class Worker:
         inner = self.plan.raster.product_box_of(self.plan.raster.block(entry.row, entry.col).inner)
         layers = (*self.plan.raster.layers, "observations")
         try:
-            intact = self.store.block_checksum(inner, layers) == entry.checksums
+            tables = {table.name for table in self.model.card.boxes}
+            stored = {name: digest for name, digest in entry.checksums.items() if name not in tables}
+            intact = self.store.block_checksum(inner, layers) == stored and all(
+                read_part(self.storage, name, entry.name, entry.checksums[name]) is not None for name in tables
+            )
         except Exception:
             return False
         if intact and not all(self.store.waits_at(name, entry.row, entry.col) for name in layers):

@@ -17,7 +17,7 @@ from tilewright.tasks.storage.storage import STATE_FOLDER, staging_folder
 from tilewright.tasks.zarr.store import LayerRows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from tilewright.tasks.cog.spec import CogSpec
     from tilewright.tasks.grid.grid import Grid
@@ -36,7 +36,7 @@ RECORDS = f"{STATE_FOLDER}/cogs"
 class CogFile:
     """The request for a COG: its name, its layer (``spec``), its box in absolute pixels, its metadata items.
 
-    ``checksums`` are those of the blocks that the box touches, by block name.
+    ``checksums`` are those of the blocks that the box touches, by block name, once these are there.
     """
 
     name: str
@@ -44,7 +44,7 @@ class CogFile:
     grid: Grid
     box: PixelBox
     metadata: Mapping[str, str]
-    checksums: Mapping[str, str]
+    checksums: Callable[[], Mapping[str, str]]
 
     @property
     def key(self) -> str:
@@ -60,7 +60,7 @@ class CogFile:
                 "transform": list(self.grid.transform_of(self.box))[:6],
                 "shape": list(self.box.shape),
                 "metadata": dict(self.metadata),
-                "blocks": dict(self.checksums),
+                "blocks": dict(self.checksums()),
             }
         )
 
@@ -78,17 +78,26 @@ class UploadedCog:
     recorded: bool
 
 
-def ensure_cog(storage: Storage, store: ProductStore, wanted: CogFile, *, threads: int) -> UploadedCog:
+def ensure_cog(
+    storage: Storage,
+    store: ProductStore,
+    wanted: CogFile,
+    *,
+    threads: int,
+    ready: Callable[[PixelBox], None],
+    cache_mb: int | None,
+) -> UploadedCog:
     """The COG in storage, which is written and uploaded unless a valid one is recorded.
 
-    It is recorded by `write_record`, once the blocks that it was made of are known to be those of the ledger.
+    It is recorded by `write_record`, once the blocks that it was made of are known to be those of the ledger. ``ready``
+    is called with each box of absolute pixels before it is read; ``cache_mb`` as for `write_cog`.
 
     Raises CogError, ReadBackError or StorageError, which name the layer.
     """
     existing = read_record(storage, wanted)
     if existing is not None:
         return existing
-    layer = LayerRows(store=store, name=wanted.spec.name, box=wanted.box)
+    layer = LayerRows(store=store, name=wanted.spec.name, box=wanted.box, ready=ready)
     with staging_folder(storage) as folder:
         facts = write_cog(
             folder / wanted.name,
@@ -99,6 +108,7 @@ def ensure_cog(storage: Storage, store: ProductStore, wanted: CogFile, *, thread
             spec=wanted.spec,
             metadata=wanted.metadata,
             threads=threads,
+            cache_mb=cache_mb,
         )
         storage.move_file(wanted.name, facts.path)
         if facts.sidecar is not None:

@@ -9,6 +9,10 @@ from tilewright.tasks.colours import class_colours
 KINDS = ("class", "percent", "value")
 
 
+MAX_PARALLEL_FILES = 4
+"""COGs written at the same time at most, for any number of cores: each holds its rows and its staged copy."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CogClass:
     """One class of a class layer; `color` is "#rrggbb" or "rrggbb", None for a default."""

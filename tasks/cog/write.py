@@ -15,7 +15,6 @@ import rasterio.shutil
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
-from rio_cogeo.cogeo import cog_validate
 
 from tilewright.tasks.cog.overviews import level_shapes
 from tilewright.tasks.cog.sidecar import write_sidecar
@@ -85,7 +84,7 @@ def write_cog(
     metadata: Mapping[str, str] | None = None,
     read_rows: int = COG_TILE,
     threads: int = 1,
-    cache_mb: int = 32,
+    cache_mb: int | None = 32,
     progress: Callable[[float], None] = lambda _share: None,
 ) -> CogFacts:
     """The facts of the COG written to `path`, a local file; the COG passes rio-cogeo's strict validation.
@@ -96,13 +95,14 @@ def write_cog(
     for any number of rows. The same pixels give the same bytes for any number of `threads`. `metadata` becomes metadata
     items of the file. `progress` receives the finished share, 0 to 1. Temporary files of some 2.5 times the COG's size
     are in a hidden folder next to `path`. Files written at the same time share `cache_mb`: GDAL has one cache per
-    process.
+    process, and None leaves it as it is.
 
     Raises CogError if the disk is full or not writable, the COG is not valid, or pixels read back differ.
     """
     source = RowSource(rows=rows, shape=shape, transform=transform, crs=crs, read_rows=read_rows)
     # Rasterio takes GDAL_CACHEMAX in bytes; GDAL itself takes small numbers as megabytes.
-    settings = {"GDAL_CACHEMAX": cache_mb * 2**20, "GDAL_PAM_ENABLED": "NO", "GDAL_NUM_THREADS": "1"}
+    cache = {} if cache_mb is None else {"GDAL_CACHEMAX": cache_mb * 2**20}
+    settings = {**cache, "GDAL_PAM_ENABLED": "NO", "GDAL_NUM_THREADS": "1"}
     try:
         with (
             tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as folder,
@@ -178,6 +178,9 @@ def tile_side(shape: tuple[int, int]) -> int:
 
 def _check_cog(finished: Path, crcs: list[list[int]]) -> tuple[int, ...]:
     """The overview factors of a COG that passed strict validation and whose levels have the expected CRCs."""
+    # A plan asks this file for sizes only.
+    from rio_cogeo.cogeo import cog_validate  # noqa: PLC0415
+
     valid, errors, warnings = cog_validate(finished, strict=True, quiet=True)
     if not valid:
         raise CogError(f"{finished.name} is not a valid COG: {'; '.join([*errors, *warnings])}")

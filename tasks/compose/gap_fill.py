@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tilewright.tasks.read.pixels import convert_unit
+from tilewright.tasks.read.resample.pixels import convert_unit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ import xarray as xr
 from tilewright.tasks.compose.composite import count_true, reduce_passes, working_unit
 from tilewright.tasks.compose.mask import dropped_pixels
 from tilewright.tasks.compose.reducers import SELECTING_REDUCERS, parse_reducer, reducer_radius_px
-from tilewright.tasks.read.pixels import Pixels, convert_unit
+from tilewright.tasks.read.resample.pixels import Pixels, convert_unit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -33,6 +33,9 @@ NOT_CLOUD = frozenset({0, 1})
 
 DEFAULT_BAND = {"scl": "scl", "probability": "cloud", "bits": "qa_pixel", "values": "", "rule": "", "none": ""}
 
+CLASS_KINDS = frozenset({"scl", "bits", "values"})
+"""Kinds of masks that judge stored integers."""
+
 _COMPARISON = re.compile(r"<=|>=|<|>")
 
 _OPERATORS: dict[str, Callable[[Any, Any], Any]] = {

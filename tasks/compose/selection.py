@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt  # type: ignore[attr-defined]  # scipy names it at run time
 
 from tilewright.tasks.compose.reducers import CLOUD_DISTANCE_M
 
@@ -67,6 +66,9 @@ def cloud_distance_score(usable: np.ndarray, *, resolution: float) -> np.ndarray
     reach = CLOUD_DISTANCE_M / resolution
     distance = np.full(usable.shape, reach)
     if not usable.all():
+        # A slow import, which one reducer alone needs; scipy names it at run time.
+        from scipy.ndimage import distance_transform_edt  # type: ignore[attr-defined]  # noqa: PLC0415
+
         distance = np.minimum(distance_transform_edt(usable), reach)
     slope = 10.0 / reach
     score: np.ndarray = 1.0 / (1.0 + np.exp(-slope * (distance - reach / 2)))

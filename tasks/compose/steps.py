@@ -44,7 +44,8 @@ class StepPlan:
     """One position on a model's time axis: its label, its span (both ends included) and its passes, ordered by time.
 
     `passes` holds the ids of each pass's scenes, `days` each pass's solar day (ISO), `ranks` its place, from 0, when
-    the least cloudy comes first. A step without passes is filled as missing.
+    the least cloudy comes first. A step without passes is filled as missing. `found`: the first and the last day of the
+    passes found, where not all of them are kept; None: those of `days`.
     """
 
     label: str
@@ -53,6 +54,7 @@ class StepPlan:
     passes: tuple[tuple[str, ...], ...] = ()
     days: tuple[str, ...] = ()
     ranks: tuple[int, ...] = ()
+    found: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
         assert len(self.passes) == len(self.days) == len(self.ranks), "each pass of a step has a day and a rank"
@@ -74,7 +76,7 @@ class StepPlan:
 
         It depends on the area, as the days of a step are those with scenes over it.
         """
-        days = sorted(self.days)
+        days = self.found or sorted(self.days)
         if not days:
             return self.centre
         first, last = (date.fromisoformat(day) for day in (days[0], days[-1]))
@@ -114,7 +116,11 @@ def plan_steps(
 
 def clearest_passes(step: StepPlan, most: int) -> StepPlan:
     """The step with its `most` least cloudy passes alone."""
-    kept = [number for number, rank in enumerate(step.ranks) if rank < most]
+    return kept_passes(step, [number for number, rank in enumerate(step.ranks) if rank < most])
+
+
+def kept_passes(step: StepPlan, kept: Sequence[int]) -> StepPlan:
+    """The step with the passes of these numbers alone."""
     return replace(
         step,
         passes=tuple(step.passes[number] for number in kept),

@@ -14,7 +14,7 @@ from affine import Affine
 from shapely.geometry import shape
 
 from tilewright.tasks.grid.crs import same_crs, transformer
-from tilewright.tasks.read.source_window import EDGE_POINTS
+from tilewright.tasks.read.resample.source_window import EDGE_POINTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

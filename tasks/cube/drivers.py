@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rasterio.enums import Resampling
     from rasterio.windows import Window
 
-    from tilewright.tasks.read.pixels import Pixels
+    from tilewright.tasks.read.resample.pixels import Pixels
 
 
 class FileDriver(StatelessDriver):

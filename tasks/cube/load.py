@@ -18,8 +18,8 @@ from tilewright.tasks.cube.engines import ENGINES, chunk_shape
 from tilewright.tasks.cube.read_pass import FileReads, PassRequest, read_pass
 from tilewright.tasks.cube.scene_band import CATEGORIES, BandRequest
 from tilewright.tasks.read.access import Access
-from tilewright.tasks.read.cells import locate
 from tilewright.tasks.read.reader import check_resampling
+from tilewright.tasks.read.resample.cells import locate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from tilewright.tasks.cube.at_once import done_at_once
 from tilewright.tasks.cube.scene_band import BandRequest, read_stored, read_values
-from tilewright.tasks.read.pixels import Pixels
+from tilewright.tasks.cube.stored_numbers import write_numbers
+from tilewright.tasks.read.resample.pixels import MISSING, Pixels, blank_where, put_where
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 Window = tuple[slice, slice]
 """Rows and columns of a geobox."""
+
+Read = Callable[..., bool]
+"""`values` or `numbers` of `SceneReads`."""
 
 Judge = Callable[[Mapping[str, Pixels]], np.ndarray]
 """The mask of a scene: its quality bands by name -> (y, x) bool, True where it drops the pixel."""
@@ -35,6 +39,9 @@ class SceneReads(Protocol):
     def stored(self, scene: Scene, band: BandRequest, window: Window) -> Pixels | None:
         """The stored numbers of a band; None for a read whose failure is tolerated."""
 
+    def numbers(self, scene: Scene, band: BandRequest, window: Window, *, out: np.ndarray) -> bool:
+        """Write the stored numbers of a band to `out`; False, and `MISSING`, for a failure that is tolerated."""
+
 
 @dataclass(frozen=True, slots=True)
 class FileReads:
@@ -42,14 +49,32 @@ class FileReads:
 
     geobox: GeoBox
     access: Access
+    _cut: dict[tuple[int, ...], GeoBox] = field(default_factory=dict, repr=False)
 
     def values(self, scene: Scene, band: BandRequest, window: Window, *, out: np.ndarray) -> bool:
         """The values of a band, as `read_values` writes them."""
-        return read_values(scene, band, self.geobox[window], self.access, out=out)
+        return read_values(scene, band, self._geobox_of(window), self.access, out=out)
 
     def stored(self, scene: Scene, band: BandRequest, window: Window) -> Pixels | None:
         """The stored numbers of a band, as `read_stored` gives them."""
-        return read_stored(scene, band, self.geobox[window], self.access)
+        return read_stored(scene, band, self._geobox_of(window), self.access)
+
+    def numbers(self, scene: Scene, band: BandRequest, window: Window, *, out: np.ndarray) -> bool:
+        """The stored numbers of a band, as `write_numbers` writes them. Raises NotStoredError."""
+        pixels = self.stored(scene, band, window)
+        if pixels is None:
+            out[...] = MISSING
+            return False
+        write_numbers(pixels, out)
+        return True
+
+    def _geobox_of(self, window: Window) -> GeoBox:
+        """The geobox of a window, cut once for all the bands that are read of it."""
+        rows, cols = (span.indices(size) for span, size in zip(window, self.geobox.shape.yx, strict=True))
+        key = *rows, *cols
+        if key not in self._cut:
+            self._cut[key] = self.geobox[window]
+        return self._cut[key]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +114,10 @@ class ArrayReads:
         """The stored numbers of a band, as `read_stored` gives them."""
         return self.files.stored(scene, band, window)
 
+    def numbers(self, scene: Scene, band: BandRequest, window: Window, *, out: np.ndarray) -> bool:
+        """The stored numbers of a band, from its file."""
+        return self.files.numbers(scene, band, window, out=out)
+
 
 def read_pass(
     scenes: Sequence[Scene],
@@ -97,22 +126,28 @@ def read_pass(
     *,
     out: np.ndarray,
     taken: np.ndarray | None = None,
+    wanted: np.ndarray | None = None,
     threads: int = 1,
 ) -> None:
     """Write the bands of a pass to `out`, (band, y, x) float32; NaN in every band where no scene sees the pixel.
 
+    Into an `out` of uint16 the stored numbers are written, and `MISSING` in place of NaN.
     A scene sees a pixel where all bands that it has are there and its own mask does not drop it. `scenes` are in the
     order in which they are asked (catalogs/passes.seeing_order); a later one is read only around the pixels that no
     earlier one sees. A band that the seeing scene lacks is NaN. `taken` (y, x), given as zeros, gets the place among
-    `scenes` of the one that each pixel is of. `threads` bands are read at a time.
+    `scenes` of the one that each pixel is of. Pixels that are not `wanted` (y, x) are NaN, None: all are.
+    `threads` bands are read at a time.
 
     Raises ReadError for a scene that cannot be read, unless its failure is tolerated: it then sees nothing.
+    NotStoredError for numbers that cannot be kept.
     """
-    if len(scenes) == len(request.bands) == 1 and request.judge is None and scenes[0].asset(request.bands[0].band):
+    read, nothing = (reads.values, np.float32(np.nan)) if out.dtype.kind == "f" else (reads.numbers, MISSING)
+    alone = len(scenes) == len(request.bands) == 1 and scenes[0].asset(request.bands[0].band)
+    if alone and request.judge is None and wanted is None:
         # Nothing to join or to judge: a number that is there is seen.
-        reads.values(scenes[0], request.bands[0], (slice(None), slice(None)), out=out[0])
+        read(scenes[0], request.bands[0], (slice(None), slice(None)), out=out[0])
         return
-    holes = np.ones(out.shape[1:], dtype=bool)
+    holes = np.ones(out.shape[1:], dtype=bool) if wanted is None else wanted.copy()
     n_read = 0
     for place, scene in enumerate(scenes):
         window = _around(holes)
@@ -126,20 +161,21 @@ def read_pass(
         window, usable = _inside(window, inner), usable[inner]
         here = out[:, window[0], window[1]]
         if n_read == 0 and here.shape != out.shape:
-            out[...] = np.nan
+            out[...] = nothing
         # The first scene is read into the result itself.
         values = here if n_read == 0 else np.empty(here.shape, dtype=out.dtype)
-        seen, tidy = _read_bands(scene, window, usable, request, reads, values=values, threads=threads)
+        seen, tidy = _read_bands(scene, window, usable, request, read, values=values, threads=threads)
+        unseen = ~seen
         if n_read:
-            np.copyto(here, values, where=seen)
+            put_where(here, values, seen)
         elif not tidy:
-            np.copyto(here, np.float32(np.nan), where=~seen)
-        holes[window] &= ~seen
+            blank_where(here, unseen)
+        holes[window] &= unseen
         if taken is not None:
             taken[window][seen] = place
         n_read += 1
     if n_read == 0:
-        out[...] = np.nan
+        out[...] = nothing
 
 
 def _usable(scene: Scene, window: Window, holes: np.ndarray, request: PassRequest, reads: SceneReads) -> np.ndarray:
@@ -168,41 +204,42 @@ def _read_bands(
     window: Window,
     usable: np.ndarray,
     request: PassRequest,
-    reads: SceneReads,
+    read: Read,
     *,
     values: np.ndarray,
     threads: int,
 ) -> tuple[np.ndarray, bool]:
     """Read a scene's bands into `values` (band, y, x): (True where the scene sees a usable pixel (y, x), tidy).
 
-    Tidy: `values` are NaN everywhere else already.
+    Tidy: `values` are missing everywhere else already.
     """
+    floats = values.dtype.kind == "f"
     present = [number for number, band in enumerate(request.bands) if scene.asset(band.band) is not None]
     for number in set(range(len(request.bands))) - set(present):
-        values[number] = np.nan
+        values[number] = np.nan if floats else MISSING
 
-    def read(number: int) -> bool:
-        return reads.values(scene, request.bands[number], window, out=values[number])
+    def read_band(number: int) -> bool:
+        return read(scene, request.bands[number], window, out=values[number])
 
-    if threads > 1 and len(present) > 1:
-        with ThreadPoolExecutor(min(threads, len(present))) as pool:
-            all_read = all(list(pool.map(read, present)))
-    else:
-        all_read = all(read(number) for number in present)
+    all_read = all(done_at_once(read_band, present, threads=threads))
     if not present or not all_read:
         return np.zeros_like(usable), False
-    somewhere = np.isnan(values[present[0]])
-    everywhere = somewhere.copy()
-    for number in present[1:]:
-        missing = np.isnan(values[number])
-        somewhere |= missing
-        everywhere &= missing
-    seen = usable & ~somewhere
-    return seen, bool((seen != everywhere).all())
+    if not floats:
+        seen = np.maximum.reduce(values if len(present) == len(values) else values[present]) != MISSING
+        seen &= usable
+        # To see where each band is missing costs more than to make all of them so.
+        return seen, bool(seen.all())
+    missing = [np.isnan(values[number]) for number in present]
+    seen = usable & ~np.logical_or.reduce(missing)
+    n_unseen = seen.size - int(np.count_nonzero(seen))
+    # What is missing is unseen: bands that miss as many pixels as are unseen miss the same ones.
+    return seen, all(int(np.count_nonzero(absent)) == n_unseen for absent in missing)
 
 
 def _around(holes: np.ndarray) -> Window | None:
     """The window around every True of (y, x), or None if there is none."""
+    if holes.size and all(side.any() for side in (holes[0], holes[-1], holes[:, 0], holes[:, -1])):
+        return slice(0, holes.shape[0]), slice(0, holes.shape[1])
     rows = np.flatnonzero(holes.any(axis=1))
     if rows.size == 0:
         return None

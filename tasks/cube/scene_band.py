@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tilewright.tasks.cube.coverage import is_bounded_by_files
-from tilewright.tasks.read.cells import crs_text
 from tilewright.tasks.read.failures import ChangedInputError, ReadError
-from tilewright.tasks.read.pixels import Conversion, Pixels, convert_unit, to_physical
 from tilewright.tasks.read.reader import read_asset
+from tilewright.tasks.read.resample.cells import crs_text
+from tilewright.tasks.read.resample.pixels import Conversion, Pixels, convert_unit, to_physical
 from tilewright.tasks.read.retry import ChangedError, MisplacedError, UnreadableError
 
 if TYPE_CHECKING:
@@ -38,12 +38,13 @@ class BandRequest:
 
     A band in "class" keeps its stored integers; every other one is physical. Values are converted between linear power
     and decibels; all other units must be those of the scenes already. Categories and masks are never averaged,
-    whatever `resampling` says.
+    whatever `resampling` says. `coarse`: any overview that is not coarser than the grid will do.
     """
 
     band: str
     unit: str
     resampling: str
+    coarse: bool = False
 
     def method(self, unit: str) -> str:
         """The resampling of a file whose numbers are in a unit."""
@@ -70,6 +71,7 @@ def read_stored(scene: Scene, request: BandRequest, geobox: GeoBox, access: Acce
         reading=access.reading,
         sign=sign,
         stats=access.stats,
+        coarse=request.coarse,
     )
     try:
         try:

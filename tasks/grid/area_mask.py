@@ -32,17 +32,19 @@ def area_mask(grid: Grid, box: PixelBox, area: BaseGeometry) -> np.ndarray:
     ``area`` is in the grid's CRS.
     """
     shapely.prepare(area)
+    parts = shapely.STRtree(shapely.get_parts(area))
     mask = np.zeros(box.shape, dtype=bool)
     for cell in _cells(box):
         inside = cell.intersect(box).intersect(grid.extent)
         if not inside.empty:
-            mask[inside.slices_in(box)] = _cell_mask(grid, cell, area)[inside.slices_in(cell)]
+            mask[inside.slices_in(box)] = _cell_mask(grid, cell, area, parts)[inside.slices_in(cell)]
     return mask
 
 
 def n_inside(grid: Grid, area: BaseGeometry) -> int:
     """The number of True pixels of ``area_mask`` over the grid's extent; only cells on the outline are rasterized."""
     shapely.prepare(area)
+    parts = shapely.STRtree(shapely.get_parts(area))
     total, rims = 0, set()
     for (rows, cols), whole in touched_cells(grid, area, side=CELL):
         if whole:
@@ -51,7 +53,7 @@ def n_inside(grid: Grid, area: BaseGeometry) -> int:
             rims.add((rows.start, cols.start))
     for row, col in rims:
         cell = block_at(row=row, col=col, block=CELL, halo=0).inner
-        total += int(_cell_mask(grid, cell, area)[cell.intersect(grid.extent).slices_in(cell)].sum())
+        total += int(_cell_mask(grid, cell, area, parts)[cell.intersect(grid.extent).slices_in(cell)].sum())
     return total
 
 
@@ -63,13 +65,16 @@ def _cells(box: PixelBox) -> Iterator[PixelBox]:
             yield block_at(row=row, col=col, block=CELL, halo=0).inner
 
 
-def _cell_mask(grid: Grid, cell: PixelBox, area: BaseGeometry) -> np.ndarray:
+def _cell_mask(grid: Grid, cell: PixelBox, area: BaseGeometry, parts: shapely.STRtree) -> np.ndarray:
     outline = shapely.box(*grid.bounds_of(cell))
     if area.contains(outline):
         return np.ones(cell.shape, dtype=bool)
     if not area.intersects(outline):
         return np.zeros(cell.shape, dtype=bool)
+    # Parts elsewhere draw nothing here, and an area may have 100 000 of them; a pixel around the cell is drawn with it.
+    around = shapely.box(*grid.bounds_of(cell.pad(1)))
+    near = parts.geometries[np.sort(parts.query(around))]
     transform = grid.transform_of(cell)
     with memory_raster(cell.shape, "uint8", transform) as drawn:
-        rasterize([area], dst_path=drawn, transform=transform)
+        rasterize([shapely.multipolygons(near)], dst_path=drawn, transform=transform)
         return np.asarray(drawn.read(1), dtype=bool)

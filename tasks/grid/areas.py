@@ -74,11 +74,17 @@ def covered_share(area: BaseGeometry, footprints: Sequence[BaseGeometry]) -> flo
     A share that differs from the whole by less than edges drawn straight in degrees differ from straight ones on the
     ground counts as the whole.
     """
-    touching = [footprint.intersection(area) for footprint in footprints if footprint.intersects(area)]
+    shapely.prepare(area)
+    # The same granule has the same outline on most days.
+    distinct = {footprint.wkb: footprint for footprint in footprints}
+    outlines = np.array(list(distinct.values()), dtype=object)
     whole = shapely.transform(area, _equal_area).area
-    if not touching or whole == 0:
+    touching = outlines[shapely.intersects(area, outlines)] if len(outlines) else outlines
+    if not len(touching) or whole == 0:
         return 0.0
-    share = float(shapely.transform(shapely.union_all(touching), _equal_area).area / whole)
+    # Joined before they are cut to the area, which may have far more corners than they have together.
+    covered = shapely.union_all(touching).intersection(area)
+    share = float(shapely.transform(covered, _equal_area).area / whole)
     return 1.0 if share > 1 - EDGE_SHARE else share
 
 

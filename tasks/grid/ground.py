@@ -13,6 +13,8 @@ import pyproj
 from tilewright.tasks.grid.crs import geographic_crs, is_geographic, metres_per_unit, transformer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tilewright.tasks.grid.grid import Grid
     from tilewright.tasks.grid.pixel_box import PixelBox
 
@@ -28,6 +30,9 @@ PROBE_METRES = 500.0
 
 UNIFORM = 1e-3
 """Share by which the pixels of an area may differ and still count as equal, so that no pixel need be read again."""
+
+BOXES_AT_ONCE = 1000
+"""Boxes of which the projection is asked at a time: one call costs as much as a hundred more boxes in it."""
 
 LOOKS = 33
 """Places along each side of a box at which its least and its largest pixel are sought."""
@@ -74,12 +79,22 @@ def mean_pixel_km2(grid: Grid, box: PixelBox) -> float:
 
     Source: Simpson's rule in both directions.
     """
+    return mean_pixels_km2(grid, [box])[0]
+
+
+def mean_pixels_km2(grid: Grid, boxes: Sequence[PixelBox]) -> list[float]:
+    """``mean_pixel_km2`` of each of many boxes, for which the projection is asked for a thousand at a time."""
     if is_geographic(grid.crs):
-        return float(_row_km2(grid, range(box.row_start, box.row_stop)).mean())
-    weights = np.array([1.0, 4.0, 1.0]) / 6
-    rows = np.linspace(box.row_start, box.row_stop, 3) - 0.5
-    cols = np.linspace(box.col_start, box.col_stop, 3) - 0.5
-    return float(weights @ _areas_at(grid, rows, cols) @ weights)
+        return [float(_row_km2(grid, range(box.row_start, box.row_stop)).mean()) for box in boxes]
+    weights, found = np.array([1.0, 4.0, 1.0]) / 6, list[float]()
+    for first in range(0, len(boxes), BOXES_AT_ONCE):
+        some = boxes[first : first + BOXES_AT_ONCE]
+        rows = np.linspace([box.row_start for box in some], [box.row_stop for box in some], 3, axis=1) - 0.5
+        cols = np.linspace([box.col_start for box in some], [box.col_stop for box in some], 3, axis=1) - 0.5
+        places = np.broadcast_arrays(rows[:, :, None], cols[:, None, :])
+        squares, plane = _squares(grid, *places)
+        found += [float(weights @ _filled(areas, plane) @ weights) for areas in squares]
+    return found
 
 
 def is_uniform(grid: Grid) -> bool:
@@ -127,15 +142,20 @@ def _areas_at(grid: Grid, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
     ellipsoid, to which latitudes are moved so that no area changes. Where the projection has no such square the area
     of the next pixel is taken, or that of the plane if there is none.
     """
+    squares, plane = _squares(grid, *np.meshgrid(rows, cols, indexing="ij"))
+    return _filled(squares, plane)
+
+
+def _squares(grid: Grid, rows: np.ndarray, cols: np.ndarray) -> tuple[np.ndarray, float]:
+    """The areas in km2 of pixels at absolute rows and columns of any one shape, NaN without one; that of the plane."""
     size = grid.resolution
     half = max(size / 2, PROBE_METRES / metres_per_unit(grid.crs))
-    y, x = np.meshgrid(-(rows + 0.5) * size, (cols + 0.5) * size, indexing="ij")
+    y, x = -(rows + 0.5) * size, (cols + 0.5) * size
     corners = [_on_sphere(grid.crs, x + dx * half, y + dy * half) for dx, dy in ((-1, 1), (1, -1), (-1, -1), (1, 1))]
     first, second = corners[1] - corners[0], corners[3] - corners[2]
     squares = np.linalg.norm(np.cross(first, second), axis=-1) / 2
     areas: np.ndarray = squares * _ellipsoid(grid.crs).radius ** 2 * (size / (2 * half)) ** 2
-    plane = (size * metres_per_unit(grid.crs) / 1000) ** 2
-    return _filled(areas, plane)
+    return areas, (size * metres_per_unit(grid.crs) / 1000) ** 2
 
 
 def _on_sphere(crs: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:

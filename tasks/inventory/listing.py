@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import obstore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from pathlib import Path
 
     from tilewright.tasks.storage.storage import Storage
@@ -40,6 +42,23 @@ def list_below(storage: Storage, prefix: str) -> dict[str, Listed]:
         folder = storage.folder
         return storage.call_with_retries("list", lambda: dict(_walk(folder, folder / prefix)))
     return storage.call_with_retries("list", lambda: _objects(storage, obstore.list(storage.root, prefix=prefix)))
+
+
+def list_some(storage: Storage, keys: Collection[str]) -> dict[str, Listed]:
+    """Those of the keys that are complete objects, as ``list_below`` shows them.
+
+    In a folder each is looked at, in a bucket the folders that they lie in are listed.
+
+    Raises StorageError if storage refuses.
+    """
+    folder = storage.folder
+    if folder is not None:
+        return storage.call_with_retries("list", lambda: dict(_looked_at(folder, keys)))
+    listed: dict[str, Listed] = {}
+    for parent in sorted({key.rpartition("/")[0] for key in keys}):
+        there = list_below(storage, parent)
+        listed |= {key: there[key] for key in keys if key in there}
+    return listed
 
 
 def list_top(storage: Storage) -> dict[str, Listed]:
@@ -114,9 +133,19 @@ def _files_in(folder: Path, parent: Path) -> Iterator[tuple[str, Listed]]:
     with os.scandir(parent) as entries:
         for entry in entries:
             if entry.is_file(follow_symlinks=False) and not UNFINISHED.search(entry.name):
-                found = entry.stat(follow_symlinks=False)
-                tag = f"{found.st_ino}-{found.st_mtime_ns}-{found.st_size}"
-                yield _key(folder, entry.path), Listed(size=found.st_size, tag=tag)
+                yield _key(folder, entry.path), _listed(entry.stat(follow_symlinks=False))
+
+
+def _looked_at(folder: Path, keys: Iterable[str]) -> Iterator[tuple[str, Listed]]:
+    for key in keys:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            found = (folder / key).lstat()
+            if stat.S_ISREG(found.st_mode) and not UNFINISHED.search(key):
+                yield key, _listed(found)
+
+
+def _listed(found: os.stat_result) -> Listed:
+    return Listed(size=found.st_size, tag=f"{found.st_ino}-{found.st_mtime_ns}-{found.st_size}")
 
 
 def _key(folder: Path, path: str) -> str:

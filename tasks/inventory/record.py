@@ -62,8 +62,8 @@ _STORE_KEY = re.compile(
 
 _STATE_KEY = re.compile(
     rf"{re.escape(STATE_FOLDER)}/(?:(?:plan|secrets|files|watch)\.json|failures\.ndjson|\.secrets\.json\.\d+"
-    r"|ledger/-?\d+_-?\d+\.json|pyramid/(?P<layer>[^/]+)\.json|cogs/(?P<file>[^/]+)\.json"
-    r"|(?:blocks\.zarr|staging)/.+)",
+    r"|ledger/-?\d+_-?\d+\.json|pyramid/(?P<layer>[^/]+)\.json|(?:cogs|tables)/(?P<file>[^/]+)\.json"
+    r"|boxes/[^/]+/-?\d+_-?\d+\.bin|(?:blocks\.zarr|staging)/.+)",
     re.DOTALL,
 )
 

@@ -21,12 +21,14 @@ def step_shares(area: BaseGeometry, inputs: Sequence[InputPlan]) -> tuple[dict[s
 
     ``area`` is in EPSG:4326.
     """
-    return tuple(
-        {"input": entry.name, "step": step.label, "share": covered_share(area, footprints)}
-        for entry in inputs
-        for step in entry.steps
-        if (footprints := [shape(scene.geometry) for scene in entry.scenes if scene.id in step.scenes])
-    )
+    rows = []
+    for entry in inputs:
+        outlines = {scene.id: shape(scene.geometry) for scene in entry.scenes}
+        for step in entry.steps:
+            of_step = step.scenes
+            if footprints := [outlines[scene.id] for scene in entry.scenes if scene.id in of_step]:
+                rows.append({"input": entry.name, "step": step.label, "share": covered_share(area, footprints)})
+    return tuple(rows)
 
 
 def share_warnings(shares: Iterable[Mapping[str, Any]]) -> Iterator[str]:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 OPEN = ".."
 """An open end of a period in a request."""
 
+OPTIONAL = frozenset({"tuned", "outside_valid_for", "measured", "runtime", "ranges", "quantised", "tables"})
+"""Keys of a model's part that are left out where they say nothing."""
+
 PLAN_FORMAT = 2
 """Increased when a plan of an older Tilewright can no longer be run."""
 
@@ -28,8 +31,11 @@ class ModelPlan:
     ``exact``: tiled equals whole, proven from the graph's operators, with the reason; ``measured``: it does as far as
     was tried, but that is not proven. ``fused``: the card's scaling and layers are computed inside its graph, from
     pixels rounded to uint16, in ``precision``. ``tuned``: the graph is rewritten for the window on a CPU
-    (``models/optimise/tune.py``), equal but for rounding. ``outside_valid_for``: how the job leaves the range that its
-    models were made for, one entry per model (``flows/plan/valid_for.py``).
+    (``models/optimise/tune.py``), equal but for rounding. ``runtime``: the library that computes, empty for
+    onnxruntime. ``ranges``: of a graph in int8, the lowest and the highest value of each tensor; they make the graph
+    with the sha256 ``quantised`` (``models/optimise/quantise.py``). ``outside_valid_for``: how the job leaves the range
+    that its models were made for, one entry per model (``flows/plan/valid_for.py``). ``tables``: of the things that the
+    model finds, by name.
     """
 
     card: dict[str, str]
@@ -38,10 +44,14 @@ class ModelPlan:
     exact_reason: str
     windows_reason: str = ""
     fused: bool = False
-    precision: Literal["fp32", "fp16"] = "fp32"
+    precision: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"
     tuned: bool = False
     outside_valid_for: tuple[dict[str, Any], ...] = ()
     measured: bool = False
+    runtime: Literal["", "openvino"] = ""
+    ranges: dict[str, list[float]] = field(default_factory=dict)
+    quantised: str = ""
+    tables: tuple[str, ...] = ()
 
     @property
     def exactness(self) -> Literal["proven", "measured", "no"]:
@@ -50,17 +60,16 @@ class ModelPlan:
 
     def to_json(self) -> dict[str, Any]:
         """The keys of the plan's JSON that this part holds."""
-        plain = {**asdict(self), "outside_valid_for": list(self.outside_valid_for)}
+        plain = {**asdict(self), "outside_valid_for": list(self.outside_valid_for), "tables": list(self.tables)}
         # Left out if false or empty, since older plans do not have them and must stay equal to themselves.
-        return {
-            key: value for key, value in plain.items() if value or key not in {"tuned", "outside_valid_for", "measured"}
-        }
+        return {key: value for key, value in plain.items() if value or key not in OPTIONAL}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> ModelPlan:
         """The part that ``to_json`` wrote, from the keys of a whole plan."""
         known = {key: plain[key] for key in cls.__slots__ if key in plain}
-        return cls(**{**known, "outside_valid_for": tuple(plain.get("outside_valid_for", ()))})
+        lists = {name: tuple(plain.get(name, ())) for name in ("outside_valid_for", "tables")}
+        return cls(**{**known, **lists})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +110,12 @@ class Plan:
         ends = [max(step.end for step in dated) if end == OPEN else datetime.fromisoformat(end) for _, end in asked]
         return min(starts), max(ends)
 
+    @property
+    def remote(self) -> bool:
+        """True if some pixels come over a network."""
+        scenes = (scene for entry in self.inputs for scene in entry.scenes)
+        return any("://" in asset.href for scene in scenes for asset in scene.assets)
+
     def settings_key(self) -> str:
         """Digest of everything but scenes that decides the pixels of all blocks: model, grid, lattice, settings."""
         if "settings" not in self._memo:
@@ -119,6 +134,9 @@ class Plan:
             "engine": self.engine,
             **({"fused": model.precision} if model.fused else {}),
             **({"tuned": True} if model.tuned else {}),
+            **({"runtime": model.runtime} if model.runtime else {}),
+            **({"precision": model.precision} if model.precision in {"bf16", "int8"} else {}),
+            **({"quantised": model.quantised} if model.quantised else {}),
             "inputs": [entry.settings_json() for entry in self.inputs],
             "version": self.versions["tilewright"],
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from shapely.geometry import mapping, shape
@@ -43,6 +43,7 @@ class RasterPlan:
     margin: int
     layers: tuple[str, ...]
     blocks: tuple[tuple[int, int], ...] = ()
+    _geometry: list[BaseGeometry] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def product_grid(self) -> Grid:
@@ -66,8 +67,10 @@ class RasterPlan:
 
     @property
     def aoi_geometry(self) -> BaseGeometry:
-        """The area of interest in the grid's CRS."""
-        return shape(self.aoi)
+        """The area of interest in the grid's CRS, made once: it may have a hundred thousand corners."""
+        if not self._geometry:
+            self._geometry.append(shape(self.aoi))
+        return self._geometry[0]
 
     def product_box_of(self, box: PixelBox) -> PixelBox:
         """A box of model-grid pixels in product pixels."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tilewright.tasks.grid.ground import is_uniform, mean_pixel_km2, pixel_km2
+from tilewright.tasks.grid.ground import is_uniform, mean_pixels_km2, pixel_km2
 from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.zarr.store import LayerRows, open_store
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from tilewright.tasks.plan.plan import Plan
-    from tilewright.tasks.publish.layers import WrittenLayer, WrittenLayers
+    from tilewright.tasks.publish.written import WrittenLayer, WrittenLayers
     from tilewright.tasks.storage.ledger import BlockEntry
     from tilewright.tasks.storage.storage import Storage
 
@@ -41,13 +41,13 @@ def measure_areas(storage: Storage, plan: Plan, written: WrittenLayers, entries:
 
     Where no two pixels of the grid differ by more than a thousandth, as in most UTM zones, they are the blocks' valid
     pixels times their blocks' mean pixel area, and classes are counted alike. On any other grid the first layer and
-    all class layers are read once.
+    all class layers are read once; without a layer blocks are counted there too.
     """
     n_valid = sum(entry.valid_pixels for entry in entries)
     with_classes = [layer for layer in written.layers if layer.spec.classes]
-    if is_uniform(plan.raster.product_grid):
+    if is_uniform(plan.raster.product_grid) or not written.layers:
         # Blocks end in any order: a plain sum of them would differ in its last digit from run to run.
-        total = math.fsum(block_km2(plan, entry) for entry in entries)
+        total = math.fsum(blocks_km2(plan, entries))
         mean = total / n_valid if n_valid else 0.0
         counts = {layer.spec.name: layer.facts.counts for layer in with_classes}
         return Areas(
@@ -67,9 +67,17 @@ def measure_areas(storage: Storage, plan: Plan, written: WrittenLayers, entries:
 
 def block_km2(plan: Plan, entry: BlockEntry) -> float:
     """The area on the ground of a block's valid pixels in km2, with the block's mean pixel area."""
+    return blocks_km2(plan, [entry])[0]
+
+
+def blocks_km2(plan: Plan, entries: Sequence[BlockEntry]) -> list[float]:
+    """``block_km2`` of each of many blocks."""
     side, grid = plan.raster.product_block, plan.raster.product_grid
-    block = PixelBox.at(entry.row * side, entry.col * side, shape=(side, side)).intersect(grid.extent)
-    return entry.valid_pixels * mean_pixel_km2(grid, block)
+    boxes = [
+        PixelBox.at(entry.row * side, entry.col * side, shape=(side, side)).intersect(grid.extent) for entry in entries
+    ]
+    means = mean_pixels_km2(grid, boxes)
+    return [entry.valid_pixels * mean for entry, mean in zip(entries, means, strict=True)]
 
 
 def _km2_by_value(storage: Storage, plan: Plan, layer: WrittenLayer) -> dict[int, float]:

@@ -1,4 +1,4 @@
-"""The facts of a finished run from which its Item is written."""
+"""The facts of a finished run from which its Item is written, and those of the Items of its parts."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from shapely.geometry import shape
+import shapely
+from shapely.geometry import MultiPolygon, mapping, shape
 
-from tilewright.catalogs.footprint import bounds_of, to_geojson
+from tilewright.catalogs.footprint import bounds_of, footprint_of, to_geojson
 from tilewright.catalogs.publish.facts import (
     COG,
     VRT,
@@ -29,8 +30,10 @@ from tilewright.catalogs.publish.facts import (
 from tilewright.models.spec.outputs import layer_word
 from tilewright.tasks.cog.write import file_multihash
 from tilewright.tasks.grid.areas import pixel_metres
+from tilewright.tasks.publish.names import blocks_touching, part_id
 from tilewright.tasks.storage.ledger import PLAN
 from tilewright.tasks.storage.secrets import kept_of
+from tilewright.tasks.tables.table_file import MEDIA_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,9 +45,14 @@ if TYPE_CHECKING:
     from tilewright.models.card.card import ModelCard
     from tilewright.models.spec.outputs import LayerSpec
     from tilewright.tasks.block.worker import Worker
+    from tilewright.tasks.cog.parts import CogPart
     from tilewright.tasks.cog.write import CogFacts
+    from tilewright.tasks.grid.pixel_box import PixelBox
+    from tilewright.tasks.inventory.arrivals import Place
     from tilewright.tasks.plan.plan import Plan
-    from tilewright.tasks.publish.layers import WrittenLayers
+    from tilewright.tasks.publish.written import WrittenLayers
+    from tilewright.tasks.storage.ledger import BlockEntry
+    from tilewright.tasks.tables.table_file import UploadedTable
 
 
 DATA_KINDS = {"class", "value"}
@@ -62,12 +70,12 @@ def product_facts(
     """The facts of the product's Item. ``folder`` holds the files as they are published, but for the layers."""
     plan, card = worker.plan, worker.model.card
     start, end = plan.period
-    grid = plan.raster.product_grid
+    grid, made = plan.raster.product_grid, ", ".join((*plan.raster.layers, *plan.model.tables))
     return ProductFacts(
         id=plan.name,
         collection=f"tilewright-{layer_word(card.name)[:LONGEST_NAME]}",
         title=plan.name,
-        description=f"{', '.join(plan.raster.layers)} of {report['area_km2']:.1f} km2 by the model {card.name}",
+        description=f"{made} of {report['area_km2']:.1f} km2 by the model {card.name}",
         footprint=footprint_facts(shape(plan.request["area"])),
         time=TimeFacts(start=start, end=end, created=created),
         grid=GridFacts(
@@ -82,8 +90,7 @@ def product_facts(
         files=_files(folder, written, zarr_format=plan.request["zarr_format"]),
         provenance=_provenance(plan, card, report),
         related=tuple(
-            RelatedFacts(href=f"./item_{part.suffix}.json", title=f"part {part.suffix}")
-            for part, _ in written.layers[0].parts
+            RelatedFacts(href=f"./item_{part.suffix}.json", title=f"part {part.suffix}") for part in written.parts
         ),
     )
 
@@ -205,6 +212,19 @@ def _files(folder: Path, written: WrittenLayers, *, zarr_format: int) -> tuple[F
         _file(folder / "manifest.parquet", "manifest", "application/vnd.apache.parquet", "Every scene read"),
         replace(plan, href=f"./{PLAN}"),
         *(entry for layer in written.layers for entry in sidecar_facts(layer.spec, layer.facts)),
+        *(_table(table) for table in written.tables),
+    )
+
+
+def _table(table: UploadedTable) -> FileFacts:
+    return FileFacts(
+        key=table.name.removesuffix(".parquet"),
+        href=f"./{table.name}",
+        media_type=MEDIA_TYPE,
+        roles=("data",),
+        title=f"{table.n_rows:,} rows",
+        size=table.size,
+        checksum=table.checksum,
     )
 
 
@@ -233,3 +253,53 @@ def _scenes(plan: Plan, report: Mapping[str, Any]) -> tuple[SceneFacts, ...]:
         )
         for scene in scenes.values()
     )
+
+
+def part_facts(
+    whole: ProductFacts, plan: Plan, entries: Mapping[str, BlockEntry], written: WrittenLayers
+) -> dict[str, ProductFacts]:
+    """The facts of each part by the file name of its Item; empty if every layer is one file.
+
+    ``whole`` are the facts of the product's own Item. A part has the scenes of its blocks alone, and its footprint is
+    its intersection with the requested area.
+    """
+    places = {(entry.row, entry.col): entry for entry in entries.values()}
+    return {f"item_{part.suffix}.json": _part_facts(whole, plan, places, written, part) for part in written.parts}
+
+
+def _part_facts(
+    whole: ProductFacts, plan: Plan, entries: Mapping[Place, BlockEntry], written: WrittenLayers, part: CogPart
+) -> ProductFacts:
+    grid = plan.raster.product_grid
+    box = part.box_in(grid.extent)
+    files = [(layer.spec, dict(layer.parts)[part]) for layer in written.layers]
+    used = {scene_id for entry in blocks_touching(plan, entries, box) for scene_id in entry.scenes}
+    scenes = tuple(scene for scene in whole.provenance.scenes if scene.id in used)
+    return replace(
+        whole,
+        id=part_id(whole.id, part.suffix),
+        title=f"{whole.title}, part {part.suffix}",
+        description=f"Part {part.suffix} of {len(written.parts)}: {whole.description}",
+        footprint=footprint_facts(_footprint(plan, box)),
+        grid=replace(whole.grid, shape=part.shape, transform=tuple(grid.transform_of(box))[:6]),
+        layers=tuple(layer_facts(spec, facts) for spec, facts in files),
+        files=tuple(entry for spec, facts in files for entry in sidecar_facts(spec, facts)),
+        provenance=replace(whole.provenance, scenes=scenes),
+        related=(RelatedFacts(href="./item.json", title=whole.title),),
+    )
+
+
+def _footprint(plan: Plan, box: PixelBox) -> BaseGeometry:
+    """The intersection of a box of product pixels with the requested area, in EPSG:4326; the box if they are disjoint.
+
+    A part outside the area exists because the parts fill the area's bounding rectangle.
+    """
+    outline = plan.raster.product_grid.geobox_of(box).footprint("EPSG:4326", npoints=64).geom
+    rectangle = footprint_of(mapping(outline), None)
+    common = shapely.intersection(rectangle, shape(plan.request["area"]))
+    polygons = [
+        piece for piece in getattr(common, "geoms", [common]) if piece.geom_type == "Polygon" and piece.area > 0
+    ]
+    if not polygons:
+        return rectangle
+    return polygons[0] if len(polygons) == 1 else MultiPolygon(polygons)

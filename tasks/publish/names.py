@@ -1,23 +1,36 @@
-"""The names of what a product writes: by its plan, and for products of older versions, which kept no record of them."""
+"""The names of what a product writes, and its parts: by its plan, and by what lies there for products of older
+versions, which kept no record of them.
+"""
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from tilewright.tasks.boxes.box_file import boxes_name
 from tilewright.tasks.cog.cog_file import RECORDS
 from tilewright.tasks.cog.parts import MAX_SIDE, cog_parts
+from tilewright.tasks.grid.cells import block_range
 from tilewright.tasks.inventory.listing import keys_below
 from tilewright.tasks.inventory.record import FIXED_FILES, ProductRecord, read_product_record
 from tilewright.tasks.plan.plan import Plan
 from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.storage.fence import ITEM
 from tilewright.tasks.storage.storage import STATE_FOLDER
+from tilewright.tasks.styles.document import OURS
+from tilewright.tasks.styles.styles import ENDING as STYLE
+from tilewright.tasks.styles.styles import style_files
+from tilewright.tasks.vector.layer_polygons import polygons_name, table_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tilewright.tasks.cog.parts import CogPart
+    from tilewright.tasks.grid.pixel_box import PixelBox
+    from tilewright.tasks.inventory.arrivals import Place
+    from tilewright.tasks.storage.ledger import BlockEntry
     from tilewright.tasks.storage.storage import Storage
 
 
@@ -37,6 +50,23 @@ def product_parts(plan: Plan) -> tuple[CogPart, ...]:
     return cog_parts(plan.raster.product_grid.extent, side=side)
 
 
+def blocks_touching(plan: Plan, entries: Mapping[Place, BlockEntry], box: PixelBox) -> list[BlockEntry]:
+    """The entries, by (row, col), of the blocks that touch a box of absolute product pixels.
+
+    It costs as much as the blocks of the box, or as all entries where these are fewer: a product has many parts.
+    """
+    rows, cols = block_range(box, block=plan.raster.product_block)
+    if len(rows) * len(cols) <= len(entries):
+        found = (entries.get(place) for place in product(rows, cols))
+        return [entry for entry in found if entry is not None]
+    return [entry for (row, col), entry in list(entries.items()) if row in rows and col in cols]
+
+
+def file_name(layer: str, part: CogPart, parts: tuple[CogPart, ...]) -> str:
+    """The name of a layer's file for one of its parts."""
+    return f"{layer}_{part.suffix}.tif" if len(parts) > 1 else f"{layer}.tif"
+
+
 def part_id(name: str, suffix: str) -> str:
     """The id of the Item of a part of the product ``name``; ``suffix`` is that of the part's files."""
     return f"{name[:LONGEST_ID]}_{suffix}"
@@ -45,23 +75,51 @@ def part_id(name: str, suffix: str) -> str:
 def planned_record(plan: Plan) -> ProductRecord:
     """All that a product writes by its plan."""
     parts = product_parts(plan)
-    suffixes = [part.suffix for part in parts] if len(parts) > 1 else []
-    return _record(plan.name, plan.raster.layers, suffixes)
+    # Parts are of layers: tables are never cut.
+    suffixes = [part.suffix for part in parts] if len(parts) > 1 and plan.raster.layers else []
+    record = _record(plan.name, plan.raster.layers, suffixes)
+    tables = {polygons_name(layer) for layer in plan.request.get("polygons") or {}}
+    return replace(record, files=record.files | tables | {boxes_name(table) for table in plan.model.tables})
+
+
+def wanted_record(storage: Storage, plan: Plan) -> ProductRecord:
+    """All that a product will write: what its plan names, and styles, but for those that somebody keeps there."""
+    record = planned_record(plan)
+    styles = {*style_files((*plan.raster.layers, *table_names(plan)))}
+    return replace(record, files=record.files | (styles - _written_styles(storage, styles, ours=False)))
 
 
 def existing_record(storage: Storage, plain: Mapping[str, Any] | None) -> ProductRecord | None:
     """All that the product in a storage writes, whose plan is ``plain``; None if none was begun there.
 
     Without a record, or with a damaged one, the names follow from the plan and from the records of its files; no name
-    is taken for the product's because of its ending.
+    is taken for the product's because of its ending. A style that somebody wrote in place of ours is not the product's.
     """
     recorded = read_product_record(storage)
     if recorded is not None:
-        return recorded
+        styles = {name for name in recorded.files if name.endswith(STYLE)}
+        return replace(recorded, files=recorded.files - _written_styles(storage, styles, ours=False))
     traces = _traces(storage)
     if plain is None and traces is None:
         return None
-    return (_planned(plain or {}) or ProductRecord(files=frozenset(FIXED_FILES))) | (traces or ProductRecord())
+    record = (_planned(plain or {}) or ProductRecord(files=frozenset(FIXED_FILES))) | (traces or ProductRecord())
+    tables = {name.removesuffix(".parquet") for name in record.files if name.endswith(".parquet")}
+    styles = {*style_files(record.layers | tables)}
+    return replace(record, files=record.files | _written_styles(storage, styles, ours=True))
+
+
+def _written_styles(storage: Storage, names: set[str], *, ours: bool) -> set[str]:
+    """Those of the files of styles that are there and were written by us, or by somebody."""
+    there = names & {*storage.top_names()}
+    return {name for name in there if _is_ours(storage, name) == ours}
+
+
+def _is_ours(storage: Storage, name: str) -> bool:
+    path = None if storage.folder is None else storage.folder / name
+    # What a link leads to, and a folder, is somebody's.
+    if path is not None and (path.is_symlink() or not path.is_file()):
+        return False
+    return (storage.read(name) or b"").startswith(OURS)
 
 
 def _record(name: str, layers: tuple[str, ...], suffixes: list[str]) -> ProductRecord:

@@ -5,21 +5,28 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.hrefs import json_without_secrets
+from tilewright.catalogs.publish.facts import FileFacts
 from tilewright.catalogs.publish.item import build_item, item_json
 from tilewright.catalogs.publish.manifest import ManifestRow, write_manifest
+from tilewright.models.spec.outputs import LayerSpec
+from tilewright.tasks.boxes.box_file import boxes_name
+from tilewright.tasks.boxes.box_table import box_map
+from tilewright.tasks.compare.section import tell_change
 from tilewright.tasks.inventory.record import COLLECTION, TABLE, with_table, write_product_record
 from tilewright.tasks.inventory.table import table_with
-from tilewright.tasks.publish.item_facts import product_facts
-from tilewright.tasks.publish.names import planned_record
-from tilewright.tasks.publish.part_items import part_facts
+from tilewright.tasks.publish.item_facts import part_facts, product_facts
+from tilewright.tasks.publish.names import wanted_record
 from tilewright.tasks.publish.report_json import RunFacts, report_json
 from tilewright.tasks.publish.unlist import collection_with, other_rows
 from tilewright.tasks.publish.verify import check_published, check_written
-from tilewright.tasks.report.picture import legend, picture
+from tilewright.tasks.publish.written import cog_spec
+from tilewright.tasks.report.outlines.paths import PictureFrame
+from tilewright.tasks.report.outlines.table import product_outlines
+from tilewright.tasks.report.picture import legend, picture, value_ends
 from tilewright.tasks.report.preview import Frame, write_preview
 from tilewright.tasks.report.render import render_report
 from tilewright.tasks.report.sections import headline
@@ -27,7 +34,9 @@ from tilewright.tasks.storage.fence import ITEM
 from tilewright.tasks.storage.ledger import PLAN
 from tilewright.tasks.storage.secrets import drop_published, kept_of
 from tilewright.tasks.storage.storage import json_bytes, staging_folder
-from tilewright.tasks.zarr.store import remove_waiting
+from tilewright.tasks.styles.styles import MEDIA_TYPE, LayerStyle, style_files, write_styles
+from tilewright.tasks.vector.layer_polygons import polygons_name, table_names
+from tilewright.tasks.zarr.store import ChangedStoreError, remove_waiting
 from tilewright.tasks.zarr.thumbnail import read_thumbnail
 
 if TYPE_CHECKING:
@@ -37,12 +46,16 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tilewright.tasks.block.worker import Worker
+    from tilewright.tasks.compare.section import ChangeView
     from tilewright.tasks.inventory.record import ProductRecord
     from tilewright.tasks.plan.plan import Plan
-    from tilewright.tasks.publish.layers import WrittenLayers
+    from tilewright.tasks.publish.written import WrittenLayers
+    from tilewright.tasks.report.outlines.table import TableOutlines
     from tilewright.tasks.report.picture import Legend
     from tilewright.tasks.storage.ledger import BlockEntry
     from tilewright.tasks.storage.storage import Storage
+
+    Map = tuple[LayerSpec, np.ndarray]
 
 
 PICTURE_SIZE = 1400
@@ -54,13 +67,16 @@ class ProductPictures:
     """The pictures of preview and report.
 
     ``maps``: every layer by name as RGBA (y, x, 4) uint8. ``shown``: the name of the preview's layer, with its
-    ``legend``. ``background``: the scenes in true colour, (y, x, 3) uint8, None if there are none.
+    ``legend``. ``background``: the scenes in true colour, (y, x, 3) uint8, None if there are none; ``scene_image``: the
+    same for the page, empty if that is to be made. ``tables`` are those whose shapes the page draws.
     """
 
     maps: Mapping[str, np.ndarray]
     shown: str
     legend: Legend
     background: np.ndarray | None
+    scene_image: str
+    tables: tuple[TableOutlines, ...]
 
 
 def publish_product(
@@ -73,18 +89,25 @@ def publish_product(
     something is not as it was written: another try writes it again.
     """
     storage, plan = worker.storage, worker.plan
-    record = planned_record(plan)
+    record = wanted_record(storage, plan)
     small = _small_layers(storage, plan, written)
     kept = kept_of(plan.source)
-    report: dict[str, Any] = json_without_secrets(report_json(worker, entries, written, small, run), kept)
-    pictures = _draw_layers(written, small, run.background)
+    plain_report = report_json(worker, entries, written, small, run)
+    specs = [layer.spec for layer in written.layers]
+    change = tell_change(storage, plan, specs, plain_report, worker.access)
+    report: dict[str, Any] = json_without_secrets({**plain_report, **change.keys}, kept)
     with staging_folder(storage) as folder:
-        _stage_files(folder, plan, entries, pictures, report)
-        for name in ("report.json", "report.html", "preview.png", "manifest.parquet"):
+        maps = _layer_maps(written, small) or _box_maps(worker)
+        tables = _outlines(storage, plan, written, maps, folder)
+        pictures = _draw_layers(maps, run, tables)
+        _stage_files(folder, plan, entries, pictures, report, change=change.view)
+        styles = write_styles(folder, _styles(worker, written, small), record.files)
+        for name in ("report.json", "report.html", "preview.png", "manifest.parquet", *styles):
             storage.upload(name, folder / name)
         sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
         (folder / "plan.json").write_bytes(storage.read(PLAN) or b"")
         product = product_facts(worker, written, report, folder=folder, created=run.finished)
+        product = replace(product, files=(*product.files, *_style_facts(plan, styles)))
     parts = part_facts(product, plan, entries, written)
     items = {name: build_item(facts) for name, facts in {ITEM: product, **parts}.items()}
     plain = {name: item_json(item, kept) for name, item in items.items()}
@@ -118,16 +141,76 @@ def _small_layers(storage: Storage, plan: Plan, written: WrittenLayers) -> dict[
     }
 
 
-def _draw_layers(
-    written: WrittenLayers, small: Mapping[str, np.ndarray], background: np.ndarray | None
-) -> ProductPictures:
-    first = written.layers[0].spec
+def _layer_maps(written: WrittenLayers, small: Mapping[str, np.ndarray]) -> dict[str, Map]:
+    """The layers as maps by name: what they hold, and their pixels in the size of a picture."""
+    return {layer.spec.name: (layer.spec, small[layer.spec.name]) for layer in written.layers}
+
+
+def _box_maps(worker: Worker) -> dict[str, Map]:
+    """The same of the tables of a product without layers."""
+    grid = worker.plan.raster.product_grid
+    seen = read_thumbnail(worker.storage, "observations", shape=grid.extent.shape, max_size=PICTURE_SIZE, kind="class")
+    maps = {}
+    for table in worker.model.card.boxes:
+        content = worker.storage.read(boxes_name(table.name)) or b""
+        pixels, spec = box_map(content, table, grid=grid, observed=seen > 0)
+        maps[table.name] = spec, pixels
+    return maps
+
+
+def _draw_layers(maps: Mapping[str, Map], run: RunFacts, tables: tuple[TableOutlines, ...]) -> ProductPictures:
+    shown, (spec, pixels) = next(iter(maps.items()))
     return ProductPictures(
-        maps={layer.spec.name: picture(small[layer.spec.name], layer.spec) for layer in written.layers},
-        shown=first.name,
-        legend=legend(small[first.name], first),
-        background=background,
+        maps={name: picture(pixels, spec) for name, (spec, pixels) in maps.items()},
+        shown=shown,
+        legend=legend(pixels, spec),
+        background=run.background,
+        scene_image=run.scene_image,
+        tables=tables,
     )
+
+
+def _styles(worker: Worker, written: WrittenLayers, small: Mapping[str, np.ndarray]) -> list[LayerStyle]:
+    asked = worker.plan.request.get("polygons") or {}
+    polygons = {name: (polygons_name(name).removesuffix(".parquet"),) for name in asked}
+    layers = [
+        LayerStyle(
+            spec=cog_spec(layer.spec),
+            ends=value_ends(small[layer.spec.name], layer.spec) if layer.spec.kind != "class" else None,
+            tables=polygons.get(layer.spec.name, ()),
+        )
+        for layer in written.layers
+    ]
+    # A table of boxes has the classes of a layer that is not there.
+    boxes = [
+        LayerSpec(name=table.name, kind="class", source="class", classes=table.classes)
+        for table in worker.model.card.boxes
+    ]
+    return [*layers, *(LayerStyle(spec=cog_spec(spec), ends=None, tables=(spec.name,)) for spec in boxes)]
+
+
+def _style_facts(plan: Plan, styles: tuple[str, ...]) -> list[FileFacts]:
+    """The Item's facts of styles. Neither size nor checksum: QGIS writes what a user chooses into the same files."""
+    keys = style_files((*plan.raster.layers, *table_names(plan)))
+    return [
+        FileFacts(key=keys[name], href=f"./{name}", media_type=MEDIA_TYPE, roles=("style",), title="Style for QGIS")
+        for name in styles
+    ]
+
+
+def _outlines(
+    storage: Storage, plan: Plan, written: WrittenLayers, maps: Mapping[str, Map], folder: Path
+) -> tuple[TableOutlines, ...]:
+    """The tables of a product as its page shows them. Raises ChangedStoreError for one that is none any more."""
+    grid, (_, pixels) = plan.raster.product_grid, next(iter(maps.values()))
+    (height, width), shape = grid.extent.shape, pixels.shape
+    frame = PictureFrame(
+        bounds=grid.bounds_of(grid.extent), shape=(shape[0], shape[1]), shrunk=max(height / shape[0], width / shape[1])
+    )
+    try:
+        return product_outlines(storage, [table.name for table in written.tables], frame, folder=folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise ChangedStoreError(f"A table of {storage.uri} is not as it was written: {error}") from error
 
 
 def _stage_files(
@@ -136,13 +219,22 @@ def _stage_files(
     entries: Mapping[str, BlockEntry],
     pictures: ProductPictures,
     report: Mapping[str, Any],
+    *,
+    change: ChangeView | None,
 ) -> None:
     """Write report.json, preview.png, report.html and manifest.parquet into a local folder."""
     (folder / "report.json").write_bytes(json_bytes(report, kept_of(plan.source)))
     with ThreadPoolExecutor(1) as pool:
         # Both spend most of their time on compressing pictures, during which the other thread can run.
         preview = pool.submit(_write_preview, folder / "preview.png", plan, pictures, report)
-        page = render_report(report, true_colour=pictures.background, maps=pictures.maps)
+        page = render_report(
+            report,
+            true_colour=pictures.background,
+            scene_image=pictures.scene_image,
+            maps=pictures.maps,
+            change=change,
+            tables=pictures.tables,
+        )
         (folder / "report.html").write_text(page, encoding="utf-8")
         write_manifest(folder / "manifest.parquet", _manifest_rows(plan, entries), kept_of(plan.source))
         preview.result()

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from tilewright.tasks.block.floor import calibrate, floor_seconds
 from tilewright.tasks.grid.area_mask import n_inside
 from tilewright.tasks.grid.areas import geometry_km2
+from tilewright.tasks.plan.chosen import chosen_json
 from tilewright.tasks.plan.identities import input_counts, input_warnings
-from tilewright.tasks.publish.class_areas import block_km2, measure_areas
+from tilewright.tasks.publish.class_areas import blocks_km2, measure_areas
 from tilewright.tasks.publish.copied_job import job_json
 from tilewright.tasks.publish.exactness import contradictions, exactness_json
 from tilewright.tasks.publish.scene_rows import scene_rows, step_rows
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from tilewright.models.card.card import ModelCard
     from tilewright.tasks.block.worker import Worker
     from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.publish.class_areas import Areas
-    from tilewright.tasks.publish.layers import WrittenLayer, WrittenLayers
+    from tilewright.tasks.publish.written import WrittenLayer, WrittenLayers
     from tilewright.tasks.storage.ledger import BlockEntry
+    from tilewright.tasks.tables.table_file import UploadedTable
 
 
 ALL_PERCENT = 99.995
@@ -39,7 +42,10 @@ class RunFacts:
 
     ``began`` and ``finished`` are in UTC; ``seconds`` is wall time from the command's start, imports included;
     ``peak_memory`` is in bytes; ``made`` names the blocks that the run made, None: all; ``background`` is the scenes
-    in true colour, (y, x, 3) uint8, None if there are none.
+    in true colour, (y, x, 3) uint8, None if there are none, and ``scene_image`` the same as a page embeds it, if that
+    is made already; ``precision`` is how the precision compares with fp32.
+    ``promised`` and ``measured`` are seconds, bytes_read, bytes_stored and peak_memory_mb until the report is
+    written, as ``plan`` foretold them with its ``basis`` (None: nothing was foretold) and as they were.
     """
 
     began: datetime
@@ -49,6 +55,10 @@ class RunFacts:
     peak_memory: int
     made: frozenset[str] | None = None
     background: np.ndarray | None = None
+    precision: dict[str, Any] | None = None
+    scene_image: str = ""
+    promised: Mapping[str, Any] | None = None
+    measured: Mapping[str, float] | None = None
 
 
 def report_json(
@@ -78,11 +88,15 @@ def report_json(
         "missing_percent": _missing_percent(n_valid, n_requested),
         **_work(worker, blocks, n_valid=n_valid),
         **_cost(worker, made, written, run),
+        **_promises(run, whole=len(made) == len(blocks)),
         **_model(worker),
+        **({"precision_check": run.precision} if run.precision else {}),
         **exactness,
         "layers": [_layer(layer, small[layer.spec.name], areas, n_requested=n_requested) for layer in written.layers],
+        **({"tables": [_table(table, worker.model.card) for table in written.tables]} if written.tables else {}),
         "scenes": scene_rows(plan, blocks),
         "input_files": input_counts(plan),
+        **({"clearest": chosen} if (chosen := chosen_json(plan.inputs)) else {}),
         "failures": [failure for entry in blocks for failure in entry.failures],
         **({"outside_valid_for": list(plan.model.outside_valid_for)} if plan.model.outside_valid_for else {}),
         **plan.search_json(),
@@ -94,6 +108,20 @@ def report_json(
             *input_warnings(plan),
             *([worker.model.session.note] if worker.model.session.note else []),
         ],
+    }
+
+
+def _table(table: UploadedTable, card: ModelCard) -> dict[str, Any]:
+    name = table.name.removesuffix(".parquet")
+    listed = next((boxes.classes for boxes in card.boxes if boxes.name == name), ())
+    classes = [{"value": each.value, "name": each.name, "color": each.color} for each in listed]
+    return {
+        "name": name,
+        "file": table.name,
+        "rows": table.n_rows,
+        "bytes": table.size,
+        "checksum": table.checksum,
+        **({"classes": classes} if classes else {}),
     }
 
 
@@ -136,6 +164,7 @@ def _work(worker: Worker, blocks: list[BlockEntry], *, n_valid: int) -> dict[str
         "passes": _passes(worker.plan, blocks, n_valid),
         "read_factor": _read_factor(worker, blocks),
         "bytes_read": sum(entry.bytes_read for entry in blocks),
+        "bytes_decoded": sum(entry.bytes_decoded for entry in blocks),
     }
 
 
@@ -160,7 +189,7 @@ def _cost(worker: Worker, made: list[BlockEntry], written: WrittenLayers, run: R
     """The time that the run took for the blocks that it made: those that stood from before took none."""
     needed = worker.stats.needed_pixels or sum(entry.pixels_needed for entry in made)
     n_valid = sum(entry.valid_pixels for entry in made)
-    km2 = sum(block_km2(worker.plan, entry) for entry in made)
+    km2 = sum(blocks_km2(worker.plan, made))
     rates = calibrate(worker.plan, worker.model.card, worker.model.session, window=worker.model.timer.seconds)
     floor = floor_seconds(rates, worker.plan, pixels_needed=needed, valid_pixels=n_valid, n_cores=run.n_workers)
     floor = floor if made else None
@@ -174,6 +203,22 @@ def _cost(worker: Worker, made: list[BlockEntry], written: WrittenLayers, run: R
         "peak_memory_mb": run.peak_memory / 1e6,
         "workers": run.n_workers,
     }
+
+
+def _promises(run: RunFacts, *, whole: bool) -> dict[str, Any]:
+    """What was promised, what was measured, and the ratios of the second to the first.
+
+    A ratio is None where nothing was promised, or where blocks from before took this run no time.
+    """
+    if run.measured is None:
+        return {}
+    promised = dict(run.promised or {})
+    ratios = {name: None if not whole else _ratio(value, promised.get(name)) for name, value in run.measured.items()}
+    return {"promised": promised or None, "measured": dict(run.measured), "ratios": ratios}
+
+
+def _ratio(measured: float, promised: float | None) -> float | None:
+    return measured / promised if promised else None
 
 
 def _stage_seconds(blocks: list[BlockEntry]) -> dict[str, float]:

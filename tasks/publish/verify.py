@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 from tilewright.tasks.cog.cog_file import is_unchanged
 from tilewright.tasks.cog.write import file_multihash
 from tilewright.tasks.inventory.listing import list_top
-from tilewright.tasks.publish.layers import cog_spec
+from tilewright.tasks.publish.written import cog_spec
+from tilewright.tasks.tables.table_file import is_table_unchanged
 from tilewright.tasks.zarr.store import ChangedStoreError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tilewright.tasks.inventory.listing import Listed
-    from tilewright.tasks.publish.layers import WrittenLayer, WrittenLayers
+    from tilewright.tasks.publish.written import WrittenLayer, WrittenLayers
     from tilewright.tasks.storage.storage import Storage
+    from tilewright.tasks.tables.table_file import UploadedTable
 
 
 def check_published(
@@ -34,6 +36,7 @@ def check_published(
     wrong = {name for name, size in expected.items() if name not in there or there[name].size != size}
     wrong |= {name for name, content in documents.items() if name not in wrong and storage.read(name) != content}
     wrong |= set(_changed_cogs(storage, written, there))
+    wrong |= {table.name for table in written.tables if not _is_table_whole(storage, table, there)}
     wrong |= {layer.href for layer in written.layers if layer.parts and not _is_vrt_whole(storage, layer, there)}
     if wrong:
         raise ChangedStoreError(f"{', '.join(sorted(wrong)[:3])} of {storage.uri} changed after it was written")
@@ -66,6 +69,13 @@ def _changed_cogs(storage: Storage, written: WrittenLayers, there: Mapping[str, 
         ):
             changed.append(name)
     return changed
+
+
+def _is_table_whole(storage: Storage, table: UploadedTable, there: Mapping[str, Listed]) -> bool:
+    listed = there.get(table.name)
+    if listed is None or listed.size != table.size:
+        return False
+    return is_table_unchanged(storage, table, tag=listed.tag if storage.remote else None)
 
 
 def _is_vrt_whole(storage: Storage, layer: WrittenLayer, there: Mapping[str, Listed]) -> bool:

@@ -52,7 +52,9 @@ class Access:
     ``sign(scene, href)`` returns the href as it can be opened now; None where no href needs a signature.
     ``failures`` None: the first read that fails for good raises. ``stats`` None: nothing is counted.
     ``register`` holds files of whose identity the plan knows none to the first that was read; None: they are not held.
-    ``threads``: reads at a time. ``block`` is the block's name in failures, empty outside a job.
+    ``threads``: reads at a time. ``block`` is the block's name in failures, empty outside a job. ``in_turns``: the
+    decoded pixels that neighbouring blocks share do not all fit in memory, so that blocks go through their steps in
+    turns forwards and backwards.
     """
 
     sign: Callable[[Scene, str], str] | None = None
@@ -62,6 +64,7 @@ class Access:
     register: Register | None = None
     threads: int = 1
     block: str = ""
+    in_turns: bool = True
 
     def for_block(self, name: str, stats: ReadStats) -> Access:
         """The same access for one block, whose reads are counted in ``stats``."""

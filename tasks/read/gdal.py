@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 CACHE_BYTES = 256 * 2**20
-"""Decoded blocks GDAL keeps where no plan says how many halos will read again (block/read_order.py). GDAL's own 5 %
+"""Decoded blocks GDAL keeps where no plan says how many halos will read again (plan/read_order.py). GDAL's own 5 %
 of the machine's memory would be gigabytes on a large one."""
 
 HEADERS = "GDAL_HTTP_HEADERS"
@@ -236,9 +236,11 @@ class HandlePool:
     def __init__(self, *, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
         self._idle: OrderedDict[int, OpenFile] = OrderedDict()
+        self._by_key: dict[FileKey, list[int]] = {}
         self._numbers = itertools.count()
         self._identities: dict[str, str] = {}
         self._lock = threading.Lock()
+        self._forgetting = threading.Lock()
 
     @contextmanager
     def borrow(self, key: FileKey, *, signed: str, fresh: bool) -> Iterator[OpenFile]:
@@ -268,7 +270,7 @@ class HandlePool:
     def close(self) -> None:
         """Close all idle handles."""
         with self._lock:
-            idle, self._idle = self._idle, OrderedDict()
+            idle, self._idle, self._by_key = self._idle, OrderedDict(), {}
         for file in idle.values():
             file.dataset.close()
 
@@ -276,28 +278,39 @@ class HandlePool:
         """Drop what GDAL keeps of an object that had another identity when this process read it before."""
         if key.identity is None or scheme_of(signed) != "s3":
             return
-        with self._lock:
+        # Whoever opens the object meanwhile waits: it would read the first bytes of one and the others of another.
+        with self._forgetting:
             before = self._identities.get(key.href)
+            if before not in {None, key.identity}:
+                self._discard(key.href)
+                forget_object(signed)
             self._identities[key.href] = key.identity
-        if before not in {None, key.identity}:
-            self._discard(key.href)
-            forget_object(signed)
 
     def _take(self, key: FileKey) -> OpenFile | None:
         with self._lock:
-            found = next((number for number, file in reversed(self._idle.items()) if file.key == key), None)
-            return None if found is None else self._idle.pop(found)
+            numbers = self._by_key.get(key)
+            return self._remove(numbers[-1]) if numbers else None
 
     def _give(self, file: OpenFile) -> None:
         with self._lock:
             self._idle[file.number] = file
-            surplus = [self._idle.popitem(last=False)[1] for _ in range(len(self._idle) - self._capacity)]
+            self._by_key.setdefault(file.key, []).append(file.number)
+            surplus = [self._remove(next(iter(self._idle))) for _ in range(len(self._idle) - self._capacity)]
         for old in surplus:
             old.dataset.close()
+
+    def _remove(self, number: int) -> OpenFile:
+        """Take an idle file out of the pool; the lock is held."""
+        file = self._idle.pop(number)
+        numbers = self._by_key[file.key]
+        numbers.remove(number)
+        if not numbers:
+            del self._by_key[file.key]
+        return file
 
     def _discard(self, href: str) -> None:
         with self._lock:
             stale = [number for number, file in self._idle.items() if file.key.href == href]
-            dropped = [self._idle.pop(number) for number in stale]
+            dropped = [self._remove(number) for number in stale]
         for file in dropped:
             file.dataset.close()

@@ -12,8 +12,9 @@ import numpy as np
 from rasterio.enums import ColorInterp, MaskFlags
 
 from tilewright.tasks.grid.extents import beyond, no_place
-from tilewright.tasks.read.paste import align
-from tilewright.tasks.read.pixels import MissingSigns, held_marker
+from tilewright.tasks.read.resample.paste import align
+from tilewright.tasks.read.resample.pixels import MissingSigns, held_marker
+from tilewright.tasks.read.resample.source_window import SMOOTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 
 OVERVIEW_SLACK = 1.05
 """Pixel size of an overview over that of the grid up to which it is read, since warped pixels vary in size."""
-
-SMOOTH = frozenset({"bilinear", "cubic", "cubic_spline", "lanczos"})
-"""Rules that weigh neighbours, for which averaged pixels stand in for the full ones where the grid is coarser."""
 
 SMOOTH_WORDS = frozenset({"AVERAGE", "BILINEAR", "CUBIC", "CUBICSPLINE", "LANCZOS"})
 """GDAL's rules by which an overview may be made for `SMOOTH`: GAUSS and NEAREST lie up to 0.9 of its pixels off."""

@@ -12,8 +12,7 @@ from rasterio.enums import Resampling
 
 from tilewright.tasks.grid.crs import same_crs
 from tilewright.tasks.grid.pixel_box import PixelBox
-from tilewright.tasks.read.cells import CellGrid, cells, locate
-from tilewright.tasks.read.counters import DecodedBlocks, FileBlock, ReadStats
+from tilewright.tasks.read.counters import DecodedBlocks, FileBlock, ReadStats, stored_bytes
 from tilewright.tasks.read.gdal import (
     FileKey,
     HandlePool,
@@ -23,12 +22,14 @@ from tilewright.tasks.read.gdal import (
     settings_for,
     unheld_env,
 )
-from tilewright.tasks.read.header import OVERVIEW_SLACK, SMOOTH, FileHeader, overview_fits
-from tilewright.tasks.read.paste import Alignment, align, paste
-from tilewright.tasks.read.pixels import Pixels, StoredBand
+from tilewright.tasks.read.header import OVERVIEW_SLACK, FileHeader, overview_fits
+from tilewright.tasks.read.resample.cells import CellGrid, cells, locate
+from tilewright.tasks.read.resample.enlarge import enlarge, enlarge_window, enlarges
+from tilewright.tasks.read.resample.paste import Alignment, align, paste
+from tilewright.tasks.read.resample.pixels import Pixels, StoredBand
+from tilewright.tasks.read.resample.source_window import SMOOTH, FileWindow, source_window
+from tilewright.tasks.read.resample.warp import CELL, SHEET, Warping, missing_pixels, pixel_ratio, warp
 from tilewright.tasks.read.retry import MisplacedError, UnreadableError, read_with_retries
-from tilewright.tasks.read.source_window import FileWindow, source_window
-from tilewright.tasks.read.warp import CELL, SHEET, Warping, missing_pixels, pixel_ratio, warp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 
 AT_ONCE = 1 << 25
 """File pixels up to which the window of a warp is requested at once from a remote file; a larger one cell by cell."""
+
+IDLE_CACHE_BYTES = 32 * 2**20
+"""GDAL's cache while no block is read: files that are written need no more."""
 
 _HANDLES = HandlePool()
 
@@ -56,6 +60,12 @@ def close_files() -> None:
     """Close all idle files of this process; GDAL then drops their decoded blocks."""
     _HANDLES.close()
     _DECODED.forget()
+
+
+def release_blocks() -> None:
+    """Give back what this process holds to read blocks, once they are read: its idle files and most of GDAL's cache."""
+    close_files()
+    set_block_cache(IDLE_CACHE_BYTES)
 
 
 def check_resampling(name: str) -> str:
@@ -74,17 +84,21 @@ def read_asset(
     reading: Reading,
     sign: Callable[[], str],
     stats: ReadStats | None = None,
+    coarse: bool = False,
 ) -> Pixels:
     """The asset's stored values on the geobox; pixels that the file does not cover are missing.
 
     Aligned pixels are copied, and repeated or picked for `nearest`; others are warped in cells. An overview is read in
-    place of the full pixels only where `overview_fits`. Values have the file's dtype, but sums of integers are float64.
+    place of the full pixels only where `overview_fits`; with `coarse` the coarsest that is not coarser than the grid,
+    whatever it was made by. Values have the file's dtype, but sums of integers are float64.
     `sign` returns the href as it can be opened now.
 
     Raises UnreadableError after the retries.
     """
     lattice, box = locate(geobox)
-    request = _Request(asset=asset, lattice=lattice, box=box, resampling=check_resampling(resampling), stats=stats)
+    request = _Request(
+        asset=asset, lattice=lattice, box=box, resampling=check_resampling(resampling), stats=stats, coarse=coarse
+    )
 
     def attempt(signed: str, number: int) -> Pixels:
         # A server may refuse a precondition that holds; what it then sends is looked at when the run ends.
@@ -109,6 +123,7 @@ class _Request:
     box: PixelBox
     resampling: str
     stats: ReadStats | None
+    coarse: bool = False
     signed: str = ""
     fresh: bool = False
 
@@ -161,14 +176,21 @@ def _parts(file: OpenFile, request: _Request) -> list[_FilePart]:
 def _overview(file: OpenFile, request: _Request, ratio: float) -> int | None:
     """The coarsest overview that fits the rule and is not coarser than the grid; None for the full size."""
     asset, lattice = request.asset, request.lattice
+    if request.coarse:
+        fitting = [
+            level
+            for level, factor in enumerate(file.dataset.overviews(asset.index))
+            if factor <= ratio * OVERVIEW_SLACK
+        ]
+        return max(fitting, default=None)
     if asset.unit == "class" or request.resampling not in {"average", *SMOOTH}:
         return None
     grid = lattice.transform(request.box.row_start, request.box.col_start)
     grid_there = grid if same_crs(file.header.crs, lattice.crs) else None
     rule: dict[str, Any] = {"resampling": request.resampling, "ratio": ratio, "grid": grid_there}
     factors = list(enumerate(file.dataset.overviews(asset.index)))
-    # GDAL rounds the factor of a small overview; its header has the exact size.
-    for level, _ in reversed([entry for entry in factors if entry[1] <= ratio * OVERVIEW_SLACK + 1]):
+    # GDAL rounds the factor of an overview; its header has the exact size.
+    for level, _ in reversed([entry for entry in factors if entry[1] - 0.5 <= ratio * OVERVIEW_SLACK]):
         with _HANDLES.borrow(_key(request, level), signed=request.signed, fresh=request.fresh) as overview:
             if overview_fits(file.header, overview.header, asset, **rule):
                 return level
@@ -239,6 +261,12 @@ def _read_open(file: OpenFile, request: _Request, *, base: FileHeader | None = N
         resampling=request.resampling,
     )
     alignment = _alignment(header, request)
+    if alignment is not None and enlarges(alignment, request.resampling, band.signs.dtype):
+        window = enlarge_window(alignment, box.shape, dataset.shape)
+        if window is None:
+            return missing_pixels(warping, box)
+        _count(file, request, window)
+        return enlarge(band, missing_pixels(warping, box), alignment=alignment)
     copied = alignment is not None and _is_copied(alignment, request.resampling)
     # A copy has no kernel.
     rule = "nearest" if copied else request.resampling
@@ -274,6 +302,12 @@ def _count(file: OpenFile, request: _Request, window: FileWindow) -> None:
     block = file.dataset.block_shapes[asset.index - 1]
     itemsize = np.dtype(file.dataset.dtypes[asset.index - 1]).itemsize
     touched = [FileBlock(file.number, row, col) for row, col in window.blocks(block)]
-    n_decoded = _DECODED.touch(touched, size=block[0] * block[1] * itemsize)
-    name = (asset.href, file.key.overview, asset.index)
-    stats.add(file=name, window=window, block=block, itemsize=itemsize, n_decoded=n_decoded)
+    decoded = _DECODED.touch(touched, size=block[0] * block[1] * itemsize)
+    stats.add(
+        file=(asset.href, file.key.overview, asset.index),
+        window=window,
+        block=block,
+        itemsize=itemsize,
+        n_decoded=len(decoded),
+        stored_bytes=stored_bytes(file.dataset, asset.index, [(block.row, block.col) for block in decoded]),
+    )

@@ -1,24 +1,27 @@
-"""The true-colour picture behind the map in the report and the preview, read from overviews."""
+"""The true-colour pictures of the report: that behind its map, read from overviews, and places before and after."""
 
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from dask import threaded
-from dask.base import compute
+import numpy as np
 
-from tilewright.tasks.compose.lazy import composite, valid_mask
-from tilewright.tasks.compose.mask_rule import MaskRule
-from tilewright.tasks.cube.load import load_cube
+from tilewright.tasks.compose.composite import reduce_passes, scene_ranks
+from tilewright.tasks.cube.coverage import Coverage
+from tilewright.tasks.cube.read_pass import FileReads, read_pass
+from tilewright.tasks.plan.pass_request import pass_request
 from tilewright.tasks.read.failures import FailureLog
 from tilewright.tasks.report.picture import true_colour
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Sequence
 
     from tilewright.catalogs.scene import Scene
+    from tilewright.tasks.compose.steps import StepPlan
+    from tilewright.tasks.grid.pixel_box import PixelBox
     from tilewright.tasks.plan.inputs import InputPlan
     from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.read.access import Access
@@ -28,6 +31,12 @@ VISIBLE = ("red", "green", "blue")
 
 MAX_DAYS = 6
 """Days composited: the clearest ones; more would only cost time."""
+
+PAIR_DAYS = 3
+"""The same for the picture of one place at one date."""
+
+SHOTS_AT_ONCE = 4
+"""Pictures of places that are read at a time: most of it is waiting, where scenes come over a network."""
 
 
 def background_picture(plan: Plan, access: Access, *, max_size: int) -> np.ndarray | None:
@@ -46,40 +55,95 @@ def background_picture(plan: Plan, access: Access, *, max_size: int) -> np.ndarr
     shrink = 2.0 ** max(0, math.ceil(math.log2(max(geobox.shape) / max_size)))
     small_geobox = geobox.zoom_to((round(geobox.shape[0] / shrink), round(geobox.shape[1] / shrink)))
     failures = FailureLog(tolerance=len(scenes) * len(VISIBLE) * 2)
-    bands = tuple(dict.fromkeys((*VISIBLE, *entry.mask.bands)))
-    # Overviews serve bilinear; an average would be of the full pixels wherever any are missing.
-    resampling = "bilinear"
     # Its reads are neither counted nor among the failures of the product.
     own = replace(access, failures=failures, stats=None, block="picture")
-    cube = load_cube(scenes, small_geobox, bands, resampling=resampling, access=own)
-    all_valid = valid_mask(cube, rule=MaskRule(kind="none"), bands=VISIBLE)
-    clearest = composite(cube, all_valid, bands=VISIBLE, reducer="least-cloudy")
-    if entry.mask.kind == "none":
-        (unmasked,) = compute(clearest, scheduler=threaded.get)
-        return true_colour(*(unmasked[band].to_numpy() for band in VISIBLE))
-    cloud_free = composite(cube, valid_mask(cube, rule=entry.mask, bands=VISIBLE), bands=VISIBLE, reducer="median")
-    masked, unmasked = compute(cloud_free, clearest, scheduler=threaded.get)
+    return true_colour(*_bands(entry, scenes, FileReads(small_geobox, own)))
+
+
+def pair_pictures(
+    plan: Plan, access: Access, boxes: Sequence[PixelBox], *, max_size: int
+) -> list[tuple[np.ndarray | None, np.ndarray | None]]:
+    """True-colour pictures (y, x, 3) uint8 of boxes of the product's pixels, before and after.
+
+    They are those of the first input of which both dates have scenes with red, green and blue, of the `PAIR_DAYS`
+    clearest days over each box; None without such scenes. A side is at most about ``max_size`` pixels.
+    """
+    dated = _visible_pair(plan)
+    if dated is None:
+        return [(None, None)] * len(boxes)
+    entry, before, after = dated
+    grid = plan.raster.product_grid
+    coverage = [Coverage(scenes, grid) for scenes in (before, after)]
+
+    def shot(box: PixelBox, scenes: Sequence[Scene], covered: Coverage) -> np.ndarray | None:
+        here = _clearest_scenes([scenes[index] for index in covered.indices(box)], n_days=PAIR_DAYS)
+        if not here:
+            return None
+        whole = grid.geobox_of(box)
+        shrink = 2 ** max(0, math.ceil(math.log2(max(box.shape) / max_size)))
+        small = whole if shrink == 1 else whole.zoom_to(tuple(max(1, round(side / shrink)) for side in box.shape))
+        failures = FailureLog(tolerance=len(here) * len(VISIBLE) * 2)
+        own = replace(access, failures=failures, stats=None, block="picture")
+        return true_colour(*_bands(entry, here, FileReads(small, own)))
+
+    dates = list(zip((before, after), coverage, strict=True))
+    with ThreadPoolExecutor(SHOTS_AT_ONCE) as pool:
+        shots = [[pool.submit(shot, box, scenes, covered) for scenes, covered in dates] for box in boxes]
+        return [(first.result(), second.result()) for first, second in shots]
+
+
+def _visible_pair(plan: Plan) -> tuple[InputPlan, list[Scene], list[Scene]] | None:
+    """The first input with visible scenes before and after, and those scenes."""
+    for entry in plan.inputs:
+        if [step.label for step in entry.steps] == ["before", "after"]:
+            before, after = (_visible_scenes(entry, step) for step in entry.steps)
+            if before and after:
+                return entry, before, after
+    return None
+
+
+def _visible_scenes(entry: InputPlan, step: StepPlan) -> list[Scene]:
+    of_step = step.scenes
+    return [scene for scene in entry.scenes if scene.id in of_step and all(scene.asset(band) for band in VISIBLE)]
+
+
+def _bands(entry: InputPlan, scenes: Sequence[Scene], reads: FileReads) -> np.ndarray:
+    """The visible bands (band, y, x) of the picture; NaN where no scene is."""
+    shape, resolution = reads.geobox.shape.yx, float(reads.geobox.affine.a)
+    # Overviews serve bilinear; an average would be of the full pixels wherever any are missing.
+    request = pass_request(entry, VISIBLE, resampling="bilinear", resolution=resolution)
+    shown = np.full((len(VISIBLE), *shape), np.nan, dtype=np.float32)
+    if request.judge is not None:
+        days = sorted({scene.solar_day for scene in scenes})
+        stack = np.empty((len(VISIBLE), len(days), *shape), dtype=np.float32)
+        for number, day in enumerate(days):
+            of_day = sorted((s for s in scenes if s.solar_day == day), key=lambda scene: (scene.datetime, scene.id))
+            read_pass(of_day, reads, request, out=stack[:, number], threads=reads.access.threads)
+        shown = reduce_passes(stack, "median")
     # A pixel that is cloudy on every date shows the cloud: the truth is a better picture than a hole.
-    return true_colour(*(masked[band].fillna(unmasked[band]).to_numpy() for band in VISIBLE))
+    holes = np.asarray(np.isnan(shown).any(axis=0))
+    if holes.any():
+        ranks = scene_ranks(scenes, "least-cloudy")
+        clearest = sorted(scenes, key=lambda scene: ranks[scene.id])
+        clouds = np.empty_like(shown)
+        read_pass(clearest, reads, replace(request, judge=None), out=clouds, wanted=holes, threads=reads.access.threads)
+        np.copyto(shown, clouds, where=holes)
+    return shown
 
 
 def _last_visible_step(plan: Plan) -> tuple[InputPlan, tuple[Scene, ...]] | None:
     for entry in plan.inputs:
         for step in reversed(entry.steps):
-            of_step = step.scenes
-            scenes = [
-                scene for scene in entry.scenes if scene.id in of_step and all(scene.asset(band) for band in VISIBLE)
-            ]
-            if scenes:
+            if scenes := _visible_scenes(entry, step):
                 return entry, _clearest_scenes(scenes)
     return None
 
 
-def _clearest_scenes(scenes: list[Scene]) -> tuple[Scene, ...]:
+def _clearest_scenes(scenes: list[Scene], *, n_days: int = MAX_DAYS) -> tuple[Scene, ...]:
     """The scenes of the days with the least cloud, in the order of `scenes`; a day is as cloudy as its worst scene."""
     cloud: dict[str, float] = {}
     for scene in scenes:
         cover = 100.0 if scene.cloud_cover is None else scene.cloud_cover
         cloud[scene.solar_day] = max(cloud.get(scene.solar_day, 0.0), cover)
-    days = sorted(cloud, key=lambda day: (cloud[day], day))[:MAX_DAYS]
+    days = sorted(cloud, key=lambda day: (cloud[day], day))[:n_days]
     return tuple(scene for scene in scenes if scene.solar_day in days)

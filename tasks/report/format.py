@@ -82,6 +82,25 @@ def megabytes(value: object) -> str:
     return ABSENT if amount is None else size(amount * 1e6)
 
 
+def area(value: object) -> str:
+    """Square metres in the unit that fits: "900 m²", "4.56 ha", "1.23 km²"."""
+    return _in_units(value, ((1e6, "km²"), (1e4, "ha"), (1, "m²")))
+
+
+def distance(value: object) -> str:
+    """Metres in the unit that fits: "640 m", "1.23 km"."""
+    return _in_units(value, ((1e3, "km"), (1, "m")))
+
+
+def _in_units(value: object, units: tuple[tuple[float, str], ...]) -> str:
+    amount = number(value)
+    if amount is None:
+        return ABSENT
+    # Three digits may round up into the next unit.
+    size_, unit = next((each for each in units if abs(amount) >= each[0] * 0.9995), units[-1])
+    return f"{figure(amount / size_)}\u00a0{unit}"
+
+
 def duration(value: object) -> str:
     """Seconds as "0.42 s", "12.3 s", "4 min 05 s", "2 h 13 min"."""
     amount = number(value)

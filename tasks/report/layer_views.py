@@ -27,6 +27,10 @@ LONGEST_SIDE = 2048
 """Pixels on the longer side of an embedded picture: enough for a large screen, in a file small enough for mail."""
 
 
+THINGS = "things"
+"""The kind of a picture that is no layer of the product: a map of a table's shapes. It has no areas and no values."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassRow:
     """One class of a layer with its colour on the map; a figure is None if the report does not hold it."""
@@ -82,7 +86,9 @@ def layer_views(report: Fields, maps: Mapping[str, NDArray[np.uint8]]) -> tuple[
     """The layers of the report in its order, then the layers that have only a picture."""
     listed = rows(report, "layers")
     names = {text(layer, "name") for layer in listed}
-    pictures_only: list[Fields] = [{"name": name} for name in maps if name not in names]
+    tables = {text(table, "name"): table.get("classes") for table in rows(report, "tables")}
+    others = [name for name in maps if name not in names]
+    pictures_only: list[Fields] = [{"name": name, "classes": tables.get(name), "kind": THINGS} for name in others]
     return tuple(_layer_view(layer, maps.get(text(layer, "name"))) for layer in [*listed, *pictures_only])
 
 

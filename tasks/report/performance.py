@@ -17,6 +17,9 @@ _RUN_KEYS = ("total", "wall")  # keys of `seconds` that hold the length of the r
 
 EXCEPTED = " Pixels with or beside missing observations are excepted: those are filled from within their own window."
 
+ROUNDED = "; but for the rounding of "
+"""What begins the part of a reason that excepts a precision's own rounding."""
+
 _VERDICTS = {
     "exact": (
         "Exact: the tiles are the whole image",
@@ -86,7 +89,7 @@ def work_facts(report: Fields) -> tuple[Fact, ...]:
         Fact(
             name="Read",
             value=words.size(report.get("bytes_read")),
-            note="from the archive, in whole tiles",
+            note="from the files, compressed, in whole tiles",
         ),
         Fact(name="Read factor", value=words.figure(report.get("read_factor")), note="pixels read per pixel needed"),
         Fact(name="Blocks", value=words.count(report.get("blocks")), note=_blocks_note(report)),
@@ -98,6 +101,7 @@ def work_facts(report: Fields) -> tuple[Fact, ...]:
         Fact(name="Pixels computed", value=words.figure(report.get("passes")), note="per pixel that has a value"),
         Fact(name="Speed", value=with_unit(report.get("km2_per_s"), "km²/s")),
         Fact(name="Provider", value=text(report, "provider") or words.ABSENT, note=_provider_note(report)),
+        *_precision_facts(report),
         Fact(name="Peak memory", value=words.megabytes(report.get("peak_memory_mb"))),
     )
     return tuple(fact for fact in shown if fact.value != words.ABSENT)
@@ -111,10 +115,25 @@ def _blocks_note(report: Fields) -> str:
     return f"{words.count(made)} made by the last run, of which the times and the speed are"
 
 
+def _precision_facts(report: Fields) -> tuple[Fact, ...]:
+    """How the precision agreed with single precision on some windows of the job; none where it is single."""
+    check = mapping(report, "precision_check")
+    shares = [share for each in mapping(check, "agreement").values() if (share := number(each)) is not None]
+    if not shares:
+        return ()
+    seconds, single = number(check.get("seconds_per_window")), number(check.get("fp32_seconds_per_window"))
+    speed = f"; a window took {seconds:.3g} s, in fp32 {single:.3g} s" if seconds and single else ""
+    note = f"of the pixels of {words.count(check.get('windows'))} windows are as in fp32, in the least equal layer"
+    return (Fact(name=f"Agreement of {report.get('precision')}", value=f"{min(shares):.2%}", note=note + speed),)
+
+
+_PRECISIONS = {"fp16": ", in half precision", "bf16": ", in bfloat16", "int8": ", quantised to 8 bits"}
+
+
 def _provider_note(report: Fields) -> str:
     """How the provider ran the model: fused, in half precision, tuned."""
     fused = ", with the card inside its graph" if report.get("fused") else ""
-    half = ", in half precision" if report.get("precision") == "fp16" else ""
+    half = _PRECISIONS.get(str(report.get("precision")), "")
     tuned = ", its graph tuned to the windows" if report.get("tuned") else ""
     return f"that really ran the model{fused}{half}{tuned}"
 
@@ -176,7 +195,9 @@ def exactness(report: Fields) -> Exactness:
     details = ("" if state == "exact" and receptive_field else reason, receptive_field, _trim(report))
     why = " ".join(sentence for sentence in details if sentence)
     excepted = EXCEPTED if state == "exact" and "filled from their own window" in reason else ""
-    sentences = (f"{meaning}{excepted}", why, _compared(report))
+    _, _, numbers = reason.partition(ROUNDED)
+    rounded = f" It is excepted that this model rounds otherwise: {numbers}" if state == "exact" and numbers else ""
+    sentences = (f"{meaning}{excepted}{rounded}", why, _compared(report))
     return Exactness(state=state, title=title, sentences=tuple(sentence for sentence in sentences if sentence))
 
 

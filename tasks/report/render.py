@@ -17,42 +17,59 @@ from tilewright.catalogs.fields import visible
 from tilewright.tasks.colours import RAMP_STOPS, UNSEEN, ramp_table
 from tilewright.tasks.report import format as words
 from tilewright.tasks.report import performance, sections
-from tilewright.tasks.report.fields import mapping, text
+from tilewright.tasks.report.fields import mapping, rows, text
 from tilewright.tasks.report.layer_views import layer_views, scene_uri
+from tilewright.tasks.report.outlines.payload import payload, table_view
+from tilewright.tasks.report.promise_table import promise_table
 from tilewright.tasks.report.step_table import step_table
 from tilewright.tasks.report.timeline import timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
     from tilewright.tasks.report.layer_views import LayerView
+    from tilewright.tasks.report.outlines.payload import TableView
+    from tilewright.tasks.report.outlines.table import TableOutlines
     from tilewright.tasks.report.preview import Frame
 
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
-_FILTERS = ("count", "figure", "fixed", "percent", "share", "size", "duration", "day", "instant", "plural")
+_FILTERS = (
+    *("count", "figure", "fixed", "percent", "share", "size", "duration", "day", "instant", "plural"),
+    *("area", "distance"),
+)
 
 
 def render_report(
     report: Mapping[str, object],
     *,
     true_colour: NDArray[np.uint8] | None = None,
+    scene_image: str = "",
     maps: Mapping[str, NDArray[np.uint8]],
+    change: object | None = None,
+    tables: Sequence[TableOutlines] = (),
 ) -> str:
     """The whole page as one HTML text that loads no other file.
 
     `report` is the content of report.json; any key may be missing, and every text in it is treated as hostile.
     `true_colour` (y, x, 3) uint8 and `maps` (y, x, 4) uint8 by layer name cover `grid.bounds`; their sizes may differ.
+    `scene_image` is `true_colour` as `scene_uri` makes it, if that was made before. `tables` are listed, and their
+    shapes drawn over the maps.
+    `change` is what the page tells of a map of change (`ChangeView` in tasks/compare/section.py), None for other maps.
     """
     layers, grid, job = layer_views(report, maps), mapping(report, "grid"), mapping(report, "job")
     frame = sections.frame_of(grid)
     first = next(iter(maps.values()), true_colour)
-    script = (_TEMPLATES / "report.js").read_text("utf-8")
-    return _environment().get_template("report.html.j2").render(
+    tables_only = layer_views({"layers": rows(report, "tables")}, {})
+    views_by_colour = [layer for layer in (*tables_only, *layers) if layer.classes]
+    colours = {layer.name: {row.value: row.colour for row in layer.classes} for layer in views_by_colour}
+    views = [table_view(table, colours) for table in tables]
+    script = "".join((_TEMPLATES / name).read_text("utf-8") for name in ("shapes.js", "report.js"))
+    return page_environment().get_template("report.html.j2").render(
         report=report,
         name=text(report, "name") or "Unnamed product",
         version=text(report, "tilewright_version"),
@@ -64,12 +81,15 @@ def render_report(
         failures=sections.failure_lines(report),
         warnings=sections.warnings(report),
         layers=layers,
+        change=change,
+        tables=views,
         ratio=min(max(first.shape[1] / first.shape[0], 0.6), 2.4) if first is not None and first.size else 1.5,
-        scene_image="" if true_colour is None or not true_colour.size else scene_uri(true_colour),
+        scene_image="" if true_colour is None or not true_colour.size else scene_image or scene_uri(true_colour),
         line=timeline(report),
         steps=step_table(report),
         cost=performance.cost_chart(report),
         work=performance.work_facts(report),
+        promises=promise_table(report),
         provenance=sections.provenance(report),
         job=_job_text(job) or text(report, "job"),
         files=sections.files(report, layers),
@@ -78,7 +98,7 @@ def render_report(
         ramp_css=", ".join(RAMP_STOPS),
         unseen_css=UNSEEN,
         located=frame is not None,
-        viewer=_viewer_json(layers, frame),
+        viewer=_viewer_json(layers, frame, views),
         script=script,
         script_hash=_csp_hash(script),
     )  # fmt: skip
@@ -95,10 +115,10 @@ def _job_text(job: Mapping[str, object]) -> str:
 
 def load_templates() -> None:
     """Compiles the page's templates, so that rendering does not wait for it."""
-    _environment().get_template("report.html.j2")
+    page_environment().get_template("report.html.j2")
 
 
-def _viewer_json(layers: tuple[LayerView, ...], frame: Frame | None) -> str:
+def _viewer_json(layers: tuple[LayerView, ...], frame: Frame | None, views: Sequence[TableView]) -> str:
     viewer = {
         "crs": frame.crs[:40] if frame else "",
         "bounds": frame.bounds if frame else None,
@@ -115,9 +135,10 @@ def _viewer_json(layers: tuple[LayerView, ...], frame: Frame | None) -> str:
             for layer in layers
             if layer.image
         ],
+        "tables": payload(views),
     }
     # "<" is the only way out of a script element of any type.
-    return json.dumps(_seen(viewer)).replace("<", "\\u003c")
+    return json.dumps(_seen(viewer), separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _seen(value: Any) -> Any:
@@ -136,7 +157,8 @@ def _csp_hash(script: str) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def page_environment() -> Environment:
+    """The templates of the pages, in which every text is escaped and what cannot be seen is written out."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,

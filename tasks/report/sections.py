@@ -167,6 +167,7 @@ def provenance(report: Fields) -> tuple[Fact, ...]:
         Fact(name="Architecture", value=text(model, "architecture")),
         Fact(name="Source", value=text(report, "source")),
         Fact(name="Input files", value=input_files_text(mapping(report, "input_files"))),
+        *_chosen_facts(report),
         Fact(name="Period", value=period_text(report)),
         Fact(name="CRS", value=text(grid, "crs")),
         Fact(name="Bounds", value=", ".join(f"{bound:.10g}" for bound in bounds), note="minx, miny, maxx, maxy"),
@@ -178,6 +179,18 @@ def provenance(report: Fields) -> tuple[Fact, ...]:
         Fact(name="Plan key", value=text(report, "key")),
     )
     return tuple(fact for fact in shown if fact.value)
+
+
+def _chosen_facts(report: Fields) -> list[Fact]:
+    """How many passes each input took where, if they were chosen by cells."""
+    return [
+        Fact(
+            name="Passes chosen",
+            value=f"{words.figure(row.get('taken'))} of {words.figure(row.get('found'))} per cell",
+            note=f"{text(row, 'input')[:40]}, {words.count(row.get('cells'))} cells",
+        )
+        for row in rows(report, "clearest")
+    ]
 
 
 def input_files_text(counts: Fields) -> str:
@@ -207,9 +220,11 @@ def files(report: Fields, layers: Iterable[LayerView]) -> tuple[ReportFile, ...]
     entries = rows(report, "files")
     listed = [(text(entry, "href"), text(entry, "title"), words.size(entry.get("bytes"))) for entry in entries]
     if not any(href for href, _, _ in listed):
+        tables = [(text(table, "file"), f"{words.count(table.get('rows'))} rows") for table in rows(report, "tables")]
         cogs = [layer for layer in layers if layer.name != "observations"]
         listed = [
             *((f"{layer.name}.tif", f"{layer.title}, Cloud-Optimized GeoTIFF", "") for layer in cogs),
+            *((file, f"{n_rows}, GeoParquet", "") for file, n_rows in tables),
             ("data.zarr", "every layer and the observations, Zarr", ""),
             ("item.json", "STAC Item", ""),
             ("report.json", "the figures of this page", ""),

@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from tilewright.tasks.storage.bucket import many_at_once
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from tilewright.tasks.storage.storage import Storage
 
 
@@ -29,3 +33,20 @@ def read_object(storage: Storage, key: str) -> dict[str, Any] | None:
     Raises StorageError if storage refuses: an object that cannot be read is not a damaged one.
     """
     return json_object(storage.read(key))
+
+
+def read_many(storage: Storage, keys: Sequence[str]) -> Iterator[bytes | None]:
+    """The bytes of many small objects in the order of their keys, None for what is not there.
+
+    In a bucket many are asked for at a time; in a folder a file is read as it is, without the client of the store.
+
+    Raises StorageError if storage refuses.
+    """
+    if storage.folder is None:
+        yield from many_at_once(storage.read, keys)
+        return
+    for key in keys:
+        try:
+            yield storage.call_with_retries(f"read {key} in", (storage.folder / key).read_bytes)
+        except FileNotFoundError:
+            yield None

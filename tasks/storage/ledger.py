@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.hrefs import json_without_secrets
-from tilewright.tasks.storage.documents import json_object
+from tilewright.tasks.storage.documents import json_object, read_many
 from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.secrets import join, kept_of, write_apart
 from tilewright.tasks.storage.storage import STATE_FOLDER
@@ -34,11 +34,13 @@ class BlockEntry:
     """A finished block: the ``key`` of everything that determines its pixels, a checksum per layer, and its cost.
 
     ``observed`` holds, per input and step, the number of the block's pixels inside the area that have a valid
-    observation, and the number of those observations; empty for blocks of older Tilewrights. ``seconds`` are busy
-    seconds per stage; ``scenes`` the ids read; ``failures`` the tolerated reads that failed permanently; ``written`` is
-    False for a block without a valid pixel, which has no object in the store. ``seams`` are the numbers of its windows
-    that were compared with shifted ones (``tasks/block/seams.py``), empty if none was. ``inputs`` holds the identity,
-    by "collection item band", of files that the plan does not identify, as they were first read.
+    observation, and the number of those observations; empty for blocks of older Tilewrights. ``bytes_read`` are the
+    bytes of the files' blocks as they are stored, compressed, ``bytes_decoded`` those of their pixels; ``reads`` counts
+    windows of files. ``seconds`` are busy seconds per stage; ``scenes`` the ids read; ``failures`` the tolerated reads
+    that failed permanently; ``written`` is False for a block without a valid pixel, which has no object in the store.
+    ``seams`` are the numbers of its windows that were compared with shifted ones (``tasks/block/seams.py``), empty if
+    none was. ``inputs`` holds the identity, by "collection item band", of files that the plan does not identify, as
+    they were first read.
     """
 
     row: int
@@ -51,6 +53,8 @@ class BlockEntry:
     pixels_read: int = 0
     pixels_needed: int = 0
     bytes_read: int = 0
+    bytes_decoded: int = 0
+    reads: int = 0
     valid_pixels: int = 0
     observed: dict[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -148,11 +152,9 @@ def parse_entry(content: bytes | None) -> BlockEntry | None:
 def read_entries(storage: Storage) -> dict[str, BlockEntry]:
     """The entries of the finished blocks by name, without those that cannot be parsed: their blocks are redone."""
     entries: dict[str, BlockEntry] = {}
-    for key in storage.keys(ENTRIES):
+    keys = [key for key in storage.keys(ENTRIES) if key.endswith(".json") and "/." not in key]
+    for key, content in zip(keys, read_many(storage, keys), strict=True):
         name = key.rsplit("/", 1)[-1]
-        content = storage.read(key)
-        if name.startswith(".") or not name.endswith(".json") or content is None:
-            continue
         entry = parse_entry(content)
         # An entry under another block's name, as of a file that was copied, says nothing of that block.
         if entry is not None and name == f"{entry.name}.json":
@@ -163,7 +165,7 @@ def read_entries(storage: Storage) -> dict[str, BlockEntry]:
 def _is_whole(entry: BlockEntry) -> bool:
     """True if the fields that others count with are what they should be; anybody may have written the file."""
     counts = (entry.valid_pixels, entry.windows_run, entry.windows_skipped, entry.bytes_read)
-    amounts = (*counts, entry.pixels_read, entry.pixels_needed)
+    amounts = (*counts, entry.pixels_read, entry.pixels_needed, entry.bytes_decoded, entry.reads)
     tables = (entry.checksums, entry.inputs, entry.seconds, entry.seams)
     return (
         all(_is_count(place) for place in (abs(entry.row), abs(entry.col)))

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import LocalStore
 
 from tilewright.catalogs.hrefs import json_without_secrets
-from tilewright.tasks.storage.bucket import CA_BUNDLE, open_bucket, put_by_copy, unchanged, upload_file
+from tilewright.tasks.storage.bucket import CA_BUNDLE, many_at_once, open_bucket, put_by_copy, unchanged, upload_file
 from tilewright.tasks.storage.errors import StorageError, StoreError, call_with_retries, reason
 from tilewright.tasks.storage.fence import DRAFTS, ITEM, STATE_FOLDER, RecentCheck, check_bucket, check_folder
 from tilewright.tasks.storage.guard import STAGING, copy_file, guarded, place_file, put_file, remove_file, remove_folder
@@ -229,13 +229,14 @@ class Storage:
 
     def delete(self, keys: list[str]) -> None:
         """Remove objects; missing ones are ignored."""
-        for key in keys:
-            try:
-                self.call_with_retries(f"remove {key} from", partial(self._delete, key))
-            except FileNotFoundError:
-                continue
+        for _ in many_at_once(self._delete, keys) if self.remote else map(self._delete, keys):
+            pass
 
     def _delete(self, key: str) -> None:
+        with suppress(FileNotFoundError):
+            self.call_with_retries(f"remove {key} from", partial(self._delete_once, key))
+
+    def _delete_once(self, key: str) -> None:
         if self.fence is not None and self.folder is not None:
             remove_file(self.folder, key, self.fence)
             return

@@ -2,13 +2,13 @@
 
 A shard begins at a multiple of the block's side from the product's first pixel, a block at one from the CRS origin. The
 two agree only by chance, and shards that blocks share would lose pixels of one of two writers. One run therefore writes
-them, after the last block. Where a product begins does not change a pixel, nor does when a run broke off.
+them, each once its blocks are there. Where a product begins does not change a pixel, nor does when a run broke off.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,11 +16,12 @@ import numpy as np
 from tilewright.tasks.grid.blocks import block_at
 from tilewright.tasks.grid.cells import block_range
 from tilewright.tasks.zarr.declare import STORE
+from tilewright.tasks.zarr.declared import fill_of
 from tilewright.tasks.zarr.store import ChangedStoreError, array_sha256, write_shard
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from concurrent.futures import ThreadPoolExecutor
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from concurrent.futures import Future, ThreadPoolExecutor
 
     import zarr
 
@@ -28,31 +29,53 @@ if TYPE_CHECKING:
     from tilewright.tasks.zarr.store import ProductStore
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerCut:
+    """One layer to cut: with ``compare``, shards that hold the same pixels are not written again.
+
+    Every block is compared with its checksum in ``checksums``, by absolute (row, col), as it is read; None compares
+    none. ``look`` is called with the keys of shards that were written.
+    """
+
+    name: str
+    compare: bool
+    checksums: Mapping[tuple[int, int], str] | None = None
+    look: Callable[[Collection[str]], None] = lambda _keys: None
+
+
 def cut_shards(
     store: ProductStore,
-    name: str,
+    cuts: Sequence[LayerCut],
     box: PixelBox,
     *,
     pool: ThreadPoolExecutor,
-    compare: bool,
-    checksums: Mapping[tuple[int, int], str] | None = None,
-) -> bool:
-    """Write the shards of a layer's own array inside ``box``, counted from its first pixel; True if one was written.
+    ready: Callable[[PixelBox], None] = lambda _box: None,
+) -> list[bool]:
+    """Write the shards of layers' own arrays inside ``box``, counted from its first pixel; True where one was.
 
     Each shard is read from the up to four blocks it lies in and written whole, by nobody else: readers see the old or
-    the new one. Only shards in which a block waits are written: the others are up to date. With ``compare``, neither
-    are those that hold the same pixels, as after a run that broke off while it cut. A thread does a row of shards and
-    holds four blocks and a shard, with ``compare`` two. Every block is compared with its checksum in ``checksums``, by
-    absolute (row, col), as it is read.
+    the new one. Only shards in which a block waits are written: the others are up to date. Neither are those of a layer
+    to ``compare`` that hold the same pixels, as after a run that broke off while it cut. ``ready`` is called with each
+    row of shards in absolute pixels, and returns once its blocks are there. A thread does a row of shards of a layer
+    and holds four blocks and a shard, with ``compare`` two.
 
-    Raises StorageError, which names the layer; ChangedStoreError for a block that is not what was recorded.
+    Raises StorageError, which names the layer; ChangedStoreError for a block that is not what was recorded; what
+    ``ready`` raises.
     """
     rows, cols = block_range(box, block=store.block)
-    lines = [
-        [block_at(row=row, col=col, block=store.block, halo=0).inner.intersect(box) for col in cols] for row in rows
-    ]
-    cut = partial(_cut_line, WaitingBlocks(store=store, name=name, checksums=checksums), compare=compare)
-    return any(list(pool.map(cut, lines)))
+    blocks = [WaitingBlocks(store=store, name=cut.name, checksums=cut.checksums) for cut in cuts]
+    begun: list[list[Future[bool]]] = [[] for _ in cuts]
+    try:
+        for row in rows:
+            line = [block_at(row=row, col=col, block=store.block, halo=0).inner.intersect(box) for col in cols]
+            places = [shard.shift(store.extent.row_start, store.extent.col_start) for shard in line]
+            ready(replace(places[0], col_stop=places[-1].col_stop))
+            for cut, waiting, lines in zip(cuts, blocks, begun, strict=True):
+                lines.append(pool.submit(_cut_line, waiting, line, cut))
+        return [any([line.result() for line in lines]) for lines in begun]  # noqa: C419 -- all are awaited
+    finally:
+        for line_done in chain.from_iterable(begun):
+            line_done.cancel()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,9 +127,9 @@ class WaitingBlocks:
         return array_sha256(block) == checksum
 
 
-def _cut_line(blocks: WaitingBlocks, shards: list[PixelBox], *, compare: bool) -> bool:
+def _cut_line(blocks: WaitingBlocks, shards: list[PixelBox], cut: LayerCut) -> bool:
     """Write a row of shards; True if one was written."""
-    store, held, written = blocks.store, dict[tuple[int, int], np.ndarray](), False
+    store, held, written = blocks.store, dict[tuple[int, int], np.ndarray](), list[str]()
     target = store.published[blocks.name]
     for shard in shards:
         place = shard.shift(store.extent.row_start, store.extent.col_start)
@@ -115,11 +138,14 @@ def _cut_line(blocks: WaitingBlocks, shards: list[PixelBox], *, compare: bool) -
             continue
         pixels = blocks.pixels(place, held)
         window = (slice(shard.row_start, shard.row_stop), slice(shard.col_start, shard.col_stop))
-        if compare and _holds(store, target, window, pixels):
+        if cut.compare and _holds(store, target, window, pixels):
             continue
         write_shard(store.storage, target, window, pixels, folder=f"{STORE}/{blocks.name}")
-        written = True
-    return written
+        key = target.metadata.encode_chunk_key((shard.row_start // store.block, shard.col_start // store.block))
+        written.append(f"{STORE}/{blocks.name}/{key}")
+    if written:
+        cut.look(written)
+    return bool(written)
 
 
 def _holds(store: ProductStore, target: zarr.Array[Any], window: tuple[slice, slice], pixels: np.ndarray) -> bool:
@@ -129,3 +155,32 @@ def _holds(store: ProductStore, target: zarr.Array[Any], window: tuple[slice, sl
     except Exception:
         return False
     return np.array_equal(there.view(np.uint8), np.ascontiguousarray(pixels).view(np.uint8))
+
+
+def check_waiting(
+    store: ProductStore,
+    names: Collection[str],
+    places: Collection[tuple[int, int]],
+    standing: Collection[tuple[int, int]],
+) -> None:
+    """Check that no block at an absolute place was removed since it was written or verified, but the ``standing``.
+
+    Raises ChangedStoreError.
+    """
+    gone = [
+        (row, col)
+        for row, col in places
+        if (row, col) not in standing and not all(store.waits_at(name, row, col) for name in names)
+    ]
+    if gone:
+        raise ChangedStoreError(f"block {gone[0][0]}_{gone[0][1]} of {store.storage.uri} is not there any more")
+
+
+def erase_unknown(store: ProductStore, planned: Collection[tuple[int, int]]) -> None:
+    """Set blocks that wait and are not planned to nodata: a run was killed between its shards and its entry."""
+    top, left = store.box.row_start // store.block, store.box.col_start // store.block
+    for name, layer in store.waiting.items():
+        for row, col in sorted(store.places(name)):
+            if (row + top, col + left) not in planned:
+                inner = block_at(row=row + top, col=col + left, block=store.block, halo=0).inner
+                store.write_block(inner, {name: np.full(inner.shape, fill_of(layer), dtype=layer.dtype)})

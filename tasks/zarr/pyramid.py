@@ -20,15 +20,16 @@ from tilewright.tasks.zarr.declared import Declaration, metadata_of, put_objects
 from tilewright.tasks.zarr.downsample import METHODS
 from tilewright.tasks.zarr.georeference import FLAT, MULTISCALES, Georeference, declare_grid, with_dimension_names
 from tilewright.tasks.zarr.period import declare_period
-from tilewright.tasks.zarr.pyramid_fill import write_levels
+from tilewright.tasks.zarr.pyramid_fill import LayerLevels, write_levels
 from tilewright.tasks.zarr.store import read_stored
 from tilewright.tasks.zarr.stored import StoredObjects
 from tilewright.tasks.zarr.units import FilledUnits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from tilewright.tasks.grid.grid import Grid
+    from tilewright.tasks.grid.pixel_box import PixelBox
     from tilewright.tasks.storage.storage import Storage
     from tilewright.tasks.zarr.period import Period
     from tilewright.tasks.zarr.store import ProductStore
@@ -80,6 +81,8 @@ def write_pyramid(
     kinds: Mapping[str, str],
     period: Period | None = None,
     checksums: Mapping[str, Mapping[tuple[int, int], str]] | None = None,
+    places: Collection[tuple[int, int]] | None = None,
+    ready: Callable[[PixelBox], None] = lambda _box: None,
     threads: int = 1,
 ) -> StoredObjects:
     """Cut the layers in ``kinds`` (name to class, percent or value) out of their blocks; write every smaller level.
@@ -90,19 +93,24 @@ def write_pyramid(
     (row, col): existing parts made of the same blocks are kept, and blocks that differ are refused. Without it all
     levels are written again. ``period`` is that of ``declare_store``.
 
+    Blocks may come while this is under way: ``places`` are all that there will be, ``ready`` is called with a box of
+    absolute pixels before it is read and returns once its blocks are there, by when ``checksums`` has theirs.
+
     Raises StorageError, which names the layer; ChangedStoreError where a block or a chunk is not what was written.
     """
     levels = pyramid_levels(store.extent.shape)
     declared = _declare_levels(store, grid, kinds, levels, period)
     there = list_below(store.storage, STORE) if checksums is not None else {}
-    units = {}
+    layers = []
+    for name, kind in kinds.items():
+        known = None if checksums is None else checksums[name]
+        behind = (known or {}) if places is None else places
+        filled = FilledUnits.read(store, name, checksums=known, places=behind, created=name in declared.created)
+        arrays = declared.open_levels(store, name, levels)
+        layers.append(LayerLevels(name=name, kind=kind, arrays=arrays, filled=filled))
     with ThreadPoolExecutor(threads) as pool:
-        for name, kind in kinds.items():
-            known = None if checksums is None else checksums[name]
-            filled = FilledUnits.read(store, name, checksums=known, created=name in declared.created)
-            arrays = declared.open_levels(store, name, levels)
-            write_levels(store, arrays, name=name, kind=kind, filled=filled, pool=pool, there=there)
-            units[name] = filled
+        write_levels(store, layers, pool=pool, there=there, ready=ready)
+    units = {layer.name: layer.filled for layer in layers}
     stored = StoredObjects(storage=store.storage, units=units, declared=declared.objects, there={})
     return stored.listed()
 

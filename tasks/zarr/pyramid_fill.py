@@ -13,7 +13,7 @@ from zarr.core.buffer import default_buffer_prototype
 from tilewright.tasks.grid.blocks import block_at
 from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.storage.errors import FencedError, StorageError
-from tilewright.tasks.zarr.cut import cut_shards
+from tilewright.tasks.zarr.cut import LayerCut, cut_shards
 from tilewright.tasks.zarr.declare import STORE
 from tilewright.tasks.zarr.declared import fill_of
 from tilewright.tasks.zarr.downsample import halve
@@ -21,7 +21,7 @@ from tilewright.tasks.zarr.store import read_stored
 from tilewright.tasks.zarr.units import DEPTH
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import ThreadPoolExecutor
 
     import zarr
@@ -157,35 +157,55 @@ class _LevelGroup:
         return [self._key(number, (row, col)) for row in rows for col in cols]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerLevels:
+    """A layer whose levels are filled: their ``arrays``, the full one first, and the units that are ``filled``."""
+
+    name: str
+    kind: str
+    arrays: Sequence[zarr.Array[Any]]
+    filled: FilledUnits
+
+
 def write_levels(
     store: ProductStore,
-    levels: Sequence[zarr.Array[Any]],
+    layers: Sequence[LayerLevels],
     *,
-    name: str,
-    kind: str,
-    filled: FilledUnits,
     pool: ThreadPoolExecutor,
     there: Mapping[str, Listed],
+    ready: Callable[[PixelBox], None],
 ) -> None:
-    """Cut the full level of the layer ``name`` out of its blocks, and fill all others, each half of the one before.
+    """Cut the full levels of layers out of their blocks, and fill all others, each half of the one before.
 
-    ``levels`` are the arrays, the full one first; ``there`` is what the store held before.
+    ``there`` is what the store held before; ``ready`` as for ``cut_shards``.
 
     Raises StorageError, which names the layer; ChangedStoreError where a block is not what its checksum says.
     """
     # With an odd block every second shard starts between two pixels of the next level: one level per read then.
-    depth = DEPTH if store.block % 2 == 0 else 1
-    for start in range(0, max(len(levels) - 1, 1), depth):
-        group = _LevelGroup(
-            storage=store.storage, levels=levels[start : start + depth + 1], kind=kind, block=store.block
-        )
+    depth, n_levels = DEPTH if store.block % 2 == 0 else 1, len(layers[0].arrays)
+    for start in range(0, max(n_levels - 1, 1), depth):
+        span = slice(start, start + depth + 1)
+        groups = [
+            _LevelGroup(storage=store.storage, levels=layer.arrays[span], kind=layer.kind, block=store.block)
+            for layer in layers
+        ]
         # Only units of the first three levels are kept: their blocks in the full layer are known.
-        kept = start == 0 and group.depth == DEPTH
-        for row, col in group.units():
-            unit, possible = f"{row}_{col}" if kept else f"{start}/{row}_{col}", group.possible_keys((row, col))
-            known = kept and filled.is_filled(unit, possible, there)
-            cut = start == 0 and cut_shards(
-                store, name, group.box((row, col)), pool=pool, compare=known, checksums=filled.checksums
-            )
-            if cut or not known:
-                filled.record(unit, possible, group.fill((row, col), pool), kept=kept)
+        kept = start == 0 and groups[0].depth == DEPTH
+        for row, col in groups[0].units():
+            unit = f"{row}_{col}" if kept else f"{start}/{row}_{col}"
+            possible = [group.possible_keys((row, col)) for group in groups]
+            known = [
+                kept and layer.filled.is_filled(unit, keys, there) for layer, keys in zip(layers, possible, strict=True)
+            ]
+            cuts = [
+                LayerCut(name=layer.name, compare=same, checksums=layer.filled.checksums, look=layer.filled.look)
+                for layer, same in zip(layers, known, strict=True)
+            ]
+            cut = [False] * len(layers)
+            if start == 0:
+                cut = cut_shards(store, cuts, groups[0].box((row, col)), pool=pool, ready=ready)
+            for layer, group, keys, same, new in zip(layers, groups, possible, known, cut, strict=True):
+                if new or not same:
+                    existing = group.fill((row, col), pool)
+                    layer.filled.look(existing - layer.filled.seen.keys())
+                    layer.filled.record(unit, keys, existing, kept=kept)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -13,15 +13,15 @@ import zarr
 
 from tilewright.tasks.grid.blocks import block_at
 from tilewright.tasks.grid.cells import block_range
-from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.inventory.listing import folders_below
 from tilewright.tasks.storage.errors import FencedError, StorageError
 from tilewright.tasks.zarr.declare import BLOCKS, STORE
 from tilewright.tasks.zarr.declared import fill_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from tilewright.tasks.grid.pixel_box import PixelBox
     from tilewright.tasks.storage.storage import Storage
 
 
@@ -129,6 +129,13 @@ class ProductStore:
             # An upload that broke off leaves a file with another ending.
             self._places[name] = {(int(row), int(col)) for row, col in keys if row.isdigit() and col.isdigit()}
         return self._places[name]
+
+    def expect(self, places: Iterable[tuple[int, int]]) -> None:
+        """Take the blocks at absolute places for waiting: they do by the time that they are read."""
+        top, left = self.box.row_start // self.block, self.box.col_start // self.block
+        coming = {(row - top, col - left) for row, col in places}
+        for name in self.waiting:
+            self.places(name).update(coming)
 
     def _absent(self, name: str, box: PixelBox) -> Iterator[PixelBox]:
         """The boxes of the blocks that touch ``box`` and do not wait."""
@@ -264,11 +271,15 @@ def array_sha256(array: np.ndarray) -> str:
 
 @dataclass(slots=True, kw_only=True)
 class LayerRows:
-    """The rows of one layer inside ``box`` (absolute pixels), read from top to bottom; one strip is in memory."""
+    """The rows of one layer inside ``box`` (absolute pixels), read from top to bottom; one strip is in memory.
+
+    ``ready`` is called with a strip's box before it is read, and returns once its blocks are there.
+    """
 
     store: ProductStore
     name: str
     box: PixelBox
+    ready: Callable[[PixelBox], None] = lambda _box: None
     _start: int = 0
     _strip_rows: np.ndarray | None = field(default=None)
 
@@ -292,15 +303,10 @@ class LayerRows:
             height, offset = layer.chunks[0], self.box.row_start - self.store.box.row_start
             first = max((row + offset) // height * height - offset, 0)
             stop = min(((row + offset) // height + 1) * height - offset, self.box.shape[0])
+            rows = {"row_start": self.box.row_start + first, "row_stop": self.box.row_start + stop}
+            strip = replace(self.box, **rows)
             self._strip_rows = None
-            self._strip_rows = self.store.read_box(
-                self.name,
-                PixelBox(
-                    row_start=self.box.row_start + first,
-                    row_stop=self.box.row_start + stop,
-                    col_start=self.box.col_start,
-                    col_stop=self.box.col_stop,
-                ),
-            )
+            self.ready(strip)
+            self._strip_rows = self.store.read_box(self.name, strip)
             self._start = first
         return self._strip_rows, self._start

@@ -1,4 +1,4 @@
-"""A stored layer at the size of a picture, read from the store's smaller levels."""
+"""A stored layer, or a window of it, at the size of a picture, read from the store's smaller levels."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import zarr
 
+from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.zarr.declare import STORE
 from tilewright.tasks.zarr.declared import fill_of
 from tilewright.tasks.zarr.pyramid import pyramid_levels
@@ -37,6 +38,31 @@ def read_thumbnail(storage: Storage, name: str, *, shape: tuple[int, int], max_s
     if pixels.shape == wanted:
         return pixels
     return _nearest(pixels, wanted) if kind == "class" else _averaged(pixels, wanted, nodata)
+
+
+def read_window(
+    storage: Storage, name: str, extent: PixelBox, box: PixelBox, *, max_size: int
+) -> tuple[np.ndarray, PixelBox, int]:
+    """A layer in a ``box`` of its ``extent`` (absolute pixels), read from a smaller level where the box is larger than
+    ``max_size``: pixels (y, x) in their stored dtype, about ``max_size`` to twice of it on the longer side at most.
+
+    With them come the box that they cover, which is that or a little larger, and how many pixels along a side each
+    stands for. Raises as `read_thumbnail` does.
+    """
+    levels = [each for each in pyramid_levels(extent.shape) if max(box.shape) >= each.factor * max_size]
+    level = levels[-1] if levels else pyramid_levels(extent.shape)[0]
+    factor = level.factor
+    top, left = (box.row_start - extent.row_start) // factor, (box.col_start - extent.col_start) // factor
+    bottom, right = -(-(box.row_stop - extent.row_start) // factor), -(-(box.col_stop - extent.col_start) // factor)
+
+    def read() -> np.ndarray:
+        array: Any = zarr.open_array(storage.zarr(STORE, read_only=True), path=level.path_of(name), mode="r")
+        return np.asarray(array[top:bottom, left:right])
+
+    pixels = read_stored(storage, f"layer {name}", read)
+    shape = (pixels.shape[0] * factor, pixels.shape[1] * factor)
+    covered = PixelBox.at(extent.row_start + top * factor, extent.col_start + left * factor, shape=shape)
+    return pixels, covered, factor
 
 
 def _nearest(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tilewright.tasks.grid.blocks import block_at
 from tilewright.tasks.grid.cells import block_range
+from tilewright.tasks.inventory.listing import list_some
 from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.storage.ledger import json_digest
 from tilewright.tasks.storage.storage import STATE_FOLDER
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 DEPTH = 3
 """Levels made from one read. A unit is one shard of the third level, which is 8 x 8 shards of the full layer."""
 
+WRITTEN_SHARE = 16
+"""All units of a layer are in one object, which is written again for every sixteenth of them: a run that breaks off
+fills that many again, and for each one the cost of an object would grow with the square of their number."""
+
 FORMAT = 3
 """Raised when the way levels are made changes, so that no existing one is kept."""
 
@@ -37,41 +42,53 @@ class UnitObjects:
 
 @dataclass(slots=True, kw_only=True)
 class FilledUnits:
-    """The units of a layer: ``known`` of earlier runs by unit, ``wanted`` digests of the blocks behind each now.
+    """The units of a layer: ``known`` of earlier runs by unit, and the places (row, col) of the blocks ``behind`` each.
 
     A known unit has the digests of its ``blocks``, of the ``keys`` of its objects and, once it was listed whole, of
-    their ``sizes``. ``checksums`` are those of the layer's blocks by absolute (row, col); None checks none.
+    their ``sizes``. ``checksums`` are those of the layer's blocks by absolute (row, col); None checks none. If it
+    ``follows`` the blocks of a run, objects lie there for long before the last is written: each is ``seen`` at once.
     """
 
     storage: Storage
     key: str
     known: dict[str, dict[str, str]]
-    wanted: dict[str, str]
+    behind: dict[str, list[tuple[int, int]]]
     checksums: Mapping[tuple[int, int], str] | None = None
+    follows: bool = False
+    seen: dict[str, Listed] = field(default_factory=dict)
     objects: dict[str, UnitObjects] = field(default_factory=dict)
+    _unwritten: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
     def read(
-        cls, store: ProductStore, name: str, *, checksums: Mapping[tuple[int, int], str] | None, created: bool
+        cls,
+        store: ProductStore,
+        name: str,
+        *,
+        checksums: Mapping[tuple[int, int], str] | None,
+        places: Collection[tuple[int, int]],
+        created: bool,
     ) -> FilledUnits:
-        """The units of a layer, from the ``checksums`` of its blocks by absolute (row, col).
+        """The units of a layer, from the ``places`` of its blocks and their ``checksums`` by absolute (row, col).
 
-        No filled unit is known if ``checksums`` is None or an array was ``created``.
+        No filled unit is known if ``checksums`` is None or an array was ``created``. Blocks that are not there yet have
+        no checksum.
         """
         key = f"{STATE_FOLDER}/pyramid/{name}.json"
         plain = read_object(store.storage, key) if checksums is not None and not created else None
-        units: dict[str, dict[str, str]] = {}
-        for (row, col), checksum in sorted((checksums or {}).items()):
+        behind: dict[str, list[tuple[int, int]]] = {}
+        for row, col in sorted(places):
             for unit in _units_of(store, row, col):
-                units.setdefault(unit, {})[f"{row}_{col}"] = checksum
-        wanted = {unit: json_digest({"format": FORMAT, "blocks": blocks}) for unit, blocks in units.items()}
-        return cls(storage=store.storage, key=key, known=_known(plain or {}), wanted=wanted, checksums=checksums)
+                behind.setdefault(unit, []).append((row, col))
+        follows = checksums is not None and any(place not in checksums for place in places)
+        known = _known(plain or {})
+        return cls(storage=store.storage, key=key, known=known, behind=behind, checksums=checksums, follows=follows)
 
     def is_filled(self, unit: str, possible: tuple[str, ...], there: Mapping[str, Listed]) -> bool:
         """True if a unit has been filled from the same blocks, and its objects are ``there`` as they were then."""
         record = self.known.get(unit)
-        if record is None or record["blocks"] != self.wanted.get(unit):
+        if record is None or record["blocks"] != self._wanted(unit):
             return False
         filled = record["keys"] == _keys_digest(possible, there) and record.get("sizes") in {
             None,
@@ -86,15 +103,29 @@ class FilledUnits:
         digest = _keys_digest(possible, existing)
         with self._lock:
             self.objects[unit] = UnitObjects(possible=possible, existing=digest)
-            if kept and unit in self.wanted:
-                self.known[unit] = {"blocks": self.wanted[unit], "keys": digest}
-                self._write()
+            if kept and (wanted := self._wanted(unit)) is not None:
+                self.known[unit] = {"blocks": wanted, "keys": digest}
+                self._unwritten += 1
+                if self._unwritten * WRITTEN_SHARE > len(self.known):
+                    self._write()
+
+    def look(self, keys: Collection[str]) -> None:
+        """See how objects are that were written just now; only in a layer that follows the blocks of a run."""
+        if self.follows:
+            there = list_some(self.storage, keys)
+            with self._lock:
+                self.seen.update(there)
 
     def settle(self, there: Mapping[str, Listed]) -> list[str]:
-        """The units whose objects are not those that were written, which are forgotten; of the others the sizes are
-        recorded.
+        """The units whose objects are not those that were written or seen, which are forgotten; of the others the sizes
+        are recorded.
         """
-        wrong = [unit for unit, each in self.objects.items() if each.existing != _keys_digest(each.possible, there)]
+        changed = {key for key, seen in self.seen.items() if there.get(key) != seen}
+        wrong = [
+            unit
+            for unit, each in self.objects.items()
+            if each.existing != _keys_digest(each.possible, there) or not changed.isdisjoint(each.possible)
+        ]
         before = {unit: dict(record) for unit, record in self.known.items()}
         for unit, each in self.objects.items():
             if unit in self.known:
@@ -117,7 +148,16 @@ class FilledUnits:
             self.known = {unit: record for unit, record in self.known.items() if unit not in found}
             self._write()
 
+    def _wanted(self, unit: str) -> str | None:
+        """The digest of the blocks behind a unit; None without checksums, without blocks, and until all are there."""
+        places = self.behind.get(unit)
+        if self.checksums is None or places is None or not all(place in self.checksums for place in places):
+            return None
+        blocks = {f"{row}_{col}": self.checksums[row, col] for row, col in places}
+        return json_digest({"format": FORMAT, "blocks": blocks})
+
     def _write(self) -> None:
+        self._unwritten = 0
         self.storage.write_json(self.key, self.known)
 
 

@@ -15,10 +15,10 @@ from tests.support.name_table import PUBLIC
 from tests.support.places import Place
 from tests.support.replaced import Small, interrupt, small
 from tilewright.catalogs.network.connect import RefusedError
+from tilewright.flows.access import plan_source
 from tilewright.flows.maintain.push import push_product
 from tilewright.flows.maintain.rerun import _as_of, rerun_item
 from tilewright.flows.run.predict import run_job
-from tilewright.flows.runners.worker import plan_source
 from tilewright.tasks.plan.plan import Plan
 from tilewright.tasks.storage.errors import StoreError
 

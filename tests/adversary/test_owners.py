@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import signal
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -130,6 +131,18 @@ def stopped(process):
     wait_until(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
 
 
+def stop_between_writes(process, output):
+    """Stop a process that is not in the middle of a write, in which nobody could take over from it."""
+    while True:
+        process.send_signal(signal.SIGSTOP)
+        stopped(process)
+        with (Path(output) / ".tilewright" / ".taking").open("rb") as guard, suppress(BlockingIOError):
+            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        process.send_signal(signal.SIGCONT)
+        time.sleep(0.01)
+
+
 def ended(process):
     """(exit code, what was said) of a process."""
     out, err = process.communicate(timeout=90)
@@ -153,8 +166,7 @@ def assert_gave_up(process):
 def test_a_run_paused_past_the_age_of_its_lock_and_taken_over_wakes_and_writes_nothing(job, undisturbed, tmp_path):
     output, said = tmp_path / "out", []
     with running(job, output) as first:
-        first.send_signal(signal.SIGSTOP)
-        stopped(first)
+        stop_between_writes(first, output)
         kept = entries(output)
         time.sleep(SECONDS)
         run_job(read(job, output), listener=said.append)

@@ -23,8 +23,8 @@ from tilewright.tasks.compose.mask_rule import MaskRule
 from tilewright.tasks.read.access import Reading
 from tilewright.tasks.read.counters import ReadStats
 from tilewright.tasks.read.header import OVERVIEW_OFFSET
-from tilewright.tasks.read.pixels import Conversion, Pixels, convert_unit, to_physical
 from tilewright.tasks.read.reader import close_files, read_asset
+from tilewright.tasks.read.resample.pixels import Conversion, Pixels, convert_unit, to_physical
 
 STEP = 16
 """Difference between neighbouring columns, so that rounding to integers moves a pixel by 1/32 of a pixel at most."""

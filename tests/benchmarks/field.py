@@ -75,7 +75,13 @@ def _write_cog(path: Path, values: np.ndarray) -> None:
 
 def unet_graph() -> Any:
     """A U-Net of stride 4, radius about 28 pixels, about 80 kFLOP per pixel, with seeded weights."""
-    draft, w = Draft(3), WIDTH
+    draft = Draft(3)
+    return draft.model(unet_nodes(draft, "x", n_in=len(BANDS), width=WIDTH), n_in=len(BANDS), n_out=3)
+
+
+def unet_nodes(draft: Draft, x: str, *, n_in: int, width: int) -> str:
+    """The nodes of a U-Net of stride 4 over `n_in` channels; the name of its scores of three classes."""
+    w = width
 
     def convs(x: str, *channels: int) -> str:
         for before, after in itertools.pairwise(channels):
@@ -86,14 +92,14 @@ def unet_graph() -> Any:
         wide = draft.node("Relu", draft.conv(x, channels, 4 * channels, (1, 1)))
         return draft.node("Relu", draft.conv(wide, 4 * channels, channels, (1, 1)))
 
-    top = convs("x", len(BANDS), w, w, w)
+    top = convs(x, n_in, w, w, w)
     middle = convs(draft.node("MaxPool", top, kernel_shape=[2, 2], strides=[2, 2]), w, 2 * w, 2 * w)
     middle = pointwise(middle, 2 * w)
     bottom = convs(draft.node("MaxPool", middle, kernel_shape=[2, 2], strides=[2, 2]), 2 * w, 4 * w, 4 * w, 4 * w)
     middle = convs(draft.node("Concat", middle, draft.up(bottom), axis=1), 6 * w, 2 * w, 2 * w)
     middle = pointwise(middle, 2 * w)
     top = convs(draft.node("Concat", top, draft.up(middle), axis=1), 3 * w, w, w, w)
-    return draft.model(draft.conv(top, w, 3, (1, 1)), n_in=len(BANDS), n_out=3)
+    return draft.conv(top, w, 3, (1, 1))
 
 
 def flops_per_pixel() -> float:

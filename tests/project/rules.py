@@ -11,7 +11,6 @@ from tests.project.shape import PACKAGES, House, wing_edges
 ONLY_IN_FLOWS = {"prefect", "typer", "rich"}
 
 SMALL_WITH_ONE_USER = {
-    "flows.cli.publish": "a command of its own",
     "flows.maintain.status": "a command of its own",
     "flows.prefect_flows.form": "the form that Prefect's page shows",
     "flows.prefect_flows.secrets": "the rule which secrets a flow run refuses",

@@ -6,6 +6,7 @@ Every world is one row of pixels; the model hands its input on.
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -200,7 +201,14 @@ def test_a_header_that_the_plan_could_not_look_at_is_never_ignored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looked: str
 ) -> None:
     if looked == "too late":
-        monkeypatch.setattr(headers, "BUDGET_S", -1.0)
+        look = headers._header
+
+        def slow(*asked: object) -> object:
+            time.sleep(0.3)
+            return look(*asked)
+
+        monkeypatch.setattr(headers, "BUDGET_S", 0.0)
+        monkeypatch.setattr(headers, "_header", slow)
     item = scene("a", DAYS[0], {"red": band(tmp_path / "red.tif", [50] * 4, "uint16", scale=0.01)})
     if looked == "in time":
         assert_rows(mapped(tmp_path, item)["red"], [[0.5] * 4])

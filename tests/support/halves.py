@@ -171,6 +171,8 @@ def _timeless(plain: Any) -> Any:
             "seconds",
             "etag",
             "bytes_read",
+            "bytes_decoded",
+            "reads",
             "pixels_read",
             *({"file:size", "file:checksum"} if dated else ()),
         }

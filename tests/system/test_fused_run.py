@@ -13,7 +13,10 @@ from tests.support.graphs import Draft, pointwise, unet
 from tests.support.worlds import World, area, layer, pixel_job, run, write_card
 from tilewright.flows.cli.main import app
 from tilewright.flows.job.job import JobError
+from tilewright.flows.plan.make import plan_job
+from tilewright.flows.plan.model_graph import load_model
 from tilewright.flows.run.precision import PrecisionError
+from tilewright.models.card.card import load_card
 from tilewright.models.run import open as opening
 from tilewright.models.run import providers
 from tilewright.models.run import session as sessions
@@ -157,14 +160,12 @@ def test_a_card_that_cannot_be_fused_runs_plainly_on_a_gpu(as_on_a_gpu, world, c
 
 
 def test_a_provider_is_known_without_a_session_where_there_is_only_a_cpu(card):
-    from tilewright.models.card.card import load_card
-
     before = dict(sessions._sessions)
     assert opening.active_provider(load_card(card), provider="auto") == "cpu"
     assert sessions._sessions == before
 
 
-def test_half_precision_agrees_on_the_jobs_own_windows_or_is_refused(world, card, plain, tmp_path):
+def test_half_precision_agrees_on_the_jobs_own_windows_or_is_refused(as_on_a_gpu, world, card, plain, tmp_path):
     half = produce(world, card, tmp_path / "half", precision="fp16", tile={"block": 128})
     assert (half.report["fused"], half.report["precision"]) == (True, "fp16")
     assert (layer(half.output, "class") == layer(plain.output, "class")).mean() > 0.995
@@ -179,6 +180,26 @@ def test_half_precision_agrees_on_the_jobs_own_windows_or_is_refused(world, card
     with pytest.raises(PrecisionError, match=r"fp16 gives the \w+ of fp32 on .*% of the pixels .*precision: fp32"):
         produce(world, bad, tmp_path / "bad-out", precision="fp16")
     assert not (tmp_path / "bad-out").exists()
+
+
+def test_half_precision_is_refused_where_nothing_computes_it(world, card, tmp_path, monkeypatch):
+    """A CPU computes such a graph in single precision, which the product would not say."""
+    monkeypatch.setattr(opening, "candidates", lambda asked, available: ("cpu",))
+    for provider, words in (
+        ("auto", "needs a GPU, and provider auto means cpu here"),
+        ("cpu", "does not run"),
+    ):
+        with pytest.raises(JobError, match=f"precision: fp16 {words}"):
+            produce(world, card, tmp_path / "out", precision="fp16", provider=provider)
+
+
+def test_a_product_in_half_precision_does_not_go_on_elsewhere(as_on_a_gpu, world, card, tmp_path, monkeypatch):
+    plan = plan_job(pixel_job(world, card, tmp_path / "out", rows=ROWS, cols=COLS, precision="fp16"))
+    assert load_model(plan, load_card(card), provider="auto").session.provider == "cuda"
+    monkeypatch.setattr(sessions, "create_session", providers.create_session)
+    monkeypatch.setattr(sessions, "_sessions", {})
+    with pytest.raises(JobError, match="begun in half precision on a GPU, and cpu computes in single"):
+        load_model(plan, load_card(card), provider="cpu")
 
 
 def test_what_contradicts_itself_is_refused_by_the_command(world, card, tmp_path):

@@ -13,7 +13,6 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import inliner
-from onnx.reference import ReferenceEvaluator
 
 from tilewright.models.measure.reach.lines import UnprovenError
 from tilewright.models.measure.reach.values import Constant
@@ -221,6 +220,9 @@ def folded(call: Call, node: onnx.NodeProto) -> list[Constant]:
         raise UnprovenError(f"{call.op} computes with numbers stored outside the graph")
     if _result_size(call, constants) > STORED:
         raise UnprovenError(f"{call.op} of constants makes a large table, or one that is not known")
+    # An import that a model of known facts does not need.
+    from onnx.reference import ReferenceEvaluator  # noqa: PLC0415
+
     feeds = {name: each.values for name, each in zip(node.input, constants, strict=True)}
     try:
         results = [np.asarray(each) for each in ReferenceEvaluator(node, opsets={"": call.opset}).run(None, feeds)]

@@ -31,7 +31,7 @@
       sheet.classList.add("fitted");
     }
     map.classList.toggle("zoomed", state.zoom > 1);
-    ruler(); clip();
+    ruler(); clip(); shapes.draw();
   }
   function zoom(factor, x, y) {
     const before = state.zoom;
@@ -41,6 +41,20 @@
   }
   const reset = () => { state.zoom = 1; state.x = fit.left; state.y = fit.top; place(); };
   const middle = (factor) => zoom(factor, fit.box.width / 2, fit.box.height / 2);
+
+  // ---- shapes of tables, drawn over it all
+  const shapes = drawShapes(map, facts.tables, {
+    place: () => ({ box: fit.box, x: state.x, y: state.y, width: fit.width * state.zoom, height: fit.height * state.zoom }),
+    hidden: (colour) => layers.some((layer) => layer.hidden.has(colour)),
+    show(left, top, right, bottom) {
+      measure();
+      const high = Math.min(fit.box.width / ((right - left) * fit.width), fit.box.height / ((bottom - top) * fit.height));
+      state.zoom = clamp(0.45 * high, 1, 24);
+      state.x = fit.box.width / 2 - (left + right) / 2 * fit.width * state.zoom;
+      state.y = fit.box.height / 2 - (top + bottom) / 2 * fit.height * state.zoom;
+      place();
+    },
+  });
 
   // ---- scale bar
   const ruleLine = find(".scale span"), ruleText = find(".scale b");
@@ -169,7 +183,7 @@
     const layer = layers[+button.dataset.layer], colour = button.dataset.colour, hide = button.getAttribute("aria-pressed") === "true";
     button.setAttribute("aria-pressed", String(!hide));
     layer.hidden[hide ? "add" : "delete"](colour);
-    redraw(layer);
+    redraw(layer); shapes.draw();
   }));
   const swiping = find("#swipe-on");
   function clip() {

@@ -8,6 +8,7 @@ import pytest
 
 from tilewright.flows.cli.terminal import Terminal
 from tilewright.flows.run.outcome import Outcome, closing_lines
+from tilewright.flows.shown import wrapped
 from tilewright.tasks.progress import Advance, Notice, Stage
 
 REPORT = {
@@ -102,3 +103,41 @@ def test_quiet_means_nothing_at_all(capsys):
         terminal(Advance())
         terminal(Notice(text="x"))
     assert capsys.readouterr() == ("", "")
+
+
+LONG = "/a/folder/of/some/body/with/a/very/long/name/so-that-it-does-not-fit/on/any/line/of/eighty/columns/out"
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "lines"),
+    [
+        ("", 80, [""]),
+        ("one two", 80, ["one two"]),
+        ("  layer: water 1.00\u00a0km², crop-land 2.00\u00a0km²", 26,
+         ["  layer: water 1.00\u00a0km²,", "    crop-land 2.00\u00a0km²"]),
+        (f"  product  {LONG}", 80, ["  product", f"    {LONG}"]),
+        ("one two", 1, ["one two"]),
+    ],
+)  # fmt: skip
+def test_lines_hang_and_no_word_is_cut(text, width, lines):
+    assert wrapped(text, width) == lines
+
+
+def test_a_run_is_read_at_80_columns(capsys, monkeypatch):
+    """What it notes and its closing lines, with whatever a report tells; paths stay whole."""
+    monkeypatch.setenv("COLUMNS", "80")
+    classes = [
+        {"name": name, "pixels": 9, "area_km2": 12.5, "percent": 9.1} for name in ("broad-leaf", "water", "crop")
+    ]
+    changes = {"layers": [{"name": "class", "classes": 4 * classes}], "exact_reason": "the model sees 43 px " * 9}
+    with Terminal() as terminal:
+        terminal(Stage(name="plan"))
+        terminal(Notice(text=f"{'These scenes lack a band that others have. ' * 5}{LONG}"))
+    outcome = Outcome(name="inn", output=LONG, report={**REPORT, **changes}, off="other than foretold " * 8)
+    terminal.close_run(outcome)
+    shown = capsys.readouterr()
+    for stream in (shown.out, shown.err):
+        assert all(len(line) <= 80 or line.split() == [line.strip()] for line in stream.splitlines())
+    assert " ".join(shown.out.split()) == " ".join(" ".join(closing_lines(outcome)).split())
+    assert shown.err.count(LONG) == 1
+    assert sum(LONG in line for line in shown.out.splitlines()) == 3

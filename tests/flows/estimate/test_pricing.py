@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from tests.support.danube import write_water_job
 from tilewright.flows.cli.main import app
 from tilewright.flows.estimate.estimate import Estimate
-from tilewright.flows.estimate.pricing import COMPRESSION, PriceError, price, read_prices
+from tilewright.flows.estimate.pricing import PriceError, price, read_prices
 
 TABLE = {
     "currency": "EUR", "cpu_core_hour": 0.05, "gpu_hour": 2.0, "read_gb": 0.1, "requests_1000": 0.0,
@@ -38,7 +38,7 @@ def test_the_price_is_the_sum_a_person_would_make(tmp_path):
     cost = price(an_estimate(), read_prices(table(tmp_path)))
     assert cost.cpu_core_hours == 8.0
     assert cost.compute == pytest.approx(8 * 0.05 + 2 * 0.5)
-    assert cost.reading == pytest.approx(100 * COMPRESSION * 0.1)
+    assert cost.reading == pytest.approx(100 * 0.1)
     assert cost.storage == pytest.approx(1.0)
     assert cost.total == pytest.approx(cost.compute + cost.reading + cost.storage)
     assert "EUR" in dict(cost.lines())["cost"]

@@ -157,7 +157,7 @@ def test_a_run_leaves_its_progress_complete(real, tmp_path):
     existing = json.loads((tmp_path / "out" / "progress.json").read_text())
     assert (existing["name"], existing["state"], existing["stage"]) == ("water", "complete", "publish")
     assert existing["km2"] > 10
-    assert existing["done"] == existing["total"] == 1
+    assert existing["done"] == existing["total"] > 0
 
 
 @pytest.mark.usefixtures("small_pictures")

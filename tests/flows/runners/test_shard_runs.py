@@ -16,13 +16,13 @@ from tilewright.flows.job.job import JobError, make_job
 from tilewright.flows.job.template import TemplateError, fill, periods_at
 from tilewright.flows.maintain.backfill import BackfillError, RowsFailedError, backfill_jobs, read_table, run_backfill
 from tilewright.flows.maintain.watch import WatchError, watch_once
-from tilewright.flows.plan.shards import cut_shards
 from tilewright.flows.run.output_lock import lock_output
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.quarantine import Quarantine, RetryError, SetAsideError, blocks_set_aside
 from tilewright.flows.runners.run_options import Placement, RunOptions
 from tilewright.flows.runners.shard_worker import do_shard
 from tilewright.tasks.plan.plan import Plan
+from tilewright.tasks.plan.shards import cut_shards
 from tilewright.tasks.read.failures import ReadError
 from tilewright.tasks.storage.ledger import read_plan
 from tilewright.tasks.storage.storage import open_storage

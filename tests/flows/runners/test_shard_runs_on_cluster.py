@@ -11,10 +11,10 @@ import pytest
 
 from tests.support.danube import region_job
 from tests.support.products import entries, same_layers
-from tilewright.flows.plan.shards import cut_shards
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
 from tilewright.tasks.plan.plan import Plan
+from tilewright.tasks.plan.shards import cut_shards
 from tilewright.tasks.storage.ledger import read_plan
 from tilewright.tasks.storage.storage import open_storage
 

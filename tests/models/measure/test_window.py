@@ -15,6 +15,7 @@ from tests.support.graphs import Draft, conv_stack, unet
 from tests.support.worlds import CRS, World, area, bounds, write_card
 from tilewright.flows.cli.main import app
 from tilewright.models.builtin.build import FOLDER
+from tilewright.models.cache import write_kept
 from tilewright.models.card.card import ModelCard, load_card
 from tilewright.models.card.tile import TileSpec
 from tilewright.models.errors import CardError
@@ -98,7 +99,7 @@ def test_memory_is_kept_by_the_cards_digest(tmp_path: Path) -> None:
     # Two channels in, three out, and what lies between.
     assert 4 * (2 + 3) < first < 10_000
     (kept,) = (tmp_path / "memory").iterdir()
-    kept.write_text(json.dumps({"bytes_per_pixel": 123}))
+    write_kept(kept, {"bytes_per_pixel": 123})
     assert card_memory(card, stride=2, cache=tmp_path / "memory") == 123
     kept.write_text("broken")
     assert card_memory(card, stride=2, cache=tmp_path / "memory") == pytest.approx(first, rel=0.3)

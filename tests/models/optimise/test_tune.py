@@ -64,6 +64,48 @@ def test_the_tuned_graph_answers_as_the_cards_own_and_is_kept(card_folder, tmp_p
     assert tuned_card(card, window=96, stride=2, cache=tmp_path, batch=2) == made, "made once"
 
 
+@pytest.mark.parametrize("known", [False, True], ids=["new-process", "same-process"])
+@pytest.mark.parametrize("damage", ["empty", "cut", "bit", "weights", "other-graph", "of-another-window"])
+def test_a_kept_graph_that_is_not_the_cards_own_is_made_again(card_folder, tmp_path, monkeypatch, damage, known):
+    """Whoever may write the cache decides no pixel, and neither does a disk that loses a bit."""
+    card = load_card(card_folder)
+    made = tuned_card(card, window=96, stride=2, cache=tmp_path)
+    right = made.model_path.read_bytes()
+    match damage:
+        case "weights":
+            graph = onnx.load_from_string(right)
+            graph.graph.initializer[0].raw_data = bytes(len(graph.graph.initializer[0].raw_data))
+            wrong = graph.SerializeToString(deterministic=True)
+        case "other-graph":
+            wrong = pointwise(4, 3).SerializeToString()
+        case "of-another-window":
+            wrong = tuned_card(card, window=64, stride=2, cache=tmp_path / "other").model_path.read_bytes()
+        case _:
+            flipped = right[:900] + bytes([right[900] ^ 1]) + right[901:]
+            wrong = {"empty": b"", "cut": right[:-7], "bit": flipped}[damage]
+    assert wrong != right
+    made.model_path.write_bytes(wrong)
+    if not known:
+        monkeypatch.setattr(tuned, "_digests", {})
+    again = tuned_card(card, window=96, stride=2, cache=tmp_path)
+    assert again == made
+    assert made.model_path.read_bytes() == right
+
+
+def test_a_graph_in_place_of_the_word_that_nothing_is_won_is_not_run(tmp_path, monkeypatch):
+    head = {**HEAD, "classes": ["a", "b"]}
+    card = load_card(
+        write_card(tmp_path / "card", pointwise(2, 2), inputs=[{"name": "x", "bands": BANDS[:2]}], outputs=[head])
+    )
+    assert tuned_card(card, window=96, stride=1, cache=tmp_path / "cache") is card
+    (kept,) = (tmp_path / "cache").iterdir()
+    for content in (unet(2, 2, depth=1).SerializeToString(), b""):
+        kept.write_bytes(content)
+        monkeypatch.setattr(tuned, "_digests", {})
+        assert tuned_card(card, window=96, stride=1, cache=tmp_path / "cache") is card
+        assert kept.read_bytes() == tuned.NO_GAIN
+
+
 def test_where_nothing_is_won_the_card_stays_itself_and_that_is_kept_too(tmp_path, monkeypatch):
     head = {**HEAD, "classes": ["a", "b"]}
     card = load_card(

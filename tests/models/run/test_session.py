@@ -14,11 +14,11 @@ import onnxruntime
 import pytest
 
 from tests.support.graphs import Draft, conv_stack, down_up, save, unet
-from tilewright.models.errors import CardError
+from tilewright.models.errors import CardError, InferenceError
 from tilewright.models.run import providers
 from tilewright.models.run.binding import BufferRing, pin
 from tilewright.models.run.providers import ProviderError
-from tilewright.models.run.session import InferenceError, open_graph
+from tilewright.models.run.session import open_graph
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_an_unknown_provider_is_refused_with_the_known_ones(graph: Path) -> None
         open_graph(graph, sha256="unknown", provider="gpu")
 
 
-@pytest.mark.parametrize("provider", ["cuda", "tensorrt", "openvino"])
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
 def test_a_provider_this_onnxruntime_lacks_is_refused_with_what_to_install(provider: str) -> None:
     with pytest.raises(ProviderError, match=r"has only cpu: pip install"):
         providers.candidates(provider, ("CPUExecutionProvider",))

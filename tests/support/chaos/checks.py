@@ -17,7 +17,8 @@ LEDGER = re.compile(r"\.tilewright/ledger/(-?\d+)_(-?\d+)\.json")
 
 OF_THE_RUN = {
     "created", "updated", "efficiency", "finished", "started", "floor_seconds", "km2_per_s", "peak_memory_mb",
-    "seconds", "read_factor", "bytes_read", "workers", "blocks_made", "windows_made", "output",
+    "seconds", "read_factor", "bytes_read", "bytes_decoded", "workers", "blocks_made", "windows_made", "output",
+    "promised", "measured", "ratios",
 }  # fmt: skip
 """Fields of an Item and a report that tell of the run's time, place and share, not of its map."""
 

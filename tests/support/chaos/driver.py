@@ -134,7 +134,7 @@ def make_jobs(folder: Path, forks: Forks) -> Jobs:
     """The two jobs and their undisturbed products."""
     from tests.support.products import write_job
 
-    first = write_job(folder / "job", side=SIDE, tile=TILE)
+    first = write_job(folder / "job", side=SIDE, tile=TILE, polygons="class")
     plain = json.loads(first.read_text())
     half = write_job(folder / "more", side=SIDE // 2, tile=TILE)
     added = [{**entry, "datetime": "2023-06-20T10:00:00Z", "scene": "second"}

@@ -84,9 +84,9 @@ def paused_and_taken_over(case: Case) -> Outcome:
     """SIGSTOP for longer than the lock's age, a run elsewhere that takes over and finishes, SIGCONT."""
     kind = "pause and takeover"
     first = case.start(at=Moment(number=_change(case.random), after=case.random.random() < 0.5, signal=signal.SIGSTOP))
-    while first.process.exitcode is None and not first.stopped():
+    while first.code() is None and not first.stopped():
         time.sleep(0.01)
-    if first.process.exitcode is not None:
+    if first.code() is not None:
         case.end(kind, first)
         case.look(kind)
         return 0, "finished before"

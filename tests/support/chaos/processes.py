@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -41,6 +42,13 @@ PRELOADED = (
 
 LOCK_SECONDS = 1.5
 """The age at which a lock is taken over in these runs."""
+
+POLL_SECONDS = 0.01
+"""Seconds between two looks at a process."""
+
+_looking = threading.Lock()
+"""Whoever starts a process looks at those of other threads too, and an exit code can be read once: the second reader
+would find 255."""
 
 SHORT_PAUSES = (0.02, 0.05, 0.2)
 """Seconds before each of our retries in these runs."""
@@ -96,7 +104,7 @@ class Running:
 
     def send(self, number: int) -> bool:
         """True if the process was there to get the signal."""
-        if self.process.exitcode is not None:
+        if self.code() is not None:
             return False
         try:
             os.kill(self.pid, number)
@@ -113,13 +121,24 @@ class Running:
 
     def ended(self, seconds: float) -> int:
         """The exit code, negative for a signal. Fails if the process has not ended by then; it is killed."""
-        self.process.join(seconds)
-        code = self.process.exitcode
+        code = self._ended_within(seconds)
         if code is None:
             self.send(signal.SIGKILL)
-            self.process.join(10)
+            self._ended_within(10)
             raise AssertionError(f"{' '.join(self.launch.words)} still ran after {seconds:.0f} s: {self.said()[-800:]}")
-        return int(code)
+        return code
+
+    def _ended_within(self, seconds: float) -> int | None:
+        until = time.monotonic() + seconds
+        while (code := self.code()) is None and time.monotonic() < until:
+            time.sleep(POLL_SECONDS)
+        return code
+
+    def code(self) -> int | None:
+        """The exit code, None while the process runs."""
+        with _looking:
+            code = self.process.exitcode
+        return None if code is None else int(code)
 
     def said(self) -> str:
         """What the process said so far."""
@@ -140,7 +159,8 @@ class Forks:
         log = self._folder / f"{next(self._numbers)}.log"
         log.touch()
         process = self._context.Process(target=_live, args=(launch, str(log), self._picture_size))
-        process.start()
+        with _looking:
+            process.start()
         return Running(process=process, log=log, launch=launch)
 
 

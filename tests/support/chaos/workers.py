@@ -76,7 +76,7 @@ def _late_worker(workers: Workers, case: Case) -> Outcome:
     kind = "late worker"
     pid = workers.arm(case, signal.SIGSTOP)
     run = case.start("--runner", workers.address)
-    while run.process.exitcode is None and not _held(pid):
+    while run.code() is None and not _held(pid):
         time.sleep(0.01)
     held = _held(pid)
     if not held:

@@ -18,13 +18,13 @@ from tests.support.danube import water_fields, water_job
 from tests.support.paths import ROOT
 from tests.support.products import writing_worker
 from tilewright.flows.errors import ErrorClass, classify
-from tilewright.flows.estimate.memory import MIN_BLOCKS_IN_MEMORY
 from tilewright.flows.job.job import make_job
+from tilewright.flows.policies import MIN_BLOCKS_IN_MEMORY
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.quarantine import Quarantine, SetAsideError
 from tilewright.flows.runners.run_options import Placement
 from tilewright.flows.runners.runner import run_blocks
-from tilewright.models.run.session import InferenceError
+from tilewright.models.errors import InferenceError
 from tilewright.tasks.block.split import cut_block, do_block_in_parts
 from tilewright.tasks.block.worker import WorkerSettings
 from tilewright.tasks.grid.blocks import block_at
@@ -164,7 +164,7 @@ def test_a_process_without_room_for_a_whole_block_maps_it_in_parts(real, tmp_pat
     plain_job = water_fields(real, tile={"block": 2048, "step": 128})
     script = tmp_path / "limited.py"
     script.write_text(LIMITED)
-    limits = (under(plain_job, script, megabytes) for megabytes in (40, 50, 30, 70, 25, 20))
+    limits = (under(plain_job, script, megabytes) for megabytes in (40, 50, 30, 60, 35, 45, 25, 20, 16))
     made = next(filter(None, limits), None)
     assert made is not None, "none of the limits lay between what a part takes and what the whole block takes"
     print(made)

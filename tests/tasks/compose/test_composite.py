@@ -24,7 +24,7 @@ from tilewright.tasks.compose.lazy import composite, valid_mask
 from tilewright.tasks.compose.mask_rule import SCL_DROPPED, MaskRule
 from tilewright.tasks.compose.reducers import reducer_radius_px
 from tilewright.tasks.cube.load import load_cube
-from tilewright.tasks.read.pixels import convert_unit, to_db
+from tilewright.tasks.read.resample.pixels import convert_unit, to_db
 
 RANDOM = np.random.default_rng(7)
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import dask.array as da
 import numpy as np
 import pytest
@@ -7,7 +9,9 @@ from scipy.ndimage import distance_transform_edt
 
 from tests.support.cubes import cube
 from tilewright.tasks.compose.lazy import valid_mask
-from tilewright.tasks.compose.mask_rule import MaskRule
+from tilewright.tasks.compose.mask import dropped_pixels
+from tilewright.tasks.compose.mask_rule import NOT_CLOUD, MaskRule
+from tilewright.tasks.read.resample.pixels import Pixels
 
 
 def row(*values: float, dtype: str = "uint8") -> np.ndarray:
@@ -82,3 +86,32 @@ def test_rules_that_mean_nothing_are_refused() -> None:
         MaskRule(dilation=-1)
     with pytest.raises(ValueError, match="needs a measured one"):
         valid_mask(cube((1, 1, 2), scl=row(0, 0))[["scl"]], rule=MaskRule())
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "uint32"])
+@pytest.mark.parametrize("n_dropped", [0, 1, 8, 9, 60, 119, 120])
+def test_however_many_numbers_are_dropped_each_is_compared_with_all_of_them(dtype: str, n_dropped: int) -> None:
+    random = np.random.default_rng(n_dropped)
+    drop = tuple(int(number) for number in random.permutation(120)[:n_dropped])
+    values = random.integers(0, 120, (2, 700, 240)).astype(dtype)[:, ::2, 1::2]
+    for nodata in (None, 5):
+        pixels = Pixels(values=values, nodata=nodata, valid=None)
+        found = dropped_pixels({"land": pixels}, rule=MaskRule(kind="values", band="land", drop=drop), resolution=10.0)
+        assert np.array_equal(found, np.isin(values, drop))
+        assert dropped_pixels(
+            {"land": replace(pixels, values=values[:, :0])},
+            rule=MaskRule(kind="values", band="land", drop=drop),
+            resolution=10.0,
+        ).shape == (2, 0, 120)
+
+
+@pytest.mark.parametrize("dilation", [0, 30])
+def test_of_the_scene_classes_clouds_alone_grow(dilation: int) -> None:
+    random = np.random.default_rng(3)
+    classes = random.choice(12, (60, 90), p=[0.02, 0.02, *[0.1] * 6, 0.02, 0.1, 0.12, 0.12]).astype(np.uint8)
+    classes[:30] = random.choice([0, 1, 4, 9], (30, 90), p=[0.02, 0.01, 0.95, 0.02])
+    rule = MaskRule(kind="scl", dilation=dilation)
+    found = dropped_pixels({"scl": Pixels(values=classes, nodata=0, valid=None)}, rule=rule, resolution=10.0)
+    clouds = np.isin(classes, [number for number in rule.drop if number not in NOT_CLOUD])
+    near = distance_transform_edt(~clouds) <= dilation / 10.0 + 1e-9
+    assert np.array_equal(found, near | np.isin(classes, rule.drop) | (classes == 0))

@@ -15,7 +15,7 @@ from tilewright.tasks.cube.load import load_cube
 from tilewright.tasks.read.access import Access
 from tilewright.tasks.read.counters import ReadStats
 from tilewright.tasks.read.failures import FailureLog, ReadError
-from tilewright.tasks.read.pixels import Conversion, Pixels, to_physical
+from tilewright.tasks.read.resample.pixels import Conversion, Pixels, to_physical
 
 ENGINES = ("direct", "odc", "stackstac")
 RANDOM = np.random.default_rng(5)

@@ -9,6 +9,7 @@ import pyproj
 import pytest
 import shapely
 
+from tilewright.tasks.grid import ground
 from tilewright.tasks.grid.areas import geometry_km2, pixel_metres
 from tilewright.tasks.grid.crs import geographic_crs, is_geographic, metres_per_unit
 from tilewright.tasks.grid.grid import Grid
@@ -125,3 +126,21 @@ def test_a_pixel_has_the_size_it_is_named_after_where_that_is_true():
     assert pixel_metres(square("EPSG:32633", 15, 48)) == (10, 10)
     assert pixel_metres(square("EPSG:3857", 10, 60)) == pytest.approx((5.01, 5.01), abs=0.02)
     assert pixel_metres(square("EPSG:2263", -74, 40.7)) == pytest.approx((10, 10))
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32633", "EPSG:3857", "EPSG:4326", "ESRI:54009"])
+def test_many_boxes_have_the_areas_of_each_and_ask_the_projection_seldom(
+    crs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolution = 0.001 if crs == "EPSG:4326" else 1000.0
+    grid = Grid(crs=crs, resolution=resolution, extent=PixelBox.at(-6000, 0, shape=(4000, 40_000)))
+    # The last ones lie beyond the world of Mollweide's projection.
+    boxes = [PixelBox.at(row, col, shape=(64, 80)) for row in range(-6000, -4000, 200) for col in range(0, 40_000, 900)]
+    each = [ground.mean_pixel_km2(grid, box) for box in boxes]
+    asked: list[int] = []
+    real = ground.transformer
+    monkeypatch.setattr(ground, "transformer", lambda *crs_pair: asked.append(1) or real(*crs_pair))
+    assert ground.mean_pixels_km2(grid, boxes) == pytest.approx(each, rel=1e-13)
+    assert all(area > 0 for area in each)
+    assert len(asked) <= 4
+    assert ground.mean_pixels_km2(grid, []) == []

@@ -16,8 +16,8 @@ from tests.support.scenes import LEFT, TOP, asset_of, grid
 from tilewright.catalogs.scene import BandAsset
 from tilewright.tasks.read.access import Reading
 from tilewright.tasks.read.counters import ReadStats
-from tilewright.tasks.read.pixels import Conversion, MissingSigns, Pixels, held_marker, to_physical
 from tilewright.tasks.read.reader import close_files, read_asset
+from tilewright.tasks.read.resample.pixels import Conversion, MissingSigns, Pixels, held_marker, to_physical
 from tilewright.tasks.read.retry import UnreadableError
 
 SIDE = 40

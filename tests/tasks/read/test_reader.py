@@ -1,18 +1,20 @@
 from __future__ import annotations
 
 import pickle
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
 from tests.support.scenes import LEFT, TOP, asset_of, grid, write_raster
 from tilewright.tasks.read.access import Reading
-from tilewright.tasks.read.counters import DecodedBlocks, FileBlock, ReadStats
+from tilewright.tasks.read.counters import DecodedBlocks, FileBlock, ReadStats, stored_bytes
 from tilewright.tasks.read.gdal import gdal_path
 from tilewright.tasks.read.reader import read_asset
 from tilewright.tasks.read.retry import RetryPolicy, UnreadableError
@@ -187,11 +189,11 @@ def test_the_stats_count_each_block_decoded_and_needed(tmp_path: Path) -> None:
 def test_a_block_that_left_the_cache_counts_again() -> None:
     cache = DecodedBlocks(capacity_bytes=20)
     first, second, third = (FileBlock(1, 0, col) for col in range(3))
-    assert cache.touch([first, second], size=10) == 2
-    assert cache.touch([first], size=10) == 0
-    assert cache.touch([third], size=10) == 1
-    assert cache.touch([first, third], size=10) == 0
-    assert cache.touch([second], size=10) == 1
+    assert len(cache.touch([first, second], size=10)) == 2
+    assert len(cache.touch([first], size=10)) == 0
+    assert len(cache.touch([third], size=10)) == 1
+    assert len(cache.touch([first, third], size=10)) == 0
+    assert len(cache.touch([second], size=10)) == 1
 
 
 def test_aligned_reads_of_the_danube_are_rasterios(real: Path) -> None:
@@ -199,3 +201,40 @@ def test_aligned_reads_of_the_danube_are_rasterios(real: Path) -> None:
         with rasterio.open(path) as source:
             geobox = GeoBox(source.shape, source.transform, str(source.crs))
             assert np.array_equal(read(path, geobox, resampling="cubic").values, source.read(1))
+
+
+@pytest.mark.parametrize("overview", [None, 0], ids=["full", "overview"])
+def test_bytes_of_blocks_are_those_of_the_files_tiles(tmp_path, overview):
+    """All blocks of a band together take what the file is larger than one without them; a block of zeros takes less."""
+    values = np.random.default_rng(0).integers(0, 9000, (256, 256)).astype(np.uint16)
+    values[:64, :64] = 0
+    path = write_raster(tmp_path / "a.tif", values, overviews=[2])
+    options = {} if overview is None else {"OVERVIEW_LEVEL": overview}
+    with rasterio.open(path) as whole:
+        table = {(row, col): int(whole.get_tag_item(f"BLOCK_SIZE_{col}_{row}", "TIFF", bidx=1, ovr=overview))
+                 for row in range(2) for col in range(2)}  # fmt: skip
+    with rasterio.open(path, **options) as dataset:
+        every = [(row, col) for row in range(4 >> (overview is not None)) for col in range(4 >> (overview is not None))]
+        total = stored_bytes(dataset, 1, every)
+        assert {place: stored_bytes(dataset, 1, [place]) for place in table} == table
+    packed = sum(len(zlib.compress(tile)) for tile in [values.tobytes()]) >> 2 * (overview is not None)
+    assert 0.8 * packed < total < 1.2 * packed
+    assert table[0, 0] < 0.9 * table[1, 1]
+
+
+def test_bytes_of_blocks_that_are_not_stored_or_told(tmp_path):
+    """A sparse tile has none; a format without a table shares its file out."""
+    profile = {"height": 128, "width": 128, "count": 1, "dtype": "uint8", "crs": "EPSG:32633"}
+    place = {"transform": Affine(10, 0, 0, 0, -10, 0)}
+    tiled = {"tiled": True, "blockxsize": 64, "blockysize": 64, "SPARSE_OK": True}
+    with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", **profile, **place, **tiled) as target:
+        target.write(np.ones((1, 64, 64), np.uint8), window=((0, 64), (64, 128)))
+    with rasterio.open(tmp_path / "a.tif") as dataset:
+        assert [stored_bytes(dataset, 1, [each]) for each in ((0, 0), (0, 1), (1, 1))] == [0, 64 * 64, 0]
+    noise = np.random.default_rng(0).integers(0, 255, (1, 128, 128)).astype(np.uint8)
+    with rasterio.open(tmp_path / "a.jp2", "w", driver="JP2OpenJPEG", **profile, **place) as target:
+        target.write(noise)
+    with rasterio.open(tmp_path / "a.jp2") as dataset:
+        height, width = dataset.block_shapes[0]
+        every = [(row, col) for row in range(-(-128 // height)) for col in range(-(-128 // width))]
+        assert stored_bytes(dataset, 1, every) == (tmp_path / "a.jp2").stat().st_size

@@ -17,8 +17,8 @@ from tests.support.scenes import LEFT, TOP, asset_of, grid
 from tilewright.catalogs.scene import BandAsset
 from tilewright.tasks.read.access import Reading
 from tilewright.tasks.read.counters import ReadStats
-from tilewright.tasks.read.pixels import Conversion, to_physical
 from tilewright.tasks.read.reader import close_files, read_asset
+from tilewright.tasks.read.resample.pixels import Conversion, to_physical
 
 RANDOM = np.random.default_rng(11)
 

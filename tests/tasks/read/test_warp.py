@@ -11,8 +11,8 @@ import rasterio
 
 from tests.support.scenes import asset_of, grid
 from tilewright.tasks.read.access import Reading
-from tilewright.tasks.read.pixels import Conversion, to_physical
 from tilewright.tasks.read.reader import close_files, read_asset
+from tilewright.tasks.read.resample.pixels import Conversion, to_physical
 
 SIDE = 330
 FAR = [(5, 5), (5, 320), (320, 5), (320, 320), (160, 160), (5, 160), (160, 5), (160, 320), (320, 160)]

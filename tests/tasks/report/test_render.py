@@ -196,6 +196,12 @@ def test_pixels_beside_missing_ones_are_excepted_from_the_word_exact() -> None:
     assert excepted in page(report).text
 
 
+def test_the_rounding_of_a_precision_is_excepted_from_the_word_exact() -> None:
+    assert "rounds otherwise" not in page(REPORT).text
+    report = {**REPORT, "exact_reason": "tiled equals whole; but for the rounding of its 8-bit numbers"}
+    assert "It is excepted that this model rounds otherwise: its 8-bit numbers." in page(report).text
+
+
 def test_an_unbounded_receptive_field_is_reported() -> None:
     report = {**REPORT, "exact": False, "receptive_field": {"radius": None, "verdict": "unbounded"}}
     assert "no measured bound" in page(report).text

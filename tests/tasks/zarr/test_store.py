@@ -15,7 +15,7 @@ from tilewright.tasks.grid.grid import Grid
 from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.storage import open_storage
-from tilewright.tasks.zarr.cut import cut_shards
+from tilewright.tasks.zarr.cut import LayerCut, cut_shards
 from tilewright.tasks.zarr.declare import StoredLayer, declare_store
 from tilewright.tasks.zarr.store import array_sha256, open_store, remove_waiting
 
@@ -143,7 +143,7 @@ def test_gdal_reads_the_second_format_in_the_right_place(tmp_path):
 def cut(store, name, *, compare=False):
     whole = PixelBox.at(0, 0, shape=store.extent.shape)
     with ThreadPoolExecutor(2) as pool:
-        return cut_shards(store, name, whole, pool=pool, compare=compare)
+        return cut_shards(store, [LayerCut(name=name, compare=compare)], whole, pool=pool) == [True]
 
 
 def reopened(store):

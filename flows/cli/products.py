@@ -1,0 +1,88 @@
+"""The commands on finished products: push, zones, compare."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path  # noqa: TC003 -- read by typer
+from typing import Annotated
+
+import typer
+
+from tilewright.flows.cli.exits import exit_codes
+from tilewright.flows.cli.options import AsJson, Target, print_json
+from tilewright.flows.shown import MAX_WIDTH, shown, wrapped
+
+
+def push(
+    output: Target,
+    api: Annotated[str, typer.Argument(metavar="API", help="The URL of a STAC API with transactions.")],
+    *,
+    address: Annotated[
+        str | None, typer.Option(help="The product's public URL, where it is not OUTPUT itself.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put a finished product's Items into a STAC API; a second push updates them."""
+    with exit_codes():
+        from tilewright.flows.maintain.push import push_lines, push_product
+
+        pushed = push_product(output, api, address=address)
+        if as_json:
+            print_json(pushed)
+        else:
+            typer.echo("\n".join(shown(line) for line in push_lines(pushed)))
+
+
+def zones(
+    output: Target,
+    file: Annotated[Path, typer.Argument(metavar="ZONES", help="Polygons: .parquet, .geojson, .fgb, .gpkg or .shp.")],
+    layers: Annotated[str | None, typer.Option(metavar="A,B", help="Only these layers of the product.")] = None,
+    to: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Beside the product: .parquet, .geojson, .fgb, .csv.")
+    ] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the layers of a finished product in each zone of a file, by the share of each pixel inside."""
+    with exit_codes():
+        from tilewright.flows.cli.tables import print_zones
+        from tilewright.flows.cli.terminal import Terminal
+        from tilewright.flows.maintain.zones import TABLE_NAME, add_zones, check_to, zone_rows, zone_statistics
+        from tilewright.tasks.tables.convert import write_as
+
+        if to is not None:
+            check_to(to, output, file)
+        names = None if layers is None else [name.strip() for name in layers.split(",") if name.strip()]
+        with Terminal(quiet=as_json) as terminal:
+            if to is None:
+                table = add_zones(output, file, layers=names, listener=terminal)
+            else:
+                table = zone_statistics(output, file, layers=names, listener=terminal)
+                write_as(table, to)
+        place = f"{output.rstrip('/')}/{TABLE_NAME}.parquet" if to is None else str(to)
+        if as_json:
+            print_json({"rows": zone_rows(table), "to": place})
+        else:
+            print_zones(table.columns, place)
+
+
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="A finished product's folder or URI.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another one, of the same pixels and classes.")],
+    *,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="DIR", help="A folder or URI for the page, figures and places.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what changed from one finished product to another: areas, changes of class, the largest places."""
+    with exit_codes():
+        from tilewright.flows.maintain.compare import compare_outputs, comparison_lines
+
+        document = compare_outputs(a, b, to=to)
+        if as_json:
+            print_json(document)
+            return
+        width = min(shutil.get_terminal_size().columns, MAX_WIDTH)
+        for line in comparison_lines(document, to):
+            typer.echo("\n".join(wrapped(shown(line), width)))

@@ -1,0 +1,110 @@
+"""Statistics of zones over a finished product: its file read, checked, measured, and made a table."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tilewright.catalogs.parquet import pyarrow
+from tilewright.flows.environment import storage_options
+from tilewright.flows.job.outline import cut_at_180
+from tilewright.flows.maintain.added_table import add_table, place_for
+from tilewright.tasks.inventory.finished import read_item
+from tilewright.tasks.progress import Notice, Stage, silent
+from tilewright.tasks.storage.errors import StoreError
+from tilewright.tasks.storage.storage import open_storage
+from tilewright.tasks.tables.convert import check_target, plain_columns
+from tilewright.tasks.tables.vector_file import GeometryTable, read_geometry_table
+from tilewright.tasks.zones.layers import open_layers
+from tilewright.tasks.zones.measure import measure_zones
+from tilewright.tasks.zones.zones import ID, OBSERVED, ZoneError, check_names, figure_names, zones_on_grid
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tilewright.tasks.progress import Listener
+
+TABLE_NAME = "zones"
+"""Of the table in a product, whose file is ``zones.parquet``."""
+
+
+def zone_statistics(
+    output: str, zones: Path, *, layers: Sequence[str] | None = None, listener: Listener = silent
+) -> GeometryTable:
+    """The zones of a file in its order with its columns, and the statistics of a finished product's layers.
+
+    ``id`` is 1..n unless the file has a column of that name. Geometries are in the grid's CRS.
+
+    Raises a ValueError that names what cannot be, before pixels are read; StorageError if storage refuses, and
+    ChangedStoreError for layers that are damaged.
+    """
+    storage = open_storage(output, options=storage_options(output))
+    if read_item(storage) is None:
+        raise StoreError(f"{output} holds no finished product: run its job to the end, then ask for its zones.")
+    product = open_layers(storage, layers)
+    table = read_geometry_table(zones)
+    check_names(table.columns.column_names, product.layers, name=table.name)
+    placed = zones_on_grid(table, product.grid, cut=cut_at_180)
+    if placed.n_bent:
+        listener(Notice(text=_bent_sentence(placed.n_bent, table.name, product.grid.crs)))
+    listener(Stage(name="zones", total=len(placed.pixels)))
+    observed, figures = measure_zones(product, placed.pixels, listener)
+    observed[placed.distant] = 0.0
+    columns = _with_figures(table.columns, observed, figures, figure_names(product.layers))
+    return GeometryTable(name=table.name, geometries=placed.places, columns=columns, crs=product.grid.crs)
+
+
+def check_to(to: Path, output: str, zones: Path) -> None:
+    """Check that the table can be written to a path beside the product and the file of zones. Raises a ValueError."""
+    check_target(to)
+    whole = to.expanduser().resolve()
+    if whole == zones.expanduser().resolve():
+        raise ZoneError(f"--to {to} is the file of zones itself: give another.")
+    folder = None if "://" in output else Path(output).expanduser().resolve()
+    if folder is not None and folder in whole.parents:
+        raise ZoneError(f"--to {to} lies in the product: leave --to out to add the table to it, or give another place.")
+
+
+def add_zones(output: str, zones: Path, *, layers: Sequence[str] | None = None, listener: Listener) -> GeometryTable:
+    """The statistics of zones, added to the product as its table ``zones``. Raises as `zone_statistics`, `add_table`
+    and, before pixels are read, `place_for` do.
+    """
+    place = place_for(open_storage(output, options=storage_options(output)), TABLE_NAME)
+    table = zone_statistics(output, zones, layers=layers, listener=listener)
+    add_table(place, table)
+    return table
+
+
+def zone_rows(table: GeometryTable) -> list[dict[str, Any]]:
+    """The rows of the table without their geometries, as JSON values; what is no number there is null."""
+    return [
+        {name: _json_value(value) for name, value in row.items()} for row in plain_columns(table.columns).to_pylist()
+    ]
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+
+
+def _with_figures(given: Any, observed: np.ndarray, figures: np.ndarray, names: Sequence[str]) -> Any:
+    pa = pyarrow()
+    columns: dict[str, Any] = {}
+    if ID not in given.column_names:
+        columns[ID] = pa.array(np.arange(1, len(observed) + 1), type=pa.int64())
+    columns |= {name: given[name] for name in given.column_names}
+    for number, name in enumerate(names):
+        columns[name] = pa.array(figures[:, number], from_pandas=True)
+    return pa.table({**columns, OBSERVED: pa.array(observed, from_pandas=True)})
+
+
+def _bent_sentence(n_bent: int, name: str, crs: str) -> str:
+    have = "1 zone has" if n_bent == 1 else f"{n_bent} zones have"
+    return (
+        f"{have} edges in {name} that bend in {crs} by over half a pixel: only vertices are projected, and edges are "
+        "straight between them. Give such edges more vertices where it matters."
+    )

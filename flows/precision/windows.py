@@ -1,0 +1,81 @@
+"""Some of a job's own windows, spread over its plan, on which a precision is calibrated and compared."""
+
+from __future__ import annotations
+
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Final
+
+import shapely
+
+from tilewright.flows.access import plan_source, scene_access
+from tilewright.tasks.block.inputs import read_inputs
+from tilewright.tasks.block.worker import WorkerSettings
+from tilewright.tasks.grid.blocks import block_at
+from tilewright.tasks.grid.cells import block_range
+from tilewright.tasks.read.failures import FailureLog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tilewright.tasks.block.inputs import BlockInputs
+    from tilewright.tasks.grid.blocks import Block
+    from tilewright.tasks.plan.plan import Plan
+
+
+N_WINDOWS: Final = 4
+"""Windows with valid pixels that are compared, and as many others that a quantised graph is calibrated on."""
+
+MAX_READ: Final = 16
+"""Windows that are read at most to find them."""
+
+MAX_DRAWN: Final = 20_000
+"""Places that are looked at most to find windows that touch the area."""
+
+GOLDEN: Final = (5**0.5 - 1) / 2
+"""The golden section."""
+
+
+def compared_windows(plan: Plan) -> Iterator[BlockInputs]:
+    """The inputs of up to N_WINDOWS windows with valid pixels, none of which was calibrated on."""
+    if plan.model.precision == "int8":
+        return islice(_valid_windows(plan, 2 * N_WINDOWS), 1, None, 2)
+    return _valid_windows(plan, N_WINDOWS)
+
+
+def calibration_windows(plan: Plan) -> Iterator[BlockInputs]:
+    """The inputs of up to N_WINDOWS windows with valid pixels, each between two that are compared."""
+    return islice(_valid_windows(plan, 2 * N_WINDOWS), 0, None, 2)
+
+
+def _valid_windows(plan: Plan, count: int) -> Iterator[BlockInputs]:
+    threads = WorkerSettings().reads_at_once(remote=plan.remote)
+    access = scene_access(plan_source(plan), FailureLog(tolerance=0), threads=threads)
+    n_found = 0
+    for candidate in _candidates(plan, count):
+        inputs = read_inputs(plan, candidate, access)
+        if inputs.valid[candidate.inner.slices_in(candidate.outer)].any():
+            n_found += 1
+            yield inputs
+        if n_found == count:
+            return
+
+
+def _candidates(plan: Plan, count: int) -> Iterator[Block]:
+    """Blocks of one step each that touch the area, spread over it.
+
+    They depend on the area and the lattice alone, not on the plan's blocks: what is calibrated on them decides pixels,
+    and a product is the same however it is cut.
+    """
+    step, halo = plan.raster.lattice.step, plan.raster.lattice.halo + plan.raster.margin
+    rows, cols = (range(ends[0], ends[-1] + 1) for ends in map(tuple, block_range(plan.raster.grid.extent, block=step)))
+    n_steps, area, found = len(rows) * len(cols), plan.raster.aoi_geometry, 0
+    shapely.prepare(area)
+    # The fractions of the golden section's multiples fill an interval evenly, however many are taken.
+    drawn = (int(number * GOLDEN % 1 * n_steps) for number in range(1, MAX_DRAWN))
+    for place in dict.fromkeys(chain(drawn, range(min(n_steps, MAX_DRAWN)))):
+        block = block_at(row=rows[place // len(cols)], col=cols[place % len(cols)], block=step, halo=halo)
+        if area.intersects(shapely.box(*plan.raster.grid.bounds_of(block.inner))):
+            found += 1
+            yield block
+        if found == MAX_READ * count // N_WINDOWS:
+            return

@@ -1,0 +1,170 @@
+"""The shapes of a class map, made strip by strip from north to south: only those that are open are held.
+
+A shape is a part, or for eight neighbours the parts that touch at corners too. It is given out once a strip has passed
+below it. The shapes do not depend on the strips' heights.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from tilewright.tasks.vector.corners import Corners, Crossings, find_corners
+from tilewright.tasks.vector.parts import NUMBER, Unions, grown, label_parts
+from tilewright.tasks.vector.rings import outline
+
+if TYPE_CHECKING:
+    from tilewright.tasks.vector.rings import Outlines
+    from tilewright.tasks.vector.vertices import Vertices
+
+LEAST_CORNERS = 1 << 20
+"""Corners below which no shape is made of them: many at once take less time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shapes:
+    """Whole shapes: one row per part, in `outlines`. `value` of each, the `group` it belongs to (parts of one number
+    are one shape), and `touches_edge`: a pixel of the part lies at the edge of what was asked for.
+    """
+
+    outlines: Outlines
+    value: np.ndarray
+    group: np.ndarray
+    touches_edge: np.ndarray
+
+
+class ShapeStream:
+    """Takes the rows of a map in order and gives its shapes out; `col` is the absolute column at its left edge.
+
+    `vertices` are filled with the map's, if given, and the shapes have their nodes.
+    """
+
+    def __init__(
+        self, *, row: int, col: int, width: int, connectivity: Literal[4, 8] = 4, vertices: Vertices | None = None
+    ) -> None:
+        self._vertices = vertices
+        self._row, self._col = row, col
+        self._parts = Unions()
+        # Shapes of four neighbours are parts.
+        self._groups = self._parts if connectivity == 4 else Unions()
+        self._values = np.zeros(0)
+        self._above = np.zeros(width, dtype=NUMBER)
+        # Number 0 stands for no part.
+        self._number(np.zeros(2, dtype=np.uint8))
+        self._corners: list[Corners] = []
+        self._crossings: list[Crossings] = []
+        self._touching: list[np.ndarray] = []
+        self._n_held, self._limit = 0, LEAST_CORNERS
+
+    def take(self, values: np.ndarray, valid: np.ndarray, *, edge: np.ndarray) -> Shapes | None:
+        """Take the next rows (y, x); `edge`: pixels at the edge of the map. Returns the shapes that are whole, if any.
+
+        All values of a stream have one type. Shapes may come later than they could: several strips make them at once.
+        """
+        labelled, kinds = label_parts(values, valid)
+        first = self._number(kinds)
+        above, own = self._above, labelled[0].astype(np.int64) - 1 + first
+        joined = (above > 0) & (labelled[0] > 0)
+        joined[joined] = self._values[above[joined]] == self._values[own[joined]]
+        self._parts.join(above[joined], own[joined])
+        if self._groups is not self._parts:
+            self._groups.join(above[joined], own[joined])
+        numbers, rows = self._renumbered(labelled, first)
+        corners, crossings, places = find_corners(
+            rows, self._values[numbers], row=self._row, col=self._col, nodes=self._vertices is not None
+        )
+        if self._vertices is not None:
+            self._vertices.add(places)
+        self._hold(corners, crossings, numbers)
+        touching = np.unique(rows[1:][edge & valid])
+        self._touching.append(numbers[touching])
+        self._above = numbers[rows[-1]]
+        self._row += len(values)
+        return self._whole() if self._n_held > self._limit else None
+
+    def end(self) -> Shapes | None:
+        """The shapes that are left, after the last row."""
+        width, self._limit = len(self._above), sys.maxsize
+        nothing = np.zeros((1, width), dtype=bool)
+        self.take(np.zeros((1, width), dtype=self._values.dtype), nothing, edge=nothing)
+        if self._vertices is not None:
+            self._vertices.end()
+        return self._whole() if self._n_held else None
+
+    def _number(self, kinds: np.ndarray) -> int:
+        """Numbers for new parts, all but the first of `kinds`; the first of them is returned."""
+        first = self._parts.add(len(kinds) - 1)
+        if self._groups is not self._parts:
+            self._groups.add(len(kinds) - 1)
+        self._values = grown(self._values.astype(kinds.dtype, copy=False), len(self._parts))
+        self._values[first : len(self._parts)] = kinds[1:]
+        return first
+
+    def _renumbered(self, labelled: np.ndarray, first: int) -> tuple[np.ndarray, np.ndarray]:
+        """The parts of the row above and of a strip as small numbers (y + 1, x), 0 = none, and what they stand for."""
+        n_parts = len(self._parts) - first
+        there = self._above > 0
+        above = self._above[there]
+        everywhere = self._parts.find(np.concatenate([above, np.arange(first, first + n_parts)]))
+        roots, small = np.unique(everywhere, return_inverse=True)
+        table = np.concatenate([[0], small[len(above) :] + 1]).astype(np.int32)
+        rows = np.zeros((len(labelled) + 1, labelled.shape[1]), dtype=np.int32)
+        rows[0, there] = small[: len(above)] + 1
+        np.take(table, labelled, out=rows[1:])
+        return np.concatenate([np.zeros(1, dtype=NUMBER), roots]), rows
+
+    def _hold(self, corners: Corners, crossings: Crossings, numbers: np.ndarray) -> None:
+        """Keep corners and crossings of small part numbers until their parts are whole."""
+        self._corners.append(replace(corners, part=numbers[corners.part]))
+        crossings = replace(crossings, first=numbers[crossings.first], second=numbers[crossings.second])
+        self._crossings.append(crossings)
+        self._n_held += len(corners) + len(crossings)
+        if self._groups is not self._parts:
+            self._groups.join(crossings.first, crossings.second)
+
+    def _whole(self) -> Shapes | None:
+        """The shapes of which no row is missing. Those that are open stay."""
+        corners, crossings = Corners.joined(self._corners), Crossings.joined(self._crossings)
+        self._corners, self._crossings = [], []
+        corners = replace(corners, part=self._parts.find(corners.part))
+        crossings = replace(
+            crossings, first=self._parts.find(crossings.first), second=self._parts.find(crossings.second)
+        )
+        open_parts = self._parts.find(np.unique(self._above[self._above > 0]))
+        open_groups = np.unique(self._group(open_parts))
+        # Of two parts that touch one is whole: they are not one part.
+        known = ~(self._is_open(crossings.first, open_groups) & self._is_open(crossings.second, open_groups))
+        several = [corners, crossings.take(known).corners()]
+        still = [self._is_open(each.part, open_groups) for each in several]
+        self._corners = [each.take(which) for each, which in zip(several, still, strict=True)]
+        self._crossings = [crossings.take(~known)]
+        self._n_held = sum(map(len, self._corners)) + int((~known).sum())
+        self._limit = max(LEAST_CORNERS, 2 * self._n_held)
+        del corners, crossings
+        # Each is let go of once it is copied.
+        given = [several.pop(0).take(~which) for which in still]
+        whole = Corners.joined(given)
+        del given
+        return self._shapes(whole, open_groups) if len(whole) else None
+
+    def _shapes(self, corners: Corners, open_groups: np.ndarray) -> Shapes:
+        outlines = outline(corners)
+        touching = np.unique(self._parts.find(np.concatenate(self._touching)))
+        touches = np.isin(outlines.part, touching)
+        self._touching = [touching[self._is_open(touching, open_groups)]]
+        return Shapes(
+            outlines=outlines,
+            value=self._values[outlines.part],
+            group=self._group(outlines.part),
+            touches_edge=touches,
+        )
+
+    def _group(self, parts: np.ndarray) -> np.ndarray:
+        """The number of the shape that parts belong to."""
+        return self._groups.find(parts)
+
+    def _is_open(self, parts: np.ndarray, open_groups: np.ndarray) -> np.ndarray:
+        return np.isin(self._group(parts), open_groups)
