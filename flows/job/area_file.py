@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import shapely
 from shapely.lib import GEOSException
 
-from tilewright.catalogs.parquet import pyarrow
 from tilewright.flows.job.geojson import geojson_outlines, loads_geojson
 from tilewright.flows.job.outline import AreaError, Outline, crs_of
+from tilewright.tasks.tables.vector_file import VectorFileError, path_and_layer, read_geometry_table
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_AREA_BYTES = 64 * 2**20
 
-DRIVERS = {
-    ".gpkg": ("GPKG", b"SQLite format 3\x00"),
-    ".shp": ("ESRI Shapefile", b"\x00\x00\x27\x0a"),
-    ".fgb": ("FlatGeobuf", b"fgb\x03"),
-}
-"""GDAL's driver and the file's first bytes, by suffix: GDAL would otherwise choose one of its drivers by content."""
+VECTOR = {".gpkg", ".shp", ".fgb", ".parquet", ".geoparquet"}
 
 READ = ".geojson, .json, .wkt, .gpkg, .shp, .fgb and .parquet"
 
-TEXTS = {".geojson", ".json", ".wkt", ".parquet", ".geoparquet"}
+TEXTS = {".geojson", ".json", ".wkt"}
 
 NOT_READ = {".zip", ".kml", ".kmz", ".gml", ".gdb", ".gpx", ".tab", ".csv", ".dbf", ".shx", ".prj", ".tif", ".xlsx"}
 
@@ -44,24 +38,24 @@ def file_outlines(text: str, base: Path) -> list[Outline]:
 
     Raises AreaError for a file that is missing, too large, of no format that is read, or without a CRS.
     """
-    path, layer = _path_and_layer(text, base)
+    path, layer = path_and_layer(base / text)
     suffix = path.suffix.lower()
     try:
         size = path.stat().st_size
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        known = {*DRIVERS, *NOT_READ, *TEXTS}
+        known = {*VECTOR, *NOT_READ, *TEXTS}
         hint = "" if suffix in known else " (a box is minx,miny,maxx,maxy with points in decimals)"
         raise AreaError(f"the file {text[:80]} cannot be read: {reason}{hint}.") from error
     if size > MAX_AREA_BYTES:
         raise AreaError(f"{text} is larger than {MAX_AREA_BYTES // 2**20} MiB: simplify the outline.")
     if suffix in NOT_READ or not path.is_file():
         raise AreaError(f"{text} cannot be read as an area: read are {READ}.")
-    if suffix in DRIVERS:
-        return _gdal_outlines(path, layer)
+    if suffix in VECTOR:
+        return _vector_outlines(base / text)
     if layer is not None:
         raise AreaError(f"{text}: only a GeoPackage has layers, give the file alone.")
-    return _parquet_outlines(path) if suffix in {".parquet", ".geoparquet"} else _text_outlines(path, text)
+    return _text_outlines(path, text)
 
 
 def _text_outlines(path: Path, text: str) -> list[Outline]:
@@ -91,74 +85,10 @@ def wkt_outlines(text: str) -> list[Outline]:
     return [Outline(geometry=geometry, crs=crs_of(int(found["srid"])) if found["srid"] else None)]
 
 
-def _path_and_layer(text: str, base: Path) -> tuple[Path, str | None]:
-    """A path may hold ``#`` itself: where there is such a file, nothing is a layer."""
-    name, hash_sign, layer = text.rpartition("#")
+def _vector_outlines(path: Path) -> list[Outline]:
     try:
-        whole = (base / text).exists()
-    except (OSError, ValueError):
-        whole = False
-    return (base / name, layer) if hash_sign and not whole else (base / text, None)
-
-
-def _gdal_outlines(path: Path, layer: str | None) -> list[Outline]:
-    import pyogrio
-
-    driver, opening = DRIVERS[path.suffix.lower()]
-    with path.open("rb") as file:
-        if file.read(len(opening)) != opening:
-            raise AreaError(f"{path.name} is no {driver}, as its first bytes show: export it again.")
-    try:
-        layer = _chosen_layer(path, layer)
-        facts = pyogrio.read_info(path, layer=layer)
-        if facts["driver"] != driver:
-            raise AreaError(f"{path.name} is no {driver} but {facts['driver']}: export it again.")
-        geometries = pyogrio.raw.read(path, layer=layer, columns=[], force_2d=True)[2]
-        outlines = shapely.from_wkb(geometries)
-    except (RuntimeError, ValueError, GEOSException) as error:
-        if isinstance(error, AreaError):
-            raise
-        raise AreaError(f"{path.name} cannot be read as {driver}: {str(error)[:200]}.") from error
-    return _with_crs(outlines, facts["crs"], path.name)
-
-
-def _chosen_layer(path: Path, layer: str | None) -> str:
-    """The layer named, else the only one with geometries."""
-    import pyogrio
-
-    names = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
-    if layer is None and len(names) == 1:
-        return names[0]
-    if layer in names:
-        return str(layer)
-    listed = ", ".join(names[:20]) or "none"
-    if layer is None and names:
-        raise AreaError(f"{path.name} has several layers, {listed}: write {path.name}#{names[0]} or another of them.")
-    raise AreaError(f"{path.name} has no layer {layer or 'with geometries'}; it has: {listed}.")
-
-
-def _parquet_outlines(path: Path) -> list[Outline]:
-    pa = pyarrow()
-    try:
-        file = pa.parquet.ParquetFile(path)
-        facts = json.loads((file.schema_arrow.metadata or {}).get(b"geo", b"null"))
-        if not facts:
-            raise AreaError(f"{path.name} is no GeoParquet: it lacks the metadata geo.")
-        name = facts["primary_column"]
-        column: dict[str, Any] = facts["columns"][name]
-        if column["encoding"] != "WKB":
-            raise AreaError(f"{path.name} has geometries as {column['encoding']}: write them as WKB.")
-        geometries = shapely.from_wkb(file.read(columns=[name])[name].to_pylist())
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, GEOSException) as error:
-        if isinstance(error, AreaError):
-            raise
-        raise AreaError(f"{path.name} cannot be read as GeoParquet: {str(error)[:200]}.") from error
-    # Source: GeoParquet 1.1, "crs": longitude, latitude if it is left out, unknown if it is null.
-    return _with_crs(geometries, column.get("crs", "OGC:CRS84"), path.name)
-
-
-def _with_crs(geometries: Any, crs: object, name: str) -> list[Outline]:
-    if crs is None:
-        raise AreaError(f"{name} does not say its CRS: assign it and export again (a Shapefile needs its .prj file).")
-    known = crs_of(crs)
-    return [Outline(geometry=geometry, crs=known) for geometry in geometries]
+        table = read_geometry_table(path, columns=False)
+    except VectorFileError as error:
+        raise AreaError(str(error)) from error
+    known = crs_of(table.crs)
+    return [Outline(geometry=geometry, crs=known) for geometry in shapely.force_2d(table.geometries)]

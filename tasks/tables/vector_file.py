@@ -59,14 +59,14 @@ class GeometryTable:
     crs: str
 
 
-def read_geometry_table(path: Path) -> GeometryTable:
-    """The rows of a file; ``fields.gpkg#parcels`` names a layer of it.
+def read_geometry_table(path: Path, *, columns: bool = True) -> GeometryTable:
+    """The rows of a file; ``fields.gpkg#parcels`` names a layer of it. Without ``columns``: the geometries alone.
 
     GeoJSON without a member crs is longitude, latitude (RFC 7946).
 
     Raises VectorFileError for a file that is missing, too large, damaged, of no format that is read, or without a CRS.
     """
-    path, layer = _path_and_layer(path)
+    path, layer = path_and_layer(path)
     suffix = path.suffix.lower()
     try:
         size = path.stat().st_size
@@ -80,20 +80,23 @@ def read_geometry_table(path: Path) -> GeometryTable:
         raise VectorFileError(f"{path} is larger than {MOST_BYTES // 2**20} MiB: cut it into several.")
     if suffix in PARQUET and layer is not None:
         raise VectorFileError(f"{path}#{layer}: only a GeoPackage has layers, give the file alone.")
-    return _parquet_table(path) if suffix in PARQUET else _gdal_table(path, layer)
+    return _parquet_table(path, columns=columns) if suffix in PARQUET else _gdal_table(path, layer, columns=columns)
 
 
-def _path_and_layer(path: Path) -> tuple[Path, str | None]:
-    """A path may hold ``#`` itself: where there is such a file, nothing is a layer."""
-    name, sign, layer = path.name.rpartition("#")
+def path_and_layer(path: Path) -> tuple[Path, str | None]:
+    """The file of ``fields.gpkg#parcels`` and the layer, None where none is named.
+
+    A path may hold ``#`` itself: where there is such a file, nothing is a layer.
+    """
+    name, sign, layer = str(path).rpartition("#")
     try:
         whole = path.exists()
     except (OSError, ValueError):
         whole = False
-    return (path.with_name(name), layer) if sign and name and not whole else (path, None)
+    return (type(path)(name), layer) if sign and name and not whole else (path, None)
 
 
-def _gdal_table(path: Path, layer: str | None) -> GeometryTable:
+def _gdal_table(path: Path, layer: str | None, *, columns: bool) -> GeometryTable:
     import pyogrio  # noqa: PLC0415 -- GDAL's vector part is needed for these files alone
 
     driver, opening = SIGNATURES[path.suffix.lower()]
@@ -110,7 +113,7 @@ def _gdal_table(path: Path, layer: str | None) -> GeometryTable:
             raise VectorFileError(_too_many(path))
         # GDAL 3.12's own way gives rows without a geometry one of a negative size; what all formats share does not.
         pyogrio.set_gdal_config_options({"OGR_FLATGEOBUF_STREAM_BASE_IMPL": "YES"})
-        meta, table = pyogrio.read_arrow(path, layer=layer)
+        meta, table = pyogrio.read_arrow(path, layer=layer, columns=None if columns else [])
     except (RuntimeError, ValueError, TypeError, SystemError) as error:
         if isinstance(error, VectorFileError):
             raise
@@ -138,7 +141,7 @@ def _chosen_layer(path: Path, layer: str | None) -> str:
     raise VectorFileError(f"{path.name} has no layer {layer or 'with geometries'}; it has: {listed}.")
 
 
-def _parquet_table(path: Path) -> GeometryTable:
+def _parquet_table(path: Path, *, columns: bool) -> GeometryTable:
     pa = pyarrow()
     try:
         file = pa.parquet.ParquetFile(path)
@@ -155,9 +158,9 @@ def _parquet_table(path: Path) -> GeometryTable:
         if twice:
             raise VectorFileError(f"{path.name} has several columns called {twice[0]!r}: rename them.")
         covering = {part[0] for part in column.get("covering", {}).get("bbox", {}).values()}
-        kept = [field for field in file.schema_arrow.names if field not in {name, *covering}]
+        kept = [each for each in file.schema_arrow.names if each not in {name, *covering}] if columns else []
         geometries = _unpacked(path, (batch.column(0) for batch in file.iter_batches(ROWS_AT_ONCE, columns=[name])))
-        columns = _bounded(path, file, kept)
+        others = _bounded(path, file, kept)
     except (
         pa.ArrowException,
         OSError,
@@ -172,7 +175,7 @@ def _parquet_table(path: Path) -> GeometryTable:
             raise
         raise VectorFileError(f"{path.name} cannot be read as GeoParquet: {str(error)[:200]}.") from error
     # Source: GeoParquet 1.1, "crs": longitude, latitude if it is left out, unknown if it is null.
-    return _table(path, columns, geometries, column.get("crs", "OGC:CRS84"))
+    return _table(path, others, geometries, column.get("crs", "OGC:CRS84"))
 
 
 def _bounded(path: Path, file: Any, names: list[str]) -> Any:
@@ -210,7 +213,9 @@ def _unpacked(path: Path, chunks: Any) -> np.ndarray:
 
 def _table(path: Path, columns: Any, geometries: np.ndarray, crs: object) -> GeometryTable:
     if crs is None:
-        raise VectorFileError(f"{path.name} does not say its CRS: assign it and export again.")
+        raise VectorFileError(
+            f"{path.name} does not say its CRS: assign it and export again (a Shapefile needs its .prj file)."
+        )
     try:
         known = pyproj.CRS.from_user_input(crs)
     except (pyproj.exceptions.CRSError, TypeError, ValueError, RecursionError) as error:
