@@ -131,7 +131,7 @@ class RunMeter:
             "seconds": self.promise.to_report,
             "bytes_read": self.promise.bytes_read,
             "bytes_stored": self.promise.bytes_stored - self.promise.pages,
-            "peak_memory_mb": self.promise.peak_memory / 1e6,
+            "peak_memory_mb": self.promise.peak_memory / 1e6 or None,
             "basis": self.promise.basis,
         }
 
@@ -238,7 +238,7 @@ def _foretold(worker: Worker, card: ModelCard, *, workers: int) -> tuple[Workloa
     memory = known_memory(plan, card, n_callers=workers, batch=at_once, on_gpu=provider in GPUS)
     told = told_promise(plan, workers=workers, provider=provider)
     runs = read_runs(plan, provider=provider)
-    return work, memory, told or foretell(work, runs, None, memory=memory or 0.0, workers=workers)
+    return work, memory, told or foretell(work, runs, None, memory=memory, workers=workers)
 
 
 def _stored(storage: Storage) -> int:

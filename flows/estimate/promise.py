@@ -84,7 +84,8 @@ class Promise:
     """What is foretold of a run on ``workers`` cores. ``seconds`` are those of the whole command, ``to_report`` those
     until its report is written, which the report compares. ``bytes_read`` are those of files' tiles, compressed,
     of which ``bytes_plain`` is what the files looked into tell, without learning.
-    ``bytes_stored`` is all that lies under the output in the end, ``peak_memory`` bytes of the process.
+    ``bytes_stored`` is all that lies under the output in the end, ``peak_memory`` bytes of the process, 0 where nothing
+    is promised of them.
 
     ``basis`` says from what: "from 3 runs of this model on this machine". ``parts``: seconds of ``start``, ``read``,
     ``infer``, ``write``, ``blocks``, ``finish``, and ``trial`` of the precision, which is part of ``start``; ``bound``:
@@ -144,10 +145,13 @@ class Stages:
         return max(bounds[bound], (1 - 1 / n) * bounds[bound] + alone / n), bound
 
 
-def foretell(work: Workload, runs: KnownRuns, short: Rates | None, *, memory: float, workers: int) -> Promise | None:
+def foretell(
+    work: Workload, runs: KnownRuns, short: Rates | None, *, memory: float | None, workers: int
+) -> Promise | None:
     """The promise for the amounts of a plan; None where neither a run of the model nor a measurement tells its speed.
 
-    ``memory`` are the bytes expected without learning. ``short``: rates by a short measurement.
+    ``memory`` are the bytes expected without learning, None where the model's were not measured: the promise then has
+    none. ``short``: rates by a short measurement.
     """
     if not runs.of_model and short is None:
         return None
@@ -170,7 +174,7 @@ def foretell(work: Workload, runs: KnownRuns, short: Rates | None, *, memory: fl
         bytes_read=_bytes_read(work, runs),
         bytes_plain=work.read if work.sampled else 0.0,
         bytes_stored=stored + pages,
-        peak_memory=max(memory / 2, memory + _more_memory(runs, work)),
+        peak_memory=0.0 if memory is None else max(memory / 2, memory + _more_memory(runs, work)),
         workers=workers,
         basis=_basis(runs),
         bound=bound,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
@@ -219,6 +220,20 @@ def test_nothing_is_promised_of_a_model_that_nobody_knows():
     assert foretell(WORK, KnownRuns(of_machine=(RUN,)), None, memory=5e8, workers=2) is None
     first = foretell(WORK, KnownRuns(of_machine=(RUN,)), SHORT, memory=5e8, workers=2)
     assert first.basis == "from a short measurement and runs of other models on this machine"
+
+
+def test_no_memory_is_promised_where_that_of_the_model_is_not_known(tmp_path):
+    """A promise of the few bytes that happen to be known would be held against the whole run."""
+    assert foretell(WORK, KnownRuns(of_model=(RUN,)), None, memory=None, workers=2).peak_memory == 0
+    job = job_of(tmp_path)
+    run(job)
+    shutil.rmtree(tmp_path / "cache" / "memory", ignore_errors=True)
+    outcome = run_job(job, RunOptions(workers=1, replace=True))
+    assert outcome.report["promised"]["seconds"] > 0
+    assert outcome.report["promised"]["peak_memory_mb"] is None
+    assert outcome.report["ratios"]["peak_memory_mb"] is None
+    assert outcome.report["ratios"]["seconds"] > 0
+    assert "memory" not in outcome.off
 
 
 def test_the_same_job_takes_what_it_took():
