@@ -92,12 +92,10 @@ def count_transitions(
         edge[:, 0] = edge[:, -1] = True
         edge[0] |= start == 0
         edge[-1] |= stop == height
-        shapes = stream.take(moves, differ, edge=edge)
-        if shapes is not None:
+        for shapes in stream.take(moves, differ, edge=edge):
             take(shapes)
-    left = stream.end()
-    if left is not None:
-        take(left)
+    for shapes in stream.end():
+        take(shapes)
     return count.done()
 
 

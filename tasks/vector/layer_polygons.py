@@ -156,8 +156,7 @@ def _write(path: Path, store: ProductStore, wanted: PolygonsFile, ready: Callabl
                          simplify=wanted.simplify, vertices=vertices)
         )  # fmt: skip
         for shapes in _shapes(store, wanted, ready, vertices):
-            if shapes is not None:
-                table.add(shapes)
+            table.add(shapes)
             # Not held while further ones are made.
             del shapes
         return table.write(path)
@@ -165,8 +164,8 @@ def _write(path: Path, store: ProductStore, wanted: PolygonsFile, ready: Callabl
 
 def _shapes(
     store: ProductStore, wanted: PolygonsFile, ready: Callable[[PixelBox], None], vertices: Vertices | None
-) -> Iterator[Shapes | None]:
-    """The shapes of a layer, some at a time, or None yet; to be simplified also those of NOTHING between them."""
+) -> Iterator[Shapes]:
+    """The shapes of a layer, some at a time; to be simplified also those of NOTHING between them."""
     extent = wanted.grid.extent
     layer = LayerRows(store=store, name=wanted.layer, box=extent, ready=ready)
     height, width = extent.shape
@@ -181,8 +180,8 @@ def _shapes(
         valid = np.isin(values, kept)
         if vertices is not None:
             values, valid = np.where(valid, values.astype(np.int32), NOTHING), np.ones_like(valid)
-        yield stream.take(values, valid, edge=_edge(wanted, start, stop))
-    yield stream.end()
+        yield from stream.take(values, valid, edge=_edge(wanted, start, stop))
+    yield from stream.end()
 
 
 def _edge(wanted: PolygonsFile, start: int, stop: int) -> np.ndarray:

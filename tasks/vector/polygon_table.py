@@ -41,7 +41,7 @@ ORDER = ("value", "col", "row", "place")
 NOTHING = -1
 """The value of shapes that are no rows: of pixels without a value, or of a class that was not asked for."""
 
-NUMBERS_PER_GROUP = 1 << 22
+NUMBERS_PER_GROUP = 1 << 20
 """Numbers of the geometries of a row group at most, if it has several rows: some 32 bytes of memory each."""
 
 

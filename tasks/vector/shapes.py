@@ -6,6 +6,7 @@ below it. The shapes do not depend on the strips' heights.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -17,11 +18,19 @@ from tilewright.tasks.vector.parts import NUMBER, Unions, grown, label_parts
 from tilewright.tasks.vector.rings import outline
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tilewright.tasks.vector.rings import Outlines
     from tilewright.tasks.vector.vertices import Vertices
 
 LEAST_CORNERS = 1 << 20
 """Corners below which no shape is made of them: many at once take less time."""
+
+AT_A_TIME = 1 << 18
+"""Corners of shapes that are given out together, or those of one shape: some 150 bytes of memory each."""
+
+SAMPLE = 64
+"""Of so many corners one is looked at to cut shapes into even portions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +68,9 @@ class ShapeStream:
         self._touching: list[np.ndarray] = []
         self._n_held, self._limit = 0, LEAST_CORNERS
 
-    def take(self, values: np.ndarray, valid: np.ndarray, *, edge: np.ndarray) -> Shapes | None:
-        """Take the next rows (y, x); `edge`: pixels at the edge of the map. Returns the shapes that are whole, if any.
+    def take(self, values: np.ndarray, valid: np.ndarray, *, edge: np.ndarray) -> Iterator[Shapes]:
+        """Take the next rows (y, x); `edge`: pixels at the edge of the map. Gives the shapes that are whole, if any,
+        some at a time, before the next rows are taken.
 
         All values of a stream have one type. Shapes may come later than they could: several strips make them at once.
         """
@@ -83,16 +93,16 @@ class ShapeStream:
         self._touching.append(numbers[touching])
         self._above = numbers[rows[-1]]
         self._row += len(values)
-        return self._whole() if self._n_held > self._limit else None
+        return self._whole() if self._n_held > self._limit else iter(())
 
-    def end(self) -> Shapes | None:
+    def end(self) -> Iterator[Shapes]:
         """The shapes that are left, after the last row."""
         width, self._limit = len(self._above), sys.maxsize
         nothing = np.zeros((1, width), dtype=bool)
         self.take(np.zeros((1, width), dtype=self._values.dtype), nothing, edge=nothing)
         if self._vertices is not None:
             self._vertices.end()
-        return self._whole() if self._n_held else None
+        return self._whole() if self._n_held else iter(())
 
     def _number(self, kinds: np.ndarray) -> int:
         """Numbers for new parts, all but the first of `kinds`; the first of them is returned."""
@@ -125,42 +135,59 @@ class ShapeStream:
         if self._groups is not self._parts:
             self._groups.join(crossings.first, crossings.second)
 
-    def _whole(self) -> Shapes | None:
+    def _whole(self) -> Iterator[Shapes]:
         """The shapes of which no row is missing. Those that are open stay."""
-        corners, crossings = Corners.joined(self._corners), Crossings.joined(self._crossings)
-        self._corners, self._crossings = [], []
-        corners = replace(corners, part=self._parts.find(corners.part))
+        open_parts = self._parts.find(np.unique(self._above[self._above > 0]))
+        open_groups = np.unique(self._group(open_parts))
+        crossings = Crossings.joined(self._crossings)
         crossings = replace(
             crossings, first=self._parts.find(crossings.first), second=self._parts.find(crossings.second)
         )
-        open_parts = self._parts.find(np.unique(self._above[self._above > 0]))
-        open_groups = np.unique(self._group(open_parts))
         # Of two parts that touch one is whole: they are not one part.
         known = ~(self._is_open(crossings.first, open_groups) & self._is_open(crossings.second, open_groups))
-        several = [corners, crossings.take(known).corners()]
-        still = [self._is_open(each.part, open_groups) for each in several]
-        self._corners = [each.take(which) for each, which in zip(several, still, strict=True)]
-        self._crossings = [crossings.take(~known)]
-        self._n_held = sum(map(len, self._corners)) + int((~known).sum())
+        held = [*self._corners, crossings.take(known).corners()]
+        self._crossings, self._corners = [crossings.take(~known)], []
+        whole, still = [], []
+        while held:
+            # Each is let go of once it is copied.
+            some = held.pop()
+            some = replace(some, part=self._parts.find(some.part))
+            is_open = self._is_open(some.part, open_groups)
+            whole.append(some.take(~is_open))
+            still.append(some.take(is_open))
+        del some
+        self._corners = [Corners.joined(still)]
+        self._n_held = len(self._corners[0]) + int((~known).sum())
         self._limit = max(LEAST_CORNERS, 2 * self._n_held)
-        del corners, crossings
-        # Each is let go of once it is copied.
-        given = [several.pop(0).take(~which) for which in still]
-        whole = Corners.joined(given)
-        del given
-        return self._shapes(whole, open_groups) if len(whole) else None
-
-    def _shapes(self, corners: Corners, open_groups: np.ndarray) -> Shapes:
-        outlines = outline(corners)
         touching = np.unique(self._parts.find(np.concatenate(self._touching)))
-        touches = np.isin(outlines.part, touching)
         self._touching = [touching[self._is_open(touching, open_groups)]]
-        return Shapes(
-            outlines=outlines,
-            value=self._values[outlines.part],
-            group=self._group(outlines.part),
-            touches_edge=touches,
-        )
+        return self._shapes(whole, touching)
+
+    def _shapes(self, corners: list[Corners], touching: np.ndarray) -> Iterator[Shapes]:
+        """The shapes of corners of whole parts, whole groups at a time; `touching` has the parts at the map's edge."""
+        for some in self._portions(corners):
+            outlines = outline(some)
+            yield Shapes(
+                outlines=outlines,
+                value=self._values[outlines.part],
+                group=self._group(outlines.part),
+                touches_edge=np.isin(outlines.part, touching),
+            )
+
+    def _portions(self, corners: list[Corners]) -> Iterator[Corners]:
+        """All corners in portions of some AT_A_TIME by the numbers of their groups, none of which is cut."""
+        sample = np.concatenate([self._group(each.part[::SAMPLE]) for each in corners])
+        cuts = np.unique(np.sort(sample)[:: AT_A_TIME // SAMPLE][1:])
+        last = np.iinfo(NUMBER).max
+        for low, high in itertools.pairwise([0, *cuts.tolist(), last]):
+            found = []
+            for each in corners:
+                group = self._group(each.part)
+                here = (group >= low) & (group < high)
+                if here.any():
+                    found.append(each.take(here))
+            if found:
+                yield Corners.joined(found)
 
     def _group(self, parts: np.ndarray) -> np.ndarray:
         """The number of the shape that parts belong to."""

@@ -42,25 +42,22 @@ PIECE, TILE = 2048, 1024
 NAMES = {0: "water", 1: "forest", 2: "field", 3: "town"}
 
 
-def pieces(side: int, sigma: float) -> Iterator[np.ndarray]:
-    """Rows of the layer, PIECE of them at a time: squares of patches side by side, made twice at most."""
+def strips(side: int, sigma: float, step: int | None = None) -> Iterator[np.ndarray]:
+    """Rows of the layer, `step` of them at a time or as many as `ensure_polygons` takes: squares of PIECE pixels of
+    patches side by side, four different ones.
+    """
     made = []
     for seed in range(4):
         noise = np.random.default_rng(seed).random((PIECE, PIECE), dtype=np.float32)
         smooth = ndimage.gaussian_filter(noise, sigma, mode="wrap")
         made.append(np.digitize(smooth, np.quantile(smooth, [0.25, 0.5, 0.75])).astype(np.uint8))
-    n = -(-side // PIECE)
+    del noise, smooth
+    n, step = -(-side // PIECE), step or max(1, STRIP_PIXELS // side)
     for row in range(n):
-        strip = np.concatenate([made[(row * 3 + col) % 4] for col in range(n)], axis=1)
-        yield strip[: side - row * PIECE, :side]
-
-
-def strips(side: int, sigma: float) -> Iterator[np.ndarray]:
-    """The rows as `ensure_polygons` takes them."""
-    step = max(1, STRIP_PIXELS // side)
-    for piece in pieces(side, sigma):
-        for start in range(0, len(piece), step):
-            yield piece[start : start + step]
+        several = [made[(row * 3 + col) % 4] for col in range(n)]
+        for start in range(0, min(PIECE, side - row * PIECE), step):
+            stop = min(start + step, PIECE, side - row * PIECE)
+            yield np.concatenate([each[start:stop] for each in several], axis=1)[:, :side]
 
 
 def ours(side: int, sigma: float, path: Path, simplify: float) -> int:
@@ -72,13 +69,11 @@ def ours(side: int, sigma: float, path: Path, simplify: float) -> int:
         for given in strips(side, sigma):
             values = given.astype(np.int32) if simplify else given
             edge = np.zeros(values.shape, dtype=bool)
-            some = stream.take(values, np.ones(values.shape, dtype=bool), edge=edge)
-            if some is not None:
+            for some in stream.take(values, np.ones(values.shape, dtype=bool), edge=edge):
                 table.add(some)
-            del some
-        left = stream.end()
-        if left is not None:
-            table.add(left)
+                del some
+        for some in stream.end():
+            table.add(some)
         return table.write(path)
 
 
@@ -91,7 +86,7 @@ def shapes_of(values: np.ndarray, transform: Affine) -> geopandas.GeoDataFrame:
 
 def gdal(side: int, sigma: float, path: Path, simplify: float) -> int:
     """The table by GDAL from the whole array."""
-    whole = np.concatenate(list(pieces(side, sigma)))
+    whole = np.concatenate(list(strips(side, sigma, PIECE)))
     frame = shapes_of(whole, _transform(0, 0))
     frame = frame.assign(area_m2=frame.area, perimeter_m=frame.length)
     if simplify:
@@ -103,7 +98,7 @@ def gdal(side: int, sigma: float, path: Path, simplify: float) -> int:
 def tiles(side: int, sigma: float, path: Path, simplify: float) -> int:
     """The usual way: shapes per tile, then those of one class that touch are dissolved."""
     assert not simplify, "tiles are not simplified: their seams would open"
-    whole = np.concatenate(list(pieces(side, sigma)))
+    whole = np.concatenate(list(strips(side, sigma, PIECE)))
     frames = [
         shapes_of(np.ascontiguousarray(whole[row : row + TILE, col : col + TILE]), _transform(row, col))
         for row in range(0, side, TILE)

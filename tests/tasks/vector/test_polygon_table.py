@@ -30,12 +30,10 @@ def write(path: Path, values: np.ndarray, *, strip: int, connectivity: int = 4, 
     with PolygonTable(path.parent, grid=grid, names=NAMES, least=least) as table:
         for start in range(0, len(values), strip):
             part = values[start : start + strip]
-            some = stream.take(part, np.ones(part.shape, dtype=bool), edge=np.zeros(part.shape, dtype=bool))
-            if some is not None:
+            for some in stream.take(part, np.ones(part.shape, dtype=bool), edge=np.zeros(part.shape, dtype=bool)):
                 table.add(some)
-        left = stream.end()
-        assert left is not None
-        table.add(left)
+        for some in stream.end():
+            table.add(some)
         assert table.write(path) == pq.read_metadata(path).num_rows
     return path
 
@@ -72,9 +70,8 @@ def test_areas_are_in_square_metres_where_the_crs_is_in_feet(tmp_path: Path) -> 
     stream = ShapeStream(row=-7000, col=30_000, width=5)
     everywhere = np.ones((4, 5), dtype=bool)
     with PolygonTable(tmp_path, grid=grid, names={1: "roof"}, least=1600) as table:
-        assert stream.take(everywhere.astype(np.uint8), everywhere, edge=everywhere) is None
-        left = stream.end()
-        assert left is not None
+        assert not list(stream.take(everywhere.astype(np.uint8), everywhere, edge=everywhere))
+        (left,) = stream.end()
         table.add(left)
         table.write(path)
     foot = 1200 / 3937

@@ -38,10 +38,11 @@ def write(
         values = values.astype(np.int32)
         valid = np.ones_like(edge) if tolerance else values != NOTHING
         strips = [slice(*both) for both in itertools.pairwise(cuts or [0, height])]
-        given = [stream.take(values[each], valid[each], edge=edge[each]) for each in strips]
-        for some in [*given, stream.end()]:
-            if some is not None:
+        for each in strips:
+            for some in stream.take(values[each], valid[each], edge=edge[each]):
                 table.add(some)
+        for some in stream.end():
+            table.add(some)
         table.write(path)
     if lattice is not None:
         lattice.close()
