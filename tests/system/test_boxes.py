@@ -12,11 +12,15 @@ import shapely
 
 import tilewright as tw
 from tests.support.detectors import CLASSES, FORMS, LEAST, RULE, SIDE_PX, SPLIT, detector
+from tests.support.output_places import open_place
 from tests.support.worlds import CRS, World, area, bounds, pixel_job
 from tests.support.worlds import run as run_world
+from tilewright.flows.maintain.clean import clean_output
 from tilewright.flows.maintain.rerun import rerun_item
+from tilewright.flows.maintain.status import product_status
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
+from tilewright.tasks.progress import Advance
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
 SIDE = 300
@@ -185,6 +189,37 @@ def test_the_same_on_a_cluster(world, card, tmp_path):
     run_job(job, RunOptions(runner="dask", workers=2))
     one, two = ((tmp_path / each / "things.parquet").read_bytes() for each in ("one", "two"))
     assert one == two
+
+
+def test_in_a_bucket_a_run_broken_off_ends_as_the_whole_one_and_clean_keeps_what_counts(
+    world, card, tmp_path, moto, monkeypatch
+):
+    storage = open_place("bucket", tmp_path, monkeypatch, moto)
+    run_world(pixel_job(world, card, tmp_path / "one", rows=ROWS, cols=COLS, tile={"block": 64}))
+    one = (tmp_path / "one/things.parquet").read_bytes()
+    job = pixel_job(world, card, tmp_path / "two", rows=ROWS, cols=COLS, tile={"block": 64})
+    job = job.model_copy(update={"output": storage.uri})
+    n_blocks = []
+
+    def breaking(event):
+        n_blocks.append(isinstance(event, Advance) and bool(event.block))
+        if sum(n_blocks) == 9:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_job(job, RunOptions(workers=1), listener=breaking)
+    assert storage.read("item.json") is None
+    clean_output(storage.uri)
+    report = run_job(job, RunOptions(workers=2)).report
+    assert 0 < report["blocks_made"] < report["blocks"]
+    assert storage.read("things.parquet") == one
+    storage.delete(["things.parquet", "item.json"])
+    report = run_job(job, RunOptions(workers=2)).report
+    assert report["blocks_made"] == 0
+    assert storage.read("things.parquet") == one
+    clean_output(storage.uri)
+    assert storage.read("things.parquet") == one
+    assert product_status(storage.uri)["state"] == "complete"
 
 
 def test_replacing_the_product_leaves_none_of_its_boxes(world, card, tmp_path):

@@ -153,10 +153,11 @@ def test_shapes_inside_a_smaller_area_are_those_of_the_larger(world, card, tmp_p
     assert (np.diff([places[wkb] for wkb in inner.geometry.to_wkb()]) > 0).all()
 
 
-def test_a_run_broken_off_and_one_on_a_cluster_make_the_same_file(world, card, tmp_path):
+@pytest.mark.parametrize("polygons", ["class", {"class": {"simplify": 15}}], ids=["as they are", "simplified"])
+def test_a_run_broken_off_and_one_on_a_cluster_make_the_same_file(world, card, tmp_path, polygons):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    run(job_of(world, card, whole, tile={"block": 64}))
-    job, seen = job_of(world, card, cut, tile={"block": 64}), []
+    run(job_of(world, card, whole, polygons=polygons, tile={"block": 64}))
+    job, seen = job_of(world, card, cut, polygons=polygons, tile={"block": 64}), []
 
     def breaking(event):
         seen.append(event)
