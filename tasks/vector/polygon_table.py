@@ -120,7 +120,7 @@ class PolygonTable:
         order = self._figures.order()
         if self._tolerance:
             self._simplify(order)
-            order = np.arange(len(order))
+            order = np.arange(len(order), dtype=np.int32)
         bounds = self._figures.bounds() * np.array([1, -1, 1, -1]) * self._grid.resolution
         rows = self._rows(order)
         kinds = tuple(sorted(self._kinds))
@@ -193,26 +193,32 @@ class FigureFile:
         return self._bounds if self._n else np.full(4, np.nan)
 
     def order(self) -> np.ndarray:
-        """The numbers of all polygons in the order of the table."""
-        return np.lexsort([self._column(name) for name in ORDER])
+        """The numbers of all polygons in the order of the table, int32."""
+        places = np.empty(self._n, dtype=FIGURES["place"])
+        for start in range(0, self._n, ROWS_PER_GROUP):
+            some = slice(start, start + ROWS_PER_GROUP)
+            places[some] = self._map()[some]["place"]
+        order = np.argsort(places, kind="stable").astype(np.int32)
+        places = places[order]
+        # Few polygons are at one place: only they are looked at again.
+        tied = np.zeros(self._n, dtype=bool)
+        tied[1:] = places[1:] == places[:-1]
+        tied[:-1] |= tied[1:]
+        alike = order[tied]
+        figures = np.array(self._map()[alike]) if len(alike) else np.zeros(0, dtype=FIGURES)
+        order[tied] = alike[np.lexsort([figures[name] for name in ORDER])]
+        return order
 
     def read(self, order: np.ndarray) -> Iterator[np.ndarray]:
         """The figures in an order, as many at a time as a row group has."""
-        ends, start = np.cumsum(self._column("size")[order], dtype=np.int64), 0
+        start = 0
         while start < len(order):
-            before = ends[start - 1] if start else 0
-            room = int(np.searchsorted(ends, before + NUMBERS_PER_GROUP, side="right"))
-            stop = max(start + 1, min(start + ROWS_PER_GROUP, room))
             # A map of its own lets go of the pages that it read.
-            yield np.array(self._map()[order[start:stop]])
-            start = stop
-
-    def _column(self, name: str) -> np.ndarray:
-        found = np.empty(self._n, dtype=FIGURES[name])
-        for start in range(0, self._n, ROWS_PER_GROUP):
-            some = slice(start, start + ROWS_PER_GROUP)
-            found[some] = self._map()[some][name]
-        return found
+            figures = np.array(self._map()[order[start : start + ROWS_PER_GROUP]])
+            ends = np.cumsum(figures["size"], dtype=np.int64)
+            room = max(1, int(np.searchsorted(ends, NUMBERS_PER_GROUP, side="right")))
+            yield figures[:room]
+            start += room
 
     def _map(self) -> np.ndarray:
         self._file.flush()
