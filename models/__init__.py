@@ -6,6 +6,7 @@ transforms/  pixels -> arrays, scores -> layers
 run/         providers, sessions, several runs that answer as one
 optimise/    the ONNX graph rewritten
 measure/     receptive field, memory, windows; a card proven against its graph
+imports/     a model of another tool -> card, or what is missing
 export/      a trained model -> ONNX and card
 builtin/     the built-in models; builtin/train, how the sample models were trained
 

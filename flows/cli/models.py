@@ -1,4 +1,4 @@
-"""The commands about models: ``models list``, ``show`` and ``check``."""
+"""The commands about models: ``models list``, ``show``, ``check`` and ``import``."""
 
 from __future__ import annotations
 
@@ -88,6 +88,39 @@ def models_check(
             print_json(report.to_json())
         else:
             print_check(report)
+
+
+@models_app.command("import")
+def models_import(
+    path: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="An ONNX file, its description or their folder.")],
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A fact that no file says, such as bands=red,green,blue."),
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="The new folder of the card; else one of the model's name.")] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Make a card of a model of another tool, or say what its files leave open.
+
+    Read are the metadata of Deepness and Ultralytics in ONNX files, models of bioimage.io, the descriptions that hubs
+    keep beside a model (config.json, preprocessor_config.json, TerraTorch's YAML) and Items of the MLM extension.
+    """
+    with exit_codes():
+        from tilewright.flows.cli.tables import print_imported
+        from tilewright.flows.shown import shown
+        from tilewright.models.imports.importing import MissingFactsError, import_model
+
+        try:
+            imported = import_model(path, answers=sets or (), to=to)
+        except MissingFactsError as error:
+            for line in error.lines:
+                typer.echo(shown(f"  {line}"), err=True)
+            raise
+        if as_json:
+            print_json(imported.card.raw)
+        else:
+            print_imported(imported)
 
 
 def _check_apart(words: list[str], *, seconds: float, megabytes: int | None) -> None:

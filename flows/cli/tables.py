@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from tilewright.flows.estimate.estimate import Estimate
     from tilewright.flows.estimate.pricing import Cost
     from tilewright.models.card.card import ModelCard
+    from tilewright.models.imports.importing import Imported
     from tilewright.models.measure.check import CheckReport
     from tilewright.tasks.plan.plan import Plan
 
@@ -156,10 +158,29 @@ def print_card(card: ModelCard) -> None:
     _print_facts(console, facts)
 
 
+def print_imported(imported: Imported) -> None:
+    """Print where each field of an imported card comes from, and what to do next."""
+    console = _console()
+    card = imported.card
+    console.print(
+        Text(shown(card.name), style="bold") + Text(shown(f"  a card from the {imported.format}")), soft_wrap=True
+    )
+    facts = [(f"{part} {field}", f"{_short(value)}  ({place})") for part, field, value, place in imported.facts]
+    _print_facts(console, [*facts, ("prove it", f"tilewright models check {card.folder}")])
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 3]}..."
+
+
 def print_check(report: CheckReport) -> None:
     """Print the check of a card, one finding a line."""
     _print_facts(_console(), report.lines())
 
+
+MOST_CHARACTERS = 100
+"""Characters of a field of a card that are shown."""
 
 MOST_ROWS = 20
 """Rows of a table that are shown."""

@@ -75,12 +75,12 @@ def check_graph(
     Raises CardError naming the field of the card to change, or the content that the file must not hold.
     """
     model = read_graph(path)
-    facts = _facts(model, path)
+    facts = graph_facts(model, path)
     _refuse_drawing(model, path)
     _refuse_external(facts, path, weights)
     _refuse_short_weights(model, path)
     _refuse_inputs(graph_inputs(model), (*inputs, *extras))
-    ports = {port.name: _port(port, f"output {port.name!r}") for port in model.graph.output}
+    ports = graph_outputs(model)
     for spec in outputs:
         _refuse_port(f"properties.mlm:output ({spec.name})", "result", ports.get(spec.name), spec, tuple(ports))
     return facts
@@ -116,6 +116,11 @@ def graph_inputs(model: onnx.ModelProto) -> dict[str, GraphPort]:
     return {port.name: _port(port, f"input {port.name!r}") for port in model.graph.input if port.name not in fixed}
 
 
+def graph_outputs(model: onnx.ModelProto) -> dict[str, GraphPort]:
+    """The outputs, by name."""
+    return {port.name: _port(port, f"output {port.name!r}") for port in model.graph.output}
+
+
 def _port(value: onnx.ValueInfoProto, label: str) -> GraphPort:
     if value.type.WhichOneof("value") != "tensor_type":
         raise CardError(
@@ -126,13 +131,12 @@ def _port(value: onnx.ValueInfoProto, label: str) -> GraphPort:
         data_type = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
     except KeyError:
         data_type = "unknown"
-    if not tensor.HasField("shape"):
-        return GraphPort(data_type=data_type, shape=None)
-    dims = tuple(dim.dim_value if dim.HasField("dim_value") else -1 for dim in tensor.shape.dim)
-    return GraphPort(data_type=data_type, shape=dims)
+    sizes = tuple(dim.dim_value if dim.HasField("dim_value") else -1 for dim in tensor.shape.dim)
+    return GraphPort(data_type=data_type, shape=sizes if tensor.HasField("shape") else None)
 
 
-def _facts(model: onnx.ModelProto, path: Path) -> GraphFacts:
+def graph_facts(model: onnx.ModelProto, path: Path) -> GraphFacts:
+    """The facts of a graph read from a path. Raises CardError for an opset or an operator that cannot be run."""
     opsets = {entry.domain: entry.version for entry in model.opset_import}
     opset = opsets.get("", opsets.get("ai.onnx", 0))
     newest = onnx.defs.onnx_opset_version()
@@ -146,8 +150,7 @@ def _facts(model: onnx.ModelProto, path: Path) -> GraphFacts:
                 f"{path.name} uses the operator {kind} of the domain {domain!r}; export it with operators of ONNX alone"
             )
     operators = tuple(sorted(f"{domain}::{kind}" if domain else kind for domain, kind in nodes))
-    locations = {_external_location(tensor) for tensor in _tensors(model)}
-    external = tuple(sorted(location for location in locations if location is not None))
+    external = tuple(sorted({each for tensor in _tensors(model) if (each := _external_location(tensor)) is not None}))
     return GraphFacts(opset=opset, operators=operators, n_bytes=path.stat().st_size, external=external)
 
 

@@ -19,7 +19,7 @@ FLOORS = {
         {"fields", "cache"},
         {"spec"},
         {"card", "transforms"},
-        {"run"},
+        {"run", "imports"},
         {"optimise", "measure.reach"},
         {"measure"},
         {"export"},
@@ -60,6 +60,7 @@ BETWEEN = {
     "models": set(),
     # A card is a STAC Item: its schemas are those of the catalogs, and there is one validator, and one reader of JSON.
     "models.card": {"catalogs.fields", "catalogs.schemas"},
+    "models.imports": {"catalogs.sources"},
     "tasks.grid": {"models.measure"},
     "tasks.storage": {"catalogs.hrefs"},
     "tasks.identity": {
