@@ -1,4 +1,4 @@
-"""The functions that `import tilewright` hands on: search, cube, plan, run, open, compare, zones."""
+"""The functions that `import tilewright` hands on: search, cube, plan, run, open, compare, zones, export."""
 
 from __future__ import annotations
 
@@ -167,6 +167,19 @@ def zones(output: str | Path, file: str | Path, layers: Sequence[str] | None = N
         raise StoreError(f"layers is a list of names, not the text {layers!r}.")
     table = zone_statistics(os.fspath(output), Path(file), layers=layers, listener=listen)
     return whole_table(table.columns, table.geometries, crs=table.crs)
+
+
+def export(output: str | Path | Product, to: str | Path, *, table: str | None = None) -> dict[str, int]:
+    """A table of a published product written to a file, in the format of its ending; the rows written, by table.
+
+    Without ``table`` the only one, or to a GeoPackage all of them. Raises a ValueError that names what cannot be.
+    """
+    from tilewright.flows.maintain.export import export_tables
+
+    given = output.output if isinstance(output, Product) else output
+    if not all(isinstance(each, (str, os.PathLike)) for each in (given, to)):
+        raise StoreError("A product is given by its folder or URI, the file by its path.")
+    return export_tables(os.fspath(given), Path(to), table=table)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ plan = tw.plan("job.yaml")       # the dry run
 product = tw.run("job.yaml")     # the product; a second call resumes or finds it complete
 table = tw.zones("out/water", "parcels.gpkg")   # statistics of its layers per polygon
 product = tw.open("out/water")   # product["class"], product.report, product.item, product.tables["manifest"]
+tw.export("out/water", "water.gpkg")        # its tables for other programs
 changes = tw.compare("out/june", "out/july")  # changes["summary"], changes["transitions_km2"], ...
 
 A job is the path of its file, a mapping with its keys, or a `Job`. Names are loaded when they are first used.
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from tilewright.flows.python_api import Product as Product
     from tilewright.flows.python_api import compare as compare
     from tilewright.flows.python_api import cube as cube
+    from tilewright.flows.python_api import export as export
     from tilewright.flows.python_api import open_product as open  # noqa: A004 - the face's own word
     from tilewright.flows.python_api import plan as plan
     from tilewright.flows.python_api import run as run
@@ -37,6 +39,7 @@ _NAMES = {
     "RunOptions": ("flows.runners.run_options", "RunOptions"),
     "compare": ("flows.python_api", "compare"),
     "cube": ("flows.python_api", "cube"),
+    "export": ("flows.python_api", "export"),
     "open": ("flows.python_api", "open_product"),
     "plan": ("flows.python_api", "plan"),
     "run": ("flows.python_api", "run"),
@@ -44,7 +47,7 @@ _NAMES = {
     "zones": ("flows.python_api", "zones"),
 }
 
-__all__ = ["Job", "Product", "RunOptions", "compare", "cube", "open", "plan", "run", "search", "zones"]
+__all__ = ["Job", "Product", "RunOptions", "compare", "cube", "export", "open", "plan", "run", "search", "zones"]
 
 # In a checkout the four packages are links to the folders beside this one. Where links were not made (a clone on
 # Windows without the right to make them leaves small text files), the folders themselves are found.

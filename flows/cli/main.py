@@ -24,7 +24,7 @@ from tilewright.flows.cli.options import (
     print_json,
     wait_seconds,
 )
-from tilewright.flows.cli.products import compare, push, zones
+from tilewright.flows.cli.products import compare, export, push, zones
 from tilewright.flows.cli.series import backfill, watch
 from tilewright.flows.shown import shown
 from tilewright.tasks.progress import Stage
@@ -57,6 +57,8 @@ app.command()(push)
 app.command()(compare)
 
 app.command()(zones)
+
+app.command()(export)
 
 DemoFolder = Annotated[Path | None, typer.Option(help="Where the sample and the products go.")]
 

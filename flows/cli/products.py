@@ -1,4 +1,4 @@
-"""The commands on finished products: push, zones, compare."""
+"""The commands on finished products: push, zones, export, compare."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def zones(
     file: Annotated[Path, typer.Argument(metavar="ZONES", help="Polygons: .parquet, .geojson, .fgb, .gpkg or .shp.")],
     layers: Annotated[str | None, typer.Option(metavar="A,B", help="Only these layers of the product.")] = None,
     to: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Beside the product: .parquet, .geojson, .fgb, .csv.")
+        Path | None, typer.Option(metavar="FILE", help="Beside the product: .parquet, .geojson, .fgb, .gpkg, .csv.")
     ] = None,
     *,
     as_json: AsJson = False,
@@ -64,6 +64,32 @@ def zones(
             print_json({"rows": zone_rows(table), "to": place})
         else:
             print_zones(table.columns, place)
+
+
+def export(
+    output: Target,
+    to: Annotated[
+        Path, typer.Option("--to", metavar="FILE", help="Of format .geojson, .fgb, .gpkg, .csv, .pmtiles or .parquet.")
+    ],
+    table: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which table, if there are several; a .gpkg takes all.")
+    ] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Write a table of a finished product as a file for other programs; the product stays as it is."""
+    with exit_codes():
+        from tilewright.flows.cli.terminal import Terminal
+        from tilewright.flows.maintain.export import export_tables
+        from tilewright.tasks.report.format import plural
+
+        with Terminal(quiet=as_json) as terminal:
+            written = export_tables(output, to, table=table, listener=terminal)
+        if as_json:
+            print_json({"to": str(to), "tables": written})
+        else:
+            for name, n_rows in written.items():
+                typer.echo(shown(f"{name}: {plural(n_rows, 'row')} in {to}"))
 
 
 def compare(

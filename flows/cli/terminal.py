@@ -39,6 +39,7 @@ STAGE_WORDS = {
     "cogs": "Writing Cloud-Optimized GeoTIFFs",
     "publish": "Publishing",
     "zones": "Measuring zones",
+    "export": "Writing tables",
 }
 
 

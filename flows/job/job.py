@@ -171,7 +171,9 @@ class Job(BaseModel):
                 del plain[key]
         if self.gaps is None:
             del plain["gaps"]
-        if not self.polygons:
+        if self.polygons:
+            plain["polygons"] = {name: options.request() for name, options in self.polygons.items()}
+        else:
             del plain["polygons"]
         if self.filter.clearest is None:
             del plain["filter"]["clearest"]

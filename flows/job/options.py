@@ -87,7 +87,7 @@ class PolygonOptions(BaseModel):
     """The polygons of a class layer: of which classes (empty: of all), joined by edges alone (4) or by corners too (8).
 
     ``least_area`` in square metres: smaller ones are left out. ``simplify``: how far an outline may move, in units of
-    the grid's CRS; neighbours keep their common borders.
+    the grid's CRS; neighbours keep their common borders. ``columns``: ours, or those of fiboa for fields.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -96,8 +96,13 @@ class PolygonOptions(BaseModel):
     least_area: float = Field(default=0, ge=0)
     connectivity: Literal[4, 8] = 4
     simplify: float = Field(default=0, ge=0)
+    columns: Literal["tilewright", "fiboa"] = "tilewright"
 
     _numbers = field_validator("least_area", "connectivity", "simplify", mode="before")(_number)
+
+    def request(self) -> dict[str, Any]:
+        """What decides the table, as JSON; its columns only if they are not ours."""
+        return self.model_dump(mode="json", exclude={"columns"} if self.columns == "tilewright" else None)
 
 
 def as_polygons(value: object) -> object:

@@ -10,30 +10,46 @@ from typing import TYPE_CHECKING, Any
 
 import pystac
 
+from tilewright.flows.maintain.export import exported_tables
 from tilewright.flows.run.output_lock import lock_output
 from tilewright.tasks.cog.write import file_multihash
 from tilewright.tasks.inventory.finished import part_item_names, read_item, unfinished
 from tilewright.tasks.inventory.record import COLLECTION, TABLE, ProductRecord, with_table, write_product_record
 from tilewright.tasks.inventory.table import table_with
+from tilewright.tasks.progress import Notice, silent
+from tilewright.tasks.publish import publish
 from tilewright.tasks.publish.names import existing_record
 from tilewright.tasks.publish.unlist import collection_with, other_rows
 from tilewright.tasks.publish.verify import check_written
+from tilewright.tasks.report.fields import mapping, numbers, rows, text
+from tilewright.tasks.report.outlines.paths import PictureFrame
+from tilewright.tasks.report.outlines.table import product_outlines, read_outlines
+from tilewright.tasks.report.render import with_tables
+from tilewright.tasks.report.sections import frame_of
 from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.fence import ITEM
 from tilewright.tasks.storage.ledger import PLAN
 from tilewright.tasks.storage.secrets import kept_of
 from tilewright.tasks.storage.storage import json_bytes, staging_folder
+from tilewright.tasks.styles.styles import ENDING as STYLE_ENDING
+from tilewright.tasks.styles.styles import MEDIA_TYPE as STYLE_TYPE
+from tilewright.tasks.styles.styles import style_files
 from tilewright.tasks.tables.convert import write_as
 from tilewright.tasks.tables.table_file import MEDIA_TYPE, uploaded_table
+from tilewright.tasks.zarr.thumbnail import thumbnail_shape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from tilewright.tasks.progress import Listener
     from tilewright.tasks.storage.storage import Storage
     from tilewright.tasks.tables.table_file import UploadedTable
     from tilewright.tasks.tables.vector_file import GeometryTable
+
+PAGE_ASSET, PAGE_FACTS = "report", ("file:size", "file:checksum")
+"""The Item's asset of the page, and what it says of its bytes."""
 
 ELSEWHERE = "give --to FILE for a table beside the product"
 
@@ -73,14 +89,15 @@ def place_for(storage: Storage, name: str) -> Place:
     return place
 
 
-def add_table(place: Place, table: GeometryTable) -> None:
-    """Write a table into its place and name it in the report, the Item, the table of Items and the Collection.
+def add_table(place: Place, table: GeometryTable, *, style: bytes, listener: Listener = silent) -> None:
+    """Write a table into its place, its style beside it, draw it on the page of the report, and name it in the report,
+    the Item, the table of Items and the Collection.
 
-    A table that is there with the same bytes is left. Whenever this is cut off, the product is finished: its Item
-    names the table only while the file that it names is there.
+    A table that is there with the same bytes is left, and a style that somebody keeps there. Whenever this is cut off,
+    the product is finished: its Item names the table only while the file that it names is there.
 
     Raises LockHeldError where a run is in progress, StoreError for a product that changed since the place was looked
-    for, StorageError if storage refuses.
+    for or another table of which is damaged, StorageError if storage refuses.
     """
     with lock_output(place.storage) as lock:
         storage = lock.storage
@@ -92,46 +109,115 @@ def add_table(place: Place, table: GeometryTable) -> None:
             write_as(table, draft)
             item = read_item(storage) or {}
             known = item["assets"].get(place.name)
-            if known is not None and known.get("file:checksum") == file_multihash(draft):
+            checksum = file_multihash(draft)
+            if known is not None and known.get("file:checksum") == checksum:
                 return
-            _add(storage, place, draft, item, n_rows=table.columns.num_rows)
+            n_rows = table.columns.num_rows
+            entry = {"rows": n_rows, "bytes": draft.stat().st_size, "checksum": checksum}
+            report = _report_with(storage, {"name": place.name, "file": place.file, **entry})
+            page = _page_with(storage, report, item, draft)
+            if page is None:
+                listener(Notice(text=f"report.html does not draw {place.file}: an older version wrote that page."))
+            _add(storage, place, draft, item, n_rows=n_rows, report=report, page=page, style=style)
 
 
-def _add(storage: Storage, place: Place, draft: Path, item: dict[str, Any], *, n_rows: int) -> None:
+def _add(
+    storage: Storage,
+    place: Place,
+    draft: Path,
+    item: dict[str, Any],
+    *,
+    n_rows: int,
+    report: Mapping[str, Any],
+    page: bytes | None,
+    style: bytes,
+) -> None:
     kept = kept_of((read_object(storage, PLAN) or {}).get("source"))
-    record = _record(storage)
-    record = replace(record, files=record.files | {place.file})
+    record, assets = _record(storage), item["assets"]
+    styles = _style_names(storage, place, record, assets)
+    record = replace(record, files=record.files | {place.file, *styles})
     write_product_record(storage, record)
-    if item["assets"].pop(place.name, None) is not None:
-        storage.write_json(ITEM, item, kept)
+    # While its files are written anew the Item says nothing of them that may not be true.
+    for name in (place.name, *styles.values()):
+        assets.pop(name, None)
+    if page is not None:
+        for fact in PAGE_FACTS:
+            assets.get(PAGE_ASSET, {}).pop(fact, None)
+    storage.write_json(ITEM, item, kept)
     made = uploaded_table(storage, draft, key="", n_rows=n_rows)
-    _write_report(storage, place.name, made, kept)
-    item["assets"][place.name] = _asset(made)
+    for name, key in styles.items():
+        storage.write(name, style)
+        assets[key] = {"href": f"./{name}", "type": STYLE_TYPE, "title": "Style for QGIS", "roles": ["style"]}
+    _write_report(storage, report, page, kept)
+    assets[place.name] = _asset(made)
+    if page is not None and PAGE_ASSET in assets:
+        assets[PAGE_ASSET] |= dict(zip(PAGE_FACTS, (len(page), "1220" + hashlib.sha256(page).hexdigest()), strict=True))
     item["properties"]["updated"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     parts = {name: read_object(storage, name) or {} for name in part_item_names(item)}
     items = {ITEM: item, **parts}
-    rows = table_with([*items.values()], other_rows(storage, record, storage.read(TABLE) or b""))
+    listed = table_with([*items.values()], other_rows(storage, record, storage.read(TABLE) or b""))
     collection = collection_with(
         storage, record, {name: pystac.Item.from_dict(plain, preserve_dict=True) for name, plain in items.items()}
     )
-    write_product_record(storage, with_table(record, hashlib.sha256(rows).hexdigest()))
+    write_product_record(storage, with_table(record, hashlib.sha256(listed).hexdigest()))
     storage.write_json(ITEM, item, kept)
     check_written(storage, ITEM, json_bytes(item, kept))
-    storage.write(TABLE, rows)
+    storage.write(TABLE, listed)
     storage.write_json(COLLECTION, collection)
+
+
+def _style_names(
+    storage: Storage, place: Place, record: ProductRecord, assets: Mapping[str, Mapping[str, Any]]
+) -> dict[str, str]:
+    """The file of the table's style with its key among the assets; none where either is taken."""
+    files = style_files((place.name, *record.layers))
+    file = next((name for name in files if name == f"{place.name}{STYLE_ENDING}"), None)
+    if file is None or (file in storage.top_names() and file not in record.files):
+        return {}
+    key = files[file]
+    return {file: key} if assets.get(key, {"href": file})["href"].removeprefix("./") == file else {}
 
 
 def _record(storage: Storage) -> ProductRecord:
     return existing_record(storage, read_object(storage, PLAN)) or ProductRecord()
 
 
-def _write_report(storage: Storage, name: str, made: UploadedTable, kept: tuple[str, ...]) -> None:
+def _report_with(storage: Storage, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The report with a table's entry, in place of one of that name."""
     report = read_object(storage, "report.json") or {}
-    told = report.get("tables")
-    others = [each for each in told if isinstance(each, dict)] if isinstance(told, list) else []
-    entry = {"name": name, "file": made.name, "rows": made.n_rows, "bytes": made.size, "checksum": made.checksum}
-    report["tables"] = [*(each for each in others if each.get("name") != name), entry]
+    others = [each for each in rows(report, "tables") if each.get("name") != entry["name"]]
+    return {**report, "tables": [*others, entry]}
+
+
+def _page_with(storage: Storage, report: Mapping[str, Any], item: Mapping[str, Any], draft: Path) -> bytes | None:
+    """The page of the report with the shapes of all tables, one of them a draft; None if it is of an older version.
+
+    Raises StoreError for another table that is damaged, StorageError if storage refuses.
+    """
+    grid = mapping(report, "grid")
+    frame, shape = frame_of(grid), numbers(grid, "shape", 2)
+    if frame is None or not shape or min(shape) < 1:
+        return None
+    height, width = round(shape[0]), round(shape[1])
+    picture = thumbnail_shape((height, width), publish.PICTURE_SIZE)
+    shrunk = max(height / picture[0], width / picture[1])
+    drawn = PictureFrame(bounds=frame.bounds, shape=picture, shrunk=shrunk)
+    names = [text(each, "name") for each in rows(report, "tables")]
+    files = [f"{name}.parquet" for name in names if name in exported_tables(item) and name != draft.stem]
+    try:
+        others = product_outlines(storage, files, drawn, folder=draft.parent)
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreError(f"A table of {storage.uri} cannot be read ({str(error)[:200]}): restore it.") from error
+    page = (storage.read("report.html") or b"").decode("utf-8", "replace")
+    tables = {each.name: each for each in (*others, read_outlines(draft, draft.stem, drawn))}
+    changed = with_tables(page, report, [tables[name] for name in names if name in tables])
+    return None if changed is None else changed.encode("utf-8")
+
+
+def _write_report(storage: Storage, report: Mapping[str, Any], page: bytes | None, kept: tuple[str, ...]) -> None:
     storage.write_json("report.json", report, kept)
+    if page is not None:
+        storage.write("report.html", page)
 
 
 def _asset(made: UploadedTable) -> Mapping[str, Any]:

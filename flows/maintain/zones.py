@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +15,9 @@ from tilewright.tasks.inventory.finished import read_item
 from tilewright.tasks.progress import Notice, Stage, silent
 from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.storage import open_storage
-from tilewright.tasks.tables.convert import check_target, plain_columns
+from tilewright.tasks.styles.shapes import graduated_style
+from tilewright.tasks.tables.convert import check_target
+from tilewright.tasks.tables.plain_columns import plain_columns
 from tilewright.tasks.tables.vector_file import GeometryTable, read_geometry_table
 from tilewright.tasks.zones.layers import open_layers
 from tilewright.tasks.zones.measure import measure_zones
@@ -24,8 +25,10 @@ from tilewright.tasks.zones.zones import ID, OBSERVED, ZoneError, check_names, f
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from tilewright.tasks.progress import Listener
+    from tilewright.tasks.zones.layers import ProductLayers
 
 TABLE_NAME = "zones"
 """Of the table in a product, whose file is ``zones.parquet``."""
@@ -59,23 +62,29 @@ def zone_statistics(
 
 def check_to(to: Path, output: str, zones: Path) -> None:
     """Check that the table can be written to a path beside the product and the file of zones. Raises a ValueError."""
-    check_target(to)
-    whole = to.expanduser().resolve()
-    if whole == zones.expanduser().resolve():
+    check_target(to, product=output)
+    if to.expanduser().resolve() == zones.expanduser().resolve():
         raise ZoneError(f"--to {to} is the file of zones itself: give another.")
-    folder = None if "://" in output else Path(output).expanduser().resolve()
-    if folder is not None and folder in whole.parents:
-        raise ZoneError(f"--to {to} lies in the product: leave --to out to add the table to it, or give another place.")
 
 
 def add_zones(output: str, zones: Path, *, layers: Sequence[str] | None = None, listener: Listener) -> GeometryTable:
     """The statistics of zones, added to the product as its table ``zones``. Raises as `zone_statistics`, `add_table`
     and, before pixels are read, `place_for` do.
     """
-    place = place_for(open_storage(output, options=storage_options(output)), TABLE_NAME)
+    storage = open_storage(output, options=storage_options(output))
+    place = place_for(storage, TABLE_NAME)
     table = zone_statistics(output, zones, layers=layers, listener=listener)
-    add_table(place, table)
+    add_table(place, table, style=_style(table, open_layers(storage, layers)), listener=listener)
     return table
+
+
+def _style(table: GeometryTable, product: ProductLayers) -> bytes:
+    """By the first figure: the share of the first class, or the mean of a layer of values."""
+    column = figure_names(product.layers)[0]
+    values = table.columns[column].cast("float64").to_numpy()
+    found = values[np.isfinite(values)]
+    ends = (0.0, 1.0) if product.layers[0].classes or not len(found) else (float(found.min()), float(found.max()))
+    return graduated_style(column, ends)
 
 
 def zone_rows(table: GeometryTable) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tilewright.tasks.cog.spec import CogClass, CogSpec
 from tilewright.tasks.compare.compare import compare_layers, layer_figures, layer_json
 from tilewright.tasks.compare.finished import open_finished
 from tilewright.tasks.compare.lattice import CompareError, common_grid, listed_names
@@ -13,6 +14,9 @@ from tilewright.tasks.compare.page import render_comparison
 from tilewright.tasks.compare.words import comparison_sentences, short
 from tilewright.tasks.storage.errors import storage_error
 from tilewright.tasks.storage.storage import STATE_FOLDER, json_bytes, open_storage
+from tilewright.tasks.styles.document import OURS
+from tilewright.tasks.styles.shapes import shapes_style
+from tilewright.tasks.styles.styles import ENDING
 
 if TYPE_CHECKING:
     from tilewright.tasks.compare.compare import LayerComparison
@@ -47,9 +51,21 @@ def compare_products(a: Storage, b: Storage, given: tuple[str, str], to: Storage
             place = open_storage(to.uri, options=to.options, create=True)
             for each in layers:
                 place.upload(each.table.name, each.table)
+                _write_style(place, each)
             place.write(PAGE, page.encode())
             place.write(DOCUMENT, json_bytes(document))
     return document
+
+
+def _write_style(place: Storage, comparison: LayerComparison) -> None:
+    """Write the style of a table of changed places, by what they became; one that somebody keeps there stays."""
+    name = f"{comparison.table.stem}{ENDING}"
+    there = place.read(name)
+    if there is not None and not there.startswith(OURS):
+        return
+    classes = tuple(CogClass(value=each.value, name=each.name, color=each.colour) for each in comparison.classes)
+    spec = CogSpec(name=comparison.layer, dtype="uint8", nodata=None, kind="class", classes=classes)
+    place.write(name, shapes_style(spec, attribute="to_value"))
 
 
 def _check_place(to: Storage, products: tuple[Storage, Storage]) -> None:

@@ -111,6 +111,22 @@ class Plan:
         return min(starts), max(ends)
 
     @property
+    def last_image(self) -> datetime | None:
+        """The time of the last scene of the steps, or the end of its interval, in UTC; None without scenes.
+
+        What lies beside all dates, as terrain, is no image unless there is nothing else.
+        """
+        dated = [
+            scene.end or scene.datetime
+            for entry in self.inputs
+            for step in entry.steps
+            for scene in entry.scenes
+            if step.label != "static" and scene.id in step.scenes
+        ]
+        others = [scene.end or scene.datetime for entry in self.inputs for scene in entry.scenes]
+        return max(dated or others, default=None)
+
+    @property
     def remote(self) -> bool:
         """True if some pixels come over a network."""
         scenes = (scene for entry in self.inputs for scene in entry.scenes)

@@ -44,6 +44,23 @@ _FILTERS = (
 )
 
 
+_BLOCKS = {
+    "tables_style": ("/*<tables-style>*/", "/*</tables-style>*/"),
+    "tables_canvas": ("<!--tables-canvas-->", "<!--/tables-canvas-->"),
+    "tables_controls": ("<!--tables-controls-->", "<!--/tables-controls-->"),
+    "tables_rows": ("<!--tables-rows-->", "<!--/tables-rows-->"),
+    "tables_files": ("<!--tables-files-->", "<!--/tables-files-->"),
+}
+"""The blocks of the template that tell of tables, and the marks around each in the page; no name of others can hold
+one of them, since "<" is escaped everywhere.
+"""
+
+_VIEWER = ('<script type="application/json" id="viewer">', "</script>")
+
+_OF_MAPS = {"tables_canvas", "tables_controls"}
+"""Blocks that a page without a map does not have."""
+
+
 def render_report(
     report: Mapping[str, object],
     *,
@@ -64,10 +81,7 @@ def render_report(
     layers, grid, job = layer_views(report, maps), mapping(report, "grid"), mapping(report, "job")
     frame = sections.frame_of(grid)
     first = next(iter(maps.values()), true_colour)
-    tables_only = layer_views({"layers": rows(report, "tables")}, {})
-    views_by_colour = [layer for layer in (*tables_only, *layers) if layer.classes]
-    colours = {layer.name: {row.value: row.colour for row in layer.classes} for layer in views_by_colour}
-    views = [table_view(table, colours) for table in tables]
+    views = _table_views(report, layers, tables)
     script = "".join((_TEMPLATES / name).read_text("utf-8") for name in ("shapes.js", "report.js"))
     return page_environment().get_template("report.html.j2").render(
         report=report,
@@ -104,6 +118,58 @@ def render_report(
     )  # fmt: skip
 
 
+def _table_views(
+    report: Mapping[str, object], layers: Sequence[LayerView], tables: Sequence[TableOutlines]
+) -> list[TableView]:
+    """The views of tables, in the colours of the layers and tables that the report lists."""
+    tables_only = layer_views({"layers": rows(report, "tables")}, {})
+    views_by_colour = [layer for layer in (*tables_only, *layers) if layer.classes]
+    colours = {layer.name: {row.value: row.colour for row in layer.classes} for layer in views_by_colour}
+    return [table_view(table, colours) for table in tables]
+
+
+def with_tables(page: str, report: Mapping[str, object], tables: Sequence[TableOutlines]) -> str | None:
+    """The page of a product that shows these tables alone, and the files of its ``report``, which names them.
+
+    None for a page that was not rendered with the marks, such as that of an older version.
+    """
+    layers = layer_views(report, {})
+    views = _table_views(report, layers, tables)
+    pictured = _BLOCKS["tables_canvas"][0] in page
+    template = page_environment().get_template("report.html.j2")
+    context = {"tables": views, "pictured": pictured, "files": sections.files(report, layers)}
+    changed: str | None = page
+    for name, marks in _BLOCKS.items():
+        if name in _OF_MAPS and not pictured:
+            continue
+        text = "".join(template.blocks[name](template.new_context(context)))
+        changed = _between(changed, marks, text)
+    if changed is None:
+        return None
+    try:
+        viewer = json.loads(_found(changed, _VIEWER) or "null")
+    except ValueError:
+        return None
+    if not isinstance(viewer, dict):
+        return None
+    return _between(changed, _VIEWER, _script_json({**viewer, "tables": payload(views)}))
+
+
+def _between(page: str | None, marks: tuple[str, str], text: str) -> str | None:
+    """The page with a text between two marks in place of what is there; None where they are not."""
+    inside = None if page is None else _found(page, marks)
+    if page is None or inside is None:
+        return None
+    start = page.index(marks[0]) + len(marks[0])
+    return page[:start] + text + page[start + len(inside) :]
+
+
+def _found(page: str, marks: tuple[str, str]) -> str | None:
+    _, opened, rest = page.partition(marks[0])
+    inside, closed, _ = rest.partition(marks[1])
+    return inside if opened and closed else None
+
+
 def _job_text(job: Mapping[str, object]) -> str:
     """A job as YAML, to be copied into a file; empty if there is none."""
     if not job:
@@ -137,8 +203,13 @@ def _viewer_json(layers: tuple[LayerView, ...], frame: Frame | None, views: Sequ
         ],
         "tables": payload(views),
     }
+    return _script_json(viewer)
+
+
+def _script_json(value: object) -> str:
+    """A value as JSON that stands in a script element."""
     # "<" is the only way out of a script element of any type.
-    return json.dumps(_seen(viewer), separators=(",", ":")).replace("<", "\\u003c")
+    return json.dumps(_seen(value), separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _seen(value: Any) -> Any:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from tilewright.tasks.colours import CLASS_COLOURS, rgb
+from tilewright.tasks.colours import CLASS_COLOURS, RAMP_STOPS, rgb
 from tilewright.tasks.styles.document import label, options, style_document, with_alpha
 
 if TYPE_CHECKING:
@@ -22,9 +23,34 @@ FAINT = 26
 """Opacity of the colour inside, of 255: enough to tell inside from outside."""
 
 
-def shapes_style(spec: CogSpec) -> bytes:
-    """The style of the shapes of a layer: by the values of its classes, or all alike for one without classes."""
-    return style_document(_by_class(spec) if spec.classes else _alike())
+PARTS = RAMP_STOPS[::2]
+"""Colours of the parts into which a range of values is cut."""
+
+HALF = 128
+"""Opacity of the colour inside of shapes that a value colours."""
+
+
+def shapes_style(spec: CogSpec, *, attribute: str = ATTRIBUTE) -> bytes:
+    """The style of the shapes of a layer: by the values of its classes in a column, or all alike for one without."""
+    return style_document(_by_class(spec, attribute) if spec.classes else _alike())
+
+
+def graduated_style(column: str, ends: tuple[float, float]) -> bytes:
+    """The style of shapes by the values of a column, whose range between two ends is cut into equal parts."""
+    low, high = ends
+    high = high if high > low else low + 1.0
+    assert math.isfinite(high - low), "the ends are numbers"
+    edges = [low + (high - low) * number / len(PARTS) for number in range(len(PARTS) + 1)]
+    settings = {"type": "graduatedSymbol", "attr": column, "graduatedMethod": "GraduatedColor", **COMMON}
+    renderer = ET.Element("renderer-v2", settings)
+    ranges, symbols = ET.SubElement(renderer, "ranges"), ET.SubElement(renderer, "symbols")
+    for number, colour in enumerate(PARTS):
+        below, above = edges[number], edges[number + 1]
+        values = {"lower": repr(below), "upper": repr(above), "label": f"{below:.4g} - {above:.4g}"}
+        ET.SubElement(ranges, "range", {**values, "symbol": str(number), "render": "true"})
+        symbols.append(_outline(str(number), rgb(colour), inside=HALF))
+    ET.SubElement(renderer, "classificationMethod", id="EqualInterval")
+    return style_document(renderer)
 
 
 def _alike() -> ET.Element:
@@ -33,8 +59,8 @@ def _alike() -> ET.Element:
     return renderer
 
 
-def _by_class(spec: CogSpec) -> ET.Element:
-    renderer = ET.Element("renderer-v2", {"type": "categorizedSymbol", "attr": ATTRIBUTE, **COMMON})
+def _by_class(spec: CogSpec, attribute: str) -> ET.Element:
+    renderer = ET.Element("renderer-v2", {"type": "categorizedSymbol", "attr": attribute, **COMMON})
     categories, symbols = ET.SubElement(renderer, "categories"), ET.SubElement(renderer, "symbols")
     for number, (entry, colour) in enumerate(zip(spec.classes, spec.colours, strict=True)):
         values = {"value": str(entry.value), "type": "long", "label": label(entry.name), "symbol": str(number)}
@@ -43,13 +69,13 @@ def _by_class(spec: CogSpec) -> ET.Element:
     return renderer
 
 
-def _outline(name: str, channels: tuple[int, int, int]) -> ET.Element:
+def _outline(name: str, channels: tuple[int, int, int], *, inside: int = FAINT) -> ET.Element:
     symbol = ET.Element("symbol", type="fill", name=name, alpha="1", clip_to_extent="1", force_rhr="0")
     fill = ET.SubElement(symbol, "layer", {"class": "SimpleFill", "enabled": "1", "locked": "0", "pass": "0"})
     fill.append(
         options(
             {
-                "color": with_alpha(channels, FAINT),
+                "color": with_alpha(channels, inside),
                 "style": "solid",
                 "joinstyle": "miter",
                 "outline_color": with_alpha(channels),

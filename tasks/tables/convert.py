@@ -1,34 +1,39 @@
-"""A table of geometries written as the format that its file's name ends in, whole or not at all."""
+"""Tables of geometries written as the format that their file's name ends in, whole or not at all."""
 
 from __future__ import annotations
 
-import json
 import os
+import shutil
 import tempfile
-from importlib import import_module
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import shapely
-
-from tilewright.catalogs.parquet import pyarrow
-from tilewright.tasks.grid.crs import transformer
-from tilewright.tasks.tables.geoparquet import GEOMETRY, whole_table, write_whole_table
+from tilewright.tasks.tables.csv_file import write_csv
+from tilewright.tasks.tables.gdal_file import DRIVERS, write_gdal
+from tilewright.tasks.tables.geoparquet import whole_table, write_whole_table
+from tilewright.tasks.tables.table_rows import rows_of
 from tilewright.tasks.tables.vector_file import VectorFileError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tilewright.tasks.tables.table_rows import TableRows
     from tilewright.tasks.tables.vector_file import GeometryTable
 
-FORMATS = (".parquet", ".geojson", ".fgb", ".csv")
+PARQUET, CSV = ".parquet", ".csv"
 
-DEGREES = "OGC:CRS84"
-"""Longitude, latitude on WGS 84: what GeoJSON is in, and a CSV, which cannot say its CRS."""
+FORMATS = (PARQUET, *DRIVERS, CSV)
+
+SEVERAL = ".gpkg"
+"""The format whose files hold several tables."""
 
 
-def check_target(path: Path) -> None:
+def check_target(path: Path, *, product: str | None = None) -> None:
     """Check that a table can be written to a path, before anything costs time; a file that is there is replaced.
 
-    Raises VectorFileError for another ending, and where no file can be made.
+    ``product``: the folder or URI beside which it is written. Raises VectorFileError for another ending, for a path
+    inside the product, and where no file can be made.
     """
     if path.suffix.lower() not in FORMATS:
         raise VectorFileError(f"{path} names no format of a table: end it in {', '.join(FORMATS)}.")
@@ -39,86 +44,54 @@ def check_target(path: Path) -> None:
         raise VectorFileError(f"{path} cannot be written: nothing may be written into {folder}.")
     if path.exists() and not path.is_file():
         raise VectorFileError(f"{path} cannot be written: it is there and is no file.")
+    home = None if product is None or "://" in product else Path(product).expanduser().resolve()
+    if home is not None and home in path.expanduser().resolve().parents:
+        raise VectorFileError(f"{path} lies in the product {home}, which stays as it is: give a place beside it.")
 
 
 def write_as(table: GeometryTable, path: Path) -> None:
-    """Write a table: GeoParquet and FlatGeobuf in its CRS, GeoJSON (RFC 7946) and CSV (column ``geometry``, WKT) in
-    longitude and latitude. Rows keep their order. Columns that the format cannot hold become JSON texts.
+    """Write a table: GeoParquet, FlatGeobuf and GeoPackage in its CRS, GeoJSON (RFC 7946) and CSV (`write_csv`) in
+    longitude and latitude, PMTiles in Web Mercator. Rows keep their order. Columns that the format cannot hold become
+    JSON texts.
 
-    A reader sees the old file or the whole new one. Raises VectorFileError for an unknown ending, OSError if the disk
-    refuses.
+    A reader sees the old file or the whole new one. Raises VectorFileError for an unknown ending or what the format
+    cannot hold, StorageError or OSError if the disk refuses.
+    """
+    check_target(path)
+    if path.suffix.lower() != PARQUET:
+        write_rows([rows_of(table, path.stem)], path)
+        return
+    with _draft(path) as draft:
+        write_whole_table(draft, whole_table(table.columns, table.geometries, crs=table.crs))
+
+
+def write_rows(tables: list[TableRows], path: Path, *, pixel_m: float | None = None) -> None:
+    """Write tables, several to a GeoPackage alone, some rows at a time; all formats but GeoParquet.
+
+    ``pixel_m``: metres of a pixel of the product, by which tiles are as fine as it. Raises as `write_as` does.
     """
     check_target(path)
     suffix = path.suffix.lower()
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tilewright-") as folder:
-        draft = Path(folder) / f"table{suffix}"
-        if suffix == ".parquet":
-            write_whole_table(draft, whole_table(table.columns, table.geometries, crs=table.crs))
-        elif suffix == ".csv":
-            _write_csv(draft, table)
+    assert suffix != PARQUET, "a table that is GeoParquet is copied"
+    assert len(tables) == 1 or suffix == SEVERAL, "other files hold one table"
+    with _draft(path) as draft:
+        if suffix == CSV:
+            write_csv(draft, tables[0])
         else:
-            _write_gdal(draft, table, path.stem)
+            write_gdal(draft, tables, pixel_m=pixel_m)
+
+
+def copy_parquet(source: Path, path: Path) -> None:
+    """Copy a table that is GeoParquet as it is. Raises OSError if the disk refuses."""
+    check_target(path)
+    with _draft(path) as draft:
+        shutil.copyfile(source, draft)
+
+
+@contextmanager
+def _draft(path: Path) -> Iterator[Path]:
+    """A place on the same disk, which takes that of the path when all is written."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tilewright-") as folder:
+        draft = Path(folder) / f"table{path.suffix.lower()}"
+        yield draft
         draft.replace(path)
-
-
-def _write_csv(path: Path, table: GeometryTable) -> None:
-    pa = pyarrow()
-    csv: Any = import_module("pyarrow.csv")
-    places = shapely.transform(table.geometries, transformer(table.crs, DEGREES).transform, interleaved=False)
-    texts = pa.array(shapely.to_wkt(places, rounding_precision=9).tolist(), type=pa.string())
-    csv.write_csv(plain_columns(table.columns).append_column(GEOMETRY, texts), path)
-
-
-def _write_gdal(path: Path, table: GeometryTable, name: str) -> None:
-    import pyogrio  # noqa: PLC0415 -- GDAL's vector part is needed for these formats alone
-
-    pa = pyarrow()
-    wkb = pa.array(shapely.to_wkb(table.geometries, byte_order=1).tolist(), type=pa.binary())
-    whole = plain_columns(table.columns).append_column(GEOMETRY, wkb)
-    if path.suffix == ".geojson":
-        driver, options = "GeoJSON", {"RFC7946": "YES", "COORDINATE_PRECISION": "9"}
-    else:
-        # Its index would put rows into another order, and refuses those without a geometry.
-        driver, options = "FlatGeobuf", {"SPATIAL_INDEX": "NO"}
-    try:
-        pyogrio.write_arrow(
-            whole,
-            path,
-            driver=driver,
-            layer=name,
-            geometry_name=GEOMETRY,
-            geometry_type="Unknown",
-            crs=table.crs,
-            **options,
-        )
-    except (RuntimeError, ValueError) as error:
-        raise VectorFileError(f"{name}{path.suffix} cannot be written as {driver}: {str(error)[:200]}.") from error
-
-
-def plain_columns(table: Any) -> Any:
-    """The columns of a pyarrow table with types that every format knows: numbers, texts, dates, JSON for the rest."""
-    pa = pyarrow()
-    columns = {name: _plain_column(table[name]) for name in table.column_names}
-    return pa.table(columns) if columns else table
-
-
-def _plain_column(column: Any) -> Any:
-    pa = pyarrow()
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        return _plain_column(column.cast(kind.value_type))
-    if pa.types.is_float16(kind):
-        return column.cast(pa.float32())
-    known = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_date, pa.types.is_timestamp)
-    if any(test(kind) for test in known) or pa.types.is_string(kind):
-        return column
-    if pa.types.is_large_string(kind) or pa.types.is_null(kind):
-        return column.cast(pa.string())
-    texts = [None if value is None else _text(value) for value in column.to_pylist()]
-    return pa.array(texts, type=pa.string())
-
-
-def _text(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    return json.dumps(value.hex() if isinstance(value, bytes) else value, default=str, ensure_ascii=False)

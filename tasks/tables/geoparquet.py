@@ -16,7 +16,7 @@ import shapely
 from tilewright.catalogs.parquet import pyarrow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
 GEOMETRY, BBOX = "geometry", "bbox"
@@ -57,20 +57,23 @@ def write_geoparquet(
     path: Path,
     rows: Iterable[Rows],
     *,
-    columns: Mapping[str, str],
+    columns: Mapping[str, Any],
     crs: str,
     kinds: tuple[str, ...],
     bounds: np.ndarray,
+    metadata: Mapping[str, str] | None = None,
+    required: Collection[str] = (),
 ) -> None:
-    """Write rows to a file, a row group each. `columns` are the types, as
-    pyarrow names them, of those beside geometry and bbox; `kinds` are the types of
-    geometries that occur ("Polygon", ...), `bounds` those of all together, in `crs`.
+    """Write rows to a file, a row group each. `columns` are the types, pyarrow's or as it names them, of those beside
+    geometry and bbox; `kinds` are the types of geometries that occur ("Polygon", ...), `bounds` those of all together,
+    in `crs`. `metadata` beside that of GeoParquet; columns that are `required` hold no nulls.
     """
     pa = pyarrow()
     box = pa.struct([(corner, pa.float64()) for corner in CORNERS])
-    plain = [(name, pa.type_for_alias(kind)) for name, kind in columns.items()]
-    schema = pa.schema([*plain, (GEOMETRY, pa.binary()), (BBOX, box)])
-    schema = schema.with_metadata({"geo": json.dumps(_geo(crs, kinds, bounds), sort_keys=True)})
+    types = {name: pa.type_for_alias(kind) if isinstance(kind, str) else kind for name, kind in columns.items()}
+    types |= {GEOMETRY: pa.binary(), BBOX: box}
+    schema = pa.schema([pa.field(name, kind, nullable=name not in required) for name, kind in types.items()])
+    schema = schema.with_metadata({"geo": json.dumps(_geo(crs, kinds, bounds), sort_keys=True), **(metadata or {})})
     with pa.parquet.ParquetWriter(path, schema, compression="zstd", write_statistics=True) as writer:
         for group in rows:
             writer.write_table(_table(group, schema), row_group_size=ROWS_PER_GROUP)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -141,26 +142,23 @@ def _chosen_layer(path: Path, layer: str | None) -> str:
     raise VectorFileError(f"{path.name} has no layer {layer or 'with geometries'}; it has: {listed}.")
 
 
-def _parquet_table(path: Path, *, columns: bool) -> GeometryTable:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParquetTable:
+    """An open GeoParquet file: pyarrow's, the column of its geometries, its others, and its CRS as it states it."""
+
+    file: Any
+    geometry: str
+    others: list[str]
+    crs: object
+    bounds: object
+
+
+@contextmanager
+def read_errors(path: Path) -> Iterator[None]:
+    """Whatever pyarrow says of a damaged file, as a VectorFileError."""
     pa = pyarrow()
     try:
-        file = pa.parquet.ParquetFile(path)
-        facts = json.loads((file.schema_arrow.metadata or {}).get(b"geo", b"null"))
-        if not facts:
-            raise VectorFileError(f"{path.name} is no GeoParquet: it lacks the metadata geo.")
-        name = facts["primary_column"]
-        column: dict[str, Any] = facts["columns"][name]
-        if column["encoding"] != "WKB":
-            raise VectorFileError(f"{path.name} has geometries as {column['encoding']}: write them as WKB.")
-        if file.metadata.num_rows > MOST_ROWS:
-            raise VectorFileError(_too_many(path))
-        twice = [each for each, n in Counter(file.schema_arrow.names).items() if n > 1]
-        if twice:
-            raise VectorFileError(f"{path.name} has several columns called {twice[0]!r}: rename them.")
-        covering = {part[0] for part in column.get("covering", {}).get("bbox", {}).values()}
-        kept = [each for each in file.schema_arrow.names if each not in {name, *covering}] if columns else []
-        geometries = _unpacked(path, (batch.column(0) for batch in file.iter_batches(ROWS_AT_ONCE, columns=[name])))
-        others = _bounded(path, file, kept)
+        yield
     except (
         pa.ArrowException,
         OSError,
@@ -174,8 +172,43 @@ def _parquet_table(path: Path, *, columns: bool) -> GeometryTable:
         if isinstance(error, VectorFileError):
             raise
         raise VectorFileError(f"{path.name} cannot be read as GeoParquet: {str(error)[:200]}.") from error
-    # Source: GeoParquet 1.1, "crs": longitude, latitude if it is left out, unknown if it is null.
-    return _table(path, others, geometries, column.get("crs", "OGC:CRS84"))
+
+
+def open_parquet(path: Path) -> ParquetTable:
+    """A GeoParquet file, opened. Raises VectorFileError for one that is none, or is damaged."""
+    with read_errors(path):
+        file = pyarrow().parquet.ParquetFile(path)
+        facts = json.loads((file.schema_arrow.metadata or {}).get(b"geo", b"null"))
+        if not facts:
+            raise VectorFileError(f"{path.name} is no GeoParquet: it lacks the metadata geo.")
+        name = facts["primary_column"]
+        column: dict[str, Any] = facts["columns"][name]
+        if column["encoding"] != "WKB":
+            raise VectorFileError(f"{path.name} has geometries as {column['encoding']}: write them as WKB.")
+        names = file.schema_arrow.names
+        twice = [each for each, n in Counter(names).items() if n > 1]
+        if twice:
+            raise VectorFileError(f"{path.name} has several columns called {twice[0]!r}: rename them.")
+        covering = {part[0] for part in column.get("covering", {}).get("bbox", {}).values()}
+        # Source: GeoParquet 1.1, "crs": longitude, latitude if it is left out, unknown if it is null.
+        return ParquetTable(
+            file=file,
+            geometry=name,
+            others=[field for field in names if field not in {name, *covering}],
+            crs=column.get("crs", "OGC:CRS84"),
+            bounds=column.get("bbox"),
+        )
+
+
+def _parquet_table(path: Path, *, columns: bool) -> GeometryTable:
+    table = open_parquet(path)
+    with table.file as file, read_errors(path):
+        if file.metadata.num_rows > MOST_ROWS:
+            raise VectorFileError(_too_many(path))
+        batches = file.iter_batches(ROWS_AT_ONCE, columns=[table.geometry])
+        geometries = _unpacked(path, (batch.column(0) for batch in batches))
+        others = _bounded(path, file, table.others if columns else [])
+        return _table(path, others, geometries, table.crs)
 
 
 def _bounded(path: Path, file: Any, names: list[str]) -> Any:
@@ -200,10 +233,7 @@ def _unpacked(path: Path, chunks: Any) -> np.ndarray:
         size += chunk.nbytes
         if size > MOST_BYTES:
             raise VectorFileError(f"The shapes of {path.name} take over {MOST_BYTES // 2**20} MiB: simplify them.")
-        try:
-            geometries = shapely.from_wkb(np.array(chunk.to_pylist(), dtype=object))
-        except (GEOSException, TypeError, ValueError) as error:
-            raise VectorFileError(f"{path.name} has geometries that are no WKB: {str(error)[:120]}.") from error
+        geometries = geometries_in(path.name, chunk)
         n_vertices += int(shapely.get_num_coordinates(geometries).sum())
         if n_vertices > MOST_VERTICES:
             raise VectorFileError(f"The shapes of {path.name} have over {MOST_VERTICES:,} vertices: simplify them.")
@@ -211,25 +241,40 @@ def _unpacked(path: Path, chunks: Any) -> np.ndarray:
     return np.concatenate(found) if found else np.array([], dtype=object)
 
 
+def geometries_in(name: str, chunk: Any) -> np.ndarray:
+    """The geometries of a pyarrow array of WKB, None for none. Raises VectorFileError, naming the file, for no WKB."""
+    try:
+        return np.asarray(shapely.from_wkb(np.array(chunk.to_pylist(), dtype=object)))
+    except (GEOSException, TypeError, ValueError) as error:
+        raise VectorFileError(f"{name} has geometries that are no WKB: {str(error)[:120]}.") from error
+
+
 def _table(path: Path, columns: Any, geometries: np.ndarray, crs: object) -> GeometryTable:
+    known = known_crs(path.name, crs)
+    check_finite(path.name, geometries)
+    return GeometryTable(name=path.name, geometries=geometries, columns=columns, crs=known)
+
+
+def known_crs(name: str, crs: object) -> str:
+    """The CRS that a file states, as WKT. Raises VectorFileError, naming the file, for none and for one of no map."""
     if crs is None:
         raise VectorFileError(
-            f"{path.name} does not say its CRS: assign it and export again (a Shapefile needs its .prj file)."
+            f"{name} does not say its CRS: assign it and export again (a Shapefile needs its .prj file)."
         )
     try:
         known = pyproj.CRS.from_user_input(crs)
     except (pyproj.exceptions.CRSError, TypeError, ValueError, RecursionError) as error:
-        raise VectorFileError(f"{path.name} names a CRS that is not known, {str(crs)[:80]!r}: reproject it.") from error
+        raise VectorFileError(f"{name} names a CRS that is not known, {str(crs)[:80]!r}: reproject it.") from error
     if not (known.is_projected or known.is_geographic):
-        raise VectorFileError(f"{path.name} is in {known.name!r}, which has no map coordinates: reproject it.")
-    for number in _not_finite(geometries):
-        raise VectorFileError(f"Row {number + 1} of {path.name} has coordinates that are no numbers: mend it.")
-    return GeometryTable(name=path.name, geometries=geometries, columns=columns, crs=known.to_wkt())
+        raise VectorFileError(f"{name} is in {known.name!r}, which has no map coordinates: reproject it.")
+    return str(known.to_wkt())
 
 
-def _not_finite(geometries: np.ndarray) -> Iterator[int]:
+def check_finite(name: str, geometries: np.ndarray, *, first: int = 0) -> None:
+    """Check the coordinates of geometries, the first one's row in the file counted from 0. Raises VectorFileError."""
     coordinates, owners = shapely.get_coordinates(geometries, return_index=True)
-    yield from owners[~np.isfinite(coordinates).all(axis=1)].tolist()
+    for number in owners[~np.isfinite(coordinates).all(axis=1)].tolist():
+        raise VectorFileError(f"Row {first + number + 1} of {name} has coordinates that are no numbers: mend it.")
 
 
 def _too_many(path: Path) -> str:

@@ -12,6 +12,7 @@ from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.storage.errors import storage_error
 from tilewright.tasks.storage.ledger import json_digest
 from tilewright.tasks.storage.storage import staging_folder
+from tilewright.tasks.tables.fiboa import table_writer
 from tilewright.tasks.tables.table_file import UploadedTable, read_table_record, uploaded_table
 from tilewright.tasks.vector.polygon_table import NOTHING, PolygonTable
 from tilewright.tasks.vector.shapes import ShapeStream
@@ -20,6 +21,7 @@ from tilewright.tasks.zarr.store import LayerRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from datetime import datetime
     from pathlib import Path
     from typing import Any, Literal
 
@@ -44,7 +46,8 @@ class PolygonsFile:
 
     ``names`` of the classes that get polygons, by stored value; all other values have none. ``least_area`` in square
     metres, ``simplify`` in units of the CRS. ``inside``: the mask of the area asked for, (y, x) of a box of absolute
-    pixels; ``area``: what that depends on. ``checksums`` of the layer's blocks by name, once they are there.
+    pixels; ``area``: what that depends on. ``columns``: "tilewright", or "fiboa",
+    which tell the time of the ``last`` image. ``checksums`` of the layer's blocks by name, once they are there.
     """
 
     name: str
@@ -56,6 +59,8 @@ class PolygonsFile:
     simplify: float
     inside: Callable[[PixelBox], np.ndarray]
     area: str
+    columns: str
+    last: datetime | None
     checksums: Callable[[], Mapping[str, str]]
 
     @property
@@ -73,6 +78,8 @@ class PolygonsFile:
                 "connectivity": self.connectivity,
                 "simplify": self.simplify,
                 "area": self.area,
+                # Only where it is asked for: so tables of products that stand keep their keys.
+                **({"columns": [self.columns, str(self.last)]} if self.columns == "fiboa" else {}),
                 "blocks": dict(self.checksums()),
             }
         )
@@ -108,6 +115,8 @@ def _file(
         simplify=asked["simplify"],
         inside=inside,
         area=json_digest({"area": plan.raster.aoi}),
+        columns=asked.get("columns", "tilewright"),
+        last=plan.last_image,
         checksums=checksums,
     )
 
@@ -153,7 +162,8 @@ def _write(path: Path, store: ProductStore, wanted: PolygonsFile, ready: Callabl
             stack.callback(vertices.close)
         table = stack.enter_context(
             PolygonTable(path.parent, grid=wanted.grid, names=wanted.names, least=wanted.least_area,
-                         simplify=wanted.simplify, vertices=vertices)
+                         simplify=wanted.simplify, vertices=vertices,
+                         write=table_writer(wanted.columns, wanted.last))
         )  # fmt: skip
         for shapes in _shapes(store, wanted, ready, vertices):
             table.add(shapes)

@@ -15,7 +15,7 @@ from tilewright.tasks.vector.geometries import GeometryFile, geometries_of, to_w
 from tilewright.tasks.vector.simplify import simplified
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from tilewright.tasks.grid.grid import Grid
@@ -50,6 +50,7 @@ class PolygonTable:
 
     `names` by value; shapes of less than `least` square metres are left out. Outlines are simplified by up to
     `simplify` units of the CRS; then the shapes are those of all pixels, and `vertices` those of their stream.
+    `write` writes the rows, as `write_geoparquet` or with the columns of a standard.
     """
 
     def __init__(
@@ -61,11 +62,12 @@ class PolygonTable:
         least: float = 0.0,
         simplify: float = 0.0,
         vertices: Vertices | None = None,
+        write: Callable[..., None] = write_geoparquet,
     ) -> None:
         assert vertices is not None or not simplify, "outlines are simplified among the map's vertices"
         self._folder, self._grid, self._names, self._least = folder, grid, names, least
         self._tolerance, self._vertices = simplify / grid.resolution, vertices
-        self._metres = metres_per_unit(grid.crs)
+        self._metres, self._write = metres_per_unit(grid.crs), write
         self._open = ExitStack()
         self._geometries, self._figures = self._files()
         self._kinds: set[str] = set()
@@ -125,7 +127,7 @@ class PolygonTable:
         rows = self._rows(order)
         kinds = tuple(sorted(self._kinds))
         whole = bounds[[0, 3, 2, 1]]
-        write_geoparquet(path, rows, columns=COLUMNS, crs=self._grid.crs, kinds=kinds, bounds=whole)
+        self._write(path, rows, columns=COLUMNS, crs=self._grid.crs, kinds=kinds, bounds=whole)
         return len(order)
 
     def _simplify(self, order: np.ndarray) -> None:

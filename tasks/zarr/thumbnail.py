@@ -26,8 +26,7 @@ def read_thumbnail(storage: Storage, name: str, *, shape: tuple[int, int], max_s
 
     Raises StorageError, which names the layer; ChangedStoreError for a level that cannot be read.
     """
-    scale = min(1.0, max_size / max(shape))
-    wanted = tuple(max(1, round(side * scale)) for side in shape)
+    scale, wanted = min(1.0, max_size / max(shape)), thumbnail_shape(shape, max_size)
     level = next(level for level in reversed(pyramid_levels(shape)) if level.factor == 1 or level.factor * scale <= 1)
 
     def read() -> tuple[np.ndarray, Any]:
@@ -38,6 +37,12 @@ def read_thumbnail(storage: Storage, name: str, *, shape: tuple[int, int], max_s
     if pixels.shape == wanted:
         return pixels
     return _nearest(pixels, wanted) if kind == "class" else _averaged(pixels, wanted, nodata)
+
+
+def thumbnail_shape(shape: tuple[int, int], max_size: int) -> tuple[int, int]:
+    """The shape (y, x) of the picture of a layer of a ``shape``, its longer side at most ``max_size`` pixels."""
+    scale = min(1.0, max_size / max(shape))
+    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
 
 
 def read_window(

@@ -60,14 +60,16 @@ def strips(side: int, sigma: float, step: int | None = None) -> Iterator[np.ndar
             yield np.concatenate([each[start:stop] for each in several], axis=1)[:, :side]
 
 
-def ours(side: int, sigma: float, path: Path, simplify: float) -> int:
-    """The table by Tilewright."""
-    grid = Grid(crs=CRS, resolution=SIZE, extent=PixelBox.at(ROW, COL, shape=(side, side)))
-    vertices = Vertices(path.parent, row=ROW, col=COL, width=side + 1) if simplify else None
-    stream = ShapeStream(row=ROW, col=COL, width=side, vertices=vertices)
+def ours(side: int, sigma: float, path: Path, simplify: float, *, width: int | None = None) -> int:
+    """The table by Tilewright, of so many columns of the layer, or all."""
+    width = width or side
+    grid = Grid(crs=CRS, resolution=SIZE, extent=PixelBox.at(ROW, COL, shape=(side, width)))
+    vertices = Vertices(path.parent, row=ROW, col=COL, width=width + 1) if simplify else None
+    stream = ShapeStream(row=ROW, col=COL, width=width, vertices=vertices)
     with PolygonTable(path.parent, grid=grid, names=NAMES, simplify=simplify, vertices=vertices) as table:
         for given in strips(side, sigma):
-            values = given.astype(np.int32) if simplify else given
+            cut = given[:, :width]
+            values = cut.astype(np.int32) if simplify else cut
             edge = np.zeros(values.shape, dtype=bool)
             for some in stream.take(values, np.ones(values.shape, dtype=bool), edge=edge):
                 table.add(some)

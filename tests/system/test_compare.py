@@ -13,6 +13,7 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import geopandas
 import numpy as np
@@ -91,10 +92,17 @@ def test_the_same_products_give_the_same_bytes_and_nothing_goes_into_them(make, 
     assert digest(folders[0]) == digest(folders[1])
     assert sorted(path.name for path in folders[0].iterdir()) == [
         "changes.parquet",
+        "changes.qml",
         "comparison.html",
         "comparison.json",
     ]
     assert (digest(a), digest(b)) == before
+    style = ET.fromstring((folders[0] / "changes.qml").read_bytes()).find("renderer-v2")  # noqa: S314 -- our own
+    assert style.get("attr") == "to_value"
+    assert [each.get("label") for each in style.iterfind("categories/category")] == ["land", "water", "forest"]
+    (folders[1] / "changes.qml").write_text("<qgis>mine</qgis>")
+    tw.compare(a, b, to=folders[1])
+    assert (folders[1] / "changes.qml").read_text() == "<qgis>mine</qgis>", "one that somebody keeps there stays"
 
 
 def test_opened_products_are_compared_too(make):

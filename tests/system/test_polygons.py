@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import geopandas
@@ -17,6 +18,7 @@ import shapely
 
 import tilewright as tw
 from tests.support.graphs import Draft
+from tests.support.table_standards import assert_fiboa, assert_geoparquet
 from tests.support.worlds import CRS, World, area, bounds, layer, pixel_job, run, write_card
 from tilewright.flows.job.job import JobError
 from tilewright.flows.maintain.rerun import rerun_item
@@ -276,6 +278,27 @@ def test_polygons_may_be_asked_for_later_and_no_block_is_made_again(world, card,
     ).read_bytes()
 
 
+def test_columns_of_fiboa_are_as_asked_in_every_cut_and_by_a_rerun(world, card, tmp_path):
+    asked = {"class": {"classes": ["high"], "columns": "fiboa"}}
+    whole, cut, ours = tmp_path / "whole", tmp_path / "cut", tmp_path / "ours"
+    run(job_of(world, card, whole, tile={"block": 512}, polygons=asked))
+    run(job_of(world, card, cut, tile={"block": 64}, polygons=asked))
+    assert (whole / "class_polygons.parquet").read_bytes() == (cut / "class_polygons.parquet").read_bytes()
+    found = assert_fiboa(whole / "class_polygons.parquet")
+    assert found["determination_datetime"].to_pylist()[0] == datetime(2023, 6, 1, 10, tzinfo=UTC)
+    run(job_of(world, card, ours, polygons={"class": {"classes": ["high"]}}))
+    plain = assert_geoparquet(ours / "class_polygons.parquet")
+    assert found["geometry"].equals(plain["geometry"])
+    np.testing.assert_allclose(found["area"], np.array(plain["area_m2"]) / 10_000, rtol=1e-6)
+    page = (whole / "report.html").read_text()
+    assert ">Area</button>" in page
+    assert "determination" not in page
+    assert rerun_item(str(whole / "item.json"), output=str(tmp_path / "again"))["identical"] is True
+    outcome = run_job(job_of(world, card, ours, polygons=asked), RunOptions(workers=1, update=True))
+    assert outcome.report["blocks_made"] == 0
+    assert (ours / "class_polygons.parquet").read_bytes() == (whole / "class_polygons.parquet").read_bytes()
+
+
 def test_a_grid_in_degrees_is_refused(world, card, tmp_path):
     grid = {"crs": "EPSG:4326", "resolution": 0.0001, "bounds": None}
     with pytest.raises(JobError, match=r"areas in square metres, and grid.crs 'EPSG:4326' is in degrees"):
@@ -296,6 +319,7 @@ def test_a_grid_in_degrees_is_refused(world, card, tmp_path):
         ({"class": {"simplify": "much"}}, "polygons.class.simplify"),
         ({"class": {"connectivity": 6}}, "polygons.class.connectivity"),
         ({"class": {"smooth": 3}}, "polygons.class.smooth"),
+        ({"class": {"columns": "shp"}}, "polygons.class.columns"),
         ({"class": 3}, "polygons.class"),
         ({"simplify": 10}, "simplify stands where a class layer is named; write {class: "),
         (True, "expected the name of a class layer"),

@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from tilewright.tasks.report.outlines.table import ListedRow, Shape, TableOutlines
 
 
+MOST_CLASSES = 256
+"""Values of a table above which they are no classes, but numbers in a table of others."""
+
+UNCLASSED = "#882255"
+"""Colour of shapes of no class, such as zones: one of the defaults that comes late, so that few classes have it too."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableView:
     """A table on the page: its title, and the colour ("#rrggbb") of each class value among its shapes and rows."""
@@ -35,8 +42,14 @@ def table_view(table: TableOutlines, layers: Mapping[str, Mapping[str, str]]) ->
     of_layer = layers.get(layer_of(table.name, [*layers]), {})
     found = {shape.value for shape in table.shapes} | {row.value for row in table.listed}
     values = sorted(found, key=lambda value: (value is None, value or 0))
-    colours = class_colours([of_layer.get(str(value)) for value in values])
-    return TableView(table=table, title=table.name.replace("_", " "), colours=dict(zip(values, colours, strict=True)))
+    if len(values) > MOST_CLASSES:
+        return TableView(table=table, title=_title(table), colours=dict.fromkeys(values, UNCLASSED))
+    colours = class_colours([UNCLASSED if value is None else of_layer.get(str(value)) for value in values])
+    return TableView(table=table, title=_title(table), colours=dict(zip(values, colours, strict=True)))
+
+
+def _title(table: TableOutlines) -> str:
+    return table.name.replace("_", " ")
 
 
 def layer_of(table: str, layers: Sequence[str]) -> str:

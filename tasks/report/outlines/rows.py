@@ -11,6 +11,7 @@ import numpy as np
 import shapely
 
 from tilewright.catalogs.parquet import pyarrow
+from tilewright.tasks.report.outlines.columns import is_fiboa, is_number
 from tilewright.tasks.report.outlines.paths import PARTS, boxes, path
 
 if TYPE_CHECKING:
@@ -26,11 +27,14 @@ MAX_DRAWN = 4000
 
 ROWS_AT_ONCE = 10_000
 
+HECTARE_M2 = 10_000.0
+
 
 def area_columns(file: Any) -> list[str]:
     """The column by which a table's shapes are ranked by size; their boxes if it states no areas."""
-    names = file.schema_arrow.names
-    return next(([name] for name in ("area_m2", "bbox") if name in names), [])
+    schema = file.schema_arrow
+    measured = "area" if is_fiboa(schema) else "area_m2"
+    return [measured] if is_number(schema, measured) else [name for name in schema.names if name == "bbox"]
 
 
 def rank(file: Any, *, score: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -50,6 +54,9 @@ def rank(file: Any, *, score: bool) -> tuple[np.ndarray, np.ndarray]:
 def _areas(batch: Any, measured: list[str]) -> np.ndarray:
     if measured == ["area_m2"]:
         return _numbers(batch.column("area_m2"))
+    if measured == ["area"]:
+        # fiboa has no number for the largest ones.
+        return np.nan_to_num(_numbers(batch.column("area")), nan=np.inf, posinf=np.inf)
     if measured == ["bbox"]:
         return box_areas(_numbers(each) for each in batch.column("bbox").flatten())
     return np.full(batch.num_rows, np.nan)
@@ -65,25 +72,28 @@ def chosen_rows(file: Any, places: np.ndarray, frame: PictureFrame) -> Iterator[
     Groups of rows without any of them are not read.
     """
     names = [name for name in file.schema_arrow.names if name != "bbox"]
+    hectares = "area" if is_fiboa(file.schema_arrow) else ""
     start = 0
     for group in range(file.num_row_groups):
         stop = start + file.metadata.row_group(group).num_rows
         if np.searchsorted(places, start) < np.searchsorted(places, stop):
             for batch in file.iter_batches(ROWS_AT_ONCE, row_groups=[group], columns=names):
                 here = places[np.searchsorted(places, start) : np.searchsorted(places, start + batch.num_rows)]
-                yield from _chosen(batch.take(pyarrow().array(here - start)), here, frame)
+                yield from _chosen(batch.take(pyarrow().array(here - start)), here, frame, hectares)
                 start += batch.num_rows
         start = stop
 
 
-def _chosen(batch: Any, places: np.ndarray, frame: PictureFrame) -> Iterator[dict[str, Any]]:
+def _chosen(batch: Any, places: np.ndarray, frame: PictureFrame, hectares: str) -> Iterator[dict[str, Any]]:
     # Paths are made at once: as they are stored the geometries that are chosen may be most of a table.
     placed = frame.placed(shapely.from_wkb(batch.column("geometry").to_numpy(zero_copy_only=False)))
     rows = batch.drop_columns(["geometry"]).to_pylist()
     for place, row, geometry, box in zip(places.tolist(), rows, placed, boxes(placed).tolist(), strict=True):
         seen = max(box[2] - box[0], box[3] - box[1]) >= PARTS
+        area = row.get(hectares)
         yield {
             **row,
+            **({"area_m2": area * HECTARE_M2} if isinstance(area, float) else {}),
             "number": row["id"] if isinstance(row.get("id"), int) else place + 1,
             "path": path(geometry, step=frame.step) if seen else "",
             "box": None if geometry is None else tuple(box),

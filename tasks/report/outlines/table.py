@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tilewright.catalogs.parquet import pyarrow
-from tilewright.tasks.report.outlines.columns import Column, cell, listed_columns
+from tilewright.tasks.report.outlines.columns import Column, cell, is_number, listed_columns
 from tilewright.tasks.report.outlines.paths import PARTS
 from tilewright.tasks.report.outlines.rows import area_columns, chosen_rows, rank
 from tilewright.tasks.storage.bucket import download_file
@@ -51,8 +51,9 @@ class ListedRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableOutlines:
-    """What the page shows of a table of `n_rows`: `listed`, of the largest `ranked_by` ("score", "area", ""), and
-    `shapes`, of which `n_drawn` have an outline. `size` is that of the picture, (height, width) in parts of its pixels.
+    """What the page shows of a table of `n_rows`: `listed`, of the largest `ranked_by` ("score", "area", ""), in the
+    order of the column `sorted_by` if that is listed, and `shapes`, of which `n_drawn` have an outline. `size` is that
+    of the picture, (height, width) in parts of its pixels.
     """
 
     name: str
@@ -60,6 +61,7 @@ class TableOutlines:
     n_rows: int
     columns: tuple[Column, ...]
     ranked_by: str
+    sorted_by: str
     listed: tuple[ListedRow, ...]
     shapes: tuple[Shape, ...]
 
@@ -97,20 +99,29 @@ def read_outlines(path_of_file: Path, name: str, frame: PictureFrame, *, letters
     Raises OSError or a ValueError (pyarrow's are) for a file that is no such table.
     """
     with pyarrow().parquet.ParquetFile(path_of_file) as file:
-        columns, has_score = listed_columns(file.schema_arrow), "score" in file.schema_arrow.names
+        columns, has_score = listed_columns(file.schema_arrow), is_number(file.schema_arrow, "score")
         by_area, listed = rank(file, score=has_score)
         wanted = np.unique(np.concatenate([by_area, listed]))
-        rows = dict(zip(wanted.tolist(), chosen_rows(file, wanted, frame), strict=True))
-        ranked_by = "score" if has_score else "area" if area_columns(file) else ""
+        rows = _numbered(dict(zip(wanted.tolist(), chosen_rows(file, wanted, frame), strict=True)))
+        measured = area_columns(file)
+        ranked_by = "score" if has_score else "area" if measured else ""
         return TableOutlines(
             name=name,
             size=(frame.shape[0] * PARTS, frame.shape[1] * PARTS),
             n_rows=file.metadata.num_rows,
             columns=columns,
             ranked_by=ranked_by,
+            sorted_by="score" if has_score else next(iter(measured), ""),
             listed=tuple(_listed(rows[place], columns) for place in listed.tolist()),
             shapes=_shapes(rows, by_area, listed, letters=letters),
         )
+
+
+def _numbered(rows: dict[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Rows by their places; if the ids of some are alike, all are numbered by place."""
+    if len({row["number"] for row in rows.values()}) == len(rows):
+        return rows
+    return {place: {**row, "number": place + 1} for place, row in rows.items()}
 
 
 def _listed(row: Mapping[str, Any], columns: tuple[Column, ...]) -> ListedRow:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import boto3
 import geopandas
@@ -96,7 +97,16 @@ def test_without_a_place_the_table_is_published_with_the_product(product, zones)
     assert "zones" in opened.tables["items"].column("assets").to_pylist()[0]
     changed = {name for name, digest in sums(product, but=LOCK).items() if before.get(name) != digest}
     named = {"zones.parquet", "report.json", "item.json", "items.parquet", "collection.json", ".tilewright/files.json"}
-    assert changed == named
+    assert changed == {*named, "zones.qml", "report.html"}
+    assert item["assets"]["zones_style"]["href"] == "./zones.qml"
+    style = ET.fromstring((product / "zones.qml").read_bytes())  # noqa: S314 -- our own
+    assert style.find("renderer-v2").get("attr") == "class_land"
+    page = (product / "report.html").read_bytes()
+    assert item["assets"]["report"]["file:size"] == len(page)
+    assert item["assets"]["report"]["file:checksum"] == "1220" + hashlib.sha256(page).hexdigest()
+    (drawn,) = json.loads(page.decode().partition('id="viewer">')[2].partition("</script>")[0])["tables"]
+    assert (drawn["title"], len(drawn["shapes"])) == ("zones", 4)
+    assert "zones.parquet" in page.decode()
     assert unfinished(open_storage(str(product))) == ()
     assert "Nothing to clean" in command("clean", product).output
     again = sums(product, but=LOCK)
@@ -132,6 +142,45 @@ def test_a_place_elsewhere_leaves_the_product_untouched(product, zones, tmp_path
     table = tw.zones(product, zones)
     assert sums(product) == before
     assert table.equals(__import__("pyarrow.parquet").parquet.read_table(tmp_path / "out.parquet"))
+
+
+def test_zones_are_drawn_beside_the_shapes_of_other_tables(job, zones, tmp_path):
+    from tests.support.products import read
+
+    plain = tmp_path / "plain"
+    run_job(read(job, plain, polygons="class"))
+    before = (plain / "report.html").read_text()
+    assert command("zones", plain, zones).exit_code == 0
+    page = (plain / "report.html").read_text()
+    tables = json.loads(page.partition('id="viewer">')[2].partition("</script>")[0])["tables"]
+    assert [each["title"] for each in tables] == ["class polygons", "zones"]
+    assert tables[0] == json.loads(before.partition('id="viewer">')[2].partition("</script>")[0])["tables"][0]
+    for name in ("<header>", 'class="base"', "</footer>"):
+        assert page.count(name) == before.count(name), "the rest is as it was"
+    # With other columns they take the place of those that stood there.
+    assert command("zones", plain, zones, "--layers", "confidence").exit_code == 0
+    again = (plain / "report.html").read_text()
+    assert [
+        each["title"] for each in json.loads(again.partition('id="viewer">')[2].partition("</script>")[0])["tables"]
+    ]
+    assert "class land" not in again
+    assert unfinished(open_storage(str(plain))) == ()
+
+
+def test_a_page_of_an_older_version_and_a_style_of_somebody_stay(product, zones):
+    page = (product / "report.html").read_text().replace("<!--tables-rows-->", "")
+    item = json.loads((product / "item.json").read_text())
+    item["assets"]["report"]["file:size"] = len(page.encode())
+    (product / "report.html").write_text(page)
+    (product / "item.json").write_text(json.dumps(item))
+    (product / "zones.qml").write_text("<qgis>mine</qgis>")
+    answer = command("zones", product, zones)
+    assert answer.exit_code == 0, answer.output
+    assert "report.html does not draw zones.parquet: an older version wrote that page." in answer.output
+    assert (product / "report.html").read_text() == page
+    assert (product / "zones.qml").read_text() == "<qgis>mine</qgis>"
+    assert "zones_style" not in json.loads((product / "item.json").read_text())["assets"]
+    assert unfinished(open_storage(str(product))) == ()
 
 
 def test_files_of_others_are_not_written_over(product, zones):

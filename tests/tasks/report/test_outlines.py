@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -16,12 +17,12 @@ from obstore.store import MemoryStore
 from tests.support.report_pages import HOSTILE, REPORT, Page, assert_loads_nothing, solid
 from tilewright.tasks.report.outlines import table as module
 from tilewright.tasks.report.outlines.paths import LONGEST_PATH, PictureFrame, path
-from tilewright.tasks.report.outlines.payload import layer_of, payload, table_view
+from tilewright.tasks.report.outlines.payload import UNCLASSED, layer_of, payload, table_view
 from tilewright.tasks.report.outlines.rows import MAX_DRAWN, MAX_LISTED, Largest
 from tilewright.tasks.report.outlines.table import product_outlines, read_outlines
-from tilewright.tasks.report.render import render_report
+from tilewright.tasks.report.render import render_report, with_tables
 from tilewright.tasks.storage.storage import Storage
-from tilewright.tasks.tables.geoparquet import Rows, write_geoparquet
+from tilewright.tasks.tables.geoparquet import Rows, whole_table, write_geoparquet
 from tilewright.tasks.vector.polygon_table import COLUMNS
 
 FRAME = PictureFrame(bounds=(0, 0, 1000, 600), shape=(60, 100), shrunk=1)
@@ -275,11 +276,74 @@ def test_every_row_can_be_reached_by_keys_and_the_page_says_how_it_is_sorted(tmp
     assert "2 500 m²" in shown.text
 
 
+def zone_table(file, **columns):
+    shapes = squares(50, 40)
+    table = pa.table({**columns})
+    pq.write_table(whole_table(table, shapes, crs="EPSG:32633"), file)
+    return file
+
+
+def test_zones_are_listed_with_their_areas_and_what_was_observed(tmp_path):
+    figures = {f"class_{name}{unit}": [0.5, 0.25] for name in "abcd" for unit in ("", "_m2")}
+    found = read(zone_table(tmp_path / "t.parquet", id=[1, 2], crop=["x", "y"], **figures, observed=[1.0, 0.5]))
+    assert [(each.title, each.kind) for each in found.columns] == [
+        *(("crop", "text"), ("class a", "number"), ("class a area", "area"), ("class b", "number")),
+        *(("class b area", "area"), ("class c", "number"), ("Observed", "number")),
+    ]
+    _, shown = page(found)
+    assert [each["aria-sort"] for each in shown.all("th") if "aria-sort" in each].count("descending") == 0
+
+
+def test_columns_of_others_that_are_called_as_ours_are_what_they_hold(tmp_path):
+    n = 300
+    table = pa.table({"id": [number % 7 for number in range(n)], "value": range(n), "name": range(n),
+                      "area_m2": ["x"] * n, "score": pa.nulls(n), "touches_edge": [1.5] * n, "observed": ["no"] * n,
+                      "perimeter_m": [None] * n})  # fmt: skip
+    shapes = [shapely.box(10 * (at % 50), 10 * (at // 50), 10 * (at % 50) + 9, 10 * (at // 50) + 9) for at in range(n)]
+    pq.write_table(whole_table(table, np.array(shapes), crs="EPSG:32633"), tmp_path / "t.parquet")
+    found = read(tmp_path / "t.parquet")
+    kinds = {each.name: each.kind for each in found.columns}
+    assert kinds == {"name": "number", "area_m2": "text", "touches_edge": "number", "observed": "text"}
+    assert (found.ranked_by, found.sorted_by) == ("area", "bbox")
+    assert sorted(shape.number for shape in found.shapes) == [*range(1, n + 1)], "ids that are alike are no numbers"
+    assert {*table_view(found, {}).colours.values()} == {UNCLASSED}
+    page(found)
+
+
+def test_columns_of_fiboa_are_hectares_there_alone(tmp_path):
+    given = zone_table(tmp_path / "t.parquet", id=["a", "b"], area=[2.5, None], perimeter=[10.0, 20.0])
+    assert [each.kind for each in read(given).columns] == ["number", "number"], "of somebody else"
+    table = pq.read_table(given)
+    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, "fiboa": "{}"}), given)
+    found = read(given)
+    assert [each.kind for each in found.columns] == ["hectares", "length"]
+    assert [row.number for row in found.listed] == [2, 1], "no number is that of the largest"
+    assert [shape.area for shape in found.shapes if shape.number == 1] == [25_000]
+    _, shown = page(found)
+    assert "2.5 ha" in " ".join(shown.text.split())
+
+
 def test_a_page_without_tables_is_as_it_was():
     html, shown = page()
     assert not shown.all("canvas")
     assert ".shape-told" not in re.findall(r"<style>(.*?)</style>", html, re.DOTALL)[0]
     assert viewer(shown)["tables"] == []
+
+
+@pytest.mark.parametrize("name", ["t", "class_polygons", HOSTILE, "<!--tables-rows-->"])
+def test_tables_put_into_a_page_make_the_page_that_is_rendered_with_them(tmp_path, name):
+    first = read(write_table(tmp_path / "t.parquet", squares(50, 40, 30)))
+    second = replace(read(write_table(tmp_path / "u.parquet", squares(20, 80), names=[name, "b"])), name=name)
+    told = [{"name": each.name, "file": f"{each.name}.parquet", "rows": each.n_rows} for each in (first, second)]
+    maps = {"class": solid((1, 2, 3, 255), (60, 100))}
+    for pictures in (maps, {}):
+        whole = render_report({**REPORT, "tables": told}, maps=pictures, tables=[first, second])
+        for known, tables in (([], []), (told[:1], [first]), (told, [second, first])):
+            page = render_report({**REPORT, "tables": known}, maps=pictures, tables=tables)
+            assert with_tables(page, {**REPORT, "tables": told}, [first, second]) == whole
+    assert with_tables(whole.replace("<!--/tables-files-->", ""), REPORT, []) is None
+    assert with_tables(whole.replace('"crs"', "crs"), REPORT, []) is None
+    assert with_tables("", REPORT, []) is None
 
 
 @pytest.mark.parametrize("bad", [b"", b"PAR1 no table PAR1", b"\x00" * 4000])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -10,7 +11,7 @@ from tests.support.report_pages import HOSTILE
 from tilewright.tasks.cog.spec import CogClass, CogSpec
 from tilewright.tasks.colours import RAMP_STOPS
 from tilewright.tasks.styles.raster import raster_style
-from tilewright.tasks.styles.shapes import shapes_style
+from tilewright.tasks.styles.shapes import graduated_style, shapes_style
 from tilewright.tasks.styles.styles import LayerStyle, style_files, write_styles
 
 CLASSES = (CogClass(value=0, name="other", color="D8D2C2"), CogClass(value=7, name="open water"))
@@ -27,6 +28,19 @@ def valued(unit="m"):
 def read(content):
     assert content.startswith(b"<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n<!-- ")
     return ET.fromstring(content)  # noqa: S314 -- our own
+
+
+@pytest.mark.parametrize("ends", [(0.0, 1.0), (-3.5, 1e9), (2.0, 2.0), (5.0, 4.0)])
+def test_a_table_by_a_value_is_coloured_in_equal_parts_that_meet(ends):
+    renderer = read(graduated_style(HOSTILE, ends)).find("renderer-v2")
+    assert (renderer.get("type"), renderer.get("attr")) == ("graduatedSymbol", HOSTILE)
+    ranges = [(float(each.get("lower")), float(each.get("upper"))) for each in renderer.iterfind("ranges/range")]
+    assert ranges[0][0] == ends[0]
+    assert ranges[-1][1] == pytest.approx(max(ends[1], ends[0] + (ends[1] <= ends[0])))
+    assert all(before[1] == after[0] for before, after in pairwise(ranges))
+    assert all(low < high for low, high in ranges)
+    symbols = [each.get("name") for each in renderer.iterfind("symbols/symbol")]
+    assert symbols == [each.get("symbol") for each in renderer.iterfind("ranges/range")]
 
 
 def test_a_layer_of_classes_is_a_palette_of_their_colours_and_names():
