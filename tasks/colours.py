@@ -27,6 +27,16 @@ CLASS_COLOURS = (
     "#332288", "#88ccee", "#44aa99", "#117733", "#999933", "#ddcc77", "#cc6677", "#882255", "#aa4499",
 )  # fmt: skip
 
+GROUND = "#edeae3"
+"""The colour of what was looked at, where nothing was found."""
+
+# Source: C. Brewer, ColorBrewer 2.0, "Set3", without its grey and its pale yellow; no two neighbours in it are alike.
+OBJECT_COLOURS = (
+    "#8dd3c7", "#bebada", "#fb8072", "#80b1d3", "#fdb462", "#b3de69", "#fccde5", "#bc80bd", "#ccebc5", "#ffed6f",
+    "#66a6a0",
+)  # fmt: skip
+"""Those of objects that are told apart; a prime number of them, so that ids next to each other are never alike."""
+
 # Source: viridis by S. van der Walt and N. Smith (CC0), every 9th part of it; perceptually even and colour-blind safe.
 RAMP_STOPS = (
     "#440154", "#482878", "#3e4a89", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725",

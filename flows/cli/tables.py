@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tilewright.models.card.card import ModelCard
     from tilewright.models.imports.importing import Imported
     from tilewright.models.measure.check import CheckReport
+    from tilewright.models.spec.outputs import OutputSpec
     from tilewright.tasks.plan.plan import Plan
 
 
@@ -132,9 +133,15 @@ def print_models(cards: Sequence[ModelCard]) -> None:
     for card in cards:
         console.print(Text(shown(card.name), style="bold") + Text(shown(f"  {', '.join(card.tasks)}")), soft_wrap=True)
         reads = "; ".join(f"{entry.collection} {' '.join(entry.bands)}" for entry in card.inputs)
-        layers = [layer for output in card.outputs for layer in output.layers]
-        gives = ", ".join([*layers, *(f"{table.name} (boxes)" for table in card.boxes)])
+        layers = [layer for output in card.outputs for layer in _given(output)]
+        objects = [f"{each.name} (objects)" for each in card.masks]
+        gives = ", ".join([*layers, *(f"{table.name} (boxes)" for table in card.boxes), *objects])
         _print_facts(console, [("  reads", reads), ("  gives", gives)])
+
+
+def _given(output: OutputSpec) -> tuple[str, ...]:
+    """The layers of an output as its card names them."""
+    return (*((f"{output.instances.name} (objects)",) if output.instances else ()), *output.layers)
 
 
 def print_card(card: ModelCard) -> None:
@@ -149,12 +156,16 @@ def print_card(card: ModelCard) -> None:
     for output in card.outputs:
         classes = ", ".join(known.name for known in output.classes)
         facts.append(
-            (f"output {output.name}", f"{', '.join(output.layers)}{f'; classes {classes}' if classes else ''}")
+            (f"output {output.name}", f"{', '.join(_given(output))}{f'; classes {classes}' if classes else ''}")
         )
     for table in card.boxes:
         classes = ", ".join(known.name for known in table.classes)
         told = ", ".join(output.name for output in table.outputs)
         facts.append((f"output {told}", f"{table.name}, a table of boxes; classes {classes}"))
+    for masks in card.masks:
+        classes = ", ".join(known.name for known in masks.boxes.classes)
+        told = ", ".join(output.name for output in masks.outputs)
+        facts.append((f"output {told}", f"{masks.name} (objects with masks); classes {classes}"))
     _print_facts(console, facts)
 
 

@@ -43,6 +43,9 @@ BLOCKS_OF_LAYERS: Final = 3
 FALLBACK_BYTES_PER_PIXEL: Final = 1000.0
 """Bytes per pixel of a window for a model that could not be measured: those of a small U-Net."""
 
+ID_BYTES: Final = 12
+"""Bytes per pixel of a row of blocks whose objects are numbered: marks, numbers and ids."""
+
 FILE_BYTES: Final = 50e6
 """Bytes beside the strips of a file that is written, for the buffers of its threads."""
 
@@ -105,7 +108,7 @@ def _estimate(plan: Plan, card: ModelCard, *, free: int, batch: int, per_pixel: 
     # Scores in float32 and the arrays computed from them.
     scores = sum(3 * 4 * output.n_planes * output.scale**2 for output in card.outputs)
     prepared = sum(2 * 4 * len(entry.bands) * len(entry.steps) * entry.density for entry in plan.inputs)
-    layers = sum(4 if spec.dtype == "float32" else 1 for spec in card.layer_specs()) + 2
+    layers = sum(np.dtype(spec.dtype).itemsize for spec in card.layer_specs()) + 2
     results = BLOCKS_OF_LAYERS * layers * plan.raster.product_block**2
     reading = max((_composite_bytes(plan, entry) for entry in plan.inputs), default=0.0)
     cached = read_order_of(plan, plan.raster.blocks, free=free).cache_bytes
@@ -166,13 +169,15 @@ def finish_memory(plan: Plan, card: ModelCard, *, n_cores: int) -> float:
     """Bytes to write files and smaller levels, which a run does while blocks come where it has room for them.
 
     A file holds a strip of 512 rows and its levels, read and written, and GDAL's buffers; a thread that cuts holds five
-    blocks, and four more are being made smaller.
+    blocks, and four more are being made smaller. A layer of ids is numbered by rows of blocks.
     """
     known = {spec.name: np.dtype(spec.dtype).itemsize for spec in card.layer_specs()}
     sizes = sorted((known[name] for name in plan.raster.layers), reverse=True)
     strips = [FILE_BYTES + 4 * 512 * plan.raster.product_grid.extent.shape[1] * size for size in sizes]
     block = plan.raster.product_block**2 * max([2, *sizes])
-    return sum(strips[:MAX_PARALLEL_FILES]) + (5 * n_cores + 4) * block
+    ids = sum(1 for spec in card.layer_specs() if spec.kind == "id" and spec.name in plan.raster.layers)
+    row = plan.raster.product_block * plan.raster.product_grid.extent.shape[1]
+    return sum(strips[:MAX_PARALLEL_FILES]) + (5 * n_cores + 4) * block + ids * ID_BYTES * row
 
 
 def inputs_memory(plan: Plan) -> float:

@@ -25,7 +25,7 @@ from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.storage import open_storage
 from tilewright.tasks.tables.convert import PARQUET, SEVERAL, check_target, copy_parquet, write_rows
-from tilewright.tasks.tables.table_file import MEDIA_TYPE
+from tilewright.tasks.tables.table_file import MEDIA_TYPE, table_asset
 from tilewright.tasks.tables.table_rows import rows_in
 
 if TYPE_CHECKING:
@@ -73,13 +73,16 @@ def export_tables(output: str, to: Path, *, table: str | None = None, listener: 
 
 def exported_tables(item: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The assets of a product's Item that are tables of shapes, by name."""
+    named = {key: asset["href"].removeprefix("./").removesuffix(PARQUET) for key, asset in item["assets"].items()}
     return {
-        name: asset
-        for name, asset in item["assets"].items()
-        if asset.get("type") == MEDIA_TYPE
+        name: item["assets"][key]
+        for key, name in named.items()
+        if item["assets"][key].get("type") == MEDIA_TYPE
         and name not in NO_SHAPES
         and TABLE_NAME.fullmatch(name)
-        and asset["href"].removeprefix("./") == f"{name}.parquet"
+        and item["assets"][key]["href"].removeprefix("./") == f"{name}{PARQUET}"
+        # A layer of objects has its table's name.
+        and key in {name, table_asset(name, [name])}
     }
 
 

@@ -42,7 +42,7 @@ from tilewright.tasks.storage.ledger import ENTRIES, json_digest, read_entries
 from tilewright.tasks.storage.secrets import join, public_plan
 from tilewright.tasks.storage.storage import REMOTE, open_storage
 from tilewright.tasks.tables.table_file import MEDIA_TYPE
-from tilewright.tasks.vector.layer_polygons import table_names
+from tilewright.tasks.vector.layer_polygons import asset_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,7 +83,7 @@ def rerun_item(
         raise StoreError(f"--output {target} is the product itself: give another place for the rebuilt one.")
     made = _rebuild(plan, _settings(plain), storage, listener)
     rebuilt = open_storage(target, options=storage.options)
-    layers = {name: _same_layer(plain, original, rebuilt, name) for name in (*plan.raster.layers, *table_names(plan))}
+    layers = {name: _same_layer(plain, original, rebuilt, name) for name in asset_names(plan)}
     blocks = _compare_blocks(original, rebuilt)
     identical = all(same is True for same in layers.values()) and blocks["differing"] == 0
     sentence = _sentence(plain["id"], made, identical=identical, layers=layers, blocks=blocks, uri=rebuilt.uri)

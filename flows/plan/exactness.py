@@ -20,7 +20,7 @@ def judge_exactness(card: ModelCard, facts: ModelFacts, lattice: Lattice) -> tup
     ``measured``: no window tried differs. ``no``: it differs, or nothing is known.
     """
     word, reason = _of_layers(card, facts, lattice)
-    finds = ", ".join(table.name for table in card.boxes)
+    finds = ", ".join([*(table.name for table in card.boxes), *(masks.name for masks in card.masks)])
     if not finds or card.only_boxes:
         return word, reason
     return word, f"{reason}. That is said of the layers; what {finds} holds depends on the windows"

@@ -101,6 +101,7 @@ def make_plan(
     raster = replace(raster, margin=read_margin(inputs, raster))
     exactness, exact_reason = judge_exactness(card, facts, raster.lattice)
     outside = outside_valid_for(card, inputs, area=job.area.geometry, grid=raster.grid)
+    boxes = [table.name for table in card.boxes]
     left_out, coverage = left_out_of(scenes), step_shares(asked_area(job), inputs)
     exact_reason = f"{exact_reason}{ROUNDED.get(job.precision, '')}"
     return Plan(
@@ -119,7 +120,7 @@ def make_plan(
             tuned=facts.tuned,
             runtime="openvino" if facts.provider == "openvino" else "",
             outside_valid_for=tuple(outside),
-            tables=tuple(table.name for table in card.boxes),
+            tables=tuple(name for name in card.table_classes if name in {*boxes, *raster.layers}),
         ),
         raster=raster,
         inputs=inputs,

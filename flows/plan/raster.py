@@ -147,8 +147,11 @@ def read_margin(inputs: Sequence[InputPlan], raster: RasterPlan) -> int:
 def _check_polygons(job: Job, card: ModelCard, layers: tuple[str, ...], crs: str) -> None:
     """Refuse polygons of what is no class layer of the product, or of a class that it has not."""
     specs = {spec.name: spec for spec in card.layer_specs() if spec.name in layers}
-    if (job.polygons or card.boxes) and is_geographic(crs):
-        of, otherwise = ("polygons", ", or leave polygons out") if job.polygons else ("boxes", "")
+    objects = any(spec.kind == "id" for spec in specs.values())
+    if (job.polygons or card.boxes or objects) and is_geographic(crs):
+        of, otherwise = ("boxes" if card.boxes else "objects", "")
+        if job.polygons:
+            of, otherwise = "polygons", ", or leave polygons out"
         raise JobError(
             f"{of} have areas in square metres, and grid.crs {job.grid.crs!r} is in degrees: give a projected "
             f"grid.crs, e.g. 'utm'{otherwise}."
@@ -160,6 +163,8 @@ def _check_polygons(job: Job, card: ModelCard, layers: tuple[str, ...], crs: str
             raise JobError(
                 f"polygons: {name[:80]!r} is no layer of the product{hint}. It has: {', '.join(specs) or 'none'}."
             )
+        if spec.kind == "id":
+            raise JobError(f"polygons: the layer {name} has its objects in {name}.parquet already: leave it out.")
         if spec.kind != "class":
             raise JobError(f"polygons: the layer {name} holds values, not classes: a class layer has polygons.")
         if f"{name}_polygons" in specs:

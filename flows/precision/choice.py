@@ -40,10 +40,10 @@ def job_provider(job: Job, card: ModelCard) -> str:
     this machine lacks the provider or the precision.
     """
     precision, asked = job.precision, job.provider
-    if precision != "fp32" and card.boxes:
+    if precision != "fp32" and card.detects:
         raise JobError(
-            f"precision: {precision} is compared with fp32 by the classes of pixels, and {card.name} finds boxes. "
-            "Leave it out."
+            f"precision: {precision} is compared with fp32 by the classes of pixels, and {card.name} finds "
+            f"{card.detects}. Leave it out."
         )
     if asked not in PROVIDERS.get(precision, (asked,)):
         known = " or ".join(PROVIDERS[precision])

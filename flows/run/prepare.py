@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from tilewright.tasks.storage.storage import Storage
 
 
-COMPRESSED_SHARE = {"class": 0.05, "percent": 0.25, "value": 0.7}
+COMPRESSED_SHARE = {"class": 0.05, "percent": 0.25, "value": 0.7, "id": 0.02}
 """Compressed size of a layer as a share of its plain size, at the low end of real maps: a product that would fit must
 not be refused, and a larger one still stops with a clear message when the disk is full."""
 
@@ -192,7 +192,7 @@ def _remove_superseded(storage: Storage, existing: ProductRecord, wanted: Produc
 
 def _stored_layer(spec: Any) -> StoredLayer:
     attributes: tuple[tuple[str, Any], ...] = ()
-    if spec.classes:
+    if spec.kind == "class":
         # CF 1.11, section 3.5: flag values and their meanings, one word each.
         meanings = " ".join(entry.name.replace(" ", "_") for entry in spec.classes)
         attributes = (("flag_values", [entry.value for entry in spec.classes]), ("flag_meanings", meanings))

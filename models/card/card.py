@@ -14,7 +14,7 @@ from pystac.extensions.mlm import ItemMLMExtension
 
 from tilewright.models.card.files import is_file, model_files, read_json
 from tilewright.models.card.graph import check_graph
-from tilewright.models.card.parse_boxes import check_boxes_fit, read_boxes
+from tilewright.models.card.parse_boxes import check_boxes_fit, read_boxes, read_masks
 from tilewright.models.card.parse_inputs import read_inputs
 from tilewright.models.card.parse_outputs import read_outputs
 from tilewright.models.card.schema import check_schemas
@@ -23,14 +23,14 @@ from tilewright.models.card.valid_for import KEY, SIMULATED, ValidFor, read_vali
 from tilewright.models.errors import CardError
 from tilewright.models.fields import CardField
 from tilewright.models.spec.inputs import DatesSpec, ExtraInput, InputSpec, MissingSpec
-from tilewright.models.spec.outputs import ClassSpec, LayerSpec, OutputSpec
+from tilewright.models.spec.outputs import ClassSpec, LayerSpec, OutputSpec, object_layer
 from tilewright.models.spec.scaling import Scaling
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from tilewright.models.spec.boxes import BoxesSpec, BoxOutput
+    from tilewright.models.spec.boxes import BoxesSpec, BoxOutput, MasksSpec
 
 
 __all__ = [
@@ -60,7 +60,7 @@ class ModelCard:
     everything that could change a pixel. `weights` are external weight files. `raw` is the Item's JSON. `valid_for` is
     the range that the model was made for. A card with `members` combines several runs: `role` is "flips" or "d4" (one
     model on flipped windows), "mean" or "vote" (several models). `outputs` are those that become layers, `boxes` the
-    tables of things found.
+    tables of things found, `masks` the layers of objects found.
     """
 
     name: str
@@ -81,6 +81,7 @@ class ModelCard:
     members: tuple[ModelCard, ...] = ()
     role: str = ""
     boxes: tuple[BoxesSpec, ...] = ()
+    masks: tuple[MasksSpec, ...] = ()
 
     @property
     def resolution(self) -> float | None:
@@ -119,17 +120,30 @@ class ModelCard:
 
     @property
     def only_boxes(self) -> bool:
-        """Whether the model gives boxes and no layer."""
+        """Whether the model gives boxes or masks alone, and nothing for each pixel."""
         return not self.outputs
 
     @property
+    def detects(self) -> str:
+        """What a detector finds, in a word: boxes or masks; empty for any other model."""
+        return "boxes" if self.boxes else "masks" if self.masks else ""
+
+    @property
     def box_outputs(self) -> tuple[BoxOutput, ...]:
-        """The outputs that tell of boxes."""
-        return tuple(output for table in self.boxes for output in table.outputs)
+        """The outputs that tell of boxes, and of masks."""
+        of_boxes = tuple(output for table in self.boxes for output in table.outputs)
+        return of_boxes + tuple(output for masks in self.masks for output in masks.outputs)
+
+    @property
+    def table_classes(self) -> dict[str, tuple[ClassSpec, ...]]:
+        """The classes of the things in each table that the model gives: of boxes, and of the objects of its layers."""
+        objects = {spec.name: spec.classes for spec in self.layer_specs() if spec.kind == "id"}
+        return {table.name: table.classes for table in self.boxes} | objects
 
     def layer_specs(self) -> tuple[LayerSpec, ...]:
         """Every raster the card writes, in the card's order; the names are unique."""
-        return tuple(layer for output in self.outputs for layer in output.layer_specs())
+        objects = (object_layer(each.name, each.boxes.classes, source="masks") for each in self.masks)
+        return (*objects, *(layer for output in self.outputs for layer in output.layer_specs()))
 
 
 def load_card(path: Path, *, verify: bool = True) -> ModelCard:
@@ -155,10 +169,12 @@ def _typed_card(raw: dict[str, Any], folder: Path, *, verify: bool) -> ModelCard
     inputs, extras = read_inputs(properties, _declared_bands(raw))
     outputs = read_outputs(properties)
     layers = [layer.name for output in outputs for layer in output.layer_specs()]
-    boxes = read_boxes(properties, taken=layers)
+    masks = read_masks(properties, taken=[*layers, *(f"{name}_polygons" for name in layers)])
+    boxes = read_boxes(properties, taken=[*layers, *(each.name for each in masks)])
     tile = read_tile(properties.child("tw:tile"))
     tile, outputs = fit_tile(tile, inputs, outputs)
-    check_boxes_fit(boxes, inputs)
+    check_boxes_fit((*boxes, *masks), inputs)
+    _check_masks_fit(masks, outputs)
     files = model_files(raw, folder, verify=verify)
     return ModelCard(
         name=item.mlm_name,
@@ -172,12 +188,23 @@ def _typed_card(raw: dict[str, Any], folder: Path, *, verify: bool) -> ModelCard
         extras=extras,
         outputs=outputs,
         boxes=boxes,
+        masks=masks,
         tile=tile,
         tasks=tuple(str(task) for task in item.tasks),
         architecture=item.architecture,
         raw=raw,
         valid_for=read_valid_for(properties),
     )
+
+
+def _check_masks_fit(masks: tuple[MasksSpec, ...], outputs: tuple[OutputSpec, ...]) -> None:
+    """Refuse masks beside layers of other pixels: masks are those of the window. Raises CardError."""
+    other = next((output.name for output in outputs if output.scale != 1 or output.rows), None)
+    if masks and other is not None:
+        raise CardError(
+            f"properties.mlm:output ({other}): its pixels are not those of the window, as those of the masks of "
+            f"{masks[0].name} are; give it the size of the window in the graph, or leave it out"
+        )
 
 
 def _declared_bands(raw: Mapping[str, Any]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from tilewright.models.fields import CardField, did_you_mean
 from tilewright.models.spec.arrays import ArrayShape, output_axes, read_shape
+from tilewright.models.spec.instances import from_masks, read_boundary
 from tilewright.models.spec.outputs import CLASS_LAYERS, NODATA_BYTE, ClassSpec, OutputSpec
 
 if TYPE_CHECKING:
@@ -17,10 +18,22 @@ if TYPE_CHECKING:
 
 
 FIELDS: Final = (
-    *("tw:activation", "tw:crop", "tw:layers", "tw:outside", "tw:scale", "tw:threshold", "tw:unit", "tw:valid_range"),
+    *(
+        "tw:activation",
+        "tw:crop",
+        "tw:instances",
+        "tw:layers",
+        "tw:outside",
+        "tw:scale",
+        "tw:threshold",
+        "tw:unit",
+        "tw:valid_range",
+    ),
 )
 
-NON_RASTER_TASKS: Final = ("object-detection", "instance-segmentation", "panoptic-segmentation", "image-captioning")
+TASK: Final = "instance-segmentation"
+
+NON_RASTER_TASKS: Final = ("object-detection", TASK, "panoptic-segmentation", "image-captioning")
 """Tasks whose results are not rasters."""
 
 RESERVED: Final = (
@@ -38,7 +51,7 @@ COLOR: Final = re.compile(r"^[0-9A-Fa-f]{6}\Z")
 
 
 def read_outputs(properties: CardField) -> tuple[OutputSpec, ...]:
-    """The outputs of the card that become layers, in its order; those with `tw:boxes` are left out. Layer names that
+    """The outputs of the card that become layers, in its order, without those of boxes and of masks. Layer names that
     two outputs share are prefixed with the output's name.
 
     Raises CardError naming the field: a repeated name, no output, or an entry that cannot be honoured.
@@ -51,7 +64,8 @@ def read_outputs(properties: CardField) -> tuple[OutputSpec, ...]:
         if (name := entry.text("name")) in names:
             raise entry.refuse("name", "give each output the name of its own graph output")
         names.append(name)
-    outputs = tuple(read_output(entry) for entry in entries if not entry.has("tw:boxes"))
+    layered = [entry for entry in entries if not entry.has("tw:boxes") and not from_masks(entry)]
+    outputs = tuple(read_output(entry) for entry in layered)
     return _with_prefixes(outputs, properties)
 
 
@@ -67,6 +81,7 @@ def _with_prefixes(outputs: tuple[OutputSpec, ...], properties: CardField) -> tu
         for output in outputs
     )
     names = Counter(spec.name for output in outputs for spec in output.layer_specs())
+    names.update(f"{spec.name}_polygons" for output in outputs for spec in output.layer_specs() if spec.kind == "id")
     for name, n in names.items():
         if n > 1 or name in RESERVED or not LAYER_NAME.fullmatch(name):
             reason = "stands twice" if n > 1 else "is used by every product" if name in RESERVED else "is no file name"
@@ -84,8 +99,10 @@ def read_output(field: CardField) -> OutputSpec:
             "post_processing_function", "remove it: say it with tw:activation and tw:layers, or put it into the graph"
         )
     tasks = field.texts("tasks")
-    if unsupported := [task for task in tasks if task in NON_RASTER_TASKS]:
-        hint = "; boxes are told by tw:boxes" if "object-detection" in unsupported else ""
+    told_apart = field.has("tw:instances")
+    if unsupported := [task for task in tasks if task in NON_RASTER_TASKS and not (told_apart and task == TASK)]:
+        told = {"object-detection": "; boxes are told by tw:boxes", TASK: "; objects are told by tw:instances"}
+        hint = told.get(unsupported[0], "")
         raise field.refuse(
             "tasks", f"{unsupported[0]} gives no raster; Tilewright writes class maps, values and images{hint}"
         )
@@ -96,7 +113,9 @@ def read_output(field: CardField) -> OutputSpec:
     activation = cast(
         "Literal['softmax', 'sigmoid', 'none']", field.choice("tw:activation", ("softmax", "sigmoid", "none"), "none")
     )
-    layers = _class_layers(field, labels=labels) if classes else _value_layers(field, channels)
+    instances = read_boundary(field, classes) if told_apart else None
+    objects = instances.name if instances else ""
+    layers = _class_layers(field, labels=labels, objects=objects) if classes else _value_layers(field, channels)
     spec = OutputSpec(
         name=field.text("name"),
         tasks=tasks,
@@ -114,6 +133,7 @@ def read_output(field: CardField) -> OutputSpec:
         outside="clip" if field.choice("tw:outside", ("nodata", "clip"), "nodata") == "clip" else "nodata",
         threshold=_threshold(field, classes),
         labels=labels,
+        instances=instances,
         description=field.text("description", " ").strip(),
     )
     _refuse_activation(field, spec)
@@ -183,9 +203,14 @@ def _class(entry: CardField) -> ClassSpec:
     return ClassSpec(value=value, name=name, description=entry.text("description", name), color=color)
 
 
-def _class_layers(field: CardField, *, labels: bool) -> tuple[str, ...]:
-    """The layers of a class output. Default: class and confidence, or class alone if the graph gives class values."""
-    layers = field.texts("tw:layers") or (("class",) if labels else ("class", "confidence"))
+def _class_layers(field: CardField, *, labels: bool, objects: str = "") -> tuple[str, ...]:
+    """The layers of a class output but for that of its `objects`.
+
+    Default: class and confidence, or class alone if the graph gives class values, or none beside objects.
+    """
+    layers = tuple(layer for layer in field.texts("tw:layers") if layer != objects)
+    if not layers and not objects:
+        layers = ("class",) if labels else ("class", "confidence")
     renamed = [layer for layer in layers if layer not in CLASS_LAYERS]
     if (
         any(did_you_mean(layer, CLASS_LAYERS) for layer in renamed)

@@ -207,8 +207,9 @@ def _card_summary(card: ModelCard) -> CardSummary:
             for spec in card.outputs
         )
         + tuple(
-            f"{output.name}: {output.data_type} {_shape(output.shape, output.dim_order)} -> {table.name} (boxes)"
-            for table in card.boxes
+            f"{output.name}: {output.data_type} {_shape(output.shape, output.dim_order)} -> {table.name} ({kind})"
+            for kind, tables in (("boxes", card.boxes), ("masks", card.masks))
+            for table in tables
             for output in table.outputs
         ),
         weights=tuple(f"{path.name} {path.stat().st_size / 1e6:.3f} MB" for path in card.weights),

@@ -101,7 +101,7 @@ def measure_model(
     considered = fuse == "yes" or half or (fuse == "auto" and runs_on in GPUS)
     reason = obstacle(card, blended=windows.merge == "blend", half=half) if considered else None
     # What a rounding moves in a detector may be a box more or less.
-    tunable = not card.boxes and not considered and fuse != "no" and runs_on == "cpu"
+    tunable = not card.detects and not considered and fuse != "no" and runs_on == "cpu"
     calls = windows_per_call(card, batch=card.batch or batch or default)
     # What a graph's windows see is proven in single precision by onnxruntime, whatever computes the product.
     proves_on = "cpu" if runs_on == "openvino" else runs_on

@@ -201,7 +201,7 @@ def windows_per_call(card: ModelCard, *, batch: int) -> int:
     That is so if windows do not lie along the first axis of every array, if a graph that takes single pixels fixes
     their number, and for boxes unless the graph fixes it: whether a detector's windows see each other is not measured.
     """
-    if card.boxes and not card.batch:
+    if card.detects and not card.batch:
         return 1
     axes = [spec.axes for spec in card.inputs]
     axes += [*(output.axes for output in card.outputs), *(output.axes for output in card.box_outputs)]

@@ -52,8 +52,9 @@ def obstacle(card: ModelCard, *, blended: bool, half: bool = False) -> str:
     `blended`: windows are blended, so the graph must give scores instead of layers. `half`: arithmetic in float16 is
     requested, which needs its own graph even if nothing of the card moves into it.
     """
-    if card.boxes or card.members:
-        return f"{card.name} {'finds boxes' if card.boxes else 'stands for several runs'}"
+    if card.table_classes or card.members:
+        finds = f"finds {card.detects}" if card.detects else "tells objects apart"
+        return f"{card.name} {finds if card.table_classes else 'stands for several runs'}"
     if card.weights:
         return f"{card.name} has external weight files"
     if any(card.crop):

@@ -59,8 +59,8 @@ def augmented_card(card: ModelCard, *, kind: str, spread: bool) -> ModelCard:
 
     Raises CardError for pixelwise models, which flips do not change, and for detectors.
     """
-    if card.boxes:
-        raise CardError(f"augment: {card.name} finds boxes, which are not averaged over flips; leave it out")
+    if card.detects:
+        raise CardError(f"augment: {card.name} finds {card.detects}, which are not averaged over flips; leave it out")
     if card.pixelwise:
         raise CardError(f"augment: {card.name} takes single pixels, which flips and turns do not change; leave it out")
     measures = ("spread",) if spread else ()

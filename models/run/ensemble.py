@@ -30,8 +30,10 @@ def ensemble_card(cards: Sequence[ModelCard], *, combine: str, disagreement: boo
 
     Raises CardError if the cards do not give the same layers on the same grid from windows of the same size.
     """
-    if finder := next((card.name for card in cards if card.boxes), None):
-        raise CardError(f"ensemble: {finder} finds boxes, which are not averaged over models; leave it out")
+    if finder := next((card for card in cards if card.detects), None):
+        raise CardError(
+            f"ensemble: {finder.name} finds {finder.detects}, which are not averaged over models; leave it out"
+        )
     for card in cards[1:]:
         _refuse_mismatch(cards[0], card)
     if combine == "vote" and not all(output.classes for output in cards[0].outputs):

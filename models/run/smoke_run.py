@@ -11,6 +11,7 @@ import numpy as np
 from tilewright.models.errors import CardError
 from tilewright.models.transforms.boxes import found_boxes
 from tilewright.models.transforms.extras import WindowFacts, prepare_extra
+from tilewright.models.transforms.masks import mask_scores
 from tilewright.models.transforms.postprocess import scores
 from tilewright.models.transforms.preprocess import prepare_input
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from tilewright.models.card.card import ModelCard
     from tilewright.models.run.session import ModelSession
-    from tilewright.models.spec.boxes import BoxesSpec
+    from tilewright.models.spec.boxes import BoxesSpec, MasksSpec
     from tilewright.models.spec.inputs import InputSpec
     from tilewright.models.spec.outputs import OutputSpec
 
@@ -78,6 +79,7 @@ def run_smoke_test(card: ModelCard, session: ModelSession, *, side: int) -> tupl
         answers[kind] = {spec.name: _scores(card, spec, raw[spec.name], side) for spec in card.outputs}
         seen = [_statistics(spec, answers[kind][spec.name]) for spec in card.outputs]
         seen += [_scores_seen(table, raw, side) for table in card.boxes]
+        seen += [_masks_seen(masks, raw, side) for masks in card.masks]
         runs.append(SmokeRun(name=kind, outputs=tuple(seen)))
     for spec in card.outputs:
         warnings.extend(_warnings(spec, [answers[kind][spec.name] for kind in KINDS]))
@@ -139,6 +141,12 @@ def _scores_seen(table: BoxesSpec, raw: Mapping[str, NDArray[Any]], side: int) -
     (boxes,) = found_boxes(replace(table, least_score=0), raw, windows=1, window=side)
     low, high = (float(boxes["score"].min()), float(boxes["score"].max())) if len(boxes) else (0.0, 0.0)
     return f"{len(boxes):,} boxes of {table.name}, scores", 1.0, low, high
+
+
+def _masks_seen(masks: MasksSpec, raw: Mapping[str, NDArray[Any]], side: int) -> tuple[str, float, float, float]:
+    """The same for objects with masks, at which it does not look."""
+    found = mask_scores(masks, raw, window=side).tolist()
+    return f"{len(found):,} masks of {masks.name}, scores", 1.0, min(found, default=0.0), max(found, default=0.0)
 
 
 def _statistics(spec: OutputSpec, answer: NDArray[np.float32]) -> tuple[str, float, float, float]:

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 
+from tilewright.models.spec.arrays import read_shape
+
 if TYPE_CHECKING:
+    from tilewright.models.fields import CardField
     from tilewright.models.spec.outputs import ClassSpec
 
 CORNERS: Final = ("x1", "y1", "x2", "y2")
@@ -19,6 +22,11 @@ SCORES: Final = ("objectness", "score", "nothing")
 
 WORDS: Final = (*CORNERS, *CENTRE, "angle", "class", "ignored", *SCORES)
 """What a channel may hold, beside `score:<class name>`."""
+
+MASK, COEFFICIENT, PROTOTYPE = "mask", "coefficient:*", "prototype:*"
+"""What channels hold of the pixels of a thing: its mask, or as many factors as there are prototypes of masks.
+
+The latter two stand for all channels that are not named; a factor is called `coefficient:0`, ... then."""
 
 OF_CLASS: Final = "score:"
 
@@ -33,8 +41,8 @@ BOX: Final = np.dtype(
 class BoxOutput:
     """One output of the graph that tells of boxes: `channels` names what stands along its channel axis.
 
-    `axes` are `batch`, `box` and `channel`, in the array's order; without `batch` it is of one window, without
-    `channel` it has one. `activation` turns scores into probabilities.
+    `axes` are `batch`, `box` and `channel`, in the array's order, and `height` and `width` of masks; without `batch` it
+    is of one window, without `channel` it has one. `activation` turns scores, and masks, into probabilities.
     """
 
     name: str
@@ -46,8 +54,9 @@ class BoxOutput:
 
     @property
     def axes(self) -> tuple[str, ...]:
-        """The meaning of each dimension: batch, box, channel."""
-        return tuple("channel" if name not in {"batch", "box"} else name for name in self.dim_order)
+        """The meaning of each dimension: batch, box, height, width, channel."""
+        known = {"batch", "box", "height", "width"}
+        return tuple("channel" if name not in known else name for name in self.dim_order)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,3 +77,62 @@ class BoxesSpec:
     unit: Literal["pixel", "window"] = "pixel"
     degrees: bool = False
     description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MasksSpec:
+    """A layer of objects with a mask each: their `boxes`, whose outputs may tell scores and classes alone, and one more
+    output, the `masks` of all boxes, or prototypes of them, of which the boxes have `n_coefficients` each.
+
+    A pixel is an object's where its probability is `least_probability` or more. Overlap is that of masks.
+    """
+
+    boxes: BoxesSpec
+    masks: BoxOutput
+    n_coefficients: int
+    least_probability: float
+
+    @property
+    def name(self) -> str:
+        """The name of the layer."""
+        return self.boxes.name
+
+    @property
+    def outputs(self) -> tuple[BoxOutput, ...]:
+        """All outputs of the graph that tell of the objects."""
+        return (*self.boxes.outputs, self.masks)
+
+    @property
+    def has_places(self) -> bool:
+        """Whether the boxes say where they are; otherwise they lie around their masks."""
+        return any({"cx", "x1"} & {*output.channels} for output in self.boxes.outputs)
+
+
+def read_shaped_output(field: CardField, told: CardField) -> BoxOutput:
+    """The output of masks, or of prototypes of masks. Raises CardError naming the field."""
+    array = read_shape(field, "result")
+    (channel, *others), result = told.texts("channels"), field.child("result")
+    if others:
+        raise told.refuse("channels", f"an output of {channel} has nothing else")
+    activation = field.choice("tw:activation", ("sigmoid", "none"), "none")
+    if channel == PROTOTYPE and activation != "none":
+        raise field.refuse("tw:activation", "masks are the sigmoid of coefficients times prototypes: leave it out")
+    if activation != "none" and not array.data_type.startswith("float"):
+        raise result.refuse("data_type", "scores of pixels are float; whole numbers are masks of 0 and 1")
+    output = BoxOutput(
+        name=field.text("name"),
+        shape=array.shape,
+        dim_order=array.dim_order,
+        data_type=array.data_type,
+        channels=(channel,),
+        activation="sigmoid" if activation == "sigmoid" else "none",
+    )
+    axes = sorted(axis for axis in output.axes if axis != "batch")
+    wanted = [["channel", "height", "width"]] if channel == PROTOTYPE else [
+        ["box", "channel", "height", "width"], ["box", "height", "width"],
+    ]  # fmt: skip
+    n_channels = array.shape[output.axes.index("channel")] if "channel" in axes else 1
+    if axes not in wanted or output.axes.count("batch") > 1 or (channel == MASK and n_channels not in {-1, 1}):
+        expected = "channel, height, width" if channel == PROTOTYPE else "box, channel (of one), height, width"
+        raise result.refuse("dim_order", f"an output of {channel} has the dimensions {expected}, and may have batch")
+    return output

@@ -13,6 +13,9 @@ CLASS_LAYERS: Final = ("class", "confidence", "probabilities", "entropy", "margi
 
 NODATA_BYTE: Final = 255
 
+NODATA_ID: Final = -1
+"""Where nothing was seen in a layer of ids; 0 is seen, and of no object."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassSpec:
@@ -26,24 +29,44 @@ class ClassSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerSpec:
-    """One output raster: `class` and `percent` are uint8 with nodata 255, `value` is float32 with nodata NaN."""
+    """One output raster: `class` and `percent` are uint8 with nodata 255, `value` is float32 with nodata NaN.
+
+    `id` is int32 with nodata -1: the numbers of objects, of which `classes` has what they are.
+    """
 
     name: str
-    kind: Literal["class", "percent", "value"]
+    kind: Literal["class", "percent", "value", "id"]
     source: str
     classes: tuple[ClassSpec, ...] = ()
     unit: str = "1"
     description: str = ""
 
     @property
+    def ranked(self) -> bool:
+        """Whether its numbers are amounts, which have a mean and a range, and not the names of classes or objects."""
+        return self.kind in {"percent", "value"}
+
+    @property
     def dtype(self) -> str:
         """The numpy name of the stored type."""
-        return "float32" if self.kind == "value" else "uint8"
+        return {"value": "float32", "id": "int32"}.get(self.kind, "uint8")
 
     @property
     def nodata(self) -> float:
         """The stored marker for no value."""
-        return math.nan if self.kind == "value" else float(NODATA_BYTE)
+        return {"value": math.nan, "id": float(NODATA_ID)}.get(self.kind, float(NODATA_BYTE))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoundarySpec:
+    """The objects of a class map with boundaries: parts of the class `interior`, joined by their edges, where its
+    probability is `least_probability` or more. Between them lies the class `boundary`.
+    """
+
+    name: str
+    interior: str
+    boundary: str
+    least_probability: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +81,7 @@ class OutputSpec:
     argmax. `prefix` precedes the layers' names if two outputs would write the same names. `scored`: the array already
     holds scores (combined from several runs or cards), followed by the planes of `measures`: one per measure for
     classes, one per measure and channel for values. `layered`: the graph gives the layers themselves, uint8
-    (batch, layer, height, width) in the order of `layer_specs`.
+    (batch, layer, height, width) in the order of `layer_specs`. `instances`: its objects are a layer too.
     """
 
     name: str
@@ -82,6 +105,7 @@ class OutputSpec:
     scored: bool = False
     measures: tuple[str, ...] = ()
     layered: bool = False
+    instances: BoundarySpec | None = None
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -123,7 +147,13 @@ class OutputSpec:
 
     def layer_specs(self) -> tuple[LayerSpec, ...]:
         """The rasters written from this output, in the card's order; `probabilities` becomes one raster per class."""
-        return (*(spec for layer in self.layers for spec in self._layer(layer)), *self._measured())
+        return (*self._objects(), *(spec for layer in self.layers for spec in self._layer(layer)), *self._measured())
+
+    def _objects(self) -> tuple[LayerSpec, ...]:
+        if self.instances is None:
+            return ()
+        interior = next(each for each in self.classes if each.name == self.instances.interior)
+        return (object_layer(self.prefix + self.instances.name, (interior,), source="interior"),)
 
     def _measured(self) -> tuple[LayerSpec, ...]:
         if self.classes:
@@ -187,6 +217,16 @@ class OutputSpec:
                 description=PERCENT_MEANING[layer],
             ),
         )
+
+
+def object_layer(name: str, classes: tuple[ClassSpec, ...], *, source: Literal["interior", "masks"]) -> LayerSpec:
+    """The layer of the ids of objects, which are of these classes.
+
+    `source`: whether a block stores where objects are, 1 ("interior"), or only what was seen ("masks"), until ids are
+    known.
+    """
+    described = f"ids of {', '.join(each.name for each in classes[:5])}{', ...' if len(classes) > 5 else ''}"
+    return LayerSpec(name=name, kind="id", source=source, classes=classes, description=described)
 
 
 PERCENT_MEANING: Final = {

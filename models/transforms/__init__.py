@@ -1,5 +1,5 @@
 """Converts pixels to the arrays that a graph takes, and its scores to layers.
 
-Reading order: preprocess, missing, resize, extras, postprocess, boxes.
+Reading order: preprocess, missing, resize, extras, postprocess, boxes, masks.
 It may import errors, fields and spec.
 """

@@ -32,6 +32,22 @@ def found_boxes(
 
     Raises InferenceError for arrays of another size than the card says, or of unlike numbers of boxes.
     """
+    columns = box_columns(spec, raw, windows)
+    # What is no number, or none that can be, is left out.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return [boxes_of_window(spec, of_one(columns, number), window)[0] for number in range(windows)]
+
+
+def of_one(columns: Mapping[str, NDArray[np.float64]], number: int) -> dict[str, NDArray[np.float64]]:
+    """The columns of one window."""
+    return {name: column[number] for name, column in columns.items()}
+
+
+def box_columns(spec: BoxesSpec, raw: Mapping[str, NDArray[Any]], windows: int) -> dict[str, NDArray[np.float64]]:
+    """The channels of all outputs of boxes by name, each (window, box), after their activation.
+
+    Raises InferenceError as `found_boxes` does.
+    """
     columns: dict[str, NDArray[np.float64]] = {}
     for output in spec.outputs:
         columns |= _columns(output, raw[output.name], windows)
@@ -41,12 +57,7 @@ def found_boxes(
             f"the outputs of {spec.name} tell of {', '.join(str(shape[1]) for shape in sorted(counts))} boxes in a "
             "window: they must be of the same boxes, in the same order"
         )
-    # What is no number, or none that can be, is left out.
-    with np.errstate(over="ignore", invalid="ignore"):
-        return [
-            _of_window(spec, {name: column[number] for name, column in columns.items()}, window)
-            for number in range(windows)
-        ]
+    return columns
 
 
 def _columns(output: BoxOutput, raw: NDArray[Any], windows: int) -> dict[str, NDArray[np.float64]]:
@@ -82,8 +93,10 @@ def _is_score(name: str) -> bool:
     return name in {"objectness", "score", "nothing"} or name.startswith(OF_CLASS)
 
 
-def _of_window(spec: BoxesSpec, columns: Mapping[str, NDArray[np.float64]], window: int) -> NDArray[np.void]:
-    """The boxes of one window from its columns, one number per box."""
+def boxes_of_window(
+    spec: BoxesSpec, columns: Mapping[str, NDArray[np.float64]], window: int
+) -> tuple[NDArray[np.void], NDArray[np.intp]]:
+    """The boxes of one window that count, from its columns, one number per box; and which of these they are."""
     boxes = np.zeros(len(next(iter(columns.values()))), dtype=BOX)
     unit = float(window) if spec.unit == "window" else 1.0
     if "cx" in columns:
@@ -99,7 +112,8 @@ def _of_window(spec: BoxesSpec, columns: Mapping[str, NDArray[np.float64]], wind
     numbers = np.stack([boxes[name] for name in ("x", "y", "w", "h", "angle", "score")])
     sides = np.stack([boxes["w"], boxes["h"]])
     good = np.isfinite(numbers).all(axis=0) & known & ((sides >= SIDES[0]) & (sides <= SIDES[1])).all(axis=0)
-    return boxes[good & (boxes["score"] >= spec.least_score)]
+    which = np.flatnonzero(good & (boxes["score"] >= spec.least_score))
+    return boxes[which], which
 
 
 def _classes(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tilewright.models.spec.outputs import NODATA_BYTE
+from tilewright.models.spec.outputs import NODATA_BYTE, NODATA_ID
 from tilewright.models.transforms.resize import resize
 
 if TYPE_CHECKING:
@@ -84,7 +84,8 @@ def layers_from_scores(spec: OutputSpec, planes: NDArray[Any]) -> dict[str, NDAr
     Where any score of classes is not finite every layer is nodata (255). Class: the class of the highest score (ties:
     the first), or by `threshold`. Percent: whole percent, rounded half to even. Values: float32, NaN where infinite,
     outside `valid_range` nodata or clipped. `class` from class values: the value itself, nodata where it is none of the
-    card's. Planes behind the scores are `spec.measures`.
+    card's. Objects: 1 where their class has its least probability, else 0. Planes behind the scores are
+    `spec.measures`.
     """
     if spec.layered:
         return {layer.name: _finite(planes[i]) for i, layer in enumerate(spec.layer_specs())}
@@ -97,6 +98,8 @@ def layers_from_scores(spec: OutputSpec, planes: NDArray[Any]) -> dict[str, NDAr
     for layer in spec.layer_specs():
         if layer.source.startswith("measure:") and measured is not None:
             layers[layer.name] = to_percent(measured[int(layer.source.removeprefix("measure:"))], missing)
+        elif layer.kind == "id":
+            layers[layer.name] = _object_marks(spec, planes, missing, is_label=is_label)
         elif layer.kind == "class":
             layers[layer.name] = _label_map(spec, planes[0]) if is_label else _class_map(spec, planes, missing)
         else:
@@ -128,6 +131,20 @@ def _finite(planes: NDArray[Any]) -> NDArray[Any]:
 def _label_map(spec: OutputSpec, labels: NDArray[np.float32]) -> NDArray[np.uint8]:
     known = np.isin(labels, np.array([cls.value for cls in spec.classes], dtype=np.float32))
     return np.where(known, labels, np.float32(NODATA_BYTE)).astype(np.uint8)
+
+
+def _object_marks(
+    spec: OutputSpec, planes: NDArray[np.float32], missing: NDArray[np.bool_], *, is_label: bool
+) -> NDArray[np.int32]:
+    """1 inside objects, 0 beside them, nodata where the classes are not known, int32."""
+    assert spec.instances is not None, f"{spec.name} has a layer of objects"
+    index = next(i for i, each in enumerate(spec.classes) if each.name == spec.instances.interior)
+    if is_label:
+        missing = _label_map(spec, planes[0]) == NODATA_BYTE
+        inside = planes[0] == spec.classes[index].value
+    else:
+        inside = planes[index] >= np.float32(spec.instances.least_probability)
+    return np.where(missing, np.int32(NODATA_ID), inside.astype(np.int32))
 
 
 def _class_map(spec: OutputSpec, planes: NDArray[np.float32], missing: NDArray[np.bool_]) -> NDArray[np.uint8]:

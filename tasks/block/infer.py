@@ -13,6 +13,7 @@ import numpy as np
 
 from tilewright.models.measure.window import answers_per_window, windows_per_call
 from tilewright.models.transforms.boxes import found_boxes
+from tilewright.models.transforms.masks import found_masks
 from tilewright.models.transforms.postprocess import scores
 from tilewright.tasks.block.feeds import window_feeds
 from tilewright.tasks.block.merge import BlockLayers, window_answer
@@ -21,6 +22,7 @@ from tilewright.tasks.block.seams import SampledPlaces, SeamComparison, Seams, c
 from tilewright.tasks.boxes.parts import NO_BOXES, counted_boxes
 from tilewright.tasks.grid.area_mask import area_mask
 from tilewright.tasks.grid.windows import block_windows
+from tilewright.tasks.instances.mask_parts import counted_masks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,11 +33,12 @@ if TYPE_CHECKING:
     from tilewright.tasks.grid.blocks import Block
     from tilewright.tasks.grid.pixel_box import PixelBox
     from tilewright.tasks.grid.windows import Window
+    from tilewright.tasks.instances.mask_parts import CountedMask
     from tilewright.tasks.plan.plan import Plan
 
 
-BOXES = "boxes of {}"
-"""The key of a table's boxes in a window's answer; no layer has a blank in its name."""
+BOXES, MASKS = "boxes of {}", "masks of {}"
+"""The keys of a table's boxes and of a layer's masks in a window's answer; no layer has a blank in its name."""
 
 MIN_WINDOWS = 4
 """Windows that must have run before the fastest counts as undisturbed."""
@@ -77,8 +80,9 @@ class CallTimer:
 class BlockResult:
     """A block's layers by name, each (height, width) in product pixels and its stored dtype, nodata in place.
 
-    ``boxes`` are the things found in it by table, as BOX in absolute pixels of the model's grid. ``seams`` are those of
-    the windows that were compared with shifted ones; ``windows_run`` does not count them twice.
+    ``boxes`` are the things found in it by table, as BOX in absolute pixels of the model's grid, ``masks`` the objects
+    by layer. ``seams`` are those of the windows that were compared with shifted ones; ``windows_run`` does not count
+    them twice.
     """
 
     layers: dict[str, np.ndarray]
@@ -87,6 +91,7 @@ class BlockResult:
     valid_pixels: int
     seams: Seams = field(default_factory=Seams)
     boxes: dict[str, np.ndarray] = field(default_factory=dict)
+    masks: dict[str, list[CountedMask]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +131,8 @@ def infer_block(
     """
     block = inputs.block
     touched = plan.raster.touched_steps(block)
-    usable = inputs.valid & area_mask(plan.raster.grid, block.outer, plan.raster.aoi_geometry)
+    in_area = area_mask(plan.raster.grid, block.outer, plan.raster.aoi_geometry)
+    usable = inputs.valid & in_area
     windows = list(block_windows(touched, plan.raster.lattice))
     to_run = [window for window in windows if usable[window.kept.slices_in(block.outer)].any()]
     block_layers = BlockLayers.over(plan, model.card, block.inner)
@@ -138,6 +144,7 @@ def infer_block(
     pairs = _pairs(plan, model, inputs, to_run)
     compared: dict[Window, dict[str, np.ndarray]] = {}
     boxes: dict[str, list[np.ndarray]] = {table.name: [NO_BOXES] for table in model.card.boxes}
+    masks: dict[str, list[CountedMask]] = {each.name: [] for each in model.card.masks}
     for batch, answers in zip(batches, map_calls(run_batch, batches), strict=True):
         for window, answer in zip(batch, answers, strict=True):
             block_layers.add(window, answer)
@@ -148,6 +155,9 @@ def infer_block(
                         answer[BOXES.format(name)], window=window.outer, core=core, usable=usable, over=block.outer
                     )
                 )
+            for name, counted in masks.items():
+                objects = answer[MASKS.format(name)]
+                counted.extend(counted_masks(objects, window=window.outer, core=core, inside=in_area, over=block.outer))
             if window in pairs:
                 compared[window] = answer
     comparison = SeamComparison(
@@ -166,6 +176,7 @@ def infer_block(
         valid_pixels=int(inner_usable.sum()),
         seams=seams,
         boxes={name: np.concatenate(found) for name, found in boxes.items()},
+        masks=masks,
     )
 
 
@@ -220,6 +231,10 @@ def _run_windows(
         found = found_boxes(table, raw, windows=len(windows), window=plan.raster.lattice.window)
         for number, boxes in enumerate(found):
             answers[number][BOXES.format(table.name)] = boxes
+    for masks in model.card.masks:
+        objects = found_masks(masks, raw, windows=len(windows), window=plan.raster.lattice.window)
+        for answer, of_window in zip(answers, objects, strict=True):
+            answer[MASKS.format(masks.name)] = np.array([*of_window, None], dtype=object)[:-1]
     return answers
 
 

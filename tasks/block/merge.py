@@ -61,6 +61,9 @@ class BlockLayers:
                 for name, array in made.items():
                     self.stored[name][:] = repeat_to(array, self.stored[name].shape)
         for spec in self.card.layer_specs():
+            if spec.source == "masks":
+                # Which masks count is known once all blocks are there; this one knows what was seen.
+                self.stored[spec.name][:] = 0
             self.stored[spec.name][~usable] = spec.nodata
         return dict(self.stored)
 

@@ -270,7 +270,7 @@ class SeamComparison:
 
     def _differences(self, spec: LayerSpec, one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """True where two values differ by more than rounding, and by how much (0 for classes)."""
-        if spec.kind == "class":
+        if spec.kind in {"class", "id"}:
             return one != other, np.zeros(one.shape)
         if spec.kind == "percent":
             stored = (one != spec.nodata) & (other != spec.nodata)

@@ -12,7 +12,9 @@ from tilewright.tasks.block.block_key import block_key
 from tilewright.tasks.block.infer import infer_block
 from tilewright.tasks.block.inputs import read_inputs
 from tilewright.tasks.block.observed import count_observed
-from tilewright.tasks.boxes.parts import boxes_digest, read_part, write_part
+from tilewright.tasks.boxes.parts import boxes_digest, read_part_bytes, write_part
+from tilewright.tasks.instances.marks import marks_sha256
+from tilewright.tasks.instances.mask_parts import encoded, part_key
 from tilewright.tasks.read.counters import ReadStats
 from tilewright.tasks.storage.ledger import BlockEntry, write_entry
 from tilewright.tasks.zarr.store import array_sha256
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from tilewright.tasks.block.inputs import BlockInputs
     from tilewright.tasks.block.observed import Observed
     from tilewright.tasks.grid.blocks import Block
+    from tilewright.tasks.grid.pixel_box import PixelBox
     from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.read.access import Access
     from tilewright.tasks.read.failures import FailureLog
@@ -148,7 +151,8 @@ class Worker:
         read, result, block = inferred.read, inferred.result, inferred.read.inputs.block
         stored = {name: result.layers[name] for name in (*self.plan.raster.layers, "observations")}
         self.store.write_block(self.plan.raster.product_box_of(block.inner), stored)
-        for name, found in result.boxes.items():
+        masks = {name: encoded(found) for name, found in result.masks.items()}
+        for name, found in {**result.boxes, **masks}.items():
             write_part(self.storage, name, block.name, found)
         entry = BlockEntry(
             row=block.row,
@@ -158,6 +162,7 @@ class Worker:
             checksums={
                 **{name: array_sha256(array) for name, array in stored.items()},
                 **{name: boxes_digest(found) for name, found in result.boxes.items()},
+                **{part_key(name): boxes_digest(found) for name, found in masks.items()},
             },
             windows_run=result.windows_run,
             windows_skipped=result.windows_skipped,
@@ -193,13 +198,21 @@ class Worker:
         inner = self.plan.raster.product_box_of(self.plan.raster.block(entry.row, entry.col).inner)
         layers = (*self.plan.raster.layers, "observations")
         try:
-            tables = {table.name for table in self.model.card.boxes}
-            stored = {name: digest for name, digest in entry.checksums.items() if name not in tables}
-            intact = self.store.block_checksum(inner, layers) == stored and all(
-                read_part(self.storage, name, entry.name, entry.checksums[name]) is not None for name in tables
+            parts = {table.name: table.name for table in self.model.card.boxes}
+            parts |= {part_key(masks.name): masks.name for masks in self.model.card.masks}
+            stored = {name: digest for name, digest in entry.checksums.items() if name not in parts}
+            intact = self._checksums(inner, layers) == stored and all(
+                read_part_bytes(self.storage, name, entry.name, entry.checksums[key]) is not None
+                for key, name in parts.items()
             )
         except Exception:
             return False
         if intact and not all(self.store.waits_at(name, entry.row, entry.col) for name in layers):
             self.store.standing.add((entry.row, entry.col))
         return intact
+
+    def _checksums(self, inner: PixelBox, names: tuple[str, ...]) -> dict[str, str]:
+        """The checksum of a stored block per layer: of ids that of their marks, which alone are the block's own."""
+        ids = {spec.name: spec for spec in self.model.card.layer_specs() if spec.kind == "id" and spec.name in names}
+        checksums = self.store.block_checksum(inner, [name for name in names if name not in ids])
+        return checksums | {name: marks_sha256(self.store.read_box(name, inner), ids[name]) for name in ids}

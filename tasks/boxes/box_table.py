@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from tilewright.catalogs.parquet import pyarrow
 from tilewright.models.spec.outputs import NODATA_BYTE, ClassSpec, LayerSpec
 from tilewright.tasks.boxes.overlap import corners
+from tilewright.tasks.colours import GROUND
 from tilewright.tasks.grid.crs import metres_per_unit
 from tilewright.tasks.tables.geoparquet import GEOMETRY, ROWS_PER_GROUP, Rows, hilbert_places, write_geoparquet
 
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
 
 COLUMNS = {"id": "int64", "value": "int64", "name": "string", "score": "double", "area_m2": "double"}
 """Columns of the table beside the geometry; areas are planar in the grid's CRS."""
-
-
-GROUND = "EDEAE3"
-"""The colour of what was looked at, where nothing was found."""
 
 
 def in_order(boxes: np.ndarray) -> np.ndarray:
@@ -89,6 +86,6 @@ def box_map(content: bytes, spec: BoxesSpec, *, grid: Grid, observed: np.ndarray
     for number in np.argsort(score, kind="stable"):
         places = (shapely.get_coordinates(shapes[number]) - [left, top]) * [scale, -scale]
         draw.polygon([(float(x), float(y)) for x, y in places], fill=int(value[number]))
-    ground = (ClassSpec(value=nothing, name="nothing found", color=GROUND),) if nothing != NODATA_BYTE else ()
+    ground = (ClassSpec(value=nothing, name="nothing found", color=GROUND[1:]),) if nothing != NODATA_BYTE else ()
     classes = (*spec.classes, *ground)
     return np.asarray(canvas), LayerSpec(name=spec.name, kind="class", source="class", classes=classes)

@@ -40,12 +40,12 @@ def counted_boxes(
 
 
 def boxes_digest(boxes: np.ndarray) -> str:
-    """The SHA-256 in hex of boxes (BOX) as they are stored."""
+    """The SHA-256 in hex of boxes (BOX), or other things, as they are stored."""
     return hashlib.sha256(boxes.tobytes()).hexdigest()
 
 
 def write_part(storage: Storage, table: str, block: str, boxes: np.ndarray) -> None:
-    """Write the boxes of a block; none leave no object."""
+    """Write the boxes of a block, or other things that were found there; none leave no object."""
     key = _key(table, block)
     if len(boxes):
         storage.write(key, boxes.tobytes())
@@ -55,10 +55,14 @@ def write_part(storage: Storage, table: str, block: str, boxes: np.ndarray) -> N
 
 def read_part(storage: Storage, table: str, block: str, digest: str) -> np.ndarray | None:
     """The boxes of a block that have this digest; None where others lie there, or none."""
+    content = read_part_bytes(storage, table, block, digest)
+    return None if content is None or len(content) % BOX.itemsize else np.frombuffer(content, dtype=BOX)
+
+
+def read_part_bytes(storage: Storage, table: str, block: str, digest: str) -> bytes | None:
+    """What was found in a block, as it was written with this digest; None where something else lies there."""
     content = storage.read(_key(table, block)) or b""
-    if len(content) % BOX.itemsize or hashlib.sha256(content).hexdigest() != digest:
-        return None
-    return np.frombuffer(content, dtype=BOX)
+    return content if hashlib.sha256(content).hexdigest() == digest else None
 
 
 def _key(table: str, block: str) -> str:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import shapely
 
 from tilewright.tasks.boxes.overlap import iou, outlines
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 RANKS = 256
-"""Boxes taken at a time, at most; what is kept does not depend on it."""
+"""Things taken at a time, at most; what is kept does not depend on it."""
 
 PAIRS = 500_000
-"""Pairs of neighbours aimed at in memory together: where all boxes overlap, they are taken one by one."""
+"""Pairs of neighbours aimed at in memory together: where all things overlap, they are taken one by one."""
 
 
 def best_first(boxes: np.ndarray) -> np.ndarray:
@@ -26,53 +31,66 @@ def best_first(boxes: np.ndarray) -> np.ndarray:
 def suppress(boxes: np.ndarray, *, most: float, per_class: bool) -> np.ndarray:
     """The boxes (BOX) that are left, best first: each is dropped that overlaps a better one that is left by more than
     `most` (intersection over union, 0 to 1); with `per_class` only one of its own class counts.
-
-    The number of comparisons grows with the boxes that are left and their neighbours, by a tree over all boxes.
     """
     boxes = boxes[best_first(boxes)]
     if most >= 1:
         return boxes
     shapes = outlines(boxes)
-    tree = shapely.STRtree(shapes)
-    dropped = np.zeros(len(boxes), dtype=bool)
-    start = 0
-    while start < len(boxes):
-        ranks = np.arange(start, min(start + RANKS, len(boxes)))
-        ranks = ranks[~dropped[ranks]]
-        start += RANKS
-        if len(ranks):
-            # Of many neighbours most are dropped at once, and need not be asked for theirs.
-            most_near = max(len(tree.query(shapes[rank])) for rank in (ranks[0], ranks[-1]))
-            n_ranks = max(1, PAIRS // max(1, most_near))
-            start = int(ranks[n_ranks]) if n_ranks < len(ranks) else start
-            ranks = ranks[:n_ranks]
-        better, worse = _pairs(boxes, shapes, ranks, tree, dropped, most=most, per_class=per_class)
-        for first, last in _runs(better):
-            # Whether a box is left is known once all better ones are done.
-            if not dropped[better[first]]:
-                dropped[worse[first:last]] = True
-    return boxes[~dropped]
+
+    def overlap(better: np.ndarray, worse: np.ndarray) -> np.ndarray:
+        return iou(boxes[better], boxes[worse], shapes[better], shapes[worse])
+
+    return boxes[~dropped(boxes["value"], shapes, overlap, most=most, per_class=per_class)]
 
 
-def _pairs(
-    boxes: np.ndarray,
+def dropped(
+    values: np.ndarray,
     shapes: np.ndarray,
-    ranks: np.ndarray,
-    tree: shapely.STRtree,
-    dropped: np.ndarray,
+    overlap: Callable[[np.ndarray, np.ndarray], np.ndarray],
     *,
     most: float,
     per_class: bool,
+) -> np.ndarray:
+    """True for each of some things, the best first, that a better one drops that is left.
+
+    `values` of their classes; things can overlap if their `shapes` do, and `overlap` gives by how much those of two
+    arrays of numbers do, pair by pair. The number of comparisons grows with the things that are left and their
+    neighbours, by a tree over all of them.
+    """
+    tree = shapely.STRtree(shapes)
+    gone = np.zeros(len(shapes), dtype=bool)
+    start = 0
+    while start < len(shapes):
+        ranks = np.arange(start, min(start + RANKS, len(shapes)))
+        ranks = ranks[~gone[ranks]]
+        start += RANKS
+        if not len(ranks):
+            continue
+        # Of many neighbours most are dropped at once, and need not be asked for theirs.
+        most_near = max(len(tree.query(shapes[rank])) for rank in (ranks[0], ranks[-1]))
+        n_ranks = max(1, PAIRS // max(1, most_near))
+        start = int(ranks[n_ranks]) if n_ranks < len(ranks) else start
+        better, worse = _near(shapes, ranks[:n_ranks], tree, gone)
+        if per_class:
+            alike = values[better] == values[worse]
+            better, worse = better[alike], worse[alike]
+        over = overlap(better, worse) > most
+        better, worse = better[over], worse[over]
+        for first, last in _runs(better):
+            # Whether a thing is left is known once all better ones are done.
+            if not gone[better[first]]:
+                gone[worse[first:last]] = True
+    return gone
+
+
+def _near(
+    shapes: np.ndarray, ranks: np.ndarray, tree: shapely.STRtree, gone: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(better, worse), by rank of the better: one of `ranks` and a worse box that it drops if it is left."""
+    """(better, worse), by rank of the better: one of `ranks` and a worse thing near it that is not gone."""
     asked, found = tree.query(shapes[ranks])
     better = ranks[asked]
-    maybe = (found > better) & ~dropped[found]
-    if per_class:
-        maybe &= boxes["value"][better] == boxes["value"][found]
+    maybe = (found > better) & ~gone[found]
     better, worse = better[maybe], found[maybe]
-    over = iou(boxes[better], boxes[worse], shapes[better], shapes[worse]) > most
-    better, worse = better[over], worse[over]
     order = np.argsort(better, kind="stable")
     return better[order], worse[order]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tilewright.tasks.colours import class_colours
 
-KINDS = ("class", "percent", "value")
+KINDS = ("class", "percent", "value", "id")
 
 
 MAX_PARALLEL_FILES = 4
@@ -27,7 +27,8 @@ class CogClass:
 class CogSpec:
     """The description of a layer in its file.
 
-    `kind` is class, percent or value and decides overviews and encoding; `nodata` is None, a number of `dtype` or NaN.
+    `kind` is class, percent, value or id and decides overviews and encoding; `nodata` is None, a number of `dtype` or
+    NaN.
     `scale` and `offset` belong to quantised layers: physical = stored * scale + offset.
     """
 

@@ -84,8 +84,13 @@ def stage_rows(
             progress((start + strip.shape[0]) / height)
         if levels:
             levels[0].close()
-        _describe(target, spec, metadata, tally.statistics())
+        _describe(target, spec, metadata, statistics_of(tally, spec))
     return tally, [crcs, *(level.crcs for level in levels)]
+
+
+def statistics_of(tally: Tally, spec: CogSpec) -> Statistics | None:
+    """The statistics of a layer's pixels; None if no pixel is valid, and for ids, of which there is no mean."""
+    return None if spec.kind == "id" else tally.statistics()
 
 
 def _profile(source: RowSource, spec: CogSpec) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from rasterio.windows import Window
 
 from tilewright.tasks.cog.overviews import level_shapes
 from tilewright.tasks.cog.sidecar import write_sidecar
-from tilewright.tasks.cog.staging import COG_TILE, RowSource, stage_rows
+from tilewright.tasks.cog.staging import COG_TILE, RowSource, stage_rows, statistics_of
 from tilewright.tasks.cog.statistics import Statistics, Tally, rows_crc32
 from tilewright.tasks.storage.errors import DISK_FULL_ERRNO, KEPT_NOTE
 
@@ -39,6 +39,7 @@ ENCODINGS: dict[str, dict[str, str]] = {
     "class": {"COMPRESS": "DEFLATE", "LEVEL": "5", "PREDICTOR": "NO"},
     "percent": {"COMPRESS": "DEFLATE", "LEVEL": "1", "PREDICTOR": "YES"},
     "value": {"COMPRESS": "DEFLATE", "LEVEL": "1", "PREDICTOR": "YES"},
+    "id": {"COMPRESS": "DEFLATE", "LEVEL": "5", "PREDICTOR": "NO"},
 }
 
 
@@ -58,8 +59,8 @@ class CogFacts:
     """The facts of one layer's file.
 
     `checksum` is the SHA-256 as a multihash in hex; `counts` the pixels of each stored value, nodata included, for
-    layers of 8 and 16 bit, else empty; `statistics` None if no pixel is valid; `overviews` the decimation factors.
-    `sidecar` is the file with the class names for GDAL; None for layers without classes.
+    layers of 8 and 16 bit, else empty; `statistics` None if no pixel is valid, and for ids; `overviews` the
+    decimation factors. `sidecar` is the file with the class names for GDAL; None for layers without classes.
     """
 
     path: Path
@@ -207,7 +208,7 @@ def _facts(path: Path, finished: Path, spec: CogSpec, tally: Tally, overviews: t
         path=path,
         size=finished.stat().st_size,
         checksum=file_multihash(finished),
-        statistics=tally.statistics(),
+        statistics=statistics_of(tally, spec),
         counts=tally.counts,
         pixels=tally.pixels,
         valid_pixels=tally.n_valid,

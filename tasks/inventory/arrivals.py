@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
@@ -66,13 +67,21 @@ class Arrivals:
 
     def wait(self, places: Iterable[Place]) -> None:
         """Return when the planned ones of these blocks are there. Raises AbandonedError if they do not come."""
-        missing, began = self.planned.intersection(places), time.perf_counter()
-        with self._changed:
+        missing = self.planned.intersection(places)
+        with self.waiting(), self._changed:
             while not (self.abandoned or missing <= self.entries.keys()):
                 self._changed.wait()
             if self.abandoned:
                 raise AbandonedError("The run ended before its blocks were there.")
-        self._waits.seconds = self.waited() + time.perf_counter() - began
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """The time of the calling thread in this context is waiting, not work."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._waits.seconds = self.waited() + time.perf_counter() - began
 
     def waited(self) -> float:
         """The seconds for which the calling thread has waited for blocks so far."""
@@ -133,8 +142,12 @@ class ArrivedBlocks:
     side: int
     first: Place
     _seen: set[Place] = field(default_factory=set)
+    _arrays: set[str] = field(init=False)
     _listed: dict[str, Listed] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._arrays = {f"{self.prefix}/{name}" for name in self.folders}
 
     def ready(self, box: PixelBox) -> None:
         """Return when the blocks that a box of absolute pixels touches are there, and how they are is noted.
@@ -167,4 +180,5 @@ class ArrivedBlocks:
         return f"{self.prefix}/{name}/c/{place[0] - self.first[0]}/{place[1] - self.first[1]}"
 
     def _chunks(self, prefix: str) -> dict[str, Listed]:
-        return {key: each for key, each in list_below(self.storage, prefix).items() if "/c/" in key}
+        listed = list_below(self.storage, prefix).items()
+        return {key: each for key, each in listed if "/c/" in key and key.partition("/c/")[0] in self._arrays}

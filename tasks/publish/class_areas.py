@@ -44,7 +44,7 @@ def measure_areas(storage: Storage, plan: Plan, written: WrittenLayers, entries:
     all class layers are read once; without a layer blocks are counted there too.
     """
     n_valid = sum(entry.valid_pixels for entry in entries)
-    with_classes = [layer for layer in written.layers if layer.spec.classes]
+    with_classes = [layer for layer in written.layers if layer.spec.kind == "class"]
     if is_uniform(plan.raster.product_grid) or not written.layers:
         # Blocks end in any order: a plain sum of them would differ in its last digit from run to run.
         total = math.fsum(blocks_km2(plan, entries))

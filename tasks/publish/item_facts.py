@@ -33,10 +33,10 @@ from tilewright.tasks.grid.areas import pixel_metres
 from tilewright.tasks.publish.names import blocks_touching, part_id
 from tilewright.tasks.storage.ledger import PLAN
 from tilewright.tasks.storage.secrets import kept_of
-from tilewright.tasks.tables.table_file import MEDIA_TYPE
+from tilewright.tasks.tables.table_file import MEDIA_TYPE, table_asset
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from tilewright.tasks.tables.table_file import UploadedTable
 
 
-DATA_KINDS = {"class", "value"}
+DATA_KINDS = {"class", "value", "id"}
 
 UCUM = {"1": "", "percent": "%"}
 """UCUM codes, which STAC requires (common metadata, `unit`), of units that layers name differently."""
@@ -70,7 +70,7 @@ def product_facts(
     """The facts of the product's Item. ``folder`` holds the files as they are published, but for the layers."""
     plan, card = worker.plan, worker.model.card
     start, end = plan.period
-    grid, made = plan.raster.product_grid, ", ".join((*plan.raster.layers, *plan.model.tables))
+    grid, made = plan.raster.product_grid, ", ".join(dict.fromkeys((*plan.raster.layers, *plan.model.tables)))
     return ProductFacts(
         id=plan.name,
         collection=f"tilewright-{layer_word(card.name)[:LONGEST_NAME]}",
@@ -172,7 +172,7 @@ def _classes(spec: LayerSpec, facts: CogFacts) -> tuple[ClassFacts, ...]:
             color=entry.color,
             pixels=facts.counts.get(entry.value, 0),
         )
-        for entry in spec.classes
+        for entry in (spec.classes if spec.kind == "class" else ())
     )
 
 
@@ -212,13 +212,13 @@ def _files(folder: Path, written: WrittenLayers, *, zarr_format: int) -> tuple[F
         _file(folder / "manifest.parquet", "manifest", "application/vnd.apache.parquet", "Every scene read"),
         replace(plan, href=f"./{PLAN}"),
         *(entry for layer in written.layers for entry in sidecar_facts(layer.spec, layer.facts)),
-        *(_table(table) for table in written.tables),
+        *(_table(table, [layer.spec.name for layer in written.layers]) for table in written.tables),
     )
 
 
-def _table(table: UploadedTable) -> FileFacts:
+def _table(table: UploadedTable, layers: Collection[str]) -> FileFacts:
     return FileFacts(
-        key=table.name.removesuffix(".parquet"),
+        key=table_asset(table.name.removesuffix(".parquet"), layers),
         href=f"./{table.name}",
         media_type=MEDIA_TYPE,
         roles=("data",),

@@ -12,10 +12,13 @@ from tilewright.tasks.block.output_grid import product_area_mask
 from tilewright.tasks.boxes.box_file import boxes_files, ensure_boxes
 from tilewright.tasks.cog.cog_file import CogFile, ensure_cog, write_record
 from tilewright.tasks.cog.spec import MAX_PARALLEL_FILES
-from tilewright.tasks.inventory.arrivals import Arrivals, ArrivedBlocks, BusyClock, Checksums
+from tilewright.tasks.instances.numbering import NumberingRequest, number_objects, objects_name
+from tilewright.tasks.instances.sources import LayerSources
+from tilewright.tasks.inventory.arrivals import Arrivals, ArrivedBlocks, BusyClock
 from tilewright.tasks.progress import Advance, Notice, Stage, silent
 from tilewright.tasks.publish.names import blocks_touching, file_name, product_parts
 from tilewright.tasks.publish.written import WrittenLayers, cog_spec, written_layer
+from tilewright.tasks.storage.ledger import json_digest
 from tilewright.tasks.tables.table_file import write_table_record
 from tilewright.tasks.vector.layer_polygons import ensure_polygons, polygons_files
 from tilewright.tasks.zarr.cut import check_waiting, erase_unknown
@@ -98,22 +101,36 @@ def begin_layers(storage: Storage, plan: Plan, card: ModelCard, arrivals: Arriva
     if follows:
         store.expect(arrivals.planned)
     top, left, side = store.box.row_start, store.box.col_start, store.block
-    blocks = ArrivedBlocks(
-        storage=storage,
-        arrivals=arrivals,
-        prefix=BLOCKS,
-        folders=(*plan.raster.layers, "observations"),
-        side=side,
-        first=(top // side, left // side),
+    ids = [spec.name for spec in specs if spec.kind == "id"]
+    blocks, id_blocks = (
+        ArrivedBlocks(
+            storage=storage,
+            arrivals=arrivals,
+            prefix=BLOCKS,
+            folders=folders,
+            side=side,
+            first=(top // side, left // side),
+        )
+        for folders in ([name for name in (*plan.raster.layers, "observations") if name not in ids], ids)
     )
     # What follows the blocks needs its thread from the first row to the last: files, tables and the pyramid.
     polygons = polygons_files(plan, specs, arrivals, partial(product_area_mask, plan))
     boxes = boxes_files(plan, card.boxes, arrivals)
-    n_threads = 1 + MAX_PARALLEL_FILES + len(polygons) + len(boxes) if follows else min(n_cores, MAX_PARALLEL_FILES)
+    n_tables = len(polygons) + len(boxes) + len(ids)
+    n_threads = 1 + MAX_PARALLEL_FILES + n_tables if follows else min(n_cores, MAX_PARALLEL_FILES)
     pool = ThreadPoolExecutor(n_threads, thread_name_prefix="tilewright-finish")
-    pyramid = pool.submit(clock.timed("pyramid", partial(_write_pyramid, store, plan, specs, blocks, n_cores)))
+    # First of all, as everything that reads their blocks waits for them.
+    numbered = {
+        spec.name: pool.submit(
+            clock.timed("tables", partial(number_objects, storage, store, _numbering(plan, card, spec, arrivals)))
+        )
+        for spec in specs
+        if spec.kind == "id"
+    }
+    sources = LayerSources(arrivals=arrivals, blocks=blocks, id_blocks=id_blocks, numbered=numbered)
+    pyramid = pool.submit(clock.timed("pyramid", partial(_write_pyramid, store, plan, specs, sources, n_cores)))
     begun = BegunLayers(
-        storage=storage, plan=plan, specs=specs, parts=parts, blocks=blocks, clock=clock, pool=pool, pyramid=pyramid
+        storage=storage, plan=plan, specs=specs, parts=parts, sources=sources, clock=clock, pool=pool, pyramid=pyramid
     )
     if not (follows or _all_wait(store, plan, arrivals.entries.values())):
         # Files are then read from arrays that are being cut: their shards would be replaced under the readers.
@@ -122,14 +139,14 @@ def begin_layers(storage: Storage, plan: Plan, card: ModelCard, arrivals: Arriva
             return begun
     # Parts first, so that the layers of a part are made together, of blocks that have come.
     for part, spec in product(parts, specs):
-        file = _cog_file(plan, arrivals, spec, part, parts)
+        file = _cog_file(plan, sources, spec, part, parts)
         write = partial(
             ensure_cog,
             storage,
             store,
             file,
             threads=n_cores,
-            ready=blocks.ready,
+            ready=sources.ready_of(spec.name),
             # While blocks are read GDAL's cache is theirs.
             cache_mb=None if follows else COG_CACHE_MB,
         )
@@ -145,13 +162,16 @@ def begin_layers(storage: Storage, plan: Plan, card: ModelCard, arrivals: Arriva
 
 @dataclass(slots=True, kw_only=True)
 class BegunLayers:
-    """The layers of a product while threads write them: the ``pyramid`` of all, and ``files`` by layer and part."""
+    """The layers of a product while threads write them: the ``pyramid`` of all, and ``files`` by layer and part.
+
+    ``tables`` are those beside the ones of ``sources.numbered``.
+    """
 
     storage: Storage
     plan: Plan
     specs: tuple[LayerSpec, ...]
     parts: tuple[CogPart, ...]
-    blocks: ArrivedBlocks
+    sources: LayerSources
     clock: BusyClock
     pool: ThreadPoolExecutor
     pyramid: Future[StoredObjects]
@@ -161,15 +181,17 @@ class BegunLayers:
     def failed(self) -> bool:
         """True if something of it failed already."""
         futures: list[Future[Any]] = [self.pyramid, *self.files.values(), *self.tables.values()]
+        futures += self.sources.numbered.values()
         return any(future.done() and future.exception() is not None for future in futures)
 
     def abandon(self, listener: Listener = silent) -> None:
         """End the threads; nothing of what they made counts as finished. Tells what is waited for, if it takes long."""
-        self.blocks.arrivals.abandon()
+        self.sources.arrivals.abandon()
         self.pool.shutdown(wait=False, cancel_futures=True)
         named: dict[Future[Any], str] = {self.pyramid: STORE}
         named |= {future: file_name(name, part, self.parts) for (name, part), future in self.files.items()}
         named |= {future: name for name, future in self.tables.items()}
+        named |= {future: objects_name(name) for name, future in self.sources.numbered.items()}
         # A library that compresses a file cannot be broken off.
         running = wait([future for future in named if future.running()], timeout=PATIENCE_SECONDS).not_done
         if running:
@@ -178,10 +200,15 @@ class BegunLayers:
 
     def finish(self, listener: Listener) -> WrittenLayers:
         """The written layers, when all blocks are there. Raises as ``write_layers`` does."""
-        listener(Stage(name="cogs", total=len(self.files) + len(self.tables)))
+        numbered = self.sources.numbered
+        listener(Stage(name="cogs", total=len(self.files) + len(self.tables) + len(numbered)))
         uploaded: dict[tuple[str, CogPart], UploadedCog] = {}
         tables: list[UploadedTable] = []
         try:
+            # Everything else waits for these, and has no error of its own where they have one.
+            for layer in numbered.values():
+                tables.append(layer.result().table)
+                listener(Advance())
             if self.pyramid.done():
                 self.pyramid.result()
             for key, future in self.files.items():
@@ -208,6 +235,7 @@ class BegunLayers:
             cogs=tuple(uploaded.values()),
             stored=stored,
             tables=tuple(tables),
+            objects={name: layer.result().figures for name, layer in numbered.items()},
         )
 
     def _record(self, uploaded: Iterable[UploadedCog], tables: Iterable[UploadedTable]) -> None:
@@ -215,7 +243,7 @@ class BegunLayers:
 
         Raises ChangedStoreError where a block was written in the meantime.
         """
-        if changed := self.blocks.changed():
+        if changed := self.sources.changed():
             raise ChangedStoreError(f"{changed[0]} of {self.storage.uri} changed while the product was finished")
         for cog in uploaded:
             if not cog.recorded:
@@ -225,6 +253,17 @@ class BegunLayers:
                 write_table_record(self.storage, table)
 
 
+def _numbering(plan: Plan, card: ModelCard, spec: LayerSpec, arrivals: Arrivals) -> NumberingRequest:
+    return NumberingRequest(
+        spec=spec,
+        grid=plan.raster.product_grid,
+        arrivals=arrivals,
+        inside=partial(product_area_mask, plan),
+        area=json_digest({"area": plan.raster.aoi}),
+        masks=next((masks for masks in card.masks if masks.name == spec.name), None),
+    )
+
+
 def _all_wait(store: ProductStore, plan: Plan, entries: Iterable[BlockEntry]) -> bool:
     """True if every block is still read where it waits, as in a first run."""
     raster, name = plan.raster, "observations"
@@ -232,12 +271,14 @@ def _all_wait(store: ProductStore, plan: Plan, entries: Iterable[BlockEntry]) ->
     return all(store.waits_in(name, raster.product_box_of(inner)) for inner in blocks)
 
 
-def _cog_file(plan: Plan, arrivals: Arrivals, spec: LayerSpec, part: CogPart, parts: tuple[CogPart, ...]) -> CogFile:
+def _cog_file(plan: Plan, sources: LayerSources, spec: LayerSpec, part: CogPart, parts: tuple[CogPart, ...]) -> CogFile:
     grid = plan.raster.product_grid
     box = part.box_in(grid.extent)
 
     def checksums() -> dict[str, str]:
-        return {entry.name: entry.checksums[spec.name] for entry in blocks_touching(plan, arrivals.entries, box)}
+        known = sources.checksums_of(spec.name)
+        touching = blocks_touching(plan, sources.arrivals.entries, box)
+        return {entry.name: known[entry.row, entry.col] for entry in touching}
 
     return CogFile(
         name=file_name(spec.name, part, parts),
@@ -250,16 +291,17 @@ def _cog_file(plan: Plan, arrivals: Arrivals, spec: LayerSpec, part: CogPart, pa
 
 
 def _write_pyramid(
-    store: ProductStore, plan: Plan, specs: Iterable[LayerSpec], blocks: ArrivedBlocks, threads: int
+    store: ProductStore, plan: Plan, specs: Iterable[LayerSpec], sources: LayerSources, threads: int
 ) -> StoredObjects:
+    sources.wait_for_ids()
     kinds: dict[str, str] = {**{spec.name: spec.kind for spec in specs}, "observations": "value"}
     return write_pyramid(
         store,
         grid=plan.raster.product_grid,
         kinds=kinds,
         period=plan.period,
-        checksums={name: Checksums(arrivals=blocks.arrivals, layer=name) for name in kinds},
-        places=blocks.arrivals.planned,
-        ready=blocks.ready,
+        checksums={name: sources.checksums_of(name) for name in kinds},
+        places=sources.arrivals.planned,
+        ready=sources.ready,
         threads=threads,
     )

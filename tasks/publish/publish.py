@@ -176,17 +176,18 @@ def _styles(worker: Worker, written: WrittenLayers, small: Mapping[str, np.ndarr
     layers = [
         LayerStyle(
             spec=cog_spec(layer.spec),
-            ends=value_ends(small[layer.spec.name], layer.spec) if layer.spec.kind != "class" else None,
+            ends=value_ends(small[layer.spec.name], layer.spec) if layer.spec.ranked else None,
             tables=polygons.get(layer.spec.name, ()),
         )
         for layer in written.layers
+        if layer.spec.kind != "id"
     ]
-    # A table of boxes has the classes of a layer that is not there.
-    boxes = [
-        LayerSpec(name=table.name, kind="class", source="class", classes=table.classes)
-        for table in worker.model.card.boxes
+    # A table of things has the classes of a layer that is not there; beside a layer of ids it is the one with a style.
+    given = worker.model.card.table_classes
+    tables = [
+        LayerSpec(name=name, kind="class", source="class", classes=given[name]) for name in worker.plan.model.tables
     ]
-    return [*layers, *(LayerStyle(spec=cog_spec(spec), ends=None, tables=(spec.name,)) for spec in boxes)]
+    return [*layers, *(LayerStyle(spec=cog_spec(spec), ends=None, tables=(spec.name,)) for spec in tables)]
 
 
 def _style_facts(plan: Plan, styles: tuple[str, ...]) -> list[FileFacts]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from tilewright.tasks.block.floor import calibrate, floor_seconds
 from tilewright.tasks.grid.area_mask import n_inside
@@ -21,10 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    import numpy as np
-
     from tilewright.models.card.card import ModelCard
     from tilewright.tasks.block.worker import Worker
+    from tilewright.tasks.instances.numbering import ObjectFigures
     from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.publish.class_areas import Areas
     from tilewright.tasks.publish.written import WrittenLayer, WrittenLayers
@@ -92,7 +93,10 @@ def report_json(
         **_model(worker),
         **({"precision_check": run.precision} if run.precision else {}),
         **exactness,
-        "layers": [_layer(layer, small[layer.spec.name], areas, n_requested=n_requested) for layer in written.layers],
+        "layers": [
+            _layer(layer, small[layer.spec.name], areas, written.objects.get(layer.spec.name), n_requested=n_requested)
+            for layer in written.layers
+        ],
         **({"tables": [_table(table, worker.model.card) for table in written.tables]} if written.tables else {}),
         "scenes": scene_rows(plan, blocks),
         "input_files": input_counts(plan),
@@ -113,7 +117,7 @@ def report_json(
 
 def _table(table: UploadedTable, card: ModelCard) -> dict[str, Any]:
     name = table.name.removesuffix(".parquet")
-    listed = next((boxes.classes for boxes in card.boxes if boxes.name == name), ())
+    listed = card.table_classes.get(name, ())
     classes = [{"value": each.value, "name": each.name, "color": each.color} for each in listed]
     return {
         "name": name,
@@ -255,7 +259,7 @@ def _unseen_warning(missing: float) -> list[str]:
 
 def _unclassed_warnings(written: WrittenLayers, *, n_valid: int) -> list[str]:
     """The warnings of layers of classes in which observed pixels came out as nodata: they are no class of the card."""
-    found = ((layer.spec, n_valid - layer.facts.valid_pixels) for layer in written.layers if layer.spec.classes)
+    found = ((layer.spec, n_valid - layer.facts.valid_pixels) for layer in written.layers if layer.spec.kind == "class")
     return [
         f"Layer {spec.name}: {100 * lacking / n_valid:.3g} % of the observed pixels have no class, as the model gave "
         "numbers that its card does not name."
@@ -270,10 +274,12 @@ def _missing_percent(n_valid: int, n_requested: float) -> float:
     return 100.0 * max(0.0, 1 - n_valid / n_requested) if n_requested else 0.0
 
 
-def _layer(layer: WrittenLayer, small: np.ndarray, areas: Areas, *, n_requested: float) -> dict[str, Any]:
+def _layer(
+    layer: WrittenLayer, small: np.ndarray, areas: Areas, objects: ObjectFigures | None, *, n_requested: float
+) -> dict[str, Any]:
     spec, facts = layer.spec, layer.facts
     statistics = facts.statistics
-    ends = value_ends(small, spec) if spec.kind != "class" else None
+    ends = value_ends(small, spec) if spec.ranked else None
     plain: dict[str, Any] = {
         "name": spec.name,
         "kind": spec.kind,
@@ -291,7 +297,10 @@ def _layer(layer: WrittenLayer, small: np.ndarray, areas: Areas, *, n_requested:
         plain["parts"] = [part.path.name for _, part in layer.parts]
     if ends is not None:
         plain["display"] = list(ends)
-    if spec.classes:
+    if objects is not None:
+        told = {name: value if np.isfinite(value) else None for name, value in asdict(objects).items()}
+        plain["objects"] = {"count": told.pop("count"), "area_m2": told}
+    if spec.kind == "class":
         km2 = areas.classes[spec.name]
         mapped = sum(area for value, area in km2.items() if value != spec.nodata)
         plain["classes"] = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tilewright.tasks.cog.parts import join_parts
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tilewright.tasks.cog.cog_file import UploadedCog
     from tilewright.tasks.cog.parts import CogPart
     from tilewright.tasks.cog.write import CogFacts
+    from tilewright.tasks.instances.numbering import ObjectFigures
     from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.storage.storage import Storage
     from tilewright.tasks.tables.table_file import UploadedTable
@@ -46,7 +47,8 @@ class WrittenLayer:
 class WrittenLayers:
     """All layers and tables of a product as files, and the busy seconds of writing them, by work: ``cogs``, ...
 
-    ``cogs`` are their files as they were uploaded, ``stored`` the objects of the store.
+    ``cogs`` are their files as they were uploaded, ``stored`` the objects of the store; ``objects`` tells of those of
+    layers of ids, by layer.
     """
 
     layers: tuple[WrittenLayer, ...]
@@ -54,6 +56,7 @@ class WrittenLayers:
     cogs: tuple[UploadedCog, ...]
     stored: StoredObjects
     tables: tuple[UploadedTable, ...] = ()
+    objects: Mapping[str, ObjectFigures] = field(default_factory=dict)
 
     @property
     def parts(self) -> tuple[CogPart, ...]:
@@ -82,9 +85,11 @@ def written_layer(
 
 def cog_spec(spec: LayerSpec) -> CogSpec:
     """The specification of a layer's file, from the card's layer."""
+    # Ids of objects are no values of classes.
+    listed = spec.classes if spec.kind == "class" else ()
     classes = tuple(
         CogClass(value=entry.value, name=entry.name, description=entry.description, color=entry.color)
-        for entry in spec.classes
+        for entry in listed
     )
     return CogSpec(
         name=spec.name,

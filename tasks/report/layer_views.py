@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import io
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from tilewright.tasks.colours import UNSEEN, class_colours, rgb, slanted_lines
-from tilewright.tasks.report.fields import numbers, rows, text
+from tilewright.tasks.colours import GROUND, OBJECT_COLOURS, UNSEEN, class_colours, rgb, slanted_lines
+from tilewright.tasks.report.fields import mapping, numbers, rows, text
 from tilewright.tasks.report.format import number
 
 if TYPE_CHECKING:
@@ -29,6 +29,13 @@ LONGEST_SIDE = 2048
 
 THINGS = "things"
 """The kind of a picture that is no layer of the product: a map of a table's shapes. It has no areas and no values."""
+
+
+IDS = "id"
+"""The kind of a layer of ids of objects, which have no mean and no range."""
+
+AREAS = ("total", "least", "median", "mean", "most")
+"""What is told of the areas of objects."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +55,7 @@ class LayerView:
     """One layer as the report shows it.
 
     `ends` are the values at the two ends of the colour ramp, None for classes. `image` is a data: URI, empty for a
-    layer without a picture.
+    layer without a picture. `objects` are those of a layer of ids: how many (`count`), and areas in square metres.
     """
 
     name: str
@@ -63,6 +70,14 @@ class LayerView:
     mean: float | None
     nodata_percent: float | None
     image: str
+    objects: Mapping[str, float | None] = field(default_factory=dict)
+
+    @property
+    def named_colours(self) -> list[tuple[str, str]]:
+        """The colours ("#rrggbb") of its picture that stand for something, and for what."""
+        if self.kind == IDS:
+            return [(GROUND, "nothing found"), *((colour, "object") for colour in OBJECT_COLOURS)]
+        return [(row.colour, row.name) for row in self.classes]
 
     @property
     def decimals(self) -> int:
@@ -108,13 +123,19 @@ def _layer_view(layer: Fields, picture: NDArray[np.uint8] | None) -> LayerView:
         unit="%" if kind == "percent" else "" if unit == "1" else unit,
         description=text(layer, "description"),
         classes=classes,
-        ends=(ends[0], ends[1]) if ends and kind != "class" else None,
+        ends=(ends[0], ends[1]) if ends and kind not in {"class", IDS} else None,
         lowest=lowest,
         highest=highest,
         mean=number(layer.get("mean")),
         nodata_percent=number(layer.get("nodata_percent")),
         image="" if picture is None else map_uri(with_unseen(picture)),
+        objects=_objects(mapping(layer, "objects")) if kind == IDS else {},
     )
+
+
+def _objects(told: Fields) -> dict[str, float | None]:
+    areas = mapping(told, "area_m2")
+    return {"count": number(told.get("count")), **{name: number(areas.get(name)) for name in AREAS}}
 
 
 def _class_rows(layer: Fields) -> tuple[ClassRow, ...]:

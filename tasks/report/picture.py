@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tilewright.tasks.colours import UNLISTED, class_colours, ramp_table, rgb
+from tilewright.tasks.colours import GROUND, OBJECT_COLOURS, UNLISTED, class_colours, ramp_table, rgb
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 STRETCH = (2.0, 98.0)
 """Percentiles of the valid values at the two ends of the ramp; values beyond them get the colour of that end."""
+
+MOST_NAMED = 3
+"""Classes of objects that a legend names."""
 
 DARKEST, BRIGHTEST = 0.0, 0.3
 """Reflectance shown as black and as white: land seldom exceeds 0.3 in the visible, cloud always does."""
@@ -46,11 +49,14 @@ def picture(layer: NDArray[np.generic], spec: LayerSpec) -> NDArray[np.uint8]:
     """RGBA picture of a layer, (y, x, 4) uint8.
 
     `layer` is (y, x) in its stored dtype. Classes have the colour of the card, or a default that is safe for colour
-    blindness. The ramp covers 0-100 for percent layers and the 2-98 % range for value layers. Nodata and NaN are
-    (0, 0, 0, 0); a class that the card does not list is grey.
+    blindness. Objects have colours by their ids, other ones than the next ids. The ramp covers 0-100 for percent layers
+    and the 2-98 % range for value layers. Nodata and NaN are (0, 0, 0, 0); a class that the card does not list is grey.
     """
     missing = _missing_mask(layer, spec.nodata)
-    coloured = _class_colours(layer, spec) if spec.kind == "class" else _ramp_colours(layer, value_ends(layer, spec))
+    if spec.ranked:
+        coloured = _ramp_colours(layer, value_ends(layer, spec))
+    else:
+        coloured = _object_colours(layer) if spec.kind == "id" else _class_colours(layer, spec)
     alpha = np.where(missing, np.uint8(0), np.uint8(255))
     coloured[missing] = 0
     return np.dstack([coloured, alpha])
@@ -59,7 +65,14 @@ def picture(layer: NDArray[np.generic], spec: LayerSpec) -> NDArray[np.uint8]:
 def legend(layer: NDArray[np.generic], spec: LayerSpec) -> Legend:
     """The legend of `picture(layer, spec)`, titled by the layer's name."""
     title = spec.name.replace("_", " ")
-    if spec.kind != "class":
+    if spec.kind == "id":
+        nothing = Swatch(label="nothing found", colour=GROUND)
+        several = "".join(f"{each.name}, " for each in spec.classes[:MOST_NAMED])
+        return Legend(
+            title=title,
+            swatches=(Swatch(label=f"{several}neighbours in other colours", colour=OBJECT_COLOURS[0]), nothing),
+        )
+    if spec.ranked:
         unit = "%" if spec.kind == "percent" else "" if spec.unit == "1" else spec.unit or ""
         return Legend(title=title, ends=value_ends(layer, spec), unit=unit)
     colours = class_colours([entry.color for entry in spec.classes])
@@ -121,6 +134,13 @@ def _class_colours(layer: NDArray[np.generic], spec: LayerSpec) -> NDArray[np.ui
     for entry, colour in zip(spec.classes, colours, strict=True):
         coloured[np.equal(layer, entry.value)] = rgb(colour)
     return coloured
+
+
+def _object_colours(layer: NDArray[np.generic]) -> NDArray[np.uint8]:
+    table = np.array([rgb(colour) for colour in (GROUND, *OBJECT_COLOURS)], dtype=np.uint8)
+    ids = layer.astype(np.int64)
+    # Neighbours on the ground have ids near each other, if not the next ones.
+    return table[np.where(ids > 0, 1 + ids * 5 % len(OBJECT_COLOURS), 0)]
 
 
 def _ramp_colours(layer: NDArray[np.generic], ends: tuple[float, float] | None) -> NDArray[np.uint8]:

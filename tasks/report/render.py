@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tilewright.catalogs.fields import visible
-from tilewright.tasks.colours import RAMP_STOPS, UNSEEN, ramp_table
+from tilewright.tasks.colours import GROUND, OBJECT_COLOURS, RAMP_STOPS, UNSEEN, ramp_table
 from tilewright.tasks.report import format as words
 from tilewright.tasks.report import performance, sections
 from tilewright.tasks.report.fields import mapping, rows, text
@@ -111,6 +111,8 @@ def render_report(
         attribution=text(report, "attribution"),
         ramp_css=", ".join(RAMP_STOPS),
         unseen_css=UNSEEN,
+        ground_colour=GROUND,
+        object_colours=OBJECT_COLOURS,
         located=frame is not None,
         viewer=_viewer_json(layers, frame, views),
         script=script,
@@ -196,7 +198,7 @@ def _viewer_json(layers: tuple[LayerView, ...], frame: Frame | None, views: Sequ
                 "title": layer.title,
                 "unit": layer.unit,
                 "ends": layer.ends,
-                "classes": [[row.colour[1:], row.name] for row in layer.classes],
+                "classes": [[colour[1:], name] for colour, name in layer.named_colours],
             }
             for layer in layers
             if layer.image

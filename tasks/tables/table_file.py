@@ -10,6 +10,7 @@ from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.storage.storage import STATE_FOLDER
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from tilewright.tasks.storage.storage import Storage
@@ -33,6 +34,11 @@ class UploadedTable:
     key: str
     etag: str | None
     recorded: bool
+
+
+def table_asset(table: str, layers: Collection[str]) -> str:
+    """The key of a table among the assets of an Item: its name, and more where a layer of the product has that."""
+    return f"{table}_polygons" if table in layers else table
 
 
 def uploaded_table(storage: Storage, path: Path, *, key: str, n_rows: int) -> UploadedTable:

@@ -13,7 +13,7 @@ from tilewright.tasks.storage.errors import storage_error
 from tilewright.tasks.storage.ledger import json_digest
 from tilewright.tasks.storage.storage import staging_folder
 from tilewright.tasks.tables.fiboa import table_writer
-from tilewright.tasks.tables.table_file import UploadedTable, read_table_record, uploaded_table
+from tilewright.tasks.tables.table_file import UploadedTable, read_table_record, table_asset, uploaded_table
 from tilewright.tasks.vector.polygon_table import NOTHING, PolygonTable
 from tilewright.tasks.vector.shapes import ShapeStream
 from tilewright.tasks.vector.vertices import Vertices
@@ -122,9 +122,15 @@ def _file(
 
 
 def table_names(plan: Plan) -> list[str]:
-    """The tables of a plan's product, by their names in its Item: of its model's boxes, and of polygons."""
+    """The tables of a plan's product, by their files' names: of its model's boxes and objects, and of polygons."""
     polygons = [polygons_name(layer).removesuffix(".parquet") for layer in plan.request.get("polygons") or {}]
     return [*plan.model.tables, *polygons]
+
+
+def asset_names(plan: Plan) -> list[str]:
+    """The keys of the layers and the tables of a plan's product among the assets of its Item."""
+    layers = plan.raster.layers
+    return [*layers, *(table_asset(table, layers) for table in table_names(plan))]
 
 
 def polygons_name(layer: str) -> str:
@@ -190,17 +196,19 @@ def _shapes(
         valid = np.isin(values, kept)
         if vertices is not None:
             values, valid = np.where(valid, values.astype(np.int32), NOTHING), np.ones_like(valid)
-        yield from stream.take(values, valid, edge=_edge(wanted, start, stop))
+        box = PixelBox.at(extent.row_start + start, extent.col_start, shape=(stop - start, width))
+        yield from stream.take(values, valid, edge=edge_pixels(box, extent, wanted.inside))
     yield from stream.end()
 
 
-def _edge(wanted: PolygonsFile, start: int, stop: int) -> np.ndarray:
-    """The pixels (y, x) of rows in the grid's outermost row or column, or beside one outside the area."""
-    extent = wanted.grid.extent
-    box = PixelBox.at(extent.row_start + start, extent.col_start, shape=(stop - start, extent.shape[1]))
+def edge_pixels(box: PixelBox, extent: PixelBox, inside_of: Callable[[PixelBox], np.ndarray]) -> np.ndarray:
+    """The pixels (y, x) of whole rows of an extent in its outermost row or column, or beside one outside the area.
+
+    `inside_of` gives the mask of the area in a box of absolute pixels.
+    """
     # Beyond the extent nothing is inside.
-    inside = np.zeros((stop - start + 2, extent.shape[1] + 2), dtype=bool)
+    inside = np.zeros((box.shape[0] + 2, box.shape[1] + 2), dtype=bool)
     around = box.pad(1).intersect(extent)
-    inside[around.slices_in(box.pad(1))] = wanted.inside(around)
+    inside[around.slices_in(box.pad(1))] = inside_of(around)
     surrounded = inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
     return ~surrounded

@@ -17,6 +17,7 @@ from tilewright.tasks.vector.simplify import simplified
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+    from typing import Any
 
     from tilewright.tasks.grid.grid import Grid
     from tilewright.tasks.vector.geometries import Geometries
@@ -31,7 +32,7 @@ COLUMNS = {
 
 FIGURES = np.dtype(
     [("place", "i8"), ("row", "i4"), ("col", "i4"), ("value", "i4"), ("touches", "?"), ("area", "f8"), ("length", "f8"),
-     ("at", "i8"), ("size", "i4"), ("bounds", "i4", 4)]
+     ("group", "i4"), ("at", "i8"), ("size", "i4"), ("bounds", "i4", 4)]
 )  # fmt: skip
 """A polygon but for its geometry, which is the record of so many numbers at a place of the file of all of them."""
 
@@ -48,7 +49,8 @@ NUMBERS_PER_GROUP = 1 << 20
 class PolygonTable:
     """Polygons of a layer on a grid, which wait in files of a folder until they are written.
 
-    `names` by value; shapes of less than `least` square metres are left out. Outlines are simplified by up to
+    `names` by value, or `told` with `columns` for it: the columns in place of value and name, from the values of rows.
+    Shapes of less than `least` square metres are left out. Outlines are simplified by up to
     `simplify` units of the CRS; then the shapes are those of all pixels, and `vertices` those of their stream.
     `write` writes the rows, as `write_geoparquet` or with the columns of a standard.
     """
@@ -62,10 +64,13 @@ class PolygonTable:
         least: float = 0.0,
         simplify: float = 0.0,
         vertices: Vertices | None = None,
+        columns: Mapping[str, str] = COLUMNS,
+        told: Callable[[np.ndarray], Mapping[str, Any]] | None = None,
         write: Callable[..., None] = write_geoparquet,
     ) -> None:
         assert vertices is not None or not simplify, "outlines are simplified among the map's vertices"
         self._folder, self._grid, self._names, self._least = folder, grid, names, least
+        self._columns, self._told = columns, told or self._by_name
         self._tolerance, self._vertices = simplify / grid.resolution, vertices
         self._metres, self._write = metres_per_unit(grid.crs), write
         self._open = ExitStack()
@@ -100,7 +105,7 @@ class PolygonTable:
         metres = self._grid.resolution * self._metres
         figures["area"], figures["length"] = n_pixels * metres**2, (across + along) * metres
         figures["touches"] = np.logical_or.reduceat(shapes.touches_edge[order], first)
-        figures["value"] = shapes.value[order][first]
+        figures["value"], figures["group"] = shapes.value[order][first], groups
         figures["row"], figures["col"] = row[order][first], col[order][first]
         kept = (figures["area"] >= self._least) & (figures["value"] != NOTHING)
         if self._tolerance:
@@ -127,8 +132,16 @@ class PolygonTable:
         rows = self._rows(order)
         kinds = tuple(sorted(self._kinds))
         whole = bounds[[0, 3, 2, 1]]
-        self._write(path, rows, columns=COLUMNS, crs=self._grid.crs, kinds=kinds, bounds=whole)
+        self._write(path, rows, columns=self._columns, crs=self._grid.crs, kinds=kinds, bounds=whole)
         return len(order)
+
+    def columns(self, *names: str) -> tuple[np.ndarray, ...]:
+        """Some of the FIGURES of all rows, in their order in the table."""
+        order = self._figures.order()
+        return tuple(self._figures.column(name)[order] for name in names)
+
+    def _by_name(self, values: np.ndarray) -> Mapping[str, Any]:
+        return {"value": values.astype(np.int64), "name": [self._names.get(int(value)) for value in values]}
 
     def _simplify(self, order: np.ndarray) -> None:
         """Simplify all geometries, into files that have them in an order."""
@@ -154,8 +167,7 @@ class PolygonTable:
                 bounds=np.stack([west, -south, east, -north], axis=1),
                 columns={
                     "id": np.arange(start, start + len(figures)),
-                    "value": figures["value"].astype(np.int64),
-                    "name": [self._names.get(int(value)) for value in figures["value"]],
+                    **self._told(figures["value"]),
                     "area_m2": figures["area"],
                     "perimeter_m": figures["length"],
                     "touches_edge": figures["touches"],
@@ -196,10 +208,7 @@ class FigureFile:
 
     def order(self) -> np.ndarray:
         """The numbers of all polygons in the order of the table, int32."""
-        places = np.empty(self._n, dtype=FIGURES["place"])
-        for start in range(0, self._n, ROWS_PER_GROUP):
-            some = slice(start, start + ROWS_PER_GROUP)
-            places[some] = self._map()[some]["place"]
+        places = self.column("place")
         order = np.argsort(places, kind="stable").astype(np.int32)
         places = places[order]
         # Few polygons are at one place: only they are looked at again.
@@ -221,6 +230,14 @@ class FigureFile:
             room = max(1, int(np.searchsorted(ends, NUMBERS_PER_GROUP, side="right")))
             yield figures[:room]
             start += room
+
+    def column(self, name: str) -> np.ndarray:
+        """One of the figures of all polygons."""
+        found = np.empty(self._n, dtype=FIGURES[name])
+        for start in range(0, self._n, ROWS_PER_GROUP):
+            some = slice(start, start + ROWS_PER_GROUP)
+            found[some] = self._map()[some][name]
+        return found
 
     def _map(self) -> np.ndarray:
         self._file.flush()

@@ -48,25 +48,41 @@ class Shapes:
 class ShapeStream:
     """Takes the rows of a map in order and gives its shapes out; `col` is the absolute column at its left edge.
 
-    `vertices` are filled with the map's, if given, and the shapes have their nodes.
+    `vertices` are filled with the map's, if given, and the shapes have their nodes. `ends`: all parts of one value, a
+    whole number, are one shape, whose last row lies above the absolute row `ends[value]`; else a shape is a part.
     """
 
     def __init__(
-        self, *, row: int, col: int, width: int, connectivity: Literal[4, 8] = 4, vertices: Vertices | None = None
+        self,
+        *,
+        row: int,
+        col: int,
+        width: int,
+        connectivity: Literal[4, 8] = 4,
+        vertices: Vertices | None = None,
+        ends: np.ndarray | None = None,
     ) -> None:
+        assert connectivity == 4 or ends is None, "parts of one value are one shape, whether they touch or not"
         self._vertices = vertices
         self._row, self._col = row, col
         self._parts = Unions()
         # Shapes of four neighbours are parts.
-        self._groups = self._parts if connectivity == 4 else Unions()
+        self._groups = self._parts if connectivity == 4 and ends is None else Unions()
         self._values = np.zeros(0)
         self._above = np.zeros(width, dtype=NUMBER)
+        self._ends: np.ndarray | None = None
         # Number 0 stands for no part.
         self._number(np.zeros(2, dtype=np.uint8))
+        self._ends, self._first = ends, np.zeros(0 if ends is None else len(ends), dtype=NUMBER)
         self._corners: list[Corners] = []
         self._crossings: list[Crossings] = []
         self._touching: list[np.ndarray] = []
         self._n_held, self._limit = 0, LEAST_CORNERS
+
+    @property
+    def parts(self) -> Unions:
+        """The numbers of parts: in each strip as `label_parts` gives them, one strip after another from 1 on."""
+        return self._parts
 
     def take(self, values: np.ndarray, valid: np.ndarray, *, edge: np.ndarray) -> Iterator[Shapes]:
         """Take the next rows (y, x); `edge`: pixels at the edge of the map. Gives the shapes that are whole, if any,
@@ -111,7 +127,16 @@ class ShapeStream:
             self._groups.add(len(kinds) - 1)
         self._values = grown(self._values.astype(kinds.dtype, copy=False), len(self._parts))
         self._values[first : len(self._parts)] = kinds[1:]
+        if self._ends is not None:
+            self._join_alike(np.arange(first, len(self._parts)), kinds[1:])
         return first
+
+    def _join_alike(self, parts: np.ndarray, values: np.ndarray) -> None:
+        """Make new parts one shape with those of their values."""
+        known, first = np.unique(values, return_index=True)
+        new = self._first[known] == 0
+        self._first[known[new]] = parts[first[new]]
+        self._groups.join(parts, self._first[values])
 
     def _renumbered(self, labelled: np.ndarray, first: int) -> tuple[np.ndarray, np.ndarray]:
         """The parts of the row above and of a strip as small numbers (y + 1, x), 0 = none, and what they stand for."""
@@ -138,6 +163,8 @@ class ShapeStream:
     def _whole(self) -> Iterator[Shapes]:
         """The shapes of which no row is missing. Those that are open stay."""
         open_parts = self._parts.find(np.unique(self._above[self._above > 0]))
+        if self._ends is not None:
+            open_parts = np.concatenate([open_parts, self._unended()])
         open_groups = np.unique(self._group(open_parts))
         crossings = Crossings.joined(self._crossings)
         crossings = replace(
@@ -162,6 +189,14 @@ class ShapeStream:
         touching = np.unique(self._parts.find(np.concatenate(self._touching)))
         self._touching = [touching[self._is_open(touching, open_groups)]]
         return self._shapes(whole, touching)
+
+    def _unended(self) -> np.ndarray:
+        """Parts that are held of values of which rows may come, one of each shape at least."""
+        assert self._ends is not None
+        # The upper left pixel of a shape has a corner that is no crossing.
+        held = np.concatenate([np.unique(each.part) for each in self._corners])
+        parts = np.unique(self._parts.find(held))
+        return parts[self._ends[self._values[parts]] > self._row]
 
     def _shapes(self, corners: list[Corners], touching: np.ndarray) -> Iterator[Shapes]:
         """The shapes of corners of whole parts, whole groups at a time; `touching` has the parts at the map's edge."""

@@ -1,4 +1,4 @@
-"""An array at half its resolution: classes by the most frequent of each four pixels, values by their mean."""
+"""An array at half its resolution: classes and ids by the most frequent of each four pixels, values by their mean."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-METHODS = {"class": "mode", "percent": "average", "value": "average"}
+METHODS = {"class": "mode", "id": "mode", "percent": "average", "value": "average"}
 """The resampling method of each kind of layer, by its name in GDAL and in the multiscales convention."""
 
 Quads = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -29,7 +29,7 @@ def halve(pixels: np.ndarray, *, kind: str, nodata: float | None) -> np.ndarray:
         pixels, missing = np.pad(pixels, padding, mode="edge"), np.pad(missing, padding, constant_values=True)
     quads = _quads(pixels)
     valid = None if missing is None else _quads(~missing)
-    if kind == "class":
+    if METHODS[kind] == "mode":
         return _most_frequent(quads, valid)
     if np.issubdtype(pixels.dtype, np.integer):
         return _whole_mean(quads, valid, nodata)

@@ -36,7 +36,7 @@ def read_thumbnail(storage: Storage, name: str, *, shape: tuple[int, int], max_s
     pixels, nodata = read_stored(storage, f"layer {name}", read)
     if pixels.shape == wanted:
         return pixels
-    return _nearest(pixels, wanted) if kind == "class" else _averaged(pixels, wanted, nodata)
+    return _nearest(pixels, wanted) if kind in {"class", "id"} else _averaged(pixels, wanted, nodata)
 
 
 def thumbnail_shape(shape: tuple[int, int], max_size: int) -> tuple[int, int]:

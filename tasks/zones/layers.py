@@ -81,7 +81,8 @@ def open_layers(storage: Storage, names: Sequence[str] | None = None) -> Product
     grid = _grid(storage, report)
     told = report.get("layers")
     known = {str(each["name"]): each for each in _mappings(told) if isinstance(each.get("name"), str)}
-    wanted = tuple(known) if names is None else tuple(names)
+    ids = {name for name, each in known.items() if each.get("kind") == "id"}
+    wanted = tuple(name for name in known if name not in ids) if names is None else tuple(names)
     if not wanted:
         if names is None:
             raise StoreError(f"{storage.uri} has no layer, only tables of what was found: zones measure layers.")
@@ -89,6 +90,10 @@ def open_layers(storage: Storage, names: Sequence[str] | None = None) -> Product
     for name in wanted:
         if name not in known:
             raise StoreError(f"{name!r} is no layer of {storage.uri}: it has {', '.join(known) or 'none'}.")
+        if name in ids:
+            raise StoreError(
+                f"The layer {name} of {storage.uri} holds ids of objects, which have no mean: leave it out."
+            )
     if len(set(wanted)) < len(wanted):
         raise StoreError(f"The layers {', '.join(wanted)} name one of them twice: give each once.")
     store = storage.zarr(STORE, read_only=True)
