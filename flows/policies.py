@@ -64,3 +64,7 @@ lost between blocks. More would only use memory."""
 def tries_of(error_class: ErrorClass) -> int:
     """The number of tries of a block that fails with this class."""
     return BLOCK_TRIES.get(error_class, 1)
+
+
+PLACES_CACHE_BYTES = 512 * 2**20
+"""Largest cache of decoded file blocks for places: neighbours along the curve read the same ones."""

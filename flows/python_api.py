@@ -71,6 +71,8 @@ def cube(job: JobLike, *, model_input: str | None = None) -> xr.DataArray:
     from tilewright.tasks.grid.grid import plan_grid
 
     checked = _checked(job)
+    if checked.places is not None:
+        raise JobError("places: a cube is the pixels of an area, and places have windows of their own: give an area.")
     card = job_card(checked)
     spec = next((each for each in card.inputs if model_input in {None, each.name}), None)
     if spec is None:
@@ -204,6 +206,9 @@ class Product(Mapping[str, "xr.DataArray"]):
 
         from tilewright.tasks.zarr.declare import STORE
 
+        if self.report.get("places"):
+            # A table of places has no raster.
+            return xr.Dataset()
         try:
             opened = xr.open_zarr(self.storage.zarr(STORE, read_only=True))
         except Exception as error:

@@ -118,19 +118,19 @@ class FootprintFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GridFacts:
-    """The pixels of the requested area.
+    """The pixels of the requested area; without ``shape`` and ``transform`` for a product that has none.
 
     `crs` is "EPSG:n" or WKT; `shape` is (height, width); `transform` (a b c d e f) maps (column, row) to CRS units;
     `gsd` is the side of a pixel in metres.
     """
 
     crs: str
-    shape: tuple[int, int]
+    shape: tuple[int, int] | None
     transform: tuple[float, ...]
     gsd: float
 
     def __post_init__(self) -> None:
-        assert len(self.transform) == 6, f"transform {self.transform} has not six numbers"
+        assert len(self.transform) == (6 if self.shape else 0), f"transform {self.transform} has not six numbers"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -240,16 +240,18 @@ def grid_fields(grid: GridFacts) -> dict[str, Any]:
 
     `proj:epsg` is for readers of versions before 2.0, such as stackstac, and stands beside `proj:code`.
     """
-    a, b, c, d, e, f = grid.transform
-    height, width = grid.shape
-    corners = [(c + a * x + b * y, f + d * x + e * y) for x in (0, width) for y in (0, height)]
-    xs, ys = [corner[0] for corner in corners], [corner[1] for corner in corners]
     named: dict[str, Any] = (
         {"proj:code": grid.crs} if CODE.fullmatch(grid.crs) else {"proj:code": None, "proj:wkt2": grid.crs}
     )
     epsg = EPSG.fullmatch(grid.crs)
     if epsg:
         named["proj:epsg"] = int(epsg[1])
+    if grid.shape is None:
+        return named
+    a, b, c, d, e, f = grid.transform
+    height, width = grid.shape
+    corners = [(c + a * x + b * y, f + d * x + e * y) for x in (0, width) for y in (0, height)]
+    xs, ys = [corner[0] for corner in corners], [corner[1] for corner in corners]
     return {
         **named,
         "proj:shape": list(grid.shape),

@@ -17,6 +17,7 @@ from tilewright.flows.cli.options import (
     Prices,
     Runner,
     Set,
+    TableFile,
     Target,
     Version,
     Wait,
@@ -24,7 +25,7 @@ from tilewright.flows.cli.options import (
     print_json,
     wait_seconds,
 )
-from tilewright.flows.cli.products import compare, export, push, zones
+from tilewright.flows.cli.products import check_copy, compare, copy_places, export, push, zones
 from tilewright.flows.cli.series import backfill, watch
 from tilewright.flows.shown import shown
 from tilewright.tasks.progress import Stage
@@ -111,13 +112,20 @@ def plan(
         from tilewright.flows.estimate.pricing import price, read_prices, shard_lines
         from tilewright.flows.plan.make import plan_job
         from tilewright.flows.plan.model_card import job_card
+        from tilewright.flows.plan.raster import job_rows
 
         table, checked = read_prices(prices), _job(job, changes, output)
         with Terminal(quiet=as_json) as terminal:
             terminal(Stage(name="plan"))
             card = job_card(checked)
             made = plan_job(checked, card)
-            expected = estimate(made, card, provider=checked.provider, workers=workers)
+            if checked.places is not None:
+                from tilewright.flows.estimate.places import estimate_places
+
+                rows = job_rows(checked, card, window=made.raster.lattice.window)
+                expected = estimate_places(made, card, rows, provider=checked.provider, workers=workers)
+            else:
+                expected = estimate(made, card, provider=checked.provider, workers=workers)
         cost = price(expected, table, n_machines=shards)
         if as_json:
             print_json(estimate_json(made, expected, cost=cost, n_shards=shards))
@@ -141,6 +149,7 @@ def run(
     update: Annotated[bool, typer.Option("--update", help="Plan anew; redo only the blocks that changed.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Throw the standing product away first.")] = False,
     wait: Wait = "0",
+    to: TableFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a job. A second call resumes what was interrupted, or says that the product is complete."""
@@ -152,6 +161,8 @@ def run(
 
         checked = _job(job, changes, output)
         ending.output = checked.output_uri
+        if to is not None:
+            check_copy(checked, to)
         options = RunOptions(
             runner=runner,
             workers=workers,
@@ -171,6 +182,8 @@ def run(
             make = partial(run_job, send_shard=_prefect_flows("--deployment").shard_sender(deployment))
         with Terminal(quiet=quiet) as terminal:
             outcome = make(checked, options, listener=terminal)
+        if to is not None:
+            copy_places(outcome, to)
         if as_json:
             print_json(outcome.summary())
         else:

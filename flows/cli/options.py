@@ -39,6 +39,10 @@ def _print_version(asked: bool) -> None:
 
 Version = Annotated[bool, typer.Option("--version", help="Show the version.", callback=_print_version, is_eager=True)]
 
+TableFile = Annotated[
+    Path | None, typer.Option("--to", metavar="FILE", help="A table of places also there: .geojson, .fgb, .csv, ...")
+]
+
 Wait = Annotated[
     str, typer.Option(metavar="SECONDS|forever", help="Wait so long for a run that is writing the same output.")
 ]

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path  # noqa: TC003 -- read by typer
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tilewright.flows.cli.exits import exit_codes
 from tilewright.flows.cli.options import AsJson, Target, print_json
 from tilewright.flows.shown import MAX_WIDTH, shown, wrapped
+
+if TYPE_CHECKING:
+    from tilewright.flows.job.job import Job
+    from tilewright.flows.run.outcome import Outcome
 
 
 def push(
@@ -47,11 +51,12 @@ def zones(
     with exit_codes():
         from tilewright.flows.cli.tables import print_zones
         from tilewright.flows.cli.terminal import Terminal
-        from tilewright.flows.maintain.zones import TABLE_NAME, add_zones, check_to, zone_rows, zone_statistics
+        from tilewright.flows.maintain.added_table import check_beside
+        from tilewright.flows.maintain.zones import TABLE_NAME, add_zones, zone_rows, zone_statistics
         from tilewright.tasks.tables.convert import write_as
 
         if to is not None:
-            check_to(to, output, file)
+            check_beside(to, output, given=file, what="zones")
         names = None if layers is None else [name.strip() for name in layers.split(",") if name.strip()]
         with Terminal(quiet=as_json) as terminal:
             if to is None:
@@ -112,3 +117,23 @@ def compare(
         width = min(shutil.get_terminal_size().columns, MAX_WIDTH)
         for line in comparison_lines(document, to):
             typer.echo("\n".join(wrapped(shown(line), width)))
+
+
+def check_copy(job: Job, to: Path) -> None:
+    """Check that the table of a job over places can also be written to a path. Raises a ValueError."""
+    from tilewright.flows.job.job import JobError
+    from tilewright.flows.maintain.added_table import check_beside
+
+    if job.places is None:
+        raise JobError("--to writes the table of a job over places: leave it out, or give places instead of area.")
+    check_beside(to, job.output_uri, given=job.base / job.places.file, what="places")
+
+
+def copy_places(outcome: Outcome, to: Path) -> None:
+    """Write the table of places of a finished product to a path, in the format of its ending."""
+    from tilewright.flows.environment import storage_options
+    from tilewright.flows.maintain.added_table import write_beside
+    from tilewright.tasks.plan.places import PLACES_FILE
+    from tilewright.tasks.storage.storage import open_storage
+
+    write_beside(open_storage(outcome.output, options=storage_options(outcome.output)), PLACES_FILE, to)

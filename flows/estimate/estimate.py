@@ -69,6 +69,8 @@ class Estimate:
 
     def lines(self, plan: Plan) -> list[tuple[str, str]]:
         """The estimate as (label, text), for the terminal."""
+        if plan.places is not None:
+            return self._place_lines(plan)
         grid, lattice = plan.raster.product_grid, plan.raster.lattice
         crs = grid.crs if len(grid.crs) < 40 else "a CRS given as WKT"
         layers = ", ".join(plan.raster.layers)
@@ -98,6 +100,33 @@ class Estimate:
             ),
             ("to store", f"about {_size(self.bytes_stored)}, {_size(self.bytes_pages)} of it pages and records"),
             *_table_lines(plan),
+            ("memory", f"about {_size(self.memory_bytes)} on {cores}; {_size(free_memory())} are free"),
+            ("time", f"{self._time_words()}, {self.basis}"),
+        ]
+
+    def _place_lines(self, plan: Plan) -> list[tuple[str, str]]:
+        """The same for a job over places."""
+        assert plan.places is not None, "a plan of places"
+        grid, lattice, places = plan.raster.grid, plan.raster.lattice, plan.places
+        crs = grid.crs if len(grid.crs) < 40 else "a CRS given as WKT"
+        layers, cores = ", ".join(plan.raster.layers), plural(self.n_workers, "core")
+        around = centre_text({"crs": grid.crs, "bounds": list(grid.bounds_of(grid.extent))})
+        return [
+            ("places", f"{plural(places.n_rows, 'row')} of {plan.request['places']['file']} around {around}"),
+            ("grid", f"pixels of {grid.resolution:g} {crs_unit(grid.crs)} in {crs}"),
+            ("model", f"{plan.model.card['name']} on {_provider_words(plan, self.provider)}; columns {layers}"),
+            *_repeat_lines(plan),
+            *[(f"input {entry.name}", _input_words(entry)) for entry in plan.inputs],
+            ("files", input_files_text(input_counts(plan))),
+            ("units", f"{self.n_blocks} of up to {places.unit} rows"),
+            ("windows", f"{self.n_windows:,} of {lattice.window} px, one for each row that has a place"),
+            ("why", plan.model.windows_reason),
+            ("exact", f"{plan.model.exactness}: {plan.model.exact_reason}"),
+            (
+                "to read",
+                f"about {_size(self.bytes_read)} of the files' tiles, {_size(self.bytes_decoded)} as pixels",
+            ),
+            ("to store", f"about {_size(self.bytes_stored)}, {_size(self.bytes_pages)} of it pages and records"),
             ("memory", f"about {_size(self.memory_bytes)} on {cores}; {_size(free_memory())} are free"),
             ("time", f"{self._time_words()}, {self.basis}"),
         ]

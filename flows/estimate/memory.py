@@ -12,7 +12,7 @@ from tilewright.flows.environment import cache_folder
 from tilewright.flows.job.job import JobError
 from tilewright.flows.machine import free_memory
 from tilewright.flows.plan.model_graph import plan_tuned_card
-from tilewright.flows.policies import MIN_BLOCKS_IN_MEMORY
+from tilewright.flows.policies import MIN_BLOCKS_IN_MEMORY, PLACES_CACHE_BYTES
 from tilewright.models.measure.memory import card_memory
 from tilewright.tasks.block.step_composite import STACK_BYTES
 from tilewright.tasks.cog.spec import MAX_PARALLEL_FILES
@@ -111,8 +111,17 @@ def _estimate(plan: Plan, card: ModelCard, *, free: int, batch: int, per_pixel: 
     layers = sum(np.dtype(spec.dtype).itemsize for spec in card.layer_specs()) + 2
     results = BLOCKS_OF_LAYERS * layers * plan.raster.product_block**2
     reading = max((_composite_bytes(plan, entry) for entry in plan.inputs), default=0.0)
-    cached = read_order_of(plan, plan.raster.blocks, free=free).cache_bytes
     decoded = sum(_decoded_bytes(plan, entry) for entry in plan.inputs)
+    if plan.places is not None:
+        # Each caller reads and answers a unit of its own, some neighbouring windows at a time.
+        patch = reading + sum(_step_bytes(plan, entry) for entry in plan.inputs)
+        return MemoryEstimate(
+            fixed=LIBRARY_BYTES + 2 * _weight_bytes(card) + PLACES_CACHE_BYTES,
+            blocks=0.0,
+            caller=windows * (per_pixel + scores + prepared) + patch,
+            most_callers=len(plan.raster.blocks),
+        )
+    cached = read_order_of(plan, plan.raster.blocks, free=free).cache_bytes
     in_memory = MIN_BLOCKS_IN_MEMORY * sum(_step_bytes(plan, entry) for entry in plan.inputs)
     return MemoryEstimate(
         fixed=LIBRARY_BYTES + 2 * _weight_bytes(card) + min(cached, decoded),

@@ -12,6 +12,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    InstanceOf,
     ValidationError,
     model_validator,
 )
@@ -31,7 +32,9 @@ from tilewright.flows.job.options import (
     Tolerance,
     as_polygons,
 )
-from tilewright.flows.job.period import JobPeriod, as_periods, checked_name
+from tilewright.flows.job.period import JobPeriod, as_periods, checked_name, read_period
+from tilewright.flows.job.places.columns import PlacesError
+from tilewright.flows.job.places.places import JobPlaces, read_places
 from tilewright.flows.job.refusals import refusal
 
 MAX_JOB_BYTES = 16 * 2**20
@@ -39,8 +42,19 @@ MAX_JOB_BYTES = 16 * 2**20
 
 REMOTE = re.compile(r"^[a-z0-9+]+://")
 
-NO_PIXELS = {"output", "base", "tolerance", "limits", "provider", "precision_gate", "verify", "area"}
-"""Keys of a job that are no part of its request, but for the area, which is put into it in its own way."""
+NO_PIXELS = {"output", "base", "tolerance", "limits", "provider", "precision_gate", "verify", "area", "places"}
+"""Keys of a job that are no part of its request, but for area and places, which are put into it in their own way."""
+
+
+OF_MAPS = {
+    "polygons": "polygons are of a map",
+    "grid.bounds": "windows lie around the places",
+    "tile.block": "the rows are cut into units, not the ground into blocks",
+    "cog.max_side": "no raster is written",
+    "filter.clearest": "the clearest passes are chosen over an area",
+    "precision": "another precision is compared with fp32 on the windows of a map",
+}
+"""Keys of a job that mean nothing for places, and why."""
 
 
 class JobError(ValueError):
@@ -101,12 +115,16 @@ def as_ensemble(value: object) -> object:
 
 
 class Job(BaseModel):
-    """A checked job. Paths are absolute or URIs; ``output`` may still be missing (plan and search need none)."""
+    """A checked job. Paths are absolute or URIs; ``output`` may still be missing (plan and search need none).
+
+    A job over ``places`` has the boxes around them as its ``area``.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
     name: Annotated[str, AfterValidator(checked_name)]
     area: Annotated[Area, BeforeValidator(read_area)]
+    places: InstanceOf[JobPlaces] | None = None
     period: Annotated[tuple[JobPeriod, ...], BeforeValidator(as_periods), Field(min_length=1, max_length=MAX_PERIODS)]
     source: str | dict[str, Any]
     model: str
@@ -152,6 +170,21 @@ class Job(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _places_alone(self) -> Job:
+        given = {
+            "polygons": self.polygons,
+            "grid.bounds": self.grid.bounds,
+            "tile.block": self.tile.block,
+            "cog.max_side": self.cog.max_side,
+            "filter.clearest": self.filter.clearest,
+            "precision": self.precision != "fp32",
+        }
+        for key, value in given.items():
+            if self.places is not None and value:
+                raise ValueError(f"{key}: a job over places makes a table, and {OF_MAPS[key]}: leave {key} out")
+        return self
+
     @property
     def output_uri(self) -> str:
         """The folder or URI of the product: ``output``, else a folder of the job's name under ``out``."""
@@ -179,7 +212,8 @@ class Job(BaseModel):
             del plain["filter"]["clearest"]
         else:
             plain["filter"]["clearest"] = self.filter.clearest.request()
-        return {**plain, "mask": self.mask.request(), "area": self.area.geojson()}
+        places = {} if self.places is None else {"places": self.places.request()}
+        return {**plain, "mask": self.mask.request(), "area": self.area.geojson(), **places}
 
 
 def read_job(path: Path, *, changes: tuple[str, ...] = (), output: str | None = None) -> Job:
@@ -203,13 +237,28 @@ def make_job(plain: dict[str, Any], *, base: Path, changes: tuple[str, ...] = ()
     if strange := next((key for key in plain if not isinstance(key, str)), None):
         raise JobError(f"{strange}: no key of a job. Its keys are names such as area, period, source, model.")
     try:
-        if "area" in plain:
+        if "places" in plain:
+            if "area" in plain:
+                raise JobError("places: a job is over an area or over places, not both: leave one of them out.")
+            plain["places"] = read_places(plain["places"], base=base, read_period=_row_period)
+            plain["area"] = Area(geometry=plain["places"].footprint)
+        elif "area" in plain:
             plain["area"] = read_area(plain["area"], base=base)
         return Job(**{**plain, "base": base})
+    except PlacesError as error:
+        raise JobError(str(error)) from error
     except AreaError as error:
         raise JobError(f"area: {error}") from error
     except ValidationError as error:
         raise JobError(refusal(error, Job)) from error
+
+
+def _row_period(text: str) -> JobPeriod:
+    """The period of a row. Raises ValueError for a text that is none, and for an open end."""
+    period = read_period(text)
+    if period.is_open:
+        raise ValueError(f"{text!r} has an open end: write both ends")
+    return period
 
 
 def read_plain(path: Path) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def as_periods(value: object) -> object:
     Raises ValueError, with the forms that a period may have, for anything else.
     """
     if _is_text(value):
-        return [_period(RESERVED_PERIOD, str(value))]
+        return [read_period(str(value))]
     if isinstance(value, dict) and value:
         if _are_ends(value):
             raise ValueError(f"{' and '.join(map(str, value))} would be two periods of these names: {FORMS}")
@@ -117,6 +117,11 @@ def as_periods(value: object) -> object:
         if all(isinstance(entry, (dict, JobPeriod)) for entry in value):
             return value
     raise ValueError(f"{value!r} is not a period: {FORMS}")
+
+
+def read_period(text: str) -> JobPeriod:
+    """The period of a text, under the name of one that stands alone. Raises ValueError for a text that is none."""
+    return _period(RESERVED_PERIOD, text)
 
 
 def _are_ends(named: dict[Any, Any]) -> bool:

@@ -50,7 +50,7 @@ def refusal(error: ValidationError, job: type[BaseModel]) -> str:
         known = _known(job, place[:-1])
         return f"{field}: unknown key{did_you_mean(str(place[-1]), known)}. Known here: {', '.join(known)}."
     if first["type"] == "missing" and not isinstance(place[-1], int):
-        needs = " A job needs area, period, source and model." if len(place) == 1 else ""
+        needs = " A job needs area (or places), period, source and model." if len(place) == 1 else ""
         return f"{field}: the job does not say it.{needs}"
     words = _words(first, job)
     if not place:

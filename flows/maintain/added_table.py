@@ -1,11 +1,16 @@
-"""A table added to a finished product, which stays finished throughout: named in its Item and its report, recorded."""
+"""A table added to a finished product, which stays finished throughout: named in its Item and its report, recorded.
+
+And tables beside a product, in other formats.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pystac
@@ -35,13 +40,13 @@ from tilewright.tasks.storage.storage import json_bytes, staging_folder
 from tilewright.tasks.styles.styles import ENDING as STYLE_ENDING
 from tilewright.tasks.styles.styles import MEDIA_TYPE as STYLE_TYPE
 from tilewright.tasks.styles.styles import style_files
-from tilewright.tasks.tables.convert import write_as
+from tilewright.tasks.tables.convert import check_target, write_as
 from tilewright.tasks.tables.table_file import MEDIA_TYPE, uploaded_table
+from tilewright.tasks.tables.vector_file import read_geometry_table
 from tilewright.tasks.zarr.thumbnail import thumbnail_shape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from tilewright.tasks.progress import Listener
     from tilewright.tasks.storage.storage import Storage
@@ -52,6 +57,31 @@ PAGE_ASSET, PAGE_FACTS = "report", ("file:size", "file:checksum")
 """The Item's asset of the page, and what it says of its bytes."""
 
 ELSEWHERE = "give --to FILE for a table beside the product"
+
+
+def check_beside(to: Path, output: str, *, given: Path, what: str) -> None:
+    """Check that a table can be written to a path beside a product and the file ``given``, which holds ``what``.
+
+    Raises a ValueError.
+    """
+    check_target(to, product=output)
+    if to.expanduser().resolve() == given.expanduser().resolve():
+        raise StoreError(f"--to {to} is the file of {what} itself: give another.")
+
+
+def write_beside(storage: Storage, name: str, to: Path) -> None:
+    """Write a table of a product, the file of that name, to a path in the format of its ending.
+
+    Raises StoreError where the product has no such table, OSError if the disk refuses.
+    """
+    content = storage.read(name)
+    if content is None:
+        raise StoreError(f"{storage.uri} has no {name}: run its job again.")
+    with tempfile.TemporaryDirectory() as folder:
+        local = Path(folder) / name
+        local.write_bytes(content)
+        table = read_geometry_table(local)
+    write_as(table, to)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,12 +16,11 @@ from tilewright.tasks.progress import Notice, Stage, silent
 from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.storage import open_storage
 from tilewright.tasks.styles.shapes import graduated_style
-from tilewright.tasks.tables.convert import check_target
 from tilewright.tasks.tables.plain_columns import plain_columns
 from tilewright.tasks.tables.vector_file import GeometryTable, read_geometry_table
 from tilewright.tasks.zones.layers import open_layers
 from tilewright.tasks.zones.measure import measure_zones
-from tilewright.tasks.zones.zones import ID, OBSERVED, ZoneError, check_names, figure_names, zones_on_grid
+from tilewright.tasks.zones.zones import ID, OBSERVED, check_names, figure_names, zones_on_grid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,13 +57,6 @@ def zone_statistics(
     observed[placed.distant] = 0.0
     columns = _with_figures(table.columns, observed, figures, figure_names(product.layers))
     return GeometryTable(name=table.name, geometries=placed.places, columns=columns, crs=product.grid.crs)
-
-
-def check_to(to: Path, output: str, zones: Path) -> None:
-    """Check that the table can be written to a path beside the product and the file of zones. Raises a ValueError."""
-    check_target(to, product=output)
-    if to.expanduser().resolve() == zones.expanduser().resolve():
-        raise ZoneError(f"--to {to} is the file of zones itself: give another.")
 
 
 def add_zones(output: str, zones: Path, *, layers: Sequence[str] | None = None, listener: Listener) -> GeometryTable:

@@ -26,6 +26,13 @@ def judge_exactness(card: ModelCard, facts: ModelFacts, lattice: Lattice) -> tup
     return word, f"{reason}. That is said of the layers; what {finds} holds depends on the windows"
 
 
+def judge_places(facts: ModelFacts) -> tuple[str, str]:
+    """The same for a job over places, whose rows have windows of their own."""
+    if facts.mates:
+        return "measured", f"{facts.mates}; in one batch windows answer as alone as far as was tried"
+    return "proven", "each place has a window of its own: what it gets depends on no other row, and on no order of work"
+
+
 def _of_layers(card: ModelCard, facts: ModelFacts, lattice: Lattice) -> tuple[str, str]:
     """The same for the layers of a model."""
     if obstacle := _obstacle(card, facts, lattice):

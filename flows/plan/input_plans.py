@@ -12,7 +12,7 @@ from tilewright.flows.job.job import JobError
 from tilewright.flows.job.period import OPEN_END, OPEN_START
 from tilewright.flows.plan.rules import check_masks, check_units, gap_rule, mask_rule
 from tilewright.flows.plan.scenes import InputScenes
-from tilewright.tasks.compose.steps import clearest_passes, plan_steps
+from tilewright.tasks.compose.steps import DatesError, clearest_passes, plan_steps
 from tilewright.tasks.plan.inputs import InputPlan
 from tilewright.tasks.report.format import plural
 
@@ -36,6 +36,34 @@ def plan_inputs(job: Job, card: ModelCard, scenes: Mapping[str, InputScenes]) ->
     inputs = tuple(_plan_input(job, card, spec, scenes[spec.name]) for spec in card.inputs)
     check_masks(job.mask, inputs)
     return inputs
+
+
+def plan_place_inputs(
+    job: Job, card: ModelCard, scenes: Mapping[str, InputScenes], periods: Sequence[Sequence[JobPeriod]]
+) -> tuple[InputPlan, ...]:
+    """The plan of every input for a job over places, with all scenes found: each row makes its own steps of them.
+
+    Raises JobError where a row's period does not fit the dates of the model, a unit cannot be converted, or a mask or
+    gap rule cannot apply.
+    """
+    for spec in card.inputs:
+        for of_row in periods:
+            try:
+                plan_steps((), spec.dates, of_row)
+            except DatesError as error:
+                texts = ", ".join(period.text for period in of_row)
+                raise JobError(
+                    f"places.period: {texts} does not fit input {spec.name} of {card.name}: {error}."
+                ) from error
+    inputs = []
+    for spec in card.inputs:
+        found = scenes[spec.name]
+        # With periods of their own, rows decide whether a step lacks scenes.
+        entry = _plan_input(job, card, spec, found if len(periods) == 1 else replace(found, touching=()))
+        inputs.append(replace(entry, scenes=found.scenes, mask=mask_rule(job.mask, found.scenes)))
+        check_units(spec, found.scenes)
+    check_masks(job.mask, inputs)
+    return tuple(inputs)
 
 
 def search_refusal(job: Job, card: ModelCard, scenes: Sequence[Scene]) -> str | None:

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from shapely.geometry import shape
 
 from tilewright.catalogs.search import left_out_sentence
 from tilewright.catalogs.sources.registry import resolve_source
 from tilewright.flows.environment import s3_settings
+from tilewright.flows.job.area import Area
 from tilewright.flows.job.job import JobError
+from tilewright.flows.job.period import JobPeriod
+from tilewright.flows.job.places.footprint import footprint
+from tilewright.flows.job.places.search import joined_spans, row_warnings, seen_by_some
 from tilewright.flows.machine import free_memory
 from tilewright.flows.plan.clearest import choose_where_clear
-from tilewright.flows.plan.exactness import judge_exactness
+from tilewright.flows.plan.exactness import judge_exactness, judge_places
 from tilewright.flows.plan.headers import look_at_headers
 from tilewright.flows.plan.identities import identify_inputs
-from tilewright.flows.plan.input_plans import plan_inputs
+from tilewright.flows.plan.input_plans import plan_inputs, plan_place_inputs
 from tilewright.flows.plan.model_card import card_facts, job_card
 from tilewright.flows.plan.model_graph import check_fused, measure_job_model
-from tilewright.flows.plan.raster import area_warnings, cut_raster, reach_metres, read_margin
+from tilewright.flows.plan.raster import alignment, area_warnings, cut_places, cut_raster, reach_metres, read_margin
 from tilewright.flows.plan.rules import asked_mask_bands, check_gaps, mask_warning
 from tilewright.flows.plan.scenes import asked_area, left_out_of, search_inputs
 from tilewright.flows.plan.valid_for import outside_valid_for, outside_warnings
@@ -27,12 +34,17 @@ from tilewright.flows.precision.choice import job_provider
 from tilewright.flows.versions import versions
 from tilewright.tasks.grid.areas import pixel_metres
 from tilewright.tasks.grid.crs import crs_unit, is_geographic, metres_per_unit
+from tilewright.tasks.places.table import ColumnsError, check_columns
 from tilewright.tasks.plan.footprints import share_warnings, step_shares
+from tilewright.tasks.plan.places import ROWS_PER_UNIT, PlacesPlan
 from tilewright.tasks.plan.plan import ModelPlan, Plan
 from tilewright.tasks.report.format import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from tilewright.catalogs.sources.source import Source
     from tilewright.flows.job.job import Job
@@ -63,6 +75,10 @@ def plan_job(job: Job, card: ModelCard | None = None, *, block: int | None = Non
     not fit the job, more blocks than the limit, a file that is not the one its checksum says.
     """
     card = card or job_card(job)
+    if job.places is not None:
+        return plan_places(job, card)
+    if any(extra.kind == "place_mask" for extra in card.extras):
+        raise JobError(f"model: {card.name} is told the shape of a place (place_mask): give places instead of an area.")
     check_periods(job, card)
     check_gaps(job, card)
     source = resolve_source(job.source, base=job.base, s3=s3_settings())
@@ -79,6 +95,73 @@ def plan_job(job: Job, card: ModelCard | None = None, *, block: int | None = Non
     return with_ranges(plan, card) if job.precision == "int8" else plan
 
 
+def plan_places(job: Job, card: ModelCard) -> Plan:
+    """The plan of a job over places: a table's rows on a grid, and the scenes that any of their windows may see.
+
+    Raises what ``plan_job`` raises.
+    """
+    assert job.places is not None, "a job over places has rows"
+    check_periods(job, card)
+    check_gaps(job, card)
+    source = resolve_source(job.source, base=job.base, s3=s3_settings())
+    facts = measure_job_model(job, card, provider=job_provider(job, card))
+    if _finest_step(job, card, facts):
+        # Only the pixel of the centroid is kept, so a window needs no more than what that pixel sees.
+        finest = job.model_copy(update={"tile": job.tile.model_copy(update={"step": facts.windows.stride})})
+        facts = measure_job_model(finest, card, provider=job_provider(job, card))
+    raster, rows = cut_places(job, card, facts.windows)
+    try:
+        names = job.places.table.columns.column_names
+        check_columns(names, raster.layers, name=job.places.table.name, key=job.places.id)
+    except ColumnsError as error:
+        raise JobError(str(error)) from error
+    grid, reach = raster.grid, reach_metres(job, card, raster)
+    lonlats = rows.lonlats(grid.crs, grid.resolution)
+    used = [rows.periods[number] for number in sorted({*rows.of_row.tolist()})]
+    found = _seen_scenes(search_inputs(_job_around(job, lonlats, used), card, source, reach=reach), lonlats, reach)
+    scenes, said = look_at_headers(card, found, source, mask_bands=asked_mask_bands(job.mask))
+    plan = make_plan(job, card, facts, scenes, raster=raster, source=source, said=said, periods=used)
+    moments = [scene.datetime for entry in plan.inputs for scene in entry.scenes] or [datetime.now(UTC)]
+    spans = [period.known_ends for periods in used for period in periods]
+    places = PlacesPlan(
+        n_rows=len(rows),
+        digest=job.places.digest,
+        unit=ROWS_PER_UNIT,
+        align=alignment(card),
+        start=min(start or min(moments) for start, _ in spans),
+        end=max(end or max(moments) for _, end in spans),
+    )
+    of_rows = row_warnings(lonlats, n_rows=len(rows), crs=grid.crs, asked=job.grid.crs)
+    plan = replace(plan, places=places, warnings=(*plan.warnings, *of_rows))
+    return identify_inputs(plan, source, checksums=job.verify == "checksums")
+
+
+def _job_around(job: Job, lonlats: NDArray[np.float64], periods: Sequence[Sequence[JobPeriod]]) -> Job:
+    """The job whose area and periods hold the rows at these places (n, 2) in degrees: what is searched."""
+    spans = joined_spans((period.start, period.end) for of_row in periods for period in of_row)
+    around = [JobPeriod(name=f"span-{number}", start=start, end=end) for number, (start, end) in enumerate(spans)]
+    area = Area(geometry=footprint(lonlats))
+    return job.model_copy(update={"area": area, "period": tuple(around)})
+
+
+def _seen_scenes(
+    found: Mapping[str, InputScenes], lonlats: NDArray[np.float64], reach: float
+) -> dict[str, InputScenes]:
+    """The scenes that the window of some row may see."""
+    kept = {}
+    for name, entry in found.items():
+        near = seen_by_some([shape(scene.geometry) for scene in entry.scenes], lonlats, metres=reach)
+        scenes = tuple(scene for scene, seen in zip(entry.scenes, near, strict=True) if seen)
+        kept[name] = replace(entry, scenes=scenes, touching=scenes)
+    return kept
+
+
+def _finest_step(job: Job, card: ModelCard, facts: ModelFacts) -> bool:
+    """True if windows may be as small as the model allows: nobody says how large, and the model sees a known reach."""
+    said = job.tile.step or card.tile.step or card.tile.window or facts.receptive.window
+    return not said and not card.per_window and facts.windows.merge == "trim"
+
+
 def make_plan(
     job: Job,
     card: ModelCard,
@@ -88,21 +171,22 @@ def make_plan(
     raster: RasterPlan,
     source: Source,
     said: Sequence[str] = (),
+    periods: Sequence[Sequence[JobPeriod]] = (),
 ) -> Plan:
     """The plan of a job from the facts of its model, its raster and the scenes found; no I/O.
 
-    ``said`` are warnings about the scenes' files.
+    ``said`` are warnings about the scenes' files; ``periods`` those of the rows of a job over places.
 
     Raises JobError where a step lacks a required scene, a unit cannot be converted, or a mask, a gap rule or a fused
     graph is impossible.
     """
-    inputs = plan_inputs(job, card, scenes)
+    inputs = plan_place_inputs(job, card, scenes, periods) if periods else plan_inputs(job, card, scenes)
     check_fused(job, facts)
     raster = replace(raster, margin=read_margin(inputs, raster))
-    exactness, exact_reason = judge_exactness(card, facts, raster.lattice)
+    exactness, exact_reason = judge_places(facts) if periods else judge_exactness(card, facts, raster.lattice)
     outside = outside_valid_for(card, inputs, area=job.area.geometry, grid=raster.grid)
     boxes = [table.name for table in card.boxes]
-    left_out, coverage = left_out_of(scenes), step_shares(asked_area(job), inputs)
+    left_out, coverage = left_out_of(scenes), () if periods else step_shares(asked_area(job), inputs)
     exact_reason = f"{exact_reason}{ROUNDED.get(job.precision, '')}"
     return Plan(
         name=job.name,
@@ -127,14 +211,14 @@ def make_plan(
         engine=job.engine,
         versions=versions(openvino=facts.provider == "openvino"),
         warnings=(
-            *area_warnings(job.area, raster),
+            *(() if periods else area_warnings(job.area, raster)),
             *outside_warnings(outside),
             *_grid_warnings(job, card, facts, raster),
-            *_input_warnings(job, inputs),
+            *_input_warnings(job, inputs if not periods or len(periods) == 1 else ()),
             *share_warnings(coverage),
             *([left_out_sentence(left_out)] if left_out else []),
             *said,
-            *_block_warnings(job, raster),
+            *(() if periods else _block_warnings(job, raster)),
         ),
         items_left_out=tuple({"item": entry.item, "reason": entry.reason} for entry in left_out[:LISTED_ITEMS]),
         n_items_left_out=len({entry.item for entry in left_out}),

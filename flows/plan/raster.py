@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import TYPE_CHECKING
+
+from shapely.geometry import box
 
 from tilewright.flows.job.job import JobError
 from tilewright.flows.policies import MIN_BLOCKS_IN_MEMORY
@@ -16,14 +19,16 @@ from tilewright.tasks.grid.areas import MAX_METRES_PER_DEGREE
 from tilewright.tasks.grid.blocks import plan_blocks
 from tilewright.tasks.grid.cells import parts_with_pixels
 from tilewright.tasks.grid.crs import crs_unit, is_geographic
-from tilewright.tasks.grid.grid import plan_grid, project_area
+from tilewright.tasks.grid.grid import Grid, chosen_crs, plan_grid, project_area
 from tilewright.tasks.grid.windows import lattice_of
+from tilewright.tasks.places.patches import SIDE as READ_SIDE
+from tilewright.tasks.places.rows import place_rows
+from tilewright.tasks.plan.places import ROWS_PER_UNIT
 from tilewright.tasks.plan.raster import RasterPlan, aoi_json
 from tilewright.tasks.report.format import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from fractions import Fraction
 
     from shapely.geometry.base import BaseGeometry
 
@@ -32,8 +37,8 @@ if TYPE_CHECKING:
     from tilewright.models.card.card import ModelCard
     from tilewright.models.measure.facts import ModelFacts
     from tilewright.models.measure.window import WindowChoice
-    from tilewright.tasks.grid.grid import Grid
     from tilewright.tasks.grid.pixel_box import PixelBox
+    from tilewright.tasks.places.rows import PlaceRows
     from tilewright.tasks.plan.inputs import InputPlan
 
 DEFAULT_RESOLUTION = 10.0
@@ -83,6 +88,74 @@ def cut_raster(job: Job, card: ModelCard, facts: ModelFacts, *, free: int, block
         layers=layers,
         blocks=tuple((block.row, block.col) for block in blocks),
     )
+
+
+def cut_places(job: Job, card: ModelCard, windows: WindowChoice) -> tuple[RasterPlan, PlaceRows]:
+    """The grid of a job over places with its layers and windows, whose blocks are units of rows, and the rows on it.
+
+    Raises JobError or GridError for an impossible grid, a card that finds boxes, a layer that the card does not give,
+    more units than the limit, and for places that the CRS cannot show.
+    """
+    if card.boxes:
+        raise JobError(
+            f"places: {card.name} finds boxes, which lie anywhere in a window and not at its place: give an area."
+        )
+    crs = _places_crs(job)
+    if is_geographic(crs):
+        _check_degrees(job, card)
+    lattice, aligned = lattice_of(windows, block=READ_SIDE), alignment(card)
+    rows = job_rows(job, card, window=lattice.window)
+    if not len(rows.order):
+        raise JobError(f"places: none of them lies where {crs} has a place: give another grid.crs.")
+    grid = Grid(crs=crs, resolution=_places_resolution(job, card), extent=rows.extent)
+    n_units = len(rows.units(ROWS_PER_UNIT))
+    if n_units > job.limits.blocks:
+        raise JobError(
+            f"places: {len(rows):,} rows are over limits.blocks = {job.limits.blocks:,} units: cut the table."
+        )
+    assert lattice.stride % aligned == 0, "a stride holds whole pixels of all inputs"
+    raster = RasterPlan(
+        grid=grid,
+        aoi=aoi_json(box(*grid.bounds_of(grid.extent))),
+        up=1,
+        down=1,
+        lattice=lattice,
+        margin=0,
+        layers=_layers(job, card),
+        blocks=tuple((number, 0) for number in range(n_units)),
+    )
+    return raster, rows
+
+
+def job_rows(job: Job, card: ModelCard, *, window: int) -> PlaceRows:
+    """The rows of a job's places on their grid, with windows of so many pixels."""
+    places = job.places
+    assert places is not None, "a job over places has rows"
+    return place_rows(
+        places.table,
+        crs=_places_crs(job),
+        resolution=_places_resolution(job, card),
+        window=window,
+        align=alignment(card),
+        # An empty period means the job's.
+        periods=(job.period, *((period,) for period in places.periods)),
+        of_row=places.of_row + 1,
+    )
+
+
+def alignment(card: ModelCard) -> int:
+    """Grid pixels of which each window holds whole numbers: those of the pixels of inputs that are coarser."""
+    return math.lcm(1, *(Fraction(card.ratio(spec)).limit_denominator(64).numerator for spec in card.inputs))
+
+
+def _places_crs(job: Job) -> str:
+    assert job.places is not None, "a job over places has rows"
+    lon, lat = job.places.middle
+    return chosen_crs(box(lon - 1e-6, lat - 1e-6, lon + 1e-6, lat + 1e-6), job.grid.crs)
+
+
+def _places_resolution(job: Job, card: ModelCard) -> float:
+    return job.grid.resolution or card.resolution or DEFAULT_RESOLUTION
 
 
 def _check_pixels(grid: Grid, aoi: BaseGeometry) -> None:

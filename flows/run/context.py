@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from tilewright.flows.job.options import MIN_GATE
+from tilewright.flows.plan.raster import job_rows
 from tilewright.tasks.block.worker import WorkerSettings
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from tilewright.flows.run.precision import PrecisionFound
     from tilewright.flows.runners.run_options import RunOptions, SendShard
     from tilewright.models.card.card import ModelCard
+    from tilewright.tasks.places.rows import PlaceRows
     from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.progress import Listener
     from tilewright.tasks.storage.storage import Storage
@@ -47,12 +49,30 @@ class RunSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlaces:
+    """The places of a run: its ``rows``, the other columns of their file as a pyarrow table, and the user's ``key``."""
+
+    rows: PlaceRows
+    columns: Any
+    key: str | None
+
+
+def places_of(job: Job, card: ModelCard, plan: Plan) -> RunPlaces | None:
+    """The places of a job on the grid of its plan; None for a job over an area."""
+    if job.places is None:
+        return None
+    rows = job_rows(job, card, window=plan.raster.lattice.window)
+    return RunPlaces(rows=rows, columns=job.places.table.columns, key=job.places.id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One run: plan, card, settings and output; ``began`` in UTC, ``start`` the readings of that moment.
 
     ``replaces``: the existing plan, as JSON, that this one replaces in an update. ``send_shard`` runs one shard where
     the options ask for several, None: in this process. ``found``: the product as it was when the run was decided on,
     None where that does not matter. ``precision``: how the plan's precision compares with fp32, None where it is that.
+    ``places``: the rows of a job over places, None for one over an area.
     """
 
     plan: Plan
@@ -67,3 +87,4 @@ class Run:
     send_shard: SendShard | None = None
     found: ProductTags | None = None
     precision: PrecisionFound | None = None
+    places: RunPlaces | None = None

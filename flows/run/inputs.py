@@ -66,13 +66,15 @@ def renewed_plan(plan: Plan, *, checksums: bool, listener: Listener) -> Plan:
             )
         )
     if renewed.changed:
-        touched = sum(block_key(plan, block) != block_key(renewed.plan, block) for block in plan.raster.all_blocks())
+        blocks = plan.raster.all_blocks() if plan.places is None else ()
+        touched = sum(block_key(plan, block) != block_key(renewed.plan, block) for block in blocks)
+        those = f"{touched} of {plural(len(blocks), 'block')}" if plan.places is None else "The units"
         files = plural(len(renewed.changed), "input file")
         verb = "has" if len(renewed.changed) == 1 else "have"
         listener(
             Notice(
                 text=f"{files} {verb} changed since the product was begun: {first_hrefs(renewed.changed)}. "
-                f"{touched} of {plural(len(plan.raster.blocks), 'block')} that see them are made anew."
+                f"{those} that see them are made anew."
             )
         )
     return renewed.plan

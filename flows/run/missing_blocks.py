@@ -12,8 +12,7 @@ from tilewright.flows.run.inputs import check_inputs_stood, forget_stale
 from tilewright.flows.runners.quarantine import SetAsideError, blocks_set_aside
 from tilewright.flows.runners.runner import RunError, run_blocks
 from tilewright.flows.runners.shard_worker import run_shard
-from tilewright.tasks.block.block_key import is_current
-from tilewright.tasks.boxes.parts import NO_BOXES, write_part
+from tilewright.tasks.block.worker import Worker
 from tilewright.tasks.progress import Advance, Notice, Stage
 from tilewright.tasks.publish.class_areas import block_km2
 from tilewright.tasks.report.format import part_of
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
     from tilewright.flows.run.output_lock import OutputLock
     from tilewright.flows.run.prefetch import EarlyLayers
     from tilewright.flows.runners.run_options import Placement
-    from tilewright.tasks.block.worker import Worker
     from tilewright.tasks.grid.blocks import Block
+    from tilewright.tasks.places.worker import PlacesWorker
     from tilewright.tasks.storage.ledger import BlockEntry
 
 
@@ -51,9 +50,11 @@ class BlocksDone:
 
 @step("blocks")
 def do_missing_blocks(
-    run: Run, worker: Worker, placement: Placement, lock: OutputLock, early: EarlyLayers
+    run: Run, worker: Worker | PlacesWorker, placement: Placement, lock: OutputLock, early: EarlyLayers | None = None
 ) -> BlocksDone:
     """Do the blocks that are missing; existing ones are verified. ``early`` writes of them what it can.
+
+    The blocks of a job over places are its units of rows.
 
     Raises RunError where blocks are still missing after a retry, or more reads failed than tolerated, SetAsideError
     where blocks failed for good.
@@ -65,10 +66,12 @@ def do_missing_blocks(
         run.listener(Advance(done=len(done)))
     if words := _kept_words(run, len(worker.plan.raster.blocks), n_kept=len(done), n_todo=len(todo)):
         run.listener(Notice(text=words))
-    early.begin(done, standing=worker.store.standing)
+    if early is not None and isinstance(worker, Worker):
+        early.begin(done, standing=worker.store.standing)
     try:
         for entry in _made_blocks(run, worker, placement, todo, done=done, lock=lock):
-            early.add(entry)
+            if early is not None:
+                early.add(entry)
         check_inputs_stood(run, done, [block.name for block in todo])
     except BaseException as error:
         # The error that ended the run matters more; if storage failed or is another run's, this list cannot be
@@ -100,7 +103,13 @@ def _selected(run: Run, missing: list[Block]) -> list[Block]:
 
 
 def _made_blocks(
-    run: Run, worker: Worker, placement: Placement, todo: list[Block], *, done: dict[str, BlockEntry], lock: OutputLock
+    run: Run,
+    worker: Worker | PlacesWorker,
+    placement: Placement,
+    todo: list[Block],
+    *,
+    done: dict[str, BlockEntry],
+    lock: OutputLock,
 ) -> Iterator[BlockEntry]:
     """Do blocks and add them to the ``done``; each is yielded."""
     send_shard = run.send_shard or (lambda parameters: run_shard(**parameters))
@@ -108,7 +117,7 @@ def _made_blocks(
     for entry in run_blocks(worker, todo, placement, send_shard=send_shard):
         done[entry.name] = entry
         failures += entry.failures
-        km2 = block_km2(worker.plan, entry)
+        km2 = block_km2(worker.plan, entry) if worker.plan.places is None else 0.0
         run.listener(Advance(km2=km2, block=entry.name, bytes_read=entry.bytes_read, seconds=entry.seconds))
         for failure in entry.failures:
             words = ", ".join(f"{key} {value}" for key, value in failure.items())
@@ -134,27 +143,21 @@ def _check_tolerance(run: Run, failures: Sequence[dict[str, str]]) -> None:
         )
 
 
-def _verified(run: Run, worker: Worker) -> dict[str, BlockEntry]:
+def _verified(run: Run, worker: Worker | PlacesWorker) -> dict[str, BlockEntry]:
     """The existing entries with the plan's key whose stored pixels match their checksums; the others are removed.
 
-    Blocks that the plan no longer has are set to nodata.
+    What is kept of blocks that the plan no longer has is removed.
     """
     entries = read_entries(worker.storage)
     planned = {block.name: block for block in worker.plan.raster.all_blocks()}
     forgotten = forget_stale(run, entries)
     entries = {name: entry for name, entry in entries.items() if name not in forgotten}
-    current = [
-        entry for name, entry in entries.items() if name in planned and is_current(worker.plan, planned[name], entry)
-    ]
+    current = [entry for name, entry in entries.items() if name in planned and worker.is_current(planned[name], entry)]
     with ThreadPoolExecutor(CHECK_THREADS) as pool:
         verdicts = pool.map(worker.is_intact, current)
         intact_entries = {entry.name: entry for entry, intact in zip(current, verdicts, strict=True) if intact}
     for name, entry in entries.items():
         if name not in planned:
-            worker.store.erase_block(
-                worker.plan.raster.product_box_of(worker.plan.raster.block(entry.row, entry.col).inner)
-            )
-            for table in worker.plan.model.tables:
-                write_part(worker.storage, table, name, NO_BOXES)
+            worker.erase(entry)
     remove_entries(worker.storage, [name for name in entries if name not in intact_entries])
     return intact_entries

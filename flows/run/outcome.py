@@ -56,6 +56,8 @@ def closing_lines(outcome: Outcome) -> list[str]:
     ]
     if outcome.already_complete:
         return [f"{outcome.name}: complete already, nothing was written", *places]
+    if found := mapping(report, "places"):
+        return [*_places_lines(outcome, found), *places]
     missing = report.get("missing_percent") or 0.0
     scenes, blocks, windows = (
         plural(n, noun)
@@ -76,6 +78,30 @@ def closing_lines(outcome: Outcome) -> list[str]:
         *([f"  {outcome.off}"] if outcome.off else []),
         f"  exact: {report.get('exactness', 'proven' if report['exact'] else 'no')}: {report['exact_reason']}",
         *places,
+    ]
+
+
+def _places_lines(outcome: Outcome, found: Mapping[str, Any]) -> list[str]:
+    """The main figures of a table of places."""
+    report = outcome.report
+    unseen = found["rows"] - found["observed"]
+    scenes, windows = plural(len(report["scenes"]), "scene"), plural(report["windows_run"], "window")
+    made, total = report["blocks_made"], duration(report["seconds"]["total"])
+    speed = f"{report['places_per_s']:.0f} places/s" if made else "all of them stood from before"
+    counts = [
+        (
+            layer["name"],
+            ", ".join(f"{each['name']} {each['places']:,}" for each in rows(layer, "classes") if each["places"]),
+        )
+        for layer in rows(found, "layers")
+        if layer.get("classes")
+    ]
+    return [
+        f"{outcome.name}: {plural(found['rows'], 'place')} by {report['model']['name']}",
+        *([f"  ! {plural(unseen, 'place')} without a usable observation: no value there"] if unseen else []),
+        *[f"  {name}: {words}" for name, words in counts if words],
+        f"  {scenes}, {plural(report['blocks'], 'unit')}, {windows} on {report['provider']}, {speed}, {total} in all",
+        f"  exact: {report['exactness']}: {report['exact_reason']}",
     ]
 
 

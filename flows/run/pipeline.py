@@ -21,22 +21,24 @@ from tilewright.flows.run.output_lock import lock_output
 from tilewright.flows.run.precision import check_precision
 from tilewright.flows.run.prefetch import EarlyLayers, Prefetch
 from tilewright.flows.run.prepare import check_disk_space, clear_output, declare_product
-from tilewright.flows.runners.worker import open_worker
+from tilewright.flows.runners.worker import open_places_worker, open_worker
 from tilewright.flows.versions import OF_PIXELS, changed_versions, versions
 from tilewright.models.run.open import active_provider
 from tilewright.models.run.providers import GPU_BATCH, GPUS
 from tilewright.tasks.progress import Notice, Stage
 from tilewright.tasks.report.format import plural
+from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.storage import open_storage
 from tilewright.tasks.zarr.store import ChangedStoreError, open_store
 
 if TYPE_CHECKING:
     from tilewright.flows.estimate.measured import Figures
-    from tilewright.flows.run.context import Run
+    from tilewright.flows.run.context import Run, RunPlaces
     from tilewright.flows.run.missing_blocks import BlocksDone
     from tilewright.flows.run.output_lock import OutputLock
     from tilewright.flows.runners.run_options import Placement
     from tilewright.tasks.block.worker import Worker
+    from tilewright.tasks.places.worker import PlacesWorker
     from tilewright.tasks.publish.layers import BegunLayers
     from tilewright.tasks.publish.written import WrittenLayers
     from tilewright.tasks.storage.ledger import BlockEntry
@@ -52,7 +54,12 @@ def make_product(run: Run) -> Outcome:
     Raises a refusal (ValueError) before pixels are read, or a RuntimeError naming the failure.
     Finished blocks are kept.
     """
-    check_disk_space(run.storage, run.plan, run.card)
+    if run.places is None and run.plan.places is not None:
+        raise StoreError(
+            f"{run.plan.name} is a table of places, whose rows neither its Item nor its plan holds: run its job again."
+        )
+    if run.places is None:
+        check_disk_space(run.storage, run.plan, run.card)
     placement = _fit_placement(run)
     run = _check_precision(run)
     run = replace(run, storage=open_storage(run.storage.uri, options=run.storage.options, create=True))
@@ -82,6 +89,8 @@ def _make_locked(run: Run, placement: Placement, lock: OutputLock) -> Outcome:
     with watched(run.listener, run.storage, run.plan.name, monitor_settings()) as listener:
         run = replace(run, listener=listener)
         _prepare_output(run)
+        if run.places is not None:
+            return _make_places(run, run.places, placement, lock)
         worker = _open_worker(run, callers=placement.n_workers if placement.runner == "threads" else None)
         # Objects of the second format lie in one folder: looking at a few of them lists all.
         room = run.settings.zarr_format == 3 and _has_room(run, placement)
@@ -89,6 +98,27 @@ def _make_locked(run: Run, placement: Placement, lock: OutputLock) -> Outcome:
         with Prefetch(worker) as prefetch, EarlyLayers(worker, run.card, room=room, listener=listener) as early:
             report, off = _finish_product(run, worker, placement, lock, prefetch=prefetch, early=early, meter=meter)
     return Outcome(name=run.plan.name, output=run.storage.uri, report=report, off=off)
+
+
+def _make_places(run: Run, places: RunPlaces, placement: Placement, lock: OutputLock) -> Outcome:
+    """Do the missing units of a job over places and publish its table."""
+    worker = open_places_worker(
+        run.storage, run.plan, run.card, run.settings.worker, places.rows, callers=placement.n_workers
+    )
+    _note_versions(run)
+    made: frozenset[str] = frozenset()
+    for tries_left in reversed(range(CHANGED_TRIES)):
+        try:
+            done = do_missing_blocks(run, worker, placement, lock)
+            made |= done.made
+            lock.check()
+            report = _publish_places(run, worker, places, replace(done, made=made), n_workers=placement.n_workers)
+            return Outcome(name=run.plan.name, output=run.storage.uri, report=report)
+        except ChangedStoreError as error:
+            if not tries_left:
+                raise
+            run.listener(Notice(text=f"{error.found}: it is made again."))
+    raise AssertionError("the last try returns or raises")
 
 
 def _finish_product(
@@ -175,7 +205,8 @@ def _prepare_output(run: Run) -> None:
     lost = clear_output(storage, plan, replace=run.options.replace, renew=run.replaces is not None)
     if lost:
         run.listener(Notice(text=f"Removed {', '.join(lost)}, which told of the product as it was."))
-    declare_product(storage, plan, run.card, zarr_format=run.settings.zarr_format)
+    if run.places is None:
+        declare_product(storage, plan, run.card, zarr_format=run.settings.zarr_format)
 
 
 def _open_worker(run: Run, *, callers: int | None) -> Worker:
@@ -206,6 +237,25 @@ def _write_cogs(
         run.storage, run.plan, run.card, entries,
         n_cores=n_cores(), listener=run.listener, standing=standing, begun=begun,
     )  # fmt: skip
+
+
+@step("publish")
+def _publish_places(
+    run: Run, worker: PlacesWorker, places: RunPlaces, done: BlocksDone, *, n_workers: int
+) -> dict[str, object]:
+    from tilewright.tasks.places.publish import publish_places
+    from tilewright.tasks.publish.report_json import RunFacts
+
+    run.listener(Stage(name="publish", total=1))
+    facts = RunFacts(
+        began=run.began,
+        finished=datetime.now(UTC),
+        seconds=time.monotonic() - run.start.clock,
+        n_workers=n_workers,
+        peak_memory=peak_memory(),
+        made=done.made,
+    )
+    return publish_places(worker, done.entries, places.columns, facts, key=places.key)
 
 
 @step("publish")

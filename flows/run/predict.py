@@ -57,6 +57,8 @@ def run_job(
     Raises a refusal (ValueError) before pixels are read, or a RuntimeError naming the failure. What is done is kept.
     """
     options = options or RunOptions()
+    if job.places is not None and not options.placement.here:
+        raise RunnerError("runner: places are done by the threads of one process: leave --runner and --shards out.")
     if options.deployment is not None and send_shard is None:
         raise RunnerError("deployment: its runs are sent by Prefect: use the command, or the flow region.")
     began, start = datetime.now(UTC), PhaseStart.of_command(options.startup_seconds)
@@ -95,7 +97,7 @@ def _run_once(
         if plan is None:
             return _already_complete(job, storage)
         # Imports for reading pixels, running the model and writing COGs take seconds; a finished product needs none.
-        from tilewright.flows.run.context import Run, RunSettings
+        from tilewright.flows.run.context import Run, RunSettings, places_of
         from tilewright.flows.run.pipeline import make_product
 
     if options.startup_seconds:
@@ -112,6 +114,7 @@ def _run_once(
         start=start,
         send_shard=send_shard,
         found=found,
+        places=places_of(job, card, plan),
     )
     return make_product(run)
 

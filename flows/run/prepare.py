@@ -21,6 +21,7 @@ from tilewright.tasks.inventory.record import (
     remove_recorded,
     write_product_record,
 )
+from tilewright.tasks.places.worker import FOLDER as PLACES
 from tilewright.tasks.publish.names import existing_record, product_parts, wanted_record
 from tilewright.tasks.publish.unlist import unlist
 from tilewright.tasks.storage.errors import StorageError, StoreError
@@ -168,7 +169,7 @@ def _remove_product(storage: Storage, record: ProductRecord) -> None:
     # The Collection and the table are there only if they list other products too.
     remove_recorded(storage, record, sorted(record.files - {COLLECTION, TABLE}))
     remove_below(storage, record, STORE)
-    for folder in (BLOCKS, ENTRIES, f"{STATE_FOLDER}/pyramid", RECORDS, TABLE_RECORDS, BOXES):
+    for folder in (BLOCKS, ENTRIES, f"{STATE_FOLDER}/pyramid", RECORDS, TABLE_RECORDS, BOXES, PLACES):
         remove_below(storage, record, folder)
     remove_recorded(storage, record, [FAILURES, f"{STATE_FOLDER}/watch.json", SECRETS, PLAN])
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from tilewright.flows.runners.quarantine import Quarantine
 from tilewright.flows.runners.shard_runs import run_shards
 from tilewright.flows.runners.threads import run_on_threads
+from tilewright.flows.runners.units import run_units
+from tilewright.tasks.places.worker import PlacesWorker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,7 +24,7 @@ class RunError(RuntimeError):
 
 
 def run_blocks(
-    worker: Worker, blocks: Sequence[Block], placement: Placement, *, send_shard: SendShard | None = None
+    worker: Worker | PlacesWorker, blocks: Sequence[Block], placement: Placement, *, send_shard: SendShard | None = None
 ) -> Iterator[BlockEntry]:
     """Do every block and yield its entry as soon as it is recorded, in any order.
 
@@ -30,7 +32,10 @@ def run_blocks(
     SetAsideError at the end if blocks failed for good, and at once an error that every other block would raise too.
     """
     quarantine = Quarantine()
-    if placement.shards > 1:
+    if isinstance(worker, PlacesWorker):
+        assert placement.here, "places are done by the threads of this process"
+        yield from run_units(worker, blocks, quarantine, n_workers=placement.n_workers)
+    elif placement.shards > 1:
         assert send_shard is not None, "a run in shards says how one is sent"
         yield from run_shards(worker, blocks, placement, send_shard)
     elif placement.runner == "threads":

@@ -11,6 +11,7 @@ from tilewright.flows.machine import limit_malloc
 from tilewright.flows.plan.model_card import load_plan_card
 from tilewright.flows.plan.model_graph import load_model
 from tilewright.tasks.block.worker import Worker, WorkerSettings
+from tilewright.tasks.places.worker import PlacesWorker
 from tilewright.tasks.plan.plan import Plan
 from tilewright.tasks.read.failures import FailureLog
 from tilewright.tasks.storage.errors import StoreError
@@ -20,6 +21,7 @@ from tilewright.tasks.zarr.store import open_store
 
 if TYPE_CHECKING:
     from tilewright.models.card.card import ModelCard
+    from tilewright.tasks.places.rows import PlaceRows
     from tilewright.tasks.storage.fence import Fence
     from tilewright.tasks.storage.storage import Storage
 
@@ -39,6 +41,23 @@ def open_worker(
         model=load_model(plan, card, provider=settings.provider, batch=settings.batch, callers=callers),
         storage=storage,
         store=open_store(storage, **plan.raster.store_boxes),
+        failures=failures,
+        access=scene_access(plan_source(plan), failures, threads=settings.reads_at_once(remote=plan.remote)),
+    )
+
+
+def open_places_worker(
+    storage: Storage, plan: Plan, card: ModelCard, settings: WorkerSettings, rows: PlaceRows, *, callers: int
+) -> PlacesWorker:
+    """The worker of this process for a plan of places and its rows. Raises what ``open_worker`` raises."""
+    limit_malloc()
+    failures = FailureLog(tolerance=settings.tolerance)
+    return PlacesWorker(
+        settings=settings,
+        plan=plan,
+        model=load_model(plan, card, provider=settings.provider, batch=settings.batch, callers=callers),
+        storage=storage,
+        rows=rows,
         failures=failures,
         access=scene_access(plan_source(plan), failures, threads=settings.reads_at_once(remote=plan.remote)),
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 EXTRA_FIELDS: Final = ("tw:extra",)
 
-KINDS: Final = ("day_of_year", "valid_mask", "lonlat", "wavelengths", "constant")
+KINDS: Final = ("day_of_year", "valid_mask", "lonlat", "wavelengths", "constant", "place_mask")
 
 
 def read_extra(field: CardField, pixels: Sequence[InputSpec]) -> ExtraInput:
@@ -94,6 +94,7 @@ ALLOWED_AXES: Final = {
     "day_of_year": {"batch", "time", "bands"},
     "valid_mask": {"batch", "time", "bands", "height", "width"},
     "lonlat": {"batch", "bands", "height", "width"},
+    "place_mask": {"batch", "bands", "height", "width"},
     "wavelengths": {"batch", "bands"},
     "constant": {"batch", "time", "bands", "height", "width"},
 }
@@ -112,7 +113,7 @@ def _refuse_layout(
     needed |= {"bands"} if n_parts > 1 or (kind == "wavelengths" and n_bands > 1) else set()
     if not needed <= set(axes):
         raise field.child("input").refuse("dim_order", f"{kind} needs {' and '.join(sorted(needed))} here")
-    expected = {"time": steps, "bands": {"valid_mask": 1, "wavelengths": n_bands}.get(kind, n_parts)}
+    expected = {"time": steps, "bands": {"valid_mask": 1, "place_mask": 1, "wavelengths": n_bands}.get(kind, n_parts)}
     for axis, size in zip(axes, array.shape, strict=True):
         if kind != "constant" and axis in expected and size > 0 and expected[axis] not in {None, size}:
             raise field.child("input").refuse("shape", f"its {axis} axis must be {expected[axis]}")

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from tilewright.models.spec.outputs import OutputSpec
 
 
-EXTRA_RANGES: Final = {"day_of_year": (1.0, 366.0), "valid_mask": (0.0, 1.0), "lonlat": (-90.0, 90.0)}
+EXTRA_RANGES: Final = {
+    "day_of_year": (1.0, 366.0),
+    "valid_mask": (0.0, 1.0),
+    "place_mask": (0.0, 1.0),
+    "lonlat": (-90.0, 90.0),
+}
 
 FINEST_SHARE: Final = 1000
 """Largest denominator of the ratio of two inputs' pixel sizes."""

@@ -109,6 +109,7 @@ def synthetic_inputs(card: ModelCard, *, side: int, kind: str = "noise") -> dict
             days=tuple(date(2026, 1 + step % 12, 1) for step in range(n_steps)),
             valid=np.ones((1, n_steps, height, width), bool),
             lonlat=lonlat,
+            mask=np.ones((1, height, width), bool),
         )
         feeds[extra.name] = prepare_extra(extra, facts)
     return feeds

@@ -21,7 +21,7 @@ Gaps = Literal["leave", "carry", "interpolate"]
 
 Fill = float | Literal["nearest", "mean", "nearest-date"]
 
-ExtraKind = Literal["day_of_year", "valid_mask", "lonlat", "wavelengths", "constant"]
+ExtraKind = Literal["day_of_year", "valid_mask", "lonlat", "wavelengths", "constant", "place_mask"]
 
 PARTS: Final[dict[str, tuple[str, ...]]] = {
     "day_of_year": ("day_of_year", "year", "month", "days_since_first"),
@@ -155,4 +155,6 @@ class ExtraInput:
     @property
     def of_window(self) -> bool:
         """Whether one value summarises a whole window, and so depends on the window's position."""
-        return self.kind in {"valid_mask", "lonlat"} and "height" not in (input_axes(self.dim_order) or ())
+        return self.kind in {"valid_mask", "lonlat", "place_mask"} and "height" not in (
+            input_axes(self.dim_order) or ()
+        )

@@ -22,7 +22,8 @@ class WindowFacts:
     """The facts from which extra inputs are computed, for N windows of one input.
 
     `days`: one date per step (the middle of a step that has several). `valid`: (N, T, H, W), True = observed.
-    `lonlat`: (N, 2, H, W) in degrees at the pixel centres, longitude first. A fact that no extra needs may be None.
+    `lonlat`: (N, 2, H, W) in degrees at the pixel centres, longitude first. `mask`: (N, H, W), True = inside the place
+    that the window is centred on. A fact that no extra needs may be None.
     """
 
     n: int
@@ -31,6 +32,7 @@ class WindowFacts:
     days: tuple[date, ...] = ()
     valid: NDArray[np.bool_] | None = None
     lonlat: NDArray[np.float64] | None = None
+    mask: NDArray[np.bool_] | None = None
 
 
 def prepare_extra(extra: ExtraInput, facts: WindowFacts) -> NDArray[Any]:
@@ -75,6 +77,10 @@ def _broadcast_values(extra: ExtraInput, facts: WindowFacts, *, spatial: bool) -
         valid = facts.valid[:, :, None].astype(np.float64)
         valid = valid if spatial else valid.mean(axis=(3, 4), keepdims=True)
         return valid if "time" in (input_axes(extra.dim_order) or ()) else valid.min(axis=1, keepdims=True)
+    if extra.kind == "place_mask":
+        assert facts.mask is not None, f"{extra.name} needs a place for each window"
+        inside = facts.mask[:, None, None].astype(np.float64)
+        return inside if spatial else inside.mean(axis=(3, 4), keepdims=True)
     if extra.kind == "lonlat":
         assert facts.lonlat is not None, f"{extra.name} needs longitude and latitude"
         order = [("lon", "lat").index(part) for part in extra.parts]

@@ -2,29 +2,52 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyproj
+import shapely
+from rasterio.features import rasterize
 
 from tilewright.models.transforms.extras import WindowFacts, prepare_extra
 from tilewright.models.transforms.preprocess import prepare_input
+from tilewright.tasks.grid.pixel_box import PixelBox
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from shapely.geometry.base import BaseGeometry
 
     from tilewright.models.card.card import ModelCard
     from tilewright.models.spec.inputs import ExtraInput
     from tilewright.tasks.block.inputs import BlockInputs
     from tilewright.tasks.grid.grid import Grid
-    from tilewright.tasks.grid.pixel_box import PixelBox
     from tilewright.tasks.grid.windows import Window
     from tilewright.tasks.plan.inputs import InputPlan
     from tilewright.tasks.plan.plan import Plan
 
 
-def window_feeds(plan: Plan, card: ModelCard, inputs: BlockInputs, windows: Sequence[Window]) -> dict[str, np.ndarray]:
-    """Every input array of the graph by name, windows (for pixel-wise models: pixels) along the batch axis."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceShape:
+    """The place that a window is centred on: its geometry in the grid's CRS, (row, column) of its centroid's pixel."""
+
+    geometry: BaseGeometry
+    centre: tuple[int, int]
+
+
+def window_feeds(
+    plan: Plan,
+    card: ModelCard,
+    inputs: BlockInputs,
+    windows: Sequence[Window],
+    *,
+    places: Sequence[PlaceShape] = (),
+) -> dict[str, np.ndarray]:
+    """Every input array of the graph by name, windows (for pixel-wise models: pixels) along the batch axis.
+
+    ``places``: of each window, for a model that is told the shape of its place.
+    """
     feeds: dict[str, np.ndarray] = {}
     for spec, entry in zip(card.inputs, plan.inputs, strict=True):
         steps = [_window_pixels(inputs.steps[spec.name], entry, inputs, window) for window in windows]
@@ -32,7 +55,7 @@ def window_feeds(plan: Plan, card: ModelCard, inputs: BlockInputs, windows: Sequ
         feeds[spec.name] = prepare_input(spec, np.stack(steps) if len(steps) > 1 else steps[0][np.newaxis])
     for extra in card.extras:
         entry = next((found for found in plan.inputs if found.name == extra.of), plan.inputs[0])
-        facts = _window_facts(plan, entry, inputs, windows, extra=extra)
+        facts = _window_facts(plan, entry, inputs, windows, extra=extra, places=places)
         feeds[extra.name] = prepare_extra(extra, _pixel_facts(facts) if card.pixelwise else facts)
     return feeds
 
@@ -43,7 +66,13 @@ def _window_pixels(array: np.ndarray, entry: InputPlan, inputs: BlockInputs, win
 
 
 def _window_facts(
-    plan: Plan, entry: InputPlan, inputs: BlockInputs, windows: Sequence[Window], *, extra: ExtraInput
+    plan: Plan,
+    entry: InputPlan,
+    inputs: BlockInputs,
+    windows: Sequence[Window],
+    *,
+    extra: ExtraInput,
+    places: Sequence[PlaceShape],
 ) -> WindowFacts:
     valid = np.stack([_window_pixels(inputs.step_counts[entry.name], entry, inputs, window) > 0 for window in windows])
     boxes = [entry.box(window.outer) for window in windows]
@@ -51,7 +80,23 @@ def _window_facts(
     lonlat = np.stack([_lonlat(grid, box) for box in boxes]) if extra.kind == "lonlat" else None
     height, width = boxes[0].shape
     days = tuple(step.middle for step in entry.steps)
-    return WindowFacts(n=len(windows), height=height, width=width, days=days, valid=valid, lonlat=lonlat)
+    mask = None
+    if extra.kind == "place_mask":
+        mask = np.stack([_place_mask(grid, entry, place, box) for place, box in zip(places, boxes, strict=True)])
+    return WindowFacts(n=len(windows), height=height, width=width, days=days, valid=valid, lonlat=lonlat, mask=mask)
+
+
+def _place_mask(grid: Grid, entry: InputPlan, place: PlaceShape, box: PixelBox) -> np.ndarray:
+    """True (height, width) for the pixels of an input's box whose centre is inside a place, and for its centroid's."""
+    parts = shapely.get_parts(place.geometry)
+    polygons = parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON]
+    mask = np.zeros(box.shape, dtype=np.uint8)
+    if len(polygons):
+        rasterize(polygons, out=mask, transform=grid.transform_of(box))
+    row, col = place.centre
+    centre = PixelBox.at(row, col, shape=(1, 1)).cover(numerator=entry.finer, denominator=entry.coarser)
+    mask[centre.slices_in(box)] = 1
+    return mask.astype(bool)
 
 
 def _pixel_facts(facts: WindowFacts) -> WindowFacts:
@@ -64,6 +109,7 @@ def _pixel_facts(facts: WindowFacts) -> WindowFacts:
         days=facts.days,
         valid=None if facts.valid is None else _rows(facts.valid),
         lonlat=None if facts.lonlat is None else _rows(facts.lonlat),
+        mask=None if facts.mask is None else _rows(facts.mask[:, None])[:, 0],
     )
 
 

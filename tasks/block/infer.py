@@ -214,13 +214,7 @@ def _run_windows(
     plan: Plan, model: LoadedModel, inputs: BlockInputs, windows: Sequence[Window]
 ) -> list[dict[str, np.ndarray]]:
     """The arguments of ``BlockLayers.add`` for each window, layers or scores by name, and its boxes by table."""
-    feeds = window_feeds(plan, model.card, inputs, windows)
-    session = model.session
-    with model.timer.timing(model.windows_per_call, by_cpu=session.provider == "cpu" and session.threads == 1):
-        if model.rows_per_call:
-            raw = _run_rows(session, feeds, rows=model.rows_per_call)
-        else:
-            raw = session.run_batch(feeds, batch=model.windows_per_call, windows=len(windows))
+    raw = raw_outputs(model, window_feeds(plan, model.card, inputs, windows), windows=len(windows))
     answers: list[dict[str, np.ndarray]] = [{} for _ in windows]
     for output in model.card.outputs:
         size = result_size(output, model.card, plan.raster.lattice)
@@ -236,6 +230,15 @@ def _run_windows(
         for answer, of_window in zip(answers, objects, strict=True):
             answer[MASKS.format(masks.name)] = np.array([*of_window, None], dtype=object)[:-1]
     return answers
+
+
+def raw_outputs(model: LoadedModel, feeds: dict[str, np.ndarray], *, windows: int) -> dict[str, np.ndarray]:
+    """The outputs of a graph by name for so many windows, at most as many as a call takes; the call is timed."""
+    session = model.session
+    with model.timer.timing(model.windows_per_call, by_cpu=session.provider == "cpu" and session.threads == 1):
+        if model.rows_per_call:
+            return _run_rows(session, feeds, rows=model.rows_per_call)
+        return session.run_batch(feeds, batch=model.windows_per_call, windows=windows)
 
 
 def _run_rows(session: ModelSession, feeds: dict[str, np.ndarray], *, rows: int) -> dict[str, np.ndarray]:

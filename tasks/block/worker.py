@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tilewright.tasks.block.block_key import block_key
+from tilewright.tasks.block.block_key import block_key, is_current
 from tilewright.tasks.block.infer import infer_block
 from tilewright.tasks.block.inputs import read_inputs
 from tilewright.tasks.block.observed import count_observed
-from tilewright.tasks.boxes.parts import boxes_digest, read_part_bytes, write_part
+from tilewright.tasks.boxes.parts import NO_BOXES, boxes_digest, read_part_bytes, write_part
 from tilewright.tasks.instances.marks import marks_sha256
 from tilewright.tasks.instances.mask_parts import encoded, part_key
 from tilewright.tasks.read.counters import ReadStats
@@ -192,6 +192,17 @@ class Worker:
     def do(self, block: Block) -> BlockEntry:
         """Read, infer and write a block; returns its ledger entry. Raises what the stages raise."""
         return self.write(self.infer(self.read(block)))
+
+    def is_current(self, block: Block, entry: BlockEntry) -> bool:
+        """True if an entry has the key that its block has under this plan."""
+        return is_current(self.plan, block, entry)
+
+    def erase(self, entry: BlockEntry) -> None:
+        """Set a block that the plan does not have to nodata, and remove what was found in it."""
+        raster = self.plan.raster
+        self.store.erase_block(raster.product_box_of(raster.block(entry.row, entry.col).inner))
+        for table in self.plan.model.tables:
+            write_part(self.storage, table, entry.name, NO_BOXES)
 
     def is_intact(self, entry: BlockEntry) -> bool:
         """True if the stored block has the checksums of its entry; False also if it cannot be read, for any reason."""

@@ -90,6 +90,8 @@ def open_finished(storage: Storage, given: str) -> FinishedProduct:
             f"{given} holds no finished product (no whole {lacking[0]}): run its job to the end, then compare it."
         )
     report = read_object(storage, "report.json") or {}
+    if report.get("places"):
+        raise StoreError(f"{given} is a table of places, not a map: compare the columns of such tables row by row.")
     grid = _grid(report, given)
     store = read_stored(storage, "the store", lambda: _open_arrays(storage, report, grid))
     layers = {each.name: each for row in rows(report, "layers") if (each := _layer(row, store, grid)) is not None}

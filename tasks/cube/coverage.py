@@ -56,7 +56,7 @@ class Coverage:
         """The indices in ``scenes`` of those that touch a box of the grid's pixels, ascending."""
         left, bottom, right, top = self._grid.geobox_of(box).boundingbox.bbox
         bounds = (left, bottom, right, top)
-        outline = _outline(bounds, self._grid.crs)
+        outline = outline_of(bounds, self._grid.crs)
         across = shapely.affinity.translate(outline, xoff=-360.0)
         found = {int(index) for one in (outline, across) for index in self._tree.query(one, predicate="intersects")}
         return [index for index in sorted(found) if self._files_reach(index, bounds)]
@@ -79,7 +79,7 @@ class Coverage:
 
 
 @lru_cache(maxsize=1024)
-def _outline(bounds: Bounds, crs: str) -> BaseGeometry:
+def outline_of(bounds: Bounds, crs: str) -> BaseGeometry:
     """A box's bounds in EPSG:4326; beyond 180 degrees where it crosses the antimeridian.
 
     The whole Earth for a box that reaches beyond the domain of its CRS.

@@ -101,7 +101,7 @@ def plan_grid(
     Raises GridError for an unknown CRS, for a geographic CRS with a resolution in metres or an area across 180 degrees,
     and for an area that holds no pixel.
     """
-    target = utm_crs(aoi) if crs.lower() == "utm" else _known_crs(crs)
+    target = chosen_crs(aoi, crs)
     if is_geographic(target):
         _check_degrees(aoi, target, resolution=resolution, bounds=bounds)
     if bounds is None:
@@ -110,6 +110,14 @@ def plan_grid(
             raise GridError(f"The area cannot be projected to {target}: choose a grid.crs whose domain holds the area.")
         bounds = projected.bounds
     return Grid(crs=target, resolution=resolution, extent=snap_bounds(bounds, resolution=resolution))
+
+
+def chosen_crs(aoi: BaseGeometry, crs: str) -> str:
+    """The CRS of a grid over ``aoi`` (EPSG:4326): ``"utm"`` (the zone of the area's centre), an authority code or WKT.
+
+    Raises GridError for an unknown CRS, and for a centre beyond UTM's latitudes.
+    """
+    return utm_crs(aoi) if crs.lower() == "utm" else _known_crs(crs)
 
 
 def snap_bounds(bounds: tuple[float, float, float, float], *, resolution: float) -> PixelBox:

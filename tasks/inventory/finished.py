@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 READ_THREADS = 16
 """Items of parts that are read at a time: they hide the latency of a bucket."""
 
+DATA = frozenset({"data", "places"})
+"""Keys of the assets of which a product has one: its store, or the table of a job over places."""
+
 PARQUET_MAGIC = b"PAR1"
 """First and last bytes of a Parquet file. Source: Apache Parquet, "File Format"."""
 
@@ -35,7 +38,7 @@ def read_item(storage: Storage) -> dict[str, Any] | None:
     Raises StorageError if storage refuses.
     """
     item = read_object(storage, ITEM) if storage.root is not None else None
-    whole = item is not None and is_item(item) and {"data", "plan"} <= item["assets"].keys()
+    whole = item is not None and is_item(item) and "plan" in item["assets"] and bool(DATA & item["assets"].keys())
     return item if whole else None
 
 
@@ -101,8 +104,10 @@ def _has_plan(storage: Storage, item: Mapping[str, Any]) -> bool:
     return content is not None and checksum in {None, "1220" + hashlib.sha256(content).hexdigest()}
 
 
-def _has_store(storage: Storage, _item: Mapping[str, Any]) -> bool:
-    return any(read_object(storage, f"{STORE_FOLDER}/{name}") is not None for name in ("zarr.json", ".zgroup"))
+def _has_store(storage: Storage, item: Mapping[str, Any]) -> bool:
+    return "data" not in item["assets"] or any(
+        read_object(storage, f"{STORE_FOLDER}/{name}") is not None for name in ("zarr.json", ".zgroup")
+    )
 
 
 def _has_report(storage: Storage, _item: Mapping[str, Any]) -> bool:

@@ -63,7 +63,7 @@ _STORE_KEY = re.compile(
 _STATE_KEY = re.compile(
     rf"{re.escape(STATE_FOLDER)}/(?:(?:plan|secrets|files|watch)\.json|failures\.ndjson|\.secrets\.json\.\d+"
     r"|ledger/-?\d+_-?\d+\.json|pyramid/(?P<layer>[^/]+)\.json|(?:cogs|tables)/(?P<file>[^/]+)\.json"
-    r"|boxes/[^/]+/-?\d+_-?\d+\.bin|(?:blocks\.zarr|staging)/.+)",
+    r"|(?:boxes/[^/]+|places)/-?\d+_-?\d+\.bin|(?:blocks\.zarr|staging)/.+)",
     re.DOTALL,
 )
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from tilewright.tasks.plan.inputs import InputPlan
+from tilewright.tasks.plan.places import PlacesPlan
 from tilewright.tasks.plan.raster import RasterPlan
 from tilewright.tasks.storage.ledger import json_digest
 
@@ -78,6 +79,7 @@ class Plan:
 
     ``items_left_out`` are the first of the items that cannot be used, {item, reason}; ``n_items_left_out`` counts them
     all. ``coverage`` is {input, step, share}: the share (0-1) of the area that the footprints of a step's scenes cover.
+    ``places``: the rows of a job over places, whose blocks are units of rows; None for a job over an area.
     Its JSON is flat: the keys of its parts are on one level.
     """
 
@@ -93,6 +95,7 @@ class Plan:
     items_left_out: tuple[dict[str, str], ...] = ()
     n_items_left_out: int = 0
     coverage: tuple[dict[str, Any], ...] = ()
+    places: PlacesPlan | None = None
     _memo: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -101,6 +104,8 @@ class Plan:
 
         An open end, which a request writes as "..", is that of the steps, which end with their scenes there.
         """
+        if self.places is not None:
+            return self.places.start, self.places.end
         steps = [step for entry in self.inputs for step in entry.steps]
         dated = [step for step in steps if step.label != "static"] or steps
         asked = [(each["start"], each["end"]) for each in self.request["period"]]
@@ -144,7 +149,8 @@ class Plan:
             "card": model.card["digest"],
             "crs": raster.grid.crs,
             "resolution": raster.grid.resolution,
-            "area": raster.aoi,
+            # Neither other places nor their scenes decide what a place gets: its own are in the keys of units.
+            **({"area": raster.aoi} if self.places is None else {"align": self.places.align}),
             "lattice": asdict(raster.lattice),
             "layers": list(raster.layers),
             "engine": self.engine,
@@ -153,9 +159,12 @@ class Plan:
             **({"runtime": model.runtime} if model.runtime else {}),
             **({"precision": model.precision} if model.precision in {"bf16", "int8"} else {}),
             **({"quantised": model.quantised} if model.quantised else {}),
-            "inputs": [entry.settings_json() for entry in self.inputs],
+            "inputs": [self._input_settings(entry) for entry in self.inputs],
             "version": self.versions["tilewright"],
         }
+
+    def _input_settings(self, entry: InputPlan) -> dict[str, Any]:
+        return {**entry.settings_json(), **({"steps": []} if self.places is not None else {})}
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON values."""
@@ -166,6 +175,7 @@ class Plan:
             "source": self.source,
             **self.model.to_json(),
             **self.raster.to_json(),
+            **({} if self.places is None else {"places": self.places.to_json()}),
             "inputs": [entry.to_json() for entry in self.inputs],
             "engine": self.engine,
             "versions": self.versions,
@@ -195,4 +205,5 @@ class Plan:
             items_left_out=tuple(plain.get("items_left_out", ())),
             n_items_left_out=plain.get("n_items_left_out", 0),
             coverage=tuple(plain.get("coverage", ())),
+            places=PlacesPlan.from_json(plain["places"]) if plain.get("places") else None,
         )

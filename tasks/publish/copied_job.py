@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tilewright.tasks.plan.plan import Plan
 
 
-FIRST = ("name", "area", "period", "source", "model", "output")
+FIRST = ("name", "area", "places", "period", "source", "model", "output")
 """The keys that come first in a job."""
 
 ONLY_PERIOD = "period"
@@ -47,9 +47,12 @@ def job_json(plan: Plan, *, output: str) -> dict[str, Any]:
         "model": models[0],
         "output": output,
     }
+    if plan.places is not None:
+        del given["area"]
+        given["places"] = {key: text for key, text in request["places"].items() if key != "sha256"}
     if len(models) > 1:
         given["ensemble"] = {**request["ensemble"], "models": models[1:]}
-    return _set_only({key: given[key] for key in (*FIRST, *sorted(given.keys() - set(FIRST)))})
+    return _set_only({key: given[key] for key in (*FIRST, *sorted(given.keys() - set(FIRST))) if key in given})
 
 
 def _periods(periods: list[Mapping[str, str]]) -> str | dict[str, str]:

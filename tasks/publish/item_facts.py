@@ -73,7 +73,7 @@ def product_facts(
     grid, made = plan.raster.product_grid, ", ".join(dict.fromkeys((*plan.raster.layers, *plan.model.tables)))
     return ProductFacts(
         id=plan.name,
-        collection=f"tilewright-{layer_word(card.name)[:LONGEST_NAME]}",
+        collection=collection_id(card),
         title=plan.name,
         description=f"{made} of {report['area_km2']:.1f} km2 by the model {card.name}",
         footprint=footprint_facts(shape(plan.request["area"])),
@@ -87,12 +87,17 @@ def product_facts(
         layers=tuple(
             layer_facts(layer.spec, layer.facts, media_type=VRT if layer.parts else COG) for layer in written.layers
         ),
-        files=_files(folder, written, zarr_format=plan.request["zarr_format"]),
-        provenance=_provenance(plan, card, report),
+        files=(_store(plan.request["zarr_format"]), *page_files(folder), *_layer_files(written)),
+        provenance=provenance_facts(plan, card, report),
         related=tuple(
             RelatedFacts(href=f"./item_{part.suffix}.json", title=f"part {part.suffix}") for part in written.parts
         ),
     )
+
+
+def collection_id(card: ModelCard) -> str:
+    """The id of the collection of a model's products."""
+    return f"tilewright-{layer_word(card.name)[:LONGEST_NAME]}"
 
 
 def footprint_facts(footprint: BaseGeometry) -> FootprintFacts:
@@ -100,7 +105,8 @@ def footprint_facts(footprint: BaseGeometry) -> FootprintFacts:
     return FootprintFacts(geometry=to_geojson(footprint), bbox=bounds_of(footprint))
 
 
-def _provenance(plan: Plan, card: ModelCard, report: Mapping[str, Any]) -> Provenance:
+def provenance_facts(plan: Plan, card: ModelCard, report: Mapping[str, Any]) -> Provenance:
+    """The facts of what made a product, of the scenes those that its report says were used."""
     reference = plan.model.card["reference"]
     return Provenance(
         model=ModelSummary(
@@ -191,32 +197,41 @@ def sidecar_facts(spec: LayerSpec, facts: CogFacts) -> tuple[FileFacts, ...]:
     )
 
 
-def _files(folder: Path, written: WrittenLayers, *, zarr_format: int) -> tuple[FileFacts, ...]:
-    store = FileFacts(
+def _store(zarr_format: int) -> FileFacts:
+    return FileFacts(
         key="data",
         href="./data.zarr",
         media_type=f"application/vnd.zarr; version={zarr_format}",
         roles=("data",),
         title="All layers and observation counts",
     )
+
+
+def page_files(folder: Path) -> tuple[FileFacts, ...]:
+    """The Item's facts of the files about every product, which lie in a folder as they are published."""
     report = FileFacts(key="report_json", href="./report.json", media_type="application/json", roles=("metadata",))
     preview = _file(folder / "preview.png", "thumbnail", "image/png", "The map over the scenes")
-    plan = _file(
-        folder / "plan.json", "plan", "application/json", "The frozen plan, from which the product can be rebuilt"
-    )
+    words = "The frozen plan, from which the product can be rebuilt"
+    plan = _file(folder / "plan.json", "plan", "application/json", words)
     return (
-        store,
         report,
         replace(preview, roles=("thumbnail",)),
         _file(folder / "report.html", "report", "text/html", "The report for people"),
         _file(folder / "manifest.parquet", "manifest", "application/vnd.apache.parquet", "Every scene read"),
         replace(plan, href=f"./{PLAN}"),
-        *(entry for layer in written.layers for entry in sidecar_facts(layer.spec, layer.facts)),
-        *(_table(table, [layer.spec.name for layer in written.layers]) for table in written.tables),
     )
 
 
-def _table(table: UploadedTable, layers: Collection[str]) -> FileFacts:
+def _layer_files(written: WrittenLayers) -> tuple[FileFacts, ...]:
+    layers = [layer.spec.name for layer in written.layers]
+    return (
+        *(entry for layer in written.layers for entry in sidecar_facts(layer.spec, layer.facts)),
+        *(table_facts(table, layers) for table in written.tables),
+    )
+
+
+def table_facts(table: UploadedTable, layers: Collection[str] = ()) -> FileFacts:
+    """The Item's facts of a table of a product with these layers."""
     return FileFacts(
         key=table_asset(table.name.removesuffix(".parquet"), layers),
         href=f"./{table.name}",

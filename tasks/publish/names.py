@@ -15,6 +15,7 @@ from tilewright.tasks.cog.parts import MAX_SIDE, cog_parts
 from tilewright.tasks.grid.cells import block_range
 from tilewright.tasks.inventory.listing import keys_below
 from tilewright.tasks.inventory.record import FIXED_FILES, ProductRecord, read_product_record
+from tilewright.tasks.plan.places import PLACES_FILE
 from tilewright.tasks.plan.plan import Plan
 from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.storage.fence import ITEM
@@ -74,6 +75,8 @@ def part_id(name: str, suffix: str) -> str:
 
 def planned_record(plan: Plan) -> ProductRecord:
     """All that a product writes by its plan."""
+    if plan.places is not None:
+        return ProductRecord(files=frozenset({*FIXED_FILES, PLACES_FILE}), ids=frozenset({plan.name}))
     parts = product_parts(plan)
     # Parts are of layers: tables are never cut.
     suffixes = [part.suffix for part in parts] if len(parts) > 1 and plan.raster.layers else []
@@ -85,6 +88,8 @@ def planned_record(plan: Plan) -> ProductRecord:
 def wanted_record(storage: Storage, plan: Plan) -> ProductRecord:
     """All that a product will write: what its plan names, and styles, but for those that somebody keeps there."""
     record = planned_record(plan)
+    if plan.places is not None:
+        return record
     styles = {*style_files((*plan.raster.layers, *table_names(plan)))}
     return replace(record, files=record.files | (styles - _written_styles(storage, styles, ours=False)))
 

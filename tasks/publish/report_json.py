@@ -82,7 +82,7 @@ def report_json(
     exactness = exactness_json(plan, blocks)
     made = [entry for name, entry in entries.items() if run.made is None or name in run.made]
     return {
-        **_identity(plan, run, output=worker.storage.uri),
+        **identity_json(plan, run, output=worker.storage.uri),
         "steps": step_rows(plan, blocks, n_inside=n_model_pixels),
         "area_km2": areas.total,
         "area_asked_km2": geometry_km2(plan.raster.aoi_geometry, plan.raster.grid.crs),
@@ -129,7 +129,8 @@ def _table(table: UploadedTable, card: ModelCard) -> dict[str, Any]:
     }
 
 
-def _identity(plan: Plan, run: RunFacts, *, output: str) -> dict[str, Any]:
+def identity_json(plan: Plan, run: RunFacts, *, output: str) -> dict[str, Any]:
+    """What a report says of the product and of what made it."""
     grid = plan.raster.product_grid
     simulated = any(scene.simulated for entry in plan.inputs for scene in entry.scenes)
     periods = {period["name"]: f"{period['start']}/{period['end']}" for period in plan.request["period"]}

@@ -97,6 +97,7 @@ def render_report(
         layers=layers,
         change=change,
         tables=views,
+        histograms=rows(report, "histograms"),
         ratio=min(max(first.shape[1] / first.shape[0], 0.6), 2.4) if first is not None and first.size else 1.5,
         scene_image="" if true_colour is None or not true_colour.size else scene_image or scene_uri(true_colour),
         line=timeline(report),

@@ -37,9 +37,12 @@ class ReportFile:
 
 
 def headline(report: Fields) -> str:
-    """One sentence with the area mapped, the model, the number of scenes, the period and the pixel size."""
+    """One sentence with the area mapped or the places, the model, the scenes, the period and the pixel size."""
     grid, n_scenes = mapping(report, "grid"), len(rows(report, "scenes"))
     phrases = []
+    places = mapping(report, "places")
+    if (n_places := number(places.get("rows"))) is not None:
+        phrases.append(f"{words.plural(n_places, 'place')}, {words.count(places.get('observed'))} of them observed,")
     if (area := number(report.get("area_km2"))) is not None:
         phrases.append(f"{words.figure(area)}\u00a0km²")
     if model := text(mapping(report, "model"), "name"):
@@ -114,7 +117,15 @@ def key_figures(report: Fields) -> tuple[Fact, ...]:
     shape = numbers(grid, "shape", 2)
     efficiency, floor = number(report.get("efficiency")), number(report.get("floor_seconds"))
     total, speed = total_seconds(report), number(report.get("km2_per_s"))
+    places = mapping(report, "places")
+    per_second = number(report.get("places_per_s"))
+    n_places, n_seen = number(places.get("rows")), number(places.get("observed"))
     shown = (
+        Fact(
+            name="Places",
+            value=words.count(n_places),
+            note=f"{words.count(n_seen)} observed" if n_seen is not None else "",
+        ),
         Fact(name="Area mapped", value=with_unit(report.get("area_km2"), "km²"), note=centre_text(grid)),
         Fact(
             name="Scenes",
@@ -129,7 +140,11 @@ def key_figures(report: Fields) -> tuple[Fact, ...]:
         Fact(
             name="Run time",
             value=words.duration(total),
-            note=f"{words.figure(speed)} km²/s" if speed is not None else "",
+            note=f"{words.figure(speed)} km²/s"
+            if speed is not None
+            else f"{words.figure(per_second)} places/s"
+            if per_second is not None
+            else "",
         ),
         Fact(
             name="Efficiency",

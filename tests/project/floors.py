@@ -38,10 +38,12 @@ FLOORS = {
         {"block", "report", "zones"},
         {"compare"},
         {"publish"},
+        {"places"},
     ],
     "flows": [
         {"ending", "environment", "lifeline", "machine", "versions"},
         {"access", "errors", "shown"},
+        {"job.places"},
         {"job"},
         {"policies", "precision", "prefect_server"},
         {"prefect_steps", "plan", "monitor"},
@@ -86,6 +88,10 @@ BETWEEN = {
         *("catalogs.passes", "catalogs.scene"),
     },
     "tasks.compare": {"catalogs.parquet", "models.spec"},
+    "tasks.places": {
+        *("catalogs.hrefs", "catalogs.parquet", "catalogs.publish"),
+        *("models.card", "models.measure", "models.spec", "models.transforms"),
+    },
     "tasks.report.outlines": {"catalogs.parquet"},
     "tasks.report": {"catalogs.fields", "catalogs.scene", "models.spec"},
     "tasks.publish": {

@@ -1,0 +1,206 @@
+"""The report of a table of places: its figures as JSON, and what the page for people makes of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tilewright.models.spec.outputs import NODATA_BYTE
+from tilewright.tasks.colours import class_colours
+from tilewright.tasks.places.answers import OBSERVED
+from tilewright.tasks.plan.identities import input_counts, input_warnings
+from tilewright.tasks.plan.places import PLACES, PLACES_FILE
+from tilewright.tasks.publish.report_json import identity_json
+from tilewright.tasks.publish.scene_rows import scene_rows
+from tilewright.tasks.report.format import count, figure, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tilewright.models.spec.outputs import LayerSpec
+    from tilewright.tasks.places.worker import PlacesWorker
+    from tilewright.tasks.publish.report_json import RunFacts
+    from tilewright.tasks.storage.ledger import BlockEntry
+    from tilewright.tasks.tables.table_file import UploadedTable
+
+BARS = 20
+"""Bars of a histogram."""
+
+BAR = "#4C78A8"
+"""The colour of a bar of values."""
+
+FILES = (
+    (PLACES_FILE, "rows, GeoParquet"),
+    ("item.json", "STAC Item"),
+    ("report.json", "the figures of this page"),
+    ("preview.png", "preview"),
+)
+
+
+def places_json(records: np.ndarray, specs: Mapping[str, LayerSpec]) -> dict[str, Any]:
+    """The counts of a table's records as JSON values: ``rows``, those ``observed``, and of each layer its figures."""
+    return {
+        "rows": len(records),
+        "observed": int(np.count_nonzero(records[OBSERVED])),
+        "observed_mean": float(records[OBSERVED].mean()),
+        "layers": [_layer(np.ascontiguousarray(records[name]), spec) for name, spec in specs.items()],
+    }
+
+
+def _valid_mask(stored: np.ndarray, spec: LayerSpec) -> np.ndarray:
+    """True where a layer's stored numbers are none of nodata."""
+    return np.asarray(~np.isnan(stored) if spec.kind == "value" else stored != NODATA_BYTE)
+
+
+def _layer(stored: np.ndarray, spec: LayerSpec) -> dict[str, Any]:
+    known = stored[_valid_mask(stored, spec)]
+    plain: dict[str, Any] = {"name": spec.name, "kind": spec.kind, "unit": spec.unit, "places": len(known)}
+    if spec.kind == "class":
+        counts = np.bincount(known, minlength=NODATA_BYTE + 1)
+        total = max(len(known), 1)
+        plain["classes"] = [
+            {
+                "value": each.value,
+                "name": each.name,
+                "color": each.color,
+                "places": int(counts[each.value]),
+                "percent": 100.0 * int(counts[each.value]) / total,
+            }
+            for each in spec.classes
+        ]
+        return plain
+    if len(known):
+        numbers = known.astype(np.float64)
+        plain |= {"min": float(numbers.min()), "mean": float(numbers.mean()), "max": float(numbers.max())}
+        ends = (0.0, 100.0) if spec.kind == "percent" else (float(numbers.min()), float(numbers.max()))
+        counts, edges = np.histogram(numbers, bins=BARS, range=ends)
+        plain["histogram"] = {"edges": [float(edge) for edge in edges], "places": [int(count) for count in counts]}
+    return plain
+
+
+def report_of_places(
+    worker: PlacesWorker,
+    entries: Mapping[str, BlockEntry],
+    table: UploadedTable,
+    records: np.ndarray,
+    *,
+    specs: Mapping[str, LayerSpec],
+    run: RunFacts,
+) -> dict[str, Any]:
+    """The report of a run over places as JSON values; ``records`` are those of all rows."""
+    plan, blocks = worker.plan, list(entries.values())
+    made = [entry for name, entry in entries.items() if run.made is None or name in run.made]
+    seconds: Counter[str] = Counter()
+    for entry in made:
+        seconds.update(entry.seconds)
+    n_made = sum(entry.windows_run + entry.windows_skipped for entry in made)
+    return {
+        **identity_json(plan, run, output=worker.storage.uri),
+        **_row_periods(worker),
+        PLACES: places_json(records, specs),
+        "layers": [],
+        "tables": [
+            {
+                "name": PLACES,
+                "file": table.name,
+                "rows": table.n_rows,
+                "bytes": table.size,
+                "checksum": table.checksum,
+            }
+        ],
+        "blocks": len(blocks),
+        "blocks_made": len(made),
+        "windows_run": sum(entry.windows_run for entry in blocks),
+        "windows_skipped": sum(entry.windows_skipped for entry in blocks),
+        "windows_made": sum(entry.windows_run for entry in made),
+        "bytes_read": sum(entry.bytes_read for entry in blocks),
+        "bytes_decoded": sum(entry.bytes_decoded for entry in blocks),
+        "read_factor": float(worker.stats.read_factor) if worker.stats.needed_pixels else 1.0,
+        "seconds": {**seconds, "total": run.seconds},
+        "places_per_s": n_made / run.seconds if run.seconds > 0 else 0.0,
+        "peak_memory_mb": run.peak_memory / 1e6,
+        "workers": run.n_workers,
+        "provider": worker.model.session.provider,
+        "fused": plan.model.fused,
+        "precision": plan.model.precision,
+        "tuned": plan.model.tuned,
+        "receptive_field": plan.model.receptive,
+        "window": plan.raster.lattice.window,
+        "windows_reason": plan.model.windows_reason,
+        "exact": plan.model.exact,
+        "exactness": plan.model.exactness,
+        "exact_reason": plan.model.exact_reason,
+        "scenes": scene_rows(plan, blocks),
+        "input_files": input_counts(plan),
+        "failures": [failure for entry in blocks for failure in entry.failures],
+        **({"outside_valid_for": list(plan.model.outside_valid_for)} if plan.model.outside_valid_for else {}),
+        **plan.search_json(),
+        "warnings": [
+            *_unseen_warning(records),
+            *plan.warnings,
+            *input_warnings(plan),
+            *([worker.model.session.note] if worker.model.session.note else []),
+        ],
+    }
+
+
+def _row_periods(worker: PlacesWorker) -> dict[str, Any]:
+    """The span of all rows' periods, in place of the job's, where rows have their own."""
+    if not worker.rows.of_row.any():
+        return {}
+    start, end = worker.plan.period
+    return {"period": {"rows": f"{start.isoformat()}/{end.isoformat()}"}}
+
+
+def _unseen_warning(records: np.ndarray) -> list[str]:
+    """The warning of a table without a single value, which else would look like a success."""
+    if records[OBSERVED].any():
+        return []
+    return ["No place has a value: none was observed. Widen the period, or look at how cloudy its scenes are."]
+
+
+def page_report(report: Mapping[str, Any], *, bounds: tuple[float, float, float, float]) -> dict[str, Any]:
+    """The report as the page shows it: the layers as those of a map of points, within these bounds."""
+    places = report[PLACES]
+    layers = [
+        {
+            **layer,
+            "kind": "things",
+            "classes": layer.get("classes", []),
+            "display": [0.0, 100.0] if layer["kind"] == "percent" else _ends(layer),
+            "unit": "%" if layer["kind"] == "percent" else layer["unit"],
+            "description": f"{count(layer['places'])} of {plural(places['rows'], 'place')} have one",
+        }
+        for layer in places["layers"]
+    ]
+    files = [{"href": name, "title": title} for name, title in FILES]
+    return {
+        **{key: value for key, value in report.items() if key not in {"grid", "read_factor"}},
+        "grid": {"crs": report["grid"]["crs"], "resolution": report["grid"]["resolution"], "bounds": list(bounds)},
+        "layers": layers,
+        "histograms": [_bars(layer) for layer in places["layers"]],
+        "files": files,
+    }
+
+
+def _ends(layer: Mapping[str, Any]) -> list[float]:
+    return [layer["min"], layer["max"]] if "min" in layer and layer["kind"] == "value" else []
+
+
+def _bars(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """A layer's places by class, or by steps of its values, each with its share (0-100) of the largest."""
+    if layer["kind"] == "class":
+        colours = class_colours([each["color"] for each in layer["classes"]])
+        rows = [(each["name"], each["places"], colour) for each, colour in zip(layer["classes"], colours, strict=True)]
+    else:
+        found = layer.get("histogram", {"edges": [0.0], "places": []})
+        edges = [figure(edge) for edge in found["edges"]]
+        steps = zip(edges, edges[1:], found["places"], strict=False)
+        rows = [(f"{low} – {high}", n, BAR) for low, high, n in steps]
+    most = max((n for _, n, _ in rows), default=0) or 1
+    bars = [
+        {"label": label, "places": n, "colour": colour, "width": round(100 * n / most, 2)} for label, n, colour in rows
+    ]
+    return {"title": layer["name"].replace("_", " "), "bars": bars}

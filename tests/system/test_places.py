@@ -1,0 +1,403 @@
+"""Jobs over places: each row's window is answered as numpy says, whatever the other rows and the order of work."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pandas as pd
+import pytest
+import shapely
+import yaml
+from pyproj import Transformer
+
+import tilewright as tw
+from tests.support.graphs import Draft
+from tests.support.paths import ROOT
+from tests.support.places_cards import FLOAT, WINDOW, expected_label, label_card, places_job, window_of, write_points
+from tests.support.worlds import COL, CRS, ROW, World, layer, pixel_job, write_card
+from tests.support.worlds import run as run_world
+from tilewright.flows.plan import make, raster
+from tilewright.flows.plan.model_card import job_card
+from tilewright.flows.run.predict import run_job
+from tilewright.flows.runners.run_options import RunOptions
+
+pytestmark = pytest.mark.usefixtures("small_pictures")
+SIDE = 320
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A day of smooth noise with a hole, and another one in September with other values."""
+    made = World(tmp_path_factory.mktemp("world"))
+    random = np.random.default_rng(5)
+    base = random.uniform(0.1, 0.5, (SIDE // 16, SIDE // 16)).repeat(16, 0).repeat(16, 1)
+    june = (base + random.uniform(-0.05, 0.05, (SIDE, SIDE))).astype(np.float32)
+    june[100:130, 200:240] = np.nan
+    september = (june[::-1, ::-1] * 0.5).copy()
+    made.add(june, "red", unit="reflectance")
+    made.add(september, "red", day="2023-09-10", unit="reflectance")
+    made.june, made.september = june, september
+    return made
+
+
+@pytest.fixture(scope="module")
+def card(tmp_path_factory):
+    return label_card(tmp_path_factory.mktemp("card"))
+
+
+def table(output):
+    return geopandas.read_parquet(Path(output) / "places.parquet")
+
+
+def scattered(n, seed=1, low=-30.0, high=SIDE + 30.0):
+    return np.random.default_rng(seed).uniform(low, high, (2, n))
+
+
+def check_row(found, values, row, col):
+    window = window_of(values, row, col)
+    observed = np.isfinite(window).mean()
+    assert found["observed"] == pytest.approx(observed, abs=1e-12)
+    if not observed:
+        assert pd.isna(found["class"])
+        assert pd.isna(found["confidence"])
+        return
+    if observed < 1:
+        # What is missing is filled from the window; that filling is tested where it is made.
+        assert not pd.isna(found["class"])
+        return
+    label, percent = expected_label(window.mean())
+    assert abs(found["confidence"] - percent) <= 1
+    assert found["class"] == label or percent <= 51
+
+
+def test_ten_thousand_places_have_what_numpy_finds_over_the_whole_scene(world, card, tmp_path):
+    rows, cols = scattered(10_000)
+    write_points(tmp_path / "p.parquet", rows, cols, word=[f"p{number}" for number in range(10_000)])
+    outcome = run_job(places_job(world, card, tmp_path / "p.parquet", tmp_path / "out"), RunOptions(workers=2))
+    found = table(tmp_path / "out")
+    assert found.columns.tolist() == ["id", "word", "class", "confidence", "observed", "geometry"]
+    assert found.id.tolist() == list(range(1, 10_001))
+    assert found.word.tolist() == [f"p{number}" for number in range(10_000)]
+    assert found.crs.to_epsg() == int(CRS.split(":")[1])
+    for number, row in enumerate(found.to_dict("records")):
+        check_row(row, world.june, rows[number], cols[number])
+    report = outcome.report
+    assert report["places"]["rows"] == 10_000
+    assert report["places"]["observed"] == int((found.observed > 0).sum())
+    counts = {each["value"]: each["places"] for each in report["places"]["layers"][0]["classes"]}
+    assert counts == {value: int((found["class"] == value).sum()) for value in (0, 1)}
+    assert sum(report["places"]["layers"][1]["histogram"]["places"]) == int(found.confidence.notna().sum())
+    assert report["tables"][0]["file"] == "places.parquet"
+    item = json.loads((tmp_path / "out/item.json").read_text())
+    assert item["assets"]["places"]["type"] == "application/vnd.apache.parquet"
+    assert "data" not in item["assets"]
+    assert not list((tmp_path / "out").rglob("*.tif"))
+    assert not (tmp_path / "out/data.zarr").exists()
+    opened = tw.open(str(tmp_path / "out"))
+    assert len(opened.tables["places"]) == 10_000
+    assert list(opened) == []
+    page = (tmp_path / "out/report.html").read_text()
+    assert "How many places" in page
+    assert "km²</th>" not in page
+    assert run_job(places_job(world, card, tmp_path / "p.parquet", tmp_path / "out")).already_complete
+
+
+@pytest.mark.parametrize("cut", [(7, 2, None), (64, 1, 5), (5000, 2, 3)], ids=str)
+def test_units_workers_and_batches_change_no_byte(world, card, tmp_path, monkeypatch, cut):
+    unit, workers, batch = cut
+    rows, cols = scattered(300)
+    write_points(tmp_path / "p.parquet", rows, cols)
+    run_job(places_job(world, card, tmp_path / "p.parquet", tmp_path / "one"), RunOptions(workers=1))
+    for module in (make, raster):
+        monkeypatch.setattr(module, "ROWS_PER_UNIT", unit)
+    tile = {"tile": {"batch": batch}} if batch else {}
+    run_job(places_job(world, card, tmp_path / "p.parquet", tmp_path / "other", **tile), RunOptions(workers=workers))
+    one, other = ((tmp_path / name / "places.parquet").read_bytes() for name in ("one", "other"))
+    assert one == other
+
+
+def test_a_row_has_the_same_answer_alone_and_beside_any_others(world, card, tmp_path):
+    rows, cols = scattered(60, seed=2)
+    write_points(tmp_path / "all.parquet", rows, cols)
+    run_job(places_job(world, card, tmp_path / "all.parquet", tmp_path / "all"))
+    whole = table(tmp_path / "all")
+    picked = [41, 3, 17]
+    write_points(tmp_path / "few.parquet", rows[picked], cols[picked])
+    run_job(places_job(world, card, tmp_path / "few.parquet", tmp_path / "few"))
+    few = table(tmp_path / "few")
+    for name in ("class", "confidence", "observed"):
+        assert few[name].fillna(-1).tolist() == whole[name].fillna(-1).iloc[picked].tolist()
+
+
+def test_edges_duplicates_and_rows_without_a_place_stay_in_the_order_of_the_file(world, card, tmp_path):
+    rows, cols = [50.5, 0.0, 50.5, 5000.0, 115.0, 50.0], [60.5, 0.0, 60.5, 60.0, 220.0, 60.0]
+    path = write_points(tmp_path / "p.parquet", rows, cols, key=["a", "b", "c", "d", "e", "f"])
+    given = geopandas.read_parquet(path)
+    given.loc[5, "geometry"] = None
+    given.to_parquet(path)
+    run_job(places_job(world, card, {"file": "p.parquet", "id": "key"}, tmp_path / "out"))
+    found = table(tmp_path / "out")
+    assert found.columns.tolist() == ["key", "class", "confidence", "observed", "geometry"]
+    assert found.key.tolist() == ["a", "b", "c", "d", "e", "f"]
+    assert found.geometry.isna().tolist() == [False] * 5 + [True]
+    for number in range(5):
+        check_row(found.iloc[number].to_dict(), world.june, rows[number], cols[number])
+    assert found.iloc[0][["class", "confidence", "observed"]].equals(found.iloc[2][["class", "confidence", "observed"]])
+    assert found.observed.tolist()[1] == 0.25
+    assert found.observed.tolist()[3:] == [0.0, 0.0, 0.0]
+    assert found["class"].isna().tolist() == [False, False, False, True, True, True]
+
+
+def test_rows_have_periods_of_their_own(world, card, tmp_path):
+    periods = ["2023-06", "2023-09-01/2023-09-30", "", "2023-07", "2023-06/2023-09"]
+    write_points(tmp_path / "p.parquet", [50.5] * 5, [60.5] * 5, when=periods)
+    outcome = run_job(places_job(world, card, {"file": "p.parquet", "period": "when"}, tmp_path / "out"))
+    assert outcome.report["period"]["rows"].startswith("2023-06-01T00:00:00+00:00/2023-09-30")
+    found = table(tmp_path / "out")
+    june, september = (window_of(values, 50.5, 60.5) for values in (world.june, world.september))
+    means = [june.mean(), september.mean(), june.mean(), None, ((june + september) / 2).mean()]
+    for row, mean in zip(found.to_dict("records"), means, strict=True):
+        assert row["observed"] == (0.0 if mean is None else 1.0)
+        if mean is None:
+            assert pd.isna(row["class"])
+        else:
+            label, percent = expected_label(mean)
+            assert (row["class"], abs(row["confidence"] - percent) <= 1) == (label, True)
+    item = json.loads((tmp_path / "out/item.json").read_text())
+    assert item["properties"]["start_datetime"].startswith("2023-06-01")
+    assert item["properties"]["end_datetime"].startswith("2023-09-30")
+
+
+def test_a_series_is_cut_into_the_steps_of_each_rows_period(world, tmp_path):
+    draft = Draft()
+    mean = draft.node("ReduceMean", "x", axes=[2, 3, 4], keepdims=0)
+    model = draft.model_many([("x", FLOAT, ["batch", 2, 1, WINDOW, WINDOW])], [(mean, "y", FLOAT, ["batch", 2])])
+    dims = ("batch", "time", "bands", "height", "width")
+    dates = {"tw:dates": {"kind": "series", "steps": 2}, "tw:missing": {"fill": 0.0}}
+    card = write_card(
+        tmp_path / "card",
+        model,
+        inputs=[{"name": "x", "bands": ["red"], "dims": dims, **dates}],
+        outputs=[{"name": "y", "dims": ("batch", "channel"), "tw:layers": ["first", "second"]}],
+        tile={"window": WINDOW, "step": None},
+    )
+    periods = ["2023-06-01/2023-09-30", "2023-09-01/2023-12-31"]
+    write_points(tmp_path / "p.parquet", [50.5] * 2, [60.5] * 2, when=periods)
+    run_job(places_job(world, card, {"file": "p.parquet", "period": "when"}, tmp_path / "out"))
+    found = table(tmp_path / "out")
+    june, september = (window_of(values, 50.5, 60.5).mean() for values in (world.june, world.september))
+    np.testing.assert_allclose(found["first"], [june, september], rtol=1e-5)
+    np.testing.assert_allclose(found["second"], [september, 0], rtol=1e-5)
+    write_points(tmp_path / "bad.parquet", [50.5], [60.5], when=["2023-06"])
+    dates["tw:dates"]["every"] = "month"
+    card = write_card(
+        tmp_path / "monthly",
+        model,
+        inputs=[{"name": "x", "bands": ["red"], "dims": dims, **dates}],
+        outputs=[{"name": "y", "dims": ("batch", "channel"), "tw:layers": ["first", "second"]}],
+        tile={"window": WINDOW, "step": None},
+    )
+    job = places_job(
+        world, card, {"file": "bad.parquet", "period": "when"}, tmp_path / "no", period="2023-06-01/2023-07-31"
+    )
+    with pytest.raises(ValueError, match=r"places\.period: 2023-06-01/2023-06-30 does not fit input x of small"):
+        run_job(job)
+
+
+def test_a_raster_is_told_at_the_pixel_of_the_centroid_as_a_map_would_have_it(world, tmp_path):
+    draft = Draft()
+    blurred = draft.conv("x", 1, 1, (5, 5))
+    model = draft.model_many([("x", FLOAT, ["batch", 1, "h", "w"])], [(blurred, "y", FLOAT, ["batch", 1, "h", "w"])])
+    card = write_card(
+        tmp_path / "card", model,
+        inputs=[{"name": "x", "bands": ["red"]}], outputs=[{"name": "y", "tw:layers": ["value"]}],
+        tile={"step": None},
+    )  # fmt: skip
+    run_world(pixel_job(world, card, tmp_path / "map", rows=(0, SIDE), cols=(0, SIDE)))
+    values = layer(tmp_path / "map", "value")
+    rows, cols = scattered(200, seed=3, low=4, high=SIDE - 4)
+    write_points(tmp_path / "p.parquet", rows, cols)
+    outcome = run_job(places_job(world, card, tmp_path / "p.parquet", tmp_path / "out"))
+    found = table(tmp_path / "out")
+    assert outcome.report["window"] == 5
+    here = values[np.floor(rows).astype(int), np.floor(cols).astype(int)]
+    whole = np.array(
+        [np.isfinite(window_of(world.june, r, c, window=5)).all() for r, c in zip(rows, cols, strict=True)]
+    )
+    assert whole.sum() > 150
+    np.testing.assert_allclose(found["value"][whole], here[whole], rtol=1e-5, atol=1e-6)
+
+
+def mask_card(folder, *, window=WINDOW):
+    draft = Draft()
+    inside = draft.node("ReduceSum", "place", draft.constant(np.array([1, 2, 3])), keepdims=0)
+    total = draft.node("ReduceSum", draft.node("Mul", "x", "place"), draft.constant(np.array([1, 2, 3])), keepdims=0)
+    both = draft.node(
+        "Concat", *(draft.node("Unsqueeze", one, draft.constant(np.array([1]))) for one in (inside, total)), axis=1
+    )
+    shape = ["batch", 1, window, window]
+    model = draft.model_many([("x", FLOAT, shape), ("place", FLOAT, shape)], [(both, "y", FLOAT, ["batch", 2])])
+    return write_card(
+        folder, model,
+        inputs=[{"name": "x", "bands": ["red"]}, {"name": "place", "tw:extra": {"kind": "place_mask"}}],
+        outputs=[{"name": "y", "dims": ("batch", "channel"), "tw:layers": ["pixels", "total"]}],
+        tile={"window": window, "step": None},
+    )  # fmt: skip
+
+
+def shape_at(points):
+    return [((COL + col) * 10.0, -(ROW + row) * 10.0) for row, col in points]
+
+
+def test_the_mask_of_a_place_is_1_inside_its_geometry_and_at_its_centroid(world, tmp_path):
+    shapes = [
+        shapely.Polygon(shape_at([(40, 50), (46, 50), (46, 58), (40, 58)])),
+        shapely.Point(shape_at([(40.5, 50.5)])[0]),
+        shapely.LineString(shape_at([(40, 50), (46, 50)])),
+        shapely.Polygon(shape_at([(40.1, 50.1), (40.4, 50.1), (40.4, 50.4)])),
+        shapely.MultiPolygon(
+            [shapely.Polygon(shape_at([(40, c), (42, c), (42, c + 2), (40, c + 2)])) for c in (50, 56)]
+        ),
+        shapely.Polygon(shape_at([(0, 0), (200, 0), (200, 200), (0, 200)])),
+    ]
+    geopandas.GeoDataFrame({"n": range(6)}, geometry=shapes, crs=CRS).to_parquet(tmp_path / "p.parquet")
+    run_job(places_job(world, mask_card(tmp_path / "card"), tmp_path / "p.parquet", tmp_path / "out"))
+    found = table(tmp_path / "out")
+    assert found.pixels.tolist() == [48, 1, 1, 1, 9, 256]
+    total = world.june[40:46, 50:58].sum()
+    np.testing.assert_allclose(found.total[:2], [total, world.june[40, 50]], rtol=1e-5)
+    job = pixel_job(world, tmp_path / "card", tmp_path / "map", rows=(0, 64), cols=(0, 64))
+    with pytest.raises(ValueError, match=r"place_mask\): give places instead of an area"):
+        run_job(job)
+
+
+def test_a_run_that_was_killed_goes_on_and_gives_the_same_bytes(world, card, tmp_path):
+    rows, cols = scattered(6000, seed=4)
+    path = write_points(tmp_path / "p.parquet", rows, cols)
+    run_job(places_job(world, card, path, tmp_path / "whole"), RunOptions(workers=2))
+    job = {
+        "name": "world", "places": str(path), "period": "2023-06-01/2023-06-30", "source": world.source,
+        "model": str(card), "grid": {"crs": CRS}, "output": str(tmp_path / "killed"),
+    }  # fmt: skip
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
+    command = [sys.executable, "-m", "tilewright.flows.cli", "run", str(tmp_path / "job.yaml"), "--workers", "1"]
+    ledger = tmp_path / "killed/.tilewright/ledger"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        until = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < until and len(list(ledger.glob("*.json"))) < 3:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    done = len(list(ledger.glob("*.json")))
+    assert 3 <= done < 24
+    assert not (tmp_path / "killed/item.json").exists()
+    outcome = run_job(places_job(world, card, path, tmp_path / "killed"), RunOptions(workers=2))
+    assert outcome.report["blocks_made"] == 24 - done
+    one, other = ((tmp_path / name / "places.parquet").read_bytes() for name in ("whole", "killed"))
+    assert one == other
+
+
+def test_an_update_redoes_the_units_whose_rows_changed(world, card, tmp_path, monkeypatch):
+    for module in (make, raster):
+        monkeypatch.setattr(module, "ROWS_PER_UNIT", 50)
+    rows, cols = scattered(200, seed=6, low=10, high=SIDE - 10)
+    path = write_points(tmp_path / "p.parquet", rows, cols)
+    run_job(places_job(world, card, path, tmp_path / "out"))
+    rows[7] += 1
+    write_points(path, rows, cols)
+    job = places_job(world, card, path, tmp_path / "out")
+    with pytest.raises(ValueError, match="places"):
+        run_job(job)
+    outcome = run_job(job, RunOptions(update=True))
+    assert 1 <= outcome.report["blocks_made"] <= 2
+    run_job(places_job(world, card, path, tmp_path / "anew"))
+    assert (tmp_path / "out/places.parquet").read_bytes() == (tmp_path / "anew/places.parquet").read_bytes()
+
+
+@pytest.mark.parametrize("form", ["csv", "geojson", "fgb", "gpkg", "parquet"])
+def test_every_format_gives_the_same_rows(world, card, tmp_path, form):
+    rows, cols = scattered(20, seed=8, low=20, high=SIDE - 20)
+    given = geopandas.read_parquet(write_points(tmp_path / "p.parquet", np.floor(rows) + 0.5, np.floor(cols) + 0.5))
+    given["word"] = [f"w{number}" for number in range(20)]
+    lonlat = given.to_crs(4326)
+    path = tmp_path / f"q.{form}"
+    if form == "csv":
+        pd.DataFrame({"lon": lonlat.geometry.x, "lat": lonlat.geometry.y, "word": lonlat.word}).to_csv(
+            path, index=False
+        )
+    elif form == "parquet":
+        lonlat.to_parquet(path)
+    elif form == "fgb":
+        given.to_file(path, SPATIAL_INDEX="NO")
+    else:
+        (lonlat if form == "geojson" else given).to_file(path)
+    run_job(places_job(world, card, path, tmp_path / "out"))
+    found = table(tmp_path / "out")
+    assert found.word.tolist() == given.word.tolist()
+    for number, row in enumerate(found.to_dict("records")):
+        check_row(row, world.june, np.floor(rows[number]), np.floor(cols[number]))
+
+
+def test_a_grid_is_chosen_amid_rows_on_both_sides_of_180_degrees(world, card, tmp_path):
+    places = pd.DataFrame({"lon": [179.95, -179.95, 179.99], "lat": [-16.0, -16.0, -16.1]})
+    places.to_csv(tmp_path / "p.csv", index=False)
+    job = places_job(world, card, tmp_path / "p.csv", tmp_path / "out", grid={"crs": "utm"})
+    rows = raster.job_rows(job, job_card(job), window=WINDOW)
+    assert len(rows.order) == 3
+    assert abs(np.diff(rows.centres[:, 1])).max() < 2000
+
+
+def test_places_all_over_the_globe_make_no_raster(world, card, tmp_path):
+    to_degrees = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True)
+    lon, lat = to_degrees.transform((COL + 60.5) * 10, -(ROW + 50.5) * 10)
+    places = pd.DataFrame({"lon": [lon, -170.0, 100.0, 179.9, 0.0], "lat": [lat, -60.0, 30.0, 10.0, 89.9]})
+    places.to_csv(tmp_path / "p.csv", index=False)
+    outcome = run_job(places_job(world, card, tmp_path / "p.csv", tmp_path / "out"))
+    found = table(tmp_path / "out")
+    check_row(found.iloc[0].to_dict(), world.june, 50, 60)
+    assert found.observed.tolist()[1:] == [0.0] * 4
+    assert sum(path.stat().st_size for path in (tmp_path / "out").rglob("*") if path.is_file()) < 2e6
+    assert outcome.report["places"]["observed"] == 1
+
+
+def test_a_file_that_changed_before_a_resume_is_read_anew(card, tmp_path):
+    changing = World(tmp_path / "world")
+    random = np.random.default_rng(7)
+    changing.add(random.uniform(0.2, 0.4, (64, 64)).astype(np.float32), "red", unit="reflectance")
+    write_points(tmp_path / "p.parquet", *scattered(40, seed=7, low=0, high=64))
+    run_job(places_job(changing, card, tmp_path / "p.parquet", tmp_path / "out"))
+    before = (tmp_path / "out/places.parquet").read_bytes()
+    (tmp_path / "out/item.json").unlink()
+    run_job(places_job(changing, card, tmp_path / "p.parquet", tmp_path / "out"))
+    assert (tmp_path / "out/places.parquet").read_bytes() == before
+    (tmp_path / "out/item.json").unlink()
+    time.sleep(0.02)
+    changing.add(random.uniform(0.2, 0.4, (64, 64)).astype(np.float32), "red", unit="reflectance")
+    Path(changing.files[1]["href"]).replace(changing.files[0]["href"])
+    changing.files.pop()
+    notices = []
+    job = places_job(changing, card, tmp_path / "p.parquet", tmp_path / "out")
+    run_job(job, listener=lambda event: notices.append(getattr(event, "text", "")))
+    assert any("changed since the product was begun" in text for text in notices)
+    run_job(places_job(changing, card, tmp_path / "p.parquet", tmp_path / "anew"))
+    found, anew = ((tmp_path / name / "places.parquet").read_bytes() for name in ("out", "anew"))
+    assert found == anew != before
+
+
+def test_records_that_were_damaged_are_made_again(world, card, tmp_path):
+    write_points(tmp_path / "p.parquet", *scattered(40, seed=11))
+    run_job(places_job(world, card, tmp_path / "p.parquet", tmp_path / "out"))
+    before = (tmp_path / "out/places.parquet").read_bytes()
+    (tmp_path / "out/item.json").unlink()
+    (tmp_path / "out/.tilewright/places/0_0.bin").write_bytes(b"other")
+    outcome = run_job(places_job(world, card, tmp_path / "p.parquet", tmp_path / "out"))
+    assert outcome.report["blocks_made"] == 1
+    assert (tmp_path / "out/places.parquet").read_bytes() == before
