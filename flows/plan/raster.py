@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from shapely.geometry import box
 
 from tilewright.flows.job.job import JobError
+from tilewright.flows.job.options import PolygonOptions
 from tilewright.flows.policies import MIN_BLOCKS_IN_MEMORY
 from tilewright.models.card.tile import DEFAULT_STEP
 from tilewright.models.fields import did_you_mean
@@ -28,7 +29,7 @@ from tilewright.tasks.plan.raster import RasterPlan, aoi_json
 from tilewright.tasks.report.format import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from shapely.geometry.base import BaseGeometry
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from tilewright.models.card.card import ModelCard
     from tilewright.models.measure.facts import ModelFacts
     from tilewright.models.measure.window import WindowChoice
+    from tilewright.models.spec.outputs import LayerSpec
     from tilewright.tasks.grid.pixel_box import PixelBox
     from tilewright.tasks.places.rows import PlaceRows
     from tilewright.tasks.plan.inputs import InputPlan
@@ -230,27 +232,31 @@ def _check_polygons(job: Job, card: ModelCard, layers: tuple[str, ...], crs: str
             f"grid.crs, e.g. 'utm'{otherwise}."
         )
     for name, options in job.polygons.items():
-        spec = specs.get(name)
-        if spec is None:
-            hint = did_you_mean(name, list(specs))
+        if name not in specs:
+            hint, known = did_you_mean(name, list(specs)), ", ".join(specs) or "none"
+            raise JobError(f"polygons: {name[:80]!r} is no layer of the product{hint}. It has: {known}.")
+        _check_layer_polygons(specs[name], options, specs)
+
+
+def _check_layer_polygons(spec: LayerSpec, options: PolygonOptions, layers: Collection[str]) -> None:
+    name, known = spec.name, [each.name for each in spec.classes]
+    if spec.kind == "id":
+        if options == PolygonOptions(columns="fiboa"):
+            return
+        already = f"the layer has its objects in {name}.parquet already"
+        raise JobError(
+            f"polygons.{name}: {already}, for which columns: fiboa may be asked and nothing else: leave it out."
+        )
+    if spec.kind != "class":
+        raise JobError(f"polygons: the layer {name} holds values, not classes: a class layer has polygons.")
+    if f"{name}_polygons" in layers:
+        raise JobError(f"polygons: the table {name}_polygons would have the name of a layer: leave one of them out.")
+    for wanted in options.classes:
+        if wanted not in known:
+            hint = did_you_mean(wanted, known)
             raise JobError(
-                f"polygons: {name[:80]!r} is no layer of the product{hint}. It has: {', '.join(specs) or 'none'}."
+                f"polygons.{name}.classes: {wanted[:80]!r} is no class{hint}. There are: {', '.join(known)}."
             )
-        if spec.kind == "id":
-            raise JobError(f"polygons: the layer {name} has its objects in {name}.parquet already: leave it out.")
-        if spec.kind != "class":
-            raise JobError(f"polygons: the layer {name} holds values, not classes: a class layer has polygons.")
-        if f"{name}_polygons" in specs:
-            raise JobError(
-                f"polygons: the table {name}_polygons would have the name of a layer: leave one of them out."
-            )
-        known = [each.name for each in spec.classes]
-        for wanted in options.classes:
-            if wanted not in known:
-                hint = did_you_mean(wanted, known)
-                raise JobError(
-                    f"polygons.{name}.classes: {wanted[:80]!r} is no class{hint}. There are: {', '.join(known)}."
-                )
 
 
 def _layers(job: Job, card: ModelCard) -> tuple[str, ...]:

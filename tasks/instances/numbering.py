@@ -17,6 +17,7 @@ from tilewright.tasks.instances.objects import BoundedObjects, MaskedObjects
 from tilewright.tasks.storage.errors import storage_error
 from tilewright.tasks.storage.ledger import json_digest
 from tilewright.tasks.storage.storage import staging_folder
+from tilewright.tasks.tables.fiboa import table_writer
 from tilewright.tasks.tables.table_file import read_table_record, uploaded_table
 from tilewright.tasks.vector.layer_polygons import STRIP_PIXELS, edge_pixels
 from tilewright.tasks.vector.polygon_table import COLUMNS, PolygonTable
@@ -24,6 +25,7 @@ from tilewright.tasks.zarr.store import ChangedStoreError, array_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from datetime import datetime
     from pathlib import Path
     from typing import Any
 
@@ -78,7 +80,8 @@ class NumberingRequest:
     """A layer of ids to fill over the extent of its product's grid, once its blocks have come.
 
     ``inside``: the mask of the area asked for, (y, x) of a box of absolute pixels; ``area``: what that depends on.
-    ``masks``: the card's, if its objects have some.
+    ``masks``: the card's, if its objects have some. ``columns``: "tilewright", or "fiboa", which tell the time of the
+    ``last`` image.
     """
 
     spec: LayerSpec
@@ -87,6 +90,8 @@ class NumberingRequest:
     inside: Callable[[PixelBox], np.ndarray]
     area: str
     masks: MasksSpec | None = None
+    columns: str = "tilewright"
+    last: datetime | None = None
 
     @property
     def name(self) -> str:
@@ -100,6 +105,7 @@ class NumberingRequest:
         names = [self.spec.name] if self.masks is None else [self.spec.name, part_key(self.spec.name)]
         entries = list(self.arrivals.entries.values())
         blocks = {each.name: [each.checksums[name] for name in names] for each in entries}
+        columns = {} if self.columns == "tilewright" else {"columns": self.columns, "last": str(self.last)}
         rule = None if self.masks is None else [self.masks.boxes.iou, self.masks.boxes.per_class]
         return json_digest(
             {
@@ -112,6 +118,7 @@ class NumberingRequest:
                 "area": self.area,
                 "rule": rule,
                 "blocks": blocks,
+                **columns,
             }
         )
 
@@ -152,8 +159,9 @@ def number_objects(storage: Storage, store: ProductStore, wanted: NumberingReque
 def _opened(storage: Storage, wanted: NumberingRequest, folder: Path, stack: ExitStack) -> tuple[Objects, PolygonTable]:
     """The objects of a layer, and the table for their shapes, both with files in a folder until the stack ends."""
     names = {each.value: each.name for each in wanted.spec.classes}
+    write = table_writer(wanted.columns, wanted.last)
     if wanted.masks is None:
-        rows = stack.enter_context(PolygonTable(folder, grid=wanted.grid, names=names))
+        rows = stack.enter_context(PolygonTable(folder, grid=wanted.grid, names=names, write=write))
         return BoundedObjects(wanted.grid.extent, value=wanted.spec.classes[0].value), rows
     masks = MaskFile(folder)
     stack.callback(masks.close)
@@ -171,7 +179,9 @@ def _opened(storage: Storage, wanted: NumberingRequest, folder: Path, stack: Exi
         values = boxes["value"].astype(np.int64)
         return {"value": values, "name": [names[value] for value in values.tolist()], "score": boxes["score"]}
 
-    rows = stack.enter_context(PolygonTable(folder, grid=wanted.grid, names=names, columns=SCORED, told=told))
+    rows = stack.enter_context(
+        PolygonTable(folder, grid=wanted.grid, names=names, columns=SCORED, told=told, write=write)
+    )
     return MaskedObjects(wanted.grid.extent, masks), rows
 
 

@@ -261,6 +261,8 @@ def _numbering(plan: Plan, card: ModelCard, spec: LayerSpec, arrivals: Arrivals)
         inside=partial(product_area_mask, plan),
         area=json_digest({"area": plan.raster.aoi}),
         masks=next((masks for masks in card.masks if masks.name == spec.name), None),
+        columns=(plan.request.get("polygons") or {}).get(spec.name, {}).get("columns", "tilewright"),
+        last=plan.last_image,
     )
 
 

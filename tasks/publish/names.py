@@ -23,7 +23,7 @@ from tilewright.tasks.storage.storage import STATE_FOLDER
 from tilewright.tasks.styles.document import OURS
 from tilewright.tasks.styles.styles import ENDING as STYLE
 from tilewright.tasks.styles.styles import style_files
-from tilewright.tasks.vector.layer_polygons import polygons_name, table_names
+from tilewright.tasks.vector.layer_polygons import polygon_layers, polygons_name, table_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,7 +81,7 @@ def planned_record(plan: Plan) -> ProductRecord:
     # Parts are of layers: tables are never cut.
     suffixes = [part.suffix for part in parts] if len(parts) > 1 and plan.raster.layers else []
     record = _record(plan.name, plan.raster.layers, suffixes)
-    tables = {polygons_name(layer) for layer in plan.request.get("polygons") or {}}
+    tables = {polygons_name(layer) for layer in polygon_layers(plan)}
     return replace(record, files=record.files | tables | {boxes_name(table) for table in plan.model.tables})
 
 

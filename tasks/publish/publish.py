@@ -35,7 +35,7 @@ from tilewright.tasks.storage.ledger import PLAN
 from tilewright.tasks.storage.secrets import drop_published, kept_of
 from tilewright.tasks.storage.storage import json_bytes, staging_folder
 from tilewright.tasks.styles.styles import MEDIA_TYPE, LayerStyle, style_files, write_styles
-from tilewright.tasks.vector.layer_polygons import polygons_name, table_names
+from tilewright.tasks.vector.layer_polygons import polygon_layers, polygons_name, table_names
 from tilewright.tasks.zarr.store import ChangedStoreError, remove_waiting
 from tilewright.tasks.zarr.thumbnail import read_thumbnail
 
@@ -171,7 +171,7 @@ def _draw_layers(maps: Mapping[str, Map], run: RunFacts, tables: tuple[TableOutl
 
 
 def _styles(worker: Worker, written: WrittenLayers, small: Mapping[str, np.ndarray]) -> list[LayerStyle]:
-    asked = worker.plan.request.get("polygons") or {}
+    asked = polygon_layers(worker.plan)
     polygons = {name: (polygons_name(name).removesuffix(".parquet"),) for name in asked}
     layers = [
         LayerStyle(

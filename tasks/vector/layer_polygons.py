@@ -90,7 +90,8 @@ def polygons_files(
 ) -> list[PolygonsFile]:
     """The tables of polygons that a plan asks for, of layers whose blocks come; ``inside`` as in `PolygonsFile`."""
     asked = plan.request.get("polygons") or {}
-    return [_file(plan, spec, asked[spec.name], arrivals, inside) for spec in specs if spec.name in asked]
+    classes = [spec for spec in specs if spec.name in asked and spec.name not in plan.model.tables]
+    return [_file(plan, spec, asked[spec.name], arrivals, inside) for spec in classes]
 
 
 def _file(
@@ -123,8 +124,12 @@ def _file(
 
 def table_names(plan: Plan) -> list[str]:
     """The tables of a plan's product, by their files' names: of its model's boxes and objects, and of polygons."""
-    polygons = [polygons_name(layer).removesuffix(".parquet") for layer in plan.request.get("polygons") or {}]
-    return [*plan.model.tables, *polygons]
+    return [*plan.model.tables, *(polygons_name(layer).removesuffix(".parquet") for layer in polygon_layers(plan))]
+
+
+def polygon_layers(plan: Plan) -> list[str]:
+    """The layers of classes whose polygons a plan asks for; a layer of objects has a table of its own."""
+    return [layer for layer in plan.request.get("polygons") or {} if layer not in plan.model.tables]
 
 
 def asset_names(plan: Plan) -> list[str]:

@@ -17,6 +17,7 @@ import zarr
 import tilewright as tw
 from tests.support.fields import FIELD, field_card, field_map, field_world, whole_fields
 from tests.support.output_places import open_place
+from tests.support.table_standards import assert_fiboa
 from tests.support.worlds import CRS, area, bounds, layer, pixel_job
 from tests.support.worlds import run as run_world
 from tilewright.flows.maintain.clean import clean_output
@@ -267,8 +268,28 @@ def test_zones_and_polygons_leave_ids_alone(product, job_of, tmp_path):
     with pytest.raises(StoreError, match="only tables of what was found|ids of objects"):
         tw.zones(str(product), str(zones), layers=["fields"])
     job = job_of(tmp_path / "out", polygons="fields")
-    with pytest.raises(ValueError, match=r"polygons: the layer fields has its objects in fields.parquet already"):
+    with pytest.raises(ValueError, match=r"polygons.fields: the layer has its objects in fields.parquet already"):
         run_world(job)
+
+
+def test_fields_have_the_columns_of_fiboa_where_they_are_asked_for(product, job_of, tmp_path):
+    wanted = {"fields": {"columns": "fiboa"}}
+    run_world(job_of(tmp_path / "out", polygons=wanted))
+    found = assert_fiboa(tmp_path / "out/fields.parquet").to_pandas()
+    own = table(product)
+    assert found["area"].to_numpy() == pytest.approx(own.area_m2.to_numpy() / 10_000)
+    assert (found["id"].astype(int) == own.id).all()
+    assert set(found["determination_method"]) == {"auto-imagery"}
+    assert (tmp_path / "out/fields.tif").read_bytes() == (product / "fields.tif").read_bytes()
+    assert not (tmp_path / "out/fields_polygons.parquet").exists()
+    # Asked for later, no block is made again.
+    run_world(job_of(tmp_path / "later"))
+    report = run_job(job_of(tmp_path / "later", polygons=wanted), RunOptions(workers=1, update=True)).report
+    assert report["blocks_made"] == 0
+    assert (tmp_path / "later/fields.parquet").read_bytes() == (tmp_path / "out/fields.parquet").read_bytes()
+    for more in ({"simplify": 5}, {"least_area": 10}, {"connectivity": 8}, {"classes": ["field"]}):
+        with pytest.raises(ValueError, match=r"for which columns: fiboa may be asked and nothing else"):
+            run_world(job_of(tmp_path / "none", polygons={"fields": {"columns": "fiboa", **more}}))
 
 
 def test_the_table_is_exported_under_its_name(product, tmp_path):

@@ -220,7 +220,7 @@ def test_replacing_the_product_leaves_none_of_its_masks(world, card, job_of, tmp
         ({"precision": "bf16"}, "small finds masks"),
         ({"fuse": "yes"}, "fuse: yes cannot be: small finds masks"),
         ({"grid": {"crs": "EPSG:4326", "resolution": 0.0001, "bounds": None}}, "objects have areas in square metres"),
-        ({"polygons": "things"}, r"things has its objects in things.parquet already"),
+        ({"polygons": "things"}, r"polygons.things: the layer has its objects in things.parquet already"),
     ],
     ids=lambda each: str(each)[:30],
 )
