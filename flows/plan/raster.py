@@ -253,10 +253,8 @@ def _check_layer_polygons(spec: LayerSpec, options: PolygonOptions, layers: Coll
         raise JobError(f"polygons: the table {name}_polygons would have the name of a layer: leave one of them out.")
     for wanted in options.classes:
         if wanted not in known:
-            hint = did_you_mean(wanted, known)
-            raise JobError(
-                f"polygons.{name}.classes: {wanted[:80]!r} is no class{hint}. There are: {', '.join(known)}."
-            )
+            hint, there = did_you_mean(wanted, known), ", ".join(known)
+            raise JobError(f"polygons.{name}.classes: {wanted[:80]!r} is no class{hint}. There are: {there}.")
 
 
 def _layers(job: Job, card: ModelCard) -> tuple[str, ...]:
