@@ -46,6 +46,10 @@ NUMBERS_PER_GROUP = 1 << 20
 """Numbers of the geometries of a row group at most, if it has several rows: some 32 bytes of memory each."""
 
 
+LOOKS = 1 << 10
+"""Rows all over the file of figures that are looked at in one map of it: each look brings 64 KB of it into memory."""
+
+
 class PolygonTable:
     """Polygons of a layer on a grid, which wait in files of a folder until they are written.
 
@@ -216,7 +220,11 @@ class FigureFile:
         tied[1:] = places[1:] == places[:-1]
         tied[:-1] |= tied[1:]
         alike = order[tied]
-        figures = np.array(self._map()[alike]) if len(alike) else np.zeros(0, dtype=FIGURES)
+        figures = np.empty(len(alike), dtype=[(name, FIGURES[name]) for name in ORDER])
+        for start in range(0, len(alike), LOOKS):
+            some = self._map()[alike[start : start + LOOKS]]
+            for name in ORDER:
+                figures[name][start : start + LOOKS] = some[name]
         order[tied] = alike[np.lexsort([figures[name] for name in ORDER])]
         return order
 
