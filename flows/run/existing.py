@@ -218,7 +218,8 @@ def check_renewal(existing: ExistingProduct, plan: Plan, storage: Storage) -> No
         return
     plain = plan.to_json()
     fixed = ("format", "grid", "lattice", "up", "down")
-    differing = [name for name in fixed if json_digest(plain[name]) != json_digest(existing.plain.get(name))]
+    old = existing.plain
+    differing = [name for name in fixed if json_digest(_fixed(plain, name)) != json_digest(_fixed(old, name))]
     request = existing.plain.get("request") or {}
     if plan.request.get("zarr_format") != request.get("zarr_format"):
         differing.append("zarr_format")
@@ -227,6 +228,15 @@ def check_renewal(existing: ExistingProduct, plan: Plan, storage: Storage) -> No
             f"--update: {existing.uri} differs from this job in {', '.join(differing)}, so that none of its blocks can "
             "be kept. Use --replace, or another output."
         )
+
+
+def _fixed(plain: Mapping[str, Any], name: str) -> Any:
+    """What blocks of a plan as JSON have of a part that cannot change under them."""
+    part = plain.get(name)
+    if name == "grid" and plain.get("places") is not None and isinstance(part, dict):
+        # The box around all rows, which none of them hangs on.
+        return {key: value for key, value in part.items() if key != "area"}
+    return part
 
 
 def _check_proven(plan: Plan, storage: Storage) -> None:

@@ -137,11 +137,19 @@ def path_inside(folder: Path, href: str, *, field: str) -> Path:
             f"{field} is {shorten(href)}; write a path inside the card's own folder, such as './model.onnx'"
         )
     path = folder.joinpath(*parts)
-    if not path.resolve().is_relative_to(folder.resolve()):
+    if not _is_below(path, folder):
         raise CardError(
             f"{field} is {shorten(href)}, which leads out of the card's folder by a link; put the file itself there"
         )
     return path
+
+
+def _is_below(path: Path, folder: Path) -> bool:
+    """Whether a path lies in a folder, links followed; a link that leads to itself leads nowhere."""
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except RuntimeError:
+        return False
 
 
 def file_sha256(path: Path) -> str:

@@ -105,7 +105,7 @@ def _tell_raster(found: ForeignModel, name: str, kind: str, told: dict[str, Any]
 
 def _tell_detector(found: ForeignModel, told: dict[str, Any], signature: Signature) -> None:
     kind = told.get("det_type", "YOLO_v5_or_v7_default")
-    if kind not in DETECTORS:
+    if not isinstance(kind, str) or kind not in DETECTORS:
         raise CardError(f"det_type is {shorten(kind)}; read are {', '.join(DETECTORS)}")
     names = _class_names(told)
     if not names:

@@ -76,10 +76,12 @@ def classes_of(names: Mapping[int, str]) -> list[dict[str, Any]]:
     A name has letters, digits, - and _ alone there; what was another one is the title, too.
     """
     found: list[dict[str, Any]] = []
+    taken: set[str] = set()
     for value in sorted(names):
         name = OTHERS.sub("_", names[value]).strip("_") or f"class_{value}"
-        if any(each["name"] == name for each in found):
+        if name in taken:
             name = f"{name}_{value}"
+        taken.add(name)
         found.append({"value": value, "name": name, **({"title": names[value]} if name != names[value] else {})})
     return found
 

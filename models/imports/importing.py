@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -75,7 +76,7 @@ def import_model(path: Path, *, answers: Sequence[str] = (), to: Path | None = N
         raise MissingFactsError(found, lines)
     name = _name(found)
     target = to or Path(name)
-    if target.exists():
+    if os.path.lexists(target):
         raise CardError(f"{target} is there already; name another folder with --to")
     return _write(found, signature, name=name, target=target)
 
@@ -146,15 +147,20 @@ def _name(found: ForeignModel) -> str:
 
 def _write(found: ForeignModel, signature: Signature, *, name: str, target: Path) -> Imported:
     """Write both files to a folder beside the target, check the card there, and rename it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staged = Path(tempfile.mkdtemp(dir=target.parent, prefix=".import-"))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staged = Path(tempfile.mkdtemp(dir=target.parent, prefix=".import-"))
+    except OSError as error:
+        raise CardError(f"{target} cannot be written: {error.strerror or error}") from error
     try:
         assets = {"model": _asset(found.graph.resolve(), staged, "model.onnx", "mlm:model")}
         for number, location in enumerate(signature.external):
-            source = path_inside(found.graph.resolve().parent, location, field="the location of external weights")
+            source = _weights(found.graph, location)
             assets[f"weights{number or ''}"] = _asset(source, staged, location, "mlm:weights")
         card = _card(found, signature, name=name, assets=assets)
         text = json.dumps(card, indent=2, ensure_ascii=False)
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise CardError(f"{found.format} holds half of a character, which no text has; save it anew in UTF-8")
         (staged / CARD_NAME).write_text(text + "\n", encoding="utf-8")
         load_card(staged)
         staged.chmod(0o755)
@@ -167,9 +173,30 @@ def _write(found: ForeignModel, signature: Signature, *, name: str, target: Path
     return Imported(card=load_card(target), format=found.format, facts=facts)
 
 
+def _weights(graph: Path, location: str) -> Path:
+    """The file of a graph's external weights: beside it, or, where it is a link, beside the graph that it leads to.
+
+    A link is followed as far as the folder that the graph itself lies in, as in a hub's cache. Raises CardError.
+    """
+    home = graph.resolve().parent
+    linked = path_inside(home, location, field="the location of external weights")
+    beside = graph.parent / location
+    path = beside if is_file(beside) and beside.resolve().is_relative_to(home) else linked
+    if location.casefold() in {"model.onnx", CARD_NAME}:
+        raise CardError(
+            f"{graph.name} keeps weights in {location}, the name of a card's own file; export it to another"
+        )
+    if not is_file(path):
+        raise CardError(f"{graph.name} takes weights from {shorten(location)}, which is not beside it; put it there")
+    return path
+
+
 def _asset(source: Path, folder: Path, location: str, role: str) -> dict[str, Any]:
     path = path_inside(folder, location, field="the location of external weights")
     path.parent.mkdir(parents=True, exist_ok=True)
+    needed, free = source.stat().st_size, shutil.disk_usage(folder).free
+    if needed > free:
+        raise CardError(f"{source.name} has {needed:,} bytes, and {folder.parent} has room for {free:,}; free some")
     shutil.copyfile(source, path)
     is_model = role == "mlm:model"
     return {

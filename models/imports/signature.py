@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from tilewright.models.card.files import is_file
 from tilewright.models.card.graph import GraphPort, graph_facts, graph_inputs, graph_outputs, read_graph
 from tilewright.models.errors import CardError
 
@@ -52,6 +53,9 @@ class Signature:
 
 def read_signature(path: Path) -> Signature:
     """The signature of the ONNX file at a path, whose weights are not read. Raises CardError if it holds no graph."""
+    # A link may lead to a device, which has no end, to a pipe, which nobody fills, or to nothing.
+    if not is_file(path):
+        raise CardError(f"{path.name} leads to no file; put the ONNX file itself there")
     model = read_graph(path)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if sum(map(len, metadata.values())) > LARGEST_METADATA:

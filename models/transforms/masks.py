@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from tilewright.models.spec.boxes import BoxOutput, MasksSpec
 
 
+MOST_PIXELS = 2**30
+"""Pixels of the objects of one window, a byte each while it is held: a small graph may ask for any number."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundMask:
     """An object of a window: its `box` (one of BOX), and its `pixels` (y, x) from a row and a column of the window on.
@@ -44,7 +48,8 @@ def found_masks(
 
     Source: D. Bolya et al., YOLACT, 2019, 3.2, for prototypes: the sigmoid of their sum by an object's coefficients.
 
-    Raises InferenceError for arrays of another size than the card says, or of unlike numbers of boxes and masks.
+    Raises InferenceError for arrays of another size than the card says, of unlike numbers of boxes and masks, and for
+    objects of over MOST_PIXELS in one window.
     """
     columns = _columns(spec, raw, windows)
     n_boxes = next(iter(columns.values())).shape[1]
@@ -94,7 +99,8 @@ def _of_window(
 ) -> list[FoundMask]:
     """The objects of one window from the columns of its boxes and its masks or prototypes."""
     boxes, which = boxes_of_window(spec.boxes, columns, window)
-    found = []
+    found: list[FoundMask] = []
+    n_pixels = 0
     for box, number in zip(boxes, which.tolist(), strict=True):
         factors = [float(columns[f"coefficient:{each}"][number]) for each in range(spec.n_coefficients)]
         inside = _inside(spec, planes if factors else planes[number], factors, window)
@@ -104,6 +110,12 @@ def _of_window(
         if not len(rows):
             continue
         top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(cols[0]), int(cols[-1]) + 1
+        n_pixels += (bottom - top) * (right - left)
+        if n_pixels > MOST_PIXELS:
+            raise InferenceError(
+                f"{spec.masks.name}: of {len(boxes):,} objects in one window the first {len(found):,} take over "
+                f"{MOST_PIXELS:,} pixels; raise least_score in the card's tw:instances"
+            )
         own = np.array(box)
         if not spec.has_places:
             own["x"], own["y"], own["w"], own["h"] = (left + right) / 2, (top + bottom) / 2, right - left, bottom - top

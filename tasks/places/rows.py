@@ -11,7 +11,7 @@ import shapely
 
 from tilewright.tasks.grid.crs import transformer
 from tilewright.tasks.grid.pixel_box import PixelBox
-from tilewright.tasks.tables.geoparquet import hilbert_places
+from tilewright.tasks.tables.geoparquet import hilbert_places, xy_of
 
 if TYPE_CHECKING:
     from tilewright.tasks.tables.vector_file import GeometryTable
@@ -88,8 +88,8 @@ def place_rows(
     pixels. A row whose window reaches beyond what the CRS can show has none.
     """
     places = _projected(table, crs)
-    centroids = shapely.centroid(places)
-    x, y = shapely.get_x(centroids) / resolution, -shapely.get_y(centroids) / resolution
+    x, y = xy_of(shapely.centroid(places))
+    x, y = x / resolution, -y / resolution
     with np.errstate(invalid="ignore"):
         inside = (np.abs(x) < FARTHEST - window) & (np.abs(y) < FARTHEST - window)
     cols, rows = (np.floor(np.where(inside, each, 0)).astype(np.int64) for each in (x, y))

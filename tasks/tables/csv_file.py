@@ -10,7 +10,7 @@ import shapely
 
 from tilewright.catalogs.parquet import pyarrow
 from tilewright.tasks.grid.crs import transformer
-from tilewright.tasks.tables.geoparquet import GEOMETRY
+from tilewright.tasks.tables.geoparquet import GEOMETRY, xy_of
 from tilewright.tasks.tables.plain_columns import check_column_names, harmless_columns
 from tilewright.tasks.tables.vector_file import VectorFileError
 
@@ -53,7 +53,7 @@ def _with_places(columns: Any, shapes: np.ndarray, rows: TableRows, *, first: in
     if placed:
         # In the table's own CRS a point on the surface is on it for certain.
         at = shapely.transform(shapely.point_on_surface(shapes), project, interleaved=False)
-        for name, found in ((LON, shapely.get_x(at)), (LAT, shapely.get_y(at))):
+        for name, found in zip((LON, LAT), xy_of(at), strict=True):
             table = table.append_column(name, pa.array(np.round(found, DECIMALS), from_pandas=True))
     there = shapely.transform(shapes, project, interleaved=False)
     coordinates, owners = shapely.get_coordinates(there, return_index=True)

@@ -10,7 +10,7 @@ import pyproj
 import shapely
 
 from tilewright.catalogs.parquet import pyarrow
-from tilewright.tasks.tables.vector_file import MOST_BYTES, MOST_ROWS, GeometryTable, VectorFileError
+from tilewright.tasks.tables.vector_file import MOST_BYTES, MOST_ROWS, GeometryTable, VectorFileError, check_values
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +19,9 @@ AXES = {"lon": 180.0, "lat": 90.0}
 """The columns of the coordinates, x before y, and the largest number of degrees on either side of 0."""
 
 DEGREES = "OGC:CRS84"
+
+CODE, LONG = r"^\s*[+-]?0[0-9xX]", r"^\s*[+-]?[0-9]{16,}\s*$"
+"""Texts of digits of which a number would lose some: zeros at the start, another base, more digits than it holds."""
 
 
 def read_points_csv(path: Path) -> GeometryTable:
@@ -34,7 +37,8 @@ def read_points_csv(path: Path) -> GeometryTable:
             raise VectorFileError(f"{path} is larger than {MOST_BYTES // 2**20} MiB: cut it into several.")
         if not path.is_file():
             raise VectorFileError(f"{path} is no file: give the path of a CSV.")
-        columns = csv.read_csv(path)
+        columns = _with_codes(path, csv.read_csv(path))
+        check_values(path.name, columns)
     except OSError as error:
         raise VectorFileError(f"The file {path} cannot be read: {error.strerror or error}.") from error
     except (pa.ArrowException, ValueError) as error:
@@ -43,9 +47,32 @@ def read_points_csv(path: Path) -> GeometryTable:
         raise VectorFileError(f"{path.name} cannot be read as CSV: {str(error)[:200]}.") from error
     if columns.num_rows > MOST_ROWS:
         raise VectorFileError(f"{path.name} has over {MOST_ROWS:,} rows: cut it into several.")
+    for field in columns.schema:
+        # Arrow takes a text of another encoding for bytes.
+        if pa.types.is_binary(field.type):
+            raise VectorFileError(f"The column {field.name!r} of {path.name} is no UTF-8: save it in that encoding.")
     x, y = (_degrees(path.name, columns, name) for name in AXES)
     crs = pyproj.CRS.from_user_input(DEGREES).to_wkt()
     return GeometryTable(name=path.name, geometries=_points(path.name, x, y), columns=columns, crs=crs)
+
+
+def _with_codes(path: Path, columns: Any) -> Any:
+    """The columns, those whose numbers are codes as texts: 0123 is not 123, nor are all digits of a long one kept."""
+    pa = pyarrow()
+    csv: Any = import_module("pyarrow.csv")
+    kinds = {field.name: field.type for field in columns.schema if field.name not in AXES}
+    numbers = [name for name, kind in kinds.items() if pa.types.is_integer(kind) or pa.types.is_floating(kind)]
+    if not numbers or len({*columns.column_names}) < len(columns.column_names):
+        return columns
+    as_texts = csv.ConvertOptions(include_columns=numbers, column_types=dict.fromkeys(numbers, pa.string()))
+    texts = csv.read_csv(path, convert_options=as_texts)
+    for name in numbers:
+        pattern = CODE if pa.types.is_integer(kinds[name]) else f"{CODE}|{LONG}"
+        if pa.compute.any(pa.compute.match_substring_regex(texts[name], pattern)).as_py():
+            place = columns.column_names.index(name)
+            held = pa.compute.if_else(pa.compute.is_valid(columns[name]), texts[name], pa.scalar(None, pa.string()))
+            columns = columns.set_column(place, name, held)
+    return columns
 
 
 def _points(name: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -127,6 +127,13 @@ def kinds_of(geometries: np.ndarray) -> set[str]:
     return {WORDS[names[int(number)]] for number in np.unique(shapely.get_type_id(geometries)) if number >= 0}
 
 
+def xy_of(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """X and y of shapely points (n,), NaN for none and for an empty one, of which GEOS says so by an error."""
+    held = np.array(points, dtype=object)
+    held[shapely.is_empty(held)] = None
+    return shapely.get_x(held), shapely.get_y(held)
+
+
 def hilbert_places(cols: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """The places on a Hilbert curve, int64, of absolute columns and rows, integers within 2**30 of 0.
 

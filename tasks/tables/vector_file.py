@@ -43,6 +43,10 @@ ROWS_AT_ONCE = 256
 """Rows of Parquet that are unpacked before their size is looked at: a small file may hold one large geometry often."""
 
 
+VALUES_AT_ONCE = 2**16
+"""Values of a column that are looked at together."""
+
+
 class VectorFileError(ValueError):
     """A file that is refused; the message names it, says what is wrong and what to do."""
 
@@ -251,8 +255,35 @@ def geometries_in(name: str, chunk: Any) -> np.ndarray:
 
 def _table(path: Path, columns: Any, geometries: np.ndarray, crs: object) -> GeometryTable:
     known = known_crs(path.name, crs)
+    check_values(path.name, columns)
     check_finite(path.name, geometries)
     return GeometryTable(name=path.name, geometries=geometries, columns=columns, crs=known)
+
+
+def check_values(name: str, columns: Any) -> None:
+    """Check that a table's columns can be told apart and their values written down. Raises VectorFileError.
+
+    Arrow holds texts that are no UTF-8, and moments beyond every calendar.
+    """
+    pa = pyarrow()
+    twice = [each for each, n in Counter(columns.column_names).items() if n > 1]
+    if twice:
+        raise VectorFileError(f"{name} has several columns called {twice[0]!r}: rename them.")
+    numbers = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal, pa.types.is_null)
+    for column, kind in zip(columns.column_names, columns.schema.types, strict=True):
+        try:
+            columns[column].validate(full=True)
+            if pa.types.is_string(kind) or any(test(kind) for test in numbers):
+                continue
+            for chunk in columns[column].chunks:
+                # A small file may refer to one long text often.
+                values = chunk.dictionary if pa.types.is_dictionary(kind) else chunk
+                for start in range(0, len(values), VALUES_AT_ONCE):
+                    values.slice(start, VALUES_AT_ONCE).to_pylist()
+        except (pa.ArrowException, ValueError, OverflowError, LookupError) as error:
+            raise VectorFileError(
+                f"The column {column!r} of {name} has values that no text can say ({str(error)[:90]}): mend it."
+            ) from error
 
 
 def known_crs(name: str, crs: object) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 import geopandas
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import shapely
 import yaml
@@ -52,6 +54,10 @@ def csv(text):
     return lambda path: path.write_text(text)
 
 
+def octets(content):
+    return lambda path: path.write_bytes(content)
+
+
 def points(n=3, **columns):
     return lambda path: write_points(path, [30.0] * n, [30.0] * n, **columns)
 
@@ -60,13 +66,26 @@ def shape(geometry, crs=CRS):
     return lambda path: geopandas.GeoDataFrame({"a": [1]}, geometry=[geometry], crs=crs).to_parquet(path)
 
 
+def column(values, kind):
+    """A table with a column of whole numbers or bytes that are looked at as another type."""
+
+    def make(path):
+        points()(path)
+        read = pq.read_table(path)
+        stored = pa.array(values)
+        shown = stored.view(kind) if pa.types.is_string(kind) or stored.type != pa.int64() else stored.cast(kind)
+        pq.write_table(read.append_column("k", shown), path)
+
+    return make
+
+
 FILES = {
     "missing": ("p.parquet", lambda path: None, "cannot be read: No such file"),
     "a folder": ("p.parquet", Path.mkdir, "cannot be read as a table of shapes"),
     "no format": ("p.xlsx", csv("a"), "read are .parquet"),
     "no rows": ("p.csv", csv("lon,lat\n"), "has no rows"),
     "no columns": ("p.csv", csv("x,y\n1,2\n"), "needs one column 'lon'"),
-    "no text": ("p.csv", csv(""), "cannot be read as CSV"),
+    "nothing": ("p.csv", csv(""), "cannot be read as CSV"),
     "ragged": ("p.csv", csv("lon,lat\n1,2\n1,2,3\n"), "cannot be read as CSV"),
     "words": ("p.csv", csv("lon,lat\neast,48\n"), "holds string, no numbers"),
     "infinite": ("p.csv", csv("lon,lat\n13,48\ninf,48\n"), "Row 2 of p.csv has lon inf"),
@@ -79,6 +98,16 @@ FILES = {
     "not json": ("p.geojson", csv("{"), "cannot be read as GeoJSON"),
     "a column of ours": ("p.parquet", points(confidence=[1, 2, 3]), "has a column 'confidence', which the result has"),
     "an id": ("p.parquet", points(id=[1, 2, 3]), "has a column 'id', which the result numbers itself"),
+    "csv names twice": ("p.csv", csv("lon,lat,a,a\n13,48,1,2\n"), "has several columns called 'a'"),
+    "csv names empty": ("p.csv", csv("lon,lat,,\n13,48,1,2\n"), "has several columns called ''"),
+    "csv name of latin-1": ("p.csv", octets(b"lon,lat,gr\xf6\n13,48,1\n"), "cannot be read as CSV"),
+    "csv text of latin-1": ("p.csv", octets(b"lon,lat,a\n13,48,gr\xf6\n"), "The column 'a' of p.csv is no UTF-8"),
+    "year 146,000": ("p.parquet", column([2**62, 1, 2], pa.timestamp("us")), "'k' of p.parquet has values that no"),
+    "year -33,000": ("p.parquet", column([-(2**50), 1, 2], pa.timestamp("ms")), "has values that no text can say"),
+    "no time zone": ("p.parquet", column([1, 2, 3], pa.timestamp("us", tz="Mars/Olympus")), "has values that no text"),
+    "no day": ("p.parquet", column(pa.array([2**30, 1, 2], pa.int32()), pa.date32()), "has values that no text can"),
+    "no duration": ("p.parquet", column([2**62, 1, 2], pa.duration("s")), "has values that no text can say"),
+    "no text": ("p.parquet", column([b"\xff\xfe", b"a", b"b"], pa.string()), "has values that no text can say"),
     "a bbox": ("p.parquet", points(bbox=[1, 2, 3]), "has a column 'bbox'"),
 }  # fmt: skip
 

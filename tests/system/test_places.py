@@ -28,6 +28,8 @@ from tilewright.flows.plan import make, raster
 from tilewright.flows.plan.model_card import job_card
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
+from tilewright.tasks.storage.errors import StoreError
+from tilewright.tasks.tables.csv_points import read_points_csv
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
 SIDE = 320
@@ -154,6 +156,22 @@ def test_edges_duplicates_and_rows_without_a_place_stay_in_the_order_of_the_file
     assert found.observed.tolist()[1] == 0.25
     assert found.observed.tolist()[3:] == [0.0, 0.0, 0.0]
     assert found["class"].isna().tolist() == [False, False, False, True, True, True]
+
+
+EMPTY = (
+    shapely.Point(), shapely.Polygon(), shapely.GeometryCollection(), shapely.MultiPoint(), shapely.Point(9e307, 9e307),
+    shapely.box(-1.7e308, -1.7e308, 1.7e308, 1.7e308),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("empty", EMPTY, ids=lambda shape: shape.wkt[:30])
+def test_a_row_whose_shape_has_no_centre_gets_no_value(world, card, tmp_path, empty):
+    path = write_points(tmp_path / "p.parquet", [50.5] * 2, [60.5] * 2)
+    given = geopandas.read_parquet(path)
+    given.loc[1, "geometry"] = empty
+    given.to_parquet(path)
+    run_job(places_job(world, card, path, tmp_path / "out"))
+    assert table(tmp_path / "out")["class"].isna().tolist() == [False, True]
 
 
 def test_rows_have_periods_of_their_own(world, card, tmp_path):
@@ -320,6 +338,64 @@ def test_an_update_redoes_the_units_whose_rows_changed(world, card, tmp_path, mo
     assert 1 <= outcome.report["blocks_made"] <= 2
     run_job(places_job(world, card, path, tmp_path / "anew"))
     assert (tmp_path / "out/places.parquet").read_bytes() == (tmp_path / "anew/places.parquet").read_bytes()
+
+
+TABLES = {"fewer": slice(0, 90), "more": slice(0, 200), "elsewhere": slice(150, 200), "none of before": slice(110, 150)}
+
+
+@pytest.mark.parametrize("other", TABLES)
+def test_an_update_takes_a_table_of_another_extent(world, card, tmp_path, monkeypatch, other):
+    for module in (make, raster):
+        monkeypatch.setattr(module, "ROWS_PER_UNIT", 20)
+    rows, cols = scattered(200, seed=7, low=10, high=SIDE - 10)
+    rows[:110], cols[:110] = rows[:110] / 2, cols[:110] / 2
+    path = write_points(tmp_path / "p.parquet", rows[:110], cols[:110])
+    run_job(places_job(world, card, path, tmp_path / "out"))
+    write_points(path, rows[TABLES[other]], cols[TABLES[other]])
+    run_job(places_job(world, card, path, tmp_path / "out"), RunOptions(update=True))
+    run_job(places_job(world, card, path, tmp_path / "anew"))
+    assert (tmp_path / "out/places.parquet").read_bytes() == (tmp_path / "anew/places.parquet").read_bytes()
+    records = [sorted(each.name for each in (tmp_path / name).rglob("*.bin")) for name in ("out", "anew")]
+    assert records[0] == records[1]
+
+
+def test_an_update_never_makes_a_table_of_a_map_nor_a_map_of_a_table(world, card, tmp_path):
+    table_job = places_job(world, card, write_points(tmp_path / "p.parquet", [50.5], [60.5]), tmp_path / "out")
+    run_job(table_job)
+    draft = Draft()
+    both = draft.node("Concat", "x", draft.node("Neg", "x"), axis=1)
+    map_card = write_card(
+        tmp_path / "card", draft.model(both, n_in=1, n_out=2), inputs=[{"name": "x", "bands": ["red"]}],
+        outputs=[{"name": "y", "classes": ["a", "b"]}], tile={"window": WINDOW, "step": None},
+    )  # fmt: skip
+    map_job = pixel_job(world, map_card, tmp_path / "out", rows=(43, 59), cols=(53, 69))
+    with pytest.raises(StoreError, match="--update: .* differs from this job in"):
+        run_job(map_job, RunOptions(update=True))
+    run_job(map_job, RunOptions(replace=True))
+    assert not (tmp_path / "out/places.parquet").exists()
+    with pytest.raises(StoreError, match="--update: .* differs from this job in"):
+        run_job(table_job, RunOptions(update=True))
+
+
+CODES = {
+    "zeros": (["001", "010", "7"], ["001", "010", "7"]),
+    "long": (["12345678901234567890123", "12345678901234567890124", ""], ["12345678901234567890123",
+             "12345678901234567890124", None]),
+    "base 16": (["0x1F", "0x20", "7"], ["0x1F", "0x20", "7"]),
+    "whole": (["1", "-20", "0"], [1, -20, 0]),
+    "floats": (["0.5", "1e5", "-0.25"], [0.5, 1e5, -0.25]),
+    "words": (["a", "b", "c"], ["a", "b", "c"]),
+    "large": (["9007199254740993", "2", "3"], [9007199254740993, 2, 3]),
+    "zeros and none": (["01", "", "02"], ["01", None, "02"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CODES)
+def test_codes_of_a_csv_lose_no_digit(tmp_path, name):
+    written, read = CODES[name]
+    rows = "".join(f"13.1,48.2,{code}\n" for code in written)
+    (tmp_path / "p.csv").write_text(f"lon,lat,code\n{rows}")
+    assert read_points_csv(tmp_path / "p.csv").columns["code"].to_pylist() == read
 
 
 @pytest.mark.parametrize("form", ["csv", "geojson", "fgb", "gpkg", "parquet"])

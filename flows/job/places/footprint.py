@@ -8,6 +8,7 @@ import numpy as np
 import shapely
 
 from tilewright.tasks.grid.crs import transformer
+from tilewright.tasks.tables.geoparquet import xy_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,8 +26,7 @@ LEAST_MARGIN = 0.001
 
 def lonlats(geometries: NDArray[np.object_], crs: str) -> NDArray[np.float64]:
     """Longitude and latitude (row, 2) of the centroids; NaN without a geometry, and where there is no such place."""
-    centres = shapely.centroid(geometries)
-    places = np.column_stack(transformer(crs, "EPSG:4326").transform(shapely.get_x(centres), shapely.get_y(centres)))
+    places = np.column_stack(transformer(crs, "EPSG:4326").transform(*xy_of(shapely.centroid(geometries))))
     with np.errstate(invalid="ignore"):
         places[~(np.isfinite(places).all(axis=1) & (np.abs(places[:, 1]) <= 90))] = np.nan
         places[:, 0] = (places[:, 0] + 180.0) % 360.0 - 180.0

@@ -15,6 +15,7 @@ from tilewright.models.errors import CardError, InferenceError
 from tilewright.models.measure.check import check_card
 from tilewright.models.spec.boxes import BoxesSpec, BoxOutput, MasksSpec
 from tilewright.models.spec.outputs import ClassSpec
+from tilewright.models.transforms import masks
 from tilewright.models.transforms.masks import found_masks
 from tilewright.models.transforms.postprocess import layers_from_scores
 from tilewright.models.transforms.resize import resize
@@ -242,6 +243,20 @@ def test_what_is_no_object_is_left_out():
     ((only,),) = found_masks(spec_of(), {"y": rows, "m": planes}, windows=1, window=48)
     assert only.pixels.sum() == 48 * 48 - 1
     assert found_masks(spec_of(), {"y": rows[:0], "m": planes[:0]}, windows=1, window=48) == [[]]
+
+
+@pytest.mark.parametrize("prototypes", [0, 1])
+def test_objects_that_take_more_than_memory_are_an_error_that_says_what_to_do(monkeypatch, prototypes):
+    monkeypatch.setattr(masks, "MOST_PIXELS", 20 * 48 * 48)
+    for n_boxes in (20, 21):
+        rows = np.array([[0, 0, 48, 48, 0.9, 3, *[1] * prototypes]] * n_boxes, np.float32)
+        planes = np.ones((1, 12, 12) if prototypes else (n_boxes, 1, 48, 48), np.float32)
+        told = {"spec": spec_of(prototypes=prototypes), "raw": {"y": rows, "m": planes}, "windows": 1, "window": 48}
+        if n_boxes == 20:
+            assert len(found_masks(**told)[0]) == 20
+        else:
+            with pytest.raises(InferenceError, match="of 21 objects in one window the first 20 .* raise least_score"):
+                found_masks(**told)
 
 
 def test_an_answer_of_another_size_is_an_error_that_names_it():

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.support.worlds import World, layer, pixel_job, run
 from tilewright.models.card.card import load_card
 from tilewright.models.errors import CardError
+from tilewright.models.imports.found import classes_of
 from tilewright.models.imports.importing import MissingFactsError, import_model
 
 WORLD = ["collection=optics", "bands=red,green,blue", "unit=1", "resolution=10"]
@@ -460,3 +464,99 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
     assert list((tmp_path / "card").iterdir()) == []
     with pytest.raises(CardError, match="no file or folder"):
         import_model(tmp_path / "nothing")
+
+
+ENDLESS = {
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "pipe": os.mkfifo,
+    "folder": Path.mkdir,
+    "nothing": lambda path: path.symlink_to("gone"),
+    "itself": lambda path: path.symlink_to(path.name),
+}
+
+
+@pytest.mark.parametrize("made", ENDLESS)
+def test_what_is_no_file_is_never_read(tmp_path: Path, made: str) -> None:
+    ENDLESS[made](tmp_path / "net.onnx")
+    with pytest.raises(CardError, match="net.onnx leads to no file"):
+        import_model(tmp_path)
+    path = graph(tmp_path / "big/net.onnx", external="net.data", metadata=DEEPNESS)
+    (path.parent / "net.data").unlink()
+    ENDLESS[made](path.parent / "net.data")
+    with pytest.raises(CardError, match=r"(which is not beside it|leads out of the card's folder)"):
+        card_of(path, tmp_path / "card", *WORLD[:3], BYTES, "activation=softmax")
+    assert not list(tmp_path.glob(".import-*"))
+
+
+def test_weights_of_a_hubs_cache_are_found_by_their_link_and_others_are_not_followed(tmp_path: Path) -> None:
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots/1"
+    graph(blobs / "aa", external="net.data", metadata=DEEPNESS)
+    (blobs / "net.data").rename(blobs / "bb")
+    snapshot.mkdir(parents=True)
+    (snapshot / "net.onnx").symlink_to("../../blobs/aa")
+    (snapshot / "net.data").symlink_to("../../blobs/bb")
+    card = card_of(snapshot, tmp_path / "card", *WORLD[:3], BYTES, "activation=softmax")
+    assert (card.folder / "net.data").read_bytes() == (blobs / "bb").read_bytes()
+    (tmp_path / "secret").write_text("key")
+    (snapshot / "net.data").unlink()
+    (snapshot / "net.data").symlink_to("../../secret")
+    with pytest.raises(CardError, match="which is not beside it"):
+        card_of(snapshot, tmp_path / "other", *WORLD[:3], BYTES, "activation=softmax")
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "card.json"])
+def test_weights_never_take_the_place_of_a_cards_own_file(tmp_path: Path, name: str) -> None:
+    path = graph(tmp_path / "big/net.onnx", external=name, metadata=DEEPNESS)
+    with pytest.raises(CardError, match="the name of a card's own file"):
+        card_of(path, tmp_path / "card", *WORLD[:3], BYTES, "activation=softmax")
+
+
+def test_weights_for_which_there_is_no_room_are_not_begun(tmp_path: Path) -> None:
+    path = graph(tmp_path / "big/net.onnx", external="net.data", metadata=DEEPNESS)
+    os.truncate(path.parent / "net.data", shutil.disk_usage(tmp_path).total + 1)
+    with pytest.raises(CardError, match="has room for"):
+        card_of(path, tmp_path / "card", *WORLD[:3], BYTES, "activation=softmax")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["big"]
+
+
+def test_many_classes_take_no_square_of_their_number(tmp_path: Path) -> None:
+    started = time.perf_counter()
+    assert len({each["name"] for each in classes_of({number: f"c {number}" for number in range(200_000)})}) == 200_000
+    assert time.perf_counter() - started < 20
+
+
+@pytest.mark.parametrize("kind", ["[]", "{}", "3", "null"])
+def test_a_type_of_detector_that_is_no_word(tmp_path: Path, kind: str) -> None:
+    told = {"model_type": '"Detector"', "det_type": kind, "class_names": '{"0": "a"}'}
+    with pytest.raises(CardError, match="det_type is"):
+        import_model(detector(tmp_path / "net.onnx", [1, 6, 100], **told))
+
+
+def test_half_a_character_is_refused_before_a_card_is_written(tmp_path: Path) -> None:
+    graph(tmp_path / "hub/net.onnx")
+    (tmp_path / "hub/config.json").write_text('{"architecture": "\\ud800"}')
+    with pytest.raises(CardError, match="half of a character"):
+        card_of(tmp_path / "hub", tmp_path / "card", *WORLD, "scaling=none", "classes=a,b", "activation=softmax")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["hub"]
+
+
+TARGETS = {
+    "in a file": ("file/x", "cannot be written"),
+    "a file": ("file", "is there already"),
+    "a link to nothing": ("link", "is there already"),
+    "too long": ("x" * 300, "cannot be written"),
+    "the system's": ("/proc/x", "cannot be written"),
+    "in a device": ("/dev/null/x", "cannot be written"),
+}
+
+
+@pytest.mark.parametrize("where", TARGETS)
+def test_a_folder_that_cannot_be_made_is_refused_in_one_sentence(tmp_path: Path, where: str) -> None:
+    path = graph(tmp_path / "net.onnx", metadata=DEEPNESS)
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "link").symlink_to("gone")
+    name, words = TARGETS[where]
+    with pytest.raises(CardError, match=words):
+        card_of(path, tmp_path / name, *WORLD[:3], BYTES, "activation=softmax")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "link", "net.onnx"]
