@@ -122,7 +122,7 @@ def plan(
             if checked.places is not None:
                 from tilewright.flows.estimate.places import estimate_places
 
-                rows = job_rows(checked, card, window=made.raster.lattice.window)
+                rows = job_rows(checked, card, made.raster.lattice)
                 expected = estimate_places(made, card, rows, provider=checked.provider, workers=workers)
             else:
                 expected = estimate(made, card, provider=checked.provider, workers=workers)

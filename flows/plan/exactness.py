@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tilewright.tasks.block.seams import filled_from_window
+from tilewright.tasks.report.performance import OWN_WINDOW
 
 if TYPE_CHECKING:
     from tilewright.models.card.card import ModelCard
@@ -26,11 +27,15 @@ def judge_exactness(card: ModelCard, facts: ModelFacts, lattice: Lattice) -> tup
     return word, f"{reason}. That is said of the layers; what {finds} holds depends on the windows"
 
 
-def judge_places(facts: ModelFacts) -> tuple[str, str]:
-    """The same for a job over places, whose rows have windows of their own."""
+def judge_places(card: ModelCard, facts: ModelFacts, lattice: Lattice) -> tuple[str, str]:
+    """The same for a job over places: whether a raster's pixel is the map's; of one answer for a window, whether it
+    hangs on other rows.
+    """
+    if len(card.per_window) < len(card.outputs):
+        return judge_exactness(card, facts, lattice)
     if facts.mates:
         return "measured", f"{facts.mates}; in one batch windows answer as alone as far as was tried"
-    return "proven", "each place has a window of its own: what it gets depends on no other row, and on no order of work"
+    return "proven", f"{OWN_WINDOW}: what it gets depends on no other row, and on no order of work"
 
 
 def _of_layers(card: ModelCard, facts: ModelFacts, lattice: Lattice) -> tuple[str, str]:

@@ -127,7 +127,7 @@ def plan_places(job: Job, card: ModelCard) -> Plan:
         n_rows=len(rows),
         digest=job.places.digest,
         unit=ROWS_PER_UNIT,
-        align=alignment(card),
+        align=alignment(card, raster.lattice),
         start=min(start or min(moments) for start, _ in spans),
         end=max(end or max(moments) for _, end in spans),
     )
@@ -183,7 +183,7 @@ def make_plan(
     inputs = plan_place_inputs(job, card, scenes, periods) if periods else plan_inputs(job, card, scenes)
     check_fused(job, facts)
     raster = replace(raster, margin=read_margin(inputs, raster))
-    exactness, exact_reason = judge_places(facts) if periods else judge_exactness(card, facts, raster.lattice)
+    exactness, exact_reason = (judge_places if periods else judge_exactness)(card, facts, raster.lattice)
     outside = outside_valid_for(card, inputs, area=job.area.geometry, grid=raster.grid)
     boxes = [table.name for table in card.boxes]
     left_out, coverage = left_out_of(scenes), () if periods else step_shares(asked_area(job), inputs)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from tilewright.models.measure.window import WindowChoice
     from tilewright.models.spec.outputs import LayerSpec
     from tilewright.tasks.grid.pixel_box import PixelBox
+    from tilewright.tasks.grid.windows import Lattice
     from tilewright.tasks.places.rows import PlaceRows
     from tilewright.tasks.plan.inputs import InputPlan
 
@@ -105,8 +106,8 @@ def cut_places(job: Job, card: ModelCard, windows: WindowChoice) -> tuple[Raster
     crs = _places_crs(job)
     if is_geographic(crs):
         _check_degrees(job, card)
-    lattice, aligned = lattice_of(windows, block=READ_SIDE), alignment(card)
-    rows = job_rows(job, card, window=lattice.window)
+    lattice = lattice_of(windows, block=READ_SIDE)
+    rows = job_rows(job, card, lattice)
     if not len(rows.order):
         raise JobError(f"places: none of them lies where {crs} has a place: give another grid.crs.")
     grid = Grid(crs=crs, resolution=_places_resolution(job, card), extent=rows.extent)
@@ -115,7 +116,6 @@ def cut_places(job: Job, card: ModelCard, windows: WindowChoice) -> tuple[Raster
         raise JobError(
             f"places: {len(rows):,} rows are over limits.blocks = {job.limits.blocks:,} units: cut the table."
         )
-    assert lattice.stride % aligned == 0, "a stride holds whole pixels of all inputs"
     raster = RasterPlan(
         grid=grid,
         aoi=aoi_json(box(*grid.bounds_of(grid.extent))),
@@ -129,25 +129,28 @@ def cut_places(job: Job, card: ModelCard, windows: WindowChoice) -> tuple[Raster
     return raster, rows
 
 
-def job_rows(job: Job, card: ModelCard, *, window: int) -> PlaceRows:
-    """The rows of a job's places on their grid, with windows of so many pixels."""
+def job_rows(job: Job, card: ModelCard, lattice: Lattice) -> PlaceRows:
+    """The rows of a job's places on their grid, with the windows of a lattice."""
     places = job.places
     assert places is not None, "a job over places has rows"
     return place_rows(
         places.table,
         crs=_places_crs(job),
         resolution=_places_resolution(job, card),
-        window=window,
-        align=alignment(card),
+        window=lattice.window,
+        align=alignment(card, lattice),
         # An empty period means the job's.
         periods=(job.period, *((period,) for period in places.periods)),
         of_row=places.of_row + 1,
     )
 
 
-def alignment(card: ModelCard) -> int:
-    """Grid pixels of which each window holds whole numbers: those of the pixels of inputs that are coarser."""
-    return math.lcm(1, *(Fraction(card.ratio(spec)).limit_denominator(64).numerator for spec in card.inputs))
+def alignment(card: ModelCard, lattice: Lattice) -> int:
+    """Grid pixels at whose multiples the windows of places begin: those of the pixels of coarser inputs, and of the
+    stride of a model that gives a raster, so that the centroid's pixel has the value that it has on a map.
+    """
+    ratios = (Fraction(card.ratio(spec)).limit_denominator(64).numerator for spec in card.inputs)
+    return math.lcm(1, *ratios, lattice.stride if len(card.per_window) < len(card.outputs) else 1)
 
 
 def _places_crs(job: Job) -> str:

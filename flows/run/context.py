@@ -61,7 +61,7 @@ def places_of(job: Job, card: ModelCard, plan: Plan) -> RunPlaces | None:
     """The places of a job on the grid of its plan; None for a job over an area."""
     if job.places is None:
         return None
-    rows = job_rows(job, card, window=plan.raster.lattice.window)
+    rows = job_rows(job, card, plan.raster.lattice)
     return RunPlaces(rows=rows, columns=job.places.table.columns, key=job.places.id)
 
 

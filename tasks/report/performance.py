@@ -20,7 +20,11 @@ EXCEPTED = " Pixels with or beside missing observations are excepted: those are 
 ROUNDED = "; but for the rounding of "
 """What begins the part of a reason that excepts a precision's own rounding."""
 
+OWN_WINDOW = "each place has a window of its own"
+"""What begins the reason of answers that are one for the window of a place, of which no map tells."""
+
 _VERDICTS = {
+    "own": ("Exact: each place by itself", "What a row gets depends on no other row, and on no order of work."),
     "exact": (
         "Exact: the tiles are the whole image",
         "Every pixel has the value the model would give if it saw the whole area in one piece.",
@@ -187,8 +191,8 @@ def exactness(report: Fields) -> Exactness:
     state = "exact" if exact is True else "inexact" if exact is False else "unknown"
     if state == "inexact" and report.get("exactness") == "measured":
         state = "measured"
-    title, meaning = _VERDICTS[state]
     reason = text(report, "exact_reason") or text(mapping(report, "receptive_field"), "reason")
+    title, meaning = _VERDICTS["own" if state == "exact" and reason.startswith(OWN_WINDOW) else state]
     reason = reason[:1].upper() + reason[1:] + ("." if reason and not reason.endswith((".", "!")) else "")
     receptive_field = _receptive_field(report)
     # An exact map is exact because of its receptive field and its trim: the reason would repeat both.

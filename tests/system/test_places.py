@@ -19,7 +19,7 @@ import yaml
 from pyproj import Transformer
 
 import tilewright as tw
-from tests.support.graphs import Draft
+from tests.support.graphs import Draft, unet
 from tests.support.paths import ROOT
 from tests.support.places_cards import FLOAT, WINDOW, expected_label, label_card, places_job, window_of, write_points
 from tests.support.worlds import COL, CRS, ROW, World, layer, pixel_job, write_card
@@ -252,6 +252,26 @@ def test_a_raster_is_told_at_the_pixel_of_the_centroid_as_a_map_would_have_it(wo
     )
     assert whole.sum() > 150
     np.testing.assert_allclose(found["value"][whole], here[whole], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("tile", [{"step": None}, {"window": 128, "step": None}], ids=["free", "fixed"])
+@pytest.mark.parametrize("depth", [1, 3])
+def test_a_model_of_strides_says_at_each_place_what_its_map_says(world, tmp_path, depth, tile):
+    """The answer hangs on where a pixel lies in its stride: windows of places begin where those of maps begin."""
+    card = write_card(
+        tmp_path / "card", unet(n_in=1, n_out=1, depth=depth), inputs=[{"name": "x", "bands": ["red"]}],
+        outputs=[{"name": "y", "tw:layers": ["value"]}], tile=tile,
+    )  # fmt: skip
+    made = run_world(pixel_job(world, card, tmp_path / "map", rows=(0, SIDE), cols=(0, SIDE))).report
+    rows, cols = scattered(400, seed=3, low=60, high=SIDE - 60)
+    write_points(tmp_path / "p.parquet", rows, cols)
+    report = run_job(places_job(world, card, tmp_path / "p.parquet", tmp_path / "out")).report
+    assert report["exactness"] == made["exactness"]
+    found = table(tmp_path / "out")
+    here = layer(tmp_path / "map", "value")[np.floor(rows).astype(int), np.floor(cols).astype(int)]
+    seen = (found["observed"] == 1).to_numpy()
+    assert seen.sum() > 60
+    np.testing.assert_allclose(found["value"][seen], here[seen], rtol=1e-4, atol=1e-5)
 
 
 def mask_card(folder, *, window=WINDOW):
