@@ -86,7 +86,7 @@ class Estimate:
                 f"{plan.model.card['name']} on {_provider_words(plan, self.provider)}; layers {layers}",
             ),
             *_repeat_lines(plan),
-            *[(f"input {entry.name}", _input_words(entry)) for entry in plan.inputs],
+            *[(f"input {entry.name}", _input_words(entry, of_rows=plan.places is not None)) for entry in plan.inputs],
             *[("clearest", f"input {row['input']}: {chosen_words(row)}") for row in chosen_json(plan.inputs)],
             ("files", input_files_text(input_counts(plan))),
             *([("covered", f"{covered} by the scenes' footprints")] if covered else []),
@@ -116,7 +116,7 @@ class Estimate:
             ("grid", f"pixels of {grid.resolution:g} {crs_unit(grid.crs)} in {crs}"),
             ("model", f"{plan.model.card['name']} on {_provider_words(plan, self.provider)}; columns {layers}"),
             *_repeat_lines(plan),
-            *[(f"input {entry.name}", _input_words(entry)) for entry in plan.inputs],
+            *[(f"input {entry.name}", _input_words(entry, of_rows=plan.places is not None)) for entry in plan.inputs],
             ("files", input_files_text(input_counts(plan))),
             ("units", f"{self.n_blocks} of up to {places.unit} rows"),
             ("windows", f"{self.n_windows:,} of {lattice.window} px, one for each row that has a place"),
@@ -224,9 +224,15 @@ def _table_lines(plan: Plan) -> list[tuple[str, str]]:
     return [("tables", f"{', '.join(names)}; {whose} known once the map is made, and not part of what is to store")]
 
 
-def _input_words(entry: Any) -> str:
+def _input_words(entry: Any, *, of_rows: bool) -> str:
+    """``of_rows``: rows make their own steps of the scenes."""
     days = sorted({day for step in entry.steps for day in step.days})
+    if of_rows:
+        days = sorted({scene.datetime.date().isoformat() for scene in entry.scenes})
     span = f"{days[0]} to {days[-1]}" if len(days) > 1 else "".join(days)
+    if of_rows:
+        scenes = f"{plural(len(entry.scenes), 'scene')} on {plural(len(days), 'day')} ({span})"
+        return f"{scenes}, {entry.reducer} of {' '.join(entry.bands)}"
     steps = f", {len(entry.steps)} steps" if len(entry.steps) > 1 else ""
     n_passes = len({ids for step in entry.steps for ids in step.passes})
     passes = f" in {plural(n_passes, 'pass', 'passes')}" if n_passes != len(days) else ""

@@ -14,9 +14,8 @@ from tilewright.catalogs.sources.registry import resolve_source
 from tilewright.flows.environment import s3_settings
 from tilewright.flows.job.area import Area
 from tilewright.flows.job.job import JobError
-from tilewright.flows.job.period import JobPeriod
 from tilewright.flows.job.places.footprint import footprint
-from tilewright.flows.job.places.search import joined_spans, row_warnings, seen_by_some
+from tilewright.flows.job.places.search import row_warnings, seen_by_some
 from tilewright.flows.machine import free_memory
 from tilewright.flows.plan.clearest import choose_where_clear
 from tilewright.flows.plan.exactness import judge_exactness, judge_places
@@ -27,7 +26,7 @@ from tilewright.flows.plan.model_card import card_facts, job_card
 from tilewright.flows.plan.model_graph import check_fused, measure_job_model
 from tilewright.flows.plan.raster import alignment, area_warnings, cut_places, cut_raster, reach_metres, read_margin
 from tilewright.flows.plan.rules import asked_mask_bands, check_gaps, mask_warning
-from tilewright.flows.plan.scenes import asked_area, left_out_of, search_inputs
+from tilewright.flows.plan.scenes import asked_area, left_out_of, periods_around, search_inputs
 from tilewright.flows.plan.valid_for import outside_valid_for, outside_warnings
 from tilewright.flows.precision.calibrate import with_ranges
 from tilewright.flows.precision.choice import job_provider
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
 
     from tilewright.catalogs.sources.source import Source
     from tilewright.flows.job.job import Job
+    from tilewright.flows.job.period import JobPeriod
     from tilewright.flows.plan.scenes import InputScenes
     from tilewright.models.card.card import ModelCard
     from tilewright.models.measure.facts import ModelFacts
@@ -138,10 +138,9 @@ def plan_places(job: Job, card: ModelCard) -> Plan:
 
 def _job_around(job: Job, lonlats: NDArray[np.float64], periods: Sequence[Sequence[JobPeriod]]) -> Job:
     """The job whose area and periods hold the rows at these places (n, 2) in degrees: what is searched."""
-    spans = joined_spans((period.start, period.end) for of_row in periods for period in of_row)
-    around = [JobPeriod(name=f"span-{number}", start=start, end=end) for number, (start, end) in enumerate(spans)]
+    around = periods_around(period for of_row in periods for period in of_row)
     area = Area(geometry=footprint(lonlats))
-    return job.model_copy(update={"area": area, "period": tuple(around)})
+    return job.model_copy(update={"area": area, "period": around})
 
 
 def _seen_scenes(

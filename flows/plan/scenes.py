@@ -31,6 +31,8 @@ from tilewright.flows.job.area import Area
 from tilewright.flows.job.job import JobError
 from tilewright.flows.job.margin import search_area
 from tilewright.flows.job.options import SceneFilter
+from tilewright.flows.job.period import JobPeriod
+from tilewright.flows.job.places.search import joined_spans
 from tilewright.flows.plan.model_card import job_card
 from tilewright.tasks.grid.areas import covered_share
 from tilewright.tasks.report.format import plural
@@ -241,11 +243,26 @@ def find_items(job: Job, card: ModelCard | None = None) -> Found:
 
     Raises CatalogError where too many items cannot be used.
     """
-    card = card or job_card(job)
+    card, job = card or job_card(job), _over_rows(job)
     source = resolve_source(job.source, base=job.base, s3=s3_settings())
     found = merged(input_items(job, spec, source) for spec in card.inputs)
     check_share(found, most=job.tolerance.items_left_out, source=source.name)
     return found
+
+
+def _over_rows(job: Job) -> Job:
+    """The job whose period holds those of its rows, where these have their own."""
+    places = job.places
+    if places is None or not places.periods:
+        return job
+    used = (*places.periods, *(job.period if (places.of_row < 0).any() else ()))
+    return job.model_copy(update={"period": periods_around(used)})
+
+
+def periods_around(periods: Iterable[JobPeriod]) -> tuple[JobPeriod, ...]:
+    """Few periods that hold all of these."""
+    spans = joined_spans((period.start, period.end) for period in periods)
+    return tuple(JobPeriod(name=f"span-{number}", start=start, end=end) for number, (start, end) in enumerate(spans))
 
 
 def no_scenes(job: Job, card: ModelCard, found: Found) -> str:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import geopandas
 import numpy as np
@@ -179,6 +180,8 @@ def test_rows_have_periods_of_their_own(world, card, tmp_path):
     write_points(tmp_path / "p.parquet", [50.5] * 5, [60.5] * 5, when=periods)
     outcome = run_job(places_job(world, card, {"file": "p.parquet", "period": "when"}, tmp_path / "out"))
     assert outcome.report["period"]["rows"].startswith("2023-06-01T00:00:00+00:00/2023-09-30")
+    job = places_job(world, card, {"file": "p.parquet", "period": "when"}, tmp_path / "out", period="2023-07")
+    assert [scene.datetime.month for scene in tw.search(job)] == [6, 9]
     found = table(tmp_path / "out")
     june, september = (window_of(values, 50.5, 60.5) for values in (world.june, world.september))
     means = [june.mean(), september.mean(), june.mean(), None, ((june + september) / 2).mean()]
@@ -446,7 +449,7 @@ def test_a_grid_is_chosen_amid_rows_on_both_sides_of_180_degrees(world, card, tm
     places = pd.DataFrame({"lon": [179.95, -179.95, 179.99], "lat": [-16.0, -16.0, -16.1]})
     places.to_csv(tmp_path / "p.csv", index=False)
     job = places_job(world, card, tmp_path / "p.csv", tmp_path / "out", grid={"crs": "utm"})
-    rows = raster.job_rows(job, job_card(job), window=WINDOW)
+    rows = raster.job_rows(job, job_card(job), SimpleNamespace(window=WINDOW, stride=1))
     assert len(rows.order) == 3
     assert abs(np.diff(rows.centres[:, 1])).max() < 2000
 
