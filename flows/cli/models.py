@@ -82,7 +82,7 @@ def models_check(
         found = find_card(card, base=Path.cwd(), cache=_cache() / "models", certificates=certificates())
         with memory_for(found.name):
             report = check_card(found, provider=provider, cache=_cache())
-        for sentence in _unknown_bands(found):
+        for sentence in (*_unknown_bands(found), *_fine_pixels(found)):
             say(f"! {sentence}")
         if as_json:
             print_json(report.to_json())
@@ -121,6 +121,8 @@ def models_import(
             print_json(imported.card.raw)
         else:
             print_imported(imported)
+        for sentence in _fine_pixels(imported.card):
+            say(f"! {sentence}")
 
 
 def _check_apart(words: list[str], *, seconds: float, megabytes: int | None) -> None:
@@ -158,6 +160,15 @@ def _unknown_bands(card: ModelCard) -> Iterator[str]:
                 f"Input {spec.name}: {collection} has no band {', '.join(unknown)}, which only your own source can "
                 f"add; it has: {', '.join(known)}."
             )
+
+
+def _fine_pixels(card: ModelCard) -> list[str]:
+    """A sentence on a card for pixels much finer than those of its collections."""
+    from tilewright.flows.plan.rules import fine_pixels
+
+    sizes = {spec.name: spec.resolution for spec in card.inputs if spec.resolution}
+    warning = fine_pixels(card, sizes, "the card asks for")
+    return [f"{warning} See tw:resolution, in metres."] if warning else []
 
 
 def _cache() -> Path:

@@ -106,10 +106,12 @@ class PolygonOptions(BaseModel):
 
 
 def as_polygons(value: object) -> object:
-    """``polygons: class`` as ``{class: {}}``, several in a list likewise, and a layer without options.
+    """``polygons: class`` as ``{class: {}}``, several in a list likewise, and a layer without options; null is none.
 
     Raises ValueError for what names no layer.
     """
+    if value is None:
+        return {}
     if isinstance(value, str):
         return {value: {}}
     if isinstance(value, (list, tuple)) and all(isinstance(each, str) for each in value):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from tilewright.models.fields import did_you_mean
 
@@ -88,7 +88,20 @@ def _similar(error: ErrorDetails) -> str:
 def _known(job: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
     model: Any = job
     for part in place:
-        field = model.model_fields.get(str(part)) if hasattr(model, "model_fields") else None
-        model = field.annotation if field is not None else None
-        model = next((one for one in get_args(model) if hasattr(one, "model_fields")), model)
-    return [name for name in getattr(model, "model_fields", {}) if name != "base"]
+        model = _below(model, str(part))
+    return [name for name in getattr(_options_in(model), "model_fields", {}) if name != "base"]
+
+
+def _below(annotation: Any, part: str) -> Any:
+    """The annotation of a key of options, or of what a list or a mapping of names holds; None if there is none."""
+    if hasattr(annotation, "model_fields"):
+        return annotation.model_fields[part].annotation if part in annotation.model_fields else None
+    held = next((each for each in get_args(annotation) if _options_in(each) is not None), None)
+    return held if get_origin(annotation) in {dict, list, tuple} or held is None else _below(held, part)
+
+
+def _options_in(annotation: Any) -> Any:
+    """The options that an annotation is, holds or maps names to; None if it has none."""
+    if hasattr(annotation, "model_fields"):
+        return annotation
+    return next((found for each in get_args(annotation) if (found := _options_in(each)) is not None), None)

@@ -15,6 +15,7 @@ from pyproj.exceptions import ProjError
 from tilewright.flows.environment import storage_options
 from tilewright.models.fields import did_you_mean
 from tilewright.tasks.cog.write import file_multihash
+from tilewright.tasks.compare.files import DOCUMENT
 from tilewright.tasks.grid.crs import is_geographic, metres_per_unit
 from tilewright.tasks.inventory.finished import read_item
 from tilewright.tasks.progress import Advance, Stage, silent
@@ -40,12 +41,16 @@ if TYPE_CHECKING:
 TABLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """A table's name, which is its file's but for the ending: never one that leads to another folder."""
 
+COMPARED = {"layer": str, "others": list, "grid": dict}
+"""Keys of the document of a comparison, and what they hold."""
+
 NO_SHAPES = ("manifest", "items")
 """Tables of every product that have no shapes of their own."""
 
 
 def export_tables(output: str, to: Path, *, table: str | None = None, listener: Listener = silent) -> dict[str, int]:
-    """Write a table of a finished product to a file, in the format of its ending; the rows written, by table.
+    """Write a table of a finished product, or of changes that a comparison wrote, to a file, in the format of its
+    ending; the rows written, by table.
 
     Without a ``table`` the only one, or to a GeoPackage all of them, a layer each.
 
@@ -55,9 +60,9 @@ def export_tables(output: str, to: Path, *, table: str | None = None, listener: 
     check_target(to, product=output)
     storage = open_storage(output, options=storage_options(output))
     item = read_item(storage)
-    if item is None:
+    known = compared_tables(storage) if item is None else exported_tables(item)
+    if not known and item is None:
         raise StoreError(f"{output} holds no finished product: run its job to the end, then export its tables.")
-    known = exported_tables(item)
     wanted = _wanted(output, to, known, table)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -84,6 +89,16 @@ def exported_tables(item: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
         # A layer of objects has its table's name.
         and key in {name, table_asset(name, [name])}
     }
+
+
+def compared_tables(storage: Storage) -> dict[str, Mapping[str, Any]]:
+    """The tables of changed places of a comparison, by name, of which nothing more is known; empty if it is none."""
+    told = read_object(storage, DOCUMENT) if storage.root is not None else None
+    if told is None or not all(isinstance(told.get(key), kind) for key, kind in COMPARED.items()):
+        return {}
+    more = [each.get("layer") for each in told["others"] if isinstance(each, dict)]
+    names = ["changes", *(f"changes_{layer}" for layer in more if isinstance(layer, str))]
+    return {name: {} for name in names if TABLE_NAME.fullmatch(name)}
 
 
 def _wanted(output: str, to: Path, known: Mapping[str, Any], table: str | None) -> list[str]:
@@ -122,7 +137,7 @@ def _local(storage: Storage, name: str, asset: Mapping[str, Any], folder: Path) 
 
 def _pixel_m(storage: Storage) -> float | None:
     """Metres of a pixel of the product; None where its report does not say so."""
-    grid = mapping(read_object(storage, "report.json") or {}, "grid")
+    grid = mapping(read_object(storage, "report.json") or read_object(storage, DOCUMENT) or {}, "grid")
     size, crs = number(grid.get("resolution")), grid.get("crs")
     if size is None or size <= 0 or not isinstance(crs, str):
         return None

@@ -25,7 +25,7 @@ from tilewright.flows.plan.input_plans import plan_inputs, plan_place_inputs
 from tilewright.flows.plan.model_card import card_facts, job_card
 from tilewright.flows.plan.model_graph import check_fused, measure_job_model
 from tilewright.flows.plan.raster import alignment, area_warnings, cut_places, cut_raster, reach_metres, read_margin
-from tilewright.flows.plan.rules import asked_mask_bands, check_gaps, mask_warning
+from tilewright.flows.plan.rules import asked_mask_bands, check_gaps, fine_pixels, mask_warning
 from tilewright.flows.plan.scenes import asked_area, left_out_of, periods_around, search_inputs
 from tilewright.flows.plan.valid_for import outside_valid_for, outside_warnings
 from tilewright.flows.precision.calibrate import with_ranges
@@ -213,6 +213,7 @@ def make_plan(
             *(() if periods else area_warnings(job.area, raster)),
             *outside_warnings(outside),
             *_grid_warnings(job, card, facts, raster),
+            *_fine_warnings(card, inputs, raster),
             *_input_warnings(job, inputs if not periods or len(periods) == 1 else ()),
             *share_warnings(coverage),
             *([left_out_sentence(left_out)] if left_out else []),
@@ -268,6 +269,11 @@ def _grid_warnings(job: Job, card: ModelCard, facts: ModelFacts, raster: RasterP
             f"The model was made for {card.resolution:g} m pixels and sees {grid.resolution:g} m ones "
             f"(grid.resolution = {grid.resolution / float(facts.scale):g})."
         )
+
+
+def _fine_warnings(card: ModelCard, inputs: Sequence[InputPlan], raster: RasterPlan) -> Iterable[str]:
+    warning = fine_pixels(card, {each.name: min(pixel_metres(each.grid(raster.grid))) for each in inputs}, "the grid")
+    return [warning] if warning else []
 
 
 def _input_warnings(job: Job, inputs: Sequence[InputPlan]) -> Iterable[str]:

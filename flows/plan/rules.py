@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tilewright.catalogs.sensors import band_facts
+from tilewright.catalogs.sensors import band_facts, canonical_collection
 from tilewright.flows.job.job import JobError
 from tilewright.tasks.compose.mask_rule import DEFAULT_BAND, QA_PIXEL_DROPPED, MaskRule
 from tilewright.tasks.report.format import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from tilewright.catalogs.scene import BandAsset, Scene
     from tilewright.flows.job.job import Job
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 LANDSAT = "landsat-c2-l2"
 """The collection whose ``qa_pixel`` bits are known."""
+
+MOST_FINER = 2.0
+"""How many times finer than the finest band that is read pixels may be before it is said that nothing is gained."""
 
 BACKSCATTER = frozenset({"linear", "db"})
 """Units that are converted into each other."""
@@ -74,6 +77,25 @@ def mask_warning(entry: InputPlan, options: MaskOptions) -> str | None:
         "cloud classification (SCL)" if bands == ("scl",) else f"band {', '.join(bands)}, by which clouds are told"
     )
     return f"Input {entry.name}: {share} without {lacking}; clouds there are not removed."
+
+
+def fine_pixels(card: ModelCard, pixels: Mapping[str, float], whose: str) -> str | None:
+    """The warning for pixels much finer than all bands read; None for others, and where no band's size is known.
+
+    ``pixels``: metres of those of each input, by its name; ``whose`` they are, in words.
+    """
+    known = []
+    for spec in card.inputs:
+        collection = canonical_collection(spec.collection)
+        facts = [band_facts(collection, band) for band in spec.source_bands]
+        sizes = [each.resolution for each in facts if each is not None]
+        if pixels.get(spec.name) and len(sizes) == len(facts):
+            known.append((min(sizes) / pixels[spec.name], collection, min(sizes), pixels[spec.name]))
+    if len(known) < len(card.inputs) or not known or min(known)[0] <= MOST_FINER:
+        return None
+    times, collection, size, pixel = min(known)
+    more = plural(round(times**2), "time")
+    return f"{collection} has {size:g} m pixels and {whose} {pixel:g} m: {more} the pixels and nothing more to see."
 
 
 def _requested_rule(options: MaskOptions, scenes: Sequence[Scene]) -> MaskRule:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+CARD_NAME: Final = "card.json"
+
 LARGEST_CARD: Final = 4 * 1024 * 1024
 
 MULTIHASH: Final = re.compile(r"^1220([0-9a-f]{64})\Z")
@@ -44,15 +46,22 @@ def read_json(path: Path) -> dict[str, Any]:
     if not is_file(path):
         raise CardError(f"{path} is not a file; give a card.json, its folder, or the name of a built-in model")
     if path.stat().st_size > LARGEST_CARD:
-        advice = "" if path.suffix.lower() == ".json" else "; give the card.json beside it"
+        advice = "" if path.suffix.lower() == ".json" else f"; {_instead_of(path)}"
         raise CardError(f"{path} has {path.stat().st_size} bytes; a card has at most {LARGEST_CARD}{advice}")
     try:
         content = path.read_bytes()
     except OSError as error:
         raise CardError(f"{path} cannot be read ({error.strerror}); check the path and its permissions") from error
     if path.suffix.lower() != ".json" and content.lstrip()[:1] != b"{":
-        raise CardError(f"{path} is no card; give the card.json beside it")
+        raise CardError(f"{path} is no card; {_instead_of(path)}")
     return parse_json(content, origin=str(path))
+
+
+def _instead_of(path: Path) -> str:
+    """What to give in place of a file that is no card."""
+    if is_file(path.parent / CARD_NAME) or path.suffix.lower() != ".onnx":
+        return f"give the {CARD_NAME} beside it"
+    return f"no {CARD_NAME} lies beside it: make one with tilewright models import {path}"
 
 
 def parse_json(content: bytes, *, origin: str) -> dict[str, Any]:

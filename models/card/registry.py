@@ -14,7 +14,7 @@ from obstore.exceptions import BaseError
 from obstore.store import HTTPStore, S3Store
 
 from tilewright.models.card.card import ModelCard, load_card
-from tilewright.models.card.files import LARGEST_CARD, is_file, is_folder, model_files, parse_json
+from tilewright.models.card.files import CARD_NAME, LARGEST_CARD, is_file, is_folder, model_files, parse_json
 from tilewright.models.card.schema import check_schemas
 from tilewright.models.errors import CardError
 from tilewright.models.fields import did_you_mean, shorten
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 
 BUILTIN: Final = Path(__file__).parents[1] / "builtin"
-
-CARD_NAME: Final = "card.json"
 
 LARGEST_FILE: Final = 8 * 1024**3
 
@@ -61,17 +59,22 @@ def find_card(
         return load_card(path)
     hint = did_you_mean(reference, builtin_names())
     raise CardError(
-        f"model is {shorten(reference)}{hint or _missing(reference, path)}; write a built-in name "
+        f"model is {shorten(reference)}{hint}{_missing(reference, path)}; write a built-in name "
         f"({', '.join(builtin_names())}), the path of a card.json or its folder, or an http(s) or s3 URL of it"
     )
 
 
 def _missing(reference: str, path: Path) -> str:
-    """A clause on what is not there, for a reference that is written as a path; else an empty text."""
+    """A clause on what is not there, for a reference that may be a path; else an empty text."""
     if is_folder(path):
+        models = [each for each in sorted(path.glob("*.onnx")) if is_file(each)]
+        if len(models) == 1:
+            return f", a folder without a {CARD_NAME}: make one with tilewright models import {models[0]}"
         return f", a folder without a {CARD_NAME}"
+    if not reference.isprintable():
+        return ""
     written = "/" in reference or "\\" in reference or "." in reference.strip(".")
-    return f": no such file or folder, {path.resolve()}" if written and reference.isprintable() else ""
+    return f": no such file or folder, {path.resolve()}" if written else f": no such folder in {path.parent.resolve()}"
 
 
 def is_remote(reference: str) -> bool:

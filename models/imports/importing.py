@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tilewright.models.card.card import load_card
-from tilewright.models.card.files import file_sha256, is_file, is_folder, path_inside
+from tilewright.models.card.files import CARD_NAME, file_sha256, is_file, is_folder, path_inside
 from tilewright.models.card.parse_bands import INDICES
-from tilewright.models.card.registry import CARD_NAME
 from tilewright.models.card.schema import CARD_EXTENSIONS
 from tilewright.models.errors import CardError
 from tilewright.models.fields import shorten

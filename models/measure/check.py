@@ -197,7 +197,8 @@ def _card_summary(card: ModelCard) -> CardSummary:
         folder=str(card.folder),
         sha256=card.sha256,
         inputs=tuple(
-            f"{spec.name}: {', '.join(spec.bands)} of {spec.collection}, {spec.dates.kind}, {spec.data_type} "
+            f"{spec.name}: {', '.join(spec.bands)} of {spec.collection}"
+            f"{f' at {spec.resolution:g} m' if spec.resolution else ''}, {spec.dates.kind}, {spec.data_type} "
             f"{_shape(spec.shape, spec.dim_order)}"
             for spec in card.inputs
         ),

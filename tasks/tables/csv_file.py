@@ -25,12 +25,15 @@ DEGREES = "OGC:CRS84"
 LON, LAT = "lon", "lat"
 """Columns of a point on the shape's surface; left out of a table that has one of these itself."""
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""By it a spreadsheet knows UTF-8; readers of CSV skip it."""
+
 DECIMALS = 7
 """Of degrees: a centimetre, as RFC 7946 recommends for GeoJSON."""
 
 
 def write_csv(path: Path, rows: TableRows) -> None:
-    """Write rows in their order with their columns, ``lon``, ``lat``, and ``geometry`` as WKT.
+    """Write rows in their order with their columns, ``lon``, ``lat``, and ``geometry`` as WKT, in UTF-8 with its mark.
 
     Raises VectorFileError for what cannot be placed in degrees, OSError if the disk refuses.
     """
@@ -39,11 +42,13 @@ def write_csv(path: Path, rows: TableRows) -> None:
     check_column_names(rows.name, rows.schema.names, taken=(GEOMETRY,))
     placed = not {LON, LAT} & {*rows.schema.names}
     empty = _with_places(rows.schema.empty_table(), np.array([], dtype=object), rows, first=0, placed=placed)
-    with path.open("wb") as file, csv.CSVWriter(pa.PythonFile(file), empty.schema) as writer:
-        first = 0
-        for columns, shapes in rows.batches():
-            writer.write_table(_with_places(columns, shapes, rows, first=first, placed=placed))
-            first += len(shapes)
+    with path.open("wb") as file:
+        file.write(BYTE_ORDER_MARK)
+        with csv.CSVWriter(pa.PythonFile(file), empty.schema) as writer:
+            first = 0
+            for columns, shapes in rows.batches():
+                writer.write_table(_with_places(columns, shapes, rows, first=first, placed=placed))
+                first += len(shapes)
 
 
 def _with_places(columns: Any, shapes: np.ndarray, rows: TableRows, *, first: int, placed: bool) -> Any:

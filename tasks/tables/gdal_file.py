@@ -47,6 +47,9 @@ TILE_LIMITS = {"MAX_SIZE": "1000000", "MAX_FEATURES": "300000"}
 small shapes at the deeper levels. Above, a tile is drawn more coarsely, and loses the smallest ones.
 """
 
+DECLARED = frozenset({"Point", "Polygon", "MultiPolygon"})
+"""Types of geometries that a layer of a GeoPackage may be said to hold."""
+
 PMTILES_HEADER = struct.Struct("<7sB8Q")
 """Magic, version, and four pairs of an offset and a length: root, metadata, leaves, tiles. Source: PMTiles 3."""
 
@@ -114,7 +117,7 @@ def _options(driver: str, rows: TableRows, pixel_m: float | None) -> dict[str, s
         number = next(name for name in free if name not in names)
         return {"FID": number, "GEOMETRY_NAME": GEOMETRY}
     first, last = zoom_levels(rows.bounds, rows.crs, pixel_m)
-    return {"MINZOOM": str(first), "MAXZOOM": str(last), **TILE_LIMITS}
+    return {"NAME": rows.name, "MINZOOM": str(first), "MAXZOOM": str(last), **TILE_LIMITS}
 
 
 def _write_layer(path: Path, driver: str, rows: TableRows, pixel_m: float | None) -> None:
@@ -131,7 +134,7 @@ def _write_layer(path: Path, driver: str, rows: TableRows, pixel_m: float | None
                 driver=driver,
                 layer=rows.name,
                 geometry_name=GEOMETRY,
-                geometry_type="Unknown",
+                geometry_type=_declared(driver, rows),
                 crs=rows.crs,
                 **_options(driver, rows, pixel_m),
             )
@@ -143,6 +146,14 @@ def _write_layer(path: Path, driver: str, rows: TableRows, pixel_m: float | None
         raise _refused(path, driver, str(error)) from error
     if stream.broke is not None:
         raise stream.broke
+
+
+def _declared(driver: str, rows: TableRows) -> str:
+    """The type of geometries that a layer is said to hold: Unknown where they are of several, or that is not known.
+
+    Other drivers than GeoPackage's refuse a row of another type than a file states of itself.
+    """
+    return next(iter(rows.kinds)) if driver == "GPKG" and len(rows.kinds) == 1 and rows.kinds <= DECLARED else "Unknown"
 
 
 class _Stream:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import shapely
 
 from tilewright.catalogs.parquet import pyarrow
+from tilewright.tasks.tables.geoparquet import kinds_of
 from tilewright.tasks.tables.vector_file import (
     MOST_BYTES,
     VectorFileError,
@@ -39,8 +40,9 @@ CORNERS = 4
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableRows:
     """A table called ``name`` of ``n_rows``: the pyarrow ``schema`` of its columns but for the geometry, ``crs`` as
-    WKT, the bounds of all (minx, miny, maxx, maxy; NaN if that is not known), and ``batches`` that give its rows once:
-    the columns (pyarrow) and shapely geometries (row,), None for none.
+    WKT, the bounds of all (minx, miny, maxx, maxy; NaN if that is not known), the ``kinds`` of geometries by their
+    names in GeoParquet (empty if not known), and ``batches`` that give its rows once: the columns (pyarrow) and shapely
+    geometries (row,), None for none.
     """
 
     name: str
@@ -48,6 +50,7 @@ class TableRows:
     crs: str
     n_rows: int
     bounds: Bounds
+    kinds: frozenset[str]
     batches: Callable[[], Iterator[tuple[Any, np.ndarray]]]
 
 
@@ -66,6 +69,7 @@ def rows_of(table: GeometryTable, name: str) -> TableRows:
         crs=table.crs,
         n_rows=len(table.geometries),
         bounds=_bounds([*bounds]),
+        kinds=frozenset(kinds_of(table.geometries)),
         batches=batches,
     )
 
@@ -102,8 +106,15 @@ def rows_in(path: Path, name: str) -> Iterator[TableRows]:
             crs=known_crs(path.name, table.crs),
             n_rows=table.file.metadata.num_rows,
             bounds=_bounds(table.bounds),
+            kinds=_kinds(table.kinds),
             batches=batches,
         )
+
+
+def _kinds(stated: object) -> frozenset[str]:
+    """The types of geometries that a file states; none where it states what is no list of names."""
+    known = isinstance(stated, list) and all(isinstance(each, str) for each in stated)
+    return frozenset(str(each) for each in stated) if known and isinstance(stated, list) else frozenset()
 
 
 def _bounds(stated: object) -> Bounds:

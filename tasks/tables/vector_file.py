@@ -148,13 +148,16 @@ def _chosen_layer(path: Path, layer: str | None) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParquetTable:
-    """An open GeoParquet file: pyarrow's, the column of its geometries, its others, and its CRS as it states it."""
+    """An open GeoParquet file: pyarrow's, the column of its geometries, its others, and what it states of geometries:
+    their CRS, bounds and types.
+    """
 
     file: Any
     geometry: str
     others: list[str]
     crs: object
     bounds: object
+    kinds: object
 
 
 @contextmanager
@@ -201,6 +204,7 @@ def open_parquet(path: Path) -> ParquetTable:
             others=[field for field in names if field not in {name, *covering}],
             crs=column.get("crs", "OGC:CRS84"),
             bounds=column.get("bbox"),
+            kinds=column.get("geometry_types"),
         )
 
 

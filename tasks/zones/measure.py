@@ -15,7 +15,7 @@ from tilewright.tasks.tables.geoparquet import hilbert_places
 from tilewright.tasks.zones.cells import covered_cells
 from tilewright.tasks.zones.layers import LayerPixels
 from tilewright.tasks.zones.median import weighted_median
-from tilewright.tasks.zones.totals import ClassTotals, ValueTotals, totals_of
+from tilewright.tasks.zones.totals import ClassTotals, ValueTotals, share_of, totals_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -59,7 +59,7 @@ def measure_zones(product: ProductLayers, zones: np.ndarray, listener: Listener)
         pieces = ((number, measure.pieces(zones[number])) for number in large)
         for number, (n_observed, totals) in chain(found, pieces):
             figures[number] = [figure for each in totals for figure in each.figures()]
-            observed[number] = min(1.0, n_observed / shapely.area(zones[number]))
+            observed[number] = share_of(n_observed, float(shapely.area(zones[number])))
             listener(Advance())
     return observed, figures
 

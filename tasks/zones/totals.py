@@ -20,6 +20,16 @@ VALUE_STATISTICS = ("mean", "std", "min", "max", "median", "sum")
 """Of a layer of values, in the order of their columns."""
 
 
+ROUNDING = 1e-9
+"""How far a share of all may be from 1: shares of many pixels are added up."""
+
+
+def share_of(part: float, whole: float) -> float:
+    """The share of a part, 1 where it is the whole but for rounding."""
+    share = part / whole
+    return 1.0 if share > 1 - ROUNDING else share
+
+
 @dataclass(slots=True, kw_only=True)
 class ClassTotals:
     """Of a layer of classes: pixels by shares in all and of each class, and square metres of each class."""
@@ -47,7 +57,8 @@ class ClassTotals:
         """The share and the square metres of each class, NaN where nothing was observed."""
         if not self.pixels > 0:
             return [math.nan] * (2 * len(self.of_class))
-        pairs = zip(self.of_class / self.pixels, self.square_metres, strict=True)
+        shares = [share_of(float(pixels), self.pixels) for pixels in self.of_class]
+        pairs = zip(shares, self.square_metres, strict=True)
         return [float(figure) for pair in pairs for figure in pair]
 
 

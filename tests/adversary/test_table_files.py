@@ -125,7 +125,7 @@ def test_columns_of_hard_names_keep_their_values(tmp_path, suffix, name):
 def test_no_text_is_a_formula_in_a_spreadsheet(tmp_path):
     texts = ["=1+1", "+1 a", "-1 a", "@SUM(A1)", "\t=1", "-5", "+49", "1e5", "water", "", None, "-inf"]
     write_as(table({"=cmd": pa.array(texts)}, [SQUARE] * len(texts)), tmp_path / "t.csv")
-    with (tmp_path / "t.csv").open(newline="") as file:
+    with (tmp_path / "t.csv").open(newline="", encoding="utf-8-sig") as file:
         head, *rows = csv.reader(file)
     assert head[0] == "'=cmd"
     shown = ["'=1+1", "'+1 a", "'-1 a", "'@SUM(A1)", "'\t=1", "-5", "+49", "1e5", "water", "", "", "'-inf"]
@@ -153,7 +153,7 @@ def test_numbers_are_kept_with_all_digits_and_nan_is_no_number(tmp_path):
         assert found["unsigned"].to_pylist() == [str(2**64 - 1), "0", None, "1"]
         assert found["float"].to_pylist()[3] == 0.1
     write_as(given, tmp_path / "t.csv")
-    with (tmp_path / "t.csv").open(newline="") as file:
+    with (tmp_path / "t.csv").open(newline="", encoding="utf-8-sig") as file:
         assert [row["whole"] for row in csv.DictReader(file)] == ["" if each is None else str(each) for each in whole]
 
 

@@ -248,6 +248,20 @@ def test_the_command_prints_the_sentences_and_where_the_files_are(make, tmp_path
     assert f"{tmp_path}/cmp/comparison.html" in said
 
 
+def test_its_table_of_changes_is_exported(make, tmp_path):
+    tw.compare(make("a", some_map(1)), make("b", some_map(2)), to=tmp_path / "cmp")
+    wanted = geopandas.read_parquet(tmp_path / "cmp" / "changes.parquet")
+    for suffix in ("gpkg", "pmtiles", "parquet"):
+        assert tw.export(tmp_path / "cmp", tmp_path / f"ch.{suffix}") == {"changes": len(wanted)}
+    assert list(geopandas.read_file(tmp_path / "ch.gpkg")["to"]) == list(wanted["to"])
+    (tmp_path / "cmp" / "changes.parquet").unlink()
+    with pytest.raises(ValueError, match="lacks changes.parquet"):
+        tw.export(tmp_path / "cmp", tmp_path / "ch.gpkg")
+    (tmp_path / "cmp" / "comparison.json").write_text('{"layer": 1}')
+    with pytest.raises(ValueError, match="holds no finished product"):
+        tw.export(tmp_path / "cmp", tmp_path / "ch.gpkg")
+
+
 def test_the_command_refuses_an_unfinished_product_in_one_sentence(make, tmp_path):
     a, b = make("a", some_map(1)), make("b", some_map(2))
     (b / "item.json").unlink()

@@ -100,6 +100,12 @@ def test_what_does_not_change_pixels_is_not_part_of_the_request(tmp_path):
         ({"grids": {}}, r"unknown key \(did you mean 'grid'\?\). Known here: name"),
         ({"grid": {"res": 1}}, r"did you mean 'resolution'\?\). Known here: crs, resolution, bounds"),
         ({"Xyz": {}}, "Xyz: unknown key. Known here: name"),
+        (
+            {"polygons": {"class": {"smplify": 1}}},
+            r"class.smplify: .*mean 'simplify'\?\). Known here: classes, .*simplify",
+        ),
+        ({"polygons": {"class": {"classes": 5}}}, "classes.0"),
+        ({"period": [{"nam": "a", "start": 1}]}, r"period.0.nam: .*did you mean 'name'\?\). Known here: name"),
         ({"period": "06/2021"}, "'06/2021' is not a period: write 2021-06-01/2021-06-30"),
         ({"filter": {"max_cloud": "some"}}, r"filter.max_cloud: expected a number \(given: .some.\)"),
         ({"output": ""}, "output"),
@@ -245,11 +251,20 @@ def test_a_value_of_another_type_is_refused_in_words_of_a_job(tmp_path, changes,
         ({"mask": {"drop": 3}}, lambda made: made.mask.drop == (3,)),
         ({"mask": {"kind": "rule", "rule": "blue > 1"}}, lambda made: made.mask.rule == ("blue > 1",)),
         ({"ensemble": "second"}, lambda made: made.ensemble.models == ("second",)),
+        *(
+            ({"polygons": none}, lambda made: made.request() == make_job(GOOD, base=made.base).request())
+            for none in (None, {}, [])
+        ),
         ({"ensemble": {"models": "second"}}, lambda made: made.ensemble.models == ("second",)),
     ],
 )
 def test_one_value_alone_is_a_list_of_one(tmp_path, changes, read):
     assert read(job(tmp_path, **changes))
+
+
+def test_null_on_the_command_line_takes_polygons_away(tmp_path):
+    made = make_job({**GOOD, "polygons": "class"}, base=tmp_path, changes=("polygons=null",))
+    assert made.polygons == {}
 
 
 @pytest.mark.parametrize(

@@ -25,13 +25,24 @@ from tilewright.models.errors import CardError
         ("card/broken.json", "does not parse as JSON"),
         ("card/twice.json", "twice.json: id is written twice, in lines 2 and 3: keep one of them"),
         ("ndwi-watre", "did you mean 'ndwi-water'"),
-        ("forest9", "write a built-in name"),
+        ("forest9", "no such folder in /.*; write a built-in name"),
+        (
+            "gone/x.onnx",
+            "is no card; no card.json lies beside it: make one with tilewright models import .*gone/x.onnx",
+        ),
+        (
+            "gone",
+            "a folder without a card.json: make one with tilewright models import .*gone/x.onnx; write a built-in",
+        ),
         ("a\0b", "write a built-in name"),
     ],
 )
 def test_what_is_no_card_is_refused_with_what_to_give(tmp_path: Path, reference: str, sentence: str) -> None:
     (tmp_path / "card").mkdir()
+    (tmp_path / "card" / "card.json").write_text("{}")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "gone" / "x.onnx").write_bytes(b"\x08\x08\xff\xfe")
     for name, content in {
         "model.onnx": b"\x08\x08\xff\xfe",
         "model.pt": b"PK\x03\x04",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import struct
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +20,8 @@ import shapely
 
 from tilewright.tasks.tables import convert
 from tilewright.tasks.tables.convert import write_as
+from tilewright.tasks.tables.csv_points import read_points_csv
+from tilewright.tasks.tables.table_rows import rows_in
 from tilewright.tasks.tables.vector_file import GeometryTable, VectorFileError, read_geometry_table
 
 HOLED = shapely.Point(400_300, 5_399_700).buffer(200).difference(shapely.Point(400_300, 5_399_700).buffer(50))
@@ -83,6 +87,65 @@ def test_flatgeobuf_keeps_the_order_and_the_crs(table, tmp_path):
     assert list(found["id"]) == [1, 2, 3]
     assert found.geometry[1] is None or found.geometry[1].is_empty
     assert found.geometry[2].equals(SHAPES[2])
+
+
+@pytest.mark.parametrize(
+    ("shapes", "kind"),
+    [
+        ([SHAPES[0], None], "Polygon"),
+        ([SHAPES[2]], "MultiPolygon"),
+        ([shapely.Point(410_000, 5_390_000)], "Point"),
+        (SHAPES, "Unknown"),
+        ([None], "Unknown"),
+    ],
+)
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_geopackage_says_what_its_shapes_are(tmp_path, shapes, kind, streamed):
+    given = made({"id": pa.array(range(len(shapes)))}, shapes)
+    write_as(given, tmp_path / "t.parquet")
+    if streamed:
+        with rows_in(tmp_path / "t.parquet", "t") as rows:
+            convert.write_rows([rows], tmp_path / "t.gpkg")
+    else:
+        write_as(given, tmp_path / "t.gpkg")
+    assert pyogrio.read_info(tmp_path / "t.gpkg")["geometry_type"] == kind
+    assert [each and each.geom_type for each in geopandas.read_file(tmp_path / "t.gpkg").geometry] == [
+        each and each.geom_type for each in shapes
+    ]
+
+
+def test_a_geopackage_of_a_file_that_states_other_shapes_holds_them_all(tmp_path):
+    write_as(made({"id": pa.array([1, 2, 3])}), tmp_path / "t.parquet")
+    whole = pq.read_table(tmp_path / "t.parquet")
+    for stated in (["Point"], "Polygon", [1], ["x"], [{}], None):
+        told = json.loads(whole.schema.metadata[b"geo"])
+        told["columns"]["geometry"]["geometry_types"] = stated
+        pq.write_table(whole.replace_schema_metadata({"geo": json.dumps(told)}), tmp_path / "bent.parquet")
+        with rows_in(tmp_path / "bent.parquet", "t") as rows:
+            convert.write_rows([rows], tmp_path / "t.gpkg")
+        assert len(geopandas.read_file(tmp_path / "t.gpkg").geometry.dropna()) == 2
+
+
+def test_tiles_are_called_as_their_table(table, tmp_path):
+    write_as(table, tmp_path / "mine.pmtiles")
+    content = (tmp_path / "mine.pmtiles").read_bytes()
+    start, size = struct.unpack_from("<2Q", content, 24)
+    assert json.loads(gzip.decompress(content[start : start + size]))["name"] == "mine"
+
+
+def test_a_csv_begins_with_the_mark_of_utf_8_and_is_read_again_as_points(tmp_path):
+    columns = {"größe": pa.array(["ü", "0123"]), "n": pa.array([1, 2])}
+    write_as(made(columns, [SHAPES[0], SHAPES[2]]), tmp_path / "t.csv")
+    content = (tmp_path / "t.csv").read_bytes()
+    assert content.startswith(b"\xef\xbb\xbf")
+    assert content.count(b"\xef\xbb\xbf") == 1
+    assert pd.read_csv(tmp_path / "t.csv").columns[0] == "größe"
+    again = read_points_csv(tmp_path / "t.csv")
+    assert again.columns.column_names == ["größe", "n", "lon", "lat", "geometry"]
+    assert again.columns["größe"].to_pylist() == ["ü", "0123"]
+    for name in ("lon", "n"):
+        (tmp_path / "m.csv").write_text(f"{name},lat,{'n' if name == 'lon' else 'lon'}\n01,1,2\n", "utf-8-sig")
+        assert read_points_csv(tmp_path / "m.csv").columns.column_names[0] == name
 
 
 def test_csv_holds_wkt_in_degrees(table, tmp_path):

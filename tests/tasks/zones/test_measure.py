@@ -18,6 +18,7 @@ from tilewright.tasks.grid.grid import Grid
 from tilewright.tasks.grid.ground import pixel_km2
 from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.zones import measure
+from tilewright.tasks.zones.totals import share_of
 
 NAMES = ("land", "open water", "forest")
 CORNER, SIZE = (400_000.0, 5_400_000.0), 10.0
@@ -177,6 +178,11 @@ def test_a_zone_smaller_than_a_pixel_has_its_pixel_s_values(product, tmp_path):
     assert found["class_open water_m2"] == pytest.approx(0.1 * 0.05 * SIZE**2, rel=2e-3)
     assert found["height_median"] == found["height_min"] == pytest.approx(layers["height"][row, col])
     assert found["observed"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("part", "share"), [(3 - 1e-11, 1), (3 + 1e-11, 1), (3 - 1e-7, 1 - 1e-7 / 3), (0, 0)])
+def test_a_share_is_whole_but_for_rounding(part, share):
+    assert share_of(part, 3) == pytest.approx(share, rel=1e-15)
 
 
 def test_rows_without_a_place_stay(product, tmp_path):
