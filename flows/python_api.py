@@ -256,7 +256,9 @@ class Product(Mapping[str, "xr.DataArray"]):
 
     def __getitem__(self, name: str) -> xr.DataArray:
         if name not in self:
-            raise KeyError(f"{name!r} is no layer of {self.output}: it has {', '.join(map(str, self))}")
+            if self.report.get("places"):
+                raise KeyError(f"{name!r} is no layer of {self.output}: look for its columns in .tables['places']")
+            raise KeyError(f"{name!r} is no layer of {self.output}: it has {', '.join(map(str, self)) or 'none'}")
         return self.layers[name]
 
     def __iter__(self) -> Any:
@@ -274,6 +276,9 @@ class _Tables(Mapping[str, Any]):
 
     def __init__(self, storage: Storage, files: Mapping[str, str]) -> None:
         self._storage, self._files = storage, files
+
+    def __repr__(self) -> str:
+        return f"tables({', '.join(map(repr, self._files))})"
 
     def __getitem__(self, name: str) -> Any:
         import pyarrow.parquet as pq

@@ -11,10 +11,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """The start of a stage: ``plan``, ``prepare``, ``blocks``, ``cogs``, ``publish``, with its ``total`` of units."""
+    """The start of a stage: ``plan``, ``prepare``, ``blocks``, ``cogs``, ``publish``, with its ``total`` of units.
+
+    ``rows``: so many rows of a table are a unit of a job over places; 0 for blocks of a map.
+    """
 
     name: str
     total: int = 0
+    rows: int = 0
     note: str = ""
 
 
@@ -22,11 +26,12 @@ class Stage:
 class Advance:
     """Completion of ``done`` more units of the current stage, which cover ``km2`` of ground.
 
-    If the unit is a block: its name, the bytes it read and its busy seconds per stage.
+    If the unit is a block, or of ``rows`` of a table: its name, the bytes it read and its busy seconds per stage.
     """
 
     done: int = 1
     km2: float = 0.0
+    rows: int = 0
     note: str = ""
     block: str = ""
     bytes_read: int = 0

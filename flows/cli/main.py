@@ -187,7 +187,7 @@ def run(
         if as_json:
             print_json(outcome.summary())
         else:
-            terminal.close_run(outcome)
+            terminal.close_run(outcome, copied=to)
         if prefect:
             _leave_lost_server()
 

@@ -40,7 +40,12 @@ def _print_version(asked: bool) -> None:
 Version = Annotated[bool, typer.Option("--version", help="Show the version.", callback=_print_version, is_eager=True)]
 
 TableFile = Annotated[
-    Path | None, typer.Option("--to", metavar="FILE", help="A table of places also there: .geojson, .fgb, .csv, ...")
+    Path | None,
+    typer.Option(
+        "--to",
+        metavar="FILE",
+        help="A table of places also there, of format .geojson, .fgb, .gpkg, .csv, .pmtiles or .parquet.",
+    ),
 ]
 
 Wait = Annotated[

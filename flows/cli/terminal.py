@@ -23,6 +23,7 @@ from tilewright.tasks.progress import Advance, Event, Notice, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
     from types import TracebackType
 
     from rich.progress import Task
@@ -112,7 +113,8 @@ class Terminal:
                 pass
 
     def _start(self, stage: Stage) -> None:
-        words = shown(f"{STAGE_WORDS.get(stage.name, stage.name)}{f' ({stage.note})' if stage.note else ''}")
+        name = f"Answering units of {stage.rows} rows" if stage.rows else STAGE_WORDS.get(stage.name, stage.name)
+        words = shown(f"{name}{f' ({stage.note})' if stage.note else ''}")
         if self.task is not None:
             self.bars.remove_task(self.task)
         self.bars.start()
@@ -140,10 +142,10 @@ class Terminal:
         for line in wrapped(shown(words), min(self.out.width, MAX_WIDTH)):
             self.out.print(line, markup=False)
 
-    def close_run(self, outcome: Outcome) -> None:
+    def close_run(self, outcome: Outcome, *, copied: Path | None = None) -> None:
         """Print the closing summary in place of the bar."""
         self.bars.stop()
-        for line in closing_lines(outcome):
+        for line in closing_lines(outcome, copied=copied):
             self._print(line)
 
     def close_demo(self, outcomes: Iterable[Outcome]) -> None:

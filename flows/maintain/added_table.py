@@ -27,6 +27,7 @@ from tilewright.tasks.publish.names import existing_record
 from tilewright.tasks.publish.unlist import collection_with, other_rows
 from tilewright.tasks.publish.verify import check_written
 from tilewright.tasks.report.fields import mapping, numbers, rows, text
+from tilewright.tasks.report.outlines.columns import OF_OTHERS
 from tilewright.tasks.report.outlines.paths import PictureFrame
 from tilewright.tasks.report.outlines.table import product_outlines, read_outlines
 from tilewright.tasks.report.render import with_tables
@@ -239,7 +240,7 @@ def _page_with(storage: Storage, report: Mapping[str, Any], item: Mapping[str, A
     except (OSError, ValueError, KeyError) as error:
         raise StoreError(f"A table of {storage.uri} cannot be read ({str(error)[:200]}): restore it.") from error
     page = (storage.read("report.html") or b"").decode("utf-8", "replace")
-    tables = {each.name: each for each in (*others, read_outlines(draft, draft.stem, drawn))}
+    tables = {each.name: each for each in (*others, read_outlines(draft, draft.stem, drawn, classes=OF_OTHERS))}
     changed = with_tables(page, report, [tables[name] for name in names if name in tables])
     return None if changed is None else changed.encode("utf-8")
 

@@ -33,7 +33,8 @@ class ProgressFile:
 
     ``state`` is ``running``, ``complete``, ``failed`` or, where a signal ended the run, ``interrupted``. ``done`` and
     ``total`` count blocks in every stage; ``done`` includes those that stand from before. ``km2``, its speed and
-    ``bytes_read`` are those of this run.
+    ``bytes_read`` are those of this run. Of a job over places, ``places`` and ``places_per_s`` stand in place of
+    ``km2`` and its speed; the latter only where this run made some.
     """
 
     def __init__(self, storage: Storage, name: str, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -52,6 +53,9 @@ class ProgressFile:
         match event:
             case Stage():
                 plain["stage"] = event.name
+                if event.rows and "places" not in plain:
+                    del plain["km2"], plain["km2_per_s"]
+                    plain["places"] = 0
                 if event.name == "blocks":
                     self.began = self.began if plain["total"] else self.clock()
                     # They are counted anew where somebody changed some meanwhile, which are made again.
@@ -60,7 +64,10 @@ class ProgressFile:
                 if plain["stage"] != "blocks":
                     return
                 plain["done"] += event.done
-                plain["km2"] += event.km2
+                if "places" in plain:
+                    plain["places"] += event.rows
+                else:
+                    plain["km2"] += event.km2
                 plain["bytes_read"] += event.bytes_read
             case Notice():
                 plain["notices"] = [*plain["notices"], event.text][-MAX_NOTICES:]
@@ -80,8 +87,10 @@ class ProgressFile:
 
     def _write(self) -> None:
         seconds = max(self.clock() - self.began, 1e-9)
-        speed = self.plain["km2"] / seconds if self.plain["stage"] == "blocks" else self.plain["km2_per_s"]
-        self.plain.update(km2_per_s=round(speed, 3), updated=datetime.now(UTC).isoformat(timespec="seconds"))
+        amount, name = ("places", "places_per_s") if "places" in self.plain else ("km2", "km2_per_s")
+        if self.plain["stage"] == "blocks" and (amount == "km2" or self.plain[amount]):
+            self.plain[name] = round(self.plain[amount] / seconds, 3)
+        self.plain.update(updated=datetime.now(UTC).isoformat(timespec="seconds"))
         self.written = self.clock()
         # A progress file that cannot be written is no reason to end the run: broken storage fails its other writes, and
         # where the output is another run's by now, so is the file.

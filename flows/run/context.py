@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tilewright.flows.job.options import MIN_GATE
@@ -50,11 +51,14 @@ class RunSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlaces:
-    """The places of a run: its ``rows``, the other columns of their file as a pyarrow table, and the user's ``key``."""
+    """The places of a run: its ``rows``, the other columns of their file as a pyarrow table, and the user's ``key``;
+    ``path`` is that of the file.
+    """
 
     rows: PlaceRows
     columns: Any
     key: str | None
+    path: str
 
 
 def places_of(job: Job, card: ModelCard, plan: Plan) -> RunPlaces | None:
@@ -62,7 +66,8 @@ def places_of(job: Job, card: ModelCard, plan: Plan) -> RunPlaces | None:
     if job.places is None:
         return None
     rows = job_rows(job, card, plan.raster.lattice)
-    return RunPlaces(rows=rows, columns=job.places.table.columns, key=job.places.id)
+    path = str((job.base / Path(job.places.file).expanduser()).resolve())
+    return RunPlaces(rows=rows, columns=job.places.table.columns, key=job.places.id, path=path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,7 +61,9 @@ def do_missing_blocks(
     """
     done = _verified(run, worker)
     todo = _selected(run, [block for block in worker.plan.raster.all_blocks() if block.name not in done])
-    run.listener(Stage(name="blocks", total=len(worker.plan.raster.blocks)))
+    places = worker.plan.places
+    unit = 0 if places is None else places.unit
+    run.listener(Stage(name="blocks", total=len(worker.plan.raster.blocks), rows=unit))
     if done:
         run.listener(Advance(done=len(done)))
     if words := _kept_words(run, len(worker.plan.raster.blocks), n_kept=len(done), n_todo=len(todo)):
@@ -82,16 +84,20 @@ def do_missing_blocks(
     _record_failures(run, done)
     missing = len(worker.plan.raster.blocks) - len(done)
     if missing:
-        raise RunError(f"The blocks asked for are done; {missing} others are still missing. Run without --retry.")
+        raise RunError(
+            f"The {'units' if unit else 'blocks'} asked for are done; {missing} others are still missing. "
+            "Run without --retry."
+        )
     return BlocksDone(entries=done, made=frozenset(block.name for block in todo))
 
 
 def _kept_words(run: Run, n_blocks: int, *, n_kept: int, n_todo: int) -> str:
     """How many blocks are kept of those from before, and how many an update makes anew; empty for a first run."""
+    noun = "block" if run.plan.places is None else "unit"
     if run.replaces is not None:
-        return f"{part_of(n_todo, n_blocks, 'block', singular='is', others='are')} made anew, {n_kept} kept."
+        return f"{part_of(n_todo, n_blocks, noun, singular='is', others='are')} made anew, {n_kept} kept."
     verbs = {"singular": "stands from before and is", "others": "stand from before and are"}
-    return f"{part_of(n_kept, n_blocks, 'block', **verbs)} kept." if n_kept else ""
+    return f"{part_of(n_kept, n_blocks, noun, **verbs)} kept." if n_kept else ""
 
 
 def _selected(run: Run, missing: list[Block]) -> list[Block]:
@@ -118,7 +124,8 @@ def _made_blocks(
         done[entry.name] = entry
         failures += entry.failures
         km2 = block_km2(worker.plan, entry) if worker.plan.places is None else 0.0
-        run.listener(Advance(km2=km2, block=entry.name, bytes_read=entry.bytes_read, seconds=entry.seconds))
+        rows = 0 if worker.plan.places is None else entry.windows_run + entry.windows_skipped
+        run.listener(Advance(km2=km2, rows=rows, block=entry.name, bytes_read=entry.bytes_read, seconds=entry.seconds))
         for failure in entry.failures:
             words = ", ".join(f"{key} {value}" for key, value in failure.items())
             run.listener(Notice(text=f"read failed: {words}", block=entry.name, item=failure["item"]))

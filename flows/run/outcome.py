@@ -11,6 +11,7 @@ from tilewright.tasks.report.performance import mostly_start_up
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +43,8 @@ class Outcome:
         }
 
 
-def closing_lines(outcome: Outcome) -> list[str]:
-    """The lines of the closing summary: state, main figures, paths of the product."""
+def closing_lines(outcome: Outcome, *, copied: Path | None = None) -> list[str]:
+    """The lines of the closing summary: state, main figures, paths of the product, and of a copy of its table."""
     # The pictures of the report come with it, which nothing before the end of a run needs.
     from tilewright.tasks.report.sections import input_files_text
 
@@ -53,9 +54,11 @@ def closing_lines(outcome: Outcome) -> list[str]:
         f"  report   {outcome.place('report.html')}",
         f"  picture  {outcome.place('preview.png')}",
         *(f"  table    {outcome.place(file)}, {n_rows}" for file, n_rows in table_words(report)),
+        *([f"  copy     {copied}"] if copied is not None else []),
     ]
     if outcome.already_complete:
-        return [f"{outcome.name}: complete already, nothing was written", *places]
+        written = "nothing was written" if copied is None else f"only its table was written, to {copied}"
+        return [f"{outcome.name}: complete already, {written}", *places]
     if found := mapping(report, "places"):
         return [*_places_lines(outcome, found), *places]
     missing = report.get("missing_percent") or 0.0
@@ -87,7 +90,11 @@ def _places_lines(outcome: Outcome, found: Mapping[str, Any]) -> list[str]:
     unseen = found["rows"] - found["observed"]
     scenes, windows = plural(len(report["scenes"]), "scene"), plural(report["windows_run"], "window")
     made, total = report["blocks_made"], duration(report["seconds"]["total"])
-    speed = f"{report['places_per_s']:.0f} places/s" if made else "all of them stood from before"
+    speed = (
+        f"{report['places_per_s']:.0f} places/s"
+        if made and "places_per_s" in report
+        else "all of them stood from before"
+    )
     counts = [
         (
             layer["name"],

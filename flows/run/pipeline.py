@@ -255,7 +255,7 @@ def _publish_places(
         peak_memory=peak_memory(),
         made=done.made,
     )
-    return publish_places(worker, done.entries, places.columns, facts, key=places.key)
+    return publish_places(worker, done.entries, places.columns, facts, key=places.key, path=places.path)
 
 
 @step("publish")

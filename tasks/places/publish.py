@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import shapely
 from shapely.geometry import shape
 
 from tilewright.catalogs.hrefs import json_without_secrets
@@ -18,9 +20,9 @@ from tilewright.tasks.inventory.listing import list_top
 from tilewright.tasks.inventory.record import COLLECTION, TABLE, with_table, write_product_record
 from tilewright.tasks.inventory.table import table_with
 from tilewright.tasks.places.pictures import PlacesMap, places_maps
-from tilewright.tasks.places.report import page_report, report_of_places
+from tilewright.tasks.places.report import page_report, report_of_places, value_range
 from tilewright.tasks.places.table import joined_records, places_table, upload_places
-from tilewright.tasks.plan.places import PLACES_FILE
+from tilewright.tasks.plan.places import PLACES, PLACES_FILE
 from tilewright.tasks.publish.item_facts import (
     collection_id,
     footprint_facts,
@@ -28,9 +30,11 @@ from tilewright.tasks.publish.item_facts import (
     provenance_facts,
     table_facts,
 )
-from tilewright.tasks.publish.names import wanted_record
+from tilewright.tasks.publish.names import style_facts, wanted_record
 from tilewright.tasks.publish.unlist import collection_with, other_rows
 from tilewright.tasks.publish.verify import check_written
+from tilewright.tasks.publish.written import cog_spec
+from tilewright.tasks.report.outlines.columns import OF_OTHERS, ClassColumn
 from tilewright.tasks.report.outlines.paths import PictureFrame
 from tilewright.tasks.report.outlines.table import product_outlines
 from tilewright.tasks.report.preview import Frame, write_preview
@@ -40,11 +44,13 @@ from tilewright.tasks.storage.fence import ITEM
 from tilewright.tasks.storage.ledger import PLAN
 from tilewright.tasks.storage.secrets import drop_published, kept_of
 from tilewright.tasks.storage.storage import json_bytes, staging_folder
+from tilewright.tasks.styles.shapes import graduated_style, shapes_style
+from tilewright.tasks.styles.styles import ENDING as STYLE
 from tilewright.tasks.tables.table_file import is_table_unchanged
 from tilewright.tasks.zarr.store import ChangedStoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -61,12 +67,13 @@ PAGES = ("report.json", "report.html", "preview.png", "manifest.parquet")
 
 
 def publish_places(
-    worker: PlacesWorker, entries: Mapping[str, BlockEntry], given: Any, run: RunFacts, *, key: str | None
+    worker: PlacesWorker, entries: Mapping[str, BlockEntry], given: Any, run: RunFacts, *, key: str | None, path: str
 ) -> dict[str, Any]:
     """The report of a table of places, published with its pictures, manifest, Item and Collection.
 
-    ``given`` is a pyarrow table of the file's own columns, of which ``key`` is the user's key, None for none. The Item
-    is written after all that it lists. Raises ChangedStoreError where something is not as it was written.
+    ``given`` is a pyarrow table of the file's own columns, of which ``key`` is the user's key, None for none;
+    ``path`` is that of the file, for the job that the report shows. The Item is written after all that
+    it lists. Raises ChangedStoreError where something is not as it was written.
     """
     storage, plan = worker.storage, worker.plan
     record, kept = wanted_record(storage, plan), kept_of(plan.source)
@@ -77,13 +84,17 @@ def publish_places(
         columns = places_table(given, records, specs, key=key)
         crs = plan.raster.grid.crs
         table = upload_places(storage, columns, worker.rows.places, crs=crs, folder=folder, entries=entries)
-        report = json_without_secrets(report_of_places(worker, entries, table, records, specs=specs, run=run), kept)
+        plain_report = report_of_places(worker, entries, table, records, specs=specs, run=run)
+        plain_report["job"]["places"]["file"] = path
+        report = json_without_secrets(plain_report, kept)
         _stage_pages(folder, worker, entries, records, specs=specs, report=report)
-        for name in PAGES:
+        styles = _stage_style(folder, worker, records, specs=specs, wanted=record.files)
+        for name in (*PAGES, *styles):
             storage.upload(name, folder / name)
         (folder / "plan.json").write_bytes(storage.read(PLAN) or b"")
         product = _facts(worker, table, report, folder=folder, created=run.finished)
-        sizes = {name: (folder / name).stat().st_size for name in PAGES if (folder / name).exists()}
+        product = replace(product, files=(*product.files, *style_facts((PLACES,), styles)))
+        sizes = {name: (folder / name).stat().st_size for name in (*PAGES, *styles) if (folder / name).exists()}
     item = build_item(product)
     plain = item_json(item, kept)
     items = table_with([plain], other_rows(storage, record, storage.read(TABLE) or b""))
@@ -129,7 +140,9 @@ def _stage_pages(
         shrunk=(frame.bounds[2] - frame.bounds[0]) / grid.resolution / frame.shape[1],
     )
     try:
-        tables = product_outlines(storage, [PLACES_FILE], outlines, folder=folder)
+        tables = product_outlines(
+            storage, [PLACES_FILE], outlines, folder=folder, classes={PLACES_FILE: _class_column(specs)}
+        )
     except (OSError, ValueError, KeyError) as error:
         raise ChangedStoreError(f"The table of {storage.uri} is not as it was written: {error}") from error
     page = page_report(report, bounds=frame.bounds)
@@ -150,6 +163,42 @@ def _stage_pages(
         for _, scene in sorted(scenes.items())
     ]
     write_manifest(folder / "manifest.parquet", rows, kept)
+
+
+def _stage_style(
+    folder: Path,
+    worker: PlacesWorker,
+    records: np.ndarray,
+    *,
+    specs: Mapping[str, LayerSpec],
+    wanted: Collection[str],
+) -> tuple[str, ...]:
+    """Write the style of the table into a local folder, by the first class layer or else the first layer.
+
+    Returns its name; none where somebody keeps a style of their own.
+    """
+    name = f"{PLACES}{STYLE}"
+    if name not in wanted:
+        return ()
+    kinds = {*shapely.get_type_id(worker.rows.places[worker.rows.order]).tolist()}
+    points = kinds <= {shapely.GeometryType.POINT, shapely.GeometryType.MULTIPOINT}
+    spec = next((spec for spec in specs.values() if spec.kind == "class"), next(iter(specs.values())))
+    if spec.kind == "class":
+        content = shapes_style(cog_spec(spec), attribute=spec.name, points=points)
+    else:
+        content = graduated_style(spec.name, value_range(records, spec), points=points)
+    (folder / name).write_bytes(content)
+    return (name,)
+
+
+def _class_column(specs: Mapping[str, LayerSpec]) -> ClassColumn:
+    """The column of the first class layer, with the names of its classes."""
+    layer = next((spec for spec in specs.values() if spec.kind == "class"), None)
+    if layer is None:
+        return OF_OTHERS
+    return ClassColumn(
+        value=layer.name, name="", names={each.value: each.name for each in layer.classes}, layer=layer.name
+    )
 
 
 def _facts(

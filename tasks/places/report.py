@@ -33,6 +33,7 @@ BAR = "#4C78A8"
 
 FILES = (
     (PLACES_FILE, "rows, GeoParquet"),
+    (f"{PLACES}.qml", "its colours and class names in QGIS"),
     ("item.json", "STAC Item"),
     ("report.json", "the figures of this page"),
     ("preview.png", "preview"),
@@ -52,6 +53,13 @@ def places_json(records: np.ndarray, specs: Mapping[str, LayerSpec]) -> dict[str
 def _valid_mask(stored: np.ndarray, spec: LayerSpec) -> np.ndarray:
     """True where a layer's stored numbers are none of nodata."""
     return np.asarray(~np.isnan(stored) if spec.kind == "value" else stored != NODATA_BYTE)
+
+
+def value_range(records: np.ndarray, spec: LayerSpec) -> tuple[float, float]:
+    """The least and the largest value of a layer of values or percents; 0 and 1 for one without a value."""
+    stored = np.ascontiguousarray(records[spec.name])
+    known = stored[_valid_mask(stored, spec)].astype(np.float64)
+    return (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
 
 
 def _layer(stored: np.ndarray, spec: LayerSpec) -> dict[str, Any]:
@@ -119,7 +127,7 @@ def report_of_places(
         "bytes_decoded": sum(entry.bytes_decoded for entry in blocks),
         "read_factor": float(worker.stats.read_factor) if worker.stats.needed_pixels else 1.0,
         "seconds": {**seconds, "total": run.seconds},
-        "places_per_s": n_made / run.seconds if run.seconds > 0 else 0.0,
+        **({"places_per_s": n_made / run.seconds} if n_made and run.seconds > 0 else {}),
         "peak_memory_mb": run.peak_memory / 1e6,
         "workers": run.n_workers,
         "provider": worker.model.session.provider,
@@ -138,7 +146,7 @@ def report_of_places(
         **({"outside_valid_for": list(plan.model.outside_valid_for)} if plan.model.outside_valid_for else {}),
         **plan.search_json(),
         "warnings": [
-            *_unseen_warning(records),
+            *_unseen_warning(worker, records),
             *plan.warnings,
             *input_warnings(plan),
             *([worker.model.session.note] if worker.model.session.note else []),
@@ -154,10 +162,23 @@ def _row_periods(worker: PlacesWorker) -> dict[str, Any]:
     return {"period": {"rows": f"{start.isoformat()}/{end.isoformat()}"}}
 
 
-def _unseen_warning(records: np.ndarray) -> list[str]:
-    """The warning of a table without a single value, which else would look like a success."""
-    if records[OBSERVED].any():
+def _unseen_warning(worker: PlacesWorker, records: np.ndarray) -> list[str]:
+    """The warning of rows without a value, which else would look like a success, and why they have none."""
+    unseen = np.flatnonzero(records[OBSERVED] == 0)
+    if not len(unseen):
         return []
+    if len(unseen) < len(records):
+        windowed = np.isin(unseen, worker.rows.order)
+        n_nowhere = int(np.count_nonzero(~windowed))
+        n_without = sum(1 for row in unseen[windowed].tolist() if worker.matcher.match(row).plan is None)
+        n_hidden = len(unseen) - n_nowhere - n_without
+        reasons = (
+            (n_without, "outside all scenes of their period, or without enough of them"),
+            (n_hidden, "within scenes that have no usable pixel there"),
+            (n_nowhere, "without a geometry that the grid can show"),
+        )
+        told = "; ".join(f"{n:,} {reason}" for n, reason in reasons if n)
+        return [f"{plural(len(unseen), 'place')} of {len(records):,} without a usable observation: {told}."]
     return ["No place has a value: none was observed. Widen the period, or look at how cloudy its scenes are."]
 
 

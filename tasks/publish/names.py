@@ -9,24 +9,26 @@ from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from tilewright.catalogs.publish.facts import FileFacts
 from tilewright.tasks.boxes.box_file import boxes_name
 from tilewright.tasks.cog.cog_file import RECORDS
 from tilewright.tasks.cog.parts import MAX_SIDE, cog_parts
 from tilewright.tasks.grid.cells import block_range
 from tilewright.tasks.inventory.listing import keys_below
 from tilewright.tasks.inventory.record import FIXED_FILES, ProductRecord, read_product_record
-from tilewright.tasks.plan.places import PLACES_FILE
+from tilewright.tasks.plan.places import PLACES, PLACES_FILE
 from tilewright.tasks.plan.plan import Plan
 from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.storage.fence import ITEM
 from tilewright.tasks.storage.storage import STATE_FOLDER
 from tilewright.tasks.styles.document import OURS
 from tilewright.tasks.styles.styles import ENDING as STYLE
+from tilewright.tasks.styles.styles import MEDIA_TYPE as STYLE_TYPE
 from tilewright.tasks.styles.styles import style_files
 from tilewright.tasks.vector.layer_polygons import polygon_layers, polygons_name, table_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from tilewright.tasks.cog.parts import CogPart
     from tilewright.tasks.grid.pixel_box import PixelBox
@@ -88,9 +90,8 @@ def planned_record(plan: Plan) -> ProductRecord:
 def wanted_record(storage: Storage, plan: Plan) -> ProductRecord:
     """All that a product will write: what its plan names, and styles, but for those that somebody keeps there."""
     record = planned_record(plan)
-    if plan.places is not None:
-        return record
-    styles = {*style_files((*plan.raster.layers, *table_names(plan)))}
+    names = (*plan.raster.layers, *table_names(plan)) if plan.places is None else (PLACES,)
+    styles = {*style_files(names)}
     return replace(record, files=record.files | (styles - _written_styles(storage, styles, ours=False)))
 
 
@@ -111,6 +112,18 @@ def existing_record(storage: Storage, plain: Mapping[str, Any] | None) -> Produc
     tables = {name.removesuffix(".parquet") for name in record.files if name.endswith(".parquet")}
     styles = {*style_files(record.layers | tables)}
     return replace(record, files=record.files | _written_styles(storage, styles, ours=True))
+
+
+def style_facts(names: Collection[str], styles: Collection[str]) -> tuple[FileFacts, ...]:
+    """The Item's facts of the styles of layers and tables of these names: of those that were written.
+
+    Neither size nor checksum: QGIS writes what a user chooses into the same files.
+    """
+    keys = style_files(names)
+    return tuple(
+        FileFacts(key=keys[name], href=f"./{name}", media_type=STYLE_TYPE, roles=("style",), title="Style for QGIS")
+        for name in styles
+    )
 
 
 def _written_styles(storage: Storage, names: set[str], *, ours: bool) -> set[str]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.hrefs import json_without_secrets
-from tilewright.catalogs.publish.facts import FileFacts
 from tilewright.catalogs.publish.item import build_item, item_json
 from tilewright.catalogs.publish.manifest import ManifestRow, write_manifest
 from tilewright.models.spec.outputs import LayerSpec
@@ -19,7 +18,7 @@ from tilewright.tasks.compare.section import tell_change
 from tilewright.tasks.inventory.record import COLLECTION, TABLE, with_table, write_product_record
 from tilewright.tasks.inventory.table import table_with
 from tilewright.tasks.publish.item_facts import part_facts, product_facts
-from tilewright.tasks.publish.names import wanted_record
+from tilewright.tasks.publish.names import style_facts, wanted_record
 from tilewright.tasks.publish.report_json import RunFacts, report_json
 from tilewright.tasks.publish.unlist import collection_with, other_rows
 from tilewright.tasks.publish.verify import check_published, check_written
@@ -34,7 +33,7 @@ from tilewright.tasks.storage.fence import ITEM
 from tilewright.tasks.storage.ledger import PLAN
 from tilewright.tasks.storage.secrets import drop_published, kept_of
 from tilewright.tasks.storage.storage import json_bytes, staging_folder
-from tilewright.tasks.styles.styles import MEDIA_TYPE, LayerStyle, style_files, write_styles
+from tilewright.tasks.styles.styles import LayerStyle, write_styles
 from tilewright.tasks.vector.layer_polygons import polygon_layers, polygons_name, table_names
 from tilewright.tasks.zarr.store import ChangedStoreError, remove_waiting
 from tilewright.tasks.zarr.thumbnail import read_thumbnail
@@ -107,7 +106,9 @@ def publish_product(
         sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
         (folder / "plan.json").write_bytes(storage.read(PLAN) or b"")
         product = product_facts(worker, written, report, folder=folder, created=run.finished)
-        product = replace(product, files=(*product.files, *_style_facts(plan, styles)))
+        product = replace(
+            product, files=(*product.files, *style_facts((*plan.raster.layers, *table_names(plan)), styles))
+        )
     parts = part_facts(product, plan, entries, written)
     items = {name: build_item(facts) for name, facts in {ITEM: product, **parts}.items()}
     plain = {name: item_json(item, kept) for name, item in items.items()}
@@ -188,15 +189,6 @@ def _styles(worker: Worker, written: WrittenLayers, small: Mapping[str, np.ndarr
         LayerSpec(name=name, kind="class", source="class", classes=given[name]) for name in worker.plan.model.tables
     ]
     return [*layers, *(LayerStyle(spec=cog_spec(spec), ends=None, tables=(spec.name,)) for spec in tables)]
-
-
-def _style_facts(plan: Plan, styles: tuple[str, ...]) -> list[FileFacts]:
-    """The Item's facts of styles. Neither size nor checksum: QGIS writes what a user chooses into the same files."""
-    keys = style_files((*plan.raster.layers, *table_names(plan)))
-    return [
-        FileFacts(key=keys[name], href=f"./{name}", media_type=MEDIA_TYPE, roles=("style",), title="Style for QGIS")
-        for name in styles
-    ]
 
 
 def _outlines(

@@ -23,17 +23,19 @@ def count(value: object) -> str:
     return ABSENT if amount is None else f"{amount:,.0f}".replace(",", _NARROW_SPACE)
 
 
-def figure(value: object) -> str:
-    """Any number to three significant digits, whole from 1000 on: "0.0123", "1.2", "12 345"."""
+def figure(value: object, digits: int = 3) -> str:
+    """Any number to so many significant digits, without those that are zeros at the end, and never less than whole:
+    "0.0123", "1.2", "12 345".
+    """
     amount = number(value)
     if amount is None:
         return ABSENT
-    if abs(amount) >= 1000:
+    if abs(amount) >= 10**digits:
         return count(amount)
     if amount and abs(amount) < 1e-4:
-        return f"{amount:.2e}"
-    decimals = 2 - math.floor(math.log10(abs(amount))) if amount else 0
-    text = f"{amount:.{max(decimals, 0)}f}"
+        return f"{amount:.{digits - 1}e}"
+    decimals = digits - 1 - math.floor(math.log10(abs(amount))) if amount else 0
+    text = f"{amount:,.{max(decimals, 0)}f}".replace(",", _NARROW_SPACE)
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 

@@ -96,7 +96,11 @@ def work_facts(report: Fields) -> tuple[Fact, ...]:
             note="from the files, compressed, in whole tiles",
         ),
         Fact(name="Read factor", value=words.figure(report.get("read_factor")), note="pixels read per pixel needed"),
-        Fact(name="Blocks", value=words.count(report.get("blocks")), note=_blocks_note(report)),
+        Fact(
+            name="Units" if mapping(report, "places") else "Blocks",
+            value=words.count(report.get("blocks")),
+            note=_blocks_note(report),
+        ),
         Fact(
             name="Windows run",
             value=words.count(report.get("windows_run")),
@@ -115,7 +119,9 @@ def _blocks_note(report: Fields) -> str:
     """What a block is, or how many the last run made where others stood from before."""
     made = number(report.get("blocks_made"))
     if made is None or made == number(report.get("blocks")):
-        return "units of work and write"
+        return (
+            "rows of the table that are worked on together" if mapping(report, "places") else "units of work and write"
+        )
     return f"{words.count(made)} made by the last run, of which the times and the speed are"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -29,7 +30,9 @@ from tilewright.flows.plan import make, raster
 from tilewright.flows.plan.model_card import job_card
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
+from tilewright.tasks.inventory.finished import unfinished
 from tilewright.tasks.storage.errors import StoreError
+from tilewright.tasks.storage.storage import open_storage
 from tilewright.tasks.tables.csv_points import read_points_csv
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
@@ -318,6 +321,74 @@ def test_the_mask_of_a_place_is_1_inside_its_geometry_and_at_its_centroid(world,
     job = pixel_job(world, tmp_path / "card", tmp_path / "map", rows=(0, 64), cols=(0, 64))
     with pytest.raises(ValueError, match=r"place_mask\): give places instead of an area"):
         run_job(job)
+
+
+def test_the_table_has_a_style_by_its_classes_and_the_page_names_them(world, card, tmp_path):
+    write_points(tmp_path / "p.parquet", *scattered(30), name=[f"pt {number}" for number in range(30)])
+    job = places_job(world, card, tmp_path / "p.parquet", tmp_path / "out")
+    run_job(job)
+    text = (tmp_path / "out/places.qml").read_text()
+    assert 'attr="class"' in text
+    assert 'type="marker"' in text
+    assert 'value="1" type="long" label="high"' in text
+    asset = json.loads((tmp_path / "out/item.json").read_text())["assets"]["places_style"]
+    assert asset["href"] == "./places.qml"
+    page = (tmp_path / "out/report.html").read_text()
+    assert re.search(r'class="name"><span class="swatch"[^>]*></span>(low|high)</td>', page)
+    assert 'data-column="1">Class</button>' in page
+    assert not re.search(r"</span>pt \d+</td>", page)
+    assert unfinished(open_storage(str(tmp_path / "out"))) == ()
+    # A style of somebody stays, and is no part of the product.
+    (tmp_path / "out/places.qml").write_text("<qgis>mine</qgis>")
+    run_job(places_job(world, card, tmp_path / "p.parquet", tmp_path / "out"), RunOptions(replace=True))
+    assert (tmp_path / "out/places.qml").read_text() == "<qgis>mine</qgis>"
+
+
+def test_values_of_places_are_coloured_along_the_ramp_and_parcels_are_areas(world, card, tmp_path):
+    where = tmp_path / "p.parquet"
+    write_points(where, *scattered(20))
+    parcels = geopandas.read_parquet(where)
+    parcels.geometry = parcels.geometry.buffer(40)
+    parcels.to_parquet(where)
+    run_job(places_job(world, card, where, tmp_path / "out", layers=["confidence"]))
+    text = (tmp_path / "out/places.qml").read_text()
+    assert 'attr="confidence"' in text
+    assert 'type="fill"' in text
+
+
+def test_the_report_counts_the_rows_without_an_observation_and_says_why(world, card, tmp_path):
+    write_points(tmp_path / "p.parquet", [50, 115, 5000, 60], [50, 220, 5000, 60], period=[None, None, None, "2023-01"])
+    places = {"file": "p.parquet", "period": "period"}
+    outcome = run_job(places_job(world, card, places, tmp_path / "out"))
+    assert table(tmp_path / "out").observed.gt(0).tolist() == [True, False, False, False]
+    (said,) = [words for words in outcome.report["warnings"] if "usable observation" in words]
+    assert said.startswith("3 places of 4 without a usable observation: 2 outside all scenes of their period")
+    assert "1 within scenes that have no usable pixel there" in said
+    assert "3 places of 4 without" in (tmp_path / "out/report.html").read_text()
+    # The job that the page shows can be run from anywhere.
+    assert outcome.report["job"]["places"]["file"] == str((tmp_path / "p.parquet").resolve())
+    product = tw.open(str(tmp_path / "out"))
+    with pytest.raises(KeyError, match=r"look for its columns in \.tables\['places'\]"):
+        product["class"]
+    assert "'places'" in repr(product.tables)
+    assert "'places'" in repr(product.tables.keys())
+
+
+def test_a_run_that_only_published_tells_no_rate_and_speaks_of_units(world, card, tmp_path):
+    write_points(tmp_path / "p.parquet", *scattered(30))
+    job = places_job(world, card, tmp_path / "p.parquet", tmp_path / "out")
+    assert run_job(job).report["places_per_s"] > 0
+    (tmp_path / "out/item.json").unlink()
+    again = run_job(job)
+    assert (again.report["blocks_made"], again.report.get("places_per_s")) == (0, None)
+    page = (tmp_path / "out/report.html").read_text()
+    assert "places/s" not in page
+    assert "<dt>Units</dt>" in page
+    assert "Blocks" not in page
+    found = json.loads((tmp_path / "out/progress.json").read_text())
+    assert "km2_per_s" not in found
+    assert "places_per_s" not in found
+    assert any("unit stands from before" in notice or "units stand" in notice for notice in found["notices"])
 
 
 def test_a_run_that_was_killed_goes_on_and_gives_the_same_bytes(world, card, tmp_path):

@@ -37,9 +37,9 @@ class TableView:
 def table_view(table: TableOutlines, layers: Mapping[str, Mapping[str, str]]) -> TableView:
     """The view of a table; `layers` are the class layers by name, each with the colour of a class by its value as text.
 
-    A table has the colours of the layer whose name its own begins with, or else default ones.
+    A table has the colours of the layer that it names, or whose name its own begins with, or else default ones.
     """
-    of_layer = layers.get(layer_of(table.name, [*layers]), {})
+    of_layer = layers.get(table.layer or layer_of(table.name, [*layers]), {})
     found = {shape.value for shape in table.shapes} | {row.value for row in table.listed}
     values = sorted(found, key=lambda value: (value is None, value or 0))
     if len(values) > MOST_CLASSES:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tilewright.catalogs.parquet import pyarrow
-from tilewright.tasks.report.outlines.columns import Column, cell, is_number, listed_columns
+from tilewright.tasks.report.outlines.columns import (
+    OWN,
+    ClassColumn,
+    Column,
+    cell,
+    enough_digits,
+    is_number,
+    listed_columns,
+)
 from tilewright.tasks.report.outlines.paths import PARTS
 from tilewright.tasks.report.outlines.rows import area_columns, chosen_rows, rank
 from tilewright.tasks.storage.bucket import download_file
@@ -53,7 +61,7 @@ class ListedRow:
 class TableOutlines:
     """What the page shows of a table of `n_rows`: `listed`, of the largest `ranked_by` ("score", "area", ""), in the
     order of the column `sorted_by` if that is listed, and `shapes`, of which `n_drawn` have an outline. `size` is that
-    of the picture, (height, width) in parts of its pixels.
+    of the picture, (height, width) in parts of its pixels; ``layer`` the layer whose colours it has, if it says so.
     """
 
     name: str
@@ -64,6 +72,7 @@ class TableOutlines:
     sorted_by: str
     listed: tuple[ListedRow, ...]
     shapes: tuple[Shape, ...]
+    layer: str = ""
 
     @property
     def n_drawn(self) -> int:
@@ -72,37 +81,51 @@ class TableOutlines:
 
 
 def product_outlines(
-    storage: Storage, files: Sequence[str], frame: PictureFrame, *, folder: Path
+    storage: Storage,
+    files: Sequence[str],
+    frame: PictureFrame,
+    *,
+    folder: Path,
+    classes: Mapping[str, ClassColumn] | None = None,
 ) -> tuple[TableOutlines, ...]:
     """The outlines of the tables in these files; those in a bucket are fetched into a folder one at a time.
 
+    `classes` are the columns of classes by file, where they are not those of the product's own tables.
     Raises StorageError if storage refuses, OSError or a ValueError for a file that is no table of geometries.
     """
-    return tuple(_outlines(storage, file, frame, folder=folder, letters=MAX_PATHS // len(files)) for file in files)
+    letters, told = MAX_PATHS // max(len(files), 1), classes or {}
+    return tuple(
+        _outlines(storage, file, frame, folder=folder, letters=letters, classes=told.get(file, OWN)) for file in files
+    )
 
 
-def _outlines(storage: Storage, file: str, frame: PictureFrame, *, folder: Path, letters: int) -> TableOutlines:
+def _outlines(
+    storage: Storage, file: str, frame: PictureFrame, *, folder: Path, letters: int, classes: ClassColumn
+) -> TableOutlines:
     name = file.removesuffix(".parquet")
     if storage.folder is not None:
-        return read_outlines(storage.folder / file, name, frame, letters=letters)
+        return read_outlines(storage.folder / file, name, frame, letters=letters, classes=classes)
     local = folder / file
     storage.call_with_retries(f"read {file} in", partial(download_file, storage.root, file, local))
     try:
-        return read_outlines(local, name, frame, letters=letters)
+        return read_outlines(local, name, frame, letters=letters, classes=classes)
     finally:
         local.unlink()
 
 
-def read_outlines(path_of_file: Path, name: str, frame: PictureFrame, *, letters: int = MAX_PATHS) -> TableOutlines:
+def read_outlines(
+    path_of_file: Path, name: str, frame: PictureFrame, *, letters: int = MAX_PATHS, classes: ClassColumn = OWN
+) -> TableOutlines:
     """What the page shows of a table of geometries in the CRS of the picture, its paths of so many `letters` at most.
 
     Raises OSError or a ValueError (pyarrow's are) for a file that is no such table.
     """
     with pyarrow().parquet.ParquetFile(path_of_file) as file:
-        columns, has_score = listed_columns(file.schema_arrow), is_number(file.schema_arrow, "score")
+        columns, has_score = listed_columns(file.schema_arrow, classes), is_number(file.schema_arrow, "score")
         by_area, listed = rank(file, score=has_score)
         wanted = np.unique(np.concatenate([by_area, listed]))
         rows = _numbered(dict(zip(wanted.tolist(), chosen_rows(file, wanted, frame), strict=True)))
+        columns = tuple(_with_digits(column, rows, listed) for column in columns)
         measured = area_columns(file)
         ranked_by = "score" if has_score else "area" if measured else ""
         return TableOutlines(
@@ -112,9 +135,17 @@ def read_outlines(path_of_file: Path, name: str, frame: PictureFrame, *, letters
             columns=columns,
             ranked_by=ranked_by,
             sorted_by="score" if has_score else next(iter(measured), ""),
-            listed=tuple(_listed(rows[place], columns) for place in listed.tolist()),
-            shapes=_shapes(rows, by_area, listed, letters=letters),
+            listed=tuple(_listed(rows[place], columns, classes) for place in listed.tolist()),
+            shapes=_shapes(rows, by_area, listed, letters=letters, classes=classes),
+            layer=classes.layer,
         )
+
+
+def _with_digits(column: Column, rows: Mapping[int, Mapping[str, Any]], listed: np.ndarray) -> Column:
+    """A column of numbers with the digits that tell its listed rows apart."""
+    if column.kind != "number":
+        return column
+    return replace(column, digits=enough_digits(rows[place].get(column.name) for place in listed.tolist()))
 
 
 def _numbered(rows: dict[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
@@ -124,19 +155,29 @@ def _numbered(rows: dict[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
     return {place: {**row, "number": place + 1} for place, row in rows.items()}
 
 
-def _listed(row: Mapping[str, Any], columns: tuple[Column, ...]) -> ListedRow:
-    return ListedRow(
-        number=row["number"], value=_value(row), cells=tuple(cell(row.get(column.name)) for column in columns)
+def _listed(row: Mapping[str, Any], columns: tuple[Column, ...], classes: ClassColumn) -> ListedRow:
+    value = _value(row, classes)
+    cells = (
+        (classes.names.get(value, str(value)) if value is not None else None)
+        if column.kind == "class" and classes.names
+        else row.get(column.name)
+        for column in columns
     )
+    return ListedRow(number=row["number"], value=value, cells=tuple(cell(each) for each in cells))
 
 
-def _value(row: Mapping[str, Any]) -> int | None:
-    value = row.get("value")
+def _value(row: Mapping[str, Any], classes: ClassColumn) -> int | None:
+    value = row.get(classes.value)
     return value if isinstance(value, int) else None
 
 
 def _shapes(
-    rows: Mapping[int, Mapping[str, Any]], by_area: np.ndarray, listed: np.ndarray, *, letters: int
+    rows: Mapping[int, Mapping[str, Any]],
+    by_area: np.ndarray,
+    listed: np.ndarray,
+    *,
+    letters: int,
+    classes: ClassColumn,
 ) -> tuple[Shape, ...]:
     """The shapes of rows, the largest first: those with an outline that can be seen, and all that are listed."""
     in_list, shapes = set(listed.tolist()), []
@@ -147,15 +188,17 @@ def _shapes(
         drawn = row["path"] if len(row["path"]) <= letters else ""
         letters -= len(drawn)
         if drawn or place in in_list or row["box"][:2] == row["box"][2:]:
-            shapes.append(_shape(row, drawn))
+            shapes.append(_shape(row, drawn, classes))
     return tuple(shapes)
 
 
-def _shape(row: Mapping[str, Any], drawn: str) -> Shape:
-    area, name = row.get("area_m2"), row.get("name")
+def _shape(row: Mapping[str, Any], drawn: str, classes: ClassColumn) -> Shape:
+    # A table of others without classes still says what its rows are called.
+    value, area = _value(row, classes), row.get("area_m2")
+    name = classes.names.get(value) if classes.names and value is not None else row.get("name")
     return Shape(
         number=row["number"],
-        value=_value(row),
+        value=value,
         name=str(cell(name)) if isinstance(name, str) else "",
         box=row["box"],
         path=drawn,

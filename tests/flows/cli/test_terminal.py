@@ -63,6 +63,21 @@ def test_a_finished_product_says_where_it_is():
     assert "  report   s3://b/inn/report.html" in lines
 
 
+def test_a_job_over_places_answers_units_of_rows(capsys):
+    with Terminal() as terminal:
+        terminal(Stage(name="blocks", total=3, rows=256))
+    assert capsys.readouterr().err.splitlines() == ["Answering units of 256 rows ..."]
+
+
+def test_a_copy_of_the_table_is_named_and_nobody_says_that_nothing_was_written(tmp_path):
+    done = Outcome(name="inn", output="out/inn", report={}, already_complete=True)
+    lines = closing_lines(done, copied=tmp_path / "many.geojson")
+    assert lines[0] == f"inn: complete already, only its table was written, to {tmp_path / 'many.geojson'}"
+    assert f"  copy     {tmp_path / 'many.geojson'}" in lines
+    made = Outcome(name="inn", output="out/inn", report=REPORT)
+    assert closing_lines(made, copied=tmp_path / "many.geojson")[-1] == f"  copy     {tmp_path / 'many.geojson'}"
+
+
 def test_without_a_terminal_each_stage_is_a_line_and_a_long_one_says_how_far_it_is(capsys, monkeypatch):
     monkeypatch.setattr("tilewright.flows.cli.terminal.LINE_SECONDS", -1.0)
     with Terminal() as terminal:

@@ -55,6 +55,24 @@ def test_progress_is_written_at_stages_and_every_few_seconds(tmp_path):
     assert existing["failure"]["class"] == "gone"
 
 
+@pytest.mark.parametrize("rows", [0, 256])
+def test_progress_of_places_counts_rows_and_tells_no_rate_where_none_was_made(tmp_path, rows):
+    now = [0.0]
+    storage = open_storage(str(tmp_path / "out"), create=True)
+    progress = ProgressFile(storage, "water", clock=lambda: now[0])
+    progress(Stage(name="blocks", total=2, rows=256))
+    progress(Advance(done=1))
+    if rows:
+        progress(Advance(rows=rows, block="1_0"))
+    now[0] += EVERY_SECONDS
+    progress(Stage(name="blocks", total=2, rows=256))
+    progress.close(None)
+    found = storage.read_json("progress.json")
+    assert not {"km2", "km2_per_s"} & found.keys()
+    assert found["places"] == rows
+    assert ("places_per_s" in found) == bool(rows)
+
+
 def test_every_log_record_has_run_block_and_item_and_no_signature():
     stream = io.StringIO()
     log = JsonLog("water", stream=stream)

@@ -16,6 +16,7 @@ from obstore.store import MemoryStore
 
 from tests.support.report_pages import HOSTILE, REPORT, Page, assert_loads_nothing, solid
 from tilewright.tasks.report.outlines import table as module
+from tilewright.tasks.report.outlines.columns import OF_OTHERS, ClassColumn, enough_digits
 from tilewright.tasks.report.outlines.paths import LONGEST_PATH, PictureFrame, path
 from tilewright.tasks.report.outlines.payload import UNCLASSED, layer_of, payload, table_view
 from tilewright.tasks.report.outlines.rows import MAX_DRAWN, MAX_LISTED, Largest
@@ -136,6 +137,50 @@ def test_the_largest_are_listed_first_and_drawn_where_they_lie(tmp_path):
     second = found.shapes[0]
     assert (second.number, second.box) == (2, (12, 0, 32, 20))
     assert shapely.Polygon(rings_of(second.path)[0]).equals(shapely.box(12, 0, 32, 20))
+
+
+def of_others(file, classes, **columns):
+    points = shapely.points([[105, 595], [205, 595], [305, 595]])
+    rows = Rows(
+        geometry=shapely.to_wkb(points),
+        bounds=shapely.bounds(points),
+        columns={"value": [7.5, 8.5, 9.5], "name": ["pt 1", "pt 2", "pt 3"], "class": np.array([2, 4, 2]), **columns},
+    )
+    kinds = {"value": "double", "name": "string", "class": "int64", **dict.fromkeys(columns, "double")}
+    write_geoparquet(file, [rows], columns=kinds, crs="EPSG:32633", kinds=("Point",), bounds=np.full(4, np.nan))
+    return read_outlines(file, "places", FRAME, classes=classes)
+
+
+def test_the_columns_of_others_are_theirs_and_the_class_is_that_of_the_layer(tmp_path):
+    told = ClassColumn(value="class", name="", names={2: "water", 4: "forest"}, layer="class")
+    found = of_others(tmp_path / "p.parquet", told, lon=[15.0003, 15.0101, 15.0205])
+    assert [column.title for column in found.columns] == ["Class", "value", "name", "lon"]
+    assert [row.cells for row in found.listed] == [
+        ("water", 7.5, "pt 1", 15.0003), ("forest", 8.5, "pt 2", 15.0101), ("water", 9.5, "pt 3", 15.0205),
+    ]  # fmt: skip
+    assert [shape.name for shape in found.shapes] == ["water", "forest", "water"]
+    view = table_view(found, {"class": {"2": "#2e86de", "4": "#117733"}})
+    assert [view.colour(row) for row in found.listed] == ["#2e86de", "#117733", "#2e86de"]
+    html, _ = page(found)
+    assert "15.0003</td>" in html
+    assert "15.0101</td>" in html
+    plain = of_others(tmp_path / "z.parquet", OF_OTHERS)
+    assert [column.title for column in plain.columns] == ["value", "name", "class"]
+    assert {column.kind for column in plain.columns} == {"number", "text"}
+    assert {row.value for row in plain.listed} == {None}
+
+
+@pytest.mark.parametrize(
+    ("values", "digits"),
+    [
+        ([], 3), ([15.0, None], 3), ([15.0, 15.0], 3), ([15.01, 15.09], 6), ([1, 2, 3], 3), ([-180.0, 180.0], 3),
+        ([1.0, 1.0 + 1e-15], 12), ([0.001, 0.0011], 4), ([float("nan"), 5.0], 3), ([-1.7e308, 1.7e308], 3),
+        ([533_001, 533_101], 6),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_numbers_have_the_digits_by_which_they_differ(values, digits):
+    assert enough_digits(values) == digits
 
 
 def test_groups_of_rows_are_read_one_by_one_and_the_result_is_that_of_one(tmp_path):
