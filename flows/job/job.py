@@ -21,10 +21,12 @@ from tilewright.catalogs.sources.plain import load_plain
 from tilewright.flows.job.area import Area, AreaError, read_area
 from tilewright.flows.job.mask import MaskOptions
 from tilewright.flows.job.options import (
+    MAX_LAYERS,
     MIN_GATE,
     CogOptions,
     GridOptions,
     Limits,
+    MaxError,
     PolygonOptions,
     SceneFilter,
     Texts,
@@ -53,6 +55,7 @@ OF_MAPS = {
     "cog.max_side": "no raster is written",
     "filter.clearest": "the clearest passes are chosen over an area",
     "precision": "another precision is compared with fp32 on the windows of a map",
+    "loss": "its values take little room as they are",
 }
 """Keys of a job that mean nothing for places, and why."""
 
@@ -139,6 +142,7 @@ class Job(BaseModel):
     radiometry: Literal["auto", "pixels", "metadata"] = "auto"
     layers: Texts = ()
     polygons: Annotated[dict[str, PolygonOptions], BeforeValidator(as_polygons)] = {}
+    loss: Annotated[dict[str, MaxError], Field(max_length=MAX_LAYERS)] = {}
     augment: Annotated[AugmentOptions, BeforeValidator(as_augment)] = AugmentOptions()
     ensemble: Annotated[EnsembleOptions, BeforeValidator(as_ensemble)] = EnsembleOptions()
     tolerance: Tolerance = Tolerance()
@@ -179,6 +183,7 @@ class Job(BaseModel):
             "cog.max_side": self.cog.max_side,
             "filter.clearest": self.filter.clearest,
             "precision": self.precision != "fp32",
+            "loss": self.loss,
         }
         for key, value in given.items():
             if self.places is not None and value:
@@ -202,8 +207,9 @@ class Job(BaseModel):
         for key, default in (("fuse", "auto"), ("precision", "fp32")):
             if plain[key] == default:
                 del plain[key]
-        if self.gaps is None:
-            del plain["gaps"]
+        for key in ("gaps", "loss"):
+            if not plain[key]:
+                del plain[key]
         if self.polygons:
             plain["polygons"] = {name: options.request() for name, options in self.polygons.items()}
         else:

@@ -80,6 +80,12 @@ def as_list(value: object) -> object:
 Texts = Annotated[tuple[str, ...], BeforeValidator(as_list)]
 
 
+MAX_LAYERS = 1000
+"""Layers that a job may name, more than any card has."""
+
+MaxError = Annotated[float, BeforeValidator(_number), Field(gt=0, ge=1e-30, le=1e30)]
+"""The greatest error of stored values, in the layer's unit."""
+
 POLYGONS_EXAMPLE = "{class: {classes: [water], simplify: 10}}"
 
 

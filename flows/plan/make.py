@@ -25,7 +25,7 @@ from tilewright.flows.plan.input_plans import plan_inputs, plan_place_inputs
 from tilewright.flows.plan.model_card import card_facts, job_card
 from tilewright.flows.plan.model_graph import check_fused, measure_job_model
 from tilewright.flows.plan.raster import alignment, area_warnings, cut_places, cut_raster, reach_metres, read_margin
-from tilewright.flows.plan.rules import asked_mask_bands, check_gaps, fine_pixels, mask_warning
+from tilewright.flows.plan.rules import asked_mask_bands, check_gaps, check_loss, fine_pixels, mask_warning
 from tilewright.flows.plan.scenes import asked_area, left_out_of, periods_around, search_inputs
 from tilewright.flows.plan.valid_for import outside_valid_for, outside_warnings
 from tilewright.flows.precision.calibrate import with_ranges
@@ -87,6 +87,7 @@ def plan_job(job: Job, card: ModelCard | None = None, *, block: int | None = Non
     limit = job.limits.memory_mb
     free = free_memory() if limit is None else int(limit * 1e6)
     raster = cut_raster(job, card, facts, free=free, block=block)
+    check_loss(job, card, raster.layers)
     found = search_inputs(job, card, source, reach=reach_metres(job, card, raster))
     scenes, said = look_at_headers(card, found, source, mask_bands=asked_mask_bands(job.mask))
     plan = make_plan(job, card, facts, scenes, raster=raster, source=source, said=said)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tilewright.catalogs.sensors import band_facts, canonical_collection
 from tilewright.flows.job.job import JobError
+from tilewright.models.fields import did_you_mean
 from tilewright.tasks.compose.mask_rule import DEFAULT_BAND, QA_PIXEL_DROPPED, MaskRule
 from tilewright.tasks.report.format import plural
 
@@ -25,6 +26,13 @@ LANDSAT = "landsat-c2-l2"
 
 MOST_FINER = 2.0
 """How many times finer than the finest band that is read pixels may be before it is said that nothing is gained."""
+
+STORED_EXACTLY = {
+    "class": "its numbers are classes",
+    "id": "its numbers are ids of objects",
+    "percent": "its numbers are whole percents",
+}
+"""Why a layer of a kind takes no loss."""
 
 BACKSCATTER = frozenset({"linear", "db"})
 """Units that are converted into each other."""
@@ -77,6 +85,28 @@ def mask_warning(entry: InputPlan, options: MaskOptions) -> str | None:
         "cloud classification (SCL)" if bands == ("scl",) else f"band {', '.join(bands)}, by which clouds are told"
     )
     return f"Input {entry.name}: {share} without {lacking}; clouds there are not removed."
+
+
+def check_loss(job: Job, card: ModelCard, layers: Sequence[str]) -> None:
+    """Refuse a loss of a layer that is not written, of one that holds no measured values, and one that leaves none."""
+    for name, most in job.loss.items():
+        found = [(spec, output) for output in card.outputs for spec in output.layer_specs() if spec.name == name]
+        kind = found[0][0].kind if found else None
+        values = sorted(spec.name for spec in card.layer_specs() if spec.kind == "value" and spec.name in layers)
+        choice = f"those that can are {', '.join(values)}" if values else f"{card.name} writes none that can"
+        if name not in layers:
+            raise JobError(f"loss: {name!r} is no layer of this job's product{did_you_mean(name, layers)}; {choice}.")
+        if kind != "value":
+            raise JobError(
+                f"loss.{name}: {STORED_EXACTLY.get(kind or '', 'its numbers are stored exactly')}, and no error may be "
+                f"made in them; only values with a fraction may have one: {choice}."
+            )
+        valid_range = found[0][1].valid_range
+        if valid_range is not None and most >= valid_range[1] - valid_range[0]:
+            raise JobError(
+                f"loss.{name}: an error of {most:g} leaves nothing of values from {valid_range[0]:g} to "
+                f"{valid_range[1]:g}: allow a smaller one."
+            )
 
 
 def fine_pixels(card: ModelCard, pixels: Mapping[str, float], whose: str) -> str | None:

@@ -178,6 +178,7 @@ class Worker:
             inputs=self._first_read(read.inputs.scenes),
             failures=tuple(failure.to_json() for failure in self.failures.failures if failure.block == block.name),
             seams=result.seams.to_json(),
+            losses={name: tally.to_json() for name, tally in result.losses.items()},
         )
         write_entry(self.storage, entry)
         return entry

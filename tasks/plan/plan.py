@@ -132,6 +132,12 @@ class Plan:
         return max(dated or others, default=None)
 
     @property
+    def losses(self) -> dict[str, float]:
+        """The greatest error allowed of each layer that is stored with one, in the layer's unit; in order of names."""
+        asked = self.request.get("loss") or {}
+        return {name: float(asked[name]) for name in sorted(asked)}
+
+    @property
     def remote(self) -> bool:
         """True if some pixels come over a network."""
         scenes = (scene for entry in self.inputs for scene in entry.scenes)
@@ -153,6 +159,7 @@ class Plan:
             **({"area": raster.aoi} if self.places is None else {"align": self.places.align}),
             "lattice": asdict(raster.lattice),
             "layers": list(raster.layers),
+            **({"loss": self.losses} if self.losses else {}),
             "engine": self.engine,
             **({"fused": model.precision} if model.fused else {}),
             **({"tuned": True} if model.tuned else {}),

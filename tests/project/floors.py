@@ -33,7 +33,7 @@ FLOORS = {
         {"read", "zarr"},
         {"cube", "compose", "cog"},
         {"plan", "tables", "report.outlines", "styles"},
-        {"boxes", "vector"},
+        {"boxes", "vector", "lossy"},
         {"instances"},
         {"block", "report", "zones"},
         {"compare"},
@@ -83,6 +83,7 @@ BETWEEN = {
     "tasks.styles": {"catalogs.fields"},
     "tasks.vector": {"models.spec"},
     "tasks.instances": {"models.spec", "models.transforms"},
+    "tasks.lossy": {"models.spec"},
     "tasks.block": {
         *("models.card", "models.measure", "models.run", "models.spec", "models.transforms"),
         *("catalogs.passes", "catalogs.scene"),
