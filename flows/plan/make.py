@@ -30,6 +30,8 @@ from tilewright.flows.plan.scenes import asked_area, left_out_of, periods_around
 from tilewright.flows.plan.valid_for import outside_valid_for, outside_warnings
 from tilewright.flows.precision.calibrate import with_ranges
 from tilewright.flows.precision.choice import job_provider
+from tilewright.flows.served.mask_model import mask_request
+from tilewright.flows.served.scene_masks import served_mask
 from tilewright.flows.versions import versions
 from tilewright.tasks.grid.areas import pixel_metres
 from tilewright.tasks.grid.crs import crs_unit, is_geographic, metres_per_unit
@@ -190,7 +192,7 @@ def make_plan(
     exact_reason = f"{exact_reason}{ROUNDED.get(job.precision, '')}"
     return Plan(
         name=job.name,
-        request={**job.request(), "source": source.to_json(), "model": card.digest},
+        request={**job.request(), **mask_request(job), "source": source.to_json(), "model": card.digest},
         source=source.to_json(),
         model=ModelPlan(
             card=card_facts(job, card),
@@ -224,6 +226,7 @@ def make_plan(
         items_left_out=tuple({"item": entry.item, "reason": entry.reason} for entry in left_out[:LISTED_ITEMS]),
         n_items_left_out=len({entry.item for entry in left_out}),
         coverage=coverage,
+        mask_model=served_mask(job, inputs, judge=judge_exactness),
     )
 
 

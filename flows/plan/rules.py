@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tilewright.catalogs.sensors import band_facts, canonical_collection
 from tilewright.flows.job.job import JobError
+from tilewright.flows.served.mask_model import mask_card, model_rule
 from tilewright.models.fields import did_you_mean
 from tilewright.tasks.compose.mask_rule import DEFAULT_BAND, QA_PIXEL_DROPPED, MaskRule
 from tilewright.tasks.report.format import plural
@@ -49,6 +50,11 @@ def mask_rule(options: MaskOptions, scenes: Sequence[Scene]) -> MaskRule:
     if not all(any(scene.asset(band) for scene in scenes) for band in rule.bands):
         return MaskRule(kind="none")
     _check_classes(rule, scenes)
+    if rule.kind == "model":
+        (spec,) = mask_card(options.model).inputs
+        if not any(scene.collection == canonical_collection(spec.collection) for scene in scenes):
+            return MaskRule(kind="none")
+        check_units(spec, scenes)
     return rule
 
 
@@ -64,7 +70,7 @@ def check_masks(options: MaskOptions, inputs: Sequence[InputPlan]) -> None:
     if not any(entry.scenes for entry in inputs):
         return
     rule = _requested_rule(options, ())
-    field = "mask.rule" if options.kind == "rule" else "mask.band" if options.band else "mask.kind"
+    field = {"rule": "mask.rule", "model": "mask.model"}.get(options.kind, "mask.band" if options.band else "mask.kind")
     present = sorted({asset.band for entry in inputs for scene in entry.scenes for asset in scene.assets})
     raise JobError(
         f"{field}: no input's scenes have {' and '.join(rule.bands)}, by which mask.kind {options.kind!r} tells. "
@@ -140,13 +146,15 @@ def _requested_rule(options: MaskOptions, scenes: Sequence[Scene]) -> MaskRule:
             return MaskRule(
                 kind="probability", band=options.band, drop=(), threshold=options.threshold, dilation=options.dilation
             )
+        case "model":
+            return model_rule(options)
         case kind:
-            return MaskRule(kind=kind, band=options.band, drop=options.drop, dilation=options.dilation)
+            return MaskRule(kind=kind, band=options.band, drop=options.numbers, dilation=options.dilation)
 
 
 def _auto_rule(options: MaskOptions, scenes: Sequence[Scene]) -> MaskRule:
     if any(scene.asset(DEFAULT_BAND["scl"]) for scene in scenes):
-        return MaskRule(kind="scl", drop=options.drop, dilation=options.dilation)
+        return MaskRule(kind="scl", drop=options.numbers, dilation=options.dilation)
     if any(scene.collection == LANDSAT and scene.asset(DEFAULT_BAND["bits"]) for scene in scenes):
         return MaskRule(kind="bits", drop=QA_PIXEL_DROPPED, dilation=options.dilation)
     return MaskRule(kind="none")
