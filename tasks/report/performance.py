@@ -110,6 +110,7 @@ def work_facts(report: Fields) -> tuple[Fact, ...]:
         Fact(name="Speed", value=with_unit(report.get("km2_per_s"), "km²/s")),
         Fact(name="Provider", value=text(report, "provider") or words.ABSENT, note=_provider_note(report)),
         *_precision_facts(report),
+        *_mask_facts(report),
         *_loss_facts(report),
         Fact(name="Peak memory", value=words.megabytes(report.get("peak_memory_mb"))),
     )
@@ -136,6 +137,17 @@ def _precision_facts(report: Fields) -> tuple[Fact, ...]:
     speed = f"; a window took {seconds:.3g} s, in fp32 {single:.3g} s" if seconds and single else ""
     note = f"of the pixels of {words.count(check.get('windows'))} windows are as in fp32, in the least equal layer"
     return (Fact(name=f"Agreement of {report.get('precision')}", value=f"{min(shares):.2%}", note=note + speed),)
+
+
+def _mask_facts(report: Fields) -> tuple[Fact, ...]:
+    """What the masks that a model made of scenes dropped; none where no model made any."""
+    mask = mapping(report, "mask")
+    dropped = number(mask.get("dropped_percent"))
+    if dropped is None:
+        return ()
+    maps = f"{words.count(mask.get('blocks_made'))} blocks made, {words.count(mask.get('blocks_kept'))} from the cache"
+    note = f"of the pixels of all scenes over the area; of its maps {maps}"
+    return (Fact(name=f"Masked by {text(mask, 'model')}", value=f"{words.figure(dropped)} %", note=note),)
 
 
 def _loss_facts(report: Fields) -> tuple[Fact, ...]:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import zarr
+from pyproj import Transformer
 
 from tests.support.families import COLS, FLOAT, ROWS, noise
 from tests.support.graphs import Draft
-from tests.support.worlds import layer, pixel_job, run, write_card
-from tilewright.flows.job.job import JobError
+from tests.support.worlds import COL, CRS, ROW, area, layer, pixel_job, run, write_card
+from tilewright.flows.job.job import JobError, make_job
 from tilewright.flows.plan.make import plan_job
+from tilewright.flows.run.predict import run_job
+from tilewright.flows.runners.run_options import RunOptions
 from tilewright.flows.served.mask_model import mask_card
 from tilewright.models.run.session import ModelSession
 
@@ -155,6 +160,13 @@ def test_the_product_does_not_depend_on_how_the_work_was_cut(job, block, workers
         assert cut.report["mask"][key] == whole.report["mask"][key]
 
 
+def test_the_same_on_a_cluster(job):
+    here = run(job("here", dilation=25))
+    there = run_job(job("there", dilation=25, tile={"block": 64}), RunOptions(runner="dask", workers=2))
+    np.testing.assert_array_equal(layer(there.output, "value"), layer(here.output, "value"))
+    assert there.report["mask"]["dropped_percent"] == here.report["mask"]["dropped_percent"]
+
+
 @pytest.fixture
 def calls(monkeypatch):
     """The windows that any model ran, as they come."""
@@ -216,6 +228,42 @@ def test_a_card_that_changed_is_another_request(job, cloud_card):
 
 
 @pytest.mark.parametrize(
+    "grid",
+    [{"crs": CRS}, {"crs": CRS, "resolution": 20}, {"crs": "EPSG:32632"}, {"crs": "EPSG:3035", "resolution": 15}],
+    ids=["own", "coarser", "next zone", "equal area"],
+)
+def test_in_any_grid_it_is_as_if_the_map_were_a_band_of_the_scene(job, world, card, cloud_map, grid):
+    maps = {day: cloud_map(day) for day in DAYS}
+    plain = {
+        "area": area((20, 120), (30, 110)),
+        "period": "2023-06-01/2023-06-30",
+        "model": str(card),
+        "grid": grid,
+    }
+    folder = world.folder.parent
+    by_model = job("seen").mask.request()
+    seen = run(make_job({**plain, "source": world.source, "mask": by_model}, base=folder, output=str(folder / "seen")))
+    for day, classes in maps.items():
+        world.add(classes, "clouds", day=day, nodata=None, unit="class")
+    by_band = {"kind": "values", "band": "clouds", "drop": [1, 255]}
+    told = run(make_job({**plain, "source": world.source, "mask": by_band}, base=folder, output=str(folder / "told")))
+    np.testing.assert_array_equal(layer(seen.output, "value"), layer(told.output, "value"))
+    assert np.isfinite(layer(seen.output, "value")).any()
+
+
+def test_a_read_that_fails_for_good_is_tolerated_as_any_other_and_not_kept(job, world, tmp_path):
+    (broken,) = [entry["href"] for entry in world.files if entry["band"] == "blue" and "06-09" in entry["datetime"]]
+    kept = tmp_path / "kept.tif"
+    shutil.copy(broken, kept)
+    Path(broken).write_bytes(kept.read_bytes()[: kept.stat().st_size // 2])
+    loose = run(job("loose", tolerance={"failed_reads": 20}))
+    assert {failure["band"] for failure in loose.report["failures"]} == {"blue"}
+    shutil.copy(kept, broken)
+    again = run(job("again"))
+    assert again.report["mask"]["pixels_judged"] > loose.report["mask"]["pixels_judged"]
+
+
+@pytest.mark.parametrize(
     ("mask", "said"),
     [
         ({"drop": ["clouds"]}, "knows no class 'clouds' .did you mean 'cloud'"),
@@ -260,3 +308,26 @@ def test_a_model_of_another_collection_makes_no_mask(job, cloud_card):
     mask_card.cache_clear()
     with pytest.raises(JobError, match="mask.model"):
         plan_job(job("out"))
+
+
+def test_a_place_has_the_value_of_the_map(job, world, card, cloud_card, tmp_path):
+    mapped = run(job("map"))
+    to_lonlat = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True)
+    pixels = [(30, 40), (77, 91), (100, 20)]
+    lonlats = [to_lonlat.transform((COL + col + 0.5) * 10.0, -(ROW + row + 0.5) * 10.0) for row, col in pixels]
+    lines = "".join(f"{lon!r},{lat!r}\n" for lon, lat in lonlats)
+    (tmp_path / "places.csv").write_text("lon,lat\n" + lines)
+    plain = {
+        "places": "places.csv",
+        "period": "2023-06-01/2023-06-30",
+        "source": world.source,
+        "model": str(card),
+        "grid": {"crs": CRS},
+        "mask": {"kind": "model", "model": str(cloud_card), "drop": ["cloud"]},
+    }
+    run(make_job(plain, base=tmp_path, output=str(tmp_path / "rows")))
+    table = pq.read_table(tmp_path / "rows" / "places.parquet")
+    values = layer(mapped.output, "value")
+    expected = [values[row - ROWS[0], col - COLS[0]] for row, col in pixels]
+    got = [np.nan if value is None else value for value in table["value"].to_pylist()]
+    np.testing.assert_array_equal(np.array(got, np.float32), np.array(expected, np.float32))
