@@ -10,6 +10,7 @@ from tilewright.catalogs.network.check import check_href
 from tilewright.catalogs.sources.registry import sign_href
 from tilewright.flows.access import plan_source
 from tilewright.flows.plan.identities import renew_inputs
+from tilewright.flows.served.mask_model import mask_request
 from tilewright.tasks.block.block_key import block_key
 from tilewright.tasks.identity.register import file_name
 from tilewright.tasks.identity.take import changed_identities
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from tilewright.catalogs.sources.source import Source
+    from tilewright.flows.job.job import Job
     from tilewright.flows.run.context import Run
     from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.progress import Listener
@@ -48,6 +50,17 @@ def check_followed(plan: Plan, *, source: Source, model: str) -> None:
         )
     for href in {asset.href for part in plan.inputs for scene in part.scenes for asset in scene.assets}:
         check_href(href, origin=source.href, hosts=source.hosts)
+
+
+def check_mask_followed(plan: Plan, job: Job) -> None:
+    """Check that a frozen plan makes masks by the model of the job, if by any. Raises StoreError."""
+    asked = mask_request(job).get("mask", {}).get("model")
+    claimed = None if plan.mask_model is None else plan.mask_model.card["digest"]
+    if asked != claimed:
+        raise StoreError(
+            "The plan in the output has another model of masks than its own request: somebody changed it. Use "
+            "--replace to start over, or another output."
+        )
 
 
 def renewed_plan(plan: Plan, *, checksums: bool, listener: Listener) -> Plan:
