@@ -87,6 +87,7 @@ def _joined(parts: list[InferredBlock], block: Block, layers: dict[str, np.ndarr
         layers=layers,
         windows_run=sum(result.windows_run for result in results),
         windows_skipped=sum(result.windows_skipped for result in results),
+        windows_screened=sum(result.windows_screened for result in results),
         valid_pixels=sum(result.valid_pixels for result in results),
         seams=joined_seams(result.seams for result in results),
         boxes={name: np.concatenate([result.boxes[name] for result in results]) for name in results[0].boxes},
