@@ -129,6 +129,7 @@ def write_backbone(
                     "name": "x",
                     "bands": list(bands),
                     "input": {"shape": [1, len(bands), sizes.window, sizes.window], **layout},
+                    "value_scaling": [{"type": "z-score", "mean": 0.15, "stddev": 0.08}],
                     "tw:collection": "sentinel-2-l2a",
                     "tw:unit": "reflectance",
                     "tw:resolution": 10.0,
