@@ -83,8 +83,8 @@ class FileReads:
 class PassRequest:
     """The bands wanted of each scene of a pass, and the mask that decides with `quality` bands which pixels it drops.
 
-    `quality` in "class" is judged by its stored numbers, else by its physical values. A scene that lacks a band that it
-    `needs` is not judged. The mask of a pixel depends on quality bands up to `reach` pixels away.
+    `quality` in "class" is judged by its stored numbers, else by its physical values. A scene that lacks one of them is
+    not judged, nor one that lacks a band in `needs`, of which they are made. The mask of a pixel depends on quality bands up to `reach` pixels away.
     """
 
     bands: tuple[BandRequest, ...]
@@ -92,6 +92,11 @@ class PassRequest:
     needs: tuple[str, ...] = ()
     judge: Judge | None = field(default=None, repr=False)
     reach: int = 0
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The bands without which a scene is not judged: `needs`, else those of `quality`."""
+        return self.needs or tuple(band.band for band in self.quality)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +189,7 @@ def read_pass(
 def _usable(scene: Scene, window: Window, holes: np.ndarray, request: PassRequest, reads: SceneReads) -> np.ndarray:
     """True for the holes in the window that the scene's own mask does not drop, (y, x)."""
     wanted = holes[window]
-    if request.judge is None or not all(scene.asset(band) for band in request.needs):
+    if request.judge is None or not all(scene.asset(band) for band in request.needed):
         return wanted
     wide, inner = _widened(window, holes.shape, request.reach)
     quality: dict[str, Pixels] = {}
