@@ -186,8 +186,18 @@ def _short(value: object) -> str:
 
 
 def print_check(report: CheckReport) -> None:
-    """Print the check of a card, one finding a line."""
-    _print_facts(_console(), report.lines())
+    """Print the check of a card, one finding a line, then its operators and who lacks them."""
+    console = _console()
+    _print_facts(console, report.lines())
+    operators = report.operators.operators
+    rows = []
+    for each in operators[:MOST_ROWS]:
+        kind = {"ONNX": " (function)", "the model": " (own function)"}.get(each.function, "")
+        lacking = ", ".join([*each.lacking, *(f"{provider}?" for provider in each.unknown)]) or "-"
+        rows.append((f"{each.operator}{kind}", each.domain, str(each.opset), f"{each.nodes:,}", lacking))
+    _print_columns(console, ("operator", "domain", "opset", "nodes", "lacking in"), rows, right={2, 3})
+    if len(operators) > len(rows):
+        _print_line(console, f"... and {plural(len(operators) - len(rows), 'operator')} more (--json has all)")
 
 
 MOST_CHARACTERS = 100

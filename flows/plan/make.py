@@ -23,7 +23,7 @@ from tilewright.flows.plan.headers import look_at_headers
 from tilewright.flows.plan.identities import identify_inputs
 from tilewright.flows.plan.input_plans import plan_inputs, plan_place_inputs
 from tilewright.flows.plan.model_card import card_facts, job_card
-from tilewright.flows.plan.model_graph import check_fused, measure_job_model
+from tilewright.flows.plan.model_graph import check_fused, gpu_warnings, measure_job_model
 from tilewright.flows.plan.raster import alignment, area_warnings, cut_places, cut_raster, reach_metres, read_margin
 from tilewright.flows.plan.rules import asked_mask_bands, check_gaps, check_loss, fine_pixels, mask_warning
 from tilewright.flows.plan.scenes import asked_area, left_out_of, periods_around, search_inputs
@@ -93,6 +93,7 @@ def plan_job(job: Job, card: ModelCard | None = None, *, block: int | None = Non
     check_loss(job, card, raster.layers)
     found = search_inputs(job, card, source, reach=reach_metres(job, card, raster))
     scenes, said = look_at_headers(card, found, source, mask_bands=asked_mask_bands(job.mask))
+    said = (*said, *gpu_warnings(job, card, facts))
     plan = make_plan(job, card, facts, scenes, raster=raster, source=source, said=said)
     plan = choose_where_clear(job, plan, source)
     plan = identify_inputs(plan, source, checksums=job.verify == "checksums")
@@ -125,6 +126,7 @@ def plan_places(job: Job, card: ModelCard) -> Plan:
     used = [rows.periods[number] for number in sorted({*rows.of_row.tolist()})]
     found = _seen_scenes(search_inputs(_job_around(job, lonlats, used), card, source, reach=reach), lonlats, reach)
     scenes, said = look_at_headers(card, found, source, mask_bands=asked_mask_bands(job.mask))
+    said = (*said, *gpu_warnings(job, card, facts))
     plan = make_plan(job, card, facts, scenes, raster=raster, source=source, said=said, periods=used)
     moments = [scene.datetime for entry in plan.inputs for scene in entry.scenes] or [datetime.now(UTC)]
     spans = [period.known_ends for periods in used for period in periods]

@@ -11,6 +11,7 @@ from tilewright.flows.machine import n_cores
 from tilewright.flows.precision.choice import plan_provider
 from tilewright.models.errors import memory_for
 from tilewright.models.measure.facts import measure_model, tuned_for
+from tilewright.models.measure.operators.lacking import report_operators
 from tilewright.models.optimise.fuse import fuse_model
 from tilewright.models.optimise.quantise import quantised_card
 from tilewright.models.run.open import active_provider, open_session
@@ -51,6 +52,26 @@ def check_fused(job: Job, facts: ModelFacts) -> None:
     if facts.fuse_obstacle and (job.fuse == "yes" or half):
         given = "precision: fp16" if half else "fuse: yes"
         raise JobError(f"{given} cannot be: {facts.fuse_obstacle}. Leave it out.")
+
+
+def gpu_warnings(job: Job, card: ModelCard, facts: ModelFacts) -> list[str]:
+    """A sentence on each graph of a job on a GPU of which some operators would run on the CPU beside it."""
+    if facts.provider not in GPUS:
+        return []
+    paths = [member.model_path for member in card.members or (card,)]
+    if facts.fused:
+        blended = facts.windows.merge == "blend"
+        half = job.precision == "fp16"
+        paths = [fuse_model(card, cache=cache_folder() / "fused", blended=blended, half=half).path]
+    told = []
+    for path in paths:
+        report = report_operators(path, ask_openvino=False)
+        if words := report.sentence(facts.provider):
+            told.append(
+                f"Of {card.name}, {words} (provider {facts.provider}, by {report.sources[facts.provider]}). What they "
+                "compute on is copied from the GPU and back."
+            )
+    return list(dict.fromkeys(told))
 
 
 def plan_tuned_card(plan: Plan, card: ModelCard, *, batch: int | None = None) -> ModelCard:

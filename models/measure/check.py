@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tilewright.models.card.graph import check_graph
 from tilewright.models.measure.facts import prove_card
 from tilewright.models.measure.memory import card_memory
+from tilewright.models.measure.operators.lacking import report_operators
 from tilewright.models.measure.receptive import measure_receptive_field
 from tilewright.models.measure.window import choose_window, windows_per_call
 from tilewright.models.optimise.fuse import obstacle
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from tilewright.models.card.card import ModelCard
     from tilewright.models.card.graph import GraphFacts
+    from tilewright.models.measure.operators.lacking import OperatorReport
     from tilewright.models.measure.reach.field import ReceptiveField
     from tilewright.models.measure.stride import WindowProof
     from tilewright.models.measure.window import WindowChoice
@@ -113,6 +115,7 @@ class CheckReport:
 
     card: CardSummary
     graph: GraphFacts
+    operators: OperatorReport
     runs: tuple[SmokeRun, ...]
     receptive_field: ReceptiveField
     window: WindowChoice
@@ -125,6 +128,7 @@ class CheckReport:
         return {
             **asdict(self.card),
             "graph": asdict(self.graph),
+            "operators": self.operators.to_json(),
             "runs": [asdict(run) for run in self.runs],
             "receptive_field": asdict(self.receptive_field),
             "window": asdict(self.window),
@@ -142,7 +146,7 @@ class CheckReport:
         return [
             ("card", f"{self.card.name}, sha256 {self.card.sha256[:16]}... is the file's"),
             ("graph", f"opset {graph.opset}, {graph.n_bytes / 1e6:.3f} MB"),
-            ("operators", ", ".join(graph.operators)),
+            *self.operators.lines(),
             *self.card.lines(),
             *[(f"run on {run.name}", run.words()) for run in self.runs],
             ("receptive field", f"{field.verdict}{radius}: {field.reason}{proof}"),
@@ -177,6 +181,7 @@ def check_card(card: ModelCard, *, provider: str = "auto", cache: Path | None = 
     return CheckReport(
         card=_card_summary(card),
         graph=graph,
+        operators=report_operators(card.model_path),
         runs=runs,
         receptive_field=field,
         window=window,

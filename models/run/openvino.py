@@ -174,12 +174,41 @@ WITHOUT = "take provider 'cpu', which has no bf16, for this model"
 """What a job can do whose model OpenVINO does not load."""
 
 
+UNCONVERTED: Final = re.compile(r"No conversion rule found for operations: ([^\n;]+)")
+"""Its message on operators that it lacks, all of which it names. Source: messages of OpenVINO 2026.4."""
+
+
 def load_failure(message: str) -> str:
     """Why OpenVINO does not load a graph, without the places in its own source. Source: messages of OpenVINO 2026.4."""
-    if found := re.search(r"No conversion rule found for operations: ([^\s;]+)", message):
-        return f"it has no operator {found[1].rstrip('.,').rpartition('.')[2]}; {WITHOUT}"
+    if found := UNCONVERTED.search(message):
+        return f"it has no operator {found[1].split(',')[0].strip().rpartition('.')[2]}; {WITHOUT}"
     lines = [" ".join(line.split()) for line in message.splitlines()]
     # Its messages begin with the place of each check that failed, one a line.
     told = [line for line in lines if line and not line.startswith(("Exception from", "Check ", "While validating"))]
     words = " ".join(told or lines)[:300].rstrip(". ")
     return f"{words}; {WITHOUT}"
+
+
+def operators_lacking(path: Path) -> frozenset[tuple[str, str]]:
+    """The operators of the graph at `path` that OpenVINO lacks, by domain (`ai.onnx` is ONNX's own) and name.
+
+    Raises CardError where it refuses the graph for another reason, ProviderError where it is not installed.
+    """
+    core = _core()
+    try:
+        model = core.read_model(str(path))
+        known = core.query_model(model, DEVICE)
+    except Exception as error:
+        # OpenVINO's exceptions share no base class but Exception.
+        if found := UNCONVERTED.search(str(error)):
+            return frozenset(_operator(each) for each in found[1].split(","))
+        raise CardError(load_failure(str(error))) from error
+    if unknown := sorted({node.get_type_name() for node in model.get_ops() if node.get_friendly_name() not in known}):
+        raise CardError(f"its {DEVICE} plugin lacks {', '.join(unknown)}; {WITHOUT}")
+    return frozenset()
+
+
+def _operator(words: str) -> tuple[str, str]:
+    """An operator in OpenVINO's words: `Det-17`, or `com.microsoft.CDist`."""
+    domain, _, name = words.strip().rpartition(".")
+    return (domain, name) if domain else ("ai.onnx", name.rpartition("-")[0] or name)

@@ -84,7 +84,8 @@ class PassRequest:
     """The bands wanted of each scene of a pass, and the mask that decides with `quality` bands which pixels it drops.
 
     `quality` in "class" is judged by its stored numbers, else by its physical values. A scene that lacks one of them is
-    not judged, nor one that lacks a band in `needs`, of which they are made. The mask of a pixel depends on quality bands up to `reach` pixels away.
+    not judged, nor one that lacks a band in `needs`, of which they are made. The mask of a pixel depends on quality
+    bands up to `reach` pixels away.
     """
 
     bands: tuple[BandRequest, ...]

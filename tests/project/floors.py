@@ -21,6 +21,7 @@ FLOORS = {
         {"card", "transforms"},
         {"run", "imports"},
         {"optimise", "measure.reach"},
+        {"measure.operators"},
         {"measure"},
         {"export"},
         {"builtin"},

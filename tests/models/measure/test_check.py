@@ -36,7 +36,8 @@ def test_the_report_is_json_and_lines_that_name_window_and_reason(tmp_path: Path
     report = check_card(card_around(tmp_path, conv_stack()))
     plain = json.loads(json.dumps(report.to_json(), allow_nan=False))
     assert list(plain) == [
-        *("name", "folder", "sha256", "inputs", "outputs", "weights", "graph", "runs", "receptive_field", "window"),
+        *("name", "folder", "sha256", "inputs", "outputs", "weights", "graph", "operators"),
+        *("runs", "receptive_field", "window"),
         *("proof", "provider", "beside", "batch", "batch_why", "not_fused", "bytes_per_pixel", "seconds_per_megapixel"),
         "warnings",
     ]
@@ -47,7 +48,7 @@ def test_the_report_is_json_and_lines_that_name_window_and_reason(tmp_path: Path
     assert lines["as planned"].startswith("windows of 516 px, 256 px apart, of noise")
     assert "bounded, radius 2 px" in lines["receptive field"]
     assert lines["graph"].startswith("opset 17, ")
-    assert lines["operators"] == "Conv, Identity, Relu"
+    assert lines["operators"] == "4 nodes of 3 operators; cpu, cuda, tensorrt and openvino have all"
     assert lines["weights"] == "all inside the graph"
     assert lines["provider"] == "cpu; it runs every operator"
     assert lines["fuse"].startswith("yes")
