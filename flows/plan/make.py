@@ -25,7 +25,14 @@ from tilewright.flows.plan.input_plans import plan_inputs, plan_place_inputs
 from tilewright.flows.plan.model_card import card_facts, job_card
 from tilewright.flows.plan.model_graph import check_fused, gpu_warnings, measure_job_model
 from tilewright.flows.plan.raster import alignment, area_warnings, cut_places, cut_raster, reach_metres, read_margin
-from tilewright.flows.plan.rules import asked_mask_bands, check_gaps, check_loss, fine_pixels, mask_warning
+from tilewright.flows.plan.rules import (
+    asked_mask_bands,
+    check_gaps,
+    check_loss,
+    fine_pixels,
+    lacking_band_warnings,
+    mask_warning,
+)
 from tilewright.flows.plan.scenes import asked_area, left_out_of, periods_around, search_inputs
 from tilewright.flows.plan.valid_for import outside_valid_for, outside_warnings
 from tilewright.flows.precision.calibrate import with_ranges
@@ -40,7 +47,6 @@ from tilewright.tasks.places.table import ColumnsError, check_columns
 from tilewright.tasks.plan.footprints import share_warnings, step_shares
 from tilewright.tasks.plan.places import ROWS_PER_UNIT, PlacesPlan
 from tilewright.tasks.plan.plan import ModelPlan, Plan
-from tilewright.tasks.report.format import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -54,11 +60,8 @@ if TYPE_CHECKING:
     from tilewright.flows.plan.scenes import InputScenes
     from tilewright.models.card.card import ModelCard
     from tilewright.models.measure.facts import ModelFacts
-    from tilewright.tasks.plan.inputs import InputPlan, LackingBand
+    from tilewright.tasks.plan.inputs import InputPlan
     from tilewright.tasks.plan.raster import RasterPlan
-
-STEPS_NAMED = 6
-"""Steps that a warning names; the others are counted."""
 
 ROUNDED = {
     "bf16": "; but for the rounding of bfloat16, which has 8 bits",
@@ -294,25 +297,6 @@ def _input_warnings(job: Job, inputs: Sequence[InputPlan]) -> Iterable[str]:
         if empty:
             yield f"Input {entry.name}: no scene for step {', '.join(empty)}; it is filled as missing."
         yield from lacking_band_warnings(entry)
-
-
-def lacking_band_warnings(entry: InputPlan) -> Iterable[str]:
-    """One warning for each band that some scenes of an input do not have, with the steps and platforms."""
-    found: dict[str, list[tuple[str, LackingBand]]] = {}
-    for step in entry.steps:
-        for lacking in entry.lacking_bands(step):
-            found.setdefault(lacking.band, []).append((step.label, lacking))
-    for band, cases in found.items():
-        n_scenes, n_all = (sum(getattr(case, key) for _, case in cases) for key in ("n_scenes", "n_all"))
-        labels = [label for label, _ in cases]
-        more = f" and {len(labels) - STEPS_NAMED} more" if len(labels) > STEPS_NAMED else ""
-        place = f" of step {', '.join(labels[:STEPS_NAMED])}{more}" if len(entry.steps) > 1 else ""
-        platforms = ", ".join(sorted({platform for _, case in cases for platform in case.platforms}))
-        have = "has" if n_scenes == 1 else "have"
-        yield (
-            f"Input {entry.name}: {n_scenes} of {plural(n_all, 'scene')}{place} {have} no {band} ({platforms}): "
-            "observations counts those that have every band."
-        )
 
 
 def _block_warnings(job: Job, raster: RasterPlan) -> Iterable[str]:

@@ -12,14 +12,14 @@ from tilewright.tasks.compose.mask_rule import DEFAULT_BAND, QA_PIXEL_DROPPED, M
 from tilewright.tasks.report.format import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from tilewright.catalogs.scene import BandAsset, Scene
     from tilewright.flows.job.job import Job
     from tilewright.flows.job.mask import MaskOptions
     from tilewright.models.card.card import ModelCard
     from tilewright.models.spec.inputs import InputSpec
-    from tilewright.tasks.plan.inputs import InputPlan
+    from tilewright.tasks.plan.inputs import InputPlan, LackingBand
 
 
 LANDSAT = "landsat-c2-l2"
@@ -34,6 +34,9 @@ STORED_EXACTLY = {
     "percent": "its numbers are whole percents",
 }
 """Why a layer of a kind takes no loss."""
+
+STEPS_NAMED = 6
+"""Steps that a warning names; the others are counted."""
 
 BACKSCATTER = frozenset({"linear", "db"})
 """Units that are converted into each other."""
@@ -113,6 +116,25 @@ def check_loss(job: Job, card: ModelCard, layers: Sequence[str]) -> None:
                 f"loss.{name}: an error of {most:g} leaves nothing of values from {valid_range[0]:g} to "
                 f"{valid_range[1]:g}: allow a smaller one."
             )
+
+
+def lacking_band_warnings(entry: InputPlan) -> Iterable[str]:
+    """One warning for each band that some scenes of an input do not have, with the steps and platforms."""
+    found: dict[str, list[tuple[str, LackingBand]]] = {}
+    for step in entry.steps:
+        for lacking in entry.lacking_bands(step):
+            found.setdefault(lacking.band, []).append((step.label, lacking))
+    for band, cases in found.items():
+        n_scenes, n_all = (sum(getattr(case, key) for _, case in cases) for key in ("n_scenes", "n_all"))
+        labels = [label for label, _ in cases]
+        more = f" and {len(labels) - STEPS_NAMED} more" if len(labels) > STEPS_NAMED else ""
+        place = f" of step {', '.join(labels[:STEPS_NAMED])}{more}" if len(entry.steps) > 1 else ""
+        platforms = ", ".join(sorted({platform for _, case in cases for platform in case.platforms}))
+        have = "has" if n_scenes == 1 else "have"
+        yield (
+            f"Input {entry.name}: {n_scenes} of {plural(n_all, 'scene')}{place} {have} no {band} ({platforms}): "
+            "observations counts those that have every band."
+        )
 
 
 def fine_pixels(card: ModelCard, pixels: Mapping[str, float], whose: str) -> str | None:

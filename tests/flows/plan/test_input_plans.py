@@ -12,7 +12,7 @@ from tests.support.scenes import asset_of, scene_of, write_raster
 from tests.support.worlds import World, pixel_job, write_card
 from tilewright.flows.job.job import JobError
 from tilewright.flows.plan.input_plans import plan_inputs
-from tilewright.flows.plan.make import lacking_band_warnings
+from tilewright.flows.plan.rules import lacking_band_warnings
 from tilewright.flows.plan.scenes import InputScenes
 from tilewright.models.card.card import load_card
 from tilewright.models.spec.inputs import ExtraInput
