@@ -22,12 +22,13 @@ from tilewright.models.card.tile import TileSpec, fit_tile, read_tile
 from tilewright.models.card.valid_for import KEY, SIMULATED, ValidFor, read_valid_for
 from tilewright.models.errors import CardError
 from tilewright.models.fields import CardField
+from tilewright.models.spec.embedding import SCALE
 from tilewright.models.spec.inputs import DatesSpec, ExtraInput, InputSpec, MissingSpec
 from tilewright.models.spec.outputs import ClassSpec, LayerSpec, OutputSpec, object_layer
 from tilewright.models.spec.scaling import Scaling
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from tilewright.models.spec.boxes import BoxesSpec, BoxOutput, MasksSpec
@@ -140,6 +141,33 @@ class ModelCard:
         objects = {spec.name: spec.classes for spec in self.layer_specs() if spec.kind == "id"}
         return {table.name: table.classes for table in self.boxes} | objects
 
+    @property
+    def embedding(self) -> OutputSpec | None:
+        """The output of vectors; None if there is none."""
+        return next((output for output in self.outputs if output.embedding), None)
+
+    @property
+    def vector_kinds(self) -> dict[str, str]:
+        """The layers without files by name: "window" or "pixel", of which they have a vector each, or "scale"."""
+        each = "window" if self.per_window else "pixel"
+        return {spec.name: spec.kind.replace("vector", each) for spec in self.layer_specs() if not spec.mapped}
+
+    @property
+    def vector_bytes(self) -> float:
+        """Bytes of the stored vectors per pixel of the card's grid; 0 if there are none."""
+        return sum(
+            spec.bytes_per_pixel * output.scale**2
+            for output in self.outputs
+            if output.embedding
+            for spec in output.layer_specs()
+        )
+
+    def with_scales(self, names: Iterable[str]) -> tuple[str, ...]:
+        """The layers of these names, and the scales of those of vectors, without which nobody can read them."""
+        asked = {*names}
+        scales = {f"{spec.name}{SCALE}" for spec in self.layer_specs() if spec.kind == "vector" and spec.name in asked}
+        return tuple(spec.name for spec in self.layer_specs() if spec.name in asked | scales)
+
     def layer_specs(self) -> tuple[LayerSpec, ...]:
         """Every raster the card writes, in the card's order; the names are unique."""
         objects = (object_layer(each.name, each.boxes.classes, source="masks") for each in self.masks)
@@ -175,6 +203,7 @@ def _typed_card(raw: dict[str, Any], folder: Path, *, verify: bool) -> ModelCard
     tile, outputs = fit_tile(tile, inputs, outputs)
     check_boxes_fit((*boxes, *masks), inputs)
     _check_masks_fit(masks, outputs)
+    _check_vectors_fit(outputs)
     files = model_files(raw, folder, verify=verify)
     return ModelCard(
         name=item.mlm_name,
@@ -205,6 +234,26 @@ def _check_masks_fit(masks: tuple[MasksSpec, ...], outputs: tuple[OutputSpec, ..
             f"properties.mlm:output ({other}): its pixels are not those of the window, as those of the masks of "
             f"{masks[0].name} are; give it the size of the window in the graph, or leave it out"
         )
+
+
+def _check_vectors_fit(outputs: tuple[OutputSpec, ...]) -> None:
+    """Refuse several embeddings, and one beside layers of other pixels: its vectors are those of the product's grid.
+
+    Raises CardError.
+    """
+    vectors = [output for output in outputs if output.embedding]
+    if len(vectors) > 1:
+        raise CardError(
+            f"properties.mlm:output ({vectors[1].name}).tw:embedding: a product has one embedding, and "
+            f"{vectors[0].name} is one already; write a card of its own for this one"
+        )
+    for vector in vectors:
+        other = next((each for each in outputs if (each.rows, each.scale) != (vector.rows, vector.scale)), None)
+        if other is not None:
+            raise CardError(
+                f"properties.mlm:output ({other.name}): its pixels are not those of the vectors of {vector.name}; "
+                "write a card of its own for it, or leave it out"
+            )
 
 
 def _declared_bands(raw: Mapping[str, Any]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tilewright.models.spec.embedding import encoded
 from tilewright.models.spec.outputs import NODATA_BYTE, NODATA_ID
 from tilewright.models.transforms.resize import resize
 
@@ -83,12 +84,15 @@ def layers_from_scores(spec: OutputSpec, planes: NDArray[Any]) -> dict[str, NDAr
 
     Where any score of classes is not finite every layer is nodata (255). Class: the class of the highest score (ties:
     the first), or by `threshold`. Percent: whole percent, rounded half to even. Values: float32, NaN where infinite,
-    outside `valid_range` nodata or clipped. `class` from class values: the value itself, nodata where it is none of the
-    card's. Objects: 1 where their class has its least probability, else 0. Planes behind the scores are
-    `spec.measures`.
+    outside `valid_range` nodata or clipped. Vectors: (height, width, number), as `encoded` says. `class` from class
+    values: the value itself, nodata where it is none of the card's. Objects: 1 where their class has its least
+    probability, else 0. Planes behind the scores are `spec.measures`.
     """
     if spec.layered:
         return {layer.name: _finite(planes[i]) for i, layer in enumerate(spec.layer_specs())}
+    if spec.embedding is not None:
+        stored = encoded(np.moveaxis(planes, 0, -1), spec.embedding.storage)
+        return {layer.name: each for layer, each in zip(spec.layer_specs(), stored, strict=False) if each is not None}
     planes, measured = (planes[: -spec.n_measured], planes[-spec.n_measured :]) if spec.n_measured else (planes, None)
     if not spec.classes:
         return _values(spec, planes, measured)
