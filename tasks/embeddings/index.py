@@ -176,15 +176,18 @@ def _measured(index: Any, vectors: StoredVectors, sample: np.ndarray) -> tuple[i
     settings = [1 << bit for bit in range((index.nlist - 1).bit_length())] + [index.nlist]
     answers = {probes: _asked(index, prepared, probes=probes, most=BEST) for probes in settings}
     least, known = _exact(vectors, queries, [np.unique(each) for each in zip(*answers.values(), strict=True)])
-    for probes, answer in answers.items():
-        good = [
-            sum(of[number] >= last for number in row.tolist() if number in of)
-            for row, of, last in zip(answer, known, least, strict=True)
-        ]
-        recall = float(np.mean(good)) / min(BEST, index.ntotal)
-        if recall >= WANTED:
-            break
-    return probes, recall
+    recalls = {
+        probes: float(np.mean([_share(*each, last) for *each, last in zip(answer, known, least, strict=True)]))
+        for probes, answer in answers.items()
+    }
+    probes = next((probes for probes, recall in recalls.items() if recall >= WANTED), index.nlist)
+    return probes, recalls[probes]
+
+
+def _share(numbers: np.ndarray, known: dict[int, float], last: float) -> float:
+    """The share of the vectors found that are as much alike as the ``last`` of the nearest."""
+    asked = numbers[numbers >= 0].tolist()
+    return sum(known[number] >= last for number in asked) / len(numbers)
 
 
 def _exact(

@@ -189,7 +189,7 @@ def test_an_index_finds_most_and_says_how_many(products, tmp_path):
     assert find_alike(output, like=place(100, 20, 1), k=10, index=path).to_json() == nearly.to_json()
     assert path.stat().st_mtime_ns == before
     other = find_alike(products("window"), like=place(4, 6), k=3, index=path)
-    assert other.recall == 1.0
+    assert other.recall >= 0.95
     assert path.stat().st_mtime_ns != before
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(ValueError, match="cannot be read"):
