@@ -17,6 +17,9 @@ def find(
     *,
     like: Annotated[str | None, typer.Option(metavar="LON,LAT", help="As the window or pixel at this place.")] = None,
     vector: Annotated[Path | None, typer.Option(metavar="FILE.npy", help="As this vector of the same model.")] = None,
+    text: Annotated[
+        str | None, typer.Option(metavar="WORDS", help="As these words, by the text model of the product's card.")
+    ] = None,
     k: Annotated[int, typer.Option("-k", metavar="N", help="How many.")] = 10,
     within: Annotated[
         str | None, typer.Option(metavar="AREA", help="Only with the centre in it: a box, WKT or a file, as in a job.")
@@ -32,7 +35,8 @@ def find(
     """Find the windows or pixels of a finished product whose vectors are most alike, the best first."""
     with exit_codes():
         from tilewright.flows.cli.terminal import Terminal
-        from tilewright.flows.maintain.find import find_alike, read_place, read_vector
+        from tilewright.flows.maintain.find import find_alike
+        from tilewright.flows.maintain.queries import read_place, read_vector
         from tilewright.tasks.tables.convert import check_target, write_as
 
         if to is not None:
@@ -42,6 +46,7 @@ def find(
                 output,
                 like=None if like is None else read_place(like),
                 vector=None if vector is None else read_vector(vector),
+                text=text,
                 k=k,
                 within=within,
                 index=index,

@@ -141,6 +141,7 @@ class Job(BaseModel):
     polygons: Annotated[dict[str, PolygonOptions], BeforeValidator(as_polygons)] = {}
     augment: Annotated[AugmentOptions, BeforeValidator(as_augment)] = AugmentOptions()
     ensemble: Annotated[EnsembleOptions, BeforeValidator(as_ensemble)] = EnsembleOptions()
+    classify: Texts = ()
     tolerance: Tolerance = Tolerance()
     limits: Limits = Limits()
     provider: Literal["auto", "cpu", "cuda", "tensorrt", "openvino"] = "auto"
@@ -204,6 +205,8 @@ class Job(BaseModel):
                 del plain[key]
         if self.gaps is None:
             del plain["gaps"]
+        if not self.classify:
+            del plain["classify"]
         if self.polygons:
             plain["polygons"] = {name: options.request() for name, options in self.polygons.items()}
         else:

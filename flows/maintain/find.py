@@ -19,6 +19,7 @@ from tilewright.catalogs.parquet import pyarrow
 from tilewright.flows.environment import storage_options
 from tilewright.flows.job.area import AreaError, read_area
 from tilewright.flows.maintain.export import exported_tables, local_table
+from tilewright.flows.maintain.queries import DEGREES, given_vector, place_of, read_vector, vector_at, words_vector
 from tilewright.tasks.embeddings.index import build_index, faiss_library, known_index, nearest_by_index
 from tilewright.tasks.embeddings.nearest import nearest
 from tilewright.tasks.embeddings.stored_vectors import open_vectors
@@ -45,11 +46,6 @@ if TYPE_CHECKING:
 
 MOST = 10_000
 """Rows that are asked for at most: who wants more wants the table."""
-
-LARGEST_FILE = 2**20
-"""Bytes of a file of one vector: that of the longest, as float64, has a fifteenth."""
-
-DEGREES = "OGC:CRS84"
 
 DECIMALS = 7
 """Of degrees: a centimetre, as RFC 7946 recommends."""
@@ -101,13 +97,15 @@ def find_alike(
     *,
     like: tuple[float, float] | None = None,
     vector: np.ndarray | None = None,
+    text: str | None = None,
     k: int = 10,
     within: object = None,
     index: Path | None = None,
     listener: Listener = silent,
 ) -> Found:
     """The ``k`` windows (or pixels) of a finished product that are most alike the place ``like`` (longitude, latitude),
-    which is among them, or a ``vector``; the best first, of equal ones the northern, then the western.
+    which is among them, a ``vector``, or words (``text``, by the text model of the card); the best first, of equal ones
+    the northern, then the western.
 
     ``within``: an area as in a job, in which a window's centre must lie. ``index``: a file by which they are found
     nearly; it is made where it is not there, or is of another product.
@@ -115,13 +113,15 @@ def find_alike(
     Raises a ValueError that names what cannot be, StorageError if storage refuses, ChangedStoreError for what is
     damaged.
     """
-    _check(like, vector, k, within=within, index=index)
+    _check((like, vector, text), k, within=within, index=index)
     storage = open_storage(output, options=storage_options(output))
     item = read_item(storage)
     if item is None:
         raise StoreError(f"{output} holds no finished product: run its job to the end, then find in it.")
     vectors = open_vectors(storage)
-    query = _given(vectors, vector) if vector is not None else _at(vectors, *_place(like))
+    if text is not None:
+        vector = words_vector(storage, text)
+    query = given_vector(vectors, vector) if vector is not None else vector_at(vectors, *place_of(like))
     area = None if within is None else _area(within, vectors)
     with ExitStack() as stack:
         assets = exported_tables(item)
@@ -142,6 +142,7 @@ def find(
     *,
     like: tuple[float, float] | None = None,
     vector: Any = None,
+    text: str | None = None,
     k: int = 10,
     within: object = None,
     index: str | Path | None = None,
@@ -159,6 +160,7 @@ def find(
         os.fspath(given),
         like=like,
         vector=read_vector(Path(vector)) if from_file else vector,
+        text=text,
         k=k,
         within=within,
         index=None if index is None else Path(index),
@@ -166,86 +168,15 @@ def find(
     return whole_table(found.table.columns, found.table.geometries, crs=found.table.crs)
 
 
-def read_vector(path: Path) -> np.ndarray:
-    """The vector (number,) in a file of numpy (.npy). Raises StoreError for anything else."""
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise StoreError(f"{path} is larger than a vector: give a file of one.")
-        found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        if isinstance(error, StoreError):
-            raise
-        raise StoreError(f"{path} cannot be read as a vector: save one with numpy.save(FILE, vector).") from error
-    if not isinstance(found, np.ndarray):
-        raise StoreError(f"{path} holds several arrays: save one vector with numpy.save(FILE, vector).")
-    return found
-
-
-def read_place(text: str) -> tuple[float, float]:
-    """The longitude and latitude of "LON,LAT". Raises StoreError for anything else."""
-    try:
-        lon, lat = (float(each) for each in text.split(","))
-    except ValueError:
-        raise StoreError(f"--like is {text[:60]!r}: write LON,LAT in degrees, such as 13.4,48.2.") from None
-    return _place((lon, lat))
-
-
-def _check(like: object, vector: object, k: object, *, within: object, index: Path | None) -> None:
-    if (like is None) == (vector is None):
-        raise StoreError("Say what to look for, and once: --like LON,LAT or --vector FILE.npy.")
+def _check(asked: tuple[object, ...], k: object, *, within: object, index: Path | None) -> None:
+    if sum(each is not None for each in asked) != 1:
+        raise StoreError("Say what to look for, and once: --like LON,LAT, --vector FILE.npy or --text WORDS.")
     if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= MOST:
         raise StoreError(f"-k is {k}: give a whole number from 1 to {MOST:,}.")
     if index is not None and within is not None:
         raise StoreError("--index looks through the whole product: leave --within or --index out.")
     if index is not None and not index.parent.is_dir():
         raise StoreError(f"--index {index} cannot be written: {index.parent} is no folder.")
-
-
-def _place(like: object) -> tuple[float, float]:
-    pair = tuple(like) if isinstance(like, (tuple, list, np.ndarray)) else ()
-    if len(pair) != 2 or not all(isinstance(each, (int, float, np.number)) for each in pair):
-        raise StoreError("A place is its longitude and latitude in degrees.")
-    lon, lat = (float(each) for each in pair)
-    if not (-180 <= lon <= 180 and -90 <= lat <= 90):
-        raise StoreError(
-            f"--like is {lon:g},{lat:g}: longitudes are -180 to 180, latitudes -90 to 90, longitude first."
-        )
-    return lon, lat
-
-
-def _given(vectors: StoredVectors, vector: object) -> np.ndarray:
-    found = np.asarray(vector)
-    if found.dtype.kind not in "fiu" or found.shape not in {(vectors.length,), (1, vectors.length)}:
-        shape = " x ".join(map(str, found.shape)) or "one"
-        raise StoreError(
-            f"The vector is of {shape} {found.dtype.name[:20]} numbers, and those of the product are of "
-            f"{vectors.length}: give one made by the same model."
-        )
-    with np.errstate(over="ignore"):
-        query = found.reshape(-1).astype(np.float32)
-    if not np.isfinite(query).all():
-        raise StoreError("The vector holds numbers that are not finite: give one without NaN and infinities.")
-    return _with_direction(query, vectors)
-
-
-def _with_direction(query: np.ndarray, vectors: StoredVectors) -> np.ndarray:
-    if vectors.metric == "cosine" and not query.any():
-        raise StoreError("The vector is all zeros, which is alike no other by the cosine: give another one.")
-    return query
-
-
-def _at(vectors: StoredVectors, lon: float, lat: float) -> np.ndarray:
-    """The vector of the window or pixel in which a place lies."""
-    size, extent = vectors.grid.resolution, vectors.grid.extent
-    x, y = transformer(DEGREES, vectors.grid.crs).transform(lon, lat)
-    row, col = (math.floor(each / size) if math.isfinite(each) else -(2**62) for each in (-y, x))
-    inside = extent.row_start <= row < extent.row_stop and extent.col_start <= col < extent.col_stop
-    if not inside:
-        raise StoreError(f"--like {lon:g},{lat:g} lies outside the product {vectors.storage.uri}: give a place in it.")
-    found = vectors.at(row, col)
-    if found is None:
-        raise StoreError(f"--like {lon:g},{lat:g} has no vector: nothing was seen there, or it is outside the area.")
-    return _with_direction(found, vectors)
 
 
 def _area(within: object, vectors: StoredVectors) -> BaseGeometry:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from tilewright.flows.environment import cache_folder, certificates
 from tilewright.flows.job.job import AugmentOptions, EnsembleOptions, JobError
+from tilewright.flows.job.options import Texts
 from tilewright.models.card.registry import find_card
 from tilewright.models.run.augment import augmented_card
 from tilewright.models.run.ensemble import ensemble_card
+from tilewright.models.run.text import classified_card
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +36,7 @@ def job_card(job: Job) -> ModelCard:
     cards = [
         find_card(name, base=job.base, cache=cache_folder() / "models", certificates=certificates()) for name in names
     ]
-    return _completed(cards, job.ensemble, job.augment)
+    return _completed(cards, job.ensemble, job.augment, job.classify)
 
 
 def card_facts(job: Job, card: ModelCard) -> dict[str, str]:
@@ -61,9 +63,10 @@ def load_plan_card(plan: Plan) -> ModelCard:
     try:
         ensemble = EnsembleOptions.model_validate(plan.request.get("ensemble") or {})
         augment = AugmentOptions.model_validate(plan.request.get("augment") or {})
+        words = TypeAdapter(Texts).validate_python(plan.request.get("classify") or ())
     except ValidationError as error:
         raise JobError("The plan's ensemble or augment is none that a job may ask for: somebody changed it.") from error
-    card = _completed(cards, ensemble, augment)
+    card = _completed(cards, ensemble, augment, words)
     if card.digest != plan.model.card["digest"]:
         raise JobError(
             f"The model {', '.join(references)} is not the one this product was begun with: its card or files have "
@@ -77,8 +80,14 @@ def model_references(plan: Plan) -> list[str]:
     return [str(value) for key, value in plan.model.card.items() if key.partition(".")[0] == REFERENCE]
 
 
-def _completed(cards: Sequence[ModelCard], ensemble: EnsembleOptions, augment: AugmentOptions) -> ModelCard:
+def _completed(
+    cards: Sequence[ModelCard], ensemble: EnsembleOptions, augment: AugmentOptions, words: Sequence[str]
+) -> ModelCard:
     card = cards[0]
+    if words and len(cards) > 1:
+        raise JobError("classify: words are compared with the vectors of one model: leave ensemble or classify out.")
+    if words:
+        card = classified_card(card, words)
     if len(cards) > 1:
         card = ensemble_card(cards, combine=ensemble.combine, disagreement=ensemble.disagreement)
     if augment.kind != "none":

@@ -10,6 +10,8 @@ import numpy as np
 from tilewright.models.spec.arrays import output_axes
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from tilewright.models.fields import CardField
@@ -36,6 +38,9 @@ DIMENSION: Final = "vector"
 SCALE: Final = "_scale"
 """Ending of the layer that holds the scales of int8 vectors."""
 
+IDS, MASK = "input_ids", "attention_mask"
+"""Inputs of a text tower, by the names that exporters give them."""
+
 NOT_BESIDE: Final = (
     *("classification:classes", "tw:instances", "tw:boxes", "tw:threshold"),
     *("tw:valid_range", "tw:outside", "tw:unit", "tw:activation"),
@@ -49,6 +54,18 @@ class EmbeddingSpec:
 
     metric: Literal["cosine", "dot", "euclidean"] = "cosine"
     storage: Literal["float16", "int8", "float32"] = "float16"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextSpec:
+    """The text tower of an embedding: its graph and its tokenizer as files, with their sha256 in hex.
+
+    The vectors that it gives of words are compared with those of pixels.
+    """
+
+    model: Path
+    tokenizer: Path
+    sha256: tuple[str, str]
 
 
 def read_embedding(field: CardField, array: ArrayShape) -> EmbeddingSpec:

@@ -107,7 +107,8 @@ class OutputSpec:
     holds scores (combined from several runs or cards), followed by the planes of `measures`: one per measure for
     classes, one per measure and channel for values. `layered`: the graph gives the layers themselves, uint8
     (batch, layer, height, width) in the order of `layer_specs`. `instances`: its objects are a layer too.
-    `embedding`: its channels are one vector, which is one layer.
+    `embedding`: its channels are one vector, which is one layer. `words`: its channels are a vector, its classes
+    are words, of which these are the vectors, and the scores are from their cosines.
     """
 
     name: str
@@ -133,6 +134,7 @@ class OutputSpec:
     layered: bool = False
     instances: BoundarySpec | None = None
     embedding: EmbeddingSpec | None = None
+    words: tuple[tuple[float, ...], ...] = ()
 
     @property
     def axes(self) -> tuple[str, ...]:

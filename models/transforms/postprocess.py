@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tilewright.models.spec.outputs import OutputSpec
+
+
+LOGITS: Final = np.float32(100)
+"""Of the scores of words by the cosine. Source: CLIP, whose factor ends at 100."""
 
 
 def scores(
@@ -36,6 +40,8 @@ def scores(
         return np.concatenate([(planes == cls.value).astype(np.float32) for cls in spec.classes], axis=1)
     if spec.labels:
         return planes
+    if spec.words:
+        planes = _word_scores(planes, np.array(spec.words, dtype=np.float32))
     planes = activate(spec, planes)
     return np.concatenate([1 - planes, planes], axis=1) if len(spec.classes) == 2 and spec.channels == 1 else planes
 
@@ -58,6 +64,17 @@ def _planes(spec: OutputSpec, raw: NDArray[Any], size: tuple[int, int] | None) -
     smaller = size[0] < planes.shape[-2]
     method = "nearest" if spec.labels else "area" if smaller else "linear"
     return resize(planes, size=size, method=f"interpolation-{method}")
+
+
+def _word_scores(planes: NDArray[np.float32], words: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A hundred times the cosines (N, word, height, width) of vectors (N, number, height, width) with those of words.
+
+    0 for a vector of zeros.
+    """
+    unit = words / np.linalg.norm(words, axis=1, keepdims=True)
+    sizes = np.sqrt(np.einsum("nkhw,nkhw->nhw", planes, planes))[:, np.newaxis]
+    products = np.einsum("ck,nkhw->nchw", unit, planes)
+    return np.divide(LOGITS * products, sizes, out=np.zeros_like(products), where=sizes != 0)
 
 
 def activate(spec: OutputSpec, planes: NDArray[np.float32]) -> NDArray[np.float32]:
