@@ -52,7 +52,7 @@ DECIMALS = 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Alike:
     """The rows found, the best first, as a table in the grid's CRS, and their centres (lon, lat) in degrees.
 
     ``compared``: the vectors that were; None where an ``index`` was asked, which has this ``recall``.
@@ -102,7 +102,7 @@ def find_alike(
     within: object = None,
     index: Path | None = None,
     listener: Listener = silent,
-) -> Found:
+) -> Alike:
     """The ``k`` windows (or pixels) of a finished product that are most alike the place ``like`` (longitude, latitude),
     which is among them, a ``vector``, or words (``text``, by the text model of the card); the best first, of equal ones
     the northern, then the western.
@@ -210,7 +210,7 @@ def _inside(
     return box.intersect(extent), inside
 
 
-def _by_index(vectors: StoredVectors, query: np.ndarray, path: Path, k: int, listener: Listener) -> Found:
+def _by_index(vectors: StoredVectors, query: np.ndarray, path: Path, k: int, listener: Listener) -> Alike:
     key = _product_key(vectors)
     facts = known_index(path, key)
     if facts is None:
@@ -228,12 +228,12 @@ def _product_key(vectors: StoredVectors) -> str:
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
-def _found(vectors: StoredVectors, best: Nearest, *, compared: int | None, recall: float | None = None) -> Found:
+def _found(vectors: StoredVectors, best: Nearest, *, compared: int | None, recall: float | None = None) -> Alike:
     pa, size = pyarrow(), vectors.grid.resolution
     rank = np.arange(1, len(best.rows) + 1)
     x, y = (best.cols + 0.5) * size, -(best.rows + 0.5) * size
     lonlat = transformer(vectors.grid.crs, DEGREES).transform(x, y)
-    return Found(
+    return Alike(
         table=GeometryTable(
             name="found",
             geometries=window_squares(size, best.rows, best.cols),
