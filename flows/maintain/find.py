@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from shapely.geometry.base import BaseGeometry
 
+    from tilewright.tasks.embeddings.index import IndexFacts
     from tilewright.tasks.embeddings.nearest import Nearest
     from tilewright.tasks.embeddings.stored_vectors import StoredVectors
     from tilewright.tasks.progress import Listener
@@ -124,12 +125,15 @@ def find_alike(
     query = given_vector(vectors, vector) if vector is not None else vector_at(vectors, *place_of(like))
     area = None if within is None else _area(within, vectors)
     with ExitStack() as stack:
-        assets = exported_tables(item)
-        if vectors.per_window and vectors.name in assets:
+        assets, key = exported_tables(item), product_key(vectors)
+        facts = None if index is None else known_index(index, key)
+        if vectors.per_window and vectors.name in assets and facts is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             vectors = replace(vectors, table=local_table(storage, vectors.name, assets[vectors.name], folder))
         if index is not None:
-            return _by_index(vectors, query, index, k, listener)
+            facts = facts or _made(vectors, index, key, listener)
+            best = nearest_by_index(vectors, index, facts, query, most=k)
+            return _found(vectors, best, compared=None, recall=facts.recall)
         box, inside = _inside(vectors, area)
         best, n = nearest(vectors.batches(box), query, metric=vectors.metric, most=k, inside=inside)
     if not n and area is not None:
@@ -210,18 +214,13 @@ def _inside(
     return box.intersect(extent), inside
 
 
-def _by_index(vectors: StoredVectors, query: np.ndarray, path: Path, k: int, listener: Listener) -> Alike:
-    key = _product_key(vectors)
-    facts = known_index(path, key)
-    if facts is None:
-        faiss_library()
-        listener(Notice(text=f"Making the index {path} of all vectors."))
-        facts = build_index(vectors, path, key)
-    best = nearest_by_index(vectors, path, facts, query, most=k)
-    return _found(vectors, best, compared=None, recall=facts.recall)
+def _made(vectors: StoredVectors, path: Path, key: str, listener: Listener) -> IndexFacts:
+    faiss_library()
+    listener(Notice(text=f"Making the index {path} of all vectors."))
+    return build_index(vectors, path, key)
 
 
-def _product_key(vectors: StoredVectors) -> str:
+def product_key(vectors: StoredVectors) -> str:
     """Of what an index is: the product's settings, and when it was made."""
     report = read_object(vectors.storage, "report.json") or {}
     told = [report.get("key"), report.get("finished"), vectors.name, [*vectors.array.shape], vectors.metric]

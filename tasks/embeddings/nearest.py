@@ -67,7 +67,9 @@ def nearest(
             kept = inside(rows, cols)
             rows, cols, values = rows[kept], cols[kept], values[kept]
         n_compared += len(rows)
-        best = _best_of(best, rows, cols, scores(values, query, metric), most=most)
+        found = scores(values, query, metric)
+        known = np.isfinite(found)
+        best = _best_of(best, rows[known], cols[known], found[known], most=most)
     return best, n_compared
 
 

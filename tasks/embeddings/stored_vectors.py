@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
     from tilewright.tasks.grid.grid import Grid
     from tilewright.tasks.storage.storage import Storage
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+"""Of a layer: never one that leads to another folder."""
 
 NUMBERS_AT_ONCE = 2**22
 """Numbers of the vectors that are in memory at a time."""
@@ -178,6 +182,6 @@ def _told(report: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """What a report says of an embedding; None where it says of none, or what cannot be."""
     listed = report.get("embeddings")
     first = listed[0] if isinstance(listed, list) and listed else None
-    if not isinstance(first, dict) or not isinstance(first.get("name"), str) or "/" in first["name"]:
+    if not isinstance(first, dict) or not isinstance(first.get("name"), str) or not NAME.fullmatch(first["name"]):
         return None
     return first if first.get("metric") in METRICS and first.get("storage") in STORAGES else None

@@ -35,17 +35,29 @@ def window_encoder(
 
 
 def pixel_encoder(
-    folder: Path, *, told: dict[str, Any] | None = None, name: str = "vectors", tile: dict[str, Any] | None = None
+    folder: Path,
+    *,
+    told: dict[str, Any] | None = None,
+    name: str = "vectors",
+    tile: dict[str, Any] | None = None,
+    patch: int = 1,
 ) -> Path:
-    """The same with a vector for each pixel."""
+    """The same with a vector for each pixel, or each patch of so many pixels a side."""
     draft = Draft()
     result = draft.node("Conv", "x", draft.constant(WEIGHTS[:, :, None, None].copy()), kernel_shape=[1, 1])
+    if patch > 1:
+        result = draft.node("AveragePool", result, kernel_shape=[patch] * 2, strides=[patch] * 2)
     model = draft.model_many(
         [("x", TensorProto.FLOAT, ["batch", 3, "h", "w"])],
-        [(result, "y", TensorProto.FLOAT, ["batch", LENGTH, "h", "w"])],
+        [(result, "y", TensorProto.FLOAT, ["batch", LENGTH, "oh", "ow"])],
     )
     dims = ["batch", "channel", "height", "width"]
-    return _card(folder, model, tile or {"step": 64}, told, dims=dims, name=name)
+    card = _card(folder, model, tile or {"step": 64}, told, dims=dims, name=name)
+    if patch > 1:
+        plain = json.loads((card / "card.json").read_text())
+        plain["properties"]["mlm:output"][0]["tw:scale"] = 1 / patch
+        (card / "card.json").write_text(json.dumps(plain))
+    return card
 
 
 def _card(

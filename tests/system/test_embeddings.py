@@ -189,6 +189,28 @@ def test_pixels_are_the_same_in_every_cut(world, tmp_path, name):
     assert stored(tmp_path / "one").tobytes() == stored(tmp_path / "two").tobytes()
 
 
+def test_blended_windows_give_the_same_vectors_in_every_cut(world, tmp_path):
+    card = pixel_encoder(tmp_path / "card", tile={"step": 64, "trim": 16, "merge": "blend"})
+    run_world(pixel_job(world, card, tmp_path / "one", rows=ROWS, cols=COLS))
+    run_world(pixel_job(world, card, tmp_path / "two", rows=ROWS, cols=COLS, tile={"block": 64}), workers=2)
+    assert stored(tmp_path / "one").tobytes() == stored(tmp_path / "two").tobytes()
+    np.testing.assert_allclose(stored(tmp_path / "one"), pixel_vectors(world.bands), rtol=2**-10, atol=2**-12)
+
+
+def test_vectors_of_patches_lie_on_a_coarser_grid(world, tmp_path):
+    card = pixel_encoder(tmp_path / "card", patch=8, told={"storage": "float32"})
+    run_world(pixel_job(world, card, tmp_path / "out", rows=(0, 64), cols=(0, 96), tile={"block": 64}))
+    expected = pixel_vectors(world.bands, (0, 64), (0, 96)).reshape(8, 8, 12, 8, LENGTH).mean(axis=(1, 3))
+    np.testing.assert_allclose(stored(tmp_path / "out"), expected, rtol=1e-4, atol=1e-6)
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert report["embeddings"][0]["shape"] == [8, 12, LENGTH]
+    assert report["grid"]["resolution"] == 80
+    query = stored(tmp_path / "out")[3, 5]
+    (found,) = tw.find(tmp_path / "out", vector=query, k=1).column("geometry").to_pylist()
+    left, _, _, top = shapely.from_wkb(found).bounds
+    assert (left / 10 - COL, -top / 10 - ROW) == (40, 24)
+
+
 def test_another_area_has_the_same_vectors_where_both_are(world, card, tmp_path):
     run_world(pixel_job(world, card, tmp_path / "one", rows=ROWS, cols=COLS))
     run_world(pixel_job(world, card, tmp_path / "two", rows=(64, 224), cols=(96, 256)))
