@@ -116,6 +116,8 @@ def find_alike(
     """
     _check((like, vector, text), k, within=within, index=index)
     storage = open_storage(output, options=storage_options(output))
+    if index is not None and storage.folder is not None and storage.folder.resolve() in index.resolve().parents:
+        raise StoreError(f"--index {index} lies in the product, which stays as it is: give a place beside it.")
     item = read_item(storage)
     if item is None:
         raise StoreError(f"{output} holds no finished product: run its job to the end, then find in it.")

@@ -36,6 +36,10 @@ NUMBERS_AT_ONCE = 2**22
 """Numbers of the vectors that are in memory at a time."""
 
 
+FARTHEST = 2.0**40
+"""Pixels from the CRS origin beyond which no grid reaches."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vectors:
     """Some vectors (n, number) float32, and the absolute ``rows`` and ``cols`` (n,) of their windows or pixels."""
@@ -80,7 +84,7 @@ class StoredVectors:
     def at(self, row: int, col: int) -> np.ndarray | None:
         """The vector (number,) at an absolute pixel of the extent; None where there is none."""
         found = np.asarray(self.read(PixelBox.at(row, col, shape=(1, 1)))[0, 0])
-        return None if np.isnan(found).any() else found
+        return found if np.isfinite(found).all() else None
 
     def batches(self, box: PixelBox) -> Iterator[Vectors]:
         """All vectors in a box of absolute pixels, some at a time, in an order that no cut of the work decides.
@@ -105,7 +109,7 @@ class StoredVectors:
             for col in range(box.col_start // side * side, box.col_stop, side):
                 square = PixelBox.at(row, col, shape=(side, side)).intersect(box)
                 values = self.read(square)
-                rows, cols = np.nonzero(~np.isnan(values).any(axis=-1))
+                rows, cols = np.nonzero(np.isfinite(values).all(axis=-1))
                 if len(rows):
                     yield Vectors(rows=rows + square.row_start, cols=cols + square.col_start, values=values[rows, cols])
 
@@ -122,15 +126,19 @@ class StoredVectors:
                     stored = batch.column(VECTOR).flatten().to_numpy(zero_copy_only=False).reshape(-1, self.length)
                     scales = None if self.scales is None else batch.column(SCALE_COLUMN).to_numpy(zero_copy_only=False)
                     edges = [batch.column(BBOX).field(name).to_numpy(zero_copy_only=False) for name in ("xmin", "ymax")]
-                    cols, rows = (
-                        np.rint(edge / sign).astype(np.int64) for edge, sign in zip(edges, (size, -size), strict=True)
-                    )
-                    yield Vectors(rows=rows, cols=cols, values=decoded(stored, scales))
+                    yield _known(decoded(stored, scales), edges[0] / size, -edges[1] / size)
         except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
             raise ChangedStoreError(f"{self.name}.parquet of {self.storage.uri} cannot be read") from error
 
     def _stored(self, name: str, array: zarr.Array[Any], window: tuple[slice, slice]) -> np.ndarray:
         return read_stored(self.storage, f"layer {name}", lambda: np.asarray(array[window]))
+
+
+def _known(values: np.ndarray, cols: np.ndarray, rows: np.ndarray) -> Vectors:
+    """The vectors at places of a grid, without those that hold numbers that are none, or lie nowhere."""
+    kept = np.isfinite(values).all(axis=1) & (np.abs(rows) < FARTHEST) & (np.abs(cols) < FARTHEST)
+    rows, cols = (np.rint(each[kept]).astype(np.int64) for each in (rows, cols))
+    return Vectors(rows=rows, cols=cols, values=values[kept])
 
 
 def open_vectors(storage: Storage) -> StoredVectors:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pyproj
 import pytest
 import shapely
@@ -17,6 +20,7 @@ from tests.support.worlds import COL, CRS, ROW, World, pixel_job
 from tests.support.worlds import run as run_world
 from tilewright.flows.cli.main import app
 from tilewright.flows.maintain.find import find_alike
+from tilewright.tasks.cog.write import file_multihash
 from tilewright.tasks.tables.vector_file import read_geometry_table
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
@@ -255,3 +259,61 @@ def test_a_product_without_vectors_or_none_is_refused(world, products, tmp_path)
     np.save(tmp_path / "objects.npy", np.array([{}] * LENGTH), allow_pickle=True)
     with pytest.raises(ValueError, match="cannot be read as a vector"):
         tw.find(products(), vector=tmp_path / "objects.npy")
+
+
+def hostile_report(folder, **changes):
+    plain = json.loads((folder / "report.json").read_text())
+    plain["embeddings"] = [{**plain["embeddings"][0], **changes}]
+    (folder / "report.json").write_text(json.dumps(plain))
+
+
+HOSTILE = {
+    "a name that leads out": (lambda folder: hostile_report(folder, name="../.."), "has no embedding"),
+    "a name with NUL": (lambda folder: hostile_report(folder, name="a\0b"), "has no embedding"),
+    "another layer": (lambda folder: hostile_report(folder, name="observations"), "is not as its report says"),
+    "another type": (lambda folder: hostile_report(folder, storage="int8"), "vectors_scale"),
+    "another metric": (lambda folder: hostile_report(folder, metric=["cosine"]), "has no embedding"),
+    "no list": (lambda folder: (folder / "report.json").write_text('{"embeddings": {"0": 1}}'), "has no embedding"),
+    "no report": (lambda folder: (folder / "report.json").unlink(), "has no embedding"),
+    "no array": (lambda folder: shutil.rmtree(folder / "data.zarr/vectors"), "cannot be read"),
+    "a damaged array": (
+        lambda folder: (folder / "data.zarr/vectors/zarr.json").write_text('{"zarr_format": 3}'), "cannot be read",
+    ),
+    "another table": (lambda folder: (folder / "vectors.parquet").write_bytes(b"PAR1PAR1"), "is not as the product"),
+    "no table": (lambda folder: (folder / "vectors.parquet").unlink(), "lacks vectors.parquet"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_damaged_or_hostile_product_is_refused(products, tmp_path, name):
+    change, words = HOSTILE[name]
+    shutil.copytree(products(), tmp_path / "out")
+    change(tmp_path / "out")
+    with pytest.raises((ValueError, RuntimeError), match=words):
+        tw.find(tmp_path / "out", vector=np.ones(LENGTH))
+
+
+def test_a_table_that_its_item_vouches_for_is_read_with_distrust(products, tmp_path):
+    """Whoever changed the table may have changed the checksum: numbers that are none are no neighbours."""
+    shutil.copytree(products(), tmp_path / "out")
+    path = tmp_path / "out/vectors.parquet"
+    table = pq.read_table(path)
+    flat = np.array(table["vector"].combine_chunks().flatten().to_numpy(), dtype=np.float16)
+    flat[: LENGTH * 5] = np.inf
+    flat[LENGTH * 5 : LENGTH * 10] = np.nan
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(flat), LENGTH)
+    box = table["bbox"].combine_chunks()
+    edges = [box.field(name).to_numpy().copy() for name in ("xmin", "ymin", "xmax", "ymax")]
+    edges[0][20:25], edges[3][25:30] = np.nan, 1e300
+    bbox = pa.StructArray.from_arrays([pa.array(edge) for edge in edges], names=["xmin", "ymin", "xmax", "ymax"])
+    changed = table.set_column(1, table.schema.field("vector"), vectors)
+    place = changed.column_names.index("bbox")
+    pq.write_table(changed.set_column(place, "bbox", bbox), path)
+    item = json.loads((tmp_path / "out/item.json").read_text())
+    item["assets"]["vectors"]["file:checksum"] = file_multihash(path)
+    (tmp_path / "out/item.json").write_text(json.dumps(item))
+    found = tw.find(tmp_path / "out", vector=np.ones(LENGTH), k=1000)
+    assert 0 < len(found) <= table.num_rows - 20
+    assert np.isfinite(found["score"].to_numpy()).all()
+    with pytest.raises(ValueError, match="lies in the product"):
+        tw.find(tmp_path / "out", vector=np.ones(LENGTH), index=tmp_path / "out/index")
