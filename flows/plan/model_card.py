@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from tilewright.flows.environment import cache_folder, certificates
-from tilewright.flows.job.job import AugmentOptions, EnsembleOptions, JobError
-from tilewright.flows.job.options import Texts
+from tilewright.flows.job.job import AugmentOptions, ClassifyOptions, EnsembleOptions, JobError
 from tilewright.models.card.registry import find_card
 from tilewright.models.run.augment import augmented_card
 from tilewright.models.run.ensemble import ensemble_card
@@ -63,10 +62,12 @@ def load_plan_card(plan: Plan) -> ModelCard:
     try:
         ensemble = EnsembleOptions.model_validate(plan.request.get("ensemble") or {})
         augment = AugmentOptions.model_validate(plan.request.get("augment") or {})
-        words = TypeAdapter(Texts).validate_python(plan.request.get("classify") or ())
+        classify = ClassifyOptions.model_validate(plan.request.get("classify") or {})
     except ValidationError as error:
-        raise JobError("The plan's ensemble or augment is none that a job may ask for: somebody changed it.") from error
-    card = _completed(cards, ensemble, augment, words)
+        raise JobError(
+            "The plan's ensemble, augment or classify is none that a job may ask for: somebody changed it."
+        ) from error
+    card = _completed(cards, ensemble, augment, classify)
     if card.digest != plan.model.card["digest"]:
         raise JobError(
             f"The model {', '.join(references)} is not the one this product was begun with: its card or files have "
@@ -81,13 +82,13 @@ def model_references(plan: Plan) -> list[str]:
 
 
 def _completed(
-    cards: Sequence[ModelCard], ensemble: EnsembleOptions, augment: AugmentOptions, words: Sequence[str]
+    cards: Sequence[ModelCard], ensemble: EnsembleOptions, augment: AugmentOptions, classify: ClassifyOptions
 ) -> ModelCard:
     card = cards[0]
-    if words and len(cards) > 1:
+    if classify.words and len(cards) > 1:
         raise JobError("classify: words are compared with the vectors of one model: leave ensemble or classify out.")
-    if words:
-        card = classified_card(card, words)
+    if classify.words:
+        card = classified_card(card, classify.words, least=classify.least)
     if len(cards) > 1:
         card = ensemble_card(cards, combine=ensemble.combine, disagreement=ensemble.disagreement)
     if augment.kind != "none":
