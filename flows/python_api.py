@@ -248,7 +248,11 @@ class Product(Mapping[str, "xr.DataArray"]):
         """The product in a notebook: its layers, and its tables of shapes with their rows."""
         layers = [(text(row, "name"), text(row, "kind"), text(row, "unit")) for row in rows(self.report, "layers")]
         tables = [(text(row, "name"), "table", plural(row.get("rows"), "row")) for row in rows(self.report, "tables")]
-        lines = ("".join(f"<td>{escape(shown(cell))}</td>" for cell in line) for line in (*layers, *tables))
+        vectors = [
+            (text(row, "name"), "vectors", plural(row.get("dimensions"), "number"))
+            for row in rows(self.report, "embeddings")
+        ]
+        lines = ("".join(f"<td>{escape(shown(cell))}</td>" for cell in line) for line in (*layers, *vectors, *tables))
         return f"<b>{escape(shown(self.output))}</b><table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
     def _document(self, name: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ product = tw.run("job.yaml")     # the product; a second call resumes or finds i
 table = tw.zones("out/water", "parcels.gpkg")   # statistics of its layers per polygon
 product = tw.open("out/water")   # product["class"], product.report, product.item, product.tables["manifest"]
 tw.export("out/water", "water.gpkg")        # its tables for other programs
+alike = tw.find("out/vectors", like=(13.4, 48.2))   # the windows most alike a place, by a model's vectors
 changes = tw.compare("out/june", "out/july")  # changes["summary"], changes["transitions_km2"], ...
 
 A job is the path of its file, a mapping with its keys, or a `Job`. Names are loaded when they are first used.
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tilewright.flows.job.job import Job as Job
+    from tilewright.flows.maintain.find import find as find
     from tilewright.flows.python_api import Product as Product
     from tilewright.flows.python_api import compare as compare
     from tilewright.flows.python_api import cube as cube
@@ -40,6 +42,7 @@ _NAMES = {
     "compare": ("flows.python_api", "compare"),
     "cube": ("flows.python_api", "cube"),
     "export": ("flows.python_api", "export"),
+    "find": ("flows.maintain.find", "find"),
     "open": ("flows.python_api", "open_product"),
     "plan": ("flows.python_api", "plan"),
     "run": ("flows.python_api", "run"),
@@ -47,7 +50,7 @@ _NAMES = {
     "zones": ("flows.python_api", "zones"),
 }
 
-__all__ = ["Job", "Product", "RunOptions", "compare", "cube", "export", "open", "plan", "run", "search", "zones"]
+__all__ = ["Job", "Product", "RunOptions", "compare", "cube", "export", "find", "open", "plan", "run", "search", "zones"]
 
 # In a checkout the four packages are links to the folders beside this one. Where links were not made (a clone on
 # Windows without the right to make them leaves small text files), the folders themselves are found.

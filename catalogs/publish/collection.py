@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
-SUMMARISED = ("gsd", "mlm:name", "mlm:tasks", "platform", "processing:level", "proj:code")
+SUMMARISED = ("emb:dimensions", "emb:type", "gsd", "mlm:name", "mlm:tasks", "platform", "processing:level", "proj:code")
 """Properties whose values the Collection's summaries list."""
 
 

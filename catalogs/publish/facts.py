@@ -6,7 +6,7 @@ import math
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tilewright.catalogs.errors import CatalogError
 
@@ -188,6 +188,27 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingFacts:
+    """A layer of vectors: of which `kind` (for each "chip", which is a window, or each "pixel"), how many `dimensions`,
+    stored as `dtype`, compared by `metric`.
+
+    `chip` is (window, step) in pixels of the model's grid; `scales` names the layer of the scales of vectors, empty if
+    they have none; `model` and `sources` are URIs; `gsd` is the distance of two vectors in metres.
+    """
+
+    layer: str
+    kind: Literal["chip", "pixel"]
+    dimensions: int
+    dtype: str
+    metric: str
+    chip: tuple[int, int] | None
+    scales: str
+    model: str
+    sources: tuple[str, ...]
+    gsd: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RelatedFacts:
     """Another Item of the same product: the whole product for a part, or one of its parts for the whole."""
 
@@ -214,6 +235,7 @@ class ProductFacts:
     files: tuple[FileFacts, ...]
     provenance: Provenance
     related: tuple[RelatedFacts, ...] = ()
+    embedding: EmbeddingFacts | None = None
 
     def __post_init__(self) -> None:
         for name in (self.id, self.collection):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from tilewright.catalogs.publish.facts import (
         ClassFacts,
+        EmbeddingFacts,
         FileFacts,
         GridFacts,
         LayerFacts,
@@ -108,6 +109,7 @@ def _properties(product: ProductFacts) -> dict[str, Any]:
         "processing:expression": _expression(provenance),
         **_model_fields(provenance.model),
         "gsd": product.grid.gsd,
+        **(_embedding_fields(product.embedding) if product.embedding else {}),
     }
     platforms = sorted({scene.platform for scene in provenance.scenes if scene.platform})
     if len(platforms) == 1:
@@ -145,12 +147,35 @@ def _model_fields(model: ModelSummary) -> dict[str, Any]:
     return fields
 
 
+def _embedding_fields(embedding: EmbeddingFacts) -> dict[str, Any]:
+    # The extension is a proposal without a schema: its names are used here without declaring one.
+    # Source: https://github.com/geo-embeddings/embeddings-stac-specification
+    fields: dict[str, Any] = {
+        "emb:type": embedding.kind,
+        "emb:dimensions": embedding.dimensions,
+        "emb:fit_for_use": ["similarity_search"],
+        "data_type": embedding.dtype,
+        "tw:metric": embedding.metric,
+    }
+    if embedding.chip is not None:
+        window, step = embedding.chip
+        layout = {"layout_type": "regular_grid", "chip_size": [window] * 2, "stride": [step] * 2}
+        fields["emb:chip_layout"] = layout
+    if embedding.dtype != "float32":
+        method = f"a scale per vector, in the array {embedding.scales}" if embedding.scales else "rounding"
+        told = {"method": method, "original_dtype": "float32", "quantized_dtype": embedding.dtype}
+        fields["emb:quantization"] = told
+    return fields
+
+
 def _links(product: ProductFacts) -> list[pystac.Link]:
     model = product.provenance.model
     card = display_href(model.href)
     links = [pystac.Link(rel, "./collection.json", pystac.MediaType.JSON) for rel in ("root", "parent", "collection")]
     links.append(pystac.Link("derived_from", card, GEOJSON, title=f"model card {model.name}"))
     links.append(pystac.Link("processing-expression", card, GEOJSON, title=f"model card {model.name}"))
+    if product.embedding:
+        links.append(pystac.Link("emb:model", card, GEOJSON, title=f"model card {model.name}"))
     scenes = sorted(product.provenance.scenes, key=lambda scene: (scene.datetime, scene.id))
     kept = product.provenance.keep_query
     sources = [pystac.Link("derived_from", display_href(scene.href, kept), GEOJSON, title=scene.id) for scene in scenes]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tilewright.flows.cli.exits import Commands, exit_codes, say
+from tilewright.flows.cli.find import find
 from tilewright.flows.cli.models import models_app
 from tilewright.flows.cli.options import (
     AsJson,
@@ -49,17 +50,8 @@ app = typer.Typer(
 
 app.add_typer(models_app, name="models")
 
-app.command()(watch)
-
-app.command()(backfill)
-
-app.command()(push)
-
-app.command()(compare)
-
-app.command()(zones)
-
-app.command()(export)
+for command in (watch, backfill, push, compare, zones, find, export):
+    app.command()(command)
 
 DemoFolder = Annotated[Path | None, typer.Option(help="Where the sample and the products go.")]
 

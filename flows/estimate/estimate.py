@@ -73,7 +73,7 @@ class Estimate:
             return self._place_lines(plan)
         grid, lattice = plan.raster.product_grid, plan.raster.lattice
         crs = grid.crs if len(grid.crs) < 40 else "a CRS given as WKT"
-        layers = ", ".join(plan.raster.layers)
+        layers = ", ".join(plan.named_layers)
         height, width = grid.extent.shape
         centre = centre_text({"crs": grid.crs, "bounds": list(grid.bounds_of(grid.extent))})
         km2 = geometry_km2(plan.raster.aoi_geometry, plan.raster.grid.crs)

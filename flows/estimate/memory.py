@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from tilewright.flows.environment import cache_folder
 from tilewright.flows.job.job import JobError
 from tilewright.flows.machine import free_memory
@@ -108,7 +106,7 @@ def _estimate(plan: Plan, card: ModelCard, *, free: int, batch: int, per_pixel: 
     # Scores in float32 and the arrays computed from them.
     scores = sum(3 * 4 * output.n_planes * output.scale**2 for output in card.outputs)
     prepared = sum(2 * 4 * len(entry.bands) * len(entry.steps) * entry.density for entry in plan.inputs)
-    layers = sum(np.dtype(spec.dtype).itemsize for spec in card.layer_specs()) + 2
+    layers = sum(spec.bytes_per_pixel for spec in card.layer_specs()) + 2
     results = BLOCKS_OF_LAYERS * layers * plan.raster.product_block**2
     reading = max((_composite_bytes(plan, entry) for entry in plan.inputs), default=0.0)
     decoded = sum(_decoded_bytes(plan, entry) for entry in plan.inputs)
@@ -180,10 +178,10 @@ def finish_memory(plan: Plan, card: ModelCard, *, n_cores: int) -> float:
     A file holds a strip of 512 rows and its levels, read and written, and GDAL's buffers; a thread that cuts holds five
     blocks, and four more are being made smaller. A layer of ids is numbered by rows of blocks.
     """
-    known = {spec.name: np.dtype(spec.dtype).itemsize for spec in card.layer_specs()}
-    sizes = sorted((known[name] for name in plan.raster.layers), reverse=True)
+    known = {spec.name: spec.bytes_per_pixel for spec in card.layer_specs()}
+    sizes = sorted((known[name] for name in plan.maps), reverse=True)
     strips = [FILE_BYTES + 4 * 512 * plan.raster.product_grid.extent.shape[1] * size for size in sizes]
-    block = plan.raster.product_block**2 * max([2, *sizes])
+    block = plan.raster.product_block**2 * max([2, *(known[name] for name in plan.raster.layers)])
     ids = sum(1 for spec in card.layer_specs() if spec.kind == "id" and spec.name in plan.raster.layers)
     row = plan.raster.product_block * plan.raster.product_grid.extent.shape[1]
     return sum(strips[:MAX_PARALLEL_FILES]) + (5 * n_cores + 4) * block + ids * ID_BYTES * row

@@ -24,6 +24,7 @@ from tilewright.flows.job.options import (
     MAX_LAYERS,
     MIN_GATE,
     AugmentOptions,
+    ClassifyOptions,
     CogOptions,
     EnsembleOptions,
     GridOptions,
@@ -36,6 +37,7 @@ from tilewright.flows.job.options import (
     TileOptions,
     Tolerance,
     as_augment,
+    as_classify,
     as_ensemble,
     as_polygons,
 )
@@ -108,6 +110,7 @@ class Job(BaseModel):
     loss: Annotated[dict[str, MaxError], Field(max_length=MAX_LAYERS)] = {}
     augment: Annotated[AugmentOptions, BeforeValidator(as_augment)] = AugmentOptions()
     ensemble: Annotated[EnsembleOptions, BeforeValidator(as_ensemble)] = EnsembleOptions()
+    classify: Annotated[ClassifyOptions, BeforeValidator(as_classify)] = ClassifyOptions()
     tolerance: Tolerance = Tolerance()
     limits: Limits = Limits()
     provider: Literal["auto", "cpu", "cuda", "tensorrt", "openvino"] = "auto"
@@ -172,23 +175,20 @@ class Job(BaseModel):
 
     def request(self) -> dict[str, Any]:
         """Everything that decides the product's pixels, as JSON; a second run must have the same."""
-        plain = self.model_dump(mode="json", exclude=NO_PIXELS)
-        if not self.ensemble.models:
-            del plain["ensemble"]
-        if self.cog.max_side is None:
-            del plain["cog"]
-        if self.augment.kind == "none":
-            del plain["augment"]
-        for key, default in (("fuse", "auto"), ("precision", "fp32")):
-            if plain[key] == default:
-                del plain[key]
-        for key in ("gaps", "loss", "screen"):
-            if not plain[key]:
-                del plain[key]
+        asked = {
+            "ensemble": self.ensemble.models,
+            "cog": self.cog.max_side is not None,
+            "augment": self.augment.kind != "none",
+            "classify": self.classify.words,
+            "fuse": self.fuse != "auto",
+            "precision": self.precision != "fp32",
+            **{key: getattr(self, key) for key in ("gaps", "loss", "screen", "polygons")},
+        }
+        # Left out where they say nothing, since requests of older products do not have them.
+        unsaid = {key for key, value in asked.items() if not value}
+        plain = self.model_dump(mode="json", exclude=NO_PIXELS | unsaid)
         if self.polygons:
             plain["polygons"] = {name: options.request() for name, options in self.polygons.items()}
-        else:
-            del plain["polygons"]
         if self.filter.clearest is None:
             del plain["filter"]["clearest"]
         else:

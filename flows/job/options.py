@@ -178,6 +178,20 @@ def as_ensemble(value: object) -> object:
     return {"models": value} if isinstance(value, (str, list, tuple)) else value
 
 
+class ClassifyOptions(BaseModel):
+    """Words by which a model's vectors become classes, and the confidence below which a pixel has none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    words: Texts = ()
+    least: float = Field(default=0.0, ge=0, lt=1)
+
+
+def as_classify(value: object) -> object:
+    """``classify: [one, two]`` as ``{words: [one, two]}``."""
+    return {"words": value} if isinstance(value, (str, list, tuple)) else value
+
+
 class ScreenOptions(Options):
     """A cheap model that says where the job's own looks: in windows with ``least_share`` of pixels of ``classes``.
 

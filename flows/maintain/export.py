@@ -66,7 +66,7 @@ def export_tables(output: str, to: Path, *, table: str | None = None, listener: 
     wanted = _wanted(output, to, known, table)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        files = {name: _local(storage, name, known[name], folder) for name in wanted}
+        files = {name: local_table(storage, name, known[name], folder) for name in wanted}
         tables = [stack.enter_context(rows_in(path, name)) for name, path in files.items()]
         listener(Stage(name="export", total=sum(each.n_rows for each in tables)))
         if to.suffix.lower() == PARQUET:
@@ -118,7 +118,7 @@ def _wanted(output: str, to: Path, known: Mapping[str, Any], table: str | None) 
     return names
 
 
-def _local(storage: Storage, name: str, asset: Mapping[str, Any], folder: Path) -> Path:
+def local_table(storage: Storage, name: str, asset: Mapping[str, Any], folder: Path) -> Path:
     """The file of a table on this machine, as the Item says."""
     file = f"{name}.parquet"
     path = folder / file if storage.folder is None else storage.folder / file

@@ -110,6 +110,8 @@ def plan_places(job: Job, card: ModelCard) -> Plan:
     Raises what ``plan_job`` raises.
     """
     assert job.places is not None, "a job over places has rows"
+    if card.embedding:
+        raise JobError(f"places: {card.name} gives vectors, which a table of places does not hold: give an area.")
     check_periods(job, card)
     check_gaps(job, card)
     source = resolve_source(job.source, base=job.base, s3=s3_settings())
@@ -215,6 +217,7 @@ def make_plan(
             tuned=facts.tuned,
             runtime="openvino" if facts.provider == "openvino" else "",
             outside_valid_for=tuple(outside),
+            vectors={name: kind for name, kind in card.vector_kinds.items() if name in raster.layers},
             tables=tuple(name for name in card.table_classes if name in {*boxes, *raster.layers}),
         ),
         raster=raster,

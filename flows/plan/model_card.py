@@ -9,10 +9,11 @@ from pydantic import ValidationError
 
 from tilewright.flows.environment import cache_folder, certificates
 from tilewright.flows.job.job import JobError
-from tilewright.flows.job.options import AugmentOptions, EnsembleOptions
+from tilewright.flows.job.options import AugmentOptions, ClassifyOptions, EnsembleOptions
 from tilewright.models.card.registry import find_card
 from tilewright.models.run.augment import augmented_card
 from tilewright.models.run.ensemble import ensemble_card
+from tilewright.models.run.text import classified_card
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +36,7 @@ def job_card(job: Job) -> ModelCard:
     cards = [
         find_card(name, base=job.base, cache=cache_folder() / "models", certificates=certificates()) for name in names
     ]
-    return _completed(cards, job.ensemble, job.augment)
+    return _completed(cards, job.ensemble, job.augment, job.classify)
 
 
 def card_facts(job: Job, card: ModelCard) -> dict[str, str]:
@@ -62,9 +63,12 @@ def load_plan_card(plan: Plan) -> ModelCard:
     try:
         ensemble = EnsembleOptions.model_validate(plan.request.get("ensemble") or {})
         augment = AugmentOptions.model_validate(plan.request.get("augment") or {})
+        classify = ClassifyOptions.model_validate(plan.request.get("classify") or {})
     except ValidationError as error:
-        raise JobError("The plan's ensemble or augment is none that a job may ask for: somebody changed it.") from error
-    card = _completed(cards, ensemble, augment)
+        raise JobError(
+            "The plan's ensemble, augment or classify is none that a job may ask for: somebody changed it."
+        ) from error
+    card = _completed(cards, ensemble, augment, classify)
     if card.digest != plan.model.card["digest"]:
         raise JobError(
             f"The model {', '.join(references)} is not the one this product was begun with: its card or files have "
@@ -78,8 +82,14 @@ def model_references(plan: Plan) -> list[str]:
     return [str(value) for key, value in plan.model.card.items() if key.partition(".")[0] == REFERENCE]
 
 
-def _completed(cards: Sequence[ModelCard], ensemble: EnsembleOptions, augment: AugmentOptions) -> ModelCard:
+def _completed(
+    cards: Sequence[ModelCard], ensemble: EnsembleOptions, augment: AugmentOptions, classify: ClassifyOptions
+) -> ModelCard:
     card = cards[0]
+    if classify.words and len(cards) > 1:
+        raise JobError("classify: words are compared with the vectors of one model: leave ensemble or classify out.")
+    if classify.words:
+        card = classified_card(card, classify.words, least=classify.least)
     if len(cards) > 1:
         card = ensemble_card(cards, combine=ensemble.combine, disagreement=ensemble.disagreement)
     if augment.kind != "none":

@@ -261,13 +261,13 @@ def _check_layer_polygons(spec: LayerSpec, options: PolygonOptions, layers: Coll
 
 
 def _layers(job: Job, card: ModelCard) -> tuple[str, ...]:
-    names = tuple(spec.name for spec in card.layer_specs())
+    names = tuple(spec.name for spec in card.layer_specs() if spec.kind != "scale")
     unknown = [name for name in job.layers if name not in names]
     if unknown:
         hint = did_you_mean(unknown[0], names)
         named = ", ".join(each[:80] for each in unknown[:5]) + (" and others" if len(unknown) > 5 else "")
         raise JobError(f"layers: {named} not given by {card.name}{hint}. It gives: {', '.join(names) or 'no layer'}.")
-    return tuple(name for name in names if not job.layers or name in job.layers)
+    return card.with_scales(job.layers or names)
 
 
 def _model_grid(job: Job, card: ModelCard, scale: Fraction) -> Grid:
@@ -313,8 +313,8 @@ def _block_size(card: ModelCard, extent: PixelBox, windows: WindowChoice, *, fre
 
 
 def _input_bytes(card: ModelCard) -> float:
-    """Bytes of the finished steps of all inputs per pixel of the model grid: values, counts and masks made of them."""
-    return sum(
+    """Bytes of the finished steps of all inputs per pixel of the model grid: values, counts, masks; and of vectors."""
+    return 3 * card.vector_bytes + sum(
         ((spec.dates.steps or PASSES_OF_EACH) * (4 * len(spec.source_bands) + 2) + 3) / card.ratio(spec) ** 2
         for spec in card.inputs
     )

@@ -74,6 +74,10 @@ def closing_lines(outcome: Outcome, *, copied: Path | None = None) -> list[str]:
         f"{outcome.name}: {report['area_km2']:.1f} km² mapped with {report['model']['name']}",
         *([f"  ! {percent(missing)} of the area has no data: no usable observation there"] if missing >= 1 else []),
         *[f"  {words}" for layer in report["layers"] for words in _class_words(layer)],
+        *[
+            f"  {text(row, 'name')}: vectors of {row.get('dimensions')} numbers, one for each of its {text(row, 'of')}"
+            for row in rows(report, "embeddings")
+        ],
         *[f"  {words}" for words in texts(mapping(report, "change"), "summary")],
         f"  {scenes}, {blocks}, {windows} on {report['provider']}{_speed(report)}",
         *([f"  inputs: {files}"] if (files := input_files_text(mapping(report, "input_files"))) else []),

@@ -119,10 +119,10 @@ def _timed(plan: Plan, model: LoadedModel, inputs: BlockInputs) -> tuple[BlockRe
 
 def agreement(spec: LayerSpec, single: np.ndarray, half: np.ndarray) -> np.ndarray:
     """True where half precision agrees with single, (pixel) bool over the pixels that have a value in either."""
-    if spec.kind == "value":
+    if spec.dtype.startswith("float"):
         compared = ~(np.isnan(single) & np.isnan(half))
         deviation = float(np.nanstd(single)) if np.isfinite(single).any() else 0.0
         return np.asarray(np.abs(single - half)[compared] <= DEVIATION_TOLERANCE * deviation)
     compared = (single != spec.nodata) | (half != spec.nodata)
     difference = np.abs(single.astype(int) - half.astype(int))[compared]
-    return np.asarray(difference <= (PERCENT_TOLERANCE if spec.kind == "percent" else 0))
+    return np.asarray(difference <= (PERCENT_TOLERANCE if spec.kind in {"percent", "vector"} else 0))

@@ -11,6 +11,12 @@ from tilewright.flows.run.existing import OutputChangedError
 from tilewright.tasks.boxes.parts import FOLDER as BOXES
 from tilewright.tasks.cog.cog_file import RECORDS
 from tilewright.tasks.cog.spec import MAX_PARALLEL_FILES
+from tilewright.tasks.embeddings.described import (
+    CONVENTION,
+    array_attributes,
+    convention_attributes,
+    embedding_facts,
+)
 from tilewright.tasks.inventory.listing import keys_below
 from tilewright.tasks.inventory.record import (
     COLLECTION,
@@ -48,7 +54,7 @@ if TYPE_CHECKING:
     from tilewright.tasks.storage.storage import Storage
 
 
-COMPRESSED_SHARE = {"class": 0.05, "percent": 0.25, "value": 0.7, "id": 0.02}
+COMPRESSED_SHARE = {"class": 0.05, "percent": 0.25, "value": 0.7, "id": 0.02, "vector": 0.6, "scale": 0.7}
 """Compressed size of a layer as a share of its plain size, at the low end of real maps: a product that would fit must
 not be refused, and a larger one still stops with a clear message when the disk is full."""
 
@@ -69,11 +75,12 @@ def check_disk_space(storage: Storage, plan: Plan, card: ModelCard) -> None:
     """
     if storage.folder is None:
         return
-    kinds = {spec.name: (spec.kind, spec.dtype) for spec in card.layer_specs()}
+    known = {spec.name: spec for spec in card.layer_specs()}
     n_done = sum(1 for _ in storage.keys(ENTRIES)) if storage.root is not None else 0
     share_left = 1 - min(n_done, len(plan.raster.blocks)) / max(len(plan.raster.blocks), 1)
     needed = needed_disk_bytes(
-        [kinds[name] for name in plan.raster.layers],
+        [(known[name].kind, known[name].dtype) for name in plan.maps],
+        vectors=[(known[name].kind, known[name].bytes_per_pixel) for name in plan.model.vectors],
         shape=plan.raster.product_box.shape,
         share_left=share_left,
         n_parts=len(product_parts(plan)),
@@ -89,6 +96,7 @@ def check_disk_space(storage: Storage, plan: Plan, card: ModelCard) -> None:
 def declare_product(storage: Storage, plan: Plan, card: ModelCard, *, zarr_format: Literal[2, 3]) -> None:
     """Declare both stores of a plan: its layers and the observation counts, their blocks, and the period."""
     known = {spec.name: spec for spec in card.layer_specs()}
+    embedding, version = embedding_facts(plan, known.values()), plan.versions["tilewright"]
     layers = [_stored_layer(known[name], most=plan.losses.get(name)) for name in plan.raster.layers]
     counts = StoredLayer(
         name="observations", dtype="uint16", nodata=0, description="passes behind each pixel", unit="1", counts=True
@@ -100,7 +108,12 @@ def declare_product(storage: Storage, plan: Plan, card: ModelCard, *, zarr_forma
         block=plan.raster.product_block,
         layers=[*layers, counts],
         period=plan.period,
-        attributes={"title": plan.name, "source": f"{card.name} by tilewright {plan.versions['tilewright']}"},
+        attributes={
+            "title": plan.name,
+            "source": f"{card.name} by tilewright {version}",
+            **(convention_attributes(embedding, version) if embedding else {}),
+        },
+        conventions=(CONVENTION,) if embedding else (),
         zarr_format=zarr_format,
     )
 
@@ -193,7 +206,8 @@ def _remove_superseded(storage: Storage, existing: ProductRecord, wanted: Produc
 
 def _stored_layer(spec: Any, *, most: float | None) -> StoredLayer:
     # CF 1.12, section 8.4, names the relative error of rounded bits; this is the absolute one of rounded values.
-    attributes: tuple[tuple[str, Any], ...] = () if most is None else (("quantization_maximum_absolute_error", most),)
+    lossy = () if most is None else (("quantization_maximum_absolute_error", most),)
+    attributes: tuple[tuple[str, Any], ...] = (*array_attributes(spec), *lossy)
     if spec.kind == "class":
         # CF 1.11, section 3.5: flag values and their meanings, one word each.
         meanings = " ".join(entry.name.replace(" ", "_") for entry in spec.classes)
@@ -205,6 +219,7 @@ def _stored_layer(spec: Any, *, most: float | None) -> StoredLayer:
         unit=spec.unit,
         description=spec.description,
         attributes=attributes,
+        length=spec.length,
     )
 
 
@@ -213,19 +228,27 @@ def _nearest_existing(folder: Path) -> Path:
 
 
 def needed_disk_bytes(
-    layers: Iterable[tuple[str, str]], *, shape: tuple[int, int], share_left: float, n_parts: int = 1
+    layers: Iterable[tuple[str, str]],
+    *,
+    shape: tuple[int, int],
+    share_left: float,
+    n_parts: int = 1,
+    vectors: Iterable[tuple[str, int]] = (),
 ) -> int:
     """Bytes of disk for layers of (kind, dtype) and their observation counts over ``shape`` (height, width) pixels.
 
     ``share_left`` is the share of blocks that are not stored yet, 0 to 1; ``n_parts`` files hold a layer. At most
-    ``MAX_PARALLEL_FILES`` files are staged at a time.
+    ``MAX_PARALLEL_FILES`` files are staged at a time. ``vectors``: layers of (kind, bytes per pixel) without files.
     """
     files = [_compressed_bytes(kind, dtype, shape) * PYRAMID_FACTOR for kind, dtype in layers]
     stored = [*files, _compressed_bytes(*OBSERVATIONS, shape) * PYRAMID_FACTOR]
     # Until the product is published its blocks are stored beside its own arrays.
-    blocks = sum(stored) / PYRAMID_FACTOR
+    arrays = sum(shape[0] * shape[1] * n_bytes * COMPRESSED_SHARE[kind] for kind, n_bytes in vectors)
+    blocks = sum(stored) / PYRAMID_FACTOR + arrays
     staged = sorted((size / n_parts for size in files for _ in range(min(n_parts, MAX_PARALLEL_FILES))), reverse=True)
-    return int((blocks + sum(stored)) * share_left + sum(files) + STAGING_FACTOR * sum(staged[:MAX_PARALLEL_FILES]))
+    return int(
+        (blocks + sum(stored) + arrays) * share_left + sum(files) + STAGING_FACTOR * sum(staged[:MAX_PARALLEL_FILES])
+    )
 
 
 def _compressed_bytes(kind: str, dtype: str, shape: tuple[int, int]) -> float:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pystac
 from pystac.extensions.mlm import ItemMLMExtension
 
-from tilewright.models.card.files import is_file, model_files, read_json
-from tilewright.models.card.graph import check_graph
+from tilewright.models.card.files import is_file, model_files, read_json, text_files
+from tilewright.models.card.graph import check_graph, graph_facts, graph_inputs, graph_outputs, read_graph
 from tilewright.models.card.parse_boxes import check_boxes_fit, read_boxes, read_masks
 from tilewright.models.card.parse_inputs import read_inputs
 from tilewright.models.card.parse_outputs import read_outputs
@@ -22,14 +22,16 @@ from tilewright.models.card.tile import TileSpec, fit_tile, read_tile
 from tilewright.models.card.valid_for import KEY, SIMULATED, ValidFor, read_valid_for
 from tilewright.models.errors import CardError
 from tilewright.models.fields import CardField
+from tilewright.models.spec.embedding import IDS, MASK, SCALE, TextSpec
 from tilewright.models.spec.inputs import DatesSpec, ExtraInput, InputSpec, MissingSpec
 from tilewright.models.spec.outputs import ClassSpec, LayerSpec, OutputSpec, object_layer
 from tilewright.models.spec.scaling import Scaling
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from tilewright.models.card.files import ModelFile
     from tilewright.models.spec.boxes import BoxesSpec, BoxOutput, MasksSpec
 
 
@@ -49,7 +51,7 @@ __all__ = [
     "load_card",
 ]
 
-PROPERTY_FIELDS: Final = ("tw:tile", KEY, SIMULATED)
+PROPERTY_FIELDS: Final = ("tw:text", "tw:tile", KEY, SIMULATED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,7 @@ class ModelCard:
     everything that could change a pixel. `weights` are external weight files. `raw` is the Item's JSON. `valid_for` is
     the range that the model was made for. A card with `members` combines several runs: `role` is "flips" or "d4" (one
     model on flipped windows), "mean" or "vote" (several models). `outputs` are those that become layers, `boxes` the
-    tables of things found, `masks` the layers of objects found.
+    tables of things found, `masks` the layers of objects found. `text` gives the vectors of words.
     """
 
     name: str
@@ -82,6 +84,7 @@ class ModelCard:
     role: str = ""
     boxes: tuple[BoxesSpec, ...] = ()
     masks: tuple[MasksSpec, ...] = ()
+    text: TextSpec | None = None
 
     @property
     def resolution(self) -> float | None:
@@ -140,6 +143,33 @@ class ModelCard:
         objects = {spec.name: spec.classes for spec in self.layer_specs() if spec.kind == "id"}
         return {table.name: table.classes for table in self.boxes} | objects
 
+    @property
+    def embedding(self) -> OutputSpec | None:
+        """The output of vectors; None if there is none."""
+        return next((output for output in self.outputs if output.embedding), None)
+
+    @property
+    def vector_kinds(self) -> dict[str, str]:
+        """The layers without files by name: "window" or "pixel", of which they have a vector each, or "scale"."""
+        each = "window" if self.per_window else "pixel"
+        return {spec.name: spec.kind.replace("vector", each) for spec in self.layer_specs() if not spec.mapped}
+
+    @property
+    def vector_bytes(self) -> float:
+        """Bytes of the stored vectors per pixel of the card's grid; 0 if there are none."""
+        return sum(
+            spec.bytes_per_pixel * output.scale**2
+            for output in self.outputs
+            if output.embedding
+            for spec in output.layer_specs()
+        )
+
+    def with_scales(self, names: Iterable[str]) -> tuple[str, ...]:
+        """The layers of these names, and the scales of those of vectors, without which nobody can read them."""
+        asked = {*names}
+        scales = {f"{spec.name}{SCALE}" for spec in self.layer_specs() if spec.kind == "vector" and spec.name in asked}
+        return tuple(spec.name for spec in self.layer_specs() if spec.name in asked | scales)
+
     def layer_specs(self) -> tuple[LayerSpec, ...]:
         """Every raster the card writes, in the card's order; the names are unique."""
         objects = (object_layer(each.name, each.boxes.classes, source="masks") for each in self.masks)
@@ -157,6 +187,8 @@ def load_card(path: Path, *, verify: bool = True) -> ModelCard:
     check_schemas(raw, verify=verify)
     card = _typed_card(raw, path.parent, verify=verify)
     if verify:
+        if card.text is not None:
+            _check_text_graph(card.text, card.outputs)
         check_graph(card.model_path, card.inputs, card.extras, (*card.outputs, *card.box_outputs), weights=card.weights)
     return card
 
@@ -175,14 +207,18 @@ def _typed_card(raw: dict[str, Any], folder: Path, *, verify: bool) -> ModelCard
     tile, outputs = fit_tile(tile, inputs, outputs)
     check_boxes_fit((*boxes, *masks), inputs)
     _check_masks_fit(masks, outputs)
-    files = model_files(raw, folder, verify=verify)
+    _check_vectors_fit(outputs)
+    files, texts = model_files(raw, folder, verify=verify), text_files(raw, folder, verify=verify)
+    if texts and not any(output.embedding for output in outputs):
+        raise properties.refuse("tw:text", "an output with tw:embedding is missing, whose vectors are those of words")
     return ModelCard(
         name=item.mlm_name,
         id=raw["id"],
         folder=folder,
         model_path=files[0].path,
         sha256=files[0].sha256,
-        digest=_digest(raw, [file.sha256 for file in files]),
+        digest=_digest(raw, [file.sha256 for file in (*files, *texts.values())]),
+        text=_text(texts),
         weights=tuple(file.path for file in files[1:]),
         inputs=inputs,
         extras=extras,
@@ -205,6 +241,52 @@ def _check_masks_fit(masks: tuple[MasksSpec, ...], outputs: tuple[OutputSpec, ..
             f"properties.mlm:output ({other}): its pixels are not those of the window, as those of the masks of "
             f"{masks[0].name} are; give it the size of the window in the graph, or leave it out"
         )
+
+
+def _text(files: Mapping[str, ModelFile]) -> TextSpec | None:
+    if not files:
+        return None
+    model, tokenizer = files["model"], files["tokenizer"]
+    return TextSpec(model=model.path, tokenizer=tokenizer.path, sha256=(model.sha256, tokenizer.sha256))
+
+
+def _check_text_graph(text: TextSpec, outputs: tuple[OutputSpec, ...]) -> None:
+    """Refuse a text tower whose inputs are not tokens, or whose vectors are of another length. Raises CardError."""
+    model = read_graph(text.model)
+    field, inputs = "properties.tw:text.model", graph_inputs(model)
+    if graph_facts(model, text.model).external:
+        raise CardError(f"{field} has weights in other files; write them into {text.model.name}")
+    unknown = sorted({*inputs} - {IDS, MASK})
+    if unknown or IDS not in inputs or any(port.data_type not in {"int32", "int64"} for port in inputs.values()):
+        found = ", ".join(f"{name} ({port.data_type})" for name, port in inputs.items())
+        raise CardError(f"{field} takes {found or 'nothing'}; export it with {IDS}, and {MASK} if it has one, as int64")
+    length = next(output.channels for output in outputs if output.embedding)
+    shape = next(iter(graph_outputs(model).values())).shape
+    if shape is not None and (not 1 <= len(shape) <= 2 or shape[-1] not in {-1, length}):
+        raise CardError(
+            f"{field} gives {' x '.join(map(str, shape))} first, and the vectors of pixels have {length} numbers; "
+            "export it with its projection, so that its first output is the vector"
+        )
+
+
+def _check_vectors_fit(outputs: tuple[OutputSpec, ...]) -> None:
+    """Refuse several embeddings, and one beside layers of other pixels: its vectors are those of the product's grid.
+
+    Raises CardError.
+    """
+    vectors = [output for output in outputs if output.embedding]
+    if len(vectors) > 1:
+        raise CardError(
+            f"properties.mlm:output ({vectors[1].name}).tw:embedding: a product has one embedding, and "
+            f"{vectors[0].name} is one already; write a card of its own for this one"
+        )
+    for vector in vectors:
+        other = next((each for each in outputs if (each.rows, each.scale) != (vector.rows, vector.scale)), None)
+        if other is not None:
+            raise CardError(
+                f"properties.mlm:output ({other.name}): its pixels are not those of the vectors of {vector.name}; "
+                "write a card of its own for it, or leave it out"
+            )
 
 
 def _declared_bands(raw: Mapping[str, Any]) -> tuple[str, ...]:

@@ -29,6 +29,9 @@ Source: multiformats multihash table; STAC file extension v2.1, `file:checksum`.
 LONGEST_NAME: Final = 255
 """Bytes of a name on most file systems, and the most folders that a path is given. Source: POSIX, NAME_MAX of ext4."""
 
+TEXT_ROLES: Final = {"model": "tw:text", "tokenizer": "tw:tokenizer"}
+"""The files of a text tower by their keys in `tw:text`, and the roles of their assets."""
+
 SCHEME: Final = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
 
 
@@ -90,6 +93,26 @@ def model_files(card: Mapping[str, Any], folder: Path, *, verify: bool) -> tuple
         raise CardError(f"assets has {len(models)} entries with the role mlm:model; mark exactly one ONNX file")
     weights = [key for key in assets.content if "mlm:weights" in assets.child(key).texts("roles") and key not in models]
     return tuple(_model_file(assets.child(key), folder, verify=verify) for key in (*models, *weights))
+
+
+def text_files(card: Mapping[str, Any], folder: Path, *, verify: bool) -> dict[str, ModelFile]:
+    """The files of a card's text tower, `model` and `tokenizer`; none without `tw:text`. Checked as `model_files`.
+
+    Raises CardError naming the field.
+    """
+    properties = CardField(path="properties", content=CardField(path="", content=card).child("properties").content)
+    if not properties.has("tw:text"):
+        return {}
+    told = properties.child("tw:text")
+    told.only(TEXT_ROLES)
+    assets = CardField(path="assets", content=CardField(path="", content=card).child("assets").content)
+    found = {}
+    for key, role in TEXT_ROLES.items():
+        name = told.text(key)
+        if name not in assets.content or role not in assets.child(name).texts("roles"):
+            raise told.refuse(key, f"name an asset of the card that has the role {role}")
+        found[key] = _model_file(assets.child(name), folder, verify=verify)
+    return found
 
 
 def _model_file(asset: CardField, folder: Path, *, verify: bool) -> ModelFile:

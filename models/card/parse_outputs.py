@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from tilewright.models.fields import CardField, did_you_mean
 from tilewright.models.spec.arrays import ArrayShape, output_axes, read_shape
+from tilewright.models.spec.embedding import read_embedding
 from tilewright.models.spec.instances import from_masks, read_boundary
 from tilewright.models.spec.outputs import CLASS_LAYERS, NODATA_BYTE, ClassSpec, OutputSpec
 
@@ -21,6 +22,7 @@ FIELDS: Final = (
     *(
         "tw:activation",
         "tw:crop",
+        "tw:embedding",
         "tw:instances",
         "tw:layers",
         "tw:outside",
@@ -107,6 +109,7 @@ def read_output(field: CardField) -> OutputSpec:
             "tasks", f"{unsupported[0]} gives no raster; Tilewright writes class maps, values and images{hint}"
         )
     array = read_shape(field, "result")
+    embedding = read_embedding(field, array) if field.has("tw:embedding") else None
     classes = read_classes(field)
     labels = bool(classes) and _fixed_channels(array) in {None, 1} and not array.data_type.startswith("float")
     channels = _checked_channels(field, array, classes, labels=labels)
@@ -115,7 +118,8 @@ def read_output(field: CardField) -> OutputSpec:
     )
     instances = read_boundary(field, classes) if told_apart else None
     objects = instances.name if instances else ""
-    layers = _class_layers(field, labels=labels, objects=objects) if classes else _value_layers(field, channels)
+    values = 1 if embedding else channels
+    layers = _class_layers(field, labels=labels, objects=objects) if classes else _value_layers(field, values)
     spec = OutputSpec(
         name=field.text("name"),
         tasks=tasks,
@@ -126,7 +130,7 @@ def read_output(field: CardField) -> OutputSpec:
         classes=classes,
         activation=activation,
         layers=layers,
-        units=() if classes else _units(field, channels),
+        units=() if classes else _units(field, values),
         scale=field.number("tw:scale", 1.0, positive=True),
         crop=_crop(field, array),
         valid_range=_valid_range(field, classes),
@@ -134,6 +138,7 @@ def read_output(field: CardField) -> OutputSpec:
         threshold=_threshold(field, classes),
         labels=labels,
         instances=instances,
+        embedding=embedding,
         description=field.text("description", " ").strip(),
     )
     _refuse_activation(field, spec)

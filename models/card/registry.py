@@ -14,7 +14,15 @@ from obstore.exceptions import BaseError
 from obstore.store import HTTPStore, S3Store
 
 from tilewright.models.card.card import ModelCard, load_card
-from tilewright.models.card.files import CARD_NAME, LARGEST_CARD, is_file, is_folder, model_files, parse_json
+from tilewright.models.card.files import (
+    CARD_NAME,
+    LARGEST_CARD,
+    is_file,
+    is_folder,
+    model_files,
+    parse_json,
+    text_files,
+)
 from tilewright.models.card.schema import check_schemas
 from tilewright.models.errors import CardError
 from tilewright.models.fields import did_you_mean, shorten
@@ -150,7 +158,8 @@ def _install(folder: Path, content: bytes, store: Any, prefix: str) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
     try:
-        for file in model_files(card, staged, verify=False):
+        texts = text_files(card, staged, verify=False).values()
+        for file in (*model_files(card, staged, verify=False), *texts):
             _download(file, store, prefix)
         (staged / "card.json").write_bytes(content)
         try:

@@ -70,7 +70,13 @@ def layered_output(card: ModelCard, spec: OutputSpec) -> OutputSpec:
     """The output as the fused graph gives it: the layers themselves; `spec` itself if the graph cannot make them."""
     axes = spec.axes
     planar = sorted(axes) in (["batch", "channel", "height", "width"], ["batch", "height", "width"])
-    if not spec.classes or spec.scored or not planar or (resized(card) and training_size(card, spec) is None):
+    if (
+        not spec.classes
+        or spec.scored
+        or spec.words
+        or not planar
+        or (resized(card) and training_size(card, spec) is None)
+    ):
         return spec
     side = -1 if card.tile.window is None else round(card.tile.window * spec.scale)
     return replace(

@@ -63,6 +63,8 @@ def augmented_card(card: ModelCard, *, kind: str, spread: bool) -> ModelCard:
         raise CardError(f"augment: {card.name} finds {card.detects}, which are not averaged over flips; leave it out")
     if card.pixelwise:
         raise CardError(f"augment: {card.name} takes single pixels, which flips and turns do not change; leave it out")
+    if spread and card.embedding:
+        raise CardError(f"augment.spread: {card.name} gives vectors, which have no spread; leave it out")
     measures = ("spread",) if spread else ()
     # A rim turned about lies on the other side, so the wider one counts on both.
     outputs = tuple(

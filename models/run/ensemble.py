@@ -34,6 +34,10 @@ def ensemble_card(cards: Sequence[ModelCard], *, combine: str, disagreement: boo
         raise CardError(
             f"ensemble: {finder.name} finds {finder.detects}, which are not averaged over models; leave it out"
         )
+    if vectors := next((card for card in cards if card.embedding), None):
+        raise CardError(
+            f"ensemble: {vectors.name} gives vectors, and those of different models are not comparable; leave it out"
+        )
     for card in cards[1:]:
         _refuse_mismatch(cards[0], card)
     if combine == "vote" and not all(output.classes for output in cards[0].outputs):

@@ -6,7 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import numpy as np
+
 from tilewright.models.spec.arrays import output_axes
+from tilewright.models.spec.embedding import NO_VECTOR, SCALE, EmbeddingSpec
 
 CLASS_LAYERS: Final = ("class", "confidence", "probabilities", "entropy", "margin")
 """Layers that can be made from class scores; any other word in `tw:layers` renames the class layer."""
@@ -31,15 +34,18 @@ class ClassSpec:
 class LayerSpec:
     """One output raster: `class` and `percent` are uint8 with nodata 255, `value` is float32 with nodata NaN.
 
-    `id` is int32 with nodata -1: the numbers of objects, of which `classes` has what they are.
+    `id` is int32 with nodata -1: the numbers of objects, of which `classes` has what they are. `vector` has a vector of
+    `length` numbers for each pixel, stored as its `embedding` says, and `scale` the float32 scales of such vectors.
     """
 
     name: str
-    kind: Literal["class", "percent", "value", "id"]
+    kind: Literal["class", "percent", "value", "id", "vector", "scale"]
     source: str
     classes: tuple[ClassSpec, ...] = ()
     unit: str = "1"
     description: str = ""
+    length: int = 0
+    embedding: EmbeddingSpec | None = None
 
     @property
     def ranked(self) -> bool:
@@ -47,14 +53,33 @@ class LayerSpec:
         return self.kind in {"percent", "value"}
 
     @property
+    def mapped(self) -> bool:
+        """Whether it is a map, with a file and smaller levels; a layer of vectors is in the store alone."""
+        return self.kind not in {"vector", "scale"}
+
+    @property
+    def trailing(self) -> tuple[int, ...]:
+        """The dimensions of its array beyond (y, x)."""
+        return (self.length,) if self.kind == "vector" else ()
+
+    @property
     def dtype(self) -> str:
         """The numpy name of the stored type."""
-        return {"value": "float32", "id": "int32"}.get(self.kind, "uint8")
+        if self.embedding is not None and self.kind == "vector":
+            return self.embedding.storage
+        return {"value": "float32", "id": "int32", "scale": "float32"}.get(self.kind, "uint8")
+
+    @property
+    def bytes_per_pixel(self) -> int:
+        """Bytes of a pixel as it is stored, uncompressed."""
+        return np.dtype(self.dtype).itemsize * math.prod(self.trailing)
 
     @property
     def nodata(self) -> float:
         """The stored marker for no value."""
-        return {"value": math.nan, "id": float(NODATA_ID)}.get(self.kind, float(NODATA_BYTE))
+        if self.dtype.startswith("float"):
+            return math.nan
+        return {"id": float(NODATA_ID), "vector": float(NO_VECTOR)}.get(self.kind, float(NODATA_BYTE))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +107,9 @@ class OutputSpec:
     holds scores (combined from several runs or cards), followed by the planes of `measures`: one per measure for
     classes, one per measure and channel for values. `layered`: the graph gives the layers themselves, uint8
     (batch, layer, height, width) in the order of `layer_specs`. `instances`: its objects are a layer too.
+    `embedding`: its channels are one vector, which is one layer. `words`: its channels are a vector, its classes
+    are words, of which these are the vectors, and the scores are from their cosines. `least`: the probability below
+    which no class is chosen.
     """
 
     name: str
@@ -106,6 +134,9 @@ class OutputSpec:
     measures: tuple[str, ...] = ()
     layered: bool = False
     instances: BoundarySpec | None = None
+    embedding: EmbeddingSpec | None = None
+    words: tuple[tuple[float, ...], ...] = ()
+    least: float = 0.0
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -147,7 +178,23 @@ class OutputSpec:
 
     def layer_specs(self) -> tuple[LayerSpec, ...]:
         """The rasters written from this output, in the card's order; `probabilities` becomes one raster per class."""
+        if self.embedding is not None:
+            return self._vectors(self.embedding)
         return (*self._objects(), *(spec for layer in self.layers for spec in self._layer(layer)), *self._measured())
+
+    def _vectors(self, embedding: EmbeddingSpec) -> tuple[LayerSpec, ...]:
+        name = self.prefix + self.layers[0]
+        vectors = LayerSpec(
+            name=name,
+            kind="vector",
+            source="vector",
+            description=self.description,
+            length=self.channels,
+            embedding=embedding,
+        )
+        described = f"scales of the vectors of {name}: a vector is its numbers times its scale"
+        scales = LayerSpec(name=name + SCALE, kind="scale", source="scale", description=described, embedding=embedding)
+        return (vectors, scales) if embedding.storage == "int8" else (vectors,)
 
     def _objects(self) -> tuple[LayerSpec, ...]:
         if self.instances is None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from tilewright.models.spec.embedding import encoded
 from tilewright.models.spec.outputs import NODATA_BYTE, NODATA_ID
 from tilewright.models.transforms.resize import resize
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tilewright.models.spec.outputs import OutputSpec
+
+
+LOGITS: Final = np.float32(100)
+"""Of the scores of words by the cosine. Source: CLIP, whose factor ends at 100."""
 
 
 def scores(
@@ -35,6 +40,8 @@ def scores(
         return np.concatenate([(planes == cls.value).astype(np.float32) for cls in spec.classes], axis=1)
     if spec.labels:
         return planes
+    if spec.words:
+        planes = _word_scores(planes, np.array(spec.words, dtype=np.float32))
     planes = activate(spec, planes)
     return np.concatenate([1 - planes, planes], axis=1) if len(spec.classes) == 2 and spec.channels == 1 else planes
 
@@ -57,6 +64,17 @@ def _planes(spec: OutputSpec, raw: NDArray[Any], size: tuple[int, int] | None) -
     smaller = size[0] < planes.shape[-2]
     method = "nearest" if spec.labels else "area" if smaller else "linear"
     return resize(planes, size=size, method=f"interpolation-{method}")
+
+
+def _word_scores(planes: NDArray[np.float32], words: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A hundred times the cosines (N, word, height, width) of vectors (N, number, height, width) with those of words.
+
+    0 for a vector of zeros.
+    """
+    unit = words / np.linalg.norm(words, axis=1, keepdims=True)
+    sizes = np.sqrt(np.einsum("nkhw,nkhw->nhw", planes, planes))[:, np.newaxis]
+    products = np.einsum("ck,nkhw->nchw", unit, planes)
+    return np.divide(LOGITS * products, sizes, out=np.zeros_like(products), where=sizes != 0)
 
 
 def activate(spec: OutputSpec, planes: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -83,12 +101,15 @@ def layers_from_scores(spec: OutputSpec, planes: NDArray[Any]) -> dict[str, NDAr
 
     Where any score of classes is not finite every layer is nodata (255). Class: the class of the highest score (ties:
     the first), or by `threshold`. Percent: whole percent, rounded half to even. Values: float32, NaN where infinite,
-    outside `valid_range` nodata or clipped. `class` from class values: the value itself, nodata where it is none of the
-    card's. Objects: 1 where their class has its least probability, else 0. Planes behind the scores are
-    `spec.measures`.
+    outside `valid_range` nodata or clipped. Vectors: (height, width, number), as `encoded` says. `class` from class
+    values: the value itself, nodata where it is none of the card's. Objects: 1 where their class has its least
+    probability, else 0. Planes behind the scores are `spec.measures`.
     """
     if spec.layered:
         return {layer.name: _finite(planes[i]) for i, layer in enumerate(spec.layer_specs())}
+    if spec.embedding is not None:
+        stored = encoded(np.moveaxis(planes, 0, -1), spec.embedding.storage)
+        return {layer.name: each for layer, each in zip(spec.layer_specs(), stored, strict=False) if each is not None}
     planes, measured = (planes[: -spec.n_measured], planes[-spec.n_measured :]) if spec.n_measured else (planes, None)
     if not spec.classes:
         return _values(spec, planes, measured)
@@ -101,7 +122,8 @@ def layers_from_scores(spec: OutputSpec, planes: NDArray[Any]) -> dict[str, NDAr
         elif layer.kind == "id":
             layers[layer.name] = _object_marks(spec, planes, missing, is_label=is_label)
         elif layer.kind == "class":
-            layers[layer.name] = _label_map(spec, planes[0]) if is_label else _class_map(spec, planes, missing)
+            unsure = missing | (planes.max(axis=0) < np.float32(spec.least)) if spec.least else missing
+            layers[layer.name] = _label_map(spec, planes[0]) if is_label else _class_map(spec, planes, unsure)
         else:
             layers[layer.name] = to_percent(_fraction(spec, layer.source, planes), missing)
     return layers

@@ -35,7 +35,9 @@ class BlockLayers:
     def over(cls, plan: Plan, card: ModelCard, inner: PixelBox) -> BlockLayers:
         """Empty layers over a block's inner box."""
         shape = plan.raster.product_box_of(inner).shape
-        stored = {spec.name: np.full(shape, spec.nodata, dtype=spec.dtype) for spec in card.layer_specs()}
+        stored = {
+            spec.name: np.full((*shape, *spec.trailing), spec.nodata, dtype=spec.dtype) for spec in card.layer_specs()
+        }
         blends = {
             output.name: start_blend(output_box(inner, output, card, plan.raster.lattice), n_scores=output.n_planes)
             for output in card.outputs

@@ -54,8 +54,8 @@ def product_area_mask(plan: Plan, box: PixelBox) -> np.ndarray:
 
 
 def repeat_to(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """An array (y, x) with its pixels repeated to ``shape``, a whole multiple of the array's own."""
-    if array.shape == shape:
+    """An array (y, x, ...) with its pixels repeated to ``shape`` (y, x), a whole multiple of the array's own."""
+    if array.shape[:2] == shape:
         return array
     rows, cols = shape[0] // array.shape[0], shape[1] // array.shape[1]
     return array.repeat(rows, axis=0).repeat(cols, axis=1)

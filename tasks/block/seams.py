@@ -258,6 +258,8 @@ class SeamComparison:
         self, spec: LayerSpec, pair: tuple[np.ndarray, np.ndarray], kept: np.ndarray, near: np.ndarray
     ) -> LayerSeams:
         differs, gaps = self._differences(spec, *pair)
+        if differs.ndim > kept.ndim:
+            differs, gaps = np.asarray(differs.any(axis=-1)), gaps.max(axis=-1)
         clear, beside = kept & ~near, kept & near
         largest = gaps[clear & np.isfinite(gaps)].max(initial=0.0)
         return LayerSeams(
@@ -272,14 +274,14 @@ class SeamComparison:
         """True where two values differ by more than rounding, and by how much (0 for classes)."""
         if spec.kind in {"class", "id"}:
             return one != other, np.zeros(one.shape)
-        if spec.kind == "percent":
+        if spec.kind == "percent" or spec.dtype == "int8":
             stored = (one != spec.nodata) & (other != spec.nodata)
             gaps = np.where(stored, np.abs(one.astype(np.float64) - other), 0.0)
             return (gaps > PERCENT) | ((one != spec.nodata) != (other != spec.nodata)), gaps
         finite = np.isfinite(one) & np.isfinite(other)
         gaps = np.where(finite, np.abs(np.where(finite, one, 0).astype(np.float64) - np.where(finite, other, 0)), 0.0)
         precision = self.plan.model.precision
-        single = precision == "fp32" and self.provider in {"cpu", "openvino"}
+        single = precision == "fp32" and self.provider in {"cpu", "openvino"} and spec.dtype != "float16"
         kind = "cpu" if single else "rough" if precision in {"bf16", "int8"} else "other"
         spread = float(one[finite].std(dtype=np.float64)) if finite.any() else 0.0
         highest = float(np.abs(one[finite]).max(initial=0.0))

@@ -64,7 +64,7 @@ def _paste(layers: dict[str, np.ndarray], worker: Worker, block: Block, framed: 
     whole, part = worker.plan.raster.product_box_of(block.inner), worker.plan.raster.product_box_of(framed.inner)
     for name, array in result.layers.items():
         if name not in layers:
-            layers[name] = np.empty(whole.shape, dtype=array.dtype)
+            layers[name] = np.empty((*whole.shape, *array.shape[2:]), dtype=array.dtype)
         layers[name][part.slices_in(whole)] = array
 
 

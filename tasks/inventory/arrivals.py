@@ -132,7 +132,8 @@ class Checksums(Mapping[Place, str]):
 class ArrivedBlocks:
     """The objects of blocks as they were when they were read first, of layers in ``folders`` below ``prefix``.
 
-    ``side`` is that of a block in pixels, ``first`` the place of the object 0, 0.
+    ``side`` is that of a block in pixels, ``first`` the place of the object 0, 0. ``vectors`` are the folders of arrays
+    with a third dimension.
     """
 
     storage: Storage
@@ -141,6 +142,7 @@ class ArrivedBlocks:
     folders: Collection[str]
     side: int
     first: Place
+    vectors: Collection[str] = ()
     _seen: set[Place] = field(default_factory=set)
     _arrays: set[str] = field(init=False)
     _listed: dict[str, Listed] = field(default_factory=dict)
@@ -177,7 +179,8 @@ class ArrivedBlocks:
         return sorted(key for key in there.keys() | self._listed.keys() if self._listed.get(key) != there.get(key))
 
     def _key(self, name: str, place: Place) -> str:
-        return f"{self.prefix}/{name}/c/{place[0] - self.first[0]}/{place[1] - self.first[1]}"
+        deep = "/0" if name in self.vectors else ""
+        return f"{self.prefix}/{name}/c/{place[0] - self.first[0]}/{place[1] - self.first[1]}{deep}"
 
     def _chunks(self, prefix: str) -> dict[str, Listed]:
         listed = list_below(self.storage, prefix).items()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 OPEN = ".."
 """An open end of a period in a request."""
 
-OPTIONAL = frozenset({"tuned", "outside_valid_for", "measured", "runtime", "ranges", "quantised", "tables"})
+OPTIONAL = frozenset({"tuned", "outside_valid_for", "measured", "runtime", "ranges", "quantised", "tables", "vectors"})
 """Keys of a model's part that are left out where they say nothing."""
 
 PLAN_FORMAT = 2
@@ -37,7 +37,8 @@ class ModelPlan:
     onnxruntime. ``ranges``: of a graph in int8, the lowest and the highest value of each tensor; they make the graph
     with the sha256 ``quantised`` (``models/optimise/quantise.py``). ``outside_valid_for``: how the job leaves the range
     that its models were made for, one entry per model (``flows/plan/valid_for.py``). ``tables``: of the things that the
-    model finds, by name.
+    model finds, by name. ``vectors``: layers that are in the store alone, of a vector for each "window" or "pixel", or
+    their "scale".
     """
 
     card: dict[str, str]
@@ -54,6 +55,7 @@ class ModelPlan:
     ranges: dict[str, list[float]] = field(default_factory=dict)
     quantised: str = ""
     tables: tuple[str, ...] = ()
+    vectors: dict[str, str] = field(default_factory=dict)
 
     @property
     def exactness(self) -> Literal["proven", "measured", "no"]:
@@ -154,6 +156,21 @@ class Plan:
         """The greatest error allowed of each layer that is stored with one, in the layer's unit; in order of names."""
         asked = self.request.get("loss") or {}
         return {name: float(asked[name]) for name in sorted(asked)}
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """The layers that have files: all but those of vectors."""
+        return tuple(name for name in self.raster.layers if name not in self.model.vectors)
+
+    @property
+    def vector_tables(self) -> tuple[str, ...]:
+        """The layers of a vector for each window, which have a table."""
+        return tuple(name for name, kind in self.model.vectors.items() if kind == "window")
+
+    @property
+    def named_layers(self) -> tuple[str, ...]:
+        """The layers that a person is told of: all but scales."""
+        return tuple(name for name in self.raster.layers if self.model.vectors.get(name) != "scale")
 
     @property
     def remote(self) -> bool:

@@ -70,7 +70,7 @@ def product_facts(
     """The facts of the product's Item. ``folder`` holds the files as they are published, but for the layers."""
     plan, card = worker.plan, worker.model.card
     start, end = plan.period
-    grid, made = plan.raster.product_grid, ", ".join(dict.fromkeys((*plan.raster.layers, *plan.model.tables)))
+    grid, made = plan.raster.product_grid, ", ".join(dict.fromkeys((*plan.named_layers, *plan.model.tables)))
     return ProductFacts(
         id=plan.name,
         collection=collection_id(card),

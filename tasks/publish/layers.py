@@ -12,6 +12,7 @@ from tilewright.tasks.block.output_grid import product_area_mask
 from tilewright.tasks.boxes.box_file import boxes_files, ensure_boxes
 from tilewright.tasks.cog.cog_file import CogFile, ensure_cog, write_record
 from tilewright.tasks.cog.spec import MAX_PARALLEL_FILES
+from tilewright.tasks.embeddings.window_table import ensure_windows, windows_files
 from tilewright.tasks.instances.numbering import NumberingRequest, number_objects, objects_name
 from tilewright.tasks.instances.sources import LayerSources
 from tilewright.tasks.inventory.arrivals import Arrivals, ArrivedBlocks, BusyClock
@@ -110,13 +111,14 @@ def begin_layers(storage: Storage, plan: Plan, card: ModelCard, arrivals: Arriva
             folders=folders,
             side=side,
             first=(top // side, left // side),
+            vectors=[spec.name for spec in specs if spec.kind == "vector"],
         )
         for folders in ([name for name in (*plan.raster.layers, "observations") if name not in ids], ids)
     )
     # What follows the blocks needs its thread from the first row to the last: files, tables and the pyramid.
     polygons = polygons_files(plan, specs, arrivals, partial(product_area_mask, plan))
-    boxes = boxes_files(plan, card.boxes, arrivals)
-    n_tables = len(polygons) + len(boxes) + len(ids)
+    boxes, vectors = boxes_files(plan, card.boxes, arrivals), windows_files(plan, specs, arrivals)
+    n_tables = len(polygons) + len(boxes) + len(vectors) + len(ids)
     n_threads = 1 + MAX_PARALLEL_FILES + n_tables if follows else min(n_cores, MAX_PARALLEL_FILES)
     pool = ThreadPoolExecutor(n_threads, thread_name_prefix="tilewright-finish")
     # First of all, as everything that reads their blocks waits for them.
@@ -129,8 +131,9 @@ def begin_layers(storage: Storage, plan: Plan, card: ModelCard, arrivals: Arriva
     }
     sources = LayerSources(arrivals=arrivals, blocks=blocks, id_blocks=id_blocks, numbered=numbered)
     pyramid = pool.submit(clock.timed("pyramid", partial(_write_pyramid, store, plan, specs, sources, n_cores)))
+    maps = tuple(spec for spec in specs if spec.mapped)
     begun = BegunLayers(
-        storage=storage, plan=plan, specs=specs, parts=parts, sources=sources, clock=clock, pool=pool, pyramid=pyramid
+        storage=storage, plan=plan, specs=maps, parts=parts, sources=sources, clock=clock, pool=pool, pyramid=pyramid
     )
     if not (follows or _all_wait(store, plan, arrivals.entries.values())):
         # Files are then read from arrays that are being cut: their shards would be replaced under the readers.
@@ -138,7 +141,7 @@ def begin_layers(storage: Storage, plan: Plan, card: ModelCard, arrivals: Arriva
         if pyramid.exception() is not None:
             return begun
     # Parts first, so that the layers of a part are made together, of blocks that have come.
-    for part, spec in product(parts, specs):
+    for part, spec in product(parts, maps):
         file = _cog_file(plan, sources, spec, part, parts)
         write = partial(
             ensure_cog,
@@ -154,6 +157,7 @@ def begin_layers(storage: Storage, plan: Plan, card: ModelCard, arrivals: Arriva
     makers: dict[str, Callable[[], UploadedTable]] = {
         **{each.name: partial(ensure_polygons, storage, store, each, ready=blocks.ready) for each in polygons},
         **{each.name: partial(ensure_boxes, storage, each) for each in boxes},
+        **{each.name: partial(ensure_windows, storage, store, each) for each in vectors},
     }
     for name, make in makers.items():
         begun.tables[name] = pool.submit(clock.timed("tables", make))

@@ -81,16 +81,19 @@ def planned_record(plan: Plan) -> ProductRecord:
         return ProductRecord(files=frozenset({*FIXED_FILES, PLACES_FILE}), ids=frozenset({plan.name}))
     parts = product_parts(plan)
     # Parts are of layers: tables are never cut.
-    suffixes = [part.suffix for part in parts] if len(parts) > 1 and plan.raster.layers else []
-    record = _record(plan.name, plan.raster.layers, suffixes)
-    tables = {polygons_name(layer) for layer in polygon_layers(plan)}
+    suffixes = [part.suffix for part in parts] if len(parts) > 1 and plan.maps else []
+    record = _record(plan.name, plan.maps, suffixes)
+    record = replace(record, layers=record.layers | {*plan.model.vectors})
+    tables = {polygons_name(layer) for layer in polygon_layers(plan)} | {
+        boxes_name(name) for name in plan.vector_tables
+    }
     return replace(record, files=record.files | tables | {boxes_name(table) for table in plan.model.tables})
 
 
 def wanted_record(storage: Storage, plan: Plan) -> ProductRecord:
     """All that a product will write: what its plan names, and styles, but for those that somebody keeps there."""
     record = planned_record(plan)
-    names = (*plan.raster.layers, *table_names(plan)) if plan.places is None else (PLACES,)
+    names = (*plan.maps, *table_names(plan)) if plan.places is None else (PLACES,)
     styles = {*style_files(names)}
     return replace(record, files=record.files | (styles - _written_styles(storage, styles, ours=False)))
 

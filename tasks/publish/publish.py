@@ -15,6 +15,8 @@ from tilewright.models.spec.outputs import LayerSpec
 from tilewright.tasks.boxes.box_file import boxes_name
 from tilewright.tasks.boxes.box_table import box_map
 from tilewright.tasks.compare.section import tell_change
+from tilewright.tasks.embeddings.described import array_files, embedding_facts, told_embedding
+from tilewright.tasks.embeddings.overview import vector_map
 from tilewright.tasks.inventory.record import COLLECTION, TABLE, with_table, write_product_record
 from tilewright.tasks.inventory.table import table_with
 from tilewright.tasks.publish.item_facts import part_facts, product_facts
@@ -35,7 +37,7 @@ from tilewright.tasks.storage.secrets import drop_published, kept_of
 from tilewright.tasks.storage.storage import json_bytes, staging_folder
 from tilewright.tasks.styles.styles import LayerStyle, write_styles
 from tilewright.tasks.vector.layer_polygons import polygon_layers, polygons_name, table_names
-from tilewright.tasks.zarr.store import ChangedStoreError, remove_waiting
+from tilewright.tasks.zarr.store import ChangedStoreError, open_store, remove_waiting
 from tilewright.tasks.zarr.thumbnail import read_thumbnail
 
 if TYPE_CHECKING:
@@ -94,9 +96,11 @@ def publish_product(
     plain_report = report_json(worker, entries, written, small, run)
     specs = [layer.spec for layer in written.layers]
     change = tell_change(storage, plan, specs, plain_report, worker.access)
-    report: dict[str, Any] = json_without_secrets({**plain_report, **change.keys}, kept)
+    embedding = embedding_facts(plan, worker.model.card.layer_specs())
+    told = {} if embedding is None else told_embedding(plan, embedding, written.tables, plain_report, entries.values())
+    report: dict[str, Any] = json_without_secrets({**plain_report, **change.keys, **told}, kept)
     with staging_folder(storage) as folder:
-        maps = _layer_maps(written, small) or _box_maps(worker)
+        maps = _layer_maps(written, small) or _box_maps(worker) or _vector_maps(worker)
         tables = _outlines(storage, plan, written, maps, folder)
         pictures = _draw_layers(maps, run, tables)
         _stage_files(folder, plan, entries, pictures, report, change=change.view)
@@ -106,9 +110,8 @@ def publish_product(
         sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
         (folder / "plan.json").write_bytes(storage.read(PLAN) or b"")
         product = product_facts(worker, written, report, folder=folder, created=run.finished)
-        product = replace(
-            product, files=(*product.files, *style_facts((*plan.raster.layers, *table_names(plan)), styles))
-        )
+        files = (*product.files, *style_facts((*plan.maps, *table_names(plan)), styles), *array_files(plan, embedding))
+        product = replace(product, files=files, embedding=embedding)
     parts = part_facts(product, plan, entries, written)
     items = {name: build_item(facts) for name, facts in {ITEM: product, **parts}.items()}
     plain = {name: item_json(item, kept) for name, item in items.items()}
@@ -159,6 +162,13 @@ def _box_maps(worker: Worker) -> dict[str, Map]:
     return maps
 
 
+def _vector_maps(worker: Worker) -> dict[str, Map]:
+    """The same of the vectors of a product without maps and boxes."""
+    store = open_store(worker.storage, **worker.plan.raster.store_boxes, read_only=True)
+    specs = [spec for spec in worker.model.card.layer_specs() if spec.kind == "vector"]
+    return {spec.name: vector_map(store, spec, max_size=PICTURE_SIZE) for spec in specs}
+
+
 def _draw_layers(maps: Mapping[str, Map], run: RunFacts, tables: tuple[TableOutlines, ...]) -> ProductPictures:
     shown, (spec, pixels) = next(iter(maps.items()))
     return ProductPictures(
@@ -201,7 +211,10 @@ def _outlines(
         bounds=grid.bounds_of(grid.extent), shape=(shape[0], shape[1]), shrunk=max(height / shape[0], width / shape[1])
     )
     try:
-        return product_outlines(storage, [table.name for table in written.tables], frame, folder=folder)
+        # The squares of windows are no shapes that anybody looks at.
+        whole = {f"{name}.parquet" for name in plan.vector_tables}
+        files = [table.name for table in written.tables if table.name not in whole]
+        return product_outlines(storage, files, frame, folder=folder)
     except (OSError, ValueError, KeyError) as error:
         raise ChangedStoreError(f"A table of {storage.uri} is not as it was written: {error}") from error
 

@@ -14,6 +14,7 @@ from pyproj.exceptions import ProjError
 from tilewright.tasks.report import format as words
 from tilewright.tasks.report.fields import mapping, named_periods, numbers, rows, text, texts
 from tilewright.tasks.report.format import number
+from tilewright.tasks.report.layer_views import THINGS
 from tilewright.tasks.report.performance import Fact, total_seconds, with_unit
 from tilewright.tasks.report.preview import Frame
 
@@ -236,10 +237,18 @@ def files(report: Fields, layers: Iterable[LayerView]) -> tuple[ReportFile, ...]
     listed = [(text(entry, "href"), text(entry, "title"), words.size(entry.get("bytes"))) for entry in entries]
     if not any(href for href, _, _ in listed):
         tables = [(text(table, "file"), f"{words.count(table.get('rows'))} rows") for table in rows(report, "tables")]
-        cogs = [layer for layer in layers if layer.name != "observations"]
+        cogs = [layer for layer in layers if layer.name != "observations" and layer.kind != THINGS]
+        arrays = [
+            (
+                text(each, "array"),
+                f"{words.count(each.get('dimensions'))} numbers for each of its {text(each, 'of')}, Zarr",
+            )
+            for each in rows(report, "embeddings")
+        ]
         listed = [
             *((f"{layer.name}.tif", f"{layer.title}, Cloud-Optimized GeoTIFF", "") for layer in cogs),
             *((file, f"{n_rows}, GeoParquet", "") for file, n_rows in tables),
+            *((array, title, "") for array, title in arrays),
             ("data.zarr", "every layer and the observations, Zarr", ""),
             ("item.json", "STAC Item", ""),
             ("report.json", "the figures of this page", ""),

@@ -134,8 +134,8 @@ def polygon_layers(plan: Plan) -> list[str]:
 
 def asset_names(plan: Plan) -> list[str]:
     """The keys of the layers and the tables of a plan's product among the assets of its Item."""
-    layers = plan.raster.layers
-    return [*layers, *(table_asset(table, layers) for table in table_names(plan))]
+    layers, tables = plan.maps, (*table_names(plan), *plan.vector_tables)
+    return [*layers, *(table_asset(table, layers) for table in tables)]
 
 
 def polygons_name(layer: str) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from tilewright.tasks.grid.blocks import block_at
 from tilewright.tasks.grid.cells import block_range
 from tilewright.tasks.zarr.declare import STORE
-from tilewright.tasks.zarr.declared import fill_of
+from tilewright.tasks.zarr.declared import chunk_key, empty_pixels
 from tilewright.tasks.zarr.store import ChangedStoreError, array_sha256, write_shard
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _cut_line(blocks: WaitingBlocks, shards: list[PixelBox], cut: LayerCut) -> b
         if cut.compare and _holds(store, target, window, pixels):
             continue
         write_shard(store.storage, target, window, pixels, folder=f"{STORE}/{blocks.name}")
-        key = target.metadata.encode_chunk_key((shard.row_start // store.block, shard.col_start // store.block))
+        key = chunk_key(target, (shard.row_start // store.block, shard.col_start // store.block))
         written.append(f"{STORE}/{blocks.name}/{key}")
     if written:
         cut.look(written)
@@ -183,4 +183,4 @@ def erase_unknown(store: ProductStore, planned: Collection[tuple[int, int]]) -> 
         for row, col in sorted(store.places(name)):
             if (row + top, col + left) not in planned:
                 inner = block_at(row=row + top, col=col + left, block=store.block, halo=0).inner
-                store.write_block(inner, {name: np.full(inner.shape, fill_of(layer), dtype=layer.dtype)})
+                store.write_block(inner, {name: empty_pixels(layer, inner)})

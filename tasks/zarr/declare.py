@@ -40,6 +40,9 @@ BLOCKS = f"{STATE_FOLDER}/blocks.zarr"
 INNER_CHUNK = 512
 """Side in pixels of a chunk, the smallest piece that can be read alone; about the size of a viewer's requests."""
 
+VECTOR_CHUNK = 2**20
+"""Numbers of a chunk of vectors at most, so that the vector of one pixel is read without much more."""
+
 ZSTD_LEVEL = 1
 """Measured: level 1 writes 563 Mpx of classes per core-second, and higher levels save little space."""
 
@@ -48,7 +51,8 @@ ZSTD_LEVEL = 1
 class StoredLayer:
     """A layer as it is stored; ``nodata`` is also the fill value, which Zarr returns for unwritten chunks.
 
-    ``counts``: 0 is a number like any other, as of observations, and no reader may take it for missing.
+    ``counts``: 0 is a number like any other, as of observations, and no reader may take it for missing. ``length``:
+    numbers of a vector for each pixel, along a third dimension; 0 for one number a pixel.
     """
 
     name: str
@@ -58,6 +62,12 @@ class StoredLayer:
     counts: bool = False
     description: str = ""
     attributes: tuple[tuple[str, Any], ...] = ()
+    length: int = 0
+
+    @property
+    def trailing(self) -> tuple[int, ...]:
+        """The dimensions of its array beyond (y, x)."""
+        return (self.length,) if self.length else ()
 
 
 def declare_store(
@@ -69,6 +79,7 @@ def declare_store(
     layers: Sequence[StoredLayer],
     attributes: Mapping[str, Any],
     period: Period | None = None,
+    conventions: Sequence[Mapping[str, str]] = (),
     zarr_format: Literal[2, 3] = 3,
 ) -> None:
     """Write the metadata of both stores: layers, coordinates and CRS, no pixel.
@@ -76,7 +87,7 @@ def declare_store(
     Repeated calls are harmless, and mend what is missing or damaged; pixels stay.
 
     The layers of the product have the extent of ``grid``; ``box`` holds the whole blocks of ``block`` pixels that cover
-    it. ``period`` becomes the coordinate ``time``.
+    it. ``period`` becomes the coordinate ``time``. ``conventions`` are those of ``attributes``, beside ours.
 
     Raises StoreError for existing arrays of another shape, which an older Tilewright left.
     """
@@ -85,7 +96,9 @@ def declare_store(
     declare_grid(declared.group, Georeference.of(grid, grid.extent))
     if period is not None:
         declare_period(declared.group, period)
-    declared.group.update_attributes(dict(attributes))
+    known: Any = declared.group.attrs["zarr_conventions"]
+    more = {"zarr_conventions": [*known, *conventions]} if conventions else {}
+    declared.group.update_attributes({**attributes, **more})
     waiting = Declaration(3)
     for layer in layers:
         _declare_layer(declared.group, layer, shape=grid.extent.shape, block=block)
@@ -95,20 +108,30 @@ def declare_store(
     put_objects(storage, BLOCKS, waiting.objects())
 
 
-def array_layout(block: int, *, zarr_format: int, dimensions: tuple[str, str] = FLAT) -> dict[str, Any]:
+def array_layout(
+    block: int, *, zarr_format: int, dimensions: tuple[str, str] = FLAT, trailing: tuple[int, ...] = ()
+) -> dict[str, Any]:
     """The chunks, shards and compression of a layer's array, as arguments of ``create_array``.
 
     A shard has the size of a block, with chunks for viewing. Zarr format 2 has no shards: its chunks are that large.
+    A chunk of vectors, which have the ``trailing`` dimension, holds fewer pixels.
     """
     if zarr_format == 2:
-        return {"chunks": (block, block), "compressors": "auto"}
+        return {"chunks": (block, block, *trailing), "compressors": "auto"}
     inner = INNER_CHUNK if block % INNER_CHUNK == 0 else block
+    while inner % 2 == 0 and trailing and inner**2 * trailing[0] > VECTOR_CHUNK:
+        inner //= 2
     return {
-        "chunks": (inner, inner),
-        "shards": (block, block),
+        "chunks": (inner, inner, *trailing),
+        "shards": (block, block, *trailing),
         "compressors": ZstdCodec(level=ZSTD_LEVEL),
-        "dimension_names": dimensions,
+        "dimension_names": dimensions_of(dimensions, trailing),
     }
+
+
+def dimensions_of(dimensions: tuple[str, ...], trailing: tuple[int, ...]) -> tuple[str, ...]:
+    """The names of an array's dimensions: those of (y, x), and that of the numbers of vectors."""
+    return (*dimensions, *("vector" for _ in trailing))
 
 
 def _declare_layer(group: zarr.Group, layer: StoredLayer, *, shape: tuple[int, int], block: int) -> None:
@@ -125,12 +148,12 @@ def _declare_layer(group: zarr.Group, layer: StoredLayer, *, shape: tuple[int, i
         attributes["_FillValue"] = int(layer.nodata)
     group.create_array(
         layer.name,
-        shape=shape,
+        shape=(*shape, *layer.trailing),
         dtype=layer.dtype,
         # Readers of Zarr format 2 take the fill value for missing; without one, unwritten chunks are 0.
         fill_value=None if layer.counts and zarr_format == 2 else fill.item(),
-        attributes=with_dimension_names(attributes, FLAT, zarr_format),
-        **array_layout(block, zarr_format=zarr_format),
+        attributes=with_dimension_names(attributes, dimensions_of(FLAT, layer.trailing), zarr_format),
+        **array_layout(block, zarr_format=zarr_format, trailing=layer.trailing),
     )
 
 
@@ -138,7 +161,7 @@ def _check_shapes(storage: Storage, layers: Sequence[StoredLayer], shape: tuple[
     name = "zarr.json" if zarr_format == 3 else ".zarray"
     for layer in layers:
         existing = shape_of(read_object(storage, f"{STORE}/{layer.name}/{name}"))
-        if existing is not None and existing != shape:
+        if existing is not None and existing != (*shape, *layer.trailing):
             raise StoreError(
                 f"{storage.uri}/{STORE}/{layer.name} is {existing} pixels, and the product {shape}: it was begun "
                 "with an older Tilewright, whose arrays hold whole blocks. Use --replace to start over, or another "

@@ -10,6 +10,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import zarr
 from zarr.core.buffer import default_buffer_prototype
 from zarr.errors import ZarrUserWarning
@@ -18,6 +19,7 @@ from zarr.storage import MemoryStore
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from tilewright.tasks.grid.pixel_box import PixelBox
     from tilewright.tasks.storage.storage import Storage
 
 
@@ -94,3 +96,13 @@ def shape_of(plain: Mapping[str, Any] | None) -> tuple[int, ...] | None:
 def fill_of(array: zarr.Array[Any]) -> Any:
     """What an array returns where nothing is written: its fill value, 0 where it has none."""
     return array.dtype.type(0) if array.metadata.fill_value is None else array.fill_value
+
+
+def empty_pixels(array: zarr.Array[Any], box: PixelBox) -> np.ndarray:
+    """Nodata of a layer's array inside a box, (height, width, ...) as it is stored."""
+    return np.full((*box.shape, *array.shape[2:]), fill_of(array), dtype=array.dtype)
+
+
+def chunk_key(array: zarr.Array[Any], place: tuple[int, int]) -> str:
+    """The key of the object at (row, col) of a layer's array, in its folder; vectors lie in one object whole."""
+    return str(array.metadata.encode_chunk_key((*place, *(0 for _ in array.shape[2:]))))

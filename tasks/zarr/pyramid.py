@@ -39,6 +39,9 @@ OVERVIEWS = "overviews"
 
 PERIOD_AXES = ("time", "time_bounds")
 
+FULL_ALONE = frozenset({"vector", "scale"})
+"""Kinds of layers without smaller levels."""
+
 SMALLEST_LEVEL = 512
 """Side in pixels up to which a level has no smaller one: it fits a screen. The same as for a COG's overviews."""
 
@@ -85,7 +88,8 @@ def write_pyramid(
     ready: Callable[[PixelBox], None] = lambda _box: None,
     threads: int = 1,
 ) -> StoredObjects:
-    """Cut the layers in ``kinds`` (name to class, percent or value) out of their blocks; write every smaller level.
+    """Cut the layers in ``kinds`` (name to class, percent, value, id, or vector and scale, which have no smaller level)
+    out of their blocks; write every smaller level.
 
     Returns what is stored then, by which the product is checked before it is published. A pixel of a smaller level is
     the most frequent class, or the mean value, of its four source pixels, nodata left out. Peak memory is four blocks
@@ -106,7 +110,7 @@ def write_pyramid(
         known = None if checksums is None else checksums[name]
         behind = (known or {}) if places is None else places
         filled = FilledUnits.read(store, name, checksums=known, places=behind, created=name in declared.created)
-        arrays = declared.open_levels(store, name, levels)
+        arrays = declared.open_levels(store, name, levels_of(kind, levels))
         layers.append(LayerLevels(name=name, kind=kind, arrays=arrays, filled=filled))
     with ThreadPoolExecutor(threads) as pool:
         write_levels(store, layers, pool=pool, there=there, ready=ready)
@@ -147,7 +151,7 @@ def _declare_levels(
         declare_grid(inner, _georeference(grid, level), dimensions=level.dimensions)
         if period is not None:
             declare_period(inner, period)
-        for name in kinds if level.path else ():
+        for name in _with_levels(kinds) if level.path else ():
             _declare_array(group, name, level, store.block)
     if len(levels) > 1:
         _describe(group, grid, levels, kinds)
@@ -155,8 +159,8 @@ def _declare_levels(
     objects = declared.objects()
     created = {
         name
-        for name in kinds
-        for level in levels[1:]
+        for name, kind in kinds.items()
+        for level in levels_of(kind, levels)[1:]
         if _is_otherwise(storage, metadata_of(objects, level.path_of(name)), level.path_of(name))
     }
     put_objects(storage, STORE, objects)
@@ -187,7 +191,7 @@ def _declare_array(group: zarr.Group, name: str, level: Level, block: int) -> No
 def _describe(group: zarr.Group, grid: Grid, levels: tuple[Level, ...], kinds: Mapping[str, str]) -> None:
     """Write the multiscales layout: one chain of arrays per layer, as classes and values have different methods."""
     layout: list[dict[str, Any]] = []
-    for name, kind in kinds.items():
+    for name, kind in _with_levels(kinds).items():
         for larger, level in zip((None, *levels), levels, strict=False):
             entry: dict[str, Any] = {"asset": level.path_of(name)}
             if larger is not None:
@@ -200,6 +204,15 @@ def _describe(group: zarr.Group, grid: Grid, levels: tuple[Level, ...], kinds: M
     attributes: dict[str, Any] = dict(group.attrs)
     known = [entry for entry in attributes["zarr_conventions"] if entry["uuid"] != MULTISCALES["uuid"]]
     group.update_attributes({"multiscales": {"layout": layout}, "zarr_conventions": [*known, MULTISCALES]})
+
+
+def levels_of(kind: str, levels: tuple[Level, ...]) -> tuple[Level, ...]:
+    """The levels of a layer: of vectors and their scales the full one alone, as no model gives their means."""
+    return levels[:1] if kind in FULL_ALONE else levels
+
+
+def _with_levels(kinds: Mapping[str, str]) -> dict[str, str]:
+    return {name: kind for name, kind in kinds.items() if kind not in FULL_ALONE}
 
 
 def _georeference(grid: Grid, level: Level) -> Georeference:

@@ -15,7 +15,7 @@ from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.storage.errors import FencedError, StorageError
 from tilewright.tasks.zarr.cut import LayerCut, cut_shards
 from tilewright.tasks.zarr.declare import STORE
-from tilewright.tasks.zarr.declared import fill_of
+from tilewright.tasks.zarr.declared import chunk_key, fill_of
 from tilewright.tasks.zarr.downsample import halve
 from tilewright.tasks.zarr.store import read_stored
 from tilewright.tasks.zarr.units import DEPTH
@@ -34,26 +34,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _LevelGroup:
-    """A level and the up to three smaller ones that are made from one read of it."""
+    """A level and the up to three smaller ones that are made from one read of it.
+
+    ``depth`` is the number of smaller levels of a unit, which a layer without them has none of.
+    """
 
     storage: Storage
     levels: Sequence[zarr.Array[Any]]
     kind: str
     block: int
-
-    @property
-    def depth(self) -> int:
-        """The number of levels that are made."""
-        return len(self.levels) - 1
+    depth: int
 
     def units(self) -> list[tuple[int, int]]:
         """(row, col) of every unit: one shard of the last level, or part of one at the edge."""
-        height, width = self.levels[-1].shape
-        return [(row, col) for row in range(-(-height // self.block)) for col in range(-(-width // self.block))]
+        height, width = self.levels[0].shape[:2]
+        side = self.block << self.depth
+        return [(row, col) for row in range(-(-height // side)) for col in range(-(-width // side))]
 
     def box(self, unit: tuple[int, int]) -> PixelBox:
         """The pixels of a unit in the group's first level."""
-        side, (height, width) = self.block << self.depth, self.levels[0].shape
+        side, (height, width) = self.block << self.depth, self.levels[0].shape[:2]
         whole = block_at(row=unit[0], col=unit[1], block=side, halo=0).inner
         return whole.intersect(PixelBox.at(0, 0, shape=(height, width)))
 
@@ -63,13 +63,13 @@ class _LevelGroup:
 
     def _possible(self, number: int, unit: tuple[int, int]) -> list[str]:
         side = 1 << (self.depth - number)
-        counts = [-(-length // self.block) for length in self.levels[number].shape]
+        counts = [-(-length // self.block) for length in self.levels[number].shape[:2]]
         rows, cols = (range(at * side, min((at + 1) * side, n)) for at, n in zip(unit, counts, strict=True))
         return [self._key(number, (row, col)) for row in rows for col in cols]
 
     def _key(self, number: int, place: tuple[int, int]) -> str:
         array = self.levels[number]
-        return f"{STORE}/{array.path}/{array.metadata.encode_chunk_key(place)}"
+        return f"{STORE}/{array.path}/{chunk_key(array, place)}"
 
     def existing_keys(self, number: int, start: tuple[int, int], pixels: np.ndarray) -> list[str]:
         """The keys of the objects behind ``pixels`` of a level from the pixel ``start`` on: those of nodata have none.
@@ -94,8 +94,10 @@ class _LevelGroup:
 
         Returns the keys of the unit's objects.
         """
-        if self.depth == 0:
-            return set(self._read(self.box(unit))[1])
+        if len(self.levels) == 1:
+            # Shard by shard, as vectors are large.
+            found = pool.map(lambda part: self._read(part)[1], self._shards(self.box(unit)))
+            return set(chain.from_iterable(found))
         first, side = self.levels[1], self.block << (self.depth - 1)
         top, left = unit[0] * side, unit[1] * side
         bottom, right = min(top + side, first.shape[0]), min(left + side, first.shape[1])
@@ -113,6 +115,14 @@ class _LevelGroup:
         if self.depth == DEPTH:
             keys |= self._write(3, (top // 4, left // 4), self._half(smaller))
         return keys
+
+    def _shards(self, box: PixelBox) -> list[PixelBox]:
+        starts = [
+            (row, col)
+            for row in range(box.row_start, box.row_stop, self.block)
+            for col in range(box.col_start, box.col_stop, self.block)
+        ]
+        return [PixelBox.at(*start, shape=(self.block, self.block)).intersect(box) for start in starts]
 
     def _write_shard(self, place: tuple[int, int]) -> tuple[np.ndarray, set[str]]:
         """Write one shard of the first level and return it at half the resolution, if the group needs that.
@@ -159,7 +169,10 @@ class _LevelGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerLevels:
-    """A layer whose levels are filled: their ``arrays``, the full one first, and the units that are ``filled``."""
+    """A layer whose levels are filled: their ``arrays``, the full one first, and the units that are ``filled``.
+
+    A layer of vectors has the full one alone.
+    """
 
     name: str
     kind: str
@@ -182,11 +195,14 @@ def write_levels(
     Raises StorageError, which names the layer; ChangedStoreError where a block is not what its checksum says.
     """
     # With an odd block every second shard starts between two pixels of the next level: one level per read then.
-    depth, n_levels = DEPTH if store.block % 2 == 0 else 1, len(layers[0].arrays)
+    depth, n_levels = DEPTH if store.block % 2 == 0 else 1, max(len(layer.arrays) for layer in layers)
     for start in range(0, max(n_levels - 1, 1), depth):
-        span = slice(start, start + depth + 1)
+        span, deep = slice(start, start + depth + 1), min(depth, n_levels - 1 - start)
+        layers = [layer for layer in layers if len(layer.arrays) > start]
         groups = [
-            _LevelGroup(storage=store.storage, levels=layer.arrays[span], kind=layer.kind, block=store.block)
+            _LevelGroup(
+                storage=store.storage, levels=layer.arrays[span], kind=layer.kind, block=store.block, depth=deep
+            )
             for layer in layers
         ]
         # Only units of the first three levels are kept: their blocks in the full layer are known.

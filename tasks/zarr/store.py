@@ -16,7 +16,7 @@ from tilewright.tasks.grid.cells import block_range
 from tilewright.tasks.inventory.listing import folders_below
 from tilewright.tasks.storage.errors import FencedError, StorageError
 from tilewright.tasks.zarr.declare import BLOCKS, STORE
-from tilewright.tasks.zarr.declared import fill_of
+from tilewright.tasks.zarr.declared import chunk_key, empty_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -59,7 +59,7 @@ class ProductStore:
     _places: dict[str, set[tuple[int, int]]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def write_block(self, inner: PixelBox, arrays: Mapping[str, np.ndarray]) -> None:
-        """Write one block of every layer in ``arrays``; each array (height, width) is exactly one shard.
+        """Write one block of every layer in ``arrays``; each array (height, width, ...) is exactly one shard.
 
         A partial write would read, merge and replace the shard, so that two writers would silently lose pixels. A block
         of nodata is an object too: it replaces what the product's array holds.
@@ -76,16 +76,16 @@ class ProductStore:
     def erase_block(self, inner: PixelBox) -> None:
         """Set one block to nodata in every layer."""
         for name, layer in self.waiting.items():
-            self.write_block(inner, {name: np.full(inner.shape, fill_of(layer), dtype=layer.dtype)})
+            self.write_block(inner, {name: empty_pixels(layer, inner)})
 
     def read_box(self, name: str, box: PixelBox) -> np.ndarray:
-        """One layer inside ``box``, shape (height, width), stored dtype; nodata outside the product.
+        """One layer inside ``box``, (height, width), stored dtype, vectors along a third axis; nodata outside.
 
         Raises StorageError if storage refuses, ChangedStoreError if stored bytes are corrupt.
         """
         layer, absent = self.published[name], list(self._absent(name, box))
         if len(absent) == self._n_touched(box):
-            pixels, absent = np.full(box.shape, fill_of(layer), dtype=layer.dtype), [box]
+            pixels, absent = empty_pixels(layer, box), [box]
         else:
             pixels = self._read(name, self.waiting[name], box.slices_in(self.box))
         for piece in absent:
@@ -100,7 +100,7 @@ class ProductStore:
         Where a block waits it is nodata: what the array holds there is not read.
         """
         layer = self.published[name]
-        pixels = np.full(box.shape, fill_of(layer), dtype=layer.dtype)
+        pixels = empty_pixels(layer, box)
         for piece in self._absent(name, box):
             inside = piece.intersect(box).intersect(self.extent)
             if not inside.empty:
@@ -125,9 +125,11 @@ class ProductStore:
         if name not in self.waiting:
             return set()
         if name not in self._places:
-            keys = (key.rsplit("/", 2)[-2:] for key in self.storage.keys(f"{BLOCKS}/{name}/c"))
+            folder = f"{BLOCKS}/{name}/c"
+            keys = (key.removeprefix(f"{folder}/").split("/") for key in self.storage.keys(folder))
             # An upload that broke off leaves a file with another ending.
-            self._places[name] = {(int(row), int(col)) for row, col in keys if row.isdigit() and col.isdigit()}
+            chunks = (key for key in keys if len(key) > 1 and "".join(key).isdigit())
+            self._places[name] = {(int(key[0]), int(key[1])) for key in chunks}
         return self._places[name]
 
     def expect(self, places: Iterable[tuple[int, int]]) -> None:
@@ -156,7 +158,8 @@ class ProductStore:
         rows, cols = inner.slices_in(self.box)
         shard = target.shards or target.chunks
         whole = (
-            inner.shape == (self.block, self.block) == tuple(shard) == array.shape
+            inner.shape == (self.block, self.block) == tuple(shard[:2])
+            and tuple(shard) == array.shape
             and rows.start % self.block == 0
             and cols.start % self.block == 0
             and rows.start >= 0
@@ -211,7 +214,7 @@ def open_store(
 
 
 def _open_layers(storage: Storage, group: zarr.Group, mode: Literal["r", "r+"]) -> dict[str, zarr.Array[Any]]:
-    """The flat arrays of the store by name, without those of others that cannot be opened.
+    """The layers of the store by name, without coordinates and those of others that cannot be opened.
 
     Arrays are opened once: each access to a group's member reads its metadata from storage.
     """
@@ -219,7 +222,7 @@ def _open_layers(storage: Storage, group: zarr.Group, mode: Literal["r", "r+"]) 
     for name in folders_below(storage, STORE):
         with suppress(ValueError, LookupError, TypeError, FileNotFoundError):
             member = zarr.open_array(group.store, path=name, mode=mode, zarr_format=group.metadata.zarr_format)
-            layers.update({name: member} if member.ndim == 2 else {})
+            layers.update({name: member} if member.ndim in {2, 3} else {})
     return layers
 
 
@@ -245,8 +248,8 @@ def write_shard(
     Raises StorageError, which names the layer.
     """
     shard = target.shards or target.chunks
-    place = tuple(span.start // side for span, side in zip(window, shard, strict=True))
-    key = f"{folder}/{target.metadata.encode_chunk_key(place)}"
+    place = window[0].start // shard[0], window[1].start // shard[1]
+    key = f"{folder}/{chunk_key(target, place)}"
     write = partial(target.__setitem__, window, pixels)
     operation = f"write layer {folder.rpartition('/')[2]} to"
     try:

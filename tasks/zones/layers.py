@@ -9,11 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import pyproj
 import zarr
 
-from tilewright.tasks.grid.grid import Grid, GridError, snap_bounds
 from tilewright.tasks.grid.pixel_box import PixelBox
+from tilewright.tasks.inventory.report_grid import report_grid
 from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.zarr.declare import STORE
@@ -23,6 +22,7 @@ from tilewright.tasks.zarr.store import read_stored
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from tilewright.tasks.grid.grid import Grid
     from tilewright.tasks.storage.storage import Storage
 
 CACHE_BYTES = 96 * 2**20
@@ -78,7 +78,7 @@ def open_layers(storage: Storage, names: Sequence[str] | None = None) -> Product
     StorageError if storage refuses.
     """
     report = read_object(storage, "report.json") or {}
-    grid = _grid(storage, report)
+    grid = report_grid(storage, report)
     told = report.get("layers")
     known = {str(each["name"]): each for each in _mappings(told) if isinstance(each.get("name"), str)}
     ids = {name for name, each in known.items() if each.get("kind") == "id"}
@@ -99,30 +99,6 @@ def open_layers(storage: Storage, names: Sequence[str] | None = None) -> Product
     store = storage.zarr(STORE, read_only=True)
     layers = tuple(_layer(storage, store, name, known[name], grid) for name in wanted)
     return ProductLayers(storage=storage, grid=grid, layers=layers)
-
-
-def _grid(storage: Storage, report: Mapping[str, Any]) -> Grid:
-    try:
-        told = report["grid"]
-        resolution, bounds = float(told["resolution"]), tuple(float(edge) for edge in told["bounds"])
-        west, south, east, north = bounds
-        extent = snap_bounds((west, south, east, north), resolution=resolution)
-        if extent.shape != tuple(told["shape"]):
-            raise ValueError("the bounds are not those of the shape")
-        crs = pyproj.CRS.from_user_input(str(told["crs"]))
-        if not (crs.is_projected or crs.is_geographic):
-            raise ValueError("the CRS has no map")
-        return Grid(crs=str(told["crs"]), resolution=resolution, extent=extent)
-    except (
-        pyproj.exceptions.CRSError,
-        KeyError,
-        TypeError,
-        ValueError,
-        ZeroDivisionError,
-        OverflowError,
-        GridError,
-    ) as error:
-        raise StoreError(f"{storage.uri}/report.json does not say the grid of the product: restore it.") from error
 
 
 def _layer(storage: Storage, store: Any, name: str, told: Mapping[str, Any], grid: Grid) -> ProductLayer:

@@ -1,0 +1,134 @@
+"""The text tower of a card: words -> tokens -> the vector that is compared with those of pixels."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from tilewright.models.errors import CardError
+from tilewright.models.run.session import open_graph
+from tilewright.models.spec.embedding import IDS, MASK
+from tilewright.models.spec.outputs import ClassSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from tilewright.models.card.card import ModelCard
+    from tilewright.models.run.session import ModelSession
+
+LARGEST_TOKENIZER: Final = 64 * 2**20
+"""Bytes of a tokenizer's file: those of published ones have up to 34 MB."""
+
+LONGEST_TEXT: Final = 2000
+"""Characters of words that are looked for."""
+
+MOST_TOKENS: Final = 4096
+
+MOST_WORDS: Final = 254
+"""Classes of a map by words: a byte has one value for nodata."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextTower:
+    """The text tower of a card, opened; ``length`` numbers make a vector."""
+
+    session: ModelSession
+    tokenizer: Any
+    length: int
+    name: str
+
+    def vector(self, words: str) -> NDArray[np.float32]:
+        """The vector (number,) of a text. Raises CardError for one that cannot be, or whose vector is none."""
+        if not words.strip() or len(words) > LONGEST_TEXT or not words.isprintable():
+            raise CardError(f"words are a line of 1 to {LONGEST_TEXT:,} letters, not {words[:40]!r}")
+        encoding = self.tokenizer.encode(words, add_special_tokens=True)
+        tokens = {IDS: encoding.ids, MASK: encoding.attention_mask}
+        feeds = {port.name: self._tokens(tokens[port.name], port, words) for port in self.session.inputs}
+        raw = self.session.run(feeds)[self.session.outputs[0].name]
+        found = np.asarray(raw, dtype=np.float32).reshape(-1)
+        if found.shape != (self.length,) or not np.isfinite(found).all() or not found.any():
+            shape = " x ".join(map(str, np.shape(raw)))
+            raise CardError(
+                f"the text model of {self.name} gives {shape} numbers of {words[:40]!r}, and a vector has "
+                f"{self.length} that are finite and not all 0: export it again"
+            )
+        return found
+
+    def _tokens(self, tokens: list[int], port: Any, words: str) -> NDArray[Any]:
+        fixed = port.shape[-1] if port.shape else -1
+        if not tokens or len(tokens) > MOST_TOKENS:
+            raise CardError(f"{words[:40]!r} has {len(tokens)} tokens: give words of 1 to {MOST_TOKENS:,}")
+        if fixed > 0 and len(tokens) != fixed:
+            advice = "give fewer words" if len(tokens) > fixed else "write its padding into the tokenizer's file"
+            raise CardError(
+                f"{words[:40]!r} has {len(tokens)} tokens, and the text model of {self.name} takes {fixed}: {advice}"
+            )
+        return np.array([tokens], dtype=port.dtype)
+
+
+def open_text(card: ModelCard) -> TextTower:
+    """The text tower of a card with an embedding. Raises CardError where it has none or its files cannot be read."""
+    if card.text is None or card.embedding is None:
+        raise CardError(f"{card.name} has no text model (tw:text), so that words cannot be compared with its vectors")
+    try:
+        from tokenizers import Tokenizer  # type: ignore[import-not-found, unused-ignore]
+    except ImportError as error:
+        raise CardError("words need the library tokenizers: pip install 'tilewright[find]'") from error
+    path = card.text.tokenizer
+    try:
+        if path.stat().st_size > LARGEST_TOKENIZER:
+            raise ValueError(f"it has over {LARGEST_TOKENIZER // 2**20} MiB")
+        tokenizer = Tokenizer.from_str(path.read_text("utf-8"))
+    except BaseException as error:
+        # The library's own errors, and its panics, are of no class that can be named.
+        if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError)):
+            raise
+        raise CardError(f"the tokenizer {path.name} of {card.name} cannot be read: {str(error)[:120]}") from error
+    session = open_graph(card.text.model, sha256=card.text.sha256[0], provider="cpu")
+    return TextTower(session=session, tokenizer=tokenizer, length=card.embedding.channels, name=card.name)
+
+
+def classified_card(card: ModelCard, words: Sequence[str], *, least: float = 0.0) -> ModelCard:
+    """The card whose embedding becomes a class map by words: of each, the word whose vector has the greatest cosine.
+
+    Vectors of words are rounded to float16, so that they are the same on every machine. The confidence is the softmax
+    of a hundred times the cosines; where it is below ``least`` there is no class.
+
+    Source: A. Radford et al., Learning transferable visual models from natural language supervision, 2021: zero-shot
+    classes, and the factor by which such models are trained.
+
+    Raises CardError for a card without text model or with other outputs, and for words that are not 2 to 254 of their
+    own.
+    """
+    if not 2 <= len(words) <= MOST_WORDS or len({*words}) < len(words):
+        raise CardError(f"classify: give 2 to {MOST_WORDS} words, each once")
+    try:
+        tower = open_text(card)
+        vectors = [tower.vector(each).astype(np.float16).astype(np.float32) for each in words]
+    except CardError as error:
+        raise CardError(f"classify: {error}") from error
+    embedding = card.embedding
+    assert embedding is not None, "a card with a text tower has an embedding"
+    classes = tuple(ClassSpec(value=value, name=each) for value, each in enumerate(words))
+    output = replace(
+        embedding,
+        classes=classes,
+        layers=("class", "confidence"),
+        units=(),
+        activation="softmax",
+        embedding=None,
+        words=tuple(tuple(each.tolist()) for each in vectors),
+        least=least,
+    )
+    outputs = tuple(output if each is embedding else each for each in card.outputs)
+    names = [spec.name for each in outputs for spec in each.layer_specs()]
+    if len({*names}) < len(names):
+        raise CardError(f"classify: {card.name} has a layer called class or confidence already; leave classify out")
+    told = json.dumps([card.digest, list(words), [each.tolist() for each in vectors], least])
+    return replace(card, outputs=outputs, digest=hashlib.sha256(told.encode()).hexdigest())

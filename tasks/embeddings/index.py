@@ -1,0 +1,221 @@
+"""An index of a product's vectors, by which those that are alike are found without comparing all: nearly, and fast.
+
+Vectors lie in as many lists as the root of their number, by the nearest of as many centres; a search looks into the
+lists of some of them. How many that are is measured when the index is made: so many that it finds most of what is
+exactly nearest to some of the vectors.
+
+Source: faiss, https://github.com/facebookresearch/faiss/wiki/Faiss-indexes, IVF with vectors in float16.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tilewright.tasks.embeddings.nearest import NOBODY, Nearest, scores
+from tilewright.tasks.storage.errors import StoreError
+
+if TYPE_CHECKING:
+    from tilewright.tasks.embeddings.stored_vectors import StoredVectors, Vectors
+    from tilewright.tasks.grid.pixel_box import PixelBox
+
+FORMAT = 1
+"""Raised when indexes are made in another way, so that none of an earlier version is used."""
+
+ENDING = ".json"
+"""Of the file beside an index that says of which product it is."""
+
+TRAINED_ON = 40
+"""Vectors for each list by which its centre is found. Source: faiss warns of fewer than 39."""
+
+ASKED, BEST = 32, 10
+"""Vectors whose nearest are looked for, and how many of these, when the recall is measured."""
+
+WANTED = 0.95
+"""Share of the exactly nearest that is to be found."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexFacts:
+    """Of which product an index is (``key``), how many lists it looks into, and the share of the nearest it found."""
+
+    key: str
+    vectors: int
+    lists: int
+    probes: int
+    recall: float
+    format: int = FORMAT
+
+
+def faiss_library() -> Any:
+    """The module faiss. Raises StoreError where it is not installed."""
+    try:
+        return import_module("faiss")
+    except ImportError as error:
+        raise StoreError(
+            "--index needs faiss: pip install 'tilewright[find]', or leave it out: find is exact."
+        ) from error
+
+
+def known_index(path: Path, key: str) -> IndexFacts | None:
+    """The facts of an index that is of the product with this ``key``; None for one of another, or for none.
+
+    Raises StoreError for a file that is there and is no index of ours.
+    """
+    beside = path.with_name(path.name + ENDING)
+    if path.exists() and not (path.is_file() and beside.is_file()):
+        raise StoreError(f"{path} is there and is no index of find: give another place.")
+    try:
+        facts = IndexFacts(**json.loads(beside.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise StoreError(f"{beside} does not say of which product {path.name} is: remove both.") from error
+    whole = type(facts.probes) is int and facts.probes > 0 and isinstance(facts.recall, float)
+    return facts if path.is_file() and whole and (facts.key, facts.format) == (key, FORMAT) else None
+
+
+def build_index(vectors: StoredVectors, path: Path, key: str) -> IndexFacts:
+    """Make the index of all vectors of a product in a file, and measure its recall. All are in memory as float16.
+
+    Raises StoreError where there is no vector or the file cannot be written, and what reading raises.
+    """
+    faiss = faiss_library()
+    extent = vectors.grid.extent
+    n = sum(len(each.rows) for each in vectors.batches(extent))
+    if not n:
+        raise StoreError(f"{vectors.storage.uri} has no vector to make an index of.")
+    n_lists = max(1, min(math.isqrt(n), n // TRAINED_ON))
+    trained_on = _sample(vectors, n, most=n_lists * TRAINED_ON)
+    by_product = vectors.metric != "euclidean"
+    metric = faiss.METRIC_INNER_PRODUCT if by_product else faiss.METRIC_L2
+    centres = faiss.IndexFlatIP(vectors.length) if by_product else faiss.IndexFlatL2(vectors.length)
+    kind = faiss.ScalarQuantizer.QT_fp16
+    index = faiss.IndexIVFScalarQuantizer(centres, vectors.length, n_lists, kind, metric)
+    index.train(_prepared(trained_on, vectors.metric))
+    for each in vectors.batches(extent):
+        index.add_with_ids(_prepared(each.values, vectors.metric), _numbers(each, extent))
+    probes, recall = _measured(index, vectors, trained_on)
+    facts = IndexFacts(key=key, vectors=n, lists=n_lists, probes=probes, recall=recall)
+    try:
+        _write(faiss, index, path, facts)
+    except (OSError, RuntimeError) as error:
+        raise StoreError(f"The index {path} cannot be written: {str(error)[:160]}.") from error
+    return facts
+
+
+def nearest_by_index(vectors: StoredVectors, path: Path, facts: IndexFacts, query: np.ndarray, *, most: int) -> Nearest:
+    """At most so many vectors that are most alike a query, nearly; their scores are exact.
+
+    Raises StoreError for a damaged index, and what reading raises.
+    """
+    faiss, extent = faiss_library(), vectors.grid.extent
+    try:
+        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
+        if (index.d, index.ntotal) != (vectors.length, facts.vectors):
+            raise RuntimeError("it holds other vectors")
+        numbers = _asked(index, _prepared(query[np.newaxis], vectors.metric), probes=facts.probes, most=most)[0]
+    except (RuntimeError, AttributeError, AssertionError, MemoryError) as error:
+        raise StoreError(f"The index {path} cannot be read ({str(error)[:80]}): remove it and its {ENDING}.") from error
+    numbers = numbers[(numbers >= 0) & (numbers < math.prod(extent.shape))]
+    rows, cols = (numbers // extent.shape[1] + extent.row_start, numbers % extent.shape[1] + extent.col_start)
+    places = zip(rows.tolist(), cols.tolist(), strict=True)
+    found = [(row, col, value) for row, col in places if (value := vectors.at(row, col)) is not None]
+    if not found:
+        return NOBODY
+    exact = scores(np.stack([value for _, _, value in found]), query, vectors.metric)
+    rows, cols = (np.array([each[axis] for each in found], dtype=np.int64) for axis in (0, 1))
+    order = np.lexsort([cols, rows, -exact])
+    return Nearest(rows=rows[order], cols=cols[order], scores=exact[order])
+
+
+def _prepared(values: np.ndarray, metric: str) -> np.ndarray:
+    """Vectors (n, number) float32 as they are compared: of length 1 for the cosine."""
+    values = np.ascontiguousarray(values, dtype=np.float32)
+    if metric != "cosine":
+        return values
+    sizes = np.linalg.norm(values, axis=1, keepdims=True)
+    return np.ascontiguousarray(np.divide(values, sizes, out=np.zeros_like(values), where=sizes > 0))
+
+
+def _numbers(each: Vectors, extent: PixelBox) -> np.ndarray:
+    return np.asarray((each.rows - extent.row_start) * extent.shape[1] + each.cols - extent.col_start, dtype=np.int64)
+
+
+def _sample(vectors: StoredVectors, n: int, *, most: int) -> np.ndarray:
+    """At most so many of ``n`` vectors (number, length), spread evenly over the order in which they are read."""
+    wanted = np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))
+    found: list[np.ndarray] = []
+    first = 0
+    for each in vectors.batches(vectors.grid.extent):
+        inside = wanted[(wanted >= first) & (wanted < first + len(each.rows))] - first
+        found.append(each.values[inside])
+        first += len(each.rows)
+    return np.concatenate(found)
+
+
+def _asked(index: Any, queries: np.ndarray, *, probes: int, most: int) -> np.ndarray:
+    index.nprobe = probes
+    return np.asarray(index.search(queries, min(most, index.ntotal))[1])
+
+
+def _measured(index: Any, vectors: StoredVectors, sample: np.ndarray) -> tuple[int, float]:
+    """The fewest lists (a power of two) by which enough of what is exactly nearest is found, and the share found.
+
+    What is as much alike as the last of the exactly nearest counts as one of them.
+    """
+    queries = sample[np.linspace(0, len(sample) - 1, min(ASKED, len(sample))).astype(np.int64)]
+    prepared = _prepared(queries, vectors.metric)
+    settings = [1 << bit for bit in range((index.nlist - 1).bit_length())] + [index.nlist]
+    answers = {probes: _asked(index, prepared, probes=probes, most=BEST) for probes in settings}
+    least, known = _exact(vectors, queries, [np.unique(each) for each in zip(*answers.values(), strict=True)])
+    recalls = {
+        probes: float(np.mean([_share(*each) for each in zip(answer, known, least, strict=True)]))
+        for probes, answer in answers.items()
+    }
+    probes = next((probes for probes, recall in recalls.items() if recall >= WANTED), index.nlist)
+    return probes, recalls[probes]
+
+
+def _share(numbers: np.ndarray, known: dict[int, float], last: float) -> float:
+    """The share of the vectors found that are as much alike as the ``last`` of the nearest."""
+    asked = numbers[numbers >= 0].tolist()
+    return sum(known[number] >= last for number in asked) / len(numbers)
+
+
+def _exact(
+    vectors: StoredVectors, queries: np.ndarray, asked: list[np.ndarray]
+) -> tuple[list[float], list[dict[int, float]]]:
+    """For each query the score of the last of the nearest, and the scores of the vectors ``asked`` for by number; of
+    one reading of all vectors.
+    """
+    best: list[np.ndarray] = [np.zeros(0)] * len(queries)
+    known: list[dict[int, float]] = [{} for _ in queries]
+    for each in vectors.batches(vectors.grid.extent):
+        numbers, values = _numbers(each, vectors.grid.extent), each.values.astype(np.float64)
+        for place, query in enumerate(queries):
+            found = scores(values, query, vectors.metric)
+            best[place] = np.sort(np.concatenate([best[place], found]))[-BEST:]
+            there = np.isin(numbers, asked[place])
+            known[place].update(zip(numbers[there].tolist(), found[there].tolist(), strict=True))
+    return [float(each[0]) for each in best], known
+
+
+def _write(faiss: Any, index: Any, path: Path, facts: IndexFacts) -> None:
+    """Write an index and what it is of: a reader finds both, or neither of this product."""
+    beside = path.with_name(path.name + ENDING)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tilewright-") as folder:
+        draft = Path(folder) / path.name
+        faiss.write_index(index, str(draft))
+        beside.unlink(missing_ok=True)
+        draft.replace(path)
+        told = Path(folder) / beside.name
+        told.write_text(json.dumps(asdict(facts), sort_keys=True))
+        told.replace(beside)
