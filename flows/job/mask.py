@@ -26,6 +26,15 @@ MAX_VALUE = {"auto": 11, "none": 11, "scl": 11, "bits": 63, "values": 65535}
 """The largest value of ``drop`` by kind."""
 
 
+def _classes(given: Any) -> Any:
+    """A list of whole numbers and names, or one of them alone. Raises ValueError for anything else in it."""
+    listed = as_list(given)
+    for each in listed if isinstance(listed, (list, tuple)) else ():
+        if isinstance(each, bool) or not isinstance(each, (int, str)):
+            raise ValueError("expected a whole number, or the name of a class")
+    return listed
+
+
 class MaskOptions(Options):
     """The observations that are dropped: by scene classes, cloud probability, bits, values, a rule or a model.
 
@@ -35,7 +44,7 @@ class MaskOptions(Options):
     kind: Literal["auto", "none", "scl", "probability", "bits", "values", "rule", "model"] = "auto"
     band: str = ""
     model: str = ""
-    drop: Annotated[tuple[int | str, ...], BeforeValidator(as_list)] = SCL_DROPPED
+    drop: Annotated[tuple[int | str, ...], BeforeValidator(_classes)] = SCL_DROPPED
     threshold: float = Field(default=50.0, ge=-1e9, le=1e9)
     rule: Annotated[tuple[str, ...], BeforeValidator(as_list), Field(max_length=20)] = ()
     dilation: float = Field(default=0.0, ge=0, le=5000)
@@ -59,7 +68,7 @@ class MaskOptions(Options):
             raise ValueError("mask.model and mask.drop: name the model, and which of its classes are not used")
         names = [value for value in self.drop if isinstance(value, str)]
         if self.kind != "model" and names:
-            raise ValueError(f"mask.drop: {names[0]!r} is no number, and mask.kind {self.kind!r} takes numbers")
+            raise ValueError(f"mask.drop: expected a whole number, as mask.kind {self.kind!r} takes, not {names[0]!r}")
         if self.kind in {"values", "bits"} and "drop" not in self.model_fields_set:
             raise ValueError(f"mask.drop: list the {self.kind} of band {self.band!r} that are not used")
         bad = [value for value in self.numbers if not 0 <= value <= MAX_VALUE.get(self.kind, math.inf)]
