@@ -31,7 +31,8 @@ def _classes(given: Any) -> Any:
     listed = as_list(given)
     for each in listed if isinstance(listed, (list, tuple)) else ():
         if isinstance(each, bool) or not isinstance(each, (int, str)):
-            raise ValueError("expected a whole number, or the name of a class")
+            # Only a ValueError becomes a refusal of the field.
+            raise ValueError(  # noqa: TRY004"expected a whole number, or the name of a class")
     return listed
 
 
@@ -43,11 +44,11 @@ class MaskOptions(Options):
 
     kind: Literal["auto", "none", "scl", "probability", "bits", "values", "rule", "model"] = "auto"
     band: str = ""
-    model: str = ""
     drop: Annotated[tuple[int | str, ...], BeforeValidator(_classes)] = SCL_DROPPED
     threshold: float = Field(default=50.0, ge=-1e9, le=1e9)
     rule: Annotated[tuple[str, ...], BeforeValidator(as_list), Field(max_length=20)] = ()
     dilation: float = Field(default=0.0, ge=0, le=5000)
+    model: str = ""
 
     @model_validator(mode="before")
     @classmethod
