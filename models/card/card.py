@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import pystac
@@ -24,12 +24,16 @@ from tilewright.models.errors import CardError
 from tilewright.models.fields import CardField
 from tilewright.models.spec.inputs import DatesSpec, ExtraInput, InputSpec, MissingSpec
 from tilewright.models.spec.outputs import ClassSpec, LayerSpec, OutputSpec, object_layer
+from tilewright.models.spec.sampler import FIELD as SAMPLER
+from tilewright.models.spec.sampler import SamplerSpec, free_windows
+from tilewright.models.spec.sampler_fields import read_sampler
 from tilewright.models.spec.scaling import Scaling
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from tilewright.models.card.graph import GraphFacts
     from tilewright.models.spec.boxes import BoxesSpec, BoxOutput, MasksSpec
 
 
@@ -49,7 +53,7 @@ __all__ = [
     "load_card",
 ]
 
-PROPERTY_FIELDS: Final = ("tw:tile", KEY, SIMULATED)
+PROPERTY_FIELDS: Final = ("tw:tile", SAMPLER, KEY, SIMULATED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +64,7 @@ class ModelCard:
     everything that could change a pixel. `weights` are external weight files. `raw` is the Item's JSON. `valid_for` is
     the range that the model was made for. A card with `members` combines several runs: `role` is "flips" or "d4" (one
     model on flipped windows), "mean" or "vote" (several models). `outputs` are those that become layers, `boxes` the
-    tables of things found, `masks` the layers of objects found.
+    tables of things found, `masks` the layers of objects found. `sampler` is the loop that runs the graph.
     """
 
     name: str
@@ -82,6 +86,27 @@ class ModelCard:
     role: str = ""
     boxes: tuple[BoxesSpec, ...] = ()
     masks: tuple[MasksSpec, ...] = ()
+    sampler: SamplerSpec | None = None
+
+    @property
+    def loops(self) -> tuple[SamplerSpec, ...]:
+        """The loops of the card and of its members."""
+        return (*([self.sampler] if self.sampler else []), *(each for one in self.members for each in one.loops))
+
+    @property
+    def one_call(self) -> ModelCard:
+        """The card of one call of the graph: without its loop, on the windows that the loop gives to the graph."""
+        if self.sampler is None or self.sampler.average is None:
+            return replace(self, sampler=None)
+        shapes = dict(self.sampler.shapes)
+        return replace(
+            self,
+            sampler=None,
+            inputs=tuple(replace(each, shape=shapes.get(each.name, each.shape)) for each in self.inputs),
+            extras=tuple(replace(each, shape=shapes.get(each.name, each.shape)) for each in self.extras),
+            outputs=tuple(replace(each, shape=shapes.get(each.name, each.shape)) for each in self.outputs),
+            tile=replace(self.tile, window=self.sampler.average.window, step=None, trim="measured"),
+        )
 
     @property
     def resolution(self) -> float | None:
@@ -157,8 +182,14 @@ def load_card(path: Path, *, verify: bool = True) -> ModelCard:
     check_schemas(raw, verify=verify)
     card = _typed_card(raw, path.parent, verify=verify)
     if verify:
-        check_graph(card.model_path, card.inputs, card.extras, (*card.outputs, *card.box_outputs), weights=card.weights)
+        check_card_graph(card)
     return card
+
+
+def check_card_graph(card: ModelCard) -> GraphFacts:
+    """The facts of a card's graph, whose inputs and outputs must be those of the card. Raises CardError."""
+    called, outputs = card.one_call, card.box_outputs
+    return check_graph(card.model_path, called.inputs, called.extras, (*called.outputs, *outputs), weights=card.weights)
 
 
 def _typed_card(raw: dict[str, Any], folder: Path, *, verify: bool) -> ModelCard:
@@ -172,6 +203,9 @@ def _typed_card(raw: dict[str, Any], folder: Path, *, verify: bool) -> ModelCard
     masks = read_masks(properties, taken=[*layers, *(f"{name}_polygons" for name in layers)])
     boxes = read_boxes(properties, taken=[*layers, *(each.name for each in masks)])
     tile = read_tile(properties.child("tw:tile"))
+    sampler, extras = read_sampler(properties, inputs, extras, outputs)
+    if sampler:
+        sampler, inputs, extras, outputs = _looped(sampler, inputs, extras, outputs)
     tile, outputs = fit_tile(tile, inputs, outputs)
     check_boxes_fit((*boxes, *masks), inputs)
     _check_masks_fit(masks, outputs)
@@ -189,12 +223,30 @@ def _typed_card(raw: dict[str, Any], folder: Path, *, verify: bool) -> ModelCard
         outputs=outputs,
         boxes=boxes,
         masks=masks,
+        sampler=sampler,
         tile=tile,
         tasks=tuple(str(task) for task in item.tasks),
         architecture=item.architecture,
         raw=raw,
         valid_for=read_valid_for(properties),
     )
+
+
+def _looped(
+    sampler: SamplerSpec,
+    inputs: tuple[InputSpec, ...],
+    extras: tuple[ExtraInput, ...],
+    outputs: tuple[OutputSpec, ...],
+) -> tuple[SamplerSpec, tuple[InputSpec, ...], tuple[ExtraInput, ...], tuple[OutputSpec, ...]]:
+    """The loop and the arrays of its windows, which are free where the loop cuts them into those of the graph."""
+    finest = min((spec.resolution for spec in inputs if spec.resolution), default=1.0)
+    ratios = {spec.name: finest / (spec.resolution or finest) for spec in inputs}
+    ratios |= {each.name: each.scale if each.kind == "state" else ratios[each.of] for each in extras}
+    ratios |= {each.name: each.scale for each in outputs}
+    sampler, inputs = free_windows(sampler, inputs, ratios)
+    sampler, extras = free_windows(sampler, extras, ratios)
+    sampler, outputs = free_windows(sampler, outputs, ratios)
+    return sampler, inputs, extras, outputs
 
 
 def _check_masks_fit(masks: tuple[MasksSpec, ...], outputs: tuple[OutputSpec, ...]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, cast
 from tilewright.models.fields import CardField
 from tilewright.models.spec.arrays import ArrayShape, input_axes, read_shape
 from tilewright.models.spec.inputs import PARTS, ExtraInput
+from tilewright.models.spec.sampler import STATE_DIMS
 from tilewright.models.spec.scaling import parse_scaling
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 EXTRA_FIELDS: Final = ("tw:extra",)
 
-KINDS: Final = ("day_of_year", "valid_mask", "lonlat", "wavelengths", "constant", "place_mask")
+KINDS: Final = ("day_of_year", "valid_mask", "lonlat", "wavelengths", "constant", "place_mask", "state", "time")
 
 
 def read_extra(field: CardField, pixels: Sequence[InputSpec]) -> ExtraInput:
@@ -41,6 +42,8 @@ def read_extra(field: CardField, pixels: Sequence[InputSpec]) -> ExtraInput:
         field, kind, array, n_parts=len(parts), steps=pixel_input.dates.steps, n_bands=len(pixel_input.bands)
     )
     shift, gain = _linear_scaling(field)
+    if kind == "state" and (shift, gain) != (0.0, 1.0):
+        raise field.refuse("value_scaling", "leave it out: a state is what the loop makes of it")
     return ExtraInput(
         name=field.text("name"),
         kind=kind,
@@ -97,6 +100,8 @@ ALLOWED_AXES: Final = {
     "place_mask": {"batch", "bands", "height", "width"},
     "wavelengths": {"batch", "bands"},
     "constant": {"batch", "time", "bands", "height", "width"},
+    "state": {"batch", "bands", "height", "width"},
+    "time": {"batch", "bands"},
 }
 """The axes that each kind can fill."""
 
@@ -113,9 +118,12 @@ def _refuse_layout(
     needed |= {"bands"} if n_parts > 1 or (kind == "wavelengths" and n_bands > 1) else set()
     if not needed <= set(axes):
         raise field.child("input").refuse("dim_order", f"{kind} needs {' and '.join(sorted(needed))} here")
-    expected = {"time": steps, "bands": {"valid_mask": 1, "place_mask": 1, "wavelengths": n_bands}.get(kind, n_parts)}
+    if kind == "state" and axes != STATE_DIMS:
+        raise field.child("input").refuse("dim_order", "a state has batch, channel, height, width, in this order")
+    ones = dict.fromkeys(("valid_mask", "place_mask", "time"), 1)
+    expected = {"time": steps, "bands": {**ones, "wavelengths": n_bands}.get(kind, n_parts)}
     for axis, size in zip(axes, array.shape, strict=True):
-        if kind != "constant" and axis in expected and size > 0 and expected[axis] not in {None, size}:
+        if kind not in {"constant", "state"} and axis in expected and size > 0 and expected[axis] not in {None, size}:
             raise field.child("input").refuse("shape", f"its {axis} axis must be {expected[axis]}")
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tilewright.models.card.graph import check_graph
+from tilewright.models.card.card import check_card_graph
 from tilewright.models.measure.facts import prove_card
-from tilewright.models.measure.memory import card_memory
+from tilewright.models.measure.memory import card_memory, window_memory
 from tilewright.models.measure.receptive import measure_receptive_field
 from tilewright.models.measure.window import choose_window, windows_per_call
 from tilewright.models.optimise.fuse import obstacle
@@ -161,15 +162,15 @@ def check_card(card: ModelCard, *, provider: str = "auto", cache: Path | None = 
     `cache` is the folder in which measurements are kept. Takes some seconds of one core.
     Raises CardError naming the field to change, ProviderError if the requested provider cannot run.
     """
-    graph = check_graph(
-        card.model_path, card.inputs, card.extras, (*card.outputs, *card.box_outputs), weights=card.weights
-    )
+    graph = check_card_graph(card)
     session = open_session(card, provider=provider)
     field = measure_receptive_field(card, cache=cache / "receptive" if cache else None)
     memory_cache = cache / "memory" if cache else None
     per_pixel = card_memory(card, stride=field.stride, cache=memory_cache, window=field.window)
-    window = choose_window(card, field, per_pixel=lambda: per_pixel)
-    side = card.tile.window or field.window or -(-SMOKE_SIDE // field.stride) * field.stride
+    of_window = partial(window_memory, card, stride=field.stride, cache=memory_cache, window=field.window)
+    window = choose_window(card, field, per_pixel=of_window)
+    smallest = max([SMOKE_SIDE, *(loop.average.window for loop in card.loops if loop.average)])
+    side = card.tile.window or field.window or -(-smallest // field.stride) * field.stride
     runs, run_warnings = run_smoke_test(card, session, side=side)
     batch, _ = _batch(card, session)
     calls = windows_per_call(card, batch=batch)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tilewright.models.cache import read_kept, write_kept
 from tilewright.models.errors import CardError
-from tilewright.models.measure.memory import card_memory
+from tilewright.models.measure.memory import window_memory
 from tilewright.models.measure.ports import card_ports
 from tilewright.models.measure.probe import Probe
 from tilewright.models.measure.receptive import VERSION, receptive_field
@@ -85,7 +85,7 @@ def measure_model(
     provider cannot run.
     """
     receptive = receptive_field(card, cache=cache / "receptive")
-    per_pixel = partial(card_memory, card, stride=receptive.stride, cache=cache / "memory", window=receptive.window)
+    per_pixel = partial(window_memory, card, stride=receptive.stride, cache=cache / "memory", window=receptive.window)
     free = choose_window(card, receptive, step=step, per_pixel=per_pixel)
     scale = max((output_scale(output, card, step=free.step) for output in card.outputs), default=Fraction(1))
     # Windows start at whole pixels of both the model's grid and the product's.
@@ -101,7 +101,8 @@ def measure_model(
     considered = fuse == "yes" or half or (fuse == "auto" and runs_on in GPUS)
     reason = obstacle(card, blended=windows.merge == "blend", half=half) if considered else None
     # What a rounding moves in a detector may be a box more or less.
-    tunable = not card.detects and not considered and fuse != "no" and runs_on == "cpu"
+    # A graph in a loop has its windows' size from the loop.
+    tunable = not card.detects and not card.loops and not considered and fuse != "no" and runs_on == "cpu"
     calls = windows_per_call(card, batch=card.batch or batch or default)
     # What a graph's windows see is proven in single precision by onnxruntime, whatever computes the product.
     proves_on = "cpu" if runs_on == "openvino" else runs_on
@@ -141,7 +142,7 @@ def prove_card(
     content = card.digest if card.weights else card.sha256
     session = (
         open_session(card, provider=provider)
-        if card.members
+        if card.members or card.sampler
         else open_graph(card.model_path, sha256=content, provider=provider)
     )
     proof = prove_windows(

@@ -101,6 +101,8 @@ def synthetic_inputs(card: ModelCard, *, side: int, kind: str = "noise") -> dict
     feeds = {spec.name: prepare_input(spec, steps[spec.name]) for spec in card.inputs}
     for extra in card.extras:
         _, n_steps, _, height, width = steps[extra.of].shape
+        if extra.kind == "state":
+            height = width = round(side * extra.scale)
         lonlat = np.stack(np.meshgrid(np.linspace(13, 13.1, width), np.linspace(48.1, 48, height)))[None]
         facts = WindowFacts(
             n=1,
@@ -110,6 +112,7 @@ def synthetic_inputs(card: ModelCard, *, side: int, kind: str = "noise") -> dict
             valid=np.ones((1, n_steps, height, width), bool),
             lonlat=lonlat,
             mask=np.ones((1, height, width), bool),
+            corners=np.zeros((1, 2), np.int64),
         )
         feeds[extra.name] = prepare_extra(extra, facts)
     return feeds

@@ -9,6 +9,7 @@ import numpy as np
 
 from tilewright.models.measure.window import answers_per_window, output_scale
 from tilewright.models.transforms.postprocess import layers_from_scores
+from tilewright.models.transforms.weights import window_weights
 from tilewright.tasks.block.output_grid import output_box, repeat_to
 
 if TYPE_CHECKING:
@@ -126,13 +127,10 @@ def start_blend(inner: PixelBox, *, n_scores: int) -> Blend:
 
 
 def blend_weights(lattice: Lattice, *, size: tuple[int, int]) -> np.ndarray:
-    """Weights (h, w) float32 of a window's pixels: 1 in the core's middle, falling linearly to nearly 0 at the rim.
-
-    The outermost ``trim / 2`` pixels, where a window has least context, get the smallest weight; it stays above 0 so
-    that a pixel whose other windows were skipped still has a value.
-    """
-    ramps = [_ramp(length, rim=max(1, lattice.trim * length // lattice.window)) for length in size]
-    return np.outer(*ramps).astype(np.float32)
+    """Weights (h, w) float32 of a window's pixels, falling over its trim, where it has least context."""
+    height, width = size
+    rims = (lattice.trim * height // lattice.window, lattice.trim * width // lattice.window)
+    return window_weights(size, rims=rims)
 
 
 def _without_rim(weights: np.ndarray, cropped: tuple[int, int]) -> np.ndarray:
@@ -148,8 +146,3 @@ def kept_scores(window: Window, scores: np.ndarray, *, up: int, down: int) -> np
     kept = window.kept.rescale(numerator=up, denominator=down)
     outer = window.outer.rescale(numerator=up, denominator=down)
     return scores[(slice(None), *kept.slices_in(outer))]
-
-
-def _ramp(length: int, *, rim: int) -> np.ndarray:
-    distance = np.minimum(np.arange(length), np.arange(length)[::-1]) + 0.5
-    return np.clip(distance / rim, 1e-3, 1.0)
