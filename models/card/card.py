@@ -98,14 +98,22 @@ class ModelCard:
         """The card of one call of the graph: without its loop, on the windows that the loop gives to the graph."""
         if self.sampler is None or self.sampler.average is None:
             return replace(self, sampler=None)
-        shapes = dict(self.sampler.shapes)
+        tile = replace(self.tile, window=self.sampler.average.window, step=None, trim="measured")
+        return replace(self._shaped(dict(self.sampler.shapes)), sampler=None, tile=tile)
+
+    @property
+    def as_exported(self) -> ModelCard:
+        """The card with the shapes that the graph has, also where a loop cuts larger windows into those."""
+        loop = self.sampler
+        return self._shaped({name: shape for name, shape in loop.shapes if name in loop.fixed}) if loop else self
+
+    def _shaped(self, shapes: Mapping[str, tuple[int, ...]]) -> ModelCard:
+        """The card with other shapes of some of its arrays, by name."""
         return replace(
             self,
-            sampler=None,
             inputs=tuple(replace(each, shape=shapes.get(each.name, each.shape)) for each in self.inputs),
             extras=tuple(replace(each, shape=shapes.get(each.name, each.shape)) for each in self.extras),
             outputs=tuple(replace(each, shape=shapes.get(each.name, each.shape)) for each in self.outputs),
-            tile=replace(self.tile, window=self.sampler.average.window, step=None, trim="measured"),
         )
 
     @property
@@ -188,7 +196,7 @@ def load_card(path: Path, *, verify: bool = True) -> ModelCard:
 
 def check_card_graph(card: ModelCard) -> GraphFacts:
     """The facts of a card's graph, whose inputs and outputs must be those of the card. Raises CardError."""
-    called, outputs = card.one_call, card.box_outputs
+    called, outputs = card.as_exported, card.box_outputs
     return check_graph(card.model_path, called.inputs, called.extras, (*called.outputs, *outputs), weights=card.weights)
 
 

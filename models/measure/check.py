@@ -41,7 +41,7 @@ SMOKE_SIDE = 64
 class CardSummary:
     """A card as text: its folder, its inputs and outputs with their shapes, its weight files outside the graph.
 
-    `sha256` is the verified digest of the graph's file.
+    `sha256` is the verified digest of the graph's file, `loop` what runs the graph several times, empty without.
     """
 
     name: str
@@ -50,6 +50,7 @@ class CardSummary:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     weights: tuple[str, ...]
+    loop: str = ""
 
     def lines(self) -> list[tuple[str, str]]:
         """Pairs of label and text for a person."""
@@ -57,6 +58,7 @@ class CardSummary:
             ("weights", ", ".join(self.weights) or "all inside the graph"),
             *[("input", words) for words in self.inputs],
             *[("output", words) for words in self.outputs],
+            *([("loop", self.loop)] if self.loop else []),
         ]
 
 
@@ -215,6 +217,7 @@ def _card_summary(card: ModelCard) -> CardSummary:
             for output in table.outputs
         ),
         weights=tuple(f"{path.name} {path.stat().st_size / 1e6:.3f} MB" for path in card.weights),
+        loop=card.sampler.words() if card.sampler else "",
     )
 
 

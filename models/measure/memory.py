@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 """Increased when the measurement changes."""
 
-LOOP_ARRAYS: Final = 6
-"""States of a loop in memory: this one, the next one, two slopes, an answer and its copy."""
+LOOP_ARRAYS: Final = 8
+"""States of a loop in memory: the noise, this one and the next one, two slopes, an answer, its copy, and a product."""
 
 SMALL_SIDE, LARGE_SIDE = 64, 512
 """Sides in pixels of the two windows that are compared, before rounding up to the stride."""

@@ -183,9 +183,12 @@ def _trim(card: ModelCard, field: ReceptiveField) -> tuple[int, str]:
         return trim, f"trim {trim}, so that things at a window's edge are found by the next one"
     if field.trim is not None:
         return field.trim, f"trim {field.trim} as the model needs"
-    if card.tile.step is not None:
-        return min(UNBOUNDED_TRIM, card.tile.step // 4), "the model sees without bound, so windows overlap"
-    return UNBOUNDED_TRIM, "the model sees without bound, so windows overlap"
+    window, room = card.tile.window or field.window, UNBOUNDED_TRIM
+    if window and window <= 2 * UNBOUNDED_TRIM:
+        room = window // 4
+    elif card.tile.step is not None:
+        room = card.tile.step // 4
+    return min(UNBOUNDED_TRIM, room), "the model sees without bound, so windows overlap"
 
 
 def _rounded_up(step: int, stride: int) -> int:

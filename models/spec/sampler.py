@@ -57,7 +57,7 @@ class SamplerSpec:
 
     `state` and `time` name the graph's inputs, `output` its prediction, of `channels` channels and `scale` pixels per
     pixel of the card's grid. `average`: windows that are averaged inside the loop; `shapes` are then those of the
-    graph's arrays, by name, where they fix such a window.
+    graph's arrays for such a window, by name, and `fixed` names those that take no other.
     """
 
     kind: Kind
@@ -72,6 +72,7 @@ class SamplerSpec:
     seed: int = 0
     average: Average | None = None
     shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    fixed: frozenset[str] = frozenset()
 
     @property
     def steps(self) -> int:
@@ -87,6 +88,13 @@ class SamplerSpec:
     def first(self) -> float:
         """The deviation of the state that the loop begins with."""
         return 1.0 if self.kind == "ddim" else self.levels[0]
+
+    def words(self) -> str:
+        """The loop as text for a person."""
+        inside = self.average
+        windows = f", of windows of {inside.window} px, {inside.step} px apart, averaged in each" if inside else ""
+        steps = f"{self.steps} step{'s' if self.steps > 1 else ''}"
+        return f"{self.kind} of {steps}, {self.evaluations} evaluations{windows}; noise of seed {self.seed}"
 
     def moves(self) -> Iterator[Move]:
         """The loop, step by step.
@@ -138,23 +146,25 @@ def _slope(prediction: Prediction, sigma: float) -> tuple[float, float]:
 def free_windows(
     spec: SamplerSpec, ports: Sequence[Port], ratios: Mapping[str, float]
 ) -> tuple[SamplerSpec, tuple[Port, ...]]:
-    """The ports with free height and width where the graph fixes those of the windows that a loop averages, and the
-    loop with their own shapes; `ratios` are pixels per pixel of the card's grid by name.
+    """The ports with free height and width, where a loop averages windows of the graph's, and the loop with the shapes
+    of such a window; `ratios` are pixels per pixel of the card's grid by name.
 
     A constant stays as it is: each window has it. Raises CardError for a size that is not that of such a window.
     """
-    shapes, freed = dict(spec.shapes), []
+    shapes, fixed, freed = dict(spec.shapes), set(spec.fixed), []
     for port in ports:
         sides = [at for at, name in enumerate(port.dim_order) if AXES.get(name) in {"height", "width"}]
-        if spec.average is None or getattr(port, "kind", "") == "constant" or not sides or port.shape[sides[0]] < 1:
+        if spec.average is None or getattr(port, "kind", "") == "constant" or not sides:
             freed.append(port)
             continue
         expected = round(spec.average.window * ratios.get(port.name, 1.0))
-        if any(port.shape[side] != expected for side in sides):
+        sizes = {port.shape[side] for side in sides}
+        if not sizes <= {-1, expected}:
             raise CardError(
-                f"properties.{FIELD}.average.window is {spec.average.window}; {port.name} is fixed to "
-                f"{port.shape[sides[0]]} px, and not to the {expected} px of such a window: write the graph's own"
+                f"properties.{FIELD}.average.window is {spec.average.window}; {port.name} is fixed to {max(sizes)} px, "
+                f"and not to the {expected} px of such a window: write the graph's own"
             )
-        shapes[port.name] = port.shape
+        shapes[port.name] = tuple(expected if at in sides else n for at, n in enumerate(port.shape))
+        fixed |= {port.name} if expected in sizes else set()
         freed.append(replace(port, shape=tuple(-1 if at in sides else n for at, n in enumerate(port.shape))))
-    return replace(spec, shapes=tuple(shapes.items())), tuple(freed)
+    return replace(spec, shapes=tuple(shapes.items()), fixed=frozenset(fixed)), tuple(freed)

@@ -45,8 +45,9 @@ def prepare_extra(extra: ExtraInput, facts: WindowFacts) -> NDArray[Any]:
     """
     axes = input_axes(extra.dim_order)
     assert axes is not None, f"{extra.name} was accepted with the unknown dimensions {extra.dim_order}"
-    loop = extra.kind in {"state", "time"}
-    values = _of_loop(extra, facts) if loop else _broadcast_values(extra, facts, spatial="height" in axes)
+    if extra.kind == "state":
+        return _first_states(extra, facts)
+    values = _broadcast_values(extra, facts, spatial="height" in axes)
     sizes = dict(zip(_AXES, values.shape, strict=True))
     if extra.kind == "constant":
         sizes |= {axis: size for axis, size in zip(axes, extra.shape, strict=True) if size > 0 and axis != "batch"}
@@ -90,13 +91,11 @@ def _broadcast_values(extra: ExtraInput, facts: WindowFacts, *, spatial: bool) -
         order = [("lon", "lat").index(part) for part in extra.parts]
         positions = facts.lonlat[:, None, order]
         return positions if spatial else positions.mean(axis=(3, 4), keepdims=True)
-    return np.zeros((facts.n, 1, 1, height, width))
+    return np.full((facts.n, 1, 1, height, width), extra.values[0] if extra.kind == "time" else 0.0)
 
 
-def _of_loop(extra: ExtraInput, facts: WindowFacts) -> NDArray[Any]:
-    """The first time of a loop, or the noise that it begins with in each window, as (N, T, C, H, W)."""
-    if extra.kind == "time":
-        return np.full((facts.n, 1, 1, 1, 1), extra.values[0])
+def _first_states(extra: ExtraInput, facts: WindowFacts) -> NDArray[Any]:
+    """The noise with which a loop begins in each window, (N, channel, height, width)."""
     assert facts.corners is not None, f"{extra.name} needs the place of each window"
     noise = [
         normal_noise(
@@ -108,7 +107,7 @@ def _of_loop(extra: ExtraInput, facts: WindowFacts) -> NDArray[Any]:
         )
         for row, col in facts.corners.tolist()
     ]
-    return np.stack(noise)[:, None]
+    return np.stack(noise).astype(extra.data_type, copy=False)
 
 
 def _date_part(day: date, part: str, first: date) -> float:

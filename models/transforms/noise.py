@@ -44,6 +44,9 @@ FAR_TAIL: Final = (
 )
 """Coefficients of a quotient of two polynomials, the lowest power first."""
 
+AT_ONCE: Final = 2**17
+"""Numbers that are drawn at a time: their steps fit into the caches of a core, and no window's size shows in memory."""
+
 LOG_TERMS: Final = 12
 """Terms of the series of a logarithm: the next one is below the last digit of float64."""
 
@@ -73,11 +76,15 @@ def normal_noise(*, seed: int, step: int, channels: int, rows: range, cols: rang
 
     `step` is the step of a loop that draws: 0 before the first.
     """
+    noise = np.empty((channels, len(rows), len(cols)), np.float32)
     with np.errstate(over="ignore"):
         start = mixed(mixed(mixed(stepped([seed])) + stepped([step])) + stepped(range(channels)))
-    hashes = place_hashes(start, rows, cols)
-    # 52 bits and a half, which float64 holds: never 0, never 1.
-    return quantile(((hashes >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52).astype(np.float32)
+    some = max(1, AT_ONCE // max(1, channels * len(cols)))
+    for first in range(0, len(rows), some):
+        hashes = place_hashes(start, rows[first : first + some], cols)
+        # 52 bits and a half, which float64 holds: never 0, never 1.
+        noise[:, first : first + some] = quantile(((hashes >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52)
+    return noise
 
 
 def quantile(share: NDArray[np.float64]) -> NDArray[np.float64]:
