@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tilewright.models.card.card import ModelCard
     from tilewright.models.run.session import Runner
     from tilewright.models.spec.inputs import ExtraInput
-    from tilewright.models.spec.sampler import Move, SamplerSpec
+    from tilewright.models.spec.sampler import LoopStep, SamplerSpec
 
 Feeds = dict[str, "NDArray[Any]"]
 
@@ -49,19 +49,19 @@ class SamplerRunner:
         sampler = self._sampler
         given = {name: feed for name, feed in feeds.items() if name not in {sampler.state, sampler.time}}
         state = feeds[sampler.state].astype(np.float32) * np.float32(sampler.first)
-        for move in sampler.moves():
-            state = self._moved(given, state, move)
+        for step in sampler.loop_steps():
+            state = self._next(given, state, step)
         return {sampler.output: state}
 
-    def _moved(self, given: Feeds, state: NDArray[np.float32], move: Move) -> NDArray[np.float32]:
+    def _next(self, given: Feeds, state: NDArray[np.float32], step: LoopStep) -> NDArray[np.float32]:
         """The state after a step."""
-        slope = _slope(state, self._answer(given, state, move.time), move.of_state, move.of_answer)
-        there = np.float32(move.keep) * state + np.float32(move.gain) * slope
-        if move.corrected is None:
+        slope = _slope(state, self._answer(given, state, step.time), step.of_state, step.of_answer)
+        there = np.float32(step.keep) * state + np.float32(step.gain) * slope
+        if step.corrected is None:
             return there
-        time, of_state, of_answer = move.corrected
+        time, of_state, of_answer = step.corrected
         second = _slope(there, self._answer(given, there, time), of_state, of_answer)
-        return np.float32(move.keep) * state + np.float32(move.gain / 2) * (slope + second)
+        return np.float32(step.keep) * state + np.float32(step.gain / 2) * (slope + second)
 
     def _answer(self, given: Feeds, state: NDArray[np.float32], time: float) -> NDArray[np.float32]:
         """The graph's answer for whole windows, or the mean of those for the windows inside of them."""

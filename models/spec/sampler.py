@@ -36,7 +36,7 @@ class Average:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Move:
+class LoopStep:
     """A step from the state x: the graph answers at `time`, and the slope of x is `of_state` x + `of_answer` answer.
 
     The next state is `keep` x + `gain` slope. `corrected`: time, `of_state` and `of_answer` of a second evaluation at
@@ -82,7 +82,7 @@ class SamplerSpec:
     @property
     def evaluations(self) -> int:
         """Times that the graph runs for one window, or for each of the windows that are averaged."""
-        return sum(2 if move.corrected else 1 for move in self.moves())
+        return sum(2 if step.corrected else 1 for step in self.loop_steps())
 
     @property
     def first(self) -> float:
@@ -96,7 +96,7 @@ class SamplerSpec:
         steps = f"{self.steps} step{'s' if self.steps > 1 else ''}"
         return f"{self.kind} of {steps}, {self.evaluations} evaluations{windows}; noise of seed {self.seed}"
 
-    def moves(self) -> Iterator[Move]:
+    def loop_steps(self) -> Iterator[LoopStep]:
         """The loop, step by step.
 
         Source: ddim: Song, Meng and Ermon, ICLR 2021, equation 12 with eta 0; its velocity: Salimans and Ho, ICLR 2022,
@@ -112,7 +112,7 @@ class SamplerSpec:
             if self.kind == "heun" and there > 0:
                 corrected = (self.times[number + 1], *_slope(self.prediction, there))
             of_state, of_answer = _slope(self.prediction, here)
-            yield Move(
+            yield LoopStep(
                 time=self.times[number],
                 keep=1.0,
                 gain=there - here,
@@ -122,7 +122,7 @@ class SamplerSpec:
             )
 
 
-def _ddim(prediction: Prediction, here: float, there: float, *, time: float) -> Move:
+def _ddim(prediction: Prediction, here: float, there: float, *, time: float) -> LoopStep:
     """The step from alpha-bar `here` to `there`: x <- sqrt(there) x0 + sqrt(1 - there) e, whose slope is e.
 
     e is told by the graph, or by the clean image x0 = (x - sqrt(1 - here) e) / sqrt(here), or by the velocity
@@ -135,7 +135,7 @@ def _ddim(prediction: Prediction, here: float, there: float, *, time: float) -> 
         "sample": (1 / noisy, -clean / noisy),
     }[prediction]
     keep = sqrt(there / here)
-    return Move(time=time, keep=keep, gain=sqrt(1 - there) - keep * noisy, of_state=of_state, of_answer=of_answer)
+    return LoopStep(time=time, keep=keep, gain=sqrt(1 - there) - keep * noisy, of_state=of_state, of_answer=of_answer)
 
 
 def _slope(prediction: Prediction, sigma: float) -> tuple[float, float]:

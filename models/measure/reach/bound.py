@@ -20,7 +20,7 @@ from tilewright.models.measure.reach.graph import folded, holds_values, inlined,
 from tilewright.models.measure.reach.kernels import KERNELS
 from tilewright.models.measure.reach.lines import PeriodError, UnprovenError, input_line
 from tilewright.models.measure.reach.mates import FOR_EACH, MATES, stored_for_each
-from tilewright.models.measure.reach.pointwise import POINTWISE, ROWWISE, rowwise
+from tilewright.models.measure.reach.pointwise import ELEMENTWISE, POINTWISE, ROWWISE, rowwise
 from tilewright.models.measure.reach.sizes import computed_sizes, shape_of
 from tilewright.models.measure.reach.values import Constant, PixelTensor, Unproven
 
@@ -166,7 +166,12 @@ class _Flow:
             return [unproven] * len(node.output)
         try:
             results = _results(call, node, domain)
-            flat = {name: ones_after(call, each) for name, each in zip(node.output, results, strict=False) if name}
+            elementwise = call.op in ELEMENTWISE
+            flat = {
+                name: ones_after(call, each, elementwise=elementwise)
+                for name, each in zip(node.output, results, strict=False)
+                if name
+            }
         except UnprovenError as error:
             return [Unproven(reason=str(error))] * len(node.output)
         except (KeyError, IndexError, ValueError, TypeError):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tilewright.models.measure.reach.pointwise import ELEMENTWISE
+from tilewright.models.measure.reach.lines import UnprovenError
 from tilewright.models.measure.reach.values import Constant, Extent, PixelTensor
 
 if TYPE_CHECKING:
@@ -21,8 +21,20 @@ KEPT: Final = ("Split", "Dropout")
 """Operators that leave the lengths of axes, or make them shorter."""
 
 
-def ones_after(call: Call, result: Value) -> frozenset[int]:
-    """The axes of a result, counted from the last (-1), that are known to have length 1."""
+def refuse_hidden(call: Call, pixels: PixelTensor, index: int) -> None:
+    """Raise UnprovenError if an input without height and width could vary along those that it is joined with."""
+    value, ones = call.input(index), call.ones[index] if call.ones else frozenset[int]()
+    if not isinstance(value, PixelTensor) or value.lines:
+        return
+    if any(-place <= value.rank and place not in ones for place in pixels.places.values()):
+        raise UnprovenError(f"{call.op} joins a layer along axes that are not known")
+
+
+def ones_after(call: Call, result: Value, *, elementwise: bool) -> frozenset[int]:
+    """The axes of a result, counted from the last (-1), that are known to have length 1.
+
+    `elementwise`: the operator joins the same place of all its inputs.
+    """
     if not isinstance(result, PixelTensor) or result.lines:
         return frozenset()
     if call.op == "Reshape":
@@ -33,7 +45,7 @@ def ones_after(call: Call, result: Value) -> frozenset[int]:
         kept = [axis - result.rank for axis in range(result.rank) if axis not in new]
         before = {kept[axis] for axis in call.ones[0] if -axis <= len(kept)}
         return frozenset(before | {axis - result.rank for axis in new})
-    if call.op in ELEMENTWISE:
+    if elementwise:
         return frozenset(axis for axis in range(-result.rank, 0) if all(_flat(call, axis)))
     return call.ones[0] if call.op in KEPT else frozenset()
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING, Final
 
+from tilewright.models.measure.reach.flat import refuse_hidden
 from tilewright.models.measure.reach.lines import UnprovenError
 from tilewright.models.measure.reach.sizes import refuse_elsewhere
 from tilewright.models.measure.reach.values import Constant, Extent, PixelTensor, Sizes
@@ -46,7 +47,7 @@ def elementwise(call: Call) -> PixelTensor:
             joined = replace(joined, rank=max(joined.rank, len(each.shape)))
         elif each is not None:
             # An input without height and width, broadcast over them, could still vary along them.
-            _refuse_hidden(call, joined, index)
+            refuse_hidden(call, joined, index)
     return joined
 
 
@@ -55,16 +56,6 @@ def _refuse_table(call: Call, pixels: PixelTensor, constant: Constant) -> None:
         length = constant.shape[place] if -place <= len(constant.shape) else 1
         if length != 1:
             raise UnprovenError(f"{call.op} adds a stored table of {length} places along the window")
-
-
-def _refuse_hidden(call: Call, pixels: PixelTensor, index: int) -> None:
-    value, ones = call.input(index), call.ones[index] if call.ones else frozenset[int]()
-    if (
-        isinstance(value, PixelTensor)
-        and not value.lines
-        and any(-place <= value.rank and place not in ones for place in pixels.places.values())
-    ):
-        raise UnprovenError(f"{call.op} joins a layer along axes that are not known")
 
 
 def over_axis(call: Call) -> PixelTensor:
@@ -141,7 +132,7 @@ def concatenated(call: Call) -> PixelTensor:
         if isinstance(each, Constant):
             _refuse_table(call, joined, each)
         elif isinstance(each, PixelTensor) and not each.lines and joined.lines:
-            _refuse_hidden(call, joined, index)
+            refuse_hidden(call, joined, index)
     return joined
 
 
