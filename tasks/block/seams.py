@@ -51,8 +51,8 @@ PERCENT: Final = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerSeams:
-    """A layer in windows that were run twice: ``pixels`` in both, those ``differing`` by more than rounding, and the
-    ``largest`` difference of values (0 for classes).
+    """A layer in windows that were run twice: ``pixels`` in both, those ``differing`` by more than rounding, the
+    ``largest`` difference of values (0 for classes), and the sum of all changes, ``changed`` (of a class each is 1).
 
     ``gap_pixels`` and ``gap_differing`` are the same for pixels beside missing observations, which are filled from
     within a window; they are not in the numbers above.
@@ -63,6 +63,7 @@ class LayerSeams:
     largest: float = 0.0
     gap_pixels: int = 0
     gap_differing: int = 0
+    changed: float = 0.0
 
     def __add__(self, other: LayerSeams) -> LayerSeams:
         """The sum over both; of the largest differences the larger."""
@@ -72,7 +73,13 @@ class LayerSeams:
             largest=max(self.largest, other.largest),
             gap_pixels=self.gap_pixels + other.gap_pixels,
             gap_differing=self.gap_differing + other.gap_differing,
+            changed=self.changed + other.changed,
         )
+
+    @property
+    def index(self) -> float | None:
+        """The seam index: the share of pixels whose class changes, or the mean change of values; None of no pixels."""
+        return self.changed / self.pixels if self.pixels else None
 
     @property
     def share(self) -> float:
@@ -260,12 +267,14 @@ class SeamComparison:
         differs, gaps = self._differences(spec, *pair)
         clear, beside = kept & ~near, kept & near
         largest = gaps[clear & np.isfinite(gaps)].max(initial=0.0)
+        of_classes = spec.kind in {"class", "id"}
         return LayerSeams(
             pixels=int(clear.sum()),
             differing=int((differs & clear).sum()),
             largest=float(largest),
             gap_pixels=int(beside.sum()),
             gap_differing=int((differs & beside).sum()),
+            changed=float((differs if of_classes else gaps)[clear].sum()),
         )
 
     def _differences(self, spec: LayerSpec, one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

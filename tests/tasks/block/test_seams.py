@@ -96,6 +96,47 @@ def test_a_model_without_bound_has_its_seams_told(world, tmp_path):
     assert seams["largest"] > 1e-4
 
 
+def test_the_seam_index_of_values_is_their_mean_change(world, tmp_path):
+    """A graph that adds its window's mean: pixels of two windows differ by the difference of these means."""
+    draft = Draft()
+    x = draft.node("Add", "x", draft.node("GlobalAveragePool", "x"))
+    found = {}
+    for block in (64, 128, 512):
+        _, seams = seams_of(
+            world, tmp_path / str(block), draft.model(x, n_in=1, n_out=1), job={"tile": {"block": block}}
+        )
+        (found[block],) = seams["layers"]
+        assert found[block]["of"] == "change"
+        assert 0 < found[block]["index"] < found[block]["largest"]
+    # Blended windows have room on every side, so that the same ones are compared in every cut.
+    assert found[64] == found[128] == found[512]
+
+
+def test_the_seam_index_of_classes_is_the_share_that_changes(world, tmp_path):
+    draft = Draft()
+    other = draft.node("Greater", "x", draft.node("GlobalAveragePool", "x"))
+    labels = draft.node("Squeeze", draft.node("Cast", other, to=TensorProto.INT64), draft.constant(np.array([1])))
+    model = draft.model(
+        labels, n_in=1, n_out=1, out_type=TensorProto.INT64, out_shape=["batch", "oh", "ow"]
+    )  # fmt: skip
+    outputs = {"name": "y", "dims": ("batch", "height", "width"), "classes": ("land", "water"), "tw:layers": ["class"]}
+    _, seams = seams_of(world, tmp_path, model, outputs=outputs)
+    (row,) = seams["layers"]
+    assert row["of"] == "share"
+    assert row["index"] == pytest.approx(row["differing"] / row["pixels"], rel=1e-5)
+    assert row["index"] > 0
+
+
+def test_the_seam_index_is_0_where_exact_is_proven_and_not_known_where_nothing_was_compared(world, tmp_path):
+    _, seams = seams_of(world, tmp_path / "a", conv_stack((1, 9, 3), n_in=1), outputs=CLASSES)
+    assert [(row["name"], row["index"]) for row in seams["layers"]] == [("class", 0), ("confidence", 0)]
+    draft = Draft()
+    x = draft.node("Add", "x", draft.node("GlobalAveragePool", "x"))
+    model, tile = draft.model(x, n_in=1, n_out=1), {"step": 64, "trim": 16, "merge": "trim"}
+    _, seams = seams_of(world, tmp_path / "b", model, tile=tile, job={"tile": {"block": 64}})
+    assert (seams["windows"], [row["index"] for row in seams["layers"]]) == (0, [None])
+
+
 def test_what_was_measured_and_shows_a_seam_on_the_jobs_own_pixels_is_no_longer_called_so(world, tmp_path):
     made, seams = seams_of(world, tmp_path, gated(window_mean))
     assert (made.report["exact"], made.report["exactness"]) == (False, "no")
