@@ -202,7 +202,7 @@ def _weight_bytes(card: ModelCard) -> int:
 
 def _read_side(plan: Plan) -> int:
     """Pixels per side of a block with its halo and margin."""
-    return plan.raster.lattice.block + 2 * (plan.raster.lattice.halo + plan.raster.margin)
+    return plan.raster.lattice.block + 2 * plan.raster.read_halo
 
 
 def _step_bytes(plan: Plan, entry: InputPlan) -> float:

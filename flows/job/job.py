@@ -53,6 +53,7 @@ OF_MAPS = {
     "cog.max_side": "no raster is written",
     "filter.clearest": "the clearest passes are chosen over an area",
     "precision": "another precision is compared with fp32 on the windows of a map",
+    "seams": "its windows have no seams",
 }
 """Keys of a job that mean nothing for places, and why."""
 
@@ -138,6 +139,7 @@ class Job(BaseModel):
     engine: Literal["direct", "odc", "stackstac"] = "direct"
     radiometry: Literal["auto", "pixels", "metadata"] = "auto"
     layers: Texts = ()
+    seams: bool = False
     polygons: Annotated[dict[str, PolygonOptions], BeforeValidator(as_polygons)] = {}
     augment: Annotated[AugmentOptions, BeforeValidator(as_augment)] = AugmentOptions()
     ensemble: Annotated[EnsembleOptions, BeforeValidator(as_ensemble)] = EnsembleOptions()
@@ -179,6 +181,7 @@ class Job(BaseModel):
             "cog.max_side": self.cog.max_side,
             "filter.clearest": self.filter.clearest,
             "precision": self.precision != "fp32",
+            "seams": self.seams,
         }
         for key, value in given.items():
             if self.places is not None and value:
@@ -199,7 +202,7 @@ class Job(BaseModel):
             del plain["cog"]
         if self.augment.kind == "none":
             del plain["augment"]
-        for key, default in (("fuse", "auto"), ("precision", "fp32")):
+        for key, default in (("fuse", "auto"), ("precision", "fp32"), ("seams", False)):
             if plain[key] == default:
                 del plain[key]
         if self.gaps is None:

@@ -23,7 +23,7 @@ from tilewright.models.card.valid_for import KEY, SIMULATED, ValidFor, read_vali
 from tilewright.models.errors import CardError
 from tilewright.models.fields import CardField
 from tilewright.models.spec.inputs import DatesSpec, ExtraInput, InputSpec, MissingSpec
-from tilewright.models.spec.outputs import ClassSpec, LayerSpec, OutputSpec, object_layer
+from tilewright.models.spec.outputs import ClassSpec, LayerSpec, OutputSpec, object_layer, seam_layer
 from tilewright.models.spec.sampler import FIELD as SAMPLER
 from tilewright.models.spec.sampler import SamplerSpec, free_windows
 from tilewright.models.spec.sampler_fields import read_sampler
@@ -65,6 +65,7 @@ class ModelCard:
     the range that the model was made for. A card with `members` combines several runs: `role` is "flips" or "d4" (one
     model on flipped windows), "mean" or "vote" (several models). `outputs` are those that become layers, `boxes` the
     tables of things found, `masks` the layers of objects found. `sampler` is the loop that runs the graph.
+    `seams`: beside each layer another one tells how much it changes where its windows lie half a step away.
     """
 
     name: str
@@ -87,6 +88,7 @@ class ModelCard:
     boxes: tuple[BoxesSpec, ...] = ()
     masks: tuple[MasksSpec, ...] = ()
     sampler: SamplerSpec | None = None
+    seams: bool = False
 
     @property
     def loops(self) -> tuple[SamplerSpec, ...]:
@@ -173,8 +175,18 @@ class ModelCard:
         objects = {spec.name: spec.classes for spec in self.layer_specs() if spec.kind == "id"}
         return {table.name: table.classes for table in self.boxes} | objects
 
+    @property
+    def filled_from_window(self) -> bool:
+        """Whether a missing observation is filled from other pixels of its window."""
+        return any(spec.missing.from_window for spec in self.inputs)
+
     def layer_specs(self) -> tuple[LayerSpec, ...]:
         """Every raster the card writes, in the card's order; the names are unique."""
+        told = self._own_layers()
+        return (*told, *(seam_layer(spec) for spec in told if self.seams and spec.kind != "id"))
+
+    def _own_layers(self) -> tuple[LayerSpec, ...]:
+        """The rasters that the model gives."""
         objects = (object_layer(each.name, each.boxes.classes, source="masks") for each in self.masks)
         return (*objects, *(layer for output in self.outputs for layer in output.layer_specs()))
 

@@ -64,6 +64,16 @@ class MissingSpec:
     steps: Literal["fill", "refuse"] = "fill"
     gaps: Gaps | None = None
 
+    @property
+    def from_window(self) -> bool:
+        """Whether a missing value is filled from other pixels of its window, so that it hangs on the window's place.
+
+        A number and the same pixel at another date do not; "nearest-date" falls back to "nearest" where no date has a
+        value. Mirrored rims are the window's own pixels too.
+        """
+        rules = self.fill if isinstance(self.fill, tuple) else (self.fill,)
+        return self.pad == "mirror" or any(isinstance(each, str) for each in rules)
+
     def of_band(self, index: int) -> Fill:
         """The fill rule of one band by its index in `InputSpec.bands`."""
         return self.fill[index] if isinstance(self.fill, tuple) else self.fill

@@ -54,6 +54,14 @@ class BlockLayers:
             else:
                 self._paste(output, window, answer)
 
+    def add_changes(self, box: PixelBox, changes: dict[str, np.ndarray]) -> None:
+        """Add how much layers change in a box of model-grid pixels, by their names (``SeamComparison.changes``)."""
+        here = self.plan.raster.product_box_of(box)
+        place = here.slices_in(self.plan.raster.product_box_of(self.inner))
+        for name, change in changes.items():
+            if (seam := f"{name}_seam") in self.stored:
+                self.stored[seam][place] = repeat_to(change, here.shape)
+
     def layers(self, usable: np.ndarray) -> dict[str, np.ndarray]:
         """Every layer by name, nodata where a product pixel is not usable; blends are made into layers first."""
         for output in self.card.outputs:

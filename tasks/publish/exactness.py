@@ -29,7 +29,9 @@ def exactness_json(plan: Plan, blocks: Iterable[BlockEntry], specs: Sequence[Lay
     seams = joined_seams(Seams.from_json(entry.seams) for entry in blocks)
     word, reason = _verdict(plan, seams)
     classes = {spec.name for spec in specs if spec.kind in {"class", "id"}}
-    told = _seams_json(seams, plan.raster.layers, classes=classes, exact=word == "proven")
+    seam_layers = {spec.name for spec in specs if spec.source == "seams"}
+    product = [name for name in plan.raster.layers if name not in seam_layers]
+    told = _seams_json(seams, product, classes=classes, exact=word == "proven")
     return {"exact": word == "proven", "exactness": word, "exact_reason": reason, "seams": told}
 
 
