@@ -15,7 +15,7 @@ from tilewright.models.measure.window import choose_window, windows_per_call
 from tilewright.models.optimise.fuse import obstacle
 from tilewright.models.run.open import open_session
 from tilewright.models.run.providers import GPU_BATCH, GPUS, cpu_fallback
-from tilewright.models.run.smoke_run import SmokeRun, run_smoke_test, synthetic_inputs
+from tilewright.models.run.smoke_run import SmokeRun, quick_run, run_smoke_test
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -271,8 +271,10 @@ def _trim_warnings(card: ModelCard, field: ReceptiveField, window: WindowChoice)
 
 
 def _seconds_per_megapixel(card: ModelCard, session: ModelSession, side: int) -> float:
-    feeds = synthetic_inputs(card, side=side)
+    quick, feeds, times = quick_run(card, side=side)
+    if card.loops:
+        session = open_session(quick, provider=session.provider)
     session.run(feeds)
     started = time.perf_counter()
     session.run(feeds)
-    return (time.perf_counter() - started) / side**2 * 1e6
+    return (time.perf_counter() - started) * times / side**2 * 1e6

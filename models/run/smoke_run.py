@@ -118,6 +118,28 @@ def synthetic_inputs(card: ModelCard, *, side: int, kind: str = "noise") -> dict
     return feeds
 
 
+def quick_run(card: ModelCard, *, side: int) -> tuple[ModelCard, dict[str, NDArray[Any]], int]:
+    """A card, its inputs, and how many times as long a window of `side` grid pixels takes as one run of it.
+
+    That is the card itself and once, or for loops one evaluation, on a window of those that are averaged.
+    """
+    if not card.loops:
+        return card, synthetic_inputs(card, side=side), 1
+    averages = [loop.average.window for loop in card.loops if loop.average]
+    quick = _first_step(card)
+    return (
+        quick,
+        synthetic_inputs(quick, side=max(averages, default=side)),
+        max(loop.calls(side) for loop in card.loops),
+    )
+
+
+def _first_step(card: ModelCard) -> ModelCard:
+    """The card whose loops end after one evaluation."""
+    sampler = card.sampler.first_step() if card.sampler else None
+    return replace(card, sampler=sampler, members=tuple(_first_step(member) for member in card.members))
+
+
 def _synthetic_steps(
     card: ModelCard, spec: InputSpec, side: int, kind: str, random: np.random.Generator
 ) -> NDArray[np.float32]:

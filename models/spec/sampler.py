@@ -84,6 +84,17 @@ class SamplerSpec:
         """Times that the graph runs for one window, or for each of the windows that are averaged."""
         return sum(2 if step.corrected else 1 for step in self.loop_steps())
 
+    def calls(self, window: int) -> int:
+        """Times that the graph runs for a window of so many pixels of the card's grid a side."""
+        inside = self.average
+        per_side = 1 if inside is None else max(0, window - inside.window) // inside.step + 1
+        return self.evaluations * per_side**2
+
+    def first_step(self) -> SamplerSpec:
+        """The loop that ends after one evaluation."""
+        kind: Kind = "ddim" if self.kind == "ddim" else "euler"
+        return replace(self, kind=kind, levels=self.levels[:2], times=self.times[:1])
+
     @property
     def first(self) -> float:
         """The deviation of the state that the loop begins with."""

@@ -10,10 +10,15 @@ import pytest
 from tests.support.denoisers import DDIM, EULER, HEUN, OF_PICTURE, OF_STATE, OF_TIME, denoiser, loop_by_hand
 from tests.support.worlds import COL, ROW, World, layer, pixel_job
 from tests.support.worlds import run as run_world
+from tilewright.flows.estimate.estimate import estimate
 from tilewright.flows.maintain.rerun import rerun_item
+from tilewright.flows.plan.make import plan_job
+from tilewright.flows.plan.model_card import job_card
+from tilewright.flows.plan.model_graph import load_model
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
 from tilewright.models.transforms.noise import normal_noise
+from tilewright.tasks.block.floor import calibrate
 from tilewright.tasks.progress import Advance
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
@@ -173,6 +178,19 @@ def test_another_seed_and_another_number_of_steps_make_every_block_anew(world, t
     assert report["blocks_made"] == n_blocks
     expected = by_hand(world, loop, seed=loop["seed"])
     assert np.nanmax(np.abs(layer(tmp_path / "out", "image") - expected)) < 1e-5
+
+
+def test_a_plan_tells_what_a_loop_takes(world, tmp_path):
+    seconds = {}
+    for steps in (4, 64):
+        loop = {**EULER, "steps": steps, "sigmas": [1 - step / steps for step in range(steps)] + [0.0]}
+        card = denoiser(tmp_path / f"card{steps}", loop, tile={"step": 256})
+        job = pixel_job(world, card, tmp_path / f"out{steps}", rows=ROWS, cols=COLS)
+        plan = plan_job(job)
+        loaded = load_model(plan, job_card(job), provider="cpu")
+        seconds[steps] = calibrate(plan, loaded.card, loaded.session).window
+        assert estimate(plan, job_card(job)).memory_bytes > 0
+    assert 8 < seconds[64] / seconds[4] < 32
 
 
 def test_windows_averaged_inside_the_loop_have_no_seams_and_others_have(world, tmp_path):

@@ -11,11 +11,14 @@ from tests.support.denoisers import DDIM, EULER, FLOAT, HEUN, OF_TIME, denoiser,
 from tests.support.graphs import Draft, unet
 from tilewright.models.card.card import load_card
 from tilewright.models.errors import CardError
+from tilewright.models.measure.check import check_card
 from tilewright.models.measure.facts import measure_model
+from tilewright.models.measure.memory import called_pixels, card_memory, loop_memory, window_memory
 from tilewright.models.measure.reach.field import ReceptiveField
 from tilewright.models.measure.reach.loop import LONGEST_TRIM, averaged, looped
 from tilewright.models.measure.receptive import receptive_field
 from tilewright.models.run.open import open_session
+from tilewright.models.run.smoke_run import quick_run
 
 BOUNDED = ReceptiveField(radius=6, stride=4, verdict="bounded", reason="r", trim=8)
 AVERAGE = {"average": {"window": 16, "step": 8}}
@@ -181,3 +184,36 @@ def test_the_facts_of_a_loop(tmp_path):
     assert "runs in a loop" in (facts.fuse_obstacle or "")
     assert facts.proof is not None
     assert facts.proof.holds
+
+
+@pytest.mark.parametrize("change", [{}, AVERAGE], ids=["whole windows", "averaged"])
+def test_a_check_tells_the_loop_and_what_its_steps_cost(tmp_path, change):
+    loop = {**HEUN, **change}
+    card = rough_card(tmp_path / "card", loop, reach=2, side=16 if change else None, tile={"step": 64})
+    report = check_card(card, cache=tmp_path / "cache")
+    told = dict(report.lines())
+    inside = ", of windows of 16 px, 8 px apart, averaged in each" if change else ""
+    assert told["loop"] == f"heun of 5 steps, 9 evaluations{inside}; noise of seed 3"
+    assert report.execution.seconds_per_megapixel > 0
+    assert report.receptive_field.verdict == "bounded"
+    assert (report.proof is None) == bool(change)
+
+
+def test_a_window_costs_its_evaluations_and_the_windows_inside_of_it(tmp_path):
+    plain = rough_card(tmp_path / "plain", HEUN, reach=1)
+    quick, feeds, times = quick_run(plain, side=40)
+    assert (quick.sampler.evaluations, feeds["x"].shape, times) == (1, (1, 1, 40, 40), 9)
+    averaged_card = rough_card(tmp_path / "averaged", {**HEUN, **AVERAGE}, reach=1, side=16)
+    quick, feeds, times = quick_run(averaged_card, side=40)
+    assert (quick.sampler.evaluations, feeds["x"].shape, times) == (1, (1, 1, 16, 16), 9 * 4**2)
+    made = open_session(quick, provider="cpu").run(feeds)["e"]
+    assert np.isfinite(made).all()
+
+
+def test_the_memory_of_a_loop_is_that_of_one_call_and_of_its_states(tmp_path):
+    card = rough_card(tmp_path / "card", {**HEUN, **AVERAGE}, reach=1, side=16)
+    assert called_pixels(card, window=400) == 16**2
+    assert window_memory(card, stride=8) == loop_memory(card) == 8 * 4
+    plain = rough_card(tmp_path / "plain", HEUN, reach=1)
+    assert called_pixels(plain, window=400) == 400**2
+    assert card_memory(plain, stride=1) == pytest.approx(card_memory(plain.one_call, stride=1), rel=0.5)
