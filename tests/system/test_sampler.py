@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import json
 
+import geopandas
 import numpy as np
 import pytest
+from onnx import TensorProto
 
-from tests.support.denoisers import DDIM, EULER, HEUN, OF_PICTURE, OF_STATE, OF_TIME, denoiser, loop_by_hand
+from tests.support.denoisers import (
+    DDIM,
+    EULER,
+    HEUN,
+    OF_PICTURE,
+    OF_STATE,
+    OF_TIME,
+    denoiser,
+    denoiser_card,
+    loop_by_hand,
+    scaled,
+)
+from tests.support.graphs import Draft
+from tests.support.places_cards import places_job, write_points
 from tests.support.worlds import COL, ROW, World, layer, pixel_job
 from tests.support.worlds import run as run_world
 from tilewright.flows.estimate.estimate import estimate
@@ -80,13 +95,9 @@ def test_the_noise_of_a_map_has_mean_0_and_deviation_1(world, tmp_path):
     assert abs(found.std() - 1) < 5 / np.sqrt(2 * found.size)
 
 
-def test_a_finer_state_has_the_noise_of_its_own_pixels(world, tmp_path):
+@pytest.mark.parametrize("change", [{}, {"average": {"window": 32, "step": 8}}], ids=["whole windows", "averaged"])
+def test_a_finer_state_has_the_noise_of_its_own_pixels(world, tmp_path, change):
     """Super-resolution: the state has 2 x 2 pixels in each of the picture's."""
-    from onnx import TensorProto
-
-    from tests.support.denoisers import denoiser_card, scaled
-    from tests.support.graphs import Draft
-
     draft = Draft()
     told = draft.node("Add", scaled(draft, "x", OF_STATE), scaled(draft, draft.up("picture"), OF_PICTURE))
     times = draft.node("Unsqueeze", "t", draft.constant(np.array([1, 2, 3])))
@@ -95,7 +106,7 @@ def test_a_finer_state_has_the_noise_of_its_own_pixels(world, tmp_path):
          ("t", TensorProto.FLOAT, ["n"])],
         [(draft.node("Add", told, scaled(draft, times, OF_TIME)), "e", TensorProto.FLOAT, ["n", 1, "oh", "ow"])],
     )  # fmt: skip
-    card = denoiser_card(tmp_path / "card", model, EULER)
+    card = denoiser_card(tmp_path / "card", model, {**EULER, **change})
     plain = json.loads((card / "card.json").read_text())
     plain["properties"]["mlm:output"][0]["tw:scale"] = 2
     (card / "card.json").write_text(json.dumps(plain))
@@ -178,6 +189,27 @@ def test_another_seed_and_another_number_of_steps_make_every_block_anew(world, t
     assert report["blocks_made"] == n_blocks
     expected = by_hand(world, loop, seed=loop["seed"])
     assert np.nanmax(np.abs(layer(tmp_path / "out", "image") - expected)) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["seen", "whole windows, averaged inside"])
+def test_a_place_has_the_value_of_its_map(world, tmp_path, name):
+    told = dict(LOOPS[name])
+    card = denoiser(tmp_path / "card", told.pop("loop"), **told)
+    _, image = done(world, card, tmp_path / "map")
+    rows, cols = [40, 77, 143, 220], [33, 150, 91, 260]
+    points = write_points(tmp_path / "points.parquet", [row + 0.5 for row in rows], [col + 0.5 for col in cols])
+    run_world(places_job(world, card, points, tmp_path / "out"))
+    found = geopandas.read_parquet(tmp_path / "out/places.parquet")["image"].to_numpy()
+    expected = image[[row - ROWS[0] for row in rows], [col - COLS[0] for col in cols]]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_seam_layers_of_a_loop_come_back_in_a_rerun(world, tmp_path):
+    card = denoiser(tmp_path / "card", EULER, mean=MEAN, side=32, tile={"step": 16, "trim": 8, "merge": "trim"})
+    report, _ = done(world, card, tmp_path / "out", seams=True, tile={"block": 64})
+    assert [row["name"] for row in report["layers"]] == ["image", "image_seam"]
+    again = rerun_item(str(tmp_path / "out/item.json"), output=str(tmp_path / "again"))
+    assert again["layers"] == {"image": True, "image_seam": True}
 
 
 def test_a_plan_tells_what_a_loop_takes(world, tmp_path):

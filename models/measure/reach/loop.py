@@ -30,7 +30,7 @@ def looped(field: ReceptiveField, *, evaluations: int, most: int = LONGEST_TRIM)
         )
     radius, trim = field.radius * evaluations, field.trim * evaluations
     if trim > most:
-        return _unbounded(field, _too_far(f"{evaluations} evaluations, each {field.trim} px", trim, most))
+        return _unbounded(field, _too_far(f"{evaluations} evaluations of {field.trim} px each", trim, most))
     return replace(
         field,
         radius=radius,
@@ -58,7 +58,7 @@ def averaged(
     trim = ceil((window - step + (evaluations - 1) * sees) / step) * step
     field = replace(field, stride=step, window=None, difference=None, seen="")
     if trim > most:
-        words = f"{evaluations} evaluations of windows of {window} px, {step} px apart,"
+        words = f"{evaluations} evaluations of windows of {window} px, {step} px apart"
         return _unbounded(field, _too_far(words, trim, most))
     return replace(
         field,
