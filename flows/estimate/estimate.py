@@ -85,6 +85,7 @@ class Estimate:
                 "model",
                 f"{plan.model.card['name']} on {_provider_words(plan, self.provider)}; layers {layers}",
             ),
+            *_mask_lines(plan),
             *_repeat_lines(plan),
             *[(f"input {entry.name}", _input_words(entry, of_rows=plan.places is not None)) for entry in plan.inputs],
             *[("clearest", f"input {row['input']}: {chosen_words(row)}") for row in chosen_json(plan.inputs)],
@@ -115,6 +116,7 @@ class Estimate:
             ("places", f"{plural(places.n_rows, 'row')} of {plan.request['places']['file']} around {around}"),
             ("grid", f"pixels of {grid.resolution:g} {crs_unit(grid.crs)} in {crs}"),
             ("model", f"{plan.model.card['name']} on {_provider_words(plan, self.provider)}; columns {layers}"),
+            *_mask_lines(plan),
             *_repeat_lines(plan),
             *[(f"input {entry.name}", _input_words(entry, of_rows=plan.places is not None)) for entry in plan.inputs],
             ("files", input_files_text(input_counts(plan))),
@@ -213,6 +215,18 @@ def _repeat_lines(plan: Plan) -> list[tuple[str, str]]:
     if lines:
         lines.append(("calls", f"{n_models * n_sides} a window"))
     return lines
+
+
+def _mask_lines(plan: Plan) -> list[tuple[str, str]]:
+    """The model that makes the masks of scenes; empty where no model does."""
+    served = plan.mask_model
+    if served is None:
+        return []
+    n_scenes = len({scene.id for entry in plan.inputs if entry.mask.kind == "model" for scene in entry.scenes})
+    exactness = {"proven": "tiled equals whole", "measured": "tiled equals whole as far as was tried"}
+    known = exactness.get(served.exactness, "its map depends on its windows")
+    seen = f"{served.card['name']} on each of {plural(n_scenes, 'scene')} at {served.resolution:g} m, where it is read"
+    return [("mask", f"{seen}; {known}. What it makes is kept for other jobs")]
 
 
 def _table_lines(plan: Plan) -> list[tuple[str, str]]:

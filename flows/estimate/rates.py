@@ -234,7 +234,7 @@ def _paths(plan: Plan, *, provider: str, cache: Path | None) -> tuple[Path, Path
     folder = (cache or cache_folder()) / "rates"
     machine = [*machine_facts(), provider]
     model, lattice = plan.model, plan.raster.lattice
-    repeated = [plan.request.get(key) for key in ("augment", "ensemble")]
+    repeated = [plan.request.get(key) for key in ("augment", "ensemble", *(("mask",) if plan.mask_model else ()))]
     own = [model.card["sha256"], lattice.window, lattice.merge, model.precision, model.fused, model.tuned, repeated]
     texts = [json.dumps(key, default=str) for key in (machine, [machine, own])]
     first, second = (hashlib.sha256(text.encode()).hexdigest()[:32] for text in texts)

@@ -21,15 +21,21 @@ from tilewright.catalogs.sources.plain import load_plain
 from tilewright.flows.job.area import Area, AreaError, read_area
 from tilewright.flows.job.mask import MaskOptions
 from tilewright.flows.job.options import (
+    MAX_LAYERS,
     MIN_GATE,
+    AugmentOptions,
     CogOptions,
+    EnsembleOptions,
     GridOptions,
     Limits,
+    MaxError,
     PolygonOptions,
     SceneFilter,
     Texts,
     TileOptions,
     Tolerance,
+    as_augment,
+    as_ensemble,
     as_polygons,
 )
 from tilewright.flows.job.period import JobPeriod, as_periods, checked_name, read_period
@@ -54,6 +60,7 @@ OF_MAPS = {
     "filter.clearest": "the clearest passes are chosen over an area",
     "precision": "another precision is compared with fp32 on the windows of a map",
     "seams": "its windows have no seams",
+    "loss": "its values take little room as they are",
 }
 """Keys of a job that mean nothing for places, and why."""
 
@@ -67,52 +74,8 @@ def _yes_or_no(given: Any) -> Any:
     return {True: "yes", False: "no"}[given] if isinstance(given, bool) else given
 
 
-class AugmentOptions(BaseModel):
-    """Flips and turns of each window that the model is run on: ``flips`` are four, ``d4`` with quarter turns eight."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Literal["none", "flips", "d4"] = "none"
-    spread: bool = False
-
-    @model_validator(mode="after")
-    def _spread_of_something(self) -> AugmentOptions:
-        if self.spread and self.kind == "none":
-            raise ValueError("spread needs a kind: write flips or d4")
-        return self
-
-
-MAX_MODELS = 64
-"""Models of an ensemble beside the job's own; each is loaded and run for every window."""
-
 MAX_PERIODS = 1000
 """Periods of a job, each of which is searched."""
-
-
-class EnsembleOptions(BaseModel):
-    """Further models of an ensemble with the job's own, and how their outputs are combined."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    models: Annotated[Texts, Field(max_length=MAX_MODELS)] = ()
-    combine: Literal["mean", "vote"] = "mean"
-    disagreement: bool = False
-
-    @model_validator(mode="after")
-    def _partners_named(self) -> EnsembleOptions:
-        if not self.models and (self.disagreement or self.combine == "vote"):
-            raise ValueError("models: name the models that answer beside the job's own")
-        return self
-
-
-def as_augment(value: object) -> object:
-    """``augment: d4`` as ``{kind: d4}``."""
-    return {"kind": value} if isinstance(value, str) else value
-
-
-def as_ensemble(value: object) -> object:
-    """``ensemble: [one, two]`` as ``{models: [one, two]}``, and one model alone likewise."""
-    return {"models": value} if isinstance(value, (str, list, tuple)) else value
 
 
 class Job(BaseModel):
@@ -141,6 +104,7 @@ class Job(BaseModel):
     layers: Texts = ()
     seams: bool = False
     polygons: Annotated[dict[str, PolygonOptions], BeforeValidator(as_polygons)] = {}
+    loss: Annotated[dict[str, MaxError], Field(max_length=MAX_LAYERS)] = {}
     augment: Annotated[AugmentOptions, BeforeValidator(as_augment)] = AugmentOptions()
     ensemble: Annotated[EnsembleOptions, BeforeValidator(as_ensemble)] = EnsembleOptions()
     tolerance: Tolerance = Tolerance()
@@ -182,10 +146,22 @@ class Job(BaseModel):
             "filter.clearest": self.filter.clearest,
             "precision": self.precision != "fp32",
             "seams": self.seams,
+            "loss": self.loss,
         }
         for key, value in given.items():
             if self.places is not None and value:
                 raise ValueError(f"{key}: a job over places makes a table, and {OF_MAPS[key]}: leave {key} out")
+        return self
+
+    @model_validator(mode="after")
+    def _masks_seen_whole(self) -> Job:
+        given = {"filter.clearest": self.filter.clearest is not None and self.filter.clearest.by == "pixels"}
+        given["precision"] = self.precision != "fp32"
+        for key, value in given.items():
+            if self.mask.kind == "model" and value:
+                raise ValueError(
+                    f"{key}: its windows are looked at before the masks of mask.kind 'model' are made: leave {key} out"
+                )
         return self
 
     @property
@@ -205,8 +181,9 @@ class Job(BaseModel):
         for key, default in (("fuse", "auto"), ("precision", "fp32"), ("seams", False)):
             if plain[key] == default:
                 del plain[key]
-        if self.gaps is None:
-            del plain["gaps"]
+        for key in ("gaps", "loss"):
+            if not plain[key]:
+                del plain[key]
         if self.polygons:
             plain["polygons"] = {name: options.request() for name, options in self.polygons.items()}
         else:
@@ -237,6 +214,7 @@ def make_job(plain: dict[str, Any], *, base: Path, changes: tuple[str, ...] = ()
     if output is not None:
         plain["output"] = output
     plain.setdefault("name", "job")
+    plain |= _mask_from(base, plain.get("mask"))
     if strange := next((key for key in plain if not isinstance(key, str)), None):
         raise JobError(f"{strange}: no key of a job. Its keys are names such as area, period, source, model.")
     try:
@@ -254,6 +232,14 @@ def make_job(plain: dict[str, Any], *, base: Path, changes: tuple[str, ...] = ()
         raise JobError(f"area: {error}") from error
     except ValidationError as error:
         raise JobError(refusal(error, Job)) from error
+
+
+def _mask_from(base: Path, mask: Any) -> dict[str, Any]:
+    """The key ``mask`` with the full path of its model, where that is a file or folder; nothing to change otherwise."""
+    model = mask.get("model") if isinstance(mask, dict) else None
+    if not isinstance(model, str) or not model or not model.isprintable() or not (base / model).exists():
+        return {}
+    return {"mask": {**mask, "model": str((base / model).resolve())}}
 
 
 def _row_period(text: str) -> JobPeriod:

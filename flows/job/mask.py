@@ -18,6 +18,7 @@ KEYS_OF_KIND: dict[str, frozenset[str]] = {
     "bits": frozenset({"band", "drop", "dilation"}),
     "values": frozenset({"band", "drop", "dilation"}),
     "rule": frozenset({"rule", "dilation"}),
+    "model": frozenset({"model", "drop", "dilation"}),
 }
 """The keys that each kind of mask takes."""
 
@@ -26,11 +27,15 @@ MAX_VALUE = {"auto": 11, "none": 11, "scl": 11, "bits": 63, "values": 65535}
 
 
 class MaskOptions(Options):
-    """The observations that are dropped: by scene classes, cloud probability, bits, values or a rule of one's own."""
+    """The observations that are dropped: by scene classes, cloud probability, bits, values, a rule or a model.
 
-    kind: Literal["auto", "none", "scl", "probability", "bits", "values", "rule"] = "auto"
+    ``drop`` holds numbers, for kind ``model`` the names or values of its classes.
+    """
+
+    kind: Literal["auto", "none", "scl", "probability", "bits", "values", "rule", "model"] = "auto"
     band: str = ""
-    drop: Annotated[tuple[int, ...], BeforeValidator(as_list)] = SCL_DROPPED
+    model: str = ""
+    drop: Annotated[tuple[int | str, ...], BeforeValidator(as_list)] = SCL_DROPPED
     threshold: float = Field(default=50.0, ge=-1e9, le=1e9)
     rule: Annotated[tuple[str, ...], BeforeValidator(as_list), Field(max_length=20)] = ()
     dilation: float = Field(default=0.0, ge=0, le=5000)
@@ -50,9 +55,14 @@ class MaskOptions(Options):
             raise ValueError(f"mask.{unused[0]} means nothing to mask.kind {self.kind!r}, which takes {taken}")
         if self.kind == "values" and not self.band:
             raise ValueError("mask.band: name the band whose values tell which pixels to drop")
+        if self.kind == "model" and not (self.model and self.drop and "drop" in self.model_fields_set):
+            raise ValueError("mask.model and mask.drop: name the model, and which of its classes are not used")
+        names = [value for value in self.drop if isinstance(value, str)]
+        if self.kind != "model" and names:
+            raise ValueError(f"mask.drop: {names[0]!r} is no number, and mask.kind {self.kind!r} takes numbers")
         if self.kind in {"values", "bits"} and "drop" not in self.model_fields_set:
             raise ValueError(f"mask.drop: list the {self.kind} of band {self.band!r} that are not used")
-        bad = [value for value in self.drop if not 0 <= value <= MAX_VALUE.get(self.kind, math.inf)]
+        bad = [value for value in self.numbers if not 0 <= value <= MAX_VALUE.get(self.kind, math.inf)]
         if bad:
             raise ValueError(f"mask.drop: {bad[0]} is none of 0 to {MAX_VALUE[self.kind]} of mask.kind {self.kind!r}")
         if self.kind == "rule" and not self.rule:
@@ -60,6 +70,11 @@ class MaskOptions(Options):
         for text in self.rule:
             parse_condition(text, field="mask.rule")
         return self
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The numbers in ``drop``."""
+        return tuple(value for value in self.drop if isinstance(value, int))
 
     def request(self) -> dict[str, Any]:
         """The options that decide pixels, as JSON: the kind and its keys."""

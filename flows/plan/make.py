@@ -25,11 +25,13 @@ from tilewright.flows.plan.input_plans import plan_inputs, plan_place_inputs
 from tilewright.flows.plan.model_card import card_facts, job_card
 from tilewright.flows.plan.model_graph import check_fused, measure_job_model
 from tilewright.flows.plan.raster import alignment, area_warnings, cut_places, cut_raster, reach_metres, read_margin
-from tilewright.flows.plan.rules import asked_mask_bands, check_gaps, fine_pixels, mask_warning
+from tilewright.flows.plan.rules import asked_mask_bands, check_gaps, check_loss, fine_pixels, mask_warning
 from tilewright.flows.plan.scenes import asked_area, left_out_of, periods_around, search_inputs
 from tilewright.flows.plan.valid_for import outside_valid_for, outside_warnings
 from tilewright.flows.precision.calibrate import with_ranges
 from tilewright.flows.precision.choice import job_provider
+from tilewright.flows.served.mask_model import mask_request
+from tilewright.flows.served.scene_masks import served_mask
 from tilewright.flows.versions import versions
 from tilewright.tasks.grid.areas import pixel_metres
 from tilewright.tasks.grid.crs import crs_unit, is_geographic, metres_per_unit
@@ -87,6 +89,7 @@ def plan_job(job: Job, card: ModelCard | None = None, *, block: int | None = Non
     limit = job.limits.memory_mb
     free = free_memory() if limit is None else int(limit * 1e6)
     raster = cut_raster(job, card, facts, free=free, block=block)
+    check_loss(job, card, raster.layers)
     found = search_inputs(job, card, source, reach=reach_metres(job, card, raster))
     scenes, said = look_at_headers(card, found, source, mask_bands=asked_mask_bands(job.mask))
     plan = make_plan(job, card, facts, scenes, raster=raster, source=source, said=said)
@@ -189,7 +192,7 @@ def make_plan(
     exact_reason = f"{exact_reason}{ROUNDED.get(job.precision, '')}"
     return Plan(
         name=job.name,
-        request={**job.request(), "source": source.to_json(), "model": card.digest},
+        request={**job.request(), **mask_request(job), "source": source.to_json(), "model": card.digest},
         source=source.to_json(),
         model=ModelPlan(
             card=card_facts(job, card),
@@ -223,6 +226,7 @@ def make_plan(
         items_left_out=tuple({"item": entry.item, "reason": entry.reason} for entry in left_out[:LISTED_ITEMS]),
         n_items_left_out=len({entry.item for entry in left_out}),
         coverage=coverage,
+        mask_model=served_mask(job, inputs, judge=judge_exactness),
     )
 
 

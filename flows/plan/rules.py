@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from tilewright.catalogs.sensors import band_facts, canonical_collection
 from tilewright.flows.job.job import JobError
+from tilewright.flows.served.mask_model import mask_card, model_rule
+from tilewright.models.fields import did_you_mean
 from tilewright.tasks.compose.mask_rule import DEFAULT_BAND, QA_PIXEL_DROPPED, MaskRule
 from tilewright.tasks.report.format import plural
 
@@ -26,6 +28,13 @@ LANDSAT = "landsat-c2-l2"
 MOST_FINER = 2.0
 """How many times finer than the finest band that is read pixels may be before it is said that nothing is gained."""
 
+STORED_EXACTLY = {
+    "class": "its numbers are classes",
+    "id": "its numbers are ids of objects",
+    "percent": "its numbers are whole percents",
+}
+"""Why a layer of a kind takes no loss."""
+
 BACKSCATTER = frozenset({"linear", "db"})
 """Units that are converted into each other."""
 
@@ -41,6 +50,11 @@ def mask_rule(options: MaskOptions, scenes: Sequence[Scene]) -> MaskRule:
     if not all(any(scene.asset(band) for scene in scenes) for band in rule.bands):
         return MaskRule(kind="none")
     _check_classes(rule, scenes)
+    if rule.kind == "model":
+        (spec,) = mask_card(options.model).inputs
+        if not any(scene.collection == canonical_collection(spec.collection) for scene in scenes):
+            return MaskRule(kind="none")
+        check_units(spec, scenes)
     return rule
 
 
@@ -56,7 +70,7 @@ def check_masks(options: MaskOptions, inputs: Sequence[InputPlan]) -> None:
     if not any(entry.scenes for entry in inputs):
         return
     rule = _requested_rule(options, ())
-    field = "mask.rule" if options.kind == "rule" else "mask.band" if options.band else "mask.kind"
+    field = {"rule": "mask.rule", "model": "mask.model"}.get(options.kind, "mask.band" if options.band else "mask.kind")
     present = sorted({asset.band for entry in inputs for scene in entry.scenes for asset in scene.assets})
     raise JobError(
         f"{field}: no input's scenes have {' and '.join(rule.bands)}, by which mask.kind {options.kind!r} tells. "
@@ -77,6 +91,28 @@ def mask_warning(entry: InputPlan, options: MaskOptions) -> str | None:
         "cloud classification (SCL)" if bands == ("scl",) else f"band {', '.join(bands)}, by which clouds are told"
     )
     return f"Input {entry.name}: {share} without {lacking}; clouds there are not removed."
+
+
+def check_loss(job: Job, card: ModelCard, layers: Sequence[str]) -> None:
+    """Refuse a loss of a layer that is not written, of one that holds no measured values, and one that leaves none."""
+    for name, most in job.loss.items():
+        found = [(spec, output) for output in card.outputs for spec in output.layer_specs() if spec.name == name]
+        kind = found[0][0].kind if found else None
+        values = sorted(spec.name for spec in card.layer_specs() if spec.kind == "value" and spec.name in layers)
+        choice = f"those that can are {', '.join(values)}" if values else f"{card.name} writes none that can"
+        if name not in layers:
+            raise JobError(f"loss: {name!r} is no layer of this job's product{did_you_mean(name, layers)}; {choice}.")
+        if kind != "value":
+            raise JobError(
+                f"loss.{name}: {STORED_EXACTLY.get(kind or '', 'its numbers are stored exactly')}, and no error may be "
+                f"made in them; only values with a fraction may have one: {choice}."
+            )
+        valid_range = found[0][1].valid_range
+        if valid_range is not None and most >= valid_range[1] - valid_range[0]:
+            raise JobError(
+                f"loss.{name}: an error of {most:g} leaves nothing of values from {valid_range[0]:g} to "
+                f"{valid_range[1]:g}: allow a smaller one."
+            )
 
 
 def fine_pixels(card: ModelCard, pixels: Mapping[str, float], whose: str) -> str | None:
@@ -110,13 +146,15 @@ def _requested_rule(options: MaskOptions, scenes: Sequence[Scene]) -> MaskRule:
             return MaskRule(
                 kind="probability", band=options.band, drop=(), threshold=options.threshold, dilation=options.dilation
             )
+        case "model":
+            return model_rule(options)
         case kind:
-            return MaskRule(kind=kind, band=options.band, drop=options.drop, dilation=options.dilation)
+            return MaskRule(kind=kind, band=options.band, drop=options.numbers, dilation=options.dilation)
 
 
 def _auto_rule(options: MaskOptions, scenes: Sequence[Scene]) -> MaskRule:
     if any(scene.asset(DEFAULT_BAND["scl"]) for scene in scenes):
-        return MaskRule(kind="scl", drop=options.drop, dilation=options.dilation)
+        return MaskRule(kind="scl", drop=options.numbers, dilation=options.dilation)
     if any(scene.collection == LANDSAT and scene.asset(DEFAULT_BAND["bits"]) for scene in scenes):
         return MaskRule(kind="bits", drop=QA_PIXEL_DROPPED, dilation=options.dilation)
     return MaskRule(kind="none")

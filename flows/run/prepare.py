@@ -89,7 +89,7 @@ def check_disk_space(storage: Storage, plan: Plan, card: ModelCard) -> None:
 def declare_product(storage: Storage, plan: Plan, card: ModelCard, *, zarr_format: Literal[2, 3]) -> None:
     """Declare both stores of a plan: its layers and the observation counts, their blocks, and the period."""
     known = {spec.name: spec for spec in card.layer_specs()}
-    layers = [_stored_layer(known[name]) for name in plan.raster.layers]
+    layers = [_stored_layer(known[name], most=plan.losses.get(name)) for name in plan.raster.layers]
     counts = StoredLayer(
         name="observations", dtype="uint16", nodata=0, description="passes behind each pixel", unit="1", counts=True
     )
@@ -191,8 +191,9 @@ def _remove_superseded(storage: Storage, existing: ProductRecord, wanted: Produc
             remove_below(storage, gone, f"{folder}/{name}")
 
 
-def _stored_layer(spec: Any) -> StoredLayer:
-    attributes: tuple[tuple[str, Any], ...] = ()
+def _stored_layer(spec: Any, *, most: float | None) -> StoredLayer:
+    # CF 1.12, section 8.4, names the relative error of rounded bits; this is the absolute one of rounded values.
+    attributes: tuple[tuple[str, Any], ...] = () if most is None else (("quantization_maximum_absolute_error", most),)
     if spec.kind == "class":
         # CF 1.11, section 3.5: flag values and their meanings, one word each.
         meanings = " ".join(entry.name.replace(" ", "_") for entry in spec.classes)

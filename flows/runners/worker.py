@@ -10,6 +10,7 @@ from tilewright.flows.environment import storage_options
 from tilewright.flows.machine import limit_malloc
 from tilewright.flows.plan.model_card import load_plan_card
 from tilewright.flows.plan.model_graph import load_model
+from tilewright.flows.served.scene_masks import open_scene_masks
 from tilewright.tasks.block.worker import Worker, WorkerSettings
 from tilewright.tasks.places.worker import PlacesWorker
 from tilewright.tasks.plan.plan import Plan
@@ -22,6 +23,7 @@ from tilewright.tasks.zarr.store import open_store
 if TYPE_CHECKING:
     from tilewright.models.card.card import ModelCard
     from tilewright.tasks.places.rows import PlaceRows
+    from tilewright.tasks.read.access import Access
     from tilewright.tasks.storage.fence import Fence
     from tilewright.tasks.storage.storage import Storage
 
@@ -42,7 +44,7 @@ def open_worker(
         storage=storage,
         store=open_store(storage, **plan.raster.store_boxes),
         failures=failures,
-        access=scene_access(plan_source(plan), failures, threads=settings.reads_at_once(remote=plan.remote)),
+        access=_access(plan, settings, failures),
     )
 
 
@@ -59,8 +61,14 @@ def open_places_worker(
         storage=storage,
         rows=rows,
         failures=failures,
-        access=scene_access(plan_source(plan), failures, threads=settings.reads_at_once(remote=plan.remote)),
+        access=_access(plan, settings, failures),
     )
+
+
+def _access(plan: Plan, settings: WorkerSettings, failures: FailureLog) -> Access:
+    """The access to a plan's scenes, with the masks that a model makes of them, if one does."""
+    access = scene_access(plan_source(plan), failures, threads=settings.reads_at_once(remote=plan.remote))
+    return replace(access, masks=open_scene_masks(plan, provider=settings.provider))
 
 
 def reopen_worker(output: str, settings: WorkerSettings, *, fence: Fence | None = None) -> Worker:

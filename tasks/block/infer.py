@@ -23,6 +23,7 @@ from tilewright.tasks.boxes.parts import NO_BOXES, counted_boxes
 from tilewright.tasks.grid.area_mask import area_mask
 from tilewright.tasks.grid.windows import block_windows
 from tilewright.tasks.instances.mask_parts import counted_masks
+from tilewright.tasks.lossy.rounding import round_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from tilewright.tasks.grid.pixel_box import PixelBox
     from tilewright.tasks.grid.windows import Window
     from tilewright.tasks.instances.mask_parts import CountedMask
+    from tilewright.tasks.lossy.tally import LossTally
     from tilewright.tasks.plan.plan import Plan
 
 
@@ -82,7 +84,7 @@ class BlockResult:
 
     ``boxes`` are the things found in it by table, as BOX in absolute pixels of the model's grid, ``masks`` the objects
     by layer. ``seams`` are those of the windows that were compared with shifted ones; ``windows_run`` does not count
-    them twice.
+    them twice. ``losses``: what rounding did to the layers that are stored with an error.
     """
 
     layers: dict[str, np.ndarray]
@@ -92,6 +94,7 @@ class BlockResult:
     seams: Seams = field(default_factory=Seams)
     boxes: dict[str, np.ndarray] = field(default_factory=dict)
     masks: dict[str, list[CountedMask]] = field(default_factory=dict)
+    losses: dict[str, LossTally] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +173,7 @@ def infer_block(
     inside = at_product(area_mask(plan.raster.grid, block.inner, plan.raster.aoi_geometry), plan)
     counts = at_product(_over_inner(inputs.observations, block, touched), plan)
     layers["observations"] = np.where(inside, counts, 0).astype(np.uint16)
+    layers, losses = round_layers(plan, model.card.outputs, layers)
     return BlockResult(
         layers=layers,
         windows_run=len(to_run),
@@ -178,6 +182,7 @@ def infer_block(
         seams=seams,
         boxes={name: np.concatenate(found) for name, found in boxes.items()},
         masks=masks,
+        losses=losses,
     )
 
 

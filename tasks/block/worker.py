@@ -44,7 +44,7 @@ class ReadBlock:
 
     Pixels are counted in file blocks: ``pixels_read`` each time they are decoded, ``pixels_needed`` once.
     ``bytes_read`` are those of the former in their files, compressed; ``bytes_decoded`` as pixels; ``reads`` the
-    windows of files.
+    windows of files. ``masked``: what a model's masks dropped (``tasks/serving/counted.py``).
     """
 
     inputs: BlockInputs
@@ -55,6 +55,7 @@ class ReadBlock:
     seconds: float
     bytes_decoded: int = 0
     reads: int = 0
+    masked: Mapping[str, int] = field(default_factory=dict)
 
     def emptied(self) -> ReadBlock:
         """The same value without pixels, so that a block waiting to be written does not keep its inputs in memory."""
@@ -117,7 +118,9 @@ class Worker:
         if first:
             self.failures.forget(block.name)
         stats = ReadStats()
-        inputs = read_inputs(self.plan, block, self.access.for_block(block.name, stats))
+        access = self.access.for_block(block.name, stats)
+        inputs = read_inputs(self.plan, block, access)
+        masked = {} if access.masks is None else access.masks.counts(self.plan, block, access)
         self.stats.absorb(stats)
         return ReadBlock(
             inputs=inputs,
@@ -128,6 +131,7 @@ class Worker:
             bytes_decoded=stats.decoded_bytes,
             reads=stats.reads,
             seconds=time.perf_counter() - began,
+            masked=masked,
         )
 
     def infer(
@@ -178,6 +182,8 @@ class Worker:
             inputs=self._first_read(read.inputs.scenes),
             failures=tuple(failure.to_json() for failure in self.failures.failures if failure.block == block.name),
             seams=result.seams.to_json(),
+            masked=dict(read.masked),
+            losses={name: tally.to_json() for name, tally in result.losses.items()},
         )
         write_entry(self.storage, entry)
         return entry

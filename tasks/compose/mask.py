@@ -34,7 +34,7 @@ def dropped_pixels(quality: Mapping[str, Pixels], *, rule: MaskRule, resolution:
     its bits are no whole number; these are not dilated. Only for kind "values" a missing number is judged like any
     other: many masks call their class 0 nodata.
     """
-    bands = [quality[name] for name in rule.bands]
+    bands = [quality[name] for name in rule.judged]
     if rule.kind == "rule":
         return _grown(*_by_conditions(quality, rule.conditions), rule=rule, resolution=resolution)
     if rule.kind == "probability":
@@ -43,14 +43,15 @@ def dropped_pixels(quality: Mapping[str, Pixels], *, rule: MaskRule, resolution:
         bits = sum(1 << bit for bit in rule.drop)
         found = _looked_up(bands[0], lambda numbers: (numbers.astype(np.uint64) & np.uint64(bits)) != 0)
         return _grown(found, bands[0].missing | ~_whole(bands[0]), rule=rule, resolution=resolution)
-    undilated = NOT_CLOUD if rule.kind == "scl" else frozenset({0})
+    # A model names its classes, and where it saw nothing it gives none.
+    undilated = {"scl": NOT_CLOUD, "model": frozenset[int]()}.get(rule.kind, frozenset({0}))
     clouds = [value for value in rule.drop if value not in undilated]
     others = [value for value in rule.drop if value in undilated]
     if rule.dilation == 0:
         # Nothing grows, so that all are one.
         clouds, others = [*clouds, *others], []
     found = _looked_up(bands[0], lambda numbers: np.isin(numbers, clouds))
-    unjudged = bands[0].missing if rule.kind == "scl" else _unstored(bands[0])
+    unjudged = bands[0].missing if rule.kind in {"scl", "model"} else _unstored(bands[0])
     if others:
         unjudged |= _looked_up(bands[0], lambda numbers: np.isin(numbers, others))
     if bands[0].values.dtype.kind == "f":

@@ -31,9 +31,20 @@ Source: Landsat 8-9 Collection 2 Level 2 Science Product Guide (LSDS-1619), vers
 NOT_CLOUD = frozenset({0, 1})
 """SCL classes that a dilation does not grow: they are neither clouds nor shadows."""
 
-DEFAULT_BAND = {"scl": "scl", "probability": "cloud", "bits": "qa_pixel", "values": "", "rule": "", "none": ""}
+DEFAULT_BAND = {
+    "scl": "scl",
+    "probability": "cloud",
+    "bits": "qa_pixel",
+    "values": "",
+    "rule": "",
+    "none": "",
+    "model": "",
+}
 
-CLASS_KINDS = frozenset({"scl", "bits", "values"})
+MODEL_BAND = "tw:mask"
+"""The name under which the classes that a model gave to a scene are judged; no source has a band of it."""
+
+CLASS_KINDS = frozenset({"scl", "bits", "values", "model"})
 """Kinds of masks that judge stored integers."""
 
 _COMPARISON = re.compile(r"<=|>=|<|>")
@@ -52,16 +63,19 @@ class MaskRule:
 
     `kind` "scl" and "values" drop the classes in `drop`; "probability" drops values above `threshold`; "bits" drops
     pixels with any of the bits numbered in `drop`; "rule" drops pixels for which any of the `conditions` over bands in
-    physical units is true or undefined; "none" drops nothing. `band` is the quality band, the kind's default if empty.
+    physical units is true or undefined; "model" drops the classes in `drop` that the model with the digest `model` sees
+    in each scene, from the bands `sees`; "none" drops nothing. `band` is the quality band, the kind's default if empty.
     `dilation` (metres) grows the pixels dropped for clouds and shadows, but not missing pixels.
     """
 
-    kind: Literal["none", "scl", "probability", "bits", "values", "rule"] = "scl"
+    kind: Literal["none", "scl", "probability", "bits", "values", "rule", "model"] = "scl"
     band: str = ""
     drop: tuple[int, ...] = SCL_DROPPED
     threshold: float = 50.0
     conditions: tuple[str, ...] = ()
     dilation: float = 0.0
+    model: str = ""
+    sees: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in DEFAULT_BAND:
@@ -72,6 +86,8 @@ class MaskRule:
             raise ValueError(f"mask bits are {self.drop}: give bit numbers from 0 on")
         if self.kind == "values" and not self.band:
             raise ValueError("mask kind 'values' needs the band whose values tell")
+        if (self.kind == "model") != bool(self.model) or bool(self.model) != bool(self.sees):
+            raise ValueError("a model and what it sees belong to mask kind 'model', and that kind needs both")
         if (self.kind == "rule") != bool(self.conditions):
             raise ValueError("conditions belong to mask kind 'rule', and that kind needs at least one")
         for text in self.conditions:
@@ -80,12 +96,17 @@ class MaskRule:
     @property
     def bands(self) -> tuple[str, ...]:
         """The bands that the rule needs, some of which may be measured ones."""
-        if self.kind == "none":
-            return ()
+        if self.kind in {"none", "model"}:
+            return self.sees
         if self.kind == "rule":
             parsed = [parse_condition(text, field="mask condition") for text in self.conditions]
             return tuple(dict.fromkeys(name for condition in parsed for name in condition.difference.names))
         return (self.band or DEFAULT_BAND[self.kind],)
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """The names of what `dropped_pixels` judges: the bands, or what a model made of them."""
+        return (MODEL_BAND,) if self.kind == "model" else self.bands
 
     def radius_px(self, resolution: float) -> int:
         """The radius of the dilation in pixels, which the halo of a block must include."""

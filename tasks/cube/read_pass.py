@@ -56,7 +56,9 @@ class FileReads:
         return read_values(scene, band, self._geobox_of(window), self.access, out=out)
 
     def stored(self, scene: Scene, band: BandRequest, window: Window) -> Pixels | None:
-        """The stored numbers of a band, as `read_stored` gives them."""
+        """The stored numbers of a band, as `read_stored` gives them, or the classes that a model gave to the scene."""
+        if scene.asset(band.band) is None and self.access.masks is not None:
+            return self.access.masks.classes(scene, self._geobox_of(window), self.access)
         return read_stored(scene, band, self._geobox_of(window), self.access)
 
     def numbers(self, scene: Scene, band: BandRequest, window: Window, *, out: np.ndarray) -> bool:
@@ -81,12 +83,13 @@ class FileReads:
 class PassRequest:
     """The bands wanted of each scene of a pass, and the mask that decides with `quality` bands which pixels it drops.
 
-    `quality` in "class" is judged by its stored numbers, else by its physical values. A scene that lacks one of them
-    is not judged. The mask of a pixel depends on quality bands up to `reach` pixels away.
+    `quality` in "class" is judged by its stored numbers, else by its physical values. A scene that lacks a band that it
+    `needs` is not judged. The mask of a pixel depends on quality bands up to `reach` pixels away.
     """
 
     bands: tuple[BandRequest, ...]
     quality: tuple[BandRequest, ...] = ()
+    needs: tuple[str, ...] = ()
     judge: Judge | None = field(default=None, repr=False)
     reach: int = 0
 
@@ -181,7 +184,7 @@ def read_pass(
 def _usable(scene: Scene, window: Window, holes: np.ndarray, request: PassRequest, reads: SceneReads) -> np.ndarray:
     """True for the holes in the window that the scene's own mask does not drop, (y, x)."""
     wanted = holes[window]
-    if request.judge is None or not all(scene.asset(band.band) for band in request.quality):
+    if request.judge is None or not all(scene.asset(band) for band in request.needs):
         return wanted
     wide, inner = _widened(window, holes.shape, request.reach)
     quality: dict[str, Pixels] = {}

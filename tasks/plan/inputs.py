@@ -227,7 +227,7 @@ class InputPlan:
             "reducer": self.reducer,
             "required": self.required,
             "every_step": self.every_step,
-            "mask": asdict(self.mask),
+            "mask": _mask_json(self.mask),
             "finer": self.finer,
             "coarser": self.coarser,
             "steps": [_step_json(step) for step in self.steps],
@@ -252,6 +252,12 @@ class InputPlan:
                 "steps": tuple(_step(step) for step in plain["steps"]),
             }
         )
+
+
+def _mask_json(mask: MaskRule) -> dict[str, Any]:
+    plain = asdict(mask)
+    # Left out if empty, so that keys of blocks without such a mask stay.
+    return {key: value for key, value in plain.items() if value or key not in {"model", "sees"}}
 
 
 def _step_json(step: StepPlan) -> dict[str, Any]:

@@ -22,13 +22,14 @@ def pass_request(entry: InputPlan, names: Sequence[str], *, resampling: str, res
     bands = tuple(BandRequest(band=name, unit=entry.working_unit, resampling=resampling) for name in names)
     if rule.kind == "none":
         return PassRequest(bands=bands)
-    units = ["class" if rule.kind in CLASS_KINDS else entry.stored_unit(band) for band in rule.bands]
+    units = ["class" if rule.kind in CLASS_KINDS else entry.stored_unit(band) for band in rule.judged]
     return PassRequest(
         bands=bands,
         quality=tuple(
             BandRequest(band=band, unit=unit, resampling=resampling)
-            for band, unit in zip(rule.bands, units, strict=True)
+            for band, unit in zip(rule.judged, units, strict=True)
         ),
+        needs=rule.bands,
         judge=partial(dropped_pixels, rule=rule, resolution=resolution),
         reach=rule.radius_px(resolution),
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tilewright.tasks.plan.inputs import InputPlan
 from tilewright.tasks.plan.places import PlacesPlan
 from tilewright.tasks.plan.raster import RasterPlan
+from tilewright.tasks.plan.served import ServedModel
 from tilewright.tasks.storage.ledger import json_digest
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class Plan:
     ``items_left_out`` are the first of the items that cannot be used, {item, reason}; ``n_items_left_out`` counts them
     all. ``coverage`` is {input, step, share}: the share (0-1) of the area that the footprints of a step's scenes cover.
     ``places``: the rows of a job over places, whose blocks are units of rows; None for a job over an area.
+    ``mask_model`` makes the masks of scenes, None where no model does.
     Its JSON is flat: the keys of its parts are on one level.
     """
 
@@ -96,6 +98,7 @@ class Plan:
     n_items_left_out: int = 0
     coverage: tuple[dict[str, Any], ...] = ()
     places: PlacesPlan | None = None
+    mask_model: ServedModel | None = None
     _memo: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -132,6 +135,12 @@ class Plan:
         return max(dated or others, default=None)
 
     @property
+    def losses(self) -> dict[str, float]:
+        """The greatest error allowed of each layer that is stored with one, in the layer's unit; in order of names."""
+        asked = self.request.get("loss") or {}
+        return {name: float(asked[name]) for name in sorted(asked)}
+
+    @property
     def remote(self) -> bool:
         """True if some pixels come over a network."""
         scenes = (scene for entry in self.inputs for scene in entry.scenes)
@@ -153,12 +162,14 @@ class Plan:
             **({"area": raster.aoi} if self.places is None else {"align": self.places.align}),
             "lattice": asdict(raster.lattice),
             "layers": list(raster.layers),
+            **({"loss": self.losses} if self.losses else {}),
             "engine": self.engine,
             **({"fused": model.precision} if model.fused else {}),
             **({"tuned": True} if model.tuned else {}),
             **({"runtime": model.runtime} if model.runtime else {}),
             **({"precision": model.precision} if model.precision in {"bf16", "int8"} else {}),
             **({"quantised": model.quantised} if model.quantised else {}),
+            **({} if self.mask_model is None else {"mask_model": self.mask_model.settings()}),
             "inputs": [self._input_settings(entry) for entry in self.inputs],
             "version": self.versions["tilewright"],
         }
@@ -176,6 +187,7 @@ class Plan:
             **self.model.to_json(),
             **self.raster.to_json(),
             **({} if self.places is None else {"places": self.places.to_json()}),
+            **({} if self.mask_model is None else {"mask_model": self.mask_model.to_json()}),
             "inputs": [entry.to_json() for entry in self.inputs],
             "engine": self.engine,
             "versions": self.versions,
@@ -206,4 +218,5 @@ class Plan:
             n_items_left_out=plain.get("n_items_left_out", 0),
             coverage=tuple(plain.get("coverage", ())),
             places=PlacesPlan.from_json(plain["places"]) if plain.get("places") else None,
+            mask_model=ServedModel.from_json(plain["mask_model"]) if plain.get("mask_model") else None,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -78,6 +78,23 @@ def blocks_km2(plan: Plan, entries: Sequence[BlockEntry]) -> list[float]:
     ]
     means = mean_pixels_km2(grid, boxes)
     return [entry.valid_pixels * mean for entry, mean in zip(entries, means, strict=True)]
+
+
+def class_rows(layer: WrittenLayer, areas: Areas) -> list[dict[str, Any]]:
+    """Each class of a layer with its pixels, its area and its percentage of what was mapped, as a report has it."""
+    spec, km2 = layer.spec, areas.classes[layer.spec.name]
+    mapped = sum(area for value, area in km2.items() if value != spec.nodata)
+    return [
+        {
+            "value": entry.value,
+            "name": entry.name,
+            "color": entry.color,
+            "pixels": layer.facts.counts.get(entry.value, 0),
+            "area_km2": km2.get(entry.value, 0.0),
+            "percent": 100.0 * km2.get(entry.value, 0.0) / mapped if mapped else 0.0,
+        }
+        for entry in spec.classes
+    ]
 
 
 def _km2_by_value(storage: Storage, plan: Plan, layer: WrittenLayer) -> dict[int, float]:

@@ -47,6 +47,8 @@ def job_json(plan: Plan, *, output: str) -> dict[str, Any]:
         "model": models[0],
         "output": output,
     }
+    if plan.mask_model is not None:
+        given["mask"] = {**request["mask"], "model": plan.mask_model.card[REFERENCE]}
     if plan.places is not None:
         del given["area"]
         given["places"] = {key: text for key, text in request["places"].items() if key != "sha256"}

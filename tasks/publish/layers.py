@@ -287,7 +287,11 @@ def _cog_file(plan: Plan, sources: LayerSources, spec: LayerSpec, part: CogPart,
         spec=cog_spec(spec),
         grid=grid,
         box=box,
-        metadata={"TILEWRIGHT_PRODUCT": plan.name, "TILEWRIGHT_MODEL": plan.model.card["name"]},
+        metadata={
+            "TILEWRIGHT_PRODUCT": plan.name,
+            "TILEWRIGHT_MODEL": plan.model.card["name"],
+            **({"TILEWRIGHT_MAX_ERROR": repr(plan.losses[spec.name])} if spec.name in plan.losses else {}),
+        },
         checksums=checksums,
     )
 

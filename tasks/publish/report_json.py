@@ -11,13 +11,15 @@ import numpy as np
 from tilewright.tasks.block.floor import calibrate, floor_seconds
 from tilewright.tasks.grid.area_mask import n_inside
 from tilewright.tasks.grid.areas import geometry_km2
+from tilewright.tasks.lossy.tally import loss_json
 from tilewright.tasks.plan.chosen import chosen_json
 from tilewright.tasks.plan.identities import input_counts, input_warnings
-from tilewright.tasks.publish.class_areas import blocks_km2, measure_areas
+from tilewright.tasks.publish.class_areas import blocks_km2, class_rows, measure_areas
 from tilewright.tasks.publish.copied_job import job_json
 from tilewright.tasks.publish.exactness import contradictions, exactness_json
 from tilewright.tasks.publish.scene_rows import scene_rows, step_rows
 from tilewright.tasks.report.picture import value_ends
+from tilewright.tasks.serving.counted import masked_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,6 +99,8 @@ def report_json(
             _layer(layer, small[layer.spec.name], areas, written.objects.get(layer.spec.name), n_requested=n_requested)
             for layer in written.layers
         ],
+        **masked_json(plan, (entry.masked for entry in blocks)),
+        **loss_json(plan, blocks, {layer.spec.name: layer.facts.statistics for layer in written.layers}),
         **({"tables": [_table(table, worker.model.card) for table in written.tables]} if written.tables else {}),
         "scenes": scene_rows(plan, blocks),
         "input_files": input_counts(plan),
@@ -302,17 +306,5 @@ def _layer(
         told = {name: value if np.isfinite(value) else None for name, value in asdict(objects).items()}
         plain["objects"] = {"count": told.pop("count"), "area_m2": told}
     if spec.kind == "class":
-        km2 = areas.classes[spec.name]
-        mapped = sum(area for value, area in km2.items() if value != spec.nodata)
-        plain["classes"] = [
-            {
-                "value": entry.value,
-                "name": entry.name,
-                "color": entry.color,
-                "pixels": facts.counts.get(entry.value, 0),
-                "area_km2": km2.get(entry.value, 0.0),
-                "percent": 100.0 * km2.get(entry.value, 0.0) / mapped if mapped else 0.0,
-            }
-            for entry in spec.classes
-        ]
+        plain["classes"] = class_rows(layer, areas)
     return plain

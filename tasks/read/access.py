@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tilewright.tasks.identity.web import NoIdentityError
 from tilewright.tasks.read.retry import RetryPolicy
@@ -11,11 +11,14 @@ from tilewright.tasks.read.retry import RetryPolicy
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from odc.geo.geobox import GeoBox
+
     from tilewright.catalogs.network.connect import HostRules
     from tilewright.catalogs.scene import BandAsset, Scene
     from tilewright.tasks.identity.register import Identify, Register
     from tilewright.tasks.read.counters import ReadStats
     from tilewright.tasks.read.failures import FailureLog
+    from tilewright.tasks.read.resample.pixels import Pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,16 @@ class Reading:
         return True
 
 
+class ModelMasks(Protocol):
+    """The classes that a model gives to the pixels of scenes."""
+
+    def classes(self, scene: Scene, geobox: GeoBox, access: Access) -> Pixels | None:
+        """Those on a geobox, (y, x) uint8; None for a scene with a read whose failure is tolerated."""
+
+    def counts(self, plan: Any, block: Any, access: Access) -> dict[str, int]:
+        """What was dropped of a block of a plan, for its ledger entry."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
     """The way to read scenes: hrefs are signed at read time, failed reads are recorded, decoded pixels are counted.
@@ -54,7 +67,7 @@ class Access:
     ``register`` holds files of whose identity the plan knows none to the first that was read; None: they are not held.
     ``threads``: reads at a time. ``block`` is the block's name in failures, empty outside a job. ``in_turns``: the
     decoded pixels that neighbouring blocks share do not all fit in memory, so that blocks go through their steps in
-    turns forwards and backwards.
+    turns forwards and backwards. ``masks`` are those that a model makes of scenes, None without one.
     """
 
     sign: Callable[[Scene, str], str] | None = None
@@ -65,6 +78,7 @@ class Access:
     threads: int = 1
     block: str = ""
     in_turns: bool = True
+    masks: ModelMasks | None = None
 
     def for_block(self, name: str, stats: ReadStats) -> Access:
         """The same access for one block, whose reads are counted in ``stats``."""

@@ -40,7 +40,8 @@ class BlockEntry:
     that failed permanently; ``written`` is False for a block without a valid pixel, which has no object in the store.
     ``seams`` are the numbers of its windows that were compared with shifted ones (``tasks/block/seams.py``), empty if
     none was. ``inputs`` holds the identity, by "collection item band", of files that the plan does not identify, as
-    they were first read.
+    they were first read. ``losses`` tells, by layer, what rounding did to values stored with an error
+    (``tasks/lossy/tally.py``), and ``masked`` what a model's masks dropped (``tasks/serving/counted.py``).
     """
 
     row: int
@@ -62,6 +63,8 @@ class BlockEntry:
     failures: tuple[dict[str, str], ...] = ()
     seams: dict[str, Any] = field(default_factory=dict)
     inputs: dict[str, str] = field(default_factory=dict)
+    losses: dict[str, dict[str, Any]] = field(default_factory=dict)
+    masked: dict[str, int] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -70,7 +73,9 @@ class BlockEntry:
 
     def to_json(self) -> dict[str, Any]:
         """The entry as JSON values."""
-        return {**asdict(self), "scenes": list(self.scenes), "failures": list(self.failures)}
+        plain = {**asdict(self), "scenes": list(self.scenes), "failures": list(self.failures)}
+        # Entries of a product without them are as they always were.
+        return {key: value for key, value in plain.items() if value or key not in {"losses", "masked"}}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> BlockEntry:
@@ -166,7 +171,7 @@ def _is_whole(entry: BlockEntry) -> bool:
     """True if the fields that others count with are what they should be; anybody may have written the file."""
     counts = (entry.valid_pixels, entry.windows_run, entry.windows_skipped, entry.bytes_read)
     amounts = (*counts, entry.pixels_read, entry.pixels_needed, entry.bytes_decoded, entry.reads)
-    tables = (entry.checksums, entry.inputs, entry.seconds, entry.seams)
+    tables = (entry.checksums, entry.inputs, entry.seconds, entry.seams, entry.losses, entry.masked)
     return (
         all(_is_count(place) for place in (abs(entry.row), abs(entry.col)))
         and all(_is_count(count) for count in (*amounts, *_observed_counts(entry)))
@@ -175,6 +180,8 @@ def _is_whole(entry: BlockEntry) -> bool:
         and all(isinstance(table, dict) for table in tables)
         and all(isinstance(text, str) for table in (entry.checksums, entry.inputs) for text in table.values())
         and all(isinstance(seconds, (int, float)) and 0 <= seconds < MOST for seconds in entry.seconds.values())
+        and all(0 <= number < float("inf") for tally in entry.losses.values() for number in tally.values())
+        and all(_is_count(number) for number in entry.masked.values())
         and all(isinstance(scene, str) for scene in entry.scenes)
         and all(
             isinstance(failure, dict)
