@@ -126,7 +126,7 @@ class CheckReport:
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values. They are flat: the keys of card and execution lie side by side."""
         return {
-            **asdict(self.card),
+            **{key: value for key, value in asdict(self.card).items() if key != "loop" or value},
             "graph": asdict(self.graph),
             "runs": [asdict(run) for run in self.runs],
             "receptive_field": asdict(self.receptive_field),
