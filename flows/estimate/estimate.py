@@ -86,6 +86,7 @@ class Estimate:
                 f"{plan.model.card['name']} on {_provider_words(plan, self.provider)}; layers {layers}",
             ),
             *_mask_lines(plan),
+            *_screen_lines(plan),
             *_repeat_lines(plan),
             *[(f"input {entry.name}", _input_words(entry, of_rows=plan.places is not None)) for entry in plan.inputs],
             *[("clearest", f"input {row['input']}: {chosen_words(row)}") for row in chosen_json(plan.inputs)],
@@ -117,6 +118,7 @@ class Estimate:
             ("grid", f"pixels of {grid.resolution:g} {crs_unit(grid.crs)} in {crs}"),
             ("model", f"{plan.model.card['name']} on {_provider_words(plan, self.provider)}; columns {layers}"),
             *_mask_lines(plan),
+            *_screen_lines(plan),
             *_repeat_lines(plan),
             *[(f"input {entry.name}", _input_words(entry, of_rows=plan.places is not None)) for entry in plan.inputs],
             ("files", input_files_text(input_counts(plan))),
@@ -227,6 +229,18 @@ def _mask_lines(plan: Plan) -> list[tuple[str, str]]:
     known = exactness.get(served.exactness, "its map depends on its windows")
     seen = f"{served.card['name']} on each of {plural(n_scenes, 'scene')} at {served.resolution:g} m, where it is read"
     return [("mask", f"{seen}; {known}. What it makes is kept for other jobs")]
+
+
+def _screen_lines(plan: Plan) -> list[tuple[str, str]]:
+    """The model that says where the job's own looks; empty without one."""
+    screen = plan.screen
+    if screen is None:
+        return []
+    share = f"{100 * screen.least_share:.3g} % of its pixels"
+    seen = (
+        f"{screen.served.card['name']} at {screen.served.resolution:g}: windows with less than {share} of its classes"
+    )
+    return [("screen", f"{seen} are left out; the time is told as if none were")]
 
 
 def _table_lines(plan: Plan) -> list[tuple[str, str]]:

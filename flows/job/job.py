@@ -31,6 +31,7 @@ from tilewright.flows.job.options import (
     MaxError,
     PolygonOptions,
     SceneFilter,
+    ScreenOptions,
     Texts,
     TileOptions,
     Tolerance,
@@ -60,6 +61,7 @@ OF_MAPS = {
     "filter.clearest": "the clearest passes are chosen over an area",
     "precision": "another precision is compared with fp32 on the windows of a map",
     "seams": "its windows have no seams",
+    "screen": "each row is asked for",
     "loss": "its values take little room as they are",
 }
 """Keys of a job that mean nothing for places, and why."""
@@ -98,6 +100,7 @@ class Job(BaseModel):
     cog: CogOptions = CogOptions()
     filter: SceneFilter = SceneFilter()
     mask: MaskOptions = MaskOptions()
+    screen: ScreenOptions | None = None
     gaps: Literal["leave", "carry", "interpolate"] | None = None
     engine: Literal["direct", "odc", "stackstac"] = "direct"
     radiometry: Literal["auto", "pixels", "metadata"] = "auto"
@@ -147,6 +150,7 @@ class Job(BaseModel):
             "precision": self.precision != "fp32",
             "seams": self.seams,
             "loss": self.loss,
+            "screen": self.screen,
         }
         for key, value in given.items():
             if self.places is not None and value:
@@ -181,7 +185,7 @@ class Job(BaseModel):
         for key, default in (("fuse", "auto"), ("precision", "fp32"), ("seams", False)):
             if plain[key] == default:
                 del plain[key]
-        for key in ("gaps", "loss"):
+        for key in ("gaps", "loss", "screen"):
             if not plain[key]:
                 del plain[key]
         if self.polygons:
@@ -214,7 +218,7 @@ def make_job(plain: dict[str, Any], *, base: Path, changes: tuple[str, ...] = ()
     if output is not None:
         plain["output"] = output
     plain.setdefault("name", "job")
-    plain |= _mask_from(base, plain.get("mask"))
+    plain |= {key: _from_base(base, plain[key]) for key in ("mask", "screen") if key in plain}
     if strange := next((key for key in plain if not isinstance(key, str)), None):
         raise JobError(f"{strange}: no key of a job. Its keys are names such as area, period, source, model.")
     try:
@@ -234,12 +238,12 @@ def make_job(plain: dict[str, Any], *, base: Path, changes: tuple[str, ...] = ()
         raise JobError(refusal(error, Job)) from error
 
 
-def _mask_from(base: Path, mask: Any) -> dict[str, Any]:
-    """The key ``mask`` with the full path of its model, where that is a file or folder; nothing to change otherwise."""
-    model = mask.get("model") if isinstance(mask, dict) else None
+def _from_base(base: Path, options: Any) -> Any:
+    """The options with the full path of their model, where that is a file or folder."""
+    model = options.get("model") if isinstance(options, dict) else None
     if not isinstance(model, str) or not model or not model.isprintable() or not (base / model).exists():
-        return {}
-    return {"mask": {**mask, "model": str((base / model).resolve())}}
+        return options
+    return {**options, "model": str((base / model).resolve())}
 
 
 def _row_period(text: str) -> JobPeriod:

@@ -178,6 +178,20 @@ def as_ensemble(value: object) -> object:
     return {"models": value} if isinstance(value, (str, list, tuple)) else value
 
 
+class ScreenOptions(Options):
+    """A cheap model that says where the job's own looks: in windows with ``least_share`` of pixels of ``classes``.
+
+    ``resolution`` in units of the grid's CRS, None: as the card says. Elsewhere layers of classes are ``otherwise``,
+    None: nothing. Classes are named, or given by their values.
+    """
+
+    model: str = Field(min_length=1)
+    resolution: float | None = Field(default=None, gt=0)
+    classes: Annotated[tuple[int | str, ...], BeforeValidator(as_list), Field(min_length=1)]
+    least_share: float = Field(default=0.001, gt=0, le=1)
+    otherwise: int | str | None = None
+
+
 class Clearest(Options):
     """The clearest passes of each step: by what scenes state, over the whole area, or by a look at their masks' pixels,
     cell by cell. ``holes``: pixels of a cell that none of its ``most`` passes sees get further ones, or are left.

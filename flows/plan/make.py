@@ -31,7 +31,8 @@ from tilewright.flows.plan.valid_for import outside_valid_for, outside_warnings
 from tilewright.flows.precision.calibrate import with_ranges
 from tilewright.flows.precision.choice import job_provider
 from tilewright.flows.served.mask_model import mask_request
-from tilewright.flows.served.scene_masks import served_mask
+from tilewright.flows.served.scene_masks import served_mask, weakened
+from tilewright.flows.served.screen import with_screen
 from tilewright.flows.versions import versions
 from tilewright.tasks.grid.areas import pixel_metres
 from tilewright.tasks.grid.crs import crs_unit, is_geographic, metres_per_unit
@@ -95,6 +96,7 @@ def plan_job(job: Job, card: ModelCard | None = None, *, block: int | None = Non
     plan = make_plan(job, card, facts, scenes, raster=raster, source=source, said=said)
     plan = choose_where_clear(job, plan, source)
     plan = identify_inputs(plan, source, checksums=job.verify == "checksums")
+    plan = with_screen(plan, job, card, plan_job=plan_job)
     return with_ranges(plan, card) if job.precision == "int8" else plan
 
 
@@ -185,7 +187,9 @@ def make_plan(
     inputs = plan_place_inputs(job, card, scenes, periods) if periods else plan_inputs(job, card, scenes)
     check_fused(job, facts)
     raster = replace(raster, margin=read_margin(inputs, raster))
-    exactness, exact_reason = (judge_places if periods else judge_exactness)(card, facts, raster.lattice)
+    word, exact_reason = (judge_places if periods else judge_exactness)(card, facts, raster.lattice)
+    mask_model = served_mask(job, inputs, judge=judge_exactness)
+    exactness, exact_reason = weakened(word, exact_reason, mask_model, "masks scenes")
     outside = outside_valid_for(card, inputs, area=job.area.geometry, grid=raster.grid)
     boxes = [table.name for table in card.boxes]
     left_out, coverage = left_out_of(scenes), () if periods else step_shares(asked_area(job), inputs)
@@ -226,7 +230,7 @@ def make_plan(
         items_left_out=tuple({"item": entry.item, "reason": entry.reason} for entry in left_out[:LISTED_ITEMS]),
         n_items_left_out=len({entry.item for entry in left_out}),
         coverage=coverage,
-        mask_model=served_mask(job, inputs, judge=judge_exactness),
+        mask_model=mask_model,
     )
 
 

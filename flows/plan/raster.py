@@ -300,10 +300,10 @@ def _check_degrees(job: Job, card: ModelCard) -> None:
 def _block_size(card: ModelCard, extent: PixelBox, windows: WindowChoice, *, free: int) -> int:
     """The block size, a multiple of the step: large for large areas, smaller if memory has no room for its inputs.
 
-    A small area is cut in four, so that one part is read while another is in the model.
+    A small area is cut in four, one read while another is in the model; not if windows blend, which run twice at rims.
     """
     step, side = windows.step, max(extent.shape)
-    halved = max(math.ceil(side / 2 / step) * step, DEFAULT_STEP)
+    halved = max(math.ceil(side / 2 / step) * step, DEFAULT_STEP) if windows.merge == "trim" else side
     usual = LARGE_BLOCK if side > 2 * LARGE_BLOCK else SMALL_BLOCK
     # Blocks of one long step would leave all cores but one idle.
     largest = max(step, min(max(usual, step if step <= DEFAULT_STEP else 2 * step), halved))

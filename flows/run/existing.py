@@ -164,9 +164,16 @@ def check_same_request(existing: ExistingProduct, job: Job, card: ModelCard) -> 
     # A slow import, which the planning of a first run needs anyway.
     from tilewright.catalogs.sources.registry import resolve_source
     from tilewright.flows.served.mask_model import mask_request
+    from tilewright.flows.served.screen import screen_request
 
     source = resolve_source(job.source, base=job.base).to_json()
-    requested: dict[str, Any] = {**job.request(), **mask_request(job), "source": source, "model": card.digest}
+    requested: dict[str, Any] = {
+        **job.request(),
+        **mask_request(job),
+        **screen_request(job),
+        "source": source,
+        "model": card.digest,
+    }
     # A token that was renewed is no other request.
     request = existing.plain.get("request") or {}
     requested = json_without_secrets(requested, kept_of(source))

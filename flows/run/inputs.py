@@ -10,6 +10,8 @@ from tilewright.catalogs.network.check import check_href
 from tilewright.catalogs.sources.registry import sign_href
 from tilewright.flows.access import plan_source
 from tilewright.flows.plan.identities import renew_inputs
+from tilewright.flows.served.mask_model import mask_request
+from tilewright.flows.served.screen import screen_request
 from tilewright.tasks.block.block_key import block_key
 from tilewright.tasks.identity.register import file_name
 from tilewright.tasks.identity.take import changed_identities
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from tilewright.catalogs.sources.source import Source
+    from tilewright.flows.job.job import Job
     from tilewright.flows.run.context import Run
+    from tilewright.tasks.plan.inputs import InputPlan
     from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.progress import Listener
     from tilewright.tasks.storage.ledger import BlockEntry
@@ -46,8 +50,26 @@ def check_followed(plan: Plan, *, source: Source, model: str) -> None:
             "The plan in the output has another source or model than its own request: somebody changed it. Use "
             "--replace to start over, or another output."
         )
-    for href in {asset.href for part in plan.inputs for scene in part.scenes for asset in scene.assets}:
+    for href in {asset.href for part in _all_inputs(plan) for scene in part.scenes for asset in scene.assets}:
         check_href(href, origin=source.href, hosts=source.hosts)
+
+
+def _all_inputs(plan: Plan) -> tuple[InputPlan, ...]:
+    return (*plan.inputs, *(() if plan.screen is None else plan.screen.inputs))
+
+
+def check_servants_followed(plan: Plan, job: Job) -> None:
+    """Check that a frozen plan masks scenes and screens windows by the models of the job. Raises StoreError."""
+    asked = [mask_request(job).get("mask", {}).get("model"), screen_request(job).get("screen", {}).get("model")]
+    claimed = [
+        None if plan.mask_model is None else plan.mask_model.card["digest"],
+        None if plan.screen is None else plan.screen.served.card["digest"],
+    ]
+    if asked != claimed:
+        raise StoreError(
+            "The plan in the output has another model of masks or of its screen than its own request: somebody changed "
+            "it. Use --replace to start over, or another output."
+        )
 
 
 def renewed_plan(plan: Plan, *, checksums: bool, listener: Listener) -> Plan:

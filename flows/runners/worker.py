@@ -11,6 +11,7 @@ from tilewright.flows.machine import limit_malloc
 from tilewright.flows.plan.model_card import load_plan_card
 from tilewright.flows.plan.model_graph import load_model
 from tilewright.flows.served.scene_masks import open_scene_masks
+from tilewright.flows.served.screen import open_screen
 from tilewright.tasks.block.worker import Worker, WorkerSettings
 from tilewright.tasks.places.worker import PlacesWorker
 from tilewright.tasks.plan.plan import Plan
@@ -45,6 +46,7 @@ def open_worker(
         store=open_store(storage, **plan.raster.store_boxes),
         failures=failures,
         access=_access(plan, settings, failures),
+        screen=open_screen(plan, provider=settings.provider),
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tilewright.flows.environment import cache_folder
 from tilewright.flows.job.job import JobError
-from tilewright.flows.served.mask_model import class_layer, mask_card
+from tilewright.flows.served.mask_model import FIELD, class_layer, mask_card, served_card
 from tilewright.models.errors import memory_for
 from tilewright.models.measure.facts import ModelFacts, measure_model
 from tilewright.models.run.open import open_session
@@ -34,6 +34,9 @@ DEFAULT_RESOLUTION = 10.0
 BLOCK = 1024
 """Pixels of a block of a scene's map: small, since a job may ask for a corner of a scene alone."""
 
+
+STRENGTH = ("proven", "measured", "no")
+"""What may be known of tiled and whole, the strongest first."""
 
 Judge = Callable[["ModelCard", ModelFacts, Lattice], tuple[str, str]]
 """The word and the reason of ``flows/plan/exactness.py``."""
@@ -63,17 +66,12 @@ def served_mask(job: Job, inputs: Sequence[InputPlan], *, judge: Judge) -> Serve
     )
 
 
-def load_mask_card(plan: Plan) -> ModelCard:
-    """The card that makes the masks of a plan. Raises JobError where it has changed since."""
-    assert plan.mask_model is not None, "the plan has masks by a model"
-    planned = plan.mask_model.card
-    card = mask_card(planned["reference"])
-    if card.digest != planned["digest"]:
-        raise JobError(
-            f"mask.model: {planned['reference']} is not the one this product was begun with: its card or files have "
-            "changed. Restore them, run with --update or --replace, or choose another output."
-        )
-    return card
+def weakened(word: str, reason: str, served: ServedModel | None, role: str) -> tuple[str, str]:
+    """The word and the reason for a product whose model is served by another, in a role, of which less is known."""
+    if served is None or STRENGTH.index(served.exactness) <= STRENGTH.index(word):
+        return word, reason
+    known = {"measured": "is equal in tiles and whole only as far as was tried", "no": "depends on its windows"}
+    return served.exactness, f"{reason}; but {served.card['name']}, which {role}, {known[served.exactness]}"
 
 
 def open_scene_masks(plan: Plan, *, provider: str) -> SceneMasks | None:
@@ -84,15 +82,29 @@ def open_scene_masks(plan: Plan, *, provider: str) -> SceneMasks | None:
     served = plan.mask_model
     if served is None:
         return None
-    card = load_mask_card(plan)
-    session = open_session(card, provider=provider)
-    batch = card.batch or (GPU_BATCH if session.provider in GPUS else 1)
+    model = load_served(served, field=FIELD, provider=provider)
     return SceneMasks(
         served=served,
-        model=LoadedModel(card=card, session=session, batch=batch, sampled=NoPlaces()),
+        model=model,
         blocks=KeptBlocks(cache_folder() / "masks"),
         versions=plan.versions,
     )
+
+
+def load_served(served: ServedModel, *, field: str, provider: str) -> LoadedModel:
+    """The model that a plan holds under a field of its job, ready to run.
+
+    Raises ProviderError where the provider cannot run, JobError where the card has changed since.
+    """
+    card = served_card(served.card["reference"], field=field)
+    if card.digest != served.card["digest"]:
+        raise JobError(
+            f"{field}: {served.card['reference']} is not the one this product was begun with: its card or files have "
+            "changed. Restore them, run with --update or --replace, or choose another output."
+        )
+    session = open_session(card, provider=provider)
+    batch = card.batch or (GPU_BATCH if session.provider in GPUS else 1)
+    return LoadedModel(card=card, session=session, batch=batch, sampled=NoPlaces())
 
 
 def _reference(name: str, card: ModelCard) -> str:

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 from tilewright.models.errors import CardError
 from tilewright.models.fields import shorten
 from tilewright.models.imports.found import LAYOUT, MODEL, ForeignModel, classes_of, of_bytes
-from tilewright.models.imports.yolo import tell_boxes
+from tilewright.models.imports.yolo import tell_boxes, tell_masks
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tilewright.models.imports.signature import Signature
 
-TASKS: Final = ("detect", "obb", "classify")
-"""What is imported; `segment` and `pose` give masks and key points beside their boxes."""
+TASKS: Final = ("detect", "obb", "segment", "classify")
+"""What is imported; `pose` gives key points beside its boxes."""
 
 LONGEST: Final = 100_000
 """Characters of a value that are parsed."""
@@ -57,7 +57,10 @@ def read_ultralytics(path: Path, signature: Signature) -> ForeignModel:
     form = "objectness" if not new else "turned" if task == "obb" else "rows" if rows else "classes"
     if task == "obb" and rows:
         raise CardError(f"{path.name} suppresses turned boxes itself; export it without nms")
-    tell_boxes(found, signature, names, form=form, rule={}, where="task, names")
+    if task == "segment":
+        tell_masks(found, signature, names, form=form, where="task, names")
+    else:
+        tell_boxes(found, signature, names, form=form, rule={}, where="task, names")
     return found
 
 

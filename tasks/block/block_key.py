@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from math import ceil, floor
 from typing import TYPE_CHECKING, Any
 
 from tilewright.tasks.compose.composite import pass_ranks, scene_ranks
 from tilewright.tasks.compose.reducers import DATE_SCORING_REDUCERS
+from tilewright.tasks.grid.cells import block_range
+from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.storage.ledger import json_digest
 
 if TYPE_CHECKING:
@@ -37,7 +40,31 @@ def block_key(plan: Plan, block: Block) -> str:
                 **entry.choice_facts(entry.box(block.outer), scenes),
             }
         )
-    return json_digest({"settings": plan.settings_key(), "inputs": inputs, "block": block.name})
+    facts = {"settings": plan.settings_key(), "inputs": inputs, "block": block.name}
+    return json_digest({**facts, **({"screen": _screen_keys(plan, block)} if plan.screen is not None else {})})
+
+
+def screen_box(plan: Plan, block: Block) -> PixelBox:
+    """The pixels of the screen's map, in its product's pixels, under a block with its halo."""
+    assert plan.screen is not None, "the plan has a screen"
+    left, bottom, right, top = plan.raster.grid.bounds_of(block.outer)
+    size = plan.screen.raster.product_grid.resolution
+    return PixelBox(
+        row_start=floor(-top / size),
+        row_stop=ceil(-bottom / size),
+        col_start=floor(left / size),
+        col_stop=ceil(right / size),
+    )
+
+
+def _screen_keys(plan: Plan, block: Block) -> list[str]:
+    """The keys of the blocks of the screen's map under a block."""
+    of_screen = plan.of_screen()
+    inside = screen_box(plan, block).intersect(of_screen.raster.product_grid.extent)
+    if inside.empty:
+        return []
+    rows, cols = block_range(inside, block=of_screen.raster.product_block)
+    return [block_key(of_screen, of_screen.raster.block(row, col)) for row in rows for col in cols]
 
 
 def _tells_days(entry: InputPlan) -> bool:

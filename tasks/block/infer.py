@@ -16,7 +16,7 @@ from tilewright.models.transforms.boxes import found_boxes
 from tilewright.models.transforms.masks import found_masks
 from tilewright.models.transforms.postprocess import scores
 from tilewright.tasks.block.feeds import window_feeds
-from tilewright.tasks.block.merge import BlockLayers, window_answer
+from tilewright.tasks.block.merge import BlockLayers, covered_by, window_answer
 from tilewright.tasks.block.output_grid import at_product, result_size
 from tilewright.tasks.block.seams import SampledPlaces, SeamComparison, Seams, core_of, joined_seams, shifted_window
 from tilewright.tasks.boxes.parts import NO_BOXES, counted_boxes
@@ -84,7 +84,8 @@ class BlockResult:
 
     ``boxes`` are the things found in it by table, as BOX in absolute pixels of the model's grid, ``masks`` the objects
     by layer. ``seams`` are those of the windows that were compared with shifted ones; ``windows_run`` does not count
-    them twice. ``losses``: what rounding did to the layers that are stored with an error.
+    them twice, and ``windows_skipped`` holds those that were ``windows_screened`` out. ``losses``: what
+    rounding did to the layers that are stored with an error.
     """
 
     layers: dict[str, np.ndarray]
@@ -95,6 +96,7 @@ class BlockResult:
     boxes: dict[str, np.ndarray] = field(default_factory=dict)
     masks: dict[str, list[CountedMask]] = field(default_factory=dict)
     losses: dict[str, LossTally] = field(default_factory=dict)
+    windows_screened: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +139,10 @@ def infer_block(
     in_area = area_mask(plan.raster.grid, block.outer, plan.raster.aoi_geometry)
     usable = inputs.valid & in_area
     windows = list(block_windows(touched, plan.raster.lattice))
-    to_run = [window for window in windows if usable[window.kept.slices_in(block.outer)].any()]
+    skipped = inputs.screened.skipped if inputs.screened else frozenset[tuple[int, int]]()
+    looked_at = [window for window in windows if (window.row, window.col) not in skipped]
+    with_pixels = [window for window in windows if usable[window.kept.slices_in(block.outer)].any()]
+    to_run = [window for window in with_pixels if (window.row, window.col) not in skipped]
     block_layers = BlockLayers.over(plan, model.card, block.inner)
 
     def run_batch(batch: Sequence[Window]) -> list[dict[str, np.ndarray]]:
@@ -169,8 +174,15 @@ def infer_block(
     again = model.windows_per_call > 1
     seams = _seams(comparison, compared, pairs, map_calls, run_batch, again=again, told=block_layers)
     inner_usable = at_product(_over_inner(usable, block, touched), plan)
-    layers = block_layers.layers(inner_usable)
     inside = at_product(area_mask(plan.raster.grid, block.inner, plan.raster.aoi_geometry), plan)
+    n_otherwise = 0
+    if inputs.screened is None:
+        layers = block_layers.layers(inner_usable)
+    else:
+        covered = covered_by(looked_at, plan, block.inner)
+        inner_usable &= covered
+        layers = block_layers.layers(inner_usable)
+        n_otherwise = block_layers.put_otherwise(layers, inside & ~covered & inputs.screened.seen)
     counts = at_product(_over_inner(inputs.observations, block, touched), plan)
     layers["observations"] = np.where(inside, counts, 0).astype(np.uint16)
     layers, losses = round_layers(plan, model.card.outputs, layers)
@@ -178,7 +190,8 @@ def infer_block(
         layers=layers,
         windows_run=len(to_run),
         windows_skipped=sum(1 for _ in block_windows(block.inner, plan.raster.lattice)) - len(to_run),
-        valid_pixels=int(inner_usable.sum()),
+        windows_screened=len(with_pixels) - len(to_run),
+        valid_pixels=int(inner_usable.sum()) + n_otherwise,
         seams=seams,
         boxes={name: np.concatenate(found) for name, found in boxes.items()},
         masks=masks,

@@ -24,6 +24,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Screened:
+    """What a screen says of a block: the windows, (row, column) of the lattice, in which nothing is looked for, and
+    where it saw something, (y, x) bool over the block's inner box in product pixels.
+    """
+
+    skipped: frozenset[tuple[int, int]]
+    seen: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BlockInputs:
     """A block's pixels, ready for windows.
 
@@ -31,6 +41,7 @@ class BlockInputs:
     ``step_counts`` per input (step, y, x) uint16: observations behind each pixel of each step, those of its least
     observed band. ``valid`` (y, x) bool
     and ``observations`` (y, x) uint16 are on the model grid over ``block.outer``. ``scenes``: the ids that were read.
+    ``screened``: what a screen says, None without one.
     """
 
     block: Block
@@ -39,6 +50,7 @@ class BlockInputs:
     valid: np.ndarray
     observations: np.ndarray
     scenes: tuple[str, ...]
+    screened: Screened | None = None
 
 
 def read_inputs(plan: Plan, block: Block, access: Access) -> BlockInputs:

@@ -13,6 +13,8 @@ from tilewright.models.transforms.weights import window_weights
 from tilewright.tasks.block.output_grid import output_box, repeat_to
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tilewright.models.card.card import ModelCard
     from tilewright.models.spec.outputs import OutputSpec
     from tilewright.tasks.grid.pixel_box import PixelBox
@@ -76,6 +78,19 @@ class BlockLayers:
             self.stored[spec.name][~usable] = spec.nodata
         return dict(self.stored)
 
+    def put_otherwise(self, layers: dict[str, np.ndarray], outside: np.ndarray) -> int:
+        """Put the screen's class into the layers of classes where the model did not look, (y, x) bool; how many pixels.
+
+        None where the screen names no class, or no layer of the product has classes.
+        """
+        screen = self.plan.screen
+        named = [spec.name for spec in self.card.layer_specs() if spec.kind == "class"]
+        if screen is None or screen.otherwise is None or not {*named} & {*self.plan.raster.layers}:
+            return 0
+        for name in named:
+            layers[name][outside] = screen.otherwise
+        return int(np.count_nonzero(outside))
+
     def _paste(self, output: OutputSpec, window: Window, answer: dict[str, np.ndarray]) -> None:
         shared = self.plan.raster.product_box_of(window.kept).intersect(self.plan.raster.product_box_of(self.inner))
         if shared.empty:
@@ -83,6 +98,17 @@ class BlockLayers:
         place = shared.slices_in(self.plan.raster.product_box_of(self.inner))
         for spec in output.layer_specs():
             self.stored[spec.name][place] = repeat_to(answer[spec.name], shared.shape)
+
+
+def covered_by(windows: Iterable[Window], plan: Plan, inner: PixelBox) -> np.ndarray:
+    """True where one of the windows has a say, (y, x) bool over a block's inner box in product pixels."""
+    box = plan.raster.product_box_of(inner)
+    covered = np.zeros(box.shape, dtype=bool)
+    for window in windows:
+        shared = plan.raster.product_box_of(window.kept).intersect(box)
+        if not shared.empty:
+            covered[shared.slices_in(box)] = True
+    return covered
 
 
 def window_answer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from itertools import pairwise, product
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from tilewright.tasks.block.observed import add_observed
 from tilewright.tasks.block.seams import joined_seams
 from tilewright.tasks.block.worker import InferredBlock, ReadBlock
 from tilewright.tasks.grid.pixel_box import PixelBox
+from tilewright.tasks.lossy.tally import joined_tallies
 
 if TYPE_CHECKING:
     from tilewright.tasks.block.worker import Worker
@@ -79,14 +81,17 @@ def _joined(parts: list[InferredBlock], block: Block, layers: dict[str, np.ndarr
         bytes_decoded=sum(read.bytes_decoded for read in reads),
         reads=sum(read.reads for read in reads),
         seconds=sum(read.seconds for read in reads),
+        masked=dict(sum((Counter(read.masked) for read in reads), Counter[str]())),
     )
     result = BlockResult(
         layers=layers,
         windows_run=sum(result.windows_run for result in results),
         windows_skipped=sum(result.windows_skipped for result in results),
+        windows_screened=sum(result.windows_screened for result in results),
         valid_pixels=sum(result.valid_pixels for result in results),
         seams=joined_seams(result.seams for result in results),
         boxes={name: np.concatenate([result.boxes[name] for result in results]) for name in results[0].boxes},
         masks={name: [mask for each in results for mask in each.masks[name]] for name in results[0].masks},
+        losses={name: joined_tallies(result.losses[name] for result in results) for name in results[0].losses},
     )
     return InferredBlock(read=read, result=result, seconds=sum(part.seconds for part in parts))

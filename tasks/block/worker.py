@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from tilewright.tasks.block.infer import BlockResult, LoadedModel
-    from tilewright.tasks.block.inputs import BlockInputs
+    from tilewright.tasks.block.inputs import BlockInputs, Screened
     from tilewright.tasks.block.observed import Observed
     from tilewright.tasks.grid.blocks import Block
     from tilewright.tasks.grid.pixel_box import PixelBox
@@ -91,12 +91,19 @@ class WorkerSettings:
         return self.read_threads * REMOTE_READS if remote else self.read_threads
 
 
+class WindowScreen(Protocol):
+    """A cheap model that says in which windows of a block the worker's own looks."""
+
+    def of_block(self, block: Block, access: Access) -> Screened:
+        """What it says of a block. Raises ReadError for a file that cannot be read."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
     """Everything that a process needs to do blocks: the plan, the loaded model, the output, the access to scenes.
 
     ``cpu``: CPU seconds of the threads of a stage, ``infer`` and ``write``, where blocks were done on threads of this
-    process; empty before, and where the system does not tell.
+    process; empty before, and where the system does not tell. ``screen`` says in which windows the model looks.
     """
 
     settings: WorkerSettings
@@ -108,6 +115,7 @@ class Worker:
     access: Access
     stats: ReadStats = field(default_factory=ReadStats)
     cpu: dict[str, float] = field(default_factory=dict)
+    screen: WindowScreen | None = None
 
     def read(self, block: Block, *, first: bool = True) -> ReadBlock:
         """Read a block's inputs. ``first`` is False for later parts of a block, to keep the failures of earlier parts.
@@ -120,6 +128,8 @@ class Worker:
         stats = ReadStats()
         access = self.access.for_block(block.name, stats)
         inputs = read_inputs(self.plan, block, access)
+        if self.screen is not None:
+            inputs = replace(inputs, screened=self.screen.of_block(block, access))
         masked = {} if access.masks is None else access.masks.counts(self.plan, block, access)
         self.stats.absorb(stats)
         return ReadBlock(
@@ -182,6 +192,7 @@ class Worker:
             inputs=self._first_read(read.inputs.scenes),
             failures=tuple(failure.to_json() for failure in self.failures.failures if failure.block == block.name),
             seams=result.seams.to_json(),
+            windows_screened=result.windows_screened,
             masked=dict(read.masked),
             losses={name: tally.to_json() for name, tally in result.losses.items()},
         )

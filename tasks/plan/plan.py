@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from tilewright.tasks.plan.inputs import InputPlan
 from tilewright.tasks.plan.places import PlacesPlan
 from tilewright.tasks.plan.raster import RasterPlan
-from tilewright.tasks.plan.served import ServedModel
+from tilewright.tasks.plan.served import ScreenPlan, ServedModel
 from tilewright.tasks.storage.ledger import json_digest
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ class Plan:
     ``items_left_out`` are the first of the items that cannot be used, {item, reason}; ``n_items_left_out`` counts them
     all. ``coverage`` is {input, step, share}: the share (0-1) of the area that the footprints of a step's scenes cover.
     ``places``: the rows of a job over places, whose blocks are units of rows; None for a job over an area.
-    ``mask_model`` makes the masks of scenes, None where no model does.
+    ``mask_model`` makes the masks of scenes, None where no model does; ``screen`` says where the model looks, None:
+    everywhere.
     Its JSON is flat: the keys of its parts are on one level.
     """
 
@@ -99,6 +100,7 @@ class Plan:
     coverage: tuple[dict[str, Any], ...] = ()
     places: PlacesPlan | None = None
     mask_model: ServedModel | None = None
+    screen: ScreenPlan | None = None
     _memo: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -133,6 +135,19 @@ class Plan:
         ]
         others = [scene.end or scene.datetime for entry in self.inputs for scene in entry.scenes]
         return max(dated or others, default=None)
+
+    def of_screen(self) -> Plan:
+        """The plan of the screen's map, which has no area of its own. Only for a plan with a screen."""
+        assert self.screen is not None, "the plan has a screen"
+        return replace(
+            self,
+            request={},
+            model=ModelPlan(card=self.screen.served.card, receptive={}, exact=False, exact_reason=""),
+            raster=self.screen.raster,
+            inputs=self.screen.inputs,
+            screen=None,
+            places=None,
+        )
 
     @property
     def losses(self) -> dict[str, float]:
@@ -170,6 +185,7 @@ class Plan:
             **({"precision": model.precision} if model.precision in {"bf16", "int8"} else {}),
             **({"quantised": model.quantised} if model.quantised else {}),
             **({} if self.mask_model is None else {"mask_model": self.mask_model.settings()}),
+            **({} if self.screen is None else {"screen": self.screen.settings()}),
             "inputs": [self._input_settings(entry) for entry in self.inputs],
             "version": self.versions["tilewright"],
         }
@@ -188,6 +204,7 @@ class Plan:
             **self.raster.to_json(),
             **({} if self.places is None else {"places": self.places.to_json()}),
             **({} if self.mask_model is None else {"mask_model": self.mask_model.to_json()}),
+            **({} if self.screen is None else {"screen": self.screen.to_json()}),
             "inputs": [entry.to_json() for entry in self.inputs],
             "engine": self.engine,
             "versions": self.versions,
@@ -219,4 +236,5 @@ class Plan:
             coverage=tuple(plain.get("coverage", ())),
             places=PlacesPlan.from_json(plain["places"]) if plain.get("places") else None,
             mask_model=ServedModel.from_json(plain["mask_model"]) if plain.get("mask_model") else None,
+            screen=ScreenPlan.from_json(plain["screen"]) if plain.get("screen") else None,
         )

@@ -49,6 +49,8 @@ def job_json(plan: Plan, *, output: str) -> dict[str, Any]:
     }
     if plan.mask_model is not None:
         given["mask"] = {**request["mask"], "model": plan.mask_model.card[REFERENCE]}
+    if plan.screen is not None:
+        given["screen"] = {**request["screen"], "model": plan.screen.served.card[REFERENCE]}
     if plan.places is not None:
         del given["area"]
         given["places"] = {key: text for key, text in request["places"].items() if key != "sha256"}

@@ -113,6 +113,7 @@ def work_facts(report: Fields) -> tuple[Fact, ...]:
         Fact(name="Speed", value=with_unit(report.get("km2_per_s"), "km²/s")),
         Fact(name="Provider", value=text(report, "provider") or words.ABSENT, note=_provider_note(report)),
         *_precision_facts(report),
+        *_screen_facts(report),
         *_mask_facts(report),
         *_loss_facts(report),
         Fact(name="Peak memory", value=words.megabytes(report.get("peak_memory_mb"))),
@@ -140,6 +141,17 @@ def _precision_facts(report: Fields) -> tuple[Fact, ...]:
     speed = f"; a window took {seconds:.3g} s, in fp32 {single:.3g} s" if seconds and single else ""
     note = f"of the pixels of {words.count(check.get('windows'))} windows are as in fp32, in the least equal layer"
     return (Fact(name=f"Agreement of {report.get('precision')}", value=f"{min(shares):.2%}", note=note + speed),)
+
+
+def _screen_facts(report: Fields) -> tuple[Fact, ...]:
+    """How many windows the screen left out; none without a screen."""
+    screen = mapping(report, "screen")
+    out, run = number(screen.get("windows_screened")), number(screen.get("windows_run"))
+    if out is None or run is None:
+        return ()
+    share = f"{100 * (number(screen.get('least_share')) or 0.0):.3g}"
+    note = f"by {text(screen, 'model')}, which saw less than {share} % of what is looked for; {words.count(run)} run"
+    return (Fact(name="Windows screened out", value=words.count(out), note=note),)
 
 
 def _mask_facts(report: Fields) -> tuple[Fact, ...]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tilewright.tasks.grid.blocks import Block
     from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.read.resample.pixels import Pixels
+    from tilewright.tasks.storage.ledger import BlockEntry
 
 
 def count_masked(plan: Plan, block: Block, classes_of: Callable[[Scene, GeoBox], Pixels | None]) -> dict[str, int]:
@@ -47,6 +48,26 @@ def count_masked(plan: Plan, block: Block, classes_of: Callable[[Scene, GeoBox],
             counts["judged"] += int(np.count_nonzero(judged))
             counts["dropped"] += int(np.count_nonzero(judged & dropped))
     return counts
+
+
+def screen_json(plan: Plan, entries: Iterable[BlockEntry]) -> dict[str, Any]:
+    """The key ``screen`` of a report; nothing for a job without one."""
+    screen = plan.screen
+    if screen is None:
+        return {}
+    known = [(entry.windows_run, entry.windows_screened) for entry in entries]
+    return {
+        "screen": {
+            "model": screen.served.card["name"],
+            "sha256": screen.served.card["sha256"],
+            "resolution": screen.served.resolution,
+            "classes": list(screen.classes),
+            "least_share": screen.least_share,
+            "otherwise": screen.otherwise,
+            "windows_screened": sum(screened for _, screened in known),
+            "windows_run": sum(run for run, _ in known),
+        }
+    }
 
 
 def masked_json(plan: Plan, masked: Iterable[Mapping[str, int]]) -> dict[str, Any]:

@@ -41,7 +41,8 @@ class BlockEntry:
     ``seams`` are the numbers of its windows that were compared with shifted ones (``tasks/block/seams.py``), empty if
     none was. ``inputs`` holds the identity, by "collection item band", of files that the plan does not identify, as
     they were first read. ``losses`` tells, by layer, what rounding did to values stored with an error
-    (``tasks/lossy/tally.py``), and ``masked`` what a model's masks dropped (``tasks/serving/counted.py``).
+    (``tasks/lossy/tally.py``), and ``masked`` what a model's masks dropped (``tasks/serving/counted.py``). Of the
+    ``windows_skipped`` a screen left out ``windows_screened``.
     """
 
     row: int
@@ -65,6 +66,7 @@ class BlockEntry:
     inputs: dict[str, str] = field(default_factory=dict)
     losses: dict[str, dict[str, Any]] = field(default_factory=dict)
     masked: dict[str, int] = field(default_factory=dict)
+    windows_screened: int = 0
 
     @property
     def name(self) -> str:
@@ -75,7 +77,9 @@ class BlockEntry:
         """The entry as JSON values."""
         plain = {**asdict(self), "scenes": list(self.scenes), "failures": list(self.failures)}
         # Entries of a product without them are as they always were.
-        return {key: value for key, value in plain.items() if value or key not in {"losses", "masked"}}
+        return {
+            key: value for key, value in plain.items() if value or key not in {"losses", "masked", "windows_screened"}
+        }
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> BlockEntry:
@@ -170,7 +174,14 @@ def read_entries(storage: Storage) -> dict[str, BlockEntry]:
 def _is_whole(entry: BlockEntry) -> bool:
     """True if the fields that others count with are what they should be; anybody may have written the file."""
     counts = (entry.valid_pixels, entry.windows_run, entry.windows_skipped, entry.bytes_read)
-    amounts = (*counts, entry.pixels_read, entry.pixels_needed, entry.bytes_decoded, entry.reads)
+    amounts = (
+        *counts,
+        entry.windows_screened,
+        entry.pixels_read,
+        entry.pixels_needed,
+        entry.bytes_decoded,
+        entry.reads,
+    )
     tables = (entry.checksums, entry.inputs, entry.seconds, entry.seams, entry.losses, entry.masked)
     return (
         all(_is_count(place) for place in (abs(entry.row), abs(entry.col)))

@@ -15,6 +15,7 @@ from pyproj import Transformer
 
 from tests.support.families import COLS, FLOAT, ROWS, noise
 from tests.support.graphs import Draft
+from tests.support.products import writing_worker
 from tests.support.worlds import COL, CRS, ROW, area, layer, pixel_job, run, write_card
 from tilewright.flows.job.job import JobError, make_job
 from tilewright.flows.plan.make import plan_job
@@ -22,6 +23,9 @@ from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
 from tilewright.flows.served.mask_model import mask_card
 from tilewright.models.run.session import ModelSession
+from tilewright.tasks.block.split import do_block_in_parts
+from tilewright.tasks.block.worker import WorkerSettings
+from tilewright.tasks.storage.errors import StoreError
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
 
@@ -165,6 +169,33 @@ def test_the_same_on_a_cluster(job):
     there = run_job(job("there", dilation=25, tile={"block": 64}), RunOptions(runner="dask", workers=2))
     np.testing.assert_array_equal(layer(there.output, "value"), layer(here.output, "value"))
     assert there.report["mask"]["dropped_percent"] == here.report["mask"]["dropped_percent"]
+
+
+def test_a_block_done_in_parts_is_the_same(job, tmp_path):
+    whole = run(job("whole", dilation=25, loss={"value": 0.01}))
+    before = {path.name: json.loads(path.read_text()) for path in (tmp_path / "whole/.tilewright/ledger").iterdir()}
+    worker = writing_worker(whole.output, WorkerSettings(provider="cpu"))
+    for entry in before.values():
+        block = worker.plan.raster.block(entry["row"], entry["col"])
+        again = do_block_in_parts(worker, block, parts=2).to_json()
+        assert again["checksums"] == entry["checksums"]
+        for key in ("judged", "dropped"):
+            assert again["masked"][key] == entry["masked"][key]
+        for key in ("values", "greatest"):
+            assert again["losses"]["value"][key] == entry["losses"]["value"][key]
+
+
+@pytest.mark.parametrize("bent", ["other", None])
+def test_a_plan_that_somebody_bent_to_another_model_is_not_followed(job, tmp_path, bent):
+    run(job("out"))
+    path = tmp_path / "out" / ".tilewright" / "plan.json"
+    plan = json.loads(path.read_text())
+    plan["mask_model"] = bent and {**plan["mask_model"], "card": {**plan["mask_model"]["card"], "digest": bent}}
+    path.write_text(json.dumps(plan))
+    next((tmp_path / "out" / ".tilewright" / "ledger").iterdir()).unlink()
+    (tmp_path / "out" / "item.json").unlink()
+    with pytest.raises(StoreError, match="somebody changed it"):
+        run(job("out"))
 
 
 @pytest.fixture
