@@ -11,7 +11,7 @@ from tilewright.flows.job.job import JobError
 from tilewright.flows.machine import free_memory
 from tilewright.flows.plan.model_graph import plan_tuned_card
 from tilewright.flows.policies import MIN_BLOCKS_IN_MEMORY, PLACES_CACHE_BYTES
-from tilewright.models.measure.memory import card_memory
+from tilewright.models.measure.memory import called_pixels, card_memory, loop_memory
 from tilewright.tasks.block.step_composite import STACK_BYTES
 from tilewright.tasks.cog.spec import MAX_PARALLEL_FILES
 from tilewright.tasks.plan.read_order import plan_read_order
@@ -103,8 +103,9 @@ def _model_bytes(plan: Plan, card: ModelCard, *, known_only: bool = False) -> fl
 
 def _estimate(plan: Plan, card: ModelCard, *, free: int, batch: int, per_pixel: float) -> MemoryEstimate:
     windows = batch * plan.raster.lattice.window**2
+    called = batch * called_pixels(card, window=plan.raster.lattice.window) * per_pixel
     # Scores in float32 and the arrays computed from them.
-    scores = sum(3 * 4 * output.n_planes * output.scale**2 for output in card.outputs)
+    scores = sum(3 * 4 * output.n_planes * output.scale**2 for output in card.outputs) + loop_memory(card)
     prepared = sum(2 * 4 * len(entry.bands) * len(entry.steps) * entry.density for entry in plan.inputs)
     layers = sum(spec.bytes_per_pixel for spec in card.layer_specs()) + 2
     results = BLOCKS_OF_LAYERS * layers * plan.raster.product_block**2
@@ -116,7 +117,7 @@ def _estimate(plan: Plan, card: ModelCard, *, free: int, batch: int, per_pixel: 
         return MemoryEstimate(
             fixed=LIBRARY_BYTES + 2 * _weight_bytes(card) + PLACES_CACHE_BYTES,
             blocks=0.0,
-            caller=windows * (per_pixel + scores + prepared) + patch,
+            caller=called + windows * (scores + prepared) + patch,
             most_callers=len(plan.raster.blocks),
         )
     cached = read_order_of(plan, plan.raster.blocks, free=free).cache_bytes
@@ -124,7 +125,7 @@ def _estimate(plan: Plan, card: ModelCard, *, free: int, batch: int, per_pixel: 
     return MemoryEstimate(
         fixed=LIBRARY_BYTES + 2 * _weight_bytes(card) + min(cached, decoded),
         blocks=in_memory + reading + results,
-        caller=windows * (per_pixel + scores + prepared),
+        caller=called + windows * (scores + prepared),
         most_callers=ceil(
             (plan.raster.lattice.block // plan.raster.lattice.step + 2 * plan.raster.lattice.reach) ** 2 / batch
         ),
@@ -199,7 +200,7 @@ def _weight_bytes(card: ModelCard) -> int:
 
 def _read_side(plan: Plan) -> int:
     """Pixels per side of a block with its halo and margin."""
-    return plan.raster.lattice.block + 2 * (plan.raster.lattice.halo + plan.raster.margin)
+    return plan.raster.lattice.block + 2 * plan.raster.read_halo
 
 
 def _step_bytes(plan: Plan, entry: InputPlan) -> float:

@@ -62,6 +62,7 @@ OF_MAPS = {
     "cog.max_side": "no raster is written",
     "filter.clearest": "the clearest passes are chosen over an area",
     "precision": "another precision is compared with fp32 on the windows of a map",
+    "seams": "its windows have no seams",
     "screen": "each row is asked for",
     "loss": "its values take little room as they are",
 }
@@ -106,6 +107,7 @@ class Job(BaseModel):
     engine: Literal["direct", "odc", "stackstac"] = "direct"
     radiometry: Literal["auto", "pixels", "metadata"] = "auto"
     layers: Texts = ()
+    seams: bool = False
     polygons: Annotated[dict[str, PolygonOptions], BeforeValidator(as_polygons)] = {}
     loss: Annotated[dict[str, MaxError], Field(max_length=MAX_LAYERS)] = {}
     augment: Annotated[AugmentOptions, BeforeValidator(as_augment)] = AugmentOptions()
@@ -149,6 +151,7 @@ class Job(BaseModel):
             "cog.max_side": self.cog.max_side,
             "filter.clearest": self.filter.clearest,
             "precision": self.precision != "fp32",
+            "seams": self.seams,
             "loss": self.loss,
             "screen": self.screen,
         }
@@ -182,7 +185,7 @@ class Job(BaseModel):
             "classify": self.classify.words,
             "fuse": self.fuse != "auto",
             "precision": self.precision != "fp32",
-            **{key: getattr(self, key) for key in ("gaps", "loss", "screen", "polygons")},
+            **{key: getattr(self, key) for key in ("gaps", "loss", "screen", "seams", "polygons")},
         }
         # Left out where they say nothing, since requests of older products do not have them.
         unsaid = {key for key, value in asked.items() if not value}

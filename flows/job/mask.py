@@ -32,7 +32,8 @@ def _classes(given: Any) -> Any:
     for each in listed if isinstance(listed, (list, tuple)) else ():
         if isinstance(each, bool) or not isinstance(each, (int, str)):
             # Only a ValueError becomes a refusal of the field.
-            raise ValueError(  # noqa: TRY004"expected a whole number, or the name of a class")
+            message = "expected a whole number, or the name of a class"
+            raise ValueError(message)  # noqa: TRY004
     return listed
 
 

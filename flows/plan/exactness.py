@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tilewright.tasks.block.seams import filled_from_window
 from tilewright.tasks.report.performance import OWN_WINDOW
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def _of_layers(card: ModelCard, facts: ModelFacts, lattice: Lattice) -> tuple[st
     looks = sees if receptive.radius else "looks at each pixel alone"
     excepted = "pixels beside missing ones" if receptive.radius else "pixels that lack a band"
     gaps = f", but for {excepted}, which are filled from their own window"
-    return "proven", f"the model {looks}: tiled equals whole{gaps if filled_from_window(card) else ''}"
+    return "proven", f"the model {looks}: tiled equals whole{gaps if card.filled_from_window else ''}"
 
 
 def _obstacle(card: ModelCard, facts: ModelFacts, lattice: Lattice) -> str:

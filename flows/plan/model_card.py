@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +38,7 @@ def job_card(job: Job) -> ModelCard:
     cards = [
         find_card(name, base=job.base, cache=cache_folder() / "models", certificates=certificates()) for name in names
     ]
-    return _completed(cards, job.ensemble, job.augment, job.classify)
+    return _completed(cards, job.ensemble, job.augment, job.classify, seams=job.seams)
 
 
 def card_facts(job: Job, card: ModelCard) -> dict[str, str]:
@@ -68,7 +70,7 @@ def load_plan_card(plan: Plan) -> ModelCard:
         raise JobError(
             "The plan's ensemble, augment or classify is none that a job may ask for: somebody changed it."
         ) from error
-    card = _completed(cards, ensemble, augment, classify)
+    card = _completed(cards, ensemble, augment, classify, seams=plan.request.get("seams") is True)
     if card.digest != plan.model.card["digest"]:
         raise JobError(
             f"The model {', '.join(references)} is not the one this product was begun with: its card or files have "
@@ -83,7 +85,12 @@ def model_references(plan: Plan) -> list[str]:
 
 
 def _completed(
-    cards: Sequence[ModelCard], ensemble: EnsembleOptions, augment: AugmentOptions, classify: ClassifyOptions
+    cards: Sequence[ModelCard],
+    ensemble: EnsembleOptions,
+    augment: AugmentOptions,
+    classify: ClassifyOptions,
+    *,
+    seams: bool,
 ) -> ModelCard:
     card = cards[0]
     if classify.words and len(cards) > 1:
@@ -94,7 +101,18 @@ def _completed(
         card = ensemble_card(cards, combine=ensemble.combine, disagreement=ensemble.disagreement)
     if augment.kind != "none":
         card = augmented_card(card, kind=augment.kind, spread=augment.spread)
-    return card
+    return _with_seams(card) if seams else card
+
+
+def _with_seams(card: ModelCard) -> ModelCard:
+    """The card with a layer of the seams of each of its own. Raises JobError where it has none."""
+    if card.pixelwise or len(card.per_window) == len(card.outputs):
+        why = "takes single pixels" if card.pixelwise else "gives nothing for each pixel"
+        raise JobError(f"seams: {card.name} {why}, so its windows have no seams: leave seams out.")
+    names = Counter(spec.name for spec in replace(card, seams=True).layer_specs())
+    if twice := next((name for name, count in names.items() if count > 1), None):
+        raise JobError(f"seams: {card.name} has a layer {twice} of its own: leave seams out.")
+    return replace(card, seams=True)
 
 
 def _own_cards(card: ModelCard) -> tuple[ModelCard, ...]:

@@ -48,12 +48,10 @@ DEFAULT_RESOLUTION = 10.0
 """Metres, if neither job nor card has a resolution: the finest of Sentinel-2."""
 
 LEAST_BLOCK_BYTES, MOST_BLOCK_BYTES = 1e8, 1e9
-"""Bytes that the model inputs of the blocks in memory may take, on small and on large machines; the block size follows
-from it. Pixels do not depend on it."""
+"""Bytes that the model inputs of the blocks in memory may take, on small and large machines: so large are blocks."""
 
 BLOCKS_DIVISOR = 16
-"""The blocks' inputs take at most one part in so many of the free memory: the model, the decoded pixels of files and
-other programs want theirs too."""
+"""The blocks' inputs take at most one part in so many of the free memory: the model and decoded files want theirs."""
 
 PASSES_OF_EACH = 12
 """Passes assumed where each is a step of its own, since no scene is known yet."""
@@ -88,6 +86,7 @@ def cut_raster(job: Job, card: ModelCard, facts: ModelFacts, *, free: int, block
         down=facts.scale.denominator,
         lattice=lattice,
         margin=0,
+        spare=lattice.half_step if card.seams and lattice.merge == "trim" else 0,
         layers=layers,
         blocks=tuple((block.row, block.col) for block in blocks),
     )
@@ -264,10 +263,10 @@ def _layers(job: Job, card: ModelCard) -> tuple[str, ...]:
     names = tuple(spec.name for spec in card.layer_specs() if spec.kind != "scale")
     unknown = [name for name in job.layers if name not in names]
     if unknown:
-        hint = did_you_mean(unknown[0], names)
         named = ", ".join(each[:80] for each in unknown[:5]) + (" and others" if len(unknown) > 5 else "")
-        raise JobError(f"layers: {named} not given by {card.name}{hint}. It gives: {', '.join(names) or 'no layer'}.")
-    return card.with_scales(job.layers or names)
+        named += f" not given by {card.name}{did_you_mean(unknown[0], names)}"
+        raise JobError(f"layers: {named}. It gives: {', '.join(names) or 'no layer'}.")
+    return card.with_scales((*job.layers, *(f"{name}_seam" for name in job.layers)) or names)
 
 
 def _model_grid(job: Job, card: ModelCard, scale: Fraction) -> Grid:

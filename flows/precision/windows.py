@@ -66,7 +66,7 @@ def _candidates(plan: Plan, count: int) -> Iterator[Block]:
     They depend on the area and the lattice alone, not on the plan's blocks: what is calibrated on them decides pixels,
     and a product is the same however it is cut.
     """
-    step, halo = plan.raster.lattice.step, plan.raster.lattice.halo + plan.raster.margin
+    step, halo = plan.raster.lattice.step, plan.raster.read_halo
     rows, cols = (range(ends[0], ends[-1] + 1) for ends in map(tuple, block_range(plan.raster.grid.extent, block=step)))
     n_steps, area, found = len(rows) * len(cols), plan.raster.aoi_geometry, 0
     shapely.prepare(area)

@@ -77,6 +77,7 @@ def with_screen(plan: Plan, job: Job, card: ModelCard, *, plan_job: Callable[[Jo
             "layers": (),
             "polygons": {},
             "loss": {},
+            "seams": False,
             "screen": None,
             "augment": AugmentOptions(),
             "ensemble": EnsembleOptions(),

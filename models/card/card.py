@@ -6,32 +6,36 @@ import hashlib
 import json
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import pystac
 from pystac.extensions.mlm import ItemMLMExtension
 
 from tilewright.models.card.files import is_file, model_files, read_json, text_files
-from tilewright.models.card.graph import check_graph, graph_facts, graph_inputs, graph_outputs, read_graph
+from tilewright.models.card.graph import check_graph
 from tilewright.models.card.parse_boxes import check_boxes_fit, read_boxes, read_masks
+from tilewright.models.card.parse_extras import check_text_graph, text_spec
 from tilewright.models.card.parse_inputs import read_inputs
-from tilewright.models.card.parse_outputs import read_outputs
+from tilewright.models.card.parse_outputs import check_vectors_fit, read_outputs
 from tilewright.models.card.schema import check_schemas
-from tilewright.models.card.tile import TileSpec, fit_tile, read_tile
+from tilewright.models.card.tile import TileSpec, fit_loop, fit_tile, read_tile
 from tilewright.models.card.valid_for import KEY, SIMULATED, ValidFor, read_valid_for
 from tilewright.models.errors import CardError
 from tilewright.models.fields import CardField
-from tilewright.models.spec.embedding import IDS, MASK, SCALE, TextSpec
+from tilewright.models.spec.embedding import SCALE, TextSpec
 from tilewright.models.spec.inputs import DatesSpec, ExtraInput, InputSpec, MissingSpec
-from tilewright.models.spec.outputs import ClassSpec, LayerSpec, OutputSpec, object_layer
+from tilewright.models.spec.outputs import ClassSpec, LayerSpec, OutputSpec, object_layer, seam_layer
+from tilewright.models.spec.sampler import FIELD as SAMPLER
+from tilewright.models.spec.sampler import SamplerSpec
+from tilewright.models.spec.sampler_fields import read_sampler
 from tilewright.models.spec.scaling import Scaling
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from tilewright.models.card.files import ModelFile
+    from tilewright.models.card.graph import GraphFacts
     from tilewright.models.spec.boxes import BoxesSpec, BoxOutput, MasksSpec
 
 
@@ -51,7 +55,7 @@ __all__ = [
     "load_card",
 ]
 
-PROPERTY_FIELDS: Final = ("tw:text", "tw:tile", KEY, SIMULATED)
+PROPERTY_FIELDS: Final = ("tw:text", "tw:tile", SAMPLER, KEY, SIMULATED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +67,8 @@ class ModelCard:
     the range that the model was made for. A card with `members` combines several runs: `role` is "flips" or "d4" (one
     model on flipped windows), "mean" or "vote" (several models). `outputs` are those that become layers, `boxes` the
     tables of things found, `masks` the layers of objects found. `text` gives the vectors of words.
+    `sampler` is the loop that runs the graph.
+    `seams`: beside each layer another one tells how much it changes where its windows lie half a step away.
     """
 
     name: str
@@ -85,6 +91,36 @@ class ModelCard:
     boxes: tuple[BoxesSpec, ...] = ()
     masks: tuple[MasksSpec, ...] = ()
     text: TextSpec | None = None
+    sampler: SamplerSpec | None = None
+    seams: bool = False
+
+    @property
+    def loops(self) -> tuple[SamplerSpec, ...]:
+        """The loops of the card and of its members."""
+        return (*([self.sampler] if self.sampler else []), *(each for one in self.members for each in one.loops))
+
+    @property
+    def one_call(self) -> ModelCard:
+        """The card of one call of the graph: without its loop, on the windows that the loop gives to the graph."""
+        if self.sampler is None or self.sampler.average is None:
+            return replace(self, sampler=None)
+        tile = replace(self.tile, window=self.sampler.average.window, step=None, trim="measured")
+        return replace(self._shaped(dict(self.sampler.shapes)), sampler=None, tile=tile)
+
+    @property
+    def as_exported(self) -> ModelCard:
+        """The card with the shapes that the graph has, also where a loop cuts larger windows into those."""
+        loop = self.sampler
+        return self._shaped({name: shape for name, shape in loop.shapes if name in loop.fixed}) if loop else self
+
+    def _shaped(self, shapes: Mapping[str, tuple[int, ...]]) -> ModelCard:
+        """The card with other shapes of some of its arrays, by name."""
+        return replace(
+            self,
+            inputs=tuple(replace(each, shape=shapes.get(each.name, each.shape)) for each in self.inputs),
+            extras=tuple(replace(each, shape=shapes.get(each.name, each.shape)) for each in self.extras),
+            outputs=tuple(replace(each, shape=shapes.get(each.name, each.shape)) for each in self.outputs),
+        )
 
     @property
     def resolution(self) -> float | None:
@@ -170,8 +206,18 @@ class ModelCard:
         scales = {f"{spec.name}{SCALE}" for spec in self.layer_specs() if spec.kind == "vector" and spec.name in asked}
         return tuple(spec.name for spec in self.layer_specs() if spec.name in asked | scales)
 
+    @property
+    def filled_from_window(self) -> bool:
+        """Whether a missing observation is filled from other pixels of its window."""
+        return any(spec.missing.from_window for spec in self.inputs)
+
     def layer_specs(self) -> tuple[LayerSpec, ...]:
         """Every raster the card writes, in the card's order; the names are unique."""
+        told = self._own_layers()
+        return (*told, *(seam_layer(spec) for spec in told if self.seams and spec.mapped and spec.kind != "id"))
+
+    def _own_layers(self) -> tuple[LayerSpec, ...]:
+        """The rasters that the model gives."""
         objects = (object_layer(each.name, each.boxes.classes, source="masks") for each in self.masks)
         return (*objects, *(layer for output in self.outputs for layer in output.layer_specs()))
 
@@ -188,9 +234,15 @@ def load_card(path: Path, *, verify: bool = True) -> ModelCard:
     card = _typed_card(raw, path.parent, verify=verify)
     if verify:
         if card.text is not None:
-            _check_text_graph(card.text, card.outputs)
-        check_graph(card.model_path, card.inputs, card.extras, (*card.outputs, *card.box_outputs), weights=card.weights)
+            check_text_graph(card.text, card.outputs)
+        check_card_graph(card)
     return card
+
+
+def check_card_graph(card: ModelCard) -> GraphFacts:
+    """The facts of a card's graph, whose inputs and outputs must be those of the card. Raises CardError."""
+    called, outputs = card.as_exported, card.box_outputs
+    return check_graph(card.model_path, called.inputs, called.extras, (*called.outputs, *outputs), weights=card.weights)
 
 
 def _typed_card(raw: dict[str, Any], folder: Path, *, verify: bool) -> ModelCard:
@@ -204,10 +256,13 @@ def _typed_card(raw: dict[str, Any], folder: Path, *, verify: bool) -> ModelCard
     masks = read_masks(properties, taken=[*layers, *(f"{name}_polygons" for name in layers)])
     boxes = read_boxes(properties, taken=[*layers, *(each.name for each in masks)])
     tile = read_tile(properties.child("tw:tile"))
+    sampler, extras = read_sampler(properties, inputs, extras, outputs)
+    if sampler:
+        sampler, inputs, extras, outputs = fit_loop(sampler, inputs, extras, outputs)
     tile, outputs = fit_tile(tile, inputs, outputs)
     check_boxes_fit((*boxes, *masks), inputs)
     _check_masks_fit(masks, outputs)
-    _check_vectors_fit(outputs)
+    check_vectors_fit(outputs)
     files, texts = model_files(raw, folder, verify=verify), text_files(raw, folder, verify=verify)
     if texts and not any(output.embedding for output in outputs):
         raise properties.refuse("tw:text", "an output with tw:embedding is missing, whose vectors are those of words")
@@ -218,13 +273,14 @@ def _typed_card(raw: dict[str, Any], folder: Path, *, verify: bool) -> ModelCard
         model_path=files[0].path,
         sha256=files[0].sha256,
         digest=_digest(raw, [file.sha256 for file in (*files, *texts.values())]),
-        text=_text(texts),
+        text=text_spec(texts),
         weights=tuple(file.path for file in files[1:]),
         inputs=inputs,
         extras=extras,
         outputs=outputs,
         boxes=boxes,
         masks=masks,
+        sampler=sampler,
         tile=tile,
         tasks=tuple(str(task) for task in item.tasks),
         architecture=item.architecture,
@@ -241,52 +297,6 @@ def _check_masks_fit(masks: tuple[MasksSpec, ...], outputs: tuple[OutputSpec, ..
             f"properties.mlm:output ({other}): its pixels are not those of the window, as those of the masks of "
             f"{masks[0].name} are; give it the size of the window in the graph, or leave it out"
         )
-
-
-def _text(files: Mapping[str, ModelFile]) -> TextSpec | None:
-    if not files:
-        return None
-    model, tokenizer = files["model"], files["tokenizer"]
-    return TextSpec(model=model.path, tokenizer=tokenizer.path, sha256=(model.sha256, tokenizer.sha256))
-
-
-def _check_text_graph(text: TextSpec, outputs: tuple[OutputSpec, ...]) -> None:
-    """Refuse a text tower whose inputs are not tokens, or whose vectors are of another length. Raises CardError."""
-    model = read_graph(text.model)
-    field, inputs = "properties.tw:text.model", graph_inputs(model)
-    if graph_facts(model, text.model).external:
-        raise CardError(f"{field} has weights in other files; write them into {text.model.name}")
-    unknown = sorted({*inputs} - {IDS, MASK})
-    if unknown or IDS not in inputs or any(port.data_type not in {"int32", "int64"} for port in inputs.values()):
-        found = ", ".join(f"{name} ({port.data_type})" for name, port in inputs.items())
-        raise CardError(f"{field} takes {found or 'nothing'}; export it with {IDS}, and {MASK} if it has one, as int64")
-    length = next(output.channels for output in outputs if output.embedding)
-    shape = next(iter(graph_outputs(model).values())).shape
-    if shape is not None and (not 1 <= len(shape) <= 2 or shape[-1] not in {-1, length}):
-        raise CardError(
-            f"{field} gives {' x '.join(map(str, shape))} first, and the vectors of pixels have {length} numbers; "
-            "export it with its projection, so that its first output is the vector"
-        )
-
-
-def _check_vectors_fit(outputs: tuple[OutputSpec, ...]) -> None:
-    """Refuse several embeddings, and one beside layers of other pixels: its vectors are those of the product's grid.
-
-    Raises CardError.
-    """
-    vectors = [output for output in outputs if output.embedding]
-    if len(vectors) > 1:
-        raise CardError(
-            f"properties.mlm:output ({vectors[1].name}).tw:embedding: a product has one embedding, and "
-            f"{vectors[0].name} is one already; write a card of its own for this one"
-        )
-    for vector in vectors:
-        other = next((each for each in outputs if (each.rows, each.scale) != (vector.rows, vector.scale)), None)
-        if other is not None:
-            raise CardError(
-                f"properties.mlm:output ({other.name}): its pixels are not those of the vectors of {vector.name}; "
-                "write a card of its own for it, or leave it out"
-            )
 
 
 def _declared_bands(raw: Mapping[str, Any]) -> tuple[str, ...]:

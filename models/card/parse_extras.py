@@ -1,23 +1,29 @@
-"""Parses the `mlm:input` entries that are computed instead of read: `tw:extra` as a typed ExtraInput."""
+"""Parses what a card asks for beside pixels: `tw:extra` entries of `mlm:input`, and the text tower of `tw:text`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, cast
 
+from tilewright.models.card.graph import graph_facts, graph_inputs, graph_outputs, read_graph
+from tilewright.models.errors import CardError
 from tilewright.models.fields import CardField
 from tilewright.models.spec.arrays import ArrayShape, input_axes, read_shape
+from tilewright.models.spec.embedding import IDS, MASK, TextSpec
 from tilewright.models.spec.inputs import PARTS, ExtraInput
+from tilewright.models.spec.sampler import STATE_DIMS
 from tilewright.models.spec.scaling import parse_scaling
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from tilewright.models.card.files import ModelFile
     from tilewright.models.spec.inputs import ExtraKind, InputSpec
+    from tilewright.models.spec.outputs import OutputSpec
 
 
 EXTRA_FIELDS: Final = ("tw:extra",)
 
-KINDS: Final = ("day_of_year", "valid_mask", "lonlat", "wavelengths", "constant", "place_mask")
+KINDS: Final = ("day_of_year", "valid_mask", "lonlat", "wavelengths", "constant", "place_mask", "state", "time")
 
 
 def read_extra(field: CardField, pixels: Sequence[InputSpec]) -> ExtraInput:
@@ -41,6 +47,8 @@ def read_extra(field: CardField, pixels: Sequence[InputSpec]) -> ExtraInput:
         field, kind, array, n_parts=len(parts), steps=pixel_input.dates.steps, n_bands=len(pixel_input.bands)
     )
     shift, gain = _linear_scaling(field)
+    if kind == "state" and (shift, gain) != (0.0, 1.0):
+        raise field.refuse("value_scaling", "leave it out: a state is what the loop makes of it")
     return ExtraInput(
         name=field.text("name"),
         kind=kind,
@@ -97,6 +105,8 @@ ALLOWED_AXES: Final = {
     "place_mask": {"batch", "bands", "height", "width"},
     "wavelengths": {"batch", "bands"},
     "constant": {"batch", "time", "bands", "height", "width"},
+    "state": {"batch", "bands", "height", "width"},
+    "time": {"batch", "bands"},
 }
 """The axes that each kind can fill."""
 
@@ -113,9 +123,12 @@ def _refuse_layout(
     needed |= {"bands"} if n_parts > 1 or (kind == "wavelengths" and n_bands > 1) else set()
     if not needed <= set(axes):
         raise field.child("input").refuse("dim_order", f"{kind} needs {' and '.join(sorted(needed))} here")
-    expected = {"time": steps, "bands": {"valid_mask": 1, "place_mask": 1, "wavelengths": n_bands}.get(kind, n_parts)}
+    if kind == "state" and axes != STATE_DIMS:
+        raise field.child("input").refuse("dim_order", "a state has batch, channel, height, width, in this order")
+    ones = dict.fromkeys(("valid_mask", "place_mask", "time"), 1)
+    expected = {"time": steps, "bands": {**ones, "wavelengths": n_bands}.get(kind, n_parts)}
     for axis, size in zip(axes, array.shape, strict=True):
-        if kind != "constant" and axis in expected and size > 0 and expected[axis] not in {None, size}:
+        if kind not in {"constant", "state"} and axis in expected and size > 0 and expected[axis] not in {None, size}:
             raise field.child("input").refuse("shape", f"its {axis} axis must be {expected[axis]}")
 
 
@@ -128,3 +141,30 @@ def _linear_scaling(field: CardField) -> tuple[float, float]:
     if len(entries) > 1 or not scaling.linear:
         raise field.refuse("value_scaling", "write one entry of type min-max, z-score, offset or scale")
     return scaling.shift, scaling.gain
+
+
+def text_spec(files: Mapping[str, ModelFile]) -> TextSpec | None:
+    """The text tower in these files; None where there are none."""
+    if not files:
+        return None
+    model, tokenizer = files["model"], files["tokenizer"]
+    return TextSpec(model=model.path, tokenizer=tokenizer.path, sha256=(model.sha256, tokenizer.sha256))
+
+
+def check_text_graph(text: TextSpec, outputs: tuple[OutputSpec, ...]) -> None:
+    """Refuse a text tower whose inputs are not tokens, or whose vectors are of another length. Raises CardError."""
+    model = read_graph(text.model)
+    field, inputs = "properties.tw:text.model", graph_inputs(model)
+    if graph_facts(model, text.model).external:
+        raise CardError(f"{field} has weights in other files; write them into {text.model.name}")
+    unknown = sorted({*inputs} - {IDS, MASK})
+    if unknown or IDS not in inputs or any(port.data_type not in {"int32", "int64"} for port in inputs.values()):
+        found = ", ".join(f"{name} ({port.data_type})" for name, port in inputs.items())
+        raise CardError(f"{field} takes {found or 'nothing'}; export it with {IDS}, and {MASK} if it has one, as int64")
+    length = next(output.channels for output in outputs if output.embedding)
+    shape = next(iter(graph_outputs(model).values())).shape
+    if shape is not None and (not 1 <= len(shape) <= 2 or shape[-1] not in {-1, length}):
+        raise CardError(
+            f"{field} gives {' x '.join(map(str, shape))} first, and the vectors of pixels have {length} numbers; "
+            "export it with its projection, so that its first output is the vector"
+        )

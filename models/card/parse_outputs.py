@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, cast
 
+from tilewright.models.errors import CardError
 from tilewright.models.fields import CardField, did_you_mean
 from tilewright.models.spec.arrays import ArrayShape, output_axes, read_shape
 from tilewright.models.spec.embedding import read_embedding
@@ -292,3 +293,23 @@ def _refuse_activation(field: CardField, spec: OutputSpec) -> None:
         )
     if spec.activation == "softmax" and spec.channels == 1:
         raise field.refuse("tw:activation", "softmax of one channel is always 1; write sigmoid or none")
+
+
+def check_vectors_fit(outputs: tuple[OutputSpec, ...]) -> None:
+    """Refuse several embeddings, and one beside layers of other pixels: its vectors are those of the product's grid.
+
+    Raises CardError.
+    """
+    vectors = [output for output in outputs if output.embedding]
+    if len(vectors) > 1:
+        raise CardError(
+            f"properties.mlm:output ({vectors[1].name}).tw:embedding: a product has one embedding, and "
+            f"{vectors[0].name} is one already; write a card of its own for this one"
+        )
+    for vector in vectors:
+        other = next((each for each in outputs if (each.rows, each.scale) != (vector.rows, vector.scale)), None)
+        if other is not None:
+            raise CardError(
+                f"properties.mlm:output ({other.name}): its pixels are not those of the vectors of {vector.name}; "
+                "write a card of its own for it, or leave it out"
+            )

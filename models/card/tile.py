@@ -8,13 +8,15 @@ from math import ceil
 from typing import TYPE_CHECKING, Final, Literal
 
 from tilewright.models.errors import CardError
+from tilewright.models.spec.sampler import free_windows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tilewright.models.fields import CardField
-    from tilewright.models.spec.inputs import InputSpec
+    from tilewright.models.spec.inputs import ExtraInput, InputSpec
     from tilewright.models.spec.outputs import OutputSpec
+    from tilewright.models.spec.sampler import SamplerSpec
 
 
 DEFAULT_STEP: Final = 512
@@ -190,3 +192,20 @@ def size_words(*, window: int, size: int, scale: float, cropped: tuple[int, int]
 def _pair(crop: tuple[float, float]) -> str:
     before, after = crop
     return f"{before:g}" if before == after else f"[{before:g}, {after:g}]"
+
+
+def fit_loop(
+    sampler: SamplerSpec,
+    inputs: tuple[InputSpec, ...],
+    extras: tuple[ExtraInput, ...],
+    outputs: tuple[OutputSpec, ...],
+) -> tuple[SamplerSpec, tuple[InputSpec, ...], tuple[ExtraInput, ...], tuple[OutputSpec, ...]]:
+    """The loop and the arrays of its windows, which are free where the loop cuts them into those of the graph."""
+    finest = min((spec.resolution for spec in inputs if spec.resolution), default=1.0)
+    ratios = {spec.name: finest / (spec.resolution or finest) for spec in inputs}
+    ratios |= {each.name: each.scale if each.kind == "state" else ratios[each.of] for each in extras}
+    ratios |= {each.name: each.scale for each in outputs}
+    sampler, inputs = free_windows(sampler, inputs, ratios)
+    sampler, extras = free_windows(sampler, extras, ratios)
+    sampler, outputs = free_windows(sampler, outputs, ratios)
+    return sampler, inputs, extras, outputs

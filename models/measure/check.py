@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tilewright.models.card.graph import check_graph
+from tilewright.models.card.card import check_card_graph
 from tilewright.models.measure.facts import prove_card
-from tilewright.models.measure.memory import card_memory
+from tilewright.models.measure.memory import card_memory, window_memory
 from tilewright.models.measure.operators.lacking import report_operators
 from tilewright.models.measure.receptive import measure_receptive_field
 from tilewright.models.measure.window import choose_window, windows_per_call
 from tilewright.models.optimise.fuse import obstacle
 from tilewright.models.run.open import open_session
 from tilewright.models.run.providers import GPU_BATCH, GPUS, cpu_fallback
-from tilewright.models.run.smoke_run import SmokeRun, run_smoke_test, synthetic_inputs
+from tilewright.models.run.smoke_run import SmokeRun, quick_run, run_smoke_test
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +43,7 @@ SMOKE_SIDE = 64
 class CardSummary:
     """A card as text: its folder, its inputs and outputs with their shapes, its weight files outside the graph.
 
-    `sha256` is the verified digest of the graph's file.
+    `sha256` is the verified digest of the graph's file, `loop` what runs the graph several times, empty without.
     """
 
     name: str
@@ -51,6 +52,7 @@ class CardSummary:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     weights: tuple[str, ...]
+    loop: str = ""
 
     def lines(self) -> list[tuple[str, str]]:
         """Pairs of label and text for a person."""
@@ -58,6 +60,7 @@ class CardSummary:
             ("weights", ", ".join(self.weights) or "all inside the graph"),
             *[("input", words) for words in self.inputs],
             *[("output", words) for words in self.outputs],
+            *([("loop", self.loop)] if self.loop else []),
         ]
 
 
@@ -126,7 +129,7 @@ class CheckReport:
     def to_json(self) -> dict[str, Any]:
         """The report as JSON values. They are flat: the keys of card and execution lie side by side."""
         return {
-            **asdict(self.card),
+            **{key: value for key, value in asdict(self.card).items() if key != "loop" or value},
             "graph": asdict(self.graph),
             "operators": self.operators.to_json(),
             "runs": [asdict(run) for run in self.runs],
@@ -165,15 +168,15 @@ def check_card(card: ModelCard, *, provider: str = "auto", cache: Path | None = 
     `cache` is the folder in which measurements are kept. Takes some seconds of one core.
     Raises CardError naming the field to change, ProviderError if the requested provider cannot run.
     """
-    graph = check_graph(
-        card.model_path, card.inputs, card.extras, (*card.outputs, *card.box_outputs), weights=card.weights
-    )
+    graph = check_card_graph(card)
     session = open_session(card, provider=provider)
     field = measure_receptive_field(card, cache=cache / "receptive" if cache else None)
     memory_cache = cache / "memory" if cache else None
     per_pixel = card_memory(card, stride=field.stride, cache=memory_cache, window=field.window)
-    window = choose_window(card, field, per_pixel=lambda: per_pixel)
-    side = card.tile.window or field.window or -(-SMOKE_SIDE // field.stride) * field.stride
+    of_window = partial(window_memory, card, stride=field.stride, cache=memory_cache, window=field.window)
+    window = choose_window(card, field, per_pixel=of_window)
+    smallest = max([SMOKE_SIDE, *(loop.average.window for loop in card.loops if loop.average)])
+    side = card.tile.window or field.window or -(-smallest // field.stride) * field.stride
     runs, run_warnings = run_smoke_test(card, session, side=side)
     batch, _ = _batch(card, session)
     calls = windows_per_call(card, batch=batch)
@@ -219,6 +222,7 @@ def _card_summary(card: ModelCard) -> CardSummary:
             for output in table.outputs
         ),
         weights=tuple(f"{path.name} {path.stat().st_size / 1e6:.3f} MB" for path in card.weights),
+        loop=card.sampler.words() if card.sampler else "",
     )
 
 
@@ -272,8 +276,10 @@ def _trim_warnings(card: ModelCard, field: ReceptiveField, window: WindowChoice)
 
 
 def _seconds_per_megapixel(card: ModelCard, session: ModelSession, side: int) -> float:
-    feeds = synthetic_inputs(card, side=side)
+    quick, feeds, times = quick_run(card, side=side)
+    if card.loops:
+        session = open_session(quick, provider=session.provider)
     session.run(feeds)
     started = time.perf_counter()
     session.run(feeds)
-    return (time.perf_counter() - started) / side**2 * 1e6
+    return (time.perf_counter() - started) * times / side**2 * 1e6

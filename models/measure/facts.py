@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from functools import partial
+from math import ceil
 from typing import TYPE_CHECKING, Literal
 
 from tilewright.models.cache import read_kept, write_kept
 from tilewright.models.errors import CardError
-from tilewright.models.measure.memory import card_memory
+from tilewright.models.measure.memory import window_memory
 from tilewright.models.measure.ports import card_ports
 from tilewright.models.measure.probe import Probe
 from tilewright.models.measure.receptive import VERSION, receptive_field
@@ -34,6 +35,9 @@ FINEST_SCALE = Fraction(1, 64)
 """Scale (output pixels per model-grid pixel) below which windows need not start at whole output pixels.
 
 Such an output has about one value per window."""
+
+LOOP_STEP = 64
+"""Pixels between the windows of a proven loop that are compared, at least; each takes many runs of its graph."""
 
 ROUGH = 1e-2
 """Difference, relative to an output's deviation, that the arithmetic of a GPU may cause (TF32 has 11 bits)."""
@@ -85,7 +89,7 @@ def measure_model(
     provider cannot run.
     """
     receptive = receptive_field(card, cache=cache / "receptive")
-    per_pixel = partial(card_memory, card, stride=receptive.stride, cache=cache / "memory", window=receptive.window)
+    per_pixel = partial(window_memory, card, stride=receptive.stride, cache=cache / "memory", window=receptive.window)
     free = choose_window(card, receptive, step=step, per_pixel=per_pixel)
     scale = max((output_scale(output, card, step=free.step) for output in card.outputs), default=Fraction(1))
     # Windows start at whole pixels of both the model's grid and the product's.
@@ -101,7 +105,8 @@ def measure_model(
     considered = fuse == "yes" or half or (fuse == "auto" and runs_on in GPUS)
     reason = obstacle(card, blended=windows.merge == "blend", half=half) if considered else None
     # What a rounding moves in a detector may be a box more or less.
-    tunable = not card.detects and not considered and fuse != "no" and runs_on == "cpu"
+    # A graph in a loop has its windows' size from the loop.
+    tunable = not card.detects and not card.loops and not considered and fuse != "no" and runs_on == "cpu"
     calls = windows_per_call(card, batch=card.batch or batch or default)
     # What a graph's windows see is proven in single precision by onnxruntime, whatever computes the product.
     proves_on = "cpu" if runs_on == "openvino" else runs_on
@@ -124,14 +129,20 @@ def prove_card(
 ) -> WindowProof | None:
     """The proof of a card's windows as they are run, ``calls`` of them at a time; kept in the folder ``cache``, if any.
 
-    None where nothing is claimed (no bound, blended windows), or where no two windows can be compared.
+    None where nothing is claimed (no bound, blended windows), where no two windows can be compared, or where a loop
+    averages windows: what it sees is bounded however it runs, and a window of it takes long. Those of other loops that
+    are proven are as small as their trim allows.
     """
-    if receptive.trim is None or windows.merge == "blend" or card.pixelwise or card.per_window:
+    averaged = any(loop.average for loop in card.loops)
+    if receptive.trim is None or windows.merge == "blend" or card.pixelwise or card.per_window or averaged:
         return None
     inputs, outputs = card_ports(card)
     # Where the graph fixes the number of windows, its own inputs are so many unlike ones.
     batch = 1 if card.batch else calls
     proven = receptive.verdict == "bounded"
+    if card.loops and proven and not card.tile.window:
+        step = min(windows.step, ceil(LOOP_STEP / windows.stride) * windows.stride)
+        windows = replace(windows, step=step, window=step + 2 * windows.trim)
     key = repr((VERSION, card.digest, card.sha256, inputs, outputs, windows, batch, provider, proven))
     path = cache / f"proof-{hashlib.sha256(key.encode()).hexdigest()[:32]}.json" if cache else None
     with suppress(ValueError, TypeError, KeyError):
@@ -141,7 +152,7 @@ def prove_card(
     content = card.digest if card.weights else card.sha256
     session = (
         open_session(card, provider=provider)
-        if card.members
+        if card.members or card.sampler
         else open_graph(card.model_path, sha256=content, provider=provider)
     )
     proof = prove_windows(

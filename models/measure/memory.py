@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 """Increased when the measurement changes."""
 
+LOOP_ARRAYS: Final = 8
+"""States of a loop in memory: the noise, this one and the next one, two slopes, an answer, its copy, and a product."""
+
 SMALL_SIDE, LARGE_SIDE = 64, 512
 """Sides in pixels of the two windows that are compared, before rounding up to the stride."""
 
@@ -28,10 +31,10 @@ def card_memory(
 ) -> float | None:
     """Bytes the CPU session needs per additional pixel of a window of the card's grid, inputs and outputs included.
 
-    For a card with members the largest of their values, because they run one after another. None if it could not be
-    measured. `cache` is the folder in which the value is kept; a failure is not kept. `window` is the only size that
-    the graph takes, if the card itself does not fix it (`models/optimise/tune.py`). `known_only`: None where the value
-    is not in the cache.
+    For a card with members the largest of their values, because they run one after another; of a loop that of one
+    evaluation. None if it could not be measured. `cache` is the folder in which the value is kept; a failure is not
+    kept. `window` is the only size that the graph takes, if the card itself does not fix it
+    (`models/optimise/tune.py`). `known_only`: None where the value is not in the cache.
     """
     if card.members:
         found = [
@@ -40,6 +43,8 @@ def card_memory(
         ]
         known = [each for each in found if each is not None]
         return max(known) if len(known) == len(found) else None
+    if card.sampler:
+        return card_memory(card.one_call, stride=stride, cache=cache, window=window, known_only=known_only)
     cache_key = hashlib.sha256(f"{VERSION} {card.digest} {card.sha256} {stride} {window}".encode()).hexdigest()
     path = cache / f"{cache_key[:32]}.json" if cache else None
     if path is not None and (cached := _read_cached(path)) is not None:
@@ -51,6 +56,26 @@ def card_memory(
         with suppress(OSError):
             write_kept(path, {"model": card.name, "bytes_per_pixel": measured})
     return measured
+
+
+def loop_memory(card: ModelCard) -> float:
+    """Bytes per pixel of a window of the card's grid for the states of its loop; 0 without one."""
+    return max((LOOP_ARRAYS * 4 * loop.channels * loop.scale**2 for loop in card.loops), default=0.0)
+
+
+def window_memory(
+    card: ModelCard, *, stride: int, cache: Path | None = None, window: int | None = None
+) -> float | None:
+    """Bytes that grow with each pixel of a window: where a loop averages windows of one size, only its states do."""
+    if any(loop.average for loop in card.loops):
+        return loop_memory(card)
+    return card_memory(card, stride=stride, cache=cache, window=window)
+
+
+def called_pixels(card: ModelCard, *, window: int) -> int:
+    """Pixels that one call of the graph sees for a window of so many pixels a side."""
+    averages = [loop.average.window for loop in card.loops if loop.average]
+    return max(averages) ** 2 if averages and len(averages) == len(card.loops) else window**2
 
 
 def _read_cached(path: Path) -> float | None:

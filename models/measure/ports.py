@@ -25,6 +25,7 @@ EXTRA_RANGES: Final = {
     "valid_mask": (0.0, 1.0),
     "place_mask": (0.0, 1.0),
     "lonlat": (-90.0, 90.0),
+    "state": (-3.0, 3.0),
 }
 
 FINEST_SHARE: Final = 1000
@@ -36,7 +37,12 @@ def card_ports(card: ModelCard) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
     ratios = {spec.name: Fraction(1 / card.ratio(spec)).limit_denominator(FINEST_SHARE) for spec in card.inputs}
     pixels = tuple(_input(spec, ratios[spec.name]) for spec in card.inputs)
     steps = {spec.name: spec.dates.steps or -1 for spec in card.inputs}
-    extras = tuple(_extra(extra, ratios[extra.of], n_steps=steps[extra.of]) for extra in card.extras)
+    ratios |= {
+        each.name: Fraction(each.scale).limit_denominator(FINEST_SHARE) for each in card.extras if each.kind == "state"
+    }
+    extras = tuple(
+        _extra(extra, ratios.get(extra.name, ratios[extra.of]), n_steps=steps[extra.of]) for extra in card.extras
+    )
     return (*pixels, *extras), tuple(_output(spec) for spec in card.outputs)
 
 
@@ -72,7 +78,11 @@ def _extra(extra: ExtraInput, ratio: Fraction, *, n_steps: int) -> Port:
     known = {"time": n_steps, "bands": len(extra.values) if extra.kind == "wavelengths" else max(1, len(extra.parts))}
     axes = input_axes(extra.dim_order) or extra.dim_order
     shape = tuple(known.get(axis, -1) if n < 1 else n for axis, n in zip(axes, extra.shape, strict=True))
-    low, high = ((end - extra.shift) * extra.gain for end in EXTRA_RANGES.get(extra.kind, OTHER_RANGE))
+    ends = EXTRA_RANGES.get(extra.kind, OTHER_RANGE)
+    if extra.kind == "time":
+        # A loop looks at several; all of them are of the graph's range.
+        ends = (min(extra.values), max(extra.values))
+    low, high = ((end - extra.shift) * extra.gain for end in ends)
     return Port(
         name=extra.name,
         dims=axes,
@@ -81,7 +91,7 @@ def _extra(extra: ExtraInput, ratio: Fraction, *, n_steps: int) -> Port:
         ratio=ratio,
         low=min(low, high),
         high=max(low, high),
-        constants=tuple((each - extra.shift) * extra.gain for each in extra.values),
+        constants=tuple((each - extra.shift) * extra.gain for each in extra.values if extra.kind != "time"),
     )
 
 

@@ -28,6 +28,7 @@ from tilewright.models.measure.ports import card_ports, planes
 from tilewright.models.measure.probe import UNCHANGED_MARGIN, Port, Probe
 from tilewright.models.measure.reach.bound import reach_bound
 from tilewright.models.measure.reach.field import TOLERANCE, VERDICTS, ReceptiveField, settled
+from tilewright.models.measure.reach.loop import LONGEST_TRIM, averaged, looped
 from tilewright.models.measure.reach.values import Unproven
 from tilewright.models.measure.shapes import START_SIZES, fixed_by_resize, takes_batches, window_sizes
 from tilewright.models.measure.stride import refuse_disguised_crop, tiling_difference, total_stride
@@ -49,18 +50,18 @@ if TYPE_CHECKING:
     from tilewright.models.measure.probe import Reach
     from tilewright.models.measure.reach.bound import Bound
     from tilewright.models.measure.shapes import WindowSizes
+    from tilewright.models.spec.sampler import SamplerSpec
 
 
 # Long side in pixels of the largest window tried on a graph of free size, and on one with operators that mix the whole
 # window, whose memory may grow with the square of the area.
 LONGEST_WINDOW, LONGEST_MIXING_WINDOW = 2048, 256
 
-# Long side in pixels of the largest narrow window that a graph's theoretical reach may require: kernel taps that lie
-# far apart have no effect in a shorter one.
+# Long side in pixels of the largest narrow window that a graph's theoretical reach may require (far kernel taps).
 LONGEST_NARROW_WINDOW = 8192
 
 # Increased when a measurement would yield another result, so that cached ones are measured again.
-VERSION = 5
+VERSION = 6
 
 
 def measure_receptive_field(card: ModelCard, *, cache: Path | None = None) -> ReceptiveField:
@@ -70,6 +71,8 @@ def measure_receptive_field(card: ModelCard, *, cache: Path | None = None) -> Re
     Raises CardError if the graph suits no window tried, its outputs have another size than the card says, or windows
     change their batch mates.
     """
+    if card.sampler:
+        return _of_loop(card.sampler, measure_receptive_field(card.one_call, cache=cache), card.tile.trim)
     resized = any(spec.resize for spec in card.inputs)
     inputs, outputs = card_ports(card)
     # sha256 covers the graph file alone; the card's digest covers external weights too.
@@ -87,6 +90,15 @@ def measure_receptive_field(card: ModelCard, *, cache: Path | None = None) -> Re
                 write_kept(path, asdict(field))
     _refuse_unproven_crop(card, field)
     return field
+
+
+def _of_loop(sampler: SamplerSpec, field: ReceptiveField, trim: int | str) -> ReceptiveField:
+    """The receptive field of a loop, from that of one evaluation; `trim` is the card's own."""
+    most = max(LONGEST_TRIM, trim if isinstance(trim, int) else 0)
+    average, evaluations = sampler.average, sampler.evaluations
+    if average is None:
+        return looped(field, evaluations=evaluations, most=most)
+    return averaged(field, evaluations=evaluations, window=average.window, step=average.step, most=most)
 
 
 def _refuse_unproven_crop(card: ModelCard, field: ReceptiveField) -> None:

@@ -75,7 +75,19 @@ def choose_window(
     if merge == "blend":
         trim = max(trim, ceil(step / 2 / stride) * stride)
     why = f"free size: {step_reason}; {why}"
+    _refuse_small(card, step + 2 * trim)
     return WindowChoice(window=step + 2 * trim, step=step, trim=trim, stride=stride, merge=merge, why=why)
+
+
+def _refuse_small(card: ModelCard, window: int) -> None:
+    """Refuse windows that hold none of those that a loop averages, or another number of its steps."""
+    for average in (loop.average for loop in card.loops if loop.average):
+        if window < average.window or window % average.step:
+            raise CardError(
+                f"properties.tw:sampler.average has windows of {average.window} px, {average.step} px apart, and those "
+                f"of tw:tile have {window} px (step and twice the trim): take a multiple of {average.step} px that "
+                "holds one of them"
+            )
 
 
 def _only_window(card: ModelCard, field: ReceptiveField) -> int | None:
@@ -109,6 +121,7 @@ def _fixed(
             "would be left: export it with free height and width, or with a larger window"
         )
     why = f"the window is fixed to {window}; {why}"
+    _refuse_small(card, window)
     return WindowChoice(window=window, step=step, trim=trim, stride=stride, merge=merge, why=why)
 
 
@@ -170,9 +183,12 @@ def _trim(card: ModelCard, field: ReceptiveField) -> tuple[int, str]:
         return trim, f"trim {trim}, so that things at a window's edge are found by the next one"
     if field.trim is not None:
         return field.trim, f"trim {field.trim} as the model needs"
-    if card.tile.step is not None:
-        return min(UNBOUNDED_TRIM, card.tile.step // 4), "the model sees without bound, so windows overlap"
-    return UNBOUNDED_TRIM, "the model sees without bound, so windows overlap"
+    window, room = card.tile.window or field.window, UNBOUNDED_TRIM
+    if window and window <= 2 * UNBOUNDED_TRIM:
+        room = window // 4
+    elif card.tile.step is not None:
+        room = card.tile.step // 4
+    return min(UNBOUNDED_TRIM, room), "the model sees without bound, so windows overlap"
 
 
 def _rounded_up(step: int, stride: int) -> int:

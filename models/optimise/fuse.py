@@ -55,8 +55,8 @@ def obstacle(card: ModelCard, *, blended: bool, half: bool = False) -> str:
     if card.table_classes or card.members:
         finds = f"finds {card.detects}" if card.detects else "tells objects apart"
         return f"{card.name} {finds if card.table_classes else 'stands for several runs'}"
-    if card.weights:
-        return f"{card.name} has external weight files"
+    if card.sampler or card.weights:
+        return f"{card.name} {'runs in a loop (tw:sampler)' if card.sampler else 'has external weight files'}"
     if any(card.crop):
         return f"{card.name} crops its windows"
     version = opset(onnx.load(str(card.model_path), load_external_data=False))

@@ -58,6 +58,8 @@ def quantise_obstacle(card: ModelCard) -> str:
     """Why a card's graph cannot be quantised, as the end of a sentence; empty if it can."""
     if card.members:
         return f"{card.name} stands for several runs"
+    if card.sampler:
+        return f"{card.name} runs in a loop (tw:sampler), whose numbers are of other ranges in each step"
     if card.weights:
         return f"{card.name} has external weight files"
     model = onnx.load(str(card.model_path), load_external_data=False)

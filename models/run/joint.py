@@ -39,6 +39,7 @@ def joint_card(members: tuple[ModelCard, ...], *, role: str, name: str, **change
         members[0],
         name=name,
         members=members,
+        sampler=None,
         role=role,
         digest=hashlib.sha256(canonical.encode()).hexdigest(),
         sha256=members[0].sha256 if len(members) == 1 else sha256,

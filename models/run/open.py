@@ -1,4 +1,4 @@
-"""Opens the session of a card, whether it is one model or combines several runs."""
+"""Opens the session of a card, whether it is one model, a loop around it, or combines several runs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tilewright.models.run.augment import FLIPS, AugmentedRunner
 from tilewright.models.run.ensemble import EnsembleRunner, input_prefix
 from tilewright.models.run.openvino import import_openvino
 from tilewright.models.run.providers import candidates, import_onnxruntime
+from tilewright.models.run.sampler import SamplerRunner
 from tilewright.models.run.session import open_graph
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ def open_session(
     # sha256 covers the graph file alone; the card's digest covers external weights too.
     content = card.digest if card.weights else card.sha256
     session = open_graph(card.model_path, sha256=content, **options)
+    if card.sampler:
+        return replace(session, runner=SamplerRunner(card, session.runner))
     return replace(session, runner=WholeWindows(card, session.runner)) if any(card.crop) else session
 
 

@@ -101,6 +101,8 @@ def synthetic_inputs(card: ModelCard, *, side: int, kind: str = "noise") -> dict
     feeds = {spec.name: prepare_input(spec, steps[spec.name]) for spec in card.inputs}
     for extra in card.extras:
         _, n_steps, _, height, width = steps[extra.of].shape
+        if extra.kind == "state":
+            height = width = round(side * extra.scale)
         lonlat = np.stack(np.meshgrid(np.linspace(13, 13.1, width), np.linspace(48.1, 48, height)))[None]
         facts = WindowFacts(
             n=1,
@@ -110,9 +112,32 @@ def synthetic_inputs(card: ModelCard, *, side: int, kind: str = "noise") -> dict
             valid=np.ones((1, n_steps, height, width), bool),
             lonlat=lonlat,
             mask=np.ones((1, height, width), bool),
+            corners=np.zeros((1, 2), np.int64),
         )
         feeds[extra.name] = prepare_extra(extra, facts)
     return feeds
+
+
+def quick_run(card: ModelCard, *, side: int) -> tuple[ModelCard, dict[str, NDArray[Any]], int]:
+    """A card, its inputs, and how many times as long a window of `side` grid pixels takes as one run of it.
+
+    That is the card itself and once, or for loops one evaluation, on a window of those that are averaged.
+    """
+    if not card.loops:
+        return card, synthetic_inputs(card, side=side), 1
+    averages = [loop.average.window for loop in card.loops if loop.average]
+    quick = _first_step(card)
+    return (
+        quick,
+        synthetic_inputs(quick, side=max(averages, default=side)),
+        max(loop.calls(side) for loop in card.loops),
+    )
+
+
+def _first_step(card: ModelCard) -> ModelCard:
+    """The card whose loops end after one evaluation."""
+    sampler = card.sampler.first_step() if card.sampler else None
+    return replace(card, sampler=sampler, members=tuple(_first_step(member) for member in card.members))
 
 
 def _synthetic_steps(

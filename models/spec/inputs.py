@@ -21,7 +21,7 @@ Gaps = Literal["leave", "carry", "interpolate"]
 
 Fill = float | Literal["nearest", "mean", "nearest-date"]
 
-ExtraKind = Literal["day_of_year", "valid_mask", "lonlat", "wavelengths", "constant", "place_mask"]
+ExtraKind = Literal["day_of_year", "valid_mask", "lonlat", "wavelengths", "constant", "place_mask", "state", "time"]
 
 PARTS: Final[dict[str, tuple[str, ...]]] = {
     "day_of_year": ("day_of_year", "year", "month", "days_since_first"),
@@ -63,6 +63,16 @@ class MissingSpec:
     pad: Literal["mirror", "fill"] = "mirror"
     steps: Literal["fill", "refuse"] = "fill"
     gaps: Gaps | None = None
+
+    @property
+    def from_window(self) -> bool:
+        """Whether a missing value is filled from other pixels of its window, so that it hangs on the window's place.
+
+        A number and the same pixel at another date do not; "nearest-date" falls back to "nearest" where no date has a
+        value. Mirrored rims are the window's own pixels too.
+        """
+        rules = self.fill if isinstance(self.fill, tuple) else (self.fill,)
+        return self.pad == "mirror" or any(isinstance(each, str) for each in rules)
 
     def of_band(self, index: int) -> Fill:
         """The fill rule of one band by its index in `InputSpec.bands`."""
@@ -138,7 +148,9 @@ class ExtraInput:
     """One input of the graph that is computed instead of read.
 
     `of` names the input whose steps, mask or bands it describes; `parts` are the entries of its feature axis;
-    `values` are the constants or wavelengths (micrometres); a value v is scaled to `(v - shift) * gain`.
+    `values` are the constants, wavelengths (micrometres), or the times of a loop; a value v is scaled to
+    `(v - shift) * gain`. A loop's state has `scale` pixels per pixel of the card's grid, and begins with noise of
+    `seed`.
     """
 
     name: str
@@ -151,6 +163,8 @@ class ExtraInput:
     data_type: str
     shift: float = 0.0
     gain: float = 1.0
+    scale: float = 1.0
+    seed: int = 0
 
     @property
     def of_window(self) -> bool:

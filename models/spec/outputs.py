@@ -276,6 +276,17 @@ def object_layer(name: str, classes: tuple[ClassSpec, ...], *, source: Literal["
     return LayerSpec(name=name, kind="id", source=source, classes=classes, description=described)
 
 
+def seam_layer(spec: LayerSpec) -> LayerSpec:
+    """The layer of the changes of another one between windows half a step apart; of classes 1 where they change."""
+    return LayerSpec(
+        name=f"{spec.name}_seam",
+        kind="value",
+        source="seams",
+        unit="1" if spec.kind == "class" else spec.unit,
+        description=f"change of {spec.name} where its window lies half a step away, in the windows that were compared",
+    )
+
+
 PERCENT_MEANING: Final = {
     "confidence": "probability of the class chosen",
     "entropy": "entropy of the class probabilities, 100 = all classes alike",

@@ -1,4 +1,4 @@
-"""Inputs of a graph that are not pixels of a collection: dates, positions, masks, wavelengths, constants."""
+"""Inputs of a graph that are not pixels of a collection: dates, positions, masks, wavelengths, constants, noise."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from tilewright.models.spec.arrays import input_axes
+from tilewright.models.transforms.noise import normal_noise
 
 if TYPE_CHECKING:
     from datetime import date
@@ -23,7 +24,8 @@ class WindowFacts:
 
     `days`: one date per step (the middle of a step that has several). `valid`: (N, T, H, W), True = observed.
     `lonlat`: (N, 2, H, W) in degrees at the pixel centres, longitude first. `mask`: (N, H, W), True = inside the place
-    that the window is centred on. A fact that no extra needs may be None.
+    that the window is centred on. `corners`: (N, 2), the absolute row and column of each window's first pixel. A fact
+    that no extra needs may be None.
     """
 
     n: int
@@ -33,6 +35,7 @@ class WindowFacts:
     valid: NDArray[np.bool_] | None = None
     lonlat: NDArray[np.float64] | None = None
     mask: NDArray[np.bool_] | None = None
+    corners: NDArray[np.int64] | None = None
 
 
 def prepare_extra(extra: ExtraInput, facts: WindowFacts) -> NDArray[Any]:
@@ -42,6 +45,8 @@ def prepare_extra(extra: ExtraInput, facts: WindowFacts) -> NDArray[Any]:
     """
     axes = input_axes(extra.dim_order)
     assert axes is not None, f"{extra.name} was accepted with the unknown dimensions {extra.dim_order}"
+    if extra.kind == "state":
+        return _first_states(extra, facts)
     values = _broadcast_values(extra, facts, spatial="height" in axes)
     sizes = dict(zip(_AXES, values.shape, strict=True))
     if extra.kind == "constant":
@@ -86,7 +91,23 @@ def _broadcast_values(extra: ExtraInput, facts: WindowFacts, *, spatial: bool) -
         order = [("lon", "lat").index(part) for part in extra.parts]
         positions = facts.lonlat[:, None, order]
         return positions if spatial else positions.mean(axis=(3, 4), keepdims=True)
-    return np.zeros((facts.n, 1, 1, height, width))
+    return np.full((facts.n, 1, 1, height, width), extra.values[0] if extra.kind == "time" else 0.0)
+
+
+def _first_states(extra: ExtraInput, facts: WindowFacts) -> NDArray[Any]:
+    """The noise with which a loop begins in each window, (N, channel, height, width)."""
+    assert facts.corners is not None, f"{extra.name} needs the place of each window"
+    noise = [
+        normal_noise(
+            seed=extra.seed,
+            step=0,
+            channels=extra.shape[1],
+            rows=range(row, row + facts.height),
+            cols=range(col, col + facts.width),
+        )
+        for row, col in facts.corners.tolist()
+    ]
+    return np.stack(noise).astype(extra.data_type, copy=False)
 
 
 def _date_part(day: date, part: str, first: date) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,6 +56,9 @@ def window_feeds(
         feeds[spec.name] = prepare_input(spec, np.stack(steps) if len(steps) > 1 else steps[0][np.newaxis])
     for extra in card.extras:
         entry = next((found for found in plan.inputs if found.name == extra.of), plan.inputs[0])
+        if extra.kind == "state":
+            feeds[extra.name] = prepare_extra(extra, _state_facts(extra, windows))
+            continue
         facts = _window_facts(plan, entry, inputs, windows, extra=extra, places=places)
         feeds[extra.name] = prepare_extra(extra, _pixel_facts(facts) if card.pixelwise else facts)
     return feeds
@@ -84,6 +88,15 @@ def _window_facts(
     if extra.kind == "place_mask":
         mask = np.stack([_place_mask(grid, entry, place, box) for place, box in zip(places, boxes, strict=True)])
     return WindowFacts(n=len(windows), height=height, width=width, days=days, valid=valid, lonlat=lonlat, mask=mask)
+
+
+def _state_facts(extra: ExtraInput, windows: Sequence[Window]) -> WindowFacts:
+    """The places of windows on the absolute pixels of a loop's state."""
+    scale = Fraction(extra.scale).limit_denominator(256)
+    boxes = [window.outer.rescale(numerator=scale.numerator, denominator=scale.denominator) for window in windows]
+    height, width = boxes[0].shape
+    corners = np.array([(box.row_start, box.col_start) for box in boxes], dtype=np.int64)
+    return WindowFacts(n=len(boxes), height=height, width=width, corners=corners)
 
 
 def _place_mask(grid: Grid, entry: InputPlan, place: PlaceShape, box: PixelBox) -> np.ndarray:

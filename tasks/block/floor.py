@@ -13,6 +13,9 @@ import rasterio
 from affine import Affine
 from numcodecs import zstd
 
+from tilewright.models.run.open import open_session
+from tilewright.models.run.smoke_run import quick_run
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -87,6 +90,12 @@ def _sample_window(dataset: Any) -> tuple[tuple[int, int], tuple[int, int]]:
 
 def _window_seconds(plan: Plan, card: ModelCard, session: ModelSession) -> float:
     """Seconds of one window alone on one core; on a GPU the wall time of a batch of one."""
+    if card.loops:
+        quick, whole, times = quick_run(card, side=plan.raster.lattice.window)
+        once = open_session(quick, provider=session.provider, threads=session.threads)
+        batch, by_cpu = card.batch or 1, once.provider == "cpu" and once.threads == 1
+        once.run_batch(whole, batch=batch, windows=1)
+        return _timed(lambda: once.run_batch(whole, batch=batch, windows=1), by_cpu=by_cpu) * times / batch
     random = np.random.default_rng(0)
     feeds = {}
     for tensor in session.inputs:

@@ -171,7 +171,8 @@ def infer_block(
     comparison = SeamComparison(
         plan=plan, card=model.card, inputs=inputs, usable=usable, provider=model.session.provider
     )
-    seams = _seams(comparison, compared, pairs, map_calls, run_batch, again=model.windows_per_call > 1)
+    again = model.windows_per_call > 1
+    seams = _seams(comparison, compared, pairs, map_calls, run_batch, again=again, told=block_layers)
     inner_usable = at_product(_over_inner(usable, block, touched), plan)
     inside = at_product(area_mask(plan.raster.grid, block.inner, plan.raster.aoi_geometry), plan)
     n_otherwise = 0
@@ -202,7 +203,8 @@ def _pairs(plan: Plan, model: LoadedModel, inputs: BlockInputs, windows: Sequenc
     """The windows of a block to compare, each with the shifted one; none for a model that takes single pixels."""
     if model.card.pixelwise or all(answers_per_window(output, model.card) for output in model.card.outputs):
         return {}
-    places = model.sampled.of(plan, windows_per_call=model.windows_per_call)
+    # What a layer tells must not hang on the number of windows of a call.
+    places = model.sampled.of(plan, windows_per_call=1 if model.card.seams else model.windows_per_call)
     inner = inputs.block.inner
     drawn = (window for window in windows if (window.row, window.col) in places)
     # A blended window beyond the block is compared in the block that its core lies in.
@@ -218,13 +220,20 @@ def _seams(
     run_batch: Callable[[Sequence[Window]], list[dict[str, np.ndarray]]],
     *,
     again: bool,
+    told: BlockLayers,
 ) -> Seams:
-    """The seams of the windows that were kept; ``again``: each is also run beside its shifted one in one batch."""
+    """The seams of the windows that were kept, ``told`` to the block's layers of them.
+
+    ``again``: each is also run beside its shifted one in one batch.
+    """
     calls = [(window, pairs[window]) if again else (pairs[window],) for window in compared]
     found = []
     for (window, answer), answers in zip(compared.items(), map_calls(run_batch, calls), strict=True):
         repeated = answers[0] if again else None
-        found.append(comparison.seams((window, pairs[window]), (answer, answers[-1]), repeated))
+        both, told_by_both = (window, pairs[window]), (answer, answers[-1])
+        found.append(comparison.seams(both, told_by_both, repeated))
+        if comparison.card.seams:
+            told.add_changes(*comparison.changes(both, told_by_both))
     return joined_seams(found)
 
 

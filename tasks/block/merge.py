@@ -9,6 +9,7 @@ import numpy as np
 
 from tilewright.models.measure.window import answers_per_window, output_scale
 from tilewright.models.transforms.postprocess import layers_from_scores
+from tilewright.models.transforms.weights import window_weights
 from tilewright.tasks.block.output_grid import output_box, repeat_to
 
 if TYPE_CHECKING:
@@ -56,6 +57,14 @@ class BlockLayers:
                 self.blends[output.name].add(outer, answer[output.name], weights)
             else:
                 self._paste(output, window, answer)
+
+    def add_changes(self, box: PixelBox, changes: dict[str, np.ndarray]) -> None:
+        """Add how much layers change in a box of model-grid pixels, by their names (``SeamComparison.changes``)."""
+        here = self.plan.raster.product_box_of(box)
+        place = here.slices_in(self.plan.raster.product_box_of(self.inner))
+        for name, change in changes.items():
+            if (seam := f"{name}_seam") in self.stored:
+                self.stored[seam][place] = repeat_to(change, here.shape)
 
     def layers(self, usable: np.ndarray) -> dict[str, np.ndarray]:
         """Every layer by name, nodata where a product pixel is not usable; blends are made into layers first."""
@@ -154,13 +163,10 @@ def start_blend(inner: PixelBox, *, n_scores: int) -> Blend:
 
 
 def blend_weights(lattice: Lattice, *, size: tuple[int, int]) -> np.ndarray:
-    """Weights (h, w) float32 of a window's pixels: 1 in the core's middle, falling linearly to nearly 0 at the rim.
-
-    The outermost ``trim / 2`` pixels, where a window has least context, get the smallest weight; it stays above 0 so
-    that a pixel whose other windows were skipped still has a value.
-    """
-    ramps = [_ramp(length, rim=max(1, lattice.trim * length // lattice.window)) for length in size]
-    return np.outer(*ramps).astype(np.float32)
+    """Weights (h, w) float32 of a window's pixels, falling over its trim, where it has least context."""
+    height, width = size
+    rims = (lattice.trim * height // lattice.window, lattice.trim * width // lattice.window)
+    return window_weights(size, rims=rims)
 
 
 def _without_rim(weights: np.ndarray, cropped: tuple[int, int]) -> np.ndarray:
@@ -176,8 +182,3 @@ def kept_scores(window: Window, scores: np.ndarray, *, up: int, down: int) -> np
     kept = window.kept.rescale(numerator=up, denominator=down)
     outer = window.outer.rescale(numerator=up, denominator=down)
     return scores[(slice(None), *kept.slices_in(outer))]
-
-
-def _ramp(length: int, *, rim: int) -> np.ndarray:
-    distance = np.minimum(np.arange(length), np.arange(length)[::-1]) + 0.5
-    return np.clip(distance / rim, 1e-3, 1.0)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tilewright.models.measure.window import answers_per_window, output_scale
 from tilewright.tasks.grid.area_mask import area_mask
 
 if TYPE_CHECKING:
-    import numpy as np
+    from fractions import Fraction
 
     from tilewright.models.card.card import ModelCard
     from tilewright.models.spec.outputs import OutputSpec
@@ -51,6 +53,15 @@ def product_area_mask(plan: Plan, box: PixelBox) -> np.ndarray:
     whole = box.cover(numerator=1, denominator=raster.up).rescale(numerator=raster.up, denominator=1)
     model = whole.rescale(numerator=raster.down, denominator=raster.up)
     return at_product(area_mask(raster.grid, model, raster.aoi_geometry), plan)[box.slices_in(whole)]
+
+
+def at_output(mask: np.ndarray, scale: Fraction) -> np.ndarray:
+    """A mask (y, x) on the model grid brought to an output's pixels: any of its model pixels counts."""
+    up, down = scale.numerator, scale.denominator
+    if down > 1:
+        height, width = mask.shape
+        mask = np.asarray(mask.reshape(height // down, down, width // down, down).any(axis=(1, 3)))
+    return repeat_to(mask, (mask.shape[0] * up, mask.shape[1] * up))
 
 
 def repeat_to(array: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -16,18 +16,16 @@ from tilewright.models.measure.window import answers_per_window, output_scale
 from tilewright.models.transforms.postprocess import layers_from_scores
 from tilewright.models.transforms.preprocess import derive_bands
 from tilewright.tasks.block.inputs import on_model_grid
-from tilewright.tasks.block.output_grid import output_box, repeat_to
+from tilewright.tasks.block.output_grid import at_output, output_box
 from tilewright.tasks.grid.cells import block_range
 from tilewright.tasks.grid.drawn_places import drawn_places, sample_size
 from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.grid.windows import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from fractions import Fraction
+    from collections.abc import Iterable, Iterator, Mapping
 
     from tilewright.models.card.card import ModelCard
-    from tilewright.models.spec.inputs import MissingSpec
     from tilewright.models.spec.outputs import LayerSpec, OutputSpec
     from tilewright.tasks.block.inputs import BlockInputs
     from tilewright.tasks.grid.windows import Lattice
@@ -51,8 +49,8 @@ PERCENT: Final = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerSeams:
-    """A layer in windows that were run twice: ``pixels`` in both, those ``differing`` by more than rounding, and the
-    ``largest`` difference of values (0 for classes).
+    """A layer in windows that were run twice: ``pixels`` in both, those ``differing`` by more than rounding, the
+    ``largest`` difference of values (0 for classes), and the sum of all changes, ``changed`` (of a class each is 1).
 
     ``gap_pixels`` and ``gap_differing`` are the same for pixels beside missing observations, which are filled from
     within a window; they are not in the numbers above.
@@ -63,6 +61,7 @@ class LayerSeams:
     largest: float = 0.0
     gap_pixels: int = 0
     gap_differing: int = 0
+    changed: float = 0.0
 
     def __add__(self, other: LayerSeams) -> LayerSeams:
         """The sum over both; of the largest differences the larger."""
@@ -72,7 +71,13 @@ class LayerSeams:
             largest=max(self.largest, other.largest),
             gap_pixels=self.gap_pixels + other.gap_pixels,
             gap_differing=self.gap_differing + other.gap_differing,
+            changed=self.changed + other.changed,
         )
+
+    @property
+    def index(self) -> float | None:
+        """The seam index: the share of pixels whose class changes, or the mean change of values; None of no pixels."""
+        return self.changed / self.pixels if self.pixels else None
 
     @property
     def share(self) -> float:
@@ -150,7 +155,7 @@ def _drawn(raster: RasterPlan, *, windows_per_call: int) -> frozenset[tuple[int,
 def shifted_window(window: Window, inputs: BlockInputs, raster: RasterPlan) -> Window | None:
     """The window half a step away, both ways if the block's pixels reach, on the stride; None if they do not."""
     lattice = raster.lattice
-    half = max(lattice.stride, lattice.step // 2 // lattice.stride * lattice.stride)
+    half = lattice.half_step
     # Pixels of the margin may lack a mask that grows from beyond it.
     room = inputs.block.outer.pad(-raster.margin)
     for down, right in ((1, 1), (1, 0), (0, 1)):
@@ -203,7 +208,7 @@ class SeamComparison:
     def _beside_gaps(self, windows: tuple[Window, Window], common: PixelBox) -> np.ndarray:
         """True where a pixel of ``common`` (y, x) may see an observation that is filled from within its window."""
         field = self.plan.model.receptive
-        if field.get("radius") is None or not filled_from_window(self.card):
+        if field.get("radius") is None or not self.card.filled_from_window:
             return np.zeros(common.shape, bool)
         seen = windows[0].outer.around(windows[1].outer)
         missing = np.zeros(seen.shape, bool)
@@ -230,17 +235,42 @@ class SeamComparison:
     ) -> dict[str, LayerSeams]:
         made: dict[str, LayerSeams] = {}
         usable = self.usable[common.slices_in(self.inputs.block.outer)]
+        for output, spec, pair in self._layer_pairs(windows, answers, common):
+            scale = output_scale(output, self.card, step=self.plan.raster.lattice.step)
+            kept, near = (at_output(mask, scale) for mask in (usable, beside))
+            made[spec.name] = self._layer_seams(spec, pair, kept, near)
+        return made
+
+    def changes(
+        self, windows: tuple[Window, Window], answers: tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
+    ) -> tuple[PixelBox, dict[str, np.ndarray]]:
+        """The pixels that the cores of two windows share, and how much each layer changes there: float32 (y, x), of
+        classes 1 where they change, NaN where one has no value.
+        """
+        common = core_of(windows[0], self.plan.raster.lattice).intersect(core_of(windows[1], self.plan.raster.lattice))
+        changed = {}
+        for _, spec, (one, other) in self._layer_pairs(windows, answers, common):
+            differs, gaps = self._differences(spec, one, other)
+            known = (np.isfinite(one) & np.isfinite(other)) & (one != spec.nodata) & (other != spec.nodata)
+            told = differs if spec.kind == "class" else gaps
+            changed[spec.name] = np.where(known, told, np.nan).astype(np.float32)
+        return common, changed
+
+    def _layer_pairs(
+        self,
+        windows: tuple[Window, Window],
+        answers: tuple[dict[str, np.ndarray], dict[str, np.ndarray]],
+        common: PixelBox,
+    ) -> Iterator[tuple[OutputSpec, LayerSpec, tuple[np.ndarray, np.ndarray]]]:
+        """Each layer over ``common`` as both windows have it, with its output."""
         for output in self.card.outputs:
             if answers_per_window(output, self.card):
                 continue
             first, second = (
                 self._layers(output, window, answer, common) for window, answer in zip(windows, answers, strict=True)
             )
-            scale = output_scale(output, self.card, step=self.plan.raster.lattice.step)
-            kept, near = (at_output(mask, scale) for mask in (usable, beside))
             for spec in output.layer_specs():
-                made[spec.name] = self._layer_seams(spec, (first[spec.name], second[spec.name]), kept, near)
-        return made
+                yield output, spec, (first[spec.name], second[spec.name])
 
     def _layers(
         self, output: OutputSpec, window: Window, answer: dict[str, np.ndarray], common: PixelBox
@@ -262,12 +292,14 @@ class SeamComparison:
             differs, gaps = np.asarray(differs.any(axis=-1)), gaps.max(axis=-1)
         clear, beside = kept & ~near, kept & near
         largest = gaps[clear & np.isfinite(gaps)].max(initial=0.0)
+        of_classes = spec.kind in {"class", "id"}
         return LayerSeams(
             pixels=int(clear.sum()),
             differing=int((differs & clear).sum()),
             largest=float(largest),
             gap_pixels=int(beside.sum()),
             gap_differing=int((differs & beside).sum()),
+            changed=float((differs if of_classes else gaps)[clear].sum()),
         )
 
     def _differences(self, spec: LayerSpec, one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -287,26 +319,3 @@ class SeamComparison:
         highest = float(np.abs(one[finite]).max(initial=0.0))
         allowed = DEVIATIONS[kind] * spread + ROUNDING[kind] * highest
         return (gaps > allowed) | (np.isfinite(one) != np.isfinite(other)), gaps
-
-
-def filled_from_window(card: ModelCard) -> bool:
-    """True if a missing observation is filled from other pixels of its window, so that it hangs on the window's place.
-
-    A number and the same pixel at another date do not; "nearest-date" falls back to "nearest" where no date has a
-    value. Mirrored rims are the window's own pixels too.
-    """
-    rules = [spec.missing for spec in card.inputs]
-    return any(rule.pad == "mirror" or any(isinstance(each, str) for each in _fills(rule)) for rule in rules)
-
-
-def _fills(rule: MissingSpec) -> tuple[float | str, ...]:
-    return rule.fill if isinstance(rule.fill, tuple) else (rule.fill,)
-
-
-def at_output(mask: np.ndarray, scale: Fraction) -> np.ndarray:
-    """A mask (y, x) on the model grid brought to an output's pixels: any of its model pixels counts."""
-    up, down = scale.numerator, scale.denominator
-    if down > 1:
-        height, width = mask.shape
-        mask = np.asarray(mask.reshape(height // down, down, width // down, down).any(axis=(1, 3)))
-    return repeat_to(mask, (mask.shape[0] * up, mask.shape[1] * up))

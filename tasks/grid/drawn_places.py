@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import shapely
 
+from tilewright.models.transforms.noise import place_hashes
 from tilewright.tasks.grid.blocks import block_at
 from tilewright.tasks.grid.cells import block_range
 
@@ -27,12 +28,6 @@ LEAST: Final = 4
 ONE_OF: Final = 100
 """Windows run for one that is compared, between the two."""
 
-GAMMA: Final = 0x9E3779B97F4A7C15
-"""The odd constant by which SplitMix64 steps. Source: Steele, Lea and Flood, OOPSLA 2014."""
-
-MIXERS: Final = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
-"""Shifts and factors of its finaliser, which ends with a shift by 31. Source: the same, variant 13 of Stafford."""
-
 
 def sample_size(n_windows: int, *, windows_per_call: int) -> int:
     """The windows that are compared of so many: one in a hundred, of few at least four, but never more than half."""
@@ -48,21 +43,8 @@ def drawn_places(grid: Grid, area: BaseGeometry, *, step: int) -> Iterator[tuple
     """
     rows, cols = block_range(grid.extent, block=step)
     shapely.prepare(area)
-    for place in np.argsort(_hashes(rows, cols), axis=None, kind="stable"):
+    for place in np.argsort(place_hashes(np.zeros((), np.uint64), rows, cols), axis=None, kind="stable"):
         row, col = rows[int(place) // len(cols)], cols[int(place) % len(cols)]
         core = block_at(row=row, col=col, block=step, halo=0).inner.intersect(grid.extent)
         if area.intersects(shapely.box(*grid.bounds_of(core))):
             yield row, col
-
-
-def _hashes(rows: range, cols: range) -> np.ndarray:
-    """A hash of each place, (row, column) uint64."""
-    at_rows, at_cols = (np.arange(each.start, each.stop, dtype=np.int64).astype(np.uint64) for each in (rows, cols))
-    with np.errstate(over="ignore"):
-        return _mixed(_mixed(at_rows * np.uint64(GAMMA))[:, None] + at_cols[None, :] * np.uint64(GAMMA))
-
-
-def _mixed(values: np.ndarray) -> np.ndarray:
-    for shift, factor in MIXERS:
-        values = (values ^ (values >> np.uint64(shift))) * np.uint64(factor)
-    return values ^ (values >> np.uint64(31))

@@ -48,6 +48,11 @@ class Lattice:
         assert self.rim >= self.trim, "a window holds its core and the trim on both sides"
 
     @property
+    def half_step(self) -> int:
+        """About half a step in whole strides: how far a window is moved to be compared with itself."""
+        return max(self.stride, self.step // 2 // self.stride * self.stride)
+
+    @property
     def reach(self) -> int:
         """Steps beyond a block whose windows contribute to it: 0 for trim, ``ceil(rim / step)`` for blend."""
         return math.ceil(self.rim / self.step) if self.merge == "blend" else 0

@@ -31,8 +31,9 @@ class RasterPlan:
     """Grid, blocks, windows and layers of a product.
 
     ``grid`` is the model's grid; the product has ``up / down`` pixels per model-grid pixel along a side. ``aoi`` is
-    the area of interest, GeoJSON in the grid's CRS. ``margin`` is the number of pixels read beyond the halo, for masks
-    that grow. ``blocks`` are (row, col) on the lattice of blocks.
+    the area of interest, GeoJSON in the grid's CRS. ``margin`` is the number of pixels read beyond the halo for masks
+    that grow, ``spare`` that for windows that are run again half a step away. ``blocks`` are (row, col) on the lattice
+    of blocks.
     """
 
     grid: Grid
@@ -43,6 +44,7 @@ class RasterPlan:
     margin: int
     layers: tuple[str, ...]
     blocks: tuple[tuple[int, int], ...] = ()
+    spare: int = 0
     _geometry: list[BaseGeometry] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
@@ -72,6 +74,11 @@ class RasterPlan:
             self._geometry.append(shape(self.aoi))
         return self._geometry[0]
 
+    @property
+    def read_halo(self) -> int:
+        """Pixels that are read beyond a block on each side."""
+        return self.lattice.halo + self.margin + self.spare
+
     def product_box_of(self, box: PixelBox) -> PixelBox:
         """A box of model-grid pixels in product pixels."""
         return box.rescale(numerator=self.up, denominator=self.down)
@@ -81,8 +88,8 @@ class RasterPlan:
         return self.framed(block_at(row=row, col=col, block=self.lattice.block, halo=0))
 
     def framed(self, block: Block) -> Block:
-        """The block with its outer box: whole steps that touch the area, plus halo and margin."""
-        return replace(block, outer=self.touched_steps(block).pad(self.lattice.halo + self.margin))
+        """The block with its outer box: whole steps that touch the area, plus what is read around them."""
+        return replace(block, outer=self.touched_steps(block).pad(self.read_halo))
 
     def touched_steps(self, block: Block) -> PixelBox:
         """The box of the whole steps of a block that touch the grid's extent; the whole block if none does."""
@@ -104,6 +111,7 @@ class RasterPlan:
             "down": self.down,
             "lattice": asdict(self.lattice),
             "margin": self.margin,
+            **({"spare": self.spare} if self.spare else {}),
             "layers": list(self.layers),
             "blocks": [list(place) for place in self.blocks],
         }
@@ -119,6 +127,7 @@ class RasterPlan:
             down=plain["down"],
             lattice=Lattice(**plain["lattice"]),
             margin=plain["margin"],
+            spare=plain.get("spare", 0),
             layers=tuple(plain["layers"]),
             blocks=tuple((int(row), int(col)) for row, col in plain["blocks"]),
         )

@@ -73,7 +73,7 @@ def plan_read_order(plan: Plan, places: Sequence[tuple[int, int]], *, least: int
 
 def _shared_bytes(plan: Plan, per_pixel: float, width: int) -> float:
     """Bytes decoded between the two reads of the pixels that a row of a strip shares with the next row."""
-    edge = 2 * (plan.raster.lattice.halo + plan.raster.margin) + FILE_BLOCK
+    edge = 2 * plan.raster.read_halo + FILE_BLOCK
     return per_pixel * (width * plan.raster.lattice.block + edge) * (plan.raster.lattice.block + edge)
 
 

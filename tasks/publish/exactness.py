@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from tilewright.tasks.block.seams import Seams, joined_seams
+from tilewright.tasks.block.seams import LayerSeams, Seams, joined_seams
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from tilewright.tasks.block.seams import LayerSeams
+    from tilewright.models.spec.outputs import LayerSpec
     from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.storage.ledger import BlockEntry
 
 
-def exactness_json(plan: Plan, blocks: Iterable[BlockEntry]) -> dict[str, Any]:
-    """The keys ``exact``, ``exactness``, ``exact_reason`` and ``seams`` of report.json.
+INDEX_DIGITS: Final = 6
+"""Digits of a seam index that are told: sums over blocks in another order move the last ones of float64."""
+
+
+def exactness_json(plan: Plan, blocks: Iterable[BlockEntry], specs: Sequence[LayerSpec]) -> dict[str, Any]:
+    """The keys ``exact``, ``exactness``, ``exact_reason`` and ``seams`` of report.json; ``specs`` are of the layers.
 
     ``exactness`` is ``proven`` (from the graph's operators; no window of the run contradicts them), ``measured`` (no
-    window tried differs, but that is no proof) or ``no``; ``exact`` is True for ``proven`` alone.
+    window tried differs, but that is no proof) or ``no``; ``exact`` is True for ``proven`` alone. The seam ``index`` of
+    a layer is the share of its pixels (``of``: share) or the mean change of its values (``of``: change) where windows
+    are half a step away: 0 where it is proven that nothing changes, None where no window could be compared.
     """
     seams = joined_seams(Seams.from_json(entry.seams) for entry in blocks)
     word, reason = _verdict(plan, seams)
-    return {"exact": word == "proven", "exactness": word, "exact_reason": reason, "seams": _seams_json(seams)}
+    classes = {spec.name for spec in specs if spec.kind in {"class", "id"}}
+    seam_layers = {spec.name for spec in specs if spec.source == "seams"}
+    product = [name for name in plan.raster.layers if name not in seam_layers]
+    told = _seams_json(seams, product, classes=classes, exact=word == "proven")
+    return {"exact": word == "proven", "exactness": word, "exact_reason": reason, "seams": told}
 
 
 def contradictions(plan: Plan, report: Mapping[str, Any]) -> list[str]:
@@ -65,12 +75,27 @@ def _found(worst: tuple[str, LayerSeams], seams: Seams) -> str:
     return f"{100 * layer.share:.3g} % of the pixels of {name} in {windows} differ{largest}"
 
 
-def _seams_json(seams: Seams) -> dict[str, Any]:
-    """The numbers of the compared windows; those of all layers are of the layer that differs most."""
+def _seams_json(seams: Seams, product: Sequence[str], *, classes: set[str], exact: bool) -> dict[str, Any]:
+    """The numbers of the compared windows; those of all layers are of the layer that differs most.
+
+    A layer of the ``product`` of which no window was compared has a row too, for its index.
+    """
     shown = {"windows": seams.windows, **_shares(list(seams.layers.values()))}
-    layers = [{"name": name, **_shares([each])} for name, each in seams.layers.items()]
+    layers = [
+        {
+            "name": name,
+            "index": 0.0 if exact else _rounded(seams.layers.get(name, LayerSeams()).index),
+            "of": "share" if name in classes else "change",
+            **_shares([seams.layers.get(name, LayerSeams())]),
+        }
+        for name in dict.fromkeys([*seams.layers, *product])
+    ]
     mates = {"mates": _shares(list(seams.mates.values()))} if seams.mates else {}
     return {**shown, "layers": layers, **mates}
+
+
+def _rounded(index: float | None) -> float | None:
+    return None if index is None else float(f"{index:.{INDEX_DIGITS}g}")
 
 
 def _shares(layers: list[LayerSeams]) -> dict[str, Any]:

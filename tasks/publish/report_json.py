@@ -81,7 +81,7 @@ def report_json(
     n_model_pixels = n_inside(plan.raster.grid, plan.raster.aoi_geometry)
     n_requested = n_model_pixels * (plan.raster.up / plan.raster.down) ** 2
     areas = measure_areas(worker.storage, plan, written, blocks)
-    exactness = exactness_json(plan, blocks)
+    exactness = exactness_json(plan, blocks, worker.model.card.layer_specs())
     made = [entry for name, entry in entries.items() if run.made is None or name in run.made]
     return {
         **identity_json(plan, run, output=worker.storage.uri),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tilewright.tasks.report import format as words
-from tilewright.tasks.report.fields import mapping, text
+from tilewright.tasks.report.fields import mapping, rows, text
 from tilewright.tasks.report.format import number
 
 if TYPE_CHECKING:
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 _RUN_KEYS = ("total", "wall")  # keys of `seconds` that hold the length of the run and not of one stage
 
 EXCEPTED = " Pixels with or beside missing observations are excepted: those are filled from within their own window."
+
+LAYERS_TOLD = 8
+"""Layers whose seam index the page tells; report.json has all."""
 
 ROUNDED = "; but for the rounding of "
 """What begins the part of a reason that excepts a precision's own rounding."""
@@ -273,8 +276,20 @@ def _compared(report: Fields) -> str:
     return (
         f"Windows compared with shifted ones: {words.count(windows)}, differing pixels "
         f"{words.count(seams.get('differing'))} of {words.count(pixels)} ({share}), greatest difference "
-        f"{number(seams.get('largest')) or 0.0:.2g}.{gaps}"
+        f"{number(seams.get('largest')) or 0.0:.2g}.{gaps}{_indices(seams)}"
     )
+
+
+def _indices(seams: Fields) -> str:
+    """The seam index of each layer of which any pixel changes, as a sentence; empty where none does."""
+    told = []
+    for row in rows(seams, "layers"):
+        index, name = number(row.get("index")), text(row, "name")
+        if index:
+            told.append(f"{name} {100 * index:.3g}\u00a0%" if row.get("of") == "share" else f"{name} {index:.2g}")
+    more = f" and {len(told) - LAYERS_TOLD} more" if len(told) > LAYERS_TOLD else ""
+    shown = ", ".join(told[:LAYERS_TOLD]) + more
+    return f" Seam index (share of pixels of classes, mean change of values): {shown}." if told else ""
 
 
 def _receptive_field(report: Fields) -> str:

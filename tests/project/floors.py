@@ -65,7 +65,7 @@ BETWEEN = {
     # A card is a STAC Item: its schemas are those of the catalogs, and there is one validator, and one reader of JSON.
     "models.card": {"catalogs.fields", "catalogs.schemas"},
     "models.imports": {"catalogs.sources"},
-    "tasks.grid": {"models.measure"},
+    "tasks.grid": {"models.measure", "models.transforms"},
     "tasks.storage": {"catalogs.hrefs"},
     "tasks.identity": {
         *("catalogs.errors", "catalogs.hrefs", "catalogs.network"),

@@ -113,10 +113,12 @@ def write_card(
     outputs: Sequence[Mapping[str, Any]],
     tile: Mapping[str, Any] | None = None,
     name: str = "small",
+    properties: Mapping[str, Any] | None = None,
 ) -> Path:
     """The folder of a card around a graph; shapes and types are read from the graph.
 
     An input is {name, bands, dims, ...}, an output {name, dims, classes?, ...}; further entries are card fields.
+    `properties` are further ones of the Item.
     """
     folder.mkdir(parents=True, exist_ok=True)
     content = model.SerializeToString(deterministic=True)
@@ -141,6 +143,7 @@ def write_card(
             "mlm:input": [_input(entry, ports) for entry in inputs],
             "mlm:output": [_output(entry, ports) for entry in outputs],
             "tw:tile": {key: size for key, size in {"step": 64, **(tile or {})}.items() if size is not None},
+            **(properties or {}),
         },
         "assets": {
             "model": {

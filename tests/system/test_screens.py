@@ -117,6 +117,17 @@ def test_the_map_is_the_models_where_the_screen_sees_something_and_the_other_cla
     assert outcome.report["missing_percent"] == pytest.approx(100 * (expected == 255).mean())
 
 
+def test_seams_are_told_of_the_windows_that_run_and_not_of_the_screen(job):
+    every = {"classes": ["dark", "bright"]}
+    plain = run(job("plain", screen=every))
+    outcome = run(job("out", screen=every, seams=True))
+    np.testing.assert_array_equal(layer(outcome.output, "class"), layer(plain.output, "class"))
+    changes = layer(outcome.output, "class_seam")
+    assert outcome.report["seams"]["windows"] > 0
+    assert np.isfinite(changes).any()
+    assert np.nanmax(changes) == 0
+
+
 def test_windows_that_are_left_out_are_not_run(job, scene, monkeypatch):
     calls = []
     own = ModelSession.run_batch

@@ -15,11 +15,12 @@ import onnx
 from onnx import numpy_helper
 
 from tilewright.models.measure.reach.call import Call
+from tilewright.models.measure.reach.flat import ones_after
 from tilewright.models.measure.reach.graph import folded, holds_values, inlined, read_structure, stored
 from tilewright.models.measure.reach.kernels import KERNELS
 from tilewright.models.measure.reach.lines import PeriodError, UnprovenError, input_line
 from tilewright.models.measure.reach.mates import FOR_EACH, MATES, stored_for_each
-from tilewright.models.measure.reach.pointwise import POINTWISE, ROWWISE, rowwise
+from tilewright.models.measure.reach.pointwise import ELEMENTWISE, POINTWISE, ROWWISE, rowwise
 from tilewright.models.measure.reach.sizes import computed_sizes, shape_of
 from tilewright.models.measure.reach.values import Constant, PixelTensor, Unproven
 
@@ -125,6 +126,7 @@ class _Flow:
     ) -> None:
         self._graph, self._window, self._period, self._mates = model.graph, window, period, mates
         self._opsets = {each.domain or "ai.onnx": each.version for each in model.opset_import}
+        self._ones: dict[str, frozenset[int]] = {}
         self._known: dict[str, Value] = {each.name: _constant(each) for each in model.graph.initializer}
         for plane in inputs:
             lines = {name: input_line(plane.ratio, period) for name in plane.places}
@@ -157,17 +159,26 @@ class _Flow:
             window=self._window,
             period=self._period,
             mates=self._mates,
+            ones=tuple(self._ones.get(name, frozenset()) for name in node.input),
         )
         unproven = next((each for each in inputs if isinstance(each, Unproven)), None)
         if unproven:
             return [unproven] * len(node.output)
         try:
-            return _results(call, node, domain)
+            results = _results(call, node, domain)
+            elementwise = call.op in ELEMENTWISE
+            flat = {
+                name: ones_after(call, each, elementwise=elementwise)
+                for name, each in zip(node.output, results, strict=False)
+                if name
+            }
         except UnprovenError as error:
             return [Unproven(reason=str(error))] * len(node.output)
         except (KeyError, IndexError, ValueError, TypeError):
             # An operator written otherwise than its specification says proves nothing.
             return [Unproven(reason=f"the reach of {call.op} cannot be followed")] * len(node.output)
+        self._ones.update(flat)
+        return results
 
 
 def _work(value: Value, node: onnx.NodeProto) -> int:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Call:
     """An operator, its inputs (None for one left out) and attributes; `opset` is that of its domain, `window` the side
     of the only windows if the graph fixes it, `period` the pixels after which it is assumed to repeat; `mates` if the
-    batch axis is followed.
+    batch axis is followed. `ones` are of each input the axes (from the last, -1) that are known to have length 1.
     """
 
     op: str
@@ -27,6 +27,7 @@ class Call:
     window: tuple[int, int] | None
     period: int = 1
     mates: bool = False
+    ones: tuple[frozenset[int], ...] = ()
 
     def input(self, index: int) -> Value | None:
         """One input, None if it is left out."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING, Final
 
+from tilewright.models.measure.reach.flat import refuse_hidden
 from tilewright.models.measure.reach.lines import UnprovenError
 from tilewright.models.measure.reach.sizes import refuse_elsewhere
 from tilewright.models.measure.reach.values import Constant, Extent, PixelTensor, Sizes
@@ -38,7 +39,7 @@ def elementwise(call: Call) -> PixelTensor:
     """After an operator that joins the same place of all its inputs."""
     pixels = [each for each in call.inputs if isinstance(each, PixelTensor)]
     joined = reduce(PixelTensor.joined, pixels)
-    for each in call.inputs:
+    for index, each in enumerate(call.inputs):
         if isinstance(each, Sizes):
             raise UnprovenError(f"{call.op} computes with the window's size")
         if isinstance(each, Constant):
@@ -46,7 +47,7 @@ def elementwise(call: Call) -> PixelTensor:
             joined = replace(joined, rank=max(joined.rank, len(each.shape)))
         elif each is not None:
             # An input without height and width, broadcast over them, could still vary along them.
-            _refuse_hidden(call, joined, each)
+            refuse_hidden(call, joined, index)
     return joined
 
 
@@ -55,15 +56,6 @@ def _refuse_table(call: Call, pixels: PixelTensor, constant: Constant) -> None:
         length = constant.shape[place] if -place <= len(constant.shape) else 1
         if length != 1:
             raise UnprovenError(f"{call.op} adds a stored table of {length} places along the window")
-
-
-def _refuse_hidden(call: Call, pixels: PixelTensor, value: Value | None) -> None:
-    if (
-        isinstance(value, PixelTensor)
-        and not value.lines
-        and any(-place <= value.rank for place in pixels.places.values())
-    ):
-        raise UnprovenError(f"{call.op} joins a layer along axes that are not known")
 
 
 def over_axis(call: Call) -> PixelTensor:
@@ -136,11 +128,11 @@ def concatenated(call: Call) -> PixelTensor:
     if len({each.rank for each in pixels}) > 1 or any(isinstance(each, Sizes) for each in call.inputs):
         raise UnprovenError("Concat joins unlike layers")
     joined = reduce(PixelTensor.joined, pixels)
-    for each in call.inputs:
+    for index, each in enumerate(call.inputs):
         if isinstance(each, Constant):
             _refuse_table(call, joined, each)
         elif isinstance(each, PixelTensor) and not each.lines and joined.lines:
-            _refuse_hidden(call, joined, each)
+            refuse_hidden(call, joined, index)
     return joined
 
 

@@ -10,6 +10,7 @@ from tilewright.models.card.card import load_card
 from tilewright.models.card.parse_inputs import PIXEL_FIELDS
 from tilewright.models.card.parse_outputs import FIELDS
 from tilewright.models.spec.inputs import PARTS
+from tilewright.models.spec.sampler_fields import KEYS
 
 README = (ROOT / "models/README.md").read_text("utf-8")
 EXAMPLES = [block.split("```")[0] for block in README.split("```json\n")[1:]]
@@ -24,7 +25,8 @@ def test_every_example_of_the_readme_is_a_card(tmp_path: Path, text: str) -> Non
 
 
 def test_the_readme_has_every_field_there_is() -> None:
-    for field in (*PIXEL_FIELDS, *FIELDS, "tw:extra", "tw:tile"):
+    assert all(f"`{key}`" in README for key in KEYS)
+    for field in (*PIXEL_FIELDS, *FIELDS, "tw:extra", "tw:tile", "tw:sampler"):
         assert f"`{field}" in README, field
     assert all(f"`{part}`" in README for parts in PARTS.values() for part in parts)
 

@@ -10,8 +10,8 @@ import pytest
 import shapely
 from onnx import TensorProto
 
-from tests.support.graphs import Draft, conv_stack
-from tests.support.worlds import World, pixel_job, run, write_card
+from tests.support.graphs import Draft, conv_stack, window_vector
+from tests.support.worlds import World, layer, pixel_job, run, write_card
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
 from tilewright.tasks.block.seams import LayerSeams, Seams, joined_seams
@@ -94,6 +94,99 @@ def test_a_model_without_bound_has_its_seams_told(world, tmp_path):
     assert seams["windows"]
     assert seams["percent"] > 50
     assert seams["largest"] > 1e-4
+
+
+def test_the_seam_index_of_values_is_their_mean_change(world, tmp_path):
+    """A graph that adds its window's mean: pixels of two windows differ by the difference of these means."""
+    draft = Draft()
+    x = draft.node("Add", "x", draft.node("GlobalAveragePool", "x"))
+    found = {}
+    for block in (64, 128, 512):
+        _, seams = seams_of(
+            world, tmp_path / str(block), draft.model(x, n_in=1, n_out=1), job={"tile": {"block": block}}
+        )
+        (found[block],) = seams["layers"]
+        assert found[block]["of"] == "change"
+        assert 0 < found[block]["index"] < found[block]["largest"]
+    # Blended windows have room on every side, so that the same ones are compared in every cut.
+    assert found[64] == found[128] == found[512]
+
+
+def test_the_seam_index_of_classes_is_the_share_that_changes(world, tmp_path):
+    draft = Draft()
+    other = draft.node("Greater", "x", draft.node("GlobalAveragePool", "x"))
+    labels = draft.node("Squeeze", draft.node("Cast", other, to=TensorProto.INT64), draft.constant(np.array([1])))
+    model = draft.model(
+        labels, n_in=1, n_out=1, out_type=TensorProto.INT64, out_shape=["batch", "oh", "ow"]
+    )  # fmt: skip
+    outputs = {"name": "y", "dims": ("batch", "height", "width"), "classes": ("land", "water"), "tw:layers": ["class"]}
+    _, seams = seams_of(world, tmp_path, model, outputs=outputs)
+    (row,) = seams["layers"]
+    assert row["of"] == "share"
+    assert row["index"] == pytest.approx(row["differing"] / row["pixels"], rel=1e-5)
+    assert row["index"] > 0
+
+
+@pytest.mark.parametrize("tile", [None, {"step": 64, "trim": 16, "merge": "trim"}], ids=["blended", "trimmed"])
+def test_a_layer_of_the_seams_is_the_same_in_every_cut_and_what_the_index_says(world, tmp_path, tile):
+    draft = Draft()
+    model = draft.model(draft.node("Add", "x", draft.node("GlobalAveragePool", "x")), n_in=1, n_out=1)
+    layers = []
+    for block, workers in ((64, 1), (128, 4), (512, 1)):
+        job = {"tile": {"block": block}, "seams": True}
+        made, seams = seams_of(world, tmp_path / str(block), model, tile=tile, job=job, workers=workers)
+        changes = layer(made.output, "value_seam")
+        (row,) = seams["layers"]
+        assert (row["name"], int(np.isfinite(changes).sum())) == ("value", row["pixels"])
+        assert np.nanmean(changes, dtype=np.float64) == pytest.approx(row["index"], rel=1e-4)
+        assert np.nanmax(changes) == pytest.approx(row["largest"])
+        layers.append((changes, layer(made.output, "value")))
+    for others in layers[1:]:
+        assert all(np.array_equal(one, other, equal_nan=True) for one, other in zip(layers[0], others, strict=True))
+
+
+def test_the_seams_of_classes_are_0_and_1_and_those_of_a_proven_map_0(world, tmp_path):
+    made, _ = seams_of(world, tmp_path, conv_stack((1, 9, 3), n_in=1), outputs=CLASSES, job={"seams": True})
+    names = [row["name"] for row in made.report["layers"]]
+    assert names == ["class", "confidence", "class_seam", "confidence_seam"]
+    changes = layer(made.output, "class_seam")
+    assert set(np.unique(changes[np.isfinite(changes)]).tolist()) == {0.0}
+    assert made.report["exactness"] == "proven"
+    assert not [words for words in made.report["warnings"] if "seam" in words]
+    only = {"seams": True, "layers": ["class"]}
+    made, _ = seams_of(world, tmp_path / "only", conv_stack((1, 9, 3), n_in=1), outputs=CLASSES, job=only)
+    assert [row["name"] for row in made.report["layers"]] == ["class", "class_seam"]
+
+
+@pytest.mark.parametrize(
+    ("model", "output", "words"),
+    [
+        (
+            window_vector(),
+            {**VALUE, "dims": ("batch", "class"), "tw:layers": list("abcde")},
+            "gives nothing for each pixel",
+        ),
+        (conv_stack((1,), n_in=1), {**VALUE, "tw:layers": ["a", "a_seam"]}, "has a layer a_seam of its own"),
+    ],
+    ids=["vectors", "its own"],
+)
+def test_seams_that_cannot_be_written_are_refused(world, tmp_path, model, output, words):
+    n_bands = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value
+    card = write_card(
+        tmp_path / "card", model, inputs=[{"name": "x", "bands": ["red", "green", "blue"][:n_bands]}], outputs=[output]
+    )
+    with pytest.raises(ValueError, match=words):
+        run(pixel_job(world, card, tmp_path / "out", rows=ROWS, cols=COLS, seams=True))
+
+
+def test_the_seam_index_is_0_where_exact_is_proven_and_not_known_where_nothing_was_compared(world, tmp_path):
+    _, seams = seams_of(world, tmp_path / "a", conv_stack((1, 9, 3), n_in=1), outputs=CLASSES)
+    assert [(row["name"], row["index"]) for row in seams["layers"]] == [("class", 0), ("confidence", 0)]
+    draft = Draft()
+    x = draft.node("Add", "x", draft.node("GlobalAveragePool", "x"))
+    model, tile = draft.model(x, n_in=1, n_out=1), {"step": 64, "trim": 16, "merge": "trim"}
+    _, seams = seams_of(world, tmp_path / "b", model, tile=tile, job={"tile": {"block": 64}})
+    assert (seams["windows"], [row["index"] for row in seams["layers"]]) == (0, [None])
 
 
 def test_what_was_measured_and_shows_a_seam_on_the_jobs_own_pixels_is_no_longer_called_so(world, tmp_path):

@@ -183,6 +183,13 @@ def test_the_windows_that_were_compared_are_told() -> None:
     assert "Beside missing" not in shown
     beside = page({**REPORT, "seams": {**seams, "gap_pixels": 40, "gap_differing": 3}}).text
     assert "Beside missing observations 3 of 40 differ." in beside
+    assert "Seam index" not in beside
+    layers = [{"name": "class", "index": 0.0123, "of": "share"}, {"name": "height", "index": 0.25, "of": "change"}]
+    layers += [{"name": "unseen", "index": None, "of": "change"}, {"name": "same", "index": 0, "of": "change"}]
+    indices = page({**REPORT, "seams": {**seams, "layers": layers}}).text
+    assert "Seam index (share of pixels of classes, mean change of values): class 1.23 %, height 0.25." in indices
+    many = [{"name": f"v{number}", "index": 1.0, "of": "change"} for number in range(20)]
+    assert "v7 1 and 12 more." in page({**REPORT, "seams": {**seams, "layers": many}}).text
     assert "No window of this run was compared" in page({**REPORT, "seams": {"windows": 0, "pixels": 0}}).text
 
 
