@@ -91,6 +91,8 @@ def _predicted(properties: CardField, outputs: Sequence[OutputSpec], state: Extr
         raise entry.refuse(
             "classification:classes", f"{FIELD} gives values: name each channel of the state in tw:layers"
         )
+    if output.embedding:
+        raise entry.refuse("tw:embedding", f"{FIELD} gives values: name each channel in tw:layers")
     if output.axes != ("batch", "channel", "height", "width"):
         raise entry.child("result").refuse("dim_order", "a prediction has batch, channel, height, width, in this order")
     if not output.data_type.startswith("float"):

@@ -244,9 +244,7 @@ class SeamComparison:
     def changes(
         self, windows: tuple[Window, Window], answers: tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
     ) -> tuple[PixelBox, dict[str, np.ndarray]]:
-        """The pixels that the cores of two windows share, and how much each layer changes there: float32 (y, x), of
-        classes 1 where they change, NaN where one has no value.
-        """
+        """What the cores of two windows share, and each layer's change there: float32 (y, x), 1 for another class."""
         common = core_of(windows[0], self.plan.raster.lattice).intersect(core_of(windows[1], self.plan.raster.lattice))
         changed = {}
         for _, spec, (one, other) in self._layer_pairs(windows, answers, common):

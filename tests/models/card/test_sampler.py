@@ -133,6 +133,14 @@ WRONG = {
     "classes": (
         entry("output", 0, **{"classification:classes": CLASSES, "tw:layers": ["class"]}), "tw:sampler gives values"
     ),
+    "vectors": (
+        lambda properties: (
+            array("input", 1, "shape", [-1, 3, -1, -1])(properties),
+            array("output", 0, "shape", [-1, 3, -1, -1])(properties),
+            entry("output", 0, **{"tasks": ["similarity-search"], "tw:embedding": {"metric": "cosine"}})(properties),
+        ),
+        "tw:embedding is .*tw:sampler gives values: name each channel in tw:layers",
+    ),
     "a prediction in another order": (
         array("output", 0, "dim_order", ["batch", "height", "width", "channel"]), "mlm:output.0..result.dim_order is"
     ),
