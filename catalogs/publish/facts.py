@@ -176,7 +176,7 @@ class Provenance:
     `software` maps names to versions. `expression` holds the settings that made the product with the card; it is
     written unchanged next to the reference to the model. `outside_valid_for` says how the product leaves the range that
     its models were made for, as JSON values; empty if it does not. `keep_query` names the parameters in hrefs of scenes
-    that are published.
+    that are published. `simulated`: some scenes were not seen by any satellite.
     """
 
     model: ModelSummary
@@ -185,6 +185,7 @@ class Provenance:
     expression: Mapping[str, Any] = field(default_factory=dict, hash=False)
     outside_valid_for: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
     keep_query: tuple[str, ...] = ()
+    simulated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

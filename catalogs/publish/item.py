@@ -112,6 +112,8 @@ def _properties(product: ProductFacts) -> dict[str, Any]:
     platforms = sorted({scene.platform for scene in provenance.scenes if scene.platform})
     if len(platforms) == 1:
         properties["platform"] = platforms[0]
+    if provenance.simulated:
+        properties["tw:simulated"] = True
     if provenance.outside_valid_for:
         properties["tw:outside_valid_for"] = [dict(entry) for entry in provenance.outside_valid_for]
     if product.layers:

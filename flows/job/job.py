@@ -22,7 +22,9 @@ from tilewright.flows.job.area import Area, AreaError, read_area
 from tilewright.flows.job.mask import MaskOptions
 from tilewright.flows.job.options import (
     MIN_GATE,
+    AugmentOptions,
     CogOptions,
+    EnsembleOptions,
     GridOptions,
     Limits,
     PolygonOptions,
@@ -30,12 +32,14 @@ from tilewright.flows.job.options import (
     Texts,
     TileOptions,
     Tolerance,
+    as_augment,
+    as_ensemble,
     as_polygons,
 )
 from tilewright.flows.job.period import JobPeriod, as_periods, checked_name, read_period
 from tilewright.flows.job.places.columns import PlacesError
 from tilewright.flows.job.places.places import JobPlaces, read_places
-from tilewright.flows.job.refusals import refusal
+from tilewright.flows.job.refusals import NOT_SAID, refusal
 
 MAX_JOB_BYTES = 16 * 2**20
 """Largest size of a job file, with an inline area; a larger file is no job."""
@@ -66,58 +70,17 @@ def _yes_or_no(given: Any) -> Any:
     return {True: "yes", False: "no"}[given] if isinstance(given, bool) else given
 
 
-class AugmentOptions(BaseModel):
-    """Flips and turns of each window that the model is run on: ``flips`` are four, ``d4`` with quarter turns eight."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Literal["none", "flips", "d4"] = "none"
-    spread: bool = False
-
-    @model_validator(mode="after")
-    def _spread_of_something(self) -> AugmentOptions:
-        if self.spread and self.kind == "none":
-            raise ValueError("spread needs a kind: write flips or d4")
-        return self
-
-
-MAX_MODELS = 64
-"""Models of an ensemble beside the job's own; each is loaded and run for every window."""
+GIVE = "{sentinel-2-l2a: earth-search, prior: out/2024}"
 
 MAX_PERIODS = 1000
 """Periods of a job, each of which is searched."""
 
 
-class EnsembleOptions(BaseModel):
-    """Further models of an ensemble with the job's own, and how their outputs are combined."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    models: Annotated[Texts, Field(max_length=MAX_MODELS)] = ()
-    combine: Literal["mean", "vote"] = "mean"
-    disagreement: bool = False
-
-    @model_validator(mode="after")
-    def _partners_named(self) -> EnsembleOptions:
-        if not self.models and (self.disagreement or self.combine == "vote"):
-            raise ValueError("models: name the models that answer beside the job's own")
-        return self
-
-
-def as_augment(value: object) -> object:
-    """``augment: d4`` as ``{kind: d4}``."""
-    return {"kind": value} if isinstance(value, str) else value
-
-
-def as_ensemble(value: object) -> object:
-    """``ensemble: [one, two]`` as ``{models: [one, two]}``, and one model alone likewise."""
-    return {"models": value} if isinstance(value, (str, list, tuple)) else value
-
-
 class Job(BaseModel):
     """A checked job. Paths are absolute or URIs; ``output`` may still be missing (plan and search need none).
 
-    A job over ``places`` has the boxes around them as its ``area``.
+    A job over ``places`` has the boxes around them as its ``area``. ``source`` is empty where ``sources`` has a place
+    for each collection.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
@@ -126,7 +89,8 @@ class Job(BaseModel):
     area: Annotated[Area, BeforeValidator(read_area)]
     places: InstanceOf[JobPlaces] | None = None
     period: Annotated[tuple[JobPeriod, ...], BeforeValidator(as_periods), Field(min_length=1, max_length=MAX_PERIODS)]
-    source: str | dict[str, Any]
+    source: str | dict[str, Any] = ""
+    sources: dict[str, str | dict[str, Any]] = {}
     model: str
     output: str | None = Field(default=None, min_length=1)
     grid: GridOptions = GridOptions()
@@ -151,6 +115,17 @@ class Job(BaseModel):
     seed: int = 0
     verify: Literal["identity", "checksums"] = "identity"
     base: Path = Field(default_factory=Path, exclude=True)
+
+    @model_validator(mode="after")
+    def _one_place_or_several(self) -> Job:
+        given = self.model_fields_set
+        if {"source", "sources"} <= given:
+            raise ValueError("sources: each collection has its own place in sources, so leave source out, or sources")
+        if "sources" in given and not all(key.strip() for key in self.sources or [""]):
+            raise ValueError(f"sources: write collections, as the model's card names them, and where each is: {GIVE}")
+        if not {"source", "sources"} & given:
+            raise ValueError(f"source: {NOT_SAID}")
+        return self
 
     @model_validator(mode="after")
     def _periods_named_once(self) -> Job:
@@ -193,6 +168,7 @@ class Job(BaseModel):
     def request(self) -> dict[str, Any]:
         """Everything that decides the product's pixels, as JSON; a second run must have the same."""
         plain = self.model_dump(mode="json", exclude=NO_PIXELS)
+        del plain["source" if self.sources else "sources"]
         if not self.ensemble.models:
             del plain["ensemble"]
         if self.cog.max_side is None:
@@ -219,7 +195,7 @@ class Job(BaseModel):
 def read_job(path: Path, *, changes: tuple[str, ...] = (), output: str | None = None) -> Job:
     """The job in a YAML or JSON file, with ``key=value`` changes applied.
 
-    Paths in it (area, source, model) are relative to the file; ``output`` to the working folder.
+    Paths in it (area, source, sources, model) are relative to the file; ``output`` to the working folder.
 
     Raises JobError naming the field, what was given and what is expected.
     """

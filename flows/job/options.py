@@ -176,3 +176,48 @@ class Limits(Options):
     blocks: int = Field(default=100_000, gt=0, le=1_000_000)
     items: int = Field(default=10_000, gt=0)
     memory_mb: float | None = Field(default=None, gt=0)
+
+
+class AugmentOptions(BaseModel):
+    """Flips and turns of each window that the model is run on: ``flips`` are four, ``d4`` with quarter turns eight."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["none", "flips", "d4"] = "none"
+    spread: bool = False
+
+    @model_validator(mode="after")
+    def _spread_of_something(self) -> AugmentOptions:
+        if self.spread and self.kind == "none":
+            raise ValueError("spread needs a kind: write flips or d4")
+        return self
+
+
+MAX_MODELS = 64
+"""Models of an ensemble beside the job's own; each is loaded and run for every window."""
+
+
+class EnsembleOptions(BaseModel):
+    """Further models of an ensemble with the job's own, and how their outputs are combined."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    models: Annotated[Texts, Field(max_length=MAX_MODELS)] = ()
+    combine: Literal["mean", "vote"] = "mean"
+    disagreement: bool = False
+
+    @model_validator(mode="after")
+    def _partners_named(self) -> EnsembleOptions:
+        if not self.models and (self.disagreement or self.combine == "vote"):
+            raise ValueError("models: name the models that answer beside the job's own")
+        return self
+
+
+def as_augment(value: object) -> object:
+    """``augment: d4`` as ``{kind: d4}``."""
+    return {"kind": value} if isinstance(value, str) else value
+
+
+def as_ensemble(value: object) -> object:
+    """``ensemble: [one, two]`` as ``{models: [one, two]}``, and one model alone likewise."""
+    return {"models": value} if isinstance(value, (str, list, tuple)) else value

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from shapely.geometry import shape
 
 from tilewright.catalogs.search import left_out_sentence
-from tilewright.catalogs.sources.registry import resolve_source
-from tilewright.flows.environment import s3_settings
+from tilewright.flows.access import job_sources
 from tilewright.flows.job.area import Area
 from tilewright.flows.job.job import JobError
 from tilewright.flows.job.places.footprint import footprint
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from tilewright.catalogs.sources.source import Source
+    from tilewright.catalogs.sources.source import Sources
     from tilewright.flows.job.job import Job
     from tilewright.flows.job.period import JobPeriod
     from tilewright.flows.plan.scenes import InputScenes
@@ -81,17 +80,17 @@ def plan_job(job: Job, card: ModelCard | None = None, *, block: int | None = Non
         raise JobError(f"model: {card.name} is told the shape of a place (place_mask): give places instead of an area.")
     check_periods(job, card)
     check_gaps(job, card)
-    source = resolve_source(job.source, base=job.base, s3=s3_settings())
+    sources = job_sources(job, card)
     provider = job_provider(job, card)
     facts = measure_job_model(job, card, provider=provider)
     limit = job.limits.memory_mb
     free = free_memory() if limit is None else int(limit * 1e6)
     raster = cut_raster(job, card, facts, free=free, block=block)
-    found = search_inputs(job, card, source, reach=reach_metres(job, card, raster))
-    scenes, said = look_at_headers(card, found, source, mask_bands=asked_mask_bands(job.mask))
-    plan = make_plan(job, card, facts, scenes, raster=raster, source=source, said=said)
-    plan = choose_where_clear(job, plan, source)
-    plan = identify_inputs(plan, source, checksums=job.verify == "checksums")
+    found = search_inputs(job, card, sources, reach=reach_metres(job, card, raster))
+    scenes, said = look_at_headers(card, found, sources, mask_bands=asked_mask_bands(job.mask))
+    plan = make_plan(job, card, facts, scenes, raster=raster, sources=sources, said=said)
+    plan = choose_where_clear(job, plan, sources)
+    plan = identify_inputs(plan, sources, checksums=job.verify == "checksums")
     return with_ranges(plan, card) if job.precision == "int8" else plan
 
 
@@ -103,7 +102,7 @@ def plan_places(job: Job, card: ModelCard) -> Plan:
     assert job.places is not None, "a job over places has rows"
     check_periods(job, card)
     check_gaps(job, card)
-    source = resolve_source(job.source, base=job.base, s3=s3_settings())
+    sources = job_sources(job, card)
     facts = measure_job_model(job, card, provider=job_provider(job, card))
     if _finest_step(job, card, facts):
         # Only the pixel of the centroid is kept, so a window needs no more than what that pixel sees.
@@ -118,9 +117,9 @@ def plan_places(job: Job, card: ModelCard) -> Plan:
     grid, reach = raster.grid, reach_metres(job, card, raster)
     lonlats = rows.lonlats(grid.crs, grid.resolution)
     used = [rows.periods[number] for number in sorted({*rows.of_row.tolist()})]
-    found = _seen_scenes(search_inputs(_job_around(job, lonlats, used), card, source, reach=reach), lonlats, reach)
-    scenes, said = look_at_headers(card, found, source, mask_bands=asked_mask_bands(job.mask))
-    plan = make_plan(job, card, facts, scenes, raster=raster, source=source, said=said, periods=used)
+    found = _seen_scenes(search_inputs(_job_around(job, lonlats, used), card, sources, reach=reach), lonlats, reach)
+    scenes, said = look_at_headers(card, found, sources, mask_bands=asked_mask_bands(job.mask))
+    plan = make_plan(job, card, facts, scenes, raster=raster, sources=sources, said=said, periods=used)
     moments = [scene.datetime for entry in plan.inputs for scene in entry.scenes] or [datetime.now(UTC)]
     spans = [period.known_ends for periods in used for period in periods]
     places = PlacesPlan(
@@ -133,7 +132,7 @@ def plan_places(job: Job, card: ModelCard) -> Plan:
     )
     of_rows = row_warnings(lonlats, n_rows=len(rows), crs=grid.crs, asked=job.grid.crs)
     plan = replace(plan, places=places, warnings=(*plan.warnings, *of_rows))
-    return identify_inputs(plan, source, checksums=job.verify == "checksums")
+    return identify_inputs(plan, sources, checksums=job.verify == "checksums")
 
 
 def _job_around(job: Job, lonlats: NDArray[np.float64], periods: Sequence[Sequence[JobPeriod]]) -> Job:
@@ -168,7 +167,7 @@ def make_plan(
     scenes: Mapping[str, InputScenes],
     *,
     raster: RasterPlan,
-    source: Source,
+    sources: Sources,
     said: Sequence[str] = (),
     periods: Sequence[Sequence[JobPeriod]] = (),
 ) -> Plan:
@@ -189,8 +188,8 @@ def make_plan(
     exact_reason = f"{exact_reason}{ROUNDED.get(job.precision, '')}"
     return Plan(
         name=job.name,
-        request={**job.request(), "source": source.to_json(), "model": card.digest},
-        source=source.to_json(),
+        request={**job.request(), **sources.request_json(), "model": card.digest},
+        source=sources.to_json(),
         model=ModelPlan(
             card=card_facts(job, card),
             receptive=asdict(facts.receptive),

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from tilewright.flows.environment import cache_folder, certificates
-from tilewright.flows.job.job import AugmentOptions, EnsembleOptions, JobError
+from tilewright.flows.job.job import JobError
+from tilewright.flows.job.options import AugmentOptions, EnsembleOptions
 from tilewright.models.card.registry import find_card
 from tilewright.models.run.augment import augmented_card
 from tilewright.models.run.ensemble import ensemble_card

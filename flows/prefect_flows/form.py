@@ -32,6 +32,12 @@ class JobForm(BaseModel):
         title="Source",
         description="earth-search, planetary-computer, cdse, or a STAC API's or catalog's URL. Never a signed one.",
     )
+    sources: dict[str, str | dict[str, Any]] = Field(
+        default={},
+        title="Sources",
+        description="In place of source: where each collection of the model comes from; a finished product is one too.",
+        examples=[{"sentinel-2-l2a": "earth-search", "prior": "s3://maps/2024"}],
+    )
     model: str = Field(default="ndwi-water", title="Model", description="A built-in name, or a card's URL or path.")
     output: str | None = Field(default=None, title="Output", description="s3://bucket/prefix or a folder.")
     layers: list[str] = Field(default=[], title="Layers", description="All that the model gives where none is named.")

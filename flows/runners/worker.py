@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tilewright.flows.access import plan_source, scene_access
+from tilewright.flows.access import plan_sources, scene_access
 from tilewright.flows.environment import storage_options
 from tilewright.flows.machine import limit_malloc
 from tilewright.flows.plan.model_card import load_plan_card
@@ -42,7 +42,7 @@ def open_worker(
         storage=storage,
         store=open_store(storage, **plan.raster.store_boxes),
         failures=failures,
-        access=scene_access(plan_source(plan), failures, threads=settings.reads_at_once(remote=plan.remote)),
+        access=scene_access(plan_sources(plan), failures, threads=settings.reads_at_once(remote=plan.remote)),
     )
 
 
@@ -59,7 +59,7 @@ def open_places_worker(
         storage=storage,
         rows=rows,
         failures=failures,
-        access=scene_access(plan_source(plan), failures, threads=settings.reads_at_once(remote=plan.remote)),
+        access=scene_access(plan_sources(plan), failures, threads=settings.reads_at_once(remote=plan.remote)),
     )
 
 

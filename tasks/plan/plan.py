@@ -137,6 +137,11 @@ class Plan:
         scenes = (scene for entry in self.inputs for scene in entry.scenes)
         return any("://" in asset.href for scene in scenes for asset in scene.assets)
 
+    @property
+    def simulated(self) -> bool:
+        """True if some scenes were not seen by any satellite, or some product was made of such."""
+        return any(scene.simulated for entry in self.inputs for scene in entry.scenes)
+
     def settings_key(self) -> str:
         """Digest of everything but scenes that decides the pixels of all blocks: model, grid, lattice, settings."""
         if "settings" not in self._memo:

@@ -130,6 +130,7 @@ def provenance_facts(plan: Plan, card: ModelCard, report: Mapping[str, Any]) -> 
         },
         outside_valid_for=plan.model.outside_valid_for,
         keep_query=kept_of(plan.source),
+        simulated=plan.simulated,
     )
 
 
@@ -257,7 +258,8 @@ def _file(path: Path, key: str, media_type: str, title: str) -> FileFacts:
 
 def _scenes(plan: Plan, report: Mapping[str, Any]) -> tuple[SceneFacts, ...]:
     used = {row["id"] for row in report["scenes"] if row["used_in_blocks"]}
-    scenes = {scene.id: scene for entry in plan.inputs for scene in entry.scenes if scene.id in used}
+    read = (scene for entry in plan.inputs for scene in entry.scenes)
+    scenes = {(scene.collection, scene.id): scene for scene in read if scene.id in used}
     return tuple(
         SceneFacts(
             id=scene.id,

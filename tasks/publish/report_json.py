@@ -14,7 +14,7 @@ from tilewright.tasks.grid.areas import geometry_km2
 from tilewright.tasks.plan.chosen import chosen_json
 from tilewright.tasks.plan.identities import input_counts, input_warnings
 from tilewright.tasks.publish.class_areas import blocks_km2, measure_areas
-from tilewright.tasks.publish.copied_job import job_json
+from tilewright.tasks.publish.copied_job import job_json, source_words
 from tilewright.tasks.publish.exactness import contradictions, exactness_json
 from tilewright.tasks.publish.scene_rows import scene_rows, step_rows
 from tilewright.tasks.report.picture import value_ends
@@ -132,7 +132,6 @@ def _table(table: UploadedTable, card: ModelCard) -> dict[str, Any]:
 def identity_json(plan: Plan, run: RunFacts, *, output: str) -> dict[str, Any]:
     """What a report says of the product and of what made it."""
     grid = plan.raster.product_grid
-    simulated = any(scene.simulated for entry in plan.inputs for scene in entry.scenes)
     periods = {period["name"]: f"{period['start']}/{period['end']}" for period in plan.request["period"]}
     return {
         "name": plan.name,
@@ -144,7 +143,7 @@ def identity_json(plan: Plan, run: RunFacts, *, output: str) -> dict[str, Any]:
             "card": plan.model.card["reference"],
         },
         "job": job_json(plan, output=output),
-        "source": plan.source.get("title") or plan.source["name"],
+        "source": source_words(plan.source),
         "period": periods,
         "grid": {
             "crs": grid.crs,
@@ -156,7 +155,7 @@ def identity_json(plan: Plan, run: RunFacts, *, output: str) -> dict[str, Any]:
         "started": run.began.isoformat(),
         "finished": run.finished.isoformat(),
         "attribution": "Simulated scenes, not a real place"
-        if simulated
+        if plan.simulated
         else "Contains modified Copernicus Sentinel data",
     }
 

@@ -42,10 +42,11 @@ FLOORS = {
     ],
     "flows": [
         {"ending", "environment", "lifeline", "machine", "versions"},
-        {"access", "errors", "shown"},
+        {"errors", "shown"},
         {"job.places"},
         {"job"},
-        {"policies", "precision", "prefect_server"},
+        {"access", "policies", "prefect_server"},
+        {"precision"},
         {"prefect_steps", "plan", "monitor"},
         {"estimate"},
         {"runners"},
