@@ -262,11 +262,7 @@ def _scenes(plan: Plan, report: Mapping[str, Any]) -> tuple[SceneFacts, ...]:
     scenes = {(scene.collection, scene.id): scene for scene in read if scene.id in used}
     return tuple(
         SceneFacts(
-            id=scene.id,
-            collection=scene.collection,
-            href=scene.href,
-            datetime=scene.datetime,
-            platform=scene.platform,
+            id=scene.id, collection=scene.collection, href=scene.href, datetime=scene.datetime, platform=scene.platform
         )
         for scene in scenes.values()
     )
