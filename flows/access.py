@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.hrefs import display_href, scheme_of
 from tilewright.catalogs.sensors import canonical_collection
@@ -17,6 +19,9 @@ from tilewright.tasks.inventory.finished import DOCUMENTS, unfinished
 from tilewright.tasks.read.access import Access, Reading
 from tilewright.tasks.storage.storage import open_storage
 
+Promised = Mapping[str, Mapping[str, Any]]
+"""The Items of products that are not there yet, by the hrefs at which they will be."""
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -28,14 +33,27 @@ if TYPE_CHECKING:
     from tilewright.tasks.read.failures import FailureLog
 
 
-def job_sources(job: Job, card: ModelCard) -> Sources:
-    """The sources of a job, which are read with the keys of this environment.
+def job_sources(job: Job, card: ModelCard, promised: Promised | None = None) -> Sources:
+    """The sources of a job, which are read with the keys of this environment. ``promised``: products not yet there.
 
     Raises JobError where `sources` lacks a collection that the card needs, or has one that it does not read;
     CatalogError for a source that is none.
     """
-    if not job.sources:
-        return Sources.one(resolve_source(job.source, base=job.base, s3=s3_settings()))
+    if job.sources:
+        _check_collections(job, card)
+        found = resolve_sources(job.sources, base=job.base, s3=s3_settings())
+    else:
+        found = Sources.one(resolve_source(job.source, base=job.base, s3=s3_settings()))
+    given = promised or {}
+    return Sources(
+        by_collection={
+            name: replace(source, promised=given.get(source.href)) for name, source in found.by_collection.items()
+        }
+    )
+
+
+def _check_collections(job: Job, card: ModelCard) -> None:
+    """Check that the sources of a job are those of the collections that its card reads."""
     read = list(dict.fromkeys(spec.collection for spec in card.inputs))
     ours = {canonical_collection(collection) for collection in read}
     taken: dict[str, str] = {}
@@ -55,7 +73,6 @@ def job_sources(job: Job, card: ModelCard) -> Sources:
                 f"sources: none for {spec.collection}, which input {spec.name} of {card.name} needs: add "
                 f"{spec.collection} and where it comes from."
             )
-    return resolve_sources(job.sources, base=job.base, s3=s3_settings())
 
 
 def check_finished(scenes: Iterable[Scene], *, name: str) -> None:

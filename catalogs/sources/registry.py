@@ -159,7 +159,8 @@ def _from_description(description: Mapping[str, Any], base: Path | None) -> Sour
     check_stated(description)
     borrowed = resolve_source(description["like"], base=base).to_json() if "like" in description else {}
     if "href" in description:
-        plain = resolve_source(description["href"], base=base)
+        named = description.get("kind") == "product"
+        plain = _product(description["href"], base) if named else resolve_source(description["href"], base=base)
         borrowed = {**borrowed, "href": plain.href, "kind": plain.kind, "name": plain.name, "files": plain.files}
     elif "files" in description:
         origin = str((base or Path()).resolve() / "files")
@@ -171,6 +172,15 @@ def _from_description(description: Mapping[str, Any], base: Path | None) -> Sour
     if "files" in description:
         fields["files"] = _file_entries(description)
     return Source.of_fields(str(fields["name"]), fields)
+
+
+def _product(href: str, base: Path | None) -> Source:
+    """The product at an href, whether it is there yet or not."""
+    if scheme_of(href) == "file":
+        path = local_path(href).expanduser()
+        href = str((path if path.is_absolute() else (base or Path()) / path).absolute())
+    folder = href.rstrip("/").removesuffix(f"/{ITEM}").removesuffix("/collection.json")
+    return Source(name=folder.rpartition("/")[2] or "product", kind="product", href=href)
 
 
 def _from_path(source: str, base: Path | None) -> Source:

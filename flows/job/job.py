@@ -41,6 +41,9 @@ from tilewright.flows.job.places.columns import PlacesError
 from tilewright.flows.job.places.places import JobPlaces, read_places
 from tilewright.flows.job.refusals import NOT_SAID, refusal
 
+JOBS = "jobs"
+"""The key of a file that holds a chain of jobs in place of one (flows/chain)."""
+
 MAX_JOB_BYTES = 16 * 2**20
 """Largest size of a job file, with an inline area; a larger file is no job."""
 
@@ -204,29 +207,34 @@ def read_job(path: Path, *, changes: tuple[str, ...] = (), output: str | None = 
 
 def make_job(plain: dict[str, Any], *, base: Path, changes: tuple[str, ...] = (), output: str | None = None) -> Job:
     """The job a mapping describes; see ``read_job``."""
+    if JOBS in plain:
+        raise JobError(f"{JOBS}: a chain of jobs is taken by plan, run and status: give a job of one product here.")
     plain = dict(plain)
     for change in changes:
-        _apply_change(plain, change)
+        apply_change(plain, change)
     if output is not None:
         plain["output"] = output
     plain.setdefault("name", "job")
     if strange := next((key for key in plain if not isinstance(key, str)), None):
         raise JobError(f"{strange}: no key of a job. Its keys are names such as area, period, source, model.")
     try:
-        if "places" in plain:
-            if "area" in plain:
-                raise JobError("places: a job is over an area or over places, not both: leave one of them out.")
-            plain["places"] = read_places(plain["places"], base=base, read_period=_row_period)
-            plain["area"] = Area(geometry=plain["places"].footprint)
-        elif "area" in plain:
-            plain["area"] = read_area(plain["area"], base=base)
-        return Job(**{**plain, "base": base})
+        return Job(**{**plain, **_where(plain, base), "base": base})
     except PlacesError as error:
         raise JobError(str(error)) from error
     except AreaError as error:
         raise JobError(f"area: {error}") from error
     except ValidationError as error:
         raise JobError(refusal(error, Job)) from error
+
+
+def _where(plain: dict[str, Any], base: Path) -> dict[str, Any]:
+    """The places of a mapping with the boxes around them as its area, or its area; neither where it has none."""
+    if "places" not in plain:
+        return {"area": read_area(plain["area"], base=base)} if "area" in plain else {}
+    if "area" in plain:
+        raise JobError("places: a job is over an area or over places, not both: leave one of them out.")
+    places = read_places(plain["places"], base=base, read_period=_row_period)
+    return {"places": places, "area": Area(geometry=places.footprint)}
 
 
 def _row_period(text: str) -> JobPeriod:
@@ -256,7 +264,8 @@ def read_plain(path: Path) -> dict[str, Any]:
     return plain
 
 
-def _apply_change(plain: dict[str, Any], change: str) -> None:
+def apply_change(plain: dict[str, Any], change: str) -> None:
+    """Put the value of a change ``key=value`` into a job's mapping. Raises JobError for a text that is none."""
     key, equals, text = change.partition("=")
     if not equals or not key.strip() or not text.strip():
         raise JobError(f"--set {change!r}: expected key=value, e.g. --set grid.resolution=20.")

@@ -90,7 +90,7 @@ def _looks(
 ) -> dict[tuple[str, str], list[HeaderLook]]:
     """The looks by input and band."""
     candidates = {
-        (spec.name, band): _picked(scenes[spec.name].touching, band)
+        (spec.name, band): _picked(_there(scenes[spec.name].touching, sources), band)
         for spec in card.inputs
         for band in dict.fromkeys([*spec.source_bands, *mask_bands])
     }
@@ -113,6 +113,11 @@ def _looks(
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
     return found
+
+
+def _there(scenes: Sequence[Scene], sources: Sources) -> list[Scene]:
+    """The scenes without products that are yet to be made."""
+    return [scene for scene in scenes if sources.named(scene.source).promised is None]
 
 
 def _picked(scenes: Sequence[Scene], band: str) -> list[tuple[Scene, BandAsset]]:

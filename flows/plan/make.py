@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tilewright.catalogs.sources.source import Sources
+    from tilewright.flows.access import Promised
     from tilewright.flows.job.job import Job
     from tilewright.flows.job.period import JobPeriod
     from tilewright.flows.plan.scenes import InputScenes
@@ -66,21 +67,24 @@ LISTED_ITEMS = 50
 """The most items left out that a plan and a report list."""
 
 
-def plan_job(job: Job, card: ModelCard | None = None, *, block: int | None = None) -> Plan:
+def plan_job(
+    job: Job, card: ModelCard | None = None, *, block: int | None = None, promised: Promised | None = None
+) -> Plan:
     """The plan of a job; ``card``: the job's card if it is loaded already, ``block``: the side of the blocks of an
-    earlier plan in pixels, kept unless the job names another.
+    earlier plan in pixels, kept unless the job names another. ``promised``: products that it reads and that are not
+    there yet; such a plan says what there will be to do, and cannot be run.
 
     Raises a refusal (ValueError) for anything impossible: unknown source, model or band, no scenes, a card that does
     not fit the job, more blocks than the limit, a file that is not the one its checksum says.
     """
     card = card or job_card(job)
     if job.places is not None:
-        return plan_places(job, card)
+        return plan_places(job, card, promised)
     if any(extra.kind == "place_mask" for extra in card.extras):
         raise JobError(f"model: {card.name} is told the shape of a place (place_mask): give places instead of an area.")
     check_periods(job, card)
     check_gaps(job, card)
-    sources = job_sources(job, card)
+    sources = job_sources(job, card, promised)
     provider = job_provider(job, card)
     facts = measure_job_model(job, card, provider=provider)
     limit = job.limits.memory_mb
@@ -91,10 +95,11 @@ def plan_job(job: Job, card: ModelCard | None = None, *, block: int | None = Non
     plan = make_plan(job, card, facts, scenes, raster=raster, sources=sources, said=said)
     plan = choose_where_clear(job, plan, sources)
     plan = identify_inputs(plan, sources, checksums=job.verify == "checksums")
-    return with_ranges(plan, card) if job.precision == "int8" else plan
+    # The ranges of a graph in int8 are measured on pixels.
+    return with_ranges(plan, card) if job.precision == "int8" and not promised else plan
 
 
-def plan_places(job: Job, card: ModelCard) -> Plan:
+def plan_places(job: Job, card: ModelCard, promised: Promised | None = None) -> Plan:
     """The plan of a job over places: a table's rows on a grid, and the scenes that any of their windows may see.
 
     Raises what ``plan_job`` raises.
@@ -102,7 +107,7 @@ def plan_places(job: Job, card: ModelCard) -> Plan:
     assert job.places is not None, "a job over places has rows"
     check_periods(job, card)
     check_gaps(job, card)
-    sources = job_sources(job, card)
+    sources = job_sources(job, card, promised)
     facts = measure_job_model(job, card, provider=job_provider(job, card))
     if _finest_step(job, card, facts):
         # Only the pixel of the centroid is kept, so a window needs no more than what that pixel sees.

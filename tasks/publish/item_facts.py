@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,7 @@ from tilewright.catalogs.publish.facts import (
 )
 from tilewright.models.spec.outputs import layer_word
 from tilewright.tasks.cog.write import file_multihash
-from tilewright.tasks.grid.areas import pixel_metres
+from tilewright.tasks.grid.areas import mean_pixel_metres
 from tilewright.tasks.publish.names import blocks_touching, part_id
 from tilewright.tasks.storage.ledger import PLAN
 from tilewright.tasks.storage.secrets import kept_of
@@ -82,7 +81,7 @@ def product_facts(
             crs=grid.crs,
             shape=grid.extent.shape,
             transform=tuple(grid.transform_of(grid.extent))[:6],
-            gsd=math.sqrt(math.prod(pixel_metres(grid))),
+            gsd=mean_pixel_metres(grid),
         ),
         layers=tuple(
             layer_facts(layer.spec, layer.facts, media_type=VRT if layer.parts else COG) for layer in written.layers

@@ -52,6 +52,7 @@ FLOORS = {
         {"runners"},
         {"run"},
         {"maintain"},
+        {"chain"},
         {"python_api"},
         {"prefect_flows"},
         {"cli"},
