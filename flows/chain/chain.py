@@ -106,9 +106,7 @@ def _entries(plain: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _name(entry: Mapping[str, Any], number: int) -> str:
     name = entry.get("name")
     if not isinstance(name, str) or not name.strip():
-        raise JobError(
-            f"jobs: the {number}. job has no name, by which later ones could name it as a source: give it one."
-        )
+        raise JobError(f"jobs: job number {number} has no name, by which later ones know it: give it one.")
     return name
 
 

@@ -50,7 +50,7 @@ def change_card(folder: Path) -> Path:
         {"name": "before", "bands": ["class"], "tw:collection": "prior", **dates},
     ]
     output = {"name": "y", "classes": ["same", "changed"], "tw:layers": ["change"]}
-    return write_card(folder, model, inputs=inputs, outputs=[output], name="change", tile={"step": BLOCK})
+    return write_card(folder, model, inputs=inputs, outputs=[output], name="change", tile={"step": BLOCK, "trim": 0})
 
 
 def write_chain(folder: Path, **changes: Any) -> Path:
