@@ -13,11 +13,13 @@ from tilewright.catalogs.publish.facts import GridFacts
 from tilewright.catalogs.publish.item import grid_fields, layer_asset
 from tilewright.tasks.cog.write import CogFacts
 from tilewright.tasks.grid.areas import mean_pixel_metres
-from tilewright.tasks.publish.item_facts import layer_facts
+from tilewright.tasks.publish.written import layer_facts
 from tilewright.tasks.tables.table_file import MEDIA_TYPE
 from tilewright.tasks.vector.layer_polygons import table_names
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tilewright.models.card.card import ModelCard
     from tilewright.models.spec.outputs import LayerSpec
     from tilewright.tasks.plan.plan import Plan
@@ -56,15 +58,17 @@ def promised_item(plan: Plan, card: ModelCard) -> dict[str, Any]:
             "data": {"href": "./data.zarr", "roles": ["data"]},
             "plan": {"href": "./.tilewright/plan.json", "roles": ["metadata"]},
             **tables,
-            **{name: _layer(by_name[name], gsd=facts.gsd) for name in plan.raster.layers},
+            **{
+                name: _layer([by_name[layer] for layer in layers], gsd=facts.gsd) for name, layers in plan.files.items()
+            },
         },
     }
 
 
-def _layer(spec: LayerSpec, *, gsd: float) -> dict[str, Any]:
-    """The asset of a layer that is to be written, without what only its file can say."""
+def _layer(specs: Sequence[LayerSpec], *, gsd: float) -> dict[str, Any]:
+    """The asset of a layer, or of an image, that is to be written, without what only its file can say."""
     unwritten = CogFacts(
-        path=Path(f"{spec.name}.tif"),
+        path=Path(f"{specs[0].file}.tif"),
         size=0,
         checksum="",
         statistics=None,
@@ -74,5 +78,5 @@ def _layer(spec: LayerSpec, *, gsd: float) -> dict[str, Any]:
         overviews=(),
         sidecar=None,
     )
-    plain = layer_asset(layer_facts(spec, unwritten), gsd=gsd).to_dict()
+    plain = layer_asset(layer_facts([(spec, unwritten) for spec in specs]), gsd=gsd).to_dict()
     return {key: value for key, value in plain.items() if not key.startswith("file:")}

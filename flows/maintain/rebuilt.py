@@ -66,7 +66,7 @@ def _same_pixels(one: str, other: str) -> bool:
             return False
         for row in range(0, first.height, ROWS):
             window = Window(0, row, first.width, min(ROWS, first.height - row))
-            if not np.array_equal(first.read(1, window=window), second.read(1, window=window), equal_nan=True):
+            if not np.array_equal(first.read(window=window), second.read(window=window), equal_nan=True):
                 return False
     return True
 

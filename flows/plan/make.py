@@ -21,7 +21,7 @@ from tilewright.flows.plan.exactness import judge_exactness, judge_places
 from tilewright.flows.plan.headers import look_at_headers
 from tilewright.flows.plan.identities import identify_inputs
 from tilewright.flows.plan.input_plans import plan_inputs, plan_place_inputs
-from tilewright.flows.plan.model_card import card_facts, job_card
+from tilewright.flows.plan.model_card import card_facts, card_images, job_card
 from tilewright.flows.plan.model_graph import check_fused, measure_job_model
 from tilewright.flows.plan.raster import alignment, area_warnings, cut_places, cut_raster, reach_metres, read_margin
 from tilewright.flows.plan.rules import asked_mask_bands, check_gaps, fine_pixels, mask_warning
@@ -207,6 +207,7 @@ def make_plan(
             tuned=facts.tuned,
             runtime="openvino" if facts.provider == "openvino" else "",
             outside_valid_for=tuple(outside),
+            images=card_images(card, raster.layers),
             tables=tuple(name for name in card.table_classes if name in {*boxes, *raster.layers}),
         ),
         raster=raster,

@@ -21,6 +21,7 @@ FIELDS: Final = (
     *(
         "tw:activation",
         "tw:crop",
+        "tw:image",
         "tw:instances",
         "tw:layers",
         "tw:outside",
@@ -81,12 +82,14 @@ def _with_prefixes(outputs: tuple[OutputSpec, ...], properties: CardField) -> tu
         for output in outputs
     )
     names = Counter(spec.name for output in outputs for spec in output.layer_specs())
+    names.update(output.image for output in outputs if output.image)
     names.update(f"{spec.name}_polygons" for output in outputs for spec in output.layer_specs() if spec.kind == "id")
     for name, n in names.items():
         if n > 1 or name in RESERVED or not LAYER_NAME.fullmatch(name):
             reason = "stands twice" if n > 1 else "is used by every product" if name in RESERVED else "is no file name"
             raise properties.refuse(
-                "mlm:output", f"the layer {name!r} {reason}; change tw:layers, the class's name or the output's name"
+                "mlm:output",
+                f"the layer {name!r} {reason}; change tw:layers, tw:image, the class's name or the output's name",
             )
     return outputs
 
@@ -134,10 +137,20 @@ def read_output(field: CardField) -> OutputSpec:
         threshold=_threshold(field, classes),
         labels=labels,
         instances=instances,
+        image=_image(field, layers, classes),
         description=field.text("description", " ").strip(),
     )
     _refuse_activation(field, spec)
     return spec
+
+
+def _image(field: CardField, layers: Sequence[str], classes: Sequence[ClassSpec]) -> str:
+    """The name of the file of which the layers are the bands; empty where each has its own."""
+    if not field.has("tw:image"):
+        return ""
+    if classes or len(layers) < 2:
+        raise field.refuse("tw:image", "remove it: only values of two or more channels are the bands of an image")
+    return field.text("tw:image")
 
 
 def _fixed_channels(array: ArrayShape) -> int | None:

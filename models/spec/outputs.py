@@ -31,7 +31,8 @@ class ClassSpec:
 class LayerSpec:
     """One output raster: `class` and `percent` are uint8 with nodata 255, `value` is float32 with nodata NaN.
 
-    `id` is int32 with nodata -1: the numbers of objects, of which `classes` has what they are.
+    `id` is int32 with nodata -1: the numbers of objects, of which `classes` has what they are. `image` names the file
+    of several layers of which it is a band, empty for a file of its own.
     """
 
     name: str
@@ -40,6 +41,12 @@ class LayerSpec:
     classes: tuple[ClassSpec, ...] = ()
     unit: str = "1"
     description: str = ""
+    image: str = ""
+
+    @property
+    def file(self) -> str:
+        """The name of the layer's file, without its ending."""
+        return self.image or self.name
 
     @property
     def ranked(self) -> bool:
@@ -80,7 +87,8 @@ class OutputSpec:
     class values itself (argmax inside). `threshold` is the least probability of the second of two classes, None =
     argmax. `prefix` precedes the layers' names if two outputs would write the same names. `scored`: the array already
     holds scores (combined from several runs or cards), followed by the planes of `measures`: one per measure for
-    classes, one per measure and channel for values. `layered`: the graph gives the layers themselves, uint8
+    classes, one per measure and channel for values. `image`: its layers are the bands of one file of that name.
+    `layered`: the graph gives the layers themselves, uint8
     (batch, layer, height, width) in the order of `layer_specs`. `instances`: its objects are a layer too.
     """
 
@@ -106,6 +114,7 @@ class OutputSpec:
     measures: tuple[str, ...] = ()
     layered: bool = False
     instances: BoundarySpec | None = None
+    image: str = ""
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -184,7 +193,12 @@ class OutputSpec:
             unit = self.units[self.layers.index(layer)]
             return (
                 LayerSpec(
-                    name=self.prefix + layer, kind="value", source=layer, unit=unit, description=self.description
+                    name=self.prefix + layer,
+                    kind="value",
+                    source=layer,
+                    unit=unit,
+                    description=self.description,
+                    image=self.image,
                 ),
             )
         if layer not in CLASS_LAYERS or layer == "class":

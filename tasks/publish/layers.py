@@ -17,7 +17,7 @@ from tilewright.tasks.instances.sources import LayerSources
 from tilewright.tasks.inventory.arrivals import Arrivals, ArrivedBlocks, BusyClock
 from tilewright.tasks.progress import Advance, Notice, Stage, silent
 from tilewright.tasks.publish.names import blocks_touching, file_name, product_parts
-from tilewright.tasks.publish.written import WrittenLayers, cog_spec, written_layer
+from tilewright.tasks.publish.written import WrittenLayer, WrittenLayers, cog_spec, written_layers
 from tilewright.tasks.storage.ledger import json_digest
 from tilewright.tasks.tables.table_file import write_table_record
 from tilewright.tasks.vector.layer_polygons import ensure_polygons, polygons_files
@@ -95,6 +95,7 @@ def begin_layers(storage: Storage, plan: Plan, card: ModelCard, arrivals: Arriva
     """
     by_name = {spec.name: spec for spec in card.layer_specs()}
     specs = tuple(by_name[name] for name in plan.raster.layers)
+    files = _files(plan, specs)
     follows, parts, clock = not arrivals.complete, product_parts(plan), BusyClock(arrivals=arrivals)
     store = open_store(storage, **plan.raster.store_boxes)
     erase_unknown(store, arrivals.planned)
@@ -138,8 +139,9 @@ def begin_layers(storage: Storage, plan: Plan, card: ModelCard, arrivals: Arriva
         if pyramid.exception() is not None:
             return begun
     # Parts first, so that the layers of a part are made together, of blocks that have come.
-    for part, spec in product(parts, specs):
-        file = _cog_file(plan, sources, spec, part, parts)
+    for part, name in product(parts, files):
+        spec = files[name][0]
+        file = _cog_file(plan, sources, files[name], part, parts)
         write = partial(
             ensure_cog,
             storage,
@@ -150,7 +152,7 @@ def begin_layers(storage: Storage, plan: Plan, card: ModelCard, arrivals: Arriva
             # While blocks are read GDAL's cache is theirs.
             cache_mb=None if follows else COG_CACHE_MB,
         )
-        begun.files[spec.name, part] = pool.submit(clock.timed("cogs", write))
+        begun.files[name, part] = pool.submit(clock.timed("cogs", write))
     makers: dict[str, Callable[[], UploadedTable]] = {
         **{each.name: partial(ensure_polygons, storage, store, each, ready=blocks.ready) for each in polygons},
         **{each.name: partial(ensure_boxes, storage, each) for each in boxes},
@@ -214,8 +216,8 @@ class BegunLayers:
             for key, future in self.files.items():
                 uploaded[key] = future.result()
                 listener(Advance())
-            for made in self.tables.values():
-                tables.append(made.result())
+            for table in self.tables.values():
+                tables.append(table.result())
                 listener(Advance())
             stored = self.pyramid.result()
         finally:
@@ -223,12 +225,11 @@ class BegunLayers:
             self.pool.shutdown(cancel_futures=True)
             if self.pyramid.exception() is None:
                 self._record(uploaded.values(), tables)
-        layers = tuple(
-            written_layer(
-                self.storage, self.plan, spec, tuple((part, uploaded[spec.name, part].facts) for part in self.parts)
-            )
-            for spec in self.specs
-        )
+        made = dict[str, WrittenLayer]()
+        for name, specs in _files(self.plan, self.specs).items():
+            cogs = tuple((part, uploaded[name, part].facts) for part in self.parts)
+            made |= {layer.spec.name: layer for layer in written_layers(self.storage, self.plan, specs, cogs)}
+        layers = tuple(made[spec.name] for spec in self.specs)
         return WrittenLayers(
             layers=layers,
             seconds=self.clock.seconds,
@@ -253,6 +254,12 @@ class BegunLayers:
                 write_table_record(self.storage, table)
 
 
+def _files(plan: Plan, specs: tuple[LayerSpec, ...]) -> dict[str, tuple[LayerSpec, ...]]:
+    """The layers of each file by its name, in the order of its bands."""
+    by_name = {spec.name: spec for spec in specs}
+    return {name: tuple(by_name[layer] for layer in layers) for name, layers in plan.files.items()}
+
+
 def _numbering(plan: Plan, card: ModelCard, spec: LayerSpec, arrivals: Arrivals) -> NumberingRequest:
     return NumberingRequest(
         spec=spec,
@@ -273,8 +280,11 @@ def _all_wait(store: ProductStore, plan: Plan, entries: Iterable[BlockEntry]) ->
     return all(store.waits_in(name, raster.product_box_of(inner)) for inner in blocks)
 
 
-def _cog_file(plan: Plan, sources: LayerSources, spec: LayerSpec, part: CogPart, parts: tuple[CogPart, ...]) -> CogFile:
-    grid = plan.raster.product_grid
+def _cog_file(
+    plan: Plan, sources: LayerSources, specs: tuple[LayerSpec, ...], part: CogPart, parts: tuple[CogPart, ...]
+) -> CogFile:
+    """The file of a layer, or of an image whose bands the layers are, for one of its parts."""
+    grid, spec = plan.raster.product_grid, specs[0]
     box = part.box_in(grid.extent)
 
     def checksums() -> dict[str, str]:
@@ -283,8 +293,9 @@ def _cog_file(plan: Plan, sources: LayerSources, spec: LayerSpec, part: CogPart,
         return {entry.name: known[entry.row, entry.col] for entry in touching}
 
     return CogFile(
-        name=file_name(spec.name, part, parts),
+        name=file_name(spec.file, part, parts),
         spec=cog_spec(spec),
+        more=tuple(cog_spec(each) for each in specs[1:]),
         grid=grid,
         box=box,
         metadata={"TILEWRIGHT_PRODUCT": plan.name, "TILEWRIGHT_MODEL": plan.model.card["name"]},

@@ -284,6 +284,7 @@ def _layer(
         "name": spec.name,
         "kind": spec.kind,
         "href": layer.href,
+        **({"band": layer.band} if spec.image else {}),
         "unit": spec.unit,
         "description": spec.description,
         "dtype": spec.dtype,
