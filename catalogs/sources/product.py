@@ -193,9 +193,14 @@ def _document(href: str, source: Source, time: SearchTime) -> Mapping[str, Any]:
 def _folder_items(source: Source, query: Query, time: SearchTime) -> Iterator[RawItem]:
     """The items of the product that a folder is, or of those in the folders below it, by their names."""
     place = source.href.rstrip("/")
-    names = _folders(place, source)
-    if STATE in names or scheme_of(place) in {"http", "https"}:
-        yield from _below(f"{place}/{ITEM}", _document(f"{place}/{ITEM}", source, time), source, query, time)
+    own, names = f"{place}/{ITEM}", _folders(place, source)
+    if STATE in names or not names:
+        yield from _below(own, _document(own, source, time), source, query, time)
+        return
+    # A copy of a product may lack what its runs knew.
+    document = _read(own, source, time)
+    if is_product(document):
+        yield from _below(own, document, source, query, time)
         return
     found = 0
     for name in names:
@@ -213,6 +218,14 @@ def _folder_items(source: Source, query: Query, time: SearchTime) -> Iterator[Ra
             yield from _below(href, document, source, query, time)
     if not found:
         raise CatalogError(f"{display_href(source.href)} holds no product: give a product, or a folder of several")
+
+
+def _read(href: str, source: Source, time: SearchTime) -> Mapping[str, Any]:
+    """The document at an href, empty if it cannot be read."""
+    try:
+        return read_linked(href, source, time)
+    except CatalogError:
+        return {}
 
 
 def _folders(place: str, source: Source) -> list[str]:

@@ -37,6 +37,9 @@ __all__ = [
 TABLE = Path(__file__).with_name("sources.yaml")
 
 
+DOCUMENTS = {".json", ".geojson", ".parquet", ".geoparquet", ".yaml", ".yml"}
+"""Endings of documents; what has another name in a bucket lies there like a folder."""
+
 # The keys of a user's description: fields of Source except three, and three keys of the description alone.
 SETTABLE = frozenset(field.name for field in dataclasses.fields(Source)) - {"rewrite", "s3", "promised"} | {
     "like",
@@ -265,7 +268,7 @@ def _file_entries(description: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
 
 def _kind_of(href: str) -> str:
     suffix = PurePosixPath(urlsplit(href).path if scheme_of(href) != "file" else href).suffix.lower()
-    if scheme_of(href) == "s3" and not suffix:
+    if scheme_of(href) == "s3" and suffix not in DOCUMENTS:
         # A bucket answers no search: what lies like a folder there is a product, or holds some.
         return "product"
     if suffix in {".parquet", ".geoparquet"}:

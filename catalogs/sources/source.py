@@ -109,7 +109,7 @@ class Source:
         """
         stated = {"name": name, **source_fields(name, fields)}
         try:
-            return cls(**{**stated, "s3": s3})
+            return cls(**{**stated, "s3": s3, "promised": None})
         except TypeError as error:
             raise CatalogError(f"source {name!r} is not described as expected: {error}") from error
 

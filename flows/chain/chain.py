@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.sources.registry import known_sources
-from tilewright.flows.job.job import JOBS, JobError, apply_change, make_job, read_plain
+from tilewright.flows.job.job import JOBS, Job, JobError, apply_change, make_job, read_plain
 from tilewright.models.fields import did_you_mean
 from tilewright.tasks.storage.storage import REMOTE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from tilewright.flows.job.job import Job
 
 MOST_JOBS = 64
 """Jobs of a chain: each is planned, and kept in memory while the chain is."""
@@ -116,6 +114,8 @@ def _check_names(names: Sequence[str]) -> None:
             raise JobError(f"jobs: two jobs have the name {name}: each needs its own.")
         if name in known_sources():
             raise JobError(f"jobs: {name} is the name of a known source, so a job needs another one.")
+        if name in Job.model_fields:
+            raise JobError(f"jobs: {name} is a key of jobs, which --set could not tell from it: use another name.")
 
 
 def _with_shared(entry: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,12 +125,11 @@ def _with_shared(entry: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[st
 
 
 def _change(job: dict[str, Any], change: str, *, name: str, names: Sequence[str]) -> None:
-    first, dot, rest = change.partition(".")
-    if dot and first in names and "=" not in first:
-        if first == name:
-            apply_change(job, rest)
-        return
-    apply_change(job, change)
+    of_one = next((each for each in sorted(names, key=len, reverse=True) if change.startswith(f"{each}.")), None)
+    if of_one is None:
+        apply_change(job, change)
+    elif of_one == name:
+        apply_change(job, change.removeprefix(f"{name}."))
 
 
 def _with_products(

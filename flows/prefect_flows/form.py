@@ -52,5 +52,10 @@ class JobForm(BaseModel):
     provider: Literal["auto", "cpu", "cuda", "tensorrt", "openvino"] = Field(default="auto", title="Provider")
 
     def plain(self) -> dict[str, Any]:
-        """The mapping of a job file, with the entered fields alone."""
-        return self.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+        """The mapping of a job file, with the entered fields alone. A page enters the defaults of both sources."""
+        plain = self.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+        if not self.sources:
+            plain.pop("sources", None)
+        elif plain.get("source") == JobForm.model_fields["source"].default:
+            del plain["source"]
+        return plain

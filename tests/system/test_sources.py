@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from tests.support.families import COLS, FLOAT, HERE, ROWS, SIDE, VALUE, noise
+from tests.support.file_server import serve
 from tests.support.graphs import Draft
+from tests.support.output_places import open_place
 from tests.support.worlds import World, layer, pixel_job, run, write_card
 from tilewright.catalogs.errors import CatalogError
 from tilewright.flows.job.job import JobError
@@ -290,3 +292,35 @@ def test_an_optional_input_needs_no_source(now, tmp_path):
 def test_what_one_of_several_sources_keeps_of_queries_is_kept():
     sources = {"a": {"keep_query": ["item"]}, "b": {"keep_query": ["format", "token"]}}
     assert kept_of({"sources": sources}) == ("item", "format")
+
+
+def test_a_product_in_a_bucket_is_found_by_its_folder_its_documents_or_the_folder_above(
+    now, prior, tmp_path, moto, monkeypatch
+):
+    storage = open_place("bucket", tmp_path, monkeypatch, moto)
+    for path in sorted(prior.rglob("*")):
+        if path.is_file():
+            storage.write(f"2022/{path.relative_to(prior)}", path.read_bytes())
+    card, home = sum_card(tmp_path / "card"), storage.uri
+    by_disk = run(job_of(now, card, tmp_path / "disk", sources={"optics": now.source, "prior": str(prior)}))
+    expected = layer(by_disk.output, "total")
+    for number, place in enumerate((f"{home}/2022", f"{home}/2022/collection.json", f"{home}/2022/item.json", home)):
+        sources = {"optics": now.source, "prior": place}
+        made = run(job_of(now, card, tmp_path / f"made{number}", sources=sources))
+        assert np.array_equal(layer(made.output, "total"), expected, equal_nan=True), place
+        assert "cover-2022" in {row["id"] for row in made.report["scenes"]}
+    storage.delete(["2022/class.tif"])
+    with pytest.raises(JobError, match=r"2022 holds no finished product \(no whole class\.tif\)"):
+        plan_job(job_of(now, card, tmp_path / "gone", sources={"optics": now.source, "prior": f"{home}/2022"}))
+
+
+def test_a_product_on_a_web_server_is_one_too(now, prior, tmp_path):
+    card = sum_card(tmp_path / "card")
+    by_disk = run(job_of(now, card, tmp_path / "disk", sources={"optics": now.source, "prior": str(prior)}))
+    with serve(prior) as server:
+        for number, given in enumerate(
+            (f"{server.url}/collection.json", {"kind": "product", "href": f"{server.url}/item.json"})
+        ):
+            sources = {"optics": now.source, "prior": given}
+            made = run(job_of(now, card, tmp_path / f"made{number}", sources=sources))
+            assert np.array_equal(layer(made.output, "total"), layer(by_disk.output, "total"), equal_nan=True)
