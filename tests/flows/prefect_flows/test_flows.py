@@ -174,6 +174,8 @@ def test_plain_hrefs_and_names_are_no_secrets():
 
 
 def test_a_form_gives_one_of_both_whatever_a_page_enters():
+    from tilewright.flows.prefect_flows.form import JobForm
+
     common = {"name": "a", "area": [13.1, 48.2, 13.2, 48.3], "period": "2021"}
     assert JobForm(**common, source="earth-search", sources={}).plain()["source"] == "earth-search"
     plain = JobForm(**common, source="earth-search", sources={"a": "b"}).plain()
