@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.support.chains import expected_change, write_chain
+from tests.support.output_places import open_place
 from tests.support.products import command, entries, tilewright, wait_for_blocks
 from tests.support.worlds import layer
 from tilewright.flows.chain.chain import read_chain
@@ -19,6 +20,7 @@ from tilewright.flows.chain.plan import plan_chain
 from tilewright.flows.chain.run import chain_status, run_chain
 from tilewright.flows.job.job import JobError
 from tilewright.flows.maintain.rerun import rerun_item
+from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
 from tilewright.tasks.plan.inputs import InputPlan
 
@@ -139,15 +141,28 @@ def test_the_command_plans_runs_and_tells_a_chain(chain_file, undisturbed, tmp_p
 
 
 def test_what_reads_a_product_that_is_made_anew_is_brought_up_to_date(chain_file, undisturbed, tmp_path):
-    shutil.copytree(undisturbed, tmp_path, dirs_exist_ok=True)
     chain = read(chain_file, tmp_path)
-    # A copy is another file, so that the first call does all jobs that read one anew, from the same pixels.
-    assert [outcome.already_complete for outcome in run_chain(chain)] == [True, False, False]
-    assert files(tmp_path) == files(undisturbed)
-    assert [outcome.already_complete for outcome in run_chain(chain)] == [True, True, True]
+    assert not any(outcome.already_complete for outcome in run_chain(chain))
     shutil.rmtree(tmp_path / "cover")
     assert [outcome.already_complete for outcome in run_chain(chain)] == [True, False, False]
     assert files(tmp_path) == files(undisturbed)
+    assert [outcome.already_complete for outcome in run_chain(chain)] == [True, True, True]
+    # Its product was made anew by a call that ended there.
+    shutil.rmtree(tmp_path / "clear")
+    run_job(chain.job("clear"))
+    # The next one is made anew from the same pixels: its file is kept as it is, so that nothing after it is stale.
+    assert [outcome.already_complete for outcome in run_chain(chain)] == [True, False, True]
+    assert files(tmp_path) == files(undisturbed)
+
+
+def test_a_chain_whose_products_lie_in_a_bucket_gives_the_same(chain_file, undisturbed, tmp_path, moto, monkeypatch):
+    storage = open_place("bucket", tmp_path, monkeypatch, moto)
+    chain = read(chain_file, storage.uri)
+    outcomes = list(run_chain(chain))
+    assert [outcome.output for outcome in outcomes] == [f"{storage.uri}/{name}" for name in JOBS]
+    assert storage.read("change/change.tif") == (undisturbed / "change" / "change.tif").read_bytes()
+    assert all(outcome.already_complete for outcome in run_chain(chain))
+    assert [each["state"] for each in chain_status(chain)] == ["complete"] * 3
 
 
 def test_replace_begins_all_of_the_chain_anew(chain_file, undisturbed, tmp_path):
@@ -215,7 +230,10 @@ WRONG = {
         put(["jobs", 1, "layers"], ["confidence"]),
         r"Job change: .*map has no band class; it has: confidence",
     ),
-    "a product without the band": (put(["jobs", 1, "source"], "{last}"), r"Job cover: optics has no band red"),
+    "a product without the band": (
+        put(["jobs", 1], {"name": "cover", "model": "{cover}", "source": "{last}", "period": "2022"}),
+        r"Job cover: optics has no band red; it has: class, confidence",
+    ),
     "a period that it will not cover": (
         put(["jobs", 1, "period"], "2021"),
         r"Job cover: No scenes for input x: clear has none with red over the area .* outside the period",
@@ -237,7 +255,12 @@ def test_a_chain_that_cannot_be_is_refused_before_anything_is_made(chain_file, t
     plain["output"] = str(tmp_path / "out")
     change(plain)
     path = tmp_path / "chain.json"
-    path.write_text(json.dumps(plain).replace("{out}", str(tmp_path / "out")).replace("{last}", str(last)))
+    path.write_text(
+        json.dumps(plain)
+        .replace("{out}", str(tmp_path / "out"))
+        .replace("{last}", str(last))
+        .replace("{cover}", str(last.with_name("card-cover")))
+    )
     with pytest.raises(JobError, match=words):
         list(run_chain(read_chain(path)))
     assert not (tmp_path / "out").exists()
