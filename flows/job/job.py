@@ -121,13 +121,13 @@ class Job(BaseModel):
 
     @model_validator(mode="after")
     def _one_place_or_several(self) -> Job:
-        given = self.model_fields_set
-        if {"source", "sources"} <= given:
+        if self.source and self.sources:
             raise ValueError("sources: each collection has its own place in sources, so leave source out, or sources")
-        if "sources" in given and not all(key.strip() for key in self.sources or [""]):
-            raise ValueError(f"sources: write collections, as the model's card names them, and where each is: {GIVE}")
-        if not {"source", "sources"} & given:
+        alone = "source" not in self.model_fields_set
+        if alone and "sources" not in self.model_fields_set:
             raise ValueError(f"source: {NOT_SAID}")
+        if (alone and not self.sources) or not all(key.strip() for key in self.sources):
+            raise ValueError(f"sources: write collections, as the model's card names them, and where each is: {GIVE}")
         return self
 
     @model_validator(mode="after")
