@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.sources.registry import known_sources
+from tilewright.flows.job.area import AreaError, read_area
 from tilewright.flows.job.job import JOBS, Job, JobError, apply_change, make_job, read_plain
 from tilewright.models.fields import did_you_mean
 from tilewright.tasks.storage.storage import REMOTE
@@ -62,6 +63,12 @@ def make_chain(
     names = [_name(entry, number) for number, entry in enumerate(given, start=1)]
     _check_names(names)
     shared = {key: value for key, value in plain.items() if key not in {JOBS, "name", "output"}}
+    if "area" in shared:
+        # Read once for all: it may be as large as a file.
+        try:
+            shared["area"] = read_area(shared["area"], base=base)
+        except AreaError as error:
+            raise JobError(f"area: {error}") from error
     home = output if output is not None else plain.get("output", "out")
     if not isinstance(home, str) or not home.strip():
         raise JobError("output: write the folder, or s3://bucket/prefix, in which each job has a product of its name.")

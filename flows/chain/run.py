@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tilewright.flows.access import plan_sources
+from tilewright.catalogs.sources.registry import resolve_source, sign_href
 from tilewright.flows.chain.chain import item_href
 from tilewright.flows.chain.plan import plan_chain, refusals_of
-from tilewright.flows.environment import storage_options
+from tilewright.flows.environment import s3_settings, storage_options
 from tilewright.flows.maintain.status import product_status
-from tilewright.flows.plan.identities import changed_files
 from tilewright.flows.run.existing import read_existing
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
+from tilewright.tasks.identity.take import changed_identities
 from tilewright.tasks.plan.identities import used_files
 from tilewright.tasks.progress import Stage, silent
 from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.storage import open_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from tilewright.flows.chain.chain import Chain
     from tilewright.flows.job.job import Job
@@ -60,20 +61,24 @@ def run_chain(
 
 def _is_stale(job: Job, chain: Chain) -> bool:
     """True if a finished product of the job was made of files of earlier jobs' products that are others now."""
-    hrefs = {item_href(chain.job(name).output_uri) for name in chain.reads[job.name]}
     storage = open_storage(job.output_uri, options=storage_options(job.output_uri))
-    existing = read_existing(storage)
-    if not hrefs or existing is None or existing.damaged or not existing.complete:
+    existing = read_existing(storage) if chain.reads[job.name] else None
+    if existing is None or existing.damaged or not existing.complete:
         return False
+    held: dict[str, str] = {}
     with suppress(StoreError):
-        plan = existing.plan()
-        sources = plan_sources(plan)
-        of_chain = {source.name for source in sources if source.href in hrefs}
-        files = {href: file for href, file in used_files(plan).items() if sources.named(file.source).name in of_chain}
-        known = {href: file.asset.holding for href, file in files.items() if file.asset.holding is not None}
-        changed, untold = changed_files(known, {href: file.source for href, file in files.items()}, sources)
-        return bool(changed or untold)
-    return False
+        held = {href: told for href, file in used_files(existing.plan()).items() if (told := file.asset.holding)}
+    return any(_has_changed(held, chain.job(name)) for name in chain.reads[job.name])
+
+
+def _has_changed(held: Mapping[str, str], job: Job) -> bool:
+    """True if some files of a job's product are not those of these identities, by href, or are gone."""
+    item = item_href(job.output_uri)
+    # Whatever the plan says of its sources: it lies where others may write.
+    source = resolve_source({"kind": "product", "name": job.name, "href": item}, s3=s3_settings())
+    known = {href: told for href, told in held.items() if href.startswith(item.removesuffix("item.json"))}
+    changed, untold = changed_identities(known, sign=partial(sign_href, source), source=source)
+    return bool(changed or untold)
 
 
 def chain_status(chain: Chain) -> list[dict[str, Any]]:
