@@ -109,7 +109,8 @@ class Scene:
     that interval's end, else None. `solar_day` is the date in local solar time at the footprint's centre. `replaces`
     holds the ids of the older processings that this one replaces. `mode` is the radar's instrument mode; `generated`
     and `updated` are the ISO times of processing and of the record, `sequence` the provider's running number of
-    processings. `href` is the item's address, `simulated` the item's own `tw:simulated`.
+    processings. `href` is the item's address, `simulated` the item's own `tw:simulated`. `made`: it is no acquisition,
+    but a product of Tilewright, whose layers are its bands.
     """
 
     id: str
@@ -136,6 +137,7 @@ class Scene:
     href: str = ""
     simulated: bool = False
     end: Moment | None = None
+    made: bool = False
 
     def __post_init__(self) -> None:
         assert self.state in STATES, f"radiometric state {self.state!r} is none of {STATES}"
@@ -166,6 +168,8 @@ class Scene:
             del plain["end"]
         else:
             plain["end"] = self.end.astimezone(UTC).isoformat()
+        if not self.made:
+            del plain["made"]
         plain["bbox"] = list(self.bbox)
         plain["assets"] = [asset.to_json() for asset in self.assets]
         plain["replaces"] = list(self.replaces)

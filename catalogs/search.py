@@ -26,6 +26,7 @@ from tilewright.catalogs.sensors import ALIASES, band_of, canonical_collection, 
 from tilewright.catalogs.sources.api import api_items
 from tilewright.catalogs.sources.files import file_items
 from tilewright.catalogs.sources.geoparquet import geoparquet_items
+from tilewright.catalogs.sources.product import product_items
 from tilewright.catalogs.sources.registry import sign_href
 from tilewright.catalogs.sources.source import Query, Source
 from tilewright.catalogs.sources.static import static_items
@@ -55,7 +56,13 @@ __all__ = [
     "search_scenes",
 ]
 
-READERS = {"api": api_items, "static": static_items, "geoparquet": geoparquet_items, "files": file_items}
+READERS = {
+    "api": api_items,
+    "static": static_items,
+    "geoparquet": geoparquet_items,
+    "files": file_items,
+    "product": product_items,
+}
 
 
 NEARBY_ITEMS = 1000

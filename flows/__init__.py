@@ -6,6 +6,7 @@ estimate/       time, memory and cost of a plan
 run/            one job from request to product
 runners/        where blocks run
 monitor/        progress.json, logs, metrics, traces
+chain/          jobs of one file that read each other's products
 maintain/       status, clean, rerun, watch, backfill, push
 prefect_flows/  the flows that Prefect serves
 cli/            the command

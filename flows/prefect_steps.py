@@ -39,13 +39,21 @@ def step(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 def _source_tags(args: Iterable[object]) -> tuple[str, ...]:
-    """The tag ``source:<name>`` of the first argument with a plan or a named source; none for a source by address."""
+    """The tags ``source:<name>`` of the first argument with a plan or named sources; none for a source by address."""
     for argument in args:
         plan = getattr(argument, "plan", None)
-        source = plan.source["name"] if plan is not None else getattr(argument, "source", None)
-        if isinstance(source, str) and "/" not in source:
-            return (f"source:{source}",)
+        found = _names(plan.source, "name") if plan is not None else _names(argument, None)
+        if named := sorted({name for name in found if isinstance(name, str) and name and "/" not in name}):
+            return tuple(f"source:{name}" for name in named)
     return ()
+
+
+def _names(given: Any, key: str | None) -> list[Any]:
+    """The names of the sources of a plan, as JSON (``key``: that of a name), or of a job."""
+    if key is not None:
+        return [each.get(key) for each in given["sources"].values()] if "sources" in given else [given.get(key)]
+    several = getattr(given, "sources", None)
+    return [*several.values()] if isinstance(several, dict) and several else [getattr(given, "source", None)]
 
 
 def _as_task(function: Callable[P, R], name: str, policy: Policy, tags: tuple[str, ...]) -> Callable[P, R]:

@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tilewright.flows.environment import s3_settings, storage_options
+from tilewright.flows.environment import storage_options
 from tilewright.flows.job.job import Job, JobError, make_job, read_job
 from tilewright.flows.shown import shown
 from tilewright.tasks.inventory.finished import read_item
@@ -62,8 +62,7 @@ def cube(job: JobLike, *, model_input: str | None = None) -> xr.DataArray:
     masked. The grid is that of the job in the input's own resolution. Pixels are read by Dask when they are computed.
     Raises a ValueError that names the key or the source that cannot be.
     """
-    from tilewright.catalogs.sources.registry import resolve_source
-    from tilewright.flows.access import scene_access
+    from tilewright.flows.access import job_sources, scene_access
     from tilewright.flows.plan.model_card import job_card
     from tilewright.flows.plan.raster import DEFAULT_RESOLUTION
     from tilewright.flows.plan.scenes import input_scenes
@@ -78,8 +77,9 @@ def cube(job: JobLike, *, model_input: str | None = None) -> xr.DataArray:
     if spec is None:
         names = ", ".join(each.name for each in card.inputs)
         raise JobError(f"model_input {model_input!r} is no input of {card.name}: give one of {names}.")
-    source = resolve_source(checked.source, base=checked.base, s3=s3_settings())
-    scenes = input_scenes(checked, spec, source)
+    sources = job_sources(checked, card)
+    source = sources.of(spec.collection)
+    scenes = () if source is None else input_scenes(checked, spec, source)
     resolution = checked.grid.resolution or (card.resolution or DEFAULT_RESOLUTION) * card.ratio(spec)
     area, options = checked.area.geometry, checked.grid
     grid = plan_grid(area, crs=options.crs, resolution=resolution, bounds=options.bounds)
@@ -92,7 +92,7 @@ def cube(job: JobLike, *, model_input: str | None = None) -> xr.DataArray:
         resampling=spec.resampling,
         chunks=CUBE_CHUNK,
         as_numbers=bands,
-        access=scene_access(source),
+        access=scene_access(sources),
     )
     return loaded[list(bands)].to_dataarray("band").transpose("time", "band", "y", "x").rename(checked.name)
 

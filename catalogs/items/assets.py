@@ -69,14 +69,15 @@ class BandCandidate:
         )
 
 
-def find_bands(item: Mapping[str, Any], collection: str, source: Source) -> list[BandCandidate]:
+def find_bands(item: Mapping[str, Any], collection: str, source: Source, *, table: bool = True) -> list[BandCandidate]:
     """The bands of an item, one asset each, in the order of the collection's table, then of their names.
 
     The source's own `bands` take precedence over the item. If there are any and the collection has no table in
     `sensors`, they are the only bands. In a collection without a table a band is called by its common name, or by its
-    own where bands share the common one.
+    own where bands share the common one. `table` False: a collection's table does not hold for this item.
     """
     band_map = source.bands.get(collection, {})
+    collection = collection if table else ""
     map_only = bool(band_map) and collection not in BANDS
     best: dict[str, BandCandidate] = {}
     detected = () if map_only else tuple(_detected_bands(item, collection))

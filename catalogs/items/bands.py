@@ -19,6 +19,7 @@ from tilewright.catalogs.items.plausible import check_reflectance
 from tilewright.catalogs.network.check import check_href
 from tilewright.catalogs.scene import BandAsset
 from tilewright.catalogs.sensors import PROBABILITY_BANDS, SENTINEL_1, UNITS, BandFacts
+from tilewright.catalogs.sources.product import NO_BAND
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,6 +70,8 @@ def to_band_asset(
             be reflectance.
     """
     facts, override = candidate.facts, candidate.override
+    if reason := text(candidate.asset.get(NO_BAND)):
+        raise CatalogError(reason)
     _check_described(candidate)
     dtype = _dtype(first(override.get("dtype"), _item_field(candidate, "data_type")), facts)
     stated_unit = text(first(override.get("unit"), _item_field(candidate, "unit")))

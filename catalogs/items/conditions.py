@@ -26,6 +26,7 @@ from tilewright.catalogs.items.inherited import Collections
 from tilewright.catalogs.items.names import NamedScene
 from tilewright.catalogs.items.normalise import read_item
 from tilewright.catalogs.items.properties import bbox_of, item_span
+from tilewright.catalogs.sources.product import is_product, product_item
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,6 +69,9 @@ class Filters:
 
     def failed_by(self, scene: Scene) -> str | None:
         """The fate of a scene that fails a condition, None for one that passes."""
+        if scene.made:
+            # The conditions are on acquisitions.
+            return None
         if self.max_cloud is not None and scene.cloud_cover is not None and scene.cloud_cover > self.max_cloud:
             return CLOUDY
         passes = (
@@ -106,6 +110,8 @@ class Sorting:
         """
         name = text(raw.item.get("id"))
         try:
+            if raw.problem:
+                raise CatalogError(raw.problem)
             fate = self._outside(raw.item) or self._inside(raw)
         except RadiometryError:
             raise
@@ -143,7 +149,9 @@ class Sorting:
         return None
 
     def _inside(self, raw: RawItem) -> str:
-        read = read_item(self.collections.complete(raw), self.source, radiometry=self.radiometry, location=raw.location)
+        made = is_product(raw.item)
+        item = product_item(raw.item) if made else self.collections.complete(raw)
+        read = read_item(item, self.source, radiometry=self.radiometry, location=raw.location, made=made)
         scene = without_strange_crs(read.named.scene)
         fate = self.filters.failed_by(scene)
         if fate is None:

@@ -16,7 +16,7 @@ from tilewright.catalogs.items.names import BandNames, NamedScene
 from tilewright.catalogs.items.properties import Acquisition, bbox_of, flag_of, read_acquisition
 from tilewright.catalogs.items.radiometry import RadiometricState, decide_state
 from tilewright.catalogs.scene import BandAsset, Scene
-from tilewright.catalogs.sensors import ESA_DN_PREFIXES, canonical_collection
+from tilewright.catalogs.sensors import ESA_DN_PREFIXES, band_of, canonical_collection
 
 if TYPE_CHECKING:
     import pystac
@@ -55,16 +55,24 @@ def normalise_item(
 
 
 def read_item(
-    item: Mapping[str, Any], source: Source, *, radiometry: str = "auto", location: str | None = None
+    item: Mapping[str, Any],
+    source: Source,
+    *,
+    radiometry: str = "auto",
+    location: str | None = None,
+    made: bool = False,
 ) -> ReadItem:
     """The item as `normalise_item` gives it, but without the bands that cannot be used, which are named beside it.
+
+    `made`: it is a product's (`product_item`), whose bands are what it states, whatever collection it stands for.
 
     Raises:
         CatalogError: the item is not valid, or no band of it can be used; the message names the item.
         RadiometryError: the item does not determine its radiometric state.
     """
     try:
-        return _normalise(item, source, radiometry=radiometry, base=location or _base_href(item, source))
+        base = location or _base_href(item, source)
+        return _normalise(item, source, radiometry=radiometry, base=base, made=made)
     except CatalogError as error:
         raise _of_item(item, source, error) from error
 
@@ -85,15 +93,19 @@ def scene_collection(item: Mapping[str, Any], source: Source) -> str:
     return next((ours for ours, others in source.collections.items() if theirs in others), canonical_collection(theirs))
 
 
-def _normalise(item: Mapping[str, Any], source: Source, *, radiometry: str, base: str) -> ReadItem:
+def _normalise(item: Mapping[str, Any], source: Source, *, radiometry: str, base: str, made: bool) -> ReadItem:
     name = text(item.get("id"))
     if name is None:
         raise CatalogError("it has no id")
     collection = scene_collection(item, source)
     acquisition = read_acquisition(item)
     footprint = footprint_of(mapping(item.get("geometry")) or None, bbox_of(item))
-    bands = find_bands(item, collection, source)
-    state = _radiometric_state(item, bands, acquisition, collection=collection, source=source, radiometry=radiometry)
+    bands = find_bands(item, collection, source, table=not made)
+    state = (
+        RadiometricState(state="not-applicable", offset=0.0, reason="a product, whose numbers are as its Item says")
+        if made
+        else _radiometric_state(item, bands, acquisition, collection=collection, source=source, radiometry=radiometry)
+    )
     esa_offset = None if state.state == "not-applicable" else state.offset
     assets, lost = _band_assets(bands, item, collection=collection, source=source, base=base, esa_offset=esa_offset)
     scene = Scene(
@@ -120,9 +132,18 @@ def _normalise(item: Mapping[str, Any], source: Source, *, radiometry: str, base
         href=base,
         simulated=mapping(item.get("properties")).get("tw:simulated") is True,
         end=acquisition.end,
+        made=made,
     )
-    names = (BandNames(band=band.band, own=band.names, common=band.common) for band in bands)
+    names = (
+        BandNames(band=band.band, own=_own_names(band, collection, made=made), common=band.common) for band in bands
+    )
     return ReadItem(named=NamedScene(scene=scene, names=tuple(names)), lost=lost)
+
+
+def _own_names(band: BandCandidate, collection: str, *, made: bool) -> tuple[str, ...]:
+    """The names of a band; of a layer that stands for a sensor's band, those of that band too."""
+    known = band_of(collection, band.band) if made else None
+    return (*band.names, *sorted(known[0].names)) if known else band.names
 
 
 def _band_assets(

@@ -65,7 +65,7 @@ class StatisticsFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RasterBand:
-    """The one band of a layer's file.
+    """A band of a layer's file; `name` is empty for that of the layer.
 
     A pixel's value in `unit` (UCUM code, empty without a unit) is its stored value, of type `dtype` (NumPy's name),
     times `scale` plus `offset`. `nodata` is a stored value, NaN, or None if every pixel is valid. `classes` is empty
@@ -74,6 +74,7 @@ class RasterBand:
 
     dtype: str
     nodata: float | None
+    name: str = ""
     unit: str = ""
     scale: float = 1.0
     offset: float = 0.0
@@ -85,11 +86,13 @@ class RasterBand:
 class LayerFacts:
     """One layer on the product's grid: its file, with size and checksum, and the file's band.
 
+    The layers of an image are the bands of one file, of which `more` are those after the first.
     The file's role is "data" for a result of the model, "metadata" for a layer that accompanies it (confidence).
     """
 
     file: FileFacts
     band: RasterBand
+    more: tuple[RasterBand, ...] = ()
 
     def __post_init__(self) -> None:
         assert self.file.size is not None, f"layer {self.name} has no size"
@@ -176,7 +179,7 @@ class Provenance:
     `software` maps names to versions. `expression` holds the settings that made the product with the card; it is
     written unchanged next to the reference to the model. `outside_valid_for` says how the product leaves the range that
     its models were made for, as JSON values; empty if it does not. `keep_query` names the parameters in hrefs of scenes
-    that are published.
+    that are published. `simulated`: some scenes were not seen by any satellite.
     """
 
     model: ModelSummary
@@ -185,6 +188,7 @@ class Provenance:
     expression: Mapping[str, Any] = field(default_factory=dict, hash=False)
     outside_valid_for: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)
     keep_query: tuple[str, ...] = ()
+    simulated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,6 +45,8 @@ EPSG = re.compile(r"EPSG:(\d+)", re.IGNORECASE)
 LICENSE = "other"
 """STAC 1.1's word for a license without an SPDX identifier: a map's depends on those of its model and scenes."""
 
+TRUE_COLOUR = ("red", "green", "blue")
+
 CLASS_NAME = re.compile(r"[^0-9A-Za-z_-]+")
 
 
@@ -114,6 +116,8 @@ def _properties(product: ProductFacts) -> dict[str, Any]:
     platforms = sorted({scene.platform for scene in provenance.scenes if scene.platform})
     if len(platforms) == 1:
         properties["platform"] = platforms[0]
+    if provenance.simulated:
+        properties["tw:simulated"] = True
     if provenance.outside_valid_for:
         properties["tw:outside_valid_for"] = [dict(entry) for entry in provenance.outside_valid_for]
     if product.layers:
@@ -188,18 +192,22 @@ def layer_asset(layer: LayerFacts, *, gsd: float) -> pystac.Asset:
 
     `gsd` is the side of a pixel in metres.
     """
-    band = layer.band
-    fields = _band_fields(band)
-    calibrated = {"scale": band.scale, "offset": band.offset} if (band.scale, band.offset) != (1, 0) else {}
+    bands = (layer.band, *layer.more)
     asset = file_asset(layer.file)
     asset.extra_fields = {
-        "bands": [{"name": layer.name, **fields}],
-        "raster:bands": [{**fields, "sampling": "area", "spatial_resolution": gsd, **calibrated}],
+        "bands": [{"name": band.name or layer.name, **_band_fields(band)} for band in bands],
+        "raster:bands": [_older_fields(band, gsd=gsd) for band in bands],
         **asset.extra_fields,
     }
-    if band.classes:
-        asset.extra_fields["classification:classes"] = _classes(band.classes)
+    if layer.band.classes:
+        asset.extra_fields["classification:classes"] = _classes(layer.band.classes)
     return asset
+
+
+def _older_fields(band: RasterBand, *, gsd: float) -> dict[str, Any]:
+    """A band in the form of the raster extension before 2.0."""
+    calibrated = {"scale": band.scale, "offset": band.offset} if (band.scale, band.offset) != (1, 0) else {}
+    return {**_band_fields(band), "sampling": "area", "spatial_resolution": gsd, **calibrated}
 
 
 def _band_fields(band: RasterBand) -> dict[str, Any]:
@@ -240,11 +248,23 @@ def render_hint(layer: LayerFacts) -> dict[str, Any]:
         coloured = [(entry.value, entry.color.lstrip("#")) for entry in band.classes if entry.color]
         hint["colormap"] = {str(value): [*bytes.fromhex(colour), 255] for value, colour in coloured}
         return hint | {"resampling": "nearest"}
+    if layer.more:
+        return hint | _image_hint((band, *layer.more))
     if band.unit == "%":
         hint["rescale"] = [[0, 100]]
     elif band.statistics is not None:
         hint["rescale"] = [[band.statistics.minimum, band.statistics.maximum]]
     return hint | {"colormap_name": "viridis", "resampling": "bilinear"}
+
+
+def _image_hint(bands: tuple[RasterBand, ...]) -> dict[str, Any]:
+    """How an image is shown: in true colour where it has the bands, else its first band as grey."""
+    places = {band.name: number for number, band in enumerate(bands, start=1)}
+    shown = [places[name] for name in TRUE_COLOUR] if places.keys() >= set(TRUE_COLOUR) else [1]
+    known = [(bands[number - 1].statistics) for number in shown]
+    rescale = [[each.minimum, each.maximum] for each in known if each is not None]
+    stretched = {"rescale": rescale} if len(rescale) == len(shown) else {}
+    return {"bidx": shown, **stretched, "resampling": "bilinear"}
 
 
 def file_asset(file: FileFacts) -> pystac.Asset:

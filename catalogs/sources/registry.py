@@ -17,19 +17,31 @@ from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.hrefs import display_href, local_path, scheme_of, without_secrets
 from tilewright.catalogs.sources.described import check_stated
 from tilewright.catalogs.sources.plain import load_plain
+from tilewright.catalogs.sources.product import ITEM, STATE
 from tilewright.catalogs.sources.signing import signed
-from tilewright.catalogs.sources.source import Source
+from tilewright.catalogs.sources.source import Source, Sources
 
 if TYPE_CHECKING:
     from tilewright.catalogs.s3 import S3Settings
 
-__all__ = ["CatalogError", "Source", "describe_source", "known_sources", "resolve_source", "sign_href"]
+__all__ = [
+    "CatalogError",
+    "Source",
+    "describe_source",
+    "known_sources",
+    "resolve_source",
+    "resolve_sources",
+    "sign_href",
+]
 
 TABLE = Path(__file__).with_name("sources.yaml")
 
 
-# The keys of a user's description: fields of Source except `rewrite` and `s3`, and three keys of the description alone.
-SETTABLE = frozenset(field.name for field in dataclasses.fields(Source)) - {"rewrite", "s3"} | {
+DOCUMENTS = {".json", ".geojson", ".parquet", ".geoparquet", ".yaml", ".yml"}
+"""Endings of documents; what has another name in a bucket lies there like a folder."""
+
+# The keys of a user's description: fields of Source except three, and three keys of the description alone.
+SETTABLE = frozenset(field.name for field in dataclasses.fields(Source)) - {"rewrite", "s3", "promised"} | {
     "like",
     "collection",
     "defaults",
@@ -55,6 +67,30 @@ def resolve_source(
     """
     found = source if isinstance(source, Source) else _resolved(source, base)
     return found if s3 is None else dataclasses.replace(found, s3=s3)
+
+
+def resolve_sources(
+    given: Mapping[str, str | Mapping[str, Any]], *, base: Path | None = None, s3: S3Settings | None = None
+) -> Sources:
+    """The sources of several collections, each as `resolve_source` finds it.
+
+    Raises:
+        CatalogError: one of them cannot be; the message begins with its key.
+    """
+    found = {}
+    for collection, source in given.items():
+        try:
+            found[collection] = resolve_source(source, base=base, s3=s3)
+        except CatalogError as error:
+            raise type(error)(f"sources.{collection}: {error}") from error
+    return Sources(by_collection={name: _told_apart(name, found) for name in found})
+
+
+def _told_apart(collection: str, found: Mapping[str, Source]) -> Source:
+    """The source of a collection, under a name with the collection's where another one has the same name."""
+    source = found[collection]
+    same = all(other == source for other in found.values() if other.name == source.name)
+    return source if same else dataclasses.replace(source, name=f"{source.name} ({collection})")
 
 
 def _resolved(source: str | Mapping[str, Any], base: Path | None) -> Source:
@@ -126,7 +162,8 @@ def _from_description(description: Mapping[str, Any], base: Path | None) -> Sour
     check_stated(description)
     borrowed = resolve_source(description["like"], base=base).to_json() if "like" in description else {}
     if "href" in description:
-        plain = resolve_source(description["href"], base=base)
+        named = description.get("kind") == "product"
+        plain = _product(description["href"], base) if named else resolve_source(description["href"], base=base)
         borrowed = {**borrowed, "href": plain.href, "kind": plain.kind, "name": plain.name, "files": plain.files}
     elif "files" in description:
         origin = str((base or Path()).resolve() / "files")
@@ -140,9 +177,20 @@ def _from_description(description: Mapping[str, Any], base: Path | None) -> Sour
     return Source.of_fields(str(fields["name"]), fields)
 
 
+def _product(href: str, base: Path | None) -> Source:
+    """The product at an href, whether it is there yet or not."""
+    if scheme_of(href) == "file":
+        path = local_path(href).expanduser()
+        href = str((path if path.is_absolute() else (base or Path()) / path).absolute())
+    folder = href.rstrip("/").removesuffix(f"/{ITEM}").removesuffix("/collection.json")
+    return Source(name=folder.rpartition("/")[2] or "product", kind="product", href=href)
+
+
 def _from_path(source: str, base: Path | None) -> Source:
     path = local_path(source).expanduser()
     path = path if path.is_absolute() else (base or Path()) / path
+    if (product := _product_at(path)) is not None:
+        return product
     inner = (path / name for name in ("catalog.json", "collection.json"))
     path = next((each for each in inner if _is_file(each)), path)
     if not _is_file(path):
@@ -156,6 +204,33 @@ def _from_path(source: str, base: Path | None) -> Source:
     if kind == "files":
         return _from_description({"name": path.stem, **_read_description(resolved)}, resolved.parent)
     return Source(name=path.stem if path.stem != "catalog" else path.parent.name, kind=kind, href=str(resolved))
+
+
+def _product_at(path: Path) -> Source | None:
+    """The finished product that a path leads to by its folder, Item or Collection, or the products in a folder.
+
+    Raises:
+        CatalogError: it leads to a product that is not finished.
+    """
+    of_file = path.name in {ITEM, "collection.json"}
+    folder = path.parent if of_file else path
+    try:
+        if (folder / STATE).is_dir():
+            if not (folder / ITEM).is_file():
+                raise CatalogError(
+                    f"source {str(path)!r} is a product that is not finished, since it has no {ITEM}: run its job to "
+                    "the end first"
+                )
+            resolved = (path if of_file else folder / ITEM).resolve()
+            return Source(name=resolved.parent.name, kind="product", href=str(resolved))
+        known = any((folder / name).is_file() for name in ("catalog.json", "collection.json", ITEM))
+        if of_file or known or not folder.is_dir():
+            return None
+        several = any((each / STATE).is_dir() for each in folder.iterdir())
+    except OSError:
+        return None
+    resolved = folder.resolve()
+    return Source(name=resolved.name, kind="product", href=str(resolved)) if several else None
 
 
 def _is_file(path: Path) -> bool:
@@ -193,6 +268,9 @@ def _file_entries(description: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
 
 def _kind_of(href: str) -> str:
     suffix = PurePosixPath(urlsplit(href).path if scheme_of(href) != "file" else href).suffix.lower()
+    if scheme_of(href) == "s3" and suffix not in DOCUMENTS:
+        # A bucket answers no search: what lies like a folder there is a product, or holds some.
+        return "product"
     if suffix in {".parquet", ".geoparquet"}:
         return "geoparquet"
     if suffix in {".yaml", ".yml"}:

@@ -1,4 +1,4 @@
-"""The values that describe a source of scenes, a query to it, and an item it returns."""
+"""The values that describe a source of scenes, those of several collections, a query, and an item it returns."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from tilewright.catalogs.hrefs import holds_key
 from tilewright.catalogs.network.check import address_scope
 from tilewright.catalogs.network.rules import asset_rules
 from tilewright.catalogs.s3 import AMAZON, S3Settings
+from tilewright.catalogs.sensors import canonical_collection
 from tilewright.catalogs.sources.described import source_fields
 from tilewright.catalogs.sources.signing import SIGNINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
     from shapely.geometry.base import BaseGeometry
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from tilewright.catalogs.network.connect import HostRules
 
 
-KINDS = ("api", "static", "geoparquet", "files")
+KINDS = ("api", "static", "geoparquet", "files", "product")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,7 @@ class Source:
     `files` are the entries of a plain list of GeoTIFFs.
 
     `s3` are the endpoint and keys of whoever reads from the source: no part of its description, JSON, repr or equality.
+    Neither is `promised`, the Item of a product that is not there yet, by which what is to be made of it is planned.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Source:
     keep_query: tuple[str, ...] = ()
     files: tuple[Mapping[str, Any], ...] = ()
     s3: S3Settings = field(default=AMAZON, repr=False, compare=False)
+    promised: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
@@ -85,8 +88,8 @@ class Source:
 
     def to_json(self) -> dict[str, Any]:
         """The source as JSON values for a frozen plan; they contain no secret."""
-        plain = dataclasses.asdict(self)
-        del plain["s3"], plain["keep_query"]
+        plain = dataclasses.asdict(dataclasses.replace(self, promised=None))
+        del plain["s3"], plain["keep_query"], plain["promised"]
         plain["collections"] = {ours: list(theirs) for ours, theirs in self.collections.items()}
         # Left out where it is empty, since plans of older versions must stay equal to themselves.
         kept = {"keep_query": list(self.keep_query)} if self.keep_query else {}
@@ -106,9 +109,81 @@ class Source:
         """
         stated = {"name": name, **source_fields(name, fields)}
         try:
-            return cls(**{**stated, "s3": s3})
+            return cls(**{**stated, "s3": s3, "promised": None})
         except TypeError as error:
             raise CatalogError(f"source {name!r} is not described as expected: {error}") from error
+
+
+ALL = ""
+"""The key of a source from which all collections come."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Where collections come from: one source for all of them (`ALL`), or one for each, by the card's name of it.
+
+    Sources that are not equal have names of their own, since a scene tells its source by name.
+    """
+
+    by_collection: Mapping[str, Source]
+
+    @classmethod
+    def one(cls, source: Source) -> Sources:
+        """One source of all collections."""
+        return cls(by_collection={ALL: source})
+
+    def __iter__(self) -> Iterator[Source]:
+        """The sources, each once."""
+        return iter({source.name: source for source in self.by_collection.values()}.values())
+
+    @property
+    def single(self) -> Source | None:
+        """The source of all collections; None if each has its own."""
+        return self.by_collection.get(ALL)
+
+    def of(self, collection: str) -> Source | None:
+        """The source of a collection; None if it has none."""
+        ours = canonical_collection(collection)
+        exact = self.single or self.by_collection.get(collection)
+        others = (each for name, each in self.by_collection.items() if canonical_collection(name) == ours)
+        return exact or next(others, None)
+
+    def named(self, name: str) -> Source:
+        """The source that a scene tells by this name.
+
+        Raises:
+            CatalogError: there are several sources, and none of them has the name.
+        """
+        found = self.single or next((source for source in self if source.name == name), None)
+        if found is None:
+            raise CatalogError(f"{name!r} is none of the sources {', '.join(source.name for source in self)}")
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON values of the one source, or those of each by collection under the key `sources`."""
+        single = self.single
+        if single is not None:
+            return single.to_json()
+        return {"sources": {collection: source.to_json() for collection, source in self.by_collection.items()}}
+
+    def request_json(self) -> dict[str, Any]:
+        """The same under the key that a job has for it: `source`, or `sources`."""
+        plain = self.to_json()
+        return plain if self.single is None else {"source": plain}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any], *, s3: S3Settings = AMAZON) -> Sources:
+        """The sources that `to_json` wrote.
+
+        Raises:
+            CatalogError: it is of another form.
+        """
+        several = plain.get("sources")
+        if several is None:
+            return cls.one(Source.from_json(plain, s3=s3))
+        if not isinstance(several, dict) or not several or ALL in several:
+            raise CatalogError("the sources are not described as expected")
+        return cls(by_collection={name: Source.from_json(each, s3=s3) for name, each in several.items()})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +211,11 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawItem:
-    """An item as the source wrote it, and the href it was read from; None if no relative href depends on it."""
+    """An item as the source wrote it, and the href it was read from; None if no relative href depends on it.
+
+    `problem`: why it cannot be used, where that is known already.
+    """
 
     item: Mapping[str, Any]
     location: str | None
+    problem: str = ""

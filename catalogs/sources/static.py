@@ -15,6 +15,7 @@ from tilewright.catalogs.fields import instant, last_instant, listing, mapping, 
 from tilewright.catalogs.footprint import longitudes_of
 from tilewright.catalogs.hrefs import resolve_href, scheme_of
 from tilewright.catalogs.sources.pages import SearchTime, n_matched, next_link, read_linked
+from tilewright.catalogs.sources.product import is_product, is_product_collection, product_items
 from tilewright.catalogs.sources.source import RawItem
 
 if TYPE_CHECKING:
@@ -51,11 +52,20 @@ def static_items(source: Source, query: Query) -> Iterator[RawItem]:
                 raise CatalogError(f"{source.name} holds more than {MOST_DOCUMENTS} documents; give a smaller catalog")
             level = []
             for (href, parent), document in _documents(fresh, source, time, pool):
+                if href == source.href and _is_of_products(document, query):
+                    yield from product_items(source, query, (href, document))
+                    return
                 yield from _items_of(document, href, parent, query, found)
                 level += _next_level(document, href, parent, query, found)
     if not found & set(query.collections):
         available = ", ".join(sorted(found)) or "none"
         raise UnknownCollectionError(f"{source.name} has no collection {query.collections[0]}; it has: {available}")
+
+
+def _is_of_products(document: Mapping[str, Any], query: Query) -> bool:
+    """True for a product's Item or Collection, unless the query asks for its collection by its own name."""
+    own = text(document.get("id" if document.get("type") == "Collection" else "collection"))
+    return own not in query.collections and (is_product(document) or is_product_collection(document))
 
 
 def _documents(

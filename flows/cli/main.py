@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -26,17 +25,10 @@ from tilewright.flows.cli.options import (
     print_json,
     wait_seconds,
 )
-from tilewright.flows.cli.products import check_copy, compare, copy_places, export, push, zones
+from tilewright.flows.cli.products import compare, export, push, zones
 from tilewright.flows.cli.series import backfill, watch
 from tilewright.flows.shown import shown
 from tilewright.tasks.progress import Stage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tilewright.flows.job.job import Job
-    from tilewright.flows.run.outcome import Outcome
-
 
 app = typer.Typer(
     cls=Commands,
@@ -98,31 +90,9 @@ def plan(
 ) -> None:
     """Say what a job would do: scenes, grid, blocks, windows, bytes, memory, time, cost. Writes no product."""
     with exit_codes():
-        from tilewright.flows.cli.tables import estimate_json, print_estimate
-        from tilewright.flows.cli.terminal import Terminal
-        from tilewright.flows.estimate.estimate import estimate
-        from tilewright.flows.estimate.pricing import price, read_prices, shard_lines
-        from tilewright.flows.plan.make import plan_job
-        from tilewright.flows.plan.model_card import job_card
-        from tilewright.flows.plan.raster import job_rows
+        from tilewright.flows.cli.jobs import plan_file
 
-        table, checked = read_prices(prices), _job(job, changes, output)
-        with Terminal(quiet=as_json) as terminal:
-            terminal(Stage(name="plan"))
-            card = job_card(checked)
-            made = plan_job(checked, card)
-            if checked.places is not None:
-                from tilewright.flows.estimate.places import estimate_places
-
-                rows = job_rows(checked, card, made.raster.lattice)
-                expected = estimate_places(made, card, rows, provider=checked.provider, workers=workers)
-            else:
-                expected = estimate(made, card, provider=checked.provider, workers=workers)
-        cost = price(expected, table, n_machines=shards)
-        if as_json:
-            print_json(estimate_json(made, expected, cost=cost, n_shards=shards))
-        else:
-            print_estimate(made, expected, more=[*cost.lines(), *shard_lines(made, expected, shards)])
+        plan_file(job, changes, output, prices=prices, n_shards=shards, workers=workers, as_json=as_json)
 
 
 @app.command()
@@ -146,15 +116,10 @@ def run(
 ) -> None:
     """Run a job. A second call resumes what was interrupted, or says that the product is complete."""
     with exit_codes(resumable=True) as ending:
-        from tilewright.flows.cli.terminal import Terminal
+        from tilewright.flows.cli.jobs import run_file
         from tilewright.flows.machine import process_age
-        from tilewright.flows.run.predict import run_job
         from tilewright.flows.runners.run_options import RunOptions
 
-        checked = _job(job, changes, output)
-        ending.output = checked.output_uri
-        if to is not None:
-            check_copy(checked, to)
         options = RunOptions(
             runner=runner,
             workers=workers,
@@ -166,36 +131,16 @@ def run(
             retry=retry,
             wait=wait_seconds(wait),
         )
-        quiet = as_json or _use_json_log(log)
-        make: Callable[..., Outcome] = run_job
-        if prefect:
-            make = _prefect_flows("--prefect").run_under_prefect
-        elif deployment is not None:
-            make = partial(run_job, send_shard=_prefect_flows("--deployment").shard_sender(deployment))
-        with Terminal(quiet=quiet) as terminal:
-            outcome = make(checked, options, listener=terminal)
-        if to is not None:
-            copy_places(outcome, to)
-        if as_json:
-            print_json(outcome.summary())
-        else:
-            terminal.close_run(outcome, copied=to)
-        if prefect:
-            _leave_lost_server()
+        run_file(job, changes, output, options, ending, log=log, prefect=prefect, to=to, as_json=as_json)
 
 
 @app.command()
 def status(output: Target, *, as_json: AsJson = False) -> None:
-    """Say how far a product is: progress, failures and what is missing, from the ledger alone."""
+    """Say how far a product is: progress, failures and what is missing, from the ledger alone. Of a chain, each one."""
     with exit_codes():
-        from tilewright.flows.cli.tables import print_status
-        from tilewright.flows.maintain.status import product_status
+        from tilewright.flows.cli.jobs import tell_status
 
-        existing = product_status(output)
-        if as_json:
-            print_json(existing)
-        else:
-            print_status(existing)
+        tell_status(output, as_json=as_json)
 
 
 @app.command()
@@ -204,11 +149,12 @@ def search(job: JobFile, changes: Set = [], *, as_json: AsJson = False) -> None:
     with exit_codes():
         from tilewright.flows.cli.tables import print_scenes, search_rows, search_words
         from tilewright.flows.cli.terminal import Terminal
+        from tilewright.flows.job.job import read_job
         from tilewright.flows.plan.input_plans import search_refusal
         from tilewright.flows.plan.model_card import job_card
         from tilewright.flows.plan.scenes import asked_area, find_items, no_scenes, period_shares
 
-        checked = _job(job, changes, None)
+        checked = read_job(job, changes=tuple(changes))
         with Terminal(quiet=as_json) as terminal:
             terminal(Stage(name="search"))
             card = job_card(checked)
@@ -272,40 +218,3 @@ def rerun(
             typer.echo(shown(comparison["sentence"]))
         if not comparison["identical"]:
             raise typer.Exit(1)
-
-
-def _leave_lost_server() -> None:
-    from tilewright.flows.prefect_server import exit_now, server_is_unreachable
-
-    if server_is_unreachable():
-        exit_now(0)
-
-
-def _prefect_flows(option: str) -> Any:
-    """The module of Prefect's flows. Raises RunnerError if a package that the option needs is missing."""
-    try:
-        from tilewright.flows.prefect_flows import flows
-    except ModuleNotFoundError as error:
-        from tilewright.flows.errors import RunnerError
-
-        raise RunnerError(
-            f"{option} needs {error.name}: pip install -c constraints.txt -e '.[flows]' in Tilewright's folder."
-        ) from error
-    return flows
-
-
-def _job(path: Path, changes: list[str], output: str | None) -> Job:
-    from tilewright.flows.job.job import read_job
-
-    return read_job(path, changes=tuple(changes), output=output)
-
-
-def _use_json_log(log: str) -> bool:
-    """True for structured logs instead of bars; also turns them on, through the environment."""
-    if log not in {"bars", "json"}:
-        raise typer.BadParameter(f"{log!r}: expected bars or json", param_hint="--log")
-    if log == "json":
-        from tilewright.flows.environment import use_json_log
-
-        use_json_log()
-    return log == "json"

@@ -70,6 +70,13 @@ def print_estimate(plan: Plan, estimate: Estimate, *, more: Sequence[tuple[str, 
             console.print(Text(line), soft_wrap=True)
 
 
+def print_finished(name: str, output: str) -> None:
+    """Print that a job of a chain has nothing to do."""
+    console = _console()
+    console.print(Text(f"Plan of {shown(name)}", style="bold"))
+    _print_words(console, f"  complete already in {output}")
+
+
 def print_status(existing: Mapping[str, Any]) -> None:
     """Print a product's state."""
     console = _console()

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 
 STAGE_WORDS = {
+    "job": "Job",
     "sample": "Building the simulated sample",
     "search": "Searching",
     "plan": "Planning",

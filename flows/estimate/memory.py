@@ -180,7 +180,7 @@ def finish_memory(plan: Plan, card: ModelCard, *, n_cores: int) -> float:
     blocks, and four more are being made smaller. A layer of ids is numbered by rows of blocks.
     """
     known = {spec.name: spec.bytes_per_pixel for spec in card.layer_specs()}
-    sizes = sorted((known[name] for name in plan.maps), reverse=True)
+    sizes = sorted((sum(known[name] for name in layers) for layers in plan.files.values()), reverse=True)
     strips = [FILE_BYTES + 4 * 512 * plan.raster.product_grid.extent.shape[1] * size for size in sizes]
     block = plan.raster.product_block**2 * max([2, *(known[name] for name in plan.raster.layers)])
     ids = sum(1 for spec in card.layer_specs() if spec.kind == "id" and spec.name in plan.raster.layers)

@@ -14,7 +14,7 @@ from rasterio.errors import RasterioError
 from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.hrefs import scheme_of
 from tilewright.catalogs.sources.registry import sign_href
-from tilewright.catalogs.sources.source import Source
+from tilewright.catalogs.sources.source import Source, Sources
 from tilewright.flows.environment import reading_settings, s3_settings
 from tilewright.flows.machine import waited_for_core
 from tilewright.tasks.read.counters import stored_bytes
@@ -67,11 +67,11 @@ def sample_files(plan: Plan, *, remote: bool = True) -> dict[str, FileSample]:
 
     Files that do not answer in time, or cannot be read, are left out.
     """
-    source = Source.from_json(plan.source, s3=s3_settings())
+    sources = Sources.from_json(plan.source, s3=s3_settings())
     extra = {**reading_settings(), **QUICK}
     assets = list(_picked(plan, remote=remote))
     until, pool = time.monotonic() + BUDGET_S, ThreadPoolExecutor(AT_ONCE)
-    asked = {asset.href: pool.submit(_look, asset, source, extra) for asset in assets}
+    asked = {asset.href: pool.submit(_look, asset, sources.named(name), extra) for name, asset in assets}
     found: dict[str, FileSample] = {}
     try:
         for href, future in asked.items():
@@ -84,10 +84,12 @@ def sample_files(plan: Plan, *, remote: bool = True) -> dict[str, FileSample]:
     return found
 
 
-def _picked(plan: Plan, *, remote: bool) -> Iterator[BandAsset]:
-    """Files of every band, as many as may be: the first of each band before the second of any."""
+def _picked(plan: Plan, *, remote: bool) -> Iterator[tuple[str, BandAsset]]:
+    """Files of every band and the names of their sources, as many as may be: the first of each band before the second
+    of any.
+    """
     of_bands = [
-        [asset for scene in entry.scenes if (asset := scene.asset(band)) is not None]
+        [(scene.source, asset) for scene in entry.scenes if (asset := scene.asset(band)) is not None]
         for entry in plan.inputs
         for band in dict.fromkeys([*entry.bands, *entry.mask.bands])
     ]
@@ -98,12 +100,12 @@ def _picked(plan: Plan, *, remote: bool) -> Iterator[BandAsset]:
             places = list(dict.fromkeys([0, len(assets) // 2, len(assets) - 1])) if assets else []
             if rank >= len(places):
                 continue
-            asset = assets[places[rank]]
+            name, asset = assets[places[rank]]
             local = scheme_of(asset.href) == "file"
             if asset.href not in seen and left[local]:
                 left[local] -= 1
                 seen.add(asset.href)
-                yield asset
+                yield name, asset
 
 
 def _look(asset: BandAsset, source: Source, extra: Mapping[str, str]) -> FileSample:

@@ -44,7 +44,10 @@ from tilewright.flows.job.options import (
 from tilewright.flows.job.period import JobPeriod, as_periods, checked_name, read_period
 from tilewright.flows.job.places.columns import PlacesError
 from tilewright.flows.job.places.places import JobPlaces, read_places
-from tilewright.flows.job.refusals import refusal
+from tilewright.flows.job.refusals import NOT_SAID, refusal
+
+JOBS = "jobs"
+"""The key of a file that holds a chain of jobs in place of one (flows/chain)."""
 
 MAX_JOB_BYTES = 16 * 2**20
 """Largest size of a job file, with an inline area; a larger file is no job."""
@@ -78,6 +81,8 @@ def _yes_or_no(given: Any) -> Any:
     return {True: "yes", False: "no"}[given] if isinstance(given, bool) else given
 
 
+GIVE = "{sentinel-2-l2a: earth-search, prior: out/2024}"
+
 MAX_PERIODS = 1000
 """Periods of a job, each of which is searched."""
 
@@ -85,7 +90,8 @@ MAX_PERIODS = 1000
 class Job(BaseModel):
     """A checked job. Paths are absolute or URIs; ``output`` may still be missing (plan and search need none).
 
-    A job over ``places`` has the boxes around them as its ``area``.
+    A job over ``places`` has the boxes around them as its ``area``. ``source`` is empty where ``sources`` has a place
+    for each collection.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
@@ -94,7 +100,8 @@ class Job(BaseModel):
     area: Annotated[Area, BeforeValidator(read_area)]
     places: InstanceOf[JobPlaces] | None = None
     period: Annotated[tuple[JobPeriod, ...], BeforeValidator(as_periods), Field(min_length=1, max_length=MAX_PERIODS)]
-    source: str | dict[str, Any]
+    source: str | dict[str, Any] = ""
+    sources: dict[str, str | dict[str, Any]] = {}
     model: str
     output: str | None = Field(default=None, min_length=1)
     grid: GridOptions = GridOptions()
@@ -123,6 +130,17 @@ class Job(BaseModel):
     seed: int = 0
     verify: Literal["identity", "checksums"] = "identity"
     base: Path = Field(default_factory=Path, exclude=True)
+
+    @model_validator(mode="after")
+    def _one_place_or_several(self) -> Job:
+        if self.source and self.sources:
+            raise ValueError("sources: each collection has its own place in sources, so leave source out, or sources")
+        alone = "source" not in self.model_fields_set
+        if alone and "sources" not in self.model_fields_set:
+            raise ValueError(f"source: {NOT_SAID}")
+        if (alone and not self.sources) or not all(key.strip() for key in self.sources):
+            raise ValueError(f"sources: write collections, as the model's card names them, and where each is: {GIVE}")
+        return self
 
     @model_validator(mode="after")
     def _periods_named_once(self) -> Job:
@@ -189,7 +207,7 @@ class Job(BaseModel):
         }
         # Left out where they say nothing, since requests of older products do not have them.
         unsaid = {key for key, value in asked.items() if not value}
-        plain = self.model_dump(mode="json", exclude=NO_PIXELS | unsaid)
+        plain = self.model_dump(mode="json", exclude=NO_PIXELS | unsaid | {"source" if self.sources else "sources"})
         if self.polygons:
             plain["polygons"] = {name: options.request() for name, options in self.polygons.items()}
         if self.filter.clearest is None:
@@ -203,7 +221,7 @@ class Job(BaseModel):
 def read_job(path: Path, *, changes: tuple[str, ...] = (), output: str | None = None) -> Job:
     """The job in a YAML or JSON file, with ``key=value`` changes applied.
 
-    Paths in it (area, source, model) are relative to the file; ``output`` to the working folder.
+    Paths in it (area, source, sources, model) are relative to the file; ``output`` to the working folder.
 
     Raises JobError naming the field, what was given and what is expected.
     """
@@ -212,9 +230,11 @@ def read_job(path: Path, *, changes: tuple[str, ...] = (), output: str | None = 
 
 def make_job(plain: dict[str, Any], *, base: Path, changes: tuple[str, ...] = (), output: str | None = None) -> Job:
     """The job a mapping describes; see ``read_job``."""
+    if JOBS in plain:
+        raise JobError(f"{JOBS}: a chain of jobs is taken by plan, run and status: give a job of one product here.")
     plain = dict(plain)
     for change in changes:
-        _apply_change(plain, change)
+        apply_change(plain, change)
     if output is not None:
         plain["output"] = output
     plain.setdefault("name", "job")
@@ -222,14 +242,7 @@ def make_job(plain: dict[str, Any], *, base: Path, changes: tuple[str, ...] = ()
     if strange := next((key for key in plain if not isinstance(key, str)), None):
         raise JobError(f"{strange}: no key of a job. Its keys are names such as area, period, source, model.")
     try:
-        if "places" in plain:
-            if "area" in plain:
-                raise JobError("places: a job is over an area or over places, not both: leave one of them out.")
-            plain["places"] = read_places(plain["places"], base=base, read_period=_row_period)
-            plain["area"] = Area(geometry=plain["places"].footprint)
-        elif "area" in plain:
-            plain["area"] = read_area(plain["area"], base=base)
-        return Job(**{**plain, "base": base})
+        return Job(**{**plain, **_where(plain, base), "base": base})
     except PlacesError as error:
         raise JobError(str(error)) from error
     except AreaError as error:
@@ -244,6 +257,16 @@ def _from_base(base: Path, options: Any) -> Any:
     if not isinstance(model, str) or not model or not model.isprintable() or not (base / model).exists():
         return options
     return {**options, "model": str((base / model).resolve())}
+
+
+def _where(plain: dict[str, Any], base: Path) -> dict[str, Any]:
+    """The places of a mapping with the boxes around them as its area, or its area; neither where it has none."""
+    if "places" not in plain:
+        return {"area": read_area(plain["area"], base=base)} if "area" in plain else {}
+    if "area" in plain:
+        raise JobError("places: a job is over an area or over places, not both: leave one of them out.")
+    places = read_places(plain["places"], base=base, read_period=_row_period)
+    return {"places": places, "area": Area(geometry=places.footprint)}
 
 
 def _row_period(text: str) -> JobPeriod:
@@ -273,7 +296,8 @@ def read_plain(path: Path) -> dict[str, Any]:
     return plain
 
 
-def _apply_change(plain: dict[str, Any], change: str) -> None:
+def apply_change(plain: dict[str, Any], change: str) -> None:
+    """Put the value of a change ``key=value`` into a job's mapping. Raises JobError for a text that is none."""
     key, equals, text = change.partition("=")
     if not equals or not key.strip() or not text.strip():
         raise JobError(f"--set {change!r}: expected key=value, e.g. --set grid.resolution=20.")

@@ -34,8 +34,11 @@ EXPECTED = {
 }
 """The types of errors of pydantic, and what a job has in place of the value."""
 
+NOT_SAID = "the job does not say it. A job needs area (or places), period, source and model"
+
 OF_FIELD = {
     "source": "a name, a path, a URL, or a description with keys such as href",
+    "sources": "collections with where each comes from, like {sentinel-2-l2a: earth-search, prior: out/2024}",
     "model": "one name, path or URL; further models stand under ensemble, like ensemble: [second]",
 }
 """Keys of which more can be said than the type."""
@@ -44,14 +47,13 @@ OF_FIELD = {
 def refusal(error: ValidationError, job: type[BaseModel]) -> str:
     """One sentence on the first thing to mend; a misspelt key comes before the one that is missing for it."""
     first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
-    place = first["loc"][:1] if first["loc"][:1] == ("source",) else first["loc"]
+    place = first["loc"][: {"source": 1, "sources": 2}.get(str(first["loc"][:1] and first["loc"][0]))]
     field = ".".join(str(part) for part in place) or "job"
     if first["type"] == "extra_forbidden":
         known = _known(job, place[:-1])
         return f"{field}: unknown key{did_you_mean(str(place[-1]), known)}. Known here: {', '.join(known)}."
     if first["type"] == "missing" and not isinstance(place[-1], int):
-        needs = " A job needs area (or places), period, source and model." if len(place) == 1 else ""
-        return f"{field}: the job does not say it.{needs}"
+        return f"{field}: {NOT_SAID if len(place) == 1 else 'the job does not say it'}."
     words = _words(first, job)
     if not place:
         # The keys do not fit each other: the message names them, and the whole job would say nothing more.
@@ -66,7 +68,7 @@ def refusal(error: ValidationError, job: type[BaseModel]) -> str:
 def _words(error: ErrorDetails, job: type[BaseModel]) -> str:
     kind, place = error["type"], error["loc"]
     if kind.endswith("_type") and place and place[0] in OF_FIELD:
-        return f"expected {OF_FIELD[str(place[0])]}"
+        return f"expected {OF_FIELD['source' if place[0] == 'sources' and len(place) > 1 else str(place[0])]}"
     if kind == "missing":
         return "expected four numbers, [minx, miny, maxx, maxy]"
     if kind in {"dict_type", "model_type", "model_attributes_type"}:

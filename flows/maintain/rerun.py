@@ -9,53 +9,43 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import rasterio
-from rasterio.windows import Window
-
 from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.fields import mapping
 from tilewright.catalogs.hrefs import display_href
 from tilewright.catalogs.network.addresses import allowed_scopes
-from tilewright.catalogs.network.check import address_scope, check_href
+from tilewright.catalogs.network.check import address_scope
 from tilewright.catalogs.sources.registry import known_sources, resolve_source
-from tilewright.flows.access import plan_source
-from tilewright.flows.environment import reading_settings, storage_options
+from tilewright.catalogs.sources.source import Sources
+from tilewright.flows.access import plan_sources
+from tilewright.flows.environment import storage_options
 from tilewright.flows.machine import PhaseStart
+from tilewright.flows.maintain.rebuilt import compare_blocks, same_layer
 from tilewright.flows.plan.identities import renew_inputs
 from tilewright.flows.plan.model_card import load_plan_card, model_references
 from tilewright.flows.run.context import Run, RunSettings
 from tilewright.flows.run.existing import ExistingProduct, check_output, product_tags, read_existing
-from tilewright.flows.run.inputs import say_changes
+from tilewright.flows.run.inputs import check_hrefs, say_changes
 from tilewright.flows.run.pipeline import make_product
 from tilewright.flows.runners.run_options import RunOptions
 from tilewright.models.card.registry import is_remote
 from tilewright.tasks.block.worker import WorkerSettings
-from tilewright.tasks.inventory.finished import part_item_names
 from tilewright.tasks.plan.identities import Known, first_hrefs, used_files, with_identities
 from tilewright.tasks.progress import silent
-from tilewright.tasks.read.gdal import gdal_path, reading_env
 from tilewright.tasks.report.format import part_of, plural
 from tilewright.tasks.storage.documents import json_value
 from tilewright.tasks.storage.errors import StorageError, StoreError
-from tilewright.tasks.storage.ledger import ENTRIES, json_digest, read_entries
+from tilewright.tasks.storage.ledger import json_digest
 from tilewright.tasks.storage.secrets import join, public_plan
 from tilewright.tasks.storage.storage import REMOTE, open_storage
-from tilewright.tasks.tables.table_file import MEDIA_TYPE
 from tilewright.tasks.vector.layer_polygons import asset_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tilewright.catalogs.sources.source import Source
     from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.progress import Listener
     from tilewright.tasks.storage.storage import Storage
-
-
-COG = "profile=cloud-optimized"
-
-ROWS = 512
-"""Rows compared at a time."""
 
 
 def rerun_item(
@@ -74,7 +64,7 @@ def rerun_item(
     """
     original, plain = _read_item(item)
     planned = _plan_of(original, plain, trusted=trusted)
-    renewed = renew_inputs(planned, plan_source(planned))
+    renewed = renew_inputs(planned, plan_sources(planned))
     plan = renewed.plan
     default = f"{original.uri.rstrip('/')}-rerun" if original.folder is not None else f"out/{plan.name}-rerun"
     target = output or default
@@ -83,8 +73,8 @@ def rerun_item(
         raise StoreError(f"--output {target} is the product itself: give another place for the rebuilt one.")
     made = _rebuild(plan, _settings(plain), storage, listener)
     rebuilt = open_storage(target, options=storage.options)
-    layers = {name: _same_layer(plain, original, rebuilt, name) for name in asset_names(plan)}
-    blocks = _compare_blocks(original, rebuilt)
+    layers = {name: same_layer(plain, original, rebuilt, name) for name in asset_names(plan)}
+    blocks = compare_blocks(original, rebuilt)
     identical = all(same is True for same in layers.values()) and blocks["differing"] == 0
     sentence = _sentence(plain["id"], made, identical=identical, layers=layers, blocks=blocks, uri=rebuilt.uri)
     if renewed.changed:
@@ -135,10 +125,8 @@ def _plan_of(original: Storage, plain: Mapping[str, Any], *, trusted: bool) -> P
     plan = ExistingProduct(uri=original.uri, plain=join(original, frozen), complete=True).plan()
     if original.folder is None and not trusted:
         plan = _as_of(plan, original.uri)
-    source = plan_source(plan)
     try:
-        for href in {asset.href for entry in plan.inputs for scene in entry.scenes for asset in scene.assets}:
-            check_href(href, origin=source.href, hosts=source.hosts)
+        check_hrefs(plan, plan_sources(plan))
     except CatalogError as error:
         advice = "" if original.folder is not None or trusted else ": add --trusted if the product is your own"
         raise CatalogError(f"{error}{advice}") from error
@@ -146,15 +134,16 @@ def _plan_of(original: Storage, plain: Mapping[str, Any], *, trusted: bool) -> P
 
 
 def _as_of(plan: Plan, origin: str) -> Plan:
-    """The plan of an Item of another place, whose source leads where a catalog at that place may, whatever it claims.
+    """The plan of an Item of another place, whose sources lead where a catalog at that place may, whatever it claims.
 
     Raises StoreError for an endpoint of S3 that is no known source's, since nothing judges where an endpoint leads, and
     for a model that would be fetched.
     """
-    source = plan_source(plan)
-    if source.s3_endpoint not in {None, *(resolve_source(name).s3_endpoint for name in known_sources())}:
+    sources = plan_sources(plan)
+    known = {None, *(resolve_source(name).s3_endpoint for name in known_sources())}
+    if endpoint := next((each.s3_endpoint for each in sources if each.s3_endpoint not in known), None):
         raise StoreError(
-            f"The plan at {origin} names {display_href(str(source.s3_endpoint))} as the endpoint of its buckets, which "
+            f"The plan at {origin} names {display_href(endpoint)} as the endpoint of its buckets, which "
             "no Item of another place may choose: add --trusted if the product is your own."
         )
     # A model is code, and who wrote the plan may have written both.
@@ -163,10 +152,16 @@ def _as_of(plan: Plan, origin: str) -> Plan:
             f"The plan at {origin} names a model to fetch and run, {display_href(model)}, which no Item of another "
             "place may choose: add --trusted if you trust whoever made both."
         )
+    bound = {name: _bound(source, origin) for name, source in sources.by_collection.items()}
+    return replace(plan, source=Sources(by_collection=bound).to_json())
+
+
+def _bound(source: Source, origin: str) -> Source:
+    """The source of a plan at another place, as a catalog at that place could name it."""
     own = address_scope(source.href) in allowed_scopes(address_scope(origin))
     # A literal name would open its addresses, which is for the user alone to do; a pattern narrows as well.
-    hosts = [re.sub(r"^[^*?\[]", lambda first: f"[{first[0]}]", host) for host in source.hosts]
-    return replace(plan, source={**plan.source, "href": source.href if own else origin, "hosts": hosts})
+    hosts = tuple(re.sub(r"^[^*?\[]", lambda first: f"[{first[0]}]", host) for host in source.hosts)
+    return replace(source, href=source.href if own else origin, hosts=hosts)
 
 
 def _settings(plain: Mapping[str, Any]) -> RunSettings:
@@ -241,62 +236,6 @@ def _earlier_rebuilt(existing: ExistingProduct, plan: Plan) -> Plan:
 def _without_identities(plan: Plan) -> str:
     told = with_identities(plan, {href: Known(identity=None) for href in used_files(plan)})
     return json_digest(public_plan(told.to_json()))
-
-
-def _same_layer(plain: Mapping[str, Any], original: Storage, rebuilt: Storage, name: str) -> bool | None:
-    """True if a layer's files have the same checksums in both Items, or else the same pixels; None if unknown."""
-    remade = rebuilt.read_json("item.json") or {}
-    parts, remade_parts = part_item_names(plain), part_item_names(remade)
-    if parts != remade_parts:
-        return False
-    if not parts or name in plain["assets"]:
-        return _same_file(plain, original, remade, rebuilt, name)
-    verdicts = [
-        _same_file(original.read_json(part) or {}, original, rebuilt.read_json(part) or {}, rebuilt, name)
-        for part in parts
-    ]
-    return False if False in verdicts else None if None in verdicts else True
-
-
-def _same_file(
-    plain: Mapping[str, Any], original: Storage, remade: Mapping[str, Any], rebuilt: Storage, name: str
-) -> bool | None:
-    """The same for one file of a layer, from the Items of the original and of the rebuilt product."""
-    asset, other = (item.get("assets", {}).get(name, {}) for item in (plain, remade))
-    if asset.get("file:checksum") and asset["file:checksum"] == other.get("file:checksum"):
-        return True
-    if COG not in str(asset.get("type")) or not other:
-        return False if other and asset.get("type") == MEDIA_TYPE else None
-    paths = [
-        f"{place.uri}/{entry['href'].removeprefix('./')}" for place, entry in ((original, asset), (rebuilt, other))
-    ]
-    with reading_env(reading_settings()):
-        try:
-            return _same_pixels(*paths)
-        except rasterio.errors.RasterioIOError:
-            return None
-
-
-def _same_pixels(one: str, other: str) -> bool:
-    with rasterio.open(gdal_path(one)) as first, rasterio.open(gdal_path(other)) as second:
-        if (first.shape, first.transform, first.dtypes) != (second.shape, second.transform, second.dtypes):
-            return False
-        for row in range(0, first.height, ROWS):
-            window = Window(0, row, first.width, min(ROWS, first.height - row))
-            if not np.array_equal(first.read(1, window=window), second.read(1, window=window), equal_nan=True):
-                return False
-    return True
-
-
-def _compare_blocks(original: Storage, rebuilt: Storage) -> dict[str, int]:
-    """The numbers of blocks compared and differing by checksum; 0 compared where the original has no ledger."""
-    if not any(True for _ in original.keys(ENTRIES)):
-        return {"compared": 0, "differing": 0}
-    originals, remade = read_entries(original), read_entries(rebuilt)
-    differing = sum(
-        1 for name in originals if name not in remade or remade[name].checksums != originals[name].checksums
-    )
-    return {"compared": len(originals), "differing": differing + len(remade.keys() - originals.keys())}
 
 
 def _sentence(

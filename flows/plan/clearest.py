@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from tilewright.catalogs.scene import Scene
-    from tilewright.catalogs.sources.source import Source
+    from tilewright.catalogs.sources.source import Sources
     from tilewright.flows.job.job import Job
     from tilewright.flows.job.options import Clearest
     from tilewright.tasks.compose.cell_choice import CellChoice
@@ -54,7 +54,7 @@ Found = dict[Cell, tuple[Passes, ...]]
 AT_ONCE = 8
 
 
-def choose_where_clear(job: Job, plan: Plan, source: Source) -> Plan:
+def choose_where_clear(job: Job, plan: Plan, sources: Sources) -> Plan:
     """The plan with a choice of passes by cell, and without the scenes that no cell takes; itself if not asked for.
 
     Masks are read as blocks read them: held to their identity, with retries, failures tolerated as far as the job says.
@@ -70,8 +70,8 @@ def choose_where_clear(job: Job, plan: Plan, source: Source) -> Plan:
             "source whose scenes have a mask, or write by: statement."
         )
     masks = replace(plan, inputs=tuple(replace(entry, bands=()) for entry in plan.inputs))
-    told = identify_inputs(masks, source)
-    access = scene_access(source, FailureLog(tolerance=job.tolerance.failed_reads))
+    told = identify_inputs(masks, sources)
+    access = scene_access(sources, FailureLog(tolerance=job.tolerance.failed_reads))
     made: list[tuple[InputPlan, InputPlan]] = []
     for entry, looked_at in zip(plan.inputs, told.inputs, strict=True):
         # Inputs that differ in name only are looked at once, and stay alike.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from tilewright.catalogs.scene import BandAsset, Scene
-    from tilewright.catalogs.sources.source import Source
+    from tilewright.catalogs.sources.source import Source, Sources
     from tilewright.flows.plan.scenes import InputScenes
     from tilewright.models.card.card import ModelCard
     from tilewright.models.spec.inputs import InputSpec
@@ -63,7 +63,7 @@ class HeaderLook:
 
 
 def look_at_headers(
-    card: ModelCard, scenes: Mapping[str, InputScenes], source: Source, *, mask_bands: Sequence[str] = ()
+    card: ModelCard, scenes: Mapping[str, InputScenes], sources: Sources, *, mask_bands: Sequence[str] = ()
 ) -> tuple[dict[str, InputScenes], tuple[str, ...]]:
     """The scenes as their files' headers say they are to be read, and warnings; ``mask_bands`` are looked at too.
 
@@ -72,7 +72,7 @@ def look_at_headers(
 
     Raises JobError where every file looked at of a required band is unreadable for good.
     """
-    looks = _looks(card, scenes, source, mask_bands)
+    looks = _looks(card, scenes, sources, mask_bands)
     seen = dict(scenes)
     said: list[str] = []
     for spec in card.inputs:
@@ -86,11 +86,11 @@ def look_at_headers(
 
 
 def _looks(
-    card: ModelCard, scenes: Mapping[str, InputScenes], source: Source, mask_bands: Sequence[str]
+    card: ModelCard, scenes: Mapping[str, InputScenes], sources: Sources, mask_bands: Sequence[str]
 ) -> dict[tuple[str, str], list[HeaderLook]]:
     """The looks by input and band."""
     candidates = {
-        (spec.name, band): _picked(scenes[spec.name].touching, band)
+        (spec.name, band): _picked(_there(scenes[spec.name].touching, sources), band)
         for spec in card.inputs
         for band in dict.fromkeys([*spec.source_bands, *mask_bands])
     }
@@ -100,18 +100,24 @@ def _looks(
         for (name, band), picked in candidates.items()
         if rank < len(picked)
     ]
-    hrefs = list(dict.fromkeys(asset.href for *_, asset in wanted))[:MOST_FILES]
+    files = list(dict.fromkeys((scene.source, asset.href) for *_, scene, asset in wanted))[:MOST_FILES]
     until, extra = time.monotonic() + BUDGET_S, {**reading_settings(), **QUICK}
     pool = ThreadPoolExecutor(AT_ONCE)
-    asked = {href: pool.submit(_header, href, source, extra) for href in hrefs}
+    asked = {(name, href): pool.submit(_header, href, sources.named(name), extra) for name, href in files}
     found: dict[tuple[str, str], list[HeaderLook]] = {}
     try:
         for name, band, scene, asset in wanted:
-            if asset.href in asked:
-                found.setdefault((name, band), []).append(_look(scene, asset, asked[asset.href], until))
+            if (scene.source, asset.href) in asked:
+                look = _look(scene, asset, asked[scene.source, asset.href], until)
+                found.setdefault((name, band), []).append(look)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
     return found
+
+
+def _there(scenes: Sequence[Scene], sources: Sources) -> list[Scene]:
+    """The scenes without products that are yet to be made."""
+    return [scene for scene in scenes if sources.named(scene.source).promised is None]
 
 
 def _picked(scenes: Sequence[Scene], band: str) -> list[tuple[Scene, BandAsset]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tilewright.catalogs.hrefs import display_href, split_store
@@ -16,9 +17,9 @@ from tilewright.tasks.plan.identities import Known, is_sum, used_files, with_ide
 from tilewright.tasks.read.failures import ReadError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-    from tilewright.catalogs.sources.source import Source
+    from tilewright.catalogs.sources.source import Source, Sources
     from tilewright.tasks.plan.identities import UsedFile
     from tilewright.tasks.plan.plan import Plan
 
@@ -37,7 +38,7 @@ class RenewedPlan:
     untold: Mapping[str, str] = field(default_factory=dict)
 
 
-def identify_inputs(plan: Plan, source: Source, *, checksums: bool = False) -> Plan:
+def identify_inputs(plan: Plan, sources: Sources, *, checksums: bool = False) -> Plan:
     """The plan with the identities that its inputs have now, None for those that are not told.
 
     `checksums`: files whose source states a checksum are hashed, and are identified by it.
@@ -45,14 +46,16 @@ def identify_inputs(plan: Plan, source: Source, *, checksums: bool = False) -> P
     Raises JobError for a file that is not the stated one, ReadError for one that cannot be read to verify it.
     """
     files = used_files(plan)
-    taken = take_identities(files, sign=lambda href: sign_href(source, href), source=source)
-    found = {href: Known(identity=entry.identity) for href, entry in taken.items()}
+    found: dict[str, Known] = {}
+    for source, hrefs in _by_source({href: file.source for href, file in files.items()}, sources):
+        taken = take_identities(hrefs, sign=partial(sign_href, source), source=source)
+        found |= {href: Known(identity=entry.identity) for href, entry in taken.items()}
     if checksums:
-        found |= _verified({href: file for href, file in files.items() if file.checksums}, found, source)
+        found |= _verified({href: file for href, file in files.items() if file.checksums}, found, sources)
     return with_identities(plan, found)
 
 
-def renew_inputs(plan: Plan, source: Source, *, checksums: bool = False) -> RenewedPlan:
+def renew_inputs(plan: Plan, sources: Sources, *, checksums: bool = False) -> RenewedPlan:
     """The plan of earlier with the identities of today where they differ; files without one in the plan stay so.
 
     Raises JobError and ReadError as `identify_inputs` does.
@@ -60,14 +63,14 @@ def renew_inputs(plan: Plan, source: Source, *, checksums: bool = False) -> Rene
     files = used_files(plan)
     planned = {href: file.asset.holding for href, file in files.items()}
     known = {href: identity for href, identity in planned.items() if identity is not None}
-    changed, untold = changed_identities(known, sign=lambda href: sign_href(source, href), source=source)
+    changed, untold = changed_files(known, {href: file.source for href, file in files.items()}, sources)
     found = {href: Known(identity=identity) for href, identity in changed.items()}
     again = {
         href: file
         for href, file in files.items()
         if file.checksums and (href in changed if is_sum(file) else checksums)
     }
-    verified = _verified(again, {**{href: Known(identity=planned[href]) for href in again}, **found}, source)
+    verified = _verified(again, {**{href: Known(identity=planned[href]) for href in again}, **found}, sources)
     # A file that only now was verified is the one that was planned: its identity stays.
     found |= {href: now for href, now in verified.items() if href in changed}
     return RenewedPlan(
@@ -77,12 +80,35 @@ def renew_inputs(plan: Plan, source: Source, *, checksums: bool = False) -> Rene
     )
 
 
-def _verified(files: Mapping[str, UsedFile], found: Mapping[str, Known], source: Source) -> dict[str, Known]:
+def _by_source(names: Mapping[str, str], sources: Sources) -> Iterator[tuple[Source, list[str]]]:
+    """The sources with their hrefs; `names`: the name of the source of each href."""
+    for source in sources:
+        hrefs = [href for href, name in names.items() if sources.named(name) is source]
+        if hrefs:
+            yield source, hrefs
+
+
+def changed_files(
+    known: Mapping[str, str], names: Mapping[str, str], sources: Sources
+) -> tuple[dict[str, str], dict[str, str]]:
+    """What `changed_identities` tells of the identities of hrefs; `names`: the name of the source of each href."""
+    changed: dict[str, str] = {}
+    untold: dict[str, str] = {}
+    for source, hrefs in _by_source({href: names[href] for href in known}, sources):
+        planned = {href: known[href] for href in hrefs}
+        others, unknown = changed_identities(planned, sign=partial(sign_href, source), source=source)
+        changed, untold = changed | others, untold | unknown
+    return changed, untold
+
+
+def _verified(files: Mapping[str, UsedFile], found: Mapping[str, Known], sources: Sources) -> dict[str, Known]:
     """The files by href that were hashed and are the stated ones; not those whose hash is not known here."""
     if not files:
         return {}
     with ThreadPoolExecutor(HASHED_AT_ONCE) as pool:
-        verified = pool.map(lambda href: _verify(files[href], found[href].identity, source), files)
+        verified = pool.map(
+            lambda href: _verify(files[href], found[href].identity, sources.named(files[href].source)), files
+        )
         return {href: known for href, known in zip(files, verified, strict=True) if known is not None}
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tilewright.catalogs.sensors import canonical_collection
 from tilewright.flows.job.job import JobError
 from tilewright.flows.job.period import OPEN_END, OPEN_START
-from tilewright.flows.plan.rules import check_masks, check_units, gap_rule, mask_rule
+from tilewright.flows.plan.rules import check_classes, check_masks, check_units, gap_rule, mask_rule
 from tilewright.flows.plan.scenes import InputScenes
 from tilewright.tasks.compose.steps import DatesError, clearest_passes, plan_steps
 from tilewright.tasks.plan.inputs import InputPlan
@@ -93,6 +93,7 @@ def _plan_input(job: Job, card: ModelCard, spec: InputSpec, found: InputScenes) 
     _check_steps(job, spec, touching)
     _check_bands(spec, scenes, steps)
     check_units(spec, scenes)
+    check_classes(spec, scenes, steps)
     ratio = Fraction(card.ratio(spec)).limit_denominator(64)
     return InputPlan(
         name=spec.name,

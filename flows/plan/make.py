@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from shapely.geometry import shape
 
 from tilewright.catalogs.search import left_out_sentence
-from tilewright.catalogs.sources.registry import resolve_source
-from tilewright.flows.environment import s3_settings
+from tilewright.flows.access import job_sources
 from tilewright.flows.job.area import Area
 from tilewright.flows.job.job import JobError
 from tilewright.flows.job.places.footprint import footprint
@@ -22,7 +22,7 @@ from tilewright.flows.plan.exactness import judge_exactness, judge_places
 from tilewright.flows.plan.headers import look_at_headers
 from tilewright.flows.plan.identities import identify_inputs
 from tilewright.flows.plan.input_plans import plan_inputs, plan_place_inputs
-from tilewright.flows.plan.model_card import card_facts, job_card
+from tilewright.flows.plan.model_card import card_facts, card_images, job_card
 from tilewright.flows.plan.model_graph import check_fused, gpu_warnings, measure_job_model
 from tilewright.flows.plan.raster import alignment, area_warnings, cut_places, cut_raster, reach_metres, read_margin
 from tilewright.flows.plan.rules import (
@@ -54,7 +54,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from tilewright.catalogs.sources.source import Source
+    from tilewright.catalogs.sources.source import Sources
+    from tilewright.flows.access import Promised
     from tilewright.flows.job.job import Job
     from tilewright.flows.job.period import JobPeriod
     from tilewright.flows.plan.scenes import InputScenes
@@ -73,38 +74,42 @@ LISTED_ITEMS = 50
 """The most items left out that a plan and a report list."""
 
 
-def plan_job(job: Job, card: ModelCard | None = None, *, block: int | None = None) -> Plan:
+def plan_job(
+    job: Job, card: ModelCard | None = None, *, block: int | None = None, promised: Promised | None = None
+) -> Plan:
     """The plan of a job; ``card``: the job's card if it is loaded already, ``block``: the side of the blocks of an
-    earlier plan in pixels, kept unless the job names another.
+    earlier plan in pixels, kept unless the job names another. ``promised``: products that it reads and that are not
+    there yet; such a plan says what there will be to do, and cannot be run.
 
     Raises a refusal (ValueError) for anything impossible: unknown source, model or band, no scenes, a card that does
     not fit the job, more blocks than the limit, a file that is not the one its checksum says.
     """
     card = card or job_card(job)
     if job.places is not None:
-        return plan_places(job, card)
+        return plan_places(job, card, promised)
     if any(extra.kind == "place_mask" for extra in card.extras):
         raise JobError(f"model: {card.name} is told the shape of a place (place_mask): give places instead of an area.")
     check_periods(job, card)
     check_gaps(job, card)
-    source = resolve_source(job.source, base=job.base, s3=s3_settings())
+    sources = job_sources(job, card, promised)
     provider = job_provider(job, card)
     facts = measure_job_model(job, card, provider=provider)
     limit = job.limits.memory_mb
     free = free_memory() if limit is None else int(limit * 1e6)
     raster = cut_raster(job, card, facts, free=free, block=block)
     check_loss(job, card, raster.layers)
-    found = search_inputs(job, card, source, reach=reach_metres(job, card, raster))
-    scenes, said = look_at_headers(card, found, source, mask_bands=asked_mask_bands(job.mask))
+    found = search_inputs(job, card, sources, reach=reach_metres(job, card, raster))
+    scenes, said = look_at_headers(card, found, sources, mask_bands=asked_mask_bands(job.mask))
     said = (*said, *gpu_warnings(job, card, facts))
-    plan = make_plan(job, card, facts, scenes, raster=raster, source=source, said=said)
-    plan = choose_where_clear(job, plan, source)
-    plan = identify_inputs(plan, source, checksums=job.verify == "checksums")
-    plan = with_screen(plan, job, card, plan_job=plan_job)
-    return with_ranges(plan, card) if job.precision == "int8" else plan
+    plan = make_plan(job, card, facts, scenes, raster=raster, sources=sources, said=said)
+    plan = choose_where_clear(job, plan, sources)
+    plan = identify_inputs(plan, sources, checksums=job.verify == "checksums")
+    plan = with_screen(plan, job, card, plan_job=partial(plan_job, promised=promised))
+    # The ranges of a graph in int8 are measured on pixels.
+    return with_ranges(plan, card) if job.precision == "int8" and not promised else plan
 
 
-def plan_places(job: Job, card: ModelCard) -> Plan:
+def plan_places(job: Job, card: ModelCard, promised: Promised | None = None) -> Plan:
     """The plan of a job over places: a table's rows on a grid, and the scenes that any of their windows may see.
 
     Raises what ``plan_job`` raises.
@@ -114,7 +119,7 @@ def plan_places(job: Job, card: ModelCard) -> Plan:
         raise JobError(f"places: {card.name} gives vectors, which a table of places does not hold: give an area.")
     check_periods(job, card)
     check_gaps(job, card)
-    source = resolve_source(job.source, base=job.base, s3=s3_settings())
+    sources = job_sources(job, card, promised)
     facts = measure_job_model(job, card, provider=job_provider(job, card))
     if _finest_step(job, card, facts):
         # Only the pixel of the centroid is kept, so a window needs no more than what that pixel sees.
@@ -129,10 +134,10 @@ def plan_places(job: Job, card: ModelCard) -> Plan:
     grid, reach = raster.grid, reach_metres(job, card, raster)
     lonlats = rows.lonlats(grid.crs, grid.resolution)
     used = [rows.periods[number] for number in sorted({*rows.of_row.tolist()})]
-    found = _seen_scenes(search_inputs(_job_around(job, lonlats, used), card, source, reach=reach), lonlats, reach)
-    scenes, said = look_at_headers(card, found, source, mask_bands=asked_mask_bands(job.mask))
+    found = _seen_scenes(search_inputs(_job_around(job, lonlats, used), card, sources, reach=reach), lonlats, reach)
+    scenes, said = look_at_headers(card, found, sources, mask_bands=asked_mask_bands(job.mask))
     said = (*said, *gpu_warnings(job, card, facts))
-    plan = make_plan(job, card, facts, scenes, raster=raster, source=source, said=said, periods=used)
+    plan = make_plan(job, card, facts, scenes, raster=raster, sources=sources, said=said, periods=used)
     moments = [scene.datetime for entry in plan.inputs for scene in entry.scenes] or [datetime.now(UTC)]
     spans = [period.known_ends for periods in used for period in periods]
     places = PlacesPlan(
@@ -145,7 +150,7 @@ def plan_places(job: Job, card: ModelCard) -> Plan:
     )
     of_rows = row_warnings(lonlats, n_rows=len(rows), crs=grid.crs, asked=job.grid.crs)
     plan = replace(plan, places=places, warnings=(*plan.warnings, *of_rows))
-    return identify_inputs(plan, source, checksums=job.verify == "checksums")
+    return identify_inputs(plan, sources, checksums=job.verify == "checksums")
 
 
 def _job_around(job: Job, lonlats: NDArray[np.float64], periods: Sequence[Sequence[JobPeriod]]) -> Job:
@@ -180,7 +185,7 @@ def make_plan(
     scenes: Mapping[str, InputScenes],
     *,
     raster: RasterPlan,
-    source: Source,
+    sources: Sources,
     said: Sequence[str] = (),
     periods: Sequence[Sequence[JobPeriod]] = (),
 ) -> Plan:
@@ -203,8 +208,8 @@ def make_plan(
     exact_reason = f"{exact_reason}{ROUNDED.get(job.precision, '')}"
     return Plan(
         name=job.name,
-        request={**job.request(), **mask_request(job), "source": source.to_json(), "model": card.digest},
-        source=source.to_json(),
+        request={**job.request(), **mask_request(job), **sources.request_json(), "model": card.digest},
+        source=sources.to_json(),
         model=ModelPlan(
             card=card_facts(job, card),
             receptive=asdict(facts.receptive),
@@ -218,6 +223,7 @@ def make_plan(
             runtime="openvino" if facts.provider == "openvino" else "",
             outside_valid_for=tuple(outside),
             vectors={name: kind for name, kind in card.vector_kinds.items() if name in raster.layers},
+            images=card_images(card, raster.layers),
             tables=tuple(name for name in card.table_classes if name in {*boxes, *raster.layers}),
         ),
         raster=raster,

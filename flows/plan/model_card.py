@@ -52,6 +52,16 @@ def card_facts(job: Job, card: ModelCard) -> dict[str, str]:
     return {**references, "name": card.name, "digest": card.digest, "sha256": card.sha256}
 
 
+def card_images(card: ModelCard, layers: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Those of the layers that are written as bands of one file, by its name."""
+    found: dict[str, tuple[str, ...]] = {}
+    image_of = {spec.name: spec.image for spec in card.layer_specs()}
+    for name in layers:
+        if image := image_of.get(name):
+            found[image] = (*found.get(image, ()), name)
+    return found
+
+
 def load_plan_card(plan: Plan) -> ModelCard:
     """The card that a plan was made with.
 

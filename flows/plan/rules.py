@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tilewright.flows.job.mask import MaskOptions
     from tilewright.models.card.card import ModelCard
     from tilewright.models.spec.inputs import InputSpec
+    from tilewright.tasks.compose.steps import StepPlan
     from tilewright.tasks.plan.inputs import InputPlan, LackingBand
 
 
@@ -86,10 +87,11 @@ def mask_warning(entry: InputPlan, options: MaskOptions) -> str | None:
     if options.kind == "none" or entry.unit != "reflectance":
         return None
     bands = entry.mask.bands or ("scl",)
-    unmasked = [scene.id for scene in entry.scenes if not all(scene.asset(band) for band in bands)]
+    seen = [scene for scene in entry.scenes if not scene.made]
+    unmasked = [scene.id for scene in seen if not all(scene.asset(band) for band in bands)]
     if not unmasked:
         return None
-    share = f"{len(unmasked)} of {plural(len(entry.scenes), 'scene')}"
+    share = f"{len(unmasked)} of {plural(len(seen), 'scene')}"
     lacking = (
         "cloud classification (SCL)" if bands == ("scl",) else f"band {', '.join(bands)}, by which clouds are told"
     )
@@ -222,6 +224,23 @@ def gap_rule(job: Job, spec: InputSpec, scenes: Sequence[Scene]) -> str:
             "write carry or leave instead of interpolate (gaps in the job, tw:missing.gaps in the card)."
         )
     return rule
+
+
+def check_classes(spec: InputSpec, scenes: Sequence[Scene], steps: Sequence[StepPlan]) -> None:
+    """Refuse to average the classes of several products into one step: the mean of two classes is a third one.
+
+    Raises JobError naming the band and the step.
+    """
+    averages = spec.dates.reducer in {"mean", "median"} or spec.dates.reducer.startswith("percentile:")
+    made = [scene for scene in scenes if scene.made]
+    bands = [band for band in spec.source_bands if _is_class(band, spec, made)] if made and averages else []
+    step = next((step for step in steps if len(step.passes) > 1), None)
+    if bands and step is not None:
+        raise JobError(
+            f"Input {spec.name}: band {', '.join(bands)} holds classes, and step {step.label} would be the "
+            f"{spec.dates.reducer} of {len(step.passes)} products: give a period that holds one of them, or write "
+            "reducer first or last, or kind static, in the card (tw:dates)."
+        )
 
 
 def _has_steps(spec: InputSpec) -> bool:

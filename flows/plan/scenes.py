@@ -25,8 +25,7 @@ from tilewright.catalogs.search import (
     nearest_moments,
     search_items,
 )
-from tilewright.catalogs.sources.registry import resolve_source
-from tilewright.flows.environment import s3_settings
+from tilewright.flows.access import check_finished, job_sources
 from tilewright.flows.job.area import Area
 from tilewright.flows.job.job import JobError
 from tilewright.flows.job.margin import search_area
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
 
     from tilewright.catalogs.scene import Scene
     from tilewright.catalogs.search import LeftOut
-    from tilewright.catalogs.sources.source import Source
+    from tilewright.catalogs.sources.source import Source, Sources
     from tilewright.flows.job.job import Job
     from tilewright.models.card.card import ModelCard
     from tilewright.models.spec.inputs import InputSpec
@@ -73,7 +72,7 @@ class InputScenes:
     left_out: tuple[LeftOut, ...] = ()
 
 
-def search_inputs(job: Job, card: ModelCard, source: Source, *, reach: float) -> dict[str, InputScenes]:
+def search_inputs(job: Job, card: ModelCard, sources: Sources, *, reach: float) -> dict[str, InputScenes]:
     """The scenes of every input of the card, by its name; ``reach``: metres that windows extend beyond the area.
 
     Raises JobError where a required input has no scene, CatalogError where too many items cannot be used.
@@ -81,6 +80,11 @@ def search_inputs(job: Job, card: ModelCard, source: Source, *, reach: float) ->
     shapely.prepare(job.area.geometry)
     inputs: dict[str, InputScenes] = {}
     for spec in card.inputs:
+        source = sources.of(spec.collection)
+        if source is None:
+            # An optional input whose collection no source names.
+            inputs[spec.name] = InputScenes(scenes=(), touching=())
+            continue
         found = input_items(job, spec, source, reach=reach)
         touching = tuple(scene for scene in found.scenes if job.area.geometry.intersects(shape(scene.geometry)))
         if not spec.optional:
@@ -88,6 +92,8 @@ def search_inputs(job: Job, card: ModelCard, source: Source, *, reach: float) ->
             if not touching:
                 raise JobError(no_scenes_message(job, spec, source, found))
         scenes = found.scenes if touching else ()
+        if source.promised is None:
+            check_finished(scenes, name=spec.name)
         inputs[spec.name] = InputScenes(scenes=scenes, touching=touching, left_out=found.left_out)
     return inputs
 
@@ -244,9 +250,10 @@ def find_items(job: Job, card: ModelCard | None = None) -> Found:
     Raises CatalogError where too many items cannot be used.
     """
     card, job = card or job_card(job), _over_rows(job)
-    source = resolve_source(job.source, base=job.base, s3=s3_settings())
-    found = merged(input_items(job, spec, source) for spec in card.inputs)
-    check_share(found, most=job.tolerance.items_left_out, source=source.name)
+    sources = job_sources(job, card)
+    named = [(spec, source) for spec in card.inputs if (source := sources.of(spec.collection)) is not None]
+    found = merged(input_items(job, spec, source) for spec, source in named)
+    check_share(found, most=job.tolerance.items_left_out, source=", ".join(source.name for source in sources))
     return found
 
 
@@ -268,7 +275,8 @@ def periods_around(periods: Iterable[JobPeriod]) -> tuple[JobPeriod, ...]:
 def no_scenes(job: Job, card: ModelCard, found: Found) -> str:
     """The message on a job for which ``find_items`` found no scene."""
     spec = next((spec for spec in card.inputs if not spec.optional), card.inputs[0])
-    return no_scenes_message(job, spec, resolve_source(job.source, base=job.base, s3=s3_settings()), found)
+    sources = job_sources(job, card)
+    return no_scenes_message(job, spec, sources.of(spec.collection) or next(iter(sources)), found)
 
 
 def asked_area(job: Job) -> BaseGeometry:

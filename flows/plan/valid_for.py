@@ -112,19 +112,21 @@ def _area_outside(card: ModelCard, mapped: BaseGeometry) -> dict[str, Any]:
 
 def _scenes_outside(card: ModelCard, scenes: Sequence[Scene]) -> dict[str, Any]:
     valid, found = card.valid_for, dict[str, Any]()
-    months = [month for scene in scenes if valid.months and (month := _month(scene)) not in valid.months]
+    # A product has neither a month nor a satellite of its own.
+    seen = [scene for scene in scenes if not scene.made]
+    months = [month for scene in seen if valid.months and (month := _month(scene)) not in valid.months]
     if months:
         found |= {"months": sorted(set(months)), "month_scenes": len(months)}
     platforms = [
         scene.platform.lower()
-        for scene in scenes
+        for scene in seen
         if valid.platforms and scene.platform and scene.platform.lower() not in valid.platforms
     ]
     if platforms:
         found |= {"platforms": sorted(set(platforms)), "platform_scenes": len(platforms)}
     if valid.simulated and any(not scene.simulated for scene in scenes):
         found["simulated"] = True
-    return {**found, "scenes": len(scenes)} if found else {}
+    return {**found, "scenes": len(seen)} if found else {}
 
 
 def _month(scene: Scene) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import shapely
 
-from tilewright.flows.access import plan_source, scene_access
+from tilewright.flows.access import plan_sources, scene_access
 from tilewright.tasks.block.inputs import read_inputs
 from tilewright.tasks.block.worker import WorkerSettings
 from tilewright.tasks.grid.blocks import block_at
@@ -49,7 +49,7 @@ def calibration_windows(plan: Plan) -> Iterator[BlockInputs]:
 
 def _valid_windows(plan: Plan, count: int) -> Iterator[BlockInputs]:
     threads = WorkerSettings().reads_at_once(remote=plan.remote)
-    access = scene_access(plan_source(plan), FailureLog(tolerance=0), threads=threads)
+    access = scene_access(plan_sources(plan), FailureLog(tolerance=0), threads=threads)
     n_found = 0
     for candidate in _candidates(plan, count):
         inputs = read_inputs(plan, candidate, access)

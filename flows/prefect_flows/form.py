@@ -32,6 +32,12 @@ class JobForm(BaseModel):
         title="Source",
         description="earth-search, planetary-computer, cdse, or a STAC API's or catalog's URL. Never a signed one.",
     )
+    sources: dict[str, str | dict[str, Any]] = Field(
+        default={},
+        title="Sources",
+        description="In place of source: where each collection of the model comes from; a finished product is one too.",
+        examples=[{"sentinel-2-l2a": "earth-search", "prior": "s3://maps/2024"}],
+    )
     model: str = Field(default="ndwi-water", title="Model", description="A built-in name, or a card's URL or path.")
     output: str | None = Field(default=None, title="Output", description="s3://bucket/prefix or a folder.")
     layers: list[str] = Field(default=[], title="Layers", description="All that the model gives where none is named.")
@@ -46,5 +52,10 @@ class JobForm(BaseModel):
     provider: Literal["auto", "cpu", "cuda", "tensorrt", "openvino"] = Field(default="auto", title="Provider")
 
     def plain(self) -> dict[str, Any]:
-        """The mapping of a job file, with the entered fields alone."""
-        return self.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+        """The mapping of a job file, with the entered fields alone. A page enters the defaults of both sources."""
+        plain = self.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+        if not self.sources:
+            plain.pop("sources", None)
+        elif plain.get("source") == JobForm.model_fields["source"].default:
+            del plain["source"]
+        return plain

@@ -13,7 +13,7 @@ from tilewright.tasks.inventory.finished import unfinished
 from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.storage.errors import StorageError, StoreError
 from tilewright.tasks.storage.ledger import PLAN, DamagedPlanError, json_digest, read_plan
-from tilewright.tasks.storage.secrets import check_joined, kept_of
+from tilewright.tasks.storage.secrets import check_joined, kept_of_request
 from tilewright.tasks.storage.storage import STATE_FOLDER, open_storage
 
 if TYPE_CHECKING:
@@ -83,13 +83,20 @@ class ExistingProduct:
 
 def _check_followable(plan: Plan) -> None:
     """Check what is read of a plan before its first block is. Raises what is raised for values of other types."""
-    from tilewright.catalogs.sources.source import Source
+    from tilewright.catalogs.sources.source import Sources
 
-    source = Source.from_json(plan.source)
+    sources = Sources.from_json(plan.source)
     assert "digest" in plan.model.card, "the card has no digest"
     assert plan.period[0] <= plan.period[1], "the period is reversed"
-    assets = [asset for part in plan.inputs for scene in part.scenes for asset in scene.assets]
-    texts = [source.href, *plan.model.card.values(), *(text for each in assets for text in (each.href, each.crs))]
+    scenes = [scene for part in plan.inputs for scene in part.scenes]
+    assets = [asset for scene in scenes for asset in scene.assets]
+    texts = [
+        *(source.href for source in sources),
+        *plan.model.card.values(),
+        *(text for each in assets for text in (each.href, each.crs)),
+    ]
+    for name in {scene.source for scene in scenes}:
+        sources.named(name)
     stamps = (text or "" for each in assets for text in (each.identity, each.stamp))
     if not all(isinstance(text, str) for text in (*texts, *stamps)):
         raise TypeError("a name is no text")
@@ -162,22 +169,21 @@ def check_same_request(existing: ExistingProduct, job: Job, card: ModelCard) -> 
     Raises StoreError naming the keys that differ.
     """
     # A slow import, which the planning of a first run needs anyway.
-    from tilewright.catalogs.sources.registry import resolve_source
+    from tilewright.flows.access import job_sources
     from tilewright.flows.served.mask_model import mask_request
     from tilewright.flows.served.screen import screen_request
 
-    source = resolve_source(job.source, base=job.base).to_json()
+    served = {**mask_request(job), **screen_request(job)}
     requested: dict[str, Any] = {
         **job.request(),
-        **mask_request(job),
-        **screen_request(job),
-        "source": source,
+        **served,
+        **job_sources(job, card).request_json(),
         "model": card.digest,
     }
     # A token that was renewed is no other request.
     request = existing.plain.get("request") or {}
-    requested = json_without_secrets(requested, kept_of(source))
-    frozen = json_without_secrets(request, kept_of(request.get("source") if isinstance(request, dict) else None))
+    requested = json_without_secrets(requested, kept_of_request(requested))
+    frozen = json_without_secrets(request, kept_of_request(request))
     differing = sorted(key for key in {*requested, *frozen} if requested.get(key) != frozen.get(key))
     if differing:
         verb = "differs" if len(differing) == 1 else "differ"

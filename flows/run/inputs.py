@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 
 from tilewright.catalogs.hrefs import json_without_secrets
 from tilewright.catalogs.network.check import check_href
-from tilewright.catalogs.sources.registry import sign_href
-from tilewright.flows.access import plan_source
-from tilewright.flows.plan.identities import renew_inputs
+from tilewright.flows.access import plan_sources
+from tilewright.flows.plan.identities import changed_files, renew_inputs
 from tilewright.flows.served.mask_model import mask_request
 from tilewright.flows.served.screen import screen_request
 from tilewright.tasks.block.block_key import block_key
 from tilewright.tasks.identity.register import file_name
-from tilewright.tasks.identity.take import changed_identities
 from tilewright.tasks.plan.identities import first_hrefs, used_files
 from tilewright.tasks.progress import Notice
 from tilewright.tasks.report.format import plural
@@ -25,7 +23,7 @@ from tilewright.tasks.storage.secrets import kept_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from tilewright.catalogs.sources.source import Source
+    from tilewright.catalogs.sources.source import Sources
     from tilewright.flows.job.job import Job
     from tilewright.flows.run.context import Run
     from tilewright.tasks.plan.inputs import InputPlan
@@ -38,19 +36,29 @@ class ChangedInputsError(RuntimeError):
     """Inputs that were replaced while they were read; the blocks they touch are forgotten, the others kept."""
 
 
-def check_followed(plan: Plan, *, source: Source, model: str) -> None:
+def check_followed(plan: Plan, *, sources: Sources, model: str) -> None:
     """Check that a frozen plan leads nowhere but where the job's source may: who writes to an output can bend it.
 
     ``model`` is the digest of the job's card. Raises StoreError, CatalogError for an href that the source may not name.
     """
-    given = source.to_json()
+    given = sources.to_json()
     claimed = {"source": json_without_secrets(plan.source, kept_of(plan.source)), "model": plan.model.card["digest"]}
     if json_digest(claimed) != json_digest({"source": json_without_secrets(given, kept_of(given)), "model": model}):
         raise StoreError(
             "The plan in the output has another source or model than its own request: somebody changed it. Use "
             "--replace to start over, or another output."
         )
-    for href in {asset.href for part in _all_inputs(plan) for scene in part.scenes for asset in scene.assets}:
+    check_hrefs(plan, sources)
+
+
+def check_hrefs(plan: Plan, sources: Sources) -> None:
+    """Check that the files of a plan lie where the source of their scene may lead.
+
+    Raises CatalogError for one that does not, and for a scene of no source.
+    """
+    scenes = (scene for part in _all_inputs(plan) for scene in part.scenes)
+    for name, href in {(scene.source, asset.href) for scene in scenes for asset in scene.assets}:
+        source = sources.named(name)
         check_href(href, origin=source.href, hosts=source.hosts)
 
 
@@ -77,7 +85,7 @@ def renewed_plan(plan: Plan, *, checksums: bool, listener: Listener) -> Plan:
 
     The blocks that these touch have other keys under it, and are made anew.
     """
-    renewed = renew_inputs(plan, plan_source(plan), checksums=checksums)
+    renewed = renew_inputs(plan, plan_sources(plan), checksums=checksums)
     if renewed.untold:
         first = min(renewed.untold)
         listener(
@@ -190,8 +198,10 @@ def _first_seen(entries: Iterable[BlockEntry], hrefs: Mapping[str, str]) -> set[
 
 
 def _changed(plan: Plan, identities: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    source = plan_source(plan)
-    return changed_identities(identities, sign=lambda href: sign_href(source, href), source=source)
+    scenes = (scene for part in plan.inputs for scene in part.scenes)
+    return changed_files(
+        identities, {asset.href: scene.source for scene in scenes for asset in scene.assets}, plan_sources(plan)
+    )
 
 
 def _hrefs(plan: Plan) -> dict[str, str]:

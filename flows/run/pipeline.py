@@ -144,7 +144,7 @@ def _finish_product(
             written = _write_cogs(run, done.entries, worker.store.standing, early.take())
             lock.check()
             done = replace(done, made=made)
-            figures = meter.figures(done.made_entries, layer_bytes=sum(layer.size for layer in written.layers))
+            figures = meter.figures(done.made_entries, layer_bytes=written.size)
             n_workers = placement.n_workers
             report = _publish_product(run, worker, done, written, prefetch, n_workers=n_workers, figures=figures)
             whole = len(made) == len(done.entries) and placement.here and tries_left == CHANGED_TRIES - 1

@@ -136,12 +136,12 @@ def _plan_to_follow(
 ) -> Plan | None:
     """The existing plan, or a new one for a first run, an update or a damaged plan; None if it would change nothing."""
     if existing is not None and not renews:
-        from tilewright.catalogs.sources.registry import resolve_source
+        from tilewright.flows.access import job_sources
         from tilewright.flows.run.inputs import check_followed, check_servants_followed, renewed_plan
         from tilewright.flows.versions import check_same_makers
 
         plan = existing.plan()
-        check_followed(plan, source=resolve_source(job.source, base=job.base), model=card.digest)
+        check_followed(plan, sources=job_sources(job, card), model=card.digest)
         check_servants_followed(plan, job)
         check_same_makers(plan.versions, uri=existing.uri)
         return renewed_plan(plan, checksums=job.verify == "checksums", listener=listener)

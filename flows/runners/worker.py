@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tilewright.flows.access import plan_source, scene_access
+from tilewright.flows.access import plan_sources, scene_access
 from tilewright.flows.environment import storage_options
 from tilewright.flows.machine import limit_malloc
 from tilewright.flows.plan.model_card import load_plan_card
@@ -69,7 +69,7 @@ def open_places_worker(
 
 def _access(plan: Plan, settings: WorkerSettings, failures: FailureLog) -> Access:
     """The access to a plan's scenes, with the masks that a model makes of them, if one does."""
-    access = scene_access(plan_source(plan), failures, threads=settings.reads_at_once(remote=plan.remote))
+    access = scene_access(plan_sources(plan), failures, threads=settings.reads_at_once(remote=plan.remote))
     return replace(access, masks=open_scene_masks(plan, provider=settings.provider))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from tilewright.catalogs.sensors import canonical_collection
 from tilewright.flows.environment import cache_folder
 from tilewright.flows.job.area import Area
 from tilewright.flows.job.job import JobError
@@ -68,9 +69,11 @@ def with_screen(plan: Plan, job: Job, card: ModelCard, *, plan_job: Callable[[Jo
             f"are {lattice.step * grid.resolution:g} wide: give finer ones."
         )
     around = search_area(job.area.geometry, metres=AROUND * lattice.step * max(pixel_metres(grid)))
+    read = {canonical_collection(spec.collection) for spec in cheap.inputs}
     own = job.model_copy(
         update={
             "model": screen.model,
+            "sources": {name: given for name, given in job.sources.items() if canonical_collection(name) in read},
             "area": Area(geometry=around),
             "grid": GridOptions(crs=grid.crs, resolution=resolution),
             "tile": TileOptions(),

@@ -15,9 +15,9 @@ from pystac.extensions.mlm import ItemMLMExtension
 from tilewright.models.card.files import is_file, model_files, read_json, text_files
 from tilewright.models.card.graph import check_graph
 from tilewright.models.card.parse_boxes import check_boxes_fit, read_boxes, read_masks
-from tilewright.models.card.parse_extras import check_text_graph, text_spec
+from tilewright.models.card.parse_extras import check_text_graph, check_vectors_fit, text_spec
 from tilewright.models.card.parse_inputs import read_inputs
-from tilewright.models.card.parse_outputs import check_vectors_fit, read_outputs
+from tilewright.models.card.parse_outputs import read_outputs
 from tilewright.models.card.schema import check_schemas
 from tilewright.models.card.tile import TileSpec, fit_loop, fit_tile, read_tile
 from tilewright.models.card.valid_for import KEY, SIMULATED, ValidFor, read_valid_for

@@ -1,4 +1,4 @@
-"""Parses what a card asks for beside pixels: `tw:extra` entries of `mlm:input`, and the text tower of `tw:text`."""
+"""Parses what a card asks for beside pixels: `tw:extra` entries of `mlm:input`, vectors and their text tower."""
 
 from __future__ import annotations
 
@@ -168,3 +168,23 @@ def check_text_graph(text: TextSpec, outputs: tuple[OutputSpec, ...]) -> None:
             f"{field} gives {' x '.join(map(str, shape))} first, and the vectors of pixels have {length} numbers; "
             "export it with its projection, so that its first output is the vector"
         )
+
+
+def check_vectors_fit(outputs: tuple[OutputSpec, ...]) -> None:
+    """Refuse several embeddings, and one beside layers of other pixels: its vectors are those of the product's grid.
+
+    Raises CardError.
+    """
+    vectors = [output for output in outputs if output.embedding]
+    if len(vectors) > 1:
+        raise CardError(
+            f"properties.mlm:output ({vectors[1].name}).tw:embedding: a product has one embedding, and "
+            f"{vectors[0].name} is one already; write a card of its own for this one"
+        )
+    for vector in vectors:
+        other = next((each for each in outputs if (each.rows, each.scale) != (vector.rows, vector.scale)), None)
+        if other is not None:
+            raise CardError(
+                f"properties.mlm:output ({other.name}): its pixels are not those of the vectors of {vector.name}; "
+                "write a card of its own for it, or leave it out"
+            )

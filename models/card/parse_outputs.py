@@ -7,7 +7,6 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, cast
 
-from tilewright.models.errors import CardError
 from tilewright.models.fields import CardField, did_you_mean
 from tilewright.models.spec.arrays import ArrayShape, output_axes, read_shape
 from tilewright.models.spec.embedding import read_embedding
@@ -24,6 +23,7 @@ FIELDS: Final = (
         "tw:activation",
         "tw:crop",
         "tw:embedding",
+        "tw:image",
         "tw:instances",
         "tw:layers",
         "tw:outside",
@@ -84,12 +84,14 @@ def _with_prefixes(outputs: tuple[OutputSpec, ...], properties: CardField) -> tu
         for output in outputs
     )
     names = Counter(spec.name for output in outputs for spec in output.layer_specs())
+    names.update(output.image for output in outputs if output.image)
     names.update(f"{spec.name}_polygons" for output in outputs for spec in output.layer_specs() if spec.kind == "id")
     for name, n in names.items():
         if n > 1 or name in RESERVED or not LAYER_NAME.fullmatch(name):
             reason = "stands twice" if n > 1 else "is used by every product" if name in RESERVED else "is no file name"
             raise properties.refuse(
-                "mlm:output", f"the layer {name!r} {reason}; change tw:layers, the class's name or the output's name"
+                "mlm:output",
+                f"the layer {name!r} {reason}; change tw:layers, tw:image, the class's name or the output's name",
             )
     return outputs
 
@@ -140,10 +142,20 @@ def read_output(field: CardField) -> OutputSpec:
         labels=labels,
         instances=instances,
         embedding=embedding,
+        image=_image(field, layers, classes),
         description=field.text("description", " ").strip(),
     )
     _refuse_activation(field, spec)
     return spec
+
+
+def _image(field: CardField, layers: Sequence[str], classes: Sequence[ClassSpec]) -> str:
+    """The name of the file of which the layers are the bands; empty where each has its own."""
+    if not field.has("tw:image"):
+        return ""
+    if classes or len(layers) < 2:
+        raise field.refuse("tw:image", "remove it: only values of two or more channels are the bands of an image")
+    return field.text("tw:image")
 
 
 def _fixed_channels(array: ArrayShape) -> int | None:
@@ -293,23 +305,3 @@ def _refuse_activation(field: CardField, spec: OutputSpec) -> None:
         )
     if spec.activation == "softmax" and spec.channels == 1:
         raise field.refuse("tw:activation", "softmax of one channel is always 1; write sigmoid or none")
-
-
-def check_vectors_fit(outputs: tuple[OutputSpec, ...]) -> None:
-    """Refuse several embeddings, and one beside layers of other pixels: its vectors are those of the product's grid.
-
-    Raises CardError.
-    """
-    vectors = [output for output in outputs if output.embedding]
-    if len(vectors) > 1:
-        raise CardError(
-            f"properties.mlm:output ({vectors[1].name}).tw:embedding: a product has one embedding, and "
-            f"{vectors[0].name} is one already; write a card of its own for this one"
-        )
-    for vector in vectors:
-        other = next((each for each in outputs if (each.rows, each.scale) != (vector.rows, vector.scale)), None)
-        if other is not None:
-            raise CardError(
-                f"properties.mlm:output ({other.name}): its pixels are not those of the vectors of {vector.name}; "
-                "write a card of its own for it, or leave it out"
-            )

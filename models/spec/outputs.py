@@ -36,6 +36,7 @@ class LayerSpec:
 
     `id` is int32 with nodata -1: the numbers of objects, of which `classes` has what they are. `vector` has a vector of
     `length` numbers for each pixel, stored as its `embedding` says, and `scale` the float32 scales of such vectors.
+    `image` names the file of several layers of which it is a band, empty for a file of its own.
     """
 
     name: str
@@ -46,6 +47,12 @@ class LayerSpec:
     description: str = ""
     length: int = 0
     embedding: EmbeddingSpec | None = None
+    image: str = ""
+
+    @property
+    def file(self) -> str:
+        """The name of the layer's file, without its ending."""
+        return self.image or self.name
 
     @property
     def ranked(self) -> bool:
@@ -105,7 +112,8 @@ class OutputSpec:
     class values itself (argmax inside). `threshold` is the least probability of the second of two classes, None =
     argmax. `prefix` precedes the layers' names if two outputs would write the same names. `scored`: the array already
     holds scores (combined from several runs or cards), followed by the planes of `measures`: one per measure for
-    classes, one per measure and channel for values. `layered`: the graph gives the layers themselves, uint8
+    classes, one per measure and channel for values. `image`: its layers are the bands of one file of that name.
+    `layered`: the graph gives the layers themselves, uint8
     (batch, layer, height, width) in the order of `layer_specs`. `instances`: its objects are a layer too.
     `embedding`: its channels are one vector, which is one layer. `words`: its channels are a vector, its classes
     are words, of which these are the vectors, and the scores are from their cosines. `least`: the probability below
@@ -137,6 +145,7 @@ class OutputSpec:
     embedding: EmbeddingSpec | None = None
     words: tuple[tuple[float, ...], ...] = ()
     least: float = 0.0
+    image: str = ""
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -231,7 +240,12 @@ class OutputSpec:
             unit = self.units[self.layers.index(layer)]
             return (
                 LayerSpec(
-                    name=self.prefix + layer, kind="value", source=layer, unit=unit, description=self.description
+                    name=self.prefix + layer,
+                    kind="value",
+                    source=layer,
+                    unit=unit,
+                    description=self.description,
+                    image=self.image,
                 ),
             )
         if layer not in CLASS_LAYERS or layer == "class":

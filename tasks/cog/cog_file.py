@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import rasterio
 
 from tilewright.tasks.cog.sidecar import sidecar_bytes
@@ -36,6 +37,7 @@ RECORDS = f"{STATE_FOLDER}/cogs"
 class CogFile:
     """The request for a COG: its name, its layer (``spec``), its box in absolute pixels, its metadata items.
 
+    ``more``: the further layers of an image, which are its next bands.
     ``checksums`` are those of the blocks that the box touches, by block name, once these are there.
     """
 
@@ -45,6 +47,7 @@ class CogFile:
     box: PixelBox
     metadata: Mapping[str, str]
     checksums: Callable[[], Mapping[str, str]]
+    more: tuple[CogSpec, ...] = ()
 
     @property
     def key(self) -> str:
@@ -55,7 +58,8 @@ class CogFile:
                 "gdal": rasterio.__gdal_version__,
                 "encoding": ENCODINGS[self.spec.kind],
                 # JSON has no NaN.
-                "spec": {**asdict(self.spec), "nodata": repr(self.spec.nodata)},
+                "spec": _spec_json(self.spec),
+                **({"more": [_spec_json(spec) for spec in self.more]} if self.more else {}),
                 "crs": self.grid.crs,
                 "transform": list(self.grid.transform_of(self.box))[:6],
                 "shape": list(self.box.shape),
@@ -63,6 +67,10 @@ class CogFile:
                 "blocks": dict(self.checksums()),
             }
         )
+
+
+def _spec_json(spec: CogSpec) -> dict[str, Any]:
+    return {**asdict(spec), "nodata": repr(spec.nodata)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,15 +105,22 @@ def ensure_cog(
     existing = read_record(storage, wanted)
     if existing is not None:
         return existing
-    layer = LayerRows(store=store, name=wanted.spec.name, box=wanted.box, ready=ready)
+    layers = [
+        LayerRows(store=store, name=spec.name, box=wanted.box, ready=ready) for spec in (wanted.spec, *wanted.more)
+    ]
+
+    def rows(start: int, stop: int) -> np.ndarray:
+        return np.stack([layer.rows(start, stop) for layer in layers])
+
     with staging_folder(storage) as folder:
         facts = write_cog(
             folder / wanted.name,
-            rows=layer.rows,
+            rows=rows if wanted.more else layers[0].rows,
             shape=wanted.box.shape,
             transform=wanted.grid.transform_of(wanted.box),
             crs=wanted.grid.crs,
             spec=wanted.spec,
+            more=wanted.more,
             metadata=wanted.metadata,
             threads=threads,
             cache_mb=cache_mb,
@@ -124,15 +139,22 @@ def write_record(storage: Storage, uploaded: UploadedCog) -> None:
         "etag": uploaded.etag,
         "size": facts.size,
         "checksum": facts.checksum,
+        **_band_json(facts),
+        "overviews": list(facts.overviews),
+        "sidecar": None if facts.sidecar is None else facts.sidecar.name,
+        **({"more": [_band_json(band) for band in facts.more]} if facts.more else {}),
+    }
+    storage.write_json(_record_key(facts.path.name), plain)
+
+
+def _band_json(facts: CogFacts) -> dict[str, Any]:
+    return {
         "statistics": None if facts.statistics is None else asdict(facts.statistics),
         # JSON has no numbers as keys.
         "counts": [[value, count] for value, count in facts.counts.items()],
         "pixels": facts.pixels,
         "valid_pixels": facts.valid_pixels,
-        "overviews": list(facts.overviews),
-        "sidecar": None if facts.sidecar is None else facts.sidecar.name,
     }
-    storage.write_json(_record_key(facts.path.name), plain)
 
 
 def read_record(storage: Storage, wanted: CogFile) -> UploadedCog | None:
@@ -147,7 +169,7 @@ def read_record(storage: Storage, wanted: CogFile) -> UploadedCog | None:
         facts = _facts(wanted.name, plain)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return None
-    if (facts.sidecar is not None) != bool(wanted.spec.classes):
+    if (facts.sidecar is not None) != bool(wanted.spec.classes) or len(facts.more) != len(wanted.more):
         return None
     etag = plain.get("etag")
     known = UploadedCog(facts=facts, key=wanted.key, etag=etag if isinstance(etag, str) else None, recorded=True)
@@ -189,6 +211,7 @@ def _facts(name: str, plain: Mapping[str, Any]) -> CogFacts:
         valid_pixels=_count(plain["valid_pixels"]),
         overviews=tuple(_count(factor) for factor in plain["overviews"]),
         sidecar=None if plain["sidecar"] is None else Path(f"{name}.aux.xml"),
+        more=tuple(_facts(name, {**plain, **band, "more": []}) for band in plain.get("more", ())),
     )
 
 

@@ -56,9 +56,9 @@ class Overview:
     _written: int = 0
 
     def add_rows(self, rows: NDArray[Any]) -> None:
-        """Add the next rows of the larger level: 512, except for its last rows."""
-        self._pending.append(halve(rows, kind=self.kind, nodata=self.nodata))
-        if sum(piece.shape[0] for piece in self._pending) >= SMALLEST_LEVEL:
+        """Add the next rows (band, h, W) of the larger level: 512, except for its last rows."""
+        self._pending.append(np.stack([halve(band, kind=self.kind, nodata=self.nodata) for band in rows]))
+        if sum(piece.shape[1] for piece in self._pending) >= SMALLEST_LEVEL:
             self._write()
 
     def close(self) -> None:
@@ -69,11 +69,11 @@ class Overview:
             self.smaller.close()
 
     def _write(self) -> None:
-        rows = np.concatenate(self._pending)
+        rows = np.concatenate(self._pending, axis=1)
         self._pending = []
-        self.target.write(rows, 1, window=Window(0, self._written, rows.shape[1], rows.shape[0]))
+        self.target.write(rows, window=Window(0, self._written, rows.shape[2], rows.shape[1]))
         self.crcs.append(rows_crc32(rows))
-        self._written += rows.shape[0]
+        self._written += rows.shape[1]
         if self.smaller is not None:
             self.smaller.add_rows(rows)
 

@@ -37,9 +37,18 @@ GDAL_TYPES = {
 
 
 def write_vrt(
-    path: Path, parts: Sequence[tuple[CogPart, CogFacts]], *, transform: Affine, crs: str, spec: CogSpec
+    path: Path,
+    parts: Sequence[tuple[CogPart, CogFacts]],
+    *,
+    transform: Affine,
+    crs: str,
+    spec: CogSpec,
+    more: Sequence[CogSpec] = (),
 ) -> Path:
-    """The path of the written VRT over parts in the same folder, by relative names; it uses the parts' overviews."""
+    """The path of the written VRT over parts in the same folder, by relative names; it uses the parts' overviews.
+
+    `more` are the further bands of an image.
+    """
     height, width = max(part.row_stop for part, _ in parts), max(part.col_stop for part, _ in parts)
     root = ET.Element("VRTDataset", rasterXSize=str(width), rasterYSize=str(height))
     system = CRS.from_user_input(crs)
@@ -47,10 +56,11 @@ def write_vrt(
     mapping = "2,1" if system.axis_info[0].direction == "north" else "1,2"
     ET.SubElement(root, "SRS", dataAxisToSRSAxisMapping=mapping).text = system.to_wkt("WKT2_2019")
     ET.SubElement(root, "GeoTransform").text = ", ".join(f"{number:.17g}" for number in transform.to_gdal())
-    band = ET.SubElement(root, "VRTRasterBand", dataType=GDAL_TYPES[spec.dtype], band="1")
-    _describe(band, spec)
-    for part, facts in parts:
-        _add_source(band, part, facts.path.name, GDAL_TYPES[spec.dtype])
+    for number, each in enumerate((spec, *more), start=1):
+        band = ET.SubElement(root, "VRTRasterBand", dataType=GDAL_TYPES[each.dtype], band=str(number))
+        _describe(band, each)
+        for part, facts in parts:
+            _add_source(band, part, facts.path.name, GDAL_TYPES[each.dtype], number)
     ET.indent(root)
     path.write_bytes(ET.tostring(root, encoding="utf-8") + b"\n")
     return path
@@ -82,11 +92,11 @@ def _colour_table(spec: CogSpec) -> ET.Element:
     return table
 
 
-def _add_source(band: ET.Element, part: CogPart, name: str, kind: str) -> None:
+def _add_source(band: ET.Element, part: CogPart, name: str, kind: str, number: int) -> None:
     height, width = (str(side) for side in part.shape)
     source = ET.SubElement(band, "SimpleSource")
     ET.SubElement(source, "SourceFilename", relativeToVRT="1").text = name
-    ET.SubElement(source, "SourceBand").text = "1"
+    ET.SubElement(source, "SourceBand").text = str(number)
     size = {"RasterXSize": width, "RasterYSize": height, "BlockXSize": str(COG_TILE), "BlockYSize": str(COG_TILE)}
     ET.SubElement(source, "SourceProperties", {**size, "DataType": kind})
     size = {"xSize": width, "ySize": height}

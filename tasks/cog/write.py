@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from tilewright.tasks.cog.statistics import Statistics, Tally, rows_crc32
 from tilewright.tasks.storage.errors import DISK_FULL_ERRNO, KEPT_NOTE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from affine import Affine
     from numpy.typing import NDArray
@@ -61,6 +61,7 @@ class CogFacts:
     `checksum` is the SHA-256 as a multihash in hex; `counts` the pixels of each stored value, nodata included, for
     layers of 8 and 16 bit, else empty; `statistics` None if no pixel is valid, and for ids; `overviews` the
     decimation factors. `sidecar` is the file with the class names for GDAL; None for layers without classes.
+    `more`: the same of the further bands of an image, in the same file.
     """
 
     path: Path
@@ -72,6 +73,11 @@ class CogFacts:
     valid_pixels: int
     overviews: tuple[int, ...]
     sidecar: Path | None
+    more: tuple[CogFacts, ...] = ()
+
+    def of_band(self, number: int) -> CogFacts:
+        """The facts of one band, from 1."""
+        return replace(self if number == 1 else self.more[number - 2], more=())
 
 
 def write_cog(
@@ -82,6 +88,7 @@ def write_cog(
     transform: Affine,
     crs: str,
     spec: CogSpec,
+    more: Sequence[CogSpec] = (),
     metadata: Mapping[str, str] | None = None,
     read_rows: int = COG_TILE,
     threads: int = 1,
@@ -92,7 +99,8 @@ def write_cog(
 
     `path` appears only when the file is complete and every pixel of every level was read back and compared.
     `rows(r0, r1)` returns rows (r1 - r0, W) of the layer in its dtype; it is called once per `read_rows` rows (a
-    multiple of 512), from top to bottom. Peak memory is one result of `rows`, plus `cache_mb`, plus some 50 MB,
+    multiple of 512), from top to bottom. `more` describe further bands of an image, of which `rows` returns
+    (band, r1 - r0, W). Peak memory is one result of `rows`, plus `cache_mb`, plus some 50 MB,
     for any number of rows. The same pixels give the same bytes for any number of `threads`. `metadata` becomes metadata
     items of the file. `progress` receives the finished share, 0 to 1. Temporary files of some 2.5 times the COG's size
     are in a hidden folder next to `path`. Files written at the same time share `cache_mb`: GDAL has one cache per
@@ -111,13 +119,17 @@ def write_cog(
             _room_is_named(Path(folder), spec.name),
         ):
             staged, finished = Path(folder) / "rows.tif", Path(folder) / path.name
-            tally, crcs = stage_rows(
-                staged, source, spec=spec, metadata=metadata or {}, progress=lambda share: progress(0.3 * share)
+            tallies, crcs = stage_rows(
+                staged,
+                source,
+                specs=(spec, *more),
+                metadata=metadata or {},
+                progress=lambda share: progress(0.3 * share),
             )
             _make_cog(staged, finished, spec=spec, shape=shape, threads=threads)
             progress(0.9)
             overviews = _check_cog(finished, crcs)
-            facts = _facts(path, finished, spec, tally, overviews)
+            facts = _facts(path, finished, (spec, *more), tallies, overviews)
             finished.replace(path)
     except (RasterioError, CPLE_BaseError, OSError) as error:
         raise CogError(f"layer {spec.name}: {path.name} could not be written: {error}") from error
@@ -199,22 +211,30 @@ def _check_cog(finished: Path, crcs: list[list[int]]) -> tuple[int, ...]:
 def _check_rows(source: Any, crcs: list[int], name: str) -> None:
     for number, expected in enumerate(crcs):
         window = Window(0, number * COG_TILE, source.width, min(COG_TILE, source.height - number * COG_TILE))
-        if rows_crc32(source.read(1, window=window)) != expected:
+        if rows_crc32(source.read(window=window)) != expected:
             raise CogError(f"{name}: rows from {number * COG_TILE} on do not read back as they were written")
 
 
-def _facts(path: Path, finished: Path, spec: CogSpec, tally: Tally, overviews: tuple[int, ...]) -> CogFacts:
-    return CogFacts(
-        path=path,
-        size=finished.stat().st_size,
-        checksum=file_multihash(finished),
-        statistics=statistics_of(tally, spec),
-        counts=tally.counts,
-        pixels=tally.pixels,
-        valid_pixels=tally.n_valid,
-        overviews=overviews,
-        sidecar=write_sidecar(path, spec) if spec.classes else None,
+def _facts(
+    path: Path, finished: Path, specs: Sequence[CogSpec], tallies: Sequence[Tally], overviews: tuple[int, ...]
+) -> CogFacts:
+    size, checksum = finished.stat().st_size, file_multihash(finished)
+    sidecar = write_sidecar(path, specs[0]) if specs[0].classes else None
+    first, *others = (
+        CogFacts(
+            path=path,
+            size=size,
+            checksum=checksum,
+            statistics=statistics_of(tally, spec),
+            counts=tally.counts,
+            pixels=tally.pixels,
+            valid_pixels=tally.n_valid,
+            overviews=overviews,
+            sidecar=sidecar,
+        )
+        for spec, tally in zip(specs, tallies, strict=True)
     )
+    return replace(first, more=tuple(others))
 
 
 def file_multihash(path: Path) -> str:

@@ -63,12 +63,13 @@ def read_stored(scene: Scene, request: BandRequest, geobox: GeoBox, access: Acce
     def sign() -> str:
         return asset.href if access.sign is None else access.sign(scene, asset.href)
 
-    held = asset if access.register is None else access.register.held(asset, sign)
+    reading, register = access.reading_of(scene), access.register
+    held = asset if register is None or reading.identify is None else register.held(asset, sign, reading.identify)
     read = partial(
         read_asset,
         geobox=geobox,
         resampling=request.method(asset.unit),
-        reading=access.reading,
+        reading=reading,
         sign=sign,
         stats=access.stats,
         coarse=request.coarse,

@@ -49,6 +49,11 @@ def pixel_metres(grid: Grid) -> tuple[float, float]:
     return float(height), float(width)
 
 
+def mean_pixel_metres(grid: Grid) -> float:
+    """The side in metres of a square as large as a pixel of the grid."""
+    return math.sqrt(math.prod(pixel_metres(grid)))
+
+
 def geometry_km2(geometry: BaseGeometry, crs: str) -> float:
     """The area on the ground of a geometry in ``crs``, in km2.
 

@@ -25,17 +25,16 @@ def file_name(scene: Scene, asset: BandAsset) -> str:
 class Register:
     """The first identities of files of whose the plan knows none, one for each href. Thread-safe."""
 
-    def __init__(self, identify: Identify) -> None:
-        self._identify = identify
+    def __init__(self) -> None:
         self._first: dict[str, str | None] = {}
         self._locks: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
-    def held(self, asset: BandAsset, sign: Callable[[], str]) -> BandAsset:
+    def held(self, asset: BandAsset, sign: Callable[[], str], identify: Identify) -> BandAsset:
         """The asset with the identity that its reads are held to, which is None where the file's is not told."""
         if asset.identity is not None:
             return asset
-        first = self._first_of(asset.href, sign)
+        first = self._first_of(asset.href, sign, identify)
         return asset if first is None else replace(asset, identity=first)
 
     def first_read(self, scenes: list[Scene]) -> dict[str, str]:
@@ -51,20 +50,21 @@ class Register:
             if asset.identity is None and asset.href in known
         }
 
-    def _first_of(self, href: str, sign: Callable[[], str]) -> str | None:
+    def _first_of(self, href: str, sign: Callable[[], str], identify: Identify) -> str | None:
         with self._lock:
             if href in self._first:
                 return self._first[href]
             own = self._locks.setdefault(href, threading.Lock())
         with own:
             if href not in self._first:
-                found = self._asked(href, sign)
+                found = _asked(href, sign, identify)
                 with self._lock:
                     self._first[href] = found
         return self._first[href]
 
-    def _asked(self, href: str, sign: Callable[[], str]) -> str | None:
-        try:
-            return self._identify(href, sign())
-        except NoIdentityError:
-            return None
+
+def _asked(href: str, sign: Callable[[], str], identify: Identify) -> str | None:
+    try:
+        return identify(href, sign())
+    except NoIdentityError:
+        return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from tilewright.catalogs.hrefs import json_without_secrets
 from tilewright.catalogs.publish.facts import GridFacts, ProductFacts, TimeFacts
 from tilewright.catalogs.publish.item import build_item, item_json
 from tilewright.catalogs.publish.manifest import ManifestRow, write_manifest
-from tilewright.tasks.grid.areas import pixel_metres
+from tilewright.tasks.grid.areas import mean_pixel_metres
 from tilewright.tasks.inventory.listing import list_top
 from tilewright.tasks.inventory.record import COLLECTION, TABLE, with_table, write_product_record
 from tilewright.tasks.inventory.table import table_with
@@ -214,7 +213,7 @@ def _facts(
         description=f"{layers} of {table.n_rows:,} places by the model {card.name}",
         footprint=footprint_facts(shape(plan.request["area"])),
         time=TimeFacts(start=start, end=end, created=created),
-        grid=GridFacts(crs=grid.crs, shape=None, transform=(), gsd=math.sqrt(math.prod(pixel_metres(grid)))),
+        grid=GridFacts(crs=grid.crs, shape=None, transform=(), gsd=mean_pixel_metres(grid)),
         layers=(),
         files=(table_facts(table), *page_files(folder)),
         provenance=provenance_facts(plan, card, report),

@@ -27,9 +27,13 @@ class Known:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsedFile:
-    """A file that a plan reads, as the first band that names it says; `checksums` are all that bands state for it."""
+    """A file that a plan reads, as the first band that names it says; `checksums` are all that bands state for it.
+
+    `source`: the name of the source of its scene.
+    """
 
     item: str
+    source: str
     asset: BandAsset
     checksums: tuple[str, ...] = ()
 
@@ -40,7 +44,7 @@ def used_files(plan: Plan) -> dict[str, UsedFile]:
     for entry in plan.inputs:
         for scene in entry.scenes:
             for asset in _used_assets(entry, scene):
-                file = found.get(asset.href) or UsedFile(item=scene.id, asset=asset)
+                file = found.get(asset.href) or UsedFile(item=scene.id, source=scene.source, asset=asset)
                 if asset.checksum and asset.checksum not in file.checksums:
                     file = replace(file, checksums=(*file.checksums, asset.checksum))
                 found[asset.href] = file

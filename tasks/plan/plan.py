@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 OPEN = ".."
 """An open end of a period in a request."""
 
-OPTIONAL = frozenset({"tuned", "outside_valid_for", "measured", "runtime", "ranges", "quantised", "tables", "vectors"})
+OPTIONAL = frozenset(
+    {"tuned", "outside_valid_for", "measured", "runtime", "ranges", "quantised", "tables", "vectors", "images"}
+)
 """Keys of a model's part that are left out where they say nothing."""
 
 PLAN_FORMAT = 2
@@ -38,7 +40,7 @@ class ModelPlan:
     with the sha256 ``quantised`` (``models/optimise/quantise.py``). ``outside_valid_for``: how the job leaves the range
     that its models were made for, one entry per model (``flows/plan/valid_for.py``). ``tables``: of the things that the
     model finds, by name. ``vectors``: layers that are in the store alone, of a vector for each "window" or "pixel", or
-    their "scale".
+    their "scale". ``images``: the layers that are bands of one file, by its name.
     """
 
     card: dict[str, str]
@@ -56,6 +58,7 @@ class ModelPlan:
     quantised: str = ""
     tables: tuple[str, ...] = ()
     vectors: dict[str, str] = field(default_factory=dict)
+    images: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def exactness(self) -> Literal["proven", "measured", "no"]:
@@ -65,6 +68,7 @@ class ModelPlan:
     def to_json(self) -> dict[str, Any]:
         """The keys of the plan's JSON that this part holds."""
         plain = {**asdict(self), "outside_valid_for": list(self.outside_valid_for), "tables": list(self.tables)}
+        plain["images"] = {name: list(layers) for name, layers in self.images.items()}
         # Left out if false or empty, since older plans do not have them and must stay equal to themselves.
         return {key: value for key, value in plain.items() if value or key not in OPTIONAL}
 
@@ -73,7 +77,8 @@ class ModelPlan:
         """The part that ``to_json`` wrote, from the keys of a whole plan."""
         known = {key: plain[key] for key in cls.__slots__ if key in plain}
         lists = {name: tuple(plain.get(name, ())) for name in ("outside_valid_for", "tables")}
-        return cls(**{**known, **lists})
+        images = {name: tuple(layers) for name, layers in plain.get("images", {}).items()}
+        return cls(**{**known, **lists, "images": images})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +182,21 @@ class Plan:
         """True if some pixels come over a network."""
         scenes = (scene for entry in self.inputs for scene in entry.scenes)
         return any("://" in asset.href for scene in scenes for asset in scene.assets)
+
+    @property
+    def files(self) -> dict[str, tuple[str, ...]]:
+        """The layers by the names of their files, each in the order of the layers; an image's are its bands."""
+        of_image = {layer: image for image, layers in self.model.images.items() for layer in layers}
+        found: dict[str, tuple[str, ...]] = {}
+        for layer in self.maps:
+            name = of_image.get(layer, layer)
+            found[name] = (*found.get(name, ()), layer)
+        return found
+
+    @property
+    def simulated(self) -> bool:
+        """True if some scenes were not seen by any satellite, or some product was made of such."""
+        return any(scene.simulated for entry in self.inputs for scene in entry.scenes)
 
     def settings_key(self) -> str:
         """Digest of everything but scenes that decides the pixels of all blocks: model, grid, lattice, settings."""

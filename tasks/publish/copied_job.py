@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.sources.registry import SETTABLE, known_sources, resolve_source
-from tilewright.catalogs.sources.source import Source
+from tilewright.catalogs.sources.source import Source, Sources
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from tilewright.tasks.plan.plan import Plan
 
 
-FIRST = ("name", "area", "places", "period", "source", "model", "output")
+FIRST = ("name", "area", "places", "period", "source", "sources", "model", "output")
 """The keys that come first in a job."""
 
 ONLY_PERIOD = "period"
@@ -43,7 +44,7 @@ def job_json(plan: Plan, *, output: str) -> dict[str, Any]:
         **request,
         "area": area if len(json.dumps(area)) <= MAX_AREA else ELSEWHERE,
         "period": _periods(request["period"]),
-        "source": _source(plan.source),
+        **_sources(plan.source),
         "model": models[0],
         "output": output,
     }
@@ -64,13 +65,33 @@ def _periods(periods: list[Mapping[str, str]]) -> str | dict[str, str]:
     return named[ONLY_PERIOD] if [*named] == [ONLY_PERIOD] else named
 
 
-def _source(plain: Mapping[str, Any]) -> Any:
+def source_words(plain: Mapping[str, Any]) -> str:
+    """The title or name of a plan's source; of several sources those of each, with its collection."""
+    sources = Sources.from_json(plain)
+    if sources.single:
+        return _title(sources.single)
+    return ", ".join(f"{collection}: {_title(source)}" for collection, source in sources.by_collection.items())
+
+
+def _title(source: Source) -> str:
+    return source.title or source.name
+
+
+def _sources(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """The key of a job for where its scenes come from, with its value."""
+    sources = Sources.from_json(plain)
+    if sources.single:
+        return {"source": _source(sources.single)}
+    return {"sources": {collection: _source(source) for collection, source in sources.by_collection.items()}}
+
+
+def _source(source: Source) -> Any:
     """The name of a known source, the path or URL of a plain one, else its description."""
-    source = Source.from_json(plain)
     if known_sources().get(source.name) == source:
         return source.name
     with suppress(CatalogError):
-        if resolve_source(source.href) == source:
+        # The name may be one that tells it apart from another source.
+        if replace(resolve_source(source.href), name=source.name) == source:
             return source.href
     # A list of files has no place of its own, but that of the job file.
     dropped = {"href", "kind"} if source.files else set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,24 +12,21 @@ from tilewright.catalogs.footprint import bounds_of, footprint_of, to_geojson
 from tilewright.catalogs.publish.facts import (
     COG,
     VRT,
-    ClassFacts,
     FileFacts,
     FootprintFacts,
     GridFacts,
-    LayerFacts,
     ModelSummary,
     ProductFacts,
     Provenance,
-    RasterBand,
     RelatedFacts,
     SceneFacts,
-    StatisticsFacts,
     TimeFacts,
 )
 from tilewright.models.spec.outputs import layer_word
 from tilewright.tasks.cog.write import file_multihash
-from tilewright.tasks.grid.areas import pixel_metres
+from tilewright.tasks.grid.areas import mean_pixel_metres
 from tilewright.tasks.publish.names import blocks_touching, part_id
+from tilewright.tasks.publish.written import layer_facts, sidecar_facts
 from tilewright.tasks.storage.ledger import PLAN
 from tilewright.tasks.storage.secrets import kept_of
 from tilewright.tasks.tables.table_file import MEDIA_TYPE, table_asset
@@ -43,10 +39,8 @@ if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
     from tilewright.models.card.card import ModelCard
-    from tilewright.models.spec.outputs import LayerSpec
     from tilewright.tasks.block.worker import Worker
     from tilewright.tasks.cog.parts import CogPart
-    from tilewright.tasks.cog.write import CogFacts
     from tilewright.tasks.grid.pixel_box import PixelBox
     from tilewright.tasks.inventory.arrivals import Place
     from tilewright.tasks.plan.plan import Plan
@@ -54,11 +48,6 @@ if TYPE_CHECKING:
     from tilewright.tasks.storage.ledger import BlockEntry
     from tilewright.tasks.tables.table_file import UploadedTable
 
-
-DATA_KINDS = {"class", "value", "id"}
-
-UCUM = {"1": "", "percent": "%"}
-"""UCUM codes, which STAC requires (common metadata, `unit`), of units that layers name differently."""
 
 LONGEST_NAME = 100
 """Letters of the model's name in the collection's id, which may have 128: a card's name may have any length."""
@@ -82,10 +71,11 @@ def product_facts(
             crs=grid.crs,
             shape=grid.extent.shape,
             transform=tuple(grid.transform_of(grid.extent))[:6],
-            gsd=math.sqrt(math.prod(pixel_metres(grid))),
+            gsd=mean_pixel_metres(grid),
         ),
         layers=tuple(
-            layer_facts(layer.spec, layer.facts, media_type=VRT if layer.parts else COG) for layer in written.layers
+            layer_facts([(each.spec, each.facts) for each in file], media_type=VRT if file[0].parts else COG)
+            for file in written.files
         ),
         files=(_store(plan.request["zarr_format"]), *page_files(folder), *_layer_files(written)),
         provenance=provenance_facts(plan, card, report),
@@ -130,70 +120,7 @@ def provenance_facts(plan: Plan, card: ModelCard, report: Mapping[str, Any]) -> 
         },
         outside_valid_for=plan.model.outside_valid_for,
         keep_query=kept_of(plan.source),
-    )
-
-
-def layer_facts(spec: LayerSpec, facts: CogFacts, *, media_type: str = COG) -> LayerFacts:
-    """The Item's facts of a layer, from those of its COG or of the VRT over its parts."""
-    return LayerFacts(
-        file=FileFacts(
-            key=spec.name,
-            href=f"./{facts.path.name}",
-            media_type=media_type,
-            roles=("data" if spec.kind in DATA_KINDS else "metadata",),
-            title=spec.name,
-            description=spec.description,
-            size=facts.size,
-            checksum=facts.checksum,
-        ),
-        band=RasterBand(
-            dtype=spec.dtype,
-            nodata=spec.nodata,
-            unit=UCUM.get(spec.unit, spec.unit),
-            statistics=_statistics(facts),
-            classes=_classes(spec, facts),
-        ),
-    )
-
-
-def _statistics(facts: CogFacts) -> StatisticsFacts | None:
-    statistics = facts.statistics
-    if statistics is None:
-        return None
-    return StatisticsFacts(
-        minimum=statistics.minimum,
-        maximum=statistics.maximum,
-        mean=statistics.mean,
-        stddev=statistics.stddev,
-        valid_percent=statistics.valid_percent,
-    )
-
-
-def _classes(spec: LayerSpec, facts: CogFacts) -> tuple[ClassFacts, ...]:
-    return tuple(
-        ClassFacts(
-            value=entry.value,
-            name=entry.name,
-            description=entry.description,
-            color=entry.color,
-            pixels=facts.counts.get(entry.value, 0),
-        )
-        for entry in (spec.classes if spec.kind == "class" else ())
-    )
-
-
-def sidecar_facts(spec: LayerSpec, facts: CogFacts) -> tuple[FileFacts, ...]:
-    """The Item's facts of the sidecar of a layer's file, which holds the class names; empty without a sidecar."""
-    if facts.sidecar is None:
-        return ()
-    return (
-        FileFacts(
-            key=f"{spec.name}_names",
-            href=f"./{facts.sidecar.name}",
-            media_type="application/xml",
-            roles=("metadata",),
-            title="Class names for GDAL",
-        ),
+        simulated=plan.simulated,
     )
 
 
@@ -257,14 +184,11 @@ def _file(path: Path, key: str, media_type: str, title: str) -> FileFacts:
 
 def _scenes(plan: Plan, report: Mapping[str, Any]) -> tuple[SceneFacts, ...]:
     used = {row["id"] for row in report["scenes"] if row["used_in_blocks"]}
-    scenes = {scene.id: scene for entry in plan.inputs for scene in entry.scenes if scene.id in used}
+    read = (scene for entry in plan.inputs for scene in entry.scenes)
+    scenes = {(scene.collection, scene.id): scene for scene in read if scene.id in used}
     return tuple(
         SceneFacts(
-            id=scene.id,
-            collection=scene.collection,
-            href=scene.href,
-            datetime=scene.datetime,
-            platform=scene.platform,
+            id=scene.id, collection=scene.collection, href=scene.href, datetime=scene.datetime, platform=scene.platform
         )
         for scene in scenes.values()
     )
@@ -287,7 +211,7 @@ def _part_facts(
 ) -> ProductFacts:
     grid = plan.raster.product_grid
     box = part.box_in(grid.extent)
-    files = [(layer.spec, dict(layer.parts)[part]) for layer in written.layers]
+    files = [[(layer.spec, dict(layer.parts)[part]) for layer in file] for file in written.files]
     used = {scene_id for entry in blocks_touching(plan, entries, box) for scene_id in entry.scenes}
     scenes = tuple(scene for scene in whole.provenance.scenes if scene.id in used)
     return replace(
@@ -297,8 +221,8 @@ def _part_facts(
         description=f"Part {part.suffix} of {len(written.parts)}: {whole.description}",
         footprint=footprint_facts(_footprint(plan, box)),
         grid=replace(whole.grid, shape=part.shape, transform=tuple(grid.transform_of(box))[:6]),
-        layers=tuple(layer_facts(spec, facts) for spec, facts in files),
-        files=tuple(entry for spec, facts in files for entry in sidecar_facts(spec, facts)),
+        layers=tuple(layer_facts(file) for file in files),
+        files=tuple(entry for file in files for entry in sidecar_facts(*file[0])),
         provenance=replace(whole.provenance, scenes=scenes),
         related=(RelatedFacts(href="./item.json", title=whole.title),),
     )

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from tilewright.tasks.block.output_grid import product_area_mask
 from tilewright.tasks.boxes.box_file import boxes_files, ensure_boxes
-from tilewright.tasks.cog.cog_file import CogFile, ensure_cog, write_record
+from tilewright.tasks.cog.cog_file import ensure_cog, write_record
 from tilewright.tasks.cog.spec import MAX_PARALLEL_FILES
 from tilewright.tasks.embeddings.window_table import ensure_windows, windows_files
 from tilewright.tasks.instances.numbering import NumberingRequest, number_objects, objects_name
 from tilewright.tasks.instances.sources import LayerSources
 from tilewright.tasks.inventory.arrivals import Arrivals, ArrivedBlocks, BusyClock
 from tilewright.tasks.progress import Advance, Notice, Stage, silent
-from tilewright.tasks.publish.names import blocks_touching, file_name, product_parts
-from tilewright.tasks.publish.written import WrittenLayers, cog_spec, written_layer
+from tilewright.tasks.publish.names import file_name, product_parts
+from tilewright.tasks.publish.written import WrittenLayers, cog_file
 from tilewright.tasks.storage.ledger import json_digest
 from tilewright.tasks.tables.table_file import write_table_record
 from tilewright.tasks.vector.layer_polygons import ensure_polygons, polygons_files
@@ -96,6 +96,7 @@ def begin_layers(storage: Storage, plan: Plan, card: ModelCard, arrivals: Arriva
     """
     by_name = {spec.name: spec for spec in card.layer_specs()}
     specs = tuple(by_name[name] for name in plan.raster.layers)
+    files = _files(plan, specs)
     follows, parts, clock = not arrivals.complete, product_parts(plan), BusyClock(arrivals=arrivals)
     store = open_store(storage, **plan.raster.store_boxes)
     erase_unknown(store, arrivals.planned)
@@ -141,8 +142,9 @@ def begin_layers(storage: Storage, plan: Plan, card: ModelCard, arrivals: Arriva
         if pyramid.exception() is not None:
             return begun
     # Parts first, so that the layers of a part are made together, of blocks that have come.
-    for part, spec in product(parts, maps):
-        file = _cog_file(plan, sources, spec, part, parts)
+    for part, name in product(parts, files):
+        spec = files[name][0]
+        file = cog_file(plan, sources, files[name], part, parts)
         write = partial(
             ensure_cog,
             storage,
@@ -153,7 +155,7 @@ def begin_layers(storage: Storage, plan: Plan, card: ModelCard, arrivals: Arriva
             # While blocks are read GDAL's cache is theirs.
             cache_mb=None if follows else COG_CACHE_MB,
         )
-        begun.files[spec.name, part] = pool.submit(clock.timed("cogs", write))
+        begun.files[name, part] = pool.submit(clock.timed("cogs", write))
     makers: dict[str, Callable[[], UploadedTable]] = {
         **{each.name: partial(ensure_polygons, storage, store, each, ready=blocks.ready) for each in polygons},
         **{each.name: partial(ensure_boxes, storage, each) for each in boxes},
@@ -218,8 +220,8 @@ class BegunLayers:
             for key, future in self.files.items():
                 uploaded[key] = future.result()
                 listener(Advance())
-            for made in self.tables.values():
-                tables.append(made.result())
+            for table in self.tables.values():
+                tables.append(table.result())
                 listener(Advance())
             stored = self.pyramid.result()
         finally:
@@ -227,12 +229,11 @@ class BegunLayers:
             self.pool.shutdown(cancel_futures=True)
             if self.pyramid.exception() is None:
                 self._record(uploaded.values(), tables)
-        layers = tuple(
-            written_layer(
-                self.storage, self.plan, spec, tuple((part, uploaded[spec.name, part].facts) for part in self.parts)
-            )
-            for spec in self.specs
-        )
+        made = dict[str, WrittenLayer]()
+        for name, specs in _files(self.plan, self.specs).items():
+            cogs = tuple((part, uploaded[name, part].facts) for part in self.parts)
+            made |= {layer.spec.name: layer for layer in written_layers(self.storage, self.plan, specs, cogs)}
+        layers = tuple(made[spec.name] for spec in self.specs)
         return WrittenLayers(
             layers=layers,
             seconds=self.clock.seconds,
@@ -257,6 +258,12 @@ class BegunLayers:
                 write_table_record(self.storage, table)
 
 
+def _files(plan: Plan, specs: tuple[LayerSpec, ...]) -> dict[str, tuple[LayerSpec, ...]]:
+    """The layers of each file by its name, in the order of its bands."""
+    by_name = {spec.name: spec for spec in specs}
+    return {name: tuple(by_name[layer] for layer in layers) for name, layers in plan.files.items()}
+
+
 def _numbering(plan: Plan, card: ModelCard, spec: LayerSpec, arrivals: Arrivals) -> NumberingRequest:
     return NumberingRequest(
         spec=spec,
@@ -275,29 +282,6 @@ def _all_wait(store: ProductStore, plan: Plan, entries: Iterable[BlockEntry]) ->
     raster, name = plan.raster, "observations"
     blocks = (raster.block(entry.row, entry.col).inner for entry in entries)
     return all(store.waits_in(name, raster.product_box_of(inner)) for inner in blocks)
-
-
-def _cog_file(plan: Plan, sources: LayerSources, spec: LayerSpec, part: CogPart, parts: tuple[CogPart, ...]) -> CogFile:
-    grid = plan.raster.product_grid
-    box = part.box_in(grid.extent)
-
-    def checksums() -> dict[str, str]:
-        known = sources.checksums_of(spec.name)
-        touching = blocks_touching(plan, sources.arrivals.entries, box)
-        return {entry.name: known[entry.row, entry.col] for entry in touching}
-
-    return CogFile(
-        name=file_name(spec.name, part, parts),
-        spec=cog_spec(spec),
-        grid=grid,
-        box=box,
-        metadata={
-            "TILEWRIGHT_PRODUCT": plan.name,
-            "TILEWRIGHT_MODEL": plan.model.card["name"],
-            **({"TILEWRIGHT_MAX_ERROR": repr(plan.losses[spec.name])} if spec.name in plan.losses else {}),
-        },
-        checksums=checksums,
-    )
 
 
 def _write_pyramid(

@@ -82,7 +82,7 @@ def planned_record(plan: Plan) -> ProductRecord:
     parts = product_parts(plan)
     # Parts are of layers: tables are never cut.
     suffixes = [part.suffix for part in parts] if len(parts) > 1 and plan.maps else []
-    record = _record(plan.name, plan.maps, suffixes)
+    record = _record(plan.name, plan.maps, suffixes, files=tuple(plan.files))
     record = replace(record, layers=record.layers | {*plan.model.vectors})
     tables = {polygons_name(layer) for layer in polygon_layers(plan)} | {
         boxes_name(name) for name in plan.vector_tables
@@ -93,7 +93,8 @@ def planned_record(plan: Plan) -> ProductRecord:
 def wanted_record(storage: Storage, plan: Plan) -> ProductRecord:
     """All that a product will write: what its plan names, and styles, but for those that somebody keeps there."""
     record = planned_record(plan)
-    names = (*plan.maps, *table_names(plan)) if plan.places is None else (PLACES,)
+    layers = [name for name in plan.files if name not in plan.model.images]
+    names = (*layers, *table_names(plan)) if plan.places is None else (PLACES,)
     styles = {*style_files(names)}
     return replace(record, files=record.files | (styles - _written_styles(storage, styles, ours=False)))
 
@@ -143,14 +144,18 @@ def _is_ours(storage: Storage, name: str) -> bool:
     return (storage.read(name) or b"").startswith(OURS)
 
 
-def _record(name: str, layers: tuple[str, ...], suffixes: list[str]) -> ProductRecord:
-    files = {*FIXED_FILES, *(f"item_{suffix}.json" for suffix in suffixes)}
-    for layer in layers:
-        files |= {f"{layer}.vrt"} if suffixes else set()
-        rasters = [f"{layer}_{suffix}.tif" for suffix in suffixes] or [f"{layer}.tif"]
-        files |= {each for raster in rasters for each in (raster, f"{raster}.aux.xml")}
+def _record(
+    name: str, layers: tuple[str, ...], suffixes: list[str], *, files: tuple[str, ...] | None = None
+) -> ProductRecord:
+    """The record of a product with these layers in these files, which have the layers' names if none are given."""
+    stems = layers if files is None else files
+    found = {*FIXED_FILES, *(f"item_{suffix}.json" for suffix in suffixes)}
+    for stem in stems:
+        found |= {f"{stem}.vrt"} if suffixes else set()
+        rasters = [f"{stem}_{suffix}.tif" for suffix in suffixes] or [f"{stem}.tif"]
+        found |= {each for raster in rasters for each in (raster, f"{raster}.aux.xml")}
     ids = {name, *(part_id(name, suffix) for suffix in suffixes)}
-    return ProductRecord(files=frozenset(files), layers=frozenset(layers), ids=frozenset(ids))
+    return ProductRecord(files=frozenset(found), layers=frozenset(layers), ids=frozenset(ids))
 
 
 def _planned(plain: Mapping[str, Any]) -> ProductRecord | None:

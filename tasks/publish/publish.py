@@ -191,7 +191,7 @@ def _styles(worker: Worker, written: WrittenLayers, small: Mapping[str, np.ndarr
             tables=polygons.get(layer.spec.name, ()),
         )
         for layer in written.layers
-        if layer.spec.kind != "id"
+        if layer.spec.kind != "id" and not layer.spec.image
     ]
     # A table of things has the classes of a layer that is not there; beside a layer of ids it is the one with a style.
     given = worker.model.card.table_classes

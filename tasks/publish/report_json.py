@@ -15,7 +15,7 @@ from tilewright.tasks.lossy.tally import loss_json
 from tilewright.tasks.plan.chosen import chosen_json
 from tilewright.tasks.plan.identities import input_counts, input_warnings
 from tilewright.tasks.publish.class_areas import blocks_km2, class_rows, measure_areas
-from tilewright.tasks.publish.copied_job import job_json
+from tilewright.tasks.publish.copied_job import job_json, source_words
 from tilewright.tasks.publish.exactness import contradictions, exactness_json
 from tilewright.tasks.publish.scene_rows import scene_rows, step_rows
 from tilewright.tasks.report.picture import value_ends
@@ -137,7 +137,6 @@ def _table(table: UploadedTable, card: ModelCard) -> dict[str, Any]:
 def identity_json(plan: Plan, run: RunFacts, *, output: str) -> dict[str, Any]:
     """What a report says of the product and of what made it."""
     grid = plan.raster.product_grid
-    simulated = any(scene.simulated for entry in plan.inputs for scene in entry.scenes)
     periods = {period["name"]: f"{period['start']}/{period['end']}" for period in plan.request["period"]}
     return {
         "name": plan.name,
@@ -149,7 +148,7 @@ def identity_json(plan: Plan, run: RunFacts, *, output: str) -> dict[str, Any]:
             "card": plan.model.card["reference"],
         },
         "job": job_json(plan, output=output),
-        "source": plan.source.get("title") or plan.source["name"],
+        "source": source_words(plan.source),
         "period": periods,
         "grid": {
             "crs": grid.crs,
@@ -161,7 +160,7 @@ def identity_json(plan: Plan, run: RunFacts, *, output: str) -> dict[str, Any]:
         "started": run.began.isoformat(),
         "finished": run.finished.isoformat(),
         "attribution": "Simulated scenes, not a real place"
-        if simulated
+        if plan.simulated
         else "Contains modified Copernicus Sentinel data",
     }
 
@@ -290,6 +289,7 @@ def _layer(
         "name": spec.name,
         "kind": spec.kind,
         "href": layer.href,
+        **({"band": layer.band} if spec.image else {}),
         "unit": spec.unit,
         "description": spec.description,
         "dtype": spec.dtype,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def scene_rows(plan: Plan, blocks: Sequence[BlockEntry]) -> list[dict[str, Any]]:
     """One row per scene, oldest first: its state, the steps that have it, the number of blocks that read it."""
     used = Counter(scene_id for entry in blocks for scene_id in entry.scenes)
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
     for planned in plan.inputs:
         labels: dict[str, list[str]] = {}
         for step in planned.steps:
@@ -28,7 +28,7 @@ def scene_rows(plan: Plan, blocks: Sequence[BlockEntry]) -> list[dict[str, Any]]
         for scene in planned.scenes:
             steps = labels.get(scene.id, [])
             row = rows.setdefault(
-                scene.id,
+                (scene.collection, scene.id),
                 {
                     "id": scene.id,
                     "collection": scene.collection,

@@ -62,7 +62,9 @@ class ModelMasks(Protocol):
 class Access:
     """The way to read scenes: hrefs are signed at read time, failed reads are recorded, decoded pixels are counted.
 
-    ``sign(scene, href)`` returns the href as it can be opened now; None where no href needs a signature.
+    ``reading``: the settings for opening a scene's files; ``readings``: those by the name of the scene's source, where
+    there are several sources. ``sign(scene, href)`` returns the href as it can be opened now; None where no href needs
+    a signature.
     ``failures`` None: the first read that fails for good raises. ``stats`` None: nothing is counted.
     ``register`` holds files of whose identity the plan knows none to the first that was read; None: they are not held.
     ``threads``: reads at a time. ``block`` is the block's name in failures, empty outside a job. ``in_turns``: the
@@ -73,6 +75,7 @@ class Access:
     sign: Callable[[Scene, str], str] | None = None
     failures: FailureLog | None = None
     reading: Reading = field(default_factory=Reading)
+    readings: Mapping[str, Reading] = field(default_factory=dict)
     stats: ReadStats | None = None
     register: Register | None = None
     threads: int = 1
@@ -83,3 +86,7 @@ class Access:
     def for_block(self, name: str, stats: ReadStats) -> Access:
         """The same access for one block, whose reads are counted in ``stats``."""
         return replace(self, block=name, stats=stats)
+
+    def reading_of(self, scene: Scene) -> Reading:
+        """The settings for opening the files of a scene. Raises KeyError for a scene of none of several sources."""
+        return self.readings[scene.source] if self.readings else self.reading

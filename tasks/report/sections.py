@@ -237,7 +237,11 @@ def files(report: Fields, layers: Iterable[LayerView]) -> tuple[ReportFile, ...]
     listed = [(text(entry, "href"), text(entry, "title"), words.size(entry.get("bytes"))) for entry in entries]
     if not any(href for href, _, _ in listed):
         tables = [(text(table, "file"), f"{words.count(table.get('rows'))} rows") for table in rows(report, "tables")]
-        cogs = [layer for layer in layers if layer.name != "observations" and layer.kind != THINGS]
+        hrefs = {text(row, "name"): text(row, "href") for row in rows(report, "layers")}
+        cogs: dict[str, list[str]] = {}
+        for layer in layers:
+            if layer.name != "observations" and layer.kind != THINGS:
+                cogs.setdefault(hrefs.get(layer.name) or f"{layer.name}.tif", []).append(layer.title)
         arrays = [
             (
                 text(each, "array"),
@@ -246,7 +250,7 @@ def files(report: Fields, layers: Iterable[LayerView]) -> tuple[ReportFile, ...]
             for each in rows(report, "embeddings")
         ]
         listed = [
-            *((f"{layer.name}.tif", f"{layer.title}, Cloud-Optimized GeoTIFF", "") for layer in cogs),
+            *((href, f"{', '.join(titles)}, {_raster_word(href)}", "") for href, titles in cogs.items()),
             *((file, f"{n_rows}, GeoParquet", "") for file, n_rows in tables),
             *((array, title, "") for array, title in arrays),
             ("data.zarr", "every layer and the observations, Zarr", ""),
@@ -261,6 +265,10 @@ def files(report: Fields, layers: Iterable[LayerView]) -> tuple[ReportFile, ...]
         for href, title, size in listed
         if href
     )
+
+
+def _raster_word(href: str) -> str:
+    return "all parts of it, VRT" if href.endswith(".vrt") else "Cloud-Optimized GeoTIFF"
 
 
 def relative_href(name: str) -> str:

@@ -75,10 +75,24 @@ def public_plan(plan: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def kept_of(source: Any) -> tuple[str, ...]:
-    """The parameters of queries that a source, as JSON, says to be no secret; none of those that hold keys."""
-    names = source.get("keep_query") if isinstance(source, dict) else None
+    """The parameters of queries that a source, as JSON, says to be no secret; none of those that hold keys.
+
+    Of several sources, as `Sources` writes them, those that any of them says to be none.
+    """
+    if not isinstance(source, dict):
+        return ()
+    several = source.get("sources")
+    if isinstance(several, dict):
+        return tuple(dict.fromkeys(name for each in several.values() for name in kept_of(each)))
+    names = source.get("keep_query")
     given = names if isinstance(names, list) else ()
     return tuple(name for name in given if isinstance(name, str) and not holds_key(name))
+
+
+def kept_of_request(request: Any) -> tuple[str, ...]:
+    """The same of the sources of a request, which has either `source` or `sources`."""
+    plain = request if isinstance(request, dict) else {}
+    return kept_of(plain if "sources" in plain else plain.get("source"))
 
 
 def drop_published(storage: Storage) -> None:

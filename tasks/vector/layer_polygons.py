@@ -133,9 +133,9 @@ def polygon_layers(plan: Plan) -> list[str]:
 
 
 def asset_names(plan: Plan) -> list[str]:
-    """The keys of the layers and the tables of a plan's product among the assets of its Item."""
+    """The keys of the files of layers and of the tables of a plan's product among the assets of its Item."""
     layers, tables = plan.maps, (*table_names(plan), *plan.vector_tables)
-    return [*layers, *(table_asset(table, layers) for table in tables)]
+    return [*plan.files, *(table_asset(table, layers) for table in tables)]
 
 
 def polygons_name(layer: str) -> str:

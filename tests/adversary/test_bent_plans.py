@@ -15,7 +15,7 @@ from tests.support.name_table import PUBLIC
 from tests.support.places import Place
 from tests.support.replaced import Small, interrupt, small
 from tilewright.catalogs.network.connect import RefusedError
-from tilewright.flows.access import plan_source
+from tilewright.flows.access import plan_sources
 from tilewright.flows.maintain.push import push_product
 from tilewright.flows.maintain.rerun import _as_of, rerun_item
 from tilewright.flows.run.predict import run_job
@@ -130,7 +130,7 @@ NAMES = {"inside.example.org": "127.0.0.1", "public.example.org": PUBLIC, "10.0.
 def test_the_plan_of_an_item_elsewhere_leads_where_a_catalog_there_may_whatever_it_claims(small, kind, origin):
     plain = json.loads((small.before / ".tilewright" / "plan.json").read_text())
     plain["source"].update({"kind": "static", "files": [], **CLAIMED[kind]})
-    rules = plan_source(_as_of(Plan.from_json(plain), origin)).rules
+    rules = plan_sources(_as_of(Plan.from_json(plain), origin)).single.rules
     assert rules is not None
 
     def resolve(host: str, port: int) -> list[Any]:
@@ -148,7 +148,7 @@ def test_the_plan_of_an_item_elsewhere_chooses_no_endpoint_but_a_known_one(small
     with pytest.raises(StoreError, match="add --trusted if the product is your own"):
         _as_of(Plan.from_json(plain), "s3://products/map")
     plain["source"]["s3_endpoint"] = "https://eodata.dataspace.copernicus.eu"
-    assert plan_source(_as_of(Plan.from_json(plain), "s3://products/map")).s3_endpoint
+    assert plan_sources(_as_of(Plan.from_json(plain), "s3://products/map")).single.s3_endpoint
 
 
 def test_the_plan_of_an_item_elsewhere_names_no_model_to_fetch(small):

@@ -14,13 +14,14 @@ from typer.testing import CliRunner
 
 from tests.support.paths import ROOT
 from tilewright.catalogs.sample.build import SAMPLE_AREA, SAMPLE_WATER_PERIOD
+from tilewright.flows.chain.chain import make_chain
 from tilewright.flows.cli.demo import demo_jobs
 from tilewright.flows.cli.main import app
 from tilewright.flows.job.job import make_job
 from tilewright.flows.plan.model_card import job_card
 
 README = (ROOT / "README.md").read_text("utf-8")
-JOB, CHANGE = (yaml.safe_load(block.split("```")[0]) for block in README.split("```yaml\n")[1:])
+JOB, CHANGE, CHAIN = (yaml.safe_load(block.split("```")[0]) for block in README.split("```yaml\n")[1:])
 COMMANDS = re.findall(r"^\.venv/bin/tilewright (.+?)(?:\s+#.*)?$", README, re.MULTILINE)
 
 
@@ -52,6 +53,11 @@ def test_the_change_job_is_planned(real, tmp_path):
     wish = {**JOB, **CHANGE, "period": after, "source": str(real / "catalog.json")}
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(wish))
     assert CliRunner().invoke(app, ["plan", str(tmp_path / "job.yaml")]).exit_code == 0
+
+
+def test_the_chain_is_one_whose_jobs_read_earlier_ones(tmp_path):
+    chain = make_chain(CHAIN, base=tmp_path)
+    assert dict(chain.reads) == {"clear": (), "cover": ("clear",), "change": ("cover",)}
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))

@@ -85,7 +85,7 @@ def pixel_job(
         # A little more than the box: the bounds cut it to the pixel.
         "area": area((rows[0] - 4, rows[1] + 4), (cols[0] - 4, cols[1] + 4)),
         "period": "2023-06-01/2023-06-30",
-        "source": world.source,
+        **({} if "sources" in changes else {"source": world.source}),
         "model": str(card),
         **changes,
     }

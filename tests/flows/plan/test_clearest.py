@@ -18,7 +18,7 @@ from tilewright.flows.job.job import JobError, make_job
 from tilewright.flows.plan.make import plan_job
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
-from tilewright.flows.runners.worker import plan_source
+from tilewright.flows.runners.worker import plan_sources
 from tilewright.models.card.card import load_card
 from tilewright.tasks.block.block_key import block_key
 from tilewright.tasks.block.inputs import read_inputs
@@ -95,7 +95,7 @@ def job_of(world, card, output, *, rows=(0, SIDE), cols=(0, SIDE), clearest=LOOK
 
 def composite(plan, block):
     """(pixels of the only step over a block with its halo, observations), read as a run reads them."""
-    read = read_inputs(plan, block, scene_access(plan_source(plan)))
+    read = read_inputs(plan, block, scene_access(plan_sources(plan)))
     return read.steps["x"][0, 0], read.step_counts["x"][0]
 
 

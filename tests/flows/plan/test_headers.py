@@ -18,7 +18,7 @@ from rasterio.enums import ColorInterp
 from tests.support.file_server import serve
 from tests.support.scenes import LEFT, TOP, asset_of, scene_of, write_raster
 from tilewright.catalogs.scene import Scene
-from tilewright.catalogs.sources.source import Source
+from tilewright.catalogs.sources.source import Source, Sources
 from tilewright.flows.job.job import JobError
 from tilewright.flows.plan.headers import look_at_headers
 from tilewright.flows.plan.scenes import InputScenes
@@ -43,7 +43,7 @@ class Card:
 def look(*scenes: Scene, card: Card | None = None) -> tuple[tuple[Scene, ...], tuple[str, ...]]:
     card = card or Card()
     found = InputScenes(scenes=scenes, touching=scenes)
-    seen, said = look_at_headers(card, {spec.name: found for spec in card.inputs}, HOME)  # type: ignore[arg-type]
+    seen, said = look_at_headers(card, {spec.name: found for spec in card.inputs}, Sources.one(HOME))  # type: ignore[arg-type]
     return seen[card.inputs[0].name].scenes, said
 
 

@@ -171,3 +171,13 @@ def test_a_parameter_with_a_secret_is_refused_without_repeating_it(source):
 
 def test_plain_hrefs_and_names_are_no_secrets():
     refuse_secrets({**WATER, "source": "https://example.com/stac?collections=a"}, "job")
+
+
+def test_a_form_gives_one_of_both_whatever_a_page_enters():
+    from tilewright.flows.prefect_flows.form import JobForm
+
+    common = {"name": "a", "area": [13.1, 48.2, 13.2, 48.3], "period": "2021"}
+    assert JobForm(**common, source="earth-search", sources={}).plain()["source"] == "earth-search"
+    plain = JobForm(**common, source="earth-search", sources={"a": "b"}).plain()
+    assert plain["sources"] == {"a": "b"}
+    assert "source" not in plain

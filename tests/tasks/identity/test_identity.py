@@ -239,12 +239,13 @@ def test_an_href_is_asked_for_once_and_through_its_signature(tmp_path):
 
 def test_a_file_without_an_identity_in_the_plan_is_held_to_the_first_one_that_was_read(tmp_path):
     told = iter(["etag:1", "etag:2"])
-    register = Register(lambda href, signed: next(told))
+    register = Register()
     asset = BandAsset(
         band="red", key="red", href="h", index=1, dtype="uint8", nodata=None, scale=1, offset=0, unit="1", crs="",
         shape=None, transform=None, checksum=None,
     )  # fmt: skip
-    assert [register.held(asset, lambda: "h").holding for _ in range(2)] == ["etag:1", "etag:1"]
+    held = [register.held(asset, lambda: "h", lambda href, signed: next(told)) for _ in range(2)]
+    assert [each.holding for each in held] == ["etag:1", "etag:1"]
 
 
 def test_a_link_is_the_file_that_it_leads_to(tmp_path):
