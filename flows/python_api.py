@@ -140,7 +140,7 @@ def compare(a: str | Path | Product, b: str | Path | Product, *, to: str | Path 
     ``to``: the folder or URI into which the page, the figures and the table of changed places are written, if any.
     Raises a ValueError that says why two outputs cannot be compared.
     """
-    from tilewright.flows.maintain.compare import compare_outputs
+    from tilewright.flows.ask.compare import compare_outputs
 
     first, second = (each.output if isinstance(each, Product) else each for each in (a, b))
     for each in (first, second, to):
@@ -155,7 +155,7 @@ def zones(output: str | Path, file: str | Path, layers: Sequence[str] | None = N
     ``geometry`` is WKB in the grid's CRS, told by the metadata ``geo`` as in GeoParquet. ``layers``: only these.
     Warns of zones whose edges bend. Raises a ValueError that names what cannot be, before pixels are read.
     """
-    from tilewright.flows.maintain.zones import zone_statistics
+    from tilewright.flows.ask.zones import zone_statistics
     from tilewright.tasks.progress import Notice
     from tilewright.tasks.tables.geoparquet import whole_table
 
@@ -176,7 +176,7 @@ def export(output: str | Path | Product, to: str | Path, *, table: str | None = 
 
     Without ``table`` the only one, or to a GeoPackage all of them. Raises a ValueError that names what cannot be.
     """
-    from tilewright.flows.maintain.export import export_tables
+    from tilewright.flows.ask.export import export_tables
 
     given = output.output if isinstance(output, Product) else output
     if not all(isinstance(each, (str, os.PathLike)) for each in (given, to)):

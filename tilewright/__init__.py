@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tilewright.flows.job.job import Job as Job
-    from tilewright.flows.maintain.find import find as find
+    from tilewright.flows.ask.find import find as find
     from tilewright.flows.python_api import Product as Product
     from tilewright.flows.python_api import compare as compare
     from tilewright.flows.python_api import cube as cube
@@ -42,7 +42,7 @@ _NAMES = {
     "compare": ("flows.python_api", "compare"),
     "cube": ("flows.python_api", "cube"),
     "export": ("flows.python_api", "export"),
-    "find": ("flows.maintain.find", "find"),
+    "find": ("flows.ask.find", "find"),
     "open": ("flows.python_api", "open_product"),
     "plan": ("flows.python_api", "plan"),
     "run": ("flows.python_api", "run"),

@@ -34,9 +34,9 @@ def find(
 ) -> None:
     """Find the windows or pixels of a finished product whose vectors are most alike, the best first."""
     with exit_codes():
+        from tilewright.flows.ask.find import find_alike
+        from tilewright.flows.ask.queries import read_place, read_vector
         from tilewright.flows.cli.terminal import Terminal
-        from tilewright.flows.maintain.find import find_alike
-        from tilewright.flows.maintain.queries import read_place, read_vector
         from tilewright.tasks.tables.convert import check_target, write_as
 
         if to is not None:

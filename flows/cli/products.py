@@ -49,10 +49,10 @@ def zones(
 ) -> None:
     """Measure the layers of a finished product in each zone of a file, by the share of each pixel inside."""
     with exit_codes():
+        from tilewright.flows.ask.added_table import check_beside
+        from tilewright.flows.ask.zones import TABLE_NAME, add_zones, zone_rows, zone_statistics
         from tilewright.flows.cli.tables import print_zones
         from tilewright.flows.cli.terminal import Terminal
-        from tilewright.flows.maintain.added_table import check_beside
-        from tilewright.flows.maintain.zones import TABLE_NAME, add_zones, zone_rows, zone_statistics
         from tilewright.tasks.tables.convert import write_as
 
         if to is not None:
@@ -84,8 +84,8 @@ def export(
 ) -> None:
     """Write a table of a finished product as a file for other programs; the product stays as it is."""
     with exit_codes():
+        from tilewright.flows.ask.export import export_tables
         from tilewright.flows.cli.terminal import Terminal
-        from tilewright.flows.maintain.export import export_tables
         from tilewright.tasks.report.format import plural
 
         with Terminal(quiet=as_json) as terminal:
@@ -108,7 +108,7 @@ def compare(
 ) -> None:
     """Say what changed from one finished product to another: areas, changes of class, the largest places."""
     with exit_codes():
-        from tilewright.flows.maintain.compare import compare_outputs, comparison_lines
+        from tilewright.flows.ask.compare import compare_outputs, comparison_lines
 
         document = compare_outputs(a, b, to=to)
         if as_json:
@@ -121,8 +121,8 @@ def compare(
 
 def check_copy(job: Job, to: Path) -> None:
     """Check that the table of a job over places can also be written to a path. Raises a ValueError."""
+    from tilewright.flows.ask.added_table import check_beside
     from tilewright.flows.job.job import JobError
-    from tilewright.flows.maintain.added_table import check_beside
 
     if job.places is None:
         raise JobError("--to writes the table of a job over places: leave it out, or give places instead of area.")
@@ -131,8 +131,8 @@ def check_copy(job: Job, to: Path) -> None:
 
 def copy_places(outcome: Outcome, to: Path) -> None:
     """Write the table of places of a finished product to a path, in the format of its ending."""
+    from tilewright.flows.ask.added_table import write_beside
     from tilewright.flows.environment import storage_options
-    from tilewright.flows.maintain.added_table import write_beside
     from tilewright.tasks.plan.places import PLACES_FILE
     from tilewright.tasks.storage.storage import open_storage
 

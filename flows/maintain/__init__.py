@@ -1,5 +1,5 @@
-"""Commands on existing products: status, clean, rerun, watch, backfill, push, compare, zones, export.
+"""Commands on existing products: status, clean, rerun, watch, backfill, push.
 
-Reading order: status, clean, rerun, rebuilt, watch, backfill, push, compare, zones, queries, find, export, added_table.
+Reading order: status, clean, rerun, rebuilt, watch, backfill, push.
 It may import run and what it imports.
 """

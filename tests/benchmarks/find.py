@@ -21,7 +21,7 @@ import pyarrow as pa
 import shapely
 import zarr
 
-from tilewright.flows.maintain.find import find_alike
+from tilewright.flows.ask.find import find_alike
 from tilewright.tasks.cog.write import file_multihash
 from tilewright.tasks.embeddings.window_table import window_squares
 from tilewright.tasks.tables.geoparquet import Rows, hilbert_places, write_geoparquet

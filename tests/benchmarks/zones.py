@@ -28,8 +28,8 @@ from affine import Affine
 
 from tests.benchmarks.polygons import pieces
 from tests.support.layers import write_layers
+from tilewright.flows.ask.zones import zone_statistics
 from tilewright.flows.machine import peak_memory
-from tilewright.flows.maintain.zones import zone_statistics
 from tilewright.tasks.tables.convert import write_as
 
 CRS, SIZE, CORNER = "EPSG:32633", 10.0, (300_000.0, 5_400_000.0)

@@ -52,7 +52,7 @@ FLOORS = {
         {"estimate"},
         {"runners"},
         {"run"},
-        {"maintain"},
+        {"maintain", "ask"},
         {"chain"},
         {"python_api"},
         {"prefect_flows"},

@@ -24,7 +24,7 @@ import tilewright as tw
 from tests.support.finished import CLASSES, finished, some_map
 from tests.support.output_places import open_place
 from tests.support.products import tilewright
-from tilewright.flows.maintain.compare import comparison_lines
+from tilewright.flows.ask.compare import comparison_lines
 from tilewright.flows.shown import shown
 from tilewright.models.spec.outputs import ClassSpec, LayerSpec
 from tilewright.tasks.compare.finished import open_finished

@@ -18,8 +18,8 @@ import tilewright as tw
 from tests.support.embedders import BANDS, LENGTH, pixel_encoder, window_encoder
 from tests.support.worlds import COL, CRS, ROW, World, pixel_job
 from tests.support.worlds import run as run_world
+from tilewright.flows.ask.find import find_alike
 from tilewright.flows.cli.main import app
-from tilewright.flows.maintain.find import find_alike
 from tilewright.tasks.cog.write import file_multihash
 from tilewright.tasks.tables.vector_file import read_geometry_table
 

@@ -13,7 +13,7 @@ from exactextract import exact_extract
 from exactextract.raster import NumPyRasterSource
 
 from tests.support.layers import write_layers
-from tilewright.flows.maintain.zones import zone_statistics
+from tilewright.flows.ask.zones import zone_statistics
 from tilewright.tasks.grid.grid import Grid
 from tilewright.tasks.grid.ground import pixel_km2
 from tilewright.tasks.grid.pixel_box import PixelBox

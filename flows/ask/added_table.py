@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pystac
 
-from tilewright.flows.maintain.export import exported_tables
+from tilewright.flows.ask.export import exported_tables
 from tilewright.flows.run.output_lock import lock_output
 from tilewright.tasks.cog.write import file_multihash
 from tilewright.tasks.inventory.finished import part_item_names, read_item, unfinished
