@@ -18,7 +18,7 @@ from tilewright.tasks.instances.sources import LayerSources
 from tilewright.tasks.inventory.arrivals import Arrivals, ArrivedBlocks, BusyClock
 from tilewright.tasks.progress import Advance, Notice, Stage, silent
 from tilewright.tasks.publish.names import file_name, product_parts
-from tilewright.tasks.publish.written import WrittenLayers, cog_file
+from tilewright.tasks.publish.written import WrittenLayer, WrittenLayers, cog_file, written_layers
 from tilewright.tasks.storage.ledger import json_digest
 from tilewright.tasks.tables.table_file import write_table_record
 from tilewright.tasks.vector.layer_polygons import ensure_polygons, polygons_files
