@@ -75,7 +75,7 @@ $(VENV)/.cpu: pyproject.toml constraints.txt
 	$(call install,cpu)
 
 $(VENV)/.dev: pyproject.toml constraints.txt
-	$(call install,cpu$(comma)flows$(comma)kubernetes$(comma)watching$(comma)stackstac$(comma)export$(comma)dev)
+	$(call install,cpu$(comma)flows$(comma)kubernetes$(comma)watching$(comma)stackstac$(comma)find$(comma)export$(comma)dev)
 	@touch $(VENV)/.cpu
 
 comma := ,
