@@ -25,6 +25,7 @@ EXTRA_RANGES: Final = {
     "valid_mask": (0.0, 1.0),
     "place_mask": (0.0, 1.0),
     "lonlat": (-90.0, 90.0),
+    "pixel_size": (0.3, 60.0),
 }
 
 FINEST_SHARE: Final = 1000

@@ -110,6 +110,7 @@ def synthetic_inputs(card: ModelCard, *, side: int, kind: str = "noise") -> dict
             valid=np.ones((1, n_steps, height, width), bool),
             lonlat=lonlat,
             mask=np.ones((1, height, width), bool),
+            pixel_size=np.array([[10.0, 10.0]]),
         )
         feeds[extra.name] = prepare_extra(extra, facts)
     return feeds
