@@ -23,6 +23,7 @@ from tilewright.flows.job.mask import MaskOptions
 from tilewright.flows.job.options import (
     MAX_LAYERS,
     MIN_GATE,
+    AlignOptions,
     AugmentOptions,
     CogOptions,
     EnsembleOptions,
@@ -61,6 +62,7 @@ OF_MAPS = {
     "filter.clearest": "the clearest passes are chosen over an area",
     "precision": "another precision is compared with fp32 on the windows of a map",
     "screen": "each row is asked for",
+    "align": "shifts are measured over an area",
     "loss": "its values take little room as they are",
 }
 """Keys of a job that mean nothing for places, and why."""
@@ -100,6 +102,7 @@ class Job(BaseModel):
     filter: SceneFilter = SceneFilter()
     mask: MaskOptions = MaskOptions()
     screen: ScreenOptions | None = None
+    align: AlignOptions | None = None
     gaps: Literal["leave", "carry", "interpolate"] | None = None
     engine: Literal["direct", "odc", "stackstac"] = "direct"
     radiometry: Literal["auto", "pixels", "metadata"] = "auto"
@@ -148,6 +151,7 @@ class Job(BaseModel):
             "precision": self.precision != "fp32",
             "loss": self.loss,
             "screen": self.screen,
+            "align": self.align,
         }
         for key, value in given.items():
             if self.places is not None and value:
@@ -163,6 +167,8 @@ class Job(BaseModel):
                 raise ValueError(
                     f"{key}: its windows are looked at before the masks of mask.kind 'model' are made: leave {key} out"
                 )
+            if self.align is not None and value:
+                raise ValueError(f"{key}: its windows are looked at before dates are moved (align): leave {key} out")
         return self
 
     @property
@@ -182,7 +188,7 @@ class Job(BaseModel):
         for key, default in (("fuse", "auto"), ("precision", "fp32")):
             if plain[key] == default:
                 del plain[key]
-        for key in ("gaps", "loss", "screen"):
+        for key in ("gaps", "loss", "screen", "align"):
             if not plain[key]:
                 del plain[key]
         if self.polygons:

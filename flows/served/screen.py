@@ -78,6 +78,7 @@ def with_screen(plan: Plan, job: Job, card: ModelCard, *, plan_job: Callable[[Jo
             "polygons": {},
             "loss": {},
             "screen": None,
+            "align": None,
             "augment": AugmentOptions(),
             "ensemble": EnsembleOptions(),
             "precision": "fp32",

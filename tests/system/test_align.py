@@ -1,0 +1,246 @@
+"""Dates moved onto one of them: a change map of ground that only lay elsewhere is empty, however the work is cut."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.families import FLOAT
+from tests.support.graphs import Draft
+from tests.support.products import writing_worker
+from tests.support.shifted import ground, shifted
+from tests.support.worlds import World, area, layer, pixel_job, run, write_card
+from tilewright.flows.job.job import JobError, make_job
+from tilewright.flows.plan.make import plan_job
+from tilewright.flows.run.predict import run_job
+from tilewright.flows.runners.run_options import RunOptions
+from tilewright.tasks.block.split import do_block_in_parts
+from tilewright.tasks.block.worker import WorkerSettings
+
+pytestmark = pytest.mark.usefixtures("small_pictures")
+
+SIDE = 640
+PERIOD = {"before": "2023-06-01/2023-06-30", "after": "2023-09-01/2023-09-30"}
+ROWS = COLS = (200, 456)
+INNER = slice(*ROWS), slice(*COLS)
+GROUND = ground(5, size=SIDE)
+MOST = 60
+
+
+@pytest.fixture(scope="module")
+def card(tmp_path_factory):
+    """The difference of the dates of a pair, as it is."""
+    draft = Draft()
+    first, second = (draft.node("Gather", "x", draft.constant(np.array(number)), axis=1) for number in (0, 1))
+    model = draft.model_many(
+        [("x", FLOAT, ["batch", 2, 1, "h", "w"])],
+        [(draft.node("Sub", second, first), "y", FLOAT, ["batch", 1, "h", "w"])],
+    )
+    return write_card(
+        tmp_path_factory.mktemp("card"),
+        model,
+        inputs=[
+            {
+                "name": "x",
+                "bands": ["red"],
+                "dims": ["batch", "time", "bands", "height", "width"],
+                "tw:dates": {"kind": "pair", "reducer": "median"},
+            }
+        ],
+        outputs=[{"name": "y", "tw:layers": ["change"]}],
+    )
+
+
+def world_of(folder: Path, after: np.ndarray, before: np.ndarray = GROUND) -> World:
+    world = World(folder / "scenes")
+    for values, day in ((before, "2023-06-10"), (after, "2023-09-10")):
+        world.add(values, "red", day=day, unit="reflectance")
+    return world
+
+
+@pytest.fixture
+def produce(card, tmp_path):
+    """Makes (change map, report) of a world whose second date is given, by a job with these changes."""
+
+    def make(world, name="out", *, workers=1, rows=ROWS, cols=COLS, **changes):
+        given = {"period": PERIOD, "align": {"to": "before", "most": MOST}, **changes}
+        outcome = run(pixel_job(world, card, tmp_path / name, rows=rows, cols=cols, **given), workers=workers)
+        return layer(outcome.output, "change"), outcome.report
+
+    return make
+
+
+@pytest.mark.parametrize(("east", "north"), [(3, -2), (0, 1), (-1.5, 0.75), (2.25, 2.5)])
+def test_ground_that_only_lies_elsewhere_has_not_changed(produce, tmp_path, east, north):
+    world = world_of(tmp_path, shifted(GROUND, east, north))
+    plain, report = produce(world, "plain", align=None)
+    assert "align" not in report
+    moved, report = produce(world, "moved")
+    assert np.isfinite(moved).all()
+    # What resampling to whole pixels from eighths smooths away is left.
+    assert np.abs(moved).mean() < 0.15 * np.abs(plain).mean()
+    (told,) = report["align"]["steps"]
+    assert (told["step"], told["band"], told["input"]) == ("after", "red", "x")
+    assert (told["shift_x"], told["shift_y"]) == pytest.approx((10 * east, 10 * north), abs=0.6)
+    assert told["residual"] < 0.5
+    assert told["windows_used"] == told["windows"] > 0
+    assert report["job"]["align"] == {"to": "before", "most": MOST}
+
+
+def test_whole_pixels_are_moved_and_not_touched(produce, tmp_path):
+    after = shifted(GROUND, 3, -2)
+    moved, _ = produce(world_of(tmp_path, after))
+    np.testing.assert_array_equal(moved, (np.roll(after, (-2, -3), axis=(0, 1)) - GROUND).astype(np.float32)[INNER])
+
+
+def bent(values: np.ndarray) -> np.ndarray:
+    """The ground as a sensor bends it: from one pixel west to three east over the world, half a pixel south."""
+    from scipy import ndimage
+
+    rows, cols = np.mgrid[0:SIDE, 0:SIDE].astype(float)
+    return ndimage.map_coordinates(values, [rows - 0.5, cols - (4 * cols / SIDE - 1)], order=5, mode="mirror")
+
+
+@pytest.fixture
+def bent_world(tmp_path):
+    after = bent(GROUND)
+    # A cloud and a mask of classes that both move with the ground.
+    after[300:330, 260:300] = np.nan
+    return world_of(tmp_path, after.astype(np.float32))
+
+
+def test_a_field_follows_a_shift_that_changes_over_the_ground(produce, bent_world):
+    plain, _ = produce(bent_world, "plain", align=None)
+    moved, report = produce(bent_world, "moved")
+    seen = np.isfinite(moved) & np.isfinite(plain)
+    assert np.abs(moved[seen]).mean() < 0.25 * np.abs(plain[seen]).mean()
+    assert report["align"]["steps"][0]["windows_used"] > 0
+    # The hole of the cloud lies where its ground is: some two pixels to the west, half a pixel up.
+    holes = [np.argwhere(~np.isfinite(each)).mean(axis=0) for each in (plain, moved)]
+    assert (holes[1] - holes[0]).tolist() == pytest.approx([-0.5, -0.75], abs=0.6)
+
+
+@pytest.mark.parametrize(("block", "workers"), [(64, 4), (128, 1)])
+def test_the_product_does_not_depend_on_how_the_work_was_cut(produce, bent_world, block, workers):
+    whole, report = produce(bent_world, "whole")
+    cut, told = produce(bent_world, "cut", tile={"block": block}, workers=workers)
+    np.testing.assert_array_equal(cut, whole)
+    assert told["align"] == report["align"]
+    rows, cols = (250, 400), (230, 410)
+    part, _ = produce(bent_world, "part", rows=rows, cols=cols)
+    inside = whole[rows[0] - ROWS[0] : rows[1] - ROWS[0], cols[0] - COLS[0] : cols[1] - COLS[0]]
+    np.testing.assert_array_equal(part, inside)
+
+
+def test_a_block_done_in_parts_is_the_same(produce, bent_world, tmp_path):
+    produce(bent_world)
+    entries = [json.loads(path.read_text()) for path in (tmp_path / "out/.tilewright/ledger").iterdir()]
+    worker = writing_worker(str(tmp_path / "out"), WorkerSettings(provider="cpu"))
+    for entry in entries:
+        again = do_block_in_parts(worker, worker.plan.raster.block(entry["row"], entry["col"]), parts=2).to_json()
+        assert again["checksums"] == entry["checksums"]
+        for name, told in entry["aligned"].items():
+            assert {key: sorted(each) for key, each in again["aligned"][name].items()} == {
+                key: sorted(each) for key, each in told.items()
+            }
+
+
+def test_a_later_scene_beside_a_block_makes_it_anew(produce, bent_world, card, tmp_path):
+    """A scene that no pixel of the block sees, but a window by which it is moved."""
+    produce(bent_world)
+    bent_world.add(GROUND[:120], "red", day="2023-06-12", unit="reflectance")
+    given = {"period": PERIOD, "align": {"to": "before", "most": MOST}}
+    job = pixel_job(bent_world, card, tmp_path / "out", rows=ROWS, cols=COLS, **given)
+    updated = run_job(job, RunOptions(update=True))
+    fresh, _ = produce(bent_world, "fresh")
+    np.testing.assert_array_equal(layer(updated.output, "change"), fresh)
+
+
+def test_longer_shifts_than_allowed_are_left_and_said(produce, tmp_path):
+    world = world_of(tmp_path, shifted(GROUND, 5, 0))
+    plain, _ = produce(world, "plain", align=None)
+    moved, report = produce(world, "moved", align={"most": 30})
+    np.testing.assert_array_equal(moved, plain)
+    (told,) = report["align"]["steps"]
+    assert told["windows_beyond_most"] == told["windows"] > 0
+    assert (told["windows_used"], told["shift_x"], told["residual"]) == (0, None, None)
+
+
+@pytest.mark.parametrize("what", ["flat", "other"])
+def test_what_cannot_be_matched_stays_where_it_is(produce, tmp_path, what):
+    after = np.full((SIDE, SIDE), 0.2) if what == "flat" else ground(6, size=SIDE)
+    world = world_of(tmp_path, after)
+    plain, _ = produce(world, "plain", align=None)
+    moved, report = produce(world, "moved")
+    np.testing.assert_array_equal(moved, plain)
+    assert report["align"]["steps"][0]["used_percent"] == 0
+
+
+def test_masks_and_classes_move_with_their_scene(produce, tmp_path):
+    """A band of classes that masks a square: after the move it masks where the square's ground is, by whole pixels."""
+    east, north = 3, -2
+    world = world_of(tmp_path, shifted(GROUND, east, north))
+    scl = np.full((SIDE, SIDE), 4, np.uint8)
+    scl[300:320, 280:310] = 9
+    for day, classes in (("2023-06-10", np.full((SIDE, SIDE), 4, np.uint8)), ("2023-09-10", scl)):
+        world.add(classes, "scl", day=day, nodata=0, unit="class")
+    # A band that is measured and masked alike.
+    moved, _ = produce(world, mask={"kind": "scl"})
+    expected = np.zeros((SIDE, SIDE), bool)
+    expected[300 + north : 320 + north, 280 - east : 310 - east] = True
+    np.testing.assert_array_equal(~np.isfinite(moved), expected[INNER])
+
+
+def test_a_grid_that_is_no_files_own_and_another_engine_give_the_same_kind_of_map(produce, bent_world):
+    grid = {"grid": {"resolution": 12.5}}
+    plain, _ = produce(bent_world, "plain", align=None, **grid)
+    moved, _ = produce(bent_world, "moved", **grid)
+    seen = np.isfinite(moved) & np.isfinite(plain)
+    assert np.abs(moved[seen]).mean() < 0.4 * np.abs(plain[seen]).mean()
+    other, _ = produce(bent_world, "odc", engine="odc", **grid)
+    np.testing.assert_array_equal(other, moved)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"align": {"most": 0}}, "align.most"),
+        ({"align": {"most": -5}}, "align.most"),
+        ({"align": {"to": "before"}}, "align.most"),
+        ({"align": {"to": "befor", "most": 30}}, "has no step 'befor': give first, or one of before, after"),
+        ({"align": {"most": 30, "band": "nir"}}, "does not read 'nir'"),
+        ({"align": {"most": 30, "by": 2}}, "align.by"),
+        ({"align": {"most": 5000}}, "which are 640 m here"),
+        ({"precision": "bf16"}, "precision"),
+        ({"filter": {"clearest": {"most": 2, "by": "pixels"}}}, "filter.clearest"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_pixels_are_read(card, tmp_path, changes, said):
+    world = world_of(tmp_path, GROUND)
+    given = {"period": PERIOD, "align": {"to": "before", "most": 30}, **changes}
+    with pytest.raises(JobError, match=said):
+        plan_job(pixel_job(world, card, tmp_path / "out", rows=ROWS, cols=COLS, **given))
+
+
+def test_a_model_of_one_date_has_nothing_to_move(tmp_path):
+    world = World(tmp_path / "scenes")
+    for band in ("green", "nir"):
+        world.add(GROUND, band, collection="sentinel-2-l2a", scale=1.0, offset=0.0, unit="reflectance")
+    job = pixel_job(world, "ndwi-water", tmp_path / "out", rows=ROWS, cols=COLS, align={"most": 30})
+    with pytest.raises(JobError, match="compares no dates"):
+        plan_job(job)
+
+
+def test_degrees_and_places_are_refused(card, tmp_path):
+    world = world_of(tmp_path, GROUND)
+    plain = {"area": area(ROWS, COLS), "period": PERIOD, "source": world.source, "model": str(card)}
+    plain |= {"align": {"most": 30}}
+    with pytest.raises(JobError, match="degrees"):
+        plan_job(make_job({**plain, "grid": {"crs": "EPSG:4326", "resolution": 1e-4}}, base=tmp_path))
+    (tmp_path / "places.csv").write_text("lon,lat\n15,48\n")
+    del plain["area"]
+    with pytest.raises(JobError, match="align"):
+        make_job({**plain, "places": "places.csv"}, base=tmp_path)
