@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tilewright.tasks.report import format as words
-from tilewright.tasks.report.fields import mapping, text
+from tilewright.tasks.report.fields import mapping, rows, text
 from tilewright.tasks.report.format import number
 
 if TYPE_CHECKING:
@@ -112,6 +112,7 @@ def work_facts(report: Fields) -> tuple[Fact, ...]:
         *_precision_facts(report),
         *_screen_facts(report),
         *_mask_facts(report),
+        *_align_facts(report),
         *_loss_facts(report),
         Fact(name="Peak memory", value=words.megabytes(report.get("peak_memory_mb"))),
     )
@@ -149,6 +150,18 @@ def _screen_facts(report: Fields) -> tuple[Fact, ...]:
     share = f"{100 * (number(screen.get('least_share')) or 0.0):.3g}"
     note = f"by {text(screen, 'model')}, which saw less than {share} % of what is looked for; {words.count(run)} run"
     return (Fact(name="Windows screened out", value=words.count(out), note=note),)
+
+
+def _align_facts(report: Fields) -> tuple[Fact, ...]:
+    """How far each date was moved; none where none was."""
+    align = mapping(report, "align")
+    facts = []
+    for row in rows(align, "steps"):
+        x, y, used = (number(row.get(key)) for key in ("shift_x", "shift_y", "used_percent"))
+        value = "nothing" if x is None or y is None else f"{0.0 - x:.1f} m east, {0.0 - y:.1f} m north"
+        note = f"the median; measured in {text(row, 'band')} in {used or 0:.0f} % of windows"
+        facts.append(Fact(name=f"{text(row, 'step')} moved by", value=value, note=note))
+    return tuple(facts)
 
 
 def _mask_facts(report: Fields) -> tuple[Fact, ...]:

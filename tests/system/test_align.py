@@ -91,9 +91,9 @@ def test_ground_that_only_lies_elsewhere_has_not_changed(produce, tmp_path, east
 
 
 def test_whole_pixels_are_moved_and_not_touched(produce, tmp_path):
-    after = shifted(GROUND, 3, -2)
-    moved, _ = produce(world_of(tmp_path, after))
-    np.testing.assert_array_equal(moved, (np.roll(after, (-2, -3), axis=(0, 1)) - GROUND).astype(np.float32)[INNER])
+    before, after = GROUND.astype(np.float32), shifted(GROUND, 3, -2).astype(np.float32)
+    moved, _ = produce(world_of(tmp_path, after, before))
+    np.testing.assert_array_equal(moved, (np.roll(after, (-2, -3), axis=(0, 1)) - before)[INNER])
 
 
 def bent(values: np.ndarray) -> np.ndarray:
@@ -121,6 +121,44 @@ def test_a_field_follows_a_shift_that_changes_over_the_ground(produce, bent_worl
     # The hole of the cloud lies where its ground is: some two pixels to the west, half a pixel up.
     holes = [np.argwhere(~np.isfinite(each)).mean(axis=0) for each in (plain, moved)]
     assert (holes[1] - holes[0]).tolist() == pytest.approx([-0.5, -0.75], abs=0.6)
+
+
+def test_each_step_of_a_series_is_moved_onto_the_one_that_is_named(tmp_path):
+    """Four months, of which the third is the reference and the last has no scene."""
+    draft = Draft()
+    model = draft.model_many(
+        [("x", FLOAT, ["batch", 4, 1, "h", "w"])],
+        [(draft.node("ReduceMean", "x", axes=[1], keepdims=0), "y", FLOAT, ["batch", 1, "h", "w"])],
+    )
+    series = {"kind": "series", "steps": 4, "every": "month", "reducer": "median"}
+    card = write_card(
+        tmp_path / "card",
+        model,
+        inputs=[
+            {
+                "name": "x",
+                "bands": ["red"],
+                "dims": ["batch", "time", "bands", "height", "width"],
+                "tw:dates": series,
+                "tw:missing": {"fill": "nearest-date"},
+            }
+        ],
+        outputs=[{"name": "y", "tw:layers": ["mean"]}],
+    )
+    world = World(tmp_path / "scenes")
+    shifts = {"2023-04": (2, 0), "2023-05": (-1.5, 1), "2023-06": (0, 0)}
+    for month, (east, north) in shifts.items():
+        for day in ("04", "14"):
+            world.add(shifted(GROUND, east, north), "red", day=f"{month}-{day}", unit="reflectance")
+    asked = {"period": "2023-04-01/2023-07-31", "align": {"to": "2023-06", "most": MOST}}
+    outcome = run(pixel_job(world, card, tmp_path / "out", rows=ROWS, cols=COLS, **asked))
+    told = {row["step"]: (row["shift_x"], row["shift_y"]) for row in outcome.report["align"]["steps"]}
+    assert told.keys() == {"2023-04", "2023-05"}
+    for month, (x, y) in told.items():
+        assert (x, y) == pytest.approx(tuple(10 * each for each in shifts[month]), abs=0.6)
+    assert np.abs(layer(outcome.output, "mean") - GROUND[INNER]).mean() < 0.002
+    page = Path(outcome.output, "report.html").read_text()
+    assert "2023-04 moved by" in page
 
 
 @pytest.mark.parametrize(("block", "workers"), [(64, 4), (128, 1)])
