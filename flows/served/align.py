@@ -13,7 +13,7 @@ from tilewright.tasks.grid.areas import pixel_metres
 from tilewright.tasks.grid.crs import is_geographic
 from tilewright.tasks.plan.align import AROUND, FIRST, AlignPlan
 from tilewright.tasks.serving.moves import StepMoves
-from tilewright.tasks.serving.shifts import Matcher
+from tilewright.tasks.serving.shifts import PairMatcher
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,4 +75,4 @@ def open_moves(plan: Plan) -> StepMoves | None:
     if plan.align is None:
         return None
     card = find_card(MATCHER)
-    return StepMoves(plan=plan, matcher=Matcher(card=card, session=open_session(card, provider="cpu")))
+    return StepMoves(plan=plan, matcher=PairMatcher(card=card, session=open_session(card, provider="cpu")))

@@ -7,7 +7,7 @@ resampling, by the rules of any other grid, for values, classes and what is miss
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from affine import Affine
@@ -69,7 +69,7 @@ def read_moved(geobox: GeoBox, pieces: Sequence[Piece], read: Callable[[GeoBox],
     return whole
 
 
-def _put(target: NDArray, values: NDArray, here: NDArray[np.bool_] | None) -> None:
+def _put(target: NDArray[Any], values: NDArray[Any], here: NDArray[np.bool_] | None) -> None:
     if here is None:
         target[...] = values
     else:

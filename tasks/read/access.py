@@ -65,7 +65,7 @@ class StepMove(Protocol):
         """A geobox in pieces with one shift each (``tasks/cube/moved.py``)."""
 
 
-class StepMoves(Protocol):
+class Moves(Protocol):
     """Where the scenes of each step of a plan are read."""
 
     def of_step(self, entry: Any, step: int) -> StepMove | None:
@@ -97,7 +97,7 @@ class Access:
     block: str = ""
     in_turns: bool = True
     masks: ModelMasks | None = None
-    moves: StepMoves | None = None
+    moves: Moves | None = None
     move: StepMove | None = None
 
     def for_block(self, name: str, stats: ReadStats) -> Access:

@@ -17,7 +17,7 @@ from tilewright.tasks.cube.moved import PARTS, Piece, cut_pieces
 from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.plan.align import STEP, joined_counts
 from tilewright.tasks.read.resample.cells import locate
-from tilewright.tasks.serving.shifts import Matcher, Shifts
+from tilewright.tasks.serving.shifts import PairMatcher, Shifts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -114,7 +114,7 @@ class StepMoves:
     """The fields of a plan's steps, measured where blocks are read and kept by this process."""
 
     plan: Plan
-    matcher: Matcher
+    matcher: PairMatcher
     _shifts: dict[str, Shifts] = field(default_factory=dict, init=False, repr=False)
 
     def of_step(self, entry: InputPlan, step: int) -> StepField | None:

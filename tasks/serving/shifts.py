@@ -37,7 +37,7 @@ KEPT_PICTURES = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Matcher:
+class PairMatcher:
     """The model that tells the shift of a pair of windows, ready to run."""
 
     card: ModelCard
@@ -69,7 +69,7 @@ class Shifts:
     model_grid: Grid
     reference: int
     most: float
-    matcher: Matcher
+    matcher: PairMatcher
     _squares: dict[int, OrderedDict[tuple[int, int], NDArray[np.float64]]] = field(default_factory=dict, init=False)
     _pictures: OrderedDict[tuple[int, int], NDArray[np.float32]] = field(default_factory=OrderedDict, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)

@@ -17,6 +17,7 @@ from tilewright.flows.job.job import JobError, make_job
 from tilewright.flows.plan.make import plan_job
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
+from tilewright.tasks.block.block_key import block_key
 from tilewright.tasks.block.split import do_block_in_parts
 from tilewright.tasks.block.worker import WorkerSettings
 
@@ -186,8 +187,24 @@ def test_a_block_done_in_parts_is_the_same(produce, bent_world, tmp_path):
             }
 
 
-def test_a_later_scene_beside_a_block_makes_it_anew(produce, bent_world, card, tmp_path):
-    """A scene that no pixel of the block sees, but a window by which it is moved."""
+@pytest.mark.parametrize("aligned", [True, False])
+def test_a_scene_that_only_shifts_depend_on_is_in_the_key_of_a_block(bent_world, card, tmp_path, aligned):
+    """It ends three kilometres above the blocks, out of reach of footprints, but in a window of the first ones."""
+
+    def keys():
+        changes = {"align": {"to": "before", "most": MOST}} if aligned else {}
+        plan = plan_job(pixel_job(bent_world, card, tmp_path / "out", rows=ROWS, cols=COLS, period=PERIOD, **changes))
+        return {(block.row, block.col): block_key(plan, block) for block in plan.raster.all_blocks()}
+
+    before = keys()
+    bent_world.add(GROUND[:28], "red", day="2023-06-12", at=(-128, 0), unit="reflectance")
+    after = keys()
+    first_row = [place for place in before if place[0] == min(before)[0]]
+    assert 0 < len(first_row) < len(before)
+    assert [place for place in before if before[place] != after[place]] == (first_row if aligned else [])
+
+
+def test_a_later_scene_makes_anew_what_is_moved_by_it(produce, bent_world, card, tmp_path):
     produce(bent_world)
     bent_world.add(GROUND[:120], "red", day="2023-06-12", unit="reflectance")
     given = {"period": PERIOD, "align": {"to": "before", "most": MOST}}
@@ -195,6 +212,15 @@ def test_a_later_scene_beside_a_block_makes_it_anew(produce, bent_world, card, t
     updated = run_job(job, RunOptions(update=True))
     fresh, _ = produce(bent_world, "fresh")
     np.testing.assert_array_equal(layer(updated.output, "change"), fresh)
+
+
+def test_the_same_on_a_cluster(produce, bent_world, card, tmp_path):
+    here, report = produce(bent_world, "here")
+    given = {"period": PERIOD, "align": {"to": "before", "most": MOST}, "tile": {"block": 64}}
+    job = pixel_job(bent_world, card, tmp_path / "there", rows=ROWS, cols=COLS, **given)
+    there = run_job(job, RunOptions(runner="dask", workers=2))
+    np.testing.assert_array_equal(layer(there.output, "change"), here)
+    assert there.report["align"] == report["align"]
 
 
 def test_longer_shifts_than_allowed_are_left_and_said(produce, tmp_path):
