@@ -138,8 +138,9 @@ class StepMoves:
     def counts(self, plan: Plan, block: Block, access: Access) -> dict[str, dict[str, list[int]]]:
         """What was measured in the windows whose middle lies in a block, by input and step, for its ledger entry."""
         found = {}
-        for entry in plan.inputs:
-            box = entry.box(block.inner.intersect(plan.raster.grid.extent))
+        inside = block.inner.intersect(plan.raster.grid.extent)
+        for entry in plan.inputs if not inside.empty else ():
+            box = inside.cover(numerator=entry.finer, denominator=entry.coarser)
             for number, step in enumerate(entry.steps):
                 moved = self.of_step(entry, number)
                 if moved is not None:

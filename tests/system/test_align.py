@@ -289,6 +289,65 @@ def test_what_cannot_be_is_refused_before_pixels_are_read(card, tmp_path, change
         plan_job(pixel_job(world, card, tmp_path / "out", rows=ROWS, cols=COLS, **given))
 
 
+def test_inputs_of_several_grids_are_each_moved_by_their_own_windows(tmp_path):
+    """A pair at 20 m beside one at 10 m, and a picture of one date that stays; the cut starts at an odd pixel."""
+    draft = Draft()
+    pairs = [
+        draft.node("Sub", *(draft.node("Gather", name, draft.constant(np.array(at)), axis=1) for at in (1, 0)))
+        for name in ("fine", "coarse")
+    ]
+    model = draft.model_many(
+        [
+            ("fine", FLOAT, ["batch", 2, 1, "h", "w"]),
+            ("coarse", FLOAT, ["batch", 2, 1, "hc", "wc"]),
+            ("still", FLOAT, ["batch", 1, "h", "w"]),
+        ],
+        [
+            (pairs[0], "y", FLOAT, ["batch", 1, "h", "w"]),
+            (pairs[1], "z", FLOAT, ["batch", 1, "hc", "wc"]),
+            (draft.node("Identity", "still"), "s", FLOAT, ["batch", 1, "h", "w"]),
+        ],
+    )
+    dims = ["batch", "time", "bands", "height", "width"]
+    card = write_card(
+        tmp_path / "card",
+        model,
+        inputs=[
+            {"name": "fine", "bands": ["red"], "dims": dims, "tw:dates": {"kind": "pair"}, "tw:resolution": 10},
+            {"name": "coarse", "bands": ["nir"], "dims": dims, "tw:dates": {"kind": "pair"}, "tw:resolution": 20},
+            {"name": "still", "bands": ["red"], "tw:dates": {"kind": "static"}, "tw:resolution": 10},
+        ],
+        outputs=[
+            {"name": "y", "tw:layers": ["fine"]},
+            {"name": "z", "tw:layers": ["coarse"], "tw:scale": 0.5},
+            {"name": "s", "tw:layers": ["still"]},
+        ],
+    )
+    world, size = World(tmp_path / "scenes"), 800
+    fine, coarse = ground(1, size=size), ground(2, size=size // 2)
+    for day, reds, nirs in (
+        ("2023-06-10", fine, coarse),
+        ("2023-09-10", shifted(fine, 2, 1), shifted(coarse, -1, 2)),
+    ):
+        world.add(reds, "red", day=day, unit="reflectance")
+        world.add(nirs, "nir", day=day, unit="reflectance", size=20.0)
+    asked = {"period": PERIOD, "align": {"most": MOST}, "rows": (301, 521), "cols": (301, 521)}
+    outcome = run(pixel_job(world, card, tmp_path / "out", **asked))
+    told = {row["input"]: (row["shift_x"], row["shift_y"], row["band"]) for row in outcome.report["align"]["steps"]}
+    assert told["fine"] == (pytest.approx(20, abs=0.6), pytest.approx(10, abs=0.6), "red")
+    assert told["coarse"] == (pytest.approx(-20, abs=1.2), pytest.approx(40, abs=1.2), "nir")
+    assert told.keys() == {"fine", "coarse"}
+    assert np.abs(layer(outcome.output, "fine")).max() < 1e-6
+    plain = run(pixel_job(world, card, tmp_path / "plain", **{**asked, "align": None}))
+    np.testing.assert_array_equal(layer(outcome.output, "still"), layer(plain.output, "still"))
+    assert np.nanmean(np.abs(layer(plain.output, "coarse"))) > 0.01
+    assert np.nanmean(np.abs(layer(outcome.output, "coarse"))) < 1e-6
+    cut = run(pixel_job(world, card, tmp_path / "cut", tile={"block": 64}, **asked), workers=4)
+    assert cut.report["align"] == outcome.report["align"]
+    for name in ("fine", "coarse", "still"):
+        np.testing.assert_array_equal(layer(cut.output, name), layer(outcome.output, name))
+
+
 def test_a_model_of_one_date_has_nothing_to_move(tmp_path):
     world = World(tmp_path / "scenes")
     for band in ("green", "nir"):
