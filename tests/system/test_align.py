@@ -243,16 +243,34 @@ def test_what_cannot_be_matched_stays_where_it_is(produce, tmp_path, what):
     assert report["align"]["steps"][0]["used_percent"] == 0
 
 
-def test_masks_and_classes_move_with_their_scene(produce, tmp_path):
-    """A band of classes that masks a square: after the move it masks where the square's ground is, by whole pixels."""
+@pytest.fixture
+def cloud_card(tmp_path):
+    """Cloud where blue is above a half."""
+    draft = Draft()
+    cloud = draft.node("Sub", "x", draft.constant([0.5]))
+    scores = draft.node("Concat", draft.node("Neg", cloud), cloud, axis=1)
+    return write_card(
+        tmp_path / "clouds",
+        draft.model_many([("x", FLOAT, ["batch", 1, "h", "w"])], [(scores, "which", FLOAT, ["batch", 2, "h", "w"])]),
+        name="clouds",
+        inputs=[{"name": "x", "bands": ["blue"]}],
+        outputs=[{"name": "which", "classes": ["clear", "cloud"], "tw:layers": ["class"]}],
+    )
+
+
+@pytest.mark.parametrize("kind", ["scl", "model"])
+def test_masks_of_classes_and_models_move_with_their_scene(produce, cloud_card, tmp_path, monkeypatch, kind):
+    """A square is masked: after the move it is missing where the square's ground is, by whole pixels."""
+    monkeypatch.setenv("TILEWRIGHT_CACHE", str(tmp_path / "cache"))
     east, north = 3, -2
     world = world_of(tmp_path, shifted(GROUND, east, north))
-    scl = np.full((SIDE, SIDE), 4, np.uint8)
-    scl[300:320, 280:310] = 9
-    for day, classes in (("2023-06-10", np.full((SIDE, SIDE), 4, np.uint8)), ("2023-09-10", scl)):
-        world.add(classes, "scl", day=day, nodata=0, unit="class")
-    # A band that is measured and masked alike.
-    moved, _ = produce(world, mask={"kind": "scl"})
+    cloudy = np.zeros((SIDE, SIDE), bool)
+    cloudy[300:320, 280:310] = True
+    for day, here in (("2023-06-10", np.zeros_like(cloudy)), ("2023-09-10", cloudy)):
+        world.add(np.where(here, 9, 4).astype(np.uint8), "scl", day=day, nodata=0, unit="class")
+        world.add(np.where(here, 0.9, 0.1).astype(np.float32), "blue", day=day, unit="reflectance")
+    mask = {"scl": {"kind": "scl"}, "model": {"kind": "model", "model": str(cloud_card), "drop": ["cloud"]}}[kind]
+    moved, _ = produce(world, mask=mask)
     expected = np.zeros((SIDE, SIDE), bool)
     expected[300 + north : 320 + north, 280 - east : 310 - east] = True
     np.testing.assert_array_equal(~np.isfinite(moved), expected[INNER])
