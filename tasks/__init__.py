@@ -10,7 +10,7 @@ cog/      one layer -> COG, VRT
 plan/     everything that decides a product's pixels
 lossy/    values stored with a stated error
 block/    one block: read, infer, merge, write
-serving/  a model that serves the job's own: masks of scenes, screens
+serving/  a model that serves the job's own: masks of scenes, screens, shifts of dates
 report/   report.html and preview.png
 compare/  what changed between two products, or two dates of a run
 publish/  complete blocks -> published product

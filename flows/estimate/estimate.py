@@ -87,6 +87,7 @@ class Estimate:
             ),
             *_mask_lines(plan),
             *_screen_lines(plan),
+            *_align_lines(plan),
             *_repeat_lines(plan),
             *[(f"input {entry.name}", _input_words(entry, of_rows=plan.places is not None)) for entry in plan.inputs],
             *[("clearest", f"input {row['input']}: {chosen_words(row)}") for row in chosen_json(plan.inputs)],
@@ -241,6 +242,22 @@ def _screen_lines(plan: Plan) -> list[tuple[str, str]]:
         f"{screen.served.card['name']} at {screen.served.resolution:g}: windows with less than {share} of its classes"
     )
     return [("screen", f"{seen} are left out; the time is told as if none were")]
+
+
+def _align_lines(plan: Plan) -> list[tuple[str, str]]:
+    """Which dates are moved; empty for a plan that moves none."""
+    if plan.align is None:
+        return []
+    words = []
+    for entry in plan.inputs:
+        reference = plan.align.reference(entry)
+        if reference is not None:
+            band = plan.align.band_of(entry)
+            words.append(f"input {entry.name} onto {entry.steps[reference].label}, as seen in {band}")
+    said = (
+        f"{'; '.join(words)}, by at most {plan.align.most:g} m; that band is read once more, which the time leaves out"
+    )
+    return [("align", said)]
 
 
 def _table_lines(plan: Plan) -> list[tuple[str, str]]:

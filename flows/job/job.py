@@ -23,6 +23,7 @@ from tilewright.flows.job.mask import MaskOptions
 from tilewright.flows.job.options import (
     MAX_LAYERS,
     MIN_GATE,
+    AlignOptions,
     AugmentOptions,
     ClassifyOptions,
     CogOptions,
@@ -67,6 +68,7 @@ OF_MAPS = {
     "precision": "another precision is compared with fp32 on the windows of a map",
     "seams": "its windows have no seams",
     "screen": "each row is asked for",
+    "align": "shifts are measured over an area",
     "loss": "its values take little room as they are",
 }
 """Keys of a job that mean nothing for places, and why."""
@@ -110,6 +112,7 @@ class Job(BaseModel):
     filter: SceneFilter = SceneFilter()
     mask: MaskOptions = MaskOptions()
     screen: ScreenOptions | None = None
+    align: AlignOptions | None = None
     gaps: Literal["leave", "carry", "interpolate"] | None = None
     engine: Literal["direct", "odc", "stackstac"] = "direct"
     radiometry: Literal["auto", "pixels", "metadata"] = "auto"
@@ -172,6 +175,7 @@ class Job(BaseModel):
             "seams": self.seams,
             "loss": self.loss,
             "screen": self.screen,
+            "align": self.align,
         }
         for key, value in given.items():
             if self.places is not None and value:
@@ -187,6 +191,8 @@ class Job(BaseModel):
                 raise ValueError(
                     f"{key}: its windows are looked at before the masks of mask.kind 'model' are made: leave {key} out"
                 )
+            if self.align is not None and value:
+                raise ValueError(f"{key}: its windows are looked at before dates are moved (align): leave {key} out")
         return self
 
     @property
@@ -203,7 +209,7 @@ class Job(BaseModel):
             "classify": self.classify.words,
             "fuse": self.fuse != "auto",
             "precision": self.precision != "fp32",
-            **{key: getattr(self, key) for key in ("gaps", "loss", "screen", "seams", "polygons")},
+            **{key: getattr(self, key) for key in ("gaps", "loss", "screen", "align", "seams", "polygons")},
         }
         # Left out where they say nothing, since requests of older products do not have them.
         unsaid = {key for key, value in asked.items() if not value}

@@ -206,6 +206,17 @@ class ScreenOptions(Options):
     otherwise: int | str | None = None
 
 
+class AlignOptions(Options):
+    """Dates moved onto one of them, ``to`` (a step's label, or "first"), by at most ``most`` metres.
+
+    ``band`` is that in which shifts are measured; "": red, near infrared, green or the first that there is.
+    """
+
+    to: str = "first"
+    most: float = Field(gt=0, le=100_000)
+    band: str = ""
+
+
 class Clearest(Options):
     """The clearest passes of each step: by what scenes state, over the whole area, or by a look at their masks' pixels,
     cell by cell. ``holes``: pixels of a cell that none of its ``most`` passes sees get further ones, or are left.

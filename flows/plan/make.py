@@ -37,6 +37,7 @@ from tilewright.flows.plan.scenes import asked_area, left_out_of, periods_around
 from tilewright.flows.plan.valid_for import outside_valid_for, outside_warnings
 from tilewright.flows.precision.calibrate import with_ranges
 from tilewright.flows.precision.choice import job_provider
+from tilewright.flows.served.align import align_margin, align_reach
 from tilewright.flows.served.mask_model import mask_request
 from tilewright.flows.served.scene_masks import served_mask, weakened
 from tilewright.flows.served.screen import with_screen
@@ -98,7 +99,7 @@ def plan_job(
     free = free_memory() if limit is None else int(limit * 1e6)
     raster = cut_raster(job, card, facts, free=free, block=block)
     check_loss(job, card, raster.layers)
-    found = search_inputs(job, card, sources, reach=reach_metres(job, card, raster))
+    found = search_inputs(job, card, sources, reach=reach_metres(job, card, raster) + align_reach(job, card, raster))
     scenes, said = look_at_headers(card, found, sources, mask_bands=asked_mask_bands(job.mask))
     said = (*said, *gpu_warnings(job, card, facts))
     plan = make_plan(job, card, facts, scenes, raster=raster, sources=sources, said=said)
@@ -198,7 +199,7 @@ def make_plan(
     """
     inputs = plan_place_inputs(job, card, scenes, periods) if periods else plan_inputs(job, card, scenes)
     check_fused(job, facts)
-    raster = replace(raster, margin=read_margin(inputs, raster))
+    raster = replace(raster, margin=read_margin(inputs, raster) + align_margin(job, inputs, raster))
     word, exact_reason = (judge_places if periods else judge_exactness)(card, facts, raster.lattice)
     mask_model = served_mask(job, inputs, judge=judge_exactness)
     exactness, exact_reason = weakened(word, exact_reason, mask_model, "masks scenes")

@@ -10,6 +10,7 @@ from tilewright.flows.environment import storage_options
 from tilewright.flows.machine import limit_malloc
 from tilewright.flows.plan.model_card import load_plan_card
 from tilewright.flows.plan.model_graph import load_model
+from tilewright.flows.served.align import open_moves
 from tilewright.flows.served.scene_masks import open_scene_masks
 from tilewright.flows.served.screen import open_screen
 from tilewright.tasks.block.worker import Worker, WorkerSettings
@@ -68,9 +69,9 @@ def open_places_worker(
 
 
 def _access(plan: Plan, settings: WorkerSettings, failures: FailureLog) -> Access:
-    """The access to a plan's scenes, with the masks that a model makes of them, if one does."""
+    """The access to a plan's scenes, with the masks that a model makes of them and their moves, if any."""
     access = scene_access(plan_sources(plan), failures, threads=settings.reads_at_once(remote=plan.remote))
-    return replace(access, masks=open_scene_masks(plan, provider=settings.provider))
+    return replace(access, masks=open_scene_masks(plan, provider=settings.provider), moves=open_moves(plan))
 
 
 def reopen_worker(output: str, settings: WorkerSettings, *, fence: Fence | None = None) -> Worker:

@@ -82,6 +82,7 @@ def with_screen(plan: Plan, job: Job, card: ModelCard, *, plan_job: Callable[[Jo
             "loss": {},
             "seams": False,
             "screen": None,
+            "align": None,
             "augment": AugmentOptions(),
             "ensemble": EnsembleOptions(),
             "precision": "fp32",

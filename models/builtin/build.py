@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tilewright.models.builtin.cards import cva_change_card, ndwi_water_card
+from tilewright.models.builtin.cards import cva_change_card, ndwi_water_card, phase_shift_card
 from tilewright.models.builtin.graphs import cva_change_graph, ndwi_water_graph
+from tilewright.models.builtin.shifts import phase_shift_graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ FOLDER = Path(__file__).parent
 MODELS: Mapping[str, tuple[Callable[[], bytes], Callable[[bytes], dict[str, Any]]]] = {
     "cva-change": (cva_change_graph, cva_change_card),
     "ndwi-water": (ndwi_water_graph, ndwi_water_card),
+    "phase-shift": (phase_shift_graph, phase_shift_card),
 }
 
 

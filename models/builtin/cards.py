@@ -6,13 +6,14 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from tilewright.models.builtin.graphs import CVA_THRESHOLD, CVA_VOTERS, NDWI_THRESHOLD
+from tilewright.models.builtin.shifts import FARTHEST, LEAST_SCORE, WINDOW
 from tilewright.models.card.schema import CARD_EXTENSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def _item(name: str, model: bytes, properties: Mapping[str, Any]) -> dict[str, Any]:
+def _item(name: str, model: bytes, properties: Mapping[str, Any], *, source: str = "graphs.py") -> dict[str, Any]:
     digest = hashlib.sha256(model).hexdigest()
     return {
         "type": "Feature",
@@ -25,7 +26,7 @@ def _item(name: str, model: bytes, properties: Mapping[str, Any]) -> dict[str, A
             "model": {
                 "href": "./model.onnx",
                 "type": "application/octet-stream; application=onnx",
-                "title": "The graph, built by models/builtin/graphs.py",
+                "title": f"The graph, built by models/builtin/{source}",
                 "roles": ["mlm:model"],
                 "mlm:artifact_type": "onnx",
                 "file:size": len(model),
@@ -140,3 +141,52 @@ def cva_change_card(model: bytes) -> dict[str, Any]:
         ],
         "tw:tile": {"trim": "measured", "merge": "trim"},
     })  # fmt: skip
+
+
+def phase_shift_card(model: bytes) -> dict[str, Any]:
+    """The card of `phase-shift` for the graph with the bytes `model`."""
+    picture = {
+        "shape": [-1, 2, 1, WINDOW, WINDOW],
+        "dim_order": ["batch", "time", "bands", "height", "width"],
+        "data_type": "float32",
+    }
+    return _item("phase-shift", model, {
+        "title": "How far a date lies from another by phase correlation",
+        "description": "Arithmetic, not learned: for each window the metres by which what the second date shows lies "
+        "east (shift_x) and north (shift_y) of where the first one shows it, to a fraction of a pixel, with a score "
+        f"from 0 to 1. Shifts of up to {FARTHEST} pixels along each axis; none where the score is below "
+        f"{LEAST_SCORE:g}: clouds, water, ground that changed.",
+        "mlm:architecture": "phase correlation",
+        "mlm:tasks": ["regression"],
+        "bands": _bands("red"),
+        "mlm:input": [
+            {
+                "name": "pair",
+                "bands": ["red"],
+                "input": picture,
+                "tw:collection": "sentinel-2-l2a",
+                "tw:unit": "reflectance",
+                "tw:resolution": 10,
+                "tw:resampling": "bilinear",
+                "tw:dates": {"kind": "pair", "reducer": "median"},
+                "tw:missing": {"fill": "nearest", "pad": "fill"},
+            },
+            {"name": "seen", "bands": [], "input": picture, "tw:extra": {"kind": "valid_mask", "of": "pair"}},
+            {
+                "name": "pixel",
+                "bands": [],
+                "input": {"shape": [-1, 2], "dim_order": ["batch", "features"], "data_type": "float32"},
+                "tw:extra": {"kind": "pixel_size", "of": "pair"},
+            },
+        ],
+        "mlm:output": [{
+            "name": "shift",
+            "tasks": ["regression"],
+            "description": "Shift of the second date against the first, and its score",
+            "result": {"shape": [-1, 3], "dim_order": ["batch", "channel"], "data_type": "float32"},
+            "tw:activation": "none",
+            "tw:layers": ["shift_x", "shift_y", "score"],
+            "tw:unit": ["m", "m", "1"],
+        }],
+        "tw:tile": {"window": WINDOW, "step": WINDOW // 2, "trim": WINDOW // 4, "merge": "trim"},
+    }, source="shifts.py")  # fmt: skip

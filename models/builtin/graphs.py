@@ -1,4 +1,4 @@
-"""The graphs of the built-in models: arithmetic, not learned; each public function builds one whole model.
+"""The graphs of built-in models that work pixel by pixel: arithmetic, not learned.
 
 Their bytes depend on this file alone: names and producer are fixed, the protobuf is serialised deterministically.
 """
@@ -38,17 +38,19 @@ CVA_SLOPE = 100.0
 CVA_VOTERS = 3
 
 
-def _weight(name: str, values: Any, dtype: type = np.float32) -> onnx.TensorProto:
+def weight(name: str, values: Any, dtype: type = np.float32) -> onnx.TensorProto:
+    """A constant of a graph."""
     return numpy_helper.from_array(np.asarray(values, dtype=dtype), name)
 
 
-def _model(
+def model_bytes(
     name: str,
     nodes: Sequence[onnx.NodeProto],
     weights: Sequence[onnx.TensorProto],
     inputs: Mapping[str, Sequence[Any]],
     outputs: Mapping[str, Sequence[Any]],
 ) -> bytes:
+    """The bytes of a model whose inputs and outputs are float32, by their names and shapes."""
     graph = helper.make_graph(
         nodes,
         name,
@@ -69,12 +71,12 @@ def ndwi_water_graph() -> bytes:
     `image` (batch, 2 [green, nir], h, w) reflectance -> `logits` (batch, 2 [other, water], h, w).
     """
     weights = [
-        _weight("difference_and_sum", np.reshape([1, -1, 1, 1], (2, 2, 1, 1))),
-        _weight("floor", NDWI_FLOOR),
-        _weight("least", -1.0),
-        _weight("most", 1.0),
-        _weight("to_logits", np.reshape([-NDWI_SLOPE / 2, NDWI_SLOPE / 2], (2, 1, 1, 1))),
-        _weight("offset", [NDWI_SLOPE * NDWI_THRESHOLD / 2, -NDWI_SLOPE * NDWI_THRESHOLD / 2]),
+        weight("difference_and_sum", np.reshape([1, -1, 1, 1], (2, 2, 1, 1))),
+        weight("floor", NDWI_FLOOR),
+        weight("least", -1.0),
+        weight("most", 1.0),
+        weight("to_logits", np.reshape([-NDWI_SLOPE / 2, NDWI_SLOPE / 2], (2, 1, 1, 1))),
+        weight("offset", [NDWI_SLOPE * NDWI_THRESHOLD / 2, -NDWI_SLOPE * NDWI_THRESHOLD / 2]),
     ]
     nodes = [
         helper.make_node("Conv", ["image", "difference_and_sum"], ["both"], kernel_shape=[1, 1]),
@@ -85,7 +87,7 @@ def ndwi_water_graph() -> bytes:
         helper.make_node("Conv", ["ndwi", "to_logits", "offset"], ["logits"], kernel_shape=[1, 1]),
     ]
     shape = ["batch", 2, "height", "width"]
-    return _model("ndwi-water", nodes, weights, {"image": shape}, {"logits": shape})
+    return model_bytes("ndwi-water", nodes, weights, {"image": shape}, {"logits": shape})
 
 
 def cva_change_graph() -> bytes:
@@ -97,11 +99,11 @@ def cva_change_graph() -> bytes:
     """
     radius = CVA_VOTERS // 2
     weights = [
-        _weight("first", 0, np.int64),
-        _weight("second", 1, np.int64),
-        _weight("slope", [[[[CVA_SLOPE]]]]),
-        _weight("offset", [-CVA_SLOPE * CVA_THRESHOLD]),
-        _weight("one", 1.0),
+        weight("first", 0, np.int64),
+        weight("second", 1, np.int64),
+        weight("slope", [[[[CVA_SLOPE]]]]),
+        weight("offset", [-CVA_SLOPE * CVA_THRESHOLD]),
+        weight("one", 1.0),
     ]
     nodes = [
         helper.make_node("Gather", ["pair", "first"], ["before"], axis=1),
@@ -116,7 +118,7 @@ def cva_change_graph() -> bytes:
         helper.make_node("Sub", ["one", "changed"], ["unchanged"]),
         helper.make_node("Concat", ["unchanged", "changed"], ["change"], axis=1),
     ]
-    return _model(
+    return model_bytes(
         "cva-change",
         nodes,
         weights,

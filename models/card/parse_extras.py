@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 EXTRA_FIELDS: Final = ("tw:extra",)
 
-KINDS: Final = ("day_of_year", "valid_mask", "lonlat", "wavelengths", "constant", "place_mask", "state", "time")
+KINDS: Final = (
+    *("day_of_year", "valid_mask", "lonlat", "wavelengths", "constant", "place_mask", "pixel_size"),
+    *("state", "time"),
+)
 
 
 def read_extra(field: CardField, pixels: Sequence[InputSpec]) -> ExtraInput:
@@ -72,12 +75,12 @@ def _referenced_input(extra: CardField, pixels: Sequence[InputSpec]) -> InputSpe
 
 
 def _parts(extra: CardField, kind: str) -> tuple[str, ...]:
-    """The parts along the feature axis, in the card's order. Default: the day of year alone, or lon and lat."""
+    """The parts along the feature axis, in the card's order. Default: the day of year alone, or all."""
     known = PARTS.get(kind, ())
     parts = extra.texts("parts")
     if any(part not in known for part in parts):
         raise extra.refuse("parts", f"{kind} gives {', '.join(known) or 'no parts'}")
-    return parts or (known if kind == "lonlat" else known[:1])
+    return parts or (known[:1] if kind == "day_of_year" else known)
 
 
 def _constant_values(extra: CardField, kind: str, array: ArrayShape, *, n_bands: int) -> tuple[float, ...]:
@@ -104,6 +107,7 @@ ALLOWED_AXES: Final = {
     "lonlat": {"batch", "bands", "height", "width"},
     "place_mask": {"batch", "bands", "height", "width"},
     "wavelengths": {"batch", "bands"},
+    "pixel_size": {"batch", "bands"},
     "constant": {"batch", "time", "bands", "height", "width"},
     "state": {"batch", "bands", "height", "width"},
     "time": {"batch", "bands"},

@@ -26,6 +26,7 @@ EXTRA_RANGES: Final = {
     "place_mask": (0.0, 1.0),
     "lonlat": (-90.0, 90.0),
     "state": (-3.0, 3.0),
+    "pixel_size": (0.3, 60.0),
 }
 
 FINEST_SHARE: Final = 1000

@@ -113,6 +113,7 @@ def synthetic_inputs(card: ModelCard, *, side: int, kind: str = "noise") -> dict
             lonlat=lonlat,
             mask=np.ones((1, height, width), bool),
             corners=np.zeros((1, 2), np.int64),
+            pixel_size=np.array([[10.0, 10.0]]),
         )
         feeds[extra.name] = prepare_extra(extra, facts)
     return feeds

@@ -21,11 +21,14 @@ Gaps = Literal["leave", "carry", "interpolate"]
 
 Fill = float | Literal["nearest", "mean", "nearest-date"]
 
-ExtraKind = Literal["day_of_year", "valid_mask", "lonlat", "wavelengths", "constant", "place_mask", "state", "time"]
+ExtraKind = Literal[
+    "day_of_year", "valid_mask", "lonlat", "wavelengths", "constant", "place_mask", "pixel_size", "state", "time"
+]
 
 PARTS: Final[dict[str, tuple[str, ...]]] = {
     "day_of_year": ("day_of_year", "year", "month", "days_since_first"),
     "lonlat": ("lon", "lat"),
+    "pixel_size": ("width", "height"),
 }
 """The parts that the feature axis of an extra input may hold, by kind."""
 
@@ -169,6 +172,6 @@ class ExtraInput:
     @property
     def of_window(self) -> bool:
         """Whether one value summarises a whole window, and so depends on the window's position."""
-        return self.kind in {"valid_mask", "lonlat", "place_mask"} and "height" not in (
+        return self.kind in {"valid_mask", "lonlat", "place_mask", "pixel_size"} and "height" not in (
             input_axes(self.dim_order) or ()
         )

@@ -24,8 +24,8 @@ class WindowFacts:
 
     `days`: one date per step (the middle of a step that has several). `valid`: (N, T, H, W), True = observed.
     `lonlat`: (N, 2, H, W) in degrees at the pixel centres, longitude first. `mask`: (N, H, W), True = inside the place
-    that the window is centred on. `corners`: (N, 2), the absolute row and column of each window's first pixel. A fact
-    that no extra needs may be None.
+    that the window is centred on. `corners`: (N, 2), the absolute row and column of each window's first pixel.
+    `pixel_size`: (N, 2) in metres, width first. A fact that no extra needs may be None.
     """
 
     n: int
@@ -36,6 +36,7 @@ class WindowFacts:
     lonlat: NDArray[np.float64] | None = None
     mask: NDArray[np.bool_] | None = None
     corners: NDArray[np.int64] | None = None
+    pixel_size: NDArray[np.float64] | None = None
 
 
 def prepare_extra(extra: ExtraInput, facts: WindowFacts) -> NDArray[Any]:
@@ -75,8 +76,9 @@ def _broadcast_values(extra: ExtraInput, facts: WindowFacts, *, spatial: bool) -
     if extra.kind == "day_of_year":
         parts = np.array([[_date_part(day, part, facts.days[0]) for part in extra.parts] for day in facts.days])
         return np.broadcast_to(parts[None, :, :, None, None], (facts.n, *parts.shape, 1, 1))
-    if extra.kind == "wavelengths":
-        return np.broadcast_to(np.array(extra.values)[None, None, :, None, None], (facts.n, 1, len(extra.values), 1, 1))
+    if extra.kind in {"wavelengths", "pixel_size"}:
+        vectors = _sizes(extra, facts) if extra.kind == "pixel_size" else np.array(extra.values)[None]
+        return np.broadcast_to(vectors[:, None, :, None, None], (facts.n, 1, vectors.shape[1], 1, 1))
     if extra.kind == "valid_mask":
         assert facts.valid is not None, f"{extra.name} needs the valid mask of {extra.of}"
         valid = facts.valid[:, :, None].astype(np.float64)
@@ -108,6 +110,12 @@ def _first_states(extra: ExtraInput, facts: WindowFacts) -> NDArray[Any]:
         for row, col in facts.corners.tolist()
     ]
     return np.stack(noise).astype(extra.data_type, copy=False)
+
+
+def _sizes(extra: ExtraInput, facts: WindowFacts) -> NDArray[np.float64]:
+    """The sizes (N, parts) of the pixels in metres."""
+    assert facts.pixel_size is not None, f"{extra.name} needs the size of pixels"
+    return facts.pixel_size[:, [("width", "height").index(part) for part in extra.parts]]
 
 
 def _date_part(day: date, part: str, first: date) -> float:

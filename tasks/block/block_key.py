@@ -9,6 +9,7 @@ from tilewright.tasks.compose.composite import pass_ranks, scene_ranks
 from tilewright.tasks.compose.reducers import DATE_SCORING_REDUCERS
 from tilewright.tasks.grid.cells import block_range
 from tilewright.tasks.grid.pixel_box import PixelBox
+from tilewright.tasks.plan.align import measured_around
 from tilewright.tasks.storage.ledger import json_digest
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def block_key(plan: Plan, block: Block) -> str:
     """
     inputs = []
     for entry in plan.inputs:
-        touching = entry.touching_indices(plan.raster.grid, entry.box(block.outer))
+        touching = entry.touching_indices(plan.raster.grid, _deciding_box(plan, entry, block))
         scenes = {entry.scenes[index].id: entry.scenes[index] for index in touching}
         passes = [entry.passes_of(number, scenes) for number in range(len(entry.steps))]
         inputs.append(
@@ -42,6 +43,14 @@ def block_key(plan: Plan, block: Block) -> str:
         )
     facts = {"settings": plan.settings_key(), "inputs": inputs, "block": block.name}
     return json_digest({**facts, **({"screen": _screen_keys(plan, block)} if plan.screen is not None else {})})
+
+
+def _deciding_box(plan: Plan, entry: InputPlan, block: Block) -> PixelBox:
+    """The pixels of an input whose scenes decide about a block, those by which its dates are moved included."""
+    box = entry.box(block.outer)
+    if plan.align is None or plan.align.reference(entry) is None:
+        return box
+    return box.pad(measured_around(entry, entry.grid(plan.raster.grid).resolution))
 
 
 def screen_box(plan: Plan, block: Block) -> PixelBox:

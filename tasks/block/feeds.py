@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from rasterio.features import rasterize
 
 from tilewright.models.transforms.extras import WindowFacts, prepare_extra
 from tilewright.models.transforms.preprocess import prepare_input
+from tilewright.tasks.grid.areas import pixel_metres
 from tilewright.tasks.grid.pixel_box import PixelBox
 
 if TYPE_CHECKING:
@@ -87,7 +88,19 @@ def _window_facts(
     mask = None
     if extra.kind == "place_mask":
         mask = np.stack([_place_mask(grid, entry, place, box) for place, box in zip(places, boxes, strict=True)])
-    return WindowFacts(n=len(windows), height=height, width=width, days=days, valid=valid, lonlat=lonlat, mask=mask)
+    sizes = None
+    if extra.kind == "pixel_size":
+        sizes = np.array([pixel_metres(replace(grid, extent=box))[::-1] for box in boxes])
+    return WindowFacts(
+        n=len(windows),
+        height=height,
+        width=width,
+        days=days,
+        valid=valid,
+        lonlat=lonlat,
+        mask=mask,
+        pixel_size=sizes,
+    )
 
 
 def _state_facts(extra: ExtraInput, windows: Sequence[Window]) -> WindowFacts:
@@ -123,6 +136,7 @@ def _pixel_facts(facts: WindowFacts) -> WindowFacts:
         valid=None if facts.valid is None else _rows(facts.valid),
         lonlat=None if facts.lonlat is None else _rows(facts.lonlat),
         mask=None if facts.mask is None else _rows(facts.mask[:, None])[:, 0],
+        pixel_size=None if facts.pixel_size is None else facts.pixel_size.repeat(facts.height * facts.width, axis=0),
     )
 
 

@@ -96,7 +96,7 @@ def _read_steps(
     values = np.empty((len(entry.steps), len(entry.bands), *shape), dtype=np.float32)
     step_counts = np.empty((len(entry.steps), *shape), dtype=np.uint16)
     by_id = {scene.id: scene for scene in scenes}
-    steps = [_seen_passes(block_input, index, by_id) for index in range(len(entry.steps))]
+    steps = [seen_passes(block_input, index, by_id) for index in range(len(entry.steps))]
     most_passes = max((len(step.looks) for step in steps), default=0) or 1
     # Memory holds the observations of one step, or of several that are as small, and the finished steps.
     fitting = int(STACK_BYTES // (values[:1].nbytes * most_passes))
@@ -105,7 +105,9 @@ def _read_steps(
 
     def composite(index: int) -> None:
         if steps[index].looks:
-            composite_step(block_input, steps[index], few, values=values[index], counts=step_counts[index])
+            move = None if access.moves is None else access.moves.of_step(entry, index)
+            moved = few if move is None else replace(few, move=move)
+            composite_step(block_input, steps[index], moved, values=values[index], counts=step_counts[index])
         else:
             values[index], step_counts[index] = np.nan, 0
 
@@ -114,7 +116,8 @@ def _read_steps(
     return fill_gaps(values, [step.middle for step in entry.steps], rule=entry.gaps, unit=entry.unit), step_counts
 
 
-def _seen_passes(block_input: BlockInput, index: int, by_id: Mapping[str, Scene]) -> SeenPasses:
+def seen_passes(block_input: BlockInput, index: int, by_id: Mapping[str, Scene]) -> SeenPasses:
+    """The passes of a step of which some of the scenes ``by_id`` are read on a block."""
     entry = block_input.entry
     looks = [
         (number, seeing_order([by_id[scene] for scene in ids], entry.bands))

@@ -15,6 +15,7 @@ from tilewright.tasks.block.seams import joined_seams
 from tilewright.tasks.block.worker import InferredBlock, ReadBlock
 from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.lossy.tally import joined_tallies
+from tilewright.tasks.plan.align import joined_counts
 
 if TYPE_CHECKING:
     from tilewright.tasks.block.worker import Worker
@@ -82,6 +83,7 @@ def _joined(parts: list[InferredBlock], block: Block, layers: dict[str, np.ndarr
         reads=sum(read.reads for read in reads),
         seconds=sum(read.seconds for read in reads),
         masked=dict(sum((Counter(read.masked) for read in reads), Counter[str]())),
+        aligned=joined_counts(read.aligned for read in reads),
     )
     result = BlockResult(
         layers=layers,

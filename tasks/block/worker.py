@@ -44,7 +44,8 @@ class ReadBlock:
 
     Pixels are counted in file blocks: ``pixels_read`` each time they are decoded, ``pixels_needed`` once.
     ``bytes_read`` are those of the former in their files, compressed; ``bytes_decoded`` as pixels; ``reads`` the
-    windows of files. ``masked``: what a model's masks dropped (``tasks/serving/counted.py``).
+    windows of files. ``masked``: what a model's masks dropped (``tasks/serving/counted.py``); ``aligned``: the
+    shifts of dates (``tasks/serving/moves.py``).
     """
 
     inputs: BlockInputs
@@ -56,6 +57,7 @@ class ReadBlock:
     bytes_decoded: int = 0
     reads: int = 0
     masked: Mapping[str, int] = field(default_factory=dict)
+    aligned: Mapping[str, dict[str, list[int]]] = field(default_factory=dict)
 
     def emptied(self) -> ReadBlock:
         """The same value without pixels, so that a block waiting to be written does not keep its inputs in memory."""
@@ -131,6 +133,7 @@ class Worker:
         if self.screen is not None:
             inputs = replace(inputs, screened=self.screen.of_block(block, access))
         masked = {} if access.masks is None else access.masks.counts(self.plan, block, access)
+        aligned = {} if access.moves is None else access.moves.counts(self.plan, block, access)
         self.stats.absorb(stats)
         return ReadBlock(
             inputs=inputs,
@@ -142,6 +145,7 @@ class Worker:
             reads=stats.reads,
             seconds=time.perf_counter() - began,
             masked=masked,
+            aligned=aligned,
         )
 
     def infer(
@@ -194,6 +198,7 @@ class Worker:
             seams=result.seams.to_json(),
             windows_screened=result.windows_screened,
             masked=dict(read.masked),
+            aligned=dict(read.aligned),
             losses={name: tally.to_json() for name, tally in result.losses.items()},
         )
         write_entry(self.storage, entry)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from tilewright.tasks.cube.at_once import done_at_once
+from tilewright.tasks.cube.moved import read_moved
 from tilewright.tasks.cube.scene_band import BandRequest, read_stored, read_values
 from tilewright.tasks.cube.stored_numbers import write_numbers
 from tilewright.tasks.read.resample.pixels import MISSING, Pixels, blank_where, put_where
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from tilewright.catalogs.scene import Scene
-    from tilewright.tasks.read.access import Access
+    from tilewright.tasks.read.access import Access, ModelMasks
 
 
 Window = tuple[slice, slice]
@@ -58,7 +59,7 @@ class FileReads:
     def stored(self, scene: Scene, band: BandRequest, window: Window) -> Pixels | None:
         """The stored numbers of a band, as `read_stored` gives them, or the classes that a model gave to the scene."""
         if scene.asset(band.band) is None and self.access.masks is not None:
-            return self.access.masks.classes(scene, self._geobox_of(window), self.access)
+            return self._classes(self.access.masks, scene, self._geobox_of(window))
         return read_stored(scene, band, self._geobox_of(window), self.access)
 
     def numbers(self, scene: Scene, band: BandRequest, window: Window, *, out: np.ndarray) -> bool:
@@ -69,6 +70,14 @@ class FileReads:
             return False
         write_numbers(pixels, out)
         return True
+
+    def _classes(self, masks: ModelMasks, scene: Scene, geobox: GeoBox) -> Pixels | None:
+        """The classes of a scene where its bands are read."""
+        if self.access.move is None:
+            return masks.classes(scene, geobox, self.access)
+        still = replace(self.access, move=None)
+        pieces = self.access.move.pieces(geobox, self.access)
+        return read_moved(geobox, pieces, lambda there: masks.classes(scene, there, still))
 
     def _geobox_of(self, window: Window) -> GeoBox:
         """The geobox of a window, cut once for all the bands that are read of it."""

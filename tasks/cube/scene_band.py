@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tilewright.tasks.cube.coverage import is_bounded_by_files
+from tilewright.tasks.cube.moved import read_moved
 from tilewright.tasks.read.failures import ChangedInputError, ReadError
 from tilewright.tasks.read.reader import read_asset
 from tilewright.tasks.read.resample.cells import crs_text
@@ -57,6 +58,10 @@ def read_stored(scene: Scene, request: BandRequest, geobox: GeoBox, access: Acce
     Raises ReadError for a scene that cannot be read, unless the access tolerates it, and ChangedInputError for one that
     is no longer the planned one in any case.
     """
+    if access.move is not None:
+        still = replace(access, move=None)
+        pieces = access.move.pieces(geobox, access)
+        return read_moved(geobox, pieces, lambda there: read_stored(scene, request, there, still))
     asset = scene.asset(request.band)
     assert asset is not None, f"{scene.id} is asked for {request.band} without having it"
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from tilewright.tasks.plan.align import AlignPlan
 from tilewright.tasks.plan.inputs import InputPlan
 from tilewright.tasks.plan.places import PlacesPlan
 from tilewright.tasks.plan.raster import RasterPlan
@@ -157,6 +158,12 @@ class Plan:
         )
 
     @property
+    def align(self) -> AlignPlan | None:
+        """How dates are moved onto one of them; None: they are not."""
+        asked = self.request.get("align")
+        return AlignPlan(**asked) if asked else None
+
+    @property
     def losses(self) -> dict[str, float]:
         """The greatest error allowed of each layer that is stored with one, in the layer's unit; in order of names."""
         asked = self.request.get("loss") or {}
@@ -215,6 +222,7 @@ class Plan:
             "lattice": asdict(raster.lattice),
             "layers": list(raster.layers),
             **({"loss": self.losses} if self.losses else {}),
+            **({"moved": self.request["align"]} if self.align is not None else {}),
             "engine": self.engine,
             **({"fused": model.precision} if model.fused else {}),
             **({"tuned": True} if model.tuned else {}),

@@ -20,6 +20,7 @@ from tilewright.tasks.publish.exactness import contradictions, exactness_json
 from tilewright.tasks.publish.scene_rows import scene_rows, step_rows
 from tilewright.tasks.report.picture import value_ends
 from tilewright.tasks.serving.counted import masked_json, screen_json
+from tilewright.tasks.serving.moves import align_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,6 +101,7 @@ def report_json(
             for layer in written.layers
         ],
         **screen_json(plan, blocks),
+        **align_json(plan, (entry.aligned for entry in blocks)),
         **masked_json(plan, (entry.masked for entry in blocks)),
         **loss_json(plan, blocks, {layer.spec.name: layer.facts.statistics for layer in written.layers}),
         **({"tables": [_table(table, worker.model.card) for table in written.tables]} if written.tables else {}),

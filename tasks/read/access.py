@@ -58,6 +58,23 @@ class ModelMasks(Protocol):
         """What was dropped of a block of a plan, for its ledger entry."""
 
 
+class StepMove(Protocol):
+    """Where the scenes of a step are read: beside the grid's own place, as far as their ground lies there."""
+
+    def pieces(self, geobox: GeoBox, access: Access) -> tuple[Any, ...]:
+        """A geobox in pieces with one shift each (``tasks/cube/moved.py``)."""
+
+
+class Moves(Protocol):
+    """Where the scenes of each step of a plan are read."""
+
+    def of_step(self, entry: Any, step: int) -> StepMove | None:
+        """That of a step of an input; None where it is not moved."""
+
+    def counts(self, plan: Any, block: Any, access: Access) -> dict[str, dict[str, list[int]]]:
+        """What was measured in a block of the plan, for its ledger entry."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
     """The way to read scenes: hrefs are signed at read time, failed reads are recorded, decoded pixels are counted.
@@ -69,7 +86,8 @@ class Access:
     ``register`` holds files of whose identity the plan knows none to the first that was read; None: they are not held.
     ``threads``: reads at a time. ``block`` is the block's name in failures, empty outside a job. ``in_turns``: the
     decoded pixels that neighbouring blocks share do not all fit in memory, so that blocks go through their steps in
-    turns forwards and backwards. ``masks`` are those that a model makes of scenes, None without one.
+    turns forwards and backwards. ``masks`` are those that a model makes of scenes, None without one. ``moves`` says
+    where the scenes of each step are read, and ``move`` of the step that is; None: in their own place.
     """
 
     sign: Callable[[Scene, str], str] | None = None
@@ -82,6 +100,8 @@ class Access:
     block: str = ""
     in_turns: bool = True
     masks: ModelMasks | None = None
+    moves: Moves | None = None
+    move: StepMove | None = None
 
     def for_block(self, name: str, stats: ReadStats) -> Access:
         """The same access for one block, whose reads are counted in ``stats``."""

@@ -10,6 +10,8 @@ from tilewright.tasks.report.fields import mapping, rows, text
 from tilewright.tasks.report.format import number
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tilewright.tasks.report.fields import Fields
 
 
@@ -88,8 +90,8 @@ class Exactness:
     sentences: tuple[str, ...]
 
 
-def work_facts(report: Fields) -> tuple[Fact, ...]:
-    """The figures shown next to the cost chart; a figure that the report does not hold is left out."""
+def work_facts(report: Fields, asked: Iterable[Fact] = ()) -> tuple[Fact, ...]:
+    """The figures next to the cost chart, with those of what a job ``asked`` for; what is not held is left out."""
     skipped = number(report.get("windows_skipped"))
     skipped_note = "" if skipped is None else f"{words.count(skipped)} skipped"
     shown = (
@@ -113,9 +115,7 @@ def work_facts(report: Fields) -> tuple[Fact, ...]:
         Fact(name="Speed", value=with_unit(report.get("km2_per_s"), "km²/s")),
         Fact(name="Provider", value=text(report, "provider") or words.ABSENT, note=_provider_note(report)),
         *_precision_facts(report),
-        *_screen_facts(report),
-        *_mask_facts(report),
-        *_loss_facts(report),
+        *asked,
         Fact(name="Peak memory", value=words.megabytes(report.get("peak_memory_mb"))),
     )
     return tuple(fact for fact in shown if fact.value != words.ABSENT)
@@ -141,47 +141,6 @@ def _precision_facts(report: Fields) -> tuple[Fact, ...]:
     speed = f"; a window took {seconds:.3g} s, in fp32 {single:.3g} s" if seconds and single else ""
     note = f"of the pixels of {words.count(check.get('windows'))} windows are as in fp32, in the least equal layer"
     return (Fact(name=f"Agreement of {report.get('precision')}", value=f"{min(shares):.2%}", note=note + speed),)
-
-
-def _screen_facts(report: Fields) -> tuple[Fact, ...]:
-    """How many windows the screen left out; none without a screen."""
-    screen = mapping(report, "screen")
-    out, run = number(screen.get("windows_screened")), number(screen.get("windows_run"))
-    if out is None or run is None:
-        return ()
-    share = f"{100 * (number(screen.get('least_share')) or 0.0):.3g}"
-    note = f"by {text(screen, 'model')}, which saw less than {share} % of what is looked for; {words.count(run)} run"
-    return (Fact(name="Windows screened out", value=words.count(out), note=note),)
-
-
-def _mask_facts(report: Fields) -> tuple[Fact, ...]:
-    """What the masks that a model made of scenes dropped; none where no model made any."""
-    mask = mapping(report, "mask")
-    dropped = number(mask.get("dropped_percent"))
-    if dropped is None:
-        return ()
-    maps = f"{words.count(mask.get('blocks_made'))} blocks made, {words.count(mask.get('blocks_kept'))} from the cache"
-    note = f"of the pixels of all scenes over the area; of its maps {maps}"
-    return (Fact(name=f"Masked by {text(mask, 'model')}", value=f"{words.figure(dropped)} %", note=note),)
-
-
-def _loss_facts(report: Fields) -> tuple[Fact, ...]:
-    """What each layer that is stored with an error saved, and how far its values are off; none without losses."""
-    losses = mapping(report, "loss")
-    return tuple(_loss_fact(str(name), told) for name in losses if (told := mapping(losses, str(name))))
-
-
-def _loss_fact(layer: str, told: Fields) -> Fact:
-    psnr = number(told.get("psnr"))
-    note = (
-        f"by values off by at most {words.figure(told.get('max_error'))} of {words.figure(told.get('allowed'))} allowed"
-    )
-    of = f" of {words.size(told.get('bytes_exact'))}"
-    return Fact(
-        name=f"Saved in {layer}",
-        value=words.size(told.get("bytes_saved")) + of,
-        note=note if psnr is None else f"{note}; PSNR {psnr:.1f} dB",
-    )
 
 
 _PRECISIONS = {"fp16": ", in half precision", "bf16": ", in bfloat16", "int8": ", quantised to 8 bits"}

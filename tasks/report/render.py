@@ -17,12 +17,12 @@ from tilewright.catalogs.fields import visible
 from tilewright.tasks.colours import GROUND, OBJECT_COLOURS, RAMP_STOPS, UNSEEN, ramp_table
 from tilewright.tasks.report import format as words
 from tilewright.tasks.report import performance, sections
+from tilewright.tasks.report.asked_facts import asked_facts
 from tilewright.tasks.report.fields import mapping, rows, text
 from tilewright.tasks.report.layer_views import layer_views, scene_uri
 from tilewright.tasks.report.outlines.payload import payload, table_view
 from tilewright.tasks.report.promise_table import promise_table
-from tilewright.tasks.report.step_table import step_table
-from tilewright.tasks.report.timeline import timeline
+from tilewright.tasks.report.timeline import step_table, timeline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -103,7 +103,7 @@ def render_report(
         line=timeline(report),
         steps=step_table(report),
         cost=performance.cost_chart(report),
-        work=performance.work_facts(report),
+        work=performance.work_facts(report, asked_facts(report)),
         promises=promise_table(report),
         provenance=sections.provenance(report),
         job=_job_text(job) or text(report, "job"),

@@ -76,7 +76,7 @@ class SceneMasks:
             extent.row_start, extent.col_start
         )
         # The failures of a map are those of its scene, and what is kept was read without any.
-        whole = replace(access, masks=None, failures=None)
+        whole = replace(access, masks=None, failures=None, moves=None)
         try:
             found = of_scene.pixels(around, whole)
         except ReadError as error:

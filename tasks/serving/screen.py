@@ -43,7 +43,7 @@ class Screen:
         screen, raster = self.plan.screen, self.plan.raster
         assert screen is not None, "the plan has a screen"
         box = screen_box(self.plan, block)
-        found = self.map.pixels(box, replace(access, failures=None)).values
+        found = self.map.pixels(box, replace(access, failures=None, moves=None)).values
         grid = self.map.plan.raster.product_grid
         wanted, known = np.isin(found, screen.classes), found != NODATA_BYTE
         skipped = []

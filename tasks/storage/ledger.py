@@ -42,7 +42,8 @@ class BlockEntry:
     none was. ``inputs`` holds the identity, by "collection item band", of files that the plan does not identify, as
     they were first read. ``losses`` tells, by layer, what rounding did to values stored with an error
     (``tasks/lossy/tally.py``), and ``masked`` what a model's masks dropped (``tasks/serving/counted.py``). Of the
-    ``windows_skipped`` a screen left out ``windows_screened``.
+    ``windows_skipped`` a screen left out ``windows_screened``. ``aligned``: the shifts of dates that were measured
+    (``tasks/serving/moves.py``).
     """
 
     row: int
@@ -67,6 +68,7 @@ class BlockEntry:
     losses: dict[str, dict[str, Any]] = field(default_factory=dict)
     masked: dict[str, int] = field(default_factory=dict)
     windows_screened: int = 0
+    aligned: dict[str, dict[str, list[int]]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -78,7 +80,9 @@ class BlockEntry:
         plain = {**asdict(self), "scenes": list(self.scenes), "failures": list(self.failures)}
         # Entries of a product without them are as they always were.
         return {
-            key: value for key, value in plain.items() if value or key not in {"losses", "masked", "windows_screened"}
+            key: value
+            for key, value in plain.items()
+            if value or key not in {"losses", "masked", "windows_screened", "aligned"}
         }
 
     @classmethod
@@ -193,6 +197,7 @@ def _is_whole(entry: BlockEntry) -> bool:
         and all(isinstance(seconds, (int, float)) and 0 <= seconds < MOST for seconds in entry.seconds.values())
         and all(0 <= number < float("inf") for tally in entry.losses.values() for number in tally.values())
         and all(_is_count(number) for number in entry.masked.values())
+        and _is_measured(entry.aligned)
         and all(isinstance(scene, str) for scene in entry.scenes)
         and all(
             isinstance(failure, dict)
@@ -200,6 +205,19 @@ def _is_whole(entry: BlockEntry) -> bool:
             and all(isinstance(text, str) for text in failure.values())
             for failure in entry.failures
         )
+    )
+
+
+def _is_measured(aligned: object) -> bool:
+    """True if shifts are whole numbers of centimetres, of known names."""
+    keys = {"windows", "x", "y", "left"}
+    return isinstance(aligned, dict) and all(
+        isinstance(told, dict)
+        and told.keys() == keys
+        and all(isinstance(numbers, list) for numbers in told.values())
+        and all(isinstance(each, int) and abs(each) < MOST for numbers in told.values() for each in numbers)
+        and len(told["windows"]) == len(keys) - 1
+        for told in aligned.values()
     )
 
 

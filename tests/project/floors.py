@@ -88,7 +88,14 @@ BETWEEN = {
     "tasks.vector": {"models.spec"},
     "tasks.instances": {"models.spec", "models.transforms"},
     "tasks.lossy": {"models.spec"},
-    "tasks.serving": {"catalogs.scene", "models.cache", "models.spec"},
+    "tasks.serving": {
+        "catalogs.scene",
+        "models.cache",
+        "models.card",
+        "models.run",
+        "models.spec",
+        "models.transforms",
+    },
     "tasks.block": {
         *("models.card", "models.measure", "models.run", "models.spec", "models.transforms"),
         *("catalogs.passes", "catalogs.scene"),

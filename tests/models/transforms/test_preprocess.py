@@ -266,6 +266,14 @@ def test_day_of_year_is_per_step_and_can_have_several_parts() -> None:
     assert prepare_extra(both, facts)[1].tolist() == [[2021, 0], [2022, 2]]
 
 
+def test_the_size_of_pixels_is_told_per_window_in_the_order_of_its_parts() -> None:
+    sizes = WindowFacts(n=2, height=4, width=4, pixel_size=np.array([[10.0, 20.0], [5.0, 6.0]]))
+    both = extra_of("pixel_size", ("batch", "features"), (-1, 2), parts=("height", "width"), gain=0.1)
+    assert prepare_extra(both, sizes) == pytest.approx(np.array([[2.0, 1.0], [0.6, 0.5]]))
+    one = extra_of("pixel_size", ("batch",), (-1,), parts=("width",))
+    assert prepare_extra(one, sizes).tolist() == [10.0, 5.0]
+
+
 def test_places_masks_wavelengths_and_constants_fill_their_shapes() -> None:
     lonlat = np.zeros((2, 2, 4, 4))
     lonlat[:, 0], lonlat[:, 1] = 13.0, 48.0

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from tests.support.report_pages import HOSTILE, REPORT, Page, assert_loads_nothing, page
-from tilewright.tasks.report.step_table import step_table
-from tilewright.tasks.report.timeline import timeline
+from tilewright.tasks.report.timeline import step_table, timeline
 
 
 def saw(name: str, days: list[str], percent: float | None, mean: float | None) -> dict[str, Any]:
