@@ -21,7 +21,7 @@ from tilewright.flows.job.job import JobError, make_job
 from tilewright.flows.plan.make import plan_job
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
-from tilewright.flows.served.mask_model import mask_card
+from tilewright.flows.served.mask_model import served_card
 from tilewright.models.run.session import ModelSession
 from tilewright.tasks.block.split import do_block_in_parts
 from tilewright.tasks.block.worker import WorkerSettings
@@ -40,7 +40,7 @@ HERE = slice(*ROWS), slice(*COLS)
 def own_cache(tmp_path, monkeypatch):
     """A cache of this test's own, so that nothing is kept from before."""
     monkeypatch.setenv("TILEWRIGHT_CACHE", str(tmp_path / "cache"))
-    mask_card.cache_clear()
+    served_card.cache_clear()
 
 
 @pytest.fixture
@@ -253,7 +253,7 @@ def test_a_card_that_changed_is_another_request(job, cloud_card):
     plain = json.loads(path.read_text())
     plain["properties"]["mlm:architecture"] = "another"
     path.write_text(json.dumps(plain))
-    mask_card.cache_clear()
+    served_card.cache_clear()
     with pytest.raises(ValueError, match="mask"):
         run(job("out"))
 
@@ -336,7 +336,7 @@ def test_a_model_of_another_collection_makes_no_mask(job, cloud_card):
     plain = json.loads(path.read_text())
     plain["properties"]["mlm:input"][0]["tw:collection"] = "sentinel-1-rtc"
     path.write_text(json.dumps(plain))
-    mask_card.cache_clear()
+    served_card.cache_clear()
     with pytest.raises(JobError, match="mask.model"):
         plan_job(job("out"))
 
