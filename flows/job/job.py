@@ -142,6 +142,7 @@ class Job(BaseModel):
     augment: Annotated[AugmentOptions, BeforeValidator(as_augment)] = AugmentOptions()
     ensemble: Annotated[EnsembleOptions, BeforeValidator(as_ensemble)] = EnsembleOptions()
     classify: Texts = ()
+    prompt: Texts = ()
     tolerance: Tolerance = Tolerance()
     limits: Limits = Limits()
     provider: Literal["auto", "cpu", "cuda", "tensorrt", "openvino"] = "auto"
@@ -194,19 +195,19 @@ class Job(BaseModel):
     def request(self) -> dict[str, Any]:
         """Everything that decides the product's pixels, as JSON; a second run must have the same."""
         plain = self.model_dump(mode="json", exclude=NO_PIXELS)
-        if not self.ensemble.models:
-            del plain["ensemble"]
-        if self.cog.max_side is None:
-            del plain["cog"]
-        if self.augment.kind == "none":
-            del plain["augment"]
+        asked = {
+            "ensemble": self.ensemble.models,
+            "cog": self.cog.max_side is not None,
+            "augment": self.augment.kind != "none",
+            "gaps": self.gaps is not None,
+            "classify": self.classify,
+            "prompt": self.prompt,
+        }
+        for key in (key for key, value in asked.items() if not value):
+            del plain[key]
         for key, default in (("fuse", "auto"), ("precision", "fp32")):
             if plain[key] == default:
                 del plain[key]
-        if self.gaps is None:
-            del plain["gaps"]
-        if not self.classify:
-            del plain["classify"]
         if self.polygons:
             plain["polygons"] = {name: options.request() for name, options in self.polygons.items()}
         else:

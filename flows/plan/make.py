@@ -186,7 +186,7 @@ def make_plan(
     raster = replace(raster, margin=read_margin(inputs, raster))
     exactness, exact_reason = (judge_places if periods else judge_exactness)(card, facts, raster.lattice)
     outside = outside_valid_for(card, inputs, area=job.area.geometry, grid=raster.grid)
-    boxes = [table.name for table in card.boxes]
+    boxes = [*(table.name for table in card.boxes), *card.answers]
     left_out, coverage = left_out_of(scenes), () if periods else step_shares(asked_area(job), inputs)
     exact_reason = f"{exact_reason}{ROUNDED.get(job.precision, '')}"
     return Plan(

@@ -13,6 +13,7 @@ from tilewright.flows.job.options import Texts
 from tilewright.models.card.registry import find_card
 from tilewright.models.run.augment import augmented_card
 from tilewright.models.run.ensemble import ensemble_card
+from tilewright.models.run.prompt import prompted_card
 from tilewright.models.run.text import classified_card
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def job_card(job: Job) -> ModelCard:
     cards = [
         find_card(name, base=job.base, cache=cache_folder() / "models", certificates=certificates()) for name in names
     ]
-    return _completed(cards, job.ensemble, job.augment, job.classify)
+    return _completed(cards, job.ensemble, job.augment, job.classify, job.prompt)
 
 
 def card_facts(job: Job, card: ModelCard) -> dict[str, str]:
@@ -63,10 +64,12 @@ def load_plan_card(plan: Plan) -> ModelCard:
     try:
         ensemble = EnsembleOptions.model_validate(plan.request.get("ensemble") or {})
         augment = AugmentOptions.model_validate(plan.request.get("augment") or {})
-        words = TypeAdapter(Texts).validate_python(plan.request.get("classify") or ())
+        words, prompts = (
+            TypeAdapter(Texts).validate_python(plan.request.get(key) or ()) for key in ("classify", "prompt")
+        )
     except ValidationError as error:
         raise JobError("The plan's ensemble or augment is none that a job may ask for: somebody changed it.") from error
-    card = _completed(cards, ensemble, augment, words)
+    card = _completed(cards, ensemble, augment, words, prompts)
     if card.digest != plan.model.card["digest"]:
         raise JobError(
             f"The model {', '.join(references)} is not the one this product was begun with: its card or files have "
@@ -81,9 +84,16 @@ def model_references(plan: Plan) -> list[str]:
 
 
 def _completed(
-    cards: Sequence[ModelCard], ensemble: EnsembleOptions, augment: AugmentOptions, words: Sequence[str]
+    cards: Sequence[ModelCard],
+    ensemble: EnsembleOptions,
+    augment: AugmentOptions,
+    words: Sequence[str],
+    prompts: Sequence[str],
 ) -> ModelCard:
     card = cards[0]
+    if len(cards) > 1 and (prompts or any(each.words for each in cards)):
+        raise JobError("prompt: words are given to one model: leave ensemble or prompt out.")
+    card = prompted_card(card, prompts)
     if words and len(cards) > 1:
         raise JobError("classify: words are compared with the vectors of one model: leave ensemble or classify out.")
     if words:

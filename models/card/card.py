@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 import pystac
 from pystac.extensions.mlm import ItemMLMExtension
 
-from tilewright.models.card.files import is_file, model_files, read_json, text_files
+from tilewright.models.card.files import is_file, model_files, read_json, text_files, words_files
 from tilewright.models.card.graph import check_graph, graph_facts, graph_inputs, graph_outputs, read_graph
 from tilewright.models.card.parse_boxes import check_boxes_fit, read_boxes, read_masks
 from tilewright.models.card.parse_inputs import read_inputs
-from tilewright.models.card.parse_outputs import read_outputs
+from tilewright.models.card.parse_outputs import LAYER_NAME, RESERVED, check_vectors_fit, read_outputs
 from tilewright.models.card.schema import check_schemas
 from tilewright.models.card.tile import TileSpec, fit_tile, read_tile
 from tilewright.models.card.valid_for import KEY, SIMULATED, ValidFor, read_valid_for
@@ -24,8 +24,11 @@ from tilewright.models.errors import CardError
 from tilewright.models.fields import CardField
 from tilewright.models.spec.embedding import IDS, MASK, SCALE, TextSpec
 from tilewright.models.spec.inputs import DatesSpec, ExtraInput, InputSpec, MissingSpec
+from tilewright.models.spec.instances import TABLES
 from tilewright.models.spec.outputs import ClassSpec, LayerSpec, OutputSpec, object_layer
 from tilewright.models.spec.scaling import Scaling
+from tilewright.models.spec.words import KEY as GENERATE
+from tilewright.models.spec.words import WordsFile, WordsSpec, read_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
 
     from tilewright.models.card.files import ModelFile
     from tilewright.models.spec.boxes import BoxesSpec, BoxOutput, MasksSpec
-
+    from tilewright.models.spec.words import GenerateSpec
 
 __all__ = [
     "CardError",
@@ -51,7 +54,7 @@ __all__ = [
     "load_card",
 ]
 
-PROPERTY_FIELDS: Final = ("tw:text", "tw:tile", KEY, SIMULATED)
+PROPERTY_FIELDS: Final = (GENERATE, "tw:text", "tw:tile", KEY, SIMULATED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +66,7 @@ class ModelCard:
     the range that the model was made for. A card with `members` combines several runs: `role` is "flips" or "d4" (one
     model on flipped windows), "mean" or "vote" (several models). `outputs` are those that become layers, `boxes` the
     tables of things found, `masks` the layers of objects found. `text` gives the vectors of words.
+    `words` are prompts that the model takes and answers that it gives.
     """
 
     name: str
@@ -85,6 +89,7 @@ class ModelCard:
     boxes: tuple[BoxesSpec, ...] = ()
     masks: tuple[MasksSpec, ...] = ()
     text: TextSpec | None = None
+    words: WordsSpec | None = None
 
     @property
     def resolution(self) -> float | None:
@@ -123,13 +128,18 @@ class ModelCard:
 
     @property
     def only_boxes(self) -> bool:
-        """Whether the model gives boxes or masks alone, and nothing for each pixel."""
+        """Whether the model gives boxes, masks or answers in words alone, and nothing for each pixel."""
         return not self.outputs
 
     @property
     def detects(self) -> str:
-        """What a detector finds, in a word: boxes or masks; empty for any other model."""
-        return "boxes" if self.boxes else "masks" if self.masks else ""
+        """What a detector finds, in a word: boxes or masks, or answers; empty for any other model."""
+        return "boxes" if self.boxes else "masks" if self.masks else "answers in words" if self.answers else ""
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The names of the answers in words that the model gives for a window, one for each prompt."""
+        return self.words.tables if self.words is not None else ()
 
     @property
     def box_outputs(self) -> tuple[BoxOutput, ...]:
@@ -138,10 +148,19 @@ class ModelCard:
         return of_boxes + tuple(output for masks in self.masks for output in masks.outputs)
 
     @property
+    def ports(self) -> tuple[OutputSpec | BoxOutput | GenerateSpec, ...]:
+        """The outputs of the graph that are read."""
+        words = (self.words.generate,) if self.words is not None and self.words.generate is not None else ()
+        return (*self.outputs, *self.box_outputs, *words)
+
+    @property
     def table_classes(self) -> dict[str, tuple[ClassSpec, ...]]:
-        """The classes of the things in each table that the model gives: of boxes, and of the objects of its layers."""
+        """The classes of the things in each table that the model gives: of boxes, and of the objects of its layers.
+
+        Answers have none.
+        """
         objects = {spec.name: spec.classes for spec in self.layer_specs() if spec.kind == "id"}
-        return {table.name: table.classes for table in self.boxes} | objects
+        return {table.name: table.classes for table in self.boxes} | objects | dict.fromkeys(self.answers, ())
 
     @property
     def embedding(self) -> OutputSpec | None:
@@ -189,7 +208,7 @@ def load_card(path: Path, *, verify: bool = True) -> ModelCard:
     if verify:
         if card.text is not None:
             _check_text_graph(card.text, card.outputs)
-        check_graph(card.model_path, card.inputs, card.extras, (*card.outputs, *card.box_outputs), weights=card.weights)
+        check_graph(card.model_path, card.inputs, card.extras, card.ports, weights=card.weights)
     return card
 
 
@@ -207,8 +226,10 @@ def _typed_card(raw: dict[str, Any], folder: Path, *, verify: bool) -> ModelCard
     tile, outputs = fit_tile(tile, inputs, outputs)
     check_boxes_fit((*boxes, *masks), inputs)
     _check_masks_fit(masks, outputs)
-    _check_vectors_fit(outputs)
+    check_vectors_fit(outputs)
     files, texts = model_files(raw, folder, verify=verify), text_files(raw, folder, verify=verify)
+    spoken = words_files(raw, folder, verify=verify)
+    words = _words(properties, inputs, extras, spoken)
     if texts and not any(output.embedding for output in outputs):
         raise properties.refuse("tw:text", "an output with tw:embedding is missing, whose vectors are those of words")
     return ModelCard(
@@ -217,8 +238,9 @@ def _typed_card(raw: dict[str, Any], folder: Path, *, verify: bool) -> ModelCard
         folder=folder,
         model_path=files[0].path,
         sha256=files[0].sha256,
-        digest=_digest(raw, [file.sha256 for file in (*files, *texts.values())]),
+        digest=_digest(raw, [file.sha256 for file in (*files, *texts.values(), *spoken.values())]),
         text=_text(texts),
+        words=words,
         weights=tuple(file.path for file in files[1:]),
         inputs=inputs,
         extras=extras,
@@ -250,6 +272,16 @@ def _text(files: Mapping[str, ModelFile]) -> TextSpec | None:
     return TextSpec(model=model.path, tokenizer=tokenizer.path, sha256=(model.sha256, tokenizer.sha256))
 
 
+def _words(
+    properties: CardField, inputs: tuple[InputSpec, ...], extras: tuple[ExtraInput, ...], files: dict[str, ModelFile]
+) -> WordsSpec | None:
+    told = {key: WordsFile(path=file.path, sha256=file.sha256) for key, file in files.items()}
+    words = read_words(properties, inputs, extras, told)
+    if any(not LAYER_NAME.fullmatch(name) or name in {*RESERVED, *TABLES} for name in (words.tables if words else ())):
+        raise properties.refuse("mlm:output", "write another name in tw:layers: this one is no name of a table")
+    return words
+
+
 def _check_text_graph(text: TextSpec, outputs: tuple[OutputSpec, ...]) -> None:
     """Refuse a text tower whose inputs are not tokens, or whose vectors are of another length. Raises CardError."""
     model = read_graph(text.model)
@@ -267,26 +299,6 @@ def _check_text_graph(text: TextSpec, outputs: tuple[OutputSpec, ...]) -> None:
             f"{field} gives {' x '.join(map(str, shape))} first, and the vectors of pixels have {length} numbers; "
             "export it with its projection, so that its first output is the vector"
         )
-
-
-def _check_vectors_fit(outputs: tuple[OutputSpec, ...]) -> None:
-    """Refuse several embeddings, and one beside layers of other pixels: its vectors are those of the product's grid.
-
-    Raises CardError.
-    """
-    vectors = [output for output in outputs if output.embedding]
-    if len(vectors) > 1:
-        raise CardError(
-            f"properties.mlm:output ({vectors[1].name}).tw:embedding: a product has one embedding, and "
-            f"{vectors[0].name} is one already; write a card of its own for this one"
-        )
-    for vector in vectors:
-        other = next((each for each in outputs if (each.rows, each.scale) != (vector.rows, vector.scale)), None)
-        if other is not None:
-            raise CardError(
-                f"properties.mlm:output ({other.name}): its pixels are not those of the vectors of {vector.name}; "
-                "write a card of its own for it, or leave it out"
-            )
 
 
 def _declared_bands(raw: Mapping[str, Any]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from tilewright.models.fields import CardField
 from tilewright.models.spec.arrays import ArrayShape, input_axes, read_shape
 from tilewright.models.spec.inputs import PARTS, ExtraInput
 from tilewright.models.spec.scaling import parse_scaling
+from tilewright.models.spec.words import KINDS as WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 EXTRA_FIELDS: Final = ("tw:extra",)
 
-KINDS: Final = ("day_of_year", "valid_mask", "lonlat", "wavelengths", "constant", "place_mask")
+KINDS: Final = ("day_of_year", "valid_mask", "lonlat", "wavelengths", "constant", "place_mask", *WORDS)
+
+OWN_KEYS: Final = {WORDS[0]: ("tokenizer", "prompt"), WORDS[1]: ()}
+"""Keys of the kinds of words beside `kind` and `of`."""
 
 
 def read_extra(field: CardField, pixels: Sequence[InputSpec]) -> ExtraInput:
@@ -31,7 +35,9 @@ def read_extra(field: CardField, pixels: Sequence[InputSpec]) -> ExtraInput:
         path=field.at("tw:extra"),
         content={"kind": value} if isinstance(value, str) else field.child("tw:extra").content,
     )
-    extra.only(("kind", "of", "parts", "values"))
+    extra.only(
+        ("kind", "of", "parts", "values", *(("tokenizer", "prompt") if extra.content.get("kind") == WORDS[0] else ()))
+    )
     kind = cast("ExtraKind", extra.choice("kind", KINDS))
     array = read_shape(field, "input")
     pixel_input = _referenced_input(extra, pixels)
@@ -97,6 +103,7 @@ ALLOWED_AXES: Final = {
     "place_mask": {"batch", "bands", "height", "width"},
     "wavelengths": {"batch", "bands"},
     "constant": {"batch", "time", "bands", "height", "width"},
+    **{kind: {"batch", "token"} for kind in WORDS},
 }
 """The axes that each kind can fill."""
 
@@ -109,6 +116,8 @@ def _refuse_layout(
         raise field.child("input").refuse(
             "dim_order", f"{kind} fills {', '.join(sorted(ALLOWED_AXES[kind]))} and nothing else"
         )
+    if kind in WORDS and (axes != ("batch", "token") or not array.data_type.startswith("int")):
+        raise field.child("input").refuse("dim_order", f"{kind} are (batch, token), as int64 or int32")
     needed = {"time"} if kind == "day_of_year" and steps != 1 else set()
     needed |= {"bands"} if n_parts > 1 or (kind == "wavelengths" and n_bands > 1) else set()
     if not needed <= set(axes):

@@ -13,6 +13,7 @@ from tilewright.models.measure.receptive import measure_receptive_field
 from tilewright.models.measure.window import choose_window, windows_per_call
 from tilewright.models.optimise.fuse import obstacle
 from tilewright.models.run.open import open_session
+from tilewright.models.run.prompt import prompted_card
 from tilewright.models.run.providers import GPU_BATCH, GPUS, cpu_fallback
 from tilewright.models.run.smoke_run import SmokeRun, run_smoke_test, synthetic_inputs
 
@@ -161,9 +162,8 @@ def check_card(card: ModelCard, *, provider: str = "auto", cache: Path | None = 
     `cache` is the folder in which measurements are kept. Takes some seconds of one core.
     Raises CardError naming the field to change, ProviderError if the requested provider cannot run.
     """
-    graph = check_graph(
-        card.model_path, card.inputs, card.extras, (*card.outputs, *card.box_outputs), weights=card.weights
-    )
+    card = prompted_card(card, ())
+    graph = check_graph(card.model_path, card.inputs, card.extras, card.ports, weights=card.weights)
     session = open_session(card, provider=provider)
     field = measure_receptive_field(card, cache=cache / "receptive" if cache else None)
     memory_cache = cache / "memory" if cache else None
@@ -212,7 +212,8 @@ def _card_summary(card: ModelCard) -> CardSummary:
             for kind, tables in (("boxes", card.boxes), ("masks", card.masks))
             for table in tables
             for output in table.outputs
-        ),
+        )
+        + tuple(f"{port.name}: {port.data_type} -> {name} (words)" for name in card.answers for port in card.ports),
         weights=tuple(f"{path.name} {path.stat().st_size / 1e6:.3f} MB" for path in card.weights),
     )
 

@@ -1,5 +1,5 @@
 """The values that describe a model's inputs and outputs.
 
-Reading order: inputs, outputs, embedding, instances, boxes, scaling, expression, arrays.
+Reading order: inputs, outputs, embedding, words, instances, boxes, scaling, expression, arrays.
 It may import errors and fields.
 """

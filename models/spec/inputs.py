@@ -21,7 +21,9 @@ Gaps = Literal["leave", "carry", "interpolate"]
 
 Fill = float | Literal["nearest", "mean", "nearest-date"]
 
-ExtraKind = Literal["day_of_year", "valid_mask", "lonlat", "wavelengths", "constant", "place_mask"]
+ExtraKind = Literal[
+    "day_of_year", "valid_mask", "lonlat", "wavelengths", "constant", "place_mask", "tokens", "token_mask"
+]
 
 PARTS: Final[dict[str, tuple[str, ...]]] = {
     "day_of_year": ("day_of_year", "year", "month", "days_since_first"),
@@ -138,7 +140,8 @@ class ExtraInput:
     """One input of the graph that is computed instead of read.
 
     `of` names the input whose steps, mask or bands it describes; `parts` are the entries of its feature axis;
-    `values` are the constants or wavelengths (micrometres); a value v is scaled to `(v - shift) * gain`.
+    `values` are the constants, the wavelengths (micrometres), the tokens of a prompt or their mask; a value v is scaled
+    to `(v - shift) * gain`.
     """
 
     name: str
