@@ -63,3 +63,73 @@ def test_a_window_is_named_as_its_mean_says(world, tmp_path):
     assert item["assets"]["caption"]["type"] == "application/vnd.apache.parquet"
     assert report.report["exactness"] == "no"
     assert "three" in (tmp_path / "out/report.html").read_text()
+
+
+def table_bytes(output: Path | str) -> bytes:
+    return (Path(output) / "caption.parquet").read_bytes()
+
+
+def test_no_cut_changes_the_table(world, tmp_path):
+    card = speaker(tmp_path / "card", step=STEP)
+    whole = run_world(pixel_job(world, card, tmp_path / "whole", rows=ROWS, cols=COLS, tile={"block": 128}))
+    for block, workers in ((64, 1), (64, 4), (128, 4)):
+        out = tmp_path / f"{block}-{workers}"
+        run_world(pixel_job(world, card, out, rows=ROWS, cols=COLS, tile={"block": block}), workers=workers)
+        assert table_bytes(out) == table_bytes(whole.output)
+    run_job(pixel_job(world, card, tmp_path / "dask", rows=ROWS, cols=COLS), RunOptions(runner="dask", workers=2))
+    assert table_bytes(tmp_path / "dask") == table_bytes(whole.output)
+    # An area of its own says the same of the windows that it has.
+    run_world(pixel_job(world, card, tmp_path / "part", rows=(24, 90), cols=(40, 104)))
+    part = said(tmp_path / "part")
+    assert part == {place: text for place, text in expected(world).items() if 1 <= place[0] <= 5 and 2 <= place[1] <= 6}
+
+
+def test_a_run_broken_off_goes_on(world, tmp_path):
+    card, out = speaker(tmp_path / "card", step=STEP), tmp_path / "out"
+    job = pixel_job(world, card, out, rows=ROWS, cols=COLS, tile={"block": 64})
+    first = run_world(job)
+    content = table_bytes(out)
+    (out / "item.json").unlink()
+    assert run_world(job).report["blocks_made"] == 0
+    assert table_bytes(out) == content
+    (out / "item.json").unlink()
+    (out / "caption.parquet").unlink()
+    parts = sorted((out / ".tilewright/boxes/caption").iterdir())
+    parts[0].write_bytes(parts[0].read_bytes().replace(b"one", b"two"))
+    again = run_world(job)
+    assert 0 < again.report["blocks_made"] < first.report["blocks"]
+    assert table_bytes(out) == content
+
+
+def test_another_prompt_is_another_product(world, tmp_path):
+    card, out = speaker(tmp_path / "card", step=STEP), tmp_path / "out"
+    run_world(pixel_job(world, card, out, rows=ROWS, cols=COLS))
+    # What follows "three" is the rest of the count.
+    job = pixel_job(world, card, out, rows=ROWS, cols=COLS, prompt="count one two three")
+    with pytest.raises(ValueError, match="--update"):
+        run_world(job)
+    run_job(job, RunOptions(update=True))
+    assert said(out) == {place: " ".join(text.split()[3:]) for place, text in expected(world).items()}
+
+
+def test_prompts_make_a_table_each(world, tmp_path):
+    card, out = speaker(tmp_path / "card", step=STEP), tmp_path / "out"
+    prompts = ["count", "count: one TWO!"]
+    report = run_world(pixel_job(world, card, out, rows=ROWS, cols=COLS, prompt=prompts)).report
+    assert {each["name"] for each in report["tables"]} == {"count", "count_one_two"}
+    assert said(out, "count") == expected(world)
+    # "!" is no word of the tokenizer: a token that is no number, after which it counts from one.
+    assert said(out, "count_one_two") == expected(world)
+    assert not (out / "caption.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("told", "most"), [({"max_tokens": 4}, 4), ({"end": ["five", 2]}, 4), ({"end": 2}, 12), ({"prompt": None}, 12)]
+)
+def test_an_answer_ends_where_the_card_says(world, tmp_path, told, most):
+    usual = {"tokenizer": "words", "prompt": "count", "max_tokens": 12, "end": "."}
+    card = speaker(tmp_path / "card", step=STEP, told={**usual, **told}, mask="prompt" in told)
+    run_world(pixel_job(world, card, tmp_path / "out", rows=ROWS, cols=COLS))
+    assert said(tmp_path / "out") == {
+        place: " ".join(text.split()[:most]) for place, text in expected(world).items()
+    }
