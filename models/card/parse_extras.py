@@ -35,9 +35,7 @@ def read_extra(field: CardField, pixels: Sequence[InputSpec]) -> ExtraInput:
         path=field.at("tw:extra"),
         content={"kind": value} if isinstance(value, str) else field.child("tw:extra").content,
     )
-    extra.only(
-        ("kind", "of", "parts", "values", *(("tokenizer", "prompt") if extra.content.get("kind") == WORDS[0] else ()))
-    )
+    extra.only(("kind", "of", *OWN_KEYS.get(str(extra.content.get("kind")), ("parts", "values"))))
     kind = cast("ExtraKind", extra.choice("kind", KINDS))
     array = read_shape(field, "input")
     pixel_input = _referenced_input(extra, pixels)

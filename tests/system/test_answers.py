@@ -130,6 +130,4 @@ def test_an_answer_ends_where_the_card_says(world, tmp_path, told, most):
     usual = {"tokenizer": "words", "prompt": "count", "max_tokens": 12, "end": "."}
     card = speaker(tmp_path / "card", step=STEP, told={**usual, **told}, mask="prompt" in told)
     run_world(pixel_job(world, card, tmp_path / "out", rows=ROWS, cols=COLS))
-    assert said(tmp_path / "out") == {
-        place: " ".join(text.split()[:most]) for place, text in expected(world).items()
-    }
+    assert said(tmp_path / "out") == {place: " ".join(text.split()[:most]) for place, text in expected(world).items()}

@@ -1,0 +1,221 @@
+"""Prompts: a model looks for what words name; a list of them gives a layer each, and wrong ones are refused by name."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.support.speakers import BANDS, seeker, speaker
+from tests.support.worlds import World, layer, pixel_job
+from tests.support.worlds import run as run_world
+from tilewright.flows.run.predict import run_job
+from tilewright.flows.runners.run_options import RunOptions
+from tilewright.models.card.card import load_card
+from tilewright.models.errors import CardError
+
+pytest.importorskip("tokenizers", reason="the extra `find` is not installed")
+pytestmark = pytest.mark.usefixtures("small_pictures")
+SIDE = 128
+ROWS = COLS = (0, SIDE)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    made = World(tmp_path_factory.mktemp("world"))
+    random = np.random.default_rng(6)
+    made.bands = {}
+    for band in BANDS:
+        values = random.uniform(0.1, 0.9, (SIDE, SIDE)).astype(np.float32)
+        values[:10, :10] = np.nan
+        made.add(values, band, unit="reflectance")
+        made.bands[band] = values
+    return made
+
+
+@pytest.mark.parametrize(("padded", "mask"), [(0, True), (0, False), (8, True)])
+def test_a_prompt_decides_what_is_found(world, tmp_path, padded, mask):
+    card = seeker(tmp_path / "card", padded=padded, mask=mask, told={"prompt": "the red"})
+    run_world(pixel_job(world, card, tmp_path / "own", rows=ROWS, cols=COLS))
+    assert np.array_equal(layer(tmp_path / "own", "found"), world.bands["red"], equal_nan=True)
+    job = pixel_job(world, card, tmp_path / "both", rows=ROWS, cols=COLS, prompt="Blue and green", tile={"block": 64})
+    report = run_world(job, workers=4).report
+    both = world.bands["blue"] + world.bands["green"]
+    assert np.allclose(layer(tmp_path / "both", "found"), both, equal_nan=True)
+    assert report["exactness"] == "measured"
+    again = pixel_job(world, card, tmp_path / "both", rows=ROWS, cols=COLS, prompt="Blue", tile={"block": 64})
+    with pytest.raises(ValueError, match="--update"):
+        run_world(again)
+    assert run_job(again, RunOptions(update=True)).report["blocks_made"] == 4
+    assert np.array_equal(layer(tmp_path / "both", "found"), world.bands["blue"], equal_nan=True)
+
+
+@pytest.mark.parametrize("classes", [False, True])
+def test_a_list_gives_a_layer_each(world, tmp_path, classes):
+    card = seeker(tmp_path / "card", classes=classes)
+    job = pixel_job(world, card, tmp_path / "out", rows=ROWS, cols=COLS, prompt=[*BANDS, "The RED, blue"])
+    report = run_world(job).report
+    told = {**world.bands, "the_red_blue": world.bands["red"] + world.bands["blue"]}
+    names = [each["name"] for each in report["layers"]]
+    for name, values in told.items():
+        if classes:
+            expected = np.where(np.isnan(values), 255, values > 0.5)
+            assert np.array_equal(layer(tmp_path / "out", f"{name}_class"), expected)
+            assert f"{name}_confidence" in names
+        else:
+            assert np.allclose(layer(tmp_path / "out", name), values, equal_nan=True)
+    assert len(names) == len(told) * (1 + classes)
+    job = pixel_job(world, card, tmp_path / "two", rows=ROWS, cols=COLS, prompt=[*BANDS, "The RED, blue"],
+                    tile={"block": 64}, layers=names[:1])  # fmt: skip
+    run_job(job, RunOptions(runner="dask", workers=2))
+    assert np.array_equal(layer(tmp_path / "two", names[0]), layer(tmp_path / "out", names[0]), equal_nan=True)
+
+
+def test_prompts_are_asked_over_flips_too(world, tmp_path):
+    card = seeker(tmp_path / "card")
+    job = pixel_job(world, card, tmp_path / "out", rows=ROWS, cols=COLS, prompt=["red", "blue"], augment="flips")
+    run_world(job)
+    for band in ("red", "blue"):
+        assert np.allclose(layer(tmp_path / "out", band), world.bands[band], equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        ([], "prompt: small needs words to look for"),
+        ("", r"prompt: it is ''"),
+        ("a\nb", "prompt: it is"),
+        ("red " * 1000, "prompt: it is"),
+        (["red", "RED!"], "would both be called red"),
+        (["red", "??"], "which no layer may"),
+        (["red", "x"], "which no layer may"),
+        (["red", "places"], "which no layer may"),
+        (["red"] * 65, "at most 64"),
+        ({"red": 1}, "prompt"),
+    ],
+)
+def test_prompts_that_cannot_be_are_refused(world, tmp_path, prompt, said):
+    card = seeker(tmp_path / "card")
+    with pytest.raises(ValueError, match=said):
+        run_world(pixel_job(world, card, tmp_path / "out", rows=ROWS, cols=COLS, prompt=prompt))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_prompt_longer_than_the_graph_is_refused(world, tmp_path):
+    card = seeker(tmp_path / "card", padded=4)
+    with pytest.raises(ValueError, match="takes 4: give fewer words"):
+        run_world(pixel_job(world, card, tmp_path / "out", rows=ROWS, cols=COLS, prompt="red red red red"))
+
+
+def test_other_cards_take_no_prompt(world, tmp_path):
+    job = pixel_job(world, seeker(tmp_path / "card"), tmp_path / "out", rows=ROWS, cols=COLS, prompt="red")
+    with pytest.raises(ValueError, match="takes no words"):
+        run_world(job.model_copy(update={"model": "ndwi-water"}))
+
+
+def changed(card, change):
+    plain = json.loads((card / "card.json").read_text())
+    change(plain["properties"], plain["assets"])
+    (card / "card.json").write_text(json.dumps(plain))
+    return card
+
+
+def _generate(**told):
+    return lambda properties, assets: properties["tw:generate"].update(told)
+
+
+def _output(**told):
+    return lambda properties, assets: properties["mlm:output"][0].update(told)
+
+
+def _extra(**told):
+    return lambda properties, assets: properties["mlm:input"][1].update(told)
+
+
+def _result(**told):
+    return lambda properties, assets: properties["mlm:output"][0]["result"].update(told)
+
+
+WRONG = {
+    "no such tokenizer": (_generate(tokenizer="nothing"), "tw:generate.tokenizer is 'nothing'"),
+    "another role": (lambda _, assets: assets["words"].update(roles=["data"]), "tw:generate.tokenizer is"),
+    "another file": (
+        lambda _, assets: assets["words"].update({"file:checksum": "1220" + "0" * 64}), "words.file:checksum",
+    ),
+    "misspelt": (_generate(max_token=3), "tw:generate.max_token is not"),
+    "no end": (_generate(end=None), "tw:generate.end is"),
+    "a strange end": (_generate(end=[2, -1]), "tw:generate.end is"),
+    "no length": (_generate(max_tokens=None), "tw:generate.max_tokens is"),
+    "too long": (_generate(max_tokens=10**6), "tw:generate.max_tokens is"),
+    "a prompt of lines": (_generate(prompt="a\nb"), "tw:generate.prompt is"),
+    "the past alone": (_generate(decoder_with_past="words"), "tw:generate.decoder_with_past is"),
+    "another task": (_output(tasks=["regression"]), "mlm:output is"),
+    "pixels": (_result(dim_order=["batch", "height", "width"]), "dim_order is"),
+    "whole numbers": (_result(data_type="int64"), "data_type is"),
+    "classes": (_output(**{"tw:activation": "softmax"}), "tw:activation is not"),
+    "two names": (_output(**{"tw:layers": ["a", "b"]}), "tw:layers is"),
+    "a name of others": (_output(**{"tw:layers": ["places"]}), "mlm:output is"),
+    "no tokens": (lambda properties, _: properties["mlm:input"].pop(1), "mlm:input"),
+    "fixed tokens": (
+        lambda properties, _: properties["mlm:input"][1]["input"].update(shape=[-1, 8]), "mlm:input is",
+    ),
+    "no axis of tokens": (
+        lambda properties, _: properties["mlm:input"][1]["input"].update(dim_order=["batch", "bands"]),
+        "dim_order is",
+    ),
+    "values": (_extra(**{"tw:extra": {"kind": "tokens", "values": [1]}}), "tw:extra.values is not"),
+    "no words": (lambda properties, _: properties.pop("tw:generate"), told by tw:generate),
+    "tokens as pixels": (lambda properties, _: properties["mlm:input"][1].pop("tw:extra"), r"mlm:input\[1\]"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_card_is_refused_by_its_field(tmp_path, name):
+    change, said = WRONG[name]
+    card = changed(speaker(tmp_path / "card"), change)
+    with pytest.raises(CardError, match=said):
+        load_card(card)
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ("tokens", r"mlm:input\[1\].tw:extra is 'tokens'"),
+        ({"kind": "tokens"}, "tw:extra.tokenizer is missing"),
+        ({"kind": "tokens", "tokenizer": "model"}, "tw:extra.tokenizer is 'model'"),
+        ({"kind": "tokens", "tokenizer": "words", "prompt": ""}, "tw:extra.prompt is ''"),
+        ({"kind": "tokens", "tokenizer": "words", "promt": "red"}, "tw:extra.promt is not"),
+    ],
+)
+def test_a_card_of_a_wrong_prompt_is_refused_by_its_field(tmp_path, told, said):
+    card = changed(seeker(tmp_path / "card"), _extra(**{"tw:extra": told}))
+    with pytest.raises(CardError, match=said):
+        load_card(card)
+
+
+@pytest.mark.parametrize(("told", "said"), [({"end": "stop"}, "generate.end is 'stop'"), ({"start": 999}, "start is")])
+def test_tokens_that_the_tokenizer_has_not_are_refused(world, tmp_path, told, said):
+    card = changed(speaker(tmp_path / "card"), _generate(**told))
+    with pytest.raises(ValueError, match=said):
+        run_world(pixel_job(world, card, tmp_path / "out", rows=ROWS, cols=COLS))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[" * 100_000, b"\xff\xfe", b'{"version": "1.0"}'])
+def test_a_damaged_tokenizer_is_refused(world, tmp_path, content):
+    import hashlib
+
+    card = speaker(tmp_path / "card")
+    (card / "tokenizer.json").write_bytes(content)
+    checksum = "1220" + hashlib.sha256(content).hexdigest()
+    changed(card, lambda _, assets: assets["words"].update({"file:checksum": checksum}))
+    with pytest.raises(ValueError, match=r"tokenizer\.json of small cannot be read"):
+        run_world(pixel_job(world, card, tmp_path / "out", rows=ROWS, cols=COLS))
+
+
+@pytest.mark.parametrize("asked", [{"augment": "flips"}, {"precision": "fp16"}, {"ensemble": ["ndwi-water"]}])
+def test_what_words_have_not_is_refused(world, tmp_path, asked):
+    card = speaker(tmp_path / "card")
+    with pytest.raises(ValueError, match="words"):
+        run_world(pixel_job(world, card, tmp_path / "out", rows=ROWS, cols=COLS, **asked))
