@@ -68,7 +68,7 @@ def tokenizer(*, start: bool = True, padded: int = 0) -> str:
 
 
 def _next_logits(draft: Draft, last: str, tenths: str) -> str:
-    """(1, n, vocabulary): 1 at the token that follows each of `last` (1, n), of which numbers end at `tenths` (1, 1)."""
+    """(1, n, vocabulary): 1 at what follows each of `last` (1, n), of which numbers end at `tenths` (1, 1)."""
     first, end = (draft.constant(np.array([[number]], np.int64)) for number in (FIRST, VOCABULARY["."]))
     one = draft.constant(np.array([[1]], np.int64))
     said = draft.node("Add", draft.node("Sub", last, first), one)

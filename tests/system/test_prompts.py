@@ -165,7 +165,7 @@ WRONG = {
         "dim_order is",
     ),
     "values": (_extra(**{"tw:extra": {"kind": "tokens", "values": [1]}}), "tw:extra.values is not"),
-    "no words": (lambda properties, _: properties.pop("tw:generate"), told by tw:generate),
+    "no words": (lambda properties, _: properties.pop("tw:generate"), "told by tw:generate"),
     "tokens as pixels": (lambda properties, _: properties["mlm:input"][1].pop("tw:extra"), r"mlm:input\[1\]"),
 }  # fmt: skip
 
