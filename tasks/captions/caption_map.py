@@ -17,6 +17,8 @@ from tilewright.tasks.colours import GROUND
 from tilewright.tasks.tables.geoparquet import GEOMETRY
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tilewright.tasks.grid.grid import Grid
 
 MOST_NAMED = 8
@@ -34,23 +36,29 @@ def caption_map(content: bytes, table: str, *, grid: Grid, observed: np.ndarray)
     read = pyarrow().parquet.read_table(io.BytesIO(content), columns=[TEXT, GEOMETRY])
     texts = read.column(TEXT).to_pylist()
     bounds = shapely.bounds(shapely.from_wkb(read.column(GEOMETRY).to_numpy(zero_copy_only=False)))
-    counts = Counter(texts)
-    named = sorted(counts, key=lambda text: (-counts[text], text))[:MOST_NAMED]
-    values = {text: number for number, text in enumerate(named, start=1)}
-    others = len(named) + 1
+    values, said = answer_classes(texts)
     canvas = Image.new("L", observed.shape[::-1], color=0)
     draw = ImageDraw.Draw(canvas)
     left, _, right, top = grid.bounds_of(grid.extent)
     scale = observed.shape[1] / (right - left)
     for text, (x1, y1, x2, y2) in zip(texts, bounds.tolist(), strict=True):
         corners = [(x1 - left) * scale, (top - y2) * scale, (x2 - left) * scale, (top - y1) * scale]
-        draw.rectangle(corners, fill=values.get(text, others))
+        draw.rectangle(corners, fill=values[text])
     pixels = np.where(observed, np.asarray(canvas), np.uint8(NODATA_BYTE))
-    classes = [ClassSpec(value=0, name="nothing said", color=GROUND[1:])]
-    classes += [ClassSpec(value=value, name=_name(text)) for text, value in values.items()]
+    classes = (ClassSpec(value=0, name="nothing said", color=GROUND[1:]), *said)
+    return pixels, LayerSpec(name=table, kind="class", source="class", classes=classes)
+
+
+def answer_classes(texts: Iterable[str]) -> tuple[dict[str, int], tuple[ClassSpec, ...]]:
+    """The class of each answer, from 1 on, and the classes: the commonest answers, and one for all others."""
+    counts = Counter(texts)
+    named = sorted(counts, key=lambda text: (-counts[text], text))[:MOST_NAMED]
+    others = len(named) + 1
+    values = dict.fromkeys(counts, others) | {text: number for number, text in enumerate(named, start=1)}
+    classes = tuple(ClassSpec(value=values[text], name=_name(text)) for text in named)
     if len(counts) > len(named):
-        classes.append(ClassSpec(value=others, name=f"{len(counts) - len(named):,} other answers"))
-    return pixels, LayerSpec(name=table, kind="class", source="class", classes=tuple(classes))
+        classes = (*classes, ClassSpec(value=others, name=f"{len(counts) - len(named):,} other answers"))
+    return values, classes
 
 
 def _name(text: str) -> str:

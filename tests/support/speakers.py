@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from onnx import TensorProto
 
 from tests.support.graphs import Draft
@@ -159,4 +160,104 @@ def seeker(
     extras = [{"name": each, "dims": ["batch", "token"], "tw:extra": kinds[each]} for each in names]
     write_card(folder, model, inputs=[{"name": "x", "bands": list(BANDS)}, *extras], outputs=[output])
     add_words(folder, None, {"words": ("tw:tokenizer", tokenizer(padded=padded).encode())})
+    return folder
+
+
+DECODERS = ("plain", "with past", "with past and states", "merged")
+"""Decoders as exporters lay them out: all tokens each time; T5's and GPT-2's kinds of a second graph; one for both."""
+
+
+class _Decoder:
+    """A decoder that counts the numbers said so far: its keys are its tokens, those of the encoder the mean."""
+
+    def __init__(self, *, past: bool, states: bool, of: str = ".decoder", merged: bool = False) -> None:
+        self.draft, self.past, self.merged = Draft(), past, merged
+        self.ports: list[Any] = [("input_ids", TensorProto.INT64, ["batch", "tokens"])]
+        if states:
+            self.ports.append(("encoder_hidden_states", TensorProto.FLOAT, ["batch", "states", 2]))
+        if merged:
+            self.ports.append(("use_cache_branch", TensorProto.BOOL, [1]))
+        self.keys = f"0{of}.key"
+        if past:
+            sizes = {self.keys: "said", "0.encoder.key": "states"} if of else {self.keys: "said"}
+            self.ports += [
+                (f"past_key_values.{key}", TensorProto.FLOAT, ["batch", 1, size, 1]) for key, size in sizes.items()
+            ]
+
+    def _mean(self, source: str) -> str:
+        return self.draft.node("Reshape", self.draft.node("ReduceMax", source, keepdims=0), self._shape(1, 1))
+
+    def _shape(self, *sizes: int) -> str:
+        return self.draft.constant(np.array(sizes, np.int64))
+
+    def _either(self, cached: str, plain: str, shape: list[Any]) -> str:
+        """One of two values, as the branch says; both are computed, as nothing of them fails."""
+        branches = {}
+        for name, value in (("then_branch", cached), ("else_branch", plain)):
+            out = onnx.helper.make_tensor_value_info(f"{name}_{value}", TensorProto.FLOAT, shape)
+            node = onnx.helper.make_node("Identity", [value], [out.name])
+            branches[name] = onnx.helper.make_graph([node], name, [], [out])
+        return self.draft.node("If", "use_cache_branch", **branches)
+
+    def model(self) -> bytes:
+        draft, outputs = self.draft, []
+        tokens = draft.node("Cast", "input_ids", to=TensorProto.FLOAT)
+        keys = draft.node("Reshape", tokens, self._shape(1, 1, -1, 1))
+        if self.past:
+            keys = draft.node("Concat", f"past_key_values.{self.keys}", keys, axis=2)
+        outputs.append((keys, f"present.{self.keys}", TensorProto.FLOAT, ["batch", 1, "all", 1]))
+        names = [name for name, *_ in self.ports]
+        if self.merged:
+            column = draft.node("Reshape", draft.node("ReduceMax", "encoder_hidden_states", axes=[2], keepdims=0),
+                                self._shape(1, 1, -1, 1))  # fmt: skip
+            kept = self._either("past_key_values.0.encoder.key", column, [1, 1, "any", 1])
+            mean = self._mean(kept)
+            nothing = draft.constant(np.zeros((0, 1, 1, 1), np.float32))
+            key = self._either(nothing, column, ["any", 1, "some", 1])
+            outputs.append((key, "present.0.encoder.key", TensorProto.FLOAT, ["any", 1, "some", 1]))
+        elif "encoder_hidden_states" in names:
+            mean = self._mean("encoder_hidden_states")
+            if self.keys != "0.key" and not self.past:
+                column = draft.node("ReduceMax", "encoder_hidden_states", axes=[2], keepdims=0)
+                key = draft.node("Reshape", column, self._shape(1, 1, -1, 1))
+                outputs.append((key, "present.0.encoder.key", TensorProto.FLOAT, ["batch", 1, "states", 1]))
+        else:
+            mean = self._mean("past_key_values.0.encoder.key")
+        low, high = (draft.constant(np.array(each, np.float32)) for each in (FIRST - 0.5, FIRST + len(NUMBERS) - 0.5))
+        number = draft.node("And", draft.node("Greater", keys, low), draft.node("Less", keys, high))
+        said = draft.node("CumSum", draft.node("Cast", number, to=TensorProto.INT64), self.draft.constant(np.array(2)))
+        said = draft.node("Reshape", said, self._shape(1, -1))
+        # As many rows as tokens were given, the last ones.
+        n = draft.node("Gather", draft.node("Shape", "input_ids"), draft.constant(np.array([1])), axis=0)
+        end = self._shape(2**31)
+        said = draft.node("Slice", said, draft.node("Neg", n), end, self._shape(1))
+        one = draft.constant(np.array([[FIRST - 1]], np.int64))
+        last = draft.node("Add", said, one)
+        logits = _next_logits(draft, last, _tenths(draft, mean))
+        outputs.insert(0, (logits, "logits", TensorProto.FLOAT, ["batch", "tokens", SIZE]))
+        return draft.model_many(self.ports, outputs).SerializeToString(deterministic=True)
+
+
+def pair(folder: Path, kind: str, *, told: dict[str, Any] | None = None, step: int = 16) -> Path:
+    """The folder of a card of an encoder and a decoder of one of DECODERS, which says what a speaker says."""
+    draft = Draft()
+    mean = draft.node("ReduceMean", "x", axes=[1, 2, 3], keepdims=0)
+    mean = draft.node("Reshape", mean, draft.constant(np.array([-1, 1, 1])))
+    states = draft.node("Expand", mean, draft.constant(np.array([1, 4, 2])))
+    model = draft.model_many(
+        [("x", TensorProto.FLOAT, ["batch", 1, "h", "w"])],
+        [(states, "last_hidden_state", TensorProto.FLOAT, ["batch", 4, 2])],
+    )
+    output = {"name": "last_hidden_state", "dims": ["batch", "token", "channel"], "tasks": ["image-captioning"]}
+    write_card(folder, model, inputs=[{"name": "x", "bands": ["red"]}],
+               outputs=[{**output, "tw:layers": ["caption"]}], tile={"step": step})  # fmt: skip
+    of = "" if kind == "with past and states" else ".decoder"
+    first = _Decoder(past=kind == "merged", states=True, of=of, merged=kind == "merged")
+    files = {"words": ("tw:tokenizer", tokenizer().encode()), "decoder": ("tw:decoder", first.model())}
+    usual = {"tokenizer": "words", "prompt": "", "max_tokens": 12, "end": ".", "decoder": "decoder"}
+    if kind.startswith("with past"):
+        then = _Decoder(past=True, states=kind == "with past and states", of=of)
+        files["then"] = ("tw:decoder_with_past", then.model())
+        usual["decoder_with_past"] = "then"
+    add_words(folder, {**usual, **(told or {})}, files)
     return folder

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
-from tests.support.speakers import answer, speaker
+from tests.support.places_cards import places_job, window_of, write_points
+from tests.support.speakers import DECODERS, answer, pair, speaker
 from tests.support.worlds import COL, ROW, World, pixel_job
 from tests.support.worlds import run as run_world
 from tilewright.flows.run.predict import run_job
@@ -131,3 +132,44 @@ def test_an_answer_ends_where_the_card_says(world, tmp_path, told, most):
     card = speaker(tmp_path / "card", step=STEP, told={**usual, **told}, mask="prompt" in told)
     run_world(pixel_job(world, card, tmp_path / "out", rows=ROWS, cols=COLS))
     assert said(tmp_path / "out") == {place: " ".join(text.split()[:most]) for place, text in expected(world).items()}
+
+
+@pytest.mark.parametrize("kind", DECODERS)
+def test_encoder_and_decoder_say_the_same_with_and_without_a_cache(world, tmp_path, kind):
+    card = pair(tmp_path / "card", kind, step=STEP)
+    report = run_world(pixel_job(world, card, tmp_path / "out", rows=ROWS, cols=COLS, tile={"block": 64}), workers=4)
+    assert said(tmp_path / "out") == expected(world)
+    assert report.report["tables"][0]["rows"] == len(expected(world))
+
+
+def test_places_have_a_column_of_what_is_said(world, tmp_path):
+    random = np.random.default_rng(8)
+    rows, cols = random.uniform(-20, SIDE + 20, (2, 60))
+    write_points(tmp_path / "p.parquet", rows, cols, name=[f"p{number}" for number in range(60)])
+    card = speaker(tmp_path / "card", step=STEP)
+    report = run_job(places_job(world, card, tmp_path / "p.parquet", tmp_path / "out")).report
+    table = pq.read_table(tmp_path / "out/places.parquet")
+    assert table.column_names[:3] == ["id", "name", "caption"]
+    for row, col, text, seen in zip(rows, cols, *(table[name].to_pylist() for name in ("caption", "observed")),
+                                    strict=True):  # fmt: skip
+        window = window_of(world.values, row, col, window=STEP)
+        if seen == 1:
+            assert text == answer(float(window.mean()))
+        assert (text is None) == (seen == 0)
+    (told,) = report["places"]["layers"]
+    assert (told["name"], told["kind"]) == ("caption", "text")
+    assert told["places"] == sum(text is not None for text in table["caption"].to_pylist())
+    assert not (tmp_path / "out/places.qml").exists()
+    content = (tmp_path / "out/places.parquet").read_bytes()
+    (tmp_path / "out/item.json").unlink()
+    job = places_job(world, card, tmp_path / "p.parquet", tmp_path / "out")
+    assert run_job(job, RunOptions(workers=4)).report["blocks_made"] == 0
+    job = places_job(world, card, tmp_path / "p.parquet", tmp_path / "many", prompt=["count", "count one"])
+    run_job(job, RunOptions(workers=4))
+    many = pq.read_table(tmp_path / "many/places.parquet")
+    assert many["count"].to_pylist() == table["caption"].to_pylist()
+    assert many["count_one"].to_pylist() == [
+        text and " ".join(text.split()[1:]) for text in table["caption"].to_pylist()
+    ]
+    run_job(places_job(world, card, tmp_path / "p.parquet", tmp_path / "again"))
+    assert (tmp_path / "again/places.parquet").read_bytes() == content
