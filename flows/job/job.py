@@ -104,6 +104,20 @@ class EnsembleOptions(BaseModel):
         return self
 
 
+class ClassifyOptions(BaseModel):
+    """Words by which a model's vectors become classes, and the confidence below which a pixel has none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    words: Texts = ()
+    least: float = Field(default=0.0, ge=0, lt=1)
+
+
+def as_classify(value: object) -> object:
+    """``classify: [one, two]`` as ``{words: [one, two]}``."""
+    return {"words": value} if isinstance(value, (str, list, tuple)) else value
+
+
 def as_augment(value: object) -> object:
     """``augment: d4`` as ``{kind: d4}``."""
     return {"kind": value} if isinstance(value, str) else value
@@ -141,7 +155,7 @@ class Job(BaseModel):
     polygons: Annotated[dict[str, PolygonOptions], BeforeValidator(as_polygons)] = {}
     augment: Annotated[AugmentOptions, BeforeValidator(as_augment)] = AugmentOptions()
     ensemble: Annotated[EnsembleOptions, BeforeValidator(as_ensemble)] = EnsembleOptions()
-    classify: Texts = ()
+    classify: Annotated[ClassifyOptions, BeforeValidator(as_classify)] = ClassifyOptions()
     prompt: Texts = ()
     tolerance: Tolerance = Tolerance()
     limits: Limits = Limits()
@@ -200,7 +214,7 @@ class Job(BaseModel):
             "cog": self.cog.max_side is not None,
             "augment": self.augment.kind != "none",
             "gaps": self.gaps is not None,
-            "classify": self.classify,
+            "classify": self.classify.words,
             "prompt": self.prompt,
         }
         for key in (key for key, value in asked.items() if not value):

@@ -233,7 +233,8 @@ def _page_with(storage: Storage, report: Mapping[str, Any], item: Mapping[str, A
     picture = thumbnail_shape((height, width), publish.PICTURE_SIZE)
     shrunk = max(height / picture[0], width / picture[1])
     drawn = PictureFrame(bounds=frame.bounds, shape=picture, shrunk=shrunk)
-    names = [text(each, "name") for each in rows(report, "tables")]
+    vectors = {text(each, "name") for each in rows(report, "embeddings")}
+    names = [name for each in rows(report, "tables") if (name := text(each, "name")) not in vectors]
     files = [f"{name}.parquet" for name in names if name in exported_tables(item) and name != draft.stem]
     try:
         others = product_outlines(storage, files, drawn, folder=draft.parent)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter, ValidationError
 
 from tilewright.flows.environment import cache_folder, certificates
-from tilewright.flows.job.job import AugmentOptions, EnsembleOptions, JobError
+from tilewright.flows.job.job import AugmentOptions, ClassifyOptions, EnsembleOptions, JobError
 from tilewright.flows.job.options import Texts
 from tilewright.models.card.registry import find_card
 from tilewright.models.run.augment import augmented_card
@@ -64,12 +64,13 @@ def load_plan_card(plan: Plan) -> ModelCard:
     try:
         ensemble = EnsembleOptions.model_validate(plan.request.get("ensemble") or {})
         augment = AugmentOptions.model_validate(plan.request.get("augment") or {})
-        words, prompts = (
-            TypeAdapter(Texts).validate_python(plan.request.get(key) or ()) for key in ("classify", "prompt")
-        )
+        classify = ClassifyOptions.model_validate(plan.request.get("classify") or {})
+        prompts = TypeAdapter(Texts).validate_python(plan.request.get("prompt") or ())
     except ValidationError as error:
-        raise JobError("The plan's ensemble or augment is none that a job may ask for: somebody changed it.") from error
-    card = _completed(cards, ensemble, augment, words, prompts)
+        raise JobError(
+            "The plan's ensemble, augment, classify or prompt is none that a job may ask for: somebody changed it."
+        ) from error
+    card = _completed(cards, ensemble, augment, classify, prompts)
     if card.digest != plan.model.card["digest"]:
         raise JobError(
             f"The model {', '.join(references)} is not the one this product was begun with: its card or files have "
@@ -87,17 +88,17 @@ def _completed(
     cards: Sequence[ModelCard],
     ensemble: EnsembleOptions,
     augment: AugmentOptions,
-    words: Sequence[str],
+    classify: ClassifyOptions,
     prompts: Sequence[str],
 ) -> ModelCard:
     card = cards[0]
     if len(cards) > 1 and (prompts or any(each.words for each in cards)):
         raise JobError("prompt: words are given to one model: leave ensemble or prompt out.")
     card = prompted_card(card, prompts)
-    if words and len(cards) > 1:
+    if classify.words and len(cards) > 1:
         raise JobError("classify: words are compared with the vectors of one model: leave ensemble or classify out.")
-    if words:
-        card = classified_card(card, words)
+    if classify.words:
+        card = classified_card(card, classify.words, least=classify.least)
     if len(cards) > 1:
         card = ensemble_card(cards, combine=ensemble.combine, disagreement=ensemble.disagreement)
     if augment.kind != "none":

@@ -101,11 +101,11 @@ def open_tokenizer(path: Path, *, name: str) -> Any:
         raise CardError(f"the tokenizer {path.name} of {name} cannot be read: {str(error)[:120]}") from error
 
 
-def classified_card(card: ModelCard, words: Sequence[str]) -> ModelCard:
+def classified_card(card: ModelCard, words: Sequence[str], *, least: float = 0.0) -> ModelCard:
     """The card whose embedding becomes a class map by words: of each, the word whose vector has the greatest cosine.
 
     Vectors of words are rounded to float16, so that they are the same on every machine. The confidence is the softmax
-    of a hundred times the cosines.
+    of a hundred times the cosines; where it is below ``least`` there is no class.
 
     Source: A. Radford et al., Learning transferable visual models from natural language supervision, 2021: zero-shot
     classes, and the factor by which such models are trained.
@@ -131,10 +131,11 @@ def classified_card(card: ModelCard, words: Sequence[str]) -> ModelCard:
         activation="softmax",
         embedding=None,
         words=tuple(tuple(each.tolist()) for each in vectors),
+        least=least,
     )
     outputs = tuple(output if each is embedding else each for each in card.outputs)
     names = [spec.name for each in outputs for spec in each.layer_specs()]
     if len({*names}) < len(names):
         raise CardError(f"classify: {card.name} has a layer called class or confidence already; leave classify out")
-    told = json.dumps([card.digest, list(words), [each.tolist() for each in vectors]])
+    told = json.dumps([card.digest, list(words), [each.tolist() for each in vectors], least])
     return replace(card, outputs=outputs, digest=hashlib.sha256(told.encode()).hexdigest())

@@ -108,7 +108,8 @@ class OutputSpec:
     classes, one per measure and channel for values. `layered`: the graph gives the layers themselves, uint8
     (batch, layer, height, width) in the order of `layer_specs`. `instances`: its objects are a layer too.
     `embedding`: its channels are one vector, which is one layer. `words`: its channels are a vector, its classes
-    are words, of which these are the vectors, and the scores are from their cosines.
+    are words, of which these are the vectors, and the scores are from their cosines. `least`: the probability below
+    which no class is chosen.
     """
 
     name: str
@@ -135,6 +136,7 @@ class OutputSpec:
     instances: BoundarySpec | None = None
     embedding: EmbeddingSpec | None = None
     words: tuple[tuple[float, ...], ...] = ()
+    least: float = 0.0
 
     @property
     def axes(self) -> tuple[str, ...]:

@@ -122,7 +122,8 @@ def layers_from_scores(spec: OutputSpec, planes: NDArray[Any]) -> dict[str, NDAr
         elif layer.kind == "id":
             layers[layer.name] = _object_marks(spec, planes, missing, is_label=is_label)
         elif layer.kind == "class":
-            layers[layer.name] = _label_map(spec, planes[0]) if is_label else _class_map(spec, planes, missing)
+            unsure = missing | (planes.max(axis=0) < np.float32(spec.least)) if spec.least else missing
+            layers[layer.name] = _label_map(spec, planes[0]) if is_label else _class_map(spec, planes, unsure)
         else:
             layers[layer.name] = to_percent(_fraction(spec, layer.source, planes), missing)
     return layers

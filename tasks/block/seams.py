@@ -259,7 +259,7 @@ class SeamComparison:
     ) -> LayerSeams:
         differs, gaps = self._differences(spec, *pair)
         if differs.ndim > kept.ndim:
-            differs, gaps = differs.any(axis=-1), gaps.max(axis=-1)
+            differs, gaps = np.asarray(differs.any(axis=-1)), gaps.max(axis=-1)
         clear, beside = kept & ~near, kept & near
         largest = gaps[clear & np.isfinite(gaps)].max(initial=0.0)
         return LayerSeams(

@@ -177,7 +177,7 @@ def _measured(index: Any, vectors: StoredVectors, sample: np.ndarray) -> tuple[i
     answers = {probes: _asked(index, prepared, probes=probes, most=BEST) for probes in settings}
     least, known = _exact(vectors, queries, [np.unique(each) for each in zip(*answers.values(), strict=True)])
     recalls = {
-        probes: float(np.mean([_share(*each, last) for *each, last in zip(answer, known, least, strict=True)]))
+        probes: float(np.mean([_share(*each) for each in zip(answer, known, least, strict=True)]))
         for probes, answer in answers.items()
     }
     probes = next((probes for probes, recall in recalls.items() if recall >= WANTED), index.nlist)

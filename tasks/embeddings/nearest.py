@@ -16,6 +16,10 @@ BITS = 40
 """Bits of a score that are kept: the rest is rounding, which must not decide between vectors that are the same."""
 
 
+NUMBERS_AT_ONCE = 2**19
+"""Numbers that are made doubles at a time: they fit a processor's cache, where they take a third of the time."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nearest:
     """The absolute ``rows`` and ``cols`` of the vectors found and their ``scores``, (n,) each, the best first.
@@ -36,16 +40,22 @@ def scores(vectors: np.ndarray, query: np.ndarray, metric: str) -> np.ndarray:
 
     ``cosine`` is that of the angle (0 for a vector of zeros), ``dot`` the product, ``euclidean`` minus the distance.
     """
-    vectors, query = vectors.astype(np.float64, copy=False), query.astype(np.float64)
-    if metric == "euclidean":
-        found = -np.sqrt(np.square(vectors - query).sum(axis=1))
-    else:
-        found = vectors @ query
-        if metric == "cosine":
-            sizes = np.sqrt(np.einsum("ij,ij->i", vectors, vectors)) * np.linalg.norm(query)
-            found = np.clip(np.divide(found, sizes, out=np.zeros(len(found)), where=sizes > 0), -1, 1)
-    mantissa, exponent = np.frexp(found)
+    query = query.astype(np.float64)
+    at_once = max(1, NUMBERS_AT_ONCE // len(query))
+    parts = [_scores(vectors[start : start + at_once], query, metric) for start in range(0, len(vectors), at_once)]
+    mantissa, exponent = np.frexp(np.concatenate(parts) if parts else np.zeros(0))
     return np.asarray(np.ldexp(np.rint(np.ldexp(mantissa, BITS)), exponent - BITS)) + 0.0
+
+
+def _scores(vectors: np.ndarray, query: np.ndarray, metric: str) -> np.ndarray:
+    vectors = vectors.astype(np.float64, copy=False)
+    if metric == "euclidean":
+        return np.asarray(-np.sqrt(np.square(vectors - query).sum(axis=1)))
+    found = vectors @ query
+    if metric == "dot":
+        return np.asarray(found)
+    sizes = np.sqrt(np.einsum("ij,ij->i", vectors, vectors)) * np.linalg.norm(query)
+    return np.asarray(np.clip(np.divide(found, sizes, out=np.zeros(len(found)), where=sizes > 0), -1, 1))
 
 
 def nearest(

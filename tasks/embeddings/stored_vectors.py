@@ -137,8 +137,9 @@ class StoredVectors:
 def _known(values: np.ndarray, cols: np.ndarray, rows: np.ndarray) -> Vectors:
     """The vectors at places of a grid, without those that hold numbers that are none, or lie nowhere."""
     kept = np.isfinite(values).all(axis=1) & (np.abs(rows) < FARTHEST) & (np.abs(cols) < FARTHEST)
-    rows, cols = (np.rint(each[kept]).astype(np.int64) for each in (rows, cols))
-    return Vectors(rows=rows, cols=cols, values=values[kept])
+    if not kept.all():
+        values, rows, cols = values[kept], rows[kept], cols[kept]
+    return Vectors(rows=np.rint(rows).astype(np.int64), cols=np.rint(cols).astype(np.int64), values=values)
 
 
 def open_vectors(storage: Storage) -> StoredVectors:

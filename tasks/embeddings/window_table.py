@@ -130,6 +130,7 @@ def _write(path: Any, store: ProductStore, wanted: WindowsFile) -> int:
         bounds=bounds,
         metadata=wanted.metadata,
         required=("id", VECTOR),
+        plain=() if spec.dtype == "int8" else (VECTOR,),
     )
     return len(rows)
 

@@ -218,7 +218,10 @@ def _outlines(
         bounds=grid.bounds_of(grid.extent), shape=(shape[0], shape[1]), shrunk=max(height / shape[0], width / shape[1])
     )
     try:
-        return product_outlines(storage, [table.name for table in written.tables], frame, folder=folder)
+        # The squares of windows are no shapes that anybody looks at.
+        whole = {f"{name}.parquet" for name in plan.vector_tables}
+        files = [table.name for table in written.tables if table.name not in whole]
+        return product_outlines(storage, files, frame, folder=folder)
     except (OSError, ValueError, KeyError) as error:
         raise ChangedStoreError(f"A table of {storage.uri} is not as it was written: {error}") from error
 

@@ -107,7 +107,7 @@ def report_json(
         "warnings": [
             *contradictions(plan, exactness),
             *_unseen_warning(_missing_percent(n_valid, n_requested)),
-            *_unclassed_warnings(written, n_valid=n_valid),
+            *([] if plan.request.get("classify") else _unclassed_warnings(written, n_valid=n_valid)),
             *plan.warnings,
             *input_warnings(plan),
             *([worker.model.session.note] if worker.model.session.note else []),

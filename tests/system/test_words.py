@@ -94,6 +94,21 @@ def test_words_map_classes_by_the_greatest_cosine(world, tmp_path, kind):
         run_world(pixel_job(world, card, tmp_path / "out", rows=ROWS, cols=COLS, classify=words[:2]))
 
 
+def test_below_the_least_confidence_there_is_no_class(world, tmp_path):
+    words = ["blue", "green", "red"]
+    card = with_text(pixel_encoder(tmp_path / "card"))
+    plain = pixel_job(world, card, tmp_path / "one", rows=ROWS, cols=COLS, classify=words)
+    sure = pixel_job(world, card, tmp_path / "two", rows=ROWS, cols=COLS, classify={"words": words, "least": 0.905})
+    report = [run_world(job).report for job in (plain, sure)][1]
+    confidence = layer(tmp_path / "one", "confidence")
+    assert np.array_equal(layer(tmp_path / "two", "confidence"), confidence)
+    found = layer(tmp_path / "two", "class")
+    assert ((found == 255) | (confidence >= 90)).all()
+    assert np.array_equal(found[confidence > 91], layer(tmp_path / "one", "class")[confidence > 91])
+    assert 0 < ((found == 255) & (confidence != 255)).sum() < (found != 255).sum()
+    assert not [each for each in report["warnings"] if "have no class" in each]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
