@@ -15,8 +15,9 @@ from pystac.extensions.mlm import ItemMLMExtension
 from tilewright.models.card.files import is_file, model_files, read_json, text_files, words_files
 from tilewright.models.card.graph import check_graph, graph_facts, graph_inputs, graph_outputs, read_graph
 from tilewright.models.card.parse_boxes import check_boxes_fit, read_boxes, read_masks
+from tilewright.models.card.parse_extras import card_words
 from tilewright.models.card.parse_inputs import read_inputs
-from tilewright.models.card.parse_outputs import LAYER_NAME, RESERVED, check_vectors_fit, read_outputs
+from tilewright.models.card.parse_outputs import check_vectors_fit, read_outputs
 from tilewright.models.card.schema import check_schemas
 from tilewright.models.card.tile import TileSpec, fit_tile, read_tile
 from tilewright.models.card.valid_for import KEY, SIMULATED, ValidFor, read_valid_for
@@ -24,11 +25,10 @@ from tilewright.models.errors import CardError
 from tilewright.models.fields import CardField
 from tilewright.models.spec.embedding import IDS, MASK, SCALE, TextSpec
 from tilewright.models.spec.inputs import DatesSpec, ExtraInput, InputSpec, MissingSpec
-from tilewright.models.spec.instances import TABLES
 from tilewright.models.spec.outputs import ClassSpec, LayerSpec, OutputSpec, object_layer
 from tilewright.models.spec.scaling import Scaling
 from tilewright.models.spec.words import KEY as GENERATE
-from tilewright.models.spec.words import WordsFile, WordsSpec, read_words
+from tilewright.models.spec.words import WordsSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -229,7 +229,7 @@ def _typed_card(raw: dict[str, Any], folder: Path, *, verify: bool) -> ModelCard
     check_vectors_fit(outputs)
     files, texts = model_files(raw, folder, verify=verify), text_files(raw, folder, verify=verify)
     spoken = words_files(raw, folder, verify=verify)
-    words = _words(properties, inputs, extras, spoken)
+    words = card_words(properties, inputs, extras, spoken)
     if texts and not any(output.embedding for output in outputs):
         raise properties.refuse("tw:text", "an output with tw:embedding is missing, whose vectors are those of words")
     return ModelCard(
@@ -270,16 +270,6 @@ def _text(files: Mapping[str, ModelFile]) -> TextSpec | None:
         return None
     model, tokenizer = files["model"], files["tokenizer"]
     return TextSpec(model=model.path, tokenizer=tokenizer.path, sha256=(model.sha256, tokenizer.sha256))
-
-
-def _words(
-    properties: CardField, inputs: tuple[InputSpec, ...], extras: tuple[ExtraInput, ...], files: dict[str, ModelFile]
-) -> WordsSpec | None:
-    told = {key: WordsFile(path=file.path, sha256=file.sha256) for key, file in files.items()}
-    words = read_words(properties, inputs, extras, told)
-    if any(not LAYER_NAME.fullmatch(name) or name in {*RESERVED, *TABLES} for name in (words.tables if words else ())):
-        raise properties.refuse("mlm:output", "write another name in tw:layers: this one is no name of a table")
-    return words
 
 
 def _check_text_graph(text: TextSpec, outputs: tuple[OutputSpec, ...]) -> None:

@@ -1,19 +1,24 @@
-"""Parses the `mlm:input` entries that are computed instead of read: `tw:extra` as a typed ExtraInput."""
+"""Parses the `mlm:input` entries that are computed instead of read, and the words of a card that some of them hold."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, cast
 
+from tilewright.models.card.parse_outputs import LAYER_NAME, RESERVED
 from tilewright.models.fields import CardField
 from tilewright.models.spec.arrays import ArrayShape, input_axes, read_shape
 from tilewright.models.spec.inputs import PARTS, ExtraInput
+from tilewright.models.spec.instances import TABLES
 from tilewright.models.spec.scaling import parse_scaling
 from tilewright.models.spec.words import KINDS as WORDS
+from tilewright.models.spec.words import WordsFile, read_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tilewright.models.card.files import ModelFile
     from tilewright.models.spec.inputs import ExtraKind, InputSpec
+    from tilewright.models.spec.words import WordsSpec
 
 
 EXTRA_FIELDS: Final = ("tw:extra",)
@@ -135,3 +140,17 @@ def _linear_scaling(field: CardField) -> tuple[float, float]:
     if len(entries) > 1 or not scaling.linear:
         raise field.refuse("value_scaling", "write one entry of type min-max, z-score, offset or scale")
     return scaling.shift, scaling.gain
+
+
+def card_words(
+    properties: CardField, inputs: tuple[InputSpec, ...], extras: tuple[ExtraInput, ...], files: dict[str, ModelFile]
+) -> WordsSpec | None:
+    """The prompts that a card takes and the answers that it gives, with their `files` by key; None if it has none.
+
+    Raises CardError naming the field.
+    """
+    told = {key: WordsFile(path=file.path, sha256=file.sha256) for key, file in files.items()}
+    words = read_words(properties, inputs, extras, told)
+    if any(not LAYER_NAME.fullmatch(name) or name in {*RESERVED, *TABLES} for name in (words.tables if words else ())):
+        raise properties.refuse("mlm:output", "write another name in tw:layers: this one is no name of a table")
+    return words

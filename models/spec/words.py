@@ -114,6 +114,12 @@ class WordsSpec:
         own = self.generate.table if self.generate else ""
         return tuple(each.name or own for each in self.prompts) or (own,) if own else ()
 
+    @property
+    def decoders(self) -> tuple[Path, ...]:
+        """The files of the decoders."""
+        files = (self.generate.decoder, self.generate.decoder_with_past) if self.generate else ()
+        return tuple(file.path for file in files if file is not None)
+
 
 def is_answer(entry: CardField, properties: CardField) -> bool:
     """Whether an output of a card is that of its answers in words."""
@@ -147,16 +153,18 @@ def read_words(
 def told_words(properties: CardField) -> CardField | None:
     """Where a card tells of its words: `tw:generate`, or the `tw:extra` of its tokens; None if it has none."""
     if properties.has(KEY):
-        told = properties.child(KEY)
-        told.only(FIELDS)
-        return told
+        properties.child(KEY).only(FIELDS)
     for entry in properties.children("mlm:input"):
         extra = entry.content.get("tw:extra")
+        if properties.has(KEY):
+            if isinstance(extra, dict) and {"tokenizer", "prompt"} & {*extra}:
+                raise entry.refuse("tw:extra", f"write its tokenizer and prompt in {KEY}, and {KINDS[0]} alone here")
+            continue
         if isinstance(extra, dict) and extra.get("kind") == KINDS[0]:
             return entry.child("tw:extra")
         if extra == KINDS[0]:
             raise entry.refuse("tw:extra", "write {kind: tokens, tokenizer: ASSET, prompt: WORDS}, or tw:generate")
-    return None
+    return properties.child(KEY) if properties.has(KEY) else None
 
 
 def is_prompt(text: str, *, empty: bool = False) -> bool:

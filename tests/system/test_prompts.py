@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import numpy as np
+import onnx
 import pytest
 
-from tests.support.speakers import BANDS, seeker, speaker
+from tests.support.speakers import BANDS, pair, seeker, speaker
 from tests.support.worlds import World, layer, pixel_job
 from tests.support.worlds import run as run_world
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
 from tilewright.models.card.card import load_card
 from tilewright.models.errors import CardError
+from tilewright.models.measure.check import check_card
 
 pytest.importorskip("tokenizers", reason="the extra `find` is not installed")
 pytestmark = pytest.mark.usefixtures("small_pictures")
@@ -165,6 +168,7 @@ WRONG = {
         "dim_order is",
     ),
     "values": (_extra(**{"tw:extra": {"kind": "tokens", "values": [1]}}), "tw:extra.values is not"),
+    "told twice": (_extra(**{"tw:extra": {"kind": "tokens", "tokenizer": "words"}}), r"mlm:input\[1\].tw:extra is"),
     "no words": (lambda properties, _: properties.pop("tw:generate"), "told by tw:generate"),
     "tokens as pixels": (lambda properties, _: properties["mlm:input"][1].pop("tw:extra"), r"mlm:input\[1\]"),
 }  # fmt: skip
@@ -204,8 +208,6 @@ def test_tokens_that_the_tokenizer_has_not_are_refused(world, tmp_path, told, sa
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[" * 100_000, b"\xff\xfe", b'{"version": "1.0"}'])
 def test_a_damaged_tokenizer_is_refused(world, tmp_path, content):
-    import hashlib
-
     card = speaker(tmp_path / "card")
     (card / "tokenizer.json").write_bytes(content)
     checksum = "1220" + hashlib.sha256(content).hexdigest()
@@ -219,3 +221,50 @@ def test_what_words_have_not_is_refused(world, tmp_path, asked):
     card = speaker(tmp_path / "card")
     with pytest.raises(ValueError, match="words"):
         run_world(pixel_job(world, card, tmp_path / "out", rows=ROWS, cols=COLS, **asked))
+
+
+def _renamed(graph, **names):
+    """A decoder whose inputs and outputs have other names."""
+    model = onnx.load_model_from_string(graph)
+    for port in (*model.graph.input, *model.graph.output):
+        port.name = names.get(port.name, port.name)
+    for node in model.graph.node:
+        for list_of in (node.input, node.output):
+            for number, name in enumerate(list_of):
+                list_of[number] = names.get(name, name)
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        ("decoder", lambda _: b"nothing", r"decoder\.onnx"),
+        ("decoder", lambda graph: _renamed(graph, input_ids="ids"), "tw:generate.decoder takes ids"),
+        ("then", lambda graph: _renamed(graph, input_ids="ids"), "tw:generate.decoder_with_past takes ids"),
+        (
+            "decoder", lambda graph: _renamed(graph, **{"present.0.encoder.key": "key"}),
+            r"decoder_with_past takes past_key_values\.0\.encoder\.key, and the step before gives no",
+        ),
+        ("then", lambda graph: _renamed(graph, **{"present.0.decoder.key": "key"}), "with_past gives no present"),
+    ],
+)  # fmt: skip
+def test_a_wrong_decoder_is_refused_before_pixels_are_read(world, tmp_path, file, change, said):
+    card = pair(tmp_path / "card", "with past")
+    content = change((card / f"{file}.onnx").read_bytes())
+    (card / f"{file}.onnx").write_bytes(content)
+    checksum = "1220" + hashlib.sha256(content).hexdigest()
+    changed(card, lambda _, assets: assets[file].update({"file:checksum": checksum}))
+    with pytest.raises(ValueError, match=said):
+        run_world(pixel_job(world, card, tmp_path / "out", rows=ROWS, cols=COLS))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("made", [speaker, lambda folder: pair(folder, "with past"), seeker])
+def test_a_card_of_words_is_checked(tmp_path, made):
+    card = load_card(made(tmp_path / "card"))
+    if made is seeker:
+        with pytest.raises(CardError, match="needs words"):
+            check_card(card)
+        return
+    report = check_card(card).to_json()
+    assert any("caption" in str(run) for run in report["runs"])
