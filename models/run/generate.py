@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -43,6 +43,9 @@ class Steps(Protocol):
     def logits(self, tokens: Sequence[int]) -> NDArray[Any]:
         """The logits (vocabulary,) after all `tokens`, of which each call has one more than the call before."""
 
+    def fork(self) -> Steps:
+        """The same steps after the tokens so far, which go on by themselves."""
+
 
 @dataclass(slots=True, kw_only=True)
 class OneGraph:
@@ -59,6 +62,10 @@ class OneGraph:
             values = tokens if kind == KINDS[0] else [1] * len(tokens)
             self.feeds[name] = np.array([values], dtype=self.feeds[name].dtype)
         return last_row(self.runner.run(self.feeds)[self.output], len(tokens))
+
+    def fork(self) -> OneGraph:
+        """As `Steps` says."""
+        return replace(self, feeds=dict(self.feeds))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -88,6 +95,10 @@ class Decoding:
                 self.past[key] = array
         return last_row(found[logits_name([output.name for output in session.outputs])], len(given))
 
+    def fork(self) -> Decoding:
+        """As `Steps` says. Keys and values are shared, as no step changes them."""
+        return replace(self, past=dict(self.past))
+
     def _feed(self, port: Tensor, given: Sequence[int], n: int, *, cached: bool) -> NDArray[Any]:
         """What an input takes for the `given` tokens, the last of n. The first axis is that of windows."""
         if port.name.startswith(PAST):
@@ -106,11 +117,13 @@ class Decoding:
 
 
 def last_row(logits: NDArray[Any], n: int) -> NDArray[Any]:
-    """The logits (vocabulary,) of the last of n tokens. Raises InferenceError for an array of another shape, or NaN."""
+    """The logits (vocabulary,) of the last of n tokens. Raises InferenceError for an array of another shape, or whose
+    largest number is none.
+    """
     if logits.ndim != 3 or logits.shape[:2] != (1, n) or not logits.shape[2]:
         raise InferenceError(f"the logits of {n} tokens are {list(logits.shape)}: 1 x {n} x vocabulary was expected")
     row: NDArray[Any] = logits[0, -1]
-    if np.isnan(row).any():
+    if not np.isfinite(row.max()):
         raise InferenceError("the logits of the next token are no numbers (NaN), so that none is the most likely one")
     return row
 
@@ -127,6 +140,42 @@ def written(steps: Steps, prompt: Sequence[int], *, ends: frozenset[int], most: 
             break
         tokens.append(found)
     return tokens[len(prompt) :]
+
+
+def searched(steps: Steps, prompt: Sequence[int], *, ends: frozenset[int], most: int, beams: int) -> list[int]:
+    """The tokens of the answer after a prompt whose mean log-probability, its end included, is the highest found.
+
+    After each token the `beams` likeliest beginnings go on; of equal ones that of the earlier beginning, then the lower
+    number. It is over when as many answers have ended, and none that goes on is better so far, or after `most` tokens.
+
+    Source: A. Graves, Sequence transduction with recurrent neural networks, 2012 (beam search); the mean as by the
+    length penalty 1 of Transformers, `BeamSearchScorer`.
+    """
+    going: list[tuple[float, list[int], Steps]] = [(0.0, [], steps)]
+    ended: list[tuple[float, list[int]]] = []
+    for n in range(1, most + 1):
+        found = []
+        for place, (score, tokens, own) in enumerate(going):
+            row = own.logits([*prompt, *tokens]).astype(np.float64)
+            row -= row.max()
+            row -= np.log(np.exp(row).sum())
+            likely = np.argsort(-row, kind="stable")[: beams + len(ends)]
+            found += [(-score - row[token], place, int(token)) for token in likely if np.isfinite(row[token])]
+        following: list[tuple[float, list[int], Steps]] = []
+        for loss, place, token in sorted(found):
+            if len(following) == beams:
+                break
+            _, tokens, own = going[place]
+            if token in ends:
+                ended.append((-loss / n, tokens))
+            else:
+                following.append((-loss, [*tokens, token], own.fork()))
+        going = following
+        if not going or (len(ended) >= beams and max(score for score, _ in ended) >= going[0][0] / n):
+            break
+    else:
+        ended += [(score / most, tokens) for score, tokens, _ in going]
+    return max(ended, key=lambda answer: answer[0])[1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,9 +202,14 @@ class Writer:
             }
             states = self.runner.run(one)[self.spec.name] if self.decoders else None
             for name, prompt in zip(self.card.answers, self.card.words.prompts, strict=True):
-                tokens = written(self._steps(one, states), prompt.tokens, ends=self.ends, most=self.spec.most)
+                tokens = self._written(self._steps(one, states), prompt.tokens)
                 found[name].append(bounded(self.tokenizer.decode(tokens, skip_special_tokens=True)))
         return {name: np.array(texts, dtype=object) for name, texts in found.items()}
+
+    def _written(self, steps: Steps, prompt: Sequence[int]) -> list[int]:
+        if self.spec.beams == 1:
+            return written(steps, prompt, ends=self.ends, most=self.spec.most)
+        return searched(steps, prompt, ends=self.ends, most=self.spec.most, beams=self.spec.beams)
 
     def _steps(self, feeds: Arrays, states: NDArray[Any] | None) -> Steps:
         if states is None:

@@ -28,6 +28,8 @@ LONGEST_PROMPT: Final = 2000
 MOST_TOKENS: Final = 4096
 """Tokens of a prompt, and of an answer."""
 
+MOST_BEAMS: Final = 16
+
 LARGEST_VOCABULARY: Final = 1 << 20
 """Tokens of a vocabulary: those of published tokenizers have up to 262 144."""
 
@@ -52,7 +54,7 @@ TAKEN: Final = {*TOKEN_MASKS, STATES, STATES_MASK, CACHED, POSITIONS}
 FILES: Final = {"tokenizer": "tw:tokenizer", "decoder": "tw:decoder", "decoder_with_past": "tw:decoder_with_past"}
 """The files of a model of words by their keys in `tw:generate`, and the roles of their assets."""
 
-FIELDS: Final = (*FILES, "prompt", "max_tokens", "end", "start")
+FIELDS: Final = (*FILES, "prompt", "max_tokens", "end", "start", "num_beams")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +84,8 @@ class GenerateSpec:
 
     That are the logits (batch, token, vocabulary), or the states (batch, token, channel) that a `decoder` takes, which
     gives the logits then; `decoder_with_past` is the decoder for all tokens but the first. `most` tokens are written,
-    until one of `ends`: tokens, or their numbers. `start` are those before the prompt.
+    until one of `ends`: tokens, or their numbers. `start` are those before the prompt. With one of `beams` each token
+    is the most likely one, with more the likeliest of so many beginnings are followed.
     """
 
     table: str
@@ -93,6 +96,7 @@ class GenerateSpec:
     most: int
     ends: tuple[str | int, ...]
     start: tuple[str | int, ...] = ()
+    beams: int = 1
     decoder: WordsFile | None = None
     decoder_with_past: WordsFile | None = None
 
@@ -191,9 +195,10 @@ def _read_generate(
     names = field.texts("tw:layers") or (field.text("name"),)
     if len(names) != 1:
         raise field.refuse("tw:layers", "write the one name of the table of answers, e.g. ['caption']")
-    most = told.integer("max_tokens")
-    if most > MOST_TOKENS:
-        raise told.refuse("max_tokens", f"write at most {MOST_TOKENS:,}")
+    most, beams = told.integer("max_tokens"), told.integer("num_beams", 1)
+    for key, number, limit in (("max_tokens", most, MOST_TOKENS), ("num_beams", beams, MOST_BEAMS)):
+        if number > limit:
+            raise told.refuse(key, f"write at most {limit:,}")
     return GenerateSpec(
         table=names[0],
         name=field.text("name"),
@@ -201,6 +206,7 @@ def _read_generate(
         dim_order=array.dim_order,
         data_type=array.data_type,
         most=most,
+        beams=beams,
         ends=_tokens(told, "end"),
         start=_tokens(told, "start") if told.has("start") else (),
         decoder=decoder,

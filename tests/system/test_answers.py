@@ -125,7 +125,14 @@ def test_prompts_make_a_table_each(world, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("told", "most"), [({"max_tokens": 4}, 4), ({"end": ["five", 2]}, 4), ({"end": 2}, 12), ({"prompt": None}, 12)]
+    ("told", "most"),
+    [
+        ({"max_tokens": 4}, 4),
+        ({"end": ["five", 2]}, 4),
+        ({"end": 2}, 12),
+        ({"prompt": None}, 12),
+        ({"num_beams": 3}, 12),
+    ],
 )
 def test_an_answer_ends_where_the_card_says(world, tmp_path, told, most):
     usual = {"tokenizer": "words", "prompt": "count", "max_tokens": 12, "end": "."}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
 from tilewright.models.errors import InferenceError
-from tilewright.models.run.generate import Decoding, OneGraph, bounded, last_row, written
+from tilewright.models.run.generate import Decoding, OneGraph, bounded, last_row, searched, written
 from tilewright.models.run.session import ModelSession, Tensor
 from tilewright.models.spec.words import LONGEST_ANSWER
 
@@ -141,3 +143,55 @@ def test_one_graph_takes_the_window_and_all_tokens():
     assert [call["input_ids"].tolist() for call in plain.calls] == [[[0]], [[0, 1]], [[0, 1, 2]]]
     assert [call["mask"].tolist() for call in plain.calls] == [[[1]], [[1, 1]], [[1, 1, 1]]]
     assert all((call["x"] == 1).all() and call["input_ids"].dtype == np.int32 for call in plain.calls)
+
+
+class Chain:
+    """Logits that depend on the last two tokens alone."""
+
+    def __init__(self, table):
+        self.table = table
+
+    def logits(self, tokens):
+        return self.table[tokens[-2], tokens[-1]]
+
+    def fork(self):
+        return Chain(self.table)
+
+
+def means(table, ends, most):
+    """The mean log-probability of every answer there is, by its tokens."""
+    logs = table - np.log(np.exp(table).sum(axis=-1, keepdims=True))
+    found = {}
+    size = table.shape[-1]
+    for n in range(1, most + 1):
+        for tokens in itertools.product(range(size), repeat=n):
+            inner, last = tokens[:-1], tokens[-1]
+            if {*inner} & ends or (n < most and last not in ends):
+                continue
+            path, score = [0, 0, *tokens], 0.0
+            for number in range(n):
+                score += logs[path[number], path[number + 1], path[number + 2]]
+            found[inner if last in ends else tokens] = score / n
+    return found
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_beams_that_hold_all_find_the_likeliest_answer(seed):
+    table = np.random.default_rng(seed).normal(0, 2, (4, 4, 4))
+    every = means(table, {3}, 4)
+    found = searched(Chain(table), [0, 0], ends=frozenset({3}), most=4, beams=500)
+    assert found == list(max(every, key=every.get))
+    few = searched(Chain(table), [0, 0], ends=frozenset({3}), most=4, beams=3)
+    greedy = written(Chain(table), [0, 0], ends=frozenset({3}), most=4)
+    assert every[tuple(few)] >= every[tuple(greedy)] - 1e-12
+    assert searched(Chain(table), [0, 0], ends=frozenset({3}), most=4, beams=1) == greedy
+
+
+def test_beams_of_a_cached_decoder_keep_their_own_past():
+    answers = []
+    for cached in (False, True):
+        first = session(Recorded(), "input_ids", "encoder_hidden_states")
+        then = session(Recorded(), "input_ids", *PAST) if cached else None
+        steps = Decoding(first=first, then=then, states=np.ones((1, 2, 3), np.float32))
+        answers.append(searched(steps, [0, 1], ends=frozenset({5}), most=6, beams=4))
+    assert answers == [[2, 3, 4]] * 2
