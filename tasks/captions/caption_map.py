@@ -42,8 +42,10 @@ def caption_map(content: bytes, table: str, *, grid: Grid, observed: np.ndarray)
     left, _, right, top = grid.bounds_of(grid.extent)
     scale = observed.shape[1] / (right - left)
     for text, (x1, y1, x2, y2) in zip(texts, bounds.tolist(), strict=True):
-        corners = [(x1 - left) * scale, (top - y2) * scale, (x2 - left) * scale, (top - y1) * scale]
-        draw.rectangle(corners, fill=values[text])
+        row, col = round((top - y2) * scale), round((x1 - left) * scale)
+        # The last row and column are drawn too.
+        last_row, last_col = round((top - y1) * scale) - 1, round((x2 - left) * scale) - 1
+        draw.rectangle([col, row, max(col, last_col), max(row, last_row)], fill=values[text])
     pixels = np.where(observed, np.asarray(canvas), np.uint8(NODATA_BYTE))
     classes = (ClassSpec(value=0, name="nothing said", color=GROUND[1:]), *said)
     return pixels, LayerSpec(name=table, kind="class", source="class", classes=classes)

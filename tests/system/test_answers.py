@@ -111,6 +111,11 @@ def test_another_prompt_is_another_product(world, tmp_path):
         run_world(job)
     run_job(job, RunOptions(update=True))
     assert said(out) == {place: " ".join(text.split()[3:]) for place, text in expected(world).items()}
+    job = pixel_job(world, card, out, rows=ROWS, cols=COLS, prompt=["count", "count one"])
+    run_job(job, RunOptions(update=True))
+    assert not (out / "caption.parquet").exists()
+    assert not list((out / ".tilewright/boxes").glob("caption/*"))
+    assert said(out, "count_one") == {place: " ".join(text.split()[1:]) for place, text in expected(world).items()}
 
 
 def test_prompts_make_a_table_each(world, tmp_path):
