@@ -7,8 +7,10 @@ import json
 
 import numpy as np
 import onnx
+import pyarrow.parquet as pq
 import pytest
 
+from tests.support.places_cards import places_job, write_points
 from tests.support.speakers import BANDS, pair, seeker, speaker
 from tests.support.worlds import World, layer, pixel_job
 from tests.support.worlds import run as run_world
@@ -75,6 +77,18 @@ def test_a_list_gives_a_layer_each(world, tmp_path, classes):
     assert np.array_equal(layer(tmp_path / "two", names[0]), layer(tmp_path / "out", names[0]), equal_nan=True)
 
 
+def test_places_have_a_column_for_each_prompt(world, tmp_path):
+    rows, cols = np.random.default_rng(3).integers(12, SIDE - 2, (2, 30)) + 0.5
+    write_points(tmp_path / "p.parquet", rows, cols)
+    card = seeker(tmp_path / "card")
+    run_job(places_job(world, card, tmp_path / "p.parquet", tmp_path / "out", prompt=["red", "green blue"]))
+    table = pq.read_table(tmp_path / "out/places.parquet")
+    here = rows.astype(int), cols.astype(int)
+    assert np.array_equal(table["red"].to_numpy(), world.bands["red"][here])
+    both = world.bands["green"] + world.bands["blue"]
+    assert np.allclose(table["green_blue"].to_numpy(), both[here])
+
+
 def test_prompts_are_asked_over_flips_too(world, tmp_path):
     card = seeker(tmp_path / "card")
     job = pixel_job(world, card, tmp_path / "out", rows=ROWS, cols=COLS, prompt=["red", "blue"], augment="flips")
@@ -126,78 +140,6 @@ def changed(card, change):
 
 def _generate(**told):
     return lambda properties, assets: properties["tw:generate"].update(told)
-
-
-def _output(**told):
-    return lambda properties, assets: properties["mlm:output"][0].update(told)
-
-
-def _extra(**told):
-    return lambda properties, assets: properties["mlm:input"][1].update(told)
-
-
-def _result(**told):
-    return lambda properties, assets: properties["mlm:output"][0]["result"].update(told)
-
-
-WRONG = {
-    "no such tokenizer": (_generate(tokenizer="nothing"), "tw:generate.tokenizer is 'nothing'"),
-    "another role": (lambda _, assets: assets["words"].update(roles=["data"]), "tw:generate.tokenizer is"),
-    "another file": (
-        lambda _, assets: assets["words"].update({"file:checksum": "1220" + "0" * 64}), "words.file:checksum",
-    ),
-    "misspelt": (_generate(max_token=3), "tw:generate.max_token is not"),
-    "no end": (_generate(end=None), "tw:generate.end is"),
-    "a strange end": (_generate(end=[2, -1]), "tw:generate.end is"),
-    "no length": (_generate(max_tokens=None), "tw:generate.max_tokens is"),
-    "too long": (_generate(max_tokens=10**6), "tw:generate.max_tokens is"),
-    "many beams": (_generate(num_beams=17), "tw:generate.num_beams is"),
-    "no beams": (_generate(num_beams=0), "tw:generate.num_beams is"),
-    "a prompt of lines": (_generate(prompt="a\nb"), "tw:generate.prompt is"),
-    "the past alone": (_generate(decoder_with_past="words"), "tw:generate.decoder_with_past is"),
-    "another task": (_output(tasks=["regression"]), "mlm:output is"),
-    "pixels": (_result(dim_order=["batch", "height", "width"]), "dim_order is"),
-    "whole numbers": (_result(data_type="int64"), "data_type is"),
-    "classes": (_output(**{"tw:activation": "softmax"}), "tw:activation is not"),
-    "two names": (_output(**{"tw:layers": ["a", "b"]}), "tw:layers is"),
-    "a name of others": (_output(**{"tw:layers": ["places"]}), "mlm:output is"),
-    "no tokens": (lambda properties, _: properties["mlm:input"].pop(1), "mlm:input"),
-    "fixed tokens": (
-        lambda properties, _: properties["mlm:input"][1]["input"].update(shape=[-1, 8]), "mlm:input is",
-    ),
-    "no axis of tokens": (
-        lambda properties, _: properties["mlm:input"][1]["input"].update(dim_order=["batch", "bands"]),
-        "dim_order is",
-    ),
-    "values": (_extra(**{"tw:extra": {"kind": "tokens", "values": [1]}}), "tw:extra.values is not"),
-    "told twice": (_extra(**{"tw:extra": {"kind": "tokens", "tokenizer": "words"}}), r"mlm:input\[1\].tw:extra is"),
-    "no words": (lambda properties, _: properties.pop("tw:generate"), "told by tw:generate"),
-    "tokens as pixels": (lambda properties, _: properties["mlm:input"][1].pop("tw:extra"), r"mlm:input\[1\]"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_card_is_refused_by_its_field(tmp_path, name):
-    change, said = WRONG[name]
-    card = changed(speaker(tmp_path / "card"), change)
-    with pytest.raises(CardError, match=said):
-        load_card(card)
-
-
-@pytest.mark.parametrize(
-    ("told", "said"),
-    [
-        ("tokens", r"mlm:input\[1\].tw:extra is 'tokens'"),
-        ({"kind": "tokens"}, "tw:extra.tokenizer is missing"),
-        ({"kind": "tokens", "tokenizer": "model"}, "tw:extra.tokenizer is 'model'"),
-        ({"kind": "tokens", "tokenizer": "words", "prompt": ""}, "tw:extra.prompt is ''"),
-        ({"kind": "tokens", "tokenizer": "words", "promt": "red"}, "tw:extra.promt is not"),
-    ],
-)
-def test_a_card_of_a_wrong_prompt_is_refused_by_its_field(tmp_path, told, said):
-    card = changed(seeker(tmp_path / "card"), _extra(**{"tw:extra": told}))
-    with pytest.raises(CardError, match=said):
-        load_card(card)
 
 
 @pytest.mark.parametrize(("told", "said"), [({"end": "stop"}, "generate.end is 'stop'"), ({"start": 999}, "start is")])
