@@ -239,6 +239,12 @@ def open_writer(card: ModelCard, session: ModelSession, **options: Any) -> Write
     tokenizer = open_tokenizer(words.tokenizer.path, name=card.name)
     files = [file for file in (spec.decoder, spec.decoder_with_past) if file is not None]
     decoders = [open_graph(file.path, sha256=file.sha256, **options, growing=True) for file in files]
+    merged = any(port.name == CACHED for decoder in decoders for port in decoder.inputs)
+    if merged and session.provider == "openvino":
+        raise CardError(
+            f"provider: OpenVINO does not run the merged decoder of {card.name}; export it as decoder_model.onnx and "
+            "decoder_with_past_model.onnx, or choose another provider"
+        )
     return Writer(
         card=card,
         runner=session.runner,

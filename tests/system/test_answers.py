@@ -185,3 +185,15 @@ def test_places_have_a_column_of_what_is_said(world, tmp_path):
     ]
     run_job(places_job(world, card, tmp_path / "p.parquet", tmp_path / "again"))
     assert (tmp_path / "again/places.parquet").read_bytes() == content
+
+
+@pytest.mark.parametrize("kind", ["with past", "merged"])
+def test_openvino_says_the_same_or_that_it_cannot(world, tmp_path, kind):
+    pytest.importorskip("openvino", reason="the extra `openvino` is not installed")
+    job = pixel_job(world, pair(tmp_path / "card", kind), tmp_path / "out", rows=ROWS, cols=COLS, provider="openvino")
+    if kind == "merged":
+        with pytest.raises(ValueError, match="OpenVINO does not run the merged decoder"):
+            run_world(job)
+        return
+    run_world(job)
+    assert said(tmp_path / "out") == expected(world)
