@@ -142,7 +142,8 @@ def print_models(cards: Sequence[ModelCard]) -> None:
         reads = "; ".join(f"{entry.collection} {' '.join(entry.bands)}" for entry in card.inputs)
         layers = [layer for output in card.outputs for layer in _given(output)]
         objects = [f"{each.name} (objects)" for each in card.masks]
-        gives = ", ".join([*layers, *(f"{table.name} (boxes)" for table in card.boxes), *objects])
+        words = [f"{name} (words)" for name in card.answers]
+        gives = ", ".join([*layers, *(f"{table.name} (boxes)" for table in card.boxes), *objects, *words])
         _print_facts(console, [("  reads", reads), ("  gives", gives)])
 
 
@@ -169,6 +170,7 @@ def print_card(card: ModelCard) -> None:
         classes = ", ".join(known.name for known in table.classes)
         told = ", ".join(output.name for output in table.outputs)
         facts.append((f"output {told}", f"{table.name}, a table of boxes; classes {classes}"))
+    facts += [(f"output {port.name}", f"{n}, a table of answers in words") for n in card.answers for port in card.ports]
     for masks in card.masks:
         classes = ", ".join(known.name for known in masks.boxes.classes)
         told = ", ".join(output.name for output in masks.outputs)

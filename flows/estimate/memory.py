@@ -194,7 +194,7 @@ def inputs_memory(plan: Plan) -> float:
 
 
 def _weight_bytes(card: ModelCard) -> int:
-    files = [card.model_path, *card.weights]
+    files = [card.model_path, *card.weights, *(card.words.decoders if card.words else ())]
     return sum(path.stat().st_size for path in files) + sum(_weight_bytes(member) for member in card.members[1:])
 
 

@@ -123,6 +123,7 @@ class Job(BaseModel):
     augment: Annotated[AugmentOptions, BeforeValidator(as_augment)] = AugmentOptions()
     ensemble: Annotated[EnsembleOptions, BeforeValidator(as_ensemble)] = EnsembleOptions()
     classify: Annotated[ClassifyOptions, BeforeValidator(as_classify)] = ClassifyOptions()
+    prompt: Texts = ()
     tolerance: Tolerance = Tolerance()
     limits: Limits = Limits()
     provider: Literal["auto", "cpu", "cuda", "tensorrt", "openvino"] = "auto"
@@ -209,7 +210,7 @@ class Job(BaseModel):
             "classify": self.classify.words,
             "fuse": self.fuse != "auto",
             "precision": self.precision != "fp32",
-            **{key: getattr(self, key) for key in ("gaps", "loss", "screen", "align", "seams", "polygons")},
+            **{key: getattr(self, key) for key in ("gaps", "loss", "screen", "align", "seams", "polygons", "prompt")},
         }
         # Left out where they say nothing, since requests of older products do not have them.
         unsaid = {key for key, value in asked.items() if not value}

@@ -62,7 +62,9 @@ def _obstacle(card: ModelCard, facts: ModelFacts, lattice: Lattice) -> str:
     receptive = facts.receptive
     summaries = [] if card.pixelwise else [extra.name for extra in card.extras if extra.of_window]
     obstacle = ""
-    if card.only_boxes:
+    if card.answers:
+        obstacle = "an answer in words is one for its whole window, so what is said depends on the windows"
+    elif card.only_boxes:
         obstacle = (
             "a detector looks at its whole window, so what it finds depends on its windows; a box counts if its centre "
             "lies in the middle of its window, and once, whatever the blocks"

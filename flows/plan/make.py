@@ -129,7 +129,7 @@ def plan_places(job: Job, card: ModelCard, promised: Promised | None = None) -> 
     raster, rows = cut_places(job, card, facts.windows)
     try:
         names = job.places.table.columns.column_names
-        check_columns(names, raster.layers, name=job.places.table.name, key=job.places.id)
+        check_columns(names, (*raster.layers, *card.answers), name=job.places.table.name, key=job.places.id)
     except ColumnsError as error:
         raise JobError(str(error)) from error
     grid, reach = raster.grid, reach_metres(job, card, raster)
@@ -176,7 +176,7 @@ def _seen_scenes(
 def _finest_step(job: Job, card: ModelCard, facts: ModelFacts) -> bool:
     """True if windows may be as small as the model allows: nobody says how large, and the model sees a known reach."""
     said = job.tile.step or card.tile.step or card.tile.window or facts.receptive.window
-    return not said and not card.per_window and facts.windows.merge == "trim"
+    return not said and not card.per_window and not card.answers and facts.windows.merge == "trim"
 
 
 def make_plan(
@@ -204,7 +204,8 @@ def make_plan(
     mask_model = served_mask(job, inputs, judge=judge_exactness)
     exactness, exact_reason = weakened(word, exact_reason, mask_model, "masks scenes")
     outside = outside_valid_for(card, inputs, area=job.area.geometry, grid=raster.grid)
-    boxes = [table.name for table in card.boxes]
+    # What is said of places is a column of their table.
+    boxes = [*(table.name for table in card.boxes), *(() if periods else card.answers)]
     left_out, coverage = left_out_of(scenes), () if periods else step_shares(asked_area(job), inputs)
     exact_reason = f"{exact_reason}{ROUNDED.get(job.precision, '')}"
     return Plan(

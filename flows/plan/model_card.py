@@ -7,14 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from tilewright.flows.environment import cache_folder, certificates
 from tilewright.flows.job.job import JobError
-from tilewright.flows.job.options import AugmentOptions, ClassifyOptions, EnsembleOptions
+from tilewright.flows.job.options import AugmentOptions, ClassifyOptions, EnsembleOptions, Texts
 from tilewright.models.card.registry import find_card
 from tilewright.models.run.augment import augmented_card
 from tilewright.models.run.ensemble import ensemble_card
+from tilewright.models.run.prompt import prompted_card
 from tilewright.models.run.text import classified_card
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def job_card(job: Job) -> ModelCard:
     cards = [
         find_card(name, base=job.base, cache=cache_folder() / "models", certificates=certificates()) for name in names
     ]
-    return _completed(cards, job.ensemble, job.augment, job.classify, seams=job.seams)
+    return _completed(cards, job.ensemble, job.augment, job.classify, job.prompt, seams=job.seams)
 
 
 def card_facts(job: Job, card: ModelCard) -> dict[str, str]:
@@ -76,11 +77,12 @@ def load_plan_card(plan: Plan) -> ModelCard:
         ensemble = EnsembleOptions.model_validate(plan.request.get("ensemble") or {})
         augment = AugmentOptions.model_validate(plan.request.get("augment") or {})
         classify = ClassifyOptions.model_validate(plan.request.get("classify") or {})
+        prompts = TypeAdapter(Texts).validate_python(plan.request.get("prompt") or ())
     except ValidationError as error:
         raise JobError(
-            "The plan's ensemble, augment or classify is none that a job may ask for: somebody changed it."
+            "The plan's ensemble, augment, classify or prompt is none that a job may ask for: somebody changed it."
         ) from error
-    card = _completed(cards, ensemble, augment, classify, seams=plan.request.get("seams") is True)
+    card = _completed(cards, ensemble, augment, classify, prompts, seams=plan.request.get("seams") is True)
     if card.digest != plan.model.card["digest"]:
         raise JobError(
             f"The model {', '.join(references)} is not the one this product was begun with: its card or files have "
@@ -99,10 +101,14 @@ def _completed(
     ensemble: EnsembleOptions,
     augment: AugmentOptions,
     classify: ClassifyOptions,
+    prompts: Sequence[str],
     *,
     seams: bool,
 ) -> ModelCard:
     card = cards[0]
+    if len(cards) > 1 and (prompts or any(each.words for each in cards)):
+        raise JobError("prompt: words are given to one model: leave ensemble or prompt out.")
+    card = prompted_card(card, prompts)
     if classify.words and len(cards) > 1:
         raise JobError("classify: words are compared with the vectors of one model: leave ensemble or classify out.")
     if classify.words:

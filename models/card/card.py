@@ -5,21 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import pystac
 from pystac.extensions.mlm import ItemMLMExtension
 
-from tilewright.models.card.files import is_file, model_files, read_json, text_files
+from tilewright.models.card.files import is_file, model_files, read_json, text_files, words_files
 from tilewright.models.card.graph import check_graph
+from tilewright.models.card.parse_bands import declared_bands
 from tilewright.models.card.parse_boxes import check_boxes_fit, read_boxes, read_masks
-from tilewright.models.card.parse_extras import check_text_graph, check_vectors_fit, text_spec
+from tilewright.models.card.parse_extras import card_words, check_text_graph, text_spec
 from tilewright.models.card.parse_inputs import read_inputs
 from tilewright.models.card.parse_outputs import read_outputs
 from tilewright.models.card.schema import check_schemas
-from tilewright.models.card.tile import TileSpec, fit_loop, fit_tile, read_tile
+from tilewright.models.card.tile import TileSpec, check_masks_fit, check_vectors_fit, fit_loop, fit_tile, read_tile
 from tilewright.models.card.valid_for import KEY, SIMULATED, ValidFor, read_valid_for
 from tilewright.models.errors import CardError
 from tilewright.models.fields import CardField
@@ -30,6 +30,8 @@ from tilewright.models.spec.sampler import FIELD as SAMPLER
 from tilewright.models.spec.sampler import SamplerSpec
 from tilewright.models.spec.sampler_fields import read_sampler
 from tilewright.models.spec.scaling import Scaling
+from tilewright.models.spec.words import KEY as GENERATE
+from tilewright.models.spec.words import WordsSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
     from tilewright.models.card.graph import GraphFacts
     from tilewright.models.spec.boxes import BoxesSpec, BoxOutput, MasksSpec
-
+    from tilewright.models.spec.words import GenerateSpec
 
 __all__ = [
     "CardError",
@@ -55,7 +57,7 @@ __all__ = [
     "load_card",
 ]
 
-PROPERTY_FIELDS: Final = ("tw:text", "tw:tile", SAMPLER, KEY, SIMULATED)
+PROPERTY_FIELDS: Final = (GENERATE, "tw:text", "tw:tile", SAMPLER, KEY, SIMULATED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +71,7 @@ class ModelCard:
     tables of things found, `masks` the layers of objects found. `text` gives the vectors of words.
     `sampler` is the loop that runs the graph.
     `seams`: beside each layer another one tells how much it changes where its windows lie half a step away.
+    `words` are prompts that the model takes and answers that it gives.
     """
 
     name: str
@@ -93,6 +96,7 @@ class ModelCard:
     text: TextSpec | None = None
     sampler: SamplerSpec | None = None
     seams: bool = False
+    words: WordsSpec | None = None
 
     @property
     def loops(self) -> tuple[SamplerSpec, ...]:
@@ -159,13 +163,18 @@ class ModelCard:
 
     @property
     def only_boxes(self) -> bool:
-        """Whether the model gives boxes or masks alone, and nothing for each pixel."""
+        """Whether the model gives boxes, masks or answers in words alone, and nothing for each pixel."""
         return not self.outputs
 
     @property
     def detects(self) -> str:
-        """What a detector finds, in a word: boxes or masks; empty for any other model."""
-        return "boxes" if self.boxes else "masks" if self.masks else ""
+        """What a detector finds, in a word: boxes or masks, or answers; empty for any other model."""
+        return "boxes" if self.boxes else "masks" if self.masks else "answers in words" if self.answers else ""
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The names of the answers in words that the model gives for a window, one for each prompt."""
+        return self.words.tables if self.words is not None else ()
 
     @property
     def box_outputs(self) -> tuple[BoxOutput, ...]:
@@ -174,10 +183,19 @@ class ModelCard:
         return of_boxes + tuple(output for masks in self.masks for output in masks.outputs)
 
     @property
+    def ports(self) -> tuple[OutputSpec | BoxOutput | GenerateSpec, ...]:
+        """The outputs of the graph that are read."""
+        words = (self.words.generate,) if self.words is not None and self.words.generate is not None else ()
+        return (*self.outputs, *self.box_outputs, *words)
+
+    @property
     def table_classes(self) -> dict[str, tuple[ClassSpec, ...]]:
-        """The classes of the things in each table that the model gives: of boxes, and of the objects of its layers."""
+        """The classes of the things in each table that the model gives: of boxes, and of the objects of its layers.
+
+        Answers have none.
+        """
         objects = {spec.name: spec.classes for spec in self.layer_specs() if spec.kind == "id"}
-        return {table.name: table.classes for table in self.boxes} | objects
+        return {table.name: table.classes for table in self.boxes} | objects | dict.fromkeys(self.answers, ())
 
     @property
     def embedding(self) -> OutputSpec | None:
@@ -241,8 +259,8 @@ def load_card(path: Path, *, verify: bool = True) -> ModelCard:
 
 def check_card_graph(card: ModelCard) -> GraphFacts:
     """The facts of a card's graph, whose inputs and outputs must be those of the card. Raises CardError."""
-    called, outputs = card.as_exported, card.box_outputs
-    return check_graph(card.model_path, called.inputs, called.extras, (*called.outputs, *outputs), weights=card.weights)
+    called = card.as_exported
+    return check_graph(card.model_path, called.inputs, called.extras, called.ports, weights=card.weights)
 
 
 def _typed_card(raw: dict[str, Any], folder: Path, *, verify: bool) -> ModelCard:
@@ -250,7 +268,7 @@ def _typed_card(raw: dict[str, Any], folder: Path, *, verify: bool) -> ModelCard
     item = ItemMLMExtension(pystac.Item.from_dict(raw, migrate=False))
     properties = CardField(path="properties", content=raw["properties"])
     properties.only(PROPERTY_FIELDS, prefix="tw:")
-    inputs, extras = read_inputs(properties, _declared_bands(raw))
+    inputs, extras = read_inputs(properties, declared_bands(raw))
     outputs = read_outputs(properties)
     layers = [layer.name for output in outputs for layer in output.layer_specs()]
     masks = read_masks(properties, taken=[*layers, *(f"{name}_polygons" for name in layers)])
@@ -261,9 +279,11 @@ def _typed_card(raw: dict[str, Any], folder: Path, *, verify: bool) -> ModelCard
         sampler, inputs, extras, outputs = fit_loop(sampler, inputs, extras, outputs)
     tile, outputs = fit_tile(tile, inputs, outputs)
     check_boxes_fit((*boxes, *masks), inputs)
-    _check_masks_fit(masks, outputs)
+    check_masks_fit(masks, outputs)
     check_vectors_fit(outputs)
     files, texts = model_files(raw, folder, verify=verify), text_files(raw, folder, verify=verify)
+    spoken = words_files(raw, folder, verify=verify)
+    words = card_words(properties, inputs, extras, spoken)
     if texts and not any(output.embedding for output in outputs):
         raise properties.refuse("tw:text", "an output with tw:embedding is missing, whose vectors are those of words")
     return ModelCard(
@@ -272,8 +292,9 @@ def _typed_card(raw: dict[str, Any], folder: Path, *, verify: bool) -> ModelCard
         folder=folder,
         model_path=files[0].path,
         sha256=files[0].sha256,
-        digest=_digest(raw, [file.sha256 for file in (*files, *texts.values())]),
+        digest=_digest(raw, [file.sha256 for file in (*files, *texts.values(), *spoken.values())]),
         text=text_spec(texts),
+        words=words,
         weights=tuple(file.path for file in files[1:]),
         inputs=inputs,
         extras=extras,
@@ -287,30 +308,6 @@ def _typed_card(raw: dict[str, Any], folder: Path, *, verify: bool) -> ModelCard
         raw=raw,
         valid_for=read_valid_for(properties),
     )
-
-
-def _check_masks_fit(masks: tuple[MasksSpec, ...], outputs: tuple[OutputSpec, ...]) -> None:
-    """Refuse masks beside layers of other pixels: masks are those of the window. Raises CardError."""
-    other = next((output.name for output in outputs if output.scale != 1 or output.rows), None)
-    if masks and other is not None:
-        raise CardError(
-            f"properties.mlm:output ({other}): its pixels are not those of the window, as those of the masks of "
-            f"{masks[0].name} are; give it the size of the window in the graph, or leave it out"
-        )
-
-
-def _declared_bands(raw: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names in the Item's `bands` and of its assets, then the common names that belong to one of these bands alone."""
-    owners = [raw["properties"], *raw["assets"].values()]
-    entries = [band for owner in owners for band in owner.get("bands") or owner.get("eo:bands") or []]
-    named = {str(band["name"]): band for band in entries if isinstance(band, dict) and "name" in band}
-    commons = Counter(common for band in named.values() if (common := _common_name(band)))
-    return (*named, *(common for common, n_bands in commons.items() if n_bands == 1 and common not in named))
-
-
-def _common_name(band: Mapping[str, Any]) -> str | None:
-    stated = next((band[key] for key in ("eo:common_name", "common_name") if band.get(key)), None)
-    return str(stated) if stated is not None else None
 
 
 def _digest(raw: Mapping[str, Any], checksums: list[str]) -> str:

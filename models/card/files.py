@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from tilewright.catalogs.fields import TwiceError, load_json
 from tilewright.models.errors import CardError
 from tilewright.models.fields import CardField, shorten
+from tilewright.models.spec.words import FILES as WORDS_ROLES
+from tilewright.models.spec.words import told_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,19 +102,39 @@ def text_files(card: Mapping[str, Any], folder: Path, *, verify: bool) -> dict[s
 
     Raises CardError naming the field.
     """
-    properties = CardField(path="properties", content=CardField(path="", content=card).child("properties").content)
+    properties = _properties(card)
     if not properties.has("tw:text"):
         return {}
     told = properties.child("tw:text")
     told.only(TEXT_ROLES)
+    return {key: _told_file(told, key, role, card, folder, verify=verify) for key, role in TEXT_ROLES.items()}
+
+
+def words_files(card: Mapping[str, Any], folder: Path, *, verify: bool) -> dict[str, ModelFile]:
+    """The files of a card's prompts and answers by their keys; none without. Checked as `model_files`.
+
+    Raises CardError naming the field.
+    """
+    told = told_words(_properties(card))
+    if told is None:
+        return {}
+    wanted = {key: role for key, role in WORDS_ROLES.items() if key == "tokenizer" or told.has(key)}
+    return {key: _told_file(told, key, role, card, folder, verify=verify) for key, role in wanted.items()}
+
+
+def _properties(card: Mapping[str, Any]) -> CardField:
+    return CardField(path="properties", content=CardField(path="", content=card).child("properties").content)
+
+
+def _told_file(
+    told: CardField, key: str, role: str, card: Mapping[str, Any], folder: Path, *, verify: bool
+) -> ModelFile:
+    """The file of the asset that a field names, which has a role."""
     assets = CardField(path="assets", content=CardField(path="", content=card).child("assets").content)
-    found = {}
-    for key, role in TEXT_ROLES.items():
-        name = told.text(key)
-        if name not in assets.content or role not in assets.child(name).texts("roles"):
-            raise told.refuse(key, f"name an asset of the card that has the role {role}")
-        found[key] = _model_file(assets.child(name), folder, verify=verify)
-    return found
+    name = told.text(key)
+    if name not in assets.content or role not in assets.child(name).texts("roles"):
+        raise told.refuse(key, f"name an asset of the card that has the role {role}")
+    return _model_file(assets.child(name), folder, verify=verify)
 
 
 def _model_file(asset: CardField, folder: Path, *, verify: bool) -> ModelFile:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tilewright.models.spec.boxes import BoxOutput
     from tilewright.models.spec.inputs import ExtraInput, InputSpec
     from tilewright.models.spec.outputs import OutputSpec
-
+    from tilewright.models.spec.words import GenerateSpec
 
 LARGEST_GRAPH: Final = 2 * 1024**3 - 1
 """Largest size of a protobuf message in bytes. Source: protocol buffers, "Total Size of the Message"."""
@@ -65,7 +65,7 @@ def check_graph(
     path: Path,
     inputs: Sequence[InputSpec],
     extras: Sequence[ExtraInput],
-    outputs: Sequence[OutputSpec | BoxOutput],
+    outputs: Sequence[OutputSpec | BoxOutput | GenerateSpec],
     *,
     weights: Sequence[Path] = (),
 ) -> GraphFacts:
@@ -76,7 +76,7 @@ def check_graph(
     """
     model = read_graph(path)
     facts = graph_facts(model, path)
-    _refuse_drawing(model, path)
+    refuse_drawing(model, path)
     _refuse_external(facts, path, weights)
     _refuse_short_weights(model, path)
     _refuse_inputs(graph_inputs(model), (*inputs, *extras))
@@ -197,7 +197,7 @@ def _external_location(tensor: onnx.TensorProto) -> str | None:
     return next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
 
 
-def _refuse_drawing(model: onnx.ModelProto, path: Path) -> None:
+def refuse_drawing(model: onnx.ModelProto, path: Path) -> None:
     """Refuse a graph that draws random numbers, with a seed too: the seed belongs to a session, whose windows and
     threads draw in another order, so that a pixel would differ from run to run and beside its neighbours.
     """
@@ -290,7 +290,7 @@ def _refuse_port(
     at: str,
     key: str,
     port: GraphPort | None,
-    spec: InputSpec | ExtraInput | OutputSpec | BoxOutput,
+    spec: InputSpec | ExtraInput | OutputSpec | BoxOutput | GenerateSpec,
     names: tuple[str, ...],
 ) -> None:
     """Refuse an array of the card that differs from the graph's in name, type, rank or size."""

@@ -1,9 +1,10 @@
-"""The bands of one input: their names, the expressions of derived bands, and the bands to read."""
+"""The bands that a card declares, and those of one input: names, expressions of derived bands, bands to read."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tilewright.models.errors import CardError
 from tilewright.models.fields import CardField, did_you_mean
@@ -11,7 +12,7 @@ from tilewright.models.spec.expression import Expression, parse_expression
 from tilewright.models.spec.scaling import FORMAT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 INDICES: Final = {
@@ -84,3 +85,17 @@ def _refuse_undeclared(names: Sequence[str], declared: Sequence[str], path: str)
             raise CardError(
                 f"{path} needs the band {name!r}, which properties.bands does not declare{hint}; add it there"
             )
+
+
+def declared_bands(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names in the Item's `bands` and of its assets, then the common names that belong to one of these bands alone."""
+    owners = [raw["properties"], *raw["assets"].values()]
+    entries = [band for owner in owners for band in owner.get("bands") or owner.get("eo:bands") or []]
+    named = {str(band["name"]): band for band in entries if isinstance(band, dict) and "name" in band}
+    commons = Counter(common for band in named.values() if (common := _common_name(band)))
+    return (*named, *(common for common, n_bands in commons.items() if n_bands == 1 and common not in named))
+
+
+def _common_name(band: Mapping[str, Any]) -> str | None:
+    stated = next((band[key] for key in ("eo:common_name", "common_name") if band.get(key)), None)
+    return str(stated) if stated is not None else None

@@ -1,17 +1,21 @@
-"""Parses what a card asks for beside pixels: `tw:extra` entries of `mlm:input`, vectors and their text tower."""
+"""Parses the `mlm:input` entries that are computed instead of read, and the words of a card that some of them hold."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, cast
 
 from tilewright.models.card.graph import graph_facts, graph_inputs, graph_outputs, read_graph
+from tilewright.models.card.parse_outputs import LAYER_NAME, RESERVED
 from tilewright.models.errors import CardError
 from tilewright.models.fields import CardField
 from tilewright.models.spec.arrays import ArrayShape, input_axes, read_shape
 from tilewright.models.spec.embedding import IDS, MASK, TextSpec
 from tilewright.models.spec.inputs import PARTS, ExtraInput
+from tilewright.models.spec.instances import TABLES
 from tilewright.models.spec.sampler import STATE_DIMS
 from tilewright.models.spec.scaling import parse_scaling
+from tilewright.models.spec.words import KINDS as WORDS
+from tilewright.models.spec.words import WordsFile, read_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,14 +23,18 @@ if TYPE_CHECKING:
     from tilewright.models.card.files import ModelFile
     from tilewright.models.spec.inputs import ExtraKind, InputSpec
     from tilewright.models.spec.outputs import OutputSpec
+    from tilewright.models.spec.words import WordsSpec
 
 
 EXTRA_FIELDS: Final = ("tw:extra",)
 
 KINDS: Final = (
     *("day_of_year", "valid_mask", "lonlat", "wavelengths", "constant", "place_mask", "pixel_size"),
-    *("state", "time"),
+    *("state", "time", *WORDS),
 )
+
+OWN_KEYS: Final = {WORDS[0]: ("tokenizer", "prompt"), WORDS[1]: ()}
+"""Keys of the kinds of words beside `kind` and `of`."""
 
 
 def read_extra(field: CardField, pixels: Sequence[InputSpec]) -> ExtraInput:
@@ -40,7 +48,7 @@ def read_extra(field: CardField, pixels: Sequence[InputSpec]) -> ExtraInput:
         path=field.at("tw:extra"),
         content={"kind": value} if isinstance(value, str) else field.child("tw:extra").content,
     )
-    extra.only(("kind", "of", "parts", "values"))
+    extra.only(("kind", "of", *OWN_KEYS.get(str(extra.content.get("kind")), ("parts", "values"))))
     kind = cast("ExtraKind", extra.choice("kind", KINDS))
     array = read_shape(field, "input")
     pixel_input = _referenced_input(extra, pixels)
@@ -111,6 +119,7 @@ ALLOWED_AXES: Final = {
     "constant": {"batch", "time", "bands", "height", "width"},
     "state": {"batch", "bands", "height", "width"},
     "time": {"batch", "bands"},
+    **{kind: {"batch", "token"} for kind in WORDS},
 }
 """The axes that each kind can fill."""
 
@@ -123,6 +132,8 @@ def _refuse_layout(
         raise field.child("input").refuse(
             "dim_order", f"{kind} fills {', '.join(sorted(ALLOWED_AXES[kind]))} and nothing else"
         )
+    if kind in WORDS and (axes != ("batch", "token") or not array.data_type.startswith("int")):
+        raise field.child("input").refuse("dim_order", f"{kind} are (batch, token), as int64 or int32")
     needed = {"time"} if kind == "day_of_year" and steps != 1 else set()
     needed |= {"bands"} if n_parts > 1 or (kind == "wavelengths" and n_bands > 1) else set()
     if not needed <= set(axes):
@@ -145,6 +156,20 @@ def _linear_scaling(field: CardField) -> tuple[float, float]:
     if len(entries) > 1 or not scaling.linear:
         raise field.refuse("value_scaling", "write one entry of type min-max, z-score, offset or scale")
     return scaling.shift, scaling.gain
+
+
+def card_words(
+    properties: CardField, inputs: tuple[InputSpec, ...], extras: tuple[ExtraInput, ...], files: dict[str, ModelFile]
+) -> WordsSpec | None:
+    """The prompts that a card takes and the answers that it gives, with their `files` by key; None if it has none.
+
+    Raises CardError naming the field.
+    """
+    told = {key: WordsFile(path=file.path, sha256=file.sha256) for key, file in files.items()}
+    words = read_words(properties, inputs, extras, told)
+    if any(not LAYER_NAME.fullmatch(name) or name in {*RESERVED, *TABLES} for name in (words.tables if words else ())):
+        raise properties.refuse("mlm:output", "write another name in tw:layers: this one is no name of a table")
+    return words
 
 
 def text_spec(files: Mapping[str, ModelFile]) -> TextSpec | None:
@@ -172,23 +197,3 @@ def check_text_graph(text: TextSpec, outputs: tuple[OutputSpec, ...]) -> None:
             f"{field} gives {' x '.join(map(str, shape))} first, and the vectors of pixels have {length} numbers; "
             "export it with its projection, so that its first output is the vector"
         )
-
-
-def check_vectors_fit(outputs: tuple[OutputSpec, ...]) -> None:
-    """Refuse several embeddings, and one beside layers of other pixels: its vectors are those of the product's grid.
-
-    Raises CardError.
-    """
-    vectors = [output for output in outputs if output.embedding]
-    if len(vectors) > 1:
-        raise CardError(
-            f"properties.mlm:output ({vectors[1].name}).tw:embedding: a product has one embedding, and "
-            f"{vectors[0].name} is one already; write a card of its own for this one"
-        )
-    for vector in vectors:
-        other = next((each for each in outputs if (each.rows, each.scale) != (vector.rows, vector.scale)), None)
-        if other is not None:
-            raise CardError(
-                f"properties.mlm:output ({other.name}): its pixels are not those of the vectors of {vector.name}; "
-                "write a card of its own for it, or leave it out"
-            )

@@ -225,7 +225,7 @@ def _refuse_layout(field: CardField, spec: InputSpec) -> None:
     """Refuse a shape or dim_order that the input's bands and steps cannot fill."""
     array = field.child("input")
     axes = input_axes(spec.dim_order)
-    if axes is None or "batch" not in axes or ("height" in axes) != ("width" in axes):
+    if axes is None or "token" in axes or "batch" not in axes or ("height" in axes) != ("width" in axes):
         raise array.refuse(
             "dim_order", f"write batch, and height with width or neither; known names: {', '.join(AXES)}"
         )

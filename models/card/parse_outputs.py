@@ -12,6 +12,8 @@ from tilewright.models.spec.arrays import ArrayShape, output_axes, read_shape
 from tilewright.models.spec.embedding import read_embedding
 from tilewright.models.spec.instances import from_masks, read_boundary
 from tilewright.models.spec.outputs import CLASS_LAYERS, NODATA_BYTE, ClassSpec, OutputSpec
+from tilewright.models.spec.words import TASK as WORDS
+from tilewright.models.spec.words import is_answer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +38,7 @@ FIELDS: Final = (
 
 TASK: Final = "instance-segmentation"
 
-NON_RASTER_TASKS: Final = ("object-detection", TASK, "panoptic-segmentation", "image-captioning")
+NON_RASTER_TASKS: Final = ("object-detection", TASK, "panoptic-segmentation", WORDS)
 """Tasks whose results are not rasters."""
 
 RESERVED: Final = (
@@ -54,8 +56,8 @@ COLOR: Final = re.compile(r"^[0-9A-Fa-f]{6}\Z")
 
 
 def read_outputs(properties: CardField) -> tuple[OutputSpec, ...]:
-    """The outputs of the card that become layers, in its order, without those of boxes and of masks. Layer names that
-    two outputs share are prefixed with the output's name.
+    """The outputs of the card that become layers, in its order, without those of boxes, masks and words. Layer names
+    that two outputs share are prefixed with the output's name.
 
     Raises CardError naming the field: a repeated name, no output, or an entry that cannot be honoured.
     """
@@ -68,7 +70,7 @@ def read_outputs(properties: CardField) -> tuple[OutputSpec, ...]:
             raise entry.refuse("name", "give each output the name of its own graph output")
         names.append(name)
     layered = [entry for entry in entries if not entry.has("tw:boxes") and not from_masks(entry)]
-    outputs = tuple(read_output(entry) for entry in layered)
+    outputs = tuple(read_output(entry) for entry in layered if not is_answer(entry, properties))
     return _with_prefixes(outputs, properties)
 
 
@@ -107,6 +109,7 @@ def read_output(field: CardField) -> OutputSpec:
     told_apart = field.has("tw:instances")
     if unsupported := [task for task in tasks if task in NON_RASTER_TASKS and not (told_apart and task == TASK)]:
         told = {"object-detection": "; boxes are told by tw:boxes", TASK: "; objects are told by tw:instances"}
+        told[WORDS] = "; answers in words are told by tw:generate beside tw:tile"
         hint = told.get(unsupported[0], "")
         raise field.refuse(
             "tasks", f"{unsupported[0]} gives no raster; Tilewright writes class maps, values and images{hint}"

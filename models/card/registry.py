@@ -22,6 +22,7 @@ from tilewright.models.card.files import (
     model_files,
     parse_json,
     text_files,
+    words_files,
 )
 from tilewright.models.card.schema import check_schemas
 from tilewright.models.errors import CardError
@@ -158,8 +159,8 @@ def _install(folder: Path, content: bytes, store: Any, prefix: str) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     staged = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".part-"))
     try:
-        texts = text_files(card, staged, verify=False).values()
-        for file in (*model_files(card, staged, verify=False), *texts):
+        texts, words = (read(card, staged, verify=False).values() for read in (text_files, words_files))
+        for file in (*model_files(card, staged, verify=False), *texts, *words):
             _download(file, store, prefix)
         (staged / "card.json").write_bytes(content)
         try:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tilewright.models.fields import CardField
+    from tilewright.models.spec.boxes import MasksSpec
     from tilewright.models.spec.inputs import ExtraInput, InputSpec
     from tilewright.models.spec.outputs import OutputSpec
     from tilewright.models.spec.sampler import SamplerSpec
@@ -209,3 +210,33 @@ def fit_loop(
     sampler, extras = free_windows(sampler, extras, ratios)
     sampler, outputs = free_windows(sampler, outputs, ratios)
     return sampler, inputs, extras, outputs
+
+
+def check_masks_fit(masks: tuple[MasksSpec, ...], outputs: tuple[OutputSpec, ...]) -> None:
+    """Refuse masks beside layers of other pixels: masks are those of the window. Raises CardError."""
+    other = next((output.name for output in outputs if output.scale != 1 or output.rows), None)
+    if masks and other is not None:
+        raise CardError(
+            f"properties.mlm:output ({other}): its pixels are not those of the window, as those of the masks of "
+            f"{masks[0].name} are; give it the size of the window in the graph, or leave it out"
+        )
+
+
+def check_vectors_fit(outputs: tuple[OutputSpec, ...]) -> None:
+    """Refuse several embeddings, and one beside layers of other pixels: its vectors are those of the product's grid.
+
+    Raises CardError.
+    """
+    vectors = [output for output in outputs if output.embedding]
+    if len(vectors) > 1:
+        raise CardError(
+            f"properties.mlm:output ({vectors[1].name}).tw:embedding: a product has one embedding, and "
+            f"{vectors[0].name} is one already; write a card of its own for this one"
+        )
+    for vector in vectors:
+        other = next((each for each in outputs if (each.rows, each.scale) != (vector.rows, vector.scale)), None)
+        if other is not None:
+            raise CardError(
+                f"properties.mlm:output ({other.name}): its pixels are not those of the vectors of {vector.name}; "
+                "write a card of its own for it, or leave it out"
+            )

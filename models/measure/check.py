@@ -15,6 +15,7 @@ from tilewright.models.measure.receptive import measure_receptive_field
 from tilewright.models.measure.window import choose_window, windows_per_call
 from tilewright.models.optimise.fuse import obstacle
 from tilewright.models.run.open import open_session
+from tilewright.models.run.prompt import prompted_card
 from tilewright.models.run.providers import GPU_BATCH, GPUS, cpu_fallback
 from tilewright.models.run.smoke_run import SmokeRun, quick_run, run_smoke_test
 
@@ -168,6 +169,7 @@ def check_card(card: ModelCard, *, provider: str = "auto", cache: Path | None = 
     `cache` is the folder in which measurements are kept. Takes some seconds of one core.
     Raises CardError naming the field to change, ProviderError if the requested provider cannot run.
     """
+    card = prompted_card(card, ())
     graph = check_card_graph(card)
     session = open_session(card, provider=provider)
     field = measure_receptive_field(card, cache=cache / "receptive" if cache else None)
@@ -220,7 +222,8 @@ def _card_summary(card: ModelCard) -> CardSummary:
             for kind, tables in (("boxes", card.boxes), ("masks", card.masks))
             for table in tables
             for output in table.outputs
-        ),
+        )
+        + tuple(f"{port.name}: {port.data_type} -> {name} (words)" for name in card.answers for port in card.ports),
         weights=tuple(f"{path.name} {path.stat().st_size / 1e6:.3f} MB" for path in card.weights),
         loop=card.sampler.words() if card.sampler else "",
     )

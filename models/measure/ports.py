@@ -77,6 +77,7 @@ def _scaled_range(spec: InputSpec) -> tuple[float, float]:
 
 def _extra(extra: ExtraInput, ratio: Fraction, *, n_steps: int) -> Port:
     known = {"time": n_steps, "bands": len(extra.values) if extra.kind == "wavelengths" else max(1, len(extra.parts))}
+    known["token"] = len(extra.values) or -1
     axes = input_axes(extra.dim_order) or extra.dim_order
     shape = tuple(known.get(axis, -1) if n < 1 else n for axis, n in zip(axes, extra.shape, strict=True))
     ends = EXTRA_RANGES.get(extra.kind, OTHER_RANGE)

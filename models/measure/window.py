@@ -176,7 +176,7 @@ def _merge(card: ModelCard, field: ReceptiveField) -> Literal["trim", "blend"]:
 def _trim(card: ModelCard, field: ReceptiveField) -> tuple[int, str]:
     if isinstance(card.tile.trim, int):
         return card.tile.trim, f"trim {card.tile.trim} as the card says"
-    if card.per_window:
+    if card.per_window or card.answers:
         return 0, "no trim: one answer stands for what its window saw"
     if card.only_boxes and card.tile.window:
         trim = min(UNBOUNDED_TRIM, card.tile.window // 4)

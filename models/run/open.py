@@ -9,7 +9,10 @@ import numpy as np
 
 from tilewright.models.run.augment import FLIPS, AugmentedRunner
 from tilewright.models.run.ensemble import EnsembleRunner, input_prefix
+from tilewright.models.run.generate import open_writer
 from tilewright.models.run.openvino import import_openvino
+from tilewright.models.run.prompt import ROLE as PROMPTS
+from tilewright.models.run.prompt import PromptsRunner
 from tilewright.models.run.providers import candidates, import_onnxruntime
 from tilewright.models.run.sampler import SamplerRunner
 from tilewright.models.run.session import open_graph
@@ -29,6 +32,8 @@ def open_joint(card: ModelCard, **options: Any) -> ModelSession:
     sessions = [open_session(member, **options) for member in card.members]
     notes = " ".join(dict.fromkeys(session.note for session in sessions if session.note))
     first = replace(sessions[0], sha256=card.sha256, note=notes, outputs=())
+    if card.role == PROMPTS:
+        return replace(first, runner=PromptsRunner(card, sessions[0]))
     if card.role in FLIPS:
         return replace(first, runner=AugmentedRunner(card, sessions[0]))
     inputs = tuple(
@@ -61,7 +66,10 @@ def open_session(
         return open_joint(card, **options)
     # sha256 covers the graph file alone; the card's digest covers external weights too.
     content = card.digest if card.weights else card.sha256
-    session = open_graph(card.model_path, sha256=content, **options)
+    answers = card.words is not None and card.words.generate is not None
+    session = open_graph(card.model_path, sha256=content, **options, growing=answers)
+    if answers:
+        return replace(session, outputs=(), runner=open_writer(card, session, **options))
     if card.sampler:
         return replace(session, runner=SamplerRunner(card, session.runner))
     return replace(session, runner=WholeWindows(card, session.runner)) if any(card.crop) else session

@@ -95,7 +95,7 @@ def _padded(feed: NDArray[Any], windows: int, batch: int) -> NDArray[Any]:
     return np.concatenate([feed, *[last] * (batch - windows)])
 
 
-_Key = tuple[str, str, int, str, int]
+_Key = tuple[str, str, int, str, int, bool]
 
 _sessions: dict[_Key, ModelSession] = {}
 
@@ -121,16 +121,20 @@ def open_graph(
     threads: int = 1,
     precision: str = "fp32",
     callers: int | None = None,
+    growing: bool = False,
 ) -> ModelSession:
-    """The process's session for a graph without a card, whose file has the hash `sha256`; see `open_session`."""
+    """The process's session for a graph without a card, whose file has the hash `sha256`; see `open_session`.
+
+    `growing`: the shapes of its inputs change from call to call, so that no buffers are kept for them on a device.
+    """
     n_callers = callers or os.cpu_count() or 1
-    key = (sha256, provider, threads, precision, n_callers if provider == "openvino" else 0)
+    key = (sha256, provider, threads, precision, n_callers if provider == "openvino" else 0, growing)
     with _lock:
         if key not in _sessions:
             _sessions[key] = (
                 _open_openvino(path, sha256=sha256, threads=threads, precision=precision, callers=n_callers)
                 if provider == "openvino"
-                else _open_graph(path, sha256=sha256, provider=provider, threads=threads)
+                else _open_graph(path, sha256=sha256, provider=provider, threads=threads, growing=growing)
             )
         return _sessions[key]
 
@@ -153,11 +157,12 @@ def _openvino_tensor(name: str, node: Any) -> Tensor:
     return Tensor(name=name, shape=shape, dtype=np.dtype(node.element_type.to_dtype()).name)
 
 
-def _open_graph(path: Path, *, sha256: str, provider: str, threads: int) -> ModelSession:
+def _open_graph(path: Path, *, sha256: str, provider: str, threads: int, growing: bool) -> ModelSession:
     session, active, note = create_session(path, provider=provider, threads=threads)
     if note:
         warnings.warn(note, RuntimeWarning, stacklevel=4)
-    runner: Runner = BufferRing(session, device="cuda") if active in {"cuda", "tensorrt"} else _DirectRunner(session)
+    bound = active in {"cuda", "tensorrt"} and not growing
+    runner: Runner = BufferRing(session, device="cuda") if bound else _DirectRunner(session)
     return ModelSession(
         sha256=sha256,
         provider=active,

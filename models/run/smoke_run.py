@@ -34,6 +34,9 @@ FREE_STEPS: Final = 3
 
 SEED: Final = 20260101
 
+MOST_LETTERS: Final = 60
+"""Letters of an answer in words that a person is shown."""
+
 # Sums of probabilities and repeated runs may differ by rounding only.
 ROUNDING: Final = 1e-3
 
@@ -80,6 +83,7 @@ def run_smoke_test(card: ModelCard, session: ModelSession, *, side: int) -> tupl
         seen = [_statistics(spec, answers[kind][spec.name]) for spec in card.outputs]
         seen += [_scores_seen(table, raw, side) for table in card.boxes]
         seen += [_masks_seen(masks, raw, side) for masks in card.masks]
+        seen += [_letters_seen(name, raw[name]) for name in card.answers]
         runs.append(SmokeRun(name=kind, outputs=tuple(seen)))
     for spec in card.outputs:
         warnings.extend(_warnings(spec, [answers[kind][spec.name] for kind in KINDS]))
@@ -174,6 +178,12 @@ def _masks_seen(masks: MasksSpec, raw: Mapping[str, NDArray[Any]], side: int) ->
     """The same for objects with masks, at which it does not look."""
     found = mask_scores(masks, raw, window=side).tolist()
     return f"{len(found):,} masks of {masks.name}, scores", 1.0, min(found, default=0.0), max(found, default=0.0)
+
+
+def _letters_seen(name: str, answers: NDArray[Any]) -> tuple[str, float, float, float]:
+    """The first answer in words, and as `_statistics` the letters of the shortest and of the longest one."""
+    lengths = [float(len(each)) for each in answers.tolist()]
+    return f"{name} {str(answers[0])[:MOST_LETTERS]!a}, letters", 1.0, min(lengths), max(lengths)
 
 
 def _statistics(spec: OutputSpec, answer: NDArray[np.float32]) -> tuple[str, float, float, float]:

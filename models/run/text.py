@@ -16,6 +16,7 @@ from tilewright.models.spec.outputs import ClassSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -76,22 +77,28 @@ def open_text(card: ModelCard) -> TextTower:
     """The text tower of a card with an embedding. Raises CardError where it has none or its files cannot be read."""
     if card.text is None or card.embedding is None:
         raise CardError(f"{card.name} has no text model (tw:text), so that words cannot be compared with its vectors")
+    tokenizer = open_tokenizer(card.text.tokenizer, name=card.name)
+    session = open_graph(card.text.model, sha256=card.text.sha256[0], provider="cpu")
+    return TextTower(session=session, tokenizer=tokenizer, length=card.embedding.channels, name=card.name)
+
+
+def open_tokenizer(path: Path, *, name: str) -> Any:
+    """The tokenizer in a file of the card called `name`. Raises CardError where it cannot be read, or the library for
+    it is not installed.
+    """
     try:
         from tokenizers import Tokenizer  # type: ignore[import-not-found, unused-ignore]
     except ImportError as error:
         raise CardError("words need the library tokenizers: pip install 'tilewright[find]'") from error
-    path = card.text.tokenizer
     try:
         if path.stat().st_size > LARGEST_TOKENIZER:
             raise ValueError(f"it has over {LARGEST_TOKENIZER // 2**20} MiB")
-        tokenizer = Tokenizer.from_str(path.read_text("utf-8"))
+        return Tokenizer.from_str(path.read_text("utf-8"))
     except BaseException as error:
         # The library's own errors, and its panics, are of no class that can be named.
         if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError)):
             raise
-        raise CardError(f"the tokenizer {path.name} of {card.name} cannot be read: {str(error)[:120]}") from error
-    session = open_graph(card.text.model, sha256=card.text.sha256[0], provider="cpu")
-    return TextTower(session=session, tokenizer=tokenizer, length=card.embedding.channels, name=card.name)
+        raise CardError(f"the tokenizer {path.name} of {name} cannot be read: {str(error)[:120]}") from error
 
 
 def classified_card(card: ModelCard, words: Sequence[str], *, least: float = 0.0) -> ModelCard:

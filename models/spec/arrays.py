@@ -1,4 +1,4 @@
-"""The meaning of each dimension of a model's array: the card's `dim_order` as one of six axes."""
+"""The meaning of each dimension of a model's array: the card's `dim_order` as one of seven axes."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ AXES: Final = {
     "y": "height",
     "width": "width",
     "x": "width",
+    "token": "token",
+    "tokens": "token",
 }
 """The axis of each dimension name of an input; Tilewright cannot fill any other axis.
 
@@ -54,7 +56,7 @@ DATA_TYPES: Final = (
 
 
 def input_axes(dim_order: Sequence[str]) -> tuple[str, ...] | None:
-    """The axes batch, time, bands, height, width in the array's order; None if one is unknown or repeated."""
+    """The axes batch, time, bands, height, width, token in the array's order; None if one is unknown or repeated."""
     axes = tuple(AXES.get(name, "?") for name in dim_order)
     return None if "?" in axes or len(set(axes)) != len(axes) else axes
 

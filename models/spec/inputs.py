@@ -22,7 +22,17 @@ Gaps = Literal["leave", "carry", "interpolate"]
 Fill = float | Literal["nearest", "mean", "nearest-date"]
 
 ExtraKind = Literal[
-    "day_of_year", "valid_mask", "lonlat", "wavelengths", "constant", "place_mask", "pixel_size", "state", "time"
+    "day_of_year",
+    "valid_mask",
+    "lonlat",
+    "wavelengths",
+    "constant",
+    "place_mask",
+    "pixel_size",
+    "state",
+    "time",
+    "tokens",
+    "token_mask",
 ]
 
 PARTS: Final[dict[str, tuple[str, ...]]] = {
@@ -151,9 +161,9 @@ class ExtraInput:
     """One input of the graph that is computed instead of read.
 
     `of` names the input whose steps, mask or bands it describes; `parts` are the entries of its feature axis;
-    `values` are the constants, wavelengths (micrometres), or the times of a loop; a value v is scaled to
-    `(v - shift) * gain`. A loop's state has `scale` pixels per pixel of the card's grid, and begins with noise of
-    `seed`.
+    `values` are the constants, wavelengths (micrometres), the times of a loop, the tokens of a prompt or their mask; a
+    value v is scaled to `(v - shift) * gain`. A loop's state has `scale` pixels per pixel of the card's grid, and
+    begins with noise of `seed`.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Inputs of a graph that are not pixels of a collection: dates, positions, masks, wavelengths, constants, noise."""
+"""Inputs of a graph that are no pixels of a collection: dates, positions, masks, constants, noise, prompts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from tilewright.models.spec.arrays import input_axes
+from tilewright.models.spec.words import KINDS as WORDS
 from tilewright.models.transforms.noise import normal_noise
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ def prepare_extra(extra: ExtraInput, facts: WindowFacts) -> NDArray[Any]:
     assert axes is not None, f"{extra.name} was accepted with the unknown dimensions {extra.dim_order}"
     if extra.kind == "state":
         return _first_states(extra, facts)
+    if extra.kind in WORDS:
+        assert extra.values, f"{extra.name} needs the tokens of a prompt"
+        return np.tile(np.array(extra.values, dtype=extra.data_type), (facts.n, 1))
     values = _broadcast_values(extra, facts, spatial="height" in axes)
     sizes = dict(zip(_AXES, values.shape, strict=True))
     if extra.kind == "constant":

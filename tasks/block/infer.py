@@ -20,6 +20,7 @@ from tilewright.tasks.block.merge import BlockLayers, covered_by, window_answer
 from tilewright.tasks.block.output_grid import at_product, result_size
 from tilewright.tasks.block.seams import SampledPlaces, SeamComparison, Seams, core_of, joined_seams, shifted_window
 from tilewright.tasks.boxes.parts import NO_BOXES, counted_boxes
+from tilewright.tasks.captions.parts import counted_caption
 from tilewright.tasks.grid.area_mask import area_mask
 from tilewright.tasks.grid.windows import block_windows
 from tilewright.tasks.instances.mask_parts import counted_masks
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from tilewright.models.card.card import ModelCard
     from tilewright.models.run.session import ModelSession
     from tilewright.tasks.block.inputs import BlockInputs
+    from tilewright.tasks.captions.parts import Caption
     from tilewright.tasks.grid.blocks import Block
     from tilewright.tasks.grid.pixel_box import PixelBox
     from tilewright.tasks.grid.windows import Window
@@ -39,8 +41,8 @@ if TYPE_CHECKING:
     from tilewright.tasks.plan.plan import Plan
 
 
-BOXES, MASKS = "boxes of {}", "masks of {}"
-"""The keys of a table's boxes and of a layer's masks in a window's answer; no layer has a blank in its name."""
+BOXES, MASKS, WORDS = "boxes of {}", "masks of {}", "words of {}"
+"""The keys of boxes, of masks and of words in a window's answer; no table or layer has a blank in its name."""
 
 MIN_WINDOWS = 4
 """Windows that must have run before the fastest counts as undisturbed."""
@@ -83,9 +85,9 @@ class BlockResult:
     """A block's layers by name, each (height, width) in product pixels and its stored dtype, nodata in place.
 
     ``boxes`` are the things found in it by table, as BOX in absolute pixels of the model's grid, ``masks`` the objects
-    by layer. ``seams`` are those of the windows that were compared with shifted ones; ``windows_run`` does not count
-    them twice, and ``windows_skipped`` holds those that were ``windows_screened`` out. ``losses``: what
-    rounding did to the layers that are stored with an error.
+    by layer, ``captions`` the answers in words by table. ``seams`` are those of the windows that were compared with
+    shifted ones; ``windows_run`` does not count them twice, and ``windows_skipped`` holds those that were
+    ``windows_screened`` out. ``losses``: what rounding did to the layers that are stored with an error.
     """
 
     layers: dict[str, np.ndarray]
@@ -97,6 +99,7 @@ class BlockResult:
     masks: dict[str, list[CountedMask]] = field(default_factory=dict)
     losses: dict[str, LossTally] = field(default_factory=dict)
     windows_screened: int = 0
+    captions: dict[str, list[Caption]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,10 +156,12 @@ def infer_block(
     compared: dict[Window, dict[str, np.ndarray]] = {}
     boxes: dict[str, list[np.ndarray]] = {table.name: [NO_BOXES] for table in model.card.boxes}
     masks: dict[str, list[CountedMask]] = {each.name: [] for each in model.card.masks}
+    captions: dict[str, list[Caption]] = {name: [] for name in model.card.answers}
     for batch, answers in zip(batches, map_calls(run_batch, batches), strict=True):
         for window, answer in zip(batch, answers, strict=True):
             block_layers.add(window, answer)
-            core = core_of(window, plan.raster.lattice).intersect(block.inner)
+            whole = core_of(window, plan.raster.lattice)
+            core = whole.intersect(block.inner)
             for name, found in boxes.items():
                 found.append(
                     counted_boxes(
@@ -166,6 +171,9 @@ def infer_block(
             for name, counted in masks.items():
                 objects = answer[MASKS.format(name)]
                 counted.extend(counted_masks(objects, window=window.outer, core=core, inside=in_area, over=block.outer))
+            for name, said in captions.items():
+                text = str(answer[WORDS.format(name)])
+                said.extend(counted_caption(text, core=whole, inner=block.inner, usable=usable, over=block.outer))
             if window in pairs:
                 compared[window] = answer
     comparison = SeamComparison(
@@ -196,6 +204,7 @@ def infer_block(
         boxes={name: np.concatenate(found) for name, found in boxes.items()},
         masks=masks,
         losses=losses,
+        captions=captions,
     )
 
 
@@ -256,6 +265,9 @@ def _run_windows(
         objects = found_masks(masks, raw, windows=len(windows), window=plan.raster.lattice.window)
         for answer, of_window in zip(answers, objects, strict=True):
             answer[MASKS.format(masks.name)] = np.array([*of_window, None], dtype=object)[:-1]
+    for name in model.card.answers:
+        for answer, text in zip(answers, raw[name], strict=True):
+            answer[WORDS.format(name)] = np.array(text, dtype=object)
     return answers
 
 

@@ -93,6 +93,7 @@ def _joined(parts: list[InferredBlock], block: Block, layers: dict[str, np.ndarr
         valid_pixels=sum(result.valid_pixels for result in results),
         seams=joined_seams(result.seams for result in results),
         boxes={name: np.concatenate([result.boxes[name] for result in results]) for name in results[0].boxes},
+        captions={name: [each for one in results for each in one.captions[name]] for name in results[0].captions},
         masks={name: [mask for each in results for mask in each.masks[name]] for name in results[0].masks},
         losses={name: joined_tallies(result.losses[name] for result in results) for name in results[0].losses},
     )

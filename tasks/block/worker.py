@@ -13,6 +13,7 @@ from tilewright.tasks.block.infer import infer_block
 from tilewright.tasks.block.inputs import read_inputs
 from tilewright.tasks.block.observed import count_observed
 from tilewright.tasks.boxes.parts import NO_BOXES, boxes_digest, read_part_bytes, write_part
+from tilewright.tasks.captions.parts import encoded_captions
 from tilewright.tasks.instances.marks import marks_sha256
 from tilewright.tasks.instances.mask_parts import encoded, part_key
 from tilewright.tasks.read.counters import ReadStats
@@ -170,7 +171,8 @@ class Worker:
         stored = {name: result.layers[name] for name in (*self.plan.raster.layers, "observations")}
         self.store.write_block(self.plan.raster.product_box_of(block.inner), stored)
         masks = {name: encoded(found) for name, found in result.masks.items()}
-        for name, found in {**result.boxes, **masks}.items():
+        captions = {name: encoded_captions(found) for name, found in result.captions.items()}
+        for name, found in {**result.boxes, **masks, **captions}.items():
             write_part(self.storage, name, block.name, found)
         entry = BlockEntry(
             row=block.row,
@@ -179,7 +181,7 @@ class Worker:
             written=bool(result.layers["observations"].any()),
             checksums={
                 **{name: array_sha256(array) for name, array in stored.items()},
-                **{name: boxes_digest(found) for name, found in result.boxes.items()},
+                **{name: boxes_digest(found) for name, found in {**result.boxes, **captions}.items()},
                 **{part_key(name): boxes_digest(found) for name, found in masks.items()},
             },
             windows_run=result.windows_run,
@@ -233,6 +235,7 @@ class Worker:
         try:
             parts = {table.name: table.name for table in self.model.card.boxes}
             parts |= {part_key(masks.name): masks.name for masks in self.model.card.masks}
+            parts |= {name: name for name in self.model.card.answers}
             stored = {name: digest for name, digest in entry.checksums.items() if name not in parts}
             intact = self._checksums(inner, layers) == stored and all(
                 read_part_bytes(self.storage, name, entry.name, entry.checksums[key]) is not None

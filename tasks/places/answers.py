@@ -43,7 +43,7 @@ def no_answers(card: ModelCard, layers: tuple[str, ...], n: int) -> np.ndarray:
 
 @dataclass(slots=True, kw_only=True)
 class Answers:
-    """The ``records`` of a unit's places while they are filled.
+    """The ``records`` of a unit's places while they are filled, and the ``texts`` said of them, by column.
 
     Windows wait until ``per_call`` of them fill a call of the model.
     """
@@ -53,6 +53,7 @@ class Answers:
     rows: PlaceRows
     records: np.ndarray
     per_call: int
+    texts: dict[str, list[str | None]] = field(default_factory=dict)
     n_run: int = 0
     _waiting: list[tuple[int, int, dict[str, np.ndarray]]] = field(default_factory=list)
 
@@ -84,6 +85,9 @@ class Answers:
                 for name in self.plan.raster.layers:
                     if name in made:
                         self.records[name][number] = made[name][0, 0]
+        for name, column in self.texts.items():
+            for (number, _, _), text in zip(waiting, raw[name], strict=True):
+                column[number] = str(text)
         self.n_run += len(waiting)
 
     def _joined(self, name: str, arrays: list[np.ndarray]) -> np.ndarray:

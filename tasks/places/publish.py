@@ -21,6 +21,7 @@ from tilewright.tasks.inventory.table import table_with
 from tilewright.tasks.places.pictures import PlacesMap, places_maps
 from tilewright.tasks.places.report import page_report, report_of_places, value_range
 from tilewright.tasks.places.table import joined_records, places_table, upload_places
+from tilewright.tasks.places.texts import TEXT, with_answers
 from tilewright.tasks.plan.places import PLACES, PLACES_FILE
 from tilewright.tasks.publish.item_facts import (
     collection_id,
@@ -78,15 +79,16 @@ def publish_places(
     record, kept = wanted_record(storage, plan), kept_of(plan.source)
     known = {spec.name: spec for spec in worker.model.card.layer_specs()}
     specs = {name: known[name] for name in plan.raster.layers}
-    records = joined_records(worker, entries)
+    records, texts = joined_records(worker, entries)
+    shown, told = with_answers(records, specs, texts)
     with staging_folder(storage) as folder:
-        columns = places_table(given, records, specs, key=key)
+        columns = places_table(given, records, specs, key=key, texts=texts)
         crs = plan.raster.grid.crs
         table = upload_places(storage, columns, worker.rows.places, crs=crs, folder=folder, entries=entries)
-        plain_report = report_of_places(worker, entries, table, records, specs=specs, run=run)
+        plain_report = report_of_places(worker, entries, table, shown, specs=told, run=run)
         plain_report["job"]["places"]["file"] = path
         report = json_without_secrets(plain_report, kept)
-        _stage_pages(folder, worker, entries, records, specs=specs, report=report)
+        _stage_pages(folder, worker, entries, shown, specs=told, report=report)
         styles = _stage_style(folder, worker, records, specs=specs, wanted=record.files)
         for name in (*PAGES, *styles):
             storage.upload(name, folder / name)
@@ -177,7 +179,8 @@ def _stage_style(
     Returns its name; none where somebody keeps a style of their own.
     """
     name = f"{PLACES}{STYLE}"
-    if name not in wanted:
+    # What is said in words has no colours of its own in QGIS.
+    if name not in wanted or not specs:
         return ()
     kinds = {*shapely.get_type_id(worker.rows.places[worker.rows.order]).tolist()}
     points = kinds <= {shapely.GeometryType.POINT, shapely.GeometryType.MULTIPOINT}
@@ -192,7 +195,7 @@ def _stage_style(
 
 def _class_column(specs: Mapping[str, LayerSpec]) -> ClassColumn:
     """The column of the first class layer, with the names of its classes."""
-    layer = next((spec for spec in specs.values() if spec.kind == "class"), None)
+    layer = next((spec for spec in specs.values() if spec.kind == "class" and spec.source != TEXT), None)
     if layer is None:
         return OF_OTHERS
     return ClassColumn(
@@ -205,7 +208,7 @@ def _facts(
 ) -> ProductFacts:
     plan, card = worker.plan, worker.model.card
     start, end = plan.period
-    grid, layers = plan.raster.grid, ", ".join(plan.raster.layers)
+    grid, layers = plan.raster.grid, ", ".join((*plan.raster.layers, *card.answers))
     return ProductFacts(
         id=plan.name,
         collection=collection_id(card),

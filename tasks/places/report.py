@@ -10,11 +10,13 @@ import numpy as np
 from tilewright.models.spec.outputs import NODATA_BYTE
 from tilewright.tasks.colours import class_colours
 from tilewright.tasks.places.answers import OBSERVED
+from tilewright.tasks.places.texts import TEXT
 from tilewright.tasks.plan.identities import input_counts, input_warnings
 from tilewright.tasks.plan.places import PLACES, PLACES_FILE
 from tilewright.tasks.publish.report_json import identity_json
 from tilewright.tasks.publish.scene_rows import scene_rows
 from tilewright.tasks.report.format import count, figure, plural
+from tilewright.tasks.styles.styles import ENDING as STYLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,7 +66,12 @@ def value_range(records: np.ndarray, spec: LayerSpec) -> tuple[float, float]:
 
 def _layer(stored: np.ndarray, spec: LayerSpec) -> dict[str, Any]:
     known = stored[_valid_mask(stored, spec)]
-    plain: dict[str, Any] = {"name": spec.name, "kind": spec.kind, "unit": spec.unit, "places": len(known)}
+    plain: dict[str, Any] = {
+        "name": spec.name,
+        "kind": TEXT if spec.source == TEXT else spec.kind,
+        "unit": spec.unit,
+        "places": len(known),
+    }
     if spec.kind == "class":
         counts = np.bincount(known, minlength=NODATA_BYTE + 1)
         total = max(len(known), 1)
@@ -196,7 +203,8 @@ def page_report(report: Mapping[str, Any], *, bounds: tuple[float, float, float,
         }
         for layer in places["layers"]
     ]
-    files = [{"href": name, "title": title} for name, title in FILES]
+    styled = any(layer["kind"] != TEXT for layer in places["layers"])
+    files = [{"href": name, "title": title} for name, title in FILES if styled or not name.endswith(STYLE)]
     return {
         **{key: value for key, value in report.items() if key not in {"grid", "read_factor"}},
         "grid": {"crs": report["grid"]["crs"], "resolution": report["grid"]["resolution"], "bounds": list(bounds)},
@@ -212,7 +220,7 @@ def _ends(layer: Mapping[str, Any]) -> list[float]:
 
 def _bars(layer: Mapping[str, Any]) -> dict[str, Any]:
     """A layer's places by class, or by steps of its values, each with its share (0-100) of the largest."""
-    if layer["kind"] == "class":
+    if "classes" in layer:
         colours = class_colours([each["color"] for each in layer["classes"]])
         rows = [(each["name"], each["places"], colour) for each, colour in zip(layer["classes"], colours, strict=True)]
     else:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tilewright.models.spec.outputs import LayerSpec
+    from tilewright.tasks.places.texts import Texts
     from tilewright.tasks.places.worker import PlacesWorker
     from tilewright.tasks.storage.ledger import BlockEntry
     from tilewright.tasks.storage.storage import Storage
@@ -57,24 +58,33 @@ def check_columns(given: Sequence[str], layers: Sequence[str], *, name: str, key
             raise ColumnsError(f"places: {name} has a column {column!r}, which the result has too: rename it.")
 
 
-def joined_records(worker: PlacesWorker, entries: Mapping[str, BlockEntry]) -> np.ndarray:
-    """The records of all rows in the order of the file, those of rows without a window empty.
+def joined_records(worker: PlacesWorker, entries: Mapping[str, BlockEntry]) -> tuple[np.ndarray, Texts]:
+    """The records of all rows in the order of the file, those of rows without a window empty; and the texts said of
+    them by column, None where nothing is.
 
     Raises ChangedStoreError for records that are not as they were written.
     """
     whole = no_answers(worker.model.card, worker.plan.raster.layers, len(worker.rows))
+    texts: Texts = {name: [None] * len(whole) for name in worker.model.card.answers}
     for name, entry in sorted(entries.items()):
-        records = worker.records(entry)
-        if records is None:
+        done = worker.done(entry)
+        if done is None:
             raise ChangedStoreError(
                 f"The records of unit {name} in {worker.storage.uri} changed after they were written"
             )
-        whole[worker.unit(entry.row)] = records
-    return whole
+        rows = worker.unit(entry.row)
+        whole[rows] = done[0]
+        for column, said in done[1].items():
+            for row, text in zip(rows.tolist(), said, strict=True):
+                texts[column][row] = text
+    return whole, texts
 
 
-def places_table(given: Any, records: np.ndarray, specs: Mapping[str, LayerSpec], *, key: str | None) -> Any:
-    """The columns of the table, a pyarrow table: ``given`` ones, then those named after the layers, and ``observed``.
+def places_table(
+    given: Any, records: np.ndarray, specs: Mapping[str, LayerSpec], *, key: str | None, texts: Texts
+) -> Any:
+    """The columns of the table, a pyarrow table: ``given`` ones, then those named after the layers, the ``texts`` and
+    ``observed``.
 
     Classes are the values of their classes, percents whole numbers, values float32; null for none.
     """
@@ -87,6 +97,7 @@ def places_table(given: Any, records: np.ndarray, specs: Mapping[str, LayerSpec]
             columns[name] = pa.array(stored, type=pa.float32(), mask=np.isnan(stored))
         else:
             columns[name] = pa.array(stored.astype(np.int64), mask=stored == NODATA_BYTE)
+    columns |= {name: pa.array(column, type=pa.string()) for name, column in texts.items()}
     columns[OBSERVED] = pa.array(np.ascontiguousarray(records[OBSERVED]))
     return pa.table(columns)
 

@@ -13,6 +13,7 @@ from tilewright.tasks.block.inputs import read_inputs
 from tilewright.tasks.places.answers import OBSERVED, Answers, answer_type, no_answers
 from tilewright.tasks.places.matches import Matcher
 from tilewright.tasks.places.patches import cut_patches
+from tilewright.tasks.places.texts import encoded_texts, read_texts
 from tilewright.tasks.read.counters import ReadStats
 from tilewright.tasks.storage.ledger import BlockEntry, json_digest, write_entry
 from tilewright.tasks.storage.storage import STATE_FOLDER
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from tilewright.tasks.places.matches import Match
     from tilewright.tasks.places.patches import Patch
     from tilewright.tasks.places.rows import PlaceRows
+    from tilewright.tasks.places.texts import Texts
     from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.read.access import Access
     from tilewright.tasks.read.failures import FailureLog
@@ -80,7 +82,10 @@ class PlacesWorker:
         places = {int(row): number for number, row in enumerate(rows)}
         records = no_answers(self.model.card, self.plan.raster.layers, len(rows))
         per_call = self.model.windows_per_call
-        answers = Answers(plan=self.plan, model=self.model, rows=self.rows, records=records, per_call=per_call)
+        texts: Texts = {name: [None] * len(rows) for name in self.model.card.answers}
+        answers = Answers(
+            plan=self.plan, model=self.model, rows=self.rows, records=records, per_call=per_call, texts=texts
+        )
         scenes: set[str] = set()
         matches = [self.matcher.match(row) for row in places]
         for patch in cut_patches(self.rows, places, matches):
@@ -110,7 +115,7 @@ class PlacesWorker:
         self, block: Block, key: str, answers: Answers, stats: ReadStats, *, scenes: set[str], seconds: dict[str, float]
     ) -> BlockEntry:
         began = time.perf_counter()
-        content = answers.records.tobytes()
+        content = answers.records.tobytes() + encoded_texts(answers.texts)
         self.storage.write(_place(block.name), content)
         entry = BlockEntry(
             row=block.row,
@@ -163,11 +168,19 @@ class PlacesWorker:
 
     def records(self, entry: BlockEntry) -> np.ndarray | None:
         """The records of a finished unit, one a row in their order; None where others lie there, or none."""
-        content = self.storage.read(_place(entry.name)) or b""
+        found = self.done(entry)
+        return None if found is None else found[0]
+
+    def done(self, entry: BlockEntry) -> tuple[np.ndarray, Texts] | None:
+        """The same with the texts said of the places, by column."""
+        content, n_rows = self.storage.read(_place(entry.name)) or b"", len(self.unit(entry.row))
         if hashlib.sha256(content).hexdigest() != entry.checksums.get(RECORDS):
             return None
-        found = np.frombuffer(content, dtype=answer_type(self.model.card, self.plan.raster.layers))
-        return found if len(found) == len(self.unit(entry.row)) else None
+        kind = answer_type(self.model.card, self.plan.raster.layers)
+        end = n_rows * kind.itemsize
+        texts = read_texts(content[end:], self.model.card.answers, n_rows)
+        whole = len(content) >= end and texts is not None
+        return (np.frombuffer(content[:end], dtype=kind), texts) if whole and texts is not None else None
 
     def erase(self, entry: BlockEntry) -> None:
         """Remove the records of a unit that the plan does not have."""

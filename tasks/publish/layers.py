@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tilewright.tasks.block.output_grid import product_area_mask
 from tilewright.tasks.boxes.box_file import boxes_files, ensure_boxes
+from tilewright.tasks.captions.caption_file import captions_files, ensure_captions
 from tilewright.tasks.cog.cog_file import ensure_cog, write_record
 from tilewright.tasks.cog.spec import MAX_PARALLEL_FILES
 from tilewright.tasks.embeddings.window_table import ensure_windows, windows_files
@@ -119,7 +120,8 @@ def begin_layers(storage: Storage, plan: Plan, card: ModelCard, arrivals: Arriva
     # What follows the blocks needs its thread from the first row to the last: files, tables and the pyramid.
     polygons = polygons_files(plan, specs, arrivals, partial(product_area_mask, plan))
     boxes, vectors = boxes_files(plan, card.boxes, arrivals), windows_files(plan, specs, arrivals)
-    n_tables = len(polygons) + len(boxes) + len(vectors) + len(ids)
+    words = captions_files(plan, card.answers, arrivals)
+    n_tables = len(polygons) + len(boxes) + len(vectors) + len(words) + len(ids)
     n_threads = 1 + MAX_PARALLEL_FILES + n_tables if follows else min(n_cores, MAX_PARALLEL_FILES)
     pool = ThreadPoolExecutor(n_threads, thread_name_prefix="tilewright-finish")
     # First of all, as everything that reads their blocks waits for them.
@@ -160,6 +162,7 @@ def begin_layers(storage: Storage, plan: Plan, card: ModelCard, arrivals: Arriva
         **{each.name: partial(ensure_polygons, storage, store, each, ready=blocks.ready) for each in polygons},
         **{each.name: partial(ensure_boxes, storage, each) for each in boxes},
         **{each.name: partial(ensure_windows, storage, store, each) for each in vectors},
+        **{each.name: partial(ensure_captions, storage, each) for each in words},
     }
     for name, make in makers.items():
         begun.tables[name] = pool.submit(clock.timed("tables", make))

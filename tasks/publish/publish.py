@@ -14,6 +14,7 @@ from tilewright.catalogs.publish.manifest import ManifestRow, write_manifest
 from tilewright.models.spec.outputs import LayerSpec
 from tilewright.tasks.boxes.box_file import boxes_name
 from tilewright.tasks.boxes.box_table import box_map
+from tilewright.tasks.captions.caption_map import caption_map
 from tilewright.tasks.compare.section import tell_change
 from tilewright.tasks.embeddings.described import array_files, embedding_facts, told_embedding
 from tilewright.tasks.embeddings.overview import vector_map
@@ -159,6 +160,10 @@ def _box_maps(worker: Worker) -> dict[str, Map]:
         content = worker.storage.read(boxes_name(table.name)) or b""
         pixels, spec = box_map(content, table, grid=grid, observed=seen > 0)
         maps[table.name] = spec, pixels
+    for name in worker.model.card.answers:
+        content = worker.storage.read(boxes_name(name)) or b""
+        pixels, spec = caption_map(content, name, grid=grid, observed=seen > 0)
+        maps[name] = spec, pixels
     return maps
 
 
@@ -196,7 +201,9 @@ def _styles(worker: Worker, written: WrittenLayers, small: Mapping[str, np.ndarr
     # A table of things has the classes of a layer that is not there; beside a layer of ids it is the one with a style.
     given = worker.model.card.table_classes
     tables = [
-        LayerSpec(name=name, kind="class", source="class", classes=given[name]) for name in worker.plan.model.tables
+        LayerSpec(name=name, kind="class", source="class", classes=given[name])
+        for name in worker.plan.model.tables
+        if given[name]
     ]
     return [*layers, *(LayerStyle(spec=cog_spec(spec), ends=None, tables=(spec.name,)) for spec in tables)]
 

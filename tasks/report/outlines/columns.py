@@ -134,5 +134,9 @@ def enough_digits(values: Iterable[object]) -> int:
 
 
 def cell(value: object) -> object:
-    """A value as the page shows it: a long text cut."""
-    return value[:LONGEST_TEXT] if isinstance(value, str) else value
+    """A value as the page shows it: of a text what is no letter made visible, a long one cut."""
+    if not isinstance(value, str):
+        return value
+    text = value[:LONGEST_TEXT]
+    shown = text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+    return shown[:LONGEST_TEXT]

@@ -20,13 +20,13 @@ EXAMPLES = [block.split("```")[0] for block in README.split("```json\n")[1:]]
 def test_every_example_of_the_readme_is_a_card(tmp_path: Path, text: str) -> None:
     (tmp_path / "card.json").write_text(text)
     card = load_card(tmp_path, verify=False)
-    names = [layer.name for layer in card.layer_specs()]
+    names = [*(layer.name for layer in card.layer_specs()), *card.answers]
     assert len(set(names)) == len(names) > 0
 
 
 def test_the_readme_has_every_field_there_is() -> None:
     assert all(f"`{key}`" in README for key in KEYS)
-    for field in (*PIXEL_FIELDS, *FIELDS, "tw:extra", "tw:tile", "tw:sampler"):
+    for field in (*PIXEL_FIELDS, *FIELDS, "tw:extra", "tw:tile", "tw:sampler", "tw:text", "tw:generate"):
         assert f"`{field}" in README, field
     assert all(f"`{part}`" in README for parts in PARTS.values() for part in parts)
 
