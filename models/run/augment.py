@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from tilewright.models.errors import CardError
-from tilewright.models.run.joint import joint_card, joint_output
+from tilewright.models.run.ensemble import joint_card, joint_output
 from tilewright.models.spec.arrays import input_axes
 from tilewright.models.transforms.postprocess import scores
 

@@ -1,7 +1,9 @@
-"""Ensembles: the scores of several cards averaged or their votes counted, and their disagreement."""
+"""Ensembles: the scores of several cards averaged or their votes counted, their disagreement; cards of several runs."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +11,6 @@ import numpy as np
 
 from tilewright.models.card.tile import TileSpec
 from tilewright.models.errors import CardError
-from tilewright.models.run.joint import joint_card, joint_output
 from tilewright.models.transforms.postprocess import scores
 
 if TYPE_CHECKING:
@@ -162,4 +163,39 @@ def _tile(cards: Sequence[ModelCard]) -> TileSpec:
         step=max((tile.step for tile in tiles if tile.step), default=None),
         trim=max(trims) if trims else "measured",
         merge="blend" if "blend" in merges else "trim" if merges == {"trim"} else "auto",
+    )
+
+
+def joint_output(
+    output: OutputSpec, measures: tuple[str, ...], *, crop: tuple[float, float] | None = None
+) -> OutputSpec:
+    """An output whose scores combine several runs, followed by the planes of `measures`.
+
+    `crop` is the widest rim that one of the runs leaves out.
+    """
+    axes = output.axes
+    sizes = [output.shape[axes.index(axis)] for axis in ("height", "width")] if not output.rows else []
+    joint = replace(output, scored=True, labels=False, data_type="float32", measures=(*output.measures, *measures))
+    return replace(
+        joint,
+        crop=crop,
+        dim_order=("batch", "channel", *(("height", "width") if sizes else ())),
+        shape=(-1, joint.n_planes, *sizes),
+    )
+
+
+def joint_card(members: tuple[ModelCard, ...], *, role: str, name: str, **changes: Any) -> ModelCard:
+    """The joint card of `members` in a `role`; its digest covers theirs, the role and the outputs."""
+    outputs = [[output.name, list(output.measures)] for output in changes["outputs"]]
+    canonical = json.dumps([role, [card.digest for card in members], outputs])
+    sha256 = hashlib.sha256("".join(card.sha256 for card in members).encode()).hexdigest()
+    return replace(
+        members[0],
+        name=name,
+        members=members,
+        sampler=None,
+        role=role,
+        digest=hashlib.sha256(canonical.encode()).hexdigest(),
+        sha256=members[0].sha256 if len(members) == 1 else sha256,
+        **changes,
     )

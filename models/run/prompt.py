@@ -14,7 +14,7 @@ from tilewright.models.card.graph import graph_facts, graph_inputs, graph_output
 from tilewright.models.card.parse_outputs import LAYER_NAME, RESERVED
 from tilewright.models.errors import CardError
 from tilewright.models.fields import shorten
-from tilewright.models.run.joint import joint_card, joint_output
+from tilewright.models.run.ensemble import joint_card, joint_output
 from tilewright.models.run.text import open_tokenizer
 from tilewright.models.spec.embedding import IDS
 from tilewright.models.spec.instances import TABLES
