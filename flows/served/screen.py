@@ -10,7 +10,7 @@ from tilewright.flows.environment import cache_folder
 from tilewright.flows.job.area import Area
 from tilewright.flows.job.job import JobError
 from tilewright.flows.job.margin import search_area
-from tilewright.flows.job.options import AugmentOptions, EnsembleOptions, GridOptions, TileOptions
+from tilewright.flows.job.options import AugmentOptions, ClassifyOptions, EnsembleOptions, GridOptions, TileOptions
 from tilewright.flows.served.mask_model import class_layer, class_values, served_card
 from tilewright.flows.served.scene_masks import load_served, weakened
 from tilewright.tasks.grid.areas import pixel_metres
@@ -85,6 +85,8 @@ def with_screen(plan: Plan, job: Job, card: ModelCard, *, plan_job: Callable[[Jo
             "align": None,
             "augment": AugmentOptions(),
             "ensemble": EnsembleOptions(),
+            "classify": ClassifyOptions(),
+            "prompt": (),
             "precision": "fp32",
             "fuse": "no",
             "gaps": None,
