@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from tilewright.flows.environment import cache_folder, certificates
 from tilewright.flows.job.job import JobError
 from tilewright.flows.job.options import AugmentOptions, ClassifyOptions, EnsembleOptions, Texts
+from tilewright.flows.served.mask_model import lasting_reference
 from tilewright.models.card.registry import find_card
 from tilewright.models.run.augment import augmented_card
 from tilewright.models.run.ensemble import ensemble_card
@@ -47,7 +48,7 @@ def card_facts(job: Job, card: ModelCard) -> dict[str, str]:
     cards = _own_cards(card)
     names = (job.model, *job.ensemble.models)
     references = {
-        REFERENCE if number == 1 else f"{REFERENCE}.{number}": _reference(job, name, own)
+        REFERENCE if number == 1 else f"{REFERENCE}.{number}": lasting_reference(name, own, base=job.base)
         for number, (name, own) in enumerate(zip(names, cards, strict=True), start=1)
     }
     return {**references, "name": card.name, "digest": card.digest, "sha256": card.sha256}
@@ -134,9 +135,3 @@ def _with_seams(card: ModelCard) -> ModelCard:
 def _own_cards(card: ModelCard) -> tuple[ModelCard, ...]:
     """The original cards, in order, of which an ensemble or augmented card is made."""
     return tuple(own for member in card.members for own in _own_cards(member)) if card.members else (card,)
-
-
-def _reference(job: Job, name: str, card: ModelCard) -> str:
-    """A reference that is valid in any working folder: a full path for a local card, else the job's name or URL."""
-    local = job.base / name
-    return str(local.resolve()) if local.exists() else name if "://" in name else card.name

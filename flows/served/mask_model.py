@@ -87,3 +87,9 @@ def mask_request(job: Job) -> dict[str, Any]:
 def class_layer(card: ModelCard) -> LayerSpec | None:
     """The first layer of classes of a card, None without one."""
     return next((spec for spec in card.layer_specs() if spec.kind == "class"), None)
+
+
+def lasting_reference(name: str, card: ModelCard, *, base: Path) -> str:
+    """A card's ``name`` as it is valid in any working folder: a full path for a local one, else its name or URL."""
+    local = base / name
+    return str(local.resolve()) if local.exists() else name if "://" in name else card.name

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tilewright.flows.environment import cache_folder
 from tilewright.flows.job.job import JobError
-from tilewright.flows.served.mask_model import FIELD, class_layer, mask_card, served_card
+from tilewright.flows.served.mask_model import FIELD, class_layer, lasting_reference, mask_card, served_card
 from tilewright.models.errors import memory_for
 from tilewright.models.measure.facts import ModelFacts, measure_model
 from tilewright.models.run.open import open_session
@@ -56,7 +56,8 @@ def served_mask(job: Job, inputs: Sequence[InputPlan], *, judge: Judge) -> Serve
     lattice, layer = lattice_of(facts.windows, block=BLOCK), class_layer(card)
     assert layer is not None, "a card of a mask has a layer of classes"
     return ServedModel(
-        card={"reference": _reference(job.mask.model, card), "name": card.name} | _digests(card),
+        card={"reference": lasting_reference(job.mask.model, card, base=Path.cwd()), "name": card.name}
+        | _digests(card),
         lattice=lattice,
         resolution=card.resolution or DEFAULT_RESOLUTION,
         up=facts.scale.numerator,
@@ -105,11 +106,6 @@ def load_served(served: ServedModel, *, field: str, provider: str) -> LoadedMode
     session = open_session(card, provider=provider)
     batch = card.batch or (GPU_BATCH if session.provider in GPUS else 1)
     return LoadedModel(card=card, session=session, batch=batch, sampled=NoPlaces())
-
-
-def _reference(name: str, card: ModelCard) -> str:
-    """A reference that is valid in any working folder: a full path for a local card, else the name or URL."""
-    return str(Path(name).resolve()) if Path(name).exists() else name if "://" in name else card.name
 
 
 def _digests(card: ModelCard) -> dict[str, str]:
