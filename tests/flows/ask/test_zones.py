@@ -26,8 +26,8 @@ from tests.support.chaos.places import s3_server
 from tests.support.layers import write_layers
 from tests.support.output_places import KEYS
 from tilewright.catalogs.publish.validate import validate_collection, validate_item
+from tilewright.flows.ask import added_table
 from tilewright.flows.cli.main import app
-from tilewright.flows.maintain import added_table
 from tilewright.flows.run.predict import run_job
 from tilewright.tasks.inventory.finished import unfinished
 from tilewright.tasks.storage.errors import StorageError
