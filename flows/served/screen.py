@@ -113,6 +113,7 @@ def with_screen(plan: Plan, job: Job, card: ModelCard, *, plan_job: Callable[[Jo
         otherwise=otherwise,
     )
     word, reason = weakened(plan.model.exactness, plan.model.exact_reason, served, "says where it looks")
+    reason = f"{reason}. That is said of the windows in which {served.card['name']} lets the model look"
     model = replace(plan.model, exact=word == "proven", measured=word == "measured", exact_reason=reason)
     return replace(plan, model=model, screen=of_screen, request={**plan.request, **screen_request(job)})
 

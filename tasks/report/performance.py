@@ -213,7 +213,9 @@ def exactness(report: Fields) -> Exactness:
     excepted = EXCEPTED if state == "exact" and "filled from their own window" in reason else ""
     _, _, numbers = reason.partition(ROUNDED)
     rounded = f" It is excepted that this model rounds otherwise: {numbers}" if state == "exact" and numbers else ""
-    sentences = (f"{meaning}{excepted}{rounded}", why, _compared(report))
+    screen = text(mapping(report, "screen"), "model")
+    screened = f" That is said of the windows in which {screen} lets the model look." if screen else ""
+    sentences = (f"{meaning}{excepted}{rounded}{screened}", why, _compared(report))
     return Exactness(state=state, title=title, sentences=tuple(sentence for sentence in sentences if sentence))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -114,6 +115,8 @@ def test_the_map_is_the_models_where_the_screen_sees_something_and_the_other_cla
     told = outcome.report["screen"]
     assert told["windows_run"] == outcome.report["windows_run"]
     assert told["windows_screened"] + told["windows_run"] == plain.report["windows_run"]
+    assert "in which cheap lets the model look" in outcome.report["exact_reason"]
+    assert "in which cheap lets the model look" in Path(outcome.output, "report.html").read_text()
     assert outcome.report["missing_percent"] == pytest.approx(100 * (expected == 255).mean())
 
 
