@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from tilewright.tasks.storage.storage import Storage
 
 
+DAMAGE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, AssertionError)
+"""What reading a plan raises that somebody damaged."""
+
 NEXT_STEPS = "Use --update to redo what changed, --replace to start over, or another output."
 
 
@@ -58,6 +61,8 @@ class ExistingProduct:
         Raises StoreError for a plan of another version of Tilewright, DamagedPlanError for a damaged one.
         """
         # A second call on a finished product compares requests only and does not need this import.
+        from shapely.lib import ShapelyError
+
         from tilewright.tasks.plan.plan import PLAN_FORMAT, Plan
 
         frozen, current = self.version, importlib.metadata.version("tilewright")
@@ -70,7 +75,7 @@ class ExistingProduct:
         try:
             plan = Plan.from_json(self.plain)
             _check_followable(plan)
-        except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, AssertionError) as error:
+        except (*DAMAGE, ShapelyError) as error:
             raise DamagedPlanError(self.uri, f"{type(error).__name__}: {error}") from error
         return plan
 
@@ -88,11 +93,18 @@ def _check_followable(plan: Plan) -> None:
     sources = Sources.from_json(plan.source)
     assert "digest" in plan.model.card, "the card has no digest"
     assert plan.period[0] <= plan.period[1], "the period is reversed"
-    scenes = [scene for part in plan.inputs for scene in part.scenes]
+    served = [*([plan.mask_model] if plan.mask_model else []), *([plan.screen.served] if plan.screen else [])]
+    for raster in (plan.raster, *([plan.screen.raster] if plan.screen else [])):
+        assert not raster.aoi_geometry.is_empty, "the area is empty"
+    for each in served:
+        assert {"reference", "name", "digest", "sha256"} <= {*each.card}, "the card of a served model lacks a fact"
+    parts = (*plan.inputs, *(plan.screen.inputs if plan.screen else ()))
+    scenes = [scene for part in parts for scene in part.scenes]
     assets = [asset for scene in scenes for asset in scene.assets]
     texts = [
         *(source.href for source in sources),
         *plan.model.card.values(),
+        *(text for model in served for text in (*model.card.values(), model.layer, model.exactness)),
         *(text for each in assets for text in (each.href, each.crs)),
     ]
     for name in {scene.source for scene in scenes}:

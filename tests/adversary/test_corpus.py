@@ -194,3 +194,23 @@ def test_a_record_of_a_product_with_a_value_of_another_type_ends_in_words(number
             document = written(replaced(deepcopy(good), place, value)).encode()
             answer = product.answer((name, document, "resume"))
             assert fault_of(answer, 0, (0, 1, 2)) is None, (name, place)
+
+
+@pytest.mark.parametrize(
+    "area",
+    [
+        {"type": "GeometryCollection", "geometries": [13.65]},
+        {"type": "Polygon", "coordinates": [[1, 2]]},
+        {"type": "Polygon", "coordinates": {"a": 1}},
+        {"type": "Polygon", "coordinates": []},
+        {"type": "MultiPolygon", "coordinates": [[1]]},
+        {"type": "Square"},
+        7,
+    ],
+)
+def test_a_plan_whose_area_is_none_is_damaged(area, reader):
+    product = reader("product")
+    name = ".tilewright/plan.json"
+    plan = json.loads((product.folder / "whole" / name).read_text())
+    answer = product.answer((name, written({**plan, "area": area}).encode(), "resume"))
+    assert fault_of(answer, 0, (0, 1, 2)) is None
