@@ -26,7 +26,7 @@ import rasterio
 import shapely
 from affine import Affine
 
-from tests.benchmarks.polygons import pieces
+from tests.benchmarks.polygons import strips
 from tests.support.layers import write_layers
 from tilewright.flows.ask.zones import zone_statistics
 from tilewright.flows.machine import peak_memory
@@ -48,7 +48,7 @@ def make(folder: Path, side: int, n_zones: int, reach: float, *, large: bool) ->
     """The product, its layers as GeoTIFFs, and the zones."""
     shape = (side, side)
     layers: dict[str, Any] = {
-        "class": ("uint8", shape, lambda: pieces(side, 3.8)),
+        "class": ("uint8", shape, lambda: strips(side, 3.8)),
         "height": ("float32", shape, lambda: values(side)),
     }
     write_layers(folder, layers, classes={"class": NAMES}, crs=CRS, resolution=SIZE, corner=CORNER)
