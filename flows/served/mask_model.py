@@ -39,9 +39,10 @@ def mask_card(reference: str) -> ModelCard:
     """The card of a mask's model. Raises JobError for one that is not found or not valid, or makes no mask."""
     card = served_card(reference, field=FIELD)
     if len(card.inputs) != 1 or card.inputs[0].dates.kind != "composite":
+        takes = "several inputs" if len(card.inputs) != 1 else f"dates of the kind {card.inputs[0].dates.kind}"
         raise JobError(
-            f"{FIELD}: {card.name} takes {len(card.inputs)} inputs, or several dates; a mask is made of each scene "
-            "alone, by a model with one input of kind composite."
+            f"{FIELD}: {card.name} takes {takes}; a mask is made of each scene alone, by a model with one input of "
+            "kind composite."
         )
     if any(extra.kind == "place_mask" for extra in card.extras):
         raise JobError(f"{FIELD}: {card.name} is told the shape of a place (place_mask), and a scene has none.")

@@ -47,7 +47,9 @@ def _mask_facts(report: Fields) -> tuple[Fact, ...]:
     dropped = number(mask.get("dropped_percent"))
     if dropped is None:
         return ()
-    maps = f"{words.count(mask.get('blocks_made'))} blocks made, {words.count(mask.get('blocks_kept'))} from the cache"
+    maps = (
+        f"{words.count(mask.get('blocks_made'))} blocks made, found again {words.count(mask.get('blocks_kept'))} times"
+    )
     note = f"of the pixels of all scenes over the area; of its maps {maps}"
     return (Fact(name=f"Masked by {text(mask, 'model')}", value=f"{words.figure(dropped)} %", note=note),)
 
