@@ -57,8 +57,8 @@ def run_job(
     Raises a refusal (ValueError) before pixels are read, or a RuntimeError naming the failure. What is done is kept.
     """
     options = options or RunOptions()
-    if job.places is not None and not options.placement.here:
-        raise RunnerError("runner: places are done by the threads of one process: leave --runner and --shards out.")
+    if job.places is not None and options.placement.shards > 1:
+        raise RunnerError("shards: places are not cut into shards: leave --shards out, or take --runner dask.")
     if options.deployment is not None and send_shard is None:
         raise RunnerError("deployment: its runs are sent by Prefect: use the command, or the flow region.")
     began, start = datetime.now(UTC), PhaseStart.of_command(options.startup_seconds)

@@ -1,4 +1,7 @@
-"""Blocks on a Dask cluster, existing or on this machine; its workers are compared with this process first."""
+"""Blocks, and units of places, on a Dask cluster, existing or on this machine.
+
+Its workers are compared with this process first.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from tilewright.flows.errors import RunnerError
 from tilewright.flows.runners.cluster_worker import RemoteRun, differences, expected_facts, remote_block, worker_facts
 from tilewright.flows.runners.dispatch import Dispatcher
 from tilewright.flows.versions import cpu_features
+from tilewright.tasks.places.kept_rows import keep_rows
+from tilewright.tasks.places.worker import PlacesWorker
 from tilewright.tasks.report.format import part_of
 
 if TYPE_CHECKING:
@@ -31,9 +36,11 @@ READ_THREADS = 2
 
 
 def run_on_cluster(
-    worker: Worker, blocks: Sequence[Block], placement: Placement, quarantine: Quarantine
+    worker: Worker | PlacesWorker, blocks: Sequence[Block], placement: Placement, quarantine: Quarantine
 ) -> Iterator[BlockEntry]:
     """Do the blocks on the cluster and yield their entries as they come; blocks that fail for good go to quarantine.
+
+    Those of a job over places are units of rows, which its workers read in the output.
 
     Raises RunnerError where no scheduler answers or the workers differ from this process.
     """
@@ -44,6 +51,7 @@ def run_on_cluster(
             settings=settings,
             expected=expected_facts(worker),
             fence=worker.storage.fence,
+            rows=keep_rows(worker.storage, worker.rows) if isinstance(worker, PlacesWorker) else None,
         )
         _check_workers(client, remote_run)
         dispatcher = Dispatcher(

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from tilewright.flows.errors import RunnerError
 from tilewright.flows.monitor.logs import clean_records
-from tilewright.flows.runners.worker import reopen_worker
+from tilewright.flows.runners.worker import reopen_places_worker, reopen_worker
 from tilewright.flows.versions import cpu_features, process_facts, versions
 from tilewright.tasks.block.split import do_block_in_parts
+from tilewright.tasks.places.worker import PlacesWorker
 from tilewright.tasks.storage.ledger import json_digest
 from tilewright.tasks.storage.secrets import public_plan
 
@@ -28,15 +29,17 @@ class RemoteRun:
     """The arguments that are the same for all blocks of a run: where its plan is stored, the settings, its ``fence``.
 
     ``expected``: the facts, as sorted (name, value), in which a worker process must agree with the run's own process.
+    ``rows``: the SHA-256 of the rows in the output for a job over places, None for one over an area.
     """
 
     output: str
     settings: WorkerSettings
     expected: tuple[tuple[str, str], ...]
     fence: Fence | None
+    rows: str | None = None
 
 
-def expected_facts(worker: Worker) -> tuple[tuple[str, str], ...]:
+def expected_facts(worker: Worker | PlacesWorker) -> tuple[tuple[str, str], ...]:
     """The facts in which every worker process must agree with this one; otherwise pixels could depend on the worker."""
     return tuple(sorted({**process_facts(), **_facts_of(worker)}.items()))
 
@@ -53,7 +56,7 @@ def worker_facts(remote_run: RemoteRun) -> dict[str, str]:
         return {**facts, "model": f"none ({' '.join(str(error).split())[:200]})"}
 
 
-def _facts_of(worker: Worker) -> dict[str, str]:
+def _facts_of(worker: Worker | PlacesWorker) -> dict[str, str]:
     # The same version of OpenVINO, where it computes.
     computing = {"openvino": versions(openvino=True).get("openvino", "none")} if worker.plan.model.runtime else {}
     return {
@@ -72,7 +75,10 @@ def remote_block(row: int, col: int, parts: int, remote_run: RemoteRun) -> dict[
     # A task may come long after its run: it then reads no scene in vain.
     worker.storage.check_fence()
     block = worker.plan.raster.block(row, col)
-    return (worker.do(block) if parts == 1 else do_block_in_parts(worker, block, parts=parts)).to_json()
+    # A unit of places reads and answers its rows some at a time: it has no smaller parts.
+    if parts == 1 or isinstance(worker, PlacesWorker):
+        return worker.do(block).to_json()
+    return do_block_in_parts(worker, block, parts=parts).to_json()
 
 
 def differences(facts: dict[str, str], expected: tuple[tuple[str, str], ...]) -> str:
@@ -94,6 +100,10 @@ def _check_facts(remote_run: RemoteRun) -> None:
 
 # The run's id and generation are in the key: a worker process that stands for long opens its worker anew for each run.
 @lru_cache(maxsize=4)
-def _worker(remote_run: RemoteRun) -> Worker:
+def _worker(remote_run: RemoteRun) -> Worker | PlacesWorker:
     clean_records()
+    if remote_run.rows is not None:
+        return reopen_places_worker(
+            remote_run.output, remote_run.settings, fence=remote_run.fence, rows=remote_run.rows
+        )
     return reopen_worker(remote_run.output, remote_run.settings, fence=remote_run.fence)

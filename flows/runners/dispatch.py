@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from tilewright.flows.errors import ErrorClass, classify
 from tilewright.flows.policies import BLOCK_DELAYS, SOURCE_PAUSES
-from tilewright.tasks.block.block_key import block_key
 from tilewright.tasks.storage.ledger import BlockEntry
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from tilewright.flows.runners.quarantine import Quarantine
     from tilewright.tasks.block.worker import Worker
     from tilewright.tasks.grid.blocks import Block
+    from tilewright.tasks.places.worker import PlacesWorker
 
 
 MIN_SENT, MAX_SENT = 2, 32
@@ -74,7 +74,7 @@ class Dispatcher:
     """
 
     client: Any
-    worker: Worker
+    worker: Worker | PlacesWorker
     work: Callable[..., dict[str, Any]]
     remote_run: RemoteRun
     quarantine: Quarantine
@@ -135,7 +135,7 @@ class Dispatcher:
         tried = self.quarantine.tries.get(block.name, 0)
         fence = self.remote_run.fence
         owner = "" if fence is None else f"-{fence.run}"
-        key = f"block-{block.name}-{block_key(self.worker.plan, block)[:16]}{owner}"
+        key = f"block-{block.name}-{self.worker.key(block)[:16]}{owner}"
         return key + (f"-{tried}" if tried else "")
 
     def _ended_futures(self) -> list[Any]:

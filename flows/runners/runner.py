@@ -8,13 +8,13 @@ from tilewright.flows.runners.quarantine import Quarantine
 from tilewright.flows.runners.shard_runs import run_shards
 from tilewright.flows.runners.threads import run_on_threads
 from tilewright.flows.runners.units import run_units
+from tilewright.tasks.block.worker import Worker
 from tilewright.tasks.places.worker import PlacesWorker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from tilewright.flows.runners.run_options import Placement, SendShard
-    from tilewright.tasks.block.worker import Worker
     from tilewright.tasks.grid.blocks import Block
     from tilewright.tasks.storage.ledger import BlockEntry
 
@@ -32,13 +32,14 @@ def run_blocks(
     SetAsideError at the end if blocks failed for good, and at once an error that every other block would raise too.
     """
     quarantine = Quarantine()
-    if isinstance(worker, PlacesWorker):
-        assert placement.here, "places are done by the threads of this process"
+    if isinstance(worker, PlacesWorker) and placement.runner == "threads":
+        assert placement.shards == 1, "places are not cut into shards"
         yield from run_units(worker, blocks, quarantine, n_workers=placement.n_workers)
     elif placement.shards > 1:
+        assert isinstance(worker, Worker), "places are not cut into shards"
         assert send_shard is not None, "a run in shards says how one is sent"
         yield from run_shards(worker, blocks, placement, send_shard)
-    elif placement.runner == "threads":
+    elif placement.runner == "threads" and isinstance(worker, Worker):
         yield from run_on_threads(worker, blocks, quarantine, n_workers=placement.n_workers, free=placement.free)
     else:
         from tilewright.flows.runners.cluster import run_on_cluster

@@ -14,6 +14,7 @@ from tilewright.flows.served.align import open_moves
 from tilewright.flows.served.scene_masks import open_scene_masks
 from tilewright.flows.served.screen import open_screen
 from tilewright.tasks.block.worker import Worker, WorkerSettings
+from tilewright.tasks.places.kept_rows import kept_rows
 from tilewright.tasks.places.worker import PlacesWorker
 from tilewright.tasks.plan.plan import Plan
 from tilewright.tasks.read.failures import FailureLog
@@ -79,9 +80,22 @@ def reopen_worker(output: str, settings: WorkerSettings, *, fence: Fence | None 
 
     Raises StoreError where the output holds no plan, JobError where the model has changed.
     """
+    storage, plan = _frozen_plan(output, fence)
+    return open_worker(storage, plan, load_plan_card(plan), settings)
+
+
+def reopen_places_worker(output: str, settings: WorkerSettings, *, fence: Fence | None, rows: str) -> PlacesWorker:
+    """The same for a plan of places, whose rows in the output have the SHA-256 ``rows``; it does a unit at a time.
+
+    Raises what ``reopen_worker`` raises, and StoreError for other rows.
+    """
+    storage, plan = _frozen_plan(output, fence)
+    return open_places_worker(storage, plan, load_plan_card(plan), settings, kept_rows(storage, rows), callers=1)
+
+
+def _frozen_plan(output: str, fence: Fence | None) -> tuple[Storage, Plan]:
     storage = replace(open_storage(output, options=storage_options(output)), fence=fence)
     plain = read_plan(storage)
     if plain is None:
         raise StoreError(f"{output} holds no plan that a worker could follow.")
-    plan = Plan.from_json(plain)
-    return open_worker(storage, plan, load_plan_card(plan), settings)
+    return storage, Plan.from_json(plain)

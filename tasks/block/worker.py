@@ -177,7 +177,7 @@ class Worker:
         entry = BlockEntry(
             row=block.row,
             col=block.col,
-            key=block_key(self.plan, block),
+            key=self.key(block),
             written=bool(result.layers["observations"].any()),
             checksums={
                 **{name: array_sha256(array) for name, array in stored.items()},
@@ -216,6 +216,10 @@ class Worker:
     def do(self, block: Block) -> BlockEntry:
         """Read, infer and write a block; returns its ledger entry. Raises what the stages raise."""
         return self.write(self.infer(self.read(block)))
+
+    def key(self, block: Block) -> str:
+        """The key that a block has under this plan."""
+        return block_key(self.plan, block)
 
     def is_current(self, block: Block, entry: BlockEntry) -> bool:
         """True if an entry has the key that its block has under this plan."""

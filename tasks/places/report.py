@@ -13,7 +13,7 @@ from tilewright.tasks.places.answers import OBSERVED
 from tilewright.tasks.places.texts import TEXT
 from tilewright.tasks.plan.identities import input_counts, input_warnings
 from tilewright.tasks.plan.places import PLACES, PLACES_FILE
-from tilewright.tasks.publish.report_json import identity_json
+from tilewright.tasks.publish.report_json import identity_json, read_factor
 from tilewright.tasks.publish.scene_rows import scene_rows
 from tilewright.tasks.report.format import count, figure, plural
 from tilewright.tasks.styles.styles import ENDING as STYLE
@@ -132,7 +132,7 @@ def report_of_places(
         "windows_made": sum(entry.windows_run for entry in made),
         "bytes_read": sum(entry.bytes_read for entry in blocks),
         "bytes_decoded": sum(entry.bytes_decoded for entry in blocks),
-        "read_factor": float(worker.stats.read_factor) if worker.stats.needed_pixels else 1.0,
+        "read_factor": read_factor(worker.stats, made),
         "seconds": {**seconds, "total": run.seconds},
         **({"places_per_s": n_made / run.seconds} if n_made and run.seconds > 0 else {}),
         "peak_memory_mb": run.peak_memory / 1e6,

@@ -100,7 +100,7 @@ class PlacesWorker:
         answers.run()
         self.stats.absorb(stats)
         inferring = time.perf_counter() - began - reading
-        key = self._key(block, matches)
+        key = self._key_of(block, matches)
         return self._write(block, key, answers, stats, scenes=scenes, seconds={"read": reading, "infer": inferring})
 
     def _answer(self, patch: Patch, inputs: BlockInputs, answers: Answers, places: dict[int, int]) -> None:
@@ -146,7 +146,11 @@ class PlacesWorker:
         scenes = [scene for entry in self.plan.inputs for scene in entry.scenes if scene.id in names]
         return self.access.register.first_read(scenes)
 
-    def _key(self, block: Block, matches: Sequence[Match]) -> str:
+    def key(self, block: Block) -> str:
+        """The key that a unit has under this plan."""
+        return self._key_of(block, [self.matcher.match(row) for row in self.unit(block.row).tolist()])
+
+    def _key_of(self, block: Block, matches: Sequence[Match]) -> str:
         """SHA-256 in hex over the plan's settings, and of each row of a unit its window, scenes and steps."""
         rows = self.unit(block.row)
         found = hashlib.sha256(self.plan.settings_key().encode())
@@ -160,7 +164,7 @@ class PlacesWorker:
 
     def is_current(self, block: Block, entry: BlockEntry) -> bool:
         """True if an entry has the key that its unit has under this plan."""
-        return entry.key == self._key(block, [self.matcher.match(row) for row in self.unit(block.row).tolist()])
+        return entry.key == self.key(block)
 
     def is_intact(self, entry: BlockEntry) -> bool:
         """True if the records of a unit lie there as they were written."""

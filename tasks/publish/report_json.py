@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tilewright.tasks.plan.plan import Plan
     from tilewright.tasks.publish.class_areas import Areas
     from tilewright.tasks.publish.written import WrittenLayer, WrittenLayers
+    from tilewright.tasks.read.counters import ReadStats
     from tilewright.tasks.storage.ledger import BlockEntry
     from tilewright.tasks.tables.table_file import UploadedTable
 
@@ -173,7 +174,7 @@ def _work(worker: Worker, blocks: list[BlockEntry], *, n_valid: int) -> dict[str
         "windows_run": sum(entry.windows_run for entry in blocks),
         "windows_skipped": sum(entry.windows_skipped for entry in blocks),
         "passes": _passes(worker.plan, blocks, n_valid),
-        "read_factor": _read_factor(worker, blocks),
+        "read_factor": read_factor(worker.stats, blocks),
         "bytes_read": sum(entry.bytes_read for entry in blocks),
         "bytes_decoded": sum(entry.bytes_decoded for entry in blocks),
     }
@@ -185,13 +186,14 @@ def _passes(plan: Plan, blocks: list[BlockEntry], n_valid: int) -> float | None:
     return sum(entry.windows_run for entry in blocks) * window_pixels / n_valid if n_valid else None
 
 
-def _read_factor(worker: Worker, blocks: list[BlockEntry]) -> float:
+def read_factor(stats: ReadStats, blocks: list[BlockEntry]) -> float:
     """File pixels decoded per distinct file pixel needed.
 
-    If other processes read, distinct pixels are counted per block, which gives a slightly higher factor.
+    If other processes read, distinct pixels are counted per block: a slightly higher factor, or for units of places,
+    which share what is decoded, a lower one.
     """
-    if worker.stats.needed_pixels:
-        return float(worker.stats.read_factor)
+    if stats.needed_pixels:
+        return float(stats.read_factor)
     needed = sum(entry.pixels_needed for entry in blocks)
     return sum(entry.pixels_read for entry in blocks) / needed if needed else 1.0
 

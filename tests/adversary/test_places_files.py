@@ -156,13 +156,12 @@ def test_a_job_is_refused_in_one_sentence_that_names_the_key(world, card, tmp_pa
     assert words in refused(world, card, tmp_path, **changes)
 
 
-def test_a_detector_and_other_runners_are_refused(world, card, tmp_path):
+def test_a_detector_and_shards_are_refused(world, card, tmp_path):
     points()(tmp_path / "p.parquet")
     boxes = detector(tmp_path / "boxes", FORMS[0])
     assert "finds boxes, which lie anywhere in a window" in refused(world, boxes, tmp_path, "p.parquet")
-    for option in (["--runner", "dask"], ["--shards", "2"]):
-        answer = CliRunner().invoke(app, ["run", str(_job(world, card, tmp_path)), *option])
-        assert (answer.exit_code, "leave --runner and --shards out" in " ".join(answer.output.split())) == (2, True)
+    answer = CliRunner().invoke(app, ["run", str(_job(world, card, tmp_path)), "--shards", "2"])
+    assert (answer.exit_code, "leave --shards out" in " ".join(answer.output.split())) == (2, True)
 
 
 def _job(world, card, folder):
