@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 TABLE_NAME = "zones"
 """Of the table in a product, whose file is ``zones.parquet``."""
 
+MEASURED = b"tilewright:measured"
+"""The key, in the metadata of a column, that says that it was measured and is none of the file's."""
+
 
 def zone_statistics(
     output: str, zones: Path, *, layers: Sequence[str] | None = None, listener: Listener = silent
@@ -98,9 +101,23 @@ def _with_figures(given: Any, observed: np.ndarray, figures: np.ndarray, names: 
     if ID not in given.column_names:
         columns[ID] = pa.array(np.arange(1, len(observed) + 1), type=pa.int64())
     columns |= {name: given[name] for name in given.column_names}
-    for number, name in enumerate(names):
-        columns[name] = pa.array(figures[:, number], from_pandas=True)
-    return pa.table({**columns, OBSERVED: pa.array(observed, from_pandas=True)})
+    added = {name: pa.array(figures[:, number], from_pandas=True) for number, name in enumerate(names)}
+    added[OBSERVED] = pa.array(observed, from_pandas=True)
+    table = pa.table(columns | added)
+    for name in added:
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, table.schema.field(place).with_metadata({MEASURED: "1"}), table[name])
+    return table
+
+
+def columns_by_worth(columns: Any) -> list[str]:
+    """The names of a table's columns as a narrow terminal should have them: the first, which tells the zones apart,
+    how much was observed, the statistics, and the other columns of the file.
+    """
+    names = list(columns.column_names)
+    measured = [field.name for field in columns.schema if MEASURED in (field.metadata or {})]
+    told = [*names[:1], OBSERVED, *(name for name in measured if name != OBSERVED)]
+    return [*told, *(name for name in names if name not in told)]
 
 
 def _bent_sentence(n_bent: int, name: str, crs: str) -> str:

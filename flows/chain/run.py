@@ -90,5 +90,5 @@ def _status(job: Job) -> dict[str, Any]:
     storage = open_storage(job.output_uri, options=storage_options(job.output_uri))
     if read_existing(storage) is not None:
         return {**product_status(job.output_uri), "output": storage.uri}
-    nothing = {"blocks_total": 0, "blocks_done": 0, "blocks_failed": 0, "failures": [], "tables": []}
+    nothing = {"unit": "block", "blocks_total": 0, "blocks_done": 0, "blocks_failed": 0, "failures": [], "tables": []}
     return {"name": job.name, "state": "planned", **nothing, "advice": "Nothing was begun here.", "output": storage.uri}

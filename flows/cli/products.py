@@ -50,7 +50,7 @@ def zones(
     """Measure the layers of a finished product in each zone of a file, by the share of each pixel inside."""
     with exit_codes():
         from tilewright.flows.ask.added_table import check_beside
-        from tilewright.flows.ask.zones import TABLE_NAME, add_zones, zone_rows, zone_statistics
+        from tilewright.flows.ask.zones import TABLE_NAME, add_zones, columns_by_worth, zone_rows, zone_statistics
         from tilewright.flows.cli.tables import print_zones
         from tilewright.flows.cli.terminal import Terminal
         from tilewright.tasks.tables.convert import write_as
@@ -68,7 +68,7 @@ def zones(
         if as_json:
             print_json({"rows": zone_rows(table), "to": place})
         else:
-            print_zones(table.columns, place)
+            print_zones(table.columns, columns_by_worth(table.columns), place)
 
 
 def export(

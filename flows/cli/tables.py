@@ -83,7 +83,9 @@ def print_status(existing: Mapping[str, Any]) -> None:
     done, total = existing["blocks_done"], existing["blocks_total"]
     # An interrupted run has not failed: the JSON has one state for both, this line has two.
     state = "stopped" if existing["state"] == "failed" and not existing["failures"] else existing["state"]
-    _print_words(console, f"{existing['name']}: {state}, {done} of {plural(total, 'block')}")
+    noun, _, of = existing["unit"].partition(" ")
+    counted = f"{plural(total, noun)} {of}".strip()
+    _print_words(console, f"{existing['name']}: {state}, {done} of {counted}")
     for failure in existing["failures"]:
         _print_words(console, f"  failed: {' '.join(f'{key}={value}' for key, value in failure.items())}")
     for table in existing["tables"]:
@@ -216,10 +218,9 @@ MOST_ROWS = 20
 """Rows of a table that are shown."""
 
 
-def print_zones(columns: Any, to: str) -> None:
-    """Print the first zones of a table, each column as far as the terminal is wide, and where all of it is."""
+def print_zones(columns: Any, names: Sequence[str], to: str) -> None:
+    """Print the first zones of a table, the columns of these names as far as the terminal is wide, and where all is."""
     console = _console()
-    names = list(columns.column_names)
     rows = [[_figure(row[name]) for name in names] for row in columns.slice(0, MOST_ROWS).to_pylist()]
     fits, width = 0, 0
     for number, name in enumerate(names):

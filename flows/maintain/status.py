@@ -9,6 +9,7 @@ from tilewright.flows.environment import storage_options
 from tilewright.flows.run.output_lock import run_alive
 from tilewright.tasks.inventory.finished import unfinished
 from tilewright.tasks.report.fields import rows
+from tilewright.tasks.report.format import number, plural
 from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.fence import ITEM
@@ -45,6 +46,7 @@ def product_status(output: str) -> dict[str, Any]:
     return {
         "name": plan["name"],
         "state": state,
+        "unit": _unit(plan.get("places")),
         "blocks_total": len(plan["blocks"]),
         "blocks_done": done,
         "blocks_failed": len({failure.get("block") for failure in failures}),
@@ -52,6 +54,12 @@ def product_status(output: str) -> dict[str, Any]:
         "tables": tables,
         "advice": ADVICE[state].format(report=f"{storage.uri}/report.html"),
     }
+
+
+def _unit(places: object) -> str:
+    """What is counted: ``block``, or of a job over places the rows of a unit, like ``unit of 256 rows``."""
+    unit = number(places.get("unit")) if isinstance(places, dict) else None
+    return "block" if unit is None else f"unit of {plural(int(unit), 'row')}"
 
 
 def _state(storage: Storage, *, n_done: int) -> str:

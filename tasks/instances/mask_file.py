@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,7 +55,9 @@ class MaskFile:
             return
         left, top = self.records["col"], self.records["row"]
         around = shapely.box(left, top, left + self.records["width"], top + self.records["height"])
-        kept = ~dropped(self.records["box"]["value"], around, self._overlap, most=most, per_class=per_class)
+        kept = ~dropped(
+            self.records["box"]["value"], around, partial(self._overlap, most), most=most, per_class=per_class
+        )
         self.records, self._at = self.records[kept], self._at[kept]
 
     def pixels(self, number: int) -> np.ndarray:
@@ -64,9 +67,10 @@ class MaskFile:
         bits = np.unpackbits(self._bits[start : start + -(-size // 8)], count=size)
         return bits.reshape(shape).view(bool)
 
-    def _overlap(self, better: np.ndarray, worse: np.ndarray) -> np.ndarray:
-        """Intersection over union of pairs of masks."""
-        shared = np.zeros(len(better))
+    def _overlap(self, most: float, better: np.ndarray, worse: np.ndarray) -> np.ndarray:
+        """Intersection over union of pairs of masks; of those whose sizes and boxes do not let it exceed `most`, what
+        they would let it be at most.
+        """
         records = self.records
         tops = np.maximum(records["row"][better], records["row"][worse])
         lefts = np.maximum(records["col"][better], records["col"][worse])
@@ -74,16 +78,18 @@ class MaskFile:
             np.minimum(*(records[at][each] + records[size][each].astype(np.int64) for each in (better, worse)))
             for at, size in (("row", "height"), ("col", "width"))
         )
+        sizes = [records["n_pixels"][each].astype(np.float64) for each in (better, worse)]
+        shared = np.maximum(bottoms - tops, 0) * np.maximum(rights - lefts, 0)
+        shared = np.minimum(np.minimum(*sizes), shared)
         last, one = -1, np.zeros((0, 0), dtype=bool)
-        for pair in np.flatnonzero((tops < bottoms) & (lefts < rights)).tolist():
+        for pair in np.flatnonzero(shared / (sum(sizes) - shared) > most).tolist():
             first, second = int(better[pair]), int(worse[pair])
             if first != last:
                 last, one = first, self.pixels(first)
             other = self.pixels(second)
             box = int(tops[pair]), int(bottoms[pair]), int(lefts[pair]), int(rights[pair])
             shared[pair] = np.count_nonzero(self._part(first, one, box) & self._part(second, other, box))
-        union = records["n_pixels"][better].astype(np.float64) + records["n_pixels"][worse] - shared
-        return np.asarray(shared / union)
+        return np.asarray(shared / (sum(sizes) - shared))
 
     def _part(self, number: int, pixels: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
         row, col = int(self.records["row"][number]), int(self.records["col"][number])

@@ -19,7 +19,7 @@ from tilewright.tasks.report.format import count, figure, plural
 from tilewright.tasks.styles.styles import ENDING as STYLE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from tilewright.models.spec.outputs import LayerSpec
     from tilewright.tasks.places.worker import PlacesWorker
@@ -218,6 +218,12 @@ def _ends(layer: Mapping[str, Any]) -> list[float]:
     return [layer["min"], layer["max"]] if "min" in layer and layer["kind"] == "value" else []
 
 
+def _without_empty_ends(steps: Sequence[tuple[str, str, int]]) -> Sequence[tuple[str, str, int]]:
+    """The steps (low, high, places) from the first to the last in which there is a place."""
+    held = [number for number, step in enumerate(steps) if step[2]]
+    return steps[held[0] : held[-1] + 1] if held else ()
+
+
 def _bars(layer: Mapping[str, Any]) -> dict[str, Any]:
     """A layer's places by class, or by steps of its values, each with its share (0-100) of the largest."""
     if "classes" in layer:
@@ -226,8 +232,8 @@ def _bars(layer: Mapping[str, Any]) -> dict[str, Any]:
     else:
         found = layer.get("histogram", {"edges": [0.0], "places": []})
         edges = [figure(edge) for edge in found["edges"]]
-        steps = zip(edges, edges[1:], found["places"], strict=False)
-        rows = [(f"{low} – {high}", n, BAR) for low, high, n in steps]
+        steps = [*zip(edges, edges[1:], found["places"], strict=False)]
+        rows = [(f"{low} – {high}", n, BAR) for low, high, n in _without_empty_ends(steps)]
     most = max((n for _, n, _ in rows), default=0) or 1
     bars = [
         {"label": label, "places": n, "colour": colour, "width": round(100 * n / most, 2)} for label, n, colour in rows

@@ -15,6 +15,7 @@ from tilewright.tasks.plan.places import PLACES_FILE
 from tilewright.tasks.storage.errors import storage_error
 from tilewright.tasks.storage.ledger import json_digest
 from tilewright.tasks.tables.geoparquet import BBOX, GEOMETRY, whole_table, write_whole_table
+from tilewright.tasks.tables.plain_columns import with_class_names
 from tilewright.tasks.tables.table_file import UploadedTable, uploaded_table
 from tilewright.tasks.zarr.store import ChangedStoreError
 
@@ -86,7 +87,8 @@ def places_table(
     """The columns of the table, a pyarrow table: ``given`` ones, then those named after the layers, the ``texts`` and
     ``observed``.
 
-    Classes are the values of their classes, percents whole numbers, values float32; null for none.
+    Classes are the values of their classes, whose names are kept beside the column in the schema; percents are whole
+    numbers, values float32; null for none.
     """
     pa = pyarrow()
     columns: dict[str, Any] = {} if key else {ID: pa.array(np.arange(1, len(records) + 1), type=pa.int64())}
@@ -99,7 +101,11 @@ def places_table(
             columns[name] = pa.array(stored.astype(np.int64), mask=stored == NODATA_BYTE)
     columns |= {name: pa.array(column, type=pa.string()) for name, column in texts.items()}
     columns[OBSERVED] = pa.array(np.ascontiguousarray(records[OBSERVED]))
-    return pa.table(columns)
+    table = pa.table(columns)
+    for name, spec in specs.items():
+        if spec.kind == "class":
+            table = with_class_names(table, name, {each.value: each.name for each in spec.classes})
+    return table
 
 
 def upload_places(

@@ -12,17 +12,49 @@ from tilewright.catalogs.parquet import pyarrow
 from tilewright.tasks.tables.vector_file import VectorFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 FORMULA = re.compile(r"^[=+\-@\t\r]")
 """How a text begins that a spreadsheet computes instead of showing it. Source: OWASP, "CSV Injection"."""
 
+CLASSES = b"tilewright:classes"
+"""The key, in the metadata of a column of classes, of their names."""
+
 
 def plain_columns(table: Any) -> Any:
-    """The columns of a pyarrow table with types that every format knows: numbers, texts, dates, JSON for the rest."""
+    """The columns of a pyarrow table with types that every format knows: numbers, texts, dates, JSON for the rest.
+
+    Beside a column of classes stand their names, as ``<column>_name``, but where the table has such a column itself.
+    """
     pa = pyarrow()
-    columns = {name: _plain_column(table[name]) for name in table.column_names}
+    columns: dict[str, Any] = {}
+    taken = {name.casefold() for name in table.column_names}
+    for field in table.schema:
+        columns[field.name] = _plain_column(table[field.name])
+        names = _class_names(field)
+        if names and f"{field.name}_name".casefold() not in taken:
+            told = [names.get(str(value)) for value in table[field.name].to_pylist()]
+            columns[f"{field.name}_name"] = pa.array(told, type=pa.string())
     return pa.table(columns) if columns else table
+
+
+def with_class_names(table: Any, column: str, names: Mapping[int, str]) -> Any:
+    """The table with the names of the classes that are the values of a column, kept beside it in the schema."""
+    place = table.schema.get_field_index(column)
+    told = json.dumps({str(value): name for value, name in names.items()}, ensure_ascii=False)
+    return table.cast(table.schema.set(place, table.schema.field(place).with_metadata({CLASSES: told})))
+
+
+def _class_names(field: Any) -> dict[str, str]:
+    """The names of classes that a field keeps, by their values as texts; empty where it keeps none."""
+    content = (field.metadata or {}).get(CLASSES)
+    if content is None:
+        return {}
+    try:
+        names = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    return {key: name for key, name in names.items() if isinstance(name, str)} if isinstance(names, dict) else {}
 
 
 def plain_schema(schema: Any) -> Any:

@@ -167,6 +167,7 @@ def test_status_reads_the_ledger(sample_water):
     assert existing["state"] == "complete"
     assert existing["blocks_done"] == existing["blocks_total"] > 0
     assert existing["failures"] == []
+    assert existing["unit"] == "block"
 
 
 def test_a_run_goes_on_where_it_was_and_redoes_what_was_tampered_with(sample, sample_water, tmp_path):

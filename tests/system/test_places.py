@@ -26,6 +26,8 @@ from tests.support.paths import ROOT
 from tests.support.places_cards import FLOAT, WINDOW, expected_label, label_card, places_job, window_of, write_points
 from tests.support.worlds import COL, CRS, ROW, World, layer, pixel_job, write_card
 from tests.support.worlds import run as run_world
+from tilewright.flows.cli.tables import print_status
+from tilewright.flows.maintain.status import product_status
 from tilewright.flows.plan import make, raster
 from tilewright.flows.plan.model_card import job_card
 from tilewright.flows.run.predict import run_job
@@ -374,7 +376,7 @@ def test_the_report_counts_the_rows_without_an_observation_and_says_why(world, c
     assert "'places'" in repr(product.tables.keys())
 
 
-def test_a_run_that_only_published_tells_no_rate_and_speaks_of_units(world, card, tmp_path):
+def test_a_run_that_only_published_tells_no_rate_and_speaks_of_units(world, card, tmp_path, capsys):
     write_points(tmp_path / "p.parquet", *scattered(30))
     job = places_job(world, card, tmp_path / "p.parquet", tmp_path / "out")
     assert run_job(job).report["places_per_s"] > 0
@@ -389,6 +391,23 @@ def test_a_run_that_only_published_tells_no_rate_and_speaks_of_units(world, card
     assert "km2_per_s" not in found
     assert "places_per_s" not in found
     assert any("unit stands from before" in notice or "units stand" in notice for notice in found["notices"])
+    assert product_status(str(tmp_path / "out"))["unit"] == "unit of 256 rows"
+    print_status(product_status(str(tmp_path / "out")))
+    assert "complete, 1 of 1 unit of 256 rows" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_histogram_has_no_empty_rows_at_its_ends(world, card, tmp_path):
+    write_points(tmp_path / "p.parquet", *scattered(60, low=20, high=SIDE - 20))
+    run_job(places_job(world, card, tmp_path / "p.parquet", tmp_path / "out"))
+    layers = json.loads((tmp_path / "out/report.json").read_text())["places"]["layers"]
+    counts = next(each["histogram"]["places"] for each in layers if each["name"] == "confidence")
+    page = (tmp_path / "out/report.html").read_text()
+    bars = re.search(r"<h3>confidence</h3>.*?</table>", page, re.DOTALL)[0]
+    shown = [int(found) for found in re.findall(r'<td class="num">(\d+)</td>', bars)]
+    assert shown[0] > 0
+    assert shown[-1] > 0
+    assert len(shown) < len(counts) == 20
+    assert sum(shown) == sum(counts) > 0
 
 
 def test_a_run_that_was_killed_goes_on_and_gives_the_same_bytes(world, card, tmp_path):

@@ -117,6 +117,23 @@ def test_without_a_place_the_table_is_published_with_the_product(product, zones)
     assert "confidence_mean" not in tw.open(product).tables["zones"].column_names
 
 
+def test_a_narrow_terminal_shows_what_was_measured_before_the_files_other_columns(product, tmp_path, monkeypatch):
+    west, south, east, north = json.loads((product / "report.json").read_text())["grid"]["bounds"]
+    crs = json.loads((product / "item.json").read_text())["properties"]["proj:code"]
+    own = {"parcel": ["p1"], **{f"own_{number}": ["something of the owner's"] for number in range(9)}}
+    shape = shapely.Point((west + east) / 2, (south + north) / 2).buffer(200)
+    path = tmp_path / "parcels.gpkg"
+    geopandas.GeoDataFrame(own, geometry=[shape], crs=crs).to_file(path)
+    monkeypatch.setenv("COLUMNS", "80")
+    answer = command("zones", product, path, "--to", tmp_path / "z.csv")
+    assert answer.exit_code == 0, answer.output
+    heads = answer.stdout.splitlines()[0].split()
+    assert heads[:4] == ["id", "observed", "class_land", "class_land_m2"]
+    assert "columns more" in answer.stdout
+    columns = (tmp_path / "z.csv").read_text(encoding="utf-8-sig").splitlines()[0].replace('"', "").split(",")
+    assert columns[:3] == ["id", "parcel", "own_0"], "the file's order is as it was"
+
+
 def test_a_run_leaves_the_table_and_a_replaced_product_has_none(job, product, zones):
     from tests.support.products import read
 
