@@ -102,18 +102,30 @@ def _make_locked(run: Run, placement: Placement, lock: OutputLock) -> Outcome:
 
 def _make_places(run: Run, places: RunPlaces, placement: Placement, lock: OutputLock) -> Outcome:
     """Do the missing units of a job over places and publish its table."""
+    from tilewright.tasks.places.pictures import PlacesMap
+
     worker = open_places_worker(
         run.storage, run.plan, run.card, run.settings.worker, places.rows, callers=placement.n_workers
     )
     _note_versions(run)
+    with Prefetch(worker, ground=PlacesMap.of(run.plan, places.rows).ground) as prefetch:
+        report = _finish_places(run, worker, places, placement=placement, lock=lock, prefetch=prefetch)
+    return Outcome(name=run.plan.name, output=run.storage.uri, report=report)
+
+
+def _finish_places(
+    run: Run, worker: PlacesWorker, places: RunPlaces, *, placement: Placement, lock: OutputLock, prefetch: Prefetch
+) -> dict[str, object]:
+    """Do the missing units and publish; what somebody changed after it was written is made again, once or twice."""
     made: frozenset[str] = frozenset()
     for tries_left in reversed(range(CHANGED_TRIES)):
         try:
             done = do_missing_blocks(run, worker, placement, lock)
             made |= done.made
             lock.check()
-            report = _publish_places(run, worker, places, replace(done, made=made), n_workers=placement.n_workers)
-            return Outcome(name=run.plan.name, output=run.storage.uri, report=report)
+            return _publish_places(
+                run, worker, places, replace(done, made=made), prefetch, n_workers=placement.n_workers
+            )
         except ChangedStoreError as error:
             if not tries_left:
                 raise
@@ -241,7 +253,7 @@ def _write_cogs(
 
 @step("publish")
 def _publish_places(
-    run: Run, worker: PlacesWorker, places: RunPlaces, done: BlocksDone, *, n_workers: int
+    run: Run, worker: PlacesWorker, places: RunPlaces, done: BlocksDone, prefetch: Prefetch, *, n_workers: int
 ) -> dict[str, object]:
     from tilewright.tasks.places.publish import publish_places
     from tilewright.tasks.publish.report_json import RunFacts
@@ -254,6 +266,7 @@ def _publish_places(
         n_workers=n_workers,
         peak_memory=peak_memory(),
         made=done.made,
+        background=prefetch.background(),
     )
     return publish_places(worker, done.entries, places.columns, facts, key=places.key, path=places.path)
 

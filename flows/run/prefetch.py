@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     import numpy as np
+    from odc.geo.geobox import GeoBox
 
     from tilewright.models.card.card import ModelCard
     from tilewright.tasks.block.worker import Worker
+    from tilewright.tasks.places.worker import PlacesWorker
     from tilewright.tasks.progress import Listener
     from tilewright.tasks.publish.layers import BegunLayers
     from tilewright.tasks.storage.ledger import BlockEntry
@@ -46,8 +48,9 @@ class Prefetch:
     process: after a failed run only the reads in progress are awaited.
     """
 
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
+    def __init__(self, worker: Worker | PlacesWorker, *, ground: GeoBox | None = None) -> None:
+        """``ground``: where the picture is to lie for a table of places, whose grid is the globe; None: the product."""
+        self._worker, self._ground = worker, ground
         self._begin = worker.model.timer.begun
         self._background: Future[tuple[np.ndarray | None, str]] = Future()
         self._cpu: float | None = None
@@ -81,12 +84,17 @@ class Prefetch:
                 import_module(name)
         try:
             from tilewright.tasks.publish.publish import PICTURE_SIZE
-            from tilewright.tasks.report.background import background_picture
+            from tilewright.tasks.report.background import background_picture, ground_picture
             from tilewright.tasks.report.layer_views import scene_uri
             from tilewright.tasks.report.render import load_templates
 
             load_templates()
-            picture = background_picture(self._worker.plan, self._worker.access, max_size=PICTURE_SIZE)
+            plan, access = self._worker.plan, self._worker.access
+            picture = (
+                background_picture(plan, access, max_size=PICTURE_SIZE)
+                if self._ground is None
+                else ground_picture(plan, access, self._ground)
+            )
             # Compressing it takes as long as all the rest of the page.
             image = "" if picture is None or not picture.size else scene_uri(picture)
         except BaseException as error:

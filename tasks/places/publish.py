@@ -88,7 +88,7 @@ def publish_places(
         plain_report = report_of_places(worker, entries, table, shown, specs=told, run=run)
         plain_report["job"]["places"]["file"] = path
         report = json_without_secrets(plain_report, kept)
-        _stage_pages(folder, worker, entries, shown, specs=told, report=report)
+        _stage_pages(folder, worker, entries, shown, specs=told, report=report, ground=run.background)
         styles = _stage_style(folder, worker, records, specs=specs, wanted=record.files)
         for name in (*PAGES, *styles):
             storage.upload(name, folder / name)
@@ -128,13 +128,16 @@ def _stage_pages(
     *,
     specs: Mapping[str, LayerSpec],
     report: Mapping[str, Any],
+    ground: np.ndarray | None,
 ) -> None:
-    """Write report.json, preview.png, report.html and manifest.parquet into a local folder."""
+    """Write report.json, preview.png, report.html and manifest.parquet into a local folder; ``ground`` is the picture
+    beneath the map.
+    """
     plan, storage = worker.plan, worker.storage
     grid, kept = plan.raster.grid, kept_of(plan.source)
     (folder / "report.json").write_bytes(json_bytes(report, kept))
     frame = PlacesMap.of(plan, worker.rows)
-    maps, legend = places_maps(frame, records[worker.rows.order], specs)
+    maps, legend = places_maps(frame, records[worker.rows.order], specs, shown=ground)
     outlines = PictureFrame(
         bounds=frame.bounds,
         shape=frame.shape,

@@ -19,6 +19,8 @@ from tilewright.tasks.report.picture import true_colour
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from odc.geo.geobox import GeoBox
+
     from tilewright.catalogs.scene import Scene
     from tilewright.tasks.compose.steps import StepPlan
     from tilewright.tasks.grid.pixel_box import PixelBox
@@ -33,7 +35,10 @@ MAX_DAYS = 6
 """Days composited: the clearest ones; more would only cost time."""
 
 PAIR_DAYS = 3
-"""The same for the picture of one place at one date."""
+"""The same for the picture of one place at one date, and for the ground beneath a table of places."""
+
+MOST_SCENES = 60
+"""Scenes beneath a table of places: those of a country on a few days, and no more."""
 
 SHOTS_AT_ONCE = 4
 """Pictures of places that are read at a time: most of it is waiting, where scenes come over a network."""
@@ -46,7 +51,7 @@ def background_picture(plan: Plan, access: Access, *, max_size: int) -> np.ndarr
     has a mask, and the clearest scene in all other pixels. None if no step has such scenes: a picture is not worth a
     failed product.
     """
-    visible = _last_visible_step(plan)
+    visible = _last_visible_step(plan, n_days=MAX_DAYS)
     if visible is None:
         return None
     entry, scenes = visible
@@ -54,10 +59,23 @@ def background_picture(plan: Plan, access: Access, *, max_size: int) -> np.ndarr
     # A power of two reads an overview unchanged; any other factor is a warp, which took longer than a small job.
     shrink = 2.0 ** max(0, math.ceil(math.log2(max(geobox.shape) / max_size)))
     small_geobox = geobox.zoom_to((round(geobox.shape[0] / shrink), round(geobox.shape[1] / shrink)))
-    failures = FailureLog(tolerance=len(scenes) * len(VISIBLE) * 2)
+    return _shown(entry, scenes, access, small_geobox)
+
+
+def ground_picture(plan: Plan, access: Access, geobox: GeoBox) -> np.ndarray | None:
+    """The same (y, x, 3) on any geobox, of fewer days; None also where that takes more than `MOST_SCENES` of them."""
+    visible = _last_visible_step(plan, n_days=PAIR_DAYS)
+    if visible is None or len(visible[1]) > MOST_SCENES:
+        return None
+    return _shown(*visible, access, geobox)
+
+
+def _shown(entry: InputPlan, scenes: Sequence[Scene], access: Access, geobox: GeoBox) -> np.ndarray:
+    """The picture (y, x, 3) uint8 of scenes on a geobox."""
     # Its reads are neither counted nor among the failures of the product.
+    failures = FailureLog(tolerance=len(scenes) * len(VISIBLE) * 2)
     own = replace(access, failures=failures, stats=None, block="picture")
-    return true_colour(*_bands(entry, scenes, FileReads(small_geobox, own)))
+    return true_colour(*_bands(entry, scenes, FileReads(geobox, own)))
 
 
 def pair_pictures(
@@ -82,9 +100,7 @@ def pair_pictures(
         whole = grid.geobox_of(box)
         shrink = 2 ** max(0, math.ceil(math.log2(max(box.shape) / max_size)))
         small = whole if shrink == 1 else whole.zoom_to(tuple(max(1, round(side / shrink)) for side in box.shape))
-        failures = FailureLog(tolerance=len(here) * len(VISIBLE) * 2)
-        own = replace(access, failures=failures, stats=None, block="picture")
-        return true_colour(*_bands(entry, here, FileReads(small, own)))
+        return _shown(entry, here, access, small)
 
     dates = list(zip((before, after), coverage, strict=True))
     with ThreadPoolExecutor(SHOTS_AT_ONCE) as pool:
@@ -131,15 +147,15 @@ def _bands(entry: InputPlan, scenes: Sequence[Scene], reads: FileReads) -> np.nd
     return shown
 
 
-def _last_visible_step(plan: Plan) -> tuple[InputPlan, tuple[Scene, ...]] | None:
+def _last_visible_step(plan: Plan, *, n_days: int) -> tuple[InputPlan, tuple[Scene, ...]] | None:
     for entry in plan.inputs:
         for step in reversed(entry.steps):
             if scenes := _visible_scenes(entry, step):
-                return entry, _clearest_scenes(scenes)
+                return entry, _clearest_scenes(scenes, n_days=n_days)
     return None
 
 
-def _clearest_scenes(scenes: list[Scene], *, n_days: int = MAX_DAYS) -> tuple[Scene, ...]:
+def _clearest_scenes(scenes: list[Scene], *, n_days: int) -> tuple[Scene, ...]:
     """The scenes of the days with the least cloud, in the order of `scenes`; a day is as cloudy as its worst scene."""
     cloud: dict[str, float] = {}
     for scene in scenes:

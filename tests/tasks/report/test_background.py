@@ -8,7 +8,10 @@ import pytest
 from tests.support.graphs import conv_stack
 from tests.support.worlds import World, pixel_job, write_card
 from tilewright.flows.plan.make import plan_job
+from tilewright.models.spec.outputs import ClassSpec, LayerSpec
+from tilewright.tasks.places.pictures import PlacesMap
 from tilewright.tasks.read.access import Access
+from tilewright.tasks.report import background
 from tilewright.tasks.report.background import background_picture
 
 SIDE = 64
@@ -54,3 +57,41 @@ def test_with_a_mask_clouds_are_shown_only_where_nothing_else_was_seen(card, tmp
     shown = picture(days(tmp_path, classes=True), card, tmp_path)
     assert shown[:, : SIDE // 2].max() < 128
     assert shown[:, SIDE // 2 :].min() > 250
+
+
+def test_the_ground_beneath_places_lies_where_it_is_asked_for(card, tmp_path, monkeypatch):
+    world = days(tmp_path, classes=True)
+    plan = plan_job(pixel_job(world, card, tmp_path / "out", rows=(0, SIDE), cols=(0, SIDE)))
+    geobox = plan.raster.product_grid.geobox
+    # Half of it lies beyond all scenes.
+    aside = geobox.translate_pix(-SIDE // 2, 0).zoom_to((SIDE // 2, SIDE // 2))
+    shown = background.ground_picture(plan, Access(), aside)
+    assert shown.shape == (SIDE // 2, SIDE // 2, 3)
+    assert not shown[:, : SIDE // 4].any()
+    assert shown[:, SIDE // 4 :].all()
+    assert shown[:, SIDE // 4 : -2].max() < 128, "the clear half of the scenes"
+    monkeypatch.setattr(background, "MOST_SCENES", 2)
+    assert background.ground_picture(plan, Access(), aside) is None
+
+
+def test_places_are_drawn_over_the_ground_and_where_there_is_none():
+    frame = PlacesMap(
+        bounds=(0.0, 0.0, 100.0, 70.0),
+        shape=(7, 10),
+        crs="EPSG:32633",
+        rows=np.array([3]),
+        cols=np.array([4]),
+        radius=2,
+    )
+    assert frame.ground.shape.yx == (4, 5)
+    assert tuple(frame.ground.boundingbox)[0::3] == (0.0, 70.0)
+    ground = np.zeros((4, 5, 3), dtype=np.uint8)
+    ground[:, :3] = 200
+    classes = (ClassSpec(value=0, name="land", color="#AA9977"), ClassSpec(value=1, name="water", color="#2288EE"))
+    spec = LayerSpec(name="class", kind="class", source="y", classes=classes)
+    drawn = frame.draw(np.array([1], dtype=np.uint8), spec, ground)
+    assert (drawn[..., 3] == 255).all()
+    plain = frame.draw(np.array([1], dtype=np.uint8), spec, None)
+    np.testing.assert_array_equal(drawn[:, 8:], plain[:, 8:])
+    np.testing.assert_array_equal(drawn[3, 4], plain[3, 4])
+    assert drawn[0, 0, 0] > ground[0, 0, 0], "paler"
