@@ -18,7 +18,7 @@ LEDGER = re.compile(r"\.tilewright/ledger/(-?\d+)_(-?\d+)\.json")
 OF_THE_RUN = {
     "created", "updated", "efficiency", "finished", "started", "floor_seconds", "km2_per_s", "peak_memory_mb",
     "seconds", "read_factor", "bytes_read", "bytes_decoded", "workers", "blocks_made", "windows_made", "output",
-    "promised", "measured", "ratios",
+    "promised", "measured", "ratios", "places_per_s",
 }  # fmt: skip
 """Fields of an Item and a report that tell of the run's time, place and share, not of its map."""
 
@@ -97,12 +97,13 @@ def standing(objects: Mapping[str, bytes], reference: Reference) -> dict[str, by
 
 
 def shard_keys(name: str, reference: Reference) -> list[str]:
-    """The keys under which a block of a name waits."""
+    """The keys under which a block of a name, or a unit of places, waits."""
     places = [tuple(map(int, block.split("_"))) for block in reference.keys]
     top, left = min(row for row, _ in places), min(col for _, col in places)
     row, col = map(int, name.split("_"))
     layers = sorted({key.split("/")[1] for key in reference.facts if re.match(r"data\.zarr/[^/]+/c/\d+/\d+$", key)})
-    return [f"{STATE}blocks.zarr/{layer}/c/{row - top}/{col - left}" for layer in layers]
+    waiting = [f"{STATE}blocks.zarr/{layer}/c/{row - top}/{col - left}" for layer in layers]
+    return waiting or [f"{STATE}places/{name}.bin"]
 
 
 def lock_holder(objects: Mapping[str, bytes]) -> int | None:

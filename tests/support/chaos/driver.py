@@ -9,9 +9,12 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from tests.support.chaos.case import Case, Step, Violation
 from tests.support.chaos.checks import Reference
@@ -27,8 +30,12 @@ EVENTS_PER_STEP = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Jobs:
-    """Two requests over one place, the second with a scene more, and the products that each must end with."""
+    """Two requests over one place, the second with a scene more, and the products that each must end with.
 
+    ``weight``: how often they are taken, beside those of other pairs.
+    """
+
+    weight: float
     first: Path
     second: Path
     references: tuple[Reference, Reference]
@@ -87,7 +94,7 @@ class Lane:
     quota: Mapping[str, int]
     place: Callable[[str], Place]
     forks: Forks
-    jobs: Jobs
+    jobs: Sequence[Jobs]
     seed: int
     events: Mapping[str, Callable[[Case], tuple[int, str]]] = field(default_factory=lambda: EVENTS)
 
@@ -99,9 +106,10 @@ class Lane:
                 return
             name = f"{self.name}-{number}"
             chance = random.Random(f"{self.seed}/{name}")  # noqa: S311 -- chance, not secrecy
+            jobs = chance.choices(self.jobs, [each.weight for each in self.jobs])[0]
             case = Case(
-                name=f"seed {self.seed}, {name}", place=self.place(name), forks=self.forks, random=chance,
-                steps=self.jobs.steps(chance),
+                name=f"seed {self.seed}, {name} ({jobs.first.parent.name})", place=self.place(name), forks=self.forks,
+                random=chance, steps=jobs.steps(chance),
             )  # fmt: skip
             try:
                 self._disturb(case, left, tally, until)
@@ -130,24 +138,98 @@ def cut_quota(shares: Mapping[str, float], number: int) -> dict[str, int]:
     return {kind: max(1, round(share * number)) for kind, share in shares.items()}
 
 
-def make_jobs(folder: Path, forks: Forks) -> Jobs:
-    """The two jobs and their undisturbed products."""
+def make_jobs(folder: Path, forks: Forks) -> list[Jobs]:
+    """Jobs over an area with polygons, over places, of objects and of vectors, and their undisturbed products."""
+    written = [
+        (0.55, _maps(folder / "maps")),
+        (0.15, _places(folder / "places")),
+        (0.15, _objects(folder / "objects")),
+        (0.15, _vectors(folder / "vectors")),
+    ]
+    return [
+        Jobs(weight=weight, first=first, second=second, references=(_made(first, forks), _made(second, forks)))
+        for weight, (first, second) in written
+    ]
+
+
+def _made(job: Path, forks: Forks) -> Reference:
+    output = job.parent / f"{job.stem}-undisturbed"
+    run = forks.start(Launch(words=("run", str(job), "--output", str(output), "--workers", "1")))
+    assert run.ended(120) == 0, run.said()
+    return Reference.of(FolderPlace(uri=str(output)).objects())
+
+
+def _maps(folder: Path) -> tuple[Path, Path]:
+    """A class layer with its polygons; the second scene covers a quarter."""
     from tests.support.products import write_job
 
-    first = write_job(folder / "job", side=SIDE, tile=TILE, polygons="class")
-    plain = json.loads(first.read_text())
+    first = write_job(folder, side=SIDE, tile=TILE, polygons="class")
     half = write_job(folder / "more", side=SIDE // 2, tile=TILE)
-    added = [{**entry, "datetime": "2023-06-20T10:00:00Z", "scene": "second"}
-             for entry in json.loads(half.read_text())["source"]["files"]]  # fmt: skip
-    second = folder / "second.json"
+    return first, _with_more(first, json.loads(half.read_text())["source"]["files"])
+
+
+def _places(folder: Path) -> tuple[Path, Path]:
+    """Some thousand places in units of 256; the second scene covers a quarter of them."""
+    from tests.support.places_cards import label_card, write_points
+
+    first, _ = _maps(folder)
+    more = json.loads((folder / "second.json").read_text())["source"]["files"]
+    plain = json.loads(first.read_text())
+    rows, cols = np.random.default_rng(3).uniform(0, SIDE - 40, (2, 1500))
+    plain |= {
+        "places": str(write_points(folder / "points.parquet", rows, cols)),
+        "model": str(label_card(folder / "label", bands=["green"])),
+        "grid": {"crs": plain["grid"]["crs"]},
+    }
+    for key in ("area", "tile", "polygons"):
+        del plain[key]
+    first.write_text(json.dumps(plain))
+    return first, _with_more(first, more[-1:])
+
+
+def _objects(folder: Path) -> tuple[Path, Path]:
+    """Fields with their numbers; the second scene moves their edges in a quarter."""
+    from tests.support.fields import field_card, field_map, field_world
+    from tests.support.worlds import area
+
+    values = field_map(SIDE, 150)
+    world = field_world(folder / "scenes", values)
+    moved = field_world(folder / "more", np.roll(values, 3, axis=0)[: SIDE // 2, : SIDE // 2].copy())
+    plain = {
+        "name": "fields", "area": area((0, SIDE), (0, SIDE)), "grid": {"crs": "EPSG:32633"}, "source": world.source,
+        "period": "2023-06-01/2023-06-30", "model": str(field_card(folder / "card")), "tile": TILE,
+    }  # fmt: skip
+    first = folder / "job.json"
+    first.write_text(json.dumps(plain))
+    return first, _with_more(first, moved.source["files"])
+
+
+def _vectors(folder: Path) -> tuple[Path, Path]:
+    """A vector of each window; the second scene covers a quarter."""
+    from tests.support.embedders import BANDS, window_encoder
+    from tests.support.worlds import World, area
+
+    random = np.random.default_rng(4)
+    whole, quarter = World(folder / "scenes"), World(folder / "more")
+    for band in BANDS:
+        for world, side in ((whole, SIDE), (quarter, SIDE // 2)):
+            world.add(random.random((side, side), dtype=np.float32), band, scene="first", unit="reflectance")
+    plain = {
+        "name": "vectors", "area": area((0, SIDE), (0, SIDE)), "grid": {"crs": "EPSG:32633"}, "source": whole.source,
+        "period": "2023-06-01/2023-06-30", "model": str(window_encoder(folder / "card")), "tile": TILE,
+    }  # fmt: skip
+    first = folder / "job.json"
+    first.write_text(json.dumps(plain))
+    return first, _with_more(first, quarter.source["files"])
+
+
+def _with_more(first: Path, files: list[dict[str, Any]]) -> Path:
+    """The second job: the first one with these files too, as a scene of another day."""
+    plain = json.loads(first.read_text())
+    added = [{**entry, "datetime": "2023-06-20T10:00:00Z", "scene": "second"} for entry in files]
+    second = first.with_name("second.json")
     second.write_text(json.dumps({**plain, "source": {"files": [*plain["source"]["files"], *added]}}))
-    references = []
-    for job in (first, second):
-        output = folder / f"{job.stem}-undisturbed"
-        run = forks.start(Launch(words=("run", str(job), "--output", str(output), "--workers", "1")))
-        assert run.ended(120) == 0, run.said()
-        references.append(Reference.of(FolderPlace(uri=str(output)).objects()))
-    return Jobs(first=first, second=second, references=(references[0], references[1]))
+    return second
 
 
 def run_lanes(lanes: list[Lane], *, seconds: float) -> Tally:
