@@ -97,13 +97,25 @@ def standing(objects: Mapping[str, bytes], reference: Reference) -> dict[str, by
 
 
 def shard_keys(name: str, reference: Reference) -> list[str]:
-    """The keys under which a block of a name, or a unit of places, waits."""
+    """The keys under which a block of a name, or a unit of places, waits.
+
+    Without those of layers of objects: their numbers are known when all blocks are there, and are written then.
+    """
     places = [tuple(map(int, block.split("_"))) for block in reference.keys]
     top, left = min(row for row, _ in places), min(col for _, col in places)
     row, col = map(int, name.split("_"))
     layers = sorted({key.split("/")[1] for key in reference.facts if re.match(r"data\.zarr/[^/]+/c/\d+/\d+$", key)})
-    waiting = [f"{STATE}blocks.zarr/{layer}/c/{row - top}/{col - left}" for layer in layers]
+    waiting = [
+        f"{STATE}blocks.zarr/{layer}/c/{row - top}/{col - left}"
+        for layer in layers
+        if not _is_numbered(layer, reference)
+    ]
     return waiting or [f"{STATE}places/{name}.bin"]
+
+
+def _is_numbered(layer: str, reference: Reference) -> bool:
+    described = reference.facts[f"data.zarr/{layer}/zarr.json"]
+    return isinstance(described, bytes) and json.loads(described)["data_type"] == "int32"
 
 
 def lock_holder(objects: Mapping[str, bytes]) -> int | None:
