@@ -68,13 +68,12 @@ def _candidates(plan: Plan, count: int) -> Iterator[Block]:
     """
     step, halo = plan.raster.lattice.step, plan.raster.read_halo
     rows, cols = (range(ends[0], ends[-1] + 1) for ends in map(tuple, block_range(plan.raster.grid.extent, block=step)))
-    n_steps, area, found = len(rows) * len(cols), plan.raster.aoi_geometry, 0
-    shapely.prepare(area)
+    n_steps, area, found = len(rows) * len(cols), plan.raster.area, 0
     # The fractions of the golden section's multiples fill an interval evenly, however many are taken.
     drawn = (int(number * GOLDEN % 1 * n_steps) for number in range(1, MAX_DRAWN))
     for place in dict.fromkeys(chain(drawn, range(min(n_steps, MAX_DRAWN)))):
         block = block_at(row=rows[place // len(cols)], col=cols[place % len(cols)], block=step, halo=halo)
-        if area.intersects(shapely.box(*plan.raster.grid.bounds_of(block.inner))):
+        if area.touches(shapely.box(*plan.raster.grid.bounds_of(block.inner))):
             found += 1
             yield block
         if found == MAX_READ * count // N_WINDOWS:

@@ -139,7 +139,7 @@ def infer_block(
     """
     block = inputs.block
     touched = plan.raster.touched_steps(block)
-    in_area = area_mask(plan.raster.grid, block.outer, plan.raster.aoi_geometry)
+    in_area = area_mask(plan.raster.grid, block.outer, plan.raster.area)
     usable = inputs.valid & in_area
     windows = list(block_windows(touched, plan.raster.lattice))
     skipped = inputs.screened.skipped if inputs.screened else frozenset[tuple[int, int]]()
@@ -182,7 +182,7 @@ def infer_block(
     again = model.windows_per_call > 1
     seams = _seams(comparison, compared, pairs, map_calls, run_batch, again=again, told=block_layers)
     inner_usable = at_product(_over_inner(usable, block, touched), plan)
-    inside = at_product(area_mask(plan.raster.grid, block.inner, plan.raster.aoi_geometry), plan)
+    inside = at_product(area_mask(plan.raster.grid, block.inner, plan.raster.area), plan)
     n_otherwise = 0
     if inputs.screened is None:
         layers = block_layers.layers(inner_usable)

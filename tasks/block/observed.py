@@ -28,7 +28,7 @@ def count_observed(plan: Plan, inputs: BlockInputs) -> dict[str, Observed]:
     """
     touched = plan.raster.touched_steps(inputs.block)
     inner = touched.slices_in(inputs.block.outer)
-    inside = area_mask(plan.raster.grid, touched, plan.raster.aoi_geometry)
+    inside = area_mask(plan.raster.grid, touched, plan.raster.area)
     counted: dict[int, Observed] = {}
     found: dict[str, Observed] = {}
     for entry in plan.inputs:

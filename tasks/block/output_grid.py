@@ -52,7 +52,7 @@ def product_area_mask(plan: Plan, box: PixelBox) -> np.ndarray:
     raster = plan.raster
     whole = box.cover(numerator=1, denominator=raster.up).rescale(numerator=raster.up, denominator=1)
     model = whole.rescale(numerator=raster.down, denominator=raster.up)
-    return at_product(area_mask(raster.grid, model, raster.aoi_geometry), plan)[box.slices_in(whole)]
+    return at_product(area_mask(raster.grid, model, raster.area), plan)[box.slices_in(whole)]
 
 
 def at_output(mask: np.ndarray, scale: Fraction) -> np.ndarray:

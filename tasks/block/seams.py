@@ -149,7 +149,7 @@ def _drawn(raster: RasterPlan, *, windows_per_call: int) -> frozenset[tuple[int,
     step = raster.lattice.step
     rows, cols = block_range(raster.grid.extent, block=step)
     size = sample_size(len(rows) * len(cols), windows_per_call=windows_per_call)
-    return frozenset(islice(drawn_places(raster.grid, raster.aoi_geometry, step=step), size))
+    return frozenset(islice(drawn_places(raster.grid, raster.area, step=step), size))
 
 
 def shifted_window(window: Window, inputs: BlockInputs, raster: RasterPlan) -> Window | None:

@@ -113,9 +113,7 @@ def _buffered_outline(bounds: Bounds, crs: str) -> BaseGeometry | None:
     west, south, east, north = transformer(crs, "EPSG:4326").transform_bounds(*bounds, densify_pts=EDGE_POINTS)
     if not west < east:
         return None
-    buffered = shapely.box(west, south, east, north).buffer(FOOTPRINT_SLACK)
-    shapely.prepare(buffered)
-    return buffered
+    return shapely.box(west, south, east, north).buffer(FOOTPRINT_SLACK)
 
 
 def _file_extent(asset: BandAsset, target: str) -> Bounds | None:

@@ -9,6 +9,7 @@ import numpy as np
 import pyproj
 import shapely
 
+from tilewright.tasks.grid.cells import PreparedArea
 from tilewright.tasks.grid.crs import geographic_crs, is_geographic, metres_per_unit, transformer
 from tilewright.tasks.grid.grid import EDGE_SEGMENTS
 from tilewright.tasks.grid.ground import mean_pixel_km2
@@ -79,12 +80,11 @@ def covered_share(area: BaseGeometry, footprints: Sequence[BaseGeometry]) -> flo
     A share that differs from the whole by less than edges drawn straight in degrees differ from straight ones on the
     ground counts as the whole.
     """
-    shapely.prepare(area)
     # The same granule has the same outline on most days.
     distinct = {footprint.wkb: footprint for footprint in footprints}
     outlines = np.array(list(distinct.values()), dtype=object)
     whole = shapely.transform(area, _equal_area).area
-    touching = outlines[shapely.intersects(area, outlines)] if len(outlines) else outlines
+    touching = outlines[PreparedArea(area).touched(outlines)] if len(outlines) else outlines
     if not len(touching) or whole == 0:
         return 0.0
     # Joined before they are cut to the area, which may have far more corners than they have together.

@@ -5,6 +5,7 @@ however large the grid around them is.
 from __future__ import annotations
 
 import math
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,6 +36,44 @@ def block_range(box: PixelBox, *, block: int) -> Cells:
     rows = range(box.row_start // block, -(-box.row_stop // block))
     cols = range(box.col_start // block, -(-box.col_stop // block))
     return rows, cols
+
+
+class PreparedArea:
+    """An area in a grid's CRS of which many boxes are asked, by any thread. ``geometry`` is as it was given.
+
+    GEOS notes what it looks up in a prepared geometry, for one thread alone: others crash, or are told what is not so.
+    So the prepared one is a copy that nobody else has, and one thread at a time asks it.
+
+    Source: https://github.com/libgeos/geos/issues/825.
+    """
+
+    __slots__ = ("_lock", "_parts", "_prepared", "geometry")
+
+    def __init__(self, geometry: BaseGeometry) -> None:
+        self.geometry = geometry
+        self._prepared = shapely.from_wkb(shapely.to_wkb(geometry))
+        shapely.prepare(self._prepared)
+        self._parts = shapely.STRtree(shapely.get_parts(geometry))
+        self._lock = threading.Lock()
+
+    def touches(self, other: BaseGeometry) -> bool:
+        """True if a geometry has a point in common with the area."""
+        with self._lock:
+            return bool(self._prepared.intersects(other))
+
+    def touched(self, others: np.ndarray) -> np.ndarray:
+        """The same of each of many geometries (n,)."""
+        with self._lock:
+            return np.asarray(shapely.intersects(self._prepared, others))
+
+    def holds(self, other: BaseGeometry) -> bool:
+        """True if a geometry lies within the area."""
+        with self._lock:
+            return bool(self._prepared.contains(other))
+
+    def parts_near(self, other: BaseGeometry) -> np.ndarray:
+        """The area's parts (n,) whose bounds touch those of a geometry, in their order."""
+        return np.asarray(self._parts.geometries[np.sort(self._parts.query(other))])
 
 
 def box_of_cells(cells: Cells, *, side: int) -> PixelBox:

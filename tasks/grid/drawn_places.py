@@ -14,8 +14,7 @@ from tilewright.tasks.grid.cells import block_range
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from shapely.geometry.base import BaseGeometry
-
+    from tilewright.tasks.grid.cells import PreparedArea
     from tilewright.tasks.grid.grid import Grid
 
 
@@ -35,16 +34,13 @@ def sample_size(n_windows: int, *, windows_per_call: int) -> int:
     return min(MOST, max(few, n_windows // (ONE_OF * windows_per_call)))
 
 
-def drawn_places(grid: Grid, area: BaseGeometry, *, step: int) -> Iterator[tuple[int, int]]:
+def drawn_places(grid: Grid, area: PreparedArea, *, step: int) -> Iterator[tuple[int, int]]:
     """Every place (row, column) of the lattice of ``step`` pixels that ``area`` touches inside the grid's extent, in
     the order of their hashes: the first so many are a sample of all.
-
-    ``area`` is in the grid's CRS.
     """
     rows, cols = block_range(grid.extent, block=step)
-    shapely.prepare(area)
     for place in np.argsort(place_hashes(np.zeros((), np.uint64), rows, cols), axis=None, kind="stable"):
         row, col = rows[int(place) // len(cols)], cols[int(place) % len(cols)]
         core = block_at(row=row, col=col, block=step, halo=0).inner.intersect(grid.extent)
-        if area.intersects(shapely.box(*grid.bounds_of(core))):
+        if area.touches(shapely.box(*grid.bounds_of(core))):
             yield row, col

@@ -51,6 +51,7 @@ class Matcher:
     _known: dict[tuple[int, tuple[Seen, ...]], Match] = field(default_factory=dict, init=False, repr=False)
     _footprints: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+    _asking: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def match(self, row: int) -> Match:
         """The match of a row that has a window: the same object for rows with the same scenes and period."""
@@ -74,9 +75,11 @@ class Matcher:
             self._footprints[entry.name] = footprints
         outline = outline_of(grid.bounds_of(box), grid.crs)
         here = self._footprints[entry.name][read]
-        on_window = shapely.intersects(here, outline)
-        if outline.bounds[2] > 180.0:
-            on_window |= shapely.intersects(here, shapely.affinity.translate(outline, xoff=-360.0))
+        # Prepared geometries serve one thread at a time (`PreparedArea`).
+        with self._asking:
+            on_window = shapely.intersects(here, outline)
+            if outline.bounds[2] > 180.0:
+                on_window |= shapely.intersects(here, shapely.affinity.translate(outline, xoff=-360.0))
         # Footprints are simplified: where none reaches the window, those that nearly do may have pixels in it.
         touching = [index for index, on in zip(read, on_window, strict=True) if on] or read
         return tuple(read), tuple(touching)

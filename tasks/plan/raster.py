@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from shapely.geometry import mapping, shape
 
 from tilewright.tasks.grid.blocks import Block, block_at, covered_box
+from tilewright.tasks.grid.cells import PreparedArea
 from tilewright.tasks.grid.grid import Grid
 from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.grid.windows import Lattice
@@ -45,7 +46,7 @@ class RasterPlan:
     layers: tuple[str, ...]
     blocks: tuple[tuple[int, int], ...] = ()
     spare: int = 0
-    _geometry: list[BaseGeometry] = field(default_factory=list, init=False, repr=False, compare=False)
+    _area: list[PreparedArea] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def product_grid(self) -> Grid:
@@ -68,11 +69,16 @@ class RasterPlan:
         return {"box": self.product_box, "extent": self.product_grid.extent, "block": self.product_block}
 
     @property
-    def aoi_geometry(self) -> BaseGeometry:
+    def area(self) -> PreparedArea:
         """The area of interest in the grid's CRS, made once: it may have a hundred thousand corners."""
-        if not self._geometry:
-            self._geometry.append(shape(self.aoi))
-        return self._geometry[0]
+        if not self._area:
+            self._area.append(PreparedArea(shape(self.aoi)))
+        return self._area[0]
+
+    @property
+    def aoi_geometry(self) -> BaseGeometry:
+        """The same as a geometry."""
+        return self.area.geometry
 
     @property
     def read_halo(self) -> int:

@@ -80,7 +80,7 @@ def report_json(
     plan = worker.plan
     blocks = list(entries.values())
     n_valid = sum(entry.valid_pixels for entry in blocks)
-    n_model_pixels = n_inside(plan.raster.grid, plan.raster.aoi_geometry)
+    n_model_pixels = n_inside(plan.raster.grid, plan.raster.area)
     n_requested = n_model_pixels * (plan.raster.up / plan.raster.down) ** 2
     areas = measure_areas(worker.storage, plan, written, blocks)
     exactness = exactness_json(plan, blocks, worker.model.card.layer_specs())

@@ -36,7 +36,7 @@ def count_masked(plan: Plan, block: Block, classes_of: Callable[[Scene, GeoBox],
         grid, box = entry.grid(plan.raster.grid), entry.box(touched)
         reach = entry.mask.radius_px(grid.resolution)
         geobox, inner = grid.geobox_of(box.pad(reach)), box.slices_in(box.pad(reach))
-        inside = area_mask(grid, box, plan.raster.aoi_geometry)
+        inside = area_mask(grid, box, plan.raster.area)
         for scene in entry.touching(plan.raster.grid, box):
             if not all(scene.asset(band) for band in entry.mask.bands):
                 continue

@@ -26,7 +26,7 @@ from tilewright.flows.job.outline import Outline, joined
 from tilewright.tasks.grid.area_mask import area_mask
 from tilewright.tasks.grid.areas import covered_share
 from tilewright.tasks.grid.blocks import plan_blocks
-from tilewright.tasks.grid.cells import parts_with_pixels
+from tilewright.tasks.grid.cells import PreparedArea, parts_with_pixels
 from tilewright.tasks.grid.grid import Grid
 from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.inventory.record import FIXED_FILES, ProductRecord, remove_recorded
@@ -95,7 +95,7 @@ def works(folder: Path, size: int) -> dict[str, Callable[[], object]]:
         "area_blocks": lambda: plan_blocks(grid, block=128, halo=0, area=area),
         "area_parts": lambda: parts_with_pixels(grid, area),
         "area_share": lambda: covered_share(degrees, squares),
-        "area_mask_of_one_block": lambda: area_mask(grid, corner, area),
+        "area_mask_of_one_block": lambda: area_mask(grid, corner, PreparedArea(area)),
         "clean": lambda: remove_recorded(storage, record, list(storage.keys(ENTRIES))),
     }
 

@@ -13,6 +13,7 @@ from tilewright.flows.job.area import read_area
 from tilewright.flows.job.job import JobError, make_job
 from tilewright.flows.plan.make import plan_job
 from tilewright.tasks.grid.area_mask import area_mask, n_inside
+from tilewright.tasks.grid.cells import PreparedArea
 from tilewright.tasks.grid.grid import plan_grid, project_area
 
 LEFT, TOP = COL * 10.0, -ROW * 10.0
@@ -77,7 +78,7 @@ def test_an_area_between_the_centres_of_pixels_is_refused(world, tmp_path, corne
 )
 def test_an_area_that_holds_a_centre_is_mapped_there(world, tmp_path, corners, n):
     raster = plan_job(job_over(world, tmp_path, outline(*corners))).raster
-    assert n_inside(raster.grid, raster.aoi_geometry) == n
+    assert n_inside(raster.grid, raster.area) == n
 
 
 def test_an_area_outside_the_bounds_of_the_grid_is_refused(world, tmp_path):
@@ -99,7 +100,7 @@ def test_an_area_outside_the_bounds_of_the_grid_is_refused(world, tmp_path):
 def test_a_cap_around_a_pole_has_neither_slit_nor_hole(crs, area, latitude):
     aoi = read_area(area).geometry
     grid = plan_grid(aoi, crs=crs, resolution=20_000)
-    mask = area_mask(grid, grid.extent, project_area(aoi, grid.crs))
+    mask = area_mask(grid, grid.extent, PreparedArea(project_area(aoi, grid.crs)))
     rows, cols = np.indices(mask.shape) + 0.5
     west, _, _, north = grid.bounds_of(grid.extent)
     lon, lat = Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(west + cols * 2e4, north - rows * 2e4)
@@ -117,4 +118,4 @@ def test_a_polar_box_of_a_map_is_the_box_again():
     aoi = read_area(f"SRID=3995;{outlined.wkt}").geometry
     grid = plan_grid(aoi, crs="EPSG:3995", resolution=20_000)
     assert grid.extent.shape == (60, 60)
-    assert area_mask(grid, grid.extent, project_area(aoi, grid.crs)).all()
+    assert area_mask(grid, grid.extent, PreparedArea(project_area(aoi, grid.crs))).all()

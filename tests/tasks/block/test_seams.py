@@ -15,6 +15,7 @@ from tests.support.worlds import World, layer, pixel_job, run, write_card
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
 from tilewright.tasks.block.seams import LayerSeams, Seams, joined_seams
+from tilewright.tasks.grid.cells import PreparedArea
 from tilewright.tasks.grid.drawn_places import drawn_places, sample_size
 from tilewright.tasks.grid.grid import Grid
 from tilewright.tasks.grid.pixel_box import PixelBox
@@ -334,15 +335,15 @@ GRID = Grid(
 
 def test_the_draw_hangs_on_places_alone_and_is_spread():
     every = shapely.box(*GRID.bounds_of(GRID.extent))
-    drawn = list(islice(drawn_places(GRID, every, step=10), 3240))
+    drawn = list(islice(drawn_places(GRID, PreparedArea(every), step=10), 3240))
     assert len(set(drawn)) == 3240
     rows, cols = np.array(drawn).T
     for quarter in (rows < 0, rows >= 0, cols < 0, cols >= 0):
         assert abs(quarter.mean() - 0.5) < 0.03
     half = shapely.box(*GRID.bounds_of(replace(GRID.extent, col_stop=1)))
     smaller = replace(GRID, extent=replace(GRID.extent, row_stop=0))
-    kept = [place for place in drawn_places(GRID, every, step=10) if place[1] <= 0 and place[0] < 0]
-    assert list(drawn_places(smaller, half, step=10)) == kept
+    kept = [place for place in drawn_places(GRID, PreparedArea(every), step=10) if place[1] <= 0 and place[0] < 0]
+    assert list(drawn_places(smaller, PreparedArea(half), step=10)) == kept
 
 
 @pytest.mark.parametrize(

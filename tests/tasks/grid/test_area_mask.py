@@ -8,6 +8,7 @@ import shapely
 from rasterio.features import rasterize
 
 from tilewright.tasks.grid.area_mask import area_mask, n_inside
+from tilewright.tasks.grid.cells import PreparedArea
 from tilewright.tasks.grid.grid import Grid
 from tilewright.tasks.grid.pixel_box import PixelBox
 
@@ -37,5 +38,5 @@ def test_mask_is_that_of_the_whole_area(name: str) -> None:
     grid = Grid(crs="EPSG:32633", resolution=10.0, extent=extent)
     whole = rasterize([area], out_shape=extent.shape, transform=grid.transform_of(extent)).astype(bool)
     assert whole.any()
-    assert (area_mask(grid, extent, area) == whole).all()
-    assert n_inside(grid, area) == whole.sum()
+    assert (area_mask(grid, extent, PreparedArea(area)) == whole).all()
+    assert n_inside(grid, PreparedArea(area)) == whole.sum()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.support.danube import DANUBE
 from tilewright.tasks.grid.area_mask import area_mask, n_inside
 from tilewright.tasks.grid.blocks import covered_box, plan_blocks
+from tilewright.tasks.grid.cells import PreparedArea
 from tilewright.tasks.grid.grid import Grid, GridError, plan_grid, project_area, snap_bounds, utm_crs
 from tilewright.tasks.grid.pixel_box import PixelBox
 
@@ -137,21 +138,21 @@ def test_a_resolution_too_fine_to_count_is_refused():
 def test_pixels_inside_are_those_of_the_mask(x, y, radius, rows):
     grid = Grid(crs="EPSG:32633", resolution=10, extent=box(-rows // 2, rows, -300, 600))
     outline = shapely.Point(x, y).buffer(radius)
-    assert n_inside(grid, outline) == area_mask(grid, grid.extent, outline).sum()
+    assert n_inside(grid, PreparedArea(outline)) == area_mask(grid, grid.extent, PreparedArea(outline)).sum()
 
 
 def test_the_area_mask_of_a_pixel_does_not_depend_on_the_box_asked_for():
     grid = Grid(crs="EPSG:32633", resolution=10, extent=box(-700, 700, -700, 700))
     outline = shapely.Point(123.4, 55.5).buffer(6400.7)
-    whole = area_mask(grid, box(-700, 700, -700, 700), outline)
+    whole = area_mask(grid, box(-700, 700, -700, 700), PreparedArea(outline))
     part = box(-333, 451, -600, -17)
-    assert (area_mask(grid, part, outline) == whole[part.slices_in(box(-700, 700, -700, 700))]).all()
+    assert (area_mask(grid, part, PreparedArea(outline)) == whole[part.slices_in(box(-700, 700, -700, 700))]).all()
     assert whole.sum() * 100 == pytest.approx(outline.area, rel=1e-3)
 
 
 def test_the_area_mask_ends_with_the_grid():
     grid = Grid(crs="EPSG:32633", resolution=10, extent=box(0, 2, 0, 3))
-    mask = area_mask(grid, box(-1, 3, -1, 4), shapely.box(-100, -100, 100, 100))
+    mask = area_mask(grid, box(-1, 3, -1, 4), PreparedArea(shapely.box(-100, -100, 100, 100)))
     assert mask.tolist() == [
         [False] * 5,
         [False, True, True, True, False],

@@ -10,6 +10,7 @@ from affine import Affine
 from rasterio.features import rasterize
 
 from tilewright.tasks.grid.area_mask import area_mask
+from tilewright.tasks.grid.cells import PreparedArea
 from tilewright.tasks.grid.grid import Grid
 from tilewright.tasks.grid.memory_raster import memory_raster
 from tilewright.tasks.grid.pixel_box import PixelBox
@@ -24,7 +25,7 @@ def test_the_way_that_fails_in_threads_is_noticed(silenced: list[object]) -> Non
 
 
 def test_masks_of_areas_silence_no_warning(silenced: list[object]) -> None:
-    assert 0 < area_mask(GRID, GRID.extent, AREA).sum() < 64 * 64
+    assert 0 < area_mask(GRID, GRID.extent, PreparedArea(AREA)).sum() < 64 * 64
     assert silenced == []
 
 
