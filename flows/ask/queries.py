@@ -85,15 +85,25 @@ def _with_direction(query: np.ndarray, vectors: StoredVectors) -> np.ndarray:
     return query
 
 
-def vector_at(vectors: StoredVectors, lon: float, lat: float) -> np.ndarray:
-    """The vector of the window or pixel in which a place lies. Raises StoreError where there is none."""
+def _pixel_of(vectors: StoredVectors, lon: float, lat: float) -> tuple[int, int] | None:
+    """The absolute pixel (row, column) that holds a place; None for one outside the product."""
     size, extent = vectors.grid.resolution, vectors.grid.extent
     x, y = transformer(DEGREES, vectors.grid.crs).transform(lon, lat)
     row, col = (math.floor(each / size) if math.isfinite(each) else -(2**62) for each in (-y, x))
     inside = extent.row_start <= row < extent.row_stop and extent.col_start <= col < extent.col_stop
-    if not inside:
-        raise StoreError(f"--like {lon:g},{lat:g} lies outside the product {vectors.storage.uri}: give a place in it.")
-    found = vectors.at(row, col)
+    return (row, col) if inside else None
+
+
+def vector_at(vectors: StoredVectors, lon: float, lat: float) -> np.ndarray:
+    """The vector of the window or pixel in which a place lies. Raises StoreError where there is none."""
+    place = _pixel_of(vectors, lon, lat)
+    if place is None:
+        other = _pixel_of(vectors, lat, lon)
+        swapped = f" Longitude comes first: {lat:g},{lon:g} lies in it." if other is not None else ""
+        raise StoreError(
+            f"--like {lon:g},{lat:g} lies outside the product {vectors.storage.uri}: give a place in it.{swapped}"
+        )
+    found = vectors.at(*place)
     if found is None:
         raise StoreError(f"--like {lon:g},{lat:g} has no vector: nothing was seen there, or it is outside the area.")
     return _with_direction(found, vectors)

@@ -40,6 +40,8 @@ WORDS = (
 
 KEPT = " What is finished is kept: the same command goes on from there."
 
+KEPT_WITHOUT = " What is finished is kept: the same command without {option} goes on from there."
+
 NOT_BEGUN = " Nothing was begun yet: the same command begins it."
 
 OTHER_RUN_EXIT = 75
@@ -62,12 +64,12 @@ class Ending:
 
 
 @contextmanager
-def exit_codes(*, resumable: bool = False) -> Iterator[Ending]:
+def exit_codes(*, resumable: bool = False, restarts: str = "") -> Iterator[Ending]:
     """Exit 2 on a refused request, 1 on a failed run, 75 where another run owns the output.
 
     130 on Ctrl-C, 143 on SIGTERM, 129 on SIGHUP.
 
-    Each comes with one sentence and no traceback.
+    Each comes with one sentence and no traceback. ``restarts`` is an option with which the command would begin anew.
     With `--debug` the trace of the error stands before the sentence.
     """
     clean_records()
@@ -76,7 +78,8 @@ def exit_codes(*, resumable: bool = False) -> Iterator[Ending]:
         with heard_signals():
             yield ending
     except KeyboardInterrupt as interruption:
-        kept = (KEPT if ending.begun else NOT_BEGUN) if resumable else ""
+        goes_on = KEPT_WITHOUT.format(option=restarts) if restarts else KEPT
+        kept = (goes_on if ending.begun else NOT_BEGUN) if resumable else ""
         number = interruption.number if isinstance(interruption, EndedError) else signal.SIGINT
         # A terminal that closed takes no words.
         with suppress(OSError):

@@ -115,7 +115,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run a job. A second call resumes what was interrupted, or says that the product is complete."""
-    with exit_codes(resumable=True) as ending:
+    with exit_codes(resumable=True, restarts="--replace" if replace else "") as ending:
         from tilewright.flows.cli.jobs import run_file
         from tilewright.flows.machine import process_age
         from tilewright.flows.runners.run_options import RunOptions

@@ -72,7 +72,7 @@ def closing_lines(outcome: Outcome, *, copied: Path | None = None) -> list[str]:
     )
     return [
         f"{outcome.name}: {report['area_km2']:.1f} km² mapped with {report['model']['name']}",
-        *([f"  ! {percent(missing)} of the area has no data: no usable observation there"] if missing >= 1 else []),
+        *([f"  ! {percent(missing)} of the area has no data: {_why_missing(report)}"] if missing >= 1 else []),
         *[f"  {words}" for layer in report["layers"] for words in _class_words(layer)],
         *[
             f"  {text(row, 'name')}: vectors of {row.get('dimensions')} numbers, one for each of its {text(row, 'of')}"
@@ -86,6 +86,12 @@ def closing_lines(outcome: Outcome, *, copied: Path | None = None) -> list[str]:
         f"  exact: {report.get('exactness', 'proven' if report['exact'] else 'no')}: {report['exact_reason']}",
         *places,
     ]
+
+
+def _why_missing(report: Mapping[str, Any]) -> str:
+    dropped = ", or what was seen is masked" if mapping(report, "masked") else ""
+    screened = ", or the screen left it out" if mapping(report, "screen") else ""
+    return f"no usable observation there{dropped}{screened}"
 
 
 def _places_lines(outcome: Outcome, found: Mapping[str, Any]) -> list[str]:

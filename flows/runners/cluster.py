@@ -91,7 +91,7 @@ def _client(placement: Placement, *, n_blocks: int) -> Iterator[Any]:
         return
     n_workers = max(1, min(placement.n_workers, n_blocks))
     with (
-        LocalCluster(n_workers=n_workers, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=n_workers, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         yield client

@@ -38,7 +38,7 @@ def hub_files(folder: Path) -> list[Path]:
 def read_hub(graph: Path, signature: Signature, files: list[Path]) -> ForeignModel:
     """What the descriptions beside a graph say. Raises CardError for one that cannot be read."""
     found = ForeignModel(
-        format="description of a hub",
+        format="description of a hub" if files else "file without a description",
         graph=graph,
         inputs={name: {} for name in signature.inputs},
         outputs={name: {} for name in signature.outputs},

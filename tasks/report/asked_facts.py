@@ -62,12 +62,11 @@ def _loss_facts(report: Fields) -> tuple[Fact, ...]:
 
 def _loss_fact(layer: str, told: Fields) -> Fact:
     psnr = number(told.get("psnr"))
-    note = (
-        f"by values off by at most {words.figure(told.get('max_error'))} of {words.figure(told.get('allowed'))} allowed"
-    )
-    of = f" of {words.size(told.get('bytes_exact'))}"
+    exact, allowed = words.size(told.get("bytes_exact")), words.figure(told.get("allowed"))
+    off = words.figure(told.get("max_error"))
+    note = f"than {exact} without loss, by values off by at most {off} of {allowed} allowed"
     return Fact(
         name=f"Saved in {layer}",
-        value=words.size(told.get("bytes_saved")) + of,
+        value=f"{words.size(told.get('bytes_saved'))} less",
         note=note if psnr is None else f"{note}; PSNR {psnr:.1f} dB",
     )

@@ -213,6 +213,7 @@ REFUSED = {
     "nothing asked": ({}, "Say what to look for"),
     "two asked": ({"like": place(1, 1), "vector": np.ones(LENGTH)}, "Say what to look for"),
     "outside": ({"like": OUTSIDE}, "lies outside the product"),
+    "swapped": ({"like": place(4, 6)[::-1]}, "Longitude comes first"),
     "never seen": ({"like": UNSEEN}, "has no vector: nothing was seen there"),
     "off the globe": ({"like": (200.0, 10.0)}, "longitudes are -180 to 180"),
     "not a place": ({"like": "here"}, "its longitude and latitude"),

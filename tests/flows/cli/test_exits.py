@@ -188,3 +188,10 @@ def test_an_interruption_says_whether_anything_was_begun(capsys, tmp_path, outpu
     with pytest.raises(typer.Exit), exit_codes(resumable=True) as ending:
         interrupted(ending, place)
     assert words in capsys.readouterr().err
+
+
+def test_a_command_that_begins_anew_says_without_what_it_goes_on(capsys):
+    with pytest.raises(typer.Exit), exit_codes(resumable=True, restarts="--replace"):
+        raise KeyboardInterrupt
+    said = capsys.readouterr().err
+    assert "the same command without --replace goes on from there" in said
