@@ -38,7 +38,8 @@ FLOORS = {
         {"instances", "captions"},
         {"block", "report", "zones"},
         {"compare", "serving"},
-        {"publish"},
+        {"audit.design"},
+        {"audit", "publish"},
         {"places"},
     ],
     "flows": [
@@ -101,6 +102,7 @@ BETWEEN = {
         *("models.card", "models.measure", "models.run", "models.spec", "models.transforms"),
         *("catalogs.passes", "catalogs.scene"),
     },
+    "tasks.audit.design": {"catalogs.parquet", "models.transforms"},
     "tasks.compare": {"catalogs.parquet", "models.spec"},
     "tasks.places": {
         *("catalogs.hrefs", "catalogs.parquet", "catalogs.publish"),
