@@ -1,5 +1,5 @@
-"""What is asked of finished products: compare, zones, find, export.
+"""What is asked of finished products: compare, zones, find, sample, export.
 
-Reading order: compare, zones, find, queries, export, added_table.
+Reading order: compare, zones, find, queries, sample, sample_request, sample_page, export, added_table.
 It may import run and what it imports.
 """

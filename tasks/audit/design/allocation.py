@@ -53,12 +53,16 @@ def size_for(standard_error: float, n_pixels: np.ndarray, accuracy: np.ndarray, 
     whole = n_pixels / n_pixels.sum()
     variance = deviation(accuracy) ** 2
     if not variance.any():
-        raise DesignError("Every stratum is expected to be all right or all wrong: --expect an accuracy between 0 and 1.")
+        raise DesignError(
+            "Every stratum is expected to be all right or all wrong: --expect an accuracy between 0 and 1."
+        )
     asked = variance > 0
     above = float((whole[asked] ** 2 * variance[asked] / of_each[asked]).sum())
     n = math.ceil(above / (standard_error**2 + float((whole * variance).sum()) / n_pixels.sum()) - 1e-9)
     if n > MOST:
-        raise DesignError(f"A standard error of {standard_error:g} takes {n:,} places, more than {MOST:,}: allow a larger one.")
+        raise DesignError(
+            f"A standard error of {standard_error:g} takes {n:,} places, more than {MOST:,}: allow a larger one."
+        )
     return max(n, 1)
 
 
@@ -72,11 +76,14 @@ def allocate(n: int, n_pixels: np.ndarray, of_each: np.ndarray, *, least: int, n
     """
     least_of = np.minimum(max(least, LEAST_ROWS), n_pixels)
     if n > n_pixels.sum():
-        raise DesignError(f"The strata have {int(n_pixels.sum()):,} pixels, fewer than the {n:,} asked for: ask for fewer.")
-    if n < least_of.sum():
         raise DesignError(
-            f"{n} places are too few for {len(names)} strata ({', '.join(names[:6])}{', ...' if len(names) > 6 else ''}), "
-            f"of which each takes at least {max(least, LEAST_ROWS)}: ask for {int(least_of.sum())} or more."
+            f"The strata have {int(n_pixels.sum()):,} pixels, fewer than the {n:,} asked for: ask for fewer."
+        )
+    if n < least_of.sum():
+        listed = ", ".join([*names[:6], "..."] if len(names) > 6 else names)
+        raise DesignError(
+            f"{n} places are too few for {len(names)} strata ({listed}), of which each takes at least "
+            f"{max(least, LEAST_ROWS)}: ask for {int(least_of.sum())} or more."
         )
     low, high = least_of.astype(np.float64), n_pixels.astype(np.float64)
     fixed = np.full(len(n_pixels), np.nan)
@@ -84,7 +91,9 @@ def allocate(n: int, n_pixels: np.ndarray, of_each: np.ndarray, *, least: int, n
         free = np.isnan(fixed)
         left = n - np.nansum(fixed)
         weights = of_each[free]
-        wished = left * (weights / weights.sum() if weights.sum() > 0 else np.full(len(weights), 1 / max(1, len(weights))))
+        wished = left * (
+            weights / weights.sum() if weights.sum() > 0 else np.full(len(weights), 1 / max(1, len(weights)))
+        )
         below, above = low[free] - wished, wished - high[free]
         short, spare = float(below[below > 0].sum()), float(above[above > 0].sum())
         if short <= 0 and spare <= 0:

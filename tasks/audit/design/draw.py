@@ -18,13 +18,15 @@ from tilewright.tasks.progress import silent
 from tilewright.tasks.zones.layers import LayerPixels
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tilewright.tasks.audit.design.population import Population, StrataSizes, Tile
     from tilewright.tasks.progress import Listener
 
 PURPOSE = 0x53414D504C45
 """Mixed into the seed, so that no other use of such hashes has those of a sample ("SAMPLE" in ASCII)."""
 
-MOST_KEPT = 2_000_000
+MOST_KEPT = 500_000
 """Pixels in memory at most before those that are not drawn are dropped."""
 
 
@@ -51,16 +53,20 @@ def draw_random(
     population: Population, sizes: StrataSizes, wanted: np.ndarray, *, seed: int, listener: Listener = silent
 ) -> Drawn:
     """``wanted`` (stratum,) pixels of each stratum, or all it has. Raises as `tiles` does."""
-    start = _start(seed)
-    kept = _Smallest(wanted)
+    with LayerPixels(population.product) as pixels:
+        return smallest_hashes(tiles(population, pixels, listener, stage="draw"), sizes, wanted, seed=seed)
+
+
+def smallest_hashes(looked_at: Iterable[Tile], sizes: StrataSizes, wanted: np.ndarray, *, seed: int) -> Drawn:
+    """The pixels of tiles with the smallest hashes, ``wanted`` (stratum,) of each stratum."""
+    start, kept = _start(seed), _Smallest(wanted)
     place_of = np.full(int(sizes.numbers.max()) + 1, len(wanted))
     place_of[sizes.numbers] = np.arange(len(wanted))
-    with LayerPixels(population.product) as pixels:
-        for tile in tiles(population, pixels, listener, stage="draw"):
-            box = tile.box
-            hashes = place_hashes(start, range(box.row_start, box.row_stop), range(box.col_start, box.col_stop))[0]
-            stratum = np.where(tile.numbers < 0, len(wanted), place_of[tile.numbers])
-            kept.add(stratum, hashes, box.row_start, box.col_start)
+    for tile in looked_at:
+        box = tile.box
+        hashes = place_hashes(start, range(box.row_start, box.row_stop), range(box.col_start, box.col_stop))[0]
+        stratum = np.where(tile.numbers < 0, len(wanted), place_of[tile.numbers])
+        kept.add(stratum, hashes, box.row_start, box.col_start)
     return kept.done()
 
 
@@ -80,11 +86,10 @@ def draw_systematic(
     with LayerPixels(population.product) as pixels:
         for tile in tiles(population, pixels, listener, stage="draw"):
             found += [
-                _on_grid(tile, int(number), place, float(spacing[place]), offsets[place], start)
+                _on_grid(tile, int(number), place, start, spacing=float(spacing[place]), offset=offsets[place])
                 for place, number in enumerate(sizes.numbers)
             ]
-    together = _joined(found)
-    return together.taken(np.lexsort([together.cols, together.rows, together.hashes, together.stratum]))
+    return _in_order(_joined(found))
 
 
 def labelling_order(drawn: Drawn) -> np.ndarray:
@@ -132,8 +137,7 @@ class _Smallest:
         return self._found[0]
 
     def _prune(self) -> None:
-        together = _joined(self._found)
-        together = together.taken(np.lexsort([together.cols, together.rows, together.hashes, together.stratum]))
+        together = _in_order(_joined(self._found))
         counts = np.bincount(together.stratum, minlength=len(self._wanted))
         starts = np.cumsum(counts) - counts
         rank = np.arange(len(together.rows)) - starts[together.stratum]
@@ -143,7 +147,7 @@ class _Smallest:
         self._found, self._n = [kept], len(kept.rows)
 
 
-def _on_grid(tile: Tile, number: int, place: int, spacing: float, offset: np.ndarray, start: np.ndarray) -> Drawn:
+def _on_grid(tile: Tile, number: int, place: int, start: np.ndarray, *, spacing: float, offset: np.ndarray) -> Drawn:
     """The pixels of a tile on a stratum's grid that are in the stratum."""
     rows = _grid_lines(tile.box.row_start, tile.box.row_stop, spacing, float(offset[0]))
     cols = _grid_lines(tile.box.col_start, tile.box.col_stop, spacing, float(offset[1]))
@@ -159,6 +163,14 @@ def _grid_lines(begin: int, end: int, spacing: float, offset: float) -> np.ndarr
     first, last = math.floor((begin - offset) / spacing) - 1, math.ceil((end - offset) / spacing) + 1
     lines = np.floor(offset + np.arange(first, last + 1) * spacing).astype(np.int64)
     return lines[(lines >= begin) & (lines < end)]
+
+
+def _in_order(drawn: Drawn) -> Drawn:
+    """The pixels by stratum, hash, row and column."""
+    ordered = drawn.taken(np.lexsort([drawn.hashes, drawn.stratum]))
+    if ((ordered.hashes[1:] == ordered.hashes[:-1]) & (ordered.stratum[1:] == ordered.stratum[:-1])).any():
+        ordered = drawn.taken(np.lexsort([drawn.cols, drawn.rows, drawn.hashes, drawn.stratum]))
+    return ordered
 
 
 def _joined(parts: list[Drawn]) -> Drawn:

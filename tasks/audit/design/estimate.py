@@ -140,7 +140,9 @@ def _rows(sample: LabelledSample, names: np.ndarray, of_row: np.ndarray, *, fini
     sizes[of_row] = sample.stratum_pixels
     for name, size, n in zip(names, sizes, np.bincount(of_row), strict=True):
         if not (sample.stratum_pixels[sample.stratum == name] == size).all():
-            raise DesignError(f"The rows of the stratum {str(name)!r} tell different sizes of it: draw the sample anew.")
+            raise DesignError(
+                f"The rows of the stratum {str(name)!r} tell different sizes of it: draw the sample anew."
+            )
         if not n <= size:
             raise DesignError(f"The stratum {str(name)!r} has {n} rows, but {size:g} pixels: draw the sample anew.")
     return StratifiedRows(stratum=of_row, n_pixels=sizes, finite=finite)

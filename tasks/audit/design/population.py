@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Population:
-    """The observed pixels of a layer of a finished product, in strata; ``confidence`` is its layer of percent, if any."""
+    """The observed pixels of a layer of a product, in strata; ``confidence`` is its layer of percent, if asked."""
 
     product: ProductLayers
     layer: ProductLayer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,11 +13,11 @@ from rasterio.features import rasterize
 from shapely.geometry import box as rectangle
 
 from tilewright.tasks.audit.design.estimate import DesignError
-from tilewright.tasks.grid.pixel_box import PixelBox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from tilewright.tasks.grid.pixel_box import PixelBox
     from tilewright.tasks.zones.layers import LayerPixels, ProductLayer, ProductLayers
 
 TILE = 1024
@@ -58,7 +59,9 @@ def class_strata(layer: ProductLayer) -> Strata:
     Raises DesignError for a layer of values.
     """
     if not layer.classes:
-        raise DesignError(f"The layer {layer.name} has no classes to be strata: give --strata none, confidence or zones.")
+        raise DesignError(
+            f"The layer {layer.name} has no classes to be strata: give --strata none, confidence or zones."
+        )
     names = {value: f"value {value}" for value in range(MOST_VALUES)} | class_names(layer)
     return Strata(names=names, of_tile=lambda _box, values, _pixels: _numbers(values))
 
@@ -78,7 +81,7 @@ def _numbers(values: np.ndarray) -> np.ndarray:
 def confidence_strata(product: ProductLayers, confidence: ProductLayer) -> Strata:
     """Bands of a layer of percent; without a confidence a pixel is in none."""
     edges = (0, *BANDS, 100)
-    names = {number: f"confidence {low} to {high} %" for number, (low, high) in enumerate(zip(edges, edges[1:], strict=False))}
+    names = {number: f"confidence {low} to {high} %" for number, (low, high) in enumerate(pairwise(edges))}
 
     def of_tile(box: PixelBox, _values: np.ndarray, pixels: LayerPixels) -> np.ndarray:
         inside = box.intersect(product.grid.extent)
@@ -106,7 +109,7 @@ def zone_strata(product: ProductLayers, zones: np.ndarray, labels: Sequence[str]
     """
     names = list(dict.fromkeys(labels))
     number_of = {name: number for number, name in enumerate(names)}
-    tree = shapely.STRtree(np.where(shapely.is_missing(zones), shapely.Point(), zones))
+    tree = shapely.STRtree(zones)
 
     def of_tile(box: PixelBox, values: np.ndarray, _pixels: LayerPixels) -> np.ndarray:
         inside = box.intersect(product.grid.extent)
@@ -120,4 +123,3 @@ def zone_strata(product: ProductLayers, zones: np.ndarray, labels: Sequence[str]
         return np.asarray(numbers[inside.slices_in(box)], dtype=np.int64)
 
     return Strata(names=dict(enumerate(names)), of_tile=of_tile)
-

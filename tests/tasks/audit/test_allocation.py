@@ -37,7 +37,10 @@ def test_the_size_gives_the_standard_error_that_was_asked_for(allocation):
 
 
 def test_neyman_takes_the_fewest_places():
-    sizes = {each: size_for(0.01, MAPPED, EXPECTED, shares(MAPPED, each, EXPECTED)) for each in ("proportional", "equal", "neyman")}
+    sizes = {
+        each: size_for(0.01, MAPPED, EXPECTED, shares(MAPPED, each, EXPECTED))
+        for each in ("proportional", "equal", "neyman")
+    }
     assert sizes["neyman"] < sizes["proportional"] < sizes["equal"]
 
 
@@ -80,7 +83,10 @@ def test_any_parts_are_together_what_was_asked_for(pixels, share, least, allocat
 @pytest.mark.parametrize(
     ("ask", "words"),
     [
-        (lambda: allocate(7, MAPPED, shares(MAPPED, "equal"), least=2, names=NAMES), "7 places are too few for 4 strata"),
+        (
+            lambda: allocate(7, MAPPED, shares(MAPPED, "equal"), least=2, names=NAMES),
+            "7 places are too few for 4 strata",
+        ),
         (lambda: allocate(9, np.array([4, 4]), np.array([0.5, 0.5]), least=2, names=NAMES[:2]), "have 8 pixels, fewer"),
         (lambda: size_for(1e-5, MAPPED, EXPECTED, shares(MAPPED, "equal")), "more than 100,000: allow a larger one"),
         (lambda: size_for(0.01, MAPPED, np.ones(4), shares(MAPPED, "equal")), "--expect an accuracy between 0 and 1"),

@@ -76,7 +76,9 @@ def test_the_table_of_olofsson_equals_what_mapaccuracy_computes():
     """Its version 0.1.2, with the quantile of the normal distribution in place of 1.96."""
     found, quantile = estimate_design(olofsson(), NAMES, finite=False), 1.959963985
     recalls = [found["classes"][name]["recall"] for name in NAMES.values()]
-    assert [each["estimate"] for each in recalls] == pytest.approx([0.7486614, 0.8471564, 0.9345089, 0.9616090], abs=1e-6)
+    assert [each["estimate"] for each in recalls] == pytest.approx(
+        [0.7486614, 0.8471564, 0.9345089, 0.9616090], abs=1e-6
+    )
     widths = [quantile * each["standard_error"] for each in recalls]
     assert widths == pytest.approx([0.21330593, 0.25440369, 0.03432379, 0.01836120], abs=1e-7)
     assert quantile * found["overall_accuracy"]["standard_error"] == pytest.approx(0.01848328, abs=1e-7)
@@ -125,7 +127,9 @@ def test_a_stratum_with_one_label_has_no_variance_and_none_is_invented():
     accuracy = found["overall_accuracy"]
     assert accuracy["estimate"] == pytest.approx((4 * 0.6 + 3 * 0.8 + 2 * 0.4 + 1) / 10)
     assert accuracy["standard_error"] is accuracy["low"] is accuracy["high"] is None
-    assert found["notes"][:1] == ["D: one label alone tells no variance, so standard errors and intervals are not known."]
+    assert found["notes"][:1] == [
+        "D: one label alone tells no variance, so standard errors and intervals are not known."
+    ]
 
 
 def test_where_strata_are_classes_one_label_elsewhere_does_not_hide_the_others_precision():
@@ -140,7 +144,9 @@ def test_where_strata_are_classes_one_label_elsewhere_does_not_hide_the_others_p
 
 def test_a_stratum_without_a_label_is_said_with_its_share():
     found = estimate_design(stehman(slice(0, 30)), LETTERS, all_strata=SIZES)
-    assert found["notes"][:1] == ["The strata D have no label, and hold 10.0% of the pixels: the estimates do not cover them."]
+    assert found["notes"][:1] == [
+        "The strata D have no label, and hold 10.0% of the pixels: the estimates do not cover them."
+    ]
 
 
 def test_a_stratum_labelled_whole_adds_no_variance():
@@ -151,7 +157,7 @@ def test_a_stratum_labelled_whole_adds_no_variance():
 
 
 def test_no_error_seen_is_no_proof_that_there_is_none():
-    """Of 59 labels without an error the rule of three says that up to 5 in 100 may be; exactly 6.06 in 100 two-sided."""
+    """Of 59 labels without an error the rule of three says that up to 5 in 100 may be; exactly, two-sided, 6.06."""
     rows = StratifiedRows(stratum=np.zeros(59, dtype=int), n_pixels=np.array([1e6]))
     found = ratio(rows, np.ones(59), np.ones(59))
     assert (found.estimate, found.standard_error, found.high) == (1.0, 0.0, 1.0)
@@ -177,9 +183,7 @@ def test_a_class_that_no_label_names_has_no_recall():
 
 def test_a_random_sample_is_weighted_by_the_sizes_of_the_mapped_classes():
     """With strata that are the classes it is Olofsson's table again, whatever the design said before."""
-    plain = olofsson(
-        design="simple random", stratum=np.full(640, "all"), stratum_pixels=np.full(640, 10_000_000)
-    )
+    plain = olofsson(design="simple random", stratum=np.full(640, "all"), stratum_pixels=np.full(640, 10_000_000))
     weighted = estimate_design(plain, NAMES, class_pixels=MAPPED, finite=False)
     assert weighted["kind"] == "simple random, post-stratified"
     assert weighted["classes"] == estimate_design(olofsson(), NAMES, finite=False)["classes"]
