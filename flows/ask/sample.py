@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
+class DrawnSample:
     """A drawn sample: its ``table``, and the facts that are told of it."""
 
     table: GeometryTable
@@ -73,7 +73,7 @@ class Sample:
         yield f"{self.facts['n']:,} places to label ({self.facts['design']}, seed {self.facts['seed']}) in {to}"
 
 
-def draw_sample(output: str, request: SampleRequest, *, listener: Listener = silent) -> Sample:
+def draw_sample(output: str, request: SampleRequest, *, listener: Listener = silent) -> DrawnSample:
     """A sample of the observed pixels of a layer of a finished product, the same in every cut of it.
 
     The product is read twice, tile by tile: once to count strata, once to draw.
@@ -106,7 +106,7 @@ def draw_sample(output: str, request: SampleRequest, *, listener: Listener = sil
     table = sample_table(drawn, sizes, grid, design=design, label=population.layer.name)
     n = np.bincount(drawn.stratum, minlength=len(wanted))
     facts = _facts(request, population, sizes, n, expected, design=design)
-    return Sample(table=table, layer=population.layer, facts=facts)
+    return DrawnSample(table=table, layer=population.layer, facts=facts)
 
 
 def _population(storage: Storage, request: SampleRequest, listener: Listener) -> Population:

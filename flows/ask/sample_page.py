@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from tilewright.flows.ask.sample import Sample
+    from tilewright.flows.ask.sample import DrawnSample
     from tilewright.tasks.grid.pixel_box import PixelBox
     from tilewright.tasks.progress import Listener
     from tilewright.tasks.storage.storage import Storage
@@ -50,7 +50,7 @@ def check_page(page: Path, *, product: str) -> None:
         raise DesignError(f"--page {page} lies in the product {home}, which stays as it is: give a place beside it.")
 
 
-def write_page(output: str, drawn: Sample, page: Path, *, trusted: bool, listener: Listener) -> None:
+def write_page(output: str, drawn: DrawnSample, page: Path, *, trusted: bool, listener: Listener) -> None:
     """Write the page of a sample of a product.
 
     Scenes that cannot be read leave a place without a picture, and are said. ``trusted``: a product in a bucket is the

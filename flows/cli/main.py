@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tilewright.flows.cli.exits import Commands, exit_codes, say
-from tilewright.flows.cli.find import find
+from tilewright.flows.cli.find import find, sample
 from tilewright.flows.cli.models import models_app
 from tilewright.flows.cli.options import (
     AsJson,
@@ -26,7 +26,6 @@ from tilewright.flows.cli.options import (
     wait_seconds,
 )
 from tilewright.flows.cli.products import compare, export, push, zones
-from tilewright.flows.cli.sample import sample
 from tilewright.flows.cli.series import backfill, watch
 from tilewright.flows.shown import shown
 from tilewright.tasks.progress import Stage
