@@ -38,6 +38,8 @@ FLOORS = {
         {"instances", "captions"},
         {"block", "report", "zones"},
         {"compare", "serving"},
+        {"audit.evaluate"},
+        {"audit.shown"},
         {"publish"},
         {"places"},
     ],
@@ -102,6 +104,7 @@ BETWEEN = {
         *("catalogs.passes", "catalogs.scene"),
     },
     "tasks.compare": {"catalogs.parquet", "models.spec"},
+    "tasks.audit.evaluate": {"catalogs.parquet", "models.fields"},
     "tasks.places": {
         *("catalogs.hrefs", "catalogs.parquet", "catalogs.publish"),
         *("models.card", "models.measure", "models.spec", "models.transforms"),
