@@ -17,7 +17,7 @@ from tilewright.tasks.audit.evaluate.pairs import (
     raster_pairs,
 )
 from tilewright.tasks.audit.evaluate.scores import class_scores, value_scores
-from tilewright.tasks.audit.evaluate.tally import Tally
+from tilewright.tasks.audit.evaluate.tally import PairCounts
 from tilewright.tasks.audit.evaluate.targets import choose_targets, opened
 from tilewright.tasks.grid.crs import transformer
 from tilewright.tasks.progress import Stage, silent
@@ -49,7 +49,7 @@ class LayerEvaluation:
     storage: Storage
     grid: Grid
     target: Target
-    tally: Tally
+    tally: PairCounts
     uncounted: Uncounted
     scores: Mapping[str, Any]
     groups: Mapping[str, Any]
@@ -60,13 +60,6 @@ class LayerEvaluation:
     def unit(self) -> str:
         """What one pair is: a ``label`` or a ``pixel``."""
         return "label" if self.pairs is not None else "pixel"
-
-
-MoreEntries = "Callable[[LayerEvaluation], Mapping[str, Any]]"
-"""What gives further entries of evaluation.json, such as those of a sample drawn by design: it gets the evaluation of
-a layer, whose ``pairs.owners`` are rows of ``table.columns``, with the indices of classes in the product and the
-labels; their names are ``target.classes.names``.
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +135,7 @@ def _evaluate(
     groups: Groups | None,
     take: Callable[[Target, Pairs], None],
 ) -> LayerEvaluation:
-    tally = Tally(target, grid.extent, n_groups=len(groups.names) if groups else 0)
+    tally = PairCounts(target, grid.extent, n_groups=len(groups.names) if groups else 0)
     uncounted, kept = Uncounted(), None
     with LayerPixels(opened(storage, target)) as pixels:
         for pairs in _stream(labels, target, grid, pixels, uncounted):
@@ -174,7 +167,7 @@ def _stream(labels: Labels, target: Target, grid: Grid, pixels: LayerPixels, unc
     return read(labels.table, target, grid, pixels, uncounted)
 
 
-def _scores(target: Target, tally: Tally, groups: Groups | None) -> tuple[dict[str, Any], dict[str, Any]]:
+def _scores(target: Target, tally: PairCounts, groups: Groups | None) -> tuple[dict[str, Any], dict[str, Any]]:
     def of(group: int) -> dict[str, Any]:
         if target.classes is None:
             return value_scores(tally.values_of(group))

@@ -47,7 +47,7 @@ class ValueSums:
     deviation: float
 
 
-class Tally:
+class PairCounts:
     """Counts of all pairs (group 0) and of each group. Batches come in one order, so that sums of floats are one."""
 
     def __init__(self, target: Target, extent: PixelBox, *, n_groups: int) -> None:

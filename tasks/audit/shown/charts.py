@@ -25,7 +25,7 @@ SIDE = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
+class ShareCell:
     """A cell of the table of confusion: count and share of the row; ``strength`` (0-1) is that of its colour."""
 
     count: str
@@ -35,12 +35,12 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MatrixRow:
+class LabelRow:
     """A row of the table: labels of a class."""
 
     name: str
     colour: str
-    cells: tuple[Cell, ...]
+    cells: tuple[ShareCell, ...]
     total: str
     recall: str
 
@@ -84,18 +84,18 @@ def kept_classes(told: Mapping[str, Any]) -> list[int]:
     return sorted(order[:MOST_CLASSES])
 
 
-def matrix(told: Mapping[str, Any], colours: Sequence[str], kept: Sequence[int]) -> list[MatrixRow]:
+def matrix(told: Mapping[str, Any], colours: Sequence[str], kept: Sequence[int]) -> list[LabelRow]:
     """The table of confusion: labels down, the map across; shares are of the row."""
     rows = []
     for i in kept:
         found = told["confusion"][i]
         total = sum(found)
         rows.append(
-            MatrixRow(
+            LabelRow(
                 name=short(told["classes"][i]),
                 colour=colours[i],
                 cells=tuple(
-                    Cell(
+                    ShareCell(
                         count=count(found[j]) if found[j] else "",
                         share=_percent(found[j] / total) if total and found[j] else "",
                         strength=found[j] / total if total else 0.0,
@@ -172,7 +172,7 @@ def group_rows(told: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str
     """The headings and rows of the table of groups."""
     groups = list(told["groups"].items())[:MOST_GROUPS]
     if told["kind"] == "value":
-        rows = [
+        values: list[tuple[str, ...]] = [
             (short(name), count(row["n"]), *(figure(row[key]) for key in ("rmse", "mae", "bias")))
             for name, row in groups
         ]

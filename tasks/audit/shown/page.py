@@ -10,7 +10,7 @@ from tilewright.tasks.audit.shown.charts import (
     SIDE,
     ClassBars,
     Dot,
-    MatrixRow,
+    LabelRow,
     class_bars,
     group_rows,
     kept_classes,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LayerPage:
+class EvaluatedLayerPage:
     """All that the page shows of one layer. ``figures`` are (name, value, note); ``legend`` (colour, words)."""
 
     title: str
@@ -40,7 +40,7 @@ class LayerPage:
     unit: str
     figures: tuple[tuple[str, str, str], ...]
     names: tuple[tuple[str, str], ...]
-    matrix: tuple[MatrixRow, ...]
+    matrix: tuple[LabelRow, ...]
     bars: tuple[ClassBars, ...]
     n_more: int
     interval: str
@@ -69,13 +69,13 @@ def render_evaluation(document: Mapping[str, Any], layers: Sequence[LayerEvaluat
     )  # fmt: skip
 
 
-def _layer_page(told: Mapping[str, Any], evaluation: LayerEvaluation) -> LayerPage:
+def _layer_page(told: Mapping[str, Any], evaluation: LayerEvaluation) -> EvaluatedLayerPage:
     classes = told["kind"] == "class"
     colours = layer_colours(evaluation)
     kept = kept_classes(told) if classes else []
     headings, groups = group_rows(told)
     calibration = told.get("calibration")
-    return LayerPage(
+    return EvaluatedLayerPage(
         title=short(told["layer"]).replace("_", " "),
         column=told["column"] or "",
         kind=told["kind"],
