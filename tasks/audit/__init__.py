@@ -1,4 +1,5 @@
-"""How good a finished product is, by labels and by samples drawn for them: `design`, `evaluate`.
+"""How good a map is: its layers held against labels (`evaluate`), samples drawn for them and what they estimate
+(`design`), and the pages and sentences that say it (`shown`).
 
-It may import what tasks has but publish and places.
+It may import compare and all wings below it, models.fields and models.transforms.
 """

@@ -19,6 +19,8 @@ from tilewright.tasks.styles.shapes import shapes_style
 from tilewright.tasks.styles.styles import ENDING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tilewright.tasks.compare.compare import LayerComparison
     from tilewright.tasks.compare.finished import FinishedProduct
     from tilewright.tasks.grid.grid import Grid
@@ -38,7 +40,7 @@ def compare_products(a: Storage, b: Storage, given: tuple[str, str], to: Storage
     first, second = open_finished(a, given[0]), open_finished(b, given[1])
     grid = common_grid(first.grid, second.grid)
     if to is not None:
-        _check_place(to, (a, b))
+        check_outside(to, (a, b))
     with tempfile.TemporaryDirectory(prefix="tilewright-compare-") as name:
         folder = Path(name)
         try:
@@ -68,8 +70,8 @@ def _write_style(place: Storage, comparison: LayerComparison) -> None:
     place.write(name, shapes_style(spec, attribute="to_value"))
 
 
-def _check_place(to: Storage, products: tuple[Storage, Storage]) -> None:
-    """Refuse a place in a product."""
+def check_outside(to: Storage, products: Sequence[Storage]) -> None:
+    """Check that a place lies in no product. Raises CompareError."""
     inside = any(f"{to.uri}/".startswith(f"{product.uri.rstrip('/')}/") for product in products)
     above = [to.folder, *to.folder.parents] if to.folder is not None else []
     if inside or any((folder / STATE_FOLDER).is_dir() for folder in above) or STATE_FOLDER in to.top_names():

@@ -38,8 +38,10 @@ FLOORS = {
         {"instances", "captions"},
         {"block", "report", "zones"},
         {"compare", "serving"},
+        {"audit.evaluate"},
         {"audit.design"},
-        {"audit", "publish"},
+        {"audit.shown"},
+        {"publish"},
         {"places"},
     ],
     "flows": [
@@ -104,6 +106,7 @@ BETWEEN = {
     },
     "tasks.audit.design": {"catalogs.parquet", "models.transforms"},
     "tasks.compare": {"catalogs.parquet", "models.spec"},
+    "tasks.audit.evaluate": {"catalogs.parquet", "models.fields"},
     "tasks.places": {
         *("catalogs.hrefs", "catalogs.parquet", "catalogs.publish"),
         *("models.card", "models.measure", "models.spec", "models.transforms"),

@@ -1,0 +1,135 @@
+"""Labels of a raster, looked up at the centres of a product's pixels, window by window."""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import rasterio
+from rasterio.errors import RasterioError
+from rasterio.windows import Window
+
+from tilewright.tasks.audit.evaluate.label_file import LabelError
+from tilewright.tasks.grid.crs import geographic_crs, same_crs, transformer
+from tilewright.tasks.grid.pixel_box import PixelBox
+from tilewright.tasks.tables.vector_file import known_crs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tilewright.tasks.grid.grid import Grid
+
+MOST_AT_ONCE = 2**24
+"""Pixels of the raster that are read together; a finer raster is read for smaller parts of the product."""
+
+MOST_BLOCK = 2**27
+"""Pixels of a block of the file, which is unpacked whole."""
+
+ON_EDGE = 1e-6
+"""Pixels of the raster by which a centre may miss a border and still be on it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelRaster:
+    """An open raster of one band called ``name``, with its CRS as WKT."""
+
+    name: str
+    crs: str
+    band: Any
+
+    def on(self, grid: Grid, box: PixelBox) -> tuple[np.ndarray, np.ndarray]:
+        """The labels at the centres of a box's pixels, (height, width) in the raster's dtype, and which are labels.
+
+        Raises LabelError for a file that is damaged.
+        """
+        height, width = box.shape
+        rows, cols, inside = self._places(grid, box)
+        found = np.zeros(box.shape, dtype=self.band.dtypes[0])
+        if not inside.any():
+            return found, inside
+        top, left = int(rows[inside].min()), int(cols[inside].min())
+        bottom, right = int(rows[inside].max()) + 1, int(cols[inside].max()) + 1
+        if (bottom - top) * (right - left) > MOST_AT_ONCE and height * width > 1:
+            return self._in_parts(grid, box)
+        window = Window(left, top, right - left, bottom - top)
+        with _reading(self.name):
+            pixels = self.band.read(1, window=window)
+            mask = self.band.read_masks(1, window=window) > 0
+        places = rows[inside] - top, cols[inside] - left
+        found[inside] = pixels[places]
+        labelled = inside.copy()
+        labelled[inside] = mask[places]
+        if found.dtype.kind == "f":
+            labelled &= ~np.isnan(found)
+        return found, labelled
+
+    def _in_parts(self, grid: Grid, box: PixelBox) -> tuple[np.ndarray, np.ndarray]:
+        height, width = box.shape
+        across = width >= height
+        half = (width if across else height) // 2
+        first = PixelBox.at(box.row_start, box.col_start, shape=(height, half) if across else (half, width))
+        second = PixelBox(
+            row_start=box.row_start if across else first.row_stop,
+            row_stop=box.row_stop,
+            col_start=first.col_stop if across else box.col_start,
+            col_stop=box.col_stop,
+        )
+        parts = [self.on(grid, part) for part in (first, second)]
+        axis = 1 if across else 0
+        return np.concatenate([p[0] for p in parts], axis=axis), np.concatenate([p[1] for p in parts], axis=axis)
+
+    def _places(self, grid: Grid, box: PixelBox) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows and columns of the raster that hold the centres of a box's pixels, and which of them it has."""
+        size = grid.resolution
+        x = (np.arange(box.col_start, box.col_stop) + 0.5) * size
+        y = -(np.arange(box.row_start, box.row_stop) + 0.5) * size
+        x, y = np.broadcast_arrays(x[None, :], y[:, None])
+        if not same_crs(self.crs, grid.crs):
+            x, y = transformer(grid.crs, self.crs).transform(x, y)
+        cols, rows = ~self.band.transform * (x, y)
+        with np.errstate(invalid="ignore"):
+            rows, cols = _floor(rows), _floor(cols)
+            inside = (rows >= 0) & (rows < self.band.height) & (cols >= 0) & (cols < self.band.width)
+        return np.where(inside, rows, 0).astype(np.int64), np.where(inside, cols, 0).astype(np.int64), inside
+
+    def lonlat(self) -> tuple[float, float, float, float] | None:
+        """Its bounds in degrees (west, south, east, north); None where they cannot be said."""
+        bounds = transformer(self.crs, geographic_crs(self.crs)).transform_bounds(*self.band.bounds)
+        return bounds if all(map(math.isfinite, bounds)) else None
+
+
+def _floor(pixels: np.ndarray) -> np.ndarray:
+    nearest = np.rint(pixels)
+    return np.where(np.abs(pixels - nearest) <= ON_EDGE, nearest, np.floor(pixels))
+
+
+@contextmanager
+def open_label_raster(path: Path) -> Iterator[LabelRaster]:
+    """A GeoTIFF of labels, open. Raises LabelError for one that cannot be read, has no CRS or several bands."""
+    if not path.is_file():
+        raise LabelError(f"The file {path} cannot be read: there is no such file.")
+    with _reading(path.name):
+        band = rasterio.open(path, driver="GTiff")
+    with band:
+        if band.count != 1:
+            raise LabelError(f"{path.name} has {band.count} bands: give a raster of one band of labels.")
+        if np.dtype(band.dtypes[0]).kind not in "iuf":
+            raise LabelError(f"{path.name} holds {band.dtypes[0]}: labels are whole numbers, or values.")
+        if math.prod(band.block_shapes[0]) > MOST_BLOCK:
+            raise LabelError(f"{path.name} is cut into very large blocks: write it anew, tiled, e.g. as a COG.")
+        if band.transform.is_identity or band.transform.determinant == 0:
+            raise LabelError(f"{path.name} does not say where it lies: georeference it.")
+        crs = known_crs(path.name, band.crs.to_wkt() if band.crs else None)
+        yield LabelRaster(name=path.name, crs=crs, band=band)
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (RasterioError, OSError, ValueError) as error:
+        raise LabelError(f"{name} cannot be read as a GeoTIFF: {str(error)[:160]}.") from error
