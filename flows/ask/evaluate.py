@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tilewright.flows.ask.added_files import AddedFile, add_files, place_of_files
 from tilewright.flows.environment import storage_options
 from tilewright.flows.job.outline import cut_at_180
+from tilewright.tasks.audit.design.evaluated import design_entry
 from tilewright.tasks.audit.evaluate.classes import parse_maps
 from tilewright.tasks.audit.evaluate.evaluate import evaluate_layers, evaluation_json, open_labels
 from tilewright.tasks.audit.evaluate.groups import NONE, ZoneGroups, row_groups
@@ -33,7 +34,7 @@ from tilewright.tasks.tables.vector_file import path_and_layer, read_geometry_ta
 from tilewright.tasks.zones.zones import zones_on_grid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tilewright.tasks.audit.evaluate.evaluate import Labels, LayerEvaluation
     from tilewright.tasks.audit.evaluate.groups import Groups
@@ -63,13 +64,12 @@ def evaluate_output(
     *,
     to: str | None = None,
     write: bool = True,
-    more: Callable[[LayerEvaluation], Mapping[str, Any]] | None = None,
     listener: Listener = silent,
 ) -> dict[str, Any]:
     """A finished product held against the labels of a file, as ``evaluation.json`` holds it.
 
-    Its files are written ``to`` a place, None: into the product; nowhere unless ``write``. ``more`` gives further
-    entries of a layer, such as estimates by the design of the sample.
+    Its files are written ``to`` a place, None: into the product; nowhere unless ``write``. Labels that are a
+    sample drawn from the product also give ``design``, estimates for the whole map.
 
     Raises a ValueError that names what cannot be, before pixels are read; StorageError if storage refuses, and
     ChangedStoreError for layers that are damaged.
@@ -108,7 +108,7 @@ def evaluate_output(
                 )
         except OSError as error:
             raise storage_error(error, operation="write pairs to", uri=tempfile.gettempdir()) from error
-        document = _document(storage, report, opened, found, more=more, maps=maps, by=wanted.by)
+        document = _document(storage, report, opened, found, maps=maps, by=wanted.by, listener=listener)
         document["summary"] += _notes(opened, pairs)
         if not write:
             return document
@@ -167,12 +167,12 @@ def _document(
     labels: Labels,
     found: Sequence[LayerEvaluation],
     *,
-    more: Callable[[LayerEvaluation], Mapping[str, Any]] | None,
     maps: Mapping[str, Sequence[str]],
     by: str | None,
+    listener: Listener,
 ) -> dict[str, Any]:
     """The evaluation as JSON values: the keys of its first layer, those of more layers in ``others``."""
-    documents = [{**evaluation_json(each), **(more(each) if more is not None else {})} for each in found]
+    documents = [{**evaluation_json(each), **design_entry(each, listener)} for each in found]
     several = len(documents) > 1
     first, *others = documents
     kind = "raster" if labels.table is None else "points" if labels.table.shapes is None else "polygons"

@@ -26,7 +26,7 @@ def evaluation_sentences(told: Mapping[str, Any], *, name: str, several: bool) -
         sentences.append(_value_sentence(told, head))
     else:
         sentences += _class_sentences(told, head)
-    return [*sentences, *_left_out(told)]
+    return [*sentences, *_design_sentences(told.get("design")), *_left_out(told)]
 
 
 def _class_sentences(told: Mapping[str, Any], head: str) -> list[str]:
@@ -47,6 +47,19 @@ def _class_sentences(told: Mapping[str, Any], head: str) -> list[str]:
     if told["calibration"]:
         sentences.append(_calibration_sentence(told["calibration"]))
     return sentences
+
+
+def _design_sentences(design: Mapping[str, Any] | None) -> list[str]:
+    """What a sample drawn by design says of the whole map, and what a reader must know of it."""
+    if design is None:
+        return []
+    told = design["overall_accuracy"]
+    if told["low"] is None:
+        between = ", with an unknown error"
+    else:
+        between = f" (95 % interval {told['low'] * 100:.1f} to {told['high'] * 100:.1f} %)"
+    share = f"{told['estimate'] * 100:.1f} %"
+    return [f"By the sample's design ({design['kind']}) {share} of the whole map is right{between}.", *design["notes"]]
 
 
 def _calibration_sentence(told: Mapping[str, Any]) -> str:
