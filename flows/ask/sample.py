@@ -112,8 +112,10 @@ def draw_sample(output: str, request: SampleRequest, *, listener: Listener = sil
 def _population(storage: Storage, request: SampleRequest, listener: Listener) -> Population:
     told = rows(read_object(storage, "report.json") or {}, "layers")
     name = _layer_name(storage, told, request.layer)
+    wanted = request.needs_accuracy or request.strata == BY_CONFIDENCE
     percent = [text(each, "name") for each in told if text(each, "kind") == "percent" and text(each, "name") != name]
-    sure = BY_CONFIDENCE if BY_CONFIDENCE in percent else percent[0] if len(percent) == 1 else None
+    found = BY_CONFIDENCE if BY_CONFIDENCE in percent else percent[0] if len(percent) == 1 else None
+    sure = found if wanted else None
     product = open_layers(storage, [name, *([sure] if sure else [])])
     layer, confidence = product.layers[0], product.layers[1] if sure else None
     strata = _strata(request, product, layer, confidence, listener)

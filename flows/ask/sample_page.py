@@ -12,7 +12,7 @@ from tilewright.flows.access import plan_sources, scene_access
 from tilewright.flows.environment import storage_options
 from tilewright.flows.run.existing import read_existing
 from tilewright.tasks.audit.design.estimate import DesignError
-from tilewright.tasks.audit.design.labelling import CHIP, PageFacts, chip_boxes, labelling_page
+from tilewright.tasks.audit.design.labelling import CHIP, PageFacts, check_places, chip_boxes, labelling_page
 from tilewright.tasks.progress import Advance, Notice, Stage
 from tilewright.tasks.report.background import place_pictures
 from tilewright.tasks.report.fields import rows, text
@@ -37,8 +37,13 @@ if TYPE_CHECKING:
 PAGE_ENDINGS = (".html", ".htm")
 
 
-def check_page(page: Path, *, product: str) -> None:
-    """Check that a page can be written to a path beside a product. Raises DesignError."""
+def check_page(page: Path, *, product: str, n: int | None) -> None:
+    """Check that a page of ``n`` places, if that is known, can be written to a path beside a product.
+
+    Raises DesignError.
+    """
+    if n is not None:
+        check_places(n)
     if page.suffix.lower() not in PAGE_ENDINGS:
         raise DesignError(f"--page {page}: end it in .html, it is one file.")
     if not page.parent.is_dir() or not os.access(page.parent, os.W_OK):
@@ -79,7 +84,7 @@ def write_page(output: str, drawn: DrawnSample, page: Path, *, trusted: bool, li
     shown = dates if len(dates) > 1 else (facts.period,)
     each = counted.each(len(dates))
     html = labelling_page(drawn.table, layer, grid, facts=facts, mapped=mapped, dates=shown, pictures=each)
-    if counted.n_without:
+    if dates and counted.n_without:
         listener(
             Notice(text=f"{counted.n_without} of {len(boxes)} places have no picture: no scene could be read there.")
         )

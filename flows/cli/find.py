@@ -114,7 +114,7 @@ def sample(
         check_target(to, product=output)
         check_fresh(to)
         if page is not None:
-            check_page(page, product=output)
+            check_page(page, product=output, n=n)
         request = SampleRequest(
             n=n,
             standard_error=standard_error,

@@ -65,7 +65,7 @@ def smallest_hashes(looked_at: Iterable[Tile], sizes: StrataSizes, wanted: np.nd
     for tile in looked_at:
         box = tile.box
         hashes = place_hashes(start, range(box.row_start, box.row_stop), range(box.col_start, box.col_stop))[0]
-        stratum = np.where(tile.numbers < 0, len(wanted), place_of[tile.numbers])
+        stratum = np.where(tile.numbers < 0, len(wanted), place_of[np.maximum(tile.numbers, 0)])
         kept.add(stratum, hashes, box.row_start, box.col_start)
     return kept.done()
 

@@ -87,7 +87,7 @@ def estimate_design(
     if alone:
         notes.append(ONE_ROW.format(names=", ".join(alone)))
     found = _figures(used, rows, names, classes)
-    agreed = [name for name, each in found.items() if each.alike]
+    agreed = [name.replace("area_km2", "area") for name, each in found.items() if each.alike]
     if agreed:
         notes.append(ALIKE.format(names=", ".join(agreed)))
     per_class = {

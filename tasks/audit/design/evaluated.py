@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from tilewright.tasks.progress import Listener
 
 NO_CLASS = (
-    "{n} labels name no class of the layer and are left out as if they had not been drawn: if there is such ground, the "
-    "map is less accurate than this says."
+    "{n} labels name no class of the layer and are left out as if they had not been drawn: if there is such ground, "
+    "the map is less accurate than this says."
 )
 NOT_SEEN = "{n} labelled places have no value in the product: the estimates do not cover such ground."
 

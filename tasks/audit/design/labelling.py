@@ -45,13 +45,18 @@ class PageFacts:
     colours: tuple[str | None, ...]
 
 
+def check_places(n: int) -> None:
+    """Check that a page takes ``n`` places. Raises DesignError."""
+    if n > MOST_PLACES:
+        raise DesignError(f"A page takes at most {MOST_PLACES:,} places: ask for fewer, or leave --page out.")
+
+
 def chip_boxes(table: GeometryTable, resolution: float) -> list[PixelBox]:
     """The pixels around each point of a sample, `CHIP` along a side, which may reach beyond the product.
 
     Raises DesignError for more than `MOST_PLACES` points.
     """
-    if len(table.geometries) > MOST_PLACES:
-        raise DesignError(f"A page takes at most {MOST_PLACES:,} places: ask for fewer, or leave --page out.")
+    check_places(len(table.geometries))
     half = CHIP // 2
     cells = [(int(np.floor(-point.y / resolution)), int(np.floor(point.x / resolution))) for point in table.geometries]
     return [PixelBox.at(row - half, col - half, shape=(CHIP, CHIP)) for row, col in cells]

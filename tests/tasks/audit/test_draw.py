@@ -70,6 +70,15 @@ def test_pixels_are_drawn_once_from_their_stratum_and_are_observed(population, m
     assert (mapped[drawn.rows - CORNER[0], drawn.cols - CORNER[1]] == drawn.stratum).all()
 
 
+@pytest.mark.parametrize("draw", [draw_random, draw_systematic])
+def test_without_strata_nodata_is_never_drawn(population, mapped, draw):
+    whole = Population(product=population.product, layer=population.layer, strata=no_strata())
+    sizes = count_strata(whole)
+    assert sizes.n_pixels.tolist() == [int((mapped != 255).sum())]
+    drawn = draw(whole, sizes, np.array([500]), seed=1)
+    assert (mapped[drawn.rows - CORNER[0], drawn.cols - CORNER[1]] != 255).all()
+
+
 def test_another_seed_draws_others(population):
     sizes = count_strata(population)
     first, second = (set(places(draw_random(population, sizes, np.array([40, 30, 20]), seed=seed))) for seed in (1, 2))
