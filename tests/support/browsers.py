@@ -55,7 +55,7 @@ class Tab:
     def wait(self) -> None:
         """Return once the page and its scripts are there."""
         end = time.monotonic() + 30
-        while self.value("document.readyState") != "complete":
+        while self.value("location.protocol + document.readyState") != "file:complete":
             assert time.monotonic() < end, "the page did not load"
             time.sleep(0.05)
 

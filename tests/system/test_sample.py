@@ -36,15 +36,19 @@ def mapped() -> np.ndarray:
     return some_map(2)
 
 
-@pytest.fixture
-def product(whole, tmp_path, mapped) -> Path:
-    folder = finished(whole, tmp_path / "product", mapped)
+def with_confidence(folder: Path, values: np.ndarray) -> Path:
+    """The product with a confidence of 80 % wherever it has a value."""
     group = zarr.open_group(folder / "data.zarr", mode="r+", use_consolidated=False)
     percent: Any = group.create_array(
-        "confidence", overwrite=True, shape=mapped.shape, chunks=(64, 64), dtype="uint8", fill_value=255
+        "confidence", overwrite=True, shape=values.shape, chunks=(64, 64), dtype="uint8", fill_value=255
     )
-    percent[:] = np.where(mapped == 255, 255, 80)
+    percent[:] = np.where(values == 255, 255, 80)
     return folder
+
+
+@pytest.fixture
+def product(whole, tmp_path, mapped) -> Path:
+    return with_confidence(finished(whole, tmp_path / "product", mapped), mapped)
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +97,8 @@ def test_a_sample_is_drawn_labelled_and_evaluated(product, tmp_path, mapped):
     assert said.exit_code == 0, said.output
     assert "90 places to label (stratified random, seed 1)" in said.output
     table = pq.read_table(tmp_path / "sample.parquet")
-    assert table.column_names[:7] == [
-        "id", "stratum", "inclusion_probability", "weight", "stratum_pixels", "design", "class",
+    assert table.column_names[:8] == [
+        "id", "stratum", "inclusion_probability", "weight", "stratum_pixels", "pixel_m2", "design", "class",
     ]  # fmt: skip
     assert table["id"].to_pylist() == list(range(1, 91))
     assert table["class"].null_count == 90
@@ -297,3 +301,43 @@ def test_what_is_no_product_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     said = command("sample", tmp_path / "empty", "--n", 9, "--to", tmp_path / "there.parquet")
     assert (said.exit_code, "holds no finished product" in said.stderr) == (2, True)
+
+
+def test_areas_are_those_of_the_product_that_was_drawn_from(whole, product, tmp_path, mapped):
+    """A map of pixels four times as large is held against the sample of the finer one."""
+    command("sample", product, "--n", 60, "--to", tmp_path / "sample.parquet")
+    row, col = -270_000, 20_000
+    coarse = finished(whole, tmp_path / "coarse", mapped[::2, ::2], corner=(row, col), resolution=20.0)
+    with_confidence(coarse, mapped[::2, ::2])
+    file = labelled(tmp_path / "sample.parquet", mapped)
+    fine, other = (tw.evaluate(each, file)["design"]["classes"] for each in (product, coarse))
+    assert other["water"]["area_km2"]["estimate"] == pytest.approx(fine["water"]["area_km2"]["estimate"], rel=0.2)
+
+
+COLUMNS = {
+    "stratum": [None, "Rows of the sample have no stratum"],
+    "inclusion_probability": [1.5, "no probabilities above 0 to 1"],
+    "stratum_pixels": [2.5, "no counts"],
+    "pixel_m2": [-1.0, "no areas"],
+}
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_a_sample_that_was_changed_is_refused(product, tmp_path, mapped, column):
+    command("sample", product, "--n", 30, "--to", tmp_path / "sample.parquet")
+    file = labelled(tmp_path / "sample.parquet", mapped)
+    frame = geopandas.read_parquet(file)
+    frame[column] = frame[column].astype(object if column == "stratum" else float)
+    frame.loc[3, column] = COLUMNS[column][0]
+    frame.to_parquet(file)
+    said = command("evaluate", product, file, "--to", tmp_path / "to")
+    assert said.exit_code == 2, said.output
+    assert COLUMNS[column][1] in " ".join(said.stderr.split())
+
+
+def test_a_sample_of_others_is_read_by_its_probabilities_alone(product, tmp_path, mapped):
+    command("sample", product, "--n", 30, "--to", tmp_path / "sample.parquet")
+    file = labelled(tmp_path / "sample.parquet", mapped)
+    whole_one = tw.evaluate(product, file)["design"]
+    geopandas.read_parquet(file).drop(columns=["stratum_pixels", "pixel_m2", "design", "weight"]).to_parquet(file)
+    assert tw.evaluate(product, file)["design"] == whole_one

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tilewright.tasks.audit.design.estimate import LabelledSample, estimate_design
 from tilewright.tasks.audit.design.population import class_sizes
-from tilewright.tasks.audit.design.table import sample_design
+from tilewright.tasks.audit.design.table import pixel_areas, sample_design
 from tilewright.tasks.audit.evaluate.targets import opened
-from tilewright.tasks.grid.ground import is_uniform, mean_pixel_km2, mean_pixels_km2
-from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.progress import silent
 
 if TYPE_CHECKING:
     from tilewright.tasks.audit.design.table import SampleDesign
     from tilewright.tasks.audit.evaluate.evaluate import LayerEvaluation
-    from tilewright.tasks.audit.evaluate.pairs import Pairs
-    from tilewright.tasks.grid.grid import Grid
     from tilewright.tasks.progress import Listener
 
 NO_CLASS = (
@@ -43,13 +37,17 @@ def design_entry(evaluation: LayerEvaluation, listener: Listener = silent) -> di
     drawn = sample_design(table.columns)
     if drawn is None:
         return {}
+    if drawn.pixel_km2 is not None:
+        areas = drawn.pixel_km2[pairs.owners]
+    else:
+        areas = pixel_areas(evaluation.grid, pairs.rows, pairs.cols)
     sample = LabelledSample(
         design=drawn.design,
         stratum=drawn.stratum[pairs.owners],
         stratum_pixels=drawn.stratum_pixels[pairs.owners],
         mapped=pairs.product,
         reference=pairs.labels,
-        pixel_km2=_pixel_areas(evaluation.grid, pairs),
+        pixel_km2=areas,
     )
     found = estimate_design(
         sample,
@@ -79,11 +77,3 @@ def _class_pixels(evaluation: LayerEvaluation, drawn: SampleDesign, listener: Li
         scored = classes.of_value.get(value, classes.other)
         found[scored] = found.get(scored, 0) + n
     return found
-
-
-def _pixel_areas(grid: Grid, pairs: Pairs) -> np.ndarray:
-    """The area on the ground of each pair's pixel in km2."""
-    if is_uniform(grid):
-        return np.full(len(pairs), mean_pixel_km2(grid, grid.extent))
-    places = zip(pairs.rows.tolist(), pairs.cols.tolist(), strict=True)
-    return np.array(mean_pixels_km2(grid, [PixelBox.at(row, col, shape=(1, 1)) for row, col in places]))
