@@ -133,6 +133,9 @@ def evaluate(
     by: Annotated[
         str | None, typer.Option(metavar="COLUMN|season|FILE", help="Scored by groups too: of a column, or zones.")
     ] = None,
+    ious: Annotated[
+        list[float], typer.Option("--iou", metavar="0.5", help="Overlaps from which objects of a table count as found.")
+    ] = [],  # noqa: B006
     to: Annotated[
         str | None, typer.Option("--to", metavar="DIR", help="Beside the product: a folder or URI for the files.")
     ] = None,
@@ -143,7 +146,7 @@ def evaluate(
         from tilewright.flows.ask.evaluate import Wanted, evaluate_output, evaluation_lines
         from tilewright.flows.cli.terminal import Terminal
 
-        wanted = Wanted(column=column, layer=layer, maps=maps, by=by)
+        wanted = Wanted(column=column, layer=layer, maps=maps, by=by, ious=ious)
         with Terminal(quiet=as_json) as terminal:
             document = evaluate_output(output, labels, wanted, to=to, listener=terminal)
         if as_json:
