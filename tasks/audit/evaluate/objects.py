@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
+from shapely.lib import GEOSException
 
 from tilewright.catalogs.parquet import pyarrow
 from tilewright.tasks.audit.evaluate.classes import UNKNOWN, UNLABELLED, scored_classes
@@ -84,9 +85,10 @@ def read_objects(
         values = table["value"].to_numpy().astype(np.int64)
         names = table["name"].to_pylist()
         scores = table["score"].to_numpy().astype(np.float64) if "score" in table.column_names else None
-    except (OSError, ValueError, KeyError, TypeError, shapely.GEOSException) as error:
+    except (OSError, ValueError, KeyError, TypeError, GEOSException) as error:
         raise StoreError(f"{storage.uri}/{file} is no table of objects ({str(error)[:120]}): restore it.") from error
-    listed = {each["value"]: text(each, "name") for each in rows(told, "classes") if isinstance(each.get("value"), int)}
+    known = ((each.get("value"), text(each, "name")) for each in rows(told, "classes"))
+    listed = {value: each for value, each in known if isinstance(value, int)}
     listed |= {int(value): str(each) for value, each in zip(values, names, strict=True) if int(value) not in listed}
     classes = scored_classes(name, sorted(listed.items()), maps)
     size = grid.resolution
