@@ -108,19 +108,27 @@ def run(job: JobLike, options: RunOptions | None = None) -> Product:
     return open_product(run_job(_checked(job), options).output)
 
 
-def compare(a: str | Path | Product, b: str | Path | Product, *, to: str | Path | None = None) -> dict[str, Any]:
+def compare(
+    a: str | Path | Product,
+    b: str | Path | Product,
+    *,
+    to: str | Path | None = None,
+    labels: str | Path | None = None,
+) -> dict[str, Any]:
     """What changed from one finished product to another, as ``comparison.json`` holds it; ``summary`` says it in words.
 
     ``to``: the folder or URI into which the page, the figures and the table of changed places are written, if any.
+    ``labels``: points with a column of classes, on which McNemar's test says whether one is better (``mcnemar``).
     Raises a ValueError that says why two outputs cannot be compared.
     """
     from tilewright.flows.ask.compare import compare_outputs
 
     first, second = (each.output if isinstance(each, Product) else each for each in (a, b))
-    for each in (first, second, to):
+    for each in (first, second, to, labels):
         if each is not None and not isinstance(each, (str, os.PathLike)):
             raise StoreError(f"A product is named by its folder or URI, not by {type(each).__name__}.")
-    return compare_outputs(os.fspath(first), os.fspath(second), to=None if to is None else os.fspath(to))
+    place, file = (None if each is None else os.fspath(each) for each in (to, labels))
+    return compare_outputs(os.fspath(first), os.fspath(second), to=place, labels=None if file is None else Path(file))
 
 
 def zones(output: str | Path, file: str | Path, layers: Sequence[str] | None = None) -> Any:

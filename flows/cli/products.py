@@ -106,13 +106,16 @@ def compare(
     to: Annotated[
         str | None, typer.Option("--to", metavar="DIR", help="A folder or URI for the page, figures and places.")
     ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Points with a column of classes: is one of the two better?")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what changed from one finished product to another: areas, changes of class, the largest places."""
     with exit_codes():
         from tilewright.flows.ask.compare import compare_outputs, comparison_lines
 
-        document = compare_outputs(a, b, to=to)
+        document = compare_outputs(a, b, to=to, labels=labels)
         if as_json:
             print_json(document)
             return
