@@ -108,19 +108,27 @@ def run(job: JobLike, options: RunOptions | None = None) -> Product:
     return open_product(run_job(_checked(job), options).output)
 
 
-def compare(a: str | Path | Product, b: str | Path | Product, *, to: str | Path | None = None) -> dict[str, Any]:
+def compare(
+    a: str | Path | Product,
+    b: str | Path | Product,
+    *,
+    to: str | Path | None = None,
+    labels: str | Path | None = None,
+) -> dict[str, Any]:
     """What changed from one finished product to another, as ``comparison.json`` holds it; ``summary`` says it in words.
 
     ``to``: the folder or URI into which the page, the figures and the table of changed places are written, if any.
+    ``labels``: points with a column of classes, on which McNemar's test says whether one is better (``mcnemar``).
     Raises a ValueError that says why two outputs cannot be compared.
     """
     from tilewright.flows.ask.compare import compare_outputs
 
     first, second = (each.output if isinstance(each, Product) else each for each in (a, b))
-    for each in (first, second, to):
+    for each in (first, second, to, labels):
         if each is not None and not isinstance(each, (str, os.PathLike)):
             raise StoreError(f"A product is named by its folder or URI, not by {type(each).__name__}.")
-    return compare_outputs(os.fspath(first), os.fspath(second), to=None if to is None else os.fspath(to))
+    place, file = (None if each is None else os.fspath(each) for each in (to, labels))
+    return compare_outputs(os.fspath(first), os.fspath(second), to=place, labels=None if file is None else Path(file))
 
 
 def zones(output: str | Path, file: str | Path, layers: Sequence[str] | None = None) -> Any:
@@ -153,13 +161,15 @@ def evaluate(
     layer: str | None = None,
     maps: Mapping[str, str | Sequence[str]] | None = None,
     by: str | None = None,
+    ious: Sequence[float] = (),
     to: str | Path | None = None,
 ) -> dict[str, Any]:
     """A published product held against labels (points, polygons or a raster), as ``evaluation.json`` holds it.
 
     ``maps`` names the labels that mean a class: ``{"forest": ["tree", "shrub"]}``. ``by``: scored by a column of the
-    labels, their season or zones of a file too. ``to``: a folder or URI for the page, the figures and the pairs, if
-    any; nothing is written into the product. Raises a ValueError that names what cannot be, before pixels are read.
+    labels, their season or zones of a file too. ``ious``: the overlaps from which objects of a table count. ``to``: a
+    folder or URI for the page, the figures and the pairs, if any; nothing is written into the product.
+    Raises a ValueError that names what cannot be, before pixels are read.
     """
     from tilewright.flows.ask.evaluate import Wanted, evaluate_output
 
@@ -167,7 +177,7 @@ def evaluate(
     for each in (given, labels, to):
         if each is not None and not isinstance(each, (str, os.PathLike)):
             raise StoreError("A product is given by its folder or URI, labels by the path of their file.")
-    wanted = Wanted(column=column, layer=layer, maps=maps or {}, by=by)
+    wanted = Wanted(column=column, layer=layer, maps=maps or {}, by=by, ious=tuple(ious))
     place = None if to is None else os.fspath(to)
     return evaluate_output(os.fspath(given), Path(labels), wanted, to=place, write=to is not None)
 

@@ -17,9 +17,11 @@ from tilewright.tasks.audit.evaluate.classes import parse_maps
 from tilewright.tasks.audit.evaluate.evaluate import evaluate_layers, evaluation_json, open_labels
 from tilewright.tasks.audit.evaluate.groups import NONE, ZoneGroups, row_groups
 from tilewright.tasks.audit.evaluate.label_file import LabelError
+from tilewright.tasks.audit.evaluate.objects import evaluate_objects, object_table_name, read_objects
+from tilewright.tasks.audit.shown.objects_page import render_objects
 from tilewright.tasks.audit.shown.page import render_evaluation
 from tilewright.tasks.audit.shown.pairs_file import PAIRS, PairsFile
-from tilewright.tasks.audit.shown.words import evaluation_sentences
+from tilewright.tasks.audit.shown.words import evaluation_sentences, object_sentences
 from tilewright.tasks.compare.files import check_outside
 from tilewright.tasks.inventory.finished import read_item
 from tilewright.tasks.inventory.report_grid import report_grid
@@ -34,10 +36,12 @@ from tilewright.tasks.tables.vector_file import path_and_layer, read_geometry_ta
 from tilewright.tasks.zones.zones import zones_on_grid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from tilewright.tasks.audit.evaluate.evaluate import Labels, LayerEvaluation
+    from tilewright.tasks.audit.evaluate.evaluate import Labels
     from tilewright.tasks.audit.evaluate.groups import Groups
+    from tilewright.tasks.audit.evaluate.pairs import Pairs
+    from tilewright.tasks.audit.evaluate.targets import Target
     from tilewright.tasks.grid.grid import Grid
     from tilewright.tasks.progress import Listener
     from tilewright.tasks.storage.storage import Storage
@@ -55,6 +59,12 @@ class Wanted:
     layer: str | None = None
     maps: Sequence[str] | Mapping[str, Sequence[str]] = ()
     by: str | None = None
+    ious: Sequence[float] = ()
+
+    def __post_init__(self) -> None:
+        for each in self.ious:
+            if not 0 < each <= 1:
+                raise LabelError(f"--iou {each}: expected an overlap above 0 and at most 1, such as 0.5.")
 
 
 def evaluate_output(
@@ -91,28 +101,21 @@ def evaluate_output(
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tilewright-evaluate-")))
         opened = open_labels(labels, grid, stack, cut=cut_at_180)
-        groups = partial(_groups, by=wanted.by, grid=grid)
+        asked = _Asked(storage=storage, report=report, grid=grid, labels=opened, wanted=wanted, maps=maps)
         try:
             with (folder / PAIRS).open("w", encoding="utf-8", newline="") as file:
                 pairs = PairsFile(file, grid, opened)
-                found = evaluate_layers(
-                    storage,
-                    opened,
-                    grid,
-                    column=wanted.column,
-                    layer=wanted.layer,
-                    maps=maps,
-                    groups=groups,
-                    take=pairs.add if write else lambda *_: None,
-                    listener=listener,
-                )
+                if (table := object_table_name(report, wanted.layer)) is not None:
+                    told, render = _of_objects(asked, table, pairs)
+                else:
+                    told, render = _of_layers(asked, pairs.add if write else None, listener)
         except OSError as error:
             raise storage_error(error, operation="write pairs to", uri=tempfile.gettempdir()) from error
-        document = _document(storage, report, opened, found, maps=maps, by=wanted.by, listener=listener)
+        document = _document(storage, report, opened, told, maps=maps, by=wanted.by)
         document["summary"] += _notes(opened, pairs)
         if not write:
             return document
-        page = render_evaluation(document, found, files=(DOCUMENT, PAIRS))
+        page = render(document, files=(DOCUMENT, PAIRS))
         (folder / PAGE).write_text(page, encoding="utf-8")
         (folder / DOCUMENT).write_bytes(json_bytes(document))
         if inside is not None:
@@ -122,6 +125,55 @@ def evaluate_output(
             for name in (PAIRS, PAGE, DOCUMENT):
                 target.upload(name, folder / name)
     return document
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A product and the labels that it is held against."""
+
+    storage: Storage
+    report: Mapping[str, Any]
+    grid: Grid
+    labels: Labels
+    wanted: Wanted
+    maps: Mapping[str, Sequence[str]]
+
+
+def _of_layers(
+    asked: _Asked,
+    take: Callable[[Target, Pairs], None] | None,
+    listener: Listener,
+) -> tuple[list[dict[str, Any]], Callable[..., str]]:
+    """What is told of layers, and what renders their page."""
+    wanted, grid = asked.wanted, asked.grid
+    if wanted.ious:
+        raise LabelError("--iou is about tables of objects: leave it out, or name one with --layer.")
+    found = evaluate_layers(
+        asked.storage,
+        asked.labels,
+        grid,
+        column=wanted.column,
+        layer=wanted.layer,
+        maps=asked.maps,
+        groups=partial(_groups, by=wanted.by, grid=grid),
+        take=take or (lambda *_: None),
+        listener=listener,
+    )
+    told = [{**evaluation_json(each), **design_entry(each, listener)} for each in found]
+    return told, partial(render_evaluation, layers=found)
+
+
+def _of_objects(asked: _Asked, name: str, pairs: PairsFile) -> tuple[list[dict[str, Any]], Callable[..., str]]:
+    """What is told of a table of objects, and what renders its page."""
+    labels, wanted = asked.labels, asked.wanted
+    if labels.table is None:
+        raise LabelError(f"{labels.name} is a raster: objects are held against polygons, give their outlines.")
+    if wanted.by is not None:
+        raise LabelError("--by groups pairs of layers, not objects: leave it out.")
+    table = read_objects(asked.storage, asked.report, name, asked.grid, asked.maps)
+    found = evaluate_objects(table, labels.table, asked.grid, column=wanted.column, ious=wanted.ious)
+    pairs.add_objects(found)
+    return [dict(found.told)], partial(render_objects, evaluation=found, grid=asked.grid)
 
 
 def _added(folder: Path, name: str) -> AddedFile:
@@ -165,18 +217,21 @@ def _document(
     storage: Storage,
     report: Mapping[str, Any],
     labels: Labels,
-    found: Sequence[LayerEvaluation],
+    documents: Sequence[dict[str, Any]],
     *,
     maps: Mapping[str, Sequence[str]],
     by: str | None,
-    listener: Listener,
 ) -> dict[str, Any]:
     """The evaluation as JSON values: the keys of its first layer, those of more layers in ``others``."""
-    documents = [{**evaluation_json(each), **design_entry(each, listener)} for each in found]
     several = len(documents) > 1
     first, *others = documents
     kind = "raster" if labels.table is None else "points" if labels.table.shapes is None else "polygons"
-    sentences = [evaluation_sentences(told, name=labels.name, several=several) for told in documents]
+    sentences = [
+        object_sentences(told, name=labels.name)
+        if told["kind"] == "objects"
+        else evaluation_sentences(told, name=labels.name, several=several)
+        for told in documents
+    ]
     return {
         **first,
         "others": others,

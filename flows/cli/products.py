@@ -106,13 +106,16 @@ def compare(
     to: Annotated[
         str | None, typer.Option("--to", metavar="DIR", help="A folder or URI for the page, figures and places.")
     ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Points with a column of classes: is one of the two better?")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what changed from one finished product to another: areas, changes of class, the largest places."""
     with exit_codes():
         from tilewright.flows.ask.compare import compare_outputs, comparison_lines
 
-        document = compare_outputs(a, b, to=to)
+        document = compare_outputs(a, b, to=to, labels=labels)
         if as_json:
             print_json(document)
             return
@@ -133,6 +136,9 @@ def evaluate(
     by: Annotated[
         str | None, typer.Option(metavar="COLUMN|season|FILE", help="Scored by groups too: of a column, or zones.")
     ] = None,
+    ious: Annotated[
+        list[float], typer.Option("--iou", metavar="0.5", help="Overlaps from which objects of a table count as found.")
+    ] = [],  # noqa: B006
     to: Annotated[
         str | None, typer.Option("--to", metavar="DIR", help="Beside the product: a folder or URI for the files.")
     ] = None,
@@ -143,7 +149,7 @@ def evaluate(
         from tilewright.flows.ask.evaluate import Wanted, evaluate_output, evaluation_lines
         from tilewright.flows.cli.terminal import Terminal
 
-        wanted = Wanted(column=column, layer=layer, maps=maps, by=by)
+        wanted = Wanted(column=column, layer=layer, maps=maps, by=by, ious=ious)
         with Terminal(quiet=as_json) as terminal:
             document = evaluate_output(output, labels, wanted, to=to, listener=terminal)
         if as_json:

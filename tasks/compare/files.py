@@ -11,7 +11,7 @@ from tilewright.tasks.compare.compare import compare_layers, layer_figures, laye
 from tilewright.tasks.compare.finished import open_finished
 from tilewright.tasks.compare.lattice import CompareError, common_grid, listed_names
 from tilewright.tasks.compare.page import render_comparison
-from tilewright.tasks.compare.words import comparison_sentences, short
+from tilewright.tasks.compare.words import better_sentence, comparison_sentences, short
 from tilewright.tasks.storage.errors import storage_error
 from tilewright.tasks.storage.storage import STATE_FOLDER, json_bytes, open_storage
 from tilewright.tasks.styles.document import OURS
@@ -19,7 +19,7 @@ from tilewright.tasks.styles.shapes import shapes_style
 from tilewright.tasks.styles.styles import ENDING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from tilewright.tasks.compare.compare import LayerComparison
     from tilewright.tasks.compare.finished import FinishedProduct
@@ -29,8 +29,17 @@ if TYPE_CHECKING:
 DOCUMENT, PAGE = "comparison.json", "comparison.html"
 
 
-def compare_products(a: Storage, b: Storage, given: tuple[str, str], to: Storage | None = None) -> dict[str, Any]:
+def compare_products(
+    a: Storage,
+    b: Storage,
+    given: tuple[str, str],
+    to: Storage | None = None,
+    *,
+    tests: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, Any]:
     """The comparison of two finished products, ``given`` under these names, written ``to`` a storage if there is one.
+
+    ``tests`` are McNemar's of both on labels, by layer.
 
     Nothing is written into a product. The same products give the same files.
 
@@ -47,7 +56,7 @@ def compare_products(a: Storage, b: Storage, given: tuple[str, str], to: Storage
             layers = compare_layers(first, second, grid, folder)
         except OSError as error:
             raise storage_error(error, operation="write tables to", uri=tempfile.gettempdir()) from error
-        document = comparison_json(first, second, grid, layers)
+        document = comparison_json(first, second, grid, layers, tests or {})
         if to is not None:
             page = render_comparison(document, first, second, grid, layers)
             place = open_storage(to.uri, options=to.options, create=True)
@@ -79,10 +88,14 @@ def check_outside(to: Storage, products: Sequence[Storage]) -> None:
 
 
 def comparison_json(
-    a: FinishedProduct, b: FinishedProduct, grid: Grid, layers: list[LayerComparison]
+    a: FinishedProduct,
+    b: FinishedProduct,
+    grid: Grid,
+    layers: list[LayerComparison],
+    tests: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """The comparison as JSON values: the keys of its first layer, those of more layers in ``others``."""
-    first, *others = (layer_json(each, grid) for each in layers)
+    first, *others = ({**layer_json(each, grid), "mcnemar": tests.get(each.layer)} for each in layers)
     return {
         **first,
         "a": _product_json(a),
@@ -94,7 +107,7 @@ def comparison_json(
             "bounds": list(grid.bounds_of(grid.extent)),
         },
         "others": others,
-        "summary": _summary(a, b, grid, layers),
+        "summary": [*_summary(a, b, grid, layers), *map(better_sentence, tests.values())],
     }
 
 

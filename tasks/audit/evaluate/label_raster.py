@@ -47,22 +47,22 @@ class LabelRaster:
         Raises LabelError for a file that is damaged.
         """
         height, width = box.shape
-        rows, cols, inside = self._places(grid, box)
-        found = np.zeros(box.shape, dtype=self.band.dtypes[0])
-        if not inside.any():
-            return found, inside
-        top, left = int(rows[inside].min()), int(cols[inside].min())
-        bottom, right = int(rows[inside].max()) + 1, int(cols[inside].max()) + 1
+        rows, cols = self._places(grid, box)
+        row_is, col_is = (rows >= 0) & (rows < self.band.height), (cols >= 0) & (cols < self.band.width)
+        if not (row_is.any() and col_is.any()):
+            return np.zeros(box.shape, dtype=self.band.dtypes[0]), np.zeros(box.shape, dtype=bool)
+        top, left = int(rows[row_is].min()), int(cols[col_is].min())
+        bottom, right = int(rows[row_is].max()) + 1, int(cols[col_is].max()) + 1
         if (bottom - top) * (right - left) > MOST_AT_ONCE and height * width > 1:
             return self._in_parts(grid, box)
         window = Window(left, top, right - left, bottom - top)
         with _reading(self.name):
             pixels = self.band.read(1, window=window)
             mask = self.band.read_masks(1, window=window) > 0
-        places = rows[inside] - top, cols[inside] - left
-        found[inside] = pixels[places]
-        labelled = inside.copy()
-        labelled[inside] = mask[places]
+        down = np.where(row_is, rows - top, 0).astype(np.int64)
+        across = np.where(col_is, cols - left, 0).astype(np.int64)
+        found = pixels[down, across]
+        labelled = mask[down, across] & row_is & col_is
         if found.dtype.kind == "f":
             labelled &= ~np.isnan(found)
         return found, labelled
@@ -82,19 +82,24 @@ class LabelRaster:
         axis = 1 if across else 0
         return np.concatenate([p[0] for p in parts], axis=axis), np.concatenate([p[1] for p in parts], axis=axis)
 
-    def _places(self, grid: Grid, box: PixelBox) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rows and columns of the raster that hold the centres of a box's pixels, and which of them it has."""
-        size = grid.resolution
-        x = (np.arange(box.col_start, box.col_stop) + 0.5) * size
-        y = -(np.arange(box.row_start, box.row_stop) + 0.5) * size
-        x, y = np.broadcast_arrays(x[None, :], y[:, None])
+    def _places(self, grid: Grid, box: PixelBox) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and columns of the raster that hold the centres of a box's pixels, float64, below 0 for none.
+
+        They can be broadcast to (height, width): rasters of one CRS have one row for each row, and so for columns.
+        """
+        size, transform = grid.resolution, self.band.transform
+        x = ((np.arange(box.col_start, box.col_stop) + 0.5) * size)[None, :]
+        y = (-(np.arange(box.row_start, box.row_stop) + 0.5) * size)[:, None]
+        if same_crs(self.crs, grid.crs) and transform.is_rectilinear and not transform.b:
+            inverse = ~transform
+            return _floor(inverse.e * y + inverse.f), _floor(inverse.a * x + inverse.c)
+        x, y = np.broadcast_arrays(x, y)
         if not same_crs(self.crs, grid.crs):
             x, y = transformer(grid.crs, self.crs).transform(x, y)
-        cols, rows = ~self.band.transform * (x, y)
+        cols, rows = ~transform * (x, y)
         with np.errstate(invalid="ignore"):
-            rows, cols = _floor(rows), _floor(cols)
-            inside = (rows >= 0) & (rows < self.band.height) & (cols >= 0) & (cols < self.band.width)
-        return np.where(inside, rows, 0).astype(np.int64), np.where(inside, cols, 0).astype(np.int64), inside
+            rows, cols = (np.where(np.isfinite(each), _floor(each), -1.0) for each in (rows, cols))
+        return rows, cols
 
     def lonlat(self) -> tuple[float, float, float, float] | None:
         """Its bounds in degrees (west, south, east, north); None where they cannot be said."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 OTHER = "no class"
 """The name of stored values that are no class of their layer."""
 
+SIGNIFICANT = 0.05
+
 Z95 = 1.959963984540054
 """The 97.5th percentile of the normal distribution."""
 
@@ -105,6 +107,21 @@ def wilson(right: int, n: int) -> tuple[float, float] | None:
     middle = (share + squared / (2 * n)) / (1 + squared / n)
     half = Z95 / (1 + squared / n) * math.sqrt(share * (1 - share) / n + squared / (4 * n * n))
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def mcnemar(n: int, only_a: int, only_b: int) -> dict[str, Any]:
+    """McNemar's test of two maps on ``n`` labels, of which A alone and B alone are right on some.
+
+    Without a continuity correction; ``better`` names the better one where chance explains it in less than 5 %.
+    Source: McNemar (1947), Psychometrika 12; Foody (2004), Photogrammetric Engineering and Remote Sensing 70.
+    """
+    apart = only_a + only_b
+    statistic = (only_a - only_b) ** 2 / apart if apart else None
+    # The upper tail of a chi-squared distribution of one degree of freedom.
+    p_value = None if statistic is None else math.erfc(math.sqrt(statistic / 2))
+    better = None if p_value is None or p_value >= SIGNIFICANT else "a" if only_a > only_b else "b"
+    facts = {"n": n, "only_a_right": only_a, "only_b_right": only_b}
+    return {**facts, "statistic": statistic, "p_value": p_value, "better": better}
 
 
 def _share(part: float, whole: float) -> float | None:

@@ -188,4 +188,4 @@ def group_rows(told: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str
 
 
 def _percent(share: float) -> str:
-    return f"{share * 100:.1f} %"
+    return f"{share * 100:.1f}\u00a0%"

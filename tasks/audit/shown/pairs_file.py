@@ -6,11 +6,13 @@ import csv
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
+import shapely
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tilewright.tasks.audit.evaluate.evaluate import Labels
+    from tilewright.tasks.audit.evaluate.objects import ObjectEvaluation
     from tilewright.tasks.audit.evaluate.pairs import Pairs
     from tilewright.tasks.audit.evaluate.targets import Target
     from tilewright.tasks.grid.grid import Grid
@@ -55,6 +57,21 @@ class PairsFile:
         self._writer.writerows((layer, *row) for row in zip(*columns, strict=True))
         self.n_written += n
 
+    def add_objects(self, evaluation: ObjectEvaluation) -> None:
+        """Write labels of objects, the product's class beside those that were found, then objects that are no label."""
+        table, size = evaluation.table, self._grid.resolution
+        names = [*map(_plain, table.classes.names)]
+        layer, ids = _plain(table.name), self._ids(evaluation.owners)
+        for number, (x, y) in enumerate(_middles(evaluation.shapes) * size):
+            name = names[evaluation.codes[number]]
+            said = name if evaluation.found[number] else ""
+            self._writer.writerow((layer, ids[number], _coordinate(x), _coordinate(y), name, said, ""))
+        extra = np.flatnonzero(~evaluation.right)
+        for number, (x, y) in zip(extra.tolist(), _middles(table.shapes[extra]) * size, strict=True):
+            score = "" if table.scores is None else f"{table.scores[number]:.6g}"
+            said = names[table.codes[number]]
+            self._writer.writerow((layer, "", _coordinate(x), _coordinate(y), "", said, score))
+
     def _ids(self, owners: np.ndarray) -> Sequence[object]:
         table = self._labels.table
         if table is None:
@@ -64,6 +81,12 @@ class PairsFile:
                 _plain(str(each)) if each is not None else "" for each in table.columns[ID].take(owners).to_pylist()
             ]
         return [each + 1 for each in owners.tolist()]
+
+
+def _middles(shapes: np.ndarray) -> np.ndarray:
+    """The middles of the bounds of polygons, (shape, 2)."""
+    west, south, east, north = shapely.bounds(shapes).reshape(-1, 4).T
+    return np.column_stack([(west + east) / 2, (south + north) / 2])
 
 
 def _names(codes: np.ndarray, target: Target) -> list[str]:

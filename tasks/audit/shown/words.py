@@ -29,6 +29,27 @@ def evaluation_sentences(told: Mapping[str, Any], *, name: str, several: bool) -
     return [*sentences, *_design_sentences(told.get("design")), *_left_out(told)]
 
 
+def object_sentences(told: Mapping[str, Any], *, name: str) -> list[str]:
+    """The sentences on a table of objects held against labels of a file called ``name``."""
+    if not told["n_labels"]:
+        return [f"No label of {name} could be compared.", *_left_out(told)]
+    n, right = told["n_labels"], told["n_right"]
+    sentences = [
+        f"{plural(right, 'label')} of {count(n)} found, {percent_words(right / n)}, at an IoU of {told['iou']:g}."
+    ]
+    if told["n_product"]:
+        share = percent_words(right / told["n_product"])
+        sentences.append(
+            f"Of {plural(told['n_product'], 'object')} on the map {share} are right; F1 is {told['f1']:.3f}."
+        )
+    if told["average_precision"] is not None:
+        steps = [float(step) for step in told["by_iou"]]
+        span = f"{steps[0]:g}" if len(steps) == 1 else f"{steps[0]:g} to {steps[-1]:g}"
+        sentences.append(f"Average precision is {told['average_precision']:.3f} over an IoU of {span}.")
+    sentences.append("Objects where nothing was labelled count as wrong: label the whole product, or cut it.")
+    return [*sentences, *_left_out(told)]
+
+
 def _class_sentences(told: Mapping[str, Any], head: str) -> list[str]:
     n, unit = told["n"], told["unit"]
     right = sum(told["confusion"][i][i] for i in range(len(told["classes"])))
@@ -85,9 +106,8 @@ def _value_sentence(told: Mapping[str, Any], head: str) -> str:
 
 
 def _left_out(told: Mapping[str, Any]) -> list[str]:
-    pixels = told["unit"] == "pixel"
-    outside = "polygon" if pixels else "label"
-    unit = told["unit"]
+    outside = "polygon" if told["unit"] == "pixel" else "label"
+    unit = "label" if told["unit"] == "object" else told["unit"]
     parts = [
         (told["n_outside"], f"{plural(told['n_outside'], outside)} outside the product"),
         (told["n_nodata"], f"{plural(told['n_nodata'], unit)} where the map has no value"),

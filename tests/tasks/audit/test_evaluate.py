@@ -14,8 +14,10 @@ import pytest
 import rasterio
 import shapely
 import sklearn.metrics as sk
+from scipy.stats import chi2
 
 import tilewright as tw
+from tests.support.finished import finished
 from tests.support.layers import write_layers
 from tilewright.tasks.audit.evaluate import polygons
 from tilewright.tasks.audit.evaluate.scores import wilson
@@ -345,6 +347,32 @@ def test_groups_are_made_of_seasons_and_of_zones(product, tmp_path):
     # The edge is straight in degrees: pixels beside it may fall on the other side.
     assert told.keys() == wanted.keys()
     assert abs(told["west"]["n"] - wanted["west"]) <= 4
+
+
+@pytest.mark.parametrize(("share", "better"), [(0.95, "b"), (0.74, None), (0.2, "a")])
+def test_two_products_are_tested_on_labels(tmp_path, whole, share, better):
+    rng = np.random.default_rng(6)
+    rows, cols, labels = drawn(800)
+    said = pixels()["class"]
+    other = said.copy()
+    other[rows, cols] = np.where(rng.random(800) < share, labels, (labels + 1) % 3)
+    other[:9] = 255
+    a, b = (finished(whole, tmp_path / name, each) for name, each in (("a", said), ("b", other)))
+    for folder in (a, b):
+        report = json.loads((folder / "report.json").read_text())
+        report["layers"] = report["layers"][:1]
+        (folder / "report.json").write_text(json.dumps(report))
+    file = written(tmp_path, places(rows, cols), {"class": labels}, "labels.geojson", 4326)
+    told = tw.compare(a, b, labels=file)["mcnemar"]
+    in_a, in_b = said[rows, cols], other[rows, cols]
+    both = (in_a != 255) & (in_b != 255)
+    right_a, right_b = (in_a == labels)[both], (in_b == labels)[both]
+    only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+    assert (told["n"], told["only_a_right"], told["only_b_right"]) == (int(both.sum()), only_a, only_b)
+    close(told["statistic"], (only_a - only_b) ** 2 / (only_a + only_b))
+    close(told["p_value"], float(chi2.sf(told["statistic"], 1)))
+    assert told["better"] == better
+    assert tw.compare(a, a, labels=file)["mcnemar"]["better"] is None
 
 
 def test_a_bin_holds_its_upper_end():
