@@ -119,6 +119,7 @@ def test_a_sample_is_drawn_labelled_and_evaluated(product, tmp_path, mapped):
     assert sum(each["area_km2"]["estimate"] for each in design["classes"].values()) == pytest.approx(
         sum(sizes.values()) * 1e-4, rel=1e-3
     )
+    assert "How much there is" in (tmp_path / "to" / "evaluation.html").read_text()
     accuracy = design["overall_accuracy"]
     assert 0 < accuracy["low"] < accuracy["estimate"] < accuracy["high"] < 1
 

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluatedLayerPage:
-    """All that the page shows of one layer. ``figures`` are (name, value, note); ``legend`` (colour, words)."""
+    """All that the page shows of one layer. ``figures`` are (name, value, note); ``legend`` (colour, words);
+    ``areas`` (name, colour, km2, interval) by the design of a sample.
+    """
 
     title: str
     column: str
@@ -44,6 +46,7 @@ class EvaluatedLayerPage:
     bars: tuple[ClassBars, ...]
     n_more: int
     interval: str
+    areas: tuple[tuple[str, str, str, str], ...]
     dots: tuple[Dot, ...]
     ece: str
     headings: tuple[str, ...]
@@ -86,6 +89,7 @@ def _layer_page(told: Mapping[str, Any], evaluation: LayerEvaluation) -> Evaluat
         bars=tuple(class_bars(told, colours, kept)),
         n_more=len(told["classes"]) - len(kept) if classes else 0,
         interval=_interval_words(told),
+        areas=tuple(_areas(told, [(told["classes"][i], colours[i]) for i in kept])),
         dots=tuple(reliability(calibration)),
         ece=figure(calibration["ece"]) if calibration else "",
         headings=headings,
@@ -141,6 +145,19 @@ def _interval_words(told: Mapping[str, Any]) -> str:
     if told["unit"] == "label":
         return "Intervals are 95 % (Wilson), as if labels had been drawn by chance and each by itself."
     return "Pixels of one polygon or raster are not independent, so no intervals are given."
+
+
+def _areas(told: Mapping[str, Any], kept: Sequence[tuple[str, str]]) -> list[tuple[str, str, str, str]]:
+    """The areas of classes that a sample estimates, with their intervals."""
+    classes = (told.get("design") or {}).get("classes") or {}
+    rows = []
+    for name, colour in kept:
+        area = classes.get(name, {}).get("area_km2")
+        if area is not None:
+            known = area["low"] is not None
+            between = f"{figure(area['low'])} to {figure(area['high'])}" if known else "not known"
+            rows.append((short(name), colour, figure(area["estimate"]), between))
+    return rows
 
 
 def _legend(evaluation: LayerEvaluation) -> list[tuple[str, str]]:
