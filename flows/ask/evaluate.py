@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -36,7 +37,7 @@ from tilewright.tasks.tables.vector_file import path_and_layer, read_geometry_ta
 from tilewright.tasks.zones.zones import zones_on_grid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from tilewright.tasks.audit.evaluate.evaluate import Labels
     from tilewright.tasks.audit.evaluate.groups import Groups
@@ -84,8 +85,7 @@ def evaluate_output(
     Raises a ValueError that names what cannot be, before pixels are read; StorageError if storage refuses, and
     ChangedStoreError for layers that are damaged.
     """
-    maps = wanted.maps if hasattr(wanted.maps, "items") else parse_maps(wanted.maps)
-    maps = {name: (words,) if isinstance(words, str) else tuple(words) for name, words in maps.items()}
+    maps = _maps(wanted.maps)
     storage = open_storage(output, options=storage_options(output))
     if read_item(storage) is None:
         raise StoreError(f"{output} holds no finished product: run its job to the end, then evaluate it.")
@@ -96,6 +96,7 @@ def evaluate_output(
     if write and to is not None:
         place = open_storage(to, options=storage_options(to))
         check_outside(place, (storage,))
+    _check_labels_stay(labels, place or storage, write=write)
     inside = place_of_files(storage, (DOCUMENT, PAGE, PAIRS)) if write and to is None else None
     grid = report_grid(storage, report)
     with ExitStack() as stack:
@@ -174,6 +175,29 @@ def _of_objects(asked: _Asked, name: str, pairs: PairsFile) -> tuple[list[dict[s
     found = evaluate_objects(table, labels.table, asked.grid, column=wanted.column, ious=wanted.ious)
     pairs.add_objects(found)
     return [dict(found.told)], partial(render_objects, evaluation=found, grid=asked.grid)
+
+
+def _maps(given: Sequence[str] | Mapping[str, object]) -> dict[str, tuple[str, ...]]:
+    """The labels that mean each class, as texts."""
+    if not isinstance(given, Mapping):
+        return parse_maps(given)
+    single = (str, int, float)
+    return {
+        str(name): (str(words),) if isinstance(words, single) else tuple(map(str, words))  # type: ignore[call-overload]
+        for name, words in given.items()
+    }
+
+
+def _check_labels_stay(labels: Path, place: Storage, *, write: bool) -> None:
+    """Refuse labels in a file that would be written over."""
+    path, _ = path_and_layer(labels.expanduser())
+    written = (
+        []
+        if place.folder is None or not write
+        else [(place.folder / name).resolve() for name in (DOCUMENT, PAGE, PAIRS)]
+    )
+    if path.resolve() in written:
+        raise LabelError(f"{labels} would be written over by {path.name} of the evaluation: give another --to.")
 
 
 def _added(folder: Path, name: str) -> AddedFile:

@@ -162,6 +162,10 @@ def wrong(folder: Path) -> dict[str, tuple[tuple[object, ...], str]]:
         "no mapping": ((good, "--map", "water"), "expected a class and the labels"),
         "a mapping of nothing": ((good, "--map", "sea=ocean"), "neither 'sea' nor 'ocean' is a class"),
         "a mapping of two": ((good, "--map", "land=ice", "--map", "water=ice"), "takes 'ice' for 'land' and for"),
+        "lists": ((file("m.parquet", at, {"class": [[1], [2]]}),), "give one of texts or numbers"),
+        "written over": ((folder / "out" / "pairs.csv",), "would be written over"),
+        "an overlap of layers": ((good, "--iou", "0.5"), "--iou is about tables of objects"),
+        "no overlap": ((good, "--iou", "0"), "above 0 and at most 1"),
         "texts as values": (
             (file("l.parquet", at, {"class": ["a", "b"]}), "--layer", "confidence"),
             "give numbers",

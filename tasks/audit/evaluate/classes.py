@@ -10,7 +10,7 @@ import numpy as np
 
 from tilewright.catalogs.parquet import pyarrow
 from tilewright.models.fields import did_you_mean
-from tilewright.tasks.audit.evaluate.label_file import LabelError
+from tilewright.tasks.audit.evaluate.label_file import LabelError, encoded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,18 +63,15 @@ class ScoredClasses:
             return UNKNOWN
         return self.of_label.get(f"={value}", self.of_value.get(value, UNKNOWN))
 
-    def column_codes(self, column: Any) -> tuple[np.ndarray, Counter[str]]:
+    def column_codes(self, column: Any, *, where: str) -> tuple[np.ndarray, Counter[str]]:
         """The codes of a pyarrow column of labels (row,), and how often each unknown label stands there.
 
         Raises LabelError for a column of which no label is known, or of too many.
         """
-        encoded = column.combine_chunks().dictionary_encode()
-        encoded = encoded if hasattr(encoded, "dictionary") else encoded.combine_chunks()
-        labels = encoded.dictionary.to_pylist()
+        labels, places = encoded(column, where=where)
         if len(labels) > MOST_LABELS:
-            raise LabelError(f"The column has {len(labels):,} different labels, which are no classes: give another.")
+            raise LabelError(f"The column {where} has {len(labels):,} different labels: these are no classes.")
         codes = np.array([*(self.code_of(label) for label in labels), UNLABELLED], dtype=np.int64)
-        places = np.asarray(encoded.indices.fill_null(len(labels)).to_numpy(zero_copy_only=False), dtype=np.int64)
         found: np.ndarray = codes[places]
         often = np.bincount(places, minlength=len(codes))
         unknown = Counter(

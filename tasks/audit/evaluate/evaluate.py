@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import shapely
+from pyproj.exceptions import ProjError
 
 from tilewright.tasks.audit.evaluate.label_file import is_raster, outside_error, read_label_table
 from tilewright.tasks.audit.evaluate.label_raster import open_label_raster
@@ -91,9 +93,20 @@ def open_labels(path: Path, grid: Grid, stack: ExitStack, *, cut: Callable[[Base
 
 
 def _on_grid(raster: LabelRaster, grid: Grid) -> bool:
-    """True if the bounds of a raster, as they lie on the grid, touch its extent."""
-    west, south, east, north = transformer(raster.crs, grid.crs).transform_bounds(*raster.band.bounds)
-    left, bottom, right, top = grid.bounds_of(grid.extent)
+    """False if a raster cannot have a pixel of the grid, which is looked at in the raster's CRS.
+
+    The other way round would not do: a map of the world reaches beyond what most CRSs can show.
+    """
+    try:
+        bounds = transformer(grid.crs, raster.crs).transform_bounds(*grid.bounds_of(grid.extent))
+    except ProjError:
+        return True
+    west, south, east, north = bounds
+    if not all(map(math.isfinite, bounds)) or west > east:
+        # Its pixels will tell.
+        return True
+    left, bottom, right, top = raster.band.bounds
+    left, right, bottom, top = min(left, right), max(left, right), min(bottom, top), max(bottom, top)
     return bool(west < right and east > left and south < top and north > bottom)
 
 
@@ -142,6 +155,8 @@ def _evaluate(
             tally.add(pairs, None if groups is None else groups.of(pairs))
             take(target, pairs)
             kept = pairs
+    if labels.raster is not None and not tally.cell_n.any() and not uncounted.n_nodata and not uncounted.n_unknown:
+        raise outside_error(labels.name, labels.raster.lonlat(), grid)
     if target.classes and not tally.cell_n.any() and uncounted.n_unknown and not uncounted.n_nodata:
         raise target.classes.refusal(target.layer.name, uncounted.unknown, where=labels.name)
     scores, of_groups = _scores(target, tally, groups)

@@ -10,7 +10,7 @@ import numpy as np
 import shapely
 
 from tilewright.models.fields import did_you_mean
-from tilewright.tasks.audit.evaluate.label_file import LabelError
+from tilewright.tasks.audit.evaluate.label_file import LabelError, encoded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,14 +78,10 @@ def row_groups(columns: Any, by: str, *, name: str) -> RowGroups:
             f"--by {by!r} is no column of {name}{did_you_mean(by, columns.column_names)}: it has {listed[:300]}; or "
             "give season, or a file of zones."
         )
-    encoded = columns[by].combine_chunks().dictionary_encode()
-    encoded = encoded if hasattr(encoded, "dictionary") else encoded.combine_chunks()
-    if len(encoded.dictionary) > MOST_GROUPS:
-        raise LabelError(
-            f"--by {by!r} makes {len(encoded.dictionary):,} groups of {name}: give a column of at most {MOST_GROUPS}."
-        )
-    texts = [NONE if value is None else _text(value) for value in encoded.dictionary.to_pylist()]
-    places = encoded.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False).astype(np.int64)
+    values, places = encoded(columns[by], where=f"{by!r} of {name}")
+    if len(values) > MOST_GROUPS:
+        raise LabelError(f"--by {by!r} makes {len(values):,} groups of {name}: give a column of at most {MOST_GROUPS}.")
+    texts = [NONE if value is None else _text(value) for value in values]
     return _grouped([*texts, NONE], places)
 
 

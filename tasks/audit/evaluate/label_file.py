@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import shapely
 
+from tilewright.catalogs.parquet import pyarrow
 from tilewright.tasks.grid.crs import geographic_crs, transformer
 from tilewright.tasks.tables.csv_points import read_points_csv
 from tilewright.tasks.tables.vector_file import path_and_layer, read_geometry_table
@@ -78,6 +79,7 @@ def read_label_table(path: Path, grid: Grid, *, cut: Callable[[BaseGeometry], Ba
     present = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
     if not present.any():
         raise LabelError(f"{table.name} holds no label{_of(table)}: give points, polygons or a raster.")
+    geometries = _single_points(geometries)
     kinds = shapely.get_type_id(geometries)
     are_points, are_polygons = np.isin(kinds, POINTS), np.isin(kinds, POLYGONS)
     for number in np.flatnonzero(present & ~are_points & ~are_polygons):
@@ -102,6 +104,32 @@ def read_label_table(path: Path, grid: Grid, *, cut: Callable[[BaseGeometry], Ba
         lonlat=bounds,
         notes=notes,
     )
+
+
+def _single_points(geometries: np.ndarray) -> np.ndarray:
+    """The geometries, those of several points that hold one alone as that point: so some programs write points."""
+    one = (shapely.get_type_id(geometries) == shapely.GeometryType.MULTIPOINT) & (
+        shapely.get_num_geometries(geometries) == 1
+    )
+    found = geometries.copy()
+    found[one] = shapely.get_geometry(geometries[one], 0)
+    return found
+
+
+def encoded(column: Any, *, where: str) -> tuple[list[Any], np.ndarray]:
+    """The different values of a pyarrow column, and the number of each row's value; that of null is one beyond them.
+
+    Raises LabelError for a column of values that cannot be told apart, such as lists; ``where`` names it.
+    """
+    pa = pyarrow()
+    try:
+        whole = column.combine_chunks()
+        whole = whole if pa.types.is_dictionary(whole.type) else whole.dictionary_encode()
+        whole = whole.combine_chunks() if hasattr(whole, "combine_chunks") else whole
+        places = whole.indices.fill_null(len(whole.dictionary)).to_numpy(zero_copy_only=False)
+        return whole.dictionary.to_pylist(), np.asarray(places, dtype=np.int64)
+    except (pa.ArrowException, AttributeError, ValueError) as error:
+        raise LabelError(f"The column {where} holds {column.type}: give one of texts or numbers.") from error
 
 
 def _points(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
+from pyproj.exceptions import ProjError
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
@@ -28,6 +29,9 @@ MOST_AT_ONCE = 2**24
 
 MOST_BLOCK = 2**27
 """Pixels of a block of the file, which is unpacked whole."""
+
+CACHE_BYTES = 64 * 2**20
+"""Bytes of the file's blocks that GDAL keeps: a row of tiles below a wide raster, unpacked."""
 
 ON_EDGE = 1e-6
 """Pixels of the raster by which a centre may miss a border and still be on it."""
@@ -103,8 +107,12 @@ class LabelRaster:
 
     def lonlat(self) -> tuple[float, float, float, float] | None:
         """Its bounds in degrees (west, south, east, north); None where they cannot be said."""
-        bounds = transformer(self.crs, geographic_crs(self.crs)).transform_bounds(*self.band.bounds)
-        return bounds if all(map(math.isfinite, bounds)) else None
+        try:
+            to_degrees = transformer(self.crs, geographic_crs(self.crs))
+            west, south, east, north = to_degrees.transform_bounds(*self.band.bounds)
+        except ProjError:
+            return None
+        return (west, south, east, north) if all(map(math.isfinite, (west, south, east, north))) else None
 
 
 def _floor(pixels: np.ndarray) -> np.ndarray:
@@ -117,19 +125,24 @@ def open_label_raster(path: Path) -> Iterator[LabelRaster]:
     """A GeoTIFF of labels, open. Raises LabelError for one that cannot be read, has no CRS or several bands."""
     if not path.is_file():
         raise LabelError(f"The file {path} cannot be read: there is no such file.")
-    with _reading(path.name):
-        band = rasterio.open(path, driver="GTiff")
-    with band:
+    # GDAL would keep a twentieth of the machine's memory, of pixels that are read once.
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), _opened(path) as band:
         if band.count != 1:
             raise LabelError(f"{path.name} has {band.count} bands: give a raster of one band of labels.")
         if np.dtype(band.dtypes[0]).kind not in "iuf":
             raise LabelError(f"{path.name} holds {band.dtypes[0]}: labels are whole numbers, or values.")
         if math.prod(band.block_shapes[0]) > MOST_BLOCK:
             raise LabelError(f"{path.name} is cut into very large blocks: write it anew, tiled, e.g. as a COG.")
-        if band.transform.is_identity or band.transform.determinant == 0:
+        placed = all(map(math.isfinite, band.transform)) and band.transform.determinant != 0
+        if band.transform.is_identity or not placed:
             raise LabelError(f"{path.name} does not say where it lies: georeference it.")
         crs = known_crs(path.name, band.crs.to_wkt() if band.crs else None)
         yield LabelRaster(name=path.name, crs=crs, band=band)
+
+
+def _opened(path: Path) -> Any:
+    with _reading(path.name):
+        return rasterio.open(path, driver="GTiff")
 
 
 @contextmanager

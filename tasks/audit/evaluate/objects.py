@@ -114,7 +114,7 @@ def evaluate_objects(
     held = _label_column(labels, table, column)
     codes, unknown = np.zeros(labels.n, dtype=np.int64), Counter[str]()
     if held is not None:
-        codes, unknown = table.classes.column_codes(labels.columns[held])
+        codes, unknown = table.classes.column_codes(labels.columns[held], where=f"{held!r} of {labels.name}")
         if not (codes >= 0).any():
             raise table.classes.refusal(table.name, unknown, where=f"{held!r} of {labels.name}")
     there = labels.placed & _on_grid(labels.shapes, grid)

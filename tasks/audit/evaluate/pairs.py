@@ -78,7 +78,7 @@ def label_values(table: LabelTable, target: Target) -> tuple[np.ndarray, np.ndar
     column = table.columns[target.column]
     where = f"{target.column!r} of {table.name}"
     if target.classes is not None:
-        codes, unknown = target.classes.column_codes(column)
+        codes, unknown = target.classes.column_codes(column, where=where)
         if not (codes != UNLABELLED).any():
             raise LabelError(f"No row has a label in {where}: fill the column in, or name another with --column.")
         if not (codes >= 0).any():

@@ -286,6 +286,17 @@ def test_a_raster_is_looked_up_at_the_centres_of_pixels(product, tmp_path, crs, 
     assert told["n_nodata"] == int(((meant < 3) & (layers["class"] == 255)).sum())
 
 
+@pytest.mark.parametrize(("crs", "corner", "size"), [("EPSG:4326", (-180, 90), 1), ("ESRI:54009", (-18e6, 9e6), 1e5)])
+def test_a_raster_of_the_world_has_labels_of_the_product(product, tmp_path, crs, corner, size):
+    facts = {"height": 180, "width": 360, "count": 1, "dtype": "float32", "crs": crs, "nodata": np.nan}
+    with rasterio.open(
+        tmp_path / "w.tif", "w", driver="GTiff", transform=rasterio.transform.from_origin(*corner, size, size), **facts
+    ) as file:
+        file.write(np.ones((1, 180, 360), np.float32))
+    told = tw.evaluate(product, tmp_path / "w.tif")
+    assert told["per_class"]["open water"]["n_labels"] == told["n"] == int((pixels()["class"] != 255).sum())
+
+
 @pytest.mark.parametrize("kind", ["points", "polygons", "raster"])
 def test_scores_hang_on_no_cut_of_the_product(tmp_path, kind):
     rng = np.random.default_rng(4)
