@@ -132,10 +132,10 @@ def _layer_name(storage: Storage, told: list[Any], given: str | None) -> str:
         return given
     classed = [text(each, "name") for each in told if rows(each, "classes") and text(each, "kind") != "id"]
     found = classed or named
-    if len(found) != 1:
-        raise StoreError(
-            f"{storage.uri} has {'the layers ' + ', '.join(found) if found else 'no layer'}: name one by --layer."
-        )
+    if not found:
+        raise StoreError(f"{storage.uri} has no layer, only tables of what was found: a sample is drawn from a map.")
+    if len(found) > 1:
+        raise StoreError(f"{storage.uri} has the layers {', '.join(found)}: name one by --layer.")
     return found[0]
 
 

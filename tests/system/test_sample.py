@@ -342,3 +342,12 @@ def test_a_sample_of_others_is_read_by_its_probabilities_alone(product, tmp_path
     whole_one = tw.evaluate(product, file)["design"]
     geopandas.read_parquet(file).drop(columns=["stratum_pixels", "pixel_m2", "design", "weight"]).to_parquet(file)
     assert tw.evaluate(product, file)["design"] == whole_one
+
+
+def test_of_several_layers_one_is_named_and_of_none_nothing_is_drawn(product, tmp_path):
+    report = product / "report.json"
+    told = json.loads(report.read_text())
+    for layers, words in (([{**told["layers"][0], "name": n} for n in "ab"], "has the layers a, b"), ([], "no layer")):
+        report.write_text(json.dumps({**told, "layers": layers}))
+        said = command("sample", product, "--n", 9, "--to", tmp_path / "there.parquet")
+        assert (said.exit_code, words in " ".join(said.stderr.split())) == (2, True)
