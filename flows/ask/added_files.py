@@ -6,7 +6,7 @@ import hashlib
 import os
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pystac
 
@@ -79,9 +79,10 @@ def recorded(storage: Storage) -> ProductRecord:
 
 
 def add_files(place: FilesPlace, files: Sequence[AddedFile]) -> None:
-    """Move files into their place and name them in the Item, the table of Items and the Collection.
+    """Put files into their place and name them in the Item, the table of Items and the Collection.
 
-    Whenever this is cut off, the product is finished: its Item names a file only while it is there as it says.
+    Files that are there with the same bytes are left. Whenever this is cut off, the product is finished: its Item
+    names a file only while it is there as it says.
 
     Raises LockHeldError where a run is in progress, StoreError for a product that changed since the place was looked
     for, StorageError if storage refuses.
@@ -91,6 +92,9 @@ def add_files(place: FilesPlace, files: Sequence[AddedFile]) -> None:
         if storage.read(ITEM) != place.item or unfinished(storage):
             raise StoreError(f"{storage.uri} changed while its pixels were read: give the same command again.")
         item = read_item(storage) or {}
+        sums = {each.key: file_multihash(each.path) for each in files}
+        if all(item["assets"].get(key, {}).get("file:checksum") == sums[key] for key in sums):
+            return
         kept = kept_of((read_object(storage, PLAN) or {}).get("source"))
         record = recorded(storage)
         record = replace(record, files=record.files | {each.name for each in files})
@@ -100,7 +104,7 @@ def add_files(place: FilesPlace, files: Sequence[AddedFile]) -> None:
             item["assets"].pop(each.key, None)
         storage.write_json(ITEM, item, kept)
         for each in files:
-            facts = {"file:size": each.path.stat().st_size, "file:checksum": file_multihash(each.path)}
+            facts = {"file:size": each.path.stat().st_size, "file:checksum": sums[each.key]}
             storage.upload(each.name, each.path)
             item["assets"][each.key] = {
                 "href": f"./{each.name}",
@@ -112,7 +116,7 @@ def add_files(place: FilesPlace, files: Sequence[AddedFile]) -> None:
         publish_item(storage, item, record, kept)
 
 
-def publish_item(storage: Storage, item: dict, record: ProductRecord, kept: tuple[str, ...]) -> None:  # type: ignore[type-arg]
+def publish_item(storage: Storage, item: dict[str, Any], record: ProductRecord, kept: tuple[str, ...]) -> None:
     """Write a changed Item of a finished product, then the table of Items and the Collection that repeat it."""
     item["properties"]["updated"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     parts = {name: read_object(storage, name) or {} for name in part_item_names(item)}

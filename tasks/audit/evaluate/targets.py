@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from tilewright.tasks.storage.storage import Storage
     from tilewright.tasks.zones.layers import ProductLayer
 
-CONFIDENCE = "confidence"
+CLASS, CONFIDENCE = "class", "confidence"
+"""A model's layers of the class chosen and of its probability. Source: models/spec/outputs.py."""
 
 USUAL = ("class", "label", "landcover", "land_cover", "category", "value")
 """Columns that are taken if none has the name of a layer and none is asked for, the first there is."""
@@ -109,7 +110,7 @@ def _target(
     if classes is None and maps:
         raise LabelError(f"--map is about classes, and the layer {layer.name} holds values: leave it out.")
     of_classes = [each for each in told if rows(told[each], "classes") and told[each].get("kind") != "id"]
-    names = [f"{layer.name}_{CONFIDENCE}", *([CONFIDENCE] if of_classes[:1] == [layer.name] else [])]
+    names = [f"{layer.name}_{CONFIDENCE}", *([CONFIDENCE] if layer.name == CLASS or of_classes == [layer.name] else [])]
     found = next((each for each in names if classes and each in told and told[each].get("kind") != "id"), None)
     if found is None:
         return Target(layer=layer, column=column, classes=classes, confidence=None, percent=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tilewright.tasks.audit.evaluate.scores import wilson
 from tilewright.tasks.compare.words import short
-from tilewright.tasks.report.format import ABSENT, count, figure, plural
+from tilewright.tasks.report.format import ABSENT, count, figure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,12 +69,16 @@ class ClassBars:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dot:
-    """A bin in the plot of calibration: its centre and radius in units of the plot, and what it says."""
+    """A bin in the plot of calibration: its centre and radius in units of the plot; its mean confidence, the share that
+    is right, and the number of pairs, in words.
+    """
 
     x: float
     y: float
     radius: float
-    words: str
+    sure: str
+    right: str
+    pairs: str
 
 
 def kept_classes(told: Mapping[str, Any]) -> list[int]:
@@ -161,7 +165,9 @@ def reliability(told: Mapping[str, Any] | None) -> list[Dot]:
             x=round(row["confidence"] * SIDE, 1),
             y=round((1 - row["accuracy"]) * SIDE, 1),
             radius=round(max(2.5, LARGEST_DOT * (row["n"] / most) ** 0.5), 1),
-            words=f"{_percent(row['confidence'])} sure, {_percent(row['accuracy'])} right, {plural(row['n'], 'pair')}",
+            sure=_percent(row["confidence"]),
+            right=_percent(row["accuracy"]),
+            pairs=count(row["n"]),
         )
         for row in told["bins"]
         if row["n"]
