@@ -9,23 +9,17 @@ import hashlib
 import os
 import tempfile
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pystac
-
+from tilewright.flows.ask.added_files import publish_item, recorded
 from tilewright.flows.ask.export import exported_tables
 from tilewright.flows.run.output_lock import lock_output
 from tilewright.tasks.cog.write import file_multihash
-from tilewright.tasks.inventory.finished import part_item_names, read_item, unfinished
-from tilewright.tasks.inventory.record import COLLECTION, TABLE, ProductRecord, with_table, write_product_record
-from tilewright.tasks.inventory.table import table_with
+from tilewright.tasks.inventory.finished import read_item, unfinished
+from tilewright.tasks.inventory.record import ProductRecord, write_product_record
 from tilewright.tasks.progress import Notice, silent
 from tilewright.tasks.publish import publish
-from tilewright.tasks.publish.names import existing_record
-from tilewright.tasks.publish.unlist import collection_with, other_rows
-from tilewright.tasks.publish.verify import check_written
 from tilewright.tasks.report.fields import mapping, numbers, rows, text
 from tilewright.tasks.report.outlines.columns import OF_OTHERS
 from tilewright.tasks.report.outlines.paths import PictureFrame
@@ -37,7 +31,7 @@ from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.fence import ITEM
 from tilewright.tasks.storage.ledger import PLAN
 from tilewright.tasks.storage.secrets import kept_of
-from tilewright.tasks.storage.storage import json_bytes, staging_folder
+from tilewright.tasks.storage.storage import staging_folder
 from tilewright.tasks.styles.styles import ENDING as STYLE_ENDING
 from tilewright.tasks.styles.styles import MEDIA_TYPE as STYLE_TYPE
 from tilewright.tasks.styles.styles import style_files
@@ -115,7 +109,7 @@ def place_for(storage: Storage, name: str) -> Place:
     asset = (read_item(storage) or {"assets": {}})["assets"].get(name)
     if asset is not None and asset["href"].removeprefix("./") != place.file:
         raise StoreError(f"{storage.uri} has {name!r} already, as {asset['href']}: {ELSEWHERE}.")
-    if place.file in storage.top_names() and place.file not in _record(storage).files:
+    if place.file in storage.top_names() and place.file not in recorded(storage).files:
         raise StoreError(f"{storage.uri} holds {place.file}, which it did not write: move it, or {ELSEWHERE}.")
     return place
 
@@ -164,7 +158,7 @@ def _add(
     style: bytes,
 ) -> None:
     kept = kept_of((read_object(storage, PLAN) or {}).get("source"))
-    record, assets = _record(storage), item["assets"]
+    record, assets = recorded(storage), item["assets"]
     styles = _style_names(storage, place, record, assets)
     record = replace(record, files=record.files | {place.file, *styles})
     write_product_record(storage, record)
@@ -183,18 +177,7 @@ def _add(
     assets[place.name] = _asset(made)
     if page is not None and PAGE_ASSET in assets:
         assets[PAGE_ASSET] |= dict(zip(PAGE_FACTS, (len(page), "1220" + hashlib.sha256(page).hexdigest()), strict=True))
-    item["properties"]["updated"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-    parts = {name: read_object(storage, name) or {} for name in part_item_names(item)}
-    items = {ITEM: item, **parts}
-    listed = table_with([*items.values()], other_rows(storage, record, storage.read(TABLE) or b""))
-    collection = collection_with(
-        storage, record, {name: pystac.Item.from_dict(plain, preserve_dict=True) for name, plain in items.items()}
-    )
-    write_product_record(storage, with_table(record, hashlib.sha256(listed).hexdigest()))
-    storage.write_json(ITEM, item, kept)
-    check_written(storage, ITEM, json_bytes(item, kept))
-    storage.write(TABLE, listed)
-    storage.write_json(COLLECTION, collection)
+    publish_item(storage, item, record, kept)
 
 
 def _style_names(
@@ -207,10 +190,6 @@ def _style_names(
         return {}
     key = files[file]
     return {file: key} if assets.get(key, {"href": file})["href"].removeprefix("./") == file else {}
-
-
-def _record(storage: Storage) -> ProductRecord:
-    return existing_record(storage, read_object(storage, PLAN)) or ProductRecord()
 
 
 def _report_with(storage: Storage, entry: Mapping[str, Any]) -> dict[str, Any]:

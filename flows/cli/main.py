@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tilewright.flows.cli.exits import Commands, exit_codes, say
-from tilewright.flows.cli.find import find
+from tilewright.flows.cli.find import find, sample
 from tilewright.flows.cli.models import models_app
 from tilewright.flows.cli.options import (
     AsJson,
@@ -25,7 +25,7 @@ from tilewright.flows.cli.options import (
     print_json,
     wait_seconds,
 )
-from tilewright.flows.cli.products import compare, export, push, zones
+from tilewright.flows.cli.products import compare, evaluate, export, push, zones
 from tilewright.flows.cli.series import backfill, watch
 from tilewright.flows.shown import shown
 from tilewright.tasks.progress import Stage
@@ -42,7 +42,7 @@ app = typer.Typer(
 
 app.add_typer(models_app, name="models")
 
-for command in (watch, backfill, push, compare, zones, find, export):
+for command in (watch, backfill, push, compare, evaluate, zones, find, sample, export):
     app.command()(command)
 
 DemoFolder = Annotated[Path | None, typer.Option(help="Where the sample and the products go.")]

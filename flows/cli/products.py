@@ -1,4 +1,4 @@
-"""The commands on finished products: push, zones, export, compare."""
+"""The commands on finished products: push, zones, export, compare, evaluate."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from tilewright.flows.cli.options import AsJson, Target, print_json
 from tilewright.flows.shown import MAX_WIDTH, shown, wrapped
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from tilewright.flows.job.job import Job
     from tilewright.flows.run.outcome import Outcome
 
@@ -104,19 +106,62 @@ def compare(
     to: Annotated[
         str | None, typer.Option("--to", metavar="DIR", help="A folder or URI for the page, figures and places.")
     ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Points with a column of classes: is one of the two better?")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what changed from one finished product to another: areas, changes of class, the largest places."""
     with exit_codes():
         from tilewright.flows.ask.compare import compare_outputs, comparison_lines
 
-        document = compare_outputs(a, b, to=to)
+        document = compare_outputs(a, b, to=to, labels=labels)
         if as_json:
             print_json(document)
             return
-        width = min(shutil.get_terminal_size().columns, MAX_WIDTH)
-        for line in comparison_lines(document, to):
-            typer.echo("\n".join(wrapped(shown(line), width)))
+        _print_lines(comparison_lines(document, to))
+
+
+def evaluate(
+    output: Target,
+    labels: Annotated[
+        Path, typer.Argument(metavar="LABELS", help="Points or polygons as for zones, a .csv with lon, lat, or a .tif.")
+    ],
+    *,
+    column: Annotated[str | None, typer.Option(help="The column of the labels; else those named as layers.")] = None,
+    layer: Annotated[str | None, typer.Option(help="The layer it is held against, where several could be.")] = None,
+    maps: Annotated[
+        list[str], typer.Option("--map", metavar="CLASS=A,B", help="The labels that mean a class; may be repeated.")
+    ] = [],  # noqa: B006
+    by: Annotated[
+        str | None, typer.Option(metavar="COLUMN|season|FILE", help="Scored by groups too: of a column, or zones.")
+    ] = None,
+    ious: Annotated[
+        list[float], typer.Option("--iou", metavar="0.5", help="Overlaps from which objects of a table count as found.")
+    ] = [],  # noqa: B006
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="DIR", help="Beside the product: a folder or URI for the files.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hold a finished product against labels: accuracy by class, errors of values, calibration, and where it errs."""
+    with exit_codes():
+        from tilewright.flows.ask.evaluate import Wanted, evaluate_output, evaluation_lines
+        from tilewright.flows.cli.terminal import Terminal
+
+        wanted = Wanted(column=column, layer=layer, maps=maps, by=by, ious=ious)
+        with Terminal(quiet=as_json) as terminal:
+            document = evaluate_output(output, labels, wanted, to=to, listener=terminal)
+        if as_json:
+            print_json(document)
+        else:
+            _print_lines(evaluation_lines(document, to or output))
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    width = min(shutil.get_terminal_size().columns, MAX_WIDTH)
+    for line in lines:
+        typer.echo("\n".join(wrapped(shown(line), width)))
 
 
 def check_copy(job: Job, to: Path) -> None:

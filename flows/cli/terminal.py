@@ -41,6 +41,9 @@ STAGE_WORDS = {
     "cogs": "Writing Cloud-Optimized GeoTIFFs",
     "publish": "Publishing",
     "zones": "Measuring zones",
+    "count": "Counting the pixels of strata",
+    "draw": "Drawing places",
+    "chips": "Reading pictures of places",
     "export": "Writing tables",
 }
 

@@ -127,7 +127,6 @@ def layer_json(each: LayerComparison, grid: Grid) -> dict[str, Any]:
             for place in each.places.largest
         ],
         "table": each.table.name,
-        "mcnemar": None,
     }
 
 

@@ -11,7 +11,7 @@ from tilewright.tasks.compare.compare import compare_layers, layer_figures, laye
 from tilewright.tasks.compare.finished import open_finished
 from tilewright.tasks.compare.lattice import CompareError, common_grid, listed_names
 from tilewright.tasks.compare.page import render_comparison
-from tilewright.tasks.compare.words import comparison_sentences, short
+from tilewright.tasks.compare.words import better_sentence, comparison_sentences, short
 from tilewright.tasks.storage.errors import storage_error
 from tilewright.tasks.storage.storage import STATE_FOLDER, json_bytes, open_storage
 from tilewright.tasks.styles.document import OURS
@@ -19,6 +19,8 @@ from tilewright.tasks.styles.shapes import shapes_style
 from tilewright.tasks.styles.styles import ENDING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from tilewright.tasks.compare.compare import LayerComparison
     from tilewright.tasks.compare.finished import FinishedProduct
     from tilewright.tasks.grid.grid import Grid
@@ -27,8 +29,17 @@ if TYPE_CHECKING:
 DOCUMENT, PAGE = "comparison.json", "comparison.html"
 
 
-def compare_products(a: Storage, b: Storage, given: tuple[str, str], to: Storage | None = None) -> dict[str, Any]:
+def compare_products(
+    a: Storage,
+    b: Storage,
+    given: tuple[str, str],
+    to: Storage | None = None,
+    *,
+    tests: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, Any]:
     """The comparison of two finished products, ``given`` under these names, written ``to`` a storage if there is one.
+
+    ``tests`` are McNemar's of both on labels, by layer.
 
     Nothing is written into a product. The same products give the same files.
 
@@ -38,14 +49,14 @@ def compare_products(a: Storage, b: Storage, given: tuple[str, str], to: Storage
     first, second = open_finished(a, given[0]), open_finished(b, given[1])
     grid = common_grid(first.grid, second.grid)
     if to is not None:
-        _check_place(to, (a, b))
+        check_outside(to, (a, b))
     with tempfile.TemporaryDirectory(prefix="tilewright-compare-") as name:
         folder = Path(name)
         try:
             layers = compare_layers(first, second, grid, folder)
         except OSError as error:
             raise storage_error(error, operation="write tables to", uri=tempfile.gettempdir()) from error
-        document = comparison_json(first, second, grid, layers)
+        document = comparison_json(first, second, grid, layers, tests or {})
         if to is not None:
             page = render_comparison(document, first, second, grid, layers)
             place = open_storage(to.uri, options=to.options, create=True)
@@ -68,8 +79,8 @@ def _write_style(place: Storage, comparison: LayerComparison) -> None:
     place.write(name, shapes_style(spec, attribute="to_value"))
 
 
-def _check_place(to: Storage, products: tuple[Storage, Storage]) -> None:
-    """Refuse a place in a product."""
+def check_outside(to: Storage, products: Sequence[Storage]) -> None:
+    """Check that a place lies in no product. Raises CompareError."""
     inside = any(f"{to.uri}/".startswith(f"{product.uri.rstrip('/')}/") for product in products)
     above = [to.folder, *to.folder.parents] if to.folder is not None else []
     if inside or any((folder / STATE_FOLDER).is_dir() for folder in above) or STATE_FOLDER in to.top_names():
@@ -77,10 +88,14 @@ def _check_place(to: Storage, products: tuple[Storage, Storage]) -> None:
 
 
 def comparison_json(
-    a: FinishedProduct, b: FinishedProduct, grid: Grid, layers: list[LayerComparison]
+    a: FinishedProduct,
+    b: FinishedProduct,
+    grid: Grid,
+    layers: list[LayerComparison],
+    tests: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """The comparison as JSON values: the keys of its first layer, those of more layers in ``others``."""
-    first, *others = (layer_json(each, grid) for each in layers)
+    first, *others = ({**layer_json(each, grid), "mcnemar": tests.get(each.layer)} for each in layers)
     return {
         **first,
         "a": _product_json(a),
@@ -92,7 +107,7 @@ def comparison_json(
             "bounds": list(grid.bounds_of(grid.extent)),
         },
         "others": others,
-        "summary": _summary(a, b, grid, layers),
+        "summary": [*_summary(a, b, grid, layers), *map(better_sentence, tests.values())],
     }
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tilewright.tasks.report import format as figures
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 LONGEST_NAME = 60
 """Characters of a class's name in a sentence, at most."""
@@ -99,6 +99,17 @@ def _net(found: ComparisonFigures) -> list[str]:
     parts = [told(gains.index(most), "gained")] if most >= least else []
     parts += [told(gains.index(fewest), "lost")] if -fewest >= least else []
     return [f"From A to B, {'; '.join(parts)}."]
+
+
+def better_sentence(told: Mapping[str, Any]) -> str:
+    """The sentence on McNemar's test of two products on labels."""
+    both = f"On {figures.plural(told['n'], 'label')} A alone is right on {figures.count(told['only_a_right'])}"
+    both = f"{both}, B alone on {figures.count(told['only_b_right'])}"
+    if told["p_value"] is None:
+        return _plain(f"{both}: neither is the better one.")
+    chance = "less than 0.001" if told["p_value"] < 0.001 else f"{told['p_value']:.3f}"
+    verdict = f"{told['better'].upper()} is better" if told["better"] else "neither is better than chance explains"
+    return _plain(f"{both}: {verdict} (McNemar's test, p {'is ' if told['p_value'] < 0.001 else '= '}{chance}).")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

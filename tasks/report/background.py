@@ -17,7 +17,7 @@ from tilewright.tasks.read.failures import FailureLog
 from tilewright.tasks.report.picture import true_colour
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from odc.geo.geobox import GeoBox
 
@@ -39,6 +39,9 @@ PAIR_DAYS = 3
 
 MOST_SCENES = 60
 """Scenes beneath a table of places: those of a country on a few days, and no more."""
+
+MOST_DATES = 4
+"""Dates of a series that are shown of a place that somebody is to judge."""
 
 SHOTS_AT_ONCE = 4
 """Pictures of places that are read at a time: most of it is waiting, where scenes come over a network."""
@@ -89,23 +92,58 @@ def pair_pictures(
     dated = _visible_pair(plan)
     if dated is None:
         return [(None, None)] * len(boxes)
-    entry, before, after = dated
-    grid = plan.raster.product_grid
-    coverage = [Coverage(scenes, grid) for scenes in (before, after)]
+    entry, *dates = dated
+    read = _Shots(plan, access, entry, dates, max_size=max_size)
+    return [(first, second) for first, second in read.of(boxes)]
 
-    def shot(box: PixelBox, scenes: Sequence[Scene], covered: Coverage) -> np.ndarray | None:
+
+def place_pictures(
+    plan: Plan, access: Access, boxes: Sequence[PixelBox], *, max_size: int
+) -> tuple[tuple[str, ...], Iterator[tuple[np.ndarray | None, ...]]]:
+    """The labels of dates, and for each box of the product's pixels its true-colour picture (y, x, 3) uint8 of each.
+
+    The dates are those of the first input with scenes with red, green and blue: of a long series `MOST_DATES`, spread
+    over it, and the last. They are the clearest `PAIR_DAYS` days over each box; None without such scenes, or where
+    none can be read. No dates without such an input.
+    """
+    for entry in plan.inputs:
+        dated = [(step.label, scenes) for step in entry.steps if (scenes := _visible_scenes(entry, step))]
+        if dated:
+            every = np.unique(np.linspace(len(dated) - 1, 0, MOST_DATES).round().astype(int)) if len(dated) > 1 else [0]
+            chosen = [dated[place] for place in every]
+            read = _Shots(plan, access, entry, [scenes for _, scenes in chosen], max_size=max_size)
+            return tuple(label for label, _ in chosen), read.of(boxes)
+    return (), iter([()] * len(boxes))
+
+
+class _Shots:
+    """Pictures of places at dates, each of some scenes of an input."""
+
+    def __init__(
+        self, plan: Plan, access: Access, entry: InputPlan, dates: Sequence[list[Scene]], *, max_size: int
+    ) -> None:
+        self._grid, self._access, self._entry, self._max_size = plan.raster.product_grid, access, entry, max_size
+        self._dates = [(scenes, Coverage(scenes, self._grid)) for scenes in dates]
+
+    def of(self, boxes: Sequence[PixelBox]) -> Iterator[tuple[np.ndarray | None, ...]]:
+        """The pictures of each box in turn."""
+        with ThreadPoolExecutor(SHOTS_AT_ONCE) as pool:
+            shots = [[pool.submit(self._shot, box, *date) for date in self._dates] for box in boxes]
+            try:
+                for each in shots:
+                    yield tuple(shot.result() for shot in each)
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _shot(self, box: PixelBox, scenes: Sequence[Scene], covered: Coverage) -> np.ndarray | None:
         here = _clearest_scenes([scenes[index] for index in covered.indices(box)], n_days=PAIR_DAYS)
         if not here:
             return None
-        whole = grid.geobox_of(box)
-        shrink = 2 ** max(0, math.ceil(math.log2(max(box.shape) / max_size)))
+        whole = self._grid.geobox_of(box)
+        shrink = 2 ** max(0, math.ceil(math.log2(max(box.shape) / self._max_size)))
         small = whole if shrink == 1 else whole.zoom_to(tuple(max(1, round(side / shrink)) for side in box.shape))
-        return _shown(entry, here, access, small)
-
-    dates = list(zip((before, after), coverage, strict=True))
-    with ThreadPoolExecutor(SHOTS_AT_ONCE) as pool:
-        shots = [[pool.submit(shot, box, scenes, covered) for scenes, covered in dates] for box in boxes]
-        return [(first.result(), second.result()) for first, second in shots]
+        shown = _shown(self._entry, here, self._access, small)
+        return shown if shown.any() else None
 
 
 def _visible_pair(plan: Plan) -> tuple[InputPlan, list[Scene], list[Scene]] | None:

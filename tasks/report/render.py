@@ -117,7 +117,7 @@ def render_report(
         located=frame is not None,
         viewer=_viewer_json(layers, frame, views),
         script=script,
-        script_hash=_csp_hash(script),
+        script_hash=csp_hash(script),
     )  # fmt: skip
 
 
@@ -155,7 +155,7 @@ def with_tables(page: str, report: Mapping[str, object], tables: Sequence[TableO
         return None
     if not isinstance(viewer, dict):
         return None
-    return _between(changed, _VIEWER, _script_json({**viewer, "tables": payload(views)}))
+    return _between(changed, _VIEWER, script_json(_seen({**viewer, "tables": payload(views)})))
 
 
 def _between(page: str | None, marks: tuple[str, str], text: str) -> str | None:
@@ -206,13 +206,13 @@ def _viewer_json(layers: tuple[LayerView, ...], frame: Frame | None, views: Sequ
         ],
         "tables": payload(views),
     }
-    return _script_json(viewer)
+    return script_json(_seen(viewer))
 
 
-def _script_json(value: object) -> str:
+def script_json(value: object) -> str:
     """A value as JSON that stands in a script element."""
     # "<" is the only way out of a script element of any type.
-    return json.dumps(_seen(value), separators=(",", ":")).replace("<", "\\u003c")
+    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _seen(value: Any) -> Any:
@@ -226,7 +226,8 @@ def _seen(value: Any) -> Any:
     return value
 
 
-def _csp_hash(script: str) -> str:
+def csp_hash(script: str) -> str:
+    """The source by which a page's policy lets this script run, and no other."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
 
 

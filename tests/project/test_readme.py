@@ -33,6 +33,8 @@ def test_the_job_and_its_commands_do_what_is_said(real, tmp_path, monkeypatch, s
     west, south, east, north = JOB["area"]
     middle = shapely.box(west, south, east, north).centroid.buffer(0.005)
     geopandas.GeoDataFrame(geometry=[middle], crs="EPSG:4326").to_file(tmp_path / "parcels.gpkg")
+    places = "".join(f"{west + (east - west) * n / 9},{(south + north) / 2},water,2021-06-0{n}\n" for n in range(1, 9))
+    (tmp_path / "labels.csv").write_text(f"lon,lat,class,date\n{places}")
     for line in COMMANDS:
         if line.startswith("compare "):
             # Products of other months take as long again to make; what the command says of them is tested elsewhere.

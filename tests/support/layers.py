@@ -34,6 +34,8 @@ def write_layers(
     resolution: float = 10.0,
     corner: tuple[float, float] = (400_000.0, 5_400_000.0),
     nodata: Mapping[str, Any] | None = None,
+    block: int | None = None,
+    chunk: int = 512,
 ) -> Path:
     """A product of layers (y, x), or of (dtype, shape, rows), whose upper left corner is (minx, maxy) in the CRS.
 
@@ -45,9 +47,9 @@ def write_layers(
         dtype, shape, rows = layer if isinstance(layer, tuple) else (layer.dtype, layer.shape, _at_once(layer))
         dtype = np.dtype(dtype)
         fill = (nodata or {}).get(name, np.nan if dtype.kind == "f" else 255 if dtype == np.uint8 else -32768)
-        block = 512 if max(shape) <= 2048 else 2048
+        shard = block or (512 if max(shape) <= 2048 else 2048)
         array = group.create_array(
-            name, shape=shape, dtype=dtype, chunks=(512, 512), shards=(block, block), fill_value=fill
+            name, shape=shape, dtype=dtype, chunks=(chunk, chunk), shards=(shard, shard), fill_value=fill
         )
         top = 0
         for some in rows():

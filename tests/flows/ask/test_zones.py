@@ -26,7 +26,7 @@ from tests.support.chaos.places import s3_server
 from tests.support.layers import write_layers
 from tests.support.output_places import KEYS
 from tilewright.catalogs.publish.validate import validate_collection, validate_item
-from tilewright.flows.ask import added_table
+from tilewright.flows.ask import added_files, added_table
 from tilewright.flows.cli.main import app
 from tilewright.flows.run.predict import run_job
 from tilewright.tasks.inventory.finished import unfinished
@@ -229,7 +229,7 @@ def test_a_product_is_finished_wherever_adding_is_cut_off(product, zones, monkey
         raise StorageError(f"Cannot go on with {step}.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(added_table, step, fail)
+        patch.setattr(added_table if hasattr(added_table, step) else added_files, step, fail)
         answer = command("zones", product, zones)
     assert answer.exit_code == 1
     assert answer.output.count("tilewright:") == 1

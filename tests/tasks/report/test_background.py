@@ -9,10 +9,11 @@ from tests.support.graphs import conv_stack
 from tests.support.worlds import World, pixel_job, write_card
 from tilewright.flows.plan.make import plan_job
 from tilewright.models.spec.outputs import ClassSpec, LayerSpec
+from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.places.pictures import PlacesMap
 from tilewright.tasks.read.access import Access
 from tilewright.tasks.report import background
-from tilewright.tasks.report.background import background_picture
+from tilewright.tasks.report.background import background_picture, place_pictures
 
 SIDE = 64
 INPUT = {"name": "x", "bands": ("red", "green", "blue", "nir")}
@@ -95,3 +96,18 @@ def test_places_are_drawn_over_the_ground_and_where_there_is_none():
     np.testing.assert_array_equal(drawn[:, 8:], plain[:, 8:])
     np.testing.assert_array_equal(drawn[3, 4], plain[3, 4])
     assert drawn[0, 0, 0] > ground[0, 0, 0], "paler"
+
+
+def test_a_place_is_shown_at_its_own_pixels_and_beyond_the_product(card, tmp_path):
+    plan = plan_job(pixel_job(days(tmp_path, classes=True), card, tmp_path / "out", rows=(0, SIDE), cols=(0, SIDE)))
+    extent = plan.raster.product_grid.extent
+    inside = PixelBox.at(extent.row_start + 10, extent.col_start + 29, shape=(7, 7))
+    above = PixelBox.at(extent.row_start - 4, extent.col_start + 10, shape=(7, 7))
+    away = PixelBox.at(extent.row_start - 9000, extent.col_start, shape=(7, 7))
+    dates, pictures = place_pictures(plan, Access(), [inside, above, away], max_size=7)
+    (at_border,), (half,), (nothing,) = pictures
+    assert len(dates) == 1
+    assert at_border[:, :3].max() < 128
+    assert at_border[:, 3:].min() > 250
+    assert (half[:4].max(), half[4:].min() > 0) == (0, True)
+    assert nothing is None

@@ -1,0 +1,290 @@
+"""A finished product held against labels: its layers scored, and the files of the evaluation written."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tilewright.flows.ask.added_files import AddedFile, add_files, place_of_files
+from tilewright.flows.environment import storage_options
+from tilewright.flows.job.outline import cut_at_180
+from tilewright.tasks.audit.design.evaluated import design_entry
+from tilewright.tasks.audit.evaluate.classes import parse_maps
+from tilewright.tasks.audit.evaluate.evaluate import evaluate_layers, evaluation_json, open_labels
+from tilewright.tasks.audit.evaluate.groups import NONE, ZoneGroups, row_groups
+from tilewright.tasks.audit.evaluate.label_file import LabelError
+from tilewright.tasks.audit.evaluate.objects import evaluate_objects, object_table_name, read_objects
+from tilewright.tasks.audit.shown.objects_page import render_objects
+from tilewright.tasks.audit.shown.page import render_evaluation
+from tilewright.tasks.audit.shown.pairs_file import PAIRS, PairsFile
+from tilewright.tasks.audit.shown.words import evaluation_sentences, object_sentences
+from tilewright.tasks.compare.files import check_outside
+from tilewright.tasks.inventory.finished import read_item
+from tilewright.tasks.inventory.report_grid import report_grid
+from tilewright.tasks.progress import silent
+from tilewright.tasks.report.fields import mapping, text
+from tilewright.tasks.report.format import count
+from tilewright.tasks.report.sections import period_text
+from tilewright.tasks.storage.documents import read_object
+from tilewright.tasks.storage.errors import StoreError, storage_error
+from tilewright.tasks.storage.storage import json_bytes, open_storage
+from tilewright.tasks.tables.vector_file import path_and_layer, read_geometry_table
+from tilewright.tasks.zones.zones import zones_on_grid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from tilewright.tasks.audit.evaluate.evaluate import Labels
+    from tilewright.tasks.audit.evaluate.groups import Groups
+    from tilewright.tasks.audit.evaluate.pairs import Pairs
+    from tilewright.tasks.audit.evaluate.targets import Target
+    from tilewright.tasks.grid.grid import Grid
+    from tilewright.tasks.progress import Listener
+    from tilewright.tasks.storage.storage import Storage
+
+DOCUMENT, PAGE = "evaluation.json", "evaluation.html"
+
+ZONE_FILES = (".parquet", ".geoparquet", ".geojson", ".json", ".fgb", ".gpkg", ".shp")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is asked of an evaluation: a column, a layer, mappings of classes, and what it is grouped by."""
+
+    column: str | None = None
+    layer: str | None = None
+    maps: Sequence[str] | Mapping[str, Sequence[str]] = ()
+    by: str | None = None
+    ious: Sequence[float] = ()
+
+    def __post_init__(self) -> None:
+        for each in self.ious:
+            if not 0 < each <= 1:
+                raise LabelError(f"--iou {each}: expected an overlap above 0 and at most 1, such as 0.5.")
+
+
+def evaluate_output(
+    output: str,
+    labels: Path,
+    wanted: Wanted,
+    *,
+    to: str | None = None,
+    write: bool = True,
+    listener: Listener = silent,
+) -> dict[str, Any]:
+    """A finished product held against the labels of a file, as ``evaluation.json`` holds it.
+
+    Its files are written ``to`` a place, None: into the product; nowhere unless ``write``. Labels that are a
+    sample drawn from the product also give ``design``, estimates for the whole map.
+
+    Raises a ValueError that names what cannot be, before pixels are read; StorageError if storage refuses, and
+    ChangedStoreError for layers that are damaged.
+    """
+    maps = _maps(wanted.maps)
+    storage = open_storage(output, options=storage_options(output))
+    if read_item(storage) is None:
+        raise StoreError(f"{output} holds no finished product: run its job to the end, then evaluate it.")
+    report = read_object(storage, "report.json") or {}
+    if report.get("places"):
+        raise StoreError(f"{output} is a table of places, not a map: join its columns to the labels by their key.")
+    place = None
+    if write and to is not None:
+        place = open_storage(to, options=storage_options(to))
+        check_outside(place, (storage,))
+    _check_labels_stay(labels, place or storage, write=write)
+    inside = place_of_files(storage, (DOCUMENT, PAGE, PAIRS)) if write and to is None else None
+    grid = report_grid(storage, report)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tilewright-evaluate-")))
+        opened = open_labels(labels, grid, stack, cut=cut_at_180)
+        asked = _Asked(storage=storage, report=report, grid=grid, labels=opened, wanted=wanted, maps=maps)
+        try:
+            with (folder / PAIRS).open("w", encoding="utf-8", newline="") as file:
+                pairs = PairsFile(file, grid, opened)
+                if (table := object_table_name(report, wanted.layer)) is not None:
+                    told, render = _of_objects(asked, table, pairs)
+                else:
+                    told, render = _of_layers(asked, pairs.add if write else None, listener)
+        except OSError as error:
+            raise storage_error(error, operation="write pairs to", uri=tempfile.gettempdir()) from error
+        document = _document(storage, report, opened, told, maps=maps, by=wanted.by)
+        document["summary"] += _notes(opened, pairs)
+        if not write:
+            return document
+        page = render(document, files=(DOCUMENT, PAIRS))
+        (folder / PAGE).write_text(page, encoding="utf-8")
+        (folder / DOCUMENT).write_bytes(json_bytes(document))
+        if inside is not None:
+            add_files(inside, [_added(folder, name) for name in (PAIRS, PAGE, DOCUMENT)])
+        elif place is not None:
+            target = open_storage(place.uri, options=place.options, create=True)
+            for name in (PAIRS, PAGE, DOCUMENT):
+                target.upload(name, folder / name)
+    return document
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A product and the labels that it is held against."""
+
+    storage: Storage
+    report: Mapping[str, Any]
+    grid: Grid
+    labels: Labels
+    wanted: Wanted
+    maps: Mapping[str, Sequence[str]]
+
+
+def _of_layers(
+    asked: _Asked,
+    take: Callable[[Target, Pairs], None] | None,
+    listener: Listener,
+) -> tuple[list[dict[str, Any]], Callable[..., str]]:
+    """What is told of layers, and what renders their page."""
+    wanted, grid = asked.wanted, asked.grid
+    if wanted.ious:
+        raise LabelError("--iou is about tables of objects: leave it out, or name one with --layer.")
+    found = evaluate_layers(
+        asked.storage,
+        asked.labels,
+        grid,
+        column=wanted.column,
+        layer=wanted.layer,
+        maps=asked.maps,
+        groups=partial(_groups, by=wanted.by, grid=grid),
+        take=take or (lambda *_: None),
+        listener=listener,
+    )
+    told = [{**evaluation_json(each), **design_entry(each, listener)} for each in found]
+    return told, partial(render_evaluation, layers=found)
+
+
+def _of_objects(asked: _Asked, name: str, pairs: PairsFile) -> tuple[list[dict[str, Any]], Callable[..., str]]:
+    """What is told of a table of objects, and what renders its page."""
+    labels, wanted = asked.labels, asked.wanted
+    if labels.table is None:
+        raise LabelError(f"{labels.name} is a raster: objects are held against polygons, give their outlines.")
+    if wanted.by is not None:
+        raise LabelError("--by groups pairs of layers, not objects: leave it out.")
+    table = read_objects(asked.storage, asked.report, name, asked.grid, asked.maps)
+    found = evaluate_objects(table, labels.table, asked.grid, column=wanted.column, ious=wanted.ious)
+    pairs.add_objects(found)
+    return [dict(found.told)], partial(render_objects, evaluation=found, grid=asked.grid)
+
+
+def _maps(given: Sequence[str] | Mapping[str, object]) -> dict[str, tuple[str, ...]]:
+    """The labels that mean each class, as texts."""
+    if not isinstance(given, Mapping):
+        return parse_maps(given)
+    single = (str, int, float)
+    return {
+        str(name): (str(words),) if isinstance(words, single) else tuple(map(str, words))  # type: ignore[call-overload]
+        for name, words in given.items()
+    }
+
+
+def _check_labels_stay(labels: Path, place: Storage, *, write: bool) -> None:
+    """Refuse labels in a file that would be written over."""
+    path, _ = path_and_layer(labels.expanduser())
+    written = (
+        []
+        if place.folder is None or not write
+        else [(place.folder / name).resolve() for name in (DOCUMENT, PAGE, PAIRS)]
+    )
+    if path.resolve() in written:
+        raise LabelError(f"{labels} would be written over by {path.name} of the evaluation: give another --to.")
+
+
+def _added(folder: Path, name: str) -> AddedFile:
+    kinds = {
+        DOCUMENT: ("evaluation", "application/json", "Scores against labels", ("metadata",)),
+        PAGE: ("evaluation-page", "text/html", "How good the map is", ("overview",)),
+        PAIRS: ("evaluation-pairs", "text/csv", "Labels beside what the map says", ("metadata",)),
+    }
+    key, media_type, title, roles = kinds[name]
+    return AddedFile(name=name, path=folder / name, key=key, media_type=media_type, title=title, roles=roles)
+
+
+def _groups(labels: Labels, *, by: str | None, grid: Grid) -> Groups | None:
+    """The groups that are asked for: of a column or season of the labels, or of a file of zones."""
+    if by is None:
+        return None
+    columns = labels.table.columns if labels.table is not None else None
+    known = columns is not None and by in columns.column_names
+    path = Path(by)
+    if not known and path_and_layer(path)[0].suffix.lower() in ZONE_FILES:
+        return _zone_groups(path, grid)
+    if columns is None:
+        raise LabelError(f"--by {by!r}: a raster of labels has no columns, give a file of zones.")
+    return row_groups(columns, by, name=labels.name)
+
+
+def _zone_groups(path: Path, grid: Grid) -> ZoneGroups:
+    table = read_geometry_table(path)
+    placed = zones_on_grid(table, grid, cut=cut_at_180)
+    names = next((name for name in ("name", "id") if name in table.columns.column_names), None)
+    numbers = range(1, len(placed.pixels) + 1)
+    told = [str(each) for each in (numbers if names is None else table.columns[names].to_pylist())]
+    twice = len(set(told)) < len(told)
+    unique = tuple(f"{name} ({n})" if twice else name for n, name in zip(numbers, told, strict=True))
+    if len(unique) > 1000:
+        raise LabelError(f"--by {path.name} has {len(unique):,} zones: give at most 1,000.")
+    return ZoneGroups(names=(*unique, NONE), shapes=placed.pixels)
+
+
+def _document(
+    storage: Storage,
+    report: Mapping[str, Any],
+    labels: Labels,
+    documents: Sequence[dict[str, Any]],
+    *,
+    maps: Mapping[str, Sequence[str]],
+    by: str | None,
+) -> dict[str, Any]:
+    """The evaluation as JSON values: the keys of its first layer, those of more layers in ``others``."""
+    several = len(documents) > 1
+    first, *others = documents
+    kind = "raster" if labels.table is None else "points" if labels.table.shapes is None else "polygons"
+    sentences = [
+        object_sentences(told, name=labels.name)
+        if told["kind"] == "objects"
+        else evaluation_sentences(told, name=labels.name, several=several)
+        for told in documents
+    ]
+    return {
+        **first,
+        "others": others,
+        "labels": {"name": labels.name, "kind": kind, "rows": None if labels.table is None else labels.table.n},
+        "product": {
+            "output": storage.uri,
+            "name": text(report, "name") or "unnamed",
+            "model": text(mapping(report, "model"), "name"),
+            "period": " ".join(period_text(report).split()),
+            "attribution": text(report, "attribution"),
+            "shape": list(report["grid"]["shape"]),
+        },
+        "maps": {name: list(words) for name, words in maps.items()},
+        "by": by,
+        "summary": [sentence for each in sentences for sentence in each],
+    }
+
+
+def _notes(labels: Labels, pairs: PairsFile) -> list[str]:
+    notes = [] if labels.table is None else list(labels.table.notes)
+    if pairs.n_written < pairs.n_pairs:
+        notes.append(f"{PAIRS} holds the first {count(pairs.n_written)} of {count(pairs.n_pairs)} pairs.")
+    return [" ".join(note.split()) for note in notes]
+
+
+def evaluation_lines(document: Mapping[str, Any], to: str) -> Iterator[str]:
+    """The lines for a person: the sentences, and where the files are."""
+    yield from document["summary"]
+    place = to.rstrip("/")
+    yield f"  page     {place}/{PAGE}"
+    yield f"  figures  {place}/{DOCUMENT}"
+    yield f"  pairs    {place}/{PAIRS}"

@@ -1,0 +1,125 @@
+"""The groups that pairs are scored in: by a column of the labels, the season of their date, or zones of a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import shapely
+
+from tilewright.models.fields import did_you_mean
+from tilewright.tasks.audit.evaluate.label_file import LabelError, encoded
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tilewright.tasks.audit.evaluate.pairs import Pairs
+
+MOST_GROUPS = 1000
+
+NONE = "(none)"
+"""The group of rows that have no value, and of pairs in no zone."""
+
+SEASON = "season"
+DATES = ("date", "datetime", "time", "acquired", "observed_at", "year_month")
+"""Columns of which a season is told, the first there is."""
+
+SEASONS = {12: "DJF", 1: "DJF", 2: "DJF", 3: "MAM", 4: "MAM", 5: "MAM",
+           6: "JJA", 7: "JJA", 8: "JJA", 9: "SON", 10: "SON", 11: "SON"}  # fmt: skip
+"""Meteorological seasons by month, named by the first letters of their months."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowGroups:
+    """Groups of rows of the label file: their ``names`` and the ``codes`` of rows."""
+
+    names: tuple[str, ...]
+    codes: np.ndarray
+
+    def of(self, pairs: Pairs) -> np.ndarray:
+        """The groups of pairs."""
+        found: np.ndarray = self.codes[pairs.owners]
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZoneGroups:
+    """Groups of the zones that hold the centres of pixels, the first of several; ``shapes`` are in absolute pixels."""
+
+    names: tuple[str, ...]
+    shapes: np.ndarray
+
+    def of(self, pairs: Pairs) -> np.ndarray:
+        """The groups of pairs; the last one is of those in no zone."""
+        found = np.full(len(pairs), len(self.names) - 1, dtype=np.int64)
+        there = np.flatnonzero(~shapely.is_missing(self.shapes))
+        tree = shapely.STRtree(self.shapes[there])
+        centres = shapely.points(pairs.cols + 0.5, -(pairs.rows + 0.5))
+        points, zones = tree.query(centres, predicate="within")
+        np.minimum.at(found, points, there[zones])
+        return found
+
+
+Groups = RowGroups | ZoneGroups
+
+
+def row_groups(columns: Any, by: str, *, name: str) -> RowGroups:
+    """The groups of a column of labels of the file called ``name``; ``season`` is told of its dates.
+
+    Raises LabelError for a column that is not there, or makes too many groups.
+    """
+    if by not in columns.column_names and by == SEASON:
+        return _seasons(columns, name=name)
+    if by not in columns.column_names:
+        listed = ", ".join(columns.column_names)
+        raise LabelError(
+            f"--by {by!r} is no column of {name}{did_you_mean(by, columns.column_names)}: it has {listed[:300]}; or "
+            "give season, or a file of zones."
+        )
+    values, places = encoded(columns[by], where=f"{by!r} of {name}")
+    if len(values) > MOST_GROUPS:
+        raise LabelError(f"--by {by!r} makes {len(values):,} groups of {name}: give a column of at most {MOST_GROUPS}.")
+    texts = [NONE if value is None else _text(value) for value in values]
+    return _grouped([*texts, NONE], places)
+
+
+def _seasons(columns: Any, *, name: str) -> RowGroups:
+    given = next((each for each in DATES if each in columns.column_names), None)
+    if given is None:
+        raise LabelError(f"--by season needs a column of dates in {name}: call one of them {', '.join(DATES[:3])}.")
+    texts = [_season(value, name, given) for value in columns[given].to_pylist()]
+    names = list(dict.fromkeys(texts))
+    return _grouped(names, np.array([names.index(each) for each in texts], dtype=np.int64))
+
+
+def _season(value: object, name: str, column: str) -> str:
+    if value is None:
+        return NONE
+    if isinstance(value, date | datetime):
+        return SEASONS[value.month]
+    try:
+        return SEASONS[datetime.fromisoformat(str(value).strip()).month]
+    except ValueError as error:
+        raise LabelError(
+            f"The column {column!r} of {name} holds {str(value)[:40]!r}: give dates as 2024-06-30."
+        ) from error
+
+
+def _grouped(texts: Sequence[str], places: np.ndarray) -> RowGroups:
+    """The groups in the order of their names, numbers by size, of those that occur; two values of one text are one."""
+    used = sorted({texts[place] for place in np.unique(places).tolist()}, key=_order)
+    table = np.array([used.index(each) if each in used else -1 for each in texts], dtype=np.int64)
+    return RowGroups(names=tuple(used), codes=table[places])
+
+
+def _order(text: str) -> tuple[int, float, str]:
+    try:
+        return (0, float(text), text)
+    except ValueError:
+        return (2 if text == NONE else 1, 0.0, text)
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,125 @@
+"""What an evaluation says in plain sentences, computed from its document."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tilewright.tasks.audit.evaluate.scores import wilson
+from tilewright.tasks.compare.words import percent_words, short
+from tilewright.tasks.report.format import count, figure, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LISTED = 4
+"""Unknown labels in a sentence, at most."""
+
+
+def evaluation_sentences(told: Mapping[str, Any], *, name: str, several: bool) -> list[str]:
+    """The sentences on one layer held against labels of a file called ``name``."""
+    unit, n = told["unit"], told["n"]
+    head = f"Layer {short(told['layer'])}: " if several else ""
+    sentences = []
+    if not n:
+        sentences.append(f"{head}No {unit} of {name} could be compared.")
+    elif told["kind"] == "value":
+        sentences.append(_value_sentence(told, head))
+    else:
+        sentences += _class_sentences(told, head)
+    return [*sentences, *_design_sentences(told.get("design")), *_left_out(told)]
+
+
+def object_sentences(told: Mapping[str, Any], *, name: str) -> list[str]:
+    """The sentences on a table of objects held against labels of a file called ``name``."""
+    if not told["n_labels"]:
+        return [f"No label of {name} could be compared.", *_left_out(told)]
+    n, right = told["n_labels"], told["n_right"]
+    sentences = [
+        f"{plural(right, 'label')} of {count(n)} found, {percent_words(right / n)}, at an IoU of {told['iou']:g}."
+    ]
+    if told["n_product"]:
+        share = percent_words(right / told["n_product"])
+        sentences.append(
+            f"Of {plural(told['n_product'], 'object')} on the map {share} are right; F1 is {told['f1']:.3f}."
+        )
+    if told["average_precision"] is not None:
+        steps = [float(step) for step in told["by_iou"]]
+        span = f"{steps[0]:g}" if len(steps) == 1 else f"{steps[0]:g} to {steps[-1]:g}"
+        sentences.append(f"Average precision is {told['average_precision']:.3f} over an IoU of {span}.")
+    sentences.append("Objects where nothing was labelled count as wrong: label the whole product, or cut it.")
+    return [*sentences, *_left_out(told)]
+
+
+def _class_sentences(told: Mapping[str, Any], head: str) -> list[str]:
+    n, unit = told["n"], told["unit"]
+    right = sum(told["confusion"][i][i] for i in range(len(told["classes"])))
+    first = f"{head}{percent_words(right / n)} of {plural(n, unit)} agree with the map"
+    between = wilson(right, n) if unit == "label" and "design" not in told else None
+    spread = f" (95 % interval {between[0] * 100:.1f} to {between[1] * 100:.1f} %)" if between else ""
+    kappa = f"; kappa is {told['kappa']:.2f}" if told["kappa"] is not None else ""
+    sentences = [f"{first}{spread}{kappa}."]
+    scored = {each: row for each, row in told["per_class"].items() if row["n_labels"]}
+    if len(scored) > 1:
+        worst = min(scored, key=lambda each: (scored[each]["f1"] or 0.0, each))
+        row = scored[worst]
+        found = percent_words(row["recall"])
+        held = "" if row["precision"] is None else f", and {percent_words(row['precision'])} of what is mapped so is"
+        sentences.append(f"Weakest is {short(worst)}: {found} of it was found{held}.")
+    if told["calibration"]:
+        sentences.append(_calibration_sentence(told["calibration"]))
+    return sentences
+
+
+def _design_sentences(design: Mapping[str, Any] | None) -> list[str]:
+    """What a sample drawn by design says of the whole map, and what a reader must know of it."""
+    if design is None:
+        return []
+    told = design["overall_accuracy"]
+    if told["low"] is None:
+        between = ", with an unknown error"
+    else:
+        between = f" (95 % interval {told['low'] * 100:.1f} to {told['high'] * 100:.1f} %)"
+    share = f"{told['estimate'] * 100:.1f} %"
+    return [f"By the sample's design ({design['kind']}) {share} of the whole map is right{between}.", *design["notes"]]
+
+
+def _calibration_sentence(told: Mapping[str, Any]) -> str:
+    n = sum(row["n"] for row in told["bins"])
+    sure = sum(row["confidence"] * row["n"] for row in told["bins"] if row["n"]) / n
+    right = sum(row["accuracy"] * row["n"] for row in told["bins"] if row["n"]) / n
+    verdict = "about as sure as it is right" if abs(sure - right) < 0.03 else (
+        "surer than it is right" if sure > right else "less sure than it is right"
+    )  # fmt: skip
+    return (
+        f"The model is {verdict}: its confidence is {sure * 100:.1f} % on average, and it is right in "
+        f"{right * 100:.1f} %."
+    )
+
+
+def _value_sentence(told: Mapping[str, Any], head: str) -> str:
+    unit = plural(told["n"], told["unit"])
+    r2 = "" if told["r2"] is None else f", R² {told['r2']:.3f}"
+    side = "too high" if told["bias"] > 0 else "too low"
+    bias = "no bias" if told["bias"] == 0 else f"on average {figure(abs(told['bias']))} {side}"
+    errors = f"RMSE {figure(told['rmse'])}, mean absolute error {figure(told['mae'])}"
+    return f"{head}The error of {unit}: {errors}, {bias}{r2}."
+
+
+def _left_out(told: Mapping[str, Any]) -> list[str]:
+    outside = "polygon" if told["unit"] == "pixel" else "label"
+    unit = "label" if told["unit"] == "object" else told["unit"]
+    parts = [
+        (told["n_outside"], f"{plural(told['n_outside'], outside)} outside the product"),
+        (told["n_nodata"], f"{plural(told['n_nodata'], unit)} where the map has no value"),
+        (told["n_unlabelled"], f"{plural(told['n_unlabelled'], unit)} without a label"),
+        (told["n_unknown"], f"{plural(told['n_unknown'], unit)} of {_unknown(told)}"),
+    ]
+    kept = [words for n, words in parts if n]
+    return [f"Not compared: {'; '.join(kept)}."] if kept else []
+
+
+def _unknown(told: Mapping[str, Any]) -> str:
+    names = [short(each) for each in told["unknown"]]
+    more = f" and {count(len(names) - LISTED)} more" if len(names) > LISTED else ""
+    word = "a class" if len(names) == 1 else "classes"
+    return f"{word} that the map does not have ({', '.join(names[:LISTED])}{more})"

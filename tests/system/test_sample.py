@@ -1,0 +1,353 @@
+"""The command `sample`: drawn, labelled on its page in a browser, and evaluated; what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import shapely
+import zarr
+from typer.testing import CliRunner
+
+import tilewright as tw
+from tests.support.browsers import open_page
+from tests.support.finished import CLASSES, finished, some_map
+from tests.support.graphs import conv_stack
+from tests.support.output_places import open_place
+from tests.support.products import OUTPUT
+from tests.support.worlds import World, area, bounds, write_card
+from tilewright.flows.cli.main import app
+from tilewright.flows.job.job import make_job
+from tilewright.flows.run.predict import run_job
+
+CORNER = (400_000.0, 5_400_000.0)  # of the pixel (-540_000, 40_000)
+SIDE = 96
+VISIBLE = ("red", "green", "blue")
+
+
+@pytest.fixture(scope="module")
+def mapped() -> np.ndarray:
+    return some_map(2)
+
+
+def with_confidence(folder: Path, values: np.ndarray) -> Path:
+    """The product with a confidence of 80 % wherever it has a value."""
+    group = zarr.open_group(folder / "data.zarr", mode="r+", use_consolidated=False)
+    percent: Any = group.create_array(
+        "confidence", overwrite=True, shape=values.shape, chunks=(64, 64), dtype="uint8", fill_value=255
+    )
+    percent[:] = np.where(values == 255, 255, 80)
+    return folder
+
+
+@pytest.fixture
+def product(whole, tmp_path, mapped) -> Path:
+    return with_confidence(finished(whole, tmp_path / "product", mapped), mapped)
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory, small_pictures) -> Path:
+    """A product of scenes with red, green and blue, whose last rows and columns have none."""
+    folder = tmp_path_factory.mktemp("seen")
+    world, random = World(folder / "scenes"), np.random.default_rng(5)
+    for band in VISIBLE:
+        values = random.random((SIDE - 10, SIDE - 10), dtype=np.float32) * 0.3
+        world.add(values, band, scene="first", day="2023-06-10", unit="reflectance")
+    inputs = [{"name": "x", "bands": VISIBLE}]
+    card = write_card(folder / "card", conv_stack(n_in=3), inputs=inputs, outputs=[OUTPUT], tile={"step": 32})
+    job = {
+        "name": "seen",
+        "area": area((-2, SIDE + 2), (-2, SIDE + 2)),
+        "grid": {"crs": "EPSG:32633", "bounds": bounds((0, SIDE), (0, SIDE))},
+        "period": "2023-06-01/2023-06-30",
+        "source": world.source,
+        "model": str(card),
+        "tile": {"block": 32, "step": 32},
+        "output": str(folder / "out"),
+    }
+    return Path(run_job(make_job(job, base=folder)).output)
+
+
+def command(*words: object) -> Any:
+    return CliRunner().invoke(app, [*map(str, words)])
+
+
+def labelled(file: Path, mapped: np.ndarray, *, n: int | None = None, wrong: int = 7) -> Path:
+    """The sample with labels that say what the map says, but for every ``wrong``-th."""
+    frame = geopandas.read_parquet(file).to_crs("EPSG:32633")
+    rows = ((CORNER[1] - frame.geometry.y) // 10).astype(int)
+    cols = ((frame.geometry.x - CORNER[0]) // 10).astype(int)
+    values = mapped[rows, cols].astype(int)
+    values[::wrong] = (values[::wrong] + 1) % 3
+    frame["class"] = [CLASSES[value]["name"] for value in values]
+    frame.loc[n or len(frame) :, "class"] = None
+    target = file.with_name("labelled.parquet")
+    frame.to_parquet(target)
+    return target
+
+
+def test_a_sample_is_drawn_labelled_and_evaluated(product, tmp_path, mapped):
+    said = command("sample", product, "--n", 90, "--least-per-stratum", 20, "--to", tmp_path / "sample.parquet")
+    assert said.exit_code == 0, said.output
+    assert "90 places to label (stratified random, seed 1)" in said.output
+    table = pq.read_table(tmp_path / "sample.parquet")
+    assert table.column_names[:8] == [
+        "id", "stratum", "inclusion_probability", "weight", "stratum_pixels", "pixel_m2", "design", "class",
+    ]  # fmt: skip
+    assert table["id"].to_pylist() == list(range(1, 91))
+    assert table["class"].null_count == 90
+    points = shapely.from_wkb(table["geometry"].to_pylist())
+    assert {(point.x % 10, point.y % 10) for point in points} == {(5.0, 5.0)}
+    sizes = {CLASSES[value]["name"]: int((mapped == value).sum()) for value in range(3)}
+    for name, n in sizes.items():
+        mine = [row for row in table.to_pylist() if row["stratum"] == name]
+        assert {row["stratum_pixels"] for row in mine} == {n}
+        assert {row["inclusion_probability"] for row in mine} == {len(mine) / n}
+        assert sum(row["weight"] for row in mine) == pytest.approx(n)
+    scored = command("evaluate", product, labelled(tmp_path / "sample.parquet", mapped), "--to", tmp_path / "to")
+    assert scored.exit_code == 0, scored.output
+    assert "By the sample's design (stratified random)" in scored.output
+    design = json.loads((tmp_path / "to" / "evaluation.json").read_text())["design"]
+    assert design["kind"] == "stratified random"
+    assert design["n"] == 90
+    assert sum(each["area_km2"]["estimate"] for each in design["classes"].values()) == pytest.approx(
+        sum(sizes.values()) * 1e-4, rel=1e-3
+    )
+    assert "How much there is" in (tmp_path / "to" / "evaluation.html").read_text()
+    accuracy = design["overall_accuracy"]
+    assert 0 < accuracy["low"] < accuracy["estimate"] < accuracy["high"] < 1
+
+
+def test_stopping_early_leaves_a_sample_that_is_evaluated(product, tmp_path, mapped):
+    command("sample", product, "--n", 90, "--to", tmp_path / "sample.parquet")
+    scores = tw.evaluate(product, labelled(tmp_path / "sample.parquet", mapped, n=45))
+    assert scores["design"]["n"] == 45
+    assert {each["n"] for each in scores["design"]["strata"].values()} <= {14, 15, 16}
+    assert sum(each["n_pixels"] for each in scores["design"]["strata"].values()) == (mapped != 255).sum()
+
+
+def test_a_random_sample_is_weighted_by_mapped_classes(product, tmp_path, mapped):
+    command("sample", product, "--n", 60, "--scheme", "random", "--to", tmp_path / "sample.parquet")
+    scores = tw.evaluate(product, labelled(tmp_path / "sample.parquet", mapped))
+    assert scores["design"]["kind"] == "simple random, post-stratified"
+    assert scores["design"]["strata"]["water"]["n_pixels"] == (mapped == 1).sum()
+
+
+def test_a_sample_of_one_zone_is_weighted_by_its_own_pixels(product, tmp_path, mapped):
+    x, y = CORNER
+    zone = shapely.box(x, y - 800, x + 900, y)
+    geopandas.GeoDataFrame({"name": ["west"]}, geometry=[zone], crs="EPSG:32633").to_file(tmp_path / "zones.gpkg")
+    said = command(
+        "sample", product, "--n", 40, "--strata", tmp_path / "zones.gpkg", "--to", tmp_path / "sample.parquet"
+    )
+    assert said.exit_code == 0, said.output
+    inside = int((mapped[:80, :90] != 255).sum())
+    assert f"{int((mapped != 255).sum()) - inside:,} observed pixels" in said.output
+    scores = tw.evaluate(product, labelled(tmp_path / "sample.parquet", mapped))
+    assert scores["design"]["kind"] == "simple random"
+    assert scores["design"]["strata"] == {"west": {"n": 40, "n_pixels": inside}}
+
+
+def test_the_size_comes_from_a_standard_error_and_is_told(product, tmp_path):
+    words = ("--standard-error", 0.05, "--expect", 0.8, "--expect", "water=0.6", "--allocation", "neyman")
+    said = command("sample", product, *words, "--to", tmp_path / "sample.geojson", "--json")
+    assert said.exit_code == 0, said.output
+    told = json.loads(said.stdout)
+    assert told["expected_standard_error"] == pytest.approx(0.05, abs=0.001)
+    assert told["n"] == len(json.loads((tmp_path / "sample.geojson").read_text())["features"])
+    water, land = (next(each for each in told["strata"] if each["name"] == name) for name in ("water", "land"))
+    assert water["n"] / water["n_pixels"] > land["n"] / land["n_pixels"]
+
+
+@pytest.mark.parametrize("ending", ["parquet", "geojson", "csv", "gpkg"])
+def test_every_format_comes_back_as_the_same_sample(product, tmp_path, ending):
+    """What a program does with the file, its labels in, is read as the design again."""
+    file = tmp_path / f"sample.{ending}"
+    command("sample", product, "--n", 30, "--to", file)
+    if ending == "csv":
+        file.write_text(file.read_text("utf-8-sig").replace('stratified random",', 'stratified random","water"'))
+    else:
+        frame = geopandas.read_parquet(file) if ending == "parquet" else geopandas.read_file(file)
+        frame["class"] = "water"
+        frame.to_parquet(file) if ending == "parquet" else frame.to_file(file)
+    scores = tw.evaluate(product, file)
+    assert (scores["design"]["kind"], scores["design"]["n"]) == ("stratified random", 30)
+
+
+def test_the_same_sample_comes_from_a_bucket_and_from_python(product, tmp_path, monkeypatch, moto):
+    storage = open_place("bucket", tmp_path, monkeypatch, moto)
+    for path in sorted(product.rglob("*")):
+        if path.is_file():
+            storage.write(path.relative_to(product).as_posix(), path.read_bytes())
+    table = tw.sample(product, n=30)
+    assert tw.sample(storage.uri, n=30).equals(table)
+    said = command("sample", storage.uri, "--n", 30, "--to", tmp_path / "a.parquet", "--page", tmp_path / "a.html")
+    assert said.exit_code == 0, said.output
+    assert "add --trusted if it is your own" in " ".join(said.stderr.split())
+    assert tw.sample(tw.open(product), n=30, expect=0.7, allocation="neyman").num_rows == 30
+
+
+def test_labels_given_in_the_browser_are_evaluated(seen, tmp_path):
+    page, downloads = tmp_path / "label.html", tmp_path / "downloads"
+    downloads.mkdir()
+    said = command("sample", seen, "--n", 12, "--to", tmp_path / "sample.parquet", "--page", page)
+    assert said.exit_code == 0, said.output
+    assert f"Label them in a browser: {page}" in said.output
+    assert "//" not in page.read_text().replace("<!--", "").split("<style>")[0].replace("data:", "")
+    with open_page(page, tmp_path / "profile", downloads=downloads) as tab:
+        assert tab.value("document.querySelectorAll('.shot img').length") == 1
+        assert tab.value("document.querySelector('.shot img').naturalWidth") == 63
+        assert "water" not in tab.value("document.getElementById('mapped').textContent")
+        tab.press("1", "2", "1")
+        assert tab.value("document.getElementById('number').textContent") == "Place 4 of 12"
+        tab.press("ArrowLeft", "Backspace")
+        tab.reload()
+        assert tab.value("document.getElementById('number').textContent") == "Place 3 of 12"
+        assert tab.value("document.getElementById('kept').textContent").startswith("2 of 12 labelled")
+        tab.value("document.getElementById('peek').click()")
+        assert "The map says" in tab.value("document.getElementById('mapped').textContent")
+        tab.press("2", *"1" * 12)
+        assert tab.value("document.querySelector('[role=progressbar]').ariaValueNow") == "12"
+        tab.picture(tmp_path / "page.png")
+        for kind in ("geojson", "csv"):
+            tab.value(f"document.querySelector('[data-do={kind}]').click()")
+            tab.value("new Promise((done) => setTimeout(done, 700))")
+    drawn = pq.read_table(tmp_path / "sample.parquet")
+    for ending in ("geojson", "csv"):
+        file = downloads / f"labels.{ending}"
+        scores = tw.evaluate(seen, file)
+        assert scores["design"]["n"] == 12
+        assert sum(map(sum, scores["confusion"])) == 12
+    told = [each["properties"] for each in json.loads((downloads / "labels.geojson").read_text())["features"]]
+    assert [each["stratum"] for each in told] == drawn["stratum"].to_pylist()
+    assert [each["class"] for each in told][:3] == ["land", "water", "water"]
+    assert [each["map_shown"] for each in told[:3]] == [False, False, True]
+
+
+def test_a_page_without_pictures_says_so(seen, product, tmp_path):
+    """Of a product without scenes in colour, and of one whose scenes are gone."""
+    said = command("sample", product, "--n", 12, "--to", tmp_path / "a.parquet", "--page", tmp_path / "a.html")
+    assert said.exit_code == 0, said.output
+    assert "no pictures: the product has no scenes with red, green and blue" in " ".join(said.stderr.split())
+    moved = tmp_path / "moved"
+    shutil.copytree(seen, moved)
+    plan = moved / ".tilewright" / "plan.json"
+    plan.write_text(plan.read_text().replace("/scenes/", "/gone/"))
+    said = command("sample", moved, "--n", 12, "--to", tmp_path / "b.parquet", "--page", tmp_path / "b.html")
+    assert said.exit_code == 0, said.output
+    assert "places have no picture: no scene could be read there" in " ".join(said.stderr.split())
+    assert "No picture of the places could be made" in (tmp_path / "b.html").read_text()
+
+
+def test_names_of_others_are_texts_in_the_page(whole, tmp_path):
+    hostile = "</script><script>alert(1)</script>"
+    classes = [{"value": 0, "name": hostile, "color": "D9D4C7"}, {"value": 1, "name": "=1+1", "color": "2E86DE"}]
+    values = np.minimum(some_map(3), 1)
+    product = finished(whole, tmp_path / "product", values, classes=classes, name=hostile)
+    said = command("sample", product, "--n", 8, "--to", tmp_path / "a.csv", "--page", tmp_path / "a.html")
+    assert said.exit_code == 0, said.output
+    assert "<script>alert" not in (tmp_path / "a.html").read_text()
+    assert "'=1+1" in (tmp_path / "a.csv").read_text("utf-8-sig")
+
+
+REFUSED = {
+    "--n 1": "1 places are too few for 3 strata (land, water, forest)",
+    "": "Give either --n, the number of places, or --standard-error",
+    "--n 9 --standard-error 0.1": "Give either --n",
+    "--n 0": "--n 0: give 1 to 100,000 places",
+    "--n 9 --scheme ramdom": "--scheme 'ramdom' is none of stratified, random, systematic (did you mean 'random'?)",
+    "--n 9 --allocation neymann": "(did you mean 'neyman'?)",
+    "--n 9 --strata foo": "--strata 'foo' is neither class, confidence, none nor a file of zones",
+    "--n 9 --strata no.gpkg": "The file no.gpkg cannot be read",
+    "--n 9 --layer height": "--layer 'height' is no layer of",
+    "--n 9 --expect wter=0.8": "no stratum is called so (did you mean 'water'?)",
+    "--n 9 --expect water=1.8": "an accuracy is a share from 0 to 1",
+    "--n 9 --expect water=nan": "an accuracy is a share from 0 to 1",
+    "--n 9 --expect water=": "write NAME=SHARE of a stratum",
+    "--n 9 --expect 0.7 --expect 0.8": "name each stratum once",
+    "--standard-error 0": "give a share between 0 and 1",
+    "--n 90000": "pixels, fewer than the 90,000 asked for",
+    "--n 9 --min-distance 9000": "give a smaller --min-distance",
+    "--n 9 --min-distance nan": "give metres, 0 or more",
+    "--n 9 --scheme systematic --min-distance 3": "places of a systematic one lie on a grid already",
+    "--n 9 --scheme random --strata class": "--scheme random has no strata",
+    "--n 9 --page there.pdf": "end it in .html",
+    "--n 9 --page none/there.html": "give a folder that is there",
+    "--n 2001 --page there.html": "A page takes at most 2,000 places",
+    "--n 9 --to there.txt": "names no format of a table",
+    "--n 9 --to product/there.csv": "lies in the product",
+    "--n 9 --to held.csv": "held.csv is there and may hold labels",
+    "--n 9 --seed 99999999999999999999": "--seed is a whole number of at most 63 bits",
+}
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_what_cannot_be_drawn_is_refused_in_one_sentence(product, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "held.csv").write_text("labels")
+    before = sorted(tmp_path.iterdir())
+    said = command("sample", product, *words.split())
+    assert said.exit_code == 2, said.output
+    assert REFUSED[words] in " ".join(said.stderr.split())
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_what_is_no_product_is_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    said = command("sample", tmp_path / "empty", "--n", 9, "--to", tmp_path / "there.parquet")
+    assert (said.exit_code, "holds no finished product" in said.stderr) == (2, True)
+
+
+def test_areas_are_those_of_the_product_that_was_drawn_from(whole, product, tmp_path, mapped):
+    """A map of pixels four times as large is held against the sample of the finer one."""
+    command("sample", product, "--n", 60, "--to", tmp_path / "sample.parquet")
+    row, col = -270_000, 20_000
+    coarse = finished(whole, tmp_path / "coarse", mapped[::2, ::2], corner=(row, col), resolution=20.0)
+    with_confidence(coarse, mapped[::2, ::2])
+    file = labelled(tmp_path / "sample.parquet", mapped)
+    fine, other = (tw.evaluate(each, file)["design"]["classes"] for each in (product, coarse))
+    assert other["water"]["area_km2"]["estimate"] == pytest.approx(fine["water"]["area_km2"]["estimate"], rel=0.2)
+
+
+COLUMNS = {
+    "stratum": [None, "Rows of the sample have no stratum"],
+    "inclusion_probability": [1.5, "no probabilities above 0 to 1"],
+    "stratum_pixels": [2.5, "no counts"],
+    "pixel_m2": [-1.0, "no areas"],
+}
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_a_sample_that_was_changed_is_refused(product, tmp_path, mapped, column):
+    command("sample", product, "--n", 30, "--to", tmp_path / "sample.parquet")
+    file = labelled(tmp_path / "sample.parquet", mapped)
+    frame = geopandas.read_parquet(file)
+    frame[column] = frame[column].astype(object if column == "stratum" else float)
+    frame.loc[3, column] = COLUMNS[column][0]
+    frame.to_parquet(file)
+    said = command("evaluate", product, file, "--to", tmp_path / "to")
+    assert said.exit_code == 2, said.output
+    assert COLUMNS[column][1] in " ".join(said.stderr.split())
+
+
+def test_a_sample_of_others_is_read_by_its_probabilities_alone(product, tmp_path, mapped):
+    command("sample", product, "--n", 30, "--to", tmp_path / "sample.parquet")
+    file = labelled(tmp_path / "sample.parquet", mapped)
+    whole_one = tw.evaluate(product, file)["design"]
+    geopandas.read_parquet(file).drop(columns=["stratum_pixels", "pixel_m2", "design", "weight"]).to_parquet(file)
+    assert tw.evaluate(product, file)["design"] == whole_one
+
+
+def test_of_several_layers_one_is_named_and_of_none_nothing_is_drawn(product, tmp_path):
+    report = product / "report.json"
+    told = json.loads(report.read_text())
+    for layers, words in (([{**told["layers"][0], "name": n} for n in "ab"], "has the layers a, b"), ([], "no layer")):
+        report.write_text(json.dumps({**told, "layers": layers}))
+        said = command("sample", product, "--n", 9, "--to", tmp_path / "there.parquet")
+        assert (said.exit_code, words in " ".join(said.stderr.split())) == (2, True)
