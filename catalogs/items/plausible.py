@@ -36,14 +36,14 @@ def check_numbers(
     band: str,
     key: str,
 ) -> None:
-    """Do nothing if DN * scale + offset can be in a unit: in reflectance as ``check_reflectance``; else a scale of 0 is
-    none, but of classes, which have no scale.
+    """Do nothing if DN * scale + offset can be in a unit: in reflectance as ``_check_reflectance``; else a scale of 0
+    is none, but of classes, which have no scale.
 
     Raises:
         CatalogError: they cannot.
     """
     if unit == "reflectance":
-        check_reflectance(scale, offset, dtype=dtype, facts=facts, collection=collection, band=band, key=key)
+        _check_reflectance(scale, offset, dtype=dtype, facts=facts, collection=collection, band=band, key=key)
     elif scale == 0 and unit != "class":
         raise CatalogError(
             f"its band {band} has scale 0, which makes one number of all pixels; say its scale in the source: "
@@ -51,7 +51,7 @@ def check_numbers(
         )
 
 
-def check_reflectance(
+def _check_reflectance(
     scale: float,
     offset: float,
     *,

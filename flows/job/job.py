@@ -261,9 +261,9 @@ def make_job(plain: dict[str, Any], *, base: Path, changes: tuple[str, ...] = ()
 def _from_base(base: Path, options: Any) -> Any:
     """The options with the full path of their model, where that is a file or folder."""
     model = options.get("model") if isinstance(options, dict) else None
-    named = isinstance(model, str) and bool(model) and model.isprintable()
-    there = named and os.path.exists(base / model)  # noqa: PTH110 -- Path.exists raises for names that are too long
-    return {**options, "model": str((base / model).resolve())} if there else options
+    if not (isinstance(model, str) and model and model.isprintable() and os.path.exists(base / model)):  # noqa: PTH110
+        return options
+    return {**options, "model": str((base / model).resolve())}
 
 
 def _where(plain: dict[str, Any], base: Path) -> dict[str, Any]:
