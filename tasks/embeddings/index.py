@@ -101,7 +101,7 @@ def known_index(path: Path, key: str) -> IndexFacts | None:
 
 
 def build_index(vectors: StoredVectors, path: Path, key: str) -> IndexFacts:
-    """Make the index of all vectors of a product in a file , and measure its recall.
+    """Make the index of all vectors of a product in a file, and measure its recall.
 
     In memory are at most ``PIECE_BYTES`` of vectors, and those that the centres are trained on: some forty for each of
     as many lists as the root of their number. On disk the vectors lie twice until the lists are joined.
