@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.fields import first, integer, listing, mapping, number, text
 from tilewright.catalogs.sensors import BANDS, BandFacts, band_facts, band_of
 
@@ -29,6 +30,9 @@ COMMON_FIELDS = (
 PREVIEW_ROLES = frozenset({"thumbnail", "overview", "visual", "metadata", "tiles"})
 
 PREVIEW_KEYS = frozenset({"visual", "overview", "preview", "rendered_preview", "thumbnail", "tilejson", "tci"})
+
+MOST_BANDS = 4096
+"""Bands of an item: hyperspectral files have some hundreds. Each is compared with the others of its item."""
 
 RASTER_MEDIA = ("tiff", "geotiff", "jp2", "jpeg2000", "zarr", "octet-stream")
 
@@ -75,6 +79,9 @@ def find_bands(item: Mapping[str, Any], collection: str, source: Source, *, tabl
     The source's own `bands` take precedence over the item. If there are any and the collection has no table in
     `sensors`, they are the only bands. In a collection without a table a band is called by its common name, or by its
     own where bands share the common one. `table` False: a collection's table does not hold for this item.
+
+    Raises:
+        CatalogError: the item lists more bands than any file has.
     """
     band_map = source.bands.get(collection, {})
     collection = collection if table else ""
@@ -131,9 +138,10 @@ def _mapped_bands(
 
 def _detected_bands(item: Mapping[str, Any], collection: str) -> Iterator[BandCandidate]:
     """Bands found by the assets' keys, else by the names in the assets' fields."""
-    for key, asset in sorted(_described_assets(item).items()):
-        if not _is_raster(key, asset):
-            continue
+    rasters = [(key, asset) for key, asset in sorted(_described_assets(item).items()) if _is_raster(key, asset)]
+    if (total := sum(_n_bands(asset) for _, asset in rasters)) > MOST_BANDS:
+        raise CatalogError(f"its assets list {total:,} bands, and an item is read with at most {MOST_BANDS:,}")
+    for key, asset in rasters:
         known = band_of(collection, key)
         if known:
             yield _candidate(known[0].band, key, asset, 0, known[0], resolution=known[1], by_key=True)

@@ -15,7 +15,7 @@ from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.fields import first, integer, listing, mapping, number, text
 from tilewright.catalogs.hrefs import resolve_href, scheme_of
 from tilewright.catalogs.items.assets import entry_at
-from tilewright.catalogs.items.plausible import check_reflectance
+from tilewright.catalogs.items.plausible import check_numbers
 from tilewright.catalogs.network.check import check_href
 from tilewright.catalogs.scene import BandAsset
 from tilewright.catalogs.sensors import PROBABILITY_BANDS, SENTINEL_1, UNITS, BandFacts
@@ -84,9 +84,8 @@ def to_band_asset(
     scale, offset = _calibration(candidate, dtype)
     if esa_offset is not None and unit == "reflectance":
         offset = (advertised_offset(candidate) or esa_offset) if esa_offset else 0.0
-    if unit == "reflectance":
-        names = {"collection": collection, "band": candidate.band, "key": candidate.key}
-        check_reflectance(scale, offset, dtype=dtype, facts=facts, **names)
+    names = {"collection": collection, "band": candidate.band, "key": candidate.key}
+    check_numbers(scale, offset, unit=unit, dtype=dtype, facts=facts, **names)
     properties = mapping(item.get("properties"))
     return BandAsset(
         band=candidate.band,

@@ -17,6 +17,7 @@ from tilewright.catalogs.items.properties import Acquisition, bbox_of, flag_of, 
 from tilewright.catalogs.items.radiometry import RadiometricState, decide_state
 from tilewright.catalogs.scene import BandAsset, Scene
 from tilewright.catalogs.sensors import ESA_DN_PREFIXES, band_of, canonical_collection
+from tilewright.catalogs.sources.product import NO_BAND
 
 if TYPE_CHECKING:
     import pystac
@@ -162,7 +163,8 @@ def _band_assets(
         except CatalogError as error:
             lost.append((band, error))
     if lost and not assets:
-        raise lost[0][1]
+        # What is wrong with a band says more than that something beside it is none.
+        raise next((error for band, error in lost if NO_BAND not in band.asset), lost[0][1])
     return tuple(assets), tuple(lost)
 
 

@@ -25,7 +25,33 @@ LEAST_OF_USUAL = 1 / 50
 PERCENT = 0.01
 
 
-def check_reflectance(
+def check_numbers(
+    scale: float,
+    offset: float,
+    *,
+    unit: str,
+    dtype: str,
+    facts: BandFacts | None,
+    collection: str,
+    band: str,
+    key: str,
+) -> None:
+    """Do nothing if DN * scale + offset can be in a unit: in reflectance as ``_check_reflectance``; else a scale of 0
+    is none, but of classes, which have no scale.
+
+    Raises:
+        CatalogError: they cannot.
+    """
+    if unit == "reflectance":
+        _check_reflectance(scale, offset, dtype=dtype, facts=facts, collection=collection, band=band, key=key)
+    elif scale == 0 and unit != "class":
+        raise CatalogError(
+            f"its band {band} has scale 0, which makes one number of all pixels; say its scale in the source: "
+            f"bands: {{{collection}: {{{band}: {{asset: {key}, scale: ...}}}}}}"
+        )
+
+
+def _check_reflectance(
     scale: float,
     offset: float,
     *,

@@ -257,10 +257,15 @@ def render_hint(layer: LayerFacts) -> dict[str, Any]:
     return hint | {"colormap_name": "viridis", "resampling": "bilinear"}
 
 
+def shown_bands(names: Sequence[str]) -> list[int]:
+    """The places, from 1, of the bands of an image that are shown: red, green and blue, or the first alone."""
+    places = {name: number for number, name in enumerate(names, start=1)}
+    return [places[name] for name in TRUE_COLOUR] if places.keys() >= set(TRUE_COLOUR) else [1]
+
+
 def _image_hint(bands: tuple[RasterBand, ...]) -> dict[str, Any]:
     """How an image is shown: in true colour where it has the bands, else its first band as grey."""
-    places = {band.name: number for number, band in enumerate(bands, start=1)}
-    shown = [places[name] for name in TRUE_COLOUR] if places.keys() >= set(TRUE_COLOUR) else [1]
+    shown = shown_bands([band.name for band in bands])
     known = [(bands[number - 1].statistics) for number in shown]
     rescale = [[each.minimum, each.maximum] for each in known if each is not None]
     stretched = {"rescale": rescale} if len(rescale) == len(shown) else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -242,8 +243,7 @@ def make_job(plain: dict[str, Any], *, base: Path, changes: tuple[str, ...] = ()
     plain = dict(plain)
     for change in changes:
         apply_change(plain, change)
-    if output is not None:
-        plain["output"] = output
+    plain |= {} if output is None else {"output": output}
     plain.setdefault("name", "job")
     plain |= {key: _from_base(base, plain[key]) for key in ("mask", "screen") if key in plain}
     if strange := next((key for key in plain if not isinstance(key, str)), None):
@@ -261,7 +261,7 @@ def make_job(plain: dict[str, Any], *, base: Path, changes: tuple[str, ...] = ()
 def _from_base(base: Path, options: Any) -> Any:
     """The options with the full path of their model, where that is a file or folder."""
     model = options.get("model") if isinstance(options, dict) else None
-    if not isinstance(model, str) or not model or not model.isprintable() or not (base / model).exists():
+    if not (isinstance(model, str) and model and model.isprintable() and os.path.exists(base / model)):  # noqa: PTH110
         return options
     return {**options, "model": str((base / model).resolve())}
 

@@ -72,7 +72,8 @@ def _words(error: ErrorDetails, job: type[BaseModel]) -> str:
     if kind == "missing":
         return "expected four numbers, [minx, miny, maxx, maxy]"
     if kind in {"dict_type", "model_type", "model_attributes_type"}:
-        return f"expected keys with values, such as {', '.join(_known(job, place)[:3])}"
+        known = _known(job, place)[:3]
+        return f"expected keys with values, such as {', '.join(known)}" if known else "expected names with their values"
     if kind == "literal_error":
         return f"expected {error['ctx']['expected']}{_similar(error)}"
     if kind in EXPECTED:

@@ -79,7 +79,7 @@ def check_disk_space(storage: Storage, plan: Plan, card: ModelCard) -> None:
     n_done = sum(1 for _ in storage.keys(ENTRIES)) if storage.root is not None else 0
     share_left = 1 - min(n_done, len(plan.raster.blocks)) / max(len(plan.raster.blocks), 1)
     needed = needed_disk_bytes(
-        [(known[name].kind, known[name].dtype) for name in plan.maps],
+        [[(known[name].kind, known[name].dtype) for name in layers] for layers in plan.files.values()],
         vectors=[(known[name].kind, known[name].bytes_per_pixel) for name in plan.model.vectors],
         shape=plan.raster.product_box.shape,
         share_left=share_left,
@@ -228,26 +228,27 @@ def _nearest_existing(folder: Path) -> Path:
 
 
 def needed_disk_bytes(
-    layers: Iterable[tuple[str, str]],
+    files: Iterable[Iterable[tuple[str, str]]],
     *,
     shape: tuple[int, int],
     share_left: float,
     n_parts: int = 1,
     vectors: Iterable[tuple[str, int]] = (),
 ) -> int:
-    """Bytes of disk for layers of (kind, dtype) and their observation counts over ``shape`` (height, width) pixels.
+    """Bytes of disk for files of layers (kind, dtype) and observation counts over ``shape`` (height, width) pixels.
 
-    ``share_left`` is the share of blocks that are not stored yet, 0 to 1; ``n_parts`` files hold a layer. At most
-    ``MAX_PARALLEL_FILES`` files are staged at a time. ``vectors``: layers of (kind, bytes per pixel) without files.
+    The layers of one file are the bands of an image. ``share_left`` is the share of blocks that are not stored yet, 0
+    to 1; each file is cut into ``n_parts``. At most ``MAX_PARALLEL_FILES`` files are staged at a time. ``vectors``:
+    layers of (kind, bytes per pixel) without files.
     """
-    files = [_compressed_bytes(kind, dtype, shape) * PYRAMID_FACTOR for kind, dtype in layers]
-    stored = [*files, _compressed_bytes(*OBSERVATIONS, shape) * PYRAMID_FACTOR]
+    sizes = [sum(_compressed_bytes(*layer, shape) for layer in layers) * PYRAMID_FACTOR for layers in files]
+    stored = [*sizes, _compressed_bytes(*OBSERVATIONS, shape) * PYRAMID_FACTOR]
     # Until the product is published its blocks are stored beside its own arrays.
     arrays = sum(shape[0] * shape[1] * n_bytes * COMPRESSED_SHARE[kind] for kind, n_bytes in vectors)
     blocks = sum(stored) / PYRAMID_FACTOR + arrays
-    staged = sorted((size / n_parts for size in files for _ in range(min(n_parts, MAX_PARALLEL_FILES))), reverse=True)
+    staged = sorted((size / n_parts for size in sizes for _ in range(min(n_parts, MAX_PARALLEL_FILES))), reverse=True)
     return int(
-        (blocks + sum(stored) + arrays) * share_left + sum(files) + STAGING_FACTOR * sum(staged[:MAX_PARALLEL_FILES])
+        (blocks + sum(stored) + arrays) * share_left + sum(sizes) + STAGING_FACTOR * sum(staged[:MAX_PARALLEL_FILES])
     )
 
 

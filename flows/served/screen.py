@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.sensors import canonical_collection
 from tilewright.flows.environment import cache_folder
+from tilewright.flows.errors import is_own
 from tilewright.flows.job.area import Area
 from tilewright.flows.job.job import JobError
 from tilewright.flows.job.margin import search_area
@@ -53,7 +54,7 @@ def with_screen(plan: Plan, job: Job, card: ModelCard, *, plan_job: Callable[[Jo
     """The plan of a job with that of its screen, made like a plan of its own over the windows of the job.
 
     Raises JobError for classes that the screen or the job's model do not know, for a screen that is coarser than the
-    windows, and what ``plan_job`` raises.
+    windows, or that cannot be planned, and what else ``plan_job`` raises.
     """
     screen = job.screen
     if screen is None:
@@ -92,7 +93,13 @@ def with_screen(plan: Plan, job: Job, card: ModelCard, *, plan_job: Callable[[Jo
             "gaps": None,
         }
     )
-    made = plan_job(own)
+    try:
+        made = plan_job(own)
+    except ValueError as error:
+        if not is_own(error):
+            raise
+        # Its keys are those that the screen has of the job: what is wrong is wrong of the screen.
+        raise JobError(f"screen: {error}") from error
     layer = class_layer(cheap)
     assert layer is not None, "the card of a screen has a layer of classes"
     served = ServedModel(

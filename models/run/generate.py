@@ -10,7 +10,6 @@ import numpy as np
 from tilewright.models.errors import CardError, InferenceError
 from tilewright.models.run.prompt import logits_name, token_number
 from tilewright.models.run.session import open_graph
-from tilewright.models.run.text import open_tokenizer
 from tilewright.models.spec.embedding import IDS
 from tilewright.models.spec.words import (
     CACHED,
@@ -24,6 +23,7 @@ from tilewright.models.spec.words import (
     STATES_MASK,
     TOKEN_MASKS,
 )
+from tilewright.models.transforms.tokens import open_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from tilewright.models.card.card import ModelCard
     from tilewright.models.run.session import ModelSession, Runner, Tensor
     from tilewright.models.spec.words import GenerateSpec
+    from tilewright.models.transforms.tokens import Tokenizer
 
     Arrays = Mapping[str, NDArray[Any]]
 
@@ -184,7 +185,7 @@ class Writer:
 
     card: ModelCard
     runner: Runner
-    tokenizer: Any
+    tokenizer: Tokenizer
     spec: GenerateSpec
     ends: frozenset[int]
     decoders: tuple[ModelSession, ...] = ()
@@ -203,7 +204,7 @@ class Writer:
             states = self.runner.run(one)[self.spec.name] if self.decoders else None
             for name, prompt in zip(self.card.answers, self.card.words.prompts, strict=True):
                 tokens = self._written(self._steps(one, states), prompt.tokens)
-                found[name].append(bounded(self.tokenizer.decode(tokens, skip_special_tokens=True)))
+                found[name].append(bounded(self.tokenizer.decode(tokens)))
         return {name: np.array(texts, dtype=object) for name, texts in found.items()}
 
     def _written(self, steps: Steps, prompt: Sequence[int]) -> list[int]:

@@ -15,12 +15,12 @@ from tilewright.models.card.parse_outputs import LAYER_NAME, RESERVED
 from tilewright.models.errors import CardError
 from tilewright.models.fields import shorten
 from tilewright.models.run.ensemble import joint_card, joint_output
-from tilewright.models.run.text import open_tokenizer
 from tilewright.models.spec.embedding import IDS
 from tilewright.models.spec.instances import TABLES
 from tilewright.models.spec.outputs import CLASS_LAYERS
 from tilewright.models.spec.words import KINDS, LONGEST_PROMPT, MOST_TOKENS, PAST, PRESENT, TAKEN, Prompt, is_prompt
 from tilewright.models.transforms.postprocess import scores
+from tilewright.models.transforms.tokens import open_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tilewright.models.run.session import Runner
     from tilewright.models.spec.outputs import OutputSpec
     from tilewright.models.spec.words import GenerateSpec, WordsFile
+    from tilewright.models.transforms.tokens import Tokenizer
 
 MOST_PROMPTS: Final = 64
 """Prompts of a job: the graph runs once for each."""
@@ -87,11 +88,10 @@ def _names(texts: Sequence[str]) -> list[str]:
     return names
 
 
-def _prompt(card: ModelCard, tokenizer: Any, text: str, name: str) -> Prompt:
+def _prompt(card: ModelCard, tokenizer: Tokenizer, text: str, name: str) -> Prompt:
     words, fixed = card.words, next((extra.shape[1] for extra in card.extras if extra.kind == KINDS[0]), -1)
     assert words is not None, "prompts are of a card with words"
-    encoding = tokenizer.encode(text, add_special_tokens=True)
-    tokens, mask = list(encoding.ids), list(encoding.attention_mask)
+    tokens, mask = tokenizer.encode(text)
     if words.generate is not None:
         ends = {token_number(each, tokenizer, "end") for each in words.generate.ends}
         # Tokenizers of encoders put an end behind any text, after which nothing would follow.
@@ -109,12 +109,12 @@ def _prompt(card: ModelCard, tokenizer: Any, text: str, name: str) -> Prompt:
     return Prompt(text=text, tokens=tuple(tokens), mask=tuple(mask), name=name)
 
 
-def token_number(token: str | int, tokenizer: Any, key: str) -> int:
+def token_number(token: str | int, tokenizer: Tokenizer, key: str) -> int:
     """The number of a token that `tw:generate` names under a key. Raises CardError for one that is not there."""
-    found = tokenizer.token_to_id(token) if isinstance(token, str) else token
-    if found is None or tokenizer.id_to_token(found) is None:
+    found = tokenizer.number(token)
+    if found is None:
         raise CardError(f"properties.tw:generate.{key} is {token!r}, which is no token of the tokenizer")
-    return int(found)
+    return found
 
 
 def _with_tokens(card: ModelCard, prompts: tuple[Prompt, ...]) -> ModelCard:

@@ -9,27 +9,24 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from tilewright.models.errors import CardError
+from tilewright.models.errors import CardError, InferenceError
 from tilewright.models.run.session import open_graph
 from tilewright.models.spec.embedding import IDS, MASK
 from tilewright.models.spec.outputs import ClassSpec
+from tilewright.models.spec.words import MOST_TOKENS
+from tilewright.models.transforms.tokens import open_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from tilewright.models.card.card import ModelCard
     from tilewright.models.run.session import ModelSession
-
-LARGEST_TOKENIZER: Final = 64 * 2**20
-"""Bytes of a tokenizer's file: those of published ones have up to 34 MB."""
+    from tilewright.models.transforms.tokens import Tokenizer
 
 LONGEST_TEXT: Final = 2000
 """Characters of words that are looked for."""
-
-MOST_TOKENS: Final = 4096
 
 MOST_WORDS: Final = 254
 """Classes of a map by words: a byte has one value for nodata."""
@@ -40,7 +37,7 @@ class TextTower:
     """The text tower of a card, opened; ``length`` numbers make a vector."""
 
     session: ModelSession
-    tokenizer: Any
+    tokenizer: Tokenizer
     length: int
     name: str
 
@@ -48,11 +45,16 @@ class TextTower:
         """The vector (number,) of a text. Raises CardError for one that cannot be, or whose vector is none."""
         if not words.strip() or len(words) > LONGEST_TEXT or not words.isprintable():
             raise CardError(f"words are a line of 1 to {LONGEST_TEXT:,} letters, not {words[:40]!r}")
-        encoding = self.tokenizer.encode(words, add_special_tokens=True)
-        tokens = {IDS: encoding.ids, MASK: encoding.attention_mask}
+        tokens = dict(zip((IDS, MASK), self.tokenizer.encode(words), strict=True))
         feeds = {port.name: self._tokens(tokens[port.name], port, words) for port in self.session.inputs}
-        raw = self.session.run(feeds)[self.session.outputs[0].name]
-        found = np.asarray(raw, dtype=np.float32).reshape(-1)
+        try:
+            raw = self.session.run(feeds)[self.session.outputs[0].name]
+            found = np.asarray(raw, dtype=np.float32).reshape(-1)
+        except (InferenceError, ValueError, TypeError) as error:
+            raise CardError(
+                f"the text model of {self.name} gives no vector of the tokens of {words[:40]!r}; does its tokenizer "
+                f"belong to it? {' '.join(str(error).split())[:160]}"
+            ) from error
         if found.shape != (self.length,) or not np.isfinite(found).all() or not found.any():
             shape = " x ".join(map(str, np.shape(raw)))
             raise CardError(
@@ -80,25 +82,6 @@ def open_text(card: ModelCard) -> TextTower:
     tokenizer = open_tokenizer(card.text.tokenizer, name=card.name)
     session = open_graph(card.text.model, sha256=card.text.sha256[0], provider="cpu")
     return TextTower(session=session, tokenizer=tokenizer, length=card.embedding.channels, name=card.name)
-
-
-def open_tokenizer(path: Path, *, name: str) -> Any:
-    """The tokenizer in a file of the card called `name`. Raises CardError where it cannot be read, or the library for
-    it is not installed.
-    """
-    try:
-        from tokenizers import Tokenizer  # type: ignore[import-not-found, unused-ignore]
-    except ImportError as error:
-        raise CardError("words need the library tokenizers: pip install 'tilewright[find]'") from error
-    try:
-        if path.stat().st_size > LARGEST_TOKENIZER:
-            raise ValueError(f"it has over {LARGEST_TOKENIZER // 2**20} MiB")
-        return Tokenizer.from_str(path.read_text("utf-8"))
-    except BaseException as error:
-        # The library's own errors, and its panics, are of no class that can be named.
-        if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError)):
-            raise
-        raise CardError(f"the tokenizer {path.name} of {name} cannot be read: {str(error)[:120]}") from error
 
 
 def classified_card(card: ModelCard, words: Sequence[str], *, least: float = 0.0) -> ModelCard:

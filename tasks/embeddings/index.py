@@ -4,6 +4,8 @@ Vectors lie in as many lists as the root of their number, by the nearest of as m
 lists of some of them. How many that are is measured when the index is made: so many that it finds most of what is
 exactly nearest to some of the vectors.
 
+The lists are made piece by piece, so that memory holds a piece and what the centres are trained on, and joined on disk.
+
 Source: faiss, https://github.com/facebookresearch/faiss/wiki/Faiss-indexes, IVF with vectors in float16.
 """
 
@@ -20,17 +22,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tilewright.tasks.embeddings.nearest import NOBODY, Nearest, scores
-from tilewright.tasks.storage.errors import StoreError
+from tilewright.tasks.storage.errors import StorageError, StoreError
+from tilewright.tasks.zarr.store import ChangedStoreError
 
 if TYPE_CHECKING:
     from tilewright.tasks.embeddings.stored_vectors import StoredVectors, Vectors
     from tilewright.tasks.grid.pixel_box import PixelBox
 
-FORMAT = 1
+FORMAT = 2
 """Raised when indexes are made in another way, so that none of an earlier version is used."""
 
 ENDING = ".json"
 """Of the file beside an index that says of which product it is."""
+
+SECTION = b"ilar"
+"""The word in an index's file before its lists. Source: faiss, impl/index_write.cpp, write_InvertedLists."""
+
+PIECE_BYTES = 2**28
+"""Bytes of vectors in float16 that are in memory at a time while an index is made."""
 
 TRAINED_ON = 40
 """Vectors for each list by which its centre is found. Source: faiss warns of fewer than 39."""
@@ -44,13 +53,16 @@ WANTED = 0.95
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexFacts:
-    """Of which product an index is (``key``), how many lists it looks into, and the share of the nearest it found."""
+    """Of which product an index is (``key``), how many lists it looks into, the share of the nearest that it found, and
+    the ``size`` in bytes of its file.
+    """
 
     key: str
     vectors: int
     lists: int
     probes: int
     recall: float
+    size: int
     format: int = FORMAT
 
 
@@ -73,17 +85,26 @@ def known_index(path: Path, key: str) -> IndexFacts | None:
     if path.exists() and not (path.is_file() and beside.is_file()):
         raise StoreError(f"{path} is there and is no index of find: give another place.")
     try:
-        facts = IndexFacts(**json.loads(beside.read_bytes()))
+        told = json.loads(beside.read_bytes())
+        # One of another version is made anew.
+        facts = IndexFacts(**told) if told.get("format") == FORMAT else None
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(f"{beside} does not say of which product {path.name} is: remove both.") from error
-    whole = type(facts.probes) is int and facts.probes > 0 and isinstance(facts.recall, float)
-    return facts if path.is_file() and whole and (facts.key, facts.format) == (key, FORMAT) else None
+    if facts is None or facts.key != key or not path.is_file():
+        return None
+    whole = (
+        type(facts.probes) is int and facts.probes > 0 and isinstance(facts.recall, float) and 0 <= facts.recall <= 1
+    )
+    return facts if whole and facts.size == path.stat().st_size else None
 
 
 def build_index(vectors: StoredVectors, path: Path, key: str) -> IndexFacts:
-    """Make the index of all vectors of a product in a file, and measure its recall. All are in memory as float16.
+    """Make the index of all vectors of a product in a file, and measure its recall.
+
+    In memory are at most ``PIECE_BYTES`` of vectors, and those that the centres are trained on: some forty for each of
+    as many lists as the root of their number. On disk the vectors lie twice until the lists are joined.
 
     Raises StoreError where there is no vector or the file cannot be written, and what reading raises.
     """
@@ -100,15 +121,63 @@ def build_index(vectors: StoredVectors, path: Path, key: str) -> IndexFacts:
     kind = faiss.ScalarQuantizer.QT_fp16
     index = faiss.IndexIVFScalarQuantizer(centres, vectors.length, n_lists, kind, metric)
     index.train(_prepared(trained_on, vectors.metric))
-    for each in vectors.batches(extent):
-        index.add_with_ids(_prepared(each.values, vectors.metric), _numbers(each, extent))
-    probes, recall = _measured(index, vectors, trained_on)
-    facts = IndexFacts(key=key, vectors=n, lists=n_lists, probes=probes, recall=recall)
     try:
-        _write(faiss, index, path, facts)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tilewright-") as folder:
+            draft = Path(folder) / path.name
+            _join(faiss, index, _pieces(faiss, index, vectors, Path(folder)), draft)
+            probes, recall = _measured(
+                faiss.read_index(str(draft), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY), vectors, trained_on
+            )
+            size = draft.stat().st_size
+            facts = IndexFacts(key=key, vectors=n, lists=n_lists, probes=probes, recall=recall, size=size)
+            _put(draft, path, facts)
     except (OSError, RuntimeError) as error:
+        if isinstance(error, (StorageError, ChangedStoreError)):
+            raise
         raise StoreError(f"The index {path} cannot be written: {str(error)[:160]}.") from error
     return facts
+
+
+def _pieces(faiss: Any, index: Any, vectors: StoredVectors, folder: Path) -> list[Path]:
+    """Files of the trained index with some of the vectors each, in the order in which they are read."""
+    pieces: list[Path] = []
+    extent = vectors.grid.extent
+    at_once = max(1, PIECE_BYTES // (2 * vectors.length))
+
+    def write() -> None:
+        pieces.append(folder / f"piece-{len(pieces)}")
+        faiss.write_index(index, str(pieces[-1]))
+        index.reset()
+
+    for each in vectors.batches(extent):
+        index.add_with_ids(_prepared(each.values, vectors.metric), _numbers(each, extent))
+        if index.ntotal >= at_once:
+            write()
+    if index.ntotal:
+        write()
+    return pieces
+
+
+def _join(faiss: Any, index: Any, pieces: list[Path], path: Path) -> None:
+    """Write the file of the trained index with the lists of all pieces, each list of one piece after another.
+
+    It is the file that faiss writes of lists in memory, which it also reads as they lie on the disk.
+    """
+    opened = [faiss.read_index(str(piece), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY) for piece in pieces]
+    lists = [each.invlists for each in opened]
+    sizes = np.array([[own.list_size(number) for own in lists] for number in range(index.nlist)], dtype=np.uint64)
+    index.ntotal = int(sizes.sum())
+    head = faiss.serialize_index(index).tobytes()
+    with path.open("wb") as file:
+        file.write(head[: head.rindex(SECTION)] + SECTION)
+        file.write(np.array([index.nlist, index.code_size], dtype=np.uint64).tobytes() + b"full")
+        file.write(np.uint64(index.nlist).tobytes() + sizes.sum(axis=1, dtype=np.uint64).tobytes())
+        for number, own in enumerate(sizes.tolist()):
+            some = [(each, n) for each, n in zip(lists, own, strict=True) if n]
+            for each, n in some:
+                file.write(faiss.rev_swig_ptr(each.get_codes(number), n * index.code_size).tobytes())
+            for each, n in some:
+                file.write(faiss.rev_swig_ptr(each.get_ids(number), n).tobytes())
 
 
 def nearest_by_index(vectors: StoredVectors, path: Path, facts: IndexFacts, query: np.ndarray, *, most: int) -> Nearest:
@@ -208,14 +277,11 @@ def _exact(
     return [float(each[0]) for each in best], known
 
 
-def _write(faiss: Any, index: Any, path: Path, facts: IndexFacts) -> None:
-    """Write an index and what it is of: a reader finds both, or neither of this product."""
+def _put(draft: Path, path: Path, facts: IndexFacts) -> None:
+    """Put an index and what it is of in their places: a reader finds both, or none of this product."""
     beside = path.with_name(path.name + ENDING)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tilewright-") as folder:
-        draft = Path(folder) / path.name
-        faiss.write_index(index, str(draft))
-        beside.unlink(missing_ok=True)
-        draft.replace(path)
-        told = Path(folder) / beside.name
-        told.write_text(json.dumps(asdict(facts), sort_keys=True))
-        told.replace(beside)
+    told = draft.with_name(beside.name)
+    told.write_text(json.dumps(asdict(facts), sort_keys=True))
+    beside.unlink(missing_ok=True)
+    draft.replace(path)
+    told.replace(beside)

@@ -93,8 +93,7 @@ def planned_record(plan: Plan) -> ProductRecord:
 def wanted_record(storage: Storage, plan: Plan) -> ProductRecord:
     """All that a product will write: what its plan names, and styles, but for those that somebody keeps there."""
     record = planned_record(plan)
-    layers = [name for name in plan.files if name not in plan.model.images]
-    names = (*layers, *table_names(plan)) if plan.places is None else (PLACES,)
+    names = (*plan.files, *table_names(plan)) if plan.places is None else (PLACES,)
     styles = {*style_files(names)}
     return replace(record, files=record.files | (styles - _written_styles(storage, styles, ours=False)))
 
@@ -114,7 +113,8 @@ def existing_record(storage: Storage, plain: Mapping[str, Any] | None) -> Produc
         return None
     record = (_planned(plain or {}) or ProductRecord(files=frozenset(FIXED_FILES))) | (traces or ProductRecord())
     tables = {name.removesuffix(".parquet") for name in record.files if name.endswith(".parquet")}
-    styles = {*style_files(record.layers | tables)}
+    images = {split[1] for name in record.files if (split := LAYER_FILE.fullmatch(name)) is not None}
+    styles = {*style_files(record.layers | images | tables)}
     return replace(record, files=record.files | _written_styles(storage, styles, ours=True))
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.hrefs import json_without_secrets
-from tilewright.catalogs.publish.item import build_item, item_json
+from tilewright.catalogs.publish.item import build_item, item_json, shown_bands
 from tilewright.catalogs.publish.manifest import ManifestRow, write_manifest
 from tilewright.models.spec.outputs import LayerSpec
 from tilewright.tasks.boxes.box_file import boxes_name
@@ -36,7 +36,7 @@ from tilewright.tasks.storage.fence import ITEM
 from tilewright.tasks.storage.ledger import PLAN
 from tilewright.tasks.storage.secrets import drop_published, kept_of
 from tilewright.tasks.storage.storage import json_bytes, staging_folder
-from tilewright.tasks.styles.styles import LayerStyle, write_styles
+from tilewright.tasks.styles.styles import ImageStyle, LayerStyle, write_styles
 from tilewright.tasks.vector.layer_polygons import polygon_layers, polygons_name, table_names
 from tilewright.tasks.zarr.store import ChangedStoreError, open_store, remove_waiting
 from tilewright.tasks.zarr.thumbnail import read_thumbnail
@@ -111,7 +111,7 @@ def publish_product(
         sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
         (folder / "plan.json").write_bytes(storage.read(PLAN) or b"")
         product = product_facts(worker, written, report, folder=folder, created=run.finished)
-        files = (*product.files, *style_facts((*plan.maps, *table_names(plan)), styles), *array_files(plan, embedding))
+        files = (*product.files, *style_facts((*plan.files, *table_names(plan)), styles), *array_files(plan, embedding))
         product = replace(product, files=files, embedding=embedding)
     parts = part_facts(product, plan, entries, written)
     items = {name: build_item(facts) for name, facts in {ITEM: product, **parts}.items()}
@@ -186,7 +186,7 @@ def _draw_layers(maps: Mapping[str, Map], run: RunFacts, tables: tuple[TableOutl
     )
 
 
-def _styles(worker: Worker, written: WrittenLayers, small: Mapping[str, np.ndarray]) -> list[LayerStyle]:
+def _styles(worker: Worker, written: WrittenLayers, small: Mapping[str, np.ndarray]) -> list[LayerStyle | ImageStyle]:
     asked = polygon_layers(worker.plan)
     polygons = {name: (polygons_name(name).removesuffix(".parquet"),) for name in asked}
     layers = [
@@ -205,7 +205,20 @@ def _styles(worker: Worker, written: WrittenLayers, small: Mapping[str, np.ndarr
         for name in worker.plan.model.tables
         if given[name]
     ]
-    return [*layers, *(LayerStyle(spec=cog_spec(spec), ends=None, tables=(spec.name,)) for spec in tables)]
+    given_tables = [LayerStyle(spec=cog_spec(spec), ends=None, tables=(spec.name,)) for spec in tables]
+    return [*layers, *_image_styles(worker.plan, written, small), *given_tables]
+
+
+def _image_styles(plan: Plan, written: WrittenLayers, small: Mapping[str, np.ndarray]) -> list[ImageStyle]:
+    known = {layer.spec.name: layer.spec for layer in written.layers}
+    styles = []
+    for image in plan.model.images:
+        if names := plan.files.get(image, ()):
+            shown = shown_bands(names)
+            ends = [found for band in shown if (found := value_ends(small[names[band - 1]], known[names[band - 1]]))]
+            joint = (min(low for low, _ in ends), max(high for _, high in ends)) if ends else None
+            styles.append(ImageStyle(name=image, bands=tuple(shown), ends=joint))
+    return styles
 
 
 def _outlines(

@@ -288,9 +288,9 @@ def open_storage(uri: str, *, options: Mapping[str, str] | None = None, create: 
     if "://" in uri:
         raise StoreError(f"The output {uri!r} has an unknown scheme: give a folder, s3://, gs:// or az://.")
     folder = Path(uri).expanduser().resolve()
-    if folder.exists() and not folder.is_dir():
-        raise StoreError(f"The output {uri} is a file: give a folder or an s3:// prefix.")
     try:
+        if folder.exists() and not folder.is_dir():
+            raise StoreError(f"The output {uri} is a file: give a folder or an s3:// prefix.")
         if create:
             folder.mkdir(parents=True, exist_ok=True)
         root = LocalStore(folder, mkdir=create) if folder.exists() else None

@@ -1,4 +1,4 @@
-"""The style of a layer: its classes in their colours with their names, or its values along the ramp."""
+"""The style of a layer: classes in their colours with their names, values along the ramp, images in true colour."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from tilewright.tasks.colours import RAMP_STOPS, rgb
 from tilewright.tasks.styles.document import OPAQUE, label, leaf, style_document, with_alpha
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tilewright.tasks.cog.spec import CogSpec
 
 NEAREST = {
@@ -17,10 +19,37 @@ NEAREST = {
 }  # fmt: skip
 """Pixels are shown as they are: between two classes lies no third one."""
 
+COLOURS = ("red", "green", "blue")
+
+STRETCHED = "StretchToMinimumMaximum"
+"""QGIS's word for values that are shown between the two that are stated."""
+
 
 def raster_style(spec: CogSpec, ends: tuple[float, float] | None) -> bytes:
     """The style of a layer's file; `ends` are the values at the two ends of the ramp of a layer without classes."""
-    renderer = _classes(spec) if spec.classes else _ramp(*(ends or (0.0, 1.0)), unit=spec.unit)
+    return _document(_classes(spec) if spec.classes else _ramp(*(ends or (0.0, 1.0)), unit=spec.unit))
+
+
+def image_style(bands: Sequence[int], ends: tuple[float, float] | None) -> bytes:
+    """The style of an image: three of its bands, by their places from 1, in red, green and blue, or one in grey.
+
+    `ends` are the values of black and of full light, the same for all of them, so that hues are those of the ground.
+    """
+    low, high = ends or (0.0, 1.0)
+    stretch = {"minValue": low, "maxValue": high if high > low else low + 1.0}
+    if len(bands) == len(COLOURS):
+        places = {f"{colour}Band": str(band) for colour, band in zip(COLOURS, bands, strict=True)}
+        renderer, names = _renderer("multibandcolor", **places), [f"{colour}ContrastEnhancement" for colour in COLOURS]
+    else:
+        renderer = _renderer("singlebandgray", grayBand=str(bands[0]), gradient="BlackToWhite")
+        names = ["contrastEnhancement"]
+    for name in names:
+        parts = [*(leaf(key, repr(value)) for key, value in stretch.items()), leaf("algorithm", STRETCHED)]
+        ET.SubElement(renderer, name).extend(parts)
+    return _document(renderer)
+
+
+def _document(renderer: ET.Element) -> bytes:
     pipe = ET.Element("pipe")
     ET.SubElement(ET.SubElement(pipe, "provider"), "resampling", NEAREST)
     pipe.append(renderer)
@@ -32,7 +61,7 @@ def raster_style(spec: CogSpec, ends: tuple[float, float] | None) -> bytes:
 
 
 def _renderer(kind: str, **settings: str) -> ET.Element:
-    common = {"type": kind, "band": "1", "opacity": "1", "alphaBand": "-1", "nodataColor": ""}
+    common = {"type": kind, "opacity": "1", "alphaBand": "-1", "nodataColor": ""}
     element = ET.Element("rasterrenderer", {**common, **settings})
     ET.SubElement(element, "rasterTransparency")
     # The range is the one stated here, not one that is looked for when the file is opened.
@@ -41,7 +70,7 @@ def _renderer(kind: str, **settings: str) -> ET.Element:
 
 
 def _classes(spec: CogSpec) -> ET.Element:
-    renderer = _renderer("paletted")
+    renderer = _renderer("paletted", band="1")
     palette = ET.SubElement(renderer, "colorPalette")
     for entry, colour in zip(spec.classes, spec.colours, strict=True):
         values = {"value": str(entry.value), "color": colour, "label": label(entry.name), "alpha": str(OPAQUE)}
@@ -51,7 +80,7 @@ def _classes(spec: CogSpec) -> ET.Element:
 
 def _ramp(low: float, high: float, *, unit: str) -> ET.Element:
     high = high if high > low else low + 1.0
-    renderer = _renderer("singlebandpseudocolor", classificationMin=repr(low), classificationMax=repr(high))
+    renderer = _renderer("singlebandpseudocolor", band="1", classificationMin=repr(low), classificationMax=repr(high))
     shader = ET.SubElement(
         ET.SubElement(renderer, "rastershader"),
         "colorrampshader",

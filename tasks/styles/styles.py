@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tilewright.tasks.styles.raster import raster_style
+from tilewright.tasks.styles.raster import image_style, raster_style
 from tilewright.tasks.styles.shapes import shapes_style
 
 if TYPE_CHECKING:
@@ -38,15 +38,28 @@ class LayerStyle:
         return {f"{self.spec.name}{ENDING}": raster_style(self.spec, self.ends), **shapes}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageStyle:
+    """The style of an image: its file's name, the bands that are shown, from 1, and the values at black and white."""
+
+    name: str
+    bands: tuple[int, ...]
+    ends: tuple[float, float] | None
+
+    def documents(self) -> Mapping[str, bytes]:
+        """The content of the style, by file name."""
+        return {f"{self.name}{ENDING}": image_style(self.bands, self.ends)}
+
+
 def style_files(names: Collection[str]) -> dict[str, str]:
-    """The files of the styles of layers and tables of these names, each with its key among the assets of an Item.
+    """The files of the styles of layers, images and tables of these names, each with its key among an Item's assets.
 
     A key that is the name of a layer or table is not given twice: that one has no style.
     """
     return {f"{name}{ENDING}": key for name in names if (key := f"{name}_style") not in names}
 
 
-def write_styles(folder: Path, styles: Collection[LayerStyle], wanted: Collection[str]) -> tuple[str, ...]:
+def write_styles(folder: Path, styles: Collection[LayerStyle | ImageStyle], wanted: Collection[str]) -> tuple[str, ...]:
     """Write the styles whose file names are wanted into a local folder; returns these names, sorted."""
     documents = {name: content for style in styles for name, content in style.documents().items() if name in wanted}
     for name, content in documents.items():

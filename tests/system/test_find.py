@@ -195,12 +195,34 @@ def test_an_index_finds_most_and_says_how_many(products, tmp_path):
     other = find_alike(products("window"), like=place(4, 6), k=3, index=path)
     assert other.recall >= 0.95
     assert path.stat().st_mtime_ns != before
-    path.write_bytes(path.read_bytes()[:200])
+    path.write_bytes(bytes(path.stat().st_size))
     with pytest.raises(ValueError, match="cannot be read"):
         find_alike(products("window"), like=place(4, 6), k=3, index=path)
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(ValueError, match="is no index of find"):
         find_alike(output, like=place(100, 20, 1), index=tmp_path / "mine.txt")
+
+
+def test_an_index_of_many_pieces_is_that_of_one(products, tmp_path, monkeypatch):
+    pytest.importorskip("faiss")
+    output = products("pixel", "cosine", "float16")
+    asked = {"like": place(100, 20, 1), "k": 20}
+    monkeypatch.setattr("tilewright.tasks.embeddings.stored_vectors.NUMBERS_AT_ONCE", 2**11)
+    whole = find_alike(output, **asked, index=tmp_path / "whole")
+    monkeypatch.setattr("tilewright.tasks.embeddings.index.PIECE_BYTES", 2 * LENGTH * 1000)
+    assert find_alike(output, **asked, index=tmp_path / "parts").to_json() == whole.to_json()
+    facts = [json.loads((tmp_path / f"{name}.json").read_text()) for name in ("whole", "parts")]
+    assert facts[0] == facts[1]
+    assert (tmp_path / "parts").read_bytes() == (tmp_path / "whole").read_bytes()
+    # What was cut short is made again.
+    (tmp_path / "parts").write_bytes((tmp_path / "parts").read_bytes()[:-5000])
+    assert find_alike(output, **asked, index=tmp_path / "parts").to_json() == whole.to_json()
+    for told in ("[" * 100_000, "[]", "{}", '{"format": 2}', "5"):
+        (tmp_path / "parts.json").write_text(told)
+        try:
+            find_alike(output, **asked, index=tmp_path / "parts")
+        except ValueError as error:
+            assert "does not say of which product" in str(error)  # noqa: PT017
 
 
 def places_of_found(found):

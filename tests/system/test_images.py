@@ -76,6 +76,9 @@ def test_an_image_is_one_cog_whose_bands_have_names_and_units(image, tmp_path):
         (band, "reflectance", "nan") for band in BANDS
     ]
     assert item["properties"]["renders"]["clear"]["bidx"] == [3, 2, 1]
+    assert item["assets"]["clear_style"]["href"] == "./clear.qml"
+    assert b'redBand="3"' in (tmp_path / "out" / "clear.qml").read_bytes()
+    assert [path.name for path in (tmp_path / "out").glob("*.qml")] == ["clear.qml"]
     rows = [(row["name"], row["href"], row["band"]) for row in outcome.report["layers"]]
     assert rows == [(band, "clear.tif", number) for number, band in enumerate(BANDS, start=1)]
     assert "clear.tif" in (tmp_path / "out" / "report.html").read_text()

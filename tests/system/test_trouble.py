@@ -83,11 +83,20 @@ def test_a_disk_without_room_is_refused_before_a_pixel_is_read(job, small_disk):
 
 def test_the_room_needed_grows_with_pixels_and_shrinks_with_what_is_done():
     def needed(side, share_left=1.0):
-        return needed_disk_bytes([("class", "uint8"), ("value", "float32")], shape=(side, side), share_left=share_left)
+        files = [[("class", "uint8")], [("value", "float32")]]
+        return needed_disk_bytes(files, shape=(side, side), share_left=share_left)
 
     assert needed(2000) == pytest.approx(4 * needed(1000), rel=1e-6)
     assert needed(1000, 0.0) < needed(1000, 0.5) < needed(1000)
     assert needed(1000) < 21 * 1000**2
+
+
+def test_an_image_is_staged_as_one_file():
+    bands, told = [("value", "float32")] * 8, {"shape": (1000, 1000), "share_left": 1.0}
+    image, layers = (needed_disk_bytes(files, **told) for files in ([bands], [[one] for one in bands]))
+    # Four of eight files are staged at a time, but all of an image's bands.
+    staged = needed_disk_bytes([bands[:1]], **told) - needed_disk_bytes([], **told)
+    assert layers < image < layers + 4 * staged
 
 
 def test_a_disk_that_becomes_read_only_ends_the_run_in_one_sentence_and_write_access_completes_it(job, small_disk):

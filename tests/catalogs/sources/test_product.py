@@ -124,6 +124,21 @@ def test_what_is_no_band_is_told_where_it_is_asked_for_and_costs_nothing_else(tm
     assert not whole.left_out
 
 
+WRONG = {
+    "a scale of 0": (layer("red", older={"scale": 0}), "scale"),
+    "no address": ({**layer("red"), "href": 5}, "href"),
+    "another machine's": ({**layer("red"), "href": "http://127.0.0.1:1/red.tif"}, "127.0.0.1"),
+    "too many bands": ({**layer("red"), "bands": [{"name": "red", "data_type": "float32"}] * 5000}, "5,001 bands"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_wrong_with_the_only_layer_is_what_is_said(tmp_path, case):
+    asset, words = WRONG[case]
+    (left,) = found(tmp_path, product(red=asset), "red").left_out
+    assert words in left.reason
+
+
 REFUSED = {
     "a table of places": ({"places": TABLE, "data": None}, "it is a table of places, not a map"),
     "Zarr alone": ({}, "no layer of it is a COG"),

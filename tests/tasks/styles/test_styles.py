@@ -10,9 +10,9 @@ import pytest
 from tests.support.report_pages import HOSTILE
 from tilewright.tasks.cog.spec import CogClass, CogSpec
 from tilewright.tasks.colours import RAMP_STOPS
-from tilewright.tasks.styles.raster import raster_style
+from tilewright.tasks.styles.raster import image_style, raster_style
 from tilewright.tasks.styles.shapes import graduated_style, shapes_style
-from tilewright.tasks.styles.styles import LayerStyle, style_files, write_styles
+from tilewright.tasks.styles.styles import ImageStyle, LayerStyle, style_files, write_styles
 
 CLASSES = (CogClass(value=0, name="other", color="D8D2C2"), CogClass(value=7, name="open water"))
 
@@ -73,6 +73,27 @@ def test_a_layer_of_values_is_a_ramp_over_its_range(unit, ends, labels):
     values = [float(item.get("value")) for item in items]
     assert values == sorted(set(values))
     assert (float(shader.get("minimumValue")), float(shader.get("maximumValue"))) == (values[0], values[-1])
+
+
+@pytest.mark.parametrize("ends", [(0.02, 0.3), (0.2, 0.2), None])
+def test_an_image_is_shown_in_its_colours_by_one_stretch(ends):
+    renderer = read(image_style([3, 2, 1], ends)).find("pipe/rasterrenderer")
+    assert renderer.get("type") == "multibandcolor"
+    assert [renderer.get(f"{colour}Band") for colour in ("red", "green", "blue")] == ["3", "2", "1"]
+    low, high = ends or (0.0, 1.0)
+    for colour in ("red", "green", "blue"):
+        found = renderer.find(f"{colour}ContrastEnhancement")
+        assert float(found.findtext("minValue")) == low
+        assert float(found.findtext("maxValue")) == (high if high > low else low + 1)
+        assert found.findtext("algorithm") == "StretchToMinimumMaximum"
+    assert renderer.get("band") is None
+
+
+def test_an_image_without_three_colours_is_shown_in_grey():
+    renderer = read(image_style([1], (0.0, 2.0))).find("pipe/rasterrenderer")
+    assert (renderer.get("type"), renderer.get("grayBand")) == ("singlebandgray", "1")
+    assert renderer.findtext("contrastEnhancement/maxValue") == "2.0"
+    assert [*ImageStyle(name="clear", bands=(1,), ends=None).documents()] == ["clear.qml"]
 
 
 def test_shapes_have_an_outline_in_the_colour_of_their_class():
