@@ -202,7 +202,8 @@ class RunMeter:
             ("memory", promise.peak_memory, record.peak, 100e6, "{:.0f} MB", 1e6),
         ]
         off = [
-            f"{name} {form.format(is_ / unit)} for {form.format(said / unit)}{self._reason(name, promise, record)}"
+            f"{name} {form.format(is_ / unit)} instead of {form.format(said / unit)}"
+            f"{self._reason(name, promise, record)}"
             for name, said, is_, least, form, unit in found
             if said and abs(is_ - said) > max(OFF * said, least)
         ]

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from tilewright.flows.environment import storage_options
+from tilewright.flows.monitor.progress_file import PROGRESS
 from tilewright.flows.run.output_lock import run_alive
 from tilewright.tasks.inventory.finished import unfinished
 from tilewright.tasks.report.fields import rows
@@ -68,5 +69,5 @@ def _state(storage: Storage, *, n_done: int) -> str:
     lock = read_lock(storage)
     if lock is not None and not is_stale(lock, now=time.time(), alive=run_alive(lock)):
         return "running"
-    began = n_done > 0 or lock is not None or bool(read_failures(storage)) or storage.read(ITEM) is not None
-    return "failed" if began else "planned"
+    began = n_done > 0 or lock is not None or bool(read_failures(storage))
+    return "failed" if began or any(storage.read(name) is not None for name in (PROGRESS, ITEM)) else "planned"

@@ -36,6 +36,12 @@ if TYPE_CHECKING:
 
 TILE: Final = ("window", "step", "trim")
 
+REVISION: Final = re.compile(r"[0-9a-f]{40}|[0-9]*")
+"""The name of a folder that is one version of a model."""
+
+COMMON_NAMES: Final = ("model", "best", "last", "weights")
+"""Names of files that say nothing of what is in them."""
+
 
 class MissingFactsError(CardError):
     """A model of which too little is known; ``lines`` says what is missing, one fact each."""
@@ -137,11 +143,23 @@ def _is_item(path: Path) -> bool:
 
 
 def _name(found: ForeignModel) -> str:
-    given = str(found.model.get("name") or found.model.get("title") or found.graph.stem)
+    given = str(found.model.get("name") or found.model.get("title") or _file_name(found.graph))
     name = re.sub(r"[^a-z0-9]+", "-", given.lower()).strip("-")[:60]
     if not name:
         raise CardError(f"the model's name is {shorten(given)}, of no letter or digit; give one with --set name=...")
     return name
+
+
+def _file_name(graph: Path) -> str:
+    """The name of a graph's file, or of a file that is called as all are that of its folder.
+
+    In a hub's cache that is the model's: ``models--<owner>--<name>/snapshots/<revision>/onnx/model.onnx``.
+    """
+    if graph.stem.lower() not in COMMON_NAMES:
+        return graph.stem
+    folders = (folder.name for folder in graph.absolute().parents)
+    told = (name for name in folders if name not in {"onnx", "snapshots"} and not REVISION.fullmatch(name))
+    return next(told, "").rpartition("--")[2] or graph.stem
 
 
 def _write(found: ForeignModel, signature: Signature, *, name: str, target: Path) -> Imported:
@@ -242,6 +260,14 @@ def _port(name: str, fields: dict[str, Any], signature: Signature, key: str) -> 
     axes, shape = fields[LAYOUT], port.shape
     if shape is not None and len(shape) != len(axes):
         raise CardError(f"{name}: {', '.join(axes)} are {len(axes)} dimensions, and the graph's array has {len(shape)}")
+    if key == "input" and shape is not None and "bands" in axes:
+        wanted = shape[axes.index("bands")]
+        if wanted not in {len(fields["bands"]), -1}:
+            named = ", ".join(str(band) for band in fields["bands"])[:200]
+            raise CardError(
+                f"{name}: bands are {len(fields['bands'])} ({named}), and the graph takes {wanted}; name each of its "
+                "channels in their order"
+            )
     array = {"shape": list(shape or [-1] * len(axes)), "dim_order": list(axes), "data_type": port.data_type}
     # None stands for what a person left open, and an empty list for no scaling.
     kept = {field: value for field, value in fields.items() if value not in (None, [])}

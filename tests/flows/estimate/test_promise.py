@@ -154,9 +154,9 @@ def test_what_was_off_is_said_with_a_reason_and_nothing_else(tmp_path, monkeypat
     keep_promise(plan, replace(told, seconds=500.0, peak_memory=9e9, bytes_stored=9e7), provider="cpu")
     off = run(job).off
     assert off.startswith("other than foretold from a short measurement: time ")
-    assert "s for 500 s (this model's first run here)" in off
+    assert "s instead of 500 s (this model's first run here)" in off
     assert "; storing " in off
-    assert "MB for 9000 MB (this model's first run here)" in off
+    assert "MB instead of 9000 MB (this model's first run here)" in off
     assert "reading" not in off
     # The next run of the same plan is held against what is known by then.
     assert told_promise(plan, workers=1, provider="cpu") is None

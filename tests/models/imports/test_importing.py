@@ -410,6 +410,24 @@ def test_what_the_graph_itself_proves_is_not_asked(tmp_path: Path) -> None:
     assert card.outputs[0].activation == "none"
 
 
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("lakes.onnx", "lakes"),
+        ("Lakes of 2024/model.onnx", "lakes-of-2024"),
+        ("lakes/onnx/best.onnx", "lakes"),
+        ("models--me--lakes/snapshots/0123456789abcdef0123456789abcdef01234567/onnx/model.onnx", "lakes"),
+        ("lakes/snapshots/1/model.onnx", "lakes"),
+    ],
+)
+def test_a_file_that_is_called_as_all_are_has_the_name_of_its_folder(tmp_path: Path, place: str, name: str) -> None:
+    path = tmp_path / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    graph(path, metadata=DEEPNESS)
+    imported = import_model(path, answers=[*WORLD[:3], BYTES, "activation=softmax"], to=tmp_path / "card")
+    assert imported.card.name == name
+
+
 def test_a_bare_file_is_asked_for_everything(tmp_path: Path) -> None:
     path = graph(tmp_path / "net.onnx")
     with pytest.raises(MissingFactsError) as refused:
@@ -436,6 +454,7 @@ def test_a_bare_file_is_asked_for_everything(tmp_path: Path) -> None:
         ("x.window=3", "is the model's"),
         ("without=everything", "names no step"),
         ("layout=batch,bands", "4"),
+        ("bands=red,green", r"bands are 2 \(red, green\), and the graph takes 3; name each of its channels"),
         ("picture=3", "LOW:HIGH|values to unpack"),
         ("picture=5:1", "LOW:HIGH"),
     ],
