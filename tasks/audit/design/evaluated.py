@@ -36,8 +36,8 @@ def design_entry(evaluation: LayerEvaluation, listener: Listener = silent) -> di
     """The entry ``design`` of an evaluation's document (`estimate_design`); none for labels that are no drawn sample,
     no points, or held against values, and where no label could be compared.
 
-    The layer is read once more: ``whole_map`` is true if the sample's strata are as large as what it observed; if so, a
-    sample without strata is weighted by the sizes of the mapped classes.
+    The layer is read once more: ``whole_map`` is true if the sample's strata are as large as what it observed, and
+    each has a label. A sample without strata that is as large is weighted by the sizes of the mapped classes.
 
     Raises DesignError for columns that tell no design, or a place twice; StorageError or ChangedStoreError where pixels
     cannot be read.
@@ -68,8 +68,9 @@ def design_entry(evaluation: LayerEvaluation, listener: Listener = silent) -> di
     )
     # Strata may be of a part, rows of some may be gone, and the map may be another than the one that was drawn from.
     told = sum(drawn.all_strata().values()) * float((areas / own).mean()) / sum(sizes.values())
-    found["whole_map"] = abs(told - 1) <= SAME
-    if not found["whole_map"]:
+    alike = abs(told - 1) <= SAME
+    found["whole_map"] = alike and drawn.all_strata().keys() == set(sample.stratum.tolist())
+    if not alike:
         found["notes"].insert(0, (A_PART if told < 1 else TOO_LARGE).format(share=told))
     uncounted = evaluation.uncounted
     if uncounted.n_unknown:

@@ -127,6 +127,10 @@ def test_no_order_of_rows_shows(product, sample, tmp_path):
 
 PARTS = {
     "a stratum that is gone": (lambda frame: frame[frame["stratum"] != "water"], "hold 65.9% of the map's observed"),
+    "a stratum without labels": (
+        lambda frame: frame.assign(**{"class": frame["class"].where(frame["stratum"] != "water")}),
+        "The strata water have no label",
+    ),
     "sizes that were changed": (
         lambda frame: frame.assign(stratum_pixels=frame["stratum_pixels"] * 3),
         "3.00 times as",
