@@ -29,8 +29,20 @@ def compare_outputs(a: str, b: str, *, to: str | None = None, labels: Path | Non
 
     place = None if to is None else _storage(to)
     first, second = _storage(a), _storage(b)
+    if labels is not None and place is not None and place.folder is not None:
+        check_labels_stay(labels, place.folder)
     tests = None if labels is None else better_on_labels(first, second, labels)
     return compare_products(first, second, (a, b), place, tests=tests)
+
+
+def check_labels_stay(labels: Path, to: Path) -> None:
+    """Refuse labels in the folder that a comparison is written to, whose files are named after layers too."""
+    from tilewright.tasks.audit.evaluate.label_file import LabelError
+    from tilewright.tasks.tables.vector_file import path_and_layer
+
+    path, _ = path_and_layer(labels.expanduser())
+    if path.resolve().parent == to.resolve():
+        raise LabelError(f"--labels {path.name} lies in --to {to}, where it could be written over: give another --to.")
 
 
 def better_on_labels(a: Storage, b: Storage, labels: Path) -> dict[str, dict[str, Any]]:

@@ -12,7 +12,7 @@ from tilewright.flows.access import plan_sources, scene_access
 from tilewright.flows.environment import storage_options
 from tilewright.flows.run.existing import read_existing
 from tilewright.tasks.audit.design.estimate import DesignError
-from tilewright.tasks.audit.design.labelling import CHIP, PageFacts, check_places, chip_boxes, labelling_page
+from tilewright.tasks.audit.design.labelling import CHIP, KEY, PageFacts, check_places, chip_boxes, labelling_page
 from tilewright.tasks.progress import Advance, Notice, Stage
 from tilewright.tasks.report.background import place_pictures
 from tilewright.tasks.report.fields import rows, text
@@ -50,6 +50,8 @@ def check_page(page: Path, *, product: str, n: int | None) -> None:
         raise DesignError(f"--page {page} cannot be written: give a folder that is there and can be written.")
     if page.is_dir():
         raise DesignError(f"--page {page} is a folder: give the name of a file.")
+    if page.exists() and not (page.is_file() and KEY.encode() in page.read_bytes()):
+        raise DesignError(f"--page {page} is there and is no page of a sample: give the name of another file.")
     home = None if "://" in product else Path(product).expanduser().resolve()
     if home is not None and home in page.expanduser().resolve().parents:
         raise DesignError(f"--page {page} lies in the product {home}, which stays as it is: give a place beside it.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
 from tilewright.models.fields import did_you_mean
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 SCHEMES = ("stratified", "random", "systematic")
+
+LEAST_METRES, MOST_METRES = 0.001, 12_800_000
+"""A least distance that means anything: none on Earth is longer in a straight line."""
 
 BY_CLASS, BY_CONFIDENCE, NONE = "class", "confidence", "none"
 """Strata by their names; any other word is a file of zones."""
@@ -40,6 +44,10 @@ class SampleRequest:
     seed: int = 1
 
     def __post_init__(self) -> None:
+        for name in ("n", "least", "seed", "standard_error", "min_distance"):
+            _check_number(name, getattr(self, name), whole=name in {"n", "least", "seed"})
+        for name, share in self.expect.items():
+            _check_number(f"expect {name}".strip(), share, whole=False)
         for refused, words in (*_of_size(self), *_of_design(self), *_of_numbers(self)):
             if refused:
                 raise DesignError(words)
@@ -70,6 +78,15 @@ def expectations(words: Iterable[str]) -> dict[str, float]:
     return found
 
 
+def _check_number(name: str, value: object, *, whole: bool) -> None:
+    """Refuse what is no number, which only Python can give."""
+    if value is None and name in {"n", "standard_error"}:
+        return
+    if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
+        kind = "whole number" if whole else "number"
+        raise DesignError(f"{name} = {str(value)[:40]!r}: give a {kind}.")
+
+
 def _of_size(asked: SampleRequest) -> list[tuple[bool, str]]:
     """(refused, in which words): the number of places, or the standard error."""
     n, error = asked.n, asked.standard_error
@@ -98,6 +115,10 @@ def _of_design(asked: SampleRequest) -> list[tuple[bool, str]]:
             "--scheme random has no strata: leave --strata out, or take --scheme stratified.",
         ),
         (not 0 <= metres < math.inf, f"--min-distance {metres:g}: give metres, 0 or more."),
+        (
+            metres > 0 and not LEAST_METRES <= metres <= MOST_METRES,
+            f"--min-distance {metres:g}: give 0, or {LEAST_METRES:g} to {MOST_METRES:,} metres.",
+        ),
         (
             bool(metres) and scheme == "systematic",
             "--min-distance is for random samples: places of a systematic one lie on a grid already.",

@@ -8,14 +8,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tilewright.tasks.audit.design.estimators import StratifiedRows, ratio, total
+from tilewright.tasks.compare.words import short
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from tilewright.tasks.audit.design.estimators import Estimated
 
 RANDOM, SYSTEMATIC, STRATIFIED = "simple random", "systematic", "stratified random"
 """Designs as a sample names them. What is systematic within strata is named by both."""
+
+PER_ROW = ("stratum", "stratum_pixels", "mapped", "reference", "pixel_km2")
+"""What a labelled sample has of each row."""
+
+LISTED = 8
+"""Names in a note, at most."""
 
 LEAST_ROWS = 2
 """Rows of a stratum below which nothing tells how much they vary."""
@@ -49,8 +56,7 @@ class LabelledSample:
     pixel_km2: np.ndarray
 
     def __post_init__(self) -> None:
-        names = ("stratum", "stratum_pixels", "mapped", "reference", "pixel_km2")
-        assert {len(getattr(self, name)) for name in names} == {len(self.stratum)}, "all columns have a value per row"
+        assert {len(getattr(self, name)) for name in PER_ROW} == {len(self.stratum)}, "all columns have a value per row"
 
 
 def estimate_design(
@@ -73,23 +79,26 @@ def estimate_design(
     """
     if not len(sample.stratum):
         raise DesignError("No row of the sample has a label: label some, then evaluate it.")
+    # Sums of floats hang on the order of rows, which people change.
+    order = np.lexsort([sample.pixel_km2, sample.reference, sample.mapped, sample.stratum.astype(str)])
+    sample = replace(sample, **{name: getattr(sample, name)[order] for name in PER_ROW})
     notes = _sampling_notes(sample, all_strata)
     kind, used = sample.design, sample
     if class_pixels is not None and len(np.unique(sample.stratum)) == 1:
         used, lacking = _post_stratified(sample, classes, class_pixels)
         if lacking:
-            notes.append(NO_POST.format(names=", ".join(lacking)))
+            notes.append(NO_POST.format(names=_listed(lacking)))
         else:
             kind = f"{kind}, post-stratified"
     names, of_row = np.unique(used.stratum, return_inverse=True)
     rows = _rows(used, names, of_row, finite=finite)
     alone = [str(name) for name, n, whole in zip(names, rows.n_rows, rows.whole, strict=True) if n == 1 and not whole]
     if alone:
-        notes.append(ONE_ROW.format(names=", ".join(alone)))
+        notes.append(ONE_ROW.format(names=_listed(alone)))
     found = _figures(used, rows, names, classes)
     agreed = [name.replace("area_km2", "area") for name, each in found.items() if each.alike]
     if agreed:
-        notes.append(ALIKE.format(names=", ".join(agreed)))
+        notes.append(ALIKE.format(names=_listed(agreed)))
     per_class = {
         name: {figure: found[f"{figure} of {name}"].to_json() for figure in ("precision", "recall", "area_km2")}
         for name in classes.values()
@@ -113,11 +122,18 @@ def _sampling_notes(sample: LabelledSample, all_strata: Mapping[str, int] | None
         notes.append(AS_RANDOM)
     if "least distance" in sample.design:
         notes.append(APART)
-    lacking = {name: n for name, n in (all_strata or {}).items() if name not in set(sample.stratum.tolist())}
+    labelled = set(sample.stratum.tolist())
+    lacking = {name: n for name, n in (all_strata or {}).items() if name not in labelled}
     if lacking and all_strata:
         share = sum(lacking.values()) / sum(all_strata.values())
-        notes.append(UNLABELLED.format(names=", ".join(sorted(lacking)), share=share))
+        notes.append(UNLABELLED.format(names=_listed(sorted(lacking)), share=share))
     return notes
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names in a sentence: a file may tell any number of them, of any length."""
+    more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
+    return f"{', '.join(map(short, names[:LISTED]))}{more}"
 
 
 def _post_stratified(
@@ -138,13 +154,13 @@ def _rows(sample: LabelledSample, names: np.ndarray, of_row: np.ndarray, *, fini
     """The rows by the numbers of their strata, each of which has one size."""
     sizes = np.zeros(len(names), dtype=np.float64)
     sizes[of_row] = sample.stratum_pixels
-    for name, size, n in zip(names, sizes, np.bincount(of_row), strict=True):
-        if not (sample.stratum_pixels[sample.stratum == name] == size).all():
-            raise DesignError(
-                f"The rows of the stratum {str(name)!r} tell different sizes of it: draw the sample anew."
-            )
-        if not n <= size:
-            raise DesignError(f"The stratum {str(name)!r} has {n} rows, but {size:g} pixels: draw the sample anew.")
+    for number in of_row[sample.stratum_pixels != sizes[of_row]]:
+        name = short(names[number])
+        raise DesignError(f"The rows of the stratum {name!r} tell different sizes of it: draw the sample anew.")
+    n_rows = np.bincount(of_row)
+    for number in np.flatnonzero(n_rows > sizes):
+        told = f"{n_rows[number]} rows, but {sizes[number]:g} pixels"
+        raise DesignError(f"The stratum {short(names[number])!r} has {told}: draw the sample anew.")
     return StratifiedRows(stratum=of_row, n_pixels=sizes, finite=finite)
 
 

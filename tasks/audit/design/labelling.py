@@ -31,6 +31,9 @@ CHIP = 63
 MOST_PLACES = 2_000
 """Places of a page at most: each brings about 20 kB of pictures per date."""
 
+KEY = "tilewright-labels-"
+"""How the key begins under which a page keeps labels."""
+
 DECIMALS = 7
 """Of degrees: a centimetre, as RFC 7946 recommends."""
 
@@ -130,4 +133,4 @@ def _opaque(picture: np.ndarray) -> np.ndarray:
 def _key(places: Sequence[dict[str, Any]], layer: str) -> str:
     """By it a browser finds what was labelled before: the same sample has the same one, wherever its page lies."""
     told = [layer, *([place["row"][ID], place["lon"], place["lat"], place["row"][DESIGN]] for place in places)]
-    return f"tilewright-labels-{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:24]}"
+    return f"{KEY}{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:24]}"

@@ -29,6 +29,9 @@ ID, STRATUM, PROBABILITY = "id", "stratum", "inclusion_probability"
 WEIGHT, PIXELS, PIXEL_M2, DESIGN = "weight", "stratum_pixels", "pixel_m2", "design"
 """Pixels that a row stands for, pixels of its stratum, the ground of its own pixel, and how the sample was drawn."""
 
+MOST_PIXELS, MOST_KM2 = 2**53, 1e9
+"""Pixels of a stratum that are counted exactly; more ground than the Earth has."""
+
 OWN = (ID, STRATUM, PROBABILITY, WEIGHT, PIXELS, PIXEL_M2, DESIGN)
 
 
@@ -105,11 +108,11 @@ def sample_design(columns: Any) -> SampleDesign | None:
         raise DesignError(f"Rows of the sample have no {STRATUM}: restore it, or evaluate other labels alone.")
     stratum = np.array([str(value) for value in columns[STRATUM].to_pylist()], dtype=object)
     probability = _numbers(columns[PROBABILITY], PROBABILITY)
-    if not ((probability > 0) & (probability <= 1)).all():
+    if not ((probability >= 1 / MOST_PIXELS) & (probability <= 1)).all():
         raise DesignError(f"The column {PROBABILITY} holds values that are no probabilities above 0 to 1: restore it.")
     if PIXELS in columns.column_names:
         pixels = _numbers(columns[PIXELS], PIXELS)
-        if not ((pixels >= 1) & (pixels == np.round(pixels))).all():
+        if not ((pixels >= 1) & (pixels <= MOST_PIXELS) & (pixels == np.round(pixels))).all():
             raise DesignError(f"The column {PIXELS} holds values that are no counts: restore it.")
     else:
         names, of_row = np.unique(stratum, return_inverse=True)
@@ -117,7 +120,7 @@ def sample_design(columns: Any) -> SampleDesign | None:
     told = {str(value) for value in columns[DESIGN].to_pylist()} if DESIGN in columns.column_names else set()
     plain = "stratified random" if len(set(stratum.tolist())) > 1 else "simple random"
     areas = _numbers(columns[PIXEL_M2], PIXEL_M2) / 1e6 if PIXEL_M2 in columns.column_names else None
-    if areas is not None and not ((areas > 0) & np.isfinite(areas)).all():
+    if areas is not None and not ((areas > 0) & (areas <= MOST_KM2)).all():
         raise DesignError(f"The column {PIXEL_M2} holds values that are no areas: restore it.")
     design = told.pop() if len(told) == 1 else plain
     return SampleDesign(design=design, stratum=stratum, stratum_pixels=pixels, pixel_km2=areas)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,9 @@ UNKNOWN, UNLABELLED = -1, -2
 LISTED = 8
 """Names in a sentence, at most."""
 
+WHOLE = re.compile(r"-?[0-9]{1,18}")
+"""A word of a mapping that means whole numbers of a column too."""
+
 MOST_LABELS = 100_000
 """Different labels of a column, at most: more are no classes."""
 
@@ -29,12 +33,14 @@ MOST_LABELS = 100_000
 class ScoredClasses:
     """The ``names`` that are scored, in the order of the layer's classes, and what is counted as which.
 
-    ``of_value`` gives the index of a name by a stored value, ``of_label`` by the text of a label.
+    ``of_value`` gives the index of a name by a stored value, ``of_label`` by the text of a label, ``of_number`` by a
+    label that is a whole number: "1" as a name and 1 as a value stay apart.
     """
 
     names: tuple[str, ...]
     of_value: Mapping[int, int]
     of_label: Mapping[str, int]
+    of_number: Mapping[int, int]
 
     @property
     def other(self) -> int:
@@ -61,7 +67,7 @@ class ScoredClasses:
                 return UNKNOWN
         except (TypeError, ValueError, OverflowError):
             return UNKNOWN
-        return self.of_label.get(f"={value}", self.of_value.get(value, UNKNOWN))
+        return self.of_number.get(value, UNKNOWN)
 
     def column_codes(self, column: Any, *, where: str) -> tuple[np.ndarray, Counter[str]]:
         """The codes of a pyarrow column of labels (row,), and how often each unknown label stands there.
@@ -109,12 +115,12 @@ def scored_classes(
         of_value[value] = names.index(told)
     of_label = {name: of_value[value] for value, name in classes}
     of_label |= {name: number for number, name in enumerate(names)}
+    of_number = dict(of_value)
     for word, target in meant.items():
         of_label[word] = of_label[target]
-        # Whole numbers of a column are looked up under a mark, so that "1" as a name and 1 as a value stay apart.
-        if word.lstrip("-").isdecimal():
-            of_label[f"={int(word)}"] = of_label[target]
-    return ScoredClasses(names=tuple(names), of_value=of_value, of_label=of_label)
+        if WHOLE.fullmatch(word):
+            of_number[int(word)] = of_label[target]
+    return ScoredClasses(names=tuple(names), of_value=of_value, of_label=of_label, of_number=of_number)
 
 
 def _mappings(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
@@ -26,6 +28,8 @@ SEASON = "season"
 DATES = ("date", "datetime", "time", "acquired", "observed_at", "year_month")
 """Columns of which a season is told, the first there is."""
 
+MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
+
 SEASONS = {12: "DJF", 1: "DJF", 2: "DJF", 3: "MAM", 4: "MAM", 5: "MAM",
            6: "JJA", 7: "JJA", 8: "JJA", 9: "SON", 10: "SON", 11: "SON"}  # fmt: skip
 """Meteorological seasons by month, named by the first letters of their months."""
@@ -46,7 +50,10 @@ class RowGroups:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZoneGroups:
-    """Groups of the zones that hold the centres of pixels, the first of several; ``shapes`` are in absolute pixels."""
+    """Groups of the zones that hold the centres of pixels, the first of several; ``shapes`` are in absolute pixels.
+
+    A centre on the border of zones is in the first of them.
+    """
 
     names: tuple[str, ...]
     shapes: np.ndarray
@@ -57,7 +64,7 @@ class ZoneGroups:
         there = np.flatnonzero(~shapely.is_missing(self.shapes))
         tree = shapely.STRtree(self.shapes[there])
         centres = shapely.points(pairs.cols + 0.5, -(pairs.rows + 0.5))
-        points, zones = tree.query(centres, predicate="within")
+        points, zones = tree.query(centres, predicate="intersects")
         np.minimum.at(found, points, there[zones])
         return found
 
@@ -81,7 +88,7 @@ def row_groups(columns: Any, by: str, *, name: str) -> RowGroups:
     values, places = encoded(columns[by], where=f"{by!r} of {name}")
     if len(values) > MOST_GROUPS:
         raise LabelError(f"--by {by!r} makes {len(values):,} groups of {name}: give a column of at most {MOST_GROUPS}.")
-    texts = [NONE if value is None else _text(value) for value in values]
+    texts = [_text(value) for value in values]
     return _grouped([*texts, NONE], places)
 
 
@@ -95,15 +102,16 @@ def _seasons(columns: Any, *, name: str) -> RowGroups:
 
 
 def _season(value: object, name: str, column: str) -> str:
-    if value is None:
+    told = "" if value is None else str(value).strip()
+    if not told:
         return NONE
     if isinstance(value, date | datetime):
         return SEASONS[value.month]
     try:
-        return SEASONS[datetime.fromisoformat(str(value).strip()).month]
+        return SEASONS[datetime.fromisoformat(f"{told}-01" if MONTH.fullmatch(told) else told).month]
     except ValueError as error:
         raise LabelError(
-            f"The column {column!r} of {name} holds {str(value)[:40]!r}: give dates as 2024-06-30."
+            f"The column {column!r} of {name} holds {told[:40]!r}: give dates as 2024-06-30, or months as 2024-06."
         ) from error
 
 
@@ -116,10 +124,14 @@ def _grouped(texts: Sequence[str], places: np.ndarray) -> RowGroups:
 
 def _order(text: str) -> tuple[int, float, str]:
     try:
-        return (0, float(text), text)
+        number = float(text)
     except ValueError:
-        return (2 if text == NONE else 1, 0.0, text)
+        number = math.nan
+    # A text "nan" has no place among numbers.
+    return (0, number, text) if math.isfinite(number) else (2 if text == NONE else 1, 0.0, text)
 
 
 def _text(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return NONE
+    return f"{value:.17g}" if isinstance(value, float) and value.is_integer() else str(value)

@@ -68,7 +68,7 @@ class LabelRaster:
         found = pixels[down, across]
         labelled = mask[down, across] & row_is & col_is
         if found.dtype.kind == "f":
-            labelled &= ~np.isnan(found)
+            labelled &= np.isfinite(found)
         return found, labelled
 
     def _in_parts(self, grid: Grid, box: PixelBox) -> tuple[np.ndarray, np.ndarray]:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from tilewright.tasks.zones.layers import LayerPixels, ProductLayer
 
 
+LARGEST = 1e100
+"""Largest label of a layer of values: the squares of larger ones are too large for a number."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pairs:
     """Labels with the product's values, (pair,). ``owners`` are rows of the label file from 0, -1 for a raster's.
@@ -94,6 +98,8 @@ def label_values(table: LabelTable, target: Target) -> tuple[np.ndarray, np.ndar
     values = np.asarray(column.cast("float64").to_numpy(zero_copy_only=False), dtype=np.float64)
     if not np.isfinite(values).any():
         raise LabelError(f"No row has a value in {where}: fill the column in, or name another with --column.")
+    if (np.abs(values[np.isfinite(values)]) > LARGEST).any():
+        raise LabelError(f"The column {where} holds values beyond {LARGEST:g}, whose errors nothing can sum: mend it.")
     return values, np.isfinite(values), Counter()
 
 
@@ -167,6 +173,8 @@ def raster_pairs(
             at, labels = (at[0][kept], at[1][kept]), labels[kept]
         else:
             labels = values.astype(np.float64)
+            if (np.abs(labels) > LARGEST).any():
+                raise LabelError(f"{raster.name} holds values beyond {LARGEST:g}: tell its nodata, or mend it.")
         if len(labels):
             rows, cols = at[0] + box.row_start, at[1] + box.col_start
             nobody = np.full(len(labels), -1, dtype=np.int64)

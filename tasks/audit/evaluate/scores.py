@@ -33,7 +33,8 @@ def class_scores(names: Sequence[str], counts: ClassCounts) -> dict[str, Any]:
     found = counts.confusion.tolist()
     listed = list(names)
     if any(row[-1] for row in found):
-        listed.append(OTHER)
+        # A layer may have a class of that name.
+        listed.append(next(each for each in (OTHER, *(f"{OTHER} ({i})" for i in range(2, 99))) if each not in listed))
         found.append([0] * (len(names) + 1))
     else:
         found = [row[:-1] for row in found]

@@ -80,7 +80,11 @@ def _design_sentences(design: Mapping[str, Any] | None) -> list[str]:
     else:
         between = f" (95 % interval {told['low'] * 100:.1f} to {told['high'] * 100:.1f} %)"
     share = f"{told['estimate'] * 100:.1f} %"
-    return [f"By the sample's design ({design['kind']}) {share} of the whole map is right{between}.", *design["notes"]]
+    of_what = "the whole map" if design["whole_map"] else "what was sampled"
+    return [
+        f"By the sample's design ({short(design['kind'])}) {share} of {of_what} is right{between}.",
+        *design["notes"],
+    ]
 
 
 def _calibration_sentence(told: Mapping[str, Any]) -> str:
@@ -108,8 +112,12 @@ def _value_sentence(told: Mapping[str, Any], head: str) -> str:
 def _left_out(told: Mapping[str, Any]) -> list[str]:
     outside = "polygon" if told["unit"] == "pixel" else "label"
     unit = "label" if told["unit"] == "object" else told["unit"]
+    # A polygon between the centres of pixels lies nowhere on the lattice.
+    beyond = (
+        "outside the product or between the centres of its pixels" if outside == "polygon" else "outside the product"
+    )
     parts = [
-        (told["n_outside"], f"{plural(told['n_outside'], outside)} outside the product"),
+        (told["n_outside"], f"{plural(told['n_outside'], outside)} {beyond}"),
         (told["n_nodata"], f"{plural(told['n_nodata'], unit)} where the map has no value"),
         (told["n_unlabelled"], f"{plural(told['n_unlabelled'], unit)} without a label"),
         (told["n_unknown"], f"{plural(told['n_unknown'], unit)} of {_unknown(told)}"),
