@@ -23,6 +23,8 @@ RUN_SECONDS = 120.0
 """Seconds after which a run that has not ended counts as one that hangs."""
 
 
+ITEM, MISSING = "item.json", " is missing"
+
 LISTING = ("collection.json ", "items.parquet ")
 """A product's last writes, as differences name them."""
 
@@ -107,18 +109,19 @@ class Case:
     def look(self, kind: str, *, late_put: bool = False) -> None:
         """Check what must hold at any moment at which no run is under way, and note what does not.
 
-        ``late_put``: a process in a bucket was stopped, maybe between its look at the lock and its put of a shard,
-        which it does when it wakes (SECURITY.md, "One owner"). The same bytes are the same product.
+        ``late_put``: a process in a bucket was stopped, maybe between its look at the lock and its put of a shard, or
+        the removals with which it began, which it does when it wakes (SECURITY.md, "One owner"). The same bytes are
+        the same product; and what such removals leave is the product without some of its objects, which the next run
+        must put back.
         """
         step, objects = self.step, self.place.objects()
-        for words in early_listings(objects):
-            self.note(kind, f"an early listing: {words}")
-        self.finished = "item.json" in objects
-        if self.finished:
-            ours = differences(objects, step.reference)
-            self.finished = not ours
+        ours = differences(objects, step.reference)
+        self.finished = ITEM in objects and not ours
+        if not (late_put and all(words.endswith(MISSING) for words in ours)):
+            for words in early_listings(objects):
+                self.note(kind, f"an early listing: {words}")
             # Collection and table come after the Item, which they list.
-            if all(self._lacks(objects, each) for each in (step.reference, *step.others)):
+            if ITEM in objects and all(self._lacks(objects, each) for each in (step.reference, *step.others)):
                 self.note(kind, f"the Item is there, the product is not whole: {', '.join(ours[:6])}")
         now = {} if step.restarts else standing(objects, step.reference)
         for name, (entry, shards) in self.kept.items():
