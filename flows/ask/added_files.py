@@ -54,18 +54,26 @@ class FilesPlace:
     item: bytes
 
 
+def check_can_be_added_to(storage: Storage, *, elsewhere: str) -> None:
+    """Check that a storage holds a finished product that may be written; ``elsewhere`` is what else may be done.
+
+    Raises StoreError.
+    """
+    lacking = unfinished(storage) if storage.root is not None else (ITEM,)
+    if lacking:
+        raise StoreError(f"{storage.uri} lacks {', '.join(lacking[:3])}: run its job to the end, or {elsewhere}.")
+    if storage.uri.startswith(("http://", "https://")):
+        raise StoreError(f"{storage.uri} can only be read: {elsewhere}.")
+    if storage.folder is not None and not os.access(storage.folder, os.W_OK):
+        raise StoreError(f"Nothing may be written into {storage.uri}: {elsewhere}.")
+
+
 def place_of_files(storage: Storage, names: Sequence[str]) -> FilesPlace:
     """The place of files in a finished product, looked for before they are made; nothing is written.
 
     Raises StoreError for a product that is not finished or cannot be written, and where it did not write such a file.
     """
-    lacking = unfinished(storage) if storage.root is not None else (ITEM,)
-    if lacking:
-        raise StoreError(f"{storage.uri} lacks {', '.join(lacking[:3])}: run its job to the end, or {ELSEWHERE}.")
-    if storage.uri.startswith(("http://", "https://")):
-        raise StoreError(f"{storage.uri} can only be read: {ELSEWHERE}.")
-    if storage.folder is not None and not os.access(storage.folder, os.W_OK):
-        raise StoreError(f"Nothing may be written into {storage.uri}: {ELSEWHERE}.")
+    check_can_be_added_to(storage, elsewhere=ELSEWHERE)
     there = {*storage.top_names()} - recorded(storage).files
     for name in names:
         if name in there:

@@ -6,13 +6,12 @@ And tables beside a product, in other formats.
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tilewright.flows.ask.added_files import publish_item, recorded
+from tilewright.flows.ask.added_files import check_can_be_added_to, publish_item, recorded
 from tilewright.flows.ask.export import exported_tables
 from tilewright.flows.run.output_lock import lock_output
 from tilewright.tasks.cog.write import file_multihash
@@ -98,13 +97,7 @@ def place_for(storage: Storage, name: str) -> Place:
 
     Raises StoreError for a product that is not finished or cannot be written, and where something else has the name.
     """
-    lacking = unfinished(storage) if storage.root is not None else (ITEM,)
-    if lacking:
-        raise StoreError(f"{storage.uri} lacks {', '.join(lacking[:3])}: run its job to the end, or {ELSEWHERE}.")
-    if storage.uri.startswith(("http://", "https://")):
-        raise StoreError(f"{storage.uri} can only be read: {ELSEWHERE}.")
-    if storage.folder is not None and not os.access(storage.folder, os.W_OK):
-        raise StoreError(f"Nothing may be written into {storage.uri}: {ELSEWHERE}.")
+    check_can_be_added_to(storage, elsewhere=ELSEWHERE)
     place = Place(storage=storage, name=name, item=storage.read(ITEM) or b"")
     asset = (read_item(storage) or {"assets": {}})["assets"].get(name)
     if asset is not None and asset["href"].removeprefix("./") != place.file:
