@@ -102,6 +102,6 @@ def _release(lock: OutputLock) -> None:
 
 def _send_heartbeats(lock: OutputLock, stop: threading.Event, seconds: float) -> None:
     while not lock.lost and not stop.wait(seconds):
-        # The next heartbeat makes up for one that fails; a lasting refusal also fails the run's own writes.
-        with suppress(StorageError, OSError, MemoryError):
+        # The next heartbeat makes up for one that fails in whatever way; a lasting refusal also fails the run's writes.
+        with suppress(Exception):
             lock.beat()

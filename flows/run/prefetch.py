@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from threading import Thread
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from tilewright.flows.machine import n_cores, threads_cpu
 from tilewright.tasks.inventory.arrivals import AbandonedError, Arrivals
@@ -15,7 +16,7 @@ from tilewright.tasks.progress import silent
 from tilewright.tasks.storage.storage import STATE_FOLDER
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     import numpy as np
     from odc.geo.geobox import GeoBox
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from tilewright.tasks.publish.layers import BegunLayers
     from tilewright.tasks.storage.ledger import BlockEntry
 
+
+T = TypeVar("T")
 
 LIBRARIES = ("tilewright.tasks.publish.publish", "stac_geoparquet.arrow")
 """Modules that a run needs only at its end and that take longest to import."""
@@ -52,11 +55,11 @@ class Prefetch:
         """``ground``: where the picture is to lie for a table of places, whose grid is the globe; None: the product."""
         self._worker, self._ground = worker, ground
         self._begin = worker.model.timer.begun
-        self._background: Future[tuple[np.ndarray | None, str]] = Future()
+        self._background: _Aside[tuple[np.ndarray | None, str]] = _Aside(self._prepare, name=NAME)
         self._cpu: float | None = None
 
     def __enter__(self) -> Self:
-        Thread(target=self._prepare, name=NAME, daemon=True).start()
+        self._background.start()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -76,13 +79,13 @@ class Prefetch:
         """CPU seconds of the thread so far."""
         return threads_cpu((NAME,)) if self._cpu is None else self._cpu
 
-    def _prepare(self) -> None:
+    def _prepare(self) -> tuple[np.ndarray | None, str]:
         self._begin.wait(FIRST_CALL_TIMEOUT_S)
-        # An import that fails here fails again, with its message, in publishing.
-        with suppress(ImportError, MemoryError):
-            for name in LIBRARIES:
-                import_module(name)
         try:
+            # An import that fails here fails again, with its message, in publishing.
+            with suppress(Exception):
+                for name in LIBRARIES:
+                    import_module(name)
             from tilewright.tasks.publish.publish import PICTURE_SIZE
             from tilewright.tasks.report.background import background_picture, ground_picture
             from tilewright.tasks.report.layer_views import scene_uri
@@ -96,12 +99,9 @@ class Prefetch:
                 else ground_picture(plan, access, self._ground)
             )
             # Compressing it takes as long as all the rest of the page.
-            image = "" if picture is None or not picture.size else scene_uri(picture)
-        except BaseException as error:
-            self._background.set_exception(error)
-        else:
-            self._background.set_result((picture, image))
-        self._cpu = time.thread_time()
+            return picture, "" if picture is None or not picture.size else scene_uri(picture)
+        finally:
+            self._cpu = time.thread_time()
 
 
 class EarlyLayers:
@@ -119,18 +119,18 @@ class EarlyLayers:
     def __init__(self, worker: Worker, card: ModelCard, *, room: bool, listener: Listener = silent) -> None:
         self._worker, self._card, self._room, self._listener = worker, card, room, listener
         self._arrivals: Arrivals | None = None
-        self._all: list[tuple[Arrivals, Thread, Future[BegunLayers]]] = []
+        self._all: list[tuple[Arrivals, _Aside[BegunLayers]]] = []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         # Also what was taken: a run may be interrupted before whoever took it can end it.
-        for arrivals, _, _ in self._all:
+        for arrivals, _ in self._all:
             arrivals.abandon()
-        for _, thread, future in self._all:
+        for _, aside in self._all:
             # One that was not started by then begins nothing.
-            if thread.ident is not None and (begun := self._result(future)) is not None:
+            if aside.started and (begun := self._result(aside)) is not None:
                 begun.abandon(self._listener)
 
     def begin(self, done: Mapping[str, BlockEntry], *, standing: Collection[tuple[int, int]]) -> None:
@@ -142,10 +142,9 @@ class EarlyLayers:
         is_new = not standing and not any(True for _ in worker.storage.keys(f"{STATE_FOLDER}/cogs"))
         if self._room and self._arrivals is None and len(done) < len(planned) and is_new:
             arrivals = Arrivals.of(planned, done.values())
-            future: Future[BegunLayers] = Future()
-            thread = Thread(target=self._begin, args=(arrivals, future), name="tilewright-early", daemon=True)
-            self._all.append((arrivals, thread, future))
-            thread.start()
+            aside = _Aside(partial(self._begin, arrivals), name="tilewright-early")
+            self._all.append((arrivals, aside))
+            aside.start()
             self._arrivals = arrivals
 
     def add(self, entry: BlockEntry) -> None:
@@ -161,20 +160,56 @@ class EarlyLayers:
         # What could not be begun is made, or fails with its message, once all blocks are there.
         return self._result(self._all[-1][-1])
 
-    def _result(self, begun: Future[BegunLayers]) -> BegunLayers | None:
+    def _result(self, begun: _Aside[BegunLayers]) -> BegunLayers | None:
         """What a thread began, at once; None if it could not."""
         self._worker.model.timer.begun.set()
-        return None if begun.exception() is not None else begun.result()
+        return None if begun.error() is not None else begun.result()
 
-    def _begin(self, arrivals: Arrivals, begun: Future[BegunLayers]) -> None:
+    def _begin(self, arrivals: Arrivals) -> BegunLayers:
+        self._worker.model.timer.begun.wait(FIRST_CALL_TIMEOUT_S)
+        if arrivals.abandoned:
+            raise AbandonedError("The run ended before its blocks were there.")
+        from tilewright.tasks.publish.layers import begin_layers
+
+        return begin_layers(self._worker.storage, self._worker.plan, self._card, arrivals, n_cores=n_cores())
+
+
+class _Aside(Generic[T]):
+    """One call in a daemon thread, whose end is awaited.
+
+    Awaited is the thread, not an answer: one that dies before it can answer, as Python lets it where memory is short
+    at its birth, would be awaited for ever.
+    """
+
+    def __init__(self, call: Callable[[], T], *, name: str) -> None:
+        self._call = call
+        self._answer: Future[T] = Future()
+        self._thread = Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def started(self) -> bool:
+        return self._thread.ident is not None
+
+    def result(self) -> T:
+        """What the call answered. Raises its error; MemoryError where the thread ended without a word."""
+        if (error := self.error()) is not None:
+            raise error
+        return self._answer.result()
+
+    def error(self) -> BaseException | None:
+        """The error that the call ended with, None if it answered. Waits for its end."""
+        self._thread.join()
+        if not self._answer.done():
+            return MemoryError(f"A thread of the run ({self._thread.name}) ended before it could answer.")
+        return self._answer.exception()
+
+    def _run(self) -> None:
         try:
-            self._worker.model.timer.begun.wait(FIRST_CALL_TIMEOUT_S)
-            if arrivals.abandoned:
-                raise AbandonedError("The run ended before its blocks were there.")
-            from tilewright.tasks.publish.layers import begin_layers
-
-            layers = begin_layers(self._worker.storage, self._worker.plan, self._card, arrivals, n_cores=n_cores())
+            answer = self._call()
         except BaseException as error:
-            begun.set_exception(error)
+            self._answer.set_exception(error)
         else:
-            begun.set_result(layers)
+            self._answer.set_result(answer)

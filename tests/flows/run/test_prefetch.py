@@ -63,3 +63,23 @@ def test_what_goes_wrong_is_raised_where_the_picture_is_wanted(worker: Worker, m
         for _ in range(2):
             with pytest.raises(RuntimeError, match="no picture today"):
                 prefetched.background()
+
+
+def test_a_thread_that_died_before_it_could_answer_is_not_awaited(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Python leaves one for which memory ran out at its birth: seen with 12 MB to spare."""
+    monkeypatch.setattr(prefetch_module._Aside, "_run", lambda _: None)
+    with Prefetch(worker) as prefetched, pytest.raises(MemoryError, match="tilewright-prefetch"):
+        prefetched.scene_image()
+
+
+def test_an_import_that_fails_early_in_whatever_way_is_left_to_publishing(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: str) -> None:
+        raise SystemError("initialization failed without raising an exception")
+
+    monkeypatch.setattr(prefetch_module, "import_module", broken)
+    with Prefetch(worker) as prefetched:
+        assert prefetched.background() is None

@@ -164,7 +164,7 @@ def test_a_process_without_room_for_a_whole_block_maps_it_in_parts(real, tmp_pat
     plain_job = water_fields(real, tile={"block": 2048, "step": 128})
     script = tmp_path / "limited.py"
     script.write_text(LIMITED)
-    limits = (under(plain_job, script, megabytes) for megabytes in (40, 50, 30, 60, 35, 45, 25, 20, 16))
+    limits = (under(plain_job, script, megabytes) for megabytes in (16, 14, 20, 25, 12, 30, 40, 60))
     made = next(filter(None, limits), None)
     assert made is not None, "none of the limits lay between what a part takes and what the whole block takes"
     print(made)
