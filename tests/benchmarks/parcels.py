@@ -5,8 +5,8 @@
 one JSON line. `truth` are the arable parcels of the landscape: pixels of one parcel joined by their edges, without the
 one pixel in width along which it meets another or ends, as the model was taught. A parcel is found if an object
 overlaps it by half of their union; the area error is that of the object's area relative to the parcel's. `cut` counts
-objects that differ from the parts of the layer of ids labelled whole by SciPy: 0 if no field is cut at a seam. FOLDER is
-reused.
+objects that differ from the parts of the layer of ids labelled whole by SciPy: 0 if no field is cut at a seam.
+FOLDER is reused.
 """
 
 from __future__ import annotations
