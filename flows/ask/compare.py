@@ -156,6 +156,6 @@ def comparison_lines(document: Mapping[str, Any], to: str | None) -> Iterator[st
         yield f"  figures  {place}/comparison.json"
         if document["table"] is not None:
             yield f"  places   {place}/{document['table']}"
-        for told in (document, *document["others"], *document["values"]):
+        for told in (document, *document["others"], *document["value_layers"]):
             if "map" in told:
                 yield f"  map      {place}/{told['map']}"

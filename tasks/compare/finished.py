@@ -96,7 +96,7 @@ class FinishedProduct:
         layers = {**dict.fromkeys(self.layers, "classes"), **dict.fromkeys(self.values, "values")}
         others = {
             **dict.fromkeys(self.skipped, "other"),
-            **dict.fromkeys(map("{}.parquet".format, self.tables), "table"),
+            **{f"{name}.parquet": "table" for name in self.tables},
         }
         return {**layers, **others}
 
@@ -122,9 +122,9 @@ def open_finished(storage: Storage, given: str) -> FinishedProduct:
     store = read_stored(storage, "the store", lambda: _open_arrays(storage, report, grid))
     layers = {each.name: each for row in rows(report, "layers") if (each := _layer(row, store, grid)) is not None}
     values = {
-        each.name: each
+        found.name: found
         for row in rows(report, "layers")
-        if (each := _value_layer(row, store, grid)) is not None and each.name not in layers
+        if (found := _value_layer(row, store, grid)) is not None and found.name not in layers
     }
     periods = named_periods(report, "period")
     span = (min(start for _, start, _ in periods), max(end for _, _, end in periods)) if periods else None

@@ -16,7 +16,7 @@ from tilewright.tasks.storage.errors import StoreError
 
 if TYPE_CHECKING:
     from tilewright.tasks.audit.evaluate.objects import ObjectTable
-    from tilewright.tasks.compare.difference.tolerance import Limits
+    from tilewright.tasks.compare.difference.tolerance import SameLimits
     from tilewright.tasks.compare.finished import FinishedProduct
     from tilewright.tasks.grid.grid import Grid
 
@@ -59,7 +59,7 @@ class ObjectDifference:
 
 
 def compare_objects(
-    a: FinishedProduct, b: FinishedProduct, name: str, grid: Grid, limits: Limits | None
+    a: FinishedProduct, b: FinishedProduct, name: str, grid: Grid, limits: SameLimits | None
 ) -> ObjectDifference:
     """The objects of a table that have their middle on the common grid, matched class by class, best overlaps first.
 
@@ -121,7 +121,7 @@ def _middles(shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (west + east) / 2, (south + north) / 2
 
 
-def _scores_apart(a: ObjectTable, b: ObjectTable, taken: np.ndarray, limits: Limits | None) -> int:
+def _scores_apart(a: ObjectTable, b: ObjectTable, taken: np.ndarray, limits: SameLimits | None) -> int:
     if limits is None or a.scores is None or b.scores is None:
         return 0
     there = taken >= 0

@@ -21,7 +21,7 @@ from tilewright.tasks.compare.difference.maps import (
 )
 from tilewright.tasks.compare.difference.objects import compare_objects
 from tilewright.tasks.compare.difference.same import form_checks, object_check, pixel_check, same_json
-from tilewright.tasks.compare.difference.tolerance import Limits
+from tilewright.tasks.compare.difference.tolerance import SameLimits
 from tilewright.tasks.compare.difference.values import ValueDifference
 from tilewright.tasks.compare.difference.words import bootstrap_sentence, object_sentence, unit_words, value_sentence
 from tilewright.tasks.compare.files import (
@@ -75,9 +75,9 @@ class _Pair:
     tolerances: Tolerances | None
     checks: list[SameCheck] = field(default_factory=list)
 
-    def limits(self, name: str) -> Limits:
+    def limits(self, name: str) -> SameLimits:
         """The tolerances of a layer or table."""
-        return Limits() if self.tolerances is None else self.tolerances.of(name)
+        return SameLimits() if self.tolerances is None else self.tolerances.of(name)
 
     def rows_of(self, layer: str) -> tuple[Any, Any]:
         """The rows of a layer of both, to be read once."""
@@ -126,12 +126,12 @@ def compare_products(
             told |= {"map": map_name(each.layer), "bootstrap": (draws or {}).get(each.layer)}
             told["map_classes"] = _changes(pair, each)
         values = {name: _values(pair, name) for name in common_values(first, second)}
-        document["values"] = [value_json(each, grid) for each in values.values()]
+        document["value_layers"] = [value_json(each, grid) for each in values.values()]
         document["objects"] = [_objects(pair, name) for name in common_tables(first, second)]
         document["same"] = None if tolerances is None else same_json(pair.checks)
         document["summary"] = _summary(document, grid, draws or {})
         if to is not None:
-            views = [_view(each, told) for each, told in zip(values.values(), document["values"], strict=True)]
+            views = [_view(each, told) for each, told in zip(values.values(), document["value_layers"], strict=True)]
             page = render_comparison(document, first, second, grid, layers, values=views)
             _write(to, pair.folder, layers, page, document)
     return document
@@ -234,7 +234,7 @@ def _summary(document: Mapping[str, Any], grid: Grid, draws: Mapping[str, Mappin
         *([document["same"]["sentence"]] if document["same"] else []),
         *document["summary"],
         *map(bootstrap_sentence, draws.values()),
-        *(value_sentence(told, metres=metres) for told in document["values"]),
+        *(value_sentence(told, metres=metres) for told in document["value_layers"]),
         *map(object_sentence, document["objects"]),
     ]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tilewright.tasks.compare.cells import CellCounts
     from tilewright.tasks.compare.difference.objects import ObjectDifference
-    from tilewright.tasks.compare.difference.tolerance import Limits
+    from tilewright.tasks.compare.difference.tolerance import SameLimits
     from tilewright.tasks.compare.finished import FinishedProduct
     from tilewright.tasks.grid.grid import Grid
 
@@ -55,7 +55,7 @@ class SameCheck:
 
 
 def pixel_check(
-    name: str, kind: str, cells: CellCounts, n_apart: int, *, unit: str = "", limits: Limits, grid: Grid
+    name: str, kind: str, cells: CellCounts, n_apart: int, *, unit: str = "", limits: SameLimits, grid: Grid
 ) -> SameCheck:
     """The check of a layer, from the pixels that either product observed and those of them that are apart."""
     worst = most_apart(cells.n, cells.differ, first=cells.first, extent=grid.extent, most=1)
@@ -81,7 +81,7 @@ def pixel_check(
     return SameCheck(name=name, kind=kind, n=n, n_differ=n_apart, allowed=limits.differ, words=words, told=told)
 
 
-def object_check(found: ObjectDifference, *, limits: Limits, grid: Grid) -> SameCheck:
+def object_check(found: ObjectDifference, *, limits: SameLimits, grid: Grid) -> SameCheck:
     """The check of a table of objects."""
     where = ""
     if (lone := found.lone) is not None:

@@ -24,7 +24,7 @@ NAMED = re.compile(r"\s*(?:([A-Za-z0-9][A-Za-z0-9_.-]{0,127})\s*=)?\s*([^=\s]+)\
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class SameLimits:
     """The tolerances of one layer or table.
 
     ``differ``: the share (0-1) of pixels or objects that may differ. A value differs where it is further from A's than
@@ -46,11 +46,11 @@ class Tolerances:
     rtol: Mapping[str, float] = field(default_factory=dict)
     iou: Mapping[str, float] = field(default_factory=dict)
 
-    def of(self, name: str) -> Limits:
+    def of(self, name: str) -> SameLimits:
         """The tolerances of a layer or table."""
         told = {each.name: getattr(self, each.name) for each in fields(self)}
         found = {key: by_name.get(name, by_name.get(ALL)) for key, by_name in told.items()}
-        return Limits(**{key: value for key, value in found.items() if value is not None})
+        return SameLimits(**{key: value for key, value in found.items() if value is not None})
 
     def check_names(self, classes: Collection[str], values: Collection[str], tables: Collection[str]) -> None:
         """Check that a tolerance is named after something that both products have, of a kind that has such a one.

@@ -12,7 +12,7 @@ from tilewright.tasks.compare.cells import CellCounts, edges
 from tilewright.tasks.compare.transitions import PICTURE_SIZE, TILE_COLS
 
 if TYPE_CHECKING:
-    from tilewright.tasks.compare.difference.tolerance import Limits
+    from tilewright.tasks.compare.difference.tolerance import SameLimits
     from tilewright.tasks.compare.finished import ValueLayer
     from tilewright.tasks.grid.pixel_box import PixelBox
     from tilewright.tasks.zarr.store import LayerRows
@@ -42,7 +42,7 @@ class ValueDifference:
     """
 
     def __init__(
-        self, a: ValueLayer, b: ValueLayer, rows: tuple[LayerRows, LayerRows], extent: PixelBox, limits: Limits
+        self, a: ValueLayer, b: ValueLayer, rows: tuple[LayerRows, LayerRows], extent: PixelBox, limits: SameLimits
     ) -> None:
         self.layer, self.unit = a.name, a.unit.strip()
         self.dtype = "float64" if a.dtype.name in WIDE or b.dtype.name in WIDE else "float32"
