@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from tilewright.tasks.storage.storage import Storage
 
 
-NOT_SAME_EXIT = 3
-"""The exit code where two products are not the same within the tolerances: neither a bad request nor a failure."""
-
-
 def compare_outputs(
     a: str, b: str, *, to: str | None = None, labels: Path | None = None, same: Tolerances | None = None
 ) -> dict[str, Any]:

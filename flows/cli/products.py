@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tilewright.flows.cli.exits import exit_codes
+from tilewright.flows.cli.exits import NOT_SAME_EXIT, exit_codes
 from tilewright.flows.cli.options import AsJson, Target, print_json
 from tilewright.flows.shown import MAX_WIDTH, shown, wrapped
 
@@ -128,12 +128,7 @@ def compare(
 ) -> None:
     """Say what changed from one finished product to another, or whether they are the same within tolerances."""
     with exit_codes():
-        from tilewright.flows.ask.compare import (
-            NOT_SAME_EXIT,
-            compare_outputs,
-            comparison_lines,
-            wanted_tolerances,
-        )
+        from tilewright.flows.ask.compare import compare_outputs, comparison_lines, wanted_tolerances
 
         tolerances = wanted_tolerances(same=same, differ=differ, atol=atol, rtol=rtol, iou=iou)
         document = compare_outputs(a, b, to=to, labels=labels, same=tolerances)

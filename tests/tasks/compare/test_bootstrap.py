@@ -59,14 +59,14 @@ def test_any_order_of_labels_and_of_classes_gives_the_same():
 def test_intervals_cover_the_difference_of_all_labels():
     whole = some_pairs(200_000, 4)
     truth = float((whole.b == whole.labels).mean() - (whole.a == whole.labels).mean())
-    random = np.random.default_rng(5)
+    random = np.random.default_rng(6)
     covered = 0
-    for _ in range(300):
+    for _ in range(500):
         at = random.integers(0, 200_000, 250)
         drawn = PairedLabels(names=NAMES, scored=3, labels=whole.labels[at], a=whole.a[at], b=whole.b[at])
         found = bootstrap(drawn)["overall_accuracy"]
         covered += found["low"] <= truth <= found["high"]
-    assert 0.92 <= covered / 300 <= 0.98
+    assert 0.925 <= covered / 500 <= 0.975
 
 
 def test_no_labels_and_classes_that_nobody_has_say_nothing():
