@@ -196,6 +196,41 @@ def test_what_may_differ_and_what_may_not(make, case):
         assert re.search(r"in height 0.01 % .* around \d+\.\d+° N", told["same"]["sentence"])
 
 
+def test_numbers_beyond_what_floats_tell_apart_and_hold(make, tmp_path):
+    large = flat(2**60, kind=np.int64)
+    a, b = (make(name, flat(), numbers={"n": each}) for name, each in zip("ab", (large, large + 1), strict=True))
+    told = tw.compare(a, b, to=tmp_path / "cmp", same=True)
+    assert (told["same"]["same"], told["value_layers"][0]["n_equal"]) == (False, 0)
+    assert tw.compare(a, b, same=True, atol=1)["same"]["same"]
+    for number, kind in enumerate((np.float32, np.float64)):
+        most = np.finfo(kind).max
+        one, other = flat(most, kind=kind), one_in(flat(most, kind=kind), (3, 3, -most))
+        a, b = (
+            make(f"{name}{number}", flat(), numbers={"n": each}) for name, each in zip("cd", (one, other), strict=True)
+        )
+        told = tw.compare(a, b, to=tmp_path / f"cmp{number}", same=True)
+        assert told["same"]["checks"][-1]["n_differ"] == 1
+        assert "Infinity" not in (tmp_path / f"cmp{number}" / "comparison.json").read_text()
+        found = pixels(tmp_path / f"cmp{number}", "difference_n")[0]
+        assert (found[3, 3], np.count_nonzero(found)) == (-min(float(most), 1e150), 1)
+
+
+def test_polygons_of_a_layer_follow_its_pixels_and_other_tables_are_their_files(make):
+    def with_tables(product: Path, **sums: str) -> Path:
+        report = json.loads((product / "report.json").read_text())
+        report["tables"] = [{"name": name, "checksum": each} for name, each in sums.items()]
+        (product / "report.json").write_text(json.dumps(report))
+        return product
+
+    a = with_tables(make("a", flat(), numbers={}), class_polygons="1", words="1")
+    changed = with_tables(make("b", one_in(flat(), (5, 5, 1)), numbers={}), class_polygons="2", words="1")
+    assert tw.compare(a, changed, same=True, differ=0.01)["same"]["same"]
+    alike = with_tables(make("c", flat(), numbers={}), class_polygons="2", words="1")
+    assert "class_polygons has other rows" in tw.compare(a, alike, same=True, differ=0.01)["same"]["sentence"]
+    said = with_tables(make("d", flat(), numbers={}), class_polygons="1", words="2")
+    assert "the table words has other rows" in tw.compare(a, said, same=True, differ=0.01)["same"]["sentence"]
+
+
 def test_what_differs_in_kind_is_not_the_same(make, tmp_path):
     a = make("a", flat(), numbers={"height": HEIGHT})
     told = tw.compare(a, make("b", flat(), numbers={"height": HEIGHT, "depth": HEIGHT}), same=True, differ=1)

@@ -20,7 +20,14 @@ from tilewright.tasks.compare.difference.maps import (
     write_value_map,
 )
 from tilewright.tasks.compare.difference.objects import compare_objects
-from tilewright.tasks.compare.difference.same import form_checks, object_check, pixel_check, same_json
+from tilewright.tasks.compare.difference.same import (
+    file_check,
+    form_checks,
+    object_check,
+    pixel_check,
+    polygons_table,
+    same_json,
+)
 from tilewright.tasks.compare.difference.tolerance import SameLimits
 from tilewright.tasks.compare.difference.values import ValueDifference
 from tilewright.tasks.compare.difference.words import bootstrap_sentence, object_sentence, unit_words, value_sentence
@@ -155,6 +162,9 @@ def _changes(pair: _Pair, each: LayerComparison) -> list[dict[str, Any]]:
                 layer, "classes", difference.cells, difference.n_apart, limits=pair.limits(layer), grid=pair.grid
             )
             pair.checks.append(check)
+            polygons = polygons_table(layer)
+            if not difference.n_apart and polygons in pair.a.tables and polygons in pair.b.tables:
+                pair.checks.append(file_check(pair.a, pair.b, polygons))
     return [{"value": entry.value, "name": entry.name} for entry in legend]
 
 

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from tilewright.tasks.compare.cells import most_apart
 from tilewright.tasks.compare.difference.words import plain, share_words, unit_words
-from tilewright.tasks.compare.lattice import CompareError, common_tables, listed_names
+from tilewright.tasks.compare.lattice import CompareError, common_layers, common_tables, listed_names
 from tilewright.tasks.compare.places import lonlat_bounds, lonlat_middle
 from tilewright.tasks.compare.words import place_words, short
 from tilewright.tasks.grid.areas import pixel_metres
 from tilewright.tasks.report import format as figures
+from tilewright.tasks.tables.convert import PARQUET
+from tilewright.tasks.vector.layer_polygons import polygons_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,12 +126,21 @@ def form_checks(a: FinishedProduct, b: FinishedProduct) -> list[SameCheck]:
         alone = [name for name, kind in mine.items() if theirs.get(name) != kind]
         words = f"only {word} has {listed_names(alone)} as such a layer or table"
         checks.append(_form(f"only_{word.lower()}", differs=bool(alone), words=words))
-    of_objects = common_tables(a, b)
-    for name in [name for name in a.tables if name in b.tables and name not in of_objects]:
-        sums = [each.tables[name].get("checksum") for each in (a, b)]
-        words = f"the table {short(name)} has other rows in A than in B"
-        checks.append(_form(name, differs=sums[0] != sums[1] or not sums[0], words=words))
+    others = {*common_tables(a, b), *map(polygons_table, common_layers(a, b))}
+    checks += [file_check(a, b, name) for name in a.tables if name in b.tables and name not in others]
     return checks
+
+
+def file_check(a: FinishedProduct, b: FinishedProduct, name: str) -> SameCheck:
+    """The check of a table that both have and that is the same if its file is, by the checksums of the reports."""
+    sums = [each.tables[name].get("checksum") for each in (a, b)]
+    words = f"the table {short(name)} has other rows in A than in B"
+    return _form(name, differs=sums[0] != sums[1] or not sums[0], words=words)
+
+
+def polygons_table(layer: str) -> str:
+    """The name of the table of a layer's polygons, which follow from its pixels: where these differ, they do too."""
+    return polygons_name(layer).removesuffix(PARQUET)
 
 
 def _form(name: str, *, differs: bool, words: str) -> SameCheck:

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 WIDE = ("float64", "int32", "uint32", "int64", "uint64")
 """Types whose differences float32 does not hold."""
 
+MAPPED_MOST = 1e150
+"""Largest amount in a map: the squares of larger ones are no numbers."""
+
+PICTURED_MOST = float(np.finfo(np.float32).max)
+"""Largest amount in the picture."""
+
 PICTURED = 0.98
 """Share of what differs in the picture that lies inside the ends of its colours."""
 
@@ -46,6 +52,7 @@ class ValueDifference:
     ) -> None:
         self.layer, self.unit = a.name, a.unit.strip()
         self.dtype = "float64" if a.dtype.name in WIDE or b.dtype.name in WIDE else "float32"
+        self._most = min(float(np.finfo(self.dtype).max), MAPPED_MOST)
         self._layers, self._extent, self._limits = (a, b), extent, limits
         self._rows: tuple[LayerRows, ...] = rows
         self.n = self.n_only_a = self.n_only_b = self.n_equal = self.n_apart = 0
@@ -70,9 +77,10 @@ class ValueDifference:
         strip = np.empty(first.shape, dtype=self.dtype)
         for left in range(0, first.shape[1], TILE_COLS):
             here = slice(left, left + TILE_COLS)
-            # A difference beyond what the type holds is infinite there, and none is lost in the counts.
             with np.errstate(over="ignore", invalid="ignore"):
-                strip[:, here] = self._add(start, left, first[:, here], second[:, here])
+                found = self._add(start, left, first[:, here], second[:, here])
+            # A difference beyond what the map holds is the largest that it does; figures of it are no numbers.
+            strip[:, here] = np.clip(found, -self._most, self._most)
         return strip
 
     def _add(self, start: int, left: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -83,11 +91,12 @@ class ValueDifference:
         self.n_only_a += int(seen_a.sum()) - n_both
         self.n_only_b += int(seen_b.sum()) - n_both
         a, b = np.where(both, first, 0).astype(np.float64), np.where(both, second, 0).astype(np.float64)
-        # Whole numbers of 64 bits that differ may be one as floats.
+        # Whole numbers of 64 bits that differ may be one as floats: these differ by 0, and are not equal.
         equal = both & (first == second)
         difference = np.where(equal, 0.0, b - a)
         amount = np.abs(difference)
-        within = both & (equal | (amount <= self._limits.atol + self._limits.rtol * np.abs(a)))
+        may = self._limits.atol + self._limits.rtol * np.abs(a)
+        within = both & (equal | ((may > 0) & (amount <= may)))
         apart = (seen_a | seen_b) & ~within
         self.n_equal += int(equal.sum())
         self.n_apart += int(apart.sum())
@@ -125,7 +134,7 @@ class ValueDifference:
         rows = slice(start // every, start // every + len(tops))
         cols = slice(left // every, left // every + len(lefts))
         for kept, empty, reduce in ((self._low, np.inf, np.minimum), (self._high, -np.inf, np.maximum)):
-            shown = np.where(both, difference, empty).astype(np.float32)
+            shown = np.where(both, np.clip(difference, -PICTURED_MOST, PICTURED_MOST), empty).astype(np.float32)
             reduced = reduce.reduceat(reduce.reduceat(shown, tops, axis=0), lefts, axis=1)
             kept[rows, cols] = reduce(kept[rows, cols], reduced)
 

@@ -18,17 +18,15 @@ def value_sentence(told: Mapping[str, Any], *, metres: float) -> str:
         return f"Layer {layer}: no pixel was observed in both products."
     if told["n_equal"] == told["n"]:
         return plain(f"Layer {layer}: every pixel that both observed, {figures.count(told['n'])}, has the same value.")
-    unit = unit_words(told["unit"])
+    unit, mean, largest = unit_words(told["unit"]), told["mean_difference"], told["largest"]
+    higher = f"{_amount(abs(mean), unit)} {'higher' if mean > 0 else 'lower'} than" if mean else "as"
     apart = percent_words(1 - told["n_equal"] / told["n"])
-    text = f"Layer {layer}: B is {signed(told['mean_difference'], unit)} than A on average"
-    if told["mean_difference"] == 0 or told["mean_difference"] is None:
-        text = f"Layer {layer}: on average B is as A"
-    text += f", by {_amount(told['mean_absolute_difference'], unit)} on average either way; {apart} of the pixels"
-    text += " that both observed differ"
-    largest = told["largest"]
-    if largest is not None:
-        where = place_words(largest["lon"], largest["lat"], metres=metres) if largest["lon"] is not None else "a place"
-        text += f", most at {where} ({_amount(abs(largest['difference']), unit)})"
+    text = f"Layer {layer}: B is {higher} A on average, and {_amount(told['mean_absolute_difference'], unit)} away"
+    text += f" either way; {apart} of the pixels that both observed differ"
+    if largest is not None and largest["difference"] is not None:
+        text += f", by up to {_amount(abs(largest['difference']), unit)}"
+        if largest["lon"] is not None:
+            text += f" at {place_words(largest['lon'], largest['lat'], metres=metres)}"
     return plain(f"{text}.")
 
 
@@ -59,11 +57,6 @@ def bootstrap_sentence(told: Mapping[str, Any]) -> str:
 def unit_words(unit: str) -> str:
     """A unit as it follows a number."""
     return {"": "", "1": "", "%": " %", "percent": " %"}.get(unit, f" {short(unit)}")
-
-
-def signed(amount: float | None, unit: str) -> str:
-    """How much higher or lower."""
-    return "" if amount is None else f"{_amount(abs(amount), unit)} {'higher' if amount > 0 else 'lower'}"
 
 
 def share_words(share: float) -> str:
