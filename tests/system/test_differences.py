@@ -15,9 +15,11 @@ import shapely
 import zarr
 
 import tilewright as tw
+from tests.support.detectors import FORMS, detector
 from tests.support.finished import CLASSES, finished, some_map
 from tests.support.output_places import open_place
 from tests.support.products import read, tilewright
+from tests.support.worlds import pixel_job, run
 from tilewright.flows.run.predict import run_job
 from tilewright.tasks.tables.geoparquet import Rows, write_geoparquet
 
@@ -349,6 +351,33 @@ def with_objects(product: Path, boxes: list[tuple[float, float, float, float]], 
     report["tables"] = [{"name": "boats", "file": "boats.parquet", "rows": len(boxes), "classes": classes}]
     (product / "report.json").write_text(json.dumps(report))
     return product
+
+
+@pytest.mark.usefixtures("small_pictures")
+def test_boxes_of_a_detector_are_the_same_in_every_cut_and_counted_where_both_looked(world, tmp_path):
+    values = np.full((160, 160), 900)
+    spots = np.random.default_rng(3).integers(0, 160, (200, 2))
+    values[spots[:, 0], spots[:, 1]] = np.arange(4900, 5100)
+    world.add(values.astype(np.uint16), "red", day="2023-06-01", nodata=0, scale=0.0001, offset=0, unit="reflectance")
+    card = detector(tmp_path / "card", FORMS[0])
+    cuts = [
+        run(
+            pixel_job(world, card, tmp_path / f"cut{block}", rows=(0, 160), cols=(0, 160), tile={"block": block})
+        ).output
+        for block in (64, 128)
+    ]
+    told = tw.compare(*cuts, same=True)
+    assert told["same"]["same"], told["same"]
+    assert told["objects"][0]["n_matched"] == told["objects"][0]["n_a"] > 50
+    assert told["layer"] is None
+    part = run(pixel_job(world, card, tmp_path / "part", rows=(0, 160), cols=(0, 96), tile={"block": 64})).output
+    told = tw.compare(cuts[0], part, to=tmp_path / "cmp", same=True)
+    assert told["same"]["sentence"].startswith("Not the same: A covers another rectangle")
+    found = told["objects"][0]
+    # Only those with their middle on the common rectangle count, and there the area asked for changes little.
+    assert 20 < found["n_a"] < 80
+    assert found["n_matched"] >= found["n_a"] - 5
+    assert "things" in (tmp_path / "cmp" / "comparison.html").read_text()
 
 
 BOXES = [(10, 10, 4, 4), (30, 10, 4, 4), (50, 50, 10, 10), (80, 80, 2, 2)]
