@@ -65,9 +65,8 @@ class Tolerances:
                     continue
                 if name in both:
                     kind = "a layer of classes" if name in classes else "a layer of values"
-                    raise CompareError(
-                        f"--{key} {name}: {name} is {kind}, which has no such tolerance: give --differ for it."
-                    )
+                    others = ", ".join(f"--{other}" for other, takers in takes.items() if name in takers)
+                    raise CompareError(f"--{key} {name}: {name} is {kind}, which has no {key}: give {others} for it.")
                 raise CompareError(
                     f"--{key} {name}: A and B have no {name} in common{did_you_mean(name, both)}: they have "
                     f"{listed_names(both)}."
