@@ -157,8 +157,6 @@ class _Runs(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    split: bool = False
-
     @model_serializer(mode="wrap")
     def _said(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         unsaid = {"split": False, "sigma": None, "passes": None, "seed": 0}
@@ -172,6 +170,7 @@ class AugmentOptions(_Runs):
 
     kind: Literal["none", "flips", "d4", "noise"] = "none"
     spread: bool = False
+    split: bool = False
     sigma: Deviation | dict[Annotated[str, Field(max_length=100)], Deviation] | None = None
     passes: Annotated[int, Field(ge=2, le=MAX_PASSES)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
@@ -208,6 +207,7 @@ class EnsembleOptions(_Runs):
     models: Annotated[Texts, Field(max_length=MAX_MODELS)] = ()
     combine: Literal["mean", "vote"] = "mean"
     disagreement: bool = False
+    split: bool = False
 
     @model_validator(mode="after")
     def _partners_named(self) -> EnsembleOptions:
