@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto
 
-from tests.support.graphs import Draft, pointwise, unet
+from tests.support.graphs import Draft, fusion, pointwise, unet
 from tests.support.worlds import COL, ROW, World, layer, pixel_job, run, write_card
 from tilewright.flows.job.job import JobError
 from tilewright.flows.job.options import AugmentOptions, EnsembleOptions
@@ -331,6 +331,36 @@ def test_models_of_single_pixels_and_of_series_take_noise_too(produce, pixels, w
     for name in ("low", "low_spread"):
         assert np.array_equal(layer(cut.output, name), layer(whole_run.output, name)[25:85, 29:110], equal_nan=True)
     assert np.nanmax(layer(whole_run.output, "low_spread")) > 0
+
+
+@pytest.mark.parametrize("ratio", [2, 3])
+def test_noise_on_coarser_bands_lies_on_their_own_pixels(ratio, tmp_path):
+    made = World(tmp_path / "world")
+    values = np.random.default_rng(5).uniform(0, 1, (4, 240, 240)).astype(np.float32)
+    for number, band in enumerate(("red", "nir")):
+        made.add(values[number], band, unit="reflectance")
+    for number, band in enumerate(("swir16", "swir22"), start=2):
+        made.add(values[number, ::ratio, ::ratio], band, unit="reflectance", size=10.0 * ratio)
+    inputs = [
+        {"name": "fine", "bands": BANDS},
+        {"name": "coarse", "bands": ("swir16", "swir22"), "tw:resolution": 10 * ratio},
+    ]
+    card = write_card(tmp_path / "card", fusion(ratio), inputs=inputs, outputs=[VALUES], tile={"step": 60})
+    noise = {"augment": {"kind": "noise", "sigma": {"swir16": 0.1, "nir": 0.02}, "passes": 3, "spread": True}}
+    rows, cols = (60, 180), (60, 180)
+    big = run(pixel_job(made, card, tmp_path / "big", rows=rows, cols=cols, tile={"block": 480}, **noise))
+    small = run(pixel_job(made, card, tmp_path / "small", rows=rows, cols=cols, tile={"block": 60}, **noise))
+    none = run(pixel_job(made, card, tmp_path / "none", rows=rows, cols=cols))
+    for name in ("low", "low_spread"):
+        assert np.array_equal(layer(big.output, name), layer(small.output, name))
+    difference = layer(big.output, "low") - layer(none.output, "low")
+    assert 0 < np.abs(difference).mean() < 0.2
+    assert layer(big.output, "low_spread").min() > 0
+    mixed = [inputs[0], {**inputs[1], "tw:unit": "1"}]
+    other = write_card(tmp_path / "mixed", fusion(ratio), inputs=mixed, outputs=[VALUES], tile={"step": 60})
+    plain = {"rows": rows, "cols": cols, "augment": {"kind": "noise", "sigma": 0.1}}
+    with pytest.raises(CardError, match="write one deviation for each"):
+        run(pixel_job(made, other, tmp_path / "mixed-out", **plain))
 
 
 def test_a_pointwise_model_has_no_spread(produce, tmp_path):
