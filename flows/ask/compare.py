@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from tilewright.tasks.storage.storage import Storage
 
 
+class NotSameError(RuntimeError):
+    """Two products that are further apart than they may be; the message says what differs most, and where."""
+
+
 def compare_outputs(
     a: str, b: str, *, to: str | None = None, labels: Path | None = None, same: Tolerances | None = None
 ) -> dict[str, Any]:
