@@ -40,6 +40,7 @@ FLOORS = {
         {"compare", "serving"},
         {"audit.evaluate"},
         {"audit.design"},
+        {"audit.trust"},
         {"audit.shown"},
         {"publish"},
         {"places"},
@@ -105,6 +106,7 @@ BETWEEN = {
         *("catalogs.passes", "catalogs.scene"),
     },
     "tasks.audit.design": {"catalogs.parquet", "models.transforms"},
+    "tasks.audit.trust": {"catalogs.publish", "models.spec", "models.transforms"},
     "tasks.compare": {"catalogs.parquet", "models.spec"},
     "tasks.audit.evaluate": {"catalogs.parquet", "models.fields"},
     "tasks.places": {

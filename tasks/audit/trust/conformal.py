@@ -1,0 +1,136 @@
+"""Conformal thresholds by class: of each class's ground at least the share asked for keeps its class as possible.
+
+A class is possible at a pixel if its score there reaches the class's threshold. The promise is of each class by itself,
+of any model, and exact for finite samples: over draws of the labels, a pixel of the class is covered with at least that
+probability.
+
+Source: Vovk, Conditional validity of inductive conformal predictors (2012), section 4; of labels that stand for
+different numbers of pixels: Tibshirani, Barber, Candes and Ramdas, Conformal prediction under covariate shift (2019),
+corollary 1, with the weight of the heaviest pixel for the one that is predicted.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tilewright.tasks.audit.trust.labelled import FOLDS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tilewright.tasks.audit.trust.labelled import LabelledScores
+
+SLACK = 1e-9
+"""Part by which sums of weights may miss what they must reach: 0.9 of 10 is 9."""
+
+UNLUCKY = 0.05
+"""Share of draws of the labels in which the coverage is below ``coverage_low``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Threshold:
+    """The least score at which a class is possible, None where its labels are too few to promise anything.
+
+    ``n`` are its labels. With ``low`` as probability UNLUCKY, drawing the labels gave thresholds that cover less.
+    """
+
+    value: float | None
+    n: int
+    low: float | None
+
+
+def labels_needed(coverage: float) -> int:
+    """The labels of a class without which no coverage can be promised: n with (n + 1) * coverage <= n."""
+    return math.ceil(coverage / (1 - coverage) * (1 - SLACK))
+
+
+def thresholds(found: LabelledScores, coverage: float) -> tuple[Threshold, ...]:
+    """The threshold of every class, by its index."""
+    return tuple(_threshold(found, number, coverage) for number in range(len(found.scores)))
+
+
+def _threshold(found: LabelledScores, number: int, coverage: float) -> Threshold:
+    mine = found.labels == number
+    scores, weights, n = found.scores[number, mine], found.weights[mine], int(mine.sum())
+    order = np.argsort(-scores, kind="stable")
+    reached = np.cumsum(weights[order])
+    needed = coverage * (float(weights.sum()) + found.heaviest) * (1 - SLACK)
+    place = int(np.searchsorted(reached, needed))
+    if place >= n:
+        return Threshold(value=None, n=n, low=None)
+    low = None
+    if not found.weighted:
+        from scipy.special import betaincinv  # noqa: PLC0415 - slow to load, and only of use here
+
+        # Source: Angelopoulos and Bates, A Gentle Introduction to Conformal Prediction (2021), section 3.2.
+        low = float(betaincinv(place + 1, n - place, UNLUCKY))
+    return Threshold(value=float(scores[order[place]]), n=n, low=low)
+
+
+def trusted_pixels(mapped: np.ndarray, scores: np.ndarray, found: Sequence[Threshold]) -> np.ndarray:
+    """Where the mapped class alone is possible, (...) bool, for mapped indices (...) and scores (class, ...).
+
+    A class without a promise is possible nowhere, and what is mapped as such a class is not trusted.
+    """
+    trusted = np.zeros(mapped.shape, dtype=bool)
+    others = np.zeros(mapped.shape, dtype=bool)
+    for number, threshold in enumerate(found):
+        if threshold.value is not None:
+            mine, possible = mapped == number, scores[number] >= threshold.value
+            trusted |= mine & possible
+            others |= ~mine & possible
+    result: np.ndarray = trusted & ~others
+    return result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """Labels under thresholds that were found without them: which are ``promised`` anything, ``covered`` and
+    ``trusted`` (label,), by parts that are held out in turn.
+    """
+
+    promised: np.ndarray
+    covered: np.ndarray
+    trusted: np.ndarray
+
+
+def held_out(found: LabelledScores, coverage: float) -> HeldOut:
+    """Each label under the thresholds of the other parts."""
+    n = len(found)
+    promised, covered, trusted = (np.zeros(n, dtype=bool) for _ in range(3))
+    for fold in range(FOLDS):
+        held = found.folds == fold
+        if not held.any():
+            continue
+        part = found.part(held)
+        others = thresholds(found.part(~held), coverage)
+        limits = np.array([math.inf if each.value is None else each.value for each in others])
+        promised[held] = np.isfinite(limits[part.labels])
+        covered[held] = part.scores[part.labels, np.arange(len(part))] >= limits[part.labels]
+        trusted[held] = trusted_pixels(part.mapped, part.scores, others)
+    return HeldOut(promised=promised, covered=covered, trusted=trusted)
+
+
+def held_out_json(found: LabelledScores, held: HeldOut, kept: np.ndarray) -> dict[str, Any]:
+    """What held-out labels say, of those ``kept`` (label,): ``covered`` of those that are promised anything,
+    ``trusted`` of all, ``right`` of the trusted, as shares by weights, None of none; ``n`` count labels.
+    """
+    trusted, right = kept & held.trusted, found.labels == found.mapped
+    return {
+        "n": int(kept.sum()),
+        "n_promised": int((kept & held.promised).sum()),
+        "n_trusted": int(trusted.sum()),
+        "covered": _share(found.weights, held.covered, kept & held.promised),
+        "trusted": _share(found.weights, held.trusted, kept),
+        "right": _share(found.weights, right, trusted),
+        "right_of_all": _share(found.weights, right, kept),
+    }
+
+
+def _share(weights: np.ndarray, told: np.ndarray, of: np.ndarray) -> float | None:
+    whole = math.fsum(weights[of].tolist())
+    return math.fsum(weights[of & told].tolist()) / whole if whole else None
