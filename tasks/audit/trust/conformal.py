@@ -115,19 +115,23 @@ def held_out(found: LabelledScores, coverage: float) -> HeldOut:
     return HeldOut(promised=promised, covered=covered, trusted=trusted)
 
 
-def held_out_json(found: LabelledScores, held: HeldOut, kept: np.ndarray) -> dict[str, Any]:
-    """What held-out labels say, of those ``kept`` (label,): ``covered`` of those that are promised anything,
-    ``trusted`` of all, ``right`` of the trusted, as shares by weights, None of none; ``n`` count labels.
+def held_out_json(found: LabelledScores, held: HeldOut, number: int | None = None) -> dict[str, Any]:
+    """What held-out labels say of a class, None: of all, as shares by weights, None of none.
+
+    ``covered`` is of the ``n`` labels of the class, those that are promised anything; ``trusted`` of the ``n_mapped``
+    labels that are mapped as it, ``right`` of the trusted ones of these, and ``right_of_all`` of all of these.
     """
-    trusted, right = kept & held.trusted, found.labels == found.mapped
+    whole = np.ones(len(found), dtype=bool)
+    labelled, mapped = (whole if number is None else each == number for each in (found.labels, found.mapped))
+    trusted, right = mapped & held.trusted, found.labels == found.mapped
     return {
-        "n": int(kept.sum()),
-        "n_promised": int((kept & held.promised).sum()),
+        "n": int(labelled.sum()),
+        "n_mapped": int(mapped.sum()),
         "n_trusted": int(trusted.sum()),
-        "covered": _share(found.weights, held.covered, kept & held.promised),
-        "trusted": _share(found.weights, held.trusted, kept),
+        "covered": _share(found.weights, held.covered, labelled & held.promised),
+        "trusted": _share(found.weights, held.trusted, mapped),
         "right": _share(found.weights, right, trusted),
-        "right_of_all": _share(found.weights, right, kept),
+        "right_of_all": _share(found.weights, right, mapped),
     }
 
 

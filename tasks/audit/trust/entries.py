@@ -152,7 +152,7 @@ def _json(
         "mapped_km2": mapped,
         "trusted_km2": trusted,
         "trusted_share": _share(trusted, mapped),
-        "held_out": held_out_json(found, held, np.ones(len(found), dtype=bool)),
+        "held_out": held_out_json(found, held),
         "classes": {
             name: {
                 "promised": limit.value is not None,
@@ -162,7 +162,7 @@ def _json(
                 "mapped_km2": ground.mapped_km2[number],
                 "trusted_km2": ground.trusted_km2[number],
                 "trusted_share": _share(ground.trusted_km2[number], ground.mapped_km2[number]),
-                "held_out": held_out_json(found, held, found.labels == number),
+                "held_out": held_out_json(found, held, number),
             }
             for number, (name, limit) in enumerate(zip(names, limits, strict=True))
         },
