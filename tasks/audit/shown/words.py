@@ -126,10 +126,10 @@ def _trust_sentences(told: Mapping[str, Any] | None) -> list[str]:
     whole = "Nothing" if told["trusted_share"] is None else f"{percent_words(told['trusted_share'])} of the map"
     kept = [name for name, row in classes.items() if row["promised"]]
     which = "each class" if len(kept) == len(classes) else _listed(kept)
+    promise = f"{asked} or more of it keep their class among the possible ones"
     sentences = [
         f"{whole} is trusted, the mapped class alone being possible{listed}.",
-        f"Promised of the ground of {which}: on average over such labels, {asked} or more of it keep their class among "
-        "the possible ones.",
+        f"Promised of the ground of {which}, on average over such labels: {promise}.",
     ]
     few = [name for name, row in classes.items() if not row["promised"]]
     if few:

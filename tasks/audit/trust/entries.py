@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tilewright.tasks.audit.design.table import sample_design
 from tilewright.tasks.audit.evaluate.label_file import LabelError
 from tilewright.tasks.audit.evaluate.pairs import label_values
 from tilewright.tasks.audit.trust.conformal import held_out, held_out_json, labels_needed, thresholds
@@ -130,7 +131,10 @@ def trust_of(evaluation: LayerEvaluation, coverage: float, listener: Listener = 
         thresholds=limits,
     )
     ground = trusted_ground(trust, listener)
-    return Trust(told=_json(found, limits, ground, coverage, evaluation.target.classes.names), map=trust)
+    told = _json(found, limits, ground, coverage, evaluation.target.classes.names)
+    if sample_design(evaluation.table.columns) is None:
+        told["notes"].insert(0, CHANCE)
+    return Trust(told=told, map=trust)
 
 
 def _json(
@@ -138,7 +142,7 @@ def _json(
 ) -> dict[str, Any]:
     held = held_out(found, coverage)
     mapped, trusted = sum(ground.mapped_km2), sum(ground.trusted_km2)
-    notes = [] if found.weighted else [CHANCE]
+    notes = []
     if found.n_untold:
         notes.append(f"{found.n_untold:,} labels lie where the product does not say how sure it is: none is trusted.")
     return {
