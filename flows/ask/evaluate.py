@@ -180,7 +180,7 @@ def _of_layers(
         column=wanted.column,
         layer=wanted.layer,
         maps=asked.maps,
-        groups=partial(groups_of, by=wanted.by, grid=grid, cut=cut_at_180),
+        groups=lambda labels: groups_of(labels.table, labels.name, by=wanted.by, grid=grid, cut=cut_at_180),
         take=take or (lambda *_: None),
         listener=listener,
     )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from shapely.geometry.base import BaseGeometry
 
-    from tilewright.tasks.audit.evaluate.evaluate import Labels
+    from tilewright.tasks.audit.evaluate.label_file import LabelTable
     from tilewright.tasks.audit.evaluate.pairs import Pairs
     from tilewright.tasks.grid.grid import Grid
 
@@ -82,23 +82,24 @@ Groups = RowGroups | ZoneGroups
 
 
 def groups_of(
-    labels: Labels, *, by: str | None, grid: Grid, cut: Callable[[BaseGeometry], BaseGeometry]
+    table: LabelTable | None, name: str, *, by: str | None, grid: Grid, cut: Callable[[BaseGeometry], BaseGeometry]
 ) -> Groups | None:
-    """The groups that are asked for: of a column or season of the labels, or of a file of zones on a grid.
+    """The groups that are asked for: of a column or season of the labels called ``name``, or of a file of zones on a
+    grid. ``table`` is None for a raster; ``cut`` is that of `read_label_table`.
 
-    ``cut`` is that of `read_label_table`. Raises LabelError as `row_groups` does, and for a raster's columns and too
-    many zones; VectorFileError or ZoneError for a file that holds none.
+    Raises LabelError as `row_groups` does, and for a raster's columns and too many zones; VectorFileError or ZoneError
+    for a file that holds none.
     """
     if by is None:
         return None
-    columns = labels.table.columns if labels.table is not None else None
+    columns = table.columns if table is not None else None
     known = columns is not None and by in columns.column_names
     path = Path(by)
     if not known and path_and_layer(path)[0].suffix.lower() in ZONE_FILES:
         return _zone_groups(path, grid, cut)
     if columns is None:
         raise LabelError(f"--by {by!r}: a raster of labels has no columns, give a file of zones.")
-    return row_groups(columns, by, name=labels.name)
+    return row_groups(columns, by, name=name)
 
 
 def _zone_groups(path: Path, grid: Grid, cut: Callable[[BaseGeometry], BaseGeometry]) -> ZoneGroups:
