@@ -11,10 +11,13 @@ from tilewright.tasks.report.format import ABSENT, count, figure
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+MOST_ROWS = 60
+"""Classes that the page lists, at most."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustRow:
-    """A class: its name and colour, its labels, the threshold and the coverage to be had, and the trusted ground.
+    """A class: its name and colour, its labels, its threshold and least score, and the trusted ground.
 
     ``width`` is the trusted share in percent.
     """
@@ -23,6 +26,7 @@ class TrustRow:
     colour: str
     n_labels: str
     threshold: str
+    least: str
     covered: str
     low: str
     right: str
@@ -39,6 +43,7 @@ class TrustView:
     score: str
     needed: str
     rows: tuple[TrustRow, ...]
+    n_more: int
 
 
 def trust_view(told: Mapping[str, Any], colours: Sequence[str]) -> TrustView | None:
@@ -47,8 +52,14 @@ def trust_view(told: Mapping[str, Any], colours: Sequence[str]) -> TrustView | N
     if trust is None:
         return None
     full = trust["full"]
+    there = [
+        (name, row, colour)
+        # Colours may have one more, of values that are no class.
+        for (name, row), colour in zip(trust["classes"].items(), colours, strict=False)
+        if row["n_labels"] or row["mapped_km2"]
+    ]
     rows = []
-    for (name, row), colour in zip(trust["classes"].items(), colours, strict=False):
+    for name, row, colour in there[:MOST_ROWS]:
         held, share = row["held_out"], row["trusted_share"]
         rows.append(
             TrustRow(
@@ -56,6 +67,7 @@ def trust_view(told: Mapping[str, Any], colours: Sequence[str]) -> TrustView | N
                 colour=colour,
                 n_labels=count(row["n_labels"]),
                 threshold=f"{row['threshold'] / full * 100:.4g}" if row["promised"] else "too few labels",
+                least=ABSENT if row["least_score"] is None else f"{row['least_score'] / full * 100:.4g}",
                 covered=_percent(held["covered"]),
                 low=_percent(row["coverage_low"]),
                 right=_percent(held["right"]),
@@ -69,6 +81,7 @@ def trust_view(told: Mapping[str, Any], colours: Sequence[str]) -> TrustView | N
         score="its probability" if trust["of"] == "probabilities" else "the confidence, or what it leaves to others",
         needed=count(trust["labels_needed"]),
         rows=tuple(rows),
+        n_more=len(there) - len(rows),
     )
 
 

@@ -118,7 +118,8 @@ def _trust_sentences(told: Mapping[str, Any] | None) -> list[str]:
     if told is None:
         return []
     asked = f"{told['coverage'] * 100:g} %"
-    classes = told["classes"]
+    # A class that neither labels nor the map have is of no matter.
+    classes = {name: row for name, row in told["classes"].items() if row["n_labels"] or row["mapped_km2"]}
     mapped = {name: row for name, row in classes.items() if row["mapped_km2"]}
     shares = [f"{short(name)} {percent_words(row['trusted_share'])}" for name, row in mapped.items()]
     more = f" and {count(len(shares) - MOST_SHARES)} more" if len(shares) > MOST_SHARES else ""
@@ -128,7 +129,8 @@ def _trust_sentences(told: Mapping[str, Any] | None) -> list[str]:
     which = "each class" if len(kept) == len(classes) else _listed(kept)
     promise = f"{asked} or more of it keep their class among the possible ones"
     sentences = [
-        f"{whole} is trusted, the mapped class alone being possible{listed}.",
+        f"{whole} is trusted{listed}.",
+        f"Trusted is where the mapped class alone is possible, and {asked} or more of such labels are right.",
         f"Promised of the ground of {which}, on average over such labels: {promise}.",
     ]
     few = [name for name, row in classes.items() if not row["promised"]]
@@ -140,6 +142,11 @@ def _trust_sentences(told: Mapping[str, Any] | None) -> list[str]:
         sentences.append(
             f"Nothing is promised of {_listed(few)}: {needed} of a class are needed{unequal} ({has}{rest}); what is "
             "mapped so is not trusted, and such ground may be trusted as another class."
+        )
+    doubtful = [name for name, row in mapped.items() if row["promised"] and row["least_score"] is None]
+    if doubtful:
+        sentences.append(
+            f"Nothing is trusted that is mapped as {_listed(doubtful)}: too few such labels, or too many that are wrong."
         )
     held = told["held_out"]
     if held["right"] is not None:

@@ -2,11 +2,14 @@
 
 A class is possible at a pixel if its score there reaches the class's threshold. The promise is of each class by itself,
 of any model, and exact for finite samples: over draws of the labels, a pixel of the class is covered with at least that
-probability.
+probability. A pixel may be trusted where one class alone is possible, and that is the mapped one. Of a model that knows
+nothing such pixels are mostly wrong, so each mapped class has a least score too: from it on, as many of them as asked
+for are right on labels held out, with one more taken for wrong.
 
 Source: Vovk, Conditional validity of inductive conformal predictors (2012), section 4; of labels that stand for
 different numbers of pixels: Tibshirani, Barber, Candes and Ramdas, Conformal prediction under covariate shift (2019),
-corollary 1, with the weight of the heaviest pixel for the one that is predicted.
+corollary 1, with the weight of the heaviest pixel for the one that is predicted; of the least scores: Jin and Candes,
+Selection by prediction with conformal p-values (2023), section 2, with the labels in place of what is chosen from.
 """
 
 from __future__ import annotations
@@ -71,10 +74,10 @@ def _threshold(found: LabelledScores, number: int, coverage: float) -> Threshold
     return Threshold(value=float(scores[order[place]]), n=n, low=low)
 
 
-def trusted_pixels(mapped: np.ndarray, scores: np.ndarray, found: Sequence[Threshold]) -> np.ndarray:
+def alone_pixels(mapped: np.ndarray, scores: np.ndarray, found: Sequence[Threshold]) -> np.ndarray:
     """Where the mapped class alone is possible, (...) bool, for mapped indices (...) and scores (class, ...).
 
-    A class without a promise is possible nowhere, and what is mapped as such a class is not trusted.
+    A class without a promise is possible nowhere, so that what is mapped as such a class is not among them.
     """
     trusted = np.zeros(mapped.shape, dtype=bool)
     others = np.zeros(mapped.shape, dtype=bool)
@@ -87,32 +90,70 @@ def trusted_pixels(mapped: np.ndarray, scores: np.ndarray, found: Sequence[Thres
     return result
 
 
+def least_scores(found: LabelledScores, alone: np.ndarray, coverage: float) -> tuple[float | None, ...]:
+    """The least score from which what is mapped as a class is right as often as asked, by the index of each class.
+
+    ``alone`` (label,): where the mapped class alone is possible, by thresholds found without the label. None where no
+    score will do: too few such labels, or too many that are wrong.
+    """
+    return tuple(
+        _least(found, alone & (found.mapped == number), number, coverage) for number in range(len(found.scores))
+    )
+
+
+def _least(found: LabelledScores, mine: np.ndarray, number: int, coverage: float) -> float | None:
+    scores, weights = found.scores[number, mine], found.weights[mine]
+    order = np.argsort(-scores, kind="stable")
+    scores, weights, wrong = scores[order], weights[order], (found.labels[mine] != number)[order]
+    kept = np.cumsum(weights) + found.heaviest
+    off = np.cumsum(weights * wrong) + found.heaviest
+    # Labels of one score are in or out together.
+    last = np.append(scores[1:] != scores[:-1], True)[: len(scores)]
+    will_do = np.flatnonzero(last & (off <= (1 - coverage) * (1 + SLACK) * kept))
+    return float(scores[will_do[-1]]) if len(will_do) else None
+
+
+def trusted_pixels(
+    mapped: np.ndarray, scores: np.ndarray, found: Sequence[Threshold], least: Sequence[float | None]
+) -> np.ndarray:
+    """Where the mapped class alone is possible and has its least score, (...) bool, as `alone_pixels` has them."""
+    trusted = np.zeros(mapped.shape, dtype=bool)
+    for number, score in enumerate(least):
+        if score is not None:
+            trusted |= (mapped == number) & (scores[number] >= score)
+    result: np.ndarray = trusted & alone_pixels(mapped, scores, found)
+    return result
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOut:
-    """Labels under thresholds that were found without them: which are ``promised`` anything, ``covered`` and
-    ``trusted`` (label,), by parts that are held out in turn.
+    """Labels under thresholds that were found without them: which are ``promised`` anything, ``covered``, where the
+    mapped class is possible ``alone``, and which are ``trusted`` (label,), by parts that are held out in turn.
     """
 
     promised: np.ndarray
     covered: np.ndarray
+    alone: np.ndarray
     trusted: np.ndarray
 
 
 def held_out(found: LabelledScores, coverage: float) -> HeldOut:
-    """Each label under the thresholds of the other parts."""
-    n = len(found)
-    promised, covered, trusted = (np.zeros(n, dtype=bool) for _ in range(3))
-    for fold in range(FOLDS):
-        held = found.folds == fold
-        if not held.any():
-            continue
-        part = found.part(held)
-        others = thresholds(found.part(~held), coverage)
+    """Each label under the thresholds, and least scores, of the other parts."""
+    promised, covered, alone, trusted = (np.zeros(len(found), dtype=bool) for _ in range(4))
+    parts = [held for fold in range(FOLDS) if (held := found.folds == fold).any()]
+    for held in parts:
+        part, others = found.part(held), thresholds(found.part(~held), coverage)
         limits = np.array([math.inf if each.value is None else each.value for each in others])
         promised[held] = np.isfinite(limits[part.labels])
         covered[held] = part.scores[part.labels, np.arange(len(part))] >= limits[part.labels]
-        trusted[held] = trusted_pixels(part.mapped, part.scores, others)
-    return HeldOut(promised=promised, covered=covered, trusted=trusted)
+        alone[held] = alone_pixels(part.mapped, part.scores, others)
+    for held in parts:
+        least = least_scores(found.part(~held), alone[~held], coverage)
+        limits = np.array([*(math.inf if each is None else each for each in least), math.inf])
+        mapped = found.mapped[held]
+        scores = found.scores[np.minimum(mapped, len(found.scores) - 1), np.flatnonzero(held)]
+        trusted[held] = alone[held] & (scores >= limits[mapped])
+    return HeldOut(promised=promised, covered=covered, alone=alone, trusted=trusted)
 
 
 def held_out_json(found: LabelledScores, held: HeldOut, number: int | None = None) -> dict[str, Any]:

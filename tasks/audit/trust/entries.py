@@ -10,7 +10,7 @@ import numpy as np
 from tilewright.tasks.audit.design.table import sample_design
 from tilewright.tasks.audit.evaluate.label_file import LabelError
 from tilewright.tasks.audit.evaluate.pairs import label_values
-from tilewright.tasks.audit.trust.conformal import held_out, held_out_json, labels_needed, thresholds
+from tilewright.tasks.audit.trust.conformal import held_out, held_out_json, labels_needed, least_scores, thresholds
 from tilewright.tasks.audit.trust.labelled import FOLDS, labelled_scores
 from tilewright.tasks.audit.trust.layer import FILES, KEYS, NAME
 from tilewright.tasks.audit.trust.sureness import check_sureness, sureness_of
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tilewright.tasks.audit.evaluate.evaluate import LayerEvaluation
     from tilewright.tasks.audit.evaluate.label_file import LabelTable
     from tilewright.tasks.audit.evaluate.targets import Target
-    from tilewright.tasks.audit.trust.conformal import Threshold
+    from tilewright.tasks.audit.trust.conformal import HeldOut
     from tilewright.tasks.audit.trust.labelled import LabelledScores
     from tilewright.tasks.audit.trust.trusted import TrustedGround
     from tilewright.tasks.progress import Listener
@@ -123,24 +123,27 @@ def trust_of(evaluation: LayerEvaluation, coverage: float, listener: Listener = 
     limits = thresholds(found, coverage)
     if all(each.value is None for each in limits):
         raise LabelError(f"--trust {coverage:g}: no class of {evaluation.table.name} can be promised it: {UNEQUAL}.")
+    held = held_out(found, coverage)
     trust = TrustMap(
         storage=evaluation.storage,
         grid=evaluation.grid,
         target=evaluation.target,
         sureness=sureness,
         thresholds=limits,
+        least=least_scores(found, held.alone, coverage),
     )
     ground = trusted_ground(trust, listener)
-    told = _json(found, limits, ground, coverage, evaluation.target.classes.names)
+    told = _json(found, held, trust, ground, coverage)
     if sample_design(evaluation.table.columns) is None:
         told["notes"].insert(0, CHANCE)
     return Trust(told=told, map=trust)
 
 
 def _json(
-    found: LabelledScores, limits: Sequence[Threshold], ground: TrustedGround, coverage: float, names: Sequence[str]
+    found: LabelledScores, held: HeldOut, trust: TrustMap, ground: TrustedGround, coverage: float
 ) -> dict[str, Any]:
-    held = held_out(found, coverage)
+    assert trust.target.classes is not None, "a layer of classes"
+    limits = zip(trust.target.classes.names, trust.thresholds, trust.least, strict=True)
     mapped, trusted = sum(ground.mapped_km2), sum(ground.trusted_km2)
     notes = []
     if found.n_untold:
@@ -161,6 +164,7 @@ def _json(
             name: {
                 "promised": limit.value is not None,
                 "threshold": limit.value,
+                "least_score": least,
                 "n_labels": limit.n,
                 "coverage_low": limit.low,
                 "mapped_km2": ground.mapped_km2[number],
@@ -168,7 +172,7 @@ def _json(
                 "trusted_share": _share(ground.trusted_km2[number], ground.mapped_km2[number]),
                 "held_out": held_out_json(found, held, number),
             }
-            for number, (name, limit) in enumerate(zip(names, limits, strict=True))
+            for number, (name, limit, least) in enumerate(limits)
         },
         "layer": None,
         "notes": notes,

@@ -35,8 +35,18 @@ KEYS = (NAME, f"{NAME}_names", f"{NAME}_style")
 """The assets of these files."""
 
 LEGEND = (
-    CogClass(value=NOT_TRUSTED, name="not trusted", description="Another class is possible too", color="B8B2A7"),
-    CogClass(value=TRUSTED, name="trusted", description="The mapped class alone is possible", color="1B7F79"),
+    CogClass(
+        value=NOT_TRUSTED,
+        name="not trusted",
+        description="Another class is possible too, or too many such labels are wrong",
+        color="B8B2A7",
+    ),
+    CogClass(
+        value=TRUSTED,
+        name="trusted",
+        description="The mapped class alone is possible, and is right as often as asked",
+        color="1B7F79",
+    ),
 )
 
 
@@ -69,11 +79,15 @@ def write_trusted(trust: TrustMap, folder: Path, *, coverage: float, metadata: M
         nodata=NODATA,
         kind="class",
         classes=LEGEND,
-        description=f"where {layer} alone is possible, at a coverage of {coverage:g} of each class",
+        description=f"where {layer} may be trusted, at a coverage of {coverage:g} of each class",
     )
     assert trust.target.classes is not None, "a layer of classes"
-    limits = dict(zip(trust.target.classes.names, [each.value for each in trust.thresholds], strict=True))
-    told = {"TILEWRIGHT_COVERAGE": f"{coverage:g}", "TILEWRIGHT_THRESHOLDS": json.dumps(limits)}
+    names, limits = trust.target.classes.names, [each.value for each in trust.thresholds]
+    told = {
+        "TILEWRIGHT_COVERAGE": f"{coverage:g}",
+        "TILEWRIGHT_THRESHOLDS": json.dumps(dict(zip(names, limits, strict=True))),
+        "TILEWRIGHT_LEAST_SCORES": json.dumps(dict(zip(names, trust.least, strict=True))),
+    }
     with trust.pixels() as pixels:
 
         def rows(start: int, stop: int) -> np.ndarray:

@@ -43,20 +43,21 @@ class Sureness:
         return "probabilities" if self.owners else "confidence"
 
     def scores(self, mapped: np.ndarray, stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """How well each class agrees with pixels, (class, ...) float64 up to ``full``, and which pixels tell it (...).
+        """How well each class agrees with pixels, (class, ...) up to ``full``, and which pixels tell it (...).
 
         ``mapped`` (...) are indices of scored classes and ``stored`` (layer, ...) the layers there. A class's score is
         its probability. Of a confidence alone, the mapped class has it, and each other class what is left of it: its
-        probability is at most that. Whole percents give whole numbers, which compare exactly.
+        probability is at most that. Whole percents give int32, so that they compare exactly, and shares float64.
         """
         told = np.ones(mapped.shape, dtype=bool)
         for layer, values in zip(self.layers, stored, strict=True):
             told &= valid_mask(values, layer) & (values >= 0) & (values <= self.full)
-        scores = np.zeros((self.n_classes, *mapped.shape))
+        kind = np.dtype(np.int32 if stored.dtype.kind in "iu" else np.float64)
+        scores = np.zeros((self.n_classes, *mapped.shape), dtype=kind)
         if not self.owners:
-            sure = np.where(told, stored[0], 0).astype(np.float64)
+            sure = np.where(told, stored[0], 0).astype(kind)
             for number in range(self.n_classes):
-                scores[number] = np.where(mapped == number, sure, self.full - sure)
+                scores[number] = np.where(mapped == number, sure, kind.type(self.full) - sure)
             return scores, told
         for owner, values in zip(self.owners, stored, strict=True):
             scores[owner] += np.where(told, values, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,15 +31,16 @@ NOT_TRUSTED, TRUSTED, NODATA = 0, 1, 255
 """Values of the layer `trusted`; a pixel without a mapped class is nodata."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class TrustMap:
-    """A layer of classes of a product, what says how sure it is, and the thresholds of its classes."""
+    """A layer of classes of a product, what says how sure it is, and its classes' thresholds and least scores."""
 
     storage: Storage
     grid: Grid
     target: Target
     sureness: Sureness
     thresholds: Sequence[Threshold]
+    least: Sequence[float | None]
 
     def pixels(self) -> LayerPixels:
         """The layers that are read, for a ``with`` statement."""
@@ -50,12 +52,29 @@ class TrustMap:
 
         Each pixel hangs on its own values alone. Raises as `LayerPixels.read` does.
         """
-        assert self.target.classes is not None, "a layer of classes"
         values = pixels.read(self.target.layer, box)
-        mapped = self.target.classes.product_codes(values)
         stored = np.stack([pixels.read(layer, box) for layer in self.sureness.layers])
+        if self.table is None:
+            return self._found(values, stored)
+        places = values.astype(np.uint16) * np.uint16(256) + stored[0]
+        assert self.target.classes is not None, "a layer of classes"
+        return self.table.take(places), self.target.classes.product_codes(values)
+
+    @cached_property
+    def table(self) -> np.ndarray | None:
+        """The layer by mapped value * 256 + confidence, of bytes both: every pair there can be; None of other types."""
+        layers = (self.target.layer, *self.sureness.layers)
+        if self.sureness.owners or any(layer.dtype != np.uint8 for layer in layers):
+            return None
+        values, sure = np.indices((256, 256), dtype=np.uint8)
+        return self._found(values, sure[None])[0].ravel()
+
+    def _found(self, values: np.ndarray, stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The layer of stored classes (...) and of what says how sure they are (layer, ...), as `of` has it."""
+        assert self.target.classes is not None, "a layer of classes"
+        mapped = self.target.classes.product_codes(values)
         scores, told = self.sureness.scores(mapped, stored)
-        found = trusted_pixels(mapped, scores, self.thresholds) & told
+        found = trusted_pixels(mapped, scores, self.thresholds, self.least) & told
         seen = valid_mask(values, self.target.layer)
         return np.where(seen, np.where(found, TRUSTED, NOT_TRUSTED), NODATA).astype(np.uint8), mapped
 
@@ -77,21 +96,20 @@ def trusted_ground(trust: TrustMap, listener: Listener = silent) -> TrustedGroun
     grid, n = trust.grid, len(trust.target.classes.names) + 1
     boxes = [tile.intersect(grid.extent) for tile in tiles_in(grid.extent)]
     even = is_uniform(grid)
-    counts = np.zeros((2, n), dtype=np.int64)
     parts: list[np.ndarray] = []
     listener(Stage(name="trust", total=len(boxes)))
     with trust.pixels() as pixels:
         for box in boxes:
             layer, mapped = trust.of(box, pixels)
             areas = None if even else np.broadcast_to(pixel_km2(grid, box), box.shape)
-            kinds = (layer != NODATA, layer == TRUSTED)
-            counts += np.stack([np.bincount(mapped[each], minlength=n) for each in kinds])
-            if areas is not None:
-                parts.append(np.stack([np.bincount(mapped[each], weights=areas[each], minlength=n) for each in kinds]))
+            # Classes by what they are: not trusted, trusted, and where nothing is mapped.
+            kinds = (mapped + n * np.minimum(layer, TRUSTED + 1)).ravel()
+            weights = None if areas is None else areas.ravel()
+            found = np.bincount(kinds, weights=weights, minlength=3 * n).reshape(3, n)
+            parts.append(np.stack([found[NOT_TRUSTED] + found[TRUSTED], found[TRUSTED]]))
             listener(Advance())
+    km2 = np.array([[math.fsum(part[i, j] for part in parts) for j in range(n)] for i in range(2)])
     if even:
-        km2 = counts * mean_pixel_km2(grid, grid.extent)
-    else:
-        km2 = np.array([[math.fsum(part[i, j] for part in parts) for j in range(n)] for i in range(2)])
+        km2 *= mean_pixel_km2(grid, grid.extent)
     whole, some = km2.tolist()
     return TrustedGround(mapped_km2=tuple(whole), trusted_km2=tuple(some))

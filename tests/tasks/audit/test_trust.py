@@ -12,9 +12,11 @@ from scipy.stats import binom
 
 from tilewright.tasks.audit.trust.conformal import (
     Threshold,
+    alone_pixels,
     held_out,
     held_out_json,
     labels_needed,
+    least_scores,
     thresholds,
     trusted_pixels,
 )
@@ -79,7 +81,9 @@ def test_a_pixel_is_trusted_where_its_class_alone_is_possible():
         Threshold(value=55, n=9, low=None),
     )
     mapped, scores = rng.integers(0, 4, (40, 50)), rng.integers(0, 101, (3, 40, 50))
-    found = trusted_pixels(mapped, scores, limits)
+    found = alone_pixels(mapped, scores, limits)
+    least = (40.0, 0.0, None)
+    assert (trusted_pixels(mapped, scores, limits, least) == found & (mapped == 0) & (scores[0] >= 40)).all()
     for row, col in np.ndindex(mapped.shape):
         possible = {k for k, each in enumerate(limits) if each.value is not None and scores[k, row, col] >= each.value}
         assert found[row, col] == (possible == {mapped[row, col]})
@@ -106,7 +110,7 @@ def test_the_promise_is_kept_over_draws_of_the_labels(sharpness, coverage, of):
     for draw in range(DRAWS):
         chosen = rng.integers(0, len(truth), 150)
         limits = thresholds(labelled(truth[chosen], mapped[chosen], scores[:, chosen], of=of), coverage)
-        off = trusted_pixels(mapped[some], scores[:, some], limits) & (mapped[some] != truth[some])
+        off = alone_pixels(mapped[some], scores[:, some], limits) & (mapped[some] != truth[some])
         for k, limit in enumerate(limits):
             if limit.value is not None:
                 covered[draw, k] = 1 - np.searchsorted(ordered[k], limit.value) / len(ordered[k])
@@ -162,13 +166,74 @@ def test_labels_held_out_do_not_flatter():
     for draw in range(150):
         chosen = rng.integers(0, len(truth), 300)
         found = labelled(truth[chosen], mapped[chosen], scores[:, chosen], seed=draw)
-        told = held_out_json(found, held_out(found, 0.9))
-        trusted = trusted_pixels(mapped, scores, thresholds(found, 0.9))
+        held = held_out(found, 0.8)
+        told = held_out_json(found, held)
+        trusted = trusted_pixels(mapped, scores, thresholds(found, 0.8), least_scores(found, held.alone, 0.8))
         gaps.append([told["right"] - (mapped == truth)[trusted].mean(), told["trusted"] - trusted.mean()])
         assert told["n"] == told["n_mapped"] == 300
     mean, error = np.mean(gaps, axis=0), np.std(gaps, axis=0) / np.sqrt(len(gaps))
     # Four fifths of the labels give thresholds that are a little more careful.
     assert (np.abs(mean) < 0.01 + 3 * error).all(), (mean, error)
+
+
+def test_a_least_score_is_the_lowest_that_will_do():
+    rng = np.random.default_rng(5)
+    for n in (10, 60, 300):
+        scores, mapped = rng.integers(20, 60, (2, n)), rng.integers(0, 2, n)
+        own = scores[mapped, np.arange(n)]
+        labels = np.where(rng.random(n) < own / 60, mapped, 1 - mapped)
+        found, alone = labelled(labels, mapped, scores), rng.random(n) < 0.8
+        for number, least in enumerate(least_scores(found, alone, 0.7)):
+            will_do = []
+            for score in range(20, 60):
+                kept = alone & (mapped == number) & (scores[number] >= score)
+                off = (labels[kept] != number).sum()
+                if kept.any() and (off + 1) / (kept.sum() + 1) <= 0.3 + 1e-9:
+                    will_do.append(score)
+            assert (least is None) is (not will_do)
+            if will_do:
+                # Between two scores that occur all are one.
+                assert min(will_do) <= least
+                assert not (
+                    (scores[number] >= min(will_do)) & (scores[number] < least) & alone & (mapped == number)
+                ).any()
+
+
+@pytest.mark.parametrize("sharpness", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("coverage", [0.8, 0.9])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_what_is_trusted_is_right_as_often_as_asked(sharpness, coverage, weighted):
+    """The share of trusted pixels that is wrong, on average over draws of the labels, none where nothing is trusted."""
+    truth, scores = population(20_000, seed=37, sharpness=sharpness)
+    mapped = scores.argmax(axis=0)
+    rng = np.random.default_rng(38)
+    members = [np.flatnonzero(mapped == k) for k in range(3)]
+    wrong = []
+    for draw in range(300):
+        weights = None
+        chosen = rng.integers(0, len(truth), 300)
+        if weighted:
+            chosen = np.concatenate([rng.choice(each, 100, replace=False) for each in members])
+            weights = np.array([len(each) for each in members])[mapped[chosen]] / len(truth)
+        found = labelled(truth[chosen], mapped[chosen], scores[:, chosen], weights=weights, seed=draw)
+        least = least_scores(found, held_out(found, coverage).alone, coverage)
+        trusted = trusted_pixels(mapped, scores, thresholds(found, coverage), least)
+        wrong.append([
+            (truth[kept] != k).mean() if (kept := trusted & (mapped == k)).any() else 0.0 for k in range(3)
+        ])  # fmt: skip
+    mean, error = np.mean(wrong, axis=0), np.std(wrong, axis=0) / np.sqrt(len(wrong))
+    assert (mean <= 1 - coverage + 3 * error).all(), (mean, error)
+
+
+def test_nothing_is_trusted_of_a_model_that_knows_nothing():
+    rng = np.random.default_rng(39)
+    n_trusted = 0
+    for draw in range(100):
+        labels, scores = rng.integers(0, 5, 400), rng.integers(0, 101, (5, 400))
+        found = labelled(labels, scores.argmax(axis=0), scores, seed=draw)
+        least = least_scores(found, held_out(found, 0.8).alone, 0.8)
+        n_trusted += trusted_pixels(found.mapped, scores, thresholds(found, 0.8), least).sum()
+    assert n_trusted / (100 * 400) < 0.002
 
 
 @pytest.mark.parametrize("sharpness", [0.5, 1.0, 2.0])
