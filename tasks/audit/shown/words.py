@@ -124,13 +124,13 @@ def _trust_sentences(told: Mapping[str, Any] | None) -> list[str]:
     shares = [f"{short(name)} {percent_words(row['trusted_share'])}" for name, row in mapped.items()]
     more = f" and {count(len(shares) - MOST_SHARES)} more" if len(shares) > MOST_SHARES else ""
     listed = f": {', '.join(shares[:MOST_SHARES])}{more}" if shares else ""
-    whole = "Nothing" if told["trusted_share"] is None else f"{percent_words(told['trusted_share'])} of the map"
+    part = "Nothing" if told["trusted_share"] is None else f"{percent_words(told['trusted_share'])} of the map"
     kept = [name for name, row in classes.items() if row["promised"]]
     which = "each class" if len(kept) == len(classes) else _listed(kept)
     promise = f"{asked} or more of it keep their class among the possible ones"
     sentences = [
-        f"{whole} is trusted{listed}.",
-        f"Trusted is where the mapped class alone is possible, and {asked} or more of such labels are right.",
+        f"{part} is trusted{listed}.",
+        f"Trusted is where the mapped class alone is possible, from a score on from which {asked} of labels are right.",
         f"Promised of the ground of {which}, on average over such labels: {promise}.",
     ]
     few = [name for name, row in classes.items() if not row["promised"]]
@@ -145,15 +145,13 @@ def _trust_sentences(told: Mapping[str, Any] | None) -> list[str]:
         )
     doubtful = [name for name, row in mapped.items() if row["promised"] and row["least_score"] is None]
     if doubtful:
-        sentences.append(
-            f"Nothing is trusted that is mapped as {_listed(doubtful)}: too few such labels, or too many that are wrong."
-        )
+        why = "too few such labels, or too many that are wrong"
+        sentences.append(f"Nothing is trusted that is mapped as {_listed(doubtful)}: {why}.")
     held = told["held_out"]
     if held["right"] is not None:
-        sentences.append(
-            f"Of labels held out {percent_words(held['right'])} of the trusted are right, and "
-            f"{percent_words(held['right_of_all'])} of all."
-        )
+        trusted, whole = percent_words(held["right"]), percent_words(held["right_of_all"])
+        n = plural(held["n_trusted"], "label")
+        sentences.append(f"Of {n} held out and trusted {trusted} are right, of all {count(held['n'])} {whole}.")
     return [*sentences, *told["notes"]]
 
 
