@@ -50,8 +50,8 @@ class Trust:
 
 def check_coverage(coverage: float) -> None:
     """Refuse a coverage that none can be. Raises LabelError."""
-    if not 0 < coverage < 1:
-        raise LabelError(f"--trust {coverage:g}: expected a share of each class above 0 and below 1, such as 0.9.")
+    if not isinstance(coverage, int | float) or not 0 < coverage < 1:
+        raise LabelError(f"--trust {coverage!r}: expected a share of each class above 0 and below 1, such as 0.9.")
 
 
 def check_trust(storage: Storage, table: LabelTable | None, targets: Sequence[Target], coverage: float) -> None:
@@ -148,6 +148,8 @@ def _json(
     notes = []
     if found.n_untold:
         notes.append(f"{found.n_untold:,} labels lie where the product does not say how sure it is: none is trusted.")
+    if found.n_repeated:
+        notes.append(f"{found.n_repeated:,} labels are copies, of one pixel and class: each counts once for trust.")
     return {
         "coverage": coverage,
         "of": found.of,

@@ -27,7 +27,8 @@ class LabelledScores:
     ``mapped`` may be one beyond the classes, for a stored value that is none. ``weights`` (label,) are the pixels that
     each stands for, the same for all where the labels are no sample with strata; ``heaviest`` is that of a pixel of any
     stratum. ``folds`` (label,) are from 0 to `FOLDS`: by the pixel, so that labels of one are in one. ``n_untold``
-    counts labels where the product does not say how sure it is.
+    counts labels where the product does not say how sure it is, ``n_repeated`` those of a pixel that another one with
+    the same class has: they are one label.
     """
 
     labels: np.ndarray
@@ -39,6 +40,7 @@ class LabelledScores:
     full: float
     of: str
     n_untold: int
+    n_repeated: int
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -60,6 +62,7 @@ class LabelledScores:
             full=self.full,
             of=self.of,
             n_untold=self.n_untold,
+            n_repeated=self.n_repeated,
         )
 
 
@@ -78,7 +81,10 @@ def labelled_scores(evaluation: LayerEvaluation, sureness: Sureness) -> Labelled
     scores, told = sureness.scores(pairs.product, np.stack(found))
     weights = _weights(evaluation)
     order = np.lexsort([weights, pairs.labels, pairs.cols, pairs.rows])
-    kept = order[told[order]]
+    order = order[told[order]]
+    # A label that is copied says no more than once: as many as are needed would soon be there.
+    places = np.stack([pairs.rows[order], pairs.cols[order], pairs.labels[order]])
+    kept = order[(np.diff(places, axis=1, prepend=places[:, :1] - 1) != 0).any(axis=0)]
     return LabelledScores(
         labels=pairs.labels[kept],
         mapped=pairs.product[kept],
@@ -89,6 +95,7 @@ def labelled_scores(evaluation: LayerEvaluation, sureness: Sureness) -> Labelled
         full=sureness.full,
         of=sureness.of,
         n_untold=int((~told).sum()),
+        n_repeated=len(order) - len(kept),
     )
 
 

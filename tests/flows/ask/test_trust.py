@@ -11,6 +11,7 @@ from typing import Any
 
 import geopandas
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
 import shapely
@@ -199,6 +200,54 @@ def test_too_few_labels_of_a_class_are_said_and_nothing_is_promised_of_it(tmp_pa
     assert "too few labels" in (tmp_path / "out" / "evaluation.html").read_text()
 
 
+def test_copies_of_a_label_promise_nothing_more(tmp_path):
+    truth, layers = model()
+    product = write_layers(tmp_path / "product", layers, classes={"class": NAMES})
+    one = geopandas.read_parquet(points(tmp_path, truth, 12))
+    pd.concat([one] * 30).to_parquet(tmp_path / "copied.parquet")
+    said = command(product, tmp_path / "copied.parquet", "--trust", "0.9", "--to", tmp_path / "out")
+    assert said.exit_code == 2, said.output
+    assert "needs 9 labels of a class" in " ".join(said.output.split())
+    many = geopandas.read_parquet(points(tmp_path, truth, 300))
+    pd.concat([many, many]).to_parquet(tmp_path / "twice.parquet")
+    once, twice = (tw.evaluate(product, tmp_path / f"{name}.parquet", trust=0.8) for name in ("labels", "twice"))
+    assert "copies" in twice["trust"]["notes"][-1]
+    assert {**once["trust"], "notes": 0} == {**twice["trust"], "notes": 0}
+    assert once["temperature"] == twice["temperature"]
+
+
+@pytest.mark.parametrize("prefix", ["", "lc_"])
+def test_the_layers_of_an_output_with_a_prefix_are_found(tmp_path, prefix):
+    truth, layers = model()
+    named = {f"{prefix}{name}": each for name, each in layers.items()}
+    other = {"y_class": layers["class"], "y_confidence": layers["confidence"]} if prefix else {}
+    classes = {f"{prefix}class": NAMES, "y_class": NAMES}
+    product = write_layers(tmp_path / "product", {**other, **named}, classes=classes)
+    labels = points(tmp_path, truth)
+    layer = f"{prefix}class"
+    assert tw.evaluate(product, labels, layer=layer, trust=0.9)["trust"]["of"] == "probabilities"
+    if prefix:
+        assert tw.evaluate(product, labels, layer="y_class", trust=0.9)["trust"]["of"] == "confidence"
+
+
+def test_classes_that_are_joined_have_the_sum_of_their_probabilities(tmp_path):
+    truth, layers = model()
+    product = write_layers(tmp_path / "product", layers, classes={"class": NAMES})
+    words = ["--map", "dry=land,forest", "--trust", "0.9", "--to", tmp_path / "out"]
+    assert command(product, points(tmp_path, truth), *words).exit_code == 0
+    told = json.loads((tmp_path / "out" / "evaluation.json").read_text())["trust"]["classes"]
+    assert list(told) == ["dry", "open water"]
+    dry = layers["probability_land"].astype(int) + layers["probability_forest"]
+    wet = layers["probability_open_water"].astype(int)
+    mapped = layers["class"]
+    is_dry = (mapped == 0) | (mapped == 2)
+    row, other = told["dry"], told["open water"]
+    assert row["least_score"] is not None
+    wanted = is_dry & (dry >= max(row["threshold"], row["least_score"])) & (wet < other["threshold"])
+    with rasterio.open(tmp_path / "out" / "trusted.tif") as raster:
+        np.testing.assert_array_equal((raster.read(1) == 1) & is_dry, wanted)
+
+
 def test_what_cannot_be_trusted_is_refused_in_one_sentence(tmp_path):
     truth, layers = model()
     product = write_layers(tmp_path / "product", layers, classes={"class": NAMES})
@@ -242,6 +291,8 @@ def test_what_cannot_be_trusted_is_refused_in_one_sentence(tmp_path):
         (product, labels, "1"): "expected a share of each class above 0 and below 1",
         (product, labels, "0"): "expected a share of each class above 0 and below 1",
     }
+    with pytest.raises(ValueError, match="expected a share of each class"):
+        tw.evaluate(product, labels, trust="0.9")
     for (output, file, coverage), words in refused.items():
         said = command(output, file, "--trust", coverage, "--to", tmp_path / "out")
         assert said.exit_code == 2, said.output
@@ -260,7 +311,7 @@ def labels_of(product: Path, path: Path) -> Path:
     seen = np.argwhere(np.isfinite(layer.values))
     rng = np.random.default_rng(2)
     chosen = rng.choice(seen, 160, replace=False)
-    at = shapely.points(layer.x.values[chosen[:, 1]], layer.y.values[chosen[:, 0]])
+    at = shapely.points(layer.x.to_numpy()[chosen[:, 1]], layer.y.to_numpy()[chosen[:, 0]])
     said = rng.integers(0, 2, 160)
     geopandas.GeoDataFrame({"class": said}, geometry=at, crs="EPSG:32633").to_parquet(path)
     return path

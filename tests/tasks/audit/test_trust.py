@@ -40,6 +40,7 @@ def labelled(labels, mapped, scores, *, weights=None, full=100.0, of="probabilit
         full=full,
         of=of,
         n_untold=0,
+        n_repeated=0,
     )
 
 
