@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 import tilewright as tw
 from tests.support.layers import write_layers
+from tests.support.output_places import open_place
 from tests.support.products import read
 from tilewright.catalogs.publish.validate import validate_collection, validate_item
 from tilewright.flows.ask import added_files
@@ -364,6 +365,20 @@ def test_a_layer_or_a_file_of_that_name_is_left(product, tmp_path):
         assert said.exit_code == 2, said.output
         assert "has 'trusted' already, of its own: give --to DIR" in " ".join(said.output.split())
         assert command(own, labels, "--trust", "0.8", "--to", tmp_path / f"out-{change}").exit_code == 0
+
+
+def test_the_layer_of_a_product_in_a_bucket_is_published_there(product, tmp_path, moto, monkeypatch):
+    labels = labels_of(product, tmp_path / "labels.parquet")
+    storage = open_place("bucket", tmp_path, monkeypatch, moto)
+    for path in sorted(product.rglob("*")):
+        if path.is_file():
+            storage.write(str(path.relative_to(product)), path.read_bytes())
+    assert command(product, labels, "--trust", "0.5", "--to", tmp_path / "out").exit_code == 0
+    said = command(storage.uri, labels, "--trust", "0.5")
+    assert said.exit_code == 0, said.output
+    assert unfinished(storage) == ()
+    assert storage.read("trusted.tif") == (tmp_path / "out" / "trusted.tif").read_bytes()
+    assert storage.read_json("item.json")["assets"]["trusted"]["href"] == "./trusted.tif"
 
 
 @pytest.mark.parametrize("block", [64, 128])
