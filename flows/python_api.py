@@ -176,13 +176,15 @@ def evaluate(
     maps: Mapping[str, str | Sequence[str]] | None = None,
     by: str | None = None,
     ious: Sequence[float] = (),
+    trust: float | None = None,
     to: str | Path | None = None,
 ) -> dict[str, Any]:
     """A published product held against labels (points, polygons or a raster), as ``evaluation.json`` holds it.
 
     ``maps`` names the labels that mean a class: ``{"forest": ["tree", "shrub"]}``. ``by``: scored by a column of the
-    labels, their season or zones of a file too. ``ious``: the overlaps from which objects of a table count. ``to``: a
-    folder or URI for the page, the figures and the pairs, if any; nothing is written into the product.
+    labels, their season or zones of a file too. ``ious``: the overlaps from which objects of a table count.
+    ``trust``: the coverage of each class at which the map is to be trusted (key ``trust``). ``to``: a folder or URI for
+    the page, the figures, the pairs and ``trusted.tif``, if any; nothing is written into the product.
     Raises a ValueError that names what cannot be, before pixels are read.
     """
     from tilewright.flows.ask.evaluate import Wanted, evaluate_output
@@ -191,7 +193,7 @@ def evaluate(
     for each in (given, labels, to):
         if each is not None and not isinstance(each, (str, os.PathLike)):
             raise StoreError("A product is given by its folder or URI, labels by the path of their file.")
-    wanted = Wanted(column=column, layer=layer, maps=maps or {}, by=by, ious=tuple(ious))
+    wanted = Wanted(column=column, layer=layer, maps=maps or {}, by=by, ious=tuple(ious), trust=trust)
     place = None if to is None else os.fspath(to)
     return evaluate_output(os.fspath(given), Path(labels), wanted, to=place, write=to is not None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from tilewright.tasks.storage.secrets import kept_of
 from tilewright.tasks.storage.storage import json_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from tilewright.tasks.storage.storage import Storage
@@ -36,7 +36,7 @@ ELSEWHERE = "give --to DIR for files beside the product"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddedFile:
-    """A local file that comes into a product under a ``name``, as the asset ``key`` of its Item."""
+    """A local file that comes into a product under a ``name``, as the asset ``key`` of its Item, with ``facts``."""
 
     name: str
     path: Path
@@ -44,6 +44,7 @@ class AddedFile:
     media_type: str
     title: str
     roles: tuple[str, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +113,7 @@ def add_files(place: FilesPlace, files: Sequence[AddedFile]) -> None:
             item["assets"].pop(each.key, None)
         storage.write_json(ITEM, item, kept)
         for each in files:
-            facts = {"file:size": each.path.stat().st_size, "file:checksum": sums[each.key]}
+            facts = {**each.facts, "file:size": each.path.stat().st_size, "file:checksum": sums[each.key]}
             storage.upload(each.name, each.path)
             item["assets"][each.key] = {
                 "href": f"./{each.name}",

@@ -5,24 +5,27 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tilewright.flows.ask.added_files import AddedFile, add_files, place_of_files
+from tilewright.flows.ask.added_files import ELSEWHERE, AddedFile, add_files, place_of_files
 from tilewright.flows.environment import storage_options
 from tilewright.flows.job.outline import cut_at_180
 from tilewright.tasks.audit.design.evaluated import design_entry
 from tilewright.tasks.audit.evaluate.classes import parse_maps
 from tilewright.tasks.audit.evaluate.evaluate import evaluate_layers, evaluation_json, open_labels
-from tilewright.tasks.audit.evaluate.groups import NONE, ZoneGroups, row_groups
+from tilewright.tasks.audit.evaluate.groups import groups_of
 from tilewright.tasks.audit.evaluate.label_file import LabelError
 from tilewright.tasks.audit.evaluate.objects import evaluate_objects, object_table_name, read_objects
+from tilewright.tasks.audit.evaluate.targets import choose_targets
 from tilewright.tasks.audit.shown.objects_page import render_objects
 from tilewright.tasks.audit.shown.page import render_evaluation
 from tilewright.tasks.audit.shown.pairs_file import PAIRS, PairsFile
 from tilewright.tasks.audit.shown.words import evaluation_sentences, object_sentences
+from tilewright.tasks.audit.trust.entries import check_coverage, check_free, check_trust, temperature_entry, trust_of
+from tilewright.tasks.audit.trust.layer import FILES, write_trusted
 from tilewright.tasks.compare.files import check_outside
 from tilewright.tasks.inventory.finished import read_item
 from tilewright.tasks.inventory.report_grid import report_grid
@@ -33,14 +36,13 @@ from tilewright.tasks.report.sections import period_text
 from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.storage.errors import StoreError, storage_error
 from tilewright.tasks.storage.storage import json_bytes, open_storage
-from tilewright.tasks.tables.vector_file import path_and_layer, read_geometry_table
-from tilewright.tasks.zones.zones import zones_on_grid
+from tilewright.tasks.tables.vector_file import path_and_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from tilewright.tasks.audit.evaluate.evaluate import Labels
-    from tilewright.tasks.audit.evaluate.groups import Groups
+    from tilewright.flows.ask.added_files import FilesPlace
+    from tilewright.tasks.audit.evaluate.evaluate import Labels, LayerEvaluation
     from tilewright.tasks.audit.evaluate.pairs import Pairs
     from tilewright.tasks.audit.evaluate.targets import Target
     from tilewright.tasks.grid.grid import Grid
@@ -49,23 +51,31 @@ if TYPE_CHECKING:
 
 DOCUMENT, PAGE = "evaluation.json", "evaluation.html"
 
-ZONE_FILES = (".parquet", ".geoparquet", ".geojson", ".json", ".fgb", ".gpkg", ".shp")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What is asked of an evaluation: a column, a layer, mappings of classes, and what it is grouped by."""
+    """What is asked of an evaluation: a column, a layer, mappings of classes, what it is grouped by, the coverage of
+    each class at which the map is to be trusted.
+    """
 
     column: str | None = None
     layer: str | None = None
     maps: Sequence[str] | Mapping[str, Sequence[str]] = ()
     by: str | None = None
     ious: Sequence[float] = ()
+    trust: float | None = None
 
     def __post_init__(self) -> None:
         for each in self.ious:
             if not 0 < each <= 1:
                 raise LabelError(f"--iou {each}: expected an overlap above 0 and at most 1, such as 0.5.")
+        if self.trust is not None:
+            check_coverage(self.trust)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names of the files of the evaluation."""
+        return (DOCUMENT, PAGE, PAIRS, *(FILES if self.trust is not None else ()))
 
 
 def evaluate_output(
@@ -92,17 +102,20 @@ def evaluate_output(
     report = read_object(storage, "report.json") or {}
     if report.get("places"):
         raise StoreError(f"{output} is a table of places, not a map: join its columns to the labels by their key.")
-    place = None
-    if write and to is not None:
-        place = open_storage(to, options=storage_options(to))
-        check_outside(place, (storage,))
-    _check_labels_stay(labels, place or storage, write=write)
-    inside = place_of_files(storage, (DOCUMENT, PAGE, PAIRS)) if write and to is None else None
+    place, inside = _places(storage, labels, wanted, to=to) if write else (None, None)
     grid = report_grid(storage, report)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tilewright-evaluate-")))
         opened = open_labels(labels, grid, stack, cut=cut_at_180)
-        asked = _Asked(storage=storage, report=report, grid=grid, labels=opened, wanted=wanted, maps=maps)
+        asked = _Asked(
+            storage=storage,
+            report=report,
+            grid=grid,
+            labels=opened,
+            wanted=wanted,
+            maps=maps,
+            folder=folder if write else None,
+        )
         try:
             with (folder / PAIRS).open("w", encoding="utf-8", newline="") as file:
                 pairs = PairsFile(file, grid, opened)
@@ -116,21 +129,24 @@ def evaluate_output(
         document["summary"] += _notes(opened, pairs)
         if not write:
             return document
-        page = render(document, files=(DOCUMENT, PAIRS))
+        page = render(document, files=tuple(name for name in wanted.files if name != PAGE))
         (folder / PAGE).write_text(page, encoding="utf-8")
         (folder / DOCUMENT).write_bytes(json_bytes(document))
+        files = [*asked.files, *(_added(folder, name) for name in (PAIRS, PAGE, DOCUMENT))]
         if inside is not None:
-            add_files(inside, [_added(folder, name) for name in (PAIRS, PAGE, DOCUMENT)])
+            add_files(inside, files)
         elif place is not None:
             target = open_storage(place.uri, options=place.options, create=True)
-            for name in (PAIRS, PAGE, DOCUMENT):
-                target.upload(name, folder / name)
+            for each in files:
+                target.upload(each.name, each.path)
     return document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
-    """A product and the labels that it is held against."""
+    """A product and the labels that it is held against; ``folder`` is where files are made, None if none is wanted,
+    and ``files`` those of the layer `trusted` there.
+    """
 
     storage: Storage
     report: Mapping[str, Any]
@@ -138,6 +154,8 @@ class _Asked:
     labels: Labels
     wanted: Wanted
     maps: Mapping[str, Sequence[str]]
+    folder: Path | None
+    files: list[AddedFile] = field(default_factory=list)
 
 
 def _of_layers(
@@ -149,6 +167,12 @@ def _of_layers(
     wanted, grid = asked.wanted, asked.grid
     if wanted.ious:
         raise LabelError("--iou is about tables of objects: leave it out, or name one with --layer.")
+    if wanted.trust is not None:
+        names = None if asked.labels.table is None else asked.labels.table.columns.column_names
+        targets = choose_targets(
+            asked.storage, names, column=wanted.column, layer=wanted.layer, maps=asked.maps, name=asked.labels.name
+        )
+        check_trust(asked.storage, asked.labels.table, targets, wanted.trust)
     found = evaluate_layers(
         asked.storage,
         asked.labels,
@@ -156,12 +180,25 @@ def _of_layers(
         column=wanted.column,
         layer=wanted.layer,
         maps=asked.maps,
-        groups=partial(_groups, by=wanted.by, grid=grid),
+        groups=lambda labels: groups_of(labels.table, labels.name, by=wanted.by, grid=grid, cut=cut_at_180),
         take=take or (lambda *_: None),
         listener=listener,
     )
-    told = [{**evaluation_json(each), **design_entry(each, listener)} for each in found]
+    told = [{**evaluation_json(each), **design_entry(each, listener), **temperature_entry(each)} for each in found]
+    if wanted.trust is not None:
+        told[0]["trust"] = _trust(asked, found[0], wanted.trust, listener)
     return told, partial(render_evaluation, layers=found)
+
+
+def _trust(asked: _Asked, found: LayerEvaluation, coverage: float, listener: Listener) -> dict[str, Any]:
+    """What is told of trust, and the files of the layer made where files are wanted."""
+    trust = trust_of(found, coverage, listener)
+    if asked.folder is None:
+        return trust.told
+    metadata = {"TILEWRIGHT_PRODUCT": text(asked.report, "name") or "unnamed"}
+    made = write_trusted(trust.map, asked.folder, coverage=coverage, metadata=metadata)
+    asked.files.extend(AddedFile(path=asked.folder / each.name, **asdict(each)) for each in made)
+    return {**trust.told, "layer": FILES[0]}
 
 
 def _of_objects(asked: _Asked, name: str, pairs: PairsFile) -> tuple[list[dict[str, Any]], Callable[..., str]]:
@@ -169,6 +206,8 @@ def _of_objects(asked: _Asked, name: str, pairs: PairsFile) -> tuple[list[dict[s
     labels, wanted = asked.labels, asked.wanted
     if labels.table is None:
         raise LabelError(f"{labels.name} is a raster: objects are held against polygons, give their outlines.")
+    if wanted.trust is not None:
+        raise LabelError("--trust is about layers of classes, not objects: leave it out, or name a layer with --layer.")
     if wanted.by is not None:
         raise LabelError("--by groups pairs of layers, not objects: leave it out.")
     table = read_objects(asked.storage, asked.report, name, asked.grid, asked.maps)
@@ -188,16 +227,22 @@ def _maps(given: Sequence[str] | Mapping[str, object]) -> dict[str, tuple[str, .
     }
 
 
-def _check_labels_stay(labels: Path, place: Storage, *, write: bool) -> None:
-    """Refuse labels in a file that would be written over."""
+def _places(
+    storage: Storage, labels: Path, wanted: Wanted, *, to: str | None
+) -> tuple[Storage | None, FilesPlace | None]:
+    """Where the files of an evaluation go: beside the product, or into it. Refuses what must not be written over."""
+    place = None if to is None else open_storage(to, options=storage_options(to))
+    if place is not None:
+        check_outside(place, (storage,))
+    folder = (place or storage).folder
     path, _ = path_and_layer(labels.expanduser())
-    written = (
-        []
-        if place.folder is None or not write
-        else [(place.folder / name).resolve() for name in (DOCUMENT, PAGE, PAIRS)]
-    )
-    if path.resolve() in written:
+    if folder is not None and path.resolve() in [(folder / name).resolve() for name in wanted.files]:
         raise LabelError(f"{labels} would be written over by {path.name} of the evaluation: give another --to.")
+    if place is not None:
+        return place, None
+    if wanted.trust is not None:
+        check_free(storage, elsewhere=ELSEWHERE)
+    return None, place_of_files(storage, wanted.files)
 
 
 def _added(folder: Path, name: str) -> AddedFile:
@@ -208,33 +253,6 @@ def _added(folder: Path, name: str) -> AddedFile:
     }
     key, media_type, title, roles = kinds[name]
     return AddedFile(name=name, path=folder / name, key=key, media_type=media_type, title=title, roles=roles)
-
-
-def _groups(labels: Labels, *, by: str | None, grid: Grid) -> Groups | None:
-    """The groups that are asked for: of a column or season of the labels, or of a file of zones."""
-    if by is None:
-        return None
-    columns = labels.table.columns if labels.table is not None else None
-    known = columns is not None and by in columns.column_names
-    path = Path(by)
-    if not known and path_and_layer(path)[0].suffix.lower() in ZONE_FILES:
-        return _zone_groups(path, grid)
-    if columns is None:
-        raise LabelError(f"--by {by!r}: a raster of labels has no columns, give a file of zones.")
-    return row_groups(columns, by, name=labels.name)
-
-
-def _zone_groups(path: Path, grid: Grid) -> ZoneGroups:
-    table = read_geometry_table(path)
-    placed = zones_on_grid(table, grid, cut=cut_at_180)
-    names = next((name for name in ("name", "id") if name in table.columns.column_names), None)
-    numbers = range(1, len(placed.pixels) + 1)
-    told = [str(each) for each in (numbers if names is None else table.columns[names].to_pylist())]
-    twice = len(set(told)) < len(told)
-    unique = tuple(f"{name} ({n})" if twice else name for n, name in zip(numbers, told, strict=True))
-    if len(unique) > 1000:
-        raise LabelError(f"--by {path.name} has {len(unique):,} zones: give at most 1,000.")
-    return ZoneGroups(names=(*unique, NONE), shapes=placed.pixels)
 
 
 def _document(
@@ -288,3 +306,5 @@ def evaluation_lines(document: Mapping[str, Any], to: str) -> Iterator[str]:
     yield f"  page     {place}/{PAGE}"
     yield f"  figures  {place}/{DOCUMENT}"
     yield f"  pairs    {place}/{PAIRS}"
+    if (document.get("trust") or {}).get("layer"):
+        yield f"  trusted  {place}/{FILES[0]}"

@@ -157,6 +157,10 @@ def evaluate(
     ious: Annotated[
         list[float], typer.Option("--iou", metavar="0.5", help="Overlaps from which objects of a table count as found.")
     ] = [],  # noqa: B006
+    trust: Annotated[
+        float | None,
+        typer.Option(metavar="0.9", help="Where to trust the map, with this coverage of each class: trusted.tif."),
+    ] = None,
     to: Annotated[
         str | None, typer.Option("--to", metavar="DIR", help="Beside the product: a folder or URI for the files.")
     ] = None,
@@ -167,7 +171,7 @@ def evaluate(
         from tilewright.flows.ask.evaluate import Wanted, evaluate_output, evaluation_lines
         from tilewright.flows.cli.terminal import Terminal
 
-        wanted = Wanted(column=column, layer=layer, maps=maps, by=by, ious=ious)
+        wanted = Wanted(column=column, layer=layer, maps=maps, by=by, ious=ious, trust=trust)
         with Terminal(quiet=as_json) as terminal:
             document = evaluate_output(output, labels, wanted, to=to, listener=terminal)
         if as_json:

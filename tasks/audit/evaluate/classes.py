@@ -52,6 +52,9 @@ class ScoredClasses:
         table = np.full(2**16, self.other, dtype=np.int64)
         for value, index in self.of_value.items():
             table[value] = index
+        if values.dtype == np.uint8:
+            few: np.ndarray = table[:256][values]
+            return few
         inside = (values >= 0) & (values < len(table))
         return np.where(inside, table[np.where(inside, values, 0).astype(np.int64)], self.other)
 

@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 from datetime import date, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,13 +14,21 @@ import shapely
 
 from tilewright.models.fields import did_you_mean
 from tilewright.tasks.audit.evaluate.label_file import LabelError, encoded
+from tilewright.tasks.tables.vector_file import path_and_layer, read_geometry_table
+from tilewright.tasks.zones.zones import zones_on_grid
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from shapely.geometry.base import BaseGeometry
+
+    from tilewright.tasks.audit.evaluate.label_file import LabelTable
     from tilewright.tasks.audit.evaluate.pairs import Pairs
+    from tilewright.tasks.grid.grid import Grid
 
 MOST_GROUPS = 1000
+
+ZONE_FILES = (".parquet", ".geoparquet", ".geojson", ".json", ".fgb", ".gpkg", ".shp")
 
 NONE = "(none)"
 """The group of rows that have no value, and of pairs in no zone."""
@@ -70,6 +79,40 @@ class ZoneGroups:
 
 
 Groups = RowGroups | ZoneGroups
+
+
+def groups_of(
+    table: LabelTable | None, name: str, *, by: str | None, grid: Grid, cut: Callable[[BaseGeometry], BaseGeometry]
+) -> Groups | None:
+    """The groups that are asked for: of a column or season of the labels called ``name``, or of a file of zones on a
+    grid. ``table`` is None for a raster; ``cut`` is that of `read_label_table`.
+
+    Raises LabelError as `row_groups` does, and for a raster's columns and too many zones; VectorFileError or ZoneError
+    for a file that holds none.
+    """
+    if by is None:
+        return None
+    columns = table.columns if table is not None else None
+    known = columns is not None and by in columns.column_names
+    path = Path(by)
+    if not known and path_and_layer(path)[0].suffix.lower() in ZONE_FILES:
+        return _zone_groups(path, grid, cut)
+    if columns is None:
+        raise LabelError(f"--by {by!r}: a raster of labels has no columns, give a file of zones.")
+    return row_groups(columns, by, name=name)
+
+
+def _zone_groups(path: Path, grid: Grid, cut: Callable[[BaseGeometry], BaseGeometry]) -> ZoneGroups:
+    table = read_geometry_table(path)
+    placed = zones_on_grid(table, grid, cut=cut)
+    names = next((name for name in ("name", "id") if name in table.columns.column_names), None)
+    numbers = range(1, len(placed.pixels) + 1)
+    told = [str(each) for each in (numbers if names is None else table.columns[names].to_pylist())]
+    twice = len(set(told)) < len(told)
+    unique = tuple(f"{name} ({n})" if twice else name for n, name in zip(numbers, told, strict=True))
+    if len(unique) > MOST_GROUPS:
+        raise LabelError(f"--by {path.name} has {len(unique):,} zones: give at most {MOST_GROUPS:,}.")
+    return ZoneGroups(names=(*unique, NONE), shapes=placed.pixels)
 
 
 def row_groups(columns: Any, by: str, *, name: str) -> RowGroups:

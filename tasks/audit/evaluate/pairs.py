@@ -118,8 +118,8 @@ def point_pairs(
     owners = np.flatnonzero(known & table.placed)
     rows, cols = table.rows[owners], table.cols[owners]
     places = Places(owners=owners, rows=rows, cols=cols, labels=labels[owners])
-    values = _gathered(pixels, target.layer, places, grid)
-    sure = None if target.confidence is None else _gathered(pixels, target.confidence, places, grid)
+    values = gathered(pixels, target.layer, rows, cols, grid)
+    sure = None if target.confidence is None else gathered(pixels, target.confidence, rows, cols, grid)
     yield _pairs(target, places, values, sure, uncounted)
 
 
@@ -235,9 +235,11 @@ def _confidence(stored: np.ndarray, target: Target) -> np.ndarray:
     return np.where(valid, shares, np.nan)
 
 
-def _gathered(pixels: LayerPixels, layer: ProductLayer, places: Places, grid: Grid) -> np.ndarray:
-    """The pixels of a layer at absolute places, read tile by tile of the store."""
-    rows, cols = places.rows, places.cols
+def gathered(pixels: LayerPixels, layer: ProductLayer, rows: np.ndarray, cols: np.ndarray, grid: Grid) -> np.ndarray:
+    """The pixels of a layer at absolute ``rows`` and ``cols`` (place,), read tile by tile of the store.
+
+    Raises as `LayerPixels.read` does.
+    """
     height, width = layer.tile
     extent = grid.extent
     down, across = (rows - extent.row_start) // height, (cols - extent.col_start) // width

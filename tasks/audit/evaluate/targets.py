@@ -110,7 +110,12 @@ def _target(
     if classes is None and maps:
         raise LabelError(f"--map is about classes, and the layer {layer.name} holds values: leave it out.")
     of_classes = [each for each in told if rows(told[each], "classes") and told[each].get("kind") != "id"]
-    names = [f"{layer.name}_{CONFIDENCE}", *([CONFIDENCE] if layer.name == CLASS or of_classes == [layer.name] else [])]
+    names = [f"{layer.name}_{CONFIDENCE}"]
+    if layer.name.endswith(CLASS):
+        # An output whose names another one has too writes all of its layers with a prefix.
+        names.append(layer.name.removesuffix(CLASS) + CONFIDENCE)
+    if of_classes == [layer.name]:
+        names.append(CONFIDENCE)
     found = next((each for each in names if classes and each in told and told[each].get("kind") != "id"), None)
     if found is None:
         return Target(layer=layer, column=column, classes=classes, confidence=None, percent=False)

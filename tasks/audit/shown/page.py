@@ -18,6 +18,7 @@ from tilewright.tasks.audit.shown.charts import (
     reliability,
 )
 from tilewright.tasks.audit.shown.maps import LOW, RIGHT, WRONG, ErrorMap, error_map, layer_colours, worst_places
+from tilewright.tasks.audit.shown.trust_table import TrustView, trust_view
 from tilewright.tasks.colours import UNSEEN
 from tilewright.tasks.compare.words import percent_words, short
 from tilewright.tasks.report.format import ABSENT, count, figure
@@ -49,6 +50,9 @@ class EvaluatedLayerPage:
     areas: tuple[tuple[str, str, str, str], ...]
     dots: tuple[Dot, ...]
     ece: str
+    scaled: tuple[Dot, ...]
+    scaling: str
+    trust: TrustView | None
     headings: tuple[str, ...]
     groups: tuple[tuple[str, ...], ...]
     n_more_groups: int
@@ -92,6 +96,9 @@ def _layer_page(told: Mapping[str, Any], evaluation: LayerEvaluation) -> Evaluat
         areas=tuple(_areas(told, [(told["classes"][i], colours[i]) for i in kept])),
         dots=tuple(reliability(calibration)),
         ece=figure(calibration["ece"]) if calibration else "",
+        scaled=tuple(reliability((told.get("temperature") or {}).get("after"))),
+        scaling=_scaling_words(told.get("temperature")),
+        trust=trust_view(told, colours),
         headings=headings,
         groups=tuple(groups),
         n_more_groups=len(told["groups"]) - len(groups),
@@ -145,6 +152,20 @@ def _interval_words(told: Mapping[str, Any]) -> str:
     if told["unit"] == "label":
         return "Intervals are 95 % (Wilson), as if labels had been drawn by chance and each by itself."
     return "Pixels of one polygon or raster are not independent, so no intervals are given."
+
+
+def _scaling_words(told: Mapping[str, Any] | None) -> str:
+    """What a temperature mends, or why there is none; empty where none was asked of the labels."""
+    if told is None:
+        return ""
+    if told["temperature"] is None:
+        return str(told["note"])
+    before, after = (f"{told[key]['ece']:.3f}" for key in ("before", "after"))
+    return (
+        f"Temperature scaling: logarithms of {told['of']} divided by {told['temperature']:.3f}, fitted by maximum "
+        f"likelihood to {count(told['n'])} labels. The calibration error is {before} before, and {after} after on "
+        f"labels held out, in {told['folds']} parts."
+    )
 
 
 def _areas(told: Mapping[str, Any], kept: Sequence[tuple[str, str]]) -> list[tuple[str, str, str, str]]:

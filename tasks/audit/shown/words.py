@@ -9,10 +9,13 @@ from tilewright.tasks.compare.words import percent_words, short
 from tilewright.tasks.report.format import count, figure, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 LISTED = 4
-"""Unknown labels in a sentence, at most."""
+"""Unknown labels, or classes, in a sentence, at most."""
+
+MOST_SHARES = 8
+"""Classes in a sentence whose trusted share is said, at most."""
 
 
 def evaluation_sentences(told: Mapping[str, Any], *, name: str, several: bool) -> list[str]:
@@ -26,7 +29,8 @@ def evaluation_sentences(told: Mapping[str, Any], *, name: str, several: bool) -
         sentences.append(_value_sentence(told, head))
     else:
         sentences += _class_sentences(told, head)
-    return [*sentences, *_design_sentences(told.get("design")), *_left_out(told)]
+    design, trust = _design_sentences(told.get("design")), _trust_sentences(told.get("trust"))
+    return [*sentences, *_temperature_sentences(told.get("temperature")), *design, *trust, *_left_out(told)]
 
 
 def object_sentences(told: Mapping[str, Any], *, name: str) -> list[str]:
@@ -98,6 +102,65 @@ def _calibration_sentence(told: Mapping[str, Any]) -> str:
         f"The model is {verdict}: its confidence is {sure * 100:.1f} % on average, and it is right in "
         f"{right * 100:.1f} %."
     )
+
+
+def _temperature_sentences(told: Mapping[str, Any] | None) -> list[str]:
+    if told is None or told["temperature"] is None:
+        return []
+    before, after = told["before"]["ece"], told["after"]["ece"]
+    change = "falls" if after < before else "does not fall"
+    fits = f"A temperature of {told['temperature']:.2f} fits its {told['of']} best"
+    return [f"{fits}: on labels held out the calibration error {change}, {before:.3f} before and {after:.3f} after."]
+
+
+def _trust_sentences(told: Mapping[str, Any] | None) -> list[str]:
+    """What is trusted of the map, what is promised and what not, and what labels held out say of it."""
+    if told is None:
+        return []
+    asked = f"{told['coverage'] * 100:g} %"
+    # A class that neither labels nor the map have is of no matter.
+    classes = {name: row for name, row in told["classes"].items() if row["n_labels"] or row["mapped_km2"]}
+    mapped = {name: row for name, row in classes.items() if row["mapped_km2"]}
+    shares = [f"{short(name)} {percent_words(row['trusted_share'])}" for name, row in mapped.items()]
+    more = f" and {count(len(shares) - MOST_SHARES)} more" if len(shares) > MOST_SHARES else ""
+    listed = f": {', '.join(shares[:MOST_SHARES])}{more}" if shares else ""
+    part = "Nothing" if told["trusted_share"] is None else f"{percent_words(told['trusted_share'])} of the map"
+    kept = [name for name, row in classes.items() if row["promised"]]
+    which = "each class" if len(kept) == len(classes) else _listed(kept)
+    promise = f"{asked} or more of it keep their class among the possible ones"
+    sentences = [
+        f"{part} is trusted{listed}.",
+        f"Trusted is where the mapped class alone is possible, from a score on from which {asked} of labels are right.",
+        f"Promised of the ground of {which}, on average over such labels: {promise}.",
+    ]
+    few = [name for name, row in classes.items() if not row["promised"]]
+    if few:
+        needed = plural(told["labels_needed"], "label")
+        has = ", ".join(f"{short(name)} {count(classes[name]['n_labels'])}" for name in few[:LISTED])
+        rest = f" and {count(len(few) - LISTED)} more" if len(few) > LISTED else ""
+        unequal = " whose pixels stand for like parts of the map" if told["weighted"] else ""
+        sentences.append(
+            f"Nothing is promised of {_listed(few)}: {needed} of a class are needed{unequal} ({has}{rest}); what is "
+            "mapped so is not trusted, and such ground may be trusted as another class."
+        )
+    doubtful = [name for name, row in mapped.items() if row["promised"] and row["least_score"] is None]
+    if doubtful:
+        why = "too few such labels, or too many that are wrong"
+        sentences.append(f"Nothing is trusted that is mapped as {_listed(doubtful)}: {why}.")
+    held = told["held_out"]
+    if held["right"] is not None:
+        trusted, whole = percent_words(held["right"]), percent_words(held["right_of_all"])
+        n = plural(held["n_trusted"], "label")
+        sentences.append(f"Of {n} held out and trusted {trusted} are right, of all {count(held['n'])} {whole}.")
+    return [*sentences, *told["notes"]]
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names in a sentence, as many as it takes."""
+    words = [short(name) for name in names[:LISTED]]
+    if len(names) > LISTED:
+        return f"{', '.join(words)} and {count(len(names) - LISTED)} more"
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]
 
 
 def _value_sentence(told: Mapping[str, Any], head: str) -> str:
