@@ -16,11 +16,18 @@ if TYPE_CHECKING:
     from tilewright.tasks.audit.drift.sums import BandSums
 
 
-FAR_MEAN: Final = 1.0
-"""Deviations between the means from which a band is far."""
+MIXED: Final = 0.5
+"""Ratio of the deviations from which an area holds as many kinds of land as the training did, or nearly so."""
 
-WIDE, FLAT: Final = 4.0, 0.05
-"""Ratios of the deviations from which values are spread too wide, and hardly at all."""
+FAR_MEAN, FAR_KIND = 0.8, 3.0
+"""Deviations between the means from which a mixed area is far, and one of a single kind of land.
+
+A shift by 0.8 is large (Cohen 1988, Statistical Power Analysis for the Behavioral Sciences, chapter 2.2). A lake or a
+forest alone may lie anywhere among the values of the training, which have few beyond three deviations.
+"""
+
+WIDE: Final = 4.0
+"""Ratio of the deviations from which values are spread too wide."""
 
 OUTSIDE: Final = 0.5
 """Share of the values outside the range from which a band is far."""
@@ -34,11 +41,11 @@ LEAST_VALUES: Final = 100
 SCALED: Final = 30.0
 """Ratio of the means of all bands from which the numbers are of another unit."""
 
-SWAPPED_BETTER: Final = 4.0
+SWAPPED_BETTER: Final = 3.0
 """Times that bands in another order lie nearer to the card's statistics than in theirs, if they were swapped."""
 
-SWAPPED_LEAST: Final = 0.1
-"""Mean squared distance of bands below which their order is not doubted."""
+SWAPPED_LEAST, SWAPPED_MOST = 0.1, 0.25
+"""Mean squared distance of bands below which their order is not doubted, and above which another one fits no better."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,21 +67,28 @@ class BandDrift:
 
     @property
     def far(self) -> str:
-        """The word for how a band is far: "mean", "wide", "flat", "outside" or "narrow"; empty if it is not."""
+        """The word for how a band is far: "mean", "wide", "outside" or "narrow"; empty if it is not."""
         if self.count < LEAST_VALUES:
             return ""
-        if self.difference is not None and abs(self.difference) >= FAR_MEAN:
-            return "mean"
-        if self.ratio is not None and self.ratio >= WIDE:
-            return "wide"
-        if self.outside is not None and self.outside >= OUTSIDE:
-            return "outside"
-        if self.ratio is not None and self.ratio <= FLAT:
-            return "flat"
+        signs = {
+            "mean": self._mean_is_far,
+            "wide": (self.ratio or 0.0) >= WIDE,
+            "outside": (self.outside or 0.0) >= OUTSIDE,
+        }
+        return next((word for word, far in signs.items() if far), "narrow" if self._is_narrow else "")
+
+    @property
+    def _mean_is_far(self) -> bool:
+        if self.difference is None or self.ratio is None:
+            return False
+        return abs(self.difference) >= (FAR_MEAN if self.ratio >= MIXED else FAR_KIND)
+
+    @property
+    def _is_narrow(self) -> bool:
         told = self.statistics
-        if told.mean is None and told.minimum is not None and told.maximum is not None:
-            return "narrow" if self.stddev < NARROW * (told.maximum - told.minimum) else ""
-        return ""
+        if told.mean is not None or told.minimum is None or told.maximum is None:
+            return False
+        return self.stddev < NARROW * (told.maximum - told.minimum)
 
     def to_json(self) -> dict[str, Any]:
         """The band's row of a report."""
@@ -141,7 +155,7 @@ def swapped_bands(bands: Sequence[BandDrift]) -> list[tuple[str, str]]:
     _, order = linear_sum_assignment(costs)
     own = sum(costs[index][index] for index in range(len(bands)))
     best = sum(costs[index][other] for index, other in enumerate(order))
-    if own < SWAPPED_LEAST * len(bands) or best * SWAPPED_BETTER > own:
+    if own < SWAPPED_LEAST * len(bands) or best > min(own / SWAPPED_BETTER, SWAPPED_MOST * len(bands)):
         return []
     return [(band.name, bands[other].name) for band, other in zip(bands, order, strict=True) if bands[other] != band]
 

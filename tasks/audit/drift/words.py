@@ -118,12 +118,12 @@ def _found(band: BandDrift) -> str:
     """A band's values and what was expected of them, as a clause."""
     told, place = band.statistics, band.far
     if place == "outside":
-        span = f"{told.minimum:.4g} to {told.maximum:.4g}"
-        return f"has {100 * (band.outside or 0.0):.3g} % of its values outside {span}"
+        return f"has {100 * (band.outside or 0.0):.3g} % of its values outside {told.minimum:.4g} to {told.maximum:.4g}"
     if told.mean is None or told.stddev is None:
-        return f"has mean {band.mean:.4g} and deviation {band.stddev:.3g} in a range of {told.minimum:.4g} to {told.maximum:.4g}"
+        span = f"{told.minimum:.4g} to {told.maximum:.4g}"
+        return f"has mean {band.mean:.4g} and deviation {band.stddev:.3g} in a range of {span}"
     expected = f"{told.mean:.4g} ± {told.stddev:.3g}"
-    if place in {"wide", "flat"}:
+    if place == "wide":
         return f"has deviation {band.stddev:.3g} where {expected} is expected"
     difference = band.difference or 0.0
     side = "above" if difference > 0 else "below"
