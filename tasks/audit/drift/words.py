@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from tilewright.tasks.audit.drift.measure import band_drift, scale_of, swapped_bands
+from tilewright.tasks.audit.drift.measure import apart_bands, band_drift, scale_of, swapped_bands
 from tilewright.tasks.audit.drift.sums import BandSums, add_sums
 
 if TYPE_CHECKING:
@@ -65,13 +65,14 @@ def _fits(bands: Sequence[Sequence[int]] | None, spec: InputSpec) -> bool:
 
 
 def _row(spec: InputSpec, bands: Sequence[BandDrift], *, n_parts: int) -> dict[str, Any]:
-    far = [band for band in bands if band.far]
+    apart = apart_bands(bands) or ()
+    far = [band for band in bands if band.far or band in apart]
     swapped, scale = swapped_bands(bands), scale_of(bands) if far else None
     return {
         "input": spec.name,
         "unit": spec.unit,
         "parts": n_parts,
-        "bands": [band.to_json() for band in bands],
+        "bands": [{**band.to_json(), **({"far": band.far or "apart"} if band in far else {})} for band in bands],
         "scale": scale,
         "swapped": [list(pair) for pair in swapped],
         "warning": _warning(spec, bands, far, scale=scale, swapped=swapped),
@@ -103,11 +104,11 @@ def _warning(
         return ""
     worst = sorted(far, key=_farness, reverse=True)[:NAMED]
     told = "; ".join(f"{band.name} {_found(band)}" for band in worst)
-    verb = "is" if len(far) == 1 else "are"
-    return (
-        f"Input {spec.name}: {len(far)} of {len(bands)} bands {verb} far from what the model was trained on: {told}. "
-        f"{ADVICE}"
-    )
+    if any(band.far for band in far):
+        head = f"{len(far)} of {len(bands)} bands {'is' if len(far) == 1 else 'are'} far from"
+    else:
+        head = f"{far[0].name} and {far[1].name} lie far apart beside"
+    return f"Input {spec.name}: {head} what the model was trained on: {told}. {ADVICE}"
 
 
 def _farness(band: BandDrift) -> float:
