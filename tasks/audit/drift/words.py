@@ -88,11 +88,11 @@ def _warning(
     swapped: Sequence[tuple[str, str]],
 ) -> str:
     if scale is not None:
-        first = bands[0]
+        first, times = bands[0], f"{scale:,.0f}" if scale > 1 else f"1/{1 / scale:,.0f}"
         return (
-            f"Input {spec.name}: its values are about {scale:.3g} times what the model was trained on (band "
-            f"{first.name}: {_found(first)}): they look like another unit, as DN do for reflectance. Check the scale "
-            "and offset that the source states."
+            f"Input {spec.name}: its values are about {times} times those that the model was trained on (band "
+            f"{first.name} has mean {first.mean:.4g}, expected is {first.statistics.mean:.4g}): they look like another "
+            "unit, as DN do for reflectance. Check the scale and offset that the source states."
         )
     if swapped:
         pairs = "; ".join(f"{name} looks like {other}" for name, other in swapped[:NAMED])
