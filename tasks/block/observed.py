@@ -69,9 +69,9 @@ def sum_values(
         if not spec.told:
             continue
         place = (..., *entry.box(box).slices_in(entry.box(inputs.block.outer)))
-        seen = inputs.step_counts[spec.name][place] > 0
+        seen = np.asarray(inputs.step_counts[spec.name][place] > 0)
         if inside is not None and not inside.all():
-            seen = seen & _on_input_grid(inside, entry)
+            seen &= _on_input_grid(inside, entry)
         sums = [BandSums() for _ in spec.bands]
         for step, here in zip(inputs.steps[spec.name][place], seen, strict=True):
             bands = derive_bands(spec, step[np.newaxis, np.newaxis])[0, 0]
@@ -90,7 +90,7 @@ def _on_input_grid(mask: np.ndarray, entry: InputPlan) -> np.ndarray:
     if entry.coarser > 1:
         height, width = mask.shape
         side = entry.coarser
-        mask = mask.reshape(height // side, side, width // side, side).any(axis=(1, 3))
+        mask = np.asarray(mask.reshape(height // side, side, width // side, side).any(axis=(1, 3)))
     return mask
 
 

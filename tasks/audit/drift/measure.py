@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
 
-from scipy.optimize import linear_sum_assignment
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -173,10 +171,15 @@ def swapped_bands(bands: Sequence[BandDrift]) -> list[tuple[str, str]]:
     if len(bands) < 2 or not all(band.statistics.mean is not None and band.stddev > 0 for band in bands):
         return []
     costs = [[_distance(band, other.statistics) for other in bands] for band in bands]
-    _, order = linear_sum_assignment(costs)
     own = sum(costs[index][index] for index in range(len(bands)))
+    if own < SWAPPED_LEAST * len(bands):
+        return []
+    # A third of a second of imports that only doubt pays.
+    from scipy.optimize import linear_sum_assignment  # type: ignore[attr-defined]  # noqa: PLC0415
+
+    _, order = linear_sum_assignment(costs)
     best = sum(costs[index][other] for index, other in enumerate(order))
-    if own < SWAPPED_LEAST * len(bands) or best > min(own / SWAPPED_BETTER, SWAPPED_MOST * len(bands)):
+    if best > min(own / SWAPPED_BETTER, SWAPPED_MOST * len(bands)):
         return []
     return [(band.name, bands[other].name) for band, other in zip(bands, order, strict=True) if bands[other] != band]
 
