@@ -107,5 +107,6 @@ def _implied(scaling: Scaling) -> BandStatistics | None:
     if scaling.kind == "z-score":
         found = BandStatistics(mean=scaling.shift, stddev=width, stated=False)
     else:
-        found = BandStatistics(minimum=scaling.shift, maximum=scaling.shift + width, stated=False)
+        maximum = float(f"{scaling.shift + width:.12g}")
+        found = BandStatistics(minimum=scaling.shift, maximum=maximum, stated=False)
     return found if found.countable else None

@@ -48,7 +48,7 @@ def test_a_scaling_of_each_band_implies_its_statistics_and_one_of_all_bands_does
     clips = [{"type": "clip", "minimum": -30, "maximum": 0}, {"type": "offset", "value": 3}]
     assert told(tmp_path, **{SCALING: clips}) == (None, None)
     # A deviation in which nothing could be counted is one to scale by all the same.
-    tiny = [{"type": "z-score", "mean": 0, "stddev": 1e-305}, scores[1]]
+    tiny = [{"type": "z-score", "mean": 0, "stddev": 1e-307}, scores[1]]
     assert told(tmp_path, **{SCALING: tiny}) == (None, implied[1])
     # What is stated goes before.
     assert told(tmp_path, **{SCALING: scores, RADAR: STATED}) == told(tmp_path, **{RADAR: STATED})
