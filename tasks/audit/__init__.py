@@ -1,5 +1,5 @@
 """How good a map is: its layers held against labels (`evaluate`), samples drawn for them and what they estimate
-(`design`), and the pages and sentences that say it (`shown`).
+(`design`), and the pages and sentences that say it (`shown`); whether a model got what it was trained on (`drift`).
 
 It may import compare and all wings below it, models.fields and models.transforms.
 """
