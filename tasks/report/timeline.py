@@ -233,7 +233,8 @@ class DriftRow:
 
 def drift_table(report: Fields) -> tuple[DriftRow, ...]:
     """The rows for `drift` of a report, one for each band of which the card tells statistics."""
-    found = [_drift_row(entry, band) for entry in rows(report, "drift") for band in rows(entry, "bands")]
+    bands = ((entry, band) for entry in rows(report, "drift") for band in rows(entry, "bands") if text(band, "band"))
+    found = [_drift_row(entry, band) for entry, band in bands]
     return tuple(found[:_MAX_BANDS])
 
 
