@@ -8,17 +8,22 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from tests.support.paths import ROOT
+from tests.support.places_cards import label_card, places_job, window_of, write_points
+from tests.support.worlds import World
 from tilewright.catalogs.sample.build import SAMPLE_AREA
 from tilewright.flows.cli.main import app
 from tilewright.flows.estimate.drift import look_for_drift
 from tilewright.flows.job.job import make_job
+from tilewright.flows.plan import make, raster
 from tilewright.flows.plan.make import plan_job
 from tilewright.flows.plan.model_card import job_card
 from tilewright.flows.run.predict import run_job
+from tilewright.flows.runners.run_options import RunOptions
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
 
@@ -148,3 +153,28 @@ def test_a_plan_is_told_without_a_look_where_files_cannot_be_read(sample, tmp_pa
     for path in copy.rglob("*.tif"):
         path.write_bytes(b"")
     assert look_for_drift(plan, card) is None
+
+
+def test_rows_of_places_sum_the_values_of_their_windows_whatever_the_units(tmp_path, monkeypatch):
+    random = np.random.default_rng(5)
+    values = random.normal(0.3, 0.1, (160, 160)).astype(np.float32)
+    values[40:60, 30:90] = np.nan
+    world = World(tmp_path / "world")
+    world.add(values, "red", unit="reflectance")
+    card = label_card(tmp_path / "card", **{"tw:statistics": [{"mean": 0.7, "stddev": 0.1}]})
+    rows, cols = random.uniform(-20, 180, (2, 40))
+    write_points(tmp_path / "p.parquet", rows, cols)
+    first = run_job(places_job(world, card, tmp_path / "p.parquet", tmp_path / "one")).report
+    for module in (make, raster):
+        monkeypatch.setattr(module, "ROWS_PER_UNIT", 7)
+    again = run_job(places_job(world, card, tmp_path / "p.parquet", tmp_path / "cut"), RunOptions(workers=2)).report
+    (row,), (cut,) = first["drift"], again["drift"]
+    assert (row["parts"], cut["parts"]) == (1, 6)
+    assert {**row, "parts": 0} == {**cut, "parts": 0}
+    windows = np.concatenate([window_of(values, *place).ravel() for place in zip(rows, cols, strict=True)])
+    seen = windows[~np.isnan(windows)].astype(np.float64)
+    assert row["bands"][0]["values"] == len(seen)
+    assert row["bands"][0]["mean"] == pytest.approx(seen.mean(), abs=1e-6)
+    assert row["warning"] in first["warnings"]
+    assert "1 of 1 bands is far" in row["warning"]
+    assert '<section id="drift">' in (tmp_path / "one" / "report.html").read_text()
