@@ -22,6 +22,7 @@ from tilewright.flows.job.job import make_job
 from tilewright.flows.plan import make, raster
 from tilewright.flows.plan.make import plan_job
 from tilewright.flows.plan.model_card import job_card
+from tilewright.flows.run.outcome import closing_lines
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
 
@@ -92,8 +93,10 @@ def test_the_right_input_gives_no_alarm(sample, tmp_path, model):
 def test_winter_for_a_model_of_summers_is_noticed_in_plan_and_report(sample, tmp_path, period):
     job = job_of(sample, tmp_path / "out", period=period)
     (said,) = planned(job).warnings
-    report = run_job(job).report
+    outcome = run_job(job)
+    report = outcome.report
     (row,) = report["drift"]
+    assert f"  ! {row['warning']}" in closing_lines(outcome)
     for sentence in (said, row["warning"]):
         assert re.search(r"Input image: .*\bnir\b.*what the model was trained on", sentence), sentence
         assert "Another season" in sentence
