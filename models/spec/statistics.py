@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +22,10 @@ Source: STAC 1.1, common metadata, Statistics Object.
 
 PER_DEVIATION, PER_RANGE = 2**10, 2**12
 """Units of counting (``BandStatistics.quantum``) to a deviation, and to a range."""
+
+
+LEAST, MOST = 1e-100, 1e100
+"""The sizes of the quanta and of the origin; no unit has values beyond."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +58,8 @@ class BandStatistics:
 
     @property
     def countable(self) -> bool:
-        """Whether values can be counted in quanta, which a deviation beyond a float's digits does not allow."""
-        return 0 < self.quantum < math.inf and math.isfinite(1 / self.quantum)
+        """Whether sums of values in quanta stay far from the ends of a float."""
+        return LEAST <= self.quantum <= MOST and abs(self.origin) <= MOST
 
 
 def read_statistics(
@@ -95,7 +98,8 @@ def _stated(field: CardField) -> BandStatistics | None:
         if found.mean is not None and not found.minimum <= found.mean <= found.maximum:
             raise field.refuse("mean", f"write a number from minimum to maximum ({found.minimum:g}-{found.maximum:g})")
     if not found.countable:
-        raise field.refuse("stddev" if found.mean is not None else "maximum", "write a deviation that a float can hold")
+        key = "stddev" if found.mean is not None else "maximum"
+        raise field.refuse(key, "write numbers of a size that values have, between 1e-90 and 1e90")
     return found
 
 

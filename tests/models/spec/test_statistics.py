@@ -73,7 +73,16 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("a mean alone", {f"{RADAR}/0/stddev": ...}, r"tw:statistics\[0\].stddev is missing; write mean and stddev"),
     ("a deviation alone", {f"{RADAR}/0/mean": ...}, r"tw:statistics\[0\].mean is missing; write mean and stddev"),
     ("a deviation of 0", {f"{RADAR}/0/stddev": 0}, r"tw:statistics\[0\].stddev is 0; write a positive number"),
-    ("a deviation beyond floats", {f"{RADAR}/0/stddev": 1e-322}, r"tw:statistics\[0\].stddev is .* float can hold"),
+    (
+        "a deviation beyond floats",
+        {f"{RADAR}/0/stddev": 1e-322},
+        r"tw:statistics\[0\].stddev is .* size that values have",
+    ),
+    (
+        "a mean beyond all",
+        {f"{RADAR}/0": {"mean": 1e300, "stddev": 1}},
+        r"tw:statistics\[0\].stddev is 1; .* size that",
+    ),
     ("a text", {f"{RADAR}/0/stddev": "3.1"}, r"tw:statistics\[0\].stddev is '3.1'"),
     ("a truth value", {f"{RADAR}/0/mean": True}, r"tw:statistics\[0\].mean is True"),
     ("infinity", {f"{RADAR}/0/mean": float("inf")}, "mean"),

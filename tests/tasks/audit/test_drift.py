@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from fractions import Fraction
 
@@ -24,22 +25,36 @@ def by_whole_numbers(values: np.ndarray, told: BandStatistics) -> BandSums:
     quanta = [round(float(np.rint((value - told.origin) * (1 / told.quantum)))) for value in kept]
     quanta = [max(-int(MOST_QUANTA), min(int(MOST_QUANTA), each)) for each in quanta]
     ranged = told.minimum is not None
+    with np.errstate(over="ignore"):
+        low, high = (float(np.float32(end)) if ranged else 0.0 for end in (told.minimum, told.maximum))
     return BandSums(
         count=len(kept),
         total=sum(quanta),
         squares=sum(each * each for each in quanta),
-        below=sum(value < float(np.float32(told.minimum)) for value in kept) if ranged else 0,
-        above=sum(value > float(np.float32(told.maximum)) for value in kept) if ranged else 0,
+        below=sum(value < low for value in kept) if ranged else 0,
+        above=sum(value > high for value in kept) if ranged else 0,
     )
 
 
-@pytest.mark.parametrize("told", [NIR, RANGE, BandStatistics(mean=273.0, stddev=1e-3, minimum=200.0, maximum=300.0)])
+@pytest.mark.parametrize(
+    "told",
+    [
+        *(NIR, RANGE, BandStatistics(mean=273.0, stddev=1e-3, minimum=200.0, maximum=300.0)),
+        *(
+            BandStatistics(mean=1e100, stddev=1e-90),
+            BandStatistics(mean=-1e100, stddev=1e100, minimum=-1e300, maximum=1e300),
+        ),
+    ],
+)
 @pytest.mark.parametrize("spread", [0.1, 30.0, 1e4, 1e9])
 def test_sums_are_exact_whatever_the_size_of_the_values(told, spread):
     random = np.random.default_rng(1)
-    values = (random.normal(told.origin, spread, 4000)).astype(np.float32)
+    values = random.normal(max(-1e30, min(told.origin, 1e30)), spread, 4000).astype(np.float32)
     values[: len(EDGES)] = np.array(EDGES, dtype=np.float32)
-    assert sums_of(values, told) == by_whole_numbers(values, told)
+    found = sums_of(values, told)
+    assert found == by_whole_numbers(values, told)
+    # A report is JSON, in which nothing is infinite.
+    json.dumps(band_drift("x", told, found).to_json(), allow_nan=False)
 
 
 def test_sums_do_not_hang_on_the_cut_or_the_order():
