@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 JobLike = Job | Mapping[str, Any] | str | Path
 """A job: a checked one, its keys as a mapping, or the path of its file."""
 
+Tolerance = float | Mapping[str, float] | None
+"""A tolerance for all layers and tables, or by their names."""
+
 CUBE_CHUNK = 1024
 """Pixels per side of a Dask chunk of a cube."""
 
@@ -114,21 +117,32 @@ def compare(
     *,
     to: str | Path | None = None,
     labels: str | Path | None = None,
+    same: bool = False,
+    differ: Tolerance = None,
+    atol: Tolerance = None,
+    rtol: Tolerance = None,
+    iou: Tolerance = None,
 ) -> dict[str, Any]:
     """What changed from one finished product to another, as ``comparison.json`` holds it; ``summary`` says it in words.
 
-    ``to``: the folder or URI into which the page, the figures and the table of changed places are written, if any.
-    ``labels``: points with a column of classes, on which McNemar's test says whether one is better (``mcnemar``).
+    ``to``: the folder or URI into which the page, the figures, the table of changed places and the maps of difference
+    are written, if any. ``labels``: points with a column of classes, on which McNemar's test (``mcnemar``) and a paired
+    bootstrap (``bootstrap``) say whether one is better.
+    ``same``: the document says in ``same`` whether both are the same, within tolerances that are 0 unless given, for
+    all or by layer: ``differ``, the share of pixels or objects that may differ; ``atol`` + ``rtol`` times A's amount,
+    by which a value may; ``iou``, the overlap from which two objects are one.
     Raises a ValueError that says why two outputs cannot be compared.
     """
-    from tilewright.flows.ask.compare import compare_outputs
+    from tilewright.flows.ask.compare import compare_outputs, wanted_tolerances
 
     first, second = (each.output if isinstance(each, Product) else each for each in (a, b))
     for each in (first, second, to, labels):
         if each is not None and not isinstance(each, (str, os.PathLike)):
             raise StoreError(f"A product is named by its folder or URI, not by {type(each).__name__}.")
     place, file = (None if each is None else os.fspath(each) for each in (to, labels))
-    return compare_outputs(os.fspath(first), os.fspath(second), to=place, labels=None if file is None else Path(file))
+    tolerances = wanted_tolerances(same=same, differ=differ, atol=atol, rtol=rtol, iou=iou)
+    path = None if file is None else Path(file)
+    return compare_outputs(os.fspath(first), os.fspath(second), to=place, labels=path, same=tolerances)
 
 
 def zones(output: str | Path, file: str | Path, layers: Sequence[str] | None = None) -> Any:

@@ -42,6 +42,12 @@ RAMP_STOPS = (
     "#440154", "#482878", "#3e4a89", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725",
 )  # fmt: skip
 
+# Source: C. Brewer, ColorBrewer 2.0, "RdBu" from blue to red; colour-blind safe.
+APART_STOPS = (
+    "#2166ac", "#4393c3", "#92c5de", "#d1e5f0", "#f7f7f7", "#fddbc7", "#f4a582", "#d6604d", "#b2182b",
+)  # fmt: skip
+"""Those of a difference: blue for less, pale for none, red for more."""
+
 _HEX = re.compile(r"#?([0-9a-fA-F]{6})")
 
 
@@ -67,9 +73,9 @@ def slanted_lines(height: int, width: int, *, apart: int, thick: int) -> NDArray
     return np.asarray((rows + cols) % apart < thick)
 
 
-def ramp_table() -> NDArray[np.uint8]:
-    """The colours of the value ramp, (256, 3) uint8, from the lowest value to the highest."""
-    stops = np.array([rgb(stop) for stop in RAMP_STOPS], dtype=np.float64)
+def ramp_table(ramp: Sequence[str] = RAMP_STOPS) -> NDArray[np.uint8]:
+    """The colours of a ramp, that of values if none is given, (256, 3) uint8, from the lowest value to the highest."""
+    stops = np.array([rgb(stop) for stop in ramp], dtype=np.float64)
     positions = np.linspace(0, len(stops) - 1, 256)
     channels = [np.interp(positions, np.arange(len(stops)), stops[:, channel]) for channel in range(3)]
     return np.rint(np.stack(channels, axis=1)).astype(np.uint8)

@@ -13,26 +13,52 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tilewright.tasks.audit.evaluate.evaluate import LayerEvaluation
+    from tilewright.tasks.compare.difference.bootstrap import PairedLabels
+    from tilewright.tasks.compare.difference.tolerance import Given, Tolerances
     from tilewright.tasks.storage.storage import Storage
 
 
-def compare_outputs(a: str, b: str, *, to: str | None = None, labels: Path | None = None) -> dict[str, Any]:
+class NotSameError(RuntimeError):
+    """Two products that are further apart than they may be; the message says what differs most, and where."""
+
+
+def compare_outputs(
+    a: str, b: str, *, to: str | None = None, labels: Path | None = None, same: Tolerances | None = None
+) -> dict[str, Any]:
     """The comparison of two finished products by their folders or URIs; its files are written ``to`` a place, if any.
 
-    ``labels``: a file of points, on which it is tested whether one of them is better.
+    ``labels``: a file of points, on which it is tested whether one of them is better. ``same``: the tolerances within
+    which they are the same.
 
     Raises StoreError, CompareError for what cannot be compared, a ValueError for labels that cannot be used,
     StorageError or ChangedStoreError where reading or writing fails.
     """
     # A slow import: pictures, tables and the page come with it.
-    from tilewright.tasks.compare.files import compare_products
+    from tilewright.tasks.compare.difference.products import compare_products
 
     place = None if to is None else _storage(to)
     first, second = _storage(a), _storage(b)
     if labels is not None and place is not None and place.folder is not None:
         check_labels_stay(labels, place.folder)
-    tests = None if labels is None else better_on_labels(first, second, labels)
-    return compare_products(first, second, (a, b), place, tests=tests)
+    tests, draws = ({}, {}) if labels is None else better_on_labels(first, second, labels)
+    return compare_products(first, second, (a, b), place, tests=tests, draws=draws, tolerances=same)
+
+
+def wanted_tolerances(
+    *, same: bool, differ: Given = None, atol: Given = None, rtol: Given = None, iou: Given = None
+) -> Tolerances | None:
+    """The tolerances within which two products are to be the same; None if that is not asked.
+
+    Raises CompareError for what is none, and for tolerances of nothing.
+    """
+    from tilewright.tasks.compare.difference.tolerance import any_given, read_tolerances
+    from tilewright.tasks.compare.lattice import CompareError
+
+    if not same:
+        if any_given(differ, atol, rtol, iou):
+            raise CompareError("differ, atol, rtol and iou are the tolerances of --same: give it too.")
+        return None
+    return read_tolerances(differ=differ, atol=atol, rtol=rtol, iou=iou)
 
 
 def check_labels_stay(labels: Path, to: Path) -> None:
@@ -45,28 +71,52 @@ def check_labels_stay(labels: Path, to: Path) -> None:
         raise LabelError(f"--labels {path.name} lies in --to {to}, where it could be written over: give another --to.")
 
 
-def better_on_labels(a: Storage, b: Storage, labels: Path) -> dict[str, dict[str, Any]]:
-    """McNemar's test of two products on the points of a file, by layer: on the labels that both can be held against.
+def better_on_labels(
+    a: Storage, b: Storage, labels: Path
+) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """McNemar's test and the bootstrap of two products on the points of a file, each by layer: on the labels that both
+    can be held against.
 
     Raises as `evaluate_layers` does, and LabelError for labels that are no points.
     """
     from tilewright.tasks.audit.evaluate.scores import mcnemar
+    from tilewright.tasks.compare.difference.bootstrap import bootstrap
 
     first, second = _by_layer(a, labels), _by_layer(b, labels)
-    tests = {}
+    tests, draws = {}, {}
     for layer, one in first.items():
         if (other := second.get(layer)) is None:
             continue
-        right = [
-            dict(zip(each.pairs.owners.tolist(), (each.pairs.labels == each.pairs.product).tolist(), strict=True))
-            for each in (one, other)
-            if each.pairs is not None
-        ]
-        both = right[0].keys() & right[1].keys()
-        only_a = sum(right[0][owner] and not right[1][owner] for owner in both)
-        only_b = sum(right[1][owner] and not right[0][owner] for owner in both)
-        tests[layer] = mcnemar(len(both), only_a, only_b)
-    return tests
+        pairs = _paired(one, other)
+        right_a, right_b = pairs.a == pairs.labels, pairs.b == pairs.labels
+        tests[layer] = mcnemar(len(pairs.labels), int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum()))
+        draws[layer] = bootstrap(pairs)
+    return tests, draws
+
+
+def _paired(a: LayerEvaluation, b: LayerEvaluation) -> PairedLabels:
+    """The labels of both, by their rows in the file, with what both maps say there."""
+    import numpy as np
+
+    from tilewright.tasks.audit.evaluate.scores import OTHER
+    from tilewright.tasks.compare.difference.bootstrap import PairedLabels
+
+    assert a.pairs is not None, "labels are points"
+    assert b.pairs is not None, "labels are points"
+    assert a.target.classes, "layers are classes"
+    assert b.target.classes, "layers are classes"
+    own = a.target.classes.names, b.target.classes.names
+    names = list(dict.fromkeys([*own[0], *own[1]]))
+    # What is no class of its layer comes last, apart from a class of that name.
+    tables = [np.array([*map(names.index, each), len(names)]) for each in own]
+    _, of_a, of_b = np.intersect1d(a.pairs.owners, b.pairs.owners, assume_unique=True, return_indices=True)
+    return PairedLabels(
+        names=[*names, OTHER],
+        scored=len(names),
+        labels=tables[0][a.pairs.labels[of_a]],
+        a=tables[0][a.pairs.product[of_a]],
+        b=tables[1][b.pairs.product[of_b]],
+    )
 
 
 def _by_layer(storage: Storage, path: Path) -> dict[str, LayerEvaluation]:
@@ -101,6 +151,11 @@ def comparison_lines(document: Mapping[str, Any], to: str | None) -> Iterator[st
         yield f"{letter.upper()}: {told['name']}{f' ({facts})' if facts else ''}"
     yield from document["summary"]
     if to is not None:
-        yield f"  page     {to.rstrip('/')}/comparison.html"
-        yield f"  figures  {to.rstrip('/')}/comparison.json"
-        yield f"  places   {to.rstrip('/')}/{document['table']}"
+        place = to.rstrip("/")
+        yield f"  page     {place}/comparison.html"
+        yield f"  figures  {place}/comparison.json"
+        if document["table"] is not None:
+            yield f"  places   {place}/{document['table']}"
+        for told in (document, *document["others"], *document["value_layers"]):
+            if "map" in told:
+                yield f"  map      {place}/{told['map']}"

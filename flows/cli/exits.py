@@ -48,6 +48,10 @@ OTHER_RUN_EXIT = 75
 """The exit code where another run owns the output, or took it over: neither a bad request nor a failure, the same
 command succeeds later. Source: sysexits.h, EX_TEMPFAIL."""
 
+NOT_SAME_EXIT = 3
+"""The exit code of ``compare --same`` where two products are further apart than they may be: it is the answer, and
+neither a bad request nor a failure."""
+
 
 @dataclass(slots=True)
 class Ending:

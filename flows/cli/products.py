@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tilewright.flows.cli.exits import exit_codes
+from tilewright.flows.cli.exits import NOT_SAME_EXIT, exit_codes
 from tilewright.flows.cli.options import AsJson, Target, print_json
 from tilewright.flows.shown import MAX_WIDTH, shown, wrapped
 
@@ -104,22 +104,40 @@ def compare(
     b: Annotated[str, typer.Argument(metavar="B", help="Another one, of the same pixels and classes.")],
     *,
     to: Annotated[
-        str | None, typer.Option("--to", metavar="DIR", help="A folder or URI for the page, figures and places.")
+        str | None, typer.Option("--to", metavar="DIR", help="A folder or URI for the page, figures, places and maps.")
     ] = None,
     labels: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Points with a column of classes: is one of the two better?")
     ] = None,
+    same: Annotated[
+        bool, typer.Option("--same", help="Exit with 3 unless both are the same within the tolerances, 0 by default.")
+    ] = False,
+    differ: Annotated[
+        list[str], typer.Option(metavar="[LAYER=]0.001", help="The share of pixels or objects that may differ.")
+    ] = [],  # noqa: B006
+    atol: Annotated[
+        list[str], typer.Option(metavar="[LAYER=]0.01", help="The amount by which a value may differ from A's.")
+    ] = [],  # noqa: B006
+    rtol: Annotated[
+        list[str], typer.Option(metavar="[LAYER=]0.001", help="The same, in parts of A's value; both are added.")
+    ] = [],  # noqa: B006
+    iou: Annotated[
+        list[str], typer.Option(metavar="[TABLE=]0.9", help="The overlap from which two objects are one; else 1.")
+    ] = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
-    """Say what changed from one finished product to another: areas, changes of class, the largest places."""
+    """Say what changed from one finished product to another, or whether they are the same within tolerances."""
     with exit_codes():
-        from tilewright.flows.ask.compare import compare_outputs, comparison_lines
+        from tilewright.flows.ask.compare import compare_outputs, comparison_lines, wanted_tolerances
 
-        document = compare_outputs(a, b, to=to, labels=labels)
+        tolerances = wanted_tolerances(same=same, differ=differ, atol=atol, rtol=rtol, iou=iou)
+        document = compare_outputs(a, b, to=to, labels=labels, same=tolerances)
         if as_json:
             print_json(document)
-            return
-        _print_lines(comparison_lines(document, to))
+        else:
+            _print_lines(comparison_lines(document, to))
+        if document["same"] and not document["same"]["same"]:
+            raise typer.Exit(NOT_SAME_EXIT)
 
 
 def evaluate(

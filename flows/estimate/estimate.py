@@ -12,11 +12,12 @@ from tilewright.flows.estimate.promise import foretell, keep_promise
 from tilewright.flows.estimate.rates import read_runs
 from tilewright.flows.estimate.samples import sample_files
 from tilewright.flows.estimate.workload import count_workload
+from tilewright.flows.job.options import AugmentOptions
 from tilewright.flows.machine import free_memory, n_cores
 from tilewright.flows.plan.model_card import model_references
 from tilewright.flows.plan.model_graph import load_model
 from tilewright.flows.policies import MIN_BLOCKS_IN_MEMORY
-from tilewright.models.run.augment import FLIPS
+from tilewright.models.run.augment import NOISE
 from tilewright.models.run.providers import GPUS
 from tilewright.tasks.block.floor import calibrate
 from tilewright.tasks.grid.areas import geometry_km2
@@ -206,17 +207,20 @@ def _area_pixels(plan: Plan) -> float:
 def _repeat_lines(plan: Plan) -> list[tuple[str, str]]:
     """How often a window is run: the sides of an augmentation and the models of an ensemble; empty for one call."""
     augment, ensemble = plan.request.get("augment") or {}, plan.request.get("ensemble") or {}
-    n_models, n_sides = 1 + len(ensemble.get("models") or ()), len(FLIPS.get(augment.get("kind", ""), (0,)))
+    runs = AugmentOptions.model_validate(augment)
+    n_models = 1 + len(ensemble.get("models") or ())
     lines = []
     if n_models > 1:
         disagreement = ", with their disagreement" if ensemble.get("disagreement") else ""
         names = ", ".join(model_references(plan))
         lines.append(("ensemble", f"{ensemble['combine']} of {n_models} models{disagreement}: {names}"))
-    if n_sides > 1:
-        spread = ", with their spread" if augment.get("spread") else ""
-        lines.append(("augment", f"{augment['kind']}: mean over {n_sides} sides of each window{spread}"))
+    if runs.n_runs > 1:
+        spread = ", with their spread" if runs.spread else ""
+        split = ", the entropy in its parts" if runs.split else ""
+        versions = "passes with noise on" if runs.kind == NOISE else "sides of"
+        lines.append(("augment", f"{runs.kind}: mean over {runs.n_runs} {versions} each window{spread}{split}"))
     if lines:
-        lines.append(("calls", f"{n_models * n_sides} a window"))
+        lines.append(("calls", f"{n_models * runs.n_runs} a window"))
     return lines
 
 

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 MAX_CRS = 20_000
 """Characters of the longest CRS; the longest of EPSG's in WKT has 8,000."""
@@ -133,38 +143,78 @@ def as_polygons(value: object) -> object:
 """Texts in a list; one alone needs none."""
 
 
-class AugmentOptions(BaseModel):
-    """Flips and turns of each window that the model is run on: ``flips`` are four, ``d4`` with quarter turns eight."""
+PASSES = 8
+"""Times that a window is run with noise where the job does not say it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+MAX_PASSES = 64
+"""Times that a window is run with noise."""
 
-    kind: Literal["none", "flips", "d4"] = "none"
+Deviation = Annotated[float, Field(gt=0, le=1e6)]
+
+
+class _Runs(BaseModel):
+    """Options of several runs of a window. What older jobs could not say is dumped only where it is said."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_serializer(mode="wrap")
+    def _said(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        unsaid = {"split": False, "sigma": None, "passes": None, "seed": 0}
+        return {key: value for key, value in dump(self).items() if key not in unsaid or value != unsaid[key]}
+
+
+class AugmentOptions(_Runs):
+    """The runs of each window whose mean is mapped: ``flips`` of it, four, ``d4`` with quarter turns eight; or with
+    ``noise`` on the bands, of deviation ``sigma`` in their units, anew in each of ``passes``.
+    """
+
+    kind: Literal["none", "flips", "d4", "noise"] = "none"
     spread: bool = False
+    split: bool = False
+    sigma: Deviation | dict[Annotated[str, Field(max_length=100)], Deviation] | None = None
+    passes: Annotated[int, Field(ge=2, le=MAX_PASSES)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+    _numbers = field_validator("sigma", "passes", "seed", mode="before")(_number)
 
     @model_validator(mode="after")
-    def _spread_of_something(self) -> AugmentOptions:
-        if self.spread and self.kind == "none":
-            raise ValueError("spread needs a kind: write flips or d4")
+    def _fitting_kind(self) -> AugmentOptions:
+        for key in ("spread", "split"):
+            if getattr(self, key) and self.kind == "none":
+                raise ValueError(f"{key} needs a kind: write flips, d4 or noise")
+        if self.kind == "noise" and not self.sigma:
+            raise ValueError(
+                "sigma: write the deviation of the noise in the unit of the bands, as 0.01 or {red: 0.01, nir: 0.02}"
+            )
+        for key in ("sigma", "passes", "seed"):
+            if getattr(self, key) and self.kind != "noise":
+                raise ValueError(f"{key} belongs to kind noise: leave it out, or write kind: noise")
         return self
+
+    @property
+    def n_runs(self) -> int:
+        """How often a window is run."""
+        return {"none": 1, "flips": 4, "d4": 8, "noise": self.passes or PASSES}[self.kind]
 
 
 MAX_MODELS = 64
 """Models of an ensemble beside the job's own; each is loaded and run for every window."""
 
 
-class EnsembleOptions(BaseModel):
+class EnsembleOptions(_Runs):
     """Further models of an ensemble with the job's own, and how their outputs are combined."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     models: Annotated[Texts, Field(max_length=MAX_MODELS)] = ()
     combine: Literal["mean", "vote"] = "mean"
     disagreement: bool = False
+    split: bool = False
 
     @model_validator(mode="after")
     def _partners_named(self) -> EnsembleOptions:
-        if not self.models and (self.disagreement or self.combine == "vote"):
+        if not self.models and (self.disagreement or self.split or self.combine == "vote"):
             raise ValueError("models: name the models that answer beside the job's own")
+        if self.split and self.combine == "vote":
+            raise ValueError("split: votes are sure of themselves; write combine: mean")
         return self
 
 

@@ -14,8 +14,8 @@ from tilewright.flows.job.job import JobError
 from tilewright.flows.job.options import AugmentOptions, ClassifyOptions, EnsembleOptions, Texts
 from tilewright.flows.served.mask_model import lasting_reference
 from tilewright.models.card.registry import find_card
-from tilewright.models.run.augment import augmented_card
-from tilewright.models.run.ensemble import ensemble_card
+from tilewright.models.run.augment import NOISE, augmented_card, noisy_card
+from tilewright.models.run.ensemble import SPLIT, ensemble_card
 from tilewright.models.run.prompt import prompted_card
 from tilewright.models.run.text import classified_card
 
@@ -115,10 +115,19 @@ def _completed(
     if classify.words:
         card = classified_card(card, classify.words, least=classify.least)
     if len(cards) > 1:
-        card = ensemble_card(cards, combine=ensemble.combine, disagreement=ensemble.disagreement)
-    if augment.kind != "none":
-        card = augmented_card(card, kind=augment.kind, spread=augment.spread)
+        card = ensemble_card(cards, combine=ensemble.combine, disagreement=ensemble.disagreement, split=ensemble.split)
+    card = _augmented(card, augment)
     return _with_seams(card) if seams else card
+
+
+def _augmented(card: ModelCard, augment: AugmentOptions) -> ModelCard:
+    measures = {"spread": augment.spread, "split": augment.split}
+    if augment.split and any(SPLIT[0] in output.measures for output in card.outputs):
+        raise JobError("split: the parts of the entropy are those of ensemble or of augment: leave one of them out.")
+    if augment.kind == NOISE:
+        sigma = augment.sigma or {}
+        return noisy_card(card, sigma=sigma, passes=augment.n_runs, seed=augment.seed, **measures)
+    return augmented_card(card, kind=augment.kind, **measures) if augment.kind != "none" else card
 
 
 def _with_seams(card: ModelCard) -> ModelCard:

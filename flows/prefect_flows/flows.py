@@ -81,7 +81,7 @@ def predict(
     ``wait``: seconds for which another run that writes the same output is awaited.
     """
     options = RunOptions(runner=runner, workers=workers, update=update, wait=wait)
-    return _answer(lambda: _predict(job.plain(), base, options))
+    return answer(lambda: _predict(job.plain(), base, options))
 
 
 @flow(name="region", persist_result=False)
@@ -101,7 +101,7 @@ def region(
     The plan is frozen once before them, and published once after them; each shard has its own retries.
     """
     options = RunOptions(runner=runner, workers=workers, update=update, shards=shards, deployment=deployment, wait=wait)
-    return _answer(lambda: _predict(job.plain(), base, options))
+    return answer(lambda: _predict(job.plain(), base, options))
 
 
 @flow(name="shard", flow_run_name="shard-{number}-of-{n_shards}", persist_result=False)
@@ -123,7 +123,7 @@ def shard(
     owns the output when it starts.
     It is ``region`` that tries a failed shard again: a new run may be on another machine.
     """
-    return _answer(
+    return answer(
         lambda: run_shard(
             output=output,
             number=number,
@@ -168,7 +168,7 @@ def watch(
         create_watch_artifacts(results)
         return [result.summary() for result in results]
 
-    return _answer(work)
+    return answer(work)
 
 
 @flow(name="backfill", persist_result=False)
@@ -195,7 +195,7 @@ def backfill(
         rows = run_backfill(jobs, _job_runner(base, deployment), home=home, at_once=at_once, only=only)
         return [{"name": row.name, "state": row.state} for row in rows]
 
-    return _answer(work)
+    return answer(work)
 
 
 def shard_sender(deployment: str | None) -> SendShard:
@@ -243,7 +243,7 @@ def run_under_prefect(job: Job, options: RunOptions, *, listener: Listener) -> O
     def run(record: Callable[[Callable[[], Outcome]], Outcome]) -> Any:
         @flow(name="predict", flow_run_name=job.name, persist_result=False, validate_parameters=False)
         def run_here() -> Any:
-            return _answer(lambda: record(lambda: _run(job, options, listener=listener)))
+            return answer(lambda: record(lambda: _run(job, options, listener=listener)))
 
         return run_here()
 
@@ -269,7 +269,7 @@ def _run(job: Job, options: RunOptions, *, listener: Listener | None) -> Outcome
     return outcome
 
 
-def _answer(work: Callable[[], Any]) -> Any:
+def answer(work: Callable[[], Any]) -> Any:
     """The result of the work; an error of this project becomes a failed state with its message and no traceback."""
     try:
         return work()

@@ -11,7 +11,7 @@ import numpy as np
 
 from tilewright.models.card.tile import TileSpec
 from tilewright.models.errors import CardError
-from tilewright.models.transforms.postprocess import scores
+from tilewright.models.transforms.postprocess import entropy, scores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,11 +23,15 @@ if TYPE_CHECKING:
     from tilewright.models.spec.outputs import OutputSpec
 
 
-def ensemble_card(cards: Sequence[ModelCard], *, combine: str, disagreement: bool) -> ModelCard:
+SPLIT = ("aleatoric", "epistemic")
+"""Measures of classes: the entropy that each run sees by itself, and what comes from runs that differ."""
+
+
+def ensemble_card(cards: Sequence[ModelCard], *, combine: str, disagreement: bool, split: bool = False) -> ModelCard:
     """The card of an ensemble: the inputs of all cards, the outputs of the first.
 
     `combine` is "mean" of scores, or "vote" of classes. `disagreement` adds layers: for classes the share of models
-    whose class differs from the ensemble's, for values the standard deviation.
+    whose class differs from the ensemble's, for values the standard deviation. `split` adds those of SPLIT for classes.
 
     Raises CardError if the cards do not give the same layers on the same grid from windows of the same size.
     """
@@ -44,6 +48,8 @@ def ensemble_card(cards: Sequence[ModelCard], *, combine: str, disagreement: boo
     if combine == "vote" and not all(output.classes for output in cards[0].outputs):
         raise CardError(f"ensemble.combine: {cards[0].name} gives values, which cannot be voted on; write mean")
     measures = ("disagreement",) if disagreement else ()
+    if split:
+        refuse_split(cards, "ensemble")
     inputs, extras = [], []
     for number, card in enumerate(cards):
         prefix = input_prefix(card, number)
@@ -56,7 +62,7 @@ def ensemble_card(cards: Sequence[ModelCard], *, combine: str, disagreement: boo
         inputs=tuple(inputs),
         extras=tuple(extras),
         outputs=tuple(
-            joint_output(same[0], measures, crop=_widest_crop(same))
+            joint_output(same[0], split_measures(same[0], measures, split=split), crop=_widest_crop(same))
             for same in zip(*(card.outputs for card in cards), strict=True)
         ),
         tile=_tile(cards),
@@ -110,8 +116,45 @@ def _combined(output: OutputSpec, members: list[NDArray[np.float32]], *, vote: b
         parts.append(disagreeing.mean(axis=0, dtype=np.float32, keepdims=True).swapaxes(0, 1))
     elif "disagreement" in output.measures:
         parts.append(np.asarray(stack.std(axis=0, dtype=np.float32)))
+    if SPLIT[0] in output.measures:
+        parts.append(split_entropy(output, mean, np.mean([own_entropy(output, each) for each in stack], axis=0)))
     stacked = np.concatenate(parts, axis=1).astype(np.float32, copy=False)
     return stacked[:, :, 0, 0] if output.rows else stacked
+
+
+def refuse_split(cards: Sequence[ModelCard], field: str) -> None:
+    """Raise CardError where no output of a card has probabilities whose entropy could be split."""
+    for card in cards:
+        if not any(output.classes for output in card.outputs):
+            raise CardError(
+                f"{field}.split: {card.name} gives values, which have no entropy; leave it out, or ask for the spread"
+            )
+        if sure := next((output for output in card.outputs if output.labels), None):
+            raise CardError(
+                f"{field}.split: {sure.name} of {card.name} gives class values without probabilities; leave it out"
+            )
+
+
+def split_measures(output: OutputSpec, measures: tuple[str, ...], *, split: bool) -> tuple[str, ...]:
+    """The measures of an output's runs, those of SPLIT among them where they are asked and it has classes."""
+    return (*measures, *SPLIT) if split and output.classes else measures
+
+
+def own_entropy(output: OutputSpec, planes: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The entropy (N, height, width) of one run's scores (N, K, height, width), 0 to 1."""
+    independent = output.activation == "sigmoid" and output.channels > 1
+    return np.stack([entropy(each[: len(output.classes)], independent=independent) for each in planes]).astype(
+        np.float64
+    )
+
+
+def split_entropy(output: OutputSpec, mean: NDArray[np.float32], own: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The planes (N, 2, height, width) of SPLIT: the mean of the runs' own entropies, and what their mean scores have
+    beyond it. Source: Depeweg et al., ICML 2018, arXiv:1710.07283, equation 5; Houlsby et al., arXiv:1112.5745.
+    """
+    # The entropy is concave, so only rounding could make the difference negative.
+    between = np.maximum(own_entropy(output, mean) - own, 0)
+    return np.stack([own, between], axis=1).astype(np.float32)
 
 
 def _class_indices(output: OutputSpec, planes: NDArray[np.float32]) -> NDArray[np.intp]:
@@ -184,10 +227,12 @@ def joint_output(
     )
 
 
-def joint_card(members: tuple[ModelCard, ...], *, role: str, name: str, **changes: Any) -> ModelCard:
-    """The joint card of `members` in a `role`; its digest covers theirs, the role and the outputs."""
+def joint_card(
+    members: tuple[ModelCard, ...], *, role: str, name: str, settings: tuple[Any, ...] = (), **changes: Any
+) -> ModelCard:
+    """The joint card of `members` in a `role`; its digest covers theirs, the role with its settings and the outputs."""
     outputs = [[output.name, list(output.measures)] for output in changes["outputs"]]
-    canonical = json.dumps([role, [card.digest for card in members], outputs])
+    canonical = json.dumps([role, [card.digest for card in members], outputs, *settings])
     sha256 = hashlib.sha256("".join(card.sha256 for card in members).encode()).hexdigest()
     return replace(
         members[0],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tilewright.models.run.augment import FLIPS, AugmentedRunner
+from tilewright.models.run.augment import FLIPS, NOISE, AugmentedRunner
 from tilewright.models.run.ensemble import EnsembleRunner, input_prefix
 from tilewright.models.run.generate import open_writer
 from tilewright.models.run.openvino import import_openvino
@@ -34,7 +34,7 @@ def open_joint(card: ModelCard, **options: Any) -> ModelSession:
     first = replace(sessions[0], sha256=card.sha256, note=notes, outputs=())
     if card.role == PROMPTS:
         return replace(first, runner=PromptsRunner(card, sessions[0]))
-    if card.role in FLIPS:
+    if card.role in FLIPS or card.role == NOISE:
         return replace(first, runner=AugmentedRunner(card, sessions[0]))
     inputs = tuple(
         replace(tensor, name=input_prefix(member, number) + tensor.name)

@@ -105,7 +105,7 @@ def synthetic_inputs(card: ModelCard, *, side: int, kind: str = "noise") -> dict
     feeds = {spec.name: prepare_input(spec, steps[spec.name]) for spec in card.inputs}
     for extra in card.extras:
         _, n_steps, _, height, width = steps[extra.of].shape
-        if extra.kind == "state":
+        if extra.kind in {"state", "noise"}:
             height = width = round(side * extra.scale)
         lonlat = np.stack(np.meshgrid(np.linspace(13, 13.1, width), np.linspace(48.1, 48, height)))[None]
         facts = WindowFacts(

@@ -31,6 +31,7 @@ ExtraKind = Literal[
     "place_mask",
     "pixel_size",
     "state",
+    "noise",
     "time",
     "tokens",
     "token_mask",
@@ -171,7 +172,9 @@ class ExtraInput:
     `of` names the input whose steps, mask or bands it describes; `parts` are the entries of its feature axis;
     `values` are the constants, wavelengths (micrometres), the times of a loop, the tokens of a prompt or their mask; a
     value v is scaled to `(v - shift) * gain`. A loop's state has `scale` pixels per pixel of the card's grid, and
-    begins with noise of `seed`.
+    begins with noise of `seed`. Noise, which no card names, goes onto the input `of` of that scale in so many passes as
+    `values` begin with, of the deviations that follow, one for each band, as they are scaled; its array holds the
+    absolute row and column of each window's first pixel, and its height and width.
     """
 
     name: str

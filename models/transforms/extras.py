@@ -49,6 +49,10 @@ def prepare_extra(extra: ExtraInput, facts: WindowFacts) -> NDArray[Any]:
     assert axes is not None, f"{extra.name} was accepted with the unknown dimensions {extra.dim_order}"
     if extra.kind == "state":
         return _first_states(extra, facts)
+    if extra.kind == "noise":
+        assert facts.corners is not None, f"{extra.name} needs the place of each window"
+        shape = np.broadcast_to(np.array([facts.height, facts.width], np.int64), facts.corners.shape)
+        return np.concatenate([facts.corners, shape], axis=1)
     if extra.kind in WORDS:
         assert extra.values, f"{extra.name} needs the tokens of a prompt"
         return np.tile(np.array(extra.values, dtype=extra.data_type), (facts.n, 1))

@@ -57,7 +57,7 @@ def window_feeds(
         feeds[spec.name] = prepare_input(spec, np.stack(steps) if len(steps) > 1 else steps[0][np.newaxis])
     for extra in card.extras:
         entry = next((found for found in plan.inputs if found.name == extra.of), plan.inputs[0])
-        if extra.kind == "state":
+        if extra.kind in {"state", "noise"}:
             feeds[extra.name] = prepare_extra(extra, _state_facts(extra, windows))
             continue
         facts = _window_facts(plan, entry, inputs, windows, extra=extra, places=places)

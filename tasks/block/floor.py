@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import rasterio
 from affine import Affine
 from numcodecs import zstd
+from rasterio.io import MemoryFile
 
 from tilewright.models.run.open import open_session
 from tilewright.models.run.smoke_run import quick_run
@@ -124,22 +124,21 @@ def _write_rate() -> float:
     # Patches of 32 px: a class map, neither noise nor flat.
     patch = random.integers(0, 4, (SAMPLE // 32, SAMPLE // 32), dtype=np.uint8).repeat(32, axis=0).repeat(32, axis=1)
     packed = _timed(lambda: zstd.compress(patch.tobytes(), 1))
-    with tempfile.TemporaryDirectory() as folder:
-        profile = {
-            "driver": "COG",
-            "width": SAMPLE,
-            "height": SAMPLE,
-            "count": 1,
-            "dtype": "uint8",
-            "transform": Affine(10, 0, 0, 0, -10, 0),
-            "crs": "EPSG:32633",
-        }
-        file = Path(folder) / "sample.tif"
-        return (packed + _timed(lambda: _write(file, patch, profile))) / patch.size
+    profile = {
+        "driver": "COG",
+        "width": SAMPLE,
+        "height": SAMPLE,
+        "count": 1,
+        "dtype": "uint8",
+        "transform": Affine(10, 0, 0, 0, -10, 0),
+        "crs": "EPSG:32633",
+    }
+    return (packed + _timed(lambda: _write(patch, profile))) / patch.size
 
 
-def _write(file: Path, patch: np.ndarray, profile: dict[str, Any]) -> None:
-    with rasterio.open(file, "w", compress="DEFLATE", blocksize=512, **profile) as dataset:
+def _write(patch: np.ndarray, profile: dict[str, Any]) -> None:
+    """Write into memory: to measure is no reason to need room on a disk."""
+    with MemoryFile() as file, file.open(compress="DEFLATE", blocksize=512, **profile) as dataset:
         dataset.write(patch, 1)
 
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tilewright.tasks.colours import UNLISTED
+from tilewright.tasks.compare.cells import most_apart
 from tilewright.tasks.compare.finished import MapClass
 from tilewright.tasks.compare.lattice import common_layers, joined_classes
 from tilewright.tasks.compare.pictures import moves_of
 from tilewright.tasks.compare.places import PlaceTable, lonlat_bounds
-from tilewright.tasks.compare.transitions import CELL, count_transitions
+from tilewright.tasks.compare.transitions import count_transitions
 from tilewright.tasks.compare.words import (
     ComparisonFigures,
     PlaceWords,
@@ -21,7 +22,6 @@ from tilewright.tasks.compare.words import (
     short,
 )
 from tilewright.tasks.grid.areas import pixel_metres
-from tilewright.tasks.grid.pixel_box import PixelBox
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 
 MOST_CELLS = 10
 """Cells listed in which A and B differ most."""
-
-SEEN_SHARE = 0.5
-"""Share of a cell that both must have observed for it to be listed, if any cell is seen as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +64,7 @@ def compare_layers(a: FinishedProduct, b: FinishedProduct, grid: Grid, folder: P
     """
     names = common_layers(a, b)
     tables = {name: joined_classes(name, a.layers[name].classes, b.layers[name].classes) for name in names}
-    files = ["changes.parquet", *(f"changes_{name}.parquet" for name in names[1:])]
+    files = ["changes.parquet", *(f"changes_{name}.parquet" for name in names[1:])][: len(names)]
     return [
         _compare(a, b, grid, name, tables[name], folder=folder, file=file)
         for name, file in zip(names, files, strict=True)
@@ -131,23 +128,10 @@ def layer_json(each: LayerComparison, grid: Grid) -> dict[str, Any]:
 
 
 def most_different(found: Transitions, grid: Grid) -> list[dict[str, Any]]:
-    """The cells with the greatest share of pixels that differ, among those that both observed.
-
-    Cells of `CELL` pixels lie at multiples of it from the CRS origin. Of cells with one share the one with more
-    pixels comes first, then the northern, then the western one.
-    """
-    seen = found.cell_both >= SEEN_SHARE * CELL**2
-    listed = found.cell_differ > 0
-    rows, cols = np.nonzero(listed & seen if (listed & seen).any() else listed)
-    both, differ = found.cell_both[rows, cols], found.cell_differ[rows, cols]
-    share = differ / both
-    order = np.lexsort([cols, rows, -differ, -share])[:MOST_CELLS]
-    top, left = found.first_cell
-    cells = [PixelBox.at((top + int(rows[i])) * CELL, (left + int(cols[i])) * CELL, shape=(CELL, CELL)) for i in order]
-    return [
-        {"bbox": lonlat_bounds(grid, cell.intersect(grid.extent)), "share": float(share[i]), "n": int(both[i])}
-        for i, cell in zip(order, cells, strict=True)
-    ]
+    """The cells with the greatest share of pixels that differ, among those that both observed, as JSON values."""
+    both, differ = found.cell_both, found.cell_differ
+    cells = most_apart(both, differ, first=found.first_cell, extent=grid.extent, most=MOST_CELLS)
+    return [{"bbox": lonlat_bounds(grid, cell.box), "share": cell.share, "n": cell.n} for cell in cells]
 
 
 def layer_figures(each: LayerComparison, grid: Grid) -> ComparisonFigures:

@@ -1,22 +1,16 @@
-"""The files of a comparison: comparison.json, comparison.html and the tables of changed places."""
+"""The documents of a comparison: what comparison.json holds of classes, its sentences, and the styles of its files."""
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tilewright.tasks.cog.spec import CogClass, CogSpec
-from tilewright.tasks.compare.compare import compare_layers, layer_figures, layer_json
-from tilewright.tasks.compare.finished import open_finished
-from tilewright.tasks.compare.lattice import CompareError, common_grid, listed_names
-from tilewright.tasks.compare.page import render_comparison
+from tilewright.tasks.compare.compare import layer_figures, layer_json
+from tilewright.tasks.compare.lattice import CompareError, listed_names
 from tilewright.tasks.compare.words import better_sentence, comparison_sentences, short
-from tilewright.tasks.storage.errors import storage_error
-from tilewright.tasks.storage.storage import STATE_FOLDER, json_bytes, open_storage
+from tilewright.tasks.storage.storage import STATE_FOLDER
 from tilewright.tasks.styles.document import OURS
 from tilewright.tasks.styles.shapes import shapes_style
-from tilewright.tasks.styles.styles import ENDING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,54 +23,18 @@ if TYPE_CHECKING:
 DOCUMENT, PAGE = "comparison.json", "comparison.html"
 
 
-def compare_products(
-    a: Storage,
-    b: Storage,
-    given: tuple[str, str],
-    to: Storage | None = None,
-    *,
-    tests: Mapping[str, Mapping[str, Any]] | None = None,
-) -> dict[str, Any]:
-    """The comparison of two finished products, ``given`` under these names, written ``to`` a storage if there is one.
-
-    ``tests`` are McNemar's of both on labels, by layer.
-
-    Nothing is written into a product. The same products give the same files.
-
-    Raises StoreError where one is not finished, CompareError where they cannot be compared or ``to`` is of a product,
-    StorageError or ChangedStoreError where something cannot be read or written.
-    """
-    first, second = open_finished(a, given[0]), open_finished(b, given[1])
-    grid = common_grid(first.grid, second.grid)
-    if to is not None:
-        check_outside(to, (a, b))
-    with tempfile.TemporaryDirectory(prefix="tilewright-compare-") as name:
-        folder = Path(name)
-        try:
-            layers = compare_layers(first, second, grid, folder)
-        except OSError as error:
-            raise storage_error(error, operation="write tables to", uri=tempfile.gettempdir()) from error
-        document = comparison_json(first, second, grid, layers, tests or {})
-        if to is not None:
-            page = render_comparison(document, first, second, grid, layers)
-            place = open_storage(to.uri, options=to.options, create=True)
-            for each in layers:
-                place.upload(each.table.name, each.table)
-                _write_style(place, each)
-            place.write(PAGE, page.encode())
-            place.write(DOCUMENT, json_bytes(document))
-    return document
-
-
-def _write_style(place: Storage, comparison: LayerComparison) -> None:
-    """Write the style of a table of changed places, by what they became; one that somebody keeps there stays."""
-    name = f"{comparison.table.stem}{ENDING}"
+def write_style(place: Storage, name: str, content: bytes) -> None:
+    """Write a style; one that somebody keeps there stays."""
     there = place.read(name)
-    if there is not None and not there.startswith(OURS):
-        return
+    if there is None or there.startswith(OURS):
+        place.write(name, content)
+
+
+def places_style(comparison: LayerComparison) -> bytes:
+    """The style of a table of changed places, by what they became."""
     classes = tuple(CogClass(value=each.value, name=each.name, color=each.colour) for each in comparison.classes)
     spec = CogSpec(name=comparison.layer, dtype="uint8", nodata=None, kind="class", classes=classes)
-    place.write(name, shapes_style(spec, attribute="to_value"))
+    return shapes_style(spec, attribute="to_value")
 
 
 def check_outside(to: Storage, products: Sequence[Storage]) -> None:
@@ -94,8 +52,9 @@ def comparison_json(
     layers: list[LayerComparison],
     tests: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """The comparison as JSON values: the keys of its first layer, those of more layers in ``others``."""
-    first, *others = ({**layer_json(each, grid), "mcnemar": tests.get(each.layer)} for each in layers)
+    """The comparison as JSON values: the keys of its first layer of classes, those of more in ``others``."""
+    told = [{**layer_json(each, grid), "mcnemar": tests.get(each.layer)} for each in layers]
+    first, others = (told[0], told[1:]) if told else ({"layer": None, "table": None}, [])
     return {
         **first,
         "a": _product_json(a),
@@ -141,7 +100,7 @@ def _summary(a: FinishedProduct, b: FinishedProduct, grid: Grid, layers: list[La
         sentences += [f"Layer {each.layer}: {first}" if len(layers) > 1 else first, *more]
     left_out = [name for name in a.skipped if name in b.skipped]
     if left_out:
-        sentences.append(f"Only layers of classes are compared, not {listed_names(left_out)}.")
+        sentences.append(f"Only classes and values on the grid are compared, not {listed_names(left_out)}.")
     return sentences
 
 

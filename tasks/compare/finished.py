@@ -1,11 +1,12 @@
-"""A finished product as it is compared: its grid, and its layers of classes, which are read row by row."""
+"""A finished product as it is compared: its grid, its tables, and its layers, which are read row by row."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyproj
 import zarr
 
@@ -34,6 +35,9 @@ ON_EDGE = 1e-6
 LAYER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 """Names of layers, which are those of files. Source: models/card/parse_outputs.py."""
 
+KINDS = ("percent", "value")
+"""Kinds of layers that hold numbers. Source: tasks/cog/spec.py."""
+
 WHOLE = 1 << 40
 """Pixels of a side larger than any grid: a box is read in one piece."""
 
@@ -57,8 +61,19 @@ class ClassLayer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ValueLayer:
+    """A layer of numbers in a finished product; ``nodata`` is its marker for no value, None where that is NaN alone."""
+
+    name: str
+    unit: str
+    dtype: np.dtype[Any]
+    nodata: int | float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FinishedProduct:
-    """A finished product: where it is, what its report says of it, and its layers of classes by name.
+    """A finished product: where it is, what its report says of it, and by name its layers of classes, of values, and
+    the rows of the report on its tables.
 
     ``skipped`` names the other layers; ``span`` is from the first to the last moment asked for, None if not told.
     """
@@ -71,8 +86,19 @@ class FinishedProduct:
     attribution: str
     grid: Grid
     layers: dict[str, ClassLayer]
+    values: dict[str, ValueLayer]
+    tables: dict[str, Fields]
     skipped: tuple[str, ...]
     store: ProductStore
+
+    def kinds(self) -> dict[str, str]:
+        """What each layer is, and under the names of their files the tables."""
+        layers = {**dict.fromkeys(self.layers, "classes"), **dict.fromkeys(self.values, "values")}
+        others = {
+            **dict.fromkeys(self.skipped, "other"),
+            **{f"{name}.parquet": "table" for name in self.tables},
+        }
+        return {**layers, **others}
 
     def rows_of(self, layer: str, box: PixelBox) -> LayerRows:
         """The rows of a layer inside a box of absolute pixels, which lies in the grid's extent."""
@@ -95,6 +121,11 @@ def open_finished(storage: Storage, given: str) -> FinishedProduct:
     grid = _grid(report, given)
     store = read_stored(storage, "the store", lambda: _open_arrays(storage, report, grid))
     layers = {each.name: each for row in rows(report, "layers") if (each := _layer(row, store, grid)) is not None}
+    values = {
+        found.name: found
+        for row in rows(report, "layers")
+        if (found := _value_layer(row, store, grid)) is not None and found.name not in layers
+    }
     periods = named_periods(report, "period")
     span = (min(start for _, start, _ in periods), max(end for _, _, end in periods)) if periods else None
     return FinishedProduct(
@@ -106,15 +137,19 @@ def open_finished(storage: Storage, given: str) -> FinishedProduct:
         attribution=text(report, "attribution"),
         grid=grid,
         layers=layers,
-        skipped=tuple(name for row in rows(report, "layers") if (name := text(row, "name")) not in layers),
+        values=values,
+        tables={name: row for row in rows(report, "tables") if LAYER_NAME.fullmatch(name := text(row, "name"))},
+        skipped=tuple(
+            name for row in rows(report, "layers") if (name := text(row, "name")) not in layers.keys() | values.keys()
+        ),
         store=store,
     )
 
 
 def _open_arrays(storage: Storage, report: Fields, grid: Grid) -> ProductStore:
-    """The arrays of the layers of classes. No block waits beside those of a finished product."""
+    """The arrays of the layers of classes and values. No block waits beside those of a finished product."""
     group = zarr.open_group(storage.zarr(STORE, read_only=True), mode="r", use_consolidated=False)
-    names = [text(row, "name") for row in rows(report, "layers") if rows(row, "classes")]
+    names = [text(row, "name") for row in rows(report, "layers") if rows(row, "classes") or text(row, "kind") in KINDS]
     opened = {name: group.get(name) for name in names if LAYER_NAME.fullmatch(name)}
     return ProductStore(
         storage=storage,
@@ -171,3 +206,19 @@ def _layer(row: Fields, store: ProductStore, grid: Grid) -> ClassLayer | None:
         for value, each, colour in zip(values, listed, colours, strict=True)
     }
     return ClassLayer(name=name, classes=tuple(classes.values()), nodata=nodata)
+
+
+def _value_layer(row: Fields, store: ProductStore, grid: Grid) -> ValueLayer | None:
+    """A layer of the report if it is one of values that the store has as such."""
+    name = text(row, "name")
+    array = store.published.get(name) if LAYER_NAME.fullmatch(name) else None
+    if (
+        text(row, "kind") not in KINDS
+        or array is None
+        or array.dtype.kind not in "iuf"
+        or tuple(array.shape) != grid.extent.shape
+    ):
+        return None
+    fill = fill_of(array)
+    nodata = None if array.dtype.kind == "f" and np.isnan(fill) else fill.item()
+    return ValueLayer(name=name, unit=text(row, "unit"), dtype=np.dtype(array.dtype), nodata=nodata)

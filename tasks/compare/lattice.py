@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tilewright.tasks.grid.crs import same_crs
 from tilewright.tasks.grid.grid import Grid
+from tilewright.tasks.report.fields import rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,14 +47,38 @@ def common_grid(a: Grid, b: Grid) -> Grid:
 
 
 def common_layers(a: FinishedProduct, b: FinishedProduct) -> tuple[str, ...]:
-    """The layers of classes that both have, in the order of A. Raises CompareError if there is none."""
-    names = tuple(name for name in a.layers if name in b.layers)
-    if not names:
-        raise CompareError(
-            f"A and B have no layer of classes in common (A: {listed_names(list(a.layers)) or 'none'}; "
-            f"B: {listed_names(list(b.layers)) or 'none'}): only classes are compared, of layers with one name."
-        )
+    """The layers of classes that both have, in the order of A."""
+    return tuple(name for name in a.layers if name in b.layers)
+
+
+def common_values(a: FinishedProduct, b: FinishedProduct) -> tuple[str, ...]:
+    """The layers of values that both have, in the order of A. Raises CompareError for one in two units."""
+    names = tuple(name for name in a.values if name in b.values)
+    for name in names:
+        units = [product.values[name].unit.strip() for product in (a, b)]
+        if units[0] != units[1]:
+            told = [_short(unit) or "no unit" for unit in units]
+            raise CompareError(
+                f"Layer {name} is in {told[0]} in A and in {told[1]} in B: compare products of one unit."
+            )
     return names
+
+
+def common_tables(a: FinishedProduct, b: FinishedProduct) -> tuple[str, ...]:
+    """The tables of objects, which tell classes, that both have, in the order of A."""
+    found = [[name for name, row in each.tables.items() if rows(row, "classes")] for each in (a, b)]
+    return tuple(name for name in found[0] if name in found[1])
+
+
+def check_common(a: FinishedProduct, b: FinishedProduct) -> None:
+    """Check that two products have something of one name and kind. Raises CompareError."""
+    if common_layers(a, b) or common_values(a, b) or common_tables(a, b):
+        return
+    names = [listed_names([*each.layers, *each.values, *each.tables]) or "none" for each in (a, b)]
+    raise CompareError(
+        f"A and B have no layer in common (A: {names[0]}; B: {names[1]}): layers and tables of one name and kind are "
+        "compared, classes with classes and values with values."
+    )
 
 
 def joined_classes(layer: str, a: Sequence[MapClass], b: Sequence[MapClass]) -> tuple[MapClass, ...]:

@@ -82,7 +82,23 @@ class LayerPage:
     places: tuple[PlaceView, ...]
     n_places: int
     table: str
+    map: str
     cells: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueView:
+    """A layer of values on the page: its map of B - A, the amount in words at the ends of its colours, its figures."""
+
+    title: str
+    image: str
+    unseen: bool
+    ratio: float
+    low: str
+    high: str
+    stops: tuple[str, ...]
+    facts: tuple[tuple[str, str], ...]
+    map: str
 
 
 def render_comparison(
@@ -91,18 +107,22 @@ def render_comparison(
     b: FinishedProduct,
     grid: Grid,
     layers: Sequence[LayerComparison],
+    *,
+    values: Sequence[ValueView],
 ) -> str:
     """The page of a comparison as one HTML text that loads no other file; every text in it is treated as hostile.
 
     Raises StorageError or ChangedStoreError where the pixels of a place cannot be read.
     """
-    documents = [document, *document["others"]]
+    documents = [document, *document["others"]][: len(layers)]
     pages = [_layer_page(each, plain, a, b, grid) for each, plain in zip(layers, documents, strict=True)]
     return page_environment().get_template("comparison.html.j2").render(
         summary=document["summary"],
         products=[("A", a, document["a"]), ("B", b, document["b"])],
         grid=document["grid"],
         layers=pages,
+        values=values,
+        objects=document.get("objects", ()),
         attributions=sorted({each.attribution for each in (a, b)} - {""}),
         unseen_css=UNSEEN,
     )  # fmt: skip
@@ -137,6 +157,7 @@ def _layer_page(
         places=tuple(_places(each, a, b, grid)),
         n_places=each.places.n,
         table=each.table.name,
+        map=plain["map"],
         cells=tuple((_bbox_words(cell["bbox"]), percent_words(cell["share"])) for cell in plain["most_different"]),
     )
 

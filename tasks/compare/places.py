@@ -173,3 +173,10 @@ def lonlat_bounds(grid: Grid, box: PixelBox) -> list[float] | None:
     """
     found = transformer(grid.crs, "EPSG:4326").transform_bounds(*grid.bounds_of(box), densify_pts=21)
     return [round(edge, 7) for edge in found] if all(map(math.isfinite, found)) else None
+
+
+def lonlat_middle(grid: Grid, box: PixelBox) -> tuple[float | None, float | None]:
+    """Longitude and latitude in EPSG:4326 of the middle of a box; None beyond what the projection shows."""
+    west, south, east, north = grid.bounds_of(box)
+    lon, lat = transformer(grid.crs, "EPSG:4326").transform((west + east) / 2, (south + north) / 2)
+    return (round(lon, 7), round(lat, 7)) if math.isfinite(lon) and math.isfinite(lat) else (None, None)

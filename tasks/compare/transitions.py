@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tilewright.tasks.compare.cells import CellCounts
 from tilewright.tasks.grid.ground import is_uniform, mean_pixel_km2, pixel_km2
 from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.vector.shapes import ShapeStream
@@ -25,9 +26,6 @@ STRIP_PIXELS = 1 << 21
 
 TILE_COLS = 2048
 """Columns of a strip whose pixel areas are in memory at a time."""
-
-CELL = 64
-"""Pixels along a side of the cells in which differences are sought, at multiples of it from the CRS origin."""
 
 PICTURE_SIZE = 1400
 """Pixels of the longer side of the picture of changes, at most."""
@@ -109,9 +107,7 @@ class _Tally:
         self._counts = np.zeros(N_VALUES**2, dtype=np.int64)
         self._km2 = np.zeros(N_VALUES**2)
         self._only = [0, 0]
-        self._top, self._left = extent.row_start // CELL, extent.col_start // CELL
-        shape = (-(-extent.row_stop // CELL) - self._top, -(-extent.col_stop // CELL) - self._left)
-        self._cells = np.zeros((2, *shape), dtype=np.int64)
+        self._cells = CellCounts(extent)
         small = tuple(-(-side // every) for side in extent.shape)
         self._picture, self._base = np.zeros(small, dtype=np.int32), np.zeros(small, dtype=np.uint8)
 
@@ -129,7 +125,7 @@ class _Tally:
         if self._pixel is None:
             self._add_areas(start, moves, both)
         differ = both & (a != b)
-        self._add_cells(start, both, differ)
+        self._cells.add(start, both, differ)
         self._add_picture(start, both, np.where(differ, moves + 2, both), b)
         return differ, moves
 
@@ -140,16 +136,6 @@ class _Tally:
             box = PixelBox.at(extent.row_start + start, extent.col_start + left, shape=here.shape)
             areas = np.broadcast_to(pixel_km2(self._grid, box), here.shape)
             self._km2 += np.bincount(here[part], weights=areas[part], minlength=N_VALUES**2)
-
-    def _add_cells(self, start: int, both: np.ndarray, differ: np.ndarray) -> None:
-        extent = self._grid.extent
-        row, col = extent.row_start + start, extent.col_start
-        tops, lefts = _edges(row, both.shape[0], CELL), _edges(col, both.shape[1], CELL)
-        first = row // CELL - self._top
-        for number, counted in enumerate((both, differ)):
-            sums = np.add.reduceat(counted, tops, axis=0, dtype=np.int32)
-            sums = np.add.reduceat(sums, lefts, axis=1)
-            self._cells[number, first : first + len(tops)] += sums
 
     def _add_picture(self, start: int, both: np.ndarray, marks: np.ndarray, b: np.ndarray) -> None:
         every, (height, width) = self._every, both.shape
@@ -169,15 +155,9 @@ class _Tally:
             km2=km2.reshape(N_VALUES, N_VALUES),
             n_only_a=self._only[0],
             n_only_b=self._only[1],
-            cell_both=self._cells[0],
-            cell_differ=self._cells[1],
-            first_cell=(self._top, self._left),
+            cell_both=self._cells.n,
+            cell_differ=self._cells.differ,
+            first_cell=self._cells.first,
             picture=self._picture,
             base=self._base,
         )
-
-
-def _edges(start: int, length: int, side: int) -> np.ndarray:
-    """Where, in a range of absolute pixels, cells of a side begin; the first at 0."""
-    inner = np.arange(-(-start // side) * side, start + length, side) - start
-    return inner if len(inner) and inner[0] == 0 else np.concatenate([[0], inner])

@@ -25,9 +25,11 @@ STRETCHED = "StretchToMinimumMaximum"
 """QGIS's word for values that are shown between the two that are stated."""
 
 
-def raster_style(spec: CogSpec, ends: tuple[float, float] | None) -> bytes:
-    """The style of a layer's file; `ends` are the values at the two ends of the ramp of a layer without classes."""
-    return _document(_classes(spec) if spec.classes else _ramp(*(ends or (0.0, 1.0)), unit=spec.unit))
+def raster_style(spec: CogSpec, ends: tuple[float, float] | None, stops: Sequence[str] = RAMP_STOPS) -> bytes:
+    """The style of a layer's file; `ends` are the values at the two ends of the ramp of a layer without classes, whose
+    colours are `stops`.
+    """
+    return _document(_classes(spec) if spec.classes else _ramp(*(ends or (0.0, 1.0)), unit=spec.unit, stops=stops))
 
 
 def image_style(bands: Sequence[int], ends: tuple[float, float] | None) -> bytes:
@@ -78,7 +80,7 @@ def _classes(spec: CogSpec) -> ET.Element:
     return renderer
 
 
-def _ramp(low: float, high: float, *, unit: str) -> ET.Element:
+def _ramp(low: float, high: float, *, unit: str, stops: Sequence[str]) -> ET.Element:
     high = high if high > low else low + 1.0
     renderer = _renderer("singlebandpseudocolor", band="1", classificationMin=repr(low), classificationMax=repr(high))
     shader = ET.SubElement(
@@ -91,21 +93,21 @@ def _ramp(low: float, high: float, *, unit: str) -> ET.Element:
         minimumValue=repr(low),
         maximumValue=repr(high),
     )
-    shader.append(_gradient())
+    shader.append(_gradient(stops))
     ending = {"%": " %", "percent": " %", "1": "", "": ""}.get(unit, f" {label(unit)}")
-    for number, colour in enumerate(RAMP_STOPS):
-        value = low + (high - low) * number / (len(RAMP_STOPS) - 1)
+    for number, colour in enumerate(stops):
+        value = low + (high - low) * number / (len(stops) - 1)
         item = {"value": repr(value), "color": colour, "label": f"{value:.4g}{ending}", "alpha": str(OPAQUE)}
         ET.SubElement(shader, "item", item)
     return renderer
 
 
-def _gradient() -> ET.Element:
+def _gradient(stops: Sequence[str]) -> ET.Element:
     """The ramp itself, from which QGIS makes other steps."""
-    first, *inner, last = (with_alpha(rgb(colour)) for colour in RAMP_STOPS)
-    stops = ":".join(f"{number / (len(RAMP_STOPS) - 1):.6g};{colour}" for number, colour in enumerate(inner, 1))
+    first, *inner, last = (with_alpha(rgb(colour)) for colour in stops)
+    between = ":".join(f"{number / (len(stops) - 1):.6g};{colour}" for number, colour in enumerate(inner, 1))
     ramp = ET.Element("colorramp", type="gradient", name="[source]")
-    values = {"color1": first, "color2": last, "discrete": "0", "rampType": "gradient", "stops": stops}
+    values = {"color1": first, "color2": last, "discrete": "0", "rampType": "gradient", "stops": between}
     for name, value in values.items():
         ET.SubElement(ramp, "prop", k=name, v=value)
     return ramp

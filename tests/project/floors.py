@@ -39,7 +39,7 @@ FLOORS = {
         {"block", "report", "zones"},
         {"compare", "serving"},
         {"audit.evaluate"},
-        {"audit.design"},
+        {"audit.design", "compare.difference"},
         {"audit.shown"},
         {"publish"},
         {"places"},
@@ -107,6 +107,7 @@ BETWEEN = {
     "tasks.audit.drift": {"models.spec"},
     "tasks.audit.design": {"catalogs.parquet", "models.transforms"},
     "tasks.compare": {"catalogs.parquet", "models.spec"},
+    "tasks.compare.difference": {"models.fields"},
     "tasks.audit.evaluate": {"catalogs.parquet", "models.fields"},
     "tasks.places": {
         *("catalogs.hrefs", "catalogs.parquet", "catalogs.publish"),

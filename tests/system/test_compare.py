@@ -95,6 +95,9 @@ def test_the_same_products_give_the_same_bytes_and_nothing_goes_into_them(make, 
         "changes.qml",
         "comparison.html",
         "comparison.json",
+        "difference_class.qml",
+        "difference_class.tif",
+        "difference_class.tif.aux.xml",
     ]
     assert (digest(a), digest(b)) == before
     style = ET.fromstring((folders[0] / "changes.qml").read_bytes()).find("renderer-v2")  # noqa: S314 -- our own
@@ -220,7 +223,7 @@ REFUSED = {
     "a value with another name": ({"classes": [{"value": 0, "name": "sea"}]}, "0 is land in A and sea in B"),
     "a name with another value": ({"classes": [{"value": 9, "name": "land"}]}, "land is 0 in A and 9 in B"),
     "no class in common": ({"classes": [{"value": 9, "name": "sea"}]}, "no class is in both"),
-    "other layers": ({"layers": ("change",)}, "no layer of classes in common (A: class; B: change)"),
+    "other layers": ({"layers": ("change",)}, "no layer in common (A: class; B: change)"),
     "no layer of classes": ({"layers": ()}, "B: none"),
     "no grid": ({"grid": None}, "does not say the grid"),
     "a grid of no CRS": ({"grid": {"crs": "x", "resolution": 1, "bounds": [0, 0, 1, 1], "shape": [1, 1]}}, "the grid"),
@@ -349,6 +352,6 @@ def test_what_is_damaged_is_said(make, tmp_path):
     with pytest.raises(RuntimeError, match="class"):
         tw.compare(a, b, to=tmp_path / "cmp")
     shutil.rmtree(a / "data.zarr" / "class")
-    with pytest.raises(ValueError, match="no layer of classes"):
+    with pytest.raises(ValueError, match="no layer in common"):
         tw.compare(a, b, to=tmp_path / "cmp")
     assert not (tmp_path / "cmp").exists()

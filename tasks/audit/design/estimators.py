@@ -9,7 +9,7 @@ equations 1-11 are the case of strata that are the map's classes.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import betaincinv
@@ -94,8 +94,11 @@ class Estimated:
 def ratio(rows: StratifiedRows, above: np.ndarray, below: np.ndarray) -> Estimated:
     """The ratio of two totals of values (row,), NaN where the lower one is 0. Ones below give a mean.
 
-    Both are shares (0-1), ``above`` never more than ``below``: so is the interval.
-    Sources: Stehman (2014), equations 27 and 28; of a mean 2 and 25.
+    Both are shares (0-1), ``above`` never more than ``below``: so is the interval, which is Wilson's for as many rows
+    of a simple random sample as have the same variance. The papers' estimate +- 1.96 errors holds the truth of a class
+    with 80 labels in 75 to 95 of 100 samples, too seldom.
+    Sources: Stehman (2014), equations 27 and 28; of a mean 2 and 25. N. Dean, M. Pagano, Evaluating confidence interval
+    methods for binomial proportions in clustered surveys, J. Survey Stat. Methodol. 3 (2015), 484-503.
     """
     whole = rows.total(below)
     if not whole > 0:
@@ -103,7 +106,19 @@ def ratio(rows: StratifiedRows, above: np.ndarray, below: np.ndarray) -> Estimat
     share = rows.total(above) / whole
     # The variance of y - R x is that of y, R squared times that of x, less 2 R times their covariance.
     variance = rows.total_variance(above - share * below) / whole**2
-    return _within(rows, share, variance, below > 0, most=1.0)
+    found = _within(rows, share, variance, below > 0, most=1.0)
+    return found if found.alike or not 0 < found.estimate < 1 else _by_score(found)
+
+
+def _by_score(found: Estimated) -> Estimated:
+    """The share between 0 and 1 with Wilson's interval in place of that of its standard error."""
+    share, variance = found.estimate, found.standard_error**2
+    # Of a population seen whole, and of one whose variance is not known, there is nothing to change.
+    if not variance > 0:
+        return found
+    spread = Z**2 * variance / (share * (1 - share))
+    middle, half = share + spread / 2, Z * math.sqrt(variance + spread**2 / (4 * Z**2))
+    return replace(found, low=max(0.0, (middle - half) / (1 + spread)), high=min(1.0, (middle + half) / (1 + spread)))
 
 
 def total(rows: StratifiedRows, values: np.ndarray, *, most: float) -> Estimated:

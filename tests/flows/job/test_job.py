@@ -225,7 +225,7 @@ OTHER_TYPES: list[tuple[dict, str]] = [
     ({"cog": {"max_side": 0}}, r"cog.max_side: expected a number of at least 512 \(given: 0\)"),
     ({"seed": "x"}, "seed: expected a whole number"),
     ({"augment": {"spread": "maybe"}}, "augment.spread: expected true or false"),
-    ({"augment": "flip"}, "augment.kind: expected 'none', 'flips' or 'd4' .did you mean 'flips'"),
+    ({"augment": "flip"}, "augment.kind: expected 'none', 'flips', 'd4' or 'noise' .did you mean 'flips'"),
     ({"engine": "Direct"}, "engine: expected 'direct', .*did you mean 'direct'"),
     ({"name": 2021}, "name: expected a text, in quotes"),
     ({"output": ""}, "output: expected a text that is not empty"),

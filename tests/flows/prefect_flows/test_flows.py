@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -181,3 +183,50 @@ def test_a_form_gives_one_of_both_whatever_a_page_enters():
     plain = JobForm(**common, source="earth-search", sources={"a": "b"}).plain()
     assert plain["sources"] == {"a": "b"}
     assert "source" not in plain
+
+
+def test_products_are_compared_as_a_flow_run_that_fails_where_they_are_not_the_same(server, plain, tmp_path):
+    import shutil
+
+    import zarr
+    from prefect.client.orchestration import get_client
+
+    from tilewright.flows.prefect_flows import compare
+
+    answered = compare(str(plain), str(plain), to=str(tmp_path / "cmp"), same=True)
+    assert answered["summary"][0] == "The same: nothing differs."
+    assert json.loads(Path(answered["document"]).read_text())["summary"] == answered["summary"]
+    other = Path(shutil.copytree(plain, tmp_path / "other"))
+    array = zarr.open_group(other / "data.zarr", mode="r+", use_consolidated=False)["class"]
+    assert isinstance(array, zarr.Array)
+    array[:] = 255
+    state = compare(str(plain), str(other), same=True, differ={"class": 0.5}, return_state=True)
+    assert (state.name, state.type.value) == ("Failed", "FAILED")
+    assert state.message.startswith("Not the same: in class 100 % of the")
+    assert compare(str(plain), str(other), same=True, differ=1)["document"] is None
+    with get_client(sync_client=True) as client:
+        left = {artifact.key: artifact for artifact in client.read_artifacts()}
+    assert "comparison" in left
+    assert (tmp_path / "cmp" / "comparison.html").as_posix() in left["comparison-page"].data
+
+
+def test_a_product_is_evaluated_as_a_flow_run_with_its_sentences_and_page(server, plain, tmp_path):
+    from prefect.client.orchestration import get_client
+
+    from tilewright.flows.prefect_flows import evaluate
+
+    labels = tmp_path / "labels.csv"
+    labels.write_text("lon,lat,class\n13.13,48.285,water\n13.14,48.29,other\n13.12,48.28,other\n")
+    answered = evaluate(str(plain), str(labels), to=str(tmp_path / "scores"))
+    assert any("3" in sentence for sentence in answered["summary"]), answered["summary"]
+    assert json.loads(Path(answered["document"]).read_text())["summary"] == answered["summary"]
+    with get_client(sync_client=True) as client:
+        left = {artifact.key: artifact for artifact in client.read_artifacts()}
+    assert answered["summary"][0] in left["evaluation"].data
+    assert (tmp_path / "scores" / "evaluation.html").as_posix() in left["evaluation-page"].data
+    state = evaluate(str(plain), str(tmp_path / "none.csv"), return_state=True)
+    assert (state.name, state.type.value) == ("Refused", "FAILED")
+    assert "none.csv" in state.message
+    state = evaluate("s3://key:hidden7@bucket/out", str(labels), return_state=True)
+    assert state.is_failed()
+    assert "hidden7" not in state.message

@@ -9,6 +9,7 @@ from tilewright.catalogs.sample.landscape.landscape import build_landscape
 from tilewright.tasks.audit.design.allocation import allocate, shares
 from tilewright.tasks.audit.design.draw import smallest_hashes
 from tilewright.tasks.audit.design.estimate import STRATIFIED, LabelledSample, estimate_design
+from tilewright.tasks.audit.design.estimators import StratifiedRows, Z, ratio
 from tilewright.tasks.audit.design.population import StrataSizes, Tile
 from tilewright.tasks.grid.pixel_box import PixelBox
 
@@ -77,3 +78,30 @@ def test_intervals_cover_the_truth_as_often_as_they_say(worlds, strata, n_draws,
     assert all(share == pytest.approx(0.95, abs=within) for share in covered.values()), covered
     for key, each in estimates.items():
         assert np.mean(each) == pytest.approx(true[key], abs=4 * np.std(each) / np.sqrt(len(each)) + 0.003), key
+
+
+@pytest.mark.parametrize(("n_labels", "least"), [(80, 0.925), (50, 0.91)])
+def test_intervals_of_few_labels_cover_about_as_often_and_more_than_by_their_error(n_labels, least):
+    """Of 50 or 80 labels a class, as people draw them; a mean over classes, since few outcomes are possible in each."""
+    random = np.random.default_rng(1)
+    n_pixels, right = np.array([60_000, 30_000, 10_000]), (0.9, 0.8, 0.95)
+    mapped = np.repeat([0, 1, 2], n_pixels)
+    truth = mapped.copy()
+    for value, share in enumerate(right):
+        wrong = (mapped == value) & (random.random(len(mapped)) > share)
+        truth[wrong] = (value + random.integers(1, 3, int(wrong.sum()))) % 3
+    first, n_draws, held, by_error = np.cumsum(n_pixels) - n_pixels, 500, [], []
+    for _ in range(n_draws):
+        drawn = np.concatenate(
+            [start + random.choice(n, n_labels, replace=False) for start, n in zip(first, n_pixels, strict=True)]
+        )
+        rows, seen, said = StratifiedRows(stratum=mapped[drawn], n_pixels=n_pixels), truth[drawn], mapped[drawn]
+        for value in range(3):
+            hit = (seen == value) & (said == value)
+            for of, actual in ((said, mapped), (seen, truth)):
+                found = ratio(rows, hit * 1.0, (of == value) * 1.0)
+                share = ((truth == value) & (mapped == value)).sum() / (actual == value).sum()
+                held.append(found.low <= share <= found.high)
+                by_error.append(abs(found.estimate - share) <= Z * found.standard_error)
+    assert least <= np.mean(held) <= 0.97
+    assert np.mean(held) > np.mean(by_error) + 0.01

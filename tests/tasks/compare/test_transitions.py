@@ -10,9 +10,10 @@ import pytest
 from scipy import ndimage
 
 from tests.support.finished import some_map
+from tilewright.tasks.compare.cells import CELL
 from tilewright.tasks.compare.compare import most_different
 from tilewright.tasks.compare.places import COLUMNS, PlaceTable
-from tilewright.tasks.compare.transitions import CELL, Transitions, count_transitions
+from tilewright.tasks.compare.transitions import Transitions, count_transitions
 from tilewright.tasks.grid.grid import Grid
 from tilewright.tasks.grid.ground import pixel_km2
 from tilewright.tasks.grid.pixel_box import PixelBox

@@ -1,0 +1,95 @@
+"""What is asked of finished products as flow runs: how good a map is, and how it differs from another one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect import flow
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+
+from tilewright.flows.ask.compare import NotSameError, compare_outputs, wanted_tolerances
+from tilewright.flows.ask.evaluate import DOCUMENT, PAGE, Wanted, evaluate_output
+from tilewright.flows.prefect_flows.artifacts import Artifacts, place_url
+from tilewright.flows.prefect_flows.flows import answer
+from tilewright.flows.prefect_flows.secrets import refuse_secrets
+from tilewright.flows.prefect_server import server_answers
+from tilewright.flows.shown import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@flow(name="evaluate", persist_result=False)
+def evaluate(
+    output: str,
+    labels: str,
+    *,
+    column: str | None = None,
+    layer: str | None = None,
+    maps: dict[str, list[str]] | None = None,
+    by: str | None = None,
+    to: str | None = None,
+) -> Any:
+    """Hold a finished product against a file of labels, as ``tilewright evaluate`` does; answers its sentences.
+
+    The page and the figures are written ``to`` a place, or into the product; the artifacts ``evaluation`` and
+    ``evaluation-page`` show the sentences and where the page is.
+    """
+
+    def work() -> dict[str, Any]:
+        refuse_secrets({"output": output, "labels": labels, "to": to}, "evaluate")
+        wanted = Wanted(column=column, layer=layer, maps=maps or {}, by=by)
+        told = evaluate_output(output, Path(labels), wanted, to=to, listener=Artifacts(None))
+        place = _absolute(to or output)
+        _show("evaluation", "How good the map is", told["summary"], f"{place}/{PAGE}")
+        return {"summary": told["summary"], "document": f"{place}/{DOCUMENT}"}
+
+    return answer(work)
+
+
+@flow(name="compare", persist_result=False)
+def compare(
+    a: str,
+    b: str,
+    *,
+    to: str | None = None,
+    labels: str | None = None,
+    same: bool = False,
+    differ: float | dict[str, float] | None = None,
+    atol: float | dict[str, float] | None = None,
+    rtol: float | dict[str, float] | None = None,
+    iou: float | dict[str, float] | None = None,
+) -> Any:
+    """Hold two finished products against each other, as ``tilewright compare`` does; answers its sentences.
+
+    With ``same`` the run fails where they are not the same within the tolerances, which are numbers for all or by
+    layer. The page, the figures and the maps are written ``to`` a place, if any; the artifacts ``comparison`` and
+    ``comparison-page`` show the sentences and where the page is.
+    """
+
+    def work() -> dict[str, Any]:
+        refuse_secrets({"a": a, "b": b, "labels": labels, "to": to}, "compare")
+        tolerances = wanted_tolerances(same=same, differ=differ, atol=atol, rtol=rtol, iou=iou)
+        told = compare_outputs(a, b, to=to, labels=None if labels is None else Path(labels), same=tolerances)
+        place = None if to is None else _absolute(to)
+        _show("comparison", "What differs", told["summary"], None if place is None else f"{place}/comparison.html")
+        if told["same"] and not told["same"]["same"]:
+            raise NotSameError(told["same"]["sentence"])
+        return {"summary": told["summary"], "document": None if place is None else f"{place}/comparison.json"}
+
+    return answer(work)
+
+
+def _absolute(place: str) -> str:
+    """A folder as others find it, a URI as it is; without a slash at its end."""
+    return (place if "://" in place else str(Path(place).expanduser().resolve())).rstrip("/")
+
+
+def _show(key: str, title: str, sentences: Sequence[str], page: str | None) -> None:
+    """Create the artifacts of an answer; none while the server is unreachable: the files are there without."""
+    if server_answers():
+        lines = "\n".join(f"    {shown(line)}" for line in sentences)
+        create_markdown_artifact(key=key, markdown=f"# {title}\n\n{lines}\n")
+        if page is not None:
+            create_link_artifact(key=f"{key}-page", link=place_url(page), link_text=page.rpartition("/")[2])
