@@ -13,7 +13,7 @@ block/    one block: read, infer, merge, write
 serving/  a model that serves the job's own: masks of scenes, screens, shifts of dates
 report/   report.html and preview.png
 compare/  what changed between two products, or two dates of a run
-audit/    how good a map is: held against labels
+audit/    how good a map is: held against labels, its inputs against the training's
 publish/  complete blocks -> published product
 progress  events of a run; colours: of classes and values
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tilewright.flows.chain.plan import PlannedJob
     from tilewright.flows.cli.exits import Ending
     from tilewright.flows.cli.terminal import Terminal
+    from tilewright.flows.estimate.drift import DriftLook
     from tilewright.flows.estimate.estimate import Estimate
     from tilewright.flows.estimate.pricing import Cost
     from tilewright.flows.job.job import Job
@@ -46,6 +47,7 @@ def plan_file(
     from tilewright.flows.chain.plan import PlannedJob, plan_chain
     from tilewright.flows.cli.tables import print_finished
     from tilewright.flows.cli.terminal import Terminal
+    from tilewright.flows.estimate.drift import look_for_drift
     from tilewright.flows.estimate.pricing import price, read_prices
     from tilewright.flows.plan.make import plan_job
     from tilewright.flows.plan.model_card import job_card
@@ -63,18 +65,19 @@ def plan_file(
         for each in planned:
             expected = None if each.plan is None else _expected(each.job, each.card, each.plan, workers)
             cost = None if expected is None else price(expected, table, n_machines=n_shards)
-            told.append((each, expected, cost))
+            look = None if each.plan is None else look_for_drift(each.plan, each.card)
+            told.append((each, expected, cost, look))
     if as_json:
         plain = [_estimate_json(*each, n_shards=n_shards, named=named) for each in told]
         print_json({"jobs": plain} if named else plain[0])
         return
-    for number, (each, expected, cost) in enumerate(told):
+    for number, (each, expected, cost, look) in enumerate(told):
         if number:
             typer.echo("")
         if each.plan is None:
             print_finished(each.job.name, each.job.output_uri)
         else:
-            _print(each, expected, cost, n_shards=n_shards)
+            _print(each, expected, cost, look, n_shards=n_shards)
 
 
 def _read(path: Path, changes: Sequence[str], output: str | None) -> Job | Chain:
@@ -101,7 +104,13 @@ def _expected(job: Job, card: ModelCard, plan: Plan, workers: int | None) -> Est
 
 
 def _estimate_json(
-    planned: PlannedJob, expected: Estimate | None, cost: Cost | None, *, n_shards: int, named: bool
+    planned: PlannedJob,
+    expected: Estimate | None,
+    cost: Cost | None,
+    look: DriftLook | None,
+    *,
+    n_shards: int,
+    named: bool,
 ) -> dict[str, Any]:
     from tilewright.flows.cli.tables import estimate_json
 
@@ -109,10 +118,13 @@ def _estimate_json(
     if planned.plan is None or expected is None or cost is None:
         return {**place, "state": "complete"}
     waits = {"state": "to do", "waits_for": list(planned.waits_for)} if named else {}
-    return {**place, **waits, **estimate_json(planned.plan, expected, cost=cost, n_shards=n_shards)}
+    drift = {} if look is None else look.to_json()
+    return {**place, **waits, **estimate_json(planned.plan, expected, cost=cost, n_shards=n_shards), **drift}
 
 
-def _print(planned: PlannedJob, expected: Estimate | None, cost: Cost | None, *, n_shards: int) -> None:
+def _print(
+    planned: PlannedJob, expected: Estimate | None, cost: Cost | None, look: DriftLook | None, *, n_shards: int
+) -> None:
     from tilewright.flows.cli.tables import print_estimate
     from tilewright.flows.estimate.pricing import shard_lines
 
@@ -120,8 +132,9 @@ def _print(planned: PlannedJob, expected: Estimate | None, cost: Cost | None, *,
     assert expected is not None, "a plan has an estimate"
     assert cost is not None, "an estimate has a cost"
     waits = [("after", f"{', '.join(planned.waits_for)}, whose product is not there yet")] if planned.waits_for else []
-    more = [*waits, *cost.lines(), *shard_lines(planned.plan, expected, n_shards)]
-    print_estimate(planned.plan, expected, more=more)
+    seen = [] if look is None else look.lines()
+    more = [*waits, *cost.lines(), *shard_lines(planned.plan, expected, n_shards), *seen]
+    print_estimate(planned.plan, expected, more=more, warnings=() if look is None else look.warnings)
 
 
 def run_file(

@@ -58,12 +58,14 @@ def estimate_json(plan: Plan, expected: Estimate, *, cost: Cost, n_shards: int) 
     }
 
 
-def print_estimate(plan: Plan, estimate: Estimate, *, more: Sequence[tuple[str, str]] = ()) -> None:
-    """Print the dry run, one figure a line, then the (label, text) of ``more``, then the plan's warnings."""
+def print_estimate(
+    plan: Plan, estimate: Estimate, *, more: Sequence[tuple[str, str]] = (), warnings: Sequence[str] = ()
+) -> None:
+    """Print the dry run, one figure a line, then the (label, text) of ``more``, then the plan's warnings and these."""
     console = _console()
     console.print(Text(f"Plan of {shown(plan.name)}", style="bold"))
     _print_facts(console, [*estimate.lines(plan), *more])
-    for warning in (*plan.warnings, *input_warnings(plan)):
+    for warning in (*plan.warnings, *input_warnings(plan), *warnings):
         first, *rest = wrapped(f"! {shown(warning)}", console.width)
         console.print(Text(first[:2], style="yellow") + Text(first[2:]), soft_wrap=True)
         for line in rest:

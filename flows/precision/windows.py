@@ -1,4 +1,4 @@
-"""Some of a job's own windows, spread over its plan, on which a precision is calibrated and compared."""
+"""Some of a job's own windows, spread over its plan: a precision is calibrated and compared on them, and drift seen."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _valid_windows(plan: Plan, count: int) -> Iterator[BlockInputs]:
     threads = WorkerSettings().reads_at_once(remote=plan.remote)
     access = scene_access(plan_sources(plan), FailureLog(tolerance=0), threads=threads)
     n_found = 0
-    for candidate in _candidates(plan, count):
+    for candidate in islice(spread_blocks(plan, side=plan.raster.lattice.step), MAX_READ * count // N_WINDOWS):
         inputs = read_inputs(plan, candidate, access)
         if inputs.valid[candidate.inner.slices_in(candidate.outer)].any():
             n_found += 1
@@ -60,21 +60,19 @@ def _valid_windows(plan: Plan, count: int) -> Iterator[BlockInputs]:
             return
 
 
-def _candidates(plan: Plan, count: int) -> Iterator[Block]:
-    """Blocks of one step each that touch the area, spread over it.
+def spread_blocks(plan: Plan, *, side: int) -> Iterator[Block]:
+    """Blocks of so many pixels per side that touch the area, spread over it, however many are taken.
 
     They depend on the area and the lattice alone, not on the plan's blocks: what is calibrated on them decides pixels,
     and a product is the same however it is cut.
     """
-    step, halo = plan.raster.lattice.step, plan.raster.read_halo
-    rows, cols = (range(ends[0], ends[-1] + 1) for ends in map(tuple, block_range(plan.raster.grid.extent, block=step)))
-    n_steps, area, found = len(rows) * len(cols), plan.raster.area, 0
+    ends = map(tuple, block_range(plan.raster.grid.extent, block=side))
+    rows, cols = (range(each[0], each[-1] + 1) for each in ends)
+    n_blocks, area = len(rows) * len(cols), plan.raster.area
     # The fractions of the golden section's multiples fill an interval evenly, however many are taken.
-    drawn = (int(number * GOLDEN % 1 * n_steps) for number in range(1, MAX_DRAWN))
-    for place in dict.fromkeys(chain(drawn, range(min(n_steps, MAX_DRAWN)))):
-        block = block_at(row=rows[place // len(cols)], col=cols[place % len(cols)], block=step, halo=halo)
+    drawn = (int(number * GOLDEN % 1 * n_blocks) for number in range(1, MAX_DRAWN))
+    for place in dict.fromkeys(chain(drawn, range(min(n_blocks, MAX_DRAWN)))):
+        row, col = rows[place // len(cols)], cols[place % len(cols)]
+        block = block_at(row=row, col=col, block=side, halo=plan.raster.read_halo)
         if area.touches(shapely.box(*plan.raster.grid.bounds_of(block.inner))):
-            found += 1
             yield block
-        if found == MAX_READ * count // N_WINDOWS:
-            return

@@ -73,6 +73,7 @@ def closing_lines(outcome: Outcome, *, copied: Path | None = None) -> list[str]:
     return [
         f"{outcome.name}: {report['area_km2']:.1f} km² mapped with {report['model']['name']}",
         *([f"  ! {percent(missing)} of the area has no data: {_why_missing(report)}"] if missing >= 1 else []),
+        *_drift_lines(report),
         *[f"  {words}" for layer in report["layers"] for words in _class_words(layer)],
         *[
             f"  {text(row, 'name')}: vectors of {row.get('dimensions')} numbers, one for each of its {text(row, 'of')}"
@@ -92,6 +93,11 @@ def _why_missing(report: Mapping[str, Any]) -> str:
     dropped = ", or what was seen is masked" if mapping(report, "masked") else ""
     screened = ", or the screen left it out" if mapping(report, "screen") else ""
     return f"no usable observation there{dropped}{screened}"
+
+
+def _drift_lines(report: Mapping[str, Any]) -> list[str]:
+    """The warnings of inputs that are unlike those of the model's training."""
+    return [f"  ! {text(row, 'warning')}" for row in rows(report, "drift") if text(row, "warning")]
 
 
 def _places_lines(outcome: Outcome, found: Mapping[str, Any]) -> list[str]:
@@ -116,6 +122,7 @@ def _places_lines(outcome: Outcome, found: Mapping[str, Any]) -> list[str]:
     return [
         f"{outcome.name}: {plural(found['rows'], 'place')} by {report['model']['name']}",
         *([f"  ! {plural(unseen, 'place')} without a usable observation: no value there"] if unseen else []),
+        *_drift_lines(report),
         *[f"  {name}: {words}" for name, words in counts if words],
         f"  {scenes}, {plural(report['blocks'], 'unit')}, {windows} on {report['provider']}, {speed}, {total} in all",
         f"  exact: {report['exactness']}: {report['exact_reason']}",

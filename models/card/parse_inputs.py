@@ -11,6 +11,7 @@ from tilewright.models.fields import CardField, is_number
 from tilewright.models.spec.arrays import AXES, LARGEST_SIDE, input_axes, read_shape
 from tilewright.models.spec.inputs import REDUCERS, DatesSpec, InputSpec, MissingSpec
 from tilewright.models.spec.scaling import NO_SCALING, Scaling, parse_scaling
+from tilewright.models.spec.statistics import KEY, read_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -61,6 +62,7 @@ PIXEL_FIELDS: Final = (
     "tw:optional",
     "tw:fold",
     "tw:filter",
+    KEY,
 )
 
 
@@ -92,6 +94,7 @@ def read_input(field: CardField, declared: Sequence[str]) -> InputSpec:
     bands = read_bands(field, declared)
     collection = field.text("tw:collection")
     array = read_shape(field, "input")
+    scalings = _scalings(field, bands)
     spec = InputSpec(
         name=field.text("name"),
         collection=collection,
@@ -106,7 +109,7 @@ def read_input(field: CardField, declared: Sequence[str]) -> InputSpec:
         shape=array.shape,
         dim_order=array.dim_order,
         data_type=array.data_type,
-        value_scaling=_scalings(field, bands),
+        value_scaling=scalings,
         missing=read_missing(field.child("tw:missing"), len(bands.names)),
         optional=field.flag("tw:optional", default=False),
         resize=field.choice("resize_type", RESIZES) if field.has("resize_type") else None,
@@ -114,6 +117,7 @@ def read_input(field: CardField, declared: Sequence[str]) -> InputSpec:
         if field.choice("tw:fold", ("time-major", "band-major"), "time-major") == "band-major"
         else "time-major",
         filter=_filter(field.child("tw:filter")),
+        statistics=read_statistics(field, bands.names, scalings),
     )
     _refuse_layout(field, spec)
     return spec

@@ -74,6 +74,8 @@ def _input(facts: ExportFacts, entry: InputFacts) -> dict[str, Any]:
         "tw:dates": _dates(entry.dates),
         "tw:missing": _missing(entry.missing),
     }
+    if entry.statistics:
+        fields["tw:statistics"] = [dict(each) for each in entry.statistics]
     if entry.n_steps > 1 and "time" not in facts.input_axes(entry):
         fields["tw:fold"] = entry.fold or "time-major"
     return fields | ({"tw:optional": True} if entry.optional else {})

@@ -27,9 +27,9 @@ class InputFacts:
     """One input of the model; `name` is its name in the exported graph.
 
     `bands` are in the model's order; those in `derived` are expressions over bands, in the input's unit. `scaling`
-    holds MLM value-scaling objects: none, one for all bands, or one per band. The steps of an image are a time axis if
-    `fold` is None, else they are folded into the bands axis in the order of `fold`; the steps of a row are always
-    folded.
+    holds MLM value-scaling objects: none, one for all bands, or one per band. `statistics` are those of the values of
+    each band in training, as in a card (`tw:statistics`), or none. The steps of an image are a time axis if `fold` is
+    None, else they are folded into the bands axis in the order of `fold`; the steps of a row are always folded.
     """
 
     name: str = "image"
@@ -42,6 +42,7 @@ class InputFacts:
     dates: DatesSpec = field(default_factory=DatesSpec)
     missing: MissingSpec = field(default_factory=MissingSpec)
     scaling: tuple[Mapping[str, Any], ...] = ()
+    statistics: tuple[Mapping[str, float], ...] = ()
     fold: Literal["time-major", "band-major"] | None = None
     optional: bool = False
 
@@ -52,6 +53,11 @@ class InputFacts:
             raise ExportError(
                 f"input {self.name}: scaling has {len(self.scaling)} entries for {len(self.bands)} bands; give none, "
                 "one for all, or one per band"
+            )
+        if len(self.statistics) not in {0, len(self.bands)}:
+            raise ExportError(
+                f"input {self.name}: statistics has {len(self.statistics)} entries for {len(self.bands)} bands; give "
+                "none, or one per band"
             )
 
     @property

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from tilewright.models.spec.expression import Expression
     from tilewright.models.spec.scaling import Scaling
+    from tilewright.models.spec.statistics import BandStatistics
 
 
 DatesKind = Literal["composite", "pair", "series", "each", "static"]
@@ -101,6 +102,7 @@ class InputSpec:
     use. `shape` is -1 where free; `dim_order` is as written in the card; `value_scaling` has one entry per band.
     `filter` holds further conditions on scenes (mode, orbit_state, ...).
     `resize` is the method that resizes a window to the height and width in `shape`, None if it has that size.
+    `statistics` are those of each band's values, None for a band of which the card tells none; empty for no band.
     """
 
     name: str
@@ -122,6 +124,7 @@ class InputSpec:
     resize: str | None = None
     fold: Literal["time-major", "band-major"] = "time-major"
     filter: Mapping[str, Any] = field(default_factory=dict)
+    statistics: tuple[BandStatistics | None, ...] = ()
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -150,6 +153,11 @@ class InputSpec:
     def folded(self) -> bool:
         """Whether several steps are folded into the bands axis, because the array has no time axis."""
         return "time" not in self.axes and (self.dates.steps or 1) > 1
+
+    @property
+    def told(self) -> bool:
+        """Whether the card tells statistics of one of the bands."""
+        return any(each is not None for each in self.statistics)
 
     @property
     def neutral(self) -> tuple[float, ...]:

@@ -2,5 +2,5 @@
 
 Reading order: worker, block_key, inputs, step_composite, observed, feeds, infer, seams, merge, output_grid,
 split, floor.
-It may import plan.py and all wings below it, and models.{card, measure, run, spec, transforms}.
+It may import audit.drift and all wings below it, and models.{card, measure, run, spec, transforms}.
 """

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tilewright.tasks.audit.drift.sums import add_sums
 from tilewright.tasks.block.infer import BlockResult
 from tilewright.tasks.block.observed import add_observed
 from tilewright.tasks.block.seams import joined_seams
@@ -84,6 +85,7 @@ def _joined(parts: list[InferredBlock], block: Block, layers: dict[str, np.ndarr
         seconds=sum(read.seconds for read in reads),
         masked=dict(sum((Counter(read.masked) for read in reads), Counter[str]())),
         aligned=joined_counts(read.aligned for read in reads),
+        sums=add_sums(read.sums for read in reads),
     )
     result = BlockResult(
         layers=layers,

@@ -11,7 +11,7 @@ import numpy as np
 from tilewright.tasks.block.block_key import block_key, is_current
 from tilewright.tasks.block.infer import infer_block
 from tilewright.tasks.block.inputs import read_inputs
-from tilewright.tasks.block.observed import count_observed
+from tilewright.tasks.block.observed import count_observed, sum_block
 from tilewright.tasks.boxes.parts import NO_BOXES, boxes_digest, read_part_bytes, write_part
 from tilewright.tasks.captions.parts import encoded_captions
 from tilewright.tasks.instances.marks import marks_sha256
@@ -23,6 +23,7 @@ from tilewright.tasks.zarr.store import array_sha256
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from tilewright.tasks.audit.drift.sums import InputSums
     from tilewright.tasks.block.infer import BlockResult, LoadedModel
     from tilewright.tasks.block.inputs import BlockInputs, Screened
     from tilewright.tasks.block.observed import Observed
@@ -46,7 +47,7 @@ class ReadBlock:
     Pixels are counted in file blocks: ``pixels_read`` each time they are decoded, ``pixels_needed`` once.
     ``bytes_read`` are those of the former in their files, compressed; ``bytes_decoded`` as pixels; ``reads`` the
     windows of files. ``masked``: what a model's masks dropped (``tasks/serving/counted.py``); ``aligned``: the
-    shifts of dates (``tasks/serving/moves.py``).
+    shifts of dates (``tasks/serving/moves.py``); ``sums``: of the values seen (``tasks/audit/drift/sums.py``).
     """
 
     inputs: BlockInputs
@@ -59,6 +60,7 @@ class ReadBlock:
     reads: int = 0
     masked: Mapping[str, int] = field(default_factory=dict)
     aligned: Mapping[str, dict[str, list[int]]] = field(default_factory=dict)
+    sums: InputSums = field(default_factory=dict)
 
     def emptied(self) -> ReadBlock:
         """The same value without pixels, so that a block waiting to be written does not keep its inputs in memory."""
@@ -147,6 +149,7 @@ class Worker:
             seconds=time.perf_counter() - began,
             masked=masked,
             aligned=aligned,
+            sums=sum_block(self.plan, self.model.card, inputs),
         )
 
     def infer(
@@ -202,6 +205,7 @@ class Worker:
             masked=dict(read.masked),
             aligned=dict(read.aligned),
             losses={name: tally.to_json() for name, tally in result.losses.items()},
+            sums=read.sums,
         )
         write_entry(self.storage, entry)
         return entry

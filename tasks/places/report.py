@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tilewright.models.spec.outputs import NODATA_BYTE
+from tilewright.tasks.audit.drift.words import drift_json, drift_warnings
 from tilewright.tasks.colours import class_colours
 from tilewright.tasks.places.answers import OBSERVED
 from tilewright.tasks.places.texts import TEXT
@@ -111,6 +112,7 @@ def report_of_places(
     for entry in made:
         seconds.update(entry.seconds)
     n_made = sum(entry.windows_run + entry.windows_skipped for entry in made)
+    drift = drift_json(worker.model.card.inputs, (entry.sums for entry in blocks))
     return {
         **identity_json(plan, run, output=worker.storage.uri),
         **_row_periods(worker),
@@ -147,6 +149,7 @@ def report_of_places(
         "exact": plan.model.exact,
         "exactness": plan.model.exactness,
         "exact_reason": plan.model.exact_reason,
+        **drift,
         "scenes": scene_rows(plan, blocks),
         "input_files": input_counts(plan),
         "failures": [failure for entry in blocks for failure in entry.failures],
@@ -154,6 +157,7 @@ def report_of_places(
         **plan.search_json(),
         "warnings": [
             *_unseen_warning(worker, records),
+            *drift_warnings(drift.get("drift", ())),
             *plan.warnings,
             *input_warnings(plan),
             *([worker.model.session.note] if worker.model.session.note else []),

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tilewright.tasks.audit.drift.sums import add_sums
 from tilewright.tasks.block.inputs import read_inputs
+from tilewright.tasks.block.observed import sum_values
 from tilewright.tasks.places.answers import OBSERVED, Answers, answer_type, no_answers
 from tilewright.tasks.places.matches import Matcher
 from tilewright.tasks.places.patches import cut_patches
@@ -21,6 +23,7 @@ from tilewright.tasks.storage.storage import STATE_FOLDER
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tilewright.tasks.audit.drift.sums import InputSums
     from tilewright.tasks.block.infer import LoadedModel
     from tilewright.tasks.block.inputs import BlockInputs
     from tilewright.tasks.block.worker import WorkerSettings
@@ -87,6 +90,7 @@ class PlacesWorker:
             plan=self.plan, model=self.model, rows=self.rows, records=records, per_call=per_call, texts=texts
         )
         scenes: set[str] = set()
+        sums: list[InputSums] = []
         matches = [self.matcher.match(row) for row in places]
         for patch in cut_patches(self.rows, places, matches):
             if patch.match.plan is None:
@@ -94,6 +98,8 @@ class PlacesWorker:
             started = time.perf_counter()
             framed = patch.block(block, margin=self.plan.raster.margin)
             inputs = read_inputs(patch.match.plan, framed, self.access.for_block(block.name, stats))
+            boxes = (self.rows.box(row) for row in patch.rows)
+            sums.append(add_sums(sum_values(patch.match.plan, self.model.card, inputs, box) for box in boxes))
             reading += time.perf_counter() - started
             scenes |= set(inputs.scenes)
             self._answer(patch, inputs, answers, places)
@@ -101,7 +107,8 @@ class PlacesWorker:
         self.stats.absorb(stats)
         inferring = time.perf_counter() - began - reading
         key = self._key_of(block, matches)
-        return self._write(block, key, answers, stats, scenes=scenes, seconds={"read": reading, "infer": inferring})
+        seconds = {"read": reading, "infer": inferring}
+        return self._write(block, key, answers, stats, scenes=scenes, seconds=seconds, sums=add_sums(sums))
 
     def _answer(self, patch: Patch, inputs: BlockInputs, answers: Answers, places: dict[int, int]) -> None:
         assert patch.match.plan is not None, "patches without a plan are not read"
@@ -112,7 +119,15 @@ class PlacesWorker:
                 answers.add(places[row], row, inputs, patch.match.plan)
 
     def _write(
-        self, block: Block, key: str, answers: Answers, stats: ReadStats, *, scenes: set[str], seconds: dict[str, float]
+        self,
+        block: Block,
+        key: str,
+        answers: Answers,
+        stats: ReadStats,
+        *,
+        scenes: set[str],
+        seconds: dict[str, float],
+        sums: InputSums,
     ) -> BlockEntry:
         began = time.perf_counter()
         content = answers.records.tobytes() + encoded_texts(answers.texts)
@@ -135,6 +150,7 @@ class PlacesWorker:
             scenes=tuple(sorted(scenes)),
             inputs=self._first_read(scenes),
             failures=tuple(failure.to_json() for failure in self.failures.failures if failure.block == block.name),
+            sums=sums,
         )
         write_entry(self.storage, entry)
         return entry

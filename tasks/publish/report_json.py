@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tilewright.tasks.audit.drift.words import drift_json, drift_warnings
 from tilewright.tasks.block.floor import calibrate, floor_seconds
 from tilewright.tasks.grid.area_mask import n_inside
 from tilewright.tasks.grid.areas import geometry_km2
@@ -85,6 +86,7 @@ def report_json(
     areas = measure_areas(worker.storage, plan, written, blocks)
     exactness = exactness_json(plan, blocks, worker.model.card.layer_specs())
     made = [entry for name, entry in entries.items() if run.made is None or name in run.made]
+    drift = drift_json(worker.model.card.inputs, (entry.sums for entry in blocks))
     return {
         **identity_json(plan, run, output=worker.storage.uri),
         "steps": step_rows(plan, blocks, n_inside=n_model_pixels),
@@ -101,6 +103,7 @@ def report_json(
             _layer(layer, small[layer.spec.name], areas, written.objects.get(layer.spec.name), n_requested=n_requested)
             for layer in written.layers
         ],
+        **drift,
         **screen_json(plan, blocks),
         **align_json(plan, (entry.aligned for entry in blocks)),
         **masked_json(plan, (entry.masked for entry in blocks)),
@@ -114,6 +117,7 @@ def report_json(
         **plan.search_json(),
         "warnings": [
             *contradictions(plan, exactness),
+            *drift_warnings(drift.get("drift", ())),
             *_unseen_warning(_missing_percent(n_valid, n_requested)),
             *([] if plan.request.get("classify") else _unclassed_warnings(written, n_valid=n_valid)),
             *plan.warnings,

@@ -22,7 +22,7 @@ from tilewright.tasks.report.fields import mapping, rows, text
 from tilewright.tasks.report.layer_views import layer_views, scene_uri
 from tilewright.tasks.report.outlines.payload import payload, table_view
 from tilewright.tasks.report.promise_table import promise_table
-from tilewright.tasks.report.timeline import step_table, timeline
+from tilewright.tasks.report.timeline import drift_table, step_table, timeline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,6 +102,7 @@ def render_report(
         scene_image="" if true_colour is None or not true_colour.size else scene_image or scene_uri(true_colour),
         line=timeline(report),
         steps=step_table(report),
+        drift=drift_table(report),
         cost=performance.cost_chart(report),
         work=performance.work_facts(report, asked_facts(report)),
         promises=promise_table(report),

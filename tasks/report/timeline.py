@@ -1,4 +1,6 @@
-"""The scenes of a product on a time axis, and its steps: their days, and the share of the area that they observed."""
+"""What a product was made from: its scenes on a time axis, its steps with the share of the area that they observed,
+and the values of its inputs beside those that the model was trained on.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tilewright.tasks.colours import CLASS_COLOURS
 from tilewright.tasks.report import format as words
-from tilewright.tasks.report.fields import named_periods, rows, text, texts
+from tilewright.tasks.report.fields import mapping, named_periods, rows, text, texts
 from tilewright.tasks.report.format import day, moment, number
 
 if TYPE_CHECKING:
@@ -20,6 +22,11 @@ if TYPE_CHECKING:
 _SINGLE_DATE_PADDING = timedelta(days=12)  # on both sides of an axis that would have no length
 
 _MAX_NAME = 40
+
+_MAX_BANDS = 200
+
+_AXIS = 5.0
+"""Deviations from the expected mean to either end of a band's axis."""
 
 _MAX_DAYS = 31
 """Days listed by date; a longer list ends with the number of the days left out."""
@@ -205,3 +212,61 @@ def _rows(step: Fields) -> list[StepRow]:
 def _day_list(days: tuple[str, ...]) -> str:
     listed = ", ".join(words.day(day) for day in days[:_MAX_DAYS])
     return f"{listed} and {words.count(len(days) - _MAX_DAYS)} more" if len(days) > _MAX_DAYS else listed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftRow:
+    """A band's values beside what the model was trained on, as text.
+
+    ``bar`` is (start, length, mean) of the values' mean and deviation in percent of an axis on which the expected ones
+    lie in the middle, two tenths long; None without a mean to compare with.
+    """
+
+    input: str
+    band: str
+    found: str
+    expected: str
+    apart: str
+    bar: tuple[float, float, float] | None
+    far: bool
+
+
+def drift_table(report: Fields) -> tuple[DriftRow, ...]:
+    """The rows for `drift` of a report, one for each band of which the card tells statistics."""
+    bands = ((entry, band) for entry in rows(report, "drift") for band in rows(entry, "bands") if text(band, "band"))
+    found = [_drift_row(entry, band) for entry, band in bands]
+    return tuple(found[:_MAX_BANDS])
+
+
+def _drift_row(entry: Fields, band: Fields) -> DriftRow:
+    told = mapping(band, "expected")
+    difference, ratio = number(band.get("difference")), number(band.get("ratio"))
+    outside = number(band.get("outside_percent"))
+    apart = [
+        "" if difference is None else f"{words.fixed(difference, 2)} deviations",
+        "" if outside is None else f"{words.percent(outside)} outside",
+    ]
+    span = ""
+    if number(told.get("minimum")) is not None:
+        span = f"{words.figure(told.get('minimum'))} to {words.figure(told.get('maximum'))}"
+    mean = _mean_text(told) if number(told.get("mean")) is not None else ""
+    return DriftRow(
+        input=text(entry, "input")[:_MAX_NAME],
+        band=text(band, "band")[:_MAX_NAME],
+        found=_mean_text(band),
+        expected=", ".join(filter(None, (mean, span))),
+        apart=", ".join(filter(None, apart)),
+        bar=None if difference is None or ratio is None else _drift_bar(difference, abs(ratio)),
+        far=bool(text(band, "far")),
+    )
+
+
+def _mean_text(values: Fields) -> str:
+    return f"{words.figure(values.get('mean'))} ± {words.figure(values.get('stddev'))}"
+
+
+def _drift_bar(difference: float, ratio: float) -> tuple[float, float, float]:
+    start, end, middle = (
+        50 + 50 * max(-1.0, min(1.0, at / _AXIS)) for at in (difference - ratio, difference + ratio, difference)
+    )
+    return start, end - start, middle

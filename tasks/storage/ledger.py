@@ -28,6 +28,9 @@ FAILURES = f"{STATE_FOLDER}/failures.ndjson"
 MOST = 2**53
 """A bound of all that an entry counts, which JSON carries exactly: what is beyond it is damage."""
 
+MOST_SUM = 2**160
+"""A bound of the sums of values and of their squares."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockEntry:
@@ -43,7 +46,8 @@ class BlockEntry:
     they were first read. ``losses`` tells, by layer, what rounding did to values stored with an error
     (``tasks/lossy/tally.py``), and ``masked`` what a model's masks dropped (``tasks/serving/counted.py``). Of the
     ``windows_skipped`` a screen left out ``windows_screened``. ``aligned``: the shifts of dates that were measured
-    (``tasks/serving/moves.py``).
+    (``tasks/serving/moves.py``). ``sums``: of the values of each input's bands, if the card tells their statistics
+    (``tasks/audit/drift/sums.py``).
     """
 
     row: int
@@ -69,6 +73,7 @@ class BlockEntry:
     masked: dict[str, int] = field(default_factory=dict)
     windows_screened: int = 0
     aligned: dict[str, dict[str, list[int]]] = field(default_factory=dict)
+    sums: dict[str, list[list[int]]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -82,7 +87,7 @@ class BlockEntry:
         return {
             key: value
             for key, value in plain.items()
-            if value or key not in {"losses", "masked", "windows_screened", "aligned"}
+            if value or key not in {"losses", "masked", "windows_screened", "aligned", "sums"}
         }
 
     @classmethod
@@ -198,6 +203,7 @@ def _is_whole(entry: BlockEntry) -> bool:
         and all(0 <= number < float("inf") for tally in entry.losses.values() for number in tally.values())
         and all(_is_count(number) for number in entry.masked.values())
         and _is_measured(entry.aligned)
+        and _are_sums(entry.sums)
         and all(isinstance(scene, str) for scene in entry.scenes)
         and all(
             isinstance(failure, dict)
@@ -218,6 +224,17 @@ def _is_measured(aligned: object) -> bool:
         and all(isinstance(each, int) and abs(each) < MOST for numbers in told.values() for each in numbers)
         and len(told["windows"]) == len(keys) - 1
         for told in aligned.values()
+    )
+
+
+def _are_sums(sums: object) -> bool:
+    """True if the sums of each band are whole numbers: a count, two sums, two more counts; or none."""
+    return isinstance(sums, dict) and all(
+        isinstance(bands, list)
+        and all(isinstance(band, list) and len(band) in {0, 5} for band in bands)
+        and all(isinstance(each, int) and abs(each) < MOST_SUM for band in bands for each in band)
+        and all(_is_count(band[place]) for band in bands if band for place in (0, 3, 4))
+        for bands in sums.values()
     )
 
 

@@ -20,6 +20,7 @@ from tilewright.models.measure.check import check_card
 from tilewright.models.run.open import open_session
 from tilewright.models.spec.inputs import DatesSpec, MissingSpec
 from tilewright.models.spec.outputs import ClassSpec
+from tilewright.models.spec.statistics import BandStatistics
 from tilewright.models.transforms.preprocess import prepare_input
 
 SCALING = ({"type": "z-score", "mean": 0.1, "stddev": 0.05},)
@@ -166,6 +167,7 @@ def test_facts_that_make_no_valid_card_name_the_field(rows, tmp_path):
     [
         (lambda: InputFacts(bands=()), "bands is empty"),
         (lambda: InputFacts(bands=("red", "nir"), scaling=SCALING * 3), "3 entries for 2 bands"),
+        (lambda: InputFacts(bands=("red", "nir"), statistics=({"mean": 0.1, "stddev": 0.1},)), "1 entries for 2 bands"),
         (OutputFacts, "classes, or names of values"),
         (lambda: row_facts(outputs=()), "at least one input and one output"),
         (lambda: row_facts(outputs=(OutputFacts(name="features", values=("a",)),)), "a name of its own"),
@@ -181,6 +183,7 @@ def test_a_draft_card_prepares_pixels_before_there_is_a_graph():
         bands=("red", "ndvi"),
         scaling=SCALING,
         missing=MissingSpec(fill="mean", pad="fill"),
+        statistics=({"mean": 0.1, "stddev": 0.05}, {"minimum": -1.0, "maximum": 1.0}),
     )
     card = draft_card(row_facts(inputs=(entry,), rows=False, outputs=(OutputFacts(name="made", values=("made",)),)))
     (spec,) = card.inputs
@@ -191,6 +194,7 @@ def test_a_draft_card_prepares_pixels_before_there_is_a_graph():
     assert made.shape == (1, 2, 8, 8)
     assert made[0, :, 0, 0] == pytest.approx([0.0, (0.5 - 0.1) / 0.05], abs=1e-5)
     assert (spec.missing.fill, spec.missing.pad) == ("mean", "fill")
+    assert spec.statistics == (BandStatistics(mean=0.1, stddev=0.05), BandStatistics(minimum=-1.0, maximum=1.0))
 
 
 def image_facts(**changes: Any) -> ExportFacts:

@@ -244,3 +244,99 @@ def test_inputs_of_one_label_share_its_row_and_a_span_that_has_days(clouded, car
 def test_counts_of_other_steps_are_not_added_up():
     with pytest.raises(ValueError, match="zip"):
         add_observed([{"x": ((1, 1),)}, {"x": ((1, 1), (2, 2))}])
+
+
+@pytest.fixture
+def told_card(card):
+    """The same card, which tells statistics of both inputs."""
+    plain = json.loads((card / "card.json").read_text())
+    optics, radar = plain["properties"]["mlm:input"]
+    optics["tw:statistics"] = [{"mean": 0.5, "stddev": 0.2, "minimum": 0.2, "maximum": 0.8}]
+    radar["tw:statistics"] = [{"mean": -4.0, "stddev": 3.0}]
+    (card / "card.json").write_text(json.dumps(plain))
+    return card
+
+
+def drift_of(report):
+    """The bands of a report's drift by input, and how many parts counted."""
+    return {row["input"]: (row["bands"][0], row["parts"]) for row in report["drift"]}
+
+
+@pytest.mark.filterwarnings("ignore:All-NaN slice")
+def test_values_seen_are_summed_as_numpy_sums_them_whatever_the_blocks(clouded, told_card, tmp_path):
+    world, valid = clouded
+    whole = run(job(world, told_card, tmp_path / "whole"))
+    cut = run(job(world, told_card, tmp_path / "cut", tile={"block": 64}))
+    found, counted = drift_of(whole.report), []
+    for days in OPTICS.values():
+        passes = []
+        for day in days:
+            (file,) = [each for each in world.files if each["datetime"].startswith(day) and each["band"] == "red"]
+            with rasterio.open(file["href"]) as dataset:
+                passes.append(dataset.read(1))
+        if passes:
+            month = np.nanmedian(np.stack(passes), axis=0)[inside()]
+            counted.append(month[~np.isnan(month)])
+    values = np.concatenate(counted).astype(np.float64)
+    band = found["optics"][0]
+    assert band["values"] == len(values)
+    assert band["mean"] == pytest.approx(values.mean(), abs=1e-6)
+    assert band["stddev"] == pytest.approx(values.std(), abs=1e-6)
+    outside = 100 * np.mean((values < np.float32(0.2)) | (values > np.float32(0.8)))
+    assert band["outside_percent"] == pytest.approx(outside, abs=1e-9)
+    assert band["difference"] == pytest.approx((values.mean() - 0.5) / 0.2, abs=1e-5)
+    # Radar of 20 m counts its own pixels, of which one is inside if a pixel of the grid in it is.
+    touched = inside().reshape(SIDE // 2, 2, SIDE // 2, 2).any(axis=(1, 3))
+    seen = np.logical_or(*(valid[day][::2, ::2] for day in RADAR))
+    assert found["radar"][0]["values"] == np.count_nonzero(touched & seen)
+    told = drift_of(cut.report)
+    assert (found["optics"][1], told["optics"][1]) == (1, 4)
+    assert {name: band for name, (band, _) in told.items()} == {name: band for name, (band, _) in found.items()}
+
+
+def test_a_restart_a_cluster_and_parts_sum_the_same(clouded, told_card, tmp_path):
+    world, _ = clouded
+    made = job(world, told_card, tmp_path / "out", tile={"block": 64})
+    first = run(made)
+    (tmp_path / "out" / "item.json").unlink()
+    ledger = sorted((tmp_path / "out" / ".tilewright" / "ledger").glob("*.json"))
+    for path in ledger[1:3]:
+        path.unlink()
+    again = run_job(made, RunOptions(workers=2))
+    options = RunOptions(runner="dask", workers=1)
+    apart = run_job(job(world, told_card, tmp_path / "apart", tile={"block": 64}), options)
+    assert first.report["drift"] == again.report["drift"] == apart.report["drift"]
+    worker = reopen_worker(str(tmp_path / "out"), WorkerSettings(provider="cpu", read_threads=1))
+    declare_product(worker.storage, worker.plan, worker.model.card, zarr_format=3)
+    worker = reopen_worker(str(tmp_path / "out"), worker.settings)
+    before = read_entries(worker.storage)
+    for block in worker.plan.raster.all_blocks():
+        assert before[block.name].sums["optics"][0][0] > 0
+        assert do_block_in_parts(worker, block, parts=2).sums == before[block.name].sums
+
+
+def test_blocks_of_an_older_ledger_are_left_out_of_the_sums(clouded, told_card, tmp_path):
+    world, _ = clouded
+    made = job(world, told_card, tmp_path / "out", tile={"block": 64})
+    whole = drift_of(run(made).report)["optics"]
+    ledger = sorted((tmp_path / "out" / ".tilewright" / "ledger").glob("*.json"))
+    for n_left, path in zip((3, 2, 1, 0), ledger, strict=True):
+        (tmp_path / "out" / "item.json").unlink()
+        entry = json.loads(path.read_text())
+        assert entry.pop("sums")
+        path.write_text(json.dumps(entry))
+        outcome = run(made)
+        assert outcome.report["blocks_made"] == 0
+        if n_left:
+            band, n_parts = drift_of(outcome.report)["optics"]
+            assert (n_parts, 0 < band["values"] < whole[0]["values"]) == (n_left, True)
+        else:
+            assert "drift" not in outcome.report
+
+
+def test_a_card_without_statistics_leaves_ledger_and_report_as_they_were(clouded, card, tmp_path):
+    world, _ = clouded
+    made = run(job(world, card, tmp_path / "out"))
+    assert "drift" not in made.report
+    for path in (tmp_path / "out" / ".tilewright" / "ledger").glob("*.json"):
+        assert "sums" not in json.loads(path.read_text())

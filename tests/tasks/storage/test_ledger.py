@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 
 from tilewright.tasks.storage.ledger import (
@@ -44,6 +47,30 @@ def test_a_broken_entry_is_left_out(storage):
     storage.write(f"{ENTRIES}/1_1.json", b"{")
     storage.write(f"{ENTRIES}/1_2.json", b'{"row": 1}')
     storage.write(f"{ENTRIES}/.1_3.json", b"{}")
+    assert read_entries(storage) == {}
+
+
+SUMS = [
+    ("not a mapping", [[1, 2, 3, 0, 0]]),
+    ("no list of bands", {"x": 5}),
+    ("no band", {"x": [None]}),
+    ("too few numbers", {"x": [[1, 2, 3]]}),
+    ("a fraction", {"x": [[1, 2.5, 3, 0, 0]]}),
+    ("a text", {"x": [["1", 2, 3, 0, 0]]}),
+    ("a negative count", {"x": [[-1, 2, 3, 0, 0]]}),
+    ("a truth value for a count", {"x": [[True, 2, 3, 0, 0]]}),
+    ("a number of any length", {"x": [[1, 10**60, 3, 0, 0]]}),
+    ("a count beyond all pixels", {"x": [[2**60, 1, 1, 0, 0]]}),
+]
+
+
+@pytest.mark.parametrize("sums", [pytest.param(sums, id=name) for name, sums in SUMS])
+def test_an_entry_with_sums_that_are_none_is_left_out(storage, sums):
+    whole = {"x": [[10, -(2**70), 2**130, 0, 3], []]}
+    write_entry(storage, replace(ENTRY, sums=whole))
+    assert read_entries(storage)["-3_7"].sums == whole
+    plain = {**ENTRY.to_json(), "sums": sums}
+    storage.write(f"{ENTRIES}/-3_7.json", json.dumps(plain).encode())
     assert read_entries(storage) == {}
 
 
