@@ -8,12 +8,14 @@ import pytest
 from onnx import TensorProto
 
 from tests.support.graphs import Draft, fusion, pointwise, unet
+from tests.support.products import writing_worker
 from tests.support.worlds import COL, ROW, World, layer, pixel_job, run, write_card
 from tilewright.flows.job.job import JobError
 from tilewright.flows.job.options import AugmentOptions, EnsembleOptions
 from tilewright.models.errors import CardError
 from tilewright.models.run.augment import FLIPS
 from tilewright.models.transforms.noise import normal_noise
+from tilewright.tasks.block.floor import calibrate
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
 SIDE = 256
@@ -367,3 +369,10 @@ def test_a_pointwise_model_has_no_spread(produce, tmp_path):
     card = write_card(tmp_path / "card", pointwise(2, 3), inputs=[IMAGE], outputs=[CLASSES])
     outcome = produce(card, augment={"kind": "d4", "spread": True})
     assert layer(outcome.output, "spread").max() == 0
+
+
+def test_the_least_time_of_a_noisy_window_is_measured_with_its_noise(produce, tmp_path):
+    outcome = produce(card_of(tmp_path / "card"), augment={"kind": "noise", "sigma": 0.1, "passes": 2})
+    worker = writing_worker(outcome.output)
+    rates = calibrate(worker.plan, worker.model.card, worker.model.session)
+    assert rates.window > 0
