@@ -88,6 +88,7 @@ def as_list(value: object) -> object:
 
 
 Texts = Annotated[tuple[str, ...], BeforeValidator(as_list)]
+"""Texts in a list; one alone needs none."""
 
 
 MAX_LAYERS = 1000
@@ -140,16 +141,16 @@ def as_polygons(value: object) -> object:
     raise ValueError(f"expected the name of a class layer, or names with options, such as {POLYGONS_EXAMPLE}")
 
 
-"""Texts in a list; one alone needs none."""
-
-
 PASSES = 8
 """Times that a window is run with noise where the job does not say it."""
 
-MAX_PASSES = 64
-"""Times that a window is run with noise."""
 
-Deviation = Annotated[float, Field(gt=0, le=1e6)]
+def _deviation(given: Any) -> Any:
+    """The deviation, or those by band, themselves. Raises ValueError for what is none: one sentence for both forms."""
+    for value in given.values() if isinstance(given, Mapping) else [given]:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1e6:
+            raise ValueError(f"expected a number greater than 0 and at most 1000000, not {value!r:.40}")
+    return given
 
 
 class _Runs(BaseModel):
@@ -171,11 +172,11 @@ class AugmentOptions(_Runs):
     kind: Literal["none", "flips", "d4", "noise"] = "none"
     spread: bool = False
     split: bool = False
-    sigma: Deviation | dict[Annotated[str, Field(max_length=100)], Deviation] | None = None
-    passes: Annotated[int, Field(ge=2, le=MAX_PASSES)] | None = None
+    sigma: Annotated[float | dict[str, float], BeforeValidator(_deviation)] | None = None
+    passes: Annotated[int, Field(ge=2, le=64)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
-    _numbers = field_validator("sigma", "passes", "seed", mode="before")(_number)
+    _numbers = field_validator("passes", "seed", mode="before")(_number)
 
     @model_validator(mode="after")
     def _fitting_kind(self) -> AugmentOptions:
