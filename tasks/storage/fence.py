@@ -5,9 +5,10 @@ process may be stopped for any time; for shards one look holds for a second. A p
 removal that it then sends does land: the run that took over verifies what it lists before it writes its Item. Small
 documents (ledger entries, records) are put on the condition that nobody changed them since before the check, so that
 nothing that a later owner has written is replaced by an earlier one. A bucket that ignores such conditions has the
-check alone. The Item, whose presence says that a product is complete, is put as a draft before the check and copied
-into place by the bucket after it: a later owner removes the draft before it looks at the product, and a late copy finds
-nothing to copy.
+check alone, and a heartbeat that was stopped after it may put an old lock over that of the owner of now: there the
+number of the last acquisition, which no heartbeat writes, is looked at too. The Item, whose presence says that a
+product is complete, is put as a draft before the check and copied into place by the bucket after it: a later owner
+removes the draft before it looks at the product, and a late copy finds nothing to copy.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ STATE_FOLDER = ".tilewright"
 LOCK = f"{STATE_FOLDER}/lock.json"
 """The object that names the owner of a product. It stays when a run ends, with the state `released`."""
 
+GENERATION = f"{STATE_FOLDER}/generation.json"
+"""The number of the last acquisition once more, for a lock that was damaged, removed or put back from outside."""
+
 ITEM = "item.json"
 """The object whose presence says that a product is complete."""
 
@@ -41,8 +45,15 @@ DRAFTS = f"{STATE_FOLDER}/drafts"
 HELD, RELEASED = "held", "released"
 
 
+KEPT = (
+    "Nothing more was written to it, and what is finished is kept: run the same command again to see where it stands."
+)
+
 CHECK_SECONDS = 1.0
 """Seconds for which a look at a bucket's lock holds for further shards: a request before each would be a third more."""
+
+LONGEST_NUMBER = 16
+"""Digits from which a noted number is taken for garbage."""
 
 CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """The clock of those seconds: it goes on while the process is stopped and, where there is such a clock, the machine."""
@@ -63,9 +74,14 @@ class Fence:
     def check(self, content: bytes | None, uri: str) -> None:
         """Check the content of the lock of ``uri``, None where there is none. Raises FencedError unless it is ours."""
         if not self.owns(content):
+            raise FencedError(f"{uri} {_what_happened(content, self)}. {KEPT}")
+
+    def check_last(self, noted: bytes | None, uri: str) -> None:
+        """Check the number of the last acquisition of ``uri``. Raises FencedError where it is a later one's."""
+        if acquisition(noted) > self.generation:
             raise FencedError(
-                f"{uri} {_what_happened(content, self)}. Nothing more was written to it, and what is finished is kept: "
-                "run the same command again to see where it stands."
+                f"{uri} was taken over by another run, and its lock since put back by this one, which was stopped for "
+                f"longer than {LOCK} lasts. {KEPT}"
             )
 
     def owns(self, content: bytes | None) -> bool:
@@ -99,6 +115,12 @@ def lock_fields(content: bytes | None) -> dict[str, Any]:
     return fields if isinstance(fields, dict) else {}
 
 
+def acquisition(noted: bytes | None) -> int:
+    """The number of the last acquisition as it was noted; 0 for none, and for anything but a number."""
+    text = noted or b""
+    return int(text) if text.isdigit() and len(text) < LONGEST_NUMBER else 0
+
+
 def _what_happened(content: bytes | None, fence: Fence) -> str:
     lock = lock_fields(content)
     if not lock:
@@ -119,9 +141,17 @@ def check_folder(fence: Fence, folder: Path) -> None:
 
 
 def check_bucket(fence: Fence, root: Any, uri: str) -> None:
-    """Check a bucket's lock with one request. Raises FencedError, and what the object store raises."""
+    """Check a bucket's lock, with one request where it keeps to conditions, else with two.
+
+    Raises FencedError, and what the object store raises.
+    """
+    fence.check(_content(root, LOCK), uri)
+    if not fence.conditional:
+        fence.check_last(_content(root, GENERATION), uri)
+
+
+def _content(root: Any, key: str) -> bytes | None:
     try:
-        content = bytes(obstore.get(root, LOCK).bytes())
+        return bytes(obstore.get(root, key).bytes())
     except FileNotFoundError:
-        content = None
-    fence.check(content, uri)
+        return None

@@ -18,7 +18,16 @@ from obstore.exceptions import AlreadyExistsError, PreconditionError
 
 from tilewright.tasks.storage.bucket import unchanged
 from tilewright.tasks.storage.errors import FencedError, StorageError, is_unsupported
-from tilewright.tasks.storage.fence import DRAFTS, HELD, LOCK, RELEASED, Fence, lock_fields
+from tilewright.tasks.storage.fence import (
+    DRAFTS,
+    GENERATION,
+    HELD,
+    LOCK,
+    RELEASED,
+    Fence,
+    acquisition,
+    lock_fields,
+)
 from tilewright.tasks.storage.guard import now_of, swap_file
 from tilewright.tasks.storage.storage import STATE_FOLDER, json_bytes
 
@@ -34,9 +43,6 @@ __all__ = [
     "current_fence", "is_stale", "lock_age", "look_at_lock", "parse_owner", "read_lock", "release_lock", "renew_lock",
     "take_lock",
 ]  # fmt: skip
-
-GENERATION = f"{STATE_FOLDER}/generation.json"
-"""The number of the last acquisition once more, for a lock that was damaged or removed from outside."""
 
 OWNERSHIP = frozenset({LOCK, GENERATION})
 """The objects that outlive every product in an output: whoever removes a product leaves them."""
@@ -210,8 +216,7 @@ def is_stale(holder: Owner, *, now: float, alive: bool | None) -> bool:
 
 def _next_generation(storage: Storage, seen: SeenLock) -> int:
     """A number greater than that of every acquisition before."""
-    noted = storage.read(GENERATION) or b"0"
-    last = int(noted) if noted.isdigit() and len(noted) < 16 else 0
+    last = acquisition(storage.read(GENERATION))
     if seen.owner is not None:
         return max(seen.owner.generation, last) + 1
     # The lock itself is gone or garbage, and its run may have ended before it noted its number.

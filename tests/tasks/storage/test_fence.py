@@ -18,10 +18,10 @@ import zarr
 from tests.support.fault_proxy import proxy_before
 from tests.support.output_places import open_place, owned, owner_of
 from tests.support.products import wait_until
-from tilewright.tasks.storage import bucket, fence, guard
+from tilewright.tasks.storage import bucket, fence, guard, lock
 from tilewright.tasks.storage.errors import FencedError, StorageError
 from tilewright.tasks.storage.fence import LOCK, Fence, RecentCheck
-from tilewright.tasks.storage.lock import release_lock
+from tilewright.tasks.storage.lock import read_lock, release_lock, renew_lock
 from tilewright.tasks.storage.storage import open_storage
 
 LARGE = b"large" * 1_200_000  # of more than one part
@@ -281,6 +281,33 @@ def test_no_item_comes_early_from_a_writer_who_slept_after_the_check(moto, tmp_p
         with pytest.raises(FencedError, match="taken over"):
             mine.write("item.json", b"late")
         assert storage.read("item.json") is None
+
+
+def test_a_heartbeat_that_slept_after_the_check_gives_no_output_back_where_conditions_are_ignored(
+    moto, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(lock, "SETTLE_SECONDS", 0.0)
+    with proxy_before(moto) as proxy:
+        proxy.conditions = "dropped"
+        storage = open_place("bucket", tmp_path, monkeypatch, proxy.url)
+        mine, others = owned(storage), []
+        assert not mine.fence.conditional
+
+        def sleep(method, path):
+            if method == "PUT" and path.endswith("/lock.json"):
+                proxy.before = lambda _method, _path: None
+                others.append(owned(storage, "two"))
+
+        proxy.before = sleep
+        assert renew_lock(mine, mine.fence, owner_of("one", beats=1)), "the put of the old lock does land"
+        assert read_lock(storage).run == "one"
+        for late in (mine, others[0]):
+            with pytest.raises(FencedError, match="taken over by another run"):
+                late.write("a", b"late")
+            assert not renew_lock(late, late.fence, owner_of(late.fence.run, beats=2))
+        third = owned(storage, "three")
+        third.write("a", b"third")
+        assert third.fence.generation > others[0].fence.generation > mine.fence.generation
 
 
 def test_a_look_holds_for_further_shards_for_a_second_and_never_a_failed_one(monkeypatch):
