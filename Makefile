@@ -10,12 +10,13 @@ PREFECT ?= 1
 WING ?=
 TESTS := $(if $(WING),tests/$(WING),tests)
 
-.PHONY: help demo test test-all check format models docs services services-stop clean
+.PHONY: help demo test test-all test-again check format models docs services services-stop clean
 
 help:
 	@echo 'make demo    build the embedded sample and map water and change on it'
 	@echo 'make test    run the tests but for the long whole runs; WING=tasks/cog: those of one wing'
 	@echo 'make test-all  every test, as CI does'
+	@echo 'make test-again  what failed in the last run of either, one after another'
 	@echo 'make check   lint and types'
 	@echo 'make format  format the code'
 	@echo 'make models  rebuild the built-in models byte for byte'
@@ -31,6 +32,10 @@ test: $(VENV)/.dev
 
 test-all: $(VENV)/.dev
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS) $(TESTS)
+
+# What failed in the last run, one after another; none is a failure too.
+test-again: $(VENV)/.dev
+	@$(BIN)/python -m pytest --last-failed --last-failed-no-failures none $(PYTEST_ARGS) $(TESTS)
 
 docs: $(VENV)/.dev
 	@$(BIN)/python -m pytest --quiet tests/project/test_readme.py tests/project/test_tasks_readme.py \
