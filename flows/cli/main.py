@@ -173,6 +173,19 @@ def search(job: JobFile, changes: Set = [], *, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def schema(
+    of: Annotated[str, typer.Argument(metavar="KIND", help="job.")],
+) -> None:
+    """Print the JSON Schema of a job, by which editors complete and check it."""
+    with exit_codes():
+        from tilewright.flows.schema.job_schema import job_schema
+
+        if of != "job":
+            raise typer.BadParameter(f"there is a schema of: job (given: {of}).")
+        print_json(job_schema())
+
+
+@app.command()
 def clean(
     output: Target,
     older_than: Annotated[str, typer.Option(help="Only what is older, e.g. 7d, 12h.")] = "0d",

@@ -50,7 +50,7 @@ FLOORS = {
         {"errors", "shown"},
         {"job.places"},
         {"job"},
-        {"access", "policies", "prefect_server"},
+        {"access", "policies", "prefect_server", "schema"},
         {"precision", "served"},
         {"prefect_steps", "plan", "monitor"},
         {"estimate"},
