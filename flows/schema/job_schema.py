@@ -118,7 +118,7 @@ def job_schema() -> dict[str, Any]:
         options.pop(name, None)
     keys = plain["properties"]
     del keys["base"]
-    keys |= deepcopy(WRITTEN)
+    keys |= {key: deepcopy(form) for key, form in WRITTEN.items()}
     for key, forms in SHORT.items():
         keys[key] = {"anyOf": [*deepcopy(forms), _bare(keys[key])]}
     keys["polygons"]["anyOf"][-1]["additionalProperties"] = {
