@@ -56,7 +56,7 @@ FLOORS = {
         {"estimate"},
         {"runners"},
         {"run"},
-        {"maintain", "ask"},
+        {"maintain", "ask", "start"},
         {"chain"},
         {"python_api"},
         {"prefect_flows"},
