@@ -71,6 +71,17 @@ def test_all_of_a_page_is_seen_on_a_desk_and_on_a_phone(browser, pages, page):
             assert missing_pictures(tab) == []
 
 
+@pytest.mark.parametrize("page", ["report", "full report"])
+def test_the_tables_of_a_report_fit_on_a_phone(browser, pages, page):
+    wide = (
+        "(all) => all.filter((each) => each.scrollWidth > each.clientWidth + 1).map((each) => each.textContent.trim())"
+    )
+    with watched(browser, size=PHONE) as tab:
+        open_file(tab, pages[page])
+        assert tab.locator(".scroll").count() >= 3
+        assert tab.locator(".scroll").evaluate_all(wide) == []
+
+
 def drawn(tab: Page, selector: str) -> int:
     """How many of what a selector names have a width and a height on the screen."""
     boxes = tab.locator(selector).evaluate_all("(all) => all.map((each) => each.getBoundingClientRect().toJSON())")
@@ -95,6 +106,7 @@ def test_an_evaluation_shows_its_figures_as_pictures(browser, pages):
         assert bars.evaluate_all(shares) == pytest.approx([float(each.split()[0]) / 100 for each in words], abs=0.02)
         assert drawn(tab, ".scores .gauge b") >= 6
         assert drawn(tab, ".where svg image") == 1
+        assert "No value" in tab.locator(".where").inner_text()
         n = tab.locator(".where svg circle").count()
         assert drawn(tab, ".where svg circle") == n > 300
         assert drawn(tab, ".trust svg circle") >= 5
