@@ -15,6 +15,7 @@ from tests.support.finished import CLASSES, finished, some_map, with_confidence
 from tests.support.report_pages import REPORT, solid
 from tests.support.seen import seen_product
 from tests.system.test_evaluate import labels
+from tests.tasks.audit.test_objects import six_squares, square, written
 from tilewright.tasks.report.render import render_report
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ def pages(whole: Path, small_pictures: None, tmp_path_factory: pytest.TempPathFa
     said = labels(folder, first, n=400)
     said.write_text(said.read_text().replace('"forest"', f'"{LONG}"'))
     tw.evaluate(mapped, said, to=folder / "evaluated", trust=0.8, by="class")
+    squares = six_squares(folder / "squares")
+    there = written(folder, [square(10, 10), square(42, 10), square(70, 75)], name=["ship", "ship", "car"])
+    tw.evaluate(squares, there, to=folder / "objects")
     later = finished(whole, folder / "later", second, classes=classes, name="later")
     tw.compare(mapped, later, to=folder / "compared")
     seen = seen_product(folder / "seen", classes=("land", LONG))
@@ -55,11 +59,12 @@ def pages(whole: Path, small_pictures: None, tmp_path_factory: pytest.TempPathFa
         "report": seen / "report.html",
         "full report": folder / "full.html",
         "evaluation": folder / "evaluated" / "evaluation.html",
+        "objects": folder / "objects" / "evaluation.html",
         "comparison": folder / "compared" / "comparison.html",
     }
 
 
-PAGES = ("report", "full report", "evaluation", "comparison")
+PAGES = ("report", "full report", "evaluation", "objects", "comparison")
 
 
 @pytest.mark.parametrize("page", PAGES)
