@@ -216,8 +216,7 @@ def test_a_page_of_five_hundred_places_is_as_quick(browser, seen, tmp_path):
         assert counts(seen, downloaded(tab, "geojson", tmp_path)) == expected(tab, given)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize(("size", "scheme"), [(DESK, "light"), (PHONE, "dark")], ids=["desk", "phone"])
 def test_the_page_fits_its_screen(browser, sampled, size, scheme):
     with watched(browser, size=size, color_scheme=scheme) as tab:
         open_file(tab, sampled)
