@@ -64,7 +64,8 @@ class DriftLook:
         if self.warnings:
             return [("values", f"far from what the model was trained on, in a look at {self._places}")]
         n_bands = sum(len(row["bands"]) for row in self.rows)
-        return [("values", f"of {plural(n_bands, 'band')} like those of the training, in a look at {self._places}")]
+        told = f"of {plural(n_bands, 'band')} not far from the training's mean and spread, in a look at {self._places}"
+        return [("values", f"{told}; that says nothing of a season that moves few of them")]
 
     @property
     def _places(self) -> str:

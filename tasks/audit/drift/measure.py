@@ -165,23 +165,24 @@ def swapped_bands(bands: Sequence[BandDrift]) -> list[tuple[str, str]]:
     """The bands (as named, as they look) whose values fit the statistics of others far better than their own.
 
     The distance of values from statistics is ((mean - mean') / deviation')**2 + log(deviation / deviation')**2, and the
-    best order of bands that with the least sum (linear assignment). Bands whose statistics are alike are not told
-    apart.
+    best order of bands that with the least sum (linear assignment). The bands that it moves are judged by themselves:
+    the others may lie as far as they like. Bands whose statistics are alike are not told apart.
     """
     if len(bands) < 2 or not all(band.statistics.mean is not None and band.stddev > 0 for band in bands):
         return []
     costs = [[_distance(band, other.statistics) for other in bands] for band in bands]
-    own = sum(costs[index][index] for index in range(len(bands)))
-    if own < SWAPPED_LEAST * len(bands):
+    if sum(costs[index][index] for index in range(len(bands))) < SWAPPED_LEAST:
         return []
     # A third of a second of imports that only doubt pays.
     from scipy.optimize import linear_sum_assignment  # type: ignore[attr-defined]  # noqa: PLC0415
 
     _, order = linear_sum_assignment(costs)
-    best = sum(costs[index][other] for index, other in enumerate(order))
-    if best > min(own / SWAPPED_BETTER, SWAPPED_MOST * len(bands)):
+    moved = [(index, other) for index, other in enumerate(order.tolist()) if other != index]
+    own = sum(costs[index][index] for index, _ in moved)
+    best = sum(costs[index][other] for index, other in moved)
+    if own < SWAPPED_LEAST * len(moved) or best > min(own / SWAPPED_BETTER, SWAPPED_MOST * len(moved)):
         return []
-    return [(band.name, bands[other].name) for band, other in zip(bands, order, strict=True) if bands[other] != band]
+    return [(bands[index].name, bands[other].name) for index, other in moved]
 
 
 def _distance(band: BandDrift, told: BandStatistics) -> float:

@@ -155,16 +155,19 @@ def test_the_unit_of_all_bands_is_told_by_the_ratio_of_the_means():
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
-def test_bands_in_another_order_are_named_unless_they_look_alike(order):
+def test_bands_in_another_order_are_named(order):
     swapped = swapped_bands(drifts(*(RIGHT[place] for place in order), told=FOUR))
     wrong = [(f"b{number}", f"b{place}") for number, place in enumerate(order) if number != place]
-    # Green and red of vegetation look alike: their order alone cannot be told.
-    alike = {(1, 2): "alike"}.get(tuple(number for number, place in enumerate(order) if number != place), "")
-    if not wrong or alike:
-        assert swapped == []
-    else:
-        assert swapped, order
-        assert {name for name, _ in swapped} <= {name for name, _ in wrong}
+    assert bool(swapped) == bool(wrong)
+    assert {name for name, _ in swapped} <= {name for name, _ in wrong}
+
+
+def test_two_bands_that_were_swapped_are_told_also_where_the_others_lie_far():
+    """Another season moves near infrared; blue and red still fit each other's statistics alone."""
+    found = [RIGHT[2], RIGHT[1], RIGHT[0], (RIGHT[3][0] - 1.5 * RIGHT[3][1], RIGHT[3][1])]
+    assert swapped_bands(drifts(*found, told=FOUR)) == [("b0", "b2"), ("b2", "b0")]
+    far = [*RIGHT[:3], (RIGHT[3][0] - 1.5 * RIGHT[3][1], RIGHT[3][1])]
+    assert swapped_bands(drifts(*far, told=FOUR)) == []
 
 
 def test_a_lake_or_snow_is_no_swap_of_bands():
