@@ -32,6 +32,7 @@ ExtraKind = Literal[
     "pixel_size",
     "state",
     "noise",
+    "drawn",
     "time",
     "tokens",
     "token_mask",
@@ -166,6 +167,22 @@ class InputSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Draw:
+    """What is drawn: `kept`, True but for a share; `uniform` between two numbers; `normal` of a mean and deviation."""
+
+    law: Literal["kept", "uniform", "normal"]
+    numbers: tuple[float, ...]
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Numbers between which almost all lie that are drawn."""
+        if self.law == "normal":
+            mean, deviation = self.numbers
+            return mean - 3 * deviation, mean + 3 * deviation
+        return (0.0, 1.0) if self.law == "kept" else (self.numbers[0], self.numbers[1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExtraInput:
     """One input of the graph that is computed instead of read.
 
@@ -174,7 +191,8 @@ class ExtraInput:
     value v is scaled to `(v - shift) * gain`. A loop's state has `scale` pixels per pixel of the card's grid, and
     begins with noise of `seed`. Noise, which no card names, goes onto the input `of` of that scale in so many passes as
     `values` begin with, of the deviations that follow, one for each band, as they are scaled; its array holds the
-    absolute row and column of each window's first pixel, and its height and width.
+    absolute row and column of each window's first pixel, and its height and width. What a graph draws (`draw`) has
+    `scale` pixels per pixel of the card's grid, and no height and width where it is the same in all windows.
     """
 
     name: str
@@ -189,6 +207,7 @@ class ExtraInput:
     gain: float = 1.0
     scale: float = 1.0
     seed: int = 0
+    draw: Draw | None = None
 
     @property
     def of_window(self) -> bool:

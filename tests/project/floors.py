@@ -17,10 +17,11 @@ FLOORS = {
     "models": [
         {"errors"},
         {"fields", "cache"},
-        {"spec"},
+        {"spec", "stochastic.spec"},
         {"card", "transforms"},
         {"run", "imports"},
         {"optimise", "measure.reach"},
+        {"stochastic"},
         {"measure.operators"},
         {"measure"},
         {"export"},
