@@ -7,12 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from tilewright.models.cache import find_cached, process_folder, write_cached
-from tilewright.models.card.graph import read_graph
 from tilewright.models.errors import CardError
 from tilewright.models.run.augment import DRAWN, refuse_repeated, repeated_card
 from tilewright.models.spec.inputs import ExtraInput
 from tilewright.models.stochastic.layouts import site_layouts
-from tilewright.models.stochastic.rewrite import drawn_inputs, rewritten
+from tilewright.models.stochastic.rewrite import drawn_inputs, rewritten, whole_graph
 from tilewright.models.stochastic.sites import find_sites
 from tilewright.models.stochastic.spec import FIELD
 
@@ -41,11 +40,11 @@ def stochastic_card(card: ModelCard, *, cache: Path | None = None) -> ModelCard:
     refuse_repeated(card, "passes", spread=spec.spread, split=spec.split, field=field)
     if card.sampler:
         raise CardError(f"{field}: {card.name} runs in a loop (tw:sampler), which draws its own noise; leave one out")
-    model = read_graph(card.model_path)
+    model = whole_graph(card)
     sites = find_sites(model, name=card.name)
     layouts = site_layouts(model, card, sites)
     inputs = drawn_inputs(model, card, sites, layouts, seed=spec.seed)
-    content = rewritten(card.model_path, sites, layouts, inputs, name=card.name)
+    content = rewritten(model, sites, layouts, inputs)
     sha256 = hashlib.sha256(content).hexdigest()
     member = replace(
         card,

@@ -15,12 +15,14 @@ from tilewright.models.stochastic.spec import FIELD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from tilewright.models.card.card import ModelCard
     from tilewright.models.stochastic.layouts import Layout
     from tilewright.models.stochastic.sites import Site
 
+
+ROOM: Final = 2**20
+"""Bytes that what is written into a graph has at most."""
 
 AXES_AS_INPUT: Final = 13
 """The opset from which Unsqueeze takes its axes as an input. Source: ONNX, Unsqueeze-13."""
@@ -69,13 +71,20 @@ def _free_prefix(model: onnx.ModelProto) -> str:
     return prefix
 
 
+def whole_graph(card: ModelCard) -> onnx.ModelProto:
+    """The graph of a card with all its weights. Raises CardError above 2 GiB."""
+    files = (card.model_path, *card.weights)
+    if sum(path.stat().st_size for path in files) > LARGEST_GRAPH - ROOM:
+        raise CardError(
+            f"properties.{FIELD}: the graph of {card.name} and its weights have more than 2 GiB; leave it out"
+        )
+    return onnx.load(str(card.model_path))
+
+
 def rewritten(
-    path: Path, sites: Sequence[Site], layouts: Sequence[Layout], inputs: Sequence[ExtraInput], *, name: str
+    model: onnx.ModelProto, sites: Sequence[Site], layouts: Sequence[Layout], inputs: Sequence[ExtraInput]
 ) -> bytes:
-    """The graph at `path` with its weights, and the `inputs` in place of its sites. Raises CardError above 2 GiB."""
-    model = onnx.load(str(path))
-    if model.ByteSize() > LARGEST_GRAPH - 2**20:
-        raise CardError(f"properties.{FIELD}: the graph of {name} and its weights have more than 2 GiB; leave it out")
+    """A graph, which is changed, with the `inputs` in place of its sites."""
     opset = next((each.version for each in model.opset_import if each.domain in DOMAINS[:2]), 0)
     at = {site.index: (site, layout, extra) for site, layout, extra in zip(sites, layouts, inputs, strict=True)}
     nodes: list[onnx.NodeProto] = []

@@ -64,19 +64,32 @@ def find_sites(model: onnx.ModelProto, *, name: str) -> tuple[Site, ...]:
             inner,
             "it stands inside a Loop, an If, a Scan or a function, where no input reaches it: export it outside",
         )
+    trained = next((each for each in model.graph.node if _trains(each)), None)
+    if trained is not None:
+        raise CardError(
+            f"properties.{FIELD}: {_label(trained)} of {name} is in training mode too, so that windows of a call would "
+            "change each other: export with the layers of dropout alone in training (TrainingMode.PRESERVE)"
+        )
     sites = []
     for index, node in enumerate(model.graph.node):
         if not _draws(node):
             continue
-        draw = _draw(node, constants, opset=opset, name=name)
+        if not (node.output and node.output[0] and (node.input or node.op_type in {"RandomUniform", "RandomNormal"})):
+            raise _refused(name, node, "it has no input or no result")
+        try:
+            draw = _draw(node, constants, opset=opset, name=name)
+        except CardError:
+            raise
+        except (TypeError, ValueError, OverflowError) as error:
+            raise _refused(name, node, "its attributes are not those of the operator") from error
         if draw is None:
             continue
         broadcast = node.op_type in {"Dropout", "Bernoulli"}
         sites.append(Site(index=index, op=node.op_type, draw=draw, label=_label(node), broadcast=broadcast))
     if not sites:
         raise CardError(
-            f"properties.{FIELD}: the graph of {name} draws nothing: export it with its dropout left in, that is with "
-            "the layers of dropout alone in training, or leave the field out"
+            f"properties.{FIELD}: the graph of {name} draws nothing: export it with the layers of dropout alone in "
+            "training (TrainingMode.PRESERVE), or leave the field out"
         )
     _refuse_sizes(model.graph, sites, name=name)
     return tuple(sites)
@@ -97,6 +110,12 @@ def _label(node: onnx.NodeProto) -> str:
 
 def _draws(node: onnx.NodeProto) -> bool:
     return node.domain in DOMAINS and (node.op_type in DRAWING or node.op_type in DROPOUTS)
+
+
+def _trains(node: onnx.NodeProto) -> bool:
+    return node.op_type == "BatchNormalization" and any(
+        each.name == "training_mode" and each.i for each in node.attribute
+    )
 
 
 def _draw(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto], *, opset: int, name: str) -> Draw | None:
@@ -128,7 +147,7 @@ def _share(
         share = 0.5
         if len(node.input) > 1 and node.input[1]:
             tensor = constants.get(node.input[1])
-            if tensor is None or tensor.data_location == TensorProto.EXTERNAL:
+            if tensor is None:
                 raise _refused(name, node, "its share is computed: export it as a constant")
             share = numpy_helper.to_array(tensor)
     try:
