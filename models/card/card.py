@@ -23,6 +23,8 @@ from tilewright.models.card.tile import TileSpec, check_masks_fit, check_vectors
 from tilewright.models.card.valid_for import KEY, SIMULATED, ValidFor, read_valid_for
 from tilewright.models.errors import CardError
 from tilewright.models.fields import CardField
+from tilewright.models.spec.draws.stochastic import FIELD as STOCHASTIC
+from tilewright.models.spec.draws.stochastic import StochasticSpec, read_stochastic
 from tilewright.models.spec.embedding import SCALE, TextSpec
 from tilewright.models.spec.inputs import DatesSpec, ExtraInput, InputSpec, MissingSpec
 from tilewright.models.spec.outputs import ClassSpec, LayerSpec, OutputSpec, object_layer, seam_layer
@@ -32,8 +34,6 @@ from tilewright.models.spec.sampler_fields import read_sampler
 from tilewright.models.spec.scaling import Scaling
 from tilewright.models.spec.words import KEY as GENERATE
 from tilewright.models.spec.words import WordsSpec
-from tilewright.models.stochastic.spec import FIELD as STOCHASTIC
-from tilewright.models.stochastic.spec import StochasticSpec, read_stochastic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -72,7 +72,7 @@ def check_graph(
 ) -> GraphFacts:
     """The facts of the graph at `path`, whose inputs and outputs must be those of the card.
 
-    `weights` are the external weight files for which the card has checksums. No weight is loaded and nothing is run.
+    `weights` are the external weight files for which the card has checksums; no weight is loaded, nothing is run.
     `draws`: the card gives places to what the graph draws.
     Raises CardError naming the field of the card to change, or the content that the file must not hold.
     """
@@ -202,16 +202,15 @@ def _external_location(tensor: onnx.TensorProto) -> str | None:
 
 def refuse_drawing(model: onnx.ModelProto, path: Path) -> None:
     """Refuse a graph that draws random numbers, with a seed too: a session's threads draw from it in any order."""
-    for graph in _graphs(model):
-        for node in graph.node:
-            if node.domain in DOMAINS and (node.op_type in DRAWING or _is_training(node, model)):
-                seeded = " with a seed" if any(each.name == "seed" for each in node.attribute) else ""
-                name = shorten(node.name or ", ".join(node.output))
-                raise CardError(
-                    f"{path.name} draws random numbers{seeded} ({node.op_type} {name}), so a pixel would differ from "
-                    "run to run and from window to window, and no seed changes that; export the model in evaluation "
-                    "mode (model.eval()), or say in how many passes it is to draw (tw:stochastic)"
-                )
+    for node in (node for graph in _graphs(model) for node in graph.node):
+        if node.domain in DOMAINS and (node.op_type in DRAWING or _is_training(node, model)):
+            seeded = " with a seed" if any(each.name == "seed" for each in node.attribute) else ""
+            name = shorten(node.name or ", ".join(node.output))
+            raise CardError(
+                f"{path.name} draws random numbers{seeded} ({node.op_type} {name}), so a pixel would differ from "
+                "run to run and from window to window, and no seed changes that; export the model in evaluation "
+                "mode (model.eval()), or say in how many passes it is to draw (tw:stochastic)"
+            )
 
 
 def _is_training(node: onnx.NodeProto, model: onnx.ModelProto) -> bool:

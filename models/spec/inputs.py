@@ -11,6 +11,7 @@ from tilewright.models.spec.arrays import input_axes
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tilewright.models.spec.draws.stochastic import Draw
     from tilewright.models.spec.expression import Expression
     from tilewright.models.spec.scaling import Scaling
     from tilewright.models.spec.statistics import BandStatistics
@@ -164,22 +165,6 @@ class InputSpec:
     def neutral(self) -> tuple[float, ...]:
         """Per band, the physical value used if a whole window has no valid pixel and the fill rule is no number."""
         return tuple(scaling.neutral if math.isfinite(scaling.neutral) else 0.0 for scaling in self.value_scaling)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draw:
-    """What is drawn: `kept`, True but for a share; `uniform` between two numbers; `normal` of a mean and deviation."""
-
-    law: Literal["kept", "uniform", "normal"]
-    numbers: tuple[float, ...]
-
-    @property
-    def ends(self) -> tuple[float, float]:
-        """Numbers between which almost all lie that are drawn."""
-        if self.law == "normal":
-            mean, deviation = self.numbers
-            return mean - 3 * deviation, mean + 3 * deviation
-        return (0.0, 1.0) if self.law == "kept" else (self.numbers[0], self.numbers[1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,6 @@
 Each random operator of a graph becomes an input of it, which is filled with numbers that hang on a seed, the pass and
 the absolute pixel.
 
-Reading order: spec, sites, layouts, rewrite, passes.
-It may import optimise, run, card and their imports; spec is below card.
+Reading order: sites, layouts, rewrite, passes.
+It may import optimise, run, card and their imports.
 """

@@ -60,19 +60,18 @@ class Layout:
 def site_layouts(model: onnx.ModelProto, card: ModelCard, sites: Sequence[Site]) -> list[Layout]:
     """The layout of each site of a card's graph. Raises CardError naming an operator that has none."""
     light = _without_weights(model)
-    side = card.tile.window or _fixed_side(card)
-    free = side is None
+    side = _fixed_side(card)
     base = side or SIDE * lcm(*(Fraction(card.ratio(spec)).limit_denominator(64).numerator for spec in card.inputs))
     single = synthetic_inputs(card, side=base)
     shapes = {name: feed.shape for name, feed in single.items()}
-    names = {site.index: _measured(model.graph.node[site.index]) for site in sites}
-    windows = card.batch or WINDOWS
-    growths = ((1, 1), (2, 1), (1, 2)) if free and not card.pixelwise else ((1, 1),)
+    # What is drawn has the shape of the operator's result.
+    names = {site.index: str(model.graph.node[site.index].output[0]) for site in sites}
+    growths = ((1, 1), (2, 1), (1, 2)) if side is None and not card.pixelwise else ((1, 1),)
     seen = []
     for rows, cols in growths:
-        fed = {name: _grown(card, name, shape, rows, cols, windows=windows) for name, shape in shapes.items()}
+        fed = {name: _grown(card, name, shape, rows, cols, windows=WINDOWS) for name, shape in shapes.items()}
         seen.append(_inferred(light, fed, card.name))
-    n_rows = windows * (base**2 if card.pixelwise and not card.batch else 1)
+    n_rows = card.batch or WINDOWS * (base**2 if card.pixelwise else 1)
     layouts = []
     for site in sites:
         found = [each.get(names[site.index]) for each in seen]
@@ -91,13 +90,10 @@ def site_layouts(model: onnx.ModelProto, card: ModelCard, sites: Sequence[Site])
     return layouts
 
 
-def _measured(node: onnx.NodeProto) -> str:
-    """The tensor that has the shape of what is drawn."""
-    return str(node.output[0])
-
-
 def _fixed_side(card: ModelCard) -> int | None:
     """The side of the only window that the card's shapes allow, in pixels of its grid; None where it is free."""
+    if any(spec.resize for spec in card.inputs):
+        return card.tile.window
     for spec in card.inputs:
         if (height := spec.size("height")) is not None and height > 0:
             return round(height * card.ratio(spec))
@@ -121,9 +117,9 @@ def _grown(card: ModelCard, name: str, shape: Sequence[int], rows: int, cols: in
     axes |= {extra.name: input_axes(extra.dim_order) or () for extra in card.extras}
     fixed = {spec.name: spec.shape for spec in card.inputs}
     fixed |= {extra.name: extra.shape for extra in card.extras}
-    times = {"height": rows, "width": cols, "batch": 1 if card.batch and card.pixelwise else windows}
+    times = {"height": rows, "width": cols, "batch": windows}
     return tuple(
-        length if given > 0 else length * times.get(axis, 1)
+        given if given > 0 and axis == "batch" else length if given > 0 else length * times.get(axis, 1)
         for axis, length, given in zip(axes[name], shape, fixed[name], strict=True)
     )
 
@@ -163,7 +159,7 @@ def _layout(
     first = sizes[0]
     if len({len(each) for each in sizes}) > 1:
         raise refuse_site(card.name, site.label, UNKNOWN)
-    places = _grown_axes(sizes) if len(sizes) > 1 else _square_axes(first, base)
+    places = _grown_axes(sizes) if len(sizes) > 1 else () if card.pixelwise else _square_axes(first, base)
     if places is None:
         raise refuse_site(
             card.name,
@@ -181,7 +177,7 @@ def _layout(
         raise refuse_site(card.name, site.label, "it lies on pixels, and its first axis is not that of the windows")
     ratios = {Fraction(first[axis], base) for axis in places}
     ratio = ratios.pop()
-    if ratios or ratio.denominator > SIDE or len(others) > len(OTHERS):
+    if ratios or 1 not in {ratio.numerator, ratio.denominator} or ratio.denominator > SIDE or len(others) > len(OTHERS):
         raise refuse_site(card.name, site.label, "its pixels do not lie on those of the card's grid in one ratio")
     names = dict(zip(others, OTHERS, strict=False)) | {0: "batch", places[0]: "height", places[1]: "width"}
     kept = card.batch or -1

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final
 from tilewright.models.cache import find_cached, process_folder, write_cached
 from tilewright.models.errors import CardError
 from tilewright.models.run.augment import DRAWN, refuse_repeated, repeated_card
+from tilewright.models.spec.draws.stochastic import FIELD
 from tilewright.models.spec.inputs import ExtraInput
 from tilewright.models.stochastic.layouts import site_layouts
 from tilewright.models.stochastic.rewrite import drawn_inputs, rewritten, whole_graph
 from tilewright.models.stochastic.sites import find_sites
-from tilewright.models.stochastic.spec import FIELD
 
 if TYPE_CHECKING:
     from pathlib import Path

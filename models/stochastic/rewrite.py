@@ -10,8 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tilewright.models.card.graph import DOMAINS, LARGEST_GRAPH
 from tilewright.models.errors import CardError
+from tilewright.models.spec.draws.stochastic import FIELD
 from tilewright.models.spec.inputs import ExtraInput
-from tilewright.models.stochastic.spec import FIELD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -12,8 +12,7 @@ from onnx import TensorProto, numpy_helper
 from tilewright.models.card.graph import DOMAINS, DRAWING, DROPOUTS
 from tilewright.models.errors import CardError
 from tilewright.models.fields import shorten
-from tilewright.models.spec.inputs import Draw
-from tilewright.models.stochastic.spec import FIELD
+from tilewright.models.spec.draws.stochastic import FIELD, Draw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

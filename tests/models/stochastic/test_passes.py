@@ -20,8 +20,8 @@ from tilewright.models.measure.check import check_card
 from tilewright.models.measure.receptive import receptive_field
 from tilewright.models.run.open import open_session
 from tilewright.models.run.smoke_run import synthetic_inputs
+from tilewright.models.spec.draws.stochastic import MOST_PASSES
 from tilewright.models.stochastic.passes import stochastic_card
-from tilewright.models.stochastic.spec import MOST_PASSES
 from tilewright.models.transforms.draws import drawn_numbers
 from tilewright.models.transforms.noise import kept_places, uniform_noise
 

@@ -1,9 +1,9 @@
-"""How often a graph that draws random numbers runs, and what is told of its passes (`tw:stochastic`)."""
+"""What a graph draws, how often it runs, and what is told of its passes (`tw:stochastic`)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from tilewright.models.fields import CardField
@@ -18,6 +18,22 @@ PASSES: Final = 8
 
 FEWEST_PASSES, MOST_PASSES = 2, 256
 """One pass has no spread; the error of a mean falls with the root of the passes, so that more are seldom worth it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draw:
+    """What is drawn: `kept`, True but for a share; `uniform` between two numbers; `normal` of a mean and deviation."""
+
+    law: Literal["kept", "uniform", "normal"]
+    numbers: tuple[float, ...]
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Numbers between which almost all lie that are drawn."""
+        if self.law == "normal":
+            mean, deviation = self.numbers
+            return mean - 3 * deviation, mean + 3 * deviation
+        return (0.0, 1.0) if self.law == "kept" else (self.numbers[0], self.numbers[1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
