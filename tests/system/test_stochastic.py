@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from tests.support.droppers import NAMES, SHARE, VALUES, deep, dropped, dropping_card
+from tests.support.droppers import NAMES, SHARE, VALUES, deep, dropout, dropped, dropping_card
 from tests.support.graphs import Draft
+from tests.support.places_cards import places_job, write_points
 from tests.support.products import same_layers
 from tests.support.worlds import COL, ROW, World, layer, pixel_job
 from tests.support.worlds import run as run_world
 from tilewright.flows.estimate.estimate import estimate
 from tilewright.flows.job.job import JobError
+from tilewright.flows.maintain.rerun import rerun_item
 from tilewright.flows.plan.make import plan_job
 from tilewright.flows.plan.model_card import job_card
 from tilewright.flows.plan.model_graph import load_model
@@ -203,6 +206,37 @@ def test_a_run_broken_off_ends_as_the_whole_one(world, unet, tmp_path):
     assert 0 < report["blocks_made"] < report["blocks"]
     assert same_layers(outcome.output, tmp_path / "out")
     assert run_job(job, RunOptions(workers=1)).already_complete
+
+
+def test_a_cluster_and_a_rerun_draw_alike(world, unet, tmp_path):
+    card, outcome = unet
+    job = pixel_job(world, card, tmp_path / "dask", rows=ROWS, cols=COLS, tile={"block": 128})
+    run_job(job, RunOptions(runner="dask", workers=2))
+    assert same_layers(outcome.output, tmp_path / "dask")
+    again = rerun_item(str(tmp_path / "dask/item.json"), output=str(tmp_path / "again"))
+    assert again["layers"] == dict.fromkeys(LAYERS, True)
+
+
+def test_a_place_has_the_value_of_its_map(world, unet, tmp_path):
+    card, outcome = unet
+    rows, cols = [100, 77, 143, 220], [133, 150, 91, 200]
+    points = write_points(tmp_path / "points.parquet", [row + 0.5 for row in rows], [col + 0.5 for col in cols])
+    run_world(places_job(world, card, points, tmp_path / "out"))
+    found = geopandas.read_parquet(tmp_path / "out/places.parquet")
+    for name in ("confidence", "spread"):
+        expected = layer(outcome.output, name)[[row - ROWS[0] for row in rows], [col - COLS[0] for col in cols]]
+        assert found[name].tolist() == expected.tolist()
+
+
+def test_a_graph_of_one_window_and_four_a_call_draws_as_a_free_one(world, tmp_path):
+    made = []
+    for name, shape in (("free", ["n", 2, "h", "w"]), ("fixed", [4, 2, 64, 64])):
+        draft = Draft(1)
+        result = draft.conv(dropout(draft, draft.node("Relu", draft.conv("x", 2, 8))), 8, 3, (1, 1))
+        model = draft.model_many([("x", 1, shape)], [(result, "y", 1, [shape[0], 3, *shape[2:]])])
+        made.append(done(world, dropping_card(tmp_path / name, model, ALL), tmp_path / f"{name}-out"))
+    assert [each.report["exactness"] for each in made] == ["proven", "proven"]
+    assert same_layers(made[0].output, made[1].output)
 
 
 @pytest.mark.parametrize("changes", [{"seed": 4}, {"passes": 6}], ids=str)

@@ -27,7 +27,16 @@ def test_every_example_of_the_readme_is_a_card(tmp_path: Path, text: str) -> Non
 
 def test_the_readme_has_every_field_there_is() -> None:
     assert all(f"`{key}`" in README for key in (*KEYS, *OF_PASSES))
-    for field in (*PIXEL_FIELDS, *FIELDS, "tw:extra", "tw:tile", "tw:sampler", "tw:stochastic", "tw:text", "tw:generate"):
+    for field in (
+        *PIXEL_FIELDS,
+        *FIELDS,
+        "tw:extra",
+        "tw:tile",
+        "tw:sampler",
+        "tw:stochastic",
+        "tw:text",
+        "tw:generate",
+    ):
         assert f"`{field}" in README, field
     assert all(f"`{part}`" in README for parts in PARTS.values() for part in parts)
 
