@@ -54,7 +54,8 @@ format: $(VENV)/.dev
 models: $(VENV)/.dev
 	@$(BIN)/python -m tilewright.models.builtin.build
 
-# Needs root once where PostgreSQL with PostGIS is missing (Debian packages); PREFECT=0 leaves the Prefect server out.
+# Needs root once where PostgreSQL with PostGIS, or Chromium, is missing (Debian packages); PREFECT=0 leaves the
+# Prefect server out.
 services: $(VENV)/.dev
 	@$(BIN)/python -m deploy.services start $(if $(filter 0 no,$(PREFECT)),--no-prefect)
 

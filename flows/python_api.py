@@ -117,6 +117,9 @@ def compare(
     *,
     to: str | Path | None = None,
     labels: str | Path | None = None,
+    column: str | None = None,
+    layer: str | None = None,
+    maps: Mapping[str, Sequence[str]] | None = None,
     same: bool = False,
     differ: Tolerance = None,
     atol: Tolerance = None,
@@ -126,14 +129,15 @@ def compare(
     """What changed from one finished product to another, as ``comparison.json`` holds it; ``summary`` says it in words.
 
     ``to``: the folder or URI into which the page, the figures, the table of changed places and the maps of difference
-    are written, if any. ``labels``: points with a column of classes, on which McNemar's test (``mcnemar``) and a paired
-    bootstrap (``bootstrap``) say whether one is better.
+    are written, if any. ``labels``: points with a ``column`` of classes (that named as a ``layer`` unless given), on
+    which McNemar's test (``mcnemar``) and intervals (``bootstrap``) say whether one is better, by the design of the
+    sample where they are one; ``maps`` are the labels that mean each class.
     ``same``: the document says in ``same`` whether both are the same, within tolerances that are 0 unless given, for
     all or by layer: ``differ``, the share of pixels or objects that may differ; ``atol`` + ``rtol`` times A's amount,
     by which a value may; ``iou``, the overlap from which two objects are one.
     Raises a ValueError that says why two outputs cannot be compared.
     """
-    from tilewright.flows.ask.compare import compare_outputs, wanted_tolerances
+    from tilewright.flows.ask.compare import asked_points, compare_outputs, wanted_tolerances
 
     first, second = (each.output if isinstance(each, Product) else each for each in (a, b))
     for each in (first, second, to, labels):
@@ -141,8 +145,8 @@ def compare(
             raise StoreError(f"A product is named by its folder or URI, not by {type(each).__name__}.")
     place, file = (None if each is None else os.fspath(each) for each in (to, labels))
     tolerances = wanted_tolerances(same=same, differ=differ, atol=atol, rtol=rtol, iou=iou)
-    path = None if file is None else Path(file)
-    return compare_outputs(os.fspath(first), os.fspath(second), to=place, labels=path, same=tolerances)
+    points = asked_points(None if file is None else Path(file), column=column, layer=layer, maps=maps or {})
+    return compare_outputs(os.fspath(first), os.fspath(second), to=place, labels=points, same=tolerances)
 
 
 def zones(output: str | Path, file: str | Path, layers: Sequence[str] | None = None) -> Any:

@@ -15,6 +15,8 @@ from tests.support.paths import REAL, ROOT
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from playwright.sync_api import Browser
+
     from tests.support.worlds import World
 
 
@@ -76,6 +78,18 @@ def services() -> dict[str, str]:
     if not found or not answers(found["STAC_API"]):
         pytest.skip("the services do not run: start them with `make services`, stop them with `make services-stop`")
     return found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A Chromium without a window, skipped with a reason where there is none.
+
+    With TILEWRIGHT_TEST_BROWSER in the environment it is expected, and a test fails where there is none.
+    """
+    from tests.support.browsers import running_browser
+
+    with running_browser() as program:
+        yield program
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PREFIX = "TILEWRIGHT_TEST_"
 
 
-def write_addresses(path: Path, settings: Settings, *, sample: Path, prefect: bool) -> None:
+def write_addresses(path: Path, settings: Settings, *, sample: Path, browser: str, prefect: bool) -> None:
     """Write the file, readable for its owner alone: the database's password is in it."""
     values = {
         "STAC_API": settings.url("stac"),
@@ -25,6 +25,7 @@ def write_addresses(path: Path, settings: Settings, *, sample: Path, prefect: bo
         "S3_PRODUCTS": PRODUCT_BUCKET,
         "WEB": settings.url("web"),
         "SAMPLE": str(sample),
+        "BROWSER": browser,
         "POSTGRES": database_url(settings, "stac"),
     }
     if prefect:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploy.services.errors import ServiceError
+from deploy.services.packages import install_packages
 from deploy.services.processes import run
 from deploy.services.settings import HOST, write_private
 
@@ -23,7 +24,6 @@ OWNER = "tilewright"
 SYSTEM_USER = "postgres"
 """PostgreSQL refuses to run as root; where we are, it runs as the user its package brings."""
 DATABASES = ("stac", "prefect")
-APT = ("-qq", "-o", "Acquire::http::Timeout=20", "-o", "Acquire::Retries=1", "-o", "DPkg::Lock::Timeout=120")
 # The cluster is thrown away with its folder: it need not survive a power cut, and starts sooner.
 OPTIONS = "fsync=off synchronous_commit=off full_page_writes=off unix_socket_directories='' max_connections=60"
 
@@ -47,16 +47,7 @@ def install_postgres(tell: Callable[[str], None]) -> Path:
     programs = find_programs()
     if programs is not None:
         return programs
-    if shutil.which("apt-get") is None:
-        raise ServiceError(f"PostgreSQL with PostGIS is not installed; the services need Debian's package {PACKAGE}.")
-    if os.geteuid() != 0:
-        raise ServiceError(f"PostgreSQL with PostGIS is not installed: run `sudo apt-get install {PACKAGE}` first.")
-    tell(f"Installing PostgreSQL with PostGIS (Debian's package {PACKAGE}) ...")
-    failure = f"Debian's package {PACKAGE} cannot be installed: is the package archive within reach?"
-    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
-    run(["apt-get", "update", *APT], timeout=120, failure=failure, env=quiet)
-    install = ["apt-get", "install", "--yes", "--no-install-recommends", *APT, PACKAGE]
-    run(install, timeout=400, failure=failure, env=quiet)
+    install_packages((PACKAGE,), what="PostgreSQL with PostGIS", tell=tell)
     programs = find_programs()
     if programs is None:
         raise ServiceError(f"Debian's package {PACKAGE} is installed, but brought no PostGIS for any PostgreSQL.")

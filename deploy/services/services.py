@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from deploy.services.addresses import write_addresses
+from deploy.services.browser import install_browser
 from deploy.services.objects import SAMPLE_BUCKET, start_s3, start_web
 from deploy.services.postgres import (
     find_programs,
@@ -35,7 +36,7 @@ PROCESSES = ("prefect", "stac", "web", "s3")
 
 
 def start_services(folder: Path, *, prefect: bool, tell: Callable[[str], None]) -> Path:
-    """The file of addresses, all services running and holding the sample; what runs already is left as it is.
+    """The file of addresses, all services running and holding the sample, a browser installed; what runs already stays.
 
     Raises ServiceError: one cannot be had; those that were started go on running.
     """
@@ -45,6 +46,8 @@ def start_services(folder: Path, *, prefect: bool, tell: Callable[[str], None]) 
         catalog = pool.submit(build_sample, folder / "sample")
         api_python = pool.submit(install_stac_api, folder, tell)
         programs = install_postgres(tell)
+        # Only then: packages are installed one after another.
+        browser = pool.submit(install_browser, tell)
         settings = _settle(folder, programs)
         start_postgres(programs, settings)
         server = pool.submit(start_prefect, folder, settings) if prefect else None
@@ -55,7 +58,9 @@ def start_services(folder: Path, *, prefect: bool, tell: Callable[[str], None]) 
         start_stac_api(api_python.result(), folder, settings)
         for started in (*files, *([server] if server else [])):
             started.result()
-    write_addresses(addresses, settings, sample=sample, prefect=is_running("prefect", folder=folder))
+        program = browser.result()
+    prefect_runs = is_running("prefect", folder=folder)
+    write_addresses(addresses, settings, sample=sample, browser=program, prefect=prefect_runs)
     return addresses
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tilewright.flows.environment import storage_options
 from tilewright.tasks.storage.storage import open_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+    import numpy as np
 
     from tilewright.tasks.audit.evaluate.evaluate import LayerEvaluation
     from tilewright.tasks.compare.difference.bootstrap import PairedLabels
@@ -22,12 +25,24 @@ class NotSameError(RuntimeError):
     """Two products that are further apart than they may be; the message says what differs most, and where."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledPoints:
+    """The points on which two maps are held against each other: their file, the ``column`` of labels (None: that named
+    as a layer), the ``layer`` (None: all that there are columns for), and ``maps``, the labels that mean a class.
+    """
+
+    path: Path
+    column: str | None = None
+    layer: str | None = None
+    maps: Sequence[str] | Mapping[str, Sequence[str]] = ()
+
+
 def compare_outputs(
-    a: str, b: str, *, to: str | None = None, labels: Path | None = None, same: Tolerances | None = None
+    a: str, b: str, *, to: str | None = None, labels: LabelledPoints | None = None, same: Tolerances | None = None
 ) -> dict[str, Any]:
     """The comparison of two finished products by their folders or URIs; its files are written ``to`` a place, if any.
 
-    ``labels``: a file of points, on which it is tested whether one of them is better. ``same``: the tolerances within
+    ``labels``: points, on which it is tested whether one of them is better. ``same``: the tolerances within
     which they are the same.
 
     Raises StoreError, CompareError for what cannot be compared, a ValueError for labels that cannot be used,
@@ -39,9 +54,29 @@ def compare_outputs(
     place = None if to is None else _storage(to)
     first, second = _storage(a), _storage(b)
     if labels is not None and place is not None and place.folder is not None:
-        check_labels_stay(labels, place.folder)
+        check_labels_stay(labels.path, place.folder)
     tests, draws = ({}, {}) if labels is None else better_on_labels(first, second, labels)
     return compare_products(first, second, (a, b), place, tests=tests, draws=draws, tolerances=same)
+
+
+def asked_points(
+    labels: Path | None,
+    *,
+    column: str | None = None,
+    layer: str | None = None,
+    maps: Sequence[str] | Mapping[str, Sequence[str]] = (),
+) -> LabelledPoints | None:
+    """The points on which two maps are held against each other, None without labels.
+
+    Raises CompareError for words on labels that are not there.
+    """
+    from tilewright.tasks.compare.lattice import CompareError
+
+    if labels is not None:
+        return LabelledPoints(path=labels, column=column, layer=layer, maps=maps)
+    if column or layer or maps:
+        raise CompareError("column, layer and map speak of --labels: give it too.")
+    return None
 
 
 def wanted_tolerances(
@@ -72,12 +107,13 @@ def check_labels_stay(labels: Path, to: Path) -> None:
 
 
 def better_on_labels(
-    a: Storage, b: Storage, labels: Path
+    a: Storage, b: Storage, labels: LabelledPoints
 ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
-    """McNemar's test and the bootstrap of two products on the points of a file, each by layer: on the labels that both
-    can be held against.
+    """McNemar's test and the intervals of two products on points, each by layer: on the labels that both can be held
+    against. Where the points are a sample by strata (`sample_design`) they count by its design.
 
-    Raises as `evaluate_layers` does, and LabelError for labels that are no points.
+    Raises as `evaluate_layers` does, LabelError for labels that are no points, and DesignError for a sample whose
+    columns tell no design.
     """
     from tilewright.tasks.audit.evaluate.scores import mcnemar
     from tilewright.tasks.compare.difference.bootstrap import bootstrap
@@ -89,8 +125,12 @@ def better_on_labels(
             continue
         pairs = _paired(one, other)
         right_a, right_b = pairs.a == pairs.labels, pairs.b == pairs.labels
-        tests[layer] = mcnemar(len(pairs.labels), int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum()))
-        draws[layer] = bootstrap(pairs)
+        tested = mcnemar(len(pairs.labels), int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum()))
+        # The test counts labels alike: of a sample by strata it says nothing of the map.
+        unsaid = {"statistic": None, "p_value": None, "better": None} if pairs.weighted else {}
+        told = {"weighted": pairs.weighted, **_labels_told(one, other)}
+        tests[layer] = tested | unsaid | told
+        draws[layer] = bootstrap(pairs) | told
     return tests, draws
 
 
@@ -109,8 +149,11 @@ def _paired(a: LayerEvaluation, b: LayerEvaluation) -> PairedLabels:
     names = list(dict.fromkeys([*own[0], *own[1]]))
     # What is no class of its layer comes last, apart from a class of that name.
     tables = [np.array([*map(names.index, each), len(names)]) for each in own]
-    _, of_a, of_b = np.intersect1d(a.pairs.owners, b.pairs.owners, assume_unique=True, return_indices=True)
+    owners, of_a, of_b = np.intersect1d(a.pairs.owners, b.pairs.owners, assume_unique=True, return_indices=True)
+    stratum, sizes = _strata(a, owners)
     return PairedLabels(
+        stratum=stratum,
+        sizes=sizes,
         names=[*names, OTHER],
         scored=len(names),
         labels=tables[0][a.pairs.labels[of_a]],
@@ -119,9 +162,36 @@ def _paired(a: LayerEvaluation, b: LayerEvaluation) -> PairedLabels:
     )
 
 
-def _by_layer(storage: Storage, path: Path) -> dict[str, LayerEvaluation]:
+def _strata(a: LayerEvaluation, owners: np.ndarray) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
+    """The number of each row's stratum (row,), in the order of their names, and the pixels of each; none without."""
+    import numpy as np
+
+    from tilewright.tasks.audit.design.table import sample_design
+
+    drawn = None if a.table is None else sample_design(a.table.columns)
+    if drawn is None or not len(owners):
+        return None, None
+    names, number = np.unique(drawn.stratum[owners].astype(str), return_inverse=True)
+    if len(names) == 1:
+        return None, None
+    pixels = drawn.all_strata()
+    return number, np.array([pixels[name] for name in names.tolist()], dtype=np.float64)
+
+
+def _labels_told(a: LayerEvaluation, b: LayerEvaluation) -> dict[str, Any]:
+    """The labels' file, how many it has, and how many of them each map could not be held against, by reason."""
+    assert a.table is not None, "labels are a table"
+    reasons = ("n_outside", "n_nodata", "n_unlabelled", "n_unknown")
+    left_out = {
+        which: {reason: getattr(each.uncounted, reason) for reason in reasons} for which, each in (("a", a), ("b", b))
+    }
+    return {"labels": a.table.name, "n_labels": a.table.n, "left_out": left_out}
+
+
+def _by_layer(storage: Storage, points: LabelledPoints) -> dict[str, LayerEvaluation]:
     """The layers of classes of a product held against labels."""
     from tilewright.flows.job.outline import cut_at_180
+    from tilewright.tasks.audit.evaluate.classes import given_maps
     from tilewright.tasks.audit.evaluate.evaluate import evaluate_layers, open_labels
     from tilewright.tasks.audit.evaluate.label_file import LabelError
     from tilewright.tasks.inventory.report_grid import report_grid
@@ -129,13 +199,22 @@ def _by_layer(storage: Storage, path: Path) -> dict[str, LayerEvaluation]:
 
     grid = report_grid(storage, read_object(storage, "report.json") or {})
     with ExitStack() as stack:
-        labels = open_labels(path, grid, stack, cut=cut_at_180)
+        labels = open_labels(points.path, grid, stack, cut=cut_at_180)
         if labels.table is None or labels.table.shapes is not None:
             raise LabelError(
                 f"--labels {labels.name} holds no points: pixels of polygons and rasters are not independent of each "
                 "other, as the test needs them. Give points."
             )
-        found = evaluate_layers(storage, labels, grid, groups=lambda _: None, take=lambda *_: None)
+        found = evaluate_layers(
+            storage,
+            labels,
+            grid,
+            column=points.column,
+            layer=points.layer,
+            maps=given_maps(points.maps),
+            groups=lambda _: None,
+            take=lambda *_: None,
+        )
     return {each.target.layer.name: each for each in found if each.target.classes}
 
 

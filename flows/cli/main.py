@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,6 +26,7 @@ from tilewright.flows.cli.options import (
 )
 from tilewright.flows.cli.products import compare, evaluate, export, push, zones
 from tilewright.flows.cli.series import backfill, watch
+from tilewright.flows.cli.start import demo, doctor, init, schema
 from tilewright.flows.shown import shown
 from tilewright.tasks.progress import Stage
 
@@ -42,10 +42,8 @@ app = typer.Typer(
 
 app.add_typer(models_app, name="models")
 
-for command in (watch, backfill, push, compare, evaluate, zones, find, sample, export):
+for command in (demo, init, schema, doctor, watch, backfill, push, compare, evaluate, zones, find, sample, export):
     app.command()(command)
-
-DemoFolder = Annotated[Path | None, typer.Option(help="Where the sample and the products go.")]
 
 
 @app.callback()
@@ -56,25 +54,6 @@ def main(
 ) -> None:
     """Take the common options."""
     del debug, version  # found among the words by exit_codes, and acted on where it is parsed
-
-
-@app.command()
-def demo(
-    folder: DemoFolder = None,
-    *,
-    as_json: AsJson = False,
-) -> None:
-    """Build the embedded sample and map water and change on it."""
-    with exit_codes(resumable=True):
-        from tilewright.flows.cli.demo import run_demo
-        from tilewright.flows.cli.terminal import Terminal
-
-        with Terminal(quiet=as_json) as terminal:
-            outcomes = run_demo(folder, listener=terminal)
-            if as_json:
-                print_json([outcome.summary() for outcome in outcomes])
-            else:
-                terminal.close_demo(outcomes)
 
 
 @app.command()

@@ -109,6 +109,11 @@ def compare(
     labels: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Points with a column of classes: is one of the two better?")
     ] = None,
+    column: Annotated[str | None, typer.Option(help="The column of the labels; else those named as layers.")] = None,
+    layer: Annotated[str | None, typer.Option(help="The layer they are held against, where several could be.")] = None,
+    maps: Annotated[
+        list[str], typer.Option("--map", metavar="CLASS=A,B", help="The labels that mean a class; may be repeated.")
+    ] = [],  # noqa: B006
     same: Annotated[
         bool, typer.Option("--same", help="Exit with 3 unless both are the same within the tolerances, 0 by default.")
     ] = False,
@@ -128,10 +133,16 @@ def compare(
 ) -> None:
     """Say what changed from one finished product to another, or whether they are the same within tolerances."""
     with exit_codes():
-        from tilewright.flows.ask.compare import compare_outputs, comparison_lines, wanted_tolerances
+        from tilewright.flows.ask.compare import (
+            asked_points,
+            compare_outputs,
+            comparison_lines,
+            wanted_tolerances,
+        )
 
         tolerances = wanted_tolerances(same=same, differ=differ, atol=atol, rtol=rtol, iou=iou)
-        document = compare_outputs(a, b, to=to, labels=labels, same=tolerances)
+        points = asked_points(labels, column=column, layer=layer, maps=maps)
+        document = compare_outputs(a, b, to=to, labels=points, same=tolerances)
         if as_json:
             print_json(document)
         else:

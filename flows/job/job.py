@@ -140,7 +140,7 @@ class Job(BaseModel):
     def _one_place_or_several(self) -> Job:
         if self.source and self.sources:
             raise ValueError("sources: each collection has its own place in sources, so leave source out, or sources")
-        alone = "source" not in self.model_fields_set
+        alone = not self.source
         if alone and "sources" not in self.model_fields_set:
             raise ValueError(f"source: {NOT_SAID}")
         if (alone and not self.sources) or not all(key.strip() for key in self.sources):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import flow
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
-from tilewright.flows.ask.compare import NotSameError, compare_outputs, wanted_tolerances
+from tilewright.flows.ask.compare import NotSameError, asked_points, compare_outputs, wanted_tolerances
 from tilewright.flows.ask.evaluate import DOCUMENT, PAGE, Wanted, evaluate_output
 from tilewright.flows.prefect_flows.artifacts import Artifacts, place_url
 from tilewright.flows.prefect_flows.flows import answer
@@ -71,7 +71,9 @@ def compare(
     def work() -> dict[str, Any]:
         refuse_secrets({"a": a, "b": b, "labels": labels, "to": to}, "compare")
         tolerances = wanted_tolerances(same=same, differ=differ, atol=atol, rtol=rtol, iou=iou)
-        told = compare_outputs(a, b, to=to, labels=None if labels is None else Path(labels), same=tolerances)
+        told = compare_outputs(
+            a, b, to=to, labels=asked_points(None if labels is None else Path(labels)), same=tolerances
+        )
         place = None if to is None else _absolute(to)
         _show("comparison", "What differs", told["summary"], None if place is None else f"{place}/comparison.html")
         if told["same"] and not told["same"]["same"]:

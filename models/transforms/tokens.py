@@ -74,7 +74,9 @@ def open_tokenizer(path: Path, *, name: str) -> Tokenizer:
     try:
         tokenizers = import_module("tokenizers")
     except ImportError as error:
-        raise CardError("words need the library tokenizers: pip install 'tilewright[find]'") from error
+        raise CardError(
+            "words need the library tokenizers: pip install -c constraints.txt -e '.[find]' in Tilewright's folder"
+        ) from error
     with _library_errors(f"the tokenizer {path.name} of {name} cannot be read"):
         if path.stat().st_size > LARGEST_TOKENIZER:
             raise ValueError(f"it has over {LARGEST_TOKENIZER // 2**20} MiB")

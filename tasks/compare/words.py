@@ -103,8 +103,12 @@ def _net(found: ComparisonFigures) -> list[str]:
 
 def better_sentence(told: Mapping[str, Any]) -> str:
     """The sentence on McNemar's test of two products on labels."""
-    both = f"On {figures.plural(told['n'], 'label')} A alone is right on {figures.count(told['only_a_right'])}"
+    n_labels = told.get("n_labels", told["n"])
+    among = "" if n_labels == told["n"] else f" of the {figures.count(n_labels)}"
+    both = f"On {figures.plural(told['n'], 'label')}{among} A alone is right on {figures.count(told['only_a_right'])}"
     both = f"{both}, B alone on {figures.count(told['only_b_right'])}"
+    if told.get("weighted"):
+        return _plain(f"{both}; they stand for unlike parts of the map, as the sample's design has it.")
     if told["p_value"] is None:
         return _plain(f"{both}: neither is the better one.")
     chance = "less than 0.001" if told["p_value"] < 0.001 else f"{told['p_value']:.3f}"

@@ -72,7 +72,8 @@ def faiss_library() -> Any:
         return import_module("faiss")
     except ImportError as error:
         raise StoreError(
-            "--index needs faiss: pip install 'tilewright[find]', or leave it out: find is exact."
+            "--index needs faiss: pip install -c constraints.txt -e '.[find]' in Tilewright's folder, or "
+            "leave it out: find is exact."
         ) from error
 
 

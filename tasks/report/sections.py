@@ -15,7 +15,7 @@ from tilewright.tasks.report import format as words
 from tilewright.tasks.report.fields import mapping, named_periods, numbers, rows, text, texts
 from tilewright.tasks.report.format import number
 from tilewright.tasks.report.layer_views import THINGS
-from tilewright.tasks.report.performance import Fact, total_seconds, with_unit
+from tilewright.tasks.report.performance import Fact, mostly_start_up, total_seconds, with_unit
 from tilewright.tasks.report.preview import Frame
 
 if TYPE_CHECKING:
@@ -147,9 +147,10 @@ def key_figures(report: Fields) -> tuple[Fact, ...]:
             if per_second is not None
             else "",
         ),
+        # Of a short run it says how long starting takes, not how well the machine was used.
         Fact(
             name="Efficiency",
-            value=words.share(efficiency),
+            value=words.ABSENT if mostly_start_up(report) else words.share(efficiency),
             note=f"floor {words.duration(floor)}" if floor is not None else "",
         ),
     )

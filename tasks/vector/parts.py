@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import label  # type: ignore[attr-defined]
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 NUMBER = np.int32
 """Parts of one map are fewer than 2**31: their corners would take 100 GB."""
@@ -19,6 +16,8 @@ FEW_VALUES = 6
 
 def label_parts(values: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The parts (y, x) int32 of values (y, x), 1 to n, 0 where not valid, and the value of each; that of 0 is none."""
+    from scipy.ndimage import label  # type: ignore[attr-defined]  # noqa: PLC0415 -- slow to load, and few jobs need it
+
     kinds = np.unique(values[valid])
     if len(kinds) > FEW_VALUES:
         return _label_at_once(values, valid)
@@ -36,6 +35,8 @@ def label_parts(values: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.n
 
 def _label_at_once(values: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Every second row and column stands for a pixel, those between for the edges that join two."""
+    from scipy.ndimage import label  # type: ignore[attr-defined]  # noqa: PLC0415 -- as above
+
     height, width = values.shape
     wide = np.zeros((2 * height - 1, 2 * width - 1), dtype=bool)
     wide[::2, ::2] = valid
@@ -102,6 +103,9 @@ class Unions:
             self._join(one[some], other[some])
 
     def _join(self, one: np.ndarray, other: np.ndarray) -> None:
+        from scipy.sparse import coo_array  # noqa: PLC0415 -- as above
+        from scipy.sparse.csgraph import connected_components  # noqa: PLC0415 -- as above
+
         one, other = self.find(one), self.find(other)
         apart = one != other
         if not apart.any():

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 from tilewright.tasks.vector.corners import INNER, NODE
 
@@ -133,6 +131,9 @@ def _places_on_rings(following: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
     if not n:
         none = np.zeros(0, dtype=np.int64)
         return none, none, none
+    from scipy.sparse import csr_array  # noqa: PLC0415 -- slow to load, and few jobs need it
+    from scipy.sparse.csgraph import connected_components  # noqa: PLC0415 -- as above
+
     graph = csr_array(  # type: ignore[no-untyped-call]
         (np.ones(n, dtype=np.int8), following, np.arange(n + 1)), shape=(n, n)
     )

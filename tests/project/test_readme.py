@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 from tests.support.paths import ROOT
 from tilewright.catalogs.sample.build import SAMPLE_AREA, SAMPLE_WATER_PERIOD
 from tilewright.flows.chain.chain import make_chain
-from tilewright.flows.cli.demo import demo_jobs
 from tilewright.flows.cli.main import app
 from tilewright.flows.job.job import make_job
 from tilewright.flows.plan.model_card import job_card
+from tilewright.flows.start.demo import demo_jobs
 
 README = (ROOT / "README.md").read_text("utf-8")
 JOB, CHANGE, CHAIN = (yaml.safe_load(block.split("```")[0]) for block in README.split("```yaml\n")[1:])

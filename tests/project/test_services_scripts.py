@@ -11,9 +11,10 @@ import sys
 import psutil
 import pytest
 
-from deploy.services import postgres, processes
+from deploy.services import browser, packages, postgres, processes
 from deploy.services.__main__ import main
 from deploy.services.addresses import read_addresses, write_addresses
+from deploy.services.browser import install_browser
 from deploy.services.errors import ServiceError
 from deploy.services.postgres import find_programs, install_postgres
 from deploy.services.records import collection_record, item_record, write_records
@@ -98,15 +99,40 @@ def test_the_newest_postgresql_that_postgis_knows_is_taken(tmp_path):
     assert find_programs(tmp_path / "empty") is None
 
 
-def test_without_root_the_missing_package_is_named(monkeypatch):
-    monkeypatch.setattr(postgres, "find_programs", lambda: None)
-    monkeypatch.setattr(postgres.shutil, "which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(postgres.os, "geteuid", lambda: 1000)
-    with pytest.raises(ServiceError, match="run `sudo apt-get install postgresql-postgis` first"):
-        install_postgres(print)
-    monkeypatch.setattr(postgres.shutil, "which", lambda name: None)
-    with pytest.raises(ServiceError, match="the services need Debian's package postgresql-postgis"):
-        install_postgres(print)
+MISSING = {
+    "PostGIS": (postgres, "find_programs", install_postgres, "package", "postgresql-postgis"),
+    "a browser": (browser, "find_browser", install_browser, "packages", "chromium fonts-liberation"),
+}
+
+
+@pytest.mark.parametrize("what", MISSING)
+def test_without_root_the_missing_package_is_named(monkeypatch, what):
+    module, find, install, word, package = MISSING[what]
+    monkeypatch.setattr(module, find, lambda: None)
+    monkeypatch.setattr(packages.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(packages.os, "geteuid", lambda: 1000)
+    with pytest.raises(ServiceError, match=f"run `sudo apt-get install {package}` first"):
+        install(print)
+    monkeypatch.setattr(packages.shutil, "which", lambda name: None)
+    with pytest.raises(ServiceError, match=f"the services need Debian's {word} {package}"):
+        install(print)
+
+
+@pytest.mark.parametrize("what", MISSING)
+def test_a_missing_package_is_installed_by_root(monkeypatch, what):
+    module, find, install, _, package = MISSING[what]
+    done: list[list[str]] = []
+    monkeypatch.setattr(module, find, lambda: "/usr/bin/it" if len(done) == 2 else None)
+    monkeypatch.setattr(packages.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(packages.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(packages, "run", lambda command, **how: done.append(command))
+    assert install(lambda text: None) == "/usr/bin/it"
+    assert done[0][:2] == ["apt-get", "update"]
+    assert done[1][:2] == ["apt-get", "install"]
+    assert " ".join(done[1]).endswith(package)
+    monkeypatch.setattr(module, find, lambda: None)
+    with pytest.raises(ServiceError, match="is installed, but brought no"):
+        install(lambda text: None)
 
 
 def test_an_unreachable_archive_is_reported(monkeypatch):
@@ -115,9 +141,9 @@ def test_an_unreachable_archive_is_reported(monkeypatch):
         raise ServiceError(failure)
 
     monkeypatch.setattr(postgres, "find_programs", lambda: None)
-    monkeypatch.setattr(postgres.shutil, "which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(postgres.os, "geteuid", lambda: 0)
-    monkeypatch.setattr(postgres, "run", refuse)
+    monkeypatch.setattr(packages.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(packages.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(packages, "run", refuse)
     with pytest.raises(ServiceError, match="cannot be installed: is the package archive within reach"):
         install_postgres(lambda text: None)
 
@@ -144,9 +170,10 @@ def test_records_lead_to_where_the_files_lie(sample, tmp_path):
 
 def test_addresses_come_back_as_they_were_written(tmp_path):
     settings = settle(tmp_path)
-    write_addresses(tmp_path / "env", settings, sample=tmp_path / "a sample", prefect=True)
+    write_addresses(tmp_path / "env", settings, sample=tmp_path / "a sample", browser="/usr/bin/chromium", prefect=True)
     found = read_addresses(tmp_path / "env")
     assert found["STAC_API"] == settings.url("stac")
+    assert found["BROWSER"] == "/usr/bin/chromium"
     assert found["SAMPLE"] == str(tmp_path / "a sample")
     assert found["PREFECT_API"] == settings.url("prefect") + "/api"
     assert stat.S_IMODE((tmp_path / "env").stat().st_mode) == 0o600

@@ -1,113 +1,128 @@
-"""A page in a real browser without a window, driven over the Chrome DevTools Protocol."""
+"""Pages in a real browser without a window, watched: nothing but files is asked for, and nothing goes wrong unseen."""
 
 from __future__ import annotations
 
-import base64
-import itertools
-import json
-import shutil
-import subprocess
-import time
-import urllib.request
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
+from deploy.services.addresses import PREFIX
+from deploy.services.browser import find_browser
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
-class Tab:
-    """A page that is open."""
+GIVEN = f"{PREFIX}BROWSER"
+"""Names the program where a browser is expected: a test fails without one, where otherwise it is skipped."""
 
-    def __init__(self, socket: Any) -> None:
-        self._socket, self._numbers = socket, itertools.count(1)
+OWN = frozenset({"file", "data", "blob"})
+"""Schemes of what a page may ask for."""
 
-    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """What the browser answers to a method of the protocol."""
-        number = next(self._numbers)
-        self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
-        while True:
-            answer = json.loads(self._socket.recv(timeout=30))
-            if answer.get("id") == number:
-                return dict(answer.get("result", {}))
-
-    def value(self, expression: str) -> Any:
-        """The value of an expression in the page."""
-        found = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in found, found["exceptionDetails"]
-        return found["result"].get("value")
-
-    def press(self, *keys: str) -> None:
-        """Press keys one after another."""
-        for key in keys:
-            text = key if len(key) == 1 else ""
-            self.call("Input.dispatchKeyEvent", type="keyDown", key=key, text=text)
-            self.call("Input.dispatchKeyEvent", type="keyUp", key=key)
-
-    def reload(self) -> None:
-        """Load the page anew."""
-        self.call("Page.reload")
-        self.wait()
-
-    def wait(self) -> None:
-        """Return once the page and its scripts are there."""
-        end = time.monotonic() + 30
-        while self.value("location.protocol + document.readyState") != "file:complete":
-            assert time.monotonic() < end, "the page did not load"
-            time.sleep(0.05)
-
-    def picture(self, path: Path) -> None:
-        """Write what the page looks like as a PNG."""
-        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
+DESK, PHONE = (1280, 900), (390, 844)
+"""Widths and heights of screens, in CSS pixels."""
 
 
 @contextmanager
-def open_page(page: Path, profile: Path, *, downloads: Path | None = None) -> Iterator[Tab]:
-    """A local page in a browser with a profile of its own; the test is skipped where there is no browser."""
-    client = pytest.importorskip("websockets.sync.client", reason="websockets is not installed")
-    program = next((found for name in NAMES if (found := shutil.which(name))), None)
+def running_browser() -> Iterator[Browser]:
+    """Chromium, without a window. Skips the test with a reason where there is none, unless one is expected."""
+    given = os.environ.get(GIVEN)
+    if given is None:
+        pytest.importorskip("playwright", reason="playwright is not installed: make .venv anew with `make test`")
+    program = given or find_browser()
     if program is None:
-        pytest.skip("no Chromium is installed")
-    words = ("--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0", "--window-size=1280,900")
-    process = subprocess.Popen(
-        [program, *words, f"--user-data-dir={profile}", page.as_uri()],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+        pytest.skip("no Chromium is installed: `make services` installs it")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def watched(browser: Browser, *, size: tuple[int, int] = DESK, **how: Any) -> Iterator[Page]:
+    """A tab with a storage of its own; ``how`` are further words of Playwright's ``new_context``.
+
+    Raises AssertionError at the end for an error in the page, a message in its console, or a request elsewhere.
+    """
+    width, height = size
+    context = browser.new_context(viewport={"width": width, "height": height}, **how)
+    context.set_default_timeout(10_000)
+    wrong: list[str] = []
+
+    def requested(request: Any) -> None:
+        if urlsplit(request.url).scheme not in OWN:
+            wrong.append(f"asks for {request.url[:200]}")
+
+    context.on("request", requested)
+    context.on("console", lambda message: wrong.append(f"{message.type}: {message.text}"))
+    context.on("weberror", lambda error: wrong.append(f"fails: {error.error}"))
     try:
-        port = _port(profile, process)
-        with client.connect(_address(port), max_size=2**26, proxy=None) as socket:
-            tab = Tab(socket)
-            if downloads is not None:
-                tab.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(downloads))
-            tab.wait()
-            yield tab
+        yield context.new_page()
     finally:
-        process.terminate()
-        process.wait(timeout=20)
+        context.close()
+    assert not wrong, wrong
 
 
-def _port(profile: Path, process: subprocess.Popen[bytes]) -> int:
-    """The port at which the browser listens, as it writes it into its profile."""
-    file, end = profile / "DevToolsActivePort", time.monotonic() + 60
-    while not (file.exists() and file.read_text().strip()):
-        assert process.poll() is None, "the browser ended"
-        assert time.monotonic() < end, "the browser did not start"
-        time.sleep(0.05)
-    return int(file.read_text().split()[0])
+def open_file(tab: Page, path: Path) -> Page:
+    """The tab, a file open in it and all its pictures there."""
+    tab.goto(path.as_uri())
+    tab.evaluate("Promise.all([...document.images].map((each) => each.decode().catch(() => {})))")
+    return tab
 
 
-def _address(port: int) -> str:
-    """The address of the page's tab."""
-    end = time.monotonic() + 30
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    while True:
-        with opener.open(f"http://127.0.0.1:{port}/json", timeout=10) as answer:
-            tabs = [tab for tab in json.load(answer) if tab["type"] == "page" and tab["url"].startswith("file")]
-        if tabs:
-            return str(tabs[0]["webSocketDebuggerUrl"])
-        assert time.monotonic() < end, "the browser opened no page"
-        time.sleep(0.05)
+def missing_pictures(tab: Page) -> list[str]:
+    """What shown pictures of a page depict that were not drawn, or of one colour alone."""
+    return list(tab.evaluate(_MISSING_PICTURES))
+
+
+def cut_off(tab: Page) -> list[str]:
+    """What of a page cannot be seen or reached: beyond the right edge of the screen, or cut by its own box.
+
+    Boxes that can be scrolled hold what they hold; texts that end in an ellipsis on purpose are left out.
+    """
+    return list(tab.evaluate(_CUT_OFF))
+
+
+_MISSING_PICTURES = """() => [...document.images].filter((each) => each.checkVisibility()).filter((each) => {
+  if (!each.complete || !each.naturalWidth) return true;
+  const canvas = document.createElement("canvas");
+  canvas.width = Math.min(each.naturalWidth, 256); canvas.height = Math.min(each.naturalHeight, 256);
+  const context = canvas.getContext("2d");
+  context.drawImage(each, 0, 0, canvas.width, canvas.height);
+  const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+  const colours = new Set();
+  for (let at = 0; at < data.length; at += 4) colours.add([...data.slice(at, at + 4)].join());
+  return colours.size < 2;
+}).map((each) => each.alt || each.className || each.src.slice(0, 60))"""
+
+_CUT_OFF = """() => {
+  const found = [], page = document.documentElement, wide = innerWidth + 0.5;
+  if (page.scrollWidth > innerWidth) found.push(`the page is ${page.scrollWidth} px wide on ${innerWidth}`);
+  const kind = (each) => `${each.tagName} ${each.className.baseVal ?? each.className}`;
+  const words = (each) => `${kind(each)}: ${each.textContent.trim().slice(0, 60)}`;
+  const holds = (each, kinds) => {
+    let box = each.parentElement;
+    while (box && !kinds.has(getComputedStyle(box).overflowX)) box = box.parentElement;
+    return box;
+  };
+  const scrolled = new Set(["auto", "scroll"]), any = new Set(["auto", "scroll", "hidden", "clip"]);
+  for (const each of document.body.querySelectorAll("*")) {
+    if (!each.checkVisibility() || each.closest("svg *, .sheet, .sheet2, script, style")) continue;
+    const own = getComputedStyle(each), box = each.getBoundingClientRect();
+    if (!box.width || !box.height) continue;
+    const texts = [...each.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+    if (box.right > wide && !holds(each, scrolled)) found.push(`beyond the edge: ${words(each)}`);
+    if (!texts) continue;
+    const cuts = own.overflowX !== "visible" && !scrolled.has(own.overflowX) && own.textOverflow !== "ellipsis";
+    if (cuts && each.scrollWidth > each.clientWidth + 1) found.push(`cut by itself: ${words(each)}`);
+    const holder = holds(each, any), cut = holder && !scrolled.has(getComputedStyle(holder).overflowX);
+    if (cut && box.right > holder.getBoundingClientRect().right + 1) found.push(`cut by its box: ${words(each)}`);
+  }
+  return found;
+}"""

@@ -70,6 +70,15 @@ def finished(
     return folder
 
 
+def with_confidence(folder: Path, values: np.ndarray, *, percent: int | np.ndarray = 80) -> Path:
+    """The product with a confidence, in percent, wherever it has a value."""
+    group = zarr.open_group(folder / "data.zarr", mode="r+", use_consolidated=False)
+    of_array = {"shape": values.shape, "chunks": (64, 64), "dtype": "uint8", "fill_value": 255}
+    array: Any = group.create_array("confidence", overwrite=True, **of_array)
+    array[:] = np.where(values == 255, 255, percent)
+    return folder
+
+
 def some_map(seed: int, shape: tuple[int, int] = (150, 210), *, unseen: float = 0.1) -> np.ndarray:
     """Patches of three classes, with holes of nodata."""
     random = np.random.default_rng(seed)

@@ -26,7 +26,7 @@ REPORT: dict[str, Any] = {
     "windows_skipped": 3,
     "passes": 1.07,
     "read_factor": 1.21,
-    "seconds": {"search": 0.21, "infer": 2.31, "total": 4.87},
+    "seconds": {"search": 0.21, "infer": 2.31, "write": 0.44, "total": 4.87},
     "floor_seconds": 3.02,
     "efficiency": 0.62,
     "km2_per_s": 4.5,

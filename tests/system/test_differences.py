@@ -423,6 +423,53 @@ def test_maps_are_written_to_a_bucket(make, tmp_path, moto, monkeypatch):
     assert (tmp_path / "cmp" / "difference_height.qml").read_text() == "<qgis>mine</qgis>"
 
 
+def test_labels_of_a_sample_by_strata_are_weighted_and_those_left_out_are_said(make, tmp_path):
+    """By rows B is better; where most of the map lies it is worse. A column of another name, classes of other names."""
+    one = np.zeros((150, 210), dtype=np.uint8)
+    one[:, 180:] = 1
+    one[:5] = 255
+    other = one.copy()
+    other[10:60, :180] = 1
+    a, b = make("a", one, numbers={}), make("b", other, numbers={})
+    truth = one.copy()
+    truth[:, 180:] = 0
+    other[:, 180:] = 0
+    b = make("better", other, numbers={})
+    random, lines = np.random.default_rng(3), []
+    to_degrees = pyproj.Transformer.from_crs("EPSG:32633", "EPSG:4326", always_xy=True)
+    of_stratum = {"west": (180 * 145, 40, 0, 180), "east": (30 * 145, 60, 180, 210)}
+    places = []
+    for name, (pixels, n, first, last) in of_stratum.items():
+        rows, cols = random.integers(5, 150, n), random.integers(first, last, n)
+        places += [(row, col, name, n / pixels) for row, col in zip(rows, cols, strict=True)]
+    places += [(2, 50, "west", 40 / 26100), (4, 60, "west", 40 / 26100)]
+    for row, col, name, chance in places:
+        lon, lat = to_degrees.transform((40_000 + col + 0.5) * 10, -(-540_000 + row + 0.5) * 10)
+        kind = ("ground", "lake")[int(truth[row, col])] if truth[row, col] != 255 else "ground"
+        lines.append(f"{lon!r},{lat!r},{name},{chance!r},{of_stratum[name][0]},{kind}")
+    labels = tmp_path / "drawn.csv"
+    labels.write_text("\n".join(["lon,lat,stratum,inclusion_probability,stratum_pixels,seen", *lines]) + "\n")
+    told = tw.compare(a, b, labels=labels, column="seen", maps={"land": ["ground"], "water": ["lake"]})
+    found, tested = told["bootstrap"], told["mcnemar"]
+    assert (found["weighted"], found["n"], found["n_labels"]) == (True, 100, 102)
+    in_west = sum(truth[row, col] == other[row, col] for row, col, name, _ in places[:-2] if name == "west") / 40
+    assert found["overall_accuracy"]["a"] == pytest.approx(26100 / 30450)
+    assert found["overall_accuracy"]["b"] == pytest.approx((26100 * in_west + 4350) / 30450)
+    assert found["better"] == ("a" if found["overall_accuracy"]["high"] < 0 else None)
+    assert (tested["p_value"], tested["better"]) == (None, None)
+    assert tested["only_b_right"] > tested["only_a_right"]
+    said = " ".join(told["summary"])
+    assert "On 100 labels of the 102" in said
+    assert "by the design of the sample" in said
+    assert "Left out are 2 labels of drawn.csv: 2 where there is no value." in said
+
+
+def test_words_on_labels_that_are_not_given_are_refused(make):
+    a = make("a", some_map(1), numbers={})
+    with pytest.raises(ValueError, match="speak of --labels"):
+        tw.compare(a, a, column="seen")
+
+
 def test_the_bootstrap_hangs_on_neither_the_order_of_rows_nor_that_of_the_class_table(make, tmp_path):
     one, other = some_map(1), some_map(2)
     truth = np.where(np.random.default_rng(0).random(one.shape) < 0.6, one, other)
@@ -441,6 +488,8 @@ def test_the_bootstrap_hangs_on_neither_the_order_of_rows_nor_that_of_the_class_
         path.write_text("\n".join(["lon,lat,class", *order]) + "\n")
         b = make(f"b{number}", other, classes=classes, numbers={})
         told.append(tw.compare(a, b, labels=path))
+    for each in told:
+        assert {each[key].pop("labels")[:6] for key in ("bootstrap", "mcnemar")} == {"labels"}
     first, second = (each["bootstrap"] for each in told)
     assert first == second
     assert told[0]["mcnemar"] == told[1]["mcnemar"]
@@ -453,4 +502,4 @@ def test_the_bootstrap_hangs_on_neither_the_order_of_rows_nor_that_of_the_class_
     assert overall["low"] < overall["difference"] < overall["high"] < 0
     assert first["better"] == told[0]["mcnemar"]["better"] == "a"
     assert list(first["per_class"]) == ["land", "water", "forest"]
-    assert any("paired bootstrap" in sentence for sentence in told[0]["summary"])
+    assert any("95 % interval" in sentence for sentence in told[0]["summary"])

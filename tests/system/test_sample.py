@@ -1,4 +1,4 @@
-"""The command `sample`: drawn, labelled on its page in a browser, and evaluated; what it refuses."""
+"""The command `sample`: drawn, labelled and evaluated; what it refuses."""
 
 from __future__ import annotations
 
@@ -12,38 +12,20 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import shapely
-import zarr
 from typer.testing import CliRunner
 
 import tilewright as tw
-from tests.support.browsers import open_page
-from tests.support.finished import CLASSES, finished, some_map
-from tests.support.graphs import conv_stack
+from tests.support.finished import CLASSES, finished, some_map, with_confidence
 from tests.support.output_places import open_place
-from tests.support.products import OUTPUT
-from tests.support.worlds import World, area, bounds, write_card
+from tests.support.seen import seen_product
 from tilewright.flows.cli.main import app
-from tilewright.flows.job.job import make_job
-from tilewright.flows.run.predict import run_job
 
 CORNER = (400_000.0, 5_400_000.0)  # of the pixel (-540_000, 40_000)
-SIDE = 96
-VISIBLE = ("red", "green", "blue")
 
 
 @pytest.fixture(scope="module")
 def mapped() -> np.ndarray:
     return some_map(2)
-
-
-def with_confidence(folder: Path, values: np.ndarray) -> Path:
-    """The product with a confidence of 80 % wherever it has a value."""
-    group = zarr.open_group(folder / "data.zarr", mode="r+", use_consolidated=False)
-    percent: Any = group.create_array(
-        "confidence", overwrite=True, shape=values.shape, chunks=(64, 64), dtype="uint8", fill_value=255
-    )
-    percent[:] = np.where(values == 255, 255, 80)
-    return folder
 
 
 @pytest.fixture
@@ -53,25 +35,7 @@ def product(whole, tmp_path, mapped) -> Path:
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory, small_pictures) -> Path:
-    """A product of scenes with red, green and blue, whose last rows and columns have none."""
-    folder = tmp_path_factory.mktemp("seen")
-    world, random = World(folder / "scenes"), np.random.default_rng(5)
-    for band in VISIBLE:
-        values = random.random((SIDE - 10, SIDE - 10), dtype=np.float32) * 0.3
-        world.add(values, band, scene="first", day="2023-06-10", unit="reflectance")
-    inputs = [{"name": "x", "bands": VISIBLE}]
-    card = write_card(folder / "card", conv_stack(n_in=3), inputs=inputs, outputs=[OUTPUT], tile={"step": 32})
-    job = {
-        "name": "seen",
-        "area": area((-2, SIDE + 2), (-2, SIDE + 2)),
-        "grid": {"crs": "EPSG:32633", "bounds": bounds((0, SIDE), (0, SIDE))},
-        "period": "2023-06-01/2023-06-30",
-        "source": world.source,
-        "model": str(card),
-        "tile": {"block": 32, "step": 32},
-        "output": str(folder / "out"),
-    }
-    return Path(run_job(make_job(job, base=folder)).output)
+    return seen_product(tmp_path_factory.mktemp("seen"))
 
 
 def command(*words: object) -> Any:
@@ -191,43 +155,6 @@ def test_the_same_sample_comes_from_a_bucket_and_from_python(product, tmp_path, 
     assert said.exit_code == 0, said.output
     assert "add --trusted if it is your own" in " ".join(said.stderr.split())
     assert tw.sample(tw.open(product), n=30, expect=0.7, allocation="neyman").num_rows == 30
-
-
-def test_labels_given_in_the_browser_are_evaluated(seen, tmp_path):
-    page, downloads = tmp_path / "label.html", tmp_path / "downloads"
-    downloads.mkdir()
-    said = command("sample", seen, "--n", 12, "--to", tmp_path / "sample.parquet", "--page", page)
-    assert said.exit_code == 0, said.output
-    assert f"Label them in a browser: {page}" in said.output
-    assert "//" not in page.read_text().replace("<!--", "").split("<style>")[0].replace("data:", "")
-    with open_page(page, tmp_path / "profile", downloads=downloads) as tab:
-        assert tab.value("document.querySelectorAll('.shot img').length") == 1
-        assert tab.value("document.querySelector('.shot img').naturalWidth") == 63
-        assert "water" not in tab.value("document.getElementById('mapped').textContent")
-        tab.press("1", "2", "1")
-        assert tab.value("document.getElementById('number').textContent") == "Place 4 of 12"
-        tab.press("ArrowLeft", "Backspace")
-        tab.reload()
-        assert tab.value("document.getElementById('number').textContent") == "Place 3 of 12"
-        assert tab.value("document.getElementById('kept').textContent").startswith("2 of 12 labelled")
-        tab.value("document.getElementById('peek').click()")
-        assert "The map says" in tab.value("document.getElementById('mapped').textContent")
-        tab.press("2", *"1" * 12)
-        assert tab.value("document.querySelector('[role=progressbar]').ariaValueNow") == "12"
-        tab.picture(tmp_path / "page.png")
-        for kind in ("geojson", "csv"):
-            tab.value(f"document.querySelector('[data-do={kind}]').click()")
-            tab.value("new Promise((done) => setTimeout(done, 700))")
-    drawn = pq.read_table(tmp_path / "sample.parquet")
-    for ending in ("geojson", "csv"):
-        file = downloads / f"labels.{ending}"
-        scores = tw.evaluate(seen, file)
-        assert scores["design"]["n"] == 12
-        assert sum(map(sum, scores["confusion"])) == 12
-    told = [each["properties"] for each in json.loads((downloads / "labels.geojson").read_text())["features"]]
-    assert [each["stratum"] for each in told] == drawn["stratum"].to_pylist()
-    assert [each["class"] for each in told][:3] == ["land", "water", "water"]
-    assert [each["map_shown"] for each in told[:3]] == [False, False, True]
 
 
 def test_a_page_without_pictures_says_so(seen, product, tmp_path):

@@ -34,6 +34,9 @@ MOST_PLACES = 2_000
 KEY = "tilewright-labels-"
 """How the key begins under which a page keeps labels."""
 
+NO_NAMES = frozenset({"true", "false", "nan", "inf", "infinity", "null", "none", "na", "n/a"})
+"""Names that a column of a CSV may be taken for something else by."""
+
 DECIMALS = 7
 """Of degrees: a centimetre, as RFC 7946 recommends."""
 
@@ -97,13 +100,19 @@ def labelling_page(
         for number, (row, shown) in enumerate(zip(rows, pictures, strict=True))
     ]
     colours = class_colours(facts.colours)
+    given = [name for _, name in layer.classes]
+    plain = all(_is_plain(name) for name in given) and len({*given}) == len(given)
     data = {
         "key": _key(places, layer.name),
         "layer": layer.name,
         "side": CHIP,
         "dates": list(dates),
+        "named": "" if plain else f"{layer.name}_name",
         "columns": list(OWN),
-        "classes": [{"name": name, "colour": colour} for name, colour in zip(names.values(), colours, strict=True)],
+        "classes": [
+            {"name": name, "colour": colour, "told": name if plain else value}
+            for (value, name), colour in zip(names.items(), colours, strict=True)
+        ],
         "places": places,
     }
     environment = page_environment()
@@ -123,6 +132,11 @@ def _degrees(table: GeometryTable, grid: Grid) -> tuple[list[float], list[float]
     x, y = (np.array([getattr(point, axis) for point in table.geometries]) for axis in "xy")
     lon, lat = transformer(grid.crs, "OGC:CRS84").transform(x, y)
     return np.round(lon, DECIMALS).tolist(), np.round(lat, DECIMALS).tolist()
+
+
+def _is_plain(name: str) -> bool:
+    """True for a name that every format gives back as this text: the column of labels holds names then, else values."""
+    return name[:1].isalpha() and name.isprintable() and name == name.strip() and name.casefold() not in NO_NAMES
 
 
 def _opaque(picture: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from tilewright.models.fields import did_you_mean
 from tilewright.tasks.audit.evaluate.label_file import LabelError, encoded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 UNKNOWN, UNLABELLED = -1, -2
 """Codes of a label that is no class of the layer, and of a row without a label."""
@@ -147,6 +148,17 @@ def _mappings(
             if before != told:
                 raise LabelError(f"--map takes {word!r} for {before!r} and for {told!r}: give it once.")
     return joined, meant
+
+
+def given_maps(given: Sequence[str] | Mapping[str, object]) -> dict[str, tuple[str, ...]]:
+    """The labels that mean each class, as texts: from words of a command, or a mapping. Raises as `parse_maps` does."""
+    if not isinstance(given, Mapping):
+        return parse_maps(given)
+    single = (str, int, float)
+    return {
+        str(name): (str(words),) if isinstance(words, single) else tuple(map(str, words))  # type: ignore[call-overload]
+        for name, words in given.items()
+    }
 
 
 def parse_maps(given: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -60,13 +60,17 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorMap:
-    """A map (width, height in pixels): the picture below, that of cells with their place, and points over it."""
+    """A map (width, height in pixels): the picture below, that of cells with their place, and points over it.
+
+    ``unseen``: the picture below is clear somewhere, where the map has no value.
+    """
 
     width: int
     height: int
     image: str
     cells: str
     cell_box: tuple[int, int, int, int]
+    unseen: bool
     marks: tuple[Mark, ...]
     n_left_out: int
 
@@ -98,10 +102,12 @@ def error_map(evaluation: LayerEvaluation) -> ErrorMap:
     marks, left_out = _marks(evaluation) if evaluation.pairs is not None else ((), 0)
     top, left = evaluation.tally.first_cell
     n_rows, n_cols = evaluation.tally.cell_n.shape
+    picture = _picture(evaluation, extent, max_size=BASE_SIZE, share=PALE)
     return ErrorMap(
         width=width,
         height=height,
-        image=map_uri(_picture(evaluation, extent, max_size=BASE_SIZE, share=PALE)),
+        image=map_uri(picture),
+        unseen=bool((picture[..., 3] == 0).any()),
         cells="" if evaluation.pairs is not None else map_uri(_cells(evaluation)),
         cell_box=(left * CELL - extent.col_start, top * CELL - extent.row_start, n_cols * CELL, n_rows * CELL),
         marks=marks,

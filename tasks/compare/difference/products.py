@@ -30,7 +30,13 @@ from tilewright.tasks.compare.difference.same import (
 )
 from tilewright.tasks.compare.difference.tolerance import SameLimits
 from tilewright.tasks.compare.difference.values import ValueDifference
-from tilewright.tasks.compare.difference.words import bootstrap_sentence, object_sentence, unit_words, value_sentence
+from tilewright.tasks.compare.difference.words import (
+    bootstrap_sentence,
+    left_out_sentence,
+    object_sentence,
+    unit_words,
+    value_sentence,
+)
 from tilewright.tasks.compare.files import (
     DOCUMENT,
     PAGE,
@@ -103,7 +109,7 @@ def compare_products(
 ) -> dict[str, Any]:
     """The comparison of two finished products, ``given`` under these names, written ``to`` a storage if there is one.
 
-    ``tests`` are McNemar's of both on labels and ``draws`` the bootstrap's, by layer. With ``tolerances`` the document
+    ``tests`` are McNemar's of both on labels and ``draws`` the intervals, by layer. With ``tolerances`` the document
     says whether the two are the ``same``. Nothing is written into a product. The same products give the same files,
     however their layers are stored.
 
@@ -243,7 +249,7 @@ def _summary(document: Mapping[str, Any], grid: Grid, draws: Mapping[str, Mappin
     return [
         *([document["same"]["sentence"]] if document["same"] else []),
         *document["summary"],
-        *map(bootstrap_sentence, draws.values()),
+        *(words for told in draws.values() for words in (bootstrap_sentence(told), left_out_sentence(told)) if words),
         *(value_sentence(told, metres=metres) for told in document["value_layers"]),
         *map(object_sentence, document["objects"]),
     ]

@@ -1,4 +1,4 @@
-"""What layers of values, tables of objects and a bootstrap say, in plain sentences."""
+"""What layers of values, tables of objects and labels say, in plain sentences."""
 
 from __future__ import annotations
 
@@ -47,11 +47,27 @@ def bootstrap_sentence(told: Mapping[str, Any]) -> str:
     if overall["difference"] is None:
         return "No label lies where both have a value, so neither can be said to be better."
     a, b = (f"{overall[key] * 100:.1f} %" for key in ("a", "b"))
+    how = "by the design of the sample" if told["weighted"] else "labels counted alike"
     apart, low, high = (f"{overall[key] * 100:+.1f}" for key in ("difference", "low", "high"))
     return (
         f"Overall accuracy is {a} for A and {b} for B: {apart} points from A to B, 95 % interval {low} to {high} "
-        f"(paired bootstrap, {told['draws']} draws)."
+        f"({how})."
     )
+
+
+def left_out_sentence(told: Mapping[str, Any]) -> str:
+    """The sentence on labels that could not be held against both maps; none where all were."""
+    n = told.get("n_labels", told["n"]) - told["n"]
+    if not n:
+        return ""
+    words = {"n_outside": "outside", "n_nodata": "where there is no value", "n_unlabelled": "without a label"}
+    words |= {"n_unknown": "of a class that the map does not have"}
+    parts = {
+        which: ", ".join(f"{figures.count(each[key])} {text}" for key, text in words.items() if each[key]) or "none"
+        for which, each in told["left_out"].items()
+    }
+    said = parts["a"] if parts["a"] == parts["b"] else f"of A {parts['a']}; of B {parts['b']}"
+    return plain(f"Left out are {figures.plural(n, 'label')} of {short(told['labels'])}: {said}.")
 
 
 def unit_words(unit: str) -> str:

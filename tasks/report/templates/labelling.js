@@ -1,21 +1,34 @@
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const { places, classes, layer, columns, side } = data;
+  const { places, classes, layer, named, columns, side } = data;
   const find = (id) => document.getElementById(id);
   const shots = document.querySelector(".shots"), keys = document.querySelector(".keys2"), bar = document.querySelector(".bar");
-  let labels = {}, seen = {}, at = 0, stored = true;
+  const told = new Map(classes.map((each) => [each.name, each.told]));
+  const labels = {}, seen = {};
+  let at = 0, stored = true, saved = true;
 
-  try {
-    const kept = JSON.parse(localStorage.getItem(data.key) || "null");
-    const names = new Set(classes.map((each) => each.name));
-    for (const [id, name] of Object.entries((kept && kept.labels) || {})) if (names.has(name)) labels[id] = name;
-    seen = (kept && kept.seen) || {};
-    at = Math.min(Math.max(0, (kept && kept.at) | 0), places.length - 1);
-  } catch { stored = false; }
+  // Each place is kept under a key of its own, so that two tabs of this page never write over each other's labels.
+  const unkept = new Set();
+  const keyOf = (id) => `${data.key}:${id}`;
 
-  function keep() {
-    try { localStorage.setItem(data.key, JSON.stringify({ labels, seen, at })); stored = true; } catch { stored = false; }
+  function take(id, text) {
+    let kept = null;
+    try { kept = JSON.parse(text || "null"); } catch { /* What cannot be understood is no label. */ }
+    if (kept && told.has(kept.label)) labels[id] = kept.label; else delete labels[id];
+    if (kept && kept.seen) seen[id] = true;
+  }
+
+  function keep(id) {
+    if (id !== undefined) unkept.add(id);
+    try {
+      localStorage.setItem(`${data.key}:at`, String(at));
+      for (const each of unkept) {
+        localStorage.setItem(keyOf(each), JSON.stringify({ label: labels[each] ?? null, seen: Boolean(seen[each]) }));
+        unkept.delete(each);
+      }
+      stored = true;
+    } catch { stored = false; }
   }
 
   function element(tag, name, text) {
@@ -41,13 +54,16 @@
   }
 
   function show() {
-    const place = places[at], id = place.row.id, done = Object.keys(labels).length;
+    const place = places[at], id = place.row.id, done = places.filter((each) => labels[each.row.id] !== undefined).length;
     shots.replaceChildren(...data.dates.map((date, number) => shot(place.chips[number], date)));
     find("number").textContent = `Place ${at + 1} of ${places.length}`;
     find("where").textContent = `${place.lat.toFixed(6)}, ${place.lon.toFixed(6)} lat, lon`;
     [...keys.children].forEach((button, number) => button.setAttribute("aria-pressed", String(labels[id] === classes[number].name)));
     const peek = find("peek").checked;
-    if (peek && !seen[id] && labels[id] === undefined) seen[id] = true;
+    if (peek && !seen[id] && labels[id] === undefined) {
+      seen[id] = true;
+      keep(id);
+    }
     find("mapped").textContent = peek ? `The map says ${place.mapped}. Labels given while it is shown are marked in map_shown.` : "";
     bar.firstElementChild.style.width = (100 * done) / places.length + "%";
     bar.setAttribute("aria-valuenow", String(done));
@@ -55,10 +71,13 @@
       ? `${done} of ${places.length} labelled, kept in this browser as you go.`
       : `${done} of ${places.length} labelled. This browser keeps nothing: save the labels before you close the page.`;
     find("kept").classList.toggle("warned", !stored);
+    find("unkept").hidden = stored;
   }
 
+  const within = (number) => Math.min(Math.max(0, number), places.length - 1);
+
   function go(step) {
-    at = Math.min(Math.max(0, at + step), places.length - 1);
+    at = within(at + step);
     keep();
     show();
   }
@@ -73,13 +92,18 @@
 
   function label(number) {
     if (number >= classes.length) return;
-    labels[places[at].row.id] = classes[number].name;
+    const id = places[at].row.id;
+    labels[id] = classes[number].name;
+    saved = false;
+    keep(id);
     go(1);
   }
 
   function clear() {
-    delete labels[places[at].row.id];
-    keep();
+    const id = places[at].row.id;
+    delete labels[id];
+    saved = false;
+    keep(id);
     show();
   }
 
@@ -88,10 +112,14 @@
     link.href = URL.createObjectURL(new Blob([text], { type }));
     link.download = `labels${ending}`;
     link.click();
+    saved = true;
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   }
 
-  const row = (place) => ({ ...place.row, [layer]: labels[place.row.id] ?? null, map_shown: Boolean(seen[place.row.id]) });
+  function row(place) {
+    const name = labels[place.row.id] ?? null;
+    return { ...place.row, [layer]: told.get(name) ?? null, ...(named ? { [named]: name } : {}), map_shown: Boolean(seen[place.row.id]) };
+  }
 
   function geojson() {
     const features = places.map((place) => ({
@@ -102,10 +130,11 @@
 
   // A spreadsheet would compute a text that begins like a formula.
   const harmless = (text) => (/^[=+\-@\t\r]/.test(text) ? "'" + text : text);
-  const cell = (value) => value === null ? "" : typeof value === "string" ? `"${harmless(value).replaceAll('"', '""')}"` : String(value);
+  const quoted = (text) => `"${harmless(text.replace(/[\r\n]+/g, " ")).replaceAll('"', '""')}"`;
+  const cell = (value) => (value === null ? "" : typeof value === "string" ? quoted(value) : String(value));
 
   function csv() {
-    const names = [...columns, layer, "map_shown"];
+    const names = [...columns, layer, ...(named ? [named] : []), "map_shown"];
     const lines = places.map((place) => [...names.map((name) => cell(row(place)[name])), place.lon, place.lat].join(","));
     return "\ufeff" + [[...names.map(cell), "lon", "lat"].join(","), ...lines].join("\r\n") + "\r\n";
   }
@@ -128,7 +157,8 @@
 
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (/^[1-9]$/.test(event.key)) label(Number(event.key) - 1);
+    // A key that is held down labels one place.
+    if (/^[1-9]$/.test(event.key)) { if (!event.repeat) label(Number(event.key) - 1); }
     else if (event.key === "ArrowLeft") go(-1);
     else if (event.key === "ArrowRight") go(1);
     else if (event.key === "Backspace" || event.key === "Delete") clear();
@@ -137,5 +167,18 @@
     event.preventDefault();
   });
 
+  addEventListener("storage", (event) => {
+    const place = places.find((each) => keyOf(each.row.id) === event.key);
+    if (!place || unkept.has(place.row.id)) return;
+    take(place.row.id, event.newValue);
+    show();
+  });
+  addEventListener("beforeunload", (event) => { if (!stored && !saved) event.preventDefault(); });
+
+  try {
+    at = within(localStorage.getItem(`${data.key}:at`) | 0);
+    for (const { row: { id } } of places) take(id, localStorage.getItem(keyOf(id)));
+  } catch { stored = false; }
+  keep();
   show();
 })();

@@ -26,8 +26,12 @@ def square(x: float, y: float, side: float = 20) -> shapely.Polygon:
 
 @pytest.fixture
 def product(tmp_path) -> Path:
-    """Six squares of two classes, the best first; nothing else."""
-    folder = write_layers(tmp_path / "p", {"ids": np.zeros((100, 100), np.int32)})
+    return six_squares(tmp_path / "p")
+
+
+def six_squares(folder: Path) -> Path:
+    """A product of six squares of two classes, the best first; nothing else."""
+    write_layers(folder, {"ids": np.zeros((100, 100), np.int32)})
     frame = geopandas.GeoDataFrame(
         {
             "id": range(1, 7),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
-from tilewright.tasks.compare.difference.bootstrap import PairedLabels, bootstrap
+from tilewright.tasks.audit.evaluate.scores import mcnemar
+from tilewright.tasks.compare.difference.bootstrap import PairedLabels, bootstrap, paired_interval
 
 NAMES = ("land", "water", "forest", "no class")
 
@@ -26,15 +30,14 @@ def test_figures_and_intervals_are_those_of_rows_drawn_with_replacement():
     pairs = some_pairs(300, 1)
     told = bootstrap(pairs)
     random = np.random.default_rng(9)
-    overall, of_water = [], []
+    of_water = []
     for _ in range(4000):
         at = random.integers(0, 300, 300)
         labels, a, b = pairs.labels[at], pairs.a[at], pairs.b[at]
-        overall.append((b == labels).mean() - (a == labels).mean())
         of_water.append(f1(labels, b, 1) - f1(labels, a, 1))
-    for found, drawn in ((told["overall_accuracy"], overall), (told["per_class"]["water"], of_water)):
-        low, high = np.percentile(drawn, [2.5, 97.5])
-        assert (found["low"], found["high"]) == (pytest.approx(low, abs=0.006), pytest.approx(high, abs=0.006))
+    found = told["per_class"]["water"]
+    low, high = np.percentile(of_water, [2.5, 97.5])
+    assert (found["low"], found["high"]) == (pytest.approx(low, abs=0.006), pytest.approx(high, abs=0.006))
     assert told["overall_accuracy"]["a"] == pytest.approx((pairs.a == pairs.labels).mean())
     water = told["per_class"]["water"]
     assert water["b"] == pytest.approx(f1(pairs.labels, pairs.b, 1))
@@ -69,6 +72,93 @@ def test_intervals_cover_the_difference_of_all_labels():
     assert 0.925 <= covered / 500 <= 0.975
 
 
+def test_the_interval_of_matched_proportions_is_the_one_published():
+    """Agresti and Min (2005), formula (2): half a label in each cell of 2 x 2, then Wald's."""
+    n, only_a, only_b = 80, 9, 3
+    a, b = (np.zeros(n, dtype=np.int64) for _ in "ab")
+    b[:only_a], a[only_a : only_a + only_b] = 1, 1
+    pairs = PairedLabels(names=("x", "y"), scored=2, labels=np.zeros(n, dtype=np.int64), a=a, b=b)
+    middle = (only_b - only_a) / (n + 2)
+    half = 1.959963984540054 * math.sqrt((only_a + only_b + 1) - (only_b - only_a) ** 2 / (n + 2)) / (n + 2)
+    told = bootstrap(pairs)["overall_accuracy"]
+    assert (told["low"], told["high"]) == (pytest.approx(middle - half), pytest.approx(middle + half))
+    assert told["difference"] == pytest.approx((only_b - only_a) / n)
+
+
+def test_few_labels_on_which_maps_differ_name_no_winner():
+    """Of four tosses all of one side the chance is one in eight."""
+    labels, b = np.zeros(30, dtype=np.int64), np.zeros(30, dtype=np.int64)
+    b[:4] = 1
+    pairs = PairedLabels(names=("x", "y"), scored=2, labels=labels, a=labels, b=b)
+    assert bootstrap(pairs)["better"] is None
+
+
+def by_strata(counts: list[tuple[int, int, int, int]], sizes: list[float]) -> PairedLabels:
+    """Labels by stratum: (both right, A alone, B alone, neither) of class 0, the wrong ones said to be 1."""
+    a, b, stratum = [], [], []
+    for number, (both, only_a, only_b, neither) in enumerate(counts):
+        a += [0] * (both + only_a) + [1] * (only_b + neither)
+        b += [0] * both + [1] * only_a + [0] * only_b + [1] * neither
+        stratum += [number] * (both + only_a + only_b + neither)
+    told = (np.array(each) for each in (a, b, stratum))
+    a, b, of = told
+    zeros = np.zeros(len(a), dtype=np.int64)
+    return PairedLabels(names=("x", "y"), scored=2, labels=zeros, a=a, b=b, stratum=of, sizes=np.array(sizes))
+
+
+def test_labels_of_a_sample_by_strata_stand_for_the_pixels_of_theirs():
+    """Alone B is right more often, but where most of the map lies A is."""
+    pairs = by_strata([(40, 10, 0, 0), (10, 0, 30, 10)], [9e6, 1e6])
+    told = bootstrap(pairs)
+    overall = told["overall_accuracy"]
+    assert overall["a"] == pytest.approx(0.9 * 50 / 50 + 0.1 * 10 / 50)
+    assert overall["b"] == pytest.approx(0.9 * 40 / 50 + 0.1 * 40 / 50)
+    assert overall["low"] < overall["difference"] < overall["high"] < 0
+    assert (told["weighted"], told["better"]) == (True, "a")
+    # F1 of x from weighted counts: all labels are x, so that recall is the accuracy and precision 1.
+    assert told["per_class"]["x"]["a"] == pytest.approx(2 * overall["a"] / (1 + overall["a"]))
+    alike = PairedLabels(names=pairs.names, scored=2, labels=pairs.labels, a=pairs.a, b=pairs.b)
+    assert bootstrap(alike)["better"] == "b"
+
+
+def test_intervals_of_a_sample_by_strata_cover_the_difference_of_the_map():
+    random = np.random.default_rng(8)
+    sizes, drawn = np.array([9e6, 9e5, 1e5]), (200, 60, 60)
+    chances = [(0.93, 0.01, 0.03, 0.03), (0.7, 0.1, 0.1, 0.1), (0.5, 0.2, 0.1, 0.2)]
+    truth = sum(size / sizes.sum() * (each[2] - each[1]) for size, each in zip(sizes, chances, strict=True))
+    covered = 0
+    for _ in range(500):
+        counts = [tuple(random.multinomial(n, each)) for n, each in zip(drawn, chances, strict=True)]
+        found = paired_interval(by_strata(counts, list(sizes)))
+        covered += found["low"] <= truth <= found["high"]
+    assert 0.93 <= covered / 500 <= 0.99
+
+
+def test_the_bootstrap_of_strata_draws_within_them():
+    pairs = by_strata([(60, 10, 5, 5), (20, 5, 10, 5)], [5e6, 1e6])
+    told = bootstrap(pairs)["per_class"]["x"]
+    random, found = np.random.default_rng(4), []
+    for _ in range(4000):
+        right = {"a": 0.0, "b": 0.0}
+        for number, size in enumerate((5e6, 1e6)):
+            at = np.flatnonzero(pairs.stratum == number)
+            at = random.choice(at, len(at))
+            right["a"] += size * (pairs.a[at] == 0).mean()
+            right["b"] += size * (pairs.b[at] == 0).mean()
+        one, other = (2 * each / (6e6 + each) for each in right.values())
+        found.append(other - one)
+    low, high = np.percentile(found, [2.5, 97.5])
+    assert (told["low"], told["high"]) == (pytest.approx(low, abs=0.006), pytest.approx(high, abs=0.006))
+
+
+@pytest.mark.parametrize(("only_a", "only_b"), [(4, 0), (1, 0), (5, 4), (6, 12), (0, 9), (40, 80), (300, 290)])
+def test_mcnemars_test_is_the_exact_one(only_a, only_b):
+    told = mcnemar(1000, only_a, only_b)
+    chance = binomtest(only_a, only_a + only_b).pvalue
+    assert told["p_value"] == pytest.approx(chance)
+    assert (told["better"] is not None) == (chance < 0.05)
+
+
 def test_no_labels_and_classes_that_nobody_has_say_nothing():
     nobody = np.array([], dtype=np.int64)
     told = bootstrap(PairedLabels(names=NAMES, scored=3, labels=nobody, a=nobody, b=nobody))
@@ -76,5 +166,8 @@ def test_no_labels_and_classes_that_nobody_has_say_nothing():
     land = np.zeros(20, dtype=np.int64)
     told = bootstrap(PairedLabels(names=NAMES, scored=3, labels=land, a=land, b=land))
     assert told["per_class"]["water"] == dict.fromkeys(("a", "b", "difference", "low", "high"))
-    assert told["overall_accuracy"] == {"a": 1.0, "b": 1.0, "difference": 0.0, "low": 0.0, "high": 0.0}
+    overall = told["overall_accuracy"]
+    assert (overall["a"], overall["b"], overall["difference"]) == (1.0, 1.0, 0.0)
+    # Twenty labels on which both are right do not prove that they are equal.
+    assert -0.1 < overall["low"] < 0 < overall["high"] < 0.1
     assert told["better"] is None
