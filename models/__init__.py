@@ -5,6 +5,7 @@ spec/        the values that say what inputs and outputs are
 transforms/  pixels -> arrays, scores -> layers
 run/         providers, sessions, several runs that answer as one
 optimise/    the ONNX graph rewritten
+stochastic/  what a graph draws given to it, pass by pass
 measure/     receptive field, memory, windows; a card proven against its graph
 imports/     a model of another tool -> card, or what is missing
 export/      a trained model -> ONNX and card

@@ -31,7 +31,7 @@ def write_cached(path: Path, content: bytes) -> Path:
     try:
         _write(path, content)
     except OSError:
-        path = _process_folder() / path.name
+        path = process_folder() / path.name
         _write(path, content)
     return path
 
@@ -70,11 +70,12 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _fallback_paths(path: Path) -> tuple[Path, ...]:
-    return (_process_folder() / path.name,) if _process_folder.cache_info().currsize else ()
+    return (process_folder() / path.name,) if process_folder.cache_info().currsize else ()
 
 
 @cache
-def _process_folder() -> Path:
+def process_folder() -> Path:
+    """A folder of this process, which is removed when it ends."""
     folder = Path(tempfile.mkdtemp(prefix="tilewright-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

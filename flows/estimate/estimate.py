@@ -44,7 +44,8 @@ class Estimate:
     tiles as they are stored, which is what a network transfers; ``bytes_decoded`` those of their pixels.
     ``bytes_stored`` is all that lies under the output in the end, ``bytes_pages`` of it the pages about the product.
     ``seconds`` are those of the whole command on ``n_workers`` cores, ``seconds_to_report`` those until its report is
-    written. ``basis`` says from what, ``bound`` what the blocks wait for.
+    written. ``basis`` says from what, ``bound`` what the blocks wait for, ``draws`` in how many passes a graph runs
+    that draws random numbers.
     """
 
     n_scenes: int
@@ -63,6 +64,7 @@ class Estimate:
     n_workers: int = 0
     basis: str = ""
     bound: str = ""
+    draws: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The estimate as JSON values."""
@@ -90,6 +92,7 @@ class Estimate:
             *_screen_lines(plan),
             *_align_lines(plan),
             *_repeat_lines(plan),
+            *([("draws", self.draws)] if self.draws else []),
             *[(f"input {entry.name}", _input_words(entry, of_rows=plan.places is not None)) for entry in plan.inputs],
             *[("clearest", f"input {row['input']}: {chosen_words(row)}") for row in chosen_json(plan.inputs)],
             ("files", input_files_text(input_counts(plan))),
@@ -122,6 +125,7 @@ class Estimate:
             *_mask_lines(plan),
             *_screen_lines(plan),
             *_repeat_lines(plan),
+            *([("draws", self.draws)] if self.draws else []),
             *[(f"input {entry.name}", _input_words(entry, of_rows=plan.places is not None)) for entry in plan.inputs],
             ("files", input_files_text(input_counts(plan))),
             ("units", f"{self.n_blocks} of up to {places.unit} rows"),
@@ -186,6 +190,7 @@ def estimate(plan: Plan, card: ModelCard, *, provider: str = "auto", workers: in
         provider=used,
         basis=promise.basis,
         bound=promise.bound,
+        draws=card.stochastic.words() if card.stochastic else "",
     )
 
 

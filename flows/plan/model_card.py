@@ -18,6 +18,7 @@ from tilewright.models.run.augment import NOISE, augmented_card, noisy_card
 from tilewright.models.run.ensemble import SPLIT, ensemble_card
 from tilewright.models.run.prompt import prompted_card
 from tilewright.models.run.text import classified_card
+from tilewright.models.stochastic.passes import stochastic_card
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,6 +108,9 @@ def _completed(
     seams: bool,
 ) -> ModelCard:
     card = cards[0]
+    if drawing := next((each for each in cards if each.stochastic), None):
+        _refuse_beside(drawing, alone=len(cards) == 1, augment=augment, classify=classify)
+        card = stochastic_card(card, cache=cache_folder() / "drawn")
     if len(cards) > 1 and (prompts or any(each.words for each in cards)):
         raise JobError("prompt: words are given to one model: leave ensemble or prompt out.")
     card = prompted_card(card, prompts)
@@ -118,6 +122,13 @@ def _completed(
         card = ensemble_card(cards, combine=ensemble.combine, disagreement=ensemble.disagreement, split=ensemble.split)
     card = _augmented(card, augment)
     return _with_seams(card) if seams else card
+
+
+def _refuse_beside(card: ModelCard, *, alone: bool, augment: AugmentOptions, classify: ClassifyOptions) -> None:
+    """Refuse other runs of a model that runs in passes already. Raises JobError."""
+    others = {"ensemble": not alone, "augment": augment.kind != "none", "classify": bool(classify.words)}
+    if beside := next((key for key, asked in others.items() if asked), None):
+        raise JobError(f"{beside}: {card.name} runs in passes with what it draws (tw:stochastic): leave {beside} out.")
 
 
 def _augmented(card: ModelCard, augment: AugmentOptions) -> ModelCard:

@@ -11,6 +11,7 @@ from tilewright.flows.job.job import JobError
 from tilewright.models.card.registry import find_card
 from tilewright.models.errors import CardError
 from tilewright.models.fields import did_you_mean
+from tilewright.models.stochastic.passes import stochastic_card
 from tilewright.tasks.compose.mask_rule import MaskRule
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ FIELD = "mask.model"
 def served_card(reference: str, *, field: str) -> ModelCard:
     """The card that a job names under a field. Raises JobError for one that is not found or not valid."""
     try:
-        return find_card(reference, base=Path.cwd(), cache=cache_folder() / "models", certificates=certificates())
+        card = find_card(reference, base=Path.cwd(), cache=cache_folder() / "models", certificates=certificates())
+        return stochastic_card(card, cache=cache_folder() / "drawn")
     except CardError as error:
         raise JobError(f"{field}: {error}") from error
 

@@ -23,6 +23,8 @@ from tilewright.models.card.tile import TileSpec, check_masks_fit, check_vectors
 from tilewright.models.card.valid_for import KEY, SIMULATED, ValidFor, read_valid_for
 from tilewright.models.errors import CardError
 from tilewright.models.fields import CardField
+from tilewright.models.spec.draws.stochastic import FIELD as STOCHASTIC
+from tilewright.models.spec.draws.stochastic import StochasticSpec, read_stochastic
 from tilewright.models.spec.embedding import SCALE, TextSpec
 from tilewright.models.spec.inputs import DatesSpec, ExtraInput, InputSpec, MissingSpec
 from tilewright.models.spec.outputs import ClassSpec, LayerSpec, OutputSpec, object_layer, seam_layer
@@ -57,7 +59,7 @@ __all__ = [
     "load_card",
 ]
 
-PROPERTY_FIELDS: Final = (GENERATE, "tw:text", "tw:tile", SAMPLER, KEY, SIMULATED)
+PROPERTY_FIELDS: Final = (GENERATE, "tw:text", "tw:tile", SAMPLER, STOCHASTIC, KEY, SIMULATED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +71,7 @@ class ModelCard:
     the range that the model was made for. A card with `members` combines several runs: `role` is "flips" or "d4" (one
     model on flipped windows), "mean" or "vote" (several models). `outputs` are those that become layers, `boxes` the
     tables of things found, `masks` the layers of objects found. `text` gives the vectors of words.
-    `sampler` is the loop that runs the graph.
+    `sampler` is the loop that runs the graph, `stochastic` the passes of one that draws random numbers.
     `seams`: beside each layer another one tells how much it changes where its windows lie half a step away.
     `words` are prompts that the model takes and answers that it gives.
     """
@@ -97,6 +99,7 @@ class ModelCard:
     sampler: SamplerSpec | None = None
     seams: bool = False
     words: WordsSpec | None = None
+    stochastic: StochasticSpec | None = None
 
     @property
     def loops(self) -> tuple[SamplerSpec, ...]:
@@ -260,7 +263,8 @@ def load_card(path: Path, *, verify: bool = True) -> ModelCard:
 def check_card_graph(card: ModelCard) -> GraphFacts:
     """The facts of a card's graph, whose inputs and outputs must be those of the card. Raises CardError."""
     called = card.as_exported
-    return check_graph(card.model_path, called.inputs, called.extras, called.ports, weights=card.weights)
+    ports, draws = (called.inputs, called.extras, called.ports), card.stochastic is not None
+    return check_graph(card.model_path, *ports, weights=card.weights, draws=draws)
 
 
 def _typed_card(raw: dict[str, Any], folder: Path, *, verify: bool) -> ModelCard:
@@ -302,6 +306,7 @@ def _typed_card(raw: dict[str, Any], folder: Path, *, verify: bool) -> ModelCard
         boxes=boxes,
         masks=masks,
         sampler=sampler,
+        stochastic=read_stochastic(properties),
         tile=tile,
         tasks=tuple(str(task) for task in item.tasks),
         architecture=item.architecture,

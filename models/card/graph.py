@@ -68,15 +68,18 @@ def check_graph(
     outputs: Sequence[OutputSpec | BoxOutput | GenerateSpec],
     *,
     weights: Sequence[Path] = (),
+    draws: bool = False,
 ) -> GraphFacts:
     """The facts of the graph at `path`, whose inputs and outputs must be those of the card.
 
-    `weights` are the external weight files for which the card has checksums. No weight is loaded and nothing is run.
+    `weights` are the external weight files for which the card has checksums; no weight is loaded, nothing is run.
+    `draws`: the card gives places to what the graph draws.
     Raises CardError naming the field of the card to change, or the content that the file must not hold.
     """
     model = read_graph(path)
     facts = graph_facts(model, path)
-    refuse_drawing(model, path)
+    if not draws:
+        refuse_drawing(model, path)
     _refuse_external(facts, path, weights)
     _refuse_short_weights(model, path)
     _refuse_inputs(graph_inputs(model), (*inputs, *extras))
@@ -198,19 +201,16 @@ def _external_location(tensor: onnx.TensorProto) -> str | None:
 
 
 def refuse_drawing(model: onnx.ModelProto, path: Path) -> None:
-    """Refuse a graph that draws random numbers, with a seed too: the seed belongs to a session, whose windows and
-    threads draw in another order, so that a pixel would differ from run to run and beside its neighbours.
-    """
-    for graph in _graphs(model):
-        for node in graph.node:
-            if node.domain in DOMAINS and (node.op_type in DRAWING or _is_training(node, model)):
-                seeded = " with a seed" if any(each.name == "seed" for each in node.attribute) else ""
-                name = shorten(node.name or ", ".join(node.output))
-                raise CardError(
-                    f"{path.name} draws random numbers{seeded} ({node.op_type} {name}), so a "
-                    "pixel would differ from run to run and from window to window, and no seed changes that; export "
-                    "the model in evaluation mode (model.eval()), or with the noise as a stored constant"
-                )
+    """Refuse a graph that draws random numbers, with a seed too: a session's threads draw from it in any order."""
+    for node in (node for graph in _graphs(model) for node in graph.node):
+        if node.domain in DOMAINS and (node.op_type in DRAWING or _is_training(node, model)):
+            seeded = " with a seed" if any(each.name == "seed" for each in node.attribute) else ""
+            name = shorten(node.name or ", ".join(node.output))
+            raise CardError(
+                f"{path.name} draws random numbers{seeded} ({node.op_type} {name}), so a pixel would differ from "
+                "run to run and from window to window, and no seed changes that; export the model in evaluation "
+                "mode (model.eval()), or say in how many passes it is to draw (tw:stochastic)"
+            )
 
 
 def _is_training(node: onnx.NodeProto, model: onnx.ModelProto) -> bool:

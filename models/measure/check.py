@@ -11,13 +11,14 @@ from tilewright.models.card.card import check_card_graph
 from tilewright.models.measure.facts import prove_card
 from tilewright.models.measure.memory import card_memory, window_memory
 from tilewright.models.measure.operators.lacking import report_operators
-from tilewright.models.measure.receptive import measure_receptive_field
+from tilewright.models.measure.receptive import receptive_field
 from tilewright.models.measure.window import choose_window, windows_per_call
 from tilewright.models.optimise.fuse import obstacle
 from tilewright.models.run.open import open_session
 from tilewright.models.run.prompt import prompted_card
 from tilewright.models.run.providers import GPU_BATCH, GPUS, cpu_fallback
 from tilewright.models.run.smoke_run import SmokeRun, quick_run, run_smoke_test
+from tilewright.models.stochastic.passes import stochastic_card
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +45,8 @@ SMOKE_SIDE = 64
 class CardSummary:
     """A card as text: its folder, its inputs and outputs with their shapes, its weight files outside the graph.
 
-    `sha256` is the verified digest of the graph's file, `loop` what runs the graph several times, empty without.
+    `sha256` is the verified digest of the graph's file, `loop` what runs the graph several times, in a loop or in
+    passes; empty without.
     """
 
     name: str
@@ -171,8 +173,9 @@ def check_card(card: ModelCard, *, provider: str = "auto", cache: Path | None = 
     """
     card = prompted_card(card, ())
     graph = check_card_graph(card)
+    card = stochastic_card(card, cache=cache / "drawn" if cache else None)
     session = open_session(card, provider=provider)
-    field = measure_receptive_field(card, cache=cache / "receptive" if cache else None)
+    field = receptive_field(card, cache=cache / "receptive" if cache else None)
     memory_cache = cache / "memory" if cache else None
     per_pixel = card_memory(card, stride=field.stride, cache=memory_cache, window=field.window)
     of_window = partial(window_memory, card, stride=field.stride, cache=memory_cache, window=field.window)
@@ -225,7 +228,7 @@ def _card_summary(card: ModelCard) -> CardSummary:
         )
         + tuple(f"{port.name}: {port.data_type} -> {name} (words)" for name in card.answers for port in card.ports),
         weights=tuple(f"{path.name} {path.stat().st_size / 1e6:.3f} MB" for path in card.weights),
-        loop=card.sampler.words() if card.sampler else "",
+        loop=card.sampler.words() if card.sampler else card.stochastic.words() if card.stochastic else "",
     )
 
 

@@ -136,6 +136,9 @@ def prove_card(
     averaged = any(loop.average for loop in card.loops)
     if receptive.trim is None or windows.merge == "blend" or card.pixelwise or card.per_window or averaged:
         return None
+    if card.stochastic and card.members:
+        # What windows see is a matter of one pass, in which whatever may be drawn is tried.
+        (card,) = card.members
     inputs, outputs = card_ports(card)
     # Where the graph fixes the number of windows, its own inputs are so many unlike ones.
     batch = 1 if card.batch else calls

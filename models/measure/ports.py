@@ -39,7 +39,9 @@ def card_ports(card: ModelCard) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
     pixels = tuple(_input(spec, ratios[spec.name]) for spec in card.inputs)
     steps = {spec.name: spec.dates.steps or -1 for spec in card.inputs}
     ratios |= {
-        each.name: Fraction(each.scale).limit_denominator(FINEST_SHARE) for each in card.extras if each.kind == "state"
+        each.name: Fraction(each.scale).limit_denominator(FINEST_SHARE)
+        for each in card.extras
+        if each.kind in {"state", "drawn"}
     }
     extras = tuple(
         _extra(extra, ratios.get(extra.name, ratios[extra.of]), n_steps=steps[extra.of]) for extra in card.extras
@@ -80,7 +82,7 @@ def _extra(extra: ExtraInput, ratio: Fraction, *, n_steps: int) -> Port:
     known["token"] = len(extra.values) or -1
     axes = input_axes(extra.dim_order) or extra.dim_order
     shape = tuple(known.get(axis, -1) if n < 1 else n for axis, n in zip(axes, extra.shape, strict=True))
-    ends = EXTRA_RANGES.get(extra.kind, OTHER_RANGE)
+    ends = extra.draw.ends if extra.draw else EXTRA_RANGES.get(extra.kind, OTHER_RANGE)
     if extra.kind == "time":
         # A loop looks at several; all of them are of the graph's range.
         ends = (min(extra.values), max(extra.values))

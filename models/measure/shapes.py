@@ -228,10 +228,15 @@ def takes_batches(
 
 
 def unlike_window(probe: Probe, size: tuple[int, int], number: int) -> Arrays:
-    """One window of noise: low in the range of each input for even numbers, high for odd ones."""
-    window = {}
+    """One window of noise: low in the range of each input for even numbers, high for odd ones.
+
+    An input without a batch is one for all windows.
+    """
+    window, common = {}, probe.noise(size, seed=10)
     for port, noise in zip(probe.inputs, probe.noise(size, seed=10 + number).values(), strict=True):
-        if not port.constants:
+        if "batch" not in port.dims:
+            noise = common[port.name]  # noqa: PLW2901
+        elif not port.constants:
             end = port.high if number % 2 else port.low
             noise = (end + (noise.astype(np.float64) - end) * NARROW).astype(noise.dtype)  # noqa: PLW2901
         window[port.name] = noise[:1] if port.dims[0] == "batch" else noise

@@ -1,4 +1,4 @@
-"""Test-time augmentation: one model run on flipped and rotated windows, or on noisy ones, its answers averaged."""
+"""One model run several times, its answers averaged: on windows turned about, on noisy ones, with what it draws."""
 
 from __future__ import annotations
 
@@ -9,17 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from tilewright.models.errors import CardError
-from tilewright.models.run.ensemble import (
-    SPLIT,
-    joint_card,
-    joint_output,
-    own_entropy,
-    refuse_split,
-    split_entropy,
-    split_measures,
-)
+from tilewright.models.run.ensemble import RunningMoments, joint_card, joint_output, refuse_split, split_measures
 from tilewright.models.spec.arrays import input_axes
 from tilewright.models.spec.inputs import ExtraInput
+from tilewright.models.transforms.draws import drawn_numbers
 from tilewright.models.transforms.noise import normal_noise
 from tilewright.models.transforms.postprocess import scores
 from tilewright.models.transforms.preprocess import empty_array
@@ -32,13 +25,15 @@ if TYPE_CHECKING:
     from tilewright.models.card.card import ModelCard
     from tilewright.models.run.session import Runner
     from tilewright.models.spec.inputs import InputSpec
-    from tilewright.models.spec.outputs import OutputSpec
 
     _Version = tuple[dict[str, NDArray[Any]], Callable[[NDArray[np.float32]], NDArray[np.float32]]]
     _Versions = Callable[[Mapping[str, NDArray[Any]]], Iterator[_Version]]
 
 
 NOISE: Final = "noise"
+
+DRAWN: Final = "drawn"
+"""The role of a card whose graph draws random numbers, in passes (`models/stochastic`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,10 +73,10 @@ def augmented_card(card: ModelCard, *, kind: str, spread: bool, split: bool = Fa
 
     Raises CardError for pixelwise models, which flips do not change, and for detectors.
     """
-    _refuse(card, "flips", spread=spread, split=split)
+    refuse_repeated(card, "flips", spread=spread, split=split)
     if card.pixelwise:
         raise CardError(f"augment: {card.name} takes single pixels, which flips and turns do not change; leave it out")
-    return _joint(card, kind, spread=spread, split=split, extras=card.extras)
+    return repeated_card(card, kind, spread=spread, split=split, extras=card.extras)
 
 
 def noisy_card(
@@ -101,7 +96,7 @@ def noisy_card(
     Raises CardError for detectors, bands that the model lacks, and inputs whose pixels are not the grid's or whose
     scaling is no line, where noise in the band's unit is not one in the graph's.
     """
-    _refuse(card, "runs", spread=spread, split=split)
+    refuse_repeated(card, "runs", spread=spread, split=split)
     by_band = sigma if not isinstance(sigma, (int, float)) else _one_for_all(card, sigma)
     known = [band for spec in card.inputs for band in spec.bands]
     if unknown := [band for band in by_band if band not in known]:
@@ -114,19 +109,21 @@ def noisy_card(
         if any(band in by_band for band in spec.bands)
     )
     settings = ([[each.of, list(each.values), each.seed] for each in noise],)
-    return _joint(card, NOISE, spread=spread, split=split, extras=(*card.extras, *noise), settings=settings)
+    return repeated_card(card, NOISE, spread=spread, split=split, extras=(*card.extras, *noise), settings=settings)
 
 
-def _refuse(card: ModelCard, what: str, *, spread: bool, split: bool) -> None:
+def refuse_repeated(card: ModelCard, what: str, *, spread: bool, split: bool, field: str = "augment") -> None:
+    """Raise CardError naming a field where a card's answers have no mean, no spread or no entropy over `what`."""
     if card.detects:
-        raise CardError(f"augment: {card.name} finds {card.detects}, which are not averaged over {what}; leave it out")
+        raise CardError(f"{field}: {card.name} finds {card.detects}, which are not averaged over {what}; leave it out")
     if spread and card.embedding:
-        raise CardError(f"augment.spread: {card.name} gives vectors, which have no spread; leave it out")
+        raise CardError(f"{field}.spread: {card.name} gives vectors, which have no spread; leave it out")
     if split:
-        refuse_split((card,), "augment")
+        refuse_split((card,), field)
 
 
-def _joint(card: ModelCard, role: str, *, spread: bool, split: bool, **changes: Any) -> ModelCard:
+def repeated_card(card: ModelCard, role: str, *, spread: bool, split: bool, **changes: Any) -> ModelCard:
+    """The card that runs another one several times in a `role`; `changes` are its extra inputs and settings."""
     measures = ("spread",) if spread else ()
     # A rim turned about lies on the other side, so the wider one counts on both.
     outputs = tuple(
@@ -189,11 +186,11 @@ class AugmentedRunner:
 
     def __init__(self, card: ModelCard, inner: Runner) -> None:
         self._card, (self._member,), self._inner = card, card.members, inner
-        self._versions = _noisy(card) if card.role == NOISE else _flipped(card)
+        self._versions = {NOISE: _noisy, DRAWN: _drawn}.get(card.role, _flipped)(card)
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Scores by output, (N, K, height, width) float32, or (N, K) for one vector per window."""
-        running = {joint.name: _RunningMoments(joint) for joint in self._card.outputs}
+        running = {joint.name: RunningMoments(joint) for joint in self._card.outputs}
         for version, undo in self._versions(feeds):
             outputs = self._inner.run(version)
             for output in self._member.outputs:
@@ -237,6 +234,24 @@ def _noisy(card: ModelCard) -> _Versions:
     return versions
 
 
+def _drawn(card: ModelCard) -> _Versions:
+    """The feeds with what the graph draws in every pass."""
+    assert card.stochastic is not None, f"{card.name} draws nothing"
+    (member,), passes, first = card.members, card.stochastic.passes, card.inputs[0]
+    sites = [extra for extra in member.extras if extra.kind == "drawn"]
+    told = {extra.name for extra in card.extras} - {extra.name for extra in member.extras}
+
+    def versions(feeds: Mapping[str, NDArray[Any]]) -> Iterator[_Version]:
+        own = {name: feed for name, feed in feeds.items() if name not in told}
+        places = next((feeds[name] for name in told), None)
+        n = feeds[first.name].shape[first.axes.index("batch")]
+        for step in range(passes):
+            drawn = {extra.name: drawn_numbers(extra, places, n=n, step=step) for extra in sites}
+            yield {**own, **drawn}, lambda planes: planes
+
+    return versions
+
+
 def _with_noise(
     spec: InputSpec, extra: ExtraInput, feed: NDArray[Any], *, places: NDArray[np.int64], number: int
 ) -> NDArray[Any]:
@@ -260,49 +275,3 @@ def _with_noise(
             # What lies at a limit of the scaling stays within it.
             view[:, :, band] = np.clip(view[:, :, band], scaling.low, scaling.high)
     return made
-
-
-class _RunningMoments:
-    """Mean and squared deviations of planes that are added one by one, and the mean of their own entropies.
-
-    Source: Welford, Technometrics 4 (1962), 419-420: no squares of large numbers are subtracted.
-    """
-
-    def __init__(self, joint: OutputSpec) -> None:
-        self.joint, self.n = joint, 0
-        self.mean = np.empty(0, np.float32)
-        self.squares = np.empty(0, np.float32)
-        self.own = np.empty(0, np.float64)
-
-    def add(self, planes: NDArray[np.float32]) -> None:
-        self.n += 1
-        # An ensemble's own parts are behind the scores, where they were asked of it.
-        if self._split:
-            own = own_entropy(self.joint, planes)
-            self.own = own if self.n == 1 else self.own + (own - self.own) / self.n
-        if self.n == 1:
-            self.mean, self.squares = planes.astype(np.float32), np.zeros(planes.shape, np.float32)
-            return
-        delta = planes - self.mean
-        self.mean += delta / np.float32(self.n)
-        self.squares += delta * (planes - self.mean)
-
-    @property
-    def deviation(self) -> NDArray[np.float32]:
-        return np.sqrt(self.squares / np.float32(self.n))
-
-    @property
-    def _split(self) -> bool:
-        return SPLIT[0] in self.joint.measures
-
-    def planes(self, *, rows: bool) -> NDArray[np.float32]:
-        """Mean scores, followed by the measures of the output."""
-        parts = [self.mean]
-        if "spread" in self.joint.measures:
-            n_scores = len(self.joint.classes) or self.joint.channels
-            deviation = self.deviation[:, :n_scores]
-            parts.append(deviation.max(axis=1, keepdims=True) if self.joint.classes else deviation)
-        if self._split:
-            parts.append(split_entropy(self.joint, self.mean, self.own))
-        stacked = np.concatenate(parts, axis=1)
-        return stacked[:, :, 0, 0] if rows else stacked

@@ -157,6 +157,54 @@ def split_entropy(output: OutputSpec, mean: NDArray[np.float32], own: NDArray[np
     return np.stack([own, between], axis=1).astype(np.float32)
 
 
+class RunningMoments:
+    """Mean and squared deviations of planes that are added one by one, and the mean of their own entropies.
+
+    Source: Welford, Technometrics 4 (1962), 419-420: no squares of large numbers are subtracted.
+    """
+
+    def __init__(self, joint: OutputSpec) -> None:
+        self.joint, self.n = joint, 0
+        self.mean = np.empty(0, np.float32)
+        self.squares = np.empty(0, np.float32)
+        self.own = np.empty(0, np.float64)
+
+    def add(self, planes: NDArray[np.float32]) -> None:
+        """Count the scores (N, K, height, width) of one run."""
+        self.n += 1
+        # An ensemble's own parts are behind the scores, where they were asked of it.
+        if self._split:
+            own = own_entropy(self.joint, planes)
+            self.own = own if self.n == 1 else self.own + (own - self.own) / self.n
+        if self.n == 1:
+            self.mean, self.squares = planes.astype(np.float32), np.zeros(planes.shape, np.float32)
+            return
+        delta = planes - self.mean
+        self.mean += delta / np.float32(self.n)
+        self.squares += delta * (planes - self.mean)
+
+    @property
+    def deviation(self) -> NDArray[np.float32]:
+        """The standard deviation of the scores over the runs."""
+        return np.sqrt(self.squares / np.float32(self.n))
+
+    @property
+    def _split(self) -> bool:
+        return SPLIT[0] in self.joint.measures
+
+    def planes(self, *, rows: bool) -> NDArray[np.float32]:
+        """Mean scores, followed by the measures of the output."""
+        parts = [self.mean]
+        if "spread" in self.joint.measures:
+            n_scores = len(self.joint.classes) or self.joint.channels
+            deviation = self.deviation[:, :n_scores]
+            parts.append(deviation.max(axis=1, keepdims=True) if self.joint.classes else deviation)
+        if self._split:
+            parts.append(split_entropy(self.joint, self.mean, self.own))
+        stacked = np.concatenate(parts, axis=1)
+        return stacked[:, :, 0, 0] if rows else stacked
+
+
 def _class_indices(output: OutputSpec, planes: NDArray[np.float32]) -> NDArray[np.intp]:
     """The index of the chosen class, (N, height, width), for scores (N, K, height, width)."""
     if output.threshold is not None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tilewright.models.run.augment import FLIPS, NOISE, AugmentedRunner
+from tilewright.models.errors import CardError
+from tilewright.models.run.augment import DRAWN, FLIPS, NOISE, AugmentedRunner
 from tilewright.models.run.ensemble import EnsembleRunner, input_prefix
 from tilewright.models.run.generate import open_writer
 from tilewright.models.run.openvino import import_openvino
@@ -34,7 +35,7 @@ def open_joint(card: ModelCard, **options: Any) -> ModelSession:
     first = replace(sessions[0], sha256=card.sha256, note=notes, outputs=())
     if card.role == PROMPTS:
         return replace(first, runner=PromptsRunner(card, sessions[0]))
-    if card.role in FLIPS or card.role == NOISE:
+    if card.role in {*FLIPS, NOISE, DRAWN}:
         return replace(first, runner=AugmentedRunner(card, sessions[0]))
     inputs = tuple(
         replace(tensor, name=input_prefix(member, number) + tensor.name)
@@ -64,6 +65,8 @@ def open_session(
     options: dict[str, Any] = {"provider": provider, "threads": threads, "precision": precision, "callers": callers}
     if card.members:
         return open_joint(card, **options)
+    if card.stochastic:
+        raise CardError(f"{card.name} draws random numbers (tw:stochastic), which nothing here gives places to")
     # sha256 covers the graph file alone; the card's digest covers external weights too.
     content = card.digest if card.weights else card.sha256
     answers = card.words is not None and card.words.generate is not None

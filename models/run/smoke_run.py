@@ -105,8 +105,9 @@ def synthetic_inputs(card: ModelCard, *, side: int, kind: str = "noise") -> dict
     feeds = {spec.name: prepare_input(spec, steps[spec.name]) for spec in card.inputs}
     for extra in card.extras:
         _, n_steps, _, height, width = steps[extra.of].shape
-        if extra.kind in {"state", "noise"}:
-            height = width = round(side * extra.scale)
+        if extra.kind in {"state", "noise", "drawn"}:
+            # What is drawn is placed on the card's own grid.
+            height = width = side if extra.kind == "drawn" else round(side * extra.scale)
         lonlat = np.stack(np.meshgrid(np.linspace(13, 13.1, width), np.linspace(48.1, 48, height)))[None]
         facts = WindowFacts(
             n=1,
@@ -216,6 +217,8 @@ def _warnings(spec: OutputSpec, answers: list[NDArray[np.float32]]) -> list[str]
 
 
 def _are_probabilities(spec: OutputSpec, answer: NDArray[np.float32]) -> bool:
+    # Measures of several runs stand behind the scores.
+    answer = answer[:, : len(spec.classes)]
     within = bool(((answer >= -ROUNDING) & (answer <= 1 + ROUNDING) | ~np.isfinite(answer)).all())
     sums = answer.sum(axis=1)
     return within and (spec.activation == "sigmoid" or bool((np.abs(sums - 1) <= ROUNDING)[np.isfinite(sums)].all()))

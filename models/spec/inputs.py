@@ -11,6 +11,7 @@ from tilewright.models.spec.arrays import input_axes
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tilewright.models.spec.draws.stochastic import Draw
     from tilewright.models.spec.expression import Expression
     from tilewright.models.spec.scaling import Scaling
     from tilewright.models.spec.statistics import BandStatistics
@@ -32,6 +33,7 @@ ExtraKind = Literal[
     "pixel_size",
     "state",
     "noise",
+    "drawn",
     "time",
     "tokens",
     "token_mask",
@@ -174,7 +176,8 @@ class ExtraInput:
     value v is scaled to `(v - shift) * gain`. A loop's state has `scale` pixels per pixel of the card's grid, and
     begins with noise of `seed`. Noise, which no card names, goes onto the input `of` of that scale in so many passes as
     `values` begin with, of the deviations that follow, one for each band, as they are scaled; its array holds the
-    absolute row and column of each window's first pixel, and its height and width.
+    absolute row and column of each window's first pixel, and its height and width. What a graph draws (`draw`) has
+    `scale` pixels per pixel of the card's grid, and no height and width where it is the same in all windows.
     """
 
     name: str
@@ -189,6 +192,7 @@ class ExtraInput:
     gain: float = 1.0
     scale: float = 1.0
     seed: int = 0
+    draw: Draw | None = None
 
     @property
     def of_window(self) -> bool:

@@ -305,13 +305,13 @@ PERCENT_MEANING: Final = {
     "confidence": "probability of the class chosen",
     "entropy": "entropy of the class probabilities, 100 = all classes alike",
     "margin": "probability of the best class less that of the second",
-    "spread": "standard deviation of the least certain class's probability over flips, turns or noise of the window",
+    "spread": "standard deviation of the least certain class's probability over runs (flips, turns, noise or draws)",
     "disagreement": "share of models whose own class is another than the one they choose together",
     "aleatoric": "mean entropy of each run by itself; with epistemic it is the entropy of all",
     "epistemic": "entropy because runs differ from one another (mutual information)",
 }
 
-VALUE_MEANING: Final = {"spread": "flips, turns or noise of the window", "disagreement": "models"}
+VALUE_MEANING: Final = {"spread": "runs (flips, turns, noise or draws)", "disagreement": "models"}
 
 
 def layer_word(name: str) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from tilewright.models.spec.arrays import input_axes
 from tilewright.models.spec.words import KINDS as WORDS
+from tilewright.models.transforms.draws import drawn_numbers
 from tilewright.models.transforms.noise import normal_noise
 
 if TYPE_CHECKING:
@@ -53,6 +54,10 @@ def prepare_extra(extra: ExtraInput, facts: WindowFacts) -> NDArray[Any]:
         assert facts.corners is not None, f"{extra.name} needs the place of each window"
         shape = np.broadcast_to(np.array([facts.height, facts.width], np.int64), facts.corners.shape)
         return np.concatenate([facts.corners, shape], axis=1)
+    if extra.kind == "drawn":
+        corners = np.zeros((facts.n, 2), np.int64) if facts.corners is None else facts.corners
+        sides = np.broadcast_to(np.array([facts.height, facts.width], np.int64), corners.shape)
+        return drawn_numbers(extra, np.concatenate([corners, sides], axis=1), n=facts.n, step=0)
     if extra.kind in WORDS:
         assert extra.values, f"{extra.name} needs the tokens of a prompt"
         return np.tile(np.array(extra.values, dtype=extra.data_type), (facts.n, 1))

@@ -1,7 +1,7 @@
-"""Normal noise of pixels, a function of a seed and of the place alone: no order and no cut of the work changes it.
+"""Random numbers of pixels, a function of a seed and of the place alone: no order and no cut of the work changes them.
 
 Hashes of whole numbers, and of floats only the operations that IEEE 754 rounds exactly (sums, products, quotients,
-roots): so the noise is the same, bit for bit, on every processor, which logarithms and cosines of libraries are not.
+roots): so the numbers are the same, bit for bit, on every processor, which logarithms and cosines of libraries are not.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -77,14 +77,45 @@ def normal_noise(*, seed: int, step: int, channels: int, rows: range, cols: rang
     `step` is the step of a loop that draws: 0 before the first.
     """
     noise = np.empty((channels, len(rows), len(cols)), np.float32)
+    for part, hashes in _hashes(seed, step, channels, rows, cols):
+        # 52 bits and a half, which float64 holds: never 0, never 1.
+        noise[:, part] = quantile(((hashes >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52)
+    return noise
+
+
+def uniform_noise(*, seed: int, step: int, channels: int, rows: range, cols: range) -> NDArray[np.float32]:
+    """Numbers (channel, row, column) from 0 to below 1, float32, as `normal_noise` draws its own."""
+    noise = np.empty((channels, len(rows), len(cols)), np.float32)
+    for part, hashes in _hashes(seed, step, channels, rows, cols):
+        # 24 bits, which float32 holds: never 1.
+        noise[:, part] = (hashes >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
+    return noise
+
+
+def kept_places(*, seed: int, step: int, share: float, channels: int, rows: range, cols: range) -> NDArray[np.bool_]:
+    """Of each (channel, row, column) whether it is kept where a `share` is dropped, to 1 in 131,072.
+
+    A hash serves four channels, sixteen bits each: so many numbers are drawn as a layer of a network has.
+    """
+    kept = np.empty((channels, len(rows), len(cols)), np.bool_)
+    dropped = np.uint64(round(share * 2**16))
+    for part, hashes in _hashes(seed, step, -(-channels // 4), rows, cols):
+        for number in range(min(4, channels)):
+            mine = kept[number::4, part]
+            bits = hashes[: len(mine)] >> np.uint64(16 * number) & np.uint64(2**16 - 1)
+            np.greater_equal(bits, dropped, out=mine)
+    return kept
+
+
+def _hashes(
+    seed: int, step: int, channels: int, rows: range, cols: range
+) -> Iterator[tuple[slice, NDArray[np.uint64]]]:
+    """The hashes (channel, row, column) of a draw, some of its rows at a time, and which rows these are."""
     with np.errstate(over="ignore"):
         start = mixed(mixed(mixed(stepped([seed])) + stepped([step])) + stepped(range(channels)))
     some = max(1, AT_ONCE // max(1, channels * len(cols)))
     for first in range(0, len(rows), some):
-        hashes = place_hashes(start, rows[first : first + some], cols)
-        # 52 bits and a half, which float64 holds: never 0, never 1.
-        noise[:, first : first + some] = quantile(((hashes >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52)
-    return noise
+        yield slice(first, first + some), place_hashes(start, rows[first : first + some], cols)
 
 
 def quantile(share: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -90,7 +90,7 @@ def _sample_window(dataset: Any) -> tuple[tuple[int, int], tuple[int, int]]:
 
 def _window_seconds(plan: Plan, card: ModelCard, session: ModelSession) -> float:
     """Seconds of one window alone on one core; on a GPU the wall time of a batch of one."""
-    if card.loops or any(extra.kind == "noise" for extra in card.extras):
+    if card.loops or card.stochastic or any(extra.kind == "noise" for extra in card.extras):
         quick, whole, times = quick_run(card, side=plan.raster.lattice.window)
         once = open_session(quick, provider=session.provider, threads=session.threads)
         batch, by_cpu = card.batch or 1, once.provider == "cpu" and once.threads == 1

@@ -46,7 +46,7 @@ def test_where_the_cache_cannot_be_written_it_lies_elsewhere(tmp_path: Path) -> 
 
 def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cache").touch()
-    monkeypatch.setattr(cache, "_process_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(cache, "process_folder", lambda: tmp_path / "cache")
     with pytest.raises(OSError, match="cache"):
         write_cached(tmp_path / "cache" / "graph.onnx", b"content")
 

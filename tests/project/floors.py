@@ -17,11 +17,12 @@ FLOORS = {
     "models": [
         {"errors"},
         {"fields", "cache"},
+        {"spec.draws"},
         {"spec"},
         {"card", "transforms"},
         {"run", "imports"},
         {"optimise", "measure.reach"},
-        {"measure.operators"},
+        {"stochastic", "measure.operators"},
         {"measure"},
         {"export"},
         {"builtin"},

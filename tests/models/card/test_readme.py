@@ -9,6 +9,7 @@ from tests.support.paths import ROOT
 from tilewright.models.card.card import load_card
 from tilewright.models.card.parse_inputs import PIXEL_FIELDS
 from tilewright.models.card.parse_outputs import FIELDS
+from tilewright.models.spec.draws.stochastic import KEYS as OF_PASSES
 from tilewright.models.spec.inputs import PARTS
 from tilewright.models.spec.sampler_fields import KEYS
 
@@ -25,8 +26,17 @@ def test_every_example_of_the_readme_is_a_card(tmp_path: Path, text: str) -> Non
 
 
 def test_the_readme_has_every_field_there_is() -> None:
-    assert all(f"`{key}`" in README for key in KEYS)
-    for field in (*PIXEL_FIELDS, *FIELDS, "tw:extra", "tw:tile", "tw:sampler", "tw:text", "tw:generate"):
+    assert all(f"`{key}`" in README for key in (*KEYS, *OF_PASSES))
+    for field in (
+        *PIXEL_FIELDS,
+        *FIELDS,
+        "tw:extra",
+        "tw:tile",
+        "tw:sampler",
+        "tw:stochastic",
+        "tw:text",
+        "tw:generate",
+    ):
         assert f"`{field}" in README, field
     assert all(f"`{part}`" in README for parts in PARTS.values() for part in parts)
 

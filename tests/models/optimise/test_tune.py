@@ -192,7 +192,7 @@ def test_where_no_disk_takes_the_graph_the_cards_own_runs(card_folder, tmp_path,
     card = load_card(card_folder)
     (tmp_path / "file").touch()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
-    cache._process_folder.cache_clear()
+    cache.process_folder.cache_clear()
     assert tuned_card(card, window=96, stride=2, cache=tmp_path / "file") is card
 
 
