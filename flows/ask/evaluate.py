@@ -18,8 +18,8 @@ from tilewright.tasks.audit.evaluate.classes import parse_maps
 from tilewright.tasks.audit.evaluate.evaluate import evaluate_layers, evaluation_json, open_labels
 from tilewright.tasks.audit.evaluate.groups import groups_of
 from tilewright.tasks.audit.evaluate.label_file import LabelError
-from tilewright.tasks.audit.evaluate.objects import evaluate_objects, object_table_name, read_objects
 from tilewright.tasks.audit.evaluate.targets import choose_targets
+from tilewright.tasks.audit.objects.objects import evaluate_objects, object_table_name, read_objects
 from tilewright.tasks.audit.shown.objects_page import render_objects
 from tilewright.tasks.audit.shown.page import render_evaluation
 from tilewright.tasks.audit.shown.pairs_file import PAIRS, PairsFile

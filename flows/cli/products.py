@@ -152,7 +152,11 @@ def evaluate(
         list[str], typer.Option("--map", metavar="CLASS=A,B", help="The labels that mean a class; may be repeated.")
     ] = [],  # noqa: B006
     by: Annotated[
-        str | None, typer.Option(metavar="COLUMN|season|FILE", help="Scored by groups too: of a column, or zones.")
+        str | None,
+        typer.Option(
+            metavar="COLUMN|season|tile|FILE",
+            help="Scored by groups too: of a column, season of a date, MGRS tile of 100 km, or zones of a file.",
+        ),
     ] = None,
     ious: Annotated[
         list[float], typer.Option("--iou", metavar="0.5", help="Overlaps from which objects of a table count as found.")

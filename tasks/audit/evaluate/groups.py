@@ -1,4 +1,4 @@
-"""The groups that pairs are scored in: by a column of the labels, the season of their date, or zones of a file."""
+"""The groups that pairs are scored in: by a column of the labels, the season of their date, zones, or MGRS tiles."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import shapely
 
 from tilewright.models.fields import did_you_mean
 from tilewright.tasks.audit.evaluate.label_file import LabelError, encoded
+from tilewright.tasks.audit.evaluate.tiles import MOST_GROUPS, NONE, TILE, TileGroups
 from tilewright.tasks.tables.vector_file import path_and_layer, read_geometry_table
 from tilewright.tasks.zones.zones import zones_on_grid
 
@@ -26,12 +27,7 @@ if TYPE_CHECKING:
     from tilewright.tasks.audit.evaluate.pairs import Pairs
     from tilewright.tasks.grid.grid import Grid
 
-MOST_GROUPS = 1000
-
 ZONE_FILES = (".parquet", ".geoparquet", ".geojson", ".json", ".fgb", ".gpkg", ".shp")
-
-NONE = "(none)"
-"""The group of rows that have no value, and of pairs in no zone."""
 
 SEASON = "season"
 DATES = ("date", "datetime", "time", "acquired", "observed_at", "year_month")
@@ -78,14 +74,14 @@ class ZoneGroups:
         return found
 
 
-Groups = RowGroups | ZoneGroups
+Groups = RowGroups | ZoneGroups | TileGroups
 
 
 def groups_of(
     table: LabelTable | None, name: str, *, by: str | None, grid: Grid, cut: Callable[[BaseGeometry], BaseGeometry]
 ) -> Groups | None:
-    """The groups that are asked for: of a column or season of the labels called ``name``, or of a file of zones on a
-    grid. ``table`` is None for a raster; ``cut`` is that of `read_label_table`.
+    """The groups that are asked for: of a column or season of the labels called ``name``, of ``tile``, or of a file of
+    zones on a grid. ``table`` is None for a raster; ``cut`` is that of `read_label_table`.
 
     Raises LabelError as `row_groups` does, and for a raster's columns and too many zones; VectorFileError or ZoneError
     for a file that holds none.
@@ -97,8 +93,10 @@ def groups_of(
     path = Path(by)
     if not known and path_and_layer(path)[0].suffix.lower() in ZONE_FILES:
         return _zone_groups(path, grid, cut)
+    if not known and by == TILE:
+        return TileGroups(grid=grid)
     if columns is None:
-        raise LabelError(f"--by {by!r}: a raster of labels has no columns, give a file of zones.")
+        raise LabelError(f"--by {by!r}: a raster of labels has no columns, give {TILE} or a file of zones.")
     return row_groups(columns, by, name=name)
 
 
@@ -126,7 +124,7 @@ def row_groups(columns: Any, by: str, *, name: str) -> RowGroups:
         listed = ", ".join(columns.column_names)
         raise LabelError(
             f"--by {by!r} is no column of {name}{did_you_mean(by, columns.column_names)}: it has {listed[:300]}; or "
-            "give season, or a file of zones."
+            "give season, tile, or a file of zones."
         )
     values, places = encoded(columns[by], where=f"{by!r} of {name}")
     if len(values) > MOST_GROUPS:

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tilewright.tasks.audit.evaluate.evaluate import Labels
-    from tilewright.tasks.audit.evaluate.objects import ObjectEvaluation
     from tilewright.tasks.audit.evaluate.pairs import Pairs
     from tilewright.tasks.audit.evaluate.targets import Target
+    from tilewright.tasks.audit.objects.objects import ObjectEvaluation
     from tilewright.tasks.grid.grid import Grid
 
 PAIRS = "pairs.csv"
