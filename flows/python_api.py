@@ -187,7 +187,8 @@ def evaluate(
     the page, the figures, the pairs and ``trusted.tif``, if any; nothing is written into the product.
     Raises a ValueError that names what cannot be, before pixels are read.
     """
-    from tilewright.flows.ask.evaluate import Wanted, evaluate_output
+    from tilewright.flows.audit.evaluate import evaluate_output
+    from tilewright.flows.audit.files import Wanted
 
     given = output.output if isinstance(output, Product) else output
     for each in (given, labels, to):

@@ -172,7 +172,8 @@ def evaluate(
 ) -> None:
     """Hold a finished product against labels: accuracy by class, errors of values, calibration, and where it errs."""
     with exit_codes():
-        from tilewright.flows.ask.evaluate import Wanted, evaluate_output, evaluation_lines
+        from tilewright.flows.audit.evaluate import evaluate_output, evaluation_lines
+        from tilewright.flows.audit.files import Wanted
         from tilewright.flows.cli.terminal import Terminal
 
         wanted = Wanted(column=column, layer=layer, maps=maps, by=by, ious=ious, trust=trust)

@@ -9,7 +9,8 @@ from prefect import flow
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
 from tilewright.flows.ask.compare import NotSameError, compare_outputs, wanted_tolerances
-from tilewright.flows.ask.evaluate import DOCUMENT, PAGE, Wanted, evaluate_output
+from tilewright.flows.audit.evaluate import evaluate_output
+from tilewright.flows.audit.files import DOCUMENT, PAGE, Wanted
 from tilewright.flows.prefect_flows.artifacts import Artifacts, place_url
 from tilewright.flows.prefect_flows.flows import answer
 from tilewright.flows.prefect_flows.secrets import refuse_secrets

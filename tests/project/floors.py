@@ -58,6 +58,7 @@ FLOORS = {
         {"runners"},
         {"run"},
         {"maintain", "ask"},
+        {"audit"},
         {"chain"},
         {"python_api"},
         {"prefect_flows"},

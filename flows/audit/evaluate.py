@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tilewright.flows.ask.added_files import ELSEWHERE, AddedFile, add_files, place_of_files
+from tilewright.flows.ask.added_files import AddedFile
+from tilewright.flows.audit.files import DOCUMENT, PAGE, Wanted, added, places_of, put
 from tilewright.flows.environment import storage_options
 from tilewright.flows.job.outline import cut_at_180
 from tilewright.tasks.audit.design.evaluated import design_entry
@@ -24,9 +25,8 @@ from tilewright.tasks.audit.shown.objects_page import render_objects
 from tilewright.tasks.audit.shown.page import render_evaluation
 from tilewright.tasks.audit.shown.pairs_file import PAIRS, PairsFile
 from tilewright.tasks.audit.shown.words import evaluation_sentences, object_sentences
-from tilewright.tasks.audit.trust.entries import check_coverage, check_free, check_trust, temperature_entry, trust_of
+from tilewright.tasks.audit.trust.entries import check_trust, temperature_entry, trust_of
 from tilewright.tasks.audit.trust.layer import FILES, write_trusted
-from tilewright.tasks.compare.files import check_outside
 from tilewright.tasks.inventory.finished import read_item
 from tilewright.tasks.inventory.report_grid import report_grid
 from tilewright.tasks.progress import silent
@@ -36,46 +36,16 @@ from tilewright.tasks.report.sections import period_text
 from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.storage.errors import StoreError, storage_error
 from tilewright.tasks.storage.storage import json_bytes, open_storage
-from tilewright.tasks.tables.vector_file import path_and_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from tilewright.flows.ask.added_files import FilesPlace
     from tilewright.tasks.audit.evaluate.evaluate import Labels, LayerEvaluation
     from tilewright.tasks.audit.evaluate.pairs import Pairs
     from tilewright.tasks.audit.evaluate.targets import Target
     from tilewright.tasks.grid.grid import Grid
     from tilewright.tasks.progress import Listener
     from tilewright.tasks.storage.storage import Storage
-
-DOCUMENT, PAGE = "evaluation.json", "evaluation.html"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What is asked of an evaluation: a column, a layer, mappings of classes, what it is grouped by, the coverage of
-    each class at which the map is to be trusted.
-    """
-
-    column: str | None = None
-    layer: str | None = None
-    maps: Sequence[str] | Mapping[str, Sequence[str]] = ()
-    by: str | None = None
-    ious: Sequence[float] = ()
-    trust: float | None = None
-
-    def __post_init__(self) -> None:
-        for each in self.ious:
-            if not 0 < each <= 1:
-                raise LabelError(f"--iou {each}: expected an overlap above 0 and at most 1, such as 0.5.")
-        if self.trust is not None:
-            check_coverage(self.trust)
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The names of the files of the evaluation."""
-        return (DOCUMENT, PAGE, PAIRS, *(FILES if self.trust is not None else ()))
 
 
 def evaluate_output(
@@ -102,7 +72,7 @@ def evaluate_output(
     report = read_object(storage, "report.json") or {}
     if report.get("places"):
         raise StoreError(f"{output} is a table of places, not a map: join its columns to the labels by their key.")
-    place, inside = _places(storage, labels, wanted, to=to) if write else (None, None)
+    place, inside = places_of(storage, labels, wanted, to=to) if write else (None, None)
     grid = report_grid(storage, report)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tilewright-evaluate-")))
@@ -132,13 +102,8 @@ def evaluate_output(
         page = render(document, files=tuple(name for name in wanted.files if name != PAGE))
         (folder / PAGE).write_text(page, encoding="utf-8")
         (folder / DOCUMENT).write_bytes(json_bytes(document))
-        files = [*asked.files, *(_added(folder, name) for name in (PAIRS, PAGE, DOCUMENT))]
-        if inside is not None:
-            add_files(inside, files)
-        elif place is not None:
-            target = open_storage(place.uri, options=place.options, create=True)
-            for each in files:
-                target.upload(each.name, each.path)
+        files = [*asked.files, *(added(folder, name) for name in (PAIRS, PAGE, DOCUMENT))]
+        put(files, document, beside=place, inside=inside)
     return document
 
 
@@ -225,34 +190,6 @@ def _maps(given: Sequence[str] | Mapping[str, object]) -> dict[str, tuple[str, .
         str(name): (str(words),) if isinstance(words, single) else tuple(map(str, words))  # type: ignore[call-overload]
         for name, words in given.items()
     }
-
-
-def _places(
-    storage: Storage, labels: Path, wanted: Wanted, *, to: str | None
-) -> tuple[Storage | None, FilesPlace | None]:
-    """Where the files of an evaluation go: beside the product, or into it. Refuses what must not be written over."""
-    place = None if to is None else open_storage(to, options=storage_options(to))
-    if place is not None:
-        check_outside(place, (storage,))
-    folder = (place or storage).folder
-    path, _ = path_and_layer(labels.expanduser())
-    if folder is not None and path.resolve() in [(folder / name).resolve() for name in wanted.files]:
-        raise LabelError(f"{labels} would be written over by {path.name} of the evaluation: give another --to.")
-    if place is not None:
-        return place, None
-    if wanted.trust is not None:
-        check_free(storage, elsewhere=ELSEWHERE)
-    return None, place_of_files(storage, wanted.files)
-
-
-def _added(folder: Path, name: str) -> AddedFile:
-    kinds = {
-        DOCUMENT: ("evaluation", "application/json", "Scores against labels", ("metadata",)),
-        PAGE: ("evaluation-page", "text/html", "How good the map is", ("overview",)),
-        PAIRS: ("evaluation-pairs", "text/csv", "Labels beside what the map says", ("metadata",)),
-    }
-    key, media_type, title, roles = kinds[name]
-    return AddedFile(name=name, path=folder / name, key=key, media_type=media_type, title=title, roles=roles)
 
 
 def _document(
