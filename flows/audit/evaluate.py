@@ -5,12 +5,14 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tilewright.flows.ask.added_files import AddedFile
+from tilewright.flows.ask.sample_page import scene_pictures
+from tilewright.flows.audit.dates import period_notes
 from tilewright.flows.audit.files import DOCUMENT, PAGE, Wanted, added, places_of, put
 from tilewright.flows.environment import storage_options
 from tilewright.flows.job.outline import cut_at_180
@@ -40,6 +42,8 @@ from tilewright.tasks.storage.storage import json_bytes, open_storage
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    import numpy as np
+
     from tilewright.tasks.audit.evaluate.evaluate import Labels, LayerEvaluation
     from tilewright.tasks.audit.evaluate.pairs import Pairs
     from tilewright.tasks.audit.evaluate.targets import Target
@@ -55,12 +59,14 @@ def evaluate_output(
     *,
     to: str | None = None,
     write: bool = True,
+    rows: np.ndarray | None = None,
     listener: Listener = silent,
 ) -> dict[str, Any]:
     """A finished product held against the labels of a file, as ``evaluation.json`` holds it.
 
     Its files are written ``to`` a place, None: into the product; nowhere unless ``write``. Labels that are a
-    sample drawn from the product also give ``design``, estimates for the whole map.
+    sample drawn from the product also give ``design``, estimates for the whole map. ``rows`` (row,): only these rows of
+    the labels count, numbers from 0.
 
     Raises a ValueError that names what cannot be, before pixels are read; StorageError if storage refuses, and
     ChangedStoreError for layers that are damaged.
@@ -77,6 +83,8 @@ def evaluate_output(
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tilewright-evaluate-")))
         opened = open_labels(labels, grid, stack, cut=cut_at_180)
+        if rows is not None and opened.table is not None:
+            opened = replace(opened, table=opened.table.taken(rows))
         asked = _Asked(
             storage=storage,
             report=report,
@@ -96,7 +104,7 @@ def evaluate_output(
         except OSError as error:
             raise storage_error(error, operation="write pairs to", uri=tempfile.gettempdir()) from error
         document = _document(storage, report, opened, told, maps=maps, by=wanted.by)
-        document["summary"] += _notes(opened, pairs)
+        document["summary"] += _notes(opened, pairs, report)
         if not write:
             return document
         page = render(document, files=tuple(name for name in wanted.files if name != PAGE))
@@ -149,10 +157,13 @@ def _of_layers(
         take=take or (lambda *_: None),
         listener=listener,
     )
+    imagery = (
+        partial(scene_pictures, asked.storage, trusted=wanted.trusted, listener=listener) if wanted.imagery else None
+    )
     told = [{**evaluation_json(each), **design_entry(each, listener), **temperature_entry(each)} for each in found]
     if wanted.trust is not None:
         told[0]["trust"] = _trust(asked, found[0], wanted.trust, listener)
-    return told, partial(render_evaluation, layers=found)
+    return told, partial(render_evaluation, layers=found, imagery=imagery)
 
 
 def _trust(asked: _Asked, found: LayerEvaluation, coverage: float, listener: Listener) -> dict[str, Any]:
@@ -173,6 +184,8 @@ def _of_objects(asked: _Asked, name: str, pairs: PairsFile) -> tuple[list[dict[s
         raise LabelError(f"{labels.name} is a raster: objects are held against polygons, give their outlines.")
     if wanted.trust is not None:
         raise LabelError("--trust is about layers of classes, not objects: leave it out, or name a layer with --layer.")
+    if wanted.imagery:
+        raise LabelError("--imagery is about the worst places of layers, not objects: leave it out.")
     if wanted.by is not None:
         raise LabelError("--by groups pairs of layers, not objects: leave it out.")
     table = read_objects(asked.storage, asked.report, name, asked.grid, asked.maps)
@@ -229,8 +242,8 @@ def _document(
     }
 
 
-def _notes(labels: Labels, pairs: PairsFile) -> list[str]:
-    notes = [] if labels.table is None else list(labels.table.notes)
+def _notes(labels: Labels, pairs: PairsFile, report: Mapping[str, Any]) -> list[str]:
+    notes = [] if labels.table is None else [*labels.table.notes, *period_notes(report, labels.table)]
     if pairs.n_written < pairs.n_pairs:
         notes.append(f"{PAIRS} holds the first {count(pairs.n_written)} of {count(pairs.n_pairs)} pairs.")
     return [" ".join(note.split()) for note in notes]

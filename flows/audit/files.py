@@ -37,7 +37,8 @@ MOST_CLASSES = 100
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """What is asked of an evaluation: a column, a layer, mappings of classes, what it is grouped by, the coverage of
-    each class at which the map is to be trusted.
+    each class at which the map is to be trusted; ``imagery`` of the product's scenes at the worst places, of a product
+    in a bucket only if it is ``trusted`` as one's own.
     """
 
     column: str | None = None
@@ -46,6 +47,8 @@ class Wanted:
     by: str | None = None
     ious: Sequence[float] = ()
     trust: float | None = None
+    imagery: bool = False
+    trusted: bool = False
 
     def __post_init__(self) -> None:
         for each in self.ious:

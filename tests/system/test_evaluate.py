@@ -244,7 +244,8 @@ def test_wrong_labels_are_refused_in_one_sentence(tmp_path):
         assert said.output.removeprefix("evaluate ...\n").startswith("tilewright: "), name
         assert not (tmp_path / "out").exists(), name
     assert digest(product) == before
-    for words in ((tmp_path / "none",), (tmp_path,)):
+    (tmp_path / "bare").mkdir()
+    for words in ((tmp_path / "none",), (tmp_path / "bare",)):
         said = command(*words, tmp_path / "good.parquet")
         assert (said.exit_code, "no finished product" in said.output) == (2, True)
 

@@ -162,9 +162,8 @@ def _check_once(table: LabelTable, placed: SampleRows) -> None:
         # Two places of a finer map may lie in one pixel: they have numbers of their own.
         before = seen.setdefault((str(told), row, col), owner)
         if before != owner:
-            raise DesignError(
-                f"Rows {before + 1:,} and {owner + 1:,} of {table.name} are the same place of the sample: keep one."
-            )
+            rows = f"Rows {table.number(before):,} and {table.number(owner):,}"
+            raise DesignError(f"{rows} of {table.name} are the same place of the sample: keep one.")
 
 
 def _class_pixels(evaluation: LayerEvaluation, drawn: SampleDesign, sizes: Mapping[int, int]) -> dict[int, int] | None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
-from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +11,7 @@ import numpy as np
 import shapely
 
 from tilewright.models.fields import did_you_mean
+from tilewright.tasks.audit.evaluate.label_dates import DATES, date_column, label_days
 from tilewright.tasks.audit.evaluate.label_file import LabelError, encoded
 from tilewright.tasks.audit.evaluate.tiles import MOST_GROUPS, NONE, TILE, TileGroups
 from tilewright.tasks.tables.vector_file import path_and_layer, read_geometry_table
@@ -30,11 +29,6 @@ if TYPE_CHECKING:
 ZONE_FILES = (".parquet", ".geoparquet", ".geojson", ".json", ".fgb", ".gpkg", ".shp")
 
 SEASON = "season"
-DATES = ("date", "datetime", "time", "acquired", "observed_at", "year_month")
-"""Columns of which a season is told, the first there is."""
-
-MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
-
 SEASONS = {12: "DJF", 1: "DJF", 2: "DJF", 3: "MAM", 4: "MAM", 5: "MAM",
            6: "JJA", 7: "JJA", 8: "JJA", 9: "SON", 10: "SON", 11: "SON"}  # fmt: skip
 """Meteorological seasons by month, named by the first letters of their months."""
@@ -134,26 +128,12 @@ def row_groups(columns: Any, by: str, *, name: str) -> RowGroups:
 
 
 def _seasons(columns: Any, *, name: str) -> RowGroups:
-    given = next((each for each in DATES if each in columns.column_names), None)
+    given = date_column(columns)
     if given is None:
         raise LabelError(f"--by season needs a column of dates in {name}: call one of them {', '.join(DATES[:3])}.")
-    texts = [_season(value, name, given) for value in columns[given].to_pylist()]
+    texts = [NONE if days is None else SEASONS[days[0].month] for days in label_days(columns, given, name=name)]
     names = list(dict.fromkeys(texts))
     return _grouped(names, np.array([names.index(each) for each in texts], dtype=np.int64))
-
-
-def _season(value: object, name: str, column: str) -> str:
-    told = "" if value is None else str(value).strip()
-    if not told:
-        return NONE
-    if isinstance(value, date | datetime):
-        return SEASONS[value.month]
-    try:
-        return SEASONS[datetime.fromisoformat(f"{told}-01" if MONTH.fullmatch(told) else told).month]
-    except ValueError as error:
-        raise LabelError(
-            f"The column {column!r} of {name} holds {told[:40]!r}: give dates as 2024-06-30, or months as 2024-06."
-        ) from error
 
 
 def _grouped(texts: Sequence[str], places: np.ndarray) -> RowGroups:

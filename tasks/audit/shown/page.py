@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tilewright.tasks.audit.evaluate.evaluate import LayerEvaluation
+    from tilewright.tasks.audit.shown.maps import Imagery
     from tilewright.tasks.compare.page import PlaceView
 
 
@@ -62,22 +63,30 @@ class EvaluatedLayerPage:
     places: tuple[PlaceView, ...]
 
 
-def render_evaluation(document: Mapping[str, Any], layers: Sequence[LayerEvaluation], *, files: Sequence[str]) -> str:
+def render_evaluation(
+    document: Mapping[str, Any],
+    layers: Sequence[LayerEvaluation],
+    *,
+    files: Sequence[str],
+    imagery: Imagery | None = None,
+) -> str:
     """The page of an evaluation as one HTML text that loads no other file; every text in it is treated as hostile.
+
+    ``imagery`` are the pictures of scenes beside those of the worst places.
 
     Raises StorageError or ChangedStoreError where the pixels of a picture cannot be read.
     """
     documents = [document, *document["others"]]
     return page_environment().get_template("evaluation.html.j2").render(
         document=document,
-        layers=[_layer_page(told, each) for told, each in zip(documents, layers, strict=True)],
+        layers=[_layer_page(told, each, imagery) for told, each in zip(documents, layers, strict=True)],
         files=files,
         side=SIDE,
         unseen_css=UNSEEN,
     )  # fmt: skip
 
 
-def _layer_page(told: Mapping[str, Any], evaluation: LayerEvaluation) -> EvaluatedLayerPage:
+def _layer_page(told: Mapping[str, Any], evaluation: LayerEvaluation, imagery: Imagery | None) -> EvaluatedLayerPage:
     classes = told["kind"] == "class"
     colours = layer_colours(evaluation)
     kept = kept_classes(told) if classes else []
@@ -105,7 +114,7 @@ def _layer_page(told: Mapping[str, Any], evaluation: LayerEvaluation) -> Evaluat
         n_more_groups=len(told["groups"]) - len(groups),
         map=error_map(evaluation),
         legend=tuple(_legend(evaluation)),
-        places=tuple(worst_places(evaluation)),
+        places=tuple(worst_places(evaluation, imagery)),
     )
 
 

@@ -80,7 +80,7 @@ class PairsFile:
             return [
                 _plain(str(each)) if each is not None else "" for each in table.columns[ID].take(owners).to_pylist()
             ]
-        return [each + 1 for each in owners.tolist()]
+        return [table.number(each) for each in owners.tolist()]
 
 
 def _middles(shapes: np.ndarray) -> np.ndarray:
