@@ -20,7 +20,7 @@ from tilewright.tasks.audit.evaluate.tally import N_BINS, ClassCounts
 from tilewright.tasks.compare.words import percent_words, short
 from tilewright.tasks.inventory.finished import read_item
 from tilewright.tasks.progress import silent
-from tilewright.tasks.report.format import count, plural
+from tilewright.tasks.report.format import plural
 from tilewright.tasks.report.sections import period_text
 from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.storage.errors import StoreError
@@ -207,9 +207,9 @@ def _sentences(document: Mapping[str, Any], name: str) -> Iterator[str]:
         yield f"{name} has no column of dates ({listed}): its labels are held against each of the products."
         return
     parts = [
-        (document["n_other_dates"], "of dates of no product (a month must lie in a period as a whole)"),
+        (document["n_other_dates"], "of a date of no product (a month must lie in a period as a whole)"),
         (document["n_undated"], f"without a date in {column!r}"),
     ]
-    kept = [f"{count(n)} {words}" for n, words in parts if n]
+    kept = [f"{plural(n, 'label')} {words}" for n, words in parts if n]
     if kept:
-        yield f"Not compared: labels {' and '.join(kept)}."
+        yield f"Not compared: {'; '.join(kept)}."

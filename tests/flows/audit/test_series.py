@@ -72,8 +72,8 @@ def test_a_label_is_held_against_the_product_of_its_date(products, tmp_path):
     assert (told["n_rows"], told["n_undated"], told["n_other_dates"]) == (7, 1, 1)
     assert (told["total"]["n"], told["total"]["confusion"]) == (5, [[1, 1], [1, 2]])
     assert told["total"]["overall_accuracy"] == 3 / 5
-    assert "Not compared: labels 1 of dates of no product" in " ".join(said.output.split())
-    assert "1 without a date in 'date'" in " ".join(said.output.split())
+    assert "Not compared: 1 label of a date of no product" in " ".join(said.output.split())
+    assert "1 label without a date in 'date'" in " ".join(said.output.split())
     for name in PERIODS:
         made = sorted(each.name for each in (tmp_path / "to" / name).iterdir())
         assert made == ["evaluation.html", "evaluation.json", "pairs.csv"]
