@@ -181,25 +181,39 @@ def evaluate(
     by: str | None = None,
     ious: Sequence[float] = (),
     trust: float | None = None,
+    imagery: bool = False,
+    trusted: bool = False,
     to: str | Path | None = None,
 ) -> dict[str, Any]:
-    """A published product held against labels (points, polygons or a raster), as ``evaluation.json`` holds it.
+    """A published product held against labels (points, polygons or a raster), as ``evaluation.json`` holds it; of a
+    folder of products each against the labels of its dates (key ``dates``).
 
     ``maps`` names the labels that mean a class: ``{"forest": ["tree", "shrub"]}``. ``by``: scored by a column of the
-    labels, their season or zones of a file too. ``ious``: the overlaps from which objects of a table count.
-    ``trust``: the coverage of each class at which the map is to be trusted (key ``trust``). ``to``: a folder or URI for
-    the page, the figures, the pairs and ``trusted.tif``, if any; nothing is written into the product.
+    labels, their season, MGRS tile or zones of a file too. ``ious``: the overlaps from which objects of a table count.
+    ``trust``: the coverage of each class at which the map is to be trusted (key ``trust``). ``imagery``: the page shows
+    the worst places in the product's scenes, of one in a bucket if it is ``trusted`` as your own. ``to``: a folder or
+    URI for the page, the figures, the pairs and ``trusted.tif``, if any; nothing is written into the product.
     Raises a ValueError that names what cannot be, before pixels are read.
     """
-    from tilewright.flows.ask.evaluate import Wanted, evaluate_output
+    from tilewright.flows.audit.files import Wanted
+    from tilewright.flows.audit.series import evaluate_at
 
     given = output.output if isinstance(output, Product) else output
     for each in (given, labels, to):
         if each is not None and not isinstance(each, (str, os.PathLike)):
             raise StoreError("A product is given by its folder or URI, labels by the path of their file.")
-    wanted = Wanted(column=column, layer=layer, maps=maps or {}, by=by, ious=tuple(ious), trust=trust)
+    wanted = Wanted(
+        column=column,
+        layer=layer,
+        maps=maps or {},
+        by=by,
+        ious=tuple(ious),
+        trust=trust,
+        imagery=imagery,
+        trusted=trusted,
+    )
     place = None if to is None else os.fspath(to)
-    return evaluate_output(os.fspath(given), Path(labels), wanted, to=place, write=to is not None)
+    return evaluate_at(os.fspath(given), Path(labels), wanted, to=place, write=to is not None)
 
 
 def export(output: str | Path | Product, to: str | Path, *, table: str | None = None) -> dict[str, int]:

@@ -1,6 +1,6 @@
-"""What is asked of finished products: compare, evaluate, zones, find, sample, export.
+"""What is asked of finished products: compare, zones, find, sample, export.
 
-Reading order: product, compare, evaluate, zones, find, queries, sample, sample_request, sample_page, export,
-added_table, added_files.
+Reading order: product, compare, zones, find, queries, sample, sample_request, sample_page, export, added_table,
+added_files.
 It may import run and what it imports.
 """

@@ -87,11 +87,12 @@ def recorded(storage: Storage) -> ProductRecord:
     return existing_record(storage, read_object(storage, PLAN)) or ProductRecord()
 
 
-def add_files(place: FilesPlace, files: Sequence[AddedFile]) -> None:
+def add_files(place: FilesPlace, files: Sequence[AddedFile], *, properties: Mapping[str, Any] | None = None) -> None:
     """Put files into their place and name them in the Item, the table of Items and the Collection.
 
-    Files that are there with the same bytes are left. Whenever this is cut off, the product is finished: its Item
-    names a file only while it is there as it says.
+    ``properties`` are what the Item says of them, in place of what it said under these names. Files that are there
+    with the same bytes, of which it says the same, are left. Whenever this is cut off, the product is finished: its
+    Item names a file only while it is there as it says.
 
     Raises LockHeldError where a run is in progress, StoreError for a product that changed since the place was looked
     for, StorageError if storage refuses.
@@ -102,7 +103,9 @@ def add_files(place: FilesPlace, files: Sequence[AddedFile]) -> None:
             raise StoreError(f"{storage.uri} changed while its pixels were read: give the same command again.")
         item = read_item(storage) or {}
         sums = {each.key: file_multihash(each.path) for each in files}
-        if all(item["assets"].get(key, {}).get("file:checksum") == sums[key] for key in sums):
+        told, wanted = item["properties"], dict(properties or {})
+        same = all(item["assets"].get(key, {}).get("file:checksum") == sums[key] for key in sums)
+        if same and all(told.get(name) == value for name, value in wanted.items()):
             return
         kept = kept_of((read_object(storage, PLAN) or {}).get("source"))
         record = recorded(storage)
@@ -111,6 +114,8 @@ def add_files(place: FilesPlace, files: Sequence[AddedFile]) -> None:
         # While its files are written anew the Item says nothing of them that may not be true.
         for each in files:
             item["assets"].pop(each.key, None)
+        for name in wanted:
+            told.pop(name, None)
         storage.write_json(ITEM, item, kept)
         for each in files:
             facts = {**each.facts, "file:size": each.path.stat().st_size, "file:checksum": sums[each.key]}
@@ -122,6 +127,7 @@ def add_files(place: FilesPlace, files: Sequence[AddedFile]) -> None:
                 "roles": list(each.roles),
                 **facts,
             }
+        told.update(wanted)
         publish_item(storage, item, record, kept)
 
 

@@ -80,7 +80,7 @@ def write_page(output: str, drawn: DrawnSample, page: Path, *, trusted: bool, li
     )
     with LayerPixels(product) as pixels:
         mapped = [int(pixels.read(layer, box.pad(-(CHIP // 2)))[0, 0]) for box in boxes]
-    dates, pictures = _pictures(storage, boxes, trusted=trusted, listener=listener)
+    dates, pictures = scene_pictures(storage, boxes, trusted=trusted, listener=listener)
     listener(Stage(name="chips", total=len(boxes)))
     counted = _Counted(pictures, listener)
     shown = dates if len(dates) > 1 else (facts.period,)
@@ -110,10 +110,13 @@ class _Counted:
             yield shown if n_dates else (None,)
 
 
-def _pictures(
+def scene_pictures(
     storage: Storage, boxes: Sequence[PixelBox], *, trusted: bool, listener: Listener
 ) -> tuple[tuple[str, ...], Pictures]:
-    """The labels of dates and the pictures of each place; no dates where the product's scenes may not be read."""
+    """The labels of dates and the pictures of each box; no dates, and why, where the product's scenes may not be read.
+
+    ``trusted``: a product in a bucket is the user's own.
+    """
     nothing: tuple[tuple[str, ...], Pictures] = ((), iter([()] * len(boxes)))
     if storage.folder is None and not trusted:
         listener(

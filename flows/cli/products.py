@@ -163,7 +163,11 @@ def evaluate(
         list[str], typer.Option("--map", metavar="CLASS=A,B", help="The labels that mean a class; may be repeated.")
     ] = [],  # noqa: B006
     by: Annotated[
-        str | None, typer.Option(metavar="COLUMN|season|FILE", help="Scored by groups too: of a column, or zones.")
+        str | None,
+        typer.Option(
+            metavar="COLUMN|season|tile|FILE",
+            help="Scored by groups too: of a column, season of a date, MGRS tile of 100 km, or zones of a file.",
+        ),
     ] = None,
     ious: Annotated[
         list[float], typer.Option("--iou", metavar="0.5", help="Overlaps from which objects of a table count as found.")
@@ -172,6 +176,12 @@ def evaluate(
         float | None,
         typer.Option(metavar="0.9", help="Where to trust the map, with this coverage of each class: trusted.tif."),
     ] = None,
+    imagery: Annotated[
+        bool, typer.Option("--imagery", help="The worst places with pictures of the product's own scenes.")
+    ] = False,
+    trusted: Annotated[
+        bool, typer.Option("--trusted", help="A product in a bucket is your own: show the scenes that it names.")
+    ] = False,
     to: Annotated[
         str | None, typer.Option("--to", metavar="DIR", help="Beside the product: a folder or URI for the files.")
     ] = None,
@@ -179,16 +189,21 @@ def evaluate(
 ) -> None:
     """Hold a finished product against labels: accuracy by class, errors of values, calibration, and where it errs."""
     with exit_codes():
-        from tilewright.flows.ask.evaluate import Wanted, evaluate_output, evaluation_lines
+        from tilewright.flows.audit.evaluate import evaluation_lines
+        from tilewright.flows.audit.files import Wanted
+        from tilewright.flows.audit.series import evaluate_at, series_lines
         from tilewright.flows.cli.terminal import Terminal
 
-        wanted = Wanted(column=column, layer=layer, maps=maps, by=by, ious=ious, trust=trust)
+        wanted = Wanted(
+            column=column, layer=layer, maps=maps, by=by, ious=ious, trust=trust, imagery=imagery, trusted=trusted
+        )
         with Terminal(quiet=as_json) as terminal:
-            document = evaluate_output(output, labels, wanted, to=to, listener=terminal)
+            document = evaluate_at(output, labels, wanted, to=to, listener=terminal)
         if as_json:
             print_json(document)
         else:
-            _print_lines(evaluation_lines(document, to or output))
+            lines = series_lines if "dates" in document else evaluation_lines
+            _print_lines(lines(document, to or output))
 
 
 def _print_lines(lines: Iterable[str]) -> None:

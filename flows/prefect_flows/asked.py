@@ -9,7 +9,8 @@ from prefect import flow
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
 from tilewright.flows.ask.compare import NotSameError, asked_points, compare_outputs, wanted_tolerances
-from tilewright.flows.ask.evaluate import DOCUMENT, PAGE, Wanted, evaluate_output
+from tilewright.flows.audit.files import DOCUMENT, PAGE, Wanted
+from tilewright.flows.audit.series import evaluate_at
 from tilewright.flows.prefect_flows.artifacts import Artifacts, place_url
 from tilewright.flows.prefect_flows.flows import answer
 from tilewright.flows.prefect_flows.secrets import refuse_secrets
@@ -40,9 +41,10 @@ def evaluate(
     def work() -> dict[str, Any]:
         refuse_secrets({"output": output, "labels": labels, "to": to}, "evaluate")
         wanted = Wanted(column=column, layer=layer, maps=maps or {}, by=by)
-        told = evaluate_output(output, Path(labels), wanted, to=to, listener=Artifacts(None))
+        told = evaluate_at(output, Path(labels), wanted, to=to, listener=Artifacts(None))
         place = _absolute(to or output)
-        _show("evaluation", "How good the map is", told["summary"], f"{place}/{PAGE}")
+        page = None if "dates" in told else f"{place}/{PAGE}"
+        _show("evaluation", "How good the map is", told["summary"], page)
         return {"summary": told["summary"], "document": f"{place}/{DOCUMENT}"}
 
     return answer(work)

@@ -40,6 +40,7 @@ FLOORS = {
         {"block", "report", "zones"},
         {"compare", "serving"},
         {"audit.evaluate"},
+        {"audit.objects"},
         {"audit.design", "compare.difference"},
         {"audit.trust"},
         {"audit.shown"},
@@ -58,6 +59,7 @@ FLOORS = {
         {"runners"},
         {"run"},
         {"maintain", "ask", "start"},
+        {"audit"},
         {"chain"},
         {"python_api"},
         {"prefect_flows"},
@@ -112,6 +114,7 @@ BETWEEN = {
     "tasks.compare": {"catalogs.parquet", "models.spec"},
     "tasks.compare.difference": {"models.fields"},
     "tasks.audit.evaluate": {"catalogs.parquet", "models.fields"},
+    "tasks.audit.objects": {"catalogs.parquet"},
     "tasks.places": {
         *("catalogs.hrefs", "catalogs.parquet", "catalogs.publish"),
         *("models.card", "models.measure", "models.spec", "models.transforms"),

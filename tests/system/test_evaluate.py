@@ -13,6 +13,8 @@ from typing import Any
 
 import geopandas
 import numpy as np
+import pyarrow.parquet as pq
+import pytest
 import rasterio
 import shapely
 from typer.testing import CliRunner
@@ -22,7 +24,9 @@ from tests.support.finished import CLASSES, finished, some_map
 from tests.support.layers import write_layers
 from tests.support.output_places import open_place
 from tests.system.test_compare import digest
+from tilewright.catalogs.publish.validate import validate_item
 from tilewright.flows.cli.main import app
+from tilewright.tasks.audit.evaluate.scores import wilson
 from tilewright.tasks.inventory.finished import unfinished
 from tilewright.tasks.storage.storage import open_storage
 
@@ -74,6 +78,49 @@ def test_scores_come_into_the_product_which_stays_finished(whole, tmp_path):
     (other / "evaluation.html").write_text("mine")
     said = command(other, labels(tmp_path, values))
     assert (said.exit_code, (other / "evaluation.html").read_text()) == (2, "mine")
+
+
+def test_the_item_says_how_good_the_product_is(whole, tmp_path):
+    values = np.minimum(some_map(1), 100)
+    values[some_map(1) == 255] = 255
+    heights = np.where(values == 255, np.nan, values).astype(np.float32)
+    product = finished(whole, tmp_path / "product", values, layers=("class",), numbers={"height": heights})
+    plain = json.loads((product / "item.json").read_text())
+    assert "tw:evaluation" not in plain["properties"]
+    for n in (120, 40):
+        # A second time, with other labels: the scores are replaced.
+        assert command(product, labels(tmp_path, values, n=n)).exit_code == 0
+        item, told = (json.loads((product / name).read_text()) for name in ("item.json", "evaluation.json"))
+        scores = item["properties"]["tw:evaluation"]
+        assert (scores["labels"], scores["file"]) == ("labels.geojson", item["assets"]["evaluation"]["href"][2:])
+        (layer,) = scores["layers"]
+        low, high = wilson(round(told["overall_accuracy"] * told["n"]), told["n"])
+        assert layer["interval"] == pytest.approx([low, high])
+        assert (layer["layer"], layer["n"], layer["design"]) == ("class", told["n"], None)
+        assert layer["overall_accuracy"] == told["overall_accuracy"]
+        rows = [{"name": name, **told["per_class"][name]} for name in told["classes"]]
+        wanted = ("name", "precision", "recall", "f1")
+        assert layer["classes"] == [{key: row[key] for key in wanted} for row in rows]
+        validate_item(item)
+        assert {**item["properties"], "updated": 0, "tw:evaluation": 0} == {
+            **plain["properties"],
+            "updated": 0,
+            "tw:evaluation": 0,
+        }
+        assert pq.read_table(product / "items.parquet").to_pylist()[0]["tw:evaluation"]["layers"][0]["n"] == told["n"]
+        assert unfinished(open_storage(str(product))) == ()
+    # The same labels once more change nothing.
+    before = (product / "item.json").read_bytes()
+    assert command(product, labels(tmp_path, values, n=40)).exit_code == 0
+    assert (product / "item.json").read_bytes() == before
+    # Of two layers, one of them of values.
+    two = labels(tmp_path, values, n=60, name="two.geojson", **{"class": 0, "height": 1.5})
+    assert command(product, two).exit_code == 0
+    item = json.loads((product / "item.json").read_text())
+    of_class, of_height = item["properties"]["tw:evaluation"]["layers"]
+    assert (of_class["kind"], of_height["kind"], of_height["n"]) == ("class", "value", of_class["n"])
+    assert of_height["rmse"] > 0
+    validate_item(item)
 
 
 def test_nothing_goes_into_the_product_with_to(whole, tmp_path):
@@ -197,7 +244,8 @@ def test_wrong_labels_are_refused_in_one_sentence(tmp_path):
         assert said.output.removeprefix("evaluate ...\n").startswith("tilewright: "), name
         assert not (tmp_path / "out").exists(), name
     assert digest(product) == before
-    for words in ((tmp_path / "none",), (tmp_path,)):
+    (tmp_path / "bare").mkdir()
+    for words in ((tmp_path / "none",), (tmp_path / "bare",)):
         said = command(*words, tmp_path / "good.parquet")
         assert (said.exit_code, "no finished product" in said.output) == (2, True)
 

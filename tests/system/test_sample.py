@@ -11,6 +11,7 @@ import geopandas
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import rasterio
 import shapely
 from typer.testing import CliRunner
 
@@ -155,6 +156,43 @@ def test_the_same_sample_comes_from_a_bucket_and_from_python(product, tmp_path, 
     assert said.exit_code == 0, said.output
     assert "add --trusted if it is your own" in " ".join(said.stderr.split())
     assert tw.sample(tw.open(product), n=30, expect=0.7, allocation="neyman").num_rows == 30
+
+
+@pytest.mark.parametrize("kind", ["points", "polygons", "raster"])
+def test_the_worst_places_are_shown_in_the_scenes(seen, tmp_path, kind):
+    """The page of an evaluation whose labels are all wrong."""
+    with rasterio.open(seen / "class.tif") as file:
+        profile, values = file.profile, file.read(1)
+        west, north = file.bounds.left, file.bounds.top
+    names = [int(value) for value in np.unique(values[values != 255])]
+    wrong = np.where(values == names[0], names[-1], names[0]).astype(np.uint8)
+    assert len(names) > 1
+    if kind == "raster":
+        given = tmp_path / "labels.tif"
+        with rasterio.open(given, "w", **{**profile, "nodata": 255, "driver": "GTiff"}) as file:
+            file.write(wrong, 1)
+    else:
+        at = shapely.points(west + 205, north - 205)
+        place = at if kind == "points" else at.buffer(3, cap_style="square")
+        given = tmp_path / "labels.parquet"
+        geopandas.GeoDataFrame({"class": [int(wrong[20, 20])]}, geometry=[place], crs="EPSG:32633").to_parquet(given)
+    shots = {}
+    for words in ((), ("--imagery",)):
+        said = command("evaluate", seen, given, "--to", tmp_path / "to", *words)
+        assert said.exit_code == 0, said.output
+        page = (tmp_path / "to" / "evaluation.html").read_text("utf-8")
+        shots[words] = page.count("<figure><img"), page.count("<figcaption>scenes</figcaption>")
+    n = shots[()][0]
+    assert n > 0
+    assert shots == {(): (n, 0), ("--imagery",): (2 * n, n)}
+
+
+def test_a_product_without_scenes_in_colour_is_evaluated_without_imagery(product, tmp_path, mapped):
+    command("sample", product, "--n", 9, "--to", tmp_path / "sample.parquet")
+    file = labelled(tmp_path / "sample.parquet", mapped)
+    said = command("evaluate", product, file, "--imagery", "--to", tmp_path / "to")
+    assert said.exit_code == 0, said.output
+    assert "no pictures: the product has no scenes with red, green and blue" in " ".join(said.stderr.split())
 
 
 def test_a_page_without_pictures_says_so(seen, product, tmp_path):

@@ -1,34 +1,31 @@
 """The sample models trained, exported and scored: `python -m tilewright.models.builtin.train --work FOLDER [NAME ...]`.
 
-Each is trained on one simulated sample and scored on another seed's by a whole run of `tilewright`. Rebuilding gives a
-model as good on another machine, not the same bytes: sums of floats depend on the processor.
+Each is trained on one simulated sample and scored on another seed's by a whole run of `tilewright`, whose product
+`tilewright evaluate` holds against that sample's truth. At the end the table of models/README.md is printed. Rebuilding
+gives a model as good on another machine, not the same bytes: sums of floats depend on the processor.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tilewright.models.builtin.train.model_facts import read_classes
-from tilewright.models.builtin.train.pictures import make_product, open_sample, read_layer, read_truth
+from tilewright.models.builtin.train.pictures import make_product, open_sample
 from tilewright.models.builtin.train.recipes import RECIPES, SEED
-from tilewright.models.builtin.train.score import NODATA, score_map
+from tilewright.models.builtin.train.score import cut_truth, evaluated, readme_table, score_json
 from tilewright.models.card.card import load_card
 from tilewright.models.export.card import card_json
 from tilewright.models.export.export import export_estimator, export_torch
-from tilewright.models.spec.outputs import ClassSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from numpy.typing import NDArray
 
     from tilewright.models.builtin.train.pictures import Sample
     from tilewright.models.export.facts import ExportFacts
@@ -41,7 +38,7 @@ SCORE_SEED = 7
 # Rows and columns of the sample for which the tests repeat the score: they hold every class of both truths.
 WINDOW = (slice(320, 640), slice(680, 1000))
 
-CHANGED = (ClassSpec(value=0, name="none"), ClassSpec(value=1, name="changed"))
+CHANGED = "changed=reservoir,clear-cut,houses"
 
 # Properties of a card that only training can know.
 LEARNED = ("mlm:pretrained", "mlm:pretrained_source", "mlm:total_parameters")
@@ -63,6 +60,8 @@ def main(arguments: Sequence[str]) -> int:
     training, scoring = open_sample(options.work, options.seed), open_sample(options.work, options.score_seed)
     for name in options.names:
         (score_again if options.score_only else make_model)(name, training, scoring, options.output)
+    if all((options.output / name / "score.json").is_file() for name in RECIPES):
+        sys.stdout.write(readme_table(options.output))
     return 0
 
 
@@ -95,22 +94,25 @@ def score_model(
     recipe, card = RECIPES[name], load_card(output / name)
     product = scoring.jobs / f"{name}-{card.digest[:12]}"
     make_product(scoring, model=str(card.folder.resolve()), period=recipe.period, output=product)
-    found, truth = read_layer(product, recipe.layer), read_truth(scoring, recipe.truth)
-    classes = facts.outputs[0].classes
+    truth, beside = scoring.folder / "truth" / f"{recipe.truth}.tif", product.with_name(f"{product.name}-scores")
+    whole = evaluated(product, truth, layer=recipe.layer, to=beside / "whole")
+    window = cut_truth(truth, *WINDOW, beside / "window.tif")
+    inside = evaluated(product, window, layer=recipe.layer, to=beside / "window")
     scores: dict[str, Any] = {
         "simulated": True,
         "trained_on": {"sample": training.version, "seed": training.seed},
         "scored_on": {"sample": scoring.version, "seed": scoring.seed, "period": recipe.period, "truth": recipe.truth},
-        "score": score_map(found, truth, classes).to_json(),
+        "score": score_json(whole, math.prod(whole["product"]["shape"])),
         "window": {
             "rows": [WINDOW[0].start, WINDOW[0].stop],
             "columns": [WINDOW[1].start, WINDOW[1].stop],
-            **score_map(found[WINDOW], truth[WINDOW], classes).to_json(),
+            **score_json(inside, math.prod(part.stop - part.start for part in WINDOW)),
         },
         "parity": parity,
     }
     if recipe.truth == "change":
-        scores["changed_iou"] = round(score_map(_changed(found), _changed(truth), CHANGED).iou["changed"], 4)
+        joined = evaluated(product, truth, layer=recipe.layer, to=beside / "changed", maps=[CHANGED])
+        scores["changed_iou"] = round(joined["per_class"]["changed"]["iou"], 4)
     described = replace(facts, description=f"{facts.description} {_score_sentence(scores)}")
     _write_json(output / name / "card.json", card_json(described, card.model_path.read_bytes()))
     _write_json(output / name / "score.json", scores)
@@ -121,11 +123,6 @@ def log(text: str) -> None:
     """Writes the text to stderr."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
-
-
-def _changed(change: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """1 for any change, 0 for none, 255 for unknown."""
-    return np.where(change == NODATA, NODATA, np.minimum(change, 1)).astype(np.uint8)
 
 
 def _properties(model: Any) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def make_product(
     path = output.with_suffix(".job.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(job, indent=2))
-    _call([sys.executable, "-P", "-m", "tilewright.flows.cli", "run", str(path), "--output", str(output)])
+    command("run", str(path), "--output", str(output))
 
 
 def read_layer(product: Path, name: str) -> NDArray[Any]:
@@ -154,7 +154,12 @@ def _echo_graph(entry: InputFacts) -> bytes:
     return serialised
 
 
-def _call(command: list[str]) -> None:
-    process = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own interpreter
+def command(*words: str) -> None:
+    """Run the `tilewright` command in a process of its own. Raises RuntimeError with what it said if it fails."""
+    _call([sys.executable, "-P", "-m", "tilewright.flows.cli", *words])
+
+
+def _call(words: list[str]) -> None:
+    process = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603  our own interpreter
     if process.returncode:
-        raise RuntimeError(f"{' '.join(command[1:4])} ended with {process.returncode}: {process.stderr[-2000:]}")
+        raise RuntimeError(f"{' '.join(words[1:5])} ended with {process.returncode}: {process.stderr[-2000:]}")

@@ -45,8 +45,12 @@ ROWS_PER_CLASS = 12_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """One model: its facts, its training, period and truth of its score. `truth_table` is the table of its classes."""
+    """One model: its facts, its training, period and truth of its score. `truth_table` is the table of its classes.
 
+    `words` say in a table what it takes, of which kind it is and what it gives.
+    """
+
+    words: tuple[str, str, str]
     facts: Callable[[tuple[ClassSpec, ...]], ExportFacts]
     truth_table: str
     train: Callable[[Sample, ExportFacts, Log], Any]
@@ -139,6 +143,7 @@ def train_boosting(sample: Sample, facts: ExportFacts, log: Log) -> Any:
 
 RECIPES: Mapping[str, Recipe] = {
     "sample-landcover": Recipe(
+        words=("composite of six bands", "U-Net", "seven covers"),
         facts=landcover_facts,
         truth_table="landcover",
         train=train_landcover,
@@ -146,6 +151,7 @@ RECIPES: Mapping[str, Recipe] = {
         truth="landcover_end",
     ),
     "sample-change": Recipe(
+        words=("pair of six bands", "siamese U-Net", "none, reservoir, clear-cut, houses"),
         facts=change_facts,
         truth_table="change",
         train=train_change,
@@ -154,9 +160,15 @@ RECIPES: Mapping[str, Recipe] = {
         layer="change",
     ),
     "sample-fusion": Recipe(
-        facts=fusion_facts, truth_table="landcover", train=train_fusion, period=SUMMERS[1], truth="landcover_end"
+        words=("four bands at 10 m, radar at 20 m (optional)", "U-Net, two encoders", "seven covers"),
+        facts=fusion_facts,
+        truth_table="landcover",
+        train=train_fusion,
+        period=SUMMERS[1],
+        truth="landcover_end",
     ),
     "sample-forest": Recipe(
+        words=("six bands and two indices of a pixel", "random forest", "seven covers"),
         facts=forest_facts,
         truth_table="landcover",
         train=train_forest,
@@ -165,6 +177,7 @@ RECIPES: Mapping[str, Recipe] = {
         torch=False,
     ),
     "sample-boosting": Recipe(
+        words=("six bands of June and July of a pixel", "LightGBM", "seven covers"),
         facts=boosting_facts,
         truth_table="landcover",
         train=train_boosting,

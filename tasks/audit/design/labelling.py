@@ -95,7 +95,7 @@ def labelling_page(
             "lon": lon[number],
             "lat": lat[number],
             "mapped": names.get(mapped[number], f"value {mapped[number]}"),
-            "chips": ["" if each is None else map_uri(_opaque(each)) for each in shown],
+            "chips": ["" if each is None else map_uri(opaque(each)) for each in shown],
         }
         for number, (row, shown) in enumerate(zip(rows, pictures, strict=True))
     ]
@@ -139,7 +139,8 @@ def _is_plain(name: str) -> bool:
     return name[:1].isalpha() and name.isprintable() and name == name.strip() and name.casefold() not in NO_NAMES
 
 
-def _opaque(picture: np.ndarray) -> np.ndarray:
+def opaque(picture: np.ndarray) -> np.ndarray:
+    """A picture (y, x, 3) uint8 as RGBA, transparent where it is black: no scene was there."""
     alpha = np.where(picture.any(axis=-1), np.uint8(255), np.uint8(0))
     return np.dstack([picture, alpha])
 

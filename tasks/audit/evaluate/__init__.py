@@ -1,6 +1,6 @@
 """The layers of a finished product held against labels: pairs, counts, scores.
 
-Reading order: label_file, classes, targets, polygons, label_raster, pairs, groups, tally, scores, evaluate,
-precision, objects.
+Reading order: label_file, label_dates, classes, targets, polygons, label_raster, pairs, tiles, groups, tally,
+scores, evaluate.
 It may import compare and all wings below it, and models.fields.
 """

@@ -21,6 +21,7 @@ from tilewright.tasks.audit.evaluate.pairs import (
 from tilewright.tasks.audit.evaluate.scores import class_scores, value_scores
 from tilewright.tasks.audit.evaluate.tally import PairCounts
 from tilewright.tasks.audit.evaluate.targets import choose_targets, opened
+from tilewright.tasks.audit.evaluate.tiles import TileGroups
 from tilewright.tasks.grid.crs import transformer
 from tilewright.tasks.progress import Stage, silent
 from tilewright.tasks.zones.layers import LayerPixels
@@ -189,7 +190,9 @@ def _scores(target: Target, tally: PairCounts, groups: Groups | None) -> tuple[d
         return class_scores(target.classes.names, tally.classes_of(group))
 
     names = groups.names if groups else ()
-    return of(0), {name: told for number, name in enumerate(names) if (told := of(number + 1))["n"]}
+    found = {name: told for number, name in enumerate(names) if (told := of(number + 1))["n"]}
+    # Tiles are numbered as they are met.
+    return of(0), dict(sorted(found.items())) if isinstance(groups, TileGroups) else found
 
 
 def evaluation_json(evaluation: LayerEvaluation) -> dict[str, Any]:

@@ -1,11 +1,9 @@
-"""The groups that pairs are scored in: by a column of the labels, the season of their date, or zones of a file."""
+"""The groups that pairs are scored in: by a column of the labels, the season of their date, zones, or MGRS tiles."""
 
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
-from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +11,9 @@ import numpy as np
 import shapely
 
 from tilewright.models.fields import did_you_mean
+from tilewright.tasks.audit.evaluate.label_dates import DATES, date_column, label_days
 from tilewright.tasks.audit.evaluate.label_file import LabelError, encoded
+from tilewright.tasks.audit.evaluate.tiles import MOST_GROUPS, NONE, TILE, TileGroups
 from tilewright.tasks.tables.vector_file import path_and_layer, read_geometry_table
 from tilewright.tasks.zones.zones import zones_on_grid
 
@@ -26,19 +26,9 @@ if TYPE_CHECKING:
     from tilewright.tasks.audit.evaluate.pairs import Pairs
     from tilewright.tasks.grid.grid import Grid
 
-MOST_GROUPS = 1000
-
 ZONE_FILES = (".parquet", ".geoparquet", ".geojson", ".json", ".fgb", ".gpkg", ".shp")
 
-NONE = "(none)"
-"""The group of rows that have no value, and of pairs in no zone."""
-
 SEASON = "season"
-DATES = ("date", "datetime", "time", "acquired", "observed_at", "year_month")
-"""Columns of which a season is told, the first there is."""
-
-MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
-
 SEASONS = {12: "DJF", 1: "DJF", 2: "DJF", 3: "MAM", 4: "MAM", 5: "MAM",
            6: "JJA", 7: "JJA", 8: "JJA", 9: "SON", 10: "SON", 11: "SON"}  # fmt: skip
 """Meteorological seasons by month, named by the first letters of their months."""
@@ -78,14 +68,14 @@ class ZoneGroups:
         return found
 
 
-Groups = RowGroups | ZoneGroups
+Groups = RowGroups | ZoneGroups | TileGroups
 
 
 def groups_of(
     table: LabelTable | None, name: str, *, by: str | None, grid: Grid, cut: Callable[[BaseGeometry], BaseGeometry]
 ) -> Groups | None:
-    """The groups that are asked for: of a column or season of the labels called ``name``, or of a file of zones on a
-    grid. ``table`` is None for a raster; ``cut`` is that of `read_label_table`.
+    """The groups that are asked for: of a column or season of the labels called ``name``, of ``tile``, or of a file of
+    zones on a grid. ``table`` is None for a raster; ``cut`` is that of `read_label_table`.
 
     Raises LabelError as `row_groups` does, and for a raster's columns and too many zones; VectorFileError or ZoneError
     for a file that holds none.
@@ -97,8 +87,10 @@ def groups_of(
     path = Path(by)
     if not known and path_and_layer(path)[0].suffix.lower() in ZONE_FILES:
         return _zone_groups(path, grid, cut)
+    if not known and by == TILE:
+        return TileGroups(grid=grid)
     if columns is None:
-        raise LabelError(f"--by {by!r}: a raster of labels has no columns, give a file of zones.")
+        raise LabelError(f"--by {by!r}: a raster of labels has no columns, give {TILE} or a file of zones.")
     return row_groups(columns, by, name=name)
 
 
@@ -126,7 +118,7 @@ def row_groups(columns: Any, by: str, *, name: str) -> RowGroups:
         listed = ", ".join(columns.column_names)
         raise LabelError(
             f"--by {by!r} is no column of {name}{did_you_mean(by, columns.column_names)}: it has {listed[:300]}; or "
-            "give season, or a file of zones."
+            "give season, tile, or a file of zones."
         )
     values, places = encoded(columns[by], where=f"{by!r} of {name}")
     if len(values) > MOST_GROUPS:
@@ -136,26 +128,12 @@ def row_groups(columns: Any, by: str, *, name: str) -> RowGroups:
 
 
 def _seasons(columns: Any, *, name: str) -> RowGroups:
-    given = next((each for each in DATES if each in columns.column_names), None)
+    given = date_column(columns)
     if given is None:
         raise LabelError(f"--by season needs a column of dates in {name}: call one of them {', '.join(DATES[:3])}.")
-    texts = [_season(value, name, given) for value in columns[given].to_pylist()]
+    texts = [NONE if days is None else SEASONS[days[0].month] for days in label_days(columns, given, name=name)]
     names = list(dict.fromkeys(texts))
     return _grouped(names, np.array([names.index(each) for each in texts], dtype=np.int64))
-
-
-def _season(value: object, name: str, column: str) -> str:
-    told = "" if value is None else str(value).strip()
-    if not told:
-        return NONE
-    if isinstance(value, date | datetime):
-        return SEASONS[value.month]
-    try:
-        return SEASONS[datetime.fromisoformat(f"{told}-01" if MONTH.fullmatch(told) else told).month]
-    except ValueError as error:
-        raise LabelError(
-            f"The column {column!r} of {name} holds {told[:40]!r}: give dates as 2024-06-30, or months as 2024-06."
-        ) from error
 
 
 def _grouped(texts: Sequence[str], places: np.ndarray) -> RowGroups:

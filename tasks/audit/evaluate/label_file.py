@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,7 +42,8 @@ class LabelTable:
 
     For points ``rows`` and ``cols`` are absolute pixels (row,) int64, of which only those that are ``placed`` count.
     For polygons ``shapes`` are in absolute pixels, x a column and y the negative of a row; None or empty for no place.
-    ``lonlat`` are bounds in degrees of all geometries, None if they have none.
+    ``lonlat`` are bounds in degrees of all geometries, None if they have none. ``numbers`` (row,) count the rows of the
+    file from 0, None where all of them are here.
     """
 
     name: str
@@ -53,11 +54,28 @@ class LabelTable:
     shapes: np.ndarray | None
     lonlat: tuple[float, float, float, float] | None
     notes: tuple[str, ...] = ()
+    numbers: np.ndarray | None = None
 
     @property
     def n(self) -> int:
         """The number of rows."""
         return len(self.placed)
+
+    def number(self, row: int) -> int:
+        """The number in the file, from 1, of a row of the table, from 0."""
+        return (row if self.numbers is None else int(self.numbers[row])) + 1
+
+    def taken(self, rows: np.ndarray) -> LabelTable:
+        """The table of these rows (row,) alone, numbers from 0."""
+        return replace(
+            self,
+            columns=self.columns.take(rows),
+            rows=self.rows[rows],
+            cols=self.cols[rows],
+            placed=self.placed[rows],
+            shapes=None if self.shapes is None else self.shapes[rows],
+            numbers=rows if self.numbers is None else self.numbers[rows],
+        )
 
 
 def is_raster(path: Path) -> bool:

@@ -248,7 +248,7 @@ def gathered(pixels: LayerPixels, layer: ProductLayer, rows: np.ndarray, cols: n
     order = np.argsort(tile, kind="stable")
     starts = np.flatnonzero(np.diff(tile[order], prepend=-1))
     found = np.empty(len(rows), dtype=layer.dtype)
-    for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
+    for start, stop in zip(starts, [*starts[1:], len(order)][: len(starts)], strict=True):
         these = order[start:stop]
         top = extent.row_start + int(down[these[0]]) * height
         left = extent.col_start + int(across[these[0]]) * width

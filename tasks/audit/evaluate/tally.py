@@ -53,8 +53,7 @@ class PairCounts:
     def __init__(self, target: Target, extent: PixelBox, *, n_groups: int) -> None:
         self._n_classes = len(target.classes.names) if target.classes else 0
         self._groups = n_groups + 1
-        if self._groups * max(self._n_classes, 1) * (self._n_classes + 1) > MOST_COUNTS:
-            raise LabelError(f"--by makes {n_groups:,} groups, too many to be compared: give a column of fewer values.")
+        self._check(self._groups)
         self._confusion = np.zeros((self._groups, self._n_classes, self._n_classes + 1), dtype=np.int64)
         self._bins = np.zeros((self._groups, 3, N_BINS))
         # n, mean of labels, squared deviations of labels, errors, absolute errors, squared errors
@@ -70,7 +69,12 @@ class PairCounts:
         return self._top, self._left
 
     def add(self, pairs: Pairs, groups: np.ndarray | None) -> None:
-        """Count pairs; ``groups`` (pair,) are their groups from 0, below 0 for none."""
+        """Count pairs; ``groups`` (pair,) are their groups from 0, below 0 for none. New ones get room.
+
+        Raises LabelError for too many groups.
+        """
+        if groups is not None and len(groups):
+            self._make_room(int(groups.max()) + 2)
         whole = np.zeros(len(pairs), dtype=np.int64)
         count = self._add_classes if self._n_classes else self._add_values
         count(pairs, whole)
@@ -81,6 +85,21 @@ class PairCounts:
         at = (pairs.rows // CELL - self._top) * self.cell_n.shape[1] + pairs.cols // CELL - self._left
         self.cell_n += np.bincount(at, minlength=self.cell_n.size).reshape(self.cell_n.shape)
         self.cell_off += np.bincount(at, weights=off, minlength=self.cell_n.size).reshape(self.cell_n.shape)
+
+    def _make_room(self, n_groups: int) -> None:
+        more = n_groups - self._groups
+        if more > 0:
+            self._check(n_groups)
+            self._confusion = np.concatenate([self._confusion, np.zeros((more, *self._confusion.shape[1:]), np.int64)])
+            self._bins = np.concatenate([self._bins, np.zeros((more, 3, N_BINS))])
+            self._sums = np.concatenate([self._sums, np.zeros((6, more))], axis=1)
+            self._groups = n_groups
+
+    def _check(self, n_groups: int) -> None:
+        if n_groups * max(self._n_classes, 1) * (self._n_classes + 1) > MOST_COUNTS:
+            raise LabelError(
+                f"--by makes {n_groups - 1:,} groups, too many to be compared: give a column of fewer values."
+            )
 
     def _add_classes(self, pairs: Pairs, groups: np.ndarray, kept: np.ndarray | None = None) -> None:
         labels, product, sure = pairs.labels, pairs.product, pairs.confidence

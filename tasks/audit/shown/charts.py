@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tilewright.tasks.audit.evaluate.scores import wilson
+from tilewright.tasks.audit.shown.words import f1_by_design
 from tilewright.tasks.compare.words import short
 from tilewright.tasks.report.format import ABSENT, count, figure
 
@@ -123,14 +124,17 @@ def class_bars(told: Mapping[str, Any], colours: Sequence[str], kept: Sequence[i
         row, right = told["per_class"][name], told["confusion"][i][i]
         plan = designed.get(name) or {}
         independent = told["unit"] == "label"
+        f1 = f1_by_design(plan) if plan else row["f1"]
+        # TP / (TP + FP + FN) of the same shares as 2 TP / (2 TP + FP + FN).
+        iou = None if f1 is None else f1 / (2 - f1)
         bars.append(
             ClassBars(
                 name=short(name),
                 colour=colours[i],
                 precision=_bar(row["precision"], right, row["n_product"], plan.get("precision"), independent),
                 recall=_bar(row["recall"], right, row["n_labels"], plan.get("recall"), independent),
-                f1=ABSENT if row["f1"] is None else f"{row['f1']:.3f}",
-                iou=ABSENT if row["iou"] is None else f"{row['iou']:.3f}",
+                f1=ABSENT if f1 is None else f"{f1:.3f}",
+                iou=ABSENT if iou is None else f"{iou:.3f}",
                 n_labels=count(row["n_labels"]),
             )
         )
@@ -186,11 +190,12 @@ def group_rows(told: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str
     found: list[tuple[str, ...]] = []
     for name, row in groups:
         right = sum(row["confusion"][i][i] for i in range(len(row["classes"])))
-        ends = wilson(right, row["n"]) if told["unit"] == "label" else None
+        ends = wilson(right, row["n"]) if told["unit"] == "label" and "design" not in told else None
         kappa = ABSENT if row["kappa"] is None else f"{row['kappa']:.2f}"
         between = f"{ends[0] * 100:.1f} – {ends[1] * 100:.1f}" if ends else ABSENT
         found.append((short(name), count(row["n"]), _percent(right / row["n"]), between, kappa))
-    return ("Group", told["unit"] + "s", "Overall accuracy", "95 % interval", "Kappa"), found
+    accuracy = "Agree, without the design's weights" if "design" in told else "Overall accuracy"
+    return ("Group", told["unit"] + "s", accuracy, "95 % interval", "Kappa"), found
 
 
 def _percent(share: float) -> str:

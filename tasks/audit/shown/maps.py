@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from tilewright.tasks.audit.design.labelling import opaque
 from tilewright.tasks.audit.evaluate.tally import CELL
 from tilewright.tasks.colours import UNLISTED, class_colours, ramp_table, rgb
 from tilewright.tasks.compare.page import PlaceView
@@ -23,7 +25,7 @@ from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.zarr.thumbnail import read_window
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from tilewright.tasks.audit.evaluate.evaluate import LayerEvaluation
 
@@ -190,17 +192,31 @@ def _pair_words(evaluation: LayerEvaluation, label: float, product: float) -> st
     return mapped if mapped == meant else f"{mapped}, labelled {meant}"
 
 
-def worst_places(evaluation: LayerEvaluation) -> list[PlaceView]:
-    """The places where a layer errs most, with a picture each. Raises as `error_map` does."""
+Imagery = Callable[["Sequence[PixelBox]"], "tuple[tuple[str, ...], Iterator[Sequence[np.ndarray | None]]]"]
+"""Gives the labels of dates, and of each box in turn its true-colour picture (y, x, 3) uint8 of each date, or None."""
+
+
+def worst_places(evaluation: LayerEvaluation, imagery: Imagery | None = None) -> list[PlaceView]:
+    """The places where a layer errs most, with a picture of the layer each, and those that ``imagery`` has of it.
+
+    Raises as `error_map` does.
+    """
     found = _worst_points(evaluation) if evaluation.pairs is not None else _worst_cells(evaluation)
     metres = max(pixel_metres(evaluation.grid))
+    dates, pictures = ((), iter([()] * len(found))) if imagery is None or not found else imagery([f[0] for f in found])
+    titles = ("scenes",) if len(dates) == 1 else dates
     views = []
-    for box, title, words, marks in found:
+    for (box, title, words, marks), seen in zip(found, pictures, strict=True):
         bounds = lonlat_bounds(evaluation.grid, box)
         where = "" if bounds is None else (
             place_words((bounds[0] + bounds[2]) / 2, (bounds[1] + bounds[3]) / 2, metres=metres)
         )  # fmt: skip
-        shots = ((evaluation.target.layer.name, _shot(evaluation, box, marks), True),)
+        mapped = _picture(evaluation, box, max_size=SHOT * 4, share=0.8)
+        dated = zip(titles, seen, strict=True)
+        shots = (
+            (evaluation.target.layer.name, _shot(mapped, box, marks), True),
+            *((date, _shot(opaque(each), box, marks), True) for date, each in dated if each is not None),
+        )
         views.append(PlaceView(title=title, area=words, where=where, pictures=shots))
     return views
 
@@ -210,8 +226,9 @@ Found = tuple[PixelBox, str, str, "Sequence[tuple[int, int]]"]
 
 def _worst_points(evaluation: LayerEvaluation) -> list[Found]:
     """The surest of the wrong points, or those with the largest errors; none in the picture of another one."""
-    pairs, target = evaluation.pairs, evaluation.target
+    pairs, target, table = evaluation.pairs, evaluation.target, evaluation.table
     assert pairs is not None, "these labels are points"
+    assert table is not None, "points are a table"
     rank = np.nan_to_num(pairs.confidence, nan=-1.0) if target.classes else np.abs(pairs.product - pairs.labels)
     wrong = np.flatnonzero(pairs.labels != pairs.product)
     order = wrong[np.lexsort([wrong, -rank[wrong]])]
@@ -223,7 +240,7 @@ def _worst_points(evaluation: LayerEvaluation) -> list[Found]:
             continue
         taken.append((row, col))
         sure = pairs.confidence[number]
-        words = f"row {int(pairs.owners[number]) + 1:,} of the labels"
+        words = f"row {table.number(int(pairs.owners[number])):,} of the labels"
         words = words if np.isnan(sure) else f"confidence {sure * 100:.0f} %, {words}"
         title = _pair_words(evaluation, pairs.labels[number].item(), pairs.product[number].item())
         found.append((_around(row, col, evaluation.grid.extent), title, words, [(row, col)]))
@@ -255,14 +272,15 @@ def _around(row: int, col: int, extent: PixelBox) -> PixelBox:
     return PixelBox.at(row - SHOT // 2, col - SHOT // 2, shape=(SHOT, SHOT)).intersect(extent)
 
 
-def _shot(evaluation: LayerEvaluation, box: PixelBox, marks: Sequence[tuple[int, int]]) -> str:
-    """The picture of a place, its marks ringed."""
-    picture = np.ascontiguousarray(_picture(evaluation, box, max_size=SHOT * 4, share=0.8))
-    large = picture.repeat(ZOOM, axis=0).repeat(ZOOM, axis=1)
-    image = Image.fromarray(large)
-    draw = ImageDraw.Draw(image)
+def _shot(picture: np.ndarray, box: PixelBox, marks: Sequence[tuple[int, int]]) -> str:
+    """The picture (y, x, 4) uint8 of a place, which may have larger pixels than the map, its marks ringed."""
+    height, width = box.shape
+    large = Image.fromarray(np.ascontiguousarray(picture)).resize(
+        (width * ZOOM, height * ZOOM), Image.Resampling.NEAREST
+    )
+    draw = ImageDraw.Draw(large)
     for row, col in marks:
         x, y = ((col - box.col_start + 0.5) * ZOOM, (row - box.row_start + 0.5) * ZOOM)
         for radius, colour in ((14, "#ffffff"), (11, WRONG)):
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), outline=colour, width=4)
-    return map_uri(np.asarray(image))
+    return map_uri(np.asarray(large))

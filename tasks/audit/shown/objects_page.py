@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from tilewright.tasks.audit.evaluate.objects import ObjectEvaluation
+    from tilewright.tasks.audit.objects.objects import ObjectEvaluation
     from tilewright.tasks.grid.grid import Grid
 
 MISSED = "#882255"

@@ -19,7 +19,8 @@ from tilewright.tasks.audit.shown.charts import (
 )
 from tilewright.tasks.audit.shown.maps import LOW, RIGHT, WRONG, ErrorMap, error_map, layer_colours, worst_places
 from tilewright.tasks.audit.shown.trust_table import TrustView, trust_view
-from tilewright.tasks.colours import UNSEEN
+from tilewright.tasks.audit.shown.words import f1_by_design
+from tilewright.tasks.colours import UNLISTED, UNSEEN
 from tilewright.tasks.compare.words import percent_words, short
 from tilewright.tasks.report.format import ABSENT, count, figure
 from tilewright.tasks.report.render import page_environment
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tilewright.tasks.audit.evaluate.evaluate import LayerEvaluation
+    from tilewright.tasks.audit.shown.maps import Imagery
     from tilewright.tasks.compare.page import PlaceView
 
 
@@ -61,22 +63,30 @@ class EvaluatedLayerPage:
     places: tuple[PlaceView, ...]
 
 
-def render_evaluation(document: Mapping[str, Any], layers: Sequence[LayerEvaluation], *, files: Sequence[str]) -> str:
+def render_evaluation(
+    document: Mapping[str, Any],
+    layers: Sequence[LayerEvaluation],
+    *,
+    files: Sequence[str],
+    imagery: Imagery | None = None,
+) -> str:
     """The page of an evaluation as one HTML text that loads no other file; every text in it is treated as hostile.
+
+    ``imagery`` are the pictures of scenes beside those of the worst places.
 
     Raises StorageError or ChangedStoreError where the pixels of a picture cannot be read.
     """
     documents = [document, *document["others"]]
     return page_environment().get_template("evaluation.html.j2").render(
         document=document,
-        layers=[_layer_page(told, each) for told, each in zip(documents, layers, strict=True)],
+        layers=[_layer_page(told, each, imagery) for told, each in zip(documents, layers, strict=True)],
         files=files,
         side=SIDE,
         unseen_css=UNSEEN,
     )  # fmt: skip
 
 
-def _layer_page(told: Mapping[str, Any], evaluation: LayerEvaluation) -> EvaluatedLayerPage:
+def _layer_page(told: Mapping[str, Any], evaluation: LayerEvaluation, imagery: Imagery | None) -> EvaluatedLayerPage:
     classes = told["kind"] == "class"
     colours = layer_colours(evaluation)
     kept = kept_classes(told) if classes else []
@@ -104,7 +114,7 @@ def _layer_page(told: Mapping[str, Any], evaluation: LayerEvaluation) -> Evaluat
         n_more_groups=len(told["groups"]) - len(groups),
         map=error_map(evaluation),
         legend=tuple(_legend(evaluation)),
-        places=tuple(worst_places(evaluation)),
+        places=tuple(worst_places(evaluation, imagery)),
     )
 
 
@@ -123,15 +133,23 @@ def _class_figures(told: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         note = f"95 %: {ends[0] * 100:.1f} to {ends[1] * 100:.1f} %" if ends else ""
         accuracy = ("Overall accuracy", percent_words(right / n) if n else ABSENT, note)
     kappa = ABSENT if told["kappa"] is None else f"{told['kappa']:.3f}"
-    f1s = [row["f1"] for row in told["per_class"].values() if row["f1"] is not None]
-    ious = [row["iou"] for row in told["per_class"].values() if row["iou"] is not None]
+    f1s = [f1 for f1 in _f1s(told) if f1 is not None]
+    ious = [f1 / (2 - f1) for f1 in f1s]
+    of_which = "of classes that occur, by the design" if design else "of classes that occur"
     return [
         accuracy,
-        ("Kappa", kappa, "agreement beyond chance"),
-        ("Mean F1", f"{sum(f1s) / len(f1s):.3f}" if f1s else ABSENT, "of classes that occur"),
-        ("Mean IoU", f"{sum(ious) / len(ious):.3f}" if ious else ABSENT, "of classes that occur"),
+        ("Kappa", kappa, "of the labels, not weighted" if design else "agreement beyond chance"),
+        ("Mean F1", f"{sum(f1s) / len(f1s):.3f}" if f1s else ABSENT, of_which),
+        ("Mean IoU", f"{sum(ious) / len(ious):.3f}" if ious else ABSENT, of_which),
         ("Compared", count(n), f"{told['unit']}s"),
     ]
+
+
+def _f1s(told: Mapping[str, Any]) -> list[float | None]:
+    """The F1 of each class, as the design estimates it where there is one."""
+    if "design" in told:
+        return [f1_by_design(row) for row in told["design"]["classes"].values()]
+    return [row["f1"] for row in told["per_class"].values()]
 
 
 def _value_figures(told: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -172,7 +190,9 @@ def _areas(told: Mapping[str, Any], kept: Sequence[tuple[str, str]]) -> list[tup
     """The areas of classes that a sample estimates, with their intervals."""
     classes = (told.get("design") or {}).get("classes") or {}
     rows = []
-    for name, colour in kept:
+    # Labelled classes that the map does not have are ground too.
+    beyond = [(name, UNLISTED) for name in classes if name not in told["classes"]]
+    for name, colour in [*kept, *beyond]:
         area = classes.get(name, {}).get("area_km2")
         if area is not None:
             known = area["low"] is not None

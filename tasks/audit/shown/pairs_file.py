@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tilewright.tasks.audit.evaluate.evaluate import Labels
-    from tilewright.tasks.audit.evaluate.objects import ObjectEvaluation
     from tilewright.tasks.audit.evaluate.pairs import Pairs
     from tilewright.tasks.audit.evaluate.targets import Target
+    from tilewright.tasks.audit.objects.objects import ObjectEvaluation
     from tilewright.tasks.grid.grid import Grid
 
 PAIRS = "pairs.csv"
@@ -80,7 +80,7 @@ class PairsFile:
             return [
                 _plain(str(each)) if each is not None else "" for each in table.columns[ID].take(owners).to_pylist()
             ]
-        return [each + 1 for each in owners.tolist()]
+        return [table.number(each) for each in owners.tolist()]
 
 
 def _middles(shapes: np.ndarray) -> np.ndarray:

@@ -29,8 +29,8 @@ def evaluation_sentences(told: Mapping[str, Any], *, name: str, several: bool) -
         sentences.append(_value_sentence(told, head))
     else:
         sentences += _class_sentences(told, head)
-    design, trust = _design_sentences(told.get("design")), _trust_sentences(told.get("trust"))
-    return [*sentences, *_temperature_sentences(told.get("temperature")), *design, *trust, *_left_out(told)]
+    notes, trust = (told.get("design") or {}).get("notes", ()), _trust_sentences(told.get("trust"))
+    return [*sentences, *notes, *_temperature_sentences(told.get("temperature")), *trust, *_left_out(told)]
 
 
 def object_sentences(told: Mapping[str, Any], *, name: str) -> list[str]:
@@ -55,40 +55,70 @@ def object_sentences(told: Mapping[str, Any], *, name: str) -> list[str]:
 
 
 def _class_sentences(told: Mapping[str, Any], head: str) -> list[str]:
-    n, unit = told["n"], told["unit"]
+    n, unit, design = told["n"], told["unit"], told.get("design")
     right = sum(told["confusion"][i][i] for i in range(len(told["classes"])))
-    first = f"{head}{percent_words(right / n)} of {plural(n, unit)} agree with the map"
-    between = wilson(right, n) if unit == "label" and "design" not in told else None
-    spread = f" (95 % interval {between[0] * 100:.1f} to {between[1] * 100:.1f} %)" if between else ""
+    agree = f"{percent_words(right / n)} of {plural(n, unit)} agree with the map"
     kappa = f"; kappa is {told['kappa']:.2f}" if told["kappa"] is not None else ""
-    sentences = [f"{first}{spread}{kappa}."]
-    scored = {each: row for each, row in told["per_class"].items() if row["n_labels"]}
-    if len(scored) > 1:
-        worst = min(scored, key=lambda each: (scored[each]["f1"] or 0.0, each))
-        row = scored[worst]
-        found = percent_words(row["recall"])
-        held = "" if row["precision"] is None else f", and {percent_words(row['precision'])} of what is mapped so is"
-        sentences.append(f"Weakest is {short(worst)}: {found} of it was found{held}.")
+    if design is not None:
+        # What is counted of labels that were drawn unequally is no estimate of the map.
+        unequal = "where strata are labelled unequally that is no estimate of the map"
+        counted = f"Counted without the design's weights {agree}{kappa}; {unequal}."
+        sentences = [f"{head}{_design_sentence(design)}", *_weakest_by_design(told, design), counted]
+    else:
+        between = wilson(right, n) if unit == "label" else None
+        spread = f" (95 % interval {between[0] * 100:.1f} to {between[1] * 100:.1f} %)" if between else ""
+        sentences = [f"{head}{agree}{spread}{kappa}.", *_weakest(told)]
     if told["calibration"]:
         sentences.append(_calibration_sentence(told["calibration"]))
     return sentences
 
 
-def _design_sentences(design: Mapping[str, Any] | None) -> list[str]:
-    """What a sample drawn by design says of the whole map, and what a reader must know of it."""
-    if design is None:
+def _weakest(told: Mapping[str, Any]) -> list[str]:
+    """The class with the least F1, if there are several."""
+    scored = {each: row for each, row in told["per_class"].items() if row["n_labels"]}
+    if len(scored) < 2:
         return []
-    told = design["overall_accuracy"]
-    if told["low"] is None:
-        between = ", with an unknown error"
+    worst = min(scored, key=lambda each: (scored[each]["f1"] or 0.0, each))
+    row = scored[worst]
+    held = "" if row["precision"] is None else f", and {percent_words(row['precision'])} of what is mapped so is"
+    return [f"Weakest is {short(worst)}: {percent_words(row['recall'])} of it was found{held}."]
+
+
+def _weakest_by_design(told: Mapping[str, Any], design: Mapping[str, Any]) -> list[str]:
+    """The class with the least F1 as the design estimates it, if there are several."""
+    scored = {name: row for name, row in design["classes"].items() if row["recall"]["estimate"] is not None}
+    if len(scored) < 2:
+        return []
+    worst = min(scored, key=lambda each: (f1_by_design(scored[each]) or 0.0, each))
+    row = scored[worst]
+    found = f"an estimated {_estimate_words(row['recall'])} of it was found"
+    if row["precision"]["estimate"] is not None:
+        held = f", and {_estimate_words(row['precision'])} of what is mapped so is"
     else:
-        between = f" (95 % interval {told['low'] * 100:.1f} to {told['high'] * 100:.1f} %)"
-    share = f"{told['estimate'] * 100:.1f} %"
+        held = "" if worst in told["classes"] else ": the map does not have it"
+    return [f"Weakest is {short(worst)}: {found}{held}."]
+
+
+def f1_by_design(row: Mapping[str, Any]) -> float | None:
+    """The F1 of a class from its estimated precision and recall; None where neither labels nor the map have it."""
+    precision, recall = row["precision"]["estimate"], row["recall"]["estimate"]
+    if not precision or not recall:
+        return None if precision is None and recall is None else 0.0
+    return float(2 * precision * recall / (precision + recall))
+
+
+def _design_sentence(design: Mapping[str, Any]) -> str:
+    """What a sample drawn by design says of the whole map."""
     of_what = "the whole map" if design["whole_map"] else "what was sampled"
-    return [
-        f"By the sample's design ({short(design['kind'])}) {share} of {of_what} is right{between}.",
-        *design["notes"],
-    ]
+    accuracy = _estimate_words(design["overall_accuracy"])
+    return f"By the sample's design ({short(design['kind'])}) {accuracy} of {of_what} is right."
+
+
+def _estimate_words(told: Mapping[str, Any]) -> str:
+    share = percent_words(told["estimate"])
+    if told["low"] is None:
+        return f"{share} (with an unknown error)"
+    return f"{share} (95 % interval {told['low'] * 100:.1f} to {told['high'] * 100:.1f} %)"
 
 
 def _calibration_sentence(told: Mapping[str, Any]) -> str:

@@ -9,13 +9,13 @@ import numpy as np
 import shapely
 from shapely.lib import GEOSException
 
-from tilewright.tasks.audit.evaluate.objects import LEAST_IOU, read_objects
-from tilewright.tasks.audit.evaluate.precision import matched, mean_of, overlaps
+from tilewright.tasks.audit.objects.objects import LEAST_IOU, read_objects
+from tilewright.tasks.audit.objects.precision import matched, mean_of, overlaps
 from tilewright.tasks.grid.crs import transformer
 from tilewright.tasks.storage.errors import StoreError
 
 if TYPE_CHECKING:
-    from tilewright.tasks.audit.evaluate.objects import ObjectTable
+    from tilewright.tasks.audit.objects.objects import ObjectTable
     from tilewright.tasks.compare.difference.tolerance import SameLimits
     from tilewright.tasks.compare.finished import FinishedProduct
     from tilewright.tasks.grid.grid import Grid

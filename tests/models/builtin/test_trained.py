@@ -10,15 +10,16 @@ import pytest
 import rasterio
 from rasterio.warp import transform_bounds
 
+import tilewright as tw
+from tests.support.paths import ROOT
 from tilewright.flows.environment import cache_folder
 from tilewright.flows.job.job import make_job
 from tilewright.flows.run.predict import run_job
 from tilewright.models.builtin.train.recipes import RECIPES
-from tilewright.models.builtin.train.score import score_map
+from tilewright.models.builtin.train.score import readme_table, score_json
 from tilewright.models.card.card import load_card
 from tilewright.models.card.registry import BUILTIN, builtin_names
 from tilewright.models.measure.check import check_card
-from tilewright.models.spec.outputs import ClassSpec
 
 # Difference in intersection over union that single precision may make between processors.
 ROUNDING = 0.004
@@ -88,6 +89,13 @@ def maps(sample: Path, name: str, product: str) -> tuple[np.ndarray, np.ndarray]
         return found, file.read(1)[slice(*rows), slice(*columns)]
 
 
+def scored(sample: Path, name: str, product: str) -> dict:
+    """The scores that `evaluate` gives a product of the window."""
+    truth = sample / "truth" / f"{stored_score(name)['scored_on']['truth']}.tif"
+    told = tw.evaluate(product, truth, layer=RECIPES[name].layer)
+    return score_json(told, told["product"]["shape"][0] * told["product"]["shape"][1])
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_run_over_a_small_window_scores_as_the_whole_run_did_there(name, sample, tmp_path):
     mark = json.loads((sample / "sample.json").read_text())
@@ -98,25 +106,31 @@ def test_a_run_over_a_small_window_scores_as_the_whole_run_did_there(name, sampl
     outcome = run_job(window_job(sample, name, tmp_path / "out"))
     assert outcome.report["exact"] is True
     found, truth = maps(sample, name, outcome.output)
-    score = score_map(found, truth, load_card(BUILTIN / name).outputs[0].classes)
-    assert score.known == pytest.approx(stated["window"]["known"], abs=1e-3)
-    assert score.mean_iou == pytest.approx(stated["window"]["mean_iou"], abs=ROUNDING)
-    assert score.iou == pytest.approx(stated["window"]["iou"], abs=3 * ROUNDING)
+    score = scored(sample, name, outcome.output)
+    assert score["known"] == pytest.approx(stated["window"]["known"], abs=1e-3)
+    assert score["mean_iou"] == pytest.approx(stated["window"]["mean_iou"], abs=ROUNDING)
+    for figure in ("iou", "precision", "recall"):
+        assert score[figure] == pytest.approx(stated["window"][figure], abs=3 * ROUNDING)
+    # What the command says is what counting the pixels says.
+    for each in load_card(BUILTIN / name).outputs[0].classes:
+        mapped, true = found == each.value, truth == each.value
+        assert score["iou"][each.name] == pytest.approx((mapped & true).sum() / (mapped | true).sum(), abs=1e-4)
 
 
 def test_fusion_maps_without_radar_too(sample, tmp_path):
     job = window_job(sample, "sample-fusion", tmp_path / "out", filter={"platforms": ["sentinel-2a", "sentinel-2b"]})
     outcome = run_job(job)
-    found, truth = maps(sample, "sample-fusion", outcome.output)
-    without = score_map(found, truth, load_card(BUILTIN / "sample-fusion").outputs[0].classes)
-    assert 0.6 <= without.mean_iou < stored_score("sample-fusion")["window"]["mean_iou"]
+    without = scored(sample, "sample-fusion", outcome.output)
+    assert 0.6 <= without["mean_iou"] < stored_score("sample-fusion")["window"]["mean_iou"]
 
 
-def test_a_score_is_intersection_over_union_of_pixels_known_in_both():
-    found = np.array([[1, 1, 2, 255], [2, 2, 1, 3]], np.uint8)
-    truth = np.array([[1, 2, 2, 1], [2, 2, 255, 2]], np.uint8)
-    classes = tuple(ClassSpec(value=value, name=name) for value, name in ((1, "a"), (2, "b"), (3, "c"), (4, "d")))
-    score = score_map(found, truth, classes)
-    assert score.iou == {"a": 1 / 2, "b": 3 / 5, "c": 0.0}
-    assert score.mean_iou == pytest.approx((1 / 2 + 3 / 5) / 3)
-    assert (score.accuracy, score.known) == (4 / 6, 6 / 8)
+def test_the_table_of_the_readme_is_that_of_the_scores():
+    text = (ROOT / "models/README.md").read_text("utf-8")
+    table = readme_table(BUILTIN)
+    assert table in text
+    told = [line.split("|")[1].strip(" `") for line in table.splitlines()[2:]]
+    assert told == [*RECIPES]
+    assert set(told) == {name for name in builtin_names() if name.startswith("sample-")}
+    change = stored_score("sample-change")["score"]
+    found, right = (f"{change[figure]['houses'] * 100:.0f} %" for figure in ("recall", "precision"))
+    assert f"finds {found} of their pixels, but only {right} of what it calls" in text

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import shapely
 
-from tilewright.tasks.audit.evaluate.precision import IOUS, average_precision, matched, overlaps
+from tilewright.tasks.audit.objects.precision import IOUS, average_precision, matched, overlaps
 
 
 def by_loops(boxes: list, scores: list[float], labels: list, least: float) -> float:

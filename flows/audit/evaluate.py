@@ -5,28 +5,30 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tilewright.flows.ask.added_files import ELSEWHERE, AddedFile, add_files, place_of_files
+from tilewright.flows.ask.added_files import AddedFile
+from tilewright.flows.ask.sample_page import scene_pictures
+from tilewright.flows.audit.dates import period_notes
+from tilewright.flows.audit.files import DOCUMENT, PAGE, Wanted, added, places_of, put
 from tilewright.flows.environment import storage_options
 from tilewright.flows.job.outline import cut_at_180
 from tilewright.tasks.audit.design.evaluated import design_entry
-from tilewright.tasks.audit.evaluate.classes import parse_maps
+from tilewright.tasks.audit.evaluate.classes import given_maps
 from tilewright.tasks.audit.evaluate.evaluate import evaluate_layers, evaluation_json, open_labels
 from tilewright.tasks.audit.evaluate.groups import groups_of
 from tilewright.tasks.audit.evaluate.label_file import LabelError
-from tilewright.tasks.audit.evaluate.objects import evaluate_objects, object_table_name, read_objects
 from tilewright.tasks.audit.evaluate.targets import choose_targets
+from tilewright.tasks.audit.objects.objects import evaluate_objects, object_table_name, read_objects
 from tilewright.tasks.audit.shown.objects_page import render_objects
 from tilewright.tasks.audit.shown.page import render_evaluation
 from tilewright.tasks.audit.shown.pairs_file import PAIRS, PairsFile
 from tilewright.tasks.audit.shown.words import evaluation_sentences, object_sentences
-from tilewright.tasks.audit.trust.entries import check_coverage, check_free, check_trust, temperature_entry, trust_of
+from tilewright.tasks.audit.trust.entries import check_trust, temperature_entry, trust_of
 from tilewright.tasks.audit.trust.layer import FILES, write_trusted
-from tilewright.tasks.compare.files import check_outside
 from tilewright.tasks.inventory.finished import read_item
 from tilewright.tasks.inventory.report_grid import report_grid
 from tilewright.tasks.progress import silent
@@ -36,46 +38,18 @@ from tilewright.tasks.report.sections import period_text
 from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.storage.errors import StoreError, storage_error
 from tilewright.tasks.storage.storage import json_bytes, open_storage
-from tilewright.tasks.tables.vector_file import path_and_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from tilewright.flows.ask.added_files import FilesPlace
+    import numpy as np
+
     from tilewright.tasks.audit.evaluate.evaluate import Labels, LayerEvaluation
     from tilewright.tasks.audit.evaluate.pairs import Pairs
     from tilewright.tasks.audit.evaluate.targets import Target
     from tilewright.tasks.grid.grid import Grid
     from tilewright.tasks.progress import Listener
     from tilewright.tasks.storage.storage import Storage
-
-DOCUMENT, PAGE = "evaluation.json", "evaluation.html"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What is asked of an evaluation: a column, a layer, mappings of classes, what it is grouped by, the coverage of
-    each class at which the map is to be trusted.
-    """
-
-    column: str | None = None
-    layer: str | None = None
-    maps: Sequence[str] | Mapping[str, Sequence[str]] = ()
-    by: str | None = None
-    ious: Sequence[float] = ()
-    trust: float | None = None
-
-    def __post_init__(self) -> None:
-        for each in self.ious:
-            if not 0 < each <= 1:
-                raise LabelError(f"--iou {each}: expected an overlap above 0 and at most 1, such as 0.5.")
-        if self.trust is not None:
-            check_coverage(self.trust)
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The names of the files of the evaluation."""
-        return (DOCUMENT, PAGE, PAIRS, *(FILES if self.trust is not None else ()))
 
 
 def evaluate_output(
@@ -85,28 +59,32 @@ def evaluate_output(
     *,
     to: str | None = None,
     write: bool = True,
+    rows: np.ndarray | None = None,
     listener: Listener = silent,
 ) -> dict[str, Any]:
     """A finished product held against the labels of a file, as ``evaluation.json`` holds it.
 
     Its files are written ``to`` a place, None: into the product; nowhere unless ``write``. Labels that are a
-    sample drawn from the product also give ``design``, estimates for the whole map.
+    sample drawn from the product also give ``design``, estimates for the whole map. ``rows`` (row,): only these rows of
+    the labels count, numbers from 0.
 
     Raises a ValueError that names what cannot be, before pixels are read; StorageError if storage refuses, and
     ChangedStoreError for layers that are damaged.
     """
-    maps = _maps(wanted.maps)
+    maps = given_maps(wanted.maps)
     storage = open_storage(output, options=storage_options(output))
     if read_item(storage) is None:
         raise StoreError(f"{output} holds no finished product: run its job to the end, then evaluate it.")
     report = read_object(storage, "report.json") or {}
     if report.get("places"):
         raise StoreError(f"{output} is a table of places, not a map: join its columns to the labels by their key.")
-    place, inside = _places(storage, labels, wanted, to=to) if write else (None, None)
+    place, inside = places_of(storage, labels, wanted, to=to) if write else (None, None)
     grid = report_grid(storage, report)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tilewright-evaluate-")))
         opened = open_labels(labels, grid, stack, cut=cut_at_180)
+        if rows is not None and opened.table is not None:
+            opened = replace(opened, table=opened.table.taken(rows))
         asked = _Asked(
             storage=storage,
             report=report,
@@ -126,19 +104,14 @@ def evaluate_output(
         except OSError as error:
             raise storage_error(error, operation="write pairs to", uri=tempfile.gettempdir()) from error
         document = _document(storage, report, opened, told, maps=maps, by=wanted.by)
-        document["summary"] += _notes(opened, pairs)
+        document["summary"] += _notes(opened, pairs, report)
         if not write:
             return document
         page = render(document, files=tuple(name for name in wanted.files if name != PAGE))
         (folder / PAGE).write_text(page, encoding="utf-8")
         (folder / DOCUMENT).write_bytes(json_bytes(document))
-        files = [*asked.files, *(_added(folder, name) for name in (PAIRS, PAGE, DOCUMENT))]
-        if inside is not None:
-            add_files(inside, files)
-        elif place is not None:
-            target = open_storage(place.uri, options=place.options, create=True)
-            for each in files:
-                target.upload(each.name, each.path)
+        files = [*asked.files, *(added(folder, name) for name in (PAIRS, PAGE, DOCUMENT))]
+        put(files, document, beside=place, inside=inside)
     return document
 
 
@@ -184,10 +157,13 @@ def _of_layers(
         take=take or (lambda *_: None),
         listener=listener,
     )
+    imagery = (
+        partial(scene_pictures, asked.storage, trusted=wanted.trusted, listener=listener) if wanted.imagery else None
+    )
     told = [{**evaluation_json(each), **design_entry(each, listener), **temperature_entry(each)} for each in found]
     if wanted.trust is not None:
         told[0]["trust"] = _trust(asked, found[0], wanted.trust, listener)
-    return told, partial(render_evaluation, layers=found)
+    return told, partial(render_evaluation, layers=found, imagery=imagery)
 
 
 def _trust(asked: _Asked, found: LayerEvaluation, coverage: float, listener: Listener) -> dict[str, Any]:
@@ -208,51 +184,14 @@ def _of_objects(asked: _Asked, name: str, pairs: PairsFile) -> tuple[list[dict[s
         raise LabelError(f"{labels.name} is a raster: objects are held against polygons, give their outlines.")
     if wanted.trust is not None:
         raise LabelError("--trust is about layers of classes, not objects: leave it out, or name a layer with --layer.")
+    if wanted.imagery:
+        raise LabelError("--imagery is about the worst places of layers, not objects: leave it out.")
     if wanted.by is not None:
         raise LabelError("--by groups pairs of layers, not objects: leave it out.")
     table = read_objects(asked.storage, asked.report, name, asked.grid, asked.maps)
     found = evaluate_objects(table, labels.table, asked.grid, column=wanted.column, ious=wanted.ious)
     pairs.add_objects(found)
     return [dict(found.told)], partial(render_objects, evaluation=found, grid=asked.grid)
-
-
-def _maps(given: Sequence[str] | Mapping[str, object]) -> dict[str, tuple[str, ...]]:
-    """The labels that mean each class, as texts."""
-    if not isinstance(given, Mapping):
-        return parse_maps(given)
-    single = (str, int, float)
-    return {
-        str(name): (str(words),) if isinstance(words, single) else tuple(map(str, words))  # type: ignore[call-overload]
-        for name, words in given.items()
-    }
-
-
-def _places(
-    storage: Storage, labels: Path, wanted: Wanted, *, to: str | None
-) -> tuple[Storage | None, FilesPlace | None]:
-    """Where the files of an evaluation go: beside the product, or into it. Refuses what must not be written over."""
-    place = None if to is None else open_storage(to, options=storage_options(to))
-    if place is not None:
-        check_outside(place, (storage,))
-    folder = (place or storage).folder
-    path, _ = path_and_layer(labels.expanduser())
-    if folder is not None and path.resolve() in [(folder / name).resolve() for name in wanted.files]:
-        raise LabelError(f"{labels} would be written over by {path.name} of the evaluation: give another --to.")
-    if place is not None:
-        return place, None
-    if wanted.trust is not None:
-        check_free(storage, elsewhere=ELSEWHERE)
-    return None, place_of_files(storage, wanted.files)
-
-
-def _added(folder: Path, name: str) -> AddedFile:
-    kinds = {
-        DOCUMENT: ("evaluation", "application/json", "Scores against labels", ("metadata",)),
-        PAGE: ("evaluation-page", "text/html", "How good the map is", ("overview",)),
-        PAIRS: ("evaluation-pairs", "text/csv", "Labels beside what the map says", ("metadata",)),
-    }
-    key, media_type, title, roles = kinds[name]
-    return AddedFile(name=name, path=folder / name, key=key, media_type=media_type, title=title, roles=roles)
 
 
 def _document(
@@ -292,8 +231,8 @@ def _document(
     }
 
 
-def _notes(labels: Labels, pairs: PairsFile) -> list[str]:
-    notes = [] if labels.table is None else list(labels.table.notes)
+def _notes(labels: Labels, pairs: PairsFile, report: Mapping[str, Any]) -> list[str]:
+    notes = [] if labels.table is None else [*labels.table.notes, *period_notes(report, labels.table)]
     if pairs.n_written < pairs.n_pairs:
         notes.append(f"{PAIRS} holds the first {count(pairs.n_written)} of {count(pairs.n_pairs)} pairs.")
     return [" ".join(note.split()) for note in notes]

@@ -14,8 +14,8 @@ from shapely.lib import GEOSException
 from tilewright.catalogs.parquet import pyarrow
 from tilewright.tasks.audit.evaluate.classes import UNKNOWN, UNLABELLED, scored_classes
 from tilewright.tasks.audit.evaluate.label_file import LabelError
-from tilewright.tasks.audit.evaluate.precision import IOUS, average_precision, matched, mean_of, overlaps
 from tilewright.tasks.audit.evaluate.targets import USUAL
+from tilewright.tasks.audit.objects.precision import IOUS, average_precision, matched, mean_of, overlaps
 from tilewright.tasks.report.fields import rows, text
 from tilewright.tasks.storage.errors import StoreError
 
