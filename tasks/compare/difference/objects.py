@@ -77,13 +77,10 @@ def compare_objects(
                 continue
             mine = np.flatnonzero(first.codes == number)
             theirs = np.flatnonzero(second.codes == second.classes.names.index(kind))
-            pairs = overlaps(first.shapes[mine], second.shapes[theirs])
-            most = np.zeros(len(mine))
-            np.maximum.at(most, pairs.objects, pairs.iou)
-            takes = matched(np.argsort(-most, kind="stable"), pairs, len(theirs), iou)
+            pairs = overlaps(first.shapes[mine], second.shapes[theirs], iou)
+            takes = matched(np.argsort(-pairs.best(len(mine)), kind="stable"), pairs, len(theirs), iou)
             taken[mine[takes >= 0]] = theirs[takes[takes >= 0]]
-            known = dict(zip(zip(pairs.objects.tolist(), pairs.labels.tolist(), strict=True), pairs.iou, strict=True))
-            best += [float(known[one, label]) for one, label in enumerate(takes.tolist()) if label >= 0]
+            best += pairs.taken(takes)
     except GEOSException as error:
         raise StoreError(f"{name}.parquet holds a shape that is none ({str(error)[:120]}): restore it.") from error
     there = taken >= 0
