@@ -72,8 +72,9 @@ def overlaps(objects: np.ndarray, labels: np.ndarray, least: float = 0.0) -> Ove
             whole = shapely.area(objects[one]) + shapely.area(labels[other]) - common
             iou = np.divide(common, whole, out=np.zeros(len(common)), where=common > 0)
             kept = (common > 0) & (iou >= least)
-            for found, part in zip((owners, held, ious), (one, other, iou), strict=True):
-                found.append(part[kept])
+            owners.append(one[kept])
+            held.append(other[kept])
+            ious.append(iou[kept])
     return Overlaps(objects=np.concatenate(owners), labels=np.concatenate(held), iou=np.concatenate(ious))
 
 
