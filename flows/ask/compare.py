@@ -95,7 +95,10 @@ def better_on_labels(
 
 
 def _paired(a: LayerEvaluation, b: LayerEvaluation) -> PairedLabels:
-    """The labels of both, by their rows in the file, with what both maps say there."""
+    """The labels of both, by their rows in the file, with what both maps say there.
+
+    Of labels that say the same of one pixel the first counts: copies would make anything significant.
+    """
     import numpy as np
 
     from tilewright.tasks.audit.evaluate.scores import OTHER
@@ -110,6 +113,9 @@ def _paired(a: LayerEvaluation, b: LayerEvaluation) -> PairedLabels:
     # What is no class of its layer comes last, apart from a class of that name.
     tables = [np.array([*map(names.index, each), len(names)]) for each in own]
     _, of_a, of_b = np.intersect1d(a.pairs.owners, b.pairs.owners, assume_unique=True, return_indices=True)
+    places = np.stack([each[of_a] for each in (a.pairs.rows, a.pairs.cols, a.pairs.labels)])
+    once = np.sort(np.unique(places, axis=1, return_index=True)[1])
+    of_a, of_b = of_a[once], of_b[once]
     return PairedLabels(
         names=[*names, OTHER],
         scored=len(names),

@@ -476,6 +476,24 @@ def test_maps_are_written_to_a_bucket(make, tmp_path, moto, monkeypatch):
     assert (tmp_path / "cmp" / "difference_height.qml").read_text() == "<qgis>mine</qgis>"
 
 
+def test_copies_of_labels_make_no_map_better(make, tmp_path):
+    one, other = flat(0), flat(0)
+    one[10, 10] = other[20, 20] = other[30, 30] = 1
+    a, b = make("a", one, numbers={}), make("b", other, numbers={})
+    to_degrees = pyproj.Transformer.from_crs("EPSG:32633", "EPSG:4326", always_xy=True)
+    at = np.array([10, 20, 30, 40])
+    lon, lat = to_degrees.transform((40_000 + at + 0.5) * 10, -(-540_000 + at + 0.5) * 10)
+    lines = [f"{x!r},{y!r},land" for x, y in zip(lon.tolist(), lat.tolist(), strict=True)]
+    told = {}
+    for times in (1, 200):
+        path = tmp_path / f"{times}.csv"
+        path.write_text("\n".join(["lon,lat,class", *(lines * times)]))
+        told[times] = tw.compare(a, b, labels=path)
+    for key in ("mcnemar", "bootstrap"):
+        assert told[1][key] == told[200][key]
+        assert (told[1][key]["n"], told[1][key]["better"]) == (4, None)
+
+
 def test_the_bootstrap_hangs_on_neither_the_order_of_rows_nor_that_of_the_class_table(make, tmp_path):
     one, other = some_map(1), some_map(2)
     truth = np.where(np.random.default_rng(0).random(one.shape) < 0.6, one, other)

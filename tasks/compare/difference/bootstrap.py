@@ -43,8 +43,10 @@ def bootstrap(pairs: PairedLabels) -> dict[str, Any]:
 
     Labels are drawn with replacement, each with what both maps say there. A figure hangs on the counts of (label, A, B)
     alone, so that counts are drawn, in the order of the classes: the order of labels changes nothing. A class that
-    neither map nor the labels of a draw have is left out of its interval. ``better`` is a or b where the interval of
-    the overall accuracy leaves out 0. Labels count alike, whatever the design that drew them.
+    neither map nor the labels of a draw have is left out of its interval. Where all labels say the same of the maps, no
+    draw does otherwise, and the interval is that of Clopper and Pearson for what no label happened to hit. ``better``
+    is a or b where the interval of the overall accuracy leaves out 0. Labels count alike, whatever the design that drew
+    them.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 13 (percentile interval).
     """
@@ -65,7 +67,7 @@ def bootstrap(pairs: PairedLabels) -> dict[str, Any]:
     whole = [_figures(cells, each, n=n, scored=pairs.scored) for each in chain([counts[np.newaxis]], drawn)]
     # (map, figure, draw), of which the first draw is the labels themselves.
     figures = np.concatenate(whole, axis=2)
-    overall = _entry(figures[:, 0])
+    overall = _entry(figures[:, 0]) | _all_alike(cells, n)
     low, high = overall["low"], overall["high"]
     return {
         **told,
@@ -73,6 +75,18 @@ def bootstrap(pairs: PairedLabels) -> dict[str, Any]:
         "per_class": {pairs.names[k]: _entry(figures[:, k + 1]) for k in range(pairs.scored)},
         "better": "b" if low is not None and low > 0 else "a" if high is not None and high < 0 else None,
     }
+
+
+def _all_alike(cells: np.ndarray, n: int) -> dict[str, float]:
+    """The ends of the interval where the same map, or both, or neither, is right on each of ``n`` labels; else none."""
+    right = (cells[1:] == cells[0]).astype(np.int64)
+    says = right[1] - right[0]
+    if (says != says[0]).any():
+        return {}
+    # Of labels that say otherwise there may be this share; each moves the difference by 1, or 2 from end to end.
+    unseen = 1 - ((100 - INTERVAL[1]) / 100) ** (1 / n)
+    middle, reach = int(says[0]), unseen * (2 if says[0] else 1)
+    return {"low": max(-1.0, middle - reach), "high": min(1.0, middle + reach)}
 
 
 def _figures(cells: np.ndarray, counts: np.ndarray, *, n: int, scored: int) -> np.ndarray:
@@ -94,6 +108,8 @@ def _entry(figures: np.ndarray) -> dict[str, float | None]:
     a, b = figures[:, 0]
     apart = figures[1, 1:] - figures[0, 1:]
     apart = apart[np.isfinite(apart)]
-    low, high = np.percentile(apart, INTERVAL) if len(apart) and np.isfinite(b - a) else (np.nan, np.nan)
-    told = {"a": a, "b": b, "difference": b - a, "low": low, "high": high}
-    return {name: float(value) if np.isfinite(value) else None for name, value in told.items()}
+    # Draws that are all one say nothing of how sure a figure is.
+    told = len(apart) > 0 and np.isfinite(b - a) and apart.min() < apart.max()
+    low, high = np.percentile(apart, INTERVAL) if told else (np.nan, np.nan)
+    entry = {"a": a, "b": b, "difference": b - a, "low": low, "high": high}
+    return {name: float(value) if np.isfinite(value) else None for name, value in entry.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import betaincinv
 
 from tilewright.tasks.compare.difference.bootstrap import PairedLabels, bootstrap
 
@@ -76,5 +77,25 @@ def test_no_labels_and_classes_that_nobody_has_say_nothing():
     land = np.zeros(20, dtype=np.int64)
     told = bootstrap(PairedLabels(names=NAMES, scored=3, labels=land, a=land, b=land))
     assert told["per_class"]["water"] == dict.fromkeys(("a", "b", "difference", "low", "high"))
-    assert told["overall_accuracy"] == {"a": 1.0, "b": 1.0, "difference": 0.0, "low": 0.0, "high": 0.0}
+    overall = told["overall_accuracy"]
+    assert (overall["a"], overall["b"], overall["difference"]) == (1.0, 1.0, 0.0)
+    assert overall["low"] == -overall["high"] < 0
     assert told["better"] is None
+
+
+@pytest.mark.parametrize("n", [1, 3, 4, 40, 1000])
+@pytest.mark.parametrize("says", [(True, False), (False, True), (True, True), (False, False)])
+def test_labels_that_all_say_the_same_are_no_certainty(n, says):
+    """The interval ends where a map of which 97.5 % of samples would have shown otherwise begins."""
+    labels = np.arange(n) % 3
+    a, b = (np.where(right, labels, 3) for right in says)
+    told = bootstrap(PairedLabels(names=NAMES, scored=3, labels=labels, a=a, b=b))
+    overall, middle = told["overall_accuracy"], int(says[1]) - int(says[0])
+    unseen = betaincinv(1, n, 0.975)
+    assert overall["difference"] == middle
+    assert overall["low"] == pytest.approx(max(-1, middle - unseen * (1 + abs(middle))))
+    assert overall["high"] == pytest.approx(min(1, middle + unseen * (1 + abs(middle))))
+    # One label, or three, make no map better; McNemar's test needs four.
+    assert told["better"] == ({-1: "a", 1: "b"}.get(middle) if n >= 40 else None)
+    water = told["per_class"]["water"]
+    assert (water["low"], water["high"]) == (None, None)
