@@ -128,14 +128,17 @@ def better_on_labels(
         tested = mcnemar(len(pairs.labels), int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum()))
         # The test counts labels alike: of a sample by strata it says nothing of the map.
         unsaid = {"statistic": None, "p_value": None, "better": None} if pairs.weighted else {}
-        told = {"weighted": pairs.weighted, **_labels_told(one, other)}
+        told = {"weighted": pairs.weighted, "n_copies": pairs.n_copies, **_labels_told(one, other)}
         tests[layer] = tested | unsaid | told
         draws[layer] = bootstrap(pairs) | told
     return tests, draws
 
 
 def _paired(a: LayerEvaluation, b: LayerEvaluation) -> PairedLabels:
-    """The labels of both, by their rows in the file, with what both maps say there."""
+    """The labels of both, by their rows in the file, with what both maps say there.
+
+    Of labels that say the same of one pixel the first counts: copies would make anything significant.
+    """
     import numpy as np
 
     from tilewright.tasks.audit.evaluate.scores import OTHER
@@ -150,8 +153,12 @@ def _paired(a: LayerEvaluation, b: LayerEvaluation) -> PairedLabels:
     # What is no class of its layer comes last, apart from a class of that name.
     tables = [np.array([*map(names.index, each), len(names)]) for each in own]
     owners, of_a, of_b = np.intersect1d(a.pairs.owners, b.pairs.owners, assume_unique=True, return_indices=True)
-    stratum, sizes = _strata(a, owners)
+    places = np.stack([each[of_a] for each in (a.pairs.rows, a.pairs.cols, a.pairs.labels)])
+    once = np.sort(np.unique(places, axis=1, return_index=True)[1])
+    stratum, sizes = _strata(a, owners[once])
+    of_a, of_b = of_a[once], of_b[once]
     return PairedLabels(
+        n_copies=len(owners) - len(once),
         stratum=stratum,
         sizes=sizes,
         names=[*names, OTHER],

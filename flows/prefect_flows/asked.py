@@ -30,9 +30,14 @@ def evaluate(
     layer: str | None = None,
     maps: dict[str, list[str]] | None = None,
     by: str | None = None,
+    ious: list[float] | None = None,
+    trust: float | None = None,
     to: str | None = None,
 ) -> Any:
     """Hold a finished product against a file of labels, as ``tilewright evaluate`` does; answers its sentences.
+
+    ``ious`` are the overlaps from which objects of a table count, ``trust`` the coverage of each class at which the map
+    is to be trusted.
 
     The page and the figures are written ``to`` a place, or into the product; the artifacts ``evaluation`` and
     ``evaluation-page`` show the sentences and where the page is.
@@ -40,7 +45,7 @@ def evaluate(
 
     def work() -> dict[str, Any]:
         refuse_secrets({"output": output, "labels": labels, "to": to}, "evaluate")
-        wanted = Wanted(column=column, layer=layer, maps=maps or {}, by=by)
+        wanted = Wanted(column=column, layer=layer, maps=maps or {}, by=by, ious=tuple(ious or ()), trust=trust)
         told = evaluate_at(output, Path(labels), wanted, to=to, listener=Artifacts(None))
         place = _absolute(to or output)
         page = None if "dates" in told else f"{place}/{PAGE}"

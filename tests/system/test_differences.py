@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,52 @@ def test_what_may_differ_and_what_may_not(make, case):
         assert re.search(r"in height 0.01 % .* around \d+\.\d+° N", told["same"]["sentence"])
 
 
+ENDS = {"NaN": np.nan, "above": np.inf, "below": -np.inf, "a number": 3.0}
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_what_is_no_number_is_the_same_as_itself_alone(make, kind):
+    a = {name: make(name, flat(), numbers={"height": one_in(flat(10, kind=kind), (7, 8, at))})
+         for name, at in ENDS.items()}  # fmt: skip
+    for one, other in product(ENDS, ENDS):
+        for tolerances in ({}, {"atol": 1e30, "rtol": 5}):
+            told = tw.compare(a[one], a[other], same=True, **tolerances)["same"]
+            check = next(each for each in told["checks"] if each["name"] == "height")
+            assert told["same"] is (one == other), (one, other)
+            assert check["n_differ"] == (one != other)
+            assert check["n"] == 10_000 - (one == other == "NaN")
+
+
+def test_what_differs_by_no_more_than_may_is_not_said_to_be_nothing(make):
+    values = [HEIGHT, one_in(HEIGHT, (7, 8, 10.25))]
+    a, b = (make(name, flat(), numbers={"height": each}) for name, each in zip("ab", values, strict=True))
+    assert tw.compare(a, a, same=True, atol=1)["same"]["sentence"] == "The same: nothing differs."
+    told = tw.compare(a, b, same=True, atol=1)["same"]
+    assert told["sentence"] == "The same: nothing differs by more than may (height by less)."
+    boxes = [(*BOXES[0][:2], BOXES[0][2] * 1.01, BOXES[0][3]), *BOXES[1:]]
+    a, b = (with_objects(make(name, flat(), numbers={}), each) for name, each in (("c", BOXES), ("d", boxes)))
+    told = tw.compare(a, b, same=True, iou=0.5)["same"]
+    assert told["sentence"] == "The same: nothing differs by more than may (boats by less)."
+
+
+def test_the_place_that_is_named_has_most_of_what_differs(make):
+    """Not the one pixel of a whole cell, beside hundreds in cells at the rim of which little is on the grid."""
+    other = flat()
+    other[50, 50] = 1
+    other[:32, 96:] = 1
+    told = tw.compare(make("a", flat(), numbers={}), make("b", other, numbers={}), same=True)["same"]
+    check = next(each for each in told["checks"] if each["name"] == "class")
+    assert (check["n_differ"], check["most_different"]["n"]) == (129, 32 * 36)
+    assert "most of them around" in told["sentence"]
+
+
+def test_objects_with_and_without_scores_are_not_the_same(make):
+    a = with_objects(make("a", flat(), numbers={}), BOXES)
+    b = with_objects(make("b", flat(), numbers={}), BOXES, scores=False)
+    assert not tw.compare(a, b, same=True)["same"]["same"]
+    assert tw.compare(b, b, same=True)["same"]["same"]
+
+
 def test_numbers_beyond_what_floats_tell_apart_and_hold(make, tmp_path):
     large = flat(2**60, kind=np.int64)
     a, b = (make(name, flat(), numbers={"n": each}) for name, each in zip("ab", (large, large + 1), strict=True))
@@ -321,7 +368,10 @@ def test_a_layer_that_nothing_can_tell_of_is_refused(make):
 
 
 def with_objects(product: Path, boxes: list[tuple[float, float, float, float]], *, scores: Any = None) -> Path:
-    """The product with a table of boxes (west, north, width, height in pixels of its rectangle) of two classes."""
+    """The product with a table of boxes (west, north, width, height in pixels of its rectangle) of two classes.
+
+    ``scores`` False: the table has none.
+    """
     report = json.loads((product / "report.json").read_text())
     west, _, _, north = report["grid"]["bounds"]
     size = report["grid"]["resolution"]
@@ -335,9 +385,12 @@ def with_objects(product: Path, boxes: list[tuple[float, float, float, float]], 
         "name": [("boat", "buoy")[value] for value in values],
         "score": np.asarray(scores if scores is not None else np.full(len(boxes), 0.5)),
     }
+    if scores is False:
+        del columns["score"]
     bounds = shapely.bounds(np.array(shapes, dtype=object)).reshape(-1, 4)
     whole = [*bounds[:, :2].min(axis=0), *bounds[:, 2:].max(axis=0)] if len(boxes) else [np.nan] * 4
-    kinds = {"value": "int64", "name": "string", "score": "double"}
+    kinds = {name: kind for name, kind in (("value", "int64"), ("name", "string"), ("score", "double"))
+             if name in columns}  # fmt: skip
     rows = [Rows(geometry=[shapely.to_wkb(each) for each in shapes], bounds=bounds, columns=columns)]
     write_geoparquet(
         product / "boats.parquet",
@@ -468,6 +521,27 @@ def test_words_on_labels_that_are_not_given_are_refused(make):
     a = make("a", some_map(1), numbers={})
     with pytest.raises(ValueError, match="speak of --labels"):
         tw.compare(a, a, column="seen")
+
+
+def test_copies_of_labels_make_no_map_better(make, tmp_path):
+    one, other = flat(0), flat(0)
+    one[10, 10] = other[20, 20] = other[30, 30] = 1
+    a, b = make("a", one, numbers={}), make("b", other, numbers={})
+    to_degrees = pyproj.Transformer.from_crs("EPSG:32633", "EPSG:4326", always_xy=True)
+    at = np.array([10, 20, 30, 40])
+    lon, lat = to_degrees.transform((40_000 + at + 0.5) * 10, -(-540_000 + at + 0.5) * 10)
+    lines = [f"{x!r},{y!r},land" for x, y in zip(lon.tolist(), lat.tolist(), strict=True)]
+    told = {}
+    for times in (1, 200):
+        path = tmp_path / f"{times}.csv"
+        path.write_text("\n".join(["lon,lat,class", *(lines * times)]))
+        told[times] = tw.compare(a, b, labels=path)
+    for key in ("mcnemar", "bootstrap"):
+        apart = ("labels", "n_labels", "n_copies")
+        once, often = ({name: value for name, value in told[n][key].items() if name not in apart} for n in (1, 200))
+        assert once == often
+        assert told[200][key]["n_copies"] == 796
+        assert (told[1][key]["n"], told[1][key]["better"]) == (4, None)
 
 
 def test_the_bootstrap_hangs_on_neither_the_order_of_rows_nor_that_of_the_class_table(make, tmp_path):

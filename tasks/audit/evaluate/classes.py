@@ -26,6 +26,9 @@ LISTED = 8
 WHOLE = re.compile(r"-?[0-9]{1,18}")
 """A word of a mapping that means whole numbers of a column too."""
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet takes for a formula at the start of a text."""
+
 MOST_LABELS = 100_000
 """Different labels of a column, at most: more are no classes."""
 
@@ -64,7 +67,7 @@ class ScoredClasses:
         if label is None or (isinstance(label, float) and np.isnan(label)):
             return UNLABELLED
         if isinstance(label, str):
-            return self.of_label.get(label.strip(), UNKNOWN) if label.strip() else UNLABELLED
+            return self._code_of_text(label.strip()) if label.strip() else UNLABELLED
         try:
             value = int(label)  # type: ignore[call-overload]
             if value != label:
@@ -72,6 +75,11 @@ class ScoredClasses:
         except (TypeError, ValueError, OverflowError):
             return UNKNOWN
         return self.of_number.get(value, UNKNOWN)
+
+    def _code_of_text(self, label: str) -> int:
+        # The CSV of the labelling page has an apostrophe before a name that begins like a formula.
+        plain = label[1:] if label[:1] == "'" and label[1:].startswith(FORMULA) else label
+        return self.of_label.get(label, self.of_label.get(plain, UNKNOWN))
 
     def column_codes(self, column: Any, *, where: str) -> tuple[np.ndarray, Counter[str]]:
         """The codes of a pyarrow column of labels (row,), and how often each unknown label stands there.

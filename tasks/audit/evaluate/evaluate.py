@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import shapely
 from pyproj.exceptions import ProjError
 
@@ -208,7 +209,15 @@ def evaluation_json(evaluation: LayerEvaluation) -> dict[str, Any]:
         "n_nodata": uncounted.n_nodata,
         "n_unknown": uncounted.n_unknown,
         "n_unlabelled": uncounted.n_unlabelled,
+        "n_repeated": _n_repeated(evaluation.pairs),
         "unknown": unknown,
         "unit": evaluation.unit,
         "groups": evaluation.groups,
     }
+
+
+def _n_repeated(pairs: Pairs | None) -> int:
+    """How many points say of a pixel what another one says of it: they are counted, and tell no more."""
+    if pairs is None:
+        return 0
+    return len(pairs) - len(np.unique(np.stack([pairs.rows, pairs.cols, pairs.labels]), axis=1).T)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 LARGEST = 1e100
-"""Largest label of a layer of values: the squares of larger ones are too large for a number."""
+"""Largest label, and pixel, of a layer of values: the squares of larger ones are too large for a number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +212,10 @@ def _pairs(target: Target, places: Places, values: np.ndarray, sure: np.ndarray 
     uncounted.n_nodata += int((~there).sum())
     found = values[there]
     product = found.astype(np.float64) if target.classes is None else target.classes.product_codes(found)
+    if target.classes is None and (np.abs(product) > LARGEST).any():
+        raise LabelError(
+            f"The layer {target.layer.name} holds values beyond {LARGEST:g}, whose errors nothing can sum: mend it."
+        )
     return Pairs(
         owners=places.owners[there],
         rows=places.rows[there],

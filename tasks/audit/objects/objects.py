@@ -106,8 +106,8 @@ def evaluate_objects(
 ) -> ObjectEvaluation:
     """A table held against polygons of labels, class by class.
 
-    Labels whose centre is not on the product are left out. Raises LabelError for labels that are no polygons, or whose
-    classes cannot be told.
+    Labels whose centre is not on the product are left out. Raises LabelError for labels that are no polygons, whose
+    classes cannot be told, or of which too many lie on one another; StoreError for a table with shapes that are none.
     """
     if labels.shapes is None:
         raise LabelError(f"{labels.name} holds points: objects are held against polygons, give their outlines.")
@@ -124,9 +124,14 @@ def evaluate_objects(
     chosen = steps[0] if ious else LEAST_IOU
     marks = _Marks(len(table.shapes), len(shapes))
     per_class = {}
-    for number, name in enumerate(table.classes.names):
-        mine, theirs = np.flatnonzero(table.codes == number), np.flatnonzero(codes_kept == number)
-        per_class[name] = _class_scores(table, shapes, mine, theirs, steps=steps, chosen=chosen, marks=marks)
+    try:
+        for number, name in enumerate(table.classes.names):
+            mine, theirs = np.flatnonzero(table.codes == number), np.flatnonzero(codes_kept == number)
+            per_class[name] = _class_scores(table, shapes, mine, theirs, steps=steps, chosen=chosen, marks=marks)
+    except GEOSException as error:
+        raise StoreError(
+            f"{table.name}.parquet holds a shape that is none ({str(error)[:120]}): restore it."
+        ) from error
     told = {
         "layer": table.name,
         "kind": "objects",
@@ -172,25 +177,21 @@ def _class_scores(
     chosen: float,
     marks: _Marks,
 ) -> dict[str, Any]:
-    found = overlaps(table.shapes[mine], shapes[theirs])
+    found = overlaps(table.shapes[mine], shapes[theirs], min(chosen, *steps))
     scores = np.zeros(len(mine)) if table.scores is None else table.scores[mine]
-    best = np.zeros(len(mine))
-    np.maximum.at(best, found.objects, found.iou)
     # Without scores the objects that fit best choose first. Equal ones keep the order of the table.
-    order = np.argsort(-(best if table.scores is None else scores), kind="stable")
+    order = np.argsort(-(found.best(len(mine)) if table.scores is None else scores), kind="stable")
     takes = matched(order, found, len(theirs), chosen)
     right = takes >= 0
     marks.objects[mine[right]] = True
     marks.labels[theirs[takes[right]]] = True
-    ious = {(one, label): iou for one, label, iou in zip(found.objects, found.labels, found.iou, strict=True)}
-    overlap = [float(ious[one, takes[one]]) for one in np.flatnonzero(right)]
     precisions: dict[str, float | None] = {}
     if table.scores is not None:
         for step in steps:
             hits = matched(order, found, len(theirs), step)[order] >= 0
             precisions[f"{step:g}"] = average_precision(hits, len(theirs))
     return _shares(int(right.sum()), len(mine), len(theirs)) | {
-        "mean_iou": mean_of(overlap),
+        "mean_iou": mean_of(found.taken(takes)),
         "average_precision": mean_of([*precisions.values()]) if precisions else None,
         "by_iou": precisions,
     }

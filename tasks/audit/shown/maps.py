@@ -122,14 +122,15 @@ def _picture(evaluation: LayerEvaluation, box: PixelBox, *, max_size: int, share
     layer = evaluation.target.layer
     extent = evaluation.grid.extent
     values, _, _ = read_window(evaluation.storage, layer.name, extent, box, max_size=max_size)
-    there = ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, dtype=bool)
+    there = np.isfinite(values) if values.dtype.kind == "f" else np.ones(values.shape, dtype=bool)
     if layer.nodata is not None:
         there &= values != layer.nodata
     if evaluation.target.classes is None:
         found = values[there].astype(np.float64)
         low, high = np.quantile(found, (0.02, 0.98)) if found.size else (0.0, 1.0)
-        scaled = (np.where(there, values, low).astype(np.float64) - low) / max(high - low, 1e-300)
-        colours = ramp_table()[np.clip(scaled * 255, 0, 255).astype(np.uint8)]
+        # By their ends first, so that no difference is beyond numbers.
+        shown = np.clip(np.where(there, values, low).astype(np.float64), low, high) / 2 - low / 2
+        colours = ramp_table()[np.clip(shown / max(high / 2 - low / 2, 1e-300) * 255, 0, 255).astype(np.uint8)]
     else:
         table = np.tile(np.array(rgb(UNLISTED), dtype=np.uint8), (2**16, 1))
         for value, colour in _value_colours(evaluation).items():

@@ -179,10 +179,11 @@ def _scaling_words(told: Mapping[str, Any] | None) -> str:
     if told["temperature"] is None:
         return str(told["note"])
     before, after = (f"{told[key]['ece']:.3f}" for key in ("before", "after"))
+    weighted = ", each by the pixels it stands for" if told["weighted"] else ""
     return (
         f"Temperature scaling: logarithms of {told['of']} divided by {told['temperature']:.3f}, fitted by maximum "
-        f"likelihood to {count(told['n'])} labels. The calibration error is {before} before, and {after} after on "
-        f"labels held out, in {told['folds']} parts."
+        f"likelihood to {count(told['n'])} labels{weighted}. The calibration error is {before} before, and {after} "
+        f"after on labels held out, in {told['folds']} parts."
     )
 
 

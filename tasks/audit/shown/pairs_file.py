@@ -8,6 +8,8 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 import shapely
 
+from tilewright.tasks.audit.evaluate.classes import FORMULA
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -25,9 +27,6 @@ MOST_ROWS = 1_000_000
 """Rows of the file: more than a spreadsheet opens. Of pixels of large polygons and rasters the first are written."""
 
 ID = "id"
-
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for a formula at the start of a text."""
 
 
 class PairsFile:

@@ -216,7 +216,13 @@ def _left_out(told: Mapping[str, Any]) -> list[str]:
         (told["n_unknown"], f"{plural(told['n_unknown'], unit)} of {_unknown(told)}"),
     ]
     kept = [words for n, words in parts if n]
-    return [f"Not compared: {'; '.join(kept)}."] if kept else []
+    said = [f"Not compared: {'; '.join(kept)}."] if kept else []
+    if n_repeated := told.get("n_repeated"):
+        said.append(
+            f"{plural(n_repeated, 'label')} of a pixel that has the same label already: all count, and intervals are "
+            "too narrow for it."
+        )
+    return said
 
 
 def _unknown(told: Mapping[str, Any]) -> str:

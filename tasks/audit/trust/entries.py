@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from tilewright.tasks.storage.fence import ITEM
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tilewright.tasks.audit.design.table import SampleDesign
     from tilewright.tasks.audit.evaluate.evaluate import LayerEvaluation
     from tilewright.tasks.audit.evaluate.label_file import LabelTable
     from tilewright.tasks.audit.evaluate.targets import Target
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from tilewright.tasks.storage.storage import Storage
 
 CHANCE = "The promise takes labels for drawn by chance, each by itself."
+NO_LABEL = "Strata that hold {share:.1%} of the sample's pixels have no label that counts: nothing is promised there."
 UNEQUAL = (
     "its labels stand for too unequal parts of the map, or for too small ones beside a pixel of the largest stratum"
 )
@@ -50,7 +53,7 @@ class Trust:
 
 def check_coverage(coverage: float) -> None:
     """Refuse a coverage that none can be. Raises LabelError."""
-    if not isinstance(coverage, int | float) or not 0 < coverage < 1:
+    if not isinstance(coverage, Real) or not 0 < coverage < 1:
         raise LabelError(f"--trust {coverage!r}: expected a share of each class above 0 and below 1, such as 0.9.")
 
 
@@ -115,7 +118,8 @@ def trust_of(evaluation: LayerEvaluation, coverage: float, listener: Listener = 
 
     Raises LabelError where no class has labels enough; as `labelled_scores` and `trusted_ground` do.
     """
-    sureness = check_sureness(evaluation.storage, evaluation.target)
+    # NumPy's numbers are none of JSON's.
+    coverage, sureness = float(coverage), check_sureness(evaluation.storage, evaluation.target)
     found = labelled_scores(evaluation, sureness)
     assert evaluation.table is not None, "labels are points"
     assert evaluation.target.classes is not None, "a layer of classes"
@@ -134,9 +138,19 @@ def trust_of(evaluation: LayerEvaluation, coverage: float, listener: Listener = 
     )
     ground = trusted_ground(trust, listener)
     told = _json(found, held, trust, ground, coverage)
-    if sample_design(evaluation.table.columns) is None:
+    drawn = sample_design(evaluation.table.columns)
+    if drawn is None:
         told["notes"].insert(0, CHANCE)
+    elif (lacking := _unlabelled_share(evaluation, drawn)) > 0:
+        told["notes"].insert(0, NO_LABEL.format(share=lacking))
     return Trust(told=told, map=trust)
+
+
+def _unlabelled_share(evaluation: LayerEvaluation, drawn: SampleDesign) -> float:
+    """The share of a sample's pixels that lies in strata without a label that was held against the product."""
+    assert evaluation.pairs is not None, "labels are points"
+    labelled, sizes = set(drawn.stratum[evaluation.pairs.owners].tolist()), drawn.all_strata()
+    return sum(n for name, n in sizes.items() if name not in labelled) / sum(sizes.values())
 
 
 def _json(

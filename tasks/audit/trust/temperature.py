@@ -31,19 +31,23 @@ AT_END = 1e-3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Logs:
-    """Logarithms of probabilities (label, column), the column that is ``true``, and that of the ``mapped`` class."""
+    """Logarithms of probabilities (label, column), the column that is ``true``, and that of the ``mapped`` class;
+    ``weights`` are the pixels that each label stands for.
+    """
 
     logs: np.ndarray
     true: np.ndarray
     mapped: np.ndarray
+    weights: np.ndarray
 
     def part(self, kept: np.ndarray) -> _Logs:
-        return _Logs(logs=self.logs[kept], true=self.true[kept], mapped=self.mapped[kept])
+        return _Logs(logs=self.logs[kept], true=self.true[kept], mapped=self.mapped[kept], weights=self.weights[kept])
 
     def loss(self, temperature: float) -> float:
         """The mean negative log likelihood of the labels at a temperature."""
         scaled = self.logs / temperature
-        return float((np.logaddexp.reduce(scaled, axis=1) - _taken(scaled, self.true)).mean())
+        each = np.logaddexp.reduce(scaled, axis=1) - _taken(scaled, self.true)
+        return float(np.average(each, weights=self.weights))
 
     def confidence(self, temperature: float) -> np.ndarray:
         """The probability of the mapped class at a temperature (label,)."""
@@ -55,13 +59,14 @@ def temperature_json(found: LabelledScores) -> dict[str, Any]:
     """What temperature scaling does for a layer, as JSON values.
 
     ``temperature`` divides the logarithms of the probabilities (of a confidence: those of being right and of being
-    wrong), and is fitted to all labels by maximum likelihood; above 1 the model is surer than it is right. ``before``
+    wrong), and is fitted to all labels by maximum likelihood; above 1 the model is surer than it is right. Labels of a
+    sample with strata count by the pixels they stand for (``weighted``), as all figures here do. ``before``
     and ``after`` are of the same labels, each scaled by a temperature fitted to the other parts alone. It is None, and
     ``note`` says why, where no such number can be fitted.
     """
     logs = _logs(found)
-    entry: dict[str, Any] = {"of": found.of, "n": len(logs.true), "folds": FOLDS, "temperature": None}
-    entry |= {"before": None, "after": None, "note": None}
+    entry: dict[str, Any] = {"of": found.of, "n": len(logs.true), "folds": FOLDS, "weighted": found.weighted}
+    entry |= {"temperature": None, "before": None, "after": None, "note": None}
     n, right = len(logs.true), logs.true == logs.mapped
     if n < LEAST:
         return {**entry, "note": f"{n} labels are too few to fit a temperature: {LEAST} are needed."}
@@ -78,21 +83,25 @@ def temperature_json(found: LabelledScores) -> dict[str, Any]:
         if held.any():
             temperature = _fitted(logs.part(~held))
             scaled[held] = logs.part(held).confidence(temperature)
-            losses.append(logs.part(held).loss(temperature) * int(held.sum()))
+            losses.append(logs.part(held).loss(temperature) * float(logs.weights[held].sum()))
     return {
         **entry,
         "temperature": fitted,
-        "before": _calibrated(plain, right, logs.loss(1.0)),
-        "after": _calibrated(scaled, right, math.fsum(losses) / n),
+        "before": _calibrated(plain, right, logs.weights, logs.loss(1.0)),
+        "after": _calibrated(scaled, right, logs.weights, math.fsum(losses) / float(logs.weights.sum())),
     }
 
 
-def _calibrated(sure: np.ndarray, right: np.ndarray, loss: float) -> dict[str, Any]:
-    """The expected calibration error with its bins, and the mean negative log likelihood."""
+def _calibrated(sure: np.ndarray, right: np.ndarray, weights: np.ndarray, loss: float) -> dict[str, Any]:
+    """The expected calibration error with its bins, and the mean negative log likelihood; ``n`` counts labels."""
+    bins = bin_of(sure)
     told = np.stack(
-        [np.bincount(bin_of(sure), weights=each, minlength=N_BINS) for each in (np.ones(len(sure)), right, sure)]
+        [np.bincount(bins, weights=weights * each, minlength=N_BINS) for each in (np.ones(len(sure)), right, sure)]
     )
-    return {**(calibration(told) or {}), "nll": loss}
+    found = calibration(told) or {}
+    for row, n in zip(found.get("bins", ()), np.bincount(bins, minlength=N_BINS).tolist(), strict=False):
+        row["n"] = n
+    return {**found, "nll": loss}
 
 
 def _fitted(logs: _Logs) -> float:
@@ -124,14 +133,14 @@ def _logs(found: LabelledScores) -> _Logs:
     kept = _scored(found)
     # A percent of 0 is anything below a half: a quarter is the middle of it.
     floor = 0.0025 if found.full == PERCENT else 1e-6
-    labels, mapped = found.labels[kept], found.mapped[kept]
+    labels, mapped, weights = found.labels[kept], found.mapped[kept], found.weights[kept]
     if found.of == "probabilities":
         shares = np.clip(found.scores[:, kept].T / found.full, floor, 1.0)
-        return _Logs(logs=np.log(shares), true=labels, mapped=mapped)
+        return _Logs(logs=np.log(shares), true=labels, mapped=mapped, weights=weights)
     sure = np.clip(_taken(found.scores[:, kept].T, mapped) / found.full, floor, 1.0 - floor)
     nobody = np.zeros(len(labels), dtype=np.int64)
     logs = np.log(np.stack([sure, 1.0 - sure], axis=1))
-    return _Logs(logs=logs, true=(labels != mapped).astype(np.int64), mapped=nobody)
+    return _Logs(logs=logs, true=(labels != mapped).astype(np.int64), mapped=nobody, weights=weights)
 
 
 def _taken(values: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import shapely
 from shapely.lib import GEOSException
 
 from tilewright.tasks.audit.objects.objects import LEAST_IOU, read_objects
-from tilewright.tasks.audit.objects.precision import matched, mean_of, overlaps
+from tilewright.tasks.audit.objects.precision import LEAST_GAP, matched, mean_of, overlaps
 from tilewright.tasks.grid.crs import transformer
 from tilewright.tasks.storage.errors import StoreError
 
@@ -35,7 +35,8 @@ class LoneObject:
 class ObjectDifference:
     """A table of objects in A and B: how many each has, how many are one at an overlap from ``iou`` on.
 
-    ``n_scores``: matched objects whose scores are further apart than is allowed. ``lone``: None if all are matched.
+    ``n_scores``: matched objects whose scores are further apart than is allowed, or of which one has none; ``n_near``:
+    those that differ in shape or score, by no more than is allowed. ``lone``: None if all are matched.
     """
 
     table: str
@@ -44,6 +45,7 @@ class ObjectDifference:
     n_b: int
     n_matched: int
     n_scores: int
+    n_near: int
     mean_iou: float | None
     lone: LoneObject | None
 
@@ -70,31 +72,30 @@ def compare_objects(
     iou = LEAST_IOU if limits is None else limits.iou
     first, second = (_objects(each, name, grid) for each in (a, b))
     taken = np.full(len(first.shapes), -1, dtype=np.int64)
-    best: list[float] = []
+    best = np.zeros(len(first.shapes))
     try:
         for number, kind in enumerate(first.classes.names):
             if kind not in second.classes.names:
                 continue
             mine = np.flatnonzero(first.codes == number)
             theirs = np.flatnonzero(second.codes == second.classes.names.index(kind))
-            pairs = overlaps(first.shapes[mine], second.shapes[theirs])
-            most = np.zeros(len(mine))
-            np.maximum.at(most, pairs.objects, pairs.iou)
-            takes = matched(np.argsort(-most, kind="stable"), pairs, len(theirs), iou)
+            pairs = overlaps(first.shapes[mine], second.shapes[theirs], iou)
+            takes = matched(np.argsort(-pairs.best(len(mine)), kind="stable"), pairs, len(theirs), iou)
             taken[mine[takes >= 0]] = theirs[takes[takes >= 0]]
-            known = dict(zip(zip(pairs.objects.tolist(), pairs.labels.tolist(), strict=True), pairs.iou, strict=True))
-            best += [float(known[one, label]) for one, label in enumerate(takes.tolist()) if label >= 0]
+            best[mine[takes >= 0]] = pairs.taken(takes)
     except GEOSException as error:
         raise StoreError(f"{name}.parquet holds a shape that is none ({str(error)[:120]}): restore it.") from error
     there = taken >= 0
+    within, unlike = _scores(first, second, taken, limits)
     return ObjectDifference(
         table=name,
         iou=iou,
         n_a=len(first.shapes),
         n_b=len(second.shapes),
         n_matched=int(there.sum()),
-        n_scores=_scores_apart(first, second, taken, limits),
-        mean_iou=mean_of(best),
+        n_scores=int((~within).sum()),
+        n_near=int((within & ((best[there] < 1 - LEAST_GAP) | unlike)).sum()),
+        mean_iou=mean_of(best[there].tolist()),
         lone=_lone(first, second, taken, grid),
     )
 
@@ -121,13 +122,20 @@ def _middles(shapes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (west + east) / 2, (south + north) / 2
 
 
-def _scores_apart(a: ObjectTable, b: ObjectTable, taken: np.ndarray, limits: SameLimits | None) -> int:
-    if limits is None or a.scores is None or b.scores is None:
-        return 0
+def _scores(
+    a: ObjectTable, b: ObjectTable, taken: np.ndarray, limits: SameLimits | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which matched objects, in the order of A, have scores as near as is allowed, and which have not the same one."""
     there = taken >= 0
+    if a.scores is None or b.scores is None:
+        unlike = np.full(int(there.sum()), (a.scores is None) != (b.scores is None))
+        return (~unlike if limits is not None else np.ones_like(unlike)), unlike
     mine, theirs = a.scores[there], b.scores[taken[there]]
-    within = np.abs(theirs - mine) <= limits.atol + limits.rtol * np.abs(mine)
-    return int((~(within | (np.isnan(mine) & np.isnan(theirs)))).sum())
+    same = (mine == theirs) | (np.isnan(mine) & np.isnan(theirs))
+    if limits is None:
+        return np.ones_like(same), ~same
+    with np.errstate(invalid="ignore"):
+        return same | (np.abs(theirs - mine) <= limits.atol + limits.rtol * np.abs(mine)), ~same
 
 
 def _lone(a: ObjectTable, b: ObjectTable, taken: np.ndarray, grid: Grid) -> LoneObject | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -187,7 +187,7 @@ def _values(pair: _Pair, name: str) -> ValueDifference:
         check = pixel_check(
             name, "values", difference.cells, difference.n_apart, unit=difference.unit, limits=limits, grid=pair.grid
         )
-        pair.checks.append(check)
+        pair.checks.append(replace(check, near=difference.n_near))
     return difference
 
 

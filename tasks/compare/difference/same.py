@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tilewright.tasks.compare.cells import most_apart
 from tilewright.tasks.compare.difference.words import plain, share_words, unit_words
 from tilewright.tasks.compare.lattice import CompareError, common_layers, common_tables, listed_names
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 class SameCheck:
     """One thing that is held against its tolerances; ``share`` of its ``n`` parts differs, ``allowed`` may.
 
-    ``words`` say what differs, and where.
+    ``words`` say what differs, and where. ``near``: parts that differ, and by no more than may.
     """
 
     name: str
@@ -39,6 +41,7 @@ class SameCheck:
     allowed: float
     words: str
     told: dict[str, Any]
+    near: int = 0
 
     @property
     def share(self) -> float:
@@ -60,7 +63,9 @@ def pixel_check(
     name: str, kind: str, cells: CellCounts, n_apart: int, *, unit: str = "", limits: SameLimits, grid: Grid
 ) -> SameCheck:
     """The check of a layer, from the pixels that either product observed and those of them that are apart."""
-    worst = most_apart(cells.n, cells.differ, first=cells.first, extent=grid.extent, most=1)
+    # Where most of what differs lies, and not where a cell differs most.
+    most = np.where(cells.differ == cells.differ.max(initial=1), cells.differ, 0)
+    worst = most_apart(cells.n, most, first=cells.first, extent=grid.extent, most=1)
     n = int(cells.n.sum())
     told: dict[str, Any] = {"most_different": None}
     where = ""
@@ -70,7 +75,8 @@ def pixel_check(
             "bbox": lonlat_bounds(grid, worst[0].box), "lon": lon, "lat": lat, "share": worst[0].share, "n": worst[0].n
         }  # fmt: skip
         if lon is not None and lat is not None:
-            where = f", most of them around {place_words(lon, lat, metres=max(pixel_metres(grid)))}"
+            half = "most of them" if 2 * int(most.max()) > n_apart else "the most of them"
+            where = f", {half} around {place_words(lon, lat, metres=max(pixel_metres(grid)))}"
     differ = "differ or were observed in one alone"
     if kind == "values":
         told |= {"atol": limits.atol, "rtol": limits.rtol}
@@ -102,6 +108,7 @@ def object_check(found: ObjectDifference, *, limits: SameLimits, grid: Grid) -> 
         allowed=limits.differ,
         words=words,
         told={"iou": limits.iou, "atol": limits.atol, "rtol": limits.rtol, "n_scores": found.n_scores},
+        near=found.n_near,
     )
 
 
@@ -161,7 +168,9 @@ def same_sentence(checks: Sequence[SameCheck]) -> str:
     beyond = [check for check in checks if not check.within]
     apart = beyond or [check for check in checks if check.n_differ]
     if not apart:
-        return "The same: nothing differs."
+        near = [check.name for check in checks if check.near]
+        far = f"nothing differs by more than may ({listed_names(near)} by less)" if near else "nothing differs"
+        return plain(f"The same: {far}.")
     # What has no tolerance comes first: no share tells how much it matters.
     most = max(apart, key=lambda check: (check.kind == "form", check.share - check.allowed, check.share))
     if not beyond:

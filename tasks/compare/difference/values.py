@@ -42,8 +42,10 @@ class LargestApart:
 class ValueDifference:
     """The difference B - A of one layer; ``rows`` gives it from top to bottom, and sums are taken on the way.
 
-    ``n`` pixels were observed in both: they are no nodata and finite. ``cells`` counts pixels that either observed, and
-    those that are further apart than the ``limits`` allow or that only one observed. Sums are taken over tiles that lie
+    ``n`` pixels were observed in both: they are no nodata and finite; ``n_near`` of them differ, by no more than the
+    ``limits`` allow. ``cells`` counts pixels that either observed, and those that are further apart than
+    that or that only one observed; an infinite value counts there as
+    observed, and is as far as can be from all but itself. Sums are taken over tiles that lie
     at fixed places of the common extent, so that none depends on how the layers are stored.
     """
 
@@ -55,7 +57,7 @@ class ValueDifference:
         self._most = min(float(np.finfo(self.dtype).max), MAPPED_MOST)
         self._layers, self._extent, self._limits = (a, b), extent, limits
         self._rows: tuple[LayerRows, ...] = rows
-        self.n = self.n_only_a = self.n_only_b = self.n_equal = self.n_apart = 0
+        self.n = self.n_only_a = self.n_only_b = self.n_equal = self.n_apart = self.n_near = 0
         self.sum_a = self.sum_b = self.sum_difference = self.sum_absolute = self.sum_squared = 0.0
         self.least, self.greatest = math.inf, -math.inf
         self.largest: LargestApart | None = None
@@ -97,10 +99,12 @@ class ValueDifference:
         amount = np.abs(difference)
         may = self._limits.atol + self._limits.rtol * np.abs(a)
         within = both & (equal | ((may > 0) & (amount <= may)))
-        apart = (seen_a | seen_b) & ~within
+        endless = _endless(first) | _endless(second)
+        apart = (seen_a | seen_b | endless) & ~within & ~(endless & (first == second))
         self.n_equal += int(equal.sum())
         self.n_apart += int(apart.sum())
-        self.cells.add(start, seen_a | seen_b, apart, left=left)
+        self.n_near += int((within & ~equal).sum())
+        self.cells.add(start, seen_a | seen_b | endless, apart, left=left)
         self.sum_a += float(a.sum())
         self.sum_b += float(b.sum())
         self.sum_difference += float(difference.sum())
@@ -149,6 +153,11 @@ class ValueDifference:
         amounts = np.abs(self.picture())
         amounts = amounts[np.isfinite(amounts) & (amounts > 0)]
         return float(np.quantile(amounts, PICTURED, method="inverted_cdf")) if len(amounts) else 1.0
+
+
+def _endless(pixels: np.ndarray) -> np.ndarray:
+    endless: np.ndarray = np.isinf(pixels) if pixels.dtype.kind == "f" else np.zeros(pixels.shape, dtype=bool)
+    return endless
 
 
 def _seen(pixels: np.ndarray, nodata: float | None) -> np.ndarray:

@@ -66,8 +66,9 @@ def left_out_sentence(told: Mapping[str, Any]) -> str:
         which: ", ".join(f"{figures.count(each[key])} {text}" for key, text in words.items() if each[key]) or "none"
         for which, each in told["left_out"].items()
     }
+    copies = f"; {figures.count(told['n_copies'])} say what another one says of its pixel" if told["n_copies"] else ""
     said = parts["a"] if parts["a"] == parts["b"] else f"of A {parts['a']}; of B {parts['b']}"
-    return plain(f"Left out are {figures.plural(n, 'label')} of {short(told['labels'])}: {said}.")
+    return plain(f"Left out are {figures.plural(n, 'label')} of {short(told['labels'])}: {said}{copies}.")
 
 
 def unit_words(unit: str) -> str:

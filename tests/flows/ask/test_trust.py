@@ -201,6 +201,23 @@ def test_too_few_labels_of_a_class_are_said_and_nothing_is_promised_of_it(tmp_pa
     assert "too few labels" in (tmp_path / "out" / "evaluation.html").read_text()
 
 
+def test_strata_without_a_label_are_said_to_be_promised_nothing(tmp_path):
+    truth, layers = model()
+    product = write_layers(tmp_path / "product", layers, classes={"class": NAMES})
+    frame = geopandas.read_parquet(points(tmp_path, truth))
+    frame["id"] = np.arange(len(frame))
+    frame["stratum"] = np.where(np.arange(len(frame)) % 4 == 0, "east", "west")
+    frame["stratum_pixels"] = np.where(frame["stratum"] == "east", 40_000, 60_000)
+    frame["inclusion_probability"] = np.where(frame["stratum"] == "east", 125 / 40_000, 375 / 60_000)
+    frame.to_parquet(tmp_path / "all.parquet")
+    frame.loc[frame["stratum"] == "east", "class"] = None
+    frame.to_parquet(tmp_path / "some.parquet")
+    notes = [tw.evaluate(product, tmp_path / f"{name}.parquet", trust=np.float32(0.8))["trust"]["notes"]
+             for name in ("all", "some")]  # fmt: skip
+    said = "Strata that hold 40.0% of the sample's pixels have no label that counts: nothing is promised there."
+    assert (said in notes[0], said in notes[1]) == (False, True)
+
+
 def test_copies_of_a_label_promise_nothing_more(tmp_path):
     truth, layers = model()
     product = write_layers(tmp_path / "product", layers, classes={"class": NAMES})
@@ -215,6 +232,8 @@ def test_copies_of_a_label_promise_nothing_more(tmp_path):
     assert "copies" in twice["trust"]["notes"][-1]
     assert {**once["trust"], "notes": 0} == {**twice["trust"], "notes": 0}
     assert once["temperature"] == twice["temperature"]
+    assert twice["n_repeated"] == once["n_repeated"] + once["n"]
+    assert any("intervals are too narrow" in sentence for sentence in twice["summary"])
 
 
 @pytest.mark.parametrize("prefix", ["", "lc_"])

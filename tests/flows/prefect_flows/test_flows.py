@@ -224,6 +224,13 @@ def test_a_product_is_evaluated_as_a_flow_run_with_its_sentences_and_page(server
         left = {artifact.key: artifact for artifact in client.read_artifacts()}
     assert answered["summary"][0] in left["evaluation"].data
     assert (tmp_path / "scores" / "evaluation.html").as_posix() in left["evaluation-page"].data
+    for asked, words in (
+        ({"trust": 2}, "--trust 2"),
+        ({"trust": 0.9}, "needs 9 labels of a class"),
+        ({"ious": [7]}, "--iou 7"),
+    ):
+        state = evaluate(str(plain), str(labels), to=str(tmp_path / "scores"), return_state=True, **asked)
+        assert (state.name, words in state.message) == ("Refused", True), state.message
     state = evaluate(str(plain), str(tmp_path / "none.csv"), return_state=True)
     assert (state.name, state.type.value) == ("Refused", "FAILED")
     assert "none.csv" in state.message

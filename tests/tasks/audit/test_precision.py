@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import shapely
 
+from tilewright.tasks.audit.evaluate.label_file import LabelError
+from tilewright.tasks.audit.objects import precision
 from tilewright.tasks.audit.objects.precision import IOUS, average_precision, matched, overlaps
 
 
@@ -72,3 +74,42 @@ def test_squares_that_touch_do_not_overlap():
     half = np.array([shapely.box(0, 0, 1, 0.5)])
     assert overlaps(one, half).iou.tolist() == [0.5]
     assert matched(np.array([0]), overlaps(one, half), 1, 0.5).tolist() == [0]
+
+
+@pytest.mark.parametrize("least", [0.0, 0.3, 0.5, 1.0])
+@pytest.mark.parametrize("at_once", [1, 40, 2**21])
+def test_pairs_are_those_of_all_shapes_with_each_other_in_parts_of_any_size(monkeypatch, least, at_once):
+    rng = np.random.default_rng(5)
+    corners, sizes = rng.uniform(0, 30, (2, 60, 2)), rng.uniform(1, 9, (2, 60, 2))
+    objects, labels = (
+        np.array([shapely.box(x, y, x + w, y + h) for (x, y), (w, h) in zip(*each, strict=True)])
+        for each in zip(corners, sizes, strict=True)
+    )
+    # Turned shapes have less in common than their bounds say.
+    labels[::3] = [shapely.affinity.rotate(each, 40) for each in labels[::3]]
+    objects[:5] = labels[:5]
+    labels[7], objects[9] = None, shapely.Polygon()
+    monkeypatch.setattr(precision, "AT_ONCE", at_once)
+    monkeypatch.setattr(precision, "CUT_AT_ONCE", at_once)
+    found = overlaps(objects, labels, least)
+    wanted = {}
+    for one, label in np.ndindex(60, 60):
+        if labels[label] is not None and (common := objects[one].intersection(labels[label]).area) > 0:
+            iou = common / (objects[one].area + labels[label].area - common)
+            if iou >= min(least, 1 - precision.LEAST_GAP):
+                wanted[one, label] = iou
+    told = dict(zip(zip(found.objects.tolist(), found.labels.tolist(), strict=True), found.iou.tolist(), strict=True))
+    assert list(told) == sorted(wanted)
+    assert len(told) >= 5
+    assert told == pytest.approx(wanted, rel=1e-12)
+    takes = matched(np.argsort(-found.best(60), kind="stable"), found, 60, least)
+    assert found.taken(takes) == [told[one, label] for one, label in enumerate(takes.tolist()) if label >= 0]
+
+
+@pytest.mark.parametrize("limit", ["MOST_PAIRS", "MOST_LOOKED"])
+def test_shapes_that_all_lie_on_one_another_are_refused_before_they_fill_the_memory(monkeypatch, limit):
+    monkeypatch.setattr(precision, limit, 10_000)
+    pile = shapely.box(0, 0, np.linspace(10, 11, 200), 10)
+    with pytest.raises(LabelError, match="10,000 pairs of shapes overlap"):
+        overlaps(pile, pile, 0.5)
+    assert len(overlaps(pile[:100], pile[:100], 0.5).iou) == 10_000

@@ -258,6 +258,33 @@ def test_a_temperature_is_the_likeliest(sharpness, classes):
         assert told["after"]["ece"] < told["before"]["ece"] / 2
 
 
+def test_the_temperature_of_a_sample_with_unequal_strata_is_that_of_the_map():
+    """As many labels of each mapped class: unweighted, the rare one's would speak for the map."""
+    truth, scores = population(60_000, seed=27, sharpness=1.0)
+    mapped = scores.argmax(axis=0)
+    rng = np.random.default_rng(28)
+    # Of the class that is most of the map the model is four times as sure.
+    first = mapped == 0
+    logs = np.log(np.clip(scores / 100, 1e-4, 1))
+    scores = np.where(first, 100 * np.exp(log_softmax(4 * logs, axis=0)), scores)
+    kept = first | (rng.random(len(mapped)) < 0.1)
+    truth, scores, mapped = truth[kept], scores[:, kept], mapped[kept]
+    members = [np.flatnonzero(mapped == k) for k in range(3)]
+    chosen = np.concatenate([rng.choice(each, 700, replace=False) for each in members])
+    weights = np.array([len(each) for each in members])[mapped[chosen]] / 700
+    whole = temperature_json(labelled(truth, mapped, scores))
+    plain, weighed = (
+        temperature_json(labelled(truth[chosen], mapped[chosen], scores[:, chosen], weights=each))
+        for each in (None, weights / weights.max())
+    )
+    assert (plain["weighted"], weighed["weighted"]) == (False, True)
+    assert weighed["temperature"] == pytest.approx(whole["temperature"], rel=0.1)
+    assert plain["temperature"] < 0.8 * whole["temperature"]
+    for key in ("ece", "nll"):
+        assert weighed["before"][key] == pytest.approx(whole["before"][key], abs=0.05)
+    assert sum(row["n"] for row in weighed["after"]["bins"]) == weighed["n"] == 2100
+
+
 def test_the_confidence_of_two_classes_is_their_probabilities():
     truth, scores = population(900, seed=6, sharpness=2.0, classes=2)
     scores = np.clip(scores, 1, 99)

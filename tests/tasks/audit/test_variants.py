@@ -92,6 +92,40 @@ def test_values_whose_errors_no_number_holds_are_refused(product, tmp_path):
     assert np.isfinite(tw.evaluate(product, tmp_path / "v.tif", layer="confidence")["rmse"])
 
 
+@pytest.mark.parametrize("value", [1e200, -1e200, 1e308])
+def test_a_layer_whose_errors_no_number_holds_is_refused(tmp_path, value):
+    heights = np.full(MAP.shape, 5.0)
+    heights[:, ::2] = value
+    product = write_layers(tmp_path / "p", {"height": heights})
+    with pytest.raises(ValueError, match="The layer height holds values beyond 1e"):
+        tw.evaluate(product, written(tmp_path, height=np.arange(N) / 2), to=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_layer_with_infinities_has_scores_and_a_picture_of_the_others(tmp_path):
+    heights = np.random.default_rng(0).normal(5, 1, MAP.shape).astype(np.float32)
+    heights[::2] = np.inf
+    heights[::4] = -np.inf
+    product = write_layers(tmp_path / "p", {"height": heights})
+    told = tw.evaluate(product, written(tmp_path, height=np.full(N, 5.0)), to=tmp_path / "out")
+    assert told["n"] == (ROWS % 2 == 1).sum()
+    assert told["n_nodata"] == N - told["n"] > 0
+    assert told["rmse"] < 2
+
+
+@pytest.mark.parametrize("name", ["=land", "-1 m", "+x", "@me", "'quoted", "land"])
+def test_the_csv_of_the_labelling_page_names_classes_that_begin_like_formulas(tmp_path, name):
+    product = write_layers(tmp_path / "p", {"class": MAP}, classes={"class": (name, "water", "forest")})
+    told = {}
+    for kind, said in (("plain", name), ("csv", f"'{name}" if name[0] in "=-+@" else name)):
+        labels = written(tmp_path, **{"class": [said if each == "land" else each for each in SAID]})
+        told[kind] = tw.evaluate(product, labels, to=tmp_path / kind)
+        assert (told[kind]["overall_accuracy"], told[kind]["n_unknown"]) == (1.0, 0)
+    cells = [line.split(",")[4] for line in (tmp_path / "csv" / "pairs.csv").read_text().splitlines()[1:]]
+    assert not any(cell.startswith(("=", "-", "+", "@")) for cell in cells)
+
+
 def test_polygons_between_centres_are_not_said_to_lie_outside(product, tmp_path):
     shapes = [shapely.box(each.x + 1, each.y + 1, each.x + 2, each.y + 2) for each in points()]
     told = tw.evaluate(product, written(tmp_path, shapes))

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.special import betaincinv
 from scipy.stats import binomtest
 
 from tilewright.tasks.audit.evaluate.scores import mcnemar
@@ -171,3 +172,36 @@ def test_no_labels_and_classes_that_nobody_has_say_nothing():
     # Twenty labels on which both are right do not prove that they are equal.
     assert -0.1 < overall["low"] < 0 < overall["high"] < 0.1
     assert told["better"] is None
+
+
+@pytest.mark.parametrize("n", [1, 3, 4, 5, 6, 40, 1000])
+@pytest.mark.parametrize("says", [(True, False), (False, True), (True, True), (False, False)])
+def test_labels_that_all_say_the_same_are_no_certainty(n, says):
+    """Where one map is right on all, the interval ends where 2.5 % of samples would have shown no other label."""
+    labels = np.arange(n) % 3
+    a, b = (np.where(right, labels, 3) for right in says)
+    told = bootstrap(PairedLabels(names=NAMES, scored=3, labels=labels, a=a, b=b))
+    overall, middle = told["overall_accuracy"], int(says[1]) - int(says[0])
+    assert overall["difference"] == middle
+    assert overall["low"] < overall["high"]
+    if middle:
+        unseen = 2 * betaincinv(1, n, 0.975)
+        ends = (overall["high"] if middle < 0 else overall["low"]) * middle
+        assert ends <= 1 - unseen + 1e-12
+    # Five labels make no map better, as in McNemar's exact test.
+    assert told["better"] == ({-1: "a", 1: "b"}.get(middle) if n >= 6 else None)
+    water = told["per_class"]["water"]
+    assert (water["low"], water["high"]) == (None, None)
+
+
+@pytest.mark.parametrize("n", [4, 7, 12, 30, 80])
+def test_the_interval_names_a_winner_only_where_the_exact_test_does(n):
+    for only_a in range(n + 1):
+        for only_b in range(n + 1 - only_a):
+            a, b = (np.zeros(n, dtype=np.int64) for _ in "ab")
+            b[:only_a], a[only_a : only_a + only_b] = 1, 1
+            pairs = PairedLabels(names=("x", "y"), scored=2, labels=np.zeros(n, dtype=np.int64), a=a, b=b)
+            found = paired_interval(pairs)
+            assert found["low"] <= (only_b - only_a) / n <= found["high"]
+            if found["low"] > 0 or found["high"] < 0:
+                assert mcnemar(n, only_a, only_b)["p_value"] < 0.05
