@@ -64,12 +64,18 @@ class DrawnSample:
         """The facts for a person: a line per stratum, then sentences."""
         strata = self.facts["strata"]
         width = min(max(len(each["name"]) for each in strata), 40)
-        yield f"  {'stratum':<{width}}  {'pixels':>15}  {'share':>7}  {'places':>7}"
+        told = any(each["expected_accuracy"] is not None for each in strata)
+        head = f"  {'right, if as expected':>21}" if told else ""
+        yield f"  {'stratum':<{width}}  {'pixels':>15}  {'share':>7}  {'places':>7}{head}"
         whole = sum(each["n_pixels"] for each in strata)
         for each in strata:
             share = f"{100 * each['n_pixels'] / whole:.1f} %"
-            yield f"  {each['name'][:40]:<{width}}  {each['n_pixels']:>15,}  {share:>7}  {each['n']:>7,}"
+            right = each["expected_accuracy"]
+            expected = "" if right is None else f"  {100 * right:>19.1f} %"
+            yield f"  {each['name'][:40]:<{width}}  {each['n_pixels']:>15,}  {share:>7}  {each['n']:>7,}{expected}"
         yield from self.facts["notes"]
+        if (error := self.facts["expected_standard_error"]) is not None:
+            yield f"If so many are right, the overall accuracy has a standard error of {100 * error:.2g} points."
         yield f"{self.facts['n']:,} places to label ({self.facts['design']}, seed {self.facts['seed']}) in {to}"
 
 

@@ -114,6 +114,13 @@ def _of_design(asked: SampleRequest) -> list[tuple[bool, str]]:
             scheme == "random" and asked.strata not in {None, NONE},
             "--scheme random has no strata: leave --strata out, or take --scheme stratified.",
         ),
+        (
+            scheme == "random" and allocation != ALLOCATIONS[0],
+            (
+                f"--scheme random has no strata to allocate to: leave --allocation {allocation} out, or take --scheme "
+                "stratified."
+            ),
+        ),
         (not 0 <= metres < math.inf, f"--min-distance {metres:g}: give metres, 0 or more."),
         (
             metres > 0 and not LEAST_METRES <= metres <= MOST_METRES,

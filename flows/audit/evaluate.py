@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tilewright.flows.ask.added_files import AddedFile
+from tilewright.flows.ask.added_files import AddedFile, recorded
 from tilewright.flows.ask.sample_page import scene_pictures
 from tilewright.flows.audit.dates import period_notes
 from tilewright.flows.audit.files import DOCUMENT, PAGE, Wanted, added, places_of, put
@@ -104,6 +104,8 @@ def evaluate_output(
             raise storage_error(error, operation="write pairs to", uri=tempfile.gettempdir()) from error
         document = _document(storage, report, opened, told, maps=maps, by=wanted.by)
         document["summary"] += _notes(opened, pairs, report)
+        if inside is not None and wanted.trust is None and FILES[0] in recorded(storage).files:
+            document["summary"].append(EARLIER)
         if not write:
             return document
         page = render(document, files=tuple(name for name in wanted.files if name != PAGE))
@@ -160,9 +162,30 @@ def _of_layers(
         partial(scene_pictures, asked.storage, trusted=wanted.trusted, listener=listener) if wanted.imagery else None
     )
     told = [{**evaluation_json(each), **design_entry(each, listener), **temperature_entry(each)} for each in found]
+    for each in told:
+        _put_map_areas(each, asked.report)
     if wanted.trust is not None:
         told[0]["trust"] = _trust(asked, found[0], wanted.trust, listener)
     return told, partial(render_evaluation, layers=found, imagery=imagery)
+
+
+EARLIER = f"{FILES[0]} beside it is of an earlier evaluation, by its labels: give --trust again for one by these."
+
+
+def _put_map_areas(told: Mapping[str, Any], report: Mapping[str, Any]) -> None:
+    """Put beside what a design estimates what the map itself shows: ``mapped_km2`` of each class, and of the area asked
+    for the share ``without_value``, which no estimate covers.
+    """
+    layer: Mapping[str, Any] = next(
+        (each for each in report.get("layers") or () if each.get("name") == told["layer"]), {}
+    )
+    if "design" not in told or not layer:
+        return
+    mapped = {each.get("name"): each.get("area_km2") for each in layer.get("classes") or ()}
+    for name, row in told["design"]["classes"].items():
+        row["mapped_km2"] = mapped.get(name, 0.0 if name not in told["classes"] else None)
+    percent = layer.get("nodata_percent")
+    told["design"]["without_value"] = percent / 100 if isinstance(percent, (int, float)) else None
 
 
 def _trust(asked: _Asked, found: LayerEvaluation, coverage: float, listener: Listener) -> dict[str, Any]:

@@ -29,7 +29,10 @@ LEAST_ROWS = 2
 
 UNLABELLED = "The strata {names} have no label, and hold {share:.1%} of the pixels: the estimates do not cover them."
 ONE_ROW = "{names}: one label alone tells no variance, so standard errors and intervals are not known."
-ALIKE = "No two labels of a stratum differ in {names}: the interval is that of Clopper and Pearson."
+ALIKE = (
+    "No two labels of a stratum differ in {names}: that tells no standard error, and the interval is that of Clopper "
+    "and Pearson, wider than where a label or two differ."
+)
 AS_RANDOM = "A systematic sample is treated as a random one: its standard errors are too large rather than too small."
 NO_POST = "Too few labels in {names} to weigh the mapped classes by their sizes: it is estimated without."
 APART = "Places keep a least distance: inclusion probabilities, and so all estimates, are approximate."

@@ -86,8 +86,10 @@ class Estimated:
     alike: bool = False
 
     def to_json(self) -> dict[str, float | None]:
-        """Its four numbers, null for what is not known."""
+        """Its four numbers, null for what is not known: where all rows say the same, the standard error."""
         named = {name: getattr(self, name) for name in ("estimate", "standard_error", "low", "high")}
+        if self.alike:
+            named["standard_error"] = math.nan
         return {name: value if math.isfinite(value) else None for name, value in named.items()}
 
 

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluatedLayerPage:
     """All that the page shows of one layer. ``figures`` are (name, value, note); ``legend`` (colour, words);
-    ``areas`` (name, colour, km2, interval) by the design of a sample.
+    ``areas`` (name, colour, km2 of the map, estimated km2, interval) by the design of a sample, and what they leave
+    out, ``without_value``.
     """
 
     title: str
@@ -49,7 +50,8 @@ class EvaluatedLayerPage:
     bars: tuple[ClassBars, ...]
     n_more: int
     interval: str
-    areas: tuple[tuple[str, str, str, str], ...]
+    areas: tuple[tuple[str, str, str, str, str], ...]
+    without_value: str
     dots: tuple[Dot, ...]
     ece: str
     scaled: tuple[Dot, ...]
@@ -103,7 +105,8 @@ def _layer_page(told: Mapping[str, Any], evaluation: LayerEvaluation, imagery: I
         bars=tuple(class_bars(told, colours, kept)),
         n_more=len(told["classes"]) - len(kept) if classes else 0,
         interval=_interval_words(told),
-        areas=tuple(_areas(told, [(told["classes"][i], colours[i]) for i in kept])),
+        areas=tuple(_areas(told, list(zip(told["classes"], colours, strict=False)) if classes else [])),
+        without_value=_without_value(told.get("design") or {}),
         dots=tuple(reliability(calibration)),
         ece=figure(calibration["ece"]) if calibration else "",
         scaled=tuple(reliability((told.get("temperature") or {}).get("after"))),
@@ -187,19 +190,29 @@ def _scaling_words(told: Mapping[str, Any] | None) -> str:
     )
 
 
-def _areas(told: Mapping[str, Any], kept: Sequence[tuple[str, str]]) -> list[tuple[str, str, str, str]]:
-    """The areas of classes that a sample estimates, with their intervals."""
+def _areas(told: Mapping[str, Any], kept: Sequence[tuple[str, str]]) -> list[tuple[str, str, str, str, str]]:
+    """The areas of classes on the map and as a sample estimates them, with their intervals; of those that neither
+    shows none.
+    """
     classes = (told.get("design") or {}).get("classes") or {}
     rows = []
     # Labelled classes that the map does not have are ground too.
     beyond = [(name, UNLISTED) for name in classes if name not in told["classes"]]
     for name, colour in [*kept, *beyond]:
-        area = classes.get(name, {}).get("area_km2")
-        if area is not None:
+        row = classes.get(name, {})
+        area, mapped = row.get("area_km2"), row.get("mapped_km2")
+        if area is not None and (area["estimate"] or mapped):
             known = area["low"] is not None
             between = f"{figure(area['low'])} to {figure(area['high'])}" if known else "not known"
-            rows.append((short(name), colour, figure(area["estimate"]), between))
+            on_map = ABSENT if mapped is None else figure(mapped)
+            rows.append((short(name), colour, on_map, figure(area["estimate"]), between))
     return rows
+
+
+def _without_value(design: Mapping[str, Any]) -> str:
+    """The clause on ground that was asked for and has no value; empty where there is none."""
+    share = design.get("without_value")
+    return f"; {percent_words(share)} of the area asked for has no value and is in none of them" if share else ""
 
 
 def _legend(evaluation: LayerEvaluation) -> list[tuple[str, str]]:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+PERCENT = ("%", "percent")
+
+
 def value_sentence(told: Mapping[str, Any], *, metres: float) -> str:
     """The sentence on a layer of values, from its figures in the document."""
     layer = short(told["layer"])
@@ -18,7 +21,9 @@ def value_sentence(told: Mapping[str, Any], *, metres: float) -> str:
         return f"Layer {layer}: no pixel was observed in both products."
     if told["n_equal"] == told["n"]:
         return plain(f"Layer {layer}: every pixel that both observed, {figures.count(told['n'])}, has the same value.")
-    unit, mean, largest = unit_words(told["unit"]), told["mean_difference"], told["largest"]
+    # Of shares the difference is one of points: 94 % is 2 points more than 92 %, not 2 % more.
+    unit = " points" if told["unit"] in PERCENT else unit_words(told["unit"])
+    mean, largest = told["mean_difference"], told["largest"]
     higher = f"{_amount(abs(mean), unit)} {'higher' if mean > 0 else 'lower'} than" if mean else "as"
     apart = percent_words(1 - told["n_equal"] / told["n"])
     text = f"Layer {layer}: B is {higher} A on average, and {_amount(told['mean_absolute_difference'], unit)} away"

@@ -353,10 +353,13 @@ def test_the_layer_is_published_with_the_product_which_stays_finished(job, produ
     assert asset["bands"][0]["nodata"] == 255
     assert {"trusted_names", "trusted_style"} <= item["assets"].keys()
     assert unfinished(open_storage(str(product))) == ()
+    assert "earlier evaluation" not in answer.output
     assert "Nothing to clean" in CliRunner().invoke(app, ["clean", str(product)]).output
     kept = {name: (product / name).read_bytes() for name in FILES}
-    # Scores without it leave the layer, a run leaves both, and pixels that are made anew have neither.
-    assert command(product, labels).exit_code == 0
+    # Scores without it leave the layer and say so, a run leaves both, and pixels that are made anew have neither.
+    again = command(product, labels)
+    assert again.exit_code == 0
+    assert "trusted.tif beside it is of an earlier evaluation" in " ".join(again.output.split())
     run_job(read(job, product))
     assert {name: (product / name).read_bytes() for name in FILES} == kept
     run_job(read(job, product), RunOptions(replace=True))

@@ -94,7 +94,7 @@ def test_the_first_sentence_is_the_estimate_and_the_count_is_said_as_such(produc
     assert counted.endswith("where strata are labelled unequally that is no estimate of the map.")
     assert any("3 of the sample's labels are of wetland, which the map does not have" in note for note in notes)
     page = (out / "evaluation.html").read_text("utf-8")
-    assert '> wetland</td><td class="num">0.042</td>' in page
+    assert '> wetland</td><td class="num">0</td><td class="num">0.042</td>' in page
     assert "counted without the design's weights" in page
 
 
