@@ -75,6 +75,13 @@ def test_a_sample_is_drawn_labelled_and_evaluated(product, tmp_path, mapped):
         assert {row["stratum_pixels"] for row in mine} == {n}
         assert {row["inclusion_probability"] for row in mine} == {len(mine) / n}
         assert sum(row["weight"] for row in mine) == pytest.approx(n)
+    # As the report of a run has them.
+    told = {name: n * 1e-4 for name, n in sizes.items()}
+    report = json.loads((product / "report.json").read_text())
+    layer = next(each for each in report["layers"] if each["name"] == "class")
+    layer["classes"] = [{**each, "area_km2": told[each["name"]]} for each in layer["classes"]]
+    layer["nodata_percent"] = 100 * float((mapped == 255).mean())
+    (product / "report.json").write_text(json.dumps(report))
     scored = command("evaluate", product, labelled(tmp_path / "sample.parquet", mapped), "--to", tmp_path / "to")
     assert scored.exit_code == 0, scored.output
     assert "By the sample's design (stratified random)" in scored.output
@@ -84,7 +91,12 @@ def test_a_sample_is_drawn_labelled_and_evaluated(product, tmp_path, mapped):
     assert sum(each["area_km2"]["estimate"] for each in design["classes"].values()) == pytest.approx(
         sum(sizes.values()) * 1e-4, rel=1e-3
     )
-    assert "How much there is" in (tmp_path / "to" / "evaluation.html").read_text()
+    page = (tmp_path / "to" / "evaluation.html").read_text()
+    assert "How much there is" in page
+    # The map's own areas stand beside what is estimated, and what neither covers is said.
+    assert {name: row["mapped_km2"] for name, row in design["classes"].items()} == told
+    assert design["without_value"] == pytest.approx(float((mapped == 255).mean()), abs=1e-6)
+    assert "of the area asked for has no value" in page
     accuracy = design["overall_accuracy"]
     assert 0 < accuracy["low"] < accuracy["estimate"] < accuracy["high"] < 1
 
@@ -128,6 +140,9 @@ def test_the_size_comes_from_a_standard_error_and_is_told(product, tmp_path):
     assert told["n"] == len(json.loads((tmp_path / "sample.geojson").read_text())["features"])
     water, land = (next(each for each in told["strata"] if each["name"] == name) for name in ("water", "land"))
     assert water["n"] / water["n_pixels"] > land["n"] / land["n_pixels"]
+    shown = command("sample", product, *words, "--to", tmp_path / "again.geojson")
+    assert "If so many are right, the overall accuracy has a standard error of 5 points." in shown.output
+    assert any(line.split()[:1] == ["water"] and line.endswith("60.0 %") for line in shown.output.splitlines())
 
 
 @pytest.mark.parametrize("ending", ["parquet", "geojson", "csv", "gpkg"])
@@ -242,6 +257,7 @@ REFUSED = {
     "--n 9 --min-distance nan": "give metres, 0 or more",
     "--n 9 --scheme systematic --min-distance 3": "places of a systematic one lie on a grid already",
     "--n 9 --scheme random --strata class": "--scheme random has no strata",
+    "--n 9 --scheme random --allocation equal": "--scheme random has no strata to allocate to",
     "--n 9 --page there.pdf": "end it in .html",
     "--n 9 --page none/there.html": "give a folder that is there",
     "--n 2001 --page there.html": "A page takes at most 2,000 places",

@@ -177,6 +177,11 @@ def _trust_sentences(told: Mapping[str, Any] | None) -> list[str]:
     if doubtful:
         why = "too few such labels, or too many that are wrong"
         sentences.append(f"Nothing is trusted that is mapped as {_listed(doubtful)}: {why}.")
+    if told["weighted"] and (few or doubtful):
+        sentences.append(
+            "Labels that stand for unlike parts of the map promise less than as many of like ones: label more of these "
+            "classes, or draw a sample with --allocation proportional."
+        )
     held = told["held_out"]
     if held["right"] is not None:
         trusted, whole = percent_words(held["right"]), percent_words(held["right_of_all"])
