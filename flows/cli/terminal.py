@@ -41,6 +41,8 @@ STAGE_WORDS = {
     "cogs": "Writing Cloud-Optimized GeoTIFFs",
     "publish": "Publishing",
     "zones": "Measuring zones",
+    "evaluate": "Holding the map against labels",
+    "trust": "Finding what is to be trusted",
     "count": "Counting the pixels of strata",
     "draw": "Drawing places",
     "chips": "Reading pictures of places",

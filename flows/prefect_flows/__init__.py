@@ -2,17 +2,17 @@
 
 Reading order: flows, asked, form, artifacts, secrets.
 It may import every wing but cli. The addresses ``tilewright.flows.prefect_flows.predict`` (region, shard, watch,
-backfill, compare, evaluate) are stored by Prefect servers and stay.
+backfill, compare, evaluate, sample) are stored by Prefect servers and stay.
 """
 
 from __future__ import annotations
 
 import warnings
 
-from tilewright.flows.prefect_flows.asked import compare, evaluate
+from tilewright.flows.prefect_flows.asked import compare, evaluate, sample
 from tilewright.flows.prefect_flows.flows import backfill, predict, region, shard, watch
 
-__all__ = ["backfill", "compare", "evaluate", "predict", "region", "shard", "watch"]
+__all__ = ["backfill", "compare", "evaluate", "predict", "region", "sample", "shard", "watch"]
 
 if __name__ != "tilewright.flows.prefect_flows":
     warnings.warn(

@@ -1,4 +1,4 @@
-"""What is asked of finished products as flow runs: how good a map is, and how it differs from another one."""
+"""What is asked of finished products as flow runs: where to look, how good a map is, how it differs from another."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from prefect import flow
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
 from tilewright.flows.ask.compare import NotSameError, asked_points, compare_outputs, wanted_tolerances
+from tilewright.flows.ask.sample import draw_sample
+from tilewright.flows.ask.sample_page import check_page, write_page
+from tilewright.flows.ask.sample_request import SampleRequest
 from tilewright.flows.audit.files import DOCUMENT, PAGE, Wanted
 from tilewright.flows.audit.series import evaluate_at
 from tilewright.flows.prefect_flows.artifacts import Artifacts, place_url
@@ -16,6 +19,8 @@ from tilewright.flows.prefect_flows.flows import answer
 from tilewright.flows.prefect_flows.secrets import refuse_secrets
 from tilewright.flows.prefect_server import server_answers
 from tilewright.flows.shown import shown
+from tilewright.tasks.audit.design.table import check_fresh
+from tilewright.tasks.tables.convert import check_target, write_as
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +60,60 @@ def evaluate(
     return answer(work)
 
 
+@flow(name="sample", persist_result=False)
+def sample(
+    output: str,
+    to: str,
+    *,
+    n: int | None = None,
+    standard_error: float | None = None,
+    expect: dict[str, float] | float | None = None,
+    layer: str | None = None,
+    strata: str | None = None,
+    scheme: str = "stratified",
+    allocation: str = "proportional",
+    least: int = 2,
+    min_distance: float = 0.0,
+    seed: int = 1,
+    page: str | None = None,
+    trusted: bool = False,
+) -> Any:
+    """Draw places to label from a finished product, as ``tilewright sample`` does; answers its facts.
+
+    They are written ``to`` a file of a known format where the worker runs, with a ``page`` beside them on which to
+    label them, if one is named; the artifacts ``sample`` and ``sample-page`` show the strata and where the page is.
+    """
+
+    def work() -> dict[str, Any]:
+        refuse_secrets({"output": output, "to": to, "page": page, "strata": strata}, "sample")
+        target, shown_at = Path(to), None if page is None else Path(page)
+        check_target(target, product=output)
+        check_fresh(target)
+        if shown_at is not None:
+            check_page(shown_at, product=output, n=n)
+        request = SampleRequest(
+            n=n,
+            standard_error=standard_error,
+            expect={} if expect is None else {"": expect} if isinstance(expect, (int, float)) else expect,
+            layer=layer,
+            strata=strata,
+            scheme=scheme,
+            allocation=allocation,
+            least=least,
+            min_distance=min_distance,
+            seed=seed,
+        )
+        drawn = draw_sample(output, request, listener=Artifacts(None))
+        if shown_at is not None:
+            write_page(output, drawn, shown_at, trusted=trusted, listener=Artifacts(None))
+        write_as(drawn.table, target)
+        place = _absolute(to)
+        _show("sample", "Places to label", [*drawn.lines(to=place)], None if page is None else _absolute(page))
+        return {**drawn.to_json(), "to": place, "page": None if page is None else _absolute(page)}
+
+    return answer(work)
+
+
 @flow(name="compare", persist_result=False)
 def compare(
     a: str,
@@ -62,6 +121,9 @@ def compare(
     *,
     to: str | None = None,
     labels: str | None = None,
+    column: str | None = None,
+    layer: str | None = None,
+    maps: dict[str, list[str]] | None = None,
     same: bool = False,
     differ: float | dict[str, float] | None = None,
     atol: float | dict[str, float] | None = None,
@@ -78,9 +140,8 @@ def compare(
     def work() -> dict[str, Any]:
         refuse_secrets({"a": a, "b": b, "labels": labels, "to": to}, "compare")
         tolerances = wanted_tolerances(same=same, differ=differ, atol=atol, rtol=rtol, iou=iou)
-        told = compare_outputs(
-            a, b, to=to, labels=asked_points(None if labels is None else Path(labels)), same=tolerances
-        )
+        points = asked_points(None if labels is None else Path(labels), column=column, layer=layer, maps=maps or {})
+        told = compare_outputs(a, b, to=to, labels=points, same=tolerances)
         place = None if to is None else _absolute(to)
         _show("comparison", "What differs", told["summary"], None if place is None else f"{place}/comparison.html")
         if told["same"] and not told["same"]["same"]:

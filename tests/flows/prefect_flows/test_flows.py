@@ -210,6 +210,29 @@ def test_products_are_compared_as_a_flow_run_that_fails_where_they_are_not_the_s
     assert (tmp_path / "cmp" / "comparison.html").as_posix() in left["comparison-page"].data
 
 
+def test_places_to_label_are_drawn_as_a_flow_run_as_the_command_draws_them(server, plain, tmp_path):
+    from prefect.client.orchestration import get_client
+    from typer.testing import CliRunner
+
+    from tilewright.flows.cli.main import app
+    from tilewright.flows.prefect_flows import sample
+
+    words = {"n": 12, "least": 3, "seed": 5}
+    answered = sample(str(plain), str(tmp_path / "a.geojson"), page=str(tmp_path / "label.html"), **words)
+    assert (answered["n"], answered["to"]) == (12, str(tmp_path / "a.geojson"))
+    said = ["sample", str(plain), "--n", "12", "--least-per-stratum", "3", "--seed", "5"]
+    (tmp_path / "b").mkdir()
+    assert CliRunner().invoke(app, [*said, "--to", str(tmp_path / "b" / "a.geojson")]).exit_code == 0
+    assert (tmp_path / "a.geojson").read_bytes() == (tmp_path / "b" / "a.geojson").read_bytes()
+    with get_client(sync_client=True) as client:
+        left = {artifact.key: artifact for artifact in client.read_artifacts()}
+    assert "12 places to label" in left["sample"].data
+    assert (tmp_path / "label.html").as_posix() in left["sample-page"].data
+    for asked, words in (({"n": 0}, "give 1 to"), ({"n": 9, "scheme": "x"}, "--scheme"), ({"n": 9}, "may hold labels")):
+        state = sample(str(plain), str(tmp_path / "a.geojson"), return_state=True, **asked)
+        assert (state.name, words in state.message) == ("Refused", True), state.message
+
+
 def test_a_product_is_evaluated_as_a_flow_run_with_its_sentences_and_page(server, plain, tmp_path):
     from prefect.client.orchestration import get_client
 
