@@ -228,8 +228,12 @@ def test_places_to_label_are_drawn_as_a_flow_run_as_the_command_draws_them(serve
         left = {artifact.key: artifact for artifact in client.read_artifacts()}
     assert "12 places to label" in left["sample"].data
     assert (tmp_path / "label.html").as_posix() in left["sample-page"].data
-    for asked, words in (({"n": 0}, "give 1 to"), ({"n": 9, "scheme": "x"}, "--scheme"), ({"n": 9}, "may hold labels")):
-        state = sample(str(plain), str(tmp_path / "a.geojson"), return_state=True, **asked)
+    for name, asked, words in (
+        ("new.csv", {"n": 0}, "give 1 to"),
+        ("new.csv", {"n": 9, "scheme": "x"}, "--scheme"),
+        ("a.geojson", {"n": 9}, "may hold labels"),
+    ):
+        state = sample(str(plain), str(tmp_path / name), return_state=True, **asked)
         assert (state.name, words in state.message) == ("Refused", True), state.message
 
 
