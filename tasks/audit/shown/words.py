@@ -217,7 +217,7 @@ def _left_out(told: Mapping[str, Any]) -> list[str]:
     parts = [
         (told["n_outside"], f"{plural(told['n_outside'], outside)} {beyond}"),
         (told["n_nodata"], f"{plural(told['n_nodata'], unit)} where the map has no value"),
-        (told["n_unlabelled"], f"{plural(told['n_unlabelled'], unit)} without a label"),
+        (told["n_unlabelled"], f"{plural(told['n_unlabelled'], 'row' if unit == 'label' else unit)} without a label"),
         (told["n_unknown"], f"{plural(told['n_unknown'], unit)} of {_unknown(told)}"),
     ]
     kept = [words for n, words in parts if n]

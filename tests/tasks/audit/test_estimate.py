@@ -145,7 +145,7 @@ def test_where_strata_are_classes_one_label_elsewhere_does_not_hide_the_others_p
 def test_a_stratum_without_a_label_is_said_with_its_share():
     found = estimate_design(stehman(slice(0, 30)), LETTERS, all_strata=SIZES)
     assert found["notes"][:1] == [
-        "The strata D have no label, and hold 10.0% of the pixels: the estimates do not cover them."
+        "Without a label are the strata D, which hold 10.0% of the pixels: the estimates do not cover them."
     ]
 
 

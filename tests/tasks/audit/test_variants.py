@@ -163,7 +163,7 @@ PARTS = {
     "a stratum that is gone": (lambda frame: frame[frame["stratum"] != "water"], "hold 65.9% of the map's observed"),
     "a stratum without labels": (
         lambda frame: frame.assign(**{"class": frame["class"].where(frame["stratum"] != "water")}),
-        "The strata water have no label",
+        "Without a label are the strata water",
     ),
     "sizes that were changed": (
         lambda frame: frame.assign(stratum_pixels=frame["stratum_pixels"] * 3),
