@@ -27,7 +27,9 @@ LISTED = 8
 LEAST_ROWS = 2
 """Rows of a stratum below which nothing tells how much they vary."""
 
-UNLABELLED = "Without a label are the strata {names}, which hold {share:.1%} of the pixels: the estimates do not cover them."
+UNLABELLED = (
+    "Without a label are the strata {names}, which hold {share:.1%} of the pixels: the estimates do not cover them."
+)
 ONE_ROW = "{names}: one label alone tells no variance, so standard errors and intervals are not known."
 ALIKE = (
     "No two labels of a stratum differ in {names}: that tells no standard error, and the interval is that of Clopper "
