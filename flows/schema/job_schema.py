@@ -19,6 +19,8 @@ from tilewright.flows.schema.texts import TEXTS
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
+TITLE: Final = "A job of Tilewright, or a chain of jobs"
+
 TEXT: Final[dict[str, Any]] = {"type": "string", "minLength": 1}
 
 TEXTS_OR_ONE: Final[dict[str, Any]] = {"anyOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}]}
@@ -147,7 +149,7 @@ def job_schema() -> dict[str, Any]:
     job = {"type": "object", "properties": keys, "additionalProperties": False}
     return {
         "$schema": DIALECT,
-        "title": "A job of Tilewright, or a chain of jobs",
+        "title": TITLE,
         "if": {"required": [JOBS]},
         "then": {"$ref": "#/$defs/Chain"},
         "else": {"$ref": "#/$defs/Whole"},

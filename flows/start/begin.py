@@ -16,7 +16,7 @@ from tilewright.flows.environment import cache_folder, certificates
 from tilewright.flows.job.area import AreaError, read_area
 from tilewright.flows.job.job import JobError, make_job
 from tilewright.flows.job.period import as_periods, checked_name
-from tilewright.flows.schema.job_schema import job_schema
+from tilewright.flows.schema.job_schema import TITLE, job_schema
 from tilewright.flows.schema.texts import TEXTS
 from tilewright.models.card.registry import builtin_names, find_card
 from tilewright.models.errors import CardError
@@ -78,6 +78,8 @@ def begin_job(
     except JobError as error:
         raise BeginError(str(error)) from error
     schema = path.with_name(SCHEMA_NAME)
+    if schema.exists() and TITLE not in schema.read_text("utf-8", errors="replace"):
+        raise BeginError(f"{schema} is there already and is none of Tilewright's: write the job into another folder.")
     path.parent.mkdir(parents=True, exist_ok=True)
     schema.write_text(json.dumps(job_schema(), indent=1) + "\n", encoding="utf-8")
     path.write_text(_written(plain), encoding="utf-8")

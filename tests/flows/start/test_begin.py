@@ -108,6 +108,13 @@ def test_a_file_that_is_there_is_kept(tmp_path):
         begin_job(tmp_path / "job.json", GIVEN)
 
 
+def test_somebody_elses_schema_is_kept(tmp_path):
+    (tmp_path / SCHEMA_NAME).write_text("{}")
+    with pytest.raises(BeginError, match="none of Tilewright's"):
+        begin_job(tmp_path / "job.yaml", GIVEN)
+    assert [path.name for path in tmp_path.iterdir()] == [SCHEMA_NAME]
+
+
 COMMAND = [sys.executable, "-m", "tilewright.flows.cli", "init"]
 
 
