@@ -240,8 +240,8 @@ def test_wrong_labels_are_refused_in_one_sentence(tmp_path):
         assert said.exit_code == 2, (name, said.output)
         assert told in " ".join(said.output.split()), (name, said.output)
         # A raster is looked through before it is known to hold no class.
-        assert said.output.removeprefix("evaluate ...\n").count("\n") == 1, (name, said.output)
-        assert said.output.removeprefix("evaluate ...\n").startswith("tilewright: "), name
+        assert said.output.removeprefix("Holding the map against labels ...\n").count("\n") == 1, (name, said.output)
+        assert said.output.removeprefix("Holding the map against labels ...\n").startswith("tilewright: "), name
         assert not (tmp_path / "out").exists(), name
     assert digest(product) == before
     (tmp_path / "bare").mkdir()
