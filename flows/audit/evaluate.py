@@ -32,7 +32,7 @@ from tilewright.tasks.inventory.finished import read_item
 from tilewright.tasks.inventory.report_grid import report_grid
 from tilewright.tasks.progress import silent
 from tilewright.tasks.report.fields import mapping, text
-from tilewright.tasks.report.format import count
+from tilewright.tasks.report.format import ABSENT, count, figure
 from tilewright.tasks.report.sections import period_text
 from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.storage.errors import StoreError, storage_error
@@ -263,9 +263,24 @@ def _notes(labels: Labels, pairs: PairsFile, report: Mapping[str, Any]) -> list[
 def evaluation_lines(document: Mapping[str, Any], to: str) -> Iterator[str]:
     """The lines for a person: the sentences, and where the files are."""
     yield from document["summary"]
+    yield from _area_lines((document.get("design") or {}).get("classes") or {})
     place = to.rstrip("/")
     yield f"  page     {place}/{PAGE}"
     yield f"  figures  {place}/{DOCUMENT}"
     yield f"  pairs    {place}/{PAIRS}"
     if (document.get("trust") or {}).get("layer"):
         yield f"  trusted  {place}/{FILES[0]}"
+
+
+def _area_lines(classes: Mapping[str, Any]) -> Iterator[str]:
+    """The area of each class on the map, and as the design of the sample estimates it, in km2."""
+    shown = {name: row for name, row in classes.items() if row["area_km2"]["estimate"] or row.get("mapped_km2")}
+    if not shown:
+        return
+    width = min(max(map(len, (*shown, "class"))), 40)
+    yield f"  {'class':<{width}}  {'km² on the map':>14}  {'estimated':>10}  95 % interval"
+    for name, row in shown.items():
+        area, mapped = row["area_km2"], row.get("mapped_km2")
+        between = "not known" if area["low"] is None else f"{figure(area['low'])} to {figure(area['high'])}"
+        on_map = ABSENT if mapped is None else figure(mapped)
+        yield f"  {name[:40]:<{width}}  {on_map:>14}  {figure(area['estimate']):>10}  {between}"

@@ -85,6 +85,10 @@ def test_a_sample_is_drawn_labelled_and_evaluated(product, tmp_path, mapped):
     scored = command("evaluate", product, labelled(tmp_path / "sample.parquet", mapped), "--to", tmp_path / "to")
     assert scored.exit_code == 0, scored.output
     assert "By the sample's design (stratified random)" in scored.output
+    assert "km² on the map   estimated  95 % interval" in scored.output
+    assert [line.split()[0] for line in scored.output.splitlines() if " to " in line and line[:2] == "  "][:1] == [
+        "land"
+    ]
     design = json.loads((tmp_path / "to" / "evaluation.json").read_text())["design"]
     assert design["kind"] == "stratified random"
     assert design["n"] == 90
