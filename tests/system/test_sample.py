@@ -86,9 +86,9 @@ def test_a_sample_is_drawn_labelled_and_evaluated(product, tmp_path, mapped):
     assert scored.exit_code == 0, scored.output
     assert "By the sample's design (stratified random)" in scored.output
     assert "km² on the map   estimated  95 % interval" in scored.output
-    assert [line.split()[0] for line in scored.output.splitlines() if " to " in line and line[:2] == "  "][:1] == [
-        "land"
-    ]
+    areas = [line.split() for line in scored.output.splitlines() if line.startswith(("  land", "  water", "  forest"))]
+    assert [words[0] for words in areas] == [CLASSES[value]["name"] for value in range(3)]
+    assert all(words[4] == "to" and float(words[3]) <= float(words[2]) <= float(words[5]) for words in areas)
     design = json.loads((tmp_path / "to" / "evaluation.json").read_text())["design"]
     assert design["kind"] == "stratified random"
     assert design["n"] == 90
