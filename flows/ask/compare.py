@@ -170,9 +170,13 @@ def _paired(a: LayerEvaluation, b: LayerEvaluation) -> PairedLabels:
 
 
 def _strata(a: LayerEvaluation, owners: np.ndarray) -> tuple[np.ndarray, np.ndarray] | tuple[None, None]:
-    """The number of each row's stratum (row,), in the order of their names, and the pixels of each; none without."""
+    """The number of each row's stratum (row,), in the order of their names, and the pixels of each; none without.
+
+    Raises DesignError for a sample whose columns tell no design.
+    """
     import numpy as np
 
+    from tilewright.tasks.audit.design.estimate import stratum_sizes
     from tilewright.tasks.audit.design.table import sample_design
 
     drawn = None if a.table is None else sample_design(a.table.columns)
@@ -181,8 +185,7 @@ def _strata(a: LayerEvaluation, owners: np.ndarray) -> tuple[np.ndarray, np.ndar
     names, number = np.unique(drawn.stratum[owners].astype(str), return_inverse=True)
     if len(names) == 1:
         return None, None
-    pixels = drawn.all_strata()
-    return number, np.array([pixels[name] for name in names.tolist()], dtype=np.float64)
+    return number, stratum_sizes(number, drawn.stratum_pixels[owners], names.tolist())
 
 
 def _labels_told(a: LayerEvaluation, b: LayerEvaluation) -> dict[str, Any]:

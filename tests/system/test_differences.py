@@ -517,6 +517,29 @@ def test_labels_of_a_sample_by_strata_are_weighted_and_those_left_out_are_said(m
     assert "Left out are 2 labels of drawn.csv: 2 where there is no value." in said
 
 
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("west,0.01,900", "tell different sizes"),
+        ("east,0.01,1", "2 rows, but 1 pixels"),
+        (",0.01,1000", "no stratum"),
+        ("west,0,1000", "no probabilities above 0"),
+    ],
+)
+def test_a_sample_whose_columns_tell_no_design_is_refused(make, tmp_path, row, said):
+    a = make("a", some_map(1, unseen=0), numbers={})
+    to_degrees = pyproj.Transformer.from_crs("EPSG:32633", "EPSG:4326", always_xy=True)
+    at = np.array([10, 20, 30, 40])
+    lon, lat = to_degrees.transform((40_000 + at + 0.5) * 10, -(-540_000 + at + 0.5) * 10)
+    east = "east,0.01,1" if row.startswith("east") else "east,0.01,500"
+    told = ["west,0.01,1000", "west,0.01,1000", east, row]
+    lines = [f"{x!r},{y!r},{each},land" for x, y, each in zip(lon.tolist(), lat.tolist(), told, strict=True)]
+    path = tmp_path / "drawn.csv"
+    path.write_text("\n".join(["lon,lat,stratum,inclusion_probability,stratum_pixels,class", *lines]) + "\n")
+    with pytest.raises(ValueError, match=said):
+        tw.compare(a, a, labels=path)
+
+
 def test_words_on_labels_that_are_not_given_are_refused(make):
     a = make("a", some_map(1), numbers={})
     with pytest.raises(ValueError, match="speak of --labels"):

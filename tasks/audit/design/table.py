@@ -104,7 +104,7 @@ def sample_design(columns: Any) -> SampleDesign | None:
     """
     if not {STRATUM, PROBABILITY} <= {*columns.column_names}:
         return None
-    if columns[STRATUM].null_count:
+    if any(value is None or not str(value).strip() for value in columns[STRATUM].to_pylist()):
         raise DesignError(f"Rows of the sample have no {STRATUM}: restore it, or evaluate other labels alone.")
     stratum = np.array([str(value) for value in columns[STRATUM].to_pylist()], dtype=object)
     probability = _numbers(columns[PROBABILITY], PROBABILITY)
