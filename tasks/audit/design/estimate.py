@@ -157,22 +157,22 @@ def _post_stratified(
 
 def _rows(sample: LabelledSample, names: np.ndarray, of_row: np.ndarray, *, finite: bool) -> StratifiedRows:
     """The rows by the numbers of their strata, each of which has one size."""
-    sizes = stratum_sizes(of_row, sample.stratum_pixels, names)
+    sizes = stratum_sizes(of_row, sample.stratum_pixels, [str(name) for name in names])
     return StratifiedRows(stratum=of_row, n_pixels=sizes, finite=finite)
 
 
-def stratum_sizes(of_row: np.ndarray, pixels: np.ndarray, names: Sequence[str] | np.ndarray) -> np.ndarray:
+def stratum_sizes(of_row: np.ndarray, pixels: np.ndarray, names: Sequence[str]) -> np.ndarray:
     """The pixels of each stratum (stratum,) float64, from the stratum's number and pixels of each row (row,).
 
     Raises DesignError where rows of one tell different sizes, or it has more rows than pixels.
     """
     sizes = np.zeros(len(names), dtype=np.float64)
     sizes[of_row] = pixels
-    for number in of_row[pixels != sizes[of_row]]:
+    for number in of_row[pixels != sizes[of_row]].tolist():
         name = short(names[number])
         raise DesignError(f"The rows of the stratum {name!r} tell different sizes of it: draw the sample anew.")
     n_rows = np.bincount(of_row, minlength=len(names))
-    for number in np.flatnonzero(n_rows > sizes):
+    for number in np.flatnonzero(n_rows > sizes).tolist():
         told = f"{n_rows[number]} rows, but {sizes[number]:g} pixels"
         raise DesignError(f"The stratum {short(names[number])!r} has {told}: draw the sample anew.")
     return sizes
