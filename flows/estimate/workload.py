@@ -300,4 +300,4 @@ def _seam_windows(plan: Plan, windows: int, windows_per_call: int) -> int:
     """Model calls that repeat a window half a step away; about, as some are drawn where there is nothing to see."""
     if plan.model.receptive.get("radius") == 0 or not windows:
         return 0
-    return min(windows, sample_size(windows, windows_per_call=windows_per_call))
+    return min(windows, sample_size(windows, windows_per_call=windows_per_call, proven=plan.model.exact))

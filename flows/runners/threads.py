@@ -37,9 +37,10 @@ REMOTE_READERS = 2
 CPU_STAGES = {"infer": ("tilewright-infer", "tilewright-block"), "write": ("tilewright-write", "asyncio", "zarr")}
 """Names of the threads of a stage; those of reading come and go, and theirs is the rest of the process."""
 
-RELEASE_SECONDS = 5.0
-"""Seconds between two returns of freed memory to the system. Heaps grow to the double of what is used, as the decoded
-pixels that are kept lie between pixels of blocks; a return takes some ten milliseconds."""
+RELEASE_SECONDS, RELEASE_SHARE = 5.0, 0.02
+"""Least seconds between two returns of freed memory to the system, and the share of a run that they may take. Heaps
+grow to the double of what is used, as the decoded pixels that are kept lie between pixels of blocks; a return takes
+from ten milliseconds to a second, in which nothing else is given memory."""
 
 MAX_WRITING = 2
 """Inferred blocks that may wait to be written before no further block is read."""
@@ -197,12 +198,14 @@ def run_on_threads(
 
 def _with_releases(entries: Iterable[BlockEntry]) -> Iterator[BlockEntry]:
     """The entries; between them freed memory is returned to the system now and then."""
-    released = time.monotonic()
+    due = time.monotonic() + RELEASE_SECONDS
     for entry in entries:
         yield entry
-        if time.monotonic() - released >= RELEASE_SECONDS:
+        began = time.monotonic()
+        if began >= due:
             release_memory()
-            released = time.monotonic()
+            ended = time.monotonic()
+            due = ended + max(RELEASE_SECONDS, (ended - began) / RELEASE_SHARE)
 
 
 def _pool(stack: ExitStack, size: int, name: str) -> ThreadPoolExecutor:

@@ -213,7 +213,8 @@ def _pairs(plan: Plan, model: LoadedModel, inputs: BlockInputs, windows: Sequenc
     if model.card.pixelwise or all(answers_per_window(output, model.card) for output in model.card.outputs):
         return {}
     # What a layer tells must not hang on the number of windows of a call.
-    places = model.sampled.of(plan, windows_per_call=1 if model.card.seams else model.windows_per_call)
+    told = bool(model.card.seams)
+    places = model.sampled.of(plan, windows_per_call=1 if told else model.windows_per_call, told=told)
     inner = inputs.block.inner
     drawn = (window for window in windows if (window.row, window.col) in places)
     # A blended window beyond the block is compared in the block that its core lies in.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from dataclasses import asdict, dataclass, field
 from itertools import islice, product
+from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -130,26 +131,26 @@ def joined_seams(parts: Iterable[Seams]) -> Seams:
 
 
 class SampledPlaces:
-    """The places (row, column) of the lattice whose windows a plan compares; drawn once per plan. Thread-safe."""
+    """The places (row, column) of the lattice whose windows a plan compares, drawn once. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known: dict[tuple[str, int], frozenset[tuple[int, int]]] = {}
+        self._known: dict[tuple[str, int, bool], frozenset[tuple[int, int]]] = {}
 
-    def of(self, plan: Plan, *, windows_per_call: int) -> frozenset[tuple[int, int]]:
-        """The places, of windows that touch the area; a call of several windows counts as so many."""
-        key = (plan.settings_key(), windows_per_call)
+    def of(self, plan: Plan, *, windows_per_call: int, told: bool) -> frozenset[tuple[int, int]]:
+        """Of windows that touch the area. A call counts as its windows; what is ``told`` hangs on no proof."""
+        key = (plan.settings_key(), windows_per_call, told)
         with self._lock:
             if key not in self._known:
-                self._known[key] = _drawn(plan.raster, windows_per_call=windows_per_call)
+                proven = plan.model.exact and not told
+                self._known[key] = _drawn(plan.raster, windows_per_call=windows_per_call, proven=proven)
             return self._known[key]
 
 
-def _drawn(raster: RasterPlan, *, windows_per_call: int) -> frozenset[tuple[int, int]]:
-    step = raster.lattice.step
-    rows, cols = block_range(raster.grid.extent, block=step)
-    size = sample_size(len(rows) * len(cols), windows_per_call=windows_per_call)
-    return frozenset(islice(drawn_places(raster.grid, raster.area, step=step), size))
+def _drawn(raster: RasterPlan, *, windows_per_call: int, proven: bool) -> frozenset[tuple[int, int]]:
+    n_windows = prod(map(len, block_range(raster.grid.extent, block=raster.lattice.step)))
+    size = sample_size(n_windows, windows_per_call=windows_per_call, proven=proven)
+    return frozenset(islice(drawn_places(raster.grid, raster.area, step=raster.lattice.step), size))
 
 
 def shifted_window(window: Window, inputs: BlockInputs, raster: RasterPlan) -> Window | None:

@@ -11,7 +11,7 @@ import numpy as np
 from tilewright.tasks.cube.at_once import done_at_once
 from tilewright.tasks.cube.moved import read_moved
 from tilewright.tasks.cube.scene_band import BandRequest, read_stored, read_values
-from tilewright.tasks.cube.stored_numbers import write_numbers
+from tilewright.tasks.cube.stored_numbers import in_place, settle_numbers
 from tilewright.tasks.read.resample.pixels import MISSING, Pixels, blank_where, put_where
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 Window = tuple[slice, slice]
 """Rows and columns of a geobox."""
-
-Read = Callable[..., bool]
-"""`values` or `numbers` of `SceneReads`."""
 
 Judge = Callable[[Mapping[str, Pixels]], np.ndarray]
 """The mask of a scene: its quality bands by name -> (y, x) bool, True where it drops the pixel."""
@@ -40,8 +37,10 @@ class SceneReads(Protocol):
     def stored(self, scene: Scene, band: BandRequest, window: Window) -> Pixels | None:
         """The stored numbers of a band; None for a read whose failure is tolerated."""
 
-    def numbers(self, scene: Scene, band: BandRequest, window: Window, *, out: np.ndarray) -> bool:
-        """Write the stored numbers of a band to `out`; False, and `MISSING`, for a failure that is tolerated."""
+    def numbers(self, scene: Scene, band: BandRequest, window: Window, *, out: np.ndarray) -> Pixels | None:
+        """Write the stored numbers of a band to `out`, with what tells which are missing; None for a read whose
+        failure is tolerated. Raises NotStoredError.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +61,10 @@ class FileReads:
             return self._classes(self.access.masks, scene, self._geobox_of(window))
         return read_stored(scene, band, self._geobox_of(window), self.access)
 
-    def numbers(self, scene: Scene, band: BandRequest, window: Window, *, out: np.ndarray) -> bool:
-        """The stored numbers of a band, as `write_numbers` writes them. Raises NotStoredError."""
-        pixels = self.stored(scene, band, window)
-        if pixels is None:
-            out[...] = MISSING
-            return False
-        write_numbers(pixels, out)
-        return True
+    def numbers(self, scene: Scene, band: BandRequest, window: Window, *, out: np.ndarray) -> Pixels | None:
+        """The stored numbers of a band, read into `out` itself where they are the file's own. Raises NotStoredError."""
+        pixels = read_stored(scene, band, self._geobox_of(window), self.access, out=out)
+        return None if pixels is None else in_place(pixels, out)
 
     def _classes(self, masks: ModelMasks, scene: Scene, geobox: GeoBox) -> Pixels | None:
         """The classes of a scene where its bands are read."""
@@ -132,7 +127,7 @@ class ArrayReads:
         """The stored numbers of a band, as `read_stored` gives them."""
         return self.files.stored(scene, band, window)
 
-    def numbers(self, scene: Scene, band: BandRequest, window: Window, *, out: np.ndarray) -> bool:
+    def numbers(self, scene: Scene, band: BandRequest, window: Window, *, out: np.ndarray) -> Pixels | None:
         """The stored numbers of a band, from its file."""
         return self.files.numbers(scene, band, window, out=out)
 
@@ -159,11 +154,12 @@ def read_pass(
     Raises ReadError for a scene that cannot be read, unless its failure is tolerated: it then sees nothing.
     NotStoredError for numbers that cannot be kept.
     """
-    read, nothing = (reads.values, np.float32(np.nan)) if out.dtype.kind == "f" else (reads.numbers, MISSING)
+    floats = out.dtype.kind == "f"
+    nothing = np.float32(np.nan) if floats else MISSING
     alone = len(scenes) == len(request.bands) == 1 and scenes[0].asset(request.bands[0].band)
-    if alone and request.judge is None and wanted is None:
-        # Nothing to join or to judge: a number that is there is seen.
-        read(scenes[0], request.bands[0], (slice(None), slice(None)), out=out[0])
+    if alone and floats and request.judge is None and wanted is None:
+        # Nothing to join or to judge: a value that is there is seen.
+        reads.values(scenes[0], request.bands[0], (slice(None), slice(None)), out=out[0])
         return
     holes = np.ones(out.shape[1:], dtype=bool) if wanted is None else wanted.copy()
     n_read = 0
@@ -182,7 +178,7 @@ def read_pass(
             out[...] = nothing
         # The first scene is read into the result itself.
         values = here if n_read == 0 else np.empty(here.shape, dtype=out.dtype)
-        seen, tidy = _read_bands(scene, window, usable, request, read, values=values, threads=threads)
+        seen, tidy = _read_bands(scene, window, usable, request, reads, values=values, threads=threads)
         unseen = ~seen
         if n_read:
             put_where(here, values, seen)
@@ -222,7 +218,7 @@ def _read_bands(
     window: Window,
     usable: np.ndarray,
     request: PassRequest,
-    read: Read,
+    reads: SceneReads,
     *,
     values: np.ndarray,
     threads: int,
@@ -236,17 +232,21 @@ def _read_bands(
     for number in set(range(len(request.bands))) - set(present):
         values[number] = np.nan if floats else MISSING
 
-    def read_band(number: int) -> bool:
-        return read(scene, request.bands[number], window, out=values[number])
+    def read_values(number: int) -> bool:
+        return reads.values(scene, request.bands[number], window, out=values[number])
 
-    all_read = all(done_at_once(read_band, present, threads=threads))
+    def read_numbers(number: int) -> Pixels | None:
+        return reads.numbers(scene, request.bands[number], window, out=values[number])
+
+    if not floats:
+        found = list(done_at_once(read_numbers, present, threads=threads))
+        read = [pixels for pixels in found if pixels is not None]
+        if not present or len(read) < len(present):
+            return np.zeros_like(usable), False
+        return settle_numbers(read, usable), True
+    all_read = all(done_at_once(read_values, present, threads=threads))
     if not present or not all_read:
         return np.zeros_like(usable), False
-    if not floats:
-        seen = np.maximum.reduce(values if len(present) == len(values) else values[present]) != MISSING
-        seen &= usable
-        # To see where each band is missing costs more than to make all of them so.
-        return seen, bool(seen.all())
     missing = [np.isnan(values[number]) for number in present]
     seen = usable & ~np.logical_or.reduce(missing)
     n_unseen = seen.size - int(np.count_nonzero(seen))

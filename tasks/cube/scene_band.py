@@ -52,8 +52,12 @@ class BandRequest:
         return "nearest" if "class" in {unit, self.unit} or self.band in MASK_BANDS else self.resampling
 
 
-def read_stored(scene: Scene, request: BandRequest, geobox: GeoBox, access: Access) -> Pixels | None:
+def read_stored(
+    scene: Scene, request: BandRequest, geobox: GeoBox, access: Access, *, out: np.ndarray | None = None
+) -> Pixels | None:
     """The stored numbers of a scene's band on the geobox; None if the read failed and the failure is tolerated.
+
+    Where they are the file's own and of the type of `out` (y, x) they are read into it, and are then its values.
 
     Raises ReadError for a scene that cannot be read, unless the access tolerates it, and ChangedInputError for one that
     is no longer the planned one in any case.
@@ -78,6 +82,7 @@ def read_stored(scene: Scene, request: BandRequest, geobox: GeoBox, access: Acce
         sign=sign,
         stats=access.stats,
         coarse=request.coarse,
+        out=out,
     )
     try:
         try:

@@ -5,11 +5,12 @@ Scale and offset keep the order of numbers, so the median of numbers becomes the
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from tilewright.tasks.read.resample.pixels import MISSING, Conversion, blank_where
+from tilewright.tasks.read.resample.pixels import MISSING, Conversion, bits_where
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,20 +54,59 @@ def common_conversions(scenes: Sequence[Scene], bands: Sequence[BandRequest]) ->
     return tuple(found)
 
 
-def write_numbers(pixels: Pixels, out: np.ndarray) -> None:
-    """Write stored numbers to `out`, (y, x) uint16, `MISSING` where there is none. Raises NotStoredError."""
+def in_place(pixels: Pixels, out: np.ndarray) -> Pixels:
+    """The same pixels with their numbers in `out`, (y, x) uint16; nothing is copied where they were read into it.
+
+    Raises NotStoredError.
+    """
     values = pixels.values
-    if values.dtype.name not in DTYPES:
-        raise OtherTypeError(f"numbers of type {values.dtype}")
-    marked = pixels.nodata is not None and pixels.nodata == MISSING
-    rows = max(1, SLAB_PIXELS // max(values.shape[1], 1))
-    for start in range(0, len(values), rows):
+    if values is not out:
+        if values.dtype.name not in DTYPES:
+            raise OtherTypeError(f"numbers of type {values.dtype}")
+        out[...] = values
+    return replace(pixels, values=out)
+
+
+def settle_numbers(bands: Sequence[Pixels], usable: np.ndarray | None = None) -> np.ndarray:
+    """Make the numbers of one scene's bands, (y, x) uint16 each, `MISSING` where one of them has none; returns where
+    all have one, (y, x) bool. What is not `usable` (y, x) is missing too.
+
+    Raises NotStoredError where the number that stands for a missing one is a value.
+    """
+    shape = bands[0].values.shape
+    seen = np.empty(shape, dtype=bool)
+    rows = max(1, SLAB_PIXELS // max(shape[1], 1))
+    for start in range(0, shape[0], rows):
         part = slice(start, start + rows)
-        stored, target = values[part], out[part]
-        if not marked and values.dtype.itemsize > 1 and stored.size and stored.max() == MISSING:
-            raise NotStoredError("the largest number is a value")
-        target[...] = stored
-        if pixels.nodata is not None and not marked:
-            blank_where(target, stored == values.dtype.type(pixels.nodata))
-        if pixels.valid is not None:
-            blank_where(target, ~pixels.valid[part])
+        hidden = np.zeros(seen[part].shape, dtype=bool) if usable is None else ~usable[part]
+        _mark_missing(bands, part, hidden)
+        change = bits_where(hidden)
+        for band in bands:
+            target = band.values[part]
+            target |= change
+        np.logical_not(hidden, out=seen[part])
+    return seen
+
+
+def _mark_missing(bands: Sequence[Pixels], part: slice, hidden: np.ndarray) -> None:
+    """Set `hidden` (y, x) where one of the bands has no number in these rows. Raises NotStoredError."""
+    # Of the most usual marker the least number of all bands tells, which saves a comparison for each of them.
+    zeros = [band.values[part] for band in bands if band.nodata == 0]
+    if zeros:
+        hidden |= _extreme(np.minimum, zeros) == 0
+    for band in bands:
+        if band.nodata not in (None, 0):
+            hidden |= band.values[part] == np.uint16(band.nodata)
+        if band.valid is not None:
+            hidden |= ~band.valid[part]
+    unmarked = [band.values[part] for band in bands if band.nodata != MISSING]
+    if unmarked and hidden.size and _extreme(np.maximum, unmarked).max() == MISSING:
+        raise NotStoredError("the largest number is a value")
+
+
+def _extreme(function: np.ufunc, arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """The least or the largest number of arrays of one shape, pixel by pixel."""
+    found = arrays[0]
+    for number, array in enumerate(arrays[1:]):
+        found = function(found, array, out=found if number else None)
+    return found

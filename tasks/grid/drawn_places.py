@@ -24,13 +24,19 @@ MOST: Final = 64
 LEAST: Final = 4
 """Windows compared at least, if there are twice as many."""
 
+LEAST_PROVEN: Final = 2
+"""The same where it is proven that nothing differs, so that it is the proof that is tried: each costs another call."""
+
 ONE_OF: Final = 100
 """Windows run for one that is compared, between the two."""
 
 
-def sample_size(n_windows: int, *, windows_per_call: int) -> int:
-    """The windows that are compared of so many: one in a hundred, of few at least four, but never more than half."""
-    few = min(LEAST, -(-n_windows // 2))
+def sample_size(n_windows: int, *, windows_per_call: int, proven: bool = False) -> int:
+    """The windows that are compared of so many: one in a hundred, of few at least four, but never more than half.
+
+    ``proven``: that tiled equals whole; of few windows two are enough then.
+    """
+    few = min(LEAST_PROVEN if proven else LEAST, -(-n_windows // 2))
     return min(MOST, max(few, n_windows // (ONE_OF * windows_per_call)))
 
 

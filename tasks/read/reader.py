@@ -70,8 +70,7 @@ def release_blocks() -> None:
 
 def check_resampling(name: str) -> str:
     """The name if GDAL can warp with this resampling. Raises ValueError otherwise."""
-    known = {member.name for member in Resampling} - {"gauss"}
-    if name not in known:
+    if name not in (known := {member.name for member in Resampling} - {"gauss"}):
         raise ValueError(f"resampling {name!r} is not known: give one of {', '.join(sorted(known))}")
     return name
 
@@ -85,19 +84,26 @@ def read_asset(
     sign: Callable[[], str],
     stats: ReadStats | None = None,
     coarse: bool = False,
+    out: np.ndarray | None = None,
 ) -> Pixels:
     """The asset's stored values on the geobox; pixels that the file does not cover are missing.
 
     Aligned pixels are copied, and repeated or picked for `nearest`; others are warped in cells. An overview is read in
     place of the full pixels only where `overview_fits`; with `coarse` the coarsest that is not coarser than the grid,
     whatever it was made by. Values have the file's dtype, but sums of integers are float64.
-    `sign` returns the href as it can be opened now.
+    `sign` returns the href as it can be opened now. Values that are copied whole are read into `out`, and are it then.
 
     Raises UnreadableError after the retries.
     """
     lattice, box = locate(geobox)
     request = _Request(
-        asset=asset, lattice=lattice, box=box, resampling=check_resampling(resampling), stats=stats, coarse=coarse
+        asset=asset,
+        lattice=lattice,
+        box=box,
+        resampling=check_resampling(resampling),
+        stats=stats,
+        coarse=coarse,
+        out=out,
     )
 
     def attempt(signed: str, number: int) -> Pixels:
@@ -124,6 +130,7 @@ class _Request:
     resampling: str
     stats: ReadStats | None
     coarse: bool = False
+    out: np.ndarray | None
     signed: str = ""
     fresh: bool = False
 
@@ -275,7 +282,7 @@ def _read_open(file: OpenFile, request: _Request, *, base: FileHeader | None = N
         return missing_pixels(warping, box)
     _count(file, request, window)
     if alignment is not None and copied:
-        return paste(band, alignment=alignment, shape=box.shape)
+        return paste(band, alignment=alignment, shape=box.shape, out=request.out)
     if "://" in asset.href and window.size <= AT_ONCE:
         # One request for the whole window instead of one per cell, which are then in GDAL's cache.
         dataset.read(asset.index, window=window.slices)

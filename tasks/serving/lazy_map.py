@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 class NoPlaces(SampledPlaces):
     """No windows that are compared with shifted ones: that is the business of the job's own model."""
 
-    def of(self, plan: Plan, *, windows_per_call: int) -> frozenset[tuple[int, int]]:
+    def of(self, plan: Plan, *, windows_per_call: int, told: bool) -> frozenset[tuple[int, int]]:
         """None of them."""
-        del plan, windows_per_call
+        del plan, windows_per_call, told
         return frozenset()
 
 

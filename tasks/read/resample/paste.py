@@ -23,9 +23,10 @@ STRIP = 1 << 24
 """File pixels read at a time where a coarser grid picks some of them, so that memory grows with the grid alone."""
 
 
-def paste(band: StoredBand, *, alignment: Alignment, shape: tuple[int, int]) -> Pixels:
+def paste(band: StoredBand, *, alignment: Alignment, shape: tuple[int, int], out: np.ndarray | None = None) -> Pixels:
     """The band on a grid of that shape (height, width) whose pixel edges are the file's; missing beyond the file.
 
+    A grid that lies in the file, pixel on pixel, is read into `out` where that has its shape and the file's type.
     With `shrink` file pixels per grid pixel the one at the grid pixel's centre is picked, the later of two.
     """
     signs, marker = band.signs, band.signs.marker
@@ -33,6 +34,9 @@ def paste(band: StoredBand, *, alignment: Alignment, shape: tuple[int, int]) -> 
     cols = _span(alignment.col, shape[1], alignment, band.dataset.width)
     masked = marker is None or not (signs.plain or signs.dtype.kind == "f")
     if rows.whole and cols.whole:
+        if out is not None and alignment.same_size and signs.plain and (out.shape, out.dtype) == (shape, signs.dtype):
+            band.dataset.read(band.index, window=((rows.start, rows.stop), (cols.start, cols.stop)), out=out)
+            return Pixels(values=out, nodata=marker, valid=np.ones(shape, dtype=bool) if masked else None)
         values, there = _read(band, rows, cols, alignment)
         valid = (np.ones(shape, dtype=bool) if there is None else there) if masked else None
         return Pixels(values=values, nodata=marker, valid=valid)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -192,6 +193,24 @@ def test_after_the_blocks_nothing_is_held_to_read_more(place: Georeference, monk
     monkeypatch.setattr(threads, "RELEASE_SECONDS", 1e9)
     run(place.job("released later"))
     assert len(released) == made.report["blocks"] + 2
+
+
+def test_returns_of_memory_that_take_long_come_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, released = [0.0], []
+
+    def release() -> None:
+        released.append(now[0])
+        now[0] += 1.0
+
+    def entries() -> Iterator[int]:
+        for number in range(200):
+            now[0] += 1.0
+            yield number
+
+    monkeypatch.setattr(threads, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(threads, "release_memory", release)
+    assert list(threads._with_releases(entries())) == list(range(200))
+    assert released == [5.0, 56.0, 107.0, 158.0], "a second in fifty"
 
 
 @pytest.mark.usefixtures("_cache")
