@@ -153,18 +153,18 @@ def _deviation(given: Any) -> Any:
     return given
 
 
-class _Runs(BaseModel):
-    """Options of several runs of a window. What older jobs could not say is dumped only where it is said."""
+class _ModelOptions(BaseModel):
+    """Options of how models are run. What older jobs could not say is dumped only where it is said."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @model_serializer(mode="wrap")
     def _said(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        unsaid = {"split": False, "sigma": None, "passes": None, "seed": 0}
+        unsaid = {"split": False, "sigma": None, "passes": None, "seed": 0, "calibrated": False}
         return {key: value for key, value in dump(self).items() if key not in unsaid or value != unsaid[key]}
 
 
-class AugmentOptions(_Runs):
+class AugmentOptions(_ModelOptions):
     """The runs of each window whose mean is mapped: ``flips`` of it, four, ``d4`` with quarter turns eight; or with
     ``noise`` on the bands, of deviation ``sigma`` in their units, anew in each of ``passes``.
     """
@@ -202,7 +202,7 @@ MAX_MODELS = 64
 """Models of an ensemble beside the job's own; each is loaded and run for every window."""
 
 
-class EnsembleOptions(_Runs):
+class EnsembleOptions(_ModelOptions):
     """Further models of an ensemble with the job's own, and how their outputs are combined."""
 
     models: Annotated[Texts, Field(max_length=MAX_MODELS)] = ()
@@ -229,13 +229,14 @@ def as_ensemble(value: object) -> object:
     return {"models": value} if isinstance(value, (str, list, tuple)) else value
 
 
-class ClassifyOptions(BaseModel):
-    """Words by which a model's vectors become classes, and the confidence below which a pixel has none."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class ClassifyOptions(_ModelOptions):
+    """Words by which a model's vectors become classes, and the confidence below which a pixel has none. ``calibrated``:
+    each word's scores are compared with how that word scores over the area.
+    """
 
     words: Texts = ()
     least: float = Field(default=0.0, ge=0, lt=1)
+    calibrated: bool = False
 
 
 def as_classify(value: object) -> object:

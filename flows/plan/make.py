@@ -37,6 +37,7 @@ from tilewright.flows.plan.scenes import asked_area, left_out_of, periods_around
 from tilewright.flows.plan.valid_for import outside_valid_for, outside_warnings
 from tilewright.flows.precision.calibrate import with_ranges
 from tilewright.flows.precision.choice import job_provider
+from tilewright.flows.precision.words import with_usual_scores
 from tilewright.flows.served.align import align_margin, align_reach
 from tilewright.flows.served.mask_model import mask_request
 from tilewright.flows.served.scene_masks import served_mask, weakened
@@ -106,8 +107,9 @@ def plan_job(
     plan = choose_where_clear(job, plan, sources)
     plan = identify_inputs(plan, sources, checksums=job.verify == "checksums")
     plan = with_screen(plan, job, card, plan_job=partial(plan_job, promised=promised))
-    # The ranges of a graph in int8 are measured on pixels.
-    return with_ranges(plan, card) if job.precision == "int8" and not promised else plan
+    # The ranges of a graph in int8 are measured on pixels, and how words score.
+    plan = with_ranges(plan, card) if job.precision == "int8" and not promised else plan
+    return with_usual_scores(plan, card) if job.classify.calibrated and not promised else plan
 
 
 def plan_places(job: Job, card: ModelCard, promised: Promised | None = None) -> Plan:

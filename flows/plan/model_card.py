@@ -116,6 +116,15 @@ def _completed(
     card = prompted_card(card, prompts)
     if classify.words and len(cards) > 1:
         raise JobError("classify: words are compared with the vectors of one model: leave ensemble or classify out.")
+    if classify.calibrated and (not classify.words or augment.kind != "none"):
+        raise JobError(
+            "classify.calibrated: it needs words, and a model that is run once: "
+            + (
+                "leave augment out."
+                if classify.words
+                else "write classify: {words: [water, forest], calibrated: true}."
+            )
+        )
     if classify.words:
         card = classified_card(card, classify.words, least=classify.least)
     if len(cards) > 1:

@@ -9,7 +9,7 @@ from tilewright.flows.environment import cache_folder
 from tilewright.flows.job.job import JobError
 from tilewright.flows.machine import n_cores
 from tilewright.flows.precision.choice import plan_provider
-from tilewright.models.errors import memory_for
+from tilewright.models.errors import CardError, memory_for
 from tilewright.models.measure.facts import measure_model, tuned_for
 from tilewright.models.measure.operators.lacking import report_operators
 from tilewright.models.optimise.fuse import fuse_model
@@ -17,6 +17,7 @@ from tilewright.models.optimise.quantise import quantised_card
 from tilewright.models.run.open import active_provider, open_session
 from tilewright.models.run.providers import GPU_BATCH, GPUS
 from tilewright.models.run.session import open_graph
+from tilewright.models.run.text import calibrated_card
 from tilewright.tasks.block.infer import LoadedModel
 
 if TYPE_CHECKING:
@@ -101,6 +102,14 @@ def _loaded(card: ModelCard, session: ModelSession, batch: int | None) -> Loaded
     return LoadedModel(card=card, session=session, batch=card.batch or batch or default)
 
 
+def plan_words(plan: Plan, card: ModelCard) -> ModelCard:
+    """The card with a plan's means and deviations of its words, where it has them. Raises JobError where none fit."""
+    try:
+        return calibrated_card(card, plan.model.usual) if plan.model.usual else card
+    except (CardError, TypeError, ValueError, AttributeError, StopIteration) as error:
+        raise JobError("The plan's usual scores of words do not fit its model: somebody changed it.") from error
+
+
 def plan_quantised_card(plan: Plan, card: ModelCard) -> ModelCard:
     """The card with the quantised graph of a plan. Raises JobError where this machine makes another graph of it."""
     ranges = {name: (low, high) for name, (low, high) in plan.model.ranges.items()}
@@ -116,7 +125,7 @@ def plan_quantised_card(plan: Plan, card: ModelCard) -> ModelCard:
 def load_model(
     plan: Plan, card: ModelCard, *, provider: str, batch: int | None = None, callers: int | None = None
 ) -> LoadedModel:
-    """The model of a plan, ready to run: fused, tuned, quantised, in the precision and on the runtime of the plan.
+    """The model of a plan, ready to run: fused, tuned, quantised, calibrated, in its precision and on its runtime.
 
     ``callers``: the most calls that compute at a time, None for one per core; no pixel depends on it.
 
@@ -124,6 +133,7 @@ def load_model(
     or the plan is of another runtime.
     """
     asked, provider = provider, plan_provider(plan, provider)
+    card = plan_words(plan, card)
     precision = plan.model.precision
     if plan.model.fused:
         fused = _fused(plan, card, provider=provider, half=precision == "fp16", batch=batch)

@@ -47,6 +47,11 @@ def calibration_windows(plan: Plan) -> Iterator[BlockInputs]:
     return islice(_valid_windows(plan, 2 * N_WINDOWS), 0, None, 2)
 
 
+def usual_windows(plan: Plan, count: int) -> Iterator[BlockInputs]:
+    """The inputs of up to so many windows with valid pixels."""
+    return _valid_windows(plan, count)
+
+
 def _valid_windows(plan: Plan, count: int) -> Iterator[BlockInputs]:
     threads = WorkerSettings().reads_at_once(remote=plan.remote)
     access = scene_access(plan_sources(plan), FailureLog(tolerance=0), threads=threads)

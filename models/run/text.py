@@ -17,12 +17,13 @@ from tilewright.models.spec.words import MOST_TOKENS
 from tilewright.models.transforms.tokens import open_tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from tilewright.models.card.card import ModelCard
     from tilewright.models.run.session import ModelSession
+    from tilewright.models.spec.outputs import OutputSpec
     from tilewright.models.transforms.tokens import Tokenizer
 
 LONGEST_TEXT: Final = 2000
@@ -122,3 +123,37 @@ def classified_card(card: ModelCard, words: Sequence[str], *, least: float = 0.0
         raise CardError(f"classify: {card.name} has a layer called class or confidence already; leave classify out")
     told = json.dumps([card.digest, list(words), [each.tolist() for each in vectors], least])
     return replace(card, outputs=outputs, digest=hashlib.sha256(told.encode()).hexdigest())
+
+
+def scored_card(card: ModelCard) -> ModelCard:
+    """The card of a map by words whose layers are the scores of its words themselves, in their order."""
+    layers = tuple(f"word_{place}" for place, _ in enumerate(_by_words(card).words))
+    plain = replace(
+        _by_words(card), classes=(), layers=layers, units=("1",) * len(layers), activation="none", least=0.0
+    )
+    return replace(card, outputs=(plain,))
+
+
+def calibrated_card(card: ModelCard, usual: Mapping[str, Sequence[float]]) -> ModelCard:
+    """The card of a map by words whose scores are told in deviations from each word's mean: (mean, deviation) by word.
+
+    A word that is like everything, or unlike it, no longer wins or loses everywhere: what counts is where it is more so
+    than usual.
+
+    Source: R. Auckenthaler, M. Carey and H. Lloyd-Thomas, Score normalization for text-independent speaker verification
+    systems, 2000 (zero normalization).
+
+    Raises CardError where they are not finite numbers of the card's own words, or no deviation is above 0.
+    """
+    output = _by_words(card)
+    found = [tuple(map(float, usual.get(each.name, ()))) for each in output.classes]
+    if len(usual) != len(found) or not all(
+        len(pair) == 2 and np.isfinite(pair).all() and pair[1] > 0 for pair in found
+    ):
+        raise CardError(f"classify: the plan's means and deviations are none of the words of {card.name}")
+    told = replace(output, usual=tuple((mean, deviation) for mean, deviation in found))
+    return replace(card, outputs=tuple(told if each is output else each for each in card.outputs))
+
+
+def _by_words(card: ModelCard) -> OutputSpec:
+    return next(output for output in card.outputs if output.words)

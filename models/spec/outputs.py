@@ -116,8 +116,8 @@ class OutputSpec:
     `layered`: the graph gives the layers themselves, uint8
     (batch, layer, height, width) in the order of `layer_specs`. `instances`: its objects are a layer too.
     `embedding`: its channels are one vector, which is one layer. `words`: its channels are a vector, its classes
-    are words, of which these are the vectors, and the scores are from their cosines. `least`: the probability below
-    which no class is chosen.
+    are words, of which these are the vectors, and the scores are from their cosines, in deviations from the mean of
+    each word where `usual` has both. `least`: the probability below which no class is chosen.
     """
 
     name: str
@@ -144,6 +144,7 @@ class OutputSpec:
     instances: BoundarySpec | None = None
     embedding: EmbeddingSpec | None = None
     words: tuple[tuple[float, ...], ...] = ()
+    usual: tuple[tuple[float, float], ...] = ()
     least: float = 0.0
     image: str = ""
 

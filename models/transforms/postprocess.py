@@ -42,6 +42,9 @@ def scores(
         return planes
     if spec.words:
         planes = _word_scores(planes, np.array(spec.words, dtype=np.float32))
+        if spec.usual:
+            means, deviations = np.array(spec.usual, dtype=np.float32).T[:, :, np.newaxis, np.newaxis]
+            planes = (planes - means) / deviations
     planes = activate(spec, planes)
     return np.concatenate([1 - planes, planes], axis=1) if len(spec.classes) == 2 and spec.channels == 1 else planes
 

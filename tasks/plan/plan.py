@@ -20,7 +20,7 @@ OPEN = ".."
 """An open end of a period in a request."""
 
 OPTIONAL = frozenset(
-    {"tuned", "outside_valid_for", "measured", "runtime", "ranges", "quantised", "tables", "vectors", "images"}
+    {"tuned", "outside_valid_for", "measured", "runtime", "ranges", "quantised", "tables", "vectors", "images", "usual"}
 )
 """Keys of a model's part that are left out where they say nothing."""
 
@@ -41,7 +41,8 @@ class ModelPlan:
     with the sha256 ``quantised`` (``models/optimise/quantise.py``). ``outside_valid_for``: how the job leaves the range
     that its models were made for, one entry per model (``flows/plan/valid_for.py``). ``tables``: of the things that the
     model finds, by name. ``vectors``: layers that are in the store alone, of a vector for each "window" or "pixel", or
-    their "scale". ``images``: the layers that are bands of one file, by its name.
+    their "scale". ``images``: the layers that are bands of one file, by its name. ``usual``: mean and deviation
+    of each word's scores over the area, of a map by words that is calibrated.
     """
 
     card: dict[str, str]
@@ -60,6 +61,7 @@ class ModelPlan:
     tables: tuple[str, ...] = ()
     vectors: dict[str, str] = field(default_factory=dict)
     images: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    usual: dict[str, list[float]] = field(default_factory=dict)
 
     @property
     def exactness(self) -> Literal["proven", "measured", "no"]:
@@ -229,6 +231,7 @@ class Plan:
             **({"runtime": model.runtime} if model.runtime else {}),
             **({"precision": model.precision} if model.precision in {"bf16", "int8"} else {}),
             **({"quantised": model.quantised} if model.quantised else {}),
+            **({"usual": model.usual} if model.usual else {}),
             **({} if self.mask_model is None else {"mask_model": self.mask_model.settings()}),
             **({} if self.screen is None else {"screen": self.screen.settings()}),
             "inputs": [self._input_settings(entry) for entry in self.inputs],

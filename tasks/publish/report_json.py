@@ -252,6 +252,7 @@ def _model(worker: Worker) -> dict[str, Any]:
         "provider": worker.model.session.provider,
         "fused": model.fused,
         "precision": model.precision,
+        **({"usual_scores": model.usual} if model.usual else {}),
         "tuned": model.tuned,
         "receptive_field": model.receptive,
         "trim": lattice.trim,

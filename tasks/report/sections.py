@@ -185,6 +185,7 @@ def provenance(report: Fields) -> tuple[Fact, ...]:
         Fact(name="Source", value=text(report, "source")),
         Fact(name="Input files", value=input_files_text(mapping(report, "input_files"))),
         *_chosen_facts(report),
+        *_usual_facts(report),
         Fact(name="Period", value=period_text(report)),
         Fact(name="CRS", value=text(grid, "crs")),
         Fact(name="Bounds", value=", ".join(f"{bound:.10g}" for bound in bounds), note="minx, miny, maxx, maxy"),
@@ -208,6 +209,18 @@ def _chosen_facts(report: Fields) -> list[Fact]:
         )
         for row in rows(report, "clearest")
     ]
+
+
+def _usual_facts(report: Fields) -> list[Fact]:
+    """What is usual for each word of a map by words, if it was calibrated."""
+    usual = mapping(report, "usual_scores")
+    shown = [
+        f"{name[:40]} {words.figure(found[0])} ± {words.figure(found[1])}"
+        for name in usual
+        if len(found := numbers(usual, name, 2)) == 2
+    ]
+    note = "a hundred times the cosine over the area, mean and deviation; each word is held against its own"
+    return [Fact(name="Usual scores", value="; ".join(shown), note=note)] if shown else []
 
 
 def input_files_text(counts: Fields) -> str:

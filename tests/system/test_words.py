@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,10 +12,16 @@ import tilewright as tw
 from tests.support.embedders import BANDS, MEANINGS, VOCABULARY, WEIGHTS, pixel_encoder, window_encoder, with_text
 from tests.support.worlds import World, layer, pixel_job
 from tests.support.worlds import run as run_world
+from tilewright.flows.job.job import JobError
+from tilewright.flows.plan.model_card import load_plan_card
+from tilewright.flows.plan.model_graph import load_model
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
 from tilewright.models.card.card import load_card
 from tilewright.models.errors import CardError
+from tilewright.tasks.plan.plan import Plan
+from tilewright.tasks.storage.ledger import read_plan
+from tilewright.tasks.storage.storage import open_storage
 
 pytest.importorskip("tokenizers", reason="the extra `find` is not installed")
 pytestmark = pytest.mark.usefixtures("small_pictures")
@@ -107,6 +114,84 @@ def test_below_the_least_confidence_there_is_no_class(world, tmp_path):
     assert np.array_equal(found[confidence > 91], layer(tmp_path / "one", "class")[confidence > 91])
     assert 0 < ((found == 255) & (confidence != 255)).sum() < (found != 255).sum()
     assert not [each for each in report["warnings"] if "have no class" in each]
+
+
+@pytest.mark.parametrize("kind", ["window", "pixel"])
+def test_calibrated_words_are_held_against_what_is_usual_for_each(world, tmp_path, kind):
+    """The last word is the first and the second together: it is like everything, and wins everywhere without."""
+    words = ["blue", "green", "red", "green red"]
+    card = window_encoder(tmp_path / "card", step=STEP) if kind == "window" else pixel_encoder(tmp_path / "card")
+    with_text(card)
+    asked = {"words": words, "calibrated": True}
+    job = pixel_job(world, card, tmp_path / "out", rows=ROWS, cols=COLS, classify=asked)
+    report = run_world(job).report
+    usual = np.array([report["usual_scores"][word] for word in words])
+    bands = np.stack(world.bands)
+    if kind == "window":
+        bands = bands.reshape(3, SIDE // STEP, STEP, SIDE // STEP, STEP).mean(axis=(2, 4))
+    vectors = np.moveaxis(np.tensordot(WEIGHTS, bands, axes=1), 0, -1).astype(np.float64)
+    scores = 100 * cosines(vectors, words)
+    # The windows of so small a world are all looked at.
+    every = scores[np.isfinite(scores).all(axis=-1)]
+    if kind == "window":
+        assert usual == pytest.approx(np.stack([every.mean(axis=0), every.std(axis=0)], axis=1), rel=1e-4)
+    standard = (scores - usual[:, 0]) / usual[:, 1]
+    expected = np.where(np.isnan(scores[..., 0]), 255, np.nan_to_num(standard).argmax(axis=-1))
+    near = np.diff(np.sort(standard, axis=-1)[..., -2:], axis=-1)[..., 0] < 1e-4
+    found = layer(tmp_path / "out", "class")
+    assert (found == expected)[~near].all()
+    plain = run_world(pixel_job(world, card, tmp_path / "plain", rows=ROWS, cols=COLS, classify=words))
+    assert "usual_scores" not in plain.report
+    assert (layer(plain.output, "class") != found).mean() > 0.1
+    shares = np.exp(standard - standard.max(axis=-1, keepdims=True))
+    confidence = 100 * shares.max(axis=-1) / shares.sum(axis=-1)
+    seen = found != 255
+    assert np.abs(layer(tmp_path / "out", "confidence")[seen] - confidence[seen]).max() <= 1
+    again = run_world(pixel_job(world, card, tmp_path / "two", rows=ROWS, cols=COLS, classify=asked,
+                                tile={"block": 64}), workers=4)  # fmt: skip
+    assert np.array_equal(layer(again.output, "class"), found)
+    job = pixel_job(world, card, tmp_path / "three", rows=ROWS, cols=COLS, classify=asked)
+    run_job(job, RunOptions(runner="dask", workers=2))
+    assert np.array_equal(layer(tmp_path / "three", "class"), found)
+    (tmp_path / "out/item.json").unlink()
+    job = pixel_job(world, card, tmp_path / "out", rows=ROWS, cols=COLS, classify=asked)
+    assert run_world(job).report["blocks_made"] == 0
+    with pytest.raises(ValueError, match="--update"):
+        run_world(pixel_job(world, card, tmp_path / "out", rows=ROWS, cols=COLS, classify=words))
+
+
+def test_a_calibration_that_cannot_be_is_refused(world, tmp_path):
+    card = with_text(window_encoder(tmp_path / "card", step=STEP))
+
+    def refused(said, size=SIDE, **options):
+        with pytest.raises(ValueError, match=said):
+            run_world(pixel_job(world, card, tmp_path / "out", rows=(0, size), cols=(0, size), **options))
+        assert not (tmp_path / "out").exists()
+
+    refused("write classify", classify={"calibrated": True})
+    refused("leave augment out", classify={"words": ["red", "blue"], "calibrated": True}, augment="flips")
+    refused("a spread needs 8", size=2 * STEP, classify={"words": ["red", "blue"], "calibrated": True})
+
+
+def test_a_plan_whose_usual_scores_were_changed_is_refused(world, tmp_path):
+    card = with_text(window_encoder(tmp_path / "card", step=STEP))
+    job = pixel_job(world, card, tmp_path / "out", rows=ROWS, cols=COLS,
+                    classify={"words": ["red", "blue"], "calibrated": True})  # fmt: skip
+    run_world(job)
+    plan = Plan.from_json(read_plan(open_storage(str(tmp_path / "out"))))
+    whole = load_plan_card(plan)
+    for usual in (
+        {"red": [1, 0], "blue": [1, 1]},
+        {"red": [1, -1], "blue": [1, 1]},
+        {"red": [1, 1]},
+        {"red": [1], "blue": [1, 1]},
+        {"red": ["x", 1], "blue": [1, 1]},
+        {"red": [1, 1], "blue": [1, 1], "sea": [1, 1]},
+    ):
+        bent = replace(plan, model=replace(plan.model, usual=usual))
+        with pytest.raises(JobError, match="somebody changed it"):
+            load_model(bent, whole, provider="cpu")
+        assert bent.settings_key() != plan.settings_key()
 
 
 @pytest.mark.parametrize(
