@@ -128,6 +128,8 @@ def plan_places(job: Job, card: ModelCard, promised: Promised | None = None) -> 
         # Only the pixel of the centroid is kept, so a window needs no more than what that pixel sees.
         finest = job.model_copy(update={"tile": job.tile.model_copy(update={"step": facts.windows.stride})})
         facts = measure_job_model(finest, card, provider=job_provider(job, card))
+        why = facts.windows.why.replace(" as asked", ", as the pixel of a centroid is all that is kept", 1)
+        facts = replace(facts, windows=replace(facts.windows, why=why))
     raster, rows = cut_places(job, card, facts.windows)
     try:
         names = job.places.table.columns.column_names

@@ -31,6 +31,9 @@ DAMAGE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, A
 
 NEXT_STEPS = "Use --update to redo what changed, --replace to start over, or another output."
 
+OF_MODEL = frozenset({"augment", "classify", "prompt", "seams"})
+"""Keys of a job that make another model of the same files."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExistingProduct:
@@ -197,6 +200,8 @@ def check_same_request(existing: ExistingProduct, job: Job, card: ModelCard) -> 
     requested = json_without_secrets(requested, kept_of_request(requested))
     frozen = json_without_secrets(request, kept_of_request(request))
     differing = sorted(key for key in {*requested, *frozen} if requested.get(key) != frozen.get(key))
+    if OF_MODEL & {*differing} and (existing.plain.get("card") or {}).get("sha256") == card.sha256:
+        differing = [key for key in differing if key != "model"]
     if differing:
         verb = "differs" if len(differing) == 1 else "differ"
         raise StoreError(f"{existing.uri} was begun with another request: {', '.join(differing)} {verb}. {NEXT_STEPS}")

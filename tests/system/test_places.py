@@ -275,6 +275,9 @@ def test_a_model_of_strides_says_at_each_place_what_its_map_says(world, tmp_path
     write_points(tmp_path / "p.parquet", rows, cols)
     report = run_job(places_job(world, card, tmp_path / "p.parquet", tmp_path / "out")).report
     assert report["exactness"] == made["exactness"]
+    # Nobody asked for the small step that places have.
+    assert "as asked" not in report["windows_reason"]
+    assert ("all that is kept" in report["windows_reason"]) == ("window" not in tile)
     found = table(tmp_path / "out")
     here = layer(tmp_path / "map", "value")[np.floor(rows).astype(int), np.floor(cols).astype(int)]
     seen = (found["observed"] == 1).to_numpy()

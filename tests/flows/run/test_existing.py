@@ -53,6 +53,15 @@ def test_update_redoes_the_blocks_of_a_new_scene_and_no_others(job, whole, tmp_p
     assert run_job(read(with_more, output), RunOptions(update=True)).already_complete
 
 
+def test_what_makes_another_model_of_the_same_files_is_named_and_not_the_model(job, whole, tmp_path):
+    output = tmp_path / "out"
+    shutil.copytree(whole, output)
+    with pytest.raises(StoreError, match="begun with another request: augment differs"):
+        run_job(read(job, output, augment="flips"))
+    with pytest.raises(StoreError, match="begun with another request: model differs"):
+        run_job(read(job, output, model="ndwi-water"))
+
+
 def test_update_removes_the_files_of_a_layer_no_longer_wanted_and_refuses_another_grid(job, whole, tmp_path):
     output = tmp_path / "out"
     shutil.copytree(whole, output)
