@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tilewright.tasks.report.performance import OWN_WINDOW
+from tilewright.tasks.report.performance import OWN_VECTOR, OWN_WINDOW
 
 if TYPE_CHECKING:
     from tilewright.models.card.card import ModelCard
@@ -17,8 +17,11 @@ def judge_exactness(card: ModelCard, facts: ModelFacts, lattice: Lattice) -> tup
     """The word and its reason as a clause.
 
     ``proven``: the graph's operators leave no way for tiled inference to differ from whole-image inference.
-    ``measured``: no window tried differs. ``no``: it differs, or nothing is known.
+    ``measured``: no window tried differs. ``no``: it differs, or nothing is known. Vectors of windows are no map: what
+    is asked of them is whether one hangs on other windows.
     """
+    if card.embedding and len(card.per_window) == len(card.outputs):
+        return _of_own_windows(facts)
     word, reason = _of_layers(card, facts, lattice)
     finds = ", ".join([*(table.name for table in card.boxes), *(masks.name for masks in card.masks)])
     if not finds or card.only_boxes:
@@ -32,9 +35,16 @@ def judge_places(card: ModelCard, facts: ModelFacts, lattice: Lattice) -> tuple[
     """
     if len(card.per_window) < len(card.outputs):
         return judge_exactness(card, facts, lattice)
+    return _of_own_windows(facts, row=True)
+
+
+def _of_own_windows(facts: ModelFacts, *, row: bool = False) -> tuple[str, str]:
+    """The same for what is one answer for each window, or for the window of each row of a table."""
     if facts.mates:
         return "measured", f"{facts.mates}; in one batch windows answer as alone as far as was tried"
-    return "proven", f"{OWN_WINDOW}: what it gets depends on no other row, and on no order of work"
+    if row:
+        return "proven", f"{OWN_WINDOW}: what it gets depends on no other row, and on no order of work"
+    return "proven", f"{OWN_VECTOR}: what it is depends on no other window, and on no cut of the work"
 
 
 def _of_layers(card: ModelCard, facts: ModelFacts, lattice: Lattice) -> tuple[str, str]:

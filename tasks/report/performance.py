@@ -28,8 +28,12 @@ ROUNDED = "; but for the rounding of "
 OWN_WINDOW = "each place has a window of its own"
 """What begins the reason of answers that are one for the window of a place, of which no map tells."""
 
+OWN_VECTOR = "each vector has a window of its own"
+"""The same of vectors that are one for each window."""
+
 _VERDICTS = {
     "own": ("Exact: each place by itself", "What a row gets depends on no other row, and on no order of work."),
+    "vectors": ("Exact: each window by itself", "A vector depends on no other window, and on no cut of the work."),
     "exact": (
         "Exact: the tiles are the whole image",
         "Every pixel has the value the model would give if it saw the whole area in one piece.",
@@ -44,6 +48,8 @@ _VERDICTS = {
     ),
     "unknown": ("Exactness is not stated", ""),
 }
+
+_ALONE = {"own": OWN_WINDOW, "vectors": OWN_VECTOR}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +210,8 @@ def exactness(report: Fields) -> Exactness:
     if state == "inexact" and report.get("exactness") == "measured":
         state = "measured"
     reason = text(report, "exact_reason") or text(mapping(report, "receptive_field"), "reason")
-    title, meaning = _VERDICTS["own" if state == "exact" and reason.startswith(OWN_WINDOW) else state]
+    alone = next((word for word, begin in _ALONE.items() if state == "exact" and reason.startswith(begin)), state)
+    title, meaning = _VERDICTS[alone]
     reason = reason[:1].upper() + reason[1:] + ("." if reason and not reason.endswith((".", "!")) else "")
     receptive_field = _receptive_field(report)
     # An exact map is exact because of its receptive field and its trim: the reason would repeat both.

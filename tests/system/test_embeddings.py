@@ -108,6 +108,9 @@ def test_windows_become_one_layer_and_a_table(world, card, tmp_path):
     assert (told["vectors"], told["of"], told["metric"]) == (seen.sum(), "windows", "cosine")
     assert report["tables"][0]["rows"] == len(found)
     assert report["layers"] == []
+    # No map that windows could show in: what is told is whether a vector hangs on others.
+    assert (report["exactness"], report["seams"]["windows"]) == ("proven", 0)
+    assert "Exact: each window by itself" in (output / "report.html").read_text()
     assert tw.open(output)["vectors"].dims == ("y", "x", "vector")
 
 
