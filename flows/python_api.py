@@ -1,4 +1,4 @@
-"""The functions that `import tilewright` hands on: search, cube, plan, run, open, compare, evaluate, zones, export."""
+"""The functions that `import tilewright` hands on: search, cube, plan, run, open, compare, evaluate, export."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tilewright.flows.ask.product import Product, open_product
-from tilewright.flows.job.job import Job, JobError, make_job, read_job
+from tilewright.flows.job.job import JOBS, Job, JobError, make_job, read_job
 from tilewright.tasks.storage.errors import StoreError
 
 if TYPE_CHECKING:
@@ -104,11 +104,28 @@ def run(job: JobLike, options: RunOptions | None = None) -> Product:
     Raises a ValueError before pixels are read, or a RuntimeError naming what broke; finished blocks are kept.
     """
     from tilewright.flows.run.predict import run_job
-    from tilewright.flows.runners.run_options import RunOptions
 
-    if options is not None and not isinstance(options, RunOptions):
-        raise JobError(f"options are tilewright.RunOptions(...), not {type(options).__name__}.")
-    return open_product(run_job(_checked(job), options).output)
+    return open_product(run_job(_checked(job), _options(options)).output)
+
+
+def run_chain(jobs: Mapping[str, Any] | str | Path, options: RunOptions | None = None) -> dict[str, Product]:
+    """The published products of a chain's jobs by their names, in their order; a second call goes on where it ended.
+
+    ``jobs``: the path of a file with ``jobs``, or its keys as a mapping, of which paths are relative to where you are.
+    Raises as ``run``, with the job's name; what is done is kept.
+    """
+    from tilewright.flows.chain.chain import make_chain, read_chain
+    from tilewright.flows.chain.run import run_chain as run_each
+
+    if isinstance(jobs, Mapping):
+        chain = make_chain(_plain(jobs), base=Path.cwd()) if JOBS in jobs else None
+    elif isinstance(jobs, (str, os.PathLike)):
+        chain = read_chain(Path(jobs))
+    else:
+        raise JobError(f"A chain is the path of its file, or a mapping with jobs, not {type(jobs).__name__}.")
+    if chain is None:
+        raise JobError("jobs: this is a job of one product: give it to tilewright.run.")
+    return {outcome.name: open_product(outcome.output) for outcome in run_each(chain, _options(options))}
 
 
 def compare(
@@ -229,13 +246,26 @@ def export(output: str | Path | Product, to: str | Path, *, table: str | None = 
     return export_tables(os.fspath(given), Path(to), table=table)
 
 
+def _options(options: RunOptions | None) -> RunOptions | None:
+    """The options themselves. Raises JobError for anything else."""
+    from tilewright.flows.runners.run_options import RunOptions
+
+    if options is not None and not isinstance(options, RunOptions):
+        raise JobError(f"options are tilewright.RunOptions(...), not {type(options).__name__}.")
+    return options
+
+
+def _plain(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys with paths as texts."""
+    return {key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in keys.items()}
+
+
 def _checked(job: JobLike) -> Job:
     """The job, checked. Paths in a mapping may be `Path`s; those that are relative are so to the working folder."""
     if isinstance(job, Job):
         return job
     if isinstance(job, Mapping):
-        plain = {key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in job.items()}
-        return make_job(plain, base=Path.cwd())
+        return make_job(_plain(job), base=Path.cwd())
     if isinstance(job, (str, os.PathLike)):
         return read_job(Path(job))
     raise JobError(f"A job is the path of its file, a mapping with its keys, or a Job, not {type(job).__name__}.")

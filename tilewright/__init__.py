@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tilewright.flows.python_api import export as export
     from tilewright.flows.python_api import plan as plan
     from tilewright.flows.python_api import run as run
+    from tilewright.flows.python_api import run_chain as run_chain
     from tilewright.flows.python_api import search as search
     from tilewright.flows.python_api import zones as zones
     from tilewright.flows.runners.run_options import RunOptions as RunOptions
@@ -51,6 +52,7 @@ _NAMES = {
     "open": ("flows.ask.product", "open_product"),
     "plan": ("flows.python_api", "plan"),
     "run": ("flows.python_api", "run"),
+    "run_chain": ("flows.python_api", "run_chain"),
     "sample": ("flows.ask.sample", "sample"),
     "search": ("flows.python_api", "search"),
     "zones": ("flows.python_api", "zones"),
@@ -58,7 +60,7 @@ _NAMES = {
 
 __all__ = [
     *("Job", "Product", "RunOptions", "compare", "cube", "evaluate", "export", "find", "open", "plan", "run", "sample"),
-    *("search", "zones"),
+    *("run_chain", "search", "zones"),
 ]
 
 # In a checkout the four packages are links to the folders beside this one. Where links were not made (a clone on

@@ -239,7 +239,7 @@ def read_job(path: Path, *, changes: tuple[str, ...] = (), output: str | None = 
 def make_job(plain: dict[str, Any], *, base: Path, changes: tuple[str, ...] = (), output: str | None = None) -> Job:
     """The job a mapping describes; see ``read_job``."""
     if JOBS in plain:
-        raise JobError(f"{JOBS}: a chain of jobs is taken by plan, run and status: give a job of one product here.")
+        raise JobError(f"{JOBS}: a chain of jobs is taken by plan, run and status, or tw.run_chain: give one job here.")
     plain = dict(plain)
     for change in changes:
         apply_change(plain, change)

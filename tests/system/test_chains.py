@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tilewright as tw
 from tests.support.chains import expected_change, write_chain
 from tests.support.output_places import open_place
 from tests.support.products import command, entries, tilewright, wait_for_blocks
@@ -153,6 +154,26 @@ def test_what_reads_a_product_that_is_made_anew_is_brought_up_to_date(chain_file
     # The next one is made anew from the same pixels: its file is kept as it is, so that nothing after it is stale.
     assert [outcome.already_complete for outcome in run_chain(chain)] == [True, False, True]
     assert files(tmp_path) == files(undisturbed)
+
+
+def test_a_chain_runs_from_python(chain_file, undisturbed, tmp_path, monkeypatch):
+    plain = {**json.loads(chain_file.read_text()), "output": str(tmp_path / "out")}
+    monkeypatch.chdir(chain_file.parent)
+    products = tw.run_chain(plain)
+    assert tuple(products) == JOBS
+    assert [str(each.output) for each in products.values()] == [str(tmp_path / "out" / name) for name in JOBS]
+    assert files(tmp_path / "out") == files(undisturbed)
+    again = chain_file.parent / "again.json"
+    again.write_text(json.dumps({**plain, "jobs": plain["jobs"][:1]}))
+    (one,) = tw.run_chain(again, tw.RunOptions(workers=1)).values()
+    assert one.report == products[JOBS[0]].report
+    for wrong, said in ((plain["jobs"][0], "give it to tilewright.run"), (3, "not int")):
+        with pytest.raises(JobError, match=said):
+            tw.run_chain(wrong)
+    with pytest.raises(JobError, match="RunOptions"):
+        tw.run_chain(plain, 3)
+    with pytest.raises(JobError, match="run_chain"):
+        tw.run(plain)
 
 
 def test_a_chain_whose_products_lie_in_a_bucket_gives_the_same(chain_file, undisturbed, tmp_path, moto, monkeypatch):
