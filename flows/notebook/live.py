@@ -73,9 +73,10 @@ class Live:
                 self._draw(now=True)
 
     def close(self) -> None:
-        """Draw the last state, with no stage under way."""
+        """Draw the last state, with no stage under way; nothing where nothing was told."""
         self._end_stage()
-        self._draw(now=True)
+        if self.done or self.notices:
+            self._draw(now=True)
 
     def _end_stage(self) -> None:
         if self.stage is not None:

@@ -217,7 +217,7 @@ class Plan:
         raster, lattice = self.raster, self.raster.lattice
         grid, (start, end) = raster.product_grid, self.period
         height, width = grid.extent.shape
-        scenes = {entry.name: f"{len(entry.scenes)} scenes, {len(entry.steps)} steps" for entry in self.inputs}
+        scenes = {entry.name: f"{len(entry.scenes)} scenes in steps: {len(entry.steps)}" for entry in self.inputs}
         facts: dict[str, object] = {
             "model": f"{self.model.card['name']}, {self.model.exactness}: {self.model.exact_reason}",
             "layers": ", ".join((*self.named_layers, *self.model.tables)),
