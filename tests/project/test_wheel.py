@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.project.shape import PACKAGES, ROOT
 from tests.support.pip import pip_settings
+
+SCHEMAS = sorted((ROOT / "catalogs" / "vendored").rglob("*.json"))
 
 
 @pytest.fixture(scope="module", params=["links", "text files"])
@@ -62,6 +66,23 @@ def test_every_module_and_every_file_that_the_code_reads_is_in_it(names):
 
 def test_nothing_of_the_tests_or_the_deployment_is_in_it(names):
     assert [name for name in names if name.startswith(("tests/", "deploy/")) or "/tests/" in name] == []
+
+
+def test_the_licences_of_what_is_brought_along_are_in_it(names):
+    licences = {name.partition(".dist-info/licenses/")[2] for name in names if ".dist-info/licenses/" in name}
+    assert licences == {"LICENSE", "NOTICE", "catalogs/vendored/NOTICE"}
+    notice = (ROOT / "catalogs" / "vendored" / "NOTICE").read_text("utf-8")
+    schemas = {str(path.relative_to(ROOT / "catalogs" / "vendored")) for path in SCHEMAS}
+    assert schemas
+    assert {name for name in schemas if name not in notice} == set()
+
+
+def test_what_is_to_be_cited_is_this_version():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert {"cff-version", "message", "title", "authors"} <= cited.keys()
+    assert (cited["version"], cited["license"]) == (project["version"], project["license"])
+    assert cited["authors"] == project["authors"]
 
 
 def test_the_links_of_a_checkout_lead_to_its_folders():
