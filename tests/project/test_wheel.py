@@ -13,13 +13,14 @@ import yaml
 
 from tests.project.shape import PACKAGES, ROOT
 from tests.support.pip import pip_settings
+from tests.support.products import write_job
 
 SCHEMAS = sorted((ROOT / "catalogs" / "vendored").rglob("*.json"))
 
 
 @pytest.fixture(scope="module", params=["links", "text files"])
-def names(tmp_path_factory, request):
-    """The files in a wheel built of what belongs to the checkout: not of what earlier builds left in it.
+def wheel(tmp_path_factory, request):
+    """A wheel built of what belongs to the checkout: not of what earlier builds left in it.
 
     Once as git checks it out, once with small text files in place of the links, as zip archives and Windows have it.
     """
@@ -46,6 +47,12 @@ def names(tmp_path_factory, request):
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(copy)]
     subprocess.run(command, env={"PATH": "/usr/bin:/bin", "HOME": str(folder), **pip_settings()}, check=True)
     (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def names(wheel):
+    """The files in it."""
     return zipfile.ZipFile(wheel).namelist()
 
 
@@ -62,6 +69,25 @@ def test_every_module_and_every_file_that_the_code_reads_is_in_it(names):
     }
     assert wanted - set(names) == set()
     assert "tilewright/py.typed" in names
+
+
+def test_what_the_wheel_holds_makes_a_product_in_another_folder(wheel, tmp_path):
+    """Without the checkout beside it: all that a run reads is in the wheel."""
+    job = write_job(tmp_path / "job", side=64)
+    zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    env = {"PYTHONPATH": str(tmp_path / "installed"), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    for words in (("--version",), ("run", str(job), "--output", "out")):
+        command = [sys.executable, "-m", "tilewright.flows.cli", *words]
+        done = subprocess.run(command, env=env, cwd=elsewhere, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert (elsewhere / "out" / "item.json").exists()
+    code = "import tilewright.flows.run as run; print(run.__file__)"
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=env, cwd=elsewhere, capture_output=True, text=True, check=True
+    )
+    assert Path(found.stdout.strip()).is_relative_to(tmp_path / "installed")
 
 
 def test_nothing_of_the_tests_or_the_deployment_is_in_it(names):
