@@ -52,6 +52,8 @@ def draw_layer(
     Raises StoreError for a name that is no such thing, or where matplotlib is missing; StorageError where the layer
     cannot be read.
     """
+    if report.get("places"):
+        raise StoreError(f"{storage.uri} is a table of places and has no map: look into .tables['places'].")
     views = {view.name: view for view in layer_views(report, {})}
     name = next(iter(views), COUNTS) if name is None else name
     grid = mapping(report, "grid")

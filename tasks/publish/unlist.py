@@ -127,8 +127,9 @@ def _drop_links(storage: Storage, record: ProductRecord) -> None:
         remove_recorded(storage, record, [COLLECTION])
         return
     left = {**collection, "links": kept}
-    if isinstance(left.get("assets"), dict):
-        left["assets"] = {key: asset for key, asset in left["assets"].items() if not _is_own_file(asset, record)}
+    if isinstance(known_assets := left.pop("assets", None), dict):
+        others = {key: asset for key, asset in known_assets.items() if not _is_own_file(asset, record)}
+        left |= {"assets": others} if others else {}
     with suppress(KeyError, TypeError, ValueError, AttributeError):
         # Whatever a damaged Collection or table leads to: its links alone are changed then.
         known = _properties(storage, record, kept)

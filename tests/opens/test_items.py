@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 
 import morecantile
 import numpy as np
@@ -17,6 +16,8 @@ from fastapi import FastAPI
 from rio_tiler.io import STACReader
 from starlette.testclient import TestClient
 from titiler.core.factory import MultiBaseTilerFactory
+
+from tests.opens.asked import words_of
 
 
 @pytest.fixture(scope="module")
@@ -38,18 +39,6 @@ def get(product):
 def read_item(product):
     """The Item as pystac reads it, with absolute hrefs as from a catalog."""
     return pystac.Item.from_file(str(product / "item.json")).make_asset_hrefs_absolute()
-
-
-def words_of(render):
-    """A render of the Item as titiler's words. Source: STAC render extension 2.0, titiler 2 (`assets=name|bidx=1`)."""
-    bands = "".join(f"|bidx={number}" for number in render.get("bidx", ()))
-    words = {"assets": [name + bands for name in render["assets"]]}
-    words |= {key: render[key] for key in ("colormap_name", "nodata", "resampling") if key in render}
-    if "rescale" in render:
-        words["rescale"] = [",".join(map(str, ends)) for ends in render["rescale"]]
-    if "colormap" in render:
-        words["colormap"] = json.dumps(render["colormap"])
-    return words
 
 
 def test_titiler_gives_the_pixels_of_the_item(get, pixels):

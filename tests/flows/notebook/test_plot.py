@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 
 import matplotlib as mpl
@@ -107,3 +109,12 @@ def test_without_matplotlib_one_sentence_says_what_to_install(whole, monkeypatch
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(StoreError, match=r"needs the library matplotlib: pip install .*\[notebook\]"):
         tw.open(whole).plot()
+
+
+def test_a_table_of_places_is_no_map(whole, tmp_path):
+    folder = tmp_path / "out"
+    shutil.copytree(whole, folder)
+    report = json.loads((folder / "report.json").read_text())
+    (folder / "report.json").write_text(json.dumps({**report, "places": {"rows": 3}}))
+    with pytest.raises(StoreError, match="is a table of places"):
+        tw.open(folder).plot()
