@@ -69,12 +69,13 @@ def test_gdal_reads_the_store_of_the_second_format(opened_job, product, pixels, 
     assert item["assets"]["data"]["type"] == "application/vnd.zarr; version=2"
 
 
-def test_gdal_below_3_13_refuses_shards_in_words(product):
-    """Of the third format its driver reads the metadata; the codec of shards it lacks, and says so."""
-    place = f'ZARR:"{product}/data.zarr":/class'
-    if tuple(map(int, rasterio.__gdal_version__.split(".")[:2])) < (3, 13):
-        with pytest.raises(rasterio.errors.RasterioIOError, match="sharding_indexed"):
-            rasterio.open(place)
+def test_gdal_reads_the_shards_of_the_third_format_or_names_them(product, pixels):
+    """Of GDAL 3.10 its driver reads the metadata; the codec of shards it lacks, and says so."""
+    try:
+        with rasterio.open(f'ZARR:"{product}/data.zarr":/class') as dataset:
+            assert np.array_equal(dataset.read(1), pixels)
+    except rasterio.errors.RasterioIOError as error:
+        assert "sharding_indexed" in str(error)  # noqa: PT017 - a newer GDAL reads them
 
 
 def test_rio_tiler_reads_a_tile_of_the_file_and_the_item(product):
