@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pystac
-import pytest
 import rasterio
 import rioxarray
 import xarray as xr

@@ -71,6 +71,7 @@ def test_every_module_and_every_file_that_the_code_reads_is_in_it(names):
     assert "tilewright/py.typed" in names
 
 
+@pytest.mark.parametrize("wheel", ["text files"], indirect=True)
 def test_what_the_wheel_holds_makes_a_product_in_another_folder(wheel, tmp_path):
     """Without the checkout beside it: all that a run reads is in the wheel."""
     job = write_job(tmp_path / "job", side=64)
