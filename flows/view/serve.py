@@ -8,6 +8,7 @@ import webbrowser
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from tilewright.flows.ending import EndedError
 from tilewright.flows.view.files import ViewError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ POLL_SECONDS = 0.2
 def view_products(
     outputs: Sequence[str], *, port: int, browser: bool, trusted: bool, say: Callable[[str], None]
 ) -> None:
-    """Serve the page of finished products until the process is interrupted.
+    """Serve the page of finished products until Ctrl-C.
 
     ``say`` is told the page's address, and what of a product is not shown. ``port`` 0: a free one.
     Raises StoreError for a place without a finished product, ViewError where packages are missing or the port is taken.
@@ -34,7 +35,13 @@ def view_products(
         if browser:
             # A browser that takes its time holds nothing up.
             threading.Thread(target=webbrowser.open, args=(server.address,), daemon=True).start()
-        threading.Event().wait()
+        try:
+            threading.Event().wait()
+        except EndedError:
+            raise
+        except KeyboardInterrupt:
+            # It is how this command ends, and nothing was broken off.
+            say("Ended.")
 
 
 @contextmanager

@@ -24,33 +24,48 @@ function timeAxis(times, left, right, n) {
   return { at, ticks };
 }
 
-/** The line of scenes, drawn into a box anew. `over` is told the scene that is pointed at (or null), `choose` the one
- * that is clicked; it returns the one that is chosen from then on. */
+/** Scenes that lie on each other in a chart, as one group each. */
+function grouped(scenes, x, y) {
+  const groups = new Map();
+  for (const scene of scenes) {
+    const key = `${Math.round(x(scene) / 8)} ${Math.round(y(scene) / 8)}`;
+    if (!groups.has(key)) groups.set(key, []);
+    groups.get(key).push(scene);
+  }
+  return [...groups.values()];
+}
+
+/** The line of scenes, drawn into a box anew. `over` is told the scenes that are pointed at (or null), `choose` those
+ * that are clicked; it returns those that are chosen from then on. */
 export function drawLine(box, scenes, { over, choose, chosen }) {
-  const width = Math.max(box.clientWidth, 200), height = 96, left = 38, right = width - 10, top = 8, bottom = 74;
+  const width = Math.max(box.clientWidth, 200), height = 96, left = 42, right = width - 10, top = 10, bottom = 72;
   const { at, ticks } = timeAxis(scenes.map((scene) => Date.parse(scene.time)), left, right, Math.max(2, Math.floor(width / 130)));
-  const y = (cloud) => bottom - (cloud ?? 0) / 100 * (bottom - top);
+  const x = (scene) => at(Date.parse(scene.time)), y = (cloud) => bottom - (cloud ?? 0) / 100 * (bottom - top);
   const line = (share) => svg("line", { class: "axis", x1: left, x2: right, y1: y(share), y2: y(share) });
   const chart = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": "Scenes by time and cloud cover" },
     line(0), line(50), line(100),
-    svg("text", { x: left - 6, y: top + 4, "text-anchor": "end" }, "100 %"), svg("text", { x: left - 6, y: bottom + 4, "text-anchor": "end" }, "0 %"),
+    svg("text", { x: left - 8, y: top + 4, "text-anchor": "end" }, "100 %"), svg("text", { x: left - 8, y: bottom + 4, "text-anchor": "end" }, "0 %"),
     ...ticks.map((tick) => svg("text", { x: Math.min(Math.max(tick.at, left + 30), right - 30), y: height - 6, "text-anchor": "middle" }, tick.day)));
-  const points = scenes.map((scene) => {
-    const known = scene.cloud !== null;
+  const groups = grouped(scenes, x, (scene) => y(scene.cloud));
+  const points = groups.map((group) => {
+    const [scene] = group, known = scene.cloud !== null, more = group.length > 1 ? ` and ${group.length - 1} more` : "";
     const point = svg("circle", {
-      class: "point", cx: at(Date.parse(scene.time)), cy: y(scene.cloud), r: 5, tabindex: 0, role: "button",
-      fill: known && scene.used ? scene.product.colour : "transparent", stroke: scene.product.colour, "stroke-width": 1.5, "fill-opacity": 0.75,
-      "aria-label": `${scene.id}, ${known ? `${scene.cloud.toFixed(1)} % cloud` : "cloud not known"}`,
+      class: "point", cx: x(scene), cy: y(scene.cloud), r: group.length > 1 ? 6 : 5, tabindex: 0, role: "button",
+      fill: known && group.some((each) => each.used) ? scene.product.colour : "transparent", stroke: scene.product.colour,
+      "stroke-width": 1.5, "fill-opacity": 0.8, "aria-label": `${scene.id}${more}, ${known ? `${scene.cloud.toFixed(1)} % cloud` : "cloud not known"}`,
     });
-    const mark = (which) => points.forEach((each, number) => each.classList.toggle("chosen", scenes[number] === which));
-    point.addEventListener("pointerenter", () => over(scene));
+    const pick = () => {
+      const now = choose(group);
+      points.forEach((each, number) => each.classList.toggle("chosen", groups[number] === now));
+    };
+    point.addEventListener("pointerenter", () => over(group));
     point.addEventListener("pointerleave", () => over(null));
-    point.addEventListener("focus", () => over(scene));
+    point.addEventListener("focus", () => over(group));
     point.addEventListener("blur", () => over(null));
-    point.addEventListener("click", () => mark(choose(scene)));
-    point.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); mark(choose(scene)); } });
-    point.classList.toggle("chosen", scene === chosen);
-    return titled(point, `${scene.time.slice(0, 10)} ${scene.id}`);
+    point.addEventListener("click", pick);
+    point.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); pick(); } });
+    point.classList.toggle("chosen", Boolean(chosen) && group.some((each) => chosen.includes(each)));
+    return titled(point, `${scene.time.slice(0, 10)} ${scene.id}${more}`);
   });
   chart.append(...points);
   box.replaceChildren(chart);

@@ -4,7 +4,7 @@ const { L } = window;
 const MOST_ZOOM = 22;
 
 export function makeMap(products, { said }) {
-  const map = L.map("map", { maxZoom: MOST_ZOOM, zoomSnap: 0.5, zoomControl: false, worldCopyJump: false });
+  const map = L.map("map", { maxZoom: MOST_ZOOM, zoomControl: false });
   map.attributionControl.setPrefix(false);
   for (const credit of new Set(products.map((product) => product.facts.attribution).filter(Boolean))) {
     map.attributionControl.addAttribution(escaped(credit));
@@ -24,7 +24,7 @@ class ProductMap {
     this.share = 0.5;
     this.canvas = L.canvas({ padding: 0.3, tolerance: 4 });
     this.footprints = L.featureGroup().addTo(map);
-    this.middle = 0;
+    this.middle = null;
     this.fit(products.flatMap((product) => product.layers.map((layer) => layer.area)));
     this.#prepareDivider();
     map.on("move zoom resize viewreset", () => this.#clip());
@@ -32,8 +32,8 @@ class ProductMap {
 
   /** Show all of these areas (west, south, east, north); those beyond 180 degrees lie beside each other. */
   fit(areas) {
-    if (!areas.length) { this.map.setView([0, 0], 2); return; }
-    this.middle = (areas[0][0] + areas[0][2]) / 2;
+    if (!areas.length) { this.middle ??= 0; this.map.setView([0, 0], 2); return; }
+    this.middle ??= (areas[0][0] + areas[0][2]) / 2;
     const corners = areas.flatMap(([west, south, east, north]) => {
       const turn = 360 * Math.round((this.middle - (west + east) / 2) / 360);
       return [[south, west + turn], [north, east + turn]];
@@ -126,8 +126,9 @@ class ProductMap {
       const shape = moved({ type: "FeatureCollection", features: [{ type: "Feature", properties: {}, geometry: scene.footprint }] }, this.middle);
       L.geoJSON(shape, { interactive: false, style: { color: scene.product.colour, ...style } }).addTo(this.footprints);
     };
-    scenes.slice(0, 300).forEach((scene) => one(scene, { weight: 1, fillOpacity: 0.02 }));
-    if (chosen) one(chosen, { weight: 2.5, fillOpacity: 0.1 });
+    const once = (group) => [...new Map(group.map((scene) => [scene.id, scene])).values()];
+    once(scenes).slice(0, 300).forEach((scene) => one(scene, { weight: 1, fill: false }));
+    once(chosen).forEach((scene) => one(scene, { weight: 2.5, fillOpacity: 0.04 }));
   }
 }
 

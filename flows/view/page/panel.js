@@ -29,7 +29,9 @@ export class Panel {
     const several = this.products.length > 1, facts = product.facts;
     const dot = make("i", { className: "dot" });
     dot.style.background = product.colour;
-    const head = make("summary", {}, make("h1", {}, several && dot, make("span", { text: product.name })),
+    const there = make("button", { type: "button", className: "there", text: "Zoom to", "aria-label": `Zoom to ${product.name}` });
+    there.addEventListener("click", (event) => { event.preventDefault(); this.map.fit(product.layers.map((layer) => layer.area)); });
+    const head = make("summary", {}, make("h1", {}, several && dot, make("span", { text: product.name }), product.layers.length && there),
       make("p", { className: "facts", text: [facts.model, facts.period].filter(Boolean).join(" · ") }),
       make("p", { className: "facts", text: facts.place }));
     const box = make("details", { className: "product" }, head,
@@ -50,8 +52,8 @@ export class Panel {
     slider.value = String(100 * each.opacity);
     const told = make("output", { text: "100 %" });
     const more = make("div", { className: "more" }, make("div", { className: "opacity" }, make("span", { text: "Opacity" }), slider, told), legend(layer));
-    more.hidden = !each.shown;
-    check.addEventListener("change", () => { each.shown = check.checked; more.hidden = !check.checked; this.#draw(); });
+    each.more = more;
+    check.addEventListener("change", () => { each.shown = check.checked; this.#draw(); });
     slider.addEventListener("input", () => { each.opacity = slider.value / 100; told.textContent = `${slider.value} %`; this.#draw(); });
     const row = make("label", { className: "check" }, check, make("span", { text: layer.name.replaceAll("_", " ") }), layer.unit && make("small", { text: layer.unit }));
     if (layer.description) row.title = layer.description;
@@ -97,6 +99,7 @@ export class Panel {
   #draw() {
     const swipe = byId("swipe-on").checked ? { left: byId("left").value, right: byId("right").value } : null;
     const shown = swipe ? this.layers.filter((each) => each.key === swipe.left || each.key === swipe.right) : this.layers.filter((each) => each.shown);
+    for (const each of this.layers) each.more.hidden = !shown.includes(each);
     this.map.show(shown, swipe && swipe.left !== swipe.right ? swipe : null);
   }
 
@@ -153,7 +156,7 @@ function legend(layer) {
   };
   if (layer.kind === "id") return make("p", { className: "muted", text: "Neighbouring objects have different colours." });
   if (layer.kind === "image") return null;
-  return make("ul", { className: "legend" }, ...layer.classes.map((each) => swatch(each.colour, each.name)));
+  return make("ul", { className: "legend" }, ...layer.classes.map((each) => swatch(each.colour, each.name)), swatch("", "no data"));
 }
 
 function valueTable(product, values, several) {

@@ -47,13 +47,13 @@ async function showScenes(products, map) {
   map.resized();
   const words = document.getElementById("scene"), all = document.getElementById("footprints-on");
   let chosen = null;
-  const tell = (scene) => {
-    words.textContent = scene ? sceneWords(scene, products.length > 1) : `${found.length} · cloud cover over time`;
-    map.showFootprints(all.checked ? found : [], scene);
+  const tell = (group) => {
+    words.textContent = group ? groupWords(group, products.length > 1) : `${found.length} in time, by their cloud cover`;
+    map.showFootprints(all.checked ? found : [], group ?? []);
   };
   const draw = () => drawLine(document.getElementById("chart"), found, {
-    over: (scene) => tell(scene ?? chosen),
-    choose: (scene) => { chosen = chosen === scene ? null : scene; tell(chosen); return chosen; },
+    over: (group) => tell(group ?? chosen),
+    choose: (group) => { chosen = chosen === group ? null : group; tell(chosen); return chosen; },
     chosen,
   });
   all.addEventListener("change", () => tell(chosen));
@@ -61,10 +61,11 @@ async function showScenes(products, map) {
   tell(null);
 }
 
-function sceneWords(scene, several) {
+function groupWords(group, several) {
+  const [scene] = group, more = group.length > 1 ? ` and ${group.length - 1} more` : "";
   const cloud = scene.cloud === null ? "cloud not known" : `${scene.cloud.toFixed(1)} % cloud`;
-  const day = scene.time.slice(0, 16).replace("T", " ");
-  return `${several ? `${scene.product.name} · ` : ""}${day} UTC · ${cloud} · ${scene.id}`;
+  const day = scene.time.slice(0, 16).replace("T", " "), names = [...new Set(group.map((each) => each.product.name))];
+  return `${day} UTC · ${cloud} · ${scene.id}${more}${several ? ` · ${names.join(", ")}` : ""}`;
 }
 
 start().catch((error) => said(`The page cannot be shown: ${error.message}`));
