@@ -47,7 +47,7 @@ LIBRARY = {
     "leaflet.css": "text/css; charset=utf-8",
 }
 
-_NUMBER = r"(0|[1-9]\d{0,8})"
+_NUMBER = r"(0|[1-9][0-9]{0,8})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

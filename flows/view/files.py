@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
@@ -84,7 +85,7 @@ class Files:
             ):
                 _check(dataset)
                 yield dataset
-        except (RasterioError, OSError, RuntimeError) as error:
+        except (RasterioError, CPLE_BaseError, OSError, RuntimeError) as error:
             raise ViewError(f"the file cannot be read ({type(error).__name__})") from error
 
     def facts(self, href: str) -> RasterFacts:
@@ -150,7 +151,7 @@ def _check(dataset: Any) -> None:
         raise ViewError("its file is too large to be shown")
     if any(rows * cols > LARGEST_BLOCK for rows, cols in dataset.block_shapes):
         raise ViewError("its file is not tiled")
-    if dataset.crs is None or not all(map(math.isfinite, affine[:6])) or affine.is_degenerate:
+    if dataset.crs is None or not all(map(math.isfinite, affine[:6])) or affine.is_degenerate or affine.is_identity:
         raise ViewError("its file does not say where it lies")
     if any(np.dtype(each).kind not in "iuf" for each in dataset.dtypes):
         raise ViewError("its file holds no plain numbers")
