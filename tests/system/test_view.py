@@ -153,8 +153,8 @@ def colour_at(tab, across, down):
 
 
 def cut(tab):
-    """What cannot be seen, the tiles of the map aside, which reach beyond it."""
-    return [each for each in cut_off(tab) if "leaflet-tile" not in each]
+    """What cannot be seen, the tiles and lines of the map aside, which reach beyond it."""
+    return [each for each in cut_off(tab) if "leaflet-tile" not in each and "leaflet-zoom-animated" not in each]
 
 
 def near(one, other):

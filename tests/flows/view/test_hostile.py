@@ -74,8 +74,8 @@ def test_names_and_colours_are_texts_and_colours(product):
         assert "\x1b" not in page.get("products.json").decode()
         assert page.get("") == page.get("")
         assert b"alert" not in page.get("")
-        page.tile(0, 0, 10, 550, 354)
-        page.values(13.6, 48.7)
+        page.tile(0, 0, 12, 2203, 1411)
+        page.values(13.6528, 48.7451)
 
 
 @pytest.mark.parametrize(
@@ -101,8 +101,8 @@ def test_a_report_of_any_kind_ends_in_a_sentence_or_a_page(product, report):
             told = page.json("products.json")[0]
             assert len(told["layers"]) <= 200
             for number in range(min(len(told["layers"]), 3)):
-                assert page.status(f"tiles/0/{number}/12/2203/1414.png") == 200
-            assert page.status("values.json?lon=13.64&lat=48.75") == 200
+                assert page.status(f"tiles/0/{number}/12/2203/1411.png") == 200
+            assert page.status("values.json?lon=13.6528&lat=48.7451") == 200
             assert page.status("scenes/0.json") == 200
     except StoreError as error:
         assert "nothing to show" in str(error)
@@ -177,8 +177,8 @@ def test_files_that_are_no_rasters_of_ours_are_said_and_not_shown(product):
         shown = [layer["name"] for layer in told["layers"]]
         assert set(shown) <= {"class", "cut.tif"}, shown
         for number in range(len(shown)):
-            assert page.status(f"tiles/0/{number}/12/2203/1414.png") in {200, 422}
-        states = {each["name"]: each["state"] for each in page.values(13.645, 48.746)[0]}
+            assert page.status(f"tiles/0/{number}/12/2203/1411.png") in {200, 422}
+        states = {each["name"]: each["state"] for each in page.values(13.6528, 48.7451)[0]}
         assert states["class"] in {"value", "nodata"}
 
 
@@ -188,11 +188,11 @@ def test_a_file_that_is_broken_later_leaves_the_others(product):
     put_product(folder, [row, other])
     with page_of(folder) as page:
         (folder / "later.tif").write_bytes(b"broken")
-        assert page.status("tiles/0/1/12/2203/1414.png") == 422
-        assert page.status("tiles/0/0/12/2203/1414.png") == 200
-        assert [each["state"] for each in page.values(13.645, 48.746)[0]][1] == "unreadable"
+        assert page.status("tiles/0/1/12/2203/1411.png") == 422
+        assert page.status("tiles/0/0/12/2203/1411.png") == 200
+        assert [each["state"] for each in page.values(13.6528, 48.7451)[0]][1] == "unreadable"
         (folder / "later.tif").unlink()
-        assert page.status("tiles/0/1/12/2203/1414.png") == 422
+        assert page.status("tiles/0/1/12/2203/1411.png") == 422
 
 
 def squares(n, *, crs="EPSG:32633", **columns):
