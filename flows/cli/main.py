@@ -42,7 +42,22 @@ app = typer.Typer(
 
 app.add_typer(models_app, name="models")
 
-for command in (demo, init, schema, doctor, watch, backfill, push, view, compare, evaluate, zones, find, sample, export):
+for command in (
+    demo,
+    init,
+    schema,
+    doctor,
+    watch,
+    backfill,
+    push,
+    view,
+    compare,
+    evaluate,
+    zones,
+    find,
+    sample,
+    export,
+):
     app.command()(command)
 
 

@@ -52,9 +52,7 @@ def view(
     with exit_codes():
         from tilewright.flows.view.serve import view_products
 
-        view_products(
-            outputs, port=port, browser=browser, trusted=trusted, say=lambda words: typer.echo(shown(words))
-        )
+        view_products(outputs, port=port, browser=browser, trusted=trusted, say=lambda words: typer.echo(shown(words)))
 
 
 def zones(

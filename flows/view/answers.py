@@ -51,7 +51,7 @@ _NUMBER = r"(0|[1-9][0-9]{0,8})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class PageAnswer:
     """One answer: its body and media type."""
 
     body: bytes
@@ -62,15 +62,15 @@ class NoAnswerError(LookupError):
     """A path that the page does not have."""
 
 
-class Answers:
+class PageAnswers:
     """The answers to the page's requests; they may be asked for by several threads."""
 
     def __init__(self, products: Sequence[ViewedProduct], files: Files) -> None:
         self._products, self._files = tuple(products), files
         self._tiles, self._series = Tiles(files), SeriesReader()
-        self._kept: dict[str, Answer] = {}
+        self._kept: dict[str, PageAnswer] = {}
         self._one_at_a_time = threading.Lock()
-        self._routes: tuple[tuple[re.Pattern[str], Callable[..., Answer]], ...] = (
+        self._routes: tuple[tuple[re.Pattern[str], Callable[..., PageAnswer]], ...] = (
             (re.compile(rf"tiles/{_NUMBER}/{_NUMBER}/{_NUMBER}/{_NUMBER}/{_NUMBER}\.png"), self._tile),
             (re.compile(rf"tables/{_NUMBER}/{_NUMBER}\.json"), self._table),
             (re.compile(rf"scenes/{_NUMBER}\.json"), self._scenes),
@@ -79,16 +79,16 @@ class Answers:
             (re.compile(r"products\.json"), self._described),
         )
 
-    def of(self, path: str, query: str) -> Answer:
+    def of(self, path: str, query: str) -> PageAnswer:
         """The answer to a path below the page's own, without a leading "/".
 
         Raises NoAnswerError for a path that is none, ViewError for what cannot be shown.
         """
         if path in STATIC:
             name, media = STATIC[path]
-            return Answer(body=(PAGE / name).read_bytes(), media=media)
+            return PageAnswer(body=(PAGE / name).read_bytes(), media=media)
         if path in LIBRARY:
-            return Answer(body=library_file(path), media=LIBRARY[path])
+            return PageAnswer(body=library_file(path), media=LIBRARY[path])
         for pattern, answer in self._routes:
             if (found := pattern.fullmatch(path)) is not None:
                 return answer(query, *map(int, found.groups()))
@@ -99,32 +99,32 @@ class Answers:
             raise NoAnswerError(str(number))
         return self._products[number]
 
-    def _described(self, _query: str) -> Answer:
+    def _described(self, _query: str) -> PageAnswer:
         return _json([product.to_json() for product in self._products])
 
-    def _tile(self, _query: str, product: int, layer: int, zoom: int, col: int, row: int) -> Answer:
+    def _tile(self, _query: str, product: int, layer: int, zoom: int, col: int, row: int) -> PageAnswer:
         layers = self._product(product).layers
         if layer >= len(layers) or zoom > MOST_ZOOM or max(col, row) >= 2**zoom:
             raise NoAnswerError(str(layer))
-        return Answer(body=self._tiles.tile(layers[layer], zoom, col, row), media=PNG)
+        return PageAnswer(body=self._tiles.tile(layers[layer], zoom, col, row), media=PNG)
 
-    def _table(self, _query: str, product: int, table: int) -> Answer:
+    def _table(self, _query: str, product: int, table: int) -> PageAnswer:
         tables = self._product(product).tables
         if table >= len(tables):
             raise NoAnswerError(str(table))
         return self._once(f"{product} {table}", lambda: outlines(self._product(product), tables[table]))
 
-    def _scenes(self, _query: str, product: int) -> Answer:
+    def _scenes(self, _query: str, product: int) -> PageAnswer:
         return self._once(f"{product}", lambda: scenes_of(self._product(product)))
 
-    def _values(self, query: str) -> Answer:
+    def _values(self, query: str) -> PageAnswer:
         lon, lat = _place(query)
         return _json([values_at(product, self._files, lon, lat) for product in self._products])
 
-    def _series_of(self, query: str, product: int) -> Answer:
+    def _series_of(self, query: str, product: int) -> PageAnswer:
         return _json(self._series.at(self._product(product), *_place(query)))
 
-    def _once(self, key: str, make: Callable[[], Any]) -> Answer:
+    def _once(self, key: str, make: Callable[[], Any]) -> PageAnswer:
         """An answer that is made once: what is large is made for one request at a time."""
         with self._one_at_a_time:
             if key not in self._kept:
@@ -152,5 +152,5 @@ def _place(query: str) -> tuple[float, float]:
     return (lon + 180.0) % 360.0 - 180.0 if abs(lon) > 180 else lon, lat
 
 
-def _json(plain: Any) -> Answer:
-    return Answer(body=json.dumps(plain, ensure_ascii=True, allow_nan=False).encode(), media=JSON)
+def _json(plain: Any) -> PageAnswer:
+    return PageAnswer(body=json.dumps(plain, ensure_ascii=True, allow_nan=False).encode(), media=JSON)

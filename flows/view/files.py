@@ -133,10 +133,10 @@ def area_of(lons: Sequence[float], lats: Sequence[float], middle: float) -> tupl
     if not there.any() or not math.isfinite(middle):
         raise ViewError("it lies nowhere on the map")
     around = middle + (np.asarray(lons)[there] - middle + 180.0) % 360.0 - 180.0
-    lats = np.clip(np.asarray(lats)[there], -MERCATOR_LATITUDE, MERCATOR_LATITUDE)
+    between = np.clip(np.asarray(lats)[there], -MERCATOR_LATITUDE, MERCATOR_LATITUDE)
     west, east = float(around.min()), float(around.max())
     shift = math.floor((west + 180.0) / 360.0) * 360.0
-    return west - shift, float(lats.min()), east - shift, float(lats.max())
+    return west - shift, float(between.min()), east - shift, float(between.max())
 
 
 def _check(dataset: Any) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyproj
 import shapely
+from shapely.lib import ShapelyError
 
 from tilewright.catalogs.parquet import pyarrow
 from tilewright.flows.view.files import MERCATOR_LATITUDE, ViewError, href_of
@@ -53,7 +54,7 @@ def outlines(product: ViewedProduct, name: str) -> dict[str, Any]:
             with pyarrow().parquet.ParquetFile(path) as file:
                 drawn = list(_features(file))
                 n_rows = int(file.metadata.num_rows)
-        except (OSError, ValueError, KeyError, TypeError, shapely.errors.ShapelyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, ShapelyError) as error:
             raise ViewError(f"the table cannot be read ({type(error).__name__})") from error
     return {"type": "FeatureCollection", "features": drawn, "n_rows": n_rows, "n_drawn": len(drawn)}
 
@@ -80,16 +81,15 @@ def _features(file: Any) -> Iterator[dict[str, Any]]:
         columns = ["id", *(name for name in columns if name != "id")]
     left = MOST_CORNERS
     for place, row, geometry in _rows(file, places, columns):
-        n_corners = 0 if geometry is None else int(shapely.get_num_coordinates(geometry))
+        n_corners = int(shapely.get_num_coordinates(geometry))
         if not n_corners:
             continue
-        if n_corners > CORNERS_OF_ONE:
-            geometry, n_corners = shapely.envelope(geometry), 5
-        if n_corners > left:
+        shape = geometry if n_corners <= CORNERS_OF_ONE else shapely.envelope(geometry)
+        left -= min(n_corners, CORNERS_OF_ONE)
+        if left < 0:
             return
-        in_degrees = _placed(geometry, to_degrees)
+        in_degrees = _placed(shape, to_degrees)
         if in_degrees is not None:
-            left -= n_corners
             told = {name: _plain(row.get(name)) for name in columns}
             yield {"type": "Feature", "id": place, "properties": told, "geometry": in_degrees}
 
@@ -125,6 +125,7 @@ def _to_degrees(schema: Any) -> Any:
 
 def _placed(geometry: Any, to_degrees: Any) -> dict[str, Any] | None:
     """A geometry in degrees as GeoJSON; None for one that lies nowhere."""
+
     def move(points: np.ndarray) -> np.ndarray:
         lons, lats = to_degrees.transform(points[:, 0], points[:, 1])
         # A shape is one piece on the map, wherever 180 degrees are.

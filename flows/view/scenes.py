@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import shapely
+from shapely.lib import ShapelyError
 
 from tilewright.catalogs.fields import mapping, number
 from tilewright.catalogs.parquet import pyarrow
@@ -84,7 +85,7 @@ def _footprint(scene: str) -> dict[str, Any] | None:
     geometry = mapping(mapping(json.loads(scene)).get("geometry"))
     try:
         shape = shapely.force_2d(shapely.from_geojson(json.dumps(geometry, allow_nan=False)))
-    except (ValueError, shapely.errors.ShapelyError):
+    except (ValueError, ShapelyError):
         return None
     if shapely.get_num_coordinates(shape) > MOST_CORNERS:
         shape = shapely.envelope(shape)

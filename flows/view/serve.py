@@ -57,7 +57,7 @@ def served(
         raise ViewError(
             f"view needs {' and '.join(missing)}: pip install -c constraints.txt -e '.[view]' in Tilewright's folder."
         )
-    from tilewright.flows.view.answers import Answers
+    from tilewright.flows.view.answers import PageAnswers
     from tilewright.flows.view.files import Files
     from tilewright.flows.view.products import open_products
     from tilewright.flows.view.server import ViewServer
@@ -68,7 +68,7 @@ def served(
         for note in product.notes:
             say(f"{product.storage.uri}: {note}")
     try:
-        server = ViewServer(Answers(products, files), port=port)
+        server = ViewServer(PageAnswers(products, files), port=port)
     except (OSError, OverflowError) as error:
         raise ViewError(f"--port {port} cannot be used ({error}): give another, or none for a free one.") from error
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": POLL_SECONDS}, daemon=True)

@@ -7,11 +7,11 @@ import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-from tilewright.flows.view.answers import Answer, NoAnswerError
+from tilewright.flows.view.answers import NoAnswerError, PageAnswer
 from tilewright.flows.view.files import ViewError
 
 if TYPE_CHECKING:
-    from tilewright.flows.view.answers import Answers
+    from tilewright.flows.view.answers import PageAnswers
 
 HOST = "127.0.0.1"
 
@@ -42,7 +42,7 @@ class ViewServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, answers: Answers, *, port: int = 0) -> None:
+    def __init__(self, answers: PageAnswers, *, port: int = 0) -> None:
         """Listen at a port, 0 for a free one. Raises OSError where it is taken."""
         self.answers = answers
         self.key = secrets.token_urlsafe(12)
@@ -67,7 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     server: ViewServer
 
-    def do_GET(self) -> None:  # noqa: N802 -- http.server's name
+    def do_GET(self) -> None:
         if not self._is_ours():
             self._send(403, _words("This page is for a browser on this machine."))
             return
@@ -102,9 +102,13 @@ class _Handler(BaseHTTPRequestHandler):
         hosts = self.headers.get_all("Host") or []
         ours = {f"{name}:{self.server.server_port}" for name in NAMES}
         origins = self.headers.get_all("Origin") or []
-        return len(hosts) == 1 and hosts[0] in ours and all(each in {f"http://{host}" for host in ours} for each in origins)
+        return (
+            len(hosts) == 1
+            and hosts[0] in ours
+            and all(each in {f"http://{host}" for host in ours} for each in origins)
+        )
 
-    def _send(self, status: int, answer: Answer, **more: str) -> None:
+    def _send(self, status: int, answer: PageAnswer, **more: str) -> None:
         self.send_response(status)
         for name, value in {**HEADERS, **more}.items():
             self.send_header(name, value)
@@ -118,5 +122,5 @@ class _Handler(BaseHTTPRequestHandler):
         """Log nothing."""
 
 
-def _words(words: str) -> Answer:
-    return Answer(body=words.encode(), media="text/plain; charset=utf-8")
+def _words(words: str) -> PageAnswer:
+    return PageAnswer(body=words.encode(), media="text/plain; charset=utf-8")

@@ -91,8 +91,8 @@ def _told(layer: ViewedLayer, facts: RasterFacts, stored: Any, *, seen: bool) ->
         physical = value * scale + offset
         told |= {"text": repr(physical) if math.isfinite(physical) else "no number", "stored": str(stored)}
     if layer.kind == "class":
-        told["class"] = cell(layer.names.get(value, "a class that is not listed"))  # type: ignore[call-overload]
-        told["colour"] = layer.colours.get(value, "")  # type: ignore[call-overload]
+        told["class"] = cell(layer.names.get(int(stored), "a class that is not listed"))
+        told["colour"] = layer.colours.get(int(stored), "")
     elif layer.kind == IDS:
         told["class"] = "nothing found" if value <= 0 else "object"
     return told

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import signal
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ from affine import Affine
 from PIL import Image
 from pyproj import Transformer
 
+from tests.support.products import command
 from tilewright.tasks.cog.spec import CogClass, CogSpec
 from tilewright.tasks.cog.write import write_cog
 
@@ -31,7 +34,9 @@ UTM = Affine(10, 0, 400_640, 0, -10, 5_400_320)
 def put_layer(
     folder: Path, name: str, values: np.ndarray, *, crs: str = "EPSG:32633", transform: Affine = UTM
 ) -> dict[str, Any]:
-    """A layer of classes (uint8, 255 is no value) or of values (float, NaN is none) as a COG, and its row of a report."""
+    """A layer of classes (uint8, 255 is no value) or of values (float, NaN is none) as a COG, and its row of a
+    report.
+    """
     of_classes = values.dtype == np.uint8
     classes = tuple(CogClass(value=each["value"], name=each["name"], color=each["color"]) for each in CLASSES)
     spec = CogSpec(
@@ -81,6 +86,19 @@ def patches(shape: tuple[int, int], *, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).choice(np.array([0, 1, 2, 255], dtype=np.uint8), shape)
 
 
+def looked_at(*words: object) -> list[str]:
+    """The names of the products that the command shows, in a process of its own, which Ctrl-C then ends well."""
+    process = command("view", *words, "--no-browser")
+    assert process.stdout is not None
+    address = re.match(r"(http://127\.0\.0\.1:\d+/\S+/)  \(Ctrl-C ends it\)", process.stdout.readline())
+    assert address is not None, process.communicate(timeout=10)
+    names = [str(each["name"]) for each in Page(address[1]).json("products.json")]
+    process.send_signal(signal.SIGINT)
+    said, complaints = process.communicate(timeout=20)
+    assert (process.returncode, said, complaints) == (0, "Ended.\n", "")
+    return names
+
+
 @contextmanager
 def page_of(*outputs: object, **how: Any) -> Iterator[Page]:
     """The page of products, served. Skips the test with a reason where the extra is not installed."""
@@ -98,7 +116,7 @@ class Page:
         self.address = address
 
     def get(self, path: str) -> bytes:
-        with urllib.request.urlopen(self.address + path, timeout=30) as answer:
+        with urllib.request.urlopen(self.address + path, timeout=30) as answer:  # noqa: S310 -- http, as served
             return bytes(answer.read())
 
     def json(self, path: str) -> Any:
@@ -106,7 +124,7 @@ class Page:
 
     def status(self, path: str) -> int:
         try:
-            with urllib.request.urlopen(self.address + path, timeout=30) as answer:
+            with urllib.request.urlopen(self.address + path, timeout=30) as answer:  # noqa: S310 -- http, as served
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             return error.code

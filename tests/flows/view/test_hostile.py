@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
-import os
 
 import numpy as np
 import pyarrow as pa
@@ -32,9 +32,12 @@ def product(tmp_path):
     return folder, row
 
 
-HREFS = ["../elsewhere/secret.tif", "{elsewhere}", "file://{elsewhere}", "/vsicurl/http://127.0.0.1:9/a.tif", "http://127.0.0.1:9/a.tif",
-         "s3://bucket/a.tif", "./../elsewhere/secret.tif", "link.tif", "folder.tif", "", ".", "..", "a\x00b.tif", "class.tif?x", "C:\\secret.tif",
-         "%2e%2e/elsewhere/secret.tif", None, 7, ["class.tif"], {"href": "class.tif"}]  # fmt: skip
+HREFS = [
+    *("../elsewhere/secret.tif", "{elsewhere}", "file://{elsewhere}", "./../elsewhere/secret.tif"),
+    *("/vsicurl/http://127.0.0.1:9/a.tif", "http://127.0.0.1:9/a.tif", "s3://bucket/a.tif", "class.tif?x"),
+    *("link.tif", "folder.tif", "", ".", "..", "a\x00b.tif", "C:\\secret.tif", "%2e%2e/elsewhere/secret.tif"),
+    *(None, 7, ["class.tif"], {"href": "class.tif"}),
+]
 
 
 @pytest.mark.parametrize("href", HREFS)
@@ -64,7 +67,9 @@ def test_names_and_colours_are_texts_and_colours(product):
         None,
         "text",
     ]
-    put_product(folder, [{**row, "name": SCRIPT, "unit": SCRIPT, "classes": classes, "description": SCRIPT * 500}], name=SCRIPT)
+    put_product(
+        folder, [{**row, "name": SCRIPT, "unit": SCRIPT, "classes": classes, "description": SCRIPT * 500}], name=SCRIPT
+    )
     with page_of(folder) as page:
         told = page.json("products.json")[0]
         layer = told["layers"][0]
@@ -84,7 +89,7 @@ def test_names_and_colours_are_texts_and_colours(product):
         '{"layers": NaN}',
         '{"layers": [{"name": "class", "kind": "class", "href": "class.tif", "display": [NaN, Infinity]}]}',
         '{"layers": [{"name": "class", "kind": "value", "href": "class.tif", "display": [-1e308, 1e308]}]}',
-        '{"layers": [{"name": "class", "kind": ["id"], "href": "class.tif", "band": 1e99}, {"href": "class.tif", "band": true}]}',
+        '{"layers": [{"kind": ["id"], "href": "class.tif", "band": 1e99}, {"href": "class.tif", "band": true}]}',
         '{"layers": [null, 1, "x", [], {"name": null, "href": "class.tif", "classes": {"a": 1}}]}',
         '{"layers": ' + "[" * 100_000 + "]" * 100_000 + "}",
         '{"layers": [' + ",".join(['{"name": "n", "href": "class.tif"}'] * 5000) + "]}",
@@ -96,16 +101,13 @@ def test_a_report_of_any_kind_ends_in_a_sentence_or_a_page(product, report):
     put_product(folder, [row])
     (folder / "report.json").write_text(report)
     pytest.importorskip("js_lib_leaflet", reason="the extra `view` is not installed")
-    try:
-        with page_of(folder) as page:
-            told = page.json("products.json")[0]
-            assert len(told["layers"]) <= 200
-            for number in range(min(len(told["layers"]), 3)):
-                assert page.status(f"tiles/0/{number}/12/2203/1411.png") == 200
-            assert page.status("values.json?lon=13.6528&lat=48.7451") == 200
-            assert page.status("scenes/0.json") == 200
-    except StoreError as error:
-        assert "nothing to show" in str(error)
+    with contextlib.suppress(StoreError), page_of(folder) as page:
+        told = page.json("products.json")[0]
+        assert len(told["layers"]) <= 200
+        for number in range(min(len(told["layers"]), 3)):
+            assert page.status(f"tiles/0/{number}/12/2203/1411.png") == 200
+        assert page.status("values.json?lon=13.6528&lat=48.7451") == 200
+        assert page.status("scenes/0.json") == 200
 
 
 def bad_files(folder):
@@ -216,7 +218,9 @@ def test_a_huge_table_is_bounded_to_its_largest_shapes(product):
 
 
 def corrupt(table):
-    return table.set_column(table.column_names.index("geometry"), "geometry", pa.array([b"\x01\x02nonsense"] * table.num_rows))
+    return table.set_column(
+        table.column_names.index("geometry"), "geometry", pa.array([b"\x01\x02nonsense"] * table.num_rows)
+    )
 
 
 TABLES = {
@@ -230,7 +234,7 @@ TABLES = {
         ),
         path,
     ),
-    "link": lambda path: os.symlink("/etc/passwd", path),
+    "link": lambda path: path.symlink_to("/etc/passwd"),
     "odd numbers": lambda path: pq.write_table(
         squares(4, score=[math.nan, math.inf, -math.inf, 1e308], name=["a", None, SCRIPT, "\x00"]), path
     ),
@@ -241,7 +245,9 @@ TABLES = {
 def test_a_table_of_any_kind_is_shown_or_said(product, kind):
     folder, row = product
     TABLES[kind](folder / "things.parquet")
-    put_product(folder, [row], tables=[{"name": "things", "file": "things.parquet"}, {"name": "out", "file": "../x.parquet"}])
+    put_product(
+        folder, [row], tables=[{"name": "things", "file": "things.parquet"}, {"name": "out", "file": "../x.parquet"}]
+    )
     with page_of(folder) as page:
         assert page.json("products.json")[0]["tables"] == ["things"]
         assert page.status("tables/0/0.json") == (200 if kind == "odd numbers" else 422)
@@ -277,7 +283,12 @@ def test_scenes_of_any_kind_are_shown_as_far_as_they_can_be(product):
     ring = [[[179, 10], [181, 10], [181, 12], [179, 12], [179, 10]]]
     scenes = [json.dumps({"geometry": {"type": "Polygon", "coordinates": ring}}), "no json"]
     manifest(folder, scenes)
-    told = [{"id": "0", "datetime": "2021-06-01", "cloud_cover": 1e9}, {"id": "1", "datetime": SCRIPT}, {"id": SCRIPT, "datetime": "2021-06-02", "cloud_cover": "nan"}, None]
+    told = [
+        {"id": "0", "datetime": "2021-06-01", "cloud_cover": 1e9},
+        {"id": "1", "datetime": SCRIPT},
+        {"id": SCRIPT, "datetime": "2021-06-02", "cloud_cover": "nan"},
+        None,
+    ]
     put_product(folder, [row], scenes=told)
     with page_of(folder) as page:
         found = page.json("scenes/0.json")["scenes"]
@@ -304,5 +315,9 @@ def test_what_is_no_product_is_refused_in_a_sentence(tmp_path):
     put_product(folder, [put_layer(folder, "class", patches((64, 64)))])
     with pytest.raises(StoreError, match="too many"), served([str(folder)] * 25):
         pass
-    with served([str(folder)]) as server, pytest.raises(ViewError, match="cannot be used"), served([str(folder)], port=server.server_port):
+    with (
+        served([str(folder)]) as server,
+        pytest.raises(ViewError, match="cannot be used"),
+        served([str(folder)], port=server.server_port),
+    ):
         pass

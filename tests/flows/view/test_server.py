@@ -1,4 +1,4 @@
-"""The server answers this machine's own browser alone, only reads, and no path leads out of what the page is made of."""
+"""The server answers this machine's own browser alone, only reads, and no path leads out of the page."""
 
 from __future__ import annotations
 
@@ -77,7 +77,9 @@ def test_only_get_is_answered(page, method):
     assert (status, headers["Allow"]) == (405, "GET")
 
 
-@pytest.mark.parametrize("path", ["/", "/products.json", "/x/products.json", "/" + "a" * 16 + "/products.json", "//", "*"])
+@pytest.mark.parametrize(
+    "path", ["/", "/products.json", "/x/products.json", "/" + "a" * 16 + "/products.json", "//", "*"]
+)
 def test_without_its_key_there_is_no_page(page, path):
     assert asked(page, path)[0] == 404
 
@@ -122,7 +124,12 @@ def test_a_browser_that_sends_garbage_ends_nothing(page):
     import socket
 
     parts = urlsplit(page.address)
-    for words in (b"\x00\xff\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET " + b"/" * 70_000 + b"\r\n\r\n"):
+    for words in (
+        b"\x00\xff\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET " + b"/" * 70_000 + b"\r\n\r\n",
+    ):
         with socket.create_connection((parts.hostname, parts.port), timeout=5) as client:
             client.sendall(words)
             client.shutdown(socket.SHUT_WR)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import shutil
 
@@ -12,10 +12,10 @@ import rasterio
 from pyproj import Transformer
 
 import tilewright as tw
-from tests.support.viewed import CLASSES, UTM, page_of, patches, put_layer, put_product
-from tests.support.worlds import World, area, bounds, write_card
 from tests.support.graphs import conv_stack
 from tests.support.products import OUTPUT
+from tests.support.viewed import CLASSES, UTM, page_of, patches, put_layer, put_product
+from tests.support.worlds import World, area, bounds, write_card
 
 TO_DEGREES = Transformer.from_crs("EPSG:32633", "EPSG:4326", always_xy=True)
 
@@ -90,7 +90,9 @@ def cloudy(tmp_path_factory, small_pictures):
 
 def test_a_series_is_what_the_cube_reads_with_what_the_mask_drops(cloudy):
     cube = tw.cube(cloudy).compute()
-    flags = [np.asarray(rasterio.open(each["href"]).read(1)) for each in cloudy["source"]["files"] if each["band"] == "scl"]
+    flags = [
+        np.asarray(rasterio.open(each["href"]).read(1)) for each in cloudy["source"]["files"] if each["band"] == "scl"
+    ]
     to_degrees = Transformer.from_crs("EPSG:32633", "EPSG:4326", always_xy=True)
     with page_of(cloudy["output"]) as page:
         for row, col in ((5, 7), (30, 31), (32, 32), (63, 0)):
@@ -100,7 +102,7 @@ def test_a_series_is_what_the_cube_reads_with_what_the_mask_drops(cloudy):
             assert told["unit"] == "reflectance"
             assert len(told["passes"]) == 4
             for number, one in enumerate(told["passes"]):
-                assert datetime.datetime.fromisoformat(one["time"]).day == 10 + number
+                assert dt.datetime.fromisoformat(one["time"]).day == 10 + number
                 assert np.array_equal(np.float32(one["values"]), cube.isel(time=number, y=row, x=col).to_numpy())
                 assert one["kept"] is bool(flags[number][row, col] != 9)
         assert page.status("series/0.json?lon=10&lat=10") == 422
