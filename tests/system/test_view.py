@@ -9,6 +9,7 @@ import boto3
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from pyproj import Transformer
 from typer.testing import CliRunner
 
@@ -190,3 +191,27 @@ def test_the_page_draws_swipes_and_tells_the_raster_s_own_values(opened, two, si
     assert HOSTILE in tab.locator(".leaflet-control-attribution").inner_text()
     assert tab.locator("img[src=x]").count() == 0
     assert cut(tab) == []
+
+
+def test_a_product_across_180_degrees_is_one_piece_on_the_map(browser, tmp_path):
+    corner = Affine(20, 0, 690_000, 0, -20, 6_000_000)
+    put_product(
+        tmp_path,
+        [put_layer(tmp_path, "class", np.ones((600, 900), dtype=np.uint8), crs="EPSG:32660", transform=corner)],
+    )
+    with page_of(tmp_path) as page:
+        context = browser.new_context(viewport={"width": DESK[0], "height": DESK[1]})
+        tab = context.new_page()
+        tab.goto(page.address)
+        tab.wait_for_selector(".leaflet-tile-loaded")
+        settle(tab)
+        box = tab.locator("#map").bounding_box()
+        # 180 degrees are near the middle of the map.
+        for across in (0.3, 0.45, 0.55, 0.7):
+            assert near(colour_at(tab, across, 0.5), COLOURS[1]), across
+        for across, east in ((0.3, "E"), (0.7, "W")):
+            tab.mouse.click(box["x"] + across * box["width"], box["y"] + 0.5 * box["height"])
+            tab.wait_for_function(f"() => document.getElementById('where').textContent.endsWith('° {east}')")
+            tab.wait_for_selector("#values tr[data-layer='0/0']")
+            assert tab.locator("#values td").last.inner_text() == "water (1)"
+        context.close()

@@ -70,8 +70,10 @@ class ProductMap {
   #tile({ product, layer }) {
     const [west, south, east, north] = layer.area;
     const turn = 360 * Math.round((this.middle - (west + east) / 2) / 360);
+    // Leaflet holds tiles to bounds after it has turned them back between -180 and 180 degrees.
+    const within = west + turn >= -180 && east + turn <= 180;
     const tile = L.tileLayer(`tiles/${product.number}/${layer.number}/{z}/{x}/{y}.png`, {
-      bounds: L.latLngBounds([south, west + turn], [north, east + turn]), maxZoom: MOST_ZOOM, maxNativeZoom: MOST_ZOOM, keepBuffer: 1,
+      ...(within ? { bounds: L.latLngBounds([south, west], [north, east]) } : {}), maxZoom: MOST_ZOOM, keepBuffer: 1,
     });
     let wrong = 0;
     tile.on("tileerror", () => { wrong += 1; if (wrong === 1) this.said(`Some tiles of ${layer.name} cannot be drawn: its file cannot be read.`); });
