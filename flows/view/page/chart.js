@@ -18,8 +18,9 @@ function timeAxis(times, left, right, n) {
   const ticks = [];
   for (let number = 0; number < n; number += 1) {
     const time = first + (number + 0.5) / n * (last - first);
-    const day = new Date(time).toISOString().slice(0, 10);
-    if (!ticks.some((tick) => tick.day === day)) ticks.push({ day, at: at(Date.parse(day) < first ? time : Date.parse(day)) });
+    const day = new Date(time).toISOString().slice(0, 10), noon = Date.parse(day) + 43200000;
+    const place = Math.min(Math.max(at(noon), left + 30), right - 30);
+    if (!ticks.some((tick) => Math.abs(tick.place - place) < 76)) ticks.push({ day, place });
   }
   return { at, ticks };
 }
@@ -45,7 +46,7 @@ export function drawLine(box, scenes, { over, choose, chosen }) {
   const chart = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": "Scenes by time and cloud cover" },
     line(0), line(50), line(100),
     svg("text", { x: left - 8, y: top + 4, "text-anchor": "end" }, "100 %"), svg("text", { x: left - 8, y: bottom + 4, "text-anchor": "end" }, "0 %"),
-    ...ticks.map((tick) => svg("text", { x: Math.min(Math.max(tick.at, left + 30), right - 30), y: height - 6, "text-anchor": "middle" }, tick.day)));
+    ...ticks.map((tick) => svg("text", { x: tick.place, y: height - 6, "text-anchor": "middle" }, tick.day)));
   const groups = grouped(scenes, x, (scene) => y(scene.cloud));
   const points = groups.map((group) => {
     const [scene] = group, known = scene.cloud !== null, more = group.length > 1 ? ` and ${group.length - 1} more` : "";
@@ -90,7 +91,7 @@ function seriesChart(passes, bands, values) {
   const y = (value) => bottom - (value - low) / (high - low) * (bottom - top);
   const mark = (value) => [svg("line", { class: "axis", x1: left, x2: right, y1: y(value), y2: y(value) }), svg("text", { x: left - 5, y: y(value) + 4, "text-anchor": "end" }, Number(value.toPrecision(3)))];
   const chart = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "Time series" }, ...mark(low), ...mark((low + high) / 2), ...mark(high),
-    ...ticks.map((tick) => svg("text", { x: Math.min(Math.max(tick.at, left + 28), right - 28), y: height - 6, "text-anchor": "middle" }, tick.day)));
+    ...ticks.map((tick) => svg("text", { x: tick.place, y: height - 6, "text-anchor": "middle" }, tick.day)));
   bands.forEach((band, number) => {
     const colour = COLOURS[number % COLOURS.length];
     const seen = passes.filter((pass) => pass.values[number] !== null);

@@ -22,7 +22,7 @@ class ProductMap {
     this.outlines = new Map();
     this.swipe = null;
     this.share = 0.5;
-    this.canvas = L.canvas({ padding: 0.3, tolerance: 4 });
+    this.canvas = L.canvas({ padding: 0.3 });
     this.footprints = L.featureGroup().addTo(map);
     this.middle = null;
     this.fit(products.flatMap((product) => product.layers.map((layer) => layer.area)));
@@ -108,7 +108,7 @@ class ProductMap {
 
   /** Draw a GeoJSON FeatureCollection in a colour; `chosen` is told the properties of a shape that is clicked. */
   addOutlines(key, shapes, colour, chosen) {
-    const style = { color: colour, weight: 1.6, fill: true, fillOpacity: 0.04 };
+    const style = { color: colour, weight: 1.6, fill: true, fillOpacity: 0 };
     const drawn = L.geoJSON(moved(shapes, this.middle), {
       renderer: this.canvas, style, pointToLayer: (_, at) => L.circleMarker(at, { ...style, radius: 4, renderer: this.canvas }),
       onEachFeature: (feature, layer) => layer.on("click", () => chosen(feature.properties)),

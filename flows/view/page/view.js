@@ -48,7 +48,7 @@ async function showScenes(products, map) {
   const words = document.getElementById("scene"), all = document.getElementById("footprints-on");
   let chosen = null;
   const tell = (group) => {
-    words.textContent = group ? groupWords(group, products.length > 1) : `${found.length} in time, by their cloud cover`;
+    words.textContent = group ? groupWords(group, products.length > 1) : `${found.length} by time and cloud cover`;
     map.showFootprints(all.checked ? found : [], group ?? []);
   };
   const draw = () => drawLine(document.getElementById("chart"), found, {
