@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 NEEDED = {"rio_tiler": "rio-tiler", "js_lib_leaflet": "django-js-lib-leaflet"}
 """The packages of the extra `view` by the modules that they bring."""
 
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.05
+"""Seconds between two looks whether the server is to end."""
 
 
 def view_products(
