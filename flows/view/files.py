@@ -6,6 +6,7 @@ import math
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,11 +14,11 @@ from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
-from rasterio.warp import transform
 
 from tilewright.catalogs.hrefs import scheme_of
 from tilewright.catalogs.network.rules import document_rules
 from tilewright.flows.environment import reading_settings
+from tilewright.tasks.grid.crs import transformer
 from tilewright.tasks.identity.disk import file_stamp
 from tilewright.tasks.read.gdal import gdal_path, reading_env, settings_for
 
@@ -28,11 +29,14 @@ if TYPE_CHECKING:
 
 DEGREES = CRS.from_epsg(4326)
 
-EDGE_POINTS = 33
-"""Places on each edge of a raster by which its area in degrees is found."""
+POINTS = 33
+"""Places along each side of a raster by which its area in degrees is found."""
 
 MERCATOR_LATITUDE = 85.051129
 """Degrees north and south at which Web Mercator ends. Source: OGC Two Dimensional Tile Matrix Set 2.0, annex D."""
+
+WHOLE_WORLD = 300.0
+"""Degrees from which on an area goes round the world: about a pole, or on a map of it all."""
 
 MOST_BANDS, LARGEST_SIDE, LARGEST_BLOCK = 512, 2**31 - 1, 4096**2
 """Bounds of a raster whose header may be trusted: bands, pixels of a side, and pixels that are decoded at once."""
@@ -78,6 +82,8 @@ class Files:
         Raises ViewError, without any path in its words, for a file that cannot be opened, or read in the body.
         """
         rules = document_rules(href) if scheme_of(href) in {"http", "https"} else None
+        if scheme_of(href) == "file" and Path(href).is_symlink():
+            raise ViewError("its file is a link")
         try:
             with (
                 reading_env(settings_for(href, self._settings, rules)),
@@ -135,6 +141,8 @@ def area_of(lons: Sequence[float], lats: Sequence[float], middle: float) -> tupl
     around = middle + (np.asarray(lons)[there] - middle + 180.0) % 360.0 - 180.0
     between = np.clip(np.asarray(lats)[there], -MERCATOR_LATITUDE, MERCATOR_LATITUDE)
     west, east = float(around.min()), float(around.max())
+    if east - west > WHOLE_WORLD:
+        west, east = -180.0, 180.0
     shift = math.floor((west + 180.0) / 360.0) * 360.0
     return west - shift, float(between.min()), east - shift, float(between.max())
 
@@ -158,10 +166,8 @@ def _check(dataset: Any) -> None:
 
 
 def _area(dataset: Any) -> tuple[float, float, float, float]:
-    cols, rows = (np.linspace(0, side, EDGE_POINTS) for side in (dataset.width, dataset.height))
-    right, below = np.full(EDGE_POINTS, dataset.width), np.full(EDGE_POINTS, dataset.height)
-    across = np.concatenate([cols, cols, 0 * right, right, [dataset.width / 2]])
-    down = np.concatenate([0 * below, below, rows, rows, [dataset.height / 2]])
+    cols, rows = (np.linspace(0, side, POINTS) for side in (dataset.width, dataset.height))
+    across, down = (each.ravel() for each in np.meshgrid(cols, rows))
     xs, ys = dataset.transform * (across, down)
     if dataset.crs.is_geographic:
         west, east = float(np.min(xs)), float(np.max(xs))
@@ -170,5 +176,7 @@ def _area(dataset: Any) -> tuple[float, float, float, float]:
             raise ViewError("it lies nowhere on the map")
         shift = math.floor((west + 180.0) / 360.0) * 360.0
         return west - shift, south, east - shift, north
-    lons, lats = transform(dataset.crs, DEGREES, xs.tolist(), ys.tolist())[:2]
-    return area_of(lons, lats, lons[-1])
+    # What lies beyond the edge of the CRS's map comes out as infinite.
+    lons, lats = transformer(dataset.crs.to_wkt(), "EPSG:4326").transform(xs, ys)
+    there = lons[np.isfinite(lons)]
+    return area_of(lons, lats, float(there[there.size // 2]) if there.size else math.nan)

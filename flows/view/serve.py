@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import threading
+import warnings
 import webbrowser
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -31,6 +32,8 @@ def view_products(
     ``say`` is told the page's address, and what of a product is not shown. ``port`` 0: a free one.
     Raises StoreError for a place without a finished product, ViewError where packages are missing or the port is taken.
     """
+    # What a library has to say of a file goes into the page's own words, not between the lines of the command.
+    warnings.simplefilter("ignore")
     with served(outputs, port=port, trusted=trusted, say=say) as server:
         say(f"{server.address}  (Ctrl-C ends it)")
         if browser:

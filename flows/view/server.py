@@ -86,7 +86,6 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(422, _words(f"It cannot be shown: {error}."))
         except Exception as error:
             # Whatever a file of others brings about, the page goes on.
-            self.log_error("%s: %s", self.path.rpartition("/")[2][:80], type(error).__name__)
             self._send(500, _words(f"An error that was not foreseen ({type(error).__name__})."))
         else:
             self._send(200, answer)

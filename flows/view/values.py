@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.warp import transform
 from rasterio.windows import Window
@@ -65,7 +66,10 @@ def pixel_of(dataset: Any, lon: float, lat: float) -> tuple[int, int]:
     crs = CRS.from_user_input(dataset.crs)
     turns = (0.0, 360.0) if crs.is_geographic else (0.0,)
     for turn in turns:
-        (x,), (y,) = transform(DEGREES, crs, [lon], [lat])[:2]
+        try:
+            (x,), (y,) = transform(DEGREES, crs, [lon], [lat])[:2]
+        except CPLE_BaseError:
+            return -1, -1
         col, row = ~dataset.transform * (x + turn, y)
         if math.isfinite(col) and math.isfinite(row):
             found = math.floor(row), math.floor(col)

@@ -76,6 +76,8 @@ export class Panel {
       } catch (error) { note.textContent = error.message; check.checked = false; }
       check.disabled = false;
     });
+    // Of a product without layers its shapes are all there is to see.
+    if (!product.layers.length && number === 0) queueMicrotask(() => check.click());
     return make("div", { className: "layer" }, make("label", { className: "check" }, check, make("span", { text: name.replaceAll("_", " ") })), note);
   }
 
@@ -120,7 +122,7 @@ export class Panel {
     try {
       const found = await this.ask(`values.json?lon=${lon}&lat=${lat}`);
       if (this.place !== place) return;
-      byId("values").replaceChildren(...[row && rowTable(row), ...found.map((values, number) => valueTable(this.products[number], values, found.length > 1))].filter(Boolean));
+      byId("values").replaceChildren(...[row && rowTable(row), ...found.map((values, number) => values.length && valueTable(this.products[number], values, found.length > 1))].filter(Boolean));
       byId("panel").scrollTo?.({ top: 0 });
       if (matchMedia("(max-width: 760px)").matches) byId("place").scrollIntoView({ block: "nearest" });
       await this.#showSeries();

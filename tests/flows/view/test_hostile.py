@@ -177,7 +177,7 @@ def test_files_that_are_no_rasters_of_ours_are_said_and_not_shown(product):
     with page_of(folder) as page:
         told = page.json("products.json")[0]
         shown = [layer["name"] for layer in told["layers"]]
-        assert set(shown) <= {"class", "cut.tif"}, shown
+        assert set(shown) <= {"class", "cut.tif", "far.tif"}, shown
         for number in range(len(shown)):
             assert page.status(f"tiles/0/{number}/12/2203/1411.png") in {200, 422}
         states = {each["name"]: each["state"] for each in page.values(13.6528, 48.7451)[0]}
@@ -192,6 +192,10 @@ def test_a_file_that_is_broken_later_leaves_the_others(product):
         (folder / "later.tif").write_bytes(b"broken")
         assert page.status("tiles/0/1/12/2203/1411.png") == 422
         assert page.status("tiles/0/0/12/2203/1411.png") == 200
+        assert [each["state"] for each in page.values(13.6528, 48.7451)[0]][1] == "unreadable"
+        (folder / "later.tif").unlink()
+        (folder / "later.tif").symlink_to(folder.parent / "elsewhere" / "secret.tif")
+        assert page.status("tiles/0/1/12/2203/1411.png") == 422
         assert [each["state"] for each in page.values(13.6528, 48.7451)[0]][1] == "unreadable"
         (folder / "later.tif").unlink()
         assert page.status("tiles/0/1/12/2203/1411.png") == 422

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 from pyproj import Transformer
 
 from tests.support.viewed import COLOURS, UTM, expected_tile, page_of, patches, put_layer, put_product, tile_of
+from tilewright.tasks.cog.spec import CogSpec
+from tilewright.tasks.cog.write import write_cog
 
 BEST_BORDER = 1e-3
 """Parts of a pixel: where a centre is nearer to a border, rounding decides."""
@@ -120,3 +123,43 @@ def test_a_file_that_is_written_anew_is_drawn_anew(tmp_path):
         after = page.tile(0, 0, 16, *tile)
     assert tuple(before[128, 128]) == (*COLOURS[0], 255)
     assert tuple(after[128, 128]) == (*COLOURS[1], 255)
+
+
+def test_an_image_is_drawn_in_red_green_and_blue_before_its_bands(tmp_path):
+    random = np.random.default_rng(4)
+    bands = random.uniform(0, 0.5, (3, 200, 200)).astype(np.float32)
+    bands[:, :20] = np.nan
+    names = ("blue", "green", "red")
+    plain = {"dtype": "float32", "nodata": float("nan"), "kind": "value", "unit": "reflectance"}
+    specs = [CogSpec(name=name, **plain) for name in names]
+    write_cog(
+        tmp_path / "clear.tif",
+        rows=lambda first, stop: bands[:, first:stop],
+        shape=(200, 200),
+        transform=UTM,
+        crs="EPSG:32633",
+        spec=specs[0],
+        more=specs[1:],
+    )
+    told = {"kind": "value", "href": "clear.tif", "unit": "reflectance", "display": [0.0, 0.4]}
+    put_product(tmp_path, [{**told, "name": name, "band": number} for number, name in enumerate(names, start=1)])
+    lon, lat = Transformer.from_crs("EPSG:32633", "EPSG:4326", always_xy=True).transform(*(UTM * (100.5, 60.5)))
+    tile = tile_of(lon, lat, 17)
+    with page_of(tmp_path) as page:
+        layers = page.json("products.json")[0]["layers"]
+        assert [layer["name"] for layer in layers] == ["clear: true colour", *names]
+        drawn, values = page.tile(0, 0, 17, *tile), page.values(lon, lat)[0]
+    assert [each["name"] for each in values] == [*names]
+    assert [np.float32(each["value"]) for each in values] == [*bands[:, 60, 100]]
+    shown = np.rint(255 * np.clip(bands[::-1] / 0.4, 0, 1)).astype(np.uint8)
+    for channel in range(3):
+        of_band = tmp_path / f"{channel}.tif"
+        with (
+            rasterio.open(tmp_path / "clear.tif") as dataset,
+            rasterio.open(of_band, "w", **{**dataset.profile, "count": 1, "dtype": "uint8", "nodata": None}) as target,
+        ):
+            target.write(shown[channel], 1)
+        found, border = expected_tile(of_band, 17, *tile)
+        sure = (border > BEST_BORDER) & (drawn[..., 3] > 0)
+        assert np.array_equal(drawn[..., channel][sure], found[sure])
+        assert sure.sum() > 20_000
