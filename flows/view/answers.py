@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from tilewright.flows.view.files import MERCATOR_LATITUDE, ViewError
-from tilewright.flows.view.outlines import outlines
+from tilewright.flows.view.outlines import Tables
 from tilewright.flows.view.scenes import scenes_of
 from tilewright.flows.view.series import SeriesReader
 from tilewright.flows.view.tiles import MOST_ZOOM, Tiles
@@ -47,6 +47,9 @@ LIBRARY = {
     "leaflet.css": "text/css; charset=utf-8",
 }
 
+LARGEST_NUMBER = 100_000.0
+"""Degrees of a place that has been turned round the world some times."""
+
 _NUMBER = r"(0|[1-9][0-9]{0,8})"
 
 
@@ -67,7 +70,7 @@ class PageAnswers:
 
     def __init__(self, products: Sequence[ViewedProduct], files: Files) -> None:
         self._products, self._files = tuple(products), files
-        self._tiles, self._series = Tiles(files), SeriesReader()
+        self._tiles, self._series, self._tables = Tiles(files), SeriesReader(), Tables()
         self._kept: dict[str, PageAnswer] = {}
         self._one_at_a_time = threading.Lock()
         self._routes: tuple[tuple[re.Pattern[str], Callable[..., PageAnswer]], ...] = (
@@ -94,6 +97,10 @@ class PageAnswers:
                 return answer(query, *map(int, found.groups()))
         raise NoAnswerError(path)
 
+    def close(self) -> None:
+        """Remove what was fetched for the page."""
+        self._tables.close()
+
     def _product(self, number: int) -> ViewedProduct:
         if number >= len(self._products):
             raise NoAnswerError(str(number))
@@ -108,11 +115,17 @@ class PageAnswers:
             raise NoAnswerError(str(layer))
         return PageAnswer(body=self._tiles.tile(layers[layer], zoom, col, row), media=PNG)
 
-    def _table(self, _query: str, product: int, table: int) -> PageAnswer:
-        tables = self._product(product).tables
-        if table >= len(tables):
+    def _table(self, query: str, product: int, table: int) -> PageAnswer:
+        asked = self._product(product)
+        if table >= len(asked.tables):
             raise NoAnswerError(str(table))
-        return self._once(f"{product} {table}", lambda: outlines(self._product(product), tables[table]))
+        if not query:
+            return self._once(f"{product} {table}", lambda: self._tables.outlines(asked, asked.tables[table]))
+        west, south, east, north = _numbers(query, "west", "south", "east", "north")
+        if not (west < east and south < north):
+            raise NoAnswerError(query)
+        with self._one_at_a_time:
+            return _json(self._tables.outlines(asked, asked.tables[table], (west, south, east, north)))
 
     def _scenes(self, _query: str, product: int) -> PageAnswer:
         return self._once(f"{product}", lambda: scenes_of(self._product(product)))
@@ -142,14 +155,22 @@ def library_file(name: str) -> bytes:
 
 def _place(query: str) -> tuple[float, float]:
     """The longitude, in -180..180, and the latitude that a query names. Raises NoAnswerError for any other query."""
-    try:
-        asked = dict(parse_qsl(query, strict_parsing=True, max_num_fields=2))
-        lon, lat = float(asked["lon"]), float(asked["lat"])
-    except (ValueError, KeyError) as error:
-        raise NoAnswerError(query) from error
-    if not (math.isfinite(lon) and abs(lon) <= 100_000 and abs(lat) <= MERCATOR_LATITUDE + 1):
+    lon, lat = _numbers(query, "lon", "lat")
+    if abs(lat) > MERCATOR_LATITUDE + 1:
         raise NoAnswerError(query)
     return (lon + 180.0) % 360.0 - 180.0 if abs(lon) > 180 else lon, lat
+
+
+def _numbers(query: str, *names: str) -> list[float]:
+    """The numbers that a query gives these names, and no others. Raises NoAnswerError for any other query."""
+    try:
+        asked = dict(parse_qsl(query, strict_parsing=True, max_num_fields=len(names)))
+        found = [float(asked[name]) for name in names]
+    except (ValueError, KeyError) as error:
+        raise NoAnswerError(query) from error
+    if not all(math.isfinite(each) and abs(each) <= LARGEST_NUMBER for each in found):
+        raise NoAnswerError(query)
+    return found
 
 
 def _json(plain: Any) -> PageAnswer:

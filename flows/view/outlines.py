@@ -19,8 +19,9 @@ from tilewright.flows.view.files import MERCATOR_LATITUDE, ViewError, href_of
 from tilewright.flows.view.products import size_of
 from tilewright.tasks.grid.crs import transformer
 from tilewright.tasks.report.outlines.columns import cell, listed_columns
-from tilewright.tasks.report.outlines.rows import rank
+from tilewright.tasks.report.outlines.rows import MAX_DRAWN, box_areas, rank
 from tilewright.tasks.storage.bucket import download_file
+from tilewright.tasks.tables.geoparquet import BBOX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,46 +37,65 @@ MOST_CORNERS = 400_000
 CORNERS_OF_ONE = 20_000
 """Corners of one shape beyond which its box is drawn."""
 
+MOST_ROWS = 10_000_000
+"""Rows of a table that is looked through for those in a part of the map."""
+
 ROWS_AT_ONCE = 4096
+
+Bounds = tuple[float, float, float, float]
+"""West, south, east, north in degrees."""
 
 DECIMALS = 6
 """Those of a degree: a decimetre on the ground."""
 
 
-def outlines(product: ViewedProduct, name: str) -> dict[str, Any]:
-    """A table of a product as a GeoJSON FeatureCollection in degrees, with ``n_rows`` and ``n_drawn``.
+class Tables:
+    """The tables of products; those that lie elsewhere are fetched once, into a folder that ``close`` removes."""
 
-    Each feature has the first columns of its row. Shapes that jump across 180 degrees go on beyond it.
-    Raises ViewError for a file that is no such table.
-    """
-    with tempfile.TemporaryDirectory(prefix="tilewright-view-") as folder:
-        path = _local(product, name, Path(folder))
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="tilewright-view-")
+        self._fetched: dict[tuple[str, str], Path] = {}
+
+    def close(self) -> None:
+        """Remove what was fetched."""
+        self._folder.cleanup()
+
+    def outlines(self, product: ViewedProduct, name: str, within: Bounds | None = None) -> dict[str, Any]:
+        """A table of a product as a GeoJSON FeatureCollection in degrees, with ``n_rows`` and ``n_drawn``.
+
+        ``within``: of the rows that meet these (west, south, east, north) the largest, None: of all. Each feature has
+        the first columns of its row. Shapes that jump across 180 degrees go on beyond it.
+        Raises ViewError for a file that is no such table.
+        """
+        path = self._local(product, name)
         try:
             with pyarrow().parquet.ParquetFile(path) as file:
-                drawn = list(_features(file))
+                drawn = list(_features(file, within))
                 n_rows = int(file.metadata.num_rows)
         except (OSError, ValueError, KeyError, TypeError, ShapelyError) as error:
             raise ViewError(f"the table cannot be read ({type(error).__name__})") from error
-    return {"type": "FeatureCollection", "features": drawn, "n_rows": n_rows, "n_drawn": len(drawn)}
+        return {"type": "FeatureCollection", "features": drawn, "n_rows": n_rows, "n_drawn": len(drawn)}
+
+    def _local(self, product: ViewedProduct, name: str) -> Path:
+        storage, size = product.storage, size_of(product.storage, name)
+        if size is None or size > LARGEST_TABLE:
+            raise ViewError("the table is not in the product" if size is None else "the table is too large for a page")
+        href = href_of(storage, name)
+        if storage.folder is not None:
+            return Path(href)
+        key = (storage.uri, name)
+        if key not in self._fetched:
+            path = Path(self._folder.name) / f"{len(self._fetched)}.parquet"
+            storage.call_with_retries(f"read {name} in", partial(download_file, storage.root, name, path))
+            self._fetched[key] = path
+        return self._fetched[key]
 
 
-def _local(product: ViewedProduct, name: str, folder: Path) -> Path:
-    storage, size = product.storage, size_of(product.storage, name)
-    if size is None or size > LARGEST_TABLE:
-        raise ViewError("the table is not in the product" if size is None else "the table is too large for a page")
-    href = href_of(storage, name)
-    if storage.folder is not None:
-        return Path(href)
-    path = folder / "table.parquet"
-    storage.call_with_retries(f"read {name} in", partial(download_file, storage.root, name, path))
-    return path
-
-
-def _features(file: Any) -> Iterator[dict[str, Any]]:
+def _features(file: Any, within: Bounds | None) -> Iterator[dict[str, Any]]:
     """The largest rows that fit, in their order in the table."""
     schema = file.schema_arrow
     to_degrees = _to_degrees(schema)
-    places = np.sort(rank(file, score=False)[0])
+    places = np.sort(rank(file, score=False)[0] if within is None else _within(file, within, to_degrees))
     columns = [column.name for column in listed_columns(schema)]
     if "id" in schema.names:
         columns = ["id", *(name for name in columns if name != "id")]
@@ -92,6 +112,24 @@ def _features(file: Any) -> Iterator[dict[str, Any]]:
         if in_degrees is not None:
             told = {name: _plain(row.get(name)) for name in columns}
             yield {"type": "Feature", "id": place, "properties": told, "geometry": in_degrees}
+
+
+def _within(file: Any, bounds: Bounds, to_degrees: Any) -> np.ndarray:
+    """The places of the largest rows whose boxes meet bounds in degrees. Raises a ValueError where rows have no box."""
+    if BBOX not in file.schema_arrow.names or file.metadata.num_rows > MOST_ROWS:
+        raise ValueError("its rows have no boxes, or are too many")
+    west, south, east, north = to_degrees.transform_bounds(*bounds, densify_pts=21, direction="INVERSE")
+    found, sizes, start = [], [], 0
+    for batch in file.iter_batches(10 * ROWS_AT_ONCE, columns=[BBOX]):
+        corners = [
+            np.asarray(each.to_numpy(zero_copy_only=False), dtype=float) for each in batch.column(BBOX).flatten()
+        ]
+        meets = (corners[0] <= east) & (corners[2] >= west) & (corners[1] <= north) & (corners[3] >= south)
+        found.append(start + np.flatnonzero(meets))
+        sizes.append(box_areas(corners)[meets])
+        start += batch.num_rows
+    places, areas = np.concatenate(found), np.concatenate(sizes)
+    return np.asarray(places[np.argsort(-areas, kind="stable")[:MAX_DRAWN]])
 
 
 def _rows(file: Any, places: np.ndarray, columns: list[str]) -> Iterator[tuple[int, dict[str, Any], Any]]:

@@ -72,7 +72,8 @@ def served(
         for note in product.notes:
             say(f"{product.storage.uri}: {note}")
     try:
-        server = ViewServer(PageAnswers(products, files), port=port)
+        answers = PageAnswers(products, files)
+        server = ViewServer(answers, port=port)
     except (OSError, OverflowError) as error:
         raise ViewError(f"--port {port} cannot be used ({error}): give another, or none for a free one.") from error
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": POLL_SECONDS}, daemon=True)
@@ -83,3 +84,4 @@ def served(
         server.shutdown()
         server.server_close()
         thread.join()
+        answers.close()

@@ -1,7 +1,7 @@
 // The map: a tile layer for each layer that is shown, outlines, footprints, and the line between two layers.
 const { L } = window;
 
-const MOST_ZOOM = 22;
+const MOST_ZOOM = 20;
 
 export function makeMap(products, { said }) {
   const map = L.map("map", { maxZoom: MOST_ZOOM, zoomControl: false });
@@ -115,6 +115,20 @@ class ProductMap {
     });
     this.outlines.set(key, drawn.addTo(this.map));
     return drawn;
+  }
+
+  removeOutlines(key) { this.outlines.get(key)?.remove(); this.outlines.delete(key); }
+
+  /** `told` is called when the map has come to rest at another place. */
+  onMoved(told) {
+    let waiting = 0;
+    this.map.on("moveend", () => { clearTimeout(waiting); waiting = setTimeout(told, 250); });
+  }
+
+  /** The part of the world that is seen, as a query. */
+  seen() {
+    const bounds = this.map.getBounds(), turn = 360 * Math.round(this.map.getCenter().lng / 360);
+    return `west=${bounds.getWest() - turn}&south=${Math.max(bounds.getSouth(), -85)}&east=${bounds.getEast() - turn}&north=${Math.min(bounds.getNorth(), 85)}`;
   }
 
   hasOutlines(key) { return this.outlines.has(key); }

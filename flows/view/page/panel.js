@@ -63,18 +63,38 @@ export class Panel {
   #table(product, name, number) {
     const check = make("input", { type: "checkbox", "data-table": `${product.number}/${number}` }), key = `${product.number}/${number}`;
     const note = make("p", { className: "muted", role: "status" });
-    check.addEventListener("change", async () => {
-      if (this.map.hasOutlines(key)) { this.map.toggleOutlines(key, check.checked); return; }
-      check.disabled = true;
+    let asked = 0, all = 0;
+    const draw = (shapes) => {
+      this.map.removeOutlines(key);
+      const drawn = this.map.addOutlines(key, shapes, product.colour, (properties) => this.#chooseRow(name, properties));
+      this.map.toggleOutlines(key, check.checked);
+      return drawn;
+    };
+    const load = async () => {
       note.textContent = "Loading …";
       try {
         const shapes = await this.ask(`tables/${key}.json`);
-        this.map.addOutlines(key, shapes, product.colour, (properties) => this.#chooseRow(name, properties));
-        this.map.toggleOutlines(key, check.checked);
-        note.textContent = shapes.n_drawn < shapes.n_rows ? `The largest ${shapes.n_drawn} of ${shapes.n_rows} are drawn.` : `${shapes.n_rows} shapes`;
-        if (!product.layers.length && shapes.features.length) this.map.map.fitBounds(this.map.outlines.get(key).getBounds(), { maxZoom: 17 });
+        const drawn = draw(shapes);
+        all = shapes.n_rows;
+        note.textContent = shapes.n_drawn < all ? `The largest ${shapes.n_drawn} of ${all} are drawn: closer up those in sight.` : `${all} shapes`;
+        if (!product.layers.length && shapes.features.length) this.map.map.fitBounds(drawn.getBounds(), { maxZoom: 17 });
+        if (shapes.n_drawn < all) this.map.onMoved(inSight);
       } catch (error) { note.textContent = error.message; check.checked = false; }
-      check.disabled = false;
+    };
+    // Of a table that is larger than what is drawn, those in sight are drawn wherever the map goes.
+    const inSight = async () => {
+      if (!check.checked) return;
+      const number = asked += 1;
+      try {
+        const shapes = await this.ask(`tables/${key}.json?${this.map.seen()}`);
+        if (number !== asked || !check.checked) return;
+        draw(shapes);
+        note.textContent = `The largest ${shapes.n_drawn} in sight are drawn, of ${all}.`;
+      } catch (error) { note.textContent = error.message; }
+    };
+    check.addEventListener("change", () => {
+      if (!this.map.hasOutlines(key)) load();
+      else { this.map.toggleOutlines(key, check.checked); if (check.checked && note.textContent.includes("in sight")) inSight(); }
     });
     // Of a product without layers its shapes are all there is to see.
     if (!product.layers.length && number === 0) queueMicrotask(() => check.click());

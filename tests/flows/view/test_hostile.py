@@ -216,6 +216,15 @@ def test_a_huge_table_is_bounded_to_its_largest_shapes(product):
     put_product(folder, [row], tables=[{"name": "things", "file": "things.parquet"}])
     with page_of(folder) as page:
         told = page.json("tables/0/0.json")
+        few = page.json("tables/0/0.json?west=13.65&south=48.74&east=13.66&north=48.75")
+        for query in ("west=2&south=1&east=1&north=2", "west=nan&south=1&east=2&north=2", "west=1", "lon=1&lat=2"):
+            assert page.status(f"tables/0/0.json?{query}") == 404
+    assert 0 < few["n_drawn"] < 4000
+    seen = [each["geometry"]["coordinates"][0] for each in few["features"]]
+    corners = np.array(seen)
+    assert (corners[..., 0].max(axis=1) >= 13.6495).all()
+    assert (corners[..., 0].min(axis=1) <= 13.6605).all()
+    assert (corners[..., 1].max(axis=1) >= 48.7395).all()
     assert (told["n_rows"], told["n_drawn"]) == (n, 4000)
     assert min(each["properties"]["id"] for each in told["features"]) == n - 4000 + 1
     assert len(told["features"][0]["properties"]["name"]) <= 60
