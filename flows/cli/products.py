@@ -43,7 +43,9 @@ def view(
     outputs: Annotated[list[str], typer.Argument(metavar="OUTPUT...", help="Finished products: folders or URIs.")],
     *,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port on 127.0.0.1; 0 takes a free one.")] = 0,
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the page in a browser, if there is a screen.")
+    ] = True,
     trusted: Annotated[
         bool, typer.Option("--trusted", help="Remote products are your own: their scenes may be read.")
     ] = False,

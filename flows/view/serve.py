@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tilewright.flows.ending import EndedError
+from tilewright.flows.environment import has_screen
 from tilewright.flows.view.files import ViewError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def view_products(
     warnings.simplefilter("ignore")
     with served(outputs, port=port, trusted=trusted, say=say) as server:
         say(f"{server.address}  (Ctrl-C ends it)")
-        if browser:
+        if browser and has_screen():
             # A browser that takes its time holds nothing up.
             threading.Thread(target=webbrowser.open, args=(server.address,), daemon=True).start()
         try:
@@ -71,10 +72,11 @@ def served(
     for product in products:
         for note in product.notes:
             say(f"{product.storage.uri}: {note}")
+    answers = PageAnswers(products, files)
     try:
-        answers = PageAnswers(products, files)
         server = ViewServer(answers, port=port)
     except (OSError, OverflowError) as error:
+        answers.close()
         raise ViewError(f"--port {port} cannot be used ({error}): give another, or none for a free one.") from error
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": POLL_SECONDS}, daemon=True)
     thread.start()

@@ -151,7 +151,7 @@ def test_an_image_is_drawn_in_red_green_and_blue_before_its_bands(tmp_path):
         drawn, values = page.tile(0, 0, 17, *tile), page.values(lon, lat)[0]
     assert [each["name"] for each in values] == [*names]
     assert [np.float32(each["value"]) for each in values] == [*bands[:, 60, 100]]
-    shown = np.rint(255 * np.clip(bands[::-1] / 0.4, 0, 1)).astype(np.uint8)
+    shown = np.rint(255 * np.clip(np.nan_to_num(bands[::-1]) / 0.4, 0, 1)).astype(np.uint8)
     for channel in range(3):
         of_band = tmp_path / f"{channel}.tif"
         with (
