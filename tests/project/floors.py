@@ -58,7 +58,7 @@ FLOORS = {
         {"estimate"},
         {"runners"},
         {"run"},
-        {"maintain", "ask", "start"},
+        {"maintain", "ask", "start", "view"},
         {"audit"},
         {"chain"},
         {"python_api"},
