@@ -72,14 +72,16 @@ def _ask(question: str, usual: str) -> str:
     return answer
 
 
-def schema(of: Annotated[str, typer.Argument(metavar="KIND", help="job.")]) -> None:
-    """Print the JSON Schema of a job, by which editors complete and check it."""
+def schema(of: Annotated[str, typer.Argument(metavar="job|card", help="Of a job, or of a model's card.")]) -> None:
+    """Print the JSON Schema of a job or a card, by which editors complete and check it."""
     with exit_codes():
-        from tilewright.flows.schema.job_schema import job_schema
-
-        if of != "job":
-            raise typer.BadParameter(f"there is a schema of: job (given: {of}).")
-        print_json(job_schema())
+        if of == "job":
+            from tilewright.flows.schema.job_schema import job_schema as make
+        elif of == "card":
+            from tilewright.flows.schema.card_schema import card_schema as make
+        else:
+            raise typer.BadParameter(f"there is a schema of a job and of a card: write job or card (given: {of}).")
+        print_json(make())
 
 
 def doctor(
