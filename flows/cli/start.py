@@ -16,7 +16,7 @@ DemoFolder = Annotated[Path | None, typer.Option(help="Where the sample and the 
 
 JobToBe = Annotated[Path, typer.Argument(metavar="JOB", help="The file to write.")]
 
-AreaText = Annotated[str, typer.Option("--area", "--bbox", help="minx,miny,maxx,maxy in degrees, or a file.")]
+AreaText = Annotated[str, typer.Option("--area", "--bbox", help="minx,miny,maxx,maxy in degrees, 33UUP, or a file.")]
 
 
 def demo(

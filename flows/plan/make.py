@@ -12,7 +12,7 @@ from shapely.geometry import shape
 
 from tilewright.catalogs.search import left_out_sentence
 from tilewright.flows.access import job_sources
-from tilewright.flows.job.area import Area
+from tilewright.flows.job.areas.area import Area
 from tilewright.flows.job.job import JobError
 from tilewright.flows.job.places.footprint import footprint
 from tilewright.flows.job.places.search import row_warnings, seen_by_some

@@ -109,7 +109,7 @@ def _computed() -> Schema:
 def _band() -> Schema:
     """A band by its name, or one that is derived from others."""
     told = {"anyOf": [given("expression"), given("format")]}
-    derived = {"required": ["name", "format", "expression"], "properties": {"format": {"const": FORMAT}}}
+    derived: Schema = {"required": ["name", "format", "expression"], "properties": {"format": {"const": FORMAT}}}
     derived["properties"] |= {"name": TEXT, "expression": TEXT}
     plain = {"required": ["name"], "properties": {"name": TEXT}}
     return {"anyOf": [{"type": "string"}, {"type": "object", **when(told, derived, plain)}]}
