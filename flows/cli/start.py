@@ -25,8 +25,8 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Build the embedded sample and map water and change on it."""
-    with exit_codes(resumable=True):
-        from tilewright.flows.cli.terminal import Terminal
+    with exit_codes(resumable=True, as_json=as_json):
+        from tilewright.flows.cli.printed.terminal import Terminal
         from tilewright.flows.start.demo import run_demo
 
         with Terminal(quiet=as_json) as terminal:
@@ -90,7 +90,7 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Say what this installation has and lacks, and what to install. Exits with 1 where no run would work."""
-    with exit_codes():
+    with exit_codes(as_json=as_json):
         from tilewright.flows.start.doctor import BROKEN, LACKS, look_around
 
         found, topic = [], ""

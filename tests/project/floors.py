@@ -63,6 +63,7 @@ FLOORS = {
         {"chain"},
         {"python_api"},
         {"prefect_flows"},
+        {"cli.printed"},
         {"cli"},
     ],
 }

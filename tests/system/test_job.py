@@ -267,7 +267,21 @@ def test_plan_and_search_and_status_speak_json_and_write_nothing(real, tmp_path,
     planned = json.loads(CliRunner().invoke(app, ["plan", "job.json", "--json"]).stdout)
     assert (planned["n_scenes"], planned["n_blocks"], planned["provider"]) == (1, 4, "cpu")
     found = json.loads(CliRunner().invoke(app, ["search", "job.json", "--json"]).stdout)
-    assert [(scene["id"], scene["state"]) for scene in found] == [(SCENE, "no-offset")]
+    items = pystac.ItemCollection.from_dict(found)
+    assert [(item.id, item.properties["tw:radiometry"]) for item in items] == [(SCENE, "no-offset")]
+    (item,) = found["features"]
+    validate_item(item)
+    assert item["properties"]["tw:area_share"] == found["tw:period_shares"]["2021-06-01/2021-06-30"]
+    assert (planned["name"], planned["layers"], planned["grid"]["crs"]) == (
+        "water",
+        ["class", "confidence"],
+        "EPSG:32633",
+    )
+    assert [scene["id"] for scene in planned["scenes"]["image"]] == [SCENE]
+    assert any("without cloud classification" in warning for warning in planned["warnings"])
+    refused = CliRunner().invoke(app, ["plan", "job.json", "--json", "--set", "model=nothing"])
+    assert (refused.exit_code, json.loads(refused.stdout)["state"]) == (2, "refused")
+    assert json.loads(refused.stdout)["error"] in refused.stderr.replace("tilewright: ", "")
     assert CliRunner().invoke(app, ["status", "nothing-here"]).exit_code == 2
     assert "danube" not in CliRunner().invoke(app, ["plan", "job.json"]).stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["job.json"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
@@ -20,6 +21,7 @@ from rich.text import Text
 from tilewright.flows.run.outcome import closing_lines
 from tilewright.flows.shown import MAX_WIDTH, shown, wrapped
 from tilewright.tasks.progress import Advance, Event, Notice, Stage
+from tilewright.tasks.report.format import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,6 +49,7 @@ STAGE_WORDS = {
     "draw": "Drawing places",
     "chips": "Reading pictures of places",
     "export": "Writing tables",
+    "backfill": "Making products",
 }
 
 
@@ -80,7 +83,10 @@ class _Left(TimeRemainingColumn):
 class Terminal:
     """A listener that draws a progress bar on stderr if that is a terminal, and prints lines otherwise."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, brief: bool = False, verbose: bool = False) -> None:
+        """Print nothing (``quiet``), the last line alone (``brief``), or more than usual (``verbose``)."""
+        quiet = quiet or brief
+        self.brief, self.verbose = brief, verbose
         self.console = Console(stderr=True, quiet=quiet, highlight=False)
         self.out = Console(highlight=False, soft_wrap=True)
         self.bars = Progress(
@@ -95,7 +101,10 @@ class Terminal:
             transient=True,
         )
         self.task: TaskID | None = None
-        self.began = self.printed_at = time.monotonic()
+        self.began = self.printed_at = self.stage_began = time.monotonic()
+        # Logs of cron and of containers have no clock of their own.
+        self.dated = not self.console.is_terminal
+        self.stage = ""
 
     def __enter__(self) -> Self:
         self.bars.start()
@@ -105,6 +114,7 @@ class Terminal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bars.stop()
+        self._end_stage()
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
@@ -114,16 +124,19 @@ class Terminal:
             case Advance() if self.task is not None:
                 self._advance(event, self.task)
             case Notice():
-                self._note(f"! {shown(event.text)}")
+                where = ", ".join(part for part in (event.block, event.item) if part) if self.verbose else ""
+                self._note(f"! {shown(event.text)}{f' ({shown(where)})' if where else ''}")
             case _:
                 pass
 
     def _start(self, stage: Stage) -> None:
         name = f"Answering units of {stage.rows} rows" if stage.rows else STAGE_WORDS.get(stage.name, stage.name)
         words = shown(f"{name}{f' ({stage.note})' if stage.note else ''}")
+        self._end_stage()
         if self.task is not None:
             self.bars.remove_task(self.task)
         self.bars.start()
+        self.stage, self.stage_began = words, time.monotonic()
         self.task = self.bars.add_task(words, total=stage.total or None, km2=0.0)
         if self.bars.disable:
             self._say(f"{words} ...")
@@ -131,14 +144,24 @@ class Terminal:
     def _advance(self, event: Advance, task: TaskID) -> None:
         shown = self.bars.tasks[-1]
         self.bars.update(task, advance=event.done, km2=shown.fields["km2"] + event.km2)
-        if self.bars.disable and shown.total and time.monotonic() - self.printed_at > LINE_SECONDS:
+        if self.bars.disable and self.verbose and shown.total and time.monotonic() - self.printed_at > LINE_SECONDS:
             self._say(f"{shown.description}: {shown.completed:.0f} of {shown.total:.0f}")
+
+    def _end_stage(self) -> None:
+        """Say how long a stage took that is over."""
+        if self.verbose and self.stage and self.bars.tasks:
+            self._say(f"{self.stage}: {duration(time.monotonic() - self.stage_began)}")
+        self.stage = ""
 
     def _say(self, words: str) -> None:
         self.printed_at = time.monotonic()
-        self.console.print(Text(words), soft_wrap=True)
+        moment = f"{datetime.now().astimezone().isoformat(timespec='seconds')} " if self.dated else ""
+        self.console.print(Text(f"{moment}{words}"), soft_wrap=True)
 
     def _note(self, words: str) -> None:
+        if self.dated:
+            self._say(words)
+            return
         first, *more = wrapped(words, min(self.console.width, MAX_WIDTH))
         self.console.print(Text(first[:1], style="yellow") + Text(first[1:]), soft_wrap=True)
         for line in more:
@@ -151,7 +174,12 @@ class Terminal:
     def close_run(self, outcome: Outcome, *, copied: Path | None = None) -> None:
         """Print the closing summary in place of the bar."""
         self.bars.stop()
-        for line in closing_lines(outcome, copied=copied):
+        self._end_stage()
+        lines = closing_lines(outcome, copied=copied)
+        if self.brief:
+            self.out.print(shown(f"{lines[0]}: {outcome.output}"), markup=False)
+            return
+        for line in lines:
             self._print(line)
 
     def close_demo(self, outcomes: Iterable[Outcome]) -> None:
