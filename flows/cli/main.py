@@ -40,7 +40,6 @@ app = typer.Typer(
     name="tilewright",
     help="Maps the Earth with your model: STAC scenes in, exact tiled inference, COG + Zarr + STAC out.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
