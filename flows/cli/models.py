@@ -1,4 +1,4 @@
-"""The commands about models: ``models list``, ``show``, ``check`` and ``import``."""
+"""The commands about models: ``models list``, ``show``, ``check``, ``import`` and ``new``."""
 
 from __future__ import annotations
 
@@ -123,6 +123,36 @@ def models_import(
             print_imported(imported)
         for sentence in _fine_pixels(imported.card):
             say(f"! {sentence}")
+
+
+@models_app.command("new")
+def models_new(
+    path: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="An ONNX file, its description or their folder.")],
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A fact that no file says, such as bands=red,green,blue."),
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="The new folder of the card; else one of the model's name.")] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Begin a card to fill in by hand: shapes, types and checksum as the file has them, a gap for what is missing."""
+    with exit_codes(as_json=as_json):
+        import json
+
+        from tilewright.flows.schema.card_schema import card_schema
+        from tilewright.flows.shown import shown
+        from tilewright.models.imports.importing import begin_card
+
+        folder, gaps = begin_card(path, answers=sets or (), to=to)
+        (folder / "card.schema.json").write_text(json.dumps(card_schema()) + "\n", encoding="utf-8")
+        if as_json:
+            print_json({"card": str(folder / "card.json"), "missing": gaps})
+            return
+        typer.echo(shown(f"{folder / 'card.json'} is begun; card.schema.json beside it is for editors."))
+        for line in gaps:
+            typer.echo(shown(f"  fill in {line}"))
+        typer.echo(shown(f"Then: tilewright models check {folder}"))
 
 
 def _check_apart(words: list[str], *, seconds: float, megabytes: int | None) -> None:
