@@ -181,6 +181,7 @@ def run_file(
     elif to is not None:
         raise JobError("--to: a chain makes several products: copy a table of one of them with tilewright export.")
     outcomes: list[Outcome] = []
+    one = isinstance(given, Job)
     with how.terminal(silent=_use_json_log(log)) as terminal:
         for outcome in _outcomes(given, options, terminal, _maker(options, prefect=prefect)):
             ending.output = outcome.output
@@ -188,15 +189,30 @@ def run_file(
             ending.products = [{"name": each.name, "output": each.output, "state": "complete"} for each in outcomes]
             if to is not None:
                 copy_places(outcome, to)
-            if not how.as_json and (isinstance(given, Job) or not how.quiet):
-                terminal.close_run(outcome, copied=to)
-    if how.quiet and not how.as_json and not isinstance(given, Job):
-        typer.echo(shown(f"{path.name}: {plural(len(outcomes), 'product')} complete"))
+            if not how.as_json and (one or not how.quiet):
+                terminal.close_run(outcome, copied=to, newer=0 if how.quiet else _newer(given, outcome))
     if how.as_json:
-        summaries = [outcome.summary() for outcome in outcomes]
-        print_json(summaries[0] if isinstance(given, Job) else {"jobs": summaries})
+        summaries = [{**outcome.summary(), **_newer_json(given, outcome)} for outcome in outcomes]
+        print_json(summaries[0] if one else {"jobs": summaries})
+    elif how.quiet and not one:
+        typer.echo(shown(f"{path.name}: {plural(len(outcomes), 'product')} complete"))
     if prefect:
         _leave_lost_server()
+
+
+def _newer(given: Job | Chain, outcome: Outcome) -> int:
+    """The number of newer scenes that there are for the product of a single job that stood already."""
+    from tilewright.flows.job.job import Job
+
+    if not outcome.already_complete or not isinstance(given, Job):
+        return 0
+    from tilewright.flows.maintain.newer import newer_scenes
+
+    return newer_scenes(given, outcome.output)
+
+
+def _newer_json(given: Job | Chain, outcome: Outcome) -> dict[str, int]:
+    return {"newer_scenes": newer} if (newer := _newer(given, outcome)) else {}
 
 
 def _outcomes(

@@ -188,7 +188,7 @@ def clean(
 
 @app.command()
 def rerun(
-    item: Annotated[str, typer.Argument(metavar="ITEM", help="The item.json of a product.")],
+    item: Annotated[str, typer.Argument(metavar="OUTPUT|ITEM", help="A product's folder or URI, or its item.json.")],
     output: OutputUri = None,
     *,
     trusted: Annotated[

@@ -21,7 +21,7 @@ from rich.text import Text
 from tilewright.flows.run.outcome import closing_lines
 from tilewright.flows.shown import MAX_WIDTH, shown, wrapped
 from tilewright.tasks.progress import Advance, Event, Notice, Stage
-from tilewright.tasks.report.format import duration
+from tilewright.tasks.report.format import duration, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -171,8 +171,8 @@ class Terminal:
         for line in wrapped(shown(words), min(self.out.width, MAX_WIDTH)):
             self.out.print(line, markup=False)
 
-    def close_run(self, outcome: Outcome, *, copied: Path | None = None) -> None:
-        """Print the closing summary in place of the bar."""
+    def close_run(self, outcome: Outcome, *, copied: Path | None = None, newer: int = 0) -> None:
+        """Print the closing summary in place of the bar, and that there are so many newer scenes."""
         self.bars.stop()
         self._end_stage()
         lines = closing_lines(outcome, copied=copied)
@@ -181,6 +181,9 @@ class Terminal:
             return
         for line in lines:
             self._print(line)
+        if newer:
+            verb, them = ("is", "it") if newer == 1 else ("are", "them")
+            self._print(f"  ! there {verb} {plural(newer, 'newer scene')} for this job: --update looks at {them}")
 
     def close_demo(self, outcomes: Iterable[Outcome]) -> None:
         """Print the summary of each demo product as soon as it is done, then the next steps."""
