@@ -29,7 +29,7 @@ from tilewright.flows.cli.options import (
     print_json,
     wait_seconds,
 )
-from tilewright.flows.cli.products import compare, evaluate, export, push, zones
+from tilewright.flows.cli.products import catalog, compare, evaluate, export, push, zones
 from tilewright.flows.cli.series import backfill, watch
 from tilewright.flows.cli.start import demo, doctor, init, schema
 from tilewright.flows.shown import shown
@@ -46,7 +46,22 @@ app = typer.Typer(
 
 app.add_typer(models_app, name="models")
 
-for command in (demo, init, schema, doctor, watch, backfill, push, compare, evaluate, zones, find, sample, export):
+for command in (
+    demo,
+    init,
+    schema,
+    doctor,
+    watch,
+    backfill,
+    push,
+    catalog,
+    compare,
+    evaluate,
+    zones,
+    find,
+    sample,
+    export,
+):
     app.command()(command)
 
 

@@ -1,4 +1,4 @@
-"""The commands on finished products: push, zones, export, compare, evaluate."""
+"""The commands on finished products: push, catalog, zones, export, compare, evaluate."""
 
 from __future__ import annotations
 
@@ -37,6 +37,27 @@ def push(
             print_json(pushed)
         else:
             typer.echo("\n".join(shown(line) for line in push_lines(pushed)))
+
+
+def catalog(
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="The folder in which products lie.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Join the finished products in a folder, as of watch or backfill, by a STAC Collection in it."""
+    with exit_codes(as_json=as_json):
+        from tilewright.flows.maintain.join import join_products
+        from tilewright.tasks.report.format import plural
+
+        joined = join_products(folder)
+        if as_json:
+            print_json(joined)
+            return
+        for kind, names in joined["collections"].items():
+            typer.echo(shown(f"{kind}: {plural(len(names), 'product')}, {', '.join(names)}"))
+        for name in joined["left_out"]:
+            typer.echo(shown(f"{name}: left out, it is not finished"))
+        typer.echo(shown(f"  in {joined['file']}"))
 
 
 def zones(
