@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from tilewright.catalogs.sources.plain import load_plain
-from tilewright.flows.job.area import Area, AreaError, read_area
+from tilewright.flows.job.areas.area import Area, AreaError, read_area
 from tilewright.flows.job.mask import MaskOptions
 from tilewright.flows.job.options import (
     MAX_LAYERS,

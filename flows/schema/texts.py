@@ -6,8 +6,8 @@ from typing import Final
 
 TEXTS: Final = {
     "name": "Letters, digits, dot, dash, underscore; the id of the product's Item.",
-    "area": "[minx, miny, maxx, maxy] in degrees (EPSG:4326; minx > maxx crosses the antimeridian), GeoJSON, WKT, or "
-    "the path of a file of polygons.",
+    "area": "[minx, miny, maxx, maxy] in degrees (EPSG:4326; minx > maxx crosses the antimeridian), GeoJSON, WKT, an "
+    "MGRS tile such as 33UUP, or the path of a file of polygons or of a GeoTIFF, whose outline it is.",
     "places": "In place of area: a file of points or parcels, each of which gets a row; or {file, id, period}.",
     "period": "2021-06-01/2021-06-30 (both ends included), a day, a month 2021-06, a quarter 2021-Q2, a year, an open "
     "end 2021-06-01/..; a list; or names: {before: ..., after: ...}.",

@@ -231,7 +231,7 @@ NO_BAND = {
     "observations": r"without its band observations: it is kept in data\.zarr alone",
     "class_polygons": r"without its band class_polygons: it is a table",
     "fields": r"without its band fields: it is a layer of ids",
-    "clas": r"prior has no band clas; it has: class, confidence",
+    "clas": r"prior has no band clas \(did you mean 'class'\?\); it has: class, confidence",
 }
 
 

@@ -13,7 +13,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from tilewright.flows.chain.chain import make_chain
-from tilewright.flows.job.area import AreaError
+from tilewright.flows.job.areas.area import AreaError
 from tilewright.flows.job.job import JOBS, Job, JobError, make_job
 from tilewright.flows.schema.job_schema import job_schema
 from tilewright.flows.schema.texts import TEXTS
