@@ -19,12 +19,12 @@ NOT_RUN: Final = re.compile(r"<!-- not run: (?P<reason>[^>]+?) -->\n")
 EXIT: Final = re.compile(r"<!-- exit: (?P<code>\d+) -->\n")
 
 _FENCE: Final = re.compile(
-    r"^(?P<indent> *)```(?P<kind>\w*)(?P<rest>[^\n]*)\n(?P<text>.*?)^(?P=indent)```$", re.M | re.S
+    r"^(?P<indent> *)```(?P<kind>\w*)(?P<rest>[^\n]*)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL
 )
 
 _TITLE: Final = re.compile(r'title="([^"]+)"')
 
-_SNIPPET: Final = re.compile(r'^--8<-- "([^"]+)"$', re.M)
+_SNIPPET: Final = re.compile(r'^--8<-- "([^"]+)"$', re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 HEAD: Final = """# Commands
 
-Made from the commands themselves; `tilewright COMMAND --help` says the same. The option `--debug` goes with each and shows
-the trace of an error.
+Made from the commands themselves; `tilewright COMMAND --help` says the same. The option `--debug` goes with each and
+shows the trace of an error.
 
 | exit code | meaning |
 |---|---|
@@ -54,7 +54,7 @@ def _section(name: str, command: Any) -> str:
     usage = " ".join(command.get_usage(context).removeprefix("Usage: ").split())
     records = [record for each in command.params if (record := each.get_help_record(context))]
     shown = [(words, text) for words, text in records if words.split()[0].rstrip(",") not in SAME_FOR_ALL]
-    table = "".join(f"| `{_cell(words)}` | {_cell(text)} |\n" for words, text in shown)
+    table = "".join(f"| `{_word(words)}` | {_cell(text)} |\n" for words, text in shown)
     json_too = " `--json` prints one document for machines." if any(w.startswith("--json") for w, _ in records) else ""
     examples = f"\n```text\n{command.epilog.strip()}\n```\n" if command.epilog else ""
     head = "\n| word | what it is |\n|---|---|\n" if table else ""
@@ -65,11 +65,10 @@ def _prose(text: str) -> str:
     return re.sub(r"(?<!`)(--[a-z-]+)", r"`\1`", (text or "").strip()).replace("<", "&lt;")
 
 
-def _cell(text: str) -> str:
-    return (
-        " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;") if not text.startswith("-") else _option(text)
-    )
-
-
-def _option(text: str) -> str:
+def _word(text: str) -> str:
+    """Of a code span, in which only the table's own mark must be escaped."""
     return " ".join(text.split()).replace("|", "\\|")
+
+
+def _cell(text: str) -> str:
+    return _word(text).replace("<", "&lt;")

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
 
-_BLOCK_NOT_RUN = re.compile("^ *" + NOT_RUN.pattern + r"(?P<block>(?P<indent> *)```.*?^(?P=indent)```\n)", re.M | re.S)
-
+_BLOCK_NOT_RUN = re.compile(
+    "^ *" + NOT_RUN.pattern + r"(?P<block>(?P<indent> *)```.*?^(?P=indent)```\n)", re.MULTILINE | re.DOTALL
+)
 
 _PICTURE = re.compile(r"<!-- picture: (?P<name>[\w-]+), (?P<words>.+?) -->")
 
@@ -54,4 +55,5 @@ def on_page_markdown(markdown: str, files: Files, **_: Any) -> str:
 
 
 def _with_reason(match: re.Match[str]) -> str:
-    return f"{match['block']}\n{match['indent']}Not run by the tests: {match['reason']}.\n{match['indent']}{{: .not-run }}\n"
+    block, indent = match["block"], match["indent"]
+    return f"{block}\n{indent}Not run by the tests: {match['reason']}.\n{indent}{{: .not-run }}\n"

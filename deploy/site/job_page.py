@@ -12,10 +12,13 @@ hide: [toc]
 ---
 # Keys of a job
 
-Made from the schema that `tilewright schema job` prints. A key with a dot is an option of the key before the dot. Any key
-can be set on the command line, as `--set grid.resolution=20`. [Jobs in depth](jobs.md) says more about most of them.
+Made from the schema that `tilewright schema job` prints. A key with a dot is an option of the key before the dot. Any
+key can be set on the command line, as `--set grid.resolution=20`. [Jobs in depth](jobs.md) says more about most.
 
 """
+
+ABSURD: Final = 1e9
+"""Bounds from here on are against absurd numbers and tell nobody anything."""
 
 TABLE: Final = "| key | what it is | form | left out |\n|---|---|---|---|\n"
 
@@ -68,14 +71,13 @@ def _form(form: dict[str, Any], options: dict[str, Any]) -> str:
         return "options"
     if "enum" in form:
         return ", ".join(f"`{value}`" for value in form["enum"] if value is not None)
-    if "const" in form:
-        return f"`{form['const']}`"
     if "anyOf" in form:
         words = [_form(each, options) for each in form["anyOf"] if each.get("type") != "null"]
         return " or ".join(dict.fromkeys(words))
     kind = form.get("type", "")
     if kind == "array":
-        return f"list of {_form(form['items'], options)}" if isinstance(form.get("items"), dict) else "list"
+        each = _form(form["items"], options) if isinstance(form.get("items"), dict) else ""
+        return f"list of ({each})" if " or " in each else f"list of {each}" if each else "list"
     if kind == "object":
         more = form.get("additionalProperties")
         return "options by name" if isinstance(more, dict) and _options_of(more, options) else "mapping"
@@ -93,7 +95,9 @@ def _range(form: dict[str, Any]) -> str:
     if whole and below is not None:
         high, below = below - 1, None
     words = {"from": low, "above": above, "to": high, "below": below}
-    return "".join(f" {word} {_number(value)}" for word, value in words.items() if value is not None)
+    return "".join(
+        f" {word} {_number(value)}" for word, value in words.items() if value is not None and abs(value) < ABSURD
+    )
 
 
 def _number(value: float) -> str:

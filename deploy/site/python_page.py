@@ -8,8 +8,8 @@ import tilewright
 
 HEAD: Final = """# Python
 
-`import tilewright as tw` hands on these names; all is loaded when it is first used. A job is the path of its file, a mapping
-with its keys, or a `tw.Job`. Bad input raises a `ValueError` whose sentence says what to do.
+`import tilewright as tw` hands on these names; all is loaded when it is first used. A job is the path of its file, a
+mapping with its keys, or a `tw.Job`. Bad input raises a `ValueError` whose sentence says what to do.
 
 """
 

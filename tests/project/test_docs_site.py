@@ -6,38 +6,110 @@ import os
 import re
 import subprocess
 import sys
-import time
+from pathlib import Path
 
 import pytest
 
+import tilewright
+from deploy.site.commands_page import commands_page, named_commands
+from deploy.site.documents import PAGES, document_page
+from deploy.site.job_page import job_page
 from tests.support.doc_blocks import DOCS, Runner, pages, parse, reasons
 from tests.support.paths import ROOT
-from tilewright.flows.schema.job_schema import job_schema
+from tilewright.flows.schema.texts import TEXTS
+
+of_all_pages = pytest.mark.slow(reason="runs every command of the pages: half a minute")
 
 
 @pytest.fixture(scope="module")
-def ran(sample, tmp_path_factory):
+def ran(sample, moto, tmp_path_factory):
     """A runner that has run all blocks of all pages in one folder, with the sample that the demo would build."""
     folder = tmp_path_factory.mktemp("docs")
     (folder / "demo").mkdir()
     (folder / "demo" / "sample").symlink_to(sample)
-    before, environment = os.getcwd(), dict(os.environ)
-    os.chdir(folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tilewright.tasks.publish.publish.PICTURE_SIZE", 256)
-        runner = Runner(folder=folder)
-        try:
-            for page in pages():
-                runner.page(page)
-        finally:
-            os.chdir(before)
-            os.environ.clear()
-            os.environ.update(environment)
-    return runner
+        patch.chdir(folder)
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        # Drawing them in full takes longer than the small jobs of these pages.
+        patch.setattr("tilewright.tasks.publish.publish.PICTURE_SIZE", 400)
+        runner = Runner(folder=folder, bucket_server=moto, patch=patch)
+        for page in pages():
+            runner.page(page)
+        yield runner
 
 
+@pytest.fixture(scope="module")
+def site(ran, tmp_path_factory):
+    """The folder of the built site, whose gallery shows what the pages' commands made."""
+    pytest.importorskip("mkdocs", reason="the extra `docs` is not installed: make .venv anew with `make test`")
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    env = {**os.environ, "DOCS_GALLERY": str(ran.folder), "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stderr
+    return folder
+
+
+@of_all_pages
 def test_every_block_runs_or_says_why_not(ran):
-    assert len(ran.ran) > 20
+    assert len(ran.ran) > 60
     for place, reason in reasons():
-        assert place in ran.ran, place
+        assert place in ran.ran
         assert len(reason) > 10, place
+    told = [place for place, _ in reasons()]
+    assert len(told) < len(ran.ran) / 4, "most of what the pages show is run"
+
+
+def test_every_page_of_the_folder_is_run():
+    assert set(pages()) == set(DOCS.rglob("*.md"))
+
+
+@of_all_pages
+def test_the_site_is_whole_and_asks_nothing_of_others(site):
+    names = {str(path.relative_to(site)) for path in site.rglob("*.html")}
+    assert {str(page.relative_to(DOCS).with_suffix(".html")) for page in pages()} <= names
+    assert {f"reference/{name}.html" for name in ("job", "commands", "python", "cards", "jobs")} <= names
+    for path in site.rglob("*.html"):
+        loaded = re.findall(
+            r'<(?:script|img|iframe)[^>]* src="([^"]+)"|<link[^>]* href="([^"]+)"', path.read_text("utf-8")
+        )
+        outside = [words for pair in loaded for words in pair if re.match(r"(https?:)?//", words)]
+        assert outside == [], path
+    styles = "".join(path.read_text("utf-8") for path in site.rglob("*.css"))
+    assert "url(http" not in styles
+    assert "@import" not in styles
+    gallery = (site / "gallery.html").read_text("utf-8")
+    assert (site / "gallery" / "water.webp").stat().st_size < 300_000
+    assert gallery.count(".webp") >= 3
+
+
+@of_all_pages
+def test_the_references_have_all_there_is(site):
+    job = job_page()
+    assert [key for key in TEXTS if f"| `{key}` | " not in job] == []
+    commands = commands_page()
+    assert [name for name, _ in named_commands() if f"\n## {name}\n" not in commands] == []
+    python = (site / "reference" / "python.html").read_text("utf-8")
+    assert [name for name in tilewright.__all__ if f"tilewright.{name}" not in python] == []
+
+
+@pytest.mark.parametrize("document", PAGES)
+def test_documents_of_the_repository_become_pages_whose_links_stay_inside(document):
+    words = document_page(ROOT, document)
+    links = [link for link in re.findall(r"\]\(([^)#\s]+)", words) if "://" not in link]
+    page = Path(PAGES[document][0])
+    made = {there for there, _ in PAGES.values()}
+    for link in links:
+        there = os.path.normpath(page.parent / link)
+        assert there in made or (DOCS / there).exists(), (document, link)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["runn first.yaml", "run", "run first.yaml --sett a=b", "models chek my-cover", "plan first.yaml --shards x"],
+)
+def test_a_command_that_does_not_exist_would_be_noticed(words):
+    with pytest.raises(AssertionError):
+        parse(words.split())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
@@ -11,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+import requests
 import typer
 import yaml
 from typer.testing import CliRunner
@@ -36,6 +37,8 @@ BASE = {
 """The job that a part of one, such as `mask: {kind: none}`, is a part of."""
 
 
+BUCKET = "maps"
+
 TEXTS = {"name": "north", "area": "14.97 48.68 15.03 48.72", "period": "2022-06"}
 """What stands in the place of the words of templates."""
 
@@ -43,7 +46,7 @@ TEXTS = {"name": "north", "area": "14.97 48.68 15.03 48.72", "period": "2022-06"
 def pages() -> list[Path]:
     """The pages of the site in the order of its navigation, those that are made at build left out."""
     words = (ROOT / "mkdocs.yml").read_text("utf-8").split("\nnav:")[1]
-    found = [DOCS / name for name in re.findall(r"- ([\w/-]+\.md)$", words, re.M)]
+    found = [DOCS / name for name in re.findall(r"- ([\w/-]+\.md)$", words, re.MULTILINE)]
     return [page for page in found if page.exists()]
 
 
@@ -52,6 +55,8 @@ class Runner:
     """Runs blocks in a folder, in which files that the pages show come to lie."""
 
     folder: Path
+    bucket_server: str = ""
+    patch: pytest.MonkeyPatch = field(default_factory=pytest.MonkeyPatch)
     ran: list[str] = field(default_factory=list)
     out_of_reach: set[str] = field(default_factory=set)
     names: dict[str, Any] = field(default_factory=dict)
@@ -106,15 +111,22 @@ class Runner:
             keys = {**{key: value for key, value in BASE.items() if key not in without}, **keys}
         make_job(keys, base=self.folder)
 
+    def _exported(self, name: str, value: str) -> None:
+        """Set a variable; a server of buckets on this machine stands for that of the page, with the bucket in it."""
+        if name == "AWS_ENDPOINT_URL":
+            value = self.bucket_server
+            requests.put(f"{value}/{BUCKET}", timeout=10).raise_for_status()
+        self.patch.setenv(name, value)
+
     def _command(self, command: Command, block: Block) -> None:
         words = command.words
         if words[0] == "export" and not block.not_run:
-            name, _, value = words[1].partition("=")
-            os.environ[name] = value
+            self._exported(*words[1].split("=", 1))
             return
         if words[0] != TILEWRIGHT:
             if not block.not_run:
-                done = subprocess.run(["bash", "-ec", command.line], cwd=self.folder, capture_output=True, text=True)
+                shell = ["bash", "-ec", command.line]
+                done = subprocess.run(shell, cwd=self.folder, capture_output=True, text=True, check=False)
                 assert done.returncode == block.code, f"{command.line}: {done.stdout}{done.stderr}"
                 _shown(command, done.stdout)
             return
