@@ -84,7 +84,7 @@ def _dedented(match: re.Match[str]) -> str:
 def _comments(before: str) -> str:
     """The comments that stand right before a block."""
     kept: list[str] = []
-    for line in reversed(before.rstrip("\n ").splitlines()):
+    for line in reversed(before.removesuffix("\n").split("\n")):
         if not line.strip().startswith("<!--"):
             break
         kept.insert(0, f"{line.strip()}\n")

@@ -14,6 +14,7 @@ import tilewright
 from deploy.site.commands_page import commands_page, named_commands
 from deploy.site.documents import PAGES, document_page
 from deploy.site.job_page import job_page
+from tests.support.browsers import DESK, PHONE, cut_off, open_file, watched
 from tests.support.doc_blocks import DOCS, Runner, pages, parse, reasons
 from tests.support.paths import ROOT
 from tilewright.flows.schema.texts import TEXTS
@@ -86,6 +87,19 @@ def test_the_site_is_whole_and_asks_nothing_of_others(site):
 
 
 @of_all_pages
+def test_pages_fit_a_phone_and_are_searched_without_a_server(site, browser):
+    for name in ("tutorial", "gallery", "concepts/radiometry", "from/odc-stac", "reference/job", "reference/commands"):
+        with watched(browser, size=PHONE) as tab:
+            open_file(tab, site / f"{name}.html")
+            assert cut_off(tab) == [], name
+            assert tab.evaluate("[...document.images].filter((each) => !each.naturalWidth).length") == 0, name
+    with watched(browser, size=DESK) as tab:
+        open_file(tab, site / "index.html").locator("[data-md-component=search-query]").fill("halo")
+        tab.wait_for_selector(".md-search-result__item")
+        assert "Glossary" in tab.locator(".md-search-result__list").inner_text()
+
+
+@of_all_pages
 def test_the_references_have_all_there_is(site):
     job = job_page()
     assert [key for key in TEXTS if f"| `{key}` | " not in job] == []
@@ -104,6 +118,33 @@ def test_documents_of_the_repository_become_pages_whose_links_stay_inside(docume
     for link in links:
         there = os.path.normpath(page.parent / link)
         assert there in made or (DOCS / there).exists(), (document, link)
+
+
+FALSE_PAGES = {
+    "a line that the command does not say": "```console\n$ tilewright --version\n99.9\n```\n",
+    "a command that fails": "```console\n$ tilewright plan nowhere.yaml\n```\n",
+    "a refusal that does not come": "<!-- exit: 2 -->\n```console\n$ tilewright --version\n```\n",
+    "another program that fails": "```console\n$ ls nowhere\n```\n",
+    "a key that no job has": "```yaml\nmaskk: {kind: none}\n```\n",
+    "a value that no job takes": "```yaml\nprovider: abacus\n```\n",
+    "a false job in a tab": '=== "Tilewright"\n\n    ```yaml\n    model: 3\n    ```\n',
+    "Python that fails": "```python\nassert 1 == 2\n```\n",
+    "a card that goes nowhere": "```json\n{}\n```\n",
+    "a language without a reason": "```r\nlibrary(sits)\n```\n",
+    "a block without a language": "```\nanything\n```\n",
+    "a word that is not there": "<!-- not run: a reason -->\n```console\n$ tilewright run a.yaml --no\n```\n",
+    "a job that is not run and is none": "<!-- not run: a reason -->\n```yaml\nmodell: a\n```\n",
+    "a reason that stands apart": "<!-- not run: a reason -->\n\n```r\nlibrary(sits)\n```\n",
+}
+
+
+@pytest.mark.parametrize("words", FALSE_PAGES.values(), ids=FALSE_PAGES)
+def test_a_page_that_is_not_true_fails(tmp_path, monkeypatch, words):
+    (tmp_path / "page.md").write_text(words)
+    monkeypatch.chdir(tmp_path)
+    runner = Runner(folder=tmp_path, patch=monkeypatch)
+    with pytest.raises(AssertionError, match=r"page\.md:\d"):
+        runner.page(tmp_path / "page.md")
 
 
 @pytest.mark.parametrize(

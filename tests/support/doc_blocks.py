@@ -25,8 +25,9 @@ from tilewright.flows.job.template import fill
 
 DOCS = ROOT / "docs"
 TILEWRIGHT = "tilewright"
-OURS = frozenset({"console", "yaml", "python", "json", "csv"})
-"""Kinds of blocks that are run; all others need a reason, but for `text`, which is nothing to run."""
+FILES = frozenset({"json", "csv"})
+"""Kinds of blocks that are files for the commands below them; console, yaml and python are run, and all but `text`, in
+which is nothing to run, need a reason if they are not."""
 
 BASE = {
     "area": [14.97, 48.68, 15.03, 48.72],
@@ -50,6 +51,11 @@ def pages() -> list[Path]:
     return [page for page in found if page.exists()]
 
 
+def shown_path(page: Path) -> str:
+    """The path of a page as errors name it."""
+    return str(page.relative_to(ROOT)) if page.is_relative_to(ROOT) else page.name
+
+
 @dataclass(slots=True)
 class Runner:
     """Runs blocks in a folder, in which files that the pages show come to lie."""
@@ -65,7 +71,7 @@ class Runner:
         """Run all blocks of a page. Raises AssertionError that names page and line."""
         self.names = {}
         for block in blocks_of(page, DOCS):
-            place = f"{page.relative_to(ROOT)}:{block.line}"
+            place = f"{shown_path(page)}:{block.line}"
             try:
                 self.block(block)
             except AssertionError as error:
@@ -86,7 +92,8 @@ class Runner:
         elif block.kind == "python" and not block.not_run:
             exec(compile(block.text, f"line {block.line}", "exec"), self.names)  # noqa: S102 -- our own text
         else:
-            assert block.not_run or block.kind in OURS | {"text"}, f"a block of kind {block.kind!r} needs a reason"
+            done = block.kind == "text" or (block.kind in FILES and block.title)
+            assert block.not_run or done, f"a block of kind {block.kind!r} is not run: give its reason"
 
     def _written(self, block: Block) -> None:
         path = self.folder / block.title
@@ -169,4 +176,4 @@ def reasons() -> Iterator[tuple[str, str]]:
     for page in pages():
         for block in blocks_of(page, DOCS):
             if block.not_run:
-                yield f"{page.relative_to(ROOT)}:{block.line}", block.not_run
+                yield f"{shown_path(page)}:{block.line}", block.not_run
