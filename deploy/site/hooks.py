@@ -10,7 +10,7 @@ from mkdocs.structure.files import File
 
 from deploy.site.blocks import EXIT, NOT_RUN
 from deploy.site.commands_page import commands_page
-from deploy.site.documents import PAGES, document_page
+from deploy.site.documents import PAGES, document_page, with_lists_apart
 from deploy.site.job_page import job_page
 from deploy.site.pictures import NOT_MADE, PRODUCTS, picture
 from deploy.site.python_page import python_page
@@ -50,7 +50,7 @@ def on_page_markdown(markdown: str, files: Files, **_: Any) -> str:
         there = files.get_file_from_path(f"gallery/{match['name']}.webp")
         return f"![{match['words']}](gallery/{match['name']}.webp)" if there else NOT_MADE
 
-    told = _BLOCK_NOT_RUN.sub(_with_reason, markdown)
+    told = _BLOCK_NOT_RUN.sub(_with_reason, with_lists_apart(markdown))
     return EXIT.sub("", _PICTURE.sub(shown, told))
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import tilewright
 from deploy.site.commands_page import commands_page, named_commands
-from deploy.site.documents import PAGES, document_page
+from deploy.site.documents import PAGES, document_page, with_lists_apart
 from deploy.site.job_page import job_page
 from tests.support.browsers import DESK, PHONE, cut_off, open_file, watched
 from tests.support.doc_blocks import DOCS, Runner, pages, parse, reasons
@@ -118,6 +118,13 @@ def test_documents_of_the_repository_become_pages_whose_links_stay_inside(docume
     for link in links:
         there = os.path.normpath(page.parent / link)
         assert there in made or (DOCS / there).exists(), (document, link)
+
+
+def test_lists_right_below_words_stand_apart_and_code_is_left_alone():
+    assert with_lists_apart("Words:\n- one\n  more\n- two\n") == "Words:\n\n- one\n  more\n- two\n"
+    assert with_lists_apart("Words:\n1. one\n") == "Words:\n\n1. one\n"
+    code = "```\nkey:\n- one\n```\n"
+    assert with_lists_apart(code) == code
 
 
 FALSE_PAGES = {
