@@ -26,7 +26,8 @@ OWN: Final = "docs/"
 
 _ENTRY: Final = re.compile(r"([-*]|\d+\.) ")
 
-_LINK: Final = re.compile(r"(?<!!)\[(?P<words>[^\]]+)\]\((?P<target>[^)#\s]*)(?P<anchor>#[^)\s]*)?\)")
+_LINK: Final = re.compile(r"(?<![!\w])\[(?P<words>[^\]]+)\]\((?P<target>[^)#\s]*)(?P<anchor>#[^)\s]*)?\)")
+"""A link that is no picture, nor a call of what an index names in code."""
 
 
 def document_page(root: Path, document: str) -> str:
@@ -35,8 +36,12 @@ def document_page(root: Path, document: str) -> str:
     words = (root / document).read_text("utf-8")
     if begin := BEGINS.get(document):
         words = f"# {title}\n\n{begin}{words.split(begin, 1)[1]}"
-    linked = _LINK.sub(lambda match: _link(match, document, page), words)
-    return f"---\ntitle: {title!r}\n---\n{linked}"
+    return f"---\ntitle: {title!r}\n---\n{with_links(words, document, page)}"
+
+
+def with_links(words: str, document: str, page: str) -> str:
+    """The words of a document, its links leading to pages of the site as seen from its own page."""
+    return _LINK.sub(lambda match: _link(match, document, page), words)
 
 
 def with_lists_apart(words: str) -> str:

@@ -10,7 +10,7 @@ from mkdocs.structure.files import File
 
 from deploy.site.blocks import EXIT, NOT_RUN
 from deploy.site.commands_page import commands_page
-from deploy.site.documents import PAGES, document_page, with_lists_apart
+from deploy.site.documents import OWN, PAGES, document_page, with_links, with_lists_apart
 from deploy.site.job_page import job_page
 from deploy.site.pictures import NOT_MADE, PRODUCTS, picture
 from deploy.site.python_page import python_page
@@ -18,6 +18,7 @@ from deploy.site.python_page import python_page
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
 
 _BLOCK_NOT_RUN = re.compile(
     "^ *" + NOT_RUN.pattern + r"(?P<block>(?P<indent> *)```.*?^(?P=indent)```\n)", re.MULTILINE | re.DOTALL
@@ -43,8 +44,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, files: Files, **_: Any) -> str:
-    """The page, with the reason below each block that is not run by the tests, and the gallery's pictures."""
+def on_page_markdown(markdown: str, page: Page, files: Files, **_: Any) -> str:
+    """The page, with the reason below each block that is not run by the tests, and the gallery's pictures.
+
+    Links from pages to documents of the repository lead to their pages.
+    """
+    own = page.file.src_uri
+    if own not in {made for made, _ in PAGES.values()}:
+        markdown = with_links(markdown, f"{OWN}{own}", own)
 
     def shown(match: re.Match[str]) -> str:
         there = files.get_file_from_path(f"gallery/{match['name']}.webp")

@@ -12,7 +12,7 @@ import pytest
 
 import tilewright
 from deploy.site.commands_page import commands_page, named_commands
-from deploy.site.documents import PAGES, document_page, with_lists_apart
+from deploy.site.documents import PAGES, document_page, with_links, with_lists_apart
 from deploy.site.job_page import job_page
 from tests.support.browsers import DESK, PHONE, cut_off, open_file, watched
 from tests.support.doc_blocks import DOCS, Runner, pages, parse, reasons
@@ -118,6 +118,13 @@ def test_documents_of_the_repository_become_pages_whose_links_stay_inside(docume
     for link in links:
         there = os.path.normpath(page.parent / link)
         assert there in made or (DOCS / there).exists(), (document, link)
+
+
+def test_a_link_from_a_page_to_a_readme_leads_to_its_page():
+    words = "See [catalogs/README.md](../../catalogs/README.md#odd-items), [code](../../README.md), [x](../glossary.md)"
+    found = with_links(words, "docs/how/data.md", "how/data.md")
+    assert found == "See [Sources in depth](../reference/sources.md#odd-items), code (`README.md`), [x](../glossary.md)"
+    assert with_links("names[int(value[0])](window)", "docs/a.md", "a.md") == "names[int(value[0])](window)"
 
 
 def test_lists_right_below_words_stand_apart_and_code_is_left_alone():
