@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mkdocs.structure.files import Files
     from mkdocs.structure.pages import Page
 
+PYTHON = "reference/python.md"
+
 _BLOCK_NOT_RUN = re.compile(
     "^ *" + NOT_RUN.pattern + r"(?P<block>(?P<indent> *)```.*?^(?P=indent)```\n)", re.MULTILINE | re.DOTALL
 )
@@ -33,7 +35,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages = {
         "reference/job.md": job_page(),
         "reference/commands.md": commands_page(),
-        "reference/python.md": python_page(),
+        PYTHON: python_page(),
         **{page: document_page(root, document) for document, (page, _) in PAGES.items()},
     }
     for name, words in pages.items():
@@ -64,3 +66,8 @@ def on_page_markdown(markdown: str, page: Page, files: Files, **_: Any) -> str:
 def _with_reason(match: re.Match[str]) -> str:
     block, indent = match["block"], match["indent"]
     return f"{block}\n{indent}Not run by the tests: {match['reason']}.\n{indent}{{: .not-run }}\n"
+
+
+def on_page_content(html: str, page: Page, **_: Any) -> str:
+    """The page, functions of the reference of Python under the names by which they are called."""
+    return html.replace(">open_product<", ">open<") if page.file.src_uri == PYTHON else html

@@ -16,6 +16,9 @@ mapping with its keys, or a `tw.Job`. Bad input raises a `ValueError` whose sent
 ORDER: Final = ("search", "cube", "plan", "run", "run_chain", "open", "Product")
 """The names that come first; all others follow by the alphabet."""
 
+MADE: Final = frozenset({"RunOptions"})
+"""Classes that people make by their words."""
+
 
 def python_page() -> str:
     """The page, Markdown: a directive of mkdocstrings for each name, under the name by which it is called."""
@@ -25,6 +28,6 @@ def python_page() -> str:
 
 def _section(name: str) -> str:
     thing = getattr(tilewright, name)
-    options = {"heading": f"tilewright.{name}", "toc_label": name}
+    options = {"heading": f"tilewright.{name}", "toc_label": name, "merge_init_into_class": str(name in MADE).lower()}
     lines = "".join(f"      {option}: {value}\n" for option, value in options.items())
     return f"::: {thing.__module__}.{thing.__qualname__}\n    options:\n{lines}"
