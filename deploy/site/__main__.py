@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 from pathlib import Path
 
 from deploy.site.pictures import make_products
@@ -16,7 +18,11 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="where the products go")
     parser.add_argument("--real", default="", help="a catalog of real scenes in place of earth-search")
     asked = parser.parse_args()
-    make_products(asked.folder, DOCS, real=asked.real)
+    try:
+        make_products(asked.folder, DOCS, real=asked.real)
+    except subprocess.CalledProcessError as error:
+        # Its own sentence stands above already.
+        sys.exit(error.returncode)
 
 
 if __name__ == "__main__":
