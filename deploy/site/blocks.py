@@ -22,9 +22,9 @@ _FENCE: Final = re.compile(
     r"^(?P<indent> *)```(?P<kind>\w*)(?P<rest>[^\n]*)\n(?P<text>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL
 )
 
-_TITLE: Final = re.compile(r'title="([^"]+)"')
+_ANY_FENCE: Final = re.compile(r"^ *(?:```|~~~)", re.MULTILINE)
 
-_SNIPPET: Final = re.compile(r'^--8<-- "([^"]+)"$', re.MULTILINE)
+_TITLE: Final = re.compile(r'title="([^"]+)"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,12 +53,15 @@ class Block:
     commands: tuple[Command, ...] = field(default=())
 
 
-def blocks_of(page: Path, snippets: Path) -> list[Block]:
-    """The blocks of a page in their order, with what they take from files below ``snippets`` in place."""
+def blocks_of(page: Path) -> list[Block]:
+    """The blocks of a page in their order.
+
+    Raises AssertionError for a fence that begins or ends no block, which would hide what it holds.
+    """
     words = page.read_text("utf-8")
-    found = []
+    found: list[Block] = []
     for match in _FENCE.finditer(words):
-        text = _SNIPPET.sub(lambda each: (snippets / each[1]).read_text("utf-8").rstrip("\n"), _dedented(match))
+        text = _dedented(match)
         before = _comments(words[: match.start()])
         refused = NOT_RUN.search(before)
         code = EXIT.search(before)
@@ -74,6 +77,8 @@ def blocks_of(page: Path, snippets: Path) -> list[Block]:
                 commands=tuple(_commands(text)) if match["kind"] == "console" else (),
             )
         )
+    fences = len(_ANY_FENCE.findall(words))
+    assert fences == 2 * len(found), f"{page.name}:1: {fences} fences make {len(found)} blocks: write ``` at both ends"
     return found
 
 

@@ -57,7 +57,7 @@ def make_products(folder: Path, docs: Path, *, real: str = "") -> None:
     folder.mkdir(parents=True, exist_ok=True)
     _tilewright(folder, "demo", "--folder", "demo")
     for product, (page, title) in JOBS.items():
-        block = next(each for each in blocks_of(docs / page, docs) if each.title == title)
+        block = next(each for each in blocks_of(docs / page) if each.title == title)
         keys = yaml.safe_load(block.text)
         if keys["source"] == "earth-search" and real:
             keys["source"] = str(Path(real).resolve())

@@ -70,7 +70,7 @@ class Runner:
     def page(self, page: Path) -> None:
         """Run all blocks of a page. Raises AssertionError that names page and line."""
         self.names = {}
-        for block in blocks_of(page, DOCS):
+        for block in blocks_of(page):
             place = f"{shown_path(page)}:{block.line}"
             try:
                 self.block(block)
@@ -174,6 +174,6 @@ def _shown(command: Command, said: str) -> None:
 def reasons() -> Iterator[tuple[str, str]]:
     """Page and line of each block that is not run, and why."""
     for page in pages():
-        for block in blocks_of(page, DOCS):
+        for block in blocks_of(page):
             if block.not_run:
                 yield f"{shown_path(page)}:{block.line}", block.not_run
