@@ -88,7 +88,7 @@ def test_the_site_is_whole_and_asks_nothing_of_others(site):
 
 @of_all_pages
 def test_pages_fit_a_phone_and_are_searched_without_a_server(site, browser):
-    for name in ("tutorial", "gallery", "concepts/radiometry", "from/odc-stac", "reference/job", "reference/commands"):
+    for name in ("gallery", "from/odc-stac", "reference/job"):
         with watched(browser, size=PHONE) as tab:
             open_file(tab, site / f"{name}.html")
             assert cut_off(tab) == [], name
