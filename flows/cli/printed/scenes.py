@@ -90,6 +90,8 @@ def _item(scene: Scene, area_share: float) -> dict[str, Any]:
         properties = {"datetime": None, "start_datetime": plain["datetime"], "end_datetime": plain["end"]}
     properties |= {key: value for key, value in stated.items() if value is not None}
     properties |= {
+        # An Item may name its collection only where it links to it.
+        "tw:collection": scene.collection,
         "tw:source": scene.source,
         "tw:radiometry": scene.state,
         "tw:radiometry_reason": scene.state_reason,
@@ -105,7 +107,6 @@ def _item(scene: Scene, area_share: float) -> dict[str, Any]:
         "stac_version": STAC_VERSION,
         "stac_extensions": extensions,
         "id": scene.id,
-        "collection": scene.collection,
         "geometry": scene.geometry,
         "bbox": list(scene.bbox),
         "properties": properties,
