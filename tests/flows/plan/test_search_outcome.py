@@ -116,7 +116,7 @@ def test_the_share_of_the_area_that_footprints_cover_is_foretold(ask, spans, sha
     words = (
         "cover all of the area"
         if share == 1
-        else f"cover {100 * rows[0]['period_shares']['2023-06-01/2023-06-30']:.1f}"
+        else f"cover {100 * found['tw:period_shares']['2023-06-01/2023-06-30']:.1f}"
     )
     assert words.removesuffix(".0") in searched.stderr
 
