@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -31,6 +32,9 @@ NOTIFY = "TILEWRIGHT_NOTIFY"
 
 NO_PROXY = ("no_proxy", "NO_PROXY")
 """Variables that except hosts from a proxy. Source: curl(1), "Environment"."""
+
+SCREENS = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+"""Variables of which one is set where there is a screen, or a person names a browser."""
 
 _SECRET_NAME = re.compile(r"(?i)(?:^|_)(?:key|key_id|token|secret|password|passwd|auth_string|userpwd)$")
 
@@ -179,6 +183,12 @@ def monitor_settings(environ: Mapping[str, str] | None = None) -> MonitorSetting
         metrics_host=environ.get(METRICS_HOST, "127.0.0.1"),
         traces=any(environ.get(variable, "none") != "none" for variable in TRACES),
     )
+
+
+def has_screen(environ: Mapping[str, str] | None = None) -> bool:
+    """True where a browser can open a window; without one a text browser would take the terminal."""
+    environ = os.environ if environ is None else environ
+    return sys.platform in {"win32", "darwin"} or any(environ.get(name) for name in SCREENS)
 
 
 def use_json_log() -> None:

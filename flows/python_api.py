@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tilewright.flows.ask.product import Product, open_product
 from tilewright.flows.job.job import JOBS, Job, JobError, make_job, read_job
+from tilewright.tasks.progress import silent
 from tilewright.tasks.storage.errors import StoreError
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from tilewright.catalogs.scene import Scene
     from tilewright.flows.runners.run_options import RunOptions
     from tilewright.tasks.plan.plan import Plan
+    from tilewright.tasks.progress import Listener
 
 JobLike = Job | Mapping[str, Any] | str | Path
 """A job: a checked one, its keys as a mapping, or the path of its file."""
@@ -36,12 +39,13 @@ def search(job: JobLike) -> tuple[Scene, ...]:
     Raises a ValueError that names the key or the source that cannot be.
     """
     from tilewright.catalogs.search import left_out_sentence
+    from tilewright.flows.notebook.cards import FoundScenes
     from tilewright.flows.plan.scenes import find_items
 
     found = find_items(_checked(job))
     if found.left_out:
         warnings.warn(left_out_sentence(found.left_out), stacklevel=2)
-    return found.scenes
+    return FoundScenes(found.scenes)
 
 
 def cube(job: JobLike, *, model_input: str | None = None) -> xr.DataArray:
@@ -99,13 +103,16 @@ def plan(job: JobLike) -> Plan:
 def run(job: JobLike, options: RunOptions | None = None) -> Product:
     """The published product of a job; a second call does what is missing, or finds it complete.
 
+    A notebook shows how far it is.
     With ``RunOptions(runner="dask")`` a script needs the guard ``if __name__ == "__main__":``, as all that starts
     processes does.
     Raises a ValueError before pixels are read, or a RuntimeError naming what broke; finished blocks are kept.
     """
     from tilewright.flows.run.predict import run_job
 
-    return open_product(run_job(_checked(job), _options(options)).output)
+    checked, chosen = _checked(job), _options(options)
+    with _seen(checked.name) as listener:
+        return open_product(run_job(checked, chosen, listener=listener).output)
 
 
 def run_chain(jobs: Mapping[str, Any] | str | Path, options: RunOptions | None = None) -> dict[str, Product]:
@@ -125,7 +132,9 @@ def run_chain(jobs: Mapping[str, Any] | str | Path, options: RunOptions | None =
         raise JobError(f"A chain is the path of its file, or a mapping with jobs, not {type(jobs).__name__}.")
     if chain is None:
         raise JobError("jobs: this is a job of one product: give it to tilewright.run.")
-    return {outcome.name: open_product(outcome.output) for outcome in run_each(chain, _options(options))}
+    chosen = _options(options)
+    with _seen("Chain") as listener:
+        return {each.name: open_product(each.output) for each in run_each(chain, chosen, listener=listener)}
 
 
 def compare(
@@ -244,6 +253,30 @@ def export(output: str | Path | Product, to: str | Path, *, table: str | None = 
     if not all(isinstance(each, (str, os.PathLike)) for each in (given, to)):
         raise StoreError("A product is given by its folder or URI, the file by its path.")
     return export_tables(os.fspath(given), Path(to), table=table)
+
+
+def sample_catalog() -> str:
+    """The path of the catalog of simulated scenes that ``tilewright demo`` maps, for trying things without a network.
+
+    They are made in the cache folder the first time, which takes about half a minute.
+    """
+    from tilewright.flows.start.demo import demo_sample
+
+    with _seen("Sample") as listener:
+        return str(demo_sample(None, listener=listener))
+
+
+@contextmanager
+def _seen(title: str) -> Iterator[Listener]:
+    """A listener that draws into a notebook, if this runs in one."""
+    from tilewright.flows.notebook.live import live
+
+    drawn = live(title)
+    try:
+        yield silent if drawn is None else drawn
+    finally:
+        if drawn is not None:
+            drawn.close()
 
 
 def _options(options: RunOptions | None) -> RunOptions | None:

@@ -8,6 +8,7 @@ plan = tw.plan("job.yaml")       # the dry run
 product = tw.run("job.yaml")     # the product; a second call resumes or finds it complete
 table = tw.zones("out/water", "parcels.gpkg")   # statistics of its layers per polygon
 product = tw.open("out/water")   # product["class"], product.report, product.item, product.tables["manifest"]
+product.plot("class")            # in the card's colours, with its legend
 scores = tw.evaluate("out/water", "labels.csv")  # scores["overall_accuracy"], scores["confusion"], ...
 tw.export("out/water", "water.gpkg")        # its tables for other programs
 alike = tw.find("out/vectors", like=(13.4, 48.2))   # the windows most alike a place, by a model's vectors
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from tilewright.flows.python_api import plan as plan
     from tilewright.flows.python_api import run as run
     from tilewright.flows.python_api import run_chain as run_chain
+    from tilewright.flows.python_api import sample_catalog as sample_catalog
     from tilewright.flows.python_api import search as search
     from tilewright.flows.python_api import zones as zones
     from tilewright.flows.runners.run_options import RunOptions as RunOptions
@@ -54,13 +56,14 @@ _NAMES = {
     "run": ("flows.python_api", "run"),
     "run_chain": ("flows.python_api", "run_chain"),
     "sample": ("flows.ask.sample", "sample"),
+    "sample_catalog": ("flows.python_api", "sample_catalog"),
     "search": ("flows.python_api", "search"),
     "zones": ("flows.python_api", "zones"),
 }
 
 __all__ = [
     *("Job", "Product", "RunOptions", "compare", "cube", "evaluate", "export", "find", "open", "plan", "run", "sample"),
-    *("run_chain", "search", "zones"),
+    *("run_chain", "sample_catalog", "search", "zones"),
 ]
 
 # In a checkout the four packages are links to the folders beside this one. Where links were not made (a clone on

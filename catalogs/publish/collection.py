@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pystac
 
-from tilewright.catalogs.publish.validate import InvalidStacError, validate_collection
+from tilewright.catalogs.publish.validate import CLASSIFICATION, InvalidStacError, validate_collection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
 SUMMARISED = ("emb:dimensions", "emb:type", "gsd", "mlm:name", "mlm:tasks", "platform", "processing:level", "proj:code")
 """Properties whose values the Collection's summaries list."""
+
+PICTURE = "thumbnail"
+"""The asset of an Item by which browsers of catalogs show its Collection too."""
+
+OF_ONE_MAP = ("count", "percentage", "statistics")
+"""Fields of classes and bands that belong to one Item alone."""
 
 
 def update_collection(
@@ -43,7 +49,12 @@ def update_collection(
         raise InvalidStacError(f"the extent of the Collection {item.collection_id} cannot be read: {error}") from error
     collection["summaries"] = _summaries(collection.get("summaries", {}), item.properties)
     collection["item_assets"] = {**collection.get("item_assets", {}), **_item_assets(item)}
-    collection["links"] = _links(collection.get("links", ()), item, item_href)
+    if any("classification:classes" in asset for asset in collection["item_assets"].values()):
+        collection["stac_extensions"] = sorted({*collection.get("stac_extensions", ()), CLASSIFICATION})
+    if PICTURE in item.assets and "/" not in item_href.removeprefix("./"):
+        # Its href is relative to the Item, which lies beside the Collection.
+        collection["assets"] = {**collection.get("assets", {}), PICTURE: item.assets[PICTURE].to_dict()}
+    collection["links"] = _links(collection, item, item_href)
     validate_collection(collection)
     return collection
 
@@ -160,21 +171,35 @@ def _in_order(value: object) -> tuple[bool, Any]:
 
 
 def _item_assets(item: pystac.Item) -> dict[str, Any]:
+    """What all Items of the kind have: their assets with bands and classes, without figures of this one."""
     return {
-        key: {"title": asset.title or key, "type": asset.media_type, "roles": list(asset.roles or [])}
+        key: {
+            "title": asset.title or key,
+            "type": asset.media_type,
+            "roles": list(asset.roles or []),
+            **{
+                name: [{k: v for k, v in entry.items() if k not in OF_ONE_MAP} for entry in asset.extra_fields[name]]
+                for name in ("bands", "classification:classes")
+                if name in asset.extra_fields
+            },
+        }
         for key, asset in item.assets.items()
     }
 
 
-def _links(links: Sequence[Mapping[str, Any]], item: pystac.Item, item_href: str) -> list[dict[str, Any]]:
+def _links(collection: Mapping[str, Any], item: pystac.Item, item_href: str) -> list[dict[str, Any]]:
     kept = [
         dict(link)
-        for link in links
+        for link in collection.get("links", ())
         if link.get("rel") != "item" or (link.get("title") != item.id and link.get("href") != item_href)
     ]
-    others = [link for link in kept if link["rel"] != "item"] or [
-        {"rel": "root", "href": "./collection.json", "type": "application/json"}
-    ]
+    root = {
+        "rel": "root",
+        "href": "./collection.json",
+        "type": "application/json",
+        "title": collection.get("title") or collection["id"],
+    }
+    others = [link for link in kept if link["rel"] != "item"] or [root]
     items = [link for link in kept if link["rel"] == "item"]
     items.append({"rel": "item", "href": item_href, "type": "application/geo+json", "title": item.id})
     return others + sorted(items, key=lambda link: (link.get("title", ""), link["href"]))

@@ -61,8 +61,8 @@ def build_item(product: ProductFacts) -> pystac.Item:
         id=product.id,
         geometry=dict(product.footprint.geometry),
         bbox=list(product.footprint.bbox),
-        # Source: STAC 1.1, item-spec: null for a period, with both of its ends.
-        datetime=start if start == end else None,
+        # STAC allows null for a period, but much that sorts by time and all of stackstac knows this field alone.
+        datetime=start,
         start_datetime=start,
         end_datetime=end,
         properties=_properties(product),

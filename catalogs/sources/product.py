@@ -103,6 +103,9 @@ def product_item(item: Mapping[str, Any]) -> Mapping[str, Any]:
         raise CatalogError("no layer of it is a COG, so that it has no band: run its job again, and take its layers")
     kept = ("datetime", "start_datetime", "end_datetime", "tw:simulated", "gsd")
     stated = {key: value for key, value in properties.items() if key in kept or key.startswith("proj:")}
+    if stated.get("start_datetime"):
+        # It is the beginning of the period, and the product stands for all of that.
+        stated["datetime"] = None
     observations = {"href": "./data.zarr", NO_BAND: NO_BANDS["observations"], "bands": [{"name": "observations"}]}
     return {**item, "properties": stated, "links": [], "assets": {"observations": observations, **bands}}
 

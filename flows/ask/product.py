@@ -7,14 +7,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from tilewright.flows.environment import storage_options
 from tilewright.flows.shown import shown
 from tilewright.tasks.inventory.finished import read_item
 from tilewright.tasks.report.fields import rows, text
-from tilewright.tasks.report.format import plural
 from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.storage import open_storage
@@ -42,7 +40,7 @@ def open_product(output: str | Path) -> Product:
     return Product(storage)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Product(Mapping[str, "xr.DataArray"]):
     """A published product: its layers by name, lazily, as (y, x) with CRS and coordinates, nodata as NaN.
 
@@ -59,6 +57,7 @@ class Product(Mapping[str, "xr.DataArray"]):
     @cached_property
     def layers(self) -> xr.Dataset:
         """All layers and ``observations`` on the grid of the product, with its period as the coordinate ``time``."""
+        import odc.geo.xr  # noqa: F401 - gives a layer its .odc
         import rioxarray  # noqa: F401 - gives a layer its .rio
         import xarray as xr
 
@@ -86,8 +85,8 @@ class Product(Mapping[str, "xr.DataArray"]):
 
     @cached_property
     def report(self) -> dict[str, Any]:
-        """The content of report.json; empty where there is none."""
-        return self._document("report.json")
+        """The content of report.json, which a notebook shows in tables; empty where there is none."""
+        return Report(self._document("report.json"))
 
     @cached_property
     def item(self) -> dict[str, Any]:
@@ -102,16 +101,32 @@ class Product(Mapping[str, "xr.DataArray"]):
         names = {str(each.get("name")): str(each.get("file")) for each in more}
         return _Tables(self.storage, {**TABLES, **names})
 
+    def plot(self, layer: str | None = None, *, ax: Any = None, max_size: int = 1000) -> Any:
+        """The matplotlib axes with a layer drawn in the card's colours, with its legend; None: the first layer.
+
+        Also drawn are ``observations``, and the images of a product by their names. ``ax``: axes to draw on.
+        ``max_size``: pixels of the longer side, read from the store's smaller levels. Raises StoreError for what cannot
+        be drawn, and where matplotlib (extra ``notebook``) is missing.
+        """
+        from tilewright.flows.notebook.plot import draw_layer
+
+        # Its shape is checked against the report's.
+        _ = self.layers
+        return draw_layer(self.storage, self.report, self.item, layer, ax=ax, max_size=max_size)
+
+    def __repr__(self) -> str:
+        layers = ", ".join(text(row, "name") for row in rows(self.report, "layers"))
+        return shown(f"<Product {text(self.report, 'name')}: {layers or 'no layers'}; {self.output}>")
+
     def _repr_html_(self) -> str:
-        """The product in a notebook: its layers, and its tables of shapes with their rows."""
-        layers = [(text(row, "name"), text(row, "kind"), text(row, "unit")) for row in rows(self.report, "layers")]
-        tables = [(text(row, "name"), "table", plural(row.get("rows"), "row")) for row in rows(self.report, "tables")]
-        vectors = [
-            (text(row, "name"), "vectors", plural(row.get("dimensions"), "number"))
-            for row in rows(self.report, "embeddings")
-        ]
-        lines = ("".join(f"<td>{escape(shown(cell))}</td>" for cell in line) for line in (*layers, *vectors, *tables))
-        return f"<b>{escape(shown(self.output))}</b><table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+        """The product in a notebook: its map, its legend with areas, its tables."""
+        from tilewright.flows.notebook.cards import product_card
+
+        return product_card(self.output, self.report, self.storage.read("preview.png"))
+
+    def _ipython_key_completions_(self) -> list[str]:
+        """The names that an editor offers after ``product[``."""
+        return [str(name) for name in self]
 
     def _document(self, name: str) -> dict[str, Any]:
         return read_object(self.storage, name) or {}
@@ -133,6 +148,15 @@ class Product(Mapping[str, "xr.DataArray"]):
         return isinstance(name, str) and name in self.layers.data_vars
 
 
+class Report(dict[str, Any]):
+    """The content of a product's report.json, which a notebook shows as figures and tables."""
+
+    def _repr_html_(self) -> str:
+        from tilewright.flows.notebook.cards import report_card
+
+        return report_card(self)
+
+
 class _Tables(Mapping[str, Any]):
     """The tables of a product by name, as pyarrow tables."""
 
@@ -141,6 +165,9 @@ class _Tables(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return f"tables({', '.join(map(repr, self._files))})"
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self._files)
 
     def __getitem__(self, name: str) -> Any:
         import pyarrow.parquet as pq

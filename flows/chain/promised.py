@@ -44,7 +44,7 @@ def promised_item(plan: Plan, card: ModelCard) -> dict[str, Any]:
         "geometry": plan.request["area"],
         "bbox": list(bounds_of(shape(plan.request["area"]))),
         "properties": {
-            "datetime": None,
+            "datetime": pystac.utils.datetime_to_str(start),
             "start_datetime": pystac.utils.datetime_to_str(start),
             "end_datetime": pystac.utils.datetime_to_str(end),
             "processing:software": plan.versions,

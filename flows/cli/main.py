@@ -29,7 +29,7 @@ from tilewright.flows.cli.options import (
     print_json,
     wait_seconds,
 )
-from tilewright.flows.cli.products import catalog, compare, evaluate, export, push, zones
+from tilewright.flows.cli.products import catalog, compare, evaluate, export, push, view, zones
 from tilewright.flows.cli.series import backfill, watch
 from tilewright.flows.cli.start import demo, doctor, init, schema
 from tilewright.flows.shown import shown
@@ -54,6 +54,7 @@ for command in (
     watch,
     backfill,
     push,
+    view,
     catalog,
     compare,
     evaluate,

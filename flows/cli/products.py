@@ -1,4 +1,4 @@
-"""The commands on finished products: push, catalog, zones, export, compare, evaluate."""
+"""The commands on finished products: push, view, catalog, zones, export, compare, evaluate."""
 
 from __future__ import annotations
 
@@ -37,6 +37,24 @@ def push(
             print_json(pushed)
         else:
             typer.echo("\n".join(shown(line) for line in push_lines(pushed)))
+
+
+def view(
+    outputs: Annotated[list[str], typer.Argument(metavar="OUTPUT...", help="Finished products: folders or URIs.")],
+    *,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port on 127.0.0.1; 0 takes a free one.")] = 0,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the page in a browser, if there is a screen.")
+    ] = True,
+    trusted: Annotated[
+        bool, typer.Option("--trusted", help="Remote products are your own: their scenes may be read.")
+    ] = False,
+) -> None:
+    """Look at finished products on a map in a browser, served on this machine alone until Ctrl-C."""
+    with exit_codes():
+        from tilewright.flows.view.serve import view_products
+
+        view_products(outputs, port=port, browser=browser, trusted=trusted, say=lambda words: typer.echo(shown(words)))
 
 
 def catalog(

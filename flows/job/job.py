@@ -46,7 +46,8 @@ from tilewright.flows.job.options import (
 from tilewright.flows.job.period import JobPeriod, as_periods, checked_name, read_period
 from tilewright.flows.job.places.columns import PlacesError
 from tilewright.flows.job.places.places import JobPlaces, read_places
-from tilewright.flows.job.refusals import NOT_SAID, refusal
+from tilewright.flows.job.refusals import NOT_SAID, OF_MAPS, refusal
+from tilewright.tasks.notebook import card, words
 
 JOBS = "jobs"
 """The key of a file that holds a chain of jobs in place of one (flows/chain)."""
@@ -58,21 +59,6 @@ REMOTE = re.compile(r"^[a-z0-9+]+://")
 
 NO_PIXELS = {"output", "base", "tolerance", "limits", "provider", "precision_gate", "verify", "area", "places"}
 """Keys of a job that are no part of its request, but for area and places, which are put into it in their own way."""
-
-
-OF_MAPS = {
-    "polygons": "polygons are of a map",
-    "grid.bounds": "windows lie around the places",
-    "tile.block": "the rows are cut into units, not the ground into blocks",
-    "cog.max_side": "no raster is written",
-    "filter.clearest": "the clearest passes are chosen over an area",
-    "precision": "another precision is compared with fp32 on the windows of a map",
-    "seams": "its windows have no seams",
-    "screen": "each row is asked for",
-    "align": "shifts are measured over an area",
-    "loss": "its values take little room as they are",
-}
-"""Keys of a job that mean nothing for places, and why."""
 
 
 class JobError(ValueError):
@@ -201,6 +187,13 @@ class Job(BaseModel):
     def output_uri(self) -> str:
         """The folder or URI of the product: ``output``, else a folder of the job's name under ``out``."""
         return self.output or f"out/{self.name}"
+
+    def _repr_html_(self) -> str:
+        """The job in a notebook: what it says, without the defaults of keys that it does not name."""
+        always = ("area", "places", "period", "source", "sources", "model", "output")
+        told = {key: value for key in always if (value := getattr(self, key))}
+        told |= {key: getattr(self, key) for key in sorted(self.model_fields_set - {"name", "base", *always})}
+        return card(f"Job {self.name}", [(key, words(value)) for key, value in told.items()])
 
     def request(self) -> dict[str, Any]:
         """Everything that decides the product's pixels, as JSON; a second run must have the same."""

@@ -34,6 +34,20 @@ EXPECTED = {
 }
 """The types of errors of pydantic, and what a job has in place of the value."""
 
+OF_MAPS = {
+    "polygons": "polygons are of a map",
+    "grid.bounds": "windows lie around the places",
+    "tile.block": "the rows are cut into units, not the ground into blocks",
+    "cog.max_side": "no raster is written",
+    "filter.clearest": "the clearest passes are chosen over an area",
+    "precision": "another precision is compared with fp32 on the windows of a map",
+    "seams": "its windows have no seams",
+    "screen": "each row is asked for",
+    "align": "shifts are measured over an area",
+    "loss": "its values take little room as they are",
+}
+"""Keys of a job that mean nothing for places, and why."""
+
 NOT_SAID = "the job does not say it. A job needs area (or places), period, source and model"
 
 OF_FIELD = {

@@ -12,9 +12,10 @@ from typing import Any, Final
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
-from tilewright.flows.job.job import JOBS, MAX_PERIODS, OF_MAPS, Job
+from tilewright.flows.job.job import JOBS, MAX_PERIODS, Job
 from tilewright.flows.job.mask import KEYS_OF_KIND, MAX_VALUE
 from tilewright.flows.job.options import MAX_CRS
+from tilewright.flows.job.refusals import OF_MAPS
 from tilewright.flows.schema.texts import TEXTS
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"

@@ -26,11 +26,16 @@ if TYPE_CHECKING:
 
 def run_demo(folder: Path | None, *, listener: Listener) -> Iterator[Outcome]:
     """The outcomes of both demo products, made one after the other under ``folder`` (default: the cache)."""
-    home = folder or cache_folder() / "demo"
+    home = (folder or cache_folder() / "demo").absolute()
     listener(Notice(text="This demo maps simulated scenes, not a real place."))
-    catalog = build_sample(home / "sample", progress=_as_stage(listener))
+    catalog = demo_sample(folder, listener=listener)
     for job in demo_jobs(catalog, home):
         yield run_job(make_job(job, base=home), listener=listener)
+
+
+def demo_sample(folder: Path | None, *, listener: Listener) -> Path:
+    """The catalog.json of the sample under ``folder`` (default: the demo's in the cache), built if it is not there."""
+    return build_sample((folder or cache_folder() / "demo") / "sample", progress=_as_stage(listener))
 
 
 def _as_stage(listener: Listener) -> Callable[[int, int], None]:

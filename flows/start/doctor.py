@@ -54,7 +54,9 @@ EXTRAS: Final = {
     "kubernetes": (("prefect_kubernetes",), "work pools of Kubernetes"),
     "watching": (("prometheus_client", "opentelemetry"), "metrics and traces"),
     "stackstac": (("stackstac",), "engine: stackstac"),
+    "notebook": (("matplotlib",), "pictures of layers in notebooks"),
     "find": (("faiss", "tokenizers"), "find by words and by an index, prompts"),
+    "view": (("rio_tiler", "js_lib_leaflet"), "products on a map in a browser"),
     "export": (("skl2onnx", "onnxmltools"), "forests and boosting as ONNX"),
     "openvino": (("openvino",), "bfloat16 and int8 on processors"),
 }

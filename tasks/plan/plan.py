@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from tilewright.tasks.notebook import card, lines
 from tilewright.tasks.plan.align import AlignPlan
 from tilewright.tasks.plan.inputs import InputPlan
 from tilewright.tasks.plan.places import PlacesPlan
@@ -84,7 +85,7 @@ class ModelPlan:
         return cls(**{**known, **lists, "images": images})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Plan:
     """A product's frozen plan. ``source`` signs the scenes' hrefs; a second run must have the same ``request``.
 
@@ -206,6 +207,28 @@ class Plan:
     def simulated(self) -> bool:
         """True if some scenes were not seen by any satellite, or some product was made of such."""
         return any(scene.simulated for entry in self.inputs for scene in entry.scenes)
+
+    def __repr__(self) -> str:
+        n_scenes = sum(len(entry.scenes) for entry in self.inputs)
+        return f"<Plan {self.name}: {len(self.raster.blocks)} blocks, {n_scenes} scenes>"
+
+    def _repr_html_(self) -> str:
+        """The plan in a notebook: what will be made, from what, cut how."""
+        raster, lattice = self.raster, self.raster.lattice
+        grid, (start, end) = raster.product_grid, self.period
+        height, width = grid.extent.shape
+        scenes = {entry.name: f"{len(entry.scenes)} scenes in steps: {len(entry.steps)}" for entry in self.inputs}
+        facts: dict[str, object] = {
+            "model": f"{self.model.card['name']}, {self.model.exactness}: {self.model.exact_reason}",
+            "layers": ", ".join((*self.named_layers, *self.model.tables)),
+            "period": f"{start:%Y-%m-%d} to {end:%Y-%m-%d}",
+            **{f"input {name}": told for name, told in scenes.items()},
+            "grid": f"{width:,} x {height:,} px of {grid.resolution:g} in {grid.crs}",
+            "blocks": f"{len(raster.blocks)} of {raster.product_block} px",
+            "windows": f"{lattice.window} px, step {lattice.step}, trim {lattice.trim}",
+            **({"left out": f"{self.n_items_left_out} items"} if self.n_items_left_out else {}),
+        }
+        return card(f"Plan {self.name}", facts.items(), pieces=[lines(self.warnings)])
 
     def settings_key(self) -> str:
         """Digest of everything but scenes that decides the pixels of all blocks: model, grid, lattice, settings."""

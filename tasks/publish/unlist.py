@@ -127,6 +127,9 @@ def _drop_links(storage: Storage, record: ProductRecord) -> None:
         remove_recorded(storage, record, [COLLECTION])
         return
     left = {**collection, "links": kept}
+    if isinstance(known_assets := left.pop("assets", None), dict):
+        others = {key: asset for key, asset in known_assets.items() if not _is_own_file(asset, record)}
+        left |= {"assets": others} if others else {}
     with suppress(KeyError, TypeError, ValueError, AttributeError):
         # Whatever a damaged Collection or table leads to: its links alone are changed then.
         known = _properties(storage, record, kept)
@@ -150,3 +153,7 @@ def _properties(
 def _is_ours(link: Mapping[str, Any], record: ProductRecord) -> bool:
     name = str(link.get("href")).removeprefix("./")
     return name in record.files or ("/" not in name and link.get("title") in record.ids)
+
+
+def _is_own_file(asset: object, record: ProductRecord) -> bool:
+    return isinstance(asset, dict) and str(asset.get("href")).removeprefix("./") in record.files

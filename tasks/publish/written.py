@@ -10,6 +10,7 @@ from tilewright.tasks.cog.cog_file import CogFile
 from tilewright.tasks.cog.parts import join_parts
 from tilewright.tasks.cog.spec import CogClass, CogSpec
 from tilewright.tasks.cog.vrt import write_vrt
+from tilewright.tasks.colours import class_colours
 from tilewright.tasks.publish.names import blocks_touching, file_name
 from tilewright.tasks.storage.storage import staging_folder
 
@@ -181,15 +182,17 @@ def _statistics(facts: CogFacts) -> StatisticsFacts | None:
 
 
 def _classes(spec: LayerSpec, facts: CogFacts) -> tuple[ClassFacts, ...]:
+    """The classes in the colours that the file, the pictures and the styles show them in."""
+    listed = spec.classes if spec.kind == "class" else ()
     return tuple(
         ClassFacts(
             value=entry.value,
             name=entry.name,
             description=entry.description,
-            color=entry.color,
+            color=colour,
             pixels=facts.counts.get(entry.value, 0),
         )
-        for entry in (spec.classes if spec.kind == "class" else ())
+        for entry, colour in zip(listed, class_colours([entry.color for entry in listed]), strict=True)
     )
 
 

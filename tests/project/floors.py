@@ -29,7 +29,7 @@ FLOORS = {
         {"builtin.train"},
     ],
     "tasks": [
-        {"progress", "colours"},
+        {"progress", "colours", "notebook"},
         {"storage", "grid", "identity"},
         {"inventory", "read.resample", "grid.mgrs"},
         {"read", "zarr"},
@@ -52,13 +52,13 @@ FLOORS = {
         {"errors", "shown"},
         {"job.areas", "job.places"},
         {"job"},
-        {"access", "policies", "prefect_server", "schema"},
+        {"access", "policies", "prefect_server", "schema", "notebook"},
         {"precision", "served"},
         {"prefect_steps", "plan", "monitor"},
         {"estimate"},
         {"runners"},
         {"run"},
-        {"maintain", "ask", "start"},
+        {"maintain", "ask", "start", "view"},
         {"audit"},
         {"chain"},
         {"python_api"},
@@ -75,6 +75,7 @@ BETWEEN = {
     # A card is a STAC Item: its schemas are those of the catalogs, and there is one validator, and one reader of JSON.
     "models.card": {"catalogs.fields", "catalogs.schemas"},
     "models.imports": {"catalogs.sources"},
+    "tasks.notebook": {"catalogs.fields", "catalogs.hrefs"},
     "tasks.grid": {"models.measure", "models.transforms"},
     "tasks.storage": {"catalogs.hrefs"},
     "tasks.identity": {

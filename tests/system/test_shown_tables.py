@@ -228,15 +228,15 @@ def test_a_plan_says_that_it_does_not_know_the_rows(world, card, tmp_path):
 
 def test_a_notebook_shows_layers_and_tables_as_text(made, product):
     n_rows = made[0].report["tables"][0]["rows"]
-    assert f"<td>class_polygons</td><td>table</td><td>{n_rows} rows</td>" in tw.open(made[1])._repr_html_()
+    assert re.search(rf"<td[^>]*>class_polygons</td><td[^>]*>{n_rows} rows</td>", tw.open(made[1])._repr_html_())
     report = json.loads((product / "report.json").read_text())
     report["tables"][0]["name"] = HOSTILE
     report["layers"][0]["unit"] = 7
     (product / "report.json").write_text(json.dumps(report))
     shown = tw.open(product)._repr_html_()
-    assert not re.search(r"<(script|img)", shown)
+    assert not re.search(r"<script|<img (?!src=.data:image/webp;base64,)", shown)
     (product / "report.json").write_text("{}")
-    assert "<table>" in tw.open(product)._repr_html_()
+    assert "<table" in tw.open(product)._repr_html_()
 
 
 def test_the_bytes_of_tables_teach_nothing_about_other_products(world, card, tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from tilewright.flows.notebook.live import stage_words
 from tilewright.flows.run.outcome import closing_lines
 from tilewright.flows.shown import MAX_WIDTH, shown, wrapped
 from tilewright.tasks.progress import Advance, Event, Notice, Stage
@@ -31,26 +32,6 @@ if TYPE_CHECKING:
     from rich.progress import Task
 
     from tilewright.flows.run.outcome import Outcome
-
-
-STAGE_WORDS = {
-    "job": "Job",
-    "sample": "Building the simulated sample",
-    "search": "Searching",
-    "plan": "Planning",
-    "prepare": "Preparing the output",
-    "blocks": "Mapping blocks",
-    "cogs": "Writing Cloud-Optimized GeoTIFFs",
-    "publish": "Publishing",
-    "zones": "Measuring zones",
-    "evaluate": "Holding the map against labels",
-    "trust": "Finding what is to be trusted",
-    "count": "Counting the pixels of strata",
-    "draw": "Drawing places",
-    "chips": "Reading pictures of places",
-    "export": "Writing tables",
-    "backfill": "Making products",
-}
 
 
 LINE_SECONDS = 10.0
@@ -130,8 +111,7 @@ class Terminal:
                 pass
 
     def _start(self, stage: Stage) -> None:
-        name = f"Answering units of {stage.rows} rows" if stage.rows else STAGE_WORDS.get(stage.name, stage.name)
-        words = shown(f"{name}{f' ({stage.note})' if stage.note else ''}")
+        words = shown(stage_words(stage))
         self._end_stage()
         if self.task is not None:
             self.bars.remove_task(self.task)

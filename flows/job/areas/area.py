@@ -33,6 +33,13 @@ class Area:
     geometry: BaseGeometry
     n_without_place: int = field(default=0, compare=False)
 
+    @property
+    def text(self) -> str:
+        """Where it lies, in words."""
+        west, south, east, north = self.bbox
+        kind = "box" if self.geometry.equals(self.geometry.envelope) else self.geometry.geom_type
+        return f"{kind} of {west:.5g} to {east:.5g}° E, {south:.5g} to {north:.5g}° N"
+
     def geojson(self) -> dict[str, Any]:
         """The geometry as GeoJSON."""
         plain: dict[str, Any] = json.loads(shapely.to_geojson(self.geometry))

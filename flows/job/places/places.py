@@ -43,6 +43,11 @@ class JobPlaces:
     footprint: BaseGeometry
     middle: tuple[float, float]
 
+    @property
+    def text(self) -> str:
+        """The places in words."""
+        return f"{len(self.of_row):,} rows of {self.file}"
+
     def request(self) -> dict[str, Any]:
         """What of the places decides the product, as JSON: the rows themselves, wherever their file lies."""
         named = {key: value for key, value in (("id", self.id), ("period", self.period)) if value is not None}

@@ -14,8 +14,12 @@ from tests.support.graphs import echo
 from tests.support.worlds import World, pixel_job, write_card
 from tilewright.catalogs.publish.collection import SUMMARISED, update_collection
 from tilewright.catalogs.publish.geoparquet import add_items
+from tilewright.catalogs.publish.validate import validate_collection
 from tilewright.flows.run.predict import run_job
 from tilewright.flows.runners.run_options import RunOptions
+from tilewright.tasks.inventory.record import read_product_record
+from tilewright.tasks.publish.unlist import unlist
+from tilewright.tasks.storage.storage import open_storage
 
 pytestmark = pytest.mark.usefixtures("small_pictures")
 
@@ -76,3 +80,23 @@ def test_summaries_stay_true_as_items_change(tmp_path):
     (output / "items.parquet").unlink()
     make(tmp_path, resolution=40, options=RunOptions(replace=True))
     assert {30, 40} <= set(read(output, "collection.json")["summaries"]["gsd"])
+
+
+def test_a_collection_keeps_no_picture_of_a_product_that_is_gone(tmp_path):
+    output = make(tmp_path, resolution=10, options=RunOptions())
+    assert read(output, "collection.json")["assets"]["thumbnail"]["href"] == "./preview.png"
+    add_other(output)
+    storage = open_storage(str(output), options={})
+    record = read_product_record(storage)
+    assert record is not None
+    for kept in ({}, {"mine": {"href": "./mine.png"}}):
+        collection = read(output, "collection.json")
+        (output / "collection.json").write_text(json.dumps({**collection, "assets": {**collection["assets"], **kept}}))
+        before = (output / "item.json").read_bytes()
+        unlist(storage, record)
+        left = read(output, "collection.json")
+        validate_collection(left)
+        assert left.get("assets", {}) == kept
+        assert [link["title"] for link in left["links"] if link["rel"] == "item"] == ["other"]
+        (output / "item.json").write_bytes(before)
+        (output / "collection.json").write_text(json.dumps(collection))

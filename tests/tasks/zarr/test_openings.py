@@ -168,7 +168,7 @@ def test_the_item_says_where_and_when(made):
     with rasterio.open(output / "value.tif") as file:
         assert (tuple(fields["proj:shape"]), fields["proj:transform"]) == (file.shape, list(file.transform)[:6])
         assert fields["proj:code"] == f"EPSG:{fields['proj:epsg']}" == file.crs.to_string()
-    assert (fields["datetime"], fields["start_datetime"]) == (None, "2023-06-01T00:00:00Z")
+    assert fields["datetime"] == fields["start_datetime"] == "2023-06-01T00:00:00Z"
     assert fields["end_datetime"] == "2023-06-30T23:59:59.999999Z"
     read = pystac.Item.from_file(output / "item.json")
     assert read.common_metadata.start_datetime.isoformat() == "2023-06-01T00:00:00+00:00"
