@@ -44,6 +44,7 @@ from tilewright.models.spec.scaling import FORMAT
 from tilewright.models.spec.scaling import KINDS as SCALINGS
 from tilewright.models.spec.statistics import FIELDS as STATISTICS
 from tilewright.models.spec.words import KINDS as TOKENS
+from tilewright.models.spec.words import LONGEST_PROMPT
 
 
 def _scaling() -> Schema:
@@ -80,7 +81,12 @@ def _extra() -> Schema:
     told = {
         "type": "object",
         "required": ["kind"],
-        "properties": {"kind": {"enum": [*KINDS]}, "of": maybe(TEXT)},
+        "properties": {
+            "kind": {"enum": [*KINDS]},
+            "of": maybe(TEXT),
+            "tokenizer": TEXT,
+            "prompt": maybe({"type": "string", "maxLength": LONGEST_PROMPT}),
+        },
         "allOf": rules,
     }
     return {"anyOf": [{"enum": [kind for kind in KINDS if kind not in others]}, told]}

@@ -56,6 +56,10 @@ def search_words(found: Found, shares: Mapping[str, float]) -> Iterator[str]:
         yield f"The footprints of the scenes cover {words} of the area in {period}."
 
 
+MOST_LEFT_OUT = 50
+"""Items that are named of those left out."""
+
+
 def item_collection(found: Found, area: BaseGeometry, shares: Mapping[str, float]) -> dict[str, Any]:
     """The scenes as an ItemCollection, each with the share (0-1) of the area that it covers; beside them that of all
     for each period, and the items that were left out.
@@ -63,13 +67,14 @@ def item_collection(found: Found, area: BaseGeometry, shares: Mapping[str, float
     Source: STAC API, ItemCollection.
     """
     features = [_item(scene, covered_share(area, [shape(scene.geometry)])) for scene in found.scenes]
-    left_out = [{"item": each.item, "reason": each.reason} for each in found.left_out]
+    left_out = [{"item": each.item, "reason": each.reason} for each in found.left_out[:MOST_LEFT_OUT]]
     return {
         "type": "FeatureCollection",
         "features": features,
         "numberReturned": len(features),
         "tw:period_shares": dict(shares),
         "tw:left_out": left_out,
+        "tw:n_left_out": len(found.left_out),
     }
 
 
@@ -90,6 +95,8 @@ def _item(scene: Scene, area_share: float) -> dict[str, Any]:
         properties = {"datetime": None, "start_datetime": plain["datetime"], "end_datetime": plain["end"]}
     properties |= {key: value for key, value in stated.items() if value is not None}
     properties |= {
+        # An Item may name its collection only where it links to it.
+        "tw:collection": scene.collection,
         "tw:source": scene.source,
         "tw:radiometry": scene.state,
         "tw:radiometry_reason": scene.state_reason,
@@ -105,7 +112,6 @@ def _item(scene: Scene, area_share: float) -> dict[str, Any]:
         "stac_version": STAC_VERSION,
         "stac_extensions": extensions,
         "id": scene.id,
-        "collection": scene.collection,
         "geometry": scene.geometry,
         "bbox": list(scene.bbox),
         "properties": properties,
