@@ -101,18 +101,19 @@ class Product(Mapping[str, "xr.DataArray"]):
         names = {str(each.get("name")): str(each.get("file")) for each in more}
         return _Tables(self.storage, {**TABLES, **names})
 
-    def plot(self, layer: str | None = None, *, ax: Any = None, max_size: int = 1000) -> Any:
+    def plot(self, layer: str | None = None, *, ax: Any = None, max_size: int = 1000, legend: bool = True) -> Any:
         """The matplotlib axes with a layer drawn in the card's colours, with its legend; None: the first layer.
 
         Also drawn are ``observations``, and the images of a product by their names. ``ax``: axes to draw on.
-        ``max_size``: pixels of the longer side, read from the store's smaller levels. Raises StoreError for what cannot
+        ``max_size``: pixels of the longer side, read from the store's smaller levels. ``legend``: whether colours are
+        named, and values have their bar. Raises StoreError for what cannot
         be drawn, and where matplotlib (extra ``notebook``) is missing.
         """
         from tilewright.flows.notebook.plot import draw_layer
 
         # Its shape is checked against the report's.
         _ = self.layers
-        return draw_layer(self.storage, self.report, self.item, layer, ax=ax, max_size=max_size)
+        return draw_layer(self.storage, self.report, self.item, layer, ax=ax, max_size=max_size, legend=legend)
 
     def __repr__(self) -> str:
         layers = ", ".join(text(row, "name") for row in rows(self.report, "layers"))

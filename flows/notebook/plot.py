@@ -12,7 +12,8 @@ from tilewright.tasks.colours import RAMP_STOPS, UNSEEN
 from tilewright.tasks.notebook import plain_words
 from tilewright.tasks.report.fields import mapping, numbers, rows, text
 from tilewright.tasks.report.layer_views import layer_views
-from tilewright.tasks.report.picture import legend, picture, value_ends
+from tilewright.tasks.report.picture import legend as legend_of
+from tilewright.tasks.report.picture import picture, value_ends
 from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.zarr.thumbnail import read_thumbnail
 
@@ -28,7 +29,7 @@ MOST_NAMED = 24
 
 LONGEST_NAME = 40
 
-NOT_OBSERVED = "not observed"
+NO_VALUE = "no value"
 
 COUNTS = "observations"
 """The array of a product that counts passes; it is no layer of the report."""
@@ -42,12 +43,13 @@ def draw_layer(
     *,
     ax: Any = None,
     max_size: int = 1000,
+    legend: bool = True,
 ) -> Any:
     """The axes with a layer drawn on the product's grid, its longer side at most ``max_size`` pixels.
 
-    Classes have their colours, values a ramp and a bar with their unit, an image its own colours. Where nothing was
-    observed it is hatched. ``name``: a layer, an image or ``observations``; None: the first layer. ``ax``: axes to draw
-    on, None for new ones.
+    Classes have their colours, values a ramp and a bar with their unit, an image its own colours. Where there is no
+    value it is hatched. ``name``: a layer, an image or ``observations``; None: the first layer. ``ax``: axes to draw
+    on, None for new ones. ``legend``: whether colours are named, and values have their bar.
 
     Raises StoreError for a name that is no such thing, or where matplotlib is missing; StorageError where the layer
     cannot be read.
@@ -70,7 +72,7 @@ def draw_layer(
     if view is None:
         axes.imshow(_true_colours(read), extent=_extent(bounds), interpolation="nearest")
     else:
-        _draw(axes, read[0], view, bounds, alone=ax is None)
+        _draw(axes, read[0], view, bounds, alone=ax is None, named=legend)
     return _labelled(axes, name, text(grid, "crs"))
 
 
@@ -84,7 +86,9 @@ def _view(views: Mapping[str, LayerView], name: str, uri: str) -> LayerView:
     raise StoreError(f"{name!r} is no layer of {uri} that can be drawn: it has {drawn}.")
 
 
-def _draw(axes: Any, pixels: np.ndarray, view: LayerView, bounds: tuple[float, ...], *, alone: bool) -> None:
+def _draw(
+    axes: Any, pixels: np.ndarray, view: LayerView, bounds: tuple[float, ...], *, alone: bool, named: bool
+) -> None:
     listed = [(row, int(row.value)) for row in view.classes if row.value.isdecimal() and int(row.value) < 255]
     classes = tuple(
         ClassSpec(value=value, name=row.name, description=row.name, color=row.colour[1:]) for row, value in listed
@@ -99,10 +103,11 @@ def _draw(axes: Any, pixels: np.ndarray, view: LayerView, bounds: tuple[float, .
     how: dict[str, Any] = {"extent": _extent(bounds), "interpolation": "nearest"}
     if not spec.ranked:
         axes.imshow(picture(pixels, spec), **how)
-        named = [(row.colour, _named(row.name, row.area_km2)) for row in view.found[:MOST_NAMED]]
+        colours = [(row.colour, _named(row.name, row.area_km2)) for row in view.found[:MOST_NAMED]]
         if view.kind == "id":
-            named = [(swatch.colour, swatch.label) for swatch in legend(pixels, spec).swatches]
-        _name_colours(axes, named, alone=alone)
+            colours = [(swatch.colour, swatch.label) for swatch in legend_of(pixels, spec).swatches]
+        if named:
+            _name_colours(axes, colours, alone=alone)
         return
     missing = ~np.isfinite(pixels) if pixels.dtype.kind == "f" else pixels == spec.nodata
     if view.name == COUNTS:
@@ -110,7 +115,8 @@ def _draw(axes: Any, pixels: np.ndarray, view: LayerView, bounds: tuple[float, .
     values = np.ma.masked_array(pixels, missing)
     ends = (0.0, float(max(1, pixels.max(initial=0)))) if view.name == COUNTS else _ends(values, view, spec)
     drawn = axes.imshow(values, cmap=_ramp(), vmin=ends[0], vmax=ends[1], **how)
-    axes.figure.colorbar(drawn, ax=axes, label=plain_words(view.unit, LONGEST_NAME), shrink=0.8)
+    if named:
+        axes.figure.colorbar(drawn, ax=axes, label=plain_words(view.unit, LONGEST_NAME), shrink=0.8)
 
 
 def _ends(values: np.ma.MaskedArray[Any, Any], view: LayerView, spec: LayerSpec) -> tuple[float, float]:
@@ -162,7 +168,7 @@ def _name_colours(axes: Any, named: list[tuple[str, str]], *, alone: bool) -> No
 
     unseen = Patch(facecolor="white", edgecolor=UNSEEN, hatch="////", linewidth=0)
     handles = [*(Patch(facecolor=colour, edgecolor="#00000033") for colour, _ in named), unseen]
-    words = [*(label for _, label in named), NOT_OBSERVED]
+    words = [*(label for _, label in named), NO_VALUE]
     # A label that begins with an underscore would be left out, were it not for the blank.
     told = {"handles": handles, "labels": [f" {label}" for label in words], "frameon": False}
     if alone:

@@ -54,7 +54,7 @@ def test_classes_have_the_colours_of_the_file_and_a_legend_with_their_ground(who
     names = labels(axes)
     assert sorted(name.split()[0] for name in names[:2]) == ["land", "water"]
     assert all("km²" in name for name in names[:2])
-    assert names[-1] == "not observed"
+    assert names[-1] == "no value"
     assert "EPSG:32633" in axes.get_xlabel()
 
 
@@ -78,10 +78,13 @@ def test_without_a_name_the_first_layer_is_drawn_on_the_axes_that_are_given(whol
     _, (left, right) = plt.subplots(1, 2)
     product = tw.open(whole)
     assert product.plot(ax=left) is left
+    for name in ("class", "confidence"):
+        alone = product.plot(name, legend=False)
+        assert (alone.figure.legends, len(alone.figure.axes)) == ([], 1)
     assert product.plot("class", ax=right, max_size=64) is right
     assert left.get_title() == "class"
     assert drawn(right)[0].shape == (64, 64, 4)
-    assert [text.get_text().strip().split()[0] for text in left.get_legend().get_texts()][-1] == "not"
+    assert [text.get_text().strip().split()[0] for text in left.get_legend().get_texts()][-1] == "no"
 
 
 def test_hostile_names_are_drawn_as_words(hostile):
