@@ -68,6 +68,7 @@ OF_MAPS = {
     "filter.clearest": "the clearest passes are chosen over an area",
     "precision": "another precision is compared with fp32 on the windows of a map",
     "seams": "its windows have no seams",
+    "classify.calibrated": "what is usual for a word is seen over an area",
     "screen": "each row is asked for",
     "align": "shifts are measured over an area",
     "loss": "its values take little room as they are",
@@ -168,16 +169,13 @@ class Job(BaseModel):
     @model_validator(mode="after")
     def _places_alone(self) -> Job:
         given = {
-            "polygons": self.polygons,
             "grid.bounds": self.grid.bounds,
             "tile.block": self.tile.block,
             "cog.max_side": self.cog.max_side,
             "filter.clearest": self.filter.clearest,
             "precision": self.precision != "fp32",
-            "seams": self.seams,
-            "loss": self.loss,
-            "screen": self.screen,
-            "align": self.align,
+            "classify.calibrated": self.classify.calibrated,
+            **{key: getattr(self, key) for key in ("polygons", "seams", "loss", "screen", "align")},
         }
         for key, value in given.items():
             if self.places is not None and value:
@@ -188,6 +186,7 @@ class Job(BaseModel):
     def _masks_seen_whole(self) -> Job:
         given = {"filter.clearest": self.filter.clearest is not None and self.filter.clearest.by == "pixels"}
         given["precision"] = self.precision != "fp32"
+        given["classify.calibrated"] = self.classify.calibrated
         for key, value in given.items():
             if self.mask.kind == "model" and value:
                 raise ValueError(
