@@ -95,6 +95,7 @@ def plan_tuned_card(plan: Plan, card: ModelCard, *, batch: int | None = None) ->
 
 def load_reference(plan: Plan, card: ModelCard, *, provider: str) -> LoadedModel:
     """The model as it would run in single precision, to be compared with that of a plan of another precision."""
+    card = plan_words(plan, card)
     if plan.model.fused:
         return _fused(plan, card, provider=provider, half=False)
     session = open_session(plan_tuned_card(plan, card), provider="cpu")

@@ -40,6 +40,9 @@ TILE: Final = ("window", "step", "trim")
 REVISION: Final = re.compile(r"[0-9a-f]{40}|[0-9]*")
 """The name of a folder that is one version of a model."""
 
+NAME: Final = re.compile(r"[a-z][a-z0-9-]+[a-z0-9]")
+"""The name of a model. Source: MLM extension 1.4, mlm:name."""
+
 COMMON_NAMES: Final = ("model", "best", "last", "weights")
 """Names of files that say nothing of what is in them."""
 
@@ -173,8 +176,14 @@ def _is_item(path: Path) -> bool:
 def _name(found: ForeignModel) -> str:
     given = str(found.model.get("name") or found.model.get("title") or _file_name(found.graph))
     name = re.sub(r"[^a-z0-9]+", "-", given.lower()).strip("-")[:60]
-    if not name:
-        raise CardError(f"the model's name is {shorten(given)}, of no letter or digit; give one with --set name=...")
+    if not NAME.fullmatch(name):
+        told = (
+            f"{shorten(given)}, of which a card keeps {name!r}" if name else f"{shorten(given)}, of no letter or digit"
+        )
+        raise CardError(
+            f"the model's name is {told}; give one of at least three letters and digits, a letter first, with "
+            "--set name=..."
+        )
     return name
 
 
@@ -202,7 +211,14 @@ def write_card(found: ForeignModel, signature: Signature, *, name: str, target: 
         for number, location in enumerate(signature.external):
             source = _weights(found.graph, location)
             assets[f"weights{number or ''}"] = _asset(source, staged, location, "mlm:weights")
-        card = _card(found, signature, name=name, assets=assets)
+        try:
+            card = _card(found, signature, name=name, assets=assets)
+        except (TypeError, AttributeError, KeyError) as error:
+            # An Item of others may have a list for a name, or a number for a list.
+            raise CardError(
+                f"{found.format} has a field of another kind than the extension's ({shorten(str(error))}): look at "
+                "bands, tasks and names of its inputs and outputs"
+            ) from error
         text = json.dumps(card, indent=2, ensure_ascii=False)
         if any("\ud800" <= letter <= "\udfff" for letter in text):
             raise CardError(f"{found.format} holds half of a character, which no text has; save it anew in UTF-8")

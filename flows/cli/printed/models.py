@@ -76,7 +76,9 @@ def print_imported(imported: Imported) -> None:
     console.print(
         Text(shown(card.name), style="bold") + Text(shown(f"  a card from the {imported.format}")), soft_wrap=True
     )
-    facts = [(f"{part} {field}", f"{_short(value)}  ({place})") for part, field, value, place in imported.facts]
+    facts = [
+        (f"{part or 'model'} {field}", f"{_short(value)}  ({place})") for part, field, value, place in imported.facts
+    ]
     print_facts(console, [*facts, ("prove it", f"tilewright models check {card.folder}")])
 
 
