@@ -166,7 +166,7 @@ def _unlike_its_item(asset: BandAsset, header: FileHeader) -> str | None:
     if asset.unit != "class":
         found = header.calibration(asset.index)
         numbers += [("scale", asset.scale, found[0]), ("offset", asset.offset, found[1])]
-    told = [("layer", asset.key, own)] if own and own not in names else []
+    told: list[tuple[str, object, object]] = [("layer", asset.key, own)] if own and own not in names else []
     # By their texts, since NaN is not itself.
     told += [each for each in numbers if str(each[1]) != str(each[2])]
     if not told:
