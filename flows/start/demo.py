@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def run_demo(folder: Path | None, *, listener: Listener) -> Iterator[Outcome]:
     """The outcomes of both demo products, made one after the other under ``folder`` (default: the cache)."""
-    home = (folder or cache_folder() / "demo").absolute()
+    home = demo_home(folder)
     listener(Notice(text="This demo maps simulated scenes, not a real place."))
     catalog = demo_sample(folder, listener=listener)
     for job in demo_jobs(catalog, home):
@@ -35,7 +35,12 @@ def run_demo(folder: Path | None, *, listener: Listener) -> Iterator[Outcome]:
 
 def demo_sample(folder: Path | None, *, listener: Listener) -> Path:
     """The catalog.json of the sample under ``folder`` (default: the demo's in the cache), built if it is not there."""
-    return build_sample((folder or cache_folder() / "demo") / "sample", progress=_as_stage(listener))
+    return build_sample(demo_home(folder) / "sample", progress=_as_stage(listener))
+
+
+def demo_home(folder: Path | None) -> Path:
+    """The absolute path of the folder, by default of the demo's in the cache."""
+    return (folder or cache_folder() / "demo").absolute()
 
 
 def _as_stage(listener: Listener) -> Callable[[int, int], None]:
