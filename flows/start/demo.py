@@ -28,7 +28,7 @@ def run_demo(folder: Path | None, *, listener: Listener) -> Iterator[Outcome]:
     """The outcomes of both demo products, made one after the other under ``folder`` (default: the cache)."""
     home = demo_home(folder)
     listener(Notice(text="This demo maps simulated scenes, not a real place."))
-    catalog = demo_sample(folder, listener=listener)
+    catalog = demo_sample(home, listener=listener)
     for job in demo_jobs(catalog, home):
         yield run_job(make_job(job, base=home), listener=listener)
 
