@@ -10,7 +10,10 @@ PREFECT ?= 1
 WING ?=
 TESTS := $(if $(WING),tests/$(WING),tests)
 
-.PHONY: help demo test test-all test-again check format models docs services services-stop clean
+# A catalog of real scenes for the gallery; without one they are asked of the archive.
+REAL ?= $(wildcard ../shared/real/catalog.json)
+
+.PHONY: help demo test test-all test-again check format models docs docs-site services services-stop clean
 
 help:
 	@echo 'make demo    build the embedded sample and map water and change on it'
@@ -21,6 +24,7 @@ help:
 	@echo 'make format  format the code'
 	@echo 'make models  rebuild the built-in models byte for byte'
 	@echo 'make docs    check that the documents and their examples are true'
+	@echo 'make docs-site  the pages of docs/ as a site in build/site, with a gallery drawn by running jobs'
 	@echo 'make services, make services-stop   PostgreSQL, a STAC API, S3 and Prefect on this machine, for the tests'
 	@echo 'make clean   remove the environment and what tools left'
 
@@ -39,7 +43,12 @@ test-again: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	@$(BIN)/python -m pytest --quiet tests/project/test_readme.py tests/project/test_tasks_readme.py \
-		tests/models/card/test_readme.py tests/project/test_documents.py
+		tests/models/card/test_readme.py tests/project/test_documents.py tests/project/test_docs_site.py
+
+docs-site: $(VENV)/.dev
+	@$(BIN)/python -m deploy.site build/gallery $(if $(REAL),--real $(REAL))
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build --strict
+	@echo 'Open build/site/index.html'
 
 check: $(VENV)/.dev
 	@$(BIN)/ruff check .
@@ -81,7 +90,7 @@ $(VENV)/.cpu: pyproject.toml constraints.txt
 	$(call install,cpu)
 
 $(VENV)/.dev: pyproject.toml constraints.txt
-	$(call install,cpu$(comma)flows$(comma)kubernetes$(comma)watching$(comma)stackstac$(comma)find$(comma)export$(comma)dev)
+	$(call install,cpu$(comma)flows$(comma)kubernetes$(comma)watching$(comma)stackstac$(comma)find$(comma)export$(comma)docs$(comma)dev)
 	@touch $(VENV)/.cpu
 
 comma := ,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -210,5 +211,7 @@ def _scenes_with_bands(
         band for band in bands if band not in known and band.lower() not in lost and not band_of(collection, band)
     ]
     if unknown and known:
-        raise CatalogError(f"{collection} has no band {', '.join(unknown)}; it has: {', '.join(sorted(known))}")
+        similar = get_close_matches(unknown[0].lower(), sorted(known), n=1)
+        hint = f" (did you mean {similar[0]!r}?)" if similar else ""
+        raise CatalogError(f"{collection} has no band {', '.join(unknown)}{hint}; it has: {', '.join(sorted(known))}")
     return tuple(scene for scene in scenes if any(scene.asset(band) for band in bands))

@@ -9,6 +9,7 @@ monitor/        progress.json, logs, metrics, traces
 chain/          jobs of one file that read each other's products
 maintain/       status, clean, rerun, watch, backfill, push
 ask/            of finished products: compare, evaluate, zones, find, sample, export
+view/           finished products on a map in a browser
 prefect_flows/  the flows that Prefect serves
 cli/            the command
 environment, machine, policies, errors, shown, prefect_server, prefect_steps: what the wings share

@@ -76,13 +76,23 @@ def _check_collections(job: Job, card: ModelCard) -> None:
 
 
 def check_finished(scenes: Iterable[Scene], *, name: str) -> None:
-    """Check that the products among the scenes of an input (``name``) are finished, where they can be looked at.
+    """Check that the products among the scenes of an input (``name``) are finished, where they can be looked at, and
+    that the files of their layers lie in them.
 
-    Raises JobError naming the product, and what of it is missing or cut off.
+    Raises JobError naming the product, and what of it is missing, cut off or elsewhere.
     """
-    for folder in sorted({scene.href.rpartition("/")[0] for scene in scenes if scene.made}):
-        if scheme_of(folder) not in {"file", "s3"}:
-            continue
+    layers: dict[str, list[str]] = {}
+    for scene in scenes:
+        folder = scene.href.rpartition("/")[0]
+        if scene.made and scheme_of(folder) in {"file", "s3"}:
+            layers.setdefault(folder, []).extend(asset.href for asset in scene.assets)
+    for folder, hrefs in sorted(layers.items()):
+        outside = next((href for href in hrefs if href.rpartition("/")[0] != folder), None)
+        if outside is not None:
+            raise JobError(
+                f"Input {name}: the Item of {display_href(folder)} names a layer outside of it, "
+                f"{display_href(outside)}: somebody changed it. Run its job again, or take that product."
+            )
         # Pages, tables and the Zarr store are not read.
         lacking = [
             each for each in unfinished(open_storage(folder, options=storage_options(folder))) if each not in DOCUMENTS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -26,8 +27,14 @@ STAC_TOKEN = "TILEWRIGHT_STAC_TOKEN"  # noqa: S105 -- the name of a variable
 """The variable with the token of the STAC API that products are pushed to."""
 
 
+NOTIFY = "TILEWRIGHT_NOTIFY"
+"""The variable with the address that is told how a run ended; `<it>_TOKEN` holds the token that goes along."""
+
 NO_PROXY = ("no_proxy", "NO_PROXY")
 """Variables that except hosts from a proxy. Source: curl(1), "Environment"."""
+
+SCREENS = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+"""Variables of which one is set where there is a screen, or a person names a browser."""
 
 _SECRET_NAME = re.compile(r"(?i)(?:^|_)(?:key|key_id|token|secret|password|passwd|auth_string|userpwd)$")
 
@@ -127,13 +134,24 @@ def stac_token(environ: Mapping[str, str] | None = None) -> str | None:
     return (os.environ if environ is None else environ).get(STAC_TOKEN, "").strip() or None
 
 
+def notify_address(environ: Mapping[str, str] | None = None) -> str | None:
+    """The address that is told how a run ended; None without one."""
+    return (os.environ if environ is None else environ).get(NOTIFY, "").strip() or None
+
+
+def notify_token(environ: Mapping[str, str] | None = None) -> str | None:
+    """The token that goes along with a notification; None without one."""
+    return (os.environ if environ is None else environ).get(f"{NOTIFY}_TOKEN", "").strip() or None
+
+
 def own_secrets(environ: Mapping[str, str] | None = None) -> list[str]:
     """The keys and tokens of the environment, which others may send back: what is printed and logged goes without.
 
     Those shorter than SHORTEST_SECRET are left out, since they stand in any text.
     """
     environ = os.environ if environ is None else environ
-    values = [value.strip() for name, value in environ.items() if _SECRET_NAME.search(name)]
+    # The address of a chat's hook is its password.
+    values = [value.strip() for name, value in environ.items() if name == NOTIFY or _SECRET_NAME.search(name)]
     return [value for value in values if len(value) >= SHORTEST_SECRET and not value.startswith("/")]
 
 
@@ -165,6 +183,12 @@ def monitor_settings(environ: Mapping[str, str] | None = None) -> MonitorSetting
         metrics_host=environ.get(METRICS_HOST, "127.0.0.1"),
         traces=any(environ.get(variable, "none") != "none" for variable in TRACES),
     )
+
+
+def has_screen(environ: Mapping[str, str] | None = None) -> bool:
+    """True where a browser can open a window; without one a text browser would take the terminal."""
+    environ = os.environ if environ is None else environ
+    return sys.platform in {"win32", "darwin"} or any(environ.get(name) for name in SCREENS)
 
 
 def use_json_log() -> None:

@@ -200,7 +200,7 @@ def _labels_told(a: LayerEvaluation, b: LayerEvaluation) -> dict[str, Any]:
 
 def _by_layer(storage: Storage, points: LabelledPoints) -> dict[str, LayerEvaluation]:
     """The layers of classes of a product held against labels."""
-    from tilewright.flows.job.outline import cut_at_180
+    from tilewright.flows.job.areas.outline import cut_at_180
     from tilewright.tasks.audit.evaluate.classes import given_maps
     from tilewright.tasks.audit.evaluate.evaluate import evaluate_layers, open_labels
     from tilewright.tasks.audit.evaluate.label_file import LabelError

@@ -19,7 +19,7 @@ from tilewright.catalogs.parquet import pyarrow
 from tilewright.flows.ask.export import exported_tables, local_table
 from tilewright.flows.ask.queries import DEGREES, given_vector, place_of, read_vector, vector_at, words_vector
 from tilewright.flows.environment import storage_options
-from tilewright.flows.job.area import AreaError, read_area
+from tilewright.flows.job.areas.area import AreaError, read_area
 from tilewright.tasks.embeddings.index import build_index, faiss_library, known_index, nearest_by_index
 from tilewright.tasks.embeddings.nearest import nearest
 from tilewright.tasks.embeddings.stored_vectors import open_vectors

@@ -12,7 +12,7 @@ import numpy as np
 
 from tilewright.flows.ask.sample_request import BY_CLASS, BY_CONFIDENCE, NONE, SampleRequest
 from tilewright.flows.environment import storage_options
-from tilewright.flows.job.outline import cut_at_180
+from tilewright.flows.job.areas.outline import cut_at_180
 from tilewright.models.fields import did_you_mean
 from tilewright.tasks.audit.design.allocation import allocate, deviation, shares, size_for
 from tilewright.tasks.audit.design.draw import draw_random, draw_systematic

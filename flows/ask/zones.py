@@ -10,7 +10,7 @@ import numpy as np
 from tilewright.catalogs.parquet import pyarrow
 from tilewright.flows.ask.added_table import add_table, place_for
 from tilewright.flows.environment import storage_options
-from tilewright.flows.job.outline import cut_at_180
+from tilewright.flows.job.areas.outline import cut_at_180
 from tilewright.tasks.inventory.finished import read_item
 from tilewright.tasks.progress import Notice, Stage, silent
 from tilewright.tasks.storage.errors import StoreError

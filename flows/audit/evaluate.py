@@ -14,7 +14,7 @@ from tilewright.flows.ask.sample_page import scene_pictures
 from tilewright.flows.audit.dates import period_notes
 from tilewright.flows.audit.files import DOCUMENT, PAGE, Wanted, added, places_of, put
 from tilewright.flows.environment import storage_options
-from tilewright.flows.job.outline import cut_at_180
+from tilewright.flows.job.areas.outline import cut_at_180
 from tilewright.tasks.audit.design.evaluated import design_entry
 from tilewright.tasks.audit.evaluate.classes import given_maps
 from tilewright.tasks.audit.evaluate.evaluate import evaluate_layers, evaluation_json, open_labels

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.sources.registry import known_sources
-from tilewright.flows.job.area import AreaError, read_area
+from tilewright.flows.job.areas.area import AreaError, read_area
 from tilewright.flows.job.job import JOBS, Job, JobError, apply_change, make_job, read_plain
 from tilewright.models.fields import did_you_mean
 from tilewright.tasks.storage.storage import REMOTE

@@ -6,9 +6,10 @@ import errno
 import re
 import signal
 import sys
+import time
 import traceback
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,11 +54,40 @@ NOT_SAME_EXIT = 3
 neither a bad request nor a failure."""
 
 
+STATES = {0: "complete", 1: "failed", 2: "refused", OTHER_RUN_EXIT: "busy"}
+"""States of a notification by exit code; whatever is above OTHER_RUN_EXIT is a signal's."""
+
+
 @dataclass(slots=True)
 class Ending:
-    """The output that an interrupted command makes, empty before it is known."""
+    """The output that an interrupted command makes, empty before it is known; who is notified of its end, and of what.
+
+    ``products`` have a name, an output and a state; ``said`` is the last sentence on stderr; with ``as_json`` a
+    JSON document is printed in any case, but where ``printed`` says that the answer stands on stdout already.
+    """
 
     output: str = ""
+    command: str = ""
+    notify: str = ""
+    products: list[dict[str, Any]] = field(default_factory=list)
+    said: str = ""
+    as_json: bool = False
+    printed: bool = False
+    began: float = field(default_factory=time.monotonic)
+
+    def notify_of(self, command: str, address: str | None) -> None:
+        """Have the address, or the environment's, told how this command ends. Raises NotifyError for one that is none.
+
+        Called before anything is done.
+        """
+        from tilewright.flows.environment import notify_address
+
+        found = address or notify_address()
+        if found:
+            from tilewright.flows.monitor.notify import check_address
+
+            check_address(found, given=bool(address))
+            self.command, self.notify = command, found
 
     @property
     def begun(self) -> bool:
@@ -68,7 +98,48 @@ class Ending:
 
 
 @contextmanager
-def exit_codes(*, resumable: bool = False, restarts: str = "") -> Iterator[Ending]:
+def exit_codes(*, resumable: bool = False, restarts: str = "", as_json: bool = False) -> Iterator[Ending]:
+    """The exit codes and sentences of ``told_exits``, and then the notification, if somebody is to get one."""
+    ending, code = Ending(as_json=as_json), 0
+    try:
+        with told_exits(ending, resumable=resumable, restarts=restarts):
+            yield ending
+    except typer.Exit as end:
+        code = end.exit_code
+        raise
+    except BaseException:
+        code = 1
+        raise
+    finally:
+        if ending.notify:
+            _notify(ending, code)
+
+
+def _notify(ending: Ending, code: int) -> None:
+    """Tell how a command ended; a notification that fails is said, and changes no exit code."""
+    from tilewright.flows.monitor.notify import TRIES, notification, notify
+
+    ended = _state(code) == "interrupted"
+    told = notification(
+        command=ending.command,
+        state=_state(code),
+        code=code,
+        seconds=time.monotonic() - ending.began,
+        said=ending.said,
+        products=ending.products or ([{"name": "", "output": ending.output}] if ending.output else []),
+    )
+    # Whoever ended it waits no longer than for one try.
+    if failure := notify(ending.notify, told, tries=1 if ended else TRIES):
+        with suppress(OSError):
+            say(f"! {failure}")
+
+
+def _state(code: int) -> str:
+    return "interrupted" if code > OTHER_RUN_EXIT else STATES.get(code, "failed")
+
+
+@contextmanager
+def told_exits(ending: Ending, *, resumable: bool = False, restarts: str = "") -> Iterator[None]:
     """Exit 2 on a refused request, 1 on a failed run, 75 where another run owns the output.
 
     130 on Ctrl-C, 143 on SIGTERM, 129 on SIGHUP.
@@ -77,18 +148,18 @@ def exit_codes(*, resumable: bool = False, restarts: str = "") -> Iterator[Endin
     With `--debug` the trace of the error stands before the sentence.
     """
     clean_records()
-    ending = Ending()
     try:
         with heard_signals():
-            yield ending
+            yield
     except KeyboardInterrupt as interruption:
         goes_on = KEPT_WITHOUT.format(option=restarts) if restarts else KEPT
         kept = (goes_on if ending.begun else NOT_BEGUN) if resumable else ""
         number = interruption.number if isinstance(interruption, EndedError) else signal.SIGINT
         # A terminal that closed takes no words.
+        ending.said = f"{interruption_words(interruption)}.{kept}"
         with suppress(OSError):
-            say(f"{interruption_words(interruption)}.{kept}")
-        raise typer.Exit(128 + number) from None
+            say(ending.said)
+        raise _end(ending, 128 + number) from None
     except (typer.Exit, typer.Abort, typer.BadParameter):
         raise
     except Exception as error:  # the one place where what nobody foresaw is put into words
@@ -96,11 +167,21 @@ def exit_codes(*, resumable: bool = False, restarts: str = "") -> Iterator[Endin
             raise
         if DEBUG in sys.argv:
             typer.echo(shown_lines("".join(traceback.format_exception(error)).rstrip("\n")), err=True)
+        ending.said = str(error) if is_own(error) else unforeseen(error)
+        say(ending.said)
         if is_own(error):
-            say(str(error))
-            raise typer.Exit(exit_code(error)) from None
-        say(unforeseen(error))
-        raise typer.Exit(1) from None
+            raise _end(ending, exit_code(error)) from None
+        raise _end(ending, 1) from None
+
+
+def _end(ending: Ending, code: int) -> typer.Exit:
+    """The exit with a code; a command that was to print JSON prints what it says, unless its answer stands already."""
+    if ending.as_json and not ending.printed:
+        from tilewright.flows.cli.options import print_json
+
+        with suppress(OSError):
+            print_json({"state": _state(code), "exit_code": code, "error": ending.said})
+    return typer.Exit(code)
 
 
 def exit_code(error: Exception) -> int:

@@ -36,10 +36,10 @@ def find(
     as_json: AsJson = False,
 ) -> None:
     """Find the windows or pixels of a finished product whose vectors are most alike, the best first."""
-    with exit_codes():
+    with exit_codes(as_json=as_json):
         from tilewright.flows.ask.find import find_alike
         from tilewright.flows.ask.queries import read_place, read_vector
-        from tilewright.flows.cli.terminal import Terminal
+        from tilewright.flows.cli.printed.terminal import Terminal
         from tilewright.tasks.tables.convert import check_target, write_as
 
         if to is not None:
@@ -103,11 +103,11 @@ def sample(
     as_json: AsJson = False,
 ) -> None:
     """Draw places to label from a finished product, by a design that lets `evaluate` estimate accuracy and areas."""
-    with exit_codes():
+    with exit_codes(as_json=as_json):
         from tilewright.flows.ask.sample import draw_sample
         from tilewright.flows.ask.sample_page import check_page, write_page
         from tilewright.flows.ask.sample_request import SampleRequest, expectations
-        from tilewright.flows.cli.terminal import Terminal
+        from tilewright.flows.cli.printed.terminal import Terminal
         from tilewright.tasks.audit.design.table import check_fresh
         from tilewright.tasks.tables.convert import check_target, write_as
 

@@ -12,19 +12,24 @@ from tilewright.flows.cli.models import models_app
 from tilewright.flows.cli.options import (
     AsJson,
     JobFile,
+    Notify,
     OutputUri,
     Prices,
+    Printing,
+    Quiet,
     Runner,
     Set,
     TableFile,
     Target,
+    Targets,
+    Verbose,
     Version,
     Wait,
     Workers,
     print_json,
     wait_seconds,
 )
-from tilewright.flows.cli.products import compare, evaluate, export, push, zones
+from tilewright.flows.cli.products import catalog, compare, evaluate, export, push, view, zones
 from tilewright.flows.cli.series import backfill, watch
 from tilewright.flows.cli.start import demo, doctor, init, schema
 from tilewright.flows.shown import shown
@@ -35,14 +40,29 @@ app = typer.Typer(
     name="tilewright",
     help="Maps the Earth with your model: STAC scenes in, exact tiled inference, COG + Zarr + STAC out.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
 app.add_typer(models_app, name="models")
 
-for command in (demo, init, schema, doctor, watch, backfill, push, compare, evaluate, zones, find, sample, export):
+for command in (
+    demo,
+    init,
+    schema,
+    doctor,
+    watch,
+    backfill,
+    push,
+    view,
+    catalog,
+    compare,
+    evaluate,
+    zones,
+    find,
+    sample,
+    export,
+):
     app.command()(command)
 
 
@@ -65,13 +85,16 @@ def plan(
     shards: Annotated[int, typer.Option(min=1, help="Show how a region of so many shards would be cut.")] = 1,
     *,
     workers: Workers = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Say what a job would do: scenes, grid, blocks, windows, bytes, memory, time, cost. Writes no product."""
-    with exit_codes():
+    with exit_codes(as_json=as_json):
         from tilewright.flows.cli.jobs import plan_file
 
-        plan_file(job, changes, output, prices=prices, n_shards=shards, workers=workers, as_json=as_json)
+        how = Printing(as_json=as_json, quiet=quiet, verbose=verbose)
+        plan_file(job, changes, output, how, prices=prices, n_shards=shards, workers=workers)
 
 
 @app.command()
@@ -91,14 +114,19 @@ def run(
     replace: Annotated[bool, typer.Option("--replace", help="Throw the standing product away first.")] = False,
     wait: Wait = "0",
     to: TableFile = None,
+    notify: Notify = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a job. A second call resumes what was interrupted, or says that the product is complete."""
-    with exit_codes(resumable=True, restarts="--replace" if replace else "") as ending:
+    with exit_codes(resumable=True, restarts="--replace" if replace else "", as_json=as_json) as ending:
         from tilewright.flows.cli.jobs import run_file
         from tilewright.flows.machine import process_age
         from tilewright.flows.runners.run_options import RunOptions
 
+        how = Printing(as_json=as_json, quiet=quiet, verbose=verbose)
+        ending.notify_of("run", notify)
         options = RunOptions(
             runner=runner,
             workers=workers,
@@ -110,24 +138,24 @@ def run(
             retry=retry,
             wait=wait_seconds(wait),
         )
-        run_file(job, changes, output, options, ending, log=log, prefect=prefect, to=to, as_json=as_json)
+        run_file(job, changes, output, options, ending, how=how, log=log, prefect=prefect, to=to)
 
 
 @app.command()
-def status(output: Target, *, as_json: AsJson = False) -> None:
-    """Say how far a product is: progress, failures and what is missing, from the ledger alone. Of a chain, each one."""
-    with exit_codes():
+def status(outputs: Targets, *, as_json: AsJson = False) -> None:
+    """Say how far products are, from the ledger alone: one, several, those in a folder, or those of a chain's file."""
+    with exit_codes(as_json=as_json):
         from tilewright.flows.cli.jobs import tell_status
 
-        tell_status(output, as_json=as_json)
+        tell_status(outputs, as_json=as_json)
 
 
 @app.command()
 def search(job: JobFile, changes: Set = [], *, as_json: AsJson = False) -> None:  # noqa: B006
     """List the scenes a job would use, with their radiometric state and cloud cover."""
-    with exit_codes():
-        from tilewright.flows.cli.tables import print_scenes, search_rows, search_words
-        from tilewright.flows.cli.terminal import Terminal
+    with exit_codes(as_json=as_json):
+        from tilewright.flows.cli.printed.scenes import item_collection, print_scenes, search_words
+        from tilewright.flows.cli.printed.terminal import Terminal
         from tilewright.flows.job.job import read_job
         from tilewright.flows.plan.input_plans import search_refusal
         from tilewright.flows.plan.model_card import job_card
@@ -142,9 +170,9 @@ def search(job: JobFile, changes: Set = [], *, as_json: AsJson = False) -> None:
         for sentence in search_words(found, shares):
             say(sentence)
         if as_json:
-            print_json(search_rows(found, asked_area(checked), shares))
+            print_json(item_collection(found, asked_area(checked), shares))
         elif found.scenes:
-            print_scenes(found.scenes)
+            print_scenes(found.scenes, asked_area(checked))
         else:
             typer.echo(shown(no_scenes(checked, card, found)))
         if found.scenes and (refusal := search_refusal(checked, card, found.scenes)):
@@ -160,7 +188,7 @@ def clean(
     as_json: AsJson = False,
 ) -> None:
     """Remove what a broken run left behind; never a published product."""
-    with exit_codes():
+    with exit_codes(as_json=as_json):
         from tilewright.flows.maintain.clean import clean_output
 
         removed = clean_output(output, older_than=older_than, dry_run=dry_run, say=say)
@@ -176,7 +204,7 @@ def clean(
 
 @app.command()
 def rerun(
-    item: Annotated[str, typer.Argument(metavar="ITEM", help="The item.json of a product.")],
+    item: Annotated[str, typer.Argument(metavar="OUTPUT|ITEM", help="A product's folder or URI, or its item.json.")],
     output: OutputUri = None,
     *,
     trusted: Annotated[
@@ -185,8 +213,8 @@ def rerun(
     as_json: AsJson = False,
 ) -> None:
     """Rebuild a product from its Item alone, and say whether it came out identical."""
-    with exit_codes(resumable=True):
-        from tilewright.flows.cli.terminal import Terminal
+    with exit_codes(resumable=True, as_json=as_json):
+        from tilewright.flows.cli.printed.terminal import Terminal
         from tilewright.flows.maintain.rerun import rerun_item
 
         with Terminal(quiet=as_json) as terminal:

@@ -1,4 +1,4 @@
-"""The commands about models: ``models list``, ``show``, ``check`` and ``import``."""
+"""The commands about models: ``models list``, ``show``, ``check``, ``import`` and ``new``."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ models_app = typer.Typer(
 @models_app.command("list")
 def models_list(*, as_json: AsJson = False) -> None:
     """List the models that come with Tilewright."""
-    with exit_codes():
-        from tilewright.flows.cli.tables import print_models
+    with exit_codes(as_json=as_json):
+        from tilewright.flows.cli.printed.models import print_models
         from tilewright.models.card.registry import builtin_names, find_card
 
         cards = [find_card(name) for name in builtin_names()]
@@ -42,8 +42,8 @@ def models_list(*, as_json: AsJson = False) -> None:
 @models_app.command("show")
 def models_show(name: Annotated[str, typer.Argument(help="A name, path or URL.")], *, as_json: AsJson = False) -> None:
     """Show what a card asks for and gives."""
-    with exit_codes():
-        from tilewright.flows.cli.tables import print_card
+    with exit_codes(as_json=as_json):
+        from tilewright.flows.cli.printed.models import print_card
         from tilewright.flows.environment import certificates
         from tilewright.models.card.registry import find_card
 
@@ -68,12 +68,12 @@ def models_check(
 
     The model runs in a process of its own, whose time and memory are bounded.
     """
-    with exit_codes():
+    with exit_codes(as_json=as_json):
         if not trusted:
             words = ["models", "check", card, "--provider", provider, "--trusted", *(["--json"] if as_json else [])]
             _check_apart(words, seconds=seconds, megabytes=memory_mb)
             return
-        from tilewright.flows.cli.tables import print_check
+        from tilewright.flows.cli.printed.models import print_check
         from tilewright.flows.environment import certificates
         from tilewright.models.card.registry import find_card
         from tilewright.models.errors import memory_for
@@ -106,8 +106,8 @@ def models_import(
     Read are the metadata of Deepness and Ultralytics in ONNX files, models of bioimage.io, the descriptions that hubs
     keep beside a model (config.json, preprocessor_config.json, TerraTorch's YAML) and Items of the MLM extension.
     """
-    with exit_codes():
-        from tilewright.flows.cli.tables import print_imported
+    with exit_codes(as_json=as_json):
+        from tilewright.flows.cli.printed.models import print_imported
         from tilewright.flows.shown import shown
         from tilewright.models.imports.importing import MissingFactsError, import_model
 
@@ -123,6 +123,36 @@ def models_import(
             print_imported(imported)
         for sentence in _fine_pixels(imported.card):
             say(f"! {sentence}")
+
+
+@models_app.command("new")
+def models_new(
+    path: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="An ONNX file, its description or their folder.")],
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A fact that no file says, such as bands=red,green,blue."),
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="The new folder of the card; else one of the model's name.")] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Begin a card to fill in by hand: shapes, types and checksum as the file has them, a gap for what is missing."""
+    with exit_codes(as_json=as_json):
+        import json
+
+        from tilewright.flows.schema.card_schema import card_schema
+        from tilewright.flows.shown import shown
+        from tilewright.models.imports.importing import begin_card
+
+        folder, gaps = begin_card(path, answers=sets or (), to=to)
+        (folder / "card.schema.json").write_text(json.dumps(card_schema()) + "\n", encoding="utf-8")
+        if as_json:
+            print_json({"card": str(folder / "card.json"), "missing": gaps})
+            return
+        typer.echo(shown(f"{folder / 'card.json'} is begun; card.schema.json beside it is for editors."))
+        for line in gaps:
+            typer.echo(shown(f"  fill in {line}"))
+        typer.echo(shown(f"Then: tilewright models check {folder}"))
 
 
 def _check_apart(words: list[str], *, seconds: float, megabytes: int | None) -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import importlib.metadata
 import math
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tilewright.flows.shown import shown_json
+
+if TYPE_CHECKING:
+    from tilewright.flows.cli.printed.terminal import Terminal
 
 JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="The job, a YAML or JSON file.")]
 
@@ -20,7 +24,20 @@ Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Chan
 
 OutputUri = Annotated[str | None, typer.Option("--output", help="A folder or s3://bucket/prefix.")]
 
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and the last line only.")]
+
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more: how far it is, how long stages took.")]
+
+Notify = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="Post a small JSON there at the end; TILEWRIGHT_NOTIFY for one that is secret."),
+]
+
 Target = Annotated[str, typer.Argument(metavar="OUTPUT", help="A product's folder or URI.")]
+
+Targets = Annotated[
+    list[str], typer.Argument(metavar="OUTPUT...", help="Products' folders or URIs, a folder of them, a chain's file.")
+]
 
 Runner = Annotated[str, typer.Option(help="threads, dask, or tcp://scheduler:8786.")]
 
@@ -51,6 +68,25 @@ TableFile = Annotated[
 Wait = Annotated[
     str, typer.Option(metavar="SECONDS|forever", help="Wait so long for a run that is writing the same output.")
 ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Printing:
+    """How much a command prints, and whether as JSON."""
+
+    as_json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+
+    def __post_init__(self) -> None:
+        if self.quiet and self.verbose:
+            raise typer.BadParameter("give one of --quiet and --verbose, not both")
+
+    def terminal(self, *, silent: bool = False) -> Terminal:
+        """The listener that prints so much."""
+        from tilewright.flows.cli.printed.terminal import Terminal
+
+        return Terminal(quiet=self.as_json or silent, brief=self.quiet, verbose=self.verbose)
 
 
 def wait_seconds(text: str) -> float:

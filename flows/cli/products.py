@@ -1,4 +1,4 @@
-"""The commands on finished products: push, zones, export, compare, evaluate."""
+"""The commands on finished products: push, view, catalog, zones, export, compare, evaluate."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def push(
     as_json: AsJson = False,
 ) -> None:
     """Put a finished product's Items into a STAC API; a second push updates them."""
-    with exit_codes():
+    with exit_codes(as_json=as_json):
         from tilewright.flows.maintain.push import push_lines, push_product
 
         pushed = push_product(output, api, address=address)
@@ -37,6 +37,45 @@ def push(
             print_json(pushed)
         else:
             typer.echo("\n".join(shown(line) for line in push_lines(pushed)))
+
+
+def view(
+    outputs: Annotated[list[str], typer.Argument(metavar="OUTPUT...", help="Finished products: folders or URIs.")],
+    *,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port on 127.0.0.1; 0 takes a free one.")] = 0,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the page in a browser, if there is a screen.")
+    ] = True,
+    trusted: Annotated[
+        bool, typer.Option("--trusted", help="Remote products are your own: their scenes may be read.")
+    ] = False,
+) -> None:
+    """Look at finished products on a map in a browser, served on this machine alone until Ctrl-C."""
+    with exit_codes():
+        from tilewright.flows.view.serve import view_products
+
+        view_products(outputs, port=port, browser=browser, trusted=trusted, say=lambda words: typer.echo(shown(words)))
+
+
+def catalog(
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="The folder in which products lie.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Join the finished products in a folder, as of watch or backfill, by a STAC Collection in it."""
+    with exit_codes(as_json=as_json):
+        from tilewright.flows.maintain.join import join_products
+        from tilewright.tasks.report.format import plural
+
+        joined = join_products(folder)
+        if as_json:
+            print_json(joined)
+            return
+        for kind, names in joined["collections"].items():
+            typer.echo(shown(f"{kind}: {plural(len(names), 'product')}, {', '.join(names)}"))
+        for name in joined["left_out"]:
+            typer.echo(shown(f"{name}: left out, it is not finished"))
+        typer.echo(shown(f"  in {joined['file']}"))
 
 
 def zones(
@@ -50,11 +89,11 @@ def zones(
     as_json: AsJson = False,
 ) -> None:
     """Measure the layers of a finished product in each zone of a file, by the share of each pixel inside."""
-    with exit_codes():
+    with exit_codes(as_json=as_json):
         from tilewright.flows.ask.added_table import check_beside
         from tilewright.flows.ask.zones import TABLE_NAME, add_zones, columns_by_worth, zone_rows, zone_statistics
-        from tilewright.flows.cli.tables import print_zones
-        from tilewright.flows.cli.terminal import Terminal
+        from tilewright.flows.cli.printed.products import print_zones
+        from tilewright.flows.cli.printed.terminal import Terminal
         from tilewright.tasks.tables.convert import write_as
 
         if to is not None:
@@ -85,9 +124,9 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write a table of a finished product as a file for other programs; the product stays as it is."""
-    with exit_codes():
+    with exit_codes(as_json=as_json):
         from tilewright.flows.ask.export import export_tables
-        from tilewright.flows.cli.terminal import Terminal
+        from tilewright.flows.cli.printed.terminal import Terminal
         from tilewright.tasks.report.format import plural
 
         with Terminal(quiet=as_json) as terminal:
@@ -132,7 +171,7 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Say what changed from one finished product to another, or whether they are the same within tolerances."""
-    with exit_codes():
+    with exit_codes(as_json=as_json):
         from tilewright.flows.ask.compare import (
             asked_points,
             compare_outputs,
@@ -188,11 +227,11 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Hold a finished product against labels: accuracy by class, errors of values, calibration, and where it errs."""
-    with exit_codes():
+    with exit_codes(as_json=as_json):
         from tilewright.flows.audit.evaluate import evaluation_lines
         from tilewright.flows.audit.files import Wanted
         from tilewright.flows.audit.series import evaluate_at, series_lines
-        from tilewright.flows.cli.terminal import Terminal
+        from tilewright.flows.cli.printed.terminal import Terminal
 
         wanted = Wanted(
             column=column, layer=layer, maps=maps, by=by, ious=ious, trust=trust, imagery=imagery, trusted=trusted

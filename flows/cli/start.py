@@ -16,7 +16,7 @@ DemoFolder = Annotated[Path | None, typer.Option(help="Where the sample and the 
 
 JobToBe = Annotated[Path, typer.Argument(metavar="JOB", help="The file to write.")]
 
-AreaText = Annotated[str, typer.Option("--area", "--bbox", help="minx,miny,maxx,maxy in degrees, or a file.")]
+AreaText = Annotated[str, typer.Option("--area", "--bbox", help="minx,miny,maxx,maxy in degrees, 33UUP, or a file.")]
 
 
 def demo(
@@ -25,8 +25,8 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Build the embedded sample and map water and change on it."""
-    with exit_codes(resumable=True):
-        from tilewright.flows.cli.terminal import Terminal
+    with exit_codes(resumable=True, as_json=as_json):
+        from tilewright.flows.cli.printed.terminal import Terminal
         from tilewright.flows.start.demo import run_demo
 
         with Terminal(quiet=as_json) as terminal:
@@ -72,14 +72,16 @@ def _ask(question: str, usual: str) -> str:
     return answer
 
 
-def schema(of: Annotated[str, typer.Argument(metavar="KIND", help="job.")]) -> None:
-    """Print the JSON Schema of a job, by which editors complete and check it."""
+def schema(of: Annotated[str, typer.Argument(metavar="job|card", help="Of a job, or of a model's card.")]) -> None:
+    """Print the JSON Schema of a job or a card, by which editors complete and check it."""
     with exit_codes():
-        from tilewright.flows.schema.job_schema import job_schema
-
-        if of != "job":
-            raise typer.BadParameter(f"there is a schema of: job (given: {of}).")
-        print_json(job_schema())
+        if of == "job":
+            from tilewright.flows.schema.job_schema import job_schema as make
+        elif of == "card":
+            from tilewright.flows.schema.card_schema import card_schema as make
+        else:
+            raise typer.BadParameter(f"there is a schema of a job and of a card: write job or card (given: {of}).")
+        print_json(make())
 
 
 def doctor(
@@ -88,7 +90,7 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Say what this installation has and lacks, and what to install. Exits with 1 where no run would work."""
-    with exit_codes():
+    with exit_codes(as_json=as_json):
         from tilewright.flows.start.doctor import BROKEN, LACKS, look_around
 
         found, topic = [], ""

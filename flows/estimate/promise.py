@@ -48,8 +48,11 @@ WRITE = 6e-9
 OTHER = 0.7
 """CPU seconds that a run spends beside its blocks while they are made: imports for publishing and the background."""
 
-START, FINISH = AmountLine(fixed=2.7, slope=4e-3), AmountLine(fixed=0.15, slope=25e-9)
+START, FINISH = AmountLine(fixed=1.8, slope=4e-3), AmountLine(fixed=0.15, slope=25e-9)
 """Seconds before the first block by files, and from the last one to the report by stored pixels, where no run tells."""
+
+OVERLAP = 1.3
+"""Seconds that blocks take by those that their stages explain, where no run tells."""
 
 LEAST_START = 5
 """Part of a run's seconds before its first block that is left at least, whatever the trial of its precision took."""
@@ -262,7 +265,7 @@ def _overlap(runs: KnownRuns, cores: int) -> float:
         stages = Stages(read=run.read_cpu, infer=run.infer_cpu, write=run.write_cpu, other=run.other_cpu, wait=wait)
         plain, _ = stages.seconds(n_blocks=run.blocks_made, workers=run.workers, cores=cores)
         found.append(max(plain, _quiet(run)) / max(plain, 1e-3))
-    return min(4.0, statistics.median(found)) if found else 1.1
+    return min(4.0, statistics.median(found)) if found else OVERLAP
 
 
 def _bytes_read(work: Workload, runs: KnownRuns) -> float:

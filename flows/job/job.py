@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from tilewright.catalogs.sources.plain import load_plain
-from tilewright.flows.job.area import Area, AreaError, read_area
+from tilewright.flows.job.areas.area import Area, AreaError, read_area
 from tilewright.flows.job.mask import MaskOptions
 from tilewright.flows.job.options import (
     MAX_LAYERS,
@@ -154,16 +154,13 @@ class Job(BaseModel):
     @model_validator(mode="after")
     def _places_alone(self) -> Job:
         given = {
-            "polygons": self.polygons,
             "grid.bounds": self.grid.bounds,
             "tile.block": self.tile.block,
             "cog.max_side": self.cog.max_side,
             "filter.clearest": self.filter.clearest,
             "precision": self.precision != "fp32",
-            "seams": self.seams,
-            "loss": self.loss,
-            "screen": self.screen,
-            "align": self.align,
+            "classify.calibrated": self.classify.calibrated,
+            **{key: getattr(self, key) for key in ("polygons", "seams", "loss", "screen", "align")},
         }
         for key, value in given.items():
             if self.places is not None and value:
@@ -174,6 +171,7 @@ class Job(BaseModel):
     def _masks_seen_whole(self) -> Job:
         given = {"filter.clearest": self.filter.clearest is not None and self.filter.clearest.by == "pixels"}
         given["precision"] = self.precision != "fp32"
+        given["classify.calibrated"] = self.classify.calibrated
         for key, value in given.items():
             if self.mask.kind == "model" and value:
                 raise ValueError(

@@ -42,6 +42,7 @@ OF_MAPS = {
     "filter.clearest": "the clearest passes are chosen over an area",
     "precision": "another precision is compared with fp32 on the windows of a map",
     "seams": "its windows have no seams",
+    "classify.calibrated": "what is usual for a word is seen over an area",
     "screen": "each row is asked for",
     "align": "shifts are measured over an area",
     "loss": "its values take little room as they are",

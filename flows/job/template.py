@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 
 Every = Literal["none", "day", "month", "year"]
+
+MOST_SLOTS = 1000
+"""Products of one template: 80 years of months."""
 
 PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
@@ -25,19 +29,44 @@ def fill(template: Mapping[str, Any], values: Mapping[str, str]) -> dict[str, An
     return filled
 
 
-def periods_at(now: datetime, *, every: Every, overlap: timedelta) -> list[tuple[str, str]]:
-    """(label, period) of every period that may still get scenes at ``now``: those that end after ``now - overlap``.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """A period of a template that gets a product of its own: its label, the period as a job has it, and whether it is
+    ``closed``, that is, over for so long that no more scenes of it are expected.
+    """
 
-    ``2026-11`` is ``2026-11-01/2026-11-30``. Empty for "none": the job has its own period.
+    label: str
+    period: str
+    closed: bool = False
+
+
+def periods_at(
+    now: datetime, *, every: Every, overlap: timedelta, within: tuple[date, date] | None = None
+) -> list[Slot]:
+    """The periods of a job that has its own, from day to day (``within``), as far as they have begun at ``now``; of one
+    without, those that may still get scenes: which end after ``now - overlap``.
+
+    ``2026-11`` is ``2026-11-01/2026-11-30``, cut to the job's own period. Empty for "none".
+
+    Raises TemplateError for more than MOST_SLOTS.
     """
     if every == "none":
         return []
-    day, last = (now - overlap).astimezone(UTC).date(), now.astimezone(UTC).date()
-    found = []
+    last = now.astimezone(UTC).date()
+    since = (now - overlap).astimezone(UTC).date()
+    day = since
+    if within is not None:
+        day, last = within[0], min(within[1], last)
+    found: list[Slot] = []
     while day <= last:
         start, following = _span(day, every)
         label = start.isoformat()[: {"day": 10, "month": 7}.get(every, 4)]
-        found.append((label, f"{start.isoformat()}/{(following - timedelta(days=1)).isoformat()}"))
+        end = following - timedelta(days=1)
+        if within is not None:
+            start, end = max(start, within[0]), min(end, within[1])
+        found.append(Slot(label=label, period=f"{start.isoformat()}/{end.isoformat()}", closed=end < since))
+        if len(found) > MOST_SLOTS:
+            raise TemplateError(f"every: {every} makes more than {MOST_SLOTS:,} products of this period: shorten it.")
         day = following
     return found
 

@@ -6,6 +6,7 @@ import contextvars
 import csv
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -13,17 +14,22 @@ from tilewright.catalogs.sources.plain import load_plain
 from tilewright.flows.environment import storage_options
 from tilewright.flows.errors import ErrorClass, classify, sentence
 from tilewright.flows.job.template import fill
+from tilewright.tasks.progress import Advance, Notice, Stage, silent
 from tilewright.tasks.storage.documents import json_value
 from tilewright.tasks.storage.storage import open_storage
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tilewright.tasks.progress import Listener
     from tilewright.tasks.storage.storage import Storage
 
 
 LIST_FILE = "backfill.json"
 """The state of every row, in the backfill's home."""
+
+BOX_COLUMNS = (("west", "south", "east", "north"), ("minx", "miny", "maxx", "maxy"))
+"""Columns of a CSV table that hold a box in place of an area."""
 
 RunJob = Callable[[dict[str, Any]], Any]
 """Runs one job, given as a mapping; raises what the run raises."""
@@ -34,7 +40,11 @@ class BackfillError(ValueError):
 
 
 class RowsFailedError(RuntimeError):
-    """Rows of a backfill that failed; the others are done."""
+    """Rows of a backfill that failed; the others are done. ``rows`` are all that were asked for."""
+
+    def __init__(self, words: str, rows: Sequence[Row] = ()) -> None:
+        super().__init__(words)
+        self.rows = list(rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +55,14 @@ class Row:
     state: str
     error_class: str = ""
     reason: str = ""
+
+    def summary(self) -> dict[str, str]:
+        """The row as JSON values: why it failed only where it did."""
+        return {name: value for name, value in asdict(self).items() if value}
+
+    def line(self) -> str:
+        """The row in words."""
+        return f"{self.name}: {self.state}{f' ({self.error_class}: {self.reason})' if self.reason else ''}"
 
 
 def backfill_jobs(template: Mapping[str, Any], table: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -67,7 +85,13 @@ def backfill_jobs(template: Mapping[str, Any], table: Sequence[Mapping[str, Any]
 
 
 def run_backfill(
-    jobs: Sequence[dict[str, Any]], run_job: RunJob, *, home: str, at_once: int = 1, only: str | None = None
+    jobs: Sequence[dict[str, Any]],
+    run_job: RunJob,
+    *,
+    home: str,
+    at_once: int = 1,
+    only: str | None = None,
+    listener: Listener = silent,
 ) -> list[Row]:
     """Run every job that is not done, ``at_once`` at a time; returns their rows and keeps all rows in ``home``.
 
@@ -77,11 +101,15 @@ def run_backfill(
     storage = open_storage(home, options=storage_options(home), create=True)
     rows = {row.name: row for row in _read_rows(storage)}
     waiting = [job for job in jobs if _is_wanted(rows.get(job["name"]), only)]
+    listener(Stage(name="backfill", total=len(waiting)))
     with ThreadPoolExecutor(at_once, thread_name_prefix="tilewright-backfill") as pool:
         running = [pool.submit(contextvars.copy_context().run, _run_row, job, run_job) for job in waiting]
         for future in as_completed(running):
             row = future.result()
             rows[row.name] = row
+            listener(Advance())
+            if row.state == "failed":
+                listener(Notice(text=f"{row.name} failed ({row.error_class}): {row.reason}"))
             storage.write_json(LIST_FILE, [asdict(entry) for entry in rows.values()])
     requested = [rows[job["name"]] for job in jobs if job["name"] in rows]
     failed = [row for row in requested if row.state == "failed"]
@@ -89,7 +117,8 @@ def run_backfill(
         raise RowsFailedError(
             f"{len(failed)} of {len(jobs)} products failed; the first: {failed[0].name} ({failed[0].error_class}): "
             f"{failed[0].reason} All are in {storage.uri}/{LIST_FILE}: run again for those that are missing, or with "
-            f"only={failed[0].error_class} for those alone."
+            f"only={failed[0].error_class} for those alone.",
+            requested,
         )
     return requested
 
@@ -110,7 +139,8 @@ def _is_text(value: object) -> bool:
 
 
 def read_table(path: Path) -> list[dict[str, Any]]:
-    """The rows of a CSV, YAML or JSON table. In CSV ``area`` is four numbers with spaces between, or a file.
+    """The rows of a CSV, YAML or JSON table. In CSV ``area`` is whatever a job's is, as text; a box may also stand in
+    four columns, ``west,south,east,north`` or ``minx,miny,maxx,maxy``.
 
     Raises BackfillError for a table that cannot be read or holds no rows.
     """
@@ -131,13 +161,27 @@ def read_table(path: Path) -> list[dict[str, Any]]:
 
 
 def _csv_row(row: Mapping[str, str | None]) -> dict[str, Any]:
-    plain: dict[str, Any] = {key: value.strip() for key, value in row.items() if key and value and value.strip()}
-    numbers = str(plain.get("area", "")).split()
-    if len(numbers) == 4:
-        try:
-            plain["area"] = [float(number) for number in numbers]
-        except ValueError as error:
-            raise BackfillError(f"area {plain['area']!r}: expected west south east north, or a file.") from error
+    if None in row:
+        raise BackfillError(
+            f"The row {row.get('name')!r} has more values than the table has columns: put an area with commas into "
+            'quotes, "13.1,48.2,13.2,48.3", or give it in the columns west,south,east,north.'
+        )
+    plain: dict[str, Any] = {
+        key.strip(): value.strip() for key, value in row.items() if key and value and value.strip()
+    }
+    for names in BOX_COLUMNS:
+        given = [name for name in names if name in plain]
+        if not given:
+            continue
+        if len(given) < len(names) or "area" in plain:
+            raise BackfillError(
+                f"The row {plain.get('name')!r} has {', '.join(given)}: a box has {','.join(names)} and no area."
+            )
+        plain["area"] = ",".join(plain.pop(name) for name in names)
+    if "area" in plain:
+        with suppress(ValueError):
+            # A box is one in the record of the product, as in jobs that have it as a list.
+            plain["area"] = [float(number) for number in plain["area"].replace(",", " ").split()]
     return plain
 
 

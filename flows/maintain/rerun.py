@@ -34,6 +34,7 @@ from tilewright.tasks.progress import silent
 from tilewright.tasks.report.format import part_of, plural
 from tilewright.tasks.storage.documents import json_value
 from tilewright.tasks.storage.errors import StorageError, StoreError
+from tilewright.tasks.storage.fence import ITEM
 from tilewright.tasks.storage.ledger import json_digest
 from tilewright.tasks.storage.secrets import join, public_plan
 from tilewright.tasks.storage.storage import REMOTE, open_storage
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 def rerun_item(
     item: str, *, output: str | None = None, trusted: bool = False, listener: Listener = silent
 ) -> dict[str, Any]:
-    """Rebuild the product of an Item (path or URI) into ``output``; returns the comparison with the original.
+    """Rebuild the product of an Item (path or URI, also of its folder) into ``output``; returns the comparison with it.
 
     The plan of an Item of another place leads where a catalog at that place may; ``trusted``, wherever it says. Without
     ``output`` a local product is rebuilt next to itself, another one in the working folder. The comparison
@@ -92,7 +93,9 @@ def rerun_item(
 
 
 def _read_item(item: str) -> tuple[Storage, dict[str, Any]]:
-    """The storage that holds an Item, and the Item as JSON."""
+    """The storage that holds an Item, and the Item as JSON; a product's folder or URI stands for its own."""
+    if not item.lower().endswith((".json", ".geojson")):
+        item = f"{item.rstrip('/')}/{ITEM}"
     folder, _, name = item.rpartition("/") if REMOTE.match(item) else (str(Path(item).parent), "", Path(item).name)
     original = open_storage(folder, options=storage_options(folder))
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tilewright.flows.environment import storage_options
@@ -14,7 +15,7 @@ from tilewright.tasks.report.format import number, plural
 from tilewright.tasks.storage.documents import read_object
 from tilewright.tasks.storage.errors import StoreError
 from tilewright.tasks.storage.fence import ITEM
-from tilewright.tasks.storage.ledger import ENTRIES, read_failures, read_plan
+from tilewright.tasks.storage.ledger import ENTRIES, PLAN, read_failures, read_plan
 from tilewright.tasks.storage.lock import is_stale, read_lock
 from tilewright.tasks.storage.storage import open_storage
 
@@ -25,14 +26,15 @@ if TYPE_CHECKING:
 ADVICE = {
     "planned": "Nothing runs here now: run the job to begin.",
     "running": "A run is under way.",
-    "failed": "It stopped before the end, interrupted or failed: run the same job again, it goes on from here.",
+    "failed": "It failed before the end: run the same job again, it goes on from here.",
+    "stopped": "It stopped before the end: run the same job again, it goes on from here.",
     "complete": "Open {report} for a look at it.",
 }
 
 
 def product_status(output: str) -> dict[str, Any]:
-    """The state (planned, running, failed, complete), block counts and failures of a product, and its tables of shapes
-    as its report has them, once it is complete.
+    """The state of a product (planned, running, stopped, failed, complete), block counts and failures, and its tables
+    of shapes as its report has them, once it is complete.
 
     Raises StoreError where the output holds no product.
     """
@@ -70,4 +72,37 @@ def _state(storage: Storage, *, n_done: int) -> str:
     if lock is not None and not is_stale(lock, now=time.time(), alive=run_alive(lock)):
         return "running"
     began = n_done > 0 or lock is not None or bool(read_failures(storage))
-    return "failed" if began or any(storage.read(name) is not None for name in (PROGRESS, ITEM)) else "planned"
+    told = read_object(storage, PROGRESS)
+    if not began and told is None and storage.read(ITEM) is None:
+        return "planned"
+    return "failed" if read_failures(storage) or (told or {}).get("state") == "failed" else "stopped"
+
+
+def folder_status(output: str) -> dict[str, Any]:
+    """The same of a product among others: ``damaged``, with why, where it cannot be read, so that it hides no other."""
+    try:
+        return product_status(output)
+    except StoreError as error:
+        nothing = {
+            "unit": "block",
+            "blocks_total": 0,
+            "blocks_done": 0,
+            "blocks_failed": 0,
+            "failures": [],
+            "tables": [],
+        }
+        return {"name": Path(output).name, "state": "damaged", **nothing, "advice": str(error)}
+
+
+def products_in(target: str) -> list[str]:
+    """The outputs at a path: itself, or the products in a folder that is none, in the order of their names.
+
+    Raises StoreError where there is none.
+    """
+    folder = Path(target)
+    if "://" in target or (folder / PLAN).exists() or not folder.is_dir():
+        return [target]
+    found = [str(each) for each in sorted(folder.iterdir()) if (each / PLAN).exists()]
+    if not found:
+        raise StoreError(f"{target} holds no product and none was begun there: check the path.")
+    return found

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from tilewright.flows.environment import storage_options
 from tilewright.flows.job.job import make_job
+from tilewright.flows.job.period import as_periods
 from tilewright.flows.job.template import Every, fill, periods_at
 from tilewright.flows.plan.scenes import find_scenes
 from tilewright.flows.run.existing import check_output
@@ -71,12 +72,17 @@ def watch_once(
     """Search once for scenes of every product that may still get some at ``now``, and update it; returns the results.
 
     With ``every`` the template's ``{period}`` is filled with each day, month or year, which gets a product of its own;
-    name and output must hold it. Raises what ``run_job`` raises.
+    name and output must hold it. They are those within the template's own period, as far as they have begun, or without
+    one those that may still get scenes. One that is over for longer than the overlap is made once, and then left alone.
+    Raises what ``run_job`` raises.
     """
     options = options or RunOptions()
     results = []
-    for job in watched_jobs(template, base=base, now=now, every=every, overlap=overlap):
+    for job, closed in watched_jobs(template, base=base, now=now, every=every, overlap=overlap):
         began = time.perf_counter()
+        if closed and _is_finished(job):
+            results.append(WatchResult(name=job.name, output=job.output_uri, state="unchanged"))
+            continue
         result = _update_product(job, overlap=overlap, options=options, listener=listener)
         results.append(replace(result, seconds=time.perf_counter() - began))
     return results
@@ -84,18 +90,45 @@ def watch_once(
 
 def watched_jobs(
     template: Mapping[str, Any], *, base: Path, now: datetime, every: Every, overlap: timedelta
-) -> list[Job]:
-    """The jobs of a template at ``now``. Raises WatchError where their products would overwrite each other."""
-    spans = periods_at(now, every=every, overlap=overlap)
-    if not spans:
-        return [make_job(dict(template), base=base)]
+) -> list[tuple[Job, bool]]:
+    """The jobs of a template at ``now``, and whether each is of a period that is over.
+
+    Raises WatchError where their products would overwrite each other, and where the template's period is not one.
+    """
+    if every == "none":
+        return [(make_job(dict(template), base=base), False)]
+    spans = periods_at(now, every=every, overlap=overlap, within=_own_period(template, every))
     if "{period}" not in str(template.get("output", "")) or "{period}" not in str(template.get("name", "")):
         raise WatchError(
             f"every: {every} makes a product per period: name and output must hold {{period}}, for example "
             "output: products/water-{period}."
         )
-    filled = [fill({**template, "period": span}, {"period": label}) for label, span in spans]
-    return [make_job(plain, base=base) for plain in filled]
+    filled = [(fill({**template, "period": slot.period}, {"period": slot.label}), slot.closed) for slot in spans]
+    return [(make_job(plain, base=base), closed) for plain, closed in filled]
+
+
+def _own_period(template: Mapping[str, Any], every: Every) -> tuple[date, date] | None:
+    """The first and the last day of the template's period; None where it has none, or one that is to be filled."""
+    given = template.get("period")
+    if given is None or (isinstance(given, str) and "{" in given):
+        return None
+    try:
+        found: Any = as_periods(given)
+        (period,) = found
+    except ValueError as error:
+        raise WatchError(
+            f"period: every: {every} divides one period, from its first day on: write it like 2026-01-01/.., or leave "
+            "it out for the present ones."
+        ) from error
+    if period.known_ends[0] is None:
+        raise WatchError(f"period: {period.text} has no first day, from which every: {every} could begin.")
+    return period.start.date(), period.end.date()
+
+
+def _is_finished(job: Job) -> bool:
+    """True if the job's output holds a finished product."""
+    storage = check_output(job.output_uri, storage_options(job.output_uri))
+    return storage.root is not None and read_item(storage) is not None
 
 
 class WatchError(ValueError):

@@ -52,6 +52,8 @@ class ProgressFile:
         plain = self.plain
         match event:
             case Stage():
+                # A short stage of blocks ends before its speed was written once.
+                self._rate()
                 plain["stage"] = event.name
                 if event.rows and "places" not in plain:
                     del plain["km2"], plain["km2_per_s"]
@@ -85,11 +87,15 @@ class ProgressFile:
             self.plain["failure"] = {"class": classify(error).value, "reason": sentence(error)}
         self._write()
 
-    def _write(self) -> None:
+    def _rate(self) -> None:
+        """Tell the speed of the stage of blocks, while it is the present one."""
         seconds = max(self.clock() - self.began, 1e-9)
         amount, name = ("places", "places_per_s") if "places" in self.plain else ("km2", "km2_per_s")
         if self.plain["stage"] == "blocks" and (amount == "km2" or self.plain[amount]):
             self.plain[name] = round(self.plain[amount] / seconds, 3)
+
+    def _write(self) -> None:
+        self._rate()
         self.plain.update(updated=datetime.now(UTC).isoformat(timespec="seconds"))
         self.written = self.clock()
         # A progress file that cannot be written is no reason to end the run: broken storage fails its other writes, and

@@ -32,6 +32,7 @@ STAGE_WORDS = {
     "draw": "Drawing places",
     "chips": "Reading pictures of places",
     "export": "Writing tables",
+    "backfill": "Making products",
 }
 """What a person reads of each stage."""
 

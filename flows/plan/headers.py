@@ -13,6 +13,7 @@ import numpy as np
 from affine import Affine
 from pyproj.exceptions import CRSError
 
+from tilewright.catalogs.hrefs import display_href
 from tilewright.catalogs.sensors import BANDS, SENTINEL_2
 from tilewright.catalogs.sources.registry import sign_href
 from tilewright.flows.environment import reading_settings
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 
 
 MOST_FILES = 60
-"""Files looked at per plan: one of each input's bands in its first, middle and last scene, as far as these go."""
+"""Files looked at per plan: each input's bands in its first, middle and last scene and in each product, as far as these
+go."""
 
 AT_ONCE = 8
 
@@ -70,7 +72,8 @@ def look_at_headers(
     Scale and offset of a header are taken where nobody else states any, and places that contradict a file are dropped.
     A band none of whose files could be looked at is taken to have none: a file that has is refused when it is read.
 
-    Raises JobError where every file looked at of a required band is unreadable for good.
+    Raises JobError where every file looked at of a required band is unreadable for good, and for a product whose Item
+    and files contradict each other.
     """
     looks = _looks(card, scenes, sources, mask_bands)
     seen = dict(scenes)
@@ -96,7 +99,7 @@ def _looks(
     }
     wanted = [
         (name, band, *picked[rank])
-        for rank in range(3)
+        for rank in range(max(map(len, candidates.values()), default=0))
         for (name, band), picked in candidates.items()
         if rank < len(picked)
     ]
@@ -121,9 +124,11 @@ def _there(scenes: Sequence[Scene], sources: Sources) -> list[Scene]:
 
 
 def _picked(scenes: Sequence[Scene], band: str) -> list[tuple[Scene, BandAsset]]:
-    """The first, the last and the middle scene of those that have a band, each once."""
+    """The first, the last and the middle scene of those that have a band, and every product, each once."""
     having = [(scene, asset) for scene in scenes if (asset := scene.asset(band)) is not None]
     places = dict.fromkeys([0, len(having) - 1, len(having) // 2]) if having else {}
+    # Products are few, and each says by itself what it is.
+    places |= dict.fromkeys(place for place, (scene, _) in enumerate(having) if scene.made)
     return [having[place] for place in places]
 
 
@@ -145,7 +150,29 @@ def _look(scene: Scene, asset: BandAsset, asked: Future[FileHeader], until: floa
     except UnreadableError as error:
         return HeaderLook(scene=scene, asset=asset, header=None, reason=str(error), final=error.final)
     reason = header.refusal(asset)
+    if reason is None and scene.made and (unlike := _unlike_its_item(asset, header)):
+        # Its pixels could be read, and would be wrong.
+        raise JobError(
+            f"Item {scene.id}, band {asset.band}: {unlike}. Run the job of {display_href(scene.href)} again."
+        )
     return HeaderLook(scene=scene, asset=asset, header=header, reason=reason or "", final=reason is not None)
+
+
+def _unlike_its_item(asset: BandAsset, header: FileHeader) -> str | None:
+    """The reason why a file is not the layer that its product's Item says it is; both were written at once."""
+    place = asset.index - 1
+    own, names = header.descriptions[place], {asset.band, asset.key, *asset.band_names[place : asset.index]}
+    numbers = [("type", asset.dtype, header.dtypes[place]), ("nodata", asset.nodata, header.nodata[place])]
+    if asset.unit != "class":
+        found = header.calibration(asset.index)
+        numbers += [("scale", asset.scale, found[0]), ("offset", asset.offset, found[1])]
+    told: list[tuple[str, object, object]] = [("layer", asset.key, own)] if own and own not in names else []
+    # By their texts, since NaN is not itself.
+    told += [each for each in numbers if str(each[1]) != str(each[2])]
+    if not told:
+        return None
+    what, stated, written = told[0]
+    return f"the product's Item says {what} {stated}, and its file {written}: somebody changed one of them"
 
 
 def _failures(spec: InputSpec, band: str, looks: Sequence[HeaderLook]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from shapely.geometry import shape
 
 from tilewright.catalogs.search import left_out_sentence
 from tilewright.flows.access import job_sources
-from tilewright.flows.job.area import Area
+from tilewright.flows.job.areas.area import Area
 from tilewright.flows.job.job import JobError
 from tilewright.flows.job.places.footprint import footprint
 from tilewright.flows.job.places.search import row_warnings, seen_by_some
@@ -23,7 +23,7 @@ from tilewright.flows.plan.headers import look_at_headers
 from tilewright.flows.plan.identities import identify_inputs
 from tilewright.flows.plan.input_plans import plan_inputs, plan_place_inputs
 from tilewright.flows.plan.model_card import card_facts, card_images, job_card
-from tilewright.flows.plan.model_graph import check_fused, gpu_warnings, measure_job_model
+from tilewright.flows.plan.model_graph import check_runnable, gpu_warnings, measure_job_model
 from tilewright.flows.plan.raster import alignment, area_warnings, cut_places, cut_raster, reach_metres, read_margin
 from tilewright.flows.plan.rules import (
     asked_mask_bands,
@@ -202,7 +202,7 @@ def make_plan(
     graph is impossible.
     """
     inputs = plan_place_inputs(job, card, scenes, periods) if periods else plan_inputs(job, card, scenes)
-    check_fused(job, facts)
+    check_runnable(job, facts, raster.grid.crs)
     raster = replace(raster, margin=read_margin(inputs, raster) + align_margin(job, inputs, raster))
     word, exact_reason = (judge_places if periods else judge_exactness)(card, facts, raster.lattice)
     mask_model = served_mask(job, inputs, judge=judge_exactness)

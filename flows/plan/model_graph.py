@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
+
+from pyproj import CRS
 
 from tilewright.flows.environment import cache_folder
 from tilewright.flows.job.job import JobError
@@ -47,8 +50,16 @@ def measure_job_model(job: Job, card: ModelCard, *, provider: str) -> ModelFacts
         )
 
 
-def check_fused(job: Job, facts: ModelFacts) -> None:
-    """Refuse a job with a fused graph or half precision whose card cannot be fused."""
+def check_runnable(job: Job, facts: ModelFacts, crs: str) -> None:
+    """Refuse what a run on a grid of this CRS would only meet late: a fused graph or half precision of a card that
+    cannot be fused, and an engine that is not installed, or does not know the grid. Raises JobError.
+    """
+    if job.engine == "stackstac":
+        if find_spec("stackstac") is None:
+            advice = "pip install -c constraints.txt -e '.[stackstac]' in Tilewright's folder, or take another engine"
+            raise JobError(f"engine: 'stackstac' needs the extra of that name: {advice}.")
+        if CRS.from_user_input(crs).to_epsg() is None:
+            raise JobError("engine: 'stackstac' knows grids by EPSG code alone: take odc or direct for a grid in WKT.")
     half = job.precision == "fp16"
     if facts.fuse_obstacle and (job.fuse == "yes" or half):
         given = "precision: fp16" if half else "fuse: yes"
@@ -84,6 +95,7 @@ def plan_tuned_card(plan: Plan, card: ModelCard, *, batch: int | None = None) ->
 
 def load_reference(plan: Plan, card: ModelCard, *, provider: str) -> LoadedModel:
     """The model as it would run in single precision, to be compared with that of a plan of another precision."""
+    card = plan_words(plan, card)
     if plan.model.fused:
         return _fused(plan, card, provider=provider, half=False)
     session = open_session(plan_tuned_card(plan, card), provider="cpu")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from shapely.geometry.base import BaseGeometry
 
-    from tilewright.flows.job.area import Area
+    from tilewright.flows.job.areas.area import Area
     from tilewright.flows.job.job import Job
     from tilewright.models.card.card import ModelCard
     from tilewright.models.measure.facts import ModelFacts

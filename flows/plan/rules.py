@@ -76,8 +76,9 @@ def check_masks(options: MaskOptions, inputs: Sequence[InputPlan]) -> None:
     rule = _requested_rule(options, ())
     field = {"rule": "mask.rule", "model": "mask.model"}.get(options.kind, "mask.band" if options.band else "mask.kind")
     present = sorted({asset.band for entry in inputs for scene in entry.scenes for asset in scene.assets})
+    hint = next((near for band in rule.bands if band not in present and (near := did_you_mean(band, present))), "")
     raise JobError(
-        f"{field}: no input's scenes have {' and '.join(rule.bands)}, by which mask.kind {options.kind!r} tells. "
+        f"{field}: no input's scenes have {' and '.join(rule.bands)}{hint}, by which mask.kind {options.kind!r} tells. "
         f"They have {', '.join(present)}. Name one of these, choose another source, or write mask.kind: none."
     )
 

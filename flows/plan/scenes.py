@@ -26,7 +26,7 @@ from tilewright.catalogs.search import (
     search_items,
 )
 from tilewright.flows.access import check_finished, job_sources
-from tilewright.flows.job.area import Area
+from tilewright.flows.job.areas.area import Area
 from tilewright.flows.job.job import JobError
 from tilewright.flows.job.margin import search_area
 from tilewright.flows.job.options import SceneFilter

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tilewright.catalogs.sensors import canonical_collection
 from tilewright.flows.environment import cache_folder
 from tilewright.flows.errors import is_own
-from tilewright.flows.job.area import Area
+from tilewright.flows.job.areas.area import Area
 from tilewright.flows.job.job import JobError
 from tilewright.flows.job.margin import search_area
 from tilewright.flows.job.options import AugmentOptions, ClassifyOptions, EnsembleOptions, GridOptions, TileOptions

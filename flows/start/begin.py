@@ -13,7 +13,7 @@ import yaml
 from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.sources.registry import known_sources, resolve_source
 from tilewright.flows.environment import cache_folder, certificates
-from tilewright.flows.job.area import AreaError, read_area
+from tilewright.flows.job.areas.area import AreaError, read_area
 from tilewright.flows.job.job import JobError, make_job
 from tilewright.flows.job.period import as_periods, checked_name
 from tilewright.flows.schema.job_schema import TITLE, job_schema

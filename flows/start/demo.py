@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def run_demo(folder: Path | None, *, listener: Listener) -> Iterator[Outcome]:
     """The outcomes of both demo products, made one after the other under ``folder`` (default: the cache)."""
-    home = folder or cache_folder() / "demo"
+    home = (folder or cache_folder() / "demo").absolute()
     listener(Notice(text="This demo maps simulated scenes, not a real place."))
     catalog = demo_sample(folder, listener=listener)
     for job in demo_jobs(catalog, home):

@@ -56,6 +56,7 @@ EXTRAS: Final = {
     "stackstac": (("stackstac",), "engine: stackstac"),
     "notebook": (("matplotlib",), "pictures of layers in notebooks"),
     "find": (("faiss", "tokenizers"), "find by words and by an index, prompts"),
+    "view": (("rio_tiler", "js_lib_leaflet"), "products on a map in a browser"),
     "export": (("skl2onnx", "onnxmltools"), "forests and boosting as ONNX"),
     "openvino": (("openvino",), "bfloat16 and int8 on processors"),
 }

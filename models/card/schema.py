@@ -71,7 +71,7 @@ def check_schemas(card: Mapping[str, Any], *, verify: bool = True) -> None:
         )
     uris = [uri for uri in declared if uri in CHECKED and (verify or uri != FILE)]
     for uri in (ITEM, MLM, *uris):
-        failures = list(_card_schemas().failures(card, uri, check_formats=False))
+        failures = list(card_schemas().failures(card, uri, check_formats=False))
         if failures:
             raise CardError(_sentence(max(failures, key=lambda failure: len(failure.absolute_path)), uri))
 
@@ -97,7 +97,7 @@ def _sentence(error: ValidationError, uri: str) -> str:
 
 
 @cache
-def _card_schemas() -> Schemas:
+def card_schemas() -> Schemas:
     """The schemas at hand, those of the Item and of MLM amended for cards."""
     schemas: dict[str, Any] = copy.deepcopy(dict(stac_schemas().by_address))
     schemas[MLM] = _amended(schemas[MLM])

@@ -187,6 +187,9 @@ def _tell_output(found: ForeignModel, entry: dict[str, Any]) -> None:
 def _halo(entry: dict[str, Any], axes: list[tuple[str, dict[str, Any]]]) -> int:
     """The pixels at each side of a result that are cut off."""
     listed = entry.get("halo")
-    if isinstance(listed, list):
-        return max(int(size) for (kind, _), size in zip(axes, listed, strict=True) if kind in {"height", "width"})
-    return max((int(axis.get("halo") or 0) for kind, axis in axes if kind in {"height", "width"}), default=0)
+    sizes = listed if isinstance(listed, list) else [axis.get("halo") or 0 for _, axis in axes]
+    of_sides = [size for (kind, _), size in zip(axes, sizes, strict=True) if kind in {"height", "width"}]
+    for size in of_sides:
+        if not is_number(size) or size < 0 or size != int(size):
+            raise ValueError(f"halo is {size!r}, no whole number of pixels")
+    return int(max(of_sides, default=0))

@@ -5,12 +5,12 @@ Source: Deepness documentation, "Adding metadata to ONNX model"; its models take
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final
 
+from tilewright.catalogs.fields import TwiceError, load_json
 from tilewright.models.errors import CardError
 from tilewright.models.fields import is_number, shorten
-from tilewright.models.imports.found import MODEL, ForeignModel, classes_of, of_bytes, z_score
+from tilewright.models.imports.found import MODEL, ForeignModel, classes_of, numbered, of_bytes, z_score
 from tilewright.models.imports.yolo import tell_boxes
 
 if TYPE_CHECKING:
@@ -66,7 +66,9 @@ _KEYS: Final = (
 
 def _value(key: str, text: str) -> Any:
     try:
-        return json.loads(text)
+        return load_json(text)
+    except TwiceError as error:
+        raise CardError(f"{key} of the ONNX file's metadata: {error}") from error
     except (ValueError, RecursionError) as error:
         raise CardError(f"{key} of the ONNX file's metadata is {shorten(text)}, which is no JSON; mend it") from error
 
@@ -118,13 +120,8 @@ def _tell_detector(found: ForeignModel, told: dict[str, Any], signature: Signatu
 
 
 def _class_names(told: dict[str, Any]) -> dict[int, str]:
-    names = told.get("class_names") or {}
-    if isinstance(names, list):
-        names = dict(enumerate(names))
-    try:
-        return {int(key): str(value) for key, value in names.items()}
-    except (ValueError, AttributeError) as error:
-        raise CardError(f"class_names is {shorten(names)}; expected names such as {{'0': 'land'}}") from error
+    names = told.get("class_names")
+    return numbered(names, where="class_names of the ONNX file's metadata") if names else {}
 
 
 def _number(key: str, value: Any) -> float:

@@ -7,16 +7,22 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from tilewright.models.errors import CardError
+from tilewright.models.fields import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-MODEL: Final = "model"
-"""The part of fields that belong to no input or output; no port of a graph is left without a name of its own."""
+MODEL: Final = ""
+"""The part of fields that belong to no input or output; no port of a graph is without a name."""
 
 OTHERS: Final = re.compile(r"[^0-9A-Za-z_-]+")
 """Characters that a class's name does not have. Source: STAC classification extension 2.0."""
+
+VALUE: Final = re.compile(r"-?[0-9]+", re.ASCII)
+"""The value of a class as text; Python would read 1_0 and digits of other scripts too."""
+
+LONGEST_VALUE: Final = 20
 
 PICTURE: Final = "picture"
 """Stands for the two values of an input that are 0 and 255 in the pictures a model was trained on."""
@@ -84,6 +90,33 @@ def classes_of(names: Mapping[int, str]) -> list[dict[str, Any]]:
         taken.add(name)
         found.append({"value": value, "name": name, **({"title": names[value]} if name != names[value] else {})})
     return found
+
+
+def numbered(names: Any, *, where: str) -> dict[int, str]:
+    """Names of classes by their values, as a list or a mapping says them. Raises CardError for what is neither, for a
+    value that is no whole number or stands twice, and for a name that is none.
+    """
+    pairs = list(enumerate(names)) if isinstance(names, (list, tuple)) else []
+    pairs = list(names.items()) if isinstance(names, dict) else pairs
+    found: dict[int, str] = {}
+    for key, name in pairs:
+        value = _class_value(key)
+        if value is None or isinstance(name, bool) or not isinstance(name, (str, int, float)):
+            raise CardError(f"{where} has {shorten(key)}: {shorten(name)}; expected names such as {{'0': 'land'}}")
+        if value in found:
+            raise CardError(f"{where} names the class {shorten(value)} twice, {shorten(found[value])} and "
+                            f"{shorten(name)}; mend the file")  # fmt: skip
+        found[value] = str(name)
+    if not found:
+        raise CardError(f"{where} is {shorten(names)}; expected names such as {{'0': 'land'}}")
+    return found
+
+
+def _class_value(key: Any) -> int | None:
+    """The value of a class, written as a whole number or as its digits."""
+    if isinstance(key, int) and not isinstance(key, bool):
+        return key
+    return int(key) if isinstance(key, str) and len(key) <= LONGEST_VALUE and VALUE.fullmatch(key) else None
 
 
 def z_score(mean: list[float], deviation: list[float], *, scale: float) -> list[dict[str, Any]]:

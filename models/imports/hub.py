@@ -11,7 +11,7 @@ from tilewright.catalogs.sources.plain import load_plain
 from tilewright.models.card.files import LARGEST_CARD, is_file
 from tilewright.models.errors import CardError
 from tilewright.models.fields import is_number, shorten
-from tilewright.models.imports.found import MODEL, ForeignModel, classes_of, z_score
+from tilewright.models.imports.found import MODEL, ForeignModel, classes_of, numbered, z_score
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +54,7 @@ def read_hub(graph: Path, signature: Signature, files: list[Path]) -> ForeignMod
             readers.get(path.name, _read_terratorch)(found, told, path.name)
         except CardError:
             raise
-        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, OSError) as error:
             raise CardError(f"{path} cannot be read as a description of a model: {shorten(str(error))}") from error
     return found
 
@@ -65,11 +65,11 @@ def _read_config(found: ForeignModel, told: dict[str, Any], file: str) -> None:
     told = {**told, **(inner or {})}
     names = told.get("id2label")
     if isinstance(names, dict) and names:
-        numbered = {int(key): str(value) for key, value in names.items()}
+        classes = numbered(names, where=f"id2label of {file}")
         # What transformers writes where nobody gave names.
-        if any(name != f"LABEL_{value}" for value, name in numbered.items()):
+        if any(name != f"LABEL_{value}" for value, name in classes.items()):
             for output in found.outputs:
-                found.tell(output, "classification:classes", classes_of(numbered), f"id2label of {file}")
+                found.tell(output, "classification:classes", classes_of(classes), f"id2label of {file}")
     for name in found.inputs:
         bands = told.get("bands")
         if isinstance(bands, list) and bands:
@@ -114,7 +114,7 @@ def _read_terratorch(found: ForeignModel, told: dict[str, Any], file: str) -> No
     names = model.get("class_names") or data.get("class_names")
     if isinstance(names, list) and names:
         for output in found.outputs:
-            classes = classes_of(dict(enumerate(map(str, names))))
+            classes = classes_of(numbered(names, where=f"class_names of {file}"))
             found.tell(output, "classification:classes", classes, f"class_names of {file}")
     for output in found.outputs:
         task = str((told.get("model") or {}).get("class_path", "")).rsplit(".", 1)[-1]

@@ -25,6 +25,7 @@ from tilewright.models.imports.hub import hub_files, read_hub
 from tilewright.models.imports.missing import complete, missing_words
 from tilewright.models.imports.mlm import is_mlm, read_mlm
 from tilewright.models.imports.signature import read_signature
+from tilewright.models.imports.skeleton import fill_gaps
 from tilewright.models.imports.ultralytics import is_ultralytics, read_ultralytics
 from tilewright.models.spec.expression import parse_expression
 
@@ -38,6 +39,9 @@ TILE: Final = ("window", "step", "trim")
 
 REVISION: Final = re.compile(r"[0-9a-f]{40}|[0-9]*")
 """The name of a folder that is one version of a model."""
+
+NAME: Final = re.compile(r"[a-z][a-z0-9-]+[a-z0-9]")
+"""The name of a model. Source: MLM extension 1.4, mlm:name."""
 
 COMMON_NAMES: Final = ("model", "best", "last", "weights")
 """Names of files that say nothing of what is in them."""
@@ -68,6 +72,31 @@ def import_model(path: Path, *, answers: Sequence[str] = (), to: Path | None = N
     Raises MissingFactsError where facts are missing, CardError for files that cannot be read, what no card can say, or
     a folder that is there; nothing is written then.
     """
+    found, signature, lines = looked_at(path, answers)
+    if lines:
+        raise MissingFactsError(found, lines)
+    name, target = _place(found, to)
+    write_card(found, signature, name=name, target=target)
+    facts = tuple((part, field, found.fields(part)[field], place) for (part, field), place in found.where.items())
+    return Imported(card=load_card(target), format=found.format, facts=facts)
+
+
+def begin_card(path: Path, *, answers: Sequence[str] = (), to: Path | None = None) -> tuple[Path, list[str]]:
+    """Write a card as far as the files of a model tell, with an empty text wherever a fact is missing, beside a copy of
+    the model; returns its folder and a line for each fact that is missing, by its place in the card.
+
+    `load_card` refuses an empty text by its place, so that none is taken for a fact. Raises CardError as
+    ``import_model`` does, but not for missing facts.
+    """
+    found, signature, _ = looked_at(path, answers)
+    name, target = _place(found, to)
+    lines = fill_gaps(found, signature)
+    write_card(found, signature, name=name, target=target, whole=not lines)
+    return target, lines
+
+
+def looked_at(path: Path, answers: Sequence[str]) -> tuple[ForeignModel, Signature, list[str]]:
+    """What is known of the model at a path with these answers, its graph, and a line for each fact that is missing."""
     found, signature = _look(path)
     unlike = found.inputs.keys() ^ signature.inputs.keys() | found.outputs.keys() ^ signature.outputs.keys()
     if unlike:
@@ -76,14 +105,16 @@ def import_model(path: Path, *, answers: Sequence[str] = (), to: Path | None = N
     set_answers(found, answers)
     complete(found, signature)
     _refuse_impossible(found)
-    lines = missing_words(found)
-    if lines:
-        raise MissingFactsError(found, lines)
+    return found, signature, missing_words(found)
+
+
+def _place(found: ForeignModel, to: Path | None) -> tuple[str, Path]:
+    """The name of a card, and the folder that it goes to. Raises CardError for one that is there."""
     name = _name(found)
     target = to or Path(name)
     if os.path.lexists(target):
         raise CardError(f"{target} is there already; name another folder with --to")
-    return _write(found, signature, name=name, target=target)
+    return name, target
 
 
 def _refuse_impossible(found: ForeignModel) -> None:
@@ -145,8 +176,14 @@ def _is_item(path: Path) -> bool:
 def _name(found: ForeignModel) -> str:
     given = str(found.model.get("name") or found.model.get("title") or _file_name(found.graph))
     name = re.sub(r"[^a-z0-9]+", "-", given.lower()).strip("-")[:60]
-    if not name:
-        raise CardError(f"the model's name is {shorten(given)}, of no letter or digit; give one with --set name=...")
+    if not NAME.fullmatch(name):
+        told = (
+            f"{shorten(given)}, of which a card keeps {name!r}" if name else f"{shorten(given)}, of no letter or digit"
+        )
+        raise CardError(
+            f"the model's name is {told}; give one of at least three letters and digits, a letter first, with "
+            "--set name=..."
+        )
     return name
 
 
@@ -162,8 +199,8 @@ def _file_name(graph: Path) -> str:
     return next(told, "").rpartition("--")[2] or graph.stem
 
 
-def _write(found: ForeignModel, signature: Signature, *, name: str, target: Path) -> Imported:
-    """Write both files to a folder beside the target, check the card there, and rename it."""
+def write_card(found: ForeignModel, signature: Signature, *, name: str, target: Path, whole: bool = True) -> None:
+    """Write both files to a folder beside the target, check the card there, if it is ``whole``, and rename it."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         staged = Path(tempfile.mkdtemp(dir=target.parent, prefix=".import-"))
@@ -174,20 +211,26 @@ def _write(found: ForeignModel, signature: Signature, *, name: str, target: Path
         for number, location in enumerate(signature.external):
             source = _weights(found.graph, location)
             assets[f"weights{number or ''}"] = _asset(source, staged, location, "mlm:weights")
-        card = _card(found, signature, name=name, assets=assets)
+        try:
+            card = _card(found, signature, name=name, assets=assets)
+        except (TypeError, AttributeError, KeyError) as error:
+            # An Item of others may have a list for a name, or a number for a list.
+            raise CardError(
+                f"{found.format} has a field of another kind than the extension's ({shorten(str(error))}): look at "
+                "bands, tasks and names of its inputs and outputs"
+            ) from error
         text = json.dumps(card, indent=2, ensure_ascii=False)
         if any("\ud800" <= letter <= "\udfff" for letter in text):
             raise CardError(f"{found.format} holds half of a character, which no text has; save it anew in UTF-8")
         (staged / CARD_NAME).write_text(text + "\n", encoding="utf-8")
-        load_card(staged)
+        if whole:
+            load_card(staged)
         staged.chmod(0o755)
         staged.rename(target)
     except OSError as error:
         raise CardError(f"{target} cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)
-    facts = tuple((part, field, found.fields(part)[field], place) for (part, field), place in found.where.items())
-    return Imported(card=load_card(target), format=found.format, facts=facts)
 
 
 def _weights(graph: Path, location: str) -> Path:
@@ -245,7 +288,7 @@ def _card(found: ForeignModel, signature: Signature, *, name: str, assets: dict[
             "mlm:architecture": model.get("architecture", "unknown"),
             "mlm:framework": "ONNX",
             "mlm:tasks": list(dict.fromkeys(task for entry in outputs for task in entry["tasks"])),
-            "bands": [{"name": band} for band in _bands(inputs)],
+            "bands": [{"name": band} for band in _bands(inputs) if band],
             "mlm:input": inputs,
             "mlm:output": outputs,
             **({"tw:tile": tile} if tile else {}),

@@ -40,7 +40,7 @@ def read_mlm(path: Path) -> ForeignModel:
         return _read(item, path)
     except CardError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise CardError(f"{path} cannot be read as an Item of the MLM extension: {shorten(str(error))}") from error
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tilewright.models.errors import CardError
 from tilewright.models.fields import shorten
-from tilewright.models.imports.found import LAYOUT, MODEL, ForeignModel, classes_of, of_bytes
+from tilewright.models.imports.found import LAYOUT, MODEL, ForeignModel, classes_of, numbered, of_bytes
 from tilewright.models.imports.yolo import tell_boxes, tell_masks
 
 if TYPE_CHECKING:
@@ -74,13 +74,7 @@ def _tell_classes(found: ForeignModel, signature: Signature, names: dict[int, st
 
 
 def _names(text: str) -> dict[int, str]:
-    names = _literal("names", text)
-    if isinstance(names, (list, tuple)):
-        names = dict(enumerate(names))
-    whole = isinstance(names, dict) and names and all(isinstance(key, int) for key in names)
-    if not whole:
-        raise CardError(f"names of the ONNX file's metadata is {shorten(text)}; expected names by number")
-    return {key: str(value) for key, value in names.items()}
+    return numbered(_literal("names", text), where="names of the ONNX file's metadata")
 
 
 def _args(told: dict[str, str]) -> dict[str, Any]:
@@ -93,6 +87,10 @@ def _literal(key: str, text: str) -> Any:
     try:
         if len(text) > LONGEST:
             raise ValueError("too long")
-        return ast.literal_eval(text)
+        tree = ast.parse(text.lstrip(" \t"), mode="eval")
+        keys = [ast.dump(key) for key in getattr(tree.body, "keys", ()) if key is not None]
+        if len({*keys}) < len(keys):
+            raise ValueError("a key stands twice")
+        return ast.literal_eval(tree)
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError) as error:
         raise CardError(f"{key} of the ONNX file's metadata is {shorten(text)}, which is no plain value") from error

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from tilewright.models.errors import CardError
+from tilewright.models.fields import did_you_mean
 from tilewright.models.run.ensemble import RunningMoments, joint_card, joint_output, refuse_split, split_measures
 from tilewright.models.spec.arrays import input_axes
 from tilewright.models.spec.inputs import ExtraInput
@@ -100,9 +101,8 @@ def noisy_card(
     by_band = sigma if not isinstance(sigma, (int, float)) else _one_for_all(card, sigma)
     known = [band for spec in card.inputs for band in spec.bands]
     if unknown := [band for band in by_band if band not in known]:
-        raise CardError(
-            f"augment.sigma: {card.name} has no band {', '.join(unknown)}; it takes {', '.join(dict.fromkeys(known))}"
-        )
+        hint, takes = did_you_mean(unknown[0], known), ", ".join(dict.fromkeys(known))
+        raise CardError(f"augment.sigma: {card.name} has no band {', '.join(unknown)}{hint}; it takes {takes}")
     noise = tuple(
         _noise_of(card, spec, by_band, number=number, passes=passes, seed=seed)
         for number, spec in enumerate(card.inputs)

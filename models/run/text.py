@@ -95,7 +95,7 @@ def classified_card(card: ModelCard, words: Sequence[str], *, least: float = 0.0
     classes, and the factor by which such models are trained.
 
     Raises CardError for a card without text model or with other outputs, and for words that are not 2 to 254 of their
-    own.
+    own, each with another vector.
     """
     if not 2 <= len(words) <= MOST_WORDS or len({*words}) < len(words):
         raise CardError(f"classify: give 2 to {MOST_WORDS} words, each once")
@@ -104,6 +104,7 @@ def classified_card(card: ModelCard, words: Sequence[str], *, least: float = 0.0
         vectors = [tower.vector(each).astype(np.float16).astype(np.float32) for each in words]
     except CardError as error:
         raise CardError(f"classify: {error}") from error
+    _check_unlike(words, vectors)
     embedding = card.embedding
     assert embedding is not None, "a card with a text tower has an embedding"
     classes = tuple(ClassSpec(value=value, name=each) for value, each in enumerate(words))
@@ -123,6 +124,19 @@ def classified_card(card: ModelCard, words: Sequence[str], *, least: float = 0.0
         raise CardError(f"classify: {card.name} has a layer called class or confidence already; leave classify out")
     told = json.dumps([card.digest, list(words), [each.tolist() for each in vectors], least])
     return replace(card, outputs=outputs, digest=hashlib.sha256(told.encode()).hexdigest())
+
+
+def _check_unlike(words: Sequence[str], vectors: Sequence[NDArray[np.float32]]) -> None:
+    """Refuse words that the text model cannot tell apart: the later of them would never be anywhere."""
+    first: dict[bytes, str] = {}
+    for word, vector in zip(words, vectors, strict=True):
+        # A sum, so that both zeros are one.
+        other = first.setdefault((vector + np.float32(0)).tobytes(), word)
+        if other is not word:
+            raise CardError(
+                f"classify: {other[:40]!r} and {word[:40]!r} are the same to the text model (or it knows neither), so "
+                "that the second would be nowhere: leave one out"
+            )
 
 
 def scored_card(card: ModelCard) -> ModelCard:

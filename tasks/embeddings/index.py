@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import tempfile
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -29,11 +30,15 @@ if TYPE_CHECKING:
     from tilewright.tasks.embeddings.stored_vectors import StoredVectors, Vectors
     from tilewright.tasks.grid.pixel_box import PixelBox
 
-FORMAT = 2
+FORMAT = 3
 """Raised when indexes are made in another way, so that none of an earlier version is used."""
 
-ENDING = ".json"
-"""Of the file beside an index that says of which product it is."""
+SEAL = b"tilewright find\n"
+"""The last bytes of an index's file. Before them stand its facts (JSON) and their length: what an index is of is in the
+same file, so that no other one's can stand beside it."""
+
+LENGTH_BYTES, LONGEST_FACTS = 8, 4096
+"""Bytes of the length of the facts, and of these."""
 
 SECTION = b"ilar"
 """The word in an index's file before its lists. Source: faiss, impl/index_write.cpp, write_InvertedLists."""
@@ -54,7 +59,7 @@ WANTED = 0.95
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexFacts:
     """Of which product an index is (``key``), how many lists it looks into, the share of the nearest that it found, and
-    the ``size`` in bytes of its file.
+    the ``size`` in bytes of its file without the facts.
     """
 
     key: str
@@ -80,25 +85,39 @@ def faiss_library() -> Any:
 def known_index(path: Path, key: str) -> IndexFacts | None:
     """The facts of an index that is of the product with this ``key``; None for one of another, or for none.
 
-    Raises StoreError for a file that is there and is no index of ours.
+    Raises StoreError for a file that is there and is no whole index of ours.
     """
-    beside = path.with_name(path.name + ENDING)
-    if path.exists() and not (path.is_file() and beside.is_file()):
-        raise StoreError(f"{path} is there and is no index of find: give another place.")
     try:
-        told = json.loads(beside.read_bytes())
+        told, size = _sealed(path)
         # One of another version is made anew.
         facts = IndexFacts(**told) if told.get("format") == FORMAT else None
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise StoreError(f"{beside} does not say of which product {path.name} is: remove both.") from error
-    if facts is None or facts.key != key or not path.is_file():
+        raise StoreError(
+            f"{path} is there and is no whole index of find: remove it if it was one, or give another place."
+        ) from error
+    if facts is None or facts.key != key:
         return None
     whole = (
         type(facts.probes) is int and facts.probes > 0 and isinstance(facts.recall, float) and 0 <= facts.recall <= 1
     )
-    return facts if whole and facts.size == path.stat().st_size else None
+    return facts if whole and facts.size == size else None
+
+
+def _sealed(path: Path) -> tuple[Any, int]:
+    """What a file says of itself at its end, and the bytes before that. Raises ValueError where it says nothing."""
+    if not path.is_file():
+        # A folder, a pipe or a device is none.
+        raise ValueError("no file") if os.path.lexists(path) else FileNotFoundError(path)
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END) - len(SEAL) - LENGTH_BYTES
+        file.seek(max(0, end))
+        length = int.from_bytes(file.read(LENGTH_BYTES), "little")
+        if file.read() != SEAL or not 0 < length <= min(LONGEST_FACTS, end):
+            raise ValueError("no seal")
+        file.seek(end - length)
+        return json.loads(file.read(length)), end - length
 
 
 def build_index(vectors: StoredVectors, path: Path, key: str) -> IndexFacts:
@@ -191,9 +210,11 @@ def nearest_by_index(vectors: StoredVectors, path: Path, facts: IndexFacts, quer
         index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
         if (index.d, index.ntotal) != (vectors.length, facts.vectors):
             raise RuntimeError("it holds other vectors")
+        if known_index(path, facts.key) != facts:
+            raise RuntimeError("another one took its place meanwhile")
         numbers = _asked(index, _prepared(query[np.newaxis], vectors.metric), probes=facts.probes, most=most)[0]
     except (RuntimeError, AttributeError, AssertionError, MemoryError) as error:
-        raise StoreError(f"The index {path} cannot be read ({str(error)[:80]}): remove it and its {ENDING}.") from error
+        raise StoreError(f"The index {path} cannot be read ({str(error)[:80]}): remove it.") from error
     numbers = numbers[(numbers >= 0) & (numbers < math.prod(extent.shape))]
     rows, cols = (numbers // extent.shape[1] + extent.row_start, numbers % extent.shape[1] + extent.col_start)
     places = zip(rows.tolist(), cols.tolist(), strict=True)
@@ -279,10 +300,8 @@ def _exact(
 
 
 def _put(draft: Path, path: Path, facts: IndexFacts) -> None:
-    """Put an index and what it is of in their places: a reader finds both, or none of this product."""
-    beside = path.with_name(path.name + ENDING)
-    told = draft.with_name(beside.name)
-    told.write_text(json.dumps(asdict(facts), sort_keys=True))
-    beside.unlink(missing_ok=True)
+    """Seal an index with its facts and put it in its place at once: whoever reads finds it, or what was there."""
+    told = json.dumps(asdict(facts), sort_keys=True).encode()
+    with draft.open("ab") as file:
+        file.write(told + len(told).to_bytes(LENGTH_BYTES, "little") + SEAL)
     draft.replace(path)
-    told.replace(beside)

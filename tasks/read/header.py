@@ -104,10 +104,11 @@ class FileHeader:
         """The reason why the asset's band cannot be read from this file however often it is tried, or None."""
         if not 1 <= asset.index <= len(self.dtypes):
             return f"the file has {len(self.dtypes)} bands and no band {asset.index}"
-        place, numbers = self._refused_place(), self._refused_numbers(asset)
+        place, numbers = self.refused_place(), self._refused_numbers(asset)
         return place or numbers or self._refused_name(asset) or self._refused_alpha(asset)
 
-    def _refused_place(self) -> str | None:
+    def refused_place(self) -> str | None:
+        """The reason why the file has no place on the Earth, or None."""
         if not self.crs and (self.gcps or self.rpcs):
             given = "ground control points" if self.gcps else "rational polynomials (RPC)"
             return (

@@ -10,6 +10,8 @@ import numpy as np
 from tilewright.tasks.colours import GROUND, OBJECT_COLOURS, UNLISTED, class_colours, ramp_table, rgb
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from tilewright.models.spec.outputs import LayerSpec
@@ -54,9 +56,13 @@ def picture(layer: NDArray[np.generic], spec: LayerSpec) -> NDArray[np.uint8]:
     """
     missing = _missing_mask(layer, spec.nodata)
     if spec.ranked:
-        coloured = _ramp_colours(layer, value_ends(layer, spec))
+        coloured = ramp_colours(layer, value_ends(layer, spec))
+    elif spec.kind == "id":
+        coloured = object_colours(layer)
     else:
-        coloured = _object_colours(layer) if spec.kind == "id" else _class_colours(layer, spec)
+        colours = class_colours([entry.color for entry in spec.classes])
+        values = (entry.value for entry in spec.classes)
+        coloured = listed_colours(layer, dict(zip(values, colours, strict=True)))
     alpha = np.where(missing, np.uint8(0), np.uint8(255))
     coloured[missing] = 0
     return np.dstack([coloured, alpha])
@@ -120,30 +126,32 @@ def _missing_mask(layer: NDArray[np.generic], nodata: float | None) -> NDArray[n
     return missing
 
 
-def _class_colours(layer: NDArray[np.generic], spec: LayerSpec) -> NDArray[np.uint8]:
-    colours = class_colours([entry.color for entry in spec.classes])
+def listed_colours(layer: NDArray[np.generic], colours: Mapping[int, str]) -> NDArray[np.uint8]:
+    """The colours (y, x, 3) uint8 of classes, from "#rrggbb" by value; grey for a value without one."""
     if layer.dtype == np.uint8:
         # One look-up per pixel, for any number of classes.
         table = np.empty((256, 3), dtype=np.uint8)
         table[:] = rgb(UNLISTED)
-        for entry, colour in zip(spec.classes, colours, strict=True):
-            table[entry.value] = rgb(colour)
+        for value, colour in colours.items():
+            table[value] = rgb(colour)
         return table[layer]
     coloured = np.empty((*layer.shape, 3), dtype=np.uint8)
     coloured[:] = rgb(UNLISTED)
-    for entry, colour in zip(spec.classes, colours, strict=True):
-        coloured[np.equal(layer, entry.value)] = rgb(colour)
+    for value, colour in colours.items():
+        coloured[np.equal(layer, value)] = rgb(colour)
     return coloured
 
 
-def _object_colours(layer: NDArray[np.generic]) -> NDArray[np.uint8]:
+def object_colours(layer: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """The colours (y, x, 3) uint8 of objects by their ids, other ones than the next ids; that of the ground for 0."""
     table = np.array([rgb(colour) for colour in (GROUND, *OBJECT_COLOURS)], dtype=np.uint8)
     ids = layer.astype(np.int64)
     # Neighbours on the ground have ids near each other, if not the next ones.
     return table[np.where(ids > 0, 1 + ids * 5 % len(OBJECT_COLOURS), 0)]
 
 
-def _ramp_colours(layer: NDArray[np.generic], ends: tuple[float, float] | None) -> NDArray[np.uint8]:
+def ramp_colours(layer: NDArray[np.generic], ends: tuple[float, float] | None) -> NDArray[np.uint8]:
+    """The colours (y, x, 3) uint8 of values along the ramp between two ends; black without ends."""
     if ends is None:
         return np.zeros((*layer.shape, 3), dtype=np.uint8)
     low, high = ends

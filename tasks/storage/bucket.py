@@ -51,9 +51,9 @@ def many_at_once(ask: Callable[[K], T], keys: Sequence[K]) -> Iterator[T]:
 
 
 def open_bucket(uri: str, options: Mapping[str, str]) -> Any:
-    """The object store at a URI; plain http is allowed only if the endpoint is plain http."""
+    """The object store at a URI; plain http is allowed only if the endpoint, or the URI itself, is plain http."""
     client: dict[str, Any] = {"timeout": timedelta(seconds=REQUEST_SECONDS)}
-    if options.get("endpoint", "").startswith("http://"):
+    if "http://" in {options.get("endpoint", "")[:7], uri[:7]}:
         client["allow_http"] = True
     if ca_bundle := options.get(CA_BUNDLE):
         client["root_certificate"] = Path(ca_bundle).read_bytes()

@@ -229,7 +229,7 @@ def _geoparquet(path: Path, shapes: np.ndarray[Any, Any]) -> bytes:
 
 
 def _area(folder: Path, name: str) -> Answer:
-    from tilewright.flows.job.area import AreaError, read_area
+    from tilewright.flows.job.areas.area import AreaError, read_area
 
     try:
         found = read_area(name, base=folder)

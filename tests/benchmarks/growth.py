@@ -22,7 +22,7 @@ import numpy as np
 import shapely
 
 from tests.support.chaos.places import BUCKET, KEYS, bucket_behind_faults, s3_server
-from tilewright.flows.job.outline import Outline, joined
+from tilewright.flows.job.areas.outline import Outline, joined
 from tilewright.tasks.grid.area_mask import area_mask
 from tilewright.tasks.grid.areas import covered_share
 from tilewright.tasks.grid.blocks import plan_blocks

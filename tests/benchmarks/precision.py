@@ -4,8 +4,8 @@
 pixels with fp32's class on windows of the sample that it was not calibrated on (`agreement`, the least of all layers in
 `least`), the processor's seconds for one window (`cpu`), and the seconds per window of two callers of one session
 (`wall`). All ways are timed in one process, in turns, the best of some rounds; times of a shared machine are to be read
-as ratios. `wide-unet` is no trained network: a U-Net of seeded random features of 32 to 256 channels, whose last layer
-is fitted in closed form (ridge regression) to the answers of `sample-landcover` on the windows of the calibration.
+as ratios. `wide-unet` has 32 to 256 channels and is trained (torch is needed) to the answers of `sample-landcover` on
+four windows of the calibration.
 Minutes, most of them for the sample.
 """
 
@@ -21,9 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-from onnx import helper, numpy_helper
 
+from tests.benchmarks.trained import train
 from tests.support.graphs import save, unet
 from tilewright.catalogs.sample.build import SAMPLE_AREA, build_sample
 from tilewright.flows.job.job import make_job
@@ -42,9 +41,6 @@ WIDE = "wide-unet"
 CALLERS = 2
 ROUNDS = 5
 STEP = 448
-RIDGE = 1e-3
-SHARPNESS = 12.0
-"""Factor of fitted scores (0 to 1) that makes logits of them: a class sure to 1 has e^12 times the odds of one at 0."""
 
 WAYS = {
     "onnxruntime fp32": ("fp32", ""),
@@ -135,15 +131,16 @@ def times(sessions: dict[str, Any], feeds: Any) -> dict[str, dict[str, float]]:
 
 
 def wide_card(catalog: Path, folder: Path) -> Path:
-    """The card of the wide U-Net, its last layer fitted to the answers of `sample-landcover`."""
+    """The card of the wide U-Net, trained to the answers of `sample-landcover`."""
     source = BUILTIN / "sample-landcover"
     folder.mkdir(parents=True, exist_ok=True)
     card = load_card(source)
     plan = plan_job(job(catalog, "sample-landcover", "sample-landcover"))
     windows = [feeds for _, feeds in zip(range(4), calibration_feeds(replace(plan), card), strict=False)]
     model = unet(6, 7, width=32, depth=3)
-    head = next(node for node in reversed(model.graph.node) if node.op_type == "Conv")
-    fit(model, head, windows, [argmax(open_session(card, provider="cpu").run(feeds)) for feeds in windows])
+    truths = [argmax(open_session(card, provider="cpu").run(feeds)) for feeds in windows]
+    images = np.concatenate([next(iter(feeds.values())) for feeds in windows])
+    train(model, images, np.stack(truths), steps=300)
     path = save(model, folder)
     plain = json.loads((source / "card.json").read_text())
     content = path.read_bytes()
@@ -160,26 +157,6 @@ def wide_card(catalog: Path, folder: Path) -> Path:
 def argmax(answers: dict[str, np.ndarray]) -> np.ndarray:
     """The class of each pixel, (y, x)."""
     return next(iter(answers.values()))[0].argmax(axis=0)
-
-
-def fit(model: onnx.ModelProto, head: onnx.NodeProto, windows: list[Any], truths: list[np.ndarray]) -> None:
-    """Set the weights of the last layer to those of least squares on the features before it."""
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
-    probe.graph.output.append(helper.make_empty_tensor_value_info(head.input[0]))
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(probe.SerializeToString(), providers=["CPUExecutionProvider"])
-    normal, target = 0.0, 0.0
-    for feeds, truth in zip(windows, truths, strict=True):
-        features = session.run([head.input[0]], {"x": next(iter(feeds.values()))})[0][0]
-        rows = np.vstack([features.reshape(len(features), -1), np.ones(truth.size)]).astype(np.float64)
-        normal, target = normal + rows @ rows.T, target + rows @ np.eye(7)[truth.ravel()]
-    # Features differ in size a thousandfold: the penalty is relative to each.
-    solved = np.linalg.solve(normal + RIDGE * np.diag(np.diag(normal)), target) * SHARPNESS
-    for name, values in ((head.input[1], solved[:-1].T[:, :, None, None]), (head.input[2], solved[-1])):
-        tensor = next(each for each in model.graph.initializer if each.name == name)
-        tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values, np.float32), name))
 
 
 if __name__ == "__main__":

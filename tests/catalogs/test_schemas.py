@@ -9,12 +9,12 @@ import pytest
 
 from tilewright.catalogs.publish.validate import PUBLISHED
 from tilewright.catalogs.schemas import COLLECTION, ITEM, stac_schemas
-from tilewright.models.card.schema import CHECKED, MLM, _card_schemas
+from tilewright.models.card.schema import CHECKED, MLM, card_schemas
 
 
 def test_every_declared_extension_has_its_schema() -> None:
     assert {ITEM, COLLECTION, MLM, *PUBLISHED} <= set(stac_schemas().by_address)
-    assert {ITEM, MLM, *CHECKED} <= set(_card_schemas().by_address)
+    assert {ITEM, MLM, *CHECKED} <= set(card_schemas().by_address)
 
 
 @pytest.mark.parametrize("address", [ITEM, COLLECTION, MLM, *PUBLISHED])
@@ -22,7 +22,7 @@ def test_every_reference_of_a_schema_is_resolved_without_a_network(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("a schema was fetched"))
-    schemas = _card_schemas() if address == MLM else stac_schemas()
+    schemas = card_schemas() if address == MLM else stac_schemas()
     bands = {"properties": {"bands": [{"name": "x"}], "mlm:output": [{"classification:classes": [{"value": 1}]}]}}
     for kind in ("Feature", "Collection"):
         list(schemas.failures({"type": kind, "assets": {"a": {"href": "x"}}, **bands}, address))
@@ -30,10 +30,10 @@ def test_every_reference_of_a_schema_is_resolved_without_a_network(
 
 def test_amendments_for_cards_leave_the_schemas_of_others_alone() -> None:
     before = repr(stac_schemas().by_address[MLM])
-    _card_schemas()
+    card_schemas()
     assert repr(stac_schemas().by_address[MLM]) == before
-    assert _card_schemas().by_address[MLM] != stac_schemas().by_address[MLM]
-    assert _card_schemas().by_address[ITEM] != stac_schemas().by_address[ITEM]
+    assert card_schemas().by_address[MLM] != stac_schemas().by_address[MLM]
+    assert card_schemas().by_address[ITEM] != stac_schemas().by_address[ITEM]
 
 
 def test_of_several_alternatives_the_place_to_change_is_named() -> None:

@@ -49,7 +49,9 @@ def test_only_scenes_that_own_one_of_the_bands_come(real: Path) -> None:
     assert len(search(catalog, bands=["scl"])) == 12
     assert len(search(catalog, bands=["scl", "green"])) == 14
     assert search(catalog, bands=["swir22"]) == ()
-    with pytest.raises(CatalogError, match=r"sentinel-2-l2a has no band rad; it has: aot, blue, cloud"):
+    with pytest.raises(
+        CatalogError, match=r"sentinel-2-l2a has no band rad \(did you mean 'red'\?\); it has: aot, blue"
+    ):
         search(catalog, bands=["rad", "nir"])
 
 

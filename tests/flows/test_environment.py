@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.support.paths import ROOT
-from tilewright.flows.environment import STAC_TOKEN, stac_token
+from tilewright.flows.environment import STAC_TOKEN, has_screen, stac_token
 
 READERS = {
     "flows/environment.py": "the one place",
@@ -28,3 +28,20 @@ def test_the_environment_is_read_in_one_place():
 @pytest.mark.parametrize(("environ", "token"), [({}, None), ({STAC_TOKEN: " "}, None), ({STAC_TOKEN: " abc\n"}, "abc")])
 def test_a_token_is_taken_without_the_blanks_around_it(environ, token):
     assert stac_token(environ) == token
+
+
+@pytest.mark.parametrize(
+    ("platform", "environ", "screen"),
+    [
+        ("linux", {}, False),
+        ("linux", {"DISPLAY": ""}, False),
+        ("linux", {"DISPLAY": ":0"}, True),
+        ("linux", {"WAYLAND_DISPLAY": "wayland-0"}, True),
+        ("linux", {"BROWSER": "firefox"}, True),
+        ("darwin", {}, True),
+        ("win32", {}, True),
+    ],
+)
+def test_a_browser_is_opened_where_there_is_a_screen(monkeypatch, platform, environ, screen):
+    monkeypatch.setattr("sys.platform", platform)
+    assert has_screen(environ) is screen

@@ -31,7 +31,7 @@ FLOORS = {
     "tasks": [
         {"progress", "colours", "notebook"},
         {"storage", "grid", "identity"},
-        {"inventory", "read.resample"},
+        {"inventory", "read.resample", "grid.mgrs"},
         {"read", "zarr"},
         {"cube", "compose", "cog"},
         {"plan", "tables", "report.outlines", "styles"},
@@ -50,7 +50,7 @@ FLOORS = {
     "flows": [
         {"ending", "environment", "lifeline", "machine", "versions"},
         {"errors", "shown"},
-        {"job.places"},
+        {"job.areas", "job.places"},
         {"job"},
         {"access", "policies", "prefect_server", "schema", "notebook"},
         {"precision", "served"},
@@ -58,11 +58,12 @@ FLOORS = {
         {"estimate"},
         {"runners"},
         {"run"},
-        {"maintain", "ask", "start"},
+        {"maintain", "ask", "start", "view"},
         {"audit"},
         {"chain"},
         {"python_api"},
         {"prefect_flows"},
+        {"cli.printed"},
         {"cli"},
     ],
 }

@@ -167,7 +167,7 @@ def test_the_jobs_in_the_deployments_are_jobs(tmp_path):
     kept = parameters["watch/monthly"]
     now, overlap = datetime(2026, 3, 3, tzinfo=UTC), timedelta(days=kept["overlap_days"])
     jobs = watched_jobs(kept["job"], base=tmp_path, now=now, every=kept["every"], overlap=overlap)
-    assert [job.name for job in jobs] == ["danube-water-2026-02", "danube-water-2026-03"]
+    assert [job.name for job, _ in jobs] == ["danube-water-2026-02", "danube-water-2026-03"]
     table = parameters["backfill/table"]
     assert len([make_job(job, base=tmp_path) for job in backfill_jobs(table["job"], table["table"])]) == 2
     names = {named(entry) for entry in PREFECT["deployments"]}

@@ -10,7 +10,9 @@ from tests.project.floors import FLOORS
 from tests.project.shape import ROOT
 
 DOCUMENTS = sorted(
-    path.relative_to(ROOT) for path in (*ROOT.glob("*.md"), *ROOT.glob("*/README.md")) if path.name != "CHANGELOG.md"
+    path.relative_to(ROOT)
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("docs/**/*.md"))
+    if path.name != "CHANGELOG.md"
 )
 PATH = re.compile(r"`((?:\.\./)?(?:catalogs|models|tasks|flows|tests|deploy|tilewright)/[\w./*-]*)`")
 MODULE = re.compile(r"python -m ((?:tests|tilewright|deploy)(?:\.\w+)+)")
@@ -34,6 +36,8 @@ def test_every_path_module_and_target_that_is_named_exists(document):
     paths = {path for path in PATH.findall(words) if not _exists(path.removeprefix("../"))}
     modules = {name for name in MODULE.findall(words) if not _exists(name.replace(".", "/"))}
     links = {link for link in LINK.findall(words) if not (ROOT / document).parent.joinpath(link).exists()}
+    # Pages that are made when the site is built; its strict build looks their links up.
+    links = {link for link in links if document.parts[0] != "docs" or "reference/" not in link}
     assert (paths, modules, links) == (set(), set(), set())
 
 

@@ -107,7 +107,7 @@ def test_credentials_that_expire_in_the_middle_end_the_run_and_new_ones_go_on(pr
     proxy.expired = False
     kept = read_entries(storage)
     assert 0 < len(kept) < N_LARGE
-    assert product_status(output)["state"] == "failed"
+    assert product_status(output)["state"] == "stopped"
     run_job(read(job, output))
     assert {name: read_entries(storage)[name].seconds for name in kept} == {n: kept[n].seconds for n in kept}
     assert_same_product(download(bucket, "expired", tmp_path / "down"), whole)

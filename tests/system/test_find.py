@@ -195,12 +195,14 @@ def test_an_index_finds_most_and_says_how_many(products, tmp_path):
     other = find_alike(products("window"), like=place(4, 6), k=3, index=path)
     assert other.recall >= 0.95
     assert path.stat().st_mtime_ns != before
-    path.write_bytes(bytes(path.stat().st_size))
+    content = path.read_bytes()
+    path.write_bytes(bytes(1000) + content[1000:])
     with pytest.raises(ValueError, match="cannot be read"):
         find_alike(products("window"), like=place(4, 6), k=3, index=path)
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(ValueError, match="is no index of find"):
+    with pytest.raises(ValueError, match="is no whole index of find"):
         find_alike(output, like=place(100, 20, 1), index=tmp_path / "mine.txt")
+    assert (tmp_path / "mine.txt").read_text() == "mine"
 
 
 def test_an_index_of_many_pieces_is_that_of_one(products, tmp_path, monkeypatch):
@@ -211,18 +213,73 @@ def test_an_index_of_many_pieces_is_that_of_one(products, tmp_path, monkeypatch)
     whole = find_alike(output, **asked, index=tmp_path / "whole")
     monkeypatch.setattr("tilewright.tasks.embeddings.index.PIECE_BYTES", 2 * LENGTH * 1000)
     assert find_alike(output, **asked, index=tmp_path / "parts").to_json() == whole.to_json()
-    facts = [json.loads((tmp_path / f"{name}.json").read_text()) for name in ("whole", "parts")]
-    assert facts[0] == facts[1]
     assert (tmp_path / "parts").read_bytes() == (tmp_path / "whole").read_bytes()
-    # What was cut short is made again.
-    (tmp_path / "parts").write_bytes((tmp_path / "parts").read_bytes()[:-5000])
-    assert find_alike(output, **asked, index=tmp_path / "parts").to_json() == whole.to_json()
-    for told in ("[" * 100_000, "[]", "{}", '{"format": 2}', "5"):
-        (tmp_path / "parts.json").write_text(told)
-        try:
-            find_alike(output, **asked, index=tmp_path / "parts")
-        except ValueError as error:
-            assert "does not say of which product" in str(error)  # noqa: PT017
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["parts", "whole"]
+
+
+def _resealed(told):
+    def change(content):
+        length = int.from_bytes(content[-24:-16], "little")
+        facts = json.loads(content[-24 - length : -24])
+        new = told if isinstance(told, bytes) else json.dumps({**facts, **told}).encode()
+        return content[: -24 - length] + new + len(new).to_bytes(8, "little") + content[-16:]
+
+    return change
+
+
+NO_INDEX = r"is there and is no whole index of find: remove it if it was one"
+INDEX_FILES = {
+    "nothing": (lambda content: b"", NO_INDEX),
+    "the seal alone": (lambda content: content[-16:], NO_INDEX),
+    "an end cut off": (lambda content: content[:-5000], NO_INDEX),
+    "a byte cut off": (lambda content: content[:-1], NO_INDEX),
+    "a byte more": (lambda content: content + b"x", NO_INDEX),
+    "facts longer than the file": (lambda content: content[:-24] + b"\xff" * 8 + content[-16:], NO_INDEX),
+    "facts of no length": (lambda content: content[:-24] + bytes(8) + content[-16:], NO_INDEX),
+    "facts that are none": (_resealed(b"["), NO_INDEX),
+    "facts that are nested": (_resealed(b"[" * 4000), NO_INDEX),
+    "facts of another kind": (_resealed(b"5"), NO_INDEX),
+    "facts too many": (_resealed({"more": 1}), NO_INDEX),
+    "a beginning cut off": (lambda content: content[5000:], None),
+    "another version": (_resealed({"format": 2}), None),
+    "no lists to look into": (_resealed({"probes": 0}), None),
+    "a share of nothing": (_resealed({"recall": float("nan")}), None),
+    "another product's facts": (_resealed({"key": "0" * 64}), None),
+}
+
+
+@pytest.mark.parametrize("case", INDEX_FILES)
+def test_an_index_that_is_not_whole_is_made_anew_or_refused(products, tmp_path, case):
+    pytest.importorskip("faiss")
+    change, words = INDEX_FILES[case]
+    output, path = products("pixel", "cosine", "float16"), tmp_path / "pixels"
+    whole = find_alike(output, like=place(100, 20, 1), k=5, index=path).to_json()
+    kept = path.read_bytes()
+    path.write_bytes(change(kept))
+    if words is None:
+        assert find_alike(output, like=place(100, 20, 1), k=5, index=path).to_json() == whole
+        assert path.read_bytes() == kept
+    else:
+        with pytest.raises(ValueError, match=words):
+            find_alike(output, like=place(100, 20, 1), k=5, index=path)
+        assert path.read_bytes() == change(kept)
+
+
+def test_an_index_of_another_product_is_never_taken_for_its_own(world, products, tmp_path):
+    """Both have as many vectors, so that their files are of one size; whatever is moved, or killed, between them."""
+    pytest.importorskip("faiss")
+    output = products("pixel", "cosine", "float16")
+    card = pixel_encoder(tmp_path / "card", told={"metric": "cosine", "storage": "float16"})
+    other = World(tmp_path / "other")
+    other.files = [{**each, "href": world.files[(number + 1) % 3]["href"]} for number, each in enumerate(world.files)]
+    run_world(pixel_job(other, card, tmp_path / "out", rows=ROWS, cols=COLS))
+    asked = {"like": place(100, 20, 1), "k": 5}
+    mine = find_alike(output, **asked, index=tmp_path / "mine").to_json()
+    find_alike(str(tmp_path / "out"), **asked, index=tmp_path / "theirs")
+    # But for a digit of their recall.
+    assert (tmp_path / "mine").stat().st_size == pytest.approx((tmp_path / "theirs").stat().st_size, abs=20)
+    shutil.copyfile(tmp_path / "theirs", tmp_path / "mine")
+    assert find_alike(output, **asked, index=tmp_path / "mine").to_json() == mine
 
 
 def places_of_found(found):

@@ -21,6 +21,7 @@ from tests.support.graphs import Draft, conv_stack
 from tests.support.worlds import World, pixel_job, write_card
 from tilewright.catalogs.publish.validate import validate_item
 from tilewright.catalogs.sample.build import SAMPLE_AREA, SAMPLE_CHANGE_AFTER, SAMPLE_CHANGE_BEFORE, SAMPLE_WATER_PERIOD
+from tilewright.catalogs.schemas import ITEM, stac_schemas
 from tilewright.flows.cli.main import app
 from tilewright.flows.job.job import make_job
 from tilewright.flows.maintain.status import product_status
@@ -267,7 +268,22 @@ def test_plan_and_search_and_status_speak_json_and_write_nothing(real, tmp_path,
     planned = json.loads(CliRunner().invoke(app, ["plan", "job.json", "--json"]).stdout)
     assert (planned["n_scenes"], planned["n_blocks"], planned["provider"]) == (1, 4, "cpu")
     found = json.loads(CliRunner().invoke(app, ["search", "job.json", "--json"]).stdout)
-    assert [(scene["id"], scene["state"]) for scene in found] == [(SCENE, "no-offset")]
+    items = pystac.ItemCollection.from_dict(found)
+    assert [(item.id, item.properties["tw:radiometry"]) for item in items] == [(SCENE, "no-offset")]
+    (item,) = found["features"]
+    for address in (ITEM, *item["stac_extensions"]):
+        assert list(stac_schemas().failures(item, address)) == []
+    assert item["properties"]["tw:area_share"] == found["tw:period_shares"]["2021-06-01/2021-06-30"]
+    assert (planned["name"], planned["layers"], planned["grid"]["crs"]) == (
+        "water",
+        ["class", "confidence"],
+        "EPSG:32633",
+    )
+    assert [scene["id"] for scene in planned["scenes"]["image"]] == [SCENE]
+    assert any("without cloud classification" in warning for warning in planned["warnings"])
+    refused = CliRunner().invoke(app, ["plan", "job.json", "--json", "--set", "model=nothing"])
+    assert (refused.exit_code, json.loads(refused.stdout)["state"]) == (2, "refused")
+    assert json.loads(refused.stdout)["error"] in refused.stderr.replace("tilewright: ", "")
     assert CliRunner().invoke(app, ["status", "nothing-here"]).exit_code == 2
     assert "danube" not in CliRunner().invoke(app, ["plan", "job.json"]).stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["job.json"]

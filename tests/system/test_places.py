@@ -26,7 +26,7 @@ from tests.support.paths import ROOT
 from tests.support.places_cards import FLOAT, WINDOW, expected_label, label_card, places_job, window_of, write_points
 from tests.support.worlds import COL, CRS, ROW, World, layer, pixel_job, write_card
 from tests.support.worlds import run as run_world
-from tilewright.flows.cli.tables import print_status
+from tilewright.flows.cli.printed.products import print_status
 from tilewright.flows.maintain.status import product_status
 from tilewright.flows.plan import make, raster
 from tilewright.flows.plan.model_card import job_card

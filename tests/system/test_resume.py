@@ -58,7 +58,7 @@ def test_killed_at_tenth_half_and_nine_tenths_it_ends_with_the_same_product(job,
         now = entries(output)
         assert len(now) < N_BLOCKS, "killed too late to show anything"
         assert {name: now.get(name) for name in kept} == kept, "finished blocks are not done again"
-        assert product_status(str(output))["state"] == "failed"
+        assert product_status(str(output))["state"] == "stopped"
         kept = now
     answer = tilewright("run", job, "--output", output)
     assert answer.returncode == 0, answer.stderr
@@ -95,7 +95,7 @@ def test_ctrl_c_leaves_a_sentence_and_a_state_to_go_on_from(job, tmp_path):
     assert "the same command goes on from there" in said
     assert "Traceback" not in said
     assert read_lock(open_storage(str(output))) is None, "it is released"
-    assert product_status(str(output))["state"] == "failed"
+    assert product_status(str(output))["state"] == "stopped"
     kept = entries(output)
     run_job(read(job, output))
     assert {name: entries(output)[name] for name in kept} == kept

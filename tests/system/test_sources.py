@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,15 +51,22 @@ def job_of(world, card, output, **changes):
     return pixel_job(world, card, output, rows=ROWS, cols=COLS, **changes)
 
 
-@pytest.fixture
-def prior(tmp_path):
+@pytest.fixture(scope="module")
+def made_prior(tmp_path_factory):
     """The folder of a finished class map of 2022, with a hole that nobody saw."""
-    before, red = World(tmp_path / "before"), noise(3)
+    home = tmp_path_factory.mktemp("prior")
+    before, red = World(home / "before"), noise(3)
     red[20:40, 30:50] = np.nan
     before.add(red, "red", day="2022-06-10", unit="reflectance")
-    output = tmp_path / "out" / "2022"
-    run(job_of(before, class_card(tmp_path / "cover"), output, period="2022", name="cover-2022"))
+    output = home / "2022"
+    run(job_of(before, class_card(home / "cover"), output, period="2022", name="cover-2022"))
     return output
+
+
+@pytest.fixture
+def prior(made_prior, tmp_path):
+    """A copy of its own."""
+    return Path(shutil.copytree(made_prior, tmp_path / "out" / "2022"))
 
 
 @pytest.fixture
@@ -227,11 +235,64 @@ def test_a_product_that_lacks_something_is_refused(now, prior, tmp_path, case):
         plan_job(job_of(now, sum_card(tmp_path / "card"), tmp_path / "a", sources=sources))
 
 
+def _item(change):
+    def changed(prior):
+        item = json.loads((prior / "item.json").read_text())
+        change(item["assets"])
+        (prior / "item.json").write_text(json.dumps(item))
+
+    return changed
+
+
+def _numbers(key, **numbers):
+    def change(assets):
+        for listed in ("bands", "raster:bands"):
+            assets[key][listed][0].update(numbers)
+
+    return _item(change)
+
+
+BENT = {
+    "a layer of another product": (
+        "class", _item(lambda assets: assets["class"].update(href="../2021/class.tif")),
+        r"the Item of .*/2022 names a layer outside of it, .*/2021/class\.tif"),
+    "a file of this machine": (
+        "class", _item(lambda assets: assets["class"].update(href="/etc/hostname")), "outside of it"),
+    "a folder in it": ("class", _item(lambda assets: assets["class"].update(href="./more/class.tif")), "outside of it"),
+    "its own other layer": (
+        "class", _item(lambda assets: assets["class"].update(href="./confidence.tif")),
+        r"Item cover-2022, band class: the product's Item says layer class, and its file confidence: somebody changed"),
+    "nodata": ("class", _numbers("class", nodata=1), r"says nodata 1\.0, and its file 255\.0"),
+    "nodata that no byte holds": ("class", _numbers("class", nodata="nan"), r"says nodata nan, and its file 255\.0"),
+    "no nodata": ("class", _numbers("class", nodata=None), r"says nodata None, and its file 255\.0"),
+    "nodata of no number": ("class", _numbers("class", nodata="x"), r"says nodata None, and its file 255\.0"),
+    "a type": ("class", _numbers("class", data_type="int16"), r"says type int16, and its file uint8"),
+    "a scale": ("confidence", _numbers("confidence", scale=0.01), r"says scale 0\.01, and its file 1\.0"),
+    "an offset": ("confidence", _numbers("confidence", offset=3), r"says offset 3\.0, and its file 0\.0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BENT)
+def test_a_product_whose_item_was_bent_is_refused_before_it_gives_other_values(now, prior, tmp_path, case):
+    """Whether its layer is needed or not, alone or beside a whole product."""
+    band, bend, words = BENT[case]
+    shutil.copytree(prior, tmp_path / "several" / "2022")
+    shutil.copytree(prior, tmp_path / "several" / "whole")
+    bend(prior)
+    bend(tmp_path / "several" / "2022")
+    unit = {"tw:unit": "1"} if band == "confidence" else {}
+    for name, place, more in (("a", prior, {}), ("b", tmp_path / "several", {}), ("c", prior, {"tw:optional": True})):
+        card = sum_card(tmp_path / f"card-{name}", bands=(band,), **unit, **more)
+        sources = {"optics": now.source, "prior": str(place)}
+        with pytest.raises((JobError, CatalogError), match=words):
+            plan_job(job_of(now, card, tmp_path / name, sources=sources))
+
+
 NO_BAND = {
     "observations": r"without its band observations: it is kept in data\.zarr alone",
     "class_polygons": r"without its band class_polygons: it is a table",
     "fields": r"without its band fields: it is a layer of ids",
-    "clas": r"prior has no band clas; it has: class, confidence",
+    "clas": r"prior has no band clas \(did you mean 'class'\?\); it has: class, confidence",
 }
 
 

@@ -117,7 +117,7 @@ def test_a_disk_that_becomes_read_only_ends_the_run_in_one_sentence_and_write_ac
     with pytest.raises(StorageError, match=r"access was refused .*Renew the credentials or the permission"):
         run_job(read(job, disk / "out", zarr_format=2), listener=lose)
     remount("rw")
-    assert product_status(str(disk / "out"))["state"] == "failed"
+    assert product_status(str(disk / "out"))["state"] == "stopped"
     run_job(read(job, disk / "out", zarr_format=2))
     assert product_status(str(disk / "out"))["state"] == "complete"
 

@@ -10,9 +10,10 @@ import pytest
 
 import tilewright as tw
 from tests.support.embedders import BANDS, MEANINGS, VOCABULARY, WEIGHTS, pixel_encoder, window_encoder, with_text
+from tests.support.places_cards import write_points
 from tests.support.worlds import World, layer, pixel_job
 from tests.support.worlds import run as run_world
-from tilewright.flows.job.job import JobError
+from tilewright.flows.job.job import JobError, make_job
 from tilewright.flows.plan.model_card import load_plan_card
 from tilewright.flows.plan.model_graph import load_model
 from tilewright.flows.run.predict import run_job
@@ -173,6 +174,37 @@ def test_a_calibration_that_cannot_be_is_refused(world, tmp_path):
     refused("a spread needs 8", size=2 * STEP, classify={"words": ["red", "blue"], "calibrated": True})
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"places": "rows.parquet", "area": None, "grid": {}}, "what is usual for a word is seen over an area"),
+        ({"mask": {"kind": "model", "model": "clouds", "drop": ["cloud"]}}, "before the masks .* are made"),
+        ({"align": {"to": "before", "most": 30}}, "before dates are moved"),
+    ],
+)
+def test_words_are_calibrated_on_the_pixels_that_are_mapped_or_not_at_all(world, tmp_path, more, said):
+    card = with_text(pixel_encoder(tmp_path / "card"))
+    write_points(tmp_path / "rows.parquet", [3.0], [4.0])
+    asked = {"words": ["red", "blue"], "calibrated": True}
+    plain = {
+        "name": "world", "area": [13.6, 48.7, 13.7, 48.8], "period": "2023-06", "source": world.source,
+        "model": str(card), "classify": asked, **more,
+    }  # fmt: skip
+    with pytest.raises(JobError, match=f"classify.calibrated: .*{said}.*leave classify.calibrated out"):
+        make_job({key: value for key, value in plain.items() if value is not None}, base=tmp_path)
+
+
+def test_calibrated_words_in_8_bits_are_held_against_calibrated_ones(world, tmp_path):
+    card = with_text(pixel_encoder(tmp_path / "card"))
+    asked = {"words": ["blue", "green", "green red"], "calibrated": True}
+    given = [
+        run_world(pixel_job(world, card, tmp_path / kind, rows=ROWS, cols=COLS, classify=asked, precision=kind))
+        for kind in ("fp32", "int8")
+    ]
+    assert given[0].report["usual_scores"] == given[1].report["usual_scores"]
+    assert (layer(given[0].output, "class") == layer(given[1].output, "class")).mean() > 0.99
+
+
 def test_a_plan_whose_usual_scores_were_changed_is_refused(world, tmp_path):
     card = with_text(window_encoder(tmp_path / "card", step=STEP))
     job = pixel_job(world, card, tmp_path / "out", rows=ROWS, cols=COLS,
@@ -202,6 +234,10 @@ def test_a_plan_whose_usual_scores_were_changed_is_refused(world, tmp_path):
         (["red", ""], "classify: words are a line"),
         (["red", "a\nb"], "classify: words are a line"),
         (["red", "x" * 3000], "classify: words are a line"),
+        (["red", "blue", " red"], "'red' and ' red' are the same to the text model"),
+        (["red", "RED"], "'red' and 'RED' are the same"),
+        # Neither is in its vocabulary.
+        (["red", "r\u00e9d", "re\u0301d"], "or it knows neither"),
     ],
 )
 def test_words_that_cannot_be_are_refused(world, tmp_path, words, said):

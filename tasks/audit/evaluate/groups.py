@@ -13,7 +13,8 @@ import shapely
 from tilewright.models.fields import did_you_mean
 from tilewright.tasks.audit.evaluate.label_dates import DATES, date_column, label_days
 from tilewright.tasks.audit.evaluate.label_file import LabelError, encoded
-from tilewright.tasks.audit.evaluate.tiles import MOST_GROUPS, NONE, TILE, TileGroups
+from tilewright.tasks.audit.evaluate.tiles import MOST_GROUPS, TILE, TileGroups
+from tilewright.tasks.grid.mgrs.tiles import NONE
 from tilewright.tasks.tables.vector_file import path_and_layer, read_geometry_table
 from tilewright.tasks.zones.zones import zones_on_grid
 

@@ -12,7 +12,8 @@ from onnx import TensorProto, numpy_helper
 
 from tests.benchmarks.field import unet_nodes
 from tests.benchmarks.rivals.kinds import CRS, LEFT, OPTICS, PIXEL, RADAR, TOP, Ground, Kind, Sensor
-from tests.benchmarks.rivals.scenes import pixels
+from tests.benchmarks.rivals.scenes import crops_of, pixels
+from tests.benchmarks.trained import train
 from tests.support.graphs import Draft
 from tests.support.worlds import write_card
 
@@ -93,7 +94,14 @@ def graph_of(kind: Kind) -> onnx.ModelProto:
         [(each.name, TensorProto.FLOAT, ["batch", each.n_channels, *FREE[1:]]) for each in kind.sensors],
         [(grown, "y", TensorProto.FLOAT, ["batch", n_out, "oh", "ow"])],
     )
-    return _balanced(model, kind)
+    return _trained(model, kind) if kind.name == "trained" else _balanced(model, kind)
+
+
+def _trained(model: onnx.ModelProto, kind: Kind) -> onnx.ModelProto:
+    """The model with weights that tell the crops of the ground."""
+    sample = _sample(kind.sensors[0])
+    train(model, sample, crops_of(sample.shape[-1])[None])
+    return model
 
 
 def _unet(draft: Draft, kind: Kind) -> str:

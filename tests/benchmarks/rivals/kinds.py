@@ -1,4 +1,4 @@
-"""The six kinds of work of the race: which sensors, bands and dates each takes, and where its files lie."""
+"""The kinds of work of the race: which sensors, bands and dates each takes, and where its files lie."""
 
 from __future__ import annotations
 
@@ -74,6 +74,7 @@ KINDS = {
     each.name: each
     for each in (
         Kind(name="single", sensors=(Sensor(masked=False),), **JUNE_ONLY),
+        Kind(name="trained", sensors=(Sensor(masked=False),), **JUNE_ONLY),
         Kind(
             name="series3",
             sensors=(Sensor(steps=SUMMER),),

@@ -21,6 +21,8 @@ LOOKS = 4
 EMPTY_LOOK = 1
 """The look that a swath's edge cuts: nodata in its corner."""
 BRIGHTNESS = {"blue": 0.5, "green": 0.7, "red": 0.8, "nir": 2.0, "swir16": 1.5, "swir22": 1.1}
+CROPS = {"red": (0.6, 1.0, 1.5), "nir": (1.5, 1.0, 0.7), "green": (0.9, 1.0, 1.2)}
+"""Factors of a band over the three crops; 1 for the other bands."""
 CLOUDS = ((0.80, 9), (0.74, 8), (0.70, 10), (0.64, 3))
 """Share of the ground below which a class does not occur: cloud in the middle of a blob, shadow at its rim."""
 
@@ -71,7 +73,7 @@ def pixels(band: str, side: int, *, look: int) -> np.ndarray:
         empty = None
         values = _power(side, 0.12 if band == "vv" else 0.03, look)
     else:
-        relief = relief_of(side) * BRIGHTNESS[band]
+        relief = relief_of(side) * BRIGHTNESS[band] * np.array(CROPS.get(band, (1, 1, 1)), np.float32)[crops_of(side)]
         # Seasons change single fields, haze all of them.
         relief *= 0.9 + 0.2 * _blocks(side, 32, seed=[look, *band.encode()])
         values = (relief * (1 + 0.04 * look) + _noise(side, seed=[look, 9, *band.encode()])).astype(np.uint16)
@@ -84,6 +86,11 @@ def relief_of(side: int) -> np.ndarray:
     """DN (side, side) float32 of the ground itself: slopes, and parcels of 24 pixels."""
     smooth = _smooth(side, max(side // 256, 2), seed=[1])
     return 500 + 900 * smooth + 900 * _blocks(side, 24, seed=[2])
+
+
+def crops_of(side: int) -> np.ndarray:
+    """The crop of each pixel, 0 to 2 (side, side): one for each parcel."""
+    return (_blocks(side, 24, seed=[7]) * 3).astype(np.uint8)
 
 
 def _smooth(side: int, n_cells: int, *, seed: list[int]) -> np.ndarray:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 
 import pytest
 
-from tilewright.flows.cli.terminal import Terminal
+from tilewright.flows.cli.printed.terminal import Terminal
 from tilewright.flows.run.outcome import Outcome, closing_lines
 from tilewright.flows.shown import wrapped
 from tilewright.tasks.progress import Advance, Notice, Stage
@@ -66,7 +67,7 @@ def test_a_finished_product_says_where_it_is():
 def test_a_job_over_places_answers_units_of_rows(capsys):
     with Terminal() as terminal:
         terminal(Stage(name="blocks", total=3, rows=256))
-    assert capsys.readouterr().err.splitlines() == ["Answering units of 256 rows ..."]
+    assert dated(capsys.readouterr().err.splitlines()) == ["Answering units of 256 rows ..."]
 
 
 def test_a_copy_of_the_table_is_named_and_nobody_says_that_nothing_was_written(tmp_path):
@@ -78,17 +79,51 @@ def test_a_copy_of_the_table_is_named_and_nobody_says_that_nothing_was_written(t
     assert closing_lines(made, copied=tmp_path / "many.geojson")[-1] == f"  copy     {tmp_path / 'many.geojson'}"
 
 
-def test_without_a_terminal_each_stage_is_a_line_and_a_long_one_says_how_far_it_is(capsys, monkeypatch):
-    monkeypatch.setattr("tilewright.flows.cli.terminal.LINE_SECONDS", -1.0)
+EVENTS = (
+    Stage(name="plan"),
+    Notice(text="mind [b]the[/b] gap", block="1_2", item="S2A"),
+    Stage(name="blocks", total=3),
+    Advance(km2=2.0),
+    Advance(km2=2.0),
+)
+
+
+def dated(lines):
+    """The lines without the time that stands before each, which has a zone."""
+    times, words = zip(*(line.split(" ", 1) for line in lines), strict=True)
+    assert all(datetime.fromisoformat(moment).tzinfo is not None for moment in times)
+    return list(words)
+
+
+def test_without_a_terminal_each_stage_is_a_line_with_its_time(capsys, monkeypatch):
+    monkeypatch.setattr("tilewright.flows.cli.printed.terminal.LINE_SECONDS", -1.0)
     with Terminal() as terminal:
-        for event in (Stage(name="plan"), Notice(text="mind [b]the[/b] gap"), Stage(name="blocks", total=3)):
+        for event in EVENTS:
             terminal(event)
-        terminal(Advance(km2=2.0))
-        terminal(Advance(km2=2.0))
     said = capsys.readouterr()
     assert said.out == ""
-    stages, counts = ["Planning ...", "! mind [b]the[/b] gap", "Mapping blocks ..."], ["1 of 3", "2 of 3"]
-    assert said.err.splitlines() == [*stages, *(f"Mapping blocks: {count}" for count in counts)]
+    assert dated(said.err.splitlines()) == ["Planning ...", "! mind [b]the[/b] gap", "Mapping blocks ..."]
+
+
+def test_told_more_it_says_how_far_it_is_and_how_long_stages_took(capsys, monkeypatch):
+    monkeypatch.setattr("tilewright.flows.cli.printed.terminal.LINE_SECONDS", -1.0)
+    with Terminal(verbose=True) as terminal:
+        for event in EVENTS:
+            terminal(event)
+    words = [re.sub(r"[0-9.]+.s$", "T", line) for line in dated(capsys.readouterr().err.splitlines())]
+    counts = [f"Mapping blocks: {n} of 3" for n in (1, 2)]
+    assert words == [
+        *("Planning ...", "! mind [b]the[/b] gap (1_2, S2A)", "Planning: T"),
+        *("Mapping blocks ...", *counts, "Mapping blocks: T"),
+    ]
+
+
+def test_told_less_it_says_the_last_line_alone(capsys):
+    with Terminal(brief=True) as terminal:
+        for event in EVENTS:
+            terminal(event)
+        terminal.close_run(Outcome(name="inn", output="out/inn", report=REPORT))
+    assert capsys.readouterr() == ("inn: 14.2 km² mapped with ndwi-water: out/inn\n", "")
 
 
 @pytest.mark.parametrize("colours", [True, False])
@@ -151,8 +186,8 @@ def test_a_run_is_read_at_80_columns(capsys, monkeypatch):
     outcome = Outcome(name="inn", output=LONG, report={**REPORT, **changes}, off="other than foretold " * 8)
     terminal.close_run(outcome)
     shown = capsys.readouterr()
-    for stream in (shown.out, shown.err):
-        assert all(len(line) <= 80 or line.split() == [line.strip()] for line in stream.splitlines())
+    assert all(len(line) <= 80 or line.split() == [line.strip()] for line in shown.out.splitlines())
+    assert len(dated(shown.err.splitlines())) == 2, "a line each for logs"
     assert " ".join(shown.out.split()) == " ".join(" ".join(closing_lines(outcome)).split())
     assert shown.err.count(LONG) == 1
     assert sum(LONG in line for line in shown.out.splitlines()) == 3

@@ -13,7 +13,7 @@ import shapely
 from pyproj import Transformer
 from shapely.geometry import box, mapping
 
-from tilewright.flows.job.area import AreaError, read_area
+from tilewright.flows.job.areas.area import AreaError, read_area
 from tilewright.flows.job.job import make_job, read_job
 from tilewright.tasks.grid.areas import geometry_km2
 
@@ -109,7 +109,7 @@ def test_an_area_is_the_polygon_that_is_meant(given, right):
         ([180, 10, -180, 20], "is empty"),
         ([180.0, -5, -180.0, 5], "is empty"),
         ("180,10,-180,20", "is empty"),
-        ("10;50;11;51", r"\(a box is minx,miny,maxx,maxy with points in decimals\)"),
+        ("10;50;11;51", r"\(a box is minx,miny,maxx,maxy with points in decimals, a tile like 33UUP\)"),
         ("10,5;50,5;11,5;51,5", "with points in decimals"),
         ("bbox=10,50,11,51", "with points in decimals"),
         ("BOX(10 50, 11 51)", "with points in decimals"),
@@ -248,7 +248,7 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path):
         ("virtual.fgb", "is no FlatGeobuf, as its first bytes show"),
         ("cut.shp", "cannot be read as ESRI Shapefile"),
         ("noise.parquet", "cannot be read as GeoParquet"),
-        ("a.zip", r"read are .geojson, .json, .wkt, .gpkg, .shp, .fgb and .parquet"),
+        ("a.zip", r"read are .geojson, .json, .wkt, .gpkg, .shp, .fgb, .parquet and .tif"),
         ("latin.geojson", "is not GeoJSON: .*utf-8.* codec can't decode"),
         ("list.geojson", "holds no GeoJSON object"),
         ("empty.geojson", "is not GeoJSON"),

@@ -8,7 +8,7 @@ import pytest
 
 from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.sources.registry import resolve_source
-from tilewright.flows.job.area import AreaError, read_area
+from tilewright.flows.job.areas.area import AreaError, read_area
 from tilewright.flows.job.job import JobError, make_job, read_job, read_plain
 
 GOOD = {"area": [13.1, 48.2, 13.2, 48.3], "period": "2021-06-01/2021-06-30", "source": "s", "model": "m"}

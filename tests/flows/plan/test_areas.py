@@ -9,7 +9,7 @@ from shapely.geometry import box
 
 from tests.support.graphs import pointwise
 from tests.support.worlds import COL, CRS, ROW, World, write_card
-from tilewright.flows.job.area import read_area
+from tilewright.flows.job.areas.area import read_area
 from tilewright.flows.job.job import JobError, make_job
 from tilewright.flows.plan.make import plan_job
 from tilewright.tasks.grid.area_mask import area_mask, n_inside

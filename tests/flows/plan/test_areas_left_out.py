@@ -10,7 +10,7 @@ from shapely.geometry import MultiPolygon, Polygon, box, mapping, shape
 
 from tests.support.products import write_job
 from tests.support.worlds import COL, CRS, ROW, area
-from tilewright.flows.job.area import AreaError, read_area
+from tilewright.flows.job.areas.area import AreaError, read_area
 from tilewright.flows.job.job import JobError, read_job
 from tilewright.flows.plan.make import plan_job
 

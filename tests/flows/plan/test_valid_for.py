@@ -13,7 +13,7 @@ from shapely.geometry import box
 
 from tests.support.graphs import conv_stack
 from tests.support.worlds import COL, CRS, ROW, World, pixel_job, run, write_card
-from tilewright.flows.job.area import read_area
+from tilewright.flows.job.areas.area import read_area
 from tilewright.flows.plan.make import plan_job
 from tilewright.flows.plan.valid_for import outside_valid_for, outside_warnings
 from tilewright.models.card.card import load_card

@@ -13,7 +13,7 @@ from tests.support.danube import WATER, water_fields
 from tests.support.products import same_layers, writing_worker
 from tilewright.flows.errors import ErrorClass, classify
 from tilewright.flows.job.job import JobError, make_job
-from tilewright.flows.job.template import TemplateError, fill, periods_at
+from tilewright.flows.job.template import Slot, TemplateError, fill, periods_at
 from tilewright.flows.maintain.backfill import BackfillError, RowsFailedError, backfill_jobs, read_table, run_backfill
 from tilewright.flows.maintain.watch import WatchError, watch_once
 from tilewright.flows.run.output_lock import lock_output
@@ -167,14 +167,14 @@ def test_a_product_per_period_needs_a_place_per_period(tmp_path):
 
 def test_periods_reach_back_by_the_overlap():
     assert periods_at(datetime(2026, 3, 3, tzinfo=UTC), every="month", overlap=timedelta(days=10)) == [
-        ("2026-02", "2026-02-01/2026-02-28"),
-        ("2026-03", "2026-03-01/2026-03-31"),
+        Slot(label="2026-02", period="2026-02-01/2026-02-28"),
+        Slot(label="2026-03", period="2026-03-01/2026-03-31"),
     ]
-    assert [label for label, _ in periods_at(NOW, every="day", overlap=timedelta(days=2))] == [
+    assert [slot.label for slot in periods_at(NOW, every="day", overlap=timedelta(days=2))] == [
         "2021-06-18", "2021-06-19", "2021-06-20",
     ]  # fmt: skip
     assert periods_at(NOW, every="none", overlap=timedelta(days=2)) == []
-    assert periods_at(NOW, every="year", overlap=timedelta(0)) == [("2021", "2021-01-01/2021-12-31")]
+    assert periods_at(NOW, every="year", overlap=timedelta(0)) == [Slot(label="2021", period="2021-01-01/2021-12-31")]
 
 
 def test_a_template_says_what_it_misses():

@@ -13,7 +13,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from tilewright.flows.chain.chain import make_chain
-from tilewright.flows.job.area import AreaError
+from tilewright.flows.job.areas.area import AreaError
 from tilewright.flows.job.job import JOBS, Job, JobError, make_job
 from tilewright.flows.schema.job_schema import job_schema
 from tilewright.flows.schema.texts import TEXTS
@@ -469,8 +469,10 @@ def test_every_key_and_option_has_its_word_and_stands_in_the_documents():
     keys = [key for key in Job.model_fields if key != "base"]
     assert {key for key in TEXTS if "." not in key} == set(keys)
     for key in TEXTS:
-        option = key.rpartition(".")[2]
-        assert re.search(rf"`\.?({re.escape(key)}|{option})\b", table), key
+        first, _, option = key.rpartition(".")
+        named = rf"`\.?({re.escape(key)}|{option}|{re.escape(first)}\.<\w+>\.{option})\b"
+        shown = rf"`{re.escape(first)}: {{[^`]*\b{option}: "
+        assert re.search(f"{named}|{shown}" if first else named, table), key
     described = SCHEMA["$defs"]["Job"]["properties"]
     assert all(value["description"] for value in described.values())
     told = json.dumps(SCHEMA["$defs"])

@@ -481,7 +481,7 @@ def test_a_wrong_answer_is_refused_by_its_name(tmp_path: Path, answer: str, word
         ({"model_type": '"Detector"', "det_type": '"mine"', "class_names": '{"0": "a"}'}, "det_type"),
         ({"stride": "32", "names": "__import__('os')"}, "no plain value"),
         ({"stride": "32", "names": "{" * 3000}, "no plain value"),
-        ({"stride": "32", "names": "{'a': 1}"}, "expected names by number"),
+        ({"stride": "32", "names": "{'a': 1}"}, "expected names such as"),
         ({"stride": "32", "names": "{0: 'a'}", "task": "pose"}, "imported are"),
     ],
 )
@@ -581,6 +581,99 @@ def test_many_classes_take_no_square_of_their_number(tmp_path: Path) -> None:
     started = time.perf_counter()
     assert len({each["name"] for each in classes_of({number: f"c {number}" for number in range(200_000)})}) == 200_000
     assert time.perf_counter() - started < 20
+
+
+TWICE = {
+    "Deepness, one value by two texts": ({"model_type": '"segmentor"', "class_names": '{"0": "land", "00": "sea"}'},
+                                         "names the class 0 twice, 'land' and 'sea'"),
+    "Deepness, one key twice": ({"model_type": '"segmentor"', "class_names": '{"0": "land", "0": "sea"}'},
+                                "class_names .*0 is written twice"),
+    "Deepness, digits that Python joins": ({"model_type": '"segmentor"', "class_names": '{"1_0": "land"}'},
+                                           "has '1_0': 'land'"),
+    "Deepness, a name that is none": ({"model_type": '"segmentor"', "class_names": '{"0": null}'}, "has '0': None"),
+    "Ultralytics": ({"stride": "32", "names": "{0: 'land', 0: 'sea'}"}, "names .* is no plain value"),
+    "Ultralytics, true": ({"stride": "32", "names": "{True: 'land', 0: 'sea'}"}, "has True: 'land'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", TWICE)
+def test_classes_of_one_value_are_refused(tmp_path: Path, case: str) -> None:
+    metadata, words = TWICE[case]
+    with pytest.raises(CardError, match=words):
+        import_model(graph(tmp_path / "some.onnx", metadata=metadata))
+
+
+OTHER_KIND = {
+    "a band that is a list": ("input", "bands", [["red"], "green", "blue"]),
+    "a band whose name is one": ("input", "bands", [{"name": ["red"]}, "green", "blue"]),
+    "an expression that is a number": ("input", "bands", [{"name": "red", "expression": 5}, "green", "blue"]),
+    "bands that are a number": ("input", "bands", 5),
+    "a task that is a list": ("output", "tasks", [["regression"]]),
+    "tasks that are a number": ("output", "tasks", 5),
+    "a mean beyond all floats": ("input", "statistics", [{"mean": 10**320, "stddev": 1}]),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_KIND)
+def test_fields_of_another_kind_are_refused_in_one_sentence(tmp_path: Path, case: str) -> None:
+    of, field, value = OTHER_KIND[case]
+    graph(tmp_path / "some.onnx", last="Softmax")
+    axes = {"input": ["batch", "bands", "height", "width"], "result": ["batch", "class", "height", "width"]}
+    ports = {
+        "input": {"name": "x", "bands": ["red", "green", "blue"], "input": {"dim_order": axes["input"]}},
+        "output": {"name": "y", "tasks": ["semantic-segmentation"], "result": {"dim_order": axes["result"]},
+                   "classification:classes": [{"value": 0, "name": "a"}, {"value": 1, "name": "b"}]},
+    }  # fmt: skip
+    ports[of][field] = value
+    if field == "statistics":
+        ports[of]["norm_type"] = "z-score"
+    item = {
+        "type": "Feature", "id": "some", "assets": {"m": {"href": "./some.onnx", "roles": ["mlm:model"]}},
+        "properties": {"mlm:name": "some", "mlm:input": [ports["input"]], "mlm:output": [ports["output"]]},
+    }  # fmt: skip
+    (tmp_path / "item.json").write_text(json.dumps(item))
+    said = "has a field of another kind|has no numbers in statistics"
+    more = () if field == "statistics" else ("scaling=none",)
+    with pytest.raises(CardError, match=said):
+        import_model(tmp_path / "item.json", answers=["collection=optics", "unit=1", "resolution=10", *more],
+                     to=tmp_path / "card")  # fmt: skip
+    assert not (tmp_path / "card").exists()
+
+
+@pytest.mark.parametrize("halo", [-5, 1.9, "3", float("nan"), [4]])
+def test_a_halo_that_is_no_number_of_pixels_is_refused(tmp_path: Path, halo: object) -> None:
+    graph(tmp_path / "some.onnx")
+    sides = [{"type": "space", "id": axis} for axis in "yx"]
+    told = {
+        "name": "some", "weights": {"onnx": {"source": "some.onnx"}},
+        "inputs": [{"id": "x", "axes": [{"type": "batch"}, {"type": "channel"}, *sides]}],
+        "outputs": [
+            {"id": "y", "axes": [{"type": "batch"}, {"type": "channel"}, {**sides[0], "halo": halo}, sides[1]]},
+        ],
+    }  # fmt: skip
+    (tmp_path / "rdf.yaml").write_text(yaml.safe_dump(told))
+    with pytest.raises(CardError, match="halo is .*, no whole number of pixels"):
+        import_model(tmp_path)
+
+
+def test_a_factor_beyond_all_floats_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"rescale_factor": 2**1090}))
+    with pytest.raises(CardError, match="too large"):
+        import_model(graph(tmp_path / "some.onnx"))
+
+
+@pytest.mark.parametrize("names", [("model", "y"), ("x", "model")])
+def test_a_port_may_be_called_model(tmp_path: Path, names: tuple[str, str]) -> None:
+    path = graph(tmp_path / "some.onnx", names=names, last="Softmax")
+    made = import_model(path, answers=[*WORLD, "scaling=none", "classes=a,b"], to=tmp_path / "card").card
+    assert (made.inputs[0].name, made.outputs[0].name) == names
+
+
+@pytest.mark.parametrize("name", ["q", "7-labels", "../x", "\u2026"])
+def test_a_name_that_no_card_may_have_is_asked_for(tmp_path: Path, name: str) -> None:
+    answers = [*WORLD, "scaling=none", "classes=a,b", f"name={name}"]
+    with pytest.raises(CardError, match="a letter first, with --set name="):
+        import_model(graph(tmp_path / "some.onnx", last="Softmax"), answers=answers)
 
 
 @pytest.mark.parametrize("kind", ["[]", "{}", "3", "null"])

@@ -277,6 +277,7 @@ def test_noise_is_in_the_bands_unit_and_stays_within_the_limits_of_their_scaling
         ({"kind": "flips", "seed": 4}, "seed belongs to kind noise"),
         ({"split": True}, "split needs a kind"),
         ({"kind": "noise", "sigma": {"blue": 0.1}}, "small has no band blue; it takes red, nir"),
+        ({"kind": "noise", "sigma": {"rad": 0.1}}, "small has no band rad .did you mean 'red'.*; it takes red, nir"),
     ],
 )
 def test_a_noise_that_cannot_be_is_refused(produce, tmp_path, augment, words):

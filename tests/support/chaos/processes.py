@@ -24,7 +24,7 @@ PRELOADED = (
     "stac_geoparquet.arrow",
     "zarr.storage",
     "tilewright.flows.cli.main",
-    "tilewright.flows.cli.terminal",
+    "tilewright.flows.cli.printed.terminal",
     "tilewright.flows.maintain.clean",
     "tilewright.flows.plan.make",
     "tilewright.flows.plan.model_card",

@@ -8,7 +8,7 @@ import rasterio
 
 import tilewright as tw
 from tests.support.layers import write_layers
-from tilewright.tasks.audit.evaluate.tiles import NONE, mgrs_tiles
+from tilewright.tasks.grid.mgrs.tiles import NONE, mgrs_tiles
 
 # Source: Sentinel-2 tiles as the Copernicus tiling grid names them, and the exceptions of NGA.STND.0037.
 PLACES = [

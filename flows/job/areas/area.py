@@ -1,4 +1,4 @@
-"""The area of a job, from a box, GeoJSON, WKT or a file, as polygons in EPSG:4326 cut at 180 degrees."""
+"""The area of a job, from a box, GeoJSON, WKT, an MGRS tile or a file, as polygons in EPSG:4326 cut at 180 degrees."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import shapely
 from shapely.geometry import MultiPolygon
 from shapely.geometry.base import BaseGeometry  # noqa: TC002 -- pydantic reads it at run time
 
-from tilewright.flows.job.area_file import WKT, file_outlines, wkt_outlines
-from tilewright.flows.job.geojson import geojson_outlines
-from tilewright.flows.job.outline import AreaError, Outline, joined, n_without_place
+from tilewright.flows.job.areas.area_file import WKT, file_outlines, wkt_outlines
+from tilewright.flows.job.areas.geojson import geojson_outlines
+from tilewright.flows.job.areas.grid_outlines import tile_outline
+from tilewright.flows.job.areas.outline import AreaError, Outline, joined, n_without_place
+from tilewright.tasks.grid.mgrs.tiles import tile_code
 
 __all__ = ["Area", "AreaError", "read_area"]
 
@@ -57,7 +59,7 @@ class Area:
 
 
 def read_area(value: object, *, base: Path | None = None) -> Area:
-    """The area of a job: a box, GeoJSON, WKT, or the path of a file relative to the job.
+    """The area of a job: a box, GeoJSON, WKT, an MGRS tile of 100 km, or the path of a file relative to the job.
 
     A box is ``[minx, miny, maxx, maxy]`` or the same as text; with minx > maxx it crosses the antimeridian.
 
@@ -70,14 +72,25 @@ def read_area(value: object, *, base: Path | None = None) -> Area:
     if isinstance(value, dict):
         return _area_of(list(geojson_outlines(value)))
     if not isinstance(value, str) or not value.strip():
-        raise AreaError("give minx, miny, maxx, maxy in degrees, GeoJSON, WKT, or the path of a file of polygons.")
+        raise AreaError(
+            "give minx, miny, maxx, maxy in degrees, GeoJSON, WKT, an MGRS tile such as 33UUP, or the path of a file."
+        )
     numbers = re.split(r"\s*,\s*|\s+", value.strip(" \t\n[]()"))
     if len(numbers) > 1 and all(NUMBER.fullmatch(number) for number in numbers):
         return Area(geometry=_box([float(number) for number in numbers]))
+    if (code := tile_code(value)) is not None:
+        _check_alone(value.strip(), base or Path())
+        return _area_of([tile_outline(code)])
     outlines = (
         wkt_outlines(value) if WKT.match(value.lstrip()) or "((" in value else file_outlines(value, base or Path())
     )
     return _area_of(outlines)
+
+
+def _check_alone(code: str, base: Path) -> None:
+    """Refuse the name of a tile that is also the path of a file: either could be meant. Raises AreaError."""
+    if (base / code).exists():
+        raise AreaError(f"{code} is an MGRS tile, and a file of that name is there: write ./{code} for the file.")
 
 
 def _area_of(outlines: list[Outline]) -> Area:

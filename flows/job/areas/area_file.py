@@ -1,4 +1,4 @@
-"""The outlines in a file: GeoJSON, WKT, GeoPackage, Shapefile, FlatGeobuf or GeoParquet."""
+"""The outlines in a file: GeoJSON, WKT, GeoPackage, Shapefile, FlatGeobuf, GeoParquet, or of a GeoTIFF."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import shapely
 from shapely.lib import GEOSException
 
-from tilewright.flows.job.geojson import geojson_outlines, loads_geojson
-from tilewright.flows.job.outline import AreaError, Outline, crs_of
+from tilewright.flows.job.areas.geojson import geojson_outlines, loads_geojson
+from tilewright.flows.job.areas.grid_outlines import RASTER, raster_outline
+from tilewright.flows.job.areas.outline import AreaError, Outline, crs_of
 from tilewright.tasks.tables.vector_file import VectorFileError, path_and_layer, read_geometry_table
 
 if TYPE_CHECKING:
@@ -19,11 +20,11 @@ MAX_AREA_BYTES = 64 * 2**20
 
 VECTOR = {".gpkg", ".shp", ".fgb", ".parquet", ".geoparquet"}
 
-READ = ".geojson, .json, .wkt, .gpkg, .shp, .fgb and .parquet"
+READ = ".geojson, .json, .wkt, .gpkg, .shp, .fgb, .parquet and .tif"
 
 TEXTS = {".geojson", ".json", ".wkt"}
 
-NOT_READ = {".zip", ".kml", ".kmz", ".gml", ".gdb", ".gpx", ".tab", ".csv", ".dbf", ".shx", ".prj", ".tif", ".xlsx"}
+NOT_READ = {".zip", ".kml", ".kmz", ".gml", ".gdb", ".gpx", ".tab", ".csv", ".dbf", ".shx", ".prj", ".vrt", ".xlsx"}
 
 WKT = re.compile(
     r"(?:SRID\s*=\s*(?P<srid>[0-9]{1,9})\s*;\s*)?(?P<wkt>(?:(?:MULTI)?(?:POLYGON|LINESTRING|POINT)|GEOMETRYCOLLECTION)"
@@ -44,9 +45,11 @@ def file_outlines(text: str, base: Path) -> list[Outline]:
         size = path.stat().st_size
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        known = {*VECTOR, *NOT_READ, *TEXTS}
-        hint = "" if suffix in known else " (a box is minx,miny,maxx,maxy with points in decimals)"
+        known = {*VECTOR, *NOT_READ, *TEXTS, *RASTER}
+        hint = "" if suffix in known else " (a box is minx,miny,maxx,maxy with points in decimals, a tile like 33UUP)"
         raise AreaError(f"the file {text[:80]} cannot be read: {reason}{hint}.") from error
+    if suffix in RASTER and path.is_file():
+        return [raster_outline(path, text)]
     if size > MAX_AREA_BYTES:
         raise AreaError(f"{text} is larger than {MAX_AREA_BYTES // 2**20} MiB: simplify the outline.")
     if suffix in NOT_READ or not path.is_file():

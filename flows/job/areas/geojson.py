@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from shapely.geometry import shape
 
-from tilewright.flows.job.outline import AreaError, Outline, crs_of
+from tilewright.flows.job.areas.outline import AreaError, Outline, crs_of
 
 if TYPE_CHECKING:
     import pyproj
