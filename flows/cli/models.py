@@ -142,7 +142,7 @@ def models_new(
 
         from tilewright.flows.schema.card_schema import card_schema
         from tilewright.flows.shown import shown
-        from tilewright.models.imports.importing import begin_card
+        from tilewright.models.imports.skeleton import begin_card
 
         folder, gaps = begin_card(path, answers=sets or (), to=to)
         (folder / "card.schema.json").write_text(json.dumps(card_schema()) + "\n", encoding="utf-8")

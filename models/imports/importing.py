@@ -25,7 +25,6 @@ from tilewright.models.imports.hub import hub_files, read_hub
 from tilewright.models.imports.missing import complete, missing_words
 from tilewright.models.imports.mlm import is_mlm, read_mlm
 from tilewright.models.imports.signature import read_signature
-from tilewright.models.imports.skeleton import fill_gaps
 from tilewright.models.imports.ultralytics import is_ultralytics, read_ultralytics
 from tilewright.models.spec.expression import parse_expression
 
@@ -75,24 +74,10 @@ def import_model(path: Path, *, answers: Sequence[str] = (), to: Path | None = N
     found, signature, lines = looked_at(path, answers)
     if lines:
         raise MissingFactsError(found, lines)
-    name, target = _place(found, to)
+    name, target = new_folder(found, to)
     write_card(found, signature, name=name, target=target)
     facts = tuple((part, field, found.fields(part)[field], place) for (part, field), place in found.where.items())
     return Imported(card=load_card(target), format=found.format, facts=facts)
-
-
-def begin_card(path: Path, *, answers: Sequence[str] = (), to: Path | None = None) -> tuple[Path, list[str]]:
-    """Write a card as far as the files of a model tell, with an empty text wherever a fact is missing, beside a copy of
-    the model; returns its folder and a line for each fact that is missing, by its place in the card.
-
-    `load_card` refuses an empty text by its place, so that none is taken for a fact. Raises CardError as
-    ``import_model`` does, but not for missing facts.
-    """
-    found, signature, _ = looked_at(path, answers)
-    name, target = _place(found, to)
-    lines = fill_gaps(found, signature)
-    write_card(found, signature, name=name, target=target, whole=not lines)
-    return target, lines
 
 
 def looked_at(path: Path, answers: Sequence[str]) -> tuple[ForeignModel, Signature, list[str]]:
@@ -108,7 +93,7 @@ def looked_at(path: Path, answers: Sequence[str]) -> tuple[ForeignModel, Signatu
     return found, signature, missing_words(found)
 
 
-def _place(found: ForeignModel, to: Path | None) -> tuple[str, Path]:
+def new_folder(found: ForeignModel, to: Path | None) -> tuple[str, Path]:
     """The name of a card, and the folder that it goes to. Raises CardError for one that is there."""
     name = _name(found)
     target = to or Path(name)

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tilewright.models.imports.answers import ANSWERS, WHERE
 from tilewright.models.imports.found import LAYOUT, PICTURE, ForeignModel
+from tilewright.models.imports.importing import looked_at, new_folder, write_card
 from tilewright.models.imports.missing import OF_INPUT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from tilewright.models.imports.signature import Signature
 
@@ -32,6 +34,20 @@ EXAMPLES: Final = {
     "tasks": '["semantic-segmentation"], here and in properties.mlm:tasks',
 }
 """How a card holds each fact, by the word of `--set` that gives it."""
+
+
+def begin_card(path: Path, *, answers: Sequence[str] = (), to: Path | None = None) -> tuple[Path, list[str]]:
+    """Write a card as far as the files of a model tell, with an empty text wherever a fact is missing, beside a copy of
+    the model; returns its folder and a line for each fact that is missing, by its place in the card.
+
+    `load_card` refuses an empty text by its place, so that none is taken for a fact. Raises CardError as
+    ``import_model`` does, but not for missing facts.
+    """
+    found, signature, _ = looked_at(path, answers)
+    name, target = new_folder(found, to)
+    lines = fill_gaps(found, signature)
+    write_card(found, signature, name=name, target=target, whole=not lines)
+    return target, lines
 
 
 def fill_gaps(found: ForeignModel, signature: Signature) -> list[str]:
