@@ -73,7 +73,7 @@ BETWEEN = {
     "models": set(),
     # A card is a STAC Item: its schemas are those of the catalogs, and there is one validator, and one reader of JSON.
     "models.card": {"catalogs.fields", "catalogs.schemas"},
-    "models.imports": {"catalogs.sources"},
+    "models.imports": {"catalogs.fields", "catalogs.sources"},
     "tasks.grid": {"models.measure", "models.transforms"},
     "tasks.storage": {"catalogs.hrefs"},
     "tasks.identity": {
