@@ -162,17 +162,26 @@ def _unlike_its_item(asset: BandAsset, header: FileHeader) -> str | None:
     """The reason why a file is not the layer that its product's Item says it is; both were written at once."""
     place = asset.index - 1
     own, names = header.descriptions[place], {asset.band, asset.key, *asset.band_names[place : asset.index]}
-    numbers = [("type", asset.dtype, header.dtypes[place]), ("nodata", asset.nodata, header.nodata[place])]
+    told: list[tuple[str, object, object]] = [
+        ("type", asset.dtype, header.dtypes[place]),
+        ("nodata", asset.nodata, header.nodata[place]),
+    ]
     if asset.unit != "class":
         found = header.calibration(asset.index)
-        numbers += [("scale", asset.scale, found[0]), ("offset", asset.offset, found[1])]
-    told: list[tuple[str, object, object]] = [("layer", asset.key, own)] if own and own not in names else []
-    # By their texts, since NaN is not itself.
-    told += [each for each in numbers if str(each[1]) != str(each[2])]
-    if not told:
+        told += [("scale", asset.scale, found[0]), ("offset", asset.offset, found[1])]
+    unlike = [("layer", asset.key, own)] if own and own not in names else []
+    unlike += [(what, str(stated), str(written)) for what, stated, written in told if not _alike(stated, written)]
+    if not unlike:
         return None
-    what, stated, written = told[0]
+    what, stated, written = unlike[0]
     return f"the product's Item says {what} {stated}, and its file {written}: somebody changed one of them"
+
+
+def _alike(stated: object, written: object) -> bool:
+    """True for the same text, and for numbers that are the same but for their writing; NaN is itself."""
+    if isinstance(stated, float) and isinstance(written, float):
+        return bool(np.isclose(stated, written, rtol=1e-9, atol=0, equal_nan=True))
+    return stated == written
 
 
 def _failures(spec: InputSpec, band: str, looks: Sequence[HeaderLook]) -> Iterator[str]:
