@@ -134,6 +134,7 @@ def search_items(
     if collection not in source.collections:
         # A card may use a provider's name: cop-dem-glo-30 is our dem.
         collection = canonical_collection(collection)
+    _check_described(source, collection, bands)
     names = _source_names(source, collection)
     # An area of many parts is asked once per item.
     shapely.prepare(aoi)
@@ -169,6 +170,19 @@ def _check_aoi_and_period(aoi: BaseGeometry, start: datetime | None, end: dateti
         raise CatalogError("the period has no time zone; expected UTC")
     if start is not None and end is not None and start > end:
         raise CatalogError(f"the period is reversed: it starts {start.isoformat()} and ends {end.isoformat()}")
+
+
+def _check_described(source: Source, collection: str, bands: Sequence[str]) -> None:
+    """Raise CatalogError for a collection or band that the source's own `bands` call nearly so: it would not count."""
+    for asked, known, within in (
+        ([collection], [*source.bands], "bands"),
+        (bands, [*source.bands.get(collection, {})], f"bands.{collection}"),
+    ):
+        others = [name for name in known if name not in asked and not (within != "bands" and band_of(collection, name))]
+        for name in asked if known else ():
+            similar = get_close_matches(name, others, n=1, cutoff=0.75) if name not in known else []
+            if similar:
+                raise CatalogError(f"{source.name}: {within} has {similar[0]!r}; did you mean {name!r}?")
 
 
 def _source_names(source: Source, collection: str) -> tuple[str, ...]:

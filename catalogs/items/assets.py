@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.errors import CatalogError
 from tilewright.catalogs.fields import first, integer, listing, mapping, number, text
 from tilewright.catalogs.sensors import BANDS, BandFacts, band_facts, band_of
+from tilewright.catalogs.sources.product import NO_BAND
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -127,13 +129,20 @@ def _by_common_name(best: Mapping[str, BandCandidate]) -> list[BandCandidate]:
 def _mapped_bands(
     item: Mapping[str, Any], collection: str, band_map: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[BandCandidate]:
-    """Bands that the source's own `bands` describe."""
+    """Bands that the source's own `bands` describe; one whose asset the item lacks is none, whatever else it has."""
     assets = _described_assets(item)
     for band, override in band_map.items():
-        asset = mapping(assets.get(override["asset"]))
-        if asset:
-            position = (integer(override.get("index")) or 1) - 1
-            yield _candidate(band, override["asset"], asset, position, band_facts(collection, band), override=override)
+        key = override["asset"]
+        asset = mapping(assets.get(key)) or {NO_BAND: _absent(band, key, sorted(assets))}
+        position = (integer(override.get("index")) or 1) - 1
+        yield _candidate(band, key, asset, position, band_facts(collection, band), override=override)
+
+
+def _absent(band: str, key: str, assets: Sequence[str]) -> str:
+    similar = get_close_matches(key.lower(), [each.lower() for each in assets], n=1)
+    meant = next((each for each in assets if each.lower() in similar), None)
+    there = f"did you mean {meant!r}?" if meant else f"there are {', '.join(assets[:20])}"
+    return f"the source's bands say that {band} is the asset {key!r}, which it has not: {there}"
 
 
 def _detected_bands(item: Mapping[str, Any], collection: str) -> Iterator[BandCandidate]:

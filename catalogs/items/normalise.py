@@ -50,8 +50,10 @@ def normalise_item(
     """
     plain: Mapping[str, Any] = item if isinstance(item, Mapping) else item.to_dict(transform_hrefs=False)
     read = read_item(plain, source, radiometry=radiometry, location=location)
-    if read.lost:
-        raise _of_item(plain, source, read.lost[0][1])
+    # A band that the source's own `bands` describe, and this item lacks, has no asset.
+    lost = [error for candidate, error in read.lost if candidate.asset.get("href")]
+    if lost:
+        raise _of_item(plain, source, lost[0])
     return read.named.scene
 
 

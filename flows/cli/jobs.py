@@ -229,10 +229,11 @@ def _outcomes(
 
 
 def tell_status(targets: Sequence[str], *, as_json: bool) -> None:
-    """Print the states of products: of one, of several or of those in a folder, a row each, or of a chain's."""
+    """Print the states of products: of one, of several or of those in a folder, a row each; of a job or a chain."""
     from tilewright.flows.chain.chain import read_chain
     from tilewright.flows.chain.run import chain_status
     from tilewright.flows.cli.printed.products import print_status, print_statuses
+    from tilewright.flows.job.job import read_job
     from tilewright.flows.maintain.status import folder_status, product_status, products_in
 
     first = Path(targets[0])
@@ -241,6 +242,7 @@ def tell_status(targets: Sequence[str], *, as_json: bool) -> None:
         if chain is not None:
             _tell_chain(chain_status(chain), as_json=as_json)
             return
+        targets = [read_job(first).output_uri]
     outputs = [found for target in targets for found in products_in(target)]
     told = [product_status(each) if each in targets else folder_status(each) for each in outputs]
     if outputs == [*targets] and len(told) == 1:

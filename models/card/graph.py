@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from tilewright.models.card.files import path_inside
 from tilewright.models.errors import CardError
 from tilewright.models.fields import shorten
-from tilewright.models.spec.arrays import DATA_TYPES
+from tilewright.models.spec.arrays import DATA_TYPES, refuse_misplaced_channels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -270,7 +270,7 @@ def _whole(written: str, path: Path) -> int:
     """The whole number of an offset or length in an external file."""
     if not (written.isascii() and written.isdigit() and len(written) < 20):
         raise CardError(
-            f"{path.name} places weights at {shorten(written)} of an external file; export it with whole numbers there"
+            f"{path.name} has weights at {shorten(written)} of a file; export it with whole numbers there"
         )
     return int(written)
 
@@ -313,6 +313,8 @@ def _refuse_port(
             f"{at}.{key}.shape is {list(spec.shape)} with {len(spec.shape)} dimensions; "
             f"the graph has {list(port.shape)} with {len(port.shape)}: write these, and a dim_order for them"
         )
+    n_channels = len(getattr(spec, "bands", ()) or getattr(spec, "classes", ()))
+    refuse_misplaced_channels(f"{at}.{key}", spec.dim_order, port.shape, n_channels)
     for given, real, name in zip(spec.shape, port.shape, spec.dim_order, strict=True):
         if real > 0 and given != real:
             raise CardError(

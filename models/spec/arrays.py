@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from tilewright.models.errors import CardError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -32,6 +34,8 @@ AXES: Final = {
 
 Source: MLM extension, Model Input Object, `dim_order` common names, and other spellings in use.
 """
+
+SPATIAL: Final = ("height", "width")
 
 LARGEST_SIDE: Final = 16384
 """Largest size of one dimension: no window is larger (`models/card/tile.py`)."""
@@ -98,3 +102,16 @@ def read_shape(field: CardField, key: str, *, largest: int = LARGEST_SIDE) -> Ar
     if len(dim_order) != len(shape):
         raise array.refuse("dim_order", f"write one name for each of the {len(shape)} dimensions of shape")
     return ArrayShape(shape=tuple(shape), dim_order=dim_order, data_type=array.choice("data_type", DATA_TYPES))
+
+
+def refuse_misplaced_channels(at: str, dim_order: Sequence[str], shape: Sequence[int], n_channels: int) -> None:
+    """Refuse an order that calls height or width what has as many entries as there are bands or classes (their
+    ``n_channels``), while the axis that it gives them is of any size: such a map would be of stripes. Raises CardError.
+    """
+    channels = [place for place, name in enumerate(dim_order) if name == "class" or AXES.get(name) == "bands"]
+    fixed = [place for place, size in enumerate(shape) if size == n_channels and AXES.get(dim_order[place]) in SPATIAL]
+    if len(channels) != 1 or len(fixed) != 1 or shape[channels[0]] > 0 or n_channels < 2:
+        return
+    others = [name for place, name in enumerate(dim_order) if place != channels[0]]
+    better = [*others[: fixed[0]], dim_order[channels[0]], *others[fixed[0] :]]
+    raise CardError(f"{at}.dim_order is {list(dim_order)}, and the graph's array {list(shape)}: write {better}")

@@ -55,6 +55,42 @@ def test_only_scenes_that_own_one_of_the_bands_come(real: Path) -> None:
         search(catalog, bands=["rad", "nir"])
 
 
+@pytest.mark.parametrize(
+    ("described", "words"),
+    [
+        ({"sentinel-2-l2a": {"nir": {"asset": "nire"}}}, None),
+        ({"sentinel-2-l2a": {"nir": {"asset": "rad"}, "green": {"asset": "grean"}}}, "did you mean 'green'"),
+        ({"sentinel2-l2a": {"nir": {"asset": "red"}}}, "bands has 'sentinel2-l2a'; did you mean 'sentinel-2-l2a'"),
+        ({"sentinel-2-l2a": {"nirr": {"asset": "red"}}}, "bands.sentinel-2-l2a has 'nirr'; did you mean 'nir'"),
+    ],
+)
+def test_a_misspelt_word_in_the_bands_of_a_source_never_falls_back_to_what_the_items_say(real, described, words):
+    source = {"href": str(real / "catalog.json"), "bands": described}
+    asked = {"aoi": AOI, "start": JUNE[0], "end": JUNE[1], "bands": ["green", "nir"]}
+    if words is None:
+        (scene,) = search(source, **asked)
+        assert scene.asset("nir") is None
+    else:
+        with pytest.raises(CatalogError, match=words):
+            search(source, **asked)
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        {"sentinel-2-l2a": {"nir": {"asset": "red"}}},
+        {"sentinel-2-l2a": {"nir": {"asset": "red"}, "swir16": {"asset": "none of the items has it"}}},
+        # Bands of their own names, near to one that is asked, are bands.
+        {"sentinel-2-l2a": {"nir": {"asset": "red"}, "nir08": {"asset": "nir"}}},
+        {"my-own": {"nir": {"asset": "blue"}}, "sentinel-2-l2a": {"nir": {"asset": "red"}}},
+    ],
+)
+def test_the_bands_of_a_source_go_before_those_of_the_items(real, described):
+    source = {"href": str(real / "catalog.json"), "bands": described}
+    (scene,) = search(source, aoi=AOI, start=JUNE[0], end=JUNE[1], bands=["green", "nir"])
+    assert scene.asset("nir").href == scene.asset("red").href
+
+
 def test_an_unknown_collection_names_those_there_are(real: Path) -> None:
     with pytest.raises(
         CatalogError, match="real has no collection landsat-c2-l2; it has: sentinel-1-grd, sentinel-2-l2a"

@@ -154,6 +154,21 @@ def near(one, other):
     return max(abs(a - b) for a, b in zip(one, other, strict=True)) <= 2
 
 
+def test_products_of_one_name_are_told_apart_by_their_dates(browser, tmp_path):
+    for month in ("06", "09"):
+        told = [{"id": "scene", "datetime": f"2021-{month}-17T10:00:00Z", "cloud_cover": 0}]
+        row = put_layer(tmp_path / month, "class", np.zeros((40, 50), dtype=np.uint8))
+        put_product(tmp_path / month, [row], name="lake", scenes=told)
+    with page_of(tmp_path / "06", tmp_path / "09") as page:
+        tab = browser.new_page()
+        tab.goto(page.address)
+        tab.wait_for_selector(".leaflet-tile-loaded")
+        named = tab.locator("#left option").all_inner_texts()
+        assert len({*named}) == 2
+        assert all(name.startswith("lake · ") and name.endswith(" · class") for name in named)
+        tab.close()
+
+
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
 def test_the_page_draws_swipes_and_tells_the_raster_s_own_values(opened, two, size):
     tab = opened(size)

@@ -15,6 +15,12 @@ const byId = (id) => document.getElementById(id);
 export class Panel {
   constructor(products, map, { ask, said }) {
     Object.assign(this, { products, map, ask, said, place: null });
+    // Products of one name, as those of several dates are, by their periods.
+    for (const each of products) {
+      const namesakes = products.filter((other) => other.name === each.name);
+      const periods = new Set(namesakes.map((other) => other.facts.period));
+      each.title = namesakes.length < 2 ? each.name : `${each.name} · ${periods.size === namesakes.length ? each.facts.period : each.facts.place}`;
+    }
     this.layers = products.flatMap((product) => product.layers.map((layer, number) => {
       layer.number = number;
       return { key: `${product.number}/${number}`, product, layer, shown: product.number === 0 && number === 0, opacity: 1 };
@@ -109,7 +115,7 @@ export class Panel {
     const on = byId("swipe-on"), choices = [byId("left"), byId("right")];
     byId("compare").hidden = this.layers.length < 2;
     for (const select of choices) {
-      select.append(...this.layers.map((each) => make("option", { value: each.key, text: this.products.length > 1 ? `${each.product.name} · ${each.layer.name}` : each.layer.name })));
+      select.append(...this.layers.map((each) => make("option", { value: each.key, text: this.products.length > 1 ? `${each.product.title} · ${each.layer.name}` : each.layer.name })));
       select.addEventListener("change", () => this.#draw());
     }
     const firsts = this.layers.filter((each) => each.layer.number === 0);
@@ -154,13 +160,13 @@ export class Panel {
     box.replaceChildren();
     if (!place || !byId("series-on").checked) return;
     for (const product of this.products.filter((each) => each.series)) {
-      const note = make("p", { className: "muted", text: `Reading the scenes of ${product.name} …` });
+      const note = make("p", { className: "muted", text: `Reading the scenes of ${product.title} …` });
       box.append(note);
       try {
         const inputs = await this.ask(`series/${product.number}.json?lon=${place.lon}&lat=${place.lat}`);
         if (this.place !== place) return;
-        note.replaceWith(...inputs.map((input) => drawSeries(input, this.products.length > 1 ? product.name : "", make)));
-      } catch (error) { note.textContent = `${product.name}: ${error.message}`; }
+        note.replaceWith(...inputs.map((input) => drawSeries(input, this.products.length > 1 ? product.title : "", make)));
+      } catch (error) { note.textContent = `${product.title}: ${error.message}`; }
     }
   }
 }
@@ -183,7 +189,7 @@ function legend(layer) {
 
 function valueTable(product, values, several) {
   const table = make("table", {});
-  if (several) table.append(make("caption", { text: product.name }));
+  if (several) table.append(make("caption", { text: product.title }));
   for (const each of values) table.append(make("tr", { "data-layer": `${product.number}/${each.layer}` }, make("td", { text: each.name.replaceAll("_", " ") }), valueCell(each)));
   return table;
 }

@@ -56,6 +56,15 @@ def test_many_are_a_row_each_however_they_are_named(tmp_path):
     assert [each["name"] for each in states(outputs[0], tmp_path / "products")] == ["may", "june", "may"]
 
 
+def test_the_file_of_a_job_stands_for_its_product(tmp_path):
+    output = begun(tmp_path / "lake", state="interrupted")
+    job = {"area": [13.1, 48.2, 13.2, 48.3], "period": "2021-06", "source": "earth-search", "model": "ndwi-water"}
+    (tmp_path / "job.yaml").write_text(json.dumps({**job, "output": output}))
+    assert states(tmp_path / "job.yaml")["name"] == "lake"
+    (tmp_path / "elsewhere.yaml").write_text(json.dumps({**job, "output": str(tmp_path / "sea")}))
+    assert CliRunner().invoke(app, ["status", str(tmp_path / "elsewhere.yaml")]).exit_code == 2
+
+
 def test_a_damaged_product_in_a_folder_hides_no_other(tmp_path):
     begun(tmp_path / "a", state="interrupted")
     begun(tmp_path / "b")
