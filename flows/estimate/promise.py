@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from tilewright.flows.environment import cache_folder
-from tilewright.flows.estimate.rates import AmountLine, RunRecord, line_of, median_of
+from tilewright.flows.estimate.rates import AmountLine, RunRecord, grown, line_of, median_of
 from tilewright.flows.estimate.trial import Trial
 from tilewright.flows.estimate.workload import USUAL_RATIO
 from tilewright.flows.machine import n_cores
@@ -222,16 +222,16 @@ def _stages(work: Workload, runs: KnownRuns, short: Rates | None) -> Stages:
     of_kind = runs.like(kind=work.kind) or runs.like()
     decode = DECODE if short is None or short.decode is None else short.decode / 2
     prior = _read_prior(work.decoded, work.observed, work.reads, decode=DECODE if of_kind else decode)
-    scales = [run.read_cpu / expected for run in of_kind if (expected := _read_of(run)) > 0]
+    reads = [(expected, run.read_cpu) for run in of_kind if (expected := _read_of(run)) > 0]
+    infers = [(float(run.windows), run.infer_cpu) for run in runs.of_model if run.windows]
+    writes = [(run.pixels, run.write_cpu) for run in runs.like() if run.pixels]
     window = AROUND_MODEL * short.window if short is not None else 0.0
-    infer = [run.infer_cpu / run.windows for run in runs.of_model if run.windows]
-    write = [run.write_cpu / run.pixels for run in runs.like() if run.pixels]
     latency = [_latency(run) for run in runs.like() if run.kind == work.kind and run.reads]
     each = statistics.median(latency) if latency else work.latency
     return Stages(
-        read=prior * (statistics.median(scales) if scales else 1.0),
-        infer=work.windows * (statistics.median(infer) if infer else window),
-        write=work.pixels * (statistics.median(write) if write else WRITE),
+        read=grown(reads, prior, each=1.0),
+        infer=grown(infers, work.windows, each=window),
+        write=grown(writes, work.pixels, each=WRITE),
         other=median_of(runs.like(), lambda run: run.other_cpu, OTHER),
         wait=0.0 if work.kind == "local" else work.reads * each / WAIT_AT_ONCE,
     )

@@ -39,6 +39,9 @@ MOST_RUNS = 24
 LATEST = 8
 """The latest of them that count: their medians follow a machine that changes."""
 
+FIRST, FIRST_SHARE = 0.15, 0.75
+"""CPU seconds of a stage that come once in a run, and the share of a run's that they are at most."""
+
 ALIKE = 1.25
 """Factor by which the amounts of two runs of the same kind may differ."""
 
@@ -170,6 +173,17 @@ def median_of(runs: Iterable[RunRecord], value: Callable[[RunRecord], float], de
     """The median of a value of runs; the default without any."""
     values = [value(run) for run in runs]
     return statistics.median(values) if values else default
+
+
+def grown(known: Sequence[tuple[float, float]], units: float, *, each: float) -> float:
+    """CPU seconds of so many units by runs of (units, CPU seconds), or by those of one unit where there are none.
+
+    What comes once, whatever a run's size, is kept apart: a small run would make a large one's promise many times so
+    long.
+    """
+    once = [min(FIRST, FIRST_SHARE * cost) for _, cost in known]
+    told = [first + (cost - first) * units / of for first, (of, cost) in zip(once, known, strict=True)]
+    return statistics.median(told) if told else units * each
 
 
 def line_of(points: Sequence[tuple[float, float]], prior: AmountLine) -> AmountLine:
