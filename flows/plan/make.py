@@ -32,6 +32,7 @@ from tilewright.flows.plan.rules import (
     fine_pixels,
     lacking_band_warnings,
     mask_warning,
+    season_warnings,
 )
 from tilewright.flows.plan.scenes import asked_area, left_out_of, periods_around, search_inputs
 from tilewright.flows.plan.valid_for import outside_valid_for, outside_warnings
@@ -308,10 +309,9 @@ def _input_warnings(job: Job, inputs: Sequence[InputPlan]) -> Iterable[str]:
     for entry in inputs:
         if warning := mask_warning(entry, job.mask):
             yield warning
-        empty = [step.label for step in entry.steps if not step.passes]
-        if empty:
+        if empty := [step.label for step in entry.steps if not step.passes]:
             yield f"Input {entry.name}: no scene for step {', '.join(empty)}; it is filled as missing."
-        yield from lacking_band_warnings(entry)
+        yield from (*lacking_band_warnings(entry), *season_warnings(entry))
 
 
 def _block_warnings(job: Job, raster: RasterPlan) -> Iterable[str]:

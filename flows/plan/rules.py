@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING
 
 from tilewright.catalogs.sensors import band_facts, canonical_collection
@@ -35,6 +36,9 @@ STORED_EXACTLY = {
     "percent": "its numbers are whole percents",
 }
 """Why a layer of a kind takes no loss."""
+
+YEAR_DAYS, SEASON_DAYS = 365, 45
+"""Days of a year, and those by which two dates may lie apart in it before their seasons count as unlike."""
 
 STEPS_NAMED = 6
 """Steps that a warning names; the others are counted."""
@@ -137,6 +141,21 @@ def lacking_band_warnings(entry: InputPlan) -> Iterable[str]:
         yield (
             f"Input {entry.name}: {n_scenes} of {plural(n_all, 'scene')}{place} {have} no {band} ({platforms}): "
             "observations counts those that have every band."
+        )
+
+
+def season_warnings(entry: InputPlan) -> Iterable[str]:
+    """A warning where the days before and after that are compared lie apart in the year."""
+    steps = {step.label: sorted(step.days) for step in entry.steps}
+    if set(steps) != {"before", "after"} or not all(steps.values()):
+        return
+    before, after = (date.fromisoformat(steps[name][len(steps[name]) // 2]) for name in ("before", "after"))
+    apart = abs(before.timetuple().tm_yday - after.timetuple().tm_yday)
+    apart = min(apart, YEAR_DAYS - apart)
+    if apart > SEASON_DAYS:
+        yield (
+            f"Input {entry.name}: its scenes before ({before}) and after ({after}) lie {apart} days apart in the year: "
+            "what changes with the seasons is mapped as change too."
         )
 
 

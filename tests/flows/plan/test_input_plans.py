@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ from tests.support.scenes import asset_of, scene_of, write_raster
 from tests.support.worlds import World, pixel_job, write_card
 from tilewright.flows.job.job import JobError
 from tilewright.flows.plan.input_plans import plan_inputs
-from tilewright.flows.plan.rules import lacking_band_warnings
+from tilewright.flows.plan.rules import lacking_band_warnings, season_warnings
 from tilewright.flows.plan.scenes import InputScenes
 from tilewright.models.card.card import load_card
 from tilewright.models.spec.inputs import ExtraInput
+from tilewright.tasks.compose.steps import StepPlan
 
 SIDE = 64
 OUTPUT = {"name": "y", "classes": ("land", "water"), "tw:activation": "softmax", "tw:layers": ["class"]}
@@ -66,6 +68,32 @@ def test_bands_that_only_some_scenes_have_are_told_with_steps_and_platforms(plan
     (warning,) = lacking_band_warnings(entry)
     assert warning.startswith("Input x: 1 of 3 scenes has no nir (unnamed platform): observations counts")
     assert not list(lacking_band_warnings(planned(("2023-06-10", ["green", "nir"]))))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "apart"),
+    [
+        (["2021-06-17"], ["2021-09-25"], 100),
+        (["2021-01-10"], ["2021-12-10"], 31),
+        (["2021-12-31"], ["2022-03-01"], 60),
+        (["2021-06-01", "2021-06-20", "2021-08-30"], ["2022-07-01"], 11),
+        (["2020-07-05"], ["2022-07-05"], 1),
+        (["2021-06-17"], [], 0),
+    ],
+)
+def test_days_that_are_compared_across_seasons_are_warned_of(planned, before, after, apart):
+    moment = datetime(2021, 1, 1, tzinfo=UTC)
+    steps = [
+        StepPlan(
+            label=label, start=moment, end=moment, passes=tuple((day,) for day in days), days=tuple(days),
+            ranks=tuple(range(len(days))),
+        )
+        for label, days in (("before", before), ("after", after))
+    ]  # fmt: skip
+    entry = replace(planned(("2023-06-10", ["green", "nir"])), steps=tuple(steps))
+    told = list(season_warnings(entry))
+    assert len(told) == (apart > 45)
+    assert all(f"lie {apart} days apart in the year" in words for words in told)
 
 
 def test_an_input_that_the_model_can_do_without_is_planned(planned):
