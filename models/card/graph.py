@@ -269,9 +269,7 @@ def _refuse_short_weights(model: onnx.ModelProto, path: Path) -> None:
 def _whole(written: str, path: Path) -> int:
     """The whole number of an offset or length in an external file."""
     if not (written.isascii() and written.isdigit() and len(written) < 20):
-        raise CardError(
-            f"{path.name} has weights at {shorten(written)} of a file; export it with whole numbers there"
-        )
+        raise CardError(f"{path.name} has weights at {shorten(written)} of a file; export it with whole numbers there")
     return int(written)
 
 
