@@ -151,10 +151,16 @@ def status(outputs: Targets, *, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def search(job: JobFile, changes: Set = [], *, as_json: AsJson = False) -> None:  # noqa: B006
+def search(
+    job: JobFile,
+    changes: Set = [],  # noqa: B006
+    *,
+    as_json: AsJson = False,
+    as_items: Annotated[bool, typer.Option("--items", help="Print a STAC ItemCollection for other programs.")] = False,
+) -> None:
     """List the scenes a job would use, with their radiometric state and cloud cover."""
-    with exit_codes(as_json=as_json):
-        from tilewright.flows.cli.printed.scenes import item_collection, print_scenes, search_words
+    with exit_codes(as_json=as_json or as_items):
+        from tilewright.flows.cli.printed.scenes import item_collection, print_scenes, search_rows, search_words
         from tilewright.flows.cli.printed.terminal import Terminal
         from tilewright.flows.job.job import read_job
         from tilewright.flows.plan.input_plans import search_refusal
@@ -162,15 +168,15 @@ def search(job: JobFile, changes: Set = [], *, as_json: AsJson = False) -> None:
         from tilewright.flows.plan.scenes import asked_area, find_items, no_scenes, period_shares
 
         checked = read_job(job, changes=tuple(changes))
-        with Terminal(quiet=as_json) as terminal:
+        with Terminal(quiet=as_json or as_items) as terminal:
             terminal(Stage(name="search"))
             card = job_card(checked)
             found = find_items(checked, card)
         shares = period_shares(checked, found.scenes)
         for sentence in search_words(found, shares):
             say(sentence)
-        if as_json:
-            print_json(item_collection(found, asked_area(checked), shares))
+        if as_json or as_items:
+            print_json((item_collection if as_items else search_rows)(found, asked_area(checked), shares))
         elif found.scenes:
             print_scenes(found.scenes, asked_area(checked))
         else:

@@ -108,7 +108,12 @@ def test_an_odd_job_is_refused_in_words(kind, plain, tmp_path):
 def test_a_scene_of_escapes_and_no_cloud_cover_is_mapped_and_published(plain, tmp_path):
     files = [{**entry, "scene": HOSTILE} for entry in plain["source"]["files"]]
     (tmp_path / "job.json").write_text(json.dumps({**plain, "source": {"files": files}}))
-    for words in (("run", "--output", tmp_path / "out", "--log", "json"), ("search",), ("search", "--json")):
+    for words in (
+        ("run", "--output", tmp_path / "out", "--log", "json"),
+        ("search",),
+        ("search", "--json"),
+        ("search", "--items"),
+    ):
         answer = tilewright(words[0], tmp_path / "job.json", *words[1:])
         assert answer.returncode == 0, answer.stderr
         assert_plain(answer)

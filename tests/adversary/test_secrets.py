@@ -196,6 +196,7 @@ def run(tmp_path_factory):
             tilewright("status", out, "--json"),
             tilewright("rerun", out / "item.json", "--output", folder / "again"),
             tilewright("run", job, "--output", out),
+            tilewright("search", job, "--items"),
         ]
         shutil.copytree(out, folder / "half")
         (folder / "half" / "item.json").unlink()

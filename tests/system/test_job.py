@@ -267,7 +267,7 @@ def test_plan_and_search_and_status_speak_json_and_write_nothing(real, tmp_path,
     write_water_job(tmp_path, real)
     planned = json.loads(CliRunner().invoke(app, ["plan", "job.json", "--json"]).stdout)
     assert (planned["n_scenes"], planned["n_blocks"], planned["provider"]) == (1, 4, "cpu")
-    found = json.loads(CliRunner().invoke(app, ["search", "job.json", "--json"]).stdout)
+    found = json.loads(CliRunner().invoke(app, ["search", "job.json", "--items"]).stdout)
     items = pystac.ItemCollection.from_dict(found)
     assert [(item.id, item.properties["tw:radiometry"]) for item in items] == [(SCENE, "no-offset")]
     (item,) = found["features"]

@@ -56,6 +56,18 @@ def search_words(found: Found, shares: Mapping[str, float]) -> Iterator[str]:
         yield f"The footprints of the scenes cover {words} of the area in {period}."
 
 
+def search_rows(found: Found, area: BaseGeometry, shares: Mapping[str, float]) -> list[dict[str, Any]]:
+    """The scenes as JSON values, each with the share (0-1) of the area that it covers, and all of each period."""
+    return [
+        {
+            **scene.to_json(),
+            "area_share": covered_share(area, [shape(scene.geometry)]),
+            "period_shares": dict(shares),
+        }
+        for scene in found.scenes
+    ]
+
+
 MOST_LEFT_OUT = 50
 """Items that are named of those left out."""
 
