@@ -23,7 +23,7 @@ from tilewright.catalogs.items.found import (
 )
 from tilewright.catalogs.items.names import NamedScene, with_asked_bands
 from tilewright.catalogs.items.radiometry import RADIOMETRY_CHOICES, verify_states
-from tilewright.catalogs.sensors import ALIASES, band_of, canonical_collection, known_bands
+from tilewright.catalogs.sensors import ALIASES, BANDS, band_of, canonical_collection, known_bands
 from tilewright.catalogs.sources.api import api_items
 from tilewright.catalogs.sources.files import file_items
 from tilewright.catalogs.sources.geoparquet import geoparquet_items
@@ -173,15 +173,21 @@ def _check_aoi_and_period(aoi: BaseGeometry, start: datetime | None, end: dateti
 
 
 def _check_described(source: Source, collection: str, bands: Sequence[str]) -> None:
-    """Raise CatalogError for a collection or band that the source's own `bands` call nearly so: it would not count."""
-    for asked, known, within in (
-        ([collection], [*source.bands], "bands"),
-        (bands, [*source.bands.get(collection, {})], f"bands.{collection}"),
+    """Raise CatalogError for a collection or band that the source's own `bands` call nearly so: it would not count.
+
+    Of collections and bands of the tables alone: names of a user's own may be near to each other and both be meant.
+    """
+    if collection not in BANDS:
+        return
+    collections = [name for name in source.bands if name not in BANDS and name not in source.collections]
+    own = [name for name in source.bands.get(collection, {}) if not band_of(collection, name)]
+    for asked, known, others, within in (
+        ([collection], source.bands, collections, "bands"),
+        (bands, source.bands.get(collection, {}), own, f"bands.{collection}"),
     ):
-        others = [name for name in known if name not in asked and not (within != "bands" and band_of(collection, name))]
-        for name in asked if known else ():
+        for name in asked:
             similar = get_close_matches(name, others, n=1, cutoff=0.75) if name not in known else []
-            if similar:
+            if similar and (within == "bands" or band_of(collection, name)):
                 raise CatalogError(f"{source.name}: {within} has {similar[0]!r}; did you mean {name!r}?")
 
 

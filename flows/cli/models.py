@@ -90,14 +90,21 @@ def models_check(
             print_check(report)
 
 
+ForeignFile = Annotated[
+    Path, typer.Argument(metavar="FILE|FOLDER", help="An ONNX file, its description or their folder.")
+]
+Facts = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="A fact that no file says, such as bands=red,green,blue."),
+]
+NewFolder = Annotated[Path | None, typer.Option(help="The new folder of the card; else one of the model's name.")]
+
+
 @models_app.command("import")
 def models_import(
-    path: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="An ONNX file, its description or their folder.")],
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="A fact that no file says, such as bands=red,green,blue."),
-    ] = None,
-    to: Annotated[Path | None, typer.Option(help="The new folder of the card; else one of the model's name.")] = None,
+    path: ForeignFile,
+    sets: Facts = None,
+    to: NewFolder = None,
     *,
     as_json: AsJson = False,
 ) -> None:
@@ -127,12 +134,9 @@ def models_import(
 
 @models_app.command("new")
 def models_new(
-    path: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="An ONNX file, its description or their folder.")],
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="A fact that no file says, such as bands=red,green,blue."),
-    ] = None,
-    to: Annotated[Path | None, typer.Option(help="The new folder of the card; else one of the model's name.")] = None,
+    path: ForeignFile,
+    sets: Facts = None,
+    to: NewFolder = None,
     *,
     as_json: AsJson = False,
 ) -> None:

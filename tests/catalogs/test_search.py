@@ -83,12 +83,20 @@ def test_a_misspelt_word_in_the_bands_of_a_source_never_falls_back_to_what_the_i
         # Bands of their own names, near to one that is asked, are bands.
         {"sentinel-2-l2a": {"nir": {"asset": "red"}, "nir08": {"asset": "nir"}}},
         {"my-own": {"nir": {"asset": "blue"}}, "sentinel-2-l2a": {"nir": {"asset": "red"}}},
+        # Of another collection whose name is near.
+        {"sentinel-2-l1c": {"nir": {"asset": "blue"}}, "sentinel-2-l2a": {"nir": {"asset": "red"}}},
     ],
 )
 def test_the_bands_of_a_source_go_before_those_of_the_items(real, described):
     source = {"href": str(real / "catalog.json"), "bands": described}
     (scene,) = search(source, aoi=AOI, start=JUNE[0], end=JUNE[1], bands=["green", "nir"])
     assert scene.asset("nir").href == scene.asset("red").href
+
+
+def test_the_bands_of_a_collection_with_a_near_name_are_no_misspelling(real):
+    source = {"href": str(real / "catalog.json"), "bands": {"sentinel-2-l1c": {"nir": {"asset": "red"}}}}
+    (scene,) = search(source, aoi=AOI, start=JUNE[0], end=JUNE[1], bands=["green", "nir"])
+    assert scene.asset("nir").href != scene.asset("red").href
 
 
 def test_an_unknown_collection_names_those_there_are(real: Path) -> None:
