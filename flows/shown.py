@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
+import sys
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tilewright.catalogs.fields import UNSEEN, visible
@@ -23,9 +27,29 @@ LONGEST = 2000
 """Characters of the longest sentence that is printed: a document of others may hold a text of megabytes."""
 
 
+CONSTRAINTS = "constraints.txt"
+
+INSTALL = f"pip install -c {CONSTRAINTS}"
+"""How every hint to install something begins."""
+
+
 def shown(text: str) -> str:
     r"""The text in one line as a terminal may get it: an escape becomes \x1b, a newline \n, a secret of a URL goes."""
     return visible(without_words(without_secrets(text), own_secrets()))
+
+
+def installable(text: str) -> str:
+    """The text with commands that install something as they reach the environment that this program runs in.
+
+    That is the pip beside its Python, unless a shell finds that one by itself, and the folder with its constraints.
+    """
+    beside = Path(sys.executable).with_name("pip")
+    found = shutil.which("pip")
+    if INSTALL not in text or not beside.exists() or (found is not None and Path(found) == beside):
+        return text
+    home = next((each for each in Path(__file__).resolve().parents[:3] if (each / CONSTRAINTS).is_file()), None)
+    text = text.replace(INSTALL, f"{shlex.quote(str(beside))} {INSTALL.partition(' ')[2]}")
+    return text if home is None else text.replace("in Tilewright's folder", f"in {home}")
 
 
 def wrapped(text: str, width: int, *, hanging: int = 2) -> list[str]:

@@ -30,11 +30,13 @@ if TYPE_CHECKING:
     from tilewright.models.export.facts import InputFacts as InputFacts
     from tilewright.models.export.facts import OutputFacts as OutputFacts
     from tilewright.models.measure.check import check_card as check_card
+    from tilewright.models.spec.embedding import EmbeddingSpec as EmbeddingSpec
     from tilewright.models.spec.outputs import ClassSpec as ClassSpec
 
 _NAMES = {
     "CardError": "errors",
     "ClassSpec": "spec.outputs",
+    "EmbeddingSpec": "spec.embedding",
     "ExportFacts": "export.facts",
     "InputFacts": "export.facts",
     "ModelCard": "card.card",
@@ -49,6 +51,7 @@ _NAMES = {
 __all__ = [
     "CardError",
     "ClassSpec",
+    "EmbeddingSpec",
     "ExportFacts",
     "InputFacts",
     "ModelCard",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -37,6 +38,12 @@ MOST_BANDS = 4096
 """Bands of an item: hyperspectral files have some hundreds. Each is compared with the others of its item."""
 
 RASTER_MEDIA = ("tiff", "geotiff", "jp2", "jpeg2000", "zarr", "octet-stream")
+
+
+ZARR_GROUP = re.compile(r"\.zarr/[^?]+$", re.IGNORECASE)
+"""A place inside a Zarr store."""
+
+ARRAY_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,10 +174,35 @@ def _detected_bands(item: Mapping[str, Any], collection: str) -> Iterator[BandCa
 
 
 def _described_assets(item: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The item's assets, with the fields that its properties state for all of them."""
+    """The item's assets, with the fields that its properties state for all of them; of a group its arrays."""
     properties = mapping(item.get("properties"))
     common = {name: properties[name] for name in COMMON_FIELDS if properties.get(name) is not None}
-    return {key: {**common, **asset} for key, asset in mapping(item.get("assets")).items() if mapping(asset)}
+    return {
+        name: {**common, **each}
+        for key, asset in mapping(item.get("assets")).items()
+        if mapping(asset)
+        for name, each in _arrays(key, asset)
+    }
+
+
+def _arrays(key: str, asset: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """An asset by its key; of a group in a Zarr store, of which the item lists bands, each array by key/name.
+
+    The bands are then the names of arrays. Source: items of ESA's EOPF in Zarr v3.
+    """
+    href, node = text(asset.get("href")) or "", asset.get("zarr:node_type")
+    if "zarr" not in (text(asset.get("type")) or "").lower() or not ZARR_GROUP.search(href) or node == "array":
+        return [(key, asset)]
+    entries = [mapping(entry) for entry in listing(asset.get("bands"))]
+    names = [text(entry.get("name")) or "" for entry in entries]
+    several = len(entries) > 1 or (node == "group" and entries)
+    if not several or len(set(names)) != len(names) or not all(ARRAY_NAME.fullmatch(name) for name in names):
+        return [(key, asset)]
+    shared = {field: value for field, value in asset.items() if field not in {"eo:bands", "raster:bands"}}
+    return [
+        (f"{key}/{name}", {**shared, "href": f"{href.rstrip('/')}/{name}", "bands": [entry]})
+        for name, entry in zip(names, entries, strict=True)
+    ]
 
 
 def _candidate(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tilewright.flows.environment import storage_options
 from tilewright.flows.shown import shown
+from tilewright.models.fields import did_you_mean
 from tilewright.tasks.inventory.finished import read_item
 from tilewright.tasks.report.fields import rows, text
 from tilewright.tasks.storage.documents import read_object
@@ -173,10 +174,12 @@ class _Tables(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         import pyarrow.parquet as pq
 
+        if name not in self._files:
+            raise KeyError(f"{name!r} is no table{did_you_mean(name, self._files)}: there are {', '.join(self._files)}")
         file = self._files[name]
         content = self._storage.read(file)
         if content is None:
-            raise KeyError(name)
+            raise KeyError(f"{self._storage.uri}/{file} is not there: this product has no such table")
         try:
             return pq.read_table(io.BytesIO(content))
         except (OSError, ValueError) as error:

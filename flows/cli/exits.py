@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 from tilewright.flows.ending import EndedError, heard_signals, interruption_words
 from tilewright.flows.errors import ErrorClass, classify, is_own, sentence
 from tilewright.flows.monitor.logs import clean_records
-from tilewright.flows.shown import shortened, shown, shown_lines
+from tilewright.flows.shown import installable, shortened, shown, shown_lines
 from tilewright.tasks.storage.errors import DISK_FULL_ERRNO, KEPT_NOTE
 
 if TYPE_CHECKING:
@@ -257,4 +257,4 @@ def usage_sentence(error: Any) -> str:
 
 def say(words: str) -> None:
     """Print one sentence on stderr, after the command's name."""
-    typer.echo(f"tilewright: {shortened(shown(' '.join(words.split())))}", err=True)
+    typer.echo(f"tilewright: {shortened(shown(installable(' '.join(words.split()))))}", err=True)

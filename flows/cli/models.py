@@ -128,7 +128,7 @@ def models_import(
             print_json(imported.card.raw)
         else:
             print_imported(imported)
-        for sentence in _fine_pixels(imported.card):
+        for sentence in (*_unknown_bands(imported.card), *_fine_pixels(imported.card)):
             say(f"! {sentence}")
 
 
@@ -182,12 +182,17 @@ def _check_apart(words: list[str], *, seconds: float, megabytes: int | None) -> 
 
 
 def _unknown_bands(card: ModelCard) -> Iterator[str]:
-    """A sentence on each band that a collection we know does not have; a source of one's own may still add it."""
-    from tilewright.catalogs.sensors import band_of, canonical_collection, known_bands
+    """A sentence on each band that a collection we know does not have, and on a collection that is called nearly as
+    one; a source of one's own may still have them.
+    """
+    from tilewright.catalogs.sensors import BANDS, band_of, canonical_collection, known_bands
+    from tilewright.models.fields import did_you_mean
 
     for spec in card.inputs:
         collection = canonical_collection(spec.collection)
         known = known_bands(collection)
+        if not known and (hint := did_you_mean(collection, BANDS)):
+            yield f"Input {spec.name}: only your own source can have the collection {collection}{hint}."
         unknown = [band for band in spec.source_bands if band_of(collection, band) is None] if known else []
         if unknown:
             yield (

@@ -108,3 +108,6 @@ def doctor(
         if any(finding.state == BROKEN for finding in found):
             say("No run works here before what is marked with ! is mended.")
             raise typer.Exit(1)
+        if not as_json:
+            lacking = any(finding.state == LACKS for finding in found)
+            typer.echo("Models run here." + (" Runs that need what is marked with - do not." if lacking else ""))

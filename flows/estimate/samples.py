@@ -18,7 +18,7 @@ from tilewright.catalogs.sources.source import Source, Sources
 from tilewright.flows.environment import reading_settings, s3_settings
 from tilewright.flows.machine import waited_for_core
 from tilewright.tasks.read.counters import stored_bytes
-from tilewright.tasks.read.gdal import open_dataset, reading_env, settings_for
+from tilewright.tasks.read.gdal import Way, open_dataset, reading_env, settings_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -112,11 +112,12 @@ def _look(asset: BandAsset, source: Source, extra: Mapping[str, str]) -> FileSam
     signed = sign_href(source, asset.href)
     with reading_env(settings_for(asset.href, extra, source.rules)):
         began = time.perf_counter() - waited_for_core()
-        with open_dataset(signed, overview=None, fresh=True) as dataset:
+        way = Way(settings=extra, rules=source.rules)
+        with open_dataset(signed, overview=None, fresh=True, way=way) as dataset:
             seconds = max(0.0, time.perf_counter() - waited_for_core() - began)
             height, width = dataset.block_shapes[asset.index - 1]
             return FileSample(
-                crs=dataset.crs.to_string() if dataset.crs else "",
+                crs=dataset.crs.to_string() if dataset.crs else asset.crs if dataset.driver == "Zarr" else "",
                 transform=tuple(dataset.transform)[:6],
                 shape=dataset.shape,
                 tile=(height, width),

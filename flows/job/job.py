@@ -122,6 +122,13 @@ class Job(BaseModel):
     verify: Literal["identity", "checksums"] = "identity"
     base: Path = Field(default_factory=Path, exclude=True)
 
+    def __init__(self, **keys: Any) -> None:
+        """Raises JobError, a sentence, in place of pydantic's."""
+        try:
+            super().__init__(**keys)
+        except ValidationError as error:
+            raise JobError(refusal(error, Job)) from None
+
     @model_validator(mode="after")
     def _one_place_or_several(self) -> Job:
         if self.source and self.sources:
@@ -245,8 +252,6 @@ def make_job(plain: dict[str, Any], *, base: Path, changes: tuple[str, ...] = ()
         raise JobError(str(error)) from error
     except AreaError as error:
         raise JobError(f"area: {error}") from error
-    except ValidationError as error:
-        raise JobError(refusal(error, Job)) from error
 
 
 def _from_base(base: Path, options: Any) -> Any:

@@ -103,10 +103,13 @@ def _looks(
         for (name, band), picked in candidates.items()
         if rank < len(picked)
     ]
-    files = list(dict.fromkeys((scene.source, asset.href) for *_, scene, asset in wanted))[:MOST_FILES]
+    stated = {(scene.source, asset.href): asset.crs for *_, scene, asset in wanted}
+    files = list(stated)[:MOST_FILES]
     until, extra = time.monotonic() + BUDGET_S, {**reading_settings(), **QUICK}
     pool = ThreadPoolExecutor(AT_ONCE)
-    asked = {(name, href): pool.submit(_header, href, sources.named(name), extra) for name, href in files}
+    asked = {
+        (name, href): pool.submit(_header, href, stated[name, href], sources.named(name), extra) for name, href in files
+    }
     found: dict[tuple[str, str], list[HeaderLook]] = {}
     try:
         for name, band, scene, asset in wanted:
@@ -132,9 +135,9 @@ def _picked(scenes: Sequence[Scene], band: str) -> list[tuple[Scene, BandAsset]]
     return [having[place] for place in places]
 
 
-def _header(href: str, source: Source, extra: Mapping[str, str]) -> FileHeader:
+def _header(href: str, crs: str, source: Source, extra: Mapping[str, str]) -> FileHeader:
     return read_with_retries(
-        lambda signed, _: read_header(href, signed=signed, extra=extra, rules=source.rules),
+        lambda signed, _: read_header(href, signed=signed, extra=extra, rules=source.rules, crs=crs),
         href=href,
         sign=lambda: sign_href(source, href),
         policy=POLICY,

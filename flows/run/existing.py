@@ -254,6 +254,8 @@ def check_renewal(existing: ExistingProduct, plan: Plan, storage: Storage) -> No
     request = existing.plain.get("request") or {}
     if plan.request.get("zarr_format") != request.get("zarr_format"):
         differing.append("zarr_format")
+    if "lattice" in differing and plan.request.get("model") != request.get("model"):
+        differing[differing.index("lattice")] = "lattice (the model is another one, with other windows)"
     if differing:
         raise StoreError(
             f"--update: {existing.uri} differs from this job in {', '.join(differing)}, so that none of its blocks can "

@@ -150,9 +150,10 @@ def _efficiency(report: Mapping[str, Any]) -> str:
         return f"{duration(seconds)} in all, for publishing"
     if floor is None:
         return f"{duration(seconds)} in all; how fast it could be is not known, as no scene lies on a local disk"
-    short = ", most of it start-up and publishing" if mostly_start_up(report) else ""
+    if mostly_start_up(report):
+        return f"{duration(seconds)} in all, most of it start-up and publishing"
     least = f"reading, model and writing alone take {duration(floor)} here at the least (floor)"
-    return f"{duration(seconds)} in all{short}; {least}: efficiency {share(report['efficiency'])}"
+    return f"{duration(seconds)} in all; {least}: efficiency {share(report['efficiency'])}"
 
 
 def _class_words(layer: Mapping[str, Any]) -> list[str]:

@@ -18,6 +18,7 @@ from tilewright.catalogs.sources.fetch import REASONS
 from tilewright.catalogs.sources.registry import known_sources
 from tilewright.flows.environment import cache_folder
 from tilewright.flows.machine import free_memory, n_cores
+from tilewright.flows.shown import installable
 from tilewright.flows.versions import versions
 from tilewright.models.card.registry import find_card
 from tilewright.models.run.open import open_session
@@ -33,6 +34,9 @@ HAS, LACKS, BROKEN = "has", "lacks", "broken"
 
 SMALLEST: Final = "ndwi-water"
 """The built-in model by which a provider is proven."""
+
+ASKED: Final = "provider '{}' was asked for, but "
+"""How a refusal of a provider begins, which nobody asked for here."""
 
 SOURCE_SECONDS: Final = 8.0
 
@@ -104,8 +108,9 @@ def _providers() -> Iterator[Finding]:
         try:
             open_session(card, provider=name)
         except Exception as error:
-            said = " ".join(str(error).split()) or type(error).__name__
-            words = f"{said[:300]}" if REMEDIES[name] in said else f"{said[:200]}; needs {REMEDIES[name]}"
+            said = (" ".join(str(error).split()) or type(error).__name__).removeprefix(ASKED.format(name))
+            words = said[:300] if REMEDIES[name] in said else f"{said[:200]}; needs {REMEDIES[name]}"
+            words = installable(words.removesuffix(", or ask for provider 'auto'"))
             state = BROKEN if name == "cpu" else LACKS
         else:
             state, words = HAS, "runs models"
@@ -131,7 +136,7 @@ def _extras() -> Iterator[Finding]:
         missing = [name for name in modules if importlib.util.find_spec(name) is None]
         state = LACKS if missing else HAS
         words = f"{use}: pip install -c constraints.txt -e '.[{extra}]' in Tilewright's folder" if missing else use
-        yield Finding(topic="extras", name=extra, state=state, words=words)
+        yield Finding(topic="extras", name=extra, state=state, words=installable(words))
 
 
 def _room() -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tilewright.models.card.parse_bands import INDICES
 from tilewright.models.card.schema import CARD_EXTENSIONS
+from tilewright.models.spec.embedding import TASK
 from tilewright.models.spec.expression import parse_expression
 from tilewright.models.spec.scaling import FORMAT
 
@@ -114,10 +115,17 @@ def _output(facts: ExportFacts, entry: OutputFacts) -> dict[str, Any]:
         fields["description"] = entry.description
     if entry.classes:
         fields["classification:classes"] = [_class(each) for each in entry.classes]
-    fields["tw:activation"] = entry.activation
+    if entry.embedding is not None:
+        fields["tw:embedding"] = {"metric": entry.embedding.metric, "storage": entry.embedding.storage}
+    else:
+        fields["tw:activation"] = entry.activation
     layers = entry.values or entry.layers
     if layers:
         fields["tw:layers"] = list(layers)
+    if entry.threshold is not None:
+        fields["tw:threshold"] = entry.threshold
+    if entry.valid_range is not None:
+        fields |= {"tw:valid_range": list(entry.valid_range), "tw:outside": entry.outside}
     if entry.units:
         fields["tw:unit"] = list(entry.units)
     if any(entry.crop):
@@ -131,8 +139,12 @@ def _class(each: ClassSpec) -> dict[str, Any]:
 
 
 def _task(facts: ExportFacts, entry: OutputFacts) -> str:
+    if entry.embedding is not None:
+        return TASK
     if not entry.classes:
         return "regression"
+    if entry.per_window:
+        return "scene-classification"
     return "classification" if facts.rows else "semantic-segmentation"
 
 

@@ -15,6 +15,7 @@ from tilewright.models.export.facts import ExportError, ExportFacts, InputFacts,
 from tilewright.models.export.from_torch import torch_graph, torch_outputs
 from tilewright.models.export.from_trees import tree_graph, tree_outputs
 from tilewright.models.export.parity import Parity, compare
+from tilewright.models.spec.embedding import EmbeddingSpec
 from tilewright.models.spec.inputs import DatesSpec, MissingSpec
 from tilewright.models.spec.outputs import ClassSpec
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ClassSpec",
     "DatesSpec",
+    "EmbeddingSpec",
     "ExportError",
     "ExportFacts",
     "ExportReport",

@@ -12,6 +12,7 @@ from tilewright.models.spec.inputs import DatesSpec, MissingSpec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tilewright.models.spec.embedding import EmbeddingSpec
     from tilewright.models.spec.outputs import ClassSpec
 
 
@@ -76,6 +77,10 @@ class OutputFacts:
     `layers` are those of classes as in a card (None: class and confidence). `scale` is the number of output pixels per
     pixel of the finest input, along a side. `crop` is the pixels of that input that the model leaves out before and
     after a window's rows and columns.
+    `one_channel`: the model gives only the score of the second of two classes, a logit with `activation` sigmoid;
+    `threshold` is the probability from which it is chosen (None: the larger). `per_window`: one vector per window,
+    (batch, channel). `embedding`: the channels are one vector of `length` numbers, and `values` names its one layer.
+    `valid_range` is that of values, and `outside` what becomes of others.
     """
 
     name: str = "scores"
@@ -86,16 +91,36 @@ class OutputFacts:
     layers: tuple[str, ...] | None = None
     scale: float = 1.0
     crop: tuple[float, float] = (0.0, 0.0)
+    one_channel: bool = False
+    threshold: float | None = None
+    per_window: bool = False
+    embedding: EmbeddingSpec | None = None
+    length: int = 0
+    valid_range: tuple[float, float] | None = None
+    outside: Literal["nodata", "clip"] = "nodata"
     description: str = ""
 
     def __post_init__(self) -> None:
         if bool(self.classes) == bool(self.values):
             raise ExportError(f"output {self.name}: give classes, or names of values, and not both")
+        if (self.one_channel or self.threshold is not None) and len(self.classes) != 2:
+            raise ExportError(
+                f"output {self.name}: one_channel and threshold are for two classes, here are {len(self.classes)}"
+            )
+        if self.embedding is not None and (len(self.values) != 1 or self.length < 1):
+            raise ExportError(
+                f"output {self.name}: a vector is one layer of values, whose numbers are counted: give values=(name,) "
+                "and length"
+            )
+        if self.valid_range is not None and self.classes:
+            raise ExportError(f"output {self.name}: valid_range is for values, and classes have none")
 
     @property
     def n_channels(self) -> int:
         """Length of the channel axis."""
-        return len(self.classes) or len(self.values)
+        if self.embedding is not None:
+            return self.length
+        return 1 if self.one_channel else len(self.classes) or len(self.values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +177,7 @@ class ExportFacts:
 
     def output_shape(self, entry: OutputFacts) -> tuple[int, ...]:
         """Shape of the output's array; -1 for the batch, and for sides left free."""
-        if self.rows:
+        if self.rows or entry.per_window:
             return -1, entry.n_channels
         size = self._side(None, entry.scale)
         size -= round(sum(entry.crop) * entry.scale) if size > 0 else 0
@@ -161,7 +186,7 @@ class ExportFacts:
     def output_axes(self, entry: OutputFacts) -> tuple[str, ...]:
         """The `dim_order` of the output's array."""
         channel = "class" if entry.classes else "channel"
-        return ("batch", channel) if self.rows else ("batch", channel, "height", "width")
+        return ("batch", channel) if self.rows or entry.per_window else ("batch", channel, "height", "width")
 
     def _side(self, side: int | None, scale: float) -> int:
         side = side or self.tile.window

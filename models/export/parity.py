@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tilewright.models.card.card import ModelCard
-    from tilewright.models.export.facts import ExportFacts
+    from tilewright.models.export.facts import ExportFacts, OutputFacts
     from tilewright.models.measure.probe import Port
 
     Feeds = Mapping[str, NDArray[np.float32]]
@@ -74,7 +75,8 @@ def compare(
                     f"{facts.name}: on {kind} the graph gives {entry.name} as {list(graph_output.shape)}, the model as "
                     f"{list(theirs.shape)}; an operation depends on the size it was traced with"
                 )
-            found[entry.name].append((kind, *_difference(graph_output, theirs, classes=len(entry.classes) > 1)))
+            unlike = _unlike(graph_output, theirs, entry)
+            found[entry.name].append((kind, _difference(graph_output, theirs), unlike))
     parities = tuple(_parity(name, runs) for name, runs in found.items())
     for each in parities:
         if not each.difference <= tolerance:
@@ -145,12 +147,21 @@ def _splits(node: onnx.NodeProto) -> list[tuple[int, float]]:
     return [(feature, value) for mode, feature, value in nodes if mode != b"LEAF"]
 
 
-def _difference(ours: NDArray[Any], theirs: NDArray[Any], *, classes: bool) -> tuple[float, float]:
-    """(largest relative difference, share of pixels with another best class) of two outputs."""
+def _difference(ours: NDArray[Any], theirs: NDArray[Any]) -> float:
+    """The largest relative difference of two outputs."""
     size = max(1.0, float(np.abs(theirs).max(initial=0.0)))
-    difference = float(np.abs(ours.astype(np.float64) - theirs).max(initial=0.0)) / size
-    unlike = float((ours.argmax(axis=1) != theirs.argmax(axis=1)).mean()) if classes else 0.0
-    return difference, unlike
+    return float(np.abs(ours.astype(np.float64) - theirs).max(initial=0.0)) / size
+
+
+def _unlike(ours: NDArray[Any], theirs: NDArray[Any], entry: OutputFacts) -> float:
+    """The share of pixels with another class; 0 for values."""
+    if len(entry.classes) < 2:
+        return 0.0
+    if not entry.one_channel:
+        return float((ours.argmax(axis=1) != theirs.argmax(axis=1)).mean())
+    chosen = entry.threshold or 0.5
+    from_here = math.log(chosen / (1 - chosen)) if entry.activation == "sigmoid" and chosen < 1 else chosen
+    return float(((ours > from_here) != (theirs > from_here)).mean())
 
 
 def _parity(name: str, runs: Sequence[tuple[str, float, float]]) -> Parity:

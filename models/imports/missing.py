@@ -77,8 +77,9 @@ def _of_outputs(found: ForeignModel) -> Iterator[str]:
         if LAYOUT not in fields:
             yield _line("result", name, several=several)
         if "classification:classes" not in fields and "tw:layers" not in fields:
-            words = f"{_line('classes', name, several=several)}; for values: layers=biomass"
-            yield words
+            yield f"{_line('classes', name, several=several)}; for values: layers=biomass"
+            if "tw:activation" not in fields:
+                yield f"with classes, {_line('activation', name, several=several)}"
         elif "tw:activation" not in fields and "classification:classes" in fields:
             yield _line("activation", name, several=several)
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import rasterio
 from affine import Affine
 from numcodecs import zstd
 from rasterio.io import MemoryFile
 
 from tilewright.models.run.open import open_session
 from tilewright.models.run.smoke_run import quick_run
+from tilewright.tasks.read.gdal import open_dataset, reading_env
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,12 +74,12 @@ def _decode_rate(plan: Plan) -> float | None:
 
 
 def _decode(asset: BandAsset) -> None:
-    with rasterio.open(asset.href) as dataset:
+    with reading_env({}), open_dataset(asset.href, overview=None, fresh=True) as dataset:
         dataset.read(asset.index, window=_sample_window(dataset))
 
 
 def _sample_pixels(asset: BandAsset) -> int:
-    with rasterio.open(asset.href) as dataset:
+    with reading_env({}), open_dataset(asset.href, overview=None, fresh=True) as dataset:
         window = _sample_window(dataset)
         return int(window[0][1] * window[1][1])
 

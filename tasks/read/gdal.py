@@ -1,15 +1,9 @@
-"""How GDAL is set up for reading blocks, the path of an href, and the pool of open files.
-
-Each handle of the pool is used by one thread at a time; the least recently used is closed first.
-"""
+"""How GDAL is set up for reading blocks, the path of an href, and a file opened for reading."""
 
 from __future__ import annotations
 
-import itertools
-import threading
-from collections import OrderedDict
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import rasterio
@@ -28,13 +22,13 @@ from tilewright.catalogs.gdal import (
 )
 from tilewright.catalogs.hrefs import scheme_of, split_store
 from tilewright.catalogs.network.rules import network_settings
-from tilewright.tasks.identity.disk import disk_identity, file_stamp, is_stamp_of
 from tilewright.tasks.identity.identity import named_url, precondition, with_header
 from tilewright.tasks.read.header import FileHeader
-from tilewright.tasks.read.retry import CHANGED, ChangedError
+from tilewright.tasks.read.retry import UnreadableError
+from tilewright.tasks.read.zarr3.objects import RefusedArrayError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from tilewright.catalogs.network.connect import HostRules
     from tilewright.catalogs.s3 import S3Settings
@@ -45,9 +39,6 @@ CACHE_BYTES = 256 * 2**20
 of the machine's memory would be gigabytes on a large one."""
 
 HEADERS = "GDAL_HTTP_HEADERS"
-
-CAPACITY = 512
-"""Handles kept open in a process: the bands and dates of a block, with room below the usual limit of 1024 files."""
 
 
 def gdal_env(s3: S3Settings) -> dict[str, str]:
@@ -150,11 +141,31 @@ def reading_env(extra: Mapping[str, str]) -> rasterio.Env:
     return rasterio.Env(session=_GivenCredentials(credentials), **{**BLOCK_SETTINGS, **plain})
 
 
-def open_dataset(signed: str, *, overview: int | None, fresh: bool, identity: str | None = None) -> Any:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """The way to a file: GDAL's settings for its place, and the rules on where requests may go; None: anywhere."""
+
+    settings: Mapping[str, str] = field(default_factory=dict, repr=False)
+    rules: HostRules | None = None
+
+
+def open_dataset(
+    signed: str, *, overview: int | None, fresh: bool, identity: str | None = None, way: Way | None = None
+) -> Any:
     """A rasterio dataset of a signed href, opened with the allowed drivers only and without sharing of handles.
 
-    What GDAL keeps in memory of a URL's file is kept for each identity apart.
+    What GDAL keeps in memory of a URL's file is kept for each identity apart. An array in Zarr v3 is a `ZarrRaster`.
     """
+    if split_store(signed) is not None:
+        from tilewright.tasks.read.zarr3.raster import open_zarr  # noqa: PLC0415  only stores pay for it
+
+        way = way or Way()
+        try:
+            array = open_zarr(signed, way.settings, way.rules)
+        except RefusedArrayError as error:
+            raise UnreadableError(str(error), final=True) from error
+        if array is not None:
+            return array
     signed = named_url(signed, identity)
     path = gdal_path(signed)
     options = {} if overview is None else {"OVERVIEW_LEVEL": overview}
@@ -172,145 +183,19 @@ def forget_object(signed: str) -> None:
         open_dataset(signed, overview=None, fresh=True).close()
 
 
-def read_header(href: str, *, signed: str, extra: Mapping[str, str], rules: HostRules | None = None) -> FileHeader:
+def read_header(
+    href: str, *, signed: str, extra: Mapping[str, str], rules: HostRules | None = None, crs: str = ""
+) -> FileHeader:
     """The header of the file of an href, with GDAL's settings `extra` over those of a block; the file is closed again.
 
-    `rules` say where requests may go; None: anywhere.
+    `rules` say where requests may go; None: anywhere. `crs` is what its item says, for stores that say none.
 
     Raises RasterioError or OSError for a file that cannot be opened.
     """
     # Nothing of a look stays with GDAL: another file may take the place of this one before a run reads it.
-    with reading_env(settings_for(href, extra, rules)), open_dataset(signed, overview=None, fresh=True) as dataset:
-        return FileHeader.of(dataset, href=href)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileKey:
-    """The key of an open file: its unsigned href, the overview (None: full size), its identity if it is known, and its
-    state on a local disk.
-    """
-
-    href: str
-    overview: int | None
-    identity: str | None = None
-    stamp: str | None = None
-
-    @classmethod
-    def of(cls, href: str, *, overview: int | None, identity: str | None = None) -> FileKey:
-        """The key of an href. A local file that was rewritten has another key.
-
-        Raises ChangedError for a local file that is not the one with the identity.
-        """
-        if "://" in href:
-            return cls(href=href, overview=overview, identity=identity)
-        stamp = file_stamp(href)
-        if identity is not None and identity.startswith("disk:") and not is_stamp_of(identity, stamp):
-            raise ChangedError(CHANGED)
-        return cls(href=href, overview=overview, identity=identity, stamp=stamp)
-
-    def check(self, *, beside: bool = False) -> None:
-        """Check that a local file is still that of the key; `beside`: with the files that GDAL reads with it.
-
-        Raises ChangedError where it is not.
-        """
-        if self.stamp is None or self.identity is None or not self.identity.startswith("disk:"):
-            return
-        same = disk_identity(self.href) == self.identity if beside else file_stamp(self.href) == self.stamp
-        if not same:
-            raise ChangedError(CHANGED)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenFile:
-    """A dataset open for reading with its header, and a number that is unique in this process."""
-
-    number: int
-    key: FileKey
-    dataset: Any
-    header: FileHeader
-
-
-class HandlePool:
-    """Open datasets by key. A borrowed dataset is not in the pool, so no two threads share one."""
-
-    def __init__(self, *, capacity: int = CAPACITY) -> None:
-        self._capacity = capacity
-        self._idle: OrderedDict[int, OpenFile] = OrderedDict()
-        self._by_key: dict[FileKey, list[int]] = {}
-        self._numbers = itertools.count()
-        self._identities: dict[str, str] = {}
-        self._lock = threading.Lock()
-        self._forgetting = threading.Lock()
-
-    @contextmanager
-    def borrow(self, key: FileKey, *, signed: str, fresh: bool) -> Iterator[OpenFile]:
-        """A file open for reading; it is returned to the pool, or closed if the body fails.
-
-        `fresh` opens it again, without GDAL's cached content of the file.
-
-        Raises ChangedError for a local file that is another one after the body than before it.
-        """
-        if fresh:
-            self._discard(key.href)
-        file = None if fresh else self._take(key)
-        if file is None:
-            self._forget_another(key, signed)
-            dataset = open_dataset(signed, overview=key.overview, fresh=fresh, identity=key.identity)
-            key.check(beside=True)
-            header = FileHeader.of(dataset, href=key.href)
-            file = OpenFile(number=next(self._numbers), key=key, dataset=dataset, header=header)
-        try:
-            yield file
-            key.check()
-        except BaseException:
-            file.dataset.close()
-            raise
-        self._give(file)
-
-    def close(self) -> None:
-        """Close all idle handles."""
-        with self._lock:
-            idle, self._idle, self._by_key = self._idle, OrderedDict(), {}
-        for file in idle.values():
-            file.dataset.close()
-
-    def _forget_another(self, key: FileKey, signed: str) -> None:
-        """Drop what GDAL keeps of an object that had another identity when this process read it before."""
-        if key.identity is None or scheme_of(signed) != "s3":
-            return
-        # Whoever opens the object meanwhile waits: it would read the first bytes of one and the others of another.
-        with self._forgetting:
-            before = self._identities.get(key.href)
-            if before not in {None, key.identity}:
-                self._discard(key.href)
-                forget_object(signed)
-            self._identities[key.href] = key.identity
-
-    def _take(self, key: FileKey) -> OpenFile | None:
-        with self._lock:
-            numbers = self._by_key.get(key)
-            return self._remove(numbers[-1]) if numbers else None
-
-    def _give(self, file: OpenFile) -> None:
-        with self._lock:
-            self._idle[file.number] = file
-            self._by_key.setdefault(file.key, []).append(file.number)
-            surplus = [self._remove(next(iter(self._idle))) for _ in range(len(self._idle) - self._capacity)]
-        for old in surplus:
-            old.dataset.close()
-
-    def _remove(self, number: int) -> OpenFile:
-        """Take an idle file out of the pool; the lock is held."""
-        file = self._idle.pop(number)
-        numbers = self._by_key[file.key]
-        numbers.remove(number)
-        if not numbers:
-            del self._by_key[file.key]
-        return file
-
-    def _discard(self, href: str) -> None:
-        with self._lock:
-            stale = [number for number, file in self._idle.items() if file.key.href == href]
-            dropped = [self._remove(number) for number in stale]
-        for file in dropped:
-            file.dataset.close()
+    way = Way(settings=extra, rules=rules)
+    with (
+        reading_env(settings_for(href, extra, rules)),
+        open_dataset(signed, overview=None, fresh=True, way=way) as dataset,
+    ):
+        return FileHeader.of(dataset, href=href, crs=crs)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 
 from tilewright.tasks.grid.extents import beyond, no_place
@@ -76,13 +77,14 @@ class FileHeader:
     rpcs: bool = False
 
     @classmethod
-    def of(cls, dataset: Any, *, href: str) -> FileHeader:
-        """The header of a rasterio dataset that was opened for an href."""
-        crs, flags = dataset.crs, dataset.mask_flag_enums
+    def of(cls, dataset: Any, *, href: str, crs: str = "") -> FileHeader:
+        """The header of a rasterio dataset that was opened for an href; `crs` counts for an array that says none."""
+        stated = CRS.from_user_input(crs) if crs and dataset.driver == "Zarr" else None
+        found, flags = dataset.crs or stated, dataset.mask_flag_enums
         alphas = [index for index, colour in enumerate(dataset.colorinterp, 1) if colour == ColorInterp.alpha]
         return cls(
-            crs="" if crs is None else crs.to_wkt(),
-            located=crs is not None and (crs.is_projected or crs.is_geographic),
+            crs="" if found is None else found.to_wkt(),
+            located=found is not None and (found.is_projected or found.is_geographic),
             transform=dataset.transform,
             shape=dataset.shape,
             dtypes=tuple(dataset.dtypes),
@@ -97,7 +99,7 @@ class FileHeader:
             beside=_names_nodata_beside(href),
             laid_out=dataset.tags(ns="IMAGE_STRUCTURE").get("LAYOUT") == "COG",
             wavelets=dataset.driver.startswith("JP2"),
-            rpcs=crs is None and bool(dataset.tags(ns="RPC")),
+            rpcs=found is None and bool(dataset.tags(ns="RPC")),
         )
 
     def refusal(self, asset: BandAsset) -> str | None:
@@ -311,9 +313,6 @@ def _same_missing(base: FileHeader, overview: FileHeader, asset: BandAsset) -> b
     if base.nodata[index - 1] is not None:
         marker = held_marker(base.nodata[index - 1], signs.dtype)
         not_a_number = signs.dtype.kind == "f" and marker is None
-        return (
-            not base.beside
-            and signs.alpha is None
-            and (signs.markers == (marker,) or (not_a_number and not signs.markers))
-        )
+        same = signs.markers == (marker,) or (not_a_number and not signs.markers)
+        return not base.beside and signs.alpha is None and same
     return not signs.markers and signs.alpha == (base.alpha if base.alpha != index else None)

@@ -9,19 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rasterio.enums import Resampling
+from rasterio.io import DatasetReader
 
+from tilewright.catalogs.hrefs import split_store
 from tilewright.tasks.grid.crs import same_crs
 from tilewright.tasks.grid.pixel_box import PixelBox
 from tilewright.tasks.read.counters import DecodedBlocks, FileBlock, ReadStats, stored_bytes
-from tilewright.tasks.read.gdal import (
-    FileKey,
-    HandlePool,
-    OpenFile,
-    limit_block_cache,
-    reading_env,
-    settings_for,
-    unheld_env,
-)
+from tilewright.tasks.read.gdal import Way, limit_block_cache, reading_env, settings_for, unheld_env
+from tilewright.tasks.read.handles import FileKey, HandlePool, OpenFile
 from tilewright.tasks.read.header import OVERVIEW_SLACK, FileHeader, overview_fits
 from tilewright.tasks.read.resample.cells import CellGrid, cells, locate
 from tilewright.tasks.read.resample.enlarge import enlarge, enlarge_window, enlarges
@@ -30,9 +25,11 @@ from tilewright.tasks.read.resample.pixels import Pixels, StoredBand
 from tilewright.tasks.read.resample.source_window import SMOOTH, FileWindow, source_window
 from tilewright.tasks.read.resample.warp import CELL, SHEET, Warping, missing_pixels, pixel_ratio, warp
 from tilewright.tasks.read.retry import MisplacedError, UnreadableError, read_with_retries
+from tilewright.tasks.read.zarr3.chunks import KEPT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from odc.geo.geobox import GeoBox
 
@@ -54,6 +51,7 @@ _DECODED = DecodedBlocks(capacity_bytes=limit_block_cache())
 def set_block_cache(n_bytes: int) -> None:
     """Set the size of this process's cache of decoded file blocks."""
     _DECODED.resize(limit_block_cache(n_bytes))
+    KEPT.resize(n_bytes)
 
 
 def close_files() -> None:
@@ -96,14 +94,9 @@ def read_asset(
     Raises UnreadableError after the retries.
     """
     lattice, box = locate(geobox)
+    way, resampling = Way(settings=reading.gdal, rules=reading.rules), check_resampling(resampling)
     request = _Request(
-        asset=asset,
-        lattice=lattice,
-        box=box,
-        resampling=check_resampling(resampling),
-        stats=stats,
-        coarse=coarse,
-        out=out,
+        asset=asset, lattice=lattice, box=box, resampling=resampling, stats=stats, coarse=coarse, out=out, way=way
     )
 
     def attempt(signed: str, number: int) -> Pixels:
@@ -133,10 +126,11 @@ class _Request:
     out: np.ndarray | None
     signed: str = ""
     fresh: bool = False
+    way: Way | None = None
 
 
 def _read(request: _Request) -> Pixels:
-    with _HANDLES.borrow(_key(request, None), signed=request.signed, fresh=request.fresh) as file:
+    with _borrow(request, None) as file:
         reason = file.header.refusal(request.asset) or file.header.contradiction(request.asset)
         if reason is not None:
             raise UnreadableError(reason, final=True)
@@ -151,8 +145,12 @@ def _read(request: _Request) -> Pixels:
     return pixels[0] if len(parts) == 1 else _join(pixels, parts, request.box)
 
 
-def _key(request: _Request, overview: int | None) -> FileKey:
-    return FileKey.of(request.asset.href, overview=overview, identity=request.asset.holding)
+def _borrow(request: _Request, overview: int | None) -> AbstractContextManager[OpenFile]:
+    """The file of a request, or one of its overviews, open for reading."""
+    asset = request.asset
+    crs = asset.crs if split_store(asset.href) is not None else ""
+    key = FileKey.of(asset.href, overview=overview, identity=asset.holding, crs=crs)
+    return _HANDLES.borrow(key, signed=request.signed, fresh=request.fresh, way=request.way)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +196,7 @@ def _overview(file: OpenFile, request: _Request, ratio: float) -> int | None:
     factors = list(enumerate(file.dataset.overviews(asset.index)))
     # GDAL rounds the factor of an overview; its header has the exact size.
     for level, _ in reversed([entry for entry in factors if entry[1] - 0.5 <= ratio * OVERVIEW_SLACK]):
-        with _HANDLES.borrow(_key(request, level), signed=request.signed, fresh=request.fresh) as overview:
+        with _borrow(request, level) as overview:
             if overview_fits(file.header, overview.header, asset, **rule):
                 return level
     return None
@@ -206,7 +204,7 @@ def _overview(file: OpenFile, request: _Request, ratio: float) -> int | None:
 
 def _read_part(part: _FilePart, base: FileHeader, request: _Request) -> Pixels:
     request = replace(request, box=part.box)
-    with _HANDLES.borrow(_key(request, part.overview), signed=request.signed, fresh=request.fresh) as file:
+    with _borrow(request, part.overview) as file:
         if part.overview is None or not _has_grown_holes(file, base, request, part.box):
             return _read_open(file, request, base=base)
         pieces = [
@@ -221,7 +219,7 @@ def _read_part(part: _FilePart, base: FileHeader, request: _Request) -> Pixels:
 
 
 def _read_whole(part: _FilePart, base: FileHeader, request: _Request) -> Pixels:
-    with _HANDLES.borrow(_key(request, part.overview), signed=request.signed, fresh=request.fresh) as file:
+    with _borrow(request, part.overview) as file:
         return _read_open(file, replace(request, box=part.box), base=base)
 
 
@@ -257,13 +255,13 @@ def _read_open(file: OpenFile, request: _Request, *, base: FileHeader | None = N
     """The box of the request from a file or, with the header `base` of the file, from one of its overviews."""
     dataset, header, asset, box = file.dataset, file.header, request.asset, request.box
     band = StoredBand(dataset=dataset, index=asset.index, signs=(base or header).signs(asset))
-    named = header.nodata[asset.index - 1] is not None
+    named, beyond_gdal = header.nodata[asset.index - 1] is not None, not isinstance(dataset, DatasetReader)
     warping = Warping(
         band=band,
         crs=header.crs,
         # GDAL stretches an overview over the file's extent, whatever its size.
         transform=header.transform,
-        misleads=header.alpha is not None or dataset.count > 1 or (named and not band.signs.markers),
+        misleads=header.alpha is not None or dataset.count > 1 or beyond_gdal or (named and not band.signs.markers),
         lattice=request.lattice,
         resampling=request.resampling,
     )

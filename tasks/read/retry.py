@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 import zlib
@@ -30,6 +31,9 @@ GONE = frozenset({400, 401, 404, 405, 410, 451})
 
 FOREIGN = re.compile(r"not recognized as being in a supported file format|missing codec", re.IGNORECASE)
 """GDAL's words on content that it cannot read; a server may send such content in passing, so it is asked thrice."""
+
+LOCAL_ATTEMPTS = 3
+"""Tries of a local file that can be read while its pixels cannot: they are damaged, and no server heals them."""
 
 _CODE = re.compile(r"(?:response code|response_code|HTTP error code|HTTP/1\.1)\D{0,4}(\d{3})")
 
@@ -144,6 +148,7 @@ def read_with_retries(
             if answer.refused is not None:
                 raise UnreadableError(answer.refused, final=True) from error
             final = answer.status in GONE or _is_final(href, reason)
+            final = final or (attempt + 1 >= LOCAL_ATTEMPTS and _answers(href))
             useless = final or (answer.status == 403 and renewed) or _is_foreign(reason, answer.status, attempt)
             if useless or attempt + 1 == policy.attempts:
                 said = "" if answer.status in {None, 200, 206} else f" (the server answers {answer.words(policy)})"
@@ -169,6 +174,19 @@ def _reason(error: BaseException) -> str:
 def _is_final(href: str, reason: str) -> bool:
     """True for a local file that does not exist or that GDAL cannot read; another may be on a network drive."""
     return "://" not in href and (FOREIGN.search(reason) is not None or not Path(href).exists())
+
+
+def _answers(href: str) -> bool:
+    """True for a local file of which both ends can be read now; that of a network drive in trouble cannot."""
+    if "://" in href:
+        return False
+    try:
+        with Path(href).open("rb") as file:
+            file.read(1)
+            file.seek(-1, os.SEEK_END)
+            return len(file.read(1)) == 1
+    except OSError:
+        return False
 
 
 def _is_foreign(reason: str, status: int | None, attempt: int) -> bool:

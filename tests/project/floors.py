@@ -31,7 +31,7 @@ FLOORS = {
     "tasks": [
         {"progress", "colours", "notebook"},
         {"storage", "grid", "identity"},
-        {"inventory", "read.resample", "grid.mgrs"},
+        {"inventory", "read.resample", "read.zarr3", "grid.mgrs"},
         {"read", "zarr"},
         {"cube", "compose", "cog"},
         {"plan", "tables", "report.outlines", "styles"},
@@ -86,6 +86,7 @@ BETWEEN = {
         *("catalogs.errors", "catalogs.gdal", "catalogs.hrefs"),
         *("catalogs.network", "catalogs.s3", "catalogs.scene"),
     },
+    "tasks.read.zarr3": {"catalogs.errors", "catalogs.hrefs", "catalogs.network"},
     "tasks.inventory": {"catalogs.publish"},
     "tasks.cube": {"catalogs.passes", "catalogs.scene"},
     "tasks.compose": {"catalogs.passes", "catalogs.scene", "models.spec"},

@@ -81,6 +81,8 @@ def _answer(request: BaseHTTPRequestHandler, served: FileServer, fault: str | No
     requested = request.headers.get("Range")
     if requested:
         start, _, stop = requested.removeprefix("bytes=").partition("-")
+        if not start:
+            start, stop = str(max(0, len(body) - int(stop))), ""
         last = min(int(stop or len(body)), len(body) - 1)
         headers["Content-Range"] = f"bytes {start}-{last}/{len(body)}"
         body, status = body[int(start) : last + 1], 206

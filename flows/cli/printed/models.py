@@ -35,7 +35,8 @@ def print_models(cards: Sequence[ModelCard]) -> None:
         objects = [f"{each.name} (objects)" for each in card.masks]
         words = [f"{name} (words)" for name in card.answers]
         gives = ", ".join([*layers, *(f"{table.name} (boxes)" for table in card.boxes), *objects, *words])
-        print_facts(console, [("  reads", reads), ("  gives", gives)])
+        title = str(card.raw["properties"].get("title", ""))[:MOST_CHARACTERS]
+        print_facts(console, [*([("  is", title)] if title else []), ("  reads", reads), ("  gives", gives)])
 
 
 def _given(output: OutputSpec) -> tuple[str, ...]:

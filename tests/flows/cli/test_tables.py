@@ -67,7 +67,8 @@ def test_models_are_listed_with_what_they_read_and_give(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     lines = CliRunner().invoke(app, ["models", "list"]).stdout.splitlines()
     place = lines.index("ndwi-water  semantic-segmentation")
-    assert lines[place + 1 : place + 3] == ["  reads  sentinel-2-l2a green nir", "  gives  class, confidence"]
+    told = ["  is     Open water by NDWI", "  reads  sentinel-2-l2a green nir", "  gives  class, confidence"]
+    assert lines[place + 1 : place + 4] == told
 
 
 def test_a_search_says_what_a_plan_of_the_job_would_refuse(said):

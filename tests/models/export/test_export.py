@@ -18,6 +18,7 @@ from tilewright.models.export.from_trees import rounded_thresholds
 from tilewright.models.export.parity import compare
 from tilewright.models.measure.check import check_card
 from tilewright.models.run.open import open_session
+from tilewright.models.spec.embedding import EmbeddingSpec
 from tilewright.models.spec.inputs import DatesSpec, MissingSpec
 from tilewright.models.spec.outputs import ClassSpec
 from tilewright.models.spec.statistics import BandStatistics
@@ -25,6 +26,8 @@ from tilewright.models.transforms.preprocess import prepare_input
 
 SCALING = ({"type": "z-score", "mean": 0.1, "stddev": 0.05},)
 THREE = tuple(ClassSpec(value=value, name=name) for value, name in ((2, "bare"), (5, "grass"), (9, "trees")))
+
+TWO = tuple(ClassSpec(value=value, name=name) for value, name in ((0, "other"), (1, "maize")))
 
 
 def row_facts(**changes: Any) -> ExportFacts:
@@ -169,6 +172,11 @@ def test_facts_that_make_no_valid_card_name_the_field(rows, tmp_path):
         (lambda: InputFacts(bands=("red", "nir"), scaling=SCALING * 3), "3 entries for 2 bands"),
         (lambda: InputFacts(bands=("red", "nir"), statistics=({"mean": 0.1, "stddev": 0.1},)), "1 entries for 2 bands"),
         (OutputFacts, "classes, or names of values"),
+        (lambda: OutputFacts(classes=THREE, one_channel=True), "for two classes, here are 3"),
+        (lambda: OutputFacts(values=("a",), threshold=0.4), "for two classes, here are 0"),
+        (lambda: OutputFacts(values=("a",), embedding=EmbeddingSpec()), "whose numbers are counted"),
+        (lambda: OutputFacts(values=("a", "b"), embedding=EmbeddingSpec(), length=4), "is one layer of values"),
+        (lambda: OutputFacts(classes=THREE, valid_range=(0, 1)), "classes have none"),
         (lambda: row_facts(outputs=()), "at least one input and one output"),
         (lambda: row_facts(outputs=(OutputFacts(name="features", values=("a",)),)), "a name of its own"),
     ],
@@ -224,6 +232,46 @@ def test_a_crop_is_written_to_the_card(crop, scale, window, side, cropped):
     output = OutputFacts(name="logits", classes=THREE, activation="softmax", crop=crop, scale=scale)
     (made,) = draft_card(image_facts(outputs=(output,), tile=TileSpec(window=window))).outputs
     assert (made.shape[-1], made.crop, made.cropped) == (side, crop, cropped)
+
+
+HEADS = {
+    "one logit": OutputFacts(name="made", classes=TWO, one_channel=True, activation="sigmoid", threshold=0.3),
+    "one probability": OutputFacts(name="made", classes=TWO, one_channel=True),
+    "labels of windows": OutputFacts(name="made", classes=THREE, per_window=True, activation="softmax"),
+    "values of windows": OutputFacts(name="made", values=("yield", "loss"), per_window=True),
+    "vectors of windows": OutputFacts(
+        name="made",
+        values=("vectors",),
+        per_window=True,
+        embedding=EmbeddingSpec(metric="dot", storage="int8"),
+        length=5,
+    ),
+    "vectors of pixels": OutputFacts(name="made", values=("vectors",), embedding=EmbeddingSpec(), length=5),
+    "values in a range": OutputFacts(name="made", values=("biomass",), valid_range=(0, 600), outside="clip"),
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_heads_of_every_kind_are_written_to_the_card(head):
+    facts = HEADS[head]
+    card = draft_card(image_facts(outputs=(facts,), tile=TileSpec(window=32)))
+    (made,) = card.outputs
+    assert (made.channels, made.n_scores) == (facts.n_channels, len(facts.classes) or facts.n_channels)
+    assert made.shape == (-1, facts.n_channels, *(() if facts.per_window else (32, 32)))
+    assert (made.threshold, made.valid_range, made.outside) == (facts.threshold, facts.valid_range, facts.outside)
+    assert made.embedding == facts.embedding
+    assert made.scale == (1 / 32 if facts.per_window else 1)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_heads_of_every_kind_are_exported_as_they_answer(torch, head, tmp_path):
+    facts, nn = HEADS[head], torch.nn
+    pooled = [nn.AdaptiveAvgPool2d(1), nn.Flatten()] if facts.per_window else []
+    net = nn.Sequential(nn.Conv2d(2, facts.n_channels, 3, padding=1), *pooled)
+    report = export_torch(net, image_facts(outputs=(facts,), tile=TileSpec(window=32)), tmp_path)
+    assert report.parity[0].unlike == 0
+    assert report.parity[0].difference < 1e-5
+    check_card(report.card)
 
 
 def test_missing_torch_is_reported_readably(tmp_path, monkeypatch):

@@ -433,7 +433,7 @@ def test_a_bare_file_is_asked_for_everything(tmp_path: Path) -> None:
     with pytest.raises(MissingFactsError) as refused:
         import_model(path)
     words = [line.split(":")[0] for line in refused.value.lines]
-    assert words == ["collection", "bands", "unit", "resolution", "scaling", "classes"]
+    assert words == ["collection", "bands", "unit", "resolution", "scaling", "classes", "with classes, activation"]
 
 
 @pytest.mark.parametrize(

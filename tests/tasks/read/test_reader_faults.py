@@ -208,6 +208,21 @@ def test_what_will_not_heal_is_not_tried_for_minutes(
     assert getattr(refused.value, "final", True) is final
 
 
+@pytest.mark.parametrize("damage", ["cut", "zeros", "noise"])
+def test_damaged_pixels_of_a_local_file_are_tried_three_times(tmp_path: Path, damage: str) -> None:
+    values = np.random.default_rng(4).integers(1, 9, (256, 256), dtype=np.uint16)
+    path = write_raster(tmp_path / "scene.tif", values)
+    asset, content = asset_of(path), path.read_bytes()
+    other = {"cut": b"", "zeros": bytes(4000), "noise": np.random.default_rng(5).bytes(4000)}[damage]
+    path.write_bytes(content[:9000] + other + (b"" if damage == "cut" else content[13_000:]))
+    waits: list[float] = []
+    reading = Reading(retry=RetryPolicy(attempts=6, sleep=waits.append))
+    with pytest.raises(UnreadableError, match="after 3 attempts") as refused:
+        read_asset(asset, grid(256, 256), resampling="nearest", reading=reading, sign=lambda: asset.href)
+    assert refused.value.final
+    assert len(waits) == 2
+
+
 def test_the_verdict_on_a_read_survives_a_pickle() -> None:
     again = pickle.loads(pickle.dumps(UnreadableError("gone", final=True)))  # noqa: S301
     assert (str(again), again.final) == ("gone", True)

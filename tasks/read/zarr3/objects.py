@@ -1,0 +1,175 @@
+"""The bytes of the objects of a Zarr store: of a folder, of a web server under the rules for requests, of a bucket."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tilewright.catalogs.errors import CatalogError, RefusedRequestError
+from tilewright.catalogs.hrefs import encoded, scheme_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tilewright.catalogs.network.connect import HostRules
+
+
+LARGEST_DOCUMENT = 2**26
+"""Bytes of a metadata document; those with the documents of a whole store in them have some million."""
+
+SECONDS = 120.0
+"""In which an object must be there, however slowly it comes."""
+
+PIECE = 2**20
+
+NOT_THERE = frozenset({404, 410})
+
+
+class RefusedArrayError(ValueError):
+    """What a store says that cannot be read however often it is tried."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByteSpan:
+    """The bytes from ``start`` on, ``size`` of them; the last ``size`` ones where ``start`` is None."""
+
+    start: int | None
+    size: int
+
+    @property
+    def header(self) -> str:
+        """The range as HTTP asks for it."""
+        return f"bytes=-{self.size}" if self.start is None else f"bytes={self.start}-{self.start + self.size - 1}"
+
+    def of(self, whole: bytes) -> bytes:
+        """The span of a whole object."""
+        return whole[-self.size :] if self.start is None else whole[self.start : self.start + self.size]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreObjects:
+    """The objects of a store at ``root``: a folder, an http(s) URL or an s3 URI.
+
+    ``settings`` are GDAL's, in which those of buckets stand; ``rules`` say where requests may go, None: anywhere.
+    """
+
+    root: str
+    settings: Mapping[str, str]
+    rules: HostRules | None
+
+    @property
+    def remote(self) -> bool:
+        """True where each object is a request."""
+        return scheme_of(self.root) != "file"
+
+    def read(self, key: str, *, most: int, span: ByteSpan | None = None) -> bytes | None:
+        """The bytes of an object or of a span of it; None where it is not there.
+
+        Raises OSError where it cannot be had now or has more than ``most`` bytes, RefusedArrayError where no try helps.
+        """
+        scheme = scheme_of(self.root)
+        if scheme == "file":
+            content = _from_disk(Path(self.root.removeprefix("file://"), key), most=most, span=span)
+        elif scheme == "s3":
+            content = _from_bucket(f"{self.root}/{key}", self.settings, span=span)
+        else:
+            content = _from_web(encoded(f"{self.root}/{key}"), self.rules, most=most, span=span)
+        if content is not None and len(content) > most:
+            raise OSError(f"{key} has more than {most:,} bytes")
+        return content
+
+    def document(self, folder: str) -> dict[str, Any] | None:
+        """The zarr.json of a folder of the store, an empty name for its own; None where there is none.
+
+        Raises RefusedArrayError for what is no document of Zarr v3, OSError as ``read``.
+        """
+        key = f"{folder}/zarr.json".lstrip("/")
+        content = self.read(key, most=LARGEST_DOCUMENT)
+        if content is None:
+            return None
+        try:
+            plain = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise RefusedArrayError(f"{key} is no JSON") from error
+        if not isinstance(plain, dict) or plain.get("zarr_format") != 3:
+            raise RefusedArrayError(f"{key} is no document of Zarr v3")
+        return plain
+
+
+def _from_disk(path: Path, *, most: int, span: ByteSpan | None) -> bytes | None:
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            if span is not None:
+                file.seek(max(0, size - span.size) if span.start is None else span.start)
+                return file.read(span.size)
+            file.seek(0)
+            return file.read(most + 1)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+
+
+def _from_web(url: str, rules: HostRules | None, *, most: int, span: ByteSpan | None) -> bytes | None:
+    from tilewright.catalogs.network.client import judged_session  # noqa: PLC0415  only remote stores pay for it
+
+    # A connection that was kept may be closed by now: once more.
+    session = judged_session(rules, retries=1)
+    headers = {"Accept-Encoding": "identity", **({} if span is None else {"Range": span.header})}
+    try:
+        with (
+            session.watch.within(SECONDS, href=url),
+            session.get(url, headers=headers, timeout=SECONDS, stream=True) as answer,
+        ):
+            if answer.status_code in NOT_THERE:
+                return None
+            if answer.status_code not in {200, 206}:
+                raise OSError(f"HTTP error code : {answer.status_code}")
+            # A server that knows no ranges sends the whole object.
+            ranged = span is not None and answer.status_code == 206
+            content = b""
+            for piece in answer.iter_content(PIECE):
+                content += piece
+                if len(content) > (span.size if span is not None and ranged else most):
+                    raise OSError(f"more than the {most:,} bytes come that are expected")
+    except RefusedRequestError as error:
+        raise RefusedArrayError(str(error)) from error
+    except CatalogError as error:
+        raise OSError(str(error)) from error
+    return content if span is None or ranged else span.of(content)
+
+
+def _from_bucket(uri: str, settings: Mapping[str, str], *, span: ByteSpan | None) -> bytes | None:
+    import obstore  # noqa: PLC0415
+
+    bucket, _, key = uri[len("s3://") :].partition("/")
+    told = ("AWS_NO_SIGN_REQUEST", "AWS_HTTPS", "CURL_CA_BUNDLE", "AWS_REQUEST_PAYER")
+    try:
+        store = _bucket(bucket, tuple((name, settings.get(name)) for name in told))
+        if span is None:
+            return bytes(obstore.get(store, key).bytes())
+        if span.start is None:
+            return bytes(obstore.get(store, key, options={"range": {"suffix": span.size}}).bytes())
+        return bytes(obstore.get_range(store, key, start=span.start, length=span.size))
+    except FileNotFoundError:
+        return None
+    except (ValueError, obstore.exceptions.BaseError) as error:
+        raise OSError(f"the bucket does not give it ({type(error).__name__})") from error
+
+
+@lru_cache(maxsize=32)
+def _bucket(bucket: str, settings: tuple[tuple[str, str | None], ...]) -> Any:
+    """The bucket; its keys, region and endpoint are those of the AWS_* variables, which obstore reads itself."""
+    import obstore  # noqa: PLC0415
+
+    told = dict(settings)
+    client: dict[str, Any] = {"allow_http": True} if told["AWS_HTTPS"] == "NO" else {}
+    if told["CURL_CA_BUNDLE"]:
+        client["root_certificate"] = Path(told["CURL_CA_BUNDLE"]).read_bytes()
+    options: dict[str, Any] = {"retry_config": {"max_retries": 1}}
+    options |= {"client_options": client} if client else {}
+    options |= {"skip_signature": True} if told["AWS_NO_SIGN_REQUEST"] == "YES" else {}
+    options |= {"request_payer": True} if told["AWS_REQUEST_PAYER"] else {}
+    return obstore.store.S3Store(bucket, **options)
